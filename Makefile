@@ -1,0 +1,37 @@
+# One word for everything. Written for GNU make 3.81, the one macOS has.
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup system demo check static test clean
+
+BIN := .venv/bin
+TEST_WORKERS ?= 2
+
+help: ## print this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r name what; do \
+		printf '%-12s %s\n' "$$name" "$$what"; done
+
+setup: ## make .venv hold what uv.lock says; does nothing when it already does
+	@sh tools/setup.sh
+
+system: ## find what the tests need from the system; install it where that is Debian and root
+	@sh tools/system.sh
+
+demo: setup ## record, replay and compare the demo calls, and write the report
+	@$(BIN)/refold demo
+
+static: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+check: static ## lint, format, types, layers, and the tests of the house itself
+	$(BIN)/pytest tests/house -n $(TEST_WORKERS) --dist loadgroup
+
+test: system static ## everything: the checks above and every test
+	$(BIN)/pytest -n $(TEST_WORKERS) --dist loadgroup
+
+clean: ## remove everything that setup, the tools and the tests made
+	rm -rf .venv .cache .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache dist build
+	find src tests tools -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,47 @@
+#!/bin/sh
+# What the tests need that no Python package brings: a Chromium to look at the HTML report with.
+# Debian's root gets it installed; everybody else is told the one command to type.
+set -eu
+
+say() { printf '%s\n' "$*" >&2; }
+
+has_chromium() {
+  for name in chromium chromium-browser google-chrome google-chrome-stable; do
+    if command -v "$name" >/dev/null 2>&1; then return 0; fi
+  done
+  [ -x "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome" ] ||
+    [ -x "/Applications/Chromium.app/Contents/MacOS/Chromium" ]
+}
+
+# Without one of these tools/setup.sh has nothing to start from.
+can_make_environment() {
+  [ -x .venv/bin/uv ] || uv --version >/dev/null 2>&1 ||
+    python3 -c 'import ensurepip' >/dev/null 2>&1 || python3 -m pip --version >/dev/null 2>&1
+}
+
+is_debian() { [ -r /etc/os-release ] && grep -q '^ID=debian$' /etc/os-release; }
+
+cd "$(dirname "$0")/.."
+packages=
+has_chromium || packages="chromium fonts-dejavu-core"
+if is_debian && ! can_make_environment; then packages="$packages python3-venv"; fi
+if [ -z "$packages" ]; then exit 0; fi
+
+if is_debian && [ "$(id -u)" = 0 ]; then
+  say "system: installing $packages"
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -qq
+  # shellcheck disable=SC2086 # a list of package names
+  apt-get install -qq -y --no-install-recommends $packages >/dev/null
+  exit 0
+fi
+
+say "The tests look at the HTML report in Chromium, and something they need is missing. Install it with"
+if [ "$(uname -s)" = Darwin ]; then
+  say "  brew install --cask google-chrome"
+elif is_debian; then
+  say "  sudo apt-get install $packages"
+else
+  say "  your system's package manager, so that chromium or google-chrome is on PATH"
+fi
+exit 1
