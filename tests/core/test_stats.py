@@ -1,0 +1,305 @@
+"""The statistics behind a verdict, against scipy, numpy and brute force."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import astuple
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from scipy import stats as oracle
+
+from refold.core import stats
+from refold.errors import UsageError
+
+rates = st.floats(0.01, 0.99)
+counts = st.integers(0, 2_000)
+clusters = st.lists(
+    st.integers(0, 20).flatmap(lambda tried: st.tuples(st.integers(0, tried), st.just(tried))),
+    min_size=2,
+    max_size=30,
+)
+measurements = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60)
+
+
+class TestWilson:
+    @given(counts, counts, rates)
+    def test_agrees_with_scipy(self, won: int, lost: int, confidence: float) -> None:
+        """The interval is scipy's for every count and confidence."""
+        assume(won + lost)
+        expected = oracle.binomtest(won, won + lost).proportion_ci(confidence, method="wilson")
+        got = stats.wilson(won, won + lost, confidence=confidence)
+        assert got == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+    @given(counts, counts)
+    def test_holds_the_rate_and_stays_within_0_and_1(self, won: int, lost: int) -> None:
+        """The observed rate lies inside the interval, and the interval inside [0, 1]."""
+        assume(won + lost)
+        low, high = stats.wilson(won, won + lost)
+        assert 0 <= low <= won / (won + lost) <= high <= 1
+
+    def test_without_trials_nothing_is_known(self) -> None:
+        """No trials give the whole range."""
+        assert stats.wilson(0, 0) == (0.0, 1.0)
+
+    def test_ends_are_exact_at_none_and_all(self) -> None:
+        """No success starts at exactly 0, all successes end at exactly 1."""
+        assert stats.wilson(0, 7).low == 0.0
+        assert stats.wilson(7, 7).high == 1.0
+
+
+class TestMcNemar:
+    @given(st.integers(0, 400), st.integers(0, 400))
+    def test_agrees_with_the_exact_binomial_test(self, first: int, second: int) -> None:
+        """p is that of a two-sided binomial test of a fair coin."""
+        expected = oracle.binomtest(first, first + second).pvalue if first + second else 1.0
+        assert stats.mcnemar_exact(first, second) == pytest.approx(expected, rel=1e-9)
+
+    @given(counts, counts)
+    def test_has_no_favourite_arm(self, first: int, second: int) -> None:
+        """Swapping the arms leaves p as it was, a probability."""
+        p = stats.mcnemar_exact(first, second)
+        assert p == stats.mcnemar_exact(second, first)
+        assert 0 <= p <= 1
+
+    def test_six_pairs_one_way_are_the_first_to_reach_five_percent(self) -> None:
+        """Five differing pairs cannot show anything at 0.05; six can: 2 / 2**6."""
+        assert stats.mcnemar_exact(5, 0) == 0.0625
+        assert stats.mcnemar_exact(0, 6) == 0.03125
+
+    def test_approximation_above_the_exact_range_continues_it(self) -> None:
+        """Either side of the limit the p of the same lead differs by less than a thousandth."""
+        half = stats.EXACT_PAIRS_MAX // 2
+        exact = stats.mcnemar_exact(half - 300, half + 300)
+        approximate = stats.mcnemar_exact(half - 299, half + 301)
+        expected = oracle.binomtest(half - 299, 2 * half + 2).pvalue
+        assert approximate == pytest.approx(expected, rel=1e-3)
+        assert approximate == pytest.approx(exact, rel=1e-3)
+
+    def test_approximation_of_a_draw_is_one(self) -> None:
+        """Equal arms above the exact range give 1, not more."""
+        assert stats.mcnemar_exact(60_000, 60_000) == 1.0
+
+
+class TestPlanning:
+    def test_connors_formula_by_hand(self) -> None:
+        """With 45 % and 5 % discordant, 23 pairs: ((1.96 √0.5 + 0.84 √0.34) / 0.4)² = 22.02."""
+        assert stats.mcnemar_pairs_needed(0.4, 0.5) == 23
+        assert stats.mcnemar_pairs_needed(-0.4, 0.5) == 23
+
+    @given(st.integers(1, 5_000), st.floats(0.02, 1.0), st.floats(0.5, 0.99))
+    def test_effect_and_pairs_are_inverse(self, pairs: int, rate: float, power: float) -> None:
+        """The smallest effect of n pairs needs n pairs, and any larger one no more."""
+        effect = stats.mcnemar_smallest_effect(pairs, rate, power=power)
+        assume(effect is not None and effect < rate)
+        assert effect is not None
+        larger = effect + (rate - effect) * 1e-6
+        assert stats.mcnemar_pairs_needed(larger, rate, power=power) <= pairs
+        assert stats.mcnemar_pairs_needed(effect * 0.9, rate, power=power) >= pairs
+
+    @pytest.mark.parametrize(
+        ("difference", "rate"), [(0.4, 0.5), (0.1, 0.2), (0.1, 0.1), (0.05, 0.2), (0.3, 0.3)]
+    )
+    def test_exact_power_is_close_to_the_power_asked_for(
+        self, difference: float, rate: float
+    ) -> None:
+        """The exact test at the planned size has 0.75 to 0.82 of the 0.80 asked for."""
+        pairs = stats.mcnemar_pairs_needed(difference, rate)
+        assert 0.75 < exact_power(pairs, rate, difference) < 0.82
+
+    @pytest.mark.parametrize(("pairs", "rate"), [(0, 0.5), (5, 1.0), (50, 0.1), (100, 0.0)])
+    def test_too_few_pairs_show_nothing(self, pairs: int, rate: float) -> None:
+        """Below six differing pairs no effect is large enough, so there is none to name."""
+        assert stats.mcnemar_smallest_effect(pairs, rate) is None
+
+    def test_pairs_needed_lets_the_exact_test_reject(self) -> None:
+        """If every pair differs the same way, six are needed, whatever the approximation says."""
+        assert stats.mcnemar_pairs_needed(1.0, 1.0) == 6
+
+
+class TestClusters:
+    @given(clusters)
+    def test_se_is_that_of_the_linearised_residuals(self, sample: list[stats.Cluster]) -> None:
+        """The ratio estimator's SE is the standard error of the mean residual, scaled."""
+        won, tried = np.array([cluster for cluster in sample if cluster[1]] or [(0, 0)]).T
+        assume(len(tried) >= 2)
+        residuals = (won - won.sum() / tried.sum() * tried) / tried.mean()
+        expected = oracle.sem(residuals)
+        assert stats.cluster_rate_se(sample) == pytest.approx(expected, abs=1e-12)
+
+    def test_se_is_millers_sum_over_pairs_within_clusters(self) -> None:
+        """Miller's clustered error, summed trial by trial, differs by √(m / (m - 1)) alone."""
+        sample = [(3, 4), (0, 5), (2, 2), (4, 6)]
+        trials = [[1] * won + [0] * (tried - won) for won, tried in sample]
+        mean = np.mean([x for cluster in trials for x in cluster])
+        pairs = sum((a - mean) * (b - mean) for c in trials for a, b in product(c, c))
+        miller = math.sqrt(pairs) / sum(map(len, trials))
+        assert stats.cluster_rate_se(sample) == pytest.approx(miller * math.sqrt(4 / 3))
+
+    def test_se_of_single_trials_is_the_binomial_one(self) -> None:
+        """With one trial a cluster, clustering changes nothing: √(p (1 - p) / (n - 1))."""
+        sample = [(1, 1)] * 30 + [(0, 1)] * 70
+        assert stats.cluster_rate_se(sample) == pytest.approx(math.sqrt(0.3 * 0.7 / 99))
+
+    @pytest.mark.parametrize("sample", [[], [(3, 4)], [(3, 4), (0, 0)]])
+    def test_one_cluster_tells_nothing(self, sample: list[stats.Cluster]) -> None:
+        """Fewer than two clusters with trials have no standard error and any rate."""
+        assert stats.cluster_rate_se(sample) is None
+        assert stats.cluster_bootstrap(sample) == (0.0, 1.0)
+
+    @given(clusters, st.integers(0, 2**32))
+    def test_bootstrap_is_fixed_by_its_seed(self, sample: list[stats.Cluster], seed: int) -> None:
+        """The same seed gives the same interval, inside [0, 1] and in order."""
+        first = stats.cluster_bootstrap(sample, resamples=100, seed=seed)
+        assert first == stats.cluster_bootstrap(sample, resamples=100, seed=seed)
+        assert 0 <= first.low <= first.high <= 1
+
+    def test_another_seed_gives_another_interval(self) -> None:
+        """The seed is really used."""
+        sample = [(n % 8, 9) for n in range(40)]
+        assert stats.cluster_bootstrap(sample, seed=1) != stats.cluster_bootstrap(sample, seed=2)
+
+    def test_bootstrap_agrees_with_the_clustered_error(self) -> None:
+        """On 200 even clusters the interval is about the rate ± 1.96 standard errors."""
+        sample = [((n * 37) % 11, 10 + n % 3) for n in range(200)]
+        rate = sum(won for won, _ in sample) / sum(tried for _, tried in sample)
+        error = stats.cluster_rate_se(sample)
+        assert error is not None
+        got = stats.cluster_bootstrap(sample)
+        assert got == pytest.approx((rate - 1.96 * error, rate + 1.96 * error), abs=error / 5)
+
+    def test_whole_clusters_are_resampled(self) -> None:
+        """Turns that agree within a conversation widen the interval over that of Wilson."""
+        together = stats.cluster_bootstrap([(10, 10)] * 20 + [(0, 10)] * 20)
+        alone = stats.wilson(200, 400)
+        assert together.high - together.low > 2.5 * (alone.high - alone.low)
+
+    def test_confidence_widens(self) -> None:
+        """More confidence means a wider interval."""
+        sample = [(n % 8, 9) for n in range(40)]
+        narrow = stats.cluster_bootstrap(sample, confidence=0.5)
+        wide = stats.cluster_bootstrap(sample, confidence=0.99)
+        assert wide.low < narrow.low < narrow.high < wide.high
+
+    @pytest.mark.parametrize("won", [0, 10])
+    def test_trials_all_alike_are_not_certainty(self, won: int) -> None:
+        """All or nothing in every cluster gives Wilson's interval with clusters as trials."""
+        expected = stats.wilson(12 if won else 0, 12)
+        assert stats.cluster_bootstrap([(won, 10)] * 12) == expected
+
+
+class TestSignFlip:
+    @given(st.lists(st.integers(-5, 5), max_size=8))
+    def test_agrees_with_brute_force(self, differences: list[int]) -> None:
+        """For few differences p is the share of all signs that go as far, zeros included."""
+        observed = abs(sum(differences))
+        sums = [
+            abs(sum(s * d for s, d in zip(signs, differences, strict=True)))
+            for signs in product((1, -1), repeat=len(differences))
+        ]
+        expected = sum(one >= observed for one in sums) / len(sums)
+        assert stats.sign_flip(differences) == pytest.approx(expected)
+
+    def test_agrees_with_scipys_exact_permutation_test(self) -> None:
+        """Twelve differences are enumerated, as scipy enumerates its sign permutations."""
+        differences = [0.3, -0.1, 0.7, 0.2, -0.4, 0.9, 0.1, 0.5, -0.2, 0.6, 0.8, -0.3]
+        expected = oracle.permutation_test(
+            (differences,), np.sum, permutation_type="samples", n_resamples=np.inf
+        ).pvalue
+        assert stats.sign_flip(differences) == pytest.approx(expected)
+
+    def test_sampled_p_is_near_the_exact_one(self) -> None:
+        """Above twelve differences the sampled p lies within four standard errors of the exact."""
+        differences = [0.3, -0.1, 0.7, 0.2, -0.4, 0.9, 0.1, 0.5, -0.2, 0.6, -0.8, -0.3, -0.5, 0.4]
+        signs = np.array(list(product((1.0, -1.0), repeat=len(differences))))
+        exact = np.mean(np.abs(signs @ differences) >= abs(sum(differences)) - 1e-9)
+        error = math.sqrt(exact * (1 - exact) / 10_000)
+        assert stats.sign_flip(differences) == pytest.approx(exact, abs=4 * error)
+
+    def test_sampled_p_is_fixed_by_its_seed_and_never_zero(self) -> None:
+        """The same seed gives the same p; a hopeless case gives 1 in permutations + 1."""
+        differences = [1.0] * 60
+        assert stats.sign_flip(differences, permutations=99) == 0.01
+        mixed = [(-1.0) ** n * n for n in range(40)]
+        assert stats.sign_flip(mixed, seed=3) == stats.sign_flip(mixed, seed=3)
+        assert stats.sign_flip(mixed, seed=3) != stats.sign_flip(mixed, seed=4)
+
+    @pytest.mark.parametrize("differences", [[], [0.0], [0.0] * 40, [0.1, -0.1]])
+    def test_no_direction_is_p_one(self, differences: list[float]) -> None:
+        """Nothing to flip, or a sum of zero, gives 1."""
+        assert stats.sign_flip(differences) == 1.0
+
+    def test_sums_equal_on_paper_count_as_equal(self) -> None:
+        """0.1 + 0.2 - 0.3 and its mirror tie, although their last bits differ."""
+        assert stats.sign_flip([0.1, 0.2, -0.3]) == 1.0
+
+
+class TestPercentiles:
+    @given(measurements, st.floats(0, 100))
+    def test_agrees_with_numpy(self, values: list[float], q: float) -> None:
+        """Any percentile of values in any order is numpy's."""
+        expected = np.percentile(values, q)
+        assert stats.percentile(values, q) == pytest.approx(expected, rel=1e-9, abs=1e-6)
+
+    @given(measurements)
+    def test_summary_holds_count_mean_and_percentiles(self, values: list[float]) -> None:
+        """A summary is what numpy says of the same values."""
+        got = stats.summarise(iter(values))
+        expected = (len(values), np.mean(values), *np.percentile(values, (50, 95, 99)))
+        assert got is not None
+        assert astuple(got) == pytest.approx(expected, rel=1e-9, abs=1e-6)
+
+    def test_nothing_has_no_summary(self) -> None:
+        """No values give None rather than made-up zeros."""
+        assert stats.summarise([]) is None
+
+
+@pytest.mark.parametrize(
+    ("call", "argument"),
+    [
+        (lambda: stats.wilson(-1, 3), "successes"),
+        (lambda: stats.wilson(4, 3), "successes"),
+        (lambda: stats.wilson(0, -1), "trials"),
+        (lambda: stats.wilson(1, 3, confidence=1.0), "confidence"),
+        (lambda: stats.wilson(0, 0, confidence=math.nan), "confidence"),
+        (lambda: stats.mcnemar_exact(-1, 0), "only_first"),
+        (lambda: stats.mcnemar_exact(0, -1), "only_second"),
+        (lambda: stats.mcnemar_pairs_needed(0.0, 0.5), "difference"),
+        (lambda: stats.mcnemar_pairs_needed(0.6, 0.5), "difference"),
+        (lambda: stats.mcnemar_pairs_needed(0.1, 1.5), "discordant_rate"),
+        (lambda: stats.mcnemar_pairs_needed(0.1, 0.5, alpha=0.0), "alpha"),
+        (lambda: stats.mcnemar_pairs_needed(0.1, 0.5, power=0.01), "power"),
+        (lambda: stats.mcnemar_smallest_effect(-1, 0.5), "pairs"),
+        (lambda: stats.mcnemar_smallest_effect(10, -0.5), "discordant_rate"),
+        (lambda: stats.cluster_rate_se([(2, 1)]), "successes"),
+        (lambda: stats.cluster_bootstrap([(1, 2)], confidence=0.0), "confidence"),
+        (lambda: stats.cluster_bootstrap([(1, 2)], resamples=99), "resamples"),
+        (lambda: stats.sign_flip([1.0, math.nan]), "differences"),
+        (lambda: stats.sign_flip([1.0], permutations=0), "permutations"),
+        (lambda: stats.percentile([], 50), "values"),
+        (lambda: stats.percentile([1.0], 101), "q"),
+        (lambda: stats.summarise([math.inf]), "values"),
+    ],
+)
+def test_impossible_arguments_are_named(call: Callable[[], object], argument: str) -> None:
+    """An argument that cannot be is refused by name."""
+    with pytest.raises(UsageError) as caught:
+        call()
+    assert caught.value.argument == argument
+    assert argument in caught.value.message
+
+
+def exact_power(pairs: int, rate: float, difference: float) -> float:
+    """The chance that the exact test at 0.05 rejects, over every number of differing pairs."""
+    lean, total = (rate + difference) / (2 * rate), 0.0
+    for differing in range(pairs + 1):
+        tail = 2 * oracle.binom.cdf(np.arange(differing + 1), differing, 0.5)
+        critical = int(np.searchsorted(tail, 0.05, side="right")) - 1
+        below = oracle.binom.cdf(critical, differing, lean)
+        above = oracle.binom.sf(differing - critical - 1, differing, lean)
+        total += oracle.binom.pmf(differing, pairs, rate) * (below + above)
+    return total
