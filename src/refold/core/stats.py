@@ -195,8 +195,8 @@ def sign_flip(differences: Sequence[float], *, permutations: int = 10_000, seed:
     if len(moved) <= EXACT_DIFFERENCES_MAX:
         halves = product((0, 1), repeat=len(moved))
         return _share_as_far(moved, halves, count=0, extreme=0)
-    random = Random(seed)
-    drawn = (random.randbytes(len(moved)).translate(_COIN) for _ in range(permutations))
+    generator = Random(seed)
+    drawn = (generator.randbytes(len(moved)).translate(_COIN) for _ in range(permutations))
     return _share_as_far(moved, drawn, count=1, extreme=1)
 
 
@@ -225,10 +225,10 @@ def summarise(values: Iterable[float]) -> Summary | None:
     return Summary(len(ordered), math.fsum(ordered) / len(ordered), p50, p95, p99)
 
 
-def _resampled_rates(clusters: Sequence[Cluster], resamples: int, random: Random) -> list[float]:
+def _resampled_rates(clusters: Sequence[Cluster], resamples: int, generator: Random) -> list[float]:
     rates = []
     for _ in range(resamples):
-        successes, trials = _totals(random.choices(clusters, k=len(clusters)))
+        successes, trials = _totals(generator.choices(clusters, k=len(clusters)))
         rates.append(successes / trials)
     return rates
 
