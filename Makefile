@@ -27,10 +27,10 @@ static: setup
 	$(BIN)/lint-imports --no-logo
 
 check: static ## lint, format, types, layers, and the tests of the house itself
-	$(BIN)/pytest tests/house -n $(TEST_WORKERS) --dist loadgroup
+	$(BIN)/pytest tests/house -n $(TEST_WORKERS)
 
 test: system static ## everything: the checks above and every test
-	$(BIN)/pytest -n $(TEST_WORKERS) --dist loadgroup
+	$(BIN)/pytest -n $(TEST_WORKERS)
 
 clean: ## remove everything that setup, the tools and the tests made
 	rm -rf .venv .cache .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache dist build

@@ -9,7 +9,9 @@ export UV_PROJECT_ENVIRONMENT="$root/.venv"
 export UV_PYTHON_DOWNLOADS=never
 export UV_NO_PROGRESS=1
 export PIP_CACHE_DIR="$root/.cache/pip"
+export TMPDIR="$root/.cache/tmp"
 export PIP_DISABLE_PIP_VERSION_CHECK=1
+mkdir -p "$TMPDIR"
 unset VIRTUAL_ENV PYTHONHOME PYTHONPATH
 
 say() { printf '%s\n' "$*" >&2; }
@@ -30,26 +32,38 @@ find_python() {
   exit 1
 }
 
-# Scripts in an environment hold its path, so a moved folder needs a new environment as a new lock does.
+# The root is part of it: scripts in an environment hold its path, so a moved one is no use.
 fingerprint() {
   printf '%s\n' "$root"
   cksum pyproject.toml uv.lock src/refold/_version.py tools/setup.sh
 }
 
-bootstrap_uv() {
-  uv_version=$(sed -n '/^name = "uv"$/{n;s/^version = "\(.*\)"$/\1/p;}' uv.lock)
-  if "$python" -c 'import ensurepip' >/dev/null 2>&1; then
+# An environment with the locked uv in it: whatever is at hand makes it, the rest is that uv's work.
+make_environment() {
+  python=$(find_python)
+  say "setup: making .venv with $python"
+  locked_uv="uv==$(sed -n '/^name = "uv"$/{n;s/^version = "\(.*\)"$/\1/p;}' uv.lock)"
+  if uv --version >/dev/null 2>&1; then
+    rm -rf .venv
+    uv venv --quiet --python "$python" .venv
+    uv pip install --quiet --python .venv/bin/python "$locked_uv"
+  elif "$python" -c 'import ensurepip' >/dev/null 2>&1; then
     "$python" -m venv --clear .venv
-    .venv/bin/python -m pip install --quiet "uv==$uv_version"
+    .venv/bin/python -m pip install --quiet "$locked_uv"
   elif "$python" -m pip --version >/dev/null 2>&1; then
     "$python" -m venv --clear --without-pip .venv
-    "$python" -m pip --python .venv/bin/python install --quiet "uv==$uv_version"
+    "$python" -m pip --python .venv/bin/python install --quiet "$locked_uv"
   else
-    say "$python can make no environment: it has neither ensurepip nor pip, and uv is not on PATH."
+    say "$python cannot make an environment: it has neither ensurepip nor pip, and uv is not on PATH."
     say "  Debian, Ubuntu:  apt-get install python3-venv"
     say "  elsewhere:       install uv, or a Python that has its venv module whole"
     exit 1
   fi
+}
+
+has_environment() {
+  is_usable .venv/bin/python && .venv/bin/uv --version >/dev/null 2>&1 &&
+    grep -qF "$root/.venv" .venv/bin/activate
 }
 
 stamp=.venv/refold-setup
@@ -58,21 +72,8 @@ if [ -f "$stamp" ] && is_usable .venv/bin/python && [ "$(cat "$stamp")" = "$(fin
 fi
 
 rm -f "$stamp"
-if ! { is_usable .venv/bin/python && .venv/bin/uv --version; } >/dev/null 2>&1; then
-  python=$(find_python)
-  say "setup: making .venv with $python"
-  if uv --version >/dev/null 2>&1; then
-    uv venv --quiet --clear --python "$python" .venv
-    uv=uv
-  else
-    bootstrap_uv
-    uv=.venv/bin/uv
-  fi
-else
-  uv=.venv/bin/uv
-fi
-
+has_environment || make_environment
 say "setup: installing what uv.lock names"
-"$uv" sync --quiet --frozen
+.venv/bin/uv sync --quiet --frozen
 fingerprint >"$stamp"
 say "setup: done"

@@ -30,9 +30,9 @@ if [ -z "$packages" ]; then exit 0; fi
 if is_debian && [ "$(id -u)" = 0 ]; then
   say "system: installing $packages"
   export DEBIAN_FRONTEND=noninteractive
-  apt-get update -qq
+  apt-get update -qq -o Acquire::Retries=3
   # shellcheck disable=SC2086 # a list of package names
-  apt-get install -qq -y --no-install-recommends $packages >/dev/null
+  apt-get install -qq -y -o Acquire::Retries=3 --no-install-recommends $packages >/dev/null
   exit 0
 fi
 
