@@ -42,7 +42,7 @@ def run_page(page: Path, folder: Path) -> list[str]:
     with Session(page, folder) as session:
         blocks = blocks_of(page)
         shown_after = [b if b.language == "output" and b.follows_directly else None for b in blocks]
-        pairs = zip(blocks, [*shown_after[1:], None], strict=True)
+        pairs = zip(blocks, [*shown_after, None][1:], strict=True)
         return [hit for block, output in pairs for hit in session.check(block, output)]
 
 

@@ -35,6 +35,7 @@ def findings(text: str, folder: Path) -> list[str]:
 @pytest.mark.parametrize(
     "text",
     [
+        pytest.param("Words alone.\n", id="no block"),
         pytest.param("```python\nx = 1\n```\n\n```python\nassert x\n```\n", id="shared names"),
         pytest.param("```python\nprint(4)\n```\n\n```output\n4\n```\n", id="printed"),
         pytest.param("```python\nimport asyncio\nawait asyncio.sleep(0)\n```\n", id="await"),
