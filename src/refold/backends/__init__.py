@@ -1,0 +1,1 @@
+"""Storage backends; :mod:`refold.connect` chooses one by URL."""

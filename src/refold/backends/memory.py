@@ -1,0 +1,154 @@
+"""A log in memory, for tests and throw-away work: nothing outlives the process."""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from refold.backends.planning import Plan, Planned, same_or_refused
+from refold.core.codec import Row
+from refold.core.event import Kind, category_of
+from refold.core.expected import NO_EVENTS
+from refold.errors import RefoldError
+from refold.ports import Batch, Check, Committed, Fork, StreamInfo
+
+
+class _Kept(NamedTuple):
+    digest: bytes
+    committed: Committed
+
+
+class _Stream:
+    def __init__(self, fork: Fork | None) -> None:
+        self.fork = fork
+        self.rows: list[Row] = []
+        self.versions: list[int] = []
+
+
+class MemoryBackend:
+    """Keeps every row in lists under one lock."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._log: list[Row] = []
+        self._positions: list[int] = []
+        self._types: list[frozenset[str]] = []
+        self._streams: dict[str, _Stream] = {}
+        self._keys: dict[str, _Kept] = {}
+
+    def commit(self, batches: Sequence[Batch], *, now: int) -> list[Committed | RefoldError]:
+        """See :class:`~refold.ports.Backend`."""
+        with self._lock:
+            return [self._commit_one(batch, now) for batch in batches]
+
+    def _commit_one(self, batch: Batch, now: int) -> Committed | RefoldError:
+        kept = self._keys.get(batch.key) if batch.key is not None else None
+        if kept is not None:
+            return same_or_refused(
+                batch,
+                digest=kept.digest,
+                placed=kept.committed.placed,
+                recorded_at=kept.committed.recorded_at,
+            )
+        recorded_at = max(now, self._log[-1].recorded_at) if self._log else now
+        plan = Plan(self._head_version, self.log_head() + 1, recorded_at)
+        outcome = plan.place(batch)
+        if isinstance(outcome, Committed):
+            for planned in plan.rows:
+                self._keep(planned, recorded_at)
+            if batch.key is not None:
+                self._keys[batch.key] = _Kept(batch.digest, outcome)
+        return outcome
+
+    def _keep(self, planned: Planned, recorded_at: int) -> None:
+        write = planned.write
+        stream = self._streams.setdefault(write.stream, _Stream(write.fork))
+        row = Row(
+            planned.position,
+            write.stream,
+            planned.version,
+            len(write.tags),
+            recorded_at,
+            write.metadata,
+            write.body,
+        )
+        stream.rows.append(row)
+        stream.versions.append(row.version)
+        self._log.append(row)
+        self._positions.append(row.position)
+        self._types.append(frozenset(Kind.parse(tag).type for tag in write.tags))
+
+    def rows(
+        self, stream: str, *, first: int, last: int, backward: bool, rows_max: int
+    ) -> list[Row]:
+        """See :class:`~refold.ports.Backend`."""
+        with self._lock:
+            found = self._streams.get(stream)
+            if found is None:
+                return []
+            start = max(bisect_right(found.versions, first) - 1, 0)
+            stop = bisect_right(found.versions, last)
+            if backward:
+                return found.rows[max(start, stop - rows_max) : stop][::-1]
+            return found.rows[start : min(stop, start + rows_max)]
+
+    def log(
+        self,
+        *,
+        after: int,
+        categories: Sequence[str] | None,
+        types: Sequence[str] | None,
+        rows_max: int,
+    ) -> list[Row]:
+        """See :class:`~refold.ports.Backend`."""
+        with self._lock:
+            found: list[Row] = []
+            start = max(bisect_left(self._positions, after + 1) - 1, 0)
+            for index in range(start, len(self._log)):
+                row = self._log[index]
+                wanted = row.position + row.event_count - 1 > after
+                wanted = wanted and (categories is None or category_of(row.stream) in categories)
+                if wanted and (types is None or self._types[index].intersection(types)):
+                    found.append(row)
+                    if len(found) == rows_max:
+                        break
+            return found
+
+    def head(self, stream: str) -> StreamInfo | None:
+        """See :class:`~refold.ports.Backend`."""
+        with self._lock:
+            found = self._streams.get(stream)
+            if found is None:
+                return None
+            row = found.rows[-1]
+            return StreamInfo(
+                stream, row.version + row.event_count - 1, found.fork, row.recorded_at
+            )
+
+    def log_head(self) -> int:
+        """See :class:`~refold.ports.Backend`."""
+        with self._lock:
+            return self._log[-1].position + self._log[-1].event_count - 1 if self._log else 0
+
+    def streams(self, *, category: str | None, after: str, streams_max: int) -> list[StreamInfo]:
+        """See :class:`~refold.ports.Backend`."""
+        with self._lock:
+            names = sorted(
+                name
+                for name in self._streams
+                if name > after and category in (None, category_of(name))
+            )
+            return [info for name in names[:streams_max] if (info := self.head(name))]
+
+    def check(self) -> Iterator[Check]:
+        """See :class:`~refold.ports.Backend`."""
+        yield Check("storage", True, "in memory: nothing outlives this process")
+
+    def close(self) -> None:
+        """See :class:`~refold.ports.Backend`."""
+
+    def _head_version(self, stream: str) -> int:
+        info = self.head(stream)
+        return NO_EVENTS if info is None else info.version

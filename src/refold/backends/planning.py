@@ -1,0 +1,102 @@
+"""What a batch comes to, given the heads of the streams it writes: shared by the backends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from refold.core.expected import NO_EVENTS, check_head
+from refold.errors import Conflict, NotFound, RefoldError, UsageError
+from refold.ports import Batch, Committed, Placed, Write
+
+
+class Planned(NamedTuple):
+    """A write with the place it is to take."""
+
+    write: Write
+    position: int
+    version: int
+    key: str | None
+    digest: bytes
+
+
+@dataclass
+class Plan:
+    """Places for many batches, each accepted whole or refused whole.
+
+    ``head_of`` gives the last version of a stream in storage, -1 when it is not there.
+    ``next_position`` is the first free place of the log.
+    """
+
+    head_of: Callable[[str], int]
+    next_position: int
+    recorded_at: int
+    rows: list[Planned] = field(default_factory=list)
+    heads: dict[str, int] = field(default_factory=dict)
+
+    def place(self, batch: Batch) -> Committed | RefoldError:
+        """Give every write of a batch its place; the refusal when one cannot be given."""
+        heads: dict[str, int] = {}
+        rows: list[Planned] = []
+        position = self.next_position
+        for index, write in enumerate(batch.writes):
+            try:
+                head = self._checked_head(write, heads)
+            except (Conflict, NotFound, UsageError) as refusal:
+                return refusal
+            key = None if batch.key is None else row_key(batch.key, index)
+            rows.append(Planned(write, position, head + 1, key, batch.digest))
+            heads[write.stream] = head + len(write.tags)
+            position += len(write.tags)
+        self.heads.update(heads)
+        self.rows.extend(rows)
+        self.next_position = position
+        placed = tuple(
+            Placed(r.write.stream, r.position, r.version, len(r.write.tags)) for r in rows
+        )
+        return Committed(placed, self.recorded_at)
+
+    def _checked_head(self, write: Write, placed: dict[str, int]) -> int:
+        head = placed.get(write.stream, self.heads.get(write.stream))
+        if head is None:
+            head = self.head_of(write.stream)
+        check_head(stream=write.stream, expected=write.expected, head=head)
+        if write.fork is None or head != NO_EVENTS:
+            return head
+        return self._fork_head(write)
+
+    def _fork_head(self, write: Write) -> int:
+        assert write.fork is not None
+        parent, version = write.fork
+        parent_head = self.heads.get(parent, self.head_of(parent))
+        if parent_head < version:
+            raise NotFound(
+                f"{write.stream!r} cannot branch from {parent}@{version}: "
+                f"the last version of {parent!r} is {parent_head}",
+                stream=parent,
+                version=version,
+            )
+        return version
+
+
+def row_key(key: str, index: int) -> str:
+    """The stored key of a batch's n-th write; control characters keep it apart from users' keys."""
+    return key if index == 0 else f"{key}\x1f{index}"
+
+
+def same_or_refused(
+    batch: Batch, *, digest: bytes, placed: Sequence[Placed], recorded_at: int
+) -> Committed | UsageError:
+    """The first answer of a repeated key; a refusal when the key stood for other bytes."""
+    if digest == batch.digest:
+        return Committed(tuple(placed), recorded_at, duplicate=True)
+    first = placed[0]
+    return UsageError(
+        f"key {batch.key!r} was used for other events, at {first.stream}@{first.version}: "
+        "a key names one append for ever",
+        code="key_reused",
+        key=batch.key,
+        stream=first.stream,
+        version=first.version,
+    )

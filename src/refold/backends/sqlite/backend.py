@@ -1,0 +1,174 @@
+"""The SQLite backend: one writer, a pool of readers, pages by key."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import apsw
+
+from refold.backends.sqlite import diagnose
+from refold.backends.sqlite.file import Mode, check_path, connect, naming_errors, prepare
+from refold.backends.sqlite.writer import OTHER_TYPES_BIT, Writer
+from refold.core.codec import Row
+from refold.core.event import Kind
+from refold.errors import RefoldError, StoreClosed, UsageError
+from refold.ports import Batch, Check, Committed, Fork, StreamInfo
+
+READERS_KEPT_MAX: Final = 8
+Synchronous = Literal["FULL", "NORMAL"]
+
+_STREAM_ROWS: Final = """
+SELECT position, version, count, recorded_at, metadata, body FROM log
+WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version BETWEEN ifnull((
+    SELECT max(version) FROM log
+    WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version <= ?2
+), 0) AND ?3 ORDER BY version {order} LIMIT ?4"""
+_LOG_ROWS: Final = """
+SELECT position, name, version, count, recorded_at, metadata, body
+FROM log CROSS JOIN streams ON streams.id = log.stream
+WHERE position >= ifnull((SELECT max(position) FROM log WHERE position <= ?1 + 1), 1)
+    AND position + count - 1 > ?1 {narrowed} ORDER BY position LIMIT ?2"""
+_STREAMS: Final = """
+SELECT name, parent, fork_version, last.version + last.count - 1, last.recorded_at
+FROM streams JOIN log AS last ON last.position = (
+    SELECT position FROM log WHERE stream = streams.id ORDER BY version DESC LIMIT 1
+) WHERE {wanted} ORDER BY name LIMIT ?"""
+_LOG_HEAD: Final = "SELECT position + count - 1 FROM log ORDER BY position DESC LIMIT 1"
+
+
+class SqliteBackend:
+    """A log in one SQLite file in WAL mode.
+
+    ``synchronous`` FULL: an acknowledged event survives power loss. NORMAL: it survives a crash of
+    the process, and is several times faster one by one. The same file must never be opened with
+    the standard ``sqlite3`` module in the same process: the two lose each other's locks.
+    """
+
+    def __init__(
+        self, path: Path, *, mode: Mode = "create", synchronous: Synchronous = "FULL"
+    ) -> None:
+        check_path(path, mode=mode)
+        self._path = path
+        self._mode: Mode = mode
+        self._closed = False
+        self._write_lock = threading.Lock()
+        self._readers: deque[apsw.Connection] = deque(maxlen=READERS_KEPT_MAX)
+        first = connect(path, mode=mode, synchronous=synchronous)
+        try:
+            prepare(first, path, mode=mode)
+            self._writing = None if mode == "read" else first
+            self._writer = None if mode == "read" else Writer(first)
+        except BaseException:
+            first.close()
+            raise
+        if mode == "read":
+            self._readers.append(first)
+
+    def commit(self, batches: Sequence[Batch], *, now: int) -> list[Committed | RefoldError]:
+        """See :class:`~refold.ports.Backend`."""
+        with self._write_lock, naming_errors(self._path):
+            if self._closed:
+                raise StoreClosed(f"{self._path} is closed")
+            if self._writer is None:
+                raise UsageError(f"{self._path} was opened for reading", code="not_writable")
+            return self._writer.commit(batches, now=now)
+
+    def rows(
+        self, stream: str, *, first: int, last: int, backward: bool, rows_max: int
+    ) -> list[Row]:
+        """See :class:`~refold.ports.Backend`."""
+        sql = _STREAM_ROWS.format(order="DESC" if backward else "ASC")
+        found = self._query(sql, (stream, first, last, rows_max))
+        return [Row(position, stream, *rest) for position, *rest in found]
+
+    def log(
+        self,
+        *,
+        after: int,
+        categories: Sequence[str] | None,
+        types: Sequence[str] | None,
+        rows_max: int,
+    ) -> list[Row]:
+        """See :class:`~refold.ports.Backend`."""
+        narrowed = ""
+        values: list[Any] = [after, rows_max]
+        if types is not None:
+            narrowed += f" AND types & {self._mask_of(types)} != 0"
+        if categories is not None:
+            narrowed += f" AND category IN ({','.join('?' * len(categories))})"
+            values += categories
+        return [Row(*row) for row in self._query(_LOG_ROWS.format(narrowed=narrowed), values)]
+
+    def head(self, stream: str) -> StreamInfo | None:
+        """See :class:`~refold.ports.Backend`."""
+        found = self._query(_STREAMS.format(wanted="name = ?"), (stream, 1))
+        return _stream_info(found[0]) if found else None
+
+    def log_head(self) -> int:
+        """See :class:`~refold.ports.Backend`."""
+        found = self._query(_LOG_HEAD)
+        return int(found[0][0]) if found else 0
+
+    def streams(self, *, category: str | None, after: str, streams_max: int) -> list[StreamInfo]:
+        """See :class:`~refold.ports.Backend`."""
+        if category is None:
+            found = self._query(_STREAMS.format(wanted="name > ?"), (after, streams_max))
+        else:
+            sql = _STREAMS.format(wanted="category = ? AND name > ?")
+            found = self._query(sql, (category, after, streams_max))
+        return [_stream_info(row) for row in found]
+
+    def check(self) -> Iterator[Check]:
+        """See :class:`~refold.ports.Backend`."""
+        with self._reading() as connection, naming_errors(self._path):
+            yield from diagnose.checks(connection, self._path)
+
+    def close(self) -> None:
+        """Let go of the file; closing twice is fine."""
+        with self._write_lock:
+            self._closed = True
+            if self._writing is not None:
+                self._writing.close()
+        while self._readers:
+            with suppress(IndexError):
+                self._readers.pop().close()
+
+    def _mask_of(self, types: Sequence[str]) -> int:
+        """The bits of every stored tag of these types, whatever its schema."""
+        mask = 0
+        for number, tag in self._query("SELECT id, tag FROM types"):
+            if Kind.parse(tag).type in types:
+                mask |= 1 << min(number, OTHER_TYPES_BIT)
+        return mask
+
+    def _query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with self._reading() as connection, naming_errors(self._path):
+            return connection.execute(sql, values).fetchall()
+
+    @contextmanager
+    def _reading(self) -> Iterator[apsw.Connection]:
+        """A reader of this thread's own, for one query."""
+        if self._closed:
+            raise StoreClosed(f"{self._path} is closed")
+        try:
+            connection = self._readers.pop()
+        except IndexError:
+            connection = connect(self._path, mode="read" if self._mode == "read" else "write")
+        try:
+            yield connection
+        finally:
+            if self._closed or len(self._readers) >= READERS_KEPT_MAX:
+                connection.close()
+            else:
+                self._readers.append(connection)
+
+
+def _stream_info(row: tuple[Any, ...]) -> StreamInfo:
+    name, parent, fork_version, version, recorded_at = row
+    fork = None if parent is None else Fork(parent, fork_version)
+    return StreamInfo(name, version, fork, recorded_at)

@@ -1,0 +1,127 @@
+"""Opening a refold database: what it must be, its schema version, and how errors are named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import Final, Literal
+
+import apsw
+
+from refold.errors import Corrupt, NotFound, OutcomeUnknown, Unavailable, UsageError
+
+APPLICATION_ID: Final = 0x7265666F
+"""``refo`` in a file's header: this is a refold database."""
+SCHEMA_VERSION: Final = 1
+BUSY_WAIT_MS: Final = 10_000
+
+Mode = Literal["create", "write", "read"]
+"""``create``: make the file when it is missing; ``write``: it must exist; ``read``: never write."""
+
+_FLAGS: Final[dict[Mode, int]] = {
+    "create": apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE,
+    "write": apsw.SQLITE_OPEN_READWRITE,
+    "read": apsw.SQLITE_OPEN_READONLY,
+}
+_MIGRATIONS: Final = resources.files("refold.backends.sqlite") / "migrations"
+
+
+def connect(path: Path, *, mode: Mode, synchronous: str = "FULL") -> apsw.Connection:
+    """A connection set up for the log; the file's schema is not looked at."""
+    with naming_errors(path):
+        connection = apsw.Connection(str(path), flags=_FLAGS[mode], statementcachesize=64)
+        connection.set_busy_timeout(BUSY_WAIT_MS)
+        connection.execute(f"PRAGMA synchronous={synchronous}").fetchall()
+        return connection
+
+
+def prepare(connection: apsw.Connection, path: Path, *, mode: Mode) -> None:
+    """Refuse what is not a refold database; bring an older schema up to date."""
+    with naming_errors(path):
+        version = _checked_version(connection, path)
+        if version == SCHEMA_VERSION:
+            return
+        if mode == "read":
+            raise UsageError(
+                f"{path} is empty or of an older refold: open it for writing once", path=str(path)
+            )
+        connection.execute("PRAGMA journal_mode=WAL").fetchall()
+        connection.execute("BEGIN IMMEDIATE")  # two openers take turns
+        try:
+            for number in range(_checked_version(connection, path) + 1, SCHEMA_VERSION + 1):
+                connection.execute(_migration(number)).fetchall()
+            connection.execute(f"PRAGMA application_id={APPLICATION_ID}").fetchall()
+            connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}").fetchall()
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+
+
+def check_path(path: Path, *, mode: Mode) -> None:
+    """Refuse a path that cannot be a database, with the reason."""
+    if path.is_dir():
+        raise UsageError(f"{path} is a directory: give the path of a file in it", path=str(path))
+    if mode != "create" and not path.exists():
+        raise NotFound(f"{path} does not exist: record or import something first", path=str(path))
+    if not path.parent.is_dir():
+        raise UsageError(f"the folder {path.parent} does not exist", path=str(path))
+
+
+@contextmanager
+def naming_errors(path: Path) -> Iterator[None]:
+    """Driver errors as refold errors that name the file and what to do."""
+    try:
+        yield
+    except apsw.NotADBError as error:
+        raise UsageError(
+            f"{path} is not a refold database", code="not_a_database", path=str(path)
+        ) from error
+    except apsw.CorruptError as error:
+        raise Corrupt(f"{path} is damaged: {error}; run `refold doctor`", path=str(path)) from error
+    except (apsw.ReadOnlyError, apsw.CantOpenError, apsw.PermissionsError) as error:
+        raise UsageError(
+            f"{path} cannot be opened for writing: check its permissions and its folder's",
+            code="not_writable",
+            path=str(path),
+        ) from error
+    except (apsw.BusyError, apsw.LockedError) as error:
+        raise Unavailable(
+            f"{path} stayed locked by another process for {BUSY_WAIT_MS} ms; nothing was written",
+            path=str(path),
+        ) from error
+    except (apsw.IOError, apsw.FullError, apsw.NoMemError) as error:
+        raise OutcomeUnknown(
+            f"writing {path} failed ({error}): the append may or may not be stored; "
+            "append again with the same key",
+            path=str(path),
+        ) from error
+
+
+def _checked_version(connection: apsw.Connection, path: Path) -> int:
+    application_id = connection.pragma("application_id")
+    version = connection.pragma("user_version")
+    tables = connection.execute("SELECT count(*) FROM sqlite_schema").get
+    if application_id != APPLICATION_ID and (application_id or version or tables):
+        raise UsageError(
+            f"{path} is a SQLite database of another program, not a refold database",
+            code="not_a_database",
+            path=str(path),
+        )
+    if version > SCHEMA_VERSION:
+        raise UsageError(
+            f"{path} was written by a newer refold (schema {version}, this one knows "
+            f"{SCHEMA_VERSION}): upgrade refold",
+            code="newer_schema",
+            path=str(path),
+        )
+    return int(version)
+
+
+def _migration(number: int) -> str:
+    for entry in _MIGRATIONS.iterdir():
+        if entry.name.startswith(f"{number:04d}_"):
+            return entry.read_text(encoding="utf-8")
+    raise UsageError(f"the migration to schema {number} is missing: reinstall refold")

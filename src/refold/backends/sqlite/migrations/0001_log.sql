@@ -1,0 +1,50 @@
+-- One row an append: 1 or more events of one stream, side by side. docs/format.md describes it.
+CREATE TABLE streams (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    category TEXT NOT NULL,
+    parent TEXT,          -- a branch: the stream that it shares versions 0..fork_version with
+    fork_version INTEGER
+) STRICT;
+CREATE INDEX streams_category ON streams (category, name);
+
+CREATE TABLE types (
+    id INTEGER PRIMARY KEY, -- its bit in log.types; those over 61 share bit 62
+    tag TEXT NOT NULL UNIQUE
+) STRICT;
+
+CREATE TABLE log (
+    position INTEGER PRIMARY KEY, -- of the first event
+    stream INTEGER NOT NULL REFERENCES streams (id),
+    version INTEGER NOT NULL,     -- of the first event
+    count INTEGER NOT NULL,
+    recorded_at INTEGER NOT NULL, -- microseconds UTC
+    types INTEGER NOT NULL,       -- a set of types, one bit each
+    key TEXT,
+    digest BLOB,                  -- of the whole append, where it has a key
+    metadata TEXT,                -- a JSON object shared by the events
+    body TEXT NOT NULL            -- a JSON array of [tag, payload, occurred_at, metadata]
+) STRICT;
+CREATE UNIQUE INDEX log_version ON log (stream, version);
+CREATE UNIQUE INDEX log_key ON log (key) WHERE key IS NOT NULL;
+
+CREATE VIEW events AS
+SELECT
+    log.position + event.key AS position,
+    streams.name AS stream,
+    log.version + event.key AS version,
+    streams.name || '@' || (log.version + event.key) AS id,
+    streams.category AS category,
+    event.value ->> 0 AS type,
+    strftime('%FT%T', floor(ifnull(event.value ->> 2, log.recorded_at) / 1e6), 'unixepoch')
+        || printf(
+            '.%06dZ', (ifnull(event.value ->> 2, log.recorded_at) % 1000000 + 1000000) % 1000000
+        ) AS occurred_at,
+    strftime('%FT%T', log.recorded_at / 1000000, 'unixepoch')
+        || printf('.%06dZ', log.recorded_at % 1000000) AS recorded_at,
+    event.value -> 1 AS data,
+    json_patch(ifnull(log.metadata, '{}'), ifnull(event.value -> 3, '{}')) AS metadata,
+    log.key AS key
+FROM log
+JOIN streams ON streams.id = log.stream
+JOIN json_each(log.body) AS event;

@@ -1,0 +1,259 @@
+"""Appending: one guarded statement a commit, from cached heads.
+
+The statement inserts only while the last row of the log is the one that the writer knows; when
+another process has written since, nothing is inserted, the caches are filled again and the plan is
+made anew. A new stream or type needs more than one statement and takes a transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import apsw
+
+from refold.backends.planning import Plan, Planned, row_key, same_or_refused
+from refold.core.codec import EVENTS_PER_APPEND_MAX
+from refold.core.event import category_of
+from refold.core.expected import NO_EVENTS
+from refold.errors import RefoldError, Unavailable
+from refold.ports import Batch, Committed, Placed
+
+RACES_MAX: Final = 100
+"""How often a commit is planned again after losing a race with another process."""
+STREAMS_CACHED_MAX: Final = 100_000
+ROWS_PER_STATEMENT_MAX: Final = 256
+OTHER_TYPES_BIT: Final = 62
+
+_COLUMNS: Final = 10
+_LAST_ROW: Final = "SELECT position, count, recorded_at FROM log ORDER BY position DESC LIMIT 1"
+_HEAD: Final = """
+SELECT streams.id, ifnull(
+    (SELECT version + count - 1 FROM log WHERE stream = streams.id ORDER BY version DESC LIMIT 1),
+    ifnull(fork_version, -1)
+) FROM streams WHERE name = ?"""
+_BY_KEY: Final = """
+SELECT name, position, version, count, recorded_at, digest
+FROM log JOIN streams ON streams.id = stream WHERE key = ?"""
+_INSERT: Final = (
+    "INSERT INTO log (position, stream, version, count, recorded_at, types, key, digest, "
+    "metadata, body) "
+)
+_NEW_STREAM: Final = (
+    "INSERT INTO streams (name, category, parent, fork_version) VALUES (?, ?, ?, ?) RETURNING id"
+)
+
+
+class _Head(NamedTuple):
+    stream_id: int
+    version: int
+
+
+class _KeyTaken(Exception):
+    """A key of this commit is already in the log."""
+
+
+class Writer:
+    """The one connection that writes. Not for several threads at once."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+        self._heads: dict[str, _Head] = {}
+        self._types: dict[str, int] = {}
+        self._last_position: int | None = None
+        self._next_position = 1
+        self._recorded_at = 0
+        self._forget()
+
+    def commit(self, batches: Sequence[Batch], *, now: int) -> list[Committed | RefoldError]:
+        """Store batches in order; see :class:`~refold.ports.Backend`."""
+        outcomes: list[Committed | RefoldError] = []
+        while len(outcomes) < len(batches):
+            group = _until_repeated_key(batches[len(outcomes) :])
+            outcomes.extend(self._commit_group(group, now))
+        return outcomes
+
+    def _commit_group(self, batches: Sequence[Batch], now: int) -> list[Committed | RefoldError]:
+        look_up_keys = False
+        for _ in range(RACES_MAX):
+            plan = Plan(self._head_version, self._next_position, max(now, self._recorded_at))
+            outcomes = [self._outcome(plan, batch, look_up_keys) for batch in batches]
+            try:
+                if self._is_settled(plan):
+                    return outcomes
+            except _KeyTaken:
+                look_up_keys = True
+            except BaseException:
+                self._forget()
+                raise
+            self._forget()
+        raise Unavailable(f"lost {RACES_MAX} races with other writers; nothing was written")
+
+    def _outcome(self, plan: Plan, batch: Batch, look_up_key: bool) -> Committed | RefoldError:
+        known = self._by_key(batch) if look_up_key else None
+        if known is not None:
+            return known
+        outcome = plan.place(batch)
+        if isinstance(outcome, Committed):
+            return outcome
+        # A repeated append fails its expected version: its key has the answer.
+        return self._by_key(batch) or outcome
+
+    def _is_settled(self, plan: Plan) -> bool:
+        """Whether the plan is stored and every refusal was made on what the log says now."""
+        if plan.rows:
+            return self._store(plan)
+        return self._is_current()
+
+    def _store(self, plan: Plan) -> bool:
+        forks = [p.write for p in plan.rows if p.write.stream not in self._heads]
+        tags = {tag for p in plan.rows for tag in p.write.tags} - self._types.keys()
+        try:
+            if forks or tags or len(plan.rows) > ROWS_PER_STATEMENT_MAX:
+                stored = self._store_in_transaction(plan, tags)
+            else:
+                stored = self._insert(plan.rows, plan.recorded_at)
+        except apsw.ConstraintError as error:
+            if "log.key" in str(error):
+                raise _KeyTaken from error
+            raise
+        if stored:
+            self._adopt(plan)
+        return stored
+
+    def _store_in_transaction(self, plan: Plan, tags: set[str]) -> bool:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            stored = self._is_current()
+            if stored:
+                self._add_types(tags)
+                self._add_streams(plan)
+                for start in range(0, len(plan.rows), ROWS_PER_STATEMENT_MAX):
+                    self._insert(
+                        plan.rows[start : start + ROWS_PER_STATEMENT_MAX], plan.recorded_at
+                    )
+            self._connection.execute("COMMIT" if stored else "ROLLBACK")
+            return stored
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+
+    def _insert(self, rows: Sequence[Planned], recorded_at: int) -> bool:
+        values: list[Any] = []
+        for row in rows:
+            write = row.write
+            values += (
+                row.position,
+                self._heads[write.stream].stream_id,
+                row.version,
+                len(write.tags),
+                recorded_at,
+                self._mask(write.tags),
+                row.key,
+                row.digest or None,
+                write.metadata,
+                write.body,
+            )
+        places = 1 << (len(rows) - 1).bit_length()  # few distinct statements, so all stay cached
+        values += [None] * (_COLUMNS * (places - len(rows)))
+        values.append(self._last_position)
+        self._connection.execute(_statement(places), values)
+        self._last_position = rows[-1].position if self._connection.changes() else -1
+        return self._last_position != -1
+
+    def _adopt(self, plan: Plan) -> None:
+        for stream, version in plan.heads.items():
+            self._heads[stream] = _Head(self._heads[stream].stream_id, version)
+        self._next_position = plan.next_position
+        self._recorded_at = plan.recorded_at
+        if len(self._heads) > STREAMS_CACHED_MAX:
+            self._heads.clear()
+
+    def _forget(self) -> None:
+        """Drop what was cached: another process wrote, or a commit failed."""
+        self._heads.clear()
+        self._types = {tag: number for number, tag in self._rows("SELECT id, tag FROM types")}
+        last = self._rows(_LAST_ROW)
+        if last:
+            self._last_position, count, self._recorded_at = last[0]
+            self._next_position = last[0][0] + count
+        else:
+            self._last_position, self._next_position, self._recorded_at = None, 1, 0
+
+    def _is_current(self) -> bool:
+        last = self._rows(_LAST_ROW)
+        return (last[0][0] if last else None) == self._last_position
+
+    def _head_version(self, stream: str) -> int:
+        head = self._heads.get(stream)
+        if head is None:
+            found = self._rows(_HEAD, (stream,))
+            if not found:
+                return NO_EVENTS
+            head = self._heads[stream] = _Head(*found[0])
+        return head.version
+
+    def _by_key(self, batch: Batch) -> Committed | RefoldError | None:
+        if batch.key is None:
+            return None
+        placed: list[Placed] = []
+        recorded_at, digest = 0, b""
+        for index in range(EVENTS_PER_APPEND_MAX):
+            found = self._rows(_BY_KEY, (row_key(batch.key, index),))
+            if not found:
+                break
+            stream, position, version, count, recorded_at, digest = found[0]
+            placed.append(Placed(stream, position, version, count))
+        if not placed:
+            return None
+        return same_or_refused(batch, digest=digest, placed=placed, recorded_at=recorded_at)
+
+    def _add_types(self, tags: set[str]) -> None:
+        for tag in sorted(tags):
+            sql = "INSERT INTO types (id, tag) VALUES (?, ?)"
+            self._connection.execute(sql, (len(self._types), tag))
+            self._types[tag] = len(self._types)
+
+    def _add_streams(self, plan: Plan) -> None:
+        for row in plan.rows:
+            write = row.write
+            if write.stream not in self._heads:
+                fork = write.fork or (None, None)
+                values = (write.stream, category_of(write.stream), *fork)
+                (stream_id,) = self._rows(_NEW_STREAM, values)[0]
+                self._heads[write.stream] = _Head(stream_id, NO_EVENTS)
+
+    def _mask(self, tags: Sequence[str]) -> int:
+        mask = 0
+        for tag in tags:
+            mask |= 1 << min(self._types[tag], OTHER_TYPES_BIT)
+        return mask
+
+    def _rows(self, sql: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+        return self._connection.execute(sql, values).fetchall()
+
+
+def _until_repeated_key(batches: Sequence[Batch]) -> Sequence[Batch]:
+    """The longest start of the batches in which no key stands twice."""
+    seen: set[str] = set()
+    for index, batch in enumerate(batches):
+        if batch.key is not None:
+            if batch.key in seen:
+                return batches[:index]
+            seen.add(batch.key)
+    return batches
+
+
+_statements: dict[int, str] = {}
+
+
+def _statement(places: int) -> str:
+    """The insert of up to ``places`` rows, guarded by the last row of the log."""
+    if places not in _statements:
+        row = f"({','.join('?' * _COLUMNS)})"
+        _statements[places] = (
+            f"{_INSERT} SELECT * FROM (VALUES {','.join([row] * places)}) "
+            "WHERE column1 IS NOT NULL AND (SELECT max(position) FROM log) IS ?"
+        )
+    return _statements[places]

@@ -1,0 +1,89 @@
+"""A store by URL: the one module that joins the engine and a backend."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+from urllib.parse import unquote, urlsplit
+
+from refold.core.event import Registry, default_registry
+from refold.engine.aio import AsyncStore
+from refold.engine.clock import Clock, system_clock
+from refold.engine.store import Store
+from refold.errors import UsageError
+from refold.ports import Backend
+
+Mode = Literal["create", "write", "read"]
+_FORMS = "a path, sqlite:///path or memory:"
+
+
+def open(
+    url: str | os.PathLike[str] | None = None,
+    *,
+    mode: Mode = "create",
+    synchronous: Literal["FULL", "NORMAL"] = "FULL",
+    registry: Registry = default_registry,
+    clock: Clock = system_clock,
+) -> Store:
+    """Open a log.
+
+    ``url`` is a path, ``sqlite:///relative``, ``sqlite:////absolute`` or ``memory:``; by default
+    the environment variable ``REFOLD_URL``, else ``refold.db`` here. ``mode``: ``"create"`` makes
+    the file when it is missing, ``"write"`` wants it there, ``"read"`` never writes.
+    ``synchronous``: with ``"FULL"`` an acknowledged event survives power loss, with ``"NORMAL"`` a
+    crash of the process. ``registry`` holds the event classes, ``clock`` gives microseconds UTC.
+
+    Raises :class:`~refold.errors.UsageError` for what is not a refold database,
+    :class:`~refold.errors.NotFound` for a missing one.
+    """
+    backend = _backend(url, mode=mode, synchronous=synchronous)
+    return Store(backend, registry=registry, clock=clock)
+
+
+def open_async(
+    url: str | os.PathLike[str] | None = None,
+    *,
+    mode: Mode = "create",
+    synchronous: Literal["FULL", "NORMAL"] = "FULL",
+    registry: Registry = default_registry,
+    clock: Clock = system_clock,
+) -> AsyncStore:
+    """Open a log for asyncio; see :func:`open`.
+
+    The file is opened by ``async with`` or the first call, on a worker thread:
+    ``async with refold.open_async(url) as store: …``.
+    """
+    return AsyncStore(
+        lambda: open(url, mode=mode, synchronous=synchronous, registry=registry, clock=clock)
+    )
+
+
+def _backend(
+    url: str | os.PathLike[str] | None,
+    *,
+    mode: Mode,
+    synchronous: Literal["FULL", "NORMAL"],
+) -> Backend:
+    where = os.fspath(url) if url is not None else os.environ.get("REFOLD_URL", "refold.db")
+    if where == "memory:":
+        from refold.backends.memory import MemoryBackend
+
+        return MemoryBackend()
+    from refold.backends.sqlite import SqliteBackend
+
+    return SqliteBackend(_path_of(where), mode=mode, synchronous=synchronous)
+
+
+def _path_of(where: str) -> Path:
+    if not where:
+        raise UsageError(f"an empty store URL: give {_FORMS}")
+    scheme = where.partition("://")[0] if "://" in where else ""
+    if not scheme:
+        return Path(where)
+    if scheme != "sqlite":
+        raise UsageError(f"{where!r}: no backend for {scheme}://; give {_FORMS}", url=where)
+    path = unquote(urlsplit(where).path)
+    if not path.startswith("/") or path == "/":
+        raise UsageError(f"{where!r} names no file: give sqlite:///path", url=where)
+    return Path(path[1:])

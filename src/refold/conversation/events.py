@@ -1,0 +1,233 @@
+"""The vocabulary of a conversation: one class an event type.
+
+Provider bytes are kept as they came where they matter: tool arguments are the verbatim string, a
+reasoning part keeps its signature. Events that one model answer gave share a ``message_id``.
+Money is exact (``Decimal``); ``*_ms`` are milliseconds; offsets count from the session's start.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any, Literal
+
+import msgspec
+
+from refold.core.event import event
+
+Effect = Literal["read", "write", "irreversible", "unknown"]
+"""What a tool does to the world; ``unknown`` is treated as the worst."""
+
+
+class Fields(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """Base of everything here: immutable, fields by name, defaults not stored."""
+
+
+class Party(Fields, frozen=True):
+    """Someone in a session: ``role`` is customer, agent, human or system."""
+
+    role: str
+    name: str | None = None
+    id: str | None = None
+    address: str | None = None
+
+
+class Tool(Fields, frozen=True):
+    """A tool as offered to a model; ``schema_hash`` is SHA-256 of its canonical JSON schema."""
+
+    name: str
+    description: str = ""
+    parameters: dict[str, Any] = {}
+    schema_hash: str = ""
+    effect: Effect = "unknown"
+
+
+class Prompt(Fields, frozen=True):
+    """A system prompt; ``hash`` is SHA-256 of its UTF-8 text, in hex."""
+
+    text: str
+    id: str | None = None
+    hash: str = ""
+
+
+class Usage(Fields, frozen=True):
+    """Tokens of one model answer."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+
+
+class Word(Fields, frozen=True):
+    """A recognised word and where it stands in the audio."""
+
+    text: str
+    start_ms: int
+    end_ms: int
+    confidence: float | None = None
+
+
+@event("session.started")
+class SessionStarted(Fields, frozen=True):
+    """A conversation begins; an initial state that is not here is lost at the first rewind."""
+
+    channel: Literal["voice", "chat", "email", "api"] = "chat"
+    direction: Literal["inbound", "outbound"] = "inbound"
+    parties: list[Party] = []
+    initial_state: dict[str, Any] = {}
+
+
+@event("session.ended")
+class SessionEnded(Fields, frozen=True):
+    """A conversation ends: ``reason`` is completed, error, transferred or the caller's own."""
+
+    reason: str = "completed"
+    error: str | None = None
+
+
+@event("agent.configured")
+class AgentConfigured(Fields, frozen=True):
+    """From here on the agent runs with this prompt, model and tools."""
+
+    prompt: Prompt | None = None
+    model: str | None = None
+    provider: str | None = None
+    params: dict[str, Any] = {}
+    tools: list[Tool] = []
+    agent: str | None = None
+    version: str | None = None
+
+
+@event("user.utterance")
+class UserUtterance(Fields, frozen=True):
+    """What the person said; ``parts`` where it was more than text; the rest for voice."""
+
+    text: str
+    parts: list[dict[str, Any]] | None = None
+    party: str | None = None
+    confidence: float | None = None
+    language: str | None = None
+    words: list[Word] = []
+    audio: str | None = None
+
+
+@event("agent.utterance")
+class AgentUtterance(Fields, frozen=True):
+    """What the agent answered. What was heard of it may be less: see playback.interrupted."""
+
+    text: str
+    parts: list[dict[str, Any]] | None = None
+    finish_reason: str | None = None
+    message_id: str | None = None
+
+
+@event("model.request")
+class ModelRequest(Fields, frozen=True):
+    """A call to a model; ``messages`` refers to events by id, ``hash`` covers the whole request."""
+
+    api: str
+    messages: list[str] = []
+    hash: str = ""
+    params: dict[str, Any] = {}
+    attempt: int = 1
+
+
+@event("model.response")
+class ModelResponse(Fields, frozen=True):
+    """A model's answer with its price; what it says and calls are events of the same message."""
+
+    response_id: str | None = None
+    model: str | None = None
+    parts: list[dict[str, Any]] = []
+    usage: Usage | None = None
+    first_token_ms: float | None = None
+    latency_ms: float | None = None
+    cost: Decimal | None = None
+    currency: str = "USD"
+    finish_reason: str | None = None
+    message_id: str | None = None
+
+
+@event("model.failed")
+class ModelFailed(Fields, frozen=True):
+    """A model call that gave no answer."""
+
+    error: str
+    attempt: int = 1
+    status: int | None = None
+
+
+@event("tool.call")
+class ToolCall(Fields, frozen=True):
+    """The agent calls a tool; ``arguments`` is the verbatim string, ``parsed`` what it says."""
+
+    call_id: str
+    name: str
+    arguments: str = "{}"
+    parsed: Any = None
+    schema_hash: str = ""
+    effect: Effect = "unknown"
+    message_id: str | None = None
+
+
+@event("tool.decided")
+class ToolDecided(Fields, frozen=True):
+    """Someone approved, refused or changed a tool call before it ran."""
+
+    call_id: str
+    approver: str
+    decision: Literal["approved", "refused", "changed"]
+    changed_arguments: str | None = None
+
+
+@event("tool.result")
+class ToolResult(Fields, frozen=True):
+    """What a tool gave back, as the agent saw it."""
+
+    call_id: str
+    result: Any = None
+    is_error: bool = False
+    latency_ms: float | None = None
+    name: str | None = None
+
+
+@event("retrieval.completed")
+class RetrievalCompleted(Fields, frozen=True):
+    """Documents were looked up for the agent."""
+
+    query: str
+    ids: list[str] = []
+    hashes: list[str] = []
+
+
+@event("memory.read")
+class MemoryRead(Fields, frozen=True):
+    """The agent read its long-term memory."""
+
+    query: str
+    ids: list[str] = []
+    hashes: list[str] = []
+
+
+@event("memory.written")
+class MemoryWritten(Fields, frozen=True):
+    """The agent wrote to its long-term memory."""
+
+    ids: list[str] = []
+    hashes: list[str] = []
+
+
+@event("state.patched")
+class StatePatched(Fields, frozen=True):
+    """The session's state changed by an RFC 6902 patch."""
+
+    patch: list[dict[str, Any]]
+
+
+@event("score.recorded")
+class ScoreRecorded(Fields, frozen=True):
+    """Someone rated a conversation; ``rater`` is a person, a program or a model with version."""
+
+    name: str
+    value: float
+    rater: str
+    comment: str | None = None

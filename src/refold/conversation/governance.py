@@ -1,0 +1,104 @@
+"""Decisions about money, and what people are owed: consent, redaction, erasure, holds, access."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from refold.conversation.events import Fields
+from refold.core.event import event
+
+
+@event("decision.recorded")
+class DecisionRecorded(Fields, frozen=True):
+    """A decision with its amount, its reasons, and the events it rests on."""
+
+    amount: Decimal | None = None
+    currency: str | None = None
+    reasons: list[str] = []
+    basis: list[str] = []
+    reference: str | None = None
+
+
+@event("effect.committed")
+class EffectCommitted(Fields, frozen=True):
+    """Something was done to the outside world."""
+
+    reference: str
+    amount: Decimal | None = None
+    currency: str | None = None
+    basis: list[str] = []
+
+
+@event("effect.reversed")
+class EffectReversed(Fields, frozen=True):
+    """Something done to the outside world was undone."""
+
+    reference: str
+    amount: Decimal | None = None
+    currency: str | None = None
+    reasons: list[str] = []
+    basis: list[str] = []
+
+
+@event("consent.recorded")
+class ConsentRecorded(Fields, frozen=True):
+    """A person agreed to a purpose."""
+
+    party: str
+    purpose: str
+    basis: str
+    expiry: str | None = None
+
+
+@event("consent.revoked")
+class ConsentRevoked(Fields, frozen=True):
+    """A person took consent back."""
+
+    party: str
+    purpose: str
+
+
+@event("redaction.applied")
+class RedactionApplied(Fields, frozen=True):
+    """A value of an event was removed: which (id and JSON Pointer), how, why, by whose word."""
+
+    event: str
+    pointer: str
+    method: str
+    reason: str
+    authority: str | None = None
+
+
+@event("erasure.executed")
+class ErasureExecuted(Fields, frozen=True):
+    """A subject's data was erased; what answered and what did not."""
+
+    subject: str
+    answered: list[str] = []
+    unanswered: list[str] = []
+
+
+@event("hold.placed")
+class HoldPlaced(Fields, frozen=True):
+    """Nothing about the subject may be erased until the hold is released."""
+
+    hold: str
+    subject: str
+    reason: str
+
+
+@event("hold.released")
+class HoldReleased(Fields, frozen=True):
+    """A hold has ended."""
+
+    hold: str
+    reason: str = ""
+
+
+@event("access.recorded")
+class AccessRecorded(Fields, frozen=True):
+    """Protected data was read."""
+
+    actor: str
+    purpose: str
+    events: list[str] = []

@@ -1,0 +1,60 @@
+"""Events that only a voice conversation has; offsets count from the session's start."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from refold.conversation.events import Fields
+from refold.core.event import event
+
+
+@event("speech.started")
+class SpeechStarted(Fields, frozen=True):
+    """Someone started to speak."""
+
+    party: str
+    offset_ms: int
+
+
+@event("speech.stopped")
+class SpeechStopped(Fields, frozen=True):
+    """Someone stopped speaking."""
+
+    party: str
+    offset_ms: int
+
+
+@event("playback.interrupted")
+class PlaybackInterrupted(Fields, frozen=True):
+    """The caller cut the agent off: only ``played_text`` was heard."""
+
+    played_text: str
+    unplayed_text: str = ""
+    party: str | None = None
+    offset_ms: int | None = None
+    message_id: str | None = None
+
+
+@event("dtmf.received")
+class DtmfReceived(Fields, frozen=True):
+    """Keys pressed on a phone, masked unless they are known to be harmless."""
+
+    digits: str
+    masked: bool = True
+
+
+@event("call.held")
+class CallHeld(Fields, frozen=True):
+    """The call was put on hold."""
+
+    from_party: str | None = None
+    to_party: str | None = None
+
+
+@event("call.transferred")
+class CallTransferred(Fields, frozen=True):
+    """The call was handed to someone else."""
+
+    to_party: str
+    from_party: str | None = None
+    kind: Literal["blind", "warm"] = "blind"

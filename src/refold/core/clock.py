@@ -1,0 +1,71 @@
+"""Instants as integer microseconds UTC, shown as RFC 3339."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, timedelta
+
+from refold.errors import UsageError
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EARLIEST_US = -62_135_596_800_000_000  # 0001-01-01, where datetime starts
+LATEST_US = 253_402_300_799_999_999  # 9999-12-31, where RFC 3339 ends
+_AGO = re.compile(r"(\d{1,9})\s*(s|m|h|d|w)")
+_UNIT_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+
+Instant = datetime | date | str | int
+"""A moment: an aware datetime, a date (its start, UTC), RFC 3339 text, or microseconds UTC."""
+
+
+def to_us(moment: Instant) -> int:
+    """Microseconds UTC of a moment; :class:`UsageError` when it names no single instant."""
+    if isinstance(moment, bool):
+        raise UsageError(f"{moment!r} is not an instant")
+    if isinstance(moment, int):
+        return _within_calendar(moment)
+    if isinstance(moment, datetime):
+        return _datetime_us(moment)
+    if isinstance(moment, date):
+        return _datetime_us(datetime(moment.year, moment.month, moment.day, tzinfo=UTC))
+    return _text_us(moment)
+
+
+def from_us(us: int) -> datetime:
+    """The aware UTC datetime of microseconds since the epoch."""
+    return EPOCH + timedelta(microseconds=us)
+
+
+def rfc3339(us: int) -> str:
+    """RFC 3339 text in UTC with microseconds where there are any: ``2026-03-01T09:00:00Z``."""
+    return from_us(us).isoformat().replace("+00:00", "Z")
+
+
+def parse_instant(text: str, *, now_us: int) -> int:
+    """RFC 3339, a date, or an age such as ``2h`` or ``7d`` before ``now_us``."""
+    ago = _AGO.fullmatch(text.strip())
+    if ago is None:
+        return _text_us(text)
+    return _within_calendar(now_us - int(ago[1]) * _UNIT_S[ago[2]] * 1_000_000)
+
+
+def _within_calendar(us: int) -> int:
+    if not EARLIEST_US <= us <= LATEST_US:
+        raise UsageError(f"{us} microseconds is outside the years 1 to 9999")
+    return us
+
+
+def _text_us(text: str) -> int:
+    try:
+        if len(text) == 10:
+            return to_us(date.fromisoformat(text))
+        return _datetime_us(datetime.fromisoformat(text))
+    except (ValueError, OverflowError) as error:
+        raise UsageError(
+            f"{text!r} is not an instant: give RFC 3339 (2026-03-01T09:00:00Z) or a date"
+        ) from error
+
+
+def _datetime_us(moment: datetime) -> int:
+    if moment.tzinfo is None:
+        raise UsageError(f"{moment.isoformat()} has no time zone; add one, such as Z or +02:00")
+    return (moment - EPOCH) // timedelta(microseconds=1)

@@ -1,0 +1,96 @@
+"""Two histories, or two states, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from itertools import zip_longest
+from typing import Any, Literal
+
+import msgspec
+
+from refold.core import patch
+from refold.core.patch import Operation
+from refold.core.recorded import Recorded
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One place where two histories differ.
+
+    ``kind`` is ``"removed"`` (only ``before``), ``"added"`` (only ``after``) or ``"changed"``
+    (both, of one type; ``patch`` leads from one payload to the other).
+    """
+
+    kind: Literal["removed", "added", "changed"]
+    before: Recorded | None
+    after: Recorded | None
+    patch: tuple[Operation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryDiff:
+    """``shared`` events stand at the start of both histories; ``changes`` is all that differs."""
+
+    shared: int
+    changes: tuple[Change, ...]
+
+    def __bool__(self) -> bool:
+        """Whether the histories differ."""
+        return bool(self.changes)
+
+
+def diff(before: Sequence[Recorded], after: Sequence[Recorded]) -> HistoryDiff:
+    """How one history became another, compared by type and payload.
+
+    Either may be a list of recorded events or a branch. Times, ids and metadata are not compared.
+    """
+    first, second = list(before), list(after)
+    shared = _shared(first, second)
+    matcher = SequenceMatcher(None, _keys(first[shared:]), _keys(second[shared:]), autojunk=False)
+    changes: list[Change] = []
+    for operation, i1, i2, j1, j2 in matcher.get_opcodes():
+        if operation != "equal":
+            changes += _changes(first[shared + i1 : shared + i2], second[shared + j1 : shared + j2])
+    return HistoryDiff(shared, tuple(changes))
+
+
+def diff_states(before: object, after: object) -> tuple[Operation, ...]:
+    """The RFC 6902 operations that lead from one state to another.
+
+    States are compared as the JSON they would be stored as: decimals as their text.
+    """
+    return tuple(patch.diff(msgspec.to_builtins(before), msgspec.to_builtins(after)))
+
+
+def _shared(first: Sequence[Recorded], second: Sequence[Recorded]) -> int:
+    count = 0
+    for a, b in zip(first, second, strict=False):
+        if _key(a) != _key(b):
+            break
+        count += 1
+    return count
+
+
+def _changes(removed: Sequence[Recorded], added: Sequence[Recorded]) -> list[Change]:
+    """Neighbours of one type are one event changed; the rest came or went."""
+    found: list[Change] = []
+    for before, after in zip_longest(removed, added):
+        if before is not None and after is not None and before.type == after.type:
+            operations = tuple(patch.diff(before.data, after.data))
+            found.append(Change("changed", before, after, operations))
+            continue
+        if before is not None:
+            found.append(Change("removed", before, None))
+        if after is not None:
+            found.append(Change("added", None, after))
+    return found
+
+
+def _keys(events: Sequence[Recorded]) -> list[Any]:
+    return [_key(event) for event in events]
+
+
+def _key(recorded: Recorded) -> tuple[str, bytes]:
+    return recorded.stored_kind.tag, recorded.raw

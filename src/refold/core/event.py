@@ -1,0 +1,249 @@
+"""Events: what is appended, what comes back, and the registry that names their classes."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple, TypeVar
+
+from refold.core.clock import Instant
+from refold.errors import InvalidEvent, UnknownEventType, UpcastFailed, UsageError
+
+NAME_BYTES_MAX: Final = 255
+"""The longest stream name or key, in UTF-8 bytes."""
+TYPE_BYTES_MAX: Final = 128
+
+C = TypeVar("C", bound=type)
+Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
+_VERSIONED = re.compile(r"(.+)\.v([1-9][0-9]{0,8})")
+
+
+class Kind(NamedTuple):
+    """An event type and its schema number; ``tag`` is how the pair is stored."""
+
+    type: str
+    schema: int = 1
+
+    @property
+    def tag(self) -> str:
+        """``user.utterance`` for schema 1, ``user.utterance.v2`` for schema 2."""
+        return self.type if self.schema == 1 else f"{self.type}.v{self.schema}"
+
+    @classmethod
+    def parse(cls, tag: str) -> Kind:
+        """The kind of a tag; ``x.v1`` and ``x`` are the same."""
+        versioned = _VERSIONED.fullmatch(tag)
+        return cls(tag) if versioned is None else cls(versioned[1], int(versioned[2]))
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event to append, untyped or carrying more than its payload.
+
+    ``type`` is dotted lower-case text (``user.utterance``, or ``user.utterance.v2`` for schema 2);
+    ``data`` its JSON payload. ``metadata`` is added to what the append shares. ``occurred_at`` is
+    when it happened by the caller's word (default: when the log records it).
+    """
+
+    type: str
+    data: Any = field(default_factory=dict)
+    schema: int = 1
+    metadata: Mapping[str, Any] | None = None
+    occurred_at: Instant | None = None
+
+    @classmethod
+    def of(
+        cls,
+        event: object,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        occurred_at: Instant | None = None,
+    ) -> Event:
+        """A typed event with metadata or a time of its own."""
+        return cls("", event, metadata=metadata, occurred_at=occurred_at)
+
+
+class Registry:
+    """Which class stands for which event type, and how old schemas become new ones."""
+
+    def __init__(self) -> None:
+        self._classes: dict[Kind, type] = {}
+        self._kinds: dict[type, Kind] = {}
+        self._upcasters: dict[Kind, Upcaster] = {}
+        self._current: dict[str, int] = {}
+
+    def event(self, type_name: str, *, schema: int = 1) -> Callable[[C], C]:
+        """Class decorator: instances are events of this type and schema.
+
+        Works on ``msgspec.Struct`` (fastest), dataclasses and pydantic models. The stored name is
+        ``type_name``, so renaming the class never breaks stored events. Raises
+        :class:`UsageError` when another class already has the name.
+        """
+        kind = _checked_kind(type_name, schema)
+
+        def register(cls: C) -> C:
+            held = self._classes.get(kind)
+            if held is not None and _path_of(held) != _path_of(cls):
+                raise UsageError(
+                    f"{kind.tag!r} is already {_path_of(held)}; give {_path_of(cls)} another "
+                    "type or schema",
+                    type=kind.type,
+                )
+            self._classes[kind] = cls
+            self._kinds[cls] = kind
+            self._raise_current(kind)
+            return cls
+
+        return register
+
+    def upcast(self, type_name: str, *, schema: int) -> Callable[[Upcaster], Upcaster]:
+        """Function decorator: turns the payload of ``schema`` into that of ``schema + 1``.
+
+        The function gets a dict it may change and returns the new one. It runs when an old event
+        is read; what is stored stays as it was.
+        """
+        kind = _checked_kind(type_name, schema)
+
+        def register(upcaster: Upcaster) -> Upcaster:
+            self._upcasters[kind] = upcaster
+            self._raise_current(Kind(kind.type, kind.schema + 1))
+            return upcaster
+
+        return register
+
+    def kind_of(self, event: object) -> Kind:
+        """The kind of a typed event; :class:`InvalidEvent` when its class is not registered."""
+        kind = self._kinds.get(type(event))
+        if kind is None:
+            name = type(event).__name__
+            raise InvalidEvent(
+                f"{name} is not an event class: decorate it with "
+                f'@refold.event("…") or append refold.Event(type, data)'
+            )
+        return kind
+
+    def kind_of_class(self, cls: type) -> Kind:
+        """The kind that a class was registered under; :class:`UsageError` when it was not."""
+        try:
+            return self._kinds[cls]
+        except KeyError:
+            raise UsageError(
+                f'{_path_of(cls)} is not an event class: decorate it with @refold.event("…")'
+            ) from None
+
+    def class_of(self, kind: Kind) -> type:
+        """The class of a kind; :class:`UnknownEventType` when there is none."""
+        try:
+            return self._classes[kind]
+        except KeyError:
+            raise UnknownEventType(
+                f"no class is registered for event type {kind.tag!r}: import the module that "
+                "defines it, or use .data",
+                type=kind.type,
+                schema=kind.schema,
+            ) from None
+
+    def has_class(self, kind: Kind) -> bool:
+        """Whether a class is registered for this kind."""
+        return kind in self._classes
+
+    def kinds(self) -> list[Kind]:
+        """Every kind that has a class, sorted."""
+        return sorted(self._classes)
+
+    def current(self, kind: Kind) -> Kind:
+        """The newest schema of the same type that this registry knows, at least ``kind``'s own."""
+        return Kind(kind.type, max(kind.schema, self._current.get(kind.type, 0)))
+
+    def upcast_data(self, kind: Kind, data: Any, *, event_id: str) -> Any:
+        """``data`` of ``kind`` brought to the current schema, one step at a time.
+
+        Raises :class:`UpcastFailed` where a step is missing or fails.
+        """
+        target = self.current(kind).schema
+        for schema in range(kind.schema, target):
+            upcaster = self._upcasters.get(Kind(kind.type, schema))
+            if upcaster is None:
+                raise UpcastFailed(
+                    f"{event_id} is {kind.type!r} schema {kind.schema}, the current schema is "
+                    f"{target}, and no upcaster leads from {schema} to {schema + 1}",
+                    id=event_id,
+                    type=kind.type,
+                    schema=schema,
+                )
+            try:
+                data = upcaster(data)
+            except Exception as error:
+                raise UpcastFailed(
+                    f"upcasting {event_id} ({kind.type!r}) from schema {schema} to {schema + 1} "
+                    f"failed: {error!r}",
+                    id=event_id,
+                    type=kind.type,
+                    schema=schema,
+                ) from error
+        return data
+
+    def _raise_current(self, kind: Kind) -> None:
+        self._current[kind.type] = max(kind.schema, self._current.get(kind.type, 0))
+
+
+default_registry: Final = Registry()
+event: Final = default_registry.event
+upcast: Final = default_registry.upcast
+
+
+def category_of(stream: str) -> str:
+    """The text before a stream's first hyphen; a branch (``~`` in its name) keeps a ``~``.
+
+    ``call-42`` is in ``call``; its branch ``call-42~b`` is in ``call~``, so that a reader of
+    ``call`` sees what happened and not what might have.
+    """
+    category = stream.partition("-")[0].partition("~")[0]
+    return f"{category}~" if "~" in stream else category
+
+
+def event_id(stream: str, version: int) -> str:
+    """The id of an event: ``call-42@7``."""
+    return f"{stream}@{version}"
+
+
+def parse_event_id(text: str) -> tuple[str, int]:
+    """Stream and version of an id such as ``call-42@7``."""
+    stream, _, version = text.rpartition("@")
+    if not stream or not version.isascii() or not version.isdigit():
+        raise UsageError(f"{text!r} is not an event id such as call-42@7", id=text)
+    return stream, int(version)
+
+
+def check_name(name: object, *, what: str, bytes_max: int = NAME_BYTES_MAX) -> None:
+    """Refuse an empty, over-long or unprintable stream name, key or type."""
+    if not isinstance(name, str) or not name:
+        raise InvalidEvent(f"{what} must be text that is not empty, not {name!r}")
+    if any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") for char in name):
+        raise InvalidEvent(f"{what} {name!r} holds a control character")
+    size_bytes = len(name.encode())
+    if size_bytes > bytes_max:
+        raise InvalidEvent(f"{what} {name[:40]!r}… is {size_bytes} bytes, over {bytes_max}")
+
+
+def checked_tag(type_name: str, schema: int) -> str:
+    """The stored tag of an untyped event's type and schema."""
+    return _checked_kind(type_name, schema).tag
+
+
+def _checked_kind(type_name: str, schema: int) -> Kind:
+    check_name(type_name, what="an event type", bytes_max=TYPE_BYTES_MAX)
+    if any(char.isspace() for char in type_name):
+        raise InvalidEvent(f"an event type {type_name!r} holds white space")
+    if isinstance(schema, bool) or not isinstance(schema, int) or not 1 <= schema < 10**9:
+        raise InvalidEvent(f"schema {schema!r} of {type_name!r} is not a whole number from 1")
+    named = Kind.parse(type_name)
+    if schema != 1 and named.schema not in (1, schema):
+        raise InvalidEvent(f"{type_name!r} names schema {named.schema}, schema={schema} another")
+    return Kind(named.type, max(named.schema, schema))
+
+
+def _path_of(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"

@@ -1,0 +1,55 @@
+"""What an append expects the stream to be at."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final
+
+from refold.errors import Conflict, UsageError
+
+NO_EVENTS: Final = -1
+"""The version of a stream that does not exist."""
+
+
+class Expectation(Enum):
+    """The three expectations that are not an exact version."""
+
+    ANY = "any"
+    NO_STREAM = "no stream"
+    STREAM_EXISTS = "stream exists"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+ANY: Final = Expectation.ANY
+NO_STREAM: Final = Expectation.NO_STREAM
+STREAM_EXISTS: Final = Expectation.STREAM_EXISTS
+
+Expected = Expectation | int
+
+
+def check_expected(expected: Expected) -> None:
+    """Refuse an expected version that no stream can have."""
+    if isinstance(expected, Expectation):
+        return
+    if isinstance(expected, bool) or not isinstance(expected, int) or expected < 0:
+        raise UsageError(
+            f"expected={expected!r} is not ANY, NO_STREAM, STREAM_EXISTS or a version from 0",
+            expected=expected,
+        )
+
+
+def check_head(*, stream: str, expected: Expected, head: int) -> None:
+    """Raise :class:`Conflict` unless ``head`` (the last version, -1 for none) is as expected."""
+    match expected:
+        case Expectation.ANY:
+            met = True
+        case Expectation.NO_STREAM:
+            met = head == NO_EVENTS
+        case Expectation.STREAM_EXISTS:
+            met = head > NO_EVENTS
+        case _:
+            met = head == expected
+    if not met:
+        raise Conflict(stream=stream, expected=expected, actual=head)

@@ -1,0 +1,162 @@
+"""State from events: folds and deciders."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, Generic, NamedTuple, TypeVar
+
+import msgspec
+
+from refold.core.event import Event, Kind, Registry, default_registry
+from refold.core.recorded import Recorded
+from refold.errors import Rejected, UsageError
+
+S = TypeVar("S")
+K = TypeVar("K")
+Evolve = TypeVar("Evolve", bound=Callable[..., Any])
+
+EVENTS_PER_DECISION_MAX: Final = 10_000
+
+
+class Handler(NamedTuple):
+    """One step of a fold: ``target`` the class its event is decoded to (None: a plain dict)."""
+
+    evolve: Callable[..., Any]
+    target: type | None
+    wants_recorded: bool
+
+
+class Folded(NamedTuple, Generic[S]):
+    """A state and where it stands: the last version and position that went into it.
+
+    ``version`` is -1 and ``position`` 0 when no event did.
+    """
+
+    state: S
+    version: int
+    position: int
+
+
+class Fold(Generic[S]):
+    """How events become state.
+
+    ``name`` and ``revision`` say which fold this is: raise ``revision`` when its meaning changes.
+    ``initial`` makes a fresh first state. Handlers are added with :meth:`on`; an event that has
+    none leaves the state as it is. A handler may change the state that it is given: it belongs to
+    this run of the fold alone.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        initial: Callable[[], S],
+        *,
+        revision: int = 1,
+        registry: Registry = default_registry,
+    ) -> None:
+        self.name = name
+        self.initial = initial
+        self.revision = revision
+        self.registry = registry
+        self.handlers: dict[str, Handler] = {}
+
+    def on(self, *events: type | str) -> Callable[[Evolve], Evolve]:
+        """Decorator: this function is the step for these event classes or type names.
+
+        It is called with ``(state, event)``, or ``(state, event, recorded)`` when it takes three
+        arguments, and returns the next state. By type name the event is the payload as a dict.
+        """
+
+        def register(evolve: Evolve) -> Evolve:
+            wants_recorded = len(inspect.signature(evolve).parameters) > 2
+            for event in events:
+                target = event if isinstance(event, type) else None
+                name = self._type_of(event)
+                if name in self.handlers:
+                    raise UsageError(f"fold {self.name!r} already has a step for {name!r}")
+                self.handlers[name] = Handler(evolve, target, wants_recorded)
+            return evolve
+
+        return register
+
+    def step(self, state: S, recorded: Recorded) -> S:
+        """The state after one more recorded event."""
+        handler = self.handlers.get(recorded.type)
+        if handler is None:
+            return state
+        event = recorded.data if handler.target is None else recorded.to_class(handler.target)
+        if handler.wants_recorded:
+            return self.checked(handler.evolve(state, event, recorded), recorded.type)
+        return self.checked(handler.evolve(state, event), recorded.type)
+
+    def run(self, history: Iterable[Recorded], state: S | None = None) -> Folded[S]:
+        """The state after a history, from ``state`` (default: the initial one)."""
+        state = self.initial() if state is None else state
+        version, position = -1, 0
+        for recorded in history:
+            state = self.step(state, recorded)
+            version, position = recorded.version, recorded.position
+        return Folded(state, version, position)
+
+    def evolve(self, state: S, event: object) -> S:
+        """The state after an event that was not recorded: for tests and deciders.
+
+        Steps that want the recorded event cannot run here and raise :class:`UsageError`.
+        """
+        typed, name = self._unrecorded(event)
+        handler = self.handlers.get(name)
+        if handler is None:
+            return state
+        if handler.wants_recorded:
+            raise UsageError(f"the step for {name!r} of fold {self.name!r} needs a recorded event")
+        if handler.target is None and not isinstance(typed, dict):
+            typed = msgspec.to_builtins(typed)
+        return self.checked(handler.evolve(state, typed), name)
+
+    def checked(self, state: S | None, type_name: str) -> S:
+        """A step's answer, refused when it forgot to return one."""
+        if state is None:
+            raise UsageError(
+                f"the step for {type_name!r} of fold {self.name!r} returned None: return the state"
+            )
+        return state
+
+    def _type_of(self, event: type | str) -> str:
+        if isinstance(event, str):
+            return Kind.parse(event).type
+        return self.registry.kind_of_class(event).type
+
+    def _unrecorded(self, event: object) -> tuple[object, str]:
+        if isinstance(event, Event) and event.type:
+            kind = Kind.parse(event.type)
+            handler = self.handlers.get(kind.type)
+            if handler is None or handler.target is None:
+                return event.data, kind.type
+            return msgspec.convert(event.data, handler.target), kind.type
+        typed = event.data if isinstance(event, Event) else event
+        return typed, self.registry.kind_of(typed).type
+
+
+class Decider(Generic[S, K]):
+    """Commands against a state: a fold, and what a command makes happen.
+
+    ``decide(command, state)`` returns the events to append (none: nothing to do), or returns or
+    raises :class:`~refold.errors.Rejected`. It must be pure: call models and services first and
+    put what they said into the command.
+    """
+
+    def __init__(
+        self, fold: Fold[S], decide: Callable[[K, S], Sequence[object] | Rejected]
+    ) -> None:
+        self.fold = fold
+        self._decide = decide
+
+    def decide(self, command: K, state: S) -> Sequence[object]:
+        """The events of a command; raises :class:`~refold.errors.Rejected`."""
+        events = self._decide(command, state)
+        if isinstance(events, Rejected):
+            raise events
+        if len(events) > EVENTS_PER_DECISION_MAX:
+            raise UsageError(f"a decision of {len(events)} events, over {EVENTS_PER_DECISION_MAX}")
+        return events

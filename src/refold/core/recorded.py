@@ -1,0 +1,138 @@
+"""An event as stored: its place in the log, its exact bytes, and what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+import msgspec
+
+from refold.core.clock import from_us
+from refold.core.event import Kind, Registry, event_id
+from refold.errors import CodecError
+
+_decode = msgspec.json.decode
+
+
+class Recorded:
+    """An event of the log, decoded as far as it is asked for.
+
+    ``position`` is its place in the whole log from 1 (0: not in the log, an event of an unsaved
+    branch); ``version`` its place in ``stream`` from 0; ``id`` is ``stream@version``.
+    ``occurred_at_us`` and ``recorded_at_us`` are microseconds UTC. ``raw`` holds the exact stored
+    bytes of the payload, ``stored_kind`` the type and schema they were written under.
+    """
+
+    def __init__(
+        self,
+        *,
+        position: int,
+        stream: str,
+        version: int,
+        stored_kind: Kind,
+        occurred_at_us: int,
+        recorded_at_us: int,
+        raw: bytes,
+        shared_metadata: str | bytes | None,
+        own_metadata: bytes,
+        registry: Registry,
+    ) -> None:
+        self.position = position
+        self.stream = stream
+        self.version = version
+        self.stored_kind = stored_kind
+        self.occurred_at_us = occurred_at_us
+        self.recorded_at_us = recorded_at_us
+        self.raw = raw
+        self._shared_metadata = shared_metadata
+        self._own_metadata = own_metadata
+        self._registry = registry
+
+    @property
+    def id(self) -> str:
+        """``stream@version``, unique and stable."""
+        return event_id(self.stream, self.version)
+
+    @property
+    def type(self) -> str:
+        """The event type, without its schema number."""
+        return self.stored_kind.type
+
+    @property
+    def kind(self) -> Kind:
+        """Type and current schema: what :attr:`data` and :attr:`event` are in."""
+        return self._registry.current(self.stored_kind)
+
+    @property
+    def schema(self) -> int:
+        """The schema number of :attr:`data`, after upcasting."""
+        return self.kind.schema
+
+    @cached_property
+    def data(self) -> Any:
+        """The payload as JSON values, brought to the current schema."""
+        return self._registry.upcast_data(self.stored_kind, _decode(self.raw), event_id=self.id)
+
+    @cached_property
+    def event(self) -> Any:
+        """The payload as an instance of its registered class.
+
+        Raises :class:`~refold.errors.UnknownEventType` when no class is registered,
+        :class:`~refold.errors.CodecError` when the payload does not fit the class.
+        """
+        return self.to_class(self._registry.class_of(self.kind))
+
+    def to_class(self, cls: Any) -> Any:
+        """The payload as an instance of ``cls``."""
+        try:
+            if hasattr(cls, "model_validate"):
+                return cls.model_validate(self.data)
+            if self.kind == self.stored_kind:
+                return _decode(self.raw, type=cls)
+            return msgspec.convert(self.data, cls)
+        except ValueError as error:
+            raise CodecError(
+                f"{self.id} does not fit {cls.__name__}: {error}", id=self.id, type=self.type
+            ) from error
+
+    @cached_property
+    def metadata(self) -> Mapping[str, Any]:
+        """What the append said of all its events, and what it said of this one on top."""
+        shared = _decode(self._shared_metadata) if self._shared_metadata else {}
+        own = _decode(self._own_metadata) if self._own_metadata else {}
+        return {**shared, **own}
+
+    @property
+    def occurred_at(self) -> datetime:
+        """When it happened by the recorder's word (aware, UTC)."""
+        return from_us(self.occurred_at_us)
+
+    @property
+    def recorded_at(self) -> datetime:
+        """When the log accepted it (aware, UTC); never goes backwards along positions."""
+        return from_us(self.recorded_at_us)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Recorded):
+            return NotImplemented
+        return _identity(self) == _identity(other)
+
+    def __hash__(self) -> int:
+        return hash((self.id, self.raw))
+
+    def __repr__(self) -> str:
+        return f"<{self.id} {self.stored_kind.tag} position={self.position}>"
+
+
+def _identity(recorded: Recorded) -> tuple[object, ...]:
+    return (
+        recorded.position,
+        recorded.id,
+        recorded.stored_kind,
+        recorded.occurred_at_us,
+        recorded.recorded_at_us,
+        recorded.raw,
+        recorded.metadata,
+    )

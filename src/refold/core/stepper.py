@@ -1,0 +1,100 @@
+"""Folding stored bodies straight to state: one decode a row, no objects in between.
+
+A body is decoded as a list of a tagged union made for the fold: events that it handles become
+their classes, all others are skipped by the decoder. Tags that were not seen before are added to
+the union when they turn up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import reduce
+from operator import or_
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from refold.core.codec import Row, decode_row
+from refold.core.event import Kind
+from refold.core.fold import Fold
+
+S = TypeVar("S")
+_Step = Callable[[Any, Any], Any]
+
+
+class _Tagged(msgspec.Struct, array_like=True):
+    tag: str
+
+
+_decode_tags = msgspec.json.Decoder(list[_Tagged]).decode
+
+
+class Stepper(Generic[S]):
+    """Applies whole rows to a state of one fold. Not for several threads at once."""
+
+    def __init__(self, fold: Fold[S]) -> None:
+        self._fold = fold
+        self._wrappers: dict[str, type] = {}
+        self._steps: dict[type, _Step] = {}
+        self._decode: Callable[[str | bytes], list[Any]] | None = None
+        self._wants_recorded = any(h.wants_recorded for h in fold.handlers.values())
+
+    def apply(self, state: S, row: Row) -> S:
+        """The state after all the events of a row."""
+        events = None if self._wants_recorded else self._decoded(row.body)
+        if events is None:
+            return self._slow(state, row)
+        steps = self._steps
+        for event in events:
+            step = steps.get(event.__class__)
+            if step is not None:
+                state = step(state, event.data)
+                if state is None:
+                    self._fold.checked(state, "an event")
+        return state
+
+    def _slow(self, state: S, row: Row) -> S:
+        for recorded in decode_row(row, self._fold.registry):
+            state = self._fold.step(state, recorded)
+        return state
+
+    def _decoded(self, body: str | bytes) -> list[Any] | None:
+        """The typed events, or None where the slow way must find out what is wrong."""
+        try:
+            if self._decode is not None:
+                return self._decode(body)
+        except msgspec.DecodeError:
+            pass
+        try:
+            if self._learn({event.tag for event in _decode_tags(body)}) and self._decode:
+                return self._decode(body)
+        except msgspec.DecodeError:
+            pass
+        return None
+
+    def _learn(self, tags: set[str]) -> bool:
+        """Add tags to the union; False when there is nothing to add or one needs upcasting."""
+        new = tags - self._wrappers.keys()
+        for tag in sorted(new):
+            wrapper = self._wrapper(tag)
+            if wrapper is None:
+                return False
+            self._wrappers[tag] = wrapper
+        if new:
+            union = reduce(or_, self._wrappers.values())
+            self._decode = msgspec.json.Decoder(list[union]).decode  # type: ignore[valid-type]
+        return bool(new)
+
+    def _wrapper(self, tag: str) -> type | None:
+        kind = Kind.parse(tag)
+        handler = self._fold.handlers.get(kind.type)
+        if handler is None:
+            return msgspec.defstruct("Skipped", [], tag=tag, array_like=True)
+        old = self._fold.registry.current(kind) != kind
+        if old or hasattr(handler.target, "model_validate"):
+            return None
+        wrapper = msgspec.defstruct(
+            "Handled", [("data", handler.target or Any)], tag=tag, array_like=True, gc=False
+        )
+        self._steps[wrapper] = handler.evolve
+        return wrapper

@@ -1,0 +1,1 @@
+"""The engine: what a store does with any backend."""

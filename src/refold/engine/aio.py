@@ -1,0 +1,104 @@
+"""The same store for asyncio: every call runs on a worker thread of its own pool."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import wraps
+from itertools import islice
+from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
+
+from refold.engine.branch import Branch
+from refold.engine.store import Store
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+THREADS_MAX: Final = 8
+ITEMS_PER_HOP: Final = 256
+"""How many items an async iterator fetches a hop to the worker thread."""
+
+
+def _awaited(
+    method: Callable[Concatenate[Store, P], R],
+) -> Callable[Concatenate[AsyncStore, P], Awaitable[R]]:
+    @wraps(method)
+    async def call(self: AsyncStore, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return await self._run(lambda: method(self._store, *args, **kwargs))
+
+    return call
+
+
+def _iterated(
+    method: Callable[Concatenate[Store, P], Iterator[T]],
+) -> Callable[Concatenate[AsyncStore, P], AsyncIterator[T]]:
+    @wraps(method)
+    async def iterate(self: AsyncStore, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[T]:
+        items = await self._run(lambda: method(self._store, *args, **kwargs))
+        while page := await self._run(lambda: list(islice(items, ITEMS_PER_HOP))):
+            for item in page:
+                yield item
+
+    return iterate
+
+
+class AsyncStore:
+    """A :class:`~refold.Store` to ``await``: the same names, arguments, results and errors.
+
+    Made by :func:`refold.open_async`. ``read``, ``read_all``, ``streams`` and ``check`` are async
+    iterators. A call whose task is cancelled goes on
+    to its end: an append may still be stored.
+    """
+
+    def __init__(self, opener: Callable[[], Store]) -> None:
+        self._opener = opener
+        self._opened: Store | None = None
+        self._opening = threading.Lock()
+        self._threads = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="refold")
+
+    append = _awaited(Store.append)
+    append_together = _awaited(Store.append_together)
+    execute = _awaited(Store.execute)
+    head = _awaited(Store.head)
+    log_head = _awaited(Store.log_head)
+    event = _awaited(Store.event)
+    fold = _awaited(Store.fold)
+    save_branch = _awaited(Store.save_branch)
+    read = _iterated(Store.read)
+    read_all = _iterated(Store.read_all)
+    streams = _iterated(Store.streams)
+    check = _iterated(Store.check)
+
+    async def branch(self, stream: str, *, at: int | None = None) -> Branch[Awaitable[Any]]:
+        """See :meth:`refold.Store.branch`; its ``save`` is to be awaited."""
+        found = await self._run(lambda: self._store.branch(stream, at=at))
+        return Branch(
+            found.stream, found.events, found.shared, found.registry, saver=self.save_branch
+        )
+
+    async def close(self) -> None:
+        """Let go of files, connections and threads; waits for calls that are under way."""
+        if self._opened is not None:
+            await self._run(self._opened.close)
+        self._threads.shutdown(wait=False)
+
+    async def __aenter__(self) -> Self:
+        await self._run(lambda: self._store)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @property
+    def _store(self) -> Store:
+        """The store, opened by the first call, always on a worker thread."""
+        with self._opening:
+            if self._opened is None:
+                self._opened = self._opener()
+            return self._opened
+
+    async def _run(self, call: Callable[[], R]) -> R:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)

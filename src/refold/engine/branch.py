@@ -1,0 +1,48 @@
+"""A history bound to the store that it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from refold.core.event import event
+from refold.core.fold import Fold, Folded
+from refold.core.history import History
+
+S = TypeVar("S")
+R = TypeVar("R")
+
+
+@event("session.forked")
+class SessionForked(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The first event of a saved branch: whose history it shares, up to which version.
+
+    ``from_version`` is the last shared version, -1 for none. ``variant`` says what was changed.
+    """
+
+    from_stream: str
+    from_version: int
+    variant: Any = None
+
+
+@dataclass(frozen=True)
+class Branch(History, Generic[R]):
+    """A history that can be folded, changed again and saved.
+
+    ``save(stream)`` gives what the store's ``save_branch`` gives: the append, or for an
+    :class:`~refold.AsyncStore` an awaitable of it.
+    """
+
+    saver: Callable[..., R] | None = None
+
+    def fold(self, fold: Fold[S]) -> Folded[S]:
+        """The state along this branch."""
+        return fold.run(self.events)
+
+    def save(self, stream: str) -> R:
+        """Store the branch under a new name, sharing its parent's prefix without copying it."""
+        assert self.saver is not None
+        return self.saver(self, stream)

@@ -1,0 +1,117 @@
+"""Reading streams through their branches, page by page, and finding versions by time."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+
+from refold.core.codec import Row
+from refold.core.expected import NO_EVENTS
+from refold.errors import Corrupt, NotFound
+from refold.ports import Backend, StreamInfo
+
+ROWS_PER_PAGE: Final = 512
+LINEAGE_MAX: Final = 1_000
+"""How deep branches of branches may go."""
+NO_LAST: Final = sys.maxsize
+
+
+class Segment(NamedTuple):
+    """The part of a branch that stands in one stream: versions first..last."""
+
+    stream: str
+    first: int
+    last: int
+
+
+def head_of(backend: Backend, stream: str) -> StreamInfo:
+    """The stream; :class:`NotFound` when it does not exist."""
+    info = backend.head(stream)
+    if info is None:
+        raise NotFound(f"there is no stream {stream!r}", stream=stream)
+    return info
+
+
+def lineage(backend: Backend, stream: str) -> list[Segment]:
+    """The segments of a stream from its root to itself; one, unless it is a branch."""
+    info = head_of(backend, stream)
+    segments: list[Segment] = []
+    last = info.version
+    for _ in range(LINEAGE_MAX):
+        if info.fork is None:
+            segments.append(Segment(info.stream, 0, last))
+            return segments[::-1]
+        if last > info.fork.version:
+            segments.append(Segment(info.stream, info.fork.version + 1, last))
+        last = min(last, info.fork.version)
+        if last == NO_EVENTS:
+            return segments[::-1]
+        info = head_of(backend, info.fork.parent)
+    raise Corrupt(f"{stream!r} branches more than {LINEAGE_MAX} deep", stream=stream)
+
+
+def clipped(segments: Sequence[Segment], *, first: int, last: int) -> list[Segment]:
+    """The segments narrowed to versions first..last."""
+    return [
+        Segment(s.stream, max(s.first, first), min(s.last, last))
+        for s in segments
+        if s.first <= last and s.last >= first
+    ]
+
+
+def forward(backend: Backend, segments: Sequence[Segment]) -> Iterator[Row]:
+    """The rows of segments, oldest first, a page at a time."""
+    for stream, first, last in segments:
+        while first <= last:
+            page = backend.rows(
+                stream, first=first, last=last, backward=False, rows_max=ROWS_PER_PAGE
+            )
+            if not page:
+                return
+            yield from page
+            first = page[-1].version + page[-1].event_count
+
+
+def backward(backend: Backend, segments: Sequence[Segment]) -> Iterator[Row]:
+    """The rows of segments, newest first, a page at a time."""
+    for stream, first, last in reversed(segments):
+        while first <= last:
+            page = backend.rows(
+                stream, first=first, last=last, backward=True, rows_max=ROWS_PER_PAGE
+            )
+            if not page:
+                return
+            yield from page
+            last = page[-1].version - 1
+
+
+def last_version_where(
+    backend: Backend,
+    segments: Sequence[Segment],
+    *,
+    recorded_until: int | None = None,
+    position: int | None = None,
+) -> int:
+    """The last version recorded by an instant and standing by a position; -1 for none.
+
+    A binary search on the version index: neither clock nor position ever goes back in a stream.
+    """
+    low, high = -1, segments[-1].last if segments else -1
+    while low < high:
+        middle = (low + high + 1) // 2
+        row = _row_at(backend, segments, middle)
+        version = middle
+        if position is not None and row.position + (middle - row.version) > position:
+            high = middle - 1
+            continue
+        if recorded_until is not None and row.recorded_at > recorded_until:
+            high = row.version - 1
+            continue
+        low = version
+    return low
+
+
+def _row_at(backend: Backend, segments: Sequence[Segment], version: int) -> Row:
+    stream = next(s.stream for s in segments if s.first <= version <= s.last)
+    return backend.rows(stream, first=version, last=version, backward=False, rows_max=1)[0]

@@ -1,0 +1,39 @@
+"""What the store's verbs take and give beside events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from refold.core.event import event_id
+from refold.core.expected import ANY, Expected
+
+
+class Append(NamedTuple):
+    """One stream's part of an append to several streams."""
+
+    stream: str
+    events: Sequence[object]
+    expected: Expected = ANY
+    metadata: Mapping[str, Any] | None = None
+
+
+class Appended(NamedTuple):
+    """What an append stored.
+
+    ``version`` and ``position`` are those of its last event, so ``version`` is what the next
+    append of the same writer expects. ``duplicate``: its key had stored it before.
+    """
+
+    stream: str
+    version: int
+    position: int
+    event_count: int
+    recorded_at_us: int
+    duplicate: bool = False
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of the events, in order."""
+        first = self.version - self.event_count + 1
+        return [event_id(self.stream, first + index) for index in range(self.event_count)]

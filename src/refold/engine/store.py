@@ -1,0 +1,376 @@
+"""The store: append, read, fold, branch, execute."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Final, Literal, Self, TypeVar
+
+from refold.core.clock import Instant, to_us
+from refold.core.codec import Row, copied, decode_row, encode_body, encode_metadata
+from refold.core.event import Registry, check_name, default_registry, parse_event_id
+from refold.core.expected import ANY, NO_EVENTS, NO_STREAM, Expected, check_expected
+from refold.core.fold import Decider, Fold, Folded
+from refold.core.recorded import Recorded
+from refold.core.stepper import Stepper
+from refold.engine.branch import Branch, SessionForked
+from refold.engine.clock import Clock, system_clock
+from refold.engine.reading import (
+    NO_LAST,
+    ROWS_PER_PAGE,
+    Segment,
+    backward,
+    clipped,
+    forward,
+    last_version_where,
+    lineage,
+)
+from refold.engine.results import Append, Appended
+from refold.errors import Conflict, InvalidEvent, NotFound, RefoldError, UsageError
+from refold.ports import Backend, Batch, Check, Committed, Fork, Placed, StreamInfo, Write
+
+S = TypeVar("S")
+K = TypeVar("K")
+
+DECISIONS_MAX: Final = 10
+"""How often ``execute`` decides before it gives the conflict to the caller."""
+BACKOFF_S: Final = 0.005
+STREAMS_PER_PAGE: Final = 1_000
+STREAMS_PER_APPEND_MAX: Final = 1_000
+Direction = Literal["forward", "backward"]
+
+
+class Store:
+    """A log of events and what can be done with it; safe to share between threads.
+
+    Made by :func:`refold.open`. Close it, or use it in a ``with`` statement.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        registry: Registry = default_registry,
+        clock: Clock = system_clock,
+    ) -> None:
+        self._backend = backend
+        self._clock = clock
+        self.registry = registry
+
+    # -- append -------------------------------------------------------------------------------
+
+    def append(
+        self,
+        stream: str,
+        events: Sequence[object],
+        *,
+        expected: Expected = ANY,
+        key: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Appended:
+        """Add events to the end of a stream, all or none, durable when it returns.
+
+        ``events`` are typed events or :class:`refold.Event` values, 1 to 10,000. ``expected`` is
+        ``ANY``, ``NO_STREAM``, ``STREAM_EXISTS`` or the stream's last version. ``key`` makes the
+        append idempotent for ever: again with the same bytes, it stores nothing and gives the
+        first answer with ``duplicate`` set. ``metadata`` is shared by the events.
+
+        Raises :class:`~refold.errors.Conflict`, :class:`~refold.errors.InvalidEvent`,
+        :class:`~refold.errors.UsageError` (a key used for other bytes) or a
+        :class:`~refold.errors.BackendError`.
+        """
+        return self.append_together([Append(stream, events, expected, metadata)], key=key)[0]
+
+    def append_together(
+        self, appends: Sequence[Append], *, key: str | None = None
+    ) -> list[Appended]:
+        """Append to several streams at once, all or none; see :meth:`append`.
+
+        Each part has its own expected version; the answers are in the order of the parts.
+        """
+        if not 1 <= len(appends) <= STREAMS_PER_APPEND_MAX:
+            raise UsageError(f"{len(appends)} parts in one append: give 1 to 1,000")
+        writes = [self._write(append) for append in appends]
+        return self._commit(writes, key)
+
+    def execute(self, stream: str, decider: Decider[S, K], command: K) -> Appended | None:
+        """Fold the stream, decide, append at the version read; decide again on a conflict.
+
+        Gives None when the decider had nothing to record. Raises
+        :class:`~refold.errors.Rejected` when the domain said no, and
+        :class:`~refold.errors.Conflict` after 10 lost races.
+        """
+        for attempt in range(DECISIONS_MAX):
+            folded = self._folded_or_initial(stream, decider.fold)
+            events = decider.decide(command, folded.state)
+            if not events:
+                return None
+            expected = NO_STREAM if folded.version == NO_EVENTS else folded.version
+            try:
+                return self.append(stream, events, expected=expected)
+            except Conflict:
+                if attempt == DECISIONS_MAX - 1:
+                    raise
+                time.sleep(random.uniform(0, BACKOFF_S * 2**attempt))
+        raise AssertionError("the loop above returns or raises")
+
+    # -- read ---------------------------------------------------------------------------------
+
+    def read(
+        self,
+        stream: str,
+        *,
+        from_version: int = 0,
+        to_version: int | None = None,
+        direction: Direction = "forward",
+        limit: int | None = None,
+    ) -> Iterator[Recorded]:
+        """The events of a stream, a branch's with those it shares.
+
+        ``from_version`` and ``to_version`` are inclusive; ``direction`` is ``"forward"`` or
+        ``"backward"``. Raises :class:`~refold.errors.NotFound` when there is no such stream.
+        """
+        _check_limit(limit)
+        if direction not in ("forward", "backward"):
+            raise UsageError(f"direction={direction!r} is neither 'forward' nor 'backward'")
+        last = NO_LAST if to_version is None else to_version
+        segments = clipped(lineage(self._backend, stream), first=from_version, last=last)
+        return self._decoded(segments, direction, limit)
+
+    def read_all(
+        self,
+        *,
+        after: int = 0,
+        categories: Sequence[str] | None = None,
+        types: Sequence[str] | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Recorded]:
+        """The events of the whole log with positions over ``after``, in order of position.
+
+        ``categories`` keeps streams of these categories, ``types`` events of these types (of any
+        schema). Ends at the events that were there when it arrives at the end.
+        """
+        _check_limit(limit)
+        return self._decoded_log(after, categories, types, limit)
+
+    def head(self, stream: str) -> int:
+        """The last version of a stream; -1 when it does not exist."""
+        info = self._backend.head(stream)
+        return NO_EVENTS if info is None else info.version
+
+    def log_head(self) -> int:
+        """The last position of the log; 0 when it is empty."""
+        return self._backend.log_head()
+
+    def event(self, event_id: str) -> Recorded:
+        """The event of an id such as ``call-42@7``; :class:`~refold.errors.NotFound` if none."""
+        stream, version = parse_event_id(event_id)
+        for recorded in self.read(stream, from_version=version, to_version=version):
+            return recorded
+        raise NotFound(f"there is no event {event_id}", id=event_id)
+
+    def streams(self, *, category: str | None = None) -> Iterator[StreamInfo]:
+        """Every stream by name, with its last version, its fork, and when it was last written."""
+        after = ""
+        while page := self._backend.streams(
+            category=category, after=after, streams_max=STREAMS_PER_PAGE
+        ):
+            yield from page
+            after = page[-1].stream
+
+    # -- fold and branch ----------------------------------------------------------------------
+
+    def fold(
+        self,
+        stream: str,
+        fold: Fold[S],
+        *,
+        version: int | None = None,
+        position: int | None = None,
+        recorded_until: Instant | None = None,
+        occurred_until: Instant | None = None,
+    ) -> Folded[S]:
+        """The state of a stream, now or then.
+
+        ``version`` and ``position`` are inclusive. ``recorded_until`` asks what was known by an
+        instant, ``occurred_until`` what had happened by it: events whose own time is later are
+        left out, wherever they stand. Raises :class:`~refold.errors.NotFound` when there is no
+        such stream; a moment before its first event gives the initial state.
+        """
+        segments = self._segments(stream, version, position, recorded_until)
+        if occurred_until is not None:
+            until_us = to_us(occurred_until)
+            events = self._decoded(segments, "forward", None)
+            return fold.run(e for e in events if e.occurred_at_us <= until_us)
+        return self._fold_rows(segments, fold)
+
+    def branch(self, stream: str, *, at: int | None = None) -> Branch[Appended]:
+        """The history of a stream up to version ``at`` (default: all), to change in memory."""
+        segments = self._segments(stream, at, None, None)
+        events = tuple(self._decoded(segments, "forward", None))
+        return Branch(stream, events, len(events), self.registry, saver=self.save_branch)
+
+    def save_branch(self, branch: Branch[Any], stream: str, *, variant: object = None) -> Appended:
+        """Store a branch as a stream of its own that shares its parent's prefix.
+
+        Its first own event is ``session.forked``; events after the divergence are copied. Raises
+        :class:`~refold.errors.Conflict` when the stream exists.
+        """
+        if "~" not in stream:
+            raise UsageError(f"name a branch with a ~, such as {branch.stream}~b, not {stream!r}")
+        fork = Fork(branch.stream, branch.shared - 1)
+        said = variant if variant is not None else list(branch.changes) or None
+        forked = SessionForked(branch.stream, fork.version, said)
+        events = [forked, *(copied(recorded) for recorded in branch.events[branch.shared :])]
+        write = self._write(Append(stream, events, NO_STREAM))._replace(fork=fork)
+        return self._commit([write], None)[0]
+
+    # -- the rest -----------------------------------------------------------------------------
+
+    def check(self) -> Iterator[Check]:
+        """Diagnose the storage: one line a thing looked at, its outcome and detail."""
+        return self._backend.check()
+
+    def close(self) -> None:
+        """Let go of files and connections; closing twice is fine."""
+        self._backend.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _write(self, append: Append) -> Write:
+        check_name(append.stream, what="a stream name")
+        check_expected(append.expected)
+        if isinstance(append.events, str | bytes | Mapping):
+            raise InvalidEvent("events must be a list of events")
+        body = encode_body(append.events, self.registry)
+        metadata = encode_metadata(append.metadata)
+        return Write(append.stream, append.expected, body.tags, metadata, body.text)
+
+    def _commit(self, writes: Sequence[Write], key: str | None) -> list[Appended]:
+        if key is not None:
+            check_name(key, what="a key")
+        digest = b"" if key is None else _digest(writes)
+        outcome = self._backend.commit([Batch(writes, key, digest)], now=self._clock())[0]
+        if isinstance(outcome, RefoldError):
+            raise outcome
+        return [_appended(placed, outcome) for placed in outcome.placed]
+
+    def _folded_or_initial(self, stream: str, fold: Fold[S]) -> Folded[S]:
+        try:
+            return self.fold(stream, fold)
+        except NotFound:
+            return Folded(fold.initial(), NO_EVENTS, 0)
+
+    def _segments(
+        self,
+        stream: str,
+        version: int | None,
+        position: int | None,
+        recorded_until: Instant | None,
+    ) -> list[Segment]:
+        segments = lineage(self._backend, stream)
+        last = NO_LAST if version is None else version
+        if position is not None or recorded_until is not None:
+            until_us = None if recorded_until is None else to_us(recorded_until)
+            known = last_version_where(
+                self._backend, segments, recorded_until=until_us, position=position
+            )
+            last = min(last, known)
+        return clipped(segments, first=0, last=last)
+
+    def _fold_rows(self, segments: Sequence[Segment], fold: Fold[S]) -> Folded[S]:
+        stepper = Stepper(fold)
+        state, version, position = fold.initial(), NO_EVENTS, 0
+        for segment in segments:
+            for row in forward(self._backend, [segment]):
+                last = row.version + row.event_count - 1
+                if row.version < segment.first or last > segment.last:
+                    folded = fold.run(_within(self._decode(row), segment), state)
+                    state, version, position = folded
+                else:
+                    state = stepper.apply(state, row)
+                    version, position = last, row.position + row.event_count - 1
+        return Folded(state, version, position)
+
+    def _decoded(
+        self, segments: Sequence[Segment], direction: Direction, limit: int | None
+    ) -> Iterator[Recorded]:
+        left = NO_LAST if limit is None else limit
+        walk = forward if direction == "forward" else backward
+        for segment in segments if direction == "forward" else reversed(segments):
+            for row in walk(self._backend, [segment]):
+                events = _within(self._decode(row), segment)
+                for recorded in events if direction == "forward" else events[::-1]:
+                    if left == 0:
+                        return
+                    left -= 1
+                    yield recorded
+
+    def _decoded_log(
+        self,
+        after: int,
+        categories: Sequence[str] | None,
+        types: Sequence[str] | None,
+        limit: int | None,
+    ) -> Iterator[Recorded]:
+        left = NO_LAST if limit is None else limit
+        while left > 0:
+            page = self._backend.log(
+                after=after, categories=categories, types=types, rows_max=ROWS_PER_PAGE
+            )
+            if not page:
+                return
+            for row in page:
+                for recorded in self._decode(row):
+                    if recorded.position <= after:
+                        continue
+                    if types is not None and recorded.type not in types:
+                        continue
+                    if left == 0:
+                        return
+                    left -= 1
+                    yield recorded
+            after = page[-1].position + page[-1].event_count - 1
+
+    def _decode(self, row: Row) -> list[Recorded]:
+        return decode_row(row, self.registry)
+
+
+def _within(events: list[Recorded], segment: Segment) -> list[Recorded]:
+    return [e for e in events if segment.first <= e.version <= segment.last]
+
+
+def _appended(placed: Placed, committed: Committed) -> Appended:
+    stream, position, version, count = placed
+    last = count - 1
+    return Appended(
+        stream, version + last, position + last, count, committed.recorded_at, committed.duplicate
+    )
+
+
+def _digest(writes: Sequence[Write]) -> bytes:
+    """SHA-256 over everything a keyed append stores, each part with its length before it."""
+    digest = hashlib.sha256()
+    for write in writes:
+        for part in (write.stream, write.body, write.metadata or "", repr(write.fork)):
+            encoded = part.encode()
+            digest.update(len(encoded).to_bytes(8, "big"))
+            digest.update(encoded)
+    return digest.digest()
+
+
+def _check_limit(limit: int | None) -> None:
+    if limit is not None and limit < 0:
+        raise UsageError(f"limit={limit} is negative: give 0 or more, or None for no limit")

@@ -1,0 +1,161 @@
+"""Every error refold raises.
+
+    RefoldError(code, retry)
+    ├ UsageError                    never      the call itself is wrong
+    ├ InvalidEvent                  never      an event that cannot be recorded
+    ├ StoreClosed                   never
+    ├ NotFound                      never      stream, event or file
+    ├ Conflict                      redecide   another append came first
+    ├ Rejected                      never      the domain said no
+    ├ Overloaded                    later      the append queue is full
+    ├ BackendError
+    │   ├ Unavailable               later      locked, full, or not reachable
+    │   ├ OutcomeUnknown            check      append again with the same key
+    │   └ Corrupt                   never
+    ├ CodecError
+    │   ├ UnknownEventType          never
+    │   └ UpcastFailed              never
+    └ ProofError                    never      names the proof, expected and computed
+
+``code`` is a stable slug for programs; ``retry`` says what a caller can do:
+``never``, ``redecide`` (read again and decide again), ``later``, or ``check``
+(the outcome is not known: repeat with the same key). Facts are attributes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+Retry = Literal["never", "redecide", "later", "check"]
+
+
+class RefoldError(Exception):
+    """Base of every refold error; ``facts`` holds what the message is about."""
+
+    code: str = "refold_error"
+    retry: ClassVar[Retry] = "never"
+
+    def __init__(self, message: str, *, code: str | None = None, **facts: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.facts = facts
+        if code is not None:
+            self.code = code
+
+    def __getattr__(self, name: str) -> Any:
+        """A fact by its name: ``error.stream``."""
+        try:
+            return self.__dict__["facts"][name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+class UsageError(RefoldError):
+    """The call is wrong; the message says what to call instead."""
+
+    code = "usage"
+
+
+class InvalidEvent(RefoldError):
+    """An event that cannot be recorded; ``path`` is a JSON Pointer into its payload."""
+
+    code = "invalid_event"
+
+    def __init__(self, message: str, *, path: str = "", **facts: Any) -> None:
+        where = f" at {path}" if path else ""
+        super().__init__(f"{message}{where}", reason=message, path=path, **facts)
+
+
+class StoreClosed(RefoldError):
+    """The store was used after ``close()``."""
+
+    code = "store_closed"
+
+
+class NotFound(RefoldError):
+    """A stream, event or file that is not there."""
+
+    code = "not_found"
+
+
+class Conflict(RefoldError):
+    """The stream is not at the version the caller expected; read, decide again, append."""
+
+    code = "conflict"
+    retry = "redecide"
+
+    def __init__(self, *, stream: str, expected: object, actual: int) -> None:
+        now = f"its last version is {actual}" if actual >= 0 else "it does not exist"
+        super().__init__(
+            f"stream {stream!r} was expected at {expected}, but {now}; "
+            "read it again and decide again",
+            stream=stream,
+            expected=expected,
+            actual=actual,
+        )
+
+
+class Rejected(RefoldError):
+    """The domain refused a command; ``reason`` is for the caller to show."""
+
+    code = "rejected"
+
+    def __init__(self, reason: str, **facts: Any) -> None:
+        super().__init__(reason, reason=reason, **facts)
+
+
+class Overloaded(RefoldError):
+    """The append queue is full; nothing was written."""
+
+    code = "overloaded"
+    retry = "later"
+
+
+class BackendError(RefoldError):
+    """The storage failed; the driver's own error is ``__cause__``."""
+
+    code = "backend"
+
+
+class Unavailable(BackendError):
+    """The storage or service cannot answer now; nothing was written."""
+
+    code = "unavailable"
+    retry = "later"
+
+
+class OutcomeUnknown(BackendError):
+    """A commit failed in a way that may still have stored it; append again with the same key."""
+
+    code = "outcome_unknown"
+    retry = "check"
+
+
+class Corrupt(BackendError):
+    """What is stored cannot be right; ``refold doctor`` says more."""
+
+    code = "corrupt"
+
+
+class CodecError(RefoldError):
+    """Stored bytes cannot be turned into an event."""
+
+    code = "codec"
+
+
+class UnknownEventType(CodecError):
+    """No class is registered for a stored or named event type."""
+
+    code = "unknown_event_type"
+
+
+class UpcastFailed(CodecError):
+    """An old event cannot be brought to the current schema."""
+
+    code = "upcast_failed"
+
+
+class ProofError(RefoldError):
+    """A proof does not hold; says which, what was expected and what was computed."""
+
+    code = "proof"

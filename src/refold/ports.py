@@ -1,0 +1,127 @@
+"""What the engine asks of a storage backend.
+
+A backend keeps appends as :class:`~refold.core.codec.Row` values and knows nothing of payloads.
+It promises: a batch is stored whole or not at all; positions are dense from 1 and versions from 0;
+``recorded_at`` never goes backwards along positions; a reader never sees position n+1 before n.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+from refold.core.codec import Row
+from refold.core.expected import Expected
+from refold.errors import RefoldError
+
+
+class Fork(NamedTuple):
+    """Where a branch leaves its parent: it shares versions 0 to ``version`` (-1: none)."""
+
+    parent: str
+    version: int
+
+
+class Write(NamedTuple):
+    """One append to one stream, encoded."""
+
+    stream: str
+    expected: Expected
+    tags: tuple[str, ...]
+    metadata: str | None
+    body: str
+    fork: Fork | None = None
+
+
+class Batch(NamedTuple):
+    """Writes that are stored together; ``digest`` tells a repeated ``key`` from a reused one."""
+
+    writes: Sequence[Write]
+    key: str | None = None
+    digest: bytes = b""
+
+
+class Placed(NamedTuple):
+    """Where one write of a batch landed: its first position, and its version range."""
+
+    stream: str
+    position: int
+    version: int
+    event_count: int
+
+
+class Committed(NamedTuple):
+    """The outcome of a stored batch; ``duplicate`` when its key had stored it before."""
+
+    placed: tuple[Placed, ...]
+    recorded_at: int
+    duplicate: bool = False
+
+
+class StreamInfo(NamedTuple):
+    """A stream: its last version, the fork it began as (if any), and when it was last written."""
+
+    stream: str
+    version: int
+    fork: Fork | None
+    recorded_at: int
+
+
+class Check(NamedTuple):
+    """One line of a diagnosis: what was looked at, whether it is as it must be, and the detail."""
+
+    name: str
+    good: bool
+    detail: str
+
+
+class Backend(Protocol):
+    """Storage for one log; every method may be called from any thread."""
+
+    def commit(self, batches: Sequence[Batch], *, now: int) -> list[Committed | RefoldError]:
+        """Store batches in order, each with its own outcome; raises when none could be stored.
+
+        ``now`` is the clock in microseconds; the stored time is at least that of the last event.
+        """
+        ...
+
+    def rows(
+        self, stream: str, *, first: int, last: int, backward: bool, rows_max: int
+    ) -> list[Row]:
+        """Up to ``rows_max`` rows of this stream alone that overlap versions first..last."""
+        ...
+
+    def log(
+        self,
+        *,
+        after: int,
+        categories: Sequence[str] | None,
+        types: Sequence[str] | None,
+        rows_max: int,
+    ) -> list[Row]:
+        """Up to ``rows_max`` rows that hold positions over ``after``, in order.
+
+        ``categories`` and ``types`` narrow it; a row with one event of a wanted type is given
+        whole.
+        """
+        ...
+
+    def head(self, stream: str) -> StreamInfo | None:
+        """The stream as it stands, or None when it does not exist."""
+        ...
+
+    def log_head(self) -> int:
+        """The last position of the log; 0 when it is empty."""
+        ...
+
+    def streams(self, *, category: str | None, after: str, streams_max: int) -> list[StreamInfo]:
+        """Streams in order of name, after a name."""
+        ...
+
+    def check(self) -> Iterator[Check]:
+        """Diagnose the storage, line by line."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+        ...

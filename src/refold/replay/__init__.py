@@ -1,0 +1,1 @@
+"""Replay past conversations with another prompt, model or tool set, and compare."""
