@@ -6,7 +6,6 @@ What a JSON value is, how deep it may be and when two are equal: :mod:`refold.co
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from reprlib import repr as shortened
 from typing import Any, Final, Literal, get_args
 
@@ -49,7 +48,8 @@ __all__ = [
 ]
 
 ALIGNMENT_CELLS_MAX: Final = 1_000_000
-"""The cells that one diff may spend on aligning lists; n entries against m take n * m."""
+"""What one diff may spend on aligning lists: n entries against m take n * m cells, and again the
+entries inside each where likeness is looked for."""
 COPIED_VALUES_MAX: Final = 100_000
 """The values that ``copy`` operations of one patch may add: each could double the document."""
 
@@ -57,8 +57,6 @@ OpName = Literal["add", "remove", "replace", "move", "copy", "test"]
 
 _OP_NAMES: Final = get_args(OpName)
 _LISTS: Final = (list, tuple)
-# Looking at the entries of two values costs about that much more than comparing two numbers.
-_LIKENESS_CELL_COST: Final = 10
 
 
 class Operation(msgspec.Struct, frozen=True, rename={"from_": "from"}):
@@ -179,28 +177,28 @@ class _Differ:
         olds = [self._numbers.of(item) for item in before]
         news = [self._numbers.of(item) for item in after]
 
-        def same(old: int, new: int) -> float:
-            return olds[old] == news[new]
+        def stayed(old: range, new: range) -> Iterable[Pair]:
+            cells = len(old) * len(new)
+            return self._heaviest(old, new, lambda i, j: olds[i] == news[j], cells)
 
-        def alike(old: int, new: int) -> float:
-            return self._likeness(before[old], after[new])
+        def alike(old: range, new: range) -> Iterable[Pair]:
+            mine, theirs = _entries(before, old), _entries(after, new)
+            if not (mine and theirs):
+                return ()
+            cells = mine * len(new) + theirs * len(old)
+            return self._heaviest(old, new, lambda i, j: self._likeness(before[i], after[j]), cells)
 
         pairs = common_ends(olds, news)
-        for align in (
-            partial(self._align, score=same, cell_cost=1),
-            partial(self._align, score=alike, cell_cost=_LIKENESS_CELL_COST),
-            place_by_place,
-        ):
+        for align in (stayed, alike, place_by_place):
             pairs = refined(pairs, len(before), len(after), align)
         return pairs
 
-    def _align(self, olds: range, news: range, *, score: Score, cell_cost: int) -> list[Pair]:
-        """The pairs with the highest total score; none when that would cost too many cells."""
-        cost = len(olds) * len(news) * cell_cost
-        if cost > self._cells_left:
-            return []
-        self._cells_left -= cost
-        return list(heaviest_pairs(olds, news, score))
+    def _heaviest(self, olds: range, news: range, score: Score, cells: int) -> Iterable[Pair]:
+        """The pairs with the highest total score; none when that would cost too much."""
+        if cells > self._cells_left:
+            return ()
+        self._cells_left -= cells
+        return heaviest_pairs(olds, news, score)
 
     def _likeness(self, before: Any, after: Any) -> float:
         """The share of entries that two dicts or two lists have in common; 0 for other values."""
@@ -213,6 +211,11 @@ class _Differ:
         else:
             return 0.0
         return shared / max(len(before), len(after), 1)
+
+
+def _entries(items: Sequence[Any], indexes: range) -> int:
+    """What looking into the dicts and lists among these items costs, in cells."""
+    return sum(1 + len(items[i]) for i in indexes if isinstance(items[i], (dict, *_LISTS)))
 
 
 def _share_keys(before: Any, after: Any) -> bool:
@@ -230,13 +233,16 @@ def _read(written: Mapping[str, Any], index: int) -> Operation:
             op=None,
             path=None,
         )
-    op, path = written.get("op", ""), written.get("path", UNSET)
+    op: Any = written.get("op")
+    path: Any = written.get("path")
     return Operation(op, path, value=written.get("value", UNSET), from_=written.get("from", UNSET))
 
 
 def _check_members(operation: Operation) -> None:
     if operation.op not in _OP_NAMES:
         raise UsageError(f"op must be one of {', '.join(_OP_NAMES)}")
+    if not isinstance(operation.path, str):
+        raise UsageError("the member path is missing")
     if operation.op in ("add", "replace", "test") and operation.value is UNSET:
         raise UsageError("the member value is missing")
     if operation.op in ("move", "copy") and operation.from_ is UNSET:
