@@ -314,6 +314,7 @@ class TestApply:
             ([1, 2], {"op": "replace", "path": "/ 1", "value": 1}),
             ({"a": {"b": 1}}, {"op": "move", "from": "/a", "path": "/a/b"}),
             ({"a": {"b": 1}}, {"op": "move", "from": "", "path": "/a"}),
+            ([[1], [2]], {"op": "move", "from": "/0", "path": "/0/0"}),
             ({"a": 1}, {"op": "move", "from": "/b", "path": "/b"}),
             ({"a": 1}, {"op": "copy", "from": "/b", "path": "/a"}),
             ({"a": 1}, {"op": "copy", "path": "/a"}),
