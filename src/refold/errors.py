@@ -42,12 +42,24 @@ class RefoldError(Exception):
         if code is not None:
             self.code = code
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors cross process borders and are copied whole, whatever their constructor takes."""
+        return _rebuilt, (type(self), self.message, self.code, self.facts)
+
     def __getattr__(self, name: str) -> Any:
         """A fact by its name: ``error.stream``."""
         try:
             return self.__dict__["facts"][name]
         except KeyError:
             raise AttributeError(name) from None
+
+
+def _rebuilt(
+    kind: type[RefoldError], message: str, code: str, facts: dict[str, Any]
+) -> RefoldError:
+    error = kind.__new__(kind, message)
+    RefoldError.__init__(error, message, code=code, **facts)
+    return error
 
 
 class UsageError(RefoldError):

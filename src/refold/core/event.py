@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeVar
 
 from refold.core.clock import Instant
@@ -221,15 +222,26 @@ def check_name(name: object, *, what: str, bytes_max: int = NAME_BYTES_MAX) -> N
     """Refuse an empty, over-long or unprintable stream name, key or type."""
     if not isinstance(name, str) or not name:
         raise InvalidEvent(f"{what} must be text that is not empty, not {name!r}")
-    if any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") for char in name):
+    if not name.isprintable() and any(map(_is_control, name)):
         raise InvalidEvent(f"{what} {name!r} holds a control character")
     size_bytes = len(name.encode())
     if size_bytes > bytes_max:
         raise InvalidEvent(f"{what} {name[:40]!r}… is {size_bytes} bytes, over {bytes_max}")
 
 
+def _is_control(char: str) -> bool:
+    return unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp")
+
+
 def checked_tag(type_name: str, schema: int) -> str:
     """The stored tag of an untyped event's type and schema."""
+    if not isinstance(type_name, str):
+        raise InvalidEvent(f"an event type must be text, not {type_name!r}")
+    return _cached_tag(type_name, schema)
+
+
+@lru_cache(maxsize=4096)
+def _cached_tag(type_name: str, schema: int) -> str:
     return _checked_kind(type_name, schema).tag
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import wraps
 from itertools import islice
 from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
+from refold.core.expected import ANY, Expected
 from refold.engine.branch import Branch
+from refold.engine.results import Append, Appended, appended
 from refold.engine.store import Store
 
 P = ParamSpec("P")
@@ -59,8 +61,6 @@ class AsyncStore:
         self._opening = threading.Lock()
         self._threads = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="refold")
 
-    append = _awaited(Store.append)
-    append_together = _awaited(Store.append_together)
     execute = _awaited(Store.execute)
     head = _awaited(Store.head)
     log_head = _awaited(Store.log_head)
@@ -71,6 +71,29 @@ class AsyncStore:
     read_all = _iterated(Store.read_all)
     streams = _iterated(Store.streams)
     check = _iterated(Store.check)
+
+    async def append(
+        self,
+        stream: str,
+        events: Sequence[object],
+        *,
+        expected: Expected = ANY,
+        key: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Appended:
+        """See :meth:`refold.Store.append`; joins the next commit without a thread of its own."""
+        return (await self.append_together([Append(stream, events, expected, metadata)], key=key))[
+            0
+        ]
+
+    async def append_together(
+        self, appends: Sequence[Append], *, key: str | None = None
+    ) -> list[Appended]:
+        """See :meth:`refold.Store.append_together`."""
+        store = self._opened
+        if store is None:
+            store = await self._run(lambda: self._store)
+        return appended(await store._writer.append_async(store._batch(appends, key)))
 
     async def branch(self, stream: str, *, at: int | None = None) -> Branch[Awaitable[Any]]:
         """See :meth:`refold.Store.branch`; its ``save`` is to be awaited."""

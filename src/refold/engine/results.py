@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from refold.core.event import event_id
 from refold.core.expected import ANY, Expected
+from refold.ports import Committed
 
 
 class Append(NamedTuple):
@@ -37,3 +38,18 @@ class Appended(NamedTuple):
         """The ids of the events, in order."""
         first = self.version - self.event_count + 1
         return [event_id(self.stream, first + index) for index in range(self.event_count)]
+
+
+def appended(committed: Committed) -> list[Appended]:
+    """A stored batch as its callers see it, one answer a part."""
+    return [
+        Appended(
+            stream,
+            version + size - 1,
+            position + size - 1,
+            size,
+            committed.recorded_at,
+            committed.duplicate,
+        )
+        for stream, position, version, size in committed.placed
+    ]

@@ -28,9 +28,10 @@ from refold.engine.reading import (
     last_version_where,
     lineage,
 )
-from refold.engine.results import Append, Appended
-from refold.errors import Conflict, InvalidEvent, NotFound, RefoldError, UsageError
-from refold.ports import Backend, Batch, Check, Committed, Fork, Placed, StreamInfo, Write
+from refold.engine.results import Append, Appended, appended
+from refold.engine.writer import GroupWriter
+from refold.errors import Conflict, InvalidEvent, NotFound, UsageError
+from refold.ports import Backend, Batch, Check, Fork, StreamInfo, Write
 
 S = TypeVar("S")
 K = TypeVar("K")
@@ -57,7 +58,7 @@ class Store:
         clock: Clock = system_clock,
     ) -> None:
         self._backend = backend
-        self._clock = clock
+        self._writer = GroupWriter(lambda batches: backend.commit(batches, now=clock()))
         self.registry = registry
 
     # -- append -------------------------------------------------------------------------------
@@ -91,10 +92,7 @@ class Store:
 
         Each part has its own expected version; the answers are in the order of the parts.
         """
-        if not 1 <= len(appends) <= STREAMS_PER_APPEND_MAX:
-            raise UsageError(f"{len(appends)} parts in one append: give 1 to 1,000")
-        writes = [self._write(append) for append in appends]
-        return self._commit(writes, key)
+        return appended(self._writer.append(self._batch(appends, key)))
 
     def execute(self, stream: str, decider: Decider[S, K], command: K) -> Appended | None:
         """Fold the stream, decide, append at the version read; decide again on a conflict.
@@ -226,7 +224,7 @@ class Store:
         forked = SessionForked(branch.stream, fork.version, said)
         events = [forked, *(copied(recorded) for recorded in branch.events[branch.shared :])]
         write = self._write(Append(stream, events, NO_STREAM))._replace(fork=fork)
-        return self._commit([write], None)[0]
+        return appended(self._writer.append(Batch([write])))[0]
 
     # -- the rest -----------------------------------------------------------------------------
 
@@ -236,6 +234,7 @@ class Store:
 
     def close(self) -> None:
         """Let go of files and connections; closing twice is fine."""
+        self._writer.close()
         self._backend.close()
 
     def __enter__(self) -> Self:
@@ -258,14 +257,15 @@ class Store:
         metadata = encode_metadata(append.metadata)
         return Write(append.stream, append.expected, body.tags, metadata, body.text)
 
-    def _commit(self, writes: Sequence[Write], key: str | None) -> list[Appended]:
-        if key is not None:
-            check_name(key, what="a key")
-        digest = b"" if key is None else _digest(writes)
-        outcome = self._backend.commit([Batch(writes, key, digest)], now=self._clock())[0]
-        if isinstance(outcome, RefoldError):
-            raise outcome
-        return [_appended(placed, outcome) for placed in outcome.placed]
+    def _batch(self, appends: Sequence[Append], key: str | None) -> Batch:
+        """The appends checked and encoded, ready to be stored."""
+        if not 1 <= len(appends) <= STREAMS_PER_APPEND_MAX:
+            raise UsageError(f"{len(appends)} parts in one append: give 1 to 1,000")
+        writes = [self._write(append) for append in appends]
+        if key is None:
+            return Batch(writes)
+        check_name(key, what="a key")
+        return Batch(writes, key, _digest(writes))
 
     def _folded_or_initial(self, stream: str, fold: Fold[S]) -> Folded[S]:
         try:
@@ -350,14 +350,6 @@ class Store:
 
 def _within(events: list[Recorded], segment: Segment) -> list[Recorded]:
     return [e for e in events if segment.first <= e.version <= segment.last]
-
-
-def _appended(placed: Placed, committed: Committed) -> Appended:
-    stream, position, version, count = placed
-    last = count - 1
-    return Appended(
-        stream, version + last, position + last, count, committed.recorded_at, committed.duplicate
-    )
 
 
 def _digest(writes: Sequence[Write]) -> bytes:

@@ -100,7 +100,8 @@ class SqliteBackend:
         if types is not None:
             narrowed += f" AND types & {self._mask_of(types)} != 0"
         if categories is not None:
-            narrowed += f" AND category IN ({','.join('?' * len(categories))})"
+            places = ",".join(f"?{number}" for number in range(3, 3 + len(categories)))
+            narrowed += f" AND category IN ({places})"
             values += categories
         return [Row(*row) for row in self._query(_LOG_ROWS.format(narrowed=narrowed), values)]
 

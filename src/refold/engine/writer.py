@@ -1,0 +1,219 @@
+"""Group commit: appends that meet share one commit and one sync, each with its own outcome.
+
+A caller that finds nobody committing commits at once on its own thread. Those who come meanwhile
+wait; when the commit is done, the first of them commits for all that have gathered. Callers from
+an event loop never block it: a writer thread commits for them and wakes their loop once a commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from refold.errors import OutcomeUnknown, Overloaded, RefoldError, StoreClosed
+from refold.ports import Batch, Committed
+
+WAITING_MAX: Final = 10_000
+"""How many appends may wait for a commit; one more is refused with ``Overloaded``."""
+BATCHES_PER_COMMIT_MAX: Final = 512
+
+Outcome = Committed | BaseException
+Commit = Callable[[Sequence[Batch]], Sequence[Committed | RefoldError]]
+
+
+class _Request:
+    """An append on its way: a thread waits at ``gate``, or a loop for ``future``."""
+
+    __slots__ = ("batch", "future", "gate", "leads", "outcome")
+
+    def __init__(self, batch: Batch, future: asyncio.Future[Committed] | None = None) -> None:
+        self.batch = batch
+        self.future = future
+        self.gate: threading.Lock | None = None
+        self.leads = False
+        self.outcome: Outcome | None = None
+
+
+class GroupWriter:
+    """Turns many callers' batches into few calls of ``commit``, never two at a time."""
+
+    def __init__(self, commit: Commit, *, waiting_max: int = WAITING_MAX) -> None:
+        self._commit = commit
+        self._waiting_max = waiting_max
+        self._mutex = threading.Lock()
+        self._waiting: deque[_Request] = deque()
+        self._busy = False
+        self._closed = False
+        self._idle = threading.Condition(self._mutex)
+        self._thread: threading.Thread | None = None
+        self._wake = threading.Semaphore(0)
+
+    def append(self, batch: Batch) -> Committed:
+        """Store a batch and give its outcome, from any thread."""
+        request = _Request(batch)
+        with self._mutex:
+            self._admit()
+            if self._busy:
+                request.gate = threading.Lock()
+                request.gate.acquire()
+                self._waiting.append(request)
+            else:
+                self._busy = True
+        if request.gate is None:
+            self._lead([request])
+        else:
+            self._follow(request)
+        return _result(request)
+
+    async def append_async(self, batch: Batch) -> Committed:
+        """Store a batch and give its outcome, from an event loop.
+
+        A waiter that is cancelled gives up its answer, not its append: that may still be stored.
+        """
+        future: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
+        with self._mutex:
+            self._admit()
+            self._waiting.append(_Request(batch, future))
+            if not self._busy:
+                self._busy = True
+                self._wake_thread()
+        return await future
+
+    def close(self) -> None:
+        """Refuse new appends, and return when those that wait have their outcome."""
+        with self._mutex:
+            self._closed = True
+            self._idle.wait_for(lambda: not self._busy)
+            thread, self._thread = self._thread, None
+        if thread is not None:
+            self._wake.release()
+            thread.join()
+
+    def _admit(self) -> None:
+        if self._closed:
+            raise StoreClosed("the store is closed")
+        if len(self._waiting) >= self._waiting_max:
+            raise Overloaded(
+                f"{len(self._waiting)} appends already wait for a commit: slow down, or try later"
+            )
+
+    def _follow(self, request: _Request) -> None:
+        assert request.gate is not None
+        try:
+            request.gate.acquire()
+        except BaseException:
+            self._give_up(request)
+            raise
+        if request.leads:
+            self._lead(self._taken())
+
+    def _give_up(self, request: _Request) -> None:
+        """An interrupted waiter must not leave the others without a leader."""
+        with self._mutex:
+            if request in self._waiting:
+                self._waiting.remove(request)
+            leads, request.leads = request.leads, False
+        if leads:
+            self._hand_over()
+
+    def _lead(self, group: Sequence[_Request]) -> None:
+        """Commit for a group, give each its outcome, and let the next group go."""
+        outcomes: Sequence[Outcome]
+        try:
+            outcomes = self._commit([request.batch for request in group])
+        except RefoldError as error:
+            outcomes = [_copied(error) for _ in group]
+        except BaseException as error:
+            outcomes = [error, *(_unknown(error) for _ in group[1:])]
+        for request, outcome in zip(group, outcomes, strict=True):
+            request.outcome = outcome
+        self._hand_over()
+        _wake_all(group)
+
+    def _hand_over(self) -> None:
+        """Let the first that waits lead; a loop's request is led by the writer thread."""
+        with self._mutex:
+            if not self._waiting:
+                self._busy = False
+                self._idle.notify_all()
+                return
+            leader = self._waiting[0]
+            if leader.gate is None:
+                self._wake_thread()
+            else:
+                leader.leads = True
+                leader.gate.release()
+
+    def _taken(self) -> list[_Request]:
+        with self._mutex:
+            count = min(len(self._waiting), BATCHES_PER_COMMIT_MAX)
+            return [self._waiting.popleft() for _ in range(count)]
+
+    def _wake_thread(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="refold-writer", daemon=True)
+            self._thread.start()
+        self._wake.release()
+
+    def _run(self) -> None:
+        while True:
+            self._wake.acquire()
+            group = self._taken()
+            if group:
+                self._lead(group)
+            elif self._closed:
+                return
+            else:
+                self._hand_over()
+
+
+def _result(request: _Request) -> Committed:
+    outcome = request.outcome
+    if isinstance(outcome, BaseException):
+        raise outcome
+    assert outcome is not None
+    return outcome
+
+
+def _wake_all(group: Iterable[_Request]) -> None:
+    """Release every thread, and call every loop once with all of its requests."""
+    loops: dict[asyncio.AbstractEventLoop, list[_Request]] = {}
+    for request in group:
+        if request.future is not None:
+            loops.setdefault(request.future.get_loop(), []).append(request)
+        elif request.gate is not None and not request.leads:
+            request.gate.release()
+    for loop, requests in loops.items():
+        try:
+            loop.call_soon_threadsafe(_resolve, requests)
+        except RuntimeError:
+            continue  # The loop has been closed: nobody is left to hear.
+
+
+def _resolve(requests: Iterable[_Request]) -> None:
+    for request in requests:
+        future = request.future
+        if future is None or future.done():
+            continue
+        if isinstance(request.outcome, BaseException):
+            future.set_exception(request.outcome)
+        elif request.outcome is not None:
+            future.set_result(request.outcome)
+
+
+def _copied(error: RefoldError) -> RefoldError:
+    """An error of each waiter's own, so that their tracebacks do not mix."""
+    own = copy.copy(error)
+    own.__cause__ = error.__cause__
+    return own
+
+
+def _unknown(error: BaseException) -> OutcomeUnknown:
+    return OutcomeUnknown(
+        f"the commit was interrupted ({error!r}): the append may or may not be stored; "
+        "append again with the same key"
+    )
