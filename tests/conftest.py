@@ -1,9 +1,6 @@
-"""What holds for every test."""
+"""What every test shares: Hypothesis without deadlines, since a busy machine is not a defect."""
 
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 
-# How long an example takes is the machine's doing: timing fails no test here.
-settings.register_profile(
-    "refold", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
-)
+settings.register_profile("refold", deadline=None)
 settings.load_profile("refold")

@@ -61,7 +61,11 @@ def diff_states(before: object, after: object) -> tuple[Operation, ...]:
 
     States are compared as the JSON they would be stored as: decimals as their text.
     """
-    return tuple(patch.diff(msgspec.to_builtins(before), msgspec.to_builtins(after)))
+    return tuple(patch.diff(_json(before), _json(after)))
+
+
+def _json(state: object) -> Any:
+    return msgspec.to_builtins(state, str_keys=True)
 
 
 def _shared(first: Sequence[Recorded], second: Sequence[Recorded]) -> int:

@@ -74,6 +74,7 @@ class Registry:
         self._kinds: dict[type, Kind] = {}
         self._upcasters: dict[Kind, Upcaster] = {}
         self._current: dict[str, int] = {}
+        self.revision = 0  # counts changes, so that what was made from the registry can be renewed
 
     def event(self, type_name: str, *, schema: int = 1) -> Callable[[C], C]:
         """Class decorator: instances are events of this type and schema.
@@ -187,6 +188,7 @@ class Registry:
         return data
 
     def _raise_current(self, kind: Kind) -> None:
+        self.revision += 1
         self._current[kind.type] = max(kind.schema, self._current.get(kind.type, 0))
 
 

@@ -7,6 +7,7 @@ the union when they turn up.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from functools import reduce
 from operator import or_
@@ -17,6 +18,7 @@ import msgspec
 from refold.core.codec import Row, decode_row
 from refold.core.event import Kind
 from refold.core.fold import Fold
+from refold.core.recorded import Recorded
 
 S = TypeVar("S")
 _Step = Callable[[Any, Any], Any]
@@ -29,23 +31,35 @@ class _Tagged(msgspec.Struct, array_like=True):
 _decode_tags = msgspec.json.Decoder(list[_Tagged]).decode
 
 
-class Stepper(Generic[S]):
-    """Applies whole rows to a state of one fold. Not for several threads at once."""
+def stepper_of(fold: Fold[S]) -> Stepper[S]:
+    """The stepper of a fold, kept until a step, class or upcaster is added: making one is slow."""
+    made_for = (len(fold.handlers), fold.registry.revision)
+    stepper: Stepper[S] | None = fold.__dict__.get("_stepper")
+    if stepper is None or stepper.made_for != made_for:
+        stepper = fold.__dict__["_stepper"] = Stepper(fold, made_for)
+    return stepper
 
-    def __init__(self, fold: Fold[S]) -> None:
+
+class Stepper(Generic[S]):
+    """Applies whole rows to a state of one fold; threads may share it."""
+
+    def __init__(self, fold: Fold[S], made_for: tuple[int, int]) -> None:
+        self.made_for = made_for
         self._fold = fold
+        self._learning = threading.Lock()
         self._wrappers: dict[str, type] = {}
         self._steps: dict[type, _Step] = {}
         self._decode: Callable[[str | bytes], list[Any]] | None = None
         self._wants_recorded = any(h.wants_recorded for h in fold.handlers.values())
 
-    def apply(self, state: S, row: Row) -> S:
-        """The state after all the events of a row."""
+    def apply(self, state: S, row: Row, *, first: int, last: int) -> S:
+        """The state after the events of a row that stand at versions first..last."""
+        wanted = slice(max(first - row.version, 0), last - row.version + 1)
         events = None if self._wants_recorded else self._decoded(row.body)
         if events is None:
-            return self._slow(state, row)
+            return self._slow(state, decode_row(row, self._fold.registry)[wanted])
         steps = self._steps
-        for event in events:
+        for event in events[wanted]:
             step = steps.get(event.__class__)
             if step is not None:
                 state = step(state, event.data)
@@ -53,8 +67,8 @@ class Stepper(Generic[S]):
                     self._fold.checked(state, "an event")
         return state
 
-    def _slow(self, state: S, row: Row) -> S:
-        for recorded in decode_row(row, self._fold.registry):
+    def _slow(self, state: S, events: list[Recorded]) -> S:
+        for recorded in events:
             state = self._fold.step(state, recorded)
         return state
 
@@ -73,17 +87,17 @@ class Stepper(Generic[S]):
         return None
 
     def _learn(self, tags: set[str]) -> bool:
-        """Add tags to the union; False when there is nothing to add or one needs upcasting."""
-        new = tags - self._wrappers.keys()
-        for tag in sorted(new):
-            wrapper = self._wrapper(tag)
-            if wrapper is None:
+        """Whether the union has all these tags now; it has none that need upcasting."""
+        with self._learning:
+            new = tags - self._wrappers.keys()
+            wrappers = {tag: self._wrapper(tag) for tag in sorted(new)}
+            if not all(wrappers.values()):
                 return False
-            self._wrappers[tag] = wrapper
-        if new:
-            union = reduce(or_, self._wrappers.values())
-            self._decode = msgspec.json.Decoder(list[union]).decode  # type: ignore[valid-type]
-        return bool(new)
+            self._wrappers.update((tag, made) for tag, made in wrappers.items() if made)
+            if new:
+                union = reduce(or_, self._wrappers.values())
+                self._decode = msgspec.json.Decoder(list[union]).decode  # type: ignore[valid-type]
+            return True
 
     def _wrapper(self, tag: str) -> type | None:
         kind = Kind.parse(tag)

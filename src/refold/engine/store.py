@@ -15,7 +15,7 @@ from refold.core.event import Registry, check_name, default_registry, parse_even
 from refold.core.expected import ANY, NO_EVENTS, NO_STREAM, Expected, check_expected
 from refold.core.fold import Decider, Fold, Folded
 from refold.core.recorded import Recorded
-from refold.core.stepper import Stepper
+from refold.core.stepper import stepper_of
 from refold.engine.branch import Branch, SessionForked
 from refold.engine.clock import Clock, system_clock
 from refold.engine.reading import (
@@ -291,17 +291,13 @@ class Store:
         return clipped(segments, first=0, last=last)
 
     def _fold_rows(self, segments: Sequence[Segment], fold: Fold[S]) -> Folded[S]:
-        stepper = Stepper(fold)
+        stepper = stepper_of(fold)
         state, version, position = fold.initial(), NO_EVENTS, 0
         for segment in segments:
             for row in forward(self._backend, [segment]):
-                last = row.version + row.event_count - 1
-                if row.version < segment.first or last > segment.last:
-                    folded = fold.run(_within(self._decode(row), segment), state)
-                    state, version, position = folded
-                else:
-                    state = stepper.apply(state, row)
-                    version, position = last, row.position + row.event_count - 1
+                state = stepper.apply(state, row, first=segment.first, last=segment.last)
+                version = min(row.version + row.event_count - 1, segment.last)
+                position = row.position + version - row.version
         return Folded(state, version, position)
 
     def _decoded(
