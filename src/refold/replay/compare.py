@@ -1,0 +1,121 @@
+"""A replay beside its record: by decision, by conversation, and as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from refold.core.expected import NO_EVENTS
+from refold.engine.store import Store
+from refold.errors import UsageError
+from refold.replay.answers import Answer, answers
+from refold.replay.conversations import ConversationComparison, compare_conversation
+from refold.replay.decision import Decision, decisions
+from refold.replay.figures import Figures, Paired, figures, paired
+from refold.replay.variant import NEXT_STEP, NOT_MEASURED, Variant, branch_name
+
+
+class Control(msgspec.Struct, frozen=True, kw_only=True):
+    """Another replay of the same conversations, with nothing changed: the noise floor (A/A).
+
+    ``paired`` sets the candidate against it.
+    """
+
+    variant: Variant
+    variant_id: str
+    sample: int
+    figures: Figures
+    paired: Paired
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """A replay compared with its record; ``mode`` says how every figure here was made.
+
+    ``not_measured`` says in a sentence what that mode does not show. ``msgspec.json.encode`` and
+    ``msgspec.to_builtins`` turn it into JSON, the same log into the same bytes.
+    """
+
+    mode: str
+    not_measured: str
+    variant: Variant
+    variant_id: str
+    sample: int
+    figures: Figures
+    control: Control | None
+    conversations: list[ConversationComparison]
+
+
+def compare(
+    store: Store,
+    streams: Iterable[str],
+    variant: Variant,
+    *,
+    control: Variant | None = None,
+    sample: int = 0,
+    control_sample: int = 0,
+) -> Comparison:
+    """Compare what a replay of ``variant`` put on the streams' branches with what was recorded.
+
+    ``control`` is the variant of an A/A replay of the same streams (or the same variant as another
+    ``control_sample``). Decisions that were not replayed count as missing. Raises
+    :class:`~refold.errors.NotFound` for a stream that does not exist.
+    """
+    if control is not None and (control.id, control_sample) == (variant.id, sample):
+        raise UsageError(
+            "the control is the candidate itself: give another variant or control_sample=",
+            argument="control",
+        )
+    recorded = {stream: decisions(store.read(stream)) for stream in streams}
+    compared = _compared(store, recorded, variant, sample)
+    return Comparison(
+        mode=NEXT_STEP,
+        not_measured=NOT_MEASURED,
+        variant=variant,
+        variant_id=variant.id,
+        sample=sample,
+        figures=figures(compared),
+        control=None
+        if control is None
+        else _control(
+            control, control_sample, compared, _compared(store, recorded, control, control_sample)
+        ),
+        conversations=compared,
+    )
+
+
+def answers_of(store: Store, stream: str, variant: Variant, sample: int = 0) -> dict[str, Answer]:
+    """What a replay has put on a stream's branch so far, by the id of the recorded decision."""
+    branch = branch_name(stream, variant, sample)
+    if store.head(branch) == NO_EVENTS:
+        return {}
+    return answers(store.read(branch))
+
+
+def _compared(
+    store: Store, recorded: dict[str, list[Decision]], variant: Variant, sample: int
+) -> list[ConversationComparison]:
+    return [
+        compare_conversation(
+            stream,
+            branch_name(stream, variant, sample),
+            found,
+            answers_of(store, stream, variant, sample),
+        )
+        for stream, found in recorded.items()
+    ]
+
+
+def _control(
+    variant: Variant,
+    sample: int,
+    candidate: list[ConversationComparison],
+    compared: list[ConversationComparison],
+) -> Control:
+    return Control(
+        variant=variant,
+        variant_id=variant.id,
+        sample=sample,
+        figures=figures(compared),
+        paired=paired(candidate, compared),
+    )

@@ -1,0 +1,132 @@
+"""Decisions: what an agent answered, each at one point of a conversation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+import msgspec
+
+from refold.conversation.events import AgentUtterance, ModelResponse, ToolCall, Usage
+from refold.core.recorded import Recorded
+
+_CLASSES: dict[str, type] = {
+    "agent.utterance": AgentUtterance,
+    "tool.call": ToolCall,
+    "model.response": ModelResponse,
+}
+
+
+class Call(msgspec.Struct, frozen=True):
+    """A tool call: ``arguments`` is the JSON text exactly as the model wrote it."""
+
+    name: str
+    arguments: str = "{}"
+    call_id: str = ""
+
+
+class Action(msgspec.Struct, frozen=True):
+    """One answer of an agent: words ("" for none), tool calls in order, and what it took.
+
+    ``cost`` is in US dollars; None where nobody said.
+    """
+
+    text: str = ""
+    calls: tuple[Call, ...] = ()
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    cost: Decimal | None = None
+    latency_ms: float | None = None
+    model: str | None = None
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """An answer in its place: the ``index``-th of its conversation, from 0.
+
+    ``at`` and ``version`` are the id and version of its first event, so the agent had seen the
+    events below ``version``.
+    """
+
+    index: int
+    at: str
+    version: int
+    action: Action
+
+
+def decisions(history: Iterable[Recorded]) -> list[Decision]:
+    """Every answer of the agent in a history, in order.
+
+    An answer is the ``agent.utterance``, ``tool.call`` and ``model.response`` events that share
+    one ``message_id``, with no other answer between them. Without ids, words and the calls that
+    follow them directly are one answer. A ``model.response`` with neither is none.
+    """
+    answers = [answer for answer in _answers(history) if answer.acts]
+    return [
+        Decision(index, answer.parts[0].id, answer.parts[0].version, answer.action())
+        for index, answer in enumerate(answers)
+    ]
+
+
+def before(history: Sequence[Recorded], decision: Decision) -> list[Recorded]:
+    """What the agent had seen when it decided."""
+    return [recorded for recorded in history if recorded.version < decision.version]
+
+
+@dataclass
+class _Answer:
+    """The events of one answer while they are being found."""
+
+    message_id: str | None
+    parts: list[Recorded] = field(default_factory=list)
+    said: list[AgentUtterance] = field(default_factory=list)
+    calls: list[ToolCall] = field(default_factory=list)
+    response: ModelResponse | None = None
+
+    @property
+    def acts(self) -> bool:
+        return bool(self.said or self.calls)
+
+    def takes(self, event: object, message_id: str | None, *, next_to: bool) -> bool:
+        """Whether an event belongs to this answer."""
+        if self.message_id is not None or message_id is not None:
+            return self.message_id == message_id
+        return next_to and (isinstance(event, ToolCall) or not self.acts)
+
+    def add(self, recorded: Recorded, event: object) -> None:
+        self.parts.append(recorded)
+        match event:
+            case AgentUtterance():
+                self.said.append(event)
+            case ToolCall():
+                self.calls.append(event)
+            case ModelResponse():
+                self.response = event
+
+    def action(self) -> Action:
+        response = self.response or ModelResponse()
+        reasons = (said.finish_reason for said in self.said if said.finish_reason)
+        return Action(
+            text="\n".join(said.text for said in self.said if said.text),
+            calls=tuple(Call(c.name, c.arguments, c.call_id) for c in self.calls),
+            finish_reason=response.finish_reason or next(reasons, None),
+            usage=response.usage,
+            cost=response.cost,
+            latency_ms=response.latency_ms,
+            model=response.model,
+        )
+
+
+def _answers(history: Iterable[Recorded]) -> list[_Answer]:
+    answers: list[_Answer] = []
+    next_to = False
+    for recorded in history:
+        cls = _CLASSES.get(recorded.type)
+        if cls is not None:
+            event = recorded.to_class(cls)
+            message_id: str | None = event.message_id
+            if not answers or not answers[-1].takes(event, message_id, next_to=next_to):
+                answers.append(_Answer(message_id))
+            answers[-1].add(recorded, event)
+        next_to = cls is not None
+    return answers

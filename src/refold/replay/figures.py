@@ -1,0 +1,182 @@
+"""The figures of a comparison: rates with their uncertainty, money, time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+
+import msgspec
+
+from refold.conversation.events import Usage
+from refold.core import stats
+from refold.core.stats import Interval, Summary
+from refold.replay.actions import LEVELS, NOT_COMPARED, SAME_ACTION
+from refold.replay.conversations import ConversationComparison, total_cost
+from refold.replay.decision import Action
+
+BY_DECISION = "bootstrap over conversations, 95%"
+BY_CONVERSATION = "Wilson, 95%"
+
+
+class Rate(msgspec.Struct, frozen=True):
+    """``successes`` of ``trials``, and between what ends the true rate lies, by ``method``.
+
+    ``rate`` is None without trials.
+    """
+
+    successes: int
+    trials: int
+    rate: float | None
+    low: float
+    high: float
+    method: str
+
+
+class Totals(msgspec.Struct, frozen=True):
+    """What one side took: sums over the decisions where it is known, and over how many.
+
+    ``cost`` is in US dollars; ``latency`` summarises milliseconds an answer.
+    """
+
+    cost: Decimal | None
+    cost_known: int
+    usage: Usage | None
+    usage_known: int
+    latency: Summary | None
+
+
+class Figures(msgspec.Struct, frozen=True, kw_only=True):
+    """A replay in figures.
+
+    ``counts`` is how many decisions stand at each level. ``by_decision`` is the share of answered
+    decisions with the same action; turns of one conversation are not independent, so its interval
+    resamples conversations. ``by_conversation`` is the share of conversations in which every
+    action was the same, among those answered throughout. ``cost_delta`` and ``latency_delta`` are
+    candidate less recorded over the decisions where both are known.
+    """
+
+    conversations: int
+    decisions: int
+    counts: dict[str, int]
+    by_decision: Rate
+    by_conversation: Rate
+    recorded: Totals
+    candidate: Totals
+    cost_delta: Decimal | None
+    latency_delta: Summary | None
+
+
+class Paired(msgspec.Struct, frozen=True, kw_only=True):
+    """Candidate against control, conversation by conversation: was every action the same?
+
+    ``p`` is the exact McNemar test; ``difference`` the candidate's rate less the control's.
+    ``smallest_effect`` is the difference that this many pairs would have shown with 80% power,
+    ``pairs_needed`` how many pairs would show the difference seen; None where there is none.
+    """
+
+    pairs: int
+    both: int
+    only_candidate: int
+    only_control: int
+    neither: int
+    discordant: int
+    difference: float | None
+    p: float
+    smallest_effect: float | None
+    pairs_needed: int | None
+
+
+def figures(conversations: Sequence[ConversationComparison]) -> Figures:
+    """The figures of some compared conversations."""
+    every = [decision for conversation in conversations for decision in conversation.decisions]
+    cost_deltas = [d.cost_delta for d in every if d.cost_delta is not None]
+    latency_deltas = (d.latency_delta_ms for d in every if d.latency_delta_ms is not None)
+    return Figures(
+        conversations=len(conversations),
+        decisions=len(every),
+        counts={level: sum(c.counts[level] for c in conversations) for level in LEVELS},
+        by_decision=_by_decision(conversations),
+        by_conversation=_by_conversation(conversations),
+        recorded=_totals([decision.recorded for decision in every]),
+        candidate=_totals([d.candidate for d in every if d.candidate is not None]),
+        cost_delta=sum(cost_deltas, Decimal(0)) if cost_deltas else None,
+        latency_delta=stats.summarise(latency_deltas),
+    )
+
+
+def paired(
+    candidate: Iterable[ConversationComparison], control: Iterable[ConversationComparison]
+) -> Paired:
+    """The candidate against the control, over the conversations that both answered throughout."""
+    controls = {c.stream: c.same_action for c in control if c.same_action is not None}
+    outcomes = Counter(
+        (c.same_action, controls[c.stream])
+        for c in candidate
+        if c.same_action is not None and c.stream in controls
+    )
+    pairs = outcomes.total()
+    only_candidate, only_control = outcomes[True, False], outcomes[False, True]
+    discordant = only_candidate + only_control
+    difference = (only_candidate - only_control) / pairs if pairs else None
+    return Paired(
+        pairs=pairs,
+        both=outcomes[True, True],
+        only_candidate=only_candidate,
+        only_control=only_control,
+        neither=outcomes[False, False],
+        discordant=discordant,
+        difference=difference,
+        p=stats.mcnemar_exact(only_candidate, only_control),
+        smallest_effect=(
+            stats.mcnemar_smallest_effect(pairs, discordant / pairs) if discordant else None
+        ),
+        pairs_needed=(
+            stats.mcnemar_pairs_needed(difference, discordant / pairs) if difference else None
+        ),
+    )
+
+
+def _by_decision(conversations: Iterable[ConversationComparison]) -> Rate:
+    clusters = [_cluster(conversation) for conversation in conversations]
+    successes, trials = sum(same for same, _ in clusters), sum(tried for _, tried in clusters)
+    return _rate(successes, trials, stats.cluster_bootstrap(clusters), BY_DECISION)
+
+
+def _by_conversation(conversations: Iterable[ConversationComparison]) -> Rate:
+    outcomes = [c.same_action for c in conversations if c.same_action is not None]
+    interval = stats.wilson(sum(outcomes), len(outcomes))
+    return _rate(sum(outcomes), len(outcomes), interval, BY_CONVERSATION)
+
+
+def _cluster(conversation: ConversationComparison) -> tuple[int, int]:
+    counts = conversation.counts
+    return (
+        sum(counts[level] for level in SAME_ACTION),
+        sum(counts[level] for level in LEVELS if level not in NOT_COMPARED),
+    )
+
+
+def _rate(successes: int, trials: int, interval: Interval, method: str) -> Rate:
+    rate = successes / trials if trials else None
+    return Rate(successes, trials, rate, interval.low, interval.high, method)
+
+
+def _totals(actions: Sequence[Action]) -> Totals:
+    usages = [action.usage for action in actions if action.usage is not None]
+    return Totals(
+        cost=total_cost(actions),
+        cost_known=sum(action.cost is not None for action in actions),
+        usage=total_usage(usages) if usages else None,
+        usage_known=len(usages),
+        latency=stats.summarise(a.latency_ms for a in actions if a.latency_ms is not None),
+    )
+
+
+def total_usage(usages: Sequence[Usage]) -> Usage:
+    """Tokens added up."""
+    return Usage(
+        input_tokens=sum(usage.input_tokens for usage in usages),
+        output_tokens=sum(usage.output_tokens for usage in usages),
+        cached_tokens=sum(usage.cached_tokens for usage in usages),
+    )

@@ -1,0 +1,56 @@
+"""Variants: what a replay changes."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Final
+
+import msgspec
+
+from refold.errors import UsageError
+
+NEXT_STEP: Final = "next-step"
+NOT_MEASURED: Final = (
+    "next-step: at each decision the candidate saw the conversation exactly as it was recorded up "
+    "to there and answered once. This does not show where its own answers would have led, what "
+    "its own tool calls would have returned, or whether the conversation would have ended well."
+)
+_RESERVED: Final = frozenset({"messages", "model", "n", "stream", "tools"})
+_ID_LENGTH: Final = 12
+
+
+class Variant(msgspec.Struct, frozen=True, kw_only=True):
+    """What a candidate gets instead of what was recorded; None leaves it as it was.
+
+    ``prompt`` takes the place of the system message, or is added where there was none. ``tools``
+    are OpenAI tools (or only their ``function`` part); an empty list takes all tools away.
+    ``params`` (such as ``temperature``) are laid over the recorded ones. ``label`` tells apart
+    candidates that differ in what is not said here, such as two endpoints or two functions: it is
+    part of the id.
+    """
+
+    prompt: str | None = None
+    model: str | None = None
+    tools: list[dict[str, Any]] | None = None
+    params: dict[str, Any] = {}
+    label: str | None = None
+
+    def __post_init__(self) -> None:
+        if taken := sorted(_RESERVED & self.params.keys()):
+            raise UsageError(
+                f"params cannot hold {taken[0]!r}: it is part of every request; "
+                "use prompt=, model= or tools=",
+                argument="params",
+                names=taken,
+            )
+
+    @property
+    def id(self) -> str:
+        """Twelve hex digits of SHA-256 over the canonical JSON: equal variants, equal ids."""
+        canonical = msgspec.json.encode(self, order="deterministic")
+        return hashlib.sha256(canonical).hexdigest()[:_ID_LENGTH]
+
+
+def branch_name(stream: str, variant: Variant, sample: int = 0) -> str:
+    """The branch that holds a replay: ``call-42~replay-<variant id>-<sample>``."""
+    return f"{stream}~replay-{variant.id}-{sample}"
