@@ -14,6 +14,7 @@ from refold.core.expected import ANY, Expected
 from refold.engine.branch import Branch
 from refold.engine.results import Append, Appended, appended
 from refold.engine.store import Store
+from refold.engine.subscription import AsyncSubscription, Subscription
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -94,6 +95,21 @@ class AsyncStore:
         if store is None:
             store = await self._run(lambda: self._store)
         return appended(await store._writer.append_async(store._batch(appends, key)))
+
+    def subscribe(
+        self,
+        *,
+        after: int = 0,
+        categories: Sequence[str] | None = None,
+        types: Sequence[str] | None = None,
+    ) -> AsyncSubscription:
+        """See :meth:`refold.Store.subscribe`; to be used from the loop that called it."""
+
+        async def opened() -> Subscription:
+            store = await self._run(lambda: self._store)
+            return store.subscribe(after=after, categories=categories, types=types)
+
+        return AsyncSubscription(opened, self._run, after=after)
 
     async def branch(self, stream: str, *, at: int | None = None) -> Branch[Awaitable[Any]]:
         """See :meth:`refold.Store.branch`; its ``save`` is to be awaited."""

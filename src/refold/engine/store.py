@@ -6,32 +6,29 @@ import hashlib
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeVar
 
 from refold.core.clock import Instant, to_us
-from refold.core.codec import Row, copied, decode_row, encode_body, encode_metadata
+from refold.core.codec import copied, encode_body, encode_metadata
 from refold.core.event import Registry, check_name, default_registry, parse_event_id
 from refold.core.expected import ANY, NO_EVENTS, NO_STREAM, Expected, check_expected
 from refold.core.fold import Decider, Fold, Folded
 from refold.core.recorded import Recorded
-from refold.core.stepper import stepper_of
 from refold.engine.branch import Branch, SessionForked
 from refold.engine.clock import Clock, system_clock
+from refold.engine.reader import Reader
 from refold.engine.reading import (
     NO_LAST,
-    ROWS_PER_PAGE,
-    Segment,
-    backward,
     clipped,
-    forward,
-    last_version_where,
     lineage,
 )
 from refold.engine.results import Append, Appended, appended
+from refold.engine.subscription import Bell, Pages, Subscription
 from refold.engine.writer import GroupWriter
-from refold.errors import Conflict, InvalidEvent, NotFound, UsageError
-from refold.ports import Backend, Batch, Check, Fork, StreamInfo, Write
+from refold.errors import Conflict, InvalidEvent, NotFound, RefoldError, UsageError
+from refold.ports import Backend, Batch, Check, Committed, Fork, StreamInfo, Write
 
 S = TypeVar("S")
 K = TypeVar("K")
@@ -58,7 +55,10 @@ class Store:
         clock: Clock = system_clock,
     ) -> None:
         self._backend = backend
-        self._writer = GroupWriter(lambda batches: backend.commit(batches, now=clock()))
+        self._reader = Reader(backend, registry)
+        self._clock = clock
+        self._bell = Bell()
+        self._writer = GroupWriter(self._commit)
         self.registry = registry
 
     # -- append -------------------------------------------------------------------------------
@@ -136,7 +136,8 @@ class Store:
             raise UsageError(f"direction={direction!r} is neither 'forward' nor 'backward'")
         last = NO_LAST if to_version is None else to_version
         segments = clipped(lineage(self._backend, stream), first=from_version, last=last)
-        return self._decoded(segments, direction, limit)
+        events = self._reader.events if direction == "forward" else self._reader.events_backward
+        return islice(events(segments), limit)
 
     def read_all(
         self,
@@ -152,7 +153,22 @@ class Store:
         schema). Ends at the events that were there when it arrives at the end.
         """
         _check_limit(limit)
-        return self._decoded_log(after, categories, types, limit)
+        return islice(self._reader.log(after=after, categories=categories, types=types), limit)
+
+    def subscribe(
+        self,
+        *,
+        after: int = 0,
+        categories: Sequence[str] | None = None,
+        types: Sequence[str] | None = None,
+    ) -> Subscription:
+        """Every event after a position, those that are there and those to come; see ``read_all``.
+
+        An endless iterator: its ``position`` is where to go on from another day, ``close()`` ends
+        it. Events of other processes arrive within a tenth of a second.
+        """
+        pages = Pages(self._reader, after=after, categories=categories, types=types)
+        return Subscription(pages, self._bell)
 
     def head(self, stream: str) -> int:
         """The last version of a stream; -1 when it does not exist."""
@@ -198,17 +214,18 @@ class Store:
         left out, wherever they stand. Raises :class:`~refold.errors.NotFound` when there is no
         such stream; a moment before its first event gives the initial state.
         """
-        segments = self._segments(stream, version, position, recorded_until)
+        segments = self._reader.segments(
+            stream, version=version, position=position, recorded_until=recorded_until
+        )
         if occurred_until is not None:
             until_us = to_us(occurred_until)
-            events = self._decoded(segments, "forward", None)
+            events = self._reader.events(segments)
             return fold.run(e for e in events if e.occurred_at_us <= until_us)
-        return self._fold_rows(segments, fold)
+        return self._reader.fold(segments, fold)
 
     def branch(self, stream: str, *, at: int | None = None) -> Branch[Appended]:
         """The history of a stream up to version ``at`` (default: all), to change in memory."""
-        segments = self._segments(stream, at, None, None)
-        events = tuple(self._decoded(segments, "forward", None))
+        events = tuple(self._reader.events(self._reader.segments(stream, version=at)))
         return Branch(stream, events, len(events), self.registry, saver=self.save_branch)
 
     def save_branch(self, branch: Branch[Any], stream: str, *, variant: object = None) -> Appended:
@@ -236,6 +253,7 @@ class Store:
         """Let go of files and connections; closing twice is fine."""
         self._writer.close()
         self._backend.close()
+        self._bell.ring()
 
     def __enter__(self) -> Self:
         return self
@@ -247,6 +265,11 @@ class Store:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _commit(self, batches: Sequence[Batch]) -> list[Committed | RefoldError]:
+        outcomes = self._backend.commit(batches, now=self._clock())
+        self._bell.ring()
+        return outcomes
 
     def _write(self, append: Append) -> Write:
         check_name(append.stream, what="a stream name")
@@ -272,80 +295,6 @@ class Store:
             return self.fold(stream, fold)
         except NotFound:
             return Folded(fold.initial(), NO_EVENTS, 0)
-
-    def _segments(
-        self,
-        stream: str,
-        version: int | None,
-        position: int | None,
-        recorded_until: Instant | None,
-    ) -> list[Segment]:
-        segments = lineage(self._backend, stream)
-        last = NO_LAST if version is None else version
-        if position is not None or recorded_until is not None:
-            until_us = None if recorded_until is None else to_us(recorded_until)
-            known = last_version_where(
-                self._backend, segments, recorded_until=until_us, position=position
-            )
-            last = min(last, known)
-        return clipped(segments, first=0, last=last)
-
-    def _fold_rows(self, segments: Sequence[Segment], fold: Fold[S]) -> Folded[S]:
-        stepper = stepper_of(fold)
-        state, version, position = fold.initial(), NO_EVENTS, 0
-        for segment in segments:
-            for row in forward(self._backend, [segment]):
-                state = stepper.apply(state, row, first=segment.first, last=segment.last)
-                version = min(row.version + row.event_count - 1, segment.last)
-                position = row.position + version - row.version
-        return Folded(state, version, position)
-
-    def _decoded(
-        self, segments: Sequence[Segment], direction: Direction, limit: int | None
-    ) -> Iterator[Recorded]:
-        left = NO_LAST if limit is None else limit
-        walk = forward if direction == "forward" else backward
-        for segment in segments if direction == "forward" else reversed(segments):
-            for row in walk(self._backend, [segment]):
-                events = _within(self._decode(row), segment)
-                for recorded in events if direction == "forward" else events[::-1]:
-                    if left == 0:
-                        return
-                    left -= 1
-                    yield recorded
-
-    def _decoded_log(
-        self,
-        after: int,
-        categories: Sequence[str] | None,
-        types: Sequence[str] | None,
-        limit: int | None,
-    ) -> Iterator[Recorded]:
-        left = NO_LAST if limit is None else limit
-        while left > 0:
-            page = self._backend.log(
-                after=after, categories=categories, types=types, rows_max=ROWS_PER_PAGE
-            )
-            if not page:
-                return
-            for row in page:
-                for recorded in self._decode(row):
-                    if recorded.position <= after:
-                        continue
-                    if types is not None and recorded.type not in types:
-                        continue
-                    if left == 0:
-                        return
-                    left -= 1
-                    yield recorded
-            after = page[-1].position + page[-1].event_count - 1
-
-    def _decode(self, row: Row) -> list[Recorded]:
-        return decode_row(row, self.registry)
-
-
-def _within(events: list[Recorded], segment: Segment) -> list[Recorded]:
-    return [e for e in events if segment.first <= e.version <= segment.last]
 
 
 def _digest(writes: Sequence[Write]) -> bytes:

@@ -1,0 +1,102 @@
+"""Rows as events and as state: the reading half of a store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+from refold.core.clock import Instant, to_us
+from refold.core.codec import Row, decode_row
+from refold.core.event import Registry
+from refold.core.expected import NO_EVENTS
+from refold.core.fold import Fold, Folded
+from refold.core.recorded import Recorded
+from refold.core.stepper import stepper_of
+from refold.engine.reading import (
+    NO_LAST,
+    ROWS_PER_PAGE,
+    Segment,
+    backward,
+    clipped,
+    forward,
+    last_version_where,
+    lineage,
+)
+from refold.ports import Backend
+
+S = TypeVar("S")
+
+
+class Reader:
+    """Decodes what a backend holds, no further than it is asked for."""
+
+    def __init__(self, backend: Backend, registry: Registry) -> None:
+        self._backend = backend
+        self._registry = registry
+
+    def segments(
+        self,
+        stream: str,
+        *,
+        version: int | None = None,
+        position: int | None = None,
+        recorded_until: Instant | None = None,
+    ) -> list[Segment]:
+        """Where a stream's events stand, up to a moment (each bound inclusive)."""
+        segments = lineage(self._backend, stream)
+        last = NO_LAST if version is None else version
+        if position is not None or recorded_until is not None:
+            until_us = None if recorded_until is None else to_us(recorded_until)
+            known = last_version_where(
+                self._backend, segments, recorded_until=until_us, position=position
+            )
+            last = min(last, known)
+        return clipped(segments, first=0, last=last)
+
+    def fold(self, segments: Sequence[Segment], fold: Fold[S]) -> Folded[S]:
+        """The state after the events of segments, a page of rows in memory at a time."""
+        stepper = stepper_of(fold)
+        state, version, position = fold.initial(), NO_EVENTS, 0
+        for segment in segments:
+            for row in forward(self._backend, [segment]):
+                state = stepper.apply(state, row, first=segment.first, last=segment.last)
+                version = min(row.version + row.event_count - 1, segment.last)
+                position = row.position + version - row.version
+        return Folded(state, version, position)
+
+    def events(self, segments: Sequence[Segment]) -> Iterator[Recorded]:
+        """The events of segments, oldest first."""
+        for segment in segments:
+            for row in forward(self._backend, [segment]):
+                yield from self._within(row, segment)
+
+    def events_backward(self, segments: Sequence[Segment]) -> Iterator[Recorded]:
+        """The events of segments, newest first."""
+        for segment in reversed(segments):
+            for row in backward(self._backend, [segment]):
+                yield from reversed(self._within(row, segment))
+
+    def log(
+        self,
+        *,
+        after: int,
+        categories: Sequence[str] | None = None,
+        types: Sequence[str] | None = None,
+    ) -> Iterator[Recorded]:
+        """The events of the whole log over a position, narrowed, in order."""
+        while page := self._backend.log(
+            after=after, categories=categories, types=types, rows_max=ROWS_PER_PAGE
+        ):
+            for row in page:
+                for recorded in decode_row(row, self._registry):
+                    if recorded.position > after and (types is None or recorded.type in types):
+                        yield recorded
+            after = page[-1].position + page[-1].event_count - 1
+
+    def log_head(self) -> int:
+        """The last position of the log; 0 when it is empty."""
+        return self._backend.log_head()
+
+    def _within(self, row: Row, segment: Segment) -> list[Recorded]:
+        events = decode_row(row, self._registry)
+        return [e for e in events if segment.first <= e.version <= segment.last]

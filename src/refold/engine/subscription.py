@@ -1,0 +1,222 @@
+"""Following the log: what is there, then what comes, without a gap or a double.
+
+A subscription pulls: it reads pages at its own pace and sleeps when it has caught up, so a slow
+one never holds up a writer. Appends of this store ring a bell that wakes it at once; those of
+other processes are found by looking every ``LOOK_EVERY_S``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import islice
+from types import TracebackType
+from typing import Any, Final, Self
+
+from refold.core.recorded import Recorded
+from refold.engine.reader import Reader
+from refold.errors import StoreClosed
+
+LOOK_EVERY_S: Final = 0.05
+EVENTS_PER_PAGE: Final = 512
+
+
+class Bell:
+    """Rung after every commit; wakes the threads and loops that wait for one."""
+
+    def __init__(self) -> None:
+        self.rung = 0
+        self._sleepers = 0
+        self._woken = threading.Condition()
+        self._listeners: set[Callable[[], None]] = set()
+
+    def ring(self) -> None:
+        """Wake whoever waits; costs next to nothing when nobody does."""
+        self.rung += 1
+        if self._sleepers:
+            with self._woken:
+                self._woken.notify_all()
+        if self._listeners:
+            for listener in tuple(self._listeners):
+                listener()
+
+    def wait(self, rung: int) -> None:
+        """Sleep until the bell has rung more than ``rung`` times, or it is time to look."""
+        with self._woken:
+            # Counted before looking: a ring between the two then knows that somebody sleeps.
+            self._sleepers += 1
+            if self.rung == rung:
+                self._woken.wait(LOOK_EVERY_S)
+            self._sleepers -= 1
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` at every ring, from the ringing thread."""
+        self._listeners.add(listener)
+
+    def unlisten(self, listener: Callable[[], None]) -> None:
+        """Stop calling ``listener``."""
+        self._listeners.discard(listener)
+
+
+class Pages:
+    """The log from a position on, a page at a time; blocking."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        *,
+        after: int,
+        categories: Sequence[str] | None,
+        types: Sequence[str] | None,
+    ) -> None:
+        self._reader = reader
+        self._categories = categories
+        self._types = types
+        self.position = after
+
+    def read(self) -> deque[Recorded]:
+        """The next events; empty when there are none yet."""
+        head = self._reader.log_head()
+        if head <= self.position:
+            return deque()
+        log = self._reader.log(after=self.position, categories=self._categories, types=self._types)
+        page = deque(islice(log, EVENTS_PER_PAGE))
+        if len(page) == EVENTS_PER_PAGE:
+            self.position = page[-1].position
+        else:
+            # Nothing that is wanted stands between the last of these and the head.
+            self.position = max(head, page[-1].position if page else 0)
+        return page
+
+
+class Subscription:
+    """An endless iterator over recorded events; close it, from any thread, to end it.
+
+    ``position`` is how far it has come: every wanted event up to there was given out, so a
+    subscription that starts after it goes on without a gap or a double.
+    """
+
+    def __init__(self, pages: Pages, bell: Bell) -> None:
+        self.bell = bell
+        self.closed = False
+        self.position = pages.position
+        self._pages = pages
+        self._page: deque[Recorded] = deque()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Recorded:
+        while not self.closed:
+            recorded = self.take()
+            if recorded is not None:
+                return recorded
+            rung = self.bell.rung
+            if not self.fill() and not self.closed:
+                self.bell.wait(rung)
+        raise StopIteration
+
+    def take(self) -> Recorded | None:
+        """The next event of the page in memory; None at its end."""
+        if not self._page:
+            return None
+        recorded = self._page.popleft()
+        self.position = recorded.position
+        return recorded
+
+    def fill(self) -> bool:
+        """Read the next page; whether there was anything. Ends with the store."""
+        self.position = self._pages.position
+        try:
+            self._page = self._pages.read()
+        except StoreClosed:
+            self.closed = True
+        return bool(self._page)
+
+    def close(self) -> None:
+        """End the iteration; a thread that waits in it returns at once."""
+        self.closed = True
+        self.bell.ring()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class AsyncSubscription:
+    """The same for an event loop: ``async for``, and ``await close()``."""
+
+    def __init__(
+        self,
+        opened: Callable[[], Awaitable[Subscription]],
+        run: Callable[[Callable[[], Any]], Awaitable[Any]],
+        *,
+        after: int,
+    ) -> None:
+        self._open = opened
+        self._run = run
+        self._loop = asyncio.get_running_loop()
+        self._rung = asyncio.Event()
+        self._sync: Subscription | None = None
+        self._closed = False
+        self._after = after
+
+    @property
+    def position(self) -> int:
+        """How far it has come; see :class:`Subscription`."""
+        return self._after if self._sync is None else self._sync.position
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Recorded:
+        sync = self._sync
+        if sync is None:
+            sync = self._sync = await self._open()
+            sync.bell.listen(self._ring)
+        while not self._closed:
+            recorded = sync.take()
+            if recorded is not None:
+                return recorded
+            self._rung.clear()
+            if not await self._run(sync.fill):
+                await self._wait()
+            self._closed = self._closed or sync.closed
+        sync.bell.unlisten(self._ring)
+        raise StopAsyncIteration
+
+    async def close(self) -> None:
+        """End the iteration."""
+        self._closed = True
+        self._rung.set()
+        if self._sync is not None:
+            self._sync.bell.unlisten(self._ring)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _wait(self) -> None:
+        if self._closed:
+            return
+        try:
+            await asyncio.wait_for(self._rung.wait(), LOOK_EVERY_S)
+        except TimeoutError:
+            return  # Another process may have written: look.
+
+    def _ring(self) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._rung.set)
+        except RuntimeError:
+            return  # The loop has been closed: nobody is left to wake.
