@@ -51,7 +51,8 @@ def _iterated(
 class AsyncStore:
     """A :class:`~refold.Store` to ``await``: the same names, arguments, results and errors.
 
-    Made by :func:`refold.open_async`. ``read``, ``read_all``, ``streams`` and ``check`` are async
+    Made by :func:`refold.open_async`. ``append_many``,
+    ``read``, ``read_all``, ``streams`` and ``check`` are async
     iterators. A call whose task is cancelled goes on
     to its end: an append may still be stored.
     """
@@ -68,6 +69,7 @@ class AsyncStore:
     event = _awaited(Store.event)
     fold = _awaited(Store.fold)
     save_branch = _awaited(Store.save_branch)
+    append_many = _iterated(Store.append_many)
     read = _iterated(Store.read)
     read_all = _iterated(Store.read_all)
     streams = _iterated(Store.streams)
@@ -94,7 +96,7 @@ class AsyncStore:
         store = self._opened
         if store is None:
             store = await self._run(lambda: self._store)
-        return appended(await store._writer.append_async(store._batch(appends, key)))
+        return appended((await store._writer.append_async([store._batch(appends, key)]))[0])
 
     def subscribe(
         self,

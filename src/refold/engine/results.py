@@ -7,16 +7,21 @@ from typing import Any, NamedTuple
 
 from refold.core.event import event_id
 from refold.core.expected import ANY, Expected
+from refold.errors import RefoldError
 from refold.ports import Committed
 
 
 class Append(NamedTuple):
-    """One stream's part of an append to several streams."""
+    """An append as a value: what :meth:`refold.Store.append` takes.
+
+    In ``append_together`` the parts have no ``key`` of their own: the whole has one.
+    """
 
     stream: str
     events: Sequence[object]
     expected: Expected = ANY
     metadata: Mapping[str, Any] | None = None
+    key: str | None = None
 
 
 class Appended(NamedTuple):
@@ -40,16 +45,18 @@ class Appended(NamedTuple):
         return [event_id(self.stream, first + index) for index in range(self.event_count)]
 
 
-def appended(committed: Committed) -> list[Appended]:
-    """A stored batch as its callers see it, one answer a part."""
+def appended(outcome: Committed | RefoldError) -> list[Appended]:
+    """A stored batch as its callers see it, one answer a part; a refused one is raised."""
+    if isinstance(outcome, RefoldError):
+        raise outcome
     return [
         Appended(
             stream,
             version + size - 1,
             position + size - 1,
             size,
-            committed.recorded_at,
-            committed.duplicate,
+            outcome.recorded_at,
+            outcome.duplicate,
         )
-        for stream, position, version, size in committed.placed
+        for stream, position, version, size in outcome.placed
     ]

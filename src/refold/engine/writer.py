@@ -11,7 +11,8 @@ import asyncio
 import copy
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Final
 
 from refold.errors import OutcomeUnknown, Overloaded, RefoldError, StoreClosed
@@ -20,22 +21,46 @@ from refold.ports import Batch, Committed
 WAITING_MAX: Final = 10_000
 """How many appends may wait for a commit; one more is refused with ``Overloaded``."""
 BATCHES_PER_COMMIT_MAX: Final = 512
+BATCHES_PER_CHUNK_MAX: Final = 256
+CHARS_PER_CHUNK_MAX: Final = 4 * 1024 * 1024
+"""An import commits after so many batches or so much text, whichever comes first."""
 
-Outcome = Committed | BaseException
+Outcome = Committed | RefoldError
 Commit = Callable[[Sequence[Batch]], Sequence[Committed | RefoldError]]
 
 
+def chunked(
+    batches: Iterable[Batch | RefoldError],
+) -> Iterator[list[Batch | RefoldError]]:
+    """Batches in commits of a bounded size, whatever stands between them included."""
+    chunk: list[Batch | RefoldError] = []
+    chars = 0
+    for batch in batches:
+        chunk.append(batch)
+        if isinstance(batch, Batch):
+            chars += sum(len(write.body) for write in batch.writes)
+        if len(chunk) == BATCHES_PER_CHUNK_MAX or chars >= CHARS_PER_CHUNK_MAX:
+            yield chunk
+            chunk, chars = [], 0
+    if chunk:
+        yield chunk
+
+
 class _Request:
-    """An append on its way: a thread waits at ``gate``, or a loop for ``future``."""
+    """Batches on their way: a thread waits at ``gate``, or a loop for ``future``."""
 
-    __slots__ = ("batch", "future", "gate", "leads", "outcome")
+    __slots__ = ("batches", "future", "gate", "leads", "outcomes")
 
-    def __init__(self, batch: Batch, future: asyncio.Future[Committed] | None = None) -> None:
-        self.batch = batch
+    def __init__(
+        self,
+        batches: Sequence[Batch],
+        future: asyncio.Future[Sequence[Outcome]] | None = None,
+    ) -> None:
+        self.batches = batches
         self.future = future
         self.gate: threading.Lock | None = None
         self.leads = False
-        self.outcome: Outcome | None = None
+        self.outcomes: Sequence[Outcome] | BaseException = ()
 
 
 class GroupWriter:
@@ -52,9 +77,12 @@ class GroupWriter:
         self._thread: threading.Thread | None = None
         self._wake = threading.Semaphore(0)
 
-    def append(self, batch: Batch) -> Committed:
-        """Store a batch and give its outcome, from any thread."""
-        request = _Request(batch)
+    def append(self, batches: Sequence[Batch]) -> Sequence[Outcome]:
+        """Store batches in one commit and give each its outcome, from any thread.
+
+        A commit that failed is raised; no batch of it has an outcome then.
+        """
+        request = _Request(batches)
         with self._mutex:
             self._admit()
             if self._busy:
@@ -67,17 +95,19 @@ class GroupWriter:
             self._lead([request])
         else:
             self._follow(request)
-        return _result(request)
+        if isinstance(request.outcomes, BaseException):
+            raise request.outcomes
+        return request.outcomes
 
-    async def append_async(self, batch: Batch) -> Committed:
-        """Store a batch and give its outcome, from an event loop.
+    async def append_async(self, batches: Sequence[Batch]) -> Sequence[Outcome]:
+        """Store batches in one commit and give each its outcome, from an event loop.
 
         A waiter that is cancelled gives up its answer, not its append: that may still be stored.
         """
-        future: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Sequence[Outcome]] = asyncio.get_running_loop().create_future()
         with self._mutex:
             self._admit()
-            self._waiting.append(_Request(batch, future))
+            self._waiting.append(_Request(batches, future))
             if not self._busy:
                 self._busy = True
                 self._wake_thread()
@@ -121,16 +151,18 @@ class GroupWriter:
             self._hand_over()
 
     def _lead(self, group: Sequence[_Request]) -> None:
-        """Commit for a group, give each its outcome, and let the next group go."""
-        outcomes: Sequence[Outcome]
+        """Commit for a group, give each its outcomes, and let the next group go."""
         try:
-            outcomes = self._commit([request.batch for request in group])
+            outcomes = iter(self._commit([batch for r in group for batch in r.batches]))
+            for request in group:
+                request.outcomes = list(islice(outcomes, len(request.batches)))
         except RefoldError as error:
-            outcomes = [_copied(error) for _ in group]
+            for request in group:
+                request.outcomes = _copied(error)
         except BaseException as error:
-            outcomes = [error, *(_unknown(error) for _ in group[1:])]
-        for request, outcome in zip(group, outcomes, strict=True):
-            request.outcome = outcome
+            group[0].outcomes = error
+            for request in group[1:]:
+                request.outcomes = _unknown(error)
         self._hand_over()
         _wake_all(group)
 
@@ -149,9 +181,14 @@ class GroupWriter:
                 leader.gate.release()
 
     def _taken(self) -> list[_Request]:
+        """The requests at the head of the queue that fit in one commit, at least one."""
+        taken: list[_Request] = []
+        room = BATCHES_PER_COMMIT_MAX
         with self._mutex:
-            count = min(len(self._waiting), BATCHES_PER_COMMIT_MAX)
-            return [self._waiting.popleft() for _ in range(count)]
+            while self._waiting and (not taken or len(self._waiting[0].batches) <= room):
+                taken.append(self._waiting.popleft())
+                room -= len(taken[-1].batches)
+        return taken
 
     def _wake_thread(self) -> None:
         if self._thread is None:
@@ -169,14 +206,6 @@ class GroupWriter:
                 return
             else:
                 self._hand_over()
-
-
-def _result(request: _Request) -> Committed:
-    outcome = request.outcome
-    if isinstance(outcome, BaseException):
-        raise outcome
-    assert outcome is not None
-    return outcome
 
 
 def _wake_all(group: Iterable[_Request]) -> None:
@@ -199,10 +228,10 @@ def _resolve(requests: Iterable[_Request]) -> None:
         future = request.future
         if future is None or future.done():
             continue
-        if isinstance(request.outcome, BaseException):
-            future.set_exception(request.outcome)
-        elif request.outcome is not None:
-            future.set_result(request.outcome)
+        if isinstance(request.outcomes, BaseException):
+            future.set_exception(request.outcomes)
+        else:
+            future.set_result(request.outcomes)
 
 
 def _copied(error: RefoldError) -> RefoldError:
