@@ -36,11 +36,14 @@ SELECT
     streams.name || '@' || (log.version + event.key) AS id,
     streams.category AS category,
     event.value ->> 0 AS type,
-    strftime('%FT%T', floor(ifnull(event.value ->> 2, log.recorded_at) / 1e6), 'unixepoch')
+    -- Written so that SQLite 3.38 can run it: %F and %T came with 3.44.
+    strftime('%Y-%m-%dT%H:%M:%S', (ifnull(event.value ->> 2, log.recorded_at)
+        - (ifnull(event.value ->> 2, log.recorded_at) % 1000000 + 1000000) % 1000000
+    ) / 1000000, 'unixepoch')
         || printf(
             '.%06dZ', (ifnull(event.value ->> 2, log.recorded_at) % 1000000 + 1000000) % 1000000
         ) AS occurred_at,
-    strftime('%FT%T', log.recorded_at / 1000000, 'unixepoch')
+    strftime('%Y-%m-%dT%H:%M:%S', log.recorded_at / 1000000, 'unixepoch')
         || printf('.%06dZ', log.recorded_at % 1000000) AS recorded_at,
     event.value -> 1 AS data,
     json_patch(ifnull(log.metadata, '{}'), ifnull(event.value -> 3, '{}')) AS metadata,
