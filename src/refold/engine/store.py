@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, Self, TypeVar
 
 from refold.core.clock import Instant, to_us
 from refold.core.codec import copied, encode_body, encode_metadata
-from refold.core.event import Registry, check_name, default_registry, parse_event_id
+from refold.core.event import Event, Registry, check_name, default_registry, parse_event_id
 from refold.core.expected import ANY, NO_EVENTS, NO_STREAM, Expected, check_expected
 from refold.core.fold import Decider, Fold, Folded
 from refold.core.recorded import Recorded
@@ -256,7 +256,8 @@ class Store:
             raise UsageError(f"name a branch with a ~, such as {branch.stream}~b, not {stream!r}")
         fork = Fork(branch.stream, branch.shared - 1)
         said = variant if variant is not None else list(branch.changes) or None
-        forked = SessionForked(branch.stream, fork.version, said)
+        # By its type, not its class: a store's own registry need not know the class.
+        forked = Event("session.forked", SessionForked(branch.stream, fork.version, said))
         events = [forked, *(copied(recorded) for recorded in branch.events[branch.shared :])]
         write = self._write(Append(stream, events, NO_STREAM))._replace(fork=fork)
         return appended(self._writer.append([Batch([write])])[0])[0]
@@ -334,7 +335,7 @@ def _digest(writes: Sequence[Write]) -> bytes:
     """SHA-256 over everything a keyed append stores, each part with its length before it."""
     digest = hashlib.sha256()
     for write in writes:
-        for part in (write.stream, write.body, write.metadata or "", repr(write.fork)):
+        for part in (write.stream, write.body, write.metadata or ""):
             encoded = part.encode()
             digest.update(len(encoded).to_bytes(8, "big"))
             digest.update(encoded)
