@@ -7,10 +7,12 @@ Money is exact (``Decimal``); ``*_ms`` are milliseconds; offsets count from the 
 
 from __future__ import annotations
 
+import hashlib
 from decimal import Decimal
 from typing import Any, Literal
 
 import msgspec
+from msgspec.structs import force_setattr
 
 from refold.core.event import event
 
@@ -32,7 +34,11 @@ class Party(Fields, frozen=True):
 
 
 class Tool(Fields, frozen=True):
-    """A tool as offered to a model; ``schema_hash`` is SHA-256 of its canonical JSON schema."""
+    """A tool as offered to a model; ``parameters`` is the JSON schema of its arguments.
+
+    ``schema_hash`` is SHA-256, in hex, of the schema as JSON with sorted keys and no white space;
+    it is filled in where it is not given and there is a schema.
+    """
 
     name: str
     description: str = ""
@@ -40,13 +46,21 @@ class Tool(Fields, frozen=True):
     schema_hash: str = ""
     effect: Effect = "unknown"
 
+    def __post_init__(self) -> None:
+        if self.parameters and not self.schema_hash:
+            force_setattr(self, "schema_hash", _sha256(self.parameters))
+
 
 class Prompt(Fields, frozen=True):
-    """A system prompt; ``hash`` is SHA-256 of its UTF-8 text, in hex."""
+    """A system prompt; ``hash`` is SHA-256 of its UTF-8 text, in hex, filled in if not given."""
 
     text: str
     id: str | None = None
     hash: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.hash:
+            force_setattr(self, "hash", _sha256(self.text))
 
 
 class Usage(Fields, frozen=True):
@@ -78,7 +92,7 @@ class SessionStarted(Fields, frozen=True):
 
 @event("session.ended")
 class SessionEnded(Fields, frozen=True):
-    """A conversation ends: ``reason`` is completed, error, transferred or the caller's own."""
+    """A conversation ends: ``reason`` is completed, error, cancelled, transferred or another."""
 
     reason: str = "completed"
     error: str | None = None
@@ -86,7 +100,11 @@ class SessionEnded(Fields, frozen=True):
 
 @event("agent.configured")
 class AgentConfigured(Fields, frozen=True):
-    """From here on the agent runs with this prompt, model and tools."""
+    """From here on the agent runs with this prompt, model and tools.
+
+    It is the whole configuration: what an earlier one said and this one does not is no longer in
+    force. To change a part, give the others again (``msgspec.structs.replace``).
+    """
 
     prompt: Prompt | None = None
     model: str | None = None
@@ -231,3 +249,15 @@ class ScoreRecorded(Fields, frozen=True):
     value: float
     rater: str
     comment: str | None = None
+
+
+def _sha256(value: Any) -> str:
+    try:
+        raw = (
+            value.encode()
+            if isinstance(value, str)
+            else msgspec.json.encode(value, order="deterministic")
+        )
+    except (TypeError, ValueError, RecursionError):
+        return ""  # It cannot be stored either: the append refuses it and says where.
+    return hashlib.sha256(raw).hexdigest()

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
+
+from msgspec.structs import force_setattr
 
 from refold.conversation.events import Fields
 from refold.core.event import event
+
+DIGIT_MASK: Final = "•"
+"""Stands for a masked key; a phone has no such key."""
 
 
 @event("speech.started")
@@ -37,10 +42,17 @@ class PlaybackInterrupted(Fields, frozen=True):
 
 @event("dtmf.received")
 class DtmfReceived(Fields, frozen=True):
-    """Keys pressed on a phone, masked unless they are known to be harmless."""
+    """Keys pressed on a phone: only how many, unless ``masked=False`` says they are harmless.
+
+    The keys themselves are dropped when the event is made, so no PIN reaches the log by default.
+    """
 
     digits: str
     masked: bool = True
+
+    def __post_init__(self) -> None:
+        if self.masked:
+            force_setattr(self, "digits", DIGIT_MASK * len(self.digits))
 
 
 @event("call.held")
