@@ -1,1 +1,126 @@
-"""The agent vocabulary: typed events, the fold of a conversation, importers and exporters."""
+"""The agent vocabulary: typed events, the fold of a conversation, importers and exporters.
+
+::
+
+    from refold.conversation import Conversation, rendered, transcript
+
+    state = store.fold("call-42", Conversation).state
+    for line in rendered(transcript(store.read("call-42"))):
+        print(line)
+"""
+
+from refold.conversation.events import (
+    AgentConfigured,
+    AgentUtterance,
+    Effect,
+    MemoryRead,
+    MemoryWritten,
+    ModelFailed,
+    ModelRequest,
+    ModelResponse,
+    Party,
+    Prompt,
+    RetrievalCompleted,
+    ScoreRecorded,
+    SessionEnded,
+    SessionStarted,
+    StatePatched,
+    Tool,
+    ToolCall,
+    ToolDecided,
+    ToolResult,
+    Usage,
+    UserUtterance,
+    Word,
+)
+from refold.conversation.fold import Conversation
+from refold.conversation.governance import (
+    AccessRecorded,
+    ConsentRecorded,
+    ConsentRevoked,
+    DecisionRecorded,
+    EffectCommitted,
+    EffectReversed,
+    ErasureExecuted,
+    HoldPlaced,
+    HoldReleased,
+    RedactionApplied,
+)
+from refold.conversation.state import (
+    Consent,
+    ConversationState,
+    Effected,
+    Money,
+    Placed,
+    RefusedPatch,
+    ToolAnswer,
+    ToolUse,
+    Turn,
+    UsageTotals,
+)
+from refold.conversation.transcript import Line, rendered, transcript
+from refold.conversation.voice import (
+    CallHeld,
+    CallTransferred,
+    DtmfReceived,
+    PlaybackInterrupted,
+    SpeechStarted,
+    SpeechStopped,
+)
+from refold.engine.branch import SessionForked
+
+__all__ = [
+    "AccessRecorded",
+    "AgentConfigured",
+    "AgentUtterance",
+    "CallHeld",
+    "CallTransferred",
+    "Consent",
+    "ConsentRecorded",
+    "ConsentRevoked",
+    "Conversation",
+    "ConversationState",
+    "DecisionRecorded",
+    "DtmfReceived",
+    "Effect",
+    "EffectCommitted",
+    "EffectReversed",
+    "Effected",
+    "ErasureExecuted",
+    "HoldPlaced",
+    "HoldReleased",
+    "Line",
+    "MemoryRead",
+    "MemoryWritten",
+    "ModelFailed",
+    "ModelRequest",
+    "ModelResponse",
+    "Money",
+    "Party",
+    "Placed",
+    "PlaybackInterrupted",
+    "Prompt",
+    "RedactionApplied",
+    "RefusedPatch",
+    "RetrievalCompleted",
+    "ScoreRecorded",
+    "SessionEnded",
+    "SessionForked",
+    "SessionStarted",
+    "SpeechStarted",
+    "SpeechStopped",
+    "StatePatched",
+    "Tool",
+    "ToolAnswer",
+    "ToolCall",
+    "ToolDecided",
+    "ToolResult",
+    "ToolUse",
+    "Turn",
+    "Usage",
+    "UsageTotals",
+    "UserUtterance",
+    "Word",
+    "rendered",
+    "transcript",
+]

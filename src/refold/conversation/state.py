@@ -1,0 +1,184 @@
+"""The state that a conversation folds to: plain values, so that it can be stored, shown, compared.
+
+``id`` is the event that a part comes from, ``at`` when it happened (RFC 3339).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any, Generic, Literal, TypeVar
+
+import msgspec
+
+from refold.conversation.events import (
+    AgentConfigured,
+    ModelFailed,
+    Party,
+    ScoreRecorded,
+    ToolCall,
+    ToolDecided,
+    ToolResult,
+)
+from refold.conversation.governance import (
+    DecisionRecorded,
+    EffectCommitted,
+    EffectReversed,
+    RedactionApplied,
+)
+from refold.conversation.voice import CallHeld, CallTransferred, DtmfReceived
+from refold.core.clock import rfc3339
+from refold.core.recorded import Recorded
+from refold.engine.branch import SessionForked
+
+E = TypeVar("E")
+
+
+class Part(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """Base of the parts: where in the log, and when."""
+
+    id: str
+    at: str
+
+
+class Placed(Part, Generic[E], kw_only=True):
+    """An event and its place."""
+
+    event: E
+
+
+def placed(event: E, recorded: Recorded) -> Placed[E]:
+    """An event with the place where it is recorded."""
+    return Placed(id=recorded.id, at=at(recorded), event=event)
+
+
+def at(recorded: Recorded) -> str:
+    """When an event happened, as RFC 3339."""
+    return rfc3339(recorded.occurred_at_us)
+
+
+class Turn(Part, kw_only=True):
+    """Words of one side, in the order of the log.
+
+    ``heard`` is what was heard of them where playback was interrupted; None: all of them.
+    ``redacted`` holds the JSON Pointers of what was removed from the event.
+    """
+
+    role: Literal["user", "agent"]
+    text: str
+    heard: str | None = None
+    party: str | None = None
+    confidence: float | None = None
+    finish_reason: str | None = None
+    message_id: str | None = None
+    redacted: list[str] = []
+
+
+class ToolAnswer(Placed[ToolResult], kw_only=True):
+    """What a tool gave back; ``redacted`` as in :class:`Turn`."""
+
+    redacted: list[str] = []
+
+
+class ToolUse(Placed[ToolCall], kw_only=True):
+    """A tool call, the decision about it, and its ``answer``; None while it is open."""
+
+    decision: Placed[ToolDecided] | None = None
+    answer: ToolAnswer | None = None
+    redacted: list[str] = []
+
+
+class UsageTotals(msgspec.Struct, kw_only=True):
+    """Tokens of all answers; ``responses`` counts the answers."""
+
+    responses: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+
+
+class Consent(Part, kw_only=True):
+    """What a person agreed to; without a ``basis`` only that they took it back is recorded."""
+
+    party: str
+    purpose: str
+    basis: str | None = None
+    expiry: str | None = None
+    revoked_at: str | None = None
+
+
+class Effected(Placed[EffectCommitted], kw_only=True):
+    """Something done to the outside world; ``left`` is its amount less what was undone since."""
+
+    left: Decimal | None = None
+    reversals: list[Placed[EffectReversed]] = []
+
+
+class Money(msgspec.Struct, kw_only=True):
+    """Decisions, effects, and what they come to.
+
+    ``net`` is committed minus reversed by currency, ``XXX`` (ISO 4217: none) where none was named.
+    A reversal that names no amount undoes what is left of the last effect with its reference. One
+    whose reference no effect has is in ``unmatched_reversals``, and counts with its own amount.
+    """
+
+    net: dict[str, Decimal] = {}
+    decisions: list[Placed[DecisionRecorded]] = []
+    effects: list[Effected] = []
+    unmatched_reversals: list[Placed[EffectReversed]] = []
+
+
+class RefusedPatch(Part, kw_only=True):
+    """A ``state.patched`` that could not be applied, as on a branch that left out what it needs.
+
+    The working state stayed as it was before it.
+    """
+
+    reason: str
+
+
+class ConversationState(msgspec.Struct, kw_only=True):
+    """Everything that a conversation has come to.
+
+    ``state`` is ``initial_state`` with every ``state.patched`` applied. ``open_calls`` gives for
+    each call id without a result the places of its calls in ``tool_calls``, oldest first; a
+    result is that of the oldest. A result without an open call is in ``unmatched_results``.
+    ``cost`` is by currency. ``duration_ms`` runs from the earliest to the latest moment of what
+    happened in the conversation itself: what is said about it later (scores, redactions, consent,
+    money, a fork) does not lengthen it. ``early_interruptions`` holds, by message id, what was
+    heard of an utterance that the log has not brought yet.
+    """
+
+    channel: str | None = None
+    direction: str | None = None
+    parties: list[Party] = []
+    status: Literal["open", "ended"] = "open"
+    end_reason: str | None = None
+    error: str | None = None
+    forked_from: SessionForked | None = None
+    agent: AgentConfigured | None = None
+    initial_state: dict[str, Any] = {}
+    state: Any = msgspec.field(default_factory=dict)
+    refused_patches: list[RefusedPatch] = []
+    transcript: list[Turn] = []
+    early_interruptions: dict[str, str] = {}
+    keys_pressed: list[Placed[DtmfReceived]] = []
+    tool_calls: list[ToolUse] = []
+    open_calls: dict[str, list[int]] = {}
+    unmatched_results: list[ToolAnswer] = []
+    usage: UsageTotals = msgspec.field(default_factory=UsageTotals)
+    cost: dict[str, Decimal] = {}
+    model_failures: list[Placed[ModelFailed]] = []
+    duration_ms: int = 0
+    first_at_us: int | None = None
+    last_at_us: int | None = None
+    money: Money = msgspec.field(default_factory=Money)
+    call_holds: list[Placed[CallHeld]] = []
+    transfers: list[Placed[CallTransferred]] = []
+    consents: list[Consent] = []
+    redactions: list[Placed[RedactionApplied]] = []
+    scores: list[Placed[ScoreRecorded]] = []
+
+
+Step = Callable[[ConversationState, Any, Recorded], None]
+"""A step of the fold: changes the state by an event."""

@@ -1,0 +1,199 @@
+"""Steps of the fold for what happens in a conversation.
+
+The order is the log's, never that of the timestamps: who barges in speaks before the words they
+cut off have been said.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from refold.conversation.events import (
+    AgentConfigured,
+    AgentUtterance,
+    MemoryRead,
+    MemoryWritten,
+    ModelFailed,
+    ModelRequest,
+    ModelResponse,
+    RetrievalCompleted,
+    SessionEnded,
+    SessionStarted,
+    StatePatched,
+    ToolCall,
+    ToolDecided,
+    ToolResult,
+    Usage,
+    UserUtterance,
+)
+from refold.conversation.exact import add
+from refold.conversation.state import (
+    ConversationState,
+    RefusedPatch,
+    Step,
+    ToolAnswer,
+    ToolUse,
+    Turn,
+    at,
+    placed,
+)
+from refold.conversation.voice import (
+    CallHeld,
+    CallTransferred,
+    DtmfReceived,
+    PlaybackInterrupted,
+    SpeechStarted,
+    SpeechStopped,
+)
+from refold.core import jsonvalue, patch
+from refold.core.recorded import Recorded
+from refold.errors import UsageError
+
+# -- session and agent --------------------------------------------------------------------------
+
+
+def _started(state: ConversationState, event: SessionStarted, _: Recorded) -> None:
+    state.channel, state.direction = event.channel, event.direction
+    state.parties = event.parties
+    state.initial_state = event.initial_state
+    state.state = jsonvalue.copy(event.initial_state)
+    state.status, state.end_reason, state.error = "open", None, None
+
+
+def _ended(state: ConversationState, event: SessionEnded, _: Recorded) -> None:
+    state.status, state.end_reason, state.error = "ended", event.reason, event.error
+
+
+def _configured(state: ConversationState, event: AgentConfigured, _: Recorded) -> None:
+    state.agent = event
+
+
+def _patched(state: ConversationState, event: StatePatched, recorded: Recorded) -> None:
+    try:
+        state.state = patch.apply(state.state, event.patch)
+    except UsageError as refused:
+        state.refused_patches.append(
+            RefusedPatch(id=recorded.id, at=at(recorded), reason=refused.message)
+        )
+
+
+# -- words --------------------------------------------------------------------------------------
+
+
+def _user_said(state: ConversationState, event: UserUtterance, recorded: Recorded) -> None:
+    state.transcript.append(
+        Turn(
+            id=recorded.id,
+            at=at(recorded),
+            role="user",
+            text=event.text,
+            party=event.party,
+            confidence=event.confidence,
+        )
+    )
+
+
+def _agent_said(state: ConversationState, event: AgentUtterance, recorded: Recorded) -> None:
+    state.transcript.append(
+        Turn(
+            id=recorded.id,
+            at=at(recorded),
+            role="agent",
+            text=event.text,
+            heard=state.early_interruptions.pop(event.message_id or "", None),
+            finish_reason=event.finish_reason,
+            message_id=event.message_id,
+        )
+    )
+
+
+def _interrupted(state: ConversationState, event: PlaybackInterrupted, _: Recorded) -> None:
+    for turn in reversed(state.transcript):
+        if turn.role == "agent" and event.message_id in (None, turn.message_id):
+            turn.heard = event.played_text
+            return
+    if event.message_id is not None:
+        state.early_interruptions[event.message_id] = event.played_text
+
+
+def _pressed(state: ConversationState, event: DtmfReceived, recorded: Recorded) -> None:
+    state.keys_pressed.append(placed(event, recorded))
+
+
+def _held(state: ConversationState, event: CallHeld, recorded: Recorded) -> None:
+    state.call_holds.append(placed(event, recorded))
+
+
+def _transferred(state: ConversationState, event: CallTransferred, recorded: Recorded) -> None:
+    state.transfers.append(placed(event, recorded))
+
+
+# -- models and tools ---------------------------------------------------------------------------
+
+
+def _responded(state: ConversationState, event: ModelResponse, _: Recorded) -> None:
+    usage, totals = event.usage or Usage(), state.usage
+    totals.responses += 1
+    totals.input_tokens += usage.input_tokens
+    totals.output_tokens += usage.output_tokens
+    totals.cached_tokens += usage.cached_tokens
+    if event.cost is not None:
+        add(state.cost, event.currency, event.cost)
+
+
+def _failed(state: ConversationState, event: ModelFailed, recorded: Recorded) -> None:
+    state.model_failures.append(placed(event, recorded))
+
+
+def _called(state: ConversationState, event: ToolCall, recorded: Recorded) -> None:
+    state.open_calls.setdefault(event.call_id, []).append(len(state.tool_calls))
+    state.tool_calls.append(ToolUse(id=recorded.id, at=at(recorded), event=event))
+
+
+def _decided(state: ConversationState, event: ToolDecided, recorded: Recorded) -> None:
+    for place in state.open_calls.get(event.call_id, ()):
+        if state.tool_calls[place].decision is None:
+            state.tool_calls[place].decision = placed(event, recorded)
+            return
+
+
+def _returned(state: ConversationState, event: ToolResult, recorded: Recorded) -> None:
+    answer = ToolAnswer(id=recorded.id, at=at(recorded), event=event)
+    places = state.open_calls.get(event.call_id)
+    if places is None:
+        state.unmatched_results.append(answer)
+        return
+    # Call ids do repeat within a conversation: the call that has waited longest is answered.
+    state.tool_calls[places.pop(0)].answer = answer
+    if not places:
+        del state.open_calls[event.call_id]
+
+
+def _only_time_passes(state: ConversationState, event: object, recorded: Recorded) -> None:
+    pass
+
+
+DURING: Final[dict[type, Step]] = {
+    SessionStarted: _started,
+    SessionEnded: _ended,
+    AgentConfigured: _configured,
+    StatePatched: _patched,
+    UserUtterance: _user_said,
+    AgentUtterance: _agent_said,
+    ModelRequest: _only_time_passes,
+    ModelResponse: _responded,
+    ModelFailed: _failed,
+    ToolCall: _called,
+    ToolDecided: _decided,
+    ToolResult: _returned,
+    RetrievalCompleted: _only_time_passes,
+    MemoryRead: _only_time_passes,
+    MemoryWritten: _only_time_passes,
+    SpeechStarted: _only_time_passes,
+    SpeechStopped: _only_time_passes,
+    PlaybackInterrupted: _interrupted,
+    DtmfReceived: _pressed,
+    CallHeld: _held,
+    CallTransferred: _transferred,
+}
+"""The step of each event that takes part of a conversation's time."""

@@ -1,0 +1,254 @@
+"""A history as lines that a person reads: who, when, what, in the order of the log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from refold.conversation.fold import Conversation
+from refold.conversation.state import (
+    ConversationState,
+    RefusedPatch,
+    ToolAnswer,
+    ToolUse,
+    Turn,
+    at,
+)
+from refold.core.jsonvalue import parse_pointer
+from refold.core.recorded import Recorded
+from refold.errors import UsageError
+
+VALUE_CHARS_MAX: Final = 400
+"""How much of a tool's arguments, a result or an unknown payload one line shows."""
+PROMPT_CHARS_MAX: Final = 72
+REDACTED: Final = "[redacted]"
+
+# What a reader of the words can do without; an answer's tokens and price are in the state.
+_LEFT_OUT: Final = frozenset(
+    {"model.request", "model.response", "speech.started", "speech.stopped", "access.recorded"}
+)
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One event as text: ``at`` is RFC 3339, ``who`` a word or two, ``type`` the event's type."""
+
+    id: str
+    at: str
+    who: str
+    type: str
+    text: str
+
+
+def transcript(history: Iterable[Recorded]) -> list[Line]:
+    """The lines of a history: words, tool calls, results, interruptions and the rest.
+
+    Requests and prices of models, speech detection and access records are left out; an event of
+    an unknown type is shown as its payload. What was redacted is not shown, whether or not its
+    bytes are still stored.
+    """
+    events = list(history)
+    told = _told(Conversation.run(events).state)
+    return [_line(recorded, told) for recorded in events if recorded.type not in _LEFT_OUT]
+
+
+def rendered(lines: Iterable[Line]) -> list[str]:
+    """Lines as plain text in columns: time of day, who, what; a heading for each new day.
+
+    Characters that could move a terminal's cursor or turn its text around are shown as codes.
+    """
+    shown = list(lines)
+    width = max((len(line.who) for line in shown), default=0)
+    texts: list[str] = []
+    day = ""
+    for line in shown:
+        date, _, time = line.at.partition("T")
+        if date != day:
+            texts.append(day := date)
+        head = f"{time[:8]}  {line.who:<{width}}  "
+        first, *more = _harmless(line.text).split("\n")
+        texts.append((head + first).rstrip())
+        texts += [(" " * len(head) + rest).rstrip() for rest in more]
+    return texts
+
+
+def _line(recorded: Recorded, told: _Told) -> Line:
+    who, text = _said(recorded, told.parts.get(recorded.id), told.redacted.get(recorded.id, []))
+    return Line(recorded.id, at(recorded), who, recorded.type, text)
+
+
+class _Answered(NamedTuple):
+    answer: ToolAnswer
+    tool: str
+
+
+class _Told(NamedTuple):
+    """What the fold made of each event, and what was redacted of it, by the event's id."""
+
+    parts: dict[str, Any]
+    redacted: dict[str, list[str]]
+
+
+def _told(state: ConversationState) -> _Told:
+    parts: dict[str, Any] = {turn.id: turn for turn in state.transcript}
+    parts |= {refused.id: refused for refused in state.refused_patches}
+    for answer in state.unmatched_results:
+        parts[answer.id] = _Answered(answer, f"no open call {answer.event.call_id}")
+    for use in state.tool_calls:
+        parts[use.id] = use
+        if use.answer is not None:
+            parts[use.answer.id] = _Answered(use.answer, use.event.name)
+    redacted: dict[str, list[str]] = {}
+    for redaction in state.redactions:
+        redacted.setdefault(redaction.event.event, []).append(redaction.event.pointer)
+    return _Told(parts, redacted)
+
+
+# -- who, and the text, by kind of event --------------------------------------------------------
+
+Said = tuple[str, str]
+
+
+def _said(recorded: Recorded, part: object, redacted: list[str]) -> Said:
+    match part:
+        case Turn():
+            return _turn(part, recorded.data, redacted)
+        case ToolUse():
+            return _call(part, redacted)
+        case _Answered():
+            return _result(part, redacted)
+        case RefusedPatch():
+            return "state", f"not applied: {part.reason}"
+    say = _SAID.get(recorded.type)
+    who, text = say(recorded.data) if say else (recorded.type, _value(recorded.data))
+    return who, REDACTED if redacted else text
+
+
+def _turn(turn: Turn, data: dict[str, Any], redacted: list[str]) -> Said:
+    who = turn.party or turn.role
+    if _covers(redacted, "text", "parts"):
+        return who, REDACTED
+    kinds = " ".join(f"[{part.get('type', 'part')}]" for part in data.get("parts") or ())
+    text = turn.text or kinds or "(nothing)"
+    return who, text if turn.heard is None else f"{text} [interrupted]"
+
+
+def _call(use: ToolUse, redacted: list[str]) -> Said:
+    hidden = _covers(redacted, "arguments", "parsed")
+    arguments = REDACTED if hidden else _shortened(use.event.arguments)
+    waiting = " (no result)" if use.answer is None else ""
+    return "tool call", f"{use.event.name}({arguments}){waiting}"
+
+
+def _result(answered: _Answered, redacted: list[str]) -> Said:
+    result = answered.answer.event
+    value = REDACTED if _covers(redacted, "result") else _value(result.result)
+    who = "tool error" if result.is_error else "tool result"
+    return who, f"{result.name or answered.tool}: {value}"
+
+
+def _interrupted(data: dict[str, Any]) -> Said:
+    unheard = data.get("unplayed_text")
+    more = f", not heard: “{unheard}”" if unheard else ""
+    return data.get("party") or "user", f"interrupts; heard: “{data['played_text']}”{more}"
+
+
+def _decided(data: dict[str, Any]) -> Said:
+    changed = data.get("changed_arguments")
+    more = f": {_shortened(changed)}" if changed else ""
+    return data["approver"], f"{data['decision']} the call {data['call_id']}{more}"
+
+
+def _failed(data: dict[str, Any]) -> Said:
+    return "model", f"failed (attempt {data.get('attempt', 1)}): {data['error']}"
+
+
+def _started(data: dict[str, Any]) -> Said:
+    people = ", ".join(party.get("name") or party["role"] for party in data.get("parties") or ())
+    text = f"{data.get('channel', 'chat')}, {data.get('direction', 'inbound')}"
+    return "session", f"started: {text}" + (f"; {people}" if people else "")
+
+
+def _ended(data: dict[str, Any]) -> Said:
+    error = data.get("error")
+    return "session", f"ended: {data.get('reason', 'completed')}" + (f" ({error})" if error else "")
+
+
+def _forked(data: dict[str, Any]) -> Said:
+    changes = data.get("variant")
+    text = f"branch of {data['from_stream']} after version {data['from_version']}"
+    return "session", text + (f": {_value(changes)}" if changes is not None else "")
+
+
+def _configured(data: dict[str, Any]) -> Said:
+    prompt = " ".join((data.get("prompt") or {}).get("text", "").split())
+    said = {
+        "model": data.get("model"),
+        "tools": ", ".join(tool["name"] for tool in data.get("tools") or ()),
+        "prompt": _shortened(prompt, chars_max=PROMPT_CHARS_MAX),
+    }
+    text = "; ".join(f"{name} {value}" for name, value in said.items() if value)
+    return data.get("agent") or "agent", f"configured: {text or 'nothing'}"
+
+
+def _patched(data: dict[str, Any]) -> Said:
+    return "state", _shortened("; ".join(_operation(operation) for operation in data["patch"]))
+
+
+def _operation(operation: dict[str, Any]) -> str:
+    target = f"{operation.get('op')} {operation.get('path')}"
+    return f"{target} = {_value(operation['value'])}" if "value" in operation else target
+
+
+_SAID: Final[dict[str, Callable[[Any], Said]]] = {
+    "session.started": _started,
+    "session.ended": _ended,
+    "session.forked": _forked,
+    "agent.configured": _configured,
+    "playback.interrupted": _interrupted,
+    "tool.decided": _decided,
+    "model.failed": _failed,
+    "state.patched": _patched,
+}
+
+
+# -- text ---------------------------------------------------------------------------------------
+
+
+def _covers(pointers: Iterable[str], *fields: str) -> bool:
+    """Whether one of the redactions touches one of these fields of the payload."""
+    return any(_first_key(pointer) in (None, *fields) for pointer in pointers)
+
+
+def _first_key(pointer: str) -> str | None:
+    """The field a pointer leads into; None for the whole, and for what cannot be read."""
+    try:
+        return next(iter(parse_pointer(pointer)), None)
+    except UsageError:
+        return None
+
+
+def _value(value: Any) -> str:
+    return _shortened(value if isinstance(value, str) else msgspec.json.encode(value).decode())
+
+
+def _shortened(text: str, *, chars_max: int = VALUE_CHARS_MAX) -> str:
+    return text if len(text) <= chars_max else f"{text[: chars_max - 1]}…"
+
+
+# C0 and C1 controls but the line feed and tab, line separators, and what sets the direction.
+_HARMFUL: Final = {
+    code: f"\\u{code:04x}"
+    for code in (
+        *(c for c in range(0x20) if chr(c) not in "\n\t"),
+        *range(0x7F, 0xA0),
+        *(0x061C, 0x200E, 0x200F, 0x2028, 0x2029),
+        *range(0x202A, 0x202F),
+        *range(0x2066, 0x206A),
+    )
+}
+
+
+def _harmless(text: str) -> str:
+    return text.replace("\r\n", "\n").translate(_HARMFUL)
