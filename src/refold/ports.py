@@ -8,10 +8,11 @@ It promises: a batch is stored whole or not at all; positions are dense from 1 a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from refold.core.codec import Row
 from refold.core.expected import Expected
+from refold.core.snapshot import Snapshot
 from refold.errors import RefoldError
 
 
@@ -124,4 +125,21 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Let go of files and connections."""
+        ...
+
+
+@runtime_checkable
+class SnapshotKeeper(Protocol):
+    """A backend that can keep snapshots."""
+
+    def snapshot(self, stream: str, *, fold: str, fingerprint: str, last: int) -> Snapshot | None:
+        """The newest snapshot of a fold at or before version ``last`` of this stream alone."""
+        ...
+
+    def keep_snapshots(self, snapshots: Sequence[Snapshot]) -> None:
+        """Keep snapshots of one stream and fold, or do not: they are a cache."""
+        ...
+
+    def drop_snapshots(self) -> int:
+        """Forget every snapshot; how many there were."""
         ...

@@ -11,6 +11,7 @@ from refold.backends.planning import Plan, Planned, same_or_refused
 from refold.core.codec import Row
 from refold.core.event import Kind, category_of
 from refold.core.expected import NO_EVENTS
+from refold.core.snapshot import Snapshot
 from refold.errors import RefoldError
 from refold.ports import Batch, Check, Committed, Fork, StreamInfo
 
@@ -37,6 +38,7 @@ class MemoryBackend:
         self._types: list[frozenset[str]] = []
         self._streams: dict[str, _Stream] = {}
         self._keys: dict[str, _Kept] = {}
+        self._snapshots: dict[tuple[str, str], dict[int, Snapshot]] = {}
 
     def commit(self, batches: Sequence[Batch], *, now: int) -> list[Committed | RefoldError]:
         """See :class:`~refold.ports.Backend`."""
@@ -141,6 +143,29 @@ class MemoryBackend:
                 if name > after and category in (None, category_of(name))
             )
             return [info for name in names[:streams_max] if (info := self.head(name))]
+
+    def snapshot(self, stream: str, *, fold: str, fingerprint: str, last: int) -> Snapshot | None:
+        """See :class:`~refold.ports.SnapshotKeeper`."""
+        with self._lock:
+            kept = self._snapshots.get((stream, fold), {})
+            fitting = [
+                s for s in kept.values() if s.fingerprint == fingerprint and s.version <= last
+            ]
+            return max(fitting, key=lambda s: s.version, default=None)
+
+    def keep_snapshots(self, snapshots: Sequence[Snapshot]) -> None:
+        """See :class:`~refold.ports.SnapshotKeeper`."""
+        with self._lock:
+            for taken in snapshots:
+                kept = self._snapshots.setdefault((taken.stream, taken.fold), {})
+                kept[taken.version] = taken
+
+    def drop_snapshots(self) -> int:
+        """See :class:`~refold.ports.SnapshotKeeper`."""
+        with self._lock:
+            count = sum(len(kept) for kept in self._snapshots.values())
+            self._snapshots.clear()
+            return count
 
     def check(self) -> Iterator[Check]:
         """See :class:`~refold.ports.Backend`."""

@@ -19,6 +19,7 @@ TYPE_BYTES_MAX: Final = 128
 C = TypeVar("C", bound=type)
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 _VERSIONED = re.compile(r"(.+)\.v([1-9][0-9]{0,8})")
+_VERSION = re.compile(r"[0-9]{1,18}")
 
 
 class Kind(NamedTuple):
@@ -187,6 +188,10 @@ class Registry:
                 ) from error
         return data
 
+    def upcasters_of(self, type_name: str) -> list[Upcaster]:
+        """The upcasters of a type, oldest schema first."""
+        return [self._upcasters[kind] for kind in sorted(self._upcasters) if kind.type == type_name]
+
     def _raise_current(self, kind: Kind) -> None:
         self.revision += 1
         self._current[kind.type] = max(kind.schema, self._current.get(kind.type, 0))
@@ -214,8 +219,8 @@ def event_id(stream: str, version: int) -> str:
 
 def parse_event_id(text: str) -> tuple[str, int]:
     """Stream and version of an id such as ``call-42@7``."""
-    stream, _, version = text.rpartition("@")
-    if not stream or not version.isascii() or not version.isdigit():
+    stream, _, version = text.rpartition("@") if isinstance(text, str) else ("", "", "")
+    if not stream or not _VERSION.fullmatch(version):
         raise UsageError(f"{text!r} is not an event id such as call-42@7", id=text)
     return stream, int(version)
 
@@ -254,7 +259,9 @@ def _checked_kind(type_name: str, schema: int) -> Kind:
     if isinstance(schema, bool) or not isinstance(schema, int) or not 1 <= schema < 10**9:
         raise InvalidEvent(f"schema {schema!r} of {type_name!r} is not a whole number from 1")
     named = Kind.parse(type_name)
-    if schema != 1 and named.schema not in (1, schema):
+    if Kind.parse(named.type) != Kind(named.type):
+        raise InvalidEvent(f"an event type {type_name!r} names two schemas")
+    if schema not in (1, named.schema) and named.type != type_name:
         raise InvalidEvent(f"{type_name!r} names schema {named.schema}, schema={schema} another")
     return Kind(named.type, max(named.schema, schema))
 

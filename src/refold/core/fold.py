@@ -44,7 +44,8 @@ class Fold(Generic[S]):
     ``name`` and ``revision`` say which fold this is: raise ``revision`` when its meaning changes.
     ``initial`` makes a fresh first state. Handlers are added with :meth:`on`; an event that has
     none leaves the state as it is. A handler may change the state that it is given: it belongs to
-    this run of the fold alone.
+    this run of the fold alone. ``state_type`` is what the state is decoded to from a snapshot: by
+    default ``initial`` where that is a class; without one, the fold is never snapshotted.
     """
 
     def __init__(
@@ -53,8 +54,12 @@ class Fold(Generic[S]):
         initial: Callable[[], S],
         *,
         revision: int = 1,
+        state_type: Any = None,
         registry: Registry = default_registry,
     ) -> None:
+        if state_type is None and isinstance(initial, type):
+            state_type = initial
+        self.state_type = state_type
         self.name = name
         self.initial = initial
         self.revision = revision
@@ -69,7 +74,7 @@ class Fold(Generic[S]):
         """
 
         def register(evolve: Evolve) -> Evolve:
-            wants_recorded = len(inspect.signature(evolve).parameters) > 2
+            wants_recorded = _takes_three(evolve)
             for event in events:
                 target = event if isinstance(event, type) else None
                 name = self._type_of(event)
@@ -85,7 +90,8 @@ class Fold(Generic[S]):
         handler = self.handlers.get(recorded.type)
         if handler is None:
             return state
-        event = recorded.data if handler.target is None else recorded.to_class(handler.target)
+        # Decoded anew: a step may change what it is given, and a history may be folded again.
+        event = recorded.decoded() if handler.target is None else recorded.to_class(handler.target)
         if handler.wants_recorded:
             return self.checked(handler.evolve(state, event, recorded), recorded.type)
         return self.checked(handler.evolve(state, event), recorded.type)
@@ -160,3 +166,9 @@ class Decider(Generic[S, K]):
         if len(events) > EVENTS_PER_DECISION_MAX:
             raise UsageError(f"a decision of {len(events)} events, over {EVENTS_PER_DECISION_MAX}")
         return events
+
+
+def _takes_three(evolve: Callable[..., Any]) -> bool:
+    kinds = [parameter.kind for parameter in inspect.signature(evolve).parameters.values()]
+    by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(kind in by_place for kind in kinds) > 2

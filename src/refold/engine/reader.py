@@ -8,7 +8,6 @@ from typing import TypeVar
 from refold.core.clock import Instant, to_us
 from refold.core.codec import Row, decode_row
 from refold.core.event import Registry
-from refold.core.expected import NO_EVENTS
 from refold.core.fold import Fold, Folded
 from refold.core.recorded import Recorded
 from refold.core.stepper import stepper_of
@@ -22,6 +21,7 @@ from refold.engine.reading import (
     last_version_where,
     lineage,
 )
+from refold.engine.snapshots import snapshots_for
 from refold.ports import Backend
 
 S = TypeVar("S")
@@ -54,14 +54,20 @@ class Reader:
         return clipped(segments, first=0, last=last)
 
     def fold(self, segments: Sequence[Segment], fold: Fold[S]) -> Folded[S]:
-        """The state after the events of segments, a page of rows in memory at a time."""
-        stepper = stepper_of(fold)
-        state, version, position = fold.initial(), NO_EVENTS, 0
-        for segment in segments:
+        """The state after the events of segments, a page of rows in memory at a time.
+
+        Starts from the newest snapshot that fits, and leaves new ones behind it.
+        """
+        stepper, snapshots = stepper_of(fold), snapshots_for(self._backend, fold)
+        state, version, position = snapshots.start(segments)
+        for segment in clipped(segments, first=version + 1, last=NO_LAST):
             for row in forward(self._backend, [segment]):
                 state = stepper.apply(state, row, first=segment.first, last=segment.last)
                 version = min(row.version + row.event_count - 1, segment.last)
                 position = row.position + version - row.version
+                if version >= snapshots.due:
+                    snapshots.passed(segment.stream, Folded(state, version, position))
+        snapshots.keep()
         return Folded(state, version, position)
 
     def events(self, segments: Sequence[Segment]) -> Iterator[Recorded]:

@@ -11,11 +11,12 @@ from typing import Any, Final, Literal
 
 import apsw
 
-from refold.backends.sqlite import diagnose
+from refold.backends.sqlite import diagnose, snapshots
 from refold.backends.sqlite.file import Mode, check_path, connect, naming_errors, prepare
 from refold.backends.sqlite.writer import OTHER_TYPES_BIT, Writer
 from refold.core.codec import Row
 from refold.core.event import Kind
+from refold.core.snapshot import Snapshot
 from refold.errors import RefoldError, StoreClosed, UsageError
 from refold.ports import Batch, Check, Committed, Fork, StreamInfo
 
@@ -39,6 +40,16 @@ FROM streams JOIN log AS last ON last.position = (
     SELECT position FROM log WHERE stream = streams.id ORDER BY version DESC LIMIT 1
 ) WHERE {wanted} ORDER BY name LIMIT ?"""
 _LOG_HEAD: Final = "SELECT position + count - 1 FROM log ORDER BY position DESC LIMIT 1"
+
+
+_NOT_NOW: Final = (
+    apsw.BusyError,
+    apsw.LockedError,
+    apsw.FullError,
+    apsw.IOError,
+    apsw.ReadOnlyError,
+)
+"""Why a snapshot may not be kept without anybody missing it."""
 
 
 class SqliteBackend:
@@ -124,6 +135,26 @@ class SqliteBackend:
             found = self._query(sql, (category, after, streams_max))
         return [_stream_info(row) for row in found]
 
+    def snapshot(self, stream: str, *, fold: str, fingerprint: str, last: int) -> Snapshot | None:
+        """See :class:`~refold.ports.SnapshotKeeper`."""
+        with self._reading() as connection, naming_errors(self._path):
+            return snapshots.latest(
+                connection, stream, fold=fold, fingerprint=fingerprint, last=last
+            )
+
+    def keep_snapshots(self, taken: Sequence[Snapshot]) -> None:
+        """See :class:`~refold.ports.SnapshotKeeper`; does nothing while others write."""
+        if self._mode == "read" or not taken:
+            return
+        with suppress(*_NOT_NOW), self._reading() as connection:
+            snapshots.save(connection, taken)
+
+    def drop_snapshots(self) -> int:
+        """See :class:`~refold.ports.SnapshotKeeper`."""
+        with self._reading() as connection, naming_errors(self._path):
+            connection.execute("DELETE FROM snapshots")
+            return connection.changes()
+
     def check(self) -> Iterator[Check]:
         """See :class:`~refold.ports.Backend`."""
         with self._reading() as connection, naming_errors(self._path):
@@ -159,7 +190,9 @@ class SqliteBackend:
         try:
             connection = self._readers.pop()
         except IndexError:
-            connection = connect(self._path, mode="read" if self._mode == "read" else "write")
+            # NORMAL: readers write nothing but snapshots, which need no sync.
+            mode: Mode = "read" if self._mode == "read" else "write"
+            connection = connect(self._path, mode=mode, synchronous="NORMAL")
         try:
             yield connection
         finally:

@@ -14,7 +14,7 @@ from refold.errors import Corrupt, NotFound, OutcomeUnknown, Unavailable, UsageE
 
 APPLICATION_ID: Final = 0x7265666F
 """``refo`` in a file's header: this is a refold database."""
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 BUSY_WAIT_MS: Final = 10_000
 
 Mode = Literal["create", "write", "read"]

@@ -1,0 +1,44 @@
+"""Snapshots in the same file, written without a sync of their own: losing them loses nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import apsw
+
+from refold.core.snapshot import Snapshot
+
+_LATEST: Final = """
+SELECT version, position, state, digest FROM snapshots
+WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND fold = ?2 AND fingerprint = ?3
+    AND version <= ?4 ORDER BY version DESC LIMIT 1"""
+_SAVE: Final = """
+INSERT OR REPLACE INTO snapshots (stream, fold, fingerprint, version, position, state, digest)
+SELECT id, ?2, ?3, ?4, ?5, ?6, ?7 FROM streams WHERE name = ?1"""
+_DROP_STALE: Final = """
+DELETE FROM snapshots WHERE stream = (SELECT id FROM streams WHERE name = ?1)
+    AND fold = ?2 AND fingerprint != ?3"""
+
+
+def latest(
+    connection: apsw.Connection, stream: str, *, fold: str, fingerprint: str, last: int
+) -> Snapshot | None:
+    """The newest snapshot of a fold at or before a version."""
+    found: list[tuple[Any, ...]] = connection.execute(
+        _LATEST, (stream, fold, fingerprint, last)
+    ).fetchall()
+    return Snapshot(stream, fold, fingerprint, *found[0]) if found else None
+
+
+def save(connection: apsw.Connection, snapshots: Sequence[Snapshot]) -> None:
+    """Keep snapshots, and drop those that an older fold of the same name left."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        first = snapshots[0]
+        connection.execute(_DROP_STALE, (first.stream, first.fold, first.fingerprint))
+        connection.executemany(_SAVE, snapshots)
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise

@@ -1,0 +1,197 @@
+"""Snapshots: a cache of folds that never changes what a fold gives."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import refold
+from refold.backends.sqlite.backend import SqliteBackend
+from refold.core.snapshot import EVENTS_BETWEEN_MIN
+from refold.ports import SnapshotKeeper
+
+KINDS = refold.Registry()
+
+
+@KINDS.event("added")
+class Added(msgspec.Struct):
+    """A number to add."""
+
+    amount: Decimal
+
+
+class Total(msgspec.Struct):
+    """What was added, and how often."""
+
+    amount: Decimal = Decimal(0)
+    count: int = 0
+
+
+def total(*, factor: int = 1, revision: int = 1) -> refold.Fold[Total]:
+    """A fold whose meaning can be changed."""
+    fold = refold.Fold("total", Total, revision=revision, registry=KINDS)
+
+    if factor == 1:
+
+        @fold.on(Added)
+        def add(state: Total, event: Added) -> Total:
+            state.amount += event.amount
+            state.count += 1
+            return state
+
+    else:
+
+        @fold.on(Added)
+        def add_twice(state: Total, event: Added) -> Total:
+            state.amount += event.amount * 2
+            state.count += 1
+            return state
+
+    return fold
+
+
+def keeper_of(store: refold.Store) -> SnapshotKeeper:
+    """The backend of a store, as a keeper of snapshots."""
+    backend = store._backend
+    assert isinstance(backend, SnapshotKeeper)
+    return backend
+
+
+def filled(path: Path | str, *, events: int, per_append: int = 7) -> refold.Store:
+    """A store with a stream of numbers."""
+    store = refold.open(path, registry=KINDS, synchronous="NORMAL")
+    numbers = [Added(Decimal(number)) for number in range(events)]
+    for start in range(0, events, per_append):
+        store.append("acc-1", numbers[start : start + per_append])
+    return store
+
+
+def rows_read(store: refold.Store, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Counts the events of every row that the backend gives from now on."""
+    counts: list[int] = []
+    rows = type(store._backend).rows
+
+    def counting(self: Any, *args: Any, **options: Any) -> Any:
+        found = rows(self, *args, **options)
+        counts.extend(row.event_count for row in found)
+        return found
+
+    monkeypatch.setattr(type(store._backend), "rows", counting)
+    return counts
+
+
+@pytest.mark.parametrize("where", ["memory:", "file"])
+def test_a_load_that_crosses_the_interval_leaves_a_snapshot(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second load starts at the snapshot, reads little, and gives the same state."""
+    with filled("memory:" if where == "memory:" else tmp_path / "a.db", events=2_000) as store:
+        fold = total()
+        first = store.fold("acc-1", fold)
+        counts = rows_read(store, monkeypatch)
+        assert store.fold("acc-1", fold) == first
+        assert sum(counts) <= EVENTS_BETWEEN_MIN + 7
+        assert first.state == Total(Decimal(sum(range(2_000))), 2_000)
+
+
+def test_time_travel_reads_no_more_than_an_interval(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fold as of a version, or of the recorded clock, starts at the snapshot before it."""
+    with filled(tmp_path / "a.db", events=3_000) as store:
+        fold = total()
+        store.fold("acc-1", fold)
+        counts = rows_read(store, monkeypatch)
+        assert store.fold("acc-1", fold, version=1_500).state.count == 1_501
+        assert sum(counts) <= EVENTS_BETWEEN_MIN + 14
+        then = store.event("acc-1@1500").recorded_at_us
+        counts.clear()
+        assert store.fold("acc-1", fold, recorded_until=then).state.count >= 1_501
+        assert sum(counts) <= EVENTS_BETWEEN_MIN + 14 * 14
+
+
+@settings(max_examples=25)
+@given(
+    events=st.integers(1, 900),
+    per_append=st.integers(1, 300),
+    versions=st.lists(st.integers(0, 900), max_size=5),
+    fork=st.integers(0, 900),
+)
+def test_snapshots_never_change_a_state(
+    events: int, per_append: int, versions: list[int], fork: int
+) -> None:
+    """Any load, as of any version and along any branch, is the same with snapshots and without."""
+    with filled("memory:", events=events, per_append=per_append) as store:
+        at = min(fork, events - 1)
+        store.branch("acc-1", at=at).adding(*[Added(Decimal(1))] * 300).save("acc-1~b")
+        for stream in ("acc-1", "acc-1~b"):
+            for version in [*versions, 10_000]:
+                with_snapshots = store.fold(stream, total(), version=version)
+                bare = total()
+                bare.state_type = None
+                assert store.fold(stream, bare, version=version) == with_snapshots
+
+
+def test_a_changed_fold_ignores_old_snapshots(tmp_path: Path) -> None:
+    """Another revision, or other code under the same revision, folds from the beginning."""
+    with filled(tmp_path / "a.db", events=600) as store:
+        expected = store.fold("acc-1", total()).state.amount
+        assert store.fold("acc-1", total(factor=2)).state.amount == 2 * expected
+        assert store.fold("acc-1", total(revision=2)).state.amount == expected
+
+
+@pytest.mark.parametrize("column", ["state", "digest", "version"])
+def test_a_damaged_snapshot_is_ignored_and_replaced(tmp_path: Path, column: str) -> None:
+    """Changed bytes, or a snapshot moved to another version, never give a wrong state."""
+    path = tmp_path / "a.db"
+    with filled(path, events=600) as store:
+        expected = store.fold("acc-1", total())
+        assert isinstance(store._backend, SqliteBackend)
+        with store._backend._reading() as connection:
+            change = "version - 1" if column == "version" else f"zeroblob(length({column}))"
+            connection.execute(f"UPDATE snapshots SET {column} = {change}")
+        assert store.fold("acc-1", total()) == expected
+        assert store.fold("acc-1", total()) == expected
+
+
+def test_a_state_that_does_not_come_back_is_not_kept(tmp_path: Path) -> None:
+    """A state that bytes cannot hold exactly is folded each time instead of being kept wrongly."""
+
+    class Loose(msgspec.Struct):
+        amounts: dict[str, Any]
+
+    fold = refold.Fold("loose", lambda: Loose({}), state_type=Loose, registry=KINDS)
+
+    @fold.on(Added)
+    def add(state: Loose, event: Added) -> Loose:
+        state.amounts["last"] = event.amount  # A Decimal would come back as text.
+        return state
+
+    with filled(tmp_path / "a.db", events=600) as store:
+        first = store.fold("acc-1", fold)
+        assert store.fold("acc-1", fold) == first == store.fold("acc-1", fold)
+        assert keeper_of(store).drop_snapshots() == 0
+
+
+def test_a_reader_leaves_nothing(tmp_path: Path) -> None:
+    """A store opened for reading folds without writing snapshots."""
+    path = tmp_path / "a.db"
+    filled(path, events=600).close()
+    with refold.open(path, mode="read", registry=KINDS) as store:
+        assert store.fold("acc-1", total()).state.count == 600
+    with refold.open(path, registry=KINDS) as store:
+        assert keeper_of(store).drop_snapshots() == 0
+
+
+def test_dropping_them_all_changes_nothing(tmp_path: Path) -> None:
+    """Snapshots can be dropped at any time."""
+    with filled(tmp_path / "a.db", events=600) as store:
+        first = store.fold("acc-1", total())
+        assert keeper_of(store).drop_snapshots() > 0
+        assert store.fold("acc-1", total()) == first
