@@ -7,7 +7,9 @@ from collections.abc import Iterable
 import msgspec
 
 from refold.conversation.events import ModelFailed
+from refold.core.expected import NO_EVENTS
 from refold.core.recorded import Recorded
+from refold.engine.store import Store
 from refold.replay.decision import Action, decisions
 
 
@@ -32,6 +34,11 @@ def answers(branch: Iterable[Recorded]) -> dict[str, Answer]:
         if isinstance(said, dict) and isinstance(at := said.get("at"), str):
             asked.setdefault(at, []).append(recorded)
     return {at: _answer(at, events) for at, events in asked.items()}
+
+
+def answers_on(store: Store, branch: str) -> dict[str, Answer]:
+    """The answers on a branch of a store; none where it does not exist yet."""
+    return {} if store.head(branch) == NO_EVENTS else answers(store.read(branch))
 
 
 def _answer(at: str, events: list[Recorded]) -> Answer:

@@ -6,10 +6,9 @@ from collections.abc import Iterable
 
 import msgspec
 
-from refold.core.expected import NO_EVENTS
 from refold.engine.store import Store
 from refold.errors import UsageError
-from refold.replay.answers import Answer, answers
+from refold.replay.answers import answers_on
 from refold.replay.conversations import ConversationComparison, compare_conversation
 from refold.replay.decision import Decision, decisions
 from refold.replay.figures import Figures, Paired, figures, paired
@@ -84,26 +83,14 @@ def compare(
     )
 
 
-def answers_of(store: Store, stream: str, variant: Variant, sample: int = 0) -> dict[str, Answer]:
-    """What a replay has put on a stream's branch so far, by the id of the recorded decision."""
-    branch = branch_name(stream, variant, sample)
-    if store.head(branch) == NO_EVENTS:
-        return {}
-    return answers(store.read(branch))
-
-
 def _compared(
     store: Store, recorded: dict[str, list[Decision]], variant: Variant, sample: int
 ) -> list[ConversationComparison]:
-    return [
-        compare_conversation(
-            stream,
-            branch_name(stream, variant, sample),
-            found,
-            answers_of(store, stream, variant, sample),
-        )
-        for stream, found in recorded.items()
-    ]
+    compared = []
+    for stream, found in recorded.items():
+        branch = branch_name(stream, variant, sample)
+        compared.append(compare_conversation(stream, branch, found, answers_on(store, branch)))
+    return compared
 
 
 def _control(

@@ -16,6 +16,7 @@ _CLASSES: dict[str, type] = {
     "tool.call": ToolCall,
     "model.response": ModelResponse,
 }
+_OTHER_TURNS = frozenset({"agent.configured", "tool.result", "user.utterance"})
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -59,7 +60,7 @@ def decisions(history: Iterable[Recorded]) -> list[Decision]:
 
     An answer is the ``agent.utterance``, ``tool.call`` and ``model.response`` events that share
     one ``message_id``, with no other answer between them. Without ids, words and the calls that
-    follow them directly are one answer. A ``model.response`` with neither is none.
+    follow, before anyone else's turn, are one answer. A ``model.response`` with neither is none.
     """
     answers = [answer for answer in _answers(history) if answer.acts]
     return [
@@ -87,11 +88,16 @@ class _Answer:
     def acts(self) -> bool:
         return bool(self.said or self.calls)
 
-    def takes(self, event: object, message_id: str | None, *, next_to: bool) -> bool:
+    def takes(self, event: object, message_id: str | None, *, same_turn: bool) -> bool:
         """Whether an event belongs to this answer."""
-        if self.message_id is not None or message_id is not None:
-            return self.message_id == message_id
-        return next_to and (isinstance(event, ToolCall) or not self.acts)
+        match event:
+            case ToolCall() if message_id is None:
+                return same_turn
+            case _ if self.message_id is not None or message_id is not None:
+                return self.message_id == message_id
+            case ModelResponse():
+                return same_turn and self.response is None
+        return same_turn and not self.acts
 
     def add(self, recorded: Recorded, event: object) -> None:
         self.parts.append(recorded)
@@ -119,14 +125,16 @@ class _Answer:
 
 def _answers(history: Iterable[Recorded]) -> list[_Answer]:
     answers: list[_Answer] = []
-    next_to = False
+    same_turn = False
     for recorded in history:
         cls = _CLASSES.get(recorded.type)
-        if cls is not None:
-            event = recorded.to_class(cls)
-            message_id: str | None = event.message_id
-            if not answers or not answers[-1].takes(event, message_id, next_to=next_to):
-                answers.append(_Answer(message_id))
-            answers[-1].add(recorded, event)
-        next_to = cls is not None
+        if cls is None:
+            same_turn = same_turn and recorded.type not in _OTHER_TURNS
+            continue
+        event = recorded.to_class(cls)
+        message_id: str | None = event.message_id
+        if not answers or not answers[-1].takes(event, message_id, same_turn=same_turn):
+            answers.append(_Answer(message_id))
+        answers[-1].add(recorded, event)
+        same_turn = True
     return answers

@@ -15,11 +15,11 @@ NOT_MEASURED: Final = (
     "to there and answered once. This does not show where its own answers would have led, what "
     "its own tool calls would have returned, or whether the conversation would have ended well."
 )
-_RESERVED: Final = frozenset({"messages", "model", "n", "stream", "tools"})
+RESERVED_PARAMS: Final = frozenset({"messages", "model", "n", "stream", "tools"})
 _ID_LENGTH: Final = 12
 
 
-class Variant(msgspec.Struct, frozen=True, kw_only=True):
+class Variant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a candidate gets instead of what was recorded; None leaves it as it was.
 
     ``prompt`` takes the place of the system message, or is added where there was none. ``tools``
@@ -36,7 +36,7 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     label: str | None = None
 
     def __post_init__(self) -> None:
-        if taken := sorted(_RESERVED & self.params.keys()):
+        if taken := sorted(RESERVED_PARAMS & self.params.keys()):
             raise UsageError(
                 f"params cannot hold {taken[0]!r}: it is part of every request; "
                 "use prompt=, model= or tools=",

@@ -1,0 +1,159 @@
+"""Asking a candidate until it answers or it is clear that it will not."""
+
+from __future__ import annotations
+
+import inspect
+import random
+import threading
+import time
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import msgspec
+
+from refold.errors import RefoldError
+from refold.replay.candidate import Answered, Candidate, ModelFailure
+from refold.replay.completion import action_of, snippet
+from refold.replay.decision import Action
+from refold.replay.fuse import Fuse
+from refold.replay.loop import LoopThread
+from refold.replay.pacing import RETRY_AFTER_MAX_S, RateLimiter, backoff_s
+from refold.replay.request import ChatRequest
+
+ATTEMPTS_MAX: Final = 5
+
+
+class Stopped(Exception):
+    """The run ends; what was being waited for does not matter any more."""
+
+
+class Pace(Protocol):
+    """A clock and a way to wait on it."""
+
+    def now_s(self) -> float:
+        """Seconds on a clock that never goes back."""
+        ...
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass; raises :class:`Stopped` as soon as the run ends."""
+        ...
+
+    def roll(self) -> float:
+        """A random number from 0 to 1."""
+        ...
+
+
+class WallPace:
+    """Real time, cut short by ``stop``."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop = stop
+
+    def now_s(self) -> float:
+        """Seconds of the monotonic clock."""
+        return time.monotonic()
+
+    def wait(self, seconds: float) -> None:
+        """Sleep, or raise :class:`Stopped`."""
+        if self._stop.wait(max(0.0, seconds)):
+            raise Stopped
+
+    def roll(self) -> float:
+        """From the shared generator: nothing that is recorded depends on it."""
+        return random.random()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of asking: an action, or the last failure; ``attempts`` counts the requests."""
+
+    attempts: int
+    action: Action | None = None
+    failure: ModelFailure | None = None
+
+    @property
+    def error(self) -> str:
+        """Why there is no action, as ``kind: message``; "" where there is one."""
+        return "" if self.failure is None else f"{self.failure.kind}: {self.failure.message}"
+
+
+class Asker:
+    """Asks a candidate at a rate, again where that can help. Safe between threads."""
+
+    def __init__(
+        self,
+        candidate: Candidate,
+        *,
+        name: str,
+        limiter: RateLimiter,
+        pace: Pace,
+        attempts_max: int = ATTEMPTS_MAX,
+    ) -> None:
+        self._candidate = candidate
+        self._limiter = limiter
+        self._pace = pace
+        self._attempts_max = attempts_max
+        self._fuse = Fuse(name)
+        self._loop = LoopThread()
+
+    def ask(self, request: ChatRequest) -> Outcome:
+        """The outcome of one decision.
+
+        Raises :class:`~refold.errors.Unavailable` when there is no point in asking anything more,
+        and :class:`Stopped` when the run ends while it waits.
+        """
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                action = self._attempt(request)
+            except ModelFailure as failure:
+                pause_s = self._pause_s(failure, attempt)
+                if pause_s is None:
+                    self._fuse.gave_up(failure)
+                    return Outcome(attempt, failure=failure)
+                self._pace.wait(pause_s)
+            else:
+                self._fuse.answered()
+                return Outcome(attempt, action=action)
+
+    def close(self) -> None:
+        """End the thread that async candidates run on."""
+        self._loop.close()
+
+    def _attempt(self, request: ChatRequest) -> Action:
+        now_s = self._pace.now_s()
+        self._pace.wait(self._limiter.reserve(now_s) - now_s)
+        began_s = self._pace.now_s()
+        try:
+            action = action_of(self._answered(request))
+        except ModelFailure as failure:
+            self._fuse.failed(failure)
+            raise
+        if action.latency_ms is not None:
+            return action
+        latency_ms = round((self._pace.now_s() - began_s) * 1_000, 3)
+        return msgspec.structs.replace(action, latency_ms=latency_ms)
+
+    def _answered(self, request: ChatRequest) -> Answered:
+        try:
+            answered = self._candidate(request)
+            return self._loop.run(answered) if inspect.isawaitable(answered) else answered
+        except RefoldError:
+            raise
+        except Exception as error:
+            message = f"the candidate raised {type(error).__name__}: {snippet(str(error))}"
+            raise ModelFailure(message, kind="error") from error
+
+    def _pause_s(self, failure: ModelFailure, attempt: int) -> float | None:
+        """How long to wait before asking again; None not to."""
+        if attempt >= failure.attempts(self._attempts_max):
+            return None
+        asked_s: float | None = failure.retry_after_s
+        if asked_s is None:
+            return backoff_s(attempt, self._pace.roll())
+        if asked_s > RETRY_AFTER_MAX_S:
+            return None
+        # The service means everyone, not only the one it told.
+        self._limiter.hold(self._pace.now_s() + asked_s)
+        return 0.0

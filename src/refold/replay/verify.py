@@ -1,0 +1,163 @@
+"""Verifying a record by replaying it from itself: fold, exporter and log must agree."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import zip_longest
+from typing import Final, Literal
+
+import msgspec
+
+from refold.conversation.chat_values import parsed_arguments
+from refold.conversation.events import ToolCall
+from refold.conversation.fold import Conversation
+from refold.conversation.openai_chat import from_messages, to_messages
+from refold.conversation.state import ConversationState
+from refold.core import jsonvalue
+from refold.core.event import Registry
+from refold.core.history import History
+from refold.core.recorded import Recorded
+from refold.engine.store import Store
+from refold.errors import NotFound, RefoldError
+from refold.replay.decision import Action, Decision, before, decisions
+
+VERIFY: Final = "verify"
+
+MismatchKind = Literal["unreadable", "answers", "prefix", "arguments", "results", "fold"]
+"""What does not agree.
+
+``unreadable``: an event that cannot be decoded, or messages that cannot be read back. ``answers``:
+the answers in the exported messages are not those of the log. ``prefix``: what the agent had seen
+at a decision is not how the whole export begins. ``arguments``: the parsed form of a call is not
+what its arguments say. ``results``: a call without its result before the agent's next answer, or a
+result without its call; no model accepts such messages. ``fold``: the fold of the conversation
+holds other words or calls than the log.
+"""
+
+
+class Mismatch(msgspec.Struct, frozen=True):
+    """One disagreement: in which stream, at which event ("" for the whole), what, and how."""
+
+    stream: str
+    at: str
+    kind: MismatchKind
+    detail: str
+
+
+class Verification(msgspec.Struct, frozen=True, kw_only=True):
+    """What was verified, and everything that does not agree: none is what you want."""
+
+    mode: str
+    conversations: int
+    decisions: int
+    mismatches: list[Mismatch]
+
+
+def verify(
+    store: Store, streams: Iterable[str], *, progress: Callable[[int], None] | None = None
+) -> Verification:
+    """Re-derive every decision of the streams from their own record; nothing is asked of anyone.
+
+    Each conversation is exported to chat messages, read back and folded, and all that is held
+    against the log. ``progress`` is called with the conversations done so far. Raises
+    :class:`~refold.errors.NotFound` for a stream that does not exist.
+    """
+    mismatches: list[Mismatch] = []
+    conversations = found = 0
+    for stream in streams:
+        try:
+            history = list(store.read(stream))
+            recorded = decisions(history)
+            mismatches += verify_messages(stream, history, recorded, store.registry)
+            state = store.fold(stream, Conversation).state
+            mismatches += verify_fold(stream, history, recorded, state)
+            found += len(recorded)
+        except NotFound:
+            raise
+        except RefoldError as error:
+            mismatches.append(Mismatch(stream, "", "unreadable", str(error)))
+        conversations += 1
+        if progress is not None:
+            progress(conversations)
+    return Verification(
+        mode=VERIFY, conversations=conversations, decisions=found, mismatches=mismatches
+    )
+
+
+def verify_messages(
+    stream: str, history: Sequence[Recorded], recorded: Sequence[Decision], registry: Registry
+) -> Iterator[Mismatch]:
+    """Whether a history's chat messages say what its events say."""
+    messages = to_messages(history)
+    again = decisions(History(stream, (), 0, registry).adding(*from_messages(messages)))
+    for mine, theirs in zip_longest(recorded, again):
+        if mine is None or theirs is None or _said(mine.action) != _said(theirs.action):
+            at = "" if mine is None else mine.at
+            yield Mismatch(stream, at, "answers", f"log: {_shown(mine)}; export: {_shown(theirs)}")
+    for decision in recorded:
+        seen = to_messages(before(history, decision))
+        if seen != messages[: len(seen)]:
+            detail = f"the {len(seen)} messages before it changed with what came later"
+            yield Mismatch(stream, decision.at, "prefix", detail)
+
+
+def verify_fold(
+    stream: str,
+    history: Sequence[Recorded],
+    recorded: Sequence[Decision],
+    state: ConversationState,
+) -> Iterator[Mismatch]:
+    """Whether the fold of a conversation holds the words and calls of its decisions."""
+    yield from _arguments(stream, history)
+    words = "\n".join(d.action.text for d in recorded if d.action.text)
+    turns = (turn.text for turn in state.transcript if turn.role == "agent")
+    if words != "\n".join(text for text in turns if text):
+        yield Mismatch(stream, "", "fold", "the agent's words in the transcript are others")
+    calls = [(c.call_id, c.name, c.arguments) for d in recorded for c in d.action.calls]
+    used = (use.event for use in state.tool_calls)
+    if calls != [(call.call_id, call.name, call.arguments) for call in used]:
+        yield Mismatch(stream, "", "fold", "the tool calls are others")
+    yield from _results(stream, history, recorded, state)
+
+
+def _arguments(stream: str, history: Iterable[Recorded]) -> Iterator[Mismatch]:
+    for recorded in history:
+        if recorded.type != "tool.call":
+            continue
+        call = recorded.to_class(ToolCall)
+        said = parsed_arguments(call.arguments)
+        if call.parsed is not None and not jsonvalue.equal(call.parsed, said):
+            detail = f"{call.name}: the parsed arguments are not what the text says"
+            yield Mismatch(stream, recorded.id, "arguments", detail)
+
+
+def _results(
+    stream: str,
+    history: Sequence[Recorded],
+    recorded: Sequence[Decision],
+    state: ConversationState,
+) -> Iterator[Mismatch]:
+    for answer in state.unmatched_results:
+        yield Mismatch(stream, answer.id, "results", "a result without a call")
+    place = {event.id: index for index, event in enumerate(history)}
+    begun = [place[decision.at] for decision in recorded]
+    for use in state.tool_calls:
+        following = bisect_right(begun, place[use.id])
+        late = following < len(begun) and (
+            use.answer is None or place[use.answer.id] > begun[following]
+        )
+        if late:
+            detail = f"{use.event.name}: no result before the agent's next answer"
+            yield Mismatch(stream, use.id, "results", detail)
+
+
+def _said(action: Action) -> tuple[object, ...]:
+    return action.text, action.calls
+
+
+def _shown(decision: Decision | None) -> str:
+    if decision is None:
+        return "no answer"
+    names = ", ".join(call.name for call in decision.action.calls)
+    return f"{decision.action.text!r}" + (f" calling {names}" if names else "")
