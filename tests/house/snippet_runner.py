@@ -20,20 +20,24 @@ _MARK = "-- refold snippet ended:"
 
 # The other end of a Session: takes one JSON line a block, answers with one.
 _DRIVER = """
-import asyncio, contextlib, inspect, io, json, sys, traceback
-answers, sys.argv = sys.stdout, ["snippet"]
-for line in sys.stdin:
-    asked, printed, error = json.loads(line), io.StringIO(), ""
-    with contextlib.redirect_stdout(printed):
-        try:
-            text = "\\n" * asked["line"] + asked["text"]
-            code = compile(text, asked["page"], "exec", flags=asked["flags"])
-            awaited = eval(code, globals())
-            if inspect.iscoroutine(awaited):
-                asyncio.run(awaited)
-        except BaseException:
-            error = traceback.format_exc()
-    print(json.dumps({"printed": printed.getvalue(), "error": error}), file=answers, flush=True)
+def drive():
+    # All names are local: a snippet may use the same ones.
+    import asyncio, contextlib, inspect, io, json, sys, traceback
+    answers, sys.argv = sys.stdout, ["snippet"]
+    for line in sys.stdin:
+        asked, printed, error = json.loads(line), io.StringIO(), ""
+        with contextlib.redirect_stdout(printed):
+            try:
+                text = "\\n" * asked["line"] + asked["text"]
+                code = compile(text, asked["page"], "exec", flags=asked["flags"])
+                awaited = eval(code, globals())
+                if inspect.iscoroutine(awaited):
+                    asyncio.run(awaited)
+            except BaseException:
+                error = traceback.format_exc()
+        answer = json.dumps({"printed": printed.getvalue(), "error": error})
+        print(answer, file=answers, flush=True)
+drive()
 """
 
 

@@ -38,6 +38,11 @@ def findings(text: str, folder: Path) -> list[str]:
         pytest.param("Words alone.\n", id="no block"),
         pytest.param("```python\nx = 1\n```\n\n```python\nassert x\n```\n", id="shared names"),
         pytest.param("```python\nprint(4)\n```\n\n```output\n4\n```\n", id="printed"),
+        pytest.param(
+            "```python\njson = 1\ntry: 1/0\nexcept ZeroDivisionError as error: line = None\n```\n"
+            "```python\nassert json == 1\n```\n",
+            id="names of the runner",
+        ),
         pytest.param("```python\nimport asyncio\nawait asyncio.sleep(0)\n```\n", id="await"),
         pytest.param("```console\n$ echo one; echo two\none\n...\n```\n", id="any lines"),
         pytest.param("```console\n$ echo one two three\none ... three\n```\n", id="any text"),
