@@ -46,6 +46,13 @@ from refold.conversation.governance import (
     HoldReleased,
     RedactionApplied,
 )
+from refold.conversation.openai_chat import (
+    Exported,
+    Loss,
+    export_messages,
+    from_messages,
+    to_messages,
+)
 from refold.conversation.state import (
     Consent,
     ConversationState,
@@ -87,9 +94,11 @@ __all__ = [
     "EffectReversed",
     "Effected",
     "ErasureExecuted",
+    "Exported",
     "HoldPlaced",
     "HoldReleased",
     "Line",
+    "Loss",
     "MemoryRead",
     "MemoryWritten",
     "ModelFailed",
@@ -121,6 +130,9 @@ __all__ = [
     "UsageTotals",
     "UserUtterance",
     "Word",
+    "export_messages",
+    "from_messages",
     "rendered",
+    "to_messages",
     "transcript",
 ]

@@ -23,26 +23,35 @@ NO_CURRENCY: Final = "XXX"
 """The code that ISO 4217 has for no currency."""
 
 
-def _forked(state: ConversationState, event: SessionForked, _: Recorded) -> None:
+def _forked(state: ConversationState, event: SessionForked, _: Recorded) -> ConversationState:
     state.forked_from = event
+    return state
 
 
 # -- money --------------------------------------------------------------------------------------
 
 
-def _money_decided(state: ConversationState, event: DecisionRecorded, recorded: Recorded) -> None:
+def _money_decided(
+    state: ConversationState, event: DecisionRecorded, recorded: Recorded
+) -> ConversationState:
     state.money.decisions.append(placed(event, recorded))
+    return state
 
 
-def _committed(state: ConversationState, event: EffectCommitted, recorded: Recorded) -> None:
+def _committed(
+    state: ConversationState, event: EffectCommitted, recorded: Recorded
+) -> ConversationState:
     state.money.effects.append(
         Effected(id=recorded.id, at=at(recorded), event=event, left=event.amount)
     )
     if event.amount is not None:
         add(state.money.net, event.currency or NO_CURRENCY, event.amount)
+    return state
 
 
-def _reversed(state: ConversationState, event: EffectReversed, recorded: Recorded) -> None:
+def _reversed(
+    state: ConversationState, event: EffectReversed, recorded: Recorded
+) -> ConversationState:
     money, reversal = state.money, placed(event, recorded)
     amount, currency = event.amount, event.currency
     same = (e for e in reversed(money.effects) if e.event.reference == event.reference)
@@ -54,6 +63,7 @@ def _reversed(state: ConversationState, event: EffectReversed, recorded: Recorde
         amount = _undone(effect, amount, currency)
     if amount is not None:
         add(money.net, currency or NO_CURRENCY, minus(Decimal(0), amount))
+    return state
 
 
 def _undone(effect: Effected, amount: Decimal | None, currency: str | None) -> Decimal | None:
@@ -68,7 +78,9 @@ def _undone(effect: Effected, amount: Decimal | None, currency: str | None) -> D
 # -- what people are owed -----------------------------------------------------------------------
 
 
-def _consented(state: ConversationState, event: ConsentRecorded, recorded: Recorded) -> None:
+def _consented(
+    state: ConversationState, event: ConsentRecorded, recorded: Recorded
+) -> ConversationState:
     state.consents.append(
         Consent(
             id=recorded.id,
@@ -79,9 +91,12 @@ def _consented(state: ConversationState, event: ConsentRecorded, recorded: Recor
             expiry=event.expiry,
         )
     )
+    return state
 
 
-def _revoked(state: ConversationState, event: ConsentRevoked, recorded: Recorded) -> None:
+def _revoked(
+    state: ConversationState, event: ConsentRevoked, recorded: Recorded
+) -> ConversationState:
     now, party, purpose = at(recorded), event.party, event.purpose
     given = [c for c in state.consents if (c.party, c.purpose) == (party, purpose)]
     for consent in given:
@@ -90,20 +105,27 @@ def _revoked(state: ConversationState, event: ConsentRevoked, recorded: Recorded
         state.consents.append(
             Consent(id=recorded.id, at=now, party=party, purpose=purpose, revoked_at=now)
         )
+    return state
 
 
-def _redacted(state: ConversationState, event: RedactionApplied, recorded: Recorded) -> None:
+def _redacted(
+    state: ConversationState, event: RedactionApplied, recorded: Recorded
+) -> ConversationState:
     state.redactions.append(placed(event, recorded))
     answers = (use.answer for use in state.tool_calls if use.answer is not None)
     for parts in (state.transcript, state.tool_calls, answers, state.unmatched_results):
         for part in parts:
             if part.id == event.event:
                 part.redacted.append(event.pointer)
-                return
+                return state
+    return state
 
 
-def _scored(state: ConversationState, event: ScoreRecorded, recorded: Recorded) -> None:
+def _scored(
+    state: ConversationState, event: ScoreRecorded, recorded: Recorded
+) -> ConversationState:
     state.scores.append(placed(event, recorded))
+    return state
 
 
 AFTERWARDS: Final[dict[type, Step]] = {

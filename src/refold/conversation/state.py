@@ -180,5 +180,16 @@ class ConversationState(msgspec.Struct, kw_only=True):
     scores: list[Placed[ScoreRecorded]] = []
 
 
-Step = Callable[[ConversationState, Any, Recorded], None]
-"""A step of the fold: changes the state by an event."""
+def passed(state: ConversationState, recorded: Recorded) -> ConversationState:
+    """The state after an event that takes part of the conversation's time."""
+    at_us = recorded.occurred_at_us
+    if state.first_at_us is None or at_us < state.first_at_us:
+        state.first_at_us = at_us
+    if state.last_at_us is None or at_us > state.last_at_us:
+        state.last_at_us = at_us
+    state.duration_ms = (state.last_at_us - state.first_at_us) // 1_000
+    return state
+
+
+Step = Callable[[ConversationState, Any, Recorded], ConversationState]
+"""A step of the fold."""
