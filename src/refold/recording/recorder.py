@@ -1,0 +1,272 @@
+"""Recording a session: what is appended when, the same for threads and for asyncio.
+
+The steps are coroutines. For asyncio they wait for the store; for threads the store answers at
+once, so they run from start to end without ever waiting.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Final, Generic, TypeVar
+
+from msgspec.structs import replace
+
+from refold.conversation.events import (
+    AgentConfigured,
+    ModelResponse,
+    SessionEnded,
+    ToolCall,
+    ToolResult,
+    Usage,
+    UserUtterance,
+    Word,
+)
+from refold.core.clock import Instant
+from refold.core.event import Event
+from refold.core.expected import NO_EVENTS, NO_STREAM, Expected
+from refold.core.recorded import Recorded
+from refold.engine.results import Appended
+from refold.errors import UsageError
+from refold.recording.answers import answer, completion, exact_cost
+from refold.recording.notes import SYSTEM, Notes, followed, stamped
+
+R = TypeVar("R")
+Make = Callable[[Notes], Sequence[object]]
+
+ERROR_CHARS_MAX: Final = 2_000
+"""How much of an exception's text the end of a session keeps."""
+
+
+class Recorder(ABC, Generic[R]):
+    """A session that is being recorded; ``R`` is what its methods give.
+
+    Each call is one append, made at the version that this recorder left the stream at: a second
+    recorder of the same stream, or anyone else who writes to it, makes the next call raise
+    :class:`~refold.errors.Conflict`. Calls from several threads or tasks take turns. Leaving the
+    block ends the session: ``completed``, ``error`` with the exception, or ``cancelled`` for what
+    is no error (a cancelled task, Ctrl-C).
+
+    Metadata of every event: ``correlation`` (the stream), ``causation`` (the event that led to
+    it), ``actor``, ``origin`` (recorded), and what the caller gave; an event's own goes before.
+    ``occurred_at`` is when it happened, by default when the log records it.
+    """
+
+    def __init__(
+        self, stream: str, opening: Sequence[object] | None, metadata: Mapping[str, Any] | None
+    ) -> None:
+        self._opening = opening
+        self._notes = Notes(stream)
+        self._is_open = False
+        self._is_suspended = False
+        self._metadata = {
+            "correlation": stream,
+            "origin": "recorded",
+            "actor": SYSTEM,
+            **(metadata or {}),
+        }
+
+    @property
+    def stream(self) -> str:
+        """The stream that is written to."""
+        return self._notes.stream
+
+    @property
+    def version(self) -> int:
+        """The version of the last event recorded; -1 before the first."""
+        return self._notes.version
+
+    @property
+    def agent(self) -> AgentConfigured | None:
+        """The configuration of the agent in force."""
+        return self._notes.agent
+
+    def user_said(
+        self,
+        text: str,
+        *,
+        parts: list[dict[str, Any]] | None = None,
+        party: str | None = None,
+        confidence: float | None = None,
+        language: str | None = None,
+        words: Sequence[Word] = (),
+        audio: str | None = None,
+        occurred_at: Instant | None = None,
+    ) -> R:
+        """Record what the person said: ``user.utterance``."""
+        said = UserUtterance(
+            text=text,
+            parts=parts,
+            party=party,
+            confidence=confidence,
+            language=language,
+            words=list(words),
+            audio=audio,
+        )
+        return self._recorded(lambda _: [said], occurred_at)
+
+    def model_answered(
+        self,
+        text: str | None = None,
+        *,
+        tool_calls: Sequence[ToolCall] = (),
+        parts: Sequence[dict[str, Any]] = (),
+        usage: Usage | None = None,
+        cost: Decimal | None = None,
+        currency: str = "USD",
+        latency_ms: float | None = None,
+        first_token_ms: float | None = None,
+        finish_reason: str | None = None,
+        model: str | None = None,
+        response_id: str | None = None,
+        occurred_at: Instant | None = None,
+    ) -> R:
+        """Record an answer in one append: ``model.response``, words, each tool call.
+
+        They share a message id. A tool call gets its schema hash and effect from the agent's
+        configured tools, ``parsed`` from its arguments. ``parts`` is for reasoning and the like.
+        ``cost`` is a ``Decimal``: :class:`~refold.errors.InvalidEvent` for a float.
+        """
+        response = ModelResponse(
+            response_id=response_id,
+            model=model,
+            parts=list(parts),
+            usage=usage,
+            first_token_ms=first_token_ms,
+            latency_ms=latency_ms,
+            cost=exact_cost(cost),
+            currency=currency,
+            finish_reason=finish_reason,
+        )
+        return self._recorded(
+            lambda notes: answer(_numbered(response, notes), text, tool_calls), occurred_at
+        )
+
+    def model_responded(
+        self,
+        response: Mapping[str, Any],
+        *,
+        cost: Decimal | None = None,
+        currency: str = "USD",
+        latency_ms: float | None = None,
+        first_token_ms: float | None = None,
+        occurred_at: Instant | None = None,
+    ) -> R:
+        """Record an OpenAI chat completion (its JSON object) as :meth:`model_answered` does.
+
+        Arguments stay the string they are, and the message exports as it was. Raises
+        :class:`~refold.errors.InvalidEvent`, with the JSON Pointer, for what is no completion of
+        one choice.
+        """
+        base = ModelResponse(
+            first_token_ms=first_token_ms,
+            latency_ms=latency_ms,
+            cost=exact_cost(cost),
+            currency=currency,
+        )
+        return self._recorded(
+            lambda notes: completion(response, _numbered(base, notes)), occurred_at
+        )
+
+    def tool_returned(
+        self,
+        call_id: str,
+        result: Any,
+        *,
+        is_error: bool = False,
+        latency_ms: float | None = None,
+        occurred_at: Instant | None = None,
+    ) -> R:
+        """Record what a tool gave back, as the agent saw it: ``tool.result``."""
+        returned = ToolResult(
+            call_id=call_id, result=result, is_error=is_error, latency_ms=latency_ms
+        )
+        return self._recorded(lambda _: [returned], occurred_at)
+
+    def record(self, *events: object) -> R:
+        """Record any other events in one append."""
+        return self._recorded(lambda _: events)
+
+    def ended(self, reason: str = "completed", *, occurred_at: Instant | None = None) -> R:
+        """Record how the session ended; leaving the block then records nothing more."""
+        return self._recorded(lambda _: [SessionEnded(reason=reason)], occurred_at)
+
+    def suspend(self) -> None:
+        """Leave the session open when the block ends without an exception, to be resumed."""
+        self._is_suspended = True
+
+    def _recorded(self, make: Make, occurred_at: Instant | None = None) -> R:
+        return self._run(lambda: self._add(make, occurred_at))
+
+    @abstractmethod
+    def _run(self, work: Callable[[], Coroutine[Any, Any, Appended]]) -> R:
+        """Run the work when all that was begun before it is done."""
+
+    @abstractmethod
+    async def _append(self, events: Sequence[Event], expected: Expected) -> Appended:
+        """Have the store append to the stream."""
+
+    @abstractmethod
+    async def _history(self) -> Iterable[Recorded]:
+        """Have the store read the stream."""
+
+    async def _enter(self) -> None:
+        if self._is_open or self.version != NO_EVENTS:
+            raise UsageError("a recorder is for one block: make another", stream=self.stream)
+        self._is_open = True
+        if self._opening is not None:
+            await self._add(lambda _: self._opening or ())
+            return
+        self._notes = followed(self.stream, await self._history())
+        self._check_going_on()
+
+    async def _leave(self, error: BaseException | None) -> None:
+        try:
+            if not self._notes.is_ended and not (self._is_suspended and error is None):
+                await self._add(lambda _: [_ending(error)])
+        except Exception as refused:
+            if error is None:
+                raise
+            # The caller's exception goes on: it says what went wrong first.
+            error.add_note(f"refold could not record how {self.stream!r} ended: {refused}")
+        finally:
+            self._is_open = False
+
+    async def _add(self, make: Make, occurred_at: Instant | None = None) -> Appended:
+        if not self._is_open:
+            raise UsageError("record inside the recorder's block", stream=self.stream)
+        self._check_going_on()
+        notes = self._notes
+        events, after = stamped(notes, make(notes), occurred_at=occurred_at)
+        expected = NO_STREAM if notes.version == NO_EVENTS else notes.version
+        appended = await self._append(events, expected)
+        self._notes = after
+        return appended
+
+    def _check_going_on(self) -> None:
+        if self._notes.is_ended:
+            raise UsageError(f"the session {self.stream!r} has ended", stream=self.stream)
+
+
+def _numbered(response: ModelResponse, notes: Notes) -> ModelResponse:
+    """The response with a message id that is unique in its stream."""
+    return replace(response, message_id=f"m{notes.version + 1}")
+
+
+def _ending(error: BaseException | None) -> SessionEnded:
+    if error is None:
+        return SessionEnded(reason="completed")
+    reason = "error" if isinstance(error, Exception) else "cancelled"
+    return SessionEnded(reason=reason, error=_described(error))
+
+
+def _described(error: BaseException) -> str:
+    """Type and message; whatever the message is, it must not keep the end from being recorded."""
+    name = type(error).__qualname__
+    try:
+        text = str(error)
+    except Exception:
+        text = "(its text could not be had)"
+    kept = f"{name}: {text}"[:ERROR_CHARS_MAX] if text else name
+    return kept.encode(errors="replace").decode()
