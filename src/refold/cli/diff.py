@@ -1,0 +1,59 @@
+"""`refold diff`."""
+
+from __future__ import annotations
+
+import click
+
+import refold
+from refold.cli import changes, output
+from refold.cli.errors import FINDING, FINE
+from refold.cli.folds import fold_for, fold_option
+from refold.cli.options import command, opened
+
+
+@command(
+    "diff",
+    example="""
+refold diff call-42 call-42~b
+refold diff call-42@7 call-42 --fold conversation
+""",
+)
+@click.argument("before", metavar="A")
+@click.argument("after", metavar="B")
+@fold_option
+def diff(url: str, as_json: bool, before: str, after: str, fold_name: str | None) -> int:
+    """Show how stream B differs from stream A: event by event, then in the state they fold to.
+
+    Either may be a branch, or a stream up to a version (call-42@7). Events are compared by type and
+    payload. Exits with 1 when there is a difference.
+    """
+    with opened(url) as store:
+        first, second = _point(store, before), _point(store, after)
+    fold = fold_for(fold_name, [*first.events, *second.events])
+    found = refold.diff(first.events, second.events)
+    operations = refold.diff_states(first.fold(fold).state, second.fold(fold).state)
+    if as_json:
+        output.json_line(
+            {
+                "a": before,
+                "b": after,
+                "shared": found.shared,
+                "changes": [changes.change_json(change) for change in found.changes],
+                "fold": fold.name,
+                "state": operations,
+            }
+        )
+    else:
+        output.line(f"{found.shared} events shared, {len(found.changes)} changes")
+        changes.print_changes(found.changes)
+        output.line(f"state ({fold.name}): {len(operations)} changes")
+        changes.print_operations(operations)
+    return FINDING if found or operations else FINE
+
+
+def _point(store: refold.Store, text: str) -> refold.Branch[refold.Appended]:
+    """A stream, or a stream up to a version where no stream has that very name."""
+    stream, _, version = text.rpartition("@")
+    if stream and version.isascii() and version.isdigit() and store.head(text) < 0:
+        return store.branch(stream, at=int(version))
+    return store.branch(text)

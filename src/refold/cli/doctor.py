@@ -1,0 +1,39 @@
+"""`refold doctor`."""
+
+from __future__ import annotations
+
+from refold.cli import output
+from refold.cli.errors import FINDING, FINE
+from refold.cli.options import command, opened
+from refold.errors import Corrupt
+
+
+@command(
+    "doctor",
+    example="""
+refold doctor --db agents.db
+""",
+)
+def doctor(url: str, as_json: bool) -> int:
+    """Check a store from end to end: the file, its schema, its positions, versions and bodies.
+
+    Reads everything and changes nothing. Exits with 1 when a check fails.
+    """
+    outcome = FINE
+    with opened(url) as store:
+        try:
+            for check in store.check():
+                _print(check.name, check.good, check.detail, as_json=as_json)
+                outcome = outcome if check.good else FINDING
+        except Corrupt as damage:
+            _print("readable", False, damage.message, as_json=as_json)
+            outcome = FINDING
+    return outcome
+
+
+def _print(name: str, good: bool, detail: str, *, as_json: bool) -> None:
+    if as_json:
+        output.json_line({"check": name, "good": good, "detail": detail})
+        return
+    word = output.styled("ok  ", fg="green") if good else output.styled("BAD ", fg="red", bold=True)
+    output.line(f"{word} {name}: {detail}")

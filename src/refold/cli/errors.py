@@ -1,0 +1,105 @@
+"""How a run ends: the exit code, and one line on stderr that names the error and the fix."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import click
+
+from refold.errors import BackendError, Conflict, Overloaded, ProofError, RefoldError, Rejected
+
+FINE: Final = 0
+FINDING: Final = 1
+WRONG_USAGE: Final = 2
+FAILED: Final = 3
+INTERRUPTED: Final = 130
+OUTPUT_CLOSED: Final = 141
+"""What a shell reports of a program that a closed pipe ended (128 + SIGPIPE)."""
+
+_FINDINGS: Final = (Conflict, Rejected, ProofError)
+_FAILURES: Final = (BackendError, Overloaded)
+_TRUE: Final = ("1", "true", "yes", "on", "t", "y")
+
+
+@dataclass
+class Run:
+    """One run of the program, known to every command as ``ctx.obj``."""
+
+    as_json: bool
+    """Whether an error is one JSON object; settled when the command has read its options."""
+
+    @classmethod
+    def of(cls, args: Sequence[str]) -> Run:
+        """What can be told before the options are read."""
+        return cls("--json" in args or os.environ.get("REFOLD_JSON", "").lower() in _TRUE)
+
+
+def exit_code(call: Callable[[], int | None], run: Run) -> int:
+    """Call a command; its answer, or the code of the error that it ended with, as reported."""
+    try:
+        code = call()
+        sys.stdout.flush()
+        return code or FINE
+    except (click.Abort, KeyboardInterrupt):
+        _say("interrupted", as_json=False, facts={})
+        return INTERRUPTED
+    except RefoldError as error:
+        facts = {**error.facts, "code": error.code, "retry": error.retry}
+        _say(error.message, as_json=run.as_json, facts=facts)
+        return _code_of(error)
+    except click.ClickException as error:
+        facts = {"code": "usage", "retry": "never"}
+        _say(_with_hint(error), as_json=run.as_json, facts=facts)
+        return WRONG_USAGE
+    except BrokenPipeError:
+        close_output()
+        return OUTPUT_CLOSED
+    except Exception:
+        sys.excepthook(*sys.exc_info())
+        _say("this is a bug in refold: please report it", as_json=False, facts={})
+        return FAILED
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """``: did you mean …?`` with the names nearest to a wrong one, or nothing."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, list(known), n=3)
+    return f": did you mean {' or '.join(near)}?" if near else ""
+
+
+def close_output() -> None:
+    """Send what is still buffered nowhere, so that the interpreter's own flush cannot fail."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError:  # stdout is not a file: there is nothing to flush into
+        return
+
+
+def _code_of(error: RefoldError) -> int:
+    if isinstance(error, _FINDINGS):
+        return FINDING
+    return FAILED if isinstance(error, _FAILURES) else WRONG_USAGE
+
+
+def _with_hint(error: click.ClickException) -> str:
+    context = getattr(error, "ctx", None)
+    message = error.format_message().rstrip(".")
+    return message if context is None else f"{message}; see `{context.command_path} --help`"
+
+
+def _say(message: str, *, as_json: bool, facts: dict[str, Any]) -> None:
+    try:
+        if as_json:
+            from json import dumps
+
+            error = {"code": facts.pop("code"), "retry": facts.pop("retry"), "message": message}
+            print(dumps({"error": {**error, **facts}}, default=str), file=sys.stderr)
+        else:
+            print(f"error: {message}", file=sys.stderr)
+    except OSError:  # nobody is left to tell
+        return

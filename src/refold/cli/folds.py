@@ -1,0 +1,58 @@
+"""Folds by name: the built-in ones, and ``module:attribute`` for anyone's own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from importlib import import_module
+from typing import Any, Final
+
+import refold
+from refold.cli.errors import suggestion
+from refold.cli.options import option
+from refold.errors import UsageError
+
+BUILT_IN: Final = {
+    "conversation": "refold.conversation.fold:Conversation",
+}
+
+fold_option: Final = option(
+    "--fold",
+    "fold_name",
+    metavar="NAME",
+    help=f"{', '.join(BUILT_IN)} or module:attribute.  [default: what fits the events]",
+)
+
+
+def fold_for(name: str | None, events: Iterable[refold.Recorded]) -> refold.Fold[Any]:
+    """The fold of a name; without one, the built-in fold that handles most of these events."""
+    if name is not None:
+        return _named(name)
+    types = [recorded.type for recorded in events]
+    known = [_loaded(place) for place in BUILT_IN.values()]
+    return max(known, key=lambda fold: sum(type_ in fold.handlers for type_ in types))
+
+
+def _named(name: str) -> refold.Fold[Any]:
+    if name in BUILT_IN:
+        return _loaded(BUILT_IN[name])
+    if ":" not in name:
+        near = suggestion(name, BUILT_IN)
+        raise UsageError(
+            f"there is no fold {name!r}{near or ':'} give {', '.join(BUILT_IN)} or module:attribute"
+        )
+    # The folder that the command is run in holds the caller's own modules.
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    return _loaded(name)
+
+
+def _loaded(place: str) -> refold.Fold[Any]:
+    module, _, attribute = place.partition(":")
+    try:
+        fold = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(f"the fold {place} cannot be had: {error}") from error
+    if not isinstance(fold, refold.Fold):
+        raise UsageError(f"{place} is not a refold.Fold but a {type(fold).__name__}")
+    return fold

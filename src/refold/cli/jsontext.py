@@ -1,0 +1,65 @@
+"""JSON that a person typed: errors name the place."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from refold.errors import InvalidEvent, UsageError
+
+
+def parsed(text: str, *, source: str, first_line: int = 1) -> Any:
+    """The value; :class:`InvalidEvent` with source, line and column where it is not JSON.
+
+    ``first_line`` is the line of ``source`` that the text begins on.
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        line = first_line + error.lineno - 1
+        raise InvalidEvent(
+            f"{source}, line {line}, column {error.colno}: not JSON: {error.msg}",
+            source=source,
+            line=line,
+            column=error.colno,
+        ) from error
+    except (RecursionError, ValueError) as error:
+        raise InvalidEvent(
+            f"{source}, line {first_line}: cannot be kept as JSON: {error}",
+            source=source,
+            line=first_line,
+        ) from error
+
+
+def argument(given: str, *, option: str) -> Any:
+    """The JSON of an option: its text, of a file (``@file``), or of stdin (``-``)."""
+    if given == "-":
+        return parsed(stdin(), source="stdin")
+    if given.startswith("@"):
+        return parsed(file_text(given[1:]), source=given[1:])
+    return parsed(given, source=option)
+
+
+def file_text(name: str) -> str:
+    """The text of a file that the user named."""
+    try:
+        return Path(name).read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{name} cannot be read: {error.strerror}", path=name) from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{name} is not UTF-8 text: {error.reason}", path=name) from error
+
+
+def stdin_lines() -> list[str]:
+    """The lines of stdin."""
+    return stdin().split("\n")
+
+
+def stdin() -> str:
+    """All of stdin."""
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"stdin is not UTF-8 text: {error.reason}") from error

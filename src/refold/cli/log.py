@@ -1,0 +1,38 @@
+"""`refold log`."""
+
+from __future__ import annotations
+
+import click
+
+from refold.cli import events
+from refold.cli.options import command, opened, option
+
+
+@command(
+    "log",
+    example="""
+refold log --limit 20
+refold log --type tool.call --json | jq -r .data.name
+""",
+)
+@option("--after", type=click.IntRange(min=0), default=0, metavar="N", help="Positions over this.")
+@option("--category", "categories", multiple=True, metavar="NAME", help="Only these categories.")
+@option("--type", "types", multiple=True, metavar="TYPE", help="Only events of these types.")
+@option("--limit", type=click.IntRange(min=0), metavar="N", help="At most this many events.")
+def log(
+    url: str,
+    as_json: bool,
+    after: int,
+    categories: tuple[str, ...],
+    types: tuple[str, ...],
+    limit: int | None,
+) -> None:
+    """Print the whole log in order of position: every event of every stream.
+
+    --category and --type may be given several times.
+    """
+    with opened(url) as store:
+        found = store.read_all(
+            after=after, categories=categories or None, types=types or None, limit=limit
+        )
+        (events.print_json if as_json else events.print_plain)(found)

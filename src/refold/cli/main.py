@@ -1,0 +1,126 @@
+"""The `refold` command: which commands there are, and how a run ends."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any, NoReturn
+
+import click
+
+from refold._version import __version__
+from refold.cli import errors
+
+CONTEXT = {
+    "auto_envvar_prefix": "REFOLD",
+    "help_option_names": ["-h", "--help"],
+    "max_content_width": 100,
+    "show_default": True,
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command when it is called, and lists them without importing any.
+
+    ``lazy`` maps a command's name to where it is (``module:attribute``) and its one-line summary.
+    """
+
+    def __init__(self, *args: Any, lazy: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.lazy = lazy
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """In the order that they are used in, not by letter."""
+        return list(self.lazy)
+
+    def get_command(
+        self,
+        ctx: click.Context,  # noqa: ARG002
+        cmd_name: str,
+    ) -> click.Command | None:
+        """The command, imported now."""
+        if cmd_name not in self.lazy:
+            return None
+        module, attribute = self.lazy[cmd_name][0].split(":")
+        command = getattr(import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the arguments name; near names are suggested where there is none."""
+        name = args[0]
+        if name not in self.lazy and not name.startswith("-"):
+            near = errors.suggestion(name, self.lazy)
+            ctx.fail(f"there is no command {name!r}{near}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(
+        self,
+        ctx: click.Context,  # noqa: ARG002
+        formatter: click.HelpFormatter,
+    ) -> None:
+        """The summaries of the table: help must not import what it lists."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in self.lazy.items()])
+
+
+class Root(LazyGroup):
+    """The whole program: ends with the documented exit codes and without tracebacks."""
+
+    def main(self, args: Sequence[str] | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
+        """Run and exit; ``args`` are those of the process by default."""
+        given = sys.argv[1:] if args is None else list(args)
+        run = errors.Run.of(given)
+        extra.update(prog_name="refold", standalone_mode=False, obj=run)
+        sys.exit(errors.exit_code(lambda: super(Root, self).main(given, **extra), run))
+
+
+@click.group(
+    "refold",
+    cls=Root,
+    context_settings=CONTEXT,
+    epilog="""\b
+Example:
+  refold demo
+  refold import openai-chat chats.jsonl
+  refold streams
+  refold show chat-1 --version 4
+""",
+    lazy={
+        "demo": ("refold.cli.demo:demo", "Record, rewind, replay and compare forty made-up calls."),
+        "import": ("refold.cli.import_:import_group", "Bring recorded conversations into a store."),
+        "export": ("refold.cli.export:export_group", "Print conversations in another format."),
+        "append": ("refold.cli.append:append", "Add events to the end of a stream."),
+        "streams": ("refold.cli.streams:streams", "List the streams of a store."),
+        "show": ("refold.cli.show:show", "Show a stream, now or as it was."),
+        "state": ("refold.cli.state:state", "Print the state that a stream folds to, now or then."),
+        "log": ("refold.cli.log:log", "Print the whole log in order."),
+        "what-if": (
+            "refold.cli.what_if:what_if",
+            "Leave events out of a stream; show what changes.",
+        ),
+        "diff": ("refold.cli.diff:diff", "Show how one stream differs from another."),
+        "replay": (
+            "refold.cli.replay:replay",
+            "Ask another prompt or model the recorded questions.",
+        ),
+        "compare": (
+            "refold.cli.compare:compare",
+            "Compare replayed conversations with the recorded.",
+        ),
+        "doctor": ("refold.cli.doctor:doctor", "Check a store from end to end."),
+    },
+)
+@click.version_option(__version__, message="refold %(version)s")
+def main() -> None:
+    """Record what an agent saw and did; rewind it, branch it, replay it, compare it.
+
+    Data goes to stdout, progress to stderr. Every option can also be set by the environment
+    variable that its help names, or in refold.toml or [tool.refold] of pyproject.toml.
+
+    Exit codes: 0 fine; 1 a finding (a difference, a conflict, a failed check); 2 wrong usage;
+    3 the store or a service failed; 130 interrupted.
+    """

@@ -1,0 +1,108 @@
+"""What a command prints: data on stdout, notes and progress on stderr."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, TextIO
+
+import click
+import msgspec
+
+from refold.cli.errors import OUTPUT_CLOSED, close_output
+from refold.errors import Unavailable
+
+SUMMARY_WIDTH: Final = 120
+"""How long a line of a summary may be where there is no terminal to ask."""
+UNBROKEN: Final = 1_000_000
+"""Columns of a pipe: nothing is broken to fit."""
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+_encode = msgspec.json.Encoder().encode
+
+
+def line(text: str = "") -> None:
+    """One or more lines of data on stdout."""
+    try:
+        sys.stdout.write(f"{text}\n")
+    except BrokenPipeError:
+        close_output()
+        raise SystemExit(OUTPUT_CLOSED) from None
+    except OSError as error:
+        raise Unavailable(f"the output cannot be written: {error.strerror}") from error
+
+
+def json_line(value: object) -> None:
+    """One JSON object on one line of stdout."""
+    line(compact(value))
+
+
+def json_block(value: object) -> None:
+    """One JSON value on stdout: indented in a terminal, on one line elsewhere."""
+    text = compact(value)
+    line(msgspec.json.format(text, indent=2) if sys.stdout.isatty() else text)
+
+
+def note(text: str) -> None:
+    """A line for the person at the terminal, on stderr."""
+    print(text, file=sys.stderr)
+
+
+def clean(text: str) -> str:
+    """Text whose control characters are spelled out.
+
+    What a caller said may hold escape sequences; a terminal must show them, not obey them.
+    """
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def one_line(text: str, width: int) -> str:
+    """Clean text without line breaks, cut to ``width`` characters with an ellipsis."""
+    flat = clean(" ".join(text.split()))
+    return flat if len(flat) <= width else f"{flat[: max(width - 1, 0)]}…"
+
+
+def styled(text: str, **style: Any) -> str:
+    """Text in colour or weight (see ``click.style``), where stdout shows it."""
+    return click.style(text, **style) if _shows_colour(sys.stdout) else text
+
+
+def width() -> int:
+    """How long a line of a summary may be: the terminal's columns, or 120."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else SUMMARY_WIDTH
+
+
+def columns() -> int:
+    """Where running text is broken: at the terminal's columns, nowhere in a pipe."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else UNBROKEN
+
+
+def compact(value: object) -> str:
+    """A JSON value as text on one line; control characters that JSON allows are escaped too."""
+    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", _encode(value).decode())
+
+
+@contextmanager
+def progress(what: str, *, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    """A progress bar on stderr while the block runs; call what it gives with each advance.
+
+    Nothing is shown, nor ``rich`` imported, where stderr is not a terminal.
+    """
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda count: bar.advance(task, count)
+
+
+def _shows_colour(stream: TextIO) -> bool:
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return stream.isatty() and not plain

@@ -1,0 +1,54 @@
+"""`refold state`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+import msgspec
+
+from refold.cli import output
+from refold.cli.folds import fold_for, fold_option
+from refold.cli.options import Moment, command, moment_options, opened, option
+from refold.errors import UsageError
+
+
+@command(
+    "state",
+    example="""
+refold state call-42 --fold conversation
+refold state call-42 --version 7 | jq .usage
+refold state account-7 --fold bank:balance --known-at 2d
+""",
+)
+@click.argument("stream")
+@fold_option
+@moment_options
+@option("--with-version", is_flag=True, help="Say beside it which version and position it is of.")
+def state(
+    url: str,
+    as_json: bool,
+    stream: str,
+    fold_name: str | None,
+    moment: Moment,
+    with_version: bool,
+) -> None:
+    """Print the state that a stream folds to, as JSON: now, or as it was.
+
+    T is RFC 3339, a date (its start, UTC) or an age (30m, 2h, 7d). --at asks what had happened by
+    then, --known-at what the log knew by then.
+    """
+    with opened(url) as store:
+        fold = fold_for(fold_name, moment.events(store, stream) if fold_name is None else ())
+        folded = moment.folded(store, stream, fold)
+    value: Any = _json_value(folded.state, fold.name)
+    if with_version:
+        value = {"stream": stream, "fold": fold.name, **folded._asdict(), "state": value}
+    (output.json_line if as_json else output.json_block)(value)
+
+
+def _json_value(value: object, fold_name: str) -> Any:
+    try:
+        return msgspec.to_builtins(value, str_keys=True)
+    except TypeError as error:
+        raise UsageError(f"the state of fold {fold_name!r} is not JSON: {error}") from error

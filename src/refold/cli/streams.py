@@ -1,0 +1,53 @@
+"""`refold streams`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any
+
+import click
+
+from refold.cli import output
+from refold.cli.options import command, opened, option
+from refold.times import rfc3339
+
+
+@command(
+    "streams",
+    example="""
+refold streams
+refold streams --category call --json | jq -r .stream
+""",
+)
+@option("--category", metavar="NAME", help="Only this category: the text before the first hyphen.")
+@option("--limit", type=click.IntRange(min=0), metavar="N", help="At most this many.")
+def streams(url: str, as_json: bool, category: str | None, limit: int | None) -> None:
+    """List the streams of a store by name, with their last version and when they were written.
+
+    A branch (a ~ in its name) is listed with the stream and version that it left, and is in a
+    category of its own: the branches of call-42 are in call~.
+    """
+    with opened(url) as store:
+        found = (
+            {
+                "stream": info.stream,
+                "version": info.version,
+                "recorded_at": rfc3339(info.recorded_at),
+                "fork": None if info.fork is None else info.fork._asdict(),
+            }
+            for info in islice(store.streams(category=category), limit)
+        )
+        if as_json:
+            for one in found:
+                output.json_line(one)
+        else:
+            _print_table(found)
+
+
+def _print_table(found: Iterable[dict[str, Any]]) -> None:
+    for one in found:
+        fork = one["fork"]
+        left = "" if fork is None else f"  from {output.clean(fork['parent'])}@{fork['version']}"
+        name = output.styled(f"{output.clean(one['stream']):<32}", bold=True)
+        output.line(f"{name} {one['version']:>6}  {one['recorded_at'][:19]}{left}")

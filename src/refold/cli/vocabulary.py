@@ -1,0 +1,64 @@
+"""Which events the command line knows: their payloads are checked before they are recorded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+import refold
+from refold import Event
+from refold.cli.errors import suggestion
+from refold.errors import InvalidEvent, UnknownEventType
+
+
+def check(event: Event, *, place: str) -> None:
+    """Refuse an event of a type that is not in the vocabulary, or that does not fit its class.
+
+    ``place`` is where it was written. Raises :class:`UnknownEventType`, naming the nearest types
+    that there are, or :class:`InvalidEvent`.
+    """
+    classes = _classes()
+    tag = _tag(event)
+    if tag not in classes:
+        near = suggestion(tag, classes)
+        raise UnknownEventType(
+            f"{place}: there is no event type {tag!r}{near or ':'} --untyped records it as it is",
+            type=tag,
+        )
+    _check_payload(event.data, classes[tag], tag, place)
+
+
+def check_known(event: Event, *, place: str) -> None:
+    """Refuse an event that does not fit the class of its type; a type without one may be it."""
+    cls = _classes().get(_tag(event))
+    if cls is not None:
+        _check_payload(event.data, cls, _tag(event), place)
+
+
+def _check_payload(data: Any, cls: type, tag: str, place: str) -> None:
+    if not isinstance(data, dict):
+        raise InvalidEvent(f"{place}: the data of {tag} must be a JSON object", type=tag)
+    fields = {field.encode_name for field in msgspec.structs.fields(cls)}
+    for name in data:
+        if name not in fields:
+            near = suggestion(name, fields) or f": it has {', '.join(sorted(fields))}"
+            raise InvalidEvent(f"{place}: {tag} has no field {name!r}{near}", type=tag, field=name)
+    try:
+        msgspec.convert(data, cls)
+    except msgspec.ValidationError as error:
+        raise InvalidEvent(f"{place}: not a {tag}: {error}", type=tag) from error
+
+
+def _classes() -> dict[str, type]:
+    """The event classes by type; a schema over 1 has its number behind it (``x.v2``)."""
+    from refold.conversation import events, governance, voice  # noqa: F401
+    from refold.replay import events as replay_events  # noqa: F401
+
+    with refold.open("memory:") as store:  # any store knows the classes
+        registry = store.registry
+    return {kind.tag: registry.class_of(kind) for kind in registry.kinds()}
+
+
+def _tag(event: Event) -> str:
+    return event.type.removesuffix(".v1") if event.schema == 1 else f"{event.type}.v{event.schema}"

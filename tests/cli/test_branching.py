@@ -1,0 +1,84 @@
+"""`what-if` and `diff`: what changes when something had not happened."""
+
+import refold
+from tests.cli.running import Refold
+
+
+def test_what_if_shows_the_state_and_what_lost_its_ground(run: Refold, call: str) -> None:
+    """Without its call, a tool's result is named; the state's changes are a patch."""
+    (found,) = run("what-if", call, "--without", "call-1@3", "--json").lines
+    assert [event["id"] for event in found["removed"]] == ["call-1@3"]
+    assert [(one["id"], one["type"]) for one in found["groundless"]] == [
+        ("call-1@4", "tool.result")
+    ]
+    assert found["fold"] == "conversation"
+    assert "/tool_calls/0" in [operation["path"] for operation in found["state"]]
+    assert found["saved"] is None
+    plain = run("what-if", call, "--without", "call-1@3")
+    assert plain.code == 0
+    assert "call-1@4" in plain.out
+
+
+def test_a_basis_a_message_and_a_cause_are_grounds(run: Refold) -> None:
+    """Events that name a removed one as basis, message or cause are reported; others are not."""
+    with refold.open("refold.db") as store:
+        store.append(
+            "call-1",
+            [
+                refold.Event("user.utterance", {"text": "a"}),
+                refold.Event("decision.recorded", {"basis": ["call-1@0"]}),
+                refold.Event("model.request", {"api": "chat", "messages": ["call-1@0"]}),
+                refold.Event("user.utterance", {"text": "b"}, metadata={"causation": "call-1@0"}),
+                refold.Event("decision.recorded", {"basis": ["call-1@1"]}),
+            ],
+        )
+    (found,) = run("what-if", "call-1", "--without", "0", "--json").lines
+    assert [one["id"] for one in found["groundless"]] == ["call-1@1", "call-1@2", "call-1@3"]
+
+
+def test_what_if_writes_nothing_unless_asked(run: Refold, call: str) -> None:
+    """`--save` keeps the branch under its name; without it the log stays as it was."""
+    run("what-if", call, "--without", "3")
+    assert [line["stream"] for line in run("streams", "--json").lines] == [call]
+    saved = run("what-if", call, "--without", "3", "--without", "4", "--save", "call-1~b", "--json")
+    assert saved.lines[0]["saved"] == "call-1~b"
+    kept = run("show", "call-1~b", "--json").lines
+    assert "tool.call" not in [line["type"] for line in kept]
+    again = run("what-if", call, "--without", "3", "--save", "call-1~b", "--json")
+    assert (again.code, again.error["code"]) == (1, "conflict")
+
+
+def test_what_if_refuses_what_is_not_there(run: Refold, call: str) -> None:
+    """An id that is no id, an event of another stream, and no event at all: exit 2."""
+    for wanted in (["--without", "xyz"], ["--without", "call-2@1"], ["--without", "77"], []):
+        assert run("what-if", call, *wanted).code == 2
+    assert run("what-if", call, "--without", "3", "--save", "call-2").code == 2
+
+
+def test_diff_ends_as_diff_does(run: Refold, call: str) -> None:
+    """0 where nothing differs, 1 where something does, 2 where it cannot be told."""
+    run("append", "call-2", stdin=run("show", call, "--json").out)
+    assert run("diff", call, call).code == 0
+    assert run("diff", f"{call}@3", call).code == 1
+    assert run("diff", call, "call-9").code == 2
+
+
+def test_diff_gives_events_and_state(run: Refold, call: str) -> None:
+    """Shared events are counted; each change has both sides; the state's is an RFC 6902 patch."""
+    run("append", "call-2", "--type", "session.started", "--data", '{"channel": "chat"}')
+    (found,) = run("diff", f"{call}@0", "call-2", "--json").lines
+    (change,) = found["changes"]
+    assert (found["shared"], change["kind"]) == (0, "changed")
+    assert (change["before"]["id"], change["after"]["id"]) == ("call-1@0", "call-2@0")
+    assert change["patch"][0]["path"] == "/channel"
+    assert "/channel" in [operation["path"] for operation in found["state"]]
+    plain = run("diff", f"{call}@0", "call-2").out
+    assert "/channel" in plain
+
+
+def test_a_stream_may_be_named_like_a_point(run: Refold, call: str) -> None:
+    """`a@1` is version 1 of `a` only where no stream is called `a@1`."""
+    run("append", "call-1@2", "--type", "session.ended")
+    (found,) = run("diff", "call-1@2", "call-1@2", "--json").lines
+    assert found["shared"] == 1
+    assert run("diff", "call-1@1", "call-1@1", "--json").lines[0]["shared"] == 2
