@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
 from urllib.parse import unquote, urlsplit
 
 from refold.core.event import Registry, default_registry
@@ -15,6 +15,7 @@ from refold.errors import UsageError
 from refold.ports import Backend
 
 Mode = Literal["create", "write", "read"]
+Synchronous = Literal["FULL", "NORMAL"]
 _FORMS = "a path, sqlite:///path or memory:"
 
 
@@ -22,7 +23,7 @@ def open(
     url: str | os.PathLike[str] | None = None,
     *,
     mode: Mode = "create",
-    synchronous: Literal["FULL", "NORMAL"] = "FULL",
+    synchronous: Synchronous = "FULL",
     registry: Registry = default_registry,
     clock: Clock = system_clock,
 ) -> Store:
@@ -45,7 +46,7 @@ def open_async(
     url: str | os.PathLike[str] | None = None,
     *,
     mode: Mode = "create",
-    synchronous: Literal["FULL", "NORMAL"] = "FULL",
+    synchronous: Synchronous = "FULL",
     registry: Registry = default_registry,
     clock: Clock = system_clock,
 ) -> AsyncStore:
@@ -63,9 +64,11 @@ def _backend(
     url: str | os.PathLike[str] | None,
     *,
     mode: Mode,
-    synchronous: Literal["FULL", "NORMAL"],
+    synchronous: Synchronous,
 ) -> Backend:
-    where = os.fspath(url) if url is not None else os.environ.get("REFOLD_URL", "refold.db")
+    _check_choice("mode", mode, Mode)
+    _check_choice("synchronous", synchronous, Synchronous)
+    where = os.fsdecode(url) if url is not None else os.environ.get("REFOLD_URL", "refold.db")
     if where == "memory:":
         from refold.backends.memory import MemoryBackend
 
@@ -83,7 +86,16 @@ def _path_of(where: str) -> Path:
         return Path(where)
     if scheme != "sqlite":
         raise UsageError(f"{where!r}: no backend for {scheme}://; give {_FORMS}", url=where)
-    path = unquote(urlsplit(where).path)
-    if not path.startswith("/") or path == "/":
+    parts = urlsplit(where)
+    path = unquote(parts.path)
+    if parts.netloc or not path.startswith("/") or path == "/":
         raise UsageError(f"{where!r} names no file: give sqlite:///path", url=where)
+    if parts.query or parts.fragment:
+        raise UsageError(f"{where!r} has options: a ? or # of a path is %3F or %23", url=where)
     return Path(path[1:])
+
+
+def _check_choice(name: str, given: str, choices: Any) -> None:
+    allowed = get_args(choices)
+    if given not in allowed:
+        raise UsageError(f"{name}={given!r} is none of {', '.join(allowed)}")

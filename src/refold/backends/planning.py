@@ -70,7 +70,7 @@ class Plan:
         assert write.fork is not None
         parent, version = write.fork
         parent_head = self.heads.get(parent, self.head_of(parent))
-        if parent_head < version:
+        if parent_head < max(version, 0):
             raise NotFound(
                 f"{write.stream!r} cannot branch from {parent}@{version}: "
                 f"the last version of {parent!r} is {parent_head}",

@@ -27,6 +27,8 @@ def to_us(moment: Instant) -> int:
         return _datetime_us(moment)
     if isinstance(moment, date):
         return _datetime_us(datetime(moment.year, moment.month, moment.day, tzinfo=UTC))
+    if not isinstance(moment, str):
+        raise UsageError(f"{moment!r} is not an instant: give a datetime, a date or RFC 3339 text")
     return _text_us(moment)
 
 
@@ -68,4 +70,4 @@ def _text_us(text: str) -> int:
 def _datetime_us(moment: datetime) -> int:
     if moment.tzinfo is None:
         raise UsageError(f"{moment.isoformat()} has no time zone; add one, such as Z or +02:00")
-    return (moment - EPOCH) // timedelta(microseconds=1)
+    return _within_calendar((moment - EPOCH) // timedelta(microseconds=1))

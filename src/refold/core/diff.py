@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import zip_longest
@@ -41,10 +41,11 @@ class HistoryDiff:
         return bool(self.changes)
 
 
-def diff(before: Sequence[Recorded], after: Sequence[Recorded]) -> HistoryDiff:
+def diff(before: Iterable[Recorded], after: Iterable[Recorded]) -> HistoryDiff:
     """How one history became another, compared by type and payload.
 
-    Either may be a list of recorded events or a branch. Times, ids and metadata are not compared.
+    Either may be a list of recorded events, a branch, or what ``read`` gives. Times, ids and
+    metadata are not compared.
     """
     first, second = list(before), list(after)
     shared = _shared(first, second)

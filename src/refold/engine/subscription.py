@@ -188,7 +188,7 @@ class AsyncSubscription:
             if recorded is not None:
                 return recorded
             self._rung.clear()
-            if not await self._run(sync.fill):
+            if not await self._filled(sync):
                 await self._wait()
             self._closed = self._closed or sync.closed
         sync.bell.unlisten(self._ring)
@@ -206,6 +206,13 @@ class AsyncSubscription:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+    async def _filled(self, sync: Subscription) -> bool:
+        try:
+            return bool(await self._run(sync.fill))
+        except StoreClosed:
+            self._closed = True
+            return False
 
     async def _wait(self) -> None:
         if self._closed:

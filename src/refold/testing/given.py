@@ -1,0 +1,141 @@
+"""Deciders tested as sentences: what had happened, what was asked, what must come of it.
+
+>>> given(account, Opened(owner="ann")).when(Withdraw(amount=80)).then_rejected("too_little")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Generic, NoReturn, TypeVar
+
+import msgspec
+
+from refold.core.fold import Decider
+from refold.core.recorded import Recorded
+from refold.errors import Rejected
+from refold.testing.making import as_recorded
+
+S = TypeVar("S")
+K = TypeVar("K")
+_LINE_CHARS_MAX: Final = 400
+
+
+def given(decider: Decider[S, K], *events: object) -> Given[S, K]:
+    """A history that has happened, from which ``when`` goes on; no events: nothing has."""
+    return Given(decider, events)
+
+
+@dataclass(frozen=True)
+class Given(Generic[S, K]):
+    """What has happened before the command.
+
+    The events pass through the codec, so the decider sees them as a store would give them back.
+    """
+
+    decider: Decider[S, K]
+    events: Sequence[object]
+
+    def when(self, command: K) -> When[S, K]:
+        """Decide the command against the state that the events fold to."""
+        history = as_recorded(self.events, registry=self.decider.fold.registry)
+        state = self.decider.fold.run(history).state
+        try:
+            decided = self.decider.decide(command, state)
+        except Rejected as rejection:
+            return When(self, command, rejection)
+        return When(self, command, tuple(decided))
+
+
+@dataclass(frozen=True)
+class When(Generic[S, K]):
+    """What the command came to; every ``then`` raises :class:`AssertionError` with both sides."""
+
+    given: Given[S, K]
+    command: K
+    outcome: tuple[object, ...] | Rejected
+
+    def then(self, *events: object) -> When[S, K]:
+        """These events were decided, in this order, and no others.
+
+        Typed and untyped events are equal when they would be stored as the same type, schema,
+        payload, metadata and time.
+        """
+        __tracebackhide__ = True
+        if isinstance(self.outcome, Rejected):
+            self._fail(self._shown(events))
+        if self._stored(events) != self._stored(self.outcome):
+            self._fail(self._shown(events))
+        return self
+
+    def then_nothing(self) -> When[S, K]:
+        """The command was accepted, and there was nothing to do."""
+        __tracebackhide__ = True
+        return self.then()
+
+    def then_rejected(self, reason: str | None = None, **facts: object) -> When[S, K]:
+        """The domain said no: for this reason and with these facts, where they are given."""
+        __tracebackhide__ = True
+        wanted = facts if reason is None else {"reason": reason, **facts}
+        expected = [f"  rejected: {_fields(wanted) if wanted else 'for any reason'}"]
+        if not isinstance(self.outcome, Rejected):
+            self._fail(expected)
+        if any(self.outcome.facts.get(name, _Absent) != fact for name, fact in wanted.items()):
+            self._fail(expected)
+        return self
+
+    def then_state(self, state: S) -> When[S, K]:
+        """What was decided folds, on top of the history, to this state."""
+        __tracebackhide__ = True
+        if isinstance(self.outcome, Rejected):
+            self._fail([f"  state {state!r}"])
+        fold = self.given.decider.fold
+        happened = [*self.given.events, *self.outcome]
+        reached = fold.run(as_recorded(happened, registry=fold.registry)).state
+        if reached != state:
+            self._fail([f"  state {state!r}"], [f"  state {reached!r}"])
+        return self
+
+    def _fail(self, expected: Sequence[str], happened: Sequence[str] | None = None) -> NoReturn:
+        __tracebackhide__ = True
+        story = [
+            "given",
+            *self._shown(self.given.events),
+            "when",
+            f"  {_cut(repr(self.command))}",
+            "then expected",
+            *expected,
+            "but got",
+            *(self._outcome_shown() if happened is None else happened),
+        ]
+        raise AssertionError("\n".join(story))
+
+    def _outcome_shown(self) -> list[str]:
+        if isinstance(self.outcome, Rejected):
+            return [f"  rejected: {_fields(self.outcome.facts)}"]
+        return self._shown(self.outcome)
+
+    def _shown(self, events: Sequence[object]) -> list[str]:
+        lines = [f"  {e.stored_kind.tag} {_cut(e.raw.decode())}" for e in self._recorded(events)]
+        return lines or ["  nothing"]
+
+    def _stored(self, events: Sequence[object]) -> list[Any]:
+        return [
+            (e.stored_kind, msgspec.json.decode(e.raw), e.occurred_at_us, e.metadata)
+            for e in self._recorded(events)
+        ]
+
+    def _recorded(self, events: Sequence[object]) -> list[Recorded]:
+        return as_recorded(events, registry=self.given.decider.fold.registry)
+
+
+class _Absent:
+    """A fact that the rejection does not have: equal to nothing."""
+
+
+def _fields(facts: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in facts.items())
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= _LINE_CHARS_MAX else f"{line[:_LINE_CHARS_MAX]}…"

@@ -1,0 +1,154 @@
+"""The shipped suites, run on every backend, through the store and through its async twin."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Self, cast
+
+import pytest
+
+from refold.backends.memory import MemoryBackend
+from refold.backends.sqlite import SqliteBackend
+from refold.core.event import Registry
+from refold.engine.aio import AsyncStore
+from refold.engine.branch import Branch
+from refold.engine.clock import Clock, system_clock
+from refold.engine.store import Store
+from refold.ports import Backend
+
+pytest.register_assert_rewrite("refold.testing")
+
+from refold.testing import sample  # noqa: E402
+from refold.testing.conformance import (  # noqa: E402
+    BackendConformance,
+    DurableConformance,
+    OpenBackend,
+    OpenStore,
+    StoreConformance,
+)
+
+
+class Blocking:
+    """An :class:`AsyncStore` with a :class:`Store`'s calls, each on an event loop of its own."""
+
+    def __init__(self, store: AsyncStore) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self._store, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            answer = method(*args, **kwargs)
+            if inspect.isasyncgen(answer):
+                return iter(asyncio.run(self._collected(answer)))
+            return self._blocking(asyncio.run(self._awaited(answer)))
+
+        return call
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        asyncio.run(self._store.close())
+
+    async def _collected(self, answers: Any) -> list[Any]:
+        return [answer async for answer in answers]
+
+    async def _awaited(self, answer: Any) -> Any:
+        return await answer
+
+    def _blocking(self, answer: Any) -> Any:
+        if isinstance(answer, Branch):
+            return Branch(
+                answer.stream,
+                answer.events,
+                answer.shared,
+                answer.registry,
+                saver=lambda branch, stream: self.save_branch(branch, stream),
+            )
+        return answer
+
+
+class OnBackend:
+    """Fixtures of a log that stands in ``backend``, reached by synchronous stores."""
+
+    @pytest.fixture
+    def open_store(self, open_backend: OpenBackend) -> Iterator[OpenStore]:
+        """Stores over the backend, closed at the end of the test."""
+        stores: list[Any] = []
+
+        def open_store(
+            *, clock: Clock = system_clock, registry: Registry = sample.registry
+        ) -> Store:
+            stores.append(self.store(open_backend, clock, registry))
+            return cast(Store, stores[-1])
+
+        yield open_store
+        for store in stores:
+            store.close()
+
+    def store(self, open_backend: OpenBackend, clock: Clock, registry: Registry) -> Any:
+        """A store over a newly opened backend."""
+        return Store(open_backend(), clock=clock, registry=registry)
+
+
+class OnAsync(OnBackend):
+    """The same, each store reached through an event loop."""
+
+    def store(self, open_backend: OpenBackend, clock: Clock, registry: Registry) -> Any:
+        """An async store over a newly opened backend, made to block."""
+        return Blocking(AsyncStore(lambda: Store(open_backend(), clock=clock, registry=registry)))
+
+
+class InMemory:
+    """One memory backend a test, the same at every call."""
+
+    @pytest.fixture
+    def open_backend(self) -> OpenBackend:
+        """A log in memory."""
+        backend = MemoryBackend()
+        return lambda: backend
+
+
+class InSqlite:
+    """One file a test, opened anew at every call."""
+
+    @pytest.fixture
+    def open_backend(self, tmp_path: Path) -> Iterator[OpenBackend]:
+        """A log in a SQLite file."""
+        backends: list[Backend] = []
+
+        def open_backend() -> Backend:
+            backends.append(SqliteBackend(tmp_path / "log.db", synchronous="NORMAL"))
+            return backends[-1]
+
+        yield open_backend
+        for backend in backends:
+            backend.close()
+
+
+class TestMemoryBackend(InMemory, BackendConformance):
+    """The port, in memory."""
+
+
+class TestSqliteBackend(InSqlite, BackendConformance):
+    """The port, on SQLite."""
+
+
+class TestMemoryStore(InMemory, OnBackend, StoreConformance):
+    """The verbs, in memory."""
+
+
+class TestSqliteStore(InSqlite, OnBackend, StoreConformance, DurableConformance):
+    """The verbs, on SQLite."""
+
+
+class TestMemoryAsyncStore(InMemory, OnAsync, StoreConformance):
+    """The verbs from an event loop, in memory."""
+
+
+class TestSqliteAsyncStore(InSqlite, OnAsync, StoreConformance, DurableConformance):
+    """The verbs from an event loop, on SQLite."""
