@@ -16,6 +16,7 @@ from refold.conversation.state import (
     Turn,
     at,
 )
+from refold.conversation.voice import DtmfReceived
 from refold.core.jsonvalue import parse_pointer
 from refold.core.recorded import Recorded
 from refold.errors import UsageError
@@ -23,6 +24,7 @@ from refold.errors import UsageError
 VALUE_CHARS_MAX: Final = 400
 """How much of a tool's arguments, a result or an unknown payload one line shows."""
 PROMPT_CHARS_MAX: Final = 72
+WHO_CHARS_MAX: Final = 24
 REDACTED: Final = "[redacted]"
 
 # What a reader of the words can do without; an answer's tokens and price are in the state.
@@ -58,16 +60,16 @@ def rendered(lines: Iterable[Line]) -> list[str]:
 
     Characters that could move a terminal's cursor or turn its text around are shown as codes.
     """
-    shown = list(lines)
-    width = max((len(line.who) for line in shown), default=0)
+    shown = [(line.at, _name(line.who), _harmless(line.text)) for line in lines]
+    width = max((len(who) for _, who, _ in shown), default=0)
     texts: list[str] = []
     day = ""
-    for line in shown:
-        date, _, time = line.at.partition("T")
+    for moment, who, text in shown:
+        date, _, time = moment.partition("T")
         if date != day:
             texts.append(day := date)
-        head = f"{time[:8]}  {line.who:<{width}}  "
-        first, *more = _harmless(line.text).split("\n")
+        head = f"{time[:8]}  {who:<{width}}  "
+        first, *more = text.split("\n")
         texts.append((head + first).rstrip())
         texts += [(" " * len(head) + rest).rstrip() for rest in more]
     return texts
@@ -93,6 +95,7 @@ class _Told(NamedTuple):
 def _told(state: ConversationState) -> _Told:
     parts: dict[str, Any] = {turn.id: turn for turn in state.transcript}
     parts |= {refused.id: refused for refused in state.refused_patches}
+    parts |= {pressed.id: pressed.event for pressed in state.keys_pressed}
     for answer in state.unmatched_results:
         parts[answer.id] = _Answered(answer, f"no open call {answer.event.call_id}")
     for use in state.tool_calls:
@@ -120,6 +123,8 @@ def _said(recorded: Recorded, part: object, redacted: list[str]) -> Said:
             return _result(part, redacted)
         case RefusedPatch():
             return "state", f"not applied: {part.reason}"
+        case DtmfReceived():
+            return "user", REDACTED if redacted else f"presses {part.digits}"
     say = _SAID.get(recorded.type)
     who, text = say(recorded.data) if say else (recorded.type, _value(recorded.data))
     return who, REDACTED if redacted else text
@@ -248,6 +253,10 @@ _HARMFUL: Final = {
         *range(0x2066, 0x206A),
     )
 }
+
+
+def _name(who: str) -> str:
+    return _shortened(" ".join(_harmless(who).split()), chars_max=WHO_CHARS_MAX)
 
 
 def _harmless(text: str) -> str:
