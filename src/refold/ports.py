@@ -7,7 +7,7 @@ It promises: a batch is stored whole or not at all; positions are dense from 1 a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from refold.core.codec import Row
@@ -76,6 +76,13 @@ class Check(NamedTuple):
     detail: str
 
 
+class Packed(NamedTuple):
+    """What a compaction moved: events, and the segments that hold them now."""
+
+    events: int
+    segments: int
+
+
 class Backend(Protocol):
     """Storage for one log; every method may be called from any thread."""
 
@@ -142,4 +149,13 @@ class SnapshotKeeper(Protocol):
 
     def drop_snapshots(self) -> int:
         """Forget every snapshot; how many there were."""
+        ...
+
+
+@runtime_checkable
+class Compactor(Protocol):
+    """A backend that can pack old appends."""
+
+    def compact(self, *, recorded_before: int, progress: Callable[[int, int], None]) -> Packed:
+        """Pack appends recorded before a moment; ``progress`` gets events done and in all."""
         ...

@@ -91,9 +91,11 @@ class MemoryBackend:
             if found is None:
                 return []
             start = max(bisect_right(found.versions, first) - 1, 0)
+            if found.rows[start].last_version < first:
+                start += 1
             stop = bisect_right(found.versions, last)
             if backward:
-                return found.rows[max(start, stop - rows_max) : stop][::-1]
+                return found.rows[max(start, stop - rows_max) : max(start, stop)][::-1]
             return found.rows[start : min(stop, start + rows_max)]
 
     def log(

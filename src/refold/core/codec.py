@@ -7,8 +7,10 @@ what is absent at the end left out. ``docs/format.md`` is the whole description.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from decimal import Decimal
+from enum import Enum
+from itertools import islice
 from math import isfinite
 from typing import Any, Final, NamedTuple
 
@@ -35,11 +37,22 @@ class Body(NamedTuple):
     tags: tuple[str, ...]
 
 
-class Row(NamedTuple):
-    """An append as a backend keeps it: one or more events of one stream, side by side.
+class Part(msgspec.Struct, array_like=True, frozen=True):
+    """One append of a row that holds several; ``metadata`` is its JSON text."""
 
-    ``position`` and ``version`` are those of the first event; ``recorded_at`` is in microseconds.
-    ``metadata`` and ``body`` are JSON text, as ``str`` or UTF-8.
+    position: int
+    event_count: int
+    recorded_at: int
+    metadata: msgspec.Raw = msgspec.Raw(b"")
+
+
+class Row(NamedTuple):
+    """Appends as a backend keeps them: events of one stream with versions side by side.
+
+    Usually one append: ``position`` and ``version`` are those of its first event, ``recorded_at``
+    is in microseconds, ``metadata`` and ``body`` are JSON text, as ``str`` or UTF-8. A packed row
+    holds several appends: ``body`` joins their events, and ``packed_parts`` is a JSON array with
+    each one's :class:`Part`; then ``metadata`` is not used.
     """
 
     position: int
@@ -49,6 +62,37 @@ class Row(NamedTuple):
     recorded_at: int
     metadata: str | bytes | None
     body: str | bytes
+    packed_parts: bytes | None = None
+
+    @property
+    def last_version(self) -> int:
+        """The version of its last event."""
+        return self.version + self.event_count - 1
+
+    def parts(self) -> list[Part]:
+        """Its appends, in order."""
+        if self.packed_parts is not None:
+            try:
+                return _decode_parts(self.packed_parts)
+            except msgspec.DecodeError as error:
+                raise _corrupt(self, str(error)) from error
+        metadata = self.metadata or b""
+        raw = metadata.encode() if isinstance(metadata, str) else metadata
+        return [Part(self.position, self.event_count, self.recorded_at, msgspec.Raw(raw))]
+
+    def position_of(self, version: int) -> int:
+        """The position of one of its events."""
+        index = version - self.version
+        if self.packed_parts is None:
+            return self.position + index
+        for part in self.parts():
+            if index < part.event_count:
+                return part.position + index
+            index -= part.event_count
+        raise _corrupt(self, f"version {version} is not in it")
+
+
+_decode_parts = msgspec.json.Decoder(list[Part]).decode
 
 
 class StoredEvent(msgspec.Struct, array_like=True, frozen=True):
@@ -68,6 +112,8 @@ def encode_body(events: Sequence[object], registry: Registry) -> Body:
 
     Raises :class:`InvalidEvent` naming the event and the path inside its payload.
     """
+    if not isinstance(events, Sequence) or isinstance(events, str | bytes):
+        raise InvalidEvent(f"events must be a list of events, not {type(events).__name__}")
     if not events:
         raise InvalidEvent("an append needs at least one event")
     if len(events) > EVENTS_PER_APPEND_MAX:
@@ -85,19 +131,22 @@ def encode_body(events: Sequence[object], registry: Registry) -> Body:
             ) from error.__cause__
         tags.append(tag)
         parts.append(part)
-    return Body((b"[" + b",".join(parts) + b"]").decode(), tuple(tags))
+    return _readable(b"[" + b",".join(parts) + b"]", tuple(tags))
 
 
 def encode_metadata(metadata: Mapping[str, Any] | None) -> str | None:
     """The JSON text of an append's shared metadata; nothing for an empty one."""
-    return _encode_metadata(metadata).decode() if metadata else None
+    if not metadata:
+        return None
+    return _readable(b'[["",' + _encode_metadata(metadata) + b"]]", ("",)).text[5:-2]
 
 
 def encode_payload(payload: Any, *, what: str = "payload") -> bytes:
     """The exact bytes of a payload; :class:`InvalidEvent` says what cannot be stored and where."""
+    payload = _plain(payload)
     try:
-        raw = _encode(_plain(payload))
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raw = _encode(payload)
+    except (TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise _refusal(payload, error) from error
     if b"null" in raw or b"NaN" in raw or b"nfinity" in raw or _may_nest_deep(raw):
         # JSON has no NaN: the encoder writes null for it, so look only where one may be.
@@ -114,28 +163,37 @@ def encode_payload(payload: Any, *, what: str = "payload") -> bytes:
 
 
 def decode_row(row: Row, registry: Registry) -> list[Recorded]:
-    """The events of a stored append; :class:`Corrupt` when its bytes are not a body."""
+    """The events of a stored row; :class:`Corrupt` when its bytes are not what it says."""
     try:
         stored = _decode_body(row.body)
+        parts = row.parts()
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _corrupt(row, str(error)) from error
-    if len(stored) != row.event_count:
+    if not len(stored) == row.event_count == sum(part.event_count for part in parts):
         raise _corrupt(row, f"it holds {len(stored)} events where {row.event_count} were recorded")
+    events = enumerate(stored, row.version)
     return [
-        Recorded(
-            position=row.position + index,
-            stream=row.stream,
-            version=row.version + index,
-            stored_kind=Kind.parse(event.tag),
-            occurred_at_us=row.recorded_at if event.occurred_at is None else event.occurred_at,
-            recorded_at_us=row.recorded_at,
-            raw=bytes(event.data),
-            shared_metadata=row.metadata,
-            own_metadata=bytes(event.metadata),
-            registry=registry,
-        )
-        for index, event in enumerate(stored)
+        _recorded(row.stream, version, part.position + index, event, part, registry)
+        for part in parts
+        for index, (version, event) in enumerate(islice(events, part.event_count))
     ]
+
+
+def _recorded(
+    stream: str, version: int, position: int, event: StoredEvent, part: Part, registry: Registry
+) -> Recorded:
+    return Recorded(
+        position=position,
+        stream=stream,
+        version=version,
+        stored_kind=Kind.parse(event.tag),
+        occurred_at_us=part.recorded_at if event.occurred_at is None else event.occurred_at,
+        recorded_at_us=part.recorded_at,
+        raw=bytes(event.data),
+        shared_metadata=bytes(part.metadata),
+        own_metadata=bytes(event.metadata),
+        registry=registry,
+    )
 
 
 def copied(recorded: Recorded) -> Event:
@@ -149,14 +207,20 @@ def copied(recorded: Recorded) -> Event:
 
 
 def walk(value: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Every leaf of a payload with its JSON Pointer; refuses what nests too deep."""
-    if depth > DEPTH_MAX:
+    """Every leaf of a payload with its JSON Pointer; refuses what nests too deep.
+
+    The keys of a dict count as a leaf too: a dict of them alone.
+    """
+    children = _children(value)
+    if children is None:
+        yield path, value
+        return
+    if depth == DEPTH_MAX:
         raise InvalidEvent(f"the payload nests deeper than {DEPTH_MAX} levels", path=path)
-    for key, child in _children(value):
-        if isinstance(child, Mapping | list | tuple) or _is_record(child):
-            yield from walk(child, f"{path}/{_escaped(key)}", depth + 1)
-        else:
-            yield f"{path}/{_escaped(key)}", child
+    if isinstance(value, dict):
+        yield path, dict.fromkeys(value)
+    for key, child in children:
+        yield from walk(child, f"{path}/{_escaped(key)}", depth + 1)
 
 
 def _encode_event(event: object, registry: Registry) -> tuple[str, bytes]:
@@ -186,29 +250,32 @@ def _plain(payload: Any) -> Any:
     return payload.model_dump() if hasattr(payload, "model_dump") else payload
 
 
-def _children(value: Any) -> Iterator[tuple[str, Any]]:
-    if hasattr(value, "model_dump"):
-        value = value.model_dump()
-    elif isinstance(value, msgspec.Struct):
-        value = msgspec.structs.asdict(value)
-    elif is_dataclass(value) and not isinstance(value, type):
-        value = {name: getattr(value, name) for name in value.__dataclass_fields__}
-    if isinstance(value, Mapping):
+def _children(value: Any) -> Iterator[tuple[str, Any]] | None:
+    """The parts of whatever becomes a JSON object or array; None for a leaf."""
+    if isinstance(value, dict):
         return ((str(key), child) for key, child in value.items())
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | set | frozenset):
         return ((str(index), child) for index, child in enumerate(value))
-    return iter([("", value)])
+    if isinstance(value, Enum):
+        return _children(value.value)
+    names = _field_names(value)
+    if names is None:
+        return None
+    return ((name, getattr(value, name)) for name in names if hasattr(value, name))
 
 
-def _is_record(value: Any) -> bool:
-    return (
-        isinstance(value, msgspec.Struct)
-        or (is_dataclass(value) and not isinstance(value, type))
-        or hasattr(value, "model_dump")
-    )
+def _field_names(value: Any) -> Sequence[str] | None:
+    if isinstance(value, msgspec.Struct):
+        return value.__struct_fields__
+    if is_dataclass(value) and not isinstance(value, type):
+        return [field.name for field in fields(value)]
+    made_by_attrs = getattr(type(value), "__attrs_attrs__", None)
+    return None if made_by_attrs is None else [field.name for field in made_by_attrs]
 
 
 def _check_leaf(path: str, leaf: Any) -> None:
+    if isinstance(leaf, Enum):
+        leaf = leaf.value
     if isinstance(leaf, float) and not isfinite(leaf):
         raise InvalidEvent(f"{leaf} cannot be stored: JSON has no such number", path=path)
     if isinstance(leaf, Decimal) and not leaf.is_finite():
@@ -220,11 +287,23 @@ def _refusal(payload: Any, error: Exception) -> InvalidEvent:
     for path, leaf in walk(payload):
         try:
             _encode(leaf)
-        except (TypeError, ValueError, OverflowError) as cause:
+        except (TypeError, ValueError, AttributeError, OverflowError) as cause:
             return InvalidEvent(
                 f"a value of type {type(leaf).__name__} cannot be stored: {cause}", path=path
             )
     return InvalidEvent(f"the payload cannot be stored: {error}")
+
+
+def _readable(body: bytes, tags: tuple[str, ...]) -> Body:
+    """The body, refused unless it can be read back: a ``msgspec.Raw`` may hold anything."""
+    try:
+        text = body.decode()
+        stored = _decode_body(text)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidEvent(f"a msgspec.Raw of the append is not JSON: {error}") from error
+    if len(stored) != len(tags):
+        raise InvalidEvent("a msgspec.Raw of the append is more than one JSON value")
+    return Body(text, tags)
 
 
 def _may_nest_deep(raw: bytes) -> bool:

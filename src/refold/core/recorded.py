@@ -35,7 +35,7 @@ class Recorded:
         occurred_at_us: int,
         recorded_at_us: int,
         raw: bytes,
-        shared_metadata: str | bytes | None,
+        shared_metadata: bytes,
         own_metadata: bytes,
         registry: Registry,
     ) -> None:
@@ -73,6 +73,10 @@ class Recorded:
     @cached_property
     def data(self) -> Any:
         """The payload as JSON values, brought to the current schema."""
+        return self.decoded()
+
+    def decoded(self) -> Any:
+        """What :attr:`data` says, decoded anew: the caller's own, to change at will."""
         return self._registry.upcast_data(self.stored_kind, _decode(self.raw), event_id=self.id)
 
     @cached_property
@@ -88,10 +92,10 @@ class Recorded:
         """The payload as an instance of ``cls``."""
         try:
             if hasattr(cls, "model_validate"):
-                return cls.model_validate(self.data)
+                return cls.model_validate(self.decoded())
             if self.kind == self.stored_kind:
                 return _decode(self.raw, type=cls)
-            return msgspec.convert(self.data, cls)
+            return msgspec.convert(self.decoded(), cls, str_keys=True)
         except ValueError as error:
             raise CodecError(
                 f"{self.id} does not fit {cls.__name__}: {error}", id=self.id, type=self.type

@@ -15,6 +15,7 @@ from refold.engine.branch import Branch
 from refold.engine.results import Append, Appended, appended
 from refold.engine.store import Store
 from refold.engine.subscription import AsyncSubscription, Subscription
+from refold.errors import StoreClosed
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -61,12 +62,14 @@ class AsyncStore:
         self._opener = opener
         self._opened: Store | None = None
         self._opening = threading.Lock()
+        self._closed = False
         self._threads = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="refold")
 
     execute = _awaited(Store.execute)
     head = _awaited(Store.head)
     log_head = _awaited(Store.log_head)
     event = _awaited(Store.event)
+    compact = _awaited(Store.compact)
     fold = _awaited(Store.fold)
     save_branch = _awaited(Store.save_branch)
     append_many = _iterated(Store.append_many)
@@ -122,9 +125,13 @@ class AsyncStore:
 
     async def close(self) -> None:
         """Let go of files, connections and threads; waits for calls that are under way."""
+        self._closed = True
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        self._threads.shutdown()
         if self._opened is not None:
-            await self._run(self._opened.close)
-        self._threads.shutdown(wait=False)
+            self._opened.close()
 
     async def __aenter__(self) -> Self:
         await self._run(lambda: self._store)
@@ -142,4 +149,6 @@ class AsyncStore:
             return self._opened
 
     async def _run(self, call: Callable[[], R]) -> R:
+        if self._closed:
+            raise StoreClosed("the store is closed")
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)

@@ -14,6 +14,7 @@ from refold.core.stepper import stepper_of
 from refold.engine.reading import (
     NO_LAST,
     ROWS_PER_PAGE,
+    ROWS_PER_PAGE_MAX,
     Segment,
     backward,
     clipped,
@@ -60,15 +61,17 @@ class Reader:
         """
         stepper, snapshots = stepper_of(fold), snapshots_for(self._backend, fold)
         state, version, position = snapshots.start(segments)
+        last_row: Row | None = None
         for segment in clipped(segments, first=version + 1, last=NO_LAST):
             for row in forward(self._backend, [segment]):
                 state = stepper.apply(state, row, first=segment.first, last=segment.last)
-                version = min(row.version + row.event_count - 1, segment.last)
-                position = row.position + version - row.version
+                version = min(row.last_version, segment.last)
                 if version >= snapshots.due:
-                    snapshots.passed(segment.stream, Folded(state, version, position))
+                    folded = Folded(state, version, row.position_of(version))
+                    snapshots.passed(segment.stream, folded)
+                last_row = row
         snapshots.keep()
-        return Folded(state, version, position)
+        return Folded(state, version, last_row.position_of(version) if last_row else position)
 
     def events(self, segments: Sequence[Segment]) -> Iterator[Recorded]:
         """The events of segments, oldest first."""
@@ -90,9 +93,13 @@ class Reader:
         types: Sequence[str] | None = None,
     ) -> Iterator[Recorded]:
         """The events of the whole log over a position, narrowed, in order."""
+        after = min(max(after, 0), NO_LAST)
+        rows_max = ROWS_PER_PAGE
         while page := self._backend.log(
-            after=after, categories=categories, types=types, rows_max=ROWS_PER_PAGE
+            after=after, categories=categories, types=types, rows_max=rows_max
         ):
+            # Where packed streams interleave, larger pages unpack each segment fewer times.
+            rows_max = min(rows_max * 2, ROWS_PER_PAGE_MAX)
             for row in page:
                 for recorded in decode_row(row, self._registry):
                     if recorded.position > after and (types is None or recorded.type in types):

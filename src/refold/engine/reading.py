@@ -12,6 +12,7 @@ from refold.errors import Corrupt, NotFound
 from refold.ports import Backend, StreamInfo
 
 ROWS_PER_PAGE: Final = 512
+ROWS_PER_PAGE_MAX: Final = 8_192
 LINEAGE_MAX: Final = 1_000
 """How deep branches of branches may go."""
 NO_LAST: Final = sys.maxsize
@@ -70,7 +71,7 @@ def forward(backend: Backend, segments: Sequence[Segment]) -> Iterator[Row]:
             if not page:
                 return
             yield from page
-            first = page[-1].version + page[-1].event_count
+            first = page[-1].last_version + 1
 
 
 def backward(backend: Backend, segments: Sequence[Segment]) -> Iterator[Row]:
@@ -99,17 +100,27 @@ def last_version_where(
     """
     low, high = -1, segments[-1].last if segments else -1
     while low < high:
-        middle = (low + high + 1) // 2
-        row = _row_at(backend, segments, middle)
-        version = middle
-        if position is not None and row.position + (middle - row.version) > position:
-            high = middle - 1
-            continue
-        if recorded_until is not None and row.recorded_at > recorded_until:
+        row = _row_at(backend, segments, (low + high + 1) // 2)
+        standing = _standing(row, recorded_until=recorded_until, position=position)
+        if standing < row.version:
             high = row.version - 1
-            continue
-        low = version
+        elif standing < row.last_version:
+            return min(standing, high)
+        else:
+            low = min(standing, high)
     return low
+
+
+def _standing(row: Row, *, recorded_until: int | None, position: int | None) -> int:
+    """The last version of a row that is within the bounds; the one before it for none."""
+    version = row.version - 1
+    for part in row.parts():
+        if recorded_until is not None and part.recorded_at > recorded_until:
+            return version
+        if position is not None and part.position + part.event_count - 1 > position:
+            return version + max(position - part.position + 1, 0)
+        version += part.event_count
+    return version
 
 
 def _row_at(backend: Backend, segments: Sequence[Segment], version: int) -> Row:

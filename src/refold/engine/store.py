@@ -28,7 +28,17 @@ from refold.engine.results import Append, Appended, appended
 from refold.engine.subscription import Bell, Pages, Subscription
 from refold.engine.writer import GroupWriter, chunked
 from refold.errors import Conflict, InvalidEvent, NotFound, RefoldError, UsageError
-from refold.ports import Backend, Batch, Check, Committed, Fork, StreamInfo, Write
+from refold.ports import (
+    Backend,
+    Batch,
+    Check,
+    Committed,
+    Compactor,
+    Fork,
+    Packed,
+    StreamInfo,
+    Write,
+)
 
 S = TypeVar("S")
 K = TypeVar("K")
@@ -171,6 +181,7 @@ class Store:
         schema). Ends at the events that were there when it arrives at the end.
         """
         _check_limit(limit)
+        _check_names(categories=categories, types=types)
         return islice(self._reader.log(after=after, categories=categories, types=types), limit)
 
     def subscribe(
@@ -185,6 +196,7 @@ class Store:
         An endless iterator: its ``position`` is where to go on from another day, ``close()`` ends
         it. Events of other processes arrive within a tenth of a second.
         """
+        _check_names(categories=categories, types=types)
         pages = Pages(self._reader, after=after, categories=categories, types=types)
         return Subscription(pages, self._bell)
 
@@ -268,6 +280,23 @@ class Store:
         """Diagnose the storage: one line a thing looked at, its outcome and detail."""
         return self._backend.check()
 
+    def compact(
+        self,
+        *,
+        recorded_before: Instant | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Packed:
+        """Pack old appends, which then take a third of the room or less; see ``docs/format.md``.
+
+        Packs what was recorded before a moment (default: everything but the last append) and
+        changes nothing that can be read. Writers and readers go on meanwhile; it may be killed at
+        any moment. ``progress`` gets the events done and those in all.
+        """
+        if not isinstance(self._backend, Compactor):
+            raise UsageError("this kind of store has nothing to compact")
+        before = self._clock() + 1 if recorded_before is None else to_us(recorded_before)
+        return self._backend.compact(recorded_before=before, progress=progress or _silent)
+
     def close(self) -> None:
         """Let go of files and connections; closing twice is fine."""
         self._writer.close()
@@ -331,6 +360,10 @@ class Store:
             return Folded(fold.initial(), NO_EVENTS, 0)
 
 
+def _silent(*_: int) -> None:
+    """Progress that nobody asked for."""
+
+
 def _digest(writes: Sequence[Write]) -> bytes:
     """SHA-256 over everything a keyed append stores, each part with its length before it."""
     digest = hashlib.sha256()
@@ -340,6 +373,12 @@ def _digest(writes: Sequence[Write]) -> bytes:
             digest.update(len(encoded).to_bytes(8, "big"))
             digest.update(encoded)
     return digest.digest()
+
+
+def _check_names(**filters: Sequence[str] | None) -> None:
+    for name, wanted in filters.items():
+        if isinstance(wanted, str):
+            raise UsageError(f"{name}={wanted!r} is one name: give a list, {name}=[{wanted!r}]")
 
 
 def _check_limit(limit: int | None) -> None:

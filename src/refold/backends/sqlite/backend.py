@@ -4,44 +4,30 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import apsw
 
-from refold.backends.sqlite import diagnose, snapshots
+from refold.backends.sqlite import diagnose, queries, snapshots
 from refold.backends.sqlite.file import Mode, check_path, connect, naming_errors, prepare
+from refold.backends.sqlite.frames import Frames, dictionary_bytes
 from refold.backends.sqlite.writer import OTHER_TYPES_BIT, Writer
 from refold.core.codec import Row
 from refold.core.event import Kind
+from refold.core.segment import split
 from refold.core.snapshot import Snapshot
 from refold.errors import RefoldError, StoreClosed, UsageError
-from refold.ports import Batch, Check, Committed, Fork, StreamInfo
+from refold.ports import Batch, Check, Committed, Fork, Packed, StreamInfo
 
 READERS_KEPT_MAX: Final = 8
+NO_LAST: Final = (1 << 63) - 1
 Synchronous = Literal["FULL", "NORMAL"]
 
-_STREAM_ROWS: Final = """
-SELECT position, version, count, recorded_at, metadata, body FROM log
-WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version BETWEEN ifnull((
-    SELECT max(version) FROM log
-    WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version <= ?2
-), 0) AND ?3 ORDER BY version {order} LIMIT ?4"""
-_LOG_ROWS: Final = """
-SELECT position, name, version, count, recorded_at, metadata, body
-FROM log CROSS JOIN streams ON streams.id = log.stream
-WHERE position >= ifnull((SELECT max(position) FROM log WHERE position <= ?1 + 1), 1)
-    AND position + count - 1 > ?1 {narrowed} ORDER BY position LIMIT ?2"""
-_STREAMS: Final = """
-SELECT name, parent, fork_version, last.version + last.count - 1, last.recorded_at
-FROM streams JOIN log AS last ON last.position = (
-    SELECT position FROM log WHERE stream = streams.id ORDER BY version DESC LIMIT 1
-) WHERE {wanted} ORDER BY name LIMIT ?"""
-_LOG_HEAD: Final = "SELECT position + count - 1 FROM log ORDER BY position DESC LIMIT 1"
-
-
+_WINDOW_POSITIONS_PER_ROW: Final = 8
+"""Where segments interleave, a page is cut by positions: about so many for each row asked for."""
 _NOT_NOW: Final = (
     apsw.BusyError,
     apsw.LockedError,
@@ -67,13 +53,15 @@ class SqliteBackend:
         self._path = path
         self._mode: Mode = mode
         self._closed = False
+        self._frames = Frames(self._dictionary)
         self._write_lock = threading.Lock()
         self._readers: deque[apsw.Connection] = deque(maxlen=READERS_KEPT_MAX)
         first = connect(path, mode=mode, synchronous=synchronous)
         try:
             prepare(first, path, mode=mode)
-            self._writing = None if mode == "read" else first
-            self._writer = None if mode == "read" else Writer(first)
+            with naming_errors(path):
+                self._writing = None if mode == "read" else first
+                self._writer = None if mode == "read" else Writer(first)
         except BaseException:
             first.close()
             raise
@@ -93,9 +81,9 @@ class SqliteBackend:
         self, stream: str, *, first: int, last: int, backward: bool, rows_max: int
     ) -> list[Row]:
         """See :class:`~refold.ports.Backend`."""
-        sql = _STREAM_ROWS.format(order="DESC" if backward else "ASC")
+        sql = queries.STREAM_ROWS.format(order="DESC" if backward else "ASC")
         found = self._query(sql, (stream, first, last, rows_max))
-        return [Row(position, stream, *rest) for position, *rest in found]
+        return [self._row(stream, values) for values in found]
 
     def log(
         self,
@@ -107,31 +95,56 @@ class SqliteBackend:
     ) -> list[Row]:
         """See :class:`~refold.ports.Backend`."""
         narrowed = ""
-        values: list[Any] = [after, rows_max]
+        wanted: list[Any] = []
         if types is not None:
             narrowed += f" AND types & {self._mask_of(types)} != 0"
         if categories is not None:
-            places = ",".join(f"?{number}" for number in range(3, 3 + len(categories)))
+            places = ",".join(f"?{number}" for number in range(4, 4 + len(categories)))
             narrowed += f" AND category IN ({places})"
-            values += categories
-        return [Row(*row) for row in self._query(_LOG_ROWS.format(narrowed=narrowed), values)]
+            wanted += categories
+        sql = queries.LOG_ROWS.format(narrowed=narrowed)
+        if self._query(queries.PACKED_AFTER, (after,)):
+            return self._packed_log(sql, wanted, after, rows_max)
+        found = self._query(sql, [after, NO_LAST, rows_max, *wanted])
+        return [self._row(name, values) for name, *values in found]
+
+    def _packed_log(self, sql: str, wanted: list[Any], after: int, rows_max: int) -> list[Row]:
+        """The rows of a window of positions, the appends of segments set in their order."""
+        head = self.log_head()
+        size = rows_max * _WINDOW_POSITIONS_PER_ROW
+        end = after
+        while end < head:
+            end += size
+            found = self._query(sql, [after, end, NO_LAST, *wanted])
+            rows = [part for name, *values in found for part in split(self._row(name, values))]
+            rows = [r for r in rows if after < r.position + r.event_count - 1 and r.position <= end]
+            if rows:
+                return sorted(rows)
+        return []
+
+    def _row(self, stream: str, values: Sequence[Any]) -> Row:
+        position, version, count, recorded_at, metadata, body, dictionary, body_bytes = values
+        if body_bytes is None:
+            return Row(position, stream, version, count, recorded_at, metadata, body)
+        packed = (position, version, count, recorded_at, body, dictionary, body_bytes)
+        return self._frames.unpacked(stream, packed)
 
     def head(self, stream: str) -> StreamInfo | None:
         """See :class:`~refold.ports.Backend`."""
-        found = self._query(_STREAMS.format(wanted="name = ?"), (stream, 1))
+        found = self._query(queries.STREAMS.format(wanted="name = ?"), (stream, 1))
         return _stream_info(found[0]) if found else None
 
     def log_head(self) -> int:
         """See :class:`~refold.ports.Backend`."""
-        found = self._query(_LOG_HEAD)
+        found = self._query(queries.LOG_HEAD)
         return int(found[0][0]) if found else 0
 
     def streams(self, *, category: str | None, after: str, streams_max: int) -> list[StreamInfo]:
         """See :class:`~refold.ports.Backend`."""
         if category is None:
-            found = self._query(_STREAMS.format(wanted="name > ?"), (after, streams_max))
+            found = self._query(queries.STREAMS.format(wanted="name > ?"), (after, streams_max))
         else:
-            sql = _STREAMS.format(wanted="category = ? AND name > ?")
+            sql = queries.STREAMS.format(wanted="category = ? AND name > ?")
             found = self._query(sql, (category, after, streams_max))
         return [_stream_info(row) for row in found]
 
@@ -158,7 +171,17 @@ class SqliteBackend:
     def check(self) -> Iterator[Check]:
         """See :class:`~refold.ports.Backend`."""
         with self._reading() as connection, naming_errors(self._path):
-            yield from diagnose.checks(connection, self._path)
+            yield from diagnose.checks(connection, self._path, self._frames)
+
+    def compact(self, *, recorded_before: int, progress: Callable[[int, int], None]) -> Packed:
+        """See :class:`~refold.ports.Compactor`; writers go on meanwhile."""
+        from refold.backends.sqlite.packer import Packer
+
+        with self._reading() as connection, naming_errors(self._path):
+            packer = Packer(connection, self._frames)
+            packed = packer.pack(recorded_before=recorded_before, progress=progress)
+            connection.execute("PRAGMA incremental_vacuum").fetchall()
+            return packed
 
     def close(self) -> None:
         """Let go of the file; closing twice is fine."""
@@ -170,6 +193,10 @@ class SqliteBackend:
             with suppress(IndexError):
                 self._readers.pop().close()
 
+    def _dictionary(self, number: int) -> bytes:
+        with self._reading() as connection, naming_errors(self._path):
+            return dictionary_bytes(connection, number)
+
     def _mask_of(self, types: Sequence[str]) -> int:
         """The bits of every stored tag of these types, whatever its schema."""
         mask = 0
@@ -180,7 +207,10 @@ class SqliteBackend:
 
     def _query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         with self._reading() as connection, naming_errors(self._path):
-            return connection.execute(sql, values).fetchall()
+            try:
+                return connection.execute(sql, values).fetchall()
+            except UnicodeEncodeError:
+                return []  # UTF-8 cannot hold the name, so no row does.
 
     @contextmanager
     def _reading(self) -> Iterator[apsw.Connection]:

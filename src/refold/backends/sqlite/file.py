@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import apsw
 
@@ -14,8 +15,9 @@ from refold.errors import Corrupt, NotFound, OutcomeUnknown, Unavailable, UsageE
 
 APPLICATION_ID: Final = 0x7265666F
 """``refo`` in a file's header: this is a refold database."""
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 BUSY_WAIT_MS: Final = 10_000
+_SWITCH_EVERY_MS: Final = 10
 
 Mode = Literal["create", "write", "read"]
 """``create``: make the file when it is missing; ``write``: it must exist; ``read``: never write."""
@@ -47,7 +49,10 @@ def prepare(connection: apsw.Connection, path: Path, *, mode: Mode) -> None:
             raise UsageError(
                 f"{path} is empty or of an older refold: open it for writing once", path=str(path)
             )
-        connection.execute("PRAGMA journal_mode=WAL").fetchall()
+        if version == 0:
+            # Lets a compaction give pages back to the file system.
+            connection.execute("PRAGMA auto_vacuum=INCREMENTAL").fetchall()
+        _switch_to_wal(connection)
         connection.execute("BEGIN IMMEDIATE")  # two openers take turns
         try:
             for number in range(_checked_version(connection, path) + 1, SCHEMA_VERSION + 1):
@@ -60,14 +65,39 @@ def prepare(connection: apsw.Connection, path: Path, *, mode: Mode) -> None:
             raise
 
 
+def _switch_to_wal(connection: apsw.Connection) -> None:
+    """SQLite does not wait for another opener here, whatever the busy timeout says."""
+    for attempt in range(BUSY_WAIT_MS // _SWITCH_EVERY_MS):
+        try:
+            connection.execute("PRAGMA journal_mode=WAL").fetchall()
+            return
+        except apsw.BusyError:
+            if attempt == BUSY_WAIT_MS // _SWITCH_EVERY_MS - 1:
+                raise
+            time.sleep(_SWITCH_EVERY_MS / 1_000)
+
+
 def check_path(path: Path, *, mode: Mode) -> None:
     """Refuse a path that cannot be a database, with the reason."""
-    if path.is_dir():
+    if "\0" in str(path) or str(path) == ":memory:":
+        raise UsageError(f"{str(path)!r} is no file (a log in memory is memory:)", path=str(path))
+    try:
+        missing_folder = not path.parent.is_dir()
+        missing = not path.exists()
+        folder = path.is_dir()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be reached: {error.strerror}", path=str(path)) from error
+    if folder:
         raise UsageError(f"{path} is a directory: give the path of a file in it", path=str(path))
-    if mode != "create" and not path.exists():
+    if missing and mode != "create":
         raise NotFound(f"{path} does not exist: record or import something first", path=str(path))
-    if not path.parent.is_dir():
+    if missing_folder:
         raise UsageError(f"the folder {path.parent} does not exist", path=str(path))
+
+
+def rows_of(connection: apsw.Connection, sql: str, *values: object) -> list[tuple[Any, ...]]:
+    """All the rows of a query."""
+    return connection.execute(sql, values).fetchall()
 
 
 @contextmanager
@@ -101,9 +131,10 @@ def naming_errors(path: Path) -> Iterator[None]:
 
 
 def _checked_version(connection: apsw.Connection, path: Path) -> int:
-    application_id = connection.pragma("application_id")
-    version = connection.pragma("user_version")
-    tables = connection.execute("SELECT count(*) FROM sqlite_schema").get
+    with connection:  # one snapshot: another process may be making the file
+        application_id = connection.pragma("application_id")
+        version = connection.pragma("user_version")
+        tables = connection.execute("SELECT count(*) FROM sqlite_schema").get
     if application_id != APPLICATION_ID and (application_id or version or tables):
         raise UsageError(
             f"{path} is a SQLite database of another program, not a refold database",

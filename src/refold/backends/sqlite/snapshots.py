@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import apsw
 
+from refold.backends.sqlite.file import rows_of
 from refold.core.snapshot import Snapshot
 
 _LATEST: Final = """
@@ -25,9 +26,7 @@ def latest(
     connection: apsw.Connection, stream: str, *, fold: str, fingerprint: str, last: int
 ) -> Snapshot | None:
     """The newest snapshot of a fold at or before a version."""
-    found: list[tuple[Any, ...]] = connection.execute(
-        _LATEST, (stream, fold, fingerprint, last)
-    ).fetchall()
+    found = rows_of(connection, _LATEST, stream, fold, fingerprint, last)
     return Snapshot(stream, fold, fingerprint, *found[0]) if found else None
 
 

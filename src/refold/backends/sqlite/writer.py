@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 import apsw
 
 from refold.backends.planning import Plan, Planned, row_key, same_or_refused
+from refold.backends.sqlite.file import rows_of
 from refold.core.codec import EVENTS_PER_APPEND_MAX
 from refold.core.event import category_of
 from refold.core.expected import NO_EVENTS
@@ -28,13 +29,16 @@ OTHER_TYPES_BIT: Final = 62
 _COLUMNS: Final = 10
 _LAST_ROW: Final = "SELECT position, count, recorded_at FROM log ORDER BY position DESC LIMIT 1"
 _HEAD: Final = """
-SELECT streams.id, ifnull(
+SELECT streams.id, coalesce(
     (SELECT version + count - 1 FROM log WHERE stream = streams.id ORDER BY version DESC LIMIT 1),
-    ifnull(fork_version, -1)
+    packed_version, fork_version, -1
 ) FROM streams WHERE name = ?"""
 _BY_KEY: Final = """
 SELECT name, position, version, count, recorded_at, digest
-FROM log JOIN streams ON streams.id = stream WHERE key = ?"""
+FROM log JOIN streams ON streams.id = stream WHERE key = ?1
+UNION ALL
+SELECT name, position, version, count, recorded_at, digest
+FROM keys JOIN streams ON streams.id = stream WHERE key = ?1"""
 _INSERT: Final = (
     "INSERT INTO log (position, stream, version, count, recorded_at, types, key, digest, "
     "metadata, body) "
@@ -173,8 +177,11 @@ class Writer:
     def _forget(self) -> None:
         """Drop what was cached: another process wrote, or a commit failed."""
         self._heads.clear()
-        self._types = {tag: number for number, tag in self._rows("SELECT id, tag FROM types")}
-        last = self._rows(_LAST_ROW)
+        # The last row first: whatever is written between the two then fails the guard on it.
+        last = rows_of(self._connection, _LAST_ROW)
+        self._types = {
+            tag: number for number, tag in rows_of(self._connection, "SELECT id, tag FROM types")
+        }
         if last:
             self._last_position, count, self._recorded_at = last[0]
             self._next_position = last[0][0] + count
@@ -182,13 +189,13 @@ class Writer:
             self._last_position, self._next_position, self._recorded_at = None, 1, 0
 
     def _is_current(self) -> bool:
-        last = self._rows(_LAST_ROW)
+        last = rows_of(self._connection, _LAST_ROW)
         return (last[0][0] if last else None) == self._last_position
 
     def _head_version(self, stream: str) -> int:
         head = self._heads.get(stream)
         if head is None:
-            found = self._rows(_HEAD, (stream,))
+            found = rows_of(self._connection, _HEAD, stream)
             if not found:
                 return NO_EVENTS
             head = self._heads[stream] = _Head(*found[0])
@@ -200,7 +207,7 @@ class Writer:
         placed: list[Placed] = []
         recorded_at, digest = 0, b""
         for index in range(EVENTS_PER_APPEND_MAX):
-            found = self._rows(_BY_KEY, (row_key(batch.key, index),))
+            found = rows_of(self._connection, _BY_KEY, row_key(batch.key, index))
             if not found:
                 break
             stream, position, version, count, recorded_at, digest = found[0]
@@ -221,7 +228,7 @@ class Writer:
             if write.stream not in self._heads:
                 fork = write.fork or (None, None)
                 values = (write.stream, category_of(write.stream), *fork)
-                (stream_id,) = self._rows(_NEW_STREAM, values)[0]
+                (stream_id,) = rows_of(self._connection, _NEW_STREAM, *values)[0]
                 self._heads[write.stream] = _Head(stream_id, NO_EVENTS)
 
     def _mask(self, tags: Sequence[str]) -> int:
@@ -229,9 +236,6 @@ class Writer:
         for tag in tags:
             mask |= 1 << min(self._types[tag], OTHER_TYPES_BIT)
         return mask
-
-    def _rows(self, sql: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
-        return self._connection.execute(sql, values).fetchall()
 
 
 def _until_repeated_key(batches: Sequence[Batch]) -> Sequence[Batch]:

@@ -1,0 +1,222 @@
+"""Compaction: old appends of a stream become segments, a few transactions at a time.
+
+Everything is read and compressed outside a transaction; a short one then puts the segments in and
+takes the appends out. Killed at any moment, an append is in one place or the other, never both or
+neither. The last append of the log is never packed: writers know the head of the log by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, NamedTuple
+
+import apsw
+
+from refold.backends.sqlite.file import rows_of
+from refold.backends.sqlite.frames import DICTIONARY_BYTES, Frames, trained
+from refold.core.codec import Row
+from refold.core.segment import Segment, joined
+from refold.ports import Packed
+
+EVENTS_PER_SEGMENT: Final = 128
+TEXT_BYTES_PER_SEGMENT: Final = 1024 * 1024
+SEGMENTS_PER_COMMIT: Final = 64
+ROWS_PER_PAGE: Final = 1_024
+SAMPLE_BYTES_MAX: Final = 100 * DICTIONARY_BYTES
+
+_POSITIONS: Final = """
+SELECT position, recorded_at FROM log WHERE position >= ? ORDER BY position LIMIT 1"""
+_STREAMS: Final = """
+SELECT stream, name, category, packed_version, sum(count) FROM log
+JOIN streams ON streams.id = stream WHERE position < ? GROUP BY stream"""
+_HOT: Final = """
+SELECT position, version, count, recorded_at, metadata, body, types, key, digest FROM log
+WHERE stream = ? AND version > ? AND position < ? ORDER BY version LIMIT ?"""
+_SAMPLES: Final = """
+SELECT body FROM log JOIN streams ON streams.id = stream WHERE category = ? LIMIT 20000"""
+_INSERT: Final = "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_DELETE: Final = "DELETE FROM log WHERE stream = ? AND version BETWEEN ? AND ?"
+_KEEP_KEYS: Final = """
+INSERT INTO keys SELECT key, digest, stream, position, version, count, recorded_at FROM log
+WHERE stream = ? AND version BETWEEN ? AND ? AND key IS NOT NULL"""
+_PACKED_TO: Final = "UPDATE streams SET packed_version = ?, packed_at = ? WHERE id = ?"
+_LAST_SEGMENT: Final = """
+SELECT position, version, count, recorded_at, frame, dictionary, body_bytes, types
+FROM segments WHERE stream = ? ORDER BY version DESC LIMIT 1"""
+
+
+class _Stream(NamedTuple):
+    id: int
+    name: str
+    category: str
+    packed_version: int
+
+
+class _Ready(NamedTuple):
+    """A segment to put in: ``rows_out`` hot appends from ``first_out`` on go out for it."""
+
+    stream: _Stream
+    segment: Segment
+    frame: bytes
+    dictionary: int | None
+    types: int
+    first_out: int
+    rows_out: int
+    replaces: int | None
+
+
+class Packer:
+    """One compaction on a connection of its own."""
+
+    def __init__(self, connection: apsw.Connection, frames: Frames) -> None:
+        self._connection = connection
+        self._frames = frames
+        self._dictionaries: dict[str, int | None] = {}
+
+    def pack(self, *, recorded_before: int, progress: Callable[[int, int], None]) -> Packed:
+        """Pack every append recorded before a moment; ``progress`` gets events done and in all."""
+        cutoff = self._cutoff(recorded_before)
+        streams = rows_of(self._connection, _STREAMS, cutoff)
+        in_all = sum(row[-1] for row in streams)
+        events = segments = 0
+        ready: list[_Ready] = []
+        for stream_id, name, category, packed_version, _ in streams:
+            packed = -1 if packed_version is None else packed_version
+            for one in self._segments(_Stream(stream_id, name, category, packed), cutoff):
+                ready.append(one)
+                if len(ready) == SEGMENTS_PER_COMMIT:
+                    events += self._stored(ready)
+                    segments += len(ready)
+                    ready = []
+                    progress(events, in_all)
+        events += self._stored(ready)
+        progress(events, in_all)
+        return Packed(events, segments + len(ready))
+
+    def _cutoff(self, recorded_before: int) -> int:
+        """The first position not to be packed, by bisection: neither clock nor place goes back."""
+        ((last,),) = rows_of(self._connection, "SELECT max(position) FROM log")
+        low, high = 1, last or 1
+        while low < high:
+            middle = (low + high) // 2
+            position, recorded_at = rows_of(self._connection, _POSITIONS, middle)[0]
+            if recorded_at < recorded_before and position < high:
+                low = position + 1
+            else:
+                high = middle
+        return high
+
+    def _segments(self, stream: _Stream, cutoff: int) -> Iterator[_Ready]:
+        """The segments of a stream's old appends; a small last one is packed again with more."""
+        group, replaces = self._reopened(stream)
+        types = group[0][1] if group else 0
+        rows = [row for row, _ in group]
+        taken = 0
+        for row, row_types in self._hot(stream, cutoff):
+            rows.append(row)
+            types |= row_types
+            taken += 1
+            if _is_full(rows):
+                yield self._ready(stream, rows, types, taken, replaces)
+                rows, types, taken, replaces = [], 0, 0, None
+        if taken:
+            yield self._ready(stream, rows, types, taken, replaces)
+
+    def _reopened(self, stream: _Stream) -> tuple[list[tuple[Row, int]], int | None]:
+        found = rows_of(self._connection, _LAST_SEGMENT, stream.id)
+        if not found or found[0][2] * 2 > EVENTS_PER_SEGMENT:
+            return [], None
+        *values, types = found[0]
+        return [(self._frames.unpacked(stream.name, values), types)], values[0]
+
+    def _hot(self, stream: _Stream, cutoff: int) -> Iterator[tuple[Row, int]]:
+        after = stream.packed_version
+        while page := rows_of(self._connection, _HOT, stream.id, after, cutoff, ROWS_PER_PAGE):
+            for position, version, count, recorded_at, metadata, body, types, _, _ in page:
+                row = Row(position, stream.name, version, count, recorded_at, metadata, body)
+                yield row, types
+                after = row.last_version
+
+    def _ready(
+        self, stream: _Stream, rows: list[Row], types: int, taken: int, replaces: int | None
+    ) -> _Ready:
+        segment = joined(rows)
+        dictionary = self._dictionary(stream.category)
+        frame = self._frames.packed(segment, dictionary)
+        first_out = rows[-taken].version
+        return _Ready(stream, segment, frame, dictionary, types, first_out, taken, replaces)
+
+    def _stored(self, ready: Sequence[_Ready]) -> int:
+        """Put segments in and their appends out; the events that were moved."""
+        events = 0
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            for one in ready:
+                events += self._store(one)
+            self._connection.execute("COMMIT")
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        return events
+
+    def _store(self, one: _Ready) -> int:
+        segment, stream = one.segment, one.stream
+        last = segment.version + segment.event_count - 1
+        out = (stream.id, one.first_out, last)
+        there = "SELECT count(*) FROM log WHERE stream = ? AND version BETWEEN ? AND ?"
+        if rows_of(self._connection, there, *out) != [(one.rows_out,)]:
+            return 0  # Another compaction was here first.
+        self._connection.execute(_KEEP_KEYS, out)
+        self._connection.execute(_DELETE, out)
+        if one.replaces is not None:
+            self._connection.execute("DELETE FROM segments WHERE position = ?", (one.replaces,))
+        values = (
+            segment.position,
+            segment.last_position,
+            stream.id,
+            segment.version,
+            segment.event_count,
+            segment.recorded_at,
+            one.types,
+            one.dictionary,
+            segment.body_bytes,
+            one.frame,
+        )
+        self._connection.execute(_INSERT, values)
+        self._connection.execute(_PACKED_TO, (last, segment.last_recorded_at, stream.id))
+        return last - one.first_out + 1
+
+    def _dictionary(self, category: str) -> int | None:
+        if category not in self._dictionaries:
+            self._dictionaries[category] = self._found_or_trained(category)
+        return self._dictionaries[category]
+
+    def _found_or_trained(self, category: str) -> int | None:
+        wanted = "SELECT id FROM dictionaries WHERE category = ?"
+        found = rows_of(self._connection, wanted, category)
+        if found:
+            return int(found[0][0])
+        made = trained(self._samples(category))
+        if made is None:
+            return None
+        self._connection.execute(
+            "INSERT OR IGNORE INTO dictionaries (category, bytes) VALUES (?, ?)", (category, made)
+        )
+        return int(rows_of(self._connection, wanted, category)[0][0])
+
+    def _samples(self, category: str) -> list[bytes]:
+        samples: list[bytes] = []
+        size_bytes = 0
+        for (body,) in self._connection.execute(_SAMPLES, (category,)):
+            samples.append(str(body).encode())
+            size_bytes += len(samples[-1])
+            if size_bytes > SAMPLE_BYTES_MAX:
+                break
+        return samples
+
+
+def _is_full(rows: Sequence[Row]) -> bool:
+    return (
+        sum(row.event_count for row in rows) >= EVENTS_PER_SEGMENT
+        or sum(len(row.body) for row in rows) >= TEXT_BYTES_PER_SEGMENT
+    )

@@ -1,0 +1,47 @@
+"""Reading rows: hot appends and packed segments in one statement.
+
+A compaction that commits between two statements could hide an append; within one it cannot. The
+last two columns, dictionary and body_bytes, are NULL for an append.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+STREAM_ROWS: Final = """
+SELECT position, version, count, recorded_at, metadata, body, NULL, NULL FROM log
+WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version BETWEEN ifnull((
+    SELECT max(version) FROM log
+    WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version <= ?2
+), 0) AND ?3 AND version + count > ?2
+UNION ALL
+SELECT position, version, count, recorded_at, NULL, frame, dictionary, body_bytes FROM segments
+WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version BETWEEN ifnull((
+    SELECT max(version) FROM segments
+    WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version <= ?2
+), 0) AND ?3 AND version + count > ?2
+ORDER BY version {order} LIMIT ?4"""
+
+LOG_ROWS: Final = """
+SELECT name, position, version, count, recorded_at, metadata, body, NULL, NULL
+FROM log CROSS JOIN streams ON streams.id = log.stream
+WHERE position >= ifnull((SELECT max(position) FROM log WHERE position <= ?1 + 1), 1)
+    AND position + count - 1 > ?1 AND position <= ?2 {narrowed}
+UNION ALL
+SELECT name, position, version, count, recorded_at, NULL, frame, dictionary, body_bytes
+FROM segments CROSS JOIN streams ON streams.id = segments.stream
+WHERE last_position > ?1 AND position <= ?2 {narrowed}
+ORDER BY position LIMIT ?3"""
+
+STREAMS: Final = """
+SELECT name, parent, fork_version, version, recorded_at FROM (
+    SELECT name, category, parent, fork_version,
+        ifnull(last.version + last.count - 1, packed_version) AS version,
+        ifnull(last.recorded_at, packed_at) AS recorded_at
+    FROM streams LEFT JOIN log AS last ON last.position = (
+        SELECT position FROM log WHERE stream = streams.id ORDER BY version DESC LIMIT 1
+    )
+) WHERE {wanted} ORDER BY name LIMIT ?"""
+
+LOG_HEAD: Final = "SELECT position + count - 1 FROM log ORDER BY position DESC LIMIT 1"
+PACKED_AFTER: Final = "SELECT 1 FROM segments WHERE last_position > ? LIMIT 1"
