@@ -11,7 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from refold.conversation import events, governance, voice
+from refold.conversation import events, governance, trading, voice
 from refold.core.event import default_registry
 from refold.engine import branch
 from refold.replay import events as replay
@@ -20,6 +20,7 @@ GROUPS = {
     "Conversations": events,
     "Voice": voice,
     "Decisions, consent and care for data": governance,
+    "Trading logs": trading,
     "Branches": branch,
     "Replays": replay,
 }
