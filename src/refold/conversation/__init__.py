@@ -53,6 +53,7 @@ from refold.conversation.openai_chat import (
     from_messages,
     to_messages,
 )
+from refold.conversation.rendering import Line, rendered
 from refold.conversation.state import (
     Consent,
     ConversationState,
@@ -65,7 +66,7 @@ from refold.conversation.state import (
     Turn,
     UsageTotals,
 )
-from refold.conversation.transcript import Line, rendered, transcript
+from refold.conversation.transcript import transcript
 from refold.conversation.voice import (
     CallHeld,
     CallTransferred,

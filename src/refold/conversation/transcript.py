@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from refold.conversation.fold import Conversation
+from refold.conversation.rendering import Line, shortened
 from refold.conversation.state import (
     ConversationState,
     RefusedPatch,
@@ -21,26 +22,13 @@ from refold.core.jsonvalue import parse_pointer
 from refold.core.recorded import Recorded
 from refold.errors import UsageError
 
-VALUE_CHARS_MAX: Final = 400
-"""How much of a tool's arguments, a result or an unknown payload one line shows."""
 PROMPT_CHARS_MAX: Final = 72
-WHO_CHARS_MAX: Final = 24
 REDACTED: Final = "[redacted]"
 
 # What a reader of the words can do without; an answer's tokens and price are in the state.
 _LEFT_OUT: Final = frozenset(
     {"model.request", "model.response", "speech.started", "speech.stopped", "access.recorded"}
 )
-
-
-class Line(msgspec.Struct, frozen=True):
-    """One event as text: ``at`` is RFC 3339, ``who`` a word or two, ``type`` the event's type."""
-
-    id: str
-    at: str
-    who: str
-    type: str
-    text: str
 
 
 def transcript(history: Iterable[Recorded]) -> list[Line]:
@@ -53,26 +41,6 @@ def transcript(history: Iterable[Recorded]) -> list[Line]:
     events = list(history)
     told = _told(Conversation.run(events).state)
     return [_line(recorded, told) for recorded in events if recorded.type not in _LEFT_OUT]
-
-
-def rendered(lines: Iterable[Line]) -> list[str]:
-    """Lines as plain text in columns: time of day, who, what; a heading for each new day.
-
-    Characters that could move a terminal's cursor or turn its text around are shown as codes.
-    """
-    shown = [(line.at, _name(line.who), _harmless(line.text)) for line in lines]
-    width = max((len(who) for _, who, _ in shown), default=0)
-    texts: list[str] = []
-    day = ""
-    for moment, who, text in shown:
-        date, _, time = moment.partition("T")
-        if date != day:
-            texts.append(day := date)
-        head = f"{time[:8]}  {who:<{width}}  "
-        first, *more = text.split("\n")
-        texts.append((head + first).rstrip())
-        texts += [(" " * len(head) + rest).rstrip() for rest in more]
-    return texts
 
 
 def _line(recorded: Recorded, told: _Told) -> Line:
@@ -141,7 +109,7 @@ def _turn(turn: Turn, data: dict[str, Any], redacted: list[str]) -> Said:
 
 def _call(use: ToolUse, redacted: list[str]) -> Said:
     hidden = _covers(redacted, "arguments", "parsed")
-    arguments = REDACTED if hidden else _shortened(use.event.arguments)
+    arguments = REDACTED if hidden else shortened(use.event.arguments)
     waiting = " (no result)" if use.answer is None else ""
     return "tool call", f"{use.event.name}({arguments}){waiting}"
 
@@ -161,7 +129,7 @@ def _interrupted(data: dict[str, Any]) -> Said:
 
 def _decided(data: dict[str, Any]) -> Said:
     changed = data.get("changed_arguments")
-    more = f": {_shortened(changed)}" if changed else ""
+    more = f": {shortened(changed)}" if changed else ""
     return data["approver"], f"{data['decision']} the call {data['call_id']}{more}"
 
 
@@ -191,14 +159,14 @@ def _configured(data: dict[str, Any]) -> Said:
     said = {
         "model": data.get("model"),
         "tools": ", ".join(tool["name"] for tool in data.get("tools") or ()),
-        "prompt": _shortened(prompt, chars_max=PROMPT_CHARS_MAX),
+        "prompt": shortened(prompt, chars_max=PROMPT_CHARS_MAX),
     }
     text = "; ".join(f"{name} {value}" for name, value in said.items() if value)
     return data.get("agent") or "agent", f"configured: {text or 'nothing'}"
 
 
 def _patched(data: dict[str, Any]) -> Said:
-    return "state", _shortened("; ".join(_operation(operation) for operation in data["patch"]))
+    return "state", shortened("; ".join(_operation(operation) for operation in data["patch"]))
 
 
 def _operation(operation: dict[str, Any]) -> str:
@@ -235,29 +203,4 @@ def _first_key(pointer: str) -> str | None:
 
 
 def _value(value: Any) -> str:
-    return _shortened(value if isinstance(value, str) else msgspec.json.encode(value).decode())
-
-
-def _shortened(text: str, *, chars_max: int = VALUE_CHARS_MAX) -> str:
-    return text if len(text) <= chars_max else f"{text[: chars_max - 1]}…"
-
-
-# C0 and C1 controls but the line feed and tab, line separators, and what sets the direction.
-_HARMFUL: Final = {
-    code: f"\\u{code:04x}"
-    for code in (
-        *(c for c in range(0x20) if chr(c) not in "\n\t"),
-        *range(0x7F, 0xA0),
-        *(0x061C, 0x200E, 0x200F, 0x2028, 0x2029),
-        *range(0x202A, 0x202F),
-        *range(0x2066, 0x206A),
-    )
-}
-
-
-def _name(who: str) -> str:
-    return _shortened(" ".join(_harmless(who).split()), chars_max=WHO_CHARS_MAX)
-
-
-def _harmless(text: str) -> str:
-    return text.replace("\r\n", "\n").translate(_HARMFUL)
+    return shortened(value if isinstance(value, str) else msgspec.json.encode(value).decode())

@@ -221,6 +221,10 @@ class Recorder(ABC, Generic[R]):
         self._notes = followed(self.stream, await self._history())
         self._check_going_on()
 
+    async def _abandon(self, error: BaseException) -> None:
+        if self._opening is not None and self.version != NO_EVENTS:
+            await self._leave(error)
+
     async def _leave(self, error: BaseException | None) -> None:
         try:
             if not self._notes.is_ended and not (self._is_suspended and error is None):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -44,7 +45,7 @@ class Session(Recorder[Appended]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._run(lambda: self._leave(error))
+        self._run(partial(self._leave, error))
 
     def _run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         with self._turn:
@@ -82,7 +83,12 @@ class AsyncSession(Recorder[Coroutine[Any, Any, Appended]]):
         self._turn = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
-        await self._run(self._enter)
+        try:
+            await self._run(self._enter)
+        except asyncio.CancelledError as error:
+            # The start is stored all the same, and no block will be left to end it.
+            await self._run(partial(self._abandon, error))
+            raise
         return self
 
     async def __aexit__(
@@ -91,7 +97,7 @@ class AsyncSession(Recorder[Coroutine[Any, Any, Appended]]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._run(lambda: self._leave(error))
+        await self._run(partial(self._leave, error))
 
     async def _run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         # Shielded: a cancelled call that was half done would leave the version unknown.
