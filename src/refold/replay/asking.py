@@ -6,6 +6,7 @@ import inspect
 import random
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -102,20 +103,20 @@ class Asker:
         Raises :class:`~refold.errors.Unavailable` when there is no point in asking anything more,
         and :class:`Stopped` when the run ends while it waits.
         """
-        attempt = 0
+        seen: Counter[str] = Counter()
         while True:
-            attempt += 1
             try:
                 action = self._attempt(request)
             except ModelFailure as failure:
-                pause_s = self._pause_s(failure, attempt)
+                seen[failure.kind] += 1
+                pause_s = self._pause_s(failure, seen)
                 if pause_s is None:
                     self._fuse.gave_up(failure)
-                    return Outcome(attempt, failure=failure)
+                    return Outcome(seen.total(), failure=failure)
                 self._pace.wait(pause_s)
             else:
                 self._fuse.answered()
-                return Outcome(attempt, action=action)
+                return Outcome(seen.total() + 1, action=action)
 
     def close(self) -> None:
         """End the thread that async candidates run on."""
@@ -145,13 +146,14 @@ class Asker:
             message = f"the candidate raised {type(error).__name__}: {snippet(str(error))}"
             raise ModelFailure(message, kind="error") from error
 
-    def _pause_s(self, failure: ModelFailure, attempt: int) -> float | None:
+    def _pause_s(self, failure: ModelFailure, seen: Counter[str]) -> float | None:
         """How long to wait before asking again; None not to."""
-        if attempt >= failure.attempts(self._attempts_max):
+        attempts, attempts_max = seen.total(), self._attempts_max
+        if attempts >= attempts_max or seen[failure.kind] >= failure.seen_max(attempts_max):
             return None
         asked_s: float | None = failure.retry_after_s
         if asked_s is None:
-            return backoff_s(attempt, self._pace.roll())
+            return backoff_s(attempts, self._pace.roll())
         if asked_s > RETRY_AFTER_MAX_S:
             return None
         # The service means everyone, not only the one it told.

@@ -44,8 +44,8 @@ class ModelFailure(RefoldError):
     ) -> None:
         super().__init__(message, kind=kind, status=status, retry_after_s=retry_after_s)
 
-    def attempts(self, attempts_max: int) -> int:
-        """How many attempts in all are worth making at what failed like this."""
+    def seen_max(self, attempts_max: int) -> int:
+        """How often one decision may fail like this before asking again is pointless."""
         if self.kind in _ASKED_AGAIN:
             return attempts_max
-        return min(2, attempts_max) if self.kind in _ASKED_AGAIN_ONCE else 1
+        return 2 if self.kind in _ASKED_AGAIN_ONCE else 1

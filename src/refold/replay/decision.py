@@ -16,7 +16,8 @@ _CLASSES: dict[str, type] = {
     "tool.call": ToolCall,
     "model.response": ModelResponse,
 }
-_OTHER_TURNS = frozenset({"agent.configured", "tool.result", "user.utterance"})
+_USER_TURNS = frozenset({"agent.configured", "user.utterance"})
+_OTHER_TURNS = _USER_TURNS | {"tool.result"}
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -59,8 +60,9 @@ def decisions(history: Iterable[Recorded]) -> list[Decision]:
     """Every answer of the agent in a history, in order.
 
     An answer is the ``agent.utterance``, ``tool.call`` and ``model.response`` events that share
-    one ``message_id``, with no other answer between them. Without ids, words and the calls that
-    follow, before anyone else's turn, are one answer. A ``model.response`` with neither is none.
+    one ``message_id``, with no other answer and no turn of the user between them. Without ids,
+    words and the calls that follow, before anyone else's turn, are one answer. A
+    ``model.response`` with neither is none.
     """
     answers = [answer for answer in _answers(history) if answer.acts]
     return [
@@ -125,16 +127,17 @@ class _Answer:
 
 def _answers(history: Iterable[Recorded]) -> list[_Answer]:
     answers: list[_Answer] = []
-    same_turn = False
+    is_open = same_turn = False
     for recorded in history:
         cls = _CLASSES.get(recorded.type)
         if cls is None:
+            is_open = is_open and recorded.type not in _USER_TURNS
             same_turn = same_turn and recorded.type not in _OTHER_TURNS
             continue
         event = recorded.to_class(cls)
         message_id: str | None = event.message_id
-        if not answers or not answers[-1].takes(event, message_id, same_turn=same_turn):
+        if not is_open or not answers[-1].takes(event, message_id, same_turn=same_turn):
             answers.append(_Answer(message_id))
         answers[-1].add(recorded, event)
-        same_turn = True
+        is_open = same_turn = True
     return answers

@@ -81,10 +81,11 @@ class Ledger:
         branch = self.branch(stream)
         if self._store.head(branch) == NO_EVENTS:
             return
-        *_, last = events = list(self._store.read(branch))
+        events = list(self._store.read(branch))
         found = answers(events).values()
         answered = sum(answer.action is not None for answer in found)
         finished = ReplayFinished(answered=answered, failed=len(found) - answered)
+        last = events[-1]
         if last.type != "replay.finished" or last.to_class(ReplayFinished) != finished:
             self._store.append(branch, [finished])
 

@@ -19,7 +19,7 @@ from refold.replay.figures import total_usage
 from refold.replay.ledger import Ledger
 from refold.replay.prices import Prices, priced
 from refold.replay.request import ChatRequest, configured_by, request_at
-from refold.replay.variant import NEXT_STEP, NOT_MEASURED, Variant
+from refold.replay.variant import NEXT_STEP, NOT_MEASURED, REPLAY_MARK, Variant
 
 Progress = Callable[[int, int, Decimal | None, int], None]
 """Called with ``(done, total, cost, failures)`` of this run, after every decision."""
@@ -94,7 +94,7 @@ class Run:
         if isinstance(streams, str):
             raise UsageError(f"streams must be a list of streams: give [{streams!r}]")
         for stream in dict.fromkeys(streams):
-            check_name(self.ledger.branch(stream), what="the name of a replay's branch")
+            _check_stream(stream, self.ledger.branch(stream))
             found = [decision.at for decision in decisions(self.store.read(stream))]
             done = self.ledger.answers(stream)
             kept = {at for at, answer in done.items() if answer.action is not None}
@@ -182,3 +182,13 @@ class Run:
             self.usages.append(outcome.action.usage)
         if outcome.action.cost is not None:
             self.cost = (self.cost or Decimal(0)) + outcome.action.cost
+
+
+def _check_stream(stream: str, branch: str) -> None:
+    """Refuse now what could not be recorded, or would make no sense, after it was paid for."""
+    check_name(branch, what="the name of a replay's branch")
+    if REPLAY_MARK in stream:
+        raise UsageError(
+            f"{stream!r} is itself a replay: replay {stream.partition(REPLAY_MARK)[0]!r}",
+            stream=stream,
+        )

@@ -16,6 +16,8 @@ NOT_MEASURED: Final = (
     "its own tool calls would have returned, or whether the conversation would have ended well."
 )
 RESERVED_PARAMS: Final = frozenset({"messages", "model", "n", "stream", "tools"})
+REPLAY_MARK: Final = "~replay-"
+"""What stands between a stream's name and the variant in the name of a replay's branch."""
 _ID_LENGTH: Final = 12
 
 
@@ -53,4 +55,4 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 def branch_name(stream: str, variant: Variant, sample: int = 0) -> str:
     """The branch that holds a replay: ``call-42~replay-<variant id>-<sample>``."""
-    return f"{stream}~replay-{variant.id}-{sample}"
+    return f"{stream}{REPLAY_MARK}{variant.id}-{sample}"

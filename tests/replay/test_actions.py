@@ -1,0 +1,103 @@
+"""How far one answer is from another, level by level."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from refold.core import patch
+from refold.replay import Action, Call, Level, compare_actions
+from refold.replay.actions import arguments_of
+
+WORDS = Action(text="At gate 4.")
+LOOKUP = Action(calls=(Call("lookup", '{"id": "B1", "n": 1}', "c1"),))
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def calls(*names: str, arguments: str = "{}") -> Action:
+    return Action(calls=tuple(Call(name, arguments) for name in names))
+
+
+@pytest.mark.parametrize(
+    ("recorded", "candidate", "level"),
+    [
+        (WORDS, WORDS, "same"),
+        (WORDS, Action(text=" At gate 4.\n"), "same"),
+        (WORDS, Action(text="Gate 4."), "words"),
+        (LOOKUP, Action(calls=(Call("lookup", '{"n":1.0,"id":"B1"}', "other"),)), "same"),
+        (LOOKUP, Action(text="Wait.", calls=LOOKUP.calls), "words"),
+        (LOOKUP, Action(calls=(Call("lookup", '{"id": "B2", "n": 1}'),)), "arguments"),
+        (LOOKUP, Action(calls=(Call("lookup", '{"id": "B1", "n": true}'),)), "arguments"),
+        (LOOKUP, WORDS, "tools"),
+        (WORDS, LOOKUP, "tools"),
+        (calls("a", "b"), calls("b", "a"), "tools"),
+        (calls("a"), calls("a", "a"), "tools"),
+        (calls("a"), calls("a", arguments=""), "same"),
+        (calls("a", arguments="not JSON"), calls("a", arguments="not JSON"), "same"),
+        (calls("a", arguments="not JSON"), calls("a"), "arguments"),
+    ],
+)
+def test_the_level_is_the_largest_difference(
+    recorded: Action, candidate: Action, level: Level
+) -> None:
+    """Names and order come before arguments by value, arguments before words; ids never count."""
+    assert compare_actions(recorded, candidate).level == level
+
+
+def test_arguments_are_compared_by_path() -> None:
+    """The changes lead from the recorded arguments to the candidate's."""
+    other = Action(calls=(Call("lookup", '{"id": "B2", "n": 1, "x": []}'),))
+    (pair,) = compare_actions(LOOKUP, other).pairs
+    assert [(o.op, o.path) for o in pair.changes] == [("replace", "/id"), ("add", "/x")]
+    assert patch.apply({"id": "B1", "n": 1}, pair.changes) == {"id": "B2", "n": 1, "x": []}
+
+
+def test_calls_without_a_counterpart_are_named_on_their_side() -> None:
+    """Matching is by tool and in order, as many as possible."""
+    difference = compare_actions(calls("a", "b", "c"), calls("b", "x", "c", "c"))
+    assert [pair.recorded.name for pair in difference.pairs] == ["b", "c"]
+    assert [call.name for call in difference.only_recorded] == ["a"]
+    assert [call.name for call in difference.only_candidate] == ["x", "c"]
+
+
+def test_thousands_of_calls_are_compared_in_bounded_time() -> None:
+    """Past the limit on aligning, calls are matched place by place."""
+    many = calls(*["a"] * 1_500)
+    difference = compare_actions(many, Action(calls=(Call("b"), *many.calls[1:], Call("a"))))
+    assert len(difference.pairs) == 1_499
+    assert [c.name for c in difference.only_candidate] == ["b", "a"]
+
+
+@given(json_values)
+def test_how_arguments_are_written_does_not_matter(value: Any) -> None:
+    """Order of keys, white space and escapes are the writer's business."""
+    tight = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    loose = json.dumps(value, indent=2, sort_keys=True)
+    one, other = calls("a", arguments=tight), calls("a", arguments=loose)
+    assert compare_actions(one, other).level == "same"
+
+
+@given(json_values, json_values)
+def test_arguments_differ_exactly_when_there_are_changes(first: Any, second: Any) -> None:
+    """No difference goes without a path, and no path without a difference."""
+    one, other = calls("a", arguments=json.dumps(first)), calls("a", arguments=json.dumps(second))
+    difference = compare_actions(one, other)
+    alike = patch.equal(arguments_of(one.calls[0]), arguments_of(other.calls[0]))
+    assert (difference.level == "same") == alike == (not difference.pairs[0].changes)
+
+
+@pytest.mark.parametrize("text", ["{", "NaN", "[" * 5_000, '"\\ud800"', "[" * 300 + "]" * 300])
+def test_arguments_that_are_no_usable_json_stand_for_themselves(text: str) -> None:
+    """Broken or bottomless text is compared as text, and never raises."""
+    assert arguments_of(Call("a", text)) == text

@@ -1,0 +1,142 @@
+"""Any answer becomes an action or a failure that says why."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from refold.conversation.events import Usage
+from refold.replay import Action, Call, ModelFailure
+from refold.replay.completion import action_of, parse_completion
+
+LOOKUP = {"id": "c1", "type": "function", "function": {"name": "lookup", "arguments": '{"a": 1}'}}
+COMPLETION: dict[str, Any] = {
+    "model": "small-2",
+    "choices": [
+        {
+            "finish_reason": "tool_calls",
+            "message": {"role": "assistant", "content": None, "tool_calls": [LOOKUP]},
+        }
+    ],
+    "usage": {
+        "prompt_tokens": 20,
+        "completion_tokens": 5,
+        "prompt_tokens_details": {"cached_tokens": 8},
+        "cost": 0.0012,
+    },
+}
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "choices",
+                    "message",
+                    "content",
+                    "tool_calls",
+                    "function",
+                    "name",
+                    "arguments",
+                    "usage",
+                    "error",
+                    "cost",
+                    "x",
+                ]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+def message(**members: Any) -> dict[str, Any]:
+    return {"role": "assistant", **members}
+
+
+def test_a_completion_gives_words_calls_usage_cost_model_and_reason() -> None:
+    """Everything that a comparison needs is taken from the first choice; money is exact."""
+    assert parse_completion(COMPLETION) == Action(
+        calls=(Call("lookup", '{"a": 1}', "c1"),),
+        finish_reason="tool_calls",
+        usage=Usage(input_tokens=20, output_tokens=5, cached_tokens=8),
+        cost=Decimal("0.0012"),
+        model="small-2",
+    )
+
+
+@pytest.mark.parametrize(
+    ("answered", "action"),
+    [
+        (Action(text="x"), Action(text="x")),
+        (message(content="x"), Action(text="x")),
+        (message(content=""), Action()),
+        (message(content=[{"type": "text", "text": "x"}, {"type": "image"}]), Action(text="x")),
+        (message(content=None, refusal="I will not."), Action(text="I will not.")),
+        (message(tool_calls=[LOOKUP]), Action(calls=(Call("lookup", '{"a": 1}', "c1"),))),
+        (
+            message(tool_calls=[{"function": {"name": "f", "arguments": {"a": 1}}}]),
+            Action(calls=(Call("f", '{"a":1}', ""),)),
+        ),
+        (message(tool_calls=[{"function": {"name": "f"}}]), Action(calls=(Call("f", "", ""),))),
+    ],
+)
+def test_an_answer_may_come_in_several_forms(answered: Any, action: Action) -> None:
+    """An action, a message or a completion; arguments stay the text they are."""
+    assert action_of(answered) == action
+
+
+@pytest.mark.parametrize(
+    "answered",
+    [
+        None,
+        "words alone",
+        {},
+        {"answer": 42},
+        {"error": {"message": "out of credit"}},
+        {"choices": []},
+        {"choices": "x"},
+        {"choices": [{"message": None}]},
+        message(content=3),
+        message(content=None, tool_calls={"f": 1}),
+        message(content=None, tool_calls=[{"function": {"name": ""}}]),
+        message(content=None, tool_calls=[LOOKUP] * 1_001),
+    ],
+)
+def test_what_is_no_answer_is_garbage(answered: Any) -> None:
+    """It is a failure of the service, with a reason, and no action."""
+    with pytest.raises(ModelFailure) as failed:
+        action_of(answered)
+    assert failed.value.kind == "garbage"
+
+
+def test_the_services_own_error_is_the_reason() -> None:
+    """Some services say 200 and put the error into the body."""
+    with pytest.raises(ModelFailure) as failed:
+        action_of({"error": {"message": "out of credit"}})
+    assert "out of credit" in failed.value.message
+
+
+@pytest.mark.parametrize("cost", [None, True, -1, "free", float("nan"), [1]])
+def test_a_cost_that_is_no_amount_is_not_known(cost: Any) -> None:
+    """A bad cost does not spoil the answer."""
+    assert parse_completion({**COMPLETION, "usage": {"cost": cost}}).cost is None
+
+
+@given(json_values)
+def test_no_json_breaks_the_parser(value: Any) -> None:
+    """Whatever JSON comes gives an action or a failure, nothing else."""
+    try:
+        assert isinstance(parse_completion(value), Action)
+    except ModelFailure as failure:
+        assert failure.kind == "garbage"

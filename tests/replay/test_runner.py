@@ -1,0 +1,306 @@
+"""A replay asks what is missing, keeps what came, and counts failures apart."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+import refold
+from refold.conversation.events import AgentUtterance, Usage, UserUtterance
+from refold.errors import InvalidEvent, NotFound, UsageError
+from refold.replay import (
+    Action,
+    Call,
+    ChatRequest,
+    Price,
+    Variant,
+    branch_name,
+    compare,
+    replay,
+    select,
+)
+from tests.replay.stories import (
+    BRANCH,
+    VARIANT,
+    as_recorded,
+    levels,
+    only_words,
+    opening,
+    record,
+    run,
+    types_on,
+)
+
+
+@pytest.fixture
+def store() -> refold.Store:
+    return refold.open("memory:")
+
+
+# -- what is recorded ------------------------------------------------------------------------------
+
+
+def test_a_replay_is_a_branch_that_holds_the_answers_as_events(store: refold.Store) -> None:
+    """It forks before the first decision; each answer says which decision it is to."""
+    record(store, "call-1")
+    run(store, workers=1)
+    history = list(store.read(BRANCH))
+    assert [event.id for event in history[:2]] == ["call-1@0", "call-1@1"]
+    assert [event.type for event in history[2:]] == [
+        "session.forked",
+        "replay.started",
+        "model.response",
+        "tool.call",
+        "model.response",
+        "agent.utterance",
+        "replay.finished",
+    ]
+    call, words = history[5], history[7]
+    assert call.metadata == {"origin": "replay", "replay": {"at": "call-1@2", "index": 0}}
+    assert words.metadata["replay"] == {"at": "call-1@5", "index": 1}
+    assert (call.data["effect"], call.data["parsed"]) == ("read", {"id": "B1"})
+    assert history[3].data == {"variant": {"label": "test"}, "mode": "next-step"}
+    assert history[-1].data == {"answered": 2}
+
+
+def test_the_summary_says_its_mode_and_what_that_does_not_show(store: refold.Store) -> None:
+    """No figure goes without them."""
+    record(store, "call-1")
+    summary = run(store)
+    assert summary.mode == "next-step"
+    assert "does not show" in summary.not_measured
+    assert (summary.conversations, summary.decisions, summary.answered) == (1, 2, 2)
+
+
+@pytest.mark.parametrize("kind", ["dict", "async", "action"])
+def test_a_candidate_may_be_any_kind_of_function(store: refold.Store, kind: str) -> None:
+    """Sync or async, with an action or a message for an answer."""
+    record(store, "call-1")
+
+    async def later(request: ChatRequest) -> Action:
+        return as_recorded(request)
+
+    candidates = {"dict": only_words, "async": later, "action": as_recorded}
+    run(store, candidates[kind])
+    assert levels(store) == (["tools", "words"] if kind == "dict" else ["same", "same"])
+
+
+def test_an_async_candidate_is_asked_several_times_at_once(store: refold.Store) -> None:
+    """All workers share its loop, so one that waits does not hold up the others."""
+    streams = [record(store, f"call-{n}") for n in range(4)]
+    arrived: list[str] = []
+    everyone_is_here = asyncio.Event()
+
+    async def meet(request: ChatRequest) -> Action:
+        arrived.append(request.at)
+        if len(arrived) == 4:
+            everyone_is_here.set()
+        await asyncio.wait_for(everyone_is_here.wait(), 10)
+        return Action(text="ok")
+
+    assert run(store, meet, *streams, workers=4).answered == 8
+
+
+# -- only what is missing --------------------------------------------------------------------------
+
+
+def test_a_second_run_asks_nothing_and_writes_nothing(store: refold.Store) -> None:
+    """Everything is there."""
+    record(store, "call-1")
+    run(store)
+    before = store.log_head()
+    summary = run(store)
+    assert (summary.requests, summary.kept, summary.answered) == (0, 2, 0)
+    assert store.log_head() == before
+
+
+def test_what_was_added_to_a_conversation_is_asked_alone(store: refold.Store) -> None:
+    """Answers to earlier decisions stay."""
+    record(store, "call-1")
+    run(store)
+    record(store, "call-1", [UserUtterance(text="Thanks."), AgentUtterance(text="Bye.")])
+    summary = run(store, only_words)
+    assert (summary.requests, summary.kept, summary.answered) == (1, 2, 1)
+    assert levels(store) == ["same", "same", "words"]
+    assert types_on(store, BRANCH).count("replay.started") == 1
+    assert list(store.read(BRANCH))[-1].data == {"answered": 3}
+
+
+def test_other_variants_and_samples_are_runs_of_their_own(store: refold.Store) -> None:
+    """Each has its branch; none sees another's answers."""
+    record(store, "call-1")
+    assert run(store).answered == 2
+    assert run(store, sample=1).answered == 2
+    assert replay(store, ["call-1"], Variant(), only_words).answered == 2
+    assert levels(store) == ["same", "same"]
+    assert levels(store, variant=Variant()) == ["tools", "words"]
+
+
+def test_a_failed_decision_is_asked_again_by_the_next_run(store: refold.Store) -> None:
+    """Failures are on the branch, counted apart, and an answer takes their place."""
+    record(store, "call-1")
+
+    def broken(request: ChatRequest) -> Action:
+        raise ValueError("a bug")
+
+    summary = run(store, broken)
+    assert (summary.failed, summary.answered) == (2, 0)
+    assert {failed.at for failed in summary.failures} == {"call-1@2", "call-1@5"}
+    assert summary.failures[0].error == "error: the candidate raised ValueError: a bug"
+    assert levels(store) == ["failed", "failed"]
+    assert list(store.read(BRANCH))[-1].data == {"answered": 0, "failed": 2}
+    assert (run(store).answered, levels(store)) == (2, ["same", "same"])
+    assert list(store.read(BRANCH))[-1].data == {"answered": 2}
+
+
+def test_two_runs_at_the_same_time_leave_one_answer_each(store: refold.Store) -> None:
+    """Whoever comes second finds the key taken."""
+    for n in range(5):
+        record(store, f"call-{n}")
+    streams = [f"call-{n}" for n in range(5)]
+    both_planned = threading.Barrier(2)
+
+    def start_together(done: int, total: int, cost: Decimal | None, failures: int) -> None:
+        if done == 0:
+            both_planned.wait(10)
+
+    errors: list[BaseException] = []
+
+    def one(candidate: Callable[[ChatRequest], Any]) -> None:
+        try:
+            run(store, candidate, *streams, progress=start_together)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=one, args=(c,)) for c in (as_recorded, only_words)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    for stream in streams:
+        branch = branch_name(stream, VARIANT)
+        assert types_on(store, branch).count("model.response") == 2
+        assert types_on(store, branch).count("replay.started") == 1
+    assert run(store, as_recorded, *streams).requests == 0
+
+
+# -- money, progress, selection --------------------------------------------------------------------
+
+
+def test_cost_comes_from_the_provider_or_else_from_the_prices(store: refold.Store) -> None:
+    """The provider's word first; then tokens by the model that answered or was asked for."""
+    record(store, "call-1")
+    usage = Usage(input_tokens=1_000, output_tokens=100, cached_tokens=400)
+
+    def priced(request: ChatRequest) -> Action:
+        if request.index == 0:
+            return Action(text="x", usage=usage, model="small-2026-01-01")
+        return Action(text="y", usage=usage, cost=Decimal("0.5"))
+
+    price = Price(input=Decimal("2"), output=Decimal("8"), cached_input=Decimal("0.5"))
+    costs: list[Decimal | None] = []
+    summary = run(
+        store,
+        priced,
+        prices={"small": price},
+        workers=1,
+        progress=lambda done, total, cost, failures: costs.append(cost),
+    )
+    assert summary.cost == Decimal("0.5022")
+    assert costs == [None, Decimal("0.0022"), Decimal("0.5022")]
+    assert summary.usage == Usage(input_tokens=2_000, output_tokens=200, cached_tokens=800)
+    candidate = compare(store, ["call-1"], VARIANT).figures.candidate
+    assert (candidate.cost, candidate.cost_known) == (Decimal("0.5022"), 2)
+
+
+def test_a_cost_that_is_not_known_is_none(store: refold.Store) -> None:
+    """Not zero: nobody said that it was free."""
+    record(store, "call-1")
+    assert run(store).cost is None
+
+
+def test_progress_tells_what_is_done_of_what_is_missing(store: refold.Store) -> None:
+    """From nothing to everything, one decision at a time."""
+    record(store, "call-1")
+    told: list[tuple[int, int]] = []
+    run(store, progress=lambda done, total, cost, failures: told.append((done, total)))
+    assert told == [(0, 2), (1, 2), (2, 2)]
+
+
+def test_conversations_are_selected_by_name_and_category(store: refold.Store) -> None:
+    """Each once; what was replayed is not replayed in its turn."""
+    for stream in ("call-1", "call-2", "mail-1"):
+        record(store, stream)
+    run(store)
+    assert select(store, category="call") == ["call-1", "call-2"]
+    assert select(store, streams=["mail-1", "call-2"], category="call") == [
+        "mail-1",
+        "call-2",
+        "call-1",
+    ]
+    with pytest.raises(NotFound):
+        select(store, streams=["call-9"])
+
+
+@pytest.mark.parametrize(
+    ("streams", "error"),
+    [
+        (["call-1", "call-9"], NotFound),
+        ("call-1", UsageError),
+        (["x" * 240], InvalidEvent),
+        ([BRANCH], UsageError),
+    ],
+)
+def test_wrong_streams_are_refused_before_anything_is_asked(
+    store: refold.Store, streams: Any, error: type[Exception]
+) -> None:
+    """A typo must not cost money."""
+    record(store, "call-1")
+    record(store, "x" * 240)
+    asked: list[ChatRequest] = []
+
+    def counts(request: ChatRequest) -> Action:
+        asked.append(request)
+        return Action()
+
+    with pytest.raises(error):
+        replay(store, streams, VARIANT, counts)
+    assert asked == []
+
+
+@pytest.mark.parametrize("options", [{"workers": 0}, {"workers": 1_000}, {"mode": "free-run"}])
+def test_options_out_of_range_are_refused(store: refold.Store, options: dict[str, Any]) -> None:
+    """The message says what they may be."""
+    record(store, "call-1")
+    with pytest.raises(UsageError):
+        run(store, **options)
+
+
+def test_a_conversation_without_decisions_leaves_no_branch(store: refold.Store) -> None:
+    """There is nothing to replay, and nothing is recorded."""
+    record(store, "call-1", opening())
+    assert run(store).decisions == 0
+    assert [info.stream for info in store.streams()] == ["call-1"]
+
+
+def test_a_decision_may_be_the_first_event(store: refold.Store) -> None:
+    """An agent that greets first decides on an empty history; the branch shares nothing."""
+    record(store, "call-1", [AgentUtterance(text="Hello.")])
+    assert run(store, only_words).answered == 1
+    assert levels(store) == ["words"]
+
+
+def test_tool_calls_without_words_stay_without_words(store: refold.Store) -> None:
+    """An utterance is recorded only where something was said, or nothing was done at all."""
+    record(store, "call-1")
+
+    def silent(request: ChatRequest) -> Action:
+        return Action(calls=(Call("lookup"),)) if request.index else Action()
+
+    run(store, silent, workers=1)
+    own = [t for t in types_on(store, BRANCH) if t in ("agent.utterance", "tool.call")]
+    assert own == ["agent.utterance", "tool.call"]

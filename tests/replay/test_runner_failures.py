@@ -1,0 +1,162 @@
+"""A replay that is stopped, or whose candidate fails, keeps what it has and says what it lacks."""
+
+import threading
+from decimal import Decimal
+
+import pytest
+
+import refold
+from refold.conversation.events import AgentUtterance, ModelFailed
+from refold.errors import Unavailable
+from refold.replay import Action, ChatEndpoint, ChatRequest, ModelFailure, compare
+from tests.replay.stories import (
+    BRANCH,
+    VARIANT,
+    as_message,
+    as_recorded,
+    levels,
+    opening,
+    record,
+    run,
+)
+from tests.support.chat_server import BROKEN, GARBAGE, HANG, ChatServer, Fault, busy
+
+
+@pytest.fixture
+def store() -> refold.Store:
+    return refold.open("memory:")
+
+
+# -- interruptions ---------------------------------------------------------------------------------
+
+
+def test_ctrl_c_keeps_every_answer_that_has_come(store: refold.Store) -> None:
+    """What was answered is on its branch, and the next run asks the rest."""
+    streams = [record(store, f"call-{n}") for n in range(5)]
+
+    def press(done: int, total: int, cost: Decimal | None, failures: int) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(store, as_recorded, *streams, progress=press)
+    kept = levels(store, *streams).count("same")
+    assert kept >= 3
+    summary = run(store, as_recorded, *streams)
+    assert (summary.kept, summary.answered) == (kept, 10 - kept)
+    assert levels(store, *streams) == ["same"] * 10
+
+
+def test_ctrl_c_waits_for_answers_that_are_under_way(store: refold.Store) -> None:
+    """They may be paid for, so they are recorded too."""
+    streams = [record(store, f"call-{n}") for n in range(2)]
+    pressed = threading.Event()
+
+    def slow_later(request: ChatRequest) -> Action:
+        if request.at == "call-1@2":
+            pressed.wait(10)
+        return as_recorded(request)
+
+    def press(done: int, total: int, cost: Decimal | None, failures: int) -> None:
+        if done == 1:
+            pressed.set()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(store, slow_later, *streams, progress=press, workers=3)
+    assert levels(store, "call-1")[0] == "same"
+
+
+def test_an_endpoint_that_is_down_stops_the_run_at_once(store: refold.Store) -> None:
+    """Five failures to connect, not hundreds of decisions; nothing is written."""
+    streams = [record(store, f"call-{n}") for n in range(20)]
+    with ChatServer(as_message) as gone:
+        url = gone.base_url
+    before = store.log_head()
+    with pytest.raises(Unavailable) as stopped:
+        run(store, ChatEndpoint(url), *streams)
+    assert stopped.value.candidate == f"{url}/chat/completions"
+    assert store.log_head() == before
+
+
+@pytest.mark.parametrize(
+    ("faults", "requests", "failed"),
+    [
+        ([busy(), busy()], 4, 0),
+        ([BROKEN, BROKEN], 4, 0),
+        ([GARBAGE], 3, 0),
+        ([GARBAGE, GARBAGE], 3, 1),
+        ([Fault(400)], 2, 1),
+        ([busy(), GARBAGE, BROKEN], 5, 0),
+    ],
+)
+def test_faults_of_a_service_are_met_by_asking_again(
+    store: refold.Store,
+    monkeypatch: pytest.MonkeyPatch,
+    faults: list[Fault],
+    requests: int,
+    failed: int,
+) -> None:
+    """What passes leaves no trace; what does not is one failed decision, asked again later."""
+    monkeypatch.setattr("refold.replay.pacing.BACKOFF_S", 0.001)
+    record(store, "call-1")
+    with ChatServer(as_message) as server:
+        server.faults.extend(faults)
+        summary = run(store, ChatEndpoint(server.base_url), workers=1)
+        assert (summary.requests, summary.failed) == (requests, failed)
+        assert len(server.requests) == requests
+        again = run(store, ChatEndpoint(server.base_url), workers=1)
+    assert (again.requests, again.failed) == (failed, 0)
+    assert levels(store) == ["same", "same"]
+
+
+def test_a_hung_endpoint_ends_as_failed_decisions(store: refold.Store) -> None:
+    """By its timeout, as infrastructure and not as the model's answer."""
+    record(store, "call-1")
+    with ChatServer(as_message) as server:
+        server.always = HANG
+        summary = run(store, ChatEndpoint(server.base_url, timeout_s=0.1), attempts_max=1)
+        assert (summary.failed, summary.requests) == (2, 2)
+    assert {failed.error.partition(":")[0] for failed in summary.failures} == {"timeout"}
+    assert compare(store, ["call-1"], VARIANT).figures.by_decision.trials == 0
+
+
+def test_a_failure_is_recorded_with_its_status_and_attempts(store: refold.Store) -> None:
+    """An operator sees in the log what the service said."""
+    record(store, "call-1", opening(), [AgentUtterance(text="x")])
+    with ChatServer(as_message) as server:
+        server.always = busy()
+        run(store, ChatEndpoint(server.base_url), attempts_max=3)
+    (failed,) = (e.event for e in store.read(BRANCH) if e.type == "model.failed")
+    assert failed == ModelFailed(
+        error=f"busy: {server.base_url}/chat/completions: status 429: slow down",
+        attempt=3,
+        status=429,
+    )
+
+
+def test_an_answer_that_cannot_be_stored_is_a_failure(store: refold.Store) -> None:
+    """Half a surrogate pair is no text; the run goes on."""
+    record(store, "call-1")
+
+    def odd(request: ChatRequest) -> Action:
+        return Action(text="\ud800") if request.index == 0 else as_recorded(request)
+
+    summary = run(store, odd)
+    assert (summary.answered, summary.failed) == (1, 1)
+    assert levels(store) == ["failed", "same"]
+
+
+def test_a_candidate_may_say_that_it_is_busy(store: refold.Store) -> None:
+    """A function is asked again as an endpoint is."""
+    record(store, "call-1")
+    asked = []
+
+    def first_busy(request: ChatRequest) -> Action:
+        asked.append(request.at)
+        if len(asked) == 1:
+            raise ModelFailure("wait", kind="busy", retry_after_s=0.0)
+        return as_recorded(request)
+
+    summary = run(store, first_busy, workers=1)
+    assert (summary.requests, summary.answered, summary.failed) == (3, 2, 0)

@@ -1,0 +1,138 @@
+"""Verifying finds every way in which a record does not agree with itself."""
+
+from typing import Any
+
+import pytest
+
+import refold
+from refold import Event
+from refold.conversation.events import AgentUtterance, ToolCall, ToolResult, UserUtterance
+from refold.errors import NotFound
+from refold.replay import Mismatch, verify
+from tests.replay.stories import asks_tool, opening, record, tells
+
+
+def found_in(*events: Any) -> list[tuple[str, str]]:
+    """Event and kind of each mismatch in a history of these events."""
+    with refold.open("memory:") as store:
+        store.append("call-1", list(events))
+        return [(mismatch.at, mismatch.kind) for mismatch in verify(store, ["call-1"]).mismatches]
+
+
+USER = UserUtterance(text="Hi")
+
+
+def call(**fields: Any) -> ToolCall:
+    return ToolCall(**{"call_id": "c1", "name": "f", "message_id": "m1", **fields})
+
+
+def test_a_sound_record_has_nothing_to_report() -> None:
+    """Every decision is derived again from the record alone."""
+    with refold.open("memory:") as store:
+        record(store, "call-1")
+        record(store, "call-2", opening(), asks_tool(), tells(), [USER, *tells()])
+        before = store.log_head()
+        told: list[int] = []
+        verification = verify(store, ["call-1", "call-2"], progress=told.append)
+        assert store.log_head() == before
+    assert (verification.mode, verification.mismatches) == ("verify", [])
+    assert (verification.conversations, verification.decisions, told) == (2, 5, [1, 2])
+
+
+@pytest.mark.parametrize(
+    ("events", "mismatches"),
+    [
+        pytest.param(
+            [
+                USER,
+                Event.of(
+                    AgentUtterance(text="No.", message_id="m1"),
+                    metadata={"openai": {"set": {"content": "Yes."}}},
+                ),
+            ],
+            [("call-1@1", "answers")],
+            id="words that the export changes",
+        ),
+        pytest.param(
+            [
+                USER,
+                Event.of(
+                    call(arguments='{"a": 1}'),
+                    metadata={
+                        "openai": {
+                            "call": {"set": {"function": {"name": "f", "arguments": '{"a": 2}'}}}
+                        }
+                    },
+                ),
+            ],
+            [("call-1@1", "answers")],
+            id="arguments that the export changes",
+        ),
+        pytest.param(
+            [USER, call(arguments='{"a": 1}', parsed={"a": 2})],
+            [("call-1@1", "arguments")],
+            id="a parsed form of other arguments",
+        ),
+        pytest.param(
+            [USER, call(), USER, AgentUtterance(text="x", message_id="m2")],
+            [("call-1@1", "results")],
+            id="a call without a result",
+        ),
+        pytest.param(
+            [USER, call(), USER, AgentUtterance(text="x"), ToolResult(call_id="c1")],
+            [("call-1@1", "results")],
+            id="a result that comes too late",
+        ),
+        pytest.param(
+            [USER, ToolResult(call_id="c9", result="x"), AgentUtterance(text="x")],
+            [("call-1@1", "results")],
+            id="a result without a call",
+        ),
+        pytest.param(
+            [USER, Event("tool.call", {"call_id": 3})],
+            [("", "unreadable")],
+            id="an event that is none",
+        ),
+    ],
+)
+def test_a_tampered_record_is_caught(events: list[Any], mismatches: list[tuple[str, str]]) -> None:
+    """Each disagreement is reported with the event and the kind."""
+    assert found_in(*events) == mismatches
+
+
+def test_an_answer_split_by_another_is_reported() -> None:
+    """Words that come back to an earlier answer change what was already seen."""
+    kinds = {
+        kind
+        for _, kind in found_in(
+            USER,
+            call(message_id="m1"),
+            AgentUtterance(text="y", message_id="m2"),
+            AgentUtterance(text="x", message_id="m1"),
+        )
+    }
+    assert {"prefix", "answers"} <= kinds
+
+
+def test_one_bad_conversation_does_not_hide_the_others() -> None:
+    """Verifying goes on to the end."""
+    with refold.open("memory:") as store:
+        store.append("call-1", [Event("tool.call", {"call_id": 3})])
+        store.append("call-2", [USER, ToolResult(call_id="c9")])
+        streams = [m.stream for m in verify(store, ["call-1", "call-2"]).mismatches]
+    assert streams == ["call-1", "call-2"]
+
+
+def test_a_mismatch_says_what_was_found_on_either_side() -> None:
+    """The detail shows both."""
+    with refold.open("memory:") as store:
+        fixed = {"openai": {"set": {"content": "Yes."}}}
+        store.append("call-1", [USER, Event.of(AgentUtterance(text="No."), metadata=fixed)])
+        (mismatch,) = verify(store, ["call-1"]).mismatches
+    assert mismatch == Mismatch("call-1", "call-1@1", "answers", "log: 'No.'; export: 'Yes.'")
+
+
+def test_a_stream_that_does_not_exist_is_not_found() -> None:
+    """A typo is not a sound record."""
+    with refold.open("memory:") as store, pytest.raises(NotFound):
+        verify(store, ["call-9"])
