@@ -1,6 +1,11 @@
-"""What every test shares: Hypothesis without deadlines, since a busy machine is not a defect."""
+"""What every test shares."""
 
+import pytest
 from hypothesis import settings
 
+# The shipped suites assert too; asked for before anything imports them.
+pytest.register_assert_rewrite("refold.testing")
+
+# A busy machine is not a defect: no deadlines.
 settings.register_profile("refold", deadline=None)
 settings.load_profile("refold")

@@ -1,6 +1,6 @@
 """What the engine asks of a storage backend.
 
-A backend keeps appends as :class:`~refold.core.codec.Row` values and knows nothing of payloads.
+A backend keeps appends as :class:`~refold.core.row.Row` values and knows nothing of payloads.
 It promises: a batch is stored whole or not at all; positions are dense from 1 and versions from 0;
 ``recorded_at`` never goes backwards along positions; a reader never sees position n+1 before n.
 """
@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from refold.core.codec import Row
+from refold.core.codec import Occurred
 from refold.core.expected import Expected
+from refold.core.row import Row
 from refold.core.snapshot import Snapshot
 from refold.errors import RefoldError
 
@@ -24,7 +25,7 @@ class Fork(NamedTuple):
 
 
 class Write(NamedTuple):
-    """One append to one stream, encoded."""
+    """One append to one stream, encoded; ``occurred`` is what its events say of their time."""
 
     stream: str
     expected: Expected
@@ -32,6 +33,7 @@ class Write(NamedTuple):
     metadata: str | None
     body: str
     fork: Fork | None = None
+    occurred: Occurred | None = None
 
 
 class Batch(NamedTuple):

@@ -18,11 +18,8 @@ from refold.engine.branch import Branch
 from refold.engine.clock import Clock, system_clock
 from refold.engine.store import Store
 from refold.ports import Backend
-
-pytest.register_assert_rewrite("refold.testing")
-
-from refold.testing import sample  # noqa: E402
-from refold.testing.conformance import (  # noqa: E402
+from refold.testing import sample
+from refold.testing.conformance import (
     BackendConformance,
     DurableConformance,
     OpenBackend,

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import refold
 from refold.conversation.events import (
     AgentConfigured,
     AgentUtterance,
@@ -26,8 +27,7 @@ from refold.conversation.openai_chat import (
     from_messages,
     to_messages,
 )
-from refold.core.codec import Row, decode_row, encode_body
-from refold.core.event import Event, default_registry
+from refold.core.event import Event
 from refold.core.recorded import Recorded
 from refold.errors import InvalidEvent
 
@@ -39,9 +39,9 @@ def recorded(events: list[Any]) -> list[Recorded]:
     """The events as a log gives them back: through their stored bytes."""
     if not events:
         return []
-    body = encode_body(events, default_registry)
-    row = Row(1, "chat-1", 0, len(events), 0, None, body.text)
-    return decode_row(row, default_registry)
+    with refold.open("memory:") as store:
+        store.append("chat-1", events)
+        return list(store.read("chat-1"))
 
 
 def round_trip(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from refold.backends.planning import Plan, Planned, same_or_refused
-from refold.core.codec import Row
+from refold.core.codec import span_of
 from refold.core.event import Kind, category_of
 from refold.core.expected import NO_EVENTS
+from refold.core.row import Row
 from refold.core.snapshot import Snapshot
 from refold.errors import RefoldError
 from refold.ports import Batch, Check, Committed, Fork, StreamInfo
@@ -75,6 +76,7 @@ class MemoryBackend:
             recorded_at,
             write.metadata,
             write.body,
+            *span_of(write.occurred, recorded_at),
         )
         stream.rows.append(row)
         stream.versions.append(row.version)

@@ -1,4 +1,4 @@
-"""Events to the exact bytes that are stored, and back.
+"""Events to the exact bytes that are stored.
 
 An append's body is a JSON array of events, each ``[tag, payload, occurred_at, metadata]`` with
 what is absent at the end left out. ``docs/format.md`` is the whole description.
@@ -6,28 +6,31 @@ what is absent at the end left out. ``docs/format.md`` is the whole description.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
-from decimal import Decimal
-from enum import Enum
-from itertools import islice
-from math import isfinite
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from refold.core.clock import to_us
-from refold.core.event import Event, Kind, Registry, checked_tag
+from refold.core.event import Event, Registry, checked_tag
+from refold.core.payload import encode_payload, encode_unchecked
 from refold.core.recorded import Recorded
-from refold.errors import Corrupt, InvalidEvent
+from refold.core.row import Row, decode_body
+from refold.errors import InvalidEvent
 
-EVENT_BYTES_MAX: Final = 8 * 1024 * 1024
-"""The largest payload of one event, encoded."""
 EVENTS_PER_APPEND_MAX: Final = 10_000
-DEPTH_MAX: Final = 128
-"""How deep a payload may nest: far below where any JSON reader gives up."""
 
-_encode = msgspec.json.Encoder().encode
+
+class Occurred(NamedTuple):
+    """The times that the events of an append say of themselves, in microseconds.
+
+    ``first`` and ``last`` are the earliest and latest; ``whole`` when every event says one.
+    """
+
+    first: int
+    last: int
+    whole: bool
 
 
 class Body(NamedTuple):
@@ -35,76 +38,7 @@ class Body(NamedTuple):
 
     text: str
     tags: tuple[str, ...]
-
-
-class Part(msgspec.Struct, array_like=True, frozen=True):
-    """One append of a row that holds several; ``metadata`` is its JSON text."""
-
-    position: int
-    event_count: int
-    recorded_at: int
-    metadata: msgspec.Raw = msgspec.Raw(b"")
-
-
-class Row(NamedTuple):
-    """Appends as a backend keeps them: events of one stream with versions side by side.
-
-    Usually one append: ``position`` and ``version`` are those of its first event, ``recorded_at``
-    is in microseconds, ``metadata`` and ``body`` are JSON text, as ``str`` or UTF-8. A packed row
-    holds several appends: ``body`` joins their events, and ``packed_parts`` is a JSON array with
-    each one's :class:`Part`; then ``metadata`` is not used.
-    """
-
-    position: int
-    stream: str
-    version: int
-    event_count: int
-    recorded_at: int
-    metadata: str | bytes | None
-    body: str | bytes
-    packed_parts: bytes | None = None
-
-    @property
-    def last_version(self) -> int:
-        """The version of its last event."""
-        return self.version + self.event_count - 1
-
-    def parts(self) -> list[Part]:
-        """Its appends, in order."""
-        if self.packed_parts is not None:
-            try:
-                return _decode_parts(self.packed_parts)
-            except msgspec.DecodeError as error:
-                raise _corrupt(self, str(error)) from error
-        metadata = self.metadata or b""
-        raw = metadata.encode() if isinstance(metadata, str) else metadata
-        return [Part(self.position, self.event_count, self.recorded_at, msgspec.Raw(raw))]
-
-    def position_of(self, version: int) -> int:
-        """The position of one of its events."""
-        index = version - self.version
-        if self.packed_parts is None:
-            return self.position + index
-        for part in self.parts():
-            if index < part.event_count:
-                return part.position + index
-            index -= part.event_count
-        raise _corrupt(self, f"version {version} is not in it")
-
-
-_decode_parts = msgspec.json.Decoder(list[Part]).decode
-
-
-class StoredEvent(msgspec.Struct, array_like=True, frozen=True):
-    """One element of a body; the payload is kept as the bytes it is stored as."""
-
-    tag: str
-    data: msgspec.Raw
-    occurred_at: int | None = None
-    metadata: msgspec.Raw = msgspec.Raw(b"")
-
-
-_decode_body = msgspec.json.Decoder(list[StoredEvent]).decode
+    occurred: Occurred | None = None
 
 
 def encode_body(events: Sequence[object], registry: Registry) -> Body:
@@ -112,26 +46,47 @@ def encode_body(events: Sequence[object], registry: Registry) -> Body:
 
     Raises :class:`InvalidEvent` naming the event and the path inside its payload.
     """
-    if not isinstance(events, Sequence) or isinstance(events, str | bytes):
-        raise InvalidEvent(f"events must be a list of events, not {type(events).__name__}")
-    if not events:
-        raise InvalidEvent("an append needs at least one event")
-    if len(events) > EVENTS_PER_APPEND_MAX:
-        raise InvalidEvent(
-            f"{len(events)} events in one append, over {EVENTS_PER_APPEND_MAX}: split them"
-        )
+    _check_list(events)
     tags: list[str] = []
     parts: list[bytes] = []
-    for index, event in enumerate(events):
+    for event in events:
         try:
-            tag, part = _encode_event(event, registry)
+            if isinstance(event, Event):
+                tag = _tag_of(event, registry)
+                parts.append(_opened(tag) + _encode_event(event))
+            else:
+                tag = registry.kind_of(event).tag
+                parts.append(_opened(tag) + encode_payload(event) + b"]")
         except InvalidEvent as error:
             raise InvalidEvent(
-                f"event {index}: {error.reason}", path=error.path, index=index
+                f"event {len(tags)}: {error.reason}", path=error.path, index=len(tags)
             ) from error.__cause__
         tags.append(tag)
-        parts.append(part)
     return _readable(b"[" + b",".join(parts) + b"]", tuple(tags))
+
+
+def span_of(occurred: Occurred | None, recorded_at: int) -> tuple[int, int] | tuple[None, None]:
+    """The earliest and latest ``occurred_at`` of an append recorded at a moment, as rows say it."""
+    if occurred is None:
+        return None, None
+    if occurred.whole:
+        return occurred.first, occurred.last
+    return min(occurred.first, recorded_at), max(occurred.last, recorded_at)
+
+
+def row_of(
+    body: Body,
+    *,
+    position: int,
+    stream: str,
+    version: int,
+    recorded_at: int,
+    metadata: str | None = None,
+) -> Row:
+    """The row of a body at its place."""
+    span = span_of(body.occurred, recorded_at)
+    count = len(body.tags)
+    return Row(position, stream, version, count, recorded_at, metadata, body.text, *span)
 
 
 def encode_metadata(metadata: Mapping[str, Any] | None) -> str | None:
@@ -139,61 +94,6 @@ def encode_metadata(metadata: Mapping[str, Any] | None) -> str | None:
     if not metadata:
         return None
     return _readable(b'[["",' + _encode_metadata(metadata) + b"]]", ("",)).text[5:-2]
-
-
-def encode_payload(payload: Any, *, what: str = "payload") -> bytes:
-    """The exact bytes of a payload; :class:`InvalidEvent` says what cannot be stored and where."""
-    payload = _plain(payload)
-    try:
-        raw = _encode(payload)
-    except (TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-        raise _refusal(payload, error) from error
-    if b"null" in raw or b"NaN" in raw or b"nfinity" in raw or _may_nest_deep(raw):
-        # JSON has no NaN: the encoder writes null for it, so look only where one may be.
-        for path, leaf in walk(payload):
-            _check_leaf(path, leaf)
-    if len(raw) > EVENT_BYTES_MAX:
-        path, size_bytes = _largest_part(payload)
-        raise InvalidEvent(
-            f"{what} is {len(raw)} bytes, over {EVENT_BYTES_MAX}; its largest part is "
-            f"{size_bytes} bytes",
-            path=path,
-        )
-    return raw
-
-
-def decode_row(row: Row, registry: Registry) -> list[Recorded]:
-    """The events of a stored row; :class:`Corrupt` when its bytes are not what it says."""
-    try:
-        stored = _decode_body(row.body)
-        parts = row.parts()
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _corrupt(row, str(error)) from error
-    if not len(stored) == row.event_count == sum(part.event_count for part in parts):
-        raise _corrupt(row, f"it holds {len(stored)} events where {row.event_count} were recorded")
-    events = enumerate(stored, row.version)
-    return [
-        _recorded(row.stream, version, part.position + index, event, part, registry)
-        for part in parts
-        for index, (version, event) in enumerate(islice(events, part.event_count))
-    ]
-
-
-def _recorded(
-    stream: str, version: int, position: int, event: StoredEvent, part: Part, registry: Registry
-) -> Recorded:
-    return Recorded(
-        position=position,
-        stream=stream,
-        version=version,
-        stored_kind=Kind.parse(event.tag),
-        occurred_at_us=part.recorded_at if event.occurred_at is None else event.occurred_at,
-        recorded_at_us=part.recorded_at,
-        raw=bytes(event.data),
-        shared_metadata=bytes(part.metadata),
-        own_metadata=bytes(event.metadata),
-        registry=registry,
-    )
 
 
 def copied(recorded: Recorded) -> Event:
@@ -206,38 +106,37 @@ def copied(recorded: Recorded) -> Event:
     )
 
 
-def walk(value: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Every leaf of a payload with its JSON Pointer; refuses what nests too deep.
-
-    The keys of a dict count as a leaf too: a dict of them alone.
-    """
-    children = _children(value)
-    if children is None:
-        yield path, value
-        return
-    if depth == DEPTH_MAX:
-        raise InvalidEvent(f"the payload nests deeper than {DEPTH_MAX} levels", path=path)
-    if isinstance(value, dict):
-        yield path, dict.fromkeys(value)
-    for key, child in children:
-        yield from walk(child, f"{path}/{_escaped(key)}", depth + 1)
+def _check_list(events: object) -> None:
+    if not isinstance(events, Sequence) or isinstance(events, str | bytes):
+        raise InvalidEvent(f"events must be a list of events, not {type(events).__name__}")
+    if not events:
+        raise InvalidEvent("an append needs at least one event")
+    if len(events) > EVENTS_PER_APPEND_MAX:
+        raise InvalidEvent(
+            f"{len(events)} events in one append, over {EVENTS_PER_APPEND_MAX}: split them"
+        )
 
 
-def _encode_event(event: object, registry: Registry) -> tuple[str, bytes]:
-    match event:
-        case Event(type="", data=typed, metadata=metadata, occurred_at=occurred_at):
-            tag = registry.kind_of(typed).tag
-            data = typed
-        case Event(type=name, data=data, metadata=metadata, occurred_at=occurred_at):
-            tag = checked_tag(name, event.schema)
-        case _:
-            tag, data, metadata, occurred_at = registry.kind_of(event).tag, event, None, None
-    part = b'["' + tag.encode() + b'",' if tag.isalnum() else b"[" + _encode(tag) + b","
-    part += encode_payload(data)
-    at = None if occurred_at is None else to_us(occurred_at)
-    if metadata:
-        return tag, part + b"," + _encode(at) + b"," + _encode_metadata(metadata) + b"]"
-    return tag, part + b"]" if at is None else part + b",%d]" % at
+def _encode_event(event: Event) -> bytes:
+    """Payload, time and metadata of an event that brings them, and the end of its array."""
+    payload = encode_payload(event.data)
+    if event.occurred_at is None and not event.metadata:
+        return payload + b"]"
+    at = b"null" if event.occurred_at is None else b"%d" % to_us(event.occurred_at)
+    if not event.metadata:
+        return payload + b"," + at + b"]"
+    return payload + b"," + at + b"," + _encode_metadata(event.metadata) + b"]"
+
+
+def _tag_of(event: Event, registry: Registry) -> str:
+    if event.type == "":
+        return registry.kind_of(event.data).tag
+    return checked_tag(event.type, event.schema)
+
+
+@lru_cache(maxsize=4096)
+def _opened(tag: str) -> bytes:
+    return b"[" + encode_unchecked(tag) + b","
 
 
 def _encode_metadata(metadata: Mapping[str, Any]) -> bytes:
@@ -246,86 +145,16 @@ def _encode_metadata(metadata: Mapping[str, Any]) -> bytes:
     return encode_payload(dict(metadata), what="metadata")
 
 
-def _plain(payload: Any) -> Any:
-    return payload.model_dump() if hasattr(payload, "model_dump") else payload
-
-
-def _children(value: Any) -> Iterator[tuple[str, Any]] | None:
-    """The parts of whatever becomes a JSON object or array; None for a leaf."""
-    if isinstance(value, dict):
-        return ((str(key), child) for key, child in value.items())
-    if isinstance(value, list | tuple | set | frozenset):
-        return ((str(index), child) for index, child in enumerate(value))
-    if isinstance(value, Enum):
-        return _children(value.value)
-    names = _field_names(value)
-    if names is None:
-        return None
-    return ((name, getattr(value, name)) for name in names if hasattr(value, name))
-
-
-def _field_names(value: Any) -> Sequence[str] | None:
-    if isinstance(value, msgspec.Struct):
-        return value.__struct_fields__
-    if is_dataclass(value) and not isinstance(value, type):
-        return [field.name for field in fields(value)]
-    made_by_attrs = getattr(type(value), "__attrs_attrs__", None)
-    return None if made_by_attrs is None else [field.name for field in made_by_attrs]
-
-
-def _check_leaf(path: str, leaf: Any) -> None:
-    if isinstance(leaf, Enum):
-        leaf = leaf.value
-    if isinstance(leaf, float) and not isfinite(leaf):
-        raise InvalidEvent(f"{leaf} cannot be stored: JSON has no such number", path=path)
-    if isinstance(leaf, Decimal) and not leaf.is_finite():
-        raise InvalidEvent(f"Decimal {leaf} cannot be stored: it is not a number", path=path)
-
-
-def _refusal(payload: Any, error: Exception) -> InvalidEvent:
-    """The error for a payload that the encoder refused, with the path of the culprit."""
-    for path, leaf in walk(payload):
-        try:
-            _encode(leaf)
-        except (TypeError, ValueError, AttributeError, OverflowError) as cause:
-            return InvalidEvent(
-                f"a value of type {type(leaf).__name__} cannot be stored: {cause}", path=path
-            )
-    return InvalidEvent(f"the payload cannot be stored: {error}")
-
-
-def _readable(body: bytes, tags: tuple[str, ...]) -> Body:
+def _readable(raw: bytes, tags: tuple[str, ...]) -> Body:
     """The body, refused unless it can be read back: a ``msgspec.Raw`` may hold anything."""
     try:
-        text = body.decode()
-        stored = _decode_body(text)
+        text = raw.decode()
+        stored = decode_body(text)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidEvent(f"a msgspec.Raw of the append is not JSON: {error}") from error
     if len(stored) != len(tags):
         raise InvalidEvent("a msgspec.Raw of the append is more than one JSON value")
-    return Body(text, tags)
-
-
-def _may_nest_deep(raw: bytes) -> bool:
-    return raw.count(b"[") + raw.count(b"{") > DEPTH_MAX
-
-
-def _largest_part(value: Any) -> tuple[str, int]:
-    return max(
-        ((path, len(_encode(leaf))) for path, leaf in walk(value)),
-        key=lambda part: part[1],
-        default=("", 0),
-    )
-
-
-def _escaped(key: str) -> str:
-    return key.replace("~", "~0").replace("/", "~1")
-
-
-def _corrupt(row: Row, why: str) -> Corrupt:
-    return Corrupt(
-        f"the append at position {row.position} ({row.stream}@{row.version}) cannot be read: "
-        f"{why}; run `refold doctor`",
-        position=row.position,
-        stream=row.stream,
-    )
+    times = [event.occurred_at for event in stored if event.occurred_at is not None]
+    if not times:
+        return Body(text, tags)
+    return Body(text, tags, Occurred(min(times), max(times), len(times) == len(tags)))

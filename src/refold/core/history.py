@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
-from refold.core.codec import Row, decode_row, encode_body
+from refold.core.codec import encode_body, row_of
 from refold.core.event import Registry, parse_event_id
 from refold.core.recorded import Recorded
+from refold.core.row import decode_row
 from refold.errors import NotFound
 
 UNSAVED_POSITION = 0
@@ -77,16 +78,16 @@ class History:
         """Events that were never recorded; they stand in a stream of their own, ``call-42~``."""
         if not events:
             return ()
-        row = Row(
-            position=UNSAVED_POSITION,
-            stream=f"{self.stream}~",
-            version=self.made,
-            event_count=len(events),
-            recorded_at=self.events[-1].recorded_at_us if self.events else 0,
-            metadata=None,
-            body=encode_body(events, self.registry).text,
+        made = decode_row(
+            row_of(
+                encode_body(events, self.registry),
+                position=UNSAVED_POSITION,
+                stream=f"{self.stream}~",
+                version=self.made,
+                recorded_at=self.events[-1].recorded_at_us if self.events else 0,
+            ),
+            self.registry,
         )
-        made = decode_row(row, self.registry)
         for recorded in made:
             recorded.position = UNSAVED_POSITION
         return tuple(made)

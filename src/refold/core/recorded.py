@@ -35,8 +35,8 @@ class Recorded:
         occurred_at_us: int,
         recorded_at_us: int,
         raw: bytes,
-        shared_metadata: bytes,
-        own_metadata: bytes,
+        shared_metadata: bytes | None,
+        own_metadata: bytes | None,
         registry: Registry,
     ) -> None:
         self.position = position

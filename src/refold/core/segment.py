@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from refold.core.codec import Part, Row
+from refold.core.row import Part, Row, text_or_none
 
 _encode = msgspec.json.Encoder().encode
 _split_events = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -27,6 +27,8 @@ class Segment(NamedTuple):
     event_count: int
     recorded_at: int
     last_recorded_at: int
+    occurred_from: int
+    occurred_to: int
     body_bytes: int
     text: bytes
 
@@ -44,22 +46,10 @@ def joined(rows: Sequence[Row]) -> Segment:
         event_count=sum(row.event_count for row in rows),
         recorded_at=first.recorded_at,
         last_recorded_at=last.recorded_at,
+        occurred_from=min(row.span()[0] for row in rows),
+        occurred_to=max(row.span()[1] for row in rows),
         body_bytes=len(body),
         text=body + _encode([_trimmed(part) for part in parts]),
-    )
-
-
-def row_of(segment: Segment) -> Row:
-    """A segment as one row of several appends."""
-    return Row(
-        segment.position,
-        segment.stream,
-        segment.version,
-        segment.event_count,
-        segment.recorded_at,
-        None,
-        segment.text[: segment.body_bytes],
-        segment.text[segment.body_bytes :],
     )
 
 
@@ -80,8 +70,10 @@ def split(row: Row) -> list[Row]:
                 version,
                 part.event_count,
                 part.recorded_at,
-                bytes(part.metadata) or None,
+                text_or_none(part.metadata),
                 b"[" + body + b"]",
+                part.occurred_from,
+                part.occurred_to,
             )
         )
         version += part.event_count
@@ -89,8 +81,12 @@ def split(row: Row) -> list[Row]:
 
 
 def _trimmed(part: Part) -> Sequence[object]:
+    """A part without what is absent at its end."""
     bare = (part.position, part.event_count, part.recorded_at)
-    return (*bare, part.metadata) if bytes(part.metadata) else bare
+    metadata = part.metadata if text_or_none(part.metadata) else None
+    if part.occurred_from is not None:
+        return (*bare, metadata, part.occurred_from, part.occurred_to)
+    return bare if metadata is None else (*bare, metadata)
 
 
 def _utf8(text: str | bytes) -> bytes:

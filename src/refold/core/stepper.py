@@ -15,10 +15,10 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from refold.core.codec import Row, decode_row
 from refold.core.event import Kind
 from refold.core.fold import Fold
 from refold.core.recorded import Recorded
+from refold.core.row import Row, decode_row
 
 S = TypeVar("S")
 _Step = Callable[[Any, Any], Any]

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 from refold.core.clock import Instant, to_us
-from refold.core.codec import Row, decode_row
 from refold.core.event import Registry
 from refold.core.fold import Fold, Folded
 from refold.core.recorded import Recorded
+from refold.core.row import Row, decode_row
 from refold.core.stepper import stepper_of
 from refold.engine.reading import (
     NO_LAST,

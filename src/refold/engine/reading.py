@@ -6,8 +6,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from refold.core.codec import Row
 from refold.core.expected import NO_EVENTS
+from refold.core.row import Row
 from refold.errors import Corrupt, NotFound
 from refold.ports import Backend, StreamInfo
 

@@ -326,7 +326,14 @@ class Store:
             raise InvalidEvent("events must be a list of events")
         body = encode_body(append.events, self.registry)
         metadata = encode_metadata(append.metadata)
-        return Write(append.stream, append.expected, body.tags, metadata, body.text)
+        return Write(
+            append.stream,
+            append.expected,
+            body.tags,
+            metadata,
+            body.text,
+            occurred=body.occurred,
+        )
 
     def _batch(self, appends: Sequence[Append], key: str | None) -> Batch:
         """The appends checked and encoded, ready to be stored."""

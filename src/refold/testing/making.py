@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from refold.core.codec import Row, decode_row, encode_body
+from refold.core.codec import encode_body, row_of
 from refold.core.event import Registry, default_registry
 from refold.core.recorded import Recorded
+from refold.core.row import decode_row
 
 
 def as_recorded(
@@ -23,13 +24,6 @@ def as_recorded(
     """
     if not events:
         return []
-    row = Row(
-        position=1,
-        stream=stream,
-        version=0,
-        event_count=len(events),
-        recorded_at=recorded_at_us,
-        metadata=None,
-        body=encode_body(events, registry).text,
-    )
+    body = encode_body(events, registry)
+    row = row_of(body, position=1, stream=stream, version=0, recorded_at=recorded_at_us)
     return decode_row(row, registry)

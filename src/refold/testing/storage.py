@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from refold.core.codec import Row
 from refold.core.expected import ANY, NO_STREAM, Expected
+from refold.core.row import Row
 from refold.errors import Conflict, NotFound, RefoldError, UsageError
 from refold.ports import Backend, Batch, Committed, Fork, Write
 

@@ -15,8 +15,8 @@ from refold.backends.sqlite import diagnose, queries, snapshots
 from refold.backends.sqlite.file import Mode, check_path, connect, naming_errors, prepare
 from refold.backends.sqlite.frames import Frames, dictionary_bytes
 from refold.backends.sqlite.writer import OTHER_TYPES_BIT, Writer
-from refold.core.codec import Row
 from refold.core.event import Kind
+from refold.core.row import Row
 from refold.core.segment import split
 from refold.core.snapshot import Snapshot
 from refold.errors import RefoldError, StoreClosed, UsageError
@@ -123,11 +123,12 @@ class SqliteBackend:
         return []
 
     def _row(self, stream: str, values: Sequence[Any]) -> Row:
-        position, version, count, recorded_at, metadata, body, dictionary, body_bytes = values
+        position, version, count, at, first, last, metadata, body, dictionary, body_bytes = values
         if body_bytes is None:
-            return Row(position, stream, version, count, recorded_at, metadata, body)
-        packed = (position, version, count, recorded_at, body, dictionary, body_bytes)
-        return self._frames.unpacked(stream, packed)
+            return Row(position, stream, version, count, at, metadata, body, first, last)
+        return self._frames.unpacked(
+            stream, position, version, count, at, first, last, body, dictionary, body_bytes
+        )
 
     def head(self, stream: str) -> StreamInfo | None:
         """See :class:`~refold.ports.Backend`."""

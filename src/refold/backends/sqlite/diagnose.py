@@ -28,7 +28,8 @@ SELECT name, version FROM (
 ) JOIN streams ON streams.id = stream
 WHERE version != ifnull(due, ifnull(fork_version + 1, 0)) LIMIT 1"""
 _SEGMENTS: Final = """
-SELECT name, position, version, count, recorded_at, frame, dictionary, body_bytes
+SELECT name, position, version, count, recorded_at, occurred_from, occurred_to, frame,
+    dictionary, body_bytes
 FROM segments JOIN streams ON streams.id = stream"""
 _COUNTS: Final = """
 SELECT ifnull(sum(count), 0) FROM log UNION ALL SELECT ifnull(sum(count), 0) FROM segments"""
@@ -91,7 +92,7 @@ def _places(connection: apsw.Connection, frames: Frames) -> Iterator[tuple[int, 
     yield from hot
     packed: Any = connection.execute(_SEGMENTS)
     for stream, *values in packed:
-        for part in frames.unpacked(stream, values).parts():
+        for part in frames.unpacked(stream, *values).parts():
             yield part.position, part.event_count
 
 

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import apsw
 
-from refold.core.codec import Row
-from refold.core.segment import Segment, row_of
+from refold.core.row import Row
+from refold.core.segment import Segment
 from refold.errors import Corrupt
 
 LEVEL: Final = 3
@@ -30,11 +30,22 @@ class Frames:
         """The frame of a segment; it carries a checksum of what is in it."""
         return bytes(self._coder("compressors", dictionary).compress(segment.text))
 
-    def unpacked(self, stream: str, values: Sequence[Any]) -> Row:
-        """The row of ``position, version, count, recorded_at, frame, dictionary, body_bytes``."""
+    def unpacked(
+        self,
+        stream: str,
+        position: int,
+        version: int,
+        count: int,
+        recorded_at: int,
+        occurred_from: int,
+        occurred_to: int,
+        frame: bytes,
+        dictionary: int | None,
+        body_bytes: int,
+    ) -> Row:
+        """The row of a stored segment; :class:`Corrupt` when its frame is damaged."""
         import zstandard
 
-        position, version, count, recorded_at, frame, dictionary, body_bytes = values
         try:
             text = self._coder("expanders", dictionary).decompress(
                 frame, max_output_size=FRAME_BYTES_MAX
@@ -46,10 +57,19 @@ class Frames:
                 position=position,
                 stream=stream,
             ) from error
-        bare = Segment(
-            stream, position, position, version, count, recorded_at, recorded_at, body_bytes, text
+        body, parts = text[:body_bytes], text[body_bytes:]
+        return Row(
+            position,
+            stream,
+            version,
+            count,
+            recorded_at,
+            None,
+            body,
+            occurred_from,
+            occurred_to,
+            parts,
         )
-        return row_of(bare)
 
     def _coder(self, kind: str, dictionary: int | None) -> Any:
         coders = self._local.__dict__.setdefault(kind, {})

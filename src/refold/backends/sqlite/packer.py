@@ -14,7 +14,7 @@ import apsw
 
 from refold.backends.sqlite.file import rows_of
 from refold.backends.sqlite.frames import DICTIONARY_BYTES, Frames, trained
-from refold.core.codec import Row
+from refold.core.row import Row
 from refold.core.segment import Segment, joined
 from refold.ports import Packed
 
@@ -30,19 +30,20 @@ _STREAMS: Final = """
 SELECT stream, name, category, packed_version, sum(count) FROM log
 JOIN streams ON streams.id = stream WHERE position < ? GROUP BY stream"""
 _HOT: Final = """
-SELECT position, version, count, recorded_at, metadata, body, types, key, digest FROM log
+SELECT position, version, count, recorded_at, occurred_from, occurred_to, metadata, body, types
+FROM log
 WHERE stream = ? AND version > ? AND position < ? ORDER BY version LIMIT ?"""
 _SAMPLES: Final = """
 SELECT body FROM log JOIN streams ON streams.id = stream WHERE category = ? LIMIT 20000"""
-_INSERT: Final = "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT: Final = "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _DELETE: Final = "DELETE FROM log WHERE stream = ? AND version BETWEEN ? AND ?"
 _KEEP_KEYS: Final = """
 INSERT INTO keys SELECT key, digest, stream, position, version, count, recorded_at FROM log
 WHERE stream = ? AND version BETWEEN ? AND ? AND key IS NOT NULL"""
 _PACKED_TO: Final = "UPDATE streams SET packed_version = ?, packed_at = ? WHERE id = ?"
 _LAST_SEGMENT: Final = """
-SELECT position, version, count, recorded_at, frame, dictionary, body_bytes, types
-FROM segments WHERE stream = ? ORDER BY version DESC LIMIT 1"""
+SELECT position, version, count, recorded_at, occurred_from, occurred_to, frame, dictionary,
+    body_bytes, types FROM segments WHERE stream = ? ORDER BY version DESC LIMIT 1"""
 
 
 class _Stream(NamedTuple):
@@ -127,13 +128,14 @@ class Packer:
         if not found or found[0][2] * 2 > EVENTS_PER_SEGMENT:
             return [], None
         *values, types = found[0]
-        return [(self._frames.unpacked(stream.name, values), types)], values[0]
+        return [(self._frames.unpacked(stream.name, *values), types)], values[0]
 
     def _hot(self, stream: _Stream, cutoff: int) -> Iterator[tuple[Row, int]]:
         after = stream.packed_version
         while page := rows_of(self._connection, _HOT, stream.id, after, cutoff, ROWS_PER_PAGE):
-            for position, version, count, recorded_at, metadata, body, types, _, _ in page:
-                row = Row(position, stream.name, version, count, recorded_at, metadata, body)
+            for position, version, count, recorded_at, first, last, metadata, body, types in page:
+                place = (position, stream.name, version, count, recorded_at)
+                row = Row(*place, metadata, body, first, last)
                 yield row, types
                 after = row.last_version
 
@@ -177,6 +179,8 @@ class Packer:
             segment.version,
             segment.event_count,
             segment.recorded_at,
+            segment.occurred_from,
+            segment.occurred_to,
             one.types,
             one.dictionary,
             segment.body_bytes,

@@ -9,13 +9,15 @@ from __future__ import annotations
 from typing import Final
 
 STREAM_ROWS: Final = """
-SELECT position, version, count, recorded_at, metadata, body, NULL, NULL FROM log
+SELECT position, version, count, recorded_at, occurred_from, occurred_to, metadata, body,
+    NULL, NULL FROM log
 WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version BETWEEN ifnull((
     SELECT max(version) FROM log
     WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version <= ?2
 ), 0) AND ?3 AND version + count > ?2
 UNION ALL
-SELECT position, version, count, recorded_at, NULL, frame, dictionary, body_bytes FROM segments
+SELECT position, version, count, recorded_at, occurred_from, occurred_to, NULL, frame,
+    dictionary, body_bytes FROM segments
 WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version BETWEEN ifnull((
     SELECT max(version) FROM segments
     WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version <= ?2
@@ -23,12 +25,14 @@ WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version BETWEEN ifnu
 ORDER BY version {order} LIMIT ?4"""
 
 LOG_ROWS: Final = """
-SELECT name, position, version, count, recorded_at, metadata, body, NULL, NULL
+SELECT name, position, version, count, recorded_at, occurred_from, occurred_to, metadata, body,
+    NULL, NULL
 FROM log CROSS JOIN streams ON streams.id = log.stream
 WHERE position >= ifnull((SELECT max(position) FROM log WHERE position <= ?1 + 1), 1)
     AND position + count - 1 > ?1 AND position <= ?2 {narrowed}
 UNION ALL
-SELECT name, position, version, count, recorded_at, NULL, frame, dictionary, body_bytes
+SELECT name, position, version, count, recorded_at, occurred_from, occurred_to, NULL, frame,
+    dictionary, body_bytes
 FROM segments CROSS JOIN streams ON streams.id = segments.stream
 WHERE last_position > ?1 AND position <= ?2 {narrowed}
 ORDER BY position LIMIT ?3"""

@@ -14,7 +14,7 @@ import apsw
 
 from refold.backends.planning import Plan, Planned, row_key, same_or_refused
 from refold.backends.sqlite.file import rows_of
-from refold.core.codec import EVENTS_PER_APPEND_MAX
+from refold.core.codec import EVENTS_PER_APPEND_MAX, span_of
 from refold.core.event import category_of
 from refold.core.expected import NO_EVENTS
 from refold.errors import RefoldError, Unavailable
@@ -26,7 +26,7 @@ STREAMS_CACHED_MAX: Final = 100_000
 ROWS_PER_STATEMENT_MAX: Final = 256
 OTHER_TYPES_BIT: Final = 62
 
-_COLUMNS: Final = 10
+_COLUMNS: Final = 12
 _LAST_ROW: Final = "SELECT position, count, recorded_at FROM log ORDER BY position DESC LIMIT 1"
 _HEAD: Final = """
 SELECT streams.id, coalesce(
@@ -41,7 +41,7 @@ SELECT name, position, version, count, recorded_at, digest
 FROM keys JOIN streams ON streams.id = stream WHERE key = ?1"""
 _INSERT: Final = (
     "INSERT INTO log (position, stream, version, count, recorded_at, types, key, digest, "
-    "metadata, body) "
+    "metadata, body, occurred_from, occurred_to) "
 )
 _NEW_STREAM: Final = (
     "INSERT INTO streams (name, category, parent, fork_version) VALUES (?, ?, ?, ?) RETURNING id"
@@ -158,6 +158,7 @@ class Writer:
                 row.digest or None,
                 write.metadata,
                 write.body,
+                *span_of(write.occurred, recorded_at),
             )
         places = 1 << (len(rows) - 1).bit_length()  # few distinct statements, so all stay cached
         values += [None] * (_COLUMNS * (places - len(rows)))

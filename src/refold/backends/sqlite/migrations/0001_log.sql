@@ -23,6 +23,8 @@ CREATE TABLE log (
     key TEXT,
     digest BLOB,                  -- of the whole append, where it has a key
     metadata TEXT,                -- a JSON object shared by the events
+    occurred_from INTEGER,        -- the earliest and latest occurred_at of its events,
+    occurred_to INTEGER,          -- NULL where all are recorded_at
     body TEXT NOT NULL            -- a JSON array of [tag, payload, occurred_at, metadata]
 ) STRICT;
 CREATE UNIQUE INDEX log_version ON log (stream, version);

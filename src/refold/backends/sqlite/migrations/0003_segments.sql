@@ -12,6 +12,8 @@ CREATE TABLE segments (
     version INTEGER NOT NULL,
     count INTEGER NOT NULL,
     recorded_at INTEGER NOT NULL, -- of the first append
+    occurred_from INTEGER NOT NULL,
+    occurred_to INTEGER NOT NULL,
     types INTEGER NOT NULL,
     dictionary INTEGER REFERENCES dictionaries (id),
     body_bytes INTEGER NOT NULL,  -- where the events end and the parts begin, unpacked

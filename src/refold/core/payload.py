@@ -1,0 +1,143 @@
+"""Payloads to the exact bytes that are stored; what cannot be stored is refused with its path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, is_dataclass
+from decimal import Decimal
+from enum import Enum
+from math import isfinite
+from typing import Any, Final
+
+import msgspec
+
+from refold.errors import InvalidEvent
+
+EVENT_BYTES_MAX: Final = 8 * 1024 * 1024
+"""The largest payload of one event, encoded."""
+DEPTH_MAX: Final = 128
+"""How deep a payload may nest: far below where any JSON reader gives up."""
+
+encode_unchecked = msgspec.json.Encoder().encode
+"""Any payload to JSON; writes NaN as null, and nests without a limit."""
+
+
+def is_suspect(raw: bytes, *, payloads: int = 1) -> bool:
+    """Whether encoded payloads may hold what cannot be stored, so that they must be looked into.
+
+    JSON has no NaN and the encoder writes null for it, so only a null can hide one.
+    """
+    return (
+        b"null" in raw
+        or b"NaN" in raw
+        or b"nfinity" in raw
+        or raw.count(b"[") + raw.count(b"{") > DEPTH_MAX + payloads
+        or len(raw) > EVENT_BYTES_MAX
+    )
+
+
+def encode_payload(payload: Any, *, what: str = "payload") -> bytes:
+    """The exact bytes of a payload; :class:`InvalidEvent` says what cannot be stored and where."""
+    payload = _plain(payload)
+    try:
+        raw = encode_unchecked(payload)
+    except (TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        raise _refusal(payload, error) from error
+    if _is_suspect(raw):
+        for path, leaf in walk(payload):
+            _check_leaf(path, leaf)
+    if len(raw) > EVENT_BYTES_MAX:
+        path, size_bytes = _largest_part(payload)
+        raise InvalidEvent(
+            f"{what} is {len(raw)} bytes, over {EVENT_BYTES_MAX}; its largest part is "
+            f"{size_bytes} bytes",
+            path=path,
+        )
+    return raw
+
+
+def walk(value: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """Every leaf of a payload with its JSON Pointer; refuses what nests too deep.
+
+    The keys of a dict count as a leaf too: a dict of them alone.
+    """
+    children = _children(value)
+    if children is None:
+        yield path, value
+        return
+    if depth == DEPTH_MAX:
+        raise InvalidEvent(f"the payload nests deeper than {DEPTH_MAX} levels", path=path)
+    if isinstance(value, dict):
+        yield path, dict.fromkeys(value)
+    for key, child in children:
+        yield from walk(child, f"{path}/{_escaped(key)}", depth + 1)
+
+
+def _plain(payload: Any) -> Any:
+    return payload.model_dump() if hasattr(payload, "model_dump") else payload
+
+
+def _children(value: Any) -> Iterator[tuple[str, Any]] | None:
+    """The parts of whatever becomes a JSON object or array; None for a leaf."""
+    if isinstance(value, dict):
+        return ((str(key), child) for key, child in value.items())
+    if isinstance(value, list | tuple | set | frozenset):
+        return ((str(index), child) for index, child in enumerate(value))
+    if isinstance(value, Enum):
+        return _children(value.value)
+    names = _field_names(value)
+    if names is None:
+        return None
+    return ((name, getattr(value, name)) for name in names if hasattr(value, name))
+
+
+def _field_names(value: Any) -> Sequence[str] | None:
+    if isinstance(value, msgspec.Struct):
+        return value.__struct_fields__
+    if is_dataclass(value) and not isinstance(value, type):
+        return [field.name for field in fields(value)]
+    made_by_attrs = getattr(type(value), "__attrs_attrs__", None)
+    return None if made_by_attrs is None else [field.name for field in made_by_attrs]
+
+
+def _check_leaf(path: str, leaf: Any) -> None:
+    if isinstance(leaf, Enum):
+        leaf = leaf.value
+    if isinstance(leaf, float) and not isfinite(leaf):
+        raise InvalidEvent(f"{leaf} cannot be stored: JSON has no such number", path=path)
+    if isinstance(leaf, Decimal) and not leaf.is_finite():
+        raise InvalidEvent(f"Decimal {leaf} cannot be stored: it is not a number", path=path)
+
+
+def _refusal(payload: Any, error: Exception) -> InvalidEvent:
+    """The error for a payload that the encoder refused, with the path of the culprit."""
+    for path, leaf in walk(payload):
+        try:
+            encode_unchecked(leaf)
+        except (TypeError, ValueError, AttributeError, OverflowError) as cause:
+            return InvalidEvent(
+                f"a value of type {type(leaf).__name__} cannot be stored: {cause}", path=path
+            )
+    return InvalidEvent(f"the payload cannot be stored: {error}")
+
+
+def _largest_part(value: Any) -> tuple[str, int]:
+    return max(
+        ((path, len(encode_unchecked(leaf))) for path, leaf in walk(value)),
+        key=lambda part: part[1],
+        default=("", 0),
+    )
+
+
+def _escaped(key: str) -> str:
+    return key.replace("~", "~0").replace("/", "~1")
+
+
+def _is_suspect(raw: bytes) -> bool:
+    """Whether a payload may hold what cannot be stored, so that it must be looked into.
+
+    JSON has no NaN and the encoder writes null for it, so only a null can hide one.
+    """
+    if b"null" in raw or b"NaN" in raw or b"nfinity" in raw:
+        return True
+    return len(raw) > 2 * DEPTH_MAX and raw.count(b"[") + raw.count(b"{") > DEPTH_MAX

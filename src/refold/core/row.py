@@ -1,0 +1,146 @@
+"""Appends as a backend keeps them, and the events in them."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import NamedTuple
+
+import msgspec
+
+from refold.core.event import Kind, Registry
+from refold.core.recorded import Recorded
+from refold.errors import Corrupt
+
+
+class Part(msgspec.Struct, array_like=True, frozen=True):
+    """One append of a row that holds several.
+
+    ``metadata`` is its JSON text, empty or null for none. ``occurred_from`` and ``occurred_to``
+    are the earliest and latest ``occurred_at`` in it, None where they are ``recorded_at``.
+    """
+
+    position: int
+    event_count: int
+    recorded_at: int
+    metadata: msgspec.Raw = msgspec.Raw(b"")
+    occurred_from: int | None = None
+    occurred_to: int | None = None
+
+
+class Row(NamedTuple):
+    """Appends as a backend keeps them: events of one stream with versions side by side.
+
+    Usually one append: ``position`` and ``version`` are those of its first event, ``recorded_at``
+    is in microseconds, ``metadata`` and ``body`` are JSON text, as ``str`` or UTF-8. A packed row
+    holds several appends: ``body`` joins their events, and ``packed_parts`` is a JSON array with
+    each one's :class:`Part`; then ``metadata`` is not used. ``occurred_from`` and ``occurred_to``
+    are the earliest and latest ``occurred_at`` of its events, None where all are ``recorded_at``.
+    """
+
+    position: int
+    stream: str
+    version: int
+    event_count: int
+    recorded_at: int
+    metadata: str | bytes | None
+    body: str | bytes
+    occurred_from: int | None = None
+    occurred_to: int | None = None
+    packed_parts: bytes | None = None
+
+    @property
+    def last_version(self) -> int:
+        """The version of its last event."""
+        return self.version + self.event_count - 1
+
+    def span(self) -> tuple[int, int]:
+        """The earliest and latest ``occurred_at`` of its events."""
+        if self.occurred_from is None or self.occurred_to is None:
+            return self.recorded_at, self.recorded_at
+        return self.occurred_from, self.occurred_to
+
+    def parts(self) -> list[Part]:
+        """Its appends, in order."""
+        if self.packed_parts is not None:
+            try:
+                return _decode_parts(self.packed_parts)
+            except msgspec.DecodeError as error:
+                raise corrupt(self, str(error)) from error
+        metadata = self.metadata or b""
+        raw = metadata.encode() if isinstance(metadata, str) else metadata
+        times = (self.occurred_from, self.occurred_to)
+        return [Part(self.position, self.event_count, self.recorded_at, msgspec.Raw(raw), *times)]
+
+    def position_of(self, version: int) -> int:
+        """The position of one of its events."""
+        index = version - self.version
+        if self.packed_parts is None:
+            return self.position + index
+        for part in self.parts():
+            if index < part.event_count:
+                return part.position + index
+            index -= part.event_count
+        raise corrupt(self, f"version {version} is not in it")
+
+
+class StoredEvent(msgspec.Struct, array_like=True, frozen=True):
+    """One element of a body; the payload is kept as the bytes it is stored as."""
+
+    tag: str
+    data: msgspec.Raw
+    occurred_at: int | None = None
+    metadata: msgspec.Raw = msgspec.Raw(b"")
+
+
+decode_body = msgspec.json.Decoder(list[StoredEvent]).decode
+_decode_parts = msgspec.json.Decoder(list[Part]).decode
+
+
+def decode_row(row: Row, registry: Registry) -> list[Recorded]:
+    """The events of a stored row; :class:`Corrupt` when its bytes are not what it says."""
+    try:
+        stored = decode_body(row.body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise corrupt(row, str(error)) from error
+    parts = row.parts()
+    if not len(stored) == row.event_count == sum(part.event_count for part in parts):
+        raise corrupt(row, f"it holds {len(stored)} events where {row.event_count} were recorded")
+    events = enumerate(stored, row.version)
+    return [
+        _recorded(row.stream, version, part.position + index, event, part, registry)
+        for part in parts
+        for index, (version, event) in enumerate(islice(events, part.event_count))
+    ]
+
+
+def text_or_none(raw: msgspec.Raw) -> bytes | None:
+    """The JSON text of an optional value; None where there is none."""
+    text = bytes(raw)
+    return None if text in (b"", b"null") else text
+
+
+def corrupt(row: Row, why: str) -> Corrupt:
+    """The error for a row that cannot be what was stored."""
+    return Corrupt(
+        f"the append at position {row.position} ({row.stream}@{row.version}) cannot be read: "
+        f"{why}; run `refold doctor`",
+        position=row.position,
+        stream=row.stream,
+    )
+
+
+def _recorded(
+    stream: str, version: int, position: int, event: StoredEvent, part: Part, registry: Registry
+) -> Recorded:
+    return Recorded(
+        position=position,
+        stream=stream,
+        version=version,
+        stored_kind=Kind.parse(event.tag),
+        occurred_at_us=part.recorded_at if event.occurred_at is None else event.occurred_at,
+        recorded_at_us=part.recorded_at,
+        raw=bytes(event.data),
+        shared_metadata=text_or_none(part.metadata),
+        own_metadata=text_or_none(event.metadata),
+        registry=registry,
+    )
