@@ -123,7 +123,8 @@ def _elements_from(window: _Window, place: int) -> Iterator[Element]:
             error = "there is text after the end of the array"
             place = _next_like(window, signature, end)
         broken += 1
-        rest = "" if place >= 0 else "; nothing after it can be read"
+        goes_on = place >= 0 and broken < BROKEN_MAX
+        rest = "" if goes_on else "; nothing after it is read"
         yield Element(line, number, b"", error + rest)
 
 

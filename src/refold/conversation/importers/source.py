@@ -6,9 +6,9 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BufferedReader
+from io import BufferedReader, RawIOBase
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 from refold.conversation.importers.json_array import Element, Unreadable, elements
 
@@ -98,7 +98,8 @@ def opened(name: str) -> Iterator[Source]:
     """A source by its path, or ``-`` for the standard input; :class:`Unreadable` says why not."""
     try:
         if name == STDIN:
-            yield _checked(name, sys.stdin.buffer)  # type: ignore[arg-type]
+            with _stdin() as reader:
+                yield _checked(name, reader)
             return
         with Path(name).open("rb") as reader:
             yield _checked(name, reader)
@@ -108,6 +109,19 @@ def opened(name: str) -> Iterator[Source]:
         raise Unreadable("this is a directory: name the files in it") from error
     except OSError as error:
         raise Unreadable(f"the file cannot be read: {error.strerror or error}") from error
+
+
+@contextmanager
+def _stdin() -> Iterator[BufferedReader]:
+    """The standard input, left open; what stands in for it may have no buffer to look ahead in."""
+    if isinstance(sys.stdin.buffer, BufferedReader):
+        yield sys.stdin.buffer
+        return
+    reader: BufferedReader = BufferedReader(cast("RawIOBase", sys.stdin.buffer))
+    try:
+        yield reader
+    finally:
+        reader.detach()
 
 
 def size_bytes(names: list[str]) -> int | None:
