@@ -1,0 +1,205 @@
+"""A small clinic in memory: what the demo agent's tools work on.
+
+Everyone and everything in it is made up; phone numbers are from the range 555-0100 to 555-0199,
+which belongs to nobody. Some bookings and look-ups fail on purpose, as they do in real systems.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any, Final
+
+DOCTORS: Final = ("Dr Hale", "Dr Okafor", "Dr Lindqvist")
+TIMES: Final = ("8:30", "9:10", "9:50", "10:30", "11:10", "13:30", "14:10", "14:50", "15:30")
+DAYS_OPEN: Final = 10
+SLOTS_LISTED_MAX: Final = 8
+TAKEN_ONE_IN: Final = 9
+"""How often a slot is gone by the time it is booked: someone took it at the desk."""
+DOWN_ONE_IN: Final = 40
+"""How often the look-up of a patient finds the system not answering."""
+
+Arguments = Mapping[str, Any]
+Answer = dict[str, Any]
+
+
+@dataclass
+class Patient:
+    """Someone the clinic knows; ``upcoming`` holds appointments not cancelled."""
+
+    patient_id: str
+    name: str
+    birth: str
+    phone: str
+    upcoming: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass
+class Clinic:
+    """The appointment book. A tool answers with a JSON object; ``error`` says what went wrong."""
+
+    patients: Sequence[Patient]
+    slots: list[dict[str, Any]]
+    chance: Random
+    appointments_made: int = 0
+
+    @classmethod
+    def opened(cls, patients: Sequence[Patient], *, today: datetime, seed: int) -> Clinic:
+        """The book for the working days after ``today``, partly filled; one seed, one book."""
+        chance = Random(f"clinic {seed}")
+        days = [today.date() + timedelta(days=n) for n in range(1, DAYS_OPEN + 5)]
+        workdays = [day for day in days if day.weekday() < 5][:DAYS_OPEN]
+        moments = [(day, time, doctor) for day in workdays for time in TIMES for doctor in DOCTORS]
+        free = [moment for moment in moments if chance.random() < 0.45]
+        slots = [
+            {"slot_id": f"S-{n:03}", "starts_at": f"{day}T{time.zfill(5)}", "doctor": doctor}
+            for n, (day, time, doctor) in enumerate(free, 1)
+        ]
+        return cls(patients, slots, chance)
+
+    def use(self, tool: str, arguments: Arguments) -> Answer:
+        """What a tool answers; ``unknown_tool`` and ``bad_arguments`` are answers too."""
+        act = getattr(self, f"_{tool}", None) if tool in EFFECTS else None
+        if act is None:
+            return _error("unknown_tool", f"there is no tool {tool}")
+        try:
+            answer: Answer = act(**arguments)
+        except TypeError as error:
+            return _error("bad_arguments", str(error).replace("Clinic._", ""))
+        return answer
+
+    def give_appointment(self, patient: Patient) -> None:
+        """Let a patient have an appointment from before."""
+        slot = self.slots.pop(self.chance.randrange(len(self.slots)))
+        patient.upcoming.append(self._appointment(slot))
+
+    def _find_patient(self, name: str, date_of_birth: str, phone: str = "") -> Answer:
+        if self.chance.randrange(DOWN_ONE_IN) == 0:
+            return _error("unavailable", "the patient system did not answer in 5 s")
+        for patient in self.patients:
+            matches = (patient.name, patient.birth) == (name, date_of_birth)
+            if matches and phone in ("", patient.phone):
+                known = {"patient_id": patient.patient_id, "name": patient.name}
+                return {**known, "upcoming": [dict(booked) for booked in patient.upcoming]}
+        return _error("not_found", "no patient with these details")
+
+    def _list_slots(self, count: int = 3, part_of_day: str = "", doctor: str = "") -> Answer:
+        fits = [s for s in self.slots if doctor in ("", s["doctor"]) and _is_in(s, part_of_day)]
+        return {"slots": [dict(slot) for slot in fits[: min(int(count), SLOTS_LISTED_MAX)]]}
+
+    def _book_appointment(self, slot_id: str, patient_id: str = "", name: str = "") -> Answer:
+        slot = next((slot for slot in self.slots if slot["slot_id"] == slot_id), None)
+        if slot is None:
+            return _error("slot_taken", f"{slot_id} is not free")
+        self.slots.remove(slot)
+        if self.chance.randrange(TAKEN_ONE_IN) == 0:
+            return _error("slot_taken", f"{slot_id} was booked at the desk a moment ago")
+        booked = self._appointment(slot)
+        for patient in self.patients:
+            if patient_id == patient.patient_id or (not patient_id and name == patient.name):
+                patient.upcoming.append(booked)
+        return booked
+
+    def _cancel_appointment(self, appointment_id: str) -> Answer:
+        for patient in self.patients:
+            for booked in patient.upcoming:
+                if booked["appointment_id"] == appointment_id:
+                    patient.upcoming.remove(booked)
+                    return {**booked, "status": "cancelled"}
+        return _error("not_found", f"there is no appointment {appointment_id}")
+
+    def _request_nurse_callback(self, about: str, patient_id: str = "", name: str = "") -> Answer:
+        return {"queued": True, "within_minutes": 120, "for": patient_id or name, "about": about}
+
+    def _transfer_call(self, to: str, reason: str) -> Answer:
+        return {"transferred": True, "to": to, "reason": reason}
+
+    def _appointment(self, slot: Mapping[str, Any]) -> dict[str, Any]:
+        self.appointments_made += 1
+        number = f"A-{self.appointments_made:03}"
+        return {"appointment_id": number, "starts_at": slot["starts_at"], "doctor": slot["doctor"]}
+
+
+def _is_in(slot: Mapping[str, Any], part_of_day: str) -> bool:
+    is_morning = int(slot["starts_at"][11:13]) < 12
+    return not part_of_day or is_morning == (part_of_day == "morning")
+
+
+def _error(code: str, message: str) -> Answer:
+    return {"error": code, "message": message}
+
+
+# -- the tools as a model is told of them ---------------------------------------------------------
+
+_TEXT: Final = {"type": "string"}
+_PART: Final = {"type": "string", "enum": ["morning", "afternoon"]}
+
+
+def _tool(
+    name: str, description: str, required: list[str], /, **properties: object
+) -> dict[str, Any]:
+    parameters = {"type": "object", "properties": properties, "required": required}
+    function = {"name": name, "description": description, "parameters": parameters}
+    return {"type": "function", "function": function}
+
+
+EFFECTS: Final = {
+    "find_patient": "read",
+    "list_slots": "read",
+    "book_appointment": "write",
+    "cancel_appointment": "write",
+    "request_nurse_callback": "write",
+    "transfer_call": "irreversible",
+}
+"""What each tool does to the world."""
+
+TOOLS: Final = (
+    _tool(
+        "find_patient",
+        "Look a patient up; gives the id and upcoming appointments.",
+        ["name", "date_of_birth"],
+        name=_TEXT,
+        date_of_birth={"type": "string", "format": "date"},
+        phone=_TEXT,
+    ),
+    _tool(
+        "list_slots",
+        "The earliest free times.",
+        [],
+        count={"type": "integer", "minimum": 1, "maximum": SLOTS_LISTED_MAX},
+        part_of_day=_PART,
+        doctor=_TEXT,
+    ),
+    _tool(
+        "book_appointment",
+        "Book a free time for a patient.",
+        ["slot_id"],
+        slot_id=_TEXT,
+        patient_id=_TEXT,
+        name=_TEXT,
+    ),
+    _tool(
+        "cancel_appointment",
+        "Cancel an appointment.",
+        ["appointment_id"],
+        appointment_id=_TEXT,
+    ),
+    _tool(
+        "request_nurse_callback",
+        "Have a nurse call the patient back within two hours.",
+        ["about"],
+        about=_TEXT,
+        patient_id=_TEXT,
+        name=_TEXT,
+    ),
+    _tool(
+        "transfer_call",
+        "Hand the call over; it does not come back.",
+        ["to", "reason"],
+        to=_TEXT,
+        reason=_TEXT,
+    ),
+)
+"""The tools in the form of OpenAI chat requests."""
