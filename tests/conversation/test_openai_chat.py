@@ -350,3 +350,9 @@ def test_events_of_other_makers_are_a_loss_and_no_error() -> None:
     """An event type that nobody registered is listed, whatever its payload."""
     exported = export_messages(recorded([Event("x.y", [1])]))
     assert exported == ([], [Loss("chat-1@0", "x.y")])
+
+
+def test_metadata_of_the_same_name_that_is_no_repair_is_left_aside() -> None:
+    """A recorder that says something else under ``openai`` breaks no export."""
+    said = Event.of(UserUtterance(text="Hi"), metadata={"openai": "gpt"})
+    assert to_messages(recorded([said])) == [{"role": "user", "content": "Hi"}]

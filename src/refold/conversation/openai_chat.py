@@ -271,7 +271,7 @@ class _Chat:
 
     def add(self, recorded: Recorded) -> bool:
         """Takes up an event; False when it says nothing that a chat message holds."""
-        fix = recorded.metadata.get("openai", {})
+        fix = _fix_of(recorded)
         event = recorded.to_class(_CLASSES[recorded.type])
         match event:
             case AgentConfigured(prompt=None):
@@ -317,6 +317,11 @@ class _Chat:
     def _put(self, message: Message) -> Message:
         self._messages.append(message)
         return message
+
+
+def _fix_of(recorded: Recorded) -> Fix:
+    fix = recorded.metadata.get("openai")
+    return fix if isinstance(fix, dict) else {}
 
 
 def _fixed(message: Message, fix: Fix) -> Message:
