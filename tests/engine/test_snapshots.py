@@ -195,3 +195,51 @@ def test_dropping_them_all_changes_nothing(tmp_path: Path) -> None:
         first = store.fold("acc-1", total())
         assert keeper_of(store).drop_snapshots() > 0
         assert store.fold("acc-1", total()) == first
+
+
+@settings(max_examples=40)
+@given(
+    times=st.lists(st.integers(0, 60), min_size=1, max_size=900),
+    per_append=st.integers(1, 90),
+    disorder=st.sampled_from(["none", "some", "all"]),
+    until=st.integers(-1, 61),
+    packed=st.booleans(),
+)
+def test_what_had_occurred_is_the_same_with_snapshots(
+    tmp_path_factory: pytest.TempPathFactory,
+    times: list[int],
+    per_append: int,
+    disorder: str,
+    until: int,
+    packed: bool,
+) -> None:
+    """As of the other clock too, in order or with late arrivals, packed or not."""
+    if disorder != "all":
+        times.sort()
+    if disorder == "some":
+        times.append(times[0])
+    events = [refold.Event.of(Added(Decimal(at)), occurred_at=at) for at in times]
+    path = tmp_path_factory.mktemp("occurred") / "a.db"
+    with refold.open(path, registry=KINDS, synchronous="NORMAL") as store:
+        for start in range(0, len(events), per_append):
+            store.append("acc-1", events[start : start + per_append])
+        if packed:
+            store.append("acc-2", [Added(Decimal(1))])
+            store.compact()
+        store.fold("acc-1", total())
+        found = store.fold("acc-1", total(), occurred_until=until)
+        expected = [at for at in times if at <= until]
+        assert found.state == Total(Decimal(sum(expected)), len(expected))
+
+
+def test_what_had_occurred_reads_no_more_than_an_interval(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where events stand in the order of their times, a fold as of one starts at a snapshot."""
+    with refold.open(tmp_path / "a.db", registry=KINDS, synchronous="NORMAL") as store:
+        for at in range(3_000):
+            store.append("acc-1", [refold.Event.of(Added(Decimal(at)), occurred_at=at)])
+        store.fold("acc-1", total())
+        counts = rows_read(store, monkeypatch)
+        assert store.fold("acc-1", total(), occurred_until=1_400).state.count == 1_401
+        assert sum(counts) <= 2 * EVENTS_BETWEEN_MIN + 20

@@ -12,6 +12,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
+from refold.core.clock import EARLIEST_US
 from refold.core.event import Kind
 from refold.core.fold import Fold, Folded
 
@@ -24,15 +25,34 @@ STATE_BYTES_PER_EVENT: Final = 20
 
 
 class Snapshot(NamedTuple):
-    """The state after ``version`` of ``stream``, as bytes; ``digest`` covers all the rest."""
+    """The state after ``version`` of ``stream``, as bytes; ``digest`` covers all the rest.
+
+    ``occurred_to`` is the latest ``occurred_at`` that went in; ``in_order`` is 1 when no append
+    held an event that had occurred before one of an earlier append, else 0.
+    """
 
     stream: str
     fold: str
     fingerprint: str
     version: int
     position: int
+    occurred_to: int
+    in_order: int
     state: bytes
     digest: bytes
+
+
+class Reached(NamedTuple, Generic[S]):
+    """How far a run of a fold has come, and the times on its way; see :class:`Snapshot`."""
+
+    folded: Folded[S]
+    occurred_to: int = EARLIEST_US
+    in_order: bool = True
+
+    def past(self, folded: Folded[S], span: tuple[int, int]) -> Reached[S]:
+        """After one more row, whose events occurred within ``span``."""
+        in_order = self.in_order and span[0] >= self.occurred_to
+        return Reached(folded, max(self.occurred_to, span[1]), in_order)
 
 
 class Snapshotter(Generic[S]):
@@ -44,8 +64,9 @@ class Snapshotter(Generic[S]):
         self._decode: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(state_type)
         self.fingerprint = _fingerprint(fold, state_type)
 
-    def take(self, stream: str, folded: Folded[S]) -> Snapshot | None:
+    def take(self, stream: str, reached: Reached[S]) -> Snapshot | None:
         """A snapshot, or None where the state does not come back from bytes as it was."""
+        folded = reached.folded
         try:
             state = self._encode(folded.state)
             if self._decode.decode(state) != folded.state:
@@ -58,12 +79,14 @@ class Snapshotter(Generic[S]):
             self.fingerprint,
             folded.version,
             folded.position,
+            reached.occurred_to,
+            int(reached.in_order),
             state,
             b"",
         )
         return bare._replace(digest=_digest(bare))
 
-    def state_of(self, snapshot: Snapshot) -> Folded[S] | None:
+    def restored(self, snapshot: Snapshot) -> Reached[S] | None:
         """What a snapshot holds; None when it is not this fold's, damaged, or of another shape."""
         if snapshot.fingerprint != self.fingerprint or _digest(snapshot) != snapshot.digest:
             return None
@@ -71,7 +94,8 @@ class Snapshotter(Generic[S]):
             state = self._decode.decode(snapshot.state)
         except msgspec.DecodeError:
             return None
-        return Folded(state, snapshot.version, snapshot.position)
+        folded = Folded(state, snapshot.version, snapshot.position)
+        return Reached(folded, snapshot.occurred_to, bool(snapshot.in_order))
 
 
 def snapshotter_of(fold: Fold[S]) -> Snapshotter[S] | None:
@@ -91,8 +115,10 @@ def events_until_next(state: bytes) -> int:
 
 
 def _digest(snapshot: Snapshot) -> bytes:
-    place = f"{snapshot.stream}\0{snapshot.fingerprint}\0{snapshot.version}\0{snapshot.position}"
-    return hashlib.sha256(place.encode() + b"\0" + snapshot.state).digest()
+    *place, state, _ = snapshot
+    digest = hashlib.sha256(repr(place).encode())
+    digest.update(state)
+    return digest.digest()
 
 
 def _fingerprint(fold: Fold[Any], state_type: type) -> str:

@@ -54,7 +54,7 @@ class Stepper(Generic[S]):
 
     def apply(self, state: S, row: Row, *, first: int, last: int) -> S:
         """The state after the events of a row that stand at versions first..last."""
-        wanted = slice(max(first - row.version, 0), last - row.version + 1)
+        wanted = slice(max(first - row.version, 0), max(last - row.version + 1, 0))
         events = None if self._wants_recorded else self._decoded(row.body)
         if events is None:
             return self._slow(state, decode_row(row, self._fold.registry)[wanted])

@@ -7,9 +7,11 @@ from typing import TypeVar
 
 from refold.core.clock import Instant, to_us
 from refold.core.event import Registry
+from refold.core.expected import NO_EVENTS
 from refold.core.fold import Fold, Folded
 from refold.core.recorded import Recorded
 from refold.core.row import Row, decode_row
+from refold.core.snapshot import Reached
 from refold.core.stepper import stepper_of
 from refold.engine.reading import (
     NO_LAST,
@@ -19,8 +21,10 @@ from refold.engine.reading import (
     backward,
     clipped,
     forward,
+    last_version_occurred,
     last_version_where,
     lineage,
+    row_at,
 )
 from refold.engine.snapshots import snapshots_for
 from refold.ports import Backend
@@ -59,19 +63,70 @@ class Reader:
 
         Starts from the newest snapshot that fits, and leaves new ones behind it.
         """
+        return self._reached(segments, fold).folded
+
+    def fold_occurred(
+        self, segments: Sequence[Segment], fold: Fold[S], *, until_us: int
+    ) -> Folded[S]:
+        """The state after those events of segments that had occurred by an instant.
+
+        Where events were appended in the order in which they occurred, what stands before the
+        newest snapshot is found by bisection; else, and after it, every row is looked at.
+        """
+        newest = snapshots_for(self._backend, fold).start(segments)
+        if not newest.in_order or newest.folded.version == NO_EVENTS:
+            initial = Folded(fold.initial(), NO_EVENTS, 0)
+            return self._occurred(segments, fold, initial, until_us)
+        tail = clipped(segments, first=newest.folded.version + 1, last=NO_LAST)
+        if newest.occurred_to <= until_us:
+            return self._occurred(tail, fold, newest.folded, until_us)
+        before = clipped(segments, first=0, last=newest.folded.version)
+        whole = last_version_occurred(self._backend, before, until_us=until_us)
+        folded = self.fold(clipped(before, first=0, last=whole), fold)
+        border = clipped(before, first=whole + 1, last=NO_LAST)
+        row = row_at(self._backend, border, whole + 1)
+        folded = self._occurred_in(row, border[0], fold, folded, until_us)
+        return self._occurred(tail, fold, folded, until_us)
+
+    def _reached(self, segments: Sequence[Segment], fold: Fold[S]) -> Reached[S]:
         stepper, snapshots = stepper_of(fold), snapshots_for(self._backend, fold)
-        state, version, position = snapshots.start(segments)
-        last_row: Row | None = None
+        reached = snapshots.start(segments)
+        (state, version, position), tracked = reached.folded, snapshots.due != NO_LAST
+        row: Row | None = None
         for segment in clipped(segments, first=version + 1, last=NO_LAST):
             for row in forward(self._backend, [segment]):
                 state = stepper.apply(state, row, first=segment.first, last=segment.last)
                 version = min(row.last_version, segment.last)
-                if version >= snapshots.due:
-                    folded = Folded(state, version, row.position_of(version))
-                    snapshots.passed(segment.stream, folded)
-                last_row = row
+                if tracked:
+                    reached = reached.past(reached.folded, row.span())
+                    if version >= snapshots.due:
+                        folded = Folded(state, version, row.position_of(version))
+                        snapshots.passed(segment.stream, reached._replace(folded=folded))
         snapshots.keep()
-        return Folded(state, version, last_row.position_of(version) if last_row else position)
+        position = row.position_of(version) if row else position
+        return reached._replace(folded=Folded(state, version, position))
+
+    def _occurred(
+        self, segments: Sequence[Segment], fold: Fold[S], folded: Folded[S], until_us: int
+    ) -> Folded[S]:
+        for segment in segments:
+            for row in forward(self._backend, [segment]):
+                folded = self._occurred_in(row, segment, fold, folded, until_us)
+        return folded
+
+    def _occurred_in(
+        self, row: Row, segment: Segment, fold: Fold[S], folded: Folded[S], until_us: int
+    ) -> Folded[S]:
+        """One row more, or those of its events that had occurred by an instant."""
+        first, last = row.span()
+        if first > until_us:
+            return folded
+        if last <= until_us:
+            stepper, version = stepper_of(fold), min(row.last_version, segment.last)
+            state = stepper.apply(folded.state, row, first=segment.first, last=segment.last)
+            return Folded(state, version, row.position_of(version))
+        events = [e for e in self._within(row, segment) if e.occurred_at_us <= until_us]
+        return fold.run(events, folded.state) if events else folded
 
     def events(self, segments: Sequence[Segment]) -> Iterator[Recorded]:
         """The events of segments, oldest first."""

@@ -100,7 +100,7 @@ def last_version_where(
     """
     low, high = -1, segments[-1].last if segments else -1
     while low < high:
-        row = _row_at(backend, segments, (low + high + 1) // 2)
+        row = row_at(backend, segments, (low + high + 1) // 2)
         standing = _standing(row, recorded_until=recorded_until, position=position)
         if standing < row.version:
             high = row.version - 1
@@ -108,6 +108,21 @@ def last_version_where(
             return min(standing, high)
         else:
             low = min(standing, high)
+    return low
+
+
+def last_version_occurred(backend: Backend, segments: Sequence[Segment], *, until_us: int) -> int:
+    """The last version of the rows that had wholly occurred by an instant; -1 for none.
+
+    A binary search: only for segments whose appends stand in the order of their times.
+    """
+    low, high = -1, segments[-1].last if segments else -1
+    while low < high:
+        row = row_at(backend, segments, (low + high + 1) // 2)
+        if row.span()[1] <= until_us:
+            low = min(row.last_version, high)
+        else:
+            high = row.version - 1
     return low
 
 
@@ -123,6 +138,7 @@ def _standing(row: Row, *, recorded_until: int | None, position: int | None) -> 
     return version
 
 
-def _row_at(backend: Backend, segments: Sequence[Segment], version: int) -> Row:
+def row_at(backend: Backend, segments: Sequence[Segment], version: int) -> Row:
+    """The row that holds a version of segments."""
     stream = next(s.stream for s in segments if s.first <= version <= s.last)
     return backend.rows(stream, first=version, last=version, backward=False, rows_max=1)[0]

@@ -9,6 +9,7 @@ from refold.core.expected import NO_EVENTS
 from refold.core.fold import Fold, Folded
 from refold.core.snapshot import (
     EVENTS_BETWEEN_MIN,
+    Reached,
     Snapshot,
     Snapshotter,
     events_until_next,
@@ -31,11 +32,11 @@ class NoSnapshots(Generic[S]):
     def __init__(self, fold: Fold[S]) -> None:
         self._fold = fold
 
-    def start(self, segments: Sequence[Segment]) -> Folded[S]:  # noqa: ARG002
+    def start(self, segments: Sequence[Segment]) -> Reached[S]:  # noqa: ARG002
         """Where to start within the segments."""
-        return Folded(self._fold.initial(), NO_EVENTS, 0)
+        return Reached(Folded(self._fold.initial(), NO_EVENTS, 0))
 
-    def passed(self, stream: str, folded: Folded[S]) -> None:
+    def passed(self, stream: str, reached: Reached[S]) -> None:
         """Called where the run has come to ``due``."""
 
     def keep(self) -> None:
@@ -52,24 +53,24 @@ class Snapshots(NoSnapshots[S]):
         self._taken: list[Snapshot] = []
         self.due = EVENTS_BETWEEN_MIN - 1
 
-    def start(self, segments: Sequence[Segment]) -> Folded[S]:
+    def start(self, segments: Sequence[Segment]) -> Reached[S]:
         """The newest snapshot within the segments, else the initial state."""
         if segments and segments[-1].last >= self.due:
             for segment in reversed(segments):
                 snapshot = self._newest(segment)
-                folded = self._snapshotter.state_of(snapshot) if snapshot else None
-                if snapshot is not None and folded is not None:
+                reached = self._snapshotter.restored(snapshot) if snapshot else None
+                if snapshot is not None and reached is not None:
                     self.due = snapshot.version + events_until_next(snapshot.state)
-                    return folded
+                    return reached
         return super().start(segments)
 
-    def passed(self, stream: str, folded: Folded[S]) -> None:
+    def passed(self, stream: str, reached: Reached[S]) -> None:
         """Take a snapshot: the run has crossed the interval since the last one."""
-        snapshot = self._snapshotter.take(stream, folded)
+        snapshot = self._snapshotter.take(stream, reached)
         if snapshot is None:
             self.due = NO_LAST
             return
-        self.due = folded.version + events_until_next(snapshot.state)
+        self.due = snapshot.version + events_until_next(snapshot.state)
         if self._taken and self._taken[-1].stream != stream:
             self.keep()
         self._taken.append(snapshot)

@@ -248,9 +248,7 @@ class Store:
             stream, version=version, position=position, recorded_until=recorded_until
         )
         if occurred_until is not None:
-            until_us = to_us(occurred_until)
-            events = self._reader.events(segments)
-            return fold.run(e for e in events if e.occurred_at_us <= until_us)
+            return self._reader.fold_occurred(segments, fold, until_us=to_us(occurred_until))
         return self._reader.fold(segments, fold)
 
     def branch(self, stream: str, *, at: int | None = None) -> Branch[Appended]:

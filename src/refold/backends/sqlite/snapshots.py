@@ -11,12 +11,13 @@ from refold.backends.sqlite.file import rows_of
 from refold.core.snapshot import Snapshot
 
 _LATEST: Final = """
-SELECT version, position, state, digest FROM snapshots
+SELECT version, position, occurred_to, in_order, state, digest FROM snapshots
 WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND fold = ?2 AND fingerprint = ?3
     AND version <= ?4 ORDER BY version DESC LIMIT 1"""
 _SAVE: Final = """
-INSERT OR REPLACE INTO snapshots (stream, fold, fingerprint, version, position, state, digest)
-SELECT id, ?2, ?3, ?4, ?5, ?6, ?7 FROM streams WHERE name = ?1"""
+INSERT OR REPLACE INTO snapshots (
+    stream, fold, fingerprint, version, position, occurred_to, in_order, state, digest
+) SELECT id, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9 FROM streams WHERE name = ?1"""
 _DROP_STALE: Final = """
 DELETE FROM snapshots WHERE stream = (SELECT id FROM streams WHERE name = ?1)
     AND fold = ?2 AND fingerprint != ?3"""

@@ -6,6 +6,8 @@ CREATE TABLE snapshots (
     fingerprint TEXT NOT NULL,
     version INTEGER NOT NULL,
     position INTEGER NOT NULL,
+    occurred_to INTEGER NOT NULL,
+    in_order INTEGER NOT NULL,
     state BLOB NOT NULL,
     digest BLOB NOT NULL
 ) STRICT;
