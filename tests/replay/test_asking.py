@@ -78,6 +78,12 @@ def test_a_service_says_itself_when_to_come_back() -> None:
     assert asked_s == [0.0, 7.0]
 
 
+def test_a_service_that_says_at_once_still_gets_a_moment() -> None:
+    """Retry-After 0 does not use up every attempt within a millisecond."""
+    _, asked_s = ask(*[failing("busy", retry_after_s=0.0)] * 2)
+    assert asked_s == [0.0, 0.5, 1.5]
+
+
 def test_a_service_that_asks_for_too_long_is_given_up() -> None:
     """Coming back earlier than it said would only be refused again."""
     outcome, asked_s = ask(failing("busy", retry_after_s=RETRY_AFTER_MAX_S + 1))

@@ -1,6 +1,5 @@
 """A replay that dies anywhere is continued by the next, and no answer is asked for twice."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -83,8 +82,11 @@ with refold.open(sys.argv[1]) as store:
 """
 
 
-def test_a_killed_process_loses_no_answer_that_it_recorded(tmp_path: Path) -> None:
-    """kill -9 in the middle of a run over HTTP; the next run asks only for what is not stored."""
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_process_loses_no_answer_that_it_recorded(
+    tmp_path: Path, how: signal.Signals
+) -> None:
+    """kill -9 or Ctrl-C in the middle of a run over HTTP: the next run asks only for the rest."""
     path = tmp_path / "calls.db"
     with refold.open(path) as store:
         streams = [record(store, f"call-{n}") for n in range(20)]
@@ -92,17 +94,19 @@ def test_a_killed_process_loses_no_answer_that_it_recorded(tmp_path: Path) -> No
     started = threading.Event()
     served = 0
 
-    def kill_at_the_fifteenth(body: Body) -> Body:
+    def end_at_the_fifteenth(body: Body) -> Body:
         nonlocal served
         served += 1
         if served == 15 and started.wait(10) and child is not None:
-            os.kill(child.pid, signal.SIGKILL)
+            child.send_signal(how)
         return as_message(body)
 
-    with ChatServer(kill_at_the_fifteenth) as server:
-        child = subprocess.Popen([sys.executable, "-c", CHILD, str(path), server.base_url])
+    with ChatServer(end_at_the_fifteenth) as server:
+        child = subprocess.Popen(
+            [sys.executable, "-c", CHILD, str(path), server.base_url], stderr=subprocess.DEVNULL
+        )
         started.set()
-        assert child.wait(30) == -signal.SIGKILL
+        assert child.wait(60) == -how
         with refold.open(path) as store:
             stored = sum(
                 decision.candidate is not None

@@ -272,7 +272,16 @@ def test_wrong_streams_are_refused_before_anything_is_asked(
     assert asked == []
 
 
-@pytest.mark.parametrize("options", [{"workers": 0}, {"workers": 1_000}, {"mode": "free-run"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"workers": 0},
+        {"workers": 1_000},
+        {"attempts_max": 0},
+        {"requests_per_second": 0},
+        {"mode": "free-run"},
+    ],
+)
 def test_options_out_of_range_are_refused(store: refold.Store, options: dict[str, Any]) -> None:
     """The message says what they may be."""
     record(store, "call-1")

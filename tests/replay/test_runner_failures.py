@@ -27,6 +27,12 @@ def store() -> refold.Store:
     return refold.open("memory:")
 
 
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here it matters that it is asked again, not how much later: see test_asking."""
+    monkeypatch.setattr("refold.replay.pacing.BACKOFF_S", 0.001)
+
+
 # -- interruptions ---------------------------------------------------------------------------------
 
 
@@ -92,13 +98,11 @@ def test_an_endpoint_that_is_down_stops_the_run_at_once(store: refold.Store) -> 
 )
 def test_faults_of_a_service_are_met_by_asking_again(
     store: refold.Store,
-    monkeypatch: pytest.MonkeyPatch,
     faults: list[Fault],
     requests: int,
     failed: int,
 ) -> None:
     """What passes leaves no trace; what does not is one failed decision, asked again later."""
-    monkeypatch.setattr("refold.replay.pacing.BACKOFF_S", 0.001)
     record(store, "call-1")
     with ChatServer(as_message) as server:
         server.faults.extend(faults)

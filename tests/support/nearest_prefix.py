@@ -3,7 +3,9 @@
 A stand-in for a second model on real conversations: its answers are real, differ as models do,
 and cost nothing. Built over the tau-bench recordings (sierra-research/tau-bench, MIT)::
 
-    python -m tests.support.nearest_prefix FILE
+    python -m tests.support.nearest_prefix [FILE]
+
+prints its base URL and serves until Ctrl-C.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import hashlib
 import heapq
 import json
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -123,6 +126,6 @@ if __name__ == "__main__":
     with nearest_prefix_server(Path(sys.argv[1]) if len(sys.argv) > 1 else CONVERSATIONS) as served:
         print(served.base_url, flush=True)
         try:
-            sys.stdin.read()
+            threading.Event().wait()
         except KeyboardInterrupt:
             print(f"{len(served.requests)} requests", file=sys.stderr)

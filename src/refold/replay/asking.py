@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from refold.errors import RefoldError
+from refold.errors import RefoldError, UsageError
 from refold.replay.candidate import Answered, Candidate, ModelFailure
 from refold.replay.completion import action_of, snippet
 from refold.replay.decision import Action
@@ -90,6 +90,10 @@ class Asker:
         pace: Pace,
         attempts_max: int = ATTEMPTS_MAX,
     ) -> None:
+        if attempts_max < 1:
+            raise UsageError(
+                f"attempts_max={attempts_max} must be 1 or more", argument="attempts_max"
+            )
         self._candidate = candidate
         self._limiter = limiter
         self._pace = pace
@@ -151,11 +155,12 @@ class Asker:
         attempts, attempts_max = seen.total(), self._attempts_max
         if attempts >= attempts_max or seen[failure.kind] >= failure.seen_max(attempts_max):
             return None
+        pause_s = backoff_s(attempts, self._pace.roll())
         asked_s: float | None = failure.retry_after_s
         if asked_s is None:
-            return backoff_s(attempts, self._pace.roll())
+            return pause_s
         if asked_s > RETRY_AFTER_MAX_S:
             return None
         # The service means everyone, not only the one it told.
         self._limiter.hold(self._pace.now_s() + asked_s)
-        return 0.0
+        return pause_s
