@@ -154,7 +154,7 @@ def test_streams_are_listed_with_version_and_fork(run: Refold, call: str) -> Non
 
 def test_state_prints_what_the_fold_gives(run: Refold, call: str) -> None:
     """The state of the conversation fold, as JSON, is what the library folds."""
-    from refold.conversation.fold import Conversation
+    from refold.conversation import Conversation
 
     with refold.open("refold.db", mode="read") as store:
         folded = store.fold(call, Conversation)

@@ -68,11 +68,12 @@ def append(
     key: str | None,
     untyped: bool,
 ) -> None:
-    """Add events to the end of a stream, all or none; the store is made when it is missing.
+    """Add events to the end of a stream.
 
-    One event by --type and --data; or any number on stdin, one JSON object a line: "type", "data",
-    and if wanted "schema", "metadata", "occurred_at". Payloads of known types are checked. Exits
-    with 1 when the stream is not at the expected version.
+    All of them are stored or none; the store is made when it is missing. One event by --type and
+    --data; or any number on stdin, one JSON object a line: "type", "data", and if wanted "schema",
+    "metadata", "occurred_at". Payloads of known types are checked. Exits with 1 when the stream is
+    not at the expected version.
     """
     if type_name is not None:
         drafts = [_one(type_name, data, occurred_at)]

@@ -22,10 +22,11 @@ refold diff call-42@7 call-42 --fold conversation
 @click.argument("after", metavar="B")
 @fold_option
 def diff(url: str, as_json: bool, before: str, after: str, fold_name: str | None) -> int:
-    """Show how stream B differs from stream A: event by event, then in the state they fold to.
+    """Show how one stream differs from another.
 
-    Either may be a branch, or a stream up to a version (call-42@7). Events are compared by type and
-    payload. Exits with 1 when there is a difference.
+    Event by event, then in the state that they fold to. Either may be a branch, or a stream up to a
+    version (call-42@7). Events are compared by type and payload. Exits with 1 when there is a
+    difference.
     """
     with opened(url) as store:
         first, second = _point(store, before), _point(store, after)

@@ -15,9 +15,10 @@ refold doctor --db agents.db
 """,
 )
 def doctor(url: str, as_json: bool) -> int:
-    """Check a store from end to end: the file, its schema, its positions, versions and bodies.
+    """Check a store from end to end.
 
-    Reads everything and changes nothing. Exits with 1 when a check fails.
+    The file, its schema, its positions, versions and bodies are looked at. Reads everything and
+    changes nothing. Exits with 1 when a check fails.
     """
     outcome = FINE
     with opened(url) as store:

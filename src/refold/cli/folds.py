@@ -13,7 +13,8 @@ from refold.cli.options import option
 from refold.errors import UsageError
 
 BUILT_IN: Final = {
-    "conversation": "refold.conversation.fold:Conversation",
+    "conversation": "refold.conversation:Conversation",
+    "trading": "refold.conversation.trading:TradingBook",
 }
 
 fold_option: Final = option(

@@ -27,9 +27,9 @@ def log(
     types: tuple[str, ...],
     limit: int | None,
 ) -> None:
-    """Print the whole log in order of position: every event of every stream.
+    """Print the whole log in order.
 
-    --category and --type may be given several times.
+    Every event of every stream, by position. --category and --type may be given several times.
     """
     with opened(url) as store:
         found = store.read_all(

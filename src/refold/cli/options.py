@@ -56,14 +56,27 @@ def command(name: str, *, example: str) -> Callable[[Callable[..., Any]], click.
 
     The lines of ``example`` end its help.
     """
-    text = "\n".join(f"  {one}" for one in example.strip().splitlines())
 
     def register(function: Callable[..., Any]) -> click.Command:
-        made = click.command(name, cls=Command, epilog=f"\b\nExample:\n{text}\n")(function)
+        made = click.command(name, cls=Command, epilog=_epilog(example))(function)
         made.params += [_store_option(), _json_option()]
         return made
 
     return register
+
+
+def group(name: str, *, example: str) -> Callable[[Callable[..., Any]], click.Group]:
+    """Decorator: a group of commands with an example at the end of its help."""
+
+    def register(function: Callable[..., Any]) -> click.Group:
+        return click.group(name, epilog=_epilog(example))(function)
+
+    return register
+
+
+def _epilog(example: str) -> str:
+    # \b keeps the lines as they are.
+    return "\b\nExample:\n" + "\n".join(f"  {one}" for one in example.strip().splitlines())
 
 
 def opened(url: str) -> refold.Store:
@@ -80,6 +93,13 @@ def instant(_ctx: click.Context, _option: click.Parameter, value: str | None) ->
         return parse_instant(text, now_us=time.time_ns() // 1_000)
     except UsageError as error:
         raise click.BadParameter(f"{error.message}, or an age (2h, 7d)") from error
+
+
+def new_file(_ctx: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    """Callback of an option: a file that can be made is named, said before the work is done."""
+    if value is not None and (not Path(value).parent.is_dir() or Path(value).is_dir()):
+        raise UsageError(f"{value} cannot be written: name a file in a folder", path=value)
+    return value
 
 
 class Moment(msgspec.Struct, frozen=True, kw_only=True):

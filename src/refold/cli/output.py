@@ -6,9 +6,9 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final, TextIO
+from typing import Any, Final, Protocol, TextIO
 
 import click
 import msgspec
@@ -86,21 +86,44 @@ def compact(value: object) -> str:
     return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", _encode(value).decode())
 
 
+class Tell(Protocol):
+    """How a command says how far it is; ``total`` is None where it is not known."""
+
+    def __call__(self, done: float, total: float | None, detail: str = "") -> None:
+        """``done`` of ``total``, and a few words beside the bar."""
+        ...
+
+
 @contextmanager
-def progress(what: str, *, total: int | None = None) -> Iterator[Callable[[int], None]]:
-    """A progress bar on stderr while the block runs; call what it gives with each advance.
+def progress(what: str) -> Iterator[Tell]:
+    """A progress bar on stderr while the block runs; tell it how far things are.
 
     Nothing is shown, nor ``rich`` imported, where stderr is not a terminal.
     """
     if not sys.stderr.isatty():
-        yield lambda _: None
+        yield lambda _done, _total, _detail="": None
         return
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda count: bar.advance(task, count)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[detail]}", markup=False),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None, detail="")
+        yield lambda done, total, detail="": bar.update(
+            task, completed=done, total=total, detail=detail
+        )
 
 
 def _shows_colour(stream: TextIO) -> bool:

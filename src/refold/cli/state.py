@@ -33,7 +33,7 @@ def state(
     moment: Moment,
     with_version: bool,
 ) -> None:
-    """Print the state that a stream folds to, as JSON: now, or as it was.
+    """Print the state that a stream folds to, now or then.
 
     T is RFC 3339, a date (its start, UTC) or an age (30m, 2h, 7d). --at asks what had happened by
     then, --known-at what the log knew by then.

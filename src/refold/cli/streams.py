@@ -23,10 +23,11 @@ refold streams --category call --json | jq -r .stream
 @option("--category", metavar="NAME", help="Only this category: the text before the first hyphen.")
 @option("--limit", type=click.IntRange(min=0), metavar="N", help="At most this many.")
 def streams(url: str, as_json: bool, category: str | None, limit: int | None) -> None:
-    """List the streams of a store by name, with their last version and when they were written.
+    """List the streams of a store.
 
-    A branch (a ~ in its name) is listed with the stream and version that it left, and is in a
-    category of its own: the branches of call-42 are in call~.
+    By name, with their last version and when it was written. A branch (a ~ in its name) is listed
+    with the stream and version that it left, and is in a category of its own: the branches of
+    call-42 are in call~.
     """
     with opened(url) as store:
         found = (

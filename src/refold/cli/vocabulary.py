@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import msgspec
 
-import refold
 from refold import Event
 from refold.cli.errors import suggestion
 from refold.errors import InvalidEvent, UnknownEventType
@@ -50,10 +50,11 @@ def _check_payload(data: Any, cls: type, tag: str, place: str) -> None:
         raise InvalidEvent(f"{place}: not a {tag}: {error}", type=tag) from error
 
 
+@cache
 def _classes() -> dict[str, type]:
     """The event classes by type; a schema over 1 has its number behind it (``x.v2``)."""
-    from refold.conversation import events, governance, voice  # noqa: F401
-    from refold.replay import events as replay_events  # noqa: F401
+    import refold.conversation.trading
+    import refold.replay.events
 
     with refold.open("memory:") as store:  # any store knows the classes
         registry = store.registry

@@ -38,10 +38,10 @@ def what_if(
     fold_name: str | None,
     save: str | None,
 ) -> None:
-    """Leave events out of a stream and show what changes: its state, and what loses its ground.
+    """Leave events out of a stream; show what changes.
 
-    The stream itself stays as it is. What the agent said later is taken as recorded: to ask it
-    again, use `refold replay`.
+    The changes of its state, and the events that lose what they rest on. The stream itself stays as
+    it is. What the agent said later is taken as recorded: to ask it again, use `refold replay`.
     """
     with refold.open(url, mode="read" if save is None else "write") as store:
         before = store.branch(stream)

@@ -1,0 +1,157 @@
+"""Options that say what a replay changes, and whom it asks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
+from functools import reduce
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from refold.cli import jsontext
+from refold.cli.options import option
+from refold.errors import InvalidEvent, UsageError
+
+if TYPE_CHECKING:
+    from refold.replay import ChatEndpoint, Price, Variant
+
+OPENAI_URL: Final = "https://api.openai.com/v1"
+KEY_VARIABLES: Final = ("REFOLD_API_KEY", "OPENAI_API_KEY")
+_PREFIX: Final = "openai:"
+
+
+def variant_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator: what is changed; given to the command as ``prompt``, ``model`` and so on."""
+    options = (
+        option(
+            "--prompt",
+            envvar="REFOLD_PROMPT",
+            metavar="FILE|TEXT",
+            help="System prompt: a file, or the text itself.  [default: the recorded one]",
+        ),
+        option(
+            "--model",
+            envvar="REFOLD_MODEL",
+            metavar="openai:NAME",
+            help="Model at an OpenAI-compatible endpoint.  [default: the recorded one]",
+        ),
+        option(
+            "--tools",
+            envvar="REFOLD_TOOLS",
+            metavar="FILE",
+            help="Tools as OpenAI takes them: a JSON list.  [default: the recorded ones]",
+        ),
+        option(
+            "--param",
+            "params",
+            multiple=True,
+            envvar="REFOLD_PARAM",
+            metavar="NAME=VALUE",
+            help="Request parameter such as temperature=0. May be given several times.",
+        ),
+        option(
+            "--label", envvar="REFOLD_LABEL", metavar="TEXT", help="Tells equal variants apart."
+        ),
+    )
+    return reduce(lambda decorated, add: add(decorated), reversed(options), function)
+
+
+def variant_of(
+    *,
+    prompt: str | None,
+    model: str | None,
+    tools: str | None,
+    params: tuple[str, ...],
+    label: str | None,
+) -> Variant:
+    """The variant that the options describe."""
+    from refold.replay import Variant
+
+    return Variant(
+        prompt=None if prompt is None else _prompt(prompt),
+        model=None if model is None else _model(model),
+        tools=None if tools is None else _tools(tools),
+        params=dict(_param(text) for text in params),
+        label=label,
+    )
+
+
+def endpoint(base_url: str, *, timeout_s: float) -> ChatEndpoint:
+    """The endpoint to ask; the key is only ever read from the environment."""
+    from refold.replay import ChatEndpoint
+
+    if base_url.rstrip("/") == OPENAI_URL and not any(os.environ.get(k) for k in KEY_VARIABLES):
+        raise UsageError(
+            f"no key for {OPENAI_URL}: set {' or '.join(KEY_VARIABLES)}, "
+            "or name your own endpoint with --base-url"
+        )
+    return ChatEndpoint(base_url, timeout_s=timeout_s)
+
+
+def prices(given: tuple[str, ...]) -> dict[str, Price]:
+    """Prices by model of ``NAME=INPUT,OUTPUT[,CACHED]`` in dollars for a million tokens."""
+    from refold.replay import Price
+
+    found: dict[str, Price] = {}
+    for text in given:
+        name, _, amounts = text.rpartition("=")
+        try:
+            input_, output, *cached = (Decimal(amount) for amount in amounts.split(","))
+            (cached_input,) = cached or (None,)
+        except (InvalidOperation, ValueError) as error:
+            raise click.BadParameter(
+                f"{text!r} is not NAME=INPUT,OUTPUT[,CACHED]", param_hint="--price"
+            ) from error
+        found[name] = Price(input=input_, output=output, cached_input=cached_input)
+    return found
+
+
+def _prompt(given: str) -> str:
+    """The text of the file of this name; without one the text itself, unless it looks like one."""
+    if given.startswith("@"):
+        return jsontext.file_text(given[1:])
+    try:
+        is_file = Path(given).is_file()
+    except (OSError, ValueError):  # too long for a file's name, or not one at all
+        is_file = False
+    if is_file:
+        return jsontext.file_text(given)
+    if not given.strip() or not any(char.isspace() for char in given):
+        raise UsageError(f"--prompt {given!r}: there is no such file, and one word is no prompt")
+    return given
+
+
+def _model(given: str) -> str:
+    if not given.startswith(_PREFIX) or given == _PREFIX:
+        raise click.BadParameter(
+            f"write {_PREFIX}{given.removeprefix(_PREFIX) or 'NAME'}", param_hint="--model"
+        )
+    return given.removeprefix(_PREFIX)
+
+
+def _tools(name: str) -> list[dict[str, Any]]:
+    tools = jsontext.parsed(jsontext.file_text(name), source=name)
+    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
+        raise UsageError(f"{name} is not a list of tools", path=name)
+    return [_without_effect(tool) for tool in tools]
+
+
+def _without_effect(tool: dict[str, Any]) -> dict[str, Any]:
+    """A tool as a service takes it: what it does to the world is our own note."""
+    if isinstance(tool.get("function"), dict):
+        tool = {**tool, "function": _without_effect(tool["function"])}
+    return {key: value for key, value in tool.items() if key != "effect"}
+
+
+def _param(text: str) -> tuple[str, Any]:
+    """Name and value of ``name=value``; a value that is no JSON is text."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--param")
+    try:
+        return name, jsontext.parsed(value, source="--param")
+    except InvalidEvent:
+        return name, value

@@ -1,0 +1,120 @@
+"""`refold import`: one command a format, all alike."""
+
+from __future__ import annotations
+
+from inspect import cleandoc
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+import refold
+from refold.cli import output
+from refold.cli.errors import FINDING, FINE
+from refold.cli.options import command, group, option
+
+if TYPE_CHECKING:
+    from refold.conversation.importers import ImportReport
+
+LOSSES_SHOWN_MAX: Final = 20
+
+
+@group(
+    "import",
+    example="""
+refold import tau-bench gpt-4o-airline.json --tools airline-tools.json
+refold import openai-chat chats/*.jsonl --category chat
+zcat chats.jsonl.gz | refold import openai-chat -
+""",
+)
+def import_group() -> None:
+    """Bring recorded conversations into a store.
+
+    Each conversation is stored whole or not at all, and importing again changes nothing. What is
+    broken is named with its file and line, the rest goes on, and the exit code is 1.
+    """
+
+
+def _format(name: str, summary: str, *, example: str) -> None:
+    """Add the command of a format to the group."""
+
+    @command(name, example=example)
+    @click.argument(
+        "files",
+        nargs=-1,
+        required=True,
+        metavar="FILE...",
+        type=click.Path(exists=True, dir_okay=False, allow_dash=True),
+    )
+    @option("--category", metavar="NAME", help="How the streams' names begin.")
+    @option(
+        "--tools",
+        type=click.Path(exists=True, dir_okay=False),
+        metavar="FILE",
+        help="The tools that the agent was offered, as JSON, with their effects.",
+    )
+    def run(
+        url: str, as_json: bool, files: tuple[str, ...], category: str | None, tools: str | None
+    ) -> int:
+        from refold.conversation.importers import import_files
+
+        with refold.open(url) as store, output.progress(f"import {name}") as tell:
+            report = import_files(store, name, files, category=category, tools=tools, progress=tell)
+        (_print_json if as_json else _print_plain)(report)
+        return FINE if report.ok else FINDING
+
+    run.help = cleandoc(summary)
+    import_group.add_command(run)
+
+
+_format(
+    "tau-bench",
+    """Import results of tau-bench: a JSON array of conversations with task, trial and reward.
+
+    The streams are called CATEGORY-TASK-TRIAL; the category is by default the end of the file's
+    name (airline for gpt-4o-airline.json).""",
+    example="refold import tau-bench gpt-4o-airline.json --tools airline-tools.json",
+)
+_format(
+    "openai-chat",
+    """Import OpenAI chat messages: JSON lines, a conversation a line, or a file of one.
+
+    A line is a list of messages, or an object with "messages" and, if there are, "id", "model",
+    "tools", "created". - is stdin.""",
+    example="refold import openai-chat chats.jsonl --category chat",
+)
+_format(
+    "ai-trader",
+    """Import position logs of AI-Trader: a JSON line an action, with the book after it.
+
+    A log that forks is reported line by line: the longest history becomes the stream, what would
+    have been lost is kept in branches beside it.""",
+    example="refold import ai-trader gpt-5.positions.jsonl",
+)
+
+
+def _print_json(report: ImportReport) -> None:
+    """The problems and losses as objects too, not as the rows that tuples become."""
+    import msgspec
+
+    said: dict[str, Any] = msgspec.to_builtins(report)
+    said["problems"] = [problem._asdict() for problem in report.problems]
+    said["loss"] = [loss._asdict() for loss in report.loss]
+    output.json_line(said)
+
+
+def _print_plain(report: ImportReport) -> None:
+    for problem in report.problems:
+        place = f"{problem.file}:{problem.line}" if problem.line else problem.file
+        output.note(output.clean(f"{place}: {problem.message}"))
+    if report.problem_count > len(report.problems):
+        output.note(f"and {report.problem_count - len(report.problems)} problems more")
+    for loss in report.loss[:LOSSES_SHOWN_MAX]:
+        output.note(output.clean(f"{loss.where}: not kept: {loss.what} {loss.pointer}".rstrip()))
+    if report.loss_count > LOSSES_SHOWN_MAX:
+        output.note(f"and {report.loss_count - LOSSES_SHOWN_MAX} more not kept (--json has them)")
+    counts = (
+        f"{report.imported:,} imported ({report.events:,} events), {report.unchanged:,} unchanged"
+    )
+    branches = f", {report.branches:,} branches" if report.branches else ""
+    ends = f"{report.failed:,} failed, {report.problem_count:,} problems"
+    output.line(f"{counts}{branches}, {ends}")

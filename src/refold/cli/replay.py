@@ -1,0 +1,195 @@
+"""`refold replay`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import refold
+from refold.cli import endpoint, output
+from refold.cli.errors import FAILED, FINDING, FINE
+from refold.cli.options import command, opened, option
+from refold.errors import UsageError
+
+if TYPE_CHECKING:
+    from refold.replay import ReplaySummary, Verification
+
+
+@command(
+    "replay",
+    example="""
+refold replay --category call --prompt new-prompt.txt --model openai:gpt-4o-mini
+refold replay call-42 call-43 --model openai:small --base-url http://127.0.0.1:8000/v1
+refold replay --category call --mode verify
+""",
+)
+@click.argument("streams", nargs=-1, metavar="[STREAM]...")
+@option("--category", metavar="NAME", help="All streams of this category too.")
+@option(
+    "--mode",
+    type=click.Choice(["next-step", "verify"]),
+    default="next-step",
+    help="next-step asks the candidate at every recorded decision; verify asks no one.",
+)
+@endpoint.variant_options
+@option(
+    "--base-url",
+    envvar=["REFOLD_BASE_URL", "OPENAI_BASE_URL"],
+    default=endpoint.OPENAI_URL,
+    metavar="URL",
+    help="Where the model is served.",
+)
+@option("--samples", type=click.IntRange(1, 100), default=1, metavar="N", help="Independent runs.")
+@option(
+    "--workers", type=click.IntRange(1, 256), default=4, metavar="N", help="Requests at a time."
+)
+@option("--rps", type=float, metavar="X", help="Requests a second at most.")
+@option(
+    "--timeout", type=float, default=120.0, metavar="SECONDS", help="How long one answer may take."
+)
+@option(
+    "--attempts", type=click.IntRange(1, 20), default=5, metavar="N", help="Tries of one decision."
+)
+@option(
+    "--price",
+    multiple=True,
+    metavar="NAME=IN,OUT",
+    help="Dollars for a million tokens of a model, where the provider does not say the cost.",
+)
+def replay(
+    url: str,
+    as_json: bool,
+    streams: tuple[str, ...],
+    category: str | None,
+    mode: str,
+    **options: Any,
+) -> int:
+    """Ask another prompt or model the recorded questions.
+
+    At each decision it sees the conversation exactly as it was recorded up to there, and answers
+    once; the answers are kept on a branch of each conversation, so running again asks only what is
+    missing. `refold compare` says how they differ. The key is read from REFOLD_API_KEY or
+    OPENAI_API_KEY. Exits with 1 when a decision got no answer or the record does not verify, with 3
+    when nothing was answered.
+    """
+    if not streams and category is None:
+        raise UsageError("name the streams to replay, or a --category")
+    if mode == "verify":
+        return _verify(url, streams, category, as_json=as_json)
+    return _next_step(url, streams, category, as_json=as_json, **options)
+
+
+def _verify(url: str, streams: tuple[str, ...], category: str | None, *, as_json: bool) -> int:
+    from refold.replay import select, verify
+
+    with opened(url) as store, output.progress("verify") as tell:
+        chosen = select(store, streams=streams, category=category)
+        found = verify(store, chosen, progress=lambda done: tell(done, len(chosen)))
+    (output.json_line if as_json else _print_verification)(found)
+    return FINDING if found.mismatches else FINE
+
+
+def _next_step(
+    url: str,
+    streams: tuple[str, ...],
+    category: str | None,
+    *,
+    as_json: bool,
+    base_url: str,
+    samples: int,
+    workers: int,
+    rps: float | None,
+    timeout: float,
+    attempts: int,
+    price: tuple[str, ...],
+    **variant: Any,
+) -> int:
+    import refold.replay as engine
+
+    outcome = FINE
+    changed = endpoint.variant_of(**variant)
+    prices = endpoint.prices(price)
+    candidate = endpoint.endpoint(base_url, timeout_s=timeout)
+    with refold.open(url, mode="write") as store:
+        chosen = engine.select(store, streams=streams, category=category)
+        for sample in range(samples):
+            with _naming_the_option(), output.progress(f"replay {changed.id}") as tell:
+                summary = engine.replay(
+                    store,
+                    chosen,
+                    changed,
+                    candidate,
+                    sample=sample,
+                    workers=workers,
+                    requests_per_second=rps,
+                    attempts_max=attempts,
+                    prices=prices,
+                    progress=lambda done, total, cost, failed: tell(
+                        done, total, _detail(cost, failed)
+                    ),
+                )
+            (output.json_line if as_json else _print_summary)(summary)
+            outcome = max(outcome, _outcome(summary))
+    return outcome
+
+
+@contextmanager
+def _naming_the_option() -> Iterator[None]:
+    """Where the record names no model, say how the command line does."""
+    try:
+        yield
+    except UsageError as error:
+        if "at" not in error.facts:
+            raise
+        raise UsageError(
+            f"the record of {error.at} names no model to ask for: give --model openai:NAME",
+            at=error.at,
+        ) from error
+
+
+def _outcome(summary: ReplaySummary) -> int:
+    """A service that answered nothing failed; one that left out a decision is a finding."""
+    if not summary.failed:
+        return FINE
+    return FINDING if summary.answered else FAILED
+
+
+def _detail(cost: Decimal | None, failed: int) -> str:
+    """What stands beside the bar: money so far, and failures."""
+    from refold.replay.report.shown import money
+
+    parts = [money(cost) if cost is not None else "", f"{failed} failed" if failed else ""]
+    return "  ".join(part for part in parts if part)
+
+
+def _print_verification(found: Verification) -> None:
+    for one in found.mismatches:
+        output.line(output.clean(f"{one.at or one.stream}: {one.kind}: {one.detail}"))
+    output.line(
+        f"{found.conversations:,} conversations, {found.decisions:,} decisions verified, "
+        f"{len(found.mismatches):,} mismatches"
+    )
+
+
+def _print_summary(summary: ReplaySummary) -> None:
+    from refold.replay.report.shown import money
+
+    for failure in summary.failures:
+        output.note(output.clean(f"{failure.at}: {failure.error}"))
+    if summary.failed > len(summary.failures):
+        output.note(f"and {summary.failed - len(summary.failures)} more failed")
+    tokens = f"{summary.usage.input_tokens:,} tokens in, {summary.usage.output_tokens:,} out"
+    cost = f", {money(summary.cost)}" if summary.cost is not None else ""
+    output.line(
+        f"variant {summary.variant_id}, sample {summary.sample}: "
+        f"{summary.conversations:,} conversations, {summary.decisions:,} decisions"
+    )
+    output.line(
+        f"  {summary.kept:,} kept, {summary.answered:,} answered, {summary.failed:,} failed, "
+        f"{summary.requests:,} requests; {tokens}{cost}"
+    )
+    output.line(f"  compare: refold compare --variant {summary.variant_id}")

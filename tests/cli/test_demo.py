@@ -1,0 +1,34 @@
+"""`refold demo`: the whole story in one command."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.running import Refold
+
+
+def test_the_demo_tells_everything_and_writes_its_report(run: Refold, tmp_path: Path) -> None:
+    """Recorded calls, a transcript, two states, a what-if, a comparison, a file: exit 0.
+
+    Run again, it reuses what is there and asks nothing; `--json` prints the figures.
+    """
+    first = run("demo", "--report", "out.html")
+    assert first.code == 0, first.err
+    for told in ("rule-based stand-in", "Recorded ", "what-if", "exact McNemar", "next-step"):
+        assert told in first.out
+    assert "<html" in (tmp_path / "out.html").read_text()
+    (found,) = run("demo", "--report", "out.html", "--json").lines
+    recorded = found["recorded"]
+    assert recorded["calls"] >= 40
+    assert recorded["reused"] == recorded["calls"]
+    assert found["requests"] == 0
+    assert found["comparison"]["figures"]["decisions"] > 0
+    assert "conversations" not in found["comparison"]
+    shown = run("show", found["shown"], "--json").lines
+    assert found["transcript"][0]["id"] in [line["id"] for line in shown]
+
+
+@pytest.mark.parametrize("args", [["--seed", "-1"], ["--report", "gone/out.html"]])
+def test_a_demo_that_cannot_be_is_refused(run: Refold, args: list[str]) -> None:
+    """A seed out of range, a report that cannot be written: exit 2."""
+    assert run("demo", *args).code == 2
