@@ -38,7 +38,7 @@ def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """A log with every form that a row can take."""
     path = tmp_path_factory.mktemp("log") / "agents.db"
     ticks = iter(range(NOON_US, NOON_US + 10_000))
-    with refold.open(path, clock=lambda: next(ticks)) as store:
+    with refold.open(path, clock=lambda: next(ticks), synchronous="NORMAL") as store:
         write(store)
         if request.param == "packed with dictionaries":
             make_dictionaries_worth_it(store)
