@@ -362,6 +362,16 @@ def test_consent_is_taken_back_for_its_purpose_only() -> None:
     ]
 
 
+def test_consent_ends_when_it_is_first_taken_back() -> None:
+    """Taking it back again later does not move the moment."""
+    state = state_of(
+        ConsentRecorded(party="Ann", purpose="recording", basis="asked"),
+        ConsentRevoked(party="Ann", purpose="recording"),
+        ConsentRevoked(party="Ann", purpose="recording"),
+    )
+    assert [consent.revoked_at for consent in state.consents] == ["2026-03-01T00:00:01.500000Z"]
+
+
 def test_a_redacted_part_says_so() -> None:
     """A turn, a call and a result name the pointers that were redacted; the list has them all."""
     state = state_of(

@@ -240,6 +240,15 @@ def test_a_repeated_call_id_is_the_cause_of_its_own_result(store: refold.Store) 
     assert causes == ["call-1@2", "call-1@3"]
 
 
+def test_words_of_no_answer_follow_from_what_was_said(store: refold.Store) -> None:
+    """A filler that the agent says by itself is not put down to the model's last response."""
+    with recording.record(store, "call-1") as session:
+        session.model_answered("Hello")
+        session.user_said("Is nine free?")
+        session.record(AgentUtterance(text="One moment."))
+    assert store.event("call-1@4").metadata["causation"] == "call-1@3"
+
+
 def test_events_happened_when_the_caller_says(store: refold.Store) -> None:
     """With a time given the event has it; without one it is when the log recorded it."""
     with recording.record(store, "call-1", occurred_at="2026-01-01T00:00:00Z") as session:
@@ -710,8 +719,9 @@ def test_a_start_that_conflicts_while_it_is_cancelled_ends_nothing() -> None:
                 task.cancel()
                 await asyncio.sleep(0)
                 go_on.set()
-                with pytest.raises(asyncio.CancelledError):
+                with pytest.raises(asyncio.CancelledError) as caught:
                     await task
+                assert not hasattr(caught.value, "__notes__")
                 await session.user_said("Hi")
             return [recorded.type async for recorded in store.read("call-1")]
 

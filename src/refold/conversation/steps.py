@@ -46,7 +46,7 @@ from refold.conversation.voice import (
     SpeechStarted,
     SpeechStopped,
 )
-from refold.core import jsonvalue, patch
+from refold.core import patch
 from refold.core.recorded import Recorded
 from refold.errors import UsageError
 
@@ -58,8 +58,8 @@ def _started(
 ) -> ConversationState:
     state.channel, state.direction = event.channel, event.direction
     state.parties = event.parties
-    state.initial_state = event.initial_state
-    state.state = jsonvalue.copy(event.initial_state)
+    # One value for both: a patch makes a new one and never changes what it is given.
+    state.initial_state = state.state = event.initial_state
     state.status, state.end_reason, state.error = "open", None, None
     return passed(state, recorded)
 
