@@ -99,14 +99,24 @@ class Snapshotter(Generic[S]):
 
 
 def snapshotter_of(fold: Fold[S]) -> Snapshotter[S] | None:
-    """The snapshotter of a fold, kept until the fold changes; None when it has no state type."""
+    """The snapshotter of a fold, kept until the fold changes.
+
+    None when it has no state type, or one that cannot be decoded.
+    """
     if fold.state_type is None:
         return None
     made_for = (len(fold.handlers), fold.registry.revision)
-    kept: tuple[tuple[int, int], Snapshotter[S]] | None = fold.__dict__.get("_snapshotter")
+    kept: tuple[tuple[int, int], Snapshotter[S] | None] | None = fold.__dict__.get("_snapshotter")
     if kept is None or kept[0] != made_for:
-        kept = fold.__dict__["_snapshotter"] = (made_for, Snapshotter(fold, fold.state_type))
+        kept = fold.__dict__["_snapshotter"] = (made_for, _snapshotter(fold, fold.state_type))
     return kept[1]
+
+
+def _snapshotter(fold: Fold[S], state_type: type) -> Snapshotter[S] | None:
+    try:
+        return Snapshotter(fold, state_type)
+    except TypeError:
+        return None  # msgspec cannot tell such states apart, as with a union of plain structs.
 
 
 def events_until_next(state: bytes) -> int:
