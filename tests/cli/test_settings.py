@@ -52,6 +52,7 @@ def test_lists_are_lists_in_the_file(run: Refold, call: str, tmp_path: Path) -> 
     """An option that may be given several times is an array of TOML, words of a variable."""
     (tmp_path / "refold.toml").write_text('[log]\ntype = ["tool.call", "tool.result"]\n')
     assert len(run("log", "--json").lines) == 2
+    (tmp_path / "refold.toml").unlink()
     assert len(run("log", "--json", REFOLD_LOG_TYPE="tool.call session.ended").lines) == 2
 
 
@@ -77,11 +78,12 @@ def test_a_setting_that_nothing_answers_to_is_refused(
     assert "Traceback" not in done.err
 
 
-def test_help_needs_no_settings(run: Refold, tmp_path: Path) -> None:
+def test_help_needs_no_settings(run: Refold, process: Refold, tmp_path: Path) -> None:
     """A broken file does not keep anyone from reading the help."""
     (tmp_path / "refold.toml").write_text("[")
-    for args in (["--help"], ["show", "--help"], ["-h"]):
-        assert run(*args).code == 0
+    assert run("--help").code == 0
+    assert run("show", "--help").code == 0
+    assert process("-h").code == 0
 
 
 def test_another_tools_project_file_is_left_alone(run: Refold, call: str, tmp_path: Path) -> None:
@@ -107,9 +109,11 @@ def leaves(group: click.Group, path: str = "refold") -> list[tuple[str, click.Co
 def test_every_option_has_a_variable_that_its_help_names() -> None:
     """Each option of each command can be set by a REFOLD_… variable, and its help says which."""
     for path, command in leaves(main):
-        prefix = path.upper().replace(" ", "_").replace("-", "_")
-        context = click.Context(command, info_name=path, auto_envvar_prefix=prefix)
+        context = click.Context(command, info_name=path)
         for option in command.params:
             if isinstance(option, click.Option):
                 variables = option.get_help_extra(context).get("envvars", ())
-                assert [v for v in variables if v.startswith("REFOLD_")], (path, option.name)
+                own = option.opts[0].removeprefix("--").replace("-", "_").upper()
+                expected = "REFOLD_URL" if own == "DB" else f"_{own}"
+                assert any(v.endswith(expected) for v in variables), (path, option.name, variables)
+                assert variables[0].startswith("REFOLD_")

@@ -24,7 +24,13 @@ refold demo
 refold demo --seed 11 --db try.db --report try.html
 """,
 )
-@option("--seed", type=click.IntRange(0, 9999), default=7, help="Who calls and what they say.")
+@option(
+    "--seed",
+    type=click.IntRange(0, 9999),
+    default=7,
+    metavar="N",
+    help="Who calls and what they say.",
+)
 @option(
     "--report",
     default="refold-demo.html",

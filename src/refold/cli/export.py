@@ -30,6 +30,7 @@ def export_group() -> None:
 refold export openai-chat call-42 | jq length
 refold export openai-chat --category call --json > calls.jsonl
 """,
+    table="export",
 )
 @click.argument("streams", nargs=-1, metavar="[STREAM]...")
 @option("--category", metavar="NAME", help="All streams of this category too.")

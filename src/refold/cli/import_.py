@@ -37,7 +37,7 @@ def import_group() -> None:
 def _format(name: str, summary: str, *, example: str) -> None:
     """Add the command of a format to the group."""
 
-    @command(name, example=example)
+    @command(name, example=example, table="import")
     @click.argument(
         "files",
         nargs=-1,

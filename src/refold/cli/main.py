@@ -13,7 +13,6 @@ from refold._version import __version__
 from refold.cli import errors
 
 CONTEXT = {
-    "auto_envvar_prefix": "REFOLD",
     "help_option_names": ["-h", "--help"],
     "max_content_width": 100,
     "show_default": True,

@@ -51,18 +51,30 @@ class Command(click.Command):
         return {names[key]: value for key, value in found.items()}
 
 
-def command(name: str, *, example: str) -> Callable[[Callable[..., Any]], click.Command]:
+def command(
+    name: str, *, example: str, table: str | None = None
+) -> Callable[[Callable[..., Any]], click.Command]:
     """Decorator: a command with ``--db`` (given as ``url``) and ``--json`` (as ``as_json``).
 
-    The lines of ``example`` end its help.
+    The lines of ``example`` end its help. ``table`` is what its settings and variables are named
+    after (``REFOLD_<TABLE>_<OPTION>``), by default ``name``.
     """
 
     def register(function: Callable[..., Any]) -> click.Command:
         made = click.command(name, cls=Command, epilog=_epilog(example))(function)
+        _name_variables(made, table or name)
         made.params += [_store_option(), _json_option()]
         return made
 
     return register
+
+
+def _name_variables(made: click.Command, table: str) -> None:
+    """Give every option that has none the variable of its long name."""
+    for parameter in made.params:
+        if isinstance(parameter, click.Option) and parameter.envvar is None:
+            words = f"refold {table} {parameter.opts[0].removeprefix('--')}"
+            parameter.envvar = words.upper().replace(" ", "_").replace("-", "_")
 
 
 def group(name: str, *, example: str) -> Callable[[Callable[..., Any]], click.Group]:

@@ -1,0 +1,144 @@
+"""Print docs/reference/cli.md, made from the commands.
+
+Run it after changing one: ``.venv/bin/python tools/cli_reference.py >docs/reference/cli.md``.
+"""
+
+import sys
+from collections.abc import Iterator
+from inspect import cleandoc
+
+import click
+
+from refold.cli.main import main
+
+COMMON = ("--db", "--json")
+HEAD = """# Command line
+
+Made from the commands by `tools/cli_reference.py`; do not edit.
+
+`refold` and `python -m refold` are the same program. `refold COMMAND --help` says what stands here.
+
+```console
+$ refold append call-42 --type user.utterance --data '{"text": "Is Tuesday free?"}' --expected none
+call-42@0, position 1
+$ refold show call-42
+...
+   0  ...  user  Is Tuesday free?
+$ refold show call-42 --json
+{"position":1,"stream":"call-42","version":0,"id":"call-42@0","type":"user.utterance","schema":1,...}
+```
+
+## What goes where
+
+Data goes to stdout, problems, notes and progress to stderr; a progress bar is shown only where
+stderr is a terminal. `-` is stdin. Colours are for terminals, and `NO_COLOR` turns them off.
+`--json` prints one JSON object a line (`refold state` and `refold export` print the JSON value
+itself), and makes an error one object on stderr:
+
+<!-- exits 2 -->
+```console
+$ refold show call-42 --db none.db --json
+{"error": {"code": "not_found", "retry": "never", "message": "...", "path": "none.db"}}
+```
+
+An event is always the same object: `position`, `stream`, `version`, `id`, `type`, `schema`,
+`occurred_at`, `recorded_at`, `data`, `metadata`.
+
+## Exit codes
+
+| code | what it says |
+|---|---|
+| 0 | fine |
+| 1 | a finding: each command says which |
+| 2 | wrong usage: an option, an event, a stream or a file that is not as it must be |
+| 3 | the store or a service failed |
+| 130 | interrupted |
+| 141 | the reader of stdout went away, as in `refold log \\| head` |
+
+## Options of every command
+
+| option | variable | default | what it does |
+|---|---|---|---|
+| `--db URL` | `REFOLD_URL` | `refold.db` | The store: a path or `sqlite:///path`. |
+| `--json` | `REFOLD_JSON` | | One JSON object a line. |
+
+Only `append`, `import` and `demo` make a store that is missing.
+
+## Settings
+
+An option is taken from the command line, else from its environment variable, else from
+`refold.toml` or, where there is none, `[tool.refold]` of `pyproject.toml` in the current folder,
+else its default. `db` and `json` may stand at the top, for every command; other options stand in
+a table named after their command. A list is an array in the file and words in a variable. A key
+that nothing answers to is an error.
+
+```toml
+# file: refold.toml
+db = "agents.db"
+
+[replay]
+workers = 8
+param = ["temperature=0"]
+
+[log]
+limit = 100
+```"""
+
+
+def page() -> str:
+    """The whole page."""
+    return "\n\n".join([HEAD, *sections(main, "refold")]) + "\n"
+
+
+def sections(group: click.Group, path: str) -> Iterator[str]:
+    """The sections of a group's commands."""
+    context = click.Context(group, info_name=path)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if command is None:
+            raise LookupError(f"{path} lists {name} and does not have it")
+        yield section(command, f"{path} {name}")
+        if isinstance(command, click.Group):
+            yield from sections(command, f"{path} {name}")
+
+
+def section(command: click.Command, path: str) -> str:
+    """A command: how it is called, what it does, its options, an example."""
+    context = click.Context(command, info_name=path)
+    usage = " ".join([path, *command.collect_usage_pieces(context)])
+    parts = [f"## {path}", f"```text\n{usage}\n```", said(command.help or "")]
+    if rows := list(option_rows(command, path)):
+        head = "| option | variable | default | what it does |\n|---|---|---|---|"
+        parts.append("\n".join([head, *rows]))
+    example = cleandoc(command.epilog or "").removeprefix("\b\n").removeprefix("Example:\n")
+    parts.append("Example:\n\n```text\n" + cleandoc(example) + "\n```")
+    return "\n\n".join(parts)
+
+
+def option_rows(command: click.Command, path: str) -> Iterator[str]:
+    """A row of the table for each option that is not every command's."""
+    context = click.Context(command, info_name=path)
+    for option in command.params:
+        if not isinstance(option, click.Option) or set(option.opts) & set(COMMON):
+            continue
+        metavar = "" if option.is_flag else option.make_metavar(context)
+        variables = option.get_help_extra(context).get("envvars", ())
+        text, _, default = (option.help or "").partition("  [default: ")
+        if isinstance(option.default, str | int | float) and not isinstance(option.default, bool):
+            default = f"`{option.default}`"
+        cells = (
+            f"`{option.opts[0]} {metavar}".rstrip() + "`",
+            ", ".join(f"`{variable}`" for variable in variables),
+            default.rstrip("]"),
+            text,
+        )
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def said(text: str) -> str:
+    """Paragraphs of a docstring, each on one line."""
+    return "\n\n".join(" ".join(part.split()) for part in cleandoc(text).split("\n\n"))
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
