@@ -55,6 +55,9 @@ def run_demo(
     if not 0 <= seed <= SEED_MAX:
         raise UsageError(f"seed={seed} is not from 0 to {SEED_MAX}", argument="seed", value=seed)
     report = Path(report_path)
+    if report.is_dir() or not report.absolute().parent.is_dir():
+        # Said now, not after the calls are recorded and replayed.
+        raise UsageError(f"no report can be written to {report}", path=str(report))
     if isinstance(store, refold.Store):
         return _run(store, None, seed, report, progress or _silent)
     where = os.fspath(store)

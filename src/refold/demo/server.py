@@ -123,6 +123,10 @@ class _Refused(Exception):
         super().__init__(message)
         self.status, self.code, self.message = status, code, message
 
+    def body(self, kind: str) -> dict[str, Any]:
+        """The answer that says so, in the provider's shape."""
+        return {"error": {"message": self.message, "type": kind, "code": self.code}}
+
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -136,8 +140,11 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             answered = completion(self._request())
         except _Refused as refused:
-            error = {"message": refused.message, "code": refused.code}
-            self._send(refused.status, {"error": {**error, "type": "invalid_request_error"}})
+            self._send(refused.status, refused.body("invalid_request_error"))
+        except Exception as error:
+            # Messages of a shape nobody foresaw; the line must not go dead over them.
+            unforeseen = _Refused(500, "unforeseen", f"{type(error).__name__}: {error}")
+            self._send(500, unforeseen.body("server_error"))
         else:
             self.server.count()
             self._send(200, answered)

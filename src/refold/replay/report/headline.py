@@ -11,15 +11,14 @@ from refold.replay.figures import Figures, Paired
 from refold.replay.report.markup import Child, Html, el, join, link
 from refold.replay.report.shown import (
     MEANINGS,
-    NOTHING,
     change,
     counted,
     interval,
-    milliseconds,
     money,
     percent,
     signed,
 )
+from refold.replay.report.shown import milliseconds as _ms
 
 DIFFERENT: Final = ("arguments", "tools")
 
@@ -120,7 +119,7 @@ def _card(name: str, value: Child, detail: Child, *more: Child) -> Html:
         el("h3", name),
         el("p", value, cls="value"),
         el("p", detail, cls="detail"),
-        el("p", *more, cls="more") if more else None,
+        el("p", *more, cls="more") if any(more) else None,
         cls="card",
     )
 
@@ -131,25 +130,28 @@ def _method(method: str) -> str:
 
 def _cost(figures: Figures) -> Html | None:
     before, after = figures.recorded.cost, figures.candidate.cost
-    if before is None and after is None:
+    if after is None:
         return None
-    grown = change(before, after) if figures.candidate.cost_known == figures.decisions else ""
-    said = f"recorded {money(before)}" + (f", so {grown}" if grown else "")
-    if figures.candidate.cost_known < figures.decisions:
+    known = min(figures.recorded.cost_known, figures.candidate.cost_known)
+    grown = change(before, after) if known == figures.decisions else ""
+    said = f"recorded {money(before)}" if before is not None else "not known of the record"
+    said += f", so {grown}" if grown else ""
+    if figures.cost_delta is not None and known < figures.decisions:
         said += f"; {signed(money(figures.cost_delta))} where both are known"
     used = figures.candidate.usage
     tokens = f"; {used.input_tokens:,} tokens in, {used.output_tokens:,} out" if used else ""
-    return _card("Cost", money(after), said + tokens, link("dearer", "the largest differences"))
+    more = None if figures.cost_delta is None else link("dearer", "the largest differences")
+    return _card("Cost", money(after), said + tokens, more)
 
 
 def _latency(figures: Figures) -> Html | None:
     before, after = figures.recorded.latency, figures.candidate.latency
-    if before is None and after is None:
+    if after is None:
         return None
-    medians = [milliseconds(side.p50) if side else NOTHING for side in (before, after)]
-    ends = [milliseconds(side.p95) if side else NOTHING for side in (before, after)]
-    said = f"recorded {medians[0]}; 95th percentile {ends[0]} → {ends[1]}"
-    return _card("Latency, median", medians[1], said, link("slower", "the largest differences"))
+    recorded = "not known of the record" if before is None else f"recorded {_ms(before.p50)}"
+    ends = _ms(after.p95) if before is None else f"{_ms(before.p95)} → {_ms(after.p95)}"
+    more = None if figures.latency_delta is None else link("slower", "the largest differences")
+    return _card("Latency, median", _ms(after.p50), f"{recorded}; 95th percentile {ends}", more)
 
 
 def _left_out(figures: Figures) -> Html | None:

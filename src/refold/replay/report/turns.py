@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -22,6 +22,7 @@ RESULT_CHARS_SHOWN: Final = 160
 RESULT_CHARS_MAX: Final = 1_500
 ARGUMENT_CHARS_MAX: Final = 400
 ARGUMENTS_SHOWN: Final = 30
+SPAN_MIN_US: Final = 1_000_000
 
 Nested = Mapping[str, Any]
 
@@ -32,11 +33,11 @@ def conversation_rows(
     """The rows of a conversation; without a history only its decisions."""
     stream = conversation.stream
     decisions = {decision.at: decision for decision in conversation.decisions}
-    started_us = history[0].occurred_at_us if history else 0
+    clock_of = _clock(history)
     gone = redacted_ids(history)
     calls = {call.call_id: call.name for d in decisions.values() for call in d.recorded.calls}
     for recorded in history:
-        clock = offset(recorded.occurred_at_us - started_us)
+        clock = clock_of(recorded)
         decision = decisions.pop(recorded.id, None)
         if decision is not None:
             yield _decision_row(decision, places.meta(stream, recorded.id, clock, decision.level))
@@ -46,6 +47,15 @@ def conversation_rows(
             yield el("section", meta, el("div", *content, cls="both"), cls=f"row {kind}")
     for decision in decisions.values():
         yield _decision_row(decision, places.meta(stream, decision.at, "", decision.level))
+
+
+def _clock(history: Sequence[Recorded]) -> Callable[[Recorded], str]:
+    """The time since the start; nothing where all happened at once, as in an import."""
+    moments = [recorded.occurred_at_us for recorded in history]
+    started_us = min(moments, default=0)
+    if max(moments, default=0) - started_us < SPAN_MIN_US:
+        return lambda _: ""
+    return lambda recorded: offset(recorded.occurred_at_us - started_us)
 
 
 def _decision_row(decision: DecisionComparison, meta: Html) -> Html:

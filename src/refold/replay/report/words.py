@@ -11,8 +11,8 @@ from refold.replay.report.markup import Child, Html, el, join
 
 WORDS_MAX: Final = 1_200
 """Longer texts are not aligned: it takes time in proportion to the product of their lengths."""
-ALIKE_MIN: Final = 0.3
-"""Texts that share less than this are marked whole: a mark on every other word says nothing."""
+ALIKE_MIN: Final = 0.4
+"""Texts that share fewer of their words are marked whole: marks on every other word say nothing."""
 _WORDS: Final = re.compile(r"\w+|\s+|[^\w\s]")
 
 
@@ -31,7 +31,7 @@ def compare_words(before: str, after: str) -> tuple[list[Run], list[Run]]:
     if max(len(olds), len(news)) > WORDS_MAX:
         return _whole(before, is_own=True), _whole(after, is_own=True)
     matcher = SequenceMatcher(None, olds, news, autojunk=False)
-    if matcher.ratio() < ALIKE_MIN:
+    if _likeness(olds, news, matcher) < ALIKE_MIN:
         return _whole(before, is_own=True), _whole(after, is_own=True)
     changes = _changes(olds, matcher)
     return _runs(olds, [(i, j) for i, j, _, _ in changes]), _runs(
@@ -57,6 +57,15 @@ def _marked(run: Run, tag: str, cls: str | None) -> Child:
 
 def _whole(text: str, *, is_own: bool) -> list[Run]:
     return [Run(text, is_own)] if text else []
+
+
+def _likeness(olds: Sequence[str], news: Sequence[str], matcher: SequenceMatcher[str]) -> float:
+    """The share of words that stayed, white space not counted: it is alike everywhere."""
+    total = sum(not word.isspace() for word in (*olds, *news))
+    kept = (
+        word for block in matcher.get_matching_blocks() for word in olds[block.a :][: block.size]
+    )
+    return 2 * sum(not word.isspace() for word in kept) / total if total else 1.0
 
 
 def _changes(olds: Sequence[str], matcher: SequenceMatcher[str]) -> list[tuple[int, int, int, int]]:

@@ -1,0 +1,40 @@
+"""What the demo agent says is recognised again, whichever wording was chosen."""
+
+from typing import Any
+
+import pytest
+
+from refold.demo.phrases import PHRASES, cues_in, listed, phrase, slot_label
+from refold.demo.rules import Rules
+
+SLOT = {"slot_id": "S-1", "starts_at": "2026-03-03T09:10", "doctor": "Dr Hale"}
+PARTS: dict[str, Any] = {
+    "missing": "full name and date of birth",
+    "lead": "The earliest is",
+    "slots": slot_label(SLOT),
+    "question": "Would that suit you?",
+    "slot": slot_label(SLOT),
+    "who": " for Ada Alder",
+    "topic": "sore throat",
+}
+FULL = Rules(says_recorded=True, notice_hours=24, asks_for_more=True)
+
+
+@pytest.mark.parametrize("cue", PHRASES)
+@pytest.mark.parametrize(
+    "rules", [Rules(), FULL, Rules(is_brief=True)], ids=["bare", "full", "brief"]
+)
+def test_every_wording_is_known_by_its_cue(cue: str, rules: Rules) -> None:
+    """Agent and callers recognise each wording of each cue under any rules."""
+    for variety in range(len(PHRASES[cue].wordings)):
+        assert cue in cues_in(phrase(cue, rules, variety=variety, **PARTS))
+
+
+def test_a_slot_is_said_in_words_and_has_no_leading_zero() -> None:
+    """Day, date, time and doctor, as people say them."""
+    assert slot_label(SLOT) == "Tuesday 3 March at 9:10 with Dr Hale"
+
+
+def test_choices_are_listed_with_an_or() -> None:
+    """One, two and three choices read as a sentence does."""
+    assert [listed(list("abc")[:n]) for n in (1, 2, 3)] == ["a", "a or b", "a, b or c"]
