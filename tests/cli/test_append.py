@@ -151,6 +151,7 @@ def test_a_payload_that_does_not_fit_is_refused(
         ('{"data": {}}', 1),
         ('{"type": "session.ended", "dat": {}}', 1),
         ('{"type": "session.ended", "schema": "x"}', 1),
+        ('{"type": "session.ended", "occurred_at": "soon"}', 1),
         ('{"type": "user.utterance", "data": {}}', 1),
         ("[" * 100_000, 1),
     ],

@@ -114,6 +114,7 @@ def test_a_bug_shows_its_traceback_and_is_no_finding(capsys: pytest.CaptureFixtu
         (["show", "a", "--vresion", "1"], "--vresion"),
         (["show", "a", "--version", "-1"], "--version"),
         (["log", "--limit", "x"], "--limit"),
+        (["streams", "--limit", "99999999999999999999"], "--limit"),
     ],
 )
 def test_wrong_usage_names_what_is_wrong(run: Refold, args: list[str], hint: str) -> None:

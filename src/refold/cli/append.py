@@ -12,9 +12,10 @@ import msgspec
 import refold
 from refold.cli import jsontext, output, vocabulary
 from refold.cli.errors import suggestion
-from refold.cli.options import command, option
+from refold.cli.options import command, instant, option
+from refold.cli.text import clean
 from refold.errors import InvalidEvent, UsageError
-from refold.times import rfc3339
+from refold.times import rfc3339, to_us
 
 _PLACED: Final = ("position", "stream", "version", "id", "recorded_at")
 """What `refold show --json` prints beside; left out, so that its lines can be appended again."""
@@ -46,7 +47,12 @@ refold show call-42 --json | refold append call-43
 @option("--type", "type_name", metavar="TYPE", help="Event type; without it, events are on stdin.")
 @option("--data", metavar="JSON", help="Payload: JSON, @file, or - for stdin.  [default: {}]")
 @option("--metadata", metavar="JSON", help="What all the events share: JSON or @file.")
-@option("--occurred-at", metavar="TIME", help="When it happened: RFC 3339; by default, now.")
+@option(
+    "--occurred-at",
+    metavar="T",
+    callback=instant,
+    help="When it happened: RFC 3339, a date or an age.  [default: now]",
+)
 @option(
     "--expected",
     callback=_expected,
@@ -63,7 +69,7 @@ def append(
     type_name: str | None,
     data: str | None,
     metadata: str | None,
-    occurred_at: str | None,
+    occurred_at: int | None,
     expected: Any,
     key: str | None,
     untyped: bool,
@@ -98,7 +104,7 @@ class _Draft(NamedTuple):
     event: refold.Event
 
 
-def _one(type_name: str, data: str | None, occurred_at: str | None) -> _Draft:
+def _one(type_name: str, data: str | None, occurred_at: int | None) -> _Draft:
     payload = {} if data is None else jsontext.argument(data, option="--data")
     return _Draft("--data", refold.Event(type_name, payload, occurred_at=occurred_at))
 
@@ -133,9 +139,16 @@ def _event_of(value: Any, place: str) -> refold.Event:
             raise InvalidEvent(f"{place}: an event has no {name!r}{near}", field=name)
     try:
         line = msgspec.convert(value, _Line)
-    except msgspec.ValidationError as error:
+        occurred_at = None if line.occurred_at is None else to_us(line.occurred_at)
+    except (msgspec.ValidationError, UsageError) as error:
         raise InvalidEvent(f"{place}: {error}") from error
-    return refold.Event(**msgspec.structs.asdict(line))
+    return refold.Event(
+        line.type,
+        line.data,
+        schema=line.schema,
+        metadata=line.metadata,
+        occurred_at=occurred_at,
+    )
 
 
 def _print_json(appended: refold.Appended) -> None:
@@ -148,4 +161,4 @@ def _print_plain(appended: refold.Appended) -> None:
     first, last = appended.ids[0], appended.ids[-1]
     named = first if first == last else f"{first} to {last}"
     known = " (was already there, under this key)" if appended.duplicate else ""
-    output.line(f"{output.clean(named)}, position {appended.position}{known}")
+    output.line(f"{clean(named)}, position {appended.position}{known}")

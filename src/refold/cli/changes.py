@@ -10,6 +10,7 @@ import msgspec
 import refold
 from refold.cli import output
 from refold.cli.events import as_json
+from refold.cli.text import clean, one_line
 
 VALUE_WIDTH_MIN = 20
 
@@ -29,7 +30,7 @@ def print_changes(changes: Iterable[refold.Change]) -> None:
     for change in changes:
         if change.before is not None and change.after is not None:
             named = f"{change.before.id} > {change.after.id}  {change.after.type}"
-            output.line(output.styled(f"~ {output.clean(named)}", fg="yellow"))
+            output.line(output.styled(f"~ {clean(named)}", fg="yellow"))
             print_operations(change.patch)
         elif change.before is not None:
             _print_event("-", change.before, fg="red")
@@ -45,21 +46,21 @@ def print_operations(operations: Iterable[Any]) -> None:
         old, new = _shown(operation.before, room), _shown(operation.value, room)
         match operation.op:
             case "add":
-                output.line(f"    {output.clean(where)}: + {new}")
+                output.line(f"    {clean(where)}: + {new}")
             case "remove":
-                output.line(f"    {output.clean(where)}: - {old}")
+                output.line(f"    {clean(where)}: - {old}")
             case "replace":
-                output.line(f"    {output.clean(where)}: {old} > {new}")
+                output.line(f"    {clean(where)}: {old} > {new}")
             case name:
-                output.line(f"    {output.clean(where)}: {name} {_shown(operation.from_, room)}")
+                output.line(f"    {clean(where)}: {name} {_shown(operation.from_, room)}")
 
 
 def _shown(value: object, room: int) -> str:
-    return "" if value is msgspec.UNSET else output.one_line(output.compact(value), room)
+    return "" if value is msgspec.UNSET else one_line(output.compact(value), room)
 
 
 def _print_event(sign: str, recorded: refold.Recorded, *, fg: str) -> None:
-    named = output.clean(f"{sign} {recorded.id}  {recorded.type}")
+    named = clean(f"{sign} {recorded.id}  {recorded.type}")
     room = max(output.width() - len(named) - 2, VALUE_WIDTH_MIN)
-    payload = output.one_line(output.compact(recorded.data), room)
+    payload = one_line(output.compact(recorded.data), room)
     output.line(f"{output.styled(named, fg=fg)}  {payload}")

@@ -10,8 +10,9 @@ import click
 
 from refold.cli import endpoint, output
 from refold.cli.errors import FINDING, FINE
-from refold.cli.options import command, new_file, opened, option
+from refold.cli.options import COUNT, command, new_file, opened, option
 from refold.cli.replays import Replay, one_of, replays
+from refold.cli.text import clean
 from refold.errors import NotFound
 
 if TYPE_CHECKING:
@@ -37,11 +38,11 @@ refold compare --json | jq .figures.by_decision
     help="Which replay; needed where there are several.",
 )
 @endpoint.variant_options
-@option("--sample", type=click.IntRange(min=0), default=0, metavar="N", help="Which of its runs.")
+@option("--sample", type=COUNT, default=0, metavar="N", help="Which of its runs.")
 @option("--control", metavar="ID|LABEL", help="A replay with nothing changed (A/A): the noise.")
 @option(
     "--control-sample",
-    type=click.IntRange(min=0),
+    type=COUNT,
     default=0,
     metavar="N",
     help="Which run of the control.",
@@ -219,6 +220,6 @@ def _places(conversations: list[ConversationComparison]) -> Iterator[str]:
     yield f"{len(parted):,} conversations part from their record; the first decision where they do:"
     for conversation in parted[:CONVERSATIONS_SHOWN_MAX]:
         first = next(d for d in conversation.decisions if d.index == conversation.first_divergence)
-        yield output.clean(f"  {first.at}  {first.level}, answered at {first.answer}")
+        yield clean(f"  {first.at}  {first.level}, answered at {first.answer}")
     if len(parted) > CONVERSATIONS_SHOWN_MAX:
         yield f"  and {len(parted) - CONVERSATIONS_SHOWN_MAX:,} more (--json, --report)"

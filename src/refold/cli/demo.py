@@ -10,6 +10,7 @@ import msgspec
 from refold.cli import output, transcripts
 from refold.cli.compare import print_comparison
 from refold.cli.options import command, new_file, option
+from refold.cli.text import one_line
 
 if TYPE_CHECKING:
     from refold.demo import DemoResult, Moment
@@ -66,6 +67,7 @@ def _print_json(result: DemoResult) -> None:
 
 def _print_plain(result: DemoResult) -> None:
     recorded = result.recorded
+    db = "" if result.store == "refold.db" else f" --db {result.store}"
     output.line(output.styled(result.note, fg="yellow"))
     _heading(f"Recorded {recorded.calls} calls in {result.store}")
     output.line(
@@ -73,21 +75,21 @@ def _print_plain(result: DemoResult) -> None:
         f"({recorded.tool_errors:,} with an error), {recorded.interruptions:,} interruptions"
         + (f"; {recorded.reused} calls were there already" if recorded.reused else "")
     )
-    _heading(f"One of them: refold show {result.shown}")
+    _heading(f"One of them: refold show {result.shown}{db}")
     transcripts.print_lines(result.transcript)
-    _heading(f"Its state half-way and at the end: refold state {result.shown} --version N")
+    _heading(f"Its state half-way and at the end: refold state {result.shown} --version N{db}")
     for moment in (result.half_way, result.at_end):
         _print_moment(moment)
     without = result.what_if.without
     version = without.id.rpartition("@")[2]
-    _heading(f"Without {without.id}: refold what-if {result.shown} --without {version}")
-    output.line(output.one_line(f"{without.who}: {without.text}", output.width()))
+    _heading(f"Without {without.id}: refold what-if {result.shown} --without {version}{db}")
+    output.line(one_line(f"{without.who}: {without.text}", output.width()))
     for operation in result.what_if.patch[:OPERATIONS_SHOWN_MAX]:
-        output.line(output.one_line(f"  {_operation(operation)}", output.width()))
+        output.line(one_line(f"  {_operation(operation)}", output.width()))
     named = f"--variant {result.replayed.variant_id} --control {result.control.variant_id}"
-    _heading(f"All of them again with a shorter prompt: refold compare {named}")
+    _heading(f"All of them again with a shorter prompt: refold compare {named}{db}")
     print_comparison(result.comparison)
-    _print_end(result)
+    _print_end(result, db)
 
 
 def _print_moment(moment: Moment) -> None:
@@ -104,10 +106,10 @@ def _operation(operation: dict[str, Any]) -> str:
     return f"{operation['op']} {operation['path']}{value}"
 
 
-def _print_end(result: DemoResult) -> None:
+def _print_end(result: DemoResult, db: str) -> None:
     _heading("To look at")
     output.line(f"{result.report}  the conversations side by side")
-    output.line("refold streams  every call and every replay of it")
+    output.line(f"refold streams{db}  every call and every replay of it")
     output.note(f"{result.timings_s['total']:.1f} s, {result.requests:,} requests to 127.0.0.1")
 
 

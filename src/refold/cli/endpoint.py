@@ -13,6 +13,7 @@ import click
 
 from refold.cli import jsontext
 from refold.cli.options import option
+from refold.cli.text import one_line
 from refold.errors import InvalidEvent, UsageError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 OPENAI_URL: Final = "https://api.openai.com/v1"
 KEY_VARIABLES: Final = ("REFOLD_API_KEY", "OPENAI_API_KEY")
+WORD_SHOWN_MAX: Final = 60
 _PREFIX: Final = "openai:"
 
 
@@ -120,7 +122,10 @@ def _prompt(given: str) -> str:
     if is_file:
         return jsontext.file_text(given)
     if not given.strip() or not any(char.isspace() for char in given):
-        raise UsageError(f"--prompt {given!r}: there is no such file, and one word is no prompt")
+        raise UsageError(
+            f"--prompt {one_line(given, WORD_SHOWN_MAX)}: there is no such file, "
+            "and one word is no prompt"
+        )
     return given
 
 

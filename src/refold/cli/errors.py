@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import click
 
+from refold.cli.text import clean
 from refold.errors import BackendError, Conflict, Overloaded, ProofError, RefoldError, Rejected
 
 FINE: Final = 0
@@ -45,7 +46,7 @@ def exit_code(call: Callable[[], int | None], run: Run) -> int:
         sys.stdout.flush()
         return code or FINE
     except (click.Abort, KeyboardInterrupt):
-        _say("interrupted", as_json=False, facts={})
+        print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except RefoldError as error:
         facts = {**error.facts, "code": error.code, "retry": error.retry}
@@ -100,6 +101,6 @@ def _say(message: str, *, as_json: bool, facts: dict[str, Any]) -> None:
             error = {"code": facts.pop("code"), "retry": facts.pop("retry"), "message": message}
             print(dumps({"error": {**error, **facts}}, default=str), file=sys.stderr)
         else:
-            print(f"error: {message}", file=sys.stderr)
+            print(f"error: {clean(message)}", file=sys.stderr)
     except OSError:  # nobody is left to tell
         return

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from refold import Recorded
 from refold.cli import output
+from refold.cli.text import clean, one_line
 from refold.times import rfc3339
 
 PAYLOAD_WIDTH_MIN: Final = 20
@@ -43,7 +44,7 @@ def print_plain(events: Iterable[Recorded]) -> None:
 
 def _line(recorded: Recorded, width: int) -> str:
     place = f"{recorded.position:>6}  {rfc3339(recorded.occurred_at_us)[:19]}"
-    named = output.clean(f"{recorded.id}  {recorded.type}")
+    named = clean(f"{recorded.id}  {recorded.type}")
     left = max(width - len(place) - len(named) - 4, PAYLOAD_WIDTH_MIN)
-    payload = output.one_line(output.compact(recorded.data), left)
+    payload = one_line(output.compact(recorded.data), left)
     return f"{output.styled(place, dim=True)}  {output.styled(named, bold=True)}  {payload}"

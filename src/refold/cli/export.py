@@ -8,6 +8,7 @@ import click
 
 from refold.cli import output
 from refold.cli.options import command, group, opened, option
+from refold.cli.text import clean
 from refold.errors import UsageError
 
 if TYPE_CHECKING:
@@ -64,9 +65,7 @@ def _print_object(stream: str, exported: Exported) -> None:
 
 def _note_loss(exported: Exported) -> None:
     for one in exported.loss[:LOSSES_SHOWN_MAX]:
-        output.note(
-            output.clean(f"{one.where}: not in messages: {one.what} {one.pointer}".rstrip())
-        )
+        output.note(clean(f"{one.where}: not in messages: {one.what} {one.pointer}".rstrip()))
     if len(exported.loss) > LOSSES_SHOWN_MAX:
         more = len(exported.loss) - LOSSES_SHOWN_MAX
         output.note(f"and {more} more not in messages (--json has them)")

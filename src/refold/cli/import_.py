@@ -11,6 +11,7 @@ import refold
 from refold.cli import output
 from refold.cli.errors import FINDING, FINE
 from refold.cli.options import command, group, option
+from refold.cli.text import clean
 
 if TYPE_CHECKING:
     from refold.conversation.importers import ImportReport
@@ -105,11 +106,11 @@ def _print_json(report: ImportReport) -> None:
 def _print_plain(report: ImportReport) -> None:
     for problem in report.problems:
         place = f"{problem.file}:{problem.line}" if problem.line else problem.file
-        output.note(output.clean(f"{place}: {problem.message}"))
+        output.note(clean(f"{place}: {problem.message}"))
     if report.problem_count > len(report.problems):
         output.note(f"and {report.problem_count - len(report.problems)} problems more")
     for loss in report.loss[:LOSSES_SHOWN_MAX]:
-        output.note(output.clean(f"{loss.where}: not kept: {loss.what} {loss.pointer}".rstrip()))
+        output.note(clean(f"{loss.where}: not kept: {loss.what} {loss.pointer}".rstrip()))
     if report.loss_count > LOSSES_SHOWN_MAX:
         output.note(f"and {report.loss_count - LOSSES_SHOWN_MAX} more not kept (--json has them)")
     counts = (

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import click
-
 from refold.cli import events
-from refold.cli.options import command, opened, option
+from refold.cli.options import COUNT, command, opened, option
 
 
 @command(
@@ -15,10 +13,10 @@ refold log --limit 20
 refold log --type tool.call --json | jq -r .data.name
 """,
 )
-@option("--after", type=click.IntRange(min=0), default=0, metavar="N", help="Positions over this.")
+@option("--after", type=COUNT, default=0, metavar="N", help="Positions over this.")
 @option("--category", "categories", multiple=True, metavar="NAME", help="Only these categories.")
 @option("--type", "types", multiple=True, metavar="TYPE", help="Only events of these types.")
-@option("--limit", type=click.IntRange(min=0), metavar="N", help="At most this many events.")
+@option("--limit", type=COUNT, metavar="N", help="At most this many events.")
 def log(
     url: str,
     as_json: bool,

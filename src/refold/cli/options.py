@@ -21,6 +21,9 @@ from refold.times import parse_instant
 S = TypeVar("S")
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
+COUNT: Final = click.IntRange(min=0, max=2**63 - 1)
+"""A version, a position or a number of things, as far as a store can count."""
+
 option: Final = partial(click.option, show_envvar=True)
 """``click.option``; help names the environment variable too."""
 
@@ -153,8 +156,8 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
 def moment_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Decorator: the options of time travel, given to the command as ``moment``."""
 
-    @option("--version", type=click.IntRange(min=0), metavar="N", help="Up to this version.")
-    @option("--position", type=click.IntRange(min=0), metavar="N", help="Up to this log position.")
+    @option("--version", type=COUNT, metavar="N", help="Up to this version.")
+    @option("--position", type=COUNT, metavar="N", help="Up to this log position.")
     @option("--at", callback=instant, metavar="T", help="What had happened by then.")
     @option("--known-at", callback=instant, metavar="T", help="What was known by then.")
     @wraps(function)

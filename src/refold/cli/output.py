@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -14,14 +13,13 @@ import click
 import msgspec
 
 from refold.cli.errors import OUTPUT_CLOSED, close_output
+from refold.cli.text import CONTROL
 from refold.errors import Unavailable
 
 SUMMARY_WIDTH: Final = 120
 """How long a line of a summary may be where there is no terminal to ask."""
 UNBROKEN: Final = 1_000_000
 """Columns of a pipe: nothing is broken to fit."""
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-
 _encode = msgspec.json.Encoder().encode
 
 
@@ -52,20 +50,6 @@ def note(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def clean(text: str) -> str:
-    """Text whose control characters are spelled out.
-
-    What a caller said may hold escape sequences; a terminal must show them, not obey them.
-    """
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
-
-
-def one_line(text: str, width: int) -> str:
-    """Clean text without line breaks, cut to ``width`` characters with an ellipsis."""
-    flat = clean(" ".join(text.split()))
-    return flat if len(flat) <= width else f"{flat[: max(width - 1, 0)]}…"
-
-
 def styled(text: str, **style: Any) -> str:
     """Text in colour or weight (see ``click.style``), where stdout shows it."""
     return click.style(text, **style) if _shows_colour(sys.stdout) else text
@@ -83,7 +67,7 @@ def columns() -> int:
 
 def compact(value: object) -> str:
     """A JSON value as text on one line; control characters that JSON allows are escaped too."""
-    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", _encode(value).decode())
+    return CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", _encode(value).decode())
 
 
 class Tell(Protocol):

@@ -13,6 +13,7 @@ import refold
 from refold.cli import endpoint, output
 from refold.cli.errors import FAILED, FINDING, FINE
 from refold.cli.options import command, opened, option
+from refold.cli.text import clean
 from refold.errors import UsageError
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def _detail(cost: Decimal | None, failed: int) -> str:
 
 def _print_verification(found: Verification) -> None:
     for one in found.mismatches:
-        output.line(output.clean(f"{one.at or one.stream}: {one.kind}: {one.detail}"))
+        output.line(clean(f"{one.at or one.stream}: {one.kind}: {one.detail}"))
     output.line(
         f"{found.conversations:,} conversations, {found.decisions:,} decisions verified, "
         f"{len(found.mismatches):,} mismatches"
@@ -179,7 +180,7 @@ def _print_summary(summary: ReplaySummary) -> None:
     from refold.replay.report.shown import money
 
     for failure in summary.failures:
-        output.note(output.clean(f"{failure.at}: {failure.error}"))
+        output.note(clean(f"{failure.at}: {failure.error}"))
     if summary.failed > len(summary.failures):
         output.note(f"and {summary.failed - len(summary.failures)} more failed")
     tokens = f"{summary.usage.input_tokens:,} tokens in, {summary.usage.output_tokens:,} out"

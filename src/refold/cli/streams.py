@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
-import click
-
 from refold.cli import output
-from refold.cli.options import command, opened, option
+from refold.cli.options import COUNT, command, opened, option
+from refold.cli.text import clean
 from refold.times import rfc3339
 
 
@@ -21,7 +20,7 @@ refold streams --category call --json | jq -r .stream
 """,
 )
 @option("--category", metavar="NAME", help="Only this category: the text before the first hyphen.")
-@option("--limit", type=click.IntRange(min=0), metavar="N", help="At most this many.")
+@option("--limit", type=COUNT, metavar="N", help="At most this many.")
 def streams(url: str, as_json: bool, category: str | None, limit: int | None) -> None:
     """List the streams of a store.
 
@@ -49,6 +48,6 @@ def streams(url: str, as_json: bool, category: str | None, limit: int | None) ->
 def _print_table(found: Iterable[dict[str, Any]]) -> None:
     for one in found:
         fork = one["fork"]
-        left = "" if fork is None else f"  from {output.clean(fork['parent'])}@{fork['version']}"
-        name = output.styled(f"{output.clean(one['stream']):<32}", bold=True)
+        left = "" if fork is None else f"  from {clean(fork['parent'])}@{fork['version']}"
+        name = output.styled(f"{clean(one['stream']):<32}", bold=True)
         output.line(f"{name} {one['version']:>6}  {one['recorded_at'][:19]}{left}")

@@ -7,6 +7,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Final
 
 from refold.cli import output
+from refold.cli.text import clean
 
 if TYPE_CHECKING:
     from refold.conversation import Line
@@ -23,7 +24,7 @@ _TEXT_WIDTH_MIN: Final = 24
 
 def print_lines(lines: Sequence[Line]) -> None:
     """The lines under the day that they were said on; long text is broken to fit a terminal."""
-    who_width = max((len(output.clean(line.who)) for line in lines), default=0)
+    who_width = max((len(clean(line.who)) for line in lines), default=0)
     day = ""
     for line in lines:
         date, _, time = line.at.partition("T")
@@ -36,11 +37,11 @@ def print_lines(lines: Sequence[Line]) -> None:
 
 def _rows(line: Line, time: str, who_width: int) -> Iterator[str]:
     version = line.id.rpartition("@")[2]
-    who = output.clean(line.who)
+    who = clean(line.who)
     margin = " " * (4 + 2 + len(time) + 2 + who_width + 2)
     head = f"{output.styled(f'{version:>4}  {time}', dim=True)}  "
     head += output.styled(f"{who:<{who_width}}", **_STYLES.get(line.type, {"dim": True}))
-    first, *more = _broken(output.clean(line.text), output.columns() - len(margin))
+    first, *more = _broken(clean(line.text), output.columns() - len(margin))
     yield f"{head}  {first}".rstrip()
     yield from (f"{margin}{rest}".rstrip() for rest in more)
 

@@ -11,6 +11,7 @@ import refold
 from refold.cli import changes, events, output
 from refold.cli.folds import fold_for, fold_option
 from refold.cli.options import command, option
+from refold.cli.text import clean
 
 
 @command(
@@ -127,12 +128,12 @@ def _print_json(stream: str, found: _WhatIf, saved: str | None) -> None:
 
 
 def _print_plain(stream: str, found: _WhatIf, saved: str | None) -> None:
-    output.line(f"{output.clean(stream)} without")
+    output.line(f"{clean(stream)} without")
     events.print_plain(found.removed)
     output.line(f"state ({found.fold}): {len(found.operations)} changes")
     changes.print_operations(found.operations)
     for one in found.groundless:
-        named = output.clean(f"{one.event.id}  {one.event.type}")
+        named = clean(f"{one.event.id}  {one.event.type}")
         output.line(f"{output.styled(named, fg='yellow')} {one.reason}")
     if saved is not None:
-        output.line(f"saved as {output.clean(saved)}")
+        output.line(f"saved as {clean(saved)}")
