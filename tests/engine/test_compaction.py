@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -183,9 +184,10 @@ def test_writers_and_readers_go_on_meanwhile(tmp_path: Path) -> None:
             while not done.is_set():
                 store.compact()
 
+        subscription = store.subscribe()
+
         def follow() -> list[int]:
-            with store.subscribe() as subscription:
-                return [next(subscription).position for _ in range(600)]
+            return [event.position for event in islice(subscription, 600)]
 
         def read() -> None:
             while not done.is_set():
@@ -196,10 +198,14 @@ def test_writers_and_readers_go_on_meanwhile(tmp_path: Path) -> None:
         with ThreadPoolExecutor(8) as pool:
             background = [pool.submit(compact), pool.submit(read)]
             follower = pool.submit(follow)
-            for writer in [pool.submit(write, f"s-{number}") for number in range(4)]:
-                writer.result(WAIT_S)
-            assert follower.result(WAIT_S) == list(range(1, 601))
-            done.set()
+            writers = [pool.submit(write, f"s-{number}") for number in range(4)]
+            try:
+                for writer in writers:
+                    writer.result(WAIT_S)
+                assert follower.result(WAIT_S) == list(range(1, 601))
+            finally:
+                done.set()
+                subscription.close()  # Ends the follower, should events be missing.
             for future in background:
                 future.result(WAIT_S)
         assert good(store)

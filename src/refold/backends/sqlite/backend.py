@@ -103,10 +103,13 @@ class SqliteBackend:
             narrowed += f" AND category IN ({places})"
             wanted += categories
         sql = queries.LOG_ROWS.format(narrowed=narrowed)
-        if self._query(queries.PACKED_AFTER, (after,)):
-            return self._packed_log(sql, wanted, after, rows_max)
-        found = self._query(sql, [after, NO_LAST, rows_max, *wanted])
-        return [self._row(name, values) for name, *values in found]
+        if not self._query(queries.PACKED_AFTER, (after,)):
+            found = self._query(sql, [after, NO_LAST, rows_max, *wanted])
+            rows = [self._row(name, values) for name, *values in found]
+            # A compaction may have come between the two queries.
+            if all(row.packed_parts is None for row in rows):
+                return rows
+        return self._packed_log(sql, wanted, after, rows_max)
 
     def _packed_log(self, sql: str, wanted: list[Any], after: int, rows_max: int) -> list[Row]:
         """The rows of a window of positions, the appends of segments set in their order."""
@@ -179,7 +182,7 @@ class SqliteBackend:
         from refold.backends.sqlite.packer import Packer
 
         with self._reading() as connection, naming_errors(self._path):
-            packer = Packer(connection, self._frames)
+            packer = Packer(connection, Frames(self._dictionary))
             packed = packer.pack(recorded_before=recorded_before, progress=progress)
             connection.execute("PRAGMA incremental_vacuum").fetchall()
             return packed

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
+from functools import cache
+from importlib import import_module
 from typing import Any, Final
 
 import apsw
@@ -16,19 +17,20 @@ LEVEL: Final = 3
 DICTIONARY_BYTES: Final = 64 * 1024
 SAMPLE_BYTES_MIN: Final = 20 * DICTIONARY_BYTES
 """A category with less to pack than this gains less from a dictionary than it takes."""
-FRAME_BYTES_MAX: Final = 1 << 30
 
 
 class Frames:
-    """Packs and unpacks; dictionaries are read once a thread."""
+    """Packs and unpacks. Any thread may unpack; only one at a time may pack."""
 
     def __init__(self, dictionary_bytes: Callable[[int], bytes]) -> None:
         self._dictionary_bytes = dictionary_bytes
-        self._local = threading.local()
+        self._dictionaries: dict[int, Any] = {}
+        self._compressors: dict[int | None, Any] = {}
 
     def packed(self, segment: Segment, dictionary: int | None) -> bytes:
         """The frame of a segment; it carries a checksum of what is in it."""
-        return bytes(self._coder("compressors", dictionary).compress(segment.text))
+        compressor = self._compressor(dictionary)
+        return bytes(compressor.compress(segment.text, compressor.FLUSH_FRAME))
 
     def unpacked(
         self,
@@ -44,13 +46,9 @@ class Frames:
         body_bytes: int,
     ) -> Row:
         """The row of a stored segment; :class:`Corrupt` when its frame is damaged."""
-        import zstandard
-
         try:
-            text = self._coder("expanders", dictionary).decompress(
-                frame, max_output_size=FRAME_BYTES_MAX
-            )
-        except zstandard.ZstdError as error:
+            text = zstd().decompress(frame, zstd_dict=self._dictionary(dictionary))
+        except zstd().ZstdError as error:
             raise Corrupt(
                 f"the packed segment at position {position} ({stream}@{version}) cannot be "
                 f"unpacked: {error}; run `refold doctor`",
@@ -71,35 +69,43 @@ class Frames:
             parts,
         )
 
-    def _coder(self, kind: str, dictionary: int | None) -> Any:
-        coders = self._local.__dict__.setdefault(kind, {})
-        if dictionary not in coders:
-            coders[dictionary] = self._made(kind, dictionary)
-        return coders[dictionary]
+    def _dictionary(self, number: int | None) -> Any:
+        if number is None:
+            return None
+        if number not in self._dictionaries:
+            self._dictionaries[number] = zstd().ZstdDict(self._dictionary_bytes(number))
+        return self._dictionaries[number]
 
-    def _made(self, kind: str, dictionary: int | None) -> Any:
-        import zstandard
+    def _compressor(self, dictionary: int | None) -> Any:
+        if dictionary not in self._compressors:
+            parameter = zstd().CompressionParameter
+            options = {
+                parameter.compression_level: LEVEL,
+                parameter.checksum_flag: 1,
+                parameter.dict_id_flag: 0,
+            }
+            self._compressors[dictionary] = zstd().ZstdCompressor(
+                options=options, zstd_dict=self._dictionary(dictionary)
+            )
+        return self._compressors[dictionary]
 
-        options: dict[str, Any] = {}
-        if dictionary is not None:
-            data = self._dictionary_bytes(dictionary)
-            options["dict_data"] = zstandard.ZstdCompressionDict(data)
-        if kind == "expanders":
-            return zstandard.ZstdDecompressor(**options)
-        return zstandard.ZstdCompressor(
-            level=LEVEL, write_checksum=True, write_dict_id=False, **options
-        )
+
+@cache
+def zstd() -> Any:
+    """The standard library's zstd where Python has it, else its backport; imported when needed."""
+    try:
+        return import_module("compression.zstd")
+    except ImportError:
+        return import_module("backports.zstd")
 
 
 def trained(samples: Sequence[bytes]) -> bytes | None:
     """A dictionary for texts like these; None where they are too few to make a good one."""
-    import zstandard
-
     if sum(map(len, samples)) < SAMPLE_BYTES_MIN:
         return None
     try:
-        return bytes(zstandard.train_dictionary(DICTIONARY_BYTES, list(samples)).as_bytes())
-    except zstandard.ZstdError:
+        return bytes(zstd().train_dict(list(samples), DICTIONARY_BYTES).dict_content)
+    except zstd().ZstdError:
         return None  # Too alike, or too few, for the trainer.
 
 
