@@ -36,6 +36,16 @@ def test_a_basis_a_message_and_a_cause_are_grounds(run: Refold) -> None:
     assert [one["id"] for one in found["groundless"]] == ["call-1@1", "call-1@2", "call-1@3"]
 
 
+def test_a_call_id_that_is_used_again_is_told_apart(run: Refold) -> None:
+    """A result rests on its own call, not on an earlier one that had the same call id."""
+    with refold.open("refold.db") as store:
+        asked = refold.Event("tool.call", {"call_id": "c1", "name": "slots"})
+        given = refold.Event("tool.result", {"call_id": "c1", "result": "x"})
+        store.append("call-1", [asked, given, asked, given])
+    (found,) = run("what-if", "call-1", "--without", "0", "--json").lines
+    assert [one["id"] for one in found["groundless"]] == ["call-1@1"]
+
+
 def test_what_if_writes_nothing_unless_asked(run: Refold, call: str) -> None:
     """`--save` keeps the branch under its name; without it the log stays as it was."""
     run("what-if", call, "--without", "3")

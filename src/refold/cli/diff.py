@@ -9,6 +9,7 @@ from refold.cli import changes, output
 from refold.cli.errors import FINDING, FINE
 from refold.cli.folds import fold_for, fold_option
 from refold.cli.options import command, opened
+from refold.cli.text import counted
 
 
 @command(
@@ -45,9 +46,10 @@ def diff(url: str, as_json: bool, before: str, after: str, fold_name: str | None
             }
         )
     else:
-        output.line(f"{found.shared} events shared, {len(found.changes)} changes")
+        shared, changed = counted(found.shared, "event"), counted(len(found.changes), "change")
+        output.line(f"{shared} shared at the start, {changed}")
         changes.print_changes(found.changes)
-        output.line(f"state ({fold.name}): {len(operations)} changes")
+        output.line(f"state ({fold.name}): {counted(len(operations), 'change')}")
         changes.print_operations(operations)
     return FINDING if found or operations else FINE
 

@@ -11,7 +11,7 @@ import refold
 from refold.cli import output
 from refold.cli.errors import FINDING, FINE
 from refold.cli.options import command, group, option
-from refold.cli.text import clean
+from refold.cli.text import clean, counted
 
 if TYPE_CHECKING:
     from refold.conversation.importers import ImportReport
@@ -113,9 +113,9 @@ def _print_plain(report: ImportReport) -> None:
         output.note(clean(f"{loss.where}: not kept: {loss.what} {loss.pointer}".rstrip()))
     if report.loss_count > LOSSES_SHOWN_MAX:
         output.note(f"and {report.loss_count - LOSSES_SHOWN_MAX} more not kept (--json has them)")
-    counts = (
-        f"{report.imported:,} imported ({report.events:,} events), {report.unchanged:,} unchanged"
-    )
+    events, problems = counted(report.events, "event"), counted(report.problem_count, "problem")
     branches = f", {report.branches:,} branches" if report.branches else ""
-    ends = f"{report.failed:,} failed, {report.problem_count:,} problems"
-    output.line(f"{counts}{branches}, {ends}")
+    output.line(
+        f"{report.imported:,} imported ({events}){branches}, {report.unchanged:,} unchanged, "
+        f"{report.failed:,} failed, {problems}"
+    )

@@ -13,7 +13,7 @@ import refold
 from refold.cli import endpoint, output
 from refold.cli.errors import FAILED, FINDING, FINE
 from refold.cli.options import command, opened, option
-from refold.cli.text import clean
+from refold.cli.text import clean, counted
 from refold.errors import UsageError
 
 if TYPE_CHECKING:
@@ -171,8 +171,9 @@ def _print_verification(found: Verification) -> None:
     for one in found.mismatches:
         output.line(clean(f"{one.at or one.stream}: {one.kind}: {one.detail}"))
     output.line(
-        f"{found.conversations:,} conversations, {found.decisions:,} decisions verified, "
-        f"{len(found.mismatches):,} mismatches"
+        f"{counted(found.conversations, 'conversation')}, "
+        f"{counted(found.decisions, 'decision')} verified, "
+        f"{len(found.mismatches):,} not as recorded"
     )
 
 
@@ -183,14 +184,17 @@ def _print_summary(summary: ReplaySummary) -> None:
         output.note(clean(f"{failure.at}: {failure.error}"))
     if summary.failed > len(summary.failures):
         output.note(f"and {summary.failed - len(summary.failures)} more failed")
-    tokens = f"{summary.usage.input_tokens:,} tokens in, {summary.usage.output_tokens:,} out"
+    usage = summary.usage
+    tokens = f"; {usage.input_tokens:,} tokens in, {usage.output_tokens:,} out"
+    tokens = tokens if summary.requests else ""
     cost = f", {money(summary.cost)}" if summary.cost is not None else ""
     output.line(
         f"variant {summary.variant_id}, sample {summary.sample}: "
-        f"{summary.conversations:,} conversations, {summary.decisions:,} decisions"
+        f"{counted(summary.conversations, 'conversation')}, "
+        f"{counted(summary.decisions, 'decision')}"
     )
     output.line(
         f"  {summary.kept:,} kept, {summary.answered:,} answered, {summary.failed:,} failed, "
-        f"{summary.requests:,} requests; {tokens}{cost}"
+        f"{counted(summary.requests, 'request')}{tokens}{cost}"
     )
     output.line(f"  compare: refold compare --variant {summary.variant_id}")

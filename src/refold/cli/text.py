@@ -23,3 +23,8 @@ def one_line(text: str, width: int) -> str:
     """Clean text without line breaks, cut to ``width`` characters with an ellipsis."""
     flat = clean(" ".join(text.split()))
     return flat if len(flat) <= width else f"{flat[: max(width - 1, 0)]}…"
+
+
+def counted(count: int, one: str) -> str:
+    """``1 problem``, ``2,000 problems``."""
+    return f"{count:,} {one}" if count == 1 else f"{count:,} {one}s"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import click
@@ -11,7 +11,7 @@ import refold
 from refold.cli import changes, events, output
 from refold.cli.folds import fold_for, fold_option
 from refold.cli.options import command, option
-from refold.cli.text import clean
+from refold.cli.text import clean, counted
 
 
 @command(
@@ -54,7 +54,7 @@ def what_if(
     gone = [recorded for recorded in before if recorded.id not in kept]
     found = _WhatIf(
         removed=gone,
-        groundless=list(groundless(gone, after.events)),
+        groundless=list(groundless(before.events, gone)),
         fold=fold.name,
         operations=refold.diff_states(before.fold(fold).state, after.fold(fold).state),
     )
@@ -69,17 +69,17 @@ class Groundless(NamedTuple):
 
 
 def groundless(
-    gone: Sequence[refold.Recorded], kept: Iterable[refold.Recorded]
+    before: Sequence[refold.Recorded], gone: Sequence[refold.Recorded]
 ) -> Iterator[Groundless]:
-    """The kept events that rest on one that is gone.
+    """The events that stay and rest on one that is gone.
 
     A tool's result or approval rests on its call; any event on those that it names as its basis,
     its messages or its cause.
     """
     types = {recorded.id: recorded.type for recorded in gone}
-    calls = {e.data["call_id"]: e.id for e in gone if e.type == "tool.call"}
-    for recorded in kept:
-        for basis in _named_by(recorded, calls):
+    calls = _calls(before)
+    for recorded in before:
+        for basis in _named_by(recorded, calls) if recorded.id not in types else ():
             if basis in types:
                 yield Groundless(recorded, f"rests on {basis} ({types[basis]})")
 
@@ -91,11 +91,24 @@ class _WhatIf(NamedTuple):
     operations: Sequence[Any]
 
 
+def _calls(events: Sequence[refold.Recorded]) -> dict[str, str]:
+    """The call that each result and approval belongs to, by their ids.
+
+    The fold pairs them: agents use a call id again, so that it alone does not tell.
+    """
+    from refold.conversation import Conversation
+
+    found: dict[str, str] = {}
+    for use in Conversation.run(events).state.tool_calls:
+        found |= {part.id: use.id for part in (use.answer, use.decision) if part is not None}
+    return found
+
+
 def _named_by(recorded: refold.Recorded, calls: dict[str, str]) -> Iterator[str]:
-    """The ids of the events that an event says it rests on."""
+    """The ids of the events that an event rests on."""
+    if recorded.id in calls:
+        yield calls[recorded.id]
     data = recorded.data if isinstance(recorded.data, dict) else {}
-    if recorded.type in ("tool.result", "tool.decided") and data.get("call_id") in calls:
-        yield calls[data["call_id"]]
     for name in ("basis", "messages"):
         named = data.get(name)
         yield from (one for one in named if isinstance(one, str)) if isinstance(named, list) else ()
@@ -130,7 +143,7 @@ def _print_json(stream: str, found: _WhatIf, saved: str | None) -> None:
 def _print_plain(stream: str, found: _WhatIf, saved: str | None) -> None:
     output.line(f"{clean(stream)} without")
     events.print_plain(found.removed)
-    output.line(f"state ({found.fold}): {len(found.operations)} changes")
+    output.line(f"state ({found.fold}): {counted(len(found.operations), 'change')}")
     changes.print_operations(found.operations)
     for one in found.groundless:
         named = clean(f"{one.event.id}  {one.event.type}")
