@@ -7,7 +7,8 @@ made anew. A new stream or type needs more than one statement and takes a transa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, Final, NamedTuple
 
 import apsw
@@ -22,6 +23,7 @@ from refold.ports import Batch, Committed, Placed
 
 RACES_MAX: Final = 100
 """How often a commit is planned again after losing a race with another process."""
+RACES_BEFORE_LOCKING: Final = 3
 STREAMS_CACHED_MAX: Final = 100_000
 ROWS_PER_STATEMENT_MAX: Final = 256
 OTHER_TYPES_BIT: Final = 62
@@ -79,12 +81,15 @@ class Writer:
 
     def _commit_group(self, batches: Sequence[Batch], now: int) -> list[Committed | RefoldError]:
         look_up_keys = False
-        for _ in range(RACES_MAX):
-            plan = Plan(self._head_version, self._next_position, max(now, self._recorded_at))
-            outcomes = [self._outcome(plan, batch, look_up_keys) for batch in batches]
+        for race in range(RACES_MAX):
             try:
-                if self._is_settled(plan):
-                    return outcomes
+                with self._turn(race):
+                    plan = Plan(
+                        self._head_version, self._next_position, max(now, self._recorded_at)
+                    )
+                    outcomes = [self._outcome(plan, batch, look_up_keys) for batch in batches]
+                    if self._is_settled(plan):
+                        return outcomes
             except _KeyTaken:
                 look_up_keys = True
             except BaseException:
@@ -92,6 +97,27 @@ class Writer:
                 raise
             self._forget()
         raise Unavailable(f"lost {RACES_MAX} races with other writers; nothing was written")
+
+    @contextmanager
+    def _turn(self, race: int) -> Iterator[None]:
+        """A large commit would lose to small ones for ever: at last it plans under the lock."""
+        if race < RACES_BEFORE_LOCKING:
+            yield
+            return
+        with self._begun():
+            self._forget()
+            yield
+
+    @contextmanager
+    def _begun(self) -> Iterator[None]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
 
     def _outcome(self, plan: Plan, batch: Batch, look_up_key: bool) -> Committed | RefoldError:
         known = self._by_key(batch) if look_up_key else None
@@ -126,8 +152,8 @@ class Writer:
         return stored
 
     def _store_in_transaction(self, plan: Plan, tags: set[str]) -> bool:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
+        already = self._connection.in_transaction
+        with nullcontext() if already else self._begun():
             stored = self._is_current()
             if stored:
                 self._add_types(tags)
@@ -136,12 +162,7 @@ class Writer:
                     self._insert(
                         plan.rows[start : start + ROWS_PER_STATEMENT_MAX], plan.recorded_at
                     )
-            self._connection.execute("COMMIT" if stored else "ROLLBACK")
             return stored
-        except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
 
     def _insert(self, rows: Sequence[Planned], recorded_at: int) -> bool:
         values: list[Any] = []

@@ -1,0 +1,105 @@
+"""Threads that append at once: through one store, and each through its own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import refold
+from refold.core.event import Event
+from refold.core.fold import Decider, Fold
+from refold.engine.store import Store
+from refold.errors import Conflict
+from tests.engine.workload import Report, check_history, work
+
+WORKERS = 5
+WAIT_S = 60
+
+
+def at_once(call: Callable[[int], Report]) -> list[Report]:
+    """The reports of workers that begin together."""
+    barrier = threading.Barrier(WORKERS)
+
+    def run(worker: int) -> Report:
+        barrier.wait(timeout=WAIT_S)
+        return call(worker)
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        return list(pool.map(run, range(WORKERS), timeout=WAIT_S))
+
+
+@pytest.mark.parametrize("url", ["memory:", "log.db"])
+def test_threads_share_a_store(tmp_path: Path, url: str) -> None:
+    """Nothing acknowledged is lost or stands twice; each version has one winner."""
+    with refold.open(url if url == "memory:" else tmp_path / url, synchronous="NORMAL") as store:
+        check_history(store, at_once(lambda worker: work(store, worker)))
+
+
+def test_threads_have_a_store_each(tmp_path: Path) -> None:
+    """Stores that know of each other only through the file keep the same promises."""
+
+    def run(worker: int) -> Report:
+        with refold.open(tmp_path / "log.db", synchronous="NORMAL") as store:
+            return work(store, worker)
+
+    reports = at_once(run)
+    with refold.open(tmp_path / "log.db", mode="read") as store:
+        check_history(store, reports)
+
+
+@pytest.mark.parametrize("url", ["memory:", "log.db"])
+def test_readers_never_see_a_gap(tmp_path: Path, url: str) -> None:
+    """While others append, every read of the log is a whole start of it, every state a true one."""
+    fold: Fold[int] = Fold("count", lambda: 0)
+    fold.on("test.token")(lambda state, event: state + 1)
+    done = threading.Event()
+
+    def look(store: Store) -> int:
+        looks = 0
+        while not done.is_set():
+            before = store.log_head()
+            positions = [e.position for e in store.read_all()]
+            assert positions == list(range(1, len(positions) + 1))
+            assert len(positions) >= before
+            if store.head("any-1") >= 0:
+                folded = store.fold("any-1", fold)
+                assert folded.state == folded.version + 1
+            looks += 1
+        return looks
+
+    path = url if url == "memory:" else tmp_path / url
+    with refold.open(path, synchronous="NORMAL") as store, ThreadPoolExecutor(2) as pool:
+        readers = [pool.submit(look, store) for _ in range(2)]
+        try:
+            check_history(store, at_once(lambda worker: work(store, worker)))
+        finally:
+            done.set()
+        assert all(reader.result(WAIT_S) > 0 for reader in readers)
+
+
+@pytest.mark.parametrize("url", ["memory:", "log.db"])
+def test_commands_at_once_are_decided_one_after_the_other(tmp_path: Path, url: str) -> None:
+    """Each decision counts all before it: no two saw the same state."""
+    fold: Fold[int] = Fold("count", lambda: 0)
+    fold.on("test.counted")(lambda state, event: state + 1)
+    decider = Decider(fold, lambda command, state: [Event("test.counted", {"saw": state})])
+    path = url if url == "memory:" else tmp_path / url
+    with refold.open(path, synchronous="NORMAL") as store:
+
+        def execute(worker: int) -> Report:
+            for _ in range(10):
+                for _attempt in range(100):
+                    try:
+                        store.execute("count-1", decider, worker)
+                        break
+                    except Conflict:
+                        continue
+            return Report([], [])
+
+        at_once(execute)
+        saw = [e.data["saw"] for e in store.read("count-1")]
+    assert saw == list(range(10 * WORKERS))
