@@ -107,6 +107,17 @@ def test_another_path_is_not_found(client: httpx.Client) -> None:
     assert client.get("/nothing").status_code == 404
 
 
+def test_a_proxy_of_the_environment_is_not_asked(
+    server: DemoServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What runs on this machine is reached without the proxy that the world is reached by."""
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    endpoint = ChatEndpoint(server.base_url, api_key="")
+    assert endpoint(ChatRequest(messages=HELLO, model=MODEL)).text
+    endpoint.close()
+
+
 def test_the_replays_own_client_reads_its_answers(server: DemoServer) -> None:
     """Text, calls, usage, cost and model arrive as an action; a refusal as a failure."""
     endpoint = ChatEndpoint(server.base_url, api_key="")

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
-from typing import Final, Literal
+from typing import Any, Final, Literal
+
+import msgspec
 
 import refold
 from refold.conversation import Conversation, ConversationState, transcript
@@ -236,12 +238,10 @@ def _what_if(store: refold.Store, stream: str, state: ConversationState) -> What
     return WhatIf(stream=stream, without=line, patch=[_json(change) for change in changes])
 
 
-def _json(change: object) -> dict[str, object]:
-    import msgspec
-
-    said: dict[str, object] = msgspec.to_builtins(change)
-    said.pop("before", None)
-    return said
+def _json(change: object) -> dict[str, Any]:
+    """An operation as RFC 6902 writes it: without the value that was there before."""
+    said: dict[str, Any] = msgspec.to_builtins(change)
+    return {name: value for name, value in said.items() if name != "before"}
 
 
 def _silent(_step: Step, _done: int, _total: int) -> None:

@@ -26,6 +26,7 @@ RESPONSE_BYTES_MAX: Final = 16 * 1024 * 1024
 KEY_VARIABLES: Final = ("REFOLD_API_KEY", "OPENAI_API_KEY")
 CONNECT_TIMEOUT_S: Final = 10.0
 _PATH: Final = "/chat/completions"
+_HERE: Final = ("all://127.0.0.1", "all://localhost", "all://[::1]")
 _COME_BACK: Final = frozenset({408, 409, 425, 429})
 
 
@@ -122,6 +123,8 @@ class ChatEndpoint:
                     timeout=httpx.Timeout(self.timeout_s, connect=connect_s),
                     # The pool of workers bounds the connections.
                     limits=httpx.Limits(max_connections=None),
+                    # No proxy of the environment's leads to this machine.
+                    mounts=dict.fromkeys(_HERE),
                 )
             return self._client
 

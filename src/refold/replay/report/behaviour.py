@@ -12,7 +12,7 @@ from msgspec import UNSET
 from refold.core.patch import Operation
 from refold.replay.conversations import ConversationComparison, DecisionComparison
 from refold.replay.decision import Action
-from refold.replay.report.markup import Html, el, join
+from refold.replay.report.markup import Html, el, join, scrolling
 from refold.replay.report.places import Places
 from refold.replay.report.shown import counted
 
@@ -67,7 +67,7 @@ def patterns_table(found: list[Pattern], places: Places) -> Html | None:
     rest = len(found) - PATTERNS_SHOWN
     more = el("p", f"and {counted(rest, 'rarer change')}", cls="quiet") if rest > 0 else None
     table = el("table", el("thead", head), el("tbody", *rows), cls="patterns")
-    return join([el("div", table, cls="scroll"), more])
+    return join([scrolling(table, "What it does differently"), more])
 
 
 def acts(action: Action) -> str:

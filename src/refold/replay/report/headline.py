@@ -8,7 +8,7 @@ from typing import Final
 from refold.replay.actions import LEVELS, NOT_COMPARED
 from refold.replay.compare import Comparison, Control
 from refold.replay.figures import Figures, Paired
-from refold.replay.report.markup import Child, Html, el, join, link
+from refold.replay.report.markup import Child, Html, el, join, link, scrolling
 from refold.replay.report.shown import (
     MEANINGS,
     change,
@@ -58,7 +58,7 @@ def levels(figures: Figures) -> Html:
     names = ("Level", "The answers had", "Decisions", "Share")
     head = el("tr", *(el("th", name, scope="col") for name in names))
     table = el("table", el("thead", head), el("tbody", *rows), cls="levels")
-    return join([bar, el("div", table, cls="scroll")])
+    return join([bar, scrolling(table, "Levels")])
 
 
 def small_bar(counts: Mapping[str, int]) -> Html:
@@ -233,4 +233,4 @@ def _pairs_table(paired: Paired) -> Html | None:
     ]
     caption = el("caption", "Conversations in which every action was the same as recorded")
     table = el("table", caption, el("thead", head), el("tbody", *body), cls="pairs")
-    return el("div", table, cls="scroll")
+    return scrolling(table, "Candidate against control")

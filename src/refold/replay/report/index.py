@@ -8,7 +8,7 @@ from typing import Final
 from refold.replay.actions import LEVELS, NOT_COMPARED
 from refold.replay.conversations import ConversationComparison, DecisionComparison
 from refold.replay.report.headline import DIFFERENT, small_bar
-from refold.replay.report.markup import Child, Html, cut, el, join, left_off
+from refold.replay.report.markup import Child, Html, cut, el, join, left_off, scrolling
 from refold.replay.report.places import Places
 from refold.replay.report.shown import MEANINGS, NOTHING, counted, milliseconds, money, signed
 
@@ -25,7 +25,7 @@ def conversations_table(conversations: Sequence[ConversationComparison], places:
     head = el("tr", *(el("th", name, scope="col") for name in columns))
     rows = (_table_row(conversation, places) for conversation in conversations)
     table = el("table", el("thead", head), el("tbody", *rows), cls="conversations sortable")
-    return el("div", table, cls="scroll")
+    return scrolling(table, "Conversations")
 
 
 def levels_of(conversation: ConversationComparison) -> str:

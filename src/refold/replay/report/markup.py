@@ -44,6 +44,11 @@ def join(children: Iterable[Child]) -> Html:
     return Html("".join(_written(child) for child in children))
 
 
+def scrolling(table: Html, name: str) -> Html:
+    """A table that scrolls sideways where it does not fit, with the keyboard too."""
+    return el("div", table, cls="scroll", role="region", aria_label=name, tabindex=0)
+
+
 def clean(text: str) -> str:
     """Text that a page can hold: what is no character there stands as a replacement character."""
     return _NO_CHARACTER.sub("\ufffd", text)

@@ -98,7 +98,8 @@ def _sections(
 ) -> Iterator[Html | None]:
     conversations, figures = comparison.conversations, comparison.figures
     yield _header(comparison, title, note)
-    yield el("section", cards(comparison), levels(figures), id="figures")
+    title_of_figures = el("h2", "Figures", cls="unseen")
+    yield el("section", title_of_figures, cards(comparison), levels(figures), id="figures")
     table = patterns_table(patterns(conversations), places)
     if table is not None:
         yield el("section", el("h2", "What it does differently"), table, id="behaviour")

@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from refold.conversation.events import AgentConfigured
 from refold.core.recorded import Recorded
 from refold.replay.report.behaviour import value_text
 from refold.replay.report.markup import Child, Html, cut, el, join, left_off
@@ -34,8 +35,16 @@ def recording_of(histories: Mapping[str, Sequence[Recorded]]) -> Recording:
     """The prompts and models of some conversations, the most frequent first."""
     configured = [configured_by(history) for history in histories.values()]
     prompts = Counter(c.prompt.text for c in configured if c.prompt is not None)
-    models = Counter(c.model for c in configured if c.model is not None)
+    models = Counter(_model(c) for c in configured if c.model is not None)
     return Recording(dict(prompts.most_common()), dict(models.most_common()))
+
+
+def _model(configured: AgentConfigured) -> str:
+    return (
+        f"{configured.model} ({configured.provider})"
+        if configured.provider
+        else f"{configured.model}"
+    )
 
 
 def variant_section(variant: Variant, variant_id: str, recording: Recording) -> Html:
