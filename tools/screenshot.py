@@ -94,7 +94,7 @@ def main(folder: Path) -> None:
         here = Path(temporary)
         page = here / "report.html"
         result = run_demo(here / "demo.db", report_path=page)
-        take_picture(page, folder / "report.png", width=1240, height=1160, scale=1.5)
+        take_picture(page, folder / "report.png", width=1240, height=1080, scale=1.5)
         part = here / "part.html"
         text = only(page, ["#side-by-side"], f"conversation:{result.shown}")
         part.write_text(text, encoding="utf-8")
