@@ -1,0 +1,161 @@
+"""A recorded event: decoded as far as it is asked for, in the current schema."""
+
+from __future__ import annotations
+
+import dataclasses
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+
+from refold.core.event import Event, Kind, Registry
+from refold.core.recorded import Recorded
+from refold.core.row import Row, decode_row
+from refold.errors import CodecError, UnknownEventType, UpcastFailed
+from refold.testing import as_recorded
+
+
+class Model:
+    """A stand-in for a pydantic model (which is no dependency): the two methods it is known by."""
+
+    def __init__(self, **fields: Any) -> None:
+        self.fields = fields
+
+    def model_dump(self) -> dict[str, Any]:
+        """The fields as plain values."""
+        return self.fields
+
+    @classmethod
+    def model_validate(cls, data: dict[str, Any]) -> Model:
+        """An instance of plain values; a ValueError, as pydantic's own is, for a wrong one."""
+        if "wrong" in data:
+            raise ValueError("wrong is not allowed")
+        return cls(**data)
+
+
+class Paid(msgspec.Struct):
+    """Schema 2; schema 1 counted cents."""
+
+    amount: Decimal
+    by_year: dict[int, Decimal] = {}
+
+
+@dataclasses.dataclass
+class Noted:
+    """A dataclass as an event."""
+
+    text: str
+
+
+@pytest.fixture
+def registry() -> Registry:
+    """Classes of all three makes, one of them with an older schema."""
+    registry = Registry()
+    registry.event("test.model")(Model)
+    registry.event("test.noted")(Noted)
+    registry.event("test.paid", schema=2)(Paid)
+
+    @registry.upcast("test.paid", schema=1)
+    def _(data: dict[str, Any]) -> dict[str, Any]:
+        return {"amount": str(Decimal(data.pop("cents")) / 100), "by_year": data}
+
+    return registry
+
+
+def one(event: object, registry: Registry) -> Recorded:
+    """The event as a store gives it back."""
+    (recorded,) = as_recorded([event], registry=registry)
+    return recorded
+
+
+def test_an_old_event_is_read_in_the_current_schema(registry: Registry) -> None:
+    """Data and class are current; what is stored, and under which schema, stays as it was."""
+    old = one(Event("test.paid", {"cents": 150, "2026": "7.5"}), registry)
+    assert (old.type, old.schema, old.kind) == ("test.paid", 2, Kind("test.paid", 2))
+    assert (old.stored_kind, old.raw) == (Kind("test.paid"), b'{"cents":150,"2026":"7.5"}')
+    assert old.data == {"amount": "1.5", "by_year": {"2026": "7.5"}}
+    assert old.event == Paid(Decimal("1.5"), {2026: Decimal("7.5")})
+    new = one(Paid(Decimal("1.5"), {2026: Decimal("7.5")}), registry)
+    assert (new.event, new.schema, new.stored_kind.schema) == (old.event, 2, 2)
+
+
+def test_data_is_decoded_once_and_anew_when_asked(registry: Registry) -> None:
+    """``data`` is the event's own; ``decoded()`` is the caller's, to change at will."""
+    recorded = one(Event("test.any", {"a": [1]}), registry)
+    assert recorded.data is recorded.data
+    recorded.decoded()["a"].append(2)
+    assert recorded.data == recorded.decoded() == {"a": [1]}
+
+
+def test_a_class_that_is_not_registered_is_named(registry: Registry) -> None:
+    """``data`` needs no class; ``event`` says which type it misses."""
+    recorded = one(Event("test.any", {"a": 1}), registry)
+    assert recorded.data == {"a": 1}
+    with pytest.raises(UnknownEventType) as caught:
+        _ = recorded.event
+    assert caught.value.type == "test.any"
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        Event("test.noted", {"text": 5}),
+        Event("test.noted", {}),
+        Event("test.noted", []),
+        Event("test.model", {"wrong": 1}),
+        Event("test.paid.v2", {"amount": "many"}),
+        Event("test.paid", {"cents": 1, "two thousand": "1"}),
+    ],
+)
+def test_a_payload_that_does_not_fit_names_its_event(registry: Registry, event: Event) -> None:
+    """A struct, a dataclass and a model say the same, current or upcast; the data can be read."""
+    recorded = one(event, registry)
+    with pytest.raises(CodecError) as caught:
+        _ = recorded.event
+    assert caught.value.id == "test-1@0"
+    assert caught.value.type == recorded.type
+    assert caught.value.__cause__ is not None
+    assert recorded.data is not None
+
+
+def test_a_failing_upcaster_is_met_when_the_data_is_asked_for(registry: Registry) -> None:
+    """Type, id, bytes and times of an event that cannot be upcast can be read."""
+    recorded = one(Event("test.paid", {"dollars": 1}), registry)
+    assert (recorded.id, recorded.raw) == ("test-1@0", b'{"dollars":1}')
+    with pytest.raises(UpcastFailed):
+        _ = recorded.data
+
+
+def test_an_events_own_metadata_goes_on_top(registry: Registry) -> None:
+    """What the append says of all its events, then what it says of this one; nulls stay."""
+    body = '[["a.b",{},null,{"k":null,"own":{"x":1}}],["a.b",{}]]'
+    row = Row(1, "call-1", 0, 2, 0, '{"k":1,"own":{"y":2},"shared":true}', body, 0, 0)
+    first, second = decode_row(row, registry)
+    assert first.metadata == {"k": None, "own": {"x": 1}, "shared": True}
+    assert second.metadata == {"k": 1, "own": {"y": 2}, "shared": True}
+
+
+def test_an_event_that_is_no_copy_is_its_own_origin(registry: Registry) -> None:
+    """Whatever its metadata speaks of further down."""
+    plain = one(Event("a.b"), registry)
+    speaking = one(Event("a.b", metadata={"note": {"copied_from": "call-9@9"}}), registry)
+    assert plain.origin_id == speaking.origin_id == "test-1@0"
+    assert one(Event("a.b", metadata={"copied_from": "x-1@2"}), registry).origin_id == "x-1@2"
+
+
+def test_recorded_events_are_equal_when_all_that_is_stored_is(registry: Registry) -> None:
+    """Place, kind, bytes, times and metadata; a set holds equal events once."""
+    first, same = one(Event("a.b", {"x": 1}), registry), one(Event("a.b", {"x": 1}), registry)
+    assert first == same
+    assert len({first, same}) == 1
+    others = [
+        one(Event("a.b", {"x": 2}), registry),
+        one(Event("a.c", {"x": 1}), registry),
+        one(Event("a.b", {"x": 1}, occurred_at=1), registry),
+        one(Event("a.b", {"x": 1}, metadata={"k": 1}), registry),
+        as_recorded([Event("a.b", {"x": 1})], stream="test-2", registry=registry)[0],
+    ]
+    assert all(other != first for other in others)
+    assert first != "a.b"
+    assert "test-1@0" in repr(first)
