@@ -11,18 +11,42 @@ and again with another prompt::
         print(recorded.id, recorded.type, recorded.data)
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from refold._version import __version__
-from refold.connect import open, open_async
-from refold.core.diff import Change, HistoryDiff, diff, diff_states
-from refold.core.event import Event, Registry, event, upcast
-from refold.core.expected import ANY, NO_STREAM, STREAM_EXISTS
-from refold.core.fold import Decider, Fold, Folded
-from refold.core.recorded import Recorded
-from refold.engine.aio import AsyncStore
-from refold.engine.branch import Branch
-from refold.engine.results import Append, Appended
-from refold.engine.store import Store
 from refold.errors import Conflict, InvalidEvent, NotFound, RefoldError, Rejected
+
+if TYPE_CHECKING:
+    from refold.connect import open, open_async
+    from refold.core.diff import Change, HistoryDiff, diff, diff_states
+    from refold.core.event import Event, Registry, event, upcast
+    from refold.core.expected import ANY, NO_STREAM, STREAM_EXISTS
+    from refold.core.fold import Decider, Fold, Folded
+    from refold.core.recorded import Recorded
+    from refold.engine.aio import AsyncStore
+    from refold.engine.branch import Branch
+    from refold.engine.results import Append, Appended
+    from refold.engine.store import Store
+    from refold.engine.subscription import Subscription
+    from refold.ports import StreamInfo
+
+# Imported when first asked for: `refold --help` must not wait for a store.
+_NAMES = {
+    "connect": ["open", "open_async"],
+    "core.diff": ["Change", "HistoryDiff", "diff", "diff_states"],
+    "core.event": ["Event", "Registry", "event", "upcast"],
+    "core.expected": ["ANY", "NO_STREAM", "STREAM_EXISTS"],
+    "core.fold": ["Decider", "Fold", "Folded"],
+    "core.recorded": ["Recorded"],
+    "engine.aio": ["AsyncStore"],
+    "engine.branch": ["Branch"],
+    "engine.results": ["Append", "Appended"],
+    "engine.store": ["Store"],
+    "engine.subscription": ["Subscription"],
+    "ports": ["StreamInfo"],
+}
+_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
     "ANY",
@@ -46,6 +70,8 @@ __all__ = [
     "Registry",
     "Rejected",
     "Store",
+    "StreamInfo",
+    "Subscription",
     "__version__",
     "diff",
     "diff_states",
@@ -54,3 +80,14 @@ __all__ = [
     "open_async",
     "upcast",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'refold' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"refold.{_MODULE_OF[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -67,7 +67,7 @@ class StreamInfo(NamedTuple):
     stream: str
     version: int
     fork: Fork | None
-    recorded_at: int
+    recorded_at_us: int
 
 
 class Check(NamedTuple):

@@ -86,7 +86,9 @@ def test_commands_at_once_are_decided_one_after_the_other(tmp_path: Path, url: s
     """Each decision counts all before it: no two saw the same state."""
     fold: Fold[int] = Fold("count", lambda: 0)
     fold.on("test.counted")(lambda state, event: state + 1)
-    decider = Decider(fold, lambda command, state: [Event("test.counted", {"saw": state})])
+    decider: Decider[int, int] = Decider(
+        fold, lambda command, state: [Event("test.counted", {"saw": state})]
+    )
     path = url if url == "memory:" else tmp_path / url
     with refold.open(path, synchronous="NORMAL") as store:
 

@@ -33,7 +33,7 @@ def streams(url: str, as_json: bool, category: str | None, limit: int | None) ->
             {
                 "stream": info.stream,
                 "version": info.version,
-                "recorded_at": rfc3339(info.recorded_at),
+                "recorded_at": rfc3339(info.recorded_at_us),
                 "fork": None if info.fork is None else info.fork._asdict(),
             }
             for info in islice(store.streams(category=category), limit)

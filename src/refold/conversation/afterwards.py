@@ -42,7 +42,7 @@ def _committed(
     state: ConversationState, event: EffectCommitted, recorded: Recorded
 ) -> ConversationState:
     state.money.effects.append(
-        Effected(id=recorded.id, at=at(recorded), event=event, left=event.amount)
+        Effected(id=recorded.origin_id, at=at(recorded), event=event, left=event.amount)
     )
     if event.amount is not None:
         add(state.money.net, event.currency or NO_CURRENCY, event.amount)
@@ -83,7 +83,7 @@ def _consented(
 ) -> ConversationState:
     state.consents.append(
         Consent(
-            id=recorded.id,
+            id=recorded.origin_id,
             at=at(recorded),
             party=event.party,
             purpose=event.purpose,
@@ -103,7 +103,7 @@ def _revoked(
         consent.revoked_at = consent.revoked_at or now
     if not given:
         state.consents.append(
-            Consent(id=recorded.id, at=now, party=party, purpose=purpose, revoked_at=now)
+            Consent(id=recorded.origin_id, at=now, party=party, purpose=purpose, revoked_at=now)
         )
     return state
 

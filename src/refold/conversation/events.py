@@ -20,8 +20,8 @@ Effect = Literal["read", "write", "irreversible", "unknown"]
 """What a tool does to the world; ``unknown`` is treated as the worst."""
 
 
-class Fields(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """Base of everything here: immutable, fields by name, defaults not stored."""
+class Fields(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Base of everything here: immutable, and defaults are not stored."""
 
 
 class Party(Fields, frozen=True):

@@ -83,7 +83,7 @@ def _patched(
         state.state = patch.apply(state.state, event.patch)
     except UsageError as refused:
         state.refused_patches.append(
-            RefusedPatch(id=recorded.id, at=at(recorded), reason=refused.message)
+            RefusedPatch(id=recorded.origin_id, at=at(recorded), reason=refused.message)
         )
     return passed(state, recorded)
 
@@ -96,7 +96,7 @@ def _user_said(
 ) -> ConversationState:
     state.transcript.append(
         Turn(
-            id=recorded.id,
+            id=recorded.origin_id,
             at=at(recorded),
             role="user",
             text=event.text,
@@ -112,7 +112,7 @@ def _agent_said(
 ) -> ConversationState:
     state.transcript.append(
         Turn(
-            id=recorded.id,
+            id=recorded.origin_id,
             at=at(recorded),
             role="agent",
             text=event.text,
@@ -178,7 +178,7 @@ def _failed(state: ConversationState, event: ModelFailed, recorded: Recorded) ->
 
 def _called(state: ConversationState, event: ToolCall, recorded: Recorded) -> ConversationState:
     state.open_calls.setdefault(event.call_id, []).append(len(state.tool_calls))
-    state.tool_calls.append(ToolUse(id=recorded.id, at=at(recorded), event=event))
+    state.tool_calls.append(ToolUse(id=recorded.origin_id, at=at(recorded), event=event))
     return passed(state, recorded)
 
 
@@ -191,7 +191,7 @@ def _decided(state: ConversationState, event: ToolDecided, recorded: Recorded) -
 
 
 def _returned(state: ConversationState, event: ToolResult, recorded: Recorded) -> ConversationState:
-    answer = ToolAnswer(id=recorded.id, at=at(recorded), event=event)
+    answer = ToolAnswer(id=recorded.origin_id, at=at(recorded), event=event)
     places = state.open_calls.get(event.call_id)
     if places is None:
         state.unmatched_results.append(answer)

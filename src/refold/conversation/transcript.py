@@ -44,8 +44,10 @@ def transcript(history: Iterable[Recorded]) -> list[Line]:
 
 
 def _line(recorded: Recorded, told: _Told) -> Line:
-    who, text = _said(recorded, told.parts.get(recorded.id), told.redacted.get(recorded.id, []))
-    return Line(recorded.id, at(recorded), who, recorded.type, text)
+    who, text = _said(
+        recorded, told.parts.get(recorded.origin_id), told.redacted.get(recorded.origin_id, [])
+    )
+    return Line(recorded.origin_id, at(recorded), who, recorded.type, text)
 
 
 class _Answered(NamedTuple):

@@ -20,6 +20,8 @@ from refold.core.row import Row, decode_body
 from refold.errors import InvalidEvent
 
 EVENTS_PER_APPEND_MAX: Final = 10_000
+APPEND_BYTES_MAX: Final = 128 * 1024 * 1024
+"""The most that one append to one stream may hold, encoded."""
 
 
 class Occurred(NamedTuple):
@@ -97,11 +99,15 @@ def encode_metadata(metadata: Mapping[str, Any] | None) -> str | None:
 
 
 def copied(recorded: Recorded) -> Event:
-    """A recorded event as one to append again, its bytes and times unchanged."""
+    """A recorded event as one to append again, its bytes and times unchanged.
+
+    Its metadata says which event it was, unless that was never stored.
+    """
+    stored = recorded.position > 0
     return Event(
         recorded.stored_kind.tag,
         msgspec.Raw(recorded.raw),
-        metadata=recorded.metadata,
+        metadata={**recorded.metadata, **({"copied_from": recorded.origin_id} if stored else {})},
         occurred_at=recorded.occurred_at_us,
     )
 
@@ -147,6 +153,8 @@ def _encode_metadata(metadata: Mapping[str, Any]) -> bytes:
 
 def _readable(raw: bytes, tags: tuple[str, ...]) -> Body:
     """The body, refused unless it can be read back: a ``msgspec.Raw`` may hold anything."""
+    if len(raw) > APPEND_BYTES_MAX:
+        raise InvalidEvent(f"an append of {len(raw)} bytes, over {APPEND_BYTES_MAX}: split it")
     try:
         text = raw.decode()
         stored = decode_body(text)

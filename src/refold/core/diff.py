@@ -6,13 +6,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import zip_longest
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
 from refold.core import patch
 from refold.core.patch import Operation
 from refold.core.recorded import Recorded
+
+PAIRS_MAX: Final = 25_000_000
+"""Histories whose differing ends are longer than this, multiplied, are compared place by place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +52,8 @@ def diff(before: Iterable[Recorded], after: Iterable[Recorded]) -> HistoryDiff:
     """
     first, second = list(before), list(after)
     shared = _shared(first, second)
-    matcher = SequenceMatcher(None, _keys(first[shared:]), _keys(second[shared:]), autojunk=False)
     changes: list[Change] = []
-    for operation, i1, i2, j1, j2 in matcher.get_opcodes():
+    for operation, i1, i2, j1, j2 in _opcodes(_keys(first[shared:]), _keys(second[shared:])):
         if operation != "equal":
             changes += _changes(first[shared + i1 : shared + i2], second[shared + j1 : shared + j2])
     return HistoryDiff(shared, tuple(changes))
@@ -67,6 +69,13 @@ def diff_states(before: object, after: object) -> tuple[Operation, ...]:
 
 def _json(state: object) -> Any:
     return msgspec.to_builtins(state, str_keys=True)
+
+
+def _opcodes(first: list[Any], second: list[Any]) -> list[tuple[str, int, int, int, int]]:
+    """Which runs are equal and which are not; beyond the bound, all of it is one change."""
+    if len(first) * len(second) > PAIRS_MAX:
+        return [("replace", 0, len(first), 0, len(second))]
+    return list(SequenceMatcher(None, first, second, autojunk=False).get_opcodes())
 
 
 def _shared(first: Sequence[Recorded], second: Sequence[Recorded]) -> int:

@@ -10,7 +10,7 @@ import msgspec
 
 from refold.core.event import Event, Kind, Registry, default_registry
 from refold.core.recorded import Recorded
-from refold.errors import Rejected, UsageError
+from refold.errors import Rejected, UnknownEventType, UsageError
 
 S = TypeVar("S")
 K = TypeVar("K")
@@ -25,6 +25,7 @@ class Handler(NamedTuple):
     evolve: Callable[..., Any]
     target: type | None
     wants_recorded: bool
+    schema: int | None
 
 
 class Folded(NamedTuple, Generic[S]):
@@ -77,10 +78,13 @@ class Fold(Generic[S]):
             wants_recorded = _takes_three(evolve)
             for event in events:
                 target = event if isinstance(event, type) else None
-                name = self._type_of(event)
+                kind = self._kind_of(event)
+                name = kind.type
                 if name in self.handlers:
                     raise UsageError(f"fold {self.name!r} already has a step for {name!r}")
-                self.handlers[name] = Handler(evolve, target, wants_recorded)
+                self.handlers[name] = Handler(
+                    evolve, target, wants_recorded, None if target is None else kind.schema
+                )
             return evolve
 
         return register
@@ -91,7 +95,7 @@ class Fold(Generic[S]):
         if handler is None:
             return state
         # Decoded anew: a step may change what it is given, and a history may be folded again.
-        event = recorded.decoded() if handler.target is None else recorded.to_class(handler.target)
+        event = recorded.decoded() if handler.target is None else _typed(recorded, handler)
         if handler.wants_recorded:
             return self.checked(handler.evolve(state, event, recorded), recorded.type)
         return self.checked(handler.evolve(state, event), recorded.type)
@@ -128,10 +132,10 @@ class Fold(Generic[S]):
             )
         return state
 
-    def _type_of(self, event: type | str) -> str:
+    def _kind_of(self, event: type | str) -> Kind:
         if isinstance(event, str):
-            return Kind.parse(event).type
-        return self.registry.kind_of_class(event).type
+            return Kind.parse(event)
+        return self.registry.kind_of_class(event)
 
     def _unrecorded(self, event: object) -> tuple[object, str]:
         if isinstance(event, Event) and event.type:
@@ -166,6 +170,20 @@ class Decider(Generic[S, K]):
         if len(events) > EVENTS_PER_DECISION_MAX:
             raise UsageError(f"a decision of {len(events)} events, over {EVENTS_PER_DECISION_MAX}")
         return events
+
+
+def _typed(recorded: Recorded, handler: Handler) -> Any:
+    """The event as the class that a step is for; refused when that is not its schema."""
+    assert handler.target is not None
+    if recorded.schema != handler.schema:
+        raise UnknownEventType(
+            f"{recorded.id} is {recorded.type!r} schema {recorded.schema}, but the step is for "
+            f"{handler.target.__name__}, schema {handler.schema}: fold over the newest class",
+            id=recorded.id,
+            type=recorded.type,
+            schema=recorded.schema,
+        )
+    return recorded.to_class(handler.target)
 
 
 def _takes_three(evolve: Callable[..., Any]) -> bool:

@@ -42,7 +42,7 @@ class History:
     def replacing(self, event_id: str, *events: object) -> Self:
         """The history with other events in the place of one."""
         index = self._index(event_id)
-        put = self._made(events)
+        put = self._made(events, at_us=self.events[index].occurred_at_us)
         return replace(
             self,
             events=self.events[:index] + put + self.events[index + 1 :],
@@ -53,7 +53,7 @@ class History:
 
     def adding(self, *events: object) -> Self:
         """The history with more events at its end."""
-        put = self._made(events)
+        put = self._made(events, at_us=self.events[-1].occurred_at_us if self.events else 0)
         return replace(
             self,
             events=self.events + put,
@@ -74,8 +74,11 @@ class History:
                 return index
         raise NotFound(f"{wanted} is not in this history of {self.stream!r}", id=wanted)
 
-    def _made(self, events: Sequence[object]) -> tuple[Recorded, ...]:
-        """Events that were never recorded; they stand in a stream of their own, ``call-42~``."""
+    def _made(self, events: Sequence[object], *, at_us: int) -> tuple[Recorded, ...]:
+        """Events that were never recorded; they stand in a stream of their own, ``call-42~``.
+
+        Those that say no time of their own occur at ``at_us``.
+        """
         if not events:
             return ()
         made = decode_row(
@@ -84,7 +87,7 @@ class History:
                 position=UNSAVED_POSITION,
                 stream=f"{self.stream}~",
                 version=self.made,
-                recorded_at=self.events[-1].recorded_at_us if self.events else 0,
+                recorded_at=at_us,
             ),
             self.registry,
         )

@@ -56,6 +56,13 @@ class Recorded:
         return event_id(self.stream, self.version)
 
     @property
+    def origin_id(self) -> str:
+        """The id of the event that a saved branch copied, else its own."""
+        if self._own_metadata and b'"copied_from"' in self._own_metadata:
+            return str(self.metadata.get("copied_from", self.id))
+        return self.id
+
+    @property
     def type(self) -> str:
         """The event type, without its schema number."""
         return self.stored_kind.type

@@ -105,7 +105,9 @@ class Stepper(Generic[S]):
         if handler is None:
             return msgspec.defstruct("Skipped", [], tag=tag, array_like=True)
         old = self._fold.registry.current(kind) != kind
-        if old or hasattr(handler.target, "model_validate"):
+        if old or handler.schema not in (None, kind.schema):
+            return None  # To be upcast, or to be refused.
+        if hasattr(handler.target, "model_validate"):
             return None
         wrapper = msgspec.defstruct(
             "Handled", [("data", handler.target or Any)], tag=tag, array_like=True, gc=False

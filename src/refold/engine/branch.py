@@ -11,6 +11,7 @@ import msgspec
 from refold.core.event import event
 from refold.core.fold import Fold, Folded
 from refold.core.history import History
+from refold.errors import UsageError
 
 S = TypeVar("S")
 R = TypeVar("R")
@@ -44,5 +45,6 @@ class Branch(History, Generic[R]):
 
     def save(self, stream: str) -> R:
         """Store the branch under a new name, sharing its parent's prefix without copying it."""
-        assert self.saver is not None
+        if self.saver is None:
+            raise UsageError("this branch has no store to be saved in")
         return self.saver(self, stream)

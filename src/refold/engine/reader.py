@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 from refold.core.clock import Instant, to_us
-from refold.core.event import Registry
+from refold.core.event import Kind, Registry
 from refold.core.expected import NO_EVENTS
 from refold.core.fold import Fold, Folded
 from refold.core.recorded import Recorded
@@ -150,6 +150,7 @@ class Reader:
         """The events of the whole log over a position, narrowed, in order."""
         after = min(max(after, 0), NO_LAST)
         rows_max = ROWS_PER_PAGE
+        types = None if types is None else [Kind.parse(name).type for name in types]
         while page := self._backend.log(
             after=after, categories=categories, types=types, rows_max=rows_max
         ):

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
+from refold.core.event import event_id
 from refold.core.expected import NO_EVENTS
 from refold.core.row import Row
 from refold.errors import Corrupt, NotFound
@@ -68,10 +69,11 @@ def forward(backend: Backend, segments: Sequence[Segment]) -> Iterator[Row]:
             page = backend.rows(
                 stream, first=first, last=last, backward=False, rows_max=ROWS_PER_PAGE
             )
-            if not page:
-                return
-            yield from page
-            first = page[-1].last_version + 1
+            _check_next(stream, first, page[0] if page else None)
+            for row in page:
+                _check_next(stream, first, row)
+                yield row
+                first = row.last_version + 1
 
 
 def backward(backend: Backend, segments: Sequence[Segment]) -> Iterator[Row]:
@@ -81,10 +83,21 @@ def backward(backend: Backend, segments: Sequence[Segment]) -> Iterator[Row]:
             page = backend.rows(
                 stream, first=first, last=last, backward=True, rows_max=ROWS_PER_PAGE
             )
-            if not page:
-                return
-            yield from page
-            last = page[-1].version - 1
+            _check_next(stream, last, page[0] if page else None)
+            for row in page:
+                _check_next(stream, last, row)
+                yield row
+                last = row.version - 1
+
+
+def _check_next(stream: str, version: int, row: Row | None) -> None:
+    """Refuse to pass over a hole: what is missing was recorded once."""
+    if row is None or not row.version <= version <= row.last_version:
+        raise Corrupt(
+            f"{event_id(stream, version)} is missing; run `refold doctor`",
+            stream=stream,
+            version=version,
+        )
 
 
 def last_version_where(

@@ -72,10 +72,11 @@ class Branching:
         before, after = list(store.read("call-1"))[1:], list(store.read("call-1~b"))[1:]
         for first, second in zip(before, after, strict=True):
             assert second.raw == first.raw
-            assert second.metadata == first.metadata
+            assert second.metadata == {**first.metadata, "copied_from": first.id}
+            assert second.origin_id == first.id
             assert second.occurred_at_us == first.occurred_at_us
             assert second.recorded_at_us == 99
-        assert after[0].metadata == {"shared": 1, "k": None}
+        assert after[0].metadata == {"shared": 1, "k": None, "copied_from": "call-1@1"}
 
     def test_a_branch_is_read_in_slices_across_its_fork(self, open_store: OpenStore) -> None:
         """Bounds, direction and limit count along the branch, wherever the events stand."""
