@@ -304,6 +304,20 @@ def test_what_was_redacted_is_not_shown(store: refold.Store) -> None:
     assert row.text.count("[redacted]") == 2
 
 
+def test_what_was_redacted_is_not_shown_on_a_branch_either(store: refold.Store) -> None:
+    """A redaction names the event that it was made on; a copy on a branch is the same event."""
+    secret = [UserUtterance(text="My card is 4111."), AgentUtterance(text="Card 4111, noted.")]
+    record(store, "call-9", opening(), secret)
+    for event_id in ("call-9@2", "call-9@3"):
+        applied = RedactionApplied(event=event_id, pointer="/text", method="mask", reason="card")
+        store.append("call-9", [applied])
+    store.branch("call-9").without("call-9@1").save("call-9~b")
+    replay(store, ["call-9~b"], VARIANT, lambda _: Action(text="Noted: 4111."))
+    found = Page(render_report(compare(store, ["call-9~b"], VARIANT), read=store.read))
+    assert "4111" not in found.text
+    assert found.text.count("[redacted]") == 3
+
+
 def test_a_branch_and_its_parent_have_places_of_their_own(store: refold.Store) -> None:
     """Both show the events that they share, and no id stands on the page twice."""
     store.branch("call-1").adding(UserUtterance(text="Thanks.")).save("call-1~more")

@@ -43,7 +43,8 @@ def _places(conversation: ConversationComparison, history: Sequence[Recorded]) -
     for event in history:
         current = event.id if event.id in starts else current
         if event.type in _OF_AN_ANSWER:
-            places[event.id] = current
+            # On a branch a redaction still names the event that was copied.
+            places[event.id] = places[event.origin_id] = current
     return places
 
 

@@ -42,7 +42,9 @@ def conversation_rows(
         if decision is not None:
             yield _decision_row(decision, places.meta(stream, recorded.id, clock, decision.level))
         elif (row := _seen_row(recorded, calls)) is not None:
-            kind, content = row if recorded.id not in gone else (row[0], [REDACTED])
+            kind, content = (
+                row if not gone & {recorded.id, recorded.origin_id} else (row[0], [REDACTED])
+            )
             meta = places.meta(stream, recorded.id, clock)
             yield el("section", meta, el("div", *content, cls="both"), cls=f"row {kind}")
     for decision in decisions.values():
