@@ -24,7 +24,8 @@ def test_the_demo_tells_everything_and_writes_its_report(run: Refold, tmp_path: 
     assert found["requests"] == 0
     assert found["comparison"]["figures"]["decisions"] > 0
     assert "conversations" not in found["comparison"]
-    shown = run("show", found["shown"], "--json").lines
+    assert not (tmp_path / "refold.db").exists()
+    shown = run("show", found["shown"], "--db", "refold-demo.db", "--json").lines
     assert found["transcript"][0]["id"] in [line["id"] for line in shown]
 
 

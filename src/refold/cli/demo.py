@@ -24,6 +24,9 @@ OPERATIONS_SHOWN_MAX: Final = 8
 refold demo
 refold demo --seed 11 --db try.db --report try.html
 """,
+    # Made-up calls do not belong in a store that somebody works with.
+    variable="REFOLD_DEMO_DB",
+    store="refold-demo.db",
 )
 @option(
     "--seed",
@@ -43,8 +46,8 @@ def demo(url: str, as_json: bool, seed: int, report: str) -> None:
     """Record, rewind, replay and compare forty made-up calls.
 
     A clinic's receptionist answers the phone; it is a rule-based stand-in for a model, served on
-    127.0.0.1. Nothing leaves this machine and no key is needed. Running it again reuses what is
-    there.
+    127.0.0.1. Nothing leaves this machine and no key is needed. It works in a store of its own;
+    running it again reuses what is there.
     """
     from refold.demo import run_demo
 
@@ -67,7 +70,7 @@ def _print_json(result: DemoResult) -> None:
 
 def _print_plain(result: DemoResult) -> None:
     recorded = result.recorded
-    db = "" if result.store == "refold.db" else f" --db {result.store}"
+    db = f" --db {result.store}"
     output.line(output.styled(result.note, fg="yellow"))
     _heading(f"Recorded {recorded.calls} calls in {result.store}")
     output.line(

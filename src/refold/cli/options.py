@@ -55,18 +55,24 @@ class Command(click.Command):
 
 
 def command(
-    name: str, *, example: str, table: str | None = None
+    name: str,
+    *,
+    example: str,
+    table: str | None = None,
+    variable: str = "REFOLD_URL",
+    store: str = "refold.db",
 ) -> Callable[[Callable[..., Any]], click.Command]:
     """Decorator: a command with ``--db`` (given as ``url``) and ``--json`` (as ``as_json``).
 
     The lines of ``example`` end its help. ``table`` is what its settings and variables are named
-    after (``REFOLD_<TABLE>_<OPTION>``), by default ``name``.
+    after (``REFOLD_<TABLE>_<OPTION>``), by default ``name``. ``store`` is where it works when
+    neither ``--db`` nor ``variable`` says so.
     """
 
     def register(function: Callable[..., Any]) -> click.Command:
         made = click.command(name, cls=Command, epilog=_epilog(example))(function)
         _name_variables(made, table or name)
-        made.params += [_store_option(), _json_option()]
+        made.params += [_store_option(variable, store), _json_option()]
         return made
 
     return register
@@ -175,12 +181,12 @@ def moment_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return with_moment
 
 
-def _store_option() -> click.Option:
+def _store_option(variable: str, store: str) -> click.Option:
     return click.Option(
         ["--db", "url"],
-        envvar="REFOLD_URL",
+        envvar=variable,
         show_envvar=True,
-        default="refold.db",
+        default=store,
         metavar="URL",
         help="The store: a path or sqlite:///path.",
     )
