@@ -114,6 +114,6 @@ def test_every_option_has_a_variable_that_its_help_names() -> None:
             if isinstance(option, click.Option):
                 variables = option.get_help_extra(context).get("envvars", ())
                 own = option.opts[0].removeprefix("--").replace("-", "_").upper()
-                expected = "REFOLD_URL" if own == "DB" else f"_{own}"
+                expected = ("REFOLD_URL", "REFOLD_DEMO_DB") if own == "DB" else f"_{own}"
                 assert any(v.endswith(expected) for v in variables), (path, option.name, variables)
                 assert variables[0].startswith("REFOLD_")
