@@ -12,14 +12,15 @@ from typing import Any, Final, Literal
 import apsw
 
 from refold.backends.sqlite import diagnose, queries, snapshots
-from refold.backends.sqlite.file import Mode, check_path, connect, naming_errors, prepare
+from refold.backends.sqlite.file import Mode, check_path, connect, prepare
 from refold.backends.sqlite.frames import Frames, dictionary_bytes
+from refold.backends.sqlite.naming import naming_errors
 from refold.backends.sqlite.writer import OTHER_TYPES_BIT, Writer
 from refold.core.event import Kind
 from refold.core.row import Row
 from refold.core.segment import split
 from refold.core.snapshot import Snapshot
-from refold.errors import RefoldError, StoreClosed, UsageError
+from refold.errors import RefoldError, StoreClosed, Unavailable, UsageError
 from refold.ports import Batch, Check, Committed, Fork, Packed, StreamInfo
 
 READERS_KEPT_MAX: Final = 8
@@ -28,14 +29,6 @@ Synchronous = Literal["FULL", "NORMAL"]
 
 _WINDOW_POSITIONS_PER_ROW: Final = 8
 """Where segments interleave, a page is cut by positions: about so many for each row asked for."""
-_NOT_NOW: Final = (
-    apsw.BusyError,
-    apsw.LockedError,
-    apsw.FullError,
-    apsw.IOError,
-    apsw.ReadOnlyError,
-)
-"""Why a snapshot may not be kept without anybody missing it."""
 
 
 class SqliteBackend:
@@ -43,25 +36,31 @@ class SqliteBackend:
 
     ``synchronous`` FULL: an acknowledged event survives power loss. NORMAL: it survives a crash of
     the process, and is several times faster one by one. The same file must never be opened with
-    the standard ``sqlite3`` module in the same process: the two lose each other's locks.
+    the standard ``sqlite3`` module in the same process: the two lose each other's locks. ``vfs``
+    names another of SQLite's file systems to reach the file through.
     """
 
     def __init__(
-        self, path: Path, *, mode: Mode = "create", synchronous: Synchronous = "FULL"
+        self,
+        path: Path,
+        *,
+        mode: Mode = "create",
+        synchronous: Synchronous = "FULL",
+        vfs: str | None = None,
     ) -> None:
         check_path(path, mode=mode)
         self._path = path
         self._mode: Mode = mode
+        self._vfs = vfs
         self._closed = False
         self._frames = Frames(self._dictionary)
         self._write_lock = threading.Lock()
         self._readers: deque[apsw.Connection] = deque(maxlen=READERS_KEPT_MAX)
-        first = connect(path, mode=mode, synchronous=synchronous)
+        first = connect(path, mode=mode, synchronous=synchronous, vfs=vfs)
         try:
             prepare(first, path, mode=mode)
-            with naming_errors(path):
-                self._writing = None if mode == "read" else first
-                self._writer = None if mode == "read" else Writer(first)
+            self._writing = None if mode == "read" else first
+            self._writer = None if mode == "read" else Writer(first, path)
         except BaseException:
             first.close()
             raise
@@ -70,7 +69,7 @@ class SqliteBackend:
 
     def commit(self, batches: Sequence[Batch], *, now: int) -> list[Committed | RefoldError]:
         """See :class:`~refold.ports.Backend`."""
-        with self._write_lock, naming_errors(self._path):
+        with self._write_lock:
             if self._closed:
                 raise StoreClosed(f"{self._path} is closed")
             if self._writer is None:
@@ -163,7 +162,8 @@ class SqliteBackend:
         """See :class:`~refold.ports.SnapshotKeeper`; does nothing while others write."""
         if self._mode == "read" or not taken:
             return
-        with suppress(*_NOT_NOW), self._reading() as connection:
+        not_now = suppress(Unavailable, UsageError)
+        with not_now, self._reading() as connection, naming_errors(self._path):
             snapshots.save(connection, taken)
 
     def drop_snapshots(self) -> int:
@@ -226,7 +226,7 @@ class SqliteBackend:
         except IndexError:
             # NORMAL: readers write nothing but snapshots, which need no sync.
             mode: Mode = "read" if self._mode == "read" else "write"
-            connection = connect(self._path, mode=mode, synchronous="NORMAL")
+            connection = connect(self._path, mode=mode, synchronous="NORMAL", vfs=self._vfs)
         try:
             yield connection
         finally:

@@ -1,4 +1,4 @@
-"""Opening a refold database: what it must be, its schema version, and how errors are named."""
+"""Opening a refold database: what it must be, and its schema version."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any, Final, Literal
 
 import apsw
 
-from refold.errors import Corrupt, NotFound, OutcomeUnknown, Unavailable, UsageError
+from refold.backends.sqlite.naming import BUSY_WAIT_MS, naming_errors
+from refold.errors import NotFound, UsageError
 
 APPLICATION_ID: Final = 0x7265666F
 """``refo`` in a file's header: this is a refold database."""
 SCHEMA_VERSION: Final = 3
-BUSY_WAIT_MS: Final = 10_000
 _SWITCH_EVERY_MS: Final = 10
 
 Mode = Literal["create", "write", "read"]
@@ -30,12 +30,18 @@ _FLAGS: Final[dict[Mode, int]] = {
 _MIGRATIONS: Final = resources.files("refold.backends.sqlite") / "migrations"
 
 
-def connect(path: Path, *, mode: Mode, synchronous: str = "FULL") -> apsw.Connection:
+def connect(
+    path: Path, *, mode: Mode, synchronous: str = "FULL", vfs: str | None = None
+) -> apsw.Connection:
     """A connection set up for the log; the file's schema is not looked at."""
     with naming_errors(path):
-        connection = apsw.Connection(str(path), flags=_FLAGS[mode], statementcachesize=64)
-        connection.set_busy_timeout(BUSY_WAIT_MS)
-        connection.execute(f"PRAGMA synchronous={synchronous}").fetchall()
+        connection = apsw.Connection(str(path), flags=_FLAGS[mode], vfs=vfs, statementcachesize=64)
+        try:
+            connection.set_busy_timeout(BUSY_WAIT_MS)
+            connection.execute(f"PRAGMA synchronous={synchronous}").fetchall()
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
 
@@ -53,16 +59,11 @@ def prepare(connection: apsw.Connection, path: Path, *, mode: Mode) -> None:
             # Lets a compaction give pages back to the file system.
             connection.execute("PRAGMA auto_vacuum=INCREMENTAL").fetchall()
         _switch_to_wal(connection)
-        connection.execute("BEGIN IMMEDIATE")  # two openers take turns
-        try:
+        with transaction(connection):  # two openers take turns
             for number in range(_checked_version(connection, path) + 1, SCHEMA_VERSION + 1):
                 connection.execute(_migration(number)).fetchall()
             connection.execute(f"PRAGMA application_id={APPLICATION_ID}").fetchall()
             connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}").fetchall()
-            connection.execute("COMMIT")
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
 
 
 def _switch_to_wal(connection: apsw.Connection) -> None:
@@ -101,33 +102,17 @@ def rows_of(connection: apsw.Connection, sql: str, *values: object) -> list[tupl
 
 
 @contextmanager
-def naming_errors(path: Path) -> Iterator[None]:
-    """Driver errors as refold errors that name the file and what to do."""
+def transaction(connection: apsw.Connection) -> Iterator[None]:
+    """Take the write lock, and commit at the end; an error undoes everything."""
+    connection.execute("BEGIN IMMEDIATE")
     try:
         yield
-    except apsw.NotADBError as error:
-        raise UsageError(
-            f"{path} is not a refold database", code="not_a_database", path=str(path)
-        ) from error
-    except apsw.CorruptError as error:
-        raise Corrupt(f"{path} is damaged: {error}; run `refold doctor`", path=str(path)) from error
-    except (apsw.ReadOnlyError, apsw.CantOpenError, apsw.PermissionsError) as error:
-        raise UsageError(
-            f"{path} cannot be opened for writing: check its permissions and its folder's",
-            code="not_writable",
-            path=str(path),
-        ) from error
-    except (apsw.BusyError, apsw.LockedError) as error:
-        raise Unavailable(
-            f"{path} stayed locked by another process for {BUSY_WAIT_MS} ms; nothing was written",
-            path=str(path),
-        ) from error
-    except (apsw.IOError, apsw.FullError, apsw.NoMemError) as error:
-        raise OutcomeUnknown(
-            f"writing {path} failed ({error}): the append may or may not be stored; "
-            "append again with the same key",
-            path=str(path),
-        ) from error
+        connection.execute("COMMIT")
+    except BaseException:
+        # SQLite has undone it by itself after some errors, such as a full disk.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
 
 
 def _checked_version(connection: apsw.Connection, path: Path) -> int:

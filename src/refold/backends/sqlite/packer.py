@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 import apsw
 
-from refold.backends.sqlite.file import rows_of
+from refold.backends.sqlite.file import rows_of, transaction
 from refold.backends.sqlite.frames import DICTIONARY_BYTES, Frames, trained
 from refold.core.row import Row
 from refold.core.segment import Segment, joined
@@ -150,16 +150,8 @@ class Packer:
 
     def _stored(self, ready: Sequence[_Ready]) -> int:
         """Put segments in and their appends out; the events that were moved."""
-        events = 0
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            for one in ready:
-                events += self._store(one)
-            self._connection.execute("COMMIT")
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        return events
+        with transaction(self._connection):
+            return sum(map(self._store, ready))
 
     def _store(self, one: _Ready) -> int:
         segment, stream = one.segment, one.stream

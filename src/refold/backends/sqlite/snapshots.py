@@ -7,7 +7,7 @@ from typing import Final
 
 import apsw
 
-from refold.backends.sqlite.file import rows_of
+from refold.backends.sqlite.file import rows_of, transaction
 from refold.core.snapshot import Snapshot
 
 _LATEST: Final = """
@@ -33,12 +33,7 @@ def latest(
 
 def save(connection: apsw.Connection, snapshots: Sequence[Snapshot]) -> None:
     """Keep snapshots, and drop those that an older fold of the same name left."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection):
         first = snapshots[0]
         connection.execute(_DROP_STALE, (first.stream, first.fold, first.fingerprint))
         connection.executemany(_SAVE, snapshots)
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import apsw
 
 from refold.backends.planning import Plan, Planned, row_key, same_or_refused
-from refold.backends.sqlite.file import rows_of
+from refold.backends.sqlite.file import rows_of, transaction
+from refold.backends.sqlite.naming import naming_commit_errors
 from refold.core.codec import EVENTS_PER_APPEND_MAX, span_of
 from refold.core.event import category_of
 from refold.core.expected import NO_EVENTS
@@ -62,21 +64,29 @@ class _KeyTaken(Exception):
 class Writer:
     """The one connection that writes. Not for several threads at once."""
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    def __init__(self, connection: apsw.Connection, path: Path) -> None:
         self._connection = connection
+        self._path = path
         self._heads: dict[str, _Head] = {}
         self._types: dict[str, int] = {}
         self._last_position: int | None = None
         self._next_position = 1
         self._recorded_at = 0
-        self._forget()
+        self._stale = True
 
     def commit(self, batches: Sequence[Batch], *, now: int) -> list[Committed | RefoldError]:
         """Store batches in order; see :class:`~refold.ports.Backend`."""
         outcomes: list[Committed | RefoldError] = []
         while len(outcomes) < len(batches):
             group = _until_repeated_key(batches[len(outcomes) :])
-            outcomes.extend(self._commit_group(group, now))
+            try:
+                with naming_commit_errors(self._path):
+                    outcomes.extend(self._commit_group(group, now))
+            except RefoldError as error:
+                if not outcomes:
+                    raise
+                # Those before are stored: the failure is that of the rest alone.
+                outcomes.extend([error] * (len(batches) - len(outcomes)))
         return outcomes
 
     def _commit_group(self, batches: Sequence[Batch], now: int) -> list[Committed | RefoldError]:
@@ -88,36 +98,30 @@ class Writer:
                         self._head_version, self._next_position, max(now, self._recorded_at)
                     )
                     outcomes = [self._outcome(plan, batch, look_up_keys) for batch in batches]
-                    if self._is_settled(plan):
-                        return outcomes
+                    settled = self._is_settled(plan)
             except _KeyTaken:
                 look_up_keys = True
-            except BaseException:
-                self._forget()
-                raise
-            self._forget()
+                continue
+            if settled:
+                self._stale = False
+                return outcomes
         raise Unavailable(f"lost {RACES_MAX} races with other writers; nothing was written")
 
     @contextmanager
     def _turn(self, race: int) -> Iterator[None]:
         """A large commit would lose to small ones for ever: at last it plans under the lock."""
+        stale, self._stale = self._stale, True  # until it is known what became of this attempt
+        if self._connection.in_transaction:
+            # An interrupt came between a failure and its rollback.
+            self._connection.execute("ROLLBACK")
         if race < RACES_BEFORE_LOCKING:
+            if stale:
+                self._recall()
             yield
             return
-        with self._begun():
-            self._forget()
+        with transaction(self._connection):
+            self._recall()
             yield
-
-    @contextmanager
-    def _begun(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._connection.execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
 
     def _outcome(self, plan: Plan, batch: Batch, look_up_key: bool) -> Committed | RefoldError:
         known = self._by_key(batch) if look_up_key else None
@@ -153,7 +157,7 @@ class Writer:
 
     def _store_in_transaction(self, plan: Plan, tags: set[str]) -> bool:
         already = self._connection.in_transaction
-        with nullcontext() if already else self._begun():
+        with nullcontext() if already else transaction(self._connection):
             stored = self._is_current()
             if stored:
                 self._add_types(tags)
@@ -196,8 +200,8 @@ class Writer:
         if len(self._heads) > STREAMS_CACHED_MAX:
             self._heads.clear()
 
-    def _forget(self) -> None:
-        """Drop what was cached: another process wrote, or a commit failed."""
+    def _recall(self) -> None:
+        """Fill the caches anew: another process wrote, or a commit failed."""
         self._heads.clear()
         # The last row first: whatever is written between the two then fails the guard on it.
         last = rows_of(self._connection, _LAST_ROW)

@@ -1,0 +1,101 @@
+"""Driver errors as refold errors: which file, what happened, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import apsw
+
+from refold.errors import (
+    BackendError,
+    Corrupt,
+    InvalidEvent,
+    OutcomeUnknown,
+    RefoldError,
+    Unavailable,
+    UsageError,
+)
+
+BUSY_WAIT_MS: Final = 10_000
+
+_READ_FAILED: Final = (apsw.SQLITE_IOERR_READ, apsw.SQLITE_IOERR_SHORT_READ)
+_DAMAGED: Final = (apsw.CorruptError, UnicodeDecodeError)
+_NOT_AS_WRITTEN: Final = (
+    apsw.SQLError,
+    apsw.ConstraintError,
+    apsw.MismatchError,
+    apsw.FormatError,
+    apsw.SchemaChangeError,
+)
+"""What refold's own statements meet only in tables that are not as refold wrote them."""
+
+
+@contextmanager
+def naming_errors(path: Path) -> Iterator[None]:
+    """Name what goes wrong with a file while nothing is appended to it."""
+    try:
+        yield
+    except (apsw.Error, UnicodeDecodeError) as error:
+        raise _named(error, path) from error
+
+
+@contextmanager
+def naming_commit_errors(path: Path) -> Iterator[None]:
+    """Name what goes wrong during a commit; one that may have stored it says so."""
+    try:
+        yield
+    except (apsw.Error, UnicodeDecodeError) as error:
+        if _may_be_stored(error):
+            raise OutcomeUnknown(
+                f"writing {path} failed ({error}): the append may or may not be stored; "
+                "append again with the same key",
+                path=str(path),
+            ) from error
+        raise _named(error, path) from error
+
+
+def _may_be_stored(error: Exception) -> bool:
+    """A full disk cuts a commit short for certain, and so does a failed read before its end.
+
+    After any other failure the whole commit may stand in the WAL, where a recovery would find it.
+    """
+    if isinstance(error, apsw.IOError):
+        return getattr(error, "extendedresult", None) not in _READ_FAILED
+    return isinstance(error, apsw.NoMemError)
+
+
+def _named(error: Exception, path: Path) -> RefoldError:
+    where = str(path)
+    match error:
+        case apsw.NotADBError():
+            return UsageError(f"{path} is not a refold database", code="not_a_database", path=where)
+        case _ if isinstance(error, _DAMAGED):
+            return Corrupt(f"{path} is damaged: {error}; run `refold doctor`", path=where)
+        case _ if isinstance(error, _NOT_AS_WRITTEN):
+            return Corrupt(
+                f"{path} is not as refold wrote it: {error}; run `refold doctor`", path=where
+            )
+        case apsw.ReadOnlyError() | apsw.CantOpenError() | apsw.PermissionsError():
+            return UsageError(
+                f"{path} cannot be opened for writing: check its permissions and its folder's",
+                code="not_writable",
+                path=where,
+            )
+        case apsw.BusyError() | apsw.LockedError() | apsw.ProtocolError():
+            return Unavailable(
+                f"{path} stayed locked by another process for {BUSY_WAIT_MS} ms; "
+                "nothing was written",
+                path=where,
+            )
+        case apsw.FullError():
+            return Unavailable(
+                f"the disk of {path} is full; nothing was written: free some space", path=where
+            )
+        case apsw.IOError() | apsw.NoMemError():
+            return Unavailable(f"{path} cannot be reached now: {error}", path=where)
+        case apsw.TooBigError():
+            return InvalidEvent(f"an append is more than {path} can hold: split it", path=where)
+    return BackendError(f"{path}: SQLite failed: {error}", path=where)
