@@ -92,12 +92,14 @@ def test_a_made_event_can_be_told_and_changed_again() -> None:
     assert [recorded.id for recorded in again][2:] == ["call-1~@0", "call-1~@2"]
 
 
-def test_a_made_event_happened_when_the_last_one_was_recorded_unless_it_says() -> None:
-    """Its time is the history's, so that a fold by time meets it where it was put."""
-    events = as_recorded([number(0)], stream="call-1", registry=REGISTRY, recorded_at_us=55)
-    history = History("call-1", tuple(events), 1, REGISTRY)
-    plain, dated = history.adding(number(1), Event("test.n", {"n": 2}, occurred_at=9)).events[1:]
-    assert (plain.occurred_at_us, dated.occurred_at_us) == (55, 9)
+def test_a_made_event_happened_where_it_was_put_unless_it_says() -> None:
+    """At the time of the event it replaces, or of the last one: a fold by time meets it there."""
+    dated = [Event("test.n", {"n": n}, occurred_at=10 * n) for n in range(3)]
+    events = as_recorded(dated, stream="call-1", registry=REGISTRY, recorded_at_us=99)
+    history = History("call-1", tuple(events), 3, REGISTRY)
+    own = Event("test.n", {"n": 7}, occurred_at=5)
+    changed = history.replacing("call-1@1", number(6), own).adding(number(8), own)
+    assert [recorded.occurred_at_us for recorded in changed] == [0, 10, 5, 20, 20, 5]
     assert numbered(0).adding(number(1)).events[0].occurred_at_us == 0
 
 

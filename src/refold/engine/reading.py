@@ -113,14 +113,15 @@ def last_version_where(
     """
     low, high = -1, segments[-1].last if segments else -1
     while low < high:
-        row = row_at(backend, segments, (low + high + 1) // 2)
+        middle = (low + high + 1) // 2
+        row, last = row_at(backend, segments, middle), last_beside(segments, middle)
         standing = _standing(row, recorded_until=recorded_until, position=position)
         if standing < row.version:
             high = row.version - 1
-        elif standing < row.last_version:
+        elif standing < min(row.last_version, last):
             return min(standing, high)
         else:
-            low = min(standing, high)
+            low = min(standing, last, high)
     return low
 
 
@@ -131,9 +132,10 @@ def last_version_occurred(backend: Backend, segments: Sequence[Segment], *, unti
     """
     low, high = -1, segments[-1].last if segments else -1
     while low < high:
-        row = row_at(backend, segments, (low + high + 1) // 2)
+        middle = (low + high + 1) // 2
+        row = row_at(backend, segments, middle)
         if row.span()[1] <= until_us:
-            low = min(row.last_version, high)
+            low = min(row.last_version, last_beside(segments, middle), high)
         else:
             high = row.version - 1
     return low
@@ -149,6 +151,11 @@ def _standing(row: Row, *, recorded_until: int | None, position: int | None) -> 
             return version + max(position - part.position + 1, 0)
         version += part.event_count
     return version
+
+
+def last_beside(segments: Sequence[Segment], version: int) -> int:
+    """The last version of the segment of a version: a row may go on where its branch does not."""
+    return next(s.last for s in segments if s.first <= version <= s.last)
 
 
 def row_at(backend: Backend, segments: Sequence[Segment], version: int) -> Row:

@@ -156,6 +156,21 @@ class Branching:
         assert known(position=5) == ["0", "1"]
         assert known(position=6) == ["0", "1", "b"]
 
+    def test_time_travel_at_a_fork_inside_an_append(self, open_store: OpenStore) -> None:
+        """The parent's append goes on after the fork, the branch does not.
+
+        Found by the stateful model: a moment after that append took in the branch's own events.
+        """
+        clock = HandClock(100)
+        store = open_store(clock=clock)
+        store.append("call-1", said("0", "1", "2", "3"))
+        clock.us = 300
+        store.branch("call-1", at=0).adding(Event.of(Said("b"), occurred_at=300)).save("call-1~b")
+        for moment in ({"position": 4}, {"recorded_until": 299}, {"occurred_until": 299}):
+            folded = store.fold("call-1~b", ledger, **moment)
+            assert (folded.state.texts, folded.version, folded.position) == (["0"], 0, 1), moment
+        assert store.fold("call-1~b", ledger, position=6).state.texts == ["0", "b"]
+
     def test_a_branch_is_not_read_with_what_happened(self, open_store: OpenStore) -> None:
         """A category holds no branch of its streams; theirs has a ``~``."""
         store = parent(open_store)
