@@ -7,6 +7,9 @@
 BIN := .venv/bin
 TEST_WORKERS ?= 2
 
+# What a shell sets for its own Python must not decide what the tests see.
+unexport PYTHONDONTWRITEBYTECODE PYTHONHOME PYTHONPATH PYTHONUNBUFFERED VIRTUAL_ENV
+
 help: ## print this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r name what; do \
 		printf '%-12s %s\n' "$$name" "$$what"; done
