@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -189,13 +189,13 @@ class SqliteBackend:
 
     def close(self) -> None:
         """Let go of the file; closing twice is fine."""
-        with self._write_lock:
+        with self._write_lock, naming_errors(self._path), ExitStack() as closing:
             self._closed = True
             if self._writing is not None:
-                self._writing.close()
-        while self._readers:
+                closing.callback(self._writing.close)
             with suppress(IndexError):
-                self._readers.pop().close()
+                while True:
+                    closing.callback(self._readers.pop().close)
 
     def _dictionary(self, number: int) -> bytes:
         with self._reading() as connection, naming_errors(self._path):
