@@ -8,6 +8,7 @@ It promises: a batch is stored whole or not at all; positions are dense from 1 a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from refold.core.codec import Occurred
@@ -85,6 +86,14 @@ class Packed(NamedTuple):
     segments: int
 
 
+class PartSize(NamedTuple):
+    """What one part of the storage takes; ``events`` where it holds any."""
+
+    part: str
+    size_bytes: int
+    events: int | None
+
+
 class Backend(Protocol):
     """Storage for one log; every method may be called from any thread."""
 
@@ -160,4 +169,21 @@ class Compactor(Protocol):
 
     def compact(self, *, recorded_before: int, progress: Callable[[int, int], None]) -> Packed:
         """Pack appends recorded before a moment; ``progress`` gets events done and in all."""
+        ...
+
+
+@runtime_checkable
+class Maintained(Protocol):
+    """A backend kept in a file that can be measured, copied and put in order."""
+
+    def sizes(self) -> list[PartSize]:
+        """What each part takes."""
+        ...
+
+    def copy_to(self, target: Path) -> int:
+        """A consistent copy in a new file; its size in bytes."""
+        ...
+
+    def repair(self) -> Iterator[str]:
+        """Do what is always safe, saying what was done."""
         ...

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
 from refold.core.expected import ANY, Expected
+from refold.engine.batching import batch_of
 from refold.engine.branch import Branch
 from refold.engine.results import Append, Appended, appended
 from refold.engine.store import Store
@@ -70,6 +71,9 @@ class AsyncStore:
     log_head = _awaited(Store.log_head)
     event = _awaited(Store.event)
     compact = _awaited(Store.compact)
+    sizes = _awaited(Store.sizes)
+    backup = _awaited(Store.backup)
+    repair = _iterated(Store.repair)
     fold = _awaited(Store.fold)
     save_branch = _awaited(Store.save_branch)
     append_many = _iterated(Store.append_many)
@@ -99,7 +103,9 @@ class AsyncStore:
         store = self._opened
         if store is None:
             store = await self._run(lambda: self._store)
-        return appended((await store._writer.append_async([store._batch(appends, key)]))[0])
+        return appended(
+            (await store._writer.append_async([batch_of(appends, key, store.registry)]))[0]
+        )
 
     def subscribe(
         self,

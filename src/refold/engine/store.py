@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
+import os
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from types import TracebackType
+from pathlib import Path
 from typing import Any, Final, Literal, Self, TypeVar
 
 from refold.core.clock import Instant, to_us
-from refold.core.codec import copied, encode_body, encode_metadata
-from refold.core.event import Event, Registry, check_name, default_registry, parse_event_id
-from refold.core.expected import ANY, NO_EVENTS, NO_STREAM, Expected, check_expected
+from refold.core.codec import copied
+from refold.core.event import Event, Registry, default_registry, parse_event_id
+from refold.core.expected import ANY, NO_EVENTS, NO_STREAM, Expected
 from refold.core.fold import Decider, Fold, Folded
 from refold.core.recorded import Recorded
+from refold.engine.batching import batch_of, prepared, write_of
 from refold.engine.branch import Branch, SessionForked
 from refold.engine.clock import Clock, system_clock
 from refold.engine.reader import Reader
@@ -27,7 +28,7 @@ from refold.engine.reading import (
 from refold.engine.results import Append, Appended, appended
 from refold.engine.subscription import Bell, Pages, Subscription
 from refold.engine.writer import GroupWriter, chunked
-from refold.errors import Conflict, InvalidEvent, NotFound, RefoldError, UsageError
+from refold.errors import Conflict, NotFound, RefoldError, UsageError
 from refold.ports import (
     Backend,
     Batch,
@@ -35,9 +36,10 @@ from refold.ports import (
     Committed,
     Compactor,
     Fork,
+    Maintained,
     Packed,
+    PartSize,
     StreamInfo,
-    Write,
 )
 
 S = TypeVar("S")
@@ -47,7 +49,6 @@ DECISIONS_MAX: Final = 10
 """How often ``execute`` decides before it gives the conflict to the caller."""
 BACKOFF_S: Final = 0.005
 STREAMS_PER_PAGE: Final = 1_000
-STREAMS_PER_APPEND_MAX: Final = 1_000
 Direction = Literal["forward", "backward"]
 
 
@@ -102,7 +103,7 @@ class Store:
 
         Each part has its own expected version; the answers are in the order of the parts.
         """
-        return appended(self._writer.append([self._batch(appends, key)])[0])
+        return appended(self._writer.append([batch_of(appends, key, self.registry)])[0])
 
     def append_many(
         self, appends: Iterable[Append], *, progress: Callable[[int], None] | None = None
@@ -116,7 +117,7 @@ class Store:
         commit with the number of appends done.
         """
         done = 0
-        for chunk in chunked(self._prepared(append) for append in appends):
+        for chunk in chunked(prepared(append, self.registry) for append in appends):
             yield from self._stored(chunk)
             done += len(chunk)
             if progress is not None:
@@ -269,7 +270,7 @@ class Store:
         # By its type, not its class: a store's own registry need not know the class.
         forked = Event("session.forked", SessionForked(branch.stream, fork.version, said))
         events = [forked, *(copied(recorded) for recorded in branch.events[branch.shared :])]
-        write = self._write(Append(stream, events, NO_STREAM))._replace(fork=fork)
+        write = write_of(Append(stream, events, NO_STREAM), self.registry)._replace(fork=fork)
         return appended(self._writer.append([Batch([write])])[0])[0]
 
     # -- the rest -----------------------------------------------------------------------------
@@ -295,6 +296,22 @@ class Store:
         before = self._clock() + 1 if recorded_before is None else to_us(recorded_before)
         return self._backend.compact(recorded_before=before, progress=progress or _silent)
 
+    def sizes(self) -> list[PartSize]:
+        """What each part of the storage takes, in bytes, and the events in it."""
+        return self._maintained().sizes()
+
+    def backup(self, path: str | os.PathLike[str]) -> int:
+        """Copy the log as it stands to a new file, complete and synced; its size in bytes.
+
+        Writers go on meanwhile. To restore one, open it and back it up to where it belongs.
+        Raises :class:`~refold.errors.UsageError` when the file exists.
+        """
+        return self._maintained().copy_to(Path(path))
+
+    def repair(self) -> Iterator[str]:
+        """Make again what can be made from the log, which is never touched; says what it did."""
+        return self._maintained().repair()
+
     def close(self) -> None:
         """Let go of files and connections; closing twice is fine."""
         self._writer.close()
@@ -304,52 +321,18 @@ class Store:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _maintained(self) -> Maintained:
+        if not isinstance(self._backend, Maintained):
+            raise UsageError("this kind of store is not kept in a file")
+        return self._backend
 
     def _commit(self, batches: Sequence[Batch]) -> list[Committed | RefoldError]:
         outcomes = self._backend.commit(batches, now=self._clock())
         self._bell.ring()
         return outcomes
-
-    def _write(self, append: Append) -> Write:
-        check_name(append.stream, what="a stream name")
-        check_expected(append.expected)
-        if isinstance(append.events, str | bytes | Mapping):
-            raise InvalidEvent("events must be a list of events")
-        body = encode_body(append.events, self.registry)
-        metadata = encode_metadata(append.metadata)
-        return Write(
-            append.stream,
-            append.expected,
-            body.tags,
-            metadata,
-            body.text,
-            occurred=body.occurred,
-        )
-
-    def _batch(self, appends: Sequence[Append], key: str | None) -> Batch:
-        """The appends checked and encoded, ready to be stored."""
-        if not 1 <= len(appends) <= STREAMS_PER_APPEND_MAX:
-            raise UsageError(f"{len(appends)} parts in one append: give 1 to 1,000")
-        if any(append.key is not None for append in appends):
-            raise UsageError("the parts of one append share its key: give key= beside them")
-        writes = [self._write(append) for append in appends]
-        if key is None:
-            return Batch(writes)
-        check_name(key, what="a key")
-        return Batch(writes, key, _digest(writes))
-
-    def _prepared(self, append: Append) -> Batch | RefoldError:
-        try:
-            return self._batch([append._replace(key=None)], append.key)
-        except RefoldError as refusal:
-            return refusal
 
     def _stored(self, chunk: Sequence[Batch | RefoldError]) -> Iterator[Appended | RefoldError]:
         batches = [batch for batch in chunk if isinstance(batch, Batch)]
@@ -367,17 +350,6 @@ class Store:
 
 def _silent(*_: int) -> None:
     """Progress that nobody asked for."""
-
-
-def _digest(writes: Sequence[Write]) -> bytes:
-    """SHA-256 over everything a keyed append stores, each part with its length before it."""
-    digest = hashlib.sha256()
-    for write in writes:
-        for part in (write.stream, write.body, write.metadata or ""):
-            encoded = part.encode()
-            digest.update(len(encoded).to_bytes(8, "big"))
-            digest.update(encoded)
-    return digest.digest()
 
 
 def _check_names(**filters: Sequence[str] | None) -> None:

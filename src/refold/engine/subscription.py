@@ -12,7 +12,6 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
-from types import TracebackType
 from typing import Any, Final, Self
 
 from refold.core.recorded import Recorded
@@ -143,12 +142,7 @@ class Subscription:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 import apsw
 
-from refold.backends.sqlite import diagnose, queries, snapshots
+from refold.backends.sqlite import diagnose, maintenance, queries, snapshots
 from refold.backends.sqlite.file import Mode, check_path, connect, prepare
 from refold.backends.sqlite.frames import Frames, dictionary_bytes
 from refold.backends.sqlite.naming import naming_errors
@@ -21,7 +21,7 @@ from refold.core.row import Row
 from refold.core.segment import split
 from refold.core.snapshot import Snapshot
 from refold.errors import RefoldError, StoreClosed, Unavailable, UsageError
-from refold.ports import Batch, Check, Committed, Fork, Packed, StreamInfo
+from refold.ports import Batch, Check, Committed, Fork, Packed, PartSize, StreamInfo
 
 READERS_KEPT_MAX: Final = 8
 NO_LAST: Final = (1 << 63) - 1
@@ -186,6 +186,21 @@ class SqliteBackend:
             packed = packer.pack(recorded_before=recorded_before, progress=progress)
             connection.execute("PRAGMA incremental_vacuum").fetchall()
             return packed
+
+    def sizes(self) -> list[PartSize]:
+        """See :class:`~refold.ports.Maintained`."""
+        with self._reading() as connection, naming_errors(self._path):
+            return maintenance.sizes(connection, self._path)
+
+    def copy_to(self, target: Path) -> int:
+        """See :class:`~refold.ports.Maintained`; writers go on meanwhile."""
+        with self._reading() as connection, naming_errors(target):
+            return maintenance.copy_to(connection, target)
+
+    def repair(self) -> Iterator[str]:
+        """See :class:`~refold.ports.Maintained`."""
+        with self._reading() as connection, naming_errors(self._path):
+            yield from maintenance.repairs(connection)
 
     def close(self) -> None:
         """Let go of the file; closing twice is fine."""

@@ -1,0 +1,57 @@
+"""`refold backup` and `refold restore`."""
+
+from __future__ import annotations
+
+import click
+
+import refold
+from refold.cli import output
+from refold.cli.errors import FINDING, FINE
+from refold.cli.options import command, opened
+
+
+@command(
+    "backup",
+    example="""
+refold backup agents-2026-03-01.db --db agents.db
+""",
+)
+@click.argument("file")
+def backup(url: str, as_json: bool, file: str) -> None:
+    """Copy a store to a new FILE, as it stands at one moment.
+
+    Writers go on meanwhile. The file is complete and synced before it gets its name.
+    """
+    with opened(url) as store:
+        size_bytes = store.backup(file)
+    _print("backed up to", file, size_bytes, as_json=as_json)
+
+
+@command(
+    "restore",
+    example="""
+refold restore agents-2026-03-01.db --db agents.db
+""",
+)
+@click.argument("file")
+def restore(url: str, as_json: bool, file: str) -> int:
+    """Make a store from a backup FILE, after checking it from end to end.
+
+    The store must not exist: move the damaged one away first. Exits with 1, and makes nothing,
+    when a check of the backup fails.
+    """
+    with refold.open(file, mode="read") as store:
+        for check in store.check():
+            if not check.good:
+                output.note(f"{file}: {check.name}: {check.detail}; nothing was restored")
+                return FINDING
+        size_bytes = store.backup(url.removeprefix("sqlite:///"))
+    _print("restored", url, size_bytes, as_json=as_json)
+    return FINE
+
+
+def _print(what: str, path: str, size_bytes: int, *, as_json: bool) -> None:
+    if as_json:
+        output.json_line({"file": path, "size_bytes": size_bytes})
+    else:
+        output.line(f"{what} {path}, {size_bytes:,} bytes")

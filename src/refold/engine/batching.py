@@ -1,0 +1,66 @@
+"""What a caller wants appended, checked and encoded: the pure half of an append."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from refold.core.codec import encode_body, encode_metadata
+from refold.core.event import Registry, check_name
+from refold.core.expected import check_expected
+from refold.engine.results import Append
+from refold.errors import InvalidEvent, RefoldError, UsageError
+from refold.ports import Batch, Write
+
+STREAMS_PER_APPEND_MAX: Final = 1_000
+
+
+def write_of(append: Append, registry: Registry) -> Write:
+    """An append to one stream, checked and encoded."""
+    check_name(append.stream, what="a stream name")
+    check_expected(append.expected)
+    if isinstance(append.events, str | bytes | Mapping):
+        raise InvalidEvent("events must be a list of events")
+    body = encode_body(append.events, registry)
+    metadata = encode_metadata(append.metadata)
+    return Write(
+        append.stream,
+        append.expected,
+        body.tags,
+        metadata,
+        body.text,
+        occurred=body.occurred,
+    )
+
+
+def batch_of(appends: Sequence[Append], key: str | None, registry: Registry) -> Batch:
+    """The appends checked and encoded, ready to be stored."""
+    if not 1 <= len(appends) <= STREAMS_PER_APPEND_MAX:
+        raise UsageError(f"{len(appends)} parts in one append: give 1 to 1,000")
+    if any(append.key is not None for append in appends):
+        raise UsageError("the parts of one append share its key: give key= beside them")
+    writes = [write_of(append, registry) for append in appends]
+    if key is None:
+        return Batch(writes)
+    check_name(key, what="a key")
+    return Batch(writes, key, _digest(writes))
+
+
+def prepared(append: Append, registry: Registry) -> Batch | RefoldError:
+    """An append as a batch of its own, or why it cannot be one."""
+    try:
+        return batch_of([append._replace(key=None)], append.key, registry)
+    except RefoldError as refusal:
+        return refusal
+
+
+def _digest(writes: Sequence[Write]) -> bytes:
+    """SHA-256 over everything a keyed append stores, each part with its length before it."""
+    digest = hashlib.sha256()
+    for write in writes:
+        for part in (write.stream, write.body, write.metadata or ""):
+            encoded = part.encode()
+            digest.update(len(encoded).to_bytes(8, "big"))
+            digest.update(encoded)
+    return digest.digest()

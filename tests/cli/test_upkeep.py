@@ -1,0 +1,105 @@
+"""Keeping a store: sizes, compaction, backup and restore, repair."""
+
+from pathlib import Path
+
+import apsw
+import pytest
+
+import refold
+from tests.cli.running import Refold
+
+
+@pytest.fixture
+def filled(tmp_path: Path) -> Path:
+    """A store of a few streams."""
+    path = tmp_path / "refold.db"
+    with refold.open(path, synchronous="NORMAL") as store:
+        for number in range(200):
+            store.append(f"call-{number % 4}", [refold.Event("x", {"n": number})])
+    return path
+
+
+def test_compaction_shows_in_the_sizes_and_nowhere_else(run: Refold, filled: Path) -> None:
+    """`compact` packs all but the last event; `log` prints the same; `stats` adds up."""
+    before = run("log", "--json").out
+    (packed,) = run("compact", "--json").lines
+    assert packed["events"] == 199
+    assert run("log", "--json").out == before
+    sizes = {line["part"]: line for line in run("stats", "--json").lines}
+    assert sizes["segments"]["events"] == 199
+    assert sizes["log"]["events"] == 1
+    assert sizes["all"]["events"] == 200
+    parts = sum(line["size_bytes"] for part, line in sizes.items() if part != "all")
+    assert sizes["all"]["size_bytes"] == parts >= filled.stat().st_size
+    assert "bytes an event" in run("stats").out
+
+
+def test_compaction_of_what_is_old(run: Refold, filled: Path) -> None:
+    """`--before` keeps what is newer."""
+    assert filled.exists()
+    (packed,) = run("compact", "--before", "1d", "--json").lines
+    assert packed["events"] == 0
+
+
+def test_a_backup_restores_to_the_same_log(run: Refold, filled: Path, tmp_path: Path) -> None:
+    """Backed up, lost, restored: every event is there, and the store can be written again."""
+    run("compact")
+    before = run("log", "--json").out
+    assert run("backup", "copy.db").code == 0
+    for path in tmp_path.glob("refold.db*"):
+        path.unlink()
+    assert run("restore", "copy.db").code == 0
+    assert run("log", "--json").out == before
+    assert run("doctor").code == 0
+    assert run("append", "call-1", "--type", "x", "--data", "{}", "--untyped").code == 0
+    assert filled.exists()
+
+
+def test_nothing_is_overwritten(run: Refold, filled: Path, tmp_path: Path) -> None:
+    """A backup or a restore onto a file that exists is refused, as is a missing folder."""
+    (tmp_path / "copy.db").write_text("precious")
+    assert run("backup", "copy.db").code == 2
+    assert (tmp_path / "copy.db").read_text() == "precious"
+    assert run("backup", "gone/copy.db").code == 2
+    assert run("backup", "other.db").code == 0
+    assert run("restore", "other.db").code == 2
+    assert sorted(path.name for path in tmp_path.glob("*.unfinished")) == []
+    assert filled.exists()
+
+
+def test_a_damaged_backup_is_not_restored(run: Refold, filled: Path, tmp_path: Path) -> None:
+    """A check that fails ends the restore with 1, and makes nothing."""
+    run("backup", "copy.db")
+    connection = apsw.Connection(str(tmp_path / "copy.db"))
+    connection.execute("DELETE FROM log WHERE position = 100")
+    connection.close()
+    for path in tmp_path.glob("refold.db*"):
+        path.unlink()
+    done = run("restore", "copy.db")
+    assert done.code == 1
+    assert "position" in done.err
+    assert not filled.exists()
+
+
+def test_repair_says_what_it_does_and_keeps_the_log(run: Refold, filled: Path) -> None:
+    """An index that does not fit its table is made again; the events are as before."""
+    before = run("log", "--json").out
+    connection = apsw.Connection(str(filled))
+    connection.execute("PRAGMA writable_schema=ON")
+    connection.execute(
+        "UPDATE sqlite_schema SET sql = 'CREATE UNIQUE INDEX log_key ON log (position)' "
+        "WHERE name = 'log_key'"
+    )
+    connection.close()
+    assert run("doctor").code == 1
+    connection = apsw.Connection(str(filled))
+    connection.execute("PRAGMA writable_schema=ON")
+    connection.execute(
+        "UPDATE sqlite_schema SET sql = 'CREATE UNIQUE INDEX log_key ON log (key) "
+        "WHERE key IS NOT NULL' WHERE name = 'log_key'"
+    )
+    connection.close()
+    done = run("doctor", "--repair")
+    assert done.code == 0, done
+    assert "made every index again" in done.out
+    assert run("log", "--json").out == before
