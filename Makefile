@@ -36,5 +36,6 @@ test: system static ## everything: the checks above and every test
 	$(BIN)/pytest -n $(TEST_WORKERS)
 
 clean: ## remove everything that setup, the tools and the tests made
-	rm -rf .venv .cache .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache dist build
+	rm -rf .venv .cache .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache dist build \
+		refold-demo.html refold-demo.db refold-demo.db-shm refold-demo.db-wal
 	find src tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
