@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -61,9 +62,15 @@ MOMENTS: st.SearchStrategy[dict[str, int]] = st.fixed_dictionaries(
 )
 
 
-def _summing() -> Fold[tuple[int, ...]]:
-    fold: Fold[tuple[int, ...]] = Fold("sum", tuple, registry=REGISTRY)
-    fold.on("test.a", "test.b")(lambda state, event: (*state, event["n"]))
+class Numbers(msgspec.Struct, frozen=True):
+    """The state that is folded to: the numbers of two of the three types, in order."""
+
+    numbers: tuple[int, ...] = ()
+
+
+def _summing() -> Fold[Numbers]:
+    fold = Fold("sum", Numbers, registry=REGISTRY)
+    fold.on("test.a", "test.b")(lambda state, event: Numbers((*state.numbers, event["n"])))
     return fold
 
 
@@ -211,6 +218,14 @@ class StoreMachine(RuleBasedStateMachine):
         expected = self.model.append(appends, key, self.clock.us)
         assert self._answer(lambda: self.store.append_together(appends, key=key)) == expected
 
+    @rule(stream=st.sampled_from(NAMES), events=EVENTS, later_us=st.integers(0, 3))
+    def go_on(self, stream: str, events: list[Event], later_us: int) -> None:
+        """A stream grows as most do: events of now, a little later each time."""
+        self.clock.us += later_us
+        now = [Event(e.type, e.data) for e in events]
+        answers = self.model.append([Append(stream, now)], None, self.clock.us)
+        assert [self.store.append(stream, now)] == answers
+
     @rule(stream=st.sampled_from(NAMES), events=EVENTS, key=KEYS)
     def append_again(self, stream: str, events: list[Event], key: str | None) -> None:
         """The same append twice: the second is the first's duplicate, or another append."""
@@ -306,14 +321,18 @@ class StoreMachine(RuleBasedStateMachine):
         assert [e.position for e in found] == chosen[:limit]
 
     @precondition(lambda self: self.model.streams)
-    @rule(data=st.data(), moment=MOMENTS)
-    def fold(self, data: st.DataObject, moment: dict[str, int]) -> None:
-        """The state of any stream at any moment, by every measure at once."""
-        stream = data.draw(st.sampled_from(sorted(self.model.streams)))
+    @rule(moments=st.lists(MOMENTS, min_size=1, max_size=5))
+    def fold(self, moments: list[dict[str, int]]) -> None:
+        """The state of every stream, now and at any moments, by every measure at once."""
+        for stream in self.model.streams:
+            for moment in [{}, *moments]:
+                self._fold_at(stream, moment)
+
+    def _fold_at(self, stream: str, moment: dict[str, int]) -> None:
         places = self.model.streams[stream]
         versions = [v for v, p in enumerate(places) if self.model.is_within(v, p, moment)]
         folded = self.store.fold(stream, SUM, **moment)
-        assert folded.state == self.model.folded(stream, versions)
+        assert folded.state.numbers == self.model.folded(stream, versions)
         assert folded.version == (versions[-1] if versions else -1)
         assert folded.position == (places[versions[-1]] if versions else 0)
 
@@ -404,6 +423,20 @@ class SqliteMachine(StoreMachine):
         self.store.compact(recorded_before=before)
 
 
+SMALL = {
+    "refold.engine.reading.ROWS_PER_PAGE": 2,
+    "refold.engine.reader.ROWS_PER_PAGE": 1,
+    "refold.engine.reader.ROWS_PER_PAGE_MAX": 2,
+    "refold.engine.store.STREAMS_PER_PAGE": 2,
+    "refold.engine.snapshots.EVENTS_BETWEEN_MIN": 3,
+    "refold.core.snapshot.EVENTS_BETWEEN_MIN": 3,
+    "refold.backends.sqlite.packer.EVENTS_PER_SEGMENT": 4,
+    "refold.backends.sqlite.packer.SEGMENTS_PER_COMMIT": 1,
+    "refold.backends.sqlite.packer.ROWS_PER_PAGE": 2,
+    "refold.backends.sqlite.backend._WINDOW_POSITIONS_PER_ROW": 1,
+    "refold.backends.sqlite.writer.ROWS_PER_STATEMENT_MAX": 2,
+    "refold.backends.sqlite.writer.STREAMS_CACHED_MAX": 2,
+}
 STEPS = settings(
     max_examples=40,
     stateful_step_count=25,
@@ -415,6 +448,16 @@ STEPS = settings(
 @pytest.mark.parametrize("machine", [MemoryMachine, SqliteMachine])
 def test_a_store_is_what_its_model_is(machine: type[StoreMachine]) -> None:
     """Whatever is called in whatever order, the store and the model say the same."""
+    run_state_machine_as_test(machine, settings=STEPS)
+
+
+@pytest.mark.parametrize("machine", [MemoryMachine, SqliteMachine])
+def test_small_pages_change_nothing(
+    machine: type[StoreMachine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pages, segments and snapshots of a few events, so that each run meets all their borders."""
+    for limit, size in SMALL.items():
+        monkeypatch.setattr(limit, size)
     run_state_machine_as_test(machine, settings=STEPS)
 
 
