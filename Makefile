@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup system demo check static test clean
+.PHONY: help setup system demo check static test bench clean
 
 BIN := .venv/bin
 TEST_WORKERS ?= 2
@@ -35,7 +35,10 @@ check: static ## lint, format, types, layers, and the tests of the house itself
 test: system static ## everything: the checks above and every test
 	$(BIN)/pytest -n $(TEST_WORKERS)
 
+bench: setup ## measure speed and size beside other libraries (15 minutes; BENCH=--quick: 2)
+	@$(BIN)/python -m bench $(BENCH)
+
 clean: ## remove everything that setup, the tools and the tests made
 	rm -rf .venv .cache .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache dist build \
 		refold-demo.html refold-demo.db refold-demo.db-shm refold-demo.db-wal
-	find src tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests tools bench -name __pycache__ -type d -prune -exec rm -rf {} +

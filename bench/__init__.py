@@ -1,0 +1,1 @@
+"""What refold is measured with: `make bench`, or `python -m bench --help`."""

@@ -1,0 +1,77 @@
+"""What is measured: workloads, who takes part in each, and what is to be reached."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Unit = Literal["events/s", "s", "bytes/event", "/s"]
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One request to a subject."""
+
+    subject: str
+    do: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a workload: ``label`` is unique in it; measured once a round."""
+
+    label: str
+    ask: Ask
+
+
+@dataclass(frozen=True)
+class Target:
+    """``entry`` must be ``figure`` times as good as ``against``, or as the best of several.
+
+    As good: as many a second, or as few seconds. For bytes, ``figure`` is the most that
+    ``entry / against`` may be. ``times``: how often the ratio was asked for.
+    """
+
+    entry: str
+    figure: float
+    against: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Entries measured in turn, round after round; ``prepare`` before them, ``clear`` after."""
+
+    name: str
+    title: str
+    unit: Unit
+    entries: Sequence[Entry]
+    targets: Sequence[Target] = ()
+    prepare: Sequence[Ask] = ()
+    clear: Sequence[Ask] = ()
+    rounds: int = 0
+    compared: Sequence[str] = ()
+    """Entries whose states must be equal: they read the same events."""
+    checks: Sequence[Sequence[Ask]] = ()
+    """Requests whose states must be equal, group by group; asked once."""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much of everything."""
+
+    seconds: float
+    rounds: int
+    stream: int
+    huge_stream: int
+    log: int
+    log_streams: int
+    rival_log: int
+    bytes_events: int
+    growth: tuple[int, ...]
+
+
+FULL = Scale(0.5, 5, 100_000, 1_000_000, 1_000_000, 10_000, 100_000, 24_000, (100_000, 10_000_000))
+QUICK = Scale(0.12, 3, 10_000, 50_000, 50_000, 500, 10_000, 6_000, (10_000, 100_000))

@@ -1,0 +1,322 @@
+"""refold as its users call it: typed events, an expected version with every append."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+import refold
+from bench.measuring import awaited, called, timed
+from bench.subject import Subject, serve, state_of
+from bench.workload import State
+from refold.conversation.importers import import_files
+
+REGISTRY: Final = refold.Registry()
+CONVERSATIONS: Final = 200
+
+
+class Usage(msgspec.Struct):
+    input_tokens: int
+    output_tokens: int
+    cost: float
+
+
+class Arguments(msgspec.Struct):
+    query: str
+    limit: int
+    exact: bool
+
+
+@REGISTRY.event("user.utterance")
+class UserUtterance(msgspec.Struct):
+    role: str
+    text: str
+    language: str
+    attachments: list[str]
+
+
+@REGISTRY.event("model.request")
+class ModelRequest(msgspec.Struct):
+    request_id: str
+    model: str
+    temperature: float
+    output_tokens_max: int
+    prompt_tokens: int
+    tools: list[str]
+    system: str
+
+
+@REGISTRY.event("model.response")
+class ModelResponse(msgspec.Struct):
+    request_id: str
+    text: str
+    finish_reason: str
+    usage: Usage
+    latency_ms: int
+
+
+@REGISTRY.event("tool.call")
+class ToolCall(msgspec.Struct):
+    call_id: str
+    name: str
+    arguments: Arguments
+
+
+@REGISTRY.event("tool.result")
+class ToolResult(msgspec.Struct):
+    call_id: str
+    ok: bool
+    output: str
+    size_bytes: int
+    duration_ms: int
+
+
+@REGISTRY.event("turn.ended")
+class TurnEnded(msgspec.Struct):
+    turn: int
+    outcome: str
+    tokens_used: int
+    budget_left: float
+    summary: str
+
+
+_CLASSES: Final = {
+    REGISTRY.kind_of_class(cls).tag: cls
+    for cls in (UserUtterance, ModelRequest, ModelResponse, ToolCall, ToolResult, TurnEnded)
+}
+
+
+class Session(msgspec.Struct):
+    """The state that the events are folded to."""
+
+    turns: int = 0
+    tokens: int = 0
+    cost: float = 0.0
+    tools: int = 0
+    errors: int = 0
+    last: str = ""
+
+
+def _fold(name: str, initial: Callable[[], Session]) -> refold.Fold[Session]:
+    fold = refold.Fold(name, initial, registry=REGISTRY)
+
+    @fold.on(UserUtterance)
+    def said(state: Session, event: UserUtterance) -> Session:
+        state.last = event.text
+        return state
+
+    @fold.on(ModelResponse)
+    def answered(state: Session, event: ModelResponse) -> Session:
+        state.tokens += event.usage.output_tokens
+        state.cost += event.usage.cost
+        return state
+
+    @fold.on(ToolCall)
+    def called_tool(state: Session, _: ToolCall) -> Session:
+        state.tools += 1
+        return state
+
+    @fold.on(ToolResult)
+    def returned(state: Session, event: ToolResult) -> Session:
+        state.errors += not event.ok
+        return state
+
+    @fold.on(TurnEnded)
+    def ended(state: Session, _: TurnEnded) -> Session:
+        state.turns += 1
+        return state
+
+    return fold
+
+
+SNAPSHOTTED: Final = _fold("session", Session)
+# Without a state type a fold is never snapshotted: every event is read each time.
+WHOLE: Final = _fold("session-whole", lambda: Session())
+
+
+class RefoldStore:
+    """One file, and the versions that the caller knows of its streams."""
+
+    def __init__(self, store: refold.Store, subject: Refold) -> None:
+        self.store = store
+        self._subject = subject
+        self._versions: dict[int, int] = {}
+
+    def append(self, stream: int, start: int, size: int) -> None:
+        """Append at the version that the last append left."""
+        subject = self._subject
+        appended = self.store.append(
+            f"session-{stream}",
+            subject.typed[start : start + size],
+            expected=self._versions.get(stream, refold.NO_STREAM),
+            metadata=subject.events[start].metadata,
+        )
+        self._versions[stream] = appended.version
+
+    def load(self, stream: int) -> State:
+        """A stream read and folded, all of it."""
+        return state_of(self.store.fold(f"session-{stream}", WHOLE).state)
+
+    def feed(self) -> State:
+        """The whole log read in order, each event decoded and folded."""
+        return state_of(WHOLE.run(self.store.read_all()).state)
+
+    def by_stream(self) -> list[int]:
+        """The whole log stream by stream: a state each; the sums of what they count."""
+        states = [self.store.fold(info.stream, WHOLE).state for info in self.store.streams()]
+        return [
+            sum(getattr(state, name) for state in states)
+            for name in ("turns", "tokens", "tools", "errors")
+        ]
+
+    def settle(self) -> None:
+        """Move everything out of the write-ahead log."""
+        self._subject.reopen(self)
+
+    def close(self) -> None:
+        self.store.close()
+
+
+class Refold(Subject):
+    """The subject that all this is about."""
+
+    def prepare(self) -> None:
+        self.typed = [msgspec.convert(e.data, _CLASSES[e.type]) for e in self.events]
+
+    def open(self, path: Path) -> RefoldStore:
+        return RefoldStore(refold.open(path, registry=REGISTRY), self)
+
+    def reopen(self, kept: RefoldStore) -> None:
+        """Close and open: the last connection to close leaves one file."""
+        for name, store in self.kept.items():
+            if store is kept:
+                kept.close()
+                kept.store = refold.open(self._path(name), registry=REGISTRY)
+
+    def append_tasks(self, *, size: int, seconds: float, tasks: int) -> dict[str, float]:
+        """Appends by tasks of an event loop, each to a stream of its own."""
+        path = self._path("tasks")
+
+        async def measure() -> dict[str, float]:
+            versions: list[Any] = [refold.NO_STREAM] * tasks
+            async with refold.open_async(path, registry=REGISTRY) as store:
+
+                async def work(caller: int, n: int) -> None:
+                    start = self._start(caller, n, size)
+                    appended = await store.append(
+                        f"session-{caller}",
+                        self.typed[start : start + size],
+                        expected=versions[caller],
+                        metadata=self.events[start].metadata,
+                    )
+                    versions[caller] = appended.version
+
+                return await awaited(work, tasks=tasks, seconds=seconds)
+
+        figures = asyncio.run(measure())
+        self._remove(path)
+        return self._events(figures, size)
+
+    def build(self, *, name: str, events: int, streams: int = 1, size: int = 1) -> None:
+        """A log kept for reading, written without waiting for the disk and then opened anew."""
+        path = self._path(name)
+        store = RefoldStore(refold.open(path, registry=REGISTRY, synchronous="NORMAL"), self)
+        for n in range(events // (streams * size)):
+            for stream in range(streams):
+                store.append(stream, self._start(stream, n, size), size)
+        self.kept[name] = store
+        self.reopen(store)
+
+    def pack(self, *, name: str) -> dict[str, float]:
+        """Events a second of packing all but the last append."""
+        took_s, packed = timed(self.kept[name].store.compact, seconds=0)
+        return {"value": packed.events / took_s}
+
+    def by_stream(self, *, name: str, events: int) -> dict[str, object]:
+        """Events a second of folding the whole log to a state a stream."""
+        took_s, state = timed(self.kept[name].by_stream, seconds=0)
+        return {"value": events / took_s, "state": state}
+
+    def as_of(self, *, name: str, by: str, seconds: float) -> dict[str, float]:
+        """Seconds to have the state at a moment drawn anew each time, with snapshots in place.
+
+        ``by``: version, recorded or occurred.
+        """
+        store = self.kept[name].store
+        moments = _moments(store, by)
+        took_s, _ = timed(
+            lambda: store.fold("session-0", SNAPSHOTTED, **next(moments)),
+            seconds=seconds,
+            times_min=20,
+        )
+        return {"value": took_s}
+
+    def state_at(self, *, name: str, version: int) -> dict[str, object]:
+        """The state at a version, to be compared."""
+        folded = self.kept[name].store.fold("session-0", SNAPSHOTTED, version=version)
+        return {"state": list(state_of(folded.state))}
+
+    def load_from_snapshot(self, *, name: str, seconds: float) -> dict[str, float]:
+        """Seconds to load a stream whose fold keeps snapshots."""
+        store = self.kept[name].store
+        store.fold("session-0", SNAPSHOTTED)
+        took_s, _ = timed(lambda: store.fold("session-0", SNAPSHOTTED), seconds=seconds)
+        return {"value": took_s}
+
+    def append_on(self, *, name: str, size: int, seconds: float, streams: int) -> dict[str, float]:
+        """Appends at the end of a kept log, by one caller, to its streams in turn."""
+        store = self.kept[name]
+
+        def work(_: int, n: int) -> None:
+            store.append(n % streams, self._start(0, n, size), size)
+
+        return self._events(called(work, callers=1, seconds=seconds), size)
+
+    def import_conversations(self, *, name: str, folder: str) -> dict[str, float]:
+        """Events a second of importing the recorded conversations; the log is kept."""
+        self.drop(name=name)
+        file, tools = Path(folder, "gpt-4o-airline.json"), Path(folder, "airline-tools.json")
+        store = refold.open(self._path(name))
+        took_s, report = timed(
+            lambda: import_files(store, "tau-bench", [file], tools=tools), seconds=0
+        )
+        self.kept[name] = RefoldStore(store, self)
+        assert report.ok and report.imported == CONVERSATIONS
+        return {"value": report.events / took_s, "events": report.events, "took_s": took_s}
+
+    def size_kept(self, *, name: str) -> dict[str, float]:
+        """Bytes an event of a kept log, however many it holds."""
+        return self.size(name=name, events=self.kept[name].store.log_head())
+
+    def write_out(self, *, name: str, path: str) -> dict[str, int]:
+        """A kept log as JSON lines of stream, type and payload, metadata: a line a stream."""
+        store = self.kept[name].store
+        count = 0
+        with Path(path).open("wb") as out:
+            for info in store.streams():
+                events = [(e.type, e.data, e.metadata) for e in store.read(info.stream)]
+                count += len(events)
+                line = (info.stream, [event[:2] for event in events], events[0][2])
+                out.write(msgspec.json.encode(line) + b"\n")
+        return {"value": count}
+
+
+def _moments(store: refold.Store, by: str) -> Iterator[dict[str, int]]:
+    """Moments in the life of a stream as ``fold`` takes them, without end."""
+    chance = random.Random(1)
+    last = store.head("session-0")
+    if by == "version":
+        while True:
+            yield {"version": chance.randrange(last)}
+    ends = [store.event(f"session-0@{version}").recorded_at_us for version in (0, last)]
+    while True:
+        yield {f"{by}_until": chance.randint(*ends)}
+
+
+if __name__ == "__main__":
+    serve(Refold)
