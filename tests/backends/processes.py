@@ -18,14 +18,17 @@ def run_work(path: str, worker: int, barrier: Any, answers: Any) -> None:
         answers.put((worker, repr(error)))
 
 
-def append_often(path: str, worker: int, barrier: Any, answers: Any) -> None:
-    """Append to a stream of its own until told to stop, as fast as it goes."""
-    with refold.open(path, synchronous="NORMAL") as store:
+def open_often(folder: str, files: int, barrier: Any, answers: Any) -> None:
+    """Open one new file after another when all the others do, and append; send what failed."""
+    failures = []
+    for number in range(files):
         barrier.wait(60)
-        count = 0
-        while not answers.empty() or count < 10:
-            store.append(f"busy-{worker}", [refold.Event("test.busy", {"n": count})])
-            count += 1
+        try:
+            with refold.open(f"{folder}/{number}.db", synchronous="NORMAL") as store:
+                store.append("call-1", [refold.Event("a.b")])
+        except Exception as error:
+            failures.append(repr(error))
+    answers.put(failures)
 
 
 def hold_lock(path: str, locked: Any, release: Any) -> None:
@@ -38,4 +41,3 @@ def hold_lock(path: str, locked: Any, release: Any) -> None:
     release.wait(60)
     connection.execute("ROLLBACK")
     connection.close()
-

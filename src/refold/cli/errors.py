@@ -59,6 +59,10 @@ def exit_code(call: Callable[[], int | None], run: Run) -> int:
     except BrokenPipeError:
         close_output()
         return OUTPUT_CLOSED
+    except OSError as error:
+        close_output()
+        _say(f"the operating system refused: {error}", as_json=run.as_json, facts={"code": "os"})
+        return FAILED
     except Exception:
         sys.excepthook(*sys.exc_info())
         _say("this is a bug in refold: please report it", as_json=False, facts={})

@@ -15,8 +15,7 @@ from refold.backends.sqlite import diagnose, maintenance, queries, snapshots
 from refold.backends.sqlite.file import Mode, check_path, connect, prepare
 from refold.backends.sqlite.frames import Frames, dictionary_bytes
 from refold.backends.sqlite.naming import naming_errors
-from refold.backends.sqlite.writer import OTHER_TYPES_BIT, Writer
-from refold.core.event import Kind
+from refold.backends.sqlite.writer import Writer
 from refold.core.row import Row
 from refold.core.segment import split
 from refold.core.snapshot import Snapshot
@@ -93,14 +92,7 @@ class SqliteBackend:
         rows_max: int,
     ) -> list[Row]:
         """See :class:`~refold.ports.Backend`."""
-        narrowed = ""
-        wanted: list[Any] = []
-        if types is not None:
-            narrowed += f" AND types & {self._mask_of(types)} != 0"
-        if categories is not None:
-            places = ",".join(f"?{number}" for number in range(4, 4 + len(categories)))
-            narrowed += f" AND category IN ({places})"
-            wanted += categories
+        narrowed, wanted = _narrowed(categories, types)
         sql = queries.LOG_ROWS.format(narrowed=narrowed)
         if not self._query(queries.PACKED_AFTER, (after,)):
             found = self._query(sql, [after, NO_LAST, rows_max, *wanted])
@@ -216,14 +208,6 @@ class SqliteBackend:
         with self._reading() as connection, naming_errors(self._path):
             return dictionary_bytes(connection, number)
 
-    def _mask_of(self, types: Sequence[str]) -> int:
-        """The bits of every stored tag of these types, whatever its schema."""
-        mask = 0
-        for number, tag in self._query("SELECT id, tag FROM types"):
-            if Kind.parse(tag).type in types:
-                mask |= 1 << min(number, OTHER_TYPES_BIT)
-        return mask
-
     def _query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         with self._reading() as connection, naming_errors(self._path):
             try:
@@ -249,6 +233,27 @@ class SqliteBackend:
                 connection.close()
             else:
                 self._readers.append(connection)
+
+
+def _narrowed(
+    categories: Sequence[str] | None, types: Sequence[str] | None
+) -> tuple[str, list[str]]:
+    """What narrows a log query, and its values from ?4 on.
+
+    The types are looked up by the query itself: one that is new while it runs is in both or in
+    neither. Schemas of a type share its name; a row too many does no harm, the reader looks again.
+    """
+    narrowed, wanted = "", [*(categories or ()), *(types or ())]
+    places = [f"?{number}" for number in range(4, 4 + len(wanted))]
+    if categories is not None:
+        narrowed += f" AND category IN ({','.join(places[: len(categories)])})"
+    if types is not None:
+        named = " OR ".join(
+            f"tag = {place} OR substr(tag, 1, length({place}) + 2) = {place} || '.v'"
+            for place in places[len(categories or ()) :]
+        )
+        narrowed += f" AND types & {queries.TYPE_BITS.format(named=named or 'FALSE')} != 0"
+    return narrowed, wanted
 
 
 def _stream_info(row: tuple[Any, ...]) -> StreamInfo:
