@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 import apsw
 
 from refold.backends.sqlite import diagnose, maintenance, queries, snapshots
-from refold.backends.sqlite.file import Mode, check_path, connect, prepare
+from refold.backends.sqlite.file import Mode, check_path, close_quietly, connect, prepare
 from refold.backends.sqlite.frames import Frames, dictionary_bytes
 from refold.backends.sqlite.naming import naming_errors
 from refold.backends.sqlite.writer import Writer
@@ -61,7 +61,7 @@ class SqliteBackend:
             self._writing = None if mode == "read" else first
             self._writer = None if mode == "read" else Writer(first, path)
         except BaseException:
-            first.close()
+            close_quietly(first)
             raise
         if mode == "read":
             self._readers.append(first)

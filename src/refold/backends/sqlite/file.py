@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -27,6 +27,9 @@ _FLAGS: Final[dict[Mode, int]] = {
     "write": apsw.SQLITE_OPEN_READWRITE,
     "read": apsw.SQLITE_OPEN_READONLY,
 }
+_IDENTITY: Final = """
+SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema)
+FROM pragma_application_id, pragma_user_version"""
 _MIGRATIONS: Final = resources.files("refold.backends.sqlite") / "migrations"
 
 
@@ -40,9 +43,15 @@ def connect(
             connection.set_busy_timeout(BUSY_WAIT_MS)
             connection.execute(f"PRAGMA synchronous={synchronous}").fetchall()
         except BaseException:
-            connection.close()
+            close_quietly(connection)
             raise
         return connection
+
+
+def close_quietly(connection: apsw.Connection) -> None:
+    """Close after a failure, which is what the caller is to hear of."""
+    with suppress(apsw.Error):
+        connection.close()
 
 
 def prepare(connection: apsw.Connection, path: Path, *, mode: Mode) -> None:
@@ -116,10 +125,8 @@ def transaction(connection: apsw.Connection) -> Iterator[None]:
 
 
 def _checked_version(connection: apsw.Connection, path: Path) -> int:
-    with connection:  # one snapshot: another process may be making the file
-        application_id = connection.pragma("application_id")
-        version = connection.pragma("user_version")
-        tables = connection.execute("SELECT count(*) FROM sqlite_schema").get
+    # One statement, one snapshot: another process may be making the file.
+    ((application_id, version, tables),) = rows_of(connection, _IDENTITY)
     if application_id != APPLICATION_ID and (application_id or version or tables):
         raise UsageError(
             f"{path} is a SQLite database of another program, not a refold database",

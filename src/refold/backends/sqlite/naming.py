@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -78,6 +79,10 @@ def _named(error: Exception, path: Path) -> RefoldError:
             return Corrupt(
                 f"{path} is not as refold wrote it: {error}; run `refold doctor`", path=where
             )
+        case apsw.CantOpenError() if _may_be_opened(path):
+            return Unavailable(
+                f"{path} cannot be opened now: does this process hold too many files?", path=where
+            )
         case apsw.ReadOnlyError() | apsw.CantOpenError() | apsw.PermissionsError():
             return UsageError(
                 f"{path} cannot be opened for writing: check its permissions and its folder's",
@@ -99,3 +104,8 @@ def _named(error: Exception, path: Path) -> RefoldError:
         case apsw.TooBigError():
             return InvalidEvent(f"an append is more than {path} can hold: split it", path=where)
     return BackendError(f"{path}: SQLite failed: {error}", path=where)
+
+
+def _may_be_opened(path: Path) -> bool:
+    """Whether it is not for want of permissions that a file cannot be opened."""
+    return os.access(path, os.R_OK | os.W_OK) and os.access(path.parent, os.W_OK | os.X_OK)
