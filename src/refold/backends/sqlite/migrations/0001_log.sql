@@ -48,7 +48,18 @@ SELECT
     strftime('%Y-%m-%dT%H:%M:%S', log.recorded_at / 1000000, 'unixepoch')
         || printf('.%06dZ', log.recorded_at % 1000000) AS recorded_at,
     event.value -> 1 AS data,
-    json_patch(ifnull(log.metadata, '{}'), ifnull(event.value -> 3, '{}')) AS metadata,
+    CASE
+        WHEN log.metadata IS NULL THEN ifnull(nullif(event.value -> 3, 'null'), '{}')
+        WHEN ifnull(event.value -> 3, 'null') = 'null' THEN log.metadata
+        ELSE ( -- the event's own on top; json_patch would merge what is inside, and drop nulls
+            SELECT json_group_object(key, json(value)) FROM (
+                SELECT key, log.metadata -> fullkey AS value FROM json_each(log.metadata)
+                WHERE key NOT IN (SELECT key FROM json_each(event.value -> 3))
+                UNION ALL
+                SELECT key, event.value -> 3 -> fullkey FROM json_each(event.value -> 3)
+            )
+        )
+    END AS metadata,
     log.key AS key
 FROM log
 JOIN streams ON streams.id = log.stream
