@@ -85,7 +85,8 @@ def _named(error: Exception, path: Path) -> RefoldError:
             )
         case apsw.ReadOnlyError() | apsw.CantOpenError() | apsw.PermissionsError():
             return UsageError(
-                f"{path} cannot be opened for writing: check its permissions and its folder's",
+                f"{path} cannot be opened: check its permissions and its folder's, where SQLite "
+                "keeps files of its own, for readers too",
                 code="not_writable",
                 path=where,
             )
