@@ -107,7 +107,11 @@ class Backend(Protocol):
     def rows(
         self, stream: str, *, first: int, last: int, backward: bool, rows_max: int
     ) -> list[Row]:
-        """Up to ``rows_max`` rows of this stream alone that overlap versions first..last."""
+        """Rows of this stream alone that overlap versions first..last, in order.
+
+        Up to ``rows_max`` appends, several of which may be joined in one row; the rows are cut at
+        appends, not at ``first`` and ``last``.
+        """
         ...
 
     def log(

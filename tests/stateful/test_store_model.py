@@ -425,8 +425,8 @@ class SqliteMachine(StoreMachine):
 
 SMALL = {
     "refold.engine.reading.ROWS_PER_PAGE": 2,
-    "refold.engine.reader.ROWS_PER_PAGE": 1,
-    "refold.engine.reader.ROWS_PER_PAGE_MAX": 2,
+    "refold.engine.reader.LOG_ROWS_PER_PAGE": 1,
+    "refold.engine.reader.LOG_ROWS_PER_PAGE_MAX": 2,
     "refold.engine.store.STREAMS_PER_PAGE": 2,
     "refold.engine.snapshots.EVENTS_BETWEEN_MIN": 3,
     "refold.core.snapshot.EVENTS_BETWEEN_MIN": 3,

@@ -16,7 +16,7 @@ refold compact --db agents.db
 )
 @option("--before", callback=instant, metavar="T", help="Only what was recorded before then.")
 def compact(url: str, as_json: bool, before: int | None) -> None:
-    """Pack old events, to a third of their room or less.
+    """Pack old events, to a third or less.
 
     Appends of a stream are packed together and read as before, by every command; in SQL the
     events view does not show them. Writers and readers go on meanwhile, and it may be stopped at

@@ -111,7 +111,10 @@ Example:
             "Compare replayed conversations with the recorded.",
         ),
         "doctor": ("refold.cli.doctor:doctor", "Check a store from end to end."),
-        "stats": ("refold.cli.stats:stats", "Show what each part of a store takes."),
+        "stats": (
+            "refold.cli.stats:stats",
+            "Show what each part of a store takes.",
+        ),
         "compact": ("refold.cli.compact:compact", "Pack old events, to a third or less."),
         "backup": ("refold.cli.backup:backup", "Copy a store to a new file."),
         "restore": ("refold.cli.backup:restore", "Make a store from a backup."),

@@ -49,22 +49,7 @@ def encode_body(events: Sequence[object], registry: Registry) -> Body:
     Raises :class:`InvalidEvent` naming the event and the path inside its payload.
     """
     _check_list(events)
-    tags: list[str] = []
-    parts: list[bytes] = []
-    for event in events:
-        try:
-            if isinstance(event, Event):
-                tag = _tag_of(event, registry)
-                parts.append(_opened(tag) + _encode_event(event))
-            else:
-                tag = registry.kind_of(event).tag
-                parts.append(_opened(tag) + encode_payload(event) + b"]")
-        except InvalidEvent as error:
-            raise InvalidEvent(
-                f"event {len(tags)}: {error.reason}", path=error.path, index=len(tags)
-            ) from error.__cause__
-        tags.append(tag)
-    return _readable(b"[" + b",".join(parts) + b"]", tuple(tags))
+    return _encoded_at_once(events, registry) or _encoded_one_by_one(events, registry)
 
 
 def span_of(occurred: Occurred | None, recorded_at: int) -> tuple[int, int] | tuple[None, None]:
@@ -121,6 +106,23 @@ def _check_list(events: object) -> None:
         raise InvalidEvent(
             f"{len(events)} events in one append, over {EVENTS_PER_APPEND_MAX}: split them"
         )
+
+
+def _encoded_at_once(events: Sequence[object], registry: Registry) -> Body | None:
+    """The body by one call of the encoder; None where the events must be looked into by themselves.
+
+    The bytes are those of one by one: an array of tag and payload is what an event is stored as.
+    """
+    tags = _tags_of(registry)
+    try:
+        pairs = [
+            (tags[event.__class__], event)
+            if event.__class__ in tags
+            else (checked_tag(event.type, event.schema), event.data)
+            for event in events
+            if event.__class__ in tags or _is_bare(event)
+        ]
+    except: ...
 
 
 def _encode_event(event: Event) -> bytes:

@@ -22,18 +22,18 @@ encode_unchecked = msgspec.json.Encoder().encode
 """Any payload to JSON; writes NaN as null, and nests without a limit."""
 
 
-def is_suspect(raw: bytes, *, payloads: int = 1) -> bool:
+def is_suspect(raw: bytes, *, payloads: int = 0) -> bool:
     """Whether encoded payloads may hold what cannot be stored, so that they must be looked into.
 
-    JSON has no NaN and the encoder writes null for it, so only a null can hide one.
+    JSON has no NaN and the encoder writes null for it, so only a null can hide one. One payload,
+    or ``payloads`` of them that are objects or arrays, each in an array, all in another.
     """
-    return (
-        b"null" in raw
-        or b"NaN" in raw
-        or b"nfinity" in raw
-        or raw.count(b"[") + raw.count(b"{") > DEPTH_MAX + payloads
-        or len(raw) > EVENT_BYTES_MAX
-    )
+    if b"null" in raw or b"NaN" in raw or b"nfinity" in raw:
+        return True
+    if len(raw) <= 2 * DEPTH_MAX:
+        return False
+    # Of many payloads none can have more brackets than what the others must have leaves over.
+    return raw.count(b"[") + raw.count(b"{") - 2 * payloads > DEPTH_MAX
 
 
 def encode_payload(payload: Any, *, what: str = "payload") -> bytes:
@@ -43,7 +43,7 @@ def encode_payload(payload: Any, *, what: str = "payload") -> bytes:
         raw = encode_unchecked(payload)
     except (TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise _refusal(payload, error) from error
-    if _is_suspect(raw):
+    if is_suspect(raw):
         for path, leaf in walk(payload):
             _check_leaf(path, leaf)
     if len(raw) > EVENT_BYTES_MAX:
@@ -131,13 +131,3 @@ def _largest_part(value: Any) -> tuple[str, int]:
 
 def _escaped(key: str) -> str:
     return key.replace("~", "~0").replace("/", "~1")
-
-
-def _is_suspect(raw: bytes) -> bool:
-    """Whether a payload may hold what cannot be stored, so that it must be looked into.
-
-    JSON has no NaN and the encoder writes null for it, so only a null can hide one.
-    """
-    if b"null" in raw or b"NaN" in raw or b"nfinity" in raw:
-        return True
-    return len(raw) > 2 * DEPTH_MAX and raw.count(b"[") + raw.count(b"{") > DEPTH_MAX

@@ -26,6 +26,12 @@ class Part(msgspec.Struct, array_like=True, frozen=True):
     occurred_from: int | None = None
     occurred_to: int | None = None
 
+    def span(self) -> tuple[int, int]:
+        """The earliest and latest ``occurred_at`` of its events."""
+        if self.occurred_from is None or self.occurred_to is None:
+            return self.recorded_at, self.recorded_at
+        return self.occurred_from, self.occurred_to
+
 
 class Row(NamedTuple):
     """Appends as a backend keeps them: events of one stream with versions side by side.
@@ -56,7 +62,8 @@ class Row(NamedTuple):
     def span(self) -> tuple[int, int]:
         """The earliest and latest ``occurred_at`` of its events."""
         if self.occurred_from is None or self.occurred_to is None:
-            return self.recorded_at, self.recorded_at
+            # The clock of the log never goes back, so the last of its appends came last.
+            return self.recorded_at, self.parts()[-1].recorded_at
         return self.occurred_from, self.occurred_to
 
     def parts(self) -> list[Part]:

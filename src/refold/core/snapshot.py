@@ -15,6 +15,7 @@ import msgspec
 from refold.core.clock import EARLIEST_US
 from refold.core.event import Kind
 from refold.core.fold import Fold, Folded
+from refold.core.row import Row
 
 S = TypeVar("S")
 
@@ -49,10 +50,15 @@ class Reached(NamedTuple, Generic[S]):
     occurred_to: int = EARLIEST_US
     in_order: bool = True
 
-    def past(self, folded: Folded[S], span: tuple[int, int]) -> Reached[S]:
-        """After one more row, whose events occurred within ``span``."""
-        in_order = self.in_order and span[0] >= self.occurred_to
-        return Reached(folded, max(self.occurred_to, span[1]), in_order)
+    def past(self, row: Row) -> Reached[S]:
+        """The times after one more row; appends without times of their own are in order."""
+        undated = row.occurred_from is None
+        spans = [row.span()] if undated else [part.span() for part in row.parts()]
+        occurred_to, in_order = self.occurred_to, self.in_order
+        for first, last in spans:
+            in_order = in_order and first >= occurred_to
+            occurred_to = max(occurred_to, last)
+        return self._replace(occurred_to=occurred_to, in_order=in_order)
 
 
 class Snapshotter(Generic[S]):

@@ -54,22 +54,27 @@ class Stepper(Generic[S]):
 
     def apply(self, state: S, row: Row, *, first: int, last: int) -> S:
         """The state after the events of a row that stand at versions first..last."""
-        wanted = slice(max(first - row.version, 0), max(last - row.version + 1, 0))
+        return self.run(state, self.decoded(row), row, first=first, last=last)
+
+    def decoded(self, row: Row) -> list[Any]:
+        """The events of a row, for :meth:`run`: what its steps take, or recorded events."""
         events = None if self._wants_recorded else self._decoded(row.body)
-        if events is None:
-            return self._slow(state, decode_row(row, self._fold.registry)[wanted])
+        return decode_row(row, self._fold.registry) if events is None else events
+
+    def run(self, state: S, events: list[Any], row: Row, *, first: int, last: int) -> S:
+        """The state after those decoded events of a row that stand at versions first..last."""
+        wanted = events[max(first - row.version, 0) : max(last - row.version + 1, 0)]
+        if wanted and wanted[0].__class__ is Recorded:
+            for recorded in wanted:
+                state = self._fold.step(state, recorded)
+            return state
         steps = self._steps
-        for event in events[wanted]:
+        for event in wanted:
             step = steps.get(event.__class__)
             if step is not None:
                 state = step(state, event.data)
                 if state is None:
                     self._fold.checked(state, "an event")
-        return state
-
-    def _slow(self, state: S, events: list[Recorded]) -> S:
-        for recorded in events:
-            state = self._fold.step(state, recorded)
         return state
 
     def _decoded(self, body: str | bytes) -> list[Any] | None:

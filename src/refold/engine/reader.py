@@ -14,9 +14,9 @@ from refold.core.row import Row, decode_row
 from refold.core.snapshot import Reached
 from refold.core.stepper import stepper_of
 from refold.engine.reading import (
+    LOG_ROWS_PER_PAGE,
+    LOG_ROWS_PER_PAGE_MAX,
     NO_LAST,
-    ROWS_PER_PAGE,
-    ROWS_PER_PAGE_MAX,
     Segment,
     backward,
     clipped,
@@ -95,13 +95,18 @@ class Reader:
         row: Row | None = None
         for segment in clipped(segments, first=version + 1, last=NO_LAST):
             for row in forward(self._backend, [segment]):
-                state = stepper.apply(state, row, first=segment.first, last=segment.last)
-                version = min(row.last_version, segment.last)
+                events, first = stepper.decoded(row), segment.first
+                last = min(row.last_version, segment.last)
                 if tracked:
-                    reached = reached.past(reached.folded, row.span())
-                    if version >= snapshots.due:
-                        folded = Folded(state, version, row.position_of(version))
-                        snapshots.passed(segment.stream, reached._replace(folded=folded))
+                    reached = reached.past(row)
+                while snapshots.due < last:  # Stop on the way, where a snapshot is due.
+                    version = max(snapshots.due, row.version, first)
+                    state = stepper.run(state, events, row, first=first, last=version)
+                    folded = Folded(state, version, row.position_of(version))
+                    snapshots.passed(segment.stream, reached._replace(folded=folded))
+                    first = version + 1
+                state = stepper.run(state, events, row, first=first, last=last)
+                version = last
         snapshots.keep()
         position = row.position_of(version) if row else position
         return reached._replace(folded=Folded(state, version, position))
@@ -149,13 +154,13 @@ class Reader:
     ) -> Iterator[Recorded]:
         """The events of the whole log over a position, narrowed, in order."""
         after = min(max(after, 0), NO_LAST)
-        rows_max = ROWS_PER_PAGE
+        rows_max = LOG_ROWS_PER_PAGE
         types = None if types is None else [Kind.parse(name).type for name in types]
         while page := self._backend.log(
             after=after, categories=categories, types=types, rows_max=rows_max
         ):
             # Where packed streams interleave, larger pages unpack each segment fewer times.
-            rows_max = min(rows_max * 2, ROWS_PER_PAGE_MAX)
+            rows_max = min(rows_max * 2, LOG_ROWS_PER_PAGE_MAX)
             for row in page:
                 for recorded in decode_row(row, self._registry):
                     if recorded.position > after and (types is None or recorded.type in types):

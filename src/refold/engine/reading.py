@@ -9,11 +9,12 @@ from typing import Final, NamedTuple
 from refold.core.event import event_id
 from refold.core.expected import NO_EVENTS
 from refold.core.row import Row
-from refold.errors import Corrupt, NotFound
+from refold.errors import Corrupt, NotFound, UsageError
 from refold.ports import Backend, StreamInfo
 
-ROWS_PER_PAGE: Final = 512
-ROWS_PER_PAGE_MAX: Final = 8_192
+ROWS_PER_PAGE: Final = 256
+LOG_ROWS_PER_PAGE: Final = 512
+LOG_ROWS_PER_PAGE_MAX: Final = 8_192
 LINEAGE_MAX: Final = 1_000
 """How deep branches of branches may go."""
 NO_LAST: Final = sys.maxsize
@@ -51,6 +52,19 @@ def lineage(backend: Backend, stream: str) -> list[Segment]:
             return segments[::-1]
         info = head_of(backend, info.fork.parent)
     raise Corrupt(f"{stream!r} branches more than {LINEAGE_MAX} deep", stream=stream)
+
+
+def check_depth(backend: Backend, parent: str) -> None:
+    """Refuse a branch of ``parent`` that stands so deep that it could not be read."""
+    info = backend.head(parent)
+    for _ in range(LINEAGE_MAX - 1):
+        if info is None or info.fork is None:
+            return
+        info = backend.head(info.fork.parent)
+    raise UsageError(
+        f"{parent!r} stands {LINEAGE_MAX} branches deep: branch from one of its parents",
+        stream=parent,
+    )
 
 
 def clipped(segments: Sequence[Segment], *, first: int, last: int) -> list[Segment]:

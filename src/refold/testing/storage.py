@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from refold.core.expected import ANY, NO_STREAM, Expected
 from refold.core.row import Row
+from refold.core.segment import split
 from refold.errors import Conflict, NotFound, RefoldError, UsageError
 from refold.ports import Backend, Batch, Committed, Fork, Write
 
@@ -25,6 +26,16 @@ def stored(outcome: Committed | RefoldError) -> Committed:
     """The outcome of a batch that must have been stored."""
     assert isinstance(outcome, Committed), outcome
     return outcome
+
+
+def versions(rows: Sequence[Row]) -> list[int]:
+    """The first version of each append in a page, however the backend joined them."""
+    return sorted(part.version for row in rows for part in split(row))
+
+
+def as_text(text: str | bytes | None) -> str | None:
+    """JSON text as ``str``."""
+    return text.decode() if isinstance(text, bytes) else text
 
 
 class Committing:
@@ -136,11 +147,11 @@ class Paging:
                     forward = backend.rows(
                         "a", first=first, last=last, backward=False, rows_max=rows_max
                     )
-                    assert [r.version for r in forward] == wanted[:rows_max], (first, last)
+                    assert versions(forward) == wanted[:rows_max], (first, last)
                     backward = backend.rows(
                         "a", first=first, last=last, backward=True, rows_max=rows_max
                     )
-                    assert [r.version for r in backward] == wanted[::-1][:rows_max], (first, last)
+                    assert versions(backward) == sorted(wanted[::-1][:rows_max]), (first, last)
 
     def test_a_row_is_what_was_written(self, open_backend: OpenBackend) -> None:
         """Body and metadata byte for byte, whatever JSON they hold."""
@@ -148,8 +159,9 @@ class Paging:
         body = '[["x",{"é":"\\u0000\\n","big":123456789012345678901234567890,"f":1e-7}]]'
         odd = Write("a", ANY, ("x",), '{"m":[1, 2]}', body)
         backend.commit([Batch([odd])], now=5)
-        (row,) = backend.rows("a", first=0, last=0, backward=False, rows_max=1)
-        assert (row.body, row.metadata) == (body, '{"m":[1, 2]}')
+        (page,) = backend.rows("a", first=0, last=0, backward=False, rows_max=1)
+        (row,) = split(page)
+        assert (as_text(row.body), as_text(row.metadata)) == (body, '{"m":[1, 2]}')
         assert (row.position, row.version, row.event_count, row.recorded_at) == (1, 0, 1, 5)
 
     def test_streams_come_in_pages_by_name(self, open_backend: OpenBackend) -> None:

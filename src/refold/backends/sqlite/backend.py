@@ -16,10 +16,11 @@ from refold.backends.sqlite.file import Mode, check_path, close_quietly, connect
 from refold.backends.sqlite.frames import Frames, dictionary_bytes
 from refold.backends.sqlite.naming import naming_errors
 from refold.backends.sqlite.writer import Writer
+from refold.core.event import event_id
 from refold.core.row import Row
 from refold.core.segment import split
 from refold.core.snapshot import Snapshot
-from refold.errors import RefoldError, StoreClosed, Unavailable, UsageError
+from refold.errors import Corrupt, RefoldError, StoreClosed, Unavailable, UsageError
 from refold.ports import Batch, Check, Committed, Fork, Packed, PartSize, StreamInfo
 
 READERS_KEPT_MAX: Final = 8
@@ -81,7 +82,7 @@ class SqliteBackend:
         """See :class:`~refold.ports.Backend`."""
         sql = queries.STREAM_ROWS.format(order="DESC" if backward else "ASC")
         found = self._query(sql, (stream, first, last, rows_max))
-        return [self._row(stream, values) for values in found]
+        return [self._page_row(stream, *values) for values in found]
 
     def log(
         self,
@@ -115,6 +116,33 @@ class SqliteBackend:
             if rows:
                 return sorted(rows)
         return []
+
+    def _page_row(
+        self,
+        stream: str,
+        position: int,
+        version: int,
+        count: int,
+        at: int,
+        first: int | None,
+        last: int | None,
+        body: Any,
+        dictionary: int | None,
+        body_bytes: int | None,
+        parts: str | None,
+        end: int,
+    ) -> Row:
+        if end - version != count:
+            missing = self._query(queries.FIRST_HOLE, (stream, version))[0][0]
+            raise Corrupt(
+                f"{event_id(stream, missing)} is missing; run `refold doctor`",
+                stream=stream,
+                version=missing,
+            )
+        if parts is None:
+            values = (position, version, count, at, first, last, None, body, dictionary, body_bytes)
+            return self._row(stream, values)
+        return Row(position, stream, version, count, at, None, body, first, last, parts.encode())
 
     def _row(self, stream: str, values: Sequence[Any]) -> Row:
         position, version, count, at, first, last, metadata, body, dictionary, body_bytes = values

@@ -9,20 +9,44 @@ from __future__ import annotations
 from typing import Final
 
 STREAM_ROWS: Final = """
-SELECT position, version, count, recorded_at, occurred_from, occurred_to, metadata, body,
-    NULL, NULL FROM log
-WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version BETWEEN ifnull((
-    SELECT max(version) FROM log
-    WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version <= ?2
-), 0) AND ?3 AND version + count > ?2
-UNION ALL
-SELECT position, version, count, recorded_at, occurred_from, occurred_to, NULL, frame,
-    dictionary, body_bytes FROM segments
+SELECT position, version, count, recorded_at, occurred_from, occurred_to, frame,
+    dictionary, body_bytes, NULL, version + count FROM segments
 WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version BETWEEN ifnull((
     SELECT max(version) FROM segments
     WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version <= ?2
 ), 0) AND ?3 AND version + count > ?2
+UNION ALL
+SELECT min(position), min(version), sum(count), min(recorded_at),
+    iif(count(occurred_from), min(ifnull(occurred_from, recorded_at)), NULL),
+    iif(count(occurred_to), max(ifnull(occurred_to, recorded_at)), NULL),
+    '[' || group_concat(substr(body, 2, length(body) - 2), ',') || ']', NULL, NULL,
+    '[' || group_concat(
+        '[' || position || ',' || count || ',' || recorded_at || ',' || ifnull(metadata, 'null')
+        || ',' || ifnull(occurred_from, 'null') || ',' || ifnull(occurred_to, 'null') || ']', ','
+    ) || ']',
+    max(version + count)
+FROM (SELECT * FROM (
+    SELECT position, version, count, recorded_at, occurred_from, occurred_to, metadata, body
+    FROM log
+    WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version BETWEEN ifnull((
+        SELECT max(version) FROM log
+        WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version <= ?2
+    ), 0) AND ?3 AND version + count > ?2
+    ORDER BY version {order} LIMIT ?4
+) ORDER BY version)
+HAVING count(*) > 0
 ORDER BY version {order} LIMIT ?4"""
+"""Up to ?4 segments and, joined in one row, up to ?4 appends.
+
+A step of a query lets go of the interpreter, and a busy process takes its time to give it back:
+so a page of appends is one step. SQLite keeps the order of a subquery for group_concat.
+"""
+
+FIRST_HOLE: Final = """
+SELECT version + count FROM log AS before
+WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version >= ?2 AND NOT EXISTS (
+    SELECT 1 FROM log WHERE stream = before.stream AND version = before.version + before.count
+) ORDER BY version LIMIT 1"""
 
 LOG_ROWS: Final = """
 SELECT name, position, version, count, recorded_at, occurred_from, occurred_to, metadata, body,
