@@ -24,6 +24,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, ClassVar, Literal
 
 Retry = Literal["never", "redecide", "later", "check"]
@@ -60,6 +61,13 @@ def _rebuilt(
     error = kind.__new__(kind, message)
     RefoldError.__init__(error, message, code=code, **facts)
     return error
+
+
+def copied(error: RefoldError) -> RefoldError:
+    """An error for each of several callers, so that their tracebacks do not mix."""
+    own = copy.copy(error)
+    own.__cause__ = error.__cause__
+    return own
 
 
 class UsageError(RefoldError):

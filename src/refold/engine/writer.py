@@ -8,14 +8,13 @@ an event loop never block it: a writer thread commits for them and wakes their l
 from __future__ import annotations
 
 import asyncio
-import copy
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
-from refold.errors import OutcomeUnknown, Overloaded, RefoldError, StoreClosed
+from refold.errors import OutcomeUnknown, Overloaded, RefoldError, StoreClosed, copied
 from refold.ports import Batch, Committed
 
 WAITING_MAX: Final = 10_000
@@ -158,7 +157,7 @@ class GroupWriter:
                 request.outcomes = list(islice(outcomes, len(request.batches)))
         except RefoldError as error:
             for request in group:
-                request.outcomes = _copied(error)
+                request.outcomes = copied(error)
         except BaseException as error:
             group[0].outcomes = error
             for request in group[1:]:
@@ -232,13 +231,6 @@ def _resolve(requests: Iterable[_Request]) -> None:
             future.set_exception(request.outcomes)
         else:
             future.set_result(request.outcomes)
-
-
-def _copied(error: RefoldError) -> RefoldError:
-    """An error of each waiter's own, so that their tracebacks do not mix."""
-    own = copy.copy(error)
-    own.__cause__ = error.__cause__
-    return own
 
 
 def _unknown(error: BaseException) -> OutcomeUnknown:

@@ -20,7 +20,7 @@ from refold.backends.sqlite.naming import naming_commit_errors
 from refold.core.codec import EVENTS_PER_APPEND_MAX, span_of
 from refold.core.event import category_of
 from refold.core.expected import NO_EVENTS
-from refold.errors import RefoldError, Unavailable
+from refold.errors import RefoldError, Unavailable, copied
 from refold.ports import Batch, Committed, Placed
 
 RACES_MAX: Final = 100
@@ -86,7 +86,7 @@ class Writer:
                 if not outcomes:
                     raise
                 # Those before are stored: the failure is that of the rest alone.
-                outcomes.extend([error] * (len(batches) - len(outcomes)))
+                outcomes.extend(copied(error) for _ in batches[len(outcomes) :])
         return outcomes
 
     def _commit_group(self, batches: Sequence[Batch], now: int) -> list[Committed | RefoldError]:
