@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 import refold
 from refold.backends.sqlite import packer
 from refold.backends.sqlite.backend import SqliteBackend
+from refold.backends.sqlite.file import connect
+from refold.backends.sqlite.frames import Frames, dictionary_bytes
 from refold.errors import Corrupt, UsageError
 
 WAIT_S = 30
@@ -92,6 +94,61 @@ def test_keys_are_kept_for_ever(tmp_path: Path) -> None:
             store.append("a-1", [refold.Event("x", {"n": 2})], key="k")
         assert refused.value.code == "key_reused"
         assert store.log_head() == 2
+
+
+class _Overtaken(packer.Packer):
+    """A compaction that is held up each time it is about to store what it has compressed."""
+
+    held_up: Callable[[], None]
+
+    def _stored(self, ready: Sequence[Any]) -> int:
+        self.ready = ready
+        self.held_up()
+        return super()._stored(ready)
+
+    def goes_on(self) -> None:
+        """Store what it has compressed."""
+        super()._stored(self.ready)
+
+
+def test_two_compactions_at_once_leave_no_hole(tmp_path: Path) -> None:
+    """One that read a stream when it was short stores in the midst of another: no event is lost.
+
+    The other then packed what came after, and the stream's head went back to what lay between.
+    """
+    path = tmp_path / "a.db"
+
+    def overtaken(held_up: Callable[[], None]) -> _Overtaken:
+        connection = connect(path, mode="write")
+        made = _Overtaken(connection, Frames(lambda number: dictionary_bytes(connection, number)))
+        made.held_up = held_up
+        return made
+
+    def pack(one: _Overtaken) -> None:
+        one.pack(recorded_before=1 << 62, progress=lambda *_: None)
+
+    with refold.open(path, synchronous="NORMAL") as store:
+
+        def grown(appends: int) -> None:
+            for _ in range(appends):
+                store.append("call-1", [refold.Event("x")])
+            store.append("other-1", [refold.Event("x")])
+
+        def meanwhile() -> None:
+            first.held_up = lambda: None
+            grown(250)
+            pack(second)
+
+        grown(50)
+        first = overtaken(meanwhile)
+        second = overtaken(first.goes_on)
+        pack(first)
+        assert store.head("call-1") == 299
+        assert [e.version for e in store.read("call-1")] == list(range(300))
+        assert store.append("call-1", [refold.Event("x")]).version == 300
+        store.compact()
+        assert [e.version for e in store.read("call-1")] == list(range(301))
+        assert good(store)
 
 
 def test_streams_go_on_after_packing(tmp_path: Path) -> None:

@@ -40,6 +40,10 @@ _DELETE: Final = "DELETE FROM log WHERE stream = ? AND version BETWEEN ? AND ?"
 _KEEP_KEYS: Final = """
 INSERT INTO keys SELECT key, digest, stream, position, version, count, recorded_at FROM log
 WHERE stream = ? AND version BETWEEN ? AND ? AND key IS NOT NULL"""
+_AS_READ: Final = """
+SELECT coalesce(packed_version, fork_version, -1) + 1 = ?2 AND ?4 = (
+    SELECT count(*) FROM log WHERE stream = ?1 AND version BETWEEN ?2 AND ?3
+) FROM streams WHERE id = ?1"""
 _PACKED_TO: Final = "UPDATE streams SET packed_version = ?, packed_at = ? WHERE id = ?"
 _LAST_SEGMENT: Final = """
 SELECT position, version, count, recorded_at, occurred_from, occurred_to, frame, dictionary,
@@ -157,9 +161,8 @@ class Packer:
         segment, stream = one.segment, one.stream
         last = segment.version + segment.event_count - 1
         out = (stream.id, one.first_out, last)
-        there = "SELECT count(*) FROM log WHERE stream = ? AND version BETWEEN ? AND ?"
-        if rows_of(self._connection, there, *out) != [(one.rows_out,)]:
-            return 0  # Another compaction was here first.
+        if rows_of(self._connection, _AS_READ, *out, one.rows_out) != [(1,)]:
+            return 0  # Another compaction was here first: what is packed must have no holes.
         self._connection.execute(_KEEP_KEYS, out)
         self._connection.execute(_DELETE, out)
         if one.replaces is not None:
