@@ -9,8 +9,15 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 import refold
+from refold.backends.memory import MemoryBackend
+from refold.core.row import Row
+from refold.engine import aio
+from refold.engine.store import Store
 
 WAIT_S = 20
 
@@ -104,6 +111,63 @@ def test_events_of_another_process_arrive(tmp_path: Path) -> None:
         events = list(islice(subscription, 20))
         process.join(WAIT_S)
         assert [event.id for event in events] == [f"other-1@{number}" for number in range(20)]
+
+
+class Held(MemoryBackend):
+    """A log whose readers wait for ``gate``, and that counts the rows that it gives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = threading.Event()
+        self.gate = threading.Event()
+        self.rows_given = 0
+
+    def log(self, **wanted: Any) -> list[Row]:
+        """As ever, late."""
+        self.asked.set()
+        assert self.gate.wait(WAIT_S)
+        found = super().log(**wanted)
+        self.rows_given += len(found)
+        return found
+
+
+def test_a_wait_that_is_cancelled_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who gives up waiting while a page is read, and comes back, goes on without a gap.
+
+    The page that the first wait had asked for was replaced by that of the second.
+    """
+    # So that the second page, if one is asked for, is read when the first one has been.
+    monkeypatch.setattr(aio, "THREADS_MAX", 1)
+
+    async def run() -> None:
+        backend = Held()
+        async with refold.AsyncStore(lambda: Store(backend)) as store:
+            await store.append("a-1", numbered(range(1_500)))
+            async with store.subscribe() as subscription:
+                waiting = asyncio.ensure_future(anext(subscription))
+                assert await asyncio.to_thread(backend.asked.wait, WAIT_S)
+                waiting.cancel()
+                assert await asyncio.gather(waiting, return_exceptions=True)
+                waiting = asyncio.ensure_future(anext(subscription))
+                await asyncio.sleep(0)
+                backend.gate.set()
+                assert (await waiting).position == 1
+                found = [(await anext(subscription)).position for _ in range(1_499)]
+            assert found == list(range(2, 1_501))
+
+    asyncio.run(asyncio.wait_for(run(), WAIT_S))
+
+
+def test_catching_up_reads_each_append_once() -> None:
+    """However many events an append holds: it is not read again for every page of them."""
+    backend = Held()
+    backend.gate.set()
+    with Store(backend) as store:
+        for _ in range(8):
+            store.append("a-1", numbered(range(2_000)))
+        with store.subscribe() as subscription:
+            assert [e.position for e in islice(subscription, 16_000)] == list(range(1, 16_001))
+        assert backend.rows_given <= 2 * 8
 
 
 def test_many_async_subscribers_and_a_slow_one(tmp_path: Path) -> None:

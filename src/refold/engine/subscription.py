@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Final, Self
 
@@ -73,21 +73,31 @@ class Pages:
         self._reader = reader
         self._categories = categories
         self._types = types
+        self._log: Iterator[Recorded] | None = None
+        self._head = 0
         self.position = after
 
     def read(self) -> deque[Recorded]:
         """The next events; empty when there are none yet."""
-        head = self._reader.log_head()
-        if head <= self.position:
-            return deque()
-        log = self._reader.log(after=self.position, categories=self._categories, types=self._types)
+        if self._log is None:
+            self._head = self._reader.log_head()
+            if self._head <= self.position:
+                return deque()
+            self._log = self._opened()
+        log, self._log = self._log, None  # A read that fails leaves nothing to go on from.
         page = deque(islice(log, EVENTS_PER_PAGE))
-        if len(page) == EVENTS_PER_PAGE:
+        if page:
             self.position = page[-1].position
+        if len(page) == EVENTS_PER_PAGE:
+            # Kept: appends larger than a page, and packed ones, are read once and not once a page.
+            self._log = log
         else:
             # Nothing that is wanted stands between the last of these and the head.
-            self.position = max(head, page[-1].position if page else 0)
+            self.position = max(self._head, self.position)
         return page
+
+    def _opened(self) -> Iterator[Recorded]:
+        return self._reader.log(after=self.position, categories=self._categories, types=self._types)
 
 
 class Subscription:
@@ -161,6 +171,7 @@ class AsyncSubscription:
         self._loop = asyncio.get_running_loop()
         self._rung = asyncio.Event()
         self._sync: Subscription | None = None
+        self._filling: asyncio.Future[bool] | None = None
         self._closed = False
         self._after = after
 
@@ -178,8 +189,7 @@ class AsyncSubscription:
             sync = self._sync = await self._open()
             sync.bell.listen(self._ring)
         while not self._closed:
-            recorded = sync.take()
-            if recorded is not None:
+            if self._filling is None and (recorded := sync.take()) is not None:
                 return recorded
             self._rung.clear()
             if not await self._filled(sync):
@@ -202,11 +212,20 @@ class AsyncSubscription:
         await self.close()
 
     async def _filled(self, sync: Subscription) -> bool:
+        """Whether there was another page; what a cancelled wait leaves behind is gone on with.
+
+        Its thread reads on: a second one beside it would put its own page in the place of that one.
+        """
+        filling = self._filling or asyncio.ensure_future(self._run(sync.fill))
+        self._filling = filling
         try:
-            return bool(await self._run(sync.fill))
+            return await asyncio.shield(filling)
         except StoreClosed:
             self._closed = True
             return False
+        finally:
+            if filling.done():
+                self._filling = None
 
     async def _wait(self) -> None:
         if self._closed:
