@@ -39,6 +39,7 @@ class Plan:
         """Give every write of a batch its place; the refusal when one cannot be given."""
         heads: dict[str, int] = {}
         rows: list[Planned] = []
+        placed: list[Placed] = []
         position = self.next_position
         for index, write in enumerate(batch.writes):
             try:
@@ -46,16 +47,15 @@ class Plan:
             except (Conflict, NotFound, UsageError) as refusal:
                 return refusal
             key = None if batch.key is None else row_key(batch.key, index)
+            count = len(write.tags)
             rows.append(Planned(write, position, head + 1, key, batch.digest))
-            heads[write.stream] = head + len(write.tags)
-            position += len(write.tags)
+            placed.append(Placed(write.stream, position, head + 1, count))
+            heads[write.stream] = head + count
+            position += count
         self.heads.update(heads)
         self.rows.extend(rows)
         self.next_position = position
-        placed = tuple(
-            Placed(r.write.stream, r.position, r.version, len(r.write.tags)) for r in rows
-        )
-        return Committed(placed, self.recorded_at)
+        return Committed(tuple(placed), self.recorded_at)
 
     def _checked_head(self, write: Write, placed: dict[str, int]) -> int:
         head = placed.get(write.stream, self.heads.get(write.stream))

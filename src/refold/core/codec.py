@@ -14,14 +14,24 @@ import msgspec
 
 from refold.core.clock import to_us
 from refold.core.event import Event, Registry, checked_tag
-from refold.core.payload import encode_payload, encode_unchecked
+from refold.core.payload import (
+    DEPTH_MAX,
+    EVENT_BYTES_MAX,
+    UNENCODABLE,
+    encode_payload,
+    encode_unchecked,
+    may_be_deep,
+    may_hide_a_number,
+)
 from refold.core.recorded import Recorded
 from refold.core.row import Row, decode_body
-from refold.errors import InvalidEvent
+from refold.errors import InvalidEvent, RefoldError
 
 EVENTS_PER_APPEND_MAX: Final = 10_000
 APPEND_BYTES_MAX: Final = 128 * 1024 * 1024
 """The most that one append to one stream may hold, encoded."""
+_TEXT: Final = frozenset({str})
+_PLAIN: Final = frozenset({str, int, bool})
 
 
 class Occurred(NamedTuple):
@@ -80,7 +90,23 @@ def encode_metadata(metadata: Mapping[str, Any] | None) -> str | None:
     """The JSON text of an append's shared metadata; nothing for an empty one."""
     if not metadata:
         return None
+    plain = _encoded_plain(metadata)
+    if plain is not None:
+        return plain
     return _readable(b'[["",' + _encode_metadata(metadata) + b"]]", ("",)).text[5:-2]
+
+
+def _encoded_plain(metadata: Mapping[str, Any]) -> str | None:
+    """The same for a dict of text, whole numbers and booleans, in which nothing can hide."""
+    if metadata.__class__ is not dict or not _PLAIN.issuperset(map(type, metadata.values())):
+        return None
+    try:
+        raw = encode_unchecked(metadata)
+    except UNENCODABLE:
+        return None
+    if len(raw) > EVENT_BYTES_MAX or not _TEXT.issuperset(map(type, metadata)):
+        return None
+    return raw.decode()
 
 
 def copied(recorded: Recorded) -> Event:
@@ -98,7 +124,9 @@ def copied(recorded: Recorded) -> Event:
 
 
 def _check_list(events: object) -> None:
-    if not isinstance(events, Sequence) or isinstance(events, str | bytes):
+    if not isinstance(events, list) and (
+        not isinstance(events, Sequence) or isinstance(events, str | bytes)
+    ):
         raise InvalidEvent(f"events must be a list of events, not {type(events).__name__}")
     if not events:
         raise InvalidEvent("an append needs at least one event")
@@ -109,20 +137,91 @@ def _check_list(events: object) -> None:
 
 
 def _encoded_at_once(events: Sequence[object], registry: Registry) -> Body | None:
-    """The body by one call of the encoder; None where the events must be looked into by themselves.
+    """The body by one call of the encoder, with the same bytes as one by one.
 
-    The bytes are those of one by one: an array of tag and payload is what an event is stored as.
+    None where the events must be looked into: one may be unlike those that this can take, or hold
+    what cannot be stored.
     """
-    tags = _tags_of(registry)
     try:
-        pairs = [
-            (tags[event.__class__], event)
-            if event.__class__ in tags
-            else (checked_tag(event.type, event.schema), event.data)
+        arrays = _arrays_of(events, _tags_of(registry))
+        raw = encode_unchecked(arrays)
+        if len(raw) > EVENT_BYTES_MAX or may_hide_a_number(raw) or _is_deep(raw, len(arrays)):
+            return None
+    except (*UNENCODABLE, KeyError, RefoldError, msgspec.DecodeError):
+        return None
+    return _readable(raw, tuple([array[0] for array in arrays]))
+
+
+def _is_deep(raw: bytes, events: int) -> bool:
+    """Whether a payload or metadata of an encoded body may nest too deep."""
+    # Every event takes two, its array's and its payload's: only the rest can make one deep.
+    if raw.count(b"[") + raw.count(b"{") - 2 * events <= DEPTH_MAX:
+        return False
+    stored = decode_body(raw)
+    return any(
+        may_be_deep(bytes(part)) for event in stored for part in (event.data, event.metadata)
+    )
+
+
+def _arrays_of(events: Sequence[object], tags: Mapping[type, str]) -> list[tuple[Any, ...]]:
+    """The arrays that events are stored as; KeyError when one is of another kind than these."""
+    try:
+        return [(tags[event.__class__], event) for event in events]
+    except KeyError:
+        return [
+            _array_of(event, tags) if isinstance(event, Event) else (tags[event.__class__], event)
             for event in events
-            if event.__class__ in tags or _is_bare(event)
         ]
-    except: ...
+
+
+def _array_of(event: Event, tags: Mapping[type, str]) -> tuple[Any, ...]:
+    data, at, metadata = event.data, event.occurred_at, event.metadata
+    tag = tags.get(data.__class__)
+    if tag is None and data.__class__ is not dict:
+        raise KeyError(data.__class__)
+    if event.type or tag is None:
+        tag = checked_tag(event.type, event.schema)
+    if at is None and not metadata:
+        return tag, data
+    at_us = None if at is None else to_us(at)
+    if not metadata:
+        return tag, data, at_us
+    if metadata.__class__ is not dict:
+        raise KeyError(metadata.__class__)
+    return tag, data, at_us, metadata
+
+
+def _tags_of(registry: Registry) -> Mapping[type, str]:
+    """The tag of each event class that the encoder writes as it stands, kept until it changes."""
+    kept: tuple[int, dict[type, str]] | None = registry.__dict__.get("_tags")
+    if kept is None or kept[0] != registry.revision:
+        classes = [registry.class_of(kind) for kind in registry.kinds()]
+        tags = {
+            cls: registry.kind_of_class(cls).tag
+            for cls in classes
+            if issubclass(cls, msgspec.Struct) and not hasattr(cls, "model_dump")
+        }
+        kept = registry.__dict__["_tags"] = (registry.revision, tags)
+    return kept[1]
+
+
+def _encoded_one_by_one(events: Sequence[object], registry: Registry) -> Body:
+    tags: list[str] = []
+    parts: list[bytes] = []
+    for event in events:
+        try:
+            if isinstance(event, Event):
+                tag = _tag_of(event, registry)
+                parts.append(_opened(tag) + _encode_event(event))
+            else:
+                tag = registry.kind_of(event).tag
+                parts.append(_opened(tag) + encode_payload(event) + b"]")
+        except InvalidEvent as error:
+            raise InvalidEvent(
+                f"event {len(tags)}: {error.reason}", path=error.path, index=len(tags)
+            ) from error.__cause__
+        tags.append(tag)
+    return _readable(b"[" + b",".join(parts) + b"]", tuple(tags))
 
 
 def _encode_event(event: Event) -> bytes:

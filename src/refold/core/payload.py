@@ -20,20 +20,21 @@ DEPTH_MAX: Final = 128
 
 encode_unchecked = msgspec.json.Encoder().encode
 """Any payload to JSON; writes NaN as null, and nests without a limit."""
+UNENCODABLE: Final = (TypeError, ValueError, AttributeError, OverflowError, RecursionError)
+"""How the encoder refuses a payload."""
 
 
-def is_suspect(raw: bytes, *, payloads: int = 0) -> bool:
-    """Whether encoded payloads may hold what cannot be stored, so that they must be looked into.
+def may_hide_a_number(raw: bytes) -> bool:
+    """Whether an encoded payload may hold a number that JSON has not, so that it must be looked at.
 
-    JSON has no NaN and the encoder writes null for it, so only a null can hide one. One payload,
-    or ``payloads`` of them that are objects or arrays, each in an array, all in another.
+    The encoder writes null for NaN and infinities, and the words for those of ``Decimal``.
     """
-    if b"null" in raw or b"NaN" in raw or b"nfinity" in raw:
-        return True
-    if len(raw) <= 2 * DEPTH_MAX:
-        return False
-    # Of many payloads none can have more brackets than what the others must have leaves over.
-    return raw.count(b"[") + raw.count(b"{") - 2 * payloads > DEPTH_MAX
+    return b"null" in raw or b"NaN" in raw or b"nfinity" in raw
+
+
+def may_be_deep(raw: bytes) -> bool:
+    """Whether an encoded payload may nest too deep, so that it must be looked at."""
+    return len(raw) > 2 * DEPTH_MAX and raw.count(b"[") + raw.count(b"{") > DEPTH_MAX
 
 
 def encode_payload(payload: Any, *, what: str = "payload") -> bytes:
@@ -41,9 +42,9 @@ def encode_payload(payload: Any, *, what: str = "payload") -> bytes:
     payload = _plain(payload)
     try:
         raw = encode_unchecked(payload)
-    except (TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+    except UNENCODABLE as error:
         raise _refusal(payload, error) from error
-    if is_suspect(raw):
+    if may_hide_a_number(raw) or may_be_deep(raw):
         for path, leaf in walk(payload):
             _check_leaf(path, leaf)
     if len(raw) > EVENT_BYTES_MAX:

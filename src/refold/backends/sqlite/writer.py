@@ -141,7 +141,7 @@ class Writer:
 
     def _store(self, plan: Plan) -> bool:
         forks = [p.write for p in plan.rows if p.write.stream not in self._heads]
-        tags = {tag for p in plan.rows for tag in p.write.tags} - self._types.keys()
+        tags = set[str]().union(*[p.write.tags for p in plan.rows]) - self._types.keys()
         try:
             if forks or tags or len(plan.rows) > ROWS_PER_STATEMENT_MAX:
                 stored = self._store_in_transaction(plan, tags)
@@ -259,7 +259,7 @@ class Writer:
 
     def _mask(self, tags: Sequence[str]) -> int:
         mask = 0
-        for tag in tags:
+        for tag in set(tags):
             mask |= 1 << min(self._types[tag], OTHER_TYPES_BIT)
         return mask
 
