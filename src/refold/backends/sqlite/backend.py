@@ -52,6 +52,7 @@ class SqliteBackend:
         self._path = path
         self._mode: Mode = mode
         self._vfs = vfs
+        self._synchronous: Synchronous = synchronous
         self._closed = False
         self._frames = Frames(self._dictionary)
         self._write_lock = threading.Lock()
@@ -253,7 +254,11 @@ class SqliteBackend:
         except IndexError:
             # NORMAL: readers write nothing but snapshots, which need no sync.
             mode: Mode = "read" if self._mode == "read" else "write"
-            connection = connect(self._path, mode=mode, synchronous="NORMAL", vfs=self._vfs)
+            # Snapshots and segments too: what they left unsynced, a later failed sync could lose
+            # from the middle of the WAL, with every append that was acknowledged after it.
+            connection = connect(
+                self._path, mode=mode, synchronous=self._synchronous, vfs=self._vfs
+            )
         try:
             yield connection
         finally:

@@ -1,4 +1,4 @@
-"""Snapshots in the same file, written without a sync of their own: losing them loses nothing."""
+"""Snapshots in the same file: a cache, kept when nobody else is writing."""
 
 from __future__ import annotations
 
