@@ -17,6 +17,7 @@ import pytest
 import refold
 from refold.backends.sqlite.file import APPLICATION_ID, SCHEMA_VERSION
 from refold.core.event import Event
+from refold.core.fold import Fold
 from refold.engine.store import Store
 from refold.errors import (
     BackendError,
@@ -37,6 +38,10 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     with refold.open(url) as opened:
         opened.append("call-1", [Event("test.a", {"n": 0})])
         yield opened
+
+
+COUNT: Fold[int] = Fold("count", lambda: 0)
+COUNT.on("a.b")(lambda state, event: state + 1)
 
 
 def refused(call: Any, *args: Any, **kwargs: Any) -> RefoldError:
@@ -217,19 +222,28 @@ def test_a_damaged_file_says_so(tmp_path: Path) -> None:
 
 
 def test_a_damaged_row_is_corrupt(tmp_path: Path) -> None:
-    """A body that is no list of events is named by its place, and the doctor finds it."""
+    """A body that is no list of events is named by its place among many; the rest can be read."""
     path = tmp_path / "x.db"
     with refold.open(path) as store:
-        store.append("call-1", [Event("a.b", {"n": 1})])
-        store.append("call-1", [Event("a.b", {"n": 2})])
+        for number in range(5):
+            store.append("call-1", [Event("a.b", {"n": number})] * 2)
     connection = apsw.Connection(str(path))
-    connection.execute("UPDATE log SET body = '[[\"a.b\"' WHERE position = 2")
+    connection.execute("UPDATE log SET body = '[[\"a.b\"' WHERE position = 5")
     connection.close()
     with refold.open(path) as store:
-        assert next(store.read("call-1")).data == {"n": 1}
-        error = refused(lambda: list(store.read("call-1")))
-        assert isinstance(error, Corrupt)
-        assert (error.position, error.stream) == (2, "call-1")
+        for call in (
+            lambda: list(store.read("call-1")),
+            lambda: list(store.read("call-1", direction="backward")),
+            lambda: list(store.read_all()),
+            lambda: store.fold("call-1", COUNT),
+            lambda: store.fold("call-1", COUNT, occurred_until="9999-01-01"),
+        ):
+            error = refused(call)
+            assert isinstance(error, Corrupt)
+            assert (error.position, error.stream, error.version) == (5, "call-1", 4)
+        assert [e.data["n"] for e in store.read("call-1", to_version=3)] == [0, 0, 1, 1]
+        assert [e.data["n"] for e in store.read("call-1", from_version=6)] == [3, 3, 4, 4]
+        assert store.fold("call-1", COUNT, version=3).state == 4
         assert [check.name for check in store.check() if not check.good]
 
 

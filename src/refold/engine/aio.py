@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from concurrent.futures import ThreadPoolExecutor
 from functools import wraps
 from itertools import islice
@@ -29,7 +37,7 @@ ITEMS_PER_HOP: Final = 256
 
 def _awaited(
     method: Callable[Concatenate[Store, P], R],
-) -> Callable[Concatenate[AsyncStore, P], Awaitable[R]]:
+) -> Callable[Concatenate[AsyncStore, P], Coroutine[Any, Any, R]]:
     @wraps(method)
     async def call(self: AsyncStore, /, *args: P.args, **kwargs: P.kwargs) -> R:
         return await self._run(lambda: method(self._store, *args, **kwargs))

@@ -6,12 +6,15 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from refold.core.codec import encode_body, encode_metadata
-from refold.core.event import Registry, check_name
-from refold.core.expected import check_expected
+import msgspec
+
+from refold.core.codec import EVENTS_PER_APPEND_MAX, Body, encode_body, encode_metadata
+from refold.core.event import Event, Registry, check_name
+from refold.core.expected import NO_STREAM, STREAM_EXISTS, check_expected
+from refold.core.fitting import fitting_of
 from refold.engine.results import Append
 from refold.errors import InvalidEvent, RefoldError, UsageError
-from refold.ports import Batch, Write
+from refold.ports import Batch, Fork, Write
 
 STREAMS_PER_APPEND_MAX: Final = 1_000
 
@@ -23,6 +26,7 @@ def write_of(append: Append, registry: Registry) -> Write:
     if isinstance(append.events, str | bytes | Mapping):
         raise InvalidEvent("events must be a list of events")
     body = encode_body(append.events, registry)
+    _check_fit(append.events, body, registry)
     metadata = encode_metadata(append.metadata)
     return Write(
         append.stream,
@@ -31,6 +35,22 @@ def write_of(append: Append, registry: Registry) -> Write:
         metadata,
         body.text,
         occurred=body.occurred,
+    )
+
+
+def _check_fit(events: Sequence[object], body: Body, registry: Registry) -> None:
+    """Refuse an event that its class could not read; copies of stored ones stay as they are."""
+    misfit = fitting_of(registry).misfit(body.text, body.tags)
+    if misfit is None:
+        return
+    index, path, reason = misfit
+    event = events[index]
+    if isinstance(event, Event) and isinstance(event.data, msgspec.Raw):
+        for other in events[index + 1 :]:
+            _check_fit([other], encode_body([other], registry), registry)
+        return
+    raise InvalidEvent(
+        f"event {index} is no {body.tags[index]!r}: {reason}", path=path, index=index
     )
 
 
@@ -45,6 +65,16 @@ def batch_of(appends: Sequence[Append], key: str | None, registry: Registry) -> 
         return Batch(writes)
     check_name(key, what="a key")
     return Batch(writes, key, _digest(writes))
+
+
+def branch_batch(stream: str, fork: Fork, events: Sequence[object], registry: Registry) -> Batch:
+    """The events of a new branch, however many: as many writes as they take, stored together."""
+    writes: list[Write] = []
+    for first in range(0, len(events), EVENTS_PER_APPEND_MAX):
+        expected = STREAM_EXISTS if writes else NO_STREAM
+        part = Append(stream, events[first : first + EVENTS_PER_APPEND_MAX], expected)
+        writes.append(write_of(part, registry)._replace(fork=None if writes else fork))
+    return Batch(writes)
 
 
 def prepared(append: Append, registry: Registry) -> Batch | RefoldError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 from refold.core.clock import Instant, to_us
@@ -24,9 +25,9 @@ from refold.engine.reading import (
     last_version_occurred,
     last_version_where,
     lineage,
-    row_at,
 )
 from refold.engine.snapshots import snapshots_for
+from refold.errors import Corrupt
 from refold.ports import Backend
 
 S = TypeVar("S")
@@ -84,8 +85,7 @@ class Reader:
         whole = last_version_occurred(self._backend, before, until_us=until_us)
         folded = self.fold(clipped(before, first=0, last=whole), fold)
         border = clipped(before, first=whole + 1, last=NO_LAST)
-        row = row_at(self._backend, border, whole + 1)
-        folded = self._occurred_in(row, border[0], fold, folded, until_us)
+        folded = self._occurred_on_border(border, fold, folded, until_us)
         return self._occurred(tail, fold, folded, until_us)
 
     def _reached(self, segments: Sequence[Segment], fold: Fold[S]) -> Reached[S]:
@@ -95,7 +95,8 @@ class Reader:
         row: Row | None = None
         for segment in clipped(segments, first=version + 1, last=NO_LAST):
             for row in forward(self._backend, [segment]):
-                events, first = stepper.decoded(row), segment.first
+                with self._naming_culprit(row):
+                    events, first = stepper.decoded(row), segment.first
                 last = min(row.last_version, segment.last)
                 if tracked:
                     reached = reached.past(row)
@@ -119,6 +120,21 @@ class Reader:
                 folded = self._occurred_in(row, segment, fold, folded, until_us)
         return folded
 
+    def _occurred_on_border(
+        self, segments: Sequence[Segment], fold: Fold[S], folded: Folded[S], until_us: int
+    ) -> Folded[S]:
+        """Of segments in order of their times, what had occurred; ends at the first that is later.
+
+        That may be several rows: the times of a row that goes on after a fork are those of all
+        its events, so that bisection takes it for later than its part on this branch is.
+        """
+        for segment in segments:
+            for row in forward(self._backend, [segment]):
+                if row.span()[0] > until_us:
+                    return folded
+                folded = self._occurred_in(row, segment, fold, folded, until_us)
+        return folded
+
     def _occurred_in(
         self, row: Row, segment: Segment, fold: Fold[S], folded: Folded[S], until_us: int
     ) -> Folded[S]:
@@ -128,7 +144,8 @@ class Reader:
             return folded
         if last <= until_us:
             stepper, version = stepper_of(fold), min(row.last_version, segment.last)
-            state = stepper.apply(folded.state, row, first=segment.first, last=segment.last)
+            with self._naming_culprit(row):
+                state = stepper.apply(folded.state, row, first=segment.first, last=segment.last)
             return Folded(state, version, row.position_of(version))
         events = [e for e in self._within(row, segment) if e.occurred_at_us <= until_us]
         return fold.run(events, folded.state) if events else folded
@@ -171,6 +188,22 @@ class Reader:
         """The last position of the log; 0 when it is empty."""
         return self._backend.log_head()
 
+    @contextmanager
+    def _naming_culprit(self, row: Row) -> Iterator[None]:
+        """Of a page of appends that cannot be read, say which append it is."""
+        try:
+            yield
+        except Corrupt:
+            version = row.version
+            while version < row.last_version:
+                (one,) = self._backend.rows(
+                    row.stream, first=version, last=version, backward=False, rows_max=1
+                )
+                decode_row(one, self._registry)
+                version = one.last_version + 1
+            raise
+
     def _within(self, row: Row, segment: Segment) -> list[Recorded]:
-        events = decode_row(row, self._registry)
+        with self._naming_culprit(row):
+            events = decode_row(row, self._registry)
         return [e for e in events if segment.first <= e.version <= segment.last]

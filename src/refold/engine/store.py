@@ -16,15 +16,11 @@ from refold.core.event import Event, Registry, default_registry, parse_event_id
 from refold.core.expected import ANY, NO_EVENTS, NO_STREAM, Expected
 from refold.core.fold import Decider, Fold, Folded
 from refold.core.recorded import Recorded
-from refold.engine.batching import batch_of, prepared, write_of
+from refold.engine.batching import batch_of, branch_batch, prepared
 from refold.engine.branch import Branch, SessionForked
 from refold.engine.clock import Clock, system_clock
 from refold.engine.reader import Reader
-from refold.engine.reading import (
-    NO_LAST,
-    clipped,
-    lineage,
-)
+from refold.engine.reading import NO_LAST, check_depth, clipped, lineage
 from refold.engine.results import Append, Appended, appended
 from refold.engine.subscription import Bell, Pages, Subscription
 from refold.engine.writer import GroupWriter, chunked
@@ -270,8 +266,10 @@ class Store:
         # By its type, not its class: a store's own registry need not know the class.
         forked = Event("session.forked", SessionForked(branch.stream, fork.version, said))
         events = [forked, *(copied(recorded) for recorded in branch.events[branch.shared :])]
-        write = write_of(Append(stream, events, NO_STREAM), self.registry)._replace(fork=fork)
-        return appended(self._writer.append([Batch([write])])[0])[0]
+        check_depth(self._backend, branch.stream)
+        batch = branch_batch(stream, fork, events, self.registry)
+        last = appended(self._writer.append([batch])[0])[-1]
+        return last._replace(event_count=len(events))
 
     # -- the rest -----------------------------------------------------------------------------
 

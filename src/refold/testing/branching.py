@@ -195,6 +195,16 @@ class Branching:
             raised(NotFound, ghost.save, "ghost-1~b")
         assert store.log_head() == head
 
+    def test_a_branch_of_more_events_than_an_append_holds(self, open_store: OpenStore) -> None:
+        """All that follows the divergence is copied, in as many rows as it takes, or nothing."""
+        store = open_store()
+        for _ in range(2):
+            store.append("call-1", said("x") * 10_000)
+        saved = store.branch("call-1").without("call-1@0").save("call-1~b")
+        assert (saved.event_count, saved.version, saved.position) == (20_000, 19_999, 40_000)
+        assert store.fold("call-1~b", ledger).state.texts == ["x"] * 19_999
+        assert saved.ids[-1] == "call-1~b@19999"
+
     def test_the_difference_of_a_branch_is_what_was_changed(self, open_store: OpenStore) -> None:
         """A diff names the shared prefix and each change; a history has none to itself."""
         store = parent(open_store)
