@@ -1,11 +1,14 @@
 """`refold replay` and `refold compare`, against a real endpoint on this machine."""
 
 import json
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import refold
+from refold.recording import record
 from tests.cli.endpoints import Answer, garbage, says, serving, status
 from tests.cli.running import Refold
 
@@ -111,6 +114,24 @@ def test_one_decision_without_an_answer_is_a_finding(run: Refold, call: str) -> 
         done = run("replay", call, "--base-url", service.url, *ONCE)
     assert done.code == 1
     assert "call-1@5" in done.err
+
+
+def test_a_cost_is_compared_only_where_both_are_known(run: Refold, tmp_path: Path) -> None:
+    """Where an answer is missing, the sums are of different decisions: no percentage is made."""
+    with refold.open(tmp_path / "refold.db") as store, record(store, "call-1") as session:
+        for number in range(2):
+            session.user_said(f"question {number}")
+            session.model_answered("Hm.", model="m-1", cost=Decimal("1.00"))
+
+    def fails_late(request: dict[str, Any]) -> tuple[int, bytes]:
+        is_late = "question 1" in str(request["messages"])
+        return status(500)(request) if is_late else says("Hm.")(request)
+
+    options = ("--model", "openai:m-1", "--price", "m-1=100000,0", *ONCE)
+    with serving(fails_late) as service:
+        assert run("replay", "call-1", "--base-url", service.url, *options).code == 1
+    (told,) = (line for line in run("compare").out.splitlines() if line.startswith("cost"))
+    assert told == "cost $2.00 recorded, $1.00 candidate  +$0.00 where both are known"
 
 
 @pytest.mark.parametrize(

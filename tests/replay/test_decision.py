@@ -1,6 +1,7 @@
 """Decisions are found in a history as the messages of a chat would show them."""
 
 from collections.abc import Sequence
+from decimal import Decimal
 
 import pytest
 
@@ -49,6 +50,13 @@ def test_a_decision_says_where_it_stands_and_what_it_took() -> None:
     assert first.action.usage == Usage(input_tokens=20, output_tokens=5)
     assert (str(first.action.cost), first.action.latency_ms) == ("0.002", 40.0)
     assert (second.index, second.at, second.action.text) == (1, "call-1@5", "At gate 4.")
+
+
+def test_a_cost_in_another_currency_is_not_one_in_dollars() -> None:
+    """What was said in yen is not known in dollars; it is left out, not taken for them."""
+    response = ModelResponse(cost=Decimal("100"), currency="JPY", message_id="m")
+    (decision,) = found_in(USER, response, say("x", "m"))
+    assert decision.action.cost is None
 
 
 @pytest.mark.parametrize(

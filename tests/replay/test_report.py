@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import refold
-from refold.conversation.events import AgentUtterance, ToolCall, ToolResult, UserUtterance
+from refold.conversation.events import (
+    AgentUtterance,
+    ModelResponse,
+    ToolCall,
+    ToolResult,
+    UserUtterance,
+)
 from refold.conversation.governance import RedactionApplied
 from refold.conversation.voice import PlaybackInterrupted
 from refold.errors import UsageError
@@ -351,3 +358,25 @@ def test_nothing_replayed_is_said_plainly(store: refold.Store) -> None:
     found = Page(render_report(compare(store, ["call-1"], VARIANT), read=store.read))
     assert "No decision was compared" in found.text
     assert "was not asked" in found.by_id("left-out").text
+
+
+def test_costs_are_compared_only_where_both_are_known(store: refold.Store) -> None:
+    """A conversation's difference in cost leaves out what the candidate did not answer.
+
+    It was the sum of all recorded costs, taken off that of the few answers.
+    """
+
+    def half(request: ChatRequest) -> Action:
+        if request.messages[-1]["role"] == "tool":
+            raise ModelFailure("no", kind="refused")
+        return Action(text="x", cost=Decimal("1.00"))
+
+    costly = [
+        ModelResponse(cost=Decimal("1.00"), message_id="m9"),
+        AgentUtterance("Hm", message_id="m9"),
+    ]
+    record(store, "call-9", opening(), costly, asks_tool()[1:], costly)
+    page = Page(render_report(told(store, half), read=store.read))
+    rows = [row for row in page.all("tr") if "data-levels" in row.attributes]
+    (row,) = (row for row in rows if "call-9" in row.text)
+    assert page.inside(row, "td")[5].text == "+$0.00"

@@ -179,11 +179,14 @@ def _rates(figures: Figures) -> Iterator[str]:
 
 
 def _taken(figures: Figures) -> Iterator[str]:
-    from refold.replay.report.shown import change, milliseconds, money
+    from refold.replay.report.shown import change, milliseconds, money, signed
 
     old, new = figures.recorded, figures.candidate
     if old.cost is not None or new.cost is not None:
         grown = change(old.cost, new.cost)
+        if min(old.cost_known, new.cost_known) < figures.decisions:
+            # Sums over different decisions are no growth.
+            grown = f"{signed(money(figures.cost_delta))} where both are known"
         yield f"cost {money(old.cost)} recorded, {money(new.cost)} candidate  {grown}".rstrip()
     if old.latency is not None or new.latency is not None:
         before = None if old.latency is None else old.latency.p50

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Final
 
 import msgspec
 
 from refold.conversation.events import AgentUtterance, ModelResponse, ToolCall, Usage
 from refold.core.recorded import Recorded
+
+DOLLARS: Final = "USD"
 
 _CLASSES: dict[str, type] = {
     "agent.utterance": AgentUtterance,
@@ -31,7 +34,7 @@ class Call(msgspec.Struct, frozen=True):
 class Action(msgspec.Struct, frozen=True):
     """One answer of an agent: words ("" for none), tool calls in order, and what it took.
 
-    ``cost`` is in US dollars; None where nobody said.
+    ``cost`` is in US dollars; None where nobody said, or said it in another currency.
     """
 
     text: str = ""
@@ -119,7 +122,7 @@ class _Answer:
             calls=tuple(Call(c.name, c.arguments, c.call_id) for c in self.calls),
             finish_reason=response.finish_reason or next(reasons, None),
             usage=response.usage,
-            cost=response.cost,
+            cost=response.cost if response.currency == DOLLARS else None,
             latency_ms=response.latency_ms,
             model=response.model,
         )

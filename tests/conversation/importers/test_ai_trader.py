@@ -265,6 +265,7 @@ def test_missing_lines_and_books_that_do_not_follow_are_told(
         entry(2, "buy", '"NaN"', "2"),
         entry(2, "buy", "1", '"Infinity"'),
         entry(2, "buy", "1", "2").replace("2025-11-01", "2025-13-01"),
+        entry(2, "buy", "1", "2").replace("2025-11-01 10:00:00", "0001-01-01T00:00:00+14:00"),
         entry(2, "buy", "1", "2").replace('"id": 2', '"id": "2"'),
         entry(-7, "buy", "1", "2"),
     ],

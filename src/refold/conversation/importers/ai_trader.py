@@ -30,6 +30,7 @@ from refold.conversation.trading import (
 from refold.core.clock import to_us
 from refold.core.event import Event
 from refold.core.jsonvalue import pointer
+from refold.errors import UsageError
 
 CATEGORY: Final = "trader"
 CASH: Final = "CASH"
@@ -68,7 +69,7 @@ def import_ai_trader(source: Source, options: Options) -> Iterator[Found | Probl
             continue
         try:
             follow(lines, _entry(number, raw, lines, loss))
-        except (ValueError, RecursionError, msgspec.MsgspecError) as error:
+        except (ValueError, RecursionError, UsageError, msgspec.MsgspecError) as error:
             yield Problem(source.name, number, str(error))
     if lines.entries:
         agent = source.stem.removesuffix(".positions")

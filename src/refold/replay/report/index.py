@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from decimal import Decimal
 from typing import Final
 
 from refold.replay.actions import LEVELS, NOT_COMPARED
@@ -77,8 +78,8 @@ def _table_row(conversation: ConversationComparison, places: Places) -> Html:
     counts = conversation.counts
     other = sum(counts[level] for level in DIFFERENT)
     first = conversation.first_divergence
-    before, after = conversation.cost_recorded, conversation.cost_candidate
-    cost = None if before is None or after is None else after - before
+    costs = [d.cost_delta for d in conversation.decisions if d.cost_delta is not None]
+    cost = sum(costs, Decimal(0)) if costs else None
     deltas = [d.latency_delta_ms for d in conversation.decisions if d.latency_delta_ms is not None]
     latency = sum(deltas) if deltas else None
     return el(
