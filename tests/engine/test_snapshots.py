@@ -242,4 +242,4 @@ def test_what_had_occurred_reads_no_more_than_an_interval(
         store.fold("acc-1", total())
         counts = rows_read(store, monkeypatch)
         assert store.fold("acc-1", total(), occurred_until=1_400).state.count == 1_401
-        assert sum(counts) <= 2 * EVENTS_BETWEEN_MIN + 20
+        assert sum(counts) <= 3 * EVENTS_BETWEEN_MIN + 20

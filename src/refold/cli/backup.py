@@ -18,9 +18,10 @@ refold backup agents-2026-03-01.db --db agents.db
 )
 @click.argument("file")
 def backup(url: str, as_json: bool, file: str) -> None:
-    """Copy a store to a new FILE, as it stands at one moment.
+    """Copy a store to a new file.
 
-    Writers go on meanwhile. The file is complete and synced before it gets its name.
+    As it stands at one moment: writers go on meanwhile. The file is complete and synced before it
+    gets its name.
     """
     with opened(url) as store:
         size_bytes = store.backup(file)
@@ -35,10 +36,10 @@ refold restore agents-2026-03-01.db --db agents.db
 )
 @click.argument("file")
 def restore(url: str, as_json: bool, file: str) -> int:
-    """Make a store from a backup FILE, after checking it from end to end.
+    """Make a store from a backup.
 
-    The store must not exist: move the damaged one away first. Exits with 1, and makes nothing,
-    when a check of the backup fails.
+    The backup is checked from end to end first; when a check fails, nothing is made and the
+    command exits with 1. The store must not exist: move the damaged one away.
     """
     with refold.open(file, mode="read") as store:
         for check in store.check():

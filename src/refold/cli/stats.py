@@ -15,7 +15,8 @@ refold stats --db agents.db
 def stats(url: str, as_json: bool) -> None:
     """Show what each part of a store takes.
 
-    In bytes, in all and an event. `log` holds the events as they were appended, `segments` those that `refold compact` packed.
+    In bytes, in all and an event. `log` holds the events as they were appended, `segments` those
+    that `refold compact` packed.
     """
     with opened(url) as store:
         sizes = store.sizes()

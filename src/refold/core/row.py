@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from itertools import chain, islice
 from typing import NamedTuple
 
 import msgspec
@@ -39,7 +39,8 @@ class Row(NamedTuple):
     Usually one append: ``position`` and ``version`` are those of its first event, ``recorded_at``
     is in microseconds, ``metadata`` and ``body`` are JSON text, as ``str`` or UTF-8. A packed row
     holds several appends: ``body`` joins their events, and ``packed_parts`` is a JSON array with
-    each one's :class:`Part`; then ``metadata`` is not used. ``occurred_from`` and ``occurred_to``
+    each one's :class:`Part`; then ``metadata`` is not used. With ``joined``, ``body`` is an array
+    of their bodies instead. ``occurred_from`` and ``occurred_to``
     are the earliest and latest ``occurred_at`` of its events, None where all are ``recorded_at``.
     """
 
@@ -53,6 +54,7 @@ class Row(NamedTuple):
     occurred_from: int | None = None
     occurred_to: int | None = None
     packed_parts: bytes | None = None
+    joined: bool = False
 
     @property
     def last_version(self) -> int:
@@ -100,13 +102,14 @@ class StoredEvent(msgspec.Struct, array_like=True, frozen=True):
 
 
 decode_body = msgspec.json.Decoder(list[StoredEvent]).decode
+_decode_bodies = msgspec.json.Decoder(list[list[StoredEvent]]).decode
 _decode_parts = msgspec.json.Decoder(list[Part]).decode
 
 
 def decode_row(row: Row, registry: Registry) -> list[Recorded]:
     """The events of a stored row; :class:`Corrupt` when its bytes are not what it says."""
     try:
-        stored = decode_body(row.body)
+        stored = list(chain(*_decode_bodies(row.body))) if row.joined else decode_body(row.body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise corrupt(row, str(error)) from error
     parts = row.parts()
@@ -133,6 +136,7 @@ def corrupt(row: Row, why: str) -> Corrupt:
         f"{why}; run `refold doctor`",
         position=row.position,
         stream=row.stream,
+        version=row.version,
     )
 
 

@@ -14,7 +14,7 @@ import msgspec
 from refold.core.row import Part, Row, text_or_none
 
 _encode = msgspec.json.Encoder().encode
-_split_events = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 class Segment(NamedTuple):
@@ -57,12 +57,15 @@ def split(row: Row) -> list[Row]:
     """The appends of a row, each a row of its own with the bytes it was stored with."""
     if row.packed_parts is None:
         return [row]
-    events = _split_events(row.body)
+    raws = _split(row.body)
     rows: list[Row] = []
     version = row.version
     for part in row.parts():
-        index = version - row.version
-        body = b",".join(events[index : index + part.event_count])
+        if row.joined:
+            body = bytes(raws[len(rows)])
+        else:
+            index = version - row.version
+            body = b"[" + b",".join(raws[index : index + part.event_count]) + b"]"
         rows.append(
             Row(
                 part.position,
@@ -71,7 +74,7 @@ def split(row: Row) -> list[Row]:
                 part.event_count,
                 part.recorded_at,
                 text_or_none(part.metadata),
-                b"[" + body + b"]",
+                body,
                 part.occurred_from,
                 part.occurred_to,
             )

@@ -10,8 +10,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from functools import reduce
+from itertools import chain
 from operator import or_
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -28,7 +29,16 @@ class _Tagged(msgspec.Struct, array_like=True):
     tag: str
 
 
-_decode_tags = msgspec.json.Decoder(list[_Tagged]).decode
+class _Decoders(NamedTuple):
+    """For one body, and for an array of bodies."""
+
+    body: Callable[[str | bytes], list[Any]]
+    bodies: Callable[[str | bytes], list[list[Any]]]
+
+
+_decode_tags = _Decoders(
+    msgspec.json.Decoder(list[_Tagged]).decode, msgspec.json.Decoder(list[list[_Tagged]]).decode
+)
 
 
 def stepper_of(fold: Fold[S]) -> Stepper[S]:
@@ -49,7 +59,7 @@ class Stepper(Generic[S]):
         self._learning = threading.Lock()
         self._wrappers: dict[str, type] = {}
         self._steps: dict[type, _Step] = {}
-        self._decode: Callable[[str | bytes], list[Any]] | None = None
+        self._decode: _Decoders | None = None
         self._wants_recorded = any(h.wants_recorded for h in fold.handlers.values())
 
     def apply(self, state: S, row: Row, *, first: int, last: int) -> S:
@@ -58,7 +68,7 @@ class Stepper(Generic[S]):
 
     def decoded(self, row: Row) -> list[Any]:
         """The events of a row, for :meth:`run`: what its steps take, or recorded events."""
-        events = None if self._wants_recorded else self._decoded(row.body)
+        events = None if self._wants_recorded else self._decoded(row)
         return decode_row(row, self._fold.registry) if events is None else events
 
     def run(self, state: S, events: list[Any], row: Row, *, first: int, last: int) -> S:
@@ -77,16 +87,16 @@ class Stepper(Generic[S]):
                     self._fold.checked(state, "an event")
         return state
 
-    def _decoded(self, body: str | bytes) -> list[Any] | None:
+    def _decoded(self, row: Row) -> list[Any] | None:
         """The typed events, or None where the slow way must find out what is wrong."""
         try:
             if self._decode is not None:
-                return self._decode(body)
+                return _with(self._decode, row)
         except msgspec.DecodeError:
             pass
         try:
-            if self._learn({event.tag for event in _decode_tags(body)}) and self._decode:
-                return self._decode(body)
+            if self._learn({event.tag for event in _with(_decode_tags, row)}) and self._decode:
+                return _with(self._decode, row)
         except msgspec.DecodeError:
             pass
         return None
@@ -101,7 +111,10 @@ class Stepper(Generic[S]):
             self._wrappers.update((tag, made) for tag, made in wrappers.items() if made)
             if new:
                 union = reduce(or_, self._wrappers.values())
-                self._decode = msgspec.json.Decoder(list[union]).decode  # type: ignore[valid-type]
+                self._decode = _Decoders(
+                    msgspec.json.Decoder(list[union]).decode,  # type: ignore[valid-type]
+                    msgspec.json.Decoder(list[list[union]]).decode,  # type: ignore[valid-type]
+                )
             return True
 
     def _wrapper(self, tag: str) -> type | None:
@@ -119,3 +132,9 @@ class Stepper(Generic[S]):
         )
         self._steps[wrapper] = handler.evolve
         return wrapper
+
+
+def _with(decoders: _Decoders, row: Row) -> list[Any]:
+    if row.joined:
+        return list(chain.from_iterable(decoders.bodies(row.body)))
+    return decoders.body(row.body)

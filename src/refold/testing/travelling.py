@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from refold.core.event import Event
+import msgspec
+
+from refold.core.event import Event, Registry
 from refold.core.fold import Fold
 from refold.engine.store import Store
-from refold.errors import CodecError, NotFound, UpcastFailed
+from refold.errors import CodecError, InvalidEvent, NotFound, UpcastFailed
 from refold.testing.sample import (
     HandClock,
     Ledger,
@@ -142,7 +144,7 @@ class Upcasting:
     def test_a_payload_that_does_not_fit_names_the_event(self, open_store: OpenStore) -> None:
         """A fold by class finds it; one by type name has no class to fit."""
         store = open_store()
-        store.append("call-1", [*said("a"), Event("test.said", {"text": 5})])
+        store.append("call-1", [*said("a"), Event("test.said", msgspec.Raw(b'{"text":5}'))])
         assert raised(CodecError, store.fold, "call-1", ledger).id == "call-1@1"
         by_name: Fold[list[object]] = Fold("by name", list, registry=ledger.registry)
 

@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -51,8 +52,8 @@ class SqliteBackend:
         check_path(path, mode=mode)
         self._path = path
         self._mode: Mode = mode
-        self._vfs = vfs
         self._synchronous: Synchronous = synchronous
+        self._vfs = vfs
         self._closed = False
         self._frames = Frames(self._dictionary)
         self._write_lock = threading.Lock()
@@ -81,9 +82,10 @@ class SqliteBackend:
         self, stream: str, *, first: int, last: int, backward: bool, rows_max: int
     ) -> list[Row]:
         """See :class:`~refold.ports.Backend`."""
-        sql = queries.STREAM_ROWS.format(order="DESC" if backward else "ASC")
+        sql = queries.BACKWARD_ROWS if backward else queries.FORWARD_ROWS
         found = self._query(sql, (stream, first, last, rows_max))
-        return [self._page_row(stream, *values) for values in found]
+        rows = sorted((self._page_row(stream, *values) for values in found), key=_version)
+        return _side_by_side(rows[::-1] if backward else rows)
 
     def log(
         self,
@@ -143,7 +145,19 @@ class SqliteBackend:
         if parts is None:
             values = (position, version, count, at, first, last, None, body, dictionary, body_bytes)
             return self._row(stream, values)
-        return Row(position, stream, version, count, at, None, body, first, last, parts.encode())
+        return Row(
+            position,
+            stream,
+            version,
+            count,
+            at,
+            None,
+            body,
+            first,
+            last,
+            parts.encode(),
+            joined=True,
+        )
 
     def _row(self, stream: str, values: Sequence[Any]) -> Row:
         position, version, count, at, first, last, metadata, body, dictionary, body_bytes = values
@@ -252,7 +266,6 @@ class SqliteBackend:
         try:
             connection = self._readers.pop()
         except IndexError:
-            # NORMAL: readers write nothing but snapshots, which need no sync.
             mode: Mode = "read" if self._mode == "read" else "write"
             # Snapshots and segments too: what they left unsynced, a later failed sync could lose
             # from the middle of the WAL, with every append that was acknowledged after it.
@@ -266,6 +279,18 @@ class SqliteBackend:
                 connection.close()
             else:
                 self._readers.append(connection)
+
+
+def _version(row: Row) -> int:
+    return row.version
+
+
+def _side_by_side(rows: list[Row]) -> list[Row]:
+    """The rows up to where the next one does not join: there the page was cut."""
+    for index, (row, after) in enumerate(pairwise(rows), start=1):
+        if row.last_version + 1 != after.version and after.last_version + 1 != row.version:
+            return rows[:index]
+    return rows
 
 
 def _narrowed(

@@ -8,35 +8,40 @@ from __future__ import annotations
 
 from typing import Final
 
-STREAM_ROWS: Final = """
-SELECT position, version, count, recorded_at, occurred_from, occurred_to, frame,
-    dictionary, body_bytes, NULL, version + count FROM segments
-WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version BETWEEN ifnull((
-    SELECT max(version) FROM segments
-    WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version <= ?2
-), 0) AND ?3 AND version + count > ?2
-UNION ALL
-SELECT min(position), min(version), sum(count), min(recorded_at),
-    iif(count(occurred_from), min(ifnull(occurred_from, recorded_at)), NULL),
-    iif(count(occurred_to), max(ifnull(occurred_to, recorded_at)), NULL),
-    '[' || group_concat(substr(body, 2, length(body) - 2), ',') || ']', NULL, NULL,
-    '[' || group_concat(
-        '[' || position || ',' || count || ',' || recorded_at || ',' || ifnull(metadata, 'null')
-        || ',' || ifnull(occurred_from, 'null') || ',' || ifnull(occurred_to, 'null') || ']', ','
-    ) || ']',
-    max(version + count)
-FROM (SELECT * FROM (
+_HOT_ROWS: Final = """
     SELECT position, version, count, recorded_at, occurred_from, occurred_to, metadata, body
     FROM log
     WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version BETWEEN ifnull((
         SELECT max(version) FROM log
         WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version <= ?2
     ), 0) AND ?3 AND version + count > ?2
+    ORDER BY version {order} LIMIT ?4"""
+_STREAM_ROWS: Final = """
+SELECT * FROM (
+    SELECT position, version, count, recorded_at, occurred_from, occurred_to, frame,
+        dictionary, body_bytes, NULL, version + count FROM segments
+    WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version BETWEEN ifnull((
+        SELECT max(version) FROM segments
+        WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version <= ?2
+    ), 0) AND ?3 AND version + count > ?2
     ORDER BY version {order} LIMIT ?4
-) ORDER BY version)
-HAVING count(*) > 0
-ORDER BY version {order} LIMIT ?4"""
-"""Up to ?4 segments and, joined in one row, up to ?4 appends.
+)
+UNION ALL
+SELECT min(position), min(version), sum(count), min(recorded_at),
+    iif(count(occurred_from), min(ifnull(occurred_from, recorded_at)), NULL),
+    iif(count(occurred_to), max(ifnull(occurred_to, recorded_at)), NULL),
+    '[' || group_concat(body, ',') || ']', NULL, NULL,
+    '[' || group_concat(
+        '[' || position || ',' || count || ',' || recorded_at || ',' || ifnull(metadata, 'null')
+        || ',' || ifnull(occurred_from, 'null') || ',' || ifnull(occurred_to, 'null') || ']', ','
+    ) || ']',
+    max(version + count)
+FROM ({hot}) HAVING count(*) > 0"""
+FORWARD_ROWS: Final = _STREAM_ROWS.format(order="ASC", hot=_HOT_ROWS.format(order="ASC"))
+BACKWARD_ROWS: Final = _STREAM_ROWS.format(
+    order="DESC", hot=f"SELECT * FROM ({_HOT_ROWS.format(order='DESC')}) ORDER BY version"
+)
+"""Up to ?4 segments, and up to ?4 appends joined in one row, in no order.
 
 A step of a query lets go of the interpreter, and a busy process takes its time to give it back:
 so a page of appends is one step. SQLite keeps the order of a subquery for group_concat.

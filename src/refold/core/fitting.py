@@ -1,0 +1,83 @@
+"""Whether encoded events fit their classes: what cannot be folded must not be recorded.
+
+A class does not check what it is made with, and an untyped event may have the name of a class. So
+a body is decoded once more before it is stored, as the classes of its registry.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from functools import reduce
+from operator import or_
+from typing import Any, NamedTuple
+
+import msgspec
+
+from refold.core.event import Kind, Registry
+from refold.core.patch import pointer
+
+
+class Misfit(NamedTuple):
+    """The first event of a body that does not fit: where in its payload, and why."""
+
+    event_index: int
+    path: str
+    reason: str
+
+
+_PLACE = re.compile(r"(.*?)(?: - at `\$\[(\d+)\](?:\[1\])?(.*)`)?", re.DOTALL)
+_STEP = re.compile(r"\[(\d+|\.\.\.)\]|\.([^.\[]+)")
+
+
+class Fitting:
+    """Decodes bodies as the classes of one registry; threads may share it."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.revision = registry.revision
+        self._registry = registry
+        self._learning = threading.Lock()
+        self._wrappers: dict[str, type] = {}
+        self._decoder: msgspec.json.Decoder[Any] | None = None
+
+    def misfit(self, text: str, tags: tuple[str, ...]) -> Misfit | None:
+        """The first event of a body that does not fit its class; None where all do."""
+        if not self._wrappers.keys() >= set(tags):
+            self._learn(tags)
+        assert self._decoder is not None
+        try:
+            self._decoder.decode(text)
+        except msgspec.ValidationError as error:
+            return _misfit(str(error))
+        return None
+
+    def _learn(self, tags: tuple[str, ...]) -> None:
+        with self._learning:
+            for tag in tags:
+                if tag not in self._wrappers:
+                    self._wrappers[tag] = self._wrapper(tag)
+            union = reduce(or_, self._wrappers.values())
+            self._decoder = msgspec.json.Decoder(list[union])  # type: ignore[valid-type]
+
+    def _wrapper(self, tag: str) -> type:
+        kind = Kind.parse(tag)
+        cls: Any = self._registry.class_of(kind) if self._registry.has_class(kind) else Any
+        if hasattr(cls, "model_validate"):
+            cls = Any  # A pydantic model checks what it is made with.
+        return msgspec.defstruct("Fitted", [("data", cls)], tag=tag, array_like=True)
+
+
+def fitting_of(registry: Registry) -> Fitting:
+    """The fitting of a registry, kept until a class is added."""
+    kept: Fitting | None = registry.__dict__.get("_fitting")
+    if kept is None or kept.revision != registry.revision:
+        kept = registry.__dict__["_fitting"] = Fitting(registry)
+    return kept
+
+
+def _misfit(message: str) -> Misfit:
+    found = _PLACE.fullmatch(message)
+    if found is None or found[2] is None:
+        return Misfit(0, "", message)
+    steps = [index or name for index, name in _STEP.findall(found[3])]
+    return Misfit(int(found[2]), pointer(steps) if steps else "", found[1])
