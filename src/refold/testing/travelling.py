@@ -6,10 +6,10 @@ from decimal import Decimal
 
 import msgspec
 
-from refold.core.event import Event, Registry
+from refold.core.event import Event
 from refold.core.fold import Fold
 from refold.engine.store import Store
-from refold.errors import CodecError, InvalidEvent, NotFound, UpcastFailed
+from refold.errors import CodecError, NotFound, UpcastFailed
 from refold.testing.sample import (
     HandClock,
     Ledger,
