@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 
 import refold
 from refold.backends.sqlite.backend import SqliteBackend
+from refold.backends.sqlite.file import connect
+from refold.backends.sqlite.naming import BUSY_WAIT_MS
 from refold.core.snapshot import EVENTS_BETWEEN_MIN
 from refold.ports import SnapshotKeeper
 
@@ -243,3 +246,22 @@ def test_what_had_occurred_reads_no_more_than_an_interval(
         counts = rows_read(store, monkeypatch)
         assert store.fold("acc-1", total(), occurred_until=1_400).state.count == 1_401
         assert sum(counts) <= 3 * EVENTS_BETWEEN_MIN + 20
+
+
+def test_a_fold_is_not_held_up_by_a_writer(tmp_path: Path) -> None:
+    """Who holds the write lock keeps a fold from leaving a snapshot, not from its state.
+
+    The fold waited for the lock as long as an append would.
+    """
+    with refold.open(tmp_path / "a.db") as store, ThreadPoolExecutor(1) as pool:
+        store.append("call-1", [refold.Event("added", {"amount": "1"})] * 300)
+        other = connect(tmp_path / "a.db", mode="write")
+        other.execute("BEGIN IMMEDIATE")
+        try:
+            folding = pool.submit(store.fold, "call-1", total())
+            assert folding.result(BUSY_WAIT_MS / 2_000).state.count == 300
+        finally:
+            other.close()
+        assert keeper_of(store).drop_snapshots() == 0
+        store.fold("call-1", total())
+        assert keeper_of(store).drop_snapshots() == 1

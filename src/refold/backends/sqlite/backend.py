@@ -15,7 +15,7 @@ import apsw
 from refold.backends.sqlite import diagnose, maintenance, queries, snapshots
 from refold.backends.sqlite.file import Mode, check_path, close_quietly, connect, prepare
 from refold.backends.sqlite.frames import Frames, dictionary_bytes
-from refold.backends.sqlite.naming import naming_errors
+from refold.backends.sqlite.naming import BUSY_WAIT_MS, naming_errors
 from refold.backends.sqlite.writer import Writer
 from refold.core.event import event_id
 from refold.core.row import Row
@@ -25,6 +25,8 @@ from refold.errors import Corrupt, RefoldError, StoreClosed, Unavailable, UsageE
 from refold.ports import Batch, Check, Committed, Fork, Packed, PartSize, StreamInfo
 
 READERS_KEPT_MAX: Final = 8
+SNAPSHOT_WAIT_MS: Final = 100
+"""How long a fold waits for the write lock to leave a snapshot: its state is not held up by it."""
 NO_LAST: Final = (1 << 63) - 1
 Synchronous = Literal["FULL", "NORMAL"]
 
@@ -194,12 +196,16 @@ class SqliteBackend:
             )
 
     def keep_snapshots(self, taken: Sequence[Snapshot]) -> None:
-        """See :class:`~refold.ports.SnapshotKeeper`; does nothing while others write."""
+        """See :class:`~refold.ports.SnapshotKeeper`; does nothing while others write for long."""
         if self._mode == "read" or not taken:
             return
         not_now = suppress(Unavailable, UsageError)
         with not_now, self._reading() as connection, naming_errors(self._path):
-            snapshots.save(connection, taken)
+            connection.set_busy_timeout(SNAPSHOT_WAIT_MS)
+            try:
+                snapshots.save(connection, taken)
+            finally:
+                connection.set_busy_timeout(BUSY_WAIT_MS)
 
     def drop_snapshots(self) -> int:
         """See :class:`~refold.ports.SnapshotKeeper`."""
