@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+import refold
 from tests.cli.running import Refold
 
 
@@ -33,3 +34,14 @@ def test_the_demo_tells_everything_and_writes_its_report(run: Refold, tmp_path: 
 def test_a_demo_that_cannot_be_is_refused(run: Refold, args: list[str]) -> None:
     """A seed out of range, a report that cannot be written: exit 2."""
     assert run("demo", *args).code == 2
+
+
+def test_a_store_in_use_is_left_alone(run: Refold, tmp_path: Path) -> None:
+    """A store that holds anything else is refused, however it was named."""
+    with refold.open(tmp_path / "own.db") as store:
+        store.append("deal-1", [refold.Event("x")])
+    assert run("demo", "--db", "own.db").code == 2
+    (tmp_path / "refold.toml").write_text('db = "own.db"')
+    assert run("demo").code == 2
+    with refold.open(tmp_path / "own.db") as store:
+        assert store.log_head() == 1

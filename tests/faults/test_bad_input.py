@@ -336,6 +336,8 @@ def tried(path: Path, mode: Any) -> Any:
         (0o666, 0o777, "write", 1),
         (0o666, 0o777, "read", [1]),
         (0o444, 0o777, "read", [1]),
+        (0o444, 0o555, "read", [1]),
+        (0o666, 0o555, "read", [1]),
         (0o444, 0o777, "write", "not_writable"),
         (0o444, 0o777, "create", "not_writable"),
         (0o444, 0o555, "write", "not_writable"),

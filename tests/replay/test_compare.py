@@ -177,3 +177,12 @@ def test_a_stream_that_does_not_exist_is_not_found(store: refold.Store) -> None:
     """A typo is no empty comparison."""
     with pytest.raises(NotFound):
         compare(store, ["call-99"], CANDIDATE)
+
+
+def test_a_control_that_changes_the_agent_is_refused(store: refold.Store) -> None:
+    """What a control differs by must be noise: another prompt or other tools would not be."""
+    for control, changed in ((Variant(prompt="Be brief."), "prompt"), (Variant(tools=[]), "tools")):
+        with pytest.raises(UsageError) as refused:
+            compare(store, STREAMS, CANDIDATE, control=control)
+        assert refused.value.argument == "control"
+        assert changed in refused.value.message

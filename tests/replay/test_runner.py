@@ -313,3 +313,10 @@ def test_tool_calls_without_words_stay_without_words(store: refold.Store) -> Non
     run(store, silent, workers=1)
     own = [t for t in types_on(store, BRANCH) if t in ("agent.utterance", "tool.call")]
     assert own == ["agent.utterance", "tool.call"]
+
+
+def test_a_category_without_streams_is_not_found(store: refold.Store) -> None:
+    """A misspelled category is an error, not a replay of nothing."""
+    with pytest.raises(refold.NotFound) as missing:
+        select(store, category="cal")
+    assert missing.value.category == "cal"

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from msgspec import Raw
 
 import refold
 from refold import Event
@@ -89,7 +90,7 @@ def test_a_sound_record_has_nothing_to_report() -> None:
             id="a result without a call",
         ),
         pytest.param(
-            [USER, Event("tool.call", {"call_id": 3})],
+            [USER, Event("tool.call", Raw(b'{"call_id":3}'))],
             [("", "unreadable")],
             id="an event that is none",
         ),
@@ -117,7 +118,7 @@ def test_an_answer_split_by_another_is_reported() -> None:
 def test_one_bad_conversation_does_not_hide_the_others() -> None:
     """Verifying goes on to the end."""
     with refold.open("memory:") as store:
-        store.append("call-1", [Event("tool.call", {"call_id": 3})])
+        store.append("call-1", [Event("tool.call", Raw(b'{"call_id":3}'))])
         store.append("call-2", [USER, ToolResult(call_id="c9")])
         streams = [m.stream for m in verify(store, ["call-1", "call-2"]).mismatches]
     assert streams == ["call-1", "call-2"]

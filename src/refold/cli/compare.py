@@ -149,8 +149,13 @@ def _summary(comparison: Comparison) -> Iterator[str]:
     yield ""
     yield from _rates(figures)
     yield from _taken(figures)
+    if figures.counts["missing"]:
+        yield f"{figures.counts['missing']:,} decisions were not asked: run the same replay again"
     if comparison.control is not None:
         yield from _noise(comparison.control)
+        unasked = comparison.control.figures.counts["missing"]
+        if unasked:
+            yield f"the control was not asked {unasked:,} decisions: run its replay again"
     yield from _places(comparison.conversations)
     yield ""
     for row in wrap(comparison.not_measured, output.width()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -9,8 +10,9 @@ import msgspec
 
 from refold.cli import output, transcripts
 from refold.cli.compare import print_comparison
-from refold.cli.options import command, new_file, option
+from refold.cli.options import command, new_file, opened, option
 from refold.cli.text import one_line
+from refold.errors import UsageError
 
 if TYPE_CHECKING:
     from refold.demo import DemoResult, Moment
@@ -51,6 +53,7 @@ def demo(url: str, as_json: bool, seed: int, report: str) -> None:
     """
     from refold.demo import run_demo
 
+    _check_store(url)
     with output.progress("demo") as tell:
         result = run_demo(
             url,
@@ -59,6 +62,16 @@ def demo(url: str, as_json: bool, seed: int, report: str) -> None:
             progress=lambda step, done, total: tell(done, total, step),
         )
     (_print_json if as_json else _print_plain)(result)
+
+
+def _check_store(url: str) -> None:
+    """Refuse a store that somebody works with, wherever it was named."""
+    if not Path(url.removeprefix("sqlite:///")).is_file():
+        return
+    with opened(url) as store:
+        other = next((i.stream for i in store.streams() if not i.stream.startswith("call-")), None)
+    if other is not None:
+        raise UsageError(f"{url} holds {other!r}: give the demo a store of its own with --db")
 
 
 def _print_json(result: DemoResult) -> None:

@@ -29,6 +29,8 @@ def streams(url: str, as_json: bool, category: str | None, limit: int | None) ->
     call-42 are in call~.
     """
     with opened(url) as store:
+        if category is not None and not any(islice(store.streams(category=category), 1)):
+            output.note(f"there are no streams in category {category!r}")
         found = (
             {
                 "stream": info.stream,

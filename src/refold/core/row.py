@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import chain, islice
 from typing import NamedTuple
 
@@ -67,6 +68,20 @@ class Row(NamedTuple):
             # The clock of the log never goes back, so the last of its appends came last.
             return self.recorded_at, self.parts()[-1].recorded_at
         return self.occurred_from, self.occurred_to
+
+    def spans(self, *, first: int, last: int) -> Iterator[tuple[int, int]]:
+        """The spans of its appends that begin at versions ``first`` to ``last``.
+
+        Where that is all of them and they have no times of their own, their span as a whole.
+        """
+        if self.occurred_from is None and first <= self.version and last >= self.last_version:
+            yield self.span()
+            return
+        begins = self.version
+        for part in self.parts():
+            if first <= begins <= last:
+                yield part.span()
+            begins += part.event_count
 
     def parts(self) -> list[Part]:
         """Its appends, in order."""

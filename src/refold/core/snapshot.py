@@ -50,14 +50,15 @@ class Reached(NamedTuple, Generic[S]):
     occurred_to: int = EARLIEST_US
     in_order: bool = True
 
-    def past(self, row: Row) -> Reached[S]:
-        """The times after one more row; appends without times of their own are in order."""
-        undated = row.occurred_from is None
-        spans = [row.span()] if undated else [part.span() for part in row.parts()]
+    def past(self, row: Row, *, first: int, last: int) -> Reached[S]:
+        """The times after those appends of a row that begin at versions ``first`` to ``last``.
+
+        One that begins before ``first`` was counted when a snapshot was taken in its midst.
+        """
         occurred_to, in_order = self.occurred_to, self.in_order
-        for first, last in spans:
-            in_order = in_order and first >= occurred_to
-            occurred_to = max(occurred_to, last)
+        for earliest, latest in row.spans(first=first, last=last):
+            in_order = in_order and earliest >= occurred_to
+            occurred_to = max(occurred_to, latest)
         return self._replace(occurred_to=occurred_to, in_order=in_order)
 
 

@@ -98,15 +98,16 @@ class Reader:
                 with self._naming_culprit(row):
                     events, first = stepper.decoded(row), segment.first
                 last = min(row.last_version, segment.last)
-                if tracked:
-                    reached = reached.past(row)
                 while snapshots.due < last:  # Stop on the way, where a snapshot is due.
                     version = max(snapshots.due, row.version, first)
                     state = stepper.run(state, events, row, first=first, last=version)
+                    reached = reached.past(row, first=first, last=version)
                     folded = Folded(state, version, row.position_of(version))
                     snapshots.passed(segment.stream, reached._replace(folded=folded))
                     first = version + 1
                 state = stepper.run(state, events, row, first=first, last=last)
+                if tracked:
+                    reached = reached.past(row, first=first, last=last)
                 version = last
         snapshots.keep()
         position = row.position_of(version) if row else position

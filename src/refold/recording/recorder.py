@@ -28,7 +28,7 @@ from refold.core.event import Event
 from refold.core.expected import NO_EVENTS, NO_STREAM, Expected
 from refold.core.recorded import Recorded
 from refold.engine.results import Appended
-from refold.errors import UsageError
+from refold.errors import InvalidEvent, UsageError
 from refold.recording.answers import answer, completion, exact_cost
 from refold.recording.notes import SYSTEM, Notes, followed, stamped
 
@@ -145,7 +145,7 @@ class Recorder(ABC, Generic[R]):
 
     def model_responded(
         self,
-        response: Mapping[str, Any],
+        response: Any,
         *,
         cost: Decimal | None = None,
         currency: str = "USD",
@@ -153,12 +153,21 @@ class Recorder(ABC, Generic[R]):
         first_token_ms: float | None = None,
         occurred_at: Instant | None = None,
     ) -> R:
-        """Record an OpenAI chat completion (its JSON object) as :meth:`model_answered` does.
+        """Record an OpenAI chat completion as :meth:`model_answered` does.
+
+        It is the JSON object, or an object whose ``model_dump()`` gives it, as the SDK's do.
 
         Arguments stay the string they are, and the message exports as it was. Raises
         :class:`~refold.errors.InvalidEvent`, with the JSON Pointer, for what is no completion of
         one choice.
         """
+        if hasattr(response, "model_dump"):
+            response = response.model_dump()
+        if not isinstance(response, Mapping):
+            raise InvalidEvent(
+                f"a chat completion is a JSON object, not a {type(response).__name__}: give "
+                "response.model_dump()"
+            )
         base = ModelResponse(
             first_token_ms=first_token_ms,
             latency_ms=latency_ms,

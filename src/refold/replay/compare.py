@@ -58,11 +58,19 @@ def compare(
 
     ``control`` is the variant of an A/A replay of the same streams (or the same variant as another
     ``control_sample``). Decisions that were not replayed count as missing. Raises
-    :class:`~refold.errors.NotFound` for a stream that does not exist.
+    :class:`~refold.errors.NotFound` for a stream that does not exist,
+    :class:`~refold.errors.UsageError` for a control that changes the prompt or the tools.
     """
     if control is not None and (control.id, control_sample) == (variant.id, sample):
         raise UsageError(
             "the control is the candidate itself: give another variant or control_sample=",
+            argument="control",
+        )
+    if control is not None and (control.prompt is not None or control.tools is not None):
+        changed = "prompt" if control.prompt is not None else "tools"
+        raise UsageError(
+            f"the control changes the {changed}: a control is the recorded agent again, so that "
+            "what differs is noise",
             argument="control",
         )
     recorded = {stream: decisions(store.read(stream)) for stream in streams}

@@ -64,12 +64,15 @@ def replay(
 def select(store: Store, *, streams: Sequence[str] = (), category: str | None = None) -> list[str]:
     """The streams to replay: those named, and those of a category; each once, branches left out.
 
-    Named branches stay. Raises :class:`~refold.errors.NotFound` for a name that does not exist.
+    Named branches stay. Raises :class:`~refold.errors.NotFound` for a name that does not exist and
+    for a category without streams.
     """
     for stream in streams:
         if store.head(stream) == NO_EVENTS:
             raise NotFound(f"there is no stream {stream!r}", stream=stream)
-    found = (i.stream for i in store.streams(category=category)) if category is not None else ()
+    found = [] if category is None else [i.stream for i in store.streams(category=category)]
+    if category is not None and not found:
+        raise NotFound(f"there are no streams in category {category!r}", category=category)
     return list(dict.fromkeys([*streams, *(stream for stream in found if "~" not in stream)]))
 
 

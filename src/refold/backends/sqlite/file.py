@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final, Literal
+from urllib.parse import quote
 
 import apsw
 
@@ -38,7 +40,12 @@ def connect(
 ) -> apsw.Connection:
     """A connection set up for the log; the file's schema is not looked at."""
     with naming_errors(path):
-        connection = apsw.Connection(str(path), flags=_FLAGS[mode], vfs=vfs, statementcachesize=64)
+        name, flags = str(path), _FLAGS[mode]
+        if mode == "read" and _is_at_rest(path):
+            # Where nothing can be written, WAL has no place for its index: read the file alone.
+            name = f"file:{quote(str(path.absolute()))}?immutable=1"
+            flags |= apsw.SQLITE_OPEN_URI
+        connection = apsw.Connection(name, flags=flags, vfs=vfs, statementcachesize=64)
         try:
             connection.set_busy_timeout(BUSY_WAIT_MS)
             connection.execute(f"PRAGMA synchronous={synchronous}").fetchall()
@@ -46,6 +53,12 @@ def connect(
             close_quietly(connection)
             raise
         return connection
+
+
+def _is_at_rest(path: Path) -> bool:
+    """Whether the file lies in a folder that cannot be written, with nothing left in a WAL."""
+    wal = path.with_name(path.name + "-wal")
+    return not os.access(path.parent, os.W_OK) and not (wal.exists() and wal.stat().st_size)
 
 
 def close_quietly(connection: apsw.Connection) -> None:
