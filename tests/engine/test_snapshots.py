@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -246,6 +247,35 @@ def test_what_had_occurred_reads_no_more_than_an_interval(
         counts = rows_read(store, monkeypatch)
         assert store.fold("acc-1", total(), occurred_until=1_400).state.count == 1_401
         assert sum(counts) <= 3 * EVENTS_BETWEEN_MIN + 20
+
+
+@pytest.mark.parametrize("per_append", [1, 7])
+@pytest.mark.parametrize("dated", [True, False])
+def test_a_stream_that_grows_between_folds_stays_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, per_append: int, dated: bool
+) -> None:
+    """A fold that goes on from a snapshot in the midst of a page, or of an append, counts no time
+    twice: what it passes is still in the order of its times.
+
+    The page's later times were counted with the snapshot, and what followed then seemed late.
+    """
+    ticks = count(1)
+
+    def numbered(at: int) -> refold.Event:
+        return refold.Event.of(Added(Decimal(1)), occurred_at=at if dated else None)
+
+    path = tmp_path / "a.db"
+    with refold.open(path, registry=KINDS, synchronous="NORMAL", clock=lambda: next(ticks)) as s:
+        at = 0
+        for _ in range(3):
+            for _ in range(1_400 // per_append):
+                s.append("acc-1", [numbered(at := at + 1) for _ in range(per_append)])
+            s.fold("acc-1", total())
+        moment = s.event("acc-1@3500").occurred_at_us
+        counts = rows_read(s, monkeypatch)
+        known = s.fold("acc-1", total(), occurred_until=moment).state.count
+        assert 3_501 <= known < 3_501 + per_append
+        assert sum(counts) <= 3 * EVENTS_BETWEEN_MIN + 20 * per_append
 
 
 def test_a_fold_is_not_held_up_by_a_writer(tmp_path: Path) -> None:
