@@ -7,8 +7,8 @@ made anew. A new stream or type needs more than one statement and takes a transa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -52,6 +52,9 @@ _NEW_STREAM: Final = (
 )
 
 
+_NO_LOCK: Final = nullcontext()
+
+
 class _Head(NamedTuple):
     stream_id: int
     version: int
@@ -93,7 +96,12 @@ class Writer:
         look_up_keys = False
         for race in range(RACES_MAX):
             try:
-                with self._turn(race):
+                stale = self._begun()
+                locks = race >= RACES_BEFORE_LOCKING
+                # A large commit would lose to small ones for ever: at last it plans under the lock.
+                with transaction(self._connection) if locks else _NO_LOCK:
+                    if stale or locks:
+                        self._recall()
                     plan = Plan(
                         self._head_version, self._next_position, max(now, self._recorded_at)
                     )
@@ -107,21 +115,13 @@ class Writer:
                 return outcomes
         raise Unavailable(f"lost {RACES_MAX} races with other writers; nothing was written")
 
-    @contextmanager
-    def _turn(self, race: int) -> Iterator[None]:
-        """A large commit would lose to small ones for ever: at last it plans under the lock."""
+    def _begun(self) -> bool:
+        """Start an attempt; whether what is cached may not be what is stored."""
         stale, self._stale = self._stale, True  # until it is known what became of this attempt
         if self._connection.in_transaction:
             # An interrupt came between a failure and its rollback.
             self._connection.execute("ROLLBACK")
-        if race < RACES_BEFORE_LOCKING:
-            if stale:
-                self._recall()
-            yield
-            return
-        with transaction(self._connection):
-            self._recall()
-            yield
+        return stale
 
     def _outcome(self, plan: Plan, batch: Batch, look_up_key: bool) -> Committed | RefoldError:
         known = self._by_key(batch) if look_up_key else None
@@ -157,7 +157,7 @@ class Writer:
 
     def _store_in_transaction(self, plan: Plan, tags: set[str]) -> bool:
         already = self._connection.in_transaction
-        with nullcontext() if already else transaction(self._connection):
+        with _NO_LOCK if already else transaction(self._connection):
             stored = self._is_current()
             if stored:
                 self._add_types(tags)
