@@ -81,9 +81,9 @@ def test_a_fork_inside_an_append_that_had_occurred(store: Store) -> None:
     """The parent's append goes on after the fork; the branch's own events there come later."""
     append(store, 0)
     append(store, 1)
-    append(store, 2, 3, 4, 5)
+    append(store, 2, 3, 4, 5, 6, 7)
     later = [Event("test.n", {"n": 90 + n}, occurred_at=30) for n in range(4)]
-    store.branch("call-1", at=2).adding(*later).save("call-1~b")
-    assert store.fold("call-1~b", LIST).version == 7
-    assert known(store, "call-1~b", 10) == (0, 1, 2)
-    assert known(store, "call-1~b", 30) == (0, 1, 2, 90, 91, 92, 93)
+    store.branch("call-1", at=3).adding(*later).save("call-1~b")
+    assert store.fold("call-1~b", LIST).version == 8
+    assert known(store, "call-1~b", 10) == (0, 1, 2, 3)
+    assert known(store, "call-1~b", 30) == (0, 1, 2, 3, 90, 91, 92, 93)
