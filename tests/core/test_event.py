@@ -263,6 +263,19 @@ def test_an_upcaster_that_fails_is_the_cause() -> None:
     assert isinstance(caught.value.__cause__, KeyError)
 
 
+def test_an_upcaster_that_forgets_to_return_is_found() -> None:
+    """Changing the payload in place and returning nothing would lose it."""
+    registry = Registry()
+
+    @registry.upcast("a.b", schema=1)
+    def _(data: dict[str, Any]) -> Any:
+        data["x"] = 1
+
+    with pytest.raises(UpcastFailed) as caught:
+        registry.upcast_data(Kind("a.b"), {}, event_id="x@7")
+    assert caught.value.id == "x@7"
+
+
 def test_an_event_newer_than_its_class_stays_as_it_is() -> None:
     """Older code that meets a newer schema does not upcast it down."""
     registry = chained(1)

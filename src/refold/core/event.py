@@ -178,6 +178,8 @@ class Registry:
                 )
             try:
                 data = upcaster(data)
+                if data is None:
+                    raise TypeError("it returned None: return the new payload")
             except Exception as error:
                 raise UpcastFailed(
                     f"upcasting {event_id} ({kind.type!r}) from schema {schema} to {schema + 1} "
