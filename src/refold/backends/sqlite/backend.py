@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 import apsw
 
-from refold.backends.sqlite import diagnose, maintenance, queries, snapshots
+from refold.backends.sqlite import diagnose, maintenance, pages, queries, snapshots
 from refold.backends.sqlite.file import Mode, check_path, close_quietly, connect, prepare
 from refold.backends.sqlite.frames import Frames, dictionary_bytes
 from refold.backends.sqlite.naming import BUSY_WAIT_MS, naming_errors
@@ -84,8 +84,9 @@ class SqliteBackend:
         self, stream: str, *, first: int, last: int, backward: bool, rows_max: int
     ) -> list[Row]:
         """See :class:`~refold.ports.Backend`."""
-        sql = queries.BACKWARD_ROWS if backward else queries.FORWARD_ROWS
-        found = self._query(sql, (stream, first, last, rows_max))
+        sql = queries.BACKWARD if backward else queries.FORWARD
+        values = (stream, first, last)
+        found = self._read(lambda reader: pages.stream_page(reader, sql, values, rows_max))
         rows = sorted((self._page_row(stream, *values) for values in found), key=_version)
         return _side_by_side(rows[::-1] if backward else rows)
 
@@ -101,7 +102,8 @@ class SqliteBackend:
         narrowed, wanted = _narrowed(categories, types)
         sql = queries.LOG_ROWS.format(narrowed=narrowed)
         if not self._query(queries.PACKED_AFTER, (after,)):
-            found = self._query(sql, [after, NO_LAST, rows_max, *wanted])
+            values = [after, NO_LAST, rows_max, *wanted]
+            found = self._read(lambda reader: pages.log_page(reader, sql, values))
             rows = [self._row(name, values) for name, *values in found]
             # A compaction may have come between the two queries.
             if all(row.packed_parts is None for row in rows):
@@ -116,8 +118,11 @@ class SqliteBackend:
         while end < head:
             end += size
             found = self._query(sql, [after, end, NO_LAST, *wanted])
-            rows = [part for name, *values in found for part in split(self._row(name, values))]
-            rows = [r for r in rows if after < r.position + r.event_count - 1 and r.position <= end]
+            # One segment after the other: where many interleave, all of them would be the log.
+            parts = (part for name, *values in found for part in split(self._row(name, values)))
+            rows = [
+                r for r in parts if after < r.position + r.event_count - 1 and r.position <= end
+            ]
             if rows:
                 return sorted(rows)
         return []
@@ -258,9 +263,12 @@ class SqliteBackend:
             return dictionary_bytes(connection, number)
 
     def _query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        return self._read(lambda connection: connection.execute(sql, values).fetchall())
+
+    def _read(self, read: Callable[[apsw.Connection], pages.Page]) -> pages.Page:
         with self._reading() as connection, naming_errors(self._path):
             try:
-                return connection.execute(sql, values).fetchall()
+                return read(connection)
             except UnicodeEncodeError:
                 return []  # UTF-8 cannot hold the name, so no row does.
 

@@ -6,11 +6,13 @@ last two columns, dictionary and body_bytes, are NULL for an append.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
+_COLUMNS: Final = (
+    "position, version, count, recorded_at, occurred_from, occurred_to, metadata, body"
+)
 _HOT_ROWS: Final = """
-    SELECT position, version, count, recorded_at, occurred_from, occurred_to, metadata, body
-    FROM log
+    SELECT {columns} FROM log
     WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version BETWEEN ifnull((
         SELECT max(version) FROM log
         WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version <= ?2
@@ -24,7 +26,7 @@ SELECT * FROM (
         SELECT max(version) FROM segments
         WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version <= ?2
     ), 0) AND ?3 AND version + count > ?2
-    ORDER BY version {order} LIMIT ?4
+    ORDER BY version {order} LIMIT min(?4, 64)
 )
 UNION ALL
 SELECT min(position), min(version), sum(count), min(recorded_at),
@@ -37,15 +39,39 @@ SELECT min(position), min(version), sum(count), min(recorded_at),
     ) || ']',
     max(version + count)
 FROM ({hot}) HAVING count(*) > 0"""
-FORWARD_ROWS: Final = _STREAM_ROWS.format(order="ASC", hot=_HOT_ROWS.format(order="ASC"))
-BACKWARD_ROWS: Final = _STREAM_ROWS.format(
-    order="DESC", hot=f"SELECT * FROM ({_HOT_ROWS.format(order='DESC')}) ORDER BY version"
-)
-"""Up to ?4 segments, and up to ?4 appends joined in one row, in no order.
+_FITTING_ROWS: Final = """
+SELECT count(*) FROM (
+    SELECT sum(size_bytes) OVER (ORDER BY version {order}) AS so_far FROM ({hot})
+) WHERE so_far <= ?5"""
 
-A step of a query lets go of the interpreter, and a busy process takes its time to give it back:
-so a page of appends is one step. SQLite keeps the order of a subquery for group_concat.
-"""
+
+def _hot(order: str, columns: str = _COLUMNS) -> str:
+    return _HOT_ROWS.format(order=order, columns=columns)
+
+
+def _fitting(order: str) -> str:
+    size = "octet_length(body) + ifnull(octet_length(metadata), 0) AS size_bytes"
+    hot = _hot(order, f"version, {size}")
+    return _FITTING_ROWS.format(order=order, hot=hot)
+
+
+class StreamRows(NamedTuple):
+    """``page``: up to 64 segments, and up to ?4 appends joined in one row, in no order.
+
+    ``fitting``: how many of those appends come to ?5 bytes at most. A step of a query lets go of
+    the interpreter, and a busy process takes its time to give it back: so a page of appends is
+    one step. SQLite keeps the order of a subquery for group_concat.
+    """
+
+    page: str
+    fitting: str
+
+
+FORWARD: Final = StreamRows(_STREAM_ROWS.format(order="ASC", hot=_hot("ASC")), _fitting("ASC"))
+BACKWARD: Final = StreamRows(
+    _STREAM_ROWS.format(order="DESC", hot=f"SELECT * FROM ({_hot('DESC')}) ORDER BY version"),
+    _fitting("DESC"),
+)
 
 FIRST_HOLE: Final = """
 SELECT version + count FROM log AS before

@@ -1,0 +1,59 @@
+"""Pages of rows: so many of them, and no more bytes than a reader should have to hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import apsw
+
+from refold.backends.sqlite import queries
+from refold.backends.sqlite.file import rows_of
+
+Page = list[tuple[Any, ...]]
+
+PAGE_BYTES_MAX: Final = 16 * 1024 * 1024
+"""A page of the log ends after the append with which it has come to so many bytes.
+
+A page of a stream joins bodies in one value and metadata in another: neither is larger, but for
+those of a single append.
+"""
+_METADATA, _BODY = 7, 8
+"""The places of the texts among the columns of the log."""
+
+
+def stream_page(
+    connection: apsw.Connection, sql: queries.StreamRows, values: Sequence[Any], rows_max: int
+) -> Page:
+    """What the rows of a stream are made of; of appends too large to be joined there are fewer."""
+    if rows_max > 1:
+        try:
+            with _values_up_to(connection, PAGE_BYTES_MAX):
+                return rows_of(connection, sql.page, *values, rows_max)
+        except apsw.TooBigError:
+            half = PAGE_BYTES_MAX // 2
+            ((rows_max,),) = rows_of(connection, sql.fitting, *values, rows_max, half)
+    return rows_of(connection, sql.page, *values, max(rows_max, 1))
+
+
+def log_page(connection: apsw.Connection, sql: str, values: Sequence[Any]) -> Page:
+    """The rows of the log up to the bound of a page."""
+    rows: Page = []
+    size_bytes = 0
+    for row in connection.execute(sql, values):
+        rows.append(row)
+        size_bytes += len(row[_BODY]) + len(row[_METADATA] or "")
+        if size_bytes >= PAGE_BYTES_MAX:
+            break
+    return rows
+
+
+@contextmanager
+def _values_up_to(connection: apsw.Connection, size_bytes: int) -> Iterator[None]:
+    """Let SQLite refuse to make a larger value."""
+    before = connection.limit(apsw.SQLITE_LIMIT_LENGTH, size_bytes)
+    try:
+        yield
+    finally:
+        connection.limit(apsw.SQLITE_LIMIT_LENGTH, before)
