@@ -53,11 +53,14 @@ class Fitting:
 
     def _learn(self, tags: tuple[str, ...]) -> None:
         with self._learning:
+            wrappers = dict(self._wrappers)
             for tag in tags:
-                if tag not in self._wrappers:
-                    self._wrappers[tag] = self._wrapper(tag)
-            union = reduce(or_, self._wrappers.values())
+                if tag not in wrappers:
+                    wrappers[tag] = self._wrapper(tag)
+            union = reduce(or_, wrappers.values())
             self._decoder = msgspec.json.Decoder(list[union])  # type: ignore[valid-type]
+            # Last: who finds a tag here takes a decoder that knows it.
+            self._wrappers = wrappers
 
     def _wrapper(self, tag: str) -> type:
         kind = Kind.parse(tag)
