@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import chain, islice
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -107,13 +108,16 @@ class Row(NamedTuple):
         raise corrupt(self, f"version {version} is not in it")
 
 
+_ABSENT: Final = msgspec.Raw(b"")
+
+
 class StoredEvent(msgspec.Struct, array_like=True, frozen=True):
     """One element of a body; the payload is kept as the bytes it is stored as."""
 
     tag: str
     data: msgspec.Raw
     occurred_at: int | None = None
-    metadata: msgspec.Raw = msgspec.Raw(b"")
+    metadata: msgspec.Raw = _ABSENT
 
 
 decode_body = msgspec.json.Decoder(list[StoredEvent]).decode
@@ -132,8 +136,9 @@ def decode_row(row: Row, registry: Registry) -> list[Recorded]:
         raise corrupt(row, f"it holds {len(stored)} events where {row.event_count} were recorded")
     events = enumerate(stored, row.version)
     return [
-        _recorded(row.stream, version, part.position + index, event, part, registry)
+        _recorded(row.stream, version, part, index, event, shared, registry)
         for part in parts
+        for shared in (text_or_none(part.metadata),)
         for index, (version, event) in enumerate(islice(events, part.event_count))
     ]
 
@@ -156,17 +161,27 @@ def corrupt(row: Row, why: str) -> Corrupt:
 
 
 def _recorded(
-    stream: str, version: int, position: int, event: StoredEvent, part: Part, registry: Registry
+    stream: str,
+    version: int,
+    part: Part,
+    index: int,
+    event: StoredEvent,
+    shared_metadata: bytes | None,
+    registry: Registry,
 ) -> Recorded:
+    own_metadata = event.metadata
     return Recorded(
-        position=position,
+        position=part.position + index,
         stream=stream,
         version=version,
-        stored_kind=Kind.parse(event.tag),
+        stored_kind=_kind_of(event.tag),
         occurred_at_us=part.recorded_at if event.occurred_at is None else event.occurred_at,
         recorded_at_us=part.recorded_at,
         raw=bytes(event.data),
-        shared_metadata=text_or_none(part.metadata),
-        own_metadata=text_or_none(event.metadata),
+        shared_metadata=shared_metadata,
+        own_metadata=None if own_metadata is _ABSENT else text_or_none(own_metadata),
         registry=registry,
     )
+
+
+_kind_of = lru_cache(maxsize=4096)(Kind.parse)
