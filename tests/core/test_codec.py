@@ -343,6 +343,27 @@ def test_raw_bytes_that_are_not_json_are_refused(raw: bytes) -> None:
         encode_metadata({"x": msgspec.Raw(raw)})
 
 
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"a":1},1772355600000000',
+        b'{},null,{"origin":"recorded"}',
+        b"1e999",
+        b"[" * 900 + b"]" * 900,
+    ],
+)
+def test_raw_json_is_one_value_that_can_be_read(raw: bytes) -> None:
+    """What follows a payload would be its time and metadata; what is too deep no reader takes."""
+    with pytest.raises(InvalidEvent):
+        encode_body([Event("a.b", msgspec.Raw(raw))], REGISTRY)
+
+
+def test_raw_json_within_a_payload_counts_into_its_depth() -> None:
+    """The limit is that of the payload as a whole."""
+    with pytest.raises(InvalidEvent):
+        encode_body([Event("a.b", {"x": msgspec.Raw(b"[" * 128 + b"]" * 128)})], REGISTRY)
+
+
 def test_metadata_is_an_object() -> None:
     """Shared or an event's own; empty is the same as none."""
     assert encode_metadata(None) is None

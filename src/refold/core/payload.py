@@ -40,10 +40,10 @@ def may_be_deep(raw: bytes) -> bool:
 def encode_payload(payload: Any, *, what: str = "payload") -> bytes:
     """The exact bytes of a payload; :class:`InvalidEvent` says what cannot be stored and where."""
     payload = _plain(payload)
-    try:
-        raw = encode_unchecked(payload)
-    except UNENCODABLE as error:
-        raise _refusal(payload, error) from error
+    if isinstance(payload, msgspec.Raw):
+        raw, payload = bytes(payload), _read_back(payload)
+    else:
+        raw = _encoded(payload)
     if may_hide_a_number(raw) or may_be_deep(raw):
         for path, leaf in walk(payload):
             _check_leaf(path, leaf)
@@ -55,6 +55,21 @@ def encode_payload(payload: Any, *, what: str = "payload") -> bytes:
             path=path,
         )
     return raw
+
+
+def _encoded(payload: Any) -> bytes:
+    try:
+        return encode_unchecked(payload)
+    except UNENCODABLE as error:
+        raise _refusal(payload, error) from error
+
+
+def _read_back(payload: msgspec.Raw) -> Any:
+    """What a payload given as JSON text says; refused unless it is one value that can be read."""
+    try:
+        return msgspec.json.decode(payload)
+    except (ValueError, RecursionError) as error:
+        raise InvalidEvent(f"a msgspec.Raw is not one JSON value: {error}") from error
 
 
 def walk(value: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
@@ -86,6 +101,8 @@ def _children(value: Any) -> Iterator[tuple[str, Any]] | None:
         return ((str(index), child) for index, child in enumerate(value))
     if isinstance(value, Enum):
         return _children(value.value)
+    if isinstance(value, msgspec.Raw):
+        return _children(_read_back(value))
     names = _field_names(value)
     if names is None:
         return None
