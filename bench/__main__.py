@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -76,9 +77,11 @@ def _run(
     done: list[tuple[Outcome, list[Verdict]]] = []
     with Processes(folder) as processes:
         for workload in chosen:
-            outcome = _measured(
-                workload, processes, options.rounds or workload.rounds or scale.rounds
-            )
+            rounds = options.rounds or workload.rounds or scale.rounds
+            before = perf_counter()
+            outcome = _measured(workload, processes, rounds)
+            outcome.took_s = round(perf_counter() - before, 1)
+            outcome.load = round(os.getloadavg()[0], 1)
             done.append((outcome, verdicts(outcome)))
             print(report.table(outcome), flush=True)
     print(report.targets([verdict for _, found in done for verdict in found]))

@@ -20,6 +20,9 @@ class Outcome:
     failures: dict[str, str] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
     """Entries that read something else than the others."""
+    took_s: float = 0.0
+    load: float = 0.0
+    """How many processes wanted a processor in the last minute: over the cores, it was noisy."""
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,7 @@ class Scale:
 
     seconds: float
     rounds: int
+    """How often each entry is measured, unless its workload says otherwise."""
     stream: int
     huge_stream: int
     log: int
@@ -73,5 +74,25 @@ class Scale:
     growth: tuple[int, ...]
 
 
-FULL = Scale(0.5, 5, 100_000, 1_000_000, 1_000_000, 10_000, 100_000, 24_000, (100_000, 10_000_000))
-QUICK = Scale(0.12, 3, 10_000, 50_000, 50_000, 500, 10_000, 6_000, (10_000, 100_000))
+FULL = Scale(
+    seconds=0.25,
+    rounds=9,
+    stream=100_000,
+    huge_stream=1_000_000,
+    log=1_000_000,
+    log_streams=10_000,
+    rival_log=100_000,
+    bytes_events=24_000,
+    growth=(100_000, 10_000_000),
+)
+QUICK = Scale(
+    seconds=0.1,
+    rounds=3,
+    stream=5_000,
+    huge_stream=20_000,
+    log=20_000,
+    log_streams=200,
+    rival_log=5_000,
+    bytes_events=6_000,
+    growth=(10_000, 100_000),
+)

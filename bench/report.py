@@ -16,7 +16,8 @@ def table(outcome: Outcome) -> str:
     workload = outcome.workload
     head = ("", "median", "least", "most", "p99 of a call", _ratio_head(outcome))
     rows = [head, *(_row(outcome, entry.label) for entry in workload.entries)]
-    lines = [f"\n{workload.name}: {workload.title}", *_aligned(rows)]
+    took = f"{outcome.took_s:.0f} s, load {outcome.load:g}"
+    lines = [f"\n{workload.name}: {workload.title} ({took})", *_aligned(rows)]
     lines += [f"  {label}: {why}" for label, why in outcome.failures.items()]
     lines += [f"  WRONG: {wrong}" for wrong in outcome.wrong]
     return "\n".join(lines)
@@ -48,6 +49,8 @@ def as_json(outcome: Outcome, found: Sequence[Verdict]) -> dict[str, Any]:
         "details": outcome.details,
         "failures": outcome.failures,
         "wrong": outcome.wrong,
+        "took_s": outcome.took_s,
+        "load": outcome.load,
         "targets": [{**asdict(verdict), "met": verdict.met} for verdict in found],
     }
 
