@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,12 +13,18 @@ import apsw
 from refold.backends.sqlite.file import SCHEMA_VERSION, rows_of
 from refold.backends.sqlite.frames import Frames
 from refold.backends.sqlite.queries import LOG_HEAD
-from refold.errors import Corrupt
+from refold.backends.sqlite.writer import OTHER_TYPES_BIT
+from refold.core.event import Registry, category_of
+from refold.core.row import Row, decode_row
+from refold.errors import Corrupt, RefoldError
 from refold.ports import Check
 
 _BAD_FROM: Final = (3, 7, 0)
 _BAD_TO: Final = (3, 51, 2)
 """SQLite versions that can corrupt a WAL database when its log is reset (fixed in 3.51.3)."""
+
+_ANY_KIND: Final = Registry()
+"""What is stored is looked at as it is, whatever a program makes of it."""
 
 _GAP_IN_STREAM: Final = """
 SELECT name, version FROM (
@@ -27,22 +35,50 @@ SELECT name, version FROM (
     )
 ) JOIN streams ON streams.id = stream
 WHERE version != ifnull(due, ifnull(fork_version + 1, 0)) LIMIT 1"""
+_APPENDS: Final = """
+SELECT types, position, name, version, count, recorded_at, metadata, body, occurred_from,
+    occurred_to
+FROM log JOIN streams ON streams.id = stream"""
 _SEGMENTS: Final = """
-SELECT name, position, version, count, recorded_at, occurred_from, occurred_to, frame,
+SELECT types, name, position, version, count, recorded_at, occurred_from, occurred_to, frame,
     dictionary, body_bytes
 FROM segments JOIN streams ON streams.id = stream"""
 _COUNTS: Final = """
 SELECT ifnull(sum(count), 0) FROM log UNION ALL SELECT ifnull(sum(count), 0) FROM segments"""
-_WRONG_COUNT: Final = """
-SELECT position FROM log WHERE NOT json_valid(body) OR json_array_length(body) != count LIMIT 1"""
 _CLOCK_BACK: Final = """
 SELECT position FROM (
     SELECT position, recorded_at, lag(recorded_at) OVER (ORDER BY position) AS before FROM log
 ) WHERE recorded_at < before LIMIT 1"""
 
+_WITHOUT_EVENTS: Final = """
+SELECT name FROM streams WHERE NOT EXISTS (SELECT 1 FROM log WHERE stream = streams.id)
+    AND NOT EXISTS (SELECT 1 FROM segments WHERE stream = streams.id)"""
+_WITHOUT_STREAM: Final = """
+SELECT position FROM log WHERE stream NOT IN (SELECT id FROM streams)
+UNION ALL SELECT position FROM segments WHERE stream NOT IN (SELECT id FROM streams)"""
+_WRONGLY_PACKED: Final = """
+SELECT name FROM streams WHERE packed_version IS NOT (
+    SELECT version + count - 1 FROM segments WHERE stream = streams.id ORDER BY version DESC LIMIT 1
+)"""
+_WITHOUT_PARENT: Final = """
+SELECT name FROM streams AS branch WHERE parent IS NOT NULL AND max(fork_version, 0) > ifnull((
+    SELECT ifnull((
+        SELECT version + count - 1 FROM log WHERE stream = streams.id ORDER BY version DESC LIMIT 1
+    ), packed_version) FROM streams WHERE name = branch.parent
+), -1)"""
+
 
 def checks(connection: apsw.Connection, path: Path, frames: Frames) -> Iterator[Check]:
-    """One line a thing looked at; reads the whole file."""
+    """One line a thing looked at; reads the whole file, as it is at one moment."""
+    connection.execute("BEGIN")  # Writers and compactions go on meanwhile.
+    try:
+        yield from _checks(connection, path, frames)
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def _checks(connection: apsw.Connection, path: Path, frames: Frames) -> Iterator[Check]:
     yield _sqlite_version()
     yield _integrity(connection)
     version = connection.pragma("user_version")
@@ -51,7 +87,8 @@ def checks(connection: apsw.Connection, path: Path, frames: Frames) -> Iterator[
     yield Check("journal mode", journal == "wal", str(journal))
     yield _positions(connection, frames)
     yield _none(connection, "versions without gaps", _GAP_IN_STREAM, "a gap before")
-    yield _none(connection, "bodies", _WRONG_COUNT, "not the events that it says, at position")
+    yield _bodies(connection, frames)
+    yield _streams(connection)
     yield _none(connection, "clock", _CLOCK_BACK, "recorded_at goes back at position")
     (hot,), (packed,) = rows_of(connection, _COUNTS)
     yield Check(
@@ -75,14 +112,19 @@ def _positions(connection: apsw.Connection, frames: Frames) -> Check:
     """Every position from 1 to the head stands once, in the log or in a segment."""
     name = "positions without gaps"
     head = sum(last for (last,) in rows_of(connection, LOG_HEAD))
-    seen = bytearray(head + 1)
+    recorded = sum(count for (count,) in rows_of(connection, _COUNTS))
+    if head != recorded:
+        return Check(name, False, f"the last position is {head}, and there are {recorded} events")
     try:
+        seen = bytearray(head + 1)
         for start, count in _places(connection, frames):
             if any(seen[start : start + count]) or start + count - 1 > head:
                 return Check(name, False, f"position {start} stands twice or after the head")
             seen[start : start + count] = b"\1" * count
     except Corrupt as error:
         return Check(name, False, error.message)
+    except (MemoryError, OverflowError):
+        return Check(name, False, f"{head} positions are more than a log can have")
     gap = seen.find(0, 1)
     return Check(name, gap < 0, "checked" if gap < 0 else f"position {gap} is missing")
 
@@ -91,9 +133,56 @@ def _places(connection: apsw.Connection, frames: Frames) -> Iterator[tuple[int, 
     hot: Any = connection.execute("SELECT position, count FROM log")
     yield from hot
     packed: Any = connection.execute(_SEGMENTS)
-    for stream, *values in packed:
+    for _, stream, *values in packed:
         for part in frames.unpacked(stream, *values).parts():
             yield part.position, part.event_count
+
+
+def _bodies(connection: apsw.Connection, frames: Frames) -> Check:
+    """Every event can be read, and reads by type and by time find it."""
+    kinds = rows_of(connection, "SELECT id, tag FROM types")
+    bit_of = {tag: 1 << min(number, OTHER_TYPES_BIT) for number, tag in kinds}
+    position = 0
+    try:
+        for types, row in _rows(connection, frames):
+            position = row.position
+            events = decode_row(row, _ANY_KIND)
+            found = [(event.data, event.metadata) for event in events]
+            times = [event.occurred_at_us for event in events]
+            tags = (bit_of.get(event.stored_kind.tag, 0) for event in events)
+            if len(found) != row.event_count or reduce(or_, tags, 0) != types:
+                return Check("bodies", False, f"other types than it says, at position {position}")
+            if (min(times), max(times)) != row.span():
+                return Check("bodies", False, f"other times than it says, at position {position}")
+    except (RefoldError, ValueError, RecursionError) as error:
+        return Check("bodies", False, f"after position {position}: {error}")
+    return Check("bodies", True, "checked")
+
+
+def _rows(connection: apsw.Connection, frames: Frames) -> Iterator[tuple[int, Row]]:
+    """Every append and every segment, with the types it says that it holds."""
+    hot: Any = connection.execute(_APPENDS)
+    for types, *values in hot:
+        yield types, Row(*values)
+    packed: Any = connection.execute(_SEGMENTS)
+    for types, stream, *values in packed:
+        yield types, frames.unpacked(stream, *values)
+
+
+def _streams(connection: apsw.Connection) -> Check:
+    """Every stream has events and a parent that it may have, and every event a stream."""
+    for sql, wrong in (
+        (_WITHOUT_STREAM, "no stream holds position"),
+        (_WITHOUT_EVENTS, "no event is in"),
+        (_WRONGLY_PACKED, "what is packed is not what the stream says, of"),
+        (_WITHOUT_PARENT, "what it branches from is not there, of"),
+    ):
+        for (name,) in rows_of(connection, f"{sql} LIMIT 1"):
+            return Check("streams", False, f"{wrong} {name}")
+    for name, category in connection.execute("SELECT name, category FROM streams"):
+        if category != category_of(str(name)):
+            return Check("streams", False, f"the category {category!r} is not that of {name}")
+    return Check("streams", True, "checked")
 
 
 def _none(connection: apsw.Connection, name: str, sql: str, wrong: str) -> Check:

@@ -1,0 +1,86 @@
+"""What `refold doctor` finds in a file whose pages are whole and whose rows are not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import apsw
+import pytest
+
+import refold
+from refold.ports import Check
+
+LAST = "WHERE position = (SELECT max(position) FROM log)"
+FIRST_SEGMENT = "WHERE position = (SELECT min(position) FROM segments)"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A log with packed and hot appends of three streams and a branch."""
+    made = tmp_path / "a.db"
+    with refold.open(made, synchronous="NORMAL") as store:
+        for number in range(90):
+            store.append(f"c-{number % 3}", [refold.Event(f"t.{number % 5}", {"n": number})])
+        store.compact()
+        for number in range(9):
+            event = refold.Event("t.0", {"n": number}, occurred_at=number)
+            store.append(f"c-{number % 3}", [event], metadata={"n": number})
+        store.branch("c-1", at=3).save("c-1~b")
+        store.append("c-2", [refold.Event("t.1", {"n": 1})], metadata={"n": 1})
+    return made
+
+
+def found_wrong(path: Path) -> list[Check]:
+    """The checks that fail."""
+    with refold.open(path, mode="read") as store:
+        return [check for check in store.check() if not check.good]
+
+
+def test_a_log_as_it_must_be_is_good(path: Path) -> None:
+    """Packed, hot and branched: nothing is found."""
+    assert found_wrong(path) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (f"UPDATE log SET position = 1 << 60 {LAST}", "positions without gaps"),
+        (f"UPDATE log SET count = 1 << 50 {LAST}", "positions without gaps"),
+        (f"UPDATE log SET types = 0 {LAST}", "bodies"),
+        (f"UPDATE segments SET types = types + 1 {FIRST_SEGMENT}", "bodies"),
+        (f"UPDATE log SET body = '[5]' {LAST}", "bodies"),
+        (f"UPDATE log SET metadata = '[' {LAST}", "bodies"),
+        (f"UPDATE log SET occurred_from = 1, occurred_to = 2 {LAST}", "bodies"),
+        (f"UPDATE segments SET occurred_to = 5 {FIRST_SEGMENT}", "bodies"),
+        (f"UPDATE segments SET frame = zeroblob(50) {FIRST_SEGMENT}", "bodies"),
+        ("UPDATE streams SET packed_version = 3 WHERE name = 'c-1'", "streams"),
+        ("UPDATE streams SET packed_version = NULL WHERE name = 'c-1'", "streams"),
+        ("UPDATE streams SET category = 'other' WHERE name = 'c-1'", "streams"),
+        ("UPDATE streams SET parent = 'gone' WHERE name = 'c-1~b'", "streams"),
+        ("INSERT INTO streams (name, category) VALUES ('d-1', 'd')", "streams"),
+        (f"UPDATE log SET stream = 99 {LAST}", "streams"),
+    ],
+)
+def test_a_row_that_is_not_as_it_must_be_is_found(path: Path, change: str, name: str) -> None:
+    """Each of these could not be read, or be passed over by a read, and the pages are in order."""
+    connection = apsw.Connection(str(path))
+    connection.execute(change)
+    connection.close()
+    assert name in [check.name for check in found_wrong(path)]
+
+
+def test_what_is_written_meanwhile_is_no_finding(path: Path) -> None:
+    """A store in use is looked at as it is at one moment.
+
+    Appends and compactions between two of the checks were taken for gaps.
+    """
+    with refold.open(path, synchronous="NORMAL") as writer, refold.open(path, mode="read") as store:
+
+        def beside(checks: Iterator[Check]) -> Iterator[Check]:
+            for number, check in enumerate(checks):
+                yield check
+                writer.append("c-9", [refold.Event("new", {"n": number})] * 3)
+                writer.compact()
+
+        assert [check for check in beside(store.check()) if not check.good] == []
