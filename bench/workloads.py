@@ -22,6 +22,7 @@ def workloads(scale: Scale, *, conversations: Path, folder: Path) -> list[Worklo
         *_together(scale),
         *_loads(scale),
         *_moments(scale),
+        _intervals(scale),
         _log(scale),
         *_beside(scale),
         _bytes(scale),
@@ -169,6 +170,24 @@ def _moments(scale: Scale) -> Iterator[Workload]:
         [Target(entry.label, 500, ("refold, all folded",)) for entry in entries[:3]],
         prepare=[Ask("refold", "build", _log_of("then", huge, size=10))],
         clear=[Ask("refold", "drop", {"name": "then"})],
+    )
+
+
+def _intervals(scale: Scale) -> Workload:
+    """What the choice of how many events stand between snapshots rests on."""
+    asked = {"name": "then", "seconds": scale.seconds}
+    return Workload(
+        "snapshots",
+        f"as-of reads by version in {scale.stream:,} events, by the events between snapshots "
+        "(beside: what an event costs in snapshots and in the fold that takes them)",
+        "s",
+        [
+            _entry(f"every {n:,}", "refold", "as_of_every", between=n, **asked)
+            for n in (250, 25, 60, 125, 500, 1_000, 2_500)
+        ],
+        prepare=[Ask("refold", "build", _log_of("then", scale.stream, size=10))],
+        clear=[Ask("refold", "drop", {"name": "then"})],
+        rounds=3,
     )
 
 

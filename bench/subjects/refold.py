@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
+from unittest.mock import patch
 
 import msgspec
 
 import refold
+import refold.core.snapshot as core_snapshot
+import refold.engine.snapshots as engine_snapshots
 from bench.measuring import awaited, called, timed
 from bench.subject import Subject, serve, state_of
 from bench.workload import State
@@ -260,6 +264,21 @@ class Refold(Subject):
         """The state at a version, to be compared."""
         folded = self.kept[name].store.fold("session-0", SNAPSHOTTED, version=version)
         return {"state": list(state_of(folded.state))}
+
+    def as_of_every(self, *, name: str, between: int, seconds: float) -> dict[str, object]:
+        """Seconds of an as-of read with a snapshot every so many events, and what they cost."""
+        kept = self.kept[name]
+        kept.store._backend.drop_snapshots()
+        modules = (core_snapshot, engine_snapshots)
+        with ExitStack() as changed:
+            for module in modules:
+                changed.enter_context(patch.object(module, "EVENTS_BETWEEN_MIN", between))
+            first_s, folded = timed(lambda: kept.store.fold("session-0", SNAPSHOTTED), seconds=0)
+            answer = self.as_of(name=name, by="version", seconds=seconds)
+        taken = sum(p.size_bytes for p in kept.store.sizes() if p.part.startswith("snapshots"))
+        events = folded.version + 1
+        also = f"{taken / events:.1f} bytes, {first_s / events * 1e6:.2f} µs"
+        return {**answer, "also": also}
 
     def load_from_snapshot(self, *, name: str, seconds: float) -> dict[str, float]:
         """Seconds to load a stream whose fold keeps snapshots."""
