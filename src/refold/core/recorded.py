@@ -11,9 +11,10 @@ import msgspec
 
 from refold.core.clock import from_us
 from refold.core.event import Kind, Registry, event_id
-from refold.errors import CodecError
+from refold.errors import CodecError, Corrupt
 
 _decode = msgspec.json.decode
+_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class Recorded:
@@ -111,8 +112,15 @@ class Recorded:
     @cached_property
     def metadata(self) -> Mapping[str, Any]:
         """What the append said of all its events, and what it said of this one on top."""
-        shared = _decode(self._shared_metadata) if self._shared_metadata else {}
-        own = _decode(self._own_metadata) if self._own_metadata else {}
+        try:
+            shared = _decode_object(self._shared_metadata) if self._shared_metadata else {}
+            own = _decode_object(self._own_metadata) if self._own_metadata else {}
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Corrupt(
+                f"the metadata of {self.id} cannot be read: {error}; run `refold doctor`",
+                stream=self.stream,
+                version=self.version,
+            ) from error
         return {**shared, **own}
 
     @property

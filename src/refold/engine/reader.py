@@ -173,6 +173,7 @@ class Reader:
         """The events of the whole log over a position, narrowed, in order."""
         after = min(max(after, 0), NO_LAST)
         rows_max = LOG_ROWS_PER_PAGE
+        whole = categories is None and types is None
         types = None if types is None else [Kind.parse(name).type for name in types]
         while page := self._backend.log(
             after=after, categories=categories, types=types, rows_max=rows_max
@@ -180,10 +181,15 @@ class Reader:
             # Where packed streams interleave, larger pages unpack each segment fewer times.
             rows_max = min(rows_max * 2, LOG_ROWS_PER_PAGE_MAX)
             for row in page:
+                last = row.position + row.event_count - 1
+                if whole and not row.position <= after + 1 <= last:
+                    raise Corrupt(
+                        f"position {after + 1} is missing; run `refold doctor`", position=after + 1
+                    )
                 for recorded in decode_row(row, self._registry):
                     if recorded.position > after and (types is None or recorded.type in types):
                         yield recorded
-            after = page[-1].position + page[-1].event_count - 1
+                after = last
 
     def log_head(self) -> int:
         """The last position of the log; 0 when it is empty."""

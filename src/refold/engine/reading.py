@@ -175,4 +175,6 @@ def last_beside(segments: Sequence[Segment], version: int) -> int:
 def row_at(backend: Backend, segments: Sequence[Segment], version: int) -> Row:
     """The row that holds a version of segments."""
     stream = next(s.stream for s in segments if s.first <= version <= s.last)
-    return backend.rows(stream, first=version, last=version, backward=False, rows_max=1)[0]
+    page = backend.rows(stream, first=version, last=version, backward=False, rows_max=1)
+    _check_next(stream, version, page[0] if page else None)
+    return page[0]

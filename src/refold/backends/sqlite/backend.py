@@ -33,6 +33,9 @@ Synchronous = Literal["FULL", "NORMAL"]
 _WINDOW_POSITIONS_PER_ROW: Final = 8
 """Where segments interleave, a page is cut by positions: about so many for each row asked for."""
 
+_HOT_TYPES: Final = (str, int, int, int, int, str)
+_PACKED_TYPES: Final = (*_HOT_TYPES[:-1], bytes)
+
 
 class SqliteBackend:
     """A log in one SQLite file in WAL mode.
@@ -124,7 +127,7 @@ class SqliteBackend:
                 r for r in parts if after < r.position + r.event_count - 1 and r.position <= end
             ]
             if rows:
-                return sorted(rows)
+                return sorted(rows, key=_position)
         return []
 
     def _page_row(
@@ -168,6 +171,14 @@ class SqliteBackend:
 
     def _row(self, stream: str, values: Sequence[Any]) -> Row:
         position, version, count, at, first, last, metadata, body, dictionary, body_bytes = values
+        types = (type(stream), type(position), type(version), type(count), type(at), type(body))
+        if types != (_HOT_TYPES if body_bytes is None else _PACKED_TYPES):
+            # SQLite gives what a damaged row says, of whatever type.
+            raise Corrupt(
+                f"the row at position {position} is not as it was written; run `refold doctor`",
+                position=position,
+                stream=stream,
+            )
         if body_bytes is None:
             return Row(position, stream, version, count, at, metadata, body, first, last)
         return self._frames.unpacked(
@@ -295,6 +306,10 @@ class SqliteBackend:
                 self._readers.append(connection)
 
 
+def _position(row: Row) -> int:
+    return row.position
+
+
 def _version(row: Row) -> int:
     return row.version
 
@@ -318,7 +333,7 @@ def _narrowed(
     narrowed, wanted = "", [*(categories or ()), *(types or ())]
     places = [f"?{number}" for number in range(4, 4 + len(wanted))]
     if categories is not None:
-        narrowed += f" AND category IN ({','.join(places[: len(categories)])})"
+        narrowed += f" AND (name IS NULL OR category IN ({','.join(places[: len(categories)])}))"
     if types is not None:
         named = " OR ".join(
             f"tag = {place} OR substr(tag, 1, length({place}) + 2) = {place} || '.v'"
@@ -330,5 +345,7 @@ def _narrowed(
 
 def _stream_info(row: tuple[Any, ...]) -> StreamInfo:
     name, parent, fork_version, version, recorded_at = row
+    if version is None or recorded_at is None:
+        raise Corrupt(f"the events of {name!r} are missing; run `refold doctor`", stream=name)
     fork = None if parent is None else Fork(parent, fork_version)
     return StreamInfo(name, version, fork, recorded_at)

@@ -82,25 +82,26 @@ WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version >= ?2 AND NO
 LOG_ROWS: Final = """
 SELECT name, position, version, count, recorded_at, occurred_from, occurred_to, metadata, body,
     NULL, NULL
-FROM log CROSS JOIN streams ON streams.id = log.stream
+FROM log LEFT JOIN streams ON streams.id = log.stream
 WHERE position >= ifnull((SELECT max(position) FROM log WHERE position <= ?1 + 1), 1)
     AND position + count - 1 > ?1 AND position <= ?2 {narrowed}
 UNION ALL
 SELECT name, position, version, count, recorded_at, occurred_from, occurred_to, NULL, frame,
     dictionary, body_bytes
-FROM segments CROSS JOIN streams ON streams.id = segments.stream
+FROM segments LEFT JOIN streams ON streams.id = segments.stream
 WHERE last_position > ?1 AND position <= ?2 {narrowed}
 ORDER BY position LIMIT ?3"""
+"""A row whose stream is missing comes without a name, so that it is not passed over."""
 
 STREAMS: Final = """
-SELECT name, parent, fork_version, version, recorded_at FROM (
-    SELECT name, category, parent, fork_version,
-        ifnull(last.version + last.count - 1, packed_version) AS version,
-        ifnull(last.recorded_at, packed_at) AS recorded_at
-    FROM streams LEFT JOIN log AS last ON last.position = (
-        SELECT position FROM log WHERE stream = streams.id ORDER BY version DESC LIMIT 1
-    )
-) WHERE {wanted} ORDER BY name LIMIT ?"""
+SELECT name, parent, fork_version,
+    ifnull((
+        SELECT version + count - 1 FROM log WHERE stream = streams.id ORDER BY version DESC LIMIT 1
+    ), packed_version),
+    ifnull((
+        SELECT recorded_at FROM log WHERE stream = streams.id ORDER BY version DESC LIMIT 1
+    ), packed_at)
+FROM streams WHERE {wanted} ORDER BY name LIMIT ?"""
 
 LOG_HEAD: Final = "SELECT position + count - 1 FROM log ORDER BY position DESC LIMIT 1"
 PACKED_AFTER: Final = "SELECT 1 FROM segments WHERE last_position > ? LIMIT 1"
