@@ -7,6 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 import refold
@@ -309,6 +310,17 @@ def test_what_was_redacted_is_not_shown(store: refold.Store) -> None:
     assert "4111" not in row.text
     assert "4111" not in (getattr(found.by_id("call-9@6").parent, "text", ""))
     assert row.text.count("[redacted]") == 2
+
+
+def test_a_redacted_prompt_is_not_shown(store: refold.Store) -> None:
+    """Not in the section that sets the recorded prompt beside the variant's either."""
+    applied = RedactionApplied(event="call-1@0", pointer="/prompt", method="mask", reason="code")
+    store.append("call-1", [applied])
+    assert "Be kind." in Page(render_report(told(store), read=store.read)).text
+    for number in (2, 3):
+        also = msgspec.structs.replace(applied, event=f"call-{number}@0")
+        store.append(f"call-{number}", [also])
+    assert "Be kind." not in Page(render_report(told(store), read=store.read)).text
 
 
 def test_what_was_redacted_is_not_shown_on_a_branch_either(store: refold.Store) -> None:

@@ -47,7 +47,8 @@ def render_report(
     """The report as one HTML page without any outside resource; the same input, the same text.
 
     ``read`` gives the events of a stream (``store.read``), so that what callers said and tools
-    gave back stands between the answers; without it only the decisions are shown. ``note`` is a
+    gave back stands between the answers, and so that what was redacted is hidden; without it only
+    the decisions are shown, and what was redacted in them too. ``note`` is a
     sentence at the top for what the reader must know, such as that the data is made up.
     """
     shown = _shown(comparison.conversations)

@@ -9,10 +9,11 @@ from typing import Final
 
 import msgspec
 
-from refold.conversation.events import AgentConfigured
+from refold.conversation.events import AgentConfigured, Prompt
 from refold.core.recorded import Recorded
 from refold.replay.report.behaviour import value_text
 from refold.replay.report.markup import Child, Html, cut, el, join, left_off
+from refold.replay.report.redacted import REDACTED, redacted_ids
 from refold.replay.report.shown import counted
 from refold.replay.report.words import compare_words, marked
 from refold.replay.request import configured_by
@@ -33,10 +34,22 @@ class Recording(msgspec.Struct, frozen=True):
 
 def recording_of(histories: Mapping[str, Sequence[Recorded]]) -> Recording:
     """The prompts and models of some conversations, the most frequent first."""
-    configured = [configured_by(history) for history in histories.values()]
+    configured = [_configured(history) for history in histories.values()]
     prompts = Counter(c.prompt.text for c in configured if c.prompt is not None)
     models = Counter(_model(c) for c in configured if c.model is not None)
     return Recording(dict(prompts.most_common()), dict(models.most_common()))
+
+
+def _configured(history: Sequence[Recorded]) -> AgentConfigured:
+    """The configuration that a conversation ended with, without a prompt that was redacted."""
+    configured = configured_by(history)
+    events = [event for event in history if event.type == "agent.configured"]
+    if configured.prompt is None or not redacted_ids(history) & {
+        events[-1].id,
+        events[-1].origin_id,
+    }:
+        return configured
+    return msgspec.structs.replace(configured, prompt=Prompt(REDACTED))
 
 
 def _model(configured: AgentConfigured) -> str:
