@@ -26,11 +26,13 @@ from tests.replay.stories import (
     BRANCH,
     VARIANT,
     as_recorded,
+    asks_tool,
     levels,
     only_words,
     opening,
     record,
     run,
+    tells,
     types_on,
 )
 
@@ -154,6 +156,36 @@ def test_a_failed_decision_is_asked_again_by_the_next_run(store: refold.Store) -
     assert list(store.read(BRANCH))[-1].data == {"answered": 0, "failed": 2}
     assert (run(store).answered, levels(store)) == (2, ["same", "same"])
     assert list(store.read(BRANCH))[-1].data == {"answered": 2}
+
+
+@pytest.mark.parametrize("commit", range(2, 8))
+def test_an_interrupt_while_an_answer_is_recorded_keeps_it(commit: int) -> None:
+    """Whatever commit it falls into: what was answered is not asked again.
+
+    The answer that was just being recorded was lost.
+    """
+    commits = [0]
+
+    def clock() -> int:
+        commits[0] += 1
+        if commits[0] == commit + 4:
+            raise KeyboardInterrupt
+        return 1
+
+    with refold.open("memory:", clock=clock) as store:
+        record(store, "call-1", opening(), asks_tool(), tells(), [UserUtterance(text="Thanks.")])
+        store.append("call-1", [AgentUtterance(text="At your service.")])
+        asked: list[str] = []
+
+        def candidate(request: ChatRequest) -> Action:
+            asked.append(request.at)
+            return as_recorded(request)
+
+        try:
+            run(store, candidate, workers=1)
+        except KeyboardInterrupt:
+            assert run(store, candidate).failed == 0
+        assert sorted(asked) == ["call-1@2", "call-1@5", "call-1@7"]
 
 
 def test_two_runs_at_the_same_time_leave_one_answer_each(store: refold.Store) -> None:

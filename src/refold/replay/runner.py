@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
+from itertools import chain
 from typing import Literal
 
 from refold.core.expected import NO_EVENTS
@@ -97,14 +98,19 @@ def _work_off(
         return asker.ask(task.request)
 
     pool: Pool[Task, Outcome] = Pool(ask, workers=workers, stop=stop)
+    cut_off: list[tuple[Task, Outcome]] = []
     try:
         for task, outcome in pool.results(run.tasks(model=endpoint.model if endpoint else None)):
+            cut_off = [(task, outcome)]
             run.record(task, outcome)
+            cut_off = []
     finally:
-        # An answer that came while the run was being stopped is paid for too.
+        # Answers that came while the run was being stopped are paid for too, and so is the one
+        # that was being recorded: where it is recorded already, its key says so.
         run.progress = _silent
         try:
-            for task, outcome in pool.close():
+            answered = ((task, outcome) for task, outcome in cut_off if outcome.action is not None)
+            for task, outcome in chain(pool.close(), answered):
                 run.record(task, outcome)
         finally:
             asker.close()
