@@ -6,7 +6,8 @@ what is absent at the end left out. ``docs/format.md`` is the whole description.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -107,6 +108,20 @@ def _encoded_plain(metadata: Mapping[str, Any]) -> str | None:
     if len(raw) > EVENT_BYTES_MAX or not _TEXT.issuperset(map(type, metadata)):
         return None
     return raw.decode()
+
+
+def digest_of(parts: Iterable[tuple[str, str, str | None]]) -> bytes:
+    """SHA-256 over what a keyed append stores: stream, body and metadata of each of its parts.
+
+    Each text has its length before it, in UTF-8.
+    """
+    digest = hashlib.sha256()
+    for part in parts:
+        for text in part:
+            encoded = (text or "").encode()
+            digest.update(len(encoded).to_bytes(8, "big"))
+            digest.update(encoded)
+    return digest.digest()
 
 
 def copied(recorded: Recorded) -> Event:

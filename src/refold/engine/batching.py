@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
 
-from refold.core.codec import EVENTS_PER_APPEND_MAX, Body, encode_body, encode_metadata
+from refold.core.codec import (
+    EVENTS_PER_APPEND_MAX,
+    Body,
+    digest_of,
+    encode_body,
+    encode_metadata,
+)
 from refold.core.event import Event, Registry, check_name
 from refold.core.expected import NO_STREAM, STREAM_EXISTS, check_expected
 from refold.core.fitting import fitting_of
@@ -64,7 +69,7 @@ def batch_of(appends: Sequence[Append], key: str | None, registry: Registry) -> 
     if key is None:
         return Batch(writes)
     check_name(key, what="a key")
-    return Batch(writes, key, _digest(writes))
+    return Batch(writes, key, digest_of((w.stream, w.body, w.metadata) for w in writes))
 
 
 def branch_batch(stream: str, fork: Fork, events: Sequence[object], registry: Registry) -> Batch:
@@ -83,14 +88,3 @@ def prepared(append: Append, registry: Registry) -> Batch | RefoldError:
         return batch_of([append._replace(key=None)], append.key, registry)
     except RefoldError as refusal:
         return refusal
-
-
-def _digest(writes: Sequence[Write]) -> bytes:
-    """SHA-256 over everything a keyed append stores, each part with its length before it."""
-    digest = hashlib.sha256()
-    for write in writes:
-        for part in (write.stream, write.body, write.metadata or ""):
-            encoded = part.encode()
-            digest.update(len(encoded).to_bytes(8, "big"))
-            digest.update(encoded)
-    return digest.digest()

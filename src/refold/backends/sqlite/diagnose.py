@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import reduce
 from operator import or_
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import apsw
 
+from refold.backends.sqlite import digests
 from refold.backends.sqlite.file import SCHEMA_VERSION, rows_of
 from refold.backends.sqlite.frames import Frames
 from refold.backends.sqlite.queries import LOG_HEAD
@@ -23,6 +24,17 @@ _BAD_FROM: Final = (3, 7, 0)
 _BAD_TO: Final = (3, 51, 2)
 """SQLite versions that can corrupt a WAL database when its log is reset (fixed in 3.51.3)."""
 
+_CUT_SHORT: Final = (
+    apsw.CorruptError,
+    apsw.SQLError,
+    RefoldError,
+    ArithmeticError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What damage can end a look with: a finding like any other."""
 _ANY_KIND: Final = Registry()
 """What is stored is looked at as it is, whatever a program makes of it."""
 
@@ -79,21 +91,29 @@ def checks(connection: apsw.Connection, path: Path, frames: Frames) -> Iterator[
 
 
 def _checks(connection: apsw.Connection, path: Path, frames: Frames) -> Iterator[Check]:
-    yield _sqlite_version()
-    yield _integrity(connection)
-    version = connection.pragma("user_version")
-    yield Check("schema", version == SCHEMA_VERSION, f"{version}, this refold: {SCHEMA_VERSION}")
-    journal = connection.pragma("journal_mode")
-    yield Check("journal mode", journal == "wal", str(journal))
-    yield _positions(connection, frames)
-    yield _none(connection, "versions without gaps", _GAP_IN_STREAM, "a gap before")
-    yield _bodies(connection, frames)
-    yield _streams(connection)
-    yield _none(connection, "clock", _CLOCK_BACK, "recorded_at goes back at position")
-    (hot,), (packed,) = rows_of(connection, _COUNTS)
-    yield Check(
-        "size", True, f"{hot + packed} events, {packed} of them packed, {_size_bytes(path)} bytes"
-    )
+    looks: dict[str, Callable[[], Check]] = {
+        "SQLite": _sqlite_version,
+        "integrity": lambda: _integrity(connection),
+        "schema": lambda: _schema(connection),
+        "journal mode": lambda: _journal_mode(connection),
+        "positions without gaps": lambda: _positions(connection, frames),
+        "versions without gaps": lambda: _none(
+            connection, "versions without gaps", _GAP_IN_STREAM, "a gap before"
+        ),
+        "bodies": lambda: _bodies(connection, frames),
+        "digests": lambda: _digests(connection),
+        "streams": lambda: _streams(connection),
+        "clock": lambda: _none(
+            connection, "clock", _CLOCK_BACK, "recorded_at goes back at position"
+        ),
+        "size": lambda: _size(connection, path),
+    }
+    for name, look in looks.items():
+        try:
+            check = look()
+        except _CUT_SHORT as error:
+            check = Check(name, False, str(error) or type(error).__name__)
+        yield check
 
 
 def _sqlite_version() -> Check:
@@ -106,6 +126,29 @@ def _sqlite_version() -> Check:
 def _integrity(connection: apsw.Connection) -> Check:
     found = [row[0] for row in connection.execute("PRAGMA integrity_check(5)")]
     return Check("integrity", found == ["ok"], "; ".join(found))
+
+
+def _schema(connection: apsw.Connection) -> Check:
+    version = connection.pragma("user_version")
+    return Check("schema", version == SCHEMA_VERSION, f"{version}, this refold: {SCHEMA_VERSION}")
+
+
+def _journal_mode(connection: apsw.Connection) -> Check:
+    journal = connection.pragma("journal_mode")
+    return Check("journal mode", journal == "wal", str(journal))
+
+
+def _size(connection: apsw.Connection, path: Path) -> Check:
+    (hot,), (packed,) = rows_of(connection, _COUNTS)
+    detail = f"{hot + packed} events, {packed} of them packed, {_size_bytes(path)} bytes"
+    return Check("size", True, detail)
+
+
+def _digests(connection: apsw.Connection) -> Check:
+    """Keyed appends that are not packed are the bytes that were given."""
+    changed = digests.first_changed(connection)
+    detail = "checked" if changed is None else f"other bytes than were appended at {changed}"
+    return Check("digests", changed is None, detail)
 
 
 def _positions(connection: apsw.Connection, frames: Frames) -> Check:
