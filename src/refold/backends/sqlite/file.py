@@ -19,6 +19,8 @@ from refold.errors import NotFound, UsageError
 APPLICATION_ID: Final = 0x7265666F
 """``refo`` in a file's header: this is a refold database."""
 SCHEMA_VERSION: Final = 3
+HEADER_BYTES: Final = 100
+"""No database is shorter (https://www.sqlite.org/fileformat2.html, 1.3)."""
 _SWITCH_EVERY_MS: Final = 10
 
 Mode = Literal["create", "write", "read"]
@@ -108,10 +110,14 @@ def check_path(path: Path, *, mode: Mode) -> None:
         missing_folder = not path.parent.is_dir()
         missing = not path.exists()
         folder = path.is_dir()
+        size_bytes = 0 if missing else path.stat().st_size
     except OSError as error:
         raise UsageError(f"{path} cannot be reached: {error.strerror}", path=str(path)) from error
     if folder:
         raise UsageError(f"{path} is a directory: give the path of a file in it", path=str(path))
+    if not folder and 0 < size_bytes < HEADER_BYTES:
+        # SQLite takes a file of one byte for an empty one, and would write over it.
+        raise UsageError(f"{path} is not a refold database", code="not_a_database", path=str(path))
     if missing and mode != "create":
         raise NotFound(f"{path} does not exist: record or import something first", path=str(path))
     if missing_folder:

@@ -20,7 +20,7 @@ from refold.backends.sqlite.naming import naming_commit_errors
 from refold.core.codec import EVENTS_PER_APPEND_MAX, span_of
 from refold.core.event import category_of
 from refold.core.expected import NO_EVENTS
-from refold.errors import RefoldError, Unavailable, copied
+from refold.errors import Corrupt, RefoldError, Unavailable, copied
 from refold.ports import Batch, Committed, Placed
 
 RACES_MAX: Final = 100
@@ -107,7 +107,12 @@ class Writer:
                     )
                     outcomes = [self._outcome(plan, batch, look_up_keys) for batch in batches]
                     settled = self._is_settled(plan)
-            except _KeyTaken:
+            except _KeyTaken as taken:
+                if look_up_keys and race >= RACES_BEFORE_LOCKING:
+                    raise Corrupt(
+                        f"{self._path} knows a key that it cannot find; run `refold doctor`",
+                        path=str(self._path),
+                    ) from taken
                 look_up_keys = True
                 continue
             if settled:
