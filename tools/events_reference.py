@@ -14,6 +14,7 @@ import msgspec
 from refold.conversation import events, governance, trading, voice
 from refold.core.event import default_registry
 from refold.engine import branch
+from refold.ledger import events as money
 from refold.replay import events as replay
 
 GROUPS = {
@@ -21,6 +22,7 @@ GROUPS = {
     "Voice": voice,
     "Decisions, consent and care for data": governance,
     "Trading logs": trading,
+    "Money": money,
     "Branches": branch,
     "Replays": replay,
 }
@@ -28,9 +30,9 @@ HEAD = """# Events
 
 Made from the classes by `tools/events_reference.py`; do not edit.
 
-The types that `refold.conversation` and `refold.replay` define. Your own stand beside them:
-[define events](../how-to/define-events.md). A field that has its default is not stored. A Decimal
-is stored as text. Every type is at schema 1 unless its heading says otherwise."""
+The types that `refold.conversation`, `refold.replay` and `refold.ledger` define. Your own stand
+beside them: [define events](../how-to/define-events.md). A field that has its default is not
+stored. A Decimal is stored as text. Every type is at schema 1 unless its heading says otherwise."""
 SHARED = """## Parts
 
 What the fields above are made of."""
