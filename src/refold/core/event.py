@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar, overload
 
 from refold.core.clock import Instant
-from refold.errors import InvalidEvent, UnknownEventType, UpcastFailed, UsageError
+from refold.core.upcast import Step, Upcasts
+from refold.errors import InvalidEvent, UnknownEventType, UsageError
 
 NAME_BYTES_MAX: Final = 255
 """The longest stream name or key, in UTF-8 bytes."""
@@ -18,6 +19,7 @@ TYPE_BYTES_MAX: Final = 128
 
 C = TypeVar("C", bound=type)
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
+Split = Callable[[dict[str, Any]], Sequence[object]]
 _VERSIONED = re.compile(r"(.+)\.v([1-9][0-9]{0,8})")
 _VERSION = re.compile(r"[0-9]{1,18}")
 
@@ -73,8 +75,8 @@ class Registry:
     def __init__(self) -> None:
         self._classes: dict[Kind, type] = {}
         self._kinds: dict[type, Kind] = {}
-        self._upcasters: dict[Kind, Upcaster] = {}
         self._current: dict[str, int] = {}
+        self.upcasts = Upcasts()
         self.revision = 0  # counts changes, so that what was made from the registry can be renewed
 
     def event(self, type_name: str, *, schema: int = 1) -> Callable[[C], C]:
@@ -84,7 +86,7 @@ class Registry:
         ``type_name``, so renaming the class never breaks stored events. Raises
         :class:`UsageError` when another class already has the name.
         """
-        kind = _checked_kind(type_name, schema)
+        kind = checked_kind(type_name, schema)
 
         def register(cls: C) -> C:
             held = self._classes.get(kind)
@@ -101,20 +103,52 @@ class Registry:
 
         return register
 
-    def upcast(self, type_name: str, *, schema: int) -> Callable[[Upcaster], Upcaster]:
+    @overload
+    def upcast(self, type_name: str, *, schema: int) -> Callable[[Upcaster], Upcaster]: ...
+    @overload
+    def upcast(
+        self, type_name: str, *, schema: int, into: Collection[str]
+    ) -> Callable[[Split], Split]: ...
+    def upcast(self, type_name: str, *, schema: int, into: Collection[str] = ()) -> Any:
         """Function decorator: turns the payload of ``schema`` into that of ``schema + 1``.
 
         The function gets a dict it may change and returns the new one. It runs when an old event
-        is read; what is stored stays as it was.
+        is read; what is stored stays as it was. With ``into``, the names of event types, the
+        event is split: the function returns the events that it counts as, in order, typed or
+        :class:`Event` values, each of one of these types. They go on from there by the upcasters
+        and splits of their own.
         """
-        kind = _checked_kind(type_name, schema)
+        kind = checked_kind(type_name, schema)
+        if isinstance(into, str):
+            raise UsageError(f"into={into!r} is one name: give a list, into=[{into!r}]")
+        types = tuple(Kind.parse(name).type for name in into)
 
-        def register(upcaster: Upcaster) -> Upcaster:
-            self._upcasters[kind] = upcaster
-            self._raise_current(Kind(kind.type, kind.schema + 1))
-            return upcaster
+        def register(function: Any) -> Any:
+            self.upcasts.add(kind, Step(function, types))
+            self._raise_current(kind if types else Kind(kind.type, kind.schema + 1))
+            return function
 
         return register
+
+    def retire(self, type_name: str, *, reason: str) -> None:
+        """Events of this type count for nothing from now on, whatever their schema.
+
+        Those that are stored can be read, as they are stored; folds pass over them. Appending one
+        raises :class:`InvalidEvent` with the reason.
+        """
+        kind = checked_kind(type_name, 1)
+        if not reason:
+            raise UsageError(f"say why {type_name!r} is retired: reason=", type=type_name)
+        self.upcasts.retire(kind.type, reason)
+        self.revision += 1
+
+    def check_in_use(self, tag: str) -> None:
+        """Refuse the tag of an event whose type is retired: it cannot be appended."""
+        kind = Kind.parse(tag)
+        if kind.type in self.upcasts.reshaped:
+            reason = self.upcasts.retirements().get(kind.type)
+            if reason is not None:
+                raise InvalidEvent(f"{kind.type!r} is retired: {reason}", type=kind.type)
 
     def kind_of(self, event: object) -> Kind:
         """The kind of a typed event; :class:`InvalidEvent` when its class is not registered."""
@@ -157,42 +191,27 @@ class Registry:
         return sorted(self._classes)
 
     def current(self, kind: Kind) -> Kind:
-        """The newest schema of the same type that this registry knows, at least ``kind``'s own."""
-        return Kind(kind.type, max(kind.schema, self._current.get(kind.type, 0)))
+        """What events of a kind are brought to: the newest schema of their type that is known.
+
+        At least ``kind``'s own; the schema that is split, where one is on the way; ``kind`` itself
+        where its type is retired.
+        """
+        return self.upcasts.end(kind, self._current.get(kind.type, 0))
 
     def upcast_data(self, kind: Kind, data: Any, *, event_id: str) -> Any:
         """``data`` of ``kind`` brought to the current schema, one step at a time.
 
         Raises :class:`UpcastFailed` where a step is missing or fails.
         """
-        target = self.current(kind).schema
-        for schema in range(kind.schema, target):
-            upcaster = self._upcasters.get(Kind(kind.type, schema))
-            if upcaster is None:
-                raise UpcastFailed(
-                    f"{event_id} is {kind.type!r} schema {kind.schema}, the current schema is "
-                    f"{target}, and no upcaster leads from {schema} to {schema + 1}",
-                    id=event_id,
-                    type=kind.type,
-                    schema=schema,
-                )
-            try:
-                data = upcaster(data)
-                if data is None:
-                    raise TypeError("it returned None: return the new payload")
-            except Exception as error:
-                raise UpcastFailed(
-                    f"upcasting {event_id} ({kind.type!r}) from schema {schema} to {schema + 1} "
-                    f"failed: {error!r}",
-                    id=event_id,
-                    type=kind.type,
-                    schema=schema,
-                ) from error
-        return data
+        return self.upcasts.run(kind, self.current(kind).schema, data, event_id=event_id)
 
-    def upcasters_of(self, type_name: str) -> list[Upcaster]:
-        """The upcasters of a type, oldest schema first."""
-        return [self._upcasters[kind] for kind in sorted(self._upcasters) if kind.type == type_name]
+    def upcasters_of(self, type_name: str) -> list[Callable[[dict[str, Any]], Any]]:
+        """The upcasters and splits of a type, oldest schema first."""
+        return [step.function for kind, step in self.upcasts.steps() if kind.type == type_name]
+
+    def becomes(self, kind: Kind) -> frozenset[str]:
+        """The types that an event stored as ``kind`` may count as; none when it is retired."""
+        return self.upcasts.becomes(self.current(kind))
 
     def _raise_current(self, kind: Kind) -> None:
         self.revision += 1
@@ -251,10 +270,11 @@ def checked_tag(type_name: str, schema: int) -> str:
 
 @lru_cache(maxsize=4096)
 def _cached_tag(type_name: str, schema: int) -> str:
-    return _checked_kind(type_name, schema).tag
+    return checked_kind(type_name, schema).tag
 
 
-def _checked_kind(type_name: str, schema: int) -> Kind:
+def checked_kind(type_name: str, schema: int) -> Kind:
+    """The kind of a type and schema; :class:`InvalidEvent` where they cannot be stored."""
     check_name(type_name, what="an event type", bytes_max=TYPE_BYTES_MAX)
     if any(char.isspace() for char in type_name):
         raise InvalidEvent(f"an event type {type_name!r} holds white space")

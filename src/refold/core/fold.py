@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -90,15 +90,14 @@ class Fold(Generic[S]):
         return register
 
     def step(self, state: S, recorded: Recorded) -> S:
-        """The state after one more recorded event."""
-        handler = self.handlers.get(recorded.type)
-        if handler is None:
-            return state
-        # Decoded anew: a step may change what it is given, and a history may be folded again.
-        event = recorded.decoded() if handler.target is None else _typed(recorded, handler)
-        if handler.wants_recorded:
-            return self.checked(handler.evolve(state, event, recorded), recorded.type)
-        return self.checked(handler.evolve(state, event), recorded.type)
+        """The state after one more recorded event; after each part, where it is split."""
+        for part in recorded.parts(among=self.handlers):
+            handler = self.handlers[part.type]
+            # Decoded anew: a step may change what it is given, and a history may be folded again.
+            event = part.decoded() if handler.target is None else _typed(part, handler)
+            given = (event, part) if handler.wants_recorded else (event,)
+            state = self.checked(handler.evolve(state, *given), part.type)
+        return state
 
     def run(self, history: Iterable[Recorded], state: S | None = None) -> Folded[S]:
         """The state after a history, from ``state`` (default: the initial one)."""
@@ -153,13 +152,19 @@ class Decider(Generic[S, K]):
 
     ``decide(command, state)`` returns the events to append (none: nothing to do), or returns or
     raises :class:`~refold.errors.Rejected`. It must be pure: call models and services first and
-    put what they said into the command.
+    put what they said into the command. Where ``rejections`` are ``"recorded"``, ``Store.execute``
+    appends each as ``command.rejected`` before it raises it.
     """
 
     def __init__(
-        self, fold: Fold[S], decide: Callable[[K, S], Sequence[object] | Rejected]
+        self,
+        fold: Fold[S],
+        decide: Callable[[K, S], Sequence[object] | Rejected],
+        *,
+        rejections: Literal["raised", "recorded"] = "raised",
     ) -> None:
         self.fold = fold
+        self.rejections = rejections
         self._decide = decide
 
     def decide(self, command: K, state: S) -> Sequence[object]:

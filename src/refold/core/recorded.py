@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -11,6 +11,7 @@ import msgspec
 
 from refold.core.clock import from_us
 from refold.core.event import Kind, Registry, event_id
+from refold.core.parts import parted
 from refold.errors import CodecError, Corrupt
 
 _decode = msgspec.json.decode
@@ -24,6 +25,7 @@ class Recorded:
     branch); ``version`` its place in ``stream`` from 0; ``id`` is ``stream@version``.
     ``occurred_at_us`` and ``recorded_at_us`` are microseconds UTC. ``raw`` holds the exact stored
     bytes of the payload, ``stored_kind`` the type and schema they were written under.
+    ``whole`` is set on what :meth:`parts` gives of an event that is split: the event as stored.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Recorded:
         self._shared_metadata = shared_metadata
         self._own_metadata = own_metadata
         self._registry = registry
+        self.whole: Recorded | None = None
 
     @property
     def id(self) -> str:
@@ -96,6 +99,31 @@ class Recorded:
         """
         return self.to_class(self._registry.class_of(self.kind))
 
+    @cached_property
+    def events(self) -> list[Any]:
+        """The events that this one counts as, typed: one, unless it is split or retired."""
+        return [part.event for part in self.parts()]
+
+    def parts(self, *, among: Container[str] | None = None) -> Sequence[Recorded]:
+        """What this event counts as, in order: itself, unless its type is split or retired.
+
+        The parts of a split event are recorded events at its place and times, with types and
+        payloads of their own; a retired event has none. ``among`` leaves out other types, and
+        splits nothing where none of these can come of it. Folds, projections, transcripts and
+        differences go by this. Raises :class:`~refold.errors.UpcastFailed`.
+        """
+        if self.stored_kind.type not in self._registry.upcasts.reshaped or self.whole is not None:
+            return (self,) if among is None or self.type in among else ()
+        becomes = self._registry.becomes(self.stored_kind)
+        if among is not None and not any(type_name in among for type_name in becomes):
+            return ()
+        found = parted(self.stored_kind, self.raw, self._registry, event_id=self.id)
+        return [
+            self if raw is self.raw else self._part(kind, raw)
+            for kind, raw in found
+            if among is None or kind.type in among
+        ]
+
     def to_class(self, cls: Any) -> Any:
         """The payload as an instance of ``cls``."""
         try:
@@ -108,6 +136,22 @@ class Recorded:
             raise CodecError(
                 f"{self.id} does not fit {cls.__name__}: {error}", id=self.id, type=self.type
             ) from error
+
+    def _part(self, kind: Kind, raw: bytes) -> Recorded:
+        part = Recorded(
+            position=self.position,
+            stream=self.stream,
+            version=self.version,
+            stored_kind=kind,
+            occurred_at_us=self.occurred_at_us,
+            recorded_at_us=self.recorded_at_us,
+            raw=raw,
+            shared_metadata=self._shared_metadata,
+            own_metadata=self._own_metadata,
+            registry=self._registry,
+        )
+        part.whole = self
+        return part
 
     @cached_property
     def metadata(self) -> Mapping[str, Any]:
@@ -122,6 +166,17 @@ class Recorded:
                 version=self.version,
             ) from error
         return {**shared, **own}
+
+    @property
+    def cause(self) -> dict[str, str]:
+        """The metadata of what this event causes: ``causation``, its id, and ``correlation``.
+
+        The correlation goes on from its own metadata; where that has none, it begins with this.
+        """
+        return {
+            "causation": self.id,
+            "correlation": str(self.metadata.get("correlation", self.id)),
+        }
 
     @property
     def occurred_at(self) -> datetime:
@@ -143,6 +198,11 @@ class Recorded:
 
     def __repr__(self) -> str:
         return f"<{self.id} {self.stored_kind.tag} position={self.position}>"
+
+
+def parts_of(history: Iterable[Recorded]) -> Iterator[Recorded]:
+    """The events of a history with each that is split as its parts, and none that is retired."""
+    return (part for recorded in history for part in recorded.parts())
 
 
 def _identity(recorded: Recorded) -> tuple[object, ...]:

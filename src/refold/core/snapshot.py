@@ -7,13 +7,12 @@ stands: name, revision, the code of its steps, and the shapes of its events and 
 from __future__ import annotations
 
 import hashlib
-from types import CodeType
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from refold.core.clock import EARLIEST_US
-from refold.core.event import Kind
+from refold.core.fingerprint import digest_of, handlers_facts, shape_of
 from refold.core.fold import Fold, Folded
 from refold.core.row import Row
 
@@ -69,7 +68,12 @@ class Snapshotter(Generic[S]):
         self._fold = fold
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(state_type)
-        self.fingerprint = _fingerprint(fold, state_type)
+        self.fingerprint = digest_of(
+            fold.name,
+            fold.revision,
+            shape_of(state_type),
+            handlers_facts(fold.handlers, fold.registry),
+        )
 
     def take(self, stream: str, reached: Reached[S]) -> Snapshot | None:
         """A snapshot, or None where the state does not come back from bytes as it was."""
@@ -136,39 +140,3 @@ def _digest(snapshot: Snapshot) -> bytes:
     digest = hashlib.sha256(repr(place).encode())
     digest.update(state)
     return digest.digest()
-
-
-def _fingerprint(fold: Fold[Any], state_type: type) -> str:
-    digest = hashlib.sha256(f"{fold.name}\0{fold.revision}\0{_shape(state_type)}".encode())
-    for name, handler in sorted(fold.handlers.items()):
-        kind = fold.registry.current(Kind(name))
-        parts = (kind.tag, _shape(handler.target), _code(handler.evolve))
-        steps = [_code(step) for step in fold.registry.upcasters_of(name)]
-        digest.update(repr((parts, steps)).encode())
-    return digest.hexdigest()[:32]
-
-
-def _shape(cls: Any) -> object:
-    """The JSON schema of a class, or its name where it has none."""
-    try:
-        return msgspec.json.schema(cls)
-    except (TypeError, ValueError):
-        return repr(cls)
-
-
-def _code(function: Any) -> object:
-    """What a function does, without where it stands."""
-    code = getattr(function, "__code__", None)
-    return _instructions(code) if code is not None else repr(type(function))
-
-
-def _instructions(code: CodeType) -> tuple[object, ...]:
-    constants = [
-        _instructions(constant) if isinstance(constant, CodeType) else _stable(constant)
-        for constant in code.co_consts
-    ]
-    return code.co_code.hex(), constants, code.co_names, code.co_varnames
-
-
-def _stable(constant: object) -> str:
-    return repr(sorted(map(repr, constant)) if isinstance(constant, frozenset) else constant)

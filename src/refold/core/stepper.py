@@ -120,11 +120,14 @@ class Stepper(Generic[S]):
     def _wrapper(self, tag: str) -> type | None:
         kind = Kind.parse(tag)
         handler = self._fold.handlers.get(kind.type)
-        if handler is None:
+        registry = self._fold.registry
+        if registry.becomes(kind).isdisjoint(self._fold.handlers):
             return msgspec.defstruct("Skipped", [], tag=tag, array_like=True)
-        old = self._fold.registry.current(kind) != kind
-        if old or handler.schema not in (None, kind.schema):
-            return None  # To be upcast, or to be refused.
+        if registry.current(kind) != kind or registry.upcasts.step_of(kind) is not None:
+            return None  # To be upcast or split.
+        assert handler is not None
+        if handler.schema not in (None, kind.schema):
+            return None  # To be refused.
         if hasattr(handler.target, "model_validate"):
             return None
         wrapper = msgspec.defstruct(

@@ -1,0 +1,59 @@
+"""What a stored event counts as: itself, the events that a split makes of it, or nothing."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from refold.core.event import Event, Kind, Registry, checked_kind
+from refold.core.payload import encode_payload
+from refold.core.upcast import Step, failed
+from refold.errors import RefoldError
+
+SPLITS_DEEP_MAX: Final = 16
+"""How often what a split made may be split again."""
+_decode = msgspec.json.decode
+
+
+def parted(
+    kind: Kind, raw: bytes, registry: Registry, *, event_id: str, depth: int = 0
+) -> list[tuple[Kind, bytes]]:
+    """The kinds and payloads that a stored event counts as, in order.
+
+    Raises :class:`~refold.errors.UpcastFailed` where a step is missing, fails, or gives what it
+    must not.
+    """
+    if not registry.becomes(kind):
+        return []
+    current = registry.current(kind)
+    step = registry.upcasts.step_of(current)
+    if step is None or not step.into:
+        return [(kind, raw)]
+    if depth == SPLITS_DEEP_MAX:
+        raise failed(current, event_id, f"it was split {SPLITS_DEEP_MAX} times over")
+    data = registry.upcast_data(kind, _decode(raw), event_id=event_id)
+    parts: list[tuple[Kind, bytes]] = []
+    for event in registry.upcasts.split(current, data, event_id=event_id):
+        part, payload = _part(event, step, current, registry, event_id)
+        parts += parted(part, payload, registry, event_id=event_id, depth=depth + 1)
+    return parts
+
+
+def _part(
+    event: object, step: Step, kind: Kind, registry: Registry, event_id: str
+) -> tuple[Kind, bytes]:
+    """The kind and payload of an event that a split gave."""
+    data, named = event, False
+    if isinstance(event, Event):
+        data, named = event.data, event.type != ""
+        if event.metadata or event.occurred_at is not None:
+            raise failed(kind, event_id, "a part has the time and metadata of the whole")
+    try:
+        part = checked_kind(event.type, event.schema) if named else registry.kind_of(data)  # type: ignore[attr-defined]
+        payload = encode_payload(data)
+    except RefoldError as error:
+        raise failed(kind, event_id, error.message) from error
+    if part.type not in step.into:
+        raise failed(kind, event_id, f"it gave {part.type!r}, which into= does not name")
+    return part, payload
