@@ -8,13 +8,16 @@ It promises: a batch is stored whole or not at all; positions are dense from 1 a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from refold.core.codec import Occurred
 from refold.core.expected import Expected
 from refold.core.row import Row
+from refold.core.rows import Transaction
 from refold.core.snapshot import Snapshot
+from refold.core.table import SqlValue
 from refold.errors import RefoldError
 
 
@@ -190,4 +193,21 @@ class Maintained(Protocol):
 
     def repair(self) -> Iterator[str]:
         """Do what is always safe, saying what was done."""
+        ...
+
+
+@runtime_checkable
+class TableKeeper(Protocol):
+    """A backend in whose database projections keep their tables."""
+
+    def tables(self) -> AbstractContextManager[Transaction]:
+        """Statements stored together, with the write lock held from the start to the end.
+
+        An error of the block undoes them. A statement that SQL refuses is a
+        :class:`~refold.errors.UsageError`.
+        """
+        ...
+
+    def query(self, sql: str, values: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:
+        """The rows of a query, over what is stored when it runs."""
         ...

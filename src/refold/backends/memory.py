@@ -5,14 +5,18 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
 
+from refold.backends.memory_tables import MemoryTables
 from refold.backends.planning import Plan, Planned, same_or_refused
 from refold.core.codec import span_of
 from refold.core.event import Kind, category_of
 from refold.core.expected import NO_EVENTS
 from refold.core.row import Row
+from refold.core.rows import Transaction
 from refold.core.snapshot import Snapshot
+from refold.core.table import SqlValue
 from refold.errors import RefoldError
 from refold.ports import Batch, Check, Committed, Fork, StreamInfo
 
@@ -40,6 +44,7 @@ class MemoryBackend:
         self._streams: dict[str, _Stream] = {}
         self._keys: dict[str, _Kept] = {}
         self._snapshots: dict[tuple[str, str], dict[int, Snapshot]] = {}
+        self._tables: MemoryTables | None = None
 
     def commit(self, batches: Sequence[Batch], *, now: int) -> list[Committed | RefoldError]:
         """See :class:`~refold.ports.Backend`."""
@@ -170,6 +175,20 @@ class MemoryBackend:
             count = sum(len(kept) for kept in self._snapshots.values())
             self._snapshots.clear()
             return count
+
+    def tables(self) -> AbstractContextManager[Transaction]:
+        """See :class:`~refold.ports.TableKeeper`."""
+        return self._made_tables().transaction()
+
+    def query(self, sql: str, values: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:
+        """See :class:`~refold.ports.TableKeeper`."""
+        return self._made_tables().query(sql, values)
+
+    def _made_tables(self) -> MemoryTables:
+        with self._lock:
+            if self._tables is None:
+                self._tables = MemoryTables()
+            return self._tables
 
     def check(self) -> Iterator[Check]:
         """See :class:`~refold.ports.Backend`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -16,11 +16,15 @@ from refold.backends.sqlite import diagnose, maintenance, pages, queries, snapsh
 from refold.backends.sqlite.file import Mode, check_path, close_quietly, connect, prepare
 from refold.backends.sqlite.frames import Frames, dictionary_bytes
 from refold.backends.sqlite.naming import BUSY_WAIT_MS, naming_errors
+from refold.backends.sqlite.tables import Tables
 from refold.backends.sqlite.writer import Writer
+from refold.backends.tabling import SqlTransaction
 from refold.core.event import event_id
 from refold.core.row import Row
+from refold.core.rows import Transaction
 from refold.core.segment import split
 from refold.core.snapshot import Snapshot
+from refold.core.table import SqlValue
 from refold.errors import Corrupt, RefoldError, StoreClosed, Unavailable, UsageError
 from refold.ports import Batch, Check, Committed, Fork, Packed, PartSize, StreamInfo
 
@@ -63,6 +67,7 @@ class SqliteBackend:
         self._frames = Frames(self._dictionary)
         self._write_lock = threading.Lock()
         self._readers: deque[apsw.Connection] = deque(maxlen=READERS_KEPT_MAX)
+        self._tables = Tables(self._connected, path)
         first = connect(path, mode=mode, synchronous=synchronous, vfs=vfs)
         try:
             prepare(first, path, mode=mode)
@@ -229,6 +234,17 @@ class SqliteBackend:
             connection.execute("DELETE FROM snapshots")
             return connection.changes()
 
+    def tables(self) -> AbstractContextManager[Transaction]:
+        """See :class:`~refold.ports.TableKeeper`."""
+        if self._mode == "read":
+            raise UsageError(f"{self._path} was opened for reading", code="not_writable")
+        return self._tables.transaction()
+
+    def query(self, sql: str, values: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:
+        """See :class:`~refold.ports.TableKeeper`."""
+        with self._reading() as connection, naming_errors(self._path):
+            return SqlTransaction(connection).execute(sql, values)
+
     def check(self) -> Iterator[Check]:
         """See :class:`~refold.ports.Backend`."""
         with self._reading() as connection, naming_errors(self._path):
@@ -263,6 +279,7 @@ class SqliteBackend:
         """Let go of the file; closing twice is fine."""
         with self._write_lock, naming_errors(self._path), ExitStack() as closing:
             self._closed = True
+            closing.callback(self._tables.close)
             if self._writing is not None:
                 closing.callback(self._writing.close)
             with suppress(IndexError):
@@ -283,6 +300,12 @@ class SqliteBackend:
             except UnicodeEncodeError:
                 return []  # UTF-8 cannot hold the name, so no row does.
 
+    def _connected(self) -> apsw.Connection:
+        mode: Mode = "read" if self._mode == "read" else "write"
+        # Snapshots and segments too: what they left unsynced, a later failed sync could lose
+        # from the middle of the WAL, with every append that was acknowledged after it.
+        return connect(self._path, mode=mode, synchronous=self._synchronous, vfs=self._vfs)
+
     @contextmanager
     def _reading(self) -> Iterator[apsw.Connection]:
         """A reader of this thread's own, for one query."""
@@ -291,12 +314,7 @@ class SqliteBackend:
         try:
             connection = self._readers.pop()
         except IndexError:
-            mode: Mode = "read" if self._mode == "read" else "write"
-            # Snapshots and segments too: what they left unsynced, a later failed sync could lose
-            # from the middle of the WAL, with every append that was acknowledged after it.
-            connection = connect(
-                self._path, mode=mode, synchronous=self._synchronous, vfs=self._vfs
-            )
+            connection = self._connected()
         try:
             yield connection
         finally:

@@ -1,0 +1,69 @@
+"""Statements of projections, run for them: shared by the backends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import apsw
+
+from refold.core.table import SqlValue
+from refold.errors import UsageError
+
+_CALLERS_FAULT: Final = (
+    apsw.SQLError,
+    apsw.ConstraintError,
+    apsw.MismatchError,
+    apsw.TooBigError,
+    apsw.RangeError,
+    apsw.BindingsError,
+    apsw.IncompleteExecutionError,
+    TypeError,
+    OverflowError,
+    UnicodeEncodeError,
+)
+"""What is wrong with a statement or its values, and not with the database."""
+
+
+class SqlTransaction:
+    """The statements of one transaction; see :class:`~refold.ports.Transaction`."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+
+    def execute(self, sql: str, values: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:
+        """Run one statement; its rows."""
+        with refused(sql):
+            return self._connection.execute(sql, values).fetchall()
+
+    def executemany(self, sql: str, values: Iterable[Sequence[SqlValue]]) -> None:
+        """Run one statement for each of many values."""
+        with refused(sql):
+            self._connection.executemany(sql, values)
+
+
+@contextmanager
+def refused(sql: str) -> Iterator[None]:
+    """A statement that cannot be run is its caller's fault: say which one it is."""
+    try:
+        yield
+    except _CALLERS_FAULT as error:
+        raise UsageError(f"SQLite refused `{sql}`: {error}", code="sql_refused", sql=sql) from error
+
+
+@contextmanager
+def begun(connection: apsw.Connection) -> Iterator[SqlTransaction]:
+    """Take the write lock; commit at the end, and undo everything after an error."""
+    if connection.in_transaction:
+        # An interrupt came between a failure and its rollback.
+        connection.execute("ROLLBACK")
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield SqlTransaction(connection)
+        connection.execute("COMMIT")
+    except BaseException:
+        # SQLite has undone it by itself after some errors, such as a full disk.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise

@@ -1,0 +1,156 @@
+"""Projections: tables that are kept from the events of the log."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
+
+from refold.core.event import Kind, Registry, default_registry
+from refold.core.fingerprint import code_of, digest_of, handlers_facts, shape_of
+from refold.core.fold import Handler
+from refold.core.rows import named
+from refold.core.table import Table, check_sql_name
+from refold.errors import UsageError
+
+Handle = TypeVar("Handle", bound=Callable[..., None])
+
+_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+
+
+class Fingerprint(NamedTuple):
+    """What a projection is: its ``shape`` (name, revision, tables, views, events) and its ``code``.
+
+    The code of the same handlers differs between versions of Python; the shape does not.
+    """
+
+    shape: str
+    code: str
+
+
+class Projection:
+    """A read model: tables, and what each event does to their rows.
+
+    ``name`` is how it is called (``tools``, ``cost-by-day``). ``tables`` hold the rows, ``views``
+    are SQL views over them by name, in whose SELECT ``{table}`` stands for a table. Raise
+    ``revision`` when the meaning changes. ``categories`` keeps streams of these alone, ``registry``
+    holds the event classes. Handlers are added with :meth:`on`; an event that has none changes
+    nothing. They must be pure: what they do may be undone and done again.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        tables: Sequence[Table[Any]],
+        views: Mapping[str, str] | None = None,
+        revision: int = 1,
+        categories: Sequence[str] | None = None,
+        registry: Registry = default_registry,
+    ) -> None:
+        _check_name(name)
+        if isinstance(categories, str):
+            raise UsageError(f"categories={categories!r} is one name: give [{categories!r}]")
+        self.name = name
+        self.tables = {table.name: table for table in tables}
+        self.views = dict(views or {})
+        self.revision = revision
+        self.categories = None if categories is None else tuple(categories)
+        self.registry = registry
+        self.handlers: dict[str, Handler] = {}
+        self.every: Handler | None = None
+        self._check_tables(len(tables))
+
+    def on(self, *events: type | str) -> Callable[[Handle], Handle]:
+        """Decorator: this function handles these event classes or type names.
+
+        It is called with ``(rows, event)``, or ``(rows, event, recorded)`` when it takes three
+        arguments; ``rows`` is a :class:`~refold.core.rows.Rows`. By type name the event is the
+        payload as a dict. What it raises sets the event's stream aside.
+        """
+
+        def register(handle: Handle) -> Handle:
+            wants_recorded = _arguments_of(handle) > 2
+            for event in events:
+                if isinstance(event, type):
+                    target, kind = event, self.registry.kind_of_class(event)
+                else:
+                    target, kind = None, Kind.parse(event)
+                if kind.type in self.handlers:
+                    raise UsageError(
+                        f"projection {self.name!r} already has a handler for {kind.type!r}"
+                    )
+                schema = None if target is None else kind.schema
+                self.handlers[kind.type] = Handler(handle, target, wants_recorded, schema)
+            return handle
+
+        return register
+
+    def on_every(self, handle: Handle) -> Handle:
+        """Decorator: this function handles every event that has no handler of its own.
+
+        It is called with ``(rows, recorded)``.
+        """
+        if self.every is not None:
+            raise UsageError(f"projection {self.name!r} already has a handler for every event")
+        self.every = Handler(handle, None, True, None)
+        return handle
+
+    @property
+    def types(self) -> list[str] | None:
+        """The types of stored events that it wants, older shapes included; None for all."""
+        if self.every is not None:
+            return None
+        return sorted(self.registry.upcasts.sources_of(self.handlers))
+
+    def fingerprint(self) -> Fingerprint:
+        """What it is now, to be compared with what its rows were made by."""
+        events = [
+            (self.registry.current(Kind(name)).tag, shape_of(handler.target))
+            for name, handler in sorted(self.handlers.items())
+        ]
+        tables = [table.shape() for table in self.tables.values()]
+        views = sorted(self.views.items())
+        shape = digest_of(self.name, self.revision, self.categories, tables, views, events)
+        every = None if self.every is None else code_of(self.every.evolve)
+        return Fingerprint(shape, digest_of(handlers_facts(self.handlers, self.registry), every))
+
+    def _check_tables(self, given: int) -> None:
+        if len(self.tables) < max(given, 1):
+            raise UsageError(f"projection {self.name!r} needs tables, each of its own name")
+        for view, sql in self.views.items():
+            check_sql_name(view, what="view")
+            if view in self.tables:
+                raise UsageError(f"{view!r} is a table and a view of projection {self.name!r}")
+            named(sql, dict.fromkeys(self.tables, ""))
+
+
+def by_name(projections: Iterable[Projection]) -> dict[str, Projection]:
+    """Projections by name; two of one name, or a table that two have, are refused."""
+    found: dict[str, Projection] = {}
+    owners: dict[str, str] = {}
+    for projection in projections:
+        if not isinstance(projection, Projection):
+            raise UsageError(f"{projection!r} is not a refold.projections.Projection")
+        if projection.name in found:
+            raise UsageError(f"two projections are called {projection.name!r}")
+        found[projection.name] = projection
+        for name in (*projection.tables, *projection.views):
+            if name in owners:
+                raise UsageError(
+                    f"{projection.name!r} and {owners[name]!r} both have a table or view {name!r}"
+                )
+            owners[name] = projection.name
+    return found
+
+
+def _check_name(name: str) -> None:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise UsageError(f"a projection is named like tools or cost-by-day, not {name!r}")
+
+
+def _arguments_of(handle: Callable[..., Any]) -> int:
+    kinds = [parameter.kind for parameter in inspect.signature(handle).parameters.values()]
+    by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(kind in by_place for kind in kinds)

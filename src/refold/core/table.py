@@ -1,0 +1,289 @@
+"""Tables of a projection: a class of rows, and how its values stand in SQL.
+
+Columns follow from the fields of a ``msgspec.Struct``: ``str`` is TEXT, ``int`` and ``bool``
+INTEGER, ``float`` REAL, ``bytes`` BLOB; ``Decimal``, times, enums and identifiers are TEXT as JSON
+writes them; lists, dicts and structs are TEXT with their JSON. A field that may be None is
+nullable. Amounts stay exact: a ``Decimal`` is never a REAL.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from inspect import Parameter, signature
+from itertools import starmap
+from operator import attrgetter, itemgetter
+from typing import Any, Final, Generic, NamedTuple, TypeVar, cast
+
+import msgspec
+from msgspec import inspect
+
+from refold.errors import UsageError
+
+R = TypeVar("R", bound=msgspec.Struct)
+SqlValue = str | int | float | bytes | None
+Values = tuple[SqlValue, ...]
+
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_encode_json = msgspec.json.Encoder().encode
+
+
+class Column(NamedTuple):
+    """A column: its SQL type, the class of a value that stands in SQL as it is, and the ways.
+
+    ``encode`` and ``decode`` are None where a value needs no change.
+    """
+
+    name: str
+    sql: str
+    nullable: bool
+    plain: type | None
+    encode: Callable[[Any], SqlValue] | None
+    decode: Callable[[Any], Any] | None
+
+
+class Table(Generic[R]):
+    """A table of rows of one class, found by ``key``, its primary key.
+
+    ``name`` is how SQL knows it; ``indexes`` are lists of columns. Raises
+    :class:`~refold.errors.UsageError` for a name or column that cannot be one.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        row: type[R],
+        *,
+        key: Sequence[str] | str,
+        indexes: Sequence[Sequence[str]] = (),
+    ) -> None:
+        check_sql_name(name, what="table")
+        self.name = name
+        self.row = row
+        self.columns = _columns_of(name, row)
+        self.key = (key,) if isinstance(key, str) else tuple(key)
+        self.indexes = tuple((one,) if isinstance(one, str) else tuple(one) for one in indexes)
+        self._check_columns()
+        places = [self._place(column) for column in self.key]
+        self._key_columns = [self.columns[place] for place in places]
+        self._values = _tuple_of(attrgetter, [column.name for column in self.columns])
+        self._key_in = _tuple_of(itemgetter, places)
+        self._plain: set[tuple[type, ...]] = set()
+        self._as_it_is = not any(column.decode for column in self.columns)
+        kinds = [parameter.kind for parameter in signature(row).parameters.values()]
+        self._by_name = Parameter.KEYWORD_ONLY in kinds
+
+    def values(self, row: R) -> Values:
+        """A row as SQL takes it; :class:`~refold.errors.UsageError` where a value is no such."""
+        if row.__class__ is not self.row:
+            raise UsageError(
+                f"table {self.name!r} holds {self.row.__name__}, not {type(row).__name__}"
+            )
+        values: tuple[Any, ...] = self._values(row)
+        if tuple(map(type, values)) in self._plain:
+            return values
+        pairs = list(zip(self.columns, values, strict=True))
+        encoded = tuple(starmap(self._encoded, pairs))
+        if all(value is None or type(value) is column.plain for column, value in pairs):
+            self._plain.add(tuple(map(type, values)))
+        return encoded
+
+    def row_of(self, values: Values) -> R:
+        """The row that SQL gives back."""
+        given: Sequence[Any] = values
+        if not self._as_it_is:
+            given = [
+                column.decode(value) if column.decode is not None and value is not None else value
+                for column, value in zip(self.columns, values, strict=True)
+            ]
+        if self._by_name:
+            return self.row(**{c.name: v for c, v in zip(self.columns, given, strict=True)})
+        return self.row(*given)
+
+    def key_in(self, values: Values) -> Values:
+        """The key of a row in SQL's values."""
+        key: Values = self._key_in(values)
+        return key
+
+    def key_of(self, key: object) -> Values:
+        """A key as a caller gives it (a tuple, or the value of a single column) in SQL's values."""
+        given = key if isinstance(key, tuple) else (key,)
+        if len(given) != len(self.key):
+            raise UsageError(f"the key of table {self.name!r} is {self.key}, not {key!r}")
+        return tuple(map(self._encoded, self._key_columns, given))
+
+    def created(self, physical: str) -> list[str]:
+        """The statements that make it under a name of its own."""
+        columns = [
+            f"{quoted(c.name)} {c.sql}{'' if c.nullable else ' NOT NULL'}" for c in self.columns
+        ]
+        key = ", ".join(map(quoted, self.key))
+        table = (
+            f"CREATE TABLE {quoted(physical)} ({', '.join(columns)}, PRIMARY KEY ({key})) "
+            "STRICT, WITHOUT ROWID"
+        )
+        indexes = [
+            f"CREATE INDEX {quoted('_'.join((physical, *index)))} ON {quoted(physical)} "
+            f"({', '.join(map(quoted, index))})"
+            for index in self.indexes
+        ]
+        return [table, *indexes]
+
+    def selected(self, physical: str) -> str:
+        """The query for the row of a key."""
+        columns = ", ".join(quoted(column.name) for column in self.columns)
+        return f"SELECT {columns} FROM {quoted(physical)} WHERE {self._of_key()}"
+
+    def replaced(self, physical: str) -> str:
+        """The statement that puts a row, in place of the one with its key."""
+        places = ", ".join("?" * len(self.columns))
+        return f"REPLACE INTO {quoted(physical)} VALUES ({places})"
+
+    def deleted(self, physical: str) -> str:
+        """The statement that takes the row of a key away."""
+        return f"DELETE FROM {quoted(physical)} WHERE {self._of_key()}"
+
+    def shape(self) -> tuple[object, ...]:
+        """What two tables that hold the same have in common."""
+        columns = [(c.name, c.sql, c.nullable) for c in self.columns]
+        return self.name, columns, self.key, self.indexes
+
+    def _of_key(self) -> str:
+        return " AND ".join(f"{quoted(column)} = ?" for column in self.key)
+
+    def _encoded(self, column: Column, value: Any) -> SqlValue:
+        if value is None and column.nullable:
+            return None
+        try:
+            if column.encode is not None:
+                return column.encode(value)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise self._misfit(column, value) from error
+        if type(value) is not column.plain:
+            raise self._misfit(column, value)
+        return cast(SqlValue, value)
+
+    def _misfit(self, column: Column, value: Any) -> UsageError:
+        kind = column.sql if column.nullable else f"{column.sql}, never None"
+        return UsageError(
+            f"{self.name}.{column.name} is {kind}: {value!r} is no such value",
+            table=self.name,
+            column=column.name,
+        )
+
+    def _check_columns(self) -> None:
+        known = {column.name: column for column in self.columns}
+        for name in (*self.key, *(name for index in self.indexes for name in index)):
+            if name not in known:
+                raise UsageError(f"table {self.name!r} has no column {name!r}")
+        if not self.key or any(known[name].nullable for name in self.key):
+            raise UsageError(f"table {self.name!r} needs a key of columns that are never None")
+
+    def _place(self, name: str) -> int:
+        return [column.name for column in self.columns].index(name)
+
+
+def check_sql_name(name: str, *, what: str) -> None:
+    """Refuse a name that SQL would need quotes for, or that refold or SQLite keep."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise UsageError(f"a {what} is named like tool_calls, not {name!r}")
+    if name.startswith(("refold_", "sqlite_")):
+        raise UsageError(f"{name!r}: names that begin with refold_ or sqlite_ are taken")
+
+
+def quoted(name: str) -> str:
+    """A name as SQL takes any."""
+    doubled = name.replace('"', '""')
+    return f'"{doubled}"'
+
+
+def _columns_of(table: str, row: type) -> list[Column]:
+    if not (isinstance(row, type) and issubclass(row, msgspec.Struct)):
+        raise UsageError(f"the rows of table {table!r} must be a msgspec.Struct, not {row!r}")
+    info = inspect.type_info(row)
+    assert isinstance(info, inspect.StructType)
+    types = {field.name: field.type for field in msgspec.structs.fields(row)}
+    return [_column(field.name, field.type, types[field.name]) for field in info.fields]
+
+
+def _column(name: str, kind: inspect.Type, annotated: Any) -> Column:
+    options = kind.types if isinstance(kind, inspect.UnionType) else (kind,)
+    others = [option for option in options if not isinstance(option, inspect.NoneType)]
+    nullable = len(others) < len(options) or isinstance(kind, inspect.AnyType)
+    match others:
+        case [inspect.StrType()]:
+            return Column(name, "TEXT", nullable, str, None, None)
+        case [inspect.IntType()]:
+            return Column(name, "INTEGER", nullable, int, None, None)
+        case [inspect.FloatType()]:
+            return Column(name, "REAL", nullable, float, _real, None)
+        case [inspect.BytesType()]:
+            return Column(name, "BLOB", nullable, bytes, None, None)
+        case [inspect.BoolType()]:
+            return Column(name, "INTEGER", nullable, None, _bit, bool)
+        case [inspect.DecimalType()]:
+            return Column(name, "TEXT", nullable, None, _decimal_text, Decimal)
+        case [inspect.EnumType() | inspect.LiteralType() as one]:
+            values = _values_of(one)
+            sql = "INTEGER" if values and all(type(v) is int for v in values) else "TEXT"
+            return Column(name, sql, nullable, None, _plainly(annotated), _convert_to(annotated))
+        case [
+            inspect.DateTimeType()
+            | inspect.DateType()
+            | inspect.TimeType()
+            | inspect.TimeDeltaType()
+            | inspect.UUIDType()
+        ]:
+            return Column(name, "TEXT", nullable, None, _plainly(annotated), _convert_to(annotated))
+    decode = msgspec.json.Decoder(annotated).decode
+    return Column(name, "TEXT", nullable, None, _json_text, decode)
+
+
+def _values_of(kind: inspect.EnumType | inspect.LiteralType) -> list[object]:
+    if isinstance(kind, inspect.LiteralType):
+        return list(kind.values)
+    return [member.value for member in kind.cls]
+
+
+def _real(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{value!r} is no number")
+    return float(value)
+
+
+def _bit(value: Any) -> int:
+    if not isinstance(value, bool):
+        raise TypeError(f"{value!r} is neither True nor False")
+    return int(value)
+
+
+def _decimal_text(value: Any) -> str:
+    if not isinstance(value, Decimal) or not value.is_finite():
+        raise TypeError(f"{value!r} is not an exact number")
+    return str(value)
+
+
+def _json_text(value: Any) -> str:
+    return _encode_json(value).decode()
+
+
+def _plainly(annotated: Any) -> Callable[[Any], SqlValue]:
+    """Checked as what it is said to be, then as JSON would write it."""
+
+    def encode(value: Any) -> SqlValue:
+        plain: SqlValue = msgspec.to_builtins(value)
+        msgspec.convert(plain, annotated)
+        return plain
+
+    return encode
+
+
+def _convert_to(annotated: Any) -> Callable[[Any], Any]:
+    return lambda value: msgspec.convert(value, annotated)
+
+
+def _tuple_of(getter: Callable[..., Any], wanted: Sequence[Any]) -> Callable[[Any], Values]:
+    """``attrgetter`` or ``itemgetter`` that gives a tuple for one thing too."""
+    get = getter(*wanted)
+    return get if len(wanted) > 1 else lambda held: (get(held),)
