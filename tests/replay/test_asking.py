@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from refold.core.pacing import RETRY_AFTER_MAX_S, RateLimiter
 from refold.errors import Unavailable, UsageError
 from refold.replay import Action, ChatRequest, ModelFailure
 from refold.replay.asking import Asker, Outcome
 from refold.replay.candidate import FailureKind
 from refold.replay.fuse import FAILED_IN_A_ROW_MAX, UNREACHABLE_MAX
-from refold.replay.pacing import RETRY_AFTER_MAX_S, RateLimiter
 
 REQUEST = ChatRequest(messages=[])
 

@@ -12,13 +12,13 @@ from typing import Final, Protocol
 
 import msgspec
 
+from refold.core.pacing import RETRY_AFTER_MAX_S, RateLimiter, backoff_s
 from refold.errors import RefoldError, UsageError
 from refold.replay.candidate import Answered, Candidate, ModelFailure
 from refold.replay.completion import action_of, snippet
 from refold.replay.decision import Action
 from refold.replay.fuse import Fuse
 from refold.replay.loop import LoopThread
-from refold.replay.pacing import RETRY_AFTER_MAX_S, RateLimiter, backoff_s
 from refold.replay.request import ChatRequest
 
 ATTEMPTS_MAX: Final = 5

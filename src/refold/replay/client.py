@@ -12,11 +12,11 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 import msgspec
 
+from refold.core.pacing import retry_after_s
 from refold.errors import UsageError
 from refold.replay.candidate import FailureKind, ModelFailure
 from refold.replay.completion import parse_completion, snippet
 from refold.replay.decision import Action
-from refold.replay.pacing import retry_after_s
 from refold.replay.request import ChatRequest
 
 if TYPE_CHECKING:

@@ -9,13 +9,13 @@ from itertools import chain
 from typing import Literal
 
 from refold.core.expected import NO_EVENTS
+from refold.core.pacing import RateLimiter
 from refold.engine.store import Store
 from refold.errors import NotFound, UsageError
 from refold.replay.asking import ATTEMPTS_MAX, Asker, Outcome, WallPace
 from refold.replay.candidate import Candidate
 from refold.replay.client import ChatEndpoint
 from refold.replay.ledger import Ledger
-from refold.replay.pacing import RateLimiter
 from refold.replay.pool import Pool
 from refold.replay.prices import Prices
 from refold.replay.run import Progress, ReplaySummary, Run, Task

@@ -43,13 +43,15 @@ class RateLimiter:
             self._free_s = max(self._free_s, until_s)
 
 
-def backoff_s(attempt: int, roll: float) -> float:
+def backoff_s(attempt: int, roll: float, *, first_s: float | None = None) -> float:
     """How long to wait after the ``attempt``-th failure (from 1): exponential, with full jitter.
 
-    ``roll`` is a random number from 0 to 1. Source: Brooker 2015, "Exponential backoff and
+    ``roll`` is a random number from 0 to 1, ``first_s`` (default: ``BACKOFF_S``) the longest first
+    wait, doubled each time up to ``BACKOFF_MAX_S``. Source: Brooker 2015, "Exponential backoff and
     jitter", AWS Architecture Blog.
     """
-    return min(BACKOFF_MAX_S, BACKOFF_S * 2.0 ** min(attempt - 1, 16)) * roll
+    longest_s = BACKOFF_S if first_s is None else first_s
+    return min(BACKOFF_MAX_S, longest_s * 2.0 ** min(attempt - 1, 16)) * roll
 
 
 def retry_after_s(header: str | None, *, now: datetime) -> float | None:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from refold.core.pacing import BACKOFF_MAX_S, RateLimiter, backoff_s, retry_after_s
 from refold.errors import UsageError
-from refold.replay.pacing import BACKOFF_MAX_S, RateLimiter, backoff_s, retry_after_s
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
