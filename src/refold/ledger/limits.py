@@ -1,0 +1,184 @@
+"""Limits on betting: so many bets, or so much stake, in any stretch of time; so much lost at all.
+
+A stretch is not an hour of the clock but any hour, so no change of the clocks matters and no two
+hours can be joined at their border.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right, insort
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Final, Protocol
+
+import msgspec
+
+from refold.core.clock import rfc3339
+from refold.errors import Rejected, UsageError
+from refold.ledger.commands import PlaceBet
+from refold.ledger.money import ZERO, minus, plus, why_not_money
+
+HOUR_S: Final = 3_600
+DAY_S: Final = 86_400
+_US: Final = 1_000_000
+
+
+class PastBet(msgspec.Struct, frozen=True, order=True):
+    """A bet that was placed: when, in microseconds UTC, and the stake."""
+
+    at_us: int
+    asset: str
+    amount: Decimal
+
+
+class Limit(Protocol):
+    """A rule on bets."""
+
+    @property
+    def window_s(self) -> int:
+        """How many seconds back it looks; 0: it does not ask for the time."""
+        ...
+
+    def check(
+        self, bet: PlaceBet, at_us: int, past: Sequence[PastBet], spent: Mapping[str, Decimal]
+    ) -> None:
+        """Raise :class:`~refold.errors.Rejected` where the bet would break the rule.
+
+        ``past``: bets of the last two windows, oldest first. ``spent``: stakes and fees less
+        winnings, by asset.
+        """
+        ...
+
+
+class Rate(msgspec.Struct, frozen=True, kw_only=True):
+    """At most so many bets, or so much stake of an asset, in any stretch of ``window_s`` seconds.
+
+    The stretch begins after its first moment and holds its last. Cancelled bets count.
+    """
+
+    most: Decimal
+    window_s: int
+    asset: str | None = None
+
+    def check(
+        self, bet: PlaceBet, at_us: int, past: Sequence[PastBet], _spent: Mapping[str, Decimal]
+    ) -> None:
+        """See :class:`Limit`."""
+        if self.asset not in (None, bet.asset):
+            return
+        mine = [each for each in past if self.asset in (None, each.asset)]
+        times, window_us = [each.at_us for each in mine], self.window_s * _US
+        # A bet may be placed as of an earlier moment: then later stretches hold it too.
+        later = times[bisect_right(times, at_us) : bisect_right(times, at_us + window_us - 1)]
+        for end in (at_us, *later):
+            held = mine[bisect_right(times, end - window_us) : bisect_right(times, end)]
+            self._check_stretch(bet, held)
+
+    def _check_stretch(self, bet: PlaceBet, held: Sequence[PastBet]) -> None:
+        used, needed = ZERO, self._weight(bet.amount)
+        for each in held:
+            used = plus(used, self._weight(each.amount))
+        if plus(used, needed) > self.most:
+            raise Rejected(
+                "bet_limit" if self.asset is None else "stake_limit",
+                bet=bet.bet,
+                asset=self.asset,
+                window_s=self.window_s,
+                most=self.most,
+                used=used,
+                needed=needed,
+                free_at=self._free_at(held, needed, used),
+            )
+
+    def _weight(self, amount: Decimal) -> Decimal:
+        return Decimal(1) if self.asset is None else amount
+
+    def _free_at(self, held: Sequence[PastBet], needed: Decimal, used: Decimal) -> str | None:
+        """When the bet would be within the limit, if nothing else comes; None for never."""
+        for each in held:
+            used = minus(used, self._weight(each.amount))
+            if plus(used, needed) <= self.most:
+                return rfc3339(each.at_us + self.window_s * _US)
+        return None
+
+
+class LossMax(msgspec.Struct, frozen=True, kw_only=True):
+    """Stakes and fees, less winnings, never come to more than this: a budget."""
+
+    most: Decimal
+    asset: str
+    window_s: int = 0
+
+    def check(
+        self, bet: PlaceBet, _at_us: int, _past: Sequence[PastBet], spent: Mapping[str, Decimal]
+    ) -> None:
+        """See :class:`Limit`."""
+        used = spent.get(self.asset, ZERO)
+        if bet.asset == self.asset and plus(used, bet.amount) > self.most:
+            raise Rejected(
+                "budget_exceeded",
+                bet=bet.bet,
+                asset=self.asset,
+                most=self.most,
+                used=used,
+                needed=bet.amount,
+            )
+
+
+def bets_per_hour(most: int) -> Limit:
+    """At most so many bets in any hour."""
+    return bets_per(HOUR_S, most)
+
+
+def bets_per(window_s: int, most: int) -> Limit:
+    """At most so many bets in any stretch of so many seconds."""
+    if isinstance(most, bool) or not isinstance(most, int) or most < 0:
+        raise UsageError(f"{most!r} bets is no limit: give a whole number, 0 or more")
+    return Rate(most=Decimal(most), window_s=_checked_window(window_s))
+
+
+def stake_per_hour(most: Decimal, asset: str) -> Limit:
+    """At most so much staked in any hour."""
+    return stake_per(HOUR_S, most, asset)
+
+
+def stake_per_day(most: Decimal, asset: str) -> Limit:
+    """At most so much staked in any 24 hours."""
+    return stake_per(DAY_S, most, asset)
+
+
+def stake_per(window_s: int, most: Decimal, asset: str) -> Limit:
+    """At most so much staked in any stretch of so many seconds."""
+    return Rate(most=_checked_most(most), window_s=_checked_window(window_s), asset=asset)
+
+
+def loss_up_to(most: Decimal, asset: str) -> Limit:
+    """A budget: stakes, open and lost, and fees, less winnings, at most so much."""
+    return LossMax(most=_checked_most(most), asset=asset)
+
+
+def noted(past: list[PastBet], bet: PastBet, *, kept_s: int) -> None:
+    """Put a bet in its place and forget those that no limit can ask for any more."""
+    insort(past, bet)
+    oldest_us = past[-1].at_us - kept_s * _US
+    if past[0].at_us <= oldest_us:
+        del past[: bisect_right(past, oldest_us, key=lambda each: each.at_us)]
+
+
+def check_in_time(at_us: int, past: Sequence[PastBet], *, window_s: int) -> None:
+    """Refuse a bet as of a moment too long ago to tell what limits it would have broken."""
+    if past and at_us <= past[-1].at_us - window_s * _US:
+        raise Rejected("out_of_date", at=rfc3339(at_us), last_bet_at=rfc3339(past[-1].at_us))
+
+
+def _checked_most(most: Decimal) -> Decimal:
+    reason = why_not_money(most)
+    if reason is not None:
+        raise UsageError(f"{most!r} is no limit: it is {reason.replace('_', ' ')}")
+    return most
+
+
+def _checked_window(window_s: int) -> int:
+    if isinstance(window_s, bool) or not isinstance(window_s, int) or window_s < 1:
+        raise UsageError(f"{window_s!r} seconds is no stretch of time")
+    return window_s
