@@ -16,6 +16,11 @@ def add(totals: dict[str, Decimal], currency: str, amount: Decimal) -> None:
     totals[currency] = _CONTEXT.add(totals.get(currency, Decimal(0)), amount)
 
 
+def plus(amount: Decimal, more: Decimal) -> Decimal:
+    """``amount + more``."""
+    return _CONTEXT.add(amount, more)
+
+
 def minus(amount: Decimal, less: Decimal) -> Decimal:
     """``amount - less``."""
     return _CONTEXT.subtract(amount, less)

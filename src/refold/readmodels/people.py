@@ -1,0 +1,177 @@
+"""The read model ``customers``: the conversations of a person, and what they come to."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Final, Literal
+
+import msgspec
+
+from refold.conversation.events import (
+    AgentUtterance,
+    ModelResponse,
+    SessionEnded,
+    SessionStarted,
+    UserUtterance,
+)
+from refold.conversation.exact import add, plus
+from refold.conversation.voice import DtmfReceived
+from refold.core.projection import Projection
+from refold.core.recorded import Recorded
+from refold.core.rows import Rows
+from refold.core.table import Table
+from refold.readmodels.branches import is_branch
+from refold.readmodels.instants import shown
+from refold.readmodels.persons import CUSTOMER, PARTY, SUBJECT, Person, customers_of, subject_of
+
+
+class CustomerConversationRow(msgspec.Struct):
+    """That a person took part in a conversation, and how that is known."""
+
+    person: str
+    stream: str
+    known_by: Literal["subject", "party"]
+    name: str | None = None
+
+
+class CustomerSessionRow(msgspec.Struct):
+    """A conversation as far as it counts for its people; ``people`` are their keys.
+
+    ``name`` is that of its only customer; ``cost`` is by currency, ``answers`` how many had a
+    price in each.
+    """
+
+    stream: str
+    started_at: str
+    last_at: str
+    known_by: Literal["subject", "party"] = "party"
+    name: str | None = None
+    people: list[str] = []
+    cost: dict[str, Decimal] = {}
+    answers: dict[str, int] = {}
+
+
+class CustomerCostRow(msgspec.Struct):
+    """What the answers in all conversations of a person cost in one currency."""
+
+    person: str
+    currency: str
+    answers: int = 0
+    cost: Decimal = Decimal(0)
+
+
+LINKS: Final = Table(
+    "customer_conversations",
+    CustomerConversationRow,
+    key=("person", "stream"),
+    indexes=[("stream",)],
+)
+SESSIONS: Final = Table("customer_sessions", CustomerSessionRow, key=("stream",))
+COSTS: Final = Table("customer_costs", CustomerCostRow, key=("person", "currency"))
+PEOPLE: Final = """
+SELECT
+    link.person AS person,
+    (
+        SELECT named.name FROM {customer_conversations} AS named
+        JOIN {customer_sessions} AS later ON later.stream = named.stream
+        WHERE named.person = link.person AND named.name IS NOT NULL
+        ORDER BY later.last_at DESC, named.stream DESC LIMIT 1
+    ) AS name,
+    count(*) AS conversations,
+    min(session.started_at) AS first_contact_at,
+    max(session.last_at) AS last_contact_at,
+    (
+        SELECT ifnull(json_group_object(currency, cost), '{}') FROM {customer_costs} AS spent
+        WHERE spent.person = link.person
+    ) AS cost
+FROM {customer_conversations} AS link
+JOIN {customer_sessions} AS session ON session.stream = link.stream
+GROUP BY link.person
+"""
+customers: Final = Projection(
+    "customers", tables=[LINKS, SESSIONS, COSTS], views={"customers": PEOPLE}, revision=1
+)
+"""One row a person: how many conversations, the first and the last contact, the cost of all."""
+
+
+@customers.on(SessionStarted)
+def _started(rows: Rows, event: SessionStarted, recorded: Recorded) -> None:
+    if is_branch(recorded):
+        return
+    session = _session(rows, recorded)
+    named = [party.name for party in event.parties if party.role == CUSTOMER]
+    session.name = named[0] if len(named) == 1 else None
+    if session.known_by == SUBJECT:
+        rows.put(LINKS, _linked(session, Person(session.people[0], session.name)))
+    else:
+        for person in customers_of(event.parties):
+            _link(rows, session, person)
+    rows.put(SESSIONS, session)
+
+
+@customers.on(SessionEnded, UserUtterance, AgentUtterance, DtmfReceived)
+def _in_contact(rows: Rows, _: object, recorded: Recorded) -> None:
+    if not is_branch(recorded):
+        rows.put(SESSIONS, _session(rows, recorded))
+
+
+@customers.on(ModelResponse)
+def _answered(rows: Rows, event: ModelResponse, recorded: Recorded) -> None:
+    if is_branch(recorded):
+        return
+    session = _session(rows, recorded)
+    if event.cost is not None:
+        add(session.cost, event.currency, event.cost)
+        session.answers[event.currency] = session.answers.get(event.currency, 0) + 1
+        for person in session.people:
+            _spend(rows, person, event.currency, event.cost, answers=1)
+    rows.put(SESSIONS, session)
+
+
+def _session(rows: Rows, recorded: Recorded) -> CustomerSessionRow:
+    """The conversation of an event, stretched to its time, with its subject among its people."""
+    at = shown(recorded.occurred_at_us)
+    session = rows.get(SESSIONS, (recorded.stream,))
+    if session is None:
+        session = CustomerSessionRow(recorded.stream, at, at)
+    session.started_at, session.last_at = min(session.started_at, at), max(session.last_at, at)
+    if (subject := subject_of(recorded)) is not None:
+        if session.known_by == PARTY:
+            _unlink(rows, session)
+            session.known_by = SUBJECT
+        _link(rows, session, Person(subject, None if session.people else session.name))
+    return session
+
+
+def _link(rows: Rows, session: CustomerSessionRow, person: Person) -> None:
+    """Make a conversation one of a person's, with what it has cost so far."""
+    if person.key in session.people:
+        return
+    session.people.append(person.key)
+    rows.put(LINKS, _linked(session, person))
+    for currency, cost in session.cost.items():
+        _spend(rows, person.key, currency, cost, answers=session.answers[currency])
+
+
+def _unlink(rows: Rows, session: CustomerSessionRow) -> None:
+    """Take a conversation from the people that its parties seemed to be."""
+    for person in session.people:
+        rows.delete(LINKS, (person, session.stream))
+        for currency, cost in session.cost.items():
+            answers = -session.answers[currency]
+            _spend(rows, person, currency, cost.copy_negate(), answers=answers)
+    session.people = []
+
+
+def _linked(session: CustomerSessionRow, person: Person) -> CustomerConversationRow:
+    return CustomerConversationRow(person.key, session.stream, session.known_by, person.name)
+
+
+def _spend(rows: Rows, person: str, currency: str, cost: Decimal, *, answers: int) -> None:
+    row = rows.get(COSTS, (person, currency)) or CustomerCostRow(person, currency)
+    row.answers += answers
+    row.cost = plus(row.cost, cost)
+    if row.answers:
+        rows.put(COSTS, row)
+    else:
+        rows.delete(COSTS, (person, currency))

@@ -1,0 +1,72 @@
+"""The read model ``costs``: what agents and models cost, day by day."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Final
+
+import msgspec
+
+from refold.conversation.events import AgentConfigured, ModelResponse
+from refold.conversation.exact import plus
+from refold.core.projection import Projection
+from refold.core.recorded import Recorded
+from refold.core.rows import Rows
+from refold.core.table import Table
+from refold.readmodels.branches import is_branch
+from refold.readmodels.instants import day
+
+
+class CostRow(msgspec.Struct):
+    """The answers of one agent with one model in one currency on one day (UTC)."""
+
+    day: str
+    agent: str
+    model: str
+    currency: str
+    answers: int = 0
+    unpriced_answers: int = 0
+    cost: Decimal = Decimal(0)
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+
+
+class CostSessionRow(msgspec.Struct):
+    """The agent and model that a conversation runs with."""
+
+    stream: str
+    agent: str
+    model: str
+
+
+COSTS: Final = Table("costs", CostRow, key=("day", "agent", "model", "currency"))
+SESSIONS: Final = Table("cost_sessions", CostSessionRow, key=("stream",))
+costs: Final = Projection("costs", tables=[COSTS, SESSIONS], revision=1)
+"""Cost and tokens by agent, model, currency and day."""
+
+
+@costs.on(AgentConfigured)
+def _configured(rows: Rows, event: AgentConfigured, recorded: Recorded) -> None:
+    if not is_branch(recorded):
+        rows.put(SESSIONS, CostSessionRow(recorded.stream, event.agent or "", event.model or ""))
+
+
+@costs.on(ModelResponse)
+def _answered(rows: Rows, event: ModelResponse, recorded: Recorded) -> None:
+    if is_branch(recorded):
+        return
+    session = rows.get(SESSIONS, (recorded.stream,))
+    agent, model = (session.agent, session.model) if session else ("", "")
+    key = day(recorded.occurred_at_us), agent, event.model or model, event.currency
+    row = rows.get(COSTS, key) or CostRow(*key)
+    row.answers += 1
+    if event.cost is None:
+        row.unpriced_answers += 1
+    else:
+        row.cost = plus(row.cost, event.cost)
+    if (usage := event.usage) is not None:
+        row.input_tokens += usage.input_tokens
+        row.output_tokens += usage.output_tokens
+        row.cached_tokens += usage.cached_tokens
+    rows.put(COSTS, row)
