@@ -19,10 +19,11 @@ from refold.errors import Conflict, InvalidEvent, NotFound, RefoldError, Rejecte
 
 if TYPE_CHECKING:
     from refold.connect import open, open_async
-    from refold.core.diff import Change, HistoryDiff, diff, diff_states
+    from refold.core.diff import Change, diff, diff_states
     from refold.core.event import Event, Registry, event, upcast
     from refold.core.expected import ANY, NO_STREAM, STREAM_EXISTS
     from refold.core.fold import Decider, Fold, Folded
+    from refold.core.query import Query
     from refold.core.recorded import Recorded
     from refold.engine.aio import AsyncStore
     from refold.engine.branch import Branch
@@ -34,10 +35,11 @@ if TYPE_CHECKING:
 # Imported when first asked for: `refold --help` must not wait for a store.
 _NAMES = {
     "connect": ["open", "open_async"],
-    "core.diff": ["Change", "HistoryDiff", "diff", "diff_states"],
+    "core.diff": ["Change", "diff", "diff_states"],
     "core.event": ["Event", "Registry", "event", "upcast"],
     "core.expected": ["ANY", "NO_STREAM", "STREAM_EXISTS"],
     "core.fold": ["Decider", "Fold", "Folded"],
+    "core.query": ["Query"],
     "core.recorded": ["Recorded"],
     "engine.aio": ["AsyncStore"],
     "engine.branch": ["Branch"],
@@ -62,9 +64,9 @@ __all__ = [
     "Event",
     "Fold",
     "Folded",
-    "HistoryDiff",
     "InvalidEvent",
     "NotFound",
+    "Query",
     "Recorded",
     "RefoldError",
     "Registry",

@@ -99,19 +99,30 @@ class NotFound(RefoldError):
 
 
 class Conflict(RefoldError):
-    """The stream is not at the version the caller expected; read, decide again, append."""
+    """Another append came first: read again, decide again, append.
+
+    The stream is not at the version the caller expected; or an event came that was not to come:
+    then ``expected`` is the position after which there should be none that matches ``query``, and
+    ``actual`` that of the append that holds one (the last of its positions).
+    """
 
     code = "conflict"
     retry = "redecide"
 
-    def __init__(self, *, stream: str, expected: object, actual: int) -> None:
-        now = f"its last version is {actual}" if actual >= 0 else "it does not exist"
+    def __init__(
+        self, *, stream: str, expected: object, actual: int, query: str | None = None
+    ) -> None:
+        if query is not None:
+            what = f"an event of {query} was appended after position {expected}, at {actual}"
+        else:
+            now = f"its last version is {actual}" if actual >= 0 else "it does not exist"
+            what = f"stream {stream!r} was expected at {expected}, but {now}"
         super().__init__(
-            f"stream {stream!r} was expected at {expected}, but {now}; "
-            "read it again and decide again",
+            f"{what}; read again and decide again",
             stream=stream,
             expected=expected,
             actual=actual,
+            **({} if query is None else {"query": query}),
         )
 
 

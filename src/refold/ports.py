@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from refold.core.codec import Occurred
 from refold.core.expected import Expected
+from refold.core.query import Condition, QueryItem
 from refold.core.row import Row
 from refold.core.rows import Transaction
 from refold.core.snapshot import Snapshot
@@ -29,23 +30,32 @@ class Fork(NamedTuple):
 
 
 class Write(NamedTuple):
-    """One append to one stream, encoded; ``occurred`` is what its events say of their time."""
+    """One append to one stream, encoded.
+
+    ``kinds`` holds the kind of each event as it is stored, ``occurred`` what they say of their
+    time, ``tags`` what ``metadata`` says of tags.
+    """
 
     stream: str
     expected: Expected
-    tags: tuple[str, ...]
+    kinds: tuple[str, ...]
     metadata: str | None
     body: str
     fork: Fork | None = None
     occurred: Occurred | None = None
+    tags: tuple[str, ...] = ()
 
 
 class Batch(NamedTuple):
-    """Writes that are stored together; ``digest`` tells a repeated ``key`` from a reused one."""
+    """Writes that are stored together; ``digest`` tells a repeated ``key`` from a reused one.
+
+    Where there is a ``condition``, they are stored only while it holds.
+    """
 
     writes: Sequence[Write]
     key: str | None = None
     digest: bytes = b""
+    condition: Condition | None = None
 
 
 class Placed(NamedTuple):
@@ -63,6 +73,13 @@ class Committed(NamedTuple):
     placed: tuple[Placed, ...]
     recorded_at: int
     duplicate: bool = False
+
+
+class Kept(NamedTuple):
+    """What an append under a key stored, and the digest that it had."""
+
+    committed: Committed
+    digest: bytes
 
 
 class StreamInfo(NamedTuple):
@@ -130,6 +147,17 @@ class Backend(Protocol):
         ``categories`` and ``types`` narrow it; a row with one event of a wanted type is given
         whole.
         """
+        ...
+
+    def tagged(self, item: QueryItem, *, after: int, rows_max: int) -> list[Row]:
+        """Up to ``rows_max`` appends with all the tags of an item over ``after``, in order.
+
+        Its types narrow it in the same way. None of them is in a branch.
+        """
+        ...
+
+    def find(self, key: str) -> Kept | None:
+        """What an append under a key stored, each part in its place; None where there is none."""
         ...
 
     def head(self, stream: str) -> StreamInfo | None:

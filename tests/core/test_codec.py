@@ -154,7 +154,7 @@ def test_the_bytes_of_an_append() -> None:
         '[["a.b",{}],["a.b.v2",[1,"é"],1000000],["a.b",null,null,{"k":1.5}],'
         '["test.paid",{"amount":"1.50","note":null},-1,{"k":{}}],["a.b",{"x":1}]]'
     )
-    assert body.tags == ("a.b", "a.b.v2", "a.b", "test.paid", "a.b")
+    assert body.kinds == ("a.b", "a.b.v2", "a.b", "test.paid", "a.b")
 
 
 @pytest.mark.parametrize(
@@ -295,7 +295,7 @@ def test_a_payload_is_so_large_and_no_larger() -> None:
 def test_an_append_holds_so_many_events_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """The limit is refused, not cut off; so is no event at all."""
     monkeypatch.setattr(codec, "EVENTS_PER_APPEND_MAX", 3)
-    assert len(encode_body([Event("a.b")] * 3, REGISTRY).tags) == 3
+    assert len(encode_body([Event("a.b")] * 3, REGISTRY).kinds) == 3
     for count in (0, 4):
         with pytest.raises(InvalidEvent):
             encode_body([Event("a.b")] * count, REGISTRY)

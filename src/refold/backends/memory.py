@@ -6,24 +6,20 @@ import threading
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple
+from typing import Any
 
 from refold.backends.memory_tables import MemoryTables
-from refold.backends.planning import Plan, Planned, same_or_refused
+from refold.backends.planning import Plan, Planned, matches, same_or_refused
 from refold.core.codec import span_of
 from refold.core.event import Kind, category_of
 from refold.core.expected import NO_EVENTS
+from refold.core.query import Query, QueryItem
 from refold.core.row import Row
 from refold.core.rows import Transaction
 from refold.core.snapshot import Snapshot
 from refold.core.table import SqlValue
 from refold.errors import RefoldError
-from refold.ports import Batch, Check, Committed, Fork, StreamInfo
-
-
-class _Kept(NamedTuple):
-    digest: bytes
-    committed: Committed
+from refold.ports import Batch, Check, Committed, Fork, Kept, StreamInfo, Write
 
 
 class _Stream:
@@ -40,9 +36,10 @@ class MemoryBackend:
         self._lock = threading.RLock()
         self._log: list[Row] = []
         self._positions: list[int] = []
+        self._writes: list[Write] = []
         self._types: list[frozenset[str]] = []
         self._streams: dict[str, _Stream] = {}
-        self._keys: dict[str, _Kept] = {}
+        self._keys: dict[str, Kept] = {}
         self._snapshots: dict[tuple[str, str], dict[int, Snapshot]] = {}
         self._tables: MemoryTables | None = None
 
@@ -61,13 +58,13 @@ class MemoryBackend:
                 recorded_at=kept.committed.recorded_at,
             )
         recorded_at = max(now, self._log[-1].recorded_at) if self._log else now
-        plan = Plan(self._head_version, self.log_head() + 1, recorded_at)
+        plan = Plan(self._head_version, self._found_after, self.log_head() + 1, recorded_at)
         outcome = plan.place(batch)
         if isinstance(outcome, Committed):
             for planned in plan.rows:
                 self._keep(planned, recorded_at)
             if batch.key is not None:
-                self._keys[batch.key] = _Kept(batch.digest, outcome)
+                self._keys[batch.key] = Kept(outcome, batch.digest)
         return outcome
 
     def _keep(self, planned: Planned, recorded_at: int) -> None:
@@ -77,7 +74,7 @@ class MemoryBackend:
             planned.position,
             write.stream,
             planned.version,
-            len(write.tags),
+            len(write.kinds),
             recorded_at,
             write.metadata,
             write.body,
@@ -87,7 +84,8 @@ class MemoryBackend:
         stream.versions.append(row.version)
         self._log.append(row)
         self._positions.append(row.position)
-        self._types.append(frozenset(Kind.parse(tag).type for tag in write.tags))
+        self._writes.append(write)
+        self._types.append(frozenset(Kind.parse(tag).type for tag in write.kinds))
 
     def rows(
         self, stream: str, *, first: int, last: int, backward: bool, rows_max: int
@@ -116,8 +114,7 @@ class MemoryBackend:
         """See :class:`~refold.ports.Backend`."""
         with self._lock:
             found: list[Row] = []
-            start = max(bisect_left(self._positions, after + 1) - 1, 0)
-            for index in range(start, len(self._log)):
+            for index in range(self._index_after(after), len(self._log)):
                 row = self._log[index]
                 wanted = row.position + row.event_count - 1 > after
                 wanted = wanted and (categories is None or category_of(row.stream) in categories)
@@ -126,6 +123,36 @@ class MemoryBackend:
                     if len(found) == rows_max:
                         break
             return found
+
+    def tagged(self, item: QueryItem, *, after: int, rows_max: int) -> list[Row]:
+        """See :class:`~refold.ports.Backend`."""
+        with self._lock:
+            found: list[Row] = []
+            for index in range(self._index_after(after), len(self._log)):
+                row, tags = self._log[index], self._writes[index].tags
+                wanted = "~" not in row.stream and item.fits(self._types[index], tags)
+                if wanted and row.position + row.event_count - 1 > after:
+                    found.append(row)
+                    if len(found) == rows_max:
+                        break
+            return found
+
+    def find(self, key: str) -> Kept | None:
+        """See :class:`~refold.ports.Backend`."""
+        with self._lock:
+            return self._keys.get(key)
+
+    def _found_after(self, query: Query, after: int) -> int | None:
+        for index in range(self._index_after(after), len(self._log)):
+            row = self._log[index]
+            last = row.position + row.event_count - 1
+            if last > after and matches(query, self._writes[index]):
+                return last
+        return None
+
+    def _index_after(self, after: int) -> int:
+        """Of the row with the event after a position, or of the one before it."""
+        return max(bisect_left(self._positions, after + 1) - 1, 0)
 
     def head(self, stream: str) -> StreamInfo | None:
         """See :class:`~refold.ports.Backend`."""

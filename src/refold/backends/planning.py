@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from refold.core.event import Kind
 from refold.core.expected import NO_EVENTS, check_head
+from refold.core.query import Condition, Query
 from refold.errors import Conflict, NotFound, RefoldError, UsageError
 from refold.ports import Batch, Committed, Placed, Write
 
@@ -26,10 +28,12 @@ class Plan:
     """Places for many batches, each accepted whole or refused whole.
 
     ``head_of`` gives the last version of a stream in storage, -1 when it is not there.
-    ``next_position`` is the first free place of the log.
+    ``found_after`` gives the last position of an append in storage that matches a query and ends
+    after a position, None when there is none. ``next_position`` is the first free place of the log.
     """
 
     head_of: Callable[[str], int]
+    found_after: Callable[[Query, int], int | None]
     next_position: int
     recorded_at: int
     rows: list[Planned] = field(default_factory=list)
@@ -41,13 +45,17 @@ class Plan:
         rows: list[Planned] = []
         placed: list[Placed] = []
         position = self.next_position
+        try:
+            self._check_condition(batch)
+        except Conflict as refusal:
+            return refusal
         for index, write in enumerate(batch.writes):
             try:
                 head = self._checked_head(write, heads)
             except (Conflict, NotFound, UsageError) as refusal:
                 return refusal
             key = None if batch.key is None else row_key(batch.key, index)
-            count = len(write.tags)
+            count = len(write.kinds)
             rows.append(Planned(write, position, head + 1, key, batch.digest))
             placed.append(Placed(write.stream, position, head + 1, count))
             heads[write.stream] = head + count
@@ -56,6 +64,26 @@ class Plan:
         self.rows.extend(rows)
         self.next_position = position
         return Committed(tuple(placed), self.recorded_at)
+
+    def _check_condition(self, batch: Batch) -> None:
+        if batch.condition is None:
+            return
+        query, after = batch.condition
+        found = self._planned_after(batch.condition)
+        if found is None:
+            found = self.found_after(query, after)
+        if found is not None:
+            raise Conflict(
+                stream=batch.writes[0].stream, expected=after, actual=found, query=repr(query)
+            )
+
+    def _planned_after(self, condition: Condition) -> int | None:
+        """The same among the writes that this plan has placed."""
+        for write, position, *_ in self.rows:
+            last = position + len(write.kinds) - 1
+            if last > condition.after and matches(condition.query, write):
+                return last
+        return None
 
     def _checked_head(self, write: Write, placed: dict[str, int]) -> int:
         head = placed.get(write.stream, self.heads.get(write.stream))
@@ -78,6 +106,14 @@ class Plan:
                 version=version,
             )
         return version
+
+
+def matches(query: Query, write: Write) -> bool:
+    """Whether a write holds an event of a query."""
+    if "~" in write.stream:
+        return False
+    types = {Kind.parse(kind).type for kind in write.kinds}
+    return any(item.fits(types, write.tags) for item in query.items)
 
 
 def row_key(key: str, index: int) -> str:

@@ -31,6 +31,7 @@ from refold.errors import InvalidEvent, RefoldError
 EVENTS_PER_APPEND_MAX: Final = 10_000
 APPEND_BYTES_MAX: Final = 128 * 1024 * 1024
 """The most that one append to one stream may hold, encoded."""
+_OF_COMMAND: Final = b"\x01"
 _TEXT: Final = frozenset({str})
 _PLAIN: Final = frozenset({str, int, bool})
 
@@ -47,10 +48,10 @@ class Occurred(NamedTuple):
 
 
 class Body(NamedTuple):
-    """An encoded append: ``text`` is what is stored, ``tags`` the tag of each event."""
+    """An encoded append: ``text`` is what is stored, ``kinds`` the tag of each event's kind."""
 
     text: str
-    tags: tuple[str, ...]
+    kinds: tuple[str, ...]
     occurred: Occurred | None = None
 
 
@@ -83,7 +84,7 @@ def row_of(
 ) -> Row:
     """The row of a body at its place."""
     span = span_of(body.occurred, recorded_at)
-    count = len(body.tags)
+    count = len(body.kinds)
     return Row(position, stream, version, count, recorded_at, metadata, body.text, *span)
 
 
@@ -122,6 +123,20 @@ def digest_of(parts: Iterable[tuple[str, str, str | None]]) -> bytes:
             digest.update(len(encoded).to_bytes(8, "big"))
             digest.update(encoded)
     return digest.digest()
+
+
+def digest_of_command(stream: str, command: bytes) -> bytes:
+    """What a command's append is known by: SHA-256 over it and its stream, after a byte 1."""
+    digest = hashlib.sha256()
+    for text in (stream.encode(), command):
+        digest.update(len(text).to_bytes(8, "big"))
+        digest.update(text)
+    return _OF_COMMAND + digest.digest()
+
+
+def is_of_command(digest: bytes) -> bool:
+    """Whether a stored digest is that of a command, which cannot be told from the events."""
+    return len(digest) == hashlib.sha256().digest_size + 1 and digest.startswith(_OF_COMMAND)
 
 
 def copied(recorded: Recorded) -> Event:

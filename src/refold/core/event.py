@@ -142,13 +142,17 @@ class Registry:
         self.upcasts.retire(kind.type, reason)
         self.revision += 1
 
-    def check_in_use(self, tag: str) -> None:
-        """Refuse the tag of an event whose type is retired: it cannot be appended."""
+    def check_in_use(self, tag: str, *, index: int) -> None:
+        """Refuse an event to append, the ``index``-th of its append, whose type is retired."""
         kind = Kind.parse(tag)
         if kind.type in self.upcasts.reshaped:
             reason = self.upcasts.retirements().get(kind.type)
             if reason is not None:
-                raise InvalidEvent(f"{kind.type!r} is retired: {reason}", type=kind.type)
+                raise InvalidEvent(
+                    f"event {index}: {kind.type!r} is retired: {reason}",
+                    type=kind.type,
+                    index=index,
+                )
 
     def kind_of(self, event: object) -> Kind:
         """The kind of a typed event; :class:`InvalidEvent` when its class is not registered."""

@@ -8,8 +8,9 @@ from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
 
 import msgspec
 
-from refold.core.event import Event, Kind, Registry, default_registry
-from refold.core.recorded import Recorded
+from refold.core.event import Event, Kind, Registry, checked_kind, default_registry
+from refold.core.payload import encode_payload
+from refold.core.recorded import Recorded, unrecorded
 from refold.errors import Rejected, UnknownEventType, UsageError
 
 S = TypeVar("S")
@@ -92,9 +93,7 @@ class Fold(Generic[S]):
     def step(self, state: S, recorded: Recorded) -> S:
         """The state after one more recorded event; after each part, where it is split."""
         for part in recorded.parts(among=self.handlers):
-            handler = self.handlers[part.type]
-            # Decoded anew: a step may change what it is given, and a history may be folded again.
-            event = part.decoded() if handler.target is None else _typed(part, handler)
+            handler, event = self.handlers[part.type], self._taken(part)
             given = (event, part) if handler.wants_recorded else (event,)
             state = self.checked(handler.evolve(state, *given), part.type)
         return state
@@ -113,15 +112,16 @@ class Fold(Generic[S]):
 
         Steps that want the recorded event cannot run here and raise :class:`UsageError`.
         """
-        typed, name = self._unrecorded(event)
-        handler = self.handlers.get(name)
-        if handler is None:
-            return state
-        if handler.wants_recorded:
-            raise UsageError(f"the step for {name!r} of fold {self.name!r} needs a recorded event")
-        if handler.target is None and not isinstance(typed, dict):
-            typed = msgspec.to_builtins(typed)
-        return self.checked(handler.evolve(state, typed), name)
+        for name, typed in self._unrecorded(event):
+            handler = self.handlers[name]
+            if handler.wants_recorded:
+                raise UsageError(
+                    f"the step for {name!r} of fold {self.name!r} needs a recorded event"
+                )
+            if handler.target is None and not isinstance(typed, dict):
+                typed = msgspec.to_builtins(typed)
+            state = self.checked(handler.evolve(state, typed), name)
+        return state
 
     def checked(self, state: S | None, type_name: str) -> S:
         """A step's answer, refused when it forgot to return one."""
@@ -136,15 +136,29 @@ class Fold(Generic[S]):
             return Kind.parse(event)
         return self.registry.kind_of_class(event)
 
-    def _unrecorded(self, event: object) -> tuple[object, str]:
-        if isinstance(event, Event) and event.type:
-            kind = Kind.parse(event.type)
-            handler = self.handlers.get(kind.type)
-            if handler is None or handler.target is None:
-                return event.data, kind.type
-            return msgspec.convert(event.data, handler.target), kind.type
-        typed = event.data if isinstance(event, Event) else event
-        return typed, self.registry.kind_of(typed).type
+    def _unrecorded(self, event: object) -> list[tuple[str, object]]:
+        """What an event counts as that has a step here: types and what the steps take."""
+        data, kind = event, None
+        if isinstance(event, Event):
+            data = event.data
+            kind = checked_kind(event.type, event.schema) if event.type else None
+        typed = kind is None
+        kind = kind or self.registry.kind_of(data)
+        if kind.type in self.registry.upcasts.reshaped or kind != self.registry.current(kind):
+            whole = unrecorded(kind, encode_payload(data), self.registry)
+            return [(p.type, self._taken(p)) for p in whole.parts(among=self.handlers)]
+        handler = self.handlers.get(kind.type)
+        if handler is None:
+            return []
+        if typed or handler.target is None:
+            return [(kind.type, data)]
+        return [(kind.type, msgspec.convert(data, handler.target))]
+
+    def _taken(self, recorded: Recorded) -> Any:
+        """What the step for an event takes."""
+        handler = self.handlers[recorded.type]
+        # Decoded anew: a step may change what it is given, and a history may be folded again.
+        return recorded.decoded() if handler.target is None else _typed(recorded, handler)
 
 
 class Decider(Generic[S, K]):

@@ -200,6 +200,22 @@ class Recorded:
         return f"<{self.id} {self.stored_kind.tag} position={self.position}>"
 
 
+def unrecorded(kind: Kind, raw: bytes, registry: Registry) -> Recorded:
+    """An event that stands nowhere, with a payload of a kind."""
+    return Recorded(
+        position=0,
+        stream="",
+        version=0,
+        stored_kind=kind,
+        occurred_at_us=0,
+        recorded_at_us=0,
+        raw=raw,
+        shared_metadata=None,
+        own_metadata=None,
+        registry=registry,
+    )
+
+
 def parts_of(history: Iterable[Recorded]) -> Iterator[Recorded]:
     """The events of a history with each that is split as its parts, and none that is retired."""
     return (part for recorded in history for part in recorded.parts())

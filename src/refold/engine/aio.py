@@ -19,6 +19,7 @@ from itertools import islice
 from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
 from refold.core.expected import ANY, Expected
+from refold.core.query import Condition, Query
 from refold.engine.batching import batch_of
 from refold.engine.branch import Branch
 from refold.engine.results import Append, Appended, appended
@@ -78,6 +79,7 @@ class AsyncStore:
     head = _awaited(Store.head)
     log_head = _awaited(Store.log_head)
     event = _awaited(Store.event)
+    find = _awaited(Store.find)
     compact = _awaited(Store.compact)
     sizes = _awaited(Store.sizes)
     backup = _awaited(Store.backup)
@@ -98,22 +100,29 @@ class AsyncStore:
         expected: Expected = ANY,
         key: str | None = None,
         metadata: Mapping[str, Any] | None = None,
+        tags: Sequence[str] = (),
+        unless: Query | None = None,
+        after: int = 0,
     ) -> Appended:
         """See :meth:`refold.Store.append`; joins the next commit without a thread of its own."""
-        return (await self.append_together([Append(stream, events, expected, metadata)], key=key))[
-            0
-        ]
+        append = Append(stream, events, expected, metadata, None, tags)
+        return (await self.append_together([append], key=key, unless=unless, after=after))[0]
 
     async def append_together(
-        self, appends: Sequence[Append], *, key: str | None = None
+        self,
+        appends: Sequence[Append],
+        *,
+        key: str | None = None,
+        unless: Query | None = None,
+        after: int = 0,
     ) -> list[Appended]:
         """See :meth:`refold.Store.append_together`."""
         store = self._opened
         if store is None:
             store = await self._run(lambda: self._store)
-        return appended(
-            (await store._writer.append_async([batch_of(appends, key, store.registry)]))[0]
-        )
+        condition = None if unless is None else Condition(unless, after)
+        batch = batch_of(appends, key, store.registry, condition=condition)
+        return appended((await store._writer.append_async([batch]))[0])
 
     def subscribe(
         self,

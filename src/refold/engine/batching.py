@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -17,6 +17,7 @@ from refold.core.codec import (
 from refold.core.event import Event, Registry, check_name
 from refold.core.expected import NO_STREAM, STREAM_EXISTS, check_expected
 from refold.core.fitting import fitting_of
+from refold.core.query import Condition, checked_tags
 from refold.engine.results import Append
 from refold.errors import InvalidEvent, RefoldError, UsageError
 from refold.ports import Batch, Fork, Write
@@ -31,21 +32,42 @@ def write_of(append: Append, registry: Registry) -> Write:
     if isinstance(append.events, str | bytes | Mapping):
         raise InvalidEvent("events must be a list of events")
     body = encode_body(append.events, registry)
+    _check_in_use(append.events, body, registry)
     _check_fit(append.events, body, registry)
-    metadata = encode_metadata(append.metadata)
+    tags, metadata = _tagged(append)
     return Write(
         append.stream,
         append.expected,
-        body.tags,
-        metadata,
+        body.kinds,
+        encode_metadata(metadata),
         body.text,
         occurred=body.occurred,
+        tags=tags,
     )
+
+
+def _tagged(append: Append) -> tuple[tuple[str, ...], Mapping[str, Any] | None]:
+    """The tags of an append, and its metadata with them in it."""
+    metadata = append.metadata
+    held = metadata.get("tags", ()) if isinstance(metadata, Mapping) else ()
+    if not append.tags and not held:
+        return (), metadata
+    tags = checked_tags([*checked_tags(append.tags), *checked_tags(held)])
+    return tags, {**(metadata or {}), "tags": list(tags)}
+
+
+def _check_in_use(events: Sequence[object], body: Body, registry: Registry) -> None:
+    """Refuse an event whose type is retired; copies of stored ones stay as they are."""
+    if not registry.upcasts.reshaped:
+        return
+    for index, event in enumerate(events):
+        if not (isinstance(event, Event) and isinstance(event.data, msgspec.Raw)):
+            registry.check_in_use(body.kinds[index], index=index)
 
 
 def _check_fit(events: Sequence[object], body: Body, registry: Registry) -> None:
     """Refuse an event that its class could not read; copies of stored ones stay as they are."""
-    misfit = fitting_of(registry).misfit(body.text, body.tags)
+    misfit = fitting_of(registry).misfit(body.text, body.kinds)
     if misfit is None:
         return
     index, path, reason = misfit
@@ -55,21 +77,32 @@ def _check_fit(events: Sequence[object], body: Body, registry: Registry) -> None
             _check_fit([other], encode_body([other], registry), registry)
         return
     raise InvalidEvent(
-        f"event {index} is no {body.tags[index]!r}: {reason}", path=path, index=index
+        f"event {index} is no {body.kinds[index]!r}: {reason}", path=path, index=index
     )
 
 
-def batch_of(appends: Sequence[Append], key: str | None, registry: Registry) -> Batch:
-    """The appends checked and encoded, ready to be stored."""
+def batch_of(
+    appends: Sequence[Append],
+    key: str | None,
+    registry: Registry,
+    *,
+    condition: Condition | None = None,
+    digest: bytes = b"",
+) -> Batch:
+    """The appends checked and encoded, ready to be stored.
+
+    ``digest`` is what is compared when the key comes again: by default that of their bytes.
+    """
     if not 1 <= len(appends) <= STREAMS_PER_APPEND_MAX:
         raise UsageError(f"{len(appends)} parts in one append: give 1 to 1,000")
     if any(append.key is not None for append in appends):
         raise UsageError("the parts of one append share its key: give key= beside them")
     writes = [write_of(append, registry) for append in appends]
     if key is None:
-        return Batch(writes)
+        return Batch(writes, condition=condition)
     check_name(key, what="a key")
-    return Batch(writes, key, digest_of((w.stream, w.body, w.metadata) for w in writes))
+    digest = digest or digest_of((w.stream, w.body, w.metadata) for w in writes)
+    return Batch(writes, key, digest, condition)
 
 
 def branch_batch(stream: str, fork: Fork, events: Sequence[object], registry: Registry) -> Batch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
@@ -10,6 +11,7 @@ from refold.core.clock import Instant, to_us
 from refold.core.event import Kind, Registry
 from refold.core.expected import NO_EVENTS
 from refold.core.fold import Fold, Folded
+from refold.core.query import Query, QueryItem
 from refold.core.recorded import Recorded
 from refold.core.row import Row, decode_row
 from refold.core.snapshot import Reached
@@ -191,6 +193,31 @@ class Reader:
                         yield recorded
                 after = last
 
+    def matching(self, query: Query, *, after: int, until: int) -> Iterator[Recorded]:
+        """The events of a query with positions over ``after`` up to ``until``, in order."""
+        found = [self._matching_item(item, after) for item in query.items]
+        last = 0
+        for recorded in heapq.merge(*found, key=_position):
+            if recorded.position > until:
+                return
+            if recorded.position > last:  # one event may match several items
+                last = recorded.position
+                yield recorded
+
+    def _matching_item(self, item: QueryItem, after: int) -> Iterator[Recorded]:
+        if not item.tags:
+            for recorded in self.log(after=after, types=sorted(item.types)):
+                if "~" not in recorded.stream:
+                    yield recorded
+            return
+        while page := self._backend.tagged(item, after=after, rows_max=LOG_ROWS_PER_PAGE):
+            for row in page:
+                for recorded in decode_row(row, self._registry):
+                    wanted = not item.types or recorded.type in item.types
+                    if wanted and recorded.position > after:
+                        yield recorded
+                after = row.position + row.event_count - 1
+
     def log_head(self) -> int:
         """The last position of the log; 0 when it is empty."""
         return self._backend.log_head()
@@ -214,3 +241,7 @@ class Reader:
         with self._naming_culprit(row):
             events = decode_row(row, self._registry)
         return [e for e in events if segment.first <= e.version <= segment.last]
+
+
+def _position(recorded: Recorded) -> int:
+    return recorded.position

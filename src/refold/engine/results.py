@@ -14,7 +14,8 @@ from refold.ports import Committed
 class Append(NamedTuple):
     """An append as a value: what :meth:`refold.Store.append` takes.
 
-    In ``append_together`` the parts have no ``key`` of their own: the whole has one.
+    In ``append_together`` the parts have no ``key`` of their own: the whole has one. ``tags`` are
+    names that queries find the append by; they are kept as ``tags`` in its metadata.
     """
 
     stream: str
@@ -22,6 +23,7 @@ class Append(NamedTuple):
     expected: Expected = ANY
     metadata: Mapping[str, Any] | None = None
     key: str | None = None
+    tags: Sequence[str] = ()
 
 
 class Appended(NamedTuple):

@@ -2,53 +2,45 @@
 
 from __future__ import annotations
 
-import os
-import random
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any, Final, Literal, Self, TypeVar
 
 from refold.core.clock import Instant, to_us
 from refold.core.codec import copied
 from refold.core.event import Event, Registry, default_registry, parse_event_id
-from refold.core.expected import ANY, NO_EVENTS, NO_STREAM, Expected
+from refold.core.expected import ANY, NO_EVENTS, Expected
 from refold.core.fold import Decider, Fold, Folded
+from refold.core.query import Condition, Query
 from refold.core.recorded import Recorded
 from refold.engine.batching import batch_of, branch_batch, prepared
 from refold.engine.branch import Branch, SessionForked
 from refold.engine.clock import Clock, system_clock
+from refold.engine.commands import Command, Turns, executed, tags_of
 from refold.engine.reader import Reader
 from refold.engine.reading import NO_LAST, check_depth, clipped, lineage
 from refold.engine.results import Append, Appended, appended
 from refold.engine.subscription import Bell, Pages, Subscription
+from refold.engine.upkeep import Upkeep
 from refold.engine.writer import GroupWriter, chunked
-from refold.errors import Conflict, NotFound, RefoldError, UsageError
+from refold.errors import NotFound, RefoldError, UsageError
 from refold.ports import (
     Backend,
     Batch,
-    Check,
     Committed,
-    Compactor,
     Fork,
-    Maintained,
-    Packed,
-    PartSize,
+    Kept,
     StreamInfo,
 )
 
 S = TypeVar("S")
 K = TypeVar("K")
 
-DECISIONS_MAX: Final = 10
-"""How often ``execute`` decides before it gives the conflict to the caller."""
-BACKOFF_S: Final = 0.005
 STREAMS_PER_PAGE: Final = 1_000
 Direction = Literal["forward", "backward"]
 
 
-class Store:
+class Store(Upkeep):
     """A log of events and what can be done with it; safe to share between threads.
 
     Made by :func:`refold.open`. Close it, or use it in a ``with`` statement.
@@ -66,6 +58,7 @@ class Store:
         self._clock = clock
         self._bell = Bell()
         self._writer = GroupWriter(self._commit)
+        self._turns = Turns()
         self.registry = registry
 
     # -- append -------------------------------------------------------------------------------
@@ -78,28 +71,50 @@ class Store:
         expected: Expected = ANY,
         key: str | None = None,
         metadata: Mapping[str, Any] | None = None,
+        tags: Sequence[str] = (),
+        unless: Query | None = None,
+        after: int = 0,
     ) -> Appended:
         """Add events to the end of a stream, all or none, durable when it returns.
 
         ``events`` are typed events or :class:`refold.Event` values, 1 to 10,000. ``expected`` is
         ``ANY``, ``NO_STREAM``, ``STREAM_EXISTS`` or the stream's last version. ``key`` makes the
         append idempotent for ever: again with the same bytes, it stores nothing and gives the
-        first answer with ``duplicate`` set. ``metadata`` is shared by the events.
+        first answer with ``duplicate`` set. ``metadata`` is shared by the events; ``tags`` are
+        names to find them by with a :class:`refold.Query`, kept as ``tags`` in the metadata.
+        ``unless``: refused with :class:`~refold.errors.Conflict` when an event of that query has a
+        position over ``after`` (such as the ``position`` of a fold over the query).
 
         Raises :class:`~refold.errors.Conflict`, :class:`~refold.errors.InvalidEvent`,
         :class:`~refold.errors.UsageError` (a key used for other bytes) or a
         :class:`~refold.errors.BackendError`.
         """
-        return self.append_together([Append(stream, events, expected, metadata)], key=key)[0]
+        append = Append(stream, events, expected, metadata, None, tags)
+        return self.append_together([append], key=key, unless=unless, after=after)[0]
 
     def append_together(
-        self, appends: Sequence[Append], *, key: str | None = None
+        self,
+        appends: Sequence[Append],
+        *,
+        key: str | None = None,
+        unless: Query | None = None,
+        after: int = 0,
     ) -> list[Appended]:
         """Append to several streams at once, all or none; see :meth:`append`.
 
         Each part has its own expected version; the answers are in the order of the parts.
         """
-        return appended(self._writer.append([batch_of(appends, key, self.registry)])[0])
+        condition = None if unless is None else Condition(unless, after)
+        batch = batch_of(appends, key, self.registry, condition=condition)
+        return appended(self._writer.append([batch])[0])
+
+    def _append_command(
+        self, append: Append, *, condition: Condition | None, digest: bytes
+    ) -> Appended:
+        """One append of :meth:`execute`; not for other callers."""
+        part = append._replace(key=None)
+        batch = batch_of([part], append.key, self.registry, condition=condition, digest=digest)
+        return appended(self._writer.append([batch])[0])[0]
 
     def append_many(
         self, appends: Iterable[Append], *, progress: Callable[[int], None] | None = None
@@ -119,26 +134,36 @@ class Store:
             if progress is not None:
                 progress(done)
 
-    def execute(self, stream: str, decider: Decider[S, K], command: K) -> Appended | None:
+    def execute(
+        self,
+        stream: str,
+        decider: Decider[S, K],
+        command: K,
+        *,
+        command_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        tags: Sequence[str] | None = None,
+        over: Query | None = None,
+    ) -> Appended | None:
         """Fold the stream, decide, append at the version read; decide again on a conflict.
 
+        With ``command_id`` a command is done once, for ever: the same command again under its id
+        gets the first outcome (with ``duplicate`` set), also where the state has changed since;
+        one that recorded nothing is decided again. ``metadata`` goes to the events, beside the id
+        (``command``, and ``correlation`` unless given): ``recorded.cause`` is that of an event
+        which caused the command. With ``over`` the decision rests on the events of a query instead
+        of those of the stream, and is made again when one of them came first; ``tags`` are by
+        default those of that query.
+
         Gives None when the decider had nothing to record. Raises
-        :class:`~refold.errors.Rejected` when the domain said no, and
+        :class:`~refold.errors.Rejected` when the domain said no,
+        :class:`~refold.errors.UsageError` when the id was another command's, and
         :class:`~refold.errors.Conflict` after 10 lost races.
         """
-        for attempt in range(DECISIONS_MAX):
-            folded = self._folded_or_initial(stream, decider.fold)
-            events = decider.decide(command, folded.state)
-            if not events:
-                return None
-            expected = NO_STREAM if folded.version == NO_EVENTS else folded.version
-            try:
-                return self.append(stream, events, expected=expected)
-            except Conflict:
-                if attempt == DECISIONS_MAX - 1:
-                    raise
-                time.sleep(random.uniform(0, BACKOFF_S * 2**attempt))
-        raise AssertionError("the loop above returns or raises")
+        wanted = tags_of(tags, over)
+        asked = Command(stream, decider, command, command_id, metadata, wanted, over)
+        with self._turns.of(stream if over is None else over):
+            return executed(self, asked)
 
     # -- read ---------------------------------------------------------------------------------
 
@@ -170,14 +195,21 @@ class Store:
         after: int = 0,
         categories: Sequence[str] | None = None,
         types: Sequence[str] | None = None,
+        matching: Query | None = None,
         limit: int | None = None,
     ) -> Iterator[Recorded]:
         """The events of the whole log with positions over ``after``, in order of position.
 
         ``categories`` keeps streams of these categories, ``types`` events of these types (of any
-        schema). Ends at the events that were there when it arrives at the end.
+        schema); or ``matching`` those of a query. Ends at the events that were there when it
+        arrives at the end.
         """
         _check_limit(limit)
+        if matching is not None:
+            if categories is not None or types is not None:
+                raise UsageError("give matching=, or categories and types: not both")
+            found = self._reader.matching(matching, after=after, until=self.log_head())
+            return islice(found, limit)
         _check_names(categories=categories, types=types)
         return islice(self._reader.log(after=after, categories=categories, types=types), limit)
 
@@ -213,6 +245,15 @@ class Store:
             return recorded
         raise NotFound(f"there is no event {event_id}", id=event_id)
 
+    def find(self, key: str) -> list[Appended] | None:
+        """What the append under a key stored, an answer a part; None when there is none."""
+        kept = self._kept_under(key)
+        return None if kept is None else appended(kept.committed._replace(duplicate=True))
+
+    def _kept_under(self, key: str) -> Kept | None:
+        """The same with the digest of what was asked for; not for other callers."""
+        return self._backend.find(key)
+
     def streams(self, *, category: str | None = None) -> Iterator[StreamInfo]:
         """Every stream by name, with its last version, its fork, and when it was last written."""
         after = ""
@@ -226,7 +267,7 @@ class Store:
 
     def fold(
         self,
-        stream: str,
+        stream: str | Query,
         fold: Fold[S],
         *,
         version: int | None = None,
@@ -240,13 +281,27 @@ class Store:
         instant, ``occurred_until`` what had happened by it: events whose own time is later are
         left out, wherever they stand. Raises :class:`~refold.errors.NotFound` when there is no
         such stream; a moment before its first event gives the initial state.
+
+        Of a :class:`refold.Query` it is the state after its events in the whole log: ``version``
+        is -1 then and ``position`` how far the log was looked at, for ``append(…, unless=query,
+        after=position)``. It has no snapshots and, of the moments, only ``position``.
         """
+        if isinstance(stream, Query):
+            if (version, recorded_until, occurred_until) != (None, None, None):
+                raise UsageError("a fold over a query takes no moment but position=")
+            return self._fold_query(stream, fold, position)
         segments = self._reader.segments(
             stream, version=version, position=position, recorded_until=recorded_until
         )
         if occurred_until is not None:
             return self._reader.fold_occurred(segments, fold, until_us=to_us(occurred_until))
         return self._reader.fold(segments, fold)
+
+    def _fold_query(self, query: Query, fold: Fold[S], position: int | None) -> Folded[S]:
+        head = self.log_head()
+        until = head if position is None else min(position, head)
+        state = fold.run(self._reader.matching(query, after=0, until=until)).state
+        return Folded(state, NO_EVENTS, until)
 
     def branch(self, stream: str, *, at: int | None = None) -> Branch[Appended]:
         """The history of a stream up to version ``at`` (default: all), to change in memory."""
@@ -273,43 +328,6 @@ class Store:
 
     # -- the rest -----------------------------------------------------------------------------
 
-    def check(self) -> Iterator[Check]:
-        """Diagnose the storage: one line a thing looked at, its outcome and detail."""
-        return self._backend.check()
-
-    def compact(
-        self,
-        *,
-        recorded_before: Instant | None = None,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> Packed:
-        """Pack old appends, which then take a third of the room or less; see ``docs/format.md``.
-
-        Packs what was recorded before a moment (default: everything but the last append) and
-        changes nothing that can be read. Writers and readers go on meanwhile; it may be killed at
-        any moment. ``progress`` gets the events done and those in all.
-        """
-        if not isinstance(self._backend, Compactor):
-            raise UsageError("this kind of store has nothing to compact")
-        before = self._clock() + 1 if recorded_before is None else to_us(recorded_before)
-        return self._backend.compact(recorded_before=before, progress=progress or _silent)
-
-    def sizes(self) -> list[PartSize]:
-        """What each part of the storage takes, in bytes, and the events in it."""
-        return self._maintained().sizes()
-
-    def backup(self, path: str | os.PathLike[str]) -> int:
-        """Copy the log as it stands to a new file, complete and synced; its size in bytes.
-
-        Writers go on meanwhile. To restore one, open it and back it up to where it belongs.
-        Raises :class:`~refold.errors.UsageError` when the file exists.
-        """
-        return self._maintained().copy_to(Path(path))
-
-    def repair(self) -> Iterator[str]:
-        """Make again what can be made from the log, which is never touched; says what it did."""
-        return self._maintained().repair()
-
     def close(self) -> None:
         """Let go of files and connections; closing twice is fine."""
         self._writer.close()
@@ -322,11 +340,6 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _maintained(self) -> Maintained:
-        if not isinstance(self._backend, Maintained):
-            raise UsageError("this kind of store is not kept in a file")
-        return self._backend
-
     def _commit(self, batches: Sequence[Batch]) -> list[Committed | RefoldError]:
         outcomes = self._backend.commit(batches, now=self._clock())
         self._bell.ring()
@@ -338,16 +351,6 @@ class Store:
         for batch in chunk:
             outcome = batch if isinstance(batch, RefoldError) else next(outcomes)
             yield outcome if isinstance(outcome, RefoldError) else appended(outcome)[0]
-
-    def _folded_or_initial(self, stream: str, fold: Fold[S]) -> Folded[S]:
-        try:
-            return self.fold(stream, fold)
-        except NotFound:
-            return Folded(fold.initial(), NO_EVENTS, 0)
-
-
-def _silent(*_: int) -> None:
-    """Progress that nobody asked for."""
 
 
 def _check_names(**filters: Sequence[str] | None) -> None:

@@ -12,21 +12,22 @@ from typing import Any, Final, Literal
 
 import apsw
 
-from refold.backends.sqlite import diagnose, maintenance, pages, queries, snapshots
+from refold.backends.sqlite import diagnose, maintenance, pages, queries, snapshots, tagged
 from refold.backends.sqlite.file import Mode, check_path, close_quietly, connect, prepare
 from refold.backends.sqlite.frames import Frames, dictionary_bytes
 from refold.backends.sqlite.naming import BUSY_WAIT_MS, naming_errors
 from refold.backends.sqlite.tables import Tables
-from refold.backends.sqlite.writer import Writer
+from refold.backends.sqlite.writer import Writer, kept_under
 from refold.backends.tabling import SqlTransaction
-from refold.core.event import event_id
+from refold.core.event import Kind, event_id
+from refold.core.query import QueryItem
 from refold.core.row import Row
 from refold.core.rows import Transaction
 from refold.core.segment import split
 from refold.core.snapshot import Snapshot
 from refold.core.table import SqlValue
 from refold.errors import Corrupt, RefoldError, StoreClosed, Unavailable, UsageError
-from refold.ports import Batch, Check, Committed, Fork, Packed, PartSize, StreamInfo
+from refold.ports import Batch, Check, Committed, Fork, Kept, Packed, PartSize, StreamInfo
 
 READERS_KEPT_MAX: Final = 8
 SNAPSHOT_WAIT_MS: Final = 100
@@ -107,7 +108,7 @@ class SqliteBackend:
         rows_max: int,
     ) -> list[Row]:
         """See :class:`~refold.ports.Backend`."""
-        narrowed, wanted = _narrowed(categories, types)
+        narrowed, wanted = queries.narrowed(categories, types)
         sql = queries.LOG_ROWS.format(narrowed=narrowed)
         if not self._query(queries.PACKED_AFTER, (after,)):
             values = [after, NO_LAST, rows_max, *wanted]
@@ -117,6 +118,45 @@ class SqliteBackend:
             if all(row.packed_parts is None for row in rows):
                 return rows
         return self._packed_log(sql, wanted, after, rows_max)
+
+    def tagged(self, item: QueryItem, *, after: int, rows_max: int) -> list[Row]:
+        """See :class:`~refold.ports.Backend`."""
+        mask = tagged.ALL_TYPES
+        if item.types:
+            kinds = self._query("SELECT id, tag FROM types")
+            mask = tagged.mask_of([i for i, tag in kinds if Kind.parse(tag).type in item.types])
+        found = self._read(
+            lambda reader: tagged.appends(reader, item, mask, after=after, rows_max=rows_max)
+        )
+        segments: dict[int, list[Row]] = {}
+        rows: list[Row] = []
+        for name, *values, stream, version in found:
+            if values[0] is not None:
+                rows.append(self._row(name, [*values, None, None]))
+            else:
+                rows.append(self._packed_append(segments, stream, version))
+        return rows
+
+    def _packed_append(self, segments: dict[int, list[Row]], stream: int, version: int) -> Row:
+        """An append that begins at a version, out of its segment; ``segments`` keeps the last."""
+        for row in segments.get(stream, ()):
+            if row.version == version:
+                return row
+        for name, *values in self._query(tagged.SEGMENT_OF, (stream, version)):
+            segments[stream] = split(self._row(name, values))
+            for row in segments[stream]:
+                if row.version == version:
+                    return row
+        raise Corrupt(
+            f"version {version} of stream number {stream} has tags but no events; "
+            "run `refold doctor`",
+            version=version,
+        )
+
+    def find(self, key: str) -> Kept | None:
+        """See :class:`~refold.ports.Backend`."""
+        with self._reading() as connection, naming_errors(self._path):
+            return kept_under(connection, key)
 
     def _packed_log(self, sql: str, wanted: list[Any], after: int, rows_max: int) -> list[Row]:
         """The rows of a window of positions, the appends of segments set in their order."""
@@ -338,27 +378,6 @@ def _side_by_side(rows: list[Row]) -> list[Row]:
         if row.last_version + 1 != after.version and after.last_version + 1 != row.version:
             return rows[:index]
     return rows
-
-
-def _narrowed(
-    categories: Sequence[str] | None, types: Sequence[str] | None
-) -> tuple[str, list[str]]:
-    """What narrows a log query, and its values from ?4 on.
-
-    The types are looked up by the query itself: one that is new while it runs is in both or in
-    neither. Schemas of a type share its name; a row too many does no harm, the reader looks again.
-    """
-    narrowed, wanted = "", [*(categories or ()), *(types or ())]
-    places = [f"?{number}" for number in range(4, 4 + len(wanted))]
-    if categories is not None:
-        narrowed += f" AND (name IS NULL OR category IN ({','.join(places[: len(categories)])}))"
-    if types is not None:
-        named = " OR ".join(
-            f"tag = {place} OR substr(tag, 1, length({place}) + 2) = {place} || '.v'"
-            for place in places[len(categories or ()) :]
-        )
-        narrowed += f" AND types & {queries.TYPE_BITS.format(named=named or 'FALSE')} != 0"
-    return narrowed, wanted
 
 
 def _stream_info(row: tuple[Any, ...]) -> StreamInfo:

@@ -14,7 +14,7 @@ from refold.backends.sqlite import digests
 from refold.backends.sqlite.file import SCHEMA_VERSION, rows_of
 from refold.backends.sqlite.frames import Frames
 from refold.backends.sqlite.queries import LOG_HEAD
-from refold.backends.sqlite.writer import OTHER_TYPES_BIT
+from refold.backends.sqlite.tagged import OTHER_TYPES_BIT
 from refold.core.event import Registry, category_of
 from refold.core.row import Row, decode_row
 from refold.errors import Corrupt, RefoldError

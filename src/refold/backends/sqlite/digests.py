@@ -12,7 +12,7 @@ from typing import Any, Final
 import apsw
 
 from refold.backends.sqlite.file import rows_of
-from refold.core.codec import digest_of
+from refold.core.codec import digest_of, is_of_command
 
 _PART: Final = "\x1f"
 """Stands between the key of an append and the number of its part, from the second part on."""
@@ -28,6 +28,8 @@ def first_changed(connection: apsw.Connection) -> int | None:
     for key, parts in _keyed(connection):
         digests = {digest for _, digest, *_ in parts}
         told = digest_of((name or "", body, metadata) for *_, name, body, metadata in parts)
+        if any(map(is_of_command, digests)):
+            continue  # It says what was asked for, not what came of it.
         if digests != {told} and not _is_partly_packed(connection, key):
             return int(parts[0][2])
     return None

@@ -6,6 +6,7 @@ last two columns, dictionary and body_bytes, are NULL for an append.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 _COLUMNS: Final = (
@@ -106,3 +107,24 @@ FROM streams WHERE {wanted} ORDER BY name LIMIT ?"""
 LOG_HEAD: Final = "SELECT position + count - 1 FROM log ORDER BY position DESC LIMIT 1"
 PACKED_AFTER: Final = "SELECT 1 FROM segments WHERE last_position > ? LIMIT 1"
 TYPE_BITS: Final = "ifnull((SELECT sum(DISTINCT 1 << min(id, 62)) FROM types WHERE {named}), 0)"
+
+
+def narrowed(
+    categories: Sequence[str] | None, types: Sequence[str] | None
+) -> tuple[str, list[str]]:
+    """What narrows a log query, and its values from ?4 on.
+
+    The types are looked up by the query itself: one that is new while it runs is in both or in
+    neither. Schemas of a type share its name; a row too many does no harm, the reader looks again.
+    """
+    narrowed, wanted = "", [*(categories or ()), *(types or ())]
+    places = [f"?{number}" for number in range(4, 4 + len(wanted))]
+    if categories is not None:
+        narrowed += f" AND (name IS NULL OR category IN ({','.join(places[: len(categories)])}))"
+    if types is not None:
+        named = " OR ".join(
+            f"tag = {place} OR substr(tag, 1, length({place}) + 2) = {place} || '.v'"
+            for place in places[len(categories or ()) :]
+        )
+        narrowed += f" AND types & {TYPE_BITS.format(named=named or 'FALSE')} != 0"
+    return narrowed, wanted

@@ -15,20 +15,21 @@ from typing import Any, Final, NamedTuple
 import apsw
 
 from refold.backends.planning import Plan, Planned, row_key, same_or_refused
+from refold.backends.sqlite import tagged
 from refold.backends.sqlite.file import rows_of, transaction
 from refold.backends.sqlite.naming import naming_commit_errors
 from refold.core.codec import EVENTS_PER_APPEND_MAX, span_of
 from refold.core.event import category_of
 from refold.core.expected import NO_EVENTS
+from refold.core.query import Query
 from refold.errors import Corrupt, RefoldError, Unavailable, copied
-from refold.ports import Batch, Committed, Placed
+from refold.ports import Batch, Committed, Kept, Placed
 
 RACES_MAX: Final = 100
 """How often a commit is planned again after losing a race with another process."""
 RACES_BEFORE_LOCKING: Final = 3
 STREAMS_CACHED_MAX: Final = 100_000
 ROWS_PER_STATEMENT_MAX: Final = 256
-OTHER_TYPES_BIT: Final = 62
 
 _COLUMNS: Final = 12
 _LAST_ROW: Final = "SELECT position, count, recorded_at FROM log ORDER BY position DESC LIMIT 1"
@@ -102,8 +103,9 @@ class Writer:
                 with transaction(self._connection) if locks else _NO_LOCK:
                     if stale or locks:
                         self._recall()
+                    recorded_at = max(now, self._recorded_at)
                     plan = Plan(
-                        self._head_version, self._next_position, max(now, self._recorded_at)
+                        self._head_version, self._found_after, self._next_position, recorded_at
                     )
                     outcomes = [self._outcome(plan, batch, look_up_keys) for batch in batches]
                     settled = self._is_settled(plan)
@@ -146,7 +148,7 @@ class Writer:
 
     def _store(self, plan: Plan) -> bool:
         forks = [p.write for p in plan.rows if p.write.stream not in self._heads]
-        tags = set[str]().union(*[p.write.tags for p in plan.rows]) - self._types.keys()
+        tags = set[str]().union(*[p.write.kinds for p in plan.rows]) - self._types.keys()
         try:
             if forks or tags or len(plan.rows) > ROWS_PER_STATEMENT_MAX:
                 stored = self._store_in_transaction(plan, tags)
@@ -181,9 +183,9 @@ class Writer:
                 row.position,
                 self._heads[write.stream].stream_id,
                 row.version,
-                len(write.tags),
+                len(write.kinds),
                 recorded_at,
-                self._mask(write.tags),
+                self._mask(write.kinds),
                 row.key,
                 row.digest or None,
                 write.metadata,
@@ -232,19 +234,19 @@ class Writer:
             head = self._heads[stream] = _Head(*found[0])
         return head.version
 
+    def _found_after(self, query: Query, after: int) -> int | None:
+        """What an append is conditional on; nothing can come between: the insert is guarded."""
+        for item in query.items:
+            found = tagged.found_after(self._connection, item, self._types, after=after)
+            if found is not None:
+                return found
+        return None
+
     def _by_key(self, batch: Batch) -> Committed | RefoldError | None:
-        if batch.key is None:
+        kept = None if batch.key is None else kept_under(self._connection, batch.key)
+        if kept is None:
             return None
-        placed: list[Placed] = []
-        recorded_at, digest = 0, b""
-        for index in range(EVENTS_PER_APPEND_MAX):
-            found = rows_of(self._connection, _BY_KEY, row_key(batch.key, index))
-            if not found:
-                break
-            stream, position, version, count, recorded_at, digest = found[0]
-            placed.append(Placed(stream, position, version, count))
-        if not placed:
-            return None
+        (placed, recorded_at, _), digest = kept
         return same_or_refused(batch, digest=digest, placed=placed, recorded_at=recorded_at)
 
     def _add_types(self, tags: set[str]) -> None:
@@ -263,10 +265,20 @@ class Writer:
                 self._heads[write.stream] = _Head(stream_id, NO_EVENTS)
 
     def _mask(self, tags: Sequence[str]) -> int:
-        mask = 0
-        for tag in set(tags):
-            mask |= 1 << min(self._types[tag], OTHER_TYPES_BIT)
-        return mask
+        return tagged.mask_of([self._types[tag] for tag in set(tags)])
+
+
+def kept_under(connection: apsw.Connection, key: str) -> Kept | None:
+    """What an append under a key stored, each part in its place; None where there is none."""
+    placed: list[Placed] = []
+    recorded_at, digest = 0, b""
+    for index in range(EVENTS_PER_APPEND_MAX):
+        found = rows_of(connection, _BY_KEY, row_key(key, index))
+        if not found:
+            break
+        stream, position, version, count, recorded_at, digest = found[0]
+        placed.append(Placed(stream, position, version, count))
+    return Kept(Committed(tuple(placed), recorded_at, duplicate=True), digest) if placed else None
 
 
 def _until_repeated_key(batches: Sequence[Batch]) -> Sequence[Batch]:

@@ -1,0 +1,99 @@
+"""Appends by their tags, and whether one that matches a query stands after a position."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import apsw
+
+from refold.backends.sqlite.file import rows_of
+from refold.core.event import Kind
+from refold.core.query import QueryItem
+
+ALL_TYPES: Final = -1
+
+_TAGGED: Final = """
+FROM tags WHERE tags.tag = ?1 AND last_position > ?2 AND tags.types & ?3 != 0 {others}"""
+_OTHER: Final = """
+AND EXISTS (SELECT 1 FROM tags AS other
+    WHERE other.tag = ?{place} AND other.last_position = tags.last_position)"""
+_APPENDS: Final = """
+SELECT name, hot.position, hot.version, hot.count, hot.recorded_at, hot.occurred_from,
+    hot.occurred_to, hot.metadata, hot.body, tagged.stream, tagged.version
+FROM (SELECT * {tagged} ORDER BY last_position LIMIT {limit}) AS tagged
+LEFT JOIN streams ON streams.id = tagged.stream
+LEFT JOIN log AS hot ON hot.position = tagged.last_position - tagged.count + 1
+ORDER BY tagged.last_position"""
+"""The columns of an append are NULL where it has been packed."""
+SEGMENT_OF: Final = """
+SELECT name, position, version, count, recorded_at, occurred_from, occurred_to, NULL, frame,
+    dictionary, body_bytes
+FROM segments LEFT JOIN streams ON streams.id = segments.stream
+WHERE stream = ?1 AND version <= ?2 ORDER BY version DESC LIMIT 1"""
+
+_HAS_TYPE: Final = """
+EXISTS (SELECT 1 FROM json_each(hot.body) AS event
+    WHERE hot.position + event.key > ?2
+    AND event.value ->> 0 IN (SELECT value FROM json_each(?4)))"""
+_FOUND_TAGGED: Final = f"""
+SELECT last_position FROM (SELECT * {{tagged}}) AS tagged
+LEFT JOIN log AS hot ON hot.position = tagged.last_position - tagged.count + 1
+WHERE ?4 IS NULL OR hot.position IS NULL OR {_HAS_TYPE} LIMIT 1"""
+_FOUND_TYPED: Final = f"""
+SELECT hot.position + hot.count - 1 FROM log AS hot
+JOIN streams ON streams.id = hot.stream AND category NOT LIKE '%~'
+WHERE hot.position >= ifnull((SELECT max(position) FROM log WHERE position <= ?2 + 1), 1)
+    AND hot.position + hot.count - 1 > ?2 AND hot.types & ?3 != 0 AND {_HAS_TYPE}
+UNION ALL
+SELECT last_position FROM segments
+JOIN streams ON streams.id = segments.stream AND category NOT LIKE '%~'
+WHERE last_position > ?2 AND types & ?3 != 0 LIMIT 1"""
+"""Of what is packed only the types of a segment are known: one event too many may be found."""
+
+
+def appends(
+    connection: apsw.Connection, item: QueryItem, mask: int, *, after: int, rows_max: int
+) -> list[tuple[Any, ...]]:
+    """The appends with all the tags of an item; see :data:`_APPENDS`."""
+    limit = f"?{3 + len(item.tags)}"
+    sql = _APPENDS.format(tagged=_tagged(item, first_place=4), limit=limit)
+    return rows_of(connection, sql, item.tags[0], after, mask, *item.tags[1:], rows_max)
+
+
+def found_after(
+    connection: apsw.Connection, item: QueryItem, types: Mapping[str, int], *, after: int
+) -> int | None:
+    """The last position of an append that matches an item and ends after a position.
+
+    ``types`` holds the number of every stored kind.
+    """
+    wanted = [kind for kind in types if Kind.parse(kind).type in item.types]
+    mask = mask_of([types[kind] for kind in wanted]) if item.types else ALL_TYPES
+    named = json.dumps(wanted) if item.types else None
+    if item.tags:
+        sql = _FOUND_TAGGED.format(tagged=_tagged(item, first_place=5))
+        found = rows_of(connection, sql, item.tags[0], after, mask, named, *item.tags[1:])
+    else:
+        found = rows_of(connection, _FOUND_TYPED, None, after, mask, named)
+    return int(found[0][0]) if found else None
+
+
+def mask_of(numbers: Sequence[int]) -> int:
+    """The bits of types by their numbers, as ``log.types`` has them."""
+    mask = 0
+    for number in numbers:
+        mask |= 1 << min(number, OTHER_TYPES_BIT)
+    return mask
+
+
+OTHER_TYPES_BIT: Final = 62
+"""Shared by all the types for which there was no bit left."""
+
+
+def _tagged(item: QueryItem, *, first_place: int) -> str:
+    others = [
+        _OTHER.format(place=place) for place, _ in enumerate(item.tags[1:], start=first_place)
+    ]
+    return _TAGGED.format(others="".join(others))

@@ -1,0 +1,85 @@
+"""Which events a decision rests on: by type and by tag, in whatever streams they stand.
+
+An append that is made on condition that no such event has come since it was decided is what
+https://dcb.events/specification/ calls a dynamic consistency boundary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+from refold.core.event import Kind, check_name
+from refold.errors import InvalidEvent, UsageError
+
+TAGS_MAX: Final = 32
+"""How many tags an append may have, and a part of a query."""
+ITEMS_MAX: Final = 32
+"""How many queries may be joined."""
+
+
+class QueryItem(NamedTuple):
+    """Events with any of the types (none given: of any type) and with all of the tags."""
+
+    types: frozenset[str]
+    tags: tuple[str, ...]
+
+    def fits(self, types: Iterable[str], tags: Iterable[str]) -> bool:
+        """Whether an append of events of such types, tagged so, may hold an event of these."""
+        return set(self.tags).issubset(tags) and (
+            not self.types or not self.types.isdisjoint(types)
+        )
+
+
+class Query:
+    """Events of the whole log with any of ``types`` and all of ``tags``; ``a | b`` is either.
+
+    Give types, tags or both. Events of branches are never among them: those did not happen.
+    """
+
+    def __init__(self, *, types: Sequence[str] = (), tags: Sequence[str] = ()) -> None:
+        if isinstance(types, str) or isinstance(tags, str):
+            raise UsageError("types and tags of a query are lists of names")
+        if not types and not tags:
+            raise UsageError("a query of everything: give it types, tags or both")
+        for name in types:
+            check_name(name, what="an event type")
+        names = frozenset(Kind.parse(name).type for name in types)
+        self.items: tuple[QueryItem, ...] = (QueryItem(names, checked_tags(tags)),)
+
+    def __or__(self, other: Query) -> Query:
+        both = object.__new__(Query)
+        both.items = tuple(dict.fromkeys((*self.items, *other.items)))
+        if len(both.items) > ITEMS_MAX:
+            raise UsageError(f"a query of {len(both.items)} parts, over {ITEMS_MAX}")
+        return both
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Query) and set(self.items) == set(other.items)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self.items))
+
+    def __repr__(self) -> str:
+        return " | ".join(
+            f"Query(types={sorted(item.types)}, tags={list(item.tags)})" for item in self.items
+        )
+
+
+class Condition(NamedTuple):
+    """No event that matches stands after a position."""
+
+    query: Query
+    after: int
+
+
+def checked_tags(tags: Sequence[str]) -> tuple[str, ...]:
+    """Tags without repeats; :class:`InvalidEvent` unless they are a list of names."""
+    if isinstance(tags, str) or not isinstance(tags, Sequence):
+        raise InvalidEvent(f"tags must be a list of names, not {tags!r}")
+    for tag in tags:
+        check_name(tag, what="a tag")
+    distinct = tuple(dict.fromkeys(tags))
+    if len(distinct) > TAGS_MAX:
+        raise InvalidEvent(f"{len(distinct)} tags, over {TAGS_MAX}")
+    return distinct

@@ -1,0 +1,215 @@
+"""Commands: fold, decide, append at what was read; decide again where another came first.
+
+A command with an id is done once: its id is the key of its append, and what is kept beside the
+key is a digest of the command, so that a repetition gets the first outcome, however the state has
+changed since.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
+from weakref import WeakValueDictionary
+
+import msgspec
+
+from refold.core.codec import digest_of_command
+from refold.core.event import Event, check_name
+from refold.core.expected import ANY, NO_EVENTS, NO_STREAM, Expected
+from refold.core.fold import Decider, Fold, Folded
+from refold.core.query import Condition, Query
+from refold.core.recorded import Recorded
+from refold.engine.results import Append, Appended, appended
+from refold.errors import Conflict, NotFound, Rejected, UsageError
+from refold.ports import Kept
+
+S = TypeVar("S")
+K = TypeVar("K")
+
+DECISIONS_MAX: Final = 10
+"""How often a command is decided before the conflict is the caller's."""
+BACKOFF_S: Final = 0.005
+REJECTED: Final = "command.rejected"
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+class Log(Protocol):
+    """What a command needs of a store."""
+
+    def fold(self, stream: str | Query, fold: Fold[S]) -> Folded[S]:
+        """The state of a stream or of a query."""
+        ...
+
+    def event(self, event_id: str) -> Recorded:
+        """One event."""
+        ...
+
+    def _kept_under(self, key: str) -> Kept | None:
+        """What an append under a key stored."""
+        ...
+
+    def _append_command(
+        self, append: Append, *, condition: Condition | None, digest: bytes
+    ) -> Appended:
+        """Append under a condition; ``digest`` stands for the bytes of a keyed one."""
+        ...
+
+
+class Turns:
+    """Threads that decide on the same thing take turns: they would only lose to each other."""
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
+        self._turns: WeakValueDictionary[object, _Turn] = WeakValueDictionary()
+
+    def of(self, subject: object) -> AbstractContextManager[object]:
+        """The turn of a stream or a query."""
+        with self._mutex:
+            turn = self._turns.get(subject)
+            if turn is None:
+                turn = self._turns[subject] = _Turn()
+            return turn
+
+
+class _Turn:
+    """A lock that can be forgotten when nobody has it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+class Command(NamedTuple):
+    """A command, where it is to act, and what it is known by."""
+
+    stream: str
+    decider: Decider[Any, Any]
+    command: object
+    command_id: str | None
+    metadata: Mapping[str, Any] | None
+    tags: tuple[str, ...]
+    over: Query | None
+
+    def digest(self) -> bytes:
+        """What a repetition is told by; nothing where the command has no id."""
+        if self.command_id is None:
+            return b""
+        check_name(self.command_id, what="a command's id")
+        try:
+            said = _encode([type(self.command).__name__, self.command])
+        except (TypeError, ValueError, RecursionError) as error:
+            raise UsageError(
+                f"a command with an id must be JSON, for a repetition to be told: {error}"
+            ) from error
+        return digest_of_command(self.stream, said)
+
+    def about(self) -> Mapping[str, Any] | None:
+        """The metadata of its events."""
+        if self.command_id is None:
+            return self.metadata
+        ids = {"command": self.command_id, "correlation": self.command_id}
+        return {**ids, **(self.metadata or {})}
+
+
+def executed(log: Log, command: Command) -> Appended | None:
+    """Carry a command out; see :meth:`refold.Store.execute`."""
+    digest = command.digest()
+    for attempt in range(DECISIONS_MAX):
+        if command.command_id is not None:
+            kept = log._kept_under(command.command_id)
+            if kept is not None:
+                return _first_outcome(log, command, digest, kept)
+        try:
+            return _attempted(log, command, digest)
+        except Conflict:
+            if attempt == DECISIONS_MAX - 1:
+                raise
+            time.sleep(random.uniform(0, BACKOFF_S * 2**attempt))
+    raise AssertionError("the loop above returns or raises")
+
+
+def _attempted(log: Log, command: Command, digest: bytes) -> Appended | None:
+    folded = _folded(log, command)
+    try:
+        events, refusal = command.decider.decide(command.command, folded.state), None
+    except Rejected as rejected:
+        if command.decider.rejections != "recorded":
+            raise
+        events, refusal = [_rejection(command, rejected)], rejected
+    if not events:
+        return None
+    condition = None if command.over is None else Condition(command.over, folded.position)
+    append = Append(
+        command.stream,
+        events,
+        _expected(command, folded),
+        command.about(),
+        command.command_id,
+        command.tags,
+    )
+    outcome = log._append_command(append, condition=condition, digest=digest)
+    if outcome.duplicate:
+        return _not_rejected(log, outcome)
+    if refusal is not None:
+        raise refusal
+    return outcome
+
+
+def _folded(log: Log, command: Command) -> Folded[Any]:
+    fold: Fold[Any] = command.decider.fold
+    try:
+        return log.fold(command.stream if command.over is None else command.over, fold)
+    except NotFound:
+        return Folded(fold.initial(), NO_EVENTS, 0)
+
+
+def _expected(command: Command, folded: Folded[Any]) -> Expected:
+    if command.over is not None:
+        return ANY
+    return NO_STREAM if folded.version == NO_EVENTS else folded.version
+
+
+def _first_outcome(log: Log, command: Command, digest: bytes, kept: Kept) -> Appended:
+    (first, *_) = appended(kept.committed)
+    if kept.digest != digest:
+        raise UsageError(
+            f"{command.command_id!r} was the id of something else, at {first.ids[0]}: "
+            "an id names one command for ever",
+            code="key_reused",
+            key=command.command_id,
+            stream=first.stream,
+            version=first.version,
+        )
+    return _not_rejected(log, first._replace(duplicate=True))
+
+
+def _not_rejected(log: Log, outcome: Appended) -> Appended:
+    """The outcome, where it was not a recorded rejection: that is raised again."""
+    first = log.event(outcome.ids[0])
+    if first.type == REJECTED:
+        said = first.data
+        raise Rejected(said["reason"], code=said["code"], **said["facts"])
+    return outcome
+
+
+def _rejection(command: Command, rejected: Rejected) -> Event:
+    facts = {name: value for name, value in rejected.facts.items() if name != "reason"}
+    said = {"command": type(command.command).__name__, "reason": rejected.reason}
+    return Event(REJECTED, {**said, "code": rejected.code, "facts": msgspec.to_builtins(facts)})
+
+
+def tags_of(tags: Sequence[str] | None, over: Query | None) -> tuple[str, ...]:
+    """The tags of a decision's events: those of what it rests on, unless others are given."""
+    if tags is not None or over is None:
+        return tuple(tags or ())
+    return tuple(dict.fromkeys(tag for item in over.items for tag in item.tags))

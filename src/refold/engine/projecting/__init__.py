@@ -1,0 +1,1 @@
+"""Keeping projections: where their rows stand, moving them on, and setting them right."""

@@ -1,0 +1,65 @@
+"""Looking after the storage: diagnosis, compaction, sizes, backups, repair."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from refold.core.clock import Instant, to_us
+from refold.engine.clock import Clock
+from refold.errors import UsageError
+from refold.ports import Backend, Check, Compactor, Maintained, Packed, PartSize
+
+
+class Upkeep:
+    """What a store can do for its storage; what a kind of storage lacks is refused."""
+
+    _backend: Backend
+    _clock: Clock
+
+    def check(self) -> Iterator[Check]:
+        """Diagnose the storage: one line a thing looked at, its outcome and detail."""
+        return self._backend.check()
+
+    def compact(
+        self,
+        *,
+        recorded_before: Instant | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Packed:
+        """Pack old appends, which then take a third of the room or less; see ``docs/format.md``.
+
+        Packs what was recorded before a moment (default: everything but the last append) and
+        changes nothing that can be read. Writers and readers go on meanwhile; it may be killed at
+        any moment. ``progress`` gets the events done and those in all.
+        """
+        if not isinstance(self._backend, Compactor):
+            raise UsageError("this kind of store has nothing to compact")
+        before = self._clock() + 1 if recorded_before is None else to_us(recorded_before)
+        return self._backend.compact(recorded_before=before, progress=progress or _silent)
+
+    def sizes(self) -> list[PartSize]:
+        """What each part of the storage takes, in bytes, and the events in it."""
+        return self._maintained().sizes()
+
+    def backup(self, path: str | os.PathLike[str]) -> int:
+        """Copy the log as it stands to a new file, complete and synced; its size in bytes.
+
+        Writers go on meanwhile. To restore one, open it and back it up to where it belongs.
+        Raises :class:`~refold.errors.UsageError` when the file exists.
+        """
+        return self._maintained().copy_to(Path(path))
+
+    def repair(self) -> Iterator[str]:
+        """Make again what can be made from the log, which is never touched; says what it did."""
+        return self._maintained().repair()
+
+    def _maintained(self) -> Maintained:
+        if not isinstance(self._backend, Maintained):
+            raise UsageError("this kind of store is not kept in a file")
+        return self._backend
+
+
+def _silent(*_: int) -> None:
+    """Progress that nobody asked for."""
