@@ -41,7 +41,7 @@ def show(url: str, as_json: bool, stream: str, moment: Moment) -> None:
 def _is_conversation(found: Iterable[refold.Recorded]) -> bool:
     from refold.conversation import Conversation
 
-    return any(recorded.type in Conversation.handlers for recorded in found)
+    return any(recorded.parts(among=Conversation.handlers) for recorded in found)
 
 
 def _print_transcript(found: Iterable[refold.Recorded]) -> None:

@@ -89,13 +89,21 @@ def export_messages(history: Iterable[Recorded]) -> Exported:
     chat = _Chat()
     loss: list[Loss] = []
     for recorded in history:
-        carried = _CARRIED.get(recorded.type)
-        if carried is None or not chat.add(recorded):
+        parts = recorded.parts()
+        if not parts:
             loss.append(Loss(recorded.id, recorded.type))
-        else:
-            lost = (name for name in recorded.data if name not in carried)
-            loss += [Loss(recorded.id, recorded.type, pointer([name])) for name in lost]
+        for part in parts:
+            loss += _added(chat, part)
     return Exported(chat.finished(), loss)
+
+
+def _added(chat: _Chat, recorded: Recorded) -> list[Loss]:
+    """What of an event has no place in the chat that it was added to."""
+    carried = _CARRIED.get(recorded.type)
+    if carried is None or not chat.add(recorded):
+        return [Loss(recorded.id, recorded.type)]
+    lost = (name for name in recorded.data if name not in carried)
+    return [Loss(recorded.id, recorded.type, pointer([name])) for name in lost]
 
 
 # -- messages to events ---------------------------------------------------------------------------

@@ -40,14 +40,25 @@ def transcript(history: Iterable[Recorded]) -> list[Line]:
     """
     events = list(history)
     told = _told(Conversation.run(events).state)
-    return [_line(recorded, told) for recorded in events if recorded.type not in _LEFT_OUT]
+    parts = (part for recorded in events for part in recorded.parts() or (recorded,))
+    return [_line(part, told) for part in parts if part.type not in _LEFT_OUT]
 
 
 def _line(recorded: Recorded, told: _Told) -> Line:
-    who, text = _said(
-        recorded, told.parts.get(recorded.origin_id), told.redacted.get(recorded.origin_id, [])
-    )
+    part = _told_of(recorded, told.parts.get(recorded.origin_id, []))
+    who, text = _said(recorded, part, told.redacted.get(recorded.origin_id, []))
     return Line(recorded.origin_id, at(recorded), who, recorded.type, text)
+
+
+def _told_of(recorded: Recorded, parts: list[Any]) -> Any:
+    """What the fold made of an event; the parts of a split one share their id."""
+    if recorded.whole is None:
+        return parts[-1] if parts else None
+    fitting = (part for part in parts if isinstance(part, _MADE.get(recorded.type, ())))
+    found = next(fitting, None)
+    if found is not None:
+        parts.remove(found)
+    return found
 
 
 class _Answered(NamedTuple):
@@ -55,23 +66,37 @@ class _Answered(NamedTuple):
     tool: str
 
 
+_MADE: Final[dict[str, type]] = {
+    "user.utterance": Turn,
+    "agent.utterance": Turn,
+    "tool.call": ToolUse,
+    "tool.result": _Answered,
+    "state.patched": RefusedPatch,
+    "dtmf.received": DtmfReceived,
+}
+"""What the fold makes of the events of a type."""
+
+
 class _Told(NamedTuple):
     """What the fold made of each event, and what was redacted of it, by the event's id."""
 
-    parts: dict[str, Any]
+    parts: dict[str, list[Any]]
     redacted: dict[str, list[str]]
 
 
 def _told(state: ConversationState) -> _Told:
-    parts: dict[str, Any] = {turn.id: turn for turn in state.transcript}
-    parts |= {refused.id: refused for refused in state.refused_patches}
-    parts |= {pressed.id: pressed.event for pressed in state.keys_pressed}
+    made: list[tuple[str, Any]] = [(turn.id, turn) for turn in state.transcript]
+    made += [(refused.id, refused) for refused in state.refused_patches]
+    made += [(pressed.id, pressed.event) for pressed in state.keys_pressed]
     for answer in state.unmatched_results:
-        parts[answer.id] = _Answered(answer, f"no open call {answer.event.call_id}")
+        made.append((answer.id, _Answered(answer, f"no open call {answer.event.call_id}")))
     for use in state.tool_calls:
-        parts[use.id] = use
+        made.append((use.id, use))
         if use.answer is not None:
-            parts[use.answer.id] = _Answered(use.answer, use.event.name)
+            made.append((use.answer.id, _Answered(use.answer, use.event.name)))
+    parts: dict[str, list[Any]] = {}
+    for event_id, part in made:
+        parts.setdefault(event_id, []).append(part)
     redacted: dict[str, list[str]] = {}
     for redaction in state.redactions:
         redacted.setdefault(redaction.event.event, []).append(redaction.event.pointer)

@@ -48,14 +48,18 @@ def diff(before: Iterable[Recorded], after: Iterable[Recorded]) -> HistoryDiff:
     """How one history became another, compared by type and payload.
 
     Either may be a list of recorded events, a branch, or what ``read`` gives. Times, ids and
-    metadata are not compared.
+    metadata are not compared. An event of an old schema is compared as what it is read as, one
+    that is split part by part. Raises :class:`~refold.errors.UpcastFailed` where it cannot be.
     """
     first, second = list(before), list(after)
     shared = _shared(first, second)
+    first, second = _parted(first[shared:]), _parted(second[shared:])
+    key = _key_as_read if any(map(_is_reshaped, first + second)) else _key
+    keys = list(map(key, first)), list(map(key, second))
     changes: list[Change] = []
-    for operation, i1, i2, j1, j2 in _opcodes(_keys(first[shared:]), _keys(second[shared:])):
+    for operation, i1, i2, j1, j2 in _opcodes(*keys):
         if operation != "equal":
-            changes += _changes(first[shared + i1 : shared + i2], second[shared + j1 : shared + j2])
+            changes += _changes(first[i1:i2], second[j1:j2])
     return HistoryDiff(shared, tuple(changes))
 
 
@@ -102,8 +106,17 @@ def _changes(removed: Sequence[Recorded], added: Sequence[Recorded]) -> list[Cha
     return found
 
 
-def _keys(events: Sequence[Recorded]) -> list[Any]:
-    return [_key(event) for event in events]
+def _parted(events: Sequence[Recorded]) -> list[Recorded]:
+    """The events with each that is split as its parts; a retired one is still what was stored."""
+    return [part for event in events for part in event.parts() or (event,)]
+
+
+def _is_reshaped(recorded: Recorded) -> bool:
+    return recorded.whole is not None or recorded.kind != recorded.stored_kind
+
+
+def _key_as_read(recorded: Recorded) -> tuple[str, bytes]:
+    return recorded.kind.tag, msgspec.json.encode(recorded.data, order="sorted")
 
 
 def _key(recorded: Recorded) -> tuple[str, bytes]:

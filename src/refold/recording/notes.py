@@ -115,8 +115,10 @@ def followed(stream: str, history: Iterable[Recorded]) -> Notes:
     """The notes at the end of a history."""
     notes = Notes(stream)
     for recorded in history:
-        cls = _READ.get(recorded.type)
-        notes = after(notes, None if cls is None else recorded.to_class(cls))
+        read = [part.to_class(_READ[part.type]) for part in recorded.parts(among=_READ)]
+        for event in read or [None]:
+            # The parts of a split event stand at one version.
+            notes = after(dataclasses.replace(notes, version=recorded.version - 1), event)
     return notes
 
 

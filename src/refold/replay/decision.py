@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from refold.conversation.events import AgentUtterance, ModelResponse, ToolCall, Usage
-from refold.core.recorded import Recorded
+from refold.core.recorded import Recorded, parts_of
 
 DOLLARS: Final = "USD"
 
@@ -131,7 +131,7 @@ class _Answer:
 def _answers(history: Iterable[Recorded]) -> list[_Answer]:
     answers: list[_Answer] = []
     is_open = same_turn = False
-    for recorded in history:
+    for recorded in parts_of(history):
         cls = _CLASSES.get(recorded.type)
         if cls is None:
             is_open = is_open and recorded.type not in _USER_TURNS

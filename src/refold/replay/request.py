@@ -9,7 +9,7 @@ import msgspec
 
 from refold.conversation.events import AgentConfigured, Tool
 from refold.conversation.openai_chat import to_messages
-from refold.core.recorded import Recorded
+from refold.core.recorded import Recorded, parts_of
 from refold.replay.decision import Decision, before
 from refold.replay.variant import RESERVED_PARAMS, Variant
 
@@ -77,7 +77,7 @@ def with_prompt(messages: Sequence[Message], prompt: str | None) -> list[Message
 
 def configured_by(seen: Iterable[Recorded]) -> AgentConfigured:
     """The agent's configuration in force: the last one, whole."""
-    configured = [recorded for recorded in seen if recorded.type == "agent.configured"]
+    configured = [recorded for recorded in parts_of(seen) if recorded.type == "agent.configured"]
     return configured[-1].to_class(AgentConfigured) if configured else AgentConfigured()
 
 

@@ -17,7 +17,7 @@ from refold.conversation.state import ConversationState
 from refold.core import jsonvalue
 from refold.core.event import Registry
 from refold.core.history import History
-from refold.core.recorded import Recorded
+from refold.core.recorded import Recorded, parts_of
 from refold.engine.store import Store
 from refold.errors import NotFound, RefoldError
 from refold.replay.decision import Action, Decision, before, decisions
@@ -122,7 +122,7 @@ def verify_fold(
 
 
 def _arguments(stream: str, history: Iterable[Recorded]) -> Iterator[Mismatch]:
-    for recorded in history:
+    for recorded in parts_of(history):
         if recorded.type != "tool.call":
             continue
         call = recorded.to_class(ToolCall)

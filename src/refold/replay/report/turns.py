@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from refold.core.recorded import Recorded
+from refold.core.recorded import Recorded, parts_of
 from refold.replay.actions import CallPair, arguments_of
 from refold.replay.conversations import ConversationComparison, DecisionComparison
 from refold.replay.decision import Action, Call
@@ -36,12 +36,14 @@ def conversation_rows(
     clock_of = _clock(history)
     gone = redacted_ids(history)
     calls = {call.call_id: call.name for d in decisions.values() for call in d.recorded.calls}
-    for recorded in history:
+    for recorded in parts_of(history):
         clock = clock_of(recorded)
-        decision = decisions.pop(recorded.id, None)
+        row = _seen_row(recorded, calls)
+        # What was seen is no answer, though both may be parts of one event.
+        decision = decisions.pop(recorded.id, None) if row is None else None
         if decision is not None:
             yield _decision_row(decision, places.meta(stream, recorded.id, clock, decision.level))
-        elif (row := _seen_row(recorded, calls)) is not None:
+        elif row is not None:
             kind, content = (
                 row if not gone & {recorded.id, recorded.origin_id} else (row[0], [REDACTED])
             )

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from refold.conversation.events import AgentConfigured, Prompt
-from refold.core.recorded import Recorded
+from refold.core.recorded import Recorded, parts_of
 from refold.replay.report.behaviour import value_text
 from refold.replay.report.markup import Child, Html, cut, el, join, left_off
 from refold.replay.report.redacted import REDACTED, redacted_ids
@@ -43,7 +43,7 @@ def recording_of(histories: Mapping[str, Sequence[Recorded]]) -> Recording:
 def _configured(history: Sequence[Recorded]) -> AgentConfigured:
     """The configuration that a conversation ended with, without a prompt that was redacted."""
     configured = configured_by(history)
-    events = [event for event in history if event.type == "agent.configured"]
+    events = [event for event in parts_of(history) if event.type == "agent.configured"]
     if configured.prompt is None or not redacted_ids(history) & {
         events[-1].id,
         events[-1].origin_id,
