@@ -21,12 +21,13 @@ class DecisionRecorded(Fields, frozen=True):
 
 @event("effect.committed")
 class EffectCommitted(Fields, frozen=True):
-    """Something was done to the outside world."""
+    """Something was done to the outside world; ``effect`` is the id of its request, if any."""
 
     reference: str
     amount: Decimal | None = None
     currency: str | None = None
     basis: list[str] = []
+    effect: str | None = None
 
 
 @event("effect.reversed")

@@ -1,0 +1,172 @@
+"""Which effects have no outcome yet: the pure half of an outbox."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from heapq import heappop, heappush
+from typing import Final, Literal, NamedTuple
+
+from refold.conversation.governance import EffectCommitted
+from refold.core.recorded import Recorded
+from refold.errors import CodecError
+from refold.outbox.events import COMMITTED, FAILED, REQUESTED, EffectFailed, EffectRequested
+
+Order = Literal["any", "stream"]
+TYPES: Final = (REQUESTED, COMMITTED, FAILED)
+
+
+class Asked(NamedTuple):
+    """A requested effect; ``name`` is None when its payload could not be read (``error``)."""
+
+    id: str
+    stream: str
+    name: str | None
+    position: int
+    requested_at_us: int
+    error: str | None = None
+
+
+def is_branch(stream: str) -> bool:
+    """Whether a stream tells what might have been: nothing is done for it, or known by it."""
+    return "~" in stream
+
+
+def asked_by(recorded: Recorded) -> Asked:
+    """A request as the backlog keeps it, without its arguments."""
+    name, error = None, None
+    try:
+        name = recorded.to_class(EffectRequested).name
+    except CodecError as unreadable:
+        error = str(unreadable)
+    return Asked(
+        recorded.id, recorded.stream, name, recorded.position, recorded.recorded_at_us, error
+    )
+
+
+def outcome_of(recorded: Recorded) -> EffectCommitted | EffectFailed | None:
+    """An outcome; None when it is not that of a request, or cannot be read."""
+    cls = EffectCommitted if recorded.type == COMMITTED else EffectFailed
+    try:
+        outcome: EffectCommitted | EffectFailed = recorded.to_class(cls)
+    except CodecError:
+        return None
+    return outcome if outcome.effect else None
+
+
+class Backlog:
+    """The oldest effects without an outcome, at most ``effects_max`` of those that are wanted.
+
+    Feed it the ``effect.*`` events in the order of the log. When it is full, it leaves out what
+    is asked for next, and ``left_out_after`` says from where to read again once there is room.
+    Requests past ``until`` are not its concern.
+    """
+
+    def __init__(
+        self, *, wanted: Callable[[Asked], bool], effects_max: int, until: int | None = None
+    ) -> None:
+        self.open: dict[str, Asked] = {}
+        self.left_out_after: int | None = None
+        self._wanted = wanted
+        self._effects_max = effects_max
+        self._until = until
+
+    def note(self, recorded: Recorded) -> Asked | None:
+        """Take in one event; the request that is new by it, if any."""
+        if is_branch(recorded.stream):
+            return None
+        if recorded.type == REQUESTED:
+            return self._note_request(recorded)
+        outcome = outcome_of(recorded)
+        if outcome is not None and outcome.effect is not None:
+            self.open.pop(outcome.effect, None)
+        return None
+
+    def has_room(self) -> bool:
+        """Whether to read again what was left out."""
+        return self.left_out_after is not None and len(self.open) <= self._effects_max // 2
+
+    def read_again(self) -> int:
+        """The position after which to read, from now on, what was left out."""
+        after, self.left_out_after = self.left_out_after, None
+        assert after is not None
+        return after
+
+    def settled_to(self, position: int) -> int:
+        """Of what was read to a position: up to where every wanted effect has its outcome."""
+        places = [position, *(asked.position - 1 for asked in self.open.values())]
+        places += [p for p in (self._until, self.left_out_after) if p is not None]
+        return min(places)
+
+    def _note_request(self, recorded: Recorded) -> Asked | None:
+        past = self._until is not None and recorded.position > self._until
+        if past or self.left_out_after is not None or recorded.id in self.open:
+            return None
+        asked = asked_by(recorded)
+        if not self._wanted(asked):
+            return None
+        if len(self.open) >= self._effects_max:
+            self.left_out_after = recorded.position - 1
+            return None
+        self.open[asked.id] = asked
+        return asked
+
+
+class Schedule:
+    """Which effect comes next, and when; times are seconds of one clock, given as arguments.
+
+    In order ``stream`` the effects of a stream wait for one another, in order ``any`` for none.
+    """
+
+    def __init__(self, order: Order) -> None:
+        self._order = order
+        self._lanes: dict[str, deque[Asked]] = {}
+        self._due: list[tuple[float, int, Asked]] = []
+        self._size = 0
+
+    def add(self, asked: Asked, at_s: float) -> None:
+        """An effect to perform at a time, or when those before it are finished."""
+        lane = self._lanes.setdefault(self._lane(asked), deque())
+        lane.append(asked)
+        self._size += 1
+        if len(lane) == 1:
+            self.again(asked, at_s)
+
+    def again(self, asked: Asked, at_s: float) -> None:
+        """An effect that was taken, to perform at a later time."""
+        heappush(self._due, (at_s, asked.position, asked))
+
+    def take(self, now_s: float) -> Asked | None:
+        """The next effect whose time has come."""
+        return heappop(self._due)[2] if self._due and self._due[0][0] <= now_s else None
+
+    def finish(self, asked: Asked, now_s: float) -> None:
+        """An effect that was taken and is done with: the next of its stream may come."""
+        lane = self._lanes[self._lane(asked)]
+        lane.popleft()
+        self._size -= 1
+        if lane:
+            self.again(lane[0], now_s)
+        else:
+            del self._lanes[self._lane(asked)]
+
+    @property
+    def next_s(self) -> float | None:
+        """The time of the next effect; None when none waits for a time."""
+        return self._due[0][0] if self._due else None
+
+    def __len__(self) -> int:
+        return self._size
+
+    def _lane(self, asked: Asked) -> str:
+        return asked.stream if self._order == "stream" else asked.id
+
+
+def delay_s(attempts: int, *, first_s: float, longest_s: float, draw: float) -> float:
+    """How long to wait after so many attempts: doubled each time, the second half of it by lot.
+
+    ``draw`` is 0 to 1. Jitter keeps workers that failed together from coming back together
+    (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/, "equal jitter").
+    """
+    whole = min(longest_s, first_s * 2.0 ** min(attempts - 1, 64))
+    return whole / 2 + draw * whole / 2

@@ -1,0 +1,165 @@
+"""The loop of a worker: read what is new, start what is due, take in what has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import NamedTuple, Self
+
+from refold.engine.store import Store
+from refold.engine.subscription import LOOK_EVERY_S, Subscription
+from refold.outbox.backlog import TYPES, Asked, Backlog, Schedule
+
+Attempt = Callable[[str, int], str | None]
+
+
+class Tried(NamedTuple):
+    """What an effect has behind it in this process: attempts, and the last one's error."""
+
+    attempts: int = 0
+    error: str | None = None
+
+
+class Dispatch:
+    """Performs a backlog on a pool of threads; used by one thread, but for :meth:`wake`.
+
+    ``tried`` holds the effects that were attempted and are still open, ``settled`` counts those
+    that this dispatch has brought to their outcome.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        attempt: Attempt,
+        *,
+        backlog: Backlog,
+        schedule: Schedule,
+        delay_s: Callable[[int], float],
+        workers: int,
+        categories: Sequence[str] | None,
+        after: int,
+    ) -> None:
+        self._store = store
+        self._attempt = attempt
+        self._backlog = backlog
+        self._schedule = schedule
+        self._delay_s = delay_s
+        self._workers = workers
+        self._categories = categories
+        self._under_way = 0
+        # Its put may be called by a signal handler, wherever that comes.
+        self._mail: SimpleQueue[tuple[Asked, Future[str | None]] | None] = SimpleQueue()
+        self._woken = False
+        self._log = self._followed(after)
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="refold-outbox")
+        self.tried: dict[str, Tried] = {}
+        self.settled = 0
+
+    def step(self) -> bool:
+        """Read, start, and wait for something to happen; False when nothing is left or will come.
+
+        Raises what the store raises, and what a handler raised that is no :class:`Exception`.
+        """
+        self._look()
+        self._start()
+        if not len(self._schedule) and self._backlog.left_out_after is None:
+            return False
+        self.wait()
+        return True
+
+    def wait(self) -> None:
+        """Sleep until an attempt ends, one is due, the log has grown, or it is time to look."""
+        timeout_s = LOOK_EVERY_S
+        if self._under_way < self._workers and self._schedule.next_s is not None:
+            timeout_s = min(timeout_s, max(0.0, self._schedule.next_s - monotonic()))
+        try:
+            self._take_in(self._mail.get(timeout=timeout_s))
+            while True:
+                self._take_in(self._mail.get_nowait())
+        except Empty:
+            return
+
+    def wake(self) -> None:
+        """End the wait that is, or the next one."""
+        if not self._woken:
+            self._woken = True
+            self._mail.put(None)
+
+    @property
+    def settled_to(self) -> int:
+        """The position up to which every wanted effect has its outcome."""
+        return self._backlog.settled_to(self._log.position)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Wait for what is under way, which records its outcome itself."""
+        self._log.bell.unlisten(self.wake)
+        try:
+            while kind is None and self._under_way:
+                self._take_in(self._mail.get())
+        finally:
+            self._threads.shutdown()
+
+    def _followed(self, after: int) -> Subscription:
+        log = self._store.subscribe(after=after, categories=self._categories, types=TYPES)
+        log.bell.listen(self.wake)
+        return log
+
+    def _look(self) -> None:
+        """Read to the end of the log: only there is it known which effects have no outcome."""
+        fresh: list[Asked] = []
+        if self._backlog.has_room():
+            self._log.bell.unlisten(self.wake)
+            self._log = self._followed(self._backlog.read_again())
+        head = self._store.log_head()
+        while self._log.position < head and not self._log.closed:
+            self._log.fill()
+            while (recorded := self._log.take()) is not None:
+                asked = self._backlog.note(recorded)
+                if asked is not None:
+                    fresh.append(asked)
+        now_s = monotonic()
+        for asked in fresh:
+            if asked.id in self._backlog.open:
+                self._schedule.add(asked, now_s)
+
+    def _start(self) -> None:
+        while self._under_way < self._workers:
+            asked = self._schedule.take(monotonic())
+            if asked is None:
+                return
+            if asked.id not in self._backlog.open:
+                self._finish(asked)  # Another worker has recorded its outcome.
+                continue
+            number = self.tried.get(asked.id, Tried()).attempts + 1
+            self._under_way += 1
+            future = self._threads.submit(self._attempt, asked.id, number)
+            future.add_done_callback(partial(self._ended, asked))
+
+    def _ended(self, asked: Asked, future: Future[str | None]) -> None:
+        self._mail.put((asked, future))
+
+    def _take_in(self, message: tuple[Asked, Future[str | None]] | None) -> None:
+        if message is None:
+            self._woken = False
+            return
+        asked, future = message
+        self._under_way -= 1
+        error = future.result()
+        if error is None:
+            self.settled += 1
+            self._backlog.open.pop(asked.id, None)
+            self._finish(asked)
+            return
+        attempts = self.tried.get(asked.id, Tried()).attempts + 1
+        self.tried[asked.id] = Tried(attempts, error)
+        self._schedule.again(asked, monotonic() + self._delay_s(attempts))
+
+    def _finish(self, asked: Asked) -> None:
+        self.tried.pop(asked.id, None)
+        self._schedule.finish(asked, monotonic())

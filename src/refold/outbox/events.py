@@ -1,0 +1,49 @@
+"""What is to be done to the outside world, and what did not come of it."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Any, Final, Literal
+
+from refold.conversation.events import Fields
+from refold.core.event import NAME_BYTES_MAX, event
+
+REQUESTED: Final = "effect.requested"
+COMMITTED: Final = "effect.committed"
+FAILED: Final = "effect.failed"
+
+
+@event(REQUESTED)
+class EffectRequested(Fields, frozen=True):
+    """Something is to be done to the outside world, once; appended with the decision to do it.
+
+    The worker's handler of this ``name`` gets the ``arguments``, and the event's own id as the
+    idempotency key. ``idempotency_key`` is another one: to ask again for an effect that failed,
+    give the key that it had.
+    """
+
+    name: str
+    arguments: dict[str, Any] = {}
+    idempotency_key: str | None = None
+
+
+@event(FAILED)
+class EffectFailed(Fields, frozen=True):
+    """An effect (by the id of its request) that will not be tried again.
+
+    ``refused``: it was not done. ``gave_up``: so many attempts ended without an answer, and it may
+    have been done; ask the service.
+    """
+
+    effect: str
+    reason: Literal["refused", "gave_up"]
+    error: str
+    attempts: int = 1
+
+
+def outcome_key(effect_id: str) -> str:
+    """The key of an effect's outcome, whose append is therefore stored once."""
+    key = f"{effect_id}/outcome"
+    if len(key.encode()) <= NAME_BYTES_MAX:
+        return key
+    return f"{sha256(effect_id.encode()).hexdigest()}/outcome"

@@ -1,0 +1,110 @@
+"""Worker processes killed at any moment, against a service that counts what it performs."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from random import Random
+
+import pytest
+
+import refold
+from refold.outbox import EffectRequested, Outbox
+from tests.outbox import victim
+from tests.outbox.service import WAIT_S, EffectServer
+from tests.support.soak import bound
+
+KILLS = bound(6, 40)
+LOGS = bound(2, 10)
+
+
+@contextmanager
+def at_work(path: Path, port: int, size: int) -> Iterator[list[BaseProcess]]:
+    """So many worker processes; none is left behind."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.outbox.victim"])
+    args = (str(path), port)
+    workers = [context.Process(target=victim.work, args=args, daemon=True) for _ in range(size)]
+    try:
+        for worker in workers:
+            worker.start()
+        yield list(workers)
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.join(WAIT_S)
+
+
+def kill(worker: BaseProcess) -> None:
+    """End it at once, with no chance to tidy up."""
+    assert worker.pid is not None
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.join(WAIT_S)
+    assert worker.exitcode == -signal.SIGKILL, "it had ended before, by itself"
+
+
+def finish(path: Path, port: int) -> None:
+    """A last worker, that is let live, and what must be true when it has caught up."""
+    with refold.open(path, mode="write") as store:
+        wanted = {e.id for e in store.read_all(types=["effect.requested"])}
+        with at_work(path, port, 1):
+            settled: set[str] = set()
+            for event in store.subscribe(types=["effect.committed", "effect.failed"]):
+                settled.add(event.data["effect"])
+                if settled == wanted:
+                    break
+        recorded = list(store.read_all(types=["effect.committed", "effect.failed"]))
+        assert Counter(e.data["effect"] for e in recorded) == Counter(wanted)
+        assert {(e.type, e.data["reference"]) for e in recorded} == {
+            ("effect.committed", f"done-{key}") for key in wanted
+        }
+        assert [check for check in store.check() if not check.good] == []
+        assert Outbox(store, {}).status().pending == 0
+
+
+@pytest.mark.parametrize("number", range(LOGS))
+def test_killed_workers_perform_each_effect_once(tmp_path: Path, number: int) -> None:
+    """One or two workers are killed again and again while effects are asked for.
+
+    Each effect was performed under one key, however often it was asked for; each has exactly one
+    outcome, and none is lost.
+    """
+    random = Random(number)
+    path, asked = tmp_path / "log.db", 0
+    with EffectServer() as service, refold.open(path, synchronous="NORMAL") as store:
+        for _ in range(KILLS):
+            for _ in range(random.randint(5, 15)):
+                size = random.randint(1, 4)
+                events = [EffectRequested("charge", {"n": n}) for n in range(size)]
+                asked += store.append(f"order-{random.randint(1, 20)}", events).event_count
+            workers = random.randint(1, 2)
+            with at_work(path, service.port, workers) as running:
+                service.await_asked(service.asked.total() + random.randint(1, 5))
+                for worker in running:
+                    kill(worker)
+        finish(path, service.port)
+        assert len(service.performed) == asked
+        assert set(service.performed.values()) == {1}
+
+
+def test_killed_between_the_effect_and_its_outcome(tmp_path: Path) -> None:
+    """The service has performed and not answered: the next worker asks under the same key."""
+    path = tmp_path / "log.db"
+    with EffectServer() as service, refold.open(path, synchronous="NORMAL") as store:
+        store.append("order-1", [EffectRequested("charge")] * 3)
+        service.hold()
+        with at_work(path, service.port, 1) as (worker,):
+            for _ in range(3):
+                assert service.held.acquire(timeout=WAIT_S)
+            kill(worker)
+        assert Outbox(store, {}).status().pending == 3
+        service.release()
+        finish(path, service.port)
+        assert service.performed == Counter({f"order-1@{n}": 1 for n in range(3)})
+        assert service.asked == Counter({f"order-1@{n}": 2 for n in range(3)})
