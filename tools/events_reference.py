@@ -15,12 +15,14 @@ from refold.conversation import events, governance, trading, voice
 from refold.core.event import default_registry
 from refold.engine import branch
 from refold.ledger import events as money
+from refold.outbox import events as effects
 from refold.replay import events as replay
 
 GROUPS = {
     "Conversations": events,
     "Voice": voice,
     "Decisions, consent and care for data": governance,
+    "Effects": effects,
     "Trading logs": trading,
     "Money": money,
     "Branches": branch,
