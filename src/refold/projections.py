@@ -22,5 +22,8 @@
 from refold.core.projection import Projection
 from refold.core.rows import Rows
 from refold.core.table import Table
+from refold.engine.projecting.books import Parked
+from refold.engine.projecting.status import ProjectionStatus
+from refold.engine.projector import Projector
 
-__all__ = ["Projection", "Rows", "Table"]
+__all__ = ["Parked", "Projection", "ProjectionStatus", "Projector", "Rows", "Table"]

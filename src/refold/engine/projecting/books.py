@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
 from refold.core.projection import Fingerprint, Projection
-from refold.core.rows import Transaction, named, physical_name
+from refold.core.rows import Query, Transaction, named, physical_name
 from refold.core.table import quoted
 from refold.errors import NotFound, UsageError
 from refold.ports import TableKeeper
@@ -54,7 +54,7 @@ CREATE TABLE IF NOT EXISTS refold_parked (
     projection TEXT NOT NULL,
     generation INTEGER NOT NULL,
     stream TEXT NOT NULL,
-    version INTEGER NOT NULL,  -- of the event that failed; it and what follows it is not in the rows
+    version INTEGER NOT NULL,  -- of the event that failed: it and what follows wait
     position INTEGER NOT NULL,
     error TEXT NOT NULL,
     attempts INTEGER NOT NULL,
@@ -136,7 +136,7 @@ class Standing(NamedTuple):
 class Books(NamedTuple):
     """The books, read through a transaction or from what is stored (``TableKeeper.query``)."""
 
-    read: Any
+    read: Query
 
     def standing(self, name: str) -> Standing | None:
         """The projection, or None where it was never started."""
@@ -153,7 +153,8 @@ class Books(NamedTuple):
             )
             for number, shape, code, python, tables, views in self.read(_GENERATIONS, (name,))
         }
-        return Standing(name, *found[0], generations)
+        current, previous = found[0]
+        return Standing(name, current, previous, generations)
 
     def progress(self, name: str, generation: int) -> list[Progress]:
         """The progress of each part of a generation; none where there is no such generation."""

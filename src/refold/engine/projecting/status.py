@@ -1,0 +1,144 @@
+"""How projections stand: lag, rate, and what was set aside."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final, Literal, NamedTuple
+
+from refold.core.projection import Projection
+from refold.engine.projecting.books import (
+    Books,
+    Parked,
+    Standing,
+    check_unchanged,
+    stored_books,
+)
+from refold.engine.projecting.runner import Ground
+from refold.errors import NotFound, Unavailable, UsageError
+from refold.ports import Backend, TableKeeper
+
+State = Literal["new", "current", "changed"]
+_LOOK_FIRST_S: Final = 0.001
+_LOOK_LAST_S: Final = 0.05
+
+
+class ProjectionStatus(NamedTuple):
+    """A projection as it stands.
+
+    ``state``: ``"new"`` was never started, ``"changed"`` is not what its rows were made by and has
+    to be rebuilt. ``position`` is where its rows stand (of its parts, the last), ``lag_events`` how
+    many positions of the log are to come, ``lag_s`` how long ago the first of them was recorded.
+    ``rate`` is in positions a second at the last moves. ``filling_position`` is how far a rebuild
+    has come, None where there is none; ``previous`` is the generation that waits to be confirmed.
+    """
+
+    name: str
+    state: State
+    generation: int = 0
+    previous: int | None = None
+    parts: int = 1
+    position: int = 0
+    lag_events: int = 0
+    lag_s: float = 0.0
+    rate: float = 0.0
+    moved_at_us: int = 0
+    filling_position: int | None = None
+    parked: tuple[Parked, ...] = ()
+
+
+def status_of(ground: Ground, projection: Projection) -> ProjectionStatus:
+    """How a projection stands; reads only."""
+    name, head = projection.name, ground.log.log_head()
+    books = stored_books(ground.keeper)
+    standing = books.standing(name) if books else None
+    if books is None or standing is None:
+        lag_s = _lag_s(ground, 0, head)
+        return ProjectionStatus(name, "new", lag_events=head, lag_s=lag_s)
+    progress = books.progress(name, standing.current)
+    position = min((part.position for part in progress), default=0)
+    return ProjectionStatus(
+        name,
+        _state(projection, standing),
+        standing.current,
+        standing.previous,
+        len(progress),
+        position,
+        max(head - position, 0),
+        _lag_s(ground, position, head),
+        sum(part.rate for part in progress),
+        max((part.moved_at for part in progress), default=0),
+        _filling_position(books, standing),
+        tuple(books.parked(name, standing.current).values()),
+    )
+
+
+def position_of(keeper: TableKeeper, name: str) -> int:
+    """Where the rows of a projection stand: everything up to there is in them.
+
+    Raises :class:`~refold.errors.NotFound` where the projection was never started.
+    """
+    found = keeper.query("SELECT 1 FROM sqlite_schema WHERE name = 'refold_parked'")
+    if found:
+        # One statement: a swap between two would show the progress of neither.
+        ((position,),) = keeper.query(
+            "SELECT min(position) FROM refold_progress JOIN refold_projections "
+            "ON name = projection AND current = generation WHERE name = ?",
+            (name,),
+        )
+        if position is not None:
+            return int(position)
+    raise NotFound(f"projection {name!r} was never started here", projection=name)
+
+
+def wait_for(
+    keeper: Backend | TableKeeper,
+    name: str,
+    position: int,
+    *,
+    timeout_s: float,
+    pause: Callable[[float], object] = time.sleep,
+) -> int:
+    """Return when a projection stands at a position or beyond; where it stands then.
+
+    Raises :class:`~refold.errors.Unavailable` (code ``timeout``) when it does not come there in
+    time, :class:`~refold.errors.NotFound` when it was never started.
+    """
+    if not isinstance(keeper, TableKeeper):
+        raise UsageError("this kind of store keeps no projections")
+    deadline, look_s = time.monotonic() + timeout_s, _LOOK_FIRST_S
+    while (reached := position_of(keeper, name)) < position:
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
+            raise Unavailable(
+                f"projection {name!r} stands at {reached}, not yet at {position}, after "
+                f"{timeout_s} s: does `refold projections run` run?",
+                code="timeout",
+                projection=name,
+                position=reached,
+            )
+        pause(min(look_s, left_s))
+        look_s = min(look_s * 2, _LOOK_LAST_S)
+    return reached
+
+
+def _state(projection: Projection, standing: Standing) -> State:
+    try:
+        check_unchanged(projection, standing.generations[standing.current])
+    except UsageError:
+        return "changed"
+    return "current"
+
+
+def _lag_s(ground: Ground, position: int, head: int) -> float:
+    if position >= head:
+        return 0.0
+    (first,) = ground.log.log(after=position, categories=None, types=None, rows_max=1)
+    return max(ground.clock() - first.recorded_at, 0) / 1e6
+
+
+def _filling_position(books: Books, standing: Standing) -> int | None:
+    if standing.filling is None:
+        return None
+    progress = books.progress(standing.name, standing.filling)
+    return min((part.position for part in progress), default=0)

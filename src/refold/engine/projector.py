@@ -1,0 +1,239 @@
+"""Keeping projections: catch up, follow, rebuild, and set right what went wrong."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, Self, TypeVar
+
+import msgspec
+
+from refold.core.event import Event, parse_event_id
+from refold.core.projection import Projection, by_name
+from refold.core.rows import physical_name
+from refold.core.table import SqlValue, Table, quoted
+from refold.engine.projecting import rebuilding
+from refold.engine.projecting.books import Parked, stored_books, stored_standing
+from refold.engine.projecting.cutting import Cut, checked_cut
+from refold.engine.projecting.mending import Mender
+from refold.engine.projecting.runner import Ground, Runner
+from refold.engine.projecting.skipping import SKIPPED, ProjectionSkipped, stream_of
+from refold.engine.projecting.status import ProjectionStatus, status_of
+from refold.engine.store import Store
+from refold.errors import NotFound, StoreClosed, Unavailable, UsageError
+from refold.ports import TableKeeper
+
+R = TypeVar("R", bound=msgspec.Struct)
+
+FAILURES_MAX: Final = 10
+"""How often in a row the storage may be unavailable before ``run`` gives up."""
+BACKOFF_MAX_S: Final = 5.0
+
+
+class Projector:
+    """Keeps the rows of projections; see ``docs/explanation/projections.md`` for what it promises.
+
+    ``partition`` is ``(part, parts)`` where several projectors share the streams among them, else
+    None. ``rows`` is the store in whose database the rows live, by default the log's own: another
+    file, or ``refold.open("memory:")`` for rows in memory. Several projectors of one projection
+    may run at once. One thread at a time may use a projector; ``close`` may be called from any.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        projections: Iterable[Projection],
+        *,
+        partition: tuple[int, int] | None = None,
+        rows: Store | None = None,
+    ) -> None:
+        keeper = (rows or store)._backend
+        if not isinstance(keeper, TableKeeper):
+            raise UsageError("this kind of store keeps no tables: give rows=refold.open(…)")
+        self.projections = by_name(projections)
+        self._store = store
+        self._keeper: TableKeeper = keeper
+        self._stopped = threading.Event()
+        self._ground = Ground(store._backend, keeper, store._clock, self._stopped.wait)
+        self._cut: Cut = checked_cut(partition)
+        self._runners = {
+            name: Runner(self._ground, projection, cut=self._cut)
+            for name, projection in self.projections.items()
+        }
+
+    # -- follow -------------------------------------------------------------------------------
+
+    def catch_up(self, *, progress: Callable[[int, int], None] | None = None) -> None:
+        """Bring every projection to where the log ends now.
+
+        ``progress`` gets the positions that all of them are done with, and the last of the log.
+        Raises :class:`~refold.errors.UsageError` (code ``projection_changed``) where a projection
+        is not what its rows were made by.
+        """
+        head = self._store.log_head()
+        for runner in self._runners.values():
+            runner.load()
+            while runner.position < head and not self._stopped.is_set():
+                runner.advance(until=head)
+                if progress is not None:
+                    progress(min(one.position for one in self._runners.values()), head)
+
+    def run(self) -> None:
+        """Catch up, then follow the log, until :meth:`close` is called or the store is closed.
+
+        Where the storage is unavailable it waits and tries again, at most 10 times in a row.
+        """
+        failures = 0
+        while not self._stopped.is_set():
+            bell = self._store._bell
+            rung = bell.rung
+            try:
+                moved = self._advanced()
+                failures = 0
+            except StoreClosed:
+                return
+            except Unavailable:
+                failures += 1
+                if failures == FAILURES_MAX:
+                    raise
+                self._stopped.wait(min(0.05 * 2**failures, BACKOFF_MAX_S))
+                continue
+            if not moved and not self._stopped.is_set():
+                bell.wait(rung)
+
+    def close(self) -> None:
+        """Let ``run``, ``catch_up`` and ``rebuild`` end after the batch they are at."""
+        self._stopped.set()
+        self._store._bell.ring()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _advanced(self) -> int:
+        moved = 0
+        for runner in self._runners.values():
+            if self._stopped.is_set():
+                break
+            moved += runner.advance()
+        return moved
+
+    # -- read ---------------------------------------------------------------------------------
+
+    def query(self, sql: str, values: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:
+        """The rows of a SQL query over the tables and views, as SQL has them."""
+        return self._keeper.query(sql, values)
+
+    def rows(self, table: Table[R]) -> list[R]:
+        """Every row of a table in order of its key; for tests and small tables."""
+        columns = ", ".join(quoted(column.name) for column in table.columns)
+        name = physical_name(table.name, self._generation_with(table))
+        found = self._keeper.query(
+            f"SELECT {columns} FROM {quoted(name)} ORDER BY {', '.join(map(quoted, table.key))}"
+        )
+        return [table.row_of(values) for values in found]
+
+    def status(self) -> list[ProjectionStatus]:
+        """How each projection stands; changes nothing."""
+        return [status_of(self._ground, one) for one in self.projections.values()]
+
+    def _generation_with(self, table: Table[Any]) -> int:
+        for name, projection in self.projections.items():
+            if projection.tables.get(table.name) is table:
+                return stored_standing(self._keeper, name).current
+        raise NotFound(f"none of these projections has a table {table.name!r}", table=table.name)
+
+    # -- set right ----------------------------------------------------------------------------
+
+    def retry(self, name: str, stream: str | None = None) -> list[Parked]:
+        """Take up a stream that was set aside, or all of them; those that failed again."""
+        projection = self._named(name)
+        stored = stored_standing(self._keeper, name)
+        books = stored_books(self._keeper)
+        failed: list[Parked] = []
+        found = 0
+        for generation in (stored.current, stored.filling):
+            if generation is None or books is None:
+                continue
+            mender = Mender(self._ground, projection, generation)
+            for parked in books.parked(name, generation):
+                if stream in (None, parked):
+                    found += 1
+                    again = mender.retry(parked)
+                    failed += [again] if again is not None else []
+        if stream is not None and not found:
+            raise NotFound(
+                f"projection {name!r} has not set {stream!r} aside", projection=name, stream=stream
+            )
+        return failed
+
+    def skip(self, name: str, event_id: str, *, reason: str) -> list[Parked]:
+        """Leave out an event that failed, now and in every rebuild, and go on with its stream.
+
+        The log remembers it as ``projection.skipped`` in the stream ``projection-NAME``. Gives
+        what stopped the stream again, if anything.
+        """
+        self._named(name)
+        stream, version = parse_event_id(event_id)
+        if not reason.strip():
+            raise UsageError(f"say why {event_id} is to be left out: reason=")
+        if not self._is_parked(name, stream, version):
+            raise NotFound(
+                f"projection {name!r} has not set {event_id} aside", projection=name, id=event_id
+            )
+        # By its type, not its class: a store's own registry need not know the class.
+        said = Event(SKIPPED, ProjectionSkipped(name, event_id, reason))
+        if not self._is_skipped(name, event_id):
+            self._store.append(stream_of(name), [said])
+        return self.retry(name, stream)
+
+    def rebuild(self, name: str, *, progress: Callable[[int, int], None] | None = None) -> int:
+        """Fill the tables anew beside the old and show them when they have caught up.
+
+        Gives the number of the new generation. The one before is kept until :meth:`confirm`. A
+        rebuild that was cut off goes on where it was. ``progress`` gets positions done and in all.
+        """
+        return rebuilding.rebuild(
+            self._ground,
+            self._named(name),
+            progress=progress or (lambda _done, _in_all: None),
+            is_stopped=self._stopped.is_set,
+        )
+
+    def confirm(self, name: str) -> int | None:
+        """Drop the generation before the current one; its number, None where there is none."""
+        return rebuilding.confirm(self._keeper, name)
+
+    def roll_back(self, name: str) -> int:
+        """Show the generation before the current one again; its number.
+
+        It goes on from where it stood, with the code that made it.
+        """
+        return rebuilding.roll_back(self._keeper, name)
+
+    def _named(self, name: str) -> Projection:
+        try:
+            return self.projections[name]
+        except KeyError:
+            known = ", ".join(self.projections) or "none"
+            raise NotFound(
+                f"there is no projection {name!r} here, only {known}", projection=name
+            ) from None
+
+    def _is_parked(self, name: str, stream: str, version: int) -> bool:
+        books, standing = stored_books(self._keeper), stored_standing(self._keeper, name)
+        assert books is not None
+        for generation in (standing.current, standing.filling):
+            if generation is not None:
+                parked = books.parked(name, generation).get(stream)
+                if parked is not None and parked.version == version:
+                    return True
+        return False
+
+    def _is_skipped(self, name: str, event_id: str) -> bool:
+        if self._store.head(stream_of(name)) < 0:
+            return False
+        said = self._store.read(stream_of(name))
+        return any(one.type == SKIPPED and one.data["event"] == event_id for one in said)
