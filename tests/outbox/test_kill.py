@@ -108,3 +108,24 @@ def test_killed_between_the_effect_and_its_outcome(tmp_path: Path) -> None:
         finish(path, service.port)
         assert service.performed == Counter({f"order-1@{n}": 1 for n in range(3)})
         assert service.asked == Counter({f"order-1@{n}": 2 for n in range(3)})
+
+
+def test_a_worker_that_is_told_to_end_records_what_it_has_begun(tmp_path: Path) -> None:
+    """After SIGTERM it takes nothing new, waits for its answers, and ends by itself."""
+    path = tmp_path / "log.db"
+    with EffectServer() as service, refold.open(path, synchronous="NORMAL") as store:
+        store.append("order-1", [EffectRequested("charge")] * 5)
+        service.hold()
+        with at_work(path, service.port, 1) as (worker,):
+            for _ in range(3):
+                assert service.held.acquire(timeout=WAIT_S)
+            assert worker.pid is not None
+            os.kill(worker.pid, signal.SIGTERM)
+            assert worker.is_alive()
+            service.release()
+            worker.join(WAIT_S)
+            assert worker.exitcode == 0
+        status = Outbox(store, {}).status()
+        assert status.committed >= 3
+        assert status.committed == service.asked.total()
+        finish(path, service.port)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from http.client import HTTPConnection
 
 import refold
@@ -10,7 +11,7 @@ from refold.outbox import EffectRequested, Outbox
 
 
 def work(path: str, port: int) -> None:
-    """Follow the log and perform what it asks for."""
+    """Follow the log and perform what it asks for; end in order when told to."""
 
     def charge(effect: EffectRequested, key: str) -> str:
         connection = HTTPConnection("127.0.0.1", port, timeout=60)
@@ -21,4 +22,6 @@ def work(path: str, port: int) -> None:
         return answer
 
     with refold.open(path, mode="write") as store:
-        Outbox(store, {"charge": charge}, first_delay_s=0.01).run()
+        outbox = Outbox(store, {"charge": charge}, first_delay_s=0.01, workers=3)
+        signal.signal(signal.SIGTERM, lambda *_: outbox.close())
+        outbox.run()
