@@ -6,6 +6,7 @@ happened by then, ``"recorded"`` what was known by then.
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import date, datetime, timedelta, tzinfo
 from decimal import Decimal
 from typing import Any, Literal, TypeVar
@@ -56,8 +57,9 @@ def profit_and_loss(
     before = _until(store, stream, ProfitAndLoss, since_us - 1, clock)
     for asset, result in results.assets.items():
         results.assets[asset] = _added(result, before.of(asset))
-    for kind, count in before.unrecognized.items():
-        results.unrecognized[kind] -= count
+    counts = Counter(results.unrecognized)
+    counts.subtract(before.unrecognized)
+    results.unrecognized = dict(+counts)
     return results
 
 
