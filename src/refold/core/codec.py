@@ -64,6 +64,24 @@ def encode_body(events: Sequence[object], registry: Registry) -> Body:
     return _encoded_at_once(events, registry) or _encoded_one_by_one(events, registry)
 
 
+def encode_typed(events: Sequence[object], registry: Registry) -> Body | None:
+    """The body of typed events alone, which is not read back: whoever stores it must decode it.
+
+    None where :func:`encode_body` has to look at them. A field of theirs that is a ``msgspec.Raw``
+    may hold anything, so the text need not be JSON.
+    """
+    kinds = _tags_of(registry)
+    try:
+        arrays = [(kinds[event.__class__], event) for event in events]
+        raw = encode_unchecked(arrays)
+        if len(raw) > EVENT_BYTES_MAX or may_hide_a_number(raw) or _is_deep(raw, len(arrays)):
+            return None
+        text = raw.decode()
+    except (*UNENCODABLE, KeyError, msgspec.DecodeError):
+        return None
+    return Body(text, tuple([array[0] for array in arrays])) if arrays else None
+
+
 def span_of(occurred: Occurred | None, recorded_at: int) -> tuple[int, int] | tuple[None, None]:
     """The earliest and latest ``occurred_at`` of an append recorded at a moment, as rows say it."""
     if occurred is None:

@@ -16,6 +16,7 @@ import msgspec
 
 from refold.core.event import Kind, Registry
 from refold.core.patch import pointer
+from refold.errors import InvalidEvent
 
 
 class Misfit(NamedTuple):
@@ -49,6 +50,8 @@ class Fitting:
             self._decoder.decode(text)
         except msgspec.ValidationError as error:
             return _misfit(str(error))
+        except msgspec.DecodeError as error:
+            raise InvalidEvent(f"a msgspec.Raw of the append is not JSON: {error}") from error
         return None
 
     def _learn(self, tags: tuple[str, ...]) -> None:

@@ -13,6 +13,7 @@ from refold.core.codec import (
     digest_of,
     encode_body,
     encode_metadata,
+    encode_typed,
 )
 from refold.core.event import Event, Registry, check_name
 from refold.core.expected import NO_STREAM, STREAM_EXISTS, check_expected
@@ -31,7 +32,9 @@ def write_of(append: Append, registry: Registry) -> Write:
     check_expected(append.expected)
     if isinstance(append.events, str | bytes | Mapping):
         raise InvalidEvent("events must be a list of events")
-    body = encode_body(append.events, registry)
+    body = encode_typed(append.events, registry)
+    if body is None or len(body.kinds) > EVENTS_PER_APPEND_MAX:
+        body = encode_body(append.events, registry)
     _check_in_use(append.events, body, registry)
     _check_fit(append.events, body, registry)
     tags, metadata = _tagged(append)

@@ -81,19 +81,16 @@ class GroupWriter:
 
         A commit that failed is raised; no batch of it has an outcome then.
         """
-        request = _Request(batches)
         with self._mutex:
             self._admit()
-            if self._busy:
-                request.gate = threading.Lock()
-                request.gate.acquire()
-                self._waiting.append(request)
-            else:
-                self._busy = True
-        if request.gate is None:
-            self._lead([request])
-        else:
-            self._follow(request)
+            request = self._queued(batches) if self._busy else None
+            self._busy = True
+        if request is None:
+            try:
+                return self._commit(batches)
+            finally:
+                self._hand_over()
+        self._follow(request)
         if isinstance(request.outcomes, BaseException):
             raise request.outcomes
         return request.outcomes
@@ -121,6 +118,13 @@ class GroupWriter:
         if thread is not None:
             self._wake.release()
             thread.join()
+
+    def _queued(self, batches: Sequence[Batch]) -> _Request:
+        request = _Request(batches)
+        request.gate = threading.Lock()
+        request.gate.acquire()
+        self._waiting.append(request)
+        return request
 
     def _admit(self) -> None:
         if self._closed:

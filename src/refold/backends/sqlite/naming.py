@@ -34,6 +34,9 @@ _NOT_AS_WRITTEN: Final = (
 """What refold's own statements meet only in tables that are not as refold wrote them."""
 
 
+DRIVER_ERRORS: Final = (apsw.Error, UnicodeDecodeError)
+
+
 @contextmanager
 def naming_errors(path: Path) -> Iterator[None]:
     """Name what goes wrong with a file while nothing is appended to it."""
@@ -48,14 +51,19 @@ def naming_commit_errors(path: Path) -> Iterator[None]:
     """Name what goes wrong during a commit; one that may have stored it says so."""
     try:
         yield
-    except (apsw.Error, UnicodeDecodeError) as error:
-        if _may_be_stored(error):
-            raise OutcomeUnknown(
-                f"writing {path} failed ({error}): the append may or may not be stored; "
-                "append again with the same key",
-                path=str(path),
-            ) from error
-        raise _named(error, path) from error
+    except DRIVER_ERRORS as error:
+        raise commit_error(error, path) from error
+
+
+def commit_error(error: Exception, path: Path) -> RefoldError:
+    """The name of what went wrong during a commit."""
+    if _may_be_stored(error):
+        return OutcomeUnknown(
+            f"writing {path} failed ({error}): the append may or may not be stored; "
+            "append again with the same key",
+            path=str(path),
+        )
+    return _named(error, path)
 
 
 def _may_be_stored(error: Exception) -> bool:

@@ -17,10 +17,10 @@ import apsw
 from refold.backends.planning import Plan, Planned, row_key, same_or_refused
 from refold.backends.sqlite import tagged
 from refold.backends.sqlite.file import rows_of, transaction
-from refold.backends.sqlite.naming import naming_commit_errors
+from refold.backends.sqlite.naming import DRIVER_ERRORS, commit_error, naming_commit_errors
 from refold.core.codec import EVENTS_PER_APPEND_MAX, span_of
 from refold.core.event import category_of
-from refold.core.expected import NO_EVENTS
+from refold.core.expected import ANY, NO_EVENTS
 from refold.core.query import Query
 from refold.errors import Corrupt, RefoldError, Unavailable, copied
 from refold.ports import Batch, Committed, Kept, Placed
@@ -29,6 +29,7 @@ RACES_MAX: Final = 100
 """How often a commit is planned again after losing a race with another process."""
 RACES_BEFORE_LOCKING: Final = 3
 STREAMS_CACHED_MAX: Final = 100_000
+MASKS_CACHED_MAX: Final = 10_000
 ROWS_PER_STATEMENT_MAX: Final = 256
 
 _COLUMNS: Final = 12
@@ -73,6 +74,7 @@ class Writer:
         self._path = path
         self._heads: dict[str, _Head] = {}
         self._types: dict[str, int] = {}
+        self._masks: dict[tuple[str, ...], int] = {}
         self._last_position: int | None = None
         self._next_position = 1
         self._recorded_at = 0
@@ -80,6 +82,10 @@ class Writer:
 
     def commit(self, batches: Sequence[Batch], *, now: int) -> list[Committed | RefoldError]:
         """Store batches in order; see :class:`~refold.ports.Backend`."""
+        if len(batches) == 1:
+            alone = self._commit_alone(batches[0], now)
+            if alone is not None:
+                return [alone]
         outcomes: list[Committed | RefoldError] = []
         while len(outcomes) < len(batches):
             group = _until_repeated_key(batches[len(outcomes) :])
@@ -92,6 +98,52 @@ class Writer:
                 # Those before are stored: the failure is that of the rest alone.
                 outcomes.extend(copied(error) for _ in batches[len(outcomes) :])
         return outcomes
+
+    def _commit_alone(self, batch: Batch, now: int) -> Committed | None:
+        """What one append of known kinds to one known stream comes to, without a plan.
+
+        None where it takes one: it is of another sort, or refused, or another process wrote.
+        """
+        if self._stale or len(batch.writes) != 1 or batch.condition is not None:
+            return None
+        if self._connection.in_transaction:
+            return None  # An interrupt came between a failure and its rollback.
+        (write,) = batch.writes
+        head, mask = self._heads.get(write.stream), self._masks.get(write.kinds)
+        if head is None or mask is None or write.expected not in (ANY, head.version):
+            return None
+        recorded_at = max(now, self._recorded_at)
+        position, version, count = self._next_position, head.version + 1, len(write.kinds)
+        self._stale = True  # until it is known what became of this attempt
+        try:
+            self._connection.execute(
+                _ALONE,
+                (
+                    position,
+                    head.stream_id,
+                    version,
+                    count,
+                    recorded_at,
+                    mask,
+                    batch.key,
+                    batch.digest or None,
+                    write.metadata,
+                    write.body,
+                    *span_of(write.occurred, recorded_at),
+                    self._last_position,
+                ),
+            )
+        except apsw.ConstraintError:
+            return None  # Its key is taken, for one: a plan finds out.
+        except DRIVER_ERRORS as error:
+            raise commit_error(error, self._path) from error
+        if not self._connection.changes():
+            return None
+        self._stale = False
+        self._heads[write.stream] = _Head(head.stream_id, version + count - 1)
+        self._last_position, self._next_position = position, position + count
+        self._recorded_at = recorded_at
+        return Committed((Placed(write.stream, position, version, count),), recorded_at)
 
     def _commit_group(self, batches: Sequence[Batch], now: int) -> list[Committed | RefoldError]:
         look_up_keys = False
@@ -210,6 +262,7 @@ class Writer:
     def _recall(self) -> None:
         """Fill the caches anew: another process wrote, or a commit failed."""
         self._heads.clear()
+        self._masks.clear()
         # The last row first: whatever is written between the two then fails the guard on it.
         last = rows_of(self._connection, _LAST_ROW)
         self._types = {
@@ -264,8 +317,13 @@ class Writer:
                 (stream_id,) = rows_of(self._connection, _NEW_STREAM, *values)[0]
                 self._heads[write.stream] = _Head(stream_id, NO_EVENTS)
 
-    def _mask(self, tags: Sequence[str]) -> int:
-        return tagged.mask_of([self._types[tag] for tag in set(tags)])
+    def _mask(self, kinds: tuple[str, ...]) -> int:
+        mask = self._masks.get(kinds)
+        if mask is None:
+            if len(self._masks) >= MASKS_CACHED_MAX:
+                self._masks.clear()
+            mask = self._masks[kinds] = tagged.mask_of([self._types[kind] for kind in set(kinds)])
+        return mask
 
 
 def kept_under(connection: apsw.Connection, key: str) -> Kept | None:
@@ -292,6 +350,9 @@ def _until_repeated_key(batches: Sequence[Batch]) -> Sequence[Batch]:
     return batches
 
 
+_ALONE: Final = (
+    f"{_INSERT} SELECT {','.join('?' * _COLUMNS)} WHERE (SELECT max(position) FROM log) IS ?"
+)
 _statements: dict[int, str] = {}
 
 
