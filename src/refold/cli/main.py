@@ -110,6 +110,10 @@ Example:
             "refold.cli.compare:compare",
             "Compare replayed conversations with the recorded.",
         ),
+        "schemas": (
+            "refold.cli.schemas:schemas",
+            "Show which schemas a store holds and what they are read as.",
+        ),
         "doctor": ("refold.cli.doctor:doctor", "Check a store from end to end."),
         "stats": (
             "refold.cli.stats:stats",

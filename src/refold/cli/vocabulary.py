@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+import refold
 from refold import Event
 from refold.cli.errors import suggestion
 from refold.errors import InvalidEvent, UnknownEventType
@@ -53,12 +54,18 @@ def _check_payload(data: Any, cls: type, tag: str, place: str) -> None:
 @cache
 def _classes() -> dict[str, type]:
     """The event classes by type; a schema over 1 has its number behind it (``x.v2``)."""
+    registry = load()
+    return {kind.tag: registry.class_of(kind) for kind in registry.kinds()}
+
+
+def load() -> refold.Registry:
+    """The registry with every class that refold has."""
     import refold.conversation.trading
+    import refold.ledger
     import refold.replay.events
 
     with refold.open("memory:") as store:  # any store knows the classes
-        registry = store.registry
-    return {kind.tag: registry.class_of(kind) for kind in registry.kinds()}
+        return store.registry
 
 
 def _tag(event: Event) -> str:

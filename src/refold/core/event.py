@@ -180,8 +180,7 @@ class Registry:
             return self._classes[kind]
         except KeyError:
             raise UnknownEventType(
-                f"no class is registered for event type {kind.tag!r}: import the module that "
-                "defines it, or use .data",
+                f"no class is registered for event type {kind.tag!r}: {self._instead_of(kind)}",
                 type=kind.type,
                 schema=kind.schema,
             ) from None
@@ -193,6 +192,10 @@ class Registry:
     def kinds(self) -> list[Kind]:
         """Every kind that has a class, sorted."""
         return sorted(self._classes)
+
+    def newest(self, type_name: str) -> int:
+        """The newest schema of a type that a class or an upcaster speaks of; 0 for none."""
+        return self._current.get(type_name, 0)
 
     def current(self, kind: Kind) -> Kind:
         """What events of a kind are brought to: the newest schema of their type that is known.
@@ -216,6 +219,15 @@ class Registry:
     def becomes(self, kind: Kind) -> frozenset[str]:
         """The types that an event stored as ``kind`` may count as; none when it is retired."""
         return self.upcasts.becomes(self.current(kind))
+
+    def _instead_of(self, kind: Kind) -> str:
+        """What to use where there is no class."""
+        if not self.becomes(kind):
+            return "it is retired; use .data"
+        step = self.upcasts.step_of(kind)
+        if step is not None and step.into:
+            return "it is split; use .events"
+        return "import the module that defines it, or use .data"
 
     def _raise_current(self, kind: Kind) -> None:
         self.revision += 1

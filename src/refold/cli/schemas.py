@@ -1,0 +1,147 @@
+"""`refold schemas`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import refold
+from refold.cli import jsontext, output
+from refold.cli.errors import FINDING, FINE
+from refold.cli.loading import loaded
+from refold.cli.options import command, option
+from refold.cli.text import clean, counted, one_line
+from refold.errors import RefoldError, UsageError
+
+if TYPE_CHECKING:
+    from refold.schemas import Example, StoredSchema
+
+EVENTS_BETWEEN_TELLS = 10_000
+VALUE_WIDTH_MIN = 40
+
+
+@command(
+    "schemas",
+    example="""
+refold schemas --from shop.events
+refold schemas --type order.placed --json | jq .example
+refold schemas --from shop.events --type order.placed --example '{"sum": 5}'
+""",
+)
+@option(
+    "--from",
+    "modules",
+    multiple=True,
+    metavar="MODULE",
+    help="Import this first: it has your event classes and upcasters. module:attribute for a "
+    "Registry of its own.",
+)
+@option("--type", "types", multiple=True, metavar="TYPE", help="Only events of these types.")
+@option(
+    "--example",
+    metavar="JSON",
+    help="Show what this payload of the one --type (x, x.v2) is read as; no store is needed.",
+)
+def schemas(
+    url: str, as_json: bool, modules: tuple[str, ...], types: tuple[str, ...], example: str | None
+) -> int:
+    """Show which schemas a store holds and what they are read as.
+
+    For each type and schema: how many events, their class, the upcasters and splits that they go
+    through with the first of them before and after, whether the type is retired. Every event is
+    read. Exits with 1 when one cannot be, or when its type is known and its schema leads nowhere.
+    """
+    registry = _registry(modules)
+    if example is not None:
+        return _try(types, jsontext.argument(example, option="--example"), registry, as_json)
+    from refold.schemas import survey
+
+    with refold.open(url, mode="read", registry=registry) as store:
+        found = survey(_told(store, types), registry)
+    for one in found:
+        if not types or {one.type, f"{one.type}.v{one.schema}"} & {*types}:
+            output.json_line(one) if as_json else _print(one)
+    return FINDING if any(one.finding for one in found) else FINE
+
+
+def _registry(modules: Iterable[str]) -> refold.Registry:
+    """The registry that the modules fill: the default one, or that which one of them names."""
+    from refold.cli.vocabulary import load
+
+    registries = {id(registry := load()): registry}
+    for module in modules:
+        found = loaded(module, what="the module" if ":" not in module else "the registry")
+        if ":" not in module:
+            continue
+        if not isinstance(found, refold.Registry):
+            raise UsageError(f"{module} is not a refold.Registry but a {type(found).__name__}")
+        registries[id(found)] = found
+    if len(registries) > 2:
+        raise UsageError("the modules name several registries: give one at a time")
+    return list(registries.values())[-1]
+
+
+def _told(store: refold.Store, types: tuple[str, ...]) -> Iterator[refold.Recorded]:
+    """The events of a store, with a progress bar beside them."""
+    head = store.log_head()
+    with output.progress("reading") as tell:
+        for count, recorded in enumerate(store.read_all(types=types or None)):
+            if count % EVENTS_BETWEEN_TELLS == 0:
+                tell(recorded.position, head)
+            yield recorded
+
+
+def _try(types: tuple[str, ...], payload: Any, registry: refold.Registry, as_json: bool) -> int:
+    from refold.schemas import tried
+
+    if len(types) != 1:
+        raise UsageError("--example is a payload of one --type: give it, with its schema (x.v2)")
+    try:
+        found = tried(types[0], payload, registry)
+    except RefoldError as error:
+        output.json_line({"finding": error.message}) if as_json else _print_finding(error.message)
+        return FINDING
+    output.json_line(found) if as_json else _print_example(found)
+    return FINE
+
+
+# -- for a person -------------------------------------------------------------------------------
+
+
+def _print(one: StoredSchema) -> None:
+    named = output.styled(f"{clean(one.type):<28} schema {one.schema}", bold=True)
+    output.line(f"{named}  {counted(one.events, 'event'):>14}  {clean(_meaning(one))}")
+    if one.finding is not None:
+        several = f" ({counted(one.unreadable, 'event')})" if one.unreadable > 1 else ""
+        _print_finding(f"{one.finding}{several}")
+    for step in one.steps:
+        what = "split" if step.into else f"{step.schema} to {step.schema + 1}"
+        output.line(f"    {what:<8} {clean(step.by)}")
+    if one.steps and one.example is not None:
+        _print_example(one.example)
+
+
+def _meaning(one: StoredSchema) -> str:
+    """What events of a stored schema are read as."""
+    if one.retired is not None:
+        return f"retired: {one.retired}"
+    if one.splits_into:
+        return f"split into {', '.join(one.splits_into)}"
+    cls = one.cls or "no class"
+    return f"read as {one.reads_as}, {cls}" if one.steps else cls
+
+
+def _print_finding(text: str) -> None:
+    output.line(f"    {output.styled('BAD', fg='red', bold=True)}      {clean(text)}")
+
+
+def _print_example(example: Example) -> None:
+    room = max(output.width() - 13, VALUE_WIDTH_MIN)
+    before = output.compact(example.before)
+    output.line(f"    before   {one_line(before, room)}")
+    for after in example.after:
+        tag = after.type if after.schema == 1 else f"{after.type}.v{after.schema}"
+        shown = f"{tag} {output.compact(after.data)}"
+        output.line(f"    after    {one_line(shown, room)}")
+    if not example.after:
+        output.line("    after    nothing: it is retired")
