@@ -12,9 +12,8 @@ import re
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from inspect import Parameter, signature
-from itertools import starmap
 from operator import attrgetter, itemgetter
-from typing import Any, Final, Generic, NamedTuple, TypeVar, cast
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import inspect
@@ -26,6 +25,7 @@ SqlValue = str | int | float | bytes | None
 Values = tuple[SqlValue, ...]
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_TYPES_KEPT_MAX: Final = 4_096
 _encode_json = msgspec.json.Encoder().encode
 
 
@@ -69,8 +69,12 @@ class Table(Generic[R]):
         self._key_columns = [self.columns[place] for place in places]
         self._values = _tuple_of(attrgetter, [column.name for column in self.columns])
         self._key_in = _tuple_of(itemgetter, places)
-        self._plain: set[tuple[type, ...]] = set()
-        self._as_it_is = not any(column.decode for column in self.columns)
+        self._decoders = [
+            (place, column.decode) for place, column in enumerate(self.columns) if column.decode
+        ]
+        # Which values SQL cannot take as they are, by the types of a whole row, for these repeat.
+        self._changed: dict[tuple[type, ...], list[int]] = {}
+        self._key_types = tuple(column.plain for column in self._key_columns)
         kinds = [parameter.kind for parameter in signature(row).parameters.values()]
         self._by_name = Parameter.KEYWORD_ONLY in kinds
 
@@ -81,22 +85,25 @@ class Table(Generic[R]):
                 f"table {self.name!r} holds {self.row.__name__}, not {type(row).__name__}"
             )
         values: tuple[Any, ...] = self._values(row)
-        if tuple(map(type, values)) in self._plain:
+        types = tuple(map(type, values))
+        places = self._changed.get(types)
+        if places is None:
+            places = self._changed_in(types, values)
+        if not places:
             return values
-        pairs = list(zip(self.columns, values, strict=True))
-        encoded = tuple(starmap(self._encoded, pairs))
-        if all(value is None or type(value) is column.plain for column, value in pairs):
-            self._plain.add(tuple(map(type, values)))
-        return encoded
+        encoded = list(values)
+        for place in places:
+            encoded[place] = self._encoded(self.columns[place], values[place])
+        return tuple(encoded)
 
     def row_of(self, values: Values) -> R:
         """The row that SQL gives back."""
         given: Sequence[Any] = values
-        if not self._as_it_is:
-            given = [
-                column.decode(value) if column.decode is not None and value is not None else value
-                for column, value in zip(self.columns, values, strict=True)
-            ]
+        if self._decoders:
+            given = list(values)
+            for place, decode in self._decoders:
+                if given[place] is not None:
+                    given[place] = decode(given[place])
         if self._by_name:
             return self.row(**{c.name: v for c, v in zip(self.columns, given, strict=True)})
         return self.row(*given)
@@ -109,6 +116,8 @@ class Table(Generic[R]):
     def key_of(self, key: object) -> Values:
         """A key as a caller gives it (a tuple, or the value of a single column) in SQL's values."""
         given = key if isinstance(key, tuple) else (key,)
+        if tuple(map(type, given)) == self._key_types:
+            return given
         if len(given) != len(self.key):
             raise UsageError(f"the key of table {self.name!r} is {self.key}, not {key!r}")
         return tuple(map(self._encoded, self._key_columns, given))
@@ -152,17 +161,24 @@ class Table(Generic[R]):
     def _of_key(self) -> str:
         return " AND ".join(f"{quoted(column)} = ?" for column in self.key)
 
+    def _changed_in(self, types: tuple[type, ...], values: tuple[Any, ...]) -> list[int]:
+        pairs = zip(self.columns, values, strict=True)
+        places = [place for place, (c, v) in enumerate(pairs) if not _is_plain(c, v)]
+        if len(self._changed) >= _TYPES_KEPT_MAX:
+            self._changed.clear()
+        self._changed[types] = places
+        return places
+
     def _encoded(self, column: Column, value: Any) -> SqlValue:
-        if value is None and column.nullable:
-            return None
+        if _is_plain(column, value):
+            plain: SqlValue = value
+            return plain
         try:
             if column.encode is not None:
                 return column.encode(value)
         except (TypeError, ValueError, AttributeError) as error:
             raise self._misfit(column, value) from error
-        if type(value) is not column.plain:
-            raise self._misfit(column, value)
-        return cast(SqlValue, value)
+        raise self._misfit(column, value)
 
     def _misfit(self, column: Column, value: Any) -> UsageError:
         kind = column.sql if column.nullable else f"{column.sql}, never None"
@@ -182,6 +198,11 @@ class Table(Generic[R]):
 
     def _place(self, name: str) -> int:
         return [column.name for column in self.columns].index(name)
+
+
+def _is_plain(column: Column, value: Any) -> bool:
+    """Whether a value stands in SQL as it is."""
+    return column.nullable if value is None else type(value) is column.plain
 
 
 def check_sql_name(name: str, *, what: str) -> None:
