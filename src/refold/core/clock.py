@@ -33,8 +33,8 @@ def to_us(moment: Instant) -> int:
 
 
 def from_us(us: int) -> datetime:
-    """The aware UTC datetime of microseconds since the epoch."""
-    return EPOCH + timedelta(microseconds=us)
+    """The aware UTC datetime of microseconds since the epoch; see :func:`to_us`."""
+    return EPOCH + timedelta(microseconds=_within_calendar(us))
 
 
 def rfc3339(us: int) -> str:

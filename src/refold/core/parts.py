@@ -32,7 +32,11 @@ def parted(
         return [(kind, raw)]
     if depth == SPLITS_DEEP_MAX:
         raise failed(current, event_id, f"it was split {SPLITS_DEEP_MAX} times over")
-    data = registry.upcast_data(kind, _decode(raw), event_id=event_id)
+    try:
+        data = _decode(raw)
+    except (ValueError, RecursionError) as error:
+        raise failed(current, event_id, f"its payload cannot be read: {error}") from error
+    data = registry.upcast_data(kind, data, event_id=event_id)
     parts: list[tuple[Kind, bytes]] = []
     for event in registry.upcasts.split(current, data, event_id=event_id):
         part, payload = _part(event, step, current, registry, event_id)

@@ -88,7 +88,17 @@ class Recorded:
 
     def decoded(self) -> Any:
         """What :attr:`data` says, decoded anew: the caller's own, to change at will."""
-        return self._registry.upcast_data(self.stored_kind, _decode(self.raw), event_id=self.id)
+        return self._registry.upcast_data(self.stored_kind, self._json(), event_id=self.id)
+
+    def _json(self) -> Any:
+        try:
+            return _decode(self.raw)
+        except (ValueError, RecursionError) as error:
+            raise Corrupt(
+                f"the payload of {self.id} cannot be read: {error}; run `refold doctor`",
+                stream=self.stream,
+                version=self.version,
+            ) from error
 
     @cached_property
     def event(self) -> Any:
@@ -132,7 +142,7 @@ class Recorded:
             if self.kind == self.stored_kind:
                 return _decode(self.raw, type=cls)
             return msgspec.convert(self.decoded(), cls, str_keys=True)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise CodecError(
                 f"{self.id} does not fit {cls.__name__}: {error}", id=self.id, type=self.type
             ) from error
@@ -204,7 +214,7 @@ def unrecorded(kind: Kind, raw: bytes, registry: Registry) -> Recorded:
     """An event that stands nowhere, with a payload of a kind."""
     return Recorded(
         position=0,
-        stream="",
+        stream="unrecorded",
         version=0,
         stored_kind=kind,
         occurred_at_us=0,

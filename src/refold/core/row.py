@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from refold.core.clock import EARLIEST_US, LATEST_US
 from refold.core.event import Kind, Registry
 from refold.core.recorded import Recorded
 from refold.errors import Corrupt
@@ -132,11 +133,13 @@ def decode_row(row: Row, registry: Registry) -> list[Recorded]:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise corrupt(row, str(error)) from error
     parts = row.parts()
+    for part in parts:
+        _check_time(part.recorded_at, row)
     if not len(stored) == row.event_count == sum(part.event_count for part in parts):
         raise corrupt(row, f"it holds {len(stored)} events where {row.event_count} were recorded")
     events = enumerate(stored, row.version)
     return [
-        _recorded(row.stream, version, part, index, event, shared, registry)
+        _recorded(row, version, part, index, event, shared, registry)
         for part in parts
         for shared in (text_or_none(part.metadata),)
         for index, (version, event) in enumerate(islice(events, part.event_count))
@@ -160,8 +163,13 @@ def corrupt(row: Row, why: str) -> Corrupt:
     )
 
 
+def _check_time(us: int, row: Row) -> None:
+    if not EARLIEST_US <= us <= LATEST_US:
+        raise corrupt(row, f"{us} microseconds is outside the years 1 to 9999")
+
+
 def _recorded(
-    stream: str,
+    row: Row,
     version: int,
     part: Part,
     index: int,
@@ -169,13 +177,17 @@ def _recorded(
     shared_metadata: bytes | None,
     registry: Registry,
 ) -> Recorded:
-    own_metadata = event.metadata
+    own_metadata, occurred_at = event.metadata, event.occurred_at
+    if occurred_at is None:
+        occurred_at = part.recorded_at
+    else:
+        _check_time(occurred_at, row)
     return Recorded(
         position=part.position + index,
-        stream=stream,
+        stream=row.stream,
         version=version,
         stored_kind=_kind_of(event.tag),
-        occurred_at_us=part.recorded_at if event.occurred_at is None else event.occurred_at,
+        occurred_at_us=occurred_at,
         recorded_at_us=part.recorded_at,
         raw=bytes(event.data),
         shared_metadata=shared_metadata,

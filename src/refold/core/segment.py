@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from refold.core.row import Part, Row, text_or_none
+from refold.core.row import Part, Row, corrupt, text_or_none
 
 _encode = msgspec.json.Encoder().encode
 _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -54,10 +54,13 @@ def joined(rows: Sequence[Row]) -> Segment:
 
 
 def split(row: Row) -> list[Row]:
-    """The appends of a row, each a row of its own with the bytes it was stored with."""
+    """The appends of a row, each a row of its own with the bytes it was stored with.
+
+    :class:`~refold.errors.Corrupt` when its bytes are not what it says.
+    """
     if row.packed_parts is None:
         return [row]
-    raws = _split(row.body)
+    raws = _elements(row)
     rows: list[Row] = []
     version = row.version
     for part in row.parts():
@@ -81,6 +84,18 @@ def split(row: Row) -> list[Row]:
         )
         version += part.event_count
     return rows
+
+
+def _elements(row: Row) -> list[msgspec.Raw]:
+    """The events of a row, or their arrays where it is joined of these."""
+    try:
+        raws = _split(row.body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise corrupt(row, str(error)) from error
+    due = len(row.parts()) if row.joined else sum(part.event_count for part in row.parts())
+    if len(raws) != due:
+        raise corrupt(row, f"it holds {len(raws)} of what should be {due}")
+    return raws
 
 
 def _trimmed(part: Part) -> Sequence[object]:

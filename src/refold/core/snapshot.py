@@ -103,7 +103,7 @@ class Snapshotter(Generic[S]):
             return None
         try:
             state = self._decode.decode(snapshot.state)
-        except msgspec.DecodeError:
+        except (ValueError, RecursionError):
             return None
         folded = Folded(state, snapshot.version, snapshot.position)
         return Reached(folded, snapshot.occurred_to, bool(snapshot.in_order))

@@ -14,7 +14,7 @@ import apsw
 
 from refold.backends.sqlite.file import rows_of, transaction
 from refold.backends.sqlite.frames import DICTIONARY_BYTES, Frames, trained
-from refold.core.row import Row
+from refold.core.row import Row, corrupt
 from refold.core.segment import Segment, joined
 from refold.ports import Packed
 
@@ -140,6 +140,8 @@ class Packer:
             for position, version, count, recorded_at, first, last, metadata, body, types in page:
                 place = (position, stream.name, version, count, recorded_at)
                 row = Row(*place, metadata, body, first, last)
+                if count < 1:
+                    raise corrupt(row, f"it says that it holds {count} events")
                 yield row, types
                 after = row.last_version
 
