@@ -16,20 +16,24 @@ from refold.ledger import (
     PlaceBet,
     Portfolio,
     SettleBet,
+    SharedBudget,
+    loss_up_to,
     wallet,
 )
 
 AGENT: Final = "agent-1"
+AGENTS: Final = ("agent-1", "agent-2", "agent-3", "agent-4")
+BUDGET: Final = SharedBudget("budget:desk", loss_up_to(Decimal(10), "USDC"))
 STAKE: Final = Decimal("0.7")
 PAYOUT: Final = Decimal("1.1")
 TRIES_MAX: Final = 100
 
 
-def tried(store: refold.Store, stream: str, command: Command, **options: Any) -> str:
+def tried(store: refold.Store, stream: str, command: Command) -> str:
     """What came of a command: ``done``, or the reason why not. Conflicts are tried again."""
     for _ in range(TRIES_MAX):
         try:
-            store.execute(stream, options.get("decider", wallet), command)
+            store.execute(stream, wallet, command)
         except Conflict:
             continue
         except refold.Rejected as rejected:
@@ -71,6 +75,52 @@ def run_bettors(path: str, worker: int, barrier: Any, answers: Any) -> None:
     try:
         with refold.open(path, synchronous="NORMAL") as store:
             outcomes = bet_in_threads(store, f"w{worker}", bettors=4, bets=6)
+        answers.put((worker, dict(outcomes)))
+    except Exception as error:
+        answers.put((worker, repr(error)))
+
+
+def bet_under_budget(store: refold.Store, bettor: str, agent: str, *, bets: int) -> Counter[str]:
+    """Bet with one agent's money under the shared budget; all is lost."""
+    outcomes: Counter[str] = Counter()
+    for number in range(bets):
+        bet = f"{bettor}-{number}"
+        placed = under_budget(store, agent, PlaceBet(bet=bet, amount=STAKE, asset="USDC"))
+        outcomes[placed] += 1
+        if placed == "done":
+            settle = SettleBet(bet=bet, outcome="lost")
+            assert under_budget(store, agent, settle) == "done"
+    return outcomes
+
+
+def under_budget(store: refold.Store, agent: str, command: Command) -> str:
+    """What came of a command under the budget; it is repeated once, under its id."""
+    name = f"{type(command).__name__} {getattr(command, 'bet', '')}"
+    for _ in range(TRIES_MAX):
+        try:
+            first = BUDGET.execute(store, agent, command, command_id=name)
+            again = BUDGET.execute(store, agent, command, command_id=name)
+        except Conflict:
+            continue
+        except refold.Rejected as rejected:
+            return str(rejected.reason)
+        assert first is not None
+        assert again is not None
+        assert (again.ids, again.duplicate) == (first.ids, True)
+        return "done"
+    raise AssertionError(f"{command} lost {TRIES_MAX} times ten races")
+
+
+def run_under_budget(path: str, worker: int, barrier: Any, answers: Any) -> None:
+    """A process with four threads, one for each agent; sends what came of it."""
+    barrier.wait(60)
+    try:
+        with refold.open(path, synchronous="NORMAL") as store, ThreadPoolExecutor(4) as pool:
+            each = [
+                pool.submit(bet_under_budget, store, f"w{worker}-{agent}", agent, bets=4)
+                for agent in AGENTS
+            ]
+            outcomes = sum((future.result() for future in each), Counter[str]())
         answers.put((worker, dict(outcomes)))
     except Exception as error:
         answers.put((worker, repr(error)))

@@ -15,6 +15,7 @@ from refold import Event
 from refold.errors import UsageError
 from refold.ledger import (
     AgentRegistered,
+    Balances,
     BetCancelled,
     BetLost,
     BetPlaced,
@@ -36,7 +37,9 @@ from refold.ledger import (
     SettleBet,
     WalletState,
     Withdraw,
+    bets_per_hour,
     wallet,
+    wallet_with,
 )
 from refold.testing import given
 from tests.ledger.money import usdc
@@ -205,6 +208,43 @@ def test_what_is_no_command_is_a_mistake() -> None:
     """A wallet takes its own commands only."""
     with pytest.raises(UsageError):
         wallet.decide("all of it", WalletState())  # type: ignore[arg-type]
+
+
+def test_a_command_with_an_id_is_done_once() -> None:
+    """Asked again, also after its bet is over, it stakes nothing and gives its first answer."""
+    command = PlaceBet(bet="b1", **usdc("4"), at="2026-03-01T09:00:00Z")
+    with refold.open("memory:") as store:
+        store.append("agent-1", [DEPOSITED])
+        first = store.execute("agent-1", wallet, command, command_id="bet b1")
+        store.execute("agent-1", wallet, SettleBet(bet="b1", outcome="lost"))
+        again = store.execute("agent-1", wallet, command, command_id="bet b1")
+        assert first is not None
+        assert again == first._replace(duplicate=True)
+        assert store.fold("agent-1", Balances).state.of("USDC").available == Decimal(6)
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        (Withdraw(**usdc("11")), "insufficient_funds"),
+        (PlaceBet(bet="b", **usdc("1"), at="2026-03-01T09:00:00Z"), "bet_limit"),
+        (Deposit(amount=Decimal("-5"), asset="USDC"), "invalid_amount"),
+        (ReleaseEscrow(escrow="e", **usdc("1")), "insufficient_escrow"),
+    ],
+)
+def test_a_refusal_can_be_recorded(command: Any, reason: str) -> None:
+    """With its reason and facts, beside the money, which it leaves as it was."""
+    careful = wallet_with(bets_per_hour(0), rejections="recorded")
+    with refold.open("memory:") as store:
+        store.append("agent-1", [DEPOSITED])
+        for _ in range(2):
+            with pytest.raises(refold.Rejected) as caught:
+                store.execute("agent-1", careful, command, command_id="c1")
+            assert caught.value.reason == reason
+        recorded = store.event("agent-1@1")
+        assert (recorded.type, recorded.data["reason"]) == ("command.rejected", reason)
+        assert store.head("agent-1") == 1
+        assert store.fold("agent-1", careful.fold).state.of("USDC").available == Decimal(10)
 
 
 COMMANDS = st.one_of(

@@ -13,6 +13,7 @@ from refold.ledger.bets import (
     Outcome,
     Unmatched,
 )
+from refold.ledger.budget import SharedBudget, SharedState
 from refold.ledger.commands import (
     ChargeFee,
     ClaimFaucet,
@@ -112,6 +113,8 @@ __all__ = [
     "ReleaseEscrow",
     "Result",
     "SettleBet",
+    "SharedBudget",
+    "SharedState",
     "Unmatched",
     "UnrecognizedTransaction",
     "WalletState",

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from functools import singledispatch
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -55,8 +55,10 @@ class WalletState(Book[Account]):
         }
 
 
-def wallet_with(*limits: Limit) -> Decider[WalletState, ask.Command]:
-    """The wallet with limits on its bets; the strictest one decides."""
+def wallet_with(
+    *limits: Limit, rejections: Literal["raised", "recorded"] = "raised"
+) -> Decider[WalletState, ask.Command]:
+    """The wallet with limits on its bets; ``rejections`` as for :class:`refold.Decider`."""
     window_s = longest(limits)
 
     def review(bet: ask.PlaceBet, state: WalletState) -> None:
@@ -65,7 +67,7 @@ def wallet_with(*limits: Limit) -> Decider[WalletState, ask.Command]:
     def decide(command: ask.Command, state: WalletState) -> Sequence[object]:
         return decided(command, state, review)
 
-    return Decider(wallet_fold(kept_s=2 * window_s), decide)
+    return Decider(wallet_fold(kept_s=2 * window_s), decide, rejections=rejections)
 
 
 def wallet_fold(*, kept_s: int) -> Fold[WalletState]:
