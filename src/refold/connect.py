@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 from urllib.parse import unquote, urlsplit
 
 from refold.core.event import Registry, default_registry
@@ -13,6 +14,9 @@ from refold.engine.clock import Clock, system_clock
 from refold.engine.store import Store
 from refold.errors import UsageError
 from refold.ports import Backend
+
+if TYPE_CHECKING:
+    from refold.core.projection import Projection
 
 Mode = Literal["create", "write", "read"]
 Synchronous = Literal["FULL", "NORMAL"]
@@ -26,6 +30,7 @@ def open(
     synchronous: Synchronous = "FULL",
     registry: Registry = default_registry,
     clock: Clock = system_clock,
+    inline: Iterable[Projection] = (),
 ) -> Store:
     """Open a log.
 
@@ -34,12 +39,18 @@ def open(
     the file when it is missing, ``"write"`` wants it there, ``"read"`` never writes.
     ``synchronous``: with ``"FULL"`` an acknowledged event survives power loss, with ``"NORMAL"`` a
     crash of the process. ``registry`` holds the event classes, ``clock`` gives microseconds UTC.
+    ``inline`` are projections (:mod:`refold.projections`) whose rows are stored in the transaction
+    of each append; they are caught up first, and an append that a handler fails on is refused.
 
     Raises :class:`~refold.errors.UsageError` for what is not a refold database,
     :class:`~refold.errors.NotFound` for a missing one.
     """
     backend = _backend(url, mode=mode, synchronous=synchronous)
-    return Store(backend, registry=registry, clock=clock)
+    try:
+        return Store(backend, registry=registry, clock=clock, inline=inline)
+    except BaseException:
+        backend.close()
+        raise
 
 
 def open_async(
@@ -49,6 +60,7 @@ def open_async(
     synchronous: Synchronous = "FULL",
     registry: Registry = default_registry,
     clock: Clock = system_clock,
+    inline: Iterable[Projection] = (),
 ) -> AsyncStore:
     """Open a log for asyncio; see :func:`open`.
 
@@ -56,7 +68,14 @@ def open_async(
     ``async with refold.open_async(url) as store: …``.
     """
     return AsyncStore(
-        lambda: open(url, mode=mode, synchronous=synchronous, registry=registry, clock=clock)
+        lambda: open(
+            url,
+            mode=mode,
+            synchronous=synchronous,
+            registry=registry,
+            clock=clock,
+            inline=inline,
+        )
     )
 
 

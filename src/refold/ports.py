@@ -224,6 +224,33 @@ class Maintained(Protocol):
         ...
 
 
+class Beside(Protocol):
+    """What is stored beside appends, in their transaction; one commit at a time."""
+
+    def begin(self, transaction: Transaction, *, after: int) -> None:
+        """Appends are to come that follow a position; what this raises refuses all of them."""
+        ...
+
+    def add(self, transaction: Transaction, rows: Sequence[Row]) -> RefoldError | None:
+        """One append is stored; an error refuses it alone and undoes what was written for it."""
+        ...
+
+    def end(self, transaction: Transaction, *, position: int) -> None:
+        """That was all: the log ends at a position now."""
+        ...
+
+
+@runtime_checkable
+class InlineKeeper(Protocol):
+    """A backend that can store more than the appends in one transaction with them."""
+
+    def commit_beside(
+        self, batches: Sequence[Batch], *, now: int, beside: Beside
+    ) -> list[Committed | RefoldError]:
+        """As :meth:`Backend.commit`, with what ``beside`` makes of each append."""
+        ...
+
+
 @runtime_checkable
 class TableKeeper(Protocol):
     """A backend in whose database projections keep their tables."""

@@ -9,8 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from refold.backends.memory_tables import MemoryTables
-from refold.backends.planning import Plan, Planned, matches, same_or_refused
-from refold.core.codec import span_of
+from refold.backends.planning import Plan, Planned, matches, row_of_planned, same_or_refused
 from refold.core.event import Kind, category_of
 from refold.core.expected import NO_EVENTS
 from refold.core.query import Query, QueryItem
@@ -19,7 +18,7 @@ from refold.core.rows import Transaction
 from refold.core.snapshot import Snapshot
 from refold.core.table import SqlValue
 from refold.errors import RefoldError
-from refold.ports import Batch, Check, Committed, Fork, Kept, StreamInfo, Write
+from refold.ports import Batch, Beside, Check, Committed, Fork, Kept, StreamInfo, Write
 
 
 class _Stream:
@@ -48,7 +47,23 @@ class MemoryBackend:
         with self._lock:
             return [self._commit_one(batch, now) for batch in batches]
 
-    def _commit_one(self, batch: Batch, now: int) -> Committed | RefoldError:
+    def commit_beside(
+        self, batches: Sequence[Batch], *, now: int, beside: Beside
+    ) -> list[Committed | RefoldError]:
+        """See :class:`~refold.ports.InlineKeeper`."""
+        with self._lock, self.tables() as tables:
+            beside.begin(tables, after=self.log_head())
+            outcomes = [self._commit_one(batch, now, tables, beside) for batch in batches]
+            beside.end(tables, position=self.log_head())
+            return outcomes
+
+    def _commit_one(
+        self,
+        batch: Batch,
+        now: int,
+        tables: Transaction | None = None,
+        beside: Beside | None = None,
+    ) -> Committed | RefoldError:
         kept = self._keys.get(batch.key) if batch.key is not None else None
         if kept is not None:
             return same_or_refused(
@@ -61,6 +76,10 @@ class MemoryBackend:
         plan = Plan(self._head_version, self._found_after, self.log_head() + 1, recorded_at)
         outcome = plan.place(batch)
         if isinstance(outcome, Committed):
+            if tables is not None and beside is not None:
+                refusal = _refusal(plan, recorded_at, tables, beside)
+                if refusal is not None:
+                    return refusal
             for planned in plan.rows:
                 self._keep(planned, recorded_at)
             if batch.key is not None:
@@ -70,16 +89,7 @@ class MemoryBackend:
     def _keep(self, planned: Planned, recorded_at: int) -> None:
         write = planned.write
         stream = self._streams.setdefault(write.stream, _Stream(write.fork))
-        row = Row(
-            planned.position,
-            write.stream,
-            planned.version,
-            len(write.kinds),
-            recorded_at,
-            write.metadata,
-            write.body,
-            *span_of(write.occurred, recorded_at),
-        )
+        row = row_of_planned(planned, recorded_at)
         stream.rows.append(row)
         stream.versions.append(row.version)
         self._log.append(row)
@@ -227,3 +237,15 @@ class MemoryBackend:
     def _head_version(self, stream: str) -> int:
         info = self.head(stream)
         return NO_EVENTS if info is None else info.version
+
+
+def _refusal(
+    plan: Plan, recorded_at: int, tables: Transaction, beside: Beside
+) -> RefoldError | None:
+    """Why an append cannot be stored with what is to stand beside it; undone then."""
+    tables.execute("SAVEPOINT append")
+    refusal = beside.add(tables, [row_of_planned(row, recorded_at) for row in plan.rows])
+    if refusal is not None:
+        tables.execute("ROLLBACK TO append")
+    tables.execute("RELEASE append")
+    return refusal

@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from refold.core.codec import span_of
 from refold.core.event import Kind
 from refold.core.expected import NO_EVENTS, check_head
 from refold.core.query import Condition, Query
+from refold.core.row import Row
 from refold.errors import Conflict, NotFound, RefoldError, UsageError
 from refold.ports import Batch, Committed, Placed, Write
 
@@ -114,6 +116,21 @@ def matches(query: Query, write: Write) -> bool:
         return False
     types = {Kind.parse(kind).type for kind in write.kinds}
     return any(item.fits(types, write.tags) for item in query.items)
+
+
+def row_of_planned(planned: Planned, recorded_at: int) -> Row:
+    """A placed write as the log gives it back."""
+    write = planned.write
+    return Row(
+        planned.position,
+        write.stream,
+        planned.version,
+        len(write.kinds),
+        recorded_at,
+        write.metadata,
+        write.body,
+        *span_of(write.occurred, recorded_at),
+    )
 
 
 def row_key(key: str, index: int) -> str:

@@ -7,6 +7,7 @@ way through :class:`~refold.core.recorded.Recorded`, to the same calls.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Collection
 from functools import cached_property, reduce
 from operator import or_
@@ -66,13 +67,13 @@ class _Source:
 
 
 class _Placed(Recorded):
-    """A recorded event whose payload was decoded already: its bytes are looked up if need be."""
+    """A recorded event whose payload was decoded already: its bytes are looked up if need be.
 
-    def __init__(self, source: _Source, index: int, **known: Any) -> None:
-        super().__init__(raw=b"", **known)
-        del self.__dict__["raw"]
-        self._source = source
-        self._index = index
+    Made by setting what :class:`Recorded` holds at once: one is made for every event.
+    """
+
+    def __init__(self, held: dict[str, Any]) -> None:
+        self.__dict__ = held
 
     def __getattr__(self, name: str) -> Any:
         if name != "raw":
@@ -98,12 +99,13 @@ def handling_of(projection: Projection) -> Handling:
 
 
 class Handling:
-    """Calls the handlers of one projection. Not for several threads at once."""
+    """Calls the handlers of one projection; threads may share it."""
 
     def __init__(self, projection: Projection, made_for: tuple[int, bool, int]) -> None:
         self.made_for = made_for
         self._projection = projection
         self._registry: Registry = projection.registry
+        self._learning = threading.Lock()
         self._wrappers: dict[str, type] = {}
         self._steps: dict[type, _Step] = {}
         self._decode: Callable[[str | bytes], list[Any]] | None = None
@@ -172,20 +174,23 @@ class Handling:
             handler.evolve(rows, *given)
 
     def _placed(self, kind: Kind, event: Any, row: Row, position: int, source: _Source) -> Recorded:
-        index = position - row.position
-        own, shared = event.metadata, row.metadata
+        index, own, shared = position - row.position, event.metadata, row.metadata
+        occurred_at = event.occurred_at
         return _Placed(
-            source,
-            index,
-            position=position,
-            stream=row.stream,
-            version=row.version + index,
-            stored_kind=kind,
-            occurred_at_us=row.recorded_at if event.occurred_at is None else event.occurred_at,
-            recorded_at_us=row.recorded_at,
-            shared_metadata=shared.encode() if isinstance(shared, str) else shared,
-            own_metadata=None if own is _ABSENT else text_or_none(own),
-            registry=self._registry,
+            {
+                "position": position,
+                "stream": row.stream,
+                "version": row.version + index,
+                "stored_kind": kind,
+                "occurred_at_us": row.recorded_at if occurred_at is None else occurred_at,
+                "recorded_at_us": row.recorded_at,
+                "whole": None,
+                "_shared_metadata": shared.encode() if isinstance(shared, str) else shared,
+                "_own_metadata": None if own is _ABSENT else text_or_none(own),
+                "_registry": self._registry,
+                "_source": source,
+                "_index": index,
+            }
         )
 
     def _decoded(self, row: Row) -> list[Any] | None:
@@ -204,19 +209,20 @@ class Handling:
 
     def _learn(self, tags: set[str]) -> bool:
         """Whether the union has all these tags now; it has none that need upcasting."""
-        new = sorted(tags - self._wrappers.keys())
-        made = {tag: self._wrapper(tag) for tag in new}
-        for tag, found in made.items():
-            if found is None:
-                return False
-            wrapper, step = found
-            self._wrappers[tag] = wrapper
-            if step is not None:
-                self._steps[wrapper] = step
-        if new:
-            union = reduce(or_, self._wrappers.values())
-            self._decode = msgspec.json.Decoder(list[union]).decode  # type: ignore[valid-type]
-        return bool(self._wrappers)
+        with self._learning:
+            new = sorted(tags - self._wrappers.keys())
+            made = [(tag, self._wrapper(tag)) for tag in new]
+            for tag, found in made:
+                if found is None:
+                    return False
+                wrapper, step = found
+                if step is not None:
+                    self._steps[wrapper] = step
+                self._wrappers[tag] = wrapper
+            if new:
+                union = reduce(or_, self._wrappers.values())
+                self._decode = msgspec.json.Decoder(list[union]).decode  # type: ignore[valid-type]
+            return bool(self._wrappers)
 
     def _wrapper(self, tag: str) -> tuple[type, _Step | None] | None:
         """The class that events of a tag are decoded to, and its step; None for the slow way."""

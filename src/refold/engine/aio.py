@@ -78,6 +78,7 @@ class AsyncStore:
     execute = _awaited(Store.execute)
     head = _awaited(Store.head)
     log_head = _awaited(Store.log_head)
+    wait_for = _awaited(Store.wait_for)
     event = _awaited(Store.event)
     find = _awaited(Store.find)
     compact = _awaited(Store.compact)

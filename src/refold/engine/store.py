@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, Final, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 
 from refold.core.clock import Instant, to_us
 from refold.core.codec import copied
@@ -33,6 +33,10 @@ from refold.ports import (
     StreamInfo,
 )
 
+if TYPE_CHECKING:
+    from refold.core.projection import Projection
+    from refold.engine.projecting.inline import Inline
+
 S = TypeVar("S")
 K = TypeVar("K")
 
@@ -52,6 +56,7 @@ class Store(Upkeep):
         *,
         registry: Registry = default_registry,
         clock: Clock = system_clock,
+        inline: Iterable[Projection] = (),
     ) -> None:
         self._backend = backend
         self._reader = Reader(backend, registry)
@@ -60,6 +65,7 @@ class Store(Upkeep):
         self._writer = GroupWriter(self._commit)
         self._turns = Turns()
         self.registry = registry
+        self._inline = _inline(backend, inline, clock)
 
     # -- append -------------------------------------------------------------------------------
 
@@ -238,6 +244,17 @@ class Store(Upkeep):
         """The last position of the log; 0 when it is empty."""
         return self._backend.log_head()
 
+    def wait_for(self, projection: str, position: int, *, timeout_s: float = 10.0) -> int:
+        """Return when the rows of a projection stand at a position; where they stand then.
+
+        What an append gave as its ``position`` can be read from the tables after that. Raises
+        :class:`~refold.errors.Unavailable` (code ``timeout``) when nobody brings the projection
+        there in time, :class:`~refold.errors.NotFound` when it was never started.
+        """
+        from refold.engine.projecting.status import wait_for
+
+        return wait_for(self._backend, projection, position, timeout_s=timeout_s)
+
     def event(self, event_id: str) -> Recorded:
         """The event of an id such as ``call-42@7``; :class:`~refold.errors.NotFound` if none."""
         stream, version = parse_event_id(event_id)
@@ -341,7 +358,8 @@ class Store(Upkeep):
         self.close()
 
     def _commit(self, batches: Sequence[Batch]) -> list[Committed | RefoldError]:
-        outcomes = self._backend.commit(batches, now=self._clock())
+        commit = self._backend.commit if self._inline is None else self._inline.commit
+        outcomes = commit(batches, now=self._clock())
         self._bell.ring()
         return outcomes
 
@@ -351,6 +369,18 @@ class Store(Upkeep):
         for batch in chunk:
             outcome = batch if isinstance(batch, RefoldError) else next(outcomes)
             yield outcome if isinstance(outcome, RefoldError) else appended(outcome)[0]
+
+
+def _inline(backend: Backend, projections: Iterable[Projection], clock: Clock) -> Inline | None:
+    """The projections to keep in the transaction of each append, caught up; None without any."""
+    kept = tuple(projections)
+    if not kept:
+        return None
+    from refold.engine.projecting.inline import Inline
+
+    inline = Inline(backend, kept, clock)
+    inline.catch_up()
+    return inline
 
 
 def _check_names(**filters: Sequence[str] | None) -> None:

@@ -15,9 +15,10 @@ import apsw
 from refold.backends.sqlite import diagnose, maintenance, pages, queries, snapshots, tagged
 from refold.backends.sqlite.file import Mode, check_path, close_quietly, connect, prepare
 from refold.backends.sqlite.frames import Frames, dictionary_bytes
+from refold.backends.sqlite.inline import InlineWriter
 from refold.backends.sqlite.naming import BUSY_WAIT_MS, naming_errors
 from refold.backends.sqlite.tables import Tables
-from refold.backends.sqlite.writer import Writer, kept_under
+from refold.backends.sqlite.writer import kept_under
 from refold.backends.tabling import SqlTransaction
 from refold.core.event import Kind, event_id
 from refold.core.query import QueryItem
@@ -27,7 +28,7 @@ from refold.core.segment import split
 from refold.core.snapshot import Snapshot
 from refold.core.table import SqlValue
 from refold.errors import Corrupt, RefoldError, StoreClosed, Unavailable, UsageError
-from refold.ports import Batch, Check, Committed, Fork, Kept, Packed, PartSize, StreamInfo
+from refold.ports import Batch, Beside, Check, Committed, Fork, Kept, Packed, PartSize, StreamInfo
 
 READERS_KEPT_MAX: Final = 8
 SNAPSHOT_WAIT_MS: Final = 100
@@ -73,7 +74,7 @@ class SqliteBackend:
         try:
             prepare(first, path, mode=mode)
             self._writing = None if mode == "read" else first
-            self._writer = None if mode == "read" else Writer(first, path)
+            self._writer = None if mode == "read" else InlineWriter(first, path)
         except BaseException:
             close_quietly(first)
             raise
@@ -83,11 +84,21 @@ class SqliteBackend:
     def commit(self, batches: Sequence[Batch], *, now: int) -> list[Committed | RefoldError]:
         """See :class:`~refold.ports.Backend`."""
         with self._write_lock:
-            if self._closed:
-                raise StoreClosed(f"{self._path} is closed")
-            if self._writer is None:
-                raise UsageError(f"{self._path} was opened for reading", code="not_writable")
-            return self._writer.commit(batches, now=now)
+            return self._open_writer().commit(batches, now=now)
+
+    def commit_beside(
+        self, batches: Sequence[Batch], *, now: int, beside: Beside
+    ) -> list[Committed | RefoldError]:
+        """See :class:`~refold.ports.InlineKeeper`."""
+        with self._write_lock:
+            return self._open_writer().commit_beside(batches, now=now, beside=beside)
+
+    def _open_writer(self) -> InlineWriter:
+        if self._closed:
+            raise StoreClosed(f"{self._path} is closed")
+        if self._writer is None:
+            raise UsageError(f"{self._path} was opened for reading", code="not_writable")
+        return self._writer
 
     def rows(
         self, stream: str, *, first: int, last: int, backward: bool, rows_max: int
