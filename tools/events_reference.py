@@ -14,6 +14,7 @@ import msgspec
 from refold.conversation import events, governance, trading, voice
 from refold.core.event import default_registry
 from refold.engine import branch
+from refold.feeds import events as feeds
 from refold.ledger import events as money
 from refold.outbox import events as effects
 from refold.replay import events as replay
@@ -25,6 +26,7 @@ GROUPS = {
     "Effects": effects,
     "Trading logs": trading,
     "Money": money,
+    "Feeds": feeds,
     "Branches": branch,
     "Replays": replay,
 }

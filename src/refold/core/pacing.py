@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Protocol
 
 from refold.errors import UsageError
 
@@ -12,6 +12,22 @@ BACKOFF_S: Final = 0.5
 BACKOFF_MAX_S: Final = 30.0
 RETRY_AFTER_MAX_S: Final = 120.0
 """A service that asks for a longer pause is given up for this decision."""
+
+
+class Pace(Protocol):
+    """A clock, a way to wait on it, and chance."""
+
+    def now_s(self) -> float:
+        """Seconds on a clock that never goes back."""
+        ...
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass; may raise to end what is being waited for."""
+        ...
+
+    def roll(self) -> float:
+        """A random number from 0 to 1."""
+        ...
 
 
 class RateLimiter:

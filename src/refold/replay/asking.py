@@ -8,11 +8,11 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
-from refold.core.pacing import RETRY_AFTER_MAX_S, RateLimiter, backoff_s
+from refold.core.pacing import RETRY_AFTER_MAX_S, Pace, RateLimiter, backoff_s
 from refold.errors import RefoldError, UsageError
 from refold.replay.candidate import Answered, Candidate, ModelFailure
 from refold.replay.completion import action_of, snippet
@@ -28,24 +28,8 @@ class Stopped(Exception):
     """The run ends; what was being waited for does not matter any more."""
 
 
-class Pace(Protocol):
-    """A clock and a way to wait on it."""
-
-    def now_s(self) -> float:
-        """Seconds on a clock that never goes back."""
-        ...
-
-    def wait(self, seconds: float) -> None:
-        """Let time pass; raises :class:`Stopped` as soon as the run ends."""
-        ...
-
-    def roll(self) -> float:
-        """A random number from 0 to 1."""
-        ...
-
-
 class WallPace:
-    """Real time, cut short by ``stop``."""
+    """Real time, cut short by ``stop``: waiting then raises :class:`Stopped`."""
 
     def __init__(self, stop: threading.Event) -> None:
         self._stop = stop

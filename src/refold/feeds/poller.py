@@ -1,0 +1,262 @@
+"""From a service's transactions to events: each once, none lost, whatever stops in between."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+import msgspec
+
+from refold.core.clock import Instant, to_us
+from refold.engine.clock import Clock, system_clock
+from refold.engine.store import Store
+from refold.errors import NotFound, Rejected, Unavailable, UsageError
+from refold.feeds.bookmark import Bookmark, Feed, ended, turned
+from refold.feeds.events import FeedPolled
+from refold.feeds.http import Answer, JsonService
+from refold.feeds.intake import Intake, Taken, ToAppends
+from refold.feeds.source import Source, Transaction
+
+PAGES_MAX: Final = 100
+OVERLAP_S: Final = 300.0
+NO_NEWS: Final[dict[Taken, int]] = {
+    "received": 0,
+    "repeated": 0,
+    "unrecognized": 0,
+    "contradicted": 0,
+}
+_US: Final = 1_000_000
+
+
+class Polled(NamedTuple):
+    """What a round came to.
+
+    ``received`` transactions were new; ``repeated`` ones were known; ``unrecognized`` ones are new
+    and kept for later; ``contradicted`` ones came again with other content. ``is_over`` is False
+    where the bound on pages ended it: the next one goes on from there.
+    """
+
+    received: int = 0
+    repeated: int = 0
+    unrecognized: int = 0
+    contradicted: int = 0
+    pages: int = 0
+    is_over: bool = True
+
+
+class FeedStatus(NamedTuple):
+    """How a feed stands; :class:`~refold.feeds.FeedPolled` says what the times mean.
+
+    ``received`` and ``unrecognized`` count transactions by the service's type.
+    """
+
+    name: str
+    cursor_us: int | None
+    skew_us: int | None
+    skew_error_us: int
+    received: dict[str, int]
+    unrecognized: dict[str, int]
+    contradicted: int
+
+
+class Poller:
+    """Reads the transactions of a source at a service into a store.
+
+    ``to_appends`` says what a transaction comes to. Its events, and ``feed.received`` with the
+    transaction itself in the feed's own stream, are stored in one append whose key is made of the
+    feed's name and the transaction's id: so each is stored once, by any number of pollers, through
+    kills at any moment, and reading anything again is harmless. How far it has read is an event
+    too, ``feed.polled``, written after what was read. Every round starts ``overlap_s`` before the
+    cursor, for transactions that come late or out of order; take it longer than they may be late
+    (and at least some seconds). Where the service's clock is set back or forward, it reads further
+    back on its own. A round reads at most ``pages_max`` pages.
+
+    A type that ``to_appends`` answers with None, and a transaction that it raises for, are kept as
+    ``feed.unrecognized``, counted, and do not hold up the others. Events get the transaction's
+    time as ``occurred_at`` where they have none.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        service: JsonService,
+        source: Source,
+        to_appends: ToAppends,
+        *,
+        overlap_s: float = OVERLAP_S,
+        pages_max: int = PAGES_MAX,
+        clock: Clock = system_clock,
+    ) -> None:
+        if pages_max < 1 or not overlap_s >= 0:
+            raise UsageError(f"{pages_max=} must be at least 1, {overlap_s=} not negative")
+        self._store = store
+        self._source = source
+        self._intake = Intake(store, source, to_appends)
+        self._service = service
+        self._overlap_us = round(overlap_s * _US)
+        self._pages_max = pages_max
+        self._clock = clock
+
+    def poll(self) -> Polled:
+        """Read what is new, or go on with a round that was cut off.
+
+        Raises :class:`~refold.errors.Unavailable` when the service does not answer in its tries,
+        :class:`~refold.errors.Rejected` when it refuses, and what the store raises. What was read
+        until then is stored, and the next call reads from the same place.
+        """
+        book = self._book()
+        try:
+            return self._round(book, self._start_us(book), book.at.next)
+        except Rejected:
+            if book.at.next is None:
+                raise
+            # Tokens of pages may expire; times do not.
+            book = self._book()
+            return self._round(book, self._start_us(book))
+
+    def poll_since(self, moment: Instant | None) -> Polled:
+        """Read again everything from a moment of the service's clock on; None: from the start.
+
+        For transactions that came later than the overlap allows for. Stores only those.
+        """
+        book = self._book()
+        start_us = self._start_us(book)
+        if moment is None or start_us is None:
+            return self._round(book, None)
+        return self._round(book, min(start_us, to_us(moment)))
+
+    def run(
+        self,
+        stop: threading.Event,
+        *,
+        every_s: float,
+        failed: Callable[[Unavailable], object] | None = None,
+    ) -> None:
+        """Poll until ``stop`` is set. A service that does not answer is asked again next time.
+
+        ``failed`` is told of each such failure. Raises what else :meth:`poll` raises.
+        """
+        while not stop.is_set():
+            is_over = True
+            try:
+                is_over = self.poll().is_over
+            except Unavailable as failure:
+                if failed is not None:
+                    failed(failure)
+            stop.wait(every_s if is_over else 0)
+
+    def reconsider(self) -> int:
+        """Try the unrecognized transactions again, such as after a change of ``to_appends``.
+
+        Those that are recognized now are turned into events, once; how many.
+        """
+        return self._intake.reconsider()
+
+    def status(self) -> FeedStatus:
+        """How the feed stands, from its own stream."""
+        book = self._book()
+        return FeedStatus(
+            self._source.name,
+            book.at.cursor_us,
+            book.at.skew_us,
+            book.at.skew_error_us,
+            book.received,
+            book.unrecognized,
+            book.contradicted,
+        )
+
+    # -- one round ----------------------------------------------------------------------------
+
+    def _start_us(self, book: Bookmark) -> int | None:
+        """From when to read: as the round did that was cut off, or from before the cursor."""
+        if book.at.next is not None:
+            return book.at.since_us
+        return book.since_us(self._overlap_us, self._clock())
+
+    def _round(self, book: Bookmark, since_us: int | None, token: str | None = None) -> Polled:
+        tally: Counter[Taken] = Counter()
+        told: Counter[Taken] = Counter()
+        highest_us = None if token is None else book.at.highest_us
+        at = msgspec.structs.replace(book.at, next=token, highest_us=highest_us)
+        for number in range(1, self._pages_max + 1):
+            answer = self._service.get(self._source.path, self._source.query(since_us, token))
+            before, at = at, self._turned(at, answer)
+            if at.cursor_us != before.cursor_us:
+                self._note(book, at, tally - told)
+                told = Counter(tally)
+                since_us, token = self._earlier(book, since_us), None
+                continue
+            items, token = self._read(answer, token)
+            tally.update(self._intake.take(book, transaction) for transaction in items)
+            at = msgspec.structs.replace(
+                at, since_us=since_us, next=token, highest_us=_highest(at, items)
+            )
+            if token is None:
+                self._note(book, ended(at, now_us=self._clock()), tally - told)
+                return _polled(tally, number, is_over=True)
+            if _news(tally - told) or number == self._pages_max:
+                self._note(book, at, tally - told)
+                told = Counter(tally)
+        return _polled(tally, self._pages_max, is_over=False)
+
+    def _turned(self, at: FeedPolled, answer: Answer) -> FeedPolled:
+        if answer.skew is None:
+            return at
+        return turned(at, answer.skew, now_us=self._clock(), overlap_us=self._overlap_us)
+
+    def _earlier(self, book: Bookmark, since_us: int | None) -> int | None:
+        """Where to start again: no later than this round did."""
+        moved_us = book.since_us(self._overlap_us, self._clock())
+        return None if since_us is None or moved_us is None else min(since_us, moved_us)
+
+    def _read(self, answer: Answer, token: str | None) -> tuple[list[Transaction], str | None]:
+        source = self._source
+        try:
+            page = source.read_page(answer.value)
+            if page.next is not None and page.next == token:
+                raise ValueError(f"the page {token!r} names itself as the next")
+            return [source.read_transaction(item) for item in page.items], page.next
+        except ValueError as error:
+            raise Unavailable(
+                f"{self._service.url}{source.path}: the answer cannot be read: {error}",
+                code="garbage",
+                feed=source.name,
+            ) from error
+
+    def _note(self, book: Bookmark, at: FeedPolled, fresh: Counter[Taken]) -> None:
+        """Record the place where it has moved, and what was read since it last was."""
+        kept = msgspec.structs.replace(book.at, since_us=at.since_us, **NO_NEWS)
+        if not _news(fresh) and kept == msgspec.structs.replace(at, **NO_NEWS):
+            return
+        event = msgspec.structs.replace(at, **{**NO_NEWS, **fresh})
+        self._store.append(self._source.stream, [event])
+        Feed.evolve(book, event)
+
+    def _book(self) -> Bookmark:
+        try:
+            return self._store.fold(self._source.stream, Feed).state
+        except NotFound:
+            return Bookmark()
+
+
+def _news(fresh: Counter[Taken]) -> bool:
+    return any(count for what, count in fresh.items() if what != "repeated")
+
+
+def _highest(at: FeedPolled, items: list[Transaction]) -> int | None:
+    """The latest time that the round has seen."""
+    times = [item.at_us for item in items if item.at_us is not None]
+    return max([*times, *([] if at.highest_us is None else [at.highest_us])], default=None)
+
+
+def _polled(tally: Counter[Taken], pages: int, *, is_over: bool) -> Polled:
+    return Polled(
+        tally["received"],
+        tally["repeated"],
+        tally["unrecognized"],
+        tally["contradicted"],
+        pages,
+        is_over,
+    )

@@ -1,0 +1,133 @@
+"""What a feed reads: where it is, and how its pages and transactions are told."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from refold.core.clock import rfc3339, to_us
+from refold.core.event import check_name
+from refold.errors import UsageError
+
+ID_BYTES_MAX: Final = 120
+NAME_BYTES_MAX: Final = 60
+_canonical = msgspec.json.Encoder(order="deterministic", decimal_format="number").encode
+_exact = msgspec.json.Decoder(float_hook=Decimal).decode
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """What the service says happened: its ``id``, ``type`` and time, and all of it in ``data``.
+
+    Numbers with a point are :class:`~decimal.Decimal`, never floats. ``at_us`` is microseconds
+    UTC by the service's clock; None where it says no time that can be read.
+    """
+
+    id: str
+    type: str
+    at_us: int | None
+    data: Mapping[str, Any]
+
+    @property
+    def text(self) -> str:
+        """The transaction as canonical JSON: members in the order of their names."""
+        return _canonical(self.data).decode()
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over :attr:`text`, in hexadecimal."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+class Page(NamedTuple):
+    """The transactions of an answer as they came, and the token of the next page, if any."""
+
+    items: Sequence[Any]
+    next: str | None = None
+
+
+def read_page(answer: Any) -> Page:
+    """``{"transactions": [...], "next": token or null}``; raises ValueError for anything else."""
+    if not isinstance(answer, dict) or not isinstance(answer.get("transactions"), list):
+        raise ValueError("no list of transactions")
+    token = answer.get("next")
+    return Page(answer["transactions"], None if token is None else str(token))
+
+
+def read_transaction(item: Any) -> Transaction:
+    """``{"id", "type", "at", ...}``, where ``at`` is RFC 3339 text.
+
+    What has no usable id is known by its digest, and what has no type has the type "".
+    """
+    data = item if isinstance(item, dict) else {"value": item}
+    given, kind = data.get("id"), data.get("type")
+    unnamed = Transaction("", "", None, data)
+    return Transaction(
+        str(given) if isinstance(given, str | int) and given != "" else f"sha256:{unnamed.digest}",
+        kind if isinstance(kind, str) else "",
+        _time(data.get("at")),
+        data,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A list of transactions that a service gives for ``GET path``, in any order.
+
+    ``name`` names the feed for ever: its stream is ``feed-<name>``. ``params`` go with every
+    request. ``since`` and ``page`` are the parameters that ask for transactions from a time on
+    (RFC 3339, that time included) and for a further page. ``read_page`` takes an answer apart,
+    ``read_transaction`` one of its items; they raise ValueError for what they cannot read.
+    """
+
+    name: str
+    path: str = ""
+    params: Mapping[str, str] = field(default_factory=dict)
+    since: str = "since"
+    page: str = "page"
+    read_page: Callable[[Any], Page] = read_page
+    read_transaction: Callable[[Any], Transaction] = read_transaction
+
+    def __post_init__(self) -> None:
+        check_name(self.name, what="a feed's name", bytes_max=NAME_BYTES_MAX)
+        if "~" in self.name:
+            raise UsageError(f"a feed's name has no ~, which is for branches: {self.name!r}")
+
+    @property
+    def stream(self) -> str:
+        """The stream of the feed itself."""
+        return f"feed-{self.name}"
+
+    def key(self, transaction_id: str) -> str:
+        """The append key of a transaction: one for each id, whatever the id is made of."""
+        if len(transaction_id.encode(errors="replace")) > ID_BYTES_MAX or (
+            not transaction_id.isprintable()
+        ):
+            hashed = hashlib.sha256(transaction_id.encode(errors="surrogatepass")).hexdigest()
+            transaction_id = f"sha256/{hashed}"
+        return f"feed/{self.name}/{transaction_id}"
+
+    def query(self, since_us: int | None, token: str | None) -> dict[str, str]:
+        """The parameters of a request."""
+        asked = dict(self.params)
+        if since_us is not None:
+            asked[self.since] = rfc3339(since_us)
+        if token is not None:
+            asked[self.page] = token
+        return asked
+
+    def transaction(self, text: str) -> Transaction:
+        """A transaction of the text that was kept of it."""
+        return self.read_transaction(_exact(text))
+
+
+def _time(said: Any) -> int | None:
+    try:
+        return to_us(said) if isinstance(said, str) else None
+    except UsageError:
+        return None
