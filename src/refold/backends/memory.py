@@ -154,10 +154,9 @@ class MemoryBackend:
 
     def _found_after(self, query: Query, after: int) -> int | None:
         for index in range(self._index_after(after), len(self._log)):
-            row = self._log[index]
-            last = row.position + row.event_count - 1
-            if last > after and matches(query, self._writes[index]):
-                return last
+            position, write = self._positions[index], self._writes[index]
+            if matches(query, write, position=position, after=after):
+                return position + len(write.kinds) - 1
         return None
 
     def _index_after(self, after: int) -> int:

@@ -82,9 +82,8 @@ class Plan:
     def _planned_after(self, condition: Condition) -> int | None:
         """The same among the writes that this plan has placed."""
         for write, position, *_ in self.rows:
-            last = position + len(write.kinds) - 1
-            if last > condition.after and matches(condition.query, write):
-                return last
+            if matches(condition.query, write, position=position, after=condition.after):
+                return position + len(write.kinds) - 1
         return None
 
     def _checked_head(self, write: Write, placed: dict[str, int]) -> int:
@@ -110,12 +109,12 @@ class Plan:
         return version
 
 
-def matches(query: Query, write: Write) -> bool:
-    """Whether a write holds an event of a query."""
+def matches(query: Query, write: Write, *, position: int, after: int) -> bool:
+    """Whether a write that begins at a position holds an event of a query after another one."""
     if "~" in write.stream:
         return False
-    types = {Kind.parse(kind).type for kind in write.kinds}
-    return any(item.fits(types, write.tags) for item in query.items)
+    types = {Kind.parse(kind).type for kind in write.kinds[max(after + 1 - position, 0) :]}
+    return bool(types) and any(item.fits(types, write.tags) for item in query.items)
 
 
 def row_of_planned(planned: Planned, recorded_at: int) -> Row:

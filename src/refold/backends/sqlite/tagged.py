@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from typing import Any, Final
 
 import apsw
 
 from refold.backends.sqlite.file import rows_of
+from refold.backends.sqlite.frames import Frames
 from refold.core.event import Kind
-from refold.core.query import QueryItem
+from refold.core.query import Query, QueryItem
+from refold.core.row import Row, decode_body
+from refold.core.segment import split
 
 ALL_TYPES: Final = -1
 
@@ -40,17 +44,19 @@ EXISTS (SELECT 1 FROM json_each(hot.body) AS event
 _FOUND_TAGGED: Final = f"""
 SELECT last_position FROM (SELECT * {{tagged}}) AS tagged
 LEFT JOIN log AS hot ON hot.position = tagged.last_position - tagged.count + 1
-WHERE ?4 IS NULL OR hot.position IS NULL OR {_HAS_TYPE} LIMIT 1"""
+WHERE ?4 IS NULL OR {_HAS_TYPE} LIMIT 1"""
+_PACKED_TAGGED: Final = """
+SELECT last_position, stream, version, count FROM (SELECT * {tagged}) AS tagged
+WHERE NOT EXISTS (SELECT 1 FROM log WHERE position = tagged.last_position - tagged.count + 1)"""
 _FOUND_TYPED: Final = f"""
 SELECT hot.position + hot.count - 1 FROM log AS hot
 JOIN streams ON streams.id = hot.stream AND category NOT LIKE '%~'
 WHERE hot.position >= ifnull((SELECT max(position) FROM log WHERE position <= ?2 + 1), 1)
-    AND hot.position + hot.count - 1 > ?2 AND hot.types & ?3 != 0 AND {_HAS_TYPE}
-UNION ALL
-SELECT last_position FROM segments
+    AND hot.position + hot.count - 1 > ?2 AND hot.types & ?3 != 0 AND {_HAS_TYPE} LIMIT 1"""
+_PACKED_TYPED: Final = """
+SELECT last_position, stream, version, count FROM segments
 JOIN streams ON streams.id = segments.stream AND category NOT LIKE '%~'
-WHERE last_position > ?2 AND types & ?3 != 0 LIMIT 1"""
-"""Of what is packed only the types of a segment are known: one event too many may be found."""
+WHERE last_position > ?2 AND segments.types & ?3 != 0"""
 
 
 def appends(
@@ -63,21 +69,70 @@ def appends(
 
 
 def found_after(
-    connection: apsw.Connection, item: QueryItem, types: Mapping[str, int], *, after: int
+    connection: apsw.Connection,
+    query: Query,
+    types: Mapping[str, int],
+    frames: Frames,
+    *,
+    after: int,
 ) -> int | None:
-    """The last position of an append that matches an item and ends after a position.
+    """The last position of an append that holds an event of a query after a position.
 
     ``types`` holds the number of every stored kind.
     """
+    for item in query.items:
+        found = _item_found_after(connection, item, types, frames, after=after)
+        if found is not None:
+            return found
+    return None
+
+
+def _item_found_after(
+    connection: apsw.Connection,
+    item: QueryItem,
+    types: Mapping[str, int],
+    frames: Frames,
+    *,
+    after: int,
+) -> int | None:
     wanted = [kind for kind in types if Kind.parse(kind).type in item.types]
     mask = mask_of([types[kind] for kind in wanted]) if item.types else ALL_TYPES
     named = json.dumps(wanted) if item.types else None
-    if item.tags:
-        sql = _FOUND_TAGGED.format(tagged=_tagged(item, first_place=5))
-        found = rows_of(connection, sql, item.tags[0], after, mask, named, *item.tags[1:])
-    else:
-        found = rows_of(connection, _FOUND_TYPED, None, after, mask, named)
-    return int(found[0][0]) if found else None
+    values = (*item.tags[:1], after, mask) if item.tags else (None, after, mask)
+    tagged, others = _tagged(item, first_place=5), item.tags[1:]
+    sql = _FOUND_TAGGED.format(tagged=tagged) if item.tags else _FOUND_TYPED
+    found = rows_of(connection, sql, *values, named, *others)
+    if found or not item.types:
+        return int(found[0][0]) if found else None
+    # After what is hot: what is packed between the two is then found here.
+    tagged = _tagged(item, first_place=4)
+    sql = _PACKED_TAGGED.format(tagged=tagged) if item.tags else _PACKED_TYPED
+    with closing(connection.execute(sql, (*values, *others))) as packed:
+        for last, stream, version, count in packed:
+            parts = parts_at(connection, frames, stream, version)
+            if _hold(parts, wanted, after=after, first=version, last=version + count - 1):
+                return int(last)
+    return None
+
+
+def parts_at(connection: apsw.Connection, frames: Frames, stream: int, version: int) -> list[Row]:
+    """The appends of the segment of a stream that holds a version."""
+    for name, *values in rows_of(connection, SEGMENT_OF, stream, version):
+        position, first, count, at, occurred_from, occurred_to, _, *rest = values
+        return split(
+            frames.unpacked(name, position, first, count, at, occurred_from, occurred_to, *rest)
+        )
+    return []
+
+
+def _hold(parts: Sequence[Row], kinds: Sequence[str], *, after: int, first: int, last: int) -> bool:
+    """Whether appends of some versions hold an event of certain kinds after a position."""
+    return any(
+        stored.tag in kinds and part.position + index > after
+        for part in parts
+        if first <= part.version <= last
+        for index, stored in enumerate(decode_body(part.body))
+    )
 
 
 def mask_of(numbers: Sequence[int]) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -17,6 +18,7 @@ import apsw
 from refold.backends.planning import Plan, Planned, row_key, same_or_refused
 from refold.backends.sqlite import tagged
 from refold.backends.sqlite.file import rows_of, transaction
+from refold.backends.sqlite.frames import Frames, dictionary_bytes
 from refold.backends.sqlite.naming import DRIVER_ERRORS, commit_error, naming_commit_errors
 from refold.core.codec import EVENTS_PER_APPEND_MAX, span_of
 from refold.core.event import category_of
@@ -71,6 +73,7 @@ class Writer:
 
     def __init__(self, connection: apsw.Connection, path: Path) -> None:
         self._connection = connection
+        self._frames = Frames(partial(dictionary_bytes, connection))
         self._path = path
         self._heads: dict[str, _Head] = {}
         self._types: dict[str, int] = {}
@@ -289,11 +292,7 @@ class Writer:
 
     def _found_after(self, query: Query, after: int) -> int | None:
         """What an append is conditional on; nothing can come between: the insert is guarded."""
-        for item in query.items:
-            found = tagged.found_after(self._connection, item, self._types, after=after)
-            if found is not None:
-                return found
-        return None
+        return tagged.found_after(self._connection, query, self._types, self._frames, after=after)
 
     def _by_key(self, batch: Batch) -> Committed | RefoldError | None:
         kept = None if batch.key is None else kept_under(self._connection, batch.key)
