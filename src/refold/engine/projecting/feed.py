@@ -38,7 +38,9 @@ class Feed:
         found = self._backend.log(
             after=after, categories=categories, types=types, rows_max=rows_max
         )
-        rows = [part for row in found for part in split(row)]
+        rows = found
+        if any(row.packed_parts is not None for row in found):
+            rows = [part for row in found for part in split(row)]
         if types is None and categories is None:
             _check_gapless(rows, after)
         # Up to the head of before: what came after it was perhaps not seen by the query.
@@ -63,9 +65,10 @@ def _last_of(row: Row) -> int:
 
 
 def _check_gapless(rows: list[Row], after: int) -> None:
-    for row in rows:
-        if not row.position <= after + 1 <= _last_of(row):
+    for position, _, _, count, *_ in rows:
+        last = position + count - 1
+        if not position <= after + 1 <= last:
             raise Corrupt(
                 f"position {after + 1} is missing; run `refold doctor`", position=after + 1
             )
-        after = _last_of(row)
+        after = last

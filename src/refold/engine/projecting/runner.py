@@ -192,7 +192,9 @@ class Runner:
     def _apply(self, page: Page, end: int) -> None:
         started = time.monotonic()
         rows, handling = self._opened_rows(), handling_of(self.projection)
-        wanted = [r for r in page.rows if self._wants(r) and r.position <= end]
+        wanted = page.rows
+        if self._parked or self._cut.parts > 1:
+            wanted = [row for row in wanted if self._wants(row)]
         decoded: Iterable[tuple[Row, list[Any]]] = ((r, handling.decoded(r)) for r in wanted)
         if self._cut.parts > 1:
             decoded = list(decoded)
@@ -218,6 +220,8 @@ class Runner:
         """Handle events up to a position; the position where it stopped."""
         after = self.position
         for count, (row, events) in enumerate(decoded, start=1):
+            if row.position > end:
+                return end
             without = self._skipped.get(row.stream, NONE)
             handling.run(rows, row, events, after=after, until=end, without=without)
             if count % 64 == 0 and rows.dirty > ROWS_CHANGED_MAX:
