@@ -6,6 +6,7 @@ reported is compared with it, never taken over, so a difference shows as one.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Final, Literal
 
@@ -13,11 +14,14 @@ import msgspec
 
 from refold.conversation.events import Fields
 from refold.conversation.exact import add
+from refold.core.clock import Instant, to_us
 from refold.core.event import event
 from refold.core.fold import Fold
+from refold.core.recorded import Recorded
 
 Trade = Literal["buy", "sell", "buy_crypto", "sell_crypto"]
 NO_SHARES: Final = Decimal(0)
+_TRADING: Final = ("trade.executed", "trade.skipped")
 
 
 @event("portfolio.opened")
@@ -79,6 +83,31 @@ class Book(msgspec.Struct):
     differences: dict[str, Difference] = {}
 
 
+class Traded(msgspec.Struct, frozen=True, kw_only=True):
+    """What an agent traded in a period; ``bought`` and ``sold`` are shares of any symbol.
+
+    A trade of no shares is one, as in the book. ``skipped`` is how often it looked and did not
+    trade, ``symbols`` what it traded, sorted.
+    """
+
+    buys: int = 0
+    sells: int = 0
+    bought: Decimal = NO_SHARES
+    sold: Decimal = NO_SHARES
+    skipped: int = 0
+    symbols: tuple[str, ...] = ()
+
+    @property
+    def trades(self) -> int:
+        """How many trades."""
+        return self.buys + self.sells
+
+    @property
+    def turnover(self) -> Decimal:
+        """Shares that changed hands, whichever way."""
+        return self.bought + self.sold
+
+
 TradingBook: Final[Fold[Book]] = Fold("trading-book", Book)
 """The book of a trading agent: ``store.fold("trader-x", TradingBook)``."""
 
@@ -86,6 +115,48 @@ TradingBook: Final[Fold[Book]] = Fold("trading-book", Book)
 def change(trade: TradeExecuted) -> Decimal:
     """How many shares of its symbol a trade adds; negative for a sale."""
     return trade.amount if trade.action.startswith("buy") else trade.amount.copy_negate()
+
+
+def traded(
+    history: Iterable[Recorded], *, after: Instant | None = None, until: Instant | None = None
+) -> Traded:
+    """What was traded over ``after`` and up to ``until``, by when it occurred.
+
+    So a book at ``until`` is that at ``after`` with these trades in it.
+    """
+    first = None if after is None else to_us(after)
+    last = None if until is None else to_us(until)
+    trades: list[TradeExecuted] = []
+    skipped = 0
+    for recorded in history:
+        at_us = recorded.occurred_at_us
+        if (first is not None and at_us <= first) or (last is not None and at_us > last):
+            continue
+        for part in recorded.parts(among=_TRADING):
+            if part.type == "trade.skipped":
+                skipped += 1
+            else:
+                trades.append(part.to_class(TradeExecuted))
+    bought = [trade.amount for trade in trades if trade.action.startswith("buy")]
+    sold = [trade.amount for trade in trades if not trade.action.startswith("buy")]
+    return Traded(
+        buys=len(bought),
+        sells=len(sold),
+        bought=sum(bought, NO_SHARES),
+        sold=sum(sold, NO_SHARES),
+        skipped=skipped,
+        symbols=tuple(sorted({trade.symbol for trade in trades})),
+    )
+
+
+def in_common(*books: Book) -> dict[str, Decimal]:
+    """The shares that each of these books holds at least, by symbol; what one has none of is out.
+
+    A short position is none.
+    """
+    symbols = set.intersection(*(set(book.shares) for book in books)) if books else set()
+    least = {symbol: min(book.shares[symbol] for book in books) for symbol in sorted(symbols)}
+    return {symbol: shares for symbol, shares in least.items() if shares > 0}
 
 
 def differences(reported: dict[str, Decimal], folded: dict[str, Decimal]) -> dict[str, Difference]:
