@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from refold.core.event import event_id
@@ -114,6 +114,13 @@ def _check_next(stream: str, version: int, row: Row | None) -> None:
         )
 
 
+class _Known(NamedTuple):
+    """What one row tells: versions up to ``low`` are within the bounds, those over ``high`` not."""
+
+    low: int
+    high: int
+
+
 def last_version_where(
     backend: Backend,
     segments: Sequence[Segment],
@@ -123,36 +130,76 @@ def last_version_where(
 ) -> int:
     """The last version recorded by an instant and standing by a position; -1 for none.
 
-    A binary search on the version index: neither clock nor position ever goes back in a stream.
+    Neither clock nor position ever goes back in a stream, so a few rows tell.
     """
-    low, high = -1, segments[-1].last if segments else -1
-    while low < high:
-        middle = (low + high + 1) // 2
-        row, last = row_at(backend, segments, middle), last_beside(segments, middle)
+
+    def known(row: Row, last: int) -> _Known:
         standing = _standing(row, recorded_until=recorded_until, position=position)
         if standing < row.version:
-            high = row.version - 1
-        elif standing < min(row.last_version, last):
-            return min(standing, high)
-        else:
-            low = min(standing, last, high)
-    return low
+            return _Known(NO_EVENTS, standing)
+        if standing < min(row.last_version, last):
+            return _Known(standing, standing)
+        return _Known(min(standing, last), NO_LAST)
+
+    def share(first: Row, last: Row) -> float:
+        if position is None:
+            return _share(first.recorded_at, recorded_until or 0, last.recorded_at)
+        return _share(first.position, position, last.position)
+
+    return _searched(backend, segments, known, share)
 
 
 def last_version_occurred(backend: Backend, segments: Sequence[Segment], *, until_us: int) -> int:
     """The last version of the rows that had wholly occurred by an instant; -1 for none.
 
-    A binary search: only for segments whose appends stand in the order of their times.
+    Only for segments whose appends stand in the order of their times.
     """
-    low, high = -1, segments[-1].last if segments else -1
-    while low < high:
-        middle = (low + high + 1) // 2
-        row = row_at(backend, segments, middle)
+
+    def known(row: Row, last: int) -> _Known:
         if row.span()[1] <= until_us:
-            low = min(row.last_version, last_beside(segments, middle), high)
+            return _Known(min(row.last_version, last), NO_LAST)
+        return _Known(NO_EVENTS, row.version - 1)
+
+    def share(first: Row, last: Row) -> float:
+        return _share(first.span()[1], until_us, last.span()[1])
+
+    return _searched(backend, segments, known, share)
+
+
+def _searched(
+    backend: Backend,
+    segments: Sequence[Segment],
+    known: Callable[[Row, int], _Known],
+    share: Callable[[Row, Row], float],
+) -> int:
+    """The last version within some bounds: guessed by ``share``, galloped to, and bisected.
+
+    Events mostly come at an even pace, so the guess is near, and what is near is found in few
+    steps; where they do not, it takes twice the steps of a bisection.
+    """
+    if not segments:
+        return NO_EVENTS
+    low, high = NO_EVENTS, segments[-1].last
+    first, last = row_at(backend, segments, segments[0].first), row_at(backend, segments, high)
+    looked = first.version + round(share(first, last) * (last.version - first.version))
+    step, moved_up, turned = 1, None, False
+    while low < high:
+        looked = min(max(looked, low + 1), high)
+        told = known(row_at(backend, segments, looked), last_beside(segments, looked))
+        up = told.low >= looked
+        turned = turned or moved_up not in (None, up)
+        low, high, moved_up = max(low, told.low), min(high, told.high), up
+        if turned or 2 * step >= high - low:
+            looked = (low + high + 1) // 2
         else:
-            high = row.version - 1
-    return low
+            looked = low + step if up else high - step + 1
+            step *= 2
+    return min(low, high)
+
+
+def _share(first: int, wanted: int, last: int) -> float:
+    """How far a value lies between two others, from 0 to 1."""
+    return min(max((wanted - first) / (last - first), 0.0), 1.0) if last > first else 1.0
 
 
 def _standing(row: Row, *, recorded_until: int | None, position: int | None) -> int:
