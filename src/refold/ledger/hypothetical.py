@@ -48,12 +48,13 @@ def what_if(
     stream: str,
     without: Sequence[str],
     *,
-    decider: Decider[WalletState, Any] = wallet,
+    decider: Decider[WalletState, Any] | None = None,
 ) -> WhatIf:
     """The history of a stream had these events (their ids) never happened.
 
     Nothing is written; both branches can be saved. ``decider`` is the wallet whose guards are
-    asked. Raises :class:`~refold.errors.NotFound` for a stream or an event that is not there.
+    asked: by default the one without limits. Raises :class:`~refold.errors.NotFound` for a stream
+    or an event that is not there.
     """
     history = store.branch(stream)
     branch = history.without(*without)
@@ -70,7 +71,7 @@ def what_if(
 
 
 def impossible(
-    happened: History, branch: History, *, decider: Decider[WalletState, Any] = wallet
+    happened: History, branch: History, *, decider: Decider[WalletState, Any] | None = None
 ) -> tuple[Impossible, ...]:
     """What the wallet would have refused along a branch, though not in what happened.
 
@@ -78,6 +79,7 @@ def impossible(
     happened for those after it. What the decider would have refused in the first place (a service
     reports what it did, in its own order) is taken as it is on both.
     """
+    decider = wallet if decider is None else decider
     refused = {each.event.id for each in _refusals(happened, decider)}
     found = []
     state = decider.fold.initial()
