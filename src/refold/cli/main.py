@@ -114,6 +114,10 @@ Example:
             "refold.cli.schemas:schemas",
             "Show which schemas a store holds and what they are read as.",
         ),
+        "projections": (
+            "refold.cli.projections:projections_group",
+            "Keep tables from the events, and set them right.",
+        ),
         "doctor": ("refold.cli.doctor:doctor", "Check a store from end to end."),
         "stats": (
             "refold.cli.stats:stats",
