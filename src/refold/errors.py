@@ -19,13 +19,13 @@
 
 ``code`` is a stable slug for programs; ``retry`` says what a caller can do:
 ``never``, ``redecide`` (read again and decide again), ``later``, or ``check``
-(the outcome is not known: repeat with the same key). Facts are attributes.
+(the outcome is not known: repeat with the same key, or look). Facts are attributes.
 """
 
 from __future__ import annotations
 
 import copy
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 Retry = Literal["never", "redecide", "later", "check"]
 
@@ -155,8 +155,18 @@ class Unavailable(BackendError):
     retry = "later"
 
 
+LOOK_OR_REPEAT: Final = (
+    "append again with the same key; if it had none, look first whether its events are there"
+)
+"""What to do where it is not known whether an append is stored."""
+
+
 class OutcomeUnknown(BackendError):
-    """A commit failed in a way that may still have stored it; append again with the same key."""
+    """A commit failed in a way that may still have stored it, and nothing could be found out.
+
+    Append again with the same key. If there was none, look whether the events are there before
+    that: once the store can be read and written again, that answer holds.
+    """
 
     code = "outcome_unknown"
     retry = "check"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -13,6 +14,8 @@ import pytest
 
 import refold
 from refold import Append, Event
+from refold.backends.sqlite.undoing import is_undone
+from refold.engine.batching import batch_of
 from refold.engine.results import Appended
 from refold.errors import InvalidEvent, OutcomeUnknown, Unavailable, UsageError
 from refold.testing.disk import Disk, How, Operation
@@ -70,6 +73,8 @@ def suffer(folder: Path, *, at: int, how: How, lasting: int, synchronous: str) -
         disk.fail(at=at, how=how, operations=lasting)
         app = scripted(path, disk, synchronous)
         assert disk.failed or synchronous == "NORMAL"  # It has fewer operations, or others there.
+        if lasting == 1:  # The disk could be asked at once what had become of it.
+            assert [error for error in app.errors if isinstance(error, OutcomeUnknown)] == []
     with refold.open(path, synchronous="NORMAL") as store:
         try:
             judge(store, app.attempts)
@@ -145,20 +150,95 @@ def test_a_full_disk_says_that_nothing_was_written(tmp_path: Path, disk: Disk) -
         assert [e.data["n"] for e in store.read("call-1")] == [0, 2]
 
 
-def test_a_failed_sync_is_of_unknown_outcome(tmp_path: Path, disk: Disk) -> None:
-    """The commit may be in the WAL: the error says to append again with the same key."""
-    with disk.open(tmp_path / "log.db") as store:
-        store.append("call-1", [Event("test.token", {"n": 0})])
-        syncs = [n for n, o in enumerate(disk.operations) if o.kind == "sync"]
-        disk.fail(at=len(disk.operations) + 2, operations=1)
+def operations_of(disk: Disk, call: Callable[[], object]) -> int:
+    """How many operations a call takes."""
+    before = len(disk.operations)
+    call()
+    return len(disk.operations) - before
+
+
+def recovered(path: Path, folder: Path) -> list[int]:
+    """The numbers in the log that another process would find, had this one died."""
+    folder.mkdir()
+    for name in (path.name, f"{path.name}-wal"):
+        shutil.copy(path.with_name(name), folder / name)
+    with refold.open(folder / path.name) as store:
+        judge_diagnosis(store)
+        return [e.data["n"] for e in store.read("call-1")]
+
+
+@pytest.mark.parametrize("synchronous", ["FULL", "NORMAL"])
+@pytest.mark.parametrize("key", [None, "k"])
+def test_what_did_not_happen_is_told_and_does_not_come_back(
+    tmp_path: Path, disk: Disk, key: str | None, synchronous: str
+) -> None:
+    """A commit fails with every byte of it in the WAL; the disk goes on, and the append is undone.
+
+    With a key and without one: nothing was written, so the same call may be made again.
+    """
+    path = tmp_path / "log.db"
+    with disk.open(path, synchronous=synchronous) as store:
+
+        def append(n: int, key: str | None) -> None:
+            store.append("call-1", [Event("test.token", {"n": n})], key=key)
+
+        append(0, key and "first")
+        size = operations_of(disk, lambda: append(1, key and "second"))
+        # The sync, or where there is none the last write.
+        assert disk.operations[-1].kind == ("sync" if synchronous == "FULL" else "write")
+        disk.fail(at=len(disk.operations) + size - 1, how="late")
+        with pytest.raises(Unavailable) as caught:
+            append(2, key)
+        assert len(disk.failed) == 1
+        assert caught.value.retry == "later"
+        assert isinstance(caught.value.__cause__, apsw.IOError)
+        assert recovered(path, tmp_path / "after") == [0, 1]
+        append(2, key)
+        assert recovered(path, tmp_path / "again") == [0, 1, 2]
+
+
+def test_what_cannot_be_found_out_is_of_unknown_outcome(tmp_path: Path, disk: Disk) -> None:
+    """A disk that stays broken: the append may come back, and the error says so; its key helps."""
+    path = tmp_path / "log.db"
+    with disk.open(path) as store:
+
+        def append(n: int, key: str) -> None:
+            store.append("call-1", [Event("test.token", {"n": n})], key=key)
+
+        append(0, "first")
+        size = operations_of(disk, lambda: append(1, "second"))
+        disk.fail(at=len(disk.operations) + size - 1, operations=FOR_EVER)
         with pytest.raises(OutcomeUnknown) as caught:
-            store.append("call-1", [Event("test.token", {"n": 1})], key="k")
-        assert syncs
+            append(2, "third")
+        disk.mend()
         assert caught.value.retry == "check"
         assert isinstance(caught.value.__cause__, apsw.IOError)
-        store.append("call-1", [Event("test.token", {"n": 1})], key="k")
+        assert recovered(path, tmp_path / "after") == [0, 1, 2]
+        append(2, "third")
+        assert recovered(path, tmp_path / "again") == [0, 1, 2]
+
+
+def test_what_others_wrote_meanwhile_is_not_taken_for_the_append(tmp_path: Path) -> None:
+    """At the place of a failed commit another process may have put its own; or the very same."""
     with refold.open(tmp_path / "log.db") as store:
-        assert [e.data["n"] for e in store.read("call-1")] == [0, 1]
+        store.append("call-1", [Event("test.token", {"n": 0})])
+        store.append("call-1", [Event("test.token", {"n": 1})])
+        connection: apsw.Connection = store._backend._writing  # type: ignore[attr-defined]
+
+        def is_undone_(n: int, position: int) -> bool:
+            part = Append("call-1", [Event("test.token", {"n": n})])
+            batch = batch_of([part], None, store.registry)
+            return is_undone(connection, [batch], position=position)
+
+        assert is_undone_(1, 3)
+        assert is_undone_(7, 2)
+        assert not is_undone_(1, 2)
+        store.append("call-2", [Event("test.token", {"n": 2})])
+        store.compact()
+        assert not is_undone_(7, 2)  # It was packed: nobody knows whose it was.
+        assert connection.pragma("synchronous") == 2
+        assert not connection.in_transaction
+        judge_diagnosis(store)
 
 
 def test_a_failed_read_says_nothing_of_appends(tmp_path: Path, disk: Disk) -> None:

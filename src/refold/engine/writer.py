@@ -14,7 +14,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
-from refold.errors import OutcomeUnknown, Overloaded, RefoldError, StoreClosed, copied
+from refold.errors import (
+    LOOK_OR_REPEAT,
+    OutcomeUnknown,
+    Overloaded,
+    RefoldError,
+    StoreClosed,
+    copied,
+)
 from refold.ports import Batch, Committed
 
 WAITING_MAX: Final = 10_000
@@ -240,5 +247,5 @@ def _resolve(requests: Iterable[_Request]) -> None:
 def _unknown(error: BaseException) -> OutcomeUnknown:
     return OutcomeUnknown(
         f"the commit was interrupted ({error!r}): the append may or may not be stored; "
-        "append again with the same key"
+        f"{LOOK_OR_REPEAT}"
     )

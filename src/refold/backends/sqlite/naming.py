@@ -11,6 +11,7 @@ from typing import Final
 import apsw
 
 from refold.errors import (
+    LOOK_OR_REPEAT,
     BackendError,
     Corrupt,
     InvalidEvent,
@@ -60,7 +61,7 @@ def commit_error(error: Exception, path: Path) -> RefoldError:
     if _may_be_stored(error):
         return OutcomeUnknown(
             f"writing {path} failed ({error}): the append may or may not be stored; "
-            "append again with the same key",
+            f"{LOOK_OR_REPEAT}",
             path=str(path),
         )
     return _named(error, path)

@@ -104,6 +104,7 @@ SELECT name, parent, fork_version,
     ), packed_at)
 FROM streams WHERE {wanted} ORDER BY name LIMIT ?"""
 
+LAST_ROW: Final = "SELECT position, count, recorded_at FROM log ORDER BY position DESC LIMIT 1"
 LOG_HEAD: Final = "SELECT position + count - 1 FROM log ORDER BY position DESC LIMIT 1"
 PACKED_AFTER: Final = "SELECT 1 FROM segments WHERE last_position > ? LIMIT 1"
 TYPE_BITS: Final = "ifnull((SELECT sum(DISTINCT 1 << min(id, 62)) FROM types WHERE {named}), 0)"

@@ -20,11 +20,13 @@ from refold.backends.sqlite import tagged
 from refold.backends.sqlite.file import rows_of, transaction
 from refold.backends.sqlite.frames import Frames, dictionary_bytes
 from refold.backends.sqlite.naming import DRIVER_ERRORS, commit_error, naming_commit_errors
+from refold.backends.sqlite.queries import LAST_ROW
+from refold.backends.sqlite.undoing import is_undone, undone_error
 from refold.core.codec import EVENTS_PER_APPEND_MAX, span_of
 from refold.core.event import category_of
 from refold.core.expected import ANY, NO_EVENTS
 from refold.core.query import Query
-from refold.errors import Corrupt, RefoldError, Unavailable, copied
+from refold.errors import Corrupt, OutcomeUnknown, RefoldError, Unavailable, copied
 from refold.ports import Batch, Committed, Kept, Placed
 
 RACES_MAX: Final = 100
@@ -35,7 +37,6 @@ MASKS_CACHED_MAX: Final = 10_000
 ROWS_PER_STATEMENT_MAX: Final = 256
 
 _COLUMNS: Final = 12
-_LAST_ROW: Final = "SELECT position, count, recorded_at FROM log ORDER BY position DESC LIMIT 1"
 _HEAD: Final = """
 SELECT streams.id, coalesce(
     (SELECT version + count - 1 FROM log WHERE stream = streams.id ORDER BY version DESC LIMIT 1),
@@ -85,22 +86,29 @@ class Writer:
 
     def commit(self, batches: Sequence[Batch], *, now: int) -> list[Committed | RefoldError]:
         """Store batches in order; see :class:`~refold.ports.Backend`."""
-        if len(batches) == 1:
-            alone = self._commit_alone(batches[0], now)
-            if alone is not None:
-                return [alone]
         outcomes: list[Committed | RefoldError] = []
         while len(outcomes) < len(batches):
             group = _until_repeated_key(batches[len(outcomes) :])
             try:
-                with naming_commit_errors(self._path):
-                    outcomes.extend(self._commit_group(group, now))
+                outcomes.extend(self._committed(group, now))
             except RefoldError as error:
                 if not outcomes:
                     raise
                 # Those before are stored: the failure is that of the rest alone.
                 outcomes.extend(copied(error) for _ in batches[len(outcomes) :])
         return outcomes
+
+    def _committed(self, group: Sequence[Batch], now: int) -> list[Committed | RefoldError]:
+        try:
+            alone = self._commit_alone(group[0], now) if len(group) == 1 else None
+            if alone is not None:
+                return [alone]
+            with naming_commit_errors(self._path):
+                return self._commit_group(group, now)
+        except OutcomeUnknown as error:
+            if not is_undone(self._connection, group, position=self._next_position):
+                raise
+            raise undone_error(error, self._path) from error.__cause__
 
     def _commit_alone(self, batch: Batch, now: int) -> Committed | None:
         """What one append of known kinds to one known stream comes to, without a plan.
@@ -267,7 +275,7 @@ class Writer:
         self._heads.clear()
         self._masks.clear()
         # The last row first: whatever is written between the two then fails the guard on it.
-        last = rows_of(self._connection, _LAST_ROW)
+        last = rows_of(self._connection, LAST_ROW)
         self._types = {
             tag: number for number, tag in rows_of(self._connection, "SELECT id, tag FROM types")
         }
@@ -278,7 +286,7 @@ class Writer:
             self._last_position, self._next_position, self._recorded_at = None, 1, 0
 
     def _is_current(self) -> bool:
-        last = rows_of(self._connection, _LAST_ROW)
+        last = rows_of(self._connection, LAST_ROW)
         return (last[0][0] if last else None) == self._last_position
 
     def _head_version(self, stream: str) -> int:

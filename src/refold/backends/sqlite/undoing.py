@@ -1,0 +1,68 @@
+"""What a failed commit has come to, so that its callers are told the truth where there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import apsw
+
+from refold.backends.sqlite.file import rows_of, transaction
+from refold.backends.sqlite.naming import DRIVER_ERRORS
+from refold.backends.sqlite.queries import LAST_ROW
+from refold.errors import OutcomeUnknown, Unavailable
+from refold.ports import Batch
+
+_AT: Final = """
+SELECT name, metadata, body FROM log JOIN streams ON streams.id = stream WHERE position = ?"""
+
+
+def is_undone(connection: apsw.Connection, batches: Sequence[Batch], *, position: int) -> bool:
+    """Whether nothing of a commit that failed is stored, and nothing of it can come back.
+
+    SQLite has rolled it back. But its frames may stand whole in the WAL, after the last ones that
+    count, where a recovery would take them for a commit (https://www.sqlite.org/walformat.html):
+    so a synced commit is put in their place, of the first page of the file as it is. False where
+    that fails, or where the batches may stand in the log from ``position`` on after all: what is
+    read there need not be on the disk.
+    """
+    try:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        with _synced(connection), transaction(connection):
+            if _may_be_there(connection, batches, position):
+                return False
+            connection.pragma("user_version", connection.pragma("user_version"))
+    except DRIVER_ERRORS:
+        return False
+    return True
+
+
+def undone_error(error: OutcomeUnknown, path: Path) -> Unavailable:
+    """What callers are told of a commit that is undone."""
+    return Unavailable(
+        f"writing {path} failed ({error.__cause__}); nothing was written", path=str(path)
+    )
+
+
+def _may_be_there(connection: apsw.Connection, batches: Sequence[Batch], position: int) -> bool:
+    """Whether the first place of a commit holds what it was to hold."""
+    last = rows_of(connection, LAST_ROW)
+    if not last or sum(last[0][:2]) <= position:
+        return False
+    tried = {(w.stream, w.metadata, w.body) for batch in batches for w in batch.writes[:1]}
+    there = rows_of(connection, _AT, position)
+    return not there or there[0] in tried
+
+
+@contextmanager
+def _synced(connection: apsw.Connection) -> Iterator[None]:
+    """Sync commits, whatever the connection does else."""
+    level = connection.pragma("synchronous")
+    connection.pragma("synchronous", "FULL")
+    try:
+        yield
+    finally:
+        connection.pragma("synchronous", level)
