@@ -37,14 +37,14 @@ class ToolCallRow(msgspec.Struct):
 class ToolSessionRow(msgspec.Struct):
     """What the calls of a conversation must know of what came before them.
 
-    ``open_calls`` has the versions of the calls without a result by call id, oldest first.
+    ``open_calls`` is JSON: the versions of the calls without a result by call id, oldest first.
     """
 
     stream: str
     agent: str = ""
     agent_version: str = ""
     model: str = ""
-    open_calls: dict[str, list[int]] = {}
+    open_calls: str = "{}"
 
 
 CALLS: Final = Table(
@@ -89,6 +89,10 @@ tool_usage: Final = Projection(
 """One row a tool call; calls, errors and latencies by tool and version of the agent."""
 
 
+_decode = msgspec.json.Decoder(dict[str, list[int]]).decode
+_encode = msgspec.json.Encoder().encode
+
+
 def _session(rows: Rows, recorded: Recorded) -> ToolSessionRow:
     return rows.get(SESSIONS, (recorded.stream,)) or ToolSessionRow(recorded.stream)
 
@@ -108,7 +112,9 @@ def _called(rows: Rows, event: ToolCall, recorded: Recorded) -> None:
     if is_branch(recorded):
         return
     session = _session(rows, recorded)
-    session.open_calls.setdefault(event.call_id, []).append(recorded.version)
+    waiting = _decode(session.open_calls)
+    waiting.setdefault(event.call_id, []).append(recorded.version)
+    session.open_calls = _encode(waiting).decode()
     rows.put(SESSIONS, session)
     call = _row(session, event.call_id, event.name, recorded)
     call.effect, call.called_at = event.effect, shown(recorded.occurred_at_us)
@@ -130,12 +136,14 @@ def _returned(rows: Rows, event: ToolResult, recorded: Recorded) -> None:
 
 def _answered(rows: Rows, session: ToolSessionRow, event: ToolResult) -> ToolCallRow | None:
     """The call that a result answers: ids repeat, so the one that has waited longest."""
-    waiting = session.open_calls.get(event.call_id)
-    if waiting is None:
+    waiting = _decode(session.open_calls)
+    same = waiting.get(event.call_id)
+    if same is None:
         return None
-    version = waiting.pop(0)
-    if not waiting:
-        del session.open_calls[event.call_id]
+    version = same.pop(0)
+    if not same:
+        del waiting[event.call_id]
+    session.open_calls = _encode(waiting).decode()
     rows.put(SESSIONS, session)
     return rows.get(CALLS, (session.stream, version))
 

@@ -26,7 +26,6 @@ from refold.conversation.events import (
     ToolResult,
     UserUtterance,
 )
-from refold.conversation.exact import add
 from refold.conversation.governance import DecisionRecorded
 from refold.conversation.voice import (
     CallHeld,
@@ -43,11 +42,15 @@ from refold.core.table import Table
 from refold.readmodels.agents import version_of
 from refold.readmodels.branches import is_branch
 from refold.readmodels.instants import elapsed_ms, shown
+from refold.readmodels.money import NOTHING, with_added
 from refold.readmodels.persons import CUSTOMER, PARTY, SUBJECT, customers_of, subject_of
 
 
 class ConversationRow(msgspec.Struct):
-    """A conversation as far as it has come; docs/reference/read-models.md explains the columns."""
+    """A conversation as far as it has come; docs/reference/read-models.md explains the columns.
+
+    Lists and sums are kept as JSON text: most events leave them as they are.
+    """
 
     stream: str
     channel: str | None = None
@@ -73,7 +76,7 @@ class ConversationRow(msgspec.Struct):
     decision_reference: str | None = None
     decision_amount: Decimal | None = None
     decision_currency: str | None = None
-    decision_reasons: list[str] | None = None
+    decision_reasons: str | None = None
     score_name: str | None = None
     score: float | None = None
     turns: int = 0
@@ -83,7 +86,7 @@ class ConversationRow(msgspec.Struct):
     tool_errors: int = 0
     answers: int = 0
     model_failures: int = 0
-    cost: dict[str, Decimal] = {}
+    cost: str = NOTHING
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
@@ -207,7 +210,7 @@ def _answered(row: ConversationRow, event: ModelResponse, _: Recorded) -> None:
     row.answers += 1
     row.model = row.model or event.model
     if event.cost is not None:
-        add(row.cost, event.currency, event.cost)
+        row.cost = with_added(row.cost, event.currency, event.cost)
     if (usage := event.usage) is not None:
         row.input_tokens += usage.input_tokens
         row.output_tokens += usage.output_tokens
@@ -243,7 +246,8 @@ def _returned(row: ConversationRow, event: ToolResult, _: Recorded) -> None:
 
 @_on(DecisionRecorded)
 def _decided(row: ConversationRow, event: DecisionRecorded, _: Recorded) -> None:
-    row.decision_reference, row.decision_reasons = event.reference, event.reasons
+    row.decision_reference = event.reference
+    row.decision_reasons = msgspec.json.encode(event.reasons).decode()
     row.decision_amount, row.decision_currency = event.amount, event.currency
 
 

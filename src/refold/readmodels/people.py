@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
@@ -14,7 +14,7 @@ from refold.conversation.events import (
     SessionStarted,
     UserUtterance,
 )
-from refold.conversation.exact import add, plus
+from refold.conversation.exact import plus
 from refold.conversation.voice import DtmfReceived
 from refold.core.projection import Projection
 from refold.core.recorded import Recorded
@@ -30,25 +30,32 @@ class CustomerConversationRow(msgspec.Struct):
 
     person: str
     stream: str
-    known_by: Literal["subject", "party"]
+    known_by: str
     name: str | None = None
 
 
-class CustomerSessionRow(msgspec.Struct):
-    """A conversation as far as it counts for its people; ``people`` are their keys.
+class Spent(msgspec.Struct, array_like=True):
+    """What answers cost in one currency, and how many they were."""
 
-    ``name`` is that of its only customer; ``cost`` is by currency, ``answers`` how many had a
-    price in each.
+    cost: Decimal = Decimal(0)
+    answers: int = 0
+
+
+class CustomerSessionRow(msgspec.Struct):
+    """A conversation as far as it counts for its people.
+
+    ``name`` is that of its only customer. ``people`` is a JSON list of their keys; ``spent`` is
+    JSON too, a :class:`Spent` by currency. As text, for most events leave them as they are.
     """
 
     stream: str
     started_at: str
     last_at: str
-    known_by: Literal["subject", "party"] = "party"
+    known_by: str = PARTY
     name: str | None = None
-    people: list[str] = []
-    cost: dict[str, Decimal] = {}
-    answers: dict[str, int] = {}
+    subject: str | None = None
+    people: str = "[]"
+    spent: str = "{}"
 
 
 class CustomerCostRow(msgspec.Struct):
@@ -94,6 +101,11 @@ customers: Final = Projection(
 """One row a person: how many conversations, the first and the last contact, the cost of all."""
 
 
+_people_in = msgspec.json.Decoder(list[str]).decode
+_spent_in = msgspec.json.Decoder(dict[str, Spent]).decode
+_encode = msgspec.json.Encoder().encode
+
+
 @customers.on(SessionStarted)
 def _started(rows: Rows, event: SessionStarted, recorded: Recorded) -> None:
     if is_branch(recorded):
@@ -102,7 +114,8 @@ def _started(rows: Rows, event: SessionStarted, recorded: Recorded) -> None:
     named = [party.name for party in event.parties if party.role == CUSTOMER]
     session.name = named[0] if len(named) == 1 else None
     if session.known_by == SUBJECT:
-        rows.put(LINKS, _linked(session, Person(session.people[0], session.name)))
+        first = _people_in(session.people)[0]
+        rows.put(LINKS, _linked(session, Person(first, session.name)))
     else:
         for person in customers_of(event.parties):
             _link(rows, session, person)
@@ -121,10 +134,12 @@ def _answered(rows: Rows, event: ModelResponse, recorded: Recorded) -> None:
         return
     session = _session(rows, recorded)
     if event.cost is not None:
-        add(session.cost, event.currency, event.cost)
-        session.answers[event.currency] = session.answers.get(event.currency, 0) + 1
-        for person in session.people:
-            _spend(rows, person, event.currency, event.cost, answers=1)
+        all_spent = _spent_in(session.spent)
+        spent = all_spent.setdefault(event.currency, Spent())
+        spent.cost, spent.answers = plus(spent.cost, event.cost), spent.answers + 1
+        session.spent = _encode(all_spent).decode()
+        for person in _people_in(session.people):
+            _spend(rows, person, event.currency, Spent(event.cost, 1))
     rows.put(SESSIONS, session)
 
 
@@ -134,43 +149,53 @@ def _session(rows: Rows, recorded: Recorded) -> CustomerSessionRow:
     session = rows.get(SESSIONS, (recorded.stream,))
     if session is None:
         session = CustomerSessionRow(recorded.stream, at, at)
-    session.started_at, session.last_at = min(session.started_at, at), max(session.last_at, at)
-    if (subject := subject_of(recorded)) is not None:
-        if session.known_by == PARTY:
-            _unlink(rows, session)
-            session.known_by = SUBJECT
-        _link(rows, session, Person(subject, None if session.people else session.name))
+    elif at > session.last_at:
+        session.last_at = at
+    elif at < session.started_at:
+        session.started_at = at
+    subject = subject_of(recorded)
+    if subject is not None and subject != session.subject:
+        _about(rows, session, subject)
     return session
+
+
+def _about(rows: Rows, session: CustomerSessionRow, subject: str) -> None:
+    """Make a conversation one of its subject's: that tells more than the parties did."""
+    if session.known_by == PARTY:
+        _unlink(rows, session)
+        session.known_by = SUBJECT
+    is_first, session.subject = session.people == "[]", subject
+    _link(rows, session, Person(subject, session.name if is_first else None))
 
 
 def _link(rows: Rows, session: CustomerSessionRow, person: Person) -> None:
     """Make a conversation one of a person's, with what it has cost so far."""
-    if person.key in session.people:
+    people = _people_in(session.people)
+    if person.key in people:
         return
-    session.people.append(person.key)
+    session.people = _encode([*people, person.key]).decode()
     rows.put(LINKS, _linked(session, person))
-    for currency, cost in session.cost.items():
-        _spend(rows, person.key, currency, cost, answers=session.answers[currency])
+    for currency, spent in _spent_in(session.spent).items():
+        _spend(rows, person.key, currency, spent)
 
 
 def _unlink(rows: Rows, session: CustomerSessionRow) -> None:
     """Take a conversation from the people that its parties seemed to be."""
-    for person in session.people:
+    for person in _people_in(session.people):
         rows.delete(LINKS, (person, session.stream))
-        for currency, cost in session.cost.items():
-            answers = -session.answers[currency]
-            _spend(rows, person, currency, cost.copy_negate(), answers=answers)
-    session.people = []
+        for currency, spent in _spent_in(session.spent).items():
+            _spend(rows, person, currency, Spent(spent.cost.copy_negate(), -spent.answers))
+    session.people = "[]"
 
 
 def _linked(session: CustomerSessionRow, person: Person) -> CustomerConversationRow:
     return CustomerConversationRow(person.key, session.stream, session.known_by, person.name)
 
 
-def _spend(rows: Rows, person: str, currency: str, cost: Decimal, *, answers: int) -> None:
+def _spend(rows: Rows, person: str, currency: str, spent: Spent) -> None:
     row = rows.get(COSTS, (person, currency)) or CustomerCostRow(person, currency)
-    row.answers += answers
-    row.cost = plus(row.cost, cost)
+    row.answers += spent.answers
+    row.cost = plus(row.cost, spent.cost)
     if row.answers:
         rows.put(COSTS, row)
     else:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 from refold.conversation.events import Party
 from refold.core.recorded import Recorded
 
 CUSTOMER: Final = "customer"
 """The role of a party that makes it a customer."""
-SUBJECT: Final[Literal["subject"]] = "subject"
+SUBJECT: Final = "subject"
 """Known by the subject in the metadata of an event: whoever recorded it knew the person."""
-PARTY: Final[Literal["party"]] = "party"
+PARTY: Final = "party"
 """Known by the id, else the address, of a party: as far as it was known when it began."""
 
 
