@@ -168,7 +168,7 @@ class RefoldStore:
 
     def feed(self) -> State:
         """The whole log read in order, each event decoded and folded."""
-        return state_of(WHOLE.run(self.store.read_all()).state)
+        return state_of(self.store.fold_all(WHOLE).state)
 
     def by_stream(self) -> list[int]:
         """The whole log stream by stream: a state each; the sums of what they count."""

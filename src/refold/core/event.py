@@ -76,6 +76,7 @@ class Registry:
         self._classes: dict[Kind, type] = {}
         self._kinds: dict[type, Kind] = {}
         self._current: dict[str, int] = {}
+        self._brought: tuple[int, dict[Kind, Kind]] = (0, {})
         self.upcasts = Upcasts()
         self.revision = 0  # counts changes, so that what was made from the registry can be renewed
 
@@ -203,7 +204,13 @@ class Registry:
         At least ``kind``'s own; the schema that is split, where one is on the way; ``kind`` itself
         where its type is retired.
         """
-        return self.upcasts.end(kind, self._current.get(kind.type, 0))
+        made_for, brought = self._brought
+        if made_for != self.revision:
+            made_for, brought = self._brought = (self.revision, {})
+        end = brought.get(kind)
+        if end is None:
+            end = brought[kind] = self.upcasts.end(kind, self._current.get(kind.type, 0))
+        return end
 
     def upcast_data(self, kind: Kind, data: Any, *, event_id: str) -> Any:
         """``data`` of ``kind`` brought to the current schema, one step at a time.

@@ -86,6 +86,7 @@ class AsyncStore:
     backup = _awaited(Store.backup)
     repair = _iterated(Store.repair)
     fold = _awaited(Store.fold)
+    fold_all = _awaited(Store.fold_all)
     save_branch = _awaited(Store.save_branch)
     append_many = _iterated(Store.append_many)
     read = _iterated(Store.read)

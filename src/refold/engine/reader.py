@@ -173,10 +173,28 @@ class Reader:
         types: Sequence[str] | None = None,
     ) -> Iterator[Recorded]:
         """The events of the whole log over a position, narrowed, in order."""
+        types = None if types is None else [Kind.parse(name).type for name in types]
+        for row in self._log_rows(after, categories, types):
+            for recorded in decode_row(row, self._registry):
+                if recorded.position > after and (types is None or recorded.type in types):
+                    yield recorded
+
+    def fold_log(self, fold: Fold[S], *, after: int, categories: Sequence[str] | None) -> Folded[S]:
+        """The state after the events of the whole log over a position, in order."""
+        stepper, state, position = stepper_of(fold), fold.initial(), max(after, 0)
+        for row in self._log_rows(after, categories, None):
+            first = row.version + max(after + 1 - row.position, 0)
+            state = stepper.apply(state, row, first=first, last=row.last_version)
+            position = row.position + row.event_count - 1
+        return Folded(state, NO_EVENTS, position)
+
+    def _log_rows(
+        self, after: int, categories: Sequence[str] | None, types: Sequence[str] | None
+    ) -> Iterator[Row]:
+        """The rows of the log with positions over ``after``, in order."""
         after = min(max(after, 0), NO_LAST)
         rows_max = LOG_ROWS_PER_PAGE
         whole = categories is None and types is None
-        types = None if types is None else [Kind.parse(name).type for name in types]
         while page := self._backend.log(
             after=after, categories=categories, types=types, rows_max=rows_max
         ):
@@ -188,9 +206,7 @@ class Reader:
                     raise Corrupt(
                         f"position {after + 1} is missing; run `refold doctor`", position=after + 1
                     )
-                for recorded in decode_row(row, self._registry):
-                    if recorded.position > after and (types is None or recorded.type in types):
-                        yield recorded
+                yield row
                 after = last
 
     def matching(self, query: Query, *, after: int, until: int) -> Iterator[Recorded]:
@@ -203,6 +219,13 @@ class Reader:
             if recorded.position > last:  # one event may match several items
                 last = recorded.position
                 yield recorded
+
+    def fold_matching(self, query: Query, fold: Fold[S], *, position: int | None) -> Folded[S]:
+        """The state after the events of a query, up to a position or the head of the log."""
+        head = self.log_head()
+        until = head if position is None else min(position, head)
+        state = fold.run(self.matching(query, after=0, until=until)).state
+        return Folded(state, NO_EVENTS, until)
 
     def _matching_item(self, item: QueryItem, after: int) -> Iterator[Recorded]:
         if not item.tags:

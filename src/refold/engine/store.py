@@ -306,7 +306,7 @@ class Store(Upkeep):
         if isinstance(stream, Query):
             if (version, recorded_until, occurred_until) != (None, None, None):
                 raise UsageError("a fold over a query takes no moment but position=")
-            return self._fold_query(stream, fold, position)
+            return self._reader.fold_matching(stream, fold, position=position)
         segments = self._reader.segments(
             stream, version=version, position=position, recorded_until=recorded_until
         )
@@ -314,11 +314,16 @@ class Store(Upkeep):
             return self._reader.fold_occurred(segments, fold, until_us=to_us(occurred_until))
         return self._reader.fold(segments, fold)
 
-    def _fold_query(self, query: Query, fold: Fold[S], position: int | None) -> Folded[S]:
-        head = self.log_head()
-        until = head if position is None else min(position, head)
-        state = fold.run(self._reader.matching(query, after=0, until=until)).state
-        return Folded(state, NO_EVENTS, until)
+    def fold_all(
+        self, fold: Fold[S], *, after: int = 0, categories: Sequence[str] | None = None
+    ) -> Folded[S]:
+        """The state after the whole log, in order of position, at the full speed of reading.
+
+        ``after`` leaves out what stands up to a position, ``categories`` keeps streams of these.
+        ``version`` is -1; ``position`` is how far the log was read.
+        """
+        _check_names(categories=categories, types=None)
+        return self._reader.fold_log(fold, after=after, categories=categories)
 
     def branch(self, stream: str, *, at: int | None = None) -> Branch[Appended]:
         """The history of a stream up to version ``at`` (default: all), to change in memory."""
