@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import refold
+from tests.engine import budgets, conditional
 from tests.engine.workload import work
 
 
@@ -14,6 +15,31 @@ def run_work(path: str, worker: int, barrier: Any, answers: Any) -> None:
     try:
         with refold.open(path, synchronous="NORMAL") as store:
             answers.put((worker, work(store, worker)))
+    except Exception as error:
+        answers.put((worker, repr(error)))
+
+
+def run_conditional(path: str, worker: int, barrier: Any, answers: Any) -> None:
+    """The same with appends on conditions; the first worker packs the log meanwhile."""
+    barrier.wait(60)
+    try:
+        with refold.open(path, synchronous="NORMAL") as store:
+            reports = []
+            for turn in range(3):
+                reports.append(conditional.work(store, worker * 10 + turn))
+                if worker == 0:
+                    store.compact()
+            answers.put((worker, reports))
+    except Exception as error:
+        answers.put((worker, repr(error)))
+
+
+def spend(path: str, worker: int, barrier: Any, answers: Any) -> None:
+    """Spend from budgets that are shared with others until each says no."""
+    barrier.wait(60)
+    try:
+        with refold.open(path, synchronous="NORMAL") as store:
+            answers.put((worker, budgets.spend(store, worker)))
     except Exception as error:
         answers.put((worker, repr(error)))
 
