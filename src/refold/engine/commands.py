@@ -205,7 +205,7 @@ def _not_rejected(log: Log, outcome: Appended) -> Appended:
 def _rejection(command: Command, rejected: Rejected) -> Event:
     facts = {name: value for name, value in rejected.facts.items() if name != "reason"}
     said = {"command": type(command.command).__name__, "reason": rejected.reason}
-    return Event(REJECTED, {**said, "code": rejected.code, "facts": msgspec.to_builtins(facts)})
+    return Event(REJECTED, {**said, "code": rejected.code, "facts": facts})
 
 
 def tags_of(tags: Sequence[str] | None, over: Query | None) -> tuple[str, ...]:
