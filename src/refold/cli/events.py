@@ -29,17 +29,25 @@ def as_json(recorded: Recorded) -> dict[str, Any]:
     }
 
 
-def print_json(events: Iterable[Recorded]) -> None:
-    """One object a line."""
+def print_json(events: Iterable[Recorded]) -> int:
+    """One object a line; how many."""
+    count = 0
     for recorded in events:
         output.json_line(as_json(recorded))
+        count += 1
+    return count
 
 
-def print_plain(events: Iterable[Recorded]) -> None:
-    """One line an event: position, when it happened, id, type, and as much payload as fits."""
-    width = output.width()
+def print_plain(events: Iterable[Recorded]) -> int:
+    """One line an event: position, when it happened, id, type, and as much payload as fits.
+
+    Gives how many.
+    """
+    width, count = output.width(), 0
     for recorded in events:
         output.line(_line(recorded, width))
+        count += 1
+    return count
 
 
 def _line(recorded: Recorded, width: int) -> str:

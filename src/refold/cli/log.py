@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from refold.cli import events
+from refold.cli import events, near
 from refold.cli.options import COUNT, command, opened, option
 
 
@@ -33,4 +33,6 @@ def log(
         found = store.read_all(
             after=after, categories=categories or None, types=types or None, limit=limit
         )
-        (events.print_json if as_json else events.print_plain)(found)
+        printed = (events.print_json if as_json else events.print_plain)(found)
+        if not printed and (categories or types) and limit != 0:
+            near.note_nothing(store, categories=categories, types=types)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial, wraps
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import click
 import msgspec
@@ -15,7 +16,7 @@ import msgspec
 import refold
 from refold.cli import config
 from refold.cli.errors import Run
-from refold.errors import UsageError
+from refold.errors import NotFound, UsageError
 from refold.times import parse_instant
 
 S = TypeVar("S")
@@ -100,9 +101,25 @@ def _epilog(example: str) -> str:
     return "\b\nExample:\n" + "\n".join(f"  {one}" for one in example.strip().splitlines())
 
 
-def opened(url: str) -> refold.Store:
-    """A store to read from: a missing file is an error, never made."""
-    return refold.open(url, mode="read")
+@contextmanager
+def opened(
+    url: str,
+    *,
+    mode: Literal["read", "write"] = "read",
+    registry: refold.Registry | None = None,
+) -> Iterator[refold.Store]:
+    """A store to read from: a missing file is an error, never made.
+
+    A stream or category that is not in it is an error that names the nearest that are.
+    """
+    made = partial(refold.open, url, mode=mode)
+    with made() if registry is None else made(registry=registry) as store:
+        try:
+            yield store
+        except NotFound as error:
+            from refold.cli.near import with_suggestion
+
+            raise with_suggestion(store, error) from error
 
 
 def instant(_ctx: click.Context, _option: click.Parameter, value: str | None) -> int | None:

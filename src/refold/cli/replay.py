@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-import refold
 from refold.cli import endpoint, output
 from refold.cli.errors import FAILED, FINDING, FINE
 from refold.cli.options import command, opened, option
@@ -115,7 +114,7 @@ def _next_step(
     changed = endpoint.variant_of(**variant)
     prices = endpoint.prices(price)
     candidate = endpoint.endpoint(base_url, timeout_s=timeout)
-    with refold.open(url, mode="write") as store:
+    with opened(url, mode="write") as store:
         chosen = engine.select(store, streams=streams, category=category)
         for sample in range(samples):
             with _naming_the_option(), output.progress(f"replay {changed.id}") as tell:

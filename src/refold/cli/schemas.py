@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import refold
-from refold.cli import jsontext, output
+from refold.cli import jsontext, near, output
 from refold.cli.errors import FINDING, FINE
 from refold.cli.loading import loaded
-from refold.cli.options import command, option
+from refold.cli.options import command, opened, option
 from refold.cli.text import clean, counted, one_line
 from refold.errors import RefoldError, UsageError
 
@@ -56,8 +56,10 @@ def schemas(
         return _try(types, jsontext.argument(example, option="--example"), registry, as_json)
     from refold.schemas import survey
 
-    with refold.open(url, mode="read", registry=registry) as store:
+    with opened(url, registry=registry) as store:
         found = survey(_told(store, types), registry)
+        if types and not any(one.events for one in found):
+            near.note_nothing(store, types=types)
     for one in found:
         if not types or {one.type, f"{one.type}.v{one.schema}"} & {*types}:
             output.json_line(one) if as_json else _print(one)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
-from refold.cli import output
+from refold.cli import near, output
 from refold.cli.options import COUNT, command, opened, option
 from refold.cli.text import clean
 from refold.times import rfc3339
@@ -30,7 +30,7 @@ def streams(url: str, as_json: bool, category: str | None, limit: int | None) ->
     """
     with opened(url) as store:
         if category is not None and not any(islice(store.streams(category=category), 1)):
-            output.note(f"there are no streams in category {category!r}")
+            near.note_nothing(store, categories=[category])
         found = (
             {
                 "stream": info.stream,

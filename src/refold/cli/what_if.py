@@ -10,8 +10,9 @@ import click
 import refold
 from refold.cli import changes, events, output
 from refold.cli.folds import fold_for, fold_option
-from refold.cli.options import command, option
+from refold.cli.options import command, opened, option
 from refold.cli.text import clean, counted
+from refold.errors import NotFound
 
 
 @command(
@@ -44,7 +45,7 @@ def what_if(
     The changes of its state, and the events that lose what they rest on. The stream itself stays as
     it is. What the agent said later is taken as recorded: to ask it again, use `refold replay`.
     """
-    with refold.open(url, mode="read" if save is None else "write") as store:
+    with opened(url, mode="read" if save is None else "write") as store:
         before = store.branch(stream)
         after = before.without(*(_event_id(before, wanted) for wanted in without))
         if save is not None:
@@ -118,10 +119,18 @@ def _named_by(recorded: refold.Recorded, calls: dict[str, str]) -> Iterator[str]
 
 def _event_id(branch: refold.Branch[refold.Appended], wanted: str) -> str:
     """An id as it is; the id of the event at a version."""
-    for recorded in branch.events if wanted.isdigit() else ():
+    if not wanted.isdecimal():
+        return wanted
+    for recorded in branch.events:
         if recorded.version == int(wanted):
             return recorded.id
-    return wanted
+    last = branch.events[-1].version
+    raise NotFound(
+        f"{branch.stream!r} has no version {wanted}: its last is {last}",
+        stream=branch.stream,
+        version=int(wanted),
+        last=last,
+    )
 
 
 def _print_json(stream: str, found: _WhatIf, saved: str | None) -> None:

@@ -1,0 +1,96 @@
+"""A name that matches nothing: said on stderr, with the names that were probably meant."""
+
+from __future__ import annotations
+
+import pytest
+
+import refold
+from tests.cli.running import Refold
+
+
+@pytest.fixture(autouse=True)
+def store_of_calls() -> None:
+    """Two categories, three types, a branch."""
+    with refold.open("refold.db") as store:
+        store.append("call-42", [refold.Event("user.utterance", {"text": "Hi"})])
+        store.append("call-43", [refold.Event("agent.utterance", {"text": "Hello"})])
+        store.append("agent-001", [refold.Event("note.taken.v2", {"text": "x"})])
+        store.branch("call-42").save("call-42~b")
+
+
+@pytest.mark.parametrize(
+    ("args", "near"),
+    [
+        (["--category", "cal"], "call"),
+        (["--category", "agents"], "agent"),
+        (["--type", "user.uterance"], "user.utterance"),
+        (["--type", "note.takn"], "note.taken"),
+        (["--category", "zzz"], None),
+        (["--type", "zzz"], None),
+    ],
+)
+def test_a_log_of_nothing_says_which_name_is_not_there(
+    run: Refold, args: list[str], near: str | None
+) -> None:
+    """Nothing on stdout, exit code 0, and the nearest names on stderr."""
+    for as_json in ([], ["--json"]):
+        ran = run("log", *args, *as_json)
+        assert (ran.code, ran.out) == (0, "")
+        assert repr(args[1]) in ran.err
+        assert ("did you mean" in ran.err) == (near is not None)
+        assert near is None or near in ran.err
+
+
+def test_names_that_are_there_are_not_blamed(run: Refold) -> None:
+    """Both exist, but no event is of both; or all of them stand before the position asked for."""
+    for args in (["--category", "agent", "--type", "user.utterance"], ["--type", "note.taken.v2"]):
+        ran = run("log", *args, "--after", "3")
+        assert (ran.code, ran.out, ran.err) == (0, "", "no events match\n")
+    assert run("log", "--after", "99").err == ""
+    assert run("log", "--type", "nothing", "--limit", "0").err == ""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("show", "call-44"),
+        ("state", "call-44"),
+        ("what-if", "call-44", "--without", "0"),
+        ("diff", "call-42", "call-44"),
+        ("export", "openai-chat", "call-44"),
+        ("replay", "call-44", "--mode", "verify"),
+        ("replay", "call-44", "--model", "openai:m"),
+    ],
+)
+def test_a_stream_that_is_not_there_suggests_near_ones(
+    run: Refold, command: tuple[str, ...]
+) -> None:
+    """With exit code 2, wherever a stream is named."""
+    ran = run(*command, "--json", REFOLD_API_KEY="none")
+    assert ran.code == 2
+    assert (ran.error["code"], ran.error["stream"]) == ("not_found", "call-44")
+    assert "did you mean call-43 or call-42" in ran.error["message"]
+
+
+def test_an_export_of_a_category_that_is_not_there_suggests_near_ones(run: Refold) -> None:
+    """The same for `export` and `streams`."""
+    ran = run("export", "openai-chat", "--category", "cal", "--json")
+    assert (ran.code, ran.error["category"]) == (2, "cal")
+    assert "did you mean call" in ran.error["message"]
+    assert "did you mean call" in run("streams", "--category", "cal").err
+
+
+def test_a_version_that_is_not_there_is_told_the_last(run: Refold) -> None:
+    """`--without 999` says how far the stream goes; an id does too."""
+    ran = run("what-if", "call-42", "--without", "999", "--json")
+    assert (ran.code, ran.error["code"], ran.error["last"]) == (2, "not_found", 0)
+    assert "its last is 0" in ran.error["message"]
+    ran = run("what-if", "call-42", "--without", "call-42@999", "--json")
+    assert (ran.code, ran.error["last"]) == (2, "call-42@0")
+
+
+def test_schemas_of_a_type_that_is_not_there_are_told(run: Refold) -> None:
+    """Nothing of it is stored; near types are named."""
+    ran = run("schemas", "--type", "note.takn")
+    assert (ran.code, ran.out) == (0, "")
+    assert "did you mean note.taken" in ran.err
