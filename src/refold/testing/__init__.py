@@ -1,9 +1,10 @@
-"""For your tests: deciders as sentences here, the suites for stores in ``conformance``.
+"""For your tests: deciders and projections as sentences here, the suites for stores in ``conformance``.
 
 Nothing in refold imports this package.
 """
 
 from refold.testing.given import Given, When, given
 from refold.testing.making import as_recorded
+from refold.testing.projected import Projected
 
-__all__ = ["Given", "When", "as_recorded", "given"]
+__all__ = ["Given", "Projected", "When", "as_recorded", "given"]

@@ -1,4 +1,4 @@
-"""Deciders tested as sentences: what had happened, what was asked, what must come of it.
+"""Deciders and projections tested as sentences: what had happened, what must come of it.
 
 >>> given(account, Opened(owner="ann")).when(Withdraw(amount=80)).then_rejected("too_little")
 """
@@ -7,23 +7,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Generic, NoReturn, TypeVar
+from typing import Any, Final, Generic, NoReturn, TypeVar, overload
 
 import msgspec
 
 from refold.core.fold import Decider
+from refold.core.projection import Projection
 from refold.core.recorded import Recorded
 from refold.errors import Rejected
 from refold.testing.making import as_recorded
+from refold.testing.projected import Projected
 
 S = TypeVar("S")
 K = TypeVar("K")
 _LINE_CHARS_MAX: Final = 400
 
 
-def given(decider: Decider[S, K], *events: object) -> Given[S, K]:
-    """A history that has happened, from which ``when`` goes on; no events: nothing has."""
-    return Given(decider, events)
+@overload
+def given(tested: Decider[S, K], /, *events: object) -> Given[S, K]: ...
+@overload
+def given(tested: Projection, /, *events: object) -> Projected: ...
+def given(tested: Decider[Any, Any] | Projection, /, *events: object) -> Any:
+    """A history that has happened; no events: nothing has.
+
+    For a decider it goes on with ``when``, for a projection with ``then_rows``.
+    """
+    return Projected(tested, events) if isinstance(tested, Projection) else Given(tested, events)
 
 
 @dataclass(frozen=True)
