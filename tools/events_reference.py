@@ -14,6 +14,7 @@ import msgspec
 from refold.conversation import events, governance, trading, voice
 from refold.core.event import default_registry
 from refold.engine import branch
+from refold.engine.projecting import skipping
 from refold.feeds import events as feeds
 from refold.ledger import events as money
 from refold.outbox import events as effects
@@ -28,8 +29,11 @@ GROUPS = {
     "Money": money,
     "Feeds": feeds,
     "Branches": branch,
+    "Projections": skipping,
     "Replays": replay,
 }
+# What their modules say of themselves is not about events.
+UNSAID = (branch, skipping)
 HEAD = """# Events
 
 Made from the classes by `tools/events_reference.py`; do not edit.
@@ -47,7 +51,7 @@ def page() -> str:
     sections = [HEAD]
     parts: dict[str, type] = {}
     for title, module in GROUPS.items():
-        sections.append(f"## {title}\n\n{said(module)}" if module is not branch else f"## {title}")
+        sections.append(f"## {title}\n\n{said(module)}" if module not in UNSAID else f"## {title}")
         for cls in event_classes(module):
             sections.append(section(default_registry.kind_of_class(cls).tag, cls))
             parts |= {part.__name__: part for part in parts_of(cls)}
