@@ -136,6 +136,15 @@ def test_an_events_own_metadata_goes_on_top(registry: Registry) -> None:
     assert second.metadata == {"k": 1, "own": {"y": 2}, "shared": True}
 
 
+@pytest.mark.parametrize("name", ["k", "own", "shared", 'a"b', "é\n", "absent"])
+def test_one_value_of_the_metadata_is_found_as_in_all_of_it(registry: Registry, name: str) -> None:
+    """Whoever says it, and however JSON writes its name; None where nobody does."""
+    shared = msgspec.json.encode({"shared": 1, "k": 2, 'a"b': 3, "é\n": 4}).decode()
+    body = '[["a.b",{},null,{"k":null,"own":{"absent":1}}],["a.b",{}]]'
+    for recorded in decode_row(Row(1, "call-1", 0, 2, 0, shared, body, 0, 0), registry):
+        assert recorded.noted(name) == recorded.metadata.get(name)
+
+
 def test_an_event_that_is_no_copy_is_its_own_origin(registry: Registry) -> None:
     """Whatever its metadata speaks of further down."""
     plain = one(Event("a.b"), registry)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import msgspec
@@ -15,6 +15,7 @@ from refold.core.parts import parted
 from refold.errors import CodecError, Corrupt
 
 _decode = msgspec.json.decode
+_as_json = lru_cache(maxsize=64)(msgspec.json.encode)
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -176,6 +177,14 @@ class Recorded:
                 version=self.version,
             ) from error
         return {**shared, **own}
+
+    def noted(self, name: str) -> Any:
+        """One value of :attr:`metadata`; None where it is not there, found without decoding."""
+        quoted = _as_json(name)
+        for raw in (self._own_metadata, self._shared_metadata):
+            if raw is not None and quoted in raw:
+                return self.metadata.get(name)
+        return None
 
     @property
     def cause(self) -> dict[str, str]:

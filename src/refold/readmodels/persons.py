@@ -33,5 +33,5 @@ def customers_of(parties: Iterable[Party]) -> Iterator[Person]:
 
 def subject_of(recorded: Recorded) -> str | None:
     """The person that an event says it is about."""
-    subject = recorded.metadata.get("subject")
+    subject = recorded.noted("subject")
     return subject if isinstance(subject, str) and subject else None
