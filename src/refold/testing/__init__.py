@@ -1,4 +1,4 @@
-"""For your tests: deciders and projections as sentences here, the suites for stores in ``conformance``.
+"""For your tests: deciders and projections as sentences, the suites for stores in ``conformance``.
 
 Nothing in refold imports this package.
 """

@@ -71,13 +71,12 @@ class Projected:
         Nothing of the event, nor of what follows in its stream, is in the rows.
         """
         __tracebackhide__ = True
-        for parked in self._parked:
-            if parked.id == event_id and error in parked.error:
-                return self
-        self._fail(
-            f"{event_id} to fail{' with ' + repr(error) if error else ''}",
-            [f"failed   {parked.id}: {parked.error}" for parked in self._parked],
-        )
+        if not any(one.id == event_id and error in one.error for one in self._parked):
+            self._fail(
+                f"{event_id} to fail{' with ' + repr(error) if error else ''}",
+                [f"failed   {one.id}: {one.error}" for one in self._parked],
+            )
+        return self
 
     @cached_property
     def _store(self) -> Store:
