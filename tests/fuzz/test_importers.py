@@ -1,0 +1,213 @@
+"""Any input to an import: what is broken is told with its place, the rest is there, whole, once."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import refold
+from refold.conversation import to_messages
+from refold.conversation.importers import FORMATS, ImportReport, import_files
+from refold.errors import UsageError
+from tests.conversation.importers.inputs import real, tau_element
+from tests.fuzz.values import HALVES, JSON_VALUES, KEYS, TEXT, damaged, fuzzed
+
+NAMES = ["some-airline.json", "talk.jsonl", "gpt.positions.jsonl", "one.json", "a b~c.ndjson"]
+CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a": 1e400}'}}
+ROLES = st.sampled_from(["system", "user", "assistant", "tool", "function", "developer", "x", None])
+SHORT: st.SearchStrategy[Any] = (
+    st.none() | TEXT | HALVES | st.integers() | st.floats() | st.booleans() | st.just([])
+)
+MESSAGES = st.fixed_dictionaries(
+    {"role": ROLES, "content": SHORT | st.lists(st.dictionaries(KEYS, SHORT, max_size=3))},
+    optional={
+        "tool_calls": st.lists(st.just(CALL) | JSON_VALUES, max_size=2) | SHORT,
+        "tool_call_id": SHORT,
+        "name": SHORT,
+        "refusal": SHORT,
+        "function_call": st.dictionaries(st.sampled_from(["name", "arguments"]), SHORT),
+        "x": JSON_VALUES,
+    },
+)
+NUMBERS = SHORT | st.sampled_from(["1.10", "NaN", "-Infinity", "1e999", 10**25, -1])
+CONVERSATIONS = st.lists(MESSAGES, max_size=5)
+SHAPES: dict[str, st.SearchStrategy[Any]] = {
+    "openai-chat": st.one_of(
+        CONVERSATIONS,
+        st.fixed_dictionaries(
+            {"messages": CONVERSATIONS | SHORT},
+            optional={
+                "id": SHORT,
+                "model": SHORT,
+                "tools": st.lists(
+                    st.fixed_dictionaries(
+                        {"type": st.just("function")},
+                        optional={"function": st.dictionaries(KEYS, SHORT), "name": SHORT},
+                    )
+                )
+                | SHORT,
+                "temperature": NUMBERS,
+                "response": st.fixed_dictionaries(
+                    {"choices": st.lists(st.fixed_dictionaries({"message": MESSAGES}), max_size=2)},
+                    optional={"usage": st.dictionaries(KEYS, NUMBERS), "id": SHORT},
+                ),
+                "cost": NUMBERS,
+                "latency_sec": NUMBERS,
+                "timestamp": NUMBERS,
+                "kwargs": st.dictionaries(KEYS, SHORT),
+            },
+        ),
+    ),
+    "tau-bench": st.builds(
+        tau_element,
+        st.integers(0, 2),
+        st.integers(0, 1),
+        traj=st.lists(MESSAGES, max_size=4) | SHORT,
+        reward=NUMBERS,
+        info=st.just({"task": {"user_id": "u"}}) | st.dictionaries(KEYS, JSON_VALUES) | SHORT,
+    )
+    | st.fixed_dictionaries({"task_id": SHORT, "trial": NUMBERS, "traj": CONVERSATIONS}),
+    "ai-trader": st.fixed_dictionaries(
+        {
+            "date": st.sampled_from(["2025-10-01", "2025-10-01 10:00:00", "x", "", "0001-01-01"])
+            | SHORT,
+            "id": st.integers(0, 4) | NUMBERS,
+            "positions": st.dictionaries(st.sampled_from(["A", "CASH", ""]), NUMBERS) | SHORT,
+        },
+        optional={
+            "this_action": st.fixed_dictionaries(
+                {"action": st.sampled_from(["buy", "sell", "no_trade", "hold"]) | SHORT},
+                optional={"symbol": SHORT, "amount": NUMBERS, "price": NUMBERS, "x": SHORT},
+            )
+            | SHORT
+        },
+    ),
+}
+
+
+def _dumped(value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+REAL = {
+    "tau-bench": ("tau-bench", "gpt-4o-airline.json"),
+    "openai-chat": ("openhands", "fncall-llm-message.json"),
+    "ai-trader": ("ai-trader", "crypto", "gpt-5.positions.jsonl"),
+}
+
+
+@fuzzed(90, 5_000)
+@given(
+    content=st.binary(max_size=200)
+    | damaged([b"[[1, 2]]", b'{"messages": [{"role": "user", "content": "x"}]}\n' * 3]),
+    name=st.sampled_from(NAMES),
+    format_=st.sampled_from(list(FORMATS)),
+)
+def test_any_bytes_are_imported_or_told(content: bytes, name: str, format_: str) -> None:
+    """Noise, text, half a file: the report names the file, and nothing half read is stored."""
+    imported(format_, content, name)
+
+
+@pytest.mark.parametrize("format_", list(FORMATS))
+@fuzzed(60, 4_000)
+@given(data=st.data(), name=st.sampled_from(NAMES), lines=st.booleans())
+def test_any_json_is_imported_or_told(
+    format_: str, data: st.DataObject, name: str, lines: bool
+) -> None:
+    """Values in the shape of the format, or of any other: stored whole, or told by line."""
+    values = data.draw(st.lists(SHAPES[format_] | JSON_VALUES, max_size=4))
+    if lines:
+        content = "\n".join(json.dumps(value) for value in values)
+    else:
+        content = json.dumps(values, indent=1)
+    store, report = imported(format_, content.encode(), name)
+    if format_ == "openai-chat" and lines and name == "talk.jsonl":
+        judge_chats(store, report, values)
+
+
+@pytest.mark.parametrize("format_", list(FORMATS))
+@fuzzed(25, 2_000)
+@given(data=st.data())
+def test_a_damaged_file_is_imported_as_far_as_it_is_sound(
+    format_: str, data: st.DataObject
+) -> None:
+    """Real files with other bytes here and there: what can be read is there, the rest is told."""
+    path = real(*REAL[format_])
+    imported(format_, data.draw(damaged([_start_of(path)], edits_max=6)), path.name)
+
+
+@fuzzed(60, 4_000)
+@given(content=st.binary(max_size=100) | st.builds(_dumped, SHAPES["openai-chat"] | JSON_VALUES))
+def test_any_tools_file_is_taken_or_refused(content: bytes) -> None:
+    """The tools that an agent was offered: a list of them, or a UsageError that names the file."""
+    with TemporaryDirectory() as folder, refold.open("memory:") as store:
+        tools = Path(folder, "tools.json")
+        tools.write_bytes(content)
+        chat = Path(folder, "talk.jsonl")
+        chat.write_text('[{"role": "user", "content": "Hi"}]')
+        try:
+            assert import_files(store, "openai-chat", [chat], tools=tools).imported == 1
+        except UsageError as error:
+            assert error.path == str(tools)
+            assert store.log_head() == 0
+
+
+def imported(format_: str, content: bytes, name: str) -> tuple[refold.Store, ImportReport]:
+    """The log and report of an import, and of importing the same again."""
+    store = refold.open("memory:")
+    with TemporaryDirectory() as folder:
+        path = Path(folder, name)
+        path.write_bytes(content)
+        report = import_files(store, format_, [path])
+        again = import_files(store, format_, [path])
+    judge(store, report, str(path), content.count(b"\n") + 1)
+    assert (again.imported, again.branches, again.events) == (0, 0, 0)
+    assert again.unchanged == report.imported + report.unchanged
+    return store, report
+
+
+def judge(store: refold.Store, report: ImportReport, file: str, lines: int) -> None:
+    """The log holds what the report says: whole conversations, each in one append, and forks."""
+    events = list(store.read_all())
+    assert report.events == len(events) == store.log_head()
+    streams = list(store.streams())
+    assert len(streams) == report.imported + report.branches
+    assert len({(e.stream, e.recorded_at_us) for e in events}) == len(streams)
+    assert all(e.metadata["origin"] == "imported" for e in events if "~" not in e.stream)
+    problems = report.problems
+    assert report.problem_count == len(problems) >= report.failed
+    assert report.imported or report.unchanged or report.failed
+    for problem in problems:
+        assert problem.file == file
+        assert 0 <= problem.line <= lines
+        assert problem.message
+    for event in events:
+        assert event.event is not None
+    json.dumps([[e.data, e.metadata] for e in events], allow_nan=False)
+
+
+def judge_chats(store: refold.Store, report: ImportReport, values: list[Any]) -> None:
+    """Each conversation without an id that was accepted exports as the messages that it was."""
+    broken = {problem.line for problem in report.problems}
+    for number, value in enumerate(values, 1):
+        if number not in broken and (isinstance(value, list) or value.get("id") in (None, "")):
+            said = json.loads(json.dumps(value))
+            messages = said if isinstance(said, list) else said["messages"]
+            exported = to_messages(store.read(f"chat-talk-{number}"))[: len(messages)]
+            assert json.dumps(exported, sort_keys=True) == json.dumps(messages, sort_keys=True)
+
+
+@cache
+def _start_of(path: Path) -> bytes:
+    """A file, or the first conversations of a large one."""
+    content = path.read_bytes()
+    if len(content) < 100_000:
+        return content
+    return json.dumps(json.loads(content)[:2], indent=2).encode()
