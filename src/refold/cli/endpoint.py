@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 OPENAI_URL: Final = "https://api.openai.com/v1"
 KEY_VARIABLES: Final = ("REFOLD_API_KEY", "OPENAI_API_KEY")
 WORD_SHOWN_MAX: Final = 60
+PATH_CHARS_MAX: Final = 255
+_FILE_ENDINGS: Final = (".txt", ".md", ".prompt")
+_SENTENCE_ENDINGS: Final = (".", "!", "?", ":", ")", '"')
 _PREFIX: Final = "openai:"
 
 
@@ -113,20 +116,36 @@ def prices(given: tuple[str, ...]) -> dict[str, Price]:
 
 def _prompt(given: str) -> str:
     """The text of the file of this name; without one the text itself, unless it looks like one."""
-    if given.startswith("@"):
-        return jsontext.file_text(given[1:])
-    try:
-        is_file = Path(given).is_file()
-    except (OSError, ValueError):  # too long for a file's name, or not one at all
-        is_file = False
-    if is_file:
-        return jsontext.file_text(given)
-    if not given.strip() or not any(char.isspace() for char in given):
+    name = given.removeprefix("@")
+    text = jsontext.file_text(name) if given.startswith("@") or _is_file(given) else given
+    if not text.strip():
+        raise UsageError("--prompt is empty: leave it out to ask with the recorded one")
+    if text is given and _looks_like_a_file(given):
         raise UsageError(
-            f"--prompt {one_line(given, WORD_SHOWN_MAX)}: there is no such file, "
-            "and one word is no prompt"
+            f"--prompt {one_line(given, WORD_SHOWN_MAX)}: there is no such file; if this is the "
+            "prompt itself, put it in a file",
+            path=given,
         )
-    return given
+    return text
+
+
+def _is_file(given: str) -> bool:
+    try:
+        return Path(given).is_file()
+    except (OSError, ValueError):  # too long for a file's name, or not one at all
+        return False
+
+
+def _looks_like_a_file(given: str) -> bool:
+    """One word; or one line that ends like a file, or has slashes and does not end a sentence."""
+    line = given.strip()
+    if not any(char.isspace() for char in line):
+        return True
+    if "\n" in line or len(line) > PATH_CHARS_MAX:
+        return False
+    if line.lower().endswith(_FILE_ENDINGS) or line.startswith(("/", "./", "../", "~/")):
+        return True
+    return "/" in line and not line.endswith(_SENTENCE_ENDINGS)
 
 
 def _model(given: str) -> str:

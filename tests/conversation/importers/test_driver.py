@@ -316,3 +316,39 @@ def test_formats_do_not_share_their_keys(store: refold.Store, tmp_path: Path) ->
     other = tmp_path / "x.jsonl"
     other.write_text(line(id="7-1", messages=[USER]))
     assert counts(import_files(store, "openai-chat", [other])) == (0, 0, 1)
+
+
+TRADE = line(date="2025-11-01 10:00:00", id=0, positions={"X": 0, "CASH": 1})
+LOOKS = {
+    "tau-bench": ("results.json", json.dumps([tau_element()])),
+    "openai-chat": ("talk.jsonl", json.dumps([USER]) + "\n"),
+    "ai-trader": ("m.positions.jsonl", TRADE),
+}
+
+
+@pytest.mark.parametrize("given", LOOKS)
+@pytest.mark.parametrize("asked", LOOKS)
+def test_a_file_of_another_format_names_its_importer(
+    store: refold.Store, tmp_path: Path, given: str, asked: str
+) -> None:
+    """One problem a file, however many lines it has, and nothing is imported."""
+    name, text = LOOKS[given]
+    (tmp_path / name).write_text(text if given == "tau-bench" else text * 3)
+    report = import_files(store, asked, [tmp_path / name])
+    if given == asked:
+        assert "looks like" not in str(report.problems)
+        return
+    (problem,) = report.problems
+    assert f"this looks like {given}" in problem.message
+    assert (counts(report), store.log_head()) == ((0, 0, 1), 0)
+
+
+def test_a_broken_line_of_the_right_format_names_no_other(
+    store: refold.Store, tmp_path: Path
+) -> None:
+    """Words in a conversation that look like another format's are no hint once one was read."""
+    path = tmp_path / "talk.jsonl"
+    path.write_text(line(id="a", messages=[USER], positions={}) + "{\n")
+    report = import_files(store, "openai-chat", [path])
+    assert counts(report) == (1, 0, 1)
+    assert "looks like" not in report.problems[0].message

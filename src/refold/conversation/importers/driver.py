@@ -21,7 +21,7 @@ from refold.conversation.importers.shapes import (
     Problem,
     Progress,
 )
-from refold.conversation.importers.source import opened, size_bytes
+from refold.conversation.importers.source import Source, opened, size_bytes
 from refold.conversation.importers.tau_bench import import_tau_bench
 from refold.conversation.importers.tools import read_tools
 from refold.conversation.openai_chat import Loss
@@ -111,7 +111,7 @@ class _Import:
             try:
                 with opened(name) as source:
                     some = False
-                    for item in self._importer(source, self._options):
+                    for item in self._items(source):
                         some = True
                         self._tell(source.read_bytes)
                         if isinstance(item, Problem):
@@ -127,6 +127,23 @@ class _Import:
                 self._failed(Problem(name, error.line, error.message))
             except InvalidEvent as error:
                 self._failed(Problem(name, 0, error.message))
+
+    def _items(self, source: Source) -> Iterator[Found | Problem]:
+        """What the importer finds; of a file that it finds nothing in, which importer fits."""
+        items = self._importer(source, self._options)
+        if source.looks_like in (None, self.report.format):
+            yield from items
+            return
+        hint = f"this looks like {source.looks_like}: import it as that"
+        try:
+            first = next(items, None)
+        except Unreadable as error:
+            raise Unreadable(f"{error.message}; {hint}", line=error.line) from error
+        if isinstance(first, Problem):
+            raise Unreadable(f"{first.message}; {hint}", line=first.line)
+        if first is not None:
+            yield first
+            yield from items
 
     def _append(self, found: Found) -> Append:
         metadata = {"source": self.report.format, "origin": "imported", **found.metadata}

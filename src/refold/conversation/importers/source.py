@@ -10,6 +10,7 @@ from io import BufferedReader, RawIOBase
 from pathlib import Path
 from typing import Final, NamedTuple, cast
 
+from refold.conversation.importers.guess import format_of
 from refold.conversation.importers.json_array import Element, Unreadable, elements
 
 LINE_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -44,6 +45,7 @@ class Source:
         self.folder = "" if name == STDIN else named(path.parent.name)
         self.is_document = path.suffix.lower() == ".json"
         self.read_bytes = 0
+        self.looks_like: str | None = None
         self._reader = reader
 
     def lines(self) -> Iterator[Line]:
@@ -79,6 +81,7 @@ class Source:
                 raise Unreadable(f"the file is compressed ({kind}): unpack it first")
         if b"\x00" in head:
             raise Unreadable("the file is not UTF-8 text")
+        self.looks_like = format_of(head)
         if head.startswith(_BOM):
             self.read_bytes += len(self._reader.read(len(_BOM)))
 
