@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from types import CodeType, FunctionType
 from typing import Any, Final
 
@@ -53,10 +53,18 @@ def upcasting_facts(type_name: str, registry: Registry) -> list[object]:
 
 def shape_of(cls: Any) -> object:
     """The JSON schema of a class, or its name where it has none."""
+    return _shape_of_class(cls) if isinstance(cls, type) else _shape_of(cls)
+
+
+def _shape_of(cls: Any) -> object:
     try:
         return msgspec.json.schema(cls)
     except (TypeError, ValueError):
         return repr(cls)
+
+
+# It takes a millisecond, and a class stays what it is.
+_shape_of_class = lru_cache(maxsize=1_024)(_shape_of)
 
 
 def code_of(function: Callable[..., Any]) -> object:
