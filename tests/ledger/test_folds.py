@@ -246,6 +246,32 @@ def test_a_stake_that_is_raised_is_one_bet() -> None:
     assert seen(result.bets, result.losses, result.settled) == (1, 1, 6)
 
 
+def test_a_stake_in_two_assets_is_one_bet() -> None:
+    """It counts where it was placed first; each asset has its own part of the loss."""
+    events = [
+        ledger.BetPlaced(bet="b1", **usdc("4")),
+        ledger.BetPlaced(bet="b1", amount=Decimal(2), asset="ETH"),
+        ledger.BetLost(bet="b1"),
+    ]
+    state = ledger.ProfitAndLoss.run(as_recorded(events)).state
+    usd, eth = state.of("USDC"), state.of("ETH")
+    assert seen(usd.bets, usd.losses, usd.profit) == (1, 1, -4)
+    assert seen(eth.bets, eth.losses, eth.profit) == (0, 0, -2)
+
+
+def test_the_last_word_on_a_bet_that_is_still_to_come_holds() -> None:
+    """Reported lost, then won, then placed: it was won."""
+    events = [
+        ledger.BetLost(bet="b1"),
+        ledger.BetWon(bet="b1", **usdc("9")),
+        ledger.BetPlaced(bet="b1", **usdc("4")),
+    ]
+    state = ledger.ProfitAndLoss.run(as_recorded(events)).state
+    result = state.of("USDC")
+    assert seen(result.wins, result.losses, result.profit) == (1, 0, 5)
+    assert state.bets == ledger.Bets()
+
+
 def test_unrecognized_transactions_are_counted_by_type() -> None:
     """What no sum takes in is seen in every view."""
     noted = [

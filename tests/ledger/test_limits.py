@@ -97,6 +97,31 @@ def test_a_bet_as_of_an_earlier_moment_counts_in_all_stretches_that_hold_it() ->
     history.when(bet_at("09:15:00")).then_rejected("out_of_date")
 
 
+def test_a_stretch_that_begins_with_a_bet_does_not_hold_it() -> None:
+    """Ten seconds after a bet is another stretch, also where the earlier one comes later."""
+    limited = wallet_with(bets_per(10, 1), bets_per(100, 50))
+    history = given(limited, DEPOSITED, placed("b1", "1", "10:00:10"))
+    history.when(bet_at("10:00:00")).then(placed("new", "1", "10:00:00"))
+    history.when(bet_at("10:00:20")).then(placed("new", "1", "10:00:20"))
+    for at in ("10:00:00.000001", "10:00:19.999999"):
+        history.when(bet_at(at)).then_rejected("bet_limit", window_s=10)
+
+
+def test_wallets_with_other_limits_do_not_share_snapshots() -> None:
+    """One that remembers less leaves nothing behind that one that remembers more would start at."""
+    short, long = wallet_with(bets_per(1, 5)), wallet_with(bets_per(1_000, 300))
+    with refold.open("memory:") as store:
+        bets = [placed(f"b{n}", "1", f"10:{n // 60:02}:{n % 60:02}") for n in range(300)]
+        store.append("agent-1", [DEPOSITED, *bets])
+        bet = bet_at("10:05:01")
+        store.fold("agent-1", short.fold)
+        assert len(store.fold("agent-1", short.fold).state.past) == 2
+        with pytest.raises(Rejected) as caught:
+            store.execute("agent-1", long, bet)
+        assert (caught.value.reason, caught.value.used) == ("bet_limit", Decimal(300))
+        assert store.execute("agent-1", short, bet) is not None
+
+
 def test_a_bet_from_before_what_is_remembered_is_refused() -> None:
     """What its limits would say can no longer be told."""
     history = given(wallet_with(bets_per_hour(2)), DEPOSITED, placed("b1", "1", "10:00:00"))
