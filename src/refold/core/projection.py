@@ -60,6 +60,7 @@ class Projection:
         self.registry = registry
         self.handlers: dict[str, Handler] = {}
         self.every: Handler | None = None
+        self._fingerprint: tuple[tuple[int, bool, int], Fingerprint] | None = None
         self._check_tables(len(tables))
 
     def on(self, *events: type | str) -> Callable[[Handle], Handle]:
@@ -105,7 +106,17 @@ class Projection:
         return sorted(self.registry.upcasts.sources_of(self.handlers))
 
     def fingerprint(self) -> Fingerprint:
-        """What it is now, to be compared with what its rows were made by."""
+        """What it is, to be compared with what its rows were made by.
+
+        Computed once, until a handler, class or upcaster is added: a handler may close over
+        something that it changes as it goes.
+        """
+        made_for = len(self.handlers), self.every is not None, self.registry.revision
+        if self._fingerprint is None or self._fingerprint[0] != made_for:
+            self._fingerprint = made_for, self._made_fingerprint()
+        return self._fingerprint[1]
+
+    def _made_fingerprint(self) -> Fingerprint:
         events = [
             (self.registry.current(Kind(name)).tag, shape_of(handler.target))
             for name, handler in sorted(self.handlers.items())

@@ -196,7 +196,7 @@ def begun(keeper: TableKeeper, projection: Projection, *, now: int) -> Standing:
         books = Books(transaction.execute)
         standing = books.standing(projection.name)  # Another may have been first.
         if standing is None:
-            generation = add_generation(transaction, projection, 1, now=now)
+            generation = add_generation(transaction, projection, 1, instead_of=None, now=now)
             transaction.execute(
                 "INSERT INTO refold_projections VALUES (?, ?, NULL)", (projection.name, 1)
             )
@@ -206,9 +206,16 @@ def begun(keeper: TableKeeper, projection: Projection, *, now: int) -> Standing:
 
 
 def add_generation(
-    transaction: Transaction, projection: Projection, number: int, *, now: int
+    transaction: Transaction,
+    projection: Projection,
+    number: int,
+    *,
+    instead_of: Generation | None,
+    now: int,
 ) -> Generation:
     """A new generation with empty tables and its progress at the beginning of the log."""
+    wanted = {*projection.tables, *projection.views} - {*_shown_names(instead_of)}
+    _check_free(transaction, projection.name, sorted(wanted))
     shape, code = projection.fingerprint()
     generation = Generation(
         number, Fingerprint(shape, code), PYTHON, tuple(projection.tables), projection.views

@@ -7,7 +7,13 @@ from refold.core.projection import Projection
 from refold.core.recorded import Recorded
 from refold.core.row import Row, decode_row
 from refold.core.rows import Rows, Transaction
-from refold.engine.projecting.books import Books, Parked, raised_fence
+from refold.engine.projecting.books import (
+    Books,
+    Parked,
+    check_unchanged,
+    raised_fence,
+    stored_standing,
+)
 from refold.engine.projecting.feed import Feed, in_part
 from refold.engine.projecting.parking import park
 from refold.engine.projecting.runner import Ground
@@ -30,7 +36,10 @@ class Mender:
         """Handle what waits in a stream, in one transaction; what stops it again, if anything.
 
         Takes the stream up to where the generation stands, so that it goes on with all others.
+        Raises :class:`~refold.errors.UsageError` where the projection has changed since.
         """
+        stored = stored_standing(self._ground.keeper, self._projection.name)
+        check_unchanged(self._projection, stored.generations[self._generation])
         stopped: Poisoned | None = None
         while True:
             try:

@@ -96,8 +96,11 @@ def _begun_filling(ground: Ground, projection: Projection) -> int:
             if _is_same(projection, standing.generations[filling]):
                 return filling
             drop_generation(transaction, name, standing.generations[filling])
-        add_generation(transaction, projection, standing.next, now=now)
-        return standing.next
+        current = standing.generations[standing.current]
+        generation = add_generation(
+            transaction, projection, standing.next, instead_of=current, now=now
+        )
+        return generation.number
 
 
 def _is_same(projection: Projection, generation: Generation) -> bool:

@@ -1,0 +1,236 @@
+"""Projections kept from a log: caught up, followed, waited for; on every backend."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+import refold
+from refold import Event
+from refold.errors import NotFound, Unavailable, UsageError
+from refold.projections import Projection, Projector, Rows, Table
+from tests.engine.projecting import KINDS, SUMS, folded, stored, sums, told
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[refold.Store]:
+    """An empty store of each kind."""
+    url = "memory:" if request.param == "memory" else tmp_path / "log.db"
+    with refold.open(url, synchronous="NORMAL") as opened:
+        yield opened
+
+
+def test_rows_are_what_a_fold_gives(store: refold.Store) -> None:
+    """Caught up once, twice, and again after more: the rows are those of a plain loop."""
+    projector = Projector(store, [sums()])
+    projector.catch_up()
+    assert stored(projector) == ({}, {})
+    for _ in range(3):
+        told(store)
+        projector.catch_up()
+        projector.catch_up()
+        assert stored(projector) == folded(store.read_all())
+    assert stored(Projector(store, [sums()])) == folded(store.read_all())
+
+
+def test_sql_reads_tables_and_views_by_their_plain_names(store: refold.Store) -> None:
+    """`sums` and `all_sums` are names in the database."""
+    told(store)
+    projector = Projector(store, [sums()])
+    projector.catch_up()
+    expected, kinds = folded(store.read_all())
+    ((amount, events),) = projector.query("SELECT amount, events FROM all_sums")
+    assert amount == sum(row.amount for row in expected.values())
+    assert events == sum(row.events for row in expected.values())
+    assert dict(projector.query("SELECT type, events FROM kinds")) == kinds
+
+
+def test_several_projections_each_see_what_they_want(store: refold.Store) -> None:
+    """Types and categories narrow what is read; progress comes to the end all the same."""
+    counted: list[str] = []
+    table = Table("seen", msgspec.defstruct("Seen", [("id", str)]), key="id")
+    some = Projection("some", tables=[table], categories=["t"])
+
+    @some.on("other")
+    def _(rows: Rows, _event: object, recorded: refold.Recorded) -> None:
+        counted.append(recorded.id)
+        rows.put(table, table.row(recorded.id))
+
+    told(store)
+    store.append("t-1", [Event("added", {"n": 1}), Event("other", {}), Event("other", {})])
+    store.append("t-2", [Event("added", {"n": 1})])
+    projector = Projector(store, [some, sums()])
+    projector.catch_up()
+    assert counted == ["t-1@1", "t-1@2"]
+    assert [one.position for one in projector.status()] == [store.log_head()] * 2
+    assert stored(projector) == folded(store.read_all())
+
+
+def test_rows_may_live_in_another_store(store: refold.Store, tmp_path: Path) -> None:
+    """`rows=` names it: a file of its own, or memory; the log's own database has none then."""
+    told(store)
+    with refold.open(tmp_path / "rows.db") as elsewhere:
+        projector = Projector(store, [sums()], rows=elsewhere)
+        projector.catch_up()
+        assert stored(projector) == folded(store.read_all())
+    with pytest.raises(UsageError):
+        Projector(store, [sums()]).query("SELECT * FROM sums")
+
+
+def test_a_runner_follows_until_it_is_closed(store: refold.Store) -> None:
+    """What is appended while it runs gets into the rows; `close` from another thread ends it."""
+    projector = Projector(store, [sums()])
+    projector.catch_up()
+    runner = threading.Thread(target=projector.run)
+    runner.start()
+    try:
+        store.append("s-0", [Event("added", {"n": 1})])
+        with pytest.raises(NotFound):
+            store.wait_for("nothing", 1)
+        for number in range(30):
+            position = store.append(f"s-{number % 3}", [Event("added", {"n": number})]).position
+            assert store.wait_for("sums", position) >= position
+            assert stored(projector)[0] == folded(store.read_all())[0]
+    finally:
+        projector.close()
+        runner.join(timeout=20)
+    assert not runner.is_alive()
+
+
+def test_a_runner_ends_with_its_store(tmp_path: Path) -> None:
+    """Closing the store ends `run` without an error."""
+    store = refold.open(tmp_path / "log.db")
+    projector = Projector(store, [sums()])
+    ended: list[BaseException | None] = []
+
+    def run() -> None:
+        try:
+            projector.run()
+            ended.append(None)
+        except BaseException as error:
+            ended.append(error)
+
+    runner = threading.Thread(target=run)
+    runner.start()
+    store.append("s-0", [Event("added", {"n": 1})])
+    store.close()
+    runner.join(timeout=20)
+    assert ended == [None]
+
+
+def test_waiting_has_an_end(store: refold.Store) -> None:
+    """Where nobody runs the projection, `wait_for` says so and where the rows stand."""
+    told(store, 1)
+    Projector(store, [sums()]).catch_up()
+    position = store.append("s-0", [Event("added", {"n": 1})]).position
+    with pytest.raises(Unavailable) as late:
+        store.wait_for("sums", position, timeout_s=0.01)
+    assert (late.value.code, late.value.position) == ("timeout", position - 1)
+    assert store.wait_for("sums", position - 1, timeout_s=0) == position - 1
+
+
+def test_the_status_says_how_far_behind(tmp_path: Path) -> None:
+    """Never started, behind, up to date: events and seconds of lag by the store's clock."""
+    now = [1_000_000]
+    with refold.open(tmp_path / "log.db", clock=lambda: now[0]) as store:
+        projector = Projector(store, [sums()])
+        store.append("s-0", [Event("added", {"n": 1})] * 3)
+        now[0] += 2_000_000
+        (one,) = projector.status()
+        assert (one.state, one.lag_events, one.lag_s) == ("new", 3, 2.0)
+        projector.catch_up()
+        (one,) = projector.status()
+        assert (one.state, one.generation, one.position) == ("current", 1, 3)
+        assert (one.lag_events, one.lag_s, one.moved_at_us) == (0, 0.0, now[0])
+        assert one.rate > 0
+        store.append("s-0", [Event("added", {"n": 1})])
+        now[0] += 500_000
+        store.append("s-0", [Event("added", {"n": 1})])
+        (one,) = projector.status()
+        assert (one.lag_events, one.lag_s) == (2, 0.5)
+
+
+def test_a_changed_projection_is_not_gone_on_with(store: refold.Store) -> None:
+    """Another revision, table or code: refused at the start, with what to do; the old goes on."""
+    told(store)
+    old = sums()
+    Projector(store, [old]).catch_up()
+    changed = sums(revision=2)
+    with pytest.raises(UsageError) as refused:
+        Projector(store, [changed]).catch_up()
+    assert refused.value.code == "projection_changed"
+    assert Projector(store, [changed]).status()[0].state == "changed"
+    other = sums()
+    other.on("new")(lambda rows, event: None)
+    with pytest.raises(UsageError):
+        Projector(store, [other]).catch_up()
+    told(store)
+    Projector(store, [sums()]).catch_up()
+    projector = Projector(store, [changed])
+    projector.rebuild("sums")
+    projector.catch_up()
+    assert stored(projector) == folded(store.read_all())
+    with pytest.raises(UsageError):
+        Projector(store, [old]).catch_up()
+
+
+def test_names_that_are_taken_are_refused(store: refold.Store, tmp_path: Path) -> None:
+    """A table with the name of one that is there: nothing is begun, nothing is lost."""
+    told(store)
+    Projector(store, [sums()]).catch_up()
+    other = Projection("other", tables=[Table("kinds", KINDS.row, key="type")])
+    with pytest.raises(UsageError) as refused:
+        Projector(store, [other]).catch_up()
+    assert refused.value.code == "name_taken"
+    assert Projector(store, [other]).status()[0].state == "new"
+    assert stored(Projector(store, [sums()])) == folded(store.read_all())
+    with refold.open(tmp_path / "own.db") as own:
+        mine = Projection("mine", tables=[Table("log", KINDS.row, key="type")])
+        with pytest.raises(UsageError):
+            Projector(own, [mine]).catch_up()
+        assert own.append("a", [Event("x", {})]).position == 1
+
+
+def test_a_view_that_sql_refuses_is_refused_at_the_start(store: refold.Store) -> None:
+    """A wrong view is an error of the first start, not of its first reader."""
+    wrong = Projection("wrong", tables=[SUMS], views={"v": "SELECT nothing FROM {sums}"})
+    with pytest.raises(UsageError) as refused:
+        Projector(store, [wrong]).catch_up()
+    assert refused.value.code == "sql_refused"
+
+
+def test_a_store_for_reading_can_be_asked_and_not_moved(tmp_path: Path) -> None:
+    """`mode="read"` gives status and rows; catching up is refused."""
+    path = tmp_path / "log.db"
+    with refold.open(path) as store:
+        told(store)
+        Projector(store, [sums()]).catch_up()
+        store.append("s-0", [Event("added", {"n": 1})])
+        history = list(store.read_all())
+    with refold.open(path, mode="read") as store:
+        projector = Projector(store, [sums()])
+        assert projector.status()[0].lag_events == 1
+        assert stored(projector) == folded(history[:-1])
+        with pytest.raises(UsageError) as refused:
+            projector.catch_up()
+        assert refused.value.code == "not_writable"
+
+
+def test_compaction_changes_nothing(tmp_path: Path) -> None:
+    """Packed between batches and before a rebuild: the same rows."""
+    with refold.open(tmp_path / "log.db", synchronous="NORMAL") as store:
+        projector = Projector(store, [sums()])
+        for _ in range(3):
+            told(store, 40)
+            projector.catch_up()
+            told(store, 40)
+            store.compact()
+            told(store, 3)
+            projector.catch_up()
+        expected = folded(store.read_all())
+        assert stored(projector) == expected
+        projector.rebuild("sums")
+        assert stored(projector) == expected
+        assert all(check.good for check in store.check())
