@@ -142,10 +142,8 @@ def _agent(taken: Sequence[Recorded]) -> Row:
 def version_of(configured: Row) -> str | None:
     """How an agent's version is called."""
     prompt = configured.get("prompt") or {}
-    if configured.get("version") or not prompt:
-        version: str | None = configured.get("version")
-        return version
-    return prompt.get("id") or prompt["hash"][:12]
+    named: str | None = configured.get("version")
+    return named if named or not prompt else prompt.get("id") or prompt["hash"][:12]
 
 
 def _latencies(count: str, figure: str, said: Sequence[Row], name: str) -> Row:
@@ -207,7 +205,7 @@ def tool_usage(calls: Sequence[Row]) -> list[Row]:
         mine = [call for call in calls if tuple(call[name] for name in by) == key]
         called = [call for call in mine if call["called_at"] is not None]
         answered = [call for call in called if call["returned_at"] is not None]
-        known = sorted(c["latency_ms"] for c in answered if c["latency_ms"] is not None)
+        known = [c["latency_ms"] for c in answered if c["latency_ms"] is not None]
         errors = sum(call["is_error"] for call in answered)
         rows.append(
             {
@@ -226,7 +224,7 @@ def tool_usage(calls: Sequence[Row]) -> list[Row]:
 
 def percentile(known: Sequence[float], p: int) -> float | None:
     """The nearest rank: the smallest value that at least p of a hundred are not over."""
-    reached = (v for v in known if 100 * sum(w <= v for w in known) >= p * len(known))
+    reached = (v for v in sorted(known) if 100 * sum(w <= v for w in known) >= p * len(known))
     return next(reached, None)
 
 
@@ -238,7 +236,7 @@ def costs(streams: Sequence[Sequence[Recorded]]) -> list[Row]:
             if event.type == "model.response":
                 before = [e for e in stream if e.version < event.version]
                 configured = _last(_data(before, "agent.configured")) or {}
-                key = (
+                key: tuple[str, ...] = (
                     text(event.occurred_at_us)[:10],
                     configured.get("agent") or "",
                     event.data.get("model") or configured.get("model") or "",

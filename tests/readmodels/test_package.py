@@ -1,0 +1,32 @@
+"""`refold.readmodels`: what it exports, and when it loads what."""
+
+import subprocess
+import sys
+
+import refold.readmodels as readmodels
+from refold.core.projection import by_name
+
+
+def test_it_exports_four_read_models_and_the_list_of_them() -> None:
+    """The names of the package are those of its projections, and `built_in` gives all."""
+    assert readmodels.__all__ == ["built_in", "conversations", "costs", "customers", "tool_usage"]
+    names = {one.name: one for one in readmodels.built_in()}
+    assert names == {name: getattr(readmodels, name) for name in readmodels.__all__[1:]}
+
+
+def test_they_can_be_kept_together() -> None:
+    """No two of them have a table or view of the same name."""
+    assert len(by_name(readmodels.built_in())) == 4
+
+
+def test_the_package_loads_nothing_before_it_is_asked_for() -> None:
+    """Whoever names it pays for a read model when they use one."""
+    program = (
+        "import sys, refold.readmodels\n"
+        "early = [name for name in sys.modules if name.startswith('refold.readmodels.')]\n"
+        "refold.readmodels.costs\n"
+        "late = [name for name in sys.modules if name.endswith('readmodels.listing')]\n"
+        "print(early, late)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("[] []\n", "")
