@@ -15,6 +15,7 @@ from refold.errors import UsageError
 BUILT_IN: Final = {
     "conversation": "refold.conversation:Conversation",
     "trading": "refold.conversation.trading:TradingBook",
+    "portfolio": "refold.ledger:Portfolio",
 }
 
 fold_option: Final = option(
