@@ -87,6 +87,8 @@ def _backend(
 ) -> Backend:
     _check_choice("mode", mode, Mode)
     _check_choice("synchronous", synchronous, Synchronous)
+    if url is not None and not isinstance(url, str | bytes | os.PathLike):
+        raise UsageError(f"url={url!r} is not a path, sqlite:///path or memory:", argument="url")
     where = os.fsdecode(url) if url is not None else os.environ.get("REFOLD_URL", "refold.db")
     if where == "memory:":
         from refold.backends.memory import MemoryBackend

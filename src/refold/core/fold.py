@@ -134,6 +134,8 @@ class Fold(Generic[S]):
     def _kind_of(self, event: type | str) -> Kind:
         if isinstance(event, str):
             return Kind.parse(event)
+        if not isinstance(event, type):
+            raise UsageError(f"a step is for event classes and type names, not {event!r}")
         return self.registry.kind_of_class(event)
 
     def _unrecorded(self, event: object) -> list[tuple[str, object]]:
@@ -177,6 +179,11 @@ class Decider(Generic[S, K]):
         *,
         rejections: Literal["raised", "recorded"] = "raised",
     ) -> None:
+        if not isinstance(fold, Fold) or not callable(decide):
+            raise UsageError(
+                "a decider is made of a refold.Fold and a function decide(command, state), not "
+                f"of {fold!r} and {decide!r}"
+            )
         self.fold = fold
         self.rejections = rejections
         self._decide = decide
@@ -186,6 +193,10 @@ class Decider(Generic[S, K]):
         events = self._decide(command, state)
         if isinstance(events, Rejected):
             raise events
+        if not isinstance(events, Sequence) or isinstance(events, str | bytes):
+            raise UsageError(
+                f"decide returned {events!r}: return a list of events, an empty one for none"
+            )
         if len(events) > EVENTS_PER_DECISION_MAX:
             raise UsageError(f"a decision of {len(events)} events, over {EVENTS_PER_DECISION_MAX}")
         return events

@@ -80,8 +80,24 @@ def _check_fit(events: Sequence[object], body: Body, registry: Registry) -> None
             _check_fit([other], encode_body([other], registry), registry)
         return
     raise InvalidEvent(
-        f"event {index} is no {body.kinds[index]!r}: {reason}", path=path, index=index
+        f"event {index} is no {body.kinds[index]!r}: {reason}{_advice(reason)}",
+        path=path,
+        index=index,
     )
+
+
+def _advice(reason: str) -> str:
+    """What to give instead, where that can be told."""
+    if reason == "Expected `str`, got `object`":
+        return ": give text, such as json.dumps(…) of it"
+    return ""
+
+
+def _check_appends(appends: Sequence[object]) -> None:
+    for append in appends:
+        if not isinstance(append, Append):
+            name = type(append).__name__
+            raise UsageError(f"a part must be a refold.Append(stream, events), not {name}")
 
 
 def batch_of(
@@ -96,8 +112,11 @@ def batch_of(
 
     ``digest`` is what is compared when the key comes again: by default that of their bytes.
     """
+    if isinstance(appends, Append) or not isinstance(appends, Sequence):
+        raise UsageError(f"give a list of refold.Append values, not {type(appends).__name__}")
     if not 1 <= len(appends) <= STREAMS_PER_APPEND_MAX:
         raise UsageError(f"{len(appends)} parts in one append: give 1 to 1,000")
+    _check_appends(appends)
     if any(append.key is not None for append in appends):
         raise UsageError("the parts of one append share its key: give key= beside them")
     writes = [write_of(append, registry) for append in appends]
@@ -121,6 +140,7 @@ def branch_batch(stream: str, fork: Fork, events: Sequence[object], registry: Re
 def prepared(append: Append, registry: Registry) -> Batch | RefoldError:
     """An append as a batch of its own, or why it cannot be one."""
     try:
+        _check_appends([append])
         return batch_of([append._replace(key=None)], append.key, registry)
     except RefoldError as refusal:
         return refusal

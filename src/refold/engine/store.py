@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 
 from refold.core.clock import Instant, to_us
 from refold.core.codec import copied
-from refold.core.event import Event, Registry, default_registry, parse_event_id
+from refold.core.event import Event, Registry, check_name, default_registry, parse_event_id
 from refold.core.expected import ANY, NO_EVENTS, Expected
 from refold.core.fold import Decider, Fold, Folded
 from refold.core.query import Condition, Query
 from refold.core.recorded import Recorded
+from refold.engine import checks
 from refold.engine.batching import batch_of, branch_batch, prepared
 from refold.engine.branch import Branch, SessionForked
 from refold.engine.clock import Clock, system_clock
@@ -166,6 +167,7 @@ class Store(Upkeep):
         :class:`~refold.errors.UsageError` when the id was another command's, and
         :class:`~refold.errors.Conflict` after 10 lost races.
         """
+        checks.check_decider(decider)
         wanted = tags_of(tags, over)
         asked = Command(stream, decider, command, command_id, metadata, wanted, over)
         with self._turns.of(stream if over is None else over):
@@ -187,7 +189,8 @@ class Store(Upkeep):
         ``from_version`` and ``to_version`` are inclusive; ``direction`` is ``"forward"`` or
         ``"backward"``. Raises :class:`~refold.errors.NotFound` when there is no such stream.
         """
-        _check_limit(limit)
+        checks.check_limit(limit)
+        checks.check_whole(from_version=from_version, to_version=to_version)
         if direction not in ("forward", "backward"):
             raise UsageError(f"direction={direction!r} is neither 'forward' nor 'backward'")
         last = NO_LAST if to_version is None else to_version
@@ -210,13 +213,14 @@ class Store(Upkeep):
         schema); or ``matching`` those of a query. Ends at the events that were there when it
         arrives at the end.
         """
-        _check_limit(limit)
+        checks.check_limit(limit)
+        checks.check_whole(after=after)
         if matching is not None:
             if categories is not None or types is not None:
                 raise UsageError("give matching=, or categories and types: not both")
             found = self._reader.matching(matching, after=after, until=self.log_head())
             return islice(found, limit)
-        _check_names(categories=categories, types=types)
+        checks.check_names(categories=categories, types=types)
         return islice(self._reader.log(after=after, categories=categories, types=types), limit)
 
     def subscribe(
@@ -231,7 +235,8 @@ class Store(Upkeep):
         An endless iterator: its ``position`` is where to go on from another day, ``close()`` ends
         it. Events of other processes arrive within a tenth of a second.
         """
-        _check_names(categories=categories, types=types)
+        checks.check_names(categories=categories, types=types)
+        checks.check_whole(after=after)
         pages = Pages(self._reader, after=after, categories=categories, types=types)
         return Subscription(pages, self._bell)
 
@@ -303,6 +308,8 @@ class Store(Upkeep):
         is -1 then and ``position`` how far the log was looked at, for ``append(…, unless=query,
         after=position)``. It has no snapshots and, of the moments, only ``position``.
         """
+        checks.check_fold(fold)
+        checks.check_whole(version=version, position=position)
         if isinstance(stream, Query):
             if (version, recorded_until, occurred_until) != (None, None, None):
                 raise UsageError("a fold over a query takes no moment but position=")
@@ -322,11 +329,13 @@ class Store(Upkeep):
         ``after`` leaves out what stands up to a position, ``categories`` keeps streams of these.
         ``version`` is -1; ``position`` is how far the log was read.
         """
-        _check_names(categories=categories, types=None)
+        checks.check_fold(fold)
+        checks.check_names(categories=categories, types=None)
         return self._reader.fold_log(fold, after=after, categories=categories)
 
     def branch(self, stream: str, *, at: int | None = None) -> Branch[Appended]:
         """The history of a stream up to version ``at`` (default: all), to change in memory."""
+        checks.check_whole(at=at)
         events = tuple(self._reader.events(self._reader.segments(stream, version=at)))
         return Branch(stream, events, len(events), self.registry, saver=self.save_branch)
 
@@ -336,6 +345,7 @@ class Store(Upkeep):
         Its first own event is ``session.forked``; events after the divergence are copied. Raises
         :class:`~refold.errors.Conflict` when the stream exists.
         """
+        check_name(stream, what="a branch's name")
         if "~" not in stream:
             raise UsageError(f"name a branch with a ~, such as {branch.stream}~b, not {stream!r}")
         fork = Fork(branch.stream, branch.shared - 1)
@@ -386,14 +396,3 @@ def _inline(backend: Backend, projections: Iterable[Projection], clock: Clock) -
     inline = Inline(backend, kept, clock)
     inline.catch_up()
     return inline
-
-
-def _check_names(**filters: Sequence[str] | None) -> None:
-    for name, wanted in filters.items():
-        if isinstance(wanted, str):
-            raise UsageError(f"{name}={wanted!r} is one name: give a list, {name}=[{wanted!r}]")
-
-
-def _check_limit(limit: int | None) -> None:
-    if limit is not None and limit < 0:
-        raise UsageError(f"limit={limit} is negative: give 0 or more, or None for no limit")

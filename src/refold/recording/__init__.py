@@ -24,6 +24,7 @@ from refold.conversation.events import AgentConfigured, Party, SessionStarted
 from refold.core.clock import Instant
 from refold.core.event import Event
 from refold.engine.aio import AsyncStore
+from refold.engine.checks import check_store
 from refold.engine.store import Store
 from refold.recording.recorder import Recorder
 from refold.recording.session import AsyncSession, Session
@@ -60,6 +61,7 @@ def record(
     ``agent.configured``; it raises :class:`~refold.errors.Conflict` when the stream exists.
     ``metadata`` (``tenant``, ``subject``, ``traceparent``, …) goes with every event.
     """
+    check_store(store, call="record", instead="use record_async with it")
     opening = _opening(channel, direction, parties, initial_state, agent, occurred_at)
     return Session(store, stream, opening=opening, metadata=metadata)
 
@@ -77,6 +79,7 @@ def record_async(
     occurred_at: Instant | None = None,
 ) -> AsyncSession:
     """As :func:`record`, for an ``async with`` block."""
+    check_store(store, call="record_async", instead="use record with it")
     opening = _opening(channel, direction, parties, initial_state, agent, occurred_at)
     return AsyncSession(store, stream, opening=opening, metadata=metadata)
 
@@ -87,6 +90,7 @@ def resume(store: Store, stream: str, *, metadata: Mapping[str, Any] | None = No
     Entering the block reads the stream. Raises :class:`~refold.errors.NotFound` when there is
     none, :class:`~refold.errors.UsageError` when the session has ended.
     """
+    check_store(store, call="resume", instead="use resume_async with it")
     return Session(store, stream, opening=None, metadata=metadata)
 
 
@@ -94,6 +98,7 @@ def resume_async(
     store: AsyncStore, stream: str, *, metadata: Mapping[str, Any] | None = None
 ) -> AsyncSession:
     """As :func:`resume`, for an ``async with`` block."""
+    check_store(store, call="resume_async", instead="use resume with it")
     return AsyncSession(store, stream, opening=None, metadata=metadata)
 
 

@@ -24,6 +24,7 @@ def answer(
 
     Words of "" count only where there is no call beside them.
     """
+    _check_calls(tool_calls)
     message_id = response.message_id
     events: list[object] = [response]
     if text or (text is not None and not tool_calls):
@@ -57,6 +58,30 @@ def exact_cost(cost: object) -> Decimal | None:
     raise InvalidEvent(
         f"cost is a {type(cost).__name__}: give a Decimal, such as Decimal('0.0012')", path="/cost"
     )
+
+
+def _check_calls(tool_calls: Sequence[object]) -> None:
+    if isinstance(tool_calls, ToolCall | Mapping | str):
+        raise InvalidEvent("tool_calls must be a list: give [ToolCall(…)]", path="/tool_calls")
+    for index, call in enumerate(tool_calls):
+        path = f"/tool_calls/{index}"
+        if not isinstance(call, ToolCall):
+            raise InvalidEvent(
+                f"a tool call is a ToolCall(call_id=…, name=…, arguments='{{…}}'), not a "
+                f"{type(call).__name__}; model_responded takes a chat completion as it came",
+                path=path,
+            )
+        check_arguments(call, path=f"{path}/arguments")
+
+
+def check_arguments(call: ToolCall, *, path: str) -> None:
+    """Refuse a tool call whose arguments are not the text that the model gave."""
+    if not isinstance(call.arguments, str):
+        raise InvalidEvent(
+            f"arguments are the JSON text that the model gave, not a "
+            f"{type(call.arguments).__name__}: give json.dumps(…) of it",
+            path=path,
+        )
 
 
 def _only_choice(body: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -33,6 +33,7 @@ from refold.core.event import Event, Kind, default_registry, event_id
 from refold.core.expected import NO_EVENTS
 from refold.core.recorded import Recorded
 from refold.errors import InvalidEvent
+from refold.recording.answers import check_arguments
 
 USER: Final = "user"
 AGENT: Final = "agent"
@@ -190,6 +191,7 @@ def _whole(event: object, notes: Notes) -> Event:
     """The event as an :class:`Event`; a tool call with what the agent's tools say of it."""
     whole = event if isinstance(event, Event) else Event.of(event)
     if isinstance(whole.data, ToolCall) and not whole.type:
+        check_arguments(whole.data, path="/arguments")
         return dataclasses.replace(whole, data=_described(whole.data, notes.agent))
     return whole
 

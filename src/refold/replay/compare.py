@@ -6,9 +6,11 @@ from collections.abc import Iterable
 
 import msgspec
 
+from refold.engine.checks import check_store
 from refold.engine.store import Store
 from refold.errors import UsageError
 from refold.replay.answers import answers_on
+from refold.replay.checks import OPENED, check_variant, checked_streams
 from refold.replay.conversations import ConversationComparison, compare_conversation
 from refold.replay.decision import Decision, decisions
 from refold.replay.figures import Figures, Paired, figures, paired
@@ -61,6 +63,8 @@ def compare(
     :class:`~refold.errors.NotFound` for a stream that does not exist,
     :class:`~refold.errors.UsageError` for a control that changes the prompt or the tools.
     """
+    check_store(store, call="compare", instead=OPENED)
+    check_variant(variant)
     if control is not None and (control.id, control_sample) == (variant.id, sample):
         raise UsageError(
             "the control is the candidate itself: give another variant or control_sample=",
@@ -73,7 +77,7 @@ def compare(
             "what differs is noise",
             argument="control",
         )
-    recorded = {stream: decisions(store.read(stream)) for stream in streams}
+    recorded = {stream: decisions(store.read(stream)) for stream in checked_streams(streams)}
     compared = _compared(store, recorded, variant, sample)
     return Comparison(
         mode=NEXT_STEP,

@@ -14,6 +14,7 @@ from refold.core.event import check_name
 from refold.engine.store import Store
 from refold.errors import UsageError
 from refold.replay.asking import Outcome
+from refold.replay.checks import checked_streams
 from refold.replay.decision import Decision, decisions
 from refold.replay.figures import total_usage
 from refold.replay.ledger import Ledger
@@ -91,9 +92,7 @@ class Run:
 
     def plan(self, streams: Iterable[str]) -> None:
         """Find what is missing, in every stream, before anything is asked."""
-        if isinstance(streams, str):
-            raise UsageError(f"streams must be a list of streams: give [{streams!r}]")
-        for stream in dict.fromkeys(streams):
+        for stream in dict.fromkeys(checked_streams(streams)):
             _check_stream(stream, self.ledger.branch(stream))
             found = [decision.at for decision in decisions(self.store.read(stream))]
             done = self.ledger.answers(stream)

@@ -10,10 +10,12 @@ from typing import Literal
 
 from refold.core.expected import NO_EVENTS
 from refold.core.pacing import RateLimiter
+from refold.engine.checks import check_store
 from refold.engine.store import Store
 from refold.errors import NotFound, UsageError
 from refold.replay.asking import ATTEMPTS_MAX, Asker, Outcome, WallPace
 from refold.replay.candidate import Candidate
+from refold.replay.checks import OPENED, check_variant, checked_streams
 from refold.replay.client import ChatEndpoint
 from refold.replay.ledger import Ledger
 from refold.replay.pool import Pool
@@ -53,6 +55,13 @@ def replay(
     """
     if mode != NEXT_STEP:
         raise UsageError(f"mode={mode!r}: replay runs {NEXT_STEP!r}; see verify() for the record")
+    check_store(store, call="replay", instead=OPENED)
+    check_variant(variant)
+    if not callable(candidate):
+        raise UsageError(
+            f"candidate={candidate!r} is no function of a request, nor a ChatEndpoint",
+            argument="candidate",
+        )
     ledger = Ledger(store, variant, sample=sample)
     run = Run(store, variant, ledger, prices or {}, progress or _silent)
     run.plan(streams)
@@ -68,7 +77,8 @@ def select(store: Store, *, streams: Sequence[str] = (), category: str | None = 
     Named branches stay. Raises :class:`~refold.errors.NotFound` for a name that does not exist and
     for a category without streams.
     """
-    for stream in streams:
+    check_store(store, call="select", instead=OPENED)
+    for stream in checked_streams(streams):
         if store.head(stream) == NO_EVENTS:
             raise NotFound(f"there is no stream {stream!r}", stream=stream)
     found = [] if category is None else [i.stream for i in store.streams(category=category)]

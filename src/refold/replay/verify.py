@@ -18,8 +18,10 @@ from refold.core import jsonvalue
 from refold.core.event import Registry
 from refold.core.history import History
 from refold.core.recorded import Recorded, parts_of
+from refold.engine.checks import check_store
 from refold.engine.store import Store
 from refold.errors import NotFound, RefoldError
+from refold.replay.checks import OPENED, checked_streams
 from refold.replay.decision import Action, Decision, before, decisions
 
 VERIFY: Final = "verify"
@@ -63,9 +65,10 @@ def verify(
     against the log. ``progress`` is called with the conversations done so far. Raises
     :class:`~refold.errors.NotFound` for a stream that does not exist.
     """
+    check_store(store, call="verify", instead=OPENED)
     mismatches: list[Mismatch] = []
     conversations = found = 0
-    for stream in streams:
+    for stream in checked_streams(streams):
         try:
             history = list(store.read(stream))
             recorded = decisions(history)

@@ -28,6 +28,7 @@ from refold.conversation.openai_chat import Loss
 from refold.core.event import check_name
 from refold.core.expected import NO_STREAM
 from refold.core.recorded import Recorded
+from refold.engine.checks import check_store
 from refold.engine.results import Append, Appended
 from refold.engine.store import Store
 from refold.errors import BackendError, Conflict, InvalidEvent, RefoldError, UsageError
@@ -61,8 +62,15 @@ def import_files(
     file, and a :class:`~refold.errors.BackendError` when the store fails: importing again then
     does what is left.
     """
+    check_store(
+        store,
+        call="import_files",
+        instead="open it with refold.open; from asyncio, call this in asyncio.to_thread",
+    )
     if format not in FORMATS:
         raise UsageError(f"no format {format!r}: give {', '.join(FORMATS)}", format=format)
+    if isinstance(paths, str | bytes | os.PathLike):
+        raise UsageError(f"paths must be a list of files: give [{paths!r}]", argument="paths")
     names = [os.fspath(path) for path in paths]
     if not names:
         raise UsageError("no files to import: name them, or - for the standard input")
