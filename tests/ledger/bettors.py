@@ -144,5 +144,6 @@ def check_never_overdrawn(store: refold.Store, outcomes: Counter[str]) -> None:
         (e.event.amount for e in store.read(AGENT) if isinstance(e.event, FundsDeposited)),
         Decimal(0),
     )
-    lost = sum((e.amount for e in placed if isinstance(e, BetPlaced)), Decimal(0))
-    assert account.available == account.total == deposited - lost + PAYOUT * counts["bet.won"]
+    staked = sum((e.amount for e in placed if isinstance(e, BetPlaced)), Decimal(0))
+    assert account.available == deposited - staked + PAYOUT * counts["bet.won"]
+    assert account.staked == STAKE * (counts["bet.placed"] - counts["bet.won"] - counts["bet.lost"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 from collections import Counter
 from decimal import Decimal
@@ -10,9 +11,12 @@ from pathlib import Path
 import pytest
 
 import refold
-from refold.ledger import AgentRegistered, FundsDeposited
+from refold.errors import Conflict
+from refold.ledger import AgentRegistered, FundsDeposited, PlaceBet, wallet
 from tests.ledger.bettors import (
     AGENT,
+    STAKE,
+    TRIES_MAX,
     bet_in_threads,
     check_never_overdrawn,
     run_bettors,
@@ -45,6 +49,32 @@ def test_sixty_four_bettors_share_an_agent(where: str, tmp_path: Path) -> None:
         assert outcomes["done"] >= 42
         assert outcomes["insufficient_funds"] > 0
         check_never_overdrawn(store, outcomes)
+
+
+def test_sixty_four_tasks_share_an_agent(tmp_path: Path) -> None:
+    """On one event loop: exactly as many bets as the money is enough for."""
+    with refold.open(tmp_path / "log.db") as store:
+        opened_with(store, "30")
+
+    async def bet(store: refold.AsyncStore, number: int) -> str:
+        command = PlaceBet(bet=f"b{number}", amount=STAKE, asset="USDC")
+        for _ in range(TRIES_MAX):
+            try:
+                await store.execute(AGENT, wallet, command)
+            except Conflict:
+                continue
+            except refold.Rejected as rejected:
+                return str(rejected.reason)
+            return "done"
+        return "never its turn"
+
+    async def bet_all() -> Counter[str]:
+        async with refold.open_async(tmp_path / "log.db") as store:
+            return Counter(await asyncio.gather(*(bet(store, number) for number in range(64))))
+
+    assert asyncio.run(bet_all()) == {"done": 42, "insufficient_funds": 22}
+    with refold.open(tmp_path / "log.db") as store:
+        check_never_overdrawn(store, Counter(done=42))
 
 
 def test_processes_share_an_agent(tmp_path: Path) -> None:
