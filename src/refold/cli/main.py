@@ -106,6 +106,7 @@ Example:
             "refold.cli.replay:replay",
             "Ask another prompt or model the recorded questions.",
         ),
+        "replays": ("refold.cli.replayed:list_replays", "List the replays that a store holds."),
         "compare": (
             "refold.cli.compare:compare",
             "Compare replayed conversations with the recorded.",

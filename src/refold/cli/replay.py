@@ -16,7 +16,8 @@ from refold.cli.text import clean, counted
 from refold.errors import UsageError
 
 if TYPE_CHECKING:
-    from refold.replay import ReplaySummary, Verification
+    from refold import Store
+    from refold.replay import ReplaySummary, Variant, Verification
 
 
 @command(
@@ -117,7 +118,11 @@ def _next_step(
     with opened(url, mode="write") as store:
         chosen = engine.select(store, streams=streams, category=category)
         for sample in range(samples):
-            with _naming_the_option(), output.progress(f"replay {changed.id}") as tell:
+            with (
+                _saying_what_is_kept(store, chosen, changed, sample),
+                _naming_the_option(),
+                output.progress(f"replay {changed.id}") as tell,
+            ):
                 summary = engine.replay(
                     store,
                     chosen,
@@ -149,6 +154,25 @@ def _naming_the_option() -> Iterator[None]:
             f"the record of {error.at} names no model to ask for: give --model openai:NAME",
             at=error.at,
         ) from error
+
+
+@contextmanager
+def _saying_what_is_kept(
+    store: Store, streams: list[str], variant: Variant, sample: int
+) -> Iterator[None]:
+    """Where a run is interrupted, say what it has, and how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        from refold.replay import compare
+
+        figures = compare(store, streams, variant, sample=sample).figures
+        kept = figures.decisions - figures.counts["missing"] - figures.counts["failed"]
+        output.note(
+            f"{kept:,} of {counted(figures.decisions, 'decision')} are answered and kept: the same "
+            f"command asks for the rest, `refold compare --variant {variant.id}` shows them"
+        )
+        raise
 
 
 def _outcome(summary: ReplaySummary) -> int:
