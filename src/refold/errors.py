@@ -110,7 +110,13 @@ class Conflict(RefoldError):
     retry = "redecide"
 
     def __init__(
-        self, *, stream: str, expected: object, actual: int, query: str | None = None
+        self,
+        *,
+        stream: str,
+        expected: object,
+        actual: int,
+        query: str | None = None,
+        advice: str = "read again and decide again",
     ) -> None:
         if query is not None:
             what = f"an event of {query} was appended after position {expected}, at {actual}"
@@ -118,7 +124,7 @@ class Conflict(RefoldError):
             now = f"its last version is {actual}" if actual >= 0 else "it does not exist"
             what = f"stream {stream!r} was expected at {expected}, but {now}"
         super().__init__(
-            f"{what}; read again and decide again",
+            f"{what}; {advice}",
             stream=stream,
             expected=expected,
             actual=actual,

@@ -799,3 +799,13 @@ def test_a_timeout_inside_is_an_error_and_around_is_a_cancellation(is_inside: bo
 
     reason, _ = asyncio.run(main())
     assert reason == ("error" if is_inside else "cancelled")
+
+
+def test_a_name_that_is_taken_is_told_with_what_to_do(store: refold.Store) -> None:
+    """The conflict of a new recording on an old stream: another name, or resume."""
+    store.append("call-1", [refold.Event("note.taken", {})])
+    with pytest.raises(refold.Conflict) as caught, recording.record(store, "call-1"):
+        pytest.fail("the block was entered")
+    assert (caught.value.stream, caught.value.actual) == ("call-1", 0)
+    assert "resume" in caught.value.message
+    assert "decide again" not in caught.value.message

@@ -28,7 +28,7 @@ from refold.core.event import Event
 from refold.core.expected import NO_EVENTS, NO_STREAM, Expected
 from refold.core.recorded import Recorded
 from refold.engine.results import Appended
-from refold.errors import InvalidEvent, UsageError
+from refold.errors import Conflict, InvalidEvent, UsageError
 from refold.recording.answers import answer, completion, exact_cost
 from refold.recording.notes import SYSTEM, Notes, followed, stamped
 
@@ -225,10 +225,22 @@ class Recorder(ABC, Generic[R]):
             raise UsageError("a recorder is for one block: make another", stream=self.stream)
         self._is_open = True
         if self._opening is not None:
-            await self._add(lambda _: self._opening or ())
+            await self._begin(self._opening)
             return
         self._notes = followed(self.stream, await self._history())
         self._check_going_on()
+
+    async def _begin(self, opening: Sequence[object]) -> None:
+        try:
+            await self._add(lambda _: opening)
+        except Conflict as conflict:
+            raise Conflict(
+                stream=self.stream,
+                expected=conflict.expected,
+                actual=conflict.actual,
+                advice="record under another name, or go on with this session by "
+                "refold.recording.resume",
+            ) from conflict
 
     async def _abandon(self, error: BaseException) -> None:
         if self._opening is not None and self.version != NO_EVENTS:
