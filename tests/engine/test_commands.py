@@ -86,19 +86,6 @@ def rejected(call: Callable[[], object]) -> Rejected:
 # -- ids ------------------------------------------------------------------------------------------
 
 
-def test_a_command_with_an_id_is_done_once(store: Store) -> None:
-    """Its repetition gives the first outcome, also where it would be decided otherwise now."""
-    store.execute("wallet-1", raising, Deposit(10))
-    first = done(store.execute("wallet-1", raising, Withdraw(10), command_id="cmd-1"))
-    assert not first.duplicate
-    with pytest.raises(Rejected):
-        store.execute("wallet-1", raising, Withdraw(10))
-    again = store.execute("wallet-1", raising, Withdraw(10), command_id="cmd-1")
-    assert again == first._replace(duplicate=True)
-    assert store.find("cmd-1") == [again]
-    assert store.head("wallet-1") == 1
-
-
 def test_an_id_is_kept_for_ever(tmp_path: Path) -> None:
     """By another store, by another process, and when the append has been packed."""
     path = tmp_path / "log.db"
@@ -141,19 +128,6 @@ def test_an_id_names_one_command(store: Store, stream: str, command: Command) ->
     assert (caught.value.code, caught.value.key) == ("key_reused", "cmd-1")
     assert (caught.value.stream, caught.value.version) == ("wallet-1", 0)
     assert store.log_head() == 1
-
-
-def test_ids_and_keys_are_one_space(store: Store) -> None:
-    """What a plain append has as its key is no command's id, nor the other way round."""
-    event = Event("money.moved", {"amount": 10})
-    store.append("wallet-1", [event], key="tx-1")
-    with pytest.raises(UsageError) as caught:
-        store.execute("wallet-1", raising, Deposit(10), command_id="tx-1")
-    assert caught.value.code == "key_reused"
-    store.execute("wallet-1", raising, Deposit(10), command_id="cmd-1")
-    with pytest.raises(UsageError) as caught:
-        store.append("wallet-1", [event], key="cmd-1")
-    assert caught.value.code == "key_reused"
 
 
 def test_a_command_that_records_nothing_leaves_its_id_free(store: Store) -> None:
@@ -232,16 +206,6 @@ def test_a_recorded_rejection_is_an_event(store: Store) -> None:
         "facts": {"left": 0},
     }
     assert event.metadata["command"] == "cmd-1"
-
-
-def test_a_rejection_stands_for_its_id(store: Store) -> None:
-    """The same command again is rejected again, though there would be enough by now."""
-    call = lambda: store.execute("wallet-1", recording, Withdraw(5), command_id="cmd-1")  # noqa: E731
-    first = rejected(call)
-    store.execute("wallet-1", recording, Deposit(50), command_id="cmd-2")
-    assert rejected(call).facts == first.facts
-    assert store.head("wallet-1") == 1
-    assert store.execute("wallet-1", recording, Withdraw(5), command_id="cmd-3")
 
 
 def test_a_rejection_without_an_id_is_recorded_each_time(store: Store) -> None:

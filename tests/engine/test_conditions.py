@@ -1,4 +1,4 @@
-"""Appends on condition that no event of a query has come: alone, in races, and beside the rest."""
+"""Appends on condition that no event of a query has come: what is packed, and races."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 import refold
-from refold import Append, Event, Query
-from refold.core.fold import Fold
+from refold import Event, Query
 from refold.engine.store import Store
-from refold.errors import Conflict, InvalidEvent, UsageError
+from refold.errors import Conflict, UsageError
+from refold.testing.conditions import BOTH, TAGGED, TYPED, is_refused
 from tests.engine.conditional import Report, check_conditions, work
 
 WAIT_S = 60
@@ -34,89 +34,19 @@ def said(*types: str) -> list[Event]:
     return [Event(f"test.{name}") for name in types]
 
 
-def is_refused(store: Store, query: Query, after: int, stream: str = "other-1") -> bool:
-    """Whether an append on a condition is refused; it leaves nothing behind that matches."""
-    before = store.log_head()
-    try:
-        store.append(stream, said("probe"), unless=query, after=after)
-    except Conflict as conflict:
-        assert conflict.actual > conflict.expected == after
-        assert conflict.query == repr(query)
-        assert store.log_head() == before
-        return True
-    return False
-
-
-TYPED = Query(types=["test.a"])
-TAGGED = Query(tags=["x:1"])
-BOTH = Query(types=["test.a"], tags=["x:1"])
-
-
-@pytest.mark.parametrize(
-    ("types", "tags", "refused"),
-    [
-        ("a", ["x:1"], {TYPED, TAGGED, BOTH}),
-        ("a", [], {TYPED}),
-        ("b", ["x:1"], {TAGGED}),
-        ("a", ["x:2"], {TYPED}),
-        ("ba", ["x:1", "x:2"], {TYPED, TAGGED, BOTH}),
-        ("b", [], set()),
-    ],
-)
-def test_a_condition_is_about_types_and_tags(
-    store: Store, types: str, tags: list[str], refused: set[Query]
-) -> None:
-    """An event of any of the types and with all of the tags refuses; no other does."""
-    store.append("call-1", said(*types), tags=tags)
-    assert {query for query in (TYPED, TAGGED, BOTH) if is_refused(store, query, 0)} == refused
-
-
-def test_a_condition_of_several_tags_wants_all_of_them(store: Store) -> None:
-    """And of several queries any."""
-    store.append("call-1", said("a"), tags=["x:1"])
-    store.append("call-2", said("a"), tags=["x:2"])
-    both = Query(tags=["x:1", "x:2"])
-    assert not is_refused(store, both, 0)
-    assert is_refused(store, both | Query(tags=["x:2"]), 0)
-    store.append("call-3", said("b"), tags=["x:2", "x:1"])
-    assert is_refused(store, both, 0)
-
-
-def test_an_event_at_the_position_itself_does_not_count(store: Store) -> None:
-    """Only what came after it."""
-    store.append("call-1", said("a"), tags=["x:1"])
-    store.append("call-1", said("b"))
-    for query in (TYPED, TAGGED, BOTH):
-        assert is_refused(store, query, 0)
-        assert not is_refused(store, query, 1)
-
-
-@pytest.mark.parametrize("packed", [False, True])
-def test_a_position_may_be_within_an_append(tmp_path: Path, packed: bool) -> None:
-    """What refuses is an event after it, not the append that it is in; packed or not."""
+def test_a_position_may_be_within_a_packed_append(tmp_path: Path) -> None:
+    """What refuses is an event after it, not the append nor the segment that it is in."""
     with refold.open(tmp_path / "log.db", synchronous="NORMAL") as store:
-        check_within(store, packed=packed)
-
-
-def test_a_position_may_be_within_an_append_in_memory() -> None:
-    """The same there."""
-    with refold.open("memory:") as store:
-        check_within(store, packed=False)
-
-
-def check_within(store: Store, *, packed: bool) -> None:
-    """An append of a, b, c, b at positions 1 to 4, and the conditions that are about its parts."""
-    store.append("call-1", said("a", "b", "c", "b"), tags=["x:1"])
-    store.append("call-2", said("z"))
-    if packed:
-        assert store.compact().events
-    for name, last in (("a", 1), ("b", 4), ("c", 3)):
-        query = Query(types=[f"test.{name}"])
-        narrow = Query(types=[f"test.{name}"], tags=["x:1"])
-        for after in range(5):
-            assert is_refused(store, query, after) == (after < last), (name, after)
-            assert is_refused(store, narrow, after) == (after < last), (name, after)
-    assert [is_refused(store, TAGGED, after) for after in range(6)] == [True] * 4 + [False] * 2
+        store.append("call-1", said("a", "b", "c", "b"), tags=["x:1"])
+        store.append("call-1", said("c"), tags=["x:1"])
+        store.append("call-2", said("z"))
+        assert store.compact().events == 5
+        for name, last in (("a", 1), ("b", 4), ("c", 5)):
+            for tags in ([], ["x:1"]):
+                query = Query(types=[f"test.{name}"], tags=tags)
+                refused = [is_refused(store, query, after) for after in range(7)]
+                assert refused == [after < last for after in range(7)], (name, tags)
+        assert [is_refused(store, TAGGED, after) for after in range(7)] == [True] * 5 + [False] * 2
 
 
 def test_what_is_packed_between_reading_and_appending_counts(tmp_path: Path) -> None:
@@ -155,66 +85,6 @@ def test_more_types_than_there_are_bits(tmp_path: Path) -> None:
             store.compact()
 
 
-def test_every_schema_of_a_type_counts(store: Store) -> None:
-    """A type means all its schemas, in the condition as in reading."""
-    store.append("call-1", [Event("test.a.v2")])
-    assert is_refused(store, TYPED, 0)
-    assert is_refused(store, Query(types=["test.a.v3"]), 0)
-
-
-def test_branches_do_not_count(store: Store) -> None:
-    """What might have been refuses nothing; an append to a branch may be conditional itself."""
-    store.append("call-1", said("z"))
-    store.branch("call-1").adding(*said("a")).save("call-1~b")
-    store.append("call-1~b", said("a"), tags=["x:1"])
-    for query in (TYPED, TAGGED, BOTH):
-        assert not is_refused(store, query, 0)
-        assert list(store.read_all(matching=query)) == []
-    store.append("call-1", said("a"))
-    assert is_refused(store, TYPED, 0, stream="call-1~b")
-
-
-def test_a_condition_stands_beside_an_expected_version(store: Store) -> None:
-    """Both must hold; either refuses alone."""
-    store.append("call-1", said("a"))
-    with pytest.raises(Conflict) as caught:
-        store.append("call-1", said("b"), expected=7, unless=TYPED, after=1)
-    assert caught.value.expected == 7
-    with pytest.raises(Conflict) as caught:
-        store.append("call-1", said("b"), expected=0, unless=TYPED, after=0)
-    assert caught.value.actual == 1
-    assert store.append("call-1", said("b"), expected=0, unless=TYPED, after=1).position == 2
-
-
-def test_a_condition_holds_for_all_the_streams_of_an_append(store: Store) -> None:
-    """All or none; its own events do not stand in its way."""
-    parts = [Append("call-1", said("a")), Append("call-2", said("a"))]
-    assert len(store.append_together(parts, unless=TYPED)) == 2
-    with pytest.raises(Conflict):
-        store.append_together(parts, unless=TYPED)
-    assert store.log_head() == 2
-    store.append_together(parts, unless=TYPED, after=2)
-
-
-def test_a_stored_key_is_answered_before_its_condition(store: Store) -> None:
-    """A retry finds its first answer, though its own event would refuse it."""
-    first = store.append("call-1", said("a"), key="tx-1", unless=TYPED)
-    again = store.append("call-1", said("a"), key="tx-1", unless=TYPED)
-    assert again == first._replace(duplicate=True)
-    with pytest.raises(UsageError) as caught:
-        store.append("call-1", said("b"), key="tx-1", unless=TYPED)
-    assert caught.value.code == "key_reused"
-
-
-def test_a_refused_condition_leaves_its_key_free(store: Store) -> None:
-    """The key may be used for what is decided next."""
-    store.append("call-1", said("a"))
-    with pytest.raises(Conflict):
-        store.append("call-1", said("b"), key="tx-1", unless=TYPED)
-    assert store.find("tx-1") is None
-    assert not store.append("call-1", said("c"), key="tx-1", unless=TYPED, after=1).duplicate
-
-
 def test_of_appends_in_one_commit_the_first_counts(tmp_path: Path) -> None:
     """Those that wait for one commit are conditional on each other too."""
     with refold.open(tmp_path / "log.db", synchronous="NORMAL") as store:
@@ -233,56 +103,6 @@ def test_of_appends_in_one_commit_the_first_counts(tmp_path: Path) -> None:
             begun.wait(WAIT_S)
             told = sorted(claim.result(WAIT_S) or 0 for claim in claims)
     assert told == [-1] * 7 + [1]
-
-
-def test_a_query_is_read_and_folded_as_it_is_checked(store: Store) -> None:
-    """``read_all(matching=…)`` gives its events once, in order; a fold says how far it looked."""
-    store.append("call-1", said("a", "b"), tags=["x:1"])
-    store.append("call-2", said("a"))
-    store.append("call-3", said("c", "a"), tags=["x:1", "x:2"])
-    counting: Fold[int] = Fold("count", lambda: 0)
-    counting.on("test.a", "test.b", "test.c")(lambda state, event: state + 1)
-    for query, positions in (
-        (TYPED, [1, 3, 5]),
-        (TAGGED, [1, 2, 4, 5]),
-        (BOTH, [1, 5]),
-        (TYPED | TAGGED, [1, 2, 3, 4, 5]),
-        (Query(tags=["x:9"]), []),
-    ):
-        assert [e.position for e in store.read_all(matching=query)] == positions
-        assert [e.position for e in store.read_all(matching=query, after=3)] == [
-            position for position in positions if position > 3
-        ]
-        assert store.fold(query, counting) == (len(positions), -1, 5)
-        assert store.fold(query, counting, position=3).state == len(
-            [position for position in positions if position <= 3]
-        )
-
-
-def test_tags_are_in_the_metadata(store: Store) -> None:
-    """However they were given; without repeats."""
-    store.append("call-1", said("a"), tags=["x:1", "x:1"], metadata={"by": "ann"})
-    store.append("call-1", said("a"), metadata={"tags": ["x:2"]}, tags=["x:1"])
-    store.append("call-1", said("a"), metadata={"tags": ["x:2"]})
-    found = [e.metadata for e in store.read("call-1")]
-    assert found == [
-        {"by": "ann", "tags": ["x:1"]},
-        {"tags": ["x:1", "x:2"]},
-        {"tags": ["x:2"]},
-    ]
-    assert [e.version for e in store.read_all(matching=Query(tags=["x:2"]))] == [1, 2]
-
-
-@pytest.mark.parametrize(
-    "tags", ["x:1", ["x" * 256], ["a\nb"], [""], [1], [str(n) for n in range(33)]]
-)
-def test_wrong_tags_are_refused(store: Store, tags: object) -> None:
-    """Text in the place of a list, what is too long or no name, too many."""
-    with pytest.raises(InvalidEvent):
-        store.append("call-1", said("a"), tags=tags)  # type: ignore[arg-type]
-    with pytest.raises(InvalidEvent):
-        store.append("call-1", said("a"), metadata={"tags": tags})
-    assert store.log_head() == 0
 
 
 def test_wrong_queries_are_refused() -> None:

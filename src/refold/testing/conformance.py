@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from refold.testing.appending import Appending, Deciding, Keys, Together
 from refold.testing.branching import Branching
+from refold.testing.conditions import Commands, Conditions
 from refold.testing.durable import Reopening, Sharing
 from refold.testing.reading import ReadingStreams, ReadingTheLog
 from refold.testing.sample import HandClock, OpenStore, registry
@@ -44,6 +45,8 @@ class StoreConformance(
     Together,
     Keys,
     Deciding,
+    Conditions,
+    Commands,
     ReadingStreams,
     ReadingTheLog,
     Travelling,
