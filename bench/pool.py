@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from bench import words, workload
+from bench import dialogues, words, workload
 from bench.workload import Made, Text
 
 CACHE: Final = Path(__file__).resolve().parents[1] / ".cache" / "bench"
@@ -20,14 +20,18 @@ def pool(count: int, *, text: Text = "short") -> list[Made]:
     if not path.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         being_written = path.with_suffix(f".{os.getpid()}")
-        being_written.write_text(json.dumps(workload.events(count, text=text)))
+        being_written.write_text(json.dumps(_made(count, text)))
         being_written.replace(path)
     return [Made(*made) for made in json.loads(path.read_text())]
+
+
+def _made(count: int, text: Text) -> list[Made]:
+    return dialogues.events(count) if text == "dialogues" else workload.events(count, text=text)
 
 
 def _version() -> str:
     """Changes with whatever the events are made from."""
     digest = hashlib.sha256()
-    for module in (words, workload):
+    for module in (words, workload, dialogues):
         digest.update(Path(str(module.__file__)).read_bytes())
     return digest.hexdigest()[:12]

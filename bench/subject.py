@@ -40,6 +40,7 @@ class Subject:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.events: list[Made] = []
+        self.text: Text = "short"
         self.kept: dict[str, Any] = {}
         self._made = 0
 
@@ -60,7 +61,7 @@ class Subject:
 
     def use(self, *, text: Text = "short", count: int = 6_000) -> None:
         """Take these events from now on."""
-        self.events = pool(count, text=text)
+        self.events, self.text = pool(count, text=text), text
         self.prepare()
 
     def append(

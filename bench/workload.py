@@ -14,8 +14,9 @@ from typing import Any, Final, Literal, NamedTuple
 
 from bench import words
 
-Text = Literal["short", "long"]
-"""``short``: payloads of about 300 bytes as JSON; ``long``: of about 1,500."""
+Text = Literal["short", "long", "dialogues"]
+"""``short``: payloads of about 300 bytes as JSON; ``long``: of about 1,500; ``dialogues``:
+conversations in refold's vocabulary, see :mod:`bench.dialogues`."""
 
 TYPES: Final = (
     "user.utterance",

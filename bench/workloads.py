@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bench.dialogues import REPEAT
 from bench.plan import Ask, Entry, Scale, Target, Workload
 
 CONVERSATIONS = "gpt-4o-airline.json"
@@ -24,6 +25,7 @@ def workloads(scale: Scale, *, conversations: Path, folder: Path) -> list[Worklo
         *_moments(scale),
         _intervals(scale),
         _log(scale),
+        _projections(scale),
         *_beside(scale),
         _bytes(scale),
         *_real(conversations, folder),
@@ -221,6 +223,38 @@ def _log(scale: Scale) -> Workload:
         ],
         rounds=3,
         compared=("refold, in order", "refold, packed, in order"),
+    )
+
+
+def _projections(scale: Scale) -> Workload:
+    """Read models made anew from the whole log; a rival's log is shorter, the rate is compared."""
+    rival_log = scale.rival_log // REPEAT * REPEAT
+    ours = {"name": "talk", "events": scale.log, "streams": scale.log // 100, "size": 10}
+    theirs = {"name": "talk", "events": rival_log, "streams": rival_log // 100, "size": 100}
+    both = ("refold", "eventsourcing")
+    models = ("costs", "tool_usage", "customers", "conversations")
+    entries = [
+        _entry(f"refold, {m}", "refold", "rebuild", name="talk", events=scale.log, projection=m)
+        for m in models
+    ]
+    cost = _entry("eventsourcing, costs", "eventsourcing", "rebuild", name="talk", events=rival_log)
+    return Workload(
+        "projections",
+        f"projections: rebuilding over {scale.log:,} events (rivals {rival_log:,})",
+        "events/s",
+        [*entries, cost],
+        [Target("refold, costs", 10, ("eventsourcing, costs",))],
+        prepare=[
+            *(Ask(subject, "use", {"text": "dialogues"}) for subject in both),
+            Ask("refold", "build", ours),
+            Ask("eventsourcing", "build", theirs),
+        ],
+        clear=[
+            *(Ask(subject, "drop", {"name": "talk"}) for subject in both),
+            *(Ask(subject, "use") for subject in both),
+        ],
+        rounds=3,
+        compared=("refold, costs", "eventsourcing, costs"),
     )
 
 

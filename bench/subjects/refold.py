@@ -15,10 +15,14 @@ import msgspec
 import refold
 import refold.core.snapshot as core_snapshot
 import refold.engine.snapshots as engine_snapshots
+from bench.dialogues import COSTS, spent
 from bench.measuring import awaited, called, timed
 from bench.subject import Subject, serve, state_of
 from bench.workload import State
 from refold.conversation.importers import import_files
+from refold.core.event import default_registry
+from refold.projections import Projector
+from refold.readmodels import built_in
 
 REGISTRY: Final = refold.Registry()
 CONVERSATIONS: Final = 200
@@ -87,12 +91,6 @@ class TurnEnded(msgspec.Struct):
     tokens_used: int
     budget_left: float
     summary: str
-
-
-_CLASSES: Final = {
-    REGISTRY.kind_of_class(cls).tag: cls
-    for cls in (UserUtterance, ModelRequest, ModelResponse, ToolCall, ToolResult, TurnEnded)
-}
 
 
 class Session(msgspec.Struct):
@@ -190,17 +188,19 @@ class Refold(Subject):
     """The subject that all this is about."""
 
     def prepare(self) -> None:
-        self.typed = [msgspec.convert(e.data, _CLASSES[e.type]) for e in self.events]
+        self.registry = default_registry if self.text == "dialogues" else REGISTRY
+        classes = {kind.tag: self.registry.class_of(kind) for kind in self.registry.kinds()}
+        self.typed = [msgspec.convert(e.data, classes[e.type]) for e in self.events]
 
     def open(self, path: Path) -> RefoldStore:
-        return RefoldStore(refold.open(path, registry=REGISTRY), self)
+        return RefoldStore(refold.open(path, registry=self.registry), self)
 
     def reopen(self, kept: RefoldStore) -> None:
         """Close and open: the last connection to close leaves one file."""
         for name, store in self.kept.items():
             if store is kept:
                 kept.close()
-                kept.store = refold.open(self._path(name), registry=REGISTRY)
+                kept.store = refold.open(self._path(name), registry=self.registry)
 
     def append_tasks(self, *, size: int, seconds: float, tasks: int) -> dict[str, float]:
         """Appends by tasks of an event loop, each to a stream of its own."""
@@ -208,7 +208,7 @@ class Refold(Subject):
 
         async def measure() -> dict[str, float]:
             versions: list[Any] = [refold.NO_STREAM] * tasks
-            async with refold.open_async(path, registry=REGISTRY) as store:
+            async with refold.open_async(path, registry=self.registry) as store:
 
                 async def work(caller: int, n: int) -> None:
                     start = self._start(caller, n, size)
@@ -229,7 +229,7 @@ class Refold(Subject):
     def build(self, *, name: str, events: int, streams: int = 1, size: int = 1) -> None:
         """A log kept for reading, written without waiting for the disk and then opened anew."""
         path = self._path(name)
-        store = RefoldStore(refold.open(path, registry=REGISTRY, synchronous="NORMAL"), self)
+        store = RefoldStore(refold.open(path, registry=self.registry, synchronous="NORMAL"), self)
         for n in range(events // (streams * size)):
             for stream in range(streams):
                 store.append(stream, self._start(stream, n, size), size)
@@ -286,6 +286,20 @@ class Refold(Subject):
         store.fold("session-0", SNAPSHOTTED)
         took_s, _ = timed(lambda: store.fold("session-0", SNAPSHOTTED), seconds=seconds)
         return {"value": took_s}
+
+    def rebuild(self, *, name: str, events: int, projection: str) -> dict[str, object]:
+        """Events a second of the log at which a built-in projection is rebuilt."""
+        store = self.kept[name].store
+        begun = Projector(store, built_in())
+        begun.close()
+        begun.catch_up()  # Begins each where it was never begun, and ends there.
+        projector = Projector(store, built_in())
+        took_s, _ = timed(lambda: projector.rebuild(projection), seconds=0)
+        answer: dict[str, object] = {"value": events / took_s}
+        if projection == "costs":
+            answer["state"] = spent(projector.query(COSTS), events)
+        projector.confirm(projection)
+        return answer
 
     def append_on(self, *, name: str, size: int, seconds: float, streams: int) -> dict[str, float]:
         """Appends at the end of a kept log, by one caller, to its streams in turn."""
