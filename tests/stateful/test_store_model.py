@@ -1,18 +1,15 @@
 """Any sequence of calls against a model of lists and dicts, on every backend.
 
-The model is a few lines of plain Python: a log of events, streams as lists of places in it, the
-first answer of each key. After every step the store must say what the model says.
+The model is a few lines of plain Python (:mod:`tests.stateful.model`). After every step the store
+must say what the model says, and so must whoever follows its log.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -26,17 +23,16 @@ from hypothesis.stateful import (
 )
 
 import refold
-from refold.core.event import Event, Registry, category_of
+from refold.core.event import Event, category_of
 from refold.core.expected import ANY, NO_STREAM, STREAM_EXISTS, Expected
-from refold.core.fold import Fold
-from refold.engine.results import Append, Appended
+from refold.engine.results import Append
 from refold.engine.store import Store
-from refold.errors import Conflict, NotFound, RefoldError, UsageError
+from refold.errors import Conflict, NotFound, RefoldError, Rejected, UsageError
 from refold.testing.conformance import HandClock
+from tests.stateful.model import ONE_OF_EACH, REGISTRY, SUM, TYPES, Kept, Model, made
+from tests.support.soak import bound
 
-REGISTRY = Registry()
 NAMES = ("call-1", "call-2", "agent-1")
-TYPES = ("test.a", "test.b", "test.c")
 KEYS = st.none() | st.sampled_from(("tx-1", "tx-2", "tx-3"))
 EVENTS = st.lists(
     st.builds(
@@ -60,120 +56,36 @@ MOMENTS: st.SearchStrategy[dict[str, int]] = st.fixed_dictionaries(
         "occurred_until": st.integers(0, 60),
     },
 )
+CATEGORIES = st.none() | st.lists(st.sampled_from(["call", "call~", "agent", "x"]), max_size=2)
+WANTED_TYPES = st.none() | st.lists(st.sampled_from([*TYPES, "session.forked", "x"]), max_size=2)
+FOLLOWERS_MAX = 4
 
 
-class Numbers(msgspec.Struct, frozen=True):
-    """The state that is folded to: the numbers of two of the three types, in order."""
+class Follower:
+    """Somebody who follows the log, and what he has been given so far."""
 
-    numbers: tuple[int, ...] = ()
+    def __init__(self, store: Store, after: int, categories: Any, types: Any) -> None:
+        self.after, self.categories, self.types = after, categories, types
+        self.positions: list[int] = []
+        self._subscription = store.subscribe(after=after, categories=categories, types=types)
 
+    def catch_up(self) -> None:
+        """Take what there is."""
+        one = self._subscription
+        while True:
+            while (event := one.take()) is not None:
+                self.positions.append(event.position)
+            if not one.fill():
+                assert not one.closed
+                return
 
-def _summing() -> Fold[Numbers]:
-    fold = Fold("sum", Numbers, registry=REGISTRY)
-    fold.on("test.a", "test.b")(lambda state, event: Numbers((*state.numbers, event["n"])))
-    return fold
-
-
-SUM = _summing()
-
-
-class Kept(NamedTuple):
-    """An event as the model keeps it."""
-
-    stream: str
-    type: str
-    n: int | None
-    occurred_at: int
-    recorded_at: int
-
-
-@dataclass
-class Model:
-    """What the store should say; positions of the log are indexes into ``log`` plus one."""
-
-    log: list[Kept] = field(default_factory=list)
-    streams: dict[str, list[int]] = field(default_factory=dict)
-    keys: dict[str, tuple[object, list[Appended]]] = field(default_factory=dict)
-
-    def head(self, stream: str) -> int:
-        """The last version of a stream."""
-        return len(self.streams.get(stream, ())) - 1
-
-    def append(self, parts: Sequence[Append], key: str | None, now: int) -> list[Appended] | str:
-        """The answers of an append, or the name of its refusal."""
-        content = [(part.stream, [_told(event) for event in part.events]) for part in parts]
-        if key in self.keys:
-            first_content, answers = self.keys[key]
-            same = first_content == content
-            return [a._replace(duplicate=True) for a in answers] if same else "key_reused"
-        heads: dict[str, int] = {}
-        for part in parts:
-            head = heads.get(part.stream, self.head(part.stream))
-            if not _is_met(part.expected, head):
-                return "conflict"
-            heads[part.stream] = head + len(part.events)
-        recorded_at = max(now, self.log[-1].recorded_at if self.log else now)
-        answers = [self._stored(part, recorded_at) for part in parts]
-        if key is not None:
-            self.keys[key] = (content, answers)
-        return answers
-
-    def fork(self, parent: str, shared: int, stream: str, own: list[Kept]) -> None:
-        """A new stream that shares the first places of another."""
-        self.streams[stream] = self.streams[parent][:shared]
-        for kept in own:
-            self.log.append(kept)
-            self.streams[stream].append(len(self.log))
-
-    def events(self, stream: str) -> list[Kept]:
-        """The history of a stream."""
-        return [self.log[position - 1] for position in self.streams[stream]]
-
-    def is_within(self, version: int, position: int, moment: dict[str, int]) -> bool:
-        """Whether an event counts at a moment."""
-        kept = self.log[position - 1]
-        said = {
-            "version": version,
-            "position": position,
-            "recorded_until": kept.recorded_at,
-            "occurred_until": kept.occurred_at,
-        }
-        return all(said[measure] <= bound for measure, bound in moment.items())
-
-    def folded(self, stream: str, versions: Sequence[int]) -> tuple[int, ...]:
-        """The state after some events of a stream."""
-        events = self.events(stream)
-        chosen = [events[version] for version in versions]
-        return tuple(e.n for e in chosen if e.type in TYPES[:2] and e.n is not None)
-
-    def _stored(self, part: Append, recorded_at: int) -> Appended:
-        for name, n, at in map(_told, part.events):
-            at_us = recorded_at if at is None else at
-            self.log.append(Kept(part.stream, name, n, at_us, recorded_at))
-            self.streams.setdefault(part.stream, []).append(len(self.log))
-        return Appended(
-            part.stream, self.head(part.stream), len(self.log), len(part.events), recorded_at
+    def move_to(self, store: Store) -> None:
+        """Go on where it stands, on another store."""
+        after = self._subscription.position
+        self._subscription.close()
+        self._subscription = store.subscribe(
+            after=after, categories=self.categories, types=self.types
         )
-
-
-def _is_met(expected: Expected, head: int) -> bool:
-    if expected is NO_STREAM:
-        return head == -1
-    if expected is STREAM_EXISTS:
-        return head >= 0
-    return expected is ANY or expected == head
-
-
-def _told(event: object) -> tuple[Any, ...]:
-    """What an event of these tests says."""
-    assert isinstance(event, Event)
-    return event.type, event.data["n"], event.occurred_at
-
-
-def _made(events: Sequence[object], at_us: int) -> list[Kept]:
-    """Events that a branch made up: without a time of their own they have that of their place."""
-    told = [_told(event) for event in events]
-    return [Kept("", name, n, at_us if at is None else at, 0) for name, n, at in told]
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -186,6 +98,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.model = Model()
         self.clock = HandClock(10)
         self.branches = 0
+        self.followers: list[Follower] = []
 
     def opened(self) -> Store:
         """The log of this run, opened."""
@@ -234,6 +147,43 @@ class StoreMachine(RuleBasedStateMachine):
             answer = self._answer(lambda: [self.store.append(stream, events, key=key)])
             assert answer == expected
 
+    @rule(
+        parts=st.lists(
+            st.tuples(st.sampled_from(NAMES), EVENTS, EXPECTATIONS, KEYS), min_size=1, max_size=5
+        )
+    )
+    def append_many(self, parts: list[tuple[str, list[Event], Any, str | None]]) -> None:
+        """An import: each append has an outcome of its own, the same key may come twice."""
+        appends = [
+            Append(name, events, self._head_of(name) if expected == "head" else expected, key=key)
+            for name, events, expected, key in parts
+        ]
+        expected_: list[object] = []
+        for append in appends:
+            answer = self.model.append([append._replace(key=None)], append.key, self.clock.us)
+            expected_.append(answer if isinstance(answer, str) else answer[0])
+        outcomes = self.store.append_many(appends)
+        found = [o.code if isinstance(o, RefoldError) else o for o in outcomes]
+        assert found == expected_
+
+    @precondition(lambda self: self.model.streams)
+    @rule(data=st.data(), events=EVENTS)
+    def append_to_any(self, data: st.DataObject, events: list[Event]) -> None:
+        """Streams go on, and branches too, at the version where they stand."""
+        stream = data.draw(st.sampled_from(sorted(self.model.streams)))
+        part = Append(stream, events, self.model.head(stream))
+        assert [self.store.append(*part[:2], expected=part.expected)] == self.model.append(
+            [part], None, self.clock.us
+        )
+
+    @rule(data=st.data(), number=st.integers(0, 30))
+    def execute(self, data: st.DataObject, number: int) -> None:
+        """A command is decided on what the stream says: done, needless, or refused."""
+        names = sorted({*self.model.streams, *NAMES})
+        stream = data.draw(st.sampled_from(names))
+        expected = self.model.execute(stream, number, self.clock.us)
+        assert self._answer(lambda: self.store.execute(stream, ONE_OF_EACH, number)) == expected
+
     @rule(us=st.integers(0, 60))
     def set_clock(self, us: int) -> None:
         """The clock goes anywhere, back too."""
@@ -256,7 +206,7 @@ class StoreMachine(RuleBasedStateMachine):
         history = self.model.events(parent)[:length]
         if how == "adding" or not length:
             at_us = history[-1].occurred_at if history else 0
-            branch, shared, tail = branch.adding(*events), length, _made(events, at_us)
+            branch, shared, tail = branch.adding(*events), length, made(events, at_us)
         elif how == "cut":
             shared, tail = length, []
         elif how == "without":
@@ -264,8 +214,8 @@ class StoreMachine(RuleBasedStateMachine):
             shared, tail = place, history[place + 1 :]
         else:
             branch = branch.replacing(branch.events[place].id, *events)
-            made = _made(events, history[place].occurred_at)
-            shared, tail = place, [*made, *history[place + 1 :]]
+            others = made(events, history[place].occurred_at)
+            shared, tail = place, [*others, *history[place + 1 :]]
         self.branches += 1
         name = f"{NAMES[0]}~{self.branches}"
         recorded_at = max(self.clock.us, self.model.log[-1].recorded_at)
@@ -303,20 +253,13 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(
         after=st.integers(-1, 20),
-        categories=st.none()
-        | st.lists(st.sampled_from(["call", "call~", "agent", "x"]), max_size=2),
-        types=st.none() | st.lists(st.sampled_from([*TYPES, "session.forked", "x"]), max_size=2),
+        categories=CATEGORIES,
+        types=WANTED_TYPES,
         limit=st.none() | st.integers(0, 6),
     )
     def read_all(self, after: int, categories: Any, types: Any, limit: int | None) -> None:
         """The log after any position, narrowed."""
-        chosen = [
-            position
-            for position, kept in enumerate(self.model.log, 1)
-            if position > after
-            and (categories is None or category_of(kept.stream) in categories)
-            and (types is None or kept.type in types)
-        ]
+        chosen = self.model.found(after, categories, types)
         found = self.store.read_all(after=after, categories=categories, types=types, limit=limit)
         assert [e.position for e in found] == chosen[:limit]
 
@@ -335,6 +278,31 @@ class StoreMachine(RuleBasedStateMachine):
         assert folded.state.numbers == self.model.folded(stream, versions)
         assert folded.version == (versions[-1] if versions else -1)
         assert folded.position == (places[versions[-1]] if versions else 0)
+
+    @precondition(lambda self: len(self.followers) < FOLLOWERS_MAX)
+    @rule(after=st.integers(0, 20), categories=CATEGORIES, types=WANTED_TYPES)
+    def follow(self, after: int, categories: Any, types: Any) -> None:
+        """Somebody more follows the log from now on, from any position."""
+        self.followers.append(Follower(self.store, after, categories, types))
+
+    @precondition(lambda self: self.model.streams)
+    @rule(data=st.data(), version=st.integers(0, 12), key=st.sampled_from(("tx-1", "tx-2", "x")))
+    def look_up(self, data: st.DataObject, version: int, key: str) -> None:
+        """An event by its id, an append by its key, streams by their category."""
+        stream = data.draw(st.sampled_from(sorted(self.model.streams)))
+        places = self.model.streams[stream]
+        if version < len(places):
+            found = self.store.event(f"{stream}@{version}")
+            assert (found.position, found.version) == (places[version], version)
+        else:
+            with pytest.raises(NotFound):
+                self.store.event(f"{stream}@{version}")
+        answers = self.model.keys[key][1] if key in self.model.keys else None
+        first = answers and [answer._replace(duplicate=True) for answer in answers]
+        assert self.store.find(key) == first
+        category = category_of(stream)
+        there = [name for name in sorted(self.model.streams) if category_of(name) == category]
+        assert [info.stream for info in self.store.streams(category=category)] == there
 
     @rule(stream=st.sampled_from(["call-9", "call-1~none"]))
     def miss(self, stream: str) -> None:
@@ -363,6 +331,14 @@ class StoreMachine(RuleBasedStateMachine):
         ]
         assert found == self.model.log
 
+    @invariant()
+    def followers_agree(self) -> None:
+        """Whoever follows has been given each event that he wants, once and in order."""
+        for follower in self.followers:
+            follower.catch_up()
+            wanted = self.model.found(follower.after, follower.categories, follower.types)
+            assert follower.positions == wanted
+
     def _head_of(self, stream: str) -> Expected:
         head = self.model.head(stream)
         return NO_STREAM if head == -1 else head
@@ -371,7 +347,7 @@ class StoreMachine(RuleBasedStateMachine):
         """The answers of a call, or the code of its refusal."""
         try:
             return call()
-        except (Conflict, UsageError) as error:
+        except (Conflict, Rejected, UsageError) as error:
             return error.code
 
 
@@ -390,10 +366,11 @@ class SqliteMachine(StoreMachine):
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
         self.other: Store | None = None
+        self.copies = 0
 
     def opened(self) -> Store:
-        """The file of this run."""
-        path = Path(self.folder.name, "log.db")
+        """The file of this run, or the last one that it was restored to."""
+        path = Path(self.folder.name, f"{self.copies}.db")
         return refold.open(path, registry=REGISTRY, clock=self.clock, synchronous="NORMAL")
 
     def teardown(self) -> None:
@@ -410,12 +387,33 @@ class SqliteMachine(StoreMachine):
         """Close the store and open the file again."""
         self.store.close()
         self.store = self.opened()
+        self._move_followers()
 
     @rule()
     def change_stores(self) -> None:
         """Go on with another store that has had the file open all the while."""
         other = self.opened() if self.other is None else self.other
         self.other, self.store = self.store, other
+
+    @rule()
+    def restore(self) -> None:
+        """Go on with a backup, in place of the file that it was made of."""
+        self.copies += 1
+        self.store.backup(Path(self.folder.name, f"{self.copies}.db"))
+        self.store.close()
+        if self.other is not None:
+            self.other.close()
+        self.store, self.other = self.opened(), None
+        self._move_followers()
+
+    @rule()
+    def repair(self) -> None:
+        """Make anew what is made from the log, and drop the snapshots: nothing changes."""
+        list(self.store.repair())
+
+    def _move_followers(self) -> None:
+        for follower in self.followers:
+            follower.move_to(self.store)
 
     @rule(before=st.none() | st.integers(0, 61))
     def compact(self, before: int | None) -> None:
@@ -438,8 +436,8 @@ SMALL = {
     "refold.backends.sqlite.writer.STREAMS_CACHED_MAX": 2,
 }
 STEPS = settings(
-    max_examples=40,
-    stateful_step_count=25,
+    max_examples=bound(40, 600),
+    stateful_step_count=bound(25, 40),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
