@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from refold.core.sets import with_sorted_sets
 from refold.errors import InvalidEvent
 
 EVENT_BYTES_MAX: Final = 8 * 1024 * 1024
@@ -90,7 +91,7 @@ def walk(value: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, Any]
 
 
 def _plain(payload: Any) -> Any:
-    return payload.model_dump() if hasattr(payload, "model_dump") else payload
+    return with_sorted_sets(payload.model_dump()) if hasattr(payload, "model_dump") else payload
 
 
 def _children(value: Any) -> Iterator[tuple[str, Any]] | None:

@@ -19,6 +19,7 @@ from refold.core.event import Event, Registry, check_name
 from refold.core.expected import NO_STREAM, STREAM_EXISTS, check_expected
 from refold.core.fitting import fitting_of
 from refold.core.query import Condition, checked_tags
+from refold.core.sets import holds_set, with_sorted_sets
 from refold.engine.results import Append
 from refold.errors import InvalidEvent, RefoldError, UsageError
 from refold.ports import Batch, Fork, Write
@@ -119,12 +120,22 @@ def batch_of(
     _check_appends(appends)
     if any(append.key is not None for append in appends):
         raise UsageError("the parts of one append share its key: give key= beside them")
-    writes = [write_of(append, registry) for append in appends]
     if key is None:
-        return Batch(writes, condition=condition)
+        return Batch([write_of(append, registry) for append in appends], condition=condition)
+    writes = [write_of(_repeatable(append), registry) for append in appends]
     check_name(key, what="a key")
     digest = digest or digest_of((w.stream, w.body, w.metadata) for w in writes)
     return Batch(writes, key, digest, condition)
+
+
+def _repeatable(append: Append) -> Append:
+    """The append with its sets in an order that every process gives them."""
+    events, metadata = append.events, append.metadata
+    if isinstance(events, Sequence) and holds_set(events):
+        append = append._replace(events=with_sorted_sets(events))
+    if isinstance(metadata, Mapping) and holds_set(dict(metadata)):
+        append = append._replace(metadata=with_sorted_sets(dict(metadata)))
+    return append
 
 
 def branch_batch(stream: str, fork: Fork, events: Sequence[object], registry: Registry) -> Batch:
