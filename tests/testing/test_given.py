@@ -119,6 +119,8 @@ def test_a_failure_tells_the_whole_story() -> None:
         '  money.withdrawn {"amount":"70"}',
         "but got",
         '  money.withdrawn {"amount":"30"}',
+        "which differs in",
+        "  event 0 at /amount: expected '70', got '30'",
     ]
 
 
@@ -139,23 +141,43 @@ def test_a_failure_tells_the_whole_story() -> None:
         ),
         (
             lambda: given(account).when(Withdraw(500)).then_rejected("another"),
-            ["but got", "  rejected: reason='too_little', left=Decimal('100')"],
+            [
+                "but got",
+                "  rejected: reason='too_little', left=Decimal('100')",
+                "which differs in",
+                "  /reason: expected 'another', got 'too_little'",
+            ],
         ),
         (
             lambda: given(account).when(Withdraw(500)).then_rejected("too_little", left=1),
-            ["but got", "  rejected: reason='too_little', left=Decimal('100')"],
+            ["which differs in", "  /left: expected 1, got Decimal('100')"],
+        ),
+        (
+            lambda: given(account).when(Withdraw(500)).then_rejected(code="broke"),
+            ["which differs in", "  /code: expected 'broke', got 'rejected'"],
         ),
         (
             lambda: given(account).when(Withdraw(500)).then_rejected(missing=None),
-            ["but got", "  rejected: reason='too_little', left=Decimal('100')"],
+            ["which differs in", "  /missing: expected None, got nothing"],
         ),
         (
             lambda: given(account).when(Withdraw(1)).then_nothing(),
-            ["  nothing", "but got", '  money.withdrawn {"amount":"1"}'],
+            [
+                "  nothing",
+                "but got",
+                '  money.withdrawn {"amount":"1"}',
+                "which differs in",
+                "  event 0: expected nothing, got money.withdrawn",
+            ],
         ),
         (
             lambda: given(account).when(Withdraw(1)).then_state(Account()),
-            ["but got", "  state Account(left=Decimal('99'), seen='')"],
+            [
+                "but got",
+                "  state Account(left=Decimal('99'), seen='')",
+                "which differs in",
+                "  /left: expected '100', got '99'",
+            ],
         ),
         (
             lambda: given(account).when(Withdraw(500)).then_state(Account()),
@@ -166,6 +188,87 @@ def test_a_failure_tells_the_whole_story() -> None:
 def test_each_claim_can_fail(claim: Callable[[], object], last_lines: list[str]) -> None:
     """A claim that does not hold says what happened in its place."""
     assert failure(claim)[-len(last_lines) :] == last_lines
+
+
+@pytest.mark.parametrize(
+    ("other", "last_lines"),
+    [
+        (
+            Event("money.withdrawn", {"amount": "30"}, metadata={"cause": {"id": "call-1@7"}}),
+            [
+                "then expected",
+                """  money.withdrawn {"amount":"30"} metadata={'cause': {'id': 'call-1@7'}}""",
+                "but got",
+                '  money.withdrawn {"amount":"30"}',
+                "which differs in",
+                "  event 0 in its metadata at /cause: expected {'id': 'call-1@7'}, got nothing",
+            ],
+        ),
+        (
+            Event("money.withdrawn", {"amount": "30"}, occurred_at=5),
+            [
+                "then expected",
+                '  money.withdrawn {"amount":"30"} occurred_at=1970-01-01T00:00:00.000005Z',
+                "but got",
+                '  money.withdrawn {"amount":"30"}',
+                "which differs in",
+                (
+                    "  event 0 in its time: expected 1970-01-01T00:00:00.000005Z, "
+                    "got 1970-01-01T00:00:00Z"
+                ),
+            ],
+        ),
+        (
+            Event("money.withdrawn.v2", {"amount": "30"}),
+            ["  event 0: expected money.withdrawn.v2, got money.withdrawn"],
+        ),
+    ],
+)
+def test_what_differs_is_shown(other: Event, last_lines: list[str]) -> None:
+    """Metadata, such as causes, and times are part of an event, and told where they are its own."""
+    lines = failure(partial(given(account, ANN).when(Withdraw(30)).then, other))
+    assert lines[-len(last_lines) :] == last_lines
+
+
+def test_a_difference_deep_in_a_long_event_is_found() -> None:
+    """Where both sides are cut before it, the place is told all the same; ten places at most."""
+
+    def many(command: int, state: Account) -> Sequence[object]:
+        items = [{"text": "x" * 50, "n": n + command} for n in range(30)]
+        return [Event("list.made", {"items": items[:20]}), Event("list.made", {"items": items})]
+
+    listing: Decider[Account, int] = Decider(ACCOUNT, many)
+    expected = many(0, Account())
+    changed = Event("list.made", {"items": [*expected[1].data["items"][:-1], "last"]})  # type: ignore[attr-defined]
+    lines = failure(partial(given(listing).when(0).then, expected[0], changed))
+    assert max(map(len, lines)) < 450
+    assert lines[-1].startswith("  event 1 at /items/29: expected 'last', got {'text': 'xxx")
+    lines = failure(partial(given(listing).when(1).then, *expected))
+    assert lines[-11:-1] == [
+        f"  event 0 at /items/{n}/n: expected {n}, got {n + 1}" for n in range(10)
+    ]
+    assert lines[-1] == "  …"
+
+
+def test_a_rejection_shows_a_code_of_its_own() -> None:
+    """And can be told by it."""
+
+    def refuse(command: int, state: Account) -> Rejected:
+        return Rejected("no", code="over_limit", limit=5)
+
+    refusing: Decider[Account, int] = Decider(ACCOUNT, refuse)
+    given(refusing).when(1).then_rejected("no", code="over_limit", limit=5)
+    assert failure(lambda: given(refusing).when(1).then_nothing())[-1] == (
+        "  rejected: reason='no', limit=5, code='over_limit'"
+    )
+
+
+def test_a_state_without_a_json_form_is_shown_whole() -> None:
+    """There is nothing to say of its places."""
+    fold: Fold[object] = Fold("odd", object)
+    odd: Decider[object, int] = Decider(fold, lambda command, state: [])
+    lines = failure(lambda: given(odd).when(1).then_state(object()))
+    assert lines[-2] == "but got"
 
 
 def test_what_cannot_be_recorded_is_no_history() -> None:

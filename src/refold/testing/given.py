@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Generic, NoReturn, TypeVar, overload
+from typing import Any, Generic, NoReturn, TypeVar, overload
 
 import msgspec
 
@@ -15,12 +15,12 @@ from refold.core.fold import Decider
 from refold.core.projection import Projection
 from refold.core.recorded import Recorded
 from refold.errors import Rejected
+from refold.testing.differing import cut, of_events, of_values, shown
 from refold.testing.making import as_recorded
 from refold.testing.projected import Projected
 
 S = TypeVar("S")
 K = TypeVar("K")
-_LINE_CHARS_MAX: Final = 400
 
 
 @overload
@@ -74,7 +74,8 @@ class When(Generic[S, K]):
         if isinstance(self.outcome, Rejected):
             self._fail(self._shown(events))
         if self._stored(events) != self._stored(self.outcome):
-            self._fail(self._shown(events))
+            differing = of_events(self._recorded(events), self._recorded(self.outcome))
+            self._fail(self._shown(events), differing=differing)
         return self
 
     def then_nothing(self) -> When[S, K]:
@@ -83,14 +84,19 @@ class When(Generic[S, K]):
         return self.then()
 
     def then_rejected(self, reason: str | None = None, **facts: object) -> When[S, K]:
-        """The domain said no: for this reason and with these facts, where they are given."""
+        """The domain said no: for this reason and with these facts, where they are given.
+
+        Other facts may be there. ``code`` is that of the rejection.
+        """
         __tracebackhide__ = True
         wanted = facts if reason is None else {"reason": reason, **facts}
         expected = [f"  rejected: {_fields(wanted) if wanted else 'for any reason'}"]
         if not isinstance(self.outcome, Rejected):
             self._fail(expected)
-        if any(self.outcome.facts.get(name, _Absent) != fact for name, fact in wanted.items()):
-            self._fail(expected)
+        facts = _facts(self.outcome)
+        got = {name: facts[name] for name in wanted if name in facts}
+        if got != wanted:
+            self._fail(expected, differing=of_values(wanted, got))
         return self
 
     def then_state(self, state: S) -> When[S, K]:
@@ -102,31 +108,41 @@ class When(Generic[S, K]):
         happened = [*self.given.events, *self.outcome]
         reached = fold.run(as_recorded(happened, registry=fold.registry)).state
         if reached != state:
-            self._fail([f"  state {state!r}"], [f"  state {reached!r}"])
+            differing = _states_differ(state, reached)
+            self._fail([f"  state {state!r}"], [f"  state {reached!r}"], differing=differing)
         return self
 
-    def _fail(self, expected: Sequence[str], happened: Sequence[str] | None = None) -> NoReturn:
+    def _fail(
+        self,
+        expected: Sequence[str],
+        happened: Sequence[str] | None = None,
+        *,
+        differing: Sequence[str] = (),
+    ) -> NoReturn:
         __tracebackhide__ = True
         story = [
             "given",
             *self._shown(self.given.events),
             "when",
-            f"  {_cut(repr(self.command))}",
+            f"  {cut(repr(self.command))}",
             "then expected",
             *expected,
             "but got",
             *(self._outcome_shown() if happened is None else happened),
+            *(["which differs in", *differing] if differing else []),
         ]
         raise AssertionError("\n".join(story))
 
     def _outcome_shown(self) -> list[str]:
         if isinstance(self.outcome, Rejected):
-            return [f"  rejected: {_fields(self.outcome.facts)}"]
+            said = _facts(self.outcome)
+            if self.outcome.code == Rejected.code:
+                del said["code"]
+            return [f"  rejected: {_fields(said)}"]
         return self._shown(self.outcome)
 
     def _shown(self, events: Sequence[object]) -> list[str]:
-        lines = [f"  {e.stored_kind.tag} {_cut(e.raw.decode())}" for e in self._recorded(events)]
-        return lines or ["  nothing"]
+        return [shown(event) for event in self._recorded(events)] or ["  nothing"]
 
     def _stored(self, events: Sequence[object]) -> list[Any]:
         return [
@@ -138,13 +154,16 @@ class When(Generic[S, K]):
         return as_recorded(events, registry=self.given.decider.fold.registry)
 
 
-class _Absent:
-    """A fact that the rejection does not have: equal to nothing."""
+def _facts(rejection: Rejected) -> dict[str, Any]:
+    return {**rejection.facts, "code": rejection.code}
+
+
+def _states_differ(expected: object, reached: object) -> list[str]:
+    try:
+        return of_values(msgspec.to_builtins(expected), msgspec.to_builtins(reached))
+    except (TypeError, ValueError, RecursionError):
+        return []  # No JSON form: both are shown whole.
 
 
 def _fields(facts: dict[str, Any]) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in facts.items())
-
-
-def _cut(line: str) -> str:
-    return line if len(line) <= _LINE_CHARS_MAX else f"{line[:_LINE_CHARS_MAX]}…"
