@@ -96,10 +96,8 @@ async def _awaited(answer: Awaitable[Any]) -> Any:
 
 
 def _append(recorded: Recorded, type_name: str, outcome: EffectCommitted | EffectFailed) -> Append:
-    correlation = recorded.metadata.get("correlation", recorded.id)
-    cause = {"causation": recorded.id, "correlation": correlation}
     # By its type, not its class: a store's own registry need not know the class.
-    return Append(recorded.stream, [Event(type_name, outcome)], metadata=cause)
+    return Append(recorded.stream, [Event(type_name, outcome)], metadata=recorded.cause)
 
 
 def _text(error: str) -> str:
