@@ -1,0 +1,207 @@
+"""Any history, cut into any batches and parts, crashed and rebuilt anywhere: rows equal a fold.
+
+The model is the log itself: at every moment the rows of a part must be what a plain loop over the
+events up to the position of that part gives.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, cast
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+import refold
+from refold import Event
+from refold.core.rows import Transaction
+from refold.engine.projecting import runner
+from refold.engine.projecting.books import Books, stored_books, stored_standing
+from refold.engine.projecting.feed import in_part
+from refold.ports import TableKeeper
+from refold.projections import Projector
+from tests.engine.projecting import folded, stored, sums
+
+STREAMS: Final = ["s-1", "s-2", "s-3"]
+NEVER: Final = 1_000_000
+CRASHES: Final = st.just(NEVER) | st.integers(1, 50)
+"""At which of the things that a process asks of its database it ends."""
+
+
+class Crash(BaseException):
+    """The process ends here."""
+
+
+class Crashing:
+    """A keeper whose process ends at the n-th thing it is asked from now."""
+
+    def __init__(self, keeper: TableKeeper) -> None:
+        self._keeper = keeper
+        self.left = NEVER
+
+    def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """See ``TableKeeper``."""
+        self._tick()
+        return self._keeper.query(sql, values)
+
+    @contextmanager
+    def tables(self) -> Iterator[Transaction]:
+        """See ``TableKeeper``; it may end before the commit, or right after it."""
+        self._tick()
+        with self._keeper.tables() as transaction:
+            yield _CrashingTransaction(self, transaction)
+            self._tick()
+        self._tick()
+
+    def _tick(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise Crash
+
+
+class _CrashingTransaction:
+    def __init__(self, keeper: Crashing, transaction: Transaction) -> None:
+        self._keeper = keeper
+        self._transaction = transaction
+
+    def execute(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """See ``Transaction``."""
+        self._keeper._tick()
+        return self._transaction.execute(sql, values)
+
+    def executemany(self, sql: str, values: Any) -> None:
+        """See ``Transaction``."""
+        self._keeper._tick()
+        self._transaction.executemany(sql, values)
+
+
+class Store(refold.Store):
+    """Where the rows live: a store whose backend crashes."""
+
+    def __init__(self, keeper: Crashing) -> None:
+        self._backend = cast(Any, keeper)
+
+
+class ProjectionMachine(RuleBasedStateMachine):
+    """One projection over a growing log, run by processes that die."""
+
+    @initialize()
+    def begin(self) -> None:
+        """An empty log, a projection that was never started."""
+        self.store = refold.open("memory:")
+        self.keeper = cast(TableKeeper, self.store._backend)
+        self.crashing = Crashing(self.keeper)
+        self.parts = 1
+        self.projectors: dict[tuple[int, int, int], Projector] = {}
+
+    @rule(
+        stream=st.sampled_from(STREAMS),
+        kinds=st.lists(
+            st.sampled_from(["added", "added", "other", "removed", "doubled"]),
+            min_size=1,
+            max_size=4,
+        ),
+        n=st.integers(0, 99),
+    )
+    def append(self, stream: str, kinds: list[str], n: int) -> None:
+        """The log grows."""
+        self.store.append(stream, [Event(kind, {"n": n + i}) for i, kind in enumerate(kinds)])
+
+    @rule(
+        who=st.integers(0, 1),
+        part=st.integers(0, 2),
+        rows_max=st.integers(1, 4),
+        crash=CRASHES,
+    )
+    def advance(self, who: int, part: int, rows_max: int, crash: int) -> None:
+        """One of two processes moves a part on by a few batches, or ends on the way."""
+        self._dying(crash, lambda: self._moved(part % self.parts, rows_max, who))
+
+    @rule(parts=st.sampled_from([1, 1, 2, 3]), crash=CRASHES)
+    def cut(self, parts: int, crash: int) -> None:
+        """The projection is cut into another number of parts."""
+        self.parts = parts
+        self._dying(crash, lambda: self._moved(0, 2))
+
+    @rule(crash=CRASHES)
+    def rebuild(self, crash: int) -> None:
+        """A new generation, whole or cut off; the next one goes on with it."""
+        self._dying(crash, lambda: self._projector(0).rebuild("sums"))
+
+    @rule(crash=CRASHES, forward=st.booleans())
+    def settle(self, crash: int, forward: bool) -> None:
+        """The generation before is dropped, or shown again."""
+
+        def settled() -> None:
+            books = stored_books(self.keeper)
+            standing = books.standing("sums") if books else None
+            if standing is not None and standing.previous is not None:
+                if forward:
+                    self._projector(0).confirm("sums")
+                else:
+                    self._projector(0).roll_back("sums")
+
+        self._dying(crash, settled)
+
+    @invariant()
+    def rows_equal_a_fold(self) -> None:
+        """What is stored is what the events up to each part's position come to."""
+        books = stored_books(self.keeper)
+        if books is None or books.standing("sums") is None:
+            return
+        standing = stored_standing(self.keeper, "sums")
+        progress = Books(self.keeper.query).progress("sums", standing.current)
+        parts = len(progress)
+        seen = [
+            event
+            for event in self.store.read_all()
+            if any(
+                in_part(one.part, parts)(event.stream) and event.position <= one.position
+                for one in progress
+            )
+        ]
+        found = stored(Projector(self.store, [sums()]))
+        assert found == folded(seen)
+
+    def teardown(self) -> None:
+        """In the end everything is caught up, and right."""
+        if hasattr(self, "store"):
+            self.crashing.left = NEVER
+            self.projectors.clear()
+            for part in range(self.parts):
+                self._projector(part).catch_up()
+            assert stored(Projector(self.store, [sums()])) == folded(self.store.read_all())
+
+    def _projector(self, part: int, who: int = 0) -> Projector:
+        key = (who, part, self.parts)
+        if key not in self.projectors:
+            self.projectors[key] = Projector(
+                self.store, [sums()], partition=key[1:], rows=Store(self.crashing)
+            )
+        return self.projectors[key]
+
+    def _moved(self, part: int, rows_max: int, who: int = 0) -> None:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(runner, "ROWS_PER_PAGE", rows_max)
+            patched.setattr(runner, "ROWS_PER_LOCKED_PAGE", rows_max)
+            for _ in range(3):
+                self._projector(part, who)._advanced()
+
+    def _dying(self, crash: int, work: Any) -> None:
+        """Do something, and be a new process when it crashed; or one that was cut anew."""
+        self.crashing.left = crash
+        try:
+            work()
+        except Crash:
+            self.projectors.clear()
+        except refold.RefoldError as error:
+            # Runners of other parts were started: these have to be started again.
+            assert error.code == "parts_changed"
+            self.projectors.clear()
+        finally:
+            self.crashing.left = NEVER
+
+
+TestProjectionMachine = ProjectionMachine.TestCase
+TestProjectionMachine.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
