@@ -216,12 +216,24 @@ def _standing(row: Row, *, recorded_until: int | None, position: int | None) -> 
 
 def last_beside(segments: Sequence[Segment], version: int) -> int:
     """The last version of the segment of a version: a row may go on where its branch does not."""
-    return next(s.last for s in segments if s.first <= version <= s.last)
+    return _holding(segments, version).last
+
+
+def _holding(segments: Sequence[Segment], version: int) -> Segment:
+    for segment in segments:
+        if segment.first <= version <= segment.last:
+            return segment
+    stream = segments[-1].stream
+    raise Corrupt(
+        f"{event_id(stream, version)} is in no part of its history; run `refold doctor`",
+        stream=stream,
+        version=version,
+    )
 
 
 def row_at(backend: Backend, segments: Sequence[Segment], version: int) -> Row:
     """The row that holds a version of segments."""
-    stream = next(s.stream for s in segments if s.first <= version <= s.last)
+    stream = _holding(segments, version).stream
     page = backend.rows(stream, first=version, last=version, backward=False, rows_max=1)
     _check_next(stream, version, page[0] if page else None)
     return page[0]

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 import apsw
 
 from refold.backends.sqlite import diagnose, maintenance, pages, queries, snapshots, tagged
-from refold.backends.sqlite.file import Mode, check_path, close_quietly, connect, prepare
+from refold.backends.sqlite.file import Mode, check_path, close_quietly, connect, prepare, shaped
 from refold.backends.sqlite.frames import Frames, dictionary_bytes
 from refold.backends.sqlite.inline import InlineWriter
 from refold.backends.sqlite.naming import BUSY_WAIT_MS, naming_errors
@@ -28,7 +28,7 @@ from refold.core.segment import split
 from refold.core.snapshot import Snapshot
 from refold.core.table import SqlValue
 from refold.errors import Corrupt, RefoldError, StoreClosed, Unavailable, UsageError
-from refold.ports import Batch, Beside, Check, Committed, Fork, Kept, Packed, PartSize, StreamInfo
+from refold.ports import Batch, Beside, Check, Committed, Kept, Packed, PartSize, StreamInfo
 
 READERS_KEPT_MAX: Final = 8
 SNAPSHOT_WAIT_MS: Final = 100
@@ -41,6 +41,8 @@ _WINDOW_POSITIONS_PER_ROW: Final = 8
 
 _HOT_TYPES: Final = (str, int, int, int, int, str)
 _PACKED_TYPES: Final = (*_HOT_TYPES[:-1], bytes)
+_INTEGERS: Final = {int, type(None)}
+_TEXTS: Final = {str, type(None)}
 
 
 class SqliteBackend:
@@ -201,6 +203,8 @@ class SqliteBackend:
         parts: str | None,
         end: int,
     ) -> Row:
+        shaped([(position, version, count, at, end)], int, int, int, int, int)
+        shaped([(first, last, body, parts)], int | None, int | None, str | bytes, str | None)
         if end - version != count:
             missing = self._query(queries.FIRST_HOLE, (stream, version))[0][0]
             raise Corrupt(
@@ -228,7 +232,12 @@ class SqliteBackend:
     def _row(self, stream: str, values: Sequence[Any]) -> Row:
         position, version, count, at, first, last, metadata, body, dictionary, body_bytes = values
         types = (type(stream), type(position), type(version), type(count), type(at), type(body))
-        if types != (_HOT_TYPES if body_bytes is None else _PACKED_TYPES):
+        spans = {type(first), type(last), type(dictionary), type(body_bytes)}
+        if (
+            types != (_HOT_TYPES if body_bytes is None else _PACKED_TYPES)
+            or not spans <= _INTEGERS
+            or type(metadata) not in _TEXTS
+        ):
             # SQLite gives what a damaged row says, of whatever type.
             raise Corrupt(
                 f"the row at position {position} is not as it was written; run `refold doctor`",
@@ -244,11 +253,11 @@ class SqliteBackend:
     def head(self, stream: str) -> StreamInfo | None:
         """See :class:`~refold.ports.Backend`."""
         found = self._query(queries.STREAMS.format(wanted="name = ?"), (stream, 1))
-        return _stream_info(found[0]) if found else None
+        return queries.stream_info(found[0]) if found else None
 
     def log_head(self) -> int:
         """See :class:`~refold.ports.Backend`."""
-        found = self._query(queries.LOG_HEAD)
+        found = shaped(self._query(queries.LOG_HEAD), int)
         return int(found[0][0]) if found else 0
 
     def streams(self, *, category: str | None, after: str, streams_max: int) -> list[StreamInfo]:
@@ -258,7 +267,7 @@ class SqliteBackend:
         else:
             sql = queries.STREAMS.format(wanted="category = ? AND name > ?")
             found = self._query(sql, (category, after, streams_max))
-        return [_stream_info(row) for row in found]
+        return [queries.stream_info(row) for row in found]
 
     def snapshot(self, stream: str, *, fold: str, fingerprint: str, last: int) -> Snapshot | None:
         """See :class:`~refold.ports.SnapshotKeeper`."""
@@ -389,11 +398,3 @@ def _side_by_side(rows: list[Row]) -> list[Row]:
         if row.last_version + 1 != after.version and after.last_version + 1 != row.version:
             return rows[:index]
     return rows
-
-
-def _stream_info(row: tuple[Any, ...]) -> StreamInfo:
-    name, parent, fork_version, version, recorded_at = row
-    if version is None or recorded_at is None:
-        raise Corrupt(f"the events of {name!r} are missing; run `refold doctor`", stream=name)
-    fork = None if parent is None else Fork(parent, fork_version)
-    return StreamInfo(name, version, fork, recorded_at)

@@ -29,6 +29,7 @@ _CUT_SHORT: Final = (
     apsw.SQLError,
     RefoldError,
     ArithmeticError,
+    AttributeError,
     MemoryError,
     RecursionError,
     TypeError,

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import apsw
 
 from refold.backends.sqlite.naming import BUSY_WAIT_MS, naming_errors
-from refold.errors import NotFound, UsageError
+from refold.errors import Corrupt, NotFound, UsageError
 
 APPLICATION_ID: Final = 0x7265666F
 """``refo`` in a file's header: this is a refold database."""
@@ -79,15 +79,20 @@ def prepare(connection: apsw.Connection, path: Path, *, mode: Mode) -> None:
             raise UsageError(
                 f"{path} is empty or of an older refold: open it for writing once", path=str(path)
             )
-        if version == 0:
-            # Lets a compaction give pages back to the file system.
-            connection.execute("PRAGMA auto_vacuum=INCREMENTAL").fetchall()
-        _switch_to_wal(connection)
-        with transaction(connection):  # two openers take turns
-            for number in range(_checked_version(connection, path) + 1, SCHEMA_VERSION + 1):
-                connection.execute(_migration(number)).fetchall()
-            connection.execute(f"PRAGMA application_id={APPLICATION_ID}").fetchall()
-            connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}").fetchall()
+        with synced(connection):  # A file that is half made is no database.
+            _make_current(connection, path, is_new=version == 0)
+
+
+def _make_current(connection: apsw.Connection, path: Path, *, is_new: bool) -> None:
+    if is_new:
+        # Lets a compaction give pages back to the file system.
+        connection.execute("PRAGMA auto_vacuum=INCREMENTAL").fetchall()
+    _switch_to_wal(connection)
+    with transaction(connection):  # two openers take turns
+        for number in range(_checked_version(connection, path) + 1, SCHEMA_VERSION + 1):
+            connection.execute(_migration(number)).fetchall()
+        connection.execute(f"PRAGMA application_id={APPLICATION_ID}").fetchall()
+        connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}").fetchall()
 
 
 def _switch_to_wal(connection: apsw.Connection) -> None:
@@ -127,6 +132,25 @@ def check_path(path: Path, *, mode: Mode) -> None:
 def rows_of(connection: apsw.Connection, sql: str, *values: object) -> list[tuple[Any, ...]]:
     """All the rows of a query."""
     return connection.execute(sql, values).fetchall()
+
+
+def shaped(rows: list[tuple[Any, ...]], *types: Any) -> list[tuple[Any, ...]]:
+    """The rows, whose values must be of these types: SQLite gives what a damaged row says."""
+    for row in rows:
+        if not all(map(isinstance, row, types)):
+            raise Corrupt(f"a row is not as it was written: {row!r:.99}; run `refold doctor`")
+    return rows
+
+
+@contextmanager
+def synced(connection: apsw.Connection) -> Iterator[None]:
+    """Sync what is committed within, whatever the connection does else."""
+    level = connection.pragma("synchronous")
+    connection.pragma("synchronous", "FULL")
+    try:
+        yield
+    finally:
+        connection.pragma("synchronous", level)
 
 
 @contextmanager

@@ -24,7 +24,8 @@ from refold.errors import (
 BUSY_WAIT_MS: Final = 10_000
 
 _READ_FAILED: Final = (apsw.SQLITE_IOERR_READ, apsw.SQLITE_IOERR_SHORT_READ)
-_DAMAGED: Final = (apsw.CorruptError, UnicodeDecodeError)
+_DAMAGED: Final = (apsw.CorruptError, UnicodeDecodeError, OverflowError)
+"""A number that SQLite cannot hold comes of a damaged one that was counted on from."""
 _NOT_AS_WRITTEN: Final = (
     apsw.SQLError,
     apsw.ConstraintError,
@@ -35,7 +36,7 @@ _NOT_AS_WRITTEN: Final = (
 """What refold's own statements meet only in tables that are not as refold wrote them."""
 
 
-DRIVER_ERRORS: Final = (apsw.Error, UnicodeDecodeError)
+DRIVER_ERRORS: Final = (apsw.Error, UnicodeDecodeError, OverflowError)
 
 
 @contextmanager
@@ -43,7 +44,7 @@ def naming_errors(path: Path) -> Iterator[None]:
     """Name what goes wrong with a file while nothing is appended to it."""
     try:
         yield
-    except (apsw.Error, UnicodeDecodeError) as error:
+    except DRIVER_ERRORS as error:
         raise _named(error, path) from error
 
 

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 import apsw
 
-from refold.backends.sqlite.file import rows_of, transaction
+from refold.backends.sqlite.file import rows_of, shaped, transaction
 from refold.backends.sqlite.frames import DICTIONARY_BYTES, Frames, trained
 from refold.core.row import Row, corrupt
 from refold.core.segment import Segment, joined
@@ -45,6 +45,8 @@ SELECT coalesce(packed_version, fork_version, -1) + 1 = ?2 AND ?4 = (
     SELECT count(*) FROM log WHERE stream = ?1 AND version BETWEEN ?2 AND ?3
 ) FROM streams WHERE id = ?1"""
 _PACKED_TO: Final = "UPDATE streams SET packed_version = ?, packed_at = ? WHERE id = ?"
+_HOT_TYPES: Final = (int, int, int, int, int | None, int | None, str | None, str, int)
+_SEGMENT_TYPES: Final = (int, int, int, int, int, int, bytes, int | None, int, int)
 _LAST_SEGMENT: Final = """
 SELECT position, version, count, recorded_at, occurred_from, occurred_to, frame, dictionary,
     body_bytes, types FROM segments WHERE stream = ? ORDER BY version DESC LIMIT 1"""
@@ -81,7 +83,8 @@ class Packer:
     def pack(self, *, recorded_before: int, progress: Callable[[int, int], None]) -> Packed:
         """Pack every append recorded before a moment; ``progress`` gets events done and in all."""
         cutoff = self._cutoff(recorded_before)
-        streams = rows_of(self._connection, _STREAMS, cutoff)
+        found = rows_of(self._connection, _STREAMS, cutoff)
+        streams = shaped(found, int, str, str, int | None, int)
         in_all = sum(row[-1] for row in streams)
         events = segments = 0
         ready: list[_Ready] = []
@@ -104,7 +107,8 @@ class Packer:
         low, high = 1, last or 1
         while low < high:
             middle = (low + high) // 2
-            position, recorded_at = rows_of(self._connection, _POSITIONS, middle)[0]
+            found = rows_of(self._connection, _POSITIONS, middle)
+            position, recorded_at = shaped(found, int, int)[0]
             if recorded_at < recorded_before and position < high:
                 low = position + 1
             else:
@@ -128,7 +132,7 @@ class Packer:
             yield self._ready(stream, rows, types, taken, replaces)
 
     def _reopened(self, stream: _Stream) -> tuple[list[tuple[Row, int]], int | None]:
-        found = rows_of(self._connection, _LAST_SEGMENT, stream.id)
+        found = shaped(rows_of(self._connection, _LAST_SEGMENT, stream.id), *_SEGMENT_TYPES)
         if not found or found[0][2] * 2 > EVENTS_PER_SEGMENT:
             return [], None
         *values, types = found[0]
@@ -137,7 +141,8 @@ class Packer:
     def _hot(self, stream: _Stream, cutoff: int) -> Iterator[tuple[Row, int]]:
         after = stream.packed_version
         while page := rows_of(self._connection, _HOT, stream.id, after, cutoff, ROWS_PER_PAGE):
-            for position, version, count, recorded_at, first, last, metadata, body, types in page:
+            for values in shaped(page, *_HOT_TYPES):
+                position, version, count, recorded_at, first, last, metadata, body, types = values
                 place = (position, stream.name, version, count, recorded_at)
                 row = Row(*place, metadata, body, first, last)
                 if count < 1:

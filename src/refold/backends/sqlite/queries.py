@@ -7,7 +7,11 @@ last two columns, dictionary and body_bytes, are NULL for an append.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
+
+from refold.backends.sqlite.file import shaped
+from refold.errors import Corrupt
+from refold.ports import Fork, StreamInfo
 
 _COLUMNS: Final = (
     "position, version, count, recorded_at, occurred_from, occurred_to, metadata, body"
@@ -129,3 +133,15 @@ def narrowed(
         )
         narrowed += f" AND types & {TYPE_BITS.format(named=named or 'FALSE')} != 0"
     return narrowed, wanted
+
+
+def stream_info(row: tuple[Any, ...]) -> StreamInfo:
+    """A row of :data:`STREAMS`; :class:`~refold.errors.Corrupt` where it has no events."""
+    name, parent, fork_version, version, recorded_at = row
+    if version is None or recorded_at is None:
+        raise Corrupt(f"the events of {name!r} are missing; run `refold doctor`", stream=name)
+    shaped([row], str, str | None, int | None, int, int)
+    if parent is None:
+        return StreamInfo(name, version, None, recorded_at)
+    shaped([(fork_version,)], int)
+    return StreamInfo(name, version, Fork(parent, fork_version), recorded_at)

@@ -7,7 +7,7 @@ from typing import Final
 
 import apsw
 
-from refold.backends.sqlite.file import rows_of, transaction
+from refold.backends.sqlite.file import rows_of, shaped, transaction
 from refold.core.snapshot import Snapshot
 
 _LATEST: Final = """
@@ -28,6 +28,7 @@ def latest(
 ) -> Snapshot | None:
     """The newest snapshot of a fold at or before a version."""
     found = rows_of(connection, _LATEST, stream, fold, fingerprint, last)
+    found = shaped(found, int, int, int, int, bytes, bytes)
     return Snapshot(stream, fold, fingerprint, *found[0]) if found else None
 
 

@@ -15,8 +15,10 @@ from refold.core.event import Kind
 from refold.core.query import Query, QueryItem
 from refold.core.row import Row, decode_body
 from refold.core.segment import split
+from refold.errors import Corrupt
 
 ALL_TYPES: Final = -1
+LAST_POSITION: Final = (1 << 63) - 1
 
 _TAGGED: Final = """
 FROM tags WHERE tags.tag = ?1 AND last_position > ?2 AND tags.types & ?3 != 0 {others}"""
@@ -95,6 +97,7 @@ def _item_found_after(
     *,
     after: int,
 ) -> int | None:
+    after = min(after, LAST_POSITION)
     wanted = [kind for kind in types if Kind.parse(kind).type in item.types]
     mask = mask_of([types[kind] for kind in wanted]) if item.types else ALL_TYPES
     named = json.dumps(wanted) if item.types else None
@@ -139,6 +142,8 @@ def mask_of(numbers: Sequence[int]) -> int:
     """The bits of types by their numbers, as ``log.types`` has them."""
     mask = 0
     for number in numbers:
+        if number < 0:
+            raise Corrupt(f"a type has the number {number}; run `refold doctor`")
         mask |= 1 << min(number, OTHER_TYPES_BIT)
     return mask
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import apsw
 
-from refold.backends.sqlite.file import rows_of, transaction
+from refold.backends.sqlite.file import rows_of, synced, transaction
 from refold.backends.sqlite.naming import DRIVER_ERRORS
 from refold.backends.sqlite.queries import LAST_ROW
 from refold.errors import OutcomeUnknown, Unavailable
@@ -31,7 +30,7 @@ def is_undone(connection: apsw.Connection, batches: Sequence[Batch], *, position
     try:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-        with _synced(connection), transaction(connection):
+        with synced(connection), transaction(connection):
             if _may_be_there(connection, batches, position):
                 return False
             connection.pragma("user_version", connection.pragma("user_version"))
@@ -55,14 +54,3 @@ def _may_be_there(connection: apsw.Connection, batches: Sequence[Batch], positio
     tried = {(w.stream, w.metadata, w.body) for batch in batches for w in batch.writes[:1]}
     there = rows_of(connection, _AT, position)
     return not there or there[0] in tried
-
-
-@contextmanager
-def _synced(connection: apsw.Connection) -> Iterator[None]:
-    """Sync commits, whatever the connection does else."""
-    level = connection.pragma("synchronous")
-    connection.pragma("synchronous", "FULL")
-    try:
-        yield
-    finally:
-        connection.pragma("synchronous", level)

@@ -17,7 +17,7 @@ import apsw
 
 from refold.backends.planning import Plan, Planned, row_key, same_or_refused
 from refold.backends.sqlite import tagged
-from refold.backends.sqlite.file import rows_of, transaction
+from refold.backends.sqlite.file import rows_of, shaped, transaction
 from refold.backends.sqlite.frames import Frames, dictionary_bytes
 from refold.backends.sqlite.naming import DRIVER_ERRORS, commit_error, naming_commit_errors
 from refold.backends.sqlite.queries import LAST_ROW
@@ -275,10 +275,9 @@ class Writer:
         self._heads.clear()
         self._masks.clear()
         # The last row first: whatever is written between the two then fails the guard on it.
-        last = rows_of(self._connection, LAST_ROW)
-        self._types = {
-            tag: number for number, tag in rows_of(self._connection, "SELECT id, tag FROM types")
-        }
+        last = shaped(rows_of(self._connection, LAST_ROW), int, int, int)
+        kinds = rows_of(self._connection, "SELECT id, tag FROM types")
+        self._types = {tag: number for number, tag in shaped(kinds, int, str)}
         if last:
             self._last_position, count, self._recorded_at = last[0]
             self._next_position = last[0][0] + count
@@ -292,7 +291,7 @@ class Writer:
     def _head_version(self, stream: str) -> int:
         head = self._heads.get(stream)
         if head is None:
-            found = rows_of(self._connection, _HEAD, stream)
+            found = shaped(rows_of(self._connection, _HEAD, stream), int, int)
             if not found:
                 return NO_EVENTS
             head = self._heads[stream] = _Head(*found[0])
@@ -338,7 +337,8 @@ def kept_under(connection: apsw.Connection, key: str) -> Kept | None:
     placed: list[Placed] = []
     recorded_at, digest = 0, b""
     for index in range(EVENTS_PER_APPEND_MAX):
-        found = rows_of(connection, _BY_KEY, row_key(key, index))
+        rows = rows_of(connection, _BY_KEY, row_key(key, index))
+        found = shaped(rows, str, int, int, int, int, bytes)
         if not found:
             break
         stream, position, version, count, recorded_at, digest = found[0]
