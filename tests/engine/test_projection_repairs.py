@@ -267,6 +267,11 @@ def test_parts_share_the_streams(store: refold.Store, monkeypatch: pytest.Monkey
         projector.catch_up()
     assert stored(parts[0]) == folded(store.read_all())
     assert parts[0].status()[0].parts == 4
+    for _ in range(2):  # Going on, with rows in memory that the others change.
+        told(store)
+        while sum(projector._advanced() for projector in parts):
+            pass
+        assert stored(parts[0]) == folded(store.read_all())
     told(store)
     for projector in parts[:3]:
         projector.catch_up()
@@ -333,3 +338,60 @@ def test_two_runners_of_one_projection_take_turns(
         pass
     assert stored(one) == folded(store.read_all())
     assert stored(two) == folded(store.read_all())
+
+
+def test_nobody_reads_older_rows_after_a_swap(store: refold.Store) -> None:
+    """A rebuild that is behind what is shown catches up before it is shown."""
+    told(store)
+    follower = Projector(store, [sums()])
+    follower.catch_up()
+    positions: list[int] = []
+
+    def progress(_done: int, _in_all: int) -> None:
+        if len(positions) < 3:
+            told(store, 2)
+            follower._advanced()
+            positions.append(store.log_head())
+
+    Projector(store, [sums()]).rebuild("sums", progress=progress)
+    (one,) = follower.status()
+    assert (one.generation, one.position) == (2, positions[-1])
+    assert stored(follower) == folded(store.read_all())
+
+
+def test_a_follower_goes_on_in_the_new_generation_or_says_that_it_cannot(
+    store: refold.Store,
+) -> None:
+    """After a swap a runner of the same code moves over; one of other code stops with advice."""
+    told(store)
+    follower = Projector(store, [sums()])
+    follower.catch_up()
+    Projector(store, [sums()]).rebuild("sums")
+    told(store)
+    assert follower._advanced()
+    assert stored(follower) == folded(store.read_all())
+    assert follower.status()[0].lag_events == 0
+    Projector(store, [sums(revision=2)]).rebuild("sums")
+    told(store)
+    with pytest.raises(UsageError) as refused:
+        follower._advanced()
+    assert refused.value.code == "projection_changed"
+
+
+def test_two_rebuilds_at_once_fill_one_generation(
+    store: refold.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second goes on with what the first has begun; both end, the rows count once."""
+    monkeypatch.setattr(runner, "ROWS_PER_PAGE", 7)
+    told(store)
+    Projector(store, [sums()]).catch_up()
+    nested: list[int] = []
+
+    def progress(_done: int, _in_all: int) -> None:
+        if not nested:
+            nested.append(0)
+            nested[0] = Projector(store, [sums(revision=2)]).rebuild("sums")
+
+    projector = Projector(store, [sums(revision=2)])
+    assert projector.rebuild("sums", progress=progress) == nested[0] == 2
+    assert stored(projector) == folded(store.read_all())

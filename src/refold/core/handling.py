@@ -20,7 +20,7 @@ from refold.core.fold import Handler
 from refold.core.projection import Projection
 from refold.core.recorded import Recorded
 from refold.core.row import Row, StoredEvent, decode_body, decode_row, text_or_none
-from refold.core.rows import Rows
+from refold.core.rows import Raced, Rows
 from refold.errors import BackendError, StoreClosed, UnknownEventType
 
 _ABSENT: Final = msgspec.Raw(b"")
@@ -154,7 +154,7 @@ class Handling:
                         step.call(rows, recorded)
                     else:
                         step.call(rows, event.data, recorded)
-        except (BackendError, StoreClosed):
+        except (BackendError, StoreClosed, Raced):
             raise
         except Exception as error:
             version = row.version + position - row.position

@@ -33,6 +33,10 @@ class Transaction(Protocol):
         ...
 
 
+class Raced(Exception):
+    """Somebody else has changed the rows meanwhile: the batch has to be begun again."""
+
+
 class _Bound(NamedTuple):
     """A table in one generation: the statements for it, and the rows in memory (None: no row)."""
 

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 from refold.core.handling import NONE, Handling, Poisoned, handling_of
 from refold.core.projection import Projection
 from refold.core.row import Row
-from refold.core.rows import Rows, Transaction
+from refold.core.rows import Raced, Rows, Transaction
 from refold.core.table import SqlValue
 from refold.engine.clock import Clock
 from refold.engine.projecting import parking
@@ -42,10 +42,6 @@ SELECT fence FROM refold_progress WHERE projection = ? AND generation = ? AND pa
 _MOVE: Final = """
 UPDATE refold_progress SET position = ?, fence = fence + 1, moved_at = ?, rate = ?
 WHERE projection = ? AND generation = ? AND part = ?"""
-
-
-class Raced(Exception):
-    """Somebody else has moved this generation, or put it aside."""
 
 
 class Unstorable(Exception):
