@@ -54,6 +54,16 @@ def test_what_has_no_outcome_is_open() -> None:
     assert read(backlog(), log) == ["order-1@3"]
 
 
+def test_what_is_open_is_given_out_once() -> None:
+    """And what was settled before it was given out never is, nor kept."""
+    held = backlog()
+    read(held, log_of(request(), request(), done(0)))
+    assert [asked.id for asked in held.take_new()] == ["order-1@1"]
+    read(held, log_of(request(), request(), done(0), request()), after=2)
+    assert [asked.id for asked in held.take_new()] == ["order-1@3"]
+    assert held.take_new() == []
+
+
 def test_a_committed_effect_that_nobody_requested_is_no_outcome() -> None:
     """``effect.committed`` was there before outboxes were: without ``effect`` it closes nothing."""
     plain = EffectCommitted("order-1@0", basis=["order-1@0"])

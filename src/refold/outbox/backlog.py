@@ -67,20 +67,31 @@ class Backlog:
     ) -> None:
         self.open: dict[str, Asked] = {}
         self.left_out_after: int | None = None
+        self._new: dict[str, Asked] = {}
         self._wanted = wanted
         self._effects_max = effects_max
         self._until = until
 
-    def note(self, recorded: Recorded) -> Asked | None:
-        """Take in one event; the request that is new by it, if any."""
+    def note(self, recorded: Recorded) -> None:
+        """Take in one event."""
         if is_branch(recorded.stream):
-            return None
+            return
         if recorded.type == REQUESTED:
-            return self._note_request(recorded)
+            self._note_request(recorded)
+            return
         outcome = outcome_of(recorded)
         if outcome is not None and outcome.effect is not None:
-            self.open.pop(outcome.effect, None)
-        return None
+            self.settle(outcome.effect)
+
+    def settle(self, effect_id: str) -> None:
+        """An effect has its outcome."""
+        self.open.pop(effect_id, None)
+        self._new.pop(effect_id, None)
+
+    def take_new(self) -> list[Asked]:
+        """What is open and was not given out before, oldest first."""
+        new, self._new = self._new, {}
+        return list(new.values())
 
     def has_room(self) -> bool:
         """Whether to read again what was left out."""
@@ -98,18 +109,17 @@ class Backlog:
         places += [p for p in (self._until, self.left_out_after) if p is not None]
         return min(places)
 
-    def _note_request(self, recorded: Recorded) -> Asked | None:
+    def _note_request(self, recorded: Recorded) -> None:
         past = self._until is not None and recorded.position > self._until
         if past or self.left_out_after is not None or recorded.id in self.open:
-            return None
+            return
         asked = asked_by(recorded)
         if not self._wanted(asked):
-            return None
+            return
         if len(self.open) >= self._effects_max:
             self.left_out_after = recorded.position - 1
-            return None
-        self.open[asked.id] = asked
-        return asked
+            return
+        self.open[asked.id] = self._new[asked.id] = asked
 
 
 class Schedule:

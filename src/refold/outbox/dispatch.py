@@ -112,7 +112,6 @@ class Dispatch:
 
     def _look(self) -> None:
         """Read to the end of the log: only there is it known which effects have no outcome."""
-        fresh: list[Asked] = []
         if self._backlog.has_room():
             self._log.bell.unlisten(self.wake)
             self._log = self._followed(self._backlog.read_again())
@@ -120,13 +119,10 @@ class Dispatch:
         while self._log.position < head and not self._log.closed:
             self._log.fill()
             while (recorded := self._log.take()) is not None:
-                asked = self._backlog.note(recorded)
-                if asked is not None:
-                    fresh.append(asked)
+                self._backlog.note(recorded)
         now_s = monotonic()
-        for asked in fresh:
-            if asked.id in self._backlog.open:
-                self._schedule.add(asked, now_s)
+        for asked in self._backlog.take_new():
+            self._schedule.add(asked, now_s)
 
     def _start(self) -> None:
         while self._under_way < self._workers:
@@ -153,7 +149,7 @@ class Dispatch:
         error = future.result()
         if error is None:
             self.settled += 1
-            self._backlog.open.pop(asked.id, None)
+            self._backlog.settle(asked.id)
             self._finish(asked)
             return
         attempts = self.tried.get(asked.id, Tried()).attempts + 1
