@@ -84,3 +84,77 @@ def test_what_is_written_meanwhile_is_no_finding(path: Path) -> None:
                 writer.compact()
 
         assert [check for check in beside(store.check()) if not check.good] == []
+
+
+@pytest.fixture
+def tagged(tmp_path: Path) -> Path:
+    """A log with tags in packed appends and in hot ones, and metadata that only look like tags."""
+    made = tmp_path / "tagged.db"
+    with refold.open(made, synchronous="NORMAL") as store:
+        for number in range(40):
+            events = [refold.Event(f"t.{number % 5}", {"n": number})] * (1 + number % 3)
+            tags = [f"odd:{number % 2}", f"n:{number}", "é"] if number % 4 else []
+            store.append(f"c-{number % 3}", events, tags=tags, metadata={"n": number})
+            if number == 25:
+                store.compact()
+        store.append("c-1", [refold.Event("t.1")], metadata={"note": ["tags", {"tags": ["no"]}]})
+        store.append_together(
+            [refold.Append("c-1", [refold.Event("t.9")], tags=["x"])] * 2, key="both"
+        )
+        store.branch("c-1", at=3).save("c-1~b")
+    return made
+
+
+def changed(path: Path, change: str) -> None:
+    """The file with a change made behind refold's back."""
+    connection = apsw.Connection(str(path))
+    connection.execute(change)
+    assert connection.changes()
+    connection.close()
+
+
+@pytest.mark.parametrize("last", ["max", "min"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DELETE FROM tags WHERE {}",
+        "UPDATE tags SET tag = 'other' WHERE {}",
+        "UPDATE tags SET last_position = last_position + 1 WHERE {}",
+        "UPDATE tags SET stream = stream + 1 WHERE {}",
+        "UPDATE tags SET version = version + 1 WHERE {}",
+        "UPDATE tags SET count = count + 1 WHERE {}",
+        "UPDATE tags SET types = 0 WHERE {}",
+        "INSERT INTO tags SELECT 'more', last_position, 1, 1, 1, types FROM tags WHERE {}",
+        "DELETE FROM tags",
+    ],
+)
+def test_an_index_of_tags_that_is_not_the_logs_is_found_and_made_anew(
+    tagged: Path, change: str, last: str
+) -> None:
+    """Of packed appends and of hot ones: nothing is missing, nothing too many, nothing else."""
+    with refold.open(tagged) as store:
+        before = [e.id for e in store.read_all(matching=refold.Query(tags=("odd:1",)))]
+        assert before
+    where = f"last_position = (SELECT {last}(last_position) FROM tags) AND tag = ("
+    where += f"SELECT min(tag) FROM tags WHERE last_position = (SELECT {last}(last_position) "
+    changed(tagged, change.format(where + "FROM tags))"))
+    assert [check.name for check in found_wrong(tagged)] == ["tags"]
+    with refold.open(tagged) as store:
+        said = list(store.repair())
+        assert [line for line in said if "tags" in line]
+        after = [e.id for e in store.read_all(matching=refold.Query(tags=("odd:1",)))]
+    assert after == before
+    assert found_wrong(tagged) == []
+
+
+def test_a_repair_leaves_the_index_of_tags_where_the_log_is_damaged(tagged: Path) -> None:
+    """What cannot be made from the log stays as it was, and the rest of the repair goes on."""
+    changed(tagged, f"UPDATE segments SET frame = zeroblob(50) {FIRST_SEGMENT}")
+    connection = apsw.Connection(str(tagged))
+    before = connection.execute("SELECT * FROM tags").fetchall()
+    with refold.open(tagged) as store:
+        said = list(store.repair())
+    assert "left the index of tags" in " ".join(said)
+    assert "write-ahead log" in said[-1]
+    assert connection.execute("SELECT * FROM tags").fetchall() == before
+    connection.close()

@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple, Protocol, TypeVar
 
 from refold.core.event import Event
 from refold.core.fold import Fold
+from refold.core.query import Query
 from refold.engine.results import Append, Appended
 from refold.engine.store import Store
 from refold.errors import Conflict, OutcomeUnknown, RefoldError, Unavailable
@@ -91,13 +92,30 @@ class Application:
         def attempt() -> None:
             token = key or f"token-{next(self._numbers)}"
             wanted = tuple(
-                Append(stream, [_event(type_, token, n) for n in range(size)])
+                Append(stream, [_event(type_, token, n) for n in range(size)], tags=_tags(stream))
                 for stream, size in parts
             )
             again = wanted if key is not None else ()
             self._attempt(token, parts, again, lambda: self.store.append_together(wanted, key=key))
 
         self._until_settled(attempt, keyed=key is not None)
+
+    def append_once(self, stream: str, tag: str) -> None:
+        """Append where no event has the tag yet: a condition makes a retry safe, as a key does."""
+        self._next_turn()
+
+        def attempt() -> None:
+            token = f"token-{next(self._numbers)}"
+            events = [_event("test.token", token, 0)]
+            nobody = Query(tags=(tag,))
+
+            def call() -> list[Appended]:
+                tags = [tag, f"of:{token}"]
+                return [self.store.append(stream, events, tags=tags, unless=nobody, after=0)]
+
+            self._attempt(token, ((stream, 1),), (), call)
+
+        self._until_settled(attempt, keyed=True)
 
     def append_many(self, stream: str, keys: Sequence[str]) -> None:
         """Import appends by keys, of which some may stand there twice, in one commit."""
@@ -295,12 +313,14 @@ def run_script(disk: Disk, open_store: Callable[[HeldClock], Store]) -> Applicat
         clock,
     )
     app.append_many("call-3", ["key-d", "key-e", "key-d", "key-h"])
+    app.append_once("once-1", "seat:1")
     app.branch("call-1", at=3, name="call-1~b")
     app.append(("call-4", 1), key="key-f", type_="test.large")
     app.append(("long-1", 260), key="key-i")
     app.fold("long-1")
     app.compact()
     app.append(("call-2", 2), key="key-a")
+    app.append_once("once-2", "seat:2")
     app.append(("call-1", 1), key="key-g")
     app.reopen()
     app.append(("long-1", 2))
@@ -310,6 +330,12 @@ def run_script(disk: Disk, open_store: Callable[[HeldClock], Store]) -> Applicat
     app.append(("call-5", 1))
     app.close()
     return app
+
+
+def _tags(stream: str) -> list[str]:
+    """What an append is tagged with: nothing, one or two tags, by its stream."""
+    category = stream.partition("-")[0]
+    return {"deal": ["deal", stream], "call": [stream]}.get(category, [])
 
 
 def _event(type_: str, token: str, number: int) -> Event:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from refold.core.query import Query
 from refold.core.recorded import Recorded
 from refold.core.snapshot import EVENTS_BETWEEN_MIN
 from refold.engine.results import Appended
@@ -21,6 +22,7 @@ def judge(store: Store, attempts: Sequence[Attempt]) -> None:
     judge_places(store, events)
     judge_attempts(events, attempts)
     judge_filters(store, events)
+    judge_tags(store, events)
     judge_folds(store)
     judge_diagnosis(store)
     judge_keys(store, attempts)
@@ -67,6 +69,18 @@ def judge_filters(store: Store, events: Sequence[Recorded]) -> None:
     for name in {event.type for event in events} - {"test.token"}:
         found = [e.position for e in store.read_all(types=[name])]
         assert found == [e.position for e in events if e.type == name], name
+
+
+def judge_tags(store: Store, events: Sequence[Recorded]) -> None:
+    """A tag finds the events of its appends and no others; what may be once is there once."""
+    tagged: dict[str, list[int]] = {}
+    for event in events:
+        if "~" not in event.stream:
+            for tag in event.metadata.get("tags", ()):
+                tagged.setdefault(tag, []).append(event.position)
+    for tag, positions in tagged.items():
+        assert [e.position for e in store.read_all(matching=Query(tags=(tag,)))] == positions, tag
+        assert len(positions) == 1 or not tag.startswith("seat:"), tag
 
 
 def judge_folds(store: Store) -> None:

@@ -333,7 +333,7 @@ class SqliteBackend:
     def repair(self) -> Iterator[str]:
         """See :class:`~refold.ports.Maintained`."""
         with self._reading() as connection, naming_errors(self._path):
-            yield from maintenance.repairs(connection)
+            yield from maintenance.repairs(connection, self._frames)
 
     def close(self) -> None:
         """Let go of the file; closing twice is fine."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import apsw
 
-from refold.backends.sqlite import digests
+from refold.backends.sqlite import digests, tagindex
 from refold.backends.sqlite.file import SCHEMA_VERSION, rows_of
 from refold.backends.sqlite.frames import Frames
 from refold.backends.sqlite.queries import LOG_HEAD
@@ -24,12 +24,13 @@ _BAD_FROM: Final = (3, 7, 0)
 _BAD_TO: Final = (3, 51, 2)
 """SQLite versions that can corrupt a WAL database when its log is reset (fixed in 3.51.3)."""
 
-_CUT_SHORT: Final = (
+CUT_SHORT: Final = (
     apsw.CorruptError,
     apsw.SQLError,
     RefoldError,
     ArithmeticError,
     AttributeError,
+    LookupError,
     MemoryError,
     RecursionError,
     TypeError,
@@ -104,6 +105,7 @@ def _checks(connection: apsw.Connection, path: Path, frames: Frames) -> Iterator
         "bodies": lambda: _bodies(connection, frames),
         "digests": lambda: _digests(connection),
         "streams": lambda: _streams(connection),
+        "tags": lambda: _tags(connection, frames),
         "clock": lambda: _none(
             connection, "clock", _CLOCK_BACK, "recorded_at goes back at position"
         ),
@@ -112,7 +114,7 @@ def _checks(connection: apsw.Connection, path: Path, frames: Frames) -> Iterator
     for name, look in looks.items():
         try:
             check = look()
-        except _CUT_SHORT as error:
+        except CUT_SHORT as error:
             check = Check(name, False, str(error) or type(error).__name__)
         yield check
 
@@ -227,6 +229,13 @@ def _streams(connection: apsw.Connection) -> Check:
         if category != category_of(str(name)):
             return Check("streams", False, f"the category {category!r} is not that of {name}")
     return Check("streams", True, "checked")
+
+
+def _tags(connection: apsw.Connection, frames: Frames) -> Check:
+    """The index of tags says what the metadata of the appends say."""
+    wrong = tagindex.first_wrong(connection, frames)
+    advice = "; `refold doctor --repair` makes the index anew"
+    return Check("tags", wrong is None, "checked" if wrong is None else wrong + advice)
 
 
 def _none(connection: apsw.Connection, name: str, sql: str, wrong: str) -> Check:

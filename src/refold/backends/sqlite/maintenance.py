@@ -9,7 +9,10 @@ from typing import Final
 
 import apsw
 
+from refold.backends.sqlite import tagindex
+from refold.backends.sqlite.diagnose import CUT_SHORT
 from refold.backends.sqlite.file import rows_of
+from refold.backends.sqlite.frames import Frames
 from refold.errors import UsageError
 from refold.ports import PartSize
 
@@ -62,17 +65,25 @@ def copy_to(connection: apsw.Connection, target: Path) -> int:
     return target.stat().st_size
 
 
-def repairs(connection: apsw.Connection) -> Iterator[str]:
+def repairs(connection: apsw.Connection, frames: Frames) -> Iterator[str]:
     """Do what is always safe, saying what was done; the log itself is never touched."""
     connection.execute("REINDEX")
     yield "made every index again from its table"
     connection.execute("DELETE FROM snapshots")
     yield f"dropped {connection.changes()} snapshots; folds make them again"
+    yield _tags_made(connection, frames)
     pages = connection.pragma("freelist_count")
     connection.execute("PRAGMA incremental_vacuum").fetchall()
     yield f"gave {pages} free pages back"
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     yield "moved the write-ahead log into the file"
+
+
+def _tags_made(connection: apsw.Connection, frames: Frames) -> str:
+    try:
+        return f"made the index of {tagindex.remade(connection, frames)} tags again from the log"
+    except CUT_SHORT as error:
+        return f"left the index of tags as it was, for the log is damaged: {error}"
 
 
 def _sync(path: Path) -> None:
