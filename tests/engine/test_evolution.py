@@ -239,3 +239,42 @@ def test_a_decider_sees_the_parts() -> None:
         store.append("agent-1", [Event("agent.added", {"name": "a", "limit": 5})])
         assert store.execute("agent-1", decider, 5) is not None
         assert store.execute("agent-1", decider, 6) is None
+
+
+def limits() -> Registry:
+    """A limit was once part of the event that named an agent."""
+    registry = Registry()
+    registry.upcast("agent.added", schema=1, into=["agent.named", "limit.set"])(
+        lambda data: [
+            Event("agent.named", {"name": data["name"]}),
+            Event("limit.set", {"limit": data["limit"]}),
+        ]
+    )
+    return registry
+
+
+def test_a_query_of_a_type_finds_what_was_split_into_it() -> None:
+    """The fold of a query sees the parts of its types, and no others; by tag it sees all."""
+    registry = limits()
+    fold: refold.Fold[list[Any]] = refold.Fold("all", list, registry=registry)
+    fold.on("agent.named", "limit.set")(lambda state, event: [*state, event])
+    with refold.open("memory:", registry=registry) as store:
+        store.append("agent-1", [Event("agent.added", {"name": "a", "limit": 5})], tags=["t"])
+        store.append("agent-2", [Event("limit.set", {"limit": 7})], tags=["t"])
+        found = store.fold(refold.Query(types=["limit.set"]), fold).state
+        assert found == [{"limit": 5}, {"limit": 7}]
+        found = store.fold(refold.Query(tags=["t"]), fold).state
+        assert found == [{"name": "a"}, {"limit": 5}, {"limit": 7}]
+        stored = store.read_all(matching=refold.Query(types=["limit.set"]))
+        assert [event.id for event in stored] == ["agent-2@0"]
+
+
+def test_a_condition_on_a_type_counts_what_is_split_into_it() -> None:
+    """An older program that still records the whole event conflicts with the decision."""
+    query = refold.Query(types=["limit.set"])
+    with refold.open("memory:", registry=limits()) as store:
+        store.append("agent-0", [Event("other")])
+        store.append("agent-1", [Event("agent.added", {"name": "a", "limit": 5})])
+        with pytest.raises(refold.Conflict):
+            store.append("agent-2", [Event("spent")], unless=query, after=1)
+        assert store.append("agent-2", [Event("spent")], unless=query, after=2).position == 3

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from refold.core.event import Kind, check_name
+from refold.core.upcast import Upcasts
 from refold.errors import InvalidEvent, UsageError
 
 TAGS_MAX: Final = 32
@@ -53,6 +54,22 @@ class Query:
         if len(both.items) > ITEMS_MAX:
             raise UsageError(f"a query of {len(both.items)} parts, over {ITEMS_MAX}")
         return both
+
+    def of_stored(self, upcasts: Upcasts) -> Query:
+        """The query of the stored events that may count as these, where types were split."""
+        if not upcasts.reshaped:
+            return self
+        widened = object.__new__(Query)
+        widened.items = tuple(
+            item._replace(types=upcasts.sources_of(item.types)) for item in self.items
+        )
+        return widened
+
+    @property
+    def types(self) -> frozenset[str] | None:
+        """The types of any of its parts; None where one is of every type."""
+        every = any(not item.types for item in self.items)
+        return None if every else frozenset().union(*(item.types for item in self.items))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Query) and set(self.items) == set(other.items)

@@ -120,6 +120,8 @@ def batch_of(
     _check_appends(appends)
     if any(append.key is not None for append in appends):
         raise UsageError("the parts of one append share its key: give key= beside them")
+    if condition is not None:
+        condition = condition._replace(query=condition.query.of_stored(registry.upcasts))
     if key is None:
         return Batch([write_of(append, registry) for append in appends], condition=condition)
     writes = [write_of(_repeatable(append), registry) for append in appends]

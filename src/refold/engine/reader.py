@@ -224,8 +224,17 @@ class Reader:
         """The state after the events of a query, up to a position or the head of the log."""
         head = self.log_head()
         until = head if position is None else min(position, head)
-        state = fold.run(self.matching(query, after=0, until=until)).state
+        state = fold.run(self._counting(query, until=until)).state
         return Folded(state, NO_EVENTS, until)
+
+    def _counting(self, query: Query, *, until: int) -> Iterator[Recorded]:
+        """The events of a query; of those that are split, the parts that are of its types."""
+        stored, types = query.of_stored(self._registry.upcasts), query.types
+        for recorded in self.matching(stored, after=0, until=until):
+            if types is None or recorded.type in types:
+                yield recorded
+            else:
+                yield from recorded.parts(among=types)
 
     def _matching_item(self, item: QueryItem, after: int) -> Iterator[Recorded]:
         if not item.tags:
