@@ -44,6 +44,16 @@ def spend(path: str, worker: int, barrier: Any, answers: Any) -> None:
         answers.put((worker, repr(error)))
 
 
+def run_same_commands(path: str, worker: int, barrier: Any, answers: Any) -> None:
+    """Carry out commands that the others come with too, each in an order of its own."""
+    barrier.wait(60)
+    try:
+        with refold.open(path, synchronous="NORMAL") as store:
+            answers.put((worker, budgets.carry_out(store, worker)))
+    except Exception as error:
+        answers.put((worker, repr(error)))
+
+
 def open_often(folder: str, files: int, barrier: Any, answers: Any) -> None:
     """Open one new file after another when all the others do, and append; send what failed."""
     failures = []

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import refold
-from tests.backends.processes import run_conditional, spend
-from tests.engine.budgets import check_budgets
+from tests.backends.processes import run_conditional, run_same_commands, spend
+from tests.engine.budgets import check_budgets, check_commands
 from tests.engine.conditional import check_conditions
 
 PROCESSES = 4
@@ -55,3 +55,11 @@ def test_processes_share_a_budget(tmp_path: Path) -> None:
     told = run(spend, tmp_path / "log.db")
     with refold.open(tmp_path / "log.db", mode="read") as store:
         check_budgets(store, told)
+
+
+def test_processes_come_with_the_same_commands(tmp_path: Path) -> None:
+    """Each command is done or rejected once; everybody is told the same of it, every time."""
+    refold.open(tmp_path / "log.db").close()
+    told = run(run_same_commands, tmp_path / "log.db")
+    with refold.open(tmp_path / "log.db", mode="read") as store:
+        check_commands(store, told)
