@@ -115,13 +115,7 @@ def _answer(store: Store, command_id: str, command: Spend) -> list[str] | int:
     stream, query = f"agent-{command_id}", over(command.budget)
     for _ in range(TRIES_MAX):
         try:
-            done = store.execute(
-                f"agent-{command_id}",
-                audited,
-                command,
-                command_id=command_id,
-                over=over(command.budget),
-            )
+            done = store.execute(stream, audited, command, command_id=command_id, over=query)
             assert done is not None
             return done.ids
         except Rejected as rejected:
