@@ -355,6 +355,47 @@ def test_a_running_outbox_performs_what_comes(store: Store) -> None:
     assert len(outcomes(store)) == 4
 
 
+def test_an_effect_that_waits_to_be_tried_again_holds_up_nobody(store: Store) -> None:
+    """It keeps no worker meanwhile, and closing does not wait for it."""
+    ask(store, "order-1", "mail", "mail", "mail")
+    performed = threading.Semaphore(0)
+
+    def send(effect: EffectRequested, key: str) -> str:
+        if key == "order-1@0":
+            raise OSError("down")
+        performed.release()
+        return key
+
+    sending = Outbox(store, {"mail": send}, workers=1, first_delay_s=1e9, delay_max_s=1e9)
+    running = threading.Thread(target=sending.run)
+    running.start()
+    for _ in range(2):
+        assert performed.acquire(timeout=WAIT_S)
+    sending.close()
+    running.join(WAIT_S)
+    assert not running.is_alive()
+    assert [o.effect for o in outcomes(store)] == ["order-1@1", "order-1@2"]
+
+
+def test_requests_of_another_store_are_seen(tmp_path: Path) -> None:
+    """Another process appends; a running outbox performs."""
+    path, performed = tmp_path / "log.db", threading.Event()
+
+    def send(effect: EffectRequested, key: str) -> str:
+        performed.set()
+        return key
+
+    with refold.open(path) as one, refold.open(path) as other:
+        sending = outbox(one, send)
+        running = threading.Thread(target=sending.run)
+        running.start()
+        ask(other, "order-1", "mail")
+        assert performed.wait(WAIT_S)
+        sending.close()
+        running.join(WAIT_S)
+        assert len(outcomes(other)) == 1
+
+
 def test_closing_waits_for_what_is_under_way(store: Store) -> None:
     """What was begun is recorded before the run returns; the rest stays pending."""
     ask(store, "order-1", "mail", "mail", "mail")
@@ -474,3 +515,5 @@ def test_wrong_options_are_refused(store: Store, options: dict[str, Any]) -> Non
     """When the outbox is made, not when it runs."""
     with pytest.raises(UsageError):
         outbox(store, Service(), **options)
+    with pytest.raises(UsageError):
+        outbox(store, Service()).status(limit=-1)

@@ -104,6 +104,8 @@ class Outbox:
 
         Reads every ``effect.*`` event of the log.
         """
+        if limit < 0:
+            raise UsageError(f"limit={limit} must be 0 or more")
         dispatch = self._dispatch
         return status_of(
             self._store,
