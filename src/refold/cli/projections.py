@@ -253,8 +253,10 @@ def _print_rebuilt(name: str, generation: int, events: int, spent_s: float, as_j
         said = {"projection": name, "generation": generation, "events": events}
         output.json_line({**said, "seconds": round(spent_s, 3)})
         return
-    output.line(f"{name}: shows generation {generation}, from {events:,} events in {spent_s:.1f} s")
-    output.note(f"`refold projections confirm {name}` drops the one before")
+    output.line(
+        f"{name}: shows generation {generation}, from {events:,} events in {spent_s:.1f} s; "
+        f"`confirm {name}` drops the one before"
+    )
 
 
 def _print_failed(name: str, failed: list[Parked], as_json: bool) -> int:
