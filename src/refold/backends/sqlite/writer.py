@@ -2,11 +2,12 @@
 
 The statement inserts only while the last row of the log is the one that the writer knows; when
 another process has written since, nothing is inserted, the caches are filled again and the plan is
-made anew. A new stream or type needs more than one statement and takes a transaction.
+made anew. New streams and kinds come with the rows, through the view ``appending``.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -27,7 +28,7 @@ from refold.core.event import category_of
 from refold.core.expected import ANY, NO_EVENTS
 from refold.core.query import Query
 from refold.errors import Corrupt, OutcomeUnknown, RefoldError, Unavailable, copied
-from refold.ports import Batch, Committed, Kept, Placed
+from refold.ports import Batch, Committed, Kept, Placed, Write
 
 RACES_MAX: Final = 100
 """How often a commit is planned again after losing a race with another process."""
@@ -36,7 +37,6 @@ STREAMS_CACHED_MAX: Final = 100_000
 MASKS_CACHED_MAX: Final = 10_000
 ROWS_PER_STATEMENT_MAX: Final = 256
 
-_COLUMNS: Final = 12
 _HEAD: Final = """
 SELECT streams.id, coalesce(
     (SELECT version + count - 1 FROM log WHERE stream = streams.id ORDER BY version DESC LIMIT 1),
@@ -48,14 +48,17 @@ FROM log JOIN streams ON streams.id = stream WHERE key = ?1
 UNION ALL
 SELECT name, position, version, count, recorded_at, digest
 FROM keys JOIN streams ON streams.id = stream WHERE key = ?1"""
-_INSERT: Final = (
-    "INSERT INTO log (position, stream, version, count, recorded_at, types, key, digest, "
-    "metadata, body, occurred_from, occurred_to) "
+_NEXT_STREAM: Final = "SELECT ifnull(max(id), 0) + 1 FROM streams"
+_NAMES: Final = (
+    "position, stream, version, count, recorded_at, types, key, digest, metadata, body, "
+    "occurred_from, occurred_to"
 )
-_NEW_STREAM: Final = (
-    "INSERT INTO streams (name, category, parent, fork_version) VALUES (?, ?, ?, ?) RETURNING id"
-)
-
+_NEW_NAMES: Final = "new_kinds, new_stream, new_category, new_parent, new_fork_version"
+_COLUMNS: Final = 12
+_NEW_COLUMNS: Final = 5
+_NO_STREAM: Final = (None,) * 4
+_INSERT: Final = f"INSERT INTO log ({_NAMES}) "
+_INSERT_NEW: Final = f"INSERT INTO appending ({_NAMES}, {_NEW_NAMES}) "
 
 _NO_LOCK: Final = nullcontext()
 
@@ -81,6 +84,7 @@ class Writer:
         self._masks: dict[tuple[str, ...], int] = {}
         self._last_position: int | None = None
         self._next_position = 1
+        self._next_stream = 1
         self._recorded_at = 0
         self._stale = True
 
@@ -210,11 +214,9 @@ class Writer:
         return self._is_current()
 
     def _store(self, plan: Plan) -> bool:
-        forks = [p.write for p in plan.rows if p.write.stream not in self._heads]
-        tags = set[str]().union(*[p.write.kinds for p in plan.rows]) - self._types.keys()
         try:
-            if forks or tags or len(plan.rows) > ROWS_PER_STATEMENT_MAX:
-                stored = self._store_in_transaction(plan, tags)
+            if len(plan.rows) > ROWS_PER_STATEMENT_MAX:
+                stored = self._store_in_transaction(plan)
             else:
                 stored = self._insert(plan.rows, plan.recorded_at)
         except apsw.ConstraintError as error:
@@ -225,13 +227,11 @@ class Writer:
             self._adopt(plan)
         return stored
 
-    def _store_in_transaction(self, plan: Plan, tags: set[str]) -> bool:
+    def _store_in_transaction(self, plan: Plan) -> bool:
         already = self._connection.in_transaction
         with _NO_LOCK if already else transaction(self._connection):
             stored = self._is_current()
             if stored:
-                self._add_types(tags)
-                self._add_streams(plan)
                 for start in range(0, len(plan.rows), ROWS_PER_STATEMENT_MAX):
                     self._insert(
                         plan.rows[start : start + ROWS_PER_STATEMENT_MAX], plan.recorded_at
@@ -239,8 +239,12 @@ class Writer:
             return stored
 
     def _insert(self, rows: Sequence[Planned], recorded_at: int) -> bool:
+        """Store rows, with the streams and kinds that are new, in one statement."""
+        new_kinds = self._numbered_kinds(rows)
+        new_streams = [self._numbered_stream(row.write) for row in rows]
+        is_plain = new_kinds is None and not any(new_streams)
         values: list[Any] = []
-        for row in rows:
+        for row, new_stream in zip(rows, new_streams, strict=True):
             write = row.write
             values += (
                 row.position,
@@ -255,12 +259,18 @@ class Writer:
                 write.body,
                 *span_of(write.occurred, recorded_at),
             )
+            if not is_plain:
+                values += (new_kinds, *(new_stream or _NO_STREAM))
+                new_kinds = None  # with the first row alone
         places = 1 << (len(rows) - 1).bit_length()  # few distinct statements, so all stay cached
-        values += [None] * (_COLUMNS * (places - len(rows)))
+        columns = _COLUMNS if is_plain else _COLUMNS + _NEW_COLUMNS
+        values += [None] * (columns * (places - len(rows)))
         values.append(self._last_position)
-        self._connection.execute(_statement(places), values)
-        self._last_position = rows[-1].position if self._connection.changes() else -1
-        return self._last_position != -1
+        before = self._connection.total_changes()
+        self._connection.execute(_statement(places, columns), values)
+        is_stored = self._connection.total_changes() != before
+        self._last_position = rows[-1].position if is_stored else -1
+        return is_stored
 
     def _adopt(self, plan: Plan) -> None:
         for stream, version in plan.heads.items():
@@ -278,6 +288,7 @@ class Writer:
         last = shaped(rows_of(self._connection, LAST_ROW), int, int, int)
         kinds = rows_of(self._connection, "SELECT id, tag FROM types")
         self._types = {tag: number for number, tag in shaped(kinds, int, str)}
+        ((self._next_stream,),) = rows_of(self._connection, _NEXT_STREAM)
         if last:
             self._last_position, count, self._recorded_at = last[0]
             self._next_position = last[0][0] + count
@@ -308,20 +319,21 @@ class Writer:
         (placed, recorded_at, _), digest = kept
         return same_or_refused(batch, digest=digest, placed=placed, recorded_at=recorded_at)
 
-    def _add_types(self, tags: set[str]) -> None:
-        for tag in sorted(tags):
-            sql = "INSERT INTO types (id, tag) VALUES (?, ?)"
-            self._connection.execute(sql, (len(self._types), tag))
-            self._types[tag] = len(self._types)
+    def _numbered_kinds(self, rows: Sequence[Planned]) -> str | None:
+        """Give the kinds that are new their numbers; these as JSON pairs, None for none."""
+        new = set[str]().union(*[row.write.kinds for row in rows]) - self._types.keys()
+        pairs = list(enumerate(sorted(new), start=len(self._types)))
+        self._types.update((kind, number) for number, kind in pairs)
+        return json.dumps(pairs) if pairs else None
 
-    def _add_streams(self, plan: Plan) -> None:
-        for row in plan.rows:
-            write = row.write
-            if write.stream not in self._heads:
-                fork = write.fork or (None, None)
-                values = (write.stream, category_of(write.stream), *fork)
-                (stream_id,) = rows_of(self._connection, _NEW_STREAM, *values)[0]
-                self._heads[write.stream] = _Head(stream_id, NO_EVENTS)
+    def _numbered_stream(self, write: Write) -> tuple[str, str, str | None, int | None] | None:
+        """Give a stream that is new its number; what its row says beside, None for a known one."""
+        if write.stream in self._heads:
+            return None
+        self._heads[write.stream] = _Head(self._next_stream, NO_EVENTS)
+        self._next_stream += 1
+        parent, version = write.fork or (None, None)
+        return write.stream, category_of(write.stream), parent, version
 
     def _mask(self, kinds: tuple[str, ...]) -> int:
         mask = self._masks.get(kinds)
@@ -360,15 +372,16 @@ def _until_repeated_key(batches: Sequence[Batch]) -> Sequence[Batch]:
 _ALONE: Final = (
     f"{_INSERT} SELECT {','.join('?' * _COLUMNS)} WHERE (SELECT max(position) FROM log) IS ?"
 )
-_statements: dict[int, str] = {}
+_statements: dict[tuple[int, int], str] = {}
 
 
-def _statement(places: int) -> str:
+def _statement(places: int, columns: int) -> str:
     """The insert of up to ``places`` rows, guarded by the last row of the log."""
-    if places not in _statements:
-        row = f"({','.join('?' * _COLUMNS)})"
-        _statements[places] = (
-            f"{_INSERT} SELECT * FROM (VALUES {','.join([row] * places)}) "
+    if (places, columns) not in _statements:
+        row = f"({','.join('?' * columns)})"
+        into = _INSERT if columns == _COLUMNS else _INSERT_NEW
+        _statements[places, columns] = (
+            f"{into} SELECT * FROM (VALUES {','.join([row] * places)}) "
             "WHERE column1 IS NOT NULL AND (SELECT max(position) FROM log) IS ?"
         )
-    return _statements[places]
+    return _statements[places, columns]
