@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup system demo check static test bench clean
+.PHONY: help setup system demo check static test soak bench clean
 
 BIN := .venv/bin
 TEST_WORKERS ?= 2
@@ -34,6 +34,9 @@ check: static ## lint, format, types, layers, and the tests of the house itself
 
 test: system static ## everything: the checks above and every test
 	$(BIN)/pytest -n $(TEST_WORKERS)
+
+soak: setup ## kill, fuzz, damage and break it for longer (15 minutes at most)
+	@$(BIN)/python -m tools.soak
 
 bench: setup ## measure speed and size beside other libraries (15 minutes; BENCH=--quick: 2)
 	@$(BIN)/python -m bench $(BENCH)

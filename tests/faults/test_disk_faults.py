@@ -21,7 +21,7 @@ from refold.errors import InvalidEvent, OutcomeUnknown, Unavailable, UsageError
 from refold.testing.disk import Disk, How, Operation
 from tests.faults.application import WAIT_S, Application, HeldClock, run_script
 from tests.faults.judging import judge, judge_diagnosis
-from tests.support.soak import bound
+from tests.support.soak import bound, counted
 
 PAGES_PER_CHECKPOINT = 24
 PARTS = 12
@@ -69,6 +69,7 @@ def faults() -> list[tuple[int, How]]:
 def suffer(folder: Path, *, at: int, how: How, lasting: int, synchronous: str) -> None:
     """Run the script with a fault, then judge what is in the file with an ordinary disk."""
     path = folder / f"{how}-{at}-{lasting}.db"
+    counted("disk faults")
     with Disk(pages_per_checkpoint=PAGES_PER_CHECKPOINT) as disk:
         disk.fail(at=at, how=how, operations=lasting)
         app = scripted(path, disk, synchronous)

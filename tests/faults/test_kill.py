@@ -19,7 +19,7 @@ import refold
 from refold.engine.store import Store
 from tests.faults import victims
 from tests.faults.judging import judge_diagnosis, judge_places
-from tests.support.soak import bound
+from tests.support.soak import bound, counted
 
 KILLS = bound(5, 10)
 LOGS = bound(2, 20)
@@ -88,6 +88,7 @@ class Crowd:
         """End one of them at once, with no chance to tidy up."""
         assert process.pid is not None
         os.kill(process.pid, signal.SIGKILL)
+        counted("kill -9")
         process.join(WAIT_S)
         assert process.exitcode == -signal.SIGKILL, "it had ended before, by itself"
 

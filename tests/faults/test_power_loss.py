@@ -18,7 +18,7 @@ from refold.testing.disk import Disk, Operation
 from refold.testing.power_loss import Image, Kept, PowerLoss, restore
 from tests.faults.application import Attempt, HeldClock, run_script
 from tests.faults.judging import facts, judge_diagnosis, judge_folds, judge_places
-from tests.support.soak import bound
+from tests.support.soak import bound, counted
 
 PAGES_PER_CHECKPOINT = 24
 PARTS = 8
@@ -82,6 +82,7 @@ class Judge:
         return self._heads[said.digest()]
 
     def _judged(self, image: Image) -> int:
+        counted("different files after a loss of power")
         folder = self._folder / str(len(self._heads))
         folder.mkdir()
         restore(image, folder)

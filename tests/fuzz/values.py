@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import wraps
 from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from tests.support.soak import bound
+from tests.support.soak import bound, counted
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 HALVES = st.text(st.characters(), max_size=8) | st.sampled_from(["\ud800", "a\udfff", "\x00"])
@@ -65,13 +66,27 @@ WRONG_JSON = [
 """Pieces of JSON, and of what only looks like it, to put in wrong places."""
 
 
-def fuzzed(usual: int, soaking: int) -> settings:
-    """So many examples in ``make test``, and in ``make soak``."""
-    return settings(
+def fuzzed(usual: int, soaking: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """So many examples in ``make test``, and in ``make soak``; goes over ``given``."""
+    limits = settings(
         max_examples=bound(usual, soaking),
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
+
+    def fuzz(test: Any) -> Callable[..., None]:
+        one_example = test.hypothesis.inner_test
+
+        @wraps(one_example)
+        def counting(*args: Any, **kwargs: Any) -> None:
+            counted("fuzzed inputs")
+            one_example(*args, **kwargs)
+
+        test.hypothesis.inner_test = counting
+        fuzzing: Callable[..., None] = limits(test)
+        return fuzzing
+
+    return fuzz
 
 
 @st.composite

@@ -30,7 +30,7 @@ from refold.engine.store import Store
 from refold.errors import Conflict, NotFound, RefoldError, Rejected, UsageError
 from refold.testing.conformance import HandClock
 from tests.stateful.model import ONE_OF_EACH, REGISTRY, SUM, TYPES, Kept, Model, made
-from tests.support.soak import bound
+from tests.support.soak import bound, counted
 
 NAMES = ("call-1", "call-2", "agent-1")
 KEYS = st.none() | st.sampled_from(("tx-1", "tx-2", "tx-3"))
@@ -111,6 +111,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Let go of the log."""
+        counted("histories of a model")
         if hasattr(self, "store"):
             self.store.close()
 
@@ -436,7 +437,7 @@ SMALL = {
     "refold.backends.sqlite.writer.STREAMS_CACHED_MAX": 2,
 }
 STEPS = settings(
-    max_examples=bound(40, 600),
+    max_examples=bound(40, 300),
     stateful_step_count=bound(25, 40),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -1,0 +1,63 @@
+"""`make soak`: the tests of faults, with more of everything, for at most 15 minutes.
+
+The same tests as in `make test`, with the second of their bounds (`tests/support/soak.py`): 200
+rounds of kill -9, every way in which each write can fail, more damage to every page, more fuzzing,
+longer histories. Ends with how much of each was done; exits with pytest's code, or with 1 where
+the time was up first.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+LIMIT_S = 15 * 60
+WORKERS = 2
+SOAKED = [
+    "tests/faults/test_kill.py",
+    "tests/faults/test_damage.py",
+    "tests/faults/test_disk_faults.py",
+    "tests/faults/test_power_loss.py",
+    "tests/faults/test_concurrent_histories.py",
+    "tests/stateful",
+    "tests/fuzz",
+]
+
+
+def main() -> int:
+    """Run the tests, tell how far they are, and what was done."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as figures:
+        tests = subprocess.Popen(
+            [sys.executable, "-m", "pytest", "-n", str(WORKERS), "-v", "--color=no", *SOAKED],
+            env={**os.environ, "REFOLD_SOAK": "1", "REFOLD_SOAK_FIGURES": figures},
+            start_new_session=True,
+        )
+        try:
+            code = tests.wait(LIMIT_S)
+        except subprocess.TimeoutExpired:
+            # As Ctrl+C does: the workers end, and leave their figures.
+            os.killpg(tests.pid, signal.SIGINT)
+            code = tests.wait() or 1
+            print(f"stopped after {LIMIT_S // 60} minutes: the tests above are what was reached")
+        except KeyboardInterrupt:
+            os.killpg(tests.pid, signal.SIGINT)
+            code = tests.wait() or 1
+        done: Counter[str] = Counter()
+        for path in Path(figures).glob("*.json"):
+            done.update(json.loads(path.read_text()))
+    for what, count in sorted(done.items()):
+        print(f"{count:>9,} {what}")
+    print(f"{time.monotonic() - began:>9,.0f} seconds")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
