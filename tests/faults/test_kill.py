@@ -22,7 +22,7 @@ from tests.faults.judging import judge_diagnosis, judge_places
 from tests.support.soak import bound, counted
 
 KILLS = bound(5, 10)
-LOGS = bound(2, 20)
+LOGS = bound(2, 8)
 WAIT_S = 60
 IMPORTED_WHEN_NEEDED = ["refold.engine.aio", "refold.backends.sqlite.packer", "backports.zstd"]
 ANSWERS_MAX = 60

@@ -23,7 +23,7 @@ from tests.support.soak import bound, counted
 PAGES_PER_CHECKPOINT = 24
 PARTS = 8
 KEPT: tuple[Kept, ...] = ("synced", "all", "torn", "some")
-CHOICES = bound(1, 8)
+CHOICES = bound(1, 4)
 """How many times chance decides what is kept, at each moment."""
 
 
@@ -131,7 +131,7 @@ def test_without_syncs_a_start_of_the_log_outlives_the_power(tmp_path: Path, par
     traced = trace("NORMAL")
     judge = Judge(traced, tmp_path)
     for number, (moment, power) in enumerate(moments(traced)):
-        if number * PARTS // len(traced.operations) == part and number % bound(4, 1) == 0:
+        if number * PARTS // len(traced.operations) == part and number % bound(4, 2) == 0:
             for image in crashed(power, moment, KEPT):
                 judge.head(image)
 

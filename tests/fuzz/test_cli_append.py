@@ -56,7 +56,7 @@ def judge(folder: str, ran: Ran) -> list[refold.Recorded]:
     return events
 
 
-@fuzzed(40, 2_000)
+@fuzzed(40, 500)
 @given(stdin=damaged([SOUND]) | st.binary(max_size=60), untyped=st.booleans())
 def test_any_bytes_on_stdin_are_events_or_an_error(stdin: bytes, untyped: bool) -> None:
     """Damaged lines, half a character, no JSON: exit code 2, one error, and nothing is stored."""
@@ -64,7 +64,7 @@ def test_any_bytes_on_stdin_are_events_or_an_error(stdin: bytes, untyped: bool) 
         judge(folder, run(folder, *(["--untyped"] if untyped else []), stdin=stdin))
 
 
-@fuzzed(50, 3_000)
+@fuzzed(50, 600)
 @given(lines=st.lists(LINES | JSON_VALUES, max_size=3), untyped=st.booleans())
 def test_any_json_on_stdin_is_stored_as_it_is_or_refused(lines: list[Any], untyped: bool) -> None:
     """An event a line: what is stored says what the lines said."""
@@ -76,7 +76,7 @@ def test_any_json_on_stdin_is_stored_as_it_is_or_refused(lines: list[Any], untyp
             assert same_json(event.metadata, line.get("metadata") or {})
 
 
-@fuzzed(50, 3_000)
+@fuzzed(50, 600)
 @given(
     type_=TYPES | TEXT,
     data=st.builds(json.dumps, JSON_VALUES) | TEXT | st.just("@missing.json"),

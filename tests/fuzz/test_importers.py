@@ -103,7 +103,7 @@ REAL = {
 }
 
 
-@fuzzed(90, 5_000)
+@fuzzed(90, 1_000)
 @given(
     content=st.binary(max_size=200)
     | damaged([b"[[1, 2]]", b'{"messages": [{"role": "user", "content": "x"}]}\n' * 3]),
@@ -116,7 +116,7 @@ def test_any_bytes_are_imported_or_told(content: bytes, name: str, format_: str)
 
 
 @pytest.mark.parametrize("format_", list(FORMATS))
-@fuzzed(60, 4_000)
+@fuzzed(60, 800)
 @given(data=st.data(), name=st.sampled_from(NAMES), lines=st.booleans())
 def test_any_json_is_imported_or_told(
     format_: str, data: st.DataObject, name: str, lines: bool
@@ -133,7 +133,7 @@ def test_any_json_is_imported_or_told(
 
 
 @pytest.mark.parametrize("format_", list(FORMATS))
-@fuzzed(25, 2_000)
+@fuzzed(25, 400)
 @given(data=st.data())
 def test_a_damaged_file_is_imported_as_far_as_it_is_sound(
     format_: str, data: st.DataObject
@@ -143,7 +143,7 @@ def test_a_damaged_file_is_imported_as_far_as_it_is_sound(
     imported(format_, data.draw(damaged([_start_of(path)], edits_max=6)), path.name)
 
 
-@fuzzed(60, 4_000)
+@fuzzed(60, 800)
 @given(content=st.binary(max_size=100) | st.builds(_dumped, SHAPES["openai-chat"] | JSON_VALUES))
 def test_any_tools_file_is_taken_or_refused(content: bytes) -> None:
     """The tools that an agent was offered: a list of them, or a UsageError that names the file."""
