@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
-from importlib import import_module
 from typing import Any, Final
 
 import refold
 from refold.cli.errors import suggestion
+from refold.cli.loading import loaded
 from refold.cli.options import option
 from refold.errors import UsageError
 
@@ -43,18 +42,11 @@ def _named(name: str) -> refold.Fold[Any]:
         raise UsageError(
             f"there is no fold {name!r}{near or ':'} give {', '.join(BUILT_IN)} or module:attribute"
         )
-    # The folder that the command is run in holds the caller's own modules.
-    if "" not in sys.path:
-        sys.path.insert(0, "")
     return _loaded(name)
 
 
 def _loaded(place: str) -> refold.Fold[Any]:
-    module, _, attribute = place.partition(":")
-    try:
-        fold = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UsageError(f"the fold {place} cannot be had: {error}") from error
+    fold = loaded(place, what="the fold")
     if not isinstance(fold, refold.Fold):
         raise UsageError(f"{place} is not a refold.Fold but a {type(fold).__name__}")
     return fold

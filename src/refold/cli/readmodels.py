@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from refold.cli.errors import suggestion
+from refold.cli.loading import loaded
 from refold.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
@@ -37,21 +36,10 @@ def named(projections: Mapping[str, Projection], name: str) -> Projection:
 def _at(place: str) -> list[Projection]:
     from refold.projections import Projection
 
-    value = _loaded(place)
+    value = loaded(place, what="--from")
     if callable(value):
         value = value()
     found = [value] if isinstance(value, Projection) else value
     if not isinstance(found, list | tuple) or not all(isinstance(p, Projection) for p in found):
         raise UsageError(f"{place} is neither a projection nor a list of them")
     return list(found)
-
-
-def _loaded(place: str) -> Any:
-    # The folder that the command is run in holds the caller's own modules.
-    if "" not in sys.path:
-        sys.path.insert(0, "")
-    module, _, attribute = place.partition(":")
-    try:
-        return getattr(import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UsageError(f"--from {place} cannot be had: {error}") from error
