@@ -7,30 +7,46 @@ from collections.abc import Sequence
 from refold.backends.planning import Plan, row_of_planned
 from refold.backends.sqlite.file import transaction
 from refold.backends.sqlite.naming import naming_commit_errors
+from refold.backends.sqlite.undoing import is_undone, undone_error
 from refold.backends.sqlite.writer import Writer
 from refold.backends.tabling import SqlTransaction
-from refold.errors import Corrupt, RefoldError
+from refold.errors import Corrupt, OutcomeUnknown, RefoldError
 from refold.ports import Batch, Beside, Committed
 
 
 class InlineWriter(Writer):
     """A writer that can also store what projections make of each append."""
 
+    _first = 1
+    """The first position of the commit that is being made."""
+
     def commit_beside(
         self, batches: Sequence[Batch], *, now: int, beside: Beside
     ) -> list[Committed | RefoldError]:
         """Store batches in order; see :class:`~refold.ports.InlineKeeper`."""
-        with naming_commit_errors(self._path):
-            stale = self._begun()
-            with transaction(self._connection):
-                if stale or not self._is_current():
-                    self._recall()
-                tables = SqlTransaction(self._connection)
-                beside.begin(tables, after=self._next_position - 1)
-                outcomes = [self._stored_beside(batch, now, tables, beside) for batch in batches]
-                beside.end(tables, position=self._next_position - 1)
-            self._stale = False
-            return outcomes
+        try:
+            with naming_commit_errors(self._path):
+                return self._commit_beside(batches, now, beside)
+        except OutcomeUnknown as error:
+            if not is_undone(self._connection, batches, position=self._first):
+                raise
+            raise undone_error(error, self._path) from error.__cause__
+
+    def _commit_beside(
+        self, batches: Sequence[Batch], now: int, beside: Beside
+    ) -> list[Committed | RefoldError]:
+        stale = self._begun()
+        self._first = self._next_position
+        with transaction(self._connection):
+            if stale or not self._is_current():
+                self._recall()
+            self._first = self._next_position
+            tables = SqlTransaction(self._connection)
+            beside.begin(tables, after=self._first - 1)
+            outcomes = [self._stored_beside(batch, now, tables, beside) for batch in batches]
+            beside.end(tables, position=self._next_position - 1)
+        self._stale = False
+        return outcomes
 
     def _stored_beside(
         self, batch: Batch, now: int, tables: SqlTransaction, beside: Beside
