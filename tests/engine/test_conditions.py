@@ -41,6 +41,9 @@ def test_a_position_may_be_within_a_packed_append(tmp_path: Path) -> None:
         store.append("call-1", said("c"), tags=["x:1"])
         store.append("call-2", said("z"))
         assert store.compact().events == 5
+        with pytest.raises(Conflict) as caught:
+            store.append("call-1", said("z"), unless=Query(types=["test.b"]))
+        assert caught.value.actual == 4  # The end of its append, not of the segment.
         for name, last in (("a", 1), ("b", 4), ("c", 5)):
             for tags in ([], ["x:1"]):
                 query = Query(types=[f"test.{name}"], tags=tags)

@@ -48,7 +48,7 @@ SELECT last_position FROM (SELECT * {{tagged}}) AS tagged
 LEFT JOIN log AS hot ON hot.position = tagged.last_position - tagged.count + 1
 WHERE ?4 IS NULL OR {_HAS_TYPE} LIMIT 1"""
 _PACKED_TAGGED: Final = """
-SELECT last_position, stream, version, count FROM (SELECT * {tagged}) AS tagged
+SELECT stream, version, count FROM (SELECT * {tagged}) AS tagged
 WHERE NOT EXISTS (SELECT 1 FROM log WHERE position = tagged.last_position - tagged.count + 1)"""
 _FOUND_TYPED: Final = f"""
 SELECT hot.position + hot.count - 1 FROM log AS hot
@@ -56,7 +56,7 @@ JOIN streams ON streams.id = hot.stream AND category NOT LIKE '%~'
 WHERE hot.position >= ifnull((SELECT max(position) FROM log WHERE position <= ?2 + 1), 1)
     AND hot.position + hot.count - 1 > ?2 AND hot.types & ?3 != 0 AND {_HAS_TYPE} LIMIT 1"""
 _PACKED_TYPED: Final = """
-SELECT last_position, stream, version, count FROM segments
+SELECT stream, version, count FROM segments
 JOIN streams ON streams.id = segments.stream AND category NOT LIKE '%~'
 WHERE last_position > ?2 AND segments.types & ?3 != 0"""
 
@@ -111,10 +111,11 @@ def _item_found_after(
     tagged = _tagged(item, first_place=4)
     sql = _PACKED_TAGGED.format(tagged=tagged) if item.tags else _PACKED_TYPED
     with closing(connection.execute(sql, (*values, *others))) as packed:
-        for last, stream, version, count in packed:
-            parts = parts_at(connection, frames, stream, version)
-            if _hold(parts, wanted, after=after, first=version, last=version + count - 1):
-                return int(last)
+        for stream, version, count in packed:
+            for part in parts_at(connection, frames, stream, version):
+                within = version <= part.version < version + count
+                if within and _holds(part, wanted, after=after):
+                    return part.position + part.event_count - 1
     return None
 
 
@@ -128,14 +129,10 @@ def parts_at(connection: apsw.Connection, frames: Frames, stream: int, version: 
     return []
 
 
-def _hold(parts: Sequence[Row], kinds: Sequence[str], *, after: int, first: int, last: int) -> bool:
-    """Whether appends of some versions hold an event of certain kinds after a position."""
-    return any(
-        stored.tag in kinds and part.position + index > after
-        for part in parts
-        if first <= part.version <= last
-        for index, stored in enumerate(decode_body(part.body))
-    )
+def _holds(append: Row, kinds: Sequence[str], *, after: int) -> bool:
+    """Whether an append holds an event of certain kinds after a position."""
+    events = decode_body(append.body)[max(after + 1 - append.position, 0) :]
+    return any(stored.tag in kinds for stored in events)
 
 
 def mask_of(numbers: Sequence[int]) -> int:
