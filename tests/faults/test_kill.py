@@ -18,7 +18,7 @@ import pytest
 import refold
 from refold.engine.store import Store
 from tests.faults import victims
-from tests.faults.judging import judge_diagnosis, judge_places
+from tests.faults.judging import judge_diagnosis, judge_places, judge_tags
 from tests.support.soak import bound, counted
 
 KILLS = bound(5, 10)
@@ -134,6 +134,7 @@ def judge(store: Store, told: dict[tuple[str, int], Told]) -> None:
     """Everything told is there; everything there is whole and in its caller's order."""
     events = list(store.read_all())
     judge_places(store, events)
+    judge_tags(store, events)
     found: dict[tuple[str, int], list[refold.Recorded]] = {}
     for event in events:
         found.setdefault((event.data["lane"], event.data["turn"]), []).append(event)

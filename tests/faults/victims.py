@@ -84,6 +84,7 @@ def parts_of(lane: str, turn: int) -> tuple[list[Append], str | None]:
                 )
                 for _ in range(count)
             ],
+            tags=[f"turn:{turn % 3}", stream] if turn % 2 else [],
         )
         for stream, count in chosen
     ]
