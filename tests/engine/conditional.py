@@ -39,11 +39,20 @@ class Refused(NamedTuple):
     actual: int
 
 
+class Seen(NamedTuple):
+    """A query that was read, the head of the log before, and the positions that came."""
+
+    wanted: Wanted
+    head: int
+    positions: list[int]
+
+
 class Report(NamedTuple):
     """All that one worker was told."""
 
     taken: list[Taken]
     refused: list[Refused]
+    seen: list[Seen]
 
 
 def query_of(wanted: Wanted) -> Query:
@@ -79,9 +88,12 @@ def events_of(random: Random) -> list[Event]:
 
 def work(store: Store, worker: int, *, rounds: int = ROUNDS) -> Report:
     """Append on conditions until so many were accepted, with others that have none between."""
-    random, report = Random(worker), Report([], [])
+    random, report = Random(worker), Report([], [], [])
     for _ in range(rounds):
         wanted = random_wanted(random)
+        head = store.log_head()
+        found = [event.position for event in store.read_all(matching=query_of(wanted))]
+        report.seen.append(Seen(wanted, head, found))
         for _attempt in range(ATTEMPTS_MAX):
             after = store.log_head()
             if random.random() < 0.3:
@@ -101,9 +113,9 @@ def work(store: Store, worker: int, *, rounds: int = ROUNDS) -> Report:
 
 
 def check_conditions(store: Store, reports: Sequence[Report], *, rounds: int = ROUNDS) -> None:
-    """Each accepted append held at its place; each refused one was in the way of an event.
+    """Each accepted append held at its place; to each refused one an event was in the way.
 
-    Whoever tries again in good faith comes through.
+    Whoever tries again in good faith comes through. Each reading is a whole start of the truth.
     """
     log = list(store.read_all())
     assert [event.position for event in log] == list(range(1, len(log) + 1))
@@ -116,6 +128,12 @@ def check_conditions(store: Store, reports: Sequence[Report], *, rounds: int = R
             assert refused.actual > refused.after
             between = log[refused.after : refused.actual]
             assert any(is_wanted(refused.wanted, event) for event in between), refused
+    for seen in (seen for report in reports for seen in report.seen):
+        truth = [event.position for event in log if is_wanted(seen.wanted, event)]
+        assert seen.positions == truth[: len(seen.positions)]
+        assert [
+            position for position in truth[len(seen.positions) :] if position <= seen.head
+        ] == []
     told = [taken.answer for report in reports for taken in report.taken]
     conditional = Counter(place for answer in told for place in answer.ids)
     assert set(conditional.values()) == {1}
