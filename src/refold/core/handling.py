@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection
-from functools import cached_property, reduce
+from functools import reduce
 from operator import or_
 from typing import Any, Final, NamedTuple
 
@@ -55,17 +55,6 @@ class _Step(NamedTuple):
     is_every: bool = False
 
 
-class _Source:
-    """The stored events of a row, decoded when one of its payloads is asked for."""
-
-    def __init__(self, row: Row) -> None:
-        self._row = row
-
-    @cached_property
-    def events(self) -> list[StoredEvent]:
-        return decode_body(self._row.body)
-
-
 class _Placed(Recorded):
     """A recorded event whose payload was decoded already: its bytes are looked up if need be.
 
@@ -78,7 +67,7 @@ class _Placed(Recorded):
     def __getattr__(self, name: str) -> Any:
         if name != "raw":
             raise AttributeError(name)
-        self.raw = raw = bytes(self._source.events[self._index].data)
+        self.raw = raw = bytes(self._stored(self._row)[self.position - self._row.position].data)
         return raw
 
 
@@ -109,6 +98,7 @@ class Handling:
         self._wrappers: dict[str, type] = {}
         self._steps: dict[type, _Step] = {}
         self._decode: Callable[[str | bytes], list[Any]] | None = None
+        self._looked_up: tuple[Row, list[StoredEvent]] | None = None
 
     def decoded(self, row: Row) -> list[Any]:
         """The events of one append for :meth:`run`; :class:`Corrupt` where they are not there."""
@@ -132,32 +122,31 @@ class Handling:
         ``without`` are versions to leave out. Raises :class:`Poisoned`; what the handlers changed
         until then stays in ``rows``.
         """
+        steps = self._steps
         position = row.position - 1
-        source: _Source | None = None
+        shift = row.version - row.position
         try:
             for event in events:
                 position += 1
-                if not after < position <= until:
+                step = steps.get(event.__class__)
+                if step is None and event.__class__ is not Recorded:
                     continue
-                step = self._steps.get(event.__class__)
-                if without and position - row.position + row.version in without:
+                if not after < position <= until or (without and position + shift in without):
                     continue
                 if step is None:
-                    if event.__class__ is Recorded:
-                        self.step(rows, event)
-                elif step.kind is None:
-                    step.call(rows, event.data)
+                    self.step(rows, event)
+                    continue
+                call, kind, is_every = step
+                if kind is None:
+                    call(rows, event.data)
+                elif is_every:
+                    call(rows, self._placed(kind, event, row, position))
                 else:
-                    source = source or _Source(row)
-                    recorded = self._placed(step.kind, event, row, position, source)
-                    if step.is_every:
-                        step.call(rows, recorded)
-                    else:
-                        step.call(rows, event.data, recorded)
+                    call(rows, event.data, self._placed(kind, event, row, position))
         except (BackendError, StoreClosed, Raced):
             raise
         except Exception as error:
-            version = row.version + position - row.position
+            version = position + shift
             raise Poisoned(position=position, stream=row.stream, version=version) from error
 
     def step(self, rows: Rows, recorded: Recorded) -> None:
@@ -173,14 +162,14 @@ class Handling:
             given = (event, part) if handler.wants_recorded else (event,)
             handler.evolve(rows, *given)
 
-    def _placed(self, kind: Kind, event: Any, row: Row, position: int, source: _Source) -> Recorded:
-        index, own, shared = position - row.position, event.metadata, row.metadata
+    def _placed(self, kind: Kind, event: Any, row: Row, position: int) -> Recorded:
+        own, shared = event.metadata, row.metadata
         occurred_at = event.occurred_at
         return _Placed(
             {
                 "position": position,
                 "stream": row.stream,
-                "version": row.version + index,
+                "version": row.version + position - row.position,
                 "stored_kind": kind,
                 "occurred_at_us": row.recorded_at if occurred_at is None else occurred_at,
                 "recorded_at_us": row.recorded_at,
@@ -188,10 +177,17 @@ class Handling:
                 "_shared_metadata": shared.encode() if isinstance(shared, str) else shared,
                 "_own_metadata": None if own is _ABSENT else text_or_none(own),
                 "_registry": self._registry,
-                "_source": source,
-                "_index": index,
+                "_row": row,
+                "_stored": self._stored_events,
             }
         )
+
+    def _stored_events(self, row: Row) -> list[StoredEvent]:
+        """The events of a row as they are stored; those of the last one asked for are kept."""
+        kept = self._looked_up
+        if kept is None or kept[0] is not row:
+            kept = self._looked_up = (row, decode_body(row.body))
+        return kept[1]
 
     def _decoded(self, row: Row) -> list[Any] | None:
         """The typed events, or None where the slow way must find out what is wrong."""

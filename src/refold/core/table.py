@@ -68,7 +68,7 @@ class Table(Generic[R]):
         places = [self._place(column) for column in self.key]
         self._key_columns = [self.columns[place] for place in places]
         self._values = _tuple_of(attrgetter, [column.name for column in self.columns])
-        self._key_in = _tuple_of(itemgetter, places)
+        self.key_in = _tuple_of(itemgetter, places)
         self._decoders = [
             (place, column.decode) for place, column in enumerate(self.columns) if column.decode
         ]
@@ -107,11 +107,6 @@ class Table(Generic[R]):
         if self._by_name:
             return self.row(**{c.name: v for c, v in zip(self.columns, given, strict=True)})
         return self.row(*given)
-
-    def key_in(self, values: Values) -> Values:
-        """The key of a row in SQL's values."""
-        key: Values = self._key_in(values)
-        return key
 
     def key_of(self, key: object) -> Values:
         """A key as a caller gives it (a tuple, or the value of a single column) in SQL's values."""
