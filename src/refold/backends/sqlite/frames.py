@@ -13,7 +13,8 @@ from refold.core.row import Row
 from refold.core.segment import Segment
 from refold.errors import Corrupt
 
-LEVEL: Final = 3
+LEVEL: Final = 9
+"""Next to 3: a twentieth less room, a third more time to pack, and none to read."""
 DICTIONARY_BYTES: Final = 64 * 1024
 SAMPLE_BYTES_MIN: Final = 20 * DICTIONARY_BYTES
 """A category with less to pack than this gains less from a dictionary than it takes."""
