@@ -119,6 +119,12 @@ def test_a_retired_event_cannot_be_appended(registry: Registry) -> None:
             assert (caught.value.type, caught.value.index) == ("mood.guessed", 1)
             assert "it was never right" in caught.value.message
         assert store.log_head() == 0
+        store.append("a-1", [Event("mood.seen")])
+        branch = store.branch("a-1")
+        with pytest.raises(InvalidEvent):
+            branch.adding(Event("mood.guessed"))
+        with pytest.raises(InvalidEvent):
+            branch.replacing("a-1@0", Event("mood.guessed"))
 
 
 def test_retired_events_stay_readable_and_on_branches(registry: Registry, tmp_path: Path) -> None:

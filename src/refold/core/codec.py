@@ -82,6 +82,15 @@ def encode_typed(events: Sequence[object], registry: Registry) -> Body | None:
     return Body(text, tuple([array[0] for array in arrays])) if arrays else None
 
 
+def check_in_use(events: Sequence[object], body: Body, registry: Registry) -> None:
+    """Refuse an event whose type is retired; copies of stored ones stay as they are."""
+    if not registry.upcasts.reshaped:
+        return
+    for index, event in enumerate(events):
+        if not (isinstance(event, Event) and isinstance(event.data, msgspec.Raw)):
+            registry.check_in_use(body.kinds[index], index=index)
+
+
 def span_of(occurred: Occurred | None, recorded_at: int) -> tuple[int, int] | tuple[None, None]:
     """The earliest and latest ``occurred_at`` of an append recorded at a moment, as rows say it."""
     if occurred is None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
-from refold.core.codec import encode_body, row_of
+from refold.core.codec import check_in_use, encode_body, row_of
 from refold.core.event import Registry, parse_event_id
 from refold.core.recorded import Recorded
 from refold.core.row import decode_row
@@ -87,9 +87,11 @@ class History:
         """
         if not events:
             return ()
+        body = encode_body(events, self.registry)
+        check_in_use(events, body, self.registry)
         made = decode_row(
             row_of(
-                encode_body(events, self.registry),
+                body,
                 position=UNSAVED_POSITION,
                 stream=f"{self.stream}~",
                 version=self.made,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 import msgspec
 
-from refold.core.event import Event, Kind, Registry, checked_kind
+from refold.core.event import Event, Kind, Registry, checked_tag
 from refold.core.payload import encode_payload
 from refold.core.upcast import Step, failed
 from refold.errors import RefoldError
@@ -14,6 +15,7 @@ from refold.errors import RefoldError
 SPLITS_DEEP_MAX: Final = 16
 """How often what a split made may be split again."""
 _decode = msgspec.json.decode
+_kind_of = lru_cache(maxsize=4096)(Kind.parse)
 
 
 def parted(
@@ -48,13 +50,14 @@ def _part(
     event: object, step: Step, kind: Kind, registry: Registry, event_id: str
 ) -> tuple[Kind, bytes]:
     """The kind and payload of an event that a split gave."""
-    data, named = event, False
-    if isinstance(event, Event):
-        data, named = event.data, event.type != ""
-        if event.metadata or event.occurred_at is not None:
-            raise failed(kind, event_id, "a part has the time and metadata of the whole")
+    data = event.data if isinstance(event, Event) else event
+    if isinstance(event, Event) and (event.metadata or event.occurred_at is not None):
+        raise failed(kind, event_id, "a part has the time and metadata of the whole")
     try:
-        part = checked_kind(event.type, event.schema) if named else registry.kind_of(data)  # type: ignore[attr-defined]
+        if isinstance(event, Event) and event.type:
+            part = _kind_of(checked_tag(event.type, event.schema))
+        else:
+            part = registry.kind_of(data)
         payload = encode_payload(data)
     except RefoldError as error:
         raise failed(kind, event_id, error.message) from error

@@ -29,6 +29,7 @@ class Upcasts:
         self._steps: dict[Kind, Step] = {}
         self._retired: dict[str, str] = {}
         self._reached: dict[str, frozenset[str]] = {}
+        self._splits: dict[str, list[int]] = {}
         self.reshaped: frozenset[str] = frozenset()
         """The types that are retired, or split in some schema: all others count as themselves."""
 
@@ -60,8 +61,8 @@ class Upcasts:
             return kind._replace(schema=max(kind.schema, newest))
         if kind.type in self._retired:
             return kind
-        splits = (s for (name, s), step in self._steps.items() if step.into and name == kind.type)
-        first = min((schema for schema in splits if schema >= kind.schema), default=newest)
+        splits = self._splits.get(kind.type, ())
+        first = next((schema for schema in splits if schema >= kind.schema), newest)
         return kind._replace(schema=max(kind.schema, first))
 
     def run(self, kind: Kind, target: int, data: Any, *, event_id: str) -> Any:
@@ -105,8 +106,8 @@ class Upcasts:
         What to read where events of these types are wanted.
         """
         wanted = frozenset(types)
-        split = {name for (name, _), step in self._steps.items() if step.into}
-        return wanted | {name for name in split if not wanted.isdisjoint(self._reachable(name))}
+        ways = (name for name in self._splits if not wanted.isdisjoint(self._reachable(name)))
+        return wanted.union(ways)
 
     def _reachable(self, type_name: str) -> frozenset[str]:
         """The types that events of a type may count as, whatever their schemas."""
@@ -123,8 +124,11 @@ class Upcasts:
 
     def _changed(self) -> None:
         self._reached = {}
-        split = {kind.type for kind, step in self._steps.items() if step.into}
-        self.reshaped = frozenset(split | self._retired.keys())
+        self._splits = {}
+        for kind, step in self.steps():
+            if step.into:
+                self._splits.setdefault(kind.type, []).append(kind.schema)
+        self.reshaped = frozenset(self._splits.keys() | self._retired.keys())
 
 
 def failed(kind: Kind, event_id: str, reason: str) -> UpcastFailed:

@@ -10,6 +10,7 @@ import msgspec
 from refold.core.codec import (
     EVENTS_PER_APPEND_MAX,
     Body,
+    check_in_use,
     digest_of,
     encode_body,
     encode_metadata,
@@ -36,7 +37,7 @@ def write_of(append: Append, registry: Registry) -> Write:
     body = encode_typed(append.events, registry)
     if body is None or len(body.kinds) > EVENTS_PER_APPEND_MAX:
         body = encode_body(append.events, registry)
-    _check_in_use(append.events, body, registry)
+    check_in_use(append.events, body, registry)
     _check_fit(append.events, body, registry)
     tags, metadata = _tagged(append)
     return Write(
@@ -58,15 +59,6 @@ def _tagged(append: Append) -> tuple[tuple[str, ...], Mapping[str, Any] | None]:
         return (), metadata
     tags = checked_tags([*checked_tags(append.tags), *checked_tags(held)])
     return tags, {**(metadata or {}), "tags": list(tags)}
-
-
-def _check_in_use(events: Sequence[object], body: Body, registry: Registry) -> None:
-    """Refuse an event whose type is retired; copies of stored ones stay as they are."""
-    if not registry.upcasts.reshaped:
-        return
-    for index, event in enumerate(events):
-        if not (isinstance(event, Event) and isinstance(event.data, msgspec.Raw)):
-            registry.check_in_use(body.kinds[index], index=index)
 
 
 def _check_fit(events: Sequence[object], body: Body, registry: Registry) -> None:
