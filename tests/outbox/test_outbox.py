@@ -12,6 +12,7 @@ import pytest
 
 import refold
 from refold import Event, Rejected
+from refold.backends.sqlite import SqliteBackend
 from refold.core.event import Registry
 from refold.engine.store import Store
 from refold.errors import StoreClosed, UsageError
@@ -422,6 +423,26 @@ def test_a_run_ends_with_its_store(tmp_path: Path) -> None:
     assert not running.is_alive()
     with pytest.raises(StoreClosed):
         sending.catch_up()
+
+
+def test_a_store_closed_while_it_is_read_is_not_taken_for_caught_up(tmp_path: Path) -> None:
+    """Who catches up is told that it was cut short."""
+
+    class Closing(Store):
+        def log_head(self) -> int:
+            head = super().log_head()
+            if len(heads) == 1:
+                self.close()
+            heads.append(head)
+            return head
+
+    heads: list[int] = []
+    with refold.open(tmp_path / "log.db") as store:
+        ask(store, "order-1", "mail")
+    closing = Closing(SqliteBackend(tmp_path / "log.db"))
+    with pytest.raises(StoreClosed):
+        outbox(closing, Service()).catch_up()
+    assert heads == [1, 1]
 
 
 def test_an_outbox_works_once_at_a_time(store: Store) -> None:

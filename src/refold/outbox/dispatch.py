@@ -11,6 +11,7 @@ from typing import NamedTuple, Self
 
 from refold.engine.store import Store
 from refold.engine.subscription import LOOK_EVERY_S, Subscription
+from refold.errors import StoreClosed
 from refold.outbox.backlog import TYPES, Asked, Backlog, Schedule
 
 Attempt = Callable[[str, int], str | None]
@@ -116,8 +117,10 @@ class Dispatch:
             self._log.bell.unlisten(self.wake)
             self._log = self._followed(self._backlog.read_again())
         head = self._store.log_head()
-        while self._log.position < head and not self._log.closed:
+        while self._log.position < head:
             self._log.fill()
+            if self._log.closed:
+                raise StoreClosed("the store was closed while its outbox was at work")
             while (recorded := self._log.take()) is not None:
                 self._backlog.note(recorded)
         now_s = monotonic()
