@@ -154,17 +154,20 @@ def test_whoever_comes_with_an_id_gets_one_outcome(store: Store) -> None:
     assert store.log_head() == 1
 
 
+@pytest.mark.parametrize("over", [None, Query(types=["money.moved"], tags=["owner:ann"])])
 @pytest.mark.parametrize("how", ["error", "late", "torn"])
-def test_a_repetition_settles_an_unknown_outcome(tmp_path: Path, how: Any) -> None:
+def test_a_repetition_settles_an_unknown_outcome(
+    tmp_path: Path, how: Any, over: Query | None
+) -> None:
     """Whichever operation of the disk failed: again under the id, and it is done exactly once."""
     for number in range(40):
         with Disk() as disk, disk.open(tmp_path / f"{how}-{number}.db") as store:
-            store.execute("wallet-1", raising, Deposit(10))
+            store.execute("wallet-1", raising, Deposit(10), over=over)
             disk.fail(at=len(disk.operations) + number, how=how)
             with suppress(OutcomeUnknown, Unavailable):
-                store.execute("wallet-1", raising, Withdraw(10), command_id="cmd-1")
+                store.execute("wallet-1", raising, Withdraw(10), command_id="cmd-1", over=over)
             disk.mend()
-            store.execute("wallet-1", raising, Withdraw(10), command_id="cmd-1")
+            store.execute("wallet-1", raising, Withdraw(10), command_id="cmd-1", over=over)
             assert store.fold("wallet-1", balance) == (0, 1, 2)
             if not disk.failed:
                 assert number > 2
