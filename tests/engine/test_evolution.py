@@ -17,7 +17,7 @@ from refold.core.event import Kind
 from refold.core.snapshot import EVENTS_BETWEEN_MIN
 from refold.core.upcast import Upcasts
 from refold.errors import InvalidEvent
-from refold.replay import decisions
+from refold.replay import Action, ChatRequest, Variant, compare, decisions, replay, verify
 
 EVENTS = 2 * EVENTS_BETWEEN_MIN
 
@@ -190,6 +190,23 @@ def test_a_split_turn_is_both_sides_of_a_conversation(talked: refold.Store) -> N
         ("call-1@0", "Hello"),
         ("call-1@2", "See you"),
     ]
+
+
+def test_a_replay_asks_with_what_was_split_from_the_same_event(talked: refold.Store) -> None:
+    """What the person said stands before the answer, also where one event held both."""
+    asked: list[Any] = []
+
+    def candidate(request: ChatRequest) -> Action:
+        asked.append([(m["role"], m["content"]) for m in request.messages])
+        return Action(text="Hello")
+
+    summary = replay(talked, ["call-1"], Variant(model="m", prompt="Be kind."), candidate)
+    assert (summary.answered, summary.failed) == (2, 0)
+    told = sorted(asked, key=len)
+    assert told == [[("system", "Be kind."), *SAID[:1]], [("system", "Be kind."), *SAID[:3]]]
+    figures = compare(talked, ["call-1"], Variant(model="m", prompt="Be kind.")).figures
+    assert figures.counts["missing"] == figures.counts["failed"] == 0
+    assert verify(talked, ["call-1"]).mismatches == []
 
 
 def test_a_difference_is_told_part_by_part(talked: refold.Store) -> None:

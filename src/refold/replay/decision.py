@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import takewhile
 from typing import Final
 
 import msgspec
@@ -75,8 +76,14 @@ def decisions(history: Iterable[Recorded]) -> list[Decision]:
 
 
 def before(history: Sequence[Recorded], decision: Decision) -> list[Recorded]:
-    """What the agent had seen when it decided."""
-    return [recorded for recorded in history if recorded.version < decision.version]
+    """What the agent had seen when it decided; of a split event, the parts before its answer."""
+    seen: list[Recorded] = []
+    for recorded in history:
+        if recorded.version < decision.version:
+            seen.append(recorded)
+        elif recorded.version == decision.version:
+            seen += takewhile(lambda part: part.type not in _CLASSES, recorded.parts())
+    return seen
 
 
 @dataclass
