@@ -40,6 +40,8 @@ from refold.ledger import (
 from refold.outbox import EffectRequested, Outbox
 
 BUDGET: Final = Decimal("60")
+ATTEMPTS_MAX: Final = 10
+DELAY_MAX_S: Final = 2.0
 FAUCET_POLLS_MAX: Final = 200
 FAUCET_PAUSE_S: Final = 0.02
 FAILED_MAX: Final = 1_000
@@ -97,7 +99,9 @@ class Agent:
             store,
             {BET: effects.bet, CLAIM: effects.claim},
             workers=bets_at_once,
+            attempts_max=ATTEMPTS_MAX,
             first_delay_s=first_delay_s,
+            delay_max_s=DELAY_MAX_S,
             categories=["agent"],
         )
         params = {"agent_id": agent_id}
@@ -109,7 +113,8 @@ class Agent:
     def play(self, *, bets: int) -> Played:
         """Bet until there are so many bets in the ledger, or a guard says no.
 
-        What an earlier session left unfinished comes first.
+        What an earlier session left unfinished comes first. Where the casino gives no answer, no
+        further bet is placed. Raises what :meth:`begin` raises.
         """
         self.begin()
         before = self.state().of(ASSET).bets
@@ -120,10 +125,15 @@ class Agent:
             except Rejected as refusal:
                 reason = refusal.reason
             self.finish()
+            if self.state().bets.open:
+                reason = "no answer"
         return Played(self.state().of(ASSET).bets - before, reason)
 
     def begin(self) -> None:
-        """Settle what is open, read what the casino has to say, and ask the faucet if need be."""
+        """Settle what is open, read what the casino has to say, and ask the faucet if need be.
+
+        Raises :class:`~refold.errors.Unavailable` where the casino does not answer.
+        """
         self._store.execute(
             self.stream,
             wallet,
@@ -131,7 +141,8 @@ class Agent:
             command_id=f"{self.stream}/register",
         )
         self._ask_again()
-        self.finish()
+        self._outbox.catch_up()
+        self.poller.poll()
         if next_wager(self.state().of(ASSET).available, 0) is None:
             self._claim()
 

@@ -251,6 +251,22 @@ def test_a_request_that_was_given_up_is_taken_up_again(casino: Casino, table: Ta
     assert set(table.keys().values()) == {1}
 
 
+def test_no_bet_is_placed_at_a_casino_that_gives_no_answer(casino: Casino, table: Table) -> None:
+    """Neither at the start nor after some that were not answered: the budget is not for those."""
+    agent = table.agent()
+    agent.play(bets=4)
+    casino.faults = Faults(fail=1.0)
+    with pytest.raises(Unavailable):
+        table.agent().play(bets=8)
+    assert types(table.store)["bet.placed"] == 4
+    agent.begin = lambda: None  # type: ignore[method-assign]
+    agent._outbox = Outbox(table.store, agent._outbox._handlers, attempts_max=1)
+    assert agent.play(bets=100) == (4, "no answer")
+    casino.faults = Faults()
+    assert table.agent().play(bets=8).reason == "done"
+    assert table.reconciled().agrees
+
+
 def test_a_casino_that_is_down_stops_no_log(casino: Casino, table: Table) -> None:
     """A poll that fails is made good by a later one."""
     agent = table.agent()
