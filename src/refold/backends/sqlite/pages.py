@@ -43,10 +43,15 @@ def log_page(connection: apsw.Connection, sql: str, values: Sequence[Any]) -> Pa
     size_bytes = 0
     for row in connection.execute(sql, values):
         rows.append(row)
-        size_bytes += len(row[_BODY]) + len(row[_METADATA] or "")
+        size_bytes += _length(row[_BODY]) + _length(row[_METADATA])
         if size_bytes >= PAGE_BYTES_MAX:
             break
     return rows
+
+
+def _length(value: Any) -> int:
+    """Of a text or blob; a damaged row may hold something else, which its reader refuses."""
+    return len(value) if isinstance(value, str | bytes) else 0
 
 
 @contextmanager
