@@ -96,7 +96,13 @@ def test_several_people_in_a_conversation() -> None:
     tables = after(SessionStarted(parties=[ADA, other, DESK]), answer("0.5"))
     assert [row[0] for row in known(tables)] == ["person-10", "person-9"]
     assert [row["cost"] for row in tables["customers"]] == [{"USD": Decimal("0.5")}] * 2
-    tables = after(answer("0.5"), about("p1"), about("p2"), about("p1"))
+    said = SessionStarted(parties=[CALLER]), answer("0.5"), about("p1"), about("p2"), about("p1")
+    tables = after(*said)
+    # The one customer of the session has a name: the first who was recognised.
+    assert [(row["person"], row["name"]) for row in tables["customers"]] == [
+        ("p1", "A. Park"),
+        ("p2", None),
+    ]
     assert [row["cost"] for row in tables["customers"]] == [{"USD": Decimal("0.5")}] * 2
     assert [row["conversations"] for row in tables["customers"]] == [1, 1]
 

@@ -2,9 +2,13 @@
 
 import subprocess
 import sys
+from decimal import Decimal
 
 import refold.readmodels as readmodels
+from refold.conversation import ModelResponse, ToolCall, ToolResult
 from refold.core.projection import by_name
+from refold.readmodels.spending import COSTS, CostRow
+from refold.testing import given
 
 
 def test_it_exports_four_read_models_and_the_list_of_them() -> None:
@@ -17,6 +21,18 @@ def test_it_exports_four_read_models_and_the_list_of_them() -> None:
 def test_they_can_be_kept_together() -> None:
     """No two of them have a table or view of the same name."""
     assert len(by_name(readmodels.built_in())) == 4
+
+
+def test_they_can_be_tested_as_sentences() -> None:
+    """`refold.testing` takes them as it takes anybody's projections."""
+    call = ToolCall(call_id="c1", name="find")
+    given(readmodels.tool_usage, call, ToolResult(call_id="c1", latency_ms=9)).then_selected(
+        "SELECT tool, calls, errors, p99_ms FROM tool_usage", [("find", 1, 0, 9.0)]
+    )
+    price = ModelResponse(model="m", cost=Decimal("0.10"))
+    given(readmodels.costs, price, price).then_rows(
+        COSTS, [CostRow("1970-01-01", "", "m", "USD", answers=2, cost=Decimal("0.20"))]
+    )
 
 
 def test_the_package_loads_nothing_before_it_is_asked_for() -> None:

@@ -128,6 +128,21 @@ def test_percentiles_are_latencies_that_were_measured(latencies: list[float | No
         assert usage[f"p{p}_ms"] == percentile(known, p)
 
 
+@pytest.mark.parametrize(
+    "other",
+    [AgentConfigured(agent="b"), AgentConfigured(version="b"), AgentConfigured(model="b")],
+    ids=["agent", "version", "model"],
+)
+def test_percentiles_are_of_one_tool_and_one_version_of_the_agent(other: AgentConfigured) -> None:
+    """Slow calls of another agent, version, model or tool do not make these slow."""
+    events: list[object] = []
+    for latency, agent in ((10, AgentConfigured()), (90, other)):
+        events += [agent, CALL, ToolResult(call_id="c1", latency_ms=latency)]
+    events += [ToolCall(call_id="c2", name="book"), ToolResult(call_id="c2", latency_ms=500)]
+    found = [(r["tool"], r["latencies"], r["p99_ms"]) for r in after(*events)["tool_usage"]]
+    assert sorted(found) == [("book", 1, 500.0), ("find", 1, 10.0), ("find", 1, 90.0)]
+
+
 def test_percentiles_of_a_known_example() -> None:
     """Of 1 to 200 ms: half of them, 95 and 99 of a hundred are not over 100, 190 and 198."""
     events: list[object] = []
