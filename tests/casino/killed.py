@@ -1,4 +1,7 @@
-"""An agent that is killed as it crosses a given line: a commit or a request, before or after."""
+"""An agent that is killed as it comes to a given line: before a commit, or before a request.
+
+What comes after one is what comes before the next.
+"""
 
 from __future__ import annotations
 
@@ -14,22 +17,16 @@ from refold.feeds import JsonService
 
 
 def play(path: str, url: str, api_key: str, agent_id: str, bets: int, killed_at: int) -> None:
-    """Play; the process ends without warning when it crosses line number ``killed_at``."""
+    """Play; the process ends without warning when it comes to line number ``killed_at``."""
     lines = iter(range(1_000_000))
 
     def crossing(call: Callable[..., Any]) -> Callable[..., Any]:
         def crossed(*args: Any, **options: Any) -> Any:
-            cross()
-            try:
-                return call(*args, **options)
-            finally:
-                cross()
+            if next(lines) == killed_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return call(*args, **options)
 
         return crossed
-
-    def cross() -> None:
-        if next(lines) == killed_at:
-            os.kill(os.getpid(), signal.SIGKILL)
 
     setattr(refold.Store, "_commit", crossing(refold.Store._commit))  # noqa: B010
     setattr(JsonService, "_sent", crossing(JsonService._sent))  # noqa: B010

@@ -162,3 +162,13 @@ def test_what_is_no_address_is_refused(url: str) -> None:
     """Said before anything is asked, without naming what may be a secret."""
     with pytest.raises(UsageError):
         JsonService(url)
+
+
+@pytest.mark.parametrize("value", ["Bearer ", " x", "Bearer s3cret\n", "Bearer s3crét"])
+def test_a_header_that_cannot_be_sent_is_refused_unnamed(listing: Listing, value: str) -> None:
+    """The HTTP library's own message would show the secret."""
+    with pytest.raises(UsageError) as raised:
+        JsonService(listing.url, headers={"authorization": value})
+    assert "s3cr" not in str(raised.value)
+    with asking(listing) as service, pytest.raises(UsageError):
+        service.get(headers={"authorization": value})

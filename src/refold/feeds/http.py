@@ -83,7 +83,7 @@ class JsonService:
             raise UsageError(f"{timeout_s=} must be over 0, {tries_max=} at least 1")
         self.url = _checked(url)
         self.requests = 0
-        self._headers = dict(headers or {})
+        self._headers = _checked_headers(headers)
         self._timeout_s = timeout_s
         self._tries_max = tries_max
         self._first_delay_s = first_delay_s
@@ -177,7 +177,7 @@ class JsonService:
     ) -> tuple[int, Mapping[str, str], bytes]:
         import httpx
 
-        said = {**self._headers, **(headers or {})}
+        said = {**self._headers, **_checked_headers(headers)}
         sent = None if body is None else msgspec.json.encode(body)
         if sent is not None:
             said["content-type"] = "application/json"
@@ -236,6 +236,14 @@ def _checked(url: str) -> str:
     if parts.query or parts.fragment:
         raise UsageError("the URL holds parameters: give params= instead")
     return url.rstrip("/")
+
+
+def _checked_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
+    """The headers; what none can carry is refused without naming it, for it may be a secret."""
+    for name, value in (headers or {}).items():
+        if not (value.isascii() and value.isprintable() and value == value.strip()):
+            raise UsageError(f"the header {name!r} has a value that no header can have")
+    return dict(headers or {})
 
 
 def _failure(url: str, message: str, code: str) -> Unavailable:
