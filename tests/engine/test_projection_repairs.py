@@ -9,7 +9,7 @@ import pytest
 
 import refold
 from refold import Event, Recorded
-from refold.engine.projecting import parking, runner
+from refold.engine.projecting import books, parking, runner
 from refold.errors import NotFound, RefoldError, Unavailable, UsageError
 from refold.projections import Projection, Projector, Rows, Table
 from tests.engine.projecting import Found, folded, stored, sums, told
@@ -395,3 +395,49 @@ def test_two_rebuilds_at_once_fill_one_generation(
     projector = Projector(store, [sums(revision=2)])
     assert projector.rebuild("sums", progress=progress) == nested[0] == 2
     assert stored(projector) == folded(store.read_all())
+
+
+def test_a_swap_between_two_looks_at_the_books_is_noticed(
+    store: refold.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A runner that starts while a rebuild is swapped in does not go on in the old generation."""
+    told(store)
+    Projector(store, [sums()]).catch_up()
+    check = books.check_unchanged
+
+    def swapping(*args: Any) -> None:
+        check(*args)
+        monkeypatch.setattr(runner, "check_unchanged", check)
+        Projector(store, [sums()]).rebuild("sums")
+
+    monkeypatch.setattr(runner, "check_unchanged", swapping)
+    late = Projector(store, [sums()])
+    told(store)
+    while late._advanced():
+        pass
+    assert late.status()[0].generation == 2
+    assert late.status()[0].lag_events == 0
+    assert stored(late) == folded(store.read_all())
+
+
+def test_closing_sets_nothing_aside(store: refold.Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closed while an event that failed waits for its next try: it was not tried enough."""
+    monkeypatch.setattr(parking, "BACKOFF_S", 0.001)
+    told(store)
+    calls: list[str] = []
+
+    def fails(recorded: Recorded) -> bool:
+        if recorded.id == "s-1@3":
+            calls.append(recorded.id)
+            if len(calls) == 2:
+                projector.close()
+            return True
+        return False
+
+    projector = Projector(store, [sums(fails_on=fails)])
+    projector.run()
+    assert len(calls) == 2
+    assert projector.status()[0].parked == ()
+    assert 0 < projector.status()[0].position < store.log_head()
+    with pytest.raises(Unavailable):
+        projector.rebuild("sums")

@@ -194,6 +194,7 @@ class Projector:
 
         Gives the number of the new generation. The one before is kept until :meth:`confirm`. A
         rebuild that was cut off goes on where it was. ``progress`` gets positions done and in all.
+        Raises :class:`~refold.errors.Unavailable` where :meth:`close` was called meanwhile.
         """
         return rebuilding.rebuild(
             self._ground,

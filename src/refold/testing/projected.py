@@ -126,5 +126,6 @@ def _shown(given: object) -> str:
     return repr(given.data if isinstance(given, Event) else given)
 
 
-def _at_once(_pause_s: float) -> None:
+def _at_once(_pause_s: float) -> bool:
     """A test does not wait before it tries an event again."""
+    return False

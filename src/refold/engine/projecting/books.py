@@ -62,10 +62,10 @@ CREATE TABLE IF NOT EXISTS refold_parked (
     PRIMARY KEY (projection, generation, stream)
 ) STRICT, WITHOUT ROWID""",
 )
-_CURRENT: Final = "SELECT current, previous FROM refold_projections WHERE name = ?"
-_GENERATIONS: Final = """
-SELECT generation, shape, code, python, tables, views FROM refold_generations
-WHERE projection = ? ORDER BY generation"""
+_STANDING: Final = """
+SELECT current, previous, generation, shape, code, python, tables, views
+FROM refold_projections JOIN refold_generations ON projection = name
+WHERE name = ? ORDER BY generation"""
 _PROGRESS: Final = """
 SELECT part, position, fence, moved_at, rate FROM refold_progress
 WHERE projection = ? AND generation = ? ORDER BY part"""
@@ -140,7 +140,8 @@ class Books(NamedTuple):
 
     def standing(self, name: str) -> Standing | None:
         """The projection, or None where it was never started."""
-        found = self.read(_CURRENT, (name,))
+        # One statement: a swap between two would show a generation that is no more.
+        found = self.read(_STANDING, (name,))
         if not found:
             return None
         generations = {
@@ -151,9 +152,9 @@ class Books(NamedTuple):
                 tuple(msgspec.json.decode(tables)),
                 msgspec.json.decode(views),
             )
-            for number, shape, code, python, tables, views in self.read(_GENERATIONS, (name,))
+            for _, _, number, shape, code, python, tables, views in found
         }
-        current, previous = found[0]
+        current, previous, *_ = found[0]
         return Standing(name, current, previous, generations)
 
     def progress(self, name: str, generation: int) -> list[Progress]:

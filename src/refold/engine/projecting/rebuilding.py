@@ -27,10 +27,6 @@ SWAPS_MAX: Final = 10_000
 _SET: Final = "UPDATE refold_projections SET current = ?, previous = ? WHERE name = ?"
 
 
-class Stopped(Exception):
-    """Somebody closed the projector meanwhile; another rebuild goes on from there."""
-
-
 def rebuild(
     ground: Ground,
     projection: Projection,
@@ -49,7 +45,11 @@ def rebuild(
         head = ground.log.log_head()
         while runner.position < head:
             if is_stopped():
-                raise Stopped
+                raise Unavailable(
+                    f"the rebuild of projection {projection.name!r} was stopped at position "
+                    f"{runner.position}: the next one goes on from there",
+                    projection=projection.name,
+                )
             runner.advance(until=head)
             progress(runner.position, head)
         if _is_swapped(ground.keeper, projection.name, generation, runner.position):

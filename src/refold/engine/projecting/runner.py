@@ -30,7 +30,7 @@ from refold.ports import Backend, TableKeeper
 ROWS_PER_PAGE: Final = 4_096
 ROWS_PER_LOCKED_PAGE: Final = 512
 """The log keeps its writers waiting for so long."""
-ROWS_HELD_MAX: Final = 200_000
+ROWS_HELD_MAX: Final = 100_000
 """More rows in memory after a batch, and all are dropped."""
 ROWS_CHANGED_MAX: Final = 50_000
 """A batch ends where it has changed so many."""
@@ -38,7 +38,8 @@ TRIES_MAX: Final = 200
 FAR: Final = (1 << 63) - 1
 _RATE_MEMORY: Final = 0.7
 _FENCE: Final = """
-SELECT fence FROM refold_progress WHERE projection = ? AND generation = ? AND part = ?"""
+SELECT fence, current FROM refold_progress JOIN refold_projections ON name = projection
+WHERE projection = ? AND generation = ? AND part = ?"""
 _MOVE: Final = """
 UPDATE refold_progress SET position = ?, fence = fence + 1, moved_at = ?, rate = ?
 WHERE projection = ? AND generation = ? AND part = ?"""
@@ -49,12 +50,15 @@ class Unstorable(Exception):
 
 
 class Ground(NamedTuple):
-    """What a runner stands on: the log, where the rows are, the clock, and how it pauses."""
+    """What a runner stands on: the log, where the rows are, the clock, and how it pauses.
+
+    ``pause(seconds)`` is true where there is not to be gone on.
+    """
 
     log: Backend
     keeper: TableKeeper
     clock: Clock
-    pause: Callable[[float], object]
+    pause: Callable[[float], bool]
 
 
 class Unit:
@@ -120,6 +124,7 @@ class Runner:
         self._skipped: dict[str, frozenset[int]] = {}
         self._is_mine = in_part(*cut)
         self._rows: Rows | None = None
+        self._is_stopped = False
 
     def load(self) -> None:
         """Look up where things stand; begins the projection where it was never started.
@@ -164,7 +169,7 @@ class Runner:
                 return self.position - before
             end = min(page.end, until, self._suspicion.limit(self.position))
             self._try(page, end)
-            if self.position > before:
+            if self.position > before or self._is_stopped:
                 return self.position - before
         raise Unavailable(f"projection {self.projection.name!r} lost {TRIES_MAX} races")
 
@@ -229,7 +234,7 @@ class Runner:
         self._forget()
         pause_s = self._suspicion.after_failure(poison)
         if pause_s is not None:
-            self._ground.pause(pause_s)
+            self._is_stopped = self._ground.pause(pause_s)
             return
         self._suspicion.clear()
         self._skipped = skipped(self._feed, self.projection.name)
@@ -289,6 +294,8 @@ class Runner:
         found = transaction.execute(_FENCE, self._key)
         if not found or found[0][0] != self._fence:
             raise Raced
+        if self._wanted is None and found[0][1] != self.generation:
+            raise Raced  # Swapped out between two looks at the books.
 
     def _move(self, transaction: Transaction, position: int, started: float) -> None:
         spent_s = max(time.monotonic() - started, 1e-6)

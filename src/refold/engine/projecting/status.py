@@ -52,6 +52,8 @@ def status_of(ground: Ground, projection: Projection) -> ProjectionStatus:
     name, head = projection.name, ground.log.log_head()
     books = stored_books(ground.keeper)
     standing = books.standing(name) if books else None
+    if books is not None and standing is not None and not books.progress(name, standing.current):
+        standing = books.standing(name)  # Swapped out and dropped between two looks.
     if books is None or standing is None:
         lag_s = _lag_s(ground, 0, head)
         return ProjectionStatus(name, "new", lag_events=head, lag_s=lag_s)
