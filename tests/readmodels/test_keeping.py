@@ -8,6 +8,7 @@ import pytest
 import refold
 from refold.conversation.importers import import_files
 from refold.engine.projecting.runner import Ground, Runner
+from refold.ports import TableKeeper
 from refold.projections import Projector
 from refold.readmodels import built_in
 from tests.conversation.importers.inputs import real
@@ -44,7 +45,8 @@ def test_a_restart_in_the_middle_of_an_append_changes_nothing(
 ) -> None:
     """Runners that each go on from where the one before stopped come to the same rows."""
     backend = airline._backend
-    ground = Ground(backend, backend, lambda: 0, lambda _s: None)  # type: ignore[arg-type]
+    assert isinstance(backend, TableKeeper)
+    ground = Ground(backend, backend, lambda: 0, lambda _pause_s: False)
     for projection in built_in():
         for cut in CUTS:
             Runner(ground, projection).advance(until=cut)

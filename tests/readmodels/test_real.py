@@ -8,9 +8,11 @@ import refold
 from refold.conversation import Conversation
 from refold.conversation.importers import import_files
 from refold.demo import run_demo
+from refold.projections import Projector
+from refold.readmodels import built_in
 from tests.conversation.importers.inputs import real
 from tests.readmodels.naive import rows_of
-from tests.readmodels.tables import Tables, caught_up
+from tests.readmodels.tables import Tables, caught_up, rows_in
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +111,12 @@ def test_the_customers_of_the_demo_can_be_told_apart(clinic_rows: Tables) -> Non
     assert clinic_rows["customers"]
     assert {row["known_by"] for row in clinic_rows["customer_conversations"]} == {"party"}
     assert all(row["name"] for row in clinic_rows["customers"])
+
+
+def test_a_packed_log_gives_the_same_rows(clinic: refold.Store, clinic_rows: Tables) -> None:
+    """A rebuild after a compaction finds what was there before it."""
+    assert clinic.compact().events > 1_000
+    projector = Projector(clinic, built_in())
+    for name in projector.projections:
+        projector.rebuild(name)
+    assert rows_in(projector) == clinic_rows
