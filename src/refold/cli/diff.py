@@ -31,9 +31,9 @@ def diff(url: str, as_json: bool, before: str, after: str, fold_name: str | None
     """
     with opened(url) as store:
         first, second = _point(store, before), _point(store, after)
-    fold = fold_for(fold_name, [*first.events, *second.events])
-    found = refold.diff(first.events, second.events)
-    operations = refold.diff_states(first.fold(fold).state, second.fold(fold).state)
+        fold = fold_for(fold_name, [*first, *second])
+        found = refold.diff(first, second)
+        operations = refold.diff_states(first.fold(fold).state, second.fold(fold).state)
     if as_json:
         output.json_line(
             {

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from functools import cached_property
+from typing import Self, overload
 
 from refold.core.codec import check_in_use, encode_body, row_of
 from refold.core.event import Registry, parse_event_id
@@ -16,6 +17,53 @@ UNSAVED_POSITION = 0
 """The position of an event that is only in memory."""
 
 
+class Unread(Sequence[Recorded]):
+    """Events that are read when they are asked for, with others after them.
+
+    ``read(first, last)`` gives those at indexes first to last, of ``count``.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[int, int], Iterable[Recorded]],
+        count: int,
+        after: tuple[Recorded, ...] = (),
+    ) -> None:
+        self._read = read
+        self._count = count
+        self._after = after
+
+    def __len__(self) -> int:
+        return self._count + len(self._after)
+
+    def __add__(self, others: tuple[Recorded, ...]) -> Unread:
+        return Unread(self._read, self._count, self._after + others)
+
+    @overload
+    def __getitem__(self, index: int) -> Recorded: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Recorded, ...]: ...
+    def __getitem__(self, index: int | slice) -> Recorded | tuple[Recorded, ...]:
+        chosen = range(len(self))[index]
+        first = chosen if isinstance(chosen, int) else min(chosen, default=self._count)
+        if first < self._count and isinstance(chosen, range):
+            return self._whole[index]
+        if isinstance(chosen, range):
+            return tuple(self._after[place - self._count] for place in chosen)
+        if chosen >= self._count:
+            return self._after[chosen - self._count]
+        (one,) = self._read(chosen, chosen)
+        return one
+
+    def __iter__(self) -> Iterator[Recorded]:
+        return iter(self._whole)
+
+    @cached_property
+    def _whole(self) -> tuple[Recorded, ...]:
+        read = self._read(0, self._count - 1) if self._count else ()
+        return (*read, *self._after)
+
+
 @dataclass(frozen=True)
 class History:
     """The events of a stream up to ``at``, and what was changed since.
@@ -25,7 +73,7 @@ class History:
     """
 
     stream: str
-    events: tuple[Recorded, ...]
+    events: tuple[Recorded, ...] | Unread
     shared: int
     registry: Registry
     changes: tuple[str, ...] = ()

@@ -20,6 +20,7 @@ from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
 from refold.core.expected import ANY, Expected
 from refold.core.query import Condition, Query
+from refold.core.recorded import Recorded
 from refold.engine.batching import batch_of
 from refold.engine.branch import Branch
 from refold.engine.results import Append, Appended, appended
@@ -142,11 +143,14 @@ class AsyncStore:
         return AsyncSubscription(opened, self._run, after=after)
 
     async def branch(self, stream: str, *, at: int | None = None) -> Branch[Awaitable[Any]]:
-        """See :meth:`refold.Store.branch`; its ``save`` is to be awaited."""
-        found = await self._run(lambda: self._store.branch(stream, at=at))
-        return Branch(
-            found.stream, found.events, found.shared, found.registry, saver=self.save_branch
-        )
+        """See :meth:`refold.Store.branch`; read at once, and its ``save`` is to be awaited."""
+
+        def read() -> tuple[Branch[Any], tuple[Recorded, ...]]:
+            found = self._store.branch(stream, at=at)
+            return found, tuple(found.events)
+
+        found, events = await self._run(read)
+        return Branch(stream, events, found.shared, found.registry, saver=self.save_branch)
 
     async def close(self) -> None:
         """Let go of files, connections and threads; waits for calls that are under way."""

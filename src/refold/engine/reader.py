@@ -11,11 +11,13 @@ from refold.core.clock import Instant, to_us
 from refold.core.event import Kind, Registry
 from refold.core.expected import NO_EVENTS
 from refold.core.fold import Fold, Folded
+from refold.core.history import Unread
 from refold.core.query import Query, QueryItem
 from refold.core.recorded import Recorded
 from refold.core.row import Row, decode_row
 from refold.core.snapshot import Reached
 from refold.core.stepper import stepper_of
+from refold.engine.checks import check_whole
 from refold.engine.reading import (
     LOG_ROWS_PER_PAGE,
     LOG_ROWS_PER_PAGE_MAX,
@@ -51,6 +53,7 @@ class Reader:
         recorded_until: Instant | None = None,
     ) -> list[Segment]:
         """Where a stream's events stand, up to a moment (each bound inclusive)."""
+        check_whole(version=version, position=position)
         segments = lineage(self._backend, stream)
         last = NO_LAST if version is None else version
         if position is not None or recorded_until is not None:
@@ -158,6 +161,14 @@ class Reader:
         for segment in segments:
             for row in forward(self._backend, [segment]):
                 yield from self._within(row, segment)
+
+    def unread(self, segments: Sequence[Segment]) -> Unread:
+        """The same from the first version on, read when they are asked for."""
+
+        def read(first: int, last: int) -> Iterator[Recorded]:
+            return self.events(clipped(segments, first=first, last=last))
+
+        return Unread(read, segments[-1].last + 1 if segments else 0)
 
     def events_backward(self, segments: Sequence[Segment]) -> Iterator[Recorded]:
         """The events of segments, newest first."""

@@ -334,9 +334,11 @@ class Store(Upkeep):
         return self._reader.fold_log(fold, after=after, categories=categories)
 
     def branch(self, stream: str, *, at: int | None = None) -> Branch[Appended]:
-        """The history of a stream up to version ``at`` (default: all), to change in memory."""
-        checks.check_whole(at=at)
-        events = tuple(self._reader.events(self._reader.segments(stream, version=at)))
+        """The history of a stream up to version ``at`` (default: all), to change in memory.
+
+        Its events are read when they are needed; adding to its end and saving needs none.
+        """
+        events = self._reader.unread(self._reader.segments(stream, version=at))
         return Branch(stream, events, len(events), self.registry, saver=self.save_branch)
 
     def save_branch(self, branch: Branch[Any], stream: str, *, variant: object = None) -> Appended:
