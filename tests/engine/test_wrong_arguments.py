@@ -10,10 +10,16 @@ import pytest
 
 import refold
 from refold import recording
-from refold.conversation import Conversation, ToolCall, UserUtterance
+from refold.conversation import (
+    Conversation,
+    ToolCall,
+    UserUtterance,
+    export_messages,
+    transcript,
+)
 from refold.conversation.importers import import_files
 from refold.errors import InvalidEvent, RefoldError, UsageError
-from refold.replay import Variant, compare, replay, select, verify
+from refold.replay import Variant, compare, decisions, replay, select, verify
 
 SAID = UserUtterance(text="Hi")
 VARIANT = Variant(prompt="Be brief.")
@@ -83,13 +89,16 @@ def test_an_async_recorder_wants_an_async_store(store: refold.Store, call: Call)
         ("after", lambda s: s.subscribe(after="1")),
         ("version", lambda s: s.fold("call-1", Conversation, version="3")),
         ("position", lambda s: s.fold("call-1", Conversation, position="3")),
-        ("at", lambda s: s.branch("call-1", at="3")),
+        ("version", lambda s: s.branch("call-1", at="3")),
         ("fold", lambda s: s.fold("call-1", "conversation")),
         ("fold", lambda s: s.fold("call-1", dict)),
         ("fold", lambda s: s.fold_all(dict)),
         ("decider", lambda s: s.execute("call-1", Conversation, 3)),
-        ("before", lambda s: rf.diff("call-1", s.read("call-1"))),
-        ("after", lambda s: rf.diff(s.read("call-1"), s)),
+        ("stream", lambda s: s.read(["call-1"])),
+        ("stream", lambda s: s.fold(5, Conversation)),
+        ("fold", lambda s: s.branch("call-1").fold("conversation")),
+        ("categories", lambda s: s.read_all(categories=5)),
+        ("types", lambda s: s.subscribe(types=[5])),
         ("url", lambda s: rf.open(5)),
         ("streams", lambda s: replaying(s, "call-1", VARIANT, answering)),
         ("streams", lambda s: compare(s, "call-1", VARIANT)),
@@ -129,6 +138,28 @@ def test_other_wrong_calls_are_refused(store: refold.Store, call: Call) -> None:
     assert store.log_head() == 1
 
 
+@pytest.mark.parametrize(
+    ("named", "call"),
+    [
+        ("diff", lambda s, given: rf.diff(given, s.read("call-1"))),
+        ("diff", lambda s, given: rf.diff(s.read("call-1"), given)),
+        ("transcript", lambda s, given: transcript(given)),
+        ("export_messages", lambda s, given: export_messages(given)),
+        ("decisions", lambda s, given: decisions(given)),
+        ("a fold", lambda s, given: Conversation.run(given)),
+    ],
+)
+@pytest.mark.parametrize("given", ["call-1", 5, [SAID], ["call-1"], None])
+def test_a_history_is_recorded_events(
+    store: refold.Store, named: str, call: Callable[[Any, Any], Any], given: Any
+) -> None:
+    """A stream's name, a store or events that were not recorded: said by what wanted a history."""
+    for wrong in (given, store):
+        with pytest.raises(UsageError) as caught:
+            call(store, wrong)
+        assert caught.value.call == named
+
+
 def test_an_import_goes_on_after_what_is_no_append(store: refold.Store) -> None:
     """``append_many`` gives the refusal in its place."""
     parts: list[Any] = [("call-2", [SAID]), refold.Append("call-3", [SAID])]
@@ -161,6 +192,8 @@ def test_arguments_of_a_tool_call_are_text(store: refold.Store) -> None:
         (["slots"], "/tool_calls/0"),
         (ToolCall(call_id="c1", name="slots"), "/tool_calls"),
         ({"id": "c1"}, "/tool_calls"),
+        (None, "/tool_calls"),
+        ("slots", "/tool_calls"),
     ],
 )
 def test_tool_calls_are_tool_calls(store: refold.Store, calls: Any, path: str) -> None:

@@ -33,7 +33,7 @@ from refold.conversation.events import (
 )
 from refold.core.event import Event
 from refold.core.jsonvalue import copy, pointer
-from refold.core.recorded import Recorded
+from refold.core.recorded import Recorded, history_of
 from refold.errors import InvalidEvent
 
 Message = dict[str, Any]
@@ -88,7 +88,7 @@ def export_messages(history: Iterable[Recorded]) -> Exported:
     """The chat messages of a history, and each event or field that has no place in them."""
     chat = _Chat()
     loss: list[Loss] = []
-    for recorded in history:
+    for recorded in history_of(history, call="export_messages"):
         parts = recorded.parts()
         if not parts:
             loss.append(Loss(recorded.id, recorded.type))

@@ -19,7 +19,7 @@ from refold.conversation.state import (
 )
 from refold.conversation.voice import DtmfReceived
 from refold.core.jsonvalue import parse_pointer
-from refold.core.recorded import Recorded
+from refold.core.recorded import Recorded, history_of
 from refold.errors import UsageError
 
 PROMPT_CHARS_MAX: Final = 72
@@ -38,7 +38,7 @@ def transcript(history: Iterable[Recorded]) -> list[Line]:
     an unknown type is shown as its payload. What was redacted is not shown, whether or not its
     bytes are still stored.
     """
-    events = list(history)
+    events = list(history_of(history, call="transcript"))
     told = _told(Conversation.run(events).state)
     parts = (part for recorded in events for part in recorded.parts() or (recorded,))
     return [_line(part, told) for part in parts if part.type not in _LEFT_OUT]

@@ -12,8 +12,7 @@ import msgspec
 
 from refold.core import patch
 from refold.core.patch import Operation
-from refold.core.recorded import Recorded
-from refold.errors import UsageError
+from refold.core.recorded import Recorded, history_of
 
 PAIRS_MAX: Final = 25_000_000
 """Histories whose differing ends are longer than this, multiplied, are compared place by place."""
@@ -52,7 +51,7 @@ def diff(before: Iterable[Recorded], after: Iterable[Recorded]) -> HistoryDiff:
     metadata are not compared. An event of an old schema is compared as what it is read as, one
     that is split part by part. Raises :class:`~refold.errors.UpcastFailed` where it cannot be.
     """
-    first, second = _history(before, "before"), _history(after, "after")
+    first, second = (list(history_of(given, call="diff")) for given in (before, after))
     shared = _shared(first, second)
     first, second = _parted(first[shared:]), _parted(second[shared:])
     key = _key_as_read if any(map(_is_reshaped, first + second)) else _key
@@ -70,18 +69,6 @@ def diff_states(before: object, after: object) -> tuple[Operation, ...]:
     States are compared as the JSON they would be stored as: decimals as their text.
     """
     return tuple(patch.diff(_json(before), _json(after)))
-
-
-def _history(events: object, argument: str) -> list[Recorded]:
-    if isinstance(events, Iterable):
-        found = list(events)
-        if all(isinstance(event, Recorded) for event in found):
-            return found
-    raise UsageError(
-        f"diff compares histories, such as store.read(stream) or a branch: {argument} is "
-        f"{type(events).__name__}",
-        argument=argument,
-    )
 
 
 def _json(state: object) -> Any:

@@ -10,7 +10,7 @@ import msgspec
 
 from refold.core.event import Event, Kind, Registry, checked_kind, default_registry
 from refold.core.payload import encode_payload
-from refold.core.recorded import Recorded, unrecorded
+from refold.core.recorded import Recorded, history_of, unrecorded
 from refold.errors import Rejected, UnknownEventType, UsageError
 
 S = TypeVar("S")
@@ -102,7 +102,7 @@ class Fold(Generic[S]):
         """The state after a history, from ``state`` (default: the initial one)."""
         state = self.initial() if state is None else state
         version, position = -1, 0
-        for recorded in history:
+        for recorded in history_of(history, call="a fold"):
             state = self.step(state, recorded)
             version, position = recorded.version, recorded.position
         return Folded(state, version, position)

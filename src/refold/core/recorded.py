@@ -12,7 +12,7 @@ import msgspec
 from refold.core.clock import from_us
 from refold.core.event import Kind, Registry, event_id
 from refold.core.parts import parted
-from refold.errors import CodecError, Corrupt
+from refold.errors import CodecError, Corrupt, UsageError
 
 _decode = msgspec.json.decode
 _as_json = lru_cache(maxsize=64)(msgspec.json.encode)
@@ -233,6 +233,23 @@ def unrecorded(kind: Kind, raw: bytes, registry: Registry) -> Recorded:
         own_metadata=None,
         registry=registry,
     )
+
+
+def history_of(events: object, *, call: str) -> Iterator[Recorded]:
+    """The recorded events that ``call`` was given; :class:`UsageError` for anything else."""
+    if isinstance(events, str) or not isinstance(events, Iterable):
+        raise UsageError(
+            f"{call} takes a history, such as store.read(stream) or a branch, not {events!r:.99}",
+            call=call,
+        )
+    for event in events:
+        if not isinstance(event, Recorded):
+            raise UsageError(
+                f"{call} takes recorded events, such as store.read(stream) gives, not a "
+                f"{type(event).__name__}",
+                call=call,
+            )
+        yield event
 
 
 def parts_of(history: Iterable[Recorded]) -> Iterator[Recorded]:

@@ -11,6 +11,7 @@ import msgspec
 from refold.core.event import event
 from refold.core.fold import Fold, Folded
 from refold.core.history import History
+from refold.engine.checks import check_fold
 from refold.errors import UsageError
 
 S = TypeVar("S")
@@ -41,6 +42,7 @@ class Branch(History, Generic[R]):
 
     def fold(self, fold: Fold[S]) -> Folded[S]:
         """The state along this branch."""
+        check_fold(fold)
         return fold.run(self.events)
 
     def save(self, stream: str) -> R:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from refold.core.fold import Decider, Fold
 from refold.errors import UsageError
@@ -12,7 +12,13 @@ def check_names(**filters: Sequence[str] | None) -> None:
     """Refuse one name where a list of names is wanted: it would be taken letter by letter."""
     for name, wanted in filters.items():
         if isinstance(wanted, str):
-            raise UsageError(f"{name}={wanted!r} is one name: give a list, {name}=[{wanted!r}]")
+            raise UsageError(
+                f"{name}={wanted!r} is one name: give a list, {name}=[{wanted!r}]", argument=name
+            )
+        if wanted is None:
+            continue
+        if not isinstance(wanted, Collection) or not all(isinstance(one, str) for one in wanted):
+            raise UsageError(f"{name}={wanted!r:.99} is no list of names", argument=name)
 
 
 def check_whole(**numbers: object) -> None:

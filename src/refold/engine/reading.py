@@ -30,6 +30,8 @@ class Segment(NamedTuple):
 
 def head_of(backend: Backend, stream: str) -> StreamInfo:
     """The stream; :class:`NotFound` when it does not exist."""
+    if not isinstance(stream, str):
+        raise UsageError(f"a stream is named by text, not {stream!r:.99}", argument="stream")
     info = backend.head(stream)
     if info is None:
         raise NotFound(f"there is no stream {stream!r}", stream=stream)

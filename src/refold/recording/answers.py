@@ -61,7 +61,7 @@ def exact_cost(cost: object) -> Decimal | None:
 
 
 def _check_calls(tool_calls: Sequence[object]) -> None:
-    if isinstance(tool_calls, ToolCall | Mapping | str):
+    if not isinstance(tool_calls, Sequence) or isinstance(tool_calls, str):
         raise InvalidEvent("tool_calls must be a list: give [ToolCall(…)]", path="/tool_calls")
     for index, call in enumerate(tool_calls):
         path = f"/tool_calls/{index}"

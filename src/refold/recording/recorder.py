@@ -56,6 +56,8 @@ class Recorder(ABC, Generic[R]):
     def __init__(
         self, stream: str, opening: Sequence[object] | None, metadata: Mapping[str, Any] | None
     ) -> None:
+        if metadata is not None and not isinstance(metadata, Mapping):
+            raise InvalidEvent(f"metadata must be a mapping, not {type(metadata).__name__}")
         self._opening = opening
         self._notes = Notes(stream)
         self._is_open = False

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from refold.conversation.events import AgentUtterance, ModelResponse, ToolCall, Usage
-from refold.core.recorded import Recorded, parts_of
+from refold.core.recorded import Recorded, history_of, parts_of
 
 DOLLARS: Final = "USD"
 
@@ -138,7 +138,7 @@ class _Answer:
 def _answers(history: Iterable[Recorded]) -> list[_Answer]:
     answers: list[_Answer] = []
     is_open = same_turn = False
-    for recorded in parts_of(history):
+    for recorded in parts_of(history_of(history, call="decisions")):
         cls = _CLASSES.get(recorded.type)
         if cls is None:
             is_open = is_open and recorded.type not in _USER_TURNS
