@@ -251,6 +251,18 @@ def test_a_change_changes_the_fingerprint_and_nothing_else_does() -> None:
         {"tables": [Table("items", Item, key="key", indexes=["n"])]},
     ):
         assert made(**given).fingerprint().shape != first.shape
+    prose = [
+        type("Said", (msgspec.Struct,), {"__annotations__": {"n": int}, "__doc__": text})
+        for text in ("One thing.", "Another.")
+    ]
+    shapes = []
+    for cls in prose:
+        registered = Registry()
+        registered.event("said")(cls)
+        one = projection(registry=registered)
+        one.on(cls)(Seen().two)
+        shapes.append(one.fingerprint().shape)
+    assert shapes[0] == shapes[1]
     more = made()
     more.on("b")(Seen().two)
     assert more.fingerprint().shape != first.shape

@@ -9,6 +9,7 @@ import pytest
 
 import refold
 from refold import Event
+from refold.engine.projecting import books
 from refold.errors import NotFound, Unavailable, UsageError
 from refold.projections import Projection, Projector, Rows, Table
 from tests.engine.projecting import KINDS, SUMS, folded, stored, sums, told
@@ -174,6 +175,25 @@ def test_a_changed_projection_is_not_gone_on_with(store: refold.Store) -> None:
     assert stored(projector) == folded(store.read_all())
     with pytest.raises(UsageError):
         Projector(store, [old]).catch_up()
+
+
+def test_another_version_of_python_is_no_change(
+    store: refold.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The code of the same handlers differs there: it is not compared once, and then again."""
+    told(store)
+    Projector(store, [sums()]).catch_up()
+    monkeypatch.setattr(books, "PYTHON", "4.0")
+    told(store)
+    compiled_otherwise = sums(fails_on=lambda recorded: recorded.position < 0)
+    projector = Projector(store, [compiled_otherwise])
+    projector.catch_up()
+    assert stored(projector) == folded(store.read_all())
+    with pytest.raises(UsageError):
+        Projector(store, [sums()]).catch_up()
+    monkeypatch.setattr(books, "PYTHON", "4.1")
+    with pytest.raises(UsageError):
+        Projector(store, [sums(revision=2)]).catch_up()
 
 
 def test_names_that_are_taken_are_refused(store: refold.Store, tmp_path: Path) -> None:

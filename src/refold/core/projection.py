@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
 from refold.core.event import Kind, Registry, default_registry
-from refold.core.fingerprint import code_of, digest_of, handlers_facts, shape_of
+from refold.core.fingerprint import code_of, digest_of, shape_of, upcasting_facts
 from refold.core.fold import Handler
 from refold.core.rows import named
 from refold.core.table import Table, check_sql_name
@@ -117,15 +117,18 @@ class Projection:
         return self._fingerprint[1]
 
     def _made_fingerprint(self) -> Fingerprint:
-        events = [
-            (self.registry.current(Kind(name)).tag, shape_of(handler.target))
-            for name, handler in sorted(self.handlers.items())
-        ]
+        handlers = sorted(self.handlers.items())
+        kinds = [self.registry.current(Kind(name)).tag for name, _ in handlers]
+        events = [_without_prose(shape_of(handler.target)) for _, handler in handlers]
         tables = [table.shape() for table in self.tables.values()]
         views = sorted(self.views.items())
-        shape = digest_of(self.name, self.revision, self.categories, tables, views, events)
+        shape = digest_of(self.name, self.revision, self.categories, tables, views, kinds, events)
+        code = [
+            (code_of(handler.evolve), upcasting_facts(name, self.registry))
+            for name, handler in handlers
+        ]
         every = None if self.every is None else code_of(self.every.evolve)
-        return Fingerprint(shape, digest_of(handlers_facts(self.handlers, self.registry), every))
+        return Fingerprint(shape, digest_of(kinds, code, every))
 
     def _check_tables(self, given: int) -> None:
         if len(self.tables) < max(given, 1):
@@ -154,6 +157,17 @@ def by_name(projections: Iterable[Projection]) -> dict[str, Projection]:
                 )
             owners[name] = projection.name
     return found
+
+
+def _without_prose(schema: Any) -> Any:
+    """A JSON schema without what docstrings say: who corrects one changes nothing."""
+    if isinstance(schema, dict):
+        return {
+            name: _without_prose(value)
+            for name, value in schema.items()
+            if not (name in ("description", "title") and isinstance(value, str))
+        }
+    return [_without_prose(value) for value in schema] if isinstance(schema, list) else schema
 
 
 def _check_name(name: str) -> None:

@@ -306,6 +306,18 @@ def check_unchanged(projection: Projection, generation: Generation) -> None:
     )
 
 
+def adopt_python(keeper: TableKeeper, projection: Projection, generation: Generation) -> None:
+    """From now on compare with the code as this version of Python has it."""
+    if generation.python == PYTHON:
+        return
+    with keeper.tables() as transaction:
+        transaction.execute(
+            "UPDATE refold_generations SET code = ?, python = ? "
+            "WHERE projection = ? AND generation = ?",
+            (projection.fingerprint().code, PYTHON, projection.name, generation.number),
+        )
+
+
 def _shown_names(generation: Generation | None) -> list[str]:
     return [] if generation is None else [*generation.views, *generation.tables]
 

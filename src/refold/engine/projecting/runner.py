@@ -20,7 +20,13 @@ from refold.core.rows import Raced, Rows, Transaction
 from refold.core.table import SqlValue
 from refold.engine.clock import Clock
 from refold.engine.projecting import parking
-from refold.engine.projecting.books import Books, Standing, begun, check_unchanged
+from refold.engine.projecting.books import (
+    Books,
+    Standing,
+    adopt_python,
+    begun,
+    check_unchanged,
+)
 from refold.engine.projecting.cutting import WHOLE, Cut, cut_into
 from refold.engine.projecting.feed import Feed, Page, in_part
 from refold.engine.projecting.skipping import skipped
@@ -137,6 +143,7 @@ class Runner:
         if generation not in standing.generations:
             raise NotFound(f"generation {generation} of projection {name!r} was dropped")
         check_unchanged(self.projection, standing.generations[generation])
+        adopt_python(keeper, self.projection, standing.generations[generation])
         if generation != self.generation:
             self._cut_first(standing, generation)
         books = Books(keeper.query)
