@@ -125,12 +125,8 @@ def executed(log: Log, command: Command) -> Appended | None:
     """Carry a command out; see :meth:`refold.Store.execute`."""
     digest = command.digest()
     for attempt in range(DECISIONS_MAX):
-        if command.command_id is not None:
-            kept = log._kept_under(command.command_id)
-            if kept is not None:
-                return _first_outcome(log, command, digest, kept)
         try:
-            return _attempted(log, command, digest)
+            return _first_outcome(log, command, digest) or _attempted(log, command, digest)
         except Conflict:
             if attempt == DECISIONS_MAX - 1:
                 raise
@@ -144,10 +140,14 @@ def _attempted(log: Log, command: Command, digest: bytes) -> Appended | None:
         events, refusal = command.decider.decide(command.command, folded.state), None
     except Rejected as rejected:
         if command.decider.rejections != "recorded":
-            raise
+            # It may be another process's doing of this very command that it was refused for.
+            done = _first_outcome(log, command, digest)
+            if done is None:
+                raise
+            return done
         events, refusal = [_rejection(command, rejected)], rejected
     if not events:
-        return None
+        return _first_outcome(log, command, digest)
     condition = None if command.over is None else Condition(command.over, folded.position)
     append = Append(
         command.stream,
@@ -179,7 +179,11 @@ def _expected(command: Command, folded: Folded[Any]) -> Expected:
     return NO_STREAM if folded.version == NO_EVENTS else folded.version
 
 
-def _first_outcome(log: Log, command: Command, digest: bytes, kept: Kept) -> Appended:
+def _first_outcome(log: Log, command: Command, digest: bytes) -> Appended | None:
+    """What the command came to when it was done before; None where it was not, or has no id."""
+    kept = None if command.command_id is None else log._kept_under(command.command_id)
+    if kept is None:
+        return None
     (first, *_) = appended(kept.committed)
     if kept.digest != digest:
         raise UsageError(
