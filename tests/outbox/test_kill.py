@@ -20,8 +20,8 @@ from tests.outbox import victim
 from tests.outbox.service import WAIT_S, EffectServer
 from tests.support.soak import bound
 
-KILLS = bound(6, 40)
-LOGS = bound(2, 10)
+KILLS = bound(6, 20)
+LOGS = bound(2, 6)
 
 
 @contextmanager
