@@ -1,6 +1,7 @@
 """Events that fail, generations that are replaced, parts that share the work."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -444,3 +445,37 @@ def test_closing_sets_nothing_aside(store: refold.Store, monkeypatch: pytest.Mon
     assert 0 < projector.status()[0].position < store.log_head()
     with pytest.raises(Unavailable):
         projector.rebuild("sums")
+
+
+def test_a_handler_that_swallows_errors_does_no_harm(
+    store: refold.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What SQL refuses, or that another came first, may be swallowed: rows still count once."""
+    monkeypatch.setattr(runner, "ROWS_PER_PAGE", 3)
+
+    class Count(msgspec.Struct):
+        name: str
+        n: int
+
+    table = Table("counts", Count, key="name")
+
+    def counting() -> Projection:
+        counts = Projection("counts", tables=[table])
+
+        @counts.on("added")
+        def _(rows: Rows, _event: object) -> None:
+            with suppress(Exception):
+                rows.execute("UPDATE {counts} SET n = n + 1 WHERE name = 'all'")
+            with suppress(Exception):
+                rows.execute("UPDATE nothing SET n = 1")
+            row = rows.get(table, "all") or Count("all", 1)
+            rows.put(table, row)
+
+        return counts
+
+    told(store)
+    one, two = Projector(store, [counting()]), Projector(store, [counting()])
+    while one._advanced() + two._advanced():
+        pass
+    added = sum(e.type == "added" for e in store.read_all())
+    assert one.rows(table) == [Count("all", added)]

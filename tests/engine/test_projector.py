@@ -76,8 +76,11 @@ def test_rows_may_live_in_another_store(store: refold.Store, tmp_path: Path) -> 
         projector = Projector(store, [sums()], rows=elsewhere)
         projector.catch_up()
         assert stored(projector) == folded(store.read_all())
+        assert elsewhere.wait_for("sums", store.log_head(), timeout_s=0) == store.log_head()
     with pytest.raises(UsageError):
         Projector(store, [sums()]).query("SELECT * FROM sums")
+    with pytest.raises(NotFound):
+        store.wait_for("sums", 1)
 
 
 def test_a_runner_follows_until_it_is_closed(store: refold.Store) -> None:

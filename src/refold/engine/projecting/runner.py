@@ -75,6 +75,7 @@ class Unit:
         self._check = check
         self._stack = ExitStack()
         self._transaction: Transaction | None = None
+        self._is_lost = False
 
     def read(self, sql: str, values: Iterable[SqlValue]) -> list[tuple[Any, ...]]:
         """The rows of a query."""
@@ -84,9 +85,13 @@ class Unit:
 
     def write(self) -> Transaction:
         """The transaction; raises :class:`Raced` where what was read is not what stands now."""
+        if self._is_lost:
+            raise Raced  # Again: a handler may have swallowed the first.
         if self._transaction is None:
             transaction = self._stack.enter_context(self._keeper.tables())
+            self._is_lost = True
             self._check(transaction)
+            self._is_lost = False
             self._transaction = transaction
         return self._transaction
 
@@ -94,7 +99,7 @@ class Unit:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._transaction = None
+        self._transaction, self._is_lost = None, False
         # Closed through the stack: it commits, or undoes what was done.
         stack, self._stack = self._stack, ExitStack()
         stack.__exit__(*error)
