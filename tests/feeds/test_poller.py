@@ -272,10 +272,13 @@ def test_a_round_that_fails_anywhere_is_made_good(
     failing: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whichever write fails, the next round stores what is missing and nothing twice."""
-    listing.per_page = 2
+    """Whichever write fails, the next round stores what is missing and nothing twice.
+
+    The newest come first, and there is no overlap to hide behind.
+    """
+    listing.per_page, listing.now_us = 2, NOON + 1_000 * US
     for number in range(5):
-        listing.add(f"t{number}", number)
+        listing.add(f"t{number}", 900 - 100 * number)
     appends = iter(range(100))
     together = store.append_together
 
@@ -284,11 +287,13 @@ def test_a_round_that_fails_anywhere_is_made_good(
             raise Unavailable("the disk is full")
         return together(*args, **options)
 
+    bank = poller(store, service, overlap_s=0)
     monkeypatch.setattr(store, "append_together", fail)
     with pytest.raises(Unavailable):
-        poller(store, service).poll()
-    poller(store, service).poll()
+        bank.poll()
+    bank.poll()
     assert deposited(store) == [f"t{number}" for number in range(5)]
+    assert bank.status().cursor_us == NOON + 900 * US
 
 
 def test_a_service_that_fails_loses_nothing_that_was_read(
