@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,7 +17,8 @@ from refold.core.fingerprint import code_of, digest_of, handlers_facts, upcastin
 from refold.core.fold import Fold
 
 RATE = 2
-OTHER: Any = None
+WORD = re.compile("a")
+TABLE = {"a": 1}
 
 
 def helper(value: int) -> int:
@@ -27,6 +29,11 @@ def helper(value: int) -> int:
 def calling(value: int) -> int:
     """Calls another and uses a constant."""
     return helper(value) * RATE
+
+
+def matching(value: str) -> bool:
+    """Uses a pattern and a table."""
+    return WORD.match(value) is not None and value in TABLE
 
 
 def made(factor: int) -> Callable[[int], int]:
@@ -77,6 +84,8 @@ def other_helper(value: int) -> int:
         pytest.param(of_default, lambda value, factor=2: value * factor, id="a default"),
         pytest.param(calling, changed(calling, helper=other_helper), id="a function it calls"),
         pytest.param(calling, changed(calling, RATE=3), id="a constant of its module"),
+        pytest.param(matching, changed(matching, WORD=re.compile("b")), id="a pattern"),
+        pytest.param(matching, changed(matching, TABLE={"a": 2}), id="a table of its module"),
         pytest.param(partial(of_default, factor=1), partial(of_default, factor=2), id="a partial"),
         pytest.param(lambda v: [x for x in v], lambda v: [x for x in v if x], id="inside"),  # noqa: C416
     ],
@@ -85,6 +94,18 @@ def test_a_change_of_what_a_function_does_shows(before: Any, after: Any) -> None
     """In itself, in what it was made with, and in what it calls in its own module."""
     assert digest_of(code_of(before)) != digest_of(code_of(after))
     assert digest_of(code_of(before)) == digest_of(code_of(before))
+
+
+def test_what_a_function_gathers_is_nothing() -> None:
+    """A list that it adds to while the program runs does not make it another function."""
+    gathered: list[int] = []
+
+    def gathering(value: int) -> None:
+        gathered.append(value)
+
+    before = code_of(gathering)
+    gathering(1)
+    assert code_of(gathering) == before
 
 
 def test_functions_that_call_each_other_end() -> None:

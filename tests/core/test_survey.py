@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import msgspec
 import pytest
 
 from refold.core.event import Event, Registry
+from refold.core.row import Row, decode_row
 from refold.core.survey import Example, ReadAs, StepTaken, StoredSchema, survey, tried
 from refold.errors import CodecError, UpcastFailed
 from refold.testing import as_recorded
@@ -121,6 +123,24 @@ def test_a_schema_that_leads_nowhere_is_a_finding(
         event = Event("late.v2", {})
     (found,) = [one for one in surveyed(registry, event).values() if one.finding]
     assert (found.type, found.unreadable) == (event.type.partition(".v")[0], unreadable)
+
+
+def test_a_class_that_raises_is_a_finding(registry: Registry) -> None:
+    """Whatever it raises: the rest is surveyed all the same."""
+
+    @registry.event("moody")
+    @dataclasses.dataclass
+    class Moody:
+        mood: str
+
+        def __post_init__(self) -> None:
+            raise KeyError(self.mood)
+
+    body = b'[["moody",{"mood":"bad"}]]'
+    events = decode_row(Row(1, "a-1", 0, 1, 0, None, body), registry)
+    found = {one.type: one for one in survey(events, registry)}
+    assert found["moody"].unreadable == 1
+    assert "bad" in (found["moody"].finding or "")
 
 
 def test_the_example_is_one_that_can_be_read(registry: Registry) -> None:

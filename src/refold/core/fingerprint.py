@@ -8,6 +8,7 @@ changes that gives another revision.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache, partial
 from types import CodeType, FunctionType
@@ -18,6 +19,7 @@ import msgspec
 from refold.core.event import Kind, Registry
 from refold.core.fold import Handler
 
+_GROWING: Final = (list, dict, set, bytearray)
 _PLAIN: Final = (str, bytes, int, float, complex, type(None), type(...))
 
 
@@ -98,11 +100,13 @@ def _code_of(function: Any, seen: set[int]) -> object:
 
 
 def _enclosed(function: FunctionType) -> Iterator[object]:
+    """What a function closes over; of what may change while the program runs, its type."""
     for cell in function.__closure__ or ():
         try:
-            yield cell.cell_contents
+            value = cell.cell_contents
         except ValueError:  # It is not bound yet.
             continue
+        yield type(value) if isinstance(value, _GROWING) else value
 
 
 def _named(function: FunctionType) -> Iterator[object]:
@@ -129,6 +133,10 @@ def _fact(value: object, seen: set[int]) -> object:
         return _code_of(value, seen)
     if isinstance(value, _PLAIN):
         return repr(value)
+    if isinstance(value, type):
+        return f"{value.__module__}.{value.__qualname__}"
+    if isinstance(value, re.Pattern):
+        return value.pattern, value.flags
     if isinstance(value, Mapping):
         return [(_fact(key, seen), _fact(item, seen)) for key, item in value.items()]
     if isinstance(value, list | tuple):

@@ -121,10 +121,15 @@ class _Tally:
         try:
             _read(recorded, registry)
         except RefoldError as error:
-            self.unreadable += 1
-            self.why = self.why or error.message
+            self._failed(error.message)
+        except Exception as error:  # The classes are the user's own, and may raise anything.
+            self._failed(f"{recorded.id} cannot be read: {error!r}")
         else:
             self.first = self.first or recorded
+
+    def _failed(self, why: str) -> None:
+        self.unreadable += 1
+        self.why = self.why or why
 
 
 def _stored_schema(kind: Kind, registry: Registry, tally: _Tally | None) -> StoredSchema:
