@@ -19,7 +19,7 @@ def follow(path: str, part: int, parts: int) -> None:
     Projector(_opened(path), [sums()], partition=(part, parts)).run()
 
 
-def rebuild(path: str, revision: int, _: int) -> None:
+def rebuild(path: str, _number: int, _parts: int) -> None:
     """Build the rows anew, again and again."""
     projector = Projector(_opened(path), [sums()])
     for _turn in count():
@@ -27,7 +27,14 @@ def rebuild(path: str, revision: int, _: int) -> None:
         projector.confirm("sums")
 
 
-def append_inline(path: str, number: int, _: int) -> None:
+def compact(path: str, _number: int, _parts: int) -> None:
+    """Pack the log whenever it has grown."""
+    store = _opened(path)
+    for _event in store.subscribe(after=store.log_head()):
+        store.compact()
+
+
+def append_inline(path: str, number: int, _parts: int) -> None:
     """Append with the rows in the same transaction, some hundred times; then wait for the end."""
     with refold.open(path, synchronous="NORMAL", inline=[sums()]) as store:
         for n in range(APPENDS_MAX):

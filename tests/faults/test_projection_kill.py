@@ -41,6 +41,11 @@ CASTS = {
         Role(projecting.rebuild, 0),
     ],
     "three parts": [Role(projecting.follow, part, 3) for part in range(3)],
+    "beside a compaction": [
+        Role(projecting.follow, 0),
+        Role(projecting.rebuild, 0),
+        Role(projecting.compact, 0),
+    ],
     "inline beside a follower": [
         Role(projecting.append_inline, 1),
         Role(projecting.append_inline, 2),
