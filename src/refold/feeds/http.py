@@ -192,13 +192,15 @@ class JsonService:
                     self._check(len(content), until_s, url)
                 return response.status_code, response.headers, bytes(content)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            raise _failure(url, f"no connection: {error}", "unreachable") from error
+            raise _failure(url, f"no connection: {error}", code="unreachable") from error
         except httpx.TimeoutException as error:
             raise self._late(url) from error
         except httpx.DecodingError as error:
-            raise _failure(url, f"the answer cannot be unpacked: {error}", "garbage") from error
+            raise _failure(
+                url, f"the answer cannot be unpacked: {error}", code="garbage"
+            ) from error
         except httpx.TransportError as error:
-            raise _failure(url, f"the connection broke: {error}", "broken") from error
+            raise _failure(url, f"the connection broke: {error}", code="broken") from error
 
     def _connected(self) -> httpx.Client:
         import httpx
@@ -215,12 +217,12 @@ class JsonService:
     def _check(self, size_bytes: int, until_s: float, url: str) -> None:
         """Bound an answer that keeps coming, byte by byte or without end."""
         if size_bytes > ANSWER_BYTES_MAX:
-            raise _failure(url, f"the answer is over {ANSWER_BYTES_MAX} bytes", "garbage")
+            raise _failure(url, f"the answer is over {ANSWER_BYTES_MAX} bytes", code="garbage")
         if time.monotonic() > until_s:
             raise self._late(url)
 
     def _late(self, url: str) -> Unavailable:
-        return _failure(url, f"no whole answer in {self._timeout_s:g} s", "timeout")
+        return _failure(url, f"no whole answer in {self._timeout_s:g} s", code="timeout")
 
 
 def _checked(url: str) -> str:
@@ -246,7 +248,7 @@ def _checked_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
     return dict(headers or {})
 
 
-def _failure(url: str, message: str, code: str) -> Unavailable:
+def _failure(url: str, message: str, *, code: str) -> Unavailable:
     return Unavailable(f"{url}: {message}", code=code, url=url)
 
 
@@ -254,7 +256,7 @@ def _json(content: bytes, url: str) -> Any:
     try:
         return _decode(content)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise _failure(url, f"the answer is not JSON: {_shown(content)}", "garbage") from error
+        raise _failure(url, f"the answer is not JSON: {_shown(content)}", code="garbage") from error
 
 
 def _value(content: bytes) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, Literal
 
 from refold.core.event import Event
@@ -62,7 +63,9 @@ class Intake:
             meaning, parts = self._meaning(transaction, {**said, "digest": transaction.digest})
             if isinstance(meaning, FeedReceived):
                 event = FeedRecognized(**said)
-                done += not self._append(transaction, event, parts, self._mark(transaction.id))
+                # Events that cannot be stored leave it where it is, as they did when it came.
+                with suppress(InvalidEvent):
+                    done += not self._append(transaction, event, parts, self._mark(transaction.id))
         return done
 
     def _stored(

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from refold.core.clock import rfc3339, to_us
+from refold.core.clock import EARLIEST_US, rfc3339, to_us
 from refold.core.event import check_name
 from refold.errors import UsageError
 
@@ -97,6 +97,8 @@ class Source:
         check_name(self.name, what="a feed's name", bytes_max=NAME_BYTES_MAX)
         if "~" in self.name:
             raise UsageError(f"a feed's name has no ~, which is for branches: {self.name!r}")
+        if "/" in self.name:
+            raise UsageError(f"a feed's name has no /, where its keys go on: {self.name!r}")
 
     @property
     def stream(self) -> str:
@@ -104,9 +106,12 @@ class Source:
         return f"feed-{self.name}"
 
     def key(self, transaction_id: str) -> str:
-        """The append key of a transaction: one for each id, whatever the id is made of."""
+        """The append key of a transaction: one for each id, whatever the id is made of.
+
+        No id has a ``/`` there, so that what follows one is of the feed.
+        """
         if len(transaction_id.encode(errors="replace")) > ID_BYTES_MAX or (
-            not transaction_id.isprintable()
+            "/" in transaction_id or not transaction_id.isprintable()
         ):
             hashed = hashlib.sha256(transaction_id.encode(errors="surrogatepass")).hexdigest()
             transaction_id = f"sha256/{hashed}"
@@ -116,7 +121,8 @@ class Source:
         """The parameters of a request."""
         asked = dict(self.params)
         if since_us is not None:
-            asked[self.since] = rfc3339(since_us)
+            # A service may give the year 1 to what has no time: nothing is before that.
+            asked[self.since] = rfc3339(max(since_us, EARLIEST_US))
         if token is not None:
             asked[self.page] = token
         return asked
