@@ -13,6 +13,6 @@ settings.register_profile("refold", deadline=None)
 settings.load_profile("refold")
 
 
-def pytest_sessionfinish() -> None:
-    """Of a long run, how much was done."""
+def pytest_runtest_teardown() -> None:
+    """Of a long run, how much was done so far."""
     write_figures()

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 LIMIT_S = 15 * 60
@@ -43,13 +44,13 @@ def main() -> int:
         try:
             code = tests.wait(LIMIT_S)
         except subprocess.TimeoutExpired:
-            # As Ctrl+C does: the workers end, and leave their figures.
-            os.killpg(tests.pid, signal.SIGINT)
-            code = tests.wait() or 1
-            print(f"stopped after {LIMIT_S // 60} minutes: the tests above are what was reached")
-        except KeyboardInterrupt:
-            os.killpg(tests.pid, signal.SIGINT)
-            code = tests.wait() or 1
+            code = 1
+            print(f"stopped after {LIMIT_S // 60} minutes: what was reached is above")
+        finally:
+            # The workers too, and whatever they have started: the group is theirs alone.
+            with suppress(ProcessLookupError):
+                os.killpg(tests.pid, signal.SIGKILL)
+            tests.wait()
         done: Counter[str] = Counter()
         for path in Path(figures).glob("*.json"):
             done.update(json.loads(path.read_text()))

@@ -35,7 +35,7 @@ from tests.faults.specimen import PAGE_BYTES, questions, specimen
 from tests.support.soak import bound, counted
 
 PARTS = 8
-DAMAGES_PER_PAGE = bound(4, 20)
+DAMAGES_PER_PAGE = bound(4, 12)
 SECTOR_BYTES = 512
 RAW = 3
 """Where the facts of an event have its payload; its metadata and times follow."""
@@ -117,7 +117,7 @@ def test_a_damaged_page_gives_no_wrong_answer_unseen(tmp_path: Path, part: int) 
     """Every page in turn: a byte is another, a sector is wiped, a page misplaced, the file cut."""
     ways: list[Callable[[bytes, int, Random], bytes]] = [
         *([flipped] * DAMAGES_PER_PAGE),
-        *([wiped, misplaced, cut] * bound(1, 3)),
+        *([wiped, misplaced, cut] * bound(1, 2)),
     ]
     for page, kind in list(specimen().pages.items())[part::PARTS]:
         for number, damage in enumerate(ways):

@@ -100,14 +100,14 @@ def test_any_operation_may_fail_once(tmp_path: Path, part: int) -> None:
 @pytest.mark.parametrize("part", range(bound(2, PARTS)))
 def test_a_disk_may_stay_broken_for_a_while(tmp_path: Path, part: int) -> None:
     """Nothing is lost when all that is tried fails, from anywhere on, until the disk is mended."""
-    for at, how in faults()[part :: bound(20, 3 * PARTS)]:
+    for at, how in faults()[part :: bound(20, 4 * PARTS)]:
         suffer(tmp_path, at=at, how=how, lasting=FOR_EVER, synchronous="FULL")
 
 
 @pytest.mark.parametrize("part", range(bound(2, PARTS)))
 def test_any_operation_may_fail_without_syncs_too(tmp_path: Path, part: int) -> None:
     """With ``synchronous="NORMAL"`` as well: the process lives on, and so does all it was told."""
-    for at, how in faults()[part :: bound(20, 3 * PARTS)]:
+    for at, how in faults()[part :: bound(20, 4 * PARTS)]:
         suffer(tmp_path, at=at, how=how, lasting=1, synchronous="NORMAL")
 
 

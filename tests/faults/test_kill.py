@@ -22,7 +22,7 @@ from tests.faults.judging import judge_diagnosis, judge_places, judge_tags
 from tests.support.soak import bound, counted
 
 KILLS = bound(5, 10)
-LOGS = bound(2, 8)
+LOGS = bound(2, 7)
 WAIT_S = 60
 IMPORTED_WHEN_NEEDED = ["refold.engine.aio", "refold.backends.sqlite.packer", "backports.zstd"]
 ANSWERS_MAX = 60

@@ -150,7 +150,7 @@ def test_a_failed_sync_may_lose_its_pages(tmp_path: Path, part: int) -> None:
         judge = Judge(traced_, folder)
         for moment, power in moments(traced_):
             told = traced_.operations[moment - 1].kind == "mark"
-            if moment > failing and bound(told, True):
+            if moment > failing and (told or moment % bound(10**9, 5) == 0):
                 for image in crashed(power, moment, ("synced", "all")):
                     assert judge.head(image) >= traced_.acknowledged(moment), (failing, moment)
 

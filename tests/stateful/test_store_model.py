@@ -437,7 +437,7 @@ SMALL = {
     "refold.backends.sqlite.writer.STREAMS_CACHED_MAX": 2,
 }
 STEPS = settings(
-    max_examples=bound(40, 300),
+    max_examples=bound(40, 150),
     stateful_step_count=bound(25, 40),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
