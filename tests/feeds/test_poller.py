@@ -539,7 +539,7 @@ def test_run_goes_on_after_a_failure_until_it_is_stopped(
     assert deposited(store) == ["t1"]
 
 
-@pytest.mark.parametrize("name", ["", "x" * 61, "a~b", "a\nb"])
+@pytest.mark.parametrize("name", ["", "x" * 61, "a~b", "a\nb", "a/b"])
 def test_a_name_that_cannot_name_a_stream_is_refused(name: str) -> None:
     """Said when the source is made, not when something has come."""
     with pytest.raises((UsageError, refold.InvalidEvent)):
