@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -466,5 +466,7 @@ def test_the_model_finds_a_store_that_forgets(monkeypatch: pytest.MonkeyPatch) -
 
     log = MemoryBackend.log
     monkeypatch.setattr(MemoryBackend, "log", lambda self, **asked: log(self, **asked)[:-1])
+    # Any failure will do: it is neither made smaller nor looked for again.
+    first = settings(STEPS, phases=[Phase.generate], report_multiple_bugs=False)
     with pytest.raises((AssertionError, RefoldError)):
-        run_state_machine_as_test(MemoryMachine, settings=STEPS)
+        run_state_machine_as_test(MemoryMachine, settings=first)
