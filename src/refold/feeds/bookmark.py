@@ -118,17 +118,20 @@ def turned(at: FeedPolled, skew: tuple[int, int], *, now_us: int, overlap_us: in
     if abs(moved_us) <= doubt_us:
         return at
     news = msgspec.structs.replace(at, skew_us=skew_us, skew_error_us=error_us)
+    if moved_us > 0:
+        # Nothing read yet: what is to come late was stamped about now, by the clock as it was.
+        read_us = now_us + at.skew_us if at.cursor_us is None else at.cursor_us
+        since_us = read_us - overlap_us - doubt_us
+        return msgspec.structs.replace(
+            news,
+            held_since_us=min(since_us, since_us if at.held_since_us is None else at.held_since_us),
+            held_until_us=now_us + skew_us + overlap_us + doubt_us,
+        )
     if at.cursor_us is None:
         return news
-    if moved_us < 0:
-        back_us = at.cursor_us + moved_us - doubt_us
-        return msgspec.structs.replace(
-            news, cursor_us=back_us, since_us=None, next=None, highest_us=None
-        )
+    back_us = at.cursor_us + moved_us - doubt_us
     return msgspec.structs.replace(
-        news,
-        held_since_us=min(at.cursor_us - overlap_us, at.held_since_us or at.cursor_us),
-        held_until_us=now_us + skew_us + overlap_us,
+        news, cursor_us=back_us, since_us=None, next=None, highest_us=None
     )
 
 
