@@ -44,4 +44,4 @@ bench: setup ## measure speed and size beside other libraries (15 minutes; BENCH
 clean: ## remove everything that setup, the tools and the tests made
 	rm -rf .venv .cache .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache dist build \
 		refold-demo.html refold-demo.db refold-demo.db-shm refold-demo.db-wal
-	find src tests tools bench -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests tools bench examples -name __pycache__ -type d -prune -exec rm -rf {} +
