@@ -479,3 +479,28 @@ def test_a_handler_that_swallows_errors_does_no_harm(
         pass
     added = sum(e.type == "added" for e in store.read_all())
     assert one.rows(table) == [Count("all", added)]
+
+
+def test_a_batch_that_was_overtaken_accuses_nobody(
+    store: refold.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its tables were dropped, or its rows changed, while it was handled: it is begun again."""
+    monkeypatch.setattr(runner, "ROWS_PER_PAGE", 3)
+    overtaken: list[str] = []
+
+    def fails(recorded: Recorded) -> bool:
+        if recorded.id == "s-2@5" and not overtaken:
+            overtaken.append(recorded.id)
+            other = Projector(store, [sums(fails_on=fails)])
+            other.rebuild("sums")
+            other.confirm("sums")
+            return True
+        return False
+
+    told(store, 20)
+    slow = Projector(store, [sums(fails_on=fails)])
+    slow.catch_up()
+    assert overtaken
+    assert slow.status()[0].parked == ()
+    assert slow.status()[0].generation == 2
+    assert stored(slow) == folded(store.read_all())

@@ -13,6 +13,7 @@ from refold.errors import UsageError
 
 _CALLERS_FAULT: Final = (
     apsw.SQLError,
+    apsw.SchemaChangeError,  # A table that a statement was prepared for is no more.
     apsw.ConstraintError,
     apsw.MismatchError,
     apsw.TooBigError,

@@ -19,7 +19,7 @@ from refold.core.codec import (
 from refold.core.event import Event, Registry, check_name
 from refold.core.expected import NO_STREAM, STREAM_EXISTS, check_expected
 from refold.core.fitting import fitting_of
-from refold.core.query import Condition, checked_tags
+from refold.core.query import Condition, Query, checked_tags
 from refold.core.sets import holds_set, with_sorted_sets
 from refold.engine.results import Append
 from refold.errors import InvalidEvent, RefoldError, UsageError
@@ -113,13 +113,23 @@ def batch_of(
     if any(append.key is not None for append in appends):
         raise UsageError("the parts of one append share its key: give key= beside them")
     if condition is not None:
-        condition = condition._replace(query=condition.query.of_stored(registry.upcasts))
+        condition = _checked_condition(condition, registry)
     if key is None:
         return Batch([write_of(append, registry) for append in appends], condition=condition)
     writes = [write_of(_repeatable(append), registry) for append in appends]
     check_name(key, what="a key")
     digest = digest or digest_of((w.stream, w.body, w.metadata) for w in writes)
     return Batch(writes, key, digest, condition)
+
+
+def _checked_condition(condition: Condition, registry: Registry) -> Condition:
+    """The condition on what is stored; it is looked at in a commit, with those of others."""
+    query, after = condition
+    if not isinstance(query, Query):
+        raise UsageError(f"unless={query!r:.99} is not a refold.Query", argument="unless")
+    if isinstance(after, bool) or not isinstance(after, int) or after < 0:
+        raise UsageError(f"after={after!r:.99} is not a position from 0", argument="after")
+    return Condition(query.of_stored(registry.upcasts), after)
 
 
 def _repeatable(append: Append) -> Append:

@@ -10,7 +10,6 @@ import msgspec
 
 from refold.core.event import Event, parse_event_id
 from refold.core.projection import Projection, by_name
-from refold.core.rows import physical_name
 from refold.core.table import SqlValue, Table, quoted
 from refold.engine.projecting import rebuilding
 from refold.engine.projecting.books import Parked, stored_books, stored_standing
@@ -128,21 +127,22 @@ class Projector:
 
     def rows(self, table: Table[R]) -> list[R]:
         """Every row of a table in order of its key; for tests and small tables."""
+        self._check_started(table)
         columns = ", ".join(quoted(column.name) for column in table.columns)
-        name = physical_name(table.name, self._generation_with(table))
-        found = self._keeper.query(
-            f"SELECT {columns} FROM {quoted(name)} ORDER BY {', '.join(map(quoted, table.key))}"
-        )
+        key = ", ".join(map(quoted, table.key))
+        # By its plain name: that is the current generation, whatever is swapped meanwhile.
+        found = self._keeper.query(f"SELECT {columns} FROM {quoted(table.name)} ORDER BY {key}")
         return [table.row_of(values) for values in found]
 
     def status(self) -> list[ProjectionStatus]:
         """How each projection stands; changes nothing."""
         return [status_of(self._ground, one) for one in self.projections.values()]
 
-    def _generation_with(self, table: Table[Any]) -> int:
+    def _check_started(self, table: Table[Any]) -> None:
         for name, projection in self.projections.items():
             if projection.tables.get(table.name) is table:
-                return stored_standing(self._keeper, name).current
+                stored_standing(self._keeper, name)
+                return
         raise NotFound(f"none of these projections has a table {table.name!r}", table=table.name)
 
     # -- set right ----------------------------------------------------------------------------

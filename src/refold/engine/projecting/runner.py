@@ -190,10 +190,13 @@ class Runner:
             self._apply(page, end)
         except Raced:
             self.load()
-        except Poisoned as poison:
-            self._suspect(poison)
-        except Unstorable as error:
-            if end - self.position > 1:
+        except (Poisoned, Unstorable) as error:
+            if not self._is_ahead(Books(self._ground.keeper.query)):
+                # Rows were perhaps read from before and after a change: nobody is to blame.
+                self.load()
+            elif isinstance(error, Poisoned):
+                self._suspect(error)
+            elif end - self.position > 1:
                 self._suspicion.halve(self.position, end)
                 self._forget()
             else:
@@ -303,11 +306,16 @@ class Runner:
         self._rows = self._fresh_rows()
 
     def _check_fence(self, transaction: Transaction) -> None:
-        found = transaction.execute(_FENCE, self._key)
-        if not found or found[0][0] != self._fence:
+        if not self._is_ahead(Books(transaction.execute)):
             raise Raced
-        if self._wanted is None and found[0][1] != self.generation:
-            raise Raced  # Swapped out between two looks at the books.
+
+    def _is_ahead(self, books: Books) -> bool:
+        """Whether nobody has changed the generation since, or put another in its place."""
+        found = books.read(_FENCE, self._key)
+        if not found or found[0][0] != self._fence:
+            return False
+        # It may have been swapped out between two looks at the books.
+        return self._wanted is not None or found[0][1] == self.generation
 
     def _move(self, transaction: Transaction, position: int, started: float) -> None:
         spent_s = max(time.monotonic() - started, 1e-6)
