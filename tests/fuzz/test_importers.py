@@ -130,6 +130,8 @@ def test_any_json_is_imported_or_told(
     store, report = imported(format_, content.encode(), name)
     if format_ == "openai-chat" and lines and name == "talk.jsonl":
         judge_chats(store, report, values)
+    if format_ == "tau-bench" and not lines:
+        judge_trajectories(store, values)
 
 
 @pytest.mark.parametrize("format_", list(FORMATS))
@@ -202,6 +204,15 @@ def judge_chats(store: refold.Store, report: ImportReport, values: list[Any]) ->
             messages = said if isinstance(said, list) else said["messages"]
             exported = to_messages(store.read(f"chat-talk-{number}"))[: len(messages)]
             assert json.dumps(exported, sort_keys=True) == json.dumps(messages, sort_keys=True)
+
+
+def judge_trajectories(store: refold.Store, values: list[Any]) -> None:
+    """Each conversation that was accepted exports as the messages of an element."""
+    said = [value.get("traj") for value in values if isinstance(value, dict)]
+    messages = {json.dumps(json.loads(json.dumps(one)), sort_keys=True) for one in said}
+    for info in store.streams():
+        exported = to_messages(store.read(info.stream))
+        assert json.dumps(exported, sort_keys=True) in messages
 
 
 @cache
