@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,6 +33,42 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
 def said(*types: str) -> list[Event]:
     """An event of each of the types."""
     return [Event(f"test.{name}") for name in types]
+
+
+@pytest.mark.parametrize("after", ["5", None, 1.5, True, -1, -(10**30)])
+def test_a_position_is_a_whole_number(store: Store, after: Any) -> None:
+    """Refused before it comes into a commit, where it would fail the appends of others too."""
+    store.append("call-1", said("a"), tags=["x:1"])
+    for query in (TYPED, TAGGED):
+        with pytest.raises(UsageError) as caught:
+            store.append("call-1", said("a"), unless=query, after=after)
+        assert caught.value.argument == "after"
+    assert store.log_head() == 1
+
+
+def test_a_condition_is_a_query(store: Store) -> None:
+    """Its name, or its types alone, are none."""
+    unless: Any
+    for unless in ("test.a", ["test.a"]):
+        with pytest.raises(UsageError) as caught:
+            store.append("call-1", said("a"), unless=unless)
+        assert caught.value.argument == "unless"
+
+
+def test_a_position_may_be_anywhere(store: Store) -> None:
+    """Before the log, or further than any log can go: there is all to read, or nothing."""
+    store.append("call-1", said("a"), tags=["x:1"])
+    store.append("call-1", said("a"), unless=TAGGED, after=10**30)
+    for query in (Query(types=["test.a"]), Query(tags=["x:1"])):
+        assert list(store.read_all(after=10**30, matching=query)) == []
+        assert next(store.read_all(after=-(10**30), matching=query)).position == 1
+
+
+@pytest.mark.parametrize("key", ["a\ud800", "a\0b", "a\x1f1", ""])
+def test_what_can_be_no_key_is_not_found(store: Store, key: str) -> None:
+    """No append was made under it."""
+    store.append("call-1", said("a"), key="a")
+    assert store.find(key) is None
 
 
 def test_a_position_may_be_within_a_packed_append(tmp_path: Path) -> None:

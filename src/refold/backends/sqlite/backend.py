@@ -168,8 +168,8 @@ class SqliteBackend:
 
     def find(self, key: str) -> Kept | None:
         """See :class:`~refold.ports.Backend`."""
-        with self._reading() as connection, naming_errors(self._path):
-            return kept_under(connection, key)
+        kept: list[Kept | None] = self._read(lambda reader: [kept_under(reader, key)])
+        return kept[0] if kept else None
 
     def _packed_log(self, sql: str, wanted: list[Any], after: int, rows_max: int) -> list[Row]:
         """The rows of a window of positions, the appends of segments set in their order."""
@@ -353,7 +353,7 @@ class SqliteBackend:
     def _query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         return self._read(lambda connection: connection.execute(sql, values).fetchall())
 
-    def _read(self, read: Callable[[apsw.Connection], pages.Page]) -> pages.Page:
+    def _read(self, read: Callable[[apsw.Connection], list[Any]]) -> list[Any]:
         with self._reading() as connection, naming_errors(self._path):
             try:
                 return read(connection)

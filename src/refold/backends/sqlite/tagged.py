@@ -67,6 +67,7 @@ def appends(
     """The appends with all the tags of an item; see :data:`_APPENDS`."""
     limit = f"?{3 + len(item.tags)}"
     sql = _APPENDS.format(tagged=_tagged(item, first_place=4), limit=limit)
+    after = min(max(after, 0), LAST_POSITION)
     return rows_of(connection, sql, item.tags[0], after, mask, *item.tags[1:], rows_max)
 
 
