@@ -50,7 +50,7 @@ def test_a_log_as_it_must_be_is_good(path: Path) -> None:
         (f"UPDATE log SET types = 0 {LAST}", "bodies"),
         (f"UPDATE segments SET types = types + 1 {FIRST_SEGMENT}", "bodies"),
         (f"UPDATE log SET body = '[5]' {LAST}", "bodies"),
-        (f"UPDATE log SET body = '[[\"t.1\",1],[\"t*1\",1]]', count = 2 {LAST}", "bodies"),
+        (f'UPDATE log SET body = \'[["t.1",1],["t*1",1]]\', count = 2 {LAST}', "bodies"),
         (f"UPDATE log SET metadata = '[' {LAST}", "bodies"),
         (f"UPDATE log SET occurred_from = 1, occurred_to = 2 {LAST}", "bodies"),
         (f"UPDATE segments SET occurred_to = 5 {FIRST_SEGMENT}", "bodies"),
