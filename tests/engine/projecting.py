@@ -93,6 +93,19 @@ def folded(history: Iterable[Recorded]) -> Found:
     return found, kinds
 
 
+def folded_without(store: refold.Store, *ids: str, parked: dict[str, int] | None = None) -> Found:
+    """A fold that leaves out events, and whole streams from a version on."""
+    stops = parked or {}
+    return folded(
+        e for e in store.read_all() if e.id not in ids and e.version < stops.get(e.stream, 1 << 60)
+    )
+
+
+def failing(*ids: str) -> Callable[[Recorded], bool]:
+    """Whether an event is one of those that fail."""
+    return lambda recorded: recorded.id in ids
+
+
 def stored(projector: Projector) -> Found:
     """What the rows are."""
     kinds = {row.type: row.events for row in projector.rows(KINDS)}

@@ -1,0 +1,300 @@
+"""Generations that are replaced, parts that share the work, runners that meet."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import refold
+from refold import Recorded
+from refold.engine.projecting import books, parking, runner
+from refold.errors import Unavailable, UsageError
+from refold.projections import Projector
+from tests.engine.projecting import folded, folded_without, stored, sums, told
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[refold.Store]:
+    """A store of each kind."""
+    url = "memory:" if request.param == "memory" else tmp_path / "log.db"
+    with refold.open(url, synchronous="NORMAL") as opened:
+        yield opened
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event is tried again at once."""
+    monkeypatch.setattr(parking, "BACKOFF_S", 0.0)
+
+
+def test_a_rebuild_is_swapped_in_whole_and_can_be_taken_back(store: refold.Store) -> None:
+    """Readers see the old rows until the new stand where the log ends; then those; then either."""
+    told(store)
+    Projector(store, [sums()]).catch_up()
+    before = stored(Projector(store, [sums()]))
+    told(store, 10)
+    seen: list[bool] = []
+    changed = Projector(store, [sums(revision=2)])
+
+    def progress(done: int, in_all: int) -> None:
+        seen.append(stored(changed) == before)
+        assert 0 < done <= in_all == store.log_head()
+
+    assert changed.rebuild("sums", progress=progress) == 2
+    assert seen
+    assert all(seen)
+    after = folded(store.read_all())
+    assert stored(changed) == after
+    assert changed.status()[0].previous == 1
+    assert changed.roll_back("sums") == 1
+    assert stored(changed) == before
+    old = Projector(store, [sums()])
+    old.catch_up()
+    assert stored(old) == after
+    assert old.roll_back("sums") == 2
+    assert old.confirm("sums") == 1
+    assert old.confirm("sums") is None
+    with pytest.raises(UsageError):
+        old.roll_back("sums")
+    assert stored(changed) == after
+
+
+def test_a_rebuild_goes_on_where_it_was_cut_off(
+    store: refold.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped half-way, by an error or by close; the next one does not begin again."""
+    monkeypatch.setattr(runner, "ROWS_PER_PAGE", 7)
+    told(store)
+    Projector(store, [sums()]).catch_up()
+    handled: list[int] = []
+
+    def interrupt(done: int, _in_all: int) -> None:
+        handled.append(done)
+        if len(handled) == 3:
+            raise KeyboardInterrupt
+
+    projector = Projector(store, [sums(revision=2)])
+    with pytest.raises(KeyboardInterrupt):
+        projector.rebuild("sums", progress=interrupt)
+    (one,) = projector.status()
+    assert one.filling_position == handled[-1]
+    assert one.generation == 1
+    handled.append(0)  # so that it is not interrupted again
+    again = Projector(store, [sums(revision=2)])
+    again.rebuild("sums", progress=interrupt)
+    assert handled[4] > handled[2]
+    assert stored(again) == folded(store.read_all())
+    assert again.status()[0].filling_position is None
+
+
+def test_a_rebuild_of_other_code_begins_anew(
+    store: refold.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one code has begun, another does not go on with; the beginnings are taken away."""
+    monkeypatch.setattr(runner, "ROWS_PER_PAGE", 7)
+    told(store)
+
+    def interrupt(_done: int, _in_all: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Projector(store, [sums(revision=2)]).rebuild("sums", progress=interrupt)
+    projector = Projector(store, [sums(revision=3)])
+    projector.rebuild("sums")
+    assert stored(projector) == folded(store.read_all())
+    tables = projector.query("SELECT name FROM sqlite_schema WHERE name LIKE 'sums@%'")
+    # The empty first generation is kept until it is confirmed; the cut-off one is gone.
+    assert len(tables) == 2
+    projector.confirm("sums")
+    assert len(projector.query("SELECT 1 FROM sqlite_schema WHERE name LIKE 'sums@%'")) == 1
+
+
+def test_parts_share_the_streams(store: refold.Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four parts in turns, small batches: shared rows add up, each stream is in order."""
+    monkeypatch.setattr(runner, "ROWS_PER_LOCKED_PAGE", 3)
+    told(store)
+    parts = [Projector(store, [sums()], partition=(part, 4)) for part in range(4)]
+    for projector in parts:
+        projector.catch_up()
+    assert stored(parts[0]) == folded(store.read_all())
+    assert parts[0].status()[0].parts == 4
+    for _ in range(2):  # Going on, with rows in memory that the others change.
+        told(store)
+        while sum(projector._advanced() for projector in parts):
+            pass
+        assert stored(parts[0]) == folded(store.read_all())
+    told(store)
+    for projector in parts[:3]:
+        projector.catch_up()
+    position = store.log_head()
+    with pytest.raises(Unavailable):
+        store.wait_for("sums", position, timeout_s=0)
+    parts[3].catch_up()
+    assert store.wait_for("sums", position, timeout_s=0) == position
+    assert stored(parts[0]) == folded(store.read_all())
+
+
+def test_parts_are_cut_anew(store: refold.Store) -> None:
+    """From one to three to two to one, parts left behind: those are brought level first."""
+    told(store, 20)
+    Projector(store, [sums()]).catch_up()
+    told(store, 20)
+    Projector(store, [sums()], partition=(1, 3)).catch_up()
+    left = Projector(store, [sums()], partition=(0, 3))
+    told(store, 20)
+    Projector(store, [sums()], partition=(0, 2)).catch_up()
+    Projector(store, [sums()], partition=(1, 2)).catch_up()
+    whole = Projector(store, [sums()])
+    whole.catch_up()
+    assert stored(whole) == folded(store.read_all())
+    left.catch_up()
+    told(store, 5)
+    with pytest.raises(UsageError) as refused:
+        whole._advanced()
+    assert refused.value.code == "parts_changed"
+    for wrong in ((2, 2), (-1, 2), (0, 0), (0, 1000)):
+        with pytest.raises(UsageError):
+            Projector(store, [sums()], partition=wrong)
+
+
+def test_a_failing_event_of_a_part_waits_for_all(store: refold.Store) -> None:
+    """Set aside by one part, taken up by a retry, rebuilt: the rows are those of a fold."""
+    told(store)
+    broken = {"s-1@3"}
+    parts = [
+        Projector(store, [sums(fails_on=lambda e: e.id in broken)], partition=(part, 2))
+        for part in range(2)
+    ]
+    for projector in parts:
+        projector.catch_up()
+    assert stored(parts[0]) == folded_without(store, parked={"s-1": 3})
+    broken.clear()
+    assert parts[0].retry("sums") == []
+    assert stored(parts[0]) == folded(store.read_all())
+    parts[0].rebuild("sums")
+    told(store)
+    for projector in parts:
+        projector.catch_up()
+    assert stored(parts[0]) == folded(store.read_all())
+
+
+def test_two_runners_of_one_projection_take_turns(
+    store: refold.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever loses a race throws its batch away: turn by turn, each event counts once."""
+    monkeypatch.setattr(runner, "ROWS_PER_PAGE", 5)
+    told(store)
+    one, two = Projector(store, [sums()]), Projector(store, [sums()])
+    while one._advanced() + two._advanced() + two._advanced() + one._advanced():
+        pass
+    assert stored(one) == folded(store.read_all())
+    assert stored(two) == folded(store.read_all())
+
+
+def test_nobody_reads_older_rows_after_a_swap(store: refold.Store) -> None:
+    """A rebuild that is behind what is shown catches up before it is shown."""
+    told(store)
+    follower = Projector(store, [sums()])
+    follower.catch_up()
+    positions: list[int] = []
+
+    def progress(_done: int, _in_all: int) -> None:
+        if len(positions) < 3:
+            told(store, 2)
+            follower._advanced()
+            positions.append(store.log_head())
+
+    Projector(store, [sums()]).rebuild("sums", progress=progress)
+    (one,) = follower.status()
+    assert (one.generation, one.position) == (2, positions[-1])
+    assert stored(follower) == folded(store.read_all())
+
+
+def test_a_follower_goes_on_in_the_new_generation_or_says_that_it_cannot(
+    store: refold.Store,
+) -> None:
+    """After a swap a runner of the same code moves over; one of other code stops with advice."""
+    told(store)
+    follower = Projector(store, [sums()])
+    follower.catch_up()
+    Projector(store, [sums()]).rebuild("sums")
+    told(store)
+    assert follower._advanced()
+    assert stored(follower) == folded(store.read_all())
+    assert follower.status()[0].lag_events == 0
+    Projector(store, [sums(revision=2)]).rebuild("sums")
+    told(store)
+    with pytest.raises(UsageError) as refused:
+        follower._advanced()
+    assert refused.value.code == "projection_changed"
+
+
+def test_two_rebuilds_at_once_fill_one_generation(
+    store: refold.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second goes on with what the first has begun; both end, the rows count once."""
+    monkeypatch.setattr(runner, "ROWS_PER_PAGE", 7)
+    told(store)
+    Projector(store, [sums()]).catch_up()
+    nested: list[int] = []
+
+    def progress(_done: int, _in_all: int) -> None:
+        if not nested:
+            nested.append(0)
+            nested[0] = Projector(store, [sums(revision=2)]).rebuild("sums")
+
+    projector = Projector(store, [sums(revision=2)])
+    assert projector.rebuild("sums", progress=progress) == nested[0] == 2
+    assert stored(projector) == folded(store.read_all())
+
+
+def test_a_swap_between_two_looks_at_the_books_is_noticed(
+    store: refold.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A runner that starts while a rebuild is swapped in does not go on in the old generation."""
+    told(store)
+    Projector(store, [sums()]).catch_up()
+    check = books.check_unchanged
+
+    def swapping(*args: Any) -> None:
+        check(*args)
+        monkeypatch.setattr(runner, "check_unchanged", check)
+        Projector(store, [sums()]).rebuild("sums")
+
+    monkeypatch.setattr(runner, "check_unchanged", swapping)
+    late = Projector(store, [sums()])
+    for _ in range(3):
+        while late._advanced():
+            pass
+        told(store)
+    while late._advanced():
+        pass
+    assert late.status()[0].generation == 2
+    assert late.status()[0].lag_events == 0
+    assert stored(late) == folded(store.read_all())
+
+
+def test_a_batch_that_was_overtaken_accuses_nobody(
+    store: refold.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its tables were dropped, or its rows changed, while it was handled: it is begun again."""
+    monkeypatch.setattr(runner, "ROWS_PER_PAGE", 3)
+    overtaken: list[str] = []
+
+    def fails(recorded: Recorded) -> bool:
+        if recorded.id == "s-2@5" and not overtaken:
+            overtaken.append(recorded.id)
+            other = Projector(store, [sums(fails_on=fails)])
+            other.rebuild("sums")
+            other.confirm("sums")
+            return True
+        return False
+
+    told(store, 20)
+    slow = Projector(store, [sums(fails_on=fails)])
+    slow.catch_up()
+    assert overtaken
+    assert slow.status()[0].parked == ()
+    assert slow.status()[0].generation == 2
+    assert stored(slow) == folded(store.read_all())
