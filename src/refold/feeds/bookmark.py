@@ -40,17 +40,12 @@ class Bookmark(msgspec.Struct):
     unrecognized: dict[str, int] = {}
     contradicted: int = 0
 
-    def since_us(self, overlap_us: int, now_us: int) -> int | None:
-        """From where the next round reads: before the cursor, for what comes late.
-
-        ``now_us`` is the time by this machine's clock.
-        """
-        at = self.at
-        if at.cursor_us is None:
+    def since_us(self, overlap_us: int) -> int | None:
+        """From where the next round reads: before the cursor, for what comes late."""
+        if self.at.cursor_us is None:
             return None
-        since_us = at.cursor_us - overlap_us
-        is_held = at.held_until_us is not None and now_us + (at.skew_us or 0) < at.held_until_us
-        return min(since_us, at.held_since_us or since_us) if is_held else since_us
+        since_us = self.at.cursor_us - overlap_us
+        return min(since_us, since_us if self.at.held_since_us is None else self.at.held_since_us)
 
 
 Feed: Final[Fold[Bookmark]] = Fold("feed", Bookmark)
@@ -143,6 +138,7 @@ def ended(at: FeedPolled, *, now_us: int) -> FeedPolled:
     service_now_us = now_us + (at.skew_us or 0) + at.skew_error_us
     seen = [us for us in (at.cursor_us, at.highest_us) if us is not None]
     cursor_us = min(max(seen), service_now_us) if seen else None
+    # The round that comes first after that moment has still been held: it has read what was late.
     held = at.held_until_us is not None and service_now_us < at.held_until_us
     return msgspec.structs.replace(
         at,

@@ -75,8 +75,8 @@ class FeedPolled(Noted, frozen=True, kw_only=True):
     ``cursor_us``: transactions up to there have been read, but for those that come late. A round
     that is not over goes on with the page ``next`` of what was asked for from ``since_us``, and
     has seen times up to ``highest_us``. ``skew_us``: how far the service's clock is ahead of this
-    one, give or take ``skew_error_us``. Until ``held_until_us`` reading starts no later than at
-    ``held_since_us``: the service's clock went forward.
+    one, give or take ``skew_error_us``. The service's clock went forward: rounds start no later
+    than at ``held_since_us``, to the first that ends after ``held_until_us``.
     """
 
     cursor_us: int | None = None

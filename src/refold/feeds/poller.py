@@ -173,7 +173,7 @@ class Poller:
         """From when to read: as the round did that was cut off, or from before the cursor."""
         if book.at.next is not None:
             return book.at.since_us
-        return book.since_us(self._overlap_us, self._clock())
+        return book.since_us(self._overlap_us)
 
     def _round(self, book: Bookmark, since_us: int | None, token: str | None = None) -> Polled:
         tally: Counter[Taken] = Counter()
@@ -208,7 +208,7 @@ class Poller:
 
     def _earlier(self, book: Bookmark, since_us: int | None) -> int | None:
         """Where to start again: no later than this round did."""
-        moved_us = book.since_us(self._overlap_us, self._clock())
+        moved_us = book.since_us(self._overlap_us)
         return None if since_us is None or moved_us is None else min(since_us, moved_us)
 
     def _read(self, answer: Answer, token: str | None) -> tuple[list[Transaction], str | None]:
