@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import apsw
 import pytest
 
 from refold.backends.sqlite import SqliteBackend, writer
 from refold.core.expected import ANY, NO_STREAM
-from refold.errors import Conflict, Unavailable
+from refold.errors import Conflict, OutcomeUnknown, Unavailable
 from refold.ports import Backend, Batch, Committed
 from refold.testing.storage import stored, write
 
@@ -160,3 +161,32 @@ def test_a_group_larger_than_a_statement(
     outcomes = backend.commit(batches, now=5)
     assert [stored(outcome).duplicate for outcome in outcomes] == [False] * 11 + [True]
     assert positions(backend) == list(range(1, 13))
+
+
+@pytest.mark.parametrize("how", ["alone", "planned", "large", "locked"])
+def test_a_commit_that_failed_when_it_was_done_is_not_called_undone(
+    opened: Callable[[], SqliteBackend], monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Whether it may be there is looked up where it began, not where it ended.
+
+    SQLite calls its hook when the commit is done; an error of it comes out as one of the commit.
+    """
+    backend = opened()
+    backend.commit([Batch([write("a")])], now=5)
+    if how == "locked":
+        monkeypatch.setattr(writer, "RACES_BEFORE_LOCKING", 0)
+    made = backend._writer
+    assert made is not None
+
+    def failing(*_: object) -> int:
+        made._connection.set_wal_hook(None)
+        raise apsw.IOError("after the commit")
+
+    made._connection.set_wal_hook(failing)
+    streams = {"alone": 1, "planned": 2, "large": 300, "locked": 2}[how]
+    batch = Batch([write("a"), *(write(f"b-{number}") for number in range(1, streams))])
+    with pytest.raises(OutcomeUnknown):
+        backend.commit([batch], now=5)
+    assert positions(backend) == list(range(1, 2 + streams))
+    (outcome,) = backend.commit([Batch([write("a")])], now=5)
+    assert stored(outcome).placed[0].position == 2 + streams

@@ -17,9 +17,6 @@ from refold.ports import Batch, Beside, Committed
 class InlineWriter(Writer):
     """A writer that can also store what projections make of each append."""
 
-    _first = 1
-    """The first position of the commit that is being made."""
-
     def commit_beside(
         self, batches: Sequence[Batch], *, now: int, beside: Beside
     ) -> list[Committed | RefoldError]:

@@ -84,6 +84,7 @@ class Writer:
         self._masks: dict[tuple[str, ...], int] = {}
         self._last_position: int | None = None
         self._next_position = 1
+        self._first = 1  # the first position of the commit that is being made
         self._next_stream = 1
         self._recorded_at = 0
         self._stale = True
@@ -110,7 +111,7 @@ class Writer:
             with naming_commit_errors(self._path):
                 return self._commit_group(group, now)
         except OutcomeUnknown as error:
-            if not is_undone(self._connection, group, position=self._next_position):
+            if not is_undone(self._connection, group, position=self._first):
                 raise
             raise undone_error(error, self._path) from error.__cause__
 
@@ -129,6 +130,7 @@ class Writer:
             return None
         recorded_at = max(now, self._recorded_at)
         position, version, count = self._next_position, head.version + 1, len(write.kinds)
+        self._first = position
         self._stale = True  # until it is known what became of this attempt
         try:
             self._connection.execute(
@@ -170,6 +172,7 @@ class Writer:
                 with transaction(self._connection) if locks else _NO_LOCK:
                     if stale or locks:
                         self._recall()
+                    self._first = self._next_position
                     recorded_at = max(now, self._recorded_at)
                     plan = Plan(
                         self._head_version, self._found_after, self._next_position, recorded_at
