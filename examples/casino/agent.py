@@ -29,6 +29,7 @@ from refold import Decider, NotFound, Rejected, Store
 from refold.errors import Unavailable, UsageError
 from refold.feeds import Poller, Source
 from refold.ledger import (
+    Account,
     PlaceBet,
     Register,
     WalletState,
@@ -117,17 +118,18 @@ class Agent:
         further bet is placed. Raises what :meth:`begin` raises.
         """
         self.begin()
-        before = self.state().of(ASSET).bets
-        reason = "done"
-        while reason == "done" and self.state().of(ASSET).bets < bets:
+        state = self.state()
+        before, reason = state.of(ASSET).bets, "done"
+        while reason == "done" and state.of(ASSET).bets < bets:
             try:
-                self._place_some(bets)
+                self._place_some(state.of(ASSET), bets)
             except Rejected as refusal:
                 reason = refusal.reason
             self.finish()
-            if self.state().bets.open:
+            state = self.state()
+            if state.bets.open:
                 reason = "no answer"
-        return Played(self.state().of(ASSET).bets - before, reason)
+        return Played(state.of(ASSET).bets - before, reason)
 
     def begin(self) -> None:
         """Settle what is open, read what the casino has to say, and ask the faucet if need be.
@@ -160,8 +162,7 @@ class Agent:
 
     # -- bets ---------------------------------------------------------------------------------
 
-    def _place_some(self, bets: int) -> None:
-        account = self.state().of(ASSET)
+    def _place_some(self, account: Account, bets: int) -> None:
         available, numbers = account.available, range(account.bets, bets)
         for number in numbers[: self._bets_at_once]:
             wager = next_wager(available, number)

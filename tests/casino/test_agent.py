@@ -212,7 +212,7 @@ def test_a_bet_that_is_refused_gives_the_stake_back(table: Table) -> None:
     agent = table.agent()
     agent.play(bets=1)
     table.move("withdraw", str(table.account.balance))
-    agent._place_some(2)
+    agent._place_some(agent.state().of(ASSET), 2)
     agent.finish()
     counts = types(table.store)
     assert (counts["bet.cancelled"], counts["effect.failed"]) == (1, 1)
@@ -242,7 +242,7 @@ def test_a_request_that_was_given_up_is_taken_up_again(casino: Casino, table: Ta
     agent.begin()
     casino.faults = Faults(fail=1.0)
     impatient = Outbox(table.store, agent._outbox._handlers, attempts_max=1)
-    agent._place_some(4)
+    agent._place_some(agent.state().of(ASSET), 4)
     impatient.catch_up()
     assert [types(table.store)["effect.failed"], len(agent.state().bets.open)] == [4, 4]
     casino.faults = Faults()
@@ -332,7 +332,7 @@ def test_an_open_bet_is_no_agreement(casino: Casino, table: Table) -> None:
     """A bet that was decided and not yet asked for is reported as open."""
     agent = table.agent()
     agent.begin()
-    agent._place_some(1)
+    agent._place_some(agent.state().of(ASSET), 1)
     found = table.reconciled()
     assert (found.open_bets, found.agrees) == (1, False)
     assert [(d.kind, d.theirs) for d in found.differences] == [("bet.placed", Decimal(0))]

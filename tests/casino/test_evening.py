@@ -28,7 +28,7 @@ KILLS = bound(5, 60)
 WAIT_S = 120
 FAULTS = msgspec.structs.replace(ALL, silence_s=0.02)
 PLAY = [sys.executable, "-m", "examples.casino", "play", "--synchronous", "NORMAL"]
-QUICK = ["--timeout", "0.5", "--overlap", "1", "--at-once", "8", "--budget", "1000"]
+QUICK = ["--timeout", "0.5", "--overlap", "1", "--at-once", "12", "--budget", "1000"]
 
 
 def started(casino: Casino, path: Path) -> subprocess.Popen[str]:
