@@ -22,6 +22,8 @@ from refold.errors import RefoldError
 from tests.fuzz.asking import BODIES, COUNTING, REGISTRY, ask_all
 from tests.fuzz.values import damaged, fuzzed
 
+TAGGED = refold.Query(types=("a.b", "a.c"), tags=("t",))
+TYPED = refold.Query(types=("test.noted",))
 INTEGERS = st.integers(-3, 9) | st.integers(-(2**63), 2**63 - 1)
 COLUMNS = {
     "log": "position stream version count recorded_at types metadata body "
@@ -31,6 +33,8 @@ COLUMNS = {
     "streams": "name category parent fork_version packed_version packed_at",
     "snapshots": "version position occurred_to in_order state digest fold fingerprint",
     "types": "id tag",
+    "tags": "tag last_position stream version count types",
+    "dictionaries": "bytes",
     "keys": "digest stream position version count recorded_at",
 }
 CELLS = [(table, column) for table, columns in COLUMNS.items() for column in columns.split()]
@@ -54,8 +58,9 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ):
         for number in range(4):
             store.append("call-1", [Event("test.noted", {"text": "x"})] * 2, key=f"key-{number}")
-            store.append("call-2", [Event("a.b", [number])], metadata={"by": "x"})
+            store.append("call-2", [Event("a.b", [number])], metadata={"by": "x"}, tags=["t"])
         store.compact()
+        store.append("call-2", [Event("a.b", {"n": 1})], tags=["t", "u"])
         store.append("call-1", [Event("a.c.v2", {"n": 1}), Event("a.b", occurred_at=5)], key="k")
         store.branch("call-1", at=3).adding(Event("a.b", {})).save("call-1~b")
         store.fold("call-1", COUNTING)
@@ -80,7 +85,7 @@ def test_any_value_in_any_cell_gives_answers_or_errors(
         path = Path(folder, "log.db")
         shutil.copy(log, path)
         changing = apsw.Connection(str(path))
-        rowid = "key" if table == "keys" else "rowid"
+        rowid = {"keys": "key", "tags": "last_position"}.get(table, "rowid")
         try:
             changing.execute(
                 f"UPDATE {table} SET {column} = ? WHERE {rowid} = ("
@@ -104,6 +109,9 @@ def _questions() -> Sequence[Callable[[Store], object]]:
     return (
         lambda s: ask_all(*s.read_all()),
         lambda s: list(s.read_all(after=3, categories=["call"], types=["a.b"])),
+        lambda s: ask_all(*s.read_all(matching=TAGGED)),
+        lambda s: ask_all(*s.read_all(matching=TYPED, after=2)),
+        lambda s: s.find("key-1"),
         lambda s: list(s.streams()),
         lambda s: ask_all(*s.read("call-1")),
         lambda s: list(s.read("call-2", direction="backward", limit=2)),
@@ -115,6 +123,8 @@ def _questions() -> Sequence[Callable[[Store], object]]:
         lambda s: s.sizes(),
         lambda s: s.append("call-1", [Event("a.b", {})], key="key-1"),
         lambda s: s.append("call-1", [Event("a.b", {})]),
+        lambda s: s.append("call-1", [Event("a.b", {})], unless=TAGGED, after=9),
+        lambda s: s.append("call-1", [Event("a.b", {})], unless=TYPED, after=1),
         lambda s: s.append("new-1", [Event("a.new", {})], expected=refold.NO_STREAM),
         lambda s: s.compact(),
         lambda s: list(s.repair()),

@@ -255,11 +255,17 @@ class Reader:
             return
         while page := self._backend.tagged(item, after=after, rows_max=LOG_ROWS_PER_PAGE):
             for row in page:
+                last = row.position + row.event_count - 1
+                if last <= after:
+                    raise Corrupt(
+                        f"the tags of position {last} stand where others do; run `refold doctor`",
+                        position=last,
+                    )
                 for recorded in decode_row(row, self._registry):
                     wanted = not item.types or recorded.type in item.types
                     if wanted and recorded.position > after:
                         yield recorded
-                after = row.position + row.event_count - 1
+                after = last
 
     def log_head(self) -> int:
         """The last position of the log; 0 when it is empty."""

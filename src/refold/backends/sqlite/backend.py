@@ -136,7 +136,7 @@ class SqliteBackend:
         """See :class:`~refold.ports.Backend`."""
         mask = tagged.ALL_TYPES
         if item.types:
-            kinds = self._query("SELECT id, tag FROM types")
+            kinds = shaped(self._query("SELECT id, tag FROM types"), int, str)
             mask = tagged.mask_of([i for i, tag in kinds if Kind.parse(tag).type in item.types])
         found = self._read(
             lambda reader: tagged.appends(reader, item, mask, after=after, rows_max=rows_max)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from types import NoneType
 from typing import Any, Final
 
 import apsw
+import msgspec
 
-from refold.backends.sqlite.file import rows_of
+from refold.backends.sqlite.file import rows_of, shaped
 from refold.backends.sqlite.frames import Frames
 from refold.core.event import Kind
 from refold.core.query import Query, QueryItem
-from refold.core.row import Row, decode_body
+from refold.core.row import Row, corrupt, decode_body
 from refold.core.segment import split
 from refold.errors import Corrupt
 
@@ -38,6 +40,8 @@ SELECT name, position, version, count, recorded_at, occurred_from, occurred_to, 
     dictionary, body_bytes
 FROM segments LEFT JOIN streams ON streams.id = segments.stream
 WHERE stream = ?1 AND version <= ?2 ORDER BY version DESC LIMIT 1"""
+
+_SEGMENT_TYPES: Final = (str, int, int, int, int, int, int, NoneType, bytes, int | None, int)
 
 _HAS_TYPE: Final = """
 EXISTS (SELECT 1 FROM json_each(hot.body) AS event
@@ -105,14 +109,15 @@ def _item_found_after(
     values = (*item.tags[:1], after, mask) if item.tags else (None, after, mask)
     tagged, others = _tagged(item, first_place=5), item.tags[1:]
     sql = _FOUND_TAGGED.format(tagged=tagged) if item.tags else _FOUND_TYPED
-    found = rows_of(connection, sql, *values, named, *others)
+    found = shaped(rows_of(connection, sql, *values, named, *others), int)
     if found or not item.types:
         return int(found[0][0]) if found else None
     # After what is hot: what is packed between the two is then found here.
     tagged = _tagged(item, first_place=4)
     sql = _PACKED_TAGGED.format(tagged=tagged) if item.tags else _PACKED_TYPED
     with closing(connection.execute(sql, (*values, *others))) as packed:
-        for stream, version, count in packed:
+        for row in packed:
+            ((stream, version, count),) = shaped([row], int, int, int)
             for part in parts_at(connection, frames, stream, version):
                 within = version <= part.version < version + count
                 if within and _holds(part, wanted, after=after):
@@ -122,7 +127,7 @@ def _item_found_after(
 
 def parts_at(connection: apsw.Connection, frames: Frames, stream: int, version: int) -> list[Row]:
     """The appends of the segment of a stream that holds a version."""
-    for name, *values in rows_of(connection, SEGMENT_OF, stream, version):
+    for name, *values in shaped(rows_of(connection, SEGMENT_OF, stream, version), *_SEGMENT_TYPES):
         position, first, count, at, occurred_from, occurred_to, _, *rest = values
         return split(
             frames.unpacked(name, position, first, count, at, occurred_from, occurred_to, *rest)
@@ -132,7 +137,10 @@ def parts_at(connection: apsw.Connection, frames: Frames, stream: int, version: 
 
 def _holds(append: Row, kinds: Sequence[str], *, after: int) -> bool:
     """Whether an append holds an event of certain kinds after a position."""
-    events = decode_body(append.body)[max(after + 1 - append.position, 0) :]
+    try:
+        events = decode_body(append.body)[max(after + 1 - append.position, 0) :]
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise corrupt(append, str(error)) from error
     return any(stored.tag in kinds for stored in events)
 
 
