@@ -80,3 +80,22 @@ def test_a_redaction_holds_along_a_saved_branch(tmp_path: Path) -> None:
         state = store.fold("call-1~b", Conversation).state
         assert [turn.id for turn in state.transcript] == ["call-1@1"]
         assert state.transcript[0].redacted
+
+
+@pytest.mark.parametrize("url", ["memory:", "a.db"])
+def test_a_log_may_be_narrowed_to_any_number_of_types(tmp_path: Path, url: str) -> None:
+    """Hundreds of them made SQLite refuse the statement, and the store was called damaged."""
+    types = [f"test.t{number}" for number in range(2_000)]
+    query = refold.Query(types=types)
+    with refold.open(url if url == "memory:" else tmp_path / url) as store:
+        for name in ("test.t1999.v2", "test.t19", "test.t2000", "test.t20000"):
+            store.append("a-1", [refold.Event(name)])
+        wanted = ["test.t1999", "test.t19"]
+        for found in (
+            store.read_all(types=types),
+            store.read_all(types=types, categories=["a", "b"]),
+            store.read_all(matching=query),
+        ):
+            assert [event.type for event in found] == wanted
+        assert store.subscribe(types=types).fill()
+        assert list(store.read_all(types=[])) == list(store.read_all(categories=["b"], types=[]))

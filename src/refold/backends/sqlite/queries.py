@@ -6,6 +6,7 @@ last two columns, dictionary and body_bytes, are NULL for an append.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -111,7 +112,10 @@ FROM streams WHERE {wanted} ORDER BY name LIMIT ?"""
 LAST_ROW: Final = "SELECT position, count, recorded_at FROM log ORDER BY position DESC LIMIT 1"
 LOG_HEAD: Final = "SELECT position + count - 1 FROM log ORDER BY position DESC LIMIT 1"
 PACKED_AFTER: Final = "SELECT 1 FROM segments WHERE last_position > ? LIMIT 1"
-TYPE_BITS: Final = "ifnull((SELECT sum(DISTINCT 1 << min(id, 62)) FROM types WHERE {named}), 0)"
+TYPE_BITS: Final = """ifnull((
+    SELECT sum(DISTINCT 1 << min(types.id, 62)) FROM json_each({names}) AS wanted CROSS JOIN types
+    WHERE tag = wanted.value OR substr(tag, 1, length(wanted.value) + 2) = wanted.value || '.v'
+), 0)"""
 
 
 def narrowed(
@@ -122,16 +126,14 @@ def narrowed(
     The types are looked up by the query itself: one that is new while it runs is in both or in
     neither. Schemas of a type share its name; a row too many does no harm, the reader looks again.
     """
-    narrowed, wanted = "", [*(categories or ()), *(types or ())]
-    places = [f"?{number}" for number in range(4, 4 + len(wanted))]
+    narrowed, wanted = "", [*(categories or ())]
+    places = [f"?{number}" for number in range(4, 5 + len(wanted))]
     if categories is not None:
-        narrowed += f" AND (name IS NULL OR category IN ({','.join(places[: len(categories)])}))"
+        narrowed += f" AND (name IS NULL OR category IN ({','.join(places[:-1])}))"
     if types is not None:
-        named = " OR ".join(
-            f"tag = {place} OR substr(tag, 1, length({place}) + 2) = {place} || '.v'"
-            for place in places[len(categories or ()) :]
-        )
-        narrowed += f" AND types & {TYPE_BITS.format(named=named or 'FALSE')} != 0"
+        # As one value: SQLite bounds how many a statement has, and how deep a row of ORs is.
+        wanted.append(json.dumps(list(types)))
+        narrowed += f" AND types & {TYPE_BITS.format(names=places[-1])} != 0"
     return narrowed, wanted
 
 
