@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import refold
-from refold import Event, Query
+from refold import Event, Query, Rejected
 from refold.engine.store import Store
 from refold.errors import Conflict, UsageError
 from refold.testing.conditions import BOTH, TAGGED, TYPED, is_refused
@@ -28,6 +28,11 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     url = request.param if request.param == "memory:" else tmp_path / request.param
     with refold.open(url, synchronous="NORMAL") as opened:
         yield opened
+
+
+def refuse(command: int, state: int) -> Rejected:
+    """Whatever is asked."""
+    return Rejected("no", command=command, state=state)
 
 
 def said(*types: str) -> list[Event]:
@@ -53,6 +58,9 @@ def test_a_condition_is_a_query(store: Store) -> None:
         with pytest.raises(UsageError) as caught:
             store.append("call-1", said("a"), unless=unless)
         assert caught.value.argument == "unless"
+        with pytest.raises(UsageError) as caught:
+            store.execute("call-1", refold.Decider(refold.Fold("n", int), refuse), 1, over=unless)
+        assert caught.value.argument == "over"
 
 
 def test_a_position_may_be_anywhere(store: Store) -> None:

@@ -214,6 +214,8 @@ def _rejection(command: Command, rejected: Rejected) -> Event:
 
 def tags_of(tags: Sequence[str] | None, over: Query | None) -> tuple[str, ...]:
     """The tags of a decision's events: those of what it rests on, unless others are given."""
+    if over is not None and not isinstance(over, Query):
+        raise UsageError(f"over={over!r:.99} is not a refold.Query", argument="over")
     if tags is not None or over is None:
         return tuple(tags or ())
     return tuple(dict.fromkeys(tag for item in over.items for tag in item.tags))
