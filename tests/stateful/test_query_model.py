@@ -129,7 +129,7 @@ class QueryMachine(RuleBasedStateMachine):
     @rule(
         parts=st.lists(PARTS, min_size=1, max_size=2),
         wanted=WANTED,
-        after=AFTER,
+        after=AFTER.filter(lambda after: after >= 0),  # A condition is from a position on.
         keyed=st.booleans(),
     )
     def append_unless(
