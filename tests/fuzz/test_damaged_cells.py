@@ -74,7 +74,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@fuzzed(120, 2_000)
+@fuzzed(100, 1_000)
 @given(cell=st.sampled_from(CELLS), value=VALUES, row=st.integers(0, 3))
 def test_any_value_in_any_cell_gives_answers_or_errors(
     log: Path, cell: tuple[str, str], value: Any, row: int
