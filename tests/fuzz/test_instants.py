@@ -25,7 +25,7 @@ SHAPES = [
 TEXTS = st.one_of(TEXT, HALVES, *[st.from_regex(shape, fullmatch=True) for shape in SHAPES])
 
 
-@fuzzed(200, 5_000)
+@fuzzed(200, 2_500)
 @given(text=TEXTS, now_us=st.integers(EARLIEST_US, LATEST_US))
 def test_any_text_is_an_instant_or_a_usage_error(text: str, now_us: int) -> None:
     """What is taken for an instant is one that can be shown, and is the same when read again."""
