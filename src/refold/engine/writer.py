@@ -31,6 +31,9 @@ BATCHES_PER_CHUNK_MAX: Final = 256
 CHARS_PER_CHUNK_MAX: Final = 4 * 1024 * 1024
 """An import commits after so many batches or so much text, whichever comes first."""
 
+LOST_LEADER_S: Final = 0.5
+"""How long one waits before looking whether anybody still commits: an interrupt may have come."""
+
 Outcome = Committed | RefoldError
 Commit = Callable[[Sequence[Batch]], Sequence[Committed | RefoldError]]
 
@@ -66,17 +69,23 @@ class _Request:
         self.future = future
         self.gate: threading.Lock | None = None
         self.leads = False
-        self.outcomes: Sequence[Outcome] | BaseException = ()
+        self.outcomes: Sequence[Outcome] | BaseException | None = None
 
 
 class GroupWriter:
-    """Turns many callers' batches into few calls of ``commit``, never two at a time."""
+    """Turns many callers' batches into few calls of ``commit``, never two at a time.
+
+    An interrupt may come between any two steps of a leader. Whoever commits holds ``_leading``, so
+    those who wait can tell that nobody does, and go on in its place.
+    """
 
     def __init__(self, commit: Commit, *, waiting_max: int = WAITING_MAX) -> None:
         self._commit = commit
         self._waiting_max = waiting_max
         self._mutex = threading.Lock()
         self._waiting: deque[_Request] = deque()
+        self._in_hand: Sequence[_Request] = ()
+        self._leading = threading.Lock()
         self._busy = False
         self._closed = False
         self._idle = threading.Condition(self._mutex)
@@ -93,11 +102,13 @@ class GroupWriter:
             request = self._queued(batches) if self._busy else None
             self._busy = True
         if request is None:
-            try:
-                return self._commit(batches)
-            finally:
-                self._hand_over()
+            with self._leading:
+                try:
+                    return self._commit(batches)
+                finally:
+                    self._hand_over()
         self._follow(request)
+        assert request.outcomes is not None
         if isinstance(request.outcomes, BaseException):
             raise request.outcomes
         return request.outcomes
@@ -111,16 +122,19 @@ class GroupWriter:
         with self._mutex:
             self._admit()
             self._waiting.append(_Request(batches, future))
+            self._start_thread()
             if not self._busy:
                 self._busy = True
-                self._wake_thread()
+                self._wake.release()
         return await future
 
     def close(self) -> None:
         """Refuse new appends, and return when those that wait have their outcome."""
         with self._mutex:
             self._closed = True
-            self._idle.wait_for(lambda: not self._busy)
+            while self._busy:
+                if not self._idle.wait(LOST_LEADER_S) and not self._waiting:
+                    self._busy = self._leading.locked()
             thread, self._thread = self._thread, None
         if thread is not None:
             self._wake.release()
@@ -144,12 +158,31 @@ class GroupWriter:
     def _follow(self, request: _Request) -> None:
         assert request.gate is not None
         try:
-            request.gate.acquire()
+            while not request.gate.acquire(timeout=LOST_LEADER_S):
+                self._rescue()
+                if request.outcomes is not None:
+                    return
         except BaseException:
             self._give_up(request)
             raise
         if request.leads:
-            self._lead(self._taken())
+            with self._leading:
+                self._lead()
+
+    def _rescue(self) -> None:
+        """Go on for a leader that was interrupted; does nothing while somebody commits."""
+        if not self._leading.acquire(blocking=False):
+            return
+        try:
+            with self._mutex:
+                lost = [r for r in self._in_hand if r not in self._waiting]
+            for request in lost:
+                if request.outcomes is None:
+                    request.outcomes = _unknown(KeyboardInterrupt())
+            _wake_all(lost)
+            self._lead()
+        finally:
+            self._leading.release()
 
     def _give_up(self, request: _Request) -> None:
         """An interrupted waiter must not leave the others without a leader."""
@@ -160,12 +193,17 @@ class GroupWriter:
         if leads:
             self._hand_over()
 
-    def _lead(self, group: Sequence[_Request]) -> None:
-        """Commit for a group, give each its outcomes, and let the next group go."""
+    def _lead(self) -> None:
+        """Commit for those at the head of the queue, tell each, and let the next group go.
+
+        Nobody waits where another has gone on in this one's place.
+        """
+        group = self._taken()
         try:
-            outcomes = iter(self._commit([batch for r in group for batch in r.batches]))
-            for request in group:
-                request.outcomes = list(islice(outcomes, len(request.batches)))
+            if group:
+                outcomes = iter(self._commit([batch for r in group for batch in r.batches]))
+                for request in group:
+                    request.outcomes = list(islice(outcomes, len(request.batches)))
         except RefoldError as error:
             for request in group:
                 request.outcomes = copied(error)
@@ -175,6 +213,7 @@ class GroupWriter:
                 request.outcomes = _unknown(error)
         self._hand_over()
         _wake_all(group)
+        self._in_hand = ()
 
     def _hand_over(self) -> None:
         """Let the first that waits lead; a loop's request is led by the writer thread."""
@@ -185,37 +224,43 @@ class GroupWriter:
                 return
             leader = self._waiting[0]
             if leader.gate is None:
-                self._wake_thread()
-            else:
+                self._start_thread()
+                self._wake.release()
+            elif not leader.leads:
                 leader.leads = True
                 leader.gate.release()
 
-    def _taken(self) -> list[_Request]:
+    def _taken(self) -> Sequence[_Request]:
         """The requests at the head of the queue that fit in one commit, at least one."""
         taken: list[_Request] = []
         room = BATCHES_PER_COMMIT_MAX
         with self._mutex:
-            while self._waiting and (not taken or len(self._waiting[0].batches) <= room):
-                taken.append(self._waiting.popleft())
-                room -= len(taken[-1].batches)
+            for request in self._waiting:
+                room -= len(request.batches)
+                if taken and room < 0:
+                    break
+                taken.append(request)
+            # Before they leave the queue: they are in one place or the other, or in both.
+            self._in_hand = taken
+            for _ in taken:
+                self._waiting.popleft()
         return taken
 
-    def _wake_thread(self) -> None:
+    def _start_thread(self) -> None:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="refold-writer", daemon=True)
             self._thread.start()
-        self._wake.release()
 
     def _run(self) -> None:
         while True:
-            self._wake.acquire()
-            group = self._taken()
-            if group:
-                self._lead(group)
-            elif self._closed:
+            if not self._wake.acquire(timeout=LOST_LEADER_S):
+                if self._waiting or self._in_hand:
+                    self._rescue()
+            elif self._closed and not self._waiting:
                 return
             else:
-                self._hand_over()
+                with self._leading:
+                    self._lead()
 
 
 def _wake_all(group: Iterable[_Request]) -> None:
@@ -224,7 +269,7 @@ def _wake_all(group: Iterable[_Request]) -> None:
     for request in group:
         if request.future is not None:
             loops.setdefault(request.future.get_loop(), []).append(request)
-        elif request.gate is not None and not request.leads:
+        elif request.gate is not None and not request.leads and request.gate.locked():
             request.gate.release()
     for loop, requests in loops.items():
         try:
@@ -240,7 +285,7 @@ def _resolve(requests: Iterable[_Request]) -> None:
             continue
         if isinstance(request.outcomes, BaseException):
             future.set_exception(request.outcomes)
-        else:
+        elif request.outcomes is not None:
             future.set_result(request.outcomes)
 
 
