@@ -333,14 +333,20 @@ def test_a_decision_over_a_query_is_made_again_for_its_events_alone(store: Store
     assert tags == [["owner:ann"]] * 3
 
 
-def test_tags_may_be_others_than_the_query_s(store: Store) -> None:
-    """Those that are given stand in the place of the query's."""
+def test_tags_are_those_of_the_query_and_those_given(store: Store) -> None:
+    """Without the query's, the next decision over it would not see the event."""
     query = Query(tags=["a:1"]) | Query(types=["money.moved"], tags=["b:1", "a:1"])
     store.execute("wallet-1", raising, Deposit(1), over=query)
     store.execute("wallet-1", raising, Deposit(1), over=query, tags=["c:1"])
     store.execute("wallet-1", raising, Deposit(1), tags=["d:1"])
     tags = [e.metadata["tags"] for e in store.read("wallet-1")]
-    assert tags == [["a:1", "b:1"], ["c:1"], ["d:1"]]
+    assert tags == [["a:1", "b:1"], ["c:1", "a:1", "b:1"], ["d:1"]]
+
+
+def test_a_mistyped_way_with_rejections_is_refused() -> None:
+    """It would have left them unrecorded without a word."""
+    with pytest.raises(UsageError):
+        Decider(balance, lambda _c, _s: [], rejections="record")  # type: ignore[arg-type]
 
 
 def test_a_command_over_a_query_is_done_once_too(store: Store) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar, get_args
 
 import msgspec
 
@@ -15,6 +15,7 @@ from refold.errors import Rejected, UnknownEventType, UsageError
 
 S = TypeVar("S")
 K = TypeVar("K")
+Rejections = Literal["raised", "recorded"]
 Evolve = TypeVar("Evolve", bound=Callable[..., Any])
 
 EVENTS_PER_DECISION_MAX: Final = 10_000
@@ -177,13 +178,15 @@ class Decider(Generic[S, K]):
         fold: Fold[S],
         decide: Callable[[K, S], Sequence[object] | Rejected],
         *,
-        rejections: Literal["raised", "recorded"] = "raised",
+        rejections: Rejections = "raised",
     ) -> None:
         if not isinstance(fold, Fold) or not callable(decide):
             raise UsageError(
                 "a decider is made of a refold.Fold and a function decide(command, state), not "
                 f"of {fold!r} and {decide!r}"
             )
+        if rejections not in get_args(Rejections):
+            raise UsageError(f"rejections={rejections!r} is neither 'raised' nor 'recorded'")
         self.fold = fold
         self.rejections = rejections
         self._decide = decide

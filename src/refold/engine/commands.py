@@ -69,6 +69,8 @@ class Turns:
 
     def of(self, subject: object) -> AbstractContextManager[object]:
         """The turn of a stream or a query."""
+        if not isinstance(subject, Query):
+            check_name(subject, what="a stream name")
         with self._mutex:
             turn = self._turns.get(subject)
             if turn is None:
@@ -213,9 +215,11 @@ def _rejection(command: Command, rejected: Rejected) -> Event:
 
 
 def tags_of(tags: Sequence[str] | None, over: Query | None) -> tuple[str, ...]:
-    """The tags of a decision's events: those of what it rests on, unless others are given."""
+    """The tags of a decision's events: those given, and those of what it rests on.
+
+    Without the latter the next decision over the same query would not see them.
+    """
     if over is not None and not isinstance(over, Query):
         raise UsageError(f"over={over!r:.99} is not a refold.Query", argument="over")
-    if tags is not None or over is None:
-        return tuple(tags or ())
-    return tuple(dict.fromkeys(tag for item in over.items for tag in item.tags))
+    items = () if over is None else over.items
+    return tuple(dict.fromkeys([*(tags or ()), *(tag for item in items for tag in item.tags)]))

@@ -192,6 +192,7 @@ class Reader:
 
     def fold_log(self, fold: Fold[S], *, after: int, categories: Sequence[str] | None) -> Folded[S]:
         """The state after the events of the whole log over a position, in order."""
+        check_whole(after=after)
         stepper, state, position = stepper_of(fold), fold.initial(), max(after, 0)
         for row in self._log_rows(after, categories, None):
             first = row.version + max(after + 1 - row.position, 0)
@@ -234,7 +235,7 @@ class Reader:
     def fold_matching(self, query: Query, fold: Fold[S], *, position: int | None) -> Folded[S]:
         """The state after the events of a query, up to a position or the head of the log."""
         head = self.log_head()
-        until = head if position is None else min(position, head)
+        until = head if position is None else max(min(position, head), 0)
         state = fold.run(self._counting(query, until=until)).state
         return Folded(state, NO_EVENTS, until)
 

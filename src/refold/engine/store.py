@@ -159,8 +159,8 @@ class Store(Upkeep):
         one that recorded nothing is decided again. ``metadata`` goes to the events, beside the id
         (``command``, and ``correlation`` unless given): ``recorded.cause`` is that of an event
         which caused the command. With ``over`` the decision rests on the events of a query instead
-        of those of the stream, and is made again when one of them came first; ``tags`` are by
-        default those of that query.
+        of those of the stream, and is made again when one of them came first; its events get the
+        tags of that query beside ``tags``.
 
         Gives None when the decider had nothing to record. Raises
         :class:`~refold.errors.Rejected` when the domain said no,
@@ -252,7 +252,8 @@ class Store(Upkeep):
     def wait_for(self, projection: str, position: int, *, timeout_s: float = 10.0) -> int:
         """Return when the rows of a projection stand at a position; where they stand then.
 
-        What an append gave as its ``position`` can be read from the tables after that. Raises
+        What an append gave as its ``position`` can be read from the tables after that, unless
+        an event of its stream was set aside: it returns for that too. Raises
         :class:`~refold.errors.Unavailable` (code ``timeout``) when nobody brings the projection
         there in time, :class:`~refold.errors.NotFound` when it was never started.
         """
@@ -324,10 +325,9 @@ class Store(Upkeep):
     def fold_all(
         self, fold: Fold[S], *, after: int = 0, categories: Sequence[str] | None = None
     ) -> Folded[S]:
-        """The state after the whole log, in order of position, at the full speed of reading.
+        """The state after the whole log, at full speed; ``version`` is -1.
 
         ``after`` leaves out what stands up to a position, ``categories`` keeps streams of these.
-        ``version`` is -1; ``position`` is how far the log was read.
         """
         checks.check_fold(fold)
         checks.check_names(categories=categories, types=None)
