@@ -7,6 +7,7 @@ the casino's books.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import threading
 from decimal import Decimal
@@ -17,7 +18,7 @@ from examples.casino.agent import BUDGET, Agent
 from examples.casino.client import CasinoClient
 from examples.casino.credentials import registered
 from examples.casino.faults import ALL, Faults
-from examples.casino.reconcile import reconcile
+from examples.casino.reconcile import Reconciliation, reconcile_listed
 from examples.casino.report import reconciled, report, revealed
 from examples.casino.service import ADMIN_KEY, Casino
 from refold.errors import RefoldError
@@ -38,7 +39,7 @@ def serve(arguments: argparse.Namespace) -> int:
 
 
 def play(arguments: argparse.Namespace) -> int:
-    """Play, report, reconcile; 1 when the books differ."""
+    """Play, wait for what is listed late, report, reconcile; 1 when the books differ."""
     credentials = registered(
         arguments.db.with_name(f"{arguments.db.name}.{arguments.agent}.key"),
         arguments.url,
@@ -48,21 +49,59 @@ def play(arguments: argparse.Namespace) -> int:
     casino = CasinoClient(arguments.url, credentials.api_key, timeout_s=arguments.timeout)
     house = CasinoClient(arguments.url, ADMIN_KEY)
     with refold.open(arguments.db, synchronous=arguments.synchronous) as store:
-        agent = Agent(store, casino, agent_id=arguments.agent, first_delay_s=arguments.timeout / 20)
+        agent = Agent(
+            store,
+            casino,
+            agent_id=arguments.agent,
+            budget=arguments.budget,
+            bets_at_once=arguments.at_once,
+            first_delay_s=arguments.timeout / 20,
+            overlap_s=arguments.overlap,
+        )
         played = agent.play(bets=arguments.bets)
         print(f"played {played.bets} bets: {played.reason}", flush=True)
-        print(*report(store, agent), sep="\n")
-        # To the end of the list, whatever came late.
-        agent.poller.poll_since(None)
         asked = {"agent_id": arguments.agent}
-        found = reconcile(store, agent.stream, house.service.get("/admin/statement", asked).value)
-        print(*reconciled(found), sep="\n")
+        found = reconcile_listed(
+            store,
+            agent.stream,
+            agent.poller,
+            lambda: house.service.get("/admin/statement", asked).value,
+            patience_s=arguments.patience,
+            waiting=_tell_of_waiting,
+        )
+        print(*report(store, agent), *reconciled(found), sep="\n")
         checked = revealed(store, agent, casino)
         fair = "as committed to" if not checked.loaded else f"LOADED: {checked.loaded}"
         print(f"{checked.checked} rolls made again, {fair}")
     casino.close()
     house.close()
     return 0 if found.agrees and not checked.loaded else 1
+
+
+def _tell_of_waiting(found: Reconciliation) -> None:
+    print(f"{len(found.unlisted)} transactions are not listed yet: polling on", flush=True)
+
+
+def _positive(text: str) -> Decimal:
+    """A sum of money from the command line."""
+    try:
+        amount = Decimal(text)
+    except ArithmeticError:
+        amount = Decimal("NaN")
+    if not amount.is_finite() or amount <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no amount over 0, such as 60 or 0.50")
+    return amount
+
+
+def _seconds(text: str) -> float:
+    """A span of time from the command line."""
+    try:
+        span_s = float(text)
+    except ValueError:
+        span_s = math.nan
+    if not 0 <= span_s < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds, such as 5 or 0.5")
+    return span_s
 
 
 def parser() -> argparse.ArgumentParser:
@@ -80,11 +119,14 @@ def parser() -> argparse.ArgumentParser:
     player.add_argument("--db", type=Path, default=Path("casino.db"))
     player.add_argument("--agent", default="001")
     player.add_argument("--bets", type=int, default=100, help="how many there are to be in all")
-    player.add_argument("--budget", type=Decimal, default=BUDGET, help="the most it may lose")
+    player.add_argument("--budget", type=_positive, default=BUDGET, help="the most it may lose")
     player.add_argument("--at-once", type=int, default=4, help="requests under way together")
-    player.add_argument("--timeout", type=float, default=2.0, help="seconds for an answer")
+    player.add_argument("--timeout", type=_seconds, default=2.0, help="seconds for an answer")
     player.add_argument(
-        "--overlap", type=float, default=5.0, help="seconds that the casino may list late"
+        "--overlap", type=_seconds, default=5.0, help="seconds that the casino may list late"
+    )
+    player.add_argument(
+        "--patience", type=_seconds, default=30.0, help="seconds to wait for what is listed late"
     )
     player.add_argument("--synchronous", choices=("FULL", "NORMAL"), default="FULL")
     return main

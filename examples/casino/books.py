@@ -184,13 +184,17 @@ class Books:
             return listed, None
 
     def statement(self, account: Account) -> Answer:
-        """What the casino owes, and every transaction in its books, listed or not."""
+        """What the casino owes, and every transaction in its books; those not listed yet by id."""
         with self._lock:
+            now_s = self._steady_s()
             return {
                 "balance": str(account.balance),
                 "escrow": str(account.escrow),
                 "asset": ASSET,
                 "transactions": [entry.transaction for entry in account.entries],
+                "unlisted": [
+                    entry.transaction["id"] for entry in account.entries if entry.listed_s > now_s
+                ],
             }
 
     def _once(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 from examples.casino.effects import ASSET, BET
 from refold import Recorded, Store
+from refold.feeds import Poller
 from refold.ledger import Portfolio
 
 Place = tuple[str, str]
@@ -24,6 +26,7 @@ MONEY: Final = {
     "escrow.released": 1,
 }
 """How an event of the ledger moves what can be spent."""
+PAUSE_S: Final = 0.1
 SIGNS: Final = {"bet": -1, "fee": -1, "withdraw": -1, "escrow": -1}
 """How a transaction does; the others add to it."""
 
@@ -49,18 +52,28 @@ class Side(NamedTuple):
 
 
 class Reconciliation(NamedTuple):
-    """What came of it; ``open_bets`` are stakes whose bets have no outcome yet."""
+    """What came of it; ``open_bets`` are stakes whose bets have no outcome yet.
+
+    ``unlisted`` are the ids of transactions that are in their books, and not in their list yet.
+    """
 
     transactions: int
     theirs: Side
     ours: Side
     open_bets: int
     differences: list[Difference]
+    unlisted: frozenset[str]
 
     @property
     def agrees(self) -> bool:
         """Whether there is nothing to explain."""
         return self.theirs == self.ours and not self.differences and not self.open_bets
+
+    @property
+    def is_early(self) -> bool:
+        """Whether all that they differ in is not listed yet: who asks later may find agreement."""
+        late = [difference.id in self.unlisted for difference in self.differences]
+        return bool(late) and all(late) and not self.open_bets
 
 
 class Entry(NamedTuple):
@@ -69,6 +82,41 @@ class Entry(NamedTuple):
     id: str
     kind: str
     amount: Decimal
+
+
+def reconcile_listed(
+    store: Store,
+    stream: str,
+    poller: Poller,
+    statement: Callable[[], Mapping[str, Any]],
+    *,
+    patience_s: float,
+    waiting: Callable[[Reconciliation], object],
+) -> Reconciliation:
+    """Reconcile once everything in the books has been listed and read, or ``patience_s`` is over.
+
+    ``waiting`` is told once, when the first wait begins. Raises what polling raises.
+    """
+    until_s, has_told = time.monotonic() + patience_s, False
+    while True:
+        # The statement first: what it has as listed, the poll after it finds.
+        said = statement()
+        _read_whole(poller, until_s)
+        found = reconcile(store, stream, said)
+        left_s = until_s - time.monotonic()
+        if not found.unlisted or left_s <= 0:
+            return found
+        if not has_told:
+            waiting(found)
+            has_told = True
+        time.sleep(min(PAUSE_S, left_s))
+
+
+def _read_whole(poller: Poller, until_s: float) -> None:
+    """Read the list from its start to its end, however late anything came."""
+    polled = poller.poll_since(None)
+    while not polled.is_over and time.monotonic() < until_s:
+        polled = poller.poll()
 
 
 def reconcile(store: Store, stream: str, statement: Mapping[str, Any]) -> Reconciliation:
@@ -85,6 +133,7 @@ def reconcile(store: Store, stream: str, statement: Mapping[str, Any]) -> Reconc
         ours=Side(money.available, money.escrow),
         open_bets=len(account.bets.open),
         differences=[found for pair in pairs if (found := _compared(*pair))],
+        unlisted=frozenset(statement["unlisted"]),
     )
 
 

@@ -11,7 +11,7 @@ from examples.casino import fairness
 from examples.casino.agent import Agent
 from examples.casino.client import CasinoClient
 from examples.casino.effects import ASSET, DiceRevealed, DiceRolled
-from examples.casino.reconcile import Reconciliation, Side
+from examples.casino.reconcile import Difference, Reconciliation, Side
 from refold import NotFound, Store
 from refold.ledger import Portfolio
 
@@ -44,12 +44,37 @@ def report(store: Store, agent: Agent) -> Iterator[str]:
 
 
 def reconciled(found: Reconciliation) -> Iterator[str]:
-    """Lines about a reconciliation: every difference by its id."""
+    """Lines about a reconciliation: every difference by its id, with its reason."""
     yield f"their books {_shown(found.theirs)}, {found.transactions} transactions"
     yield f"our ledger  {_shown(found.ours)}"
-    for id, kind, theirs, ours in found.differences:
-        yield f"  {id} ({kind}): {theirs} there, {ours} here"
-    yield "they agree to the last decimal" if found.agrees else "THEY DO NOT AGREE"
+    yield from _explained(found)
+    if found.agrees:
+        yield "they agree to the last decimal"
+    elif found.is_early:
+        yield "THEY DO NOT AGREE YET: play again when the casino has listed these"
+    else:
+        yield "THEY DO NOT AGREE"
+
+
+def _explained(found: Reconciliation) -> Iterator[str]:
+    """Why the balances differ: entry by entry, and what no entry explains."""
+    for one in found.differences:
+        reason = _reason(one, found)
+        yield f"  {one.id} ({one.kind}): {one.theirs} there, {one.ours} here: {reason}"
+    if found.open_bets:
+        yield f"  {found.open_bets} bets have no outcome yet: play again, and they are asked for"
+    between = found.theirs.available - found.ours.available
+    explained = sum((one.theirs - one.ours for one in found.differences), Decimal(0))
+    if between or found.differences:
+        yield f"  theirs less ours is {between}, and these entries make {explained.normalize():f}"
+
+
+def _reason(one: Difference, found: Reconciliation) -> str:
+    if one.id in found.unlisted:
+        return "not listed yet"
+    if not one.ours:
+        return "listed, and not in our ledger: a type that means nothing there, or a loss"
+    return "in our ledger alone" if not one.theirs else "another amount"
 
 
 def revealed(store: Store, agent: Agent, casino: CasinoClient) -> Audit:

@@ -6,7 +6,7 @@
     POST /api/bet            {"amount", "asset", "chance"}
     GET  /api/bet?idempotency_key=                  what became of a bet
     POST /api/reveal         {"client_seed"}: the server seed, and the next commitment
-    GET  /admin/statement?agent_id=                 the whole books of an account
+    GET  /admin/statement?agent_id=                 the whole books of an account, listed or not
     POST /admin/faults       what to do wrong from now on
     POST /admin/move         {"agent_id", "type", "amount", ...}: a transaction of the house's
 

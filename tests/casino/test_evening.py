@@ -10,6 +10,7 @@ from pathlib import Path
 from random import Random
 
 import msgspec
+import pytest
 
 import refold
 from examples.casino.credentials import Credentials
@@ -136,3 +137,52 @@ def test_play_says_when_the_books_differ(tmp_path: Path) -> None:
         done = subprocess.run([*PLAY, *where], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
     assert f"{moved['id']} (cashback): 0.5 there, 0 here" in done.stdout
+    assert "theirs less ours is 0.500000, and these entries make 0.5" in done.stdout
+
+
+def play(casino: Casino, path: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """``play`` to its end."""
+    where = ["--url", casino.url, "--db", str(path), *options]
+    return subprocess.run([*PLAY, *where], cwd=ROOT, capture_output=True, text=True)
+
+
+def test_play_waits_for_what_is_listed_late(tmp_path: Path) -> None:
+    """It reconciles when everything is listed, and the first run agrees.
+
+    A newcomer's first run ended with a difference: fees that the casino had not listed yet.
+    """
+    with Casino(seed=5, faults=Faults(late_s=1.0)) as casino:
+        done = play(casino, tmp_path / "casino.db", "--bets", "8")
+    assert done.returncode == 0, done.stdout
+    assert "not listed yet: polling on" in done.stdout
+    assert "they agree to the last decimal" in done.stdout
+
+
+def test_play_waits_no_longer_than_it_is_told(tmp_path: Path) -> None:
+    """Then it says that they do not agree yet, and which transactions it has waited for."""
+    path = tmp_path / "casino.db"
+    with Casino(seed=5) as casino:
+        assert play(casino, path, "--bets", "2").returncode == 0
+        casino.faults = Faults(late_s=1e6)
+        done = play(casino, path, "--bets", "4", "--patience", "0.2")
+    assert done.returncode == 1
+    assert done.stdout.count(" here: not listed yet") == 2
+    assert "THEY DO NOT AGREE YET" in done.stdout
+
+
+def test_play_keeps_to_its_budget(tmp_path: Path) -> None:
+    """The option is what the agent may lose."""
+    with Casino(seed=5) as casino:
+        done = play(casino, tmp_path / "casino.db", "--bets", "100", "--budget", "0.5")
+    assert "budget_exceeded" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "option", ["--budget=x", "--budget=nan", "--budget=-1", "--overlap=x", "--patience=inf"]
+)
+def test_an_option_that_is_no_amount_is_a_usage_error(option: str) -> None:
+    """Exit code 2 and one line that names the option; no traceback."""
+    done = subprocess.run([*PLAY, option], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"argument {option.split('=')[0]}: " in done.stderr
+    assert "Traceback" not in done.stderr

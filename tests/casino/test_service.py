@@ -276,7 +276,9 @@ def test_it_lists_late_with_the_time_of_when_it_was(
     told(casino, house, late_s=1e6)
     client.claim("k")
     assert listed(client) == []
-    assert len(house.service.get("/admin/statement", ME).value["transactions"]) == 1
+    statement = house.service.get("/admin/statement", ME).value
+    assert statement["unlisted"] == [each["id"] for each in statement["transactions"]]
+    assert len(statement["unlisted"]) == 1
     assert client.bet("b1", "1", "USDC", "98.00").bet_id
 
 
