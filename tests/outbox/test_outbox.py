@@ -148,16 +148,61 @@ def test_attempts_are_bounded(store: Store) -> None:
     assert outcomes(store) == [EffectFailed("order-1@0", "gave_up", "OSError('down')", 3)]
 
 
-@pytest.mark.parametrize("answer", [42, EffectCommitted("r", amount="much")])  # type: ignore[arg-type]
-def test_an_answer_that_cannot_be_recorded_is_an_error(store: Store, answer: object) -> None:
-    """It holds up nobody else, and does not pass for an effect that was refused."""
+@pytest.mark.parametrize(
+    "answer",
+    [
+        5,
+        False,
+        {"id": "tx-1"},
+        "half a pair: \ud800",
+        EffectCommitted("r", amount="much"),  # type: ignore[arg-type]
+        EffectCommitted(7),  # type: ignore[arg-type]
+    ],
+)
+def test_an_effect_is_done_when_its_handler_returns(
+    store: Store, answer: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What cannot be recorded is left out with a warning; nothing is called again for it.
+
+    A handler that returned a number was called until it had used up its attempts.
+    """
     ask(store, "order-1", "mail", "mail")
-    answers = iter([answer, answer, "fine"])
-    outbox(store, lambda *_: next(answers), attempts_max=2, workers=1, order="stream").catch_up()
-    failed, committed = outcomes(store)
-    assert isinstance(failed, EffectFailed)
-    assert (failed.effect, failed.reason, failed.attempts) == ("order-1@0", "gave_up", 2)
-    assert committed == EffectCommitted("fine", effect="order-1@1")
+    answers = iter([answer, "fine"])
+    outbox(store, lambda *_: next(answers), workers=1, order="stream").catch_up()
+    assert outcomes(store) == [
+        EffectCommitted("order-1@0", effect="order-1@0"),
+        EffectCommitted("fine", effect="order-1@1"),
+    ]
+    (warning,) = caplog.records
+    assert (warning.name, warning.levelname) == ("refold.outbox", "WARNING")
+    assert warning.__dict__["effect"] == "order-1@0"
+
+
+def test_each_failed_attempt_is_told(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """A warning with the effect, the attempt, its error, and when the next is: at last, never."""
+    ask(store, "order-1", "mail")
+    handlers = {"mail": Service(OSError("down"), OSError("down"), Rejected("no such address"))}
+    Outbox(store, handlers, first_delay_s=0.002).catch_up()
+    told = [record.__dict__ for record in caplog.records]
+    assert {(record["name"], record["effect"]) for record in told} == {
+        ("refold.outbox", "order-1@0")
+    }
+    assert [(record["attempt"], record["error"]) for record in told] == [
+        (1, "OSError('down')"),
+        (2, "OSError('down')"),
+        (3, "no such address"),
+    ]
+    waits_s = [record["next_try_s"] for record in told]
+    assert 0.001 <= waits_s[0] <= 0.002 <= waits_s[1] <= 0.004
+    assert waits_s[2] is None
+
+
+def test_giving_up_is_told(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """The last attempt has no next one."""
+    ask(store, "order-1", "mail")
+    outbox(store, Service(OSError("down")), attempts_max=1).catch_up()
+    (told,) = caplog.records
+    assert (told.__dict__["attempt"], told.__dict__["next_try_s"]) == (1, None)
 
 
 def test_any_text_of_an_error_can_be_recorded(store: Store) -> None:
@@ -527,6 +572,15 @@ def test_a_stream_with_the_longest_name(store: Store) -> None:
     ask(store, stream, "mail")
     service = Service()
     assert [outbox(store, service).catch_up(), outbox(store, service).catch_up()] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    "handlers", [None, [len], "mail", {"mail": None}, {"mail": "send"}, {7: len}, {"": len}]
+)
+def test_handlers_that_are_none_are_refused(store: Store, handlers: Any) -> None:
+    """When the outbox is made: a mapping of names to what can be called."""
+    with pytest.raises(UsageError):
+        Outbox(store, handlers)
 
 
 @pytest.mark.parametrize(

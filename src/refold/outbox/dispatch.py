@@ -13,6 +13,7 @@ from refold.engine.store import Store
 from refold.engine.subscription import LOOK_EVERY_S, Subscription
 from refold.errors import StoreClosed
 from refold.outbox.backlog import TYPES, Asked, Backlog, Schedule
+from refold.outbox.telling import tell_failed
 
 Attempt = Callable[[str, int], str | None]
 
@@ -157,7 +158,9 @@ class Dispatch:
             return
         attempts = self.tried.get(asked.id, Tried()).attempts + 1
         self.tried[asked.id] = Tried(attempts, error)
-        self._schedule.again(asked, monotonic() + self._delay_s(attempts))
+        delay_s = self._delay_s(attempts)
+        tell_failed(asked.id, attempt=attempts, error=error, next_try_s=delay_s)
+        self._schedule.again(asked, monotonic() + delay_s)
 
     def _finish(self, asked: Asked) -> None:
         self.tried.pop(asked.id, None)

@@ -7,7 +7,7 @@ import inspect
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -19,12 +19,14 @@ from refold.engine.results import Append
 from refold.engine.store import Store
 from refold.errors import InvalidEvent, RefoldError, Rejected, UsageError
 from refold.outbox.events import COMMITTED, FAILED, EffectFailed, EffectRequested, outcome_key
+from refold.outbox.telling import tell_failed, tell_unusable
 
 Answer = EffectCommitted | str | None
 Handler = Callable[[EffectRequested, str], Answer | Awaitable[Answer]]
 """Does an effect, or raises: ``handler(effect, idempotency_key)``.
 
-Gives what to record: an ``EffectCommitted``, or its ``reference`` alone, or None. Raises
+Gives what to record: an ``EffectCommitted``, or its ``reference`` alone, or None; anything else,
+or what cannot be stored, counts as None, with a warning: the effect was done. Raises
 :class:`~refold.Rejected` when the effect was refused for good; any other error is tried again.
 """
 RECORDINGS_MAX: Final = 5
@@ -49,33 +51,36 @@ class Performer:
         """
         recorded = self._store.event(effect_id)
         try:
-            append = _append(recorded, COMMITTED, self._performed(recorded))
-            batch_of([append], None, self._store.registry)
+            effect: EffectRequested = recorded.to_class(EffectRequested)
+            key = effect.idempotency_key or recorded.id
+            answer = self._answer(effect, key)
         except Rejected as refusal:
-            failed = EffectFailed(effect_id, "refused", _text(refusal.reason), number)
-            append = _append(recorded, FAILED, failed)
+            append = _failed(recorded, "refused", _text(refusal.reason), number)
         except Exception as error:
             if number < self._attempts_max:
                 return _text(repr(error))
-            failed = EffectFailed(effect_id, "gave_up", _text(repr(error)), number)
-            append = _append(recorded, FAILED, failed)
+            append = _failed(recorded, "gave_up", _text(repr(error)), number)
+        else:
+            append = self._committed(recorded, answer, key, number)
         self._record(append, outcome_key(effect_id))
         return None
 
-    def _performed(self, recorded: Recorded) -> EffectCommitted:
-        effect: EffectRequested = recorded.to_class(EffectRequested)
-        key = effect.idempotency_key or recorded.id
+    def _answer(self, effect: EffectRequested, key: str) -> object:
         answer = self._handlers[effect.name](effect, key)
-        if inspect.isawaitable(answer):
-            answer = asyncio.run(_awaited(answer))
-        if isinstance(answer, EffectCommitted):
-            return msgspec.structs.replace(answer, effect=recorded.id)
-        if answer is None or isinstance(answer, str):
-            return EffectCommitted(answer or key, effect=recorded.id)
-        raise InvalidEvent(
-            f"the handler of {effect.name!r} gave {type(answer).__name__}: "
-            "give EffectCommitted, its reference as text, or None"
-        )
+        return asyncio.run(_awaited(answer)) if inspect.isawaitable(answer) else answer
+
+    def _committed(self, recorded: Recorded, answer: object, key: str, number: int) -> Append:
+        """The outcome of a handler that has returned.
+
+        What it gave may be of no use; the effect was done, and must not be done again for that.
+        """
+        try:
+            append = _append(recorded, COMMITTED, _outcome(answer, key, recorded.id))
+            batch_of([append], None, self._store.registry)
+        except Exception as unusable:
+            tell_unusable(recorded.id, attempt=number, error=_text(str(unusable)))
+            return _append(recorded, COMMITTED, EffectCommitted(key, effect=recorded.id))
+        return append
 
     def _record(self, append: Append, key: str) -> None:
         stream, events, *_ = append
@@ -89,6 +94,37 @@ class Performer:
                 if error.retry not in ("later", "check") or number == RECORDINGS_MAX:
                     raise
             time.sleep(random.uniform(0, PAUSE_S * 2**number))
+
+
+def checked_handlers(handlers: Mapping[str, Handler]) -> dict[str, Handler]:
+    """The handlers by name; raises UsageError where they are none."""
+    advice = 'give callables by the names of effects, such as {"charge": charge}'
+    if not isinstance(handlers, Mapping):
+        raise UsageError(f"the handlers are of type {type(handlers).__name__}: {advice}")
+    for name, handler in handlers.items():
+        if not isinstance(name, str) or not name:
+            raise UsageError(f"{name!r} names no effect: {advice}")
+        if not callable(handler):
+            raise UsageError(f"the handler of {name!r} cannot be called: {handler!r}; {advice}")
+    return dict(handlers)
+
+
+def _outcome(answer: object, key: str, effect_id: str) -> EffectCommitted:
+    if isinstance(answer, EffectCommitted):
+        return msgspec.structs.replace(answer, effect=effect_id)
+    if answer is None or isinstance(answer, str):
+        return EffectCommitted(answer or key, effect=effect_id)
+    raise InvalidEvent(
+        f"it is of type {type(answer).__name__}: "
+        "give EffectCommitted, its reference as text, or None"
+    )
+
+
+def _failed(
+    recorded: Recorded, reason: Literal["refused", "gave_up"], error: str, number: int
+) -> Append:
+    tell_failed(recorded.id, attempt=number, error=error, next_try_s=None)
+    return _append(recorded, FAILED, EffectFailed(recorded.id, reason, error, number))
 
 
 async def _awaited(answer: Awaitable[Any]) -> Any:

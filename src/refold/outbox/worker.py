@@ -14,7 +14,7 @@ from refold.engine.store import Store
 from refold.errors import StoreClosed, UsageError
 from refold.outbox.backlog import Backlog, Order, Schedule, delay_s
 from refold.outbox.dispatch import Dispatch
-from refold.outbox.performing import Handler, Performer
+from refold.outbox.performing import Handler, Performer, checked_handlers
 from refold.outbox.status import OutboxStatus, status_of
 
 WORKERS_MAX: Final = 256
@@ -30,7 +30,8 @@ class Outbox:
     recorded as ``effect.committed``. When it raises :class:`~refold.Rejected`, ``effect.failed``
     is recorded at once; after any other error it is called again, after ``first_delay_s``, doubled
     each time up to ``delay_max_s``, with jitter; after ``attempts_max`` attempts in one run (an
-    hour, by default) the effect has failed too, with the reason ``gave_up``.
+    hour, by default) the effect has failed too, with the reason ``gave_up``. Each attempt that
+    fails is a warning of the logger ``refold.outbox``, with when the next one is.
 
     A handler may be called again after it has succeeded, by this worker after a crash or by
     another one: always with the same key, by which the service must tell a repetition. Each
@@ -60,7 +61,7 @@ class Outbox:
         if attempts_max < 1:
             raise UsageError(f"attempts_max={attempts_max} must be 1 or more")
         self._store = store
-        self._handlers = dict(handlers)
+        self._handlers = checked_handlers(handlers)
         self._order: Order = order
         self._workers = workers
         self._performer = Performer(store, self._handlers, attempts_max=attempts_max)
