@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 from refold.core.event import Event
@@ -63,9 +62,12 @@ class Intake:
             meaning, parts = self._meaning(transaction, {**said, "digest": transaction.digest})
             if isinstance(meaning, FeedReceived):
                 event = FeedRecognized(**said)
-                # Events that cannot be stored leave it where it is, as they did when it came.
-                with suppress(InvalidEvent):
+                try:
                     done += not self._append(transaction, event, parts, self._mark(transaction.id))
+                except (InvalidEvent, UsageError) as error:
+                    # What cannot be stored leaves it where it is, as it did when it came.
+                    if error.code == "key_reused":
+                        raise
         return done
 
     def _stored(
@@ -75,7 +77,9 @@ class Intake:
         event, parts = self._meaning(transaction, came)
         try:
             return event, self._append(transaction, event, parts, key)
-        except InvalidEvent as error:
+        except (InvalidEvent, UsageError) as error:
+            if error.code == "key_reused":
+                raise
             event = _unrecognized(transaction, came, error)
             return event, self._append(transaction, event, (), key)
 
@@ -83,7 +87,7 @@ class Intake:
         self, transaction: Transaction, came: Mapping[str, str]
     ) -> tuple[FeedReceived | FeedUnrecognized, Sequence[Append]]:
         try:
-            parts = self._to_appends(transaction)
+            parts = _checked(self._to_appends(transaction))
         except Exception as error:
             # One transaction that cannot be understood must not hide those after it.
             return _unrecognized(transaction, came, error), ()
@@ -128,6 +132,26 @@ class Intake:
 
     def _mark(self, transaction_id: str) -> str:
         return f"{self._source.key(transaction_id)}/recognized"
+
+
+def _checked(given: Any) -> Sequence[Append] | None:
+    """What a function gave, if it is what it should give; raises UsageError."""
+    advice = "give a list of refold.Append(stream, [event, ...]), or None"
+    if given is None:
+        return None
+    if isinstance(given, Append) or not isinstance(given, Iterable):
+        raise UsageError(f"to_appends gave one {type(given).__name__}: {advice}")
+    parts = list(given)
+    for part in parts:
+        if not isinstance(part, Append):
+            raise UsageError(f"to_appends gave a list with {type(part).__name__} in it: {advice}")
+        if not isinstance(part.events, Sequence) or isinstance(part.events, str):
+            raise UsageError(f"an Append has one {type(part.events).__name__}, no list: {advice}")
+        if not isinstance(part.metadata, Mapping | None):
+            raise UsageError(
+                f"the metadata of an Append is {type(part.metadata).__name__}, no dict"
+            )
+    return parts
 
 
 def _unrecognized(

@@ -73,8 +73,9 @@ class Poller:
     (and at least some seconds). Where the service's clock is set back or forward, it reads further
     back on its own. A round reads at most ``pages_max`` pages.
 
-    A type that ``to_appends`` answers with None, and a transaction that it raises for, are kept as
-    ``feed.unrecognized``, counted, and do not hold up the others. Events get the transaction's
+    A type that ``to_appends`` answers with None, and a transaction that it raises for or answers
+    with anything but appends, are kept as ``feed.unrecognized`` (with the error), counted, and do
+    not hold up the others. Events get the transaction's
     time as ``occurred_at`` where they have none.
     """
 
@@ -102,7 +103,8 @@ class Poller:
     def poll(self) -> Polled:
         """Read what is new, or go on with a round that was cut off.
 
-        Raises :class:`~refold.errors.Unavailable` when the service does not answer in its tries,
+        Raises :class:`~refold.errors.Unavailable` when the service does not answer in its tries
+        or a page cannot be read (``garbage``; ``feed`` and ``page`` say which),
         :class:`~refold.errors.Rejected` when it refuses, and what the store raises. What was read
         until then is stored, and the next call reads from the same place.
         """
@@ -188,7 +190,8 @@ class Poller:
                 told = Counter(tally)
                 since_us, token = self._earlier(book, since_us), None
                 continue
-            items, token = self._read(answer, token)
+            where = f"{self._service.url}{self._source.path}"
+            items, token = self._source.read(answer.value, token, where=where)
             tally.update(self._intake.take(book, transaction) for transaction in items)
             at = msgspec.structs.replace(
                 at, since_us=since_us, next=token, highest_us=_highest(at, items)
@@ -210,20 +213,6 @@ class Poller:
         """Where to start again: no later than this round did."""
         moved_us = book.since_us(self._overlap_us)
         return None if since_us is None or moved_us is None else min(since_us, moved_us)
-
-    def _read(self, answer: Answer, token: str | None) -> tuple[list[Transaction], str | None]:
-        source = self._source
-        try:
-            page = source.read_page(answer.value)
-            if page.next is not None and page.next == token:
-                raise ValueError(f"the page {token!r} names itself as the next")
-            return [source.read_transaction(item) for item in page.items], page.next
-        except ValueError as error:
-            raise Unavailable(
-                f"{self._service.url}{source.path}: the answer cannot be read: {error}",
-                code="garbage",
-                feed=source.name,
-            ) from error
 
     def _note(self, book: Bookmark, at: FeedPolled, fresh: Counter[Taken]) -> None:
         """Record the place where it has moved, and what was read since it last was."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
@@ -12,7 +13,7 @@ import msgspec
 
 from refold.core.clock import EARLIEST_US, rfc3339, to_us
 from refold.core.event import check_name
-from refold.errors import UsageError
+from refold.errors import Unavailable, UsageError
 
 ID_BYTES_MAX: Final = 120
 NAME_BYTES_MAX: Final = 60
@@ -82,7 +83,8 @@ class Source:
     ``name`` names the feed for ever: its stream is ``feed-<name>``. ``params`` go with every
     request. ``since`` and ``page`` are the parameters that ask for transactions from a time on
     (RFC 3339, that time included) and for a further page. ``read_page`` takes an answer apart,
-    ``read_transaction`` one of its items; they raise ValueError for what they cannot read.
+    ``read_transaction`` one of its items; what they raise
+    means that the page cannot be read.
     """
 
     name: str
@@ -104,6 +106,51 @@ class Source:
     def stream(self) -> str:
         """The stream of the feed itself."""
         return f"feed-{self.name}"
+
+    def read(
+        self, answer: Any, token: str | None, *, where: str
+    ) -> tuple[list[Transaction], str | None]:
+        """The transactions of the page that was asked for by a token, and the next one's token.
+
+        ``where`` is the address, for messages. Raises :class:`~refold.errors.Unavailable`
+        (``garbage``) for what cannot be read, and UsageError where a function of this source gives
+        something else than it should.
+        """
+        with self._reading(token, where):
+            page: Any = self.read_page(answer)
+        if not isinstance(page, Page) or not isinstance(page.next, str | None):
+            raise UsageError(
+                f"read_page of the feed {self.name!r} gave {page!r:.200}: "
+                "give Page(items, next), where next is the next page's token, or None",
+                feed=self.name,
+            )
+        with self._reading(token, where):
+            if page.next is not None and page.next == token:
+                raise ValueError("it names itself as the next")
+            read: list[Any] = [self.read_transaction(item) for item in page.items]
+        for given in read:
+            if not isinstance(given, Transaction):
+                raise UsageError(
+                    f"read_transaction of the feed {self.name!r} gave {given!r:.200}: "
+                    "give Transaction(id, type, at_us, data)",
+                    feed=self.name,
+                )
+        return read, page.next
+
+    @contextmanager
+    def _reading(self, token: str | None, where: str) -> Iterator[None]:
+        """The page cannot be read: whatever a function raises for a shape it did not expect."""
+        try:
+            yield
+        except Exception as error:
+            name = "the first page" if token is None else f"page {token!r}"
+            said = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
+            raise Unavailable(
+                f"{where}: {name} of the feed {self.name!r} cannot be read: {said}",
+                code="garbage",
+                feed=self.name,
+                page=token,
+            ) from error
 
     def key(self, transaction_id: str) -> str:
         """The append key of a transaction: one for each id, whatever the id is made of.
