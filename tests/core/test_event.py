@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -21,6 +22,7 @@ from refold.core.event import (
     parse_event_id,
 )
 from refold.errors import InvalidEvent, UnknownEventType, UpcastFailed, UsageError
+from tests.support.reloading import reloaded
 
 NAMES = st.text(
     st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp", "Zs"]), min_size=1, max_size=40
@@ -247,6 +249,29 @@ def test_a_gap_in_the_chain_is_an_error(stored: int, missing: int) -> None:
     assert (caught.value.id, caught.value.type, caught.value.schema) == ("x@7", "a.b", missing)
     whole = chained(1, 2, 4).upcast_data(Kind("a.b", 4), {}, event_id="x@7")
     assert whole == {"path": [4]}
+
+
+def test_one_function_leads_on_from_a_schema() -> None:
+    """A second is refused, and the first stays; the same one of a module loaded again is taken."""
+    registry = Registry()
+    again = reloaded("cents", lambda data: {"n": 1})
+    registry.upcast("a.b", schema=1)(again)
+    registry.upcast("a.b", schema=1)(again)
+    registry.upcast("a.b", schema=1)(reloaded("cents", lambda data: {"n": 2}))
+    refused: list[Any] = [
+        lambda: registry.upcast("a.b", schema=1)(reloaded("euros", lambda data: {})),
+        lambda: registry.upcast("a.b", schema=1, into=["c"])(lambda data: []),
+    ]
+    for register in refused:
+        with pytest.raises(UsageError) as caught:
+            register()
+        assert (caught.value.type, caught.value.schema) == ("a.b", 1)
+    assert registry.upcast_data(Kind("a.b"), {}, event_id="x@0") == {"n": 2}
+    nameless: Any = partial(dict, n=3)
+    registry.upcast("c", schema=1)(nameless)
+    registry.upcast("c", schema=1)(nameless)
+    with pytest.raises(UsageError):
+        registry.upcast("c", schema=1)(partial(dict, n=4))
 
 
 def test_an_upcaster_that_fails_is_the_cause() -> None:

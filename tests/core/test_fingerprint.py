@@ -15,6 +15,7 @@ import pytest
 from refold.core.event import Event, Registry
 from refold.core.fingerprint import code_of, digest_of, handlers_facts, upcasting_facts
 from refold.core.fold import Fold
+from tests.support.reloading import reloaded
 
 RATE = 2
 WORD = re.compile("a")
@@ -145,8 +146,10 @@ def test_a_fingerprint_is_the_same_in_another_process() -> None:
 def grown(*changes: Callable[[Registry], object]) -> str:
     """The fingerprint of a fold of ``a.new`` and ``b``, after these changes of the registry."""
     registry = Registry()
-    registry.upcast("a.old", schema=1, into=["a.new"])(lambda data: [Event("a.new", data)])
-    registry.upcast("a.new", schema=1)(lambda data: {"x": data})
+    registry.upcast("a.old", schema=1, into=["a.new"])(
+        reloaded("split", lambda data: [Event("a.new", data)])
+    )
+    registry.upcast("a.new", schema=1)(reloaded("up", lambda data: {"x": data}))
     for change in changes:
         change(registry)
     fold: Fold[list[Any]] = Fold("f", list, registry=registry)
@@ -158,7 +161,8 @@ def grown(*changes: Callable[[Registry], object]) -> str:
     "change",
     [
         pytest.param(
-            lambda r: r.upcast("a.new", schema=1)(lambda data: {"y": data}), id="upcaster changed"
+            lambda r: r.upcast("a.new", schema=1)(reloaded("up", lambda data: {"y": data})),
+            id="upcaster changed",
         ),
         pytest.param(lambda r: r.upcast("a.new", schema=2)(lambda data: data), id="upcaster added"),
         pytest.param(
@@ -168,12 +172,14 @@ def grown(*changes: Callable[[Registry], object]) -> str:
             lambda r: r.upcast("q", schema=1, into=["b"])(lambda data: []), id="split into it added"
         ),
         pytest.param(
-            lambda r: r.upcast("a.old", schema=1, into=["a.new"])(lambda data: []),
+            lambda r: r.upcast("a.old", schema=1, into=["a.new"])(
+                reloaded("split", lambda data: [])
+            ),
             id="split changed",
         ),
         pytest.param(
             lambda r: r.upcast("a.old", schema=1, into=["a.new", "z"])(
-                lambda data: [Event("a.new", data)]
+                reloaded("split", lambda data: [Event("a.new", data)])
             ),
             id="split into more",
         ),

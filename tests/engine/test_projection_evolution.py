@@ -13,6 +13,7 @@ import refold
 from refold import Event, Recorded, Registry
 from refold.errors import UsageError
 from refold.projections import Projection, Projector, Rows, Table
+from tests.support.reloading import reloaded
 
 
 class Seen(msgspec.Struct):
@@ -41,12 +42,17 @@ def bookings(*changes: Callable[[Registry], object]) -> Registry:
     """A booking is two events today, and prices are in cents."""
     registry = Registry()
     registry.upcast("booking.made", schema=1, into=["room.booked", "payment.taken"])(
-        lambda data: [
-            Event("room.booked", {"room": data["room"]}),
-            Event("payment.taken", {"euros": data["euros"]}),
-        ]
+        reloaded(
+            "split",
+            lambda data: [
+                Event("room.booked", {"room": data["room"]}),
+                Event("payment.taken", {"euros": data["euros"]}),
+            ],
+        )
     )
-    registry.upcast("payment.taken", schema=1)(lambda data: {"cents": data["euros"] * 100})
+    registry.upcast("payment.taken", schema=1)(
+        reloaded("cents", lambda data: {"cents": data["euros"] * 100})
+    )
     registry.retire("mood.guessed", reason="it was never right")
     for change in changes:
         change(registry)
@@ -107,7 +113,9 @@ def test_a_projection_sees_what_a_fold_sees(path: Path) -> None:
     "change",
     [
         pytest.param(
-            lambda r: r.upcast("payment.taken", schema=1)(lambda data: {"cents": 0}),
+            lambda r: r.upcast("payment.taken", schema=1)(
+                reloaded("cents", lambda data: {"cents": 0})
+            ),
             id="an upcaster changed",
         ),
         pytest.param(
@@ -118,7 +126,9 @@ def test_a_projection_sees_what_a_fold_sees(path: Path) -> None:
             id="a split added",
         ),
         pytest.param(
-            lambda r: r.upcast("booking.made", schema=1, into=["room.booked"])(lambda data: []),
+            lambda r: r.upcast("booking.made", schema=1, into=["room.booked"])(
+                reloaded("split", lambda data: [])
+            ),
             id="a split changed",
         ),
         pytest.param(lambda r: r.retire("room.booked", reason="r"), id="a type retired"),

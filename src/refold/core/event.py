@@ -117,7 +117,7 @@ class Registry:
         is read; what is stored stays as it was. With ``into``, the names of event types, the
         event is split: the function returns the events that it counts as, in order, typed or
         :class:`Event` values, each of one of these types. They go on from there by the upcasters
-        and splits of their own.
+        and splits of their own. Raises :class:`UsageError` when another function does this already.
         """
         kind = checked_kind(type_name, schema)
         if isinstance(into, str):

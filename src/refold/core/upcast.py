@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from refold.errors import UpcastFailed
+from refold.errors import UpcastFailed, UsageError
 
 if TYPE_CHECKING:
     from refold.core.event import Kind
@@ -34,7 +34,19 @@ class Upcasts:
         """The types that are retired, or split in some schema: all others count as themselves."""
 
     def add(self, kind: Kind, step: Step) -> None:
-        """What is done to a kind from now on."""
+        """What is done to a kind from now on.
+
+        Raises :class:`~refold.errors.UsageError` where another function does it already. One of
+        the same module and name takes its place: the module was loaded again.
+        """
+        held = self._steps.get(kind)
+        if held is not None and _name_of(held.function) != _name_of(step.function):
+            raise UsageError(
+                f"{kind.tag!r} is already upcast by {_path_of(held.function)}: "
+                f"{_path_of(step.function)} cannot do it too; one function leads on from a schema",
+                type=kind.type,
+                schema=kind.schema,
+            )
         self._steps[kind] = step
         self._changed()
 
@@ -150,6 +162,17 @@ def _applied(step: Step, kind: Kind, data: Any, event_id: str) -> Any:
         missing = "events" if step.into else "new payload"
         raise failed(kind, event_id, f"it returned None: return the {missing}")
     return made
+
+
+def _name_of(function: Callable[..., Any]) -> object:
+    """What a function is known by when its module is loaded again; itself where it has no name."""
+    name = getattr(function, "__qualname__", None)
+    return function if name is None else (getattr(function, "__module__", None), name)
+
+
+def _path_of(function: Callable[..., Any]) -> str:
+    name = getattr(function, "__qualname__", None)
+    return repr(function) if name is None else f"{getattr(function, '__module__', None)}.{name}"
 
 
 def _into(steps: Iterable[Step]) -> list[str]:
