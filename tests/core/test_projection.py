@@ -201,6 +201,41 @@ def test_two_handlers_of_one_type_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
+    "handle",
+    [
+        lambda rows: None,
+        lambda: None,
+        lambda rows, event, recorded, more: None,
+        lambda rows, event, *, more: None,
+        "no function",
+    ],
+)
+def test_a_handler_that_could_not_be_called_is_refused(handle: Any) -> None:
+    """When it is registered, not with the first event; the projection stays as it was."""
+    one = projection()
+    with pytest.raises(UsageError) as caught:
+        one.on("a")(handle)
+    assert caught.value.projection == "items"
+    with pytest.raises(UsageError):
+        one.on_every(handle)
+    assert (one.handlers, one.every) == ({}, None)
+
+
+def test_a_handler_may_take_more_than_it_must() -> None:
+    """Defaults, any number of arguments, and what is written in C and does not say."""
+    one = projection()
+    one.on("a")(lambda *given: None)
+    one.on("b")(lambda rows, event, recorded=None, scale=2: None)
+    one.on("c")(dict.update)
+    one.on_every(lambda rows, recorded, scale=2: None)
+    assert [one.handlers[name].wants_recorded for name in "abc"] == [False, True, False]
+    with pytest.raises(UsageError):
+        projection().on_every(lambda rows, event, recorded: None)
+    with pytest.raises(UsageError):
+        projection().on(7)(Seen().two)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
     "given",
     [
         {"tables": []},
@@ -226,6 +261,9 @@ def test_a_table_belongs_to_one_projection() -> None:
         by_name([projection(), Projection("other", tables=[Table("items", Item, key="key")])])
     with pytest.raises(UsageError):
         by_name([object()])  # type: ignore[list-item]
+    for no_list in (projection(), None):
+        with pytest.raises(UsageError):
+            by_name(no_list)  # type: ignore[arg-type]
 
 
 def test_a_change_changes_the_fingerprint_and_nothing_else_does() -> None:

@@ -68,16 +68,19 @@ class Projection:
 
         It is called with ``(rows, event)``, or ``(rows, event, recorded)`` when it takes three
         arguments; ``rows`` is a :class:`~refold.core.rows.Rows`. By type name the event is the
-        payload as a dict. What it raises sets the event's stream aside.
+        payload as a dict. What it raises sets the event's stream aside. Raises
+        :class:`~refold.errors.UsageError` for a function that cannot be called so.
         """
 
         def register(handle: Handle) -> Handle:
-            wants_recorded = _arguments_of(handle) > 2
+            wants_recorded = self._wants_recorded(handle)
             for event in events:
                 if isinstance(event, type):
                     target, kind = event, self.registry.kind_of_class(event)
-                else:
+                elif isinstance(event, str):
                     target, kind = None, Kind.parse(event)
+                else:
+                    raise UsageError(f"on(…) takes event classes and type names, not {event!r}")
                 if kind.type in self.handlers:
                     raise UsageError(
                         f"projection {self.name!r} already has a handler for {kind.type!r}"
@@ -95,6 +98,8 @@ class Projection:
         """
         if self.every is not None:
             raise UsageError(f"projection {self.name!r} already has a handler for every event")
+        if not _can_take(handle, 2):
+            raise self._uncallable(handle, "(rows, recorded)")
         self.every = Handler(handle, None, True, None)
         return handle
 
@@ -130,6 +135,19 @@ class Projection:
         every = None if self.every is None else code_of(self.every.evolve)
         return Fingerprint(shape, digest_of(kinds, code, every))
 
+    def _wants_recorded(self, handle: Callable[..., Any]) -> bool:
+        wants_recorded = callable(handle) and _arguments_of(handle) > 2
+        if not _can_take(handle, 3 if wants_recorded else 2):
+            raise self._uncallable(handle, "(rows, event) or (rows, event, recorded)")
+        return wants_recorded
+
+    def _uncallable(self, handle: object, arguments: str) -> UsageError:
+        name = getattr(handle, "__qualname__", repr(handle))
+        return UsageError(
+            f"a handler of projection {self.name!r} is called with {arguments}: {name} cannot be",
+            projection=self.name,
+        )
+
     def _check_tables(self, given: int) -> None:
         if len(self.tables) < max(given, 1):
             raise UsageError(f"projection {self.name!r} needs tables, each of its own name")
@@ -142,6 +160,8 @@ class Projection:
 
 def by_name(projections: Iterable[Projection]) -> dict[str, Projection]:
     """Projections by name; two of one name, or a table that two have, are refused."""
+    if isinstance(projections, Projection) or not isinstance(projections, Iterable):
+        raise UsageError(f"give a list of projections, such as [orders], not {projections!r}")
     found: dict[str, Projection] = {}
     owners: dict[str, str] = {}
     for projection in projections:
@@ -175,7 +195,25 @@ def _check_name(name: str) -> None:
         raise UsageError(f"a projection is named like tools or cost-by-day, not {name!r}")
 
 
+def _can_take(handle: object, count: int) -> bool:
+    """Whether something can be called with so many arguments by place, as far as it says."""
+    if not callable(handle):
+        return False
+    try:
+        signature = inspect.signature(handle)
+    except ValueError:
+        return True  # Written in C, and silent about it.
+    try:
+        signature.bind(*[None] * count)
+    except TypeError:
+        return False
+    return True
+
+
 def _arguments_of(handle: Callable[..., Any]) -> int:
-    kinds = [parameter.kind for parameter in inspect.signature(handle).parameters.values()]
+    try:
+        kinds = [parameter.kind for parameter in inspect.signature(handle).parameters.values()]
+    except ValueError:
+        return 2
     by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return sum(kind in by_place for kind in kinds)
