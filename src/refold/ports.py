@@ -264,5 +264,9 @@ class TableKeeper(Protocol):
         ...
 
     def query(self, sql: str, values: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:
-        """The rows of a query, over what is stored when it runs."""
+        """The rows of a query, over what is stored when it runs.
+
+        A statement that changes anything is a :class:`~refold.errors.UsageError` (code
+        ``read_only``), and not run.
+        """
         ...

@@ -9,7 +9,7 @@ from typing import Any
 
 import apsw
 
-from refold.backends.tabling import SqlTransaction, begun
+from refold.backends.tabling import SqlTransaction, begun, queried
 from refold.core.table import SqlValue
 from refold.errors import BackendError
 
@@ -30,7 +30,7 @@ class MemoryTables:
     def query(self, sql: str, values: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:
         """See :class:`~refold.ports.TableKeeper`."""
         with self._turn, _naming_errors():
-            return SqlTransaction(self._connection).execute(sql, values)
+            return queried(self._connection, sql, values)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
@@ -26,6 +27,8 @@ _CALLERS_FAULT: Final = (
 )
 """What is wrong with a statement or its values, and not with the database."""
 
+_WRITES: Final = re.compile(r"\s*(insert|replace|update|delete|create|drop|alter)\b", re.IGNORECASE)
+
 
 class SqlTransaction:
     """The statements of one transaction; see :class:`~refold.ports.Transaction`."""
@@ -42,6 +45,38 @@ class SqlTransaction:
         """Run one statement for each of many values."""
         with refused(sql):
             self._connection.executemany(sql, values)
+
+
+def queried(
+    connection: apsw.Connection, sql: str, values: Sequence[SqlValue] = ()
+) -> list[tuple[Any, ...]]:
+    """The rows of a query; a statement that is none is refused before its first step."""
+    cursor = connection.cursor()
+    cursor.exec_trace = _check_reads
+    with refused(sql):
+        try:
+            return cursor.execute(sql, values).fetchall()
+        except apsw.SQLError as error:
+            if _WRITES.match(sql):
+                # Such as an INSERT into a view: there is a better reason than SQLite's.
+                raise _not_read_only(sql) from error
+            raise
+
+
+def _check_reads(cursor: apsw.Cursor, sql: str, _values: object) -> bool:
+    # BEGIN and ATTACH write nothing, and would outlast the query: they have no columns.
+    if cursor.is_readonly and cursor.get_description():
+        return True
+    raise _not_read_only(sql)
+
+
+def _not_read_only(sql: str) -> UsageError:
+    return UsageError(
+        f"a query is read only, and `{sql}` is no SELECT: rows are changed by the handlers of a "
+        "projection alone",
+        code="read_only",
+        sql=sql,
+    )
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from refold.backends.sqlite.inline import InlineWriter
 from refold.backends.sqlite.naming import BUSY_WAIT_MS, naming_errors
 from refold.backends.sqlite.tables import Tables
 from refold.backends.sqlite.writer import kept_under
-from refold.backends.tabling import SqlTransaction
+from refold.backends.tabling import queried
 from refold.core.event import Kind, event_id
 from refold.core.query import QueryItem
 from refold.core.row import Row
@@ -303,7 +303,7 @@ class SqliteBackend:
     def query(self, sql: str, values: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:
         """See :class:`~refold.ports.TableKeeper`."""
         with self._reading() as connection, naming_errors(self._path):
-            return SqlTransaction(connection).execute(sql, values)
+            return queried(connection, sql, values)
 
     def check(self) -> Iterator[Check]:
         """See :class:`~refold.ports.Backend`."""
