@@ -12,6 +12,7 @@ import pytest
 import refold
 from refold import Event
 from refold.projections import Projector
+from refold.readmodels import built_in
 from tests.cli.running import Refold
 
 MODULE = """
@@ -80,6 +81,39 @@ def test_status_tells_what_is_to_be_done(run: Refold, own: str, tmp_path: Path) 
     assert run("projections", "run", "--once", "--json").lines[0]["lag_events"] == 0
     assert run("projections", "status").code == 0
     assert sums(tmp_path) == {"s-0": 18, "s-1": 15, "s-2": 26}
+
+
+def test_status_lists_what_has_rows_whether_its_code_is_given_or_not(
+    run: Refold, own: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without `--from`, the caller's own stand beside the built-in ones, and end it with 1."""
+    run("projections", "run", "--once")
+    monkeypatch.delenv("REFOLD_PROJECTIONS_FROM")
+    ended = run("projections", "status", "--json")
+    states = {line["name"]: line["state"] for line in ended.lines}
+    assert states == {**dict.fromkeys(names_built_in(), "new"), own: "unknown"}
+    assert ended.code == 1
+    (one,) = (line for line in ended.lines if line["name"] == own)
+    assert [parked["event"] for parked in one["parked"]] == ["s-1@2"]
+    assert "s-1@2" in run("projections", "status").out
+    assert (
+        f'parked_streams{{projection="{own}"}} 1' in run("projections", "status", "--metrics").out
+    )
+
+
+def names_built_in() -> list[str]:
+    """What the read models of refold are called."""
+    return [one.name for one in built_in()]
+
+
+def test_a_stream_that_is_set_aside_is_told(run: Refold, own: str) -> None:
+    """One line on stderr names the event and the error, when it happens and not again."""
+    first = run("projections", "run", "--once", "--json")
+    (line,) = first.err.splitlines()
+    assert own in line
+    assert "s-1@2" in line
+    assert "TypeError" in line
+    assert run("projections", "run", "--once").err == ""
 
 
 def test_a_changed_projection_is_rebuilt(run: Refold, own: str, tmp_path: Path) -> None:
@@ -159,6 +193,7 @@ def test_run_follows_until_it_is_told_to_end(own: str, tmp_path: Path) -> None:
         ) as process,
     ):
         assert process.stderr is not None
+        assert b"s-1@2" in process.stderr.readline()
         assert b"following sums" in process.stderr.readline()
         position = store.append("s-0", [Event("added", {"n": 100})]).position
         store.wait_for("sums", position, timeout_s=30)

@@ -12,7 +12,7 @@ import refold
 from refold import Event, Recorded
 from refold.engine.projecting import parking, runner
 from refold.errors import NotFound, RefoldError, Unavailable, UsageError
-from refold.projections import Projection, Projector, Rows, Table
+from refold.projections import Parked, Projection, Projector, Rows, Table
 from tests.engine.projecting import failing, folded, folded_without, stored, sums, told
 
 
@@ -46,6 +46,23 @@ def test_a_failing_event_sets_its_stream_aside_and_no_other(store: refold.Store)
     assert stored(projector) == folded_without(store, parked={"s-1": 3, "s-4": 0})
 
 
+def test_who_wants_to_know_is_told_of_a_stream_that_is_set_aside(store: refold.Store) -> None:
+    """Once, with what `status` says; not of one that was set aside before."""
+    told(store)
+    heard: list[tuple[str, Parked]] = []
+    projector = Projector(
+        store,
+        [sums(fails_on=failing("s-1@3"))],
+        on_parked=lambda name, parked: heard.append((name, parked)),
+    )
+    for _ in range(2):
+        projector.catch_up()
+        assert heard == [("sums", one) for one in projector.status()[0].parked]
+        told(store)
+    projector.retry("sums")
+    assert len(heard) == 1
+
+
 def test_a_passing_failure_is_tried_again_and_leaves_no_trace(store: refold.Store) -> None:
     """An event that fails twice and then works is in the rows once, as everything is."""
     left = {"s-2@4": 3}
@@ -74,7 +91,7 @@ def test_a_retry_takes_the_stream_to_where_the_others_are(store: refold.Store) -
     assert (again.id, again.attempts) == ("s-1@3", 4)
     broken.remove("s-1@3")
     (later,) = projector.retry("sums", "s-1")
-    assert later.id == "s-1@9"
+    assert (later.id, later.attempts) == ("s-1@9", 1)
     assert stored(projector) == folded_without(store, parked={"s-1": 9})
     broken.clear()
     assert projector.retry("sums") == []

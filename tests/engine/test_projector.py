@@ -12,7 +12,7 @@ from refold import Event
 from refold.engine.projecting import books
 from refold.errors import NotFound, Unavailable, UsageError
 from refold.projections import Projection, Projector, Rows, Table
-from tests.engine.projecting import KINDS, SUMS, folded, stored, sums, told
+from tests.engine.projecting import KINDS, SUMS, failing, folded, stored, sums, told
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -46,6 +46,83 @@ def test_sql_reads_tables_and_views_by_their_plain_names(store: refold.Store) ->
     assert amount == sum(row.amount for row in expected.values())
     assert events == sum(row.events for row in expected.values())
     assert dict(projector.query("SELECT type, events FROM kinds")) == kinds
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DELETE FROM sums",
+        'DELETE FROM "sums@1"',
+        "INSERT INTO kinds VALUES ('x', 1) RETURNING type",
+        "DROP TABLE IF EXISTS absent",
+        "CREATE TEMP TABLE mine (a)",
+        "BEGIN",
+        "ATTACH ':memory:' AS other",
+        "SELECT 1; DROP VIEW sums",
+        "PRAGMA user_version = 7",
+        "",
+    ],
+)
+def test_a_query_only_reads(store: refold.Store, sql: str) -> None:
+    """What changes anything, or is no query, is refused; everything goes on as before."""
+    told(store)
+    projector = Projector(store, [sums()])
+    projector.catch_up()
+    expected = folded(store.read_all())
+    with pytest.raises(UsageError) as caught:
+        projector.query(sql)
+    assert caught.value.code == "read_only"
+    assert stored(projector) == expected
+    store.append("s-1", [Event("added", {"n": 1})])
+    projector.catch_up()
+    assert stored(projector) == folded(store.read_all())
+
+
+def test_a_query_of_a_store_opened_for_reading_only_reads(tmp_path: Path) -> None:
+    """It says that queries are read only, and finds no fault with the file."""
+    with refold.open(tmp_path / "log.db") as store:
+        told(store)
+        Projector(store, [sums()]).catch_up()
+    with refold.open(tmp_path / "log.db", mode="read") as store:
+        projector = Projector(store, [])
+        with pytest.raises(UsageError) as caught:
+            projector.query('DELETE FROM "sums@1"')
+        assert caught.value.code == "read_only"
+        assert projector.query("WITH a AS (SELECT 1) SELECT * FROM a") == [(1,)]
+
+
+def test_a_projector_says_what_it_takes(store: refold.Store) -> None:
+    """One projection is no list of them, the name of a table no table."""
+    with pytest.raises(UsageError):
+        Projector(store, sums())  # type: ignore[arg-type]
+    projector = Projector(store, [sums()])
+    projector.catch_up()
+    with pytest.raises(UsageError):
+        projector.rows("sums")  # type: ignore[arg-type]
+
+
+def test_the_others_are_those_whose_code_was_not_given(store: refold.Store) -> None:
+    """They are known from the books, with their lag and what they set aside."""
+    assert Projector(store, []).others() == []
+    told(store)
+    made = Projector(store, [sums(fails_on=failing("s-1@3"))])
+    made.catch_up()
+    assert made.others() == []
+    store.append("s-1", [Event("added", {"n": 1})])
+    (one,) = Projector(store, []).others()
+    (known,) = made.status()
+    assert one == known._replace(lag_s=one.lag_s, state="unknown")
+    assert (one.name, one.state, one.lag_events) == ("sums", "unknown", 1)
+    assert [parked.id for parked in one.parked] == ["s-1@3"]
+
+
+def test_a_wait_ends_for_an_event_that_was_set_aside(store: refold.Store) -> None:
+    """Its position is passed; its effect is not in the rows, and `status` names it."""
+    projector = Projector(store, [sums(fails_on=failing("s-1@0"))])
+    appended = store.append("s-1", [Event("added", {"n": 1})])
+    projector.catch_up()
+    assert store.wait_for("sums", appended.position, timeout_s=0) == appended.position
+    assert projector.rows(SUMS) == []
 
 
 def test_several_projections_each_see_what_they_want(store: refold.Store) -> None:

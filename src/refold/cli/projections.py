@@ -14,7 +14,7 @@ from refold.cli import errors, output
 from refold.cli.options import command, group, opened, option
 from refold.cli.readmodels import named, projections_from
 from refold.cli.standing import as_object, metrics, summary
-from refold.cli.text import clean
+from refold.cli.text import clean, one_line
 
 if TYPE_CHECKING:
     from refold.projections import Parked, Projector
@@ -53,10 +53,12 @@ refold projections status --metrics > refold.prom
 def status(url: str, as_json: bool, places: tuple[str, ...], as_metrics: bool) -> int:
     """Show how each projection stands: position, lag, rate, and what was set aside.
 
-    Ends with 1 where a stream was set aside or a projection has to be rebuilt.
+    Without --from, these are the built-in ones and all that have rows here. Ends with 1 where a
+    stream was set aside or a projection has to be rebuilt.
     """
     with opened(url) as store:
-        found = _projector(store, places).status()
+        projector = _projector(store, places)
+        found = [*projector.status(), *(() if places else projector.others())]
     if as_metrics:
         output.line(metrics(found))
         return errors.FINE
@@ -214,7 +216,13 @@ def _projector(
 ) -> Projector:
     from refold.projections import Projector
 
-    return Projector(store, projections_from(places), partition=partition)
+    given = projections_from(places)
+    return Projector(store, given, partition=partition, on_parked=_say_parked)
+
+
+def _say_parked(name: str, parked: Parked) -> None:
+    shown = one_line(parked.error, output.UNBROKEN)
+    output.note(f"{name}: set aside {clean(parked.id)}, which failed: {shown}")
 
 
 def _partition(text: str | None) -> tuple[int, int] | None:

@@ -14,6 +14,7 @@ PARKED_SHOWN_MAX: Final = 20
 _WORDS: Final = {
     "new": "never started: `refold projections run` does",
     "changed": "changed: `refold projections rebuild {name}`",
+    "unknown": "its code was not given: --from MODULE:ATTRIBUTE does",
 }
 
 

@@ -15,9 +15,9 @@ from refold.engine.projecting import rebuilding
 from refold.engine.projecting.books import Parked, stored_books, stored_standing
 from refold.engine.projecting.cutting import Cut, checked_cut
 from refold.engine.projecting.mending import Mender
-from refold.engine.projecting.runner import Ground, Runner
+from refold.engine.projecting.runner import Ground, Runner, tell_nobody
 from refold.engine.projecting.skipping import SKIPPED, ProjectionSkipped, stream_of
-from refold.engine.projecting.status import ProjectionStatus, status_of
+from refold.engine.projecting.status import ProjectionStatus, others, status_of
 from refold.engine.store import Store
 from refold.errors import NotFound, StoreClosed, Unavailable, UsageError
 from refold.ports import TableKeeper
@@ -34,8 +34,10 @@ class Projector:
 
     ``partition`` is ``(part, parts)`` where several projectors share the streams among them, else
     None. ``rows`` is the store in whose database the rows live, by default the log's own: another
-    file, or ``refold.open("memory:")`` for rows in memory. Several projectors of one projection
-    may run at once. One thread at a time may use a projector; ``close`` may be called from any.
+    file, or ``refold.open("memory:")`` for rows in memory. ``on_parked`` is called with the name of
+    a projection and a :class:`Parked` when this projector has set a stream aside; it must not
+    raise. Several projectors of one projection may run at once. One thread at a time may use a
+    projector; ``close`` may be called from any.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Projector:
         *,
         partition: tuple[int, int] | None = None,
         rows: Store | None = None,
+        on_parked: Callable[[str, Parked], object] | None = None,
     ) -> None:
         keeper = (rows or store)._backend
         if not isinstance(keeper, TableKeeper):
@@ -53,7 +56,8 @@ class Projector:
         self._store = store
         self._keeper: TableKeeper = keeper
         self._stopped = threading.Event()
-        self._ground = Ground(store._backend, keeper, store._clock, self._stopped.wait)
+        told = on_parked or tell_nobody
+        self._ground = Ground(store._backend, keeper, store._clock, self._stopped.wait, told)
         self._cut: Cut = checked_cut(partition)
         self._runners = {
             name: Runner(self._ground, projection, cut=self._cut)
@@ -122,11 +126,17 @@ class Projector:
     # -- read ---------------------------------------------------------------------------------
 
     def query(self, sql: str, values: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:
-        """The rows of a SQL query over the tables and views, as SQL has them."""
+        """The rows of a SQL query over the tables and views, as SQL has them.
+
+        It only reads: :class:`~refold.errors.UsageError` (code ``read_only``) for a statement that
+        changes anything.
+        """
         return self._keeper.query(sql, values)
 
     def rows(self, table: Table[R]) -> list[R]:
         """Every row of a table in order of its key; for tests and small tables."""
+        if not isinstance(table, Table):
+            raise UsageError(f"rows(…) takes a refold.projections.Table, not {table!r}")
         self._check_started(table)
         columns = ", ".join(quoted(column.name) for column in table.columns)
         key = ", ".join(map(quoted, table.key))
@@ -137,6 +147,10 @@ class Projector:
     def status(self) -> list[ProjectionStatus]:
         """How each projection stands; changes nothing."""
         return [status_of(self._ground, one) for one in self.projections.values()]
+
+    def others(self) -> list[ProjectionStatus]:
+        """How those stand that have rows here and whose code was not given; changes nothing."""
+        return others(self._ground, among=self.projections)
 
     def _check_started(self, table: Table[Any]) -> None:
         for name, projection in self.projections.items():

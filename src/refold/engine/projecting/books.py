@@ -95,7 +95,10 @@ class Progress(NamedTuple):
 
 
 class Parked(NamedTuple):
-    """A stream that was set aside: the event that failed and why; what follows it waits."""
+    """A stream that was set aside: the event that failed and why; what follows it waits.
+
+    ``attempts`` is how often that event was tried alone.
+    """
 
     stream: str
     version: int

@@ -67,7 +67,8 @@ class Mender:
                 raise _poisoned(parked) from error
             transaction.execute(_UNPARK, (*key, stream))
             if stopped is not None:
-                attempts = parked.attempts + 1
+                is_same = stopped.version == parked.version
+                attempts = parked.attempts + 1 if is_same else 1
                 now = self._ground.clock()
                 park(transaction, *key, stopped, attempts=attempts, now=now)
             raised_fence(transaction, *key)

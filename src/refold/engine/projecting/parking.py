@@ -8,6 +8,7 @@ from typing import Final
 
 from refold.core.handling import Poisoned
 from refold.core.rows import Transaction
+from refold.engine.projecting.books import Parked
 from refold.errors import RefoldError
 
 ATTEMPTS_MAX: Final = 3
@@ -66,21 +67,14 @@ def park(
     *,
     attempts: int,
     now: int,
-) -> None:
+) -> Parked:
     """Set a stream aside from an event on."""
+    error = described(poison.__cause__)
+    parked = Parked(poison.stream, poison.version, poison.position, error, attempts, now)
     transaction.execute(
-        "REPLACE INTO refold_parked VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            name,
-            generation,
-            poison.stream,
-            poison.version,
-            poison.position,
-            described(poison.__cause__),
-            attempts,
-            now,
-        ),
+        "REPLACE INTO refold_parked VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (name, generation, *parked)
     )
+    return parked
 
 
 def check_room(name: str, parked: int) -> None:

@@ -22,6 +22,7 @@ from refold.engine.clock import Clock
 from refold.engine.projecting import parking
 from refold.engine.projecting.books import (
     Books,
+    Parked,
     Standing,
     adopt_python,
     begun,
@@ -55,16 +56,22 @@ class Unstorable(Exception):
     """SQL refused the rows of a batch: some event of it is to blame."""
 
 
+def tell_nobody(_name: str, _parked: Parked) -> None:
+    """Nobody wants to know at once: the books say it."""
+
+
 class Ground(NamedTuple):
     """What a runner stands on: the log, where the rows are, the clock, and how it pauses.
 
-    ``pause(seconds)`` is true where there is not to be gone on.
+    ``pause(seconds)`` is true where there is not to be gone on. ``on_parked(projection, parked)``
+    is told of a stream that was set aside.
     """
 
     log: Backend
     keeper: TableKeeper
     clock: Clock
     pause: Callable[[float], bool]
+    on_parked: Callable[[str, Parked], object] = tell_nobody
 
 
 class Unit:
@@ -262,7 +269,7 @@ class Runner:
         try:
             with self._unit as unit:
                 transaction = unit.write()
-                parking.park(
+                parked = parking.park(
                     transaction,
                     name,
                     self.generation,
@@ -276,6 +283,7 @@ class Runner:
             return
         self._parked.add(poison.stream)
         self._moved(poison.position)
+        self._ground.on_parked(name, parked)
 
     def _page(self) -> Page | None:
         locked = self._cut.parts > 1

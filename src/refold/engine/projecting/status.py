@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Final, Literal, NamedTuple
 
 from refold.core.projection import Projection
 from refold.engine.projecting.books import (
     Books,
+    Generation,
     Parked,
     Standing,
     check_unchanged,
@@ -18,7 +19,7 @@ from refold.engine.projecting.runner import Ground
 from refold.errors import NotFound, Unavailable, UsageError
 from refold.ports import Backend, TableKeeper
 
-State = Literal["new", "current", "changed"]
+State = Literal["new", "current", "changed", "unknown"]
 _LOOK_FIRST_S: Final = 0.001
 _LOOK_LAST_S: Final = 0.05
 
@@ -27,10 +28,11 @@ class ProjectionStatus(NamedTuple):
     """A projection as it stands.
 
     ``state``: ``"new"`` was never started, ``"changed"`` is not what its rows were made by and has
-    to be rebuilt. ``position`` is where its rows stand (of its parts, the last), ``lag_events`` how
-    many positions of the log are to come, ``lag_s`` how long ago the first of them was recorded.
-    ``rate`` is in positions a second at the last moves. ``filling_position`` is how far a rebuild
-    has come, None where there is none; ``previous`` is the generation that waits to be confirmed.
+    to be rebuilt; of an ``"unknown"`` one the code was not given. ``position`` is where its rows
+    stand (of its parts, the last), ``lag_events`` how many positions of the log are to come,
+    ``lag_s`` how long ago the first of them was recorded. ``rate`` is in positions a second at the
+    last moves. ``filling_position`` is how far a rebuild has come, None where there is none;
+    ``previous`` is the generation that waits to be confirmed.
     """
 
     name: str
@@ -49,7 +51,18 @@ class ProjectionStatus(NamedTuple):
 
 def status_of(ground: Ground, projection: Projection) -> ProjectionStatus:
     """How a projection stands; reads only."""
-    name, head = projection.name, ground.log.log_head()
+    return _status(ground, projection.name, lambda generation: _state(projection, generation))
+
+
+def others(ground: Ground, *, among: Container[str]) -> list[ProjectionStatus]:
+    """How those projections stand that the books know and that are not ``among`` the given."""
+    books = stored_books(ground.keeper)
+    names = books.names() if books else []
+    return [_status(ground, name, lambda _: "unknown") for name in names if name not in among]
+
+
+def _status(ground: Ground, name: str, state_of: Callable[[Generation], State]) -> ProjectionStatus:
+    head = ground.log.log_head()
     books = stored_books(ground.keeper)
     standing = books.standing(name) if books else None
     if books is not None and standing is not None and not books.progress(name, standing.current):
@@ -61,7 +74,7 @@ def status_of(ground: Ground, projection: Projection) -> ProjectionStatus:
     position = min((part.position for part in progress), default=0)
     return ProjectionStatus(
         name,
-        _state(projection, standing),
+        state_of(standing.generations[standing.current]),
         standing.current,
         standing.previous,
         len(progress),
@@ -76,7 +89,7 @@ def status_of(ground: Ground, projection: Projection) -> ProjectionStatus:
 
 
 def position_of(keeper: TableKeeper, name: str) -> int:
-    """Where the rows of a projection stand: everything up to there is in them.
+    """Where the rows of a projection stand: all up to there is in them or set aside.
 
     Raises :class:`~refold.errors.NotFound` where the projection was never started.
     """
@@ -103,7 +116,8 @@ def wait_for(
 ) -> int:
     """Return when a projection stands at a position or beyond; where it stands then.
 
-    Raises :class:`~refold.errors.Unavailable` (code ``timeout``) when it does not come there in
+    An event that was set aside counts as passed: its effect is not in the rows. Raises
+    :class:`~refold.errors.Unavailable` (code ``timeout``) when it does not come there in
     time, :class:`~refold.errors.NotFound` when it was never started.
     """
     if not isinstance(keeper, TableKeeper):
@@ -124,9 +138,9 @@ def wait_for(
     return reached
 
 
-def _state(projection: Projection, standing: Standing) -> State:
+def _state(projection: Projection, generation: Generation) -> State:
     try:
-        check_unchanged(projection, standing.generations[standing.current])
+        check_unchanged(projection, generation)
     except UsageError:
         return "changed"
     return "current"
