@@ -252,8 +252,8 @@ class Store(Upkeep):
     def wait_for(self, projection: str, position: int, *, timeout_s: float = 10.0) -> int:
         """Return when the rows of a projection stand at a position; where they stand then.
 
-        What an append gave as its ``position`` can be read from the tables after that, unless
-        an event of its stream was set aside: it returns for that too. Raises
+        What an append gave as its ``position`` can be read from the tables after that, and if
+        an event of its stream was set aside it returns all the same. Raises
         :class:`~refold.errors.Unavailable` (code ``timeout``) when nobody brings the projection
         there in time, :class:`~refold.errors.NotFound` when it was never started.
         """
