@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from refold.core.clock import Instant, to_us
 from refold.core.event import Kind, Registry
@@ -35,6 +35,9 @@ from refold.errors import Corrupt
 from refold.ports import Backend
 
 S = TypeVar("S")
+
+BORDER_ROWS: Final = 2
+"""At the border of a moment the next row is mostly the last that is looked at."""
 
 
 class Reader:
@@ -135,7 +138,7 @@ class Reader:
         its events, so that bisection takes it for later than its part on this branch is.
         """
         for segment in segments:
-            for row in forward(self._backend, [segment]):
+            for row in forward(self._backend, [segment], rows_max=BORDER_ROWS):
                 if row.span()[0] > until_us:
                     return folded
                 folded = self._occurred_in(row, segment, fold, folded, until_us)

@@ -78,13 +78,12 @@ def clipped(segments: Sequence[Segment], *, first: int, last: int) -> list[Segme
     ]
 
 
-def forward(backend: Backend, segments: Sequence[Segment]) -> Iterator[Row]:
-    """The rows of segments, oldest first, a page at a time."""
+def forward(backend: Backend, segments: Sequence[Segment], *, rows_max: int = 0) -> Iterator[Row]:
+    """The rows of segments, oldest first, a page of ``rows_max`` (0: many) at a time."""
+    rows_max = rows_max or ROWS_PER_PAGE
     for stream, first, last in segments:
         while first <= last:
-            page = backend.rows(
-                stream, first=first, last=last, backward=False, rows_max=ROWS_PER_PAGE
-            )
+            page = backend.rows(stream, first=first, last=last, backward=False, rows_max=rows_max)
             _check_next(stream, first, page[0] if page else None)
             for row in page:
                 _check_next(stream, first, row)
@@ -184,7 +183,7 @@ def _searched(
     low, high = NO_EVENTS, segments[-1].last
     first, last = row_at(backend, segments, segments[0].first), row_at(backend, segments, high)
     looked = first.version + round(share(first, last) * (last.version - first.version))
-    step, moved_up, turned = 1, None, False
+    step, moved_up, turned = max((last.version - first.version) // 64, 1), None, False
     while low < high:
         looked = min(max(looked, low + 1), high)
         told = known(row_at(backend, segments, looked), last_beside(segments, looked))
