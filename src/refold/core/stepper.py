@@ -69,7 +69,9 @@ class Stepper(Generic[S]):
     def decoded(self, row: Row) -> list[Any]:
         """The events of a row, for :meth:`run`: what its steps take, or recorded events."""
         events = None if self._wants_recorded else self._decoded(row)
-        return decode_row(row, self._fold.registry) if events is None else events
+        if events is None or len(events) != row.event_count:
+            return decode_row(row, self._fold.registry)
+        return events
 
     def run(self, state: S, events: list[Any], row: Row, *, first: int, last: int) -> S:
         """The state after those decoded events of a row that stand at versions first..last."""
