@@ -149,6 +149,13 @@ class Runner:
 
         Raises :class:`~refold.errors.UsageError` where it has changed since.
         """
+        for _ in range(TRIES_MAX):
+            if self._is_loaded():
+                return
+        raise Unavailable(f"projection {self.projection.name!r} is swapped again and again")
+
+    def _is_loaded(self) -> bool:
+        """Whether it could be looked up: a generation may be dropped between two looks."""
         keeper, name = self._ground.keeper, self.projection.name
         standing = begun(keeper, self.projection, now=self._ground.clock())
         generation = standing.current if self._wanted is None else self._wanted
@@ -160,6 +167,8 @@ class Runner:
             self._cut_first(standing, generation)
         books = Books(keeper.query)
         progress = books.progress(name, generation)
+        if not progress and self._wanted is None:
+            return False
         if len(progress) != self._cut.parts:
             raise UsageError(
                 f"projection {name!r} is run in {len(progress)} parts now, not {self._cut.parts}",
@@ -174,6 +183,7 @@ class Runner:
         self._parked = set(books.parked(name, generation))
         self._skipped = skipped(self._feed, name)
         self._rows = self._fresh_rows()
+        return True
 
     def advance(self, *, until: int = FAR) -> int:
         """Move on by one batch; by how many positions. 0: there is nothing to do now.
