@@ -15,6 +15,7 @@ import msgspec
 
 from refold.core.clock import to_us
 from refold.core.event import Event, Registry, checked_tag
+from refold.core.fitting import fitting_of
 from refold.core.payload import (
     DEPTH_MAX,
     EVENT_BYTES_MAX,
@@ -65,21 +66,26 @@ def encode_body(events: Sequence[object], registry: Registry) -> Body:
 
 
 def encode_typed(events: Sequence[object], registry: Registry) -> Body | None:
-    """The body of typed events alone, which is not read back: whoever stores it must decode it.
+    """The body of typed events alone, each of which fits its class and is in use.
 
-    None where :func:`encode_body` has to look at them. A field of theirs that is a ``msgspec.Raw``
-    may hold anything, so the text need not be JSON.
+    None where :func:`encode_body` and the checks after it have to say what is wrong, if anything.
     """
-    kinds = _tags_of(registry)
+    tags = _tags_of(registry)
     try:
-        arrays = [(kinds[event.__class__], event) for event in events]
+        arrays = [(tags[event.__class__], event) for event in events]
         raw = encode_unchecked(arrays)
-        if len(raw) > EVENT_BYTES_MAX or may_hide_a_number(raw) or _is_deep(raw, len(arrays)):
-            return None
+        kinds = tuple([array[0] for array in arrays])
+        must_be_searched = fitting_of(registry).holds_back(raw, kinds)
         text = raw.decode()
     except (*UNENCODABLE, KeyError, msgspec.DecodeError):
         return None
-    return Body(text, tuple([array[0] for array in arrays])) if arrays else None
+    if not arrays or len(arrays) > EVENTS_PER_APPEND_MAX or len(raw) > EVENT_BYTES_MAX:
+        return None
+    if must_be_searched and (may_hide_a_number(raw) or _is_deep(raw, len(arrays))):
+        return None
+    body = Body(text, kinds)
+    check_in_use(events, body, registry)
+    return body
 
 
 def check_in_use(events: Sequence[object], body: Body, registry: Registry) -> None:

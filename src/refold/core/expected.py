@@ -31,7 +31,7 @@ Expected = Expectation | int
 
 def check_expected(expected: Expected) -> None:
     """Refuse an expected version that no stream can have."""
-    if isinstance(expected, Expectation):
+    if expected.__class__ is Expectation:
         return
     if isinstance(expected, bool) or not isinstance(expected, int) or expected < 0:
         raise UsageError(
@@ -43,13 +43,13 @@ def check_expected(expected: Expected) -> None:
 def check_head(*, stream: str, expected: Expected, head: int) -> None:
     """Raise :class:`Conflict` unless ``head`` (the last version, -1 for none) is as expected."""
     match expected:
+        case int():
+            met = head == expected
         case Expectation.ANY:
             met = True
         case Expectation.NO_STREAM:
             met = head == NO_EVENTS
-        case Expectation.STREAM_EXISTS:
-            met = head > NO_EVENTS
         case _:
-            met = head == expected
+            met = head > NO_EVENTS
     if not met:
         raise Conflict(stream=stream, expected=expected, actual=head)

@@ -14,8 +14,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from refold.core.closed import Closed, closed
 from refold.core.event import Kind, Registry
 from refold.core.patch import pointer
+from refold.core.payload import encode_unchecked
 from refold.errors import InvalidEvent
 
 
@@ -39,13 +41,21 @@ class Fitting:
         self._registry = registry
         self._learning = threading.Lock()
         self._wrappers: dict[str, type] = {}
-        self._decoder: msgspec.json.Decoder[Any] | None = None
+        self._grades: dict[str, Closed] = {}
+        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(list[Any])
+
+    def holds_back(self, raw: bytes, tags: tuple[str, ...]) -> bool:
+        """Whether a body must be searched for what JSON cannot say: reading it proves too little.
+
+        Raises :class:`msgspec.DecodeError` where it does not fit.
+        """
+        grade = self._grade(tags)
+        read = self._decoder.decode(raw)
+        return grade is Closed.NOT or (grade is Closed.IF_SAME and encode_unchecked(read) != raw)
 
     def misfit(self, text: str, tags: tuple[str, ...]) -> Misfit | None:
         """The first event of a body that does not fit its class; None where all do."""
-        if not self._wrappers.keys() >= set(tags):
-            self._learn(tags)
-        assert self._decoder is not None
+        self._grade(tags)
         try:
             self._decoder.decode(text)
         except msgspec.ValidationError as error:
@@ -54,23 +64,36 @@ class Fitting:
             raise InvalidEvent(f"a msgspec.Raw of the append is not JSON: {error}") from error
         return None
 
+    def _grade(self, tags: tuple[str, ...]) -> Closed:
+        """How closed events of these kinds are; the decoder knows them from now on."""
+        try:
+            return min(map(self._grades.__getitem__, tags))
+        except KeyError:
+            self._learn(tags)
+            return min(map(self._grades.__getitem__, tags))
+
     def _learn(self, tags: tuple[str, ...]) -> None:
         with self._learning:
-            wrappers = dict(self._wrappers)
+            wrappers, grades = dict(self._wrappers), dict(self._grades)
             for tag in tags:
                 if tag not in wrappers:
-                    wrappers[tag] = self._wrapper(tag)
+                    cls = self._class_of(tag)
+                    wrappers[tag], grades[tag] = _wrapper(tag, cls), closed(cls)
             union = reduce(or_, wrappers.values())
             self._decoder = msgspec.json.Decoder(list[union])  # type: ignore[valid-type]
-            # Last: who finds a tag here takes a decoder that knows it.
             self._wrappers = wrappers
+            # Last: who finds a tag here takes a decoder that knows it.
+            self._grades = grades
 
-    def _wrapper(self, tag: str) -> type:
+    def _class_of(self, tag: str) -> Any:
         kind = Kind.parse(tag)
-        cls: Any = self._registry.class_of(kind) if self._registry.has_class(kind) else Any
-        if hasattr(cls, "model_validate"):
-            cls = Any  # A pydantic model checks what it is made with.
-        return msgspec.defstruct("Fitted", [("data", cls)], tag=tag, array_like=True)
+        return self._registry.class_of(kind) if self._registry.has_class(kind) else Any
+
+
+def _wrapper(tag: str, cls: Any) -> type:
+    if hasattr(cls, "model_validate"):
+        cls = Any  # A pydantic model checks what it is made with.
+    return msgspec.defstruct("Fitted", [("data", cls)], tag=tag, array_like=True)
 
 
 def fitting_of(registry: Registry) -> Fitting:

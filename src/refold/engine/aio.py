@@ -21,7 +21,7 @@ from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 from refold.core.expected import ANY, Expected
 from refold.core.query import Condition, Query
 from refold.core.recorded import Recorded
-from refold.engine.batching import batch_of
+from refold.engine.batching import batch_of, checked_batch
 from refold.engine.branch import Branch
 from refold.engine.results import Append, Appended, appended
 from refold.engine.store import Store
@@ -109,7 +109,12 @@ class AsyncStore:
     ) -> Appended:
         """See :meth:`refold.Store.append`; joins the next commit without a thread of its own."""
         append = Append(stream, events, expected, metadata, None, tags)
-        return (await self.append_together([append], key=key, unless=unless, after=after))[0]
+        store = self._opened
+        if store is None:
+            store = await self._run(lambda: self._store)
+        condition = None if unless is None else Condition(unless, after)
+        batch = checked_batch([append], key, store.registry, condition=condition)
+        return appended((await store._writer.append_async([batch]))[0])[0]
 
     async def append_together(
         self,

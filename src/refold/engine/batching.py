@@ -26,29 +26,32 @@ from refold.errors import InvalidEvent, RefoldError, UsageError
 from refold.ports import Batch, Fork, Write
 
 STREAMS_PER_APPEND_MAX: Final = 1_000
+_PLAIN_LISTS: Final = (list, tuple)
 
 
 def write_of(append: Append, registry: Registry) -> Write:
     """An append to one stream, checked and encoded."""
-    check_name(append.stream, what="a stream name")
-    check_expected(append.expected)
-    if isinstance(append.events, str | bytes | Mapping):
+    stream, events, expected, metadata, _, tags = append
+    check_name(stream, what="a stream name")
+    check_expected(expected)
+    body = encode_typed(events, registry) if events.__class__ in _PLAIN_LISTS else None
+    if body is None:
+        body = _looked_into(events, registry)
+    names: tuple[str, ...] = ()
+    if tags or metadata.__class__ is not dict or "tags" in metadata:
+        names, metadata = _tagged(append)
+    text = encode_metadata(metadata)
+    return Write(stream, expected, body.kinds, text, body.text, None, body.occurred, names)
+
+
+def _looked_into(events: Sequence[object], registry: Registry) -> Body:
+    """The same for events of every sort, and what is wrong with them."""
+    if isinstance(events, str | bytes | Mapping):
         raise InvalidEvent("events must be a list of events")
-    body = encode_typed(append.events, registry)
-    if body is None or len(body.kinds) > EVENTS_PER_APPEND_MAX:
-        body = encode_body(append.events, registry)
-    check_in_use(append.events, body, registry)
-    _check_fit(append.events, body, registry)
-    tags, metadata = _tagged(append)
-    return Write(
-        append.stream,
-        append.expected,
-        body.kinds,
-        encode_metadata(metadata),
-        body.text,
-        occurred=body.occurred,
-        tags=tags,
-    )
+    body = encode_body(events, registry)
+    check_in_use(events, body, registry)
+    _check_fit(events, body, registry)
+    return body
 
 
 def _tagged(append: Append) -> tuple[tuple[str, ...], Mapping[str, Any] | None]:
@@ -101,10 +104,7 @@ def batch_of(
     condition: Condition | None = None,
     digest: bytes = b"",
 ) -> Batch:
-    """The appends checked and encoded, ready to be stored.
-
-    ``digest`` is what is compared when the key comes again: by default that of their bytes.
-    """
+    """The appends checked and encoded, ready to be stored."""
     if isinstance(appends, Append) or not isinstance(appends, Sequence):
         raise UsageError(f"give a list of refold.Append values, not {type(appends).__name__}")
     if not 1 <= len(appends) <= STREAMS_PER_APPEND_MAX:
@@ -112,10 +112,25 @@ def batch_of(
     _check_appends(appends)
     if any(append.key is not None for append in appends):
         raise UsageError("the parts of one append share its key: give key= beside them")
+    return checked_batch(appends, key, registry, condition=condition, digest=digest)
+
+
+def checked_batch(
+    appends: Sequence[Append],
+    key: str | None,
+    registry: Registry,
+    *,
+    condition: Condition | None = None,
+    digest: bytes = b"",
+) -> Batch:
+    """The same where the list itself needs no check: these are appends without a key of their own.
+
+    ``digest`` is what is compared when the key comes again: by default that of their bytes.
+    """
     if condition is not None:
         condition = _checked_condition(condition, registry)
     if key is None:
-        return Batch([write_of(append, registry) for append in appends], condition=condition)
+        return Batch([write_of(append, registry) for append in appends], None, b"", condition)
     writes = [write_of(_repeatable(append), registry) for append in appends]
     check_name(key, what="a key")
     digest = digest or digest_of((w.stream, w.body, w.metadata) for w in writes)
@@ -156,6 +171,6 @@ def prepared(append: Append, registry: Registry) -> Batch | RefoldError:
     """An append as a batch of its own, or why it cannot be one."""
     try:
         _check_appends([append])
-        return batch_of([append._replace(key=None)], append.key, registry)
+        return checked_batch([append._replace(key=None)], append.key, registry)
     except RefoldError as refusal:
         return refusal

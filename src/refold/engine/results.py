@@ -51,14 +51,8 @@ def appended(outcome: Committed | RefoldError) -> list[Appended]:
     """A stored batch as its callers see it, one answer a part; a refused one is raised."""
     if isinstance(outcome, RefoldError):
         raise outcome
+    placed, at, duplicate = outcome
     return [
-        Appended(
-            stream,
-            version + size - 1,
-            position + size - 1,
-            size,
-            outcome.recorded_at,
-            outcome.duplicate,
-        )
-        for stream, position, version, size in outcome.placed
+        Appended(stream, version + size - 1, position + size - 1, size, at, duplicate)
+        for stream, position, version, size in placed
     ]

@@ -14,7 +14,7 @@ from refold.core.fold import Decider, Fold, Folded
 from refold.core.query import Condition, Query
 from refold.core.recorded import Recorded
 from refold.engine import checks
-from refold.engine.batching import batch_of, branch_batch, prepared
+from refold.engine.batching import batch_of, branch_batch, checked_batch, prepared
 from refold.engine.branch import Branch, SessionForked
 from refold.engine.clock import Clock, system_clock
 from refold.engine.commands import Command, Turns, executed, tags_of
@@ -97,7 +97,9 @@ class Store(Upkeep):
         :class:`~refold.errors.BackendError`.
         """
         append = Append(stream, events, expected, metadata, None, tags)
-        return self.append_together([append], key=key, unless=unless, after=after)[0]
+        condition = None if unless is None else Condition(unless, after)
+        batch = checked_batch([append], key, self.registry, condition=condition)
+        return appended(self._writer.append([batch])[0])[0]
 
     def append_together(
         self,
@@ -120,7 +122,7 @@ class Store(Upkeep):
     ) -> Appended:
         """One append of :meth:`execute`; not for other callers."""
         part = append._replace(key=None)
-        batch = batch_of([part], append.key, self.registry, condition=condition, digest=digest)
+        batch = checked_batch([part], append.key, self.registry, condition=condition, digest=digest)
         return appended(self._writer.append([batch])[0])[0]
 
     def append_many(

@@ -98,7 +98,8 @@ class GroupWriter:
         A commit that failed is raised; no batch of it has an outcome then.
         """
         with self._mutex:
-            self._admit()
+            if self._closed or self._waiting:
+                self._admit()
             request = self._queued(batches) if self._busy else None
             self._busy = True
         if request is None:
@@ -120,9 +121,11 @@ class GroupWriter:
         """
         future: asyncio.Future[Sequence[Outcome]] = asyncio.get_running_loop().create_future()
         with self._mutex:
-            self._admit()
+            if self._closed or self._waiting:
+                self._admit()
             self._waiting.append(_Request(batches, future))
-            self._start_thread()
+            if self._thread is None:
+                self._start_thread()  # It also goes on for a leader that was interrupted.
             if not self._busy:
                 self._busy = True
                 self._wake.release()
@@ -220,11 +223,11 @@ class GroupWriter:
         with self._mutex:
             if not self._waiting:
                 self._busy = False
-                self._idle.notify_all()
+                if self._closed:
+                    self._idle.notify_all()
                 return
             leader = self._waiting[0]
             if leader.gate is None:
-                self._start_thread()
                 self._wake.release()
             elif not leader.leads:
                 leader.leads = True
@@ -247,9 +250,8 @@ class GroupWriter:
         return taken
 
     def _start_thread(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="refold-writer", daemon=True)
-            self._thread.start()
+        self._thread = threading.Thread(target=self._run, name="refold-writer", daemon=True)
+        self._thread.start()
 
     def _run(self) -> None:
         while True:

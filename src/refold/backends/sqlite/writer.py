@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import apsw
 
@@ -63,11 +63,6 @@ _INSERT_NEW: Final = f"INSERT INTO appending ({_NAMES}, {_NEW_NAMES}) "
 _NO_LOCK: Final = nullcontext()
 
 
-class _Head(NamedTuple):
-    stream_id: int
-    version: int
-
-
 class _KeyTaken(Exception):
     """A key of this commit is already in the log."""
 
@@ -79,7 +74,8 @@ class Writer:
         self._connection = connection
         self._frames = Frames(partial(dictionary_bytes, connection))
         self._path = path
-        self._heads: dict[str, _Head] = {}
+        self._stream_ids: dict[str, int] = {}
+        self._versions: dict[str, int] = {}
         self._types: dict[str, int] = {}
         self._masks: dict[tuple[str, ...], int] = {}
         self._last_position: int | None = None
@@ -91,6 +87,8 @@ class Writer:
 
     def commit(self, batches: Sequence[Batch], *, now: int) -> list[Committed | RefoldError]:
         """Store batches in order; see :class:`~refold.ports.Backend`."""
+        if len(batches) == 1:
+            return self._committed(batches, now)
         outcomes: list[Committed | RefoldError] = []
         while len(outcomes) < len(batches):
             group = _until_repeated_key(batches[len(outcomes) :])
@@ -120,33 +118,35 @@ class Writer:
 
         None where it takes one: it is of another sort, or refused, or another process wrote.
         """
-        if self._stale or len(batch.writes) != 1 or batch.condition is not None:
+        writes, key, digest, condition = batch
+        connection = self._connection
+        # In a transaction: an interrupt came between a failure and its rollback.
+        if self._stale or len(writes) != 1 or condition is not None or connection.in_transaction:
             return None
-        if self._connection.in_transaction:
-            return None  # An interrupt came between a failure and its rollback.
-        (write,) = batch.writes
-        head, mask = self._heads.get(write.stream), self._masks.get(write.kinds)
-        if head is None or mask is None or write.expected not in (ANY, head.version):
+        stream, expected, kinds, metadata, body, _, occurred, _ = writes[0]
+        head, mask = self._versions.get(stream), self._masks.get(kinds)
+        if head is None or mask is None or expected not in (ANY, head):
             return None
-        recorded_at = max(now, self._recorded_at)
-        position, version, count = self._next_position, head.version + 1, len(write.kinds)
+        last_recorded_at = self._recorded_at
+        recorded_at = now if now > last_recorded_at else last_recorded_at
+        position, version, count = self._next_position, head + 1, len(kinds)
         self._first = position
         self._stale = True  # until it is known what became of this attempt
         try:
-            self._connection.execute(
+            connection.execute(
                 _ALONE,
                 (
                     position,
-                    head.stream_id,
+                    self._stream_ids[stream],
                     version,
                     count,
                     recorded_at,
                     mask,
-                    batch.key,
-                    batch.digest or None,
-                    write.metadata,
-                    write.body,
-                    *span_of(write.occurred, recorded_at),
+                    key,
+                    digest or None,
+                    metadata,
+                    body,
+                    *span_of(occurred, recorded_at),
                     self._last_position,
                 ),
             )
@@ -154,13 +154,13 @@ class Writer:
             return None  # Its key is taken, for one: a plan finds out.
         except DRIVER_ERRORS as error:
             raise commit_error(error, self._path) from error
-        if not self._connection.changes():
+        if not connection.changes():
             return None
         self._stale = False
-        self._heads[write.stream] = _Head(head.stream_id, version + count - 1)
+        self._versions[stream] = head + count
         self._last_position, self._next_position = position, position + count
         self._recorded_at = recorded_at
-        return Committed((Placed(write.stream, position, version, count),), recorded_at)
+        return Committed((Placed(stream, position, version, count),), recorded_at)
 
     def _commit_group(self, batches: Sequence[Batch], now: int) -> list[Committed | RefoldError]:
         look_up_keys = False
@@ -247,20 +247,22 @@ class Writer:
         new_streams = [self._numbered_stream(row.write) for row in rows]
         is_plain = new_kinds is None and not any(new_streams)
         values: list[Any] = []
-        for row, new_stream in zip(rows, new_streams, strict=True):
-            write = row.write
+        for (write, position, version, key, digest), new_stream in zip(
+            rows, new_streams, strict=True
+        ):
+            stream, _, kinds, metadata, body, _, occurred, _ = write
             values += (
-                row.position,
-                self._heads[write.stream].stream_id,
-                row.version,
-                len(write.kinds),
+                position,
+                self._stream_ids[stream],
+                version,
+                len(kinds),
                 recorded_at,
-                self._mask(write.kinds),
-                row.key,
-                row.digest or None,
-                write.metadata,
-                write.body,
-                *span_of(write.occurred, recorded_at),
+                self._masks.get(kinds) or self._mask(kinds),
+                key,
+                digest or None,
+                metadata,
+                body,
+                *span_of(occurred, recorded_at),
             )
             if not is_plain:
                 values += (new_kinds, *(new_stream or _NO_STREAM))
@@ -276,16 +278,19 @@ class Writer:
         return is_stored
 
     def _adopt(self, plan: Plan) -> None:
-        for stream, version in plan.heads.items():
-            self._heads[stream] = _Head(self._heads[stream].stream_id, version)
+        self._versions.update(plan.heads)
         self._next_position = plan.next_position
         self._recorded_at = plan.recorded_at
-        if len(self._heads) > STREAMS_CACHED_MAX:
-            self._heads.clear()
+        if len(self._versions) > STREAMS_CACHED_MAX:
+            self._forget_streams()
+
+    def _forget_streams(self) -> None:
+        self._stream_ids.clear()
+        self._versions.clear()
 
     def _recall(self) -> None:
         """Fill the caches anew: another process wrote, or a commit failed."""
-        self._heads.clear()
+        self._forget_streams()
         self._masks.clear()
         # The last row first: whatever is written between the two then fails the guard on it.
         last = shaped(rows_of(self._connection, LAST_ROW), int, int, int)
@@ -303,13 +308,14 @@ class Writer:
         return (last[0][0] if last else None) == self._last_position
 
     def _head_version(self, stream: str) -> int:
-        head = self._heads.get(stream)
-        if head is None:
+        version = self._versions.get(stream)
+        if version is None:
             found = shaped(rows_of(self._connection, _HEAD, stream), int, int)
             if not found:
                 return NO_EVENTS
-            head = self._heads[stream] = _Head(*found[0])
-        return head.version
+            self._stream_ids[stream], version = found[0]
+            self._versions[stream] = version
+        return version
 
     def _found_after(self, query: Query, after: int) -> int | None:
         """What an append is conditional on; nothing can come between: the insert is guarded."""
@@ -331,9 +337,9 @@ class Writer:
 
     def _numbered_stream(self, write: Write) -> tuple[str, str, str | None, int | None] | None:
         """Give a stream that is new its number; what its row says beside, None for a known one."""
-        if write.stream in self._heads:
+        if write.stream in self._stream_ids:
             return None
-        self._heads[write.stream] = _Head(self._next_stream, NO_EVENTS)
+        self._stream_ids[write.stream] = self._next_stream
         self._next_stream += 1
         parent, version = write.fork or (None, None)
         return write.stream, category_of(write.stream), parent, version
