@@ -25,14 +25,7 @@ from refold.engine.subscription import Bell, Pages, Subscription
 from refold.engine.upkeep import Upkeep
 from refold.engine.writer import GroupWriter, chunked
 from refold.errors import NotFound, RefoldError, UsageError
-from refold.ports import (
-    Backend,
-    Batch,
-    Committed,
-    Fork,
-    Kept,
-    StreamInfo,
-)
+from refold.ports import Backend, Batch, Committed, Fork, Kept, StreamInfo
 
 if TYPE_CHECKING:
     from refold.core.projection import Projection

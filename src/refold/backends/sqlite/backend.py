@@ -106,6 +106,8 @@ class SqliteBackend:
         self, stream: str, *, first: int, last: int, backward: bool, rows_max: int
     ) -> list[Row]:
         """See :class:`~refold.ports.Backend`."""
+        if first == last and (found := self._query(queries.ONE_ROW, (stream, first))):
+            return [self._row(stream, found[0])]
         sql = queries.BACKWARD if backward else queries.FORWARD
         values = (stream, first, last)
         found = self._read(lambda reader: pages.stream_page(reader, sql, values, rows_max))
@@ -215,19 +217,8 @@ class SqliteBackend:
         if parts is None:
             values = (position, version, count, at, first, last, None, body, dictionary, body_bytes)
             return self._row(stream, values)
-        return Row(
-            position,
-            stream,
-            version,
-            count,
-            at,
-            None,
-            body,
-            first,
-            last,
-            parts.encode(),
-            joined=True,
-        )
+        texts = (None, body, first, last, parts.encode())
+        return Row(position, stream, version, count, at, *texts, joined=True)
 
     def _row(self, stream: str, values: Sequence[Any]) -> Row:
         position, version, count, at, first, last, metadata, body, dictionary, body_bytes = values

@@ -18,7 +18,12 @@ from refold.core.row import Row, corrupt
 from refold.core.segment import Segment, joined
 from refold.ports import Packed
 
-EVENTS_PER_SEGMENT: Final = 128
+EVENTS_PER_SEGMENT: Final = 192
+"""A frame takes whole pages, and wastes less of its last one the larger it is.
+
+Beside 128: 124 bytes an event instead of 134 for single appends of 300-byte turns, and half more
+to unpack where one event is read.
+"""
 TEXT_BYTES_PER_SEGMENT: Final = 1024 * 1024
 SEGMENTS_PER_COMMIT: Final = 64
 ROWS_PER_PAGE: Final = 1_024

@@ -79,6 +79,14 @@ BACKWARD: Final = StreamRows(
     _fitting("DESC"),
 )
 
+ONE_ROW: Final = f"""
+SELECT * FROM (
+    SELECT {_COLUMNS}, NULL, NULL FROM log
+    WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version <= ?2
+    ORDER BY version DESC LIMIT 1
+) WHERE version + count > ?2"""
+"""The append that holds a version, where it is not packed: a tenth of what a page costs."""
+
 FIRST_HOLE: Final = """
 SELECT version + count FROM log AS before
 WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version >= ?2 AND NOT EXISTS (
