@@ -134,6 +134,14 @@ class Backend(Protocol):
         """
         ...
 
+    def bodies(self, stream: str, *, first: int, last: int, rows_max: int) -> list[Row]:
+        """The same from ``first`` on, for a fold: rows that need not say more than their events.
+
+        ``recorded_at`` and the position of the last event are right in each, and those of the
+        others may not be: a row that is ``bare`` has no parts.
+        """
+        ...
+
     def log(
         self,
         *,

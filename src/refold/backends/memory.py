@@ -113,6 +113,10 @@ class MemoryBackend:
                 return found.rows[max(start, stop - rows_max) : max(start, stop)][::-1]
             return found.rows[start : min(stop, start + rows_max)]
 
+    def bodies(self, stream: str, *, first: int, last: int, rows_max: int) -> list[Row]:
+        """See :class:`~refold.ports.Backend`."""
+        return self.rows(stream, first=first, last=last, backward=False, rows_max=rows_max)
+
     def log(
         self,
         *,

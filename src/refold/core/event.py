@@ -291,7 +291,7 @@ def checked_tag(type_name: str, schema: int) -> str:
     return _cached_tag(type_name, schema)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=4096, typed=True)  # True is not the schema 1.
 def _cached_tag(type_name: str, schema: int) -> str:
     return checked_kind(type_name, schema).tag
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import chain, islice
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -13,6 +13,9 @@ from refold.core.clock import EARLIEST_US, LATEST_US
 from refold.core.event import Kind, Registry
 from refold.core.recorded import Recorded
 from refold.errors import Corrupt
+
+SEPARATOR: Final = "\x1e"
+"""Stands between joined bodies: a character that JSON text cannot hold, in strings or outside."""
 
 
 class Part(msgspec.Struct, array_like=True, frozen=True):
@@ -42,9 +45,11 @@ class Row(NamedTuple):
     Usually one append: ``position`` and ``version`` are those of its first event, ``recorded_at``
     is in microseconds, ``metadata`` and ``body`` are JSON text, as ``str`` or UTF-8. A packed row
     holds several appends: ``body`` joins their events, and ``packed_parts`` is a JSON array with
-    each one's :class:`Part`; then ``metadata`` is not used. With ``joined``, ``body`` is an array
-    of their bodies instead. ``occurred_from`` and ``occurred_to``
-    are the earliest and latest ``occurred_at`` of its events, None where all are ``recorded_at``.
+    each one's :class:`Part`; then ``metadata`` is not used. With ``joined``, ``body`` is the bodies
+    of its appends with ``SEPARATOR`` between them instead; without ``packed_parts`` nothing else
+    is known of these (it is bare), and ``position`` is what makes that of the last event right.
+    ``occurred_from`` and ``occurred_to`` are the earliest and latest ``occurred_at`` of its
+    events, None where all are ``recorded_at``.
     """
 
     position: int
@@ -85,6 +90,17 @@ class Row(NamedTuple):
                 yield part.span()
             begins += part.event_count
 
+    def bodies(self) -> Iterator[str | bytes]:
+        """The array of events of each of its appends, in order; of a packed row, one of all."""
+        body: Any = self.body
+        separator = SEPARATOR if isinstance(body, str) else SEPARATOR.encode()
+        start = 0
+        if self.joined:
+            while (end := body.find(separator, start)) >= 0:
+                yield body[start:end]
+                start = end + 1
+        yield body[start:]
+
     def parts(self) -> list[Part]:
         """Its appends, in order."""
         if self.packed_parts is not None:
@@ -122,14 +138,13 @@ class StoredEvent(msgspec.Struct, array_like=True, frozen=True):
 
 
 decode_body = msgspec.json.Decoder(list[StoredEvent]).decode
-_decode_bodies = msgspec.json.Decoder(list[list[StoredEvent]]).decode
 _decode_parts = msgspec.json.Decoder(list[Part]).decode
 
 
 def decode_row(row: Row, registry: Registry) -> list[Recorded]:
     """The events of a stored row; :class:`Corrupt` when its bytes are not what it says."""
     try:
-        stored = list(chain(*_decode_bodies(row.body))) if row.joined else decode_body(row.body)
+        stored = list(chain.from_iterable(map(decode_body, row.bodies())))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise corrupt(row, str(error)) from error
     parts = row.parts()

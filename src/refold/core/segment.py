@@ -7,6 +7,7 @@ a fold decodes the first and never looks at the second. Every append comes back 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import msgspec
@@ -60,15 +61,9 @@ def split(row: Row) -> list[Row]:
     """
     if row.packed_parts is None:
         return [row]
-    raws = _elements(row)
     rows: list[Row] = []
     version = row.version
-    for part in row.parts():
-        if row.joined:
-            body = bytes(raws[len(rows)])
-        else:
-            index = version - row.version
-            body = b"[" + b",".join(raws[index : index + part.event_count]) + b"]"
+    for part, body in zip(row.parts(), _bodies(row), strict=True):
         rows.append(
             Row(
                 part.position,
@@ -86,16 +81,24 @@ def split(row: Row) -> list[Row]:
     return rows
 
 
-def _elements(row: Row) -> list[msgspec.Raw]:
-    """The events of a row, or their arrays where it is joined of these."""
+def _bodies(row: Row) -> list[str | bytes]:
+    """The body of each append of a row."""
+    counts = [part.event_count for part in row.parts()]
+    if row.joined:
+        bodies = list(row.bodies())
+        _check_count(row, len(bodies), len(counts))
+        return bodies
     try:
-        raws = _split(row.body)
+        events = iter(raws := _split(row.body))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise corrupt(row, str(error)) from error
-    due = len(row.parts()) if row.joined else sum(part.event_count for part in row.parts())
-    if len(raws) != due:
-        raise corrupt(row, f"it holds {len(raws)} of what should be {due}")
-    return raws
+    _check_count(row, len(raws), sum(counts))
+    return [b"[" + b",".join(islice(events, count)) + b"]" for count in counts]
+
+
+def _check_count(row: Row, found: int, due: int) -> None:
+    if found != due:
+        raise corrupt(row, f"it holds {found} of what should be {due}")
 
 
 def _trimmed(part: Part) -> Sequence[object]:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import reduce
 from itertools import chain
 from operator import or_
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -29,16 +29,7 @@ class _Tagged(msgspec.Struct, array_like=True):
     tag: str
 
 
-class _Decoders(NamedTuple):
-    """For one body, and for an array of bodies."""
-
-    body: Callable[[str | bytes], list[Any]]
-    bodies: Callable[[str | bytes], list[list[Any]]]
-
-
-_decode_tags = _Decoders(
-    msgspec.json.Decoder(list[_Tagged]).decode, msgspec.json.Decoder(list[list[_Tagged]]).decode
-)
+_decode_tags = msgspec.json.Decoder(list[_Tagged]).decode
 
 
 def stepper_of(fold: Fold[S]) -> Stepper[S]:
@@ -59,16 +50,45 @@ class Stepper(Generic[S]):
         self._learning = threading.Lock()
         self._wrappers: dict[str, type] = {}
         self._steps: dict[type, _Step] = {}
-        self._decode: _Decoders | None = None
-        self._wants_recorded = any(h.wants_recorded for h in fold.handlers.values())
+        self._decode: Callable[[str | bytes], list[Any]] | None = None
+        self.wants_recorded = any(h.wants_recorded for h in fold.handlers.values())
 
     def apply(self, state: S, row: Row, *, first: int, last: int) -> S:
         """The state after the events of a row that stand at versions first..last."""
+        if first <= row.version and last >= row.last_version:
+            state, done = self.hurried(state, row)
+            if done == row.event_count:
+                return state
+            first = row.version + done
         return self.run(state, self.decoded(row), row, first=first, last=last)
+
+    def hurried(self, state: S, row: Row) -> tuple[S, int]:
+        """The state after as many events of a row as go straight to it, and how many these are.
+
+        It stops at one of a kind that was not met yet, or that must be looked into, or that is
+        damaged. An append is decoded when the one before it has been folded, so that its events
+        take the place in memory of those that are done with.
+        """
+        decode, steps, done = self._decode, self._steps, 0
+        if decode is None or self.wants_recorded:
+            return state, done
+        for body in row.bodies():
+            try:
+                events = decode(body)
+            except msgspec.DecodeError:
+                break
+            done += len(events)
+            for event in events:
+                step = steps.get(event.__class__)
+                if step is not None:
+                    state = step(state, event.data)
+                    if state is None:
+                        self._fold.checked(state, "an event")
+        return state, done
 
     def decoded(self, row: Row) -> list[Any]:
         """The events of a row, for :meth:`run`: what its steps take, or recorded events."""
-        events = None if self._wants_recorded else self._decoded(row)
+        events = None if self.wants_recorded else self._decoded(row)
         if events is None or len(events) != row.event_count:
             return decode_row(row, self._fold.registry)
         return events
@@ -113,10 +133,7 @@ class Stepper(Generic[S]):
             self._wrappers.update((tag, made) for tag, made in wrappers.items() if made)
             if new:
                 union = reduce(or_, self._wrappers.values())
-                self._decode = _Decoders(
-                    msgspec.json.Decoder(list[union]).decode,  # type: ignore[valid-type]
-                    msgspec.json.Decoder(list[list[union]]).decode,  # type: ignore[valid-type]
-                )
+                self._decode = msgspec.json.Decoder(list[union]).decode  # type: ignore[valid-type]
             return True
 
     def _wrapper(self, tag: str) -> type | None:
@@ -139,7 +156,5 @@ class Stepper(Generic[S]):
         return wrapper
 
 
-def _with(decoders: _Decoders, row: Row) -> list[Any]:
-    if row.joined:
-        return list(chain.from_iterable(decoders.bodies(row.body)))
-    return decoders.body(row.body)
+def _with(decode: Callable[[str | bytes], list[Any]], row: Row) -> list[Any]:
+    return list(chain.from_iterable(map(decode, row.bodies())))

@@ -16,7 +16,7 @@ from refold.core.query import Query, QueryItem
 from refold.core.recorded import Recorded
 from refold.core.row import Row, decode_row
 from refold.core.snapshot import Reached
-from refold.core.stepper import stepper_of
+from refold.core.stepper import Stepper, stepper_of
 from refold.engine.checks import check_whole
 from refold.engine.reading import (
     LOG_ROWS_PER_PAGE,
@@ -24,13 +24,14 @@ from refold.engine.reading import (
     NO_LAST,
     Segment,
     backward,
+    bodies,
     clipped,
     forward,
     last_version_occurred,
     last_version_where,
     lineage,
 )
-from refold.engine.snapshots import snapshots_for
+from refold.engine.snapshots import NoSnapshots, snapshots_for
 from refold.errors import Corrupt
 from refold.ports import Backend
 
@@ -72,7 +73,11 @@ class Reader:
 
         Starts from the newest snapshot that fits, and leaves new ones behind it.
         """
-        return self._reached(segments, fold).folded
+        stepper, snapshots = stepper_of(fold), snapshots_for(self._backend, fold)
+        reached = snapshots.start(segments)
+        if not segments or snapshots.due > segments[-1].last:
+            return self._hurried(segments, stepper, reached.folded)
+        return self._leaving_snapshots(segments, stepper, snapshots, reached)
 
     def fold_occurred(
         self, segments: Sequence[Segment], fold: Fold[S], *, until_us: int
@@ -96,30 +101,65 @@ class Reader:
         folded = self._occurred_on_border(border, fold, folded, until_us)
         return self._occurred(tail, fold, folded, until_us)
 
-    def _reached(self, segments: Sequence[Segment], fold: Fold[S]) -> Reached[S]:
-        stepper, snapshots = stepper_of(fold), snapshots_for(self._backend, fold)
-        reached = snapshots.start(segments)
-        (state, version, position), tracked = reached.folded, snapshots.due != NO_LAST
+    def _leaving_snapshots(
+        self,
+        segments: Sequence[Segment],
+        stepper: Stepper[S],
+        snapshots: NoSnapshots[S],
+        reached: Reached[S],
+    ) -> Folded[S]:
+        state, version, position = reached.folded
         row: Row | None = None
         for segment in clipped(segments, first=version + 1, last=NO_LAST):
             for row in forward(self._backend, [segment]):
-                with self._naming_culprit(row):
-                    events, first = stepper.decoded(row), segment.first
-                last = min(row.last_version, segment.last)
-                while snapshots.due < last:  # Stop on the way, where a snapshot is due.
-                    version = max(snapshots.due, row.version, first)
-                    state = stepper.run(state, events, row, first=first, last=version)
-                    reached = reached.past(row, first=first, last=version)
-                    folded = Folded(state, version, row.position_of(version))
-                    snapshots.passed(segment.stream, reached._replace(folded=folded))
-                    first = version + 1
-                state = stepper.run(state, events, row, first=first, last=last)
-                if tracked:
-                    reached = reached.past(row, first=first, last=last)
+                first, last = segment.first, min(row.last_version, segment.last)
+                if snapshots.due < last:
+                    with self._naming_culprit(row):
+                        events = stepper.decoded(row)
+                    while snapshots.due < last:  # Stop on the way, where a snapshot is due.
+                        version = max(snapshots.due, row.version, first)
+                        state = stepper.run(state, events, row, first=first, last=version)
+                        reached = reached.past(row, first=first, last=version)
+                        folded = Folded(state, version, row.position_of(version))
+                        snapshots.passed(segment.stream, reached._replace(folded=folded))
+                        first = version + 1
+                    state = stepper.run(state, events, row, first=first, last=last)
+                else:
+                    with self._naming_culprit(row):
+                        state = stepper.apply(state, row, first=first, last=last)
+                reached = reached.past(row, first=first, last=last)
                 version = last
         snapshots.keep()
         position = row.position_of(version) if row else position
-        return reached._replace(folded=Folded(state, version, position))
+        return Folded(state, version, position)
+
+    def _hurried(
+        self, segments: Sequence[Segment], stepper: Stepper[S], folded: Folded[S]
+    ) -> Folded[S]:
+        """The state after the rest of segments, where no snapshot is to be left on the way.
+
+        What does not go straight to the state is read again, with all that is known of it.
+        """
+        state, version, position = folded
+        rows = forward if stepper.wants_recorded else bodies
+        for segment in clipped(segments, first=version + 1, last=NO_LAST):
+            for row in rows(self._backend, [segment]):
+                done, last = 0, min(row.last_version, segment.last)
+                if segment.first <= row.version and last == row.last_version:
+                    state, done = stepper.hurried(state, row)
+                if done != row.event_count:
+                    first = row.version + (done if done < row.event_count else 0)
+                    rest = clipped([segment], first=first, last=last)
+                    state = self._in_full(rest, stepper, state)
+                version, position = last, row.position_of(last)
+        return Folded(state, version, position)
+
+    def _in_full(self, segments: Sequence[Segment], stepper: Stepper[S], state: S) -> S:
+        for segment in segments:
+            for row in forward(self._backend, [segment]):
+                with self._naming_culprit(row):
+                    state = stepper.apply(state, row, first=segment.first, last=segment.last)
+        return state
 
     def _occurred(
         self, segments: Sequence[Segment], fold: Fold[S], folded: Folded[S], until_us: int

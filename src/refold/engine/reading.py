@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from math import isqrt
 from typing import Final, NamedTuple
 
@@ -13,7 +14,7 @@ from refold.core.row import Row
 from refold.errors import Corrupt, NotFound, UsageError
 from refold.ports import Backend, StreamInfo
 
-ROWS_PER_PAGE: Final = 256
+ROWS_PER_PAGE: Final = 1_024
 LOG_ROWS_PER_PAGE: Final = 512
 LOG_ROWS_PER_PAGE_MAX: Final = 8_192
 LINEAGE_MAX: Final = 1_000
@@ -84,11 +85,20 @@ def clipped(segments: Sequence[Segment], *, first: int, last: int) -> list[Segme
 def forward(backend: Backend, segments: Sequence[Segment], *, rows_max: int = 0) -> Iterator[Row]:
     """The rows of segments, oldest first, a page of ``rows_max`` (0: many) at a time."""
     rows_max = rows_max or ROWS_PER_PAGE
+    return _onward(partial(backend.rows, backward=False, rows_max=rows_max), segments)
+
+
+def bodies(backend: Backend, segments: Sequence[Segment]) -> Iterator[Row]:
+    """The same for a fold: see :meth:`refold.ports.Backend.bodies`."""
+    return _onward(partial(backend.bodies, rows_max=ROWS_PER_PAGE), segments)
+
+
+def _onward(page: Callable[..., list[Row]], segments: Sequence[Segment]) -> Iterator[Row]:
     for stream, first, last in segments:
         while first <= last:
-            page = backend.rows(stream, first=first, last=last, backward=False, rows_max=rows_max)
-            _check_next(stream, first, page[0] if page else None)
-            for row in page:
+            rows = page(stream, first=first, last=last)
+            _check_next(stream, first, rows[0] if rows else None)
+            for row in rows:
                 _check_next(stream, first, row)
                 yield row
                 first = row.last_version + 1

@@ -6,7 +6,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -17,10 +16,11 @@ from refold.backends.sqlite.file import Mode, check_path, close_quietly, connect
 from refold.backends.sqlite.frames import Frames, dictionary_bytes
 from refold.backends.sqlite.inline import InlineWriter
 from refold.backends.sqlite.naming import BUSY_WAIT_MS, naming_errors
+from refold.backends.sqlite.rows import Rows
 from refold.backends.sqlite.tables import Tables
 from refold.backends.sqlite.writer import kept_under
 from refold.backends.tabling import queried
-from refold.core.event import Kind, event_id
+from refold.core.event import Kind
 from refold.core.query import QueryItem
 from refold.core.row import Row
 from refold.core.rows import Transaction
@@ -38,11 +38,6 @@ Synchronous = Literal["FULL", "NORMAL"]
 
 _WINDOW_POSITIONS_PER_ROW: Final = 8
 """Where segments interleave, a page is cut by positions: about so many for each row asked for."""
-
-_HOT_TYPES: Final = (str, int, int, int, int, str)
-_PACKED_TYPES: Final = (*_HOT_TYPES[:-1], bytes)
-_INTEGERS: Final = {int, type(None)}
-_TEXTS: Final = {str, type(None)}
 
 
 class SqliteBackend:
@@ -69,6 +64,7 @@ class SqliteBackend:
         self._vfs = vfs
         self._closed = False
         self._frames = Frames(self._dictionary)
+        self._rows = Rows(self._frames, self._first_hole)
         self._write_lock = threading.Lock()
         self._readers: deque[apsw.Connection] = deque(maxlen=READERS_KEPT_MAX)
         self._tables = Tables(self._connected, path)
@@ -107,12 +103,22 @@ class SqliteBackend:
     ) -> list[Row]:
         """See :class:`~refold.ports.Backend`."""
         if first == last and (found := self._query(queries.ONE_ROW, (stream, first))):
-            return [self._row(stream, found[0])]
+            return [self._rows.row(stream, found[0])]
         sql = queries.BACKWARD if backward else queries.FORWARD
         values = (stream, first, last)
-        found = self._read(lambda reader: pages.stream_page(reader, sql, values, rows_max))
-        rows = sorted((self._page_row(stream, *values) for values in found), key=_version)
-        return _side_by_side(rows[::-1] if backward else rows)
+        wanted = last if backward else first
+        found = self._read(
+            lambda reader: pages.stream_page(reader, sql, values, wanted=wanted, rows_max=rows_max)
+        )
+        return self._rows.page(stream, found, backward=backward)
+
+    def bodies(self, stream: str, *, first: int, last: int, rows_max: int) -> list[Row]:
+        """See :class:`~refold.ports.Backend`."""
+        values = (stream, first, last, rows_max)
+        found = self._read(lambda reader: pages.bodies_page(reader, values, wanted=first))
+        if found:
+            return [self._rows.bare(stream, *found[0])]
+        return self.rows(stream, first=first, last=last, backward=False, rows_max=rows_max)
 
     def log(
         self,
@@ -128,7 +134,7 @@ class SqliteBackend:
         if not self._query(queries.PACKED_AFTER, (after,)):
             values = [after, NO_LAST, rows_max, *wanted]
             found = self._read(lambda reader: pages.log_page(reader, sql, values))
-            rows = [self._row(name, values) for name, *values in found]
+            rows = [self._rows.row(name, values) for name, *values in found]
             # A compaction may have come between the two queries.
             if all(row.packed_parts is None for row in rows):
                 return rows
@@ -147,7 +153,7 @@ class SqliteBackend:
         rows: list[Row] = []
         for name, *values, stream, version in found:
             if values[0] is not None:
-                rows.append(self._row(name, [*values, None, None]))
+                rows.append(self._rows.row(name, [*values, None, None]))
             else:
                 rows.append(self._packed_append(segments, stream, version))
         return rows
@@ -158,7 +164,7 @@ class SqliteBackend:
             if row.version == version:
                 return row
         for name, *values in self._query(tagged.SEGMENT_OF, (stream, version)):
-            segments[stream] = split(self._row(name, values))
+            segments[stream] = split(self._rows.row(name, values))
             for row in segments[stream]:
                 if row.version == version:
                     return row
@@ -182,64 +188,15 @@ class SqliteBackend:
             end += size
             found = self._query(sql, [after, end, NO_LAST, *wanted])
             # One segment after the other: where many interleave, all of them would be the log.
-            parts = (part for name, *values in found for part in split(self._row(name, values)))
+            parts = (
+                part for name, *values in found for part in split(self._rows.row(name, values))
+            )
             rows = [
                 r for r in parts if after < r.position + r.event_count - 1 and r.position <= end
             ]
             if rows:
                 return sorted(rows, key=_position)
         return []
-
-    def _page_row(
-        self,
-        stream: str,
-        position: int,
-        version: int,
-        count: int,
-        at: int,
-        first: int | None,
-        last: int | None,
-        body: Any,
-        dictionary: int | None,
-        body_bytes: int | None,
-        parts: str | None,
-        end: int,
-    ) -> Row:
-        shaped([(position, version, count, at, end)], int, int, int, int, int)
-        shaped([(first, last, body, parts)], int | None, int | None, str | bytes, str | None)
-        if end - version != count:
-            missing = self._query(queries.FIRST_HOLE, (stream, version))[0][0]
-            raise Corrupt(
-                f"{event_id(stream, missing)} is missing; run `refold doctor`",
-                stream=stream,
-                version=missing,
-            )
-        if parts is None:
-            values = (position, version, count, at, first, last, None, body, dictionary, body_bytes)
-            return self._row(stream, values)
-        texts = (None, body, first, last, parts.encode())
-        return Row(position, stream, version, count, at, *texts, joined=True)
-
-    def _row(self, stream: str, values: Sequence[Any]) -> Row:
-        position, version, count, at, first, last, metadata, body, dictionary, body_bytes = values
-        types = (type(stream), type(position), type(version), type(count), type(at), type(body))
-        spans = {type(first), type(last), type(dictionary), type(body_bytes)}
-        if (
-            types != (_HOT_TYPES if body_bytes is None else _PACKED_TYPES)
-            or not spans <= _INTEGERS
-            or type(metadata) not in _TEXTS
-        ):
-            # SQLite gives what a damaged row says, of whatever type.
-            raise Corrupt(
-                f"the row at position {position} is not as it was written; run `refold doctor`",
-                position=position,
-                stream=stream,
-            )
-        if body_bytes is None:
-            return Row(position, stream, version, count, at, metadata, body, first, last)
-        return self._frames.unpacked(
-            stream, position, version, count, at, first, last, body, dictionary, body_bytes
-        )
 
     def head(self, stream: str) -> StreamInfo | None:
         """See :class:`~refold.ports.Backend`."""
@@ -337,6 +294,9 @@ class SqliteBackend:
                 while True:
                     closing.callback(self._readers.pop().close)
 
+    def _first_hole(self, stream: str, version: int) -> int:
+        return int(self._query(queries.FIRST_HOLE, (stream, version))[0][0])
+
     def _dictionary(self, number: int) -> bytes:
         with self._reading() as connection, naming_errors(self._path):
             return dictionary_bytes(connection, number)
@@ -377,15 +337,3 @@ class SqliteBackend:
 
 def _position(row: Row) -> int:
     return row.position
-
-
-def _version(row: Row) -> int:
-    return row.version
-
-
-def _side_by_side(rows: list[Row]) -> list[Row]:
-    """The rows up to where the next one does not join: there the page was cut."""
-    for index, (row, after) in enumerate(pairwise(rows), start=1):
-        if row.last_version + 1 != after.version and after.last_version + 1 != row.version:
-            return rows[:index]
-    return rows

@@ -22,8 +22,16 @@ _HOT_ROWS: Final = """
     WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version BETWEEN ifnull((
         SELECT max(version) FROM log
         WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version <= ?2
-    ), 0) AND ?3 AND version + count > ?2
+    ), {before}) AND ?3 AND version + count > ?2
     ORDER BY version {order} LIMIT ?4"""
+_JOINED: Final = """
+SELECT min(position), min(version), sum(count), min(recorded_at),
+    min(occurred_from), max(occurred_to), group_concat(body, char(30)), NULL, NULL,
+    '[[' || group_concat(concat_ws(
+        ',', position, count, recorded_at, ifnull(metadata, 'null'), occurred_from, occurred_to
+    ), '],[') || ']]',
+    max(version + count)
+FROM ({hot}) HAVING count(*) > 0"""
 _STREAM_ROWS: Final = """
 SELECT * FROM (
     SELECT position, version, count, recorded_at, occurred_from, occurred_to, frame,
@@ -34,25 +42,17 @@ SELECT * FROM (
     ), 0) AND ?3 AND version + count > ?2
     ORDER BY version {order} LIMIT min(?4, 64)
 )
-UNION ALL
-SELECT min(position), min(version), sum(count), min(recorded_at),
-    iif(count(occurred_from), min(ifnull(occurred_from, recorded_at)), NULL),
-    iif(count(occurred_to), max(ifnull(occurred_to, recorded_at)), NULL),
-    '[' || group_concat(body, ',') || ']', NULL, NULL,
-    '[' || group_concat(
-        '[' || position || ',' || count || ',' || recorded_at || ',' || ifnull(metadata, 'null')
-        || ',' || ifnull(occurred_from, 'null') || ',' || ifnull(occurred_to, 'null') || ']', ','
-    ) || ']',
-    max(version + count)
-FROM ({hot}) HAVING count(*) > 0"""
+UNION ALL"""
 _FITTING_ROWS: Final = """
 SELECT count(*) FROM (
     SELECT sum(size_bytes) OVER (ORDER BY version {order}) AS so_far FROM ({hot})
 ) WHERE so_far <= ?5"""
 
 
-def _hot(order: str, columns: str = _COLUMNS) -> str:
-    return _HOT_ROWS.format(order=order, columns=columns)
+def _hot(order: str, columns: str = _COLUMNS, before: str = "0") -> str:
+    """Appends that overlap versions ?2..?3; from ``before`` on where none begins by ?2."""
+    hot = _HOT_ROWS.format(order=order, columns=columns, before=before)
+    return hot if order == "ASC" else f"SELECT * FROM ({hot}) ORDER BY version"
 
 
 def _fitting(order: str) -> str:
@@ -64,20 +64,34 @@ def _fitting(order: str) -> str:
 class StreamRows(NamedTuple):
     """``page``: up to 64 segments, and up to ?4 appends joined in one row, in no order.
 
-    ``fitting``: how many of those appends come to ?5 bytes at most. A step of a query lets go of
-    the interpreter, and a busy process takes its time to give it back: so a page of appends is
-    one step. SQLite keeps the order of a subquery for group_concat.
+    ``hot``: those appends alone; where they hold what is asked for first, the segments need no
+    look. ``fitting``: how many of those appends come to ?5 bytes at most. A step of a query lets
+    go of the interpreter, and a busy process takes its time to give it back: so a page of appends
+    is one step. SQLite keeps the order of a subquery for group_concat.
     """
 
     page: str
+    hot: str
     fitting: str
 
 
-FORWARD: Final = StreamRows(_STREAM_ROWS.format(order="ASC", hot=_hot("ASC")), _fitting("ASC"))
-BACKWARD: Final = StreamRows(
-    _STREAM_ROWS.format(order="DESC", hot=f"SELECT * FROM ({_hot('DESC')}) ORDER BY version"),
-    _fitting("DESC"),
-)
+def _stream_rows(order: str, before: str) -> StreamRows:
+    page = _STREAM_ROWS.format(order=order) + _JOINED.format(hot=_hot(order))
+    return StreamRows(page, _JOINED.format(hot=_hot(order, before=before)), _fitting(order))
+
+
+FORWARD: Final = _stream_rows("ASC", before="NULL")
+BACKWARD: Final = _stream_rows("DESC", before="0")
+
+BODIES: Final = f"""
+SELECT max(position + count) - sum(count), min(version), sum(count), min(recorded_at),
+    group_concat(body, char(30)), max(version + count)
+FROM ({_hot("ASC", "position, version, count, recorded_at, body", before="NULL")})
+HAVING count(*) > 0"""
+"""What a fold needs of the appends of ``hot``: no more of each than its events.
+
+The first column is where they would begin if the last of them stood right behind the others.
+"""
 
 ONE_ROW: Final = f"""
 SELECT * FROM (
