@@ -91,7 +91,11 @@ def test_a_schema_may_stand_in_the_type_or_beside_it(type_name: str, schema: int
     ],
 )
 def test_a_type_that_cannot_be_recorded_is_refused(type_name: Any, schema: Any) -> None:
-    """Empty, over 128 bytes, unprintable or not text; no schema, or two that differ."""
+    """Empty, over 128 bytes, unprintable or not text; no schema, or two that differ.
+
+    Also after the right tag was made: as keys of a cache, 1 and True were once the same.
+    """
+    assert checked_tag("user.said", 1) == "user.said"
     with pytest.raises(InvalidEvent):
         checked_tag(type_name, schema)
 

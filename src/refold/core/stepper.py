@@ -55,36 +55,36 @@ class Stepper(Generic[S]):
 
     def apply(self, state: S, row: Row, *, first: int, last: int) -> S:
         """The state after the events of a row that stand at versions first..last."""
-        if first <= row.version and last >= row.last_version:
-            state, done = self.hurried(state, row)
-            if done == row.event_count:
-                return state
-            first = row.version + done
-        return self.run(state, self.decoded(row), row, first=first, last=last)
+        state, version = self.hurried(state, row, first=first, last=last)
+        if version == row.last_version + 1:
+            return state
+        return self.run(state, self.decoded(row), row, first=max(first, version), last=last)
 
-    def hurried(self, state: S, row: Row) -> tuple[S, int]:
-        """The state after as many events of a row as go straight to it, and how many these are.
+    def hurried(self, state: S, row: Row, *, first: int, last: int) -> tuple[S, int]:
+        """The same as far as events go straight to the state, and the version where that ends.
 
-        It stops at one of a kind that was not met yet, or that must be looked into, or that is
-        damaged. An append is decoded when the one before it has been folded, so that its events
-        take the place in memory of those that are done with.
+        It stops at an append with an event of a kind that was not met yet, or that must be looked
+        into, or that is damaged. An append is decoded when the one before it has been folded, so
+        that its events take the place in memory of those that are done with.
         """
-        decode, steps, done = self._decode, self._steps, 0
+        decode, steps, version = self._decode, self._steps, row.version
         if decode is None or self.wants_recorded:
-            return state, done
+            return state, version
         for body in row.bodies():
             try:
                 events = decode(body)
             except msgspec.DecodeError:
                 break
-            done += len(events)
+            begin, version = version, version + len(events)
+            if begin < first or version > last + 1:
+                events = events[max(first - begin, 0) : max(last + 1 - begin, 0)]
             for event in events:
                 step = steps.get(event.__class__)
                 if step is not None:
                     state = step(state, event.data)
                     if state is None:
                         self._fold.checked(state, "an event")
-        return state, done
+        return state, version
 
     def decoded(self, row: Row) -> list[Any]:
         """The events of a row, for :meth:`run`: what its steps take, or recorded events."""

@@ -144,11 +144,10 @@ class Reader:
         rows = forward if stepper.wants_recorded else bodies
         for segment in clipped(segments, first=version + 1, last=NO_LAST):
             for row in rows(self._backend, [segment]):
-                done, last = 0, min(row.last_version, segment.last)
-                if segment.first <= row.version and last == row.last_version:
-                    state, done = stepper.hurried(state, row)
-                if done != row.event_count:
-                    first = row.version + (done if done < row.event_count else 0)
+                first, last = segment.first, min(row.last_version, segment.last)
+                state, reached = stepper.hurried(state, row, first=first, last=last)
+                if reached != row.last_version + 1:
+                    first = reached if reached <= row.last_version else row.version
                     rest = clipped([segment], first=first, last=last)
                     state = self._in_full(rest, stepper, state)
                 version, position = last, row.position_of(last)
