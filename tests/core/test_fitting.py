@@ -84,7 +84,7 @@ def test_a_type_is_known_when_its_decoder_is() -> None:
 
     class Watched(refold.Registry):
         def has_class(self, kind: Kind) -> bool:
-            seen.append(dict(fitting._grades))
+            seen.append(dict(fitting._closed))
             return super().has_class(kind)
 
     fitting = Fitting(Watched())

@@ -280,15 +280,15 @@ def test_a_round_that_fails_anywhere_is_made_good(
     for number in range(5):
         listing.add(f"t{number}", 900 - 100 * number)
     appends = iter(range(100))
-    together = store.append_together
+    append = store._writer.append
 
     def fail(*args: Any, **options: Any) -> Any:
         if next(appends) == failing:
             raise Unavailable("the disk is full")
-        return together(*args, **options)
+        return append(*args, **options)
 
     bank = poller(store, service, overlap_s=0)
-    monkeypatch.setattr(store, "append_together", fail)
+    monkeypatch.setattr(store._writer, "append", fail)
     with pytest.raises(Unavailable):
         bank.poll()
     bank.poll()

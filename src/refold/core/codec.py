@@ -26,7 +26,7 @@ from refold.core.payload import (
     may_hide_a_number,
 )
 from refold.core.recorded import Recorded
-from refold.core.row import Row, decode_body
+from refold.core.row import ABSENT, Row, decode_body
 from refold.errors import InvalidEvent, RefoldError
 
 EVENTS_PER_APPEND_MAX: Final = 10_000
@@ -76,6 +76,8 @@ def encode_typed(events: Sequence[object], registry: Registry) -> Body | None:
         raw = encode_unchecked(arrays)
         kinds = tuple([array[0] for array in arrays])
         must_be_searched = fitting_of(registry).holds_back(raw, kinds)
+        if must_be_searched and not _is_bare(raw):
+            return None
         text = raw.decode()
     except (*UNENCODABLE, KeyError, msgspec.DecodeError):
         return None
@@ -224,6 +226,14 @@ def _is_deep(raw: bytes, events: int) -> bool:
     return any(
         may_be_deep(bytes(part)) for event in stored for part in (event.data, event.metadata)
     )
+
+
+def _is_bare(raw: bytes) -> bool:
+    """Whether the events of a body say nothing of themselves but their payload.
+
+    Where they were given nothing else, a ``msgspec.Raw`` among their fields says it.
+    """
+    return all(event.occurred_at is None and event.metadata is ABSENT for event in decode_body(raw))
 
 
 def _arrays_of(events: Sequence[object], tags: Mapping[type, str]) -> list[tuple[Any, ...]]:

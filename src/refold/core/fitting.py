@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from refold.core.closed import Closed, closed
+from refold.core.closed import is_closed
 from refold.core.event import Kind, Registry
 from refold.core.patch import pointer
 from refold.core.payload import encode_unchecked
@@ -41,7 +41,7 @@ class Fitting:
         self._registry = registry
         self._learning = threading.Lock()
         self._wrappers: dict[str, type] = {}
-        self._grades: dict[str, Closed] = {}
+        self._closed: dict[str, bool] = {}
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(list[Any])
 
     def holds_back(self, raw: bytes, tags: tuple[str, ...]) -> bool:
@@ -49,13 +49,15 @@ class Fitting:
 
         Raises :class:`msgspec.DecodeError` where it does not fit.
         """
-        grade = self._grade(tags)
+        are_closed = self._know(tags)
         read = self._decoder.decode(raw)
-        return grade is Closed.NOT or (grade is Closed.IF_SAME and encode_unchecked(read) != raw)
+        if len(read) != len(tags):
+            raise msgspec.DecodeError(f"{len(read)} events where there should be {len(tags)}")
+        return not are_closed or encode_unchecked(read) != raw
 
     def misfit(self, text: str, tags: tuple[str, ...]) -> Misfit | None:
         """The first event of a body that does not fit its class; None where all do."""
-        self._grade(tags)
+        self._know(tags)
         try:
             self._decoder.decode(text)
         except msgspec.ValidationError as error:
@@ -64,26 +66,26 @@ class Fitting:
             raise InvalidEvent(f"a msgspec.Raw of the append is not JSON: {error}") from error
         return None
 
-    def _grade(self, tags: tuple[str, ...]) -> Closed:
-        """How closed events of these kinds are; the decoder knows them from now on."""
+    def _know(self, tags: tuple[str, ...]) -> bool:
+        """Whether events of these kinds are closed; the decoder knows them from now on."""
         try:
-            return min(map(self._grades.__getitem__, tags))
+            return min(map(self._closed.__getitem__, tags))
         except KeyError:
             self._learn(tags)
-            return min(map(self._grades.__getitem__, tags))
+            return min(map(self._closed.__getitem__, tags))
 
     def _learn(self, tags: tuple[str, ...]) -> None:
         with self._learning:
-            wrappers, grades = dict(self._wrappers), dict(self._grades)
+            wrappers, known = dict(self._wrappers), dict(self._closed)
             for tag in tags:
                 if tag not in wrappers:
                     cls = self._class_of(tag)
-                    wrappers[tag], grades[tag] = _wrapper(tag, cls), closed(cls)
+                    wrappers[tag], known[tag] = _wrapper(tag, cls), is_closed(cls)
             union = reduce(or_, wrappers.values())
             self._decoder = msgspec.json.Decoder(list[union])  # type: ignore[valid-type]
             self._wrappers = wrappers
             # Last: who finds a tag here takes a decoder that knows it.
-            self._grades = grades
+            self._closed = known
 
     def _class_of(self, tag: str) -> Any:
         kind = Kind.parse(tag)

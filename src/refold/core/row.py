@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
-from itertools import chain, islice
+from itertools import accumulate, chain, islice
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -74,6 +74,9 @@ class Row(NamedTuple):
         if self.occurred_from is None or self.occurred_to is None:
             # The clock of the log never goes back, so the last of its appends came last.
             return self.recorded_at, self.parts()[-1].recorded_at
+        if self.joined:  # Only some of its appends may say when they occurred.
+            spans = [part.span() for part in self.parts()]
+            return min(spans)[0], max(latest for _, latest in spans)
         return self.occurred_from, self.occurred_to
 
     def spans(self, *, first: int, last: int) -> Iterator[tuple[int, int]]:
@@ -113,6 +116,11 @@ class Row(NamedTuple):
         times = (self.occurred_from, self.occurred_to)
         return [Part(self.position, self.event_count, self.recorded_at, msgspec.Raw(raw), *times)]
 
+    def begins(self, version: int) -> bool:
+        """Whether one of its appends begins at a version."""
+        counts = [part.event_count for part in self.parts()]
+        return version - self.version in accumulate(counts, initial=0)
+
     def position_of(self, version: int) -> int:
         """The position of one of its events."""
         index = version - self.version
@@ -125,7 +133,8 @@ class Row(NamedTuple):
         raise corrupt(self, f"version {version} is not in it")
 
 
-_ABSENT: Final = msgspec.Raw(b"")
+ABSENT: Final = msgspec.Raw(b"")
+"""The metadata of a stored event that has none."""
 
 
 class StoredEvent(msgspec.Struct, array_like=True, frozen=True):
@@ -134,7 +143,7 @@ class StoredEvent(msgspec.Struct, array_like=True, frozen=True):
     tag: str
     data: msgspec.Raw
     occurred_at: int | None = None
-    metadata: msgspec.Raw = _ABSENT
+    metadata: msgspec.Raw = ABSENT
 
 
 decode_body = msgspec.json.Decoder(list[StoredEvent]).decode
@@ -206,7 +215,7 @@ def _recorded(
         recorded_at_us=part.recorded_at,
         raw=bytes(event.data),
         shared_metadata=shared_metadata,
-        own_metadata=None if own_metadata is _ABSENT else text_or_none(own_metadata),
+        own_metadata=None if own_metadata is ABSENT else text_or_none(own_metadata),
         registry=registry,
     )
 

@@ -64,8 +64,10 @@ class Stepper(Generic[S]):
         """The same as far as events go straight to the state, and the version where that ends.
 
         It stops at an append with an event of a kind that was not met yet, or that must be looked
-        into, or that is damaged. An append is decoded when the one before it has been folded, so
-        that its events take the place in memory of those that are done with.
+        into, or that is damaged. Where the row does not hold as many events as it says, the
+        version is that of its first one: the state is wrong then, and to be thrown away. An
+        append is decoded when the one before it has been folded, so that its events take the
+        place in memory of those that are done with.
         """
         decode, steps, version = self._decode, self._steps, row.version
         if decode is None or self.wants_recorded:
@@ -74,7 +76,7 @@ class Stepper(Generic[S]):
             try:
                 events = decode(body)
             except msgspec.DecodeError:
-                break
+                return state, version if version <= row.last_version else row.version
             begin, version = version, version + len(events)
             if begin < first or version > last + 1:
                 events = events[max(first - begin, 0) : max(last + 1 - begin, 0)]
@@ -84,7 +86,7 @@ class Stepper(Generic[S]):
                     state = step(state, event.data)
                     if state is None:
                         self._fold.checked(state, "an event")
-        return state, version
+        return state, version if version == row.last_version + 1 else row.version
 
     def decoded(self, row: Row) -> list[Any]:
         """The events of a row, for :meth:`run`: what its steps take, or recorded events."""

@@ -14,7 +14,7 @@ from refold.core.fold import Fold, Folded
 from refold.core.history import Unread
 from refold.core.query import Query, QueryItem
 from refold.core.recorded import Recorded
-from refold.core.row import Row, decode_row
+from refold.core.row import Row, corrupt, decode_row
 from refold.core.snapshot import Reached
 from refold.core.stepper import Stepper, stepper_of
 from refold.engine.checks import check_whole
@@ -147,17 +147,25 @@ class Reader:
                 first, last = segment.first, min(row.last_version, segment.last)
                 state, reached = stepper.hurried(state, row, first=first, last=last)
                 if reached != row.last_version + 1:
-                    first = reached if reached <= row.last_version else row.version
-                    rest = clipped([segment], first=first, last=last)
-                    state = self._in_full(rest, stepper, state)
+                    rest = clipped([segment], first=reached, last=last)
+                    state = self._in_full(rest, stepper, state, is_begun=reached > row.version)
                 version, position = last, row.position_of(last)
         return Folded(state, version, position)
 
-    def _in_full(self, segments: Sequence[Segment], stepper: Stepper[S], state: S) -> S:
+    def _in_full(
+        self, segments: Sequence[Segment], stepper: Stepper[S], state: S, *, is_begun: bool
+    ) -> S:
+        """The state after segments whose rows are read with all that is known of them.
+
+        With ``is_begun`` an append must begin where they do: else what came before was damaged.
+        """
         for segment in segments:
             for row in forward(self._backend, [segment]):
+                if is_begun and not row.begins(segment.first):
+                    raise corrupt(row, f"no append begins at version {segment.first}")
                 with self._naming_culprit(row):
                     state = stepper.apply(state, row, first=segment.first, last=segment.last)
+                is_begun = False
         return state
 
     def _occurred(
@@ -325,7 +333,8 @@ class Reader:
                 (one,) = self._backend.rows(
                     row.stream, first=version, last=version, backward=False, rows_max=1
                 )
-                decode_row(one, self._registry)
+                for recorded in decode_row(one, self._registry):
+                    recorded.metadata  # noqa: B018 - raises where it is damaged
                 version = one.last_version + 1
             raise
 

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from refold.core.event import event_id
 from refold.core.expected import NO_EVENTS
 from refold.core.row import Row
+from refold.core.segment import split
 from refold.errors import Corrupt, NotFound, UsageError
 from refold.ports import Backend, StreamInfo
 
@@ -94,19 +95,25 @@ def bodies(backend: Backend, segments: Sequence[Segment]) -> Iterator[Row]:
 
 
 def _onward(page: Callable[..., list[Row]], segments: Sequence[Segment]) -> Iterator[Row]:
-    for stream, first, last in segments:
+    for stream, begin, last in segments:
+        first = begin
         while first <= last:
             rows = page(stream, first=first, last=last)
             _check_next(stream, first, rows[0] if rows else None)
             for row in rows:
                 _check_next(stream, first, row)
-                yield row
+                if row.version < first and first > begin:
+                    # Packed since the last page, together with what was on it.
+                    yield from (part for part in split(row) if part.version >= first)
+                else:
+                    yield row
                 first = row.last_version + 1
 
 
 def backward(backend: Backend, segments: Sequence[Segment]) -> Iterator[Row]:
     """The rows of segments, newest first, a page at a time."""
-    for stream, first, last in reversed(segments):
+    for stream, first, end in reversed(segments):
+        last = end
         while first <= last:
             page = backend.rows(
                 stream, first=first, last=last, backward=True, rows_max=ROWS_PER_PAGE
@@ -114,7 +121,10 @@ def backward(backend: Backend, segments: Sequence[Segment]) -> Iterator[Row]:
             _check_next(stream, last, page[0] if page else None)
             for row in page:
                 _check_next(stream, last, row)
-                yield row
+                if row.last_version > last and last < end:
+                    yield from (part for part in reversed(split(row)) if part.version <= last)
+                else:
+                    yield row
                 last = row.version - 1
 
 

@@ -123,9 +123,9 @@ class GroupWriter:
         with self._mutex:
             if self._closed or self._waiting:
                 self._admit()
-            self._waiting.append(_Request(batches, future))
             if self._thread is None:
-                self._start_thread()  # It also goes on for a leader that was interrupted.
+                self._start_thread()  # First: it also goes on for whoever is interrupted.
+            self._waiting.append(_Request(batches, future))
             if not self._busy:
                 self._busy = True
                 self._wake.release()
@@ -250,8 +250,9 @@ class GroupWriter:
         return taken
 
     def _start_thread(self) -> None:
-        self._thread = threading.Thread(target=self._run, name="refold-writer", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._run, name="refold-writer", daemon=True)
+        thread.start()
+        self._thread = thread
 
     def _run(self) -> None:
         while True:

@@ -84,11 +84,7 @@ class Rows:
             values = (position, version, count, at, first, last, None, body, dictionary, body_bytes)
             return self.row(stream, values)
         texts = (None, body, first, last, parts.encode())
-        row = Row(position, stream, version, count, at, *texts, joined=True)
-        if first is None and last is None:
-            return row
-        spans = [part.span() for part in row.parts()]
-        return row._replace(occurred_from=min(spans)[0], occurred_to=max(e for _, e in spans))
+        return Row(position, stream, version, count, at, *texts, joined=True)
 
     def _check_whole(self, stream: str, version: int, count: int, end: int) -> None:
         if end - version != count:
