@@ -149,3 +149,29 @@ def test_tasks_that_wait_are_told(step: str, monkeypatch: pytest.MonkeyPatch) ->
             f"call-{number}" in log.stored
         )
     writer.close()
+
+
+def test_an_interrupt_before_the_writer_thread_is_there_leaves_a_writer_that_closes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Found in review: a task that was queued waited for a thread that nobody had started."""
+    start, interrupted = GroupWriter._start_thread, iter([True])
+
+    def interrupt(self: GroupWriter) -> None:
+        if next(interrupted, False):
+            raise KeyboardInterrupt
+        start(self)
+
+    monkeypatch.setattr(GroupWriter, "_start_thread", interrupt)
+    writer = GroupWriter(lambda batches: [Committed((), 0) for _ in batches])
+    batch = Batch([])
+    loop = asyncio.new_event_loop()
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_until_complete(writer.append_async([batch]))
+    assert writer.append([batch]) == [Committed((), 0)]
+    assert loop.run_until_complete(writer.append_async([batch])) == [Committed((), 0)]
+    closing = threading.Thread(target=writer.close, daemon=True)
+    closing.start()
+    closing.join(10)
+    assert not closing.is_alive()
+    loop.close()

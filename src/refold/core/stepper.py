@@ -19,7 +19,7 @@ import msgspec
 from refold.core.event import Kind
 from refold.core.fold import Fold
 from refold.core.recorded import Recorded
-from refold.core.row import Row, decode_row
+from refold.core.row import Row, corrupt, decode_row
 
 S = TypeVar("S")
 _Step = Callable[[Any, Any], Any]
@@ -56,18 +56,20 @@ class Stepper(Generic[S]):
     def apply(self, state: S, row: Row, *, first: int, last: int) -> S:
         """The state after the events of a row that stand at versions first..last."""
         state, version = self.hurried(state, row, first=first, last=last)
-        if version == row.last_version + 1:
+        if version is not None and version == row.last_version + 1:
             return state
-        return self.run(state, self.decoded(row), row, first=max(first, version), last=last)
+        events = self.decoded(row)
+        if version is None:
+            raise corrupt(row, f"it does not hold {row.event_count} events")
+        return self.run(state, events, row, first=max(first, version), last=last)
 
-    def hurried(self, state: S, row: Row, *, first: int, last: int) -> tuple[S, int]:
+    def hurried(self, state: S, row: Row, *, first: int, last: int) -> tuple[S, int | None]:
         """The same as far as events go straight to the state, and the version where that ends.
 
         It stops at an append with an event of a kind that was not met yet, or that must be looked
-        into, or that is damaged. Where the row does not hold as many events as it says, the
-        version is that of its first one: the state is wrong then, and to be thrown away. An
-        append is decoded when the one before it has been folded, so that its events take the
-        place in memory of those that are done with.
+        into, or that is damaged. None where the row does not hold as many events as it
+        says: the state is wrong then. An append is decoded when the one before it has been
+        folded, so that its events take the place in memory of those that are done with.
         """
         decode, steps, version = self._decode, self._steps, row.version
         if decode is None or self.wants_recorded:
@@ -76,7 +78,7 @@ class Stepper(Generic[S]):
             try:
                 events = decode(body)
             except msgspec.DecodeError:
-                return state, version if version <= row.last_version else row.version
+                return state, version if version <= row.last_version else None
             begin, version = version, version + len(events)
             if begin < first or version > last + 1:
                 events = events[max(first - begin, 0) : max(last + 1 - begin, 0)]
@@ -86,7 +88,7 @@ class Stepper(Generic[S]):
                     state = step(state, event.data)
                     if state is None:
                         self._fold.checked(state, "an event")
-        return state, version if version == row.last_version + 1 else row.version
+        return state, version if version == row.last_version + 1 else None
 
     def decoded(self, row: Row) -> list[Any]:
         """The events of a row, for :meth:`run`: what its steps take, or recorded events."""

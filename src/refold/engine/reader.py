@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final, TypeVar
+from typing import Final, NoReturn, TypeVar
 
 from refold.core.clock import Instant, to_us
 from refold.core.event import Kind, Registry
@@ -146,6 +146,8 @@ class Reader:
             for row in rows(self._backend, [segment]):
                 first, last = segment.first, min(row.last_version, segment.last)
                 state, reached = stepper.hurried(state, row, first=first, last=last)
+                if reached is None:
+                    self._say_what_is_wrong(row)
                 if reached != row.last_version + 1:
                     rest = clipped([segment], first=reached, last=last)
                     state = self._in_full(rest, stepper, state, is_begun=reached > row.version)
@@ -337,6 +339,13 @@ class Reader:
                     recorded.metadata  # noqa: B018 - raises where it is damaged
                 version = one.last_version + 1
             raise
+
+    def _say_what_is_wrong(self, row: Row) -> NoReturn:
+        """Raise for a row that holds more or fewer events than it says."""
+        damaged = Segment(row.stream, row.version, row.last_version)
+        for whole in forward(self._backend, [damaged]):
+            self._within(whole, damaged)
+        raise corrupt(row, f"it does not hold {row.event_count} events")
 
     def _within(self, row: Row, segment: Segment) -> list[Recorded]:
         with self._naming_culprit(row):
