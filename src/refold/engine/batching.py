@@ -102,7 +102,6 @@ def batch_of(
     registry: Registry,
     *,
     condition: Condition | None = None,
-    digest: bytes = b"",
 ) -> Batch:
     """The appends checked and encoded, ready to be stored."""
     if isinstance(appends, Append) or not isinstance(appends, Sequence):
@@ -112,7 +111,7 @@ def batch_of(
     _check_appends(appends)
     if any(append.key is not None for append in appends):
         raise UsageError("the parts of one append share its key: give key= beside them")
-    return checked_batch(appends, key, registry, condition=condition, digest=digest)
+    return checked_batch(appends, key, registry, condition=condition)
 
 
 def checked_batch(
