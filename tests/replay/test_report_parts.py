@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from refold.replay.report.formatting import change, milliseconds, money, offset, percent, signed
 from refold.replay.report.markup import Html, anchor, el
-from refold.replay.report.shown import change, milliseconds, money, offset, percent, signed
-from refold.replay.report.words import WORDS_MAX, Run, compare_words, marked
+from refold.replay.report.text_diff import WORDS_MAX, Run, compare_words, marked
 
 TEXTS = st.text(st.sampled_from("ab ,.\n"), max_size=60)
 

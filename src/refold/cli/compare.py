@@ -133,8 +133,8 @@ def _streams(
 
 
 def _summary(comparison: Comparison) -> Iterator[str]:
+    from refold.replay.report.formatting import counted
     from refold.replay.report.headline import verdict
-    from refold.replay.report.shown import counted
 
     figures = comparison.figures
     label = f" ({comparison.variant.label})" if comparison.variant.label else ""
@@ -163,7 +163,7 @@ def _summary(comparison: Comparison) -> Iterator[str]:
 
 
 def _levels(figures: Figures) -> Iterator[str]:
-    from refold.replay.report.shown import MEANINGS, percent
+    from refold.replay.report.formatting import MEANINGS, percent
 
     for level, count in figures.counts.items():
         share = percent(count / figures.decisions if figures.decisions else None)
@@ -171,7 +171,7 @@ def _levels(figures: Figures) -> Iterator[str]:
 
 
 def _rates(figures: Figures) -> Iterator[str]:
-    from refold.replay.report.shown import interval, percent
+    from refold.replay.report.formatting import interval, percent
 
     for what, rate in (
         ("decisions", figures.by_decision),
@@ -184,7 +184,7 @@ def _rates(figures: Figures) -> Iterator[str]:
 
 
 def _taken(figures: Figures) -> Iterator[str]:
-    from refold.replay.report.shown import change, milliseconds, money, signed
+    from refold.replay.report.formatting import change, milliseconds, money, signed
 
     old, new = figures.recorded, figures.candidate
     if old.cost is not None or new.cost is not None:
@@ -202,7 +202,7 @@ def _taken(figures: Figures) -> Iterator[str]:
 
 
 def _noise(control: Control) -> Iterator[str]:
-    from refold.replay.report.shown import percent
+    from refold.replay.report.formatting import percent
 
     paired = control.paired
     rate = control.figures.by_conversation.rate

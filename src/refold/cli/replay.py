@@ -184,7 +184,7 @@ def _outcome(summary: ReplaySummary) -> int:
 
 def _detail(cost: Decimal | None, failed: int) -> str:
     """What stands beside the bar: money so far, and failures."""
-    from refold.replay.report.shown import money
+    from refold.replay.report.formatting import money
 
     parts = [money(cost) if cost is not None else "", f"{failed} failed" if failed else ""]
     return "  ".join(part for part in parts if part)
@@ -201,7 +201,7 @@ def _print_verification(found: Verification) -> None:
 
 
 def _print_summary(summary: ReplaySummary) -> None:
-    from refold.replay.report.shown import money
+    from refold.replay.report.formatting import money
 
     for failure in summary.failures:
         output.note(clean(f"{failure.at}: {failure.error}"))

@@ -12,9 +12,9 @@ from msgspec import UNSET
 from refold.core.patch import Operation
 from refold.replay.conversations import ConversationComparison, DecisionComparison
 from refold.replay.decision import Action
+from refold.replay.report.formatting import counted
+from refold.replay.report.links import Places
 from refold.replay.report.markup import Html, el, join, scrolling
-from refold.replay.report.places import Places
-from refold.replay.report.shown import counted
 
 PATTERNS_SHOWN: Final = 14
 PLACES_SHOWN: Final = 6

@@ -8,8 +8,7 @@ from typing import Final
 from refold.replay.actions import LEVELS, NOT_COMPARED
 from refold.replay.compare import Comparison, Control
 from refold.replay.figures import Figures, Paired
-from refold.replay.report.markup import Child, Html, el, join, link, scrolling
-from refold.replay.report.shown import (
+from refold.replay.report.formatting import (
     MEANINGS,
     change,
     counted,
@@ -18,7 +17,8 @@ from refold.replay.report.shown import (
     percent,
     signed,
 )
-from refold.replay.report.shown import milliseconds as _ms
+from refold.replay.report.formatting import milliseconds as _ms
+from refold.replay.report.markup import Child, Html, el, join, link, scrolling
 
 DIFFERENT: Final = ("arguments", "tools")
 

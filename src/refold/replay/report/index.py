@@ -8,10 +8,10 @@ from typing import Final
 
 from refold.replay.actions import LEVELS, NOT_COMPARED
 from refold.replay.conversations import ConversationComparison, DecisionComparison
+from refold.replay.report.formatting import MEANINGS, NOTHING, counted, milliseconds, money, signed
 from refold.replay.report.headline import DIFFERENT, small_bar
+from refold.replay.report.links import Places
 from refold.replay.report.markup import Child, Html, cut, el, join, left_off, scrolling
-from refold.replay.report.places import Places
-from refold.replay.report.shown import MEANINGS, NOTHING, counted, milliseconds, money, signed
 
 LARGEST_SHOWN: Final = 10
 ERROR_CHARS_MAX: Final = 300

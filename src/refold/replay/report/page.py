@@ -16,6 +16,7 @@ from refold.errors import UsageError
 from refold.replay.compare import Comparison
 from refold.replay.conversations import ConversationComparison
 from refold.replay.report.behaviour import patterns, patterns_table
+from refold.replay.report.formatting import counted
 from refold.replay.report.headline import cards, levels, noise_section, small_bar, verdict
 from refold.replay.report.index import (
     conversations_table,
@@ -23,10 +24,9 @@ from refold.replay.report.index import (
     left_out_section,
     levels_of,
 )
+from refold.replay.report.links import Places, stream_anchor
 from refold.replay.report.markup import Html, clean, el
-from refold.replay.report.places import Places, stream_anchor
 from refold.replay.report.redacted import without_redacted
-from refold.replay.report.shown import counted
 from refold.replay.report.turns import conversation_rows
 from refold.replay.report.variant import recording_of, variant_section
 

@@ -12,11 +12,11 @@ from refold.replay.actions import CallPair, arguments_of
 from refold.replay.conversations import ConversationComparison, DecisionComparison
 from refold.replay.decision import Action, Call
 from refold.replay.report.behaviour import value_text
+from refold.replay.report.formatting import change, milliseconds, money, offset
+from refold.replay.report.links import Places
 from refold.replay.report.markup import Child, Html, clean, cut, el, join, left_off
-from refold.replay.report.places import Places
 from refold.replay.report.redacted import REDACTED, redacted_ids
-from refold.replay.report.shown import change, milliseconds, money, offset
-from refold.replay.report.words import compare_words, marked
+from refold.replay.report.text_diff import compare_words, marked
 
 RESULT_CHARS_SHOWN: Final = 160
 RESULT_CHARS_MAX: Final = 1_500

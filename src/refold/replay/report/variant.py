@@ -12,10 +12,10 @@ import msgspec
 from refold.conversation.events import AgentConfigured, Prompt
 from refold.core.recorded import Recorded, parts_of
 from refold.replay.report.behaviour import value_text
+from refold.replay.report.formatting import counted
 from refold.replay.report.markup import Child, Html, cut, el, join, left_off
 from refold.replay.report.redacted import REDACTED, redacted_ids
-from refold.replay.report.shown import counted
-from refold.replay.report.words import compare_words, marked
+from refold.replay.report.text_diff import compare_words, marked
 from refold.replay.request import configured_by
 from refold.replay.variant import Variant
 
