@@ -2,7 +2,7 @@
 
 import pytest
 
-from refold.demo import prompts
+from refold.demo import tables
 from refold.demo.agent import Reply
 from refold.demo.clinic import TOOLS
 from tests.demo.talks import (
@@ -230,10 +230,10 @@ def test_brief_is_shorter_everywhere() -> None:
 def test_the_same_request_has_the_same_answer_and_a_seed_varies_the_words() -> None:
     """Chance is a function of the request; without temperature there is none."""
     turns = [*BOOK, *FOUND, *LISTED]
-    assert len({ask(prompts.RECORDED, turns, seed=n) for n in range(20)}) == 1
-    sampled = [ask(prompts.RECORDED, turns, seed=n, temperature=0.7) for n in range(20)]
+    assert len({ask(tables.RECORDED, turns, seed=n) for n in range(20)}) == 1
+    sampled = [ask(tables.RECORDED, turns, seed=n, temperature=0.7) for n in range(20)]
     assert len(set(sampled)) > 1
-    assert sampled == [ask(prompts.RECORDED, turns, seed=n, temperature=0.7) for n in range(20)]
+    assert sampled == [ask(tables.RECORDED, turns, seed=n, temperature=0.7) for n in range(20)]
 
 
 @pytest.mark.parametrize(
@@ -241,11 +241,11 @@ def test_the_same_request_has_the_same_answer_and_a_seed_varies_the_words() -> N
 )
 def test_whatever_a_caller_says_there_is_an_answer(content: str) -> None:
     """Words that mean nothing to it are asked for again."""
-    assert ask(prompts.RECORDED, HELLO, user(content)).text
+    assert ask(tables.RECORDED, HELLO, user(content)).text
 
 
 def test_results_that_are_no_json_are_survived() -> None:
     """A tool of another world may answer in prose."""
     prose = used("find_patient", PATIENT, name="x")
     prose[1]["content"] = "Error: no such user"
-    assert ask(prompts.RECORDED, BOOK, prose).text
+    assert ask(tables.RECORDED, BOOK, prose).text

@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import asdict
 
-from refold.demo import prompts
+from refold.demo import tables
 from refold.demo.rules import BOOK, Rule, Rules, read_rules
 
 EXAMPLES = [(rule, text) for rule in BOOK for text in rule.examples]
@@ -36,8 +36,8 @@ def test_each_documented_example_turns_its_rule_on_and_no_other(rule: Rule, text
 @pytest.mark.parametrize(("text", "field", "off"), NEGATED)
 def test_a_negation_in_the_clause_turns_a_rule_off(text: str, field: str, off: object) -> None:
     """A later sentence that forbids what an earlier one asks for wins."""
-    before = read_rules(prompts.RECORDED)
-    after = read_rules(f"{prompts.RECORDED}\n{text}")
+    before = read_rules(tables.RECORDED)
+    after = read_rules(f"{tables.RECORDED}\n{text}")
     assert getattr(before, field) != off
     assert getattr(after, field) == off
 
@@ -66,7 +66,7 @@ def test_numbers_are_read_as_words_and_as_digits() -> None:
 
 def test_the_two_prompts_of_the_demo_differ_in_rules_not_only_in_words() -> None:
     """The changed prompt is briefer, offers more, checks later, and drops the nurse."""
-    old, new = asdict(read_rules(prompts.RECORDED)), asdict(read_rules(prompts.CHANGED))
+    old, new = asdict(read_rules(tables.RECORDED)), asdict(read_rules(tables.CHANGED))
     assert {name for name in old if old[name] != new[name]} == {
         "asks_for_more",
         "confirms",

@@ -9,12 +9,12 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from refold.demo import MODEL, DemoServer, prompts
+from refold.demo import MODEL, DemoServer, tables
 from refold.demo.clinic import TOOLS
 from refold.demo.server import REQUEST_BYTES_MAX
 from refold.replay import ChatEndpoint, ChatRequest, ModelFailure
 
-HELLO = [{"role": "system", "content": prompts.RECORDED}]
+HELLO = [{"role": "system", "content": tables.RECORDED}]
 REQUEST: dict[str, Any] = {"model": MODEL, "messages": HELLO, "tools": list(TOOLS)}
 TURN = {"role": "user", "content": "Can I talk to a person?"}
 

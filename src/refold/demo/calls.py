@@ -22,7 +22,7 @@ from refold.conversation import (
     ToolCall,
     to_messages,
 )
-from refold.demo import callers, prompts
+from refold.demo import callers, tables
 from refold.demo.agent import MODEL
 from refold.demo.callers import Caller, Turn
 from refold.demo.clinic import EFFECTS, TOOLS, Clinic
@@ -84,7 +84,7 @@ def configured(caller_number: int) -> AgentConfigured:
     """The agent as the calls are recorded under."""
     tools = [Tool(effect=_effect(tool["function"]["name"]), **tool["function"]) for tool in TOOLS]
     return AgentConfigured(
-        prompt=Prompt(text=prompts.RECORDED, id="reception-1"),
+        prompt=Prompt(text=tables.RECORDED, id="reception-1"),
         model=MODEL,
         provider="refold demo: rules, no model",
         params={"temperature": 0.7, "seed": caller_number},

@@ -6,11 +6,14 @@ which belongs to nobody. Some bookings and look-ups fail on purpose, as they do 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any, Final
+
+from refold.demo.tables import text
 
 DOCTORS: Final = ("Dr Hale", "Dr Okafor", "Dr Lindqvist")
 TIMES: Final = ("8:30", "9:10", "9:50", "10:30", "11:10", "13:30", "14:10", "14:50", "15:30")
@@ -131,75 +134,8 @@ def _error(code: str, message: str) -> Answer:
     return {"error": code, "message": message}
 
 
-# -- the tools as a model is told of them ---------------------------------------------------------
-
-_TEXT: Final = {"type": "string"}
-_PART: Final = {"type": "string", "enum": ["morning", "afternoon"]}
-
-
-def _tool(
-    name: str, description: str, required: list[str], /, **properties: object
-) -> dict[str, Any]:
-    parameters = {"type": "object", "properties": properties, "required": required}
-    function = {"name": name, "description": description, "parameters": parameters}
-    return {"type": "function", "function": function}
-
-
-EFFECTS: Final = {
-    "find_patient": "read",
-    "list_slots": "read",
-    "book_appointment": "write",
-    "cancel_appointment": "write",
-    "request_nurse_callback": "write",
-    "transfer_call": "irreversible",
-}
+_TOOLS: Final = json.loads(text("tools.json"))
+EFFECTS: Final = {tool["name"]: tool.pop("effect") for tool in _TOOLS}
 """What each tool does to the world."""
-
-TOOLS: Final = (
-    _tool(
-        "find_patient",
-        "Look a patient up; gives the id and upcoming appointments.",
-        ["name", "date_of_birth"],
-        name=_TEXT,
-        date_of_birth={"type": "string", "format": "date"},
-        phone=_TEXT,
-    ),
-    _tool(
-        "list_slots",
-        "The earliest free times.",
-        [],
-        count={"type": "integer", "minimum": 1, "maximum": SLOTS_LISTED_MAX},
-        part_of_day=_PART,
-        doctor=_TEXT,
-    ),
-    _tool(
-        "book_appointment",
-        "Book a free time for a patient.",
-        ["slot_id"],
-        slot_id=_TEXT,
-        patient_id=_TEXT,
-        name=_TEXT,
-    ),
-    _tool(
-        "cancel_appointment",
-        "Cancel an appointment.",
-        ["appointment_id"],
-        appointment_id=_TEXT,
-    ),
-    _tool(
-        "request_nurse_callback",
-        "Have a nurse call the patient back within two hours.",
-        ["about"],
-        about=_TEXT,
-        patient_id=_TEXT,
-        name=_TEXT,
-    ),
-    _tool(
-        "transfer_call",
-        "Hand the call over; it does not come back.",
-        ["to", "reason"],
-        to=_TEXT,
-        reason=_TEXT,
-    ),
-)
+TOOLS: Final = tuple({"type": "function", "function": tool} for tool in _TOOLS)
 """The tools in the form of OpenAI chat requests."""

@@ -14,7 +14,7 @@ import msgspec
 
 import refold
 from refold.conversation import Conversation, ConversationState, transcript
-from refold.demo import callers, prompts
+from refold.demo import callers, tables
 from refold.demo.agent import MODEL
 from refold.demo.calls import SOURCE, record_calls
 from refold.demo.result import NOTE, CallFigures, DemoResult, Moment, WhatIf
@@ -73,7 +73,7 @@ def _run(
 ) -> DemoResult:
     timings_s: dict[str, float] = {}
     began_s = perf_counter()
-    variant = Variant(prompt=prompts.CHANGED, label="shorter prompt")
+    variant = Variant(prompt=tables.CHANGED, label="shorter prompt")
     control = Variant(params={"seed": seed + 1_000})
     with DemoServer() as server:
         with _timed("record", timings_s):
