@@ -14,10 +14,10 @@ import msgspec
 from refold.conversation import events, governance, trading, voice
 from refold.core.event import default_registry
 from refold.engine import branch
-from refold.engine.projecting import skipping
 from refold.feeds import events as feeds
 from refold.ledger import events as money
 from refold.outbox import events as effects
+from refold.projections import skipping
 from refold.replay import events as replay
 
 GROUPS = {

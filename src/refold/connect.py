@@ -16,7 +16,7 @@ from refold.errors import UsageError
 from refold.ports import Backend
 
 if TYPE_CHECKING:
-    from refold.core.projection import Projection
+    from refold.projections.projection import Projection
 
 Mode = Literal["create", "write", "read"]
 Synchronous = Literal["FULL", "NORMAL"]
@@ -47,10 +47,28 @@ def open(
     """
     backend = _backend(url, mode=mode, synchronous=synchronous)
     try:
-        return Store(backend, registry=registry, clock=clock, inline=inline)
+        return store_over(backend, registry=registry, clock=clock, inline=inline)
     except BaseException:
         backend.close()
         raise
+
+
+def store_over(
+    backend: Backend,
+    *,
+    registry: Registry = default_registry,
+    clock: Clock = system_clock,
+    inline: Iterable[Projection] = (),
+) -> Store:
+    """A store over a backend, its inline projections caught up; see :func:`open`."""
+    kept = tuple(inline)
+    if not kept:
+        return Store(backend, registry=registry, clock=clock)
+    from refold.projections.inline import Inline
+
+    committer = Inline(backend, kept, clock)
+    committer.catch_up()
+    return Store(backend, registry=registry, clock=clock, committer=committer)
 
 
 def open_async(

@@ -7,7 +7,7 @@ It promises: a batch is stored whole or not at all; positions are dense from 1 a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -16,10 +16,11 @@ from refold.core.codec import Occurred
 from refold.core.expected import Expected
 from refold.core.query import Condition, QueryItem
 from refold.core.row import Row
-from refold.core.rows import Transaction
 from refold.core.snapshot import Snapshot
-from refold.core.table import SqlValue
 from refold.errors import RefoldError
+
+SqlValue = str | int | float | bytes | None
+"""What stands in a column of SQL."""
 
 
 class Fork(NamedTuple):
@@ -114,8 +115,8 @@ class PartSize(NamedTuple):
     events: int | None
 
 
-class Backend(Protocol):
-    """Storage for one log; every method may be called from any thread."""
+class Committer(Protocol):
+    """What stores batches: a backend, or one with more that is stored beside them."""
 
     def commit(self, batches: Sequence[Batch], *, now: int) -> list[Committed | RefoldError]:
         """Store batches in order, each with its own outcome; raises when none could be stored.
@@ -123,6 +124,10 @@ class Backend(Protocol):
         ``now`` is the clock in microseconds; the stored time is at least that of the last event.
         """
         ...
+
+
+class Backend(Committer, Protocol):
+    """Storage for one log; every method may be called from any thread."""
 
     def rows(
         self, stream: str, *, first: int, last: int, backward: bool, rows_max: int
@@ -232,6 +237,18 @@ class Maintained(Protocol):
         ...
 
 
+class Transaction(Protocol):
+    """Statements that are stored together or not at all."""
+
+    def execute(self, sql: str, values: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:
+        """Run one statement; its rows."""
+        ...
+
+    def executemany(self, sql: str, values: Iterable[Sequence[SqlValue]]) -> None:
+        """Run one statement for each of many values."""
+        ...
+
+
 class Beside(Protocol):
     """What is stored beside appends, in their transaction; one commit at a time."""
 
@@ -256,6 +273,15 @@ class InlineKeeper(Protocol):
         self, batches: Sequence[Batch], *, now: int, beside: Beside
     ) -> list[Committed | RefoldError]:
         """As :meth:`Backend.commit`, with what ``beside`` makes of each append."""
+        ...
+
+
+@runtime_checkable
+class ProgressKeeper(Protocol):
+    """A backend that can say how far a projection has come."""
+
+    def progress(self, projection: str) -> int | None:
+        """All up to this position is in its rows or set aside; None: it was never started."""
         ...
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 import refold
-from refold.core.table import Column
 from refold.projections import Projection, Projector
+from refold.projections.table import Column
 from refold.readmodels import built_in
 from tests.house.tree import ROOT
 from tests.readmodels.test_conversations import voice_call

@@ -9,7 +9,7 @@ from typing import Final
 import refold
 from refold import Event
 from refold.projections import Projector
-from tests.engine.projecting import sums
+from tests.projections.sums import sums
 
 APPENDS_MAX: Final = 300
 

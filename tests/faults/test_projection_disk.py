@@ -13,8 +13,8 @@ import refold
 from refold.errors import BackendError
 from refold.projections import Projector
 from refold.testing.disk import Disk, How
-from tests.engine.projecting import folded, stored, sums
 from tests.faults.projecting import events
+from tests.projections.sums import folded, stored, sums
 from tests.support.soak import bound
 
 APPENDS = 12

@@ -14,12 +14,12 @@ from typing import NamedTuple
 import pytest
 
 import refold
-from refold.engine.projecting.books import Books, stored_standing
-from refold.engine.projecting.feed import in_part
 from refold.ports import TableKeeper
 from refold.projections import Projector
-from tests.engine.projecting import folded, stored, sums
+from refold.projections.catalog import Books, stored_standing
+from refold.projections.feed import in_part
 from tests.faults import projecting
+from tests.projections.sums import folded, stored, sums
 from tests.support.soak import bound
 
 KILLS = bound(10, 100)

@@ -7,9 +7,9 @@ import pytest
 
 import refold
 from refold.conversation.importers import import_files
-from refold.engine.projecting.runner import Ground, Runner
 from refold.ports import TableKeeper
 from refold.projections import Projector
+from refold.projections.runner import Ground, Runner
 from refold.readmodels import built_in
 from tests.conversation.importers.inputs import real
 from tests.readmodels.naive import rows_of

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import refold.readmodels as readmodels
 from refold.conversation import ModelResponse, ToolCall, ToolResult
-from refold.core.projection import by_name
+from refold.projections.projection import by_name
 from refold.readmodels.spending import COSTS, CostRow
 from refold.testing import given
 

@@ -15,13 +15,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 import refold
 from refold import Event
-from refold.core.rows import Transaction
-from refold.engine.projecting import runner
-from refold.engine.projecting.books import Books, stored_books, stored_standing
-from refold.engine.projecting.feed import in_part
-from refold.ports import TableKeeper
-from refold.projections import Projector
-from tests.engine.projecting import folded, stored, sums
+from refold.ports import TableKeeper, Transaction
+from refold.projections import Projector, runner
+from refold.projections.catalog import Books, stored_books, stored_standing
+from refold.projections.feed import in_part
+from tests.projections.sums import folded, stored, sums
 
 STREAMS: Final = ["s-1", "s-2", "s-3"]
 NEVER: Final = 1_000_000

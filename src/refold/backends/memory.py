@@ -10,15 +10,25 @@ from typing import Any
 
 from refold.backends.memory_tables import MemoryTables
 from refold.backends.planning import Plan, Planned, matches, row_of_planned, same_or_refused
+from refold.backends.tabling import progress_of
 from refold.core.event import Kind, category_of
 from refold.core.expected import NO_EVENTS
 from refold.core.query import Query, QueryItem
 from refold.core.row import Row
-from refold.core.rows import Transaction
 from refold.core.snapshot import Snapshot
-from refold.core.table import SqlValue
 from refold.errors import RefoldError
-from refold.ports import Batch, Beside, Check, Committed, Fork, Kept, StreamInfo, Write
+from refold.ports import (
+    Batch,
+    Beside,
+    Check,
+    Committed,
+    Fork,
+    Kept,
+    SqlValue,
+    StreamInfo,
+    Transaction,
+    Write,
+)
 
 
 class _Stream:
@@ -223,6 +233,10 @@ class MemoryBackend:
     def query(self, sql: str, values: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:
         """See :class:`~refold.ports.TableKeeper`."""
         return self._made_tables().query(sql, values)
+
+    def progress(self, projection: str) -> int | None:
+        """See :class:`~refold.ports.ProgressKeeper`."""
+        return progress_of(self.query, projection)
 
     def _made_tables(self) -> MemoryTables:
         with self._lock:

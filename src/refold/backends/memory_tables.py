@@ -10,8 +10,8 @@ from typing import Any
 import apsw
 
 from refold.backends.tabling import SqlTransaction, begun, queried
-from refold.core.table import SqlValue
 from refold.errors import BackendError
+from refold.ports import SqlValue
 
 
 class MemoryTables:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
 import apsw
 
-from refold.core.table import SqlValue
 from refold.errors import UsageError
+from refold.ports import SqlValue
+
+Query = Callable[[str, Sequence[SqlValue]], list[tuple[Any, ...]]]
 
 _CALLERS_FAULT: Final = (
     apsw.SQLError,
@@ -27,6 +29,9 @@ _CALLERS_FAULT: Final = (
 )
 """What is wrong with a statement or its values, and not with the database."""
 
+_PROGRESS: Final = """
+SELECT min(position) FROM refold_progress JOIN refold_projections
+ON name = projection AND current = generation WHERE name = ?"""
 _WRITES: Final = re.compile(r"\s*(insert|replace|update|delete|create|drop|alter)\b", re.IGNORECASE)
 
 
@@ -61,6 +66,15 @@ def queried(
                 # Such as an INSERT into a view: there is a better reason than SQLite's.
                 raise _not_read_only(sql) from error
             raise
+
+
+def progress_of(query: Query, projection: str) -> int | None:
+    """Where the rows of a projection stand; None where it was never started."""
+    if not query("SELECT 1 FROM sqlite_schema WHERE name = 'refold_parked'", ()):
+        return None
+    # One statement: a swap between two would show the progress of neither.
+    ((position,),) = query(_PROGRESS, (projection,))
+    return None if position is None else int(position)
 
 
 def _check_reads(cursor: apsw.Cursor, sql: str, _values: object) -> bool:

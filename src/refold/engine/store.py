@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
+from typing import Any, Final, Literal, Self, TypeVar
 
 from refold.core.clock import Instant, to_us
 from refold.core.codec import copied
@@ -18,6 +18,7 @@ from refold.engine.batching import batch_of, branch_batch, checked_batch, prepar
 from refold.engine.branch import Branch, SessionForked
 from refold.engine.clock import Clock, system_clock
 from refold.engine.commands import Command, Turns, executed, tags_of
+from refold.engine.progress import wait_for
 from refold.engine.reader import Reader
 from refold.engine.reading import NO_LAST, check_depth, clipped, lineage
 from refold.engine.results import Append, Appended, appended
@@ -25,11 +26,7 @@ from refold.engine.subscription import Bell, Pages, Subscription
 from refold.engine.upkeep import Upkeep
 from refold.engine.writer import GroupWriter, chunked
 from refold.errors import NotFound, RefoldError, UsageError
-from refold.ports import Backend, Batch, Committed, Fork, Kept, StreamInfo
-
-if TYPE_CHECKING:
-    from refold.core.projection import Projection
-    from refold.engine.projecting.inline import Inline
+from refold.ports import Backend, Batch, Committed, Committer, Fork, Kept, StreamInfo
 
 S = TypeVar("S")
 K = TypeVar("K")
@@ -41,7 +38,8 @@ Direction = Literal["forward", "backward"]
 class Store(Upkeep):
     """A log of events and what can be done with it; safe to share between threads.
 
-    Made by :func:`refold.open`. Close it, or use it in a ``with`` statement.
+    Made by :func:`refold.open`. Close it, or use it in a ``with`` statement. ``committer`` stores
+    what is appended, where it is not the backend itself.
     """
 
     def __init__(
@@ -50,7 +48,7 @@ class Store(Upkeep):
         *,
         registry: Registry = default_registry,
         clock: Clock = system_clock,
-        inline: Iterable[Projection] = (),
+        committer: Committer | None = None,
     ) -> None:
         self._backend = backend
         self._reader = Reader(backend, registry)
@@ -59,7 +57,7 @@ class Store(Upkeep):
         self._writer = GroupWriter(self._commit)
         self._turns = Turns()
         self.registry = registry
-        self._inline = _inline(backend, inline, clock)
+        self._committer: Committer = committer or backend
 
     # -- append -------------------------------------------------------------------------------
 
@@ -252,8 +250,6 @@ class Store(Upkeep):
         :class:`~refold.errors.Unavailable` (code ``timeout``) when nobody brings the projection
         there in time, :class:`~refold.errors.NotFound` when it was never started.
         """
-        from refold.engine.projecting.status import wait_for
-
         return wait_for(self._backend, projection, position, timeout_s=timeout_s)
 
     def event(self, event_id: str) -> Recorded:
@@ -370,8 +366,7 @@ class Store(Upkeep):
         self.close()
 
     def _commit(self, batches: Sequence[Batch]) -> list[Committed | RefoldError]:
-        commit = self._backend.commit if self._inline is None else self._inline.commit
-        outcomes = commit(batches, now=self._clock())
+        outcomes = self._committer.commit(batches, now=self._clock())
         self._bell.ring()
         return outcomes
 
@@ -381,15 +376,3 @@ class Store(Upkeep):
         for batch in chunk:
             outcome = batch if isinstance(batch, RefoldError) else next(outcomes)
             yield outcome if isinstance(outcome, RefoldError) else appended(outcome)[0]
-
-
-def _inline(backend: Backend, projections: Iterable[Projection], clock: Clock) -> Inline | None:
-    """The projections to keep in the transaction of each append, caught up; None without any."""
-    kept = tuple(projections)
-    if not kept:
-        return None
-    from refold.engine.projecting.inline import Inline
-
-    inline = Inline(backend, kept, clock)
-    inline.catch_up()
-    return inline

@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from refold.core.projection import Projection
+    from refold.projections.projection import Projection
     from refold.readmodels.calls import tool_usage
     from refold.readmodels.listing import conversations
     from refold.readmodels.people import customers

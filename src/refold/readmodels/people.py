@@ -16,10 +16,10 @@ from refold.conversation.events import (
 )
 from refold.conversation.exact import plus
 from refold.conversation.voice import DtmfReceived
-from refold.core.projection import Projection
 from refold.core.recorded import Recorded
-from refold.core.rows import Rows
-from refold.core.table import Table
+from refold.projections.projection import Projection
+from refold.projections.rows import Rows
+from refold.projections.table import Table
 from refold.readmodels.branches import is_branch
 from refold.readmodels.instants import shown
 from refold.readmodels.persons import CUSTOMER, PARTY, SUBJECT, Person, customers_of, subject_of

@@ -9,10 +9,10 @@ import msgspec
 
 from refold.conversation.events import AgentConfigured, ModelResponse
 from refold.conversation.exact import plus
-from refold.core.projection import Projection
 from refold.core.recorded import Recorded
-from refold.core.rows import Rows
-from refold.core.table import Table
+from refold.projections.projection import Projection
+from refold.projections.rows import Rows
+from refold.projections.table import Table
 from refold.readmodels.branches import is_branch
 from refold.readmodels.instants import day
 

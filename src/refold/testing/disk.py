@@ -83,10 +83,10 @@ class Disk(apsw.VFS):
     def open(self, path: str | os.PathLike[str], **options: Any) -> Store:
         """A store over this disk; ``options`` are those of :func:`refold.open`."""
         from refold.backends.sqlite import SqliteBackend
-        from refold.engine.store import Store
+        from refold.connect import store_over
 
         ours = {k: options.pop(k) for k in ("mode", "synchronous") if k in options}
-        return Store(SqliteBackend(Path(path), vfs=self.name, **ours), **options)
+        return store_over(SqliteBackend(Path(path), vfs=self.name, **ours), **options)
 
     def fail(self, *, at: int, how: How = "error", operations: int = 1) -> None:
         """Let operations fail, from number ``at`` (as in ``operations``), so many of them.

@@ -12,9 +12,9 @@ from typing import Any, Generic, NoReturn, TypeVar, overload
 import msgspec
 
 from refold.core.fold import Decider
-from refold.core.projection import Projection
 from refold.core.recorded import Recorded
 from refold.errors import Rejected
+from refold.projections.projection import Projection
 from refold.testing.differing import cut, of_events, of_values, shown
 from refold.testing.making import as_recorded
 from refold.testing.projected import Projected

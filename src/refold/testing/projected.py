@@ -13,14 +13,14 @@ from typing import Any, Final, NoReturn, TypeVar
 import msgspec
 
 from refold.core.event import Event
-from refold.core.projection import Projection
-from refold.core.table import Table
-from refold.engine.projecting.books import Parked
-from refold.engine.projecting.runner import Ground, Runner
-from refold.engine.projector import Projector
 from refold.engine.results import Append
 from refold.engine.store import Store
 from refold.ports import TableKeeper
+from refold.projections.catalog import Parked
+from refold.projections.projection import Projection
+from refold.projections.projector import Projector
+from refold.projections.runner import Ground, Runner
+from refold.projections.table import Table
 
 R = TypeVar("R", bound=msgspec.Struct)
 STREAM: Final = "test-1"

@@ -19,16 +19,25 @@ from refold.backends.sqlite.naming import BUSY_WAIT_MS, naming_errors
 from refold.backends.sqlite.rows import Rows
 from refold.backends.sqlite.tables import Tables
 from refold.backends.sqlite.writer import kept_under
-from refold.backends.tabling import queried
+from refold.backends.tabling import progress_of, queried
 from refold.core.event import Kind
 from refold.core.query import QueryItem
 from refold.core.row import Row
-from refold.core.rows import Transaction
 from refold.core.segment import split
 from refold.core.snapshot import Snapshot
-from refold.core.table import SqlValue
 from refold.errors import Corrupt, RefoldError, StoreClosed, Unavailable, UsageError
-from refold.ports import Batch, Beside, Check, Committed, Kept, Packed, PartSize, StreamInfo
+from refold.ports import (
+    Batch,
+    Beside,
+    Check,
+    Committed,
+    Kept,
+    Packed,
+    PartSize,
+    SqlValue,
+    StreamInfo,
+    Transaction,
+)
 
 READERS_KEPT_MAX: Final = 8
 SNAPSHOT_WAIT_MS: Final = 100
@@ -252,6 +261,10 @@ class SqliteBackend:
         """See :class:`~refold.ports.TableKeeper`."""
         with self._reading() as connection, naming_errors(self._path):
             return queried(connection, sql, values)
+
+    def progress(self, projection: str) -> int | None:
+        """See :class:`~refold.ports.ProgressKeeper`."""
+        return progress_of(self.query, projection)
 
     def check(self) -> Iterator[Check]:
         """See :class:`~refold.ports.Backend`."""

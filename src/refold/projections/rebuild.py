@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from refold.core.projection import Projection
-from refold.core.rows import Transaction
-from refold.engine.projecting.books import (
+from refold.errors import NotFound, Unavailable, UsageError
+from refold.ports import TableKeeper, Transaction
+from refold.projections.catalog import (
     Books,
     Generation,
     Standing,
@@ -19,9 +19,8 @@ from refold.engine.projecting.books import (
     show,
     stored_standing,
 )
-from refold.engine.projecting.runner import Ground, Runner
-from refold.errors import NotFound, Unavailable, UsageError
-from refold.ports import TableKeeper
+from refold.projections.projection import Projection
+from refold.projections.runner import Ground, Runner
 
 SWAPS_MAX: Final = 10_000
 _SET: Final = "UPDATE refold_projections SET current = ?, previous = ? WHERE name = ?"

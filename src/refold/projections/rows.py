@@ -7,30 +7,19 @@ in the transaction that moves the progress too. So a batch of events costs a han
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, Protocol, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
-from refold.core.table import SqlValue, Table, Values, quoted
 from refold.errors import UsageError
+from refold.ports import SqlValue, Transaction
+from refold.projections.table import Table, Values, quoted
 
 R = TypeVar("R", bound=msgspec.Struct)
 Query = Callable[[str, Sequence[SqlValue]], list[tuple[Any, ...]]]
 
 _PLACEHOLDER: Final = re.compile(r"\{([a-z][a-z0-9_]*)\}")
-
-
-class Transaction(Protocol):
-    """Statements that are stored together or not at all."""
-
-    def execute(self, sql: str, values: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:
-        """Run one statement; its rows."""
-        ...
-
-    def executemany(self, sql: str, values: Iterable[Sequence[SqlValue]]) -> None:
-        """Run one statement for each of many values."""
-        ...
 
 
 class Raced(Exception):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from refold.engine.projecting.books import Books, set_progress
 from refold.errors import Unavailable, UsageError
 from refold.ports import TableKeeper
+from refold.projections.catalog import Books, set_progress
 
 PARTS_MAX: Final = 256
 _LEVELLINGS_MAX: Final = 10

@@ -10,9 +10,9 @@ from typing import Any, Final, NamedTuple, TypeVar
 from refold.core.event import Kind, Registry, default_registry
 from refold.core.fingerprint import code_of, digest_of, shape_of, upcasting_facts
 from refold.core.fold import Handler
-from refold.core.rows import named
-from refold.core.table import Table, check_sql_name
 from refold.errors import UsageError
+from refold.projections.rows import named
+from refold.projections.table import Table, check_sql_name
 
 Handle = TypeVar("Handle", bound=Callable[..., None])
 
@@ -67,7 +67,7 @@ class Projection:
         """Decorator: this function handles these event classes or type names.
 
         It is called with ``(rows, event)``, or ``(rows, event, recorded)`` when it takes three
-        arguments; ``rows`` is a :class:`~refold.core.rows.Rows`. By type name the event is the
+        arguments; ``rows`` is a :class:`~refold.projections.Rows`. By type name the event is the
         payload as a dict. What it raises sets the event's stream aside. Raises
         :class:`~refold.errors.UsageError` for a function that cannot be called so.
         """

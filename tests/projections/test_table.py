@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refold.core.table import Table, quoted
 from refold.errors import UsageError
+from refold.projections.table import Table, quoted
 
 
 class Colour(Enum):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Container
-from typing import Final, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-from refold.core.projection import Projection
-from refold.engine.projecting.books import (
+from refold.errors import UsageError
+from refold.projections.catalog import (
     Books,
     Generation,
     Parked,
@@ -15,13 +14,10 @@ from refold.engine.projecting.books import (
     check_unchanged,
     stored_books,
 )
-from refold.engine.projecting.runner import Ground
-from refold.errors import NotFound, Unavailable, UsageError
-from refold.ports import Backend, TableKeeper
+from refold.projections.projection import Projection
+from refold.projections.runner import Ground
 
 State = Literal["new", "current", "changed", "unknown"]
-_LOOK_FIRST_S: Final = 0.001
-_LOOK_LAST_S: Final = 0.05
 
 
 class ProjectionStatus(NamedTuple):
@@ -86,56 +82,6 @@ def _status(ground: Ground, name: str, state_of: Callable[[Generation], State]) 
         _filling_position(books, standing),
         tuple(books.parked(name, standing.current).values()),
     )
-
-
-def position_of(keeper: TableKeeper, name: str) -> int:
-    """Where the rows of a projection stand: all up to there is in them or set aside.
-
-    Raises :class:`~refold.errors.NotFound` where the projection was never started.
-    """
-    found = keeper.query("SELECT 1 FROM sqlite_schema WHERE name = 'refold_parked'")
-    if found:
-        # One statement: a swap between two would show the progress of neither.
-        ((position,),) = keeper.query(
-            "SELECT min(position) FROM refold_progress JOIN refold_projections "
-            "ON name = projection AND current = generation WHERE name = ?",
-            (name,),
-        )
-        if position is not None:
-            return int(position)
-    raise NotFound(f"projection {name!r} was never started here", projection=name)
-
-
-def wait_for(
-    keeper: Backend | TableKeeper,
-    name: str,
-    position: int,
-    *,
-    timeout_s: float,
-    pause: Callable[[float], object] = time.sleep,
-) -> int:
-    """Return when a projection stands at a position or beyond; where it stands then.
-
-    An event that was set aside counts as passed: its effect is not in the rows. Raises
-    :class:`~refold.errors.Unavailable` (code ``timeout``) when it does not come there in
-    time, :class:`~refold.errors.NotFound` when it was never started.
-    """
-    if not isinstance(keeper, TableKeeper):
-        raise UsageError("this kind of store keeps no projections")
-    deadline, look_s = time.monotonic() + timeout_s, _LOOK_FIRST_S
-    while (reached := position_of(keeper, name)) < position:
-        left_s = deadline - time.monotonic()
-        if left_s <= 0:
-            raise Unavailable(
-                f"projection {name!r} stands at {reached}, not yet at {position}, after "
-                f"{timeout_s} s: does `refold projections run` run?",
-                code="timeout",
-                projection=name,
-                position=reached,
-            )
-        pause(min(look_s, left_s))
-        look_s = min(look_s * 2, _LOOK_LAST_S)
-    return reached
 
 
 def _state(projection: Projection, generation: Generation) -> State:

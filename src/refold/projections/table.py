@@ -19,9 +19,9 @@ import msgspec
 from msgspec import inspect
 
 from refold.errors import UsageError
+from refold.ports import SqlValue
 
 R = TypeVar("R", bound=msgspec.Struct)
-SqlValue = str | int | float | bytes | None
 Values = tuple[SqlValue, ...]
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")

@@ -17,11 +17,11 @@ import msgspec
 
 from refold.core.event import Kind, Registry, event_id
 from refold.core.fold import Handler
-from refold.core.projection import Projection
 from refold.core.recorded import Recorded
 from refold.core.row import Row, StoredEvent, decode_body, decode_row, text_or_none
-from refold.core.rows import Raced, Rows
 from refold.errors import BackendError, StoreClosed, UnknownEventType
+from refold.projections.projection import Projection
+from refold.projections.rows import Raced, Rows
 
 _ABSENT: Final = msgspec.Raw(b"")
 _FAR: Final = (1 << 63) - 1

@@ -7,13 +7,13 @@ import pytest
 
 from refold import Event, Registry
 from refold.core.codec import encode_body, row_of
-from refold.core.handling import Poisoned, handling_of
-from refold.core.projection import Projection, by_name
 from refold.core.recorded import Recorded
 from refold.core.row import Row, decode_row
-from refold.core.rows import Rows
-from refold.core.table import Table
 from refold.errors import Unavailable, UsageError
+from refold.projections.handling import Poisoned, handling_of
+from refold.projections.projection import Projection, by_name
+from refold.projections.rows import Rows
+from refold.projections.table import Table
 
 registry = Registry()
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 from zlib import crc32
 
-from refold.core.projection import Projection
 from refold.core.row import Row
 from refold.core.segment import split
 from refold.errors import Corrupt
 from refold.ports import Backend
+from refold.projections.projection import Projection
 
 
 class Page(NamedTuple):

@@ -9,10 +9,9 @@ import pytest
 
 import refold
 from refold import Event
-from refold.engine.projecting import books
 from refold.errors import NotFound, Unavailable, UsageError
-from refold.projections import Projection, Projector, Rows, Table
-from tests.engine.projecting import KINDS, SUMS, failing, folded, stored, sums, told
+from refold.projections import Projection, Projector, Rows, Table, catalog
+from tests.projections.sums import KINDS, SUMS, failing, folded, stored, sums, told
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -263,7 +262,7 @@ def test_another_version_of_python_is_no_change(
     """The code of the same handlers differs there: it is not compared once, and then again."""
     told(store)
     Projector(store, [sums()]).catch_up()
-    monkeypatch.setattr(books, "PYTHON", "4.0")
+    monkeypatch.setattr(catalog, "PYTHON", "4.0")
     told(store)
     compiled_otherwise = sums(fails_on=lambda recorded: recorded.position < 0)
     projector = Projector(store, [compiled_otherwise])
@@ -271,7 +270,7 @@ def test_another_version_of_python_is_no_change(
     assert stored(projector) == folded(store.read_all())
     with pytest.raises(UsageError):
         Projector(store, [sums()]).catch_up()
-    monkeypatch.setattr(books, "PYTHON", "4.1")
+    monkeypatch.setattr(catalog, "PYTHON", "4.1")
     with pytest.raises(UsageError):
         Projector(store, [sums(revision=2)]).catch_up()
 

@@ -10,10 +10,9 @@ import pytest
 
 import refold
 from refold import Append, Event, Recorded, Rejected
-from refold.engine.projecting import inline
 from refold.errors import RefoldError, UsageError
-from refold.projections import Projection, Projector, Rows
-from tests.engine.projecting import KINDS, SUMS, Kind, folded, stored, sums, told
+from refold.projections import Projection, Projector, Rows, inline
+from tests.projections.sums import KINDS, SUMS, Kind, folded, stored, sums, told
 
 Open = Callable[..., refold.Store]
 

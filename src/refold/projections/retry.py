@@ -6,10 +6,10 @@ import traceback
 from pathlib import PurePath
 from typing import Final
 
-from refold.core.handling import Poisoned
-from refold.core.rows import Transaction
-from refold.engine.projecting.books import Parked
 from refold.errors import RefoldError
+from refold.ports import Transaction
+from refold.projections.catalog import Parked
+from refold.projections.handling import Poisoned
 
 ATTEMPTS_MAX: Final = 3
 """How often an event that failed in a batch is tried alone."""

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from refold.core.handling import NONE, Handling, Poisoned, handling_of
-from refold.core.projection import Projection
 from refold.core.recorded import Recorded
 from refold.core.row import Row, decode_row
-from refold.core.rows import Rows, Transaction
-from refold.engine.projecting.books import (
+from refold.errors import BackendError, StoreClosed, UsageError
+from refold.ports import Transaction
+from refold.projections.catalog import (
     Books,
     Parked,
     check_unchanged,
     raised_fence,
     stored_standing,
 )
-from refold.engine.projecting.feed import Feed, in_part
-from refold.engine.projecting.parking import park
-from refold.engine.projecting.runner import Ground
-from refold.engine.projecting.skipping import skipped
-from refold.errors import BackendError, StoreClosed, UsageError
+from refold.projections.feed import Feed, in_part
+from refold.projections.handling import NONE, Handling, Poisoned, handling_of
+from refold.projections.projection import Projection
+from refold.projections.retry import park
+from refold.projections.rows import Rows
+from refold.projections.runner import Ground
+from refold.projections.skipping import skipped
 
 _UNPARK = "DELETE FROM refold_parked WHERE projection = ? AND generation = ? AND stream = ?"
 

@@ -12,18 +12,17 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from refold.core.event import category_of
-from refold.core.handling import NONE, Poisoned, handling_of
-from refold.core.projection import Projection, by_name
 from refold.core.row import Row
-from refold.core.rows import Rows, Transaction
-from refold.core.table import SqlValue
 from refold.engine.clock import Clock
-from refold.engine.projecting.books import Books, check_unchanged
-from refold.engine.projecting.feed import Feed
-from refold.engine.projecting.runner import ROWS_HELD_MAX, Ground, Runner
-from refold.engine.projecting.skipping import skipped
 from refold.errors import BackendError, RefoldError, StoreClosed, Unavailable, UsageError
-from refold.ports import Backend, Batch, Committed, InlineKeeper, TableKeeper
+from refold.ports import Backend, Batch, Committed, InlineKeeper, SqlValue, TableKeeper, Transaction
+from refold.projections.catalog import Books, check_unchanged
+from refold.projections.feed import Feed
+from refold.projections.handling import NONE, Poisoned, handling_of
+from refold.projections.projection import Projection, by_name
+from refold.projections.rows import Rows
+from refold.projections.runner import ROWS_HELD_MAX, Ground, Runner
+from refold.projections.skipping import skipped
 
 BEHIND_MAX: Final = 1_000
 """More positions behind, and the projection is caught up before the commit, not in it."""

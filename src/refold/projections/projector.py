@@ -9,18 +9,18 @@ from typing import Any, Final, Self, TypeVar
 import msgspec
 
 from refold.core.event import Event, parse_event_id
-from refold.core.projection import Projection, by_name
-from refold.core.table import SqlValue, Table, quoted
-from refold.engine.projecting import rebuilding
-from refold.engine.projecting.books import Parked, stored_books, stored_standing
-from refold.engine.projecting.cutting import Cut, checked_cut
-from refold.engine.projecting.mending import Mender
-from refold.engine.projecting.runner import Ground, Runner, tell_nobody
-from refold.engine.projecting.skipping import SKIPPED, ProjectionSkipped, stream_of
-from refold.engine.projecting.status import ProjectionStatus, others, status_of
 from refold.engine.store import Store
 from refold.errors import NotFound, StoreClosed, Unavailable, UsageError
-from refold.ports import TableKeeper
+from refold.ports import SqlValue, TableKeeper
+from refold.projections import rebuild as rebuilding
+from refold.projections.catalog import Parked, stored_books, stored_standing
+from refold.projections.mending import Mender
+from refold.projections.partitions import Cut, checked_cut
+from refold.projections.projection import Projection, by_name
+from refold.projections.runner import Ground, Runner, tell_nobody
+from refold.projections.skipping import SKIPPED, ProjectionSkipped, stream_of
+from refold.projections.status import ProjectionStatus, others, status_of
+from refold.projections.table import Table, quoted
 
 R = TypeVar("R", bound=msgspec.Struct)
 

@@ -13,11 +13,11 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from refold.core.projection import Fingerprint, Projection
-from refold.core.rows import Query, Transaction, named, physical_name
-from refold.core.table import quoted
 from refold.errors import NotFound, UsageError
-from refold.ports import TableKeeper
+from refold.ports import TableKeeper, Transaction
+from refold.projections.projection import Fingerprint, Projection
+from refold.projections.rows import Query, named, physical_name
+from refold.projections.table import quoted
 
 PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
 _BOOKS: Final = (

@@ -8,7 +8,7 @@ import msgspec
 
 from refold.core.event import Registry, event, parse_event_id
 from refold.core.row import decode_row
-from refold.engine.projecting.feed import Feed
+from refold.projections.feed import Feed
 
 SKIPPED: Final = "projection.skipped"
 _NO_CLASSES: Final = Registry()

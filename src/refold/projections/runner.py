@@ -13,14 +13,12 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from typing import Any, Final, NamedTuple
 
-from refold.core.handling import NONE, Handling, Poisoned, handling_of
-from refold.core.projection import Projection
 from refold.core.row import Row
-from refold.core.rows import Raced, Rows, Transaction
-from refold.core.table import SqlValue
 from refold.engine.clock import Clock
-from refold.engine.projecting import parking
-from refold.engine.projecting.books import (
+from refold.errors import NotFound, Unavailable, UsageError
+from refold.ports import Backend, SqlValue, TableKeeper, Transaction
+from refold.projections import retry as parking
+from refold.projections.catalog import (
     Books,
     Parked,
     Standing,
@@ -28,11 +26,12 @@ from refold.engine.projecting.books import (
     begun,
     check_unchanged,
 )
-from refold.engine.projecting.cutting import WHOLE, Cut, cut_into
-from refold.engine.projecting.feed import Feed, Page, in_part
-from refold.engine.projecting.skipping import skipped
-from refold.errors import NotFound, Unavailable, UsageError
-from refold.ports import Backend, TableKeeper
+from refold.projections.feed import Feed, Page, in_part
+from refold.projections.handling import NONE, Handling, Poisoned, handling_of
+from refold.projections.partitions import WHOLE, Cut, cut_into
+from refold.projections.projection import Projection
+from refold.projections.rows import Raced, Rows
+from refold.projections.skipping import skipped
 
 ROWS_PER_PAGE: Final = 4_096
 ROWS_PER_LOCKED_PAGE: Final = 512

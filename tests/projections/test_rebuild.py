@@ -8,10 +8,9 @@ import pytest
 
 import refold
 from refold import Recorded
-from refold.engine.projecting import books, parking, runner
 from refold.errors import Unavailable, UsageError
-from refold.projections import Projector
-from tests.engine.projecting import folded, folded_without, stored, sums, told
+from refold.projections import Projector, catalog, retry, runner
+from tests.projections.sums import folded, folded_without, stored, sums, told
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -25,7 +24,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[refold.Sto
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """An event is tried again at once."""
-    monkeypatch.setattr(parking, "BACKOFF_S", 0.0)
+    monkeypatch.setattr(retry, "BACKOFF_S", 0.0)
 
 
 def test_a_rebuild_is_swapped_in_whole_and_can_be_taken_back(store: refold.Store) -> None:
@@ -255,7 +254,7 @@ def test_a_swap_between_two_looks_at_the_books_is_noticed(
     """A runner that starts while a rebuild is swapped in does not go on in the old generation."""
     told(store)
     Projector(store, [sums()]).catch_up()
-    check = books.check_unchanged
+    check = catalog.check_unchanged
 
     def swapping(*args: Any) -> None:
         check(*args)

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refold.backends.memory_tables import MemoryTables
-from refold.core.rows import Rows, Transaction, named
-from refold.core.table import Table
 from refold.errors import UsageError
+from refold.ports import Transaction
+from refold.projections.rows import Rows, named
+from refold.projections.table import Table
 
 
 class Item(msgspec.Struct):

@@ -10,10 +10,9 @@ import pytest
 
 import refold
 from refold import Event, Recorded
-from refold.engine.projecting import parking, runner
 from refold.errors import NotFound, RefoldError, Unavailable, UsageError
-from refold.projections import Parked, Projection, Projector, Rows, Table
-from tests.engine.projecting import failing, folded, folded_without, stored, sums, told
+from refold.projections import Parked, Projection, Projector, Rows, Table, retry, runner
+from tests.projections.sums import failing, folded, folded_without, stored, sums, told
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -27,7 +26,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[refold.Sto
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """An event is tried again at once."""
-    monkeypatch.setattr(parking, "BACKOFF_S", 0.0)
+    monkeypatch.setattr(retry, "BACKOFF_S", 0.0)
 
 
 def test_a_failing_event_sets_its_stream_aside_and_no_other(store: refold.Store) -> None:
@@ -168,7 +167,7 @@ def test_a_projection_that_always_fails_stops(
 
     Other handlers than those that set them aside do not take them up: that is a rebuild.
     """
-    monkeypatch.setattr(parking, "PARKED_MAX", 3)
+    monkeypatch.setattr(retry, "PARKED_MAX", 3)
     told(store)
     with pytest.raises(RefoldError) as stopped:
         Projector(store, [sums(fails_on=lambda _: True)]).catch_up()
@@ -183,7 +182,7 @@ def test_a_projection_that_always_fails_stops(
 
 def test_closing_sets_nothing_aside(store: refold.Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Closed while an event that failed waits for its next try: it was not tried enough."""
-    monkeypatch.setattr(parking, "BACKOFF_S", 0.001)
+    monkeypatch.setattr(retry, "BACKOFF_S", 0.001)
     told(store)
     calls: list[str] = []
 

@@ -19,11 +19,11 @@
         rows.put(calls, CallRow(recorded.stream, event.call_id, event.name))
 """
 
-from refold.core.projection import Projection
-from refold.core.rows import Rows
-from refold.core.table import Table
-from refold.engine.projecting.books import Parked
-from refold.engine.projecting.status import ProjectionStatus
-from refold.engine.projector import Projector
+from refold.projections.catalog import Parked
+from refold.projections.projection import Projection
+from refold.projections.projector import Projector
+from refold.projections.rows import Rows
+from refold.projections.status import ProjectionStatus
+from refold.projections.table import Table
 
 __all__ = ["Parked", "Projection", "ProjectionStatus", "Projector", "Rows", "Table"]

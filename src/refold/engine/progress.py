@@ -1,0 +1,42 @@
+"""Waiting until a projection has come as far as the log."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from refold.errors import NotFound, Unavailable, UsageError
+from refold.ports import Backend, ProgressKeeper
+
+_LOOK_FIRST_S: Final = 0.001
+_LOOK_LAST_S: Final = 0.05
+
+
+def wait_for(backend: Backend, projection: str, position: int, *, timeout_s: float) -> int:
+    """Return when a projection stands at a position or beyond; where it stands then.
+
+    See :meth:`refold.Store.wait_for`.
+    """
+    if not isinstance(backend, ProgressKeeper):
+        raise UsageError("this kind of store keeps no projections")
+    deadline, look_s = time.monotonic() + timeout_s, _LOOK_FIRST_S
+    while (reached := _position_of(backend, projection)) < position:
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
+            raise Unavailable(
+                f"projection {projection!r} stands at {reached}, not yet at {position}, after "
+                f"{timeout_s} s: does `refold projections run` run?",
+                code="timeout",
+                projection=projection,
+                position=reached,
+            )
+        time.sleep(min(look_s, left_s))
+        look_s = min(look_s * 2, _LOOK_LAST_S)
+    return reached
+
+
+def _position_of(keeper: ProgressKeeper, projection: str) -> int:
+    position = keeper.progress(projection)
+    if position is None:
+        raise NotFound(f"projection {projection!r} was never started here", projection=projection)
+    return position

@@ -1,1 +1,0 @@
-"""Keeping projections: where their rows stand, moving them on, and setting them right."""
