@@ -22,8 +22,8 @@ from refold.engine.commands import DECISIONS_MAX
 from refold.engine.store import Store
 from refold.errors import Conflict, InvalidEvent, OutcomeUnknown, Unavailable, UsageError
 from refold.outbox import EffectRequested, Outbox
-from refold.testing.disk import Disk
 from tests.engine.budgets import BUDGETS, check_budgets, spend
+from tests.faults.disk import Disk
 from tests.house.tree import ROOT
 
 WAIT_S = 60

@@ -18,7 +18,7 @@ from refold.core.query import Query
 from refold.engine.results import Append, Appended
 from refold.engine.store import Store
 from refold.errors import Conflict, OutcomeUnknown, RefoldError, Unavailable
-from refold.testing.disk import Disk
+from tests.faults.disk import Disk
 
 TRIES_MAX = 6
 TRIES_ON_A_LASTING_FAULT = 2

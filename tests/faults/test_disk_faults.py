@@ -18,8 +18,8 @@ from refold.backends.sqlite.undoing import is_undone
 from refold.engine.batching import batch_of
 from refold.engine.results import Appended
 from refold.errors import InvalidEvent, OutcomeUnknown, Unavailable, UsageError
-from refold.testing.disk import Disk, How, Operation
 from tests.faults.application import WAIT_S, Application, HeldClock, run_script
+from tests.faults.disk import Disk, How, Operation
 from tests.faults.judging import judge, judge_diagnosis
 from tests.support.soak import bound, counted
 

@@ -14,10 +14,10 @@ import pytest
 
 import refold
 from refold.engine.store import Store
-from refold.testing.disk import Disk, Operation
-from refold.testing.power_loss import Image, Kept, PowerLoss, restore
 from tests.faults.application import Attempt, HeldClock, run_script
+from tests.faults.disk import Disk, Operation
 from tests.faults.judging import facts, judge_diagnosis, judge_folds, judge_places
+from tests.faults.power_loss import Image, Kept, PowerLoss, restore
 from tests.support.soak import bound, counted
 
 PAGES_PER_CHECKPOINT = 24

@@ -12,7 +12,7 @@ import pytest
 import refold
 from refold.errors import BackendError
 from refold.projections import Projector
-from refold.testing.disk import Disk, How
+from tests.faults.disk import Disk, How
 from tests.faults.projecting import events
 from tests.projections.sums import folded, stored, sums
 from tests.support.soak import bound

@@ -16,7 +16,7 @@ from refold.engine.results import Appended
 from refold.engine.store import Store
 from refold.errors import BackendError, Rejected
 from refold.outbox import EffectRequested, Outbox
-from refold.testing.disk import Disk
+from tests.faults.disk import Disk
 
 STREAMS = ("order-1", "order-2")
 REQUESTS = [EffectRequested("mail"), EffectRequested("refuse"), EffectRequested("mail")]

@@ -1,4 +1,4 @@
-"""What a loss of power can leave of the files that a :class:`~refold.testing.disk.Disk` has noted.
+"""What a loss of power can leave of the files that a :class:`~tests.faults.disk.Disk` has noted.
 
 What was synced is there. Of what was written since, a disk may keep everything, nothing, or any
 part, in any order: a write is kept or lost by sectors of 512 bytes, and nothing beside them is
@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import Final, Literal
 
-from refold.testing.disk import Operation
+from tests.faults.disk import Operation
 
 SECTOR_BYTES: Final = 512
 Kept = Literal["synced", "all", "torn", "some"]

@@ -7,7 +7,7 @@ Give its ``name`` as ``vfs`` to whatever opens the database::
         store.append(...)  # raises Unavailable: the disk is full
 
 Every operation is noted, with what it wrote, so that one run tells where the next ones can fail,
-and what a loss of power at any of its moments can leave (:mod:`refold.testing.power_loss`). A sync
+and what a loss of power at any of its moments can leave (:mod:`tests.faults.power_loss`). A sync
 is noted and not made. Shared memory and locks are the operating system's own.
 """
 
@@ -19,12 +19,13 @@ from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self
+from typing import Any, Final, Literal, NamedTuple, Self
 
 import apsw
 
-if TYPE_CHECKING:
-    from refold.engine.store import Store
+from refold.backends.sqlite import SqliteBackend
+from refold.connect import store_over
+from refold.engine.store import Store
 
 Kind = Literal["open", "read", "write", "sync", "truncate", "delete", "mark"]
 How = Literal["error", "full", "torn", "late"]
@@ -82,9 +83,6 @@ class Disk(apsw.VFS):
 
     def open(self, path: str | os.PathLike[str], **options: Any) -> Store:
         """A store over this disk; ``options`` are those of :func:`refold.open`."""
-        from refold.backends.sqlite import SqliteBackend
-        from refold.connect import store_over
-
         ours = {k: options.pop(k) for k in ("mode", "synchronous") if k in options}
         return store_over(SqliteBackend(Path(path), vfs=self.name, **ours), **options)
 
@@ -189,7 +187,7 @@ class _File(apsw.VFSFile):
         if how is not None:
             raise _error(apsw.SQLITE_IOERR_WRITE)
 
-    def xSync(self, flags: int) -> None:  # noqa: ARG002, N802
+    def xSync(self, flags: int) -> None:  # noqa: N802
         """See :meth:`apsw.VFSFile.xSync`."""
         self._disk.reach(Operation("sync", self._path))
 
