@@ -12,6 +12,8 @@ import click
 from refold.cli.main import main
 
 COMMON = ("--db", "--json")
+PLUG_INS = {"ai-trader"}
+"""Commands that are here because `make setup` installs the plug-in of the examples."""
 HEAD = """# Command line
 
 Made from the commands by `tools/cli_reference.py`; do not edit.
@@ -94,6 +96,8 @@ def sections(group: click.Group, path: str) -> Iterator[str]:
     """The sections of a group's commands."""
     context = click.Context(group, info_name=path)
     for name in group.list_commands(context):
+        if name in PLUG_INS:
+            continue
         command = group.get_command(context, name)
         if command is None:
             raise LookupError(f"{path} lists {name} and does not have it")

@@ -11,7 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from refold.conversation import events, governance, trading, voice
+from refold.conversation import events, governance, voice
 from refold.core.event import default_registry
 from refold.engine import branch
 from refold.feeds import events as feeds
@@ -25,7 +25,6 @@ GROUPS = {
     "Voice": voice,
     "Decisions, consent and care for data": governance,
     "Effects": effects,
-    "Trading logs": trading,
     "Money": money,
     "Feeds": feeds,
     "Branches": branch,

@@ -127,8 +127,8 @@ def test_what_has_no_place_in_messages_is_named(run: Refold, call: str) -> None:
     assert {"where": "call-1@0", "what": "session.started", "pointer": ""} in quiet.lines[0]["loss"]
 
 
-def test_a_trading_log_folds_with_the_trading_fold(run: Refold, tmp_path: Path) -> None:
-    """An imported trading log is shown as events; its state is the book."""
+def test_the_format_of_a_plug_in_is_a_command(run: Refold, tmp_path: Path) -> None:
+    """An imported trading log is shown as events; its state is the book of the plug-in's fold."""
     first = {"date": "2025-10-01 10:00:00", "id": 0, "positions": {"AAPL": 0.0, "CASH": 100.0}}
     bought = {
         "date": "2025-10-01 11:00:00",
@@ -140,8 +140,7 @@ def test_a_trading_log_folds_with_the_trading_fold(run: Refold, tmp_path: Path) 
     done = run("import", "ai-trader", "m.positions.jsonl")
     assert done.code == 0, done
     (stream,) = (line["stream"] for line in run("streams", "--json").lines)
-    (state,) = run("state", stream).lines
-    assert state == run("state", stream, "--fold", "trading").lines[0]
+    (state,) = run("state", stream, "--fold", "refold_trading:TradingBook").lines
     assert state["shares"]["AAPL"] == "2.0"
     assert "trade.executed" in run("show", stream).out
 

@@ -16,13 +16,12 @@ from typing import Any
 import pytest
 
 import refold
-from examples import compare_traders
 from refold.conversation.importers import import_files
-from refold.conversation.trading import in_common, traded
+from refold_trading import Book, compare, in_common, traded
 from tests.conversation.importers.inputs import real
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "how-to" / "compare-trading-agents.md"
+PAGE = ROOT / "examples" / "trading" / "README.md"
 AGENTS = ["claude-3.7-sonnet", "deepseek-chat-v3.1", "gpt-5"]
 HOURS = ["2025-10-01 10:00:00", "2025-10-02 11:00:00", "2025-10-15 12:00:00", "2025-11-07 15:00:00"]
 
@@ -61,9 +60,9 @@ def instant(hour: str) -> str:
 @pytest.mark.parametrize("hour", HOURS)
 def test_the_books_are_those_that_the_logs_report(store: refold.Store, hour: str) -> None:
     """At any hour; and what two or all of them hold in common is the least of each."""
-    agents = compare_traders.names_of(store)
+    agents = compare.names_of(store)
     assert sorted(agents) == AGENTS
-    books = compare_traders.books_at(store, agents, instant(hour))
+    books = compare.books_at(store, agents, instant(hour))
     reported = {agent: held_by(agent, hour) for agent in AGENTS}
     for agent in AGENTS:
         assert {s: int(n) for s, n in books[agent].shares.items() if n} == reported[agent]
@@ -81,7 +80,7 @@ def test_trades_and_turnover_are_those_of_the_lines(
     store: refold.Store, after: str, hour: str
 ) -> None:
     """Over any period, by when they occurred; its first moment is out, its last is in."""
-    agents = compare_traders.names_of(store)
+    agents = compare.names_of(store)
     for agent in AGENTS:
         done = [line.get("this_action", {}) for line in until(agent, hour, after=after)]
         by: dict[str, list[Any]] = {"buy": [], "sell": [], "no_trade": []}
@@ -102,7 +101,7 @@ def test_trades_and_turnover_are_those_of_the_lines(
 def test_the_example_prints_the_figures_of_the_page() -> None:
     """As a program of its own, over the real logs; the page's table is what it prints."""
     logs = [str(real("ai-trader", "us-hourly", f"{agent}.positions.jsonl")) for agent in AGENTS]
-    program = [sys.executable, str(ROOT / "examples" / "compare_traders.py"), *logs]
+    program = [sys.executable, "-m", "refold_trading.compare", *logs]
     done = subprocess.run(program, capture_output=True, text=True, check=True, timeout=120)
     printed = [line.split() for line in done.stdout.splitlines()]
     for agent in AGENTS:
@@ -120,8 +119,6 @@ def test_the_example_prints_the_figures_of_the_page() -> None:
 
 def test_nothing_is_in_common_with_nothing() -> None:
     """An empty book, a short position, and no books at all."""
-    from refold.conversation.trading import Book
-
     some = Book(shares={"A": Decimal(2), "B": Decimal(-1)})
     assert in_common() == {}
     assert in_common(some, Book()) == {}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import refold
 from refold.conversation import to_messages
-from refold.conversation.importers import FORMATS, ImportReport, import_files
+from refold.conversation.importers import Importer, ImportReport, import_files
 from refold.errors import UsageError
 from tests.conversation.importers.inputs import real, tau_element
 from tests.fuzz.values import HALVES, JSON_VALUES, KEYS, TEXT, damaged, fuzzed
@@ -108,14 +108,14 @@ REAL = {
     content=st.binary(max_size=200)
     | damaged([b"[[1, 2]]", b'{"messages": [{"role": "user", "content": "x"}]}\n' * 3]),
     name=st.sampled_from(NAMES),
-    format_=st.sampled_from(list(FORMATS)),
+    format_=st.sampled_from(Importer.names()),
 )
 def test_any_bytes_are_imported_or_told(content: bytes, name: str, format_: str) -> None:
     """Noise, text, half a file: the report names the file, and nothing half read is stored."""
     imported(format_, content, name)
 
 
-@pytest.mark.parametrize("format_", list(FORMATS))
+@pytest.mark.parametrize("format_", Importer.names())
 @fuzzed(60, 800)
 @given(data=st.data(), name=st.sampled_from(NAMES), lines=st.booleans())
 def test_any_json_is_imported_or_told(
@@ -134,7 +134,7 @@ def test_any_json_is_imported_or_told(
         judge_trajectories(store, values)
 
 
-@pytest.mark.parametrize("format_", list(FORMATS))
+@pytest.mark.parametrize("format_", Importer.names())
 @fuzzed(25, 400)
 @given(data=st.data())
 def test_a_damaged_file_is_imported_as_far_as_it_is_sound(

@@ -13,7 +13,6 @@ from refold.errors import UsageError
 
 BUILT_IN: Final = {
     "conversation": "refold.conversation:Conversation",
-    "trading": "refold.conversation.trading:TradingBook",
     "portfolio": "refold.ledger:Portfolio",
 }
 

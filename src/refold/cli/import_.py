@@ -14,13 +14,32 @@ from refold.cli.options import command, group, option
 from refold.cli.text import clean, counted
 
 if TYPE_CHECKING:
-    from refold.conversation.importers import ImportReport
+    from refold.conversation.importers import Importer, ImportReport
 
 LOSSES_SHOWN_MAX: Final = 20
 
 
+class _Formats(click.Group):
+    """A command a format, those of plug-ins among them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Their names."""
+        from refold.conversation.importers import Importer
+
+        return Importer.names()
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of a format, its importer loaded now."""
+        from refold.conversation.importers import Importer
+
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        return _command(Importer.named(cmd_name))
+
+
 @group(
     "import",
+    cls=_Formats,
     example="""
 refold import tau-bench gpt-4o-airline.json --tools airline-tools.json
 refold import openai-chat chats/*.jsonl --category chat
@@ -35,10 +54,10 @@ def import_group() -> None:
     """
 
 
-def _format(name: str, summary: str, *, example: str) -> None:
-    """Add the command of a format to the group."""
+def _command(importer: Importer) -> click.Command:
+    """The command that imports a format."""
 
-    @command(name, example=example, table="import")
+    @command(importer.name, example=importer.example, table="import")
     @click.argument(
         "files",
         nargs=-1,
@@ -58,39 +77,18 @@ def _format(name: str, summary: str, *, example: str) -> None:
     ) -> int:
         from refold.conversation.importers import import_files
 
-        with refold.open(url) as store, output.progress(f"import {name}") as tell:
-            report = import_files(store, name, files, category=category, tools=tools, progress=tell)
+        with (
+            refold.open(url) as store,
+            output.progress(f"import {importer.name}") as tell,
+        ):
+            report = import_files(
+                store, importer, files, category=category, tools=tools, progress=tell
+            )
         (_print_json if as_json else _print_plain)(report)
         return FINE if report.ok else FINDING
 
-    run.help = cleandoc(summary)
-    import_group.add_command(run)
-
-
-_format(
-    "tau-bench",
-    """Import results of tau-bench: a JSON array of conversations with task, trial and reward.
-
-    The streams are called CATEGORY-TASK-TRIAL; the category is by default the end of the file's
-    name (airline for gpt-4o-airline.json).""",
-    example="refold import tau-bench gpt-4o-airline.json --tools airline-tools.json",
-)
-_format(
-    "openai-chat",
-    """Import OpenAI chat messages: JSON lines, a conversation a line, or a file of one.
-
-    A line is a list of messages, or an object with "messages" and, if there are, "id", "model",
-    "tools", "created". - is stdin.""",
-    example="refold import openai-chat chats.jsonl --category chat",
-)
-_format(
-    "ai-trader",
-    """Import position logs of AI-Trader: a JSON line an action, with the book after it.
-
-    A log that forks is reported line by line: the longest history becomes the stream, what would
-    have been lost is kept in branches beside it.""",
-    example="refold import ai-trader gpt-5.positions.jsonl",
-)
+    run.help = cleandoc(importer.summary)
+    return run
 
 
 def _print_json(report: ImportReport) -> None:

@@ -87,11 +87,13 @@ def _name_variables(made: click.Command, table: str) -> None:
             parameter.envvar = words.upper().replace(" ", "_").replace("-", "_")
 
 
-def group(name: str, *, example: str) -> Callable[[Callable[..., Any]], click.Group]:
+def group(
+    name: str, *, example: str, cls: type[click.Group] = click.Group
+) -> Callable[[Callable[..., Any]], click.Group]:
     """Decorator: a group of commands with an example at the end of its help."""
 
     def register(function: Callable[..., Any]) -> click.Group:
-        return click.group(name, epilog=_epilog(example))(function)
+        return click.group(name, cls=cls, epilog=_epilog(example))(function)
 
     return register
 

@@ -60,7 +60,7 @@ def _classes() -> dict[str, type]:
 
 def load() -> refold.Registry:
     """The registry with every class that refold has."""
-    import refold.conversation.trading
+    import refold.conversation
     import refold.ledger
     import refold.replay.events
 

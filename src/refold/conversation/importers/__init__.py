@@ -1,24 +1,10 @@
-"""Importers: conversations from elsewhere into a log, a module a format, one driver for all."""
+"""Importers: conversations from elsewhere into a log, a module a format, one driver for all.
 
-from refold.conversation.importers.driver import FORMATS, import_files
-from refold.conversation.importers.shapes import (
-    Fork,
-    Found,
-    Importer,
-    ImportReport,
-    Options,
-    Problem,
-    Progress,
-)
+Another format is an :class:`Importer` of its own: given to :func:`import_files`, or named by an
+entry point of the group ``refold.importers``, which makes it a command of ``refold import`` too.
+"""
 
-__all__ = [
-    "FORMATS",
-    "Fork",
-    "Found",
-    "ImportReport",
-    "Importer",
-    "Options",
-    "Problem",
-    "Progress",
-    "import_files",
-]
+from refold.conversation.importers.driver import import_files
+from refold.conversation.importers.importer import Importer, ImportReport
+
+__all__ = ["ImportReport", "Importer", "import_files"]

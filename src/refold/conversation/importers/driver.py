@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from refold.conversation.importers.ai_trader import import_ai_trader
-from refold.conversation.importers.json_array import Unreadable
-from refold.conversation.importers.openai_chat import import_openai_chat
-from refold.conversation.importers.shapes import (
+from refold.conversation.importers.importer import (
     LISTED_MAX,
     Fork,
     Found,
@@ -21,8 +19,8 @@ from refold.conversation.importers.shapes import (
     Problem,
     Progress,
 )
+from refold.conversation.importers.json_array import Unreadable
 from refold.conversation.importers.source import Source, opened, size_bytes
-from refold.conversation.importers.tau_bench import import_tau_bench
 from refold.conversation.importers.tools import read_tools
 from refold.conversation.openai_chat import Loss
 from refold.core.event import check_name
@@ -33,16 +31,10 @@ from refold.engine.results import Append, Appended
 from refold.engine.store import Store
 from refold.errors import BackendError, Conflict, InvalidEvent, RefoldError, UsageError
 
-FORMATS: Final[Mapping[str, Importer]] = {
-    "tau-bench": import_tau_bench,
-    "openai-chat": import_openai_chat,
-    "ai-trader": import_ai_trader,
-}
-
 
 def import_files(
     store: Store,
-    format: str,
+    format: str | Importer,
     paths: Iterable[str | os.PathLike[str]],
     *,
     category: str | None = None,
@@ -51,10 +43,10 @@ def import_files(
 ) -> ImportReport:
     """Import conversations: each whole or not at all, and again without changing anything.
 
-    ``format`` is one of ``tau-bench``, ``openai-chat`` and ``ai-trader``; ``-`` among ``paths``
-    is the standard input. ``category`` begins the names of the streams. ``tools`` is a JSON file
-    of the tools that the agent was offered, with their effects. ``progress`` is called with the
-    bytes read and their total, None where it is not known.
+    ``format`` is ``tau-bench``, ``openai-chat``, the name of a plug-in's format, or an importer
+    itself; ``-`` among ``paths`` is the standard input. ``category`` begins the names of the
+    streams. ``tools`` is a JSON file of the tools that the agent was offered, with their effects.
+    ``progress`` is called with the bytes read and their total, None where it is not known.
 
     What is broken is in the report with its file and line, and the rest goes on. A conversation
     that is already there is unchanged; one that is there with other content is a problem.
@@ -67,8 +59,7 @@ def import_files(
         call="import_files",
         instead="open it with refold.open; from asyncio, call this in asyncio.to_thread",
     )
-    if format not in FORMATS:
-        raise UsageError(f"no format {format!r}: give {', '.join(FORMATS)}", format=format)
+    importer = format if isinstance(format, Importer) else Importer.named(format)
     if isinstance(paths, str | bytes | os.PathLike):
         raise UsageError(f"paths must be a list of files: give [{paths!r}]", argument="paths")
     names = [os.fspath(path) for path in paths]
@@ -77,7 +68,7 @@ def import_files(
     if category is not None:
         _check_category(category)
     options = Options(category, () if tools is None else read_tools(Path(tools)))
-    return _Import(store, format, options, names, progress).run()
+    return _Import(store, importer, options, names, progress).run()
 
 
 def _check_category(category: str) -> None:
@@ -92,13 +83,13 @@ class _Import:
     def __init__(
         self,
         store: Store,
-        format: str,
+        importer: Importer,
         options: Options,
         names: list[str],
         progress: Progress | None,
     ) -> None:
         self._store = store
-        self._importer = FORMATS[format]
+        self._importer = importer
         self._options = options
         self._names = names
         self._progress = progress
@@ -106,7 +97,7 @@ class _Import:
         self._done_bytes = 0
         self._waiting: deque[tuple[str, Found]] = deque()
         self._order = {name: place for place, name in reversed(list(enumerate(names)))}
-        self.report = ImportReport(format=format)
+        self.report = ImportReport(format=importer.name)
 
     def run(self) -> ImportReport:
         for outcome in self._store.append_many(self._appends()):
@@ -138,20 +129,27 @@ class _Import:
 
     def _items(self, source: Source) -> Iterator[Found | Problem]:
         """What the importer finds; of a file that it finds nothing in, which importer fits."""
-        items = self._importer(source, self._options)
-        if source.looks_like in (None, self.report.format):
-            yield from items
-            return
-        hint = f"this looks like {source.looks_like}: import it as that"
+        items = self._importer.read(source, self._options)
         try:
             first = next(items, None)
         except Unreadable as error:
-            raise Unreadable(f"{error.message}; {hint}", line=error.line) from error
-        if isinstance(first, Problem):
-            raise Unreadable(f"{first.message}; {hint}", line=first.line)
+            raise Unreadable(f"{error.message}{self._hint(source)}", line=error.line) from error
+        if isinstance(first, Problem) and (hint := self._hint(source)):
+            raise Unreadable(f"{first.message}{hint}", line=first.line)
         if first is not None:
             yield first
             yield from items
+
+    def _hint(self, source: Source) -> str:
+        """Which other format finds something in the start of the source."""
+        for name in Importer.names():
+            # One that cannot be loaded, or read anything here, is no hint.
+            with suppress(RefoldError, Unreadable):
+                if name != self._importer.name:
+                    items = Importer.named(name).read(source.start(), self._options)
+                    if any(isinstance(item, Found) for item in items):
+                        return f"; this looks like {name}: import it as that"
+        return ""
 
     def _append(self, found: Found) -> Append:
         metadata = {"source": self.report.format, "origin": "imported", **found.metadata}

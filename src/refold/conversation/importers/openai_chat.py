@@ -14,8 +14,8 @@ from typing import Any, Final
 import msgspec
 
 from refold.conversation.events import AgentConfigured, SessionStarted, Tool
+from refold.conversation.importers.importer import Found, Importer, Options, Problem
 from refold.conversation.importers.responses import Answer, answer_of
-from refold.conversation.importers.shapes import Found, Options, Problem
 from refold.conversation.importers.source import LINE_BYTES_MAX, Source
 from refold.conversation.importers.streams import stream_name
 from refold.conversation.importers.tools import tools_of, with_effects
@@ -49,6 +49,17 @@ def import_openai_chat(source: Source, options: Options) -> Iterator[Found | Pro
     """
     found = _of_document if source.is_document else _of_lines
     return found(source, options)
+
+
+OPENAI_CHAT: Final = Importer(
+    "openai-chat",
+    import_openai_chat,
+    """Import OpenAI chat messages: JSON lines, a conversation a line, or a file of one.
+
+    A line is a list of messages, or an object with "messages" and, if there are, "id", "model",
+    "tools", "created". - is stdin.""",
+    "refold import openai-chat chats.jsonl --category chat",
+)
 
 
 def _of_lines(source: Source, options: Options) -> Iterator[Found | Problem]:

@@ -6,17 +6,17 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BufferedReader, RawIOBase
+from io import BufferedReader, BytesIO, RawIOBase
 from pathlib import Path
-from typing import Final, NamedTuple, cast
+from typing import Final, NamedTuple, Self, cast
 
-from refold.conversation.importers.guess import format_of
 from refold.conversation.importers.json_array import Element, Unreadable, elements
 
 LINE_BYTES_MAX: Final = 64 * 1024 * 1024
 """The longest line, and the largest document or element, that is read."""
 STDIN: Final = "-"
 _SKIP_BYTES: Final = 1024 * 1024
+_START_BYTES: Final = 1024 * 1024
 _SUFFIX: Final = re.compile(r"\.(json|jsonl|ndjson)$", re.IGNORECASE)
 _BOM: Final = b"\xef\xbb\xbf"
 _COMPRESSED: Final = {
@@ -45,7 +45,7 @@ class Source:
         self.folder = "" if name == STDIN else named(path.parent.name)
         self.is_document = path.suffix.lower() == ".json"
         self.read_bytes = 0
-        self.looks_like: str | None = None
+        self._start = b""
         self._reader = reader
 
     def lines(self) -> Iterator[Line]:
@@ -64,6 +64,10 @@ class Source:
         """The elements of one JSON array; :class:`Unreadable` when that is not what it holds."""
         return elements(self._read)
 
+    def start(self) -> Self:
+        """The first bytes of it, as a source of their own."""
+        return type(self)(self.name, BufferedReader(cast("RawIOBase", BytesIO(self._start))))
+
     def document(self) -> bytes:
         """The whole, as one piece."""
         raw = self._read(LINE_BYTES_MAX + 1)
@@ -73,7 +77,8 @@ class Source:
 
     def check(self) -> None:
         """Refuse what is empty, compressed or not text; pass over a byte order mark."""
-        head = self._reader.peek(4096)[:4096]
+        self._start = self._reader.peek(_START_BYTES)[:_START_BYTES]
+        head = self._start[:4096]
         if not head:
             raise Unreadable("the file is empty")
         for magic, kind in _COMPRESSED.items():
@@ -81,7 +86,6 @@ class Source:
                 raise Unreadable(f"the file is compressed ({kind}): unpack it first")
         if b"\x00" in head:
             raise Unreadable("the file is not UTF-8 text")
-        self.looks_like = format_of(head)
         if head.startswith(_BOM):
             self.read_bytes += len(self._reader.read(len(_BOM)))
 
@@ -104,8 +108,8 @@ def opened(name: str) -> Iterator[Source]:
             with _stdin() as reader:
                 yield _checked(name, reader)
             return
-        with Path(name).open("rb") as reader:
-            yield _checked(name, reader)
+        with Path(name).open("rb", _START_BYTES) as reader:
+            yield _checked(name, cast("BufferedReader", reader))
     except FileNotFoundError as error:
         raise Unreadable("there is no such file") from error
     except IsADirectoryError as error:

@@ -19,8 +19,8 @@ from refold.conversation.events import (
     SessionStarted,
     ToolResult,
 )
+from refold.conversation.importers.importer import Found, Importer, Options, Problem
 from refold.conversation.importers.json_array import Element
-from refold.conversation.importers.shapes import Found, Options, Problem
 from refold.conversation.importers.source import Source
 from refold.conversation.importers.streams import stream_name
 from refold.conversation.importers.tools import with_effects
@@ -63,6 +63,17 @@ def import_tau_bench(source: Source, options: Options) -> Iterator[Found | Probl
             yield _problem(source, element, f"{error.reason} ({place})")
         except (ValueError, RecursionError) as error:
             yield _problem(source, element, str(error))
+
+
+TAU_BENCH: Final = Importer(
+    "tau-bench",
+    import_tau_bench,
+    """Import results of tau-bench: a JSON array of conversations with task, trial and reward.
+
+    The streams are called CATEGORY-TASK-TRIAL; the category is by default the end of the file's
+    name (airline for gpt-4o-airline.json).""",
+    "refold import tau-bench gpt-4o-airline.json --tools airline-tools.json",
+)
 
 
 def _problem(source: Source, element: Element, why: str) -> Problem:

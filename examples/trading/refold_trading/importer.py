@@ -3,7 +3,7 @@
 A line is ``{date, id, this_action: {action, symbol, amount}, positions}``, the first without an
 action (https://github.com/HKUDS/AI-Trader). Numbers are taken as ``Decimal`` from their text. The
 dates have no time zone and are taken as UTC. A log in which runs overwrote each other's work is
-told apart into the history that goes on and its forks: see :mod:`.forked`.
+told apart into the history that goes on and its forks: see :mod:`refold_trading.forked`.
 """
 
 from __future__ import annotations
@@ -15,22 +15,23 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from refold.conversation.importers.forked import Entry, Lines, abandoned, follow, main_line
-from refold.conversation.importers.shapes import Fork, Found, Options, Problem
+from refold import Event
+from refold.conversation import Loss
+from refold.conversation.importers import Importer
+from refold.conversation.importers.importer import Fork, Found, Options, Problem
 from refold.conversation.importers.source import LINE_BYTES_MAX, Source
 from refold.conversation.importers.streams import stream_name
-from refold.conversation.openai_chat import Loss
-from refold.conversation.trading import (
+from refold.core.jsonvalue import pointer
+from refold.errors import UsageError
+from refold.times import to_us
+from refold_trading.book import (
     NO_SHARES,
     PortfolioOpened,
     PositionsReported,
     TradeExecuted,
     TradeSkipped,
 )
-from refold.core.clock import to_us
-from refold.core.event import Event
-from refold.core.jsonvalue import pointer
-from refold.errors import UsageError
+from refold_trading.forked import Entry, Lines, abandoned, follow, main_line
 
 CATEGORY: Final = "trader"
 CASH: Final = "CASH"
@@ -75,6 +76,17 @@ def import_ai_trader(source: Source, options: Options) -> Iterator[Found | Probl
         agent = source.stem.removesuffix(".positions")
         rest = agent if options.category else f"{source.folder}-{agent}".lstrip("-")
         yield _found(lines, stream_name(options.category or CATEGORY, rest), agent, loss)
+
+
+AI_TRADER: Final = Importer(
+    "ai-trader",
+    import_ai_trader,
+    """Import position logs of AI-Trader: a JSON line an action, with the book after it.
+
+    A log that forks is reported line by line: the history that it ends with becomes the stream,
+    what would have been lost is kept in branches beside it.""",
+    "refold import ai-trader gpt-5.positions.jsonl",
+)
 
 
 def _entry(number: int, raw: bytes, lines: Lines, loss: list[Loss]) -> Entry:

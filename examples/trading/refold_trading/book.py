@@ -7,21 +7,23 @@ reported is compared with it, never taken over, so a difference shows as one.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from decimal import Decimal
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
 from typing import Final, Literal
 
 import msgspec
 
-from refold.conversation.events import Fields
-from refold.conversation.exact import add
-from refold.core.clock import Instant, to_us
-from refold.core.event import event
-from refold.core.fold import Fold
-from refold.core.recorded import Recorded
+from refold import Fold, Recorded, event
+from refold.times import Instant, to_us
 
 Trade = Literal["buy", "sell", "buy_crypto", "sell_crypto"]
 NO_SHARES: Final = Decimal(0)
 _TRADING: Final = ("trade.executed", "trade.skipped")
+# A fold must not depend on how Python's own context is set; no share count has as many digits.
+_EXACT: Final = Context(prec=100, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[])
+
+
+class Fields(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Base of the events: immutable, and defaults are not stored."""
 
 
 @event("portfolio.opened")
@@ -177,7 +179,8 @@ def _opened(book: Book, opened: PortfolioOpened) -> Book:
 
 @TradingBook.on(TradeExecuted)
 def _executed(book: Book, trade: TradeExecuted) -> Book:
-    add(book.shares, trade.symbol, change(trade))
+    held = book.shares.get(trade.symbol, NO_SHARES)
+    book.shares[trade.symbol] = _EXACT.add(held, change(trade))
     book.trades += 1
     return book
 

@@ -11,8 +11,8 @@ import pytest
 
 import refold
 from refold.conversation.importers import ImportReport, import_files
-from refold.conversation.trading import PositionsReported, TradeExecuted, TradingBook
 from refold.core.codec import copied
+from refold_trading import PositionsReported, TradeExecuted, TradingBook
 from tests.conversation.importers.inputs import real
 
 AGENTS = ["claude-3.7-sonnet", "gemini-2.5-flash", "gpt-5"]

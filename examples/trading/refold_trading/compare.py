@@ -2,7 +2,7 @@
 
 Give the position logs of AI-Trader (https://github.com/HKUDS/AI-Trader), one an agent::
 
-    python examples/compare_traders.py us-hourly/*.positions.jsonl --at 2025-10-15T12:00:00Z
+    python -m refold_trading.compare us-hourly/*.positions.jsonl --at 2025-10-15T12:00:00Z
 
 Without ``--at`` the last hour that all of them reached is looked at. Imports into memory: nothing
 is written.
@@ -14,8 +14,9 @@ from itertools import combinations
 
 import refold
 from refold.conversation.importers import import_files
-from refold.conversation.trading import Book, Traded, TradingBook, in_common, traded
 from refold.times import rfc3339
+from refold_trading import Book, Traded, TradingBook, in_common, traded
+from refold_trading.importer import AI_TRADER
 
 
 def names_of(store: refold.Store) -> dict[str, str]:
@@ -83,7 +84,7 @@ def main() -> None:
     parser.add_argument("--at", help="the hour to look at, RFC 3339")
     given = parser.parse_args()
     with refold.open("memory:") as store:
-        import_files(store, "ai-trader", given.logs)
+        import_files(store, AI_TRADER, given.logs)
         agents = names_of(store)
         hour = given.at or last_hour(store, agents.values())
         print("at", hour if isinstance(hour, str) else rfc3339(hour))

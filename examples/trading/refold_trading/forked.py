@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 
-from refold.conversation.importers.shapes import Problem
-from refold.conversation.trading import NO_SHARES, TradeExecuted
-from refold.conversation.trading import change as change_of
-from refold.core.event import Event
+from refold import Event
+from refold.conversation.importers.importer import Problem
+from refold_trading.book import NO_SHARES, TradeExecuted
+from refold_trading.book import change as change_of
 
 ROUNDING: Final = Decimal("0.0001")
 """Share counts in these logs are rounded to four decimals after each trade."""

@@ -1,16 +1,24 @@
-"""What importers take and give."""
+"""What importers take and give, and which there are."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Final, NamedTuple, Self
 
 import msgspec
 
 from refold.conversation.events import Tool
 from refold.conversation.importers.source import Source
 from refold.conversation.openai_chat import Loss
+from refold.errors import UsageError
 
+GROUP: Final = "refold.importers"
+"""The entry points of plug-ins: a format's name, and where its :class:`Importer` is."""
+BUILT_IN: Final = (
+    EntryPoint("tau-bench", "refold.conversation.importers.tau_bench:TAU_BENCH", GROUP),
+    EntryPoint("openai-chat", "refold.conversation.importers.openai_chat:OPENAI_CHAT", GROUP),
+)
 LISTED_MAX: Final = 10_000
 """How many problems, and how many losses, a report lists; all are counted."""
 
@@ -59,12 +67,44 @@ class Options(NamedTuple):
     tools: Sequence[Tool] = ()
 
 
-class Importer(Protocol):
-    """A format: what it finds in a source. A :class:`Problem` by itself is one that failed."""
+class Importer(NamedTuple):
+    """A format: how it is read, and what ``refold import NAME`` says of it.
 
-    def __call__(self, source: Source, options: Options) -> Iterator[Found | Problem]:
-        """The conversations of a source, in its order, read as far as they are asked for."""
-        ...
+    ``read`` gives the conversations of a source in its order, read as far as they are asked for;
+    a :class:`Problem` by itself is one that failed. ``summary`` and ``example`` are the help of
+    the command.
+    """
+
+    name: str
+    read: Callable[[Source, Options], Iterator[Found | Problem]]
+    summary: str
+    example: str
+
+    @staticmethod
+    def names() -> list[str]:
+        """The formats that can be imported: the built-in ones, then those of plug-ins."""
+        return list(_points())
+
+    @classmethod
+    def named(cls, name: str) -> Self:
+        """The importer of a format, loaded now; UsageError where there is none that loads."""
+        points = _points()
+        if name not in points:
+            raise UsageError(f"no format {name!r}: give {', '.join(points)}", format=name)
+        try:
+            found = points[name].load()
+        except Exception as error:  # A plug-in is anyone's code.
+            where = points[name].value
+            raise UsageError(f"the importer {where} cannot be had: {error!r}") from error
+        if not isinstance(found, cls):
+            raise UsageError(f"{points[name].value} is not an Importer: {found!r}", format=name)
+        return found
+
+
+def _points() -> dict[str, EntryPoint]:
+    """By name; a plug-in does not take the place of a built-in format."""
+    built_in = {point.name: point for point in BUILT_IN}
+    return built_in | {point.name: point for point in entry_points(group=GROUP)} | built_in
 
 
 class ImportReport(msgspec.Struct, kw_only=True):
