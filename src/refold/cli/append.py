@@ -11,9 +11,8 @@ import msgspec
 
 import refold
 from refold.cli import jsontext, output, vocabulary
-from refold.cli.errors import suggestion
 from refold.cli.options import command, instant, option
-from refold.cli.text import clean
+from refold.cli.text import clean, suggestion
 from refold.errors import InvalidEvent, UsageError
 from refold.times import rfc3339, to_us
 
@@ -62,7 +61,7 @@ refold show call-42 --json | refold append call-43
 )
 @option("--key", metavar="TEXT", help="Makes it idempotent: the same again stores nothing.")
 @option("--untyped", is_flag=True, help="Allow event types that are not in the vocabulary.")
-def append(
+def append_command(
     url: str,
     as_json: bool,
     stream: str,

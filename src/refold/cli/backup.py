@@ -17,7 +17,7 @@ refold backup agents-2026-03-01.db --db agents.db
 """,
 )
 @click.argument("file")
-def backup(url: str, as_json: bool, file: str) -> None:
+def backup_command(url: str, as_json: bool, file: str) -> None:
     """Copy a store to a new file.
 
     As it stands at one moment: writers go on meanwhile. The file is complete and synced before it
@@ -35,7 +35,7 @@ refold restore agents-2026-03-01.db --db agents.db
 """,
 )
 @click.argument("file")
-def restore(url: str, as_json: bool, file: str) -> int:
+def restore_command(url: str, as_json: bool, file: str) -> int:
     """Make a store from a backup.
 
     The backup is checked from end to end first; when a check fails, nothing is made and the

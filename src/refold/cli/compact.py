@@ -15,7 +15,7 @@ refold compact --db agents.db
 """,
 )
 @option("--before", callback=instant, metavar="T", help="Only what was recorded before then.")
-def compact(url: str, as_json: bool, before: int | None) -> None:
+def compact_command(url: str, as_json: bool, before: int | None) -> None:
     """Pack old events, to a third or less.
 
     Appends of a stream are packed together and read as before, by every command; in SQL the

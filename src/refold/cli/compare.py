@@ -59,7 +59,7 @@ refold compare --json | jq .figures.by_decision
     type=click.Choice(["different", "failed"]),
     help="Exit with 1 when any action differs, or any decision has no answer.",
 )
-def compare(
+def compare_command(
     url: str,
     as_json: bool,
     streams: tuple[str, ...],

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from refold.cli.errors import suggestion
+from refold.cli.text import suggestion
 from refold.errors import UsageError
 
 COMMON: Final = ("db", "json")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 
-from refold.cli import output, transcripts
+from refold.cli import output, printing
 from refold.cli.compare import print_comparison
 from refold.cli.options import command, new_file, opened, option
 from refold.cli.text import one_line
@@ -44,7 +44,7 @@ refold demo --seed 11 --db try.db --report try.html
     callback=new_file,
     help="Where the comparison is written.",
 )
-def demo(url: str, as_json: bool, seed: int, report: str) -> None:
+def demo_command(url: str, as_json: bool, seed: int, report: str) -> None:
     """Record, rewind, replay and compare forty made-up calls.
 
     A clinic's receptionist answers the phone; it is a rule-based stand-in for a model, served on
@@ -92,7 +92,7 @@ def _print_plain(result: DemoResult) -> None:
         + (f"; {recorded.reused} calls were there already" if recorded.reused else "")
     )
     _heading(f"One of them: refold show {result.shown}{db}")
-    transcripts.print_lines(result.transcript)
+    printing.print_transcript(result.transcript)
     _heading(f"Its state half-way and at the end: refold state {result.shown} --version N{db}")
     for moment in (result.half_way, result.at_end):
         _print_moment(moment)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 import refold
-from refold.cli import changes, output
+from refold.cli import output, printing
 from refold.cli.errors import FINDING, FINE
-from refold.cli.folds import fold_for, fold_option
+from refold.cli.loading import fold_for, fold_option
 from refold.cli.options import command, opened
 from refold.cli.text import counted
 
@@ -22,7 +22,7 @@ refold diff call-42@7 call-42 --fold conversation
 @click.argument("before", metavar="A")
 @click.argument("after", metavar="B")
 @fold_option
-def diff(url: str, as_json: bool, before: str, after: str, fold_name: str | None) -> int:
+def diff_command(url: str, as_json: bool, before: str, after: str, fold_name: str | None) -> int:
     """Show how one stream differs from another.
 
     Event by event, then in the state that they fold to. Either may be a branch, or a stream up to a
@@ -40,7 +40,7 @@ def diff(url: str, as_json: bool, before: str, after: str, fold_name: str | None
                 "a": before,
                 "b": after,
                 "shared": found.shared,
-                "changes": [changes.change_json(change) for change in found.changes],
+                "changes": [printing.change_json(change) for change in found.changes],
                 "fold": fold.name,
                 "state": operations,
             }
@@ -48,9 +48,9 @@ def diff(url: str, as_json: bool, before: str, after: str, fold_name: str | None
     else:
         shared, changed = counted(found.shared, "event"), counted(len(found.changes), "change")
         output.line(f"{shared} shared at the start, {changed}")
-        changes.print_changes(found.changes)
+        printing.print_changes(found.changes)
         output.line(f"state ({fold.name}): {counted(len(operations), 'change')}")
-        changes.print_operations(operations)
+        printing.print_operations(operations)
     return FINDING if found or operations else FINE
 
 

@@ -27,7 +27,7 @@ refold doctor --db agents.db --repair
     is_flag=True,
     help="First make again what can be made from the log: indexes, snapshots, free pages.",
 )
-def doctor(url: str, as_json: bool, repair: bool) -> int:
+def doctor_command(url: str, as_json: bool, repair: bool) -> int:
     """Check a store from end to end.
 
     The file, its schema, its positions, versions and bodies are looked at. Reads everything and

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -67,14 +67,6 @@ def exit_code(call: Callable[[], int | None], run: Run) -> int:
         sys.excepthook(*sys.exc_info())
         _say("this is a bug in refold: please report it", as_json=False, facts={})
         return FAILED
-
-
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """``: did you mean …?`` with the names nearest to a wrong one, or nothing."""
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, list(known), n=3)
-    return f": did you mean {' or '.join(near)}?" if near else ""
 
 
 def close_output() -> None:

@@ -18,7 +18,7 @@ LOSSES_SHOWN_MAX: Final = 10
 
 
 @group("export", example="refold export openai-chat call-42 > call-42.json")
-def export_group() -> None:
+def export_command() -> None:
     """Print conversations in another format.
 
     What has no place in it is named on stderr.
@@ -55,7 +55,7 @@ def openai_chat(url: str, as_json: bool, streams: tuple[str, ...], category: str
                 _note_loss(exported)
 
 
-export_group.add_command(openai_chat)
+export_command.add_command(openai_chat)
 
 
 def _print_object(stream: str, exported: Exported) -> None:

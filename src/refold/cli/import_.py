@@ -46,7 +46,7 @@ refold import openai-chat chats/*.jsonl --category chat
 zcat chats.jsonl.gz | refold import openai-chat -
 """,
 )
-def import_group() -> None:
+def import_command() -> None:
     """Bring recorded conversations into a store.
 
     Each conversation is stored whole or not at all, and importing again changes nothing. What is

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from refold.cli import events, near
+from refold.cli import printing, suggest
 from refold.cli.options import COUNT, command, opened, option
 
 
@@ -17,7 +17,7 @@ refold log --type tool.call --json | jq -r .data.name
 @option("--category", "categories", multiple=True, metavar="NAME", help="Only these categories.")
 @option("--type", "types", multiple=True, metavar="TYPE", help="Only events of these types.")
 @option("--limit", type=COUNT, metavar="N", help="At most this many events.")
-def log(
+def log_command(
     url: str,
     as_json: bool,
     after: int,
@@ -33,6 +33,6 @@ def log(
         found = store.read_all(
             after=after, categories=categories or None, types=types or None, limit=limit
         )
-        printed = (events.print_json if as_json else events.print_plain)(found)
+        printed = (printing.print_json if as_json else printing.print_plain)(found)
         if not printed and (categories or types) and limit != 0:
-            near.note_nothing(store, categories=categories, types=types)
+            suggest.note_nothing(store, categories=categories, types=types)

@@ -11,6 +11,7 @@ import click
 
 from refold._version import __version__
 from refold.cli import errors
+from refold.cli.text import suggestion
 
 CONTEXT = {
     "help_option_names": ["-h", "--help"],
@@ -22,7 +23,8 @@ CONTEXT = {
 class LazyGroup(click.Group):
     """A group that imports a command when it is called, and lists them without importing any.
 
-    ``lazy`` maps a command's name to where it is (``module:attribute``) and its one-line summary.
+    ``lazy`` maps a command's name to the module of this package that has it, as ``name`` with
+    underscores and ``_command`` behind it, and to its one-line summary.
     """
 
     def __init__(self, *args: Any, lazy: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
@@ -41,8 +43,8 @@ class LazyGroup(click.Group):
         """The command, imported now."""
         if cmd_name not in self.lazy:
             return None
-        module, attribute = self.lazy[cmd_name][0].split(":")
-        command = getattr(import_module(module), attribute)
+        module = import_module(f"refold.cli.{self.lazy[cmd_name][0]}")
+        command = getattr(module, f"{cmd_name.replace('-', '_')}_command")
         assert isinstance(command, click.Command)
         return command
 
@@ -52,7 +54,7 @@ class LazyGroup(click.Group):
         """The command that the arguments name; near names are suggested where there is none."""
         name = args[0]
         if name not in self.lazy and not name.startswith("-"):
-            near = errors.suggestion(name, self.lazy)
+            near = suggestion(name, self.lazy)
             ctx.fail(f"there is no command {name!r}{near}")
         return super().resolve_command(ctx, args)
 
@@ -89,44 +91,26 @@ Example:
   refold show chat-1 --version 4
 """,
     lazy={
-        "demo": ("refold.cli.demo:demo", "Record, rewind, replay and compare forty made-up calls."),
-        "import": ("refold.cli.import_:import_group", "Bring recorded conversations into a store."),
-        "export": ("refold.cli.export:export_group", "Print conversations in another format."),
-        "append": ("refold.cli.append:append", "Add events to the end of a stream."),
-        "streams": ("refold.cli.streams:streams", "List the streams of a store."),
-        "show": ("refold.cli.show:show", "Show a stream, now or as it was."),
-        "state": ("refold.cli.state:state", "Print the state that a stream folds to, now or then."),
-        "log": ("refold.cli.log:log", "Print the whole log in order."),
-        "what-if": (
-            "refold.cli.what_if:what_if",
-            "Leave events out of a stream; show what changes.",
-        ),
-        "diff": ("refold.cli.diff:diff", "Show how one stream differs from another."),
-        "replay": (
-            "refold.cli.replay:replay",
-            "Ask another prompt or model the recorded questions.",
-        ),
-        "replays": ("refold.cli.replayed:list_replays", "List the replays that a store holds."),
-        "compare": (
-            "refold.cli.compare:compare",
-            "Compare replayed conversations with the recorded.",
-        ),
-        "schemas": (
-            "refold.cli.schemas:schemas",
-            "Show which schemas a store holds and what they are read as.",
-        ),
-        "projections": (
-            "refold.cli.projections:projections_group",
-            "Keep tables from the events, and set them right.",
-        ),
-        "doctor": ("refold.cli.doctor:doctor", "Check a store from end to end."),
-        "stats": (
-            "refold.cli.stats:stats",
-            "Show what each part of a store takes.",
-        ),
-        "compact": ("refold.cli.compact:compact", "Pack old events, to a third or less."),
-        "backup": ("refold.cli.backup:backup", "Copy a store to a new file."),
-        "restore": ("refold.cli.backup:restore", "Make a store from a backup."),
+        "demo": ("demo", "Record, rewind, replay and compare forty made-up calls."),
+        "import": ("import_", "Bring recorded conversations into a store."),
+        "export": ("export", "Print conversations in another format."),
+        "append": ("append", "Add events to the end of a stream."),
+        "streams": ("streams", "List the streams of a store."),
+        "show": ("show", "Show a stream, now or as it was."),
+        "state": ("state", "Print the state that a stream folds to, now or then."),
+        "log": ("log", "Print the whole log in order."),
+        "what-if": ("what_if", "Leave events out of a stream; show what changes."),
+        "diff": ("diff", "Show how one stream differs from another."),
+        "replay": ("replay", "Ask another prompt or model the recorded questions."),
+        "replays": ("replayed", "List the replays that a store holds."),
+        "compare": ("compare", "Compare replayed conversations with the recorded."),
+        "schemas": ("schemas", "Show which schemas a store holds and what they are read as."),
+        "projections": ("projections", "Keep tables from the events, and set them right."),
+        "doctor": ("doctor", "Check a store from end to end."),
+        "stats": ("stats", "Show what each part of a store takes."),
+        "compact": ("compact", "Pack old events, to a third or less."),
+        "backup": ("backup", "Copy a store to a new file."),
+        "restore": ("backup", "Make a store from a backup."),
     },
 )
 @click.version_option(__version__, message="refold %(version)s")

@@ -119,7 +119,7 @@ def opened(
         try:
             yield store
         except NotFound as error:
-            from refold.cli.near import with_suggestion
+            from refold.cli.suggest import with_suggestion
 
             raise with_suggestion(store, error) from error
 

@@ -11,9 +11,9 @@ import click
 
 import refold
 from refold.cli import errors, output
+from refold.cli.loading import named, projections_from
 from refold.cli.options import command, group, opened, option
-from refold.cli.readmodels import named, projections_from
-from refold.cli.standing import as_object, metrics, summary
+from refold.cli.projection_status import as_object, metrics, summary
 from refold.cli.text import clean, one_line
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ refold projections status --json
 refold projections rebuild costs
 """,
 )
-def projections_group() -> None:
+def projections_command() -> None:
     """Keep tables from the events, and set them right."""
 
 
@@ -208,7 +208,7 @@ def skip(
 
 
 for _one in (status, run, rebuild, confirm, rollback, retry, skip):
-    projections_group.add_command(_one)
+    projections_command.add_command(_one)
 
 
 def _projector(

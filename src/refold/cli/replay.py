@@ -61,7 +61,7 @@ refold replay --category call --mode verify
     metavar="NAME=IN,OUT",
     help="Dollars for a million tokens of a model, where the provider does not say the cost.",
 )
-def replay(
+def replay_command(
     url: str,
     as_json: bool,
     streams: tuple[str, ...],

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import refold
-from refold.cli import near, output
+from refold.cli import output, suggest
 from refold.cli.options import command, opened, option
 from refold.cli.replays import Replay, replays
 from refold.cli.text import clean, counted, one_line
@@ -26,7 +26,7 @@ refold replays --category call --json | jq -r .variant
 """,
 )
 @option("--category", metavar="NAME", help="Only replays of conversations of this category.")
-def list_replays(url: str, as_json: bool, category: str | None) -> None:
+def replays_command(url: str, as_json: bool, category: str | None) -> None:
     """List the replays that a store holds.
 
     Which variant and what it changes, which sample, when it ran, of how many conversations, and how
@@ -35,7 +35,7 @@ def list_replays(url: str, as_json: bool, category: str | None) -> None:
     with opened(url) as store:
         found = [row for one in replays(store).values() for row in _rows(store, one, category)]
         if not found and category is not None:
-            near.note_nothing(store, categories=[category])
+            suggest.note_nothing(store, categories=[category])
         elif not found:
             output.note("there is no replay in this store: `refold replay` makes one")
     for row in sorted(found, key=lambda row: (row["first_at"], row["variant"], row["sample"])):

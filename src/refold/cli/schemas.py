@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import refold
-from refold.cli import jsontext, near, output
+from refold.cli import jsontext, output, suggest
 from refold.cli.errors import FINDING, FINE
 from refold.cli.loading import loaded
 from refold.cli.options import command, opened, option
@@ -42,7 +42,7 @@ refold schemas --from shop.events --type order.placed --example '{"sum": 5}'
     metavar="JSON",
     help="Show what this payload of the one --type (x, x.v2) is read as; no store is needed.",
 )
-def schemas(
+def schemas_command(
     url: str, as_json: bool, modules: tuple[str, ...], types: tuple[str, ...], example: str | None
 ) -> int:
     """Show which schemas a store holds and what they are read as.
@@ -59,7 +59,7 @@ def schemas(
     with opened(url, registry=registry) as store:
         found = survey(_told(store, types), registry)
         if types and not any(one.events for one in found):
-            near.note_nothing(store, types=types)
+            suggest.note_nothing(store, types=types)
     for one in found:
         if not types or {one.type, f"{one.type}.v{one.schema}"} & {*types}:
             output.json_line(one) if as_json else _print(one)

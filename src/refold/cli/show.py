@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import click
 
 import refold
-from refold.cli import events, transcripts
+from refold.cli import printing
 from refold.cli.options import Moment, command, moment_options, opened
 
 
@@ -21,7 +21,7 @@ refold show call-42 --known-at 2026-03-01T09:30:00Z --json | jq .data
 )
 @click.argument("stream")
 @moment_options
-def show(url: str, as_json: bool, stream: str, moment: Moment) -> None:
+def show_command(url: str, as_json: bool, stream: str, moment: Moment) -> None:
     """Show a stream, now or as it was.
 
     A conversation is shown as a transcript, any other stream as its events. T is RFC 3339, a date
@@ -31,11 +31,11 @@ def show(url: str, as_json: bool, stream: str, moment: Moment) -> None:
     with opened(url) as store:
         found = moment.events(store, stream)
     if as_json:
-        events.print_json(found)
+        printing.print_json(found)
     elif _is_conversation(found):
         _print_transcript(found)
     else:
-        events.print_plain(found)
+        printing.print_plain(found)
 
 
 def _is_conversation(found: Iterable[refold.Recorded]) -> bool:
@@ -47,4 +47,4 @@ def _is_conversation(found: Iterable[refold.Recorded]) -> bool:
 def _print_transcript(found: Iterable[refold.Recorded]) -> None:
     from refold.conversation import transcript
 
-    transcripts.print_lines(transcript(found))
+    printing.print_transcript(transcript(found))

@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from refold.cli import output
-from refold.cli.folds import fold_for, fold_option
+from refold.cli.loading import fold_for, fold_option
 from refold.cli.options import Moment, command, moment_options, opened, option
 from refold.errors import UsageError
 
@@ -25,7 +25,7 @@ refold state account-7 --fold bank:balance --known-at 2d
 @fold_option
 @moment_options
 @option("--with-version", is_flag=True, help="Say beside it which version and position it is of.")
-def state(
+def state_command(
     url: str,
     as_json: bool,
     stream: str,

@@ -12,7 +12,7 @@ from refold.cli.options import command, opened
 refold stats --db agents.db
 """,
 )
-def stats(url: str, as_json: bool) -> None:
+def stats_command(url: str, as_json: bool) -> None:
     """Show what each part of a store takes.
 
     In bytes, in all and an event. `log` holds the events as they were appended, `segments` those

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
-from refold.cli import near, output
+from refold.cli import output, suggest
 from refold.cli.options import COUNT, command, opened, option
 from refold.cli.text import clean
 from refold.times import rfc3339
@@ -21,7 +21,7 @@ refold streams --category call --json | jq -r .stream
 )
 @option("--category", metavar="NAME", help="Only this category: the text before the first hyphen.")
 @option("--limit", type=COUNT, metavar="N", help="At most this many.")
-def streams(url: str, as_json: bool, category: str | None, limit: int | None) -> None:
+def streams_command(url: str, as_json: bool, category: str | None, limit: int | None) -> None:
     """List the streams of a store.
 
     By name, with their last version and when it was written. A branch (a ~ in its name) is listed
@@ -30,7 +30,7 @@ def streams(url: str, as_json: bool, category: str | None, limit: int | None) ->
     """
     with opened(url) as store:
         if category is not None and not any(islice(store.streams(category=category), 1)):
-            near.note_nothing(store, categories=[category])
+            suggest.note_nothing(store, categories=[category])
         found = (
             {
                 "stream": info.stream,

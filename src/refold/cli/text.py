@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 CONTROL: Final = re.compile(
@@ -28,3 +29,11 @@ def one_line(text: str, width: int) -> str:
 def counted(count: int, one: str) -> str:
     """``1 problem``, ``2,000 problems``."""
     return f"{count:,} {one}" if count == 1 else f"{count:,} {one}s"
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """``: did you mean …?`` with the names nearest to a wrong one, or nothing."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, list(known), n=3)
+    return f": did you mean {' or '.join(near)}?" if near else ""

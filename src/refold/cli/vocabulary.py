@@ -9,7 +9,7 @@ import msgspec
 
 import refold
 from refold import Event
-from refold.cli.errors import suggestion
+from refold.cli.text import suggestion
 from refold.errors import InvalidEvent, UnknownEventType
 
 

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import click
 
 import refold
-from refold.cli import changes, events, output
-from refold.cli.folds import fold_for, fold_option
+from refold.cli import output, printing
+from refold.cli.loading import fold_for, fold_option
 from refold.cli.options import command, opened, option
 from refold.cli.text import clean, counted
 from refold.errors import NotFound
@@ -32,7 +32,7 @@ refold what-if call-42 --without 3 --without 4 --save call-42~no-lookup
 )
 @fold_option
 @option("--save", metavar="NAME", help="Keep the branch as a stream; name it such as call-42~b.")
-def what_if(
+def what_if_command(
     url: str,
     as_json: bool,
     stream: str,
@@ -137,7 +137,7 @@ def _print_json(stream: str, found: _WhatIf, saved: str | None) -> None:
     output.json_line(
         {
             "stream": stream,
-            "removed": [events.as_json(recorded) for recorded in found.removed],
+            "removed": [printing.event_json(recorded) for recorded in found.removed],
             "groundless": [
                 {"id": one.event.id, "type": one.event.type, "reason": one.reason}
                 for one in found.groundless
@@ -151,9 +151,9 @@ def _print_json(stream: str, found: _WhatIf, saved: str | None) -> None:
 
 def _print_plain(stream: str, found: _WhatIf, saved: str | None) -> None:
     output.line(f"{clean(stream)} without")
-    events.print_plain(found.removed)
+    printing.print_plain(found.removed)
     output.line(f"state ({found.fold}): {counted(len(found.operations), 'change')}")
-    changes.print_operations(found.operations)
+    printing.print_operations(found.operations)
     for one in found.groundless:
         named = clean(f"{one.event.id}  {one.event.type}")
         output.line(f"{output.styled(named, fg='yellow')} {one.reason}")

@@ -8,8 +8,7 @@ from typing import Final
 
 import refold
 from refold.cli import output
-from refold.cli.errors import suggestion
-from refold.cli.text import clean
+from refold.cli.text import clean, suggestion
 from refold.errors import NotFound
 
 NAMES_MAX: Final = 10_000
