@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import refold
+from refold.conversation.chat_export import Loss, export_messages, to_messages
 from refold.conversation.events import (
     AgentConfigured,
     AgentUtterance,
@@ -21,12 +22,7 @@ from refold.conversation.events import (
     ToolResult,
     UserUtterance,
 )
-from refold.conversation.openai_chat import (
-    Loss,
-    export_messages,
-    from_messages,
-    to_messages,
-)
+from refold.conversation.openai_chat import from_messages
 from refold.core.event import Event
 from refold.core.recorded import Recorded
 from refold.errors import InvalidEvent

@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 
 import refold
+from refold.conversation.chat_export import to_messages
 from refold.conversation.events import (
     AgentUtterance,
     ModelResponse,
@@ -14,7 +15,6 @@ from refold.conversation.events import (
     Usage,
     UserUtterance,
 )
-from refold.conversation.openai_chat import to_messages
 from refold.conversation.voice import SpeechStopped
 from refold.replay import Call, Decision, decisions
 from tests.replay.stories import record

@@ -9,6 +9,7 @@
         print(line)
 """
 
+from refold.conversation.chat_export import Exported, Loss, export_messages, to_messages
 from refold.conversation.events import (
     AgentConfigured,
     AgentUtterance,
@@ -46,13 +47,7 @@ from refold.conversation.governance import (
     HoldReleased,
     RedactionApplied,
 )
-from refold.conversation.openai_chat import (
-    Exported,
-    Loss,
-    export_messages,
-    from_messages,
-    to_messages,
-)
+from refold.conversation.openai_chat import from_messages
 from refold.conversation.rendering import Line, rendered
 from refold.conversation.state import (
     Consent,

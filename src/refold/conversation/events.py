@@ -48,7 +48,7 @@ class Tool(Fields, frozen=True):
 
     def __post_init__(self) -> None:
         if self.parameters and not self.schema_hash:
-            force_setattr(self, "schema_hash", _sha256(self.parameters))
+            force_setattr(self, "schema_hash", sha256_of(self.parameters))
 
 
 class Prompt(Fields, frozen=True):
@@ -60,7 +60,7 @@ class Prompt(Fields, frozen=True):
 
     def __post_init__(self) -> None:
         if not self.hash:
-            force_setattr(self, "hash", _sha256(self.text))
+            force_setattr(self, "hash", sha256_of(self.text))
 
 
 class Usage(Fields, frozen=True):
@@ -130,12 +130,16 @@ class UserUtterance(Fields, frozen=True):
 
 @event("agent.utterance")
 class AgentUtterance(Fields, frozen=True):
-    """What the agent answered. What was heard of it may be less: see playback.interrupted."""
+    """What the agent answered. What was heard of it may be less: see playback.interrupted.
+
+    ``party`` is which agent of several it was.
+    """
 
     text: str
     parts: list[dict[str, Any]] | None = None
     finish_reason: str | None = None
     message_id: str | None = None
+    party: str | None = None
 
 
 @event("model.request")
@@ -251,7 +255,8 @@ class ScoreRecorded(Fields, frozen=True):
     comment: str | None = None
 
 
-def _sha256(value: Any) -> str:
+def sha256_of(value: Any) -> str:
+    """SHA-256 in hex of a text in UTF-8, or of a JSON value with sorted keys; "" for neither."""
     try:
         raw = (
             value.encode()

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from refold.conversation.chat_values import parsed_arguments
+from refold.conversation.chat_shapes import parsed_arguments
 from refold.conversation.events import (
     AgentConfigured,
     AgentUtterance,

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from refold.conversation.chat_values import parsed_arguments
+from refold.conversation.chat_shapes import parsed_arguments
 from refold.conversation.events import (
     AgentUtterance,
     ModelFailed,

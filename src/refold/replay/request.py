@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
+from refold.conversation.chat_export import to_messages
 from refold.conversation.events import AgentConfigured, Tool
-from refold.conversation.openai_chat import to_messages
 from refold.core.recorded import Recorded, parts_of
 from refold.replay.decision import Decision, before
 from refold.replay.variant import RESERVED_PARAMS, Variant

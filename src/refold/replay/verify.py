@@ -9,10 +9,11 @@ from typing import Final, Literal
 
 import msgspec
 
-from refold.conversation.chat_values import parsed_arguments
+from refold.conversation.chat_export import to_messages
+from refold.conversation.chat_shapes import parsed_arguments
 from refold.conversation.events import ToolCall
 from refold.conversation.fold import Conversation
-from refold.conversation.openai_chat import from_messages, to_messages
+from refold.conversation.openai_chat import from_messages
 from refold.conversation.state import ConversationState
 from refold.core import jsonvalue
 from refold.core.event import Registry

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 import refold
+from refold.conversation.chat_export import Loss, to_messages
 from refold.conversation.importers import import_files
-from refold.conversation.openai_chat import Loss, to_messages
 from tests.conversation.importers.inputs import line, real
 
 SYSTEM = {"role": "system", "content": "Be kind"}

@@ -10,8 +10,8 @@ import pytest
 
 import refold
 from refold.conversation import Conversation
+from refold.conversation.chat_export import export_messages, to_messages
 from refold.conversation.importers import import_files
-from refold.conversation.openai_chat import export_messages, to_messages
 from tests.conversation.importers.inputs import real, tau_element
 
 

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from refold.conversation.chat_export import Loss
 from refold.conversation.importers.importer import (
     LISTED_MAX,
     Fork,
@@ -22,7 +23,6 @@ from refold.conversation.importers.importer import (
 from refold.conversation.importers.json_array import Unreadable
 from refold.conversation.importers.source import Source, opened, size_bytes
 from refold.conversation.importers.tools import read_tools
-from refold.conversation.openai_chat import Loss
 from refold.core.event import check_name
 from refold.core.expected import NO_STREAM
 from refold.core.recorded import Recorded

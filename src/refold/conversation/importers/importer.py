@@ -8,9 +8,9 @@ from typing import Any, Final, NamedTuple, Self
 
 import msgspec
 
+from refold.conversation.chat_export import Loss
 from refold.conversation.events import Tool
 from refold.conversation.importers.source import Source
-from refold.conversation.openai_chat import Loss
 from refold.errors import UsageError
 
 GROUP: Final = "refold.importers"

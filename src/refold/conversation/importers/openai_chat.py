@@ -13,13 +13,14 @@ from typing import Any, Final
 
 import msgspec
 
+from refold.conversation.chat_export import Loss
 from refold.conversation.events import AgentConfigured, SessionStarted, Tool
 from refold.conversation.importers.importer import Found, Importer, Options, Problem
 from refold.conversation.importers.responses import Answer, answer_of
 from refold.conversation.importers.source import LINE_BYTES_MAX, Source
 from refold.conversation.importers.streams import stream_name
 from refold.conversation.importers.tools import tools_of, with_effects
-from refold.conversation.openai_chat import Loss, from_messages
+from refold.conversation.openai_chat import from_messages
 from refold.core.clock import EARLIEST_US, LATEST_US
 from refold.core.event import Event
 from refold.errors import InvalidEvent

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, get_args
 
 import msgspec
 
-from refold.conversation.chat_values import check_json, refused
+from refold.conversation.chat_shapes import check_json, refused
 from refold.conversation.events import Effect, Tool, ToolCall
 from refold.core.event import Event
 from refold.core.jsonvalue import pointer

@@ -1,0 +1,378 @@
+"""The one reader of the shapes inside OpenAI's chat completions: words, calls, usage, tools.
+
+Importing, recording and replay read these shapes here and nowhere else, so that none of them
+takes for the same what another does not. What is odd voids itself alone: it is told as
+:class:`Unread`, and what stands beside it is read.
+
+The shapes are those of the Chat Completions API (https://platform.openai.com/docs/api-reference/chat),
+the older ``function_call`` and ``functions`` among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal, InvalidOperation
+from math import isfinite
+from typing import Any, Final, Literal, NamedTuple, get_args
+
+import msgspec
+
+from refold.conversation.events import Effect, Tool, ToolCall, Usage, sha256_of
+from refold.core import jsonvalue
+from refold.core.jsonvalue import pointer
+from refold.errors import InvalidEvent, UsageError
+
+MESSAGE_DEPTH_MAX: Final = 100
+"""How deep a message may nest: under what an event may, since it is wrapped in one."""
+
+Path = list[str | int]
+Message = Mapping[str, Any]
+_TEXT_KINDS: Final = frozenset({"text", "input_text", "output_text", "refusal"})
+_THOUGHTS: Final = frozenset({"reasoning", "thinking"})
+_KNOWN_OF_TOOL: Final = frozenset({"type", "function", "custom", "effect"})
+_KNOWN_OF_FUNCTION: Final = frozenset({"name", "description", "parameters", "effect"})
+
+
+class Unread(NamedTuple):
+    """Something in a chat that is not understood, or has no place in an event.
+
+    ``what`` it is part of, where it stands as a JSON Pointer into what was read, and why. A
+    ``result`` is one that answers no call before it.
+    """
+
+    what: Literal["words", "call", "result", "choice", "usage", "tool"]
+    pointer: str
+    reason: str
+
+
+class Words(NamedTuple):
+    """What a message says: its text ("" for none), and its parts where it is more than text."""
+
+    text: str
+    parts: list[dict[str, Any]] | None
+
+
+def read_words(message: Message, path: Path, unread: list[Unread]) -> Words:
+    """The words of a message, a refusal and what audio says among them.
+
+    Text parts are joined; a refusal beside words follows them on a line of its own.
+    """
+    content = message.get("content")
+    text = _content_text(content, [*path, "content"], unread)
+    refusal, audio = message.get("refusal"), message.get("audio")
+    if isinstance(refusal, str) and refusal not in ("", text):
+        text = f"{text}\n{refusal}" if text else refusal
+    if not text and audio is not None:
+        match audio:
+            case {"transcript": str(text)}:
+                pass
+            case _:
+                unread.append(_unread("words", "audio without a transcript", [*path, "audio"]))
+    return Words(text, _parts(content))
+
+
+def read_calls(message: Message, path: Path, unread: list[Unread]) -> list[ToolCall]:
+    """The tool calls of an assistant message; the older ``function_call`` is one of them."""
+    items, legacy = message.get("tool_calls"), message.get("function_call")
+    places: list[tuple[Any, Path]] = []
+    if isinstance(items, list):
+        places += [(item, [*path, "tool_calls", n]) for n, item in enumerate(items)]
+    elif items is not None:
+        unread.append(_unread("call", "tool_calls must be a list", [*path, "tool_calls"]))
+    read = [_call(item, place, unread) for item, place in places]
+    calls = [call for call in read if call is not None]
+    if legacy is not None:
+        called = _call({"function": legacy}, path, unread, key="function_call")
+        said = {(call.name, call.arguments) for call in calls}
+        # Some servers write one call in both forms.
+        if called is not None and (called.name, called.arguments) not in said:
+            calls.append(msgspec.structs.replace(called, call_id=function_id(called.name)))
+    return calls
+
+
+def function_id(name: object) -> str:
+    """The call id of the older function calls, which have none: a result is paired by its name."""
+    return f"function:{name}"
+
+
+def read_id(value: object) -> str:
+    """The id of a call, "" where there is none."""
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return value if isinstance(value, str) else str(value) if is_number else ""
+
+
+def parsed_arguments(arguments: str) -> Any:
+    """What a string of tool arguments says; None when it is not JSON that can be stored."""
+    try:
+        parsed = msgspec.json.decode(arguments)
+        check_json(parsed, [])
+    except (msgspec.DecodeError, InvalidEvent, RecursionError):
+        return None
+    return parsed
+
+
+def exact_arguments(arguments: str) -> Any:
+    """What tool arguments say, to compare: each number by its exact value, none at all as ``{}``.
+
+    The text itself where it is not JSON, or a JSON string, which is another text.
+    """
+    if not arguments.strip():
+        return {}
+    try:
+        value = _EXACT.decode(arguments)
+        jsonvalue.check(value)
+    except (msgspec.DecodeError, UsageError, InvalidOperation, RecursionError):
+        return arguments
+    return {} if value is None else arguments if isinstance(value, str) else value
+
+
+def read_usage(usage: object, path: Path, unread: list[Unread]) -> Usage | None:
+    """The tokens of an answer; None where nobody counted them."""
+    if not isinstance(usage, Mapping):
+        if usage is not None:
+            unread.append(_unread("usage", "usage must be an object", path))
+        return None
+    taken, given = (_count(usage, names, path, unread) for names in _COUNTS)
+    details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
+    cached = None
+    if isinstance(details, Mapping):
+        inside: Path = [*path, "prompt_tokens_details"]
+        cached = _count(details, ("cached_tokens",), inside, unread)
+    if taken is None and given is None:
+        return None
+    return Usage(input_tokens=taken or 0, output_tokens=given or 0, cached_tokens=cached or 0)
+
+
+def read_cost(completion: Message) -> Decimal | None:
+    """What the provider says that it charges, in US dollars; None where it does not say."""
+    usage, said = completion.get("usage"), completion.get("cost")
+    if said is None and isinstance(usage, Mapping):
+        said = usage.get("cost")
+    if isinstance(said, bool) or not isinstance(said, int | float | str | Decimal):
+        return None
+    try:
+        cost = Decimal(str(said))
+    except InvalidOperation:
+        return None
+    return cost if cost.is_finite() and cost >= 0 else None
+
+
+def read_tools(items: object) -> tuple[list[Tool], list[Unread]]:
+    """The tools of ``tools`` or the older ``functions``, and what of them is not kept.
+
+    It may be JSON text, as data sets hold it. ``effect`` beside or inside a function says what
+    the tool does: read, write, irreversible or unknown. What has no name, as the tools that a
+    provider runs itself, is not kept.
+    """
+    tools: list[Tool] = []
+    unread: list[Unread] = []
+    if isinstance(items, str):
+        try:
+            items = msgspec.json.decode(items)
+        except (msgspec.DecodeError, RecursionError) as error:
+            return [], [_unread("tool", f"tools are not JSON: {error}", [])]
+    if not isinstance(items, list):
+        return [], [_unread("tool", "tools must be a list", [])]
+    for index, item in enumerate(items):
+        try:
+            tools.append(_tool(item, [index], unread))
+        except InvalidEvent as error:
+            unread.append(Unread("tool", error.path, error.reason))
+    return tools, unread
+
+
+def described(call: ToolCall, tools: Sequence[Tool]) -> ToolCall:
+    """A call with what the tool of its name says of it, where the call does not say it itself."""
+    tool = next((tool for tool in tools if tool.name == call.name), None)
+    if tool is None:
+        return call
+    return msgspec.structs.replace(
+        call,
+        schema_hash=call.schema_hash or tool.schema_hash,
+        effect=tool.effect if call.effect == "unknown" else call.effect,
+    )
+
+
+def json_text(value: Any) -> str:
+    """A value as JSON text."""
+    return msgspec.json.encode(value).decode()
+
+
+def check_json(value: Any, path: Path) -> None:
+    """Refuse what would come back changed, or not at all, from its stored JSON."""
+    match value:
+        case None | bool() | int():
+            return
+        case float():
+            if not isfinite(value):
+                raise refused(f"{value} is not a JSON number", path)
+        case str():
+            _check_text(value, path)
+        case dict():
+            for key, child in value.items():
+                if not isinstance(key, str):
+                    raise refused(f"the key {key!r} is not text", path)
+                _check_text(key, path)
+                check_json(child, _deeper(path, key))
+        case list():
+            for index, child in enumerate(value):
+                check_json(child, _deeper(path, index))
+        case _:
+            raise refused(f"{type(value).__name__} is not a JSON value", path)
+
+
+def refused(reason: str, path: Path) -> InvalidEvent:
+    """The error for what cannot be represented, with where it stands."""
+    return InvalidEvent(reason, path=pointer(path))
+
+
+def _unread(what: Any, reason: str, path: Path) -> Unread:
+    return Unread(what, pointer(path), reason)
+
+
+# -- words ----------------------------------------------------------------------------------------
+
+
+def _content_text(content: object, path: Path, unread: list[Unread]) -> str:
+    match content:
+        case None:
+            return ""
+        case str():
+            return content
+        case list():
+            texts = (_part_text(part, [*path, n], unread) for n, part in enumerate(content))
+            return "".join(texts)
+    unread.append(_unread("words", f"content is {type(content).__name__}", path))
+    return ""
+
+
+def _part_text(part: object, path: Path, unread: list[Unread]) -> str:
+    match part:
+        case {"type": kind} if kind in _THOUGHTS:
+            return ""
+        case (
+            str(text)
+            | {"text": str(text) | {"value": str(text)}}
+            | {"refusal": str(text)}
+            | {"transcript": str(text)}
+        ):
+            return text
+        case {"type": str(kind)} if kind not in _TEXT_KINDS:
+            return ""  # An image, a file, a sound: it has no words.
+    unread.append(_unread("words", "a content part without words", path))
+    return ""
+
+
+def _parts(content: object) -> list[dict[str, Any]] | None:
+    """Content as parts; None where it is text alone."""
+    if not isinstance(content, list) or not any(isinstance(part, dict) for part in content):
+        return None
+    if all(isinstance(part, dict) for part in content):
+        return content
+    texts = [{"type": "text", "text": part} if isinstance(part, str) else part for part in content]
+    return [part for part in texts if isinstance(part, dict)]
+
+
+# -- calls ----------------------------------------------------------------------------------------
+
+
+def _call(item: object, path: Path, unread: list[Unread], key: str = "") -> ToolCall | None:
+    """One call, or None with what is wrong with it; ``key`` is where its function stands."""
+    try:
+        if not isinstance(item, dict):
+            raise refused("a tool call must be an object", path)
+        kind = "custom" if isinstance(item.get("custom"), dict) else "function"
+        kind = "function" if isinstance(item.get("function"), dict) else kind
+        inside: Path = [*path, key or kind]
+        function = item.get(kind)
+        if not isinstance(function, dict):
+            raise refused("a tool call must name its function", inside)
+        name = function.get("name")
+        if not isinstance(name, str):
+            raise refused("a tool call must name its function", [*inside, "name"])
+        arguments = _arguments(function, "input" if kind == "custom" else "arguments", inside)
+    except InvalidEvent as error:
+        unread.append(Unread("call", error.path, error.reason))
+        return None
+    return ToolCall(
+        call_id=read_id(item.get("id")),
+        name=name,
+        arguments=arguments,
+        parsed=parsed_arguments(arguments),
+    )
+
+
+def _arguments(function: Message, key: str, path: Path) -> str:
+    """The text of a call's arguments; some servers give the object where the API has its text."""
+    arguments = function.get(key)
+    if isinstance(arguments, str):
+        return arguments
+    check_json(arguments, [*path, key])
+    return "" if arguments is None else json_text(arguments)
+
+
+# -- usage, tools, JSON ---------------------------------------------------------------------------
+
+_COUNTS: Final = (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens"))
+
+
+def _count(holder: Message, names: tuple[str, ...], path: Path, unread: list[Unread]) -> int | None:
+    name = next((name for name in names if holder.get(name) is not None), None)
+    if name is None:
+        return None
+    value = holder[name]
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    unread.append(_unread("usage", f"{value!r:.50} is not a number of tokens", [*path, name]))
+    return None
+
+
+def _tool(item: object, path: Path, unread: list[Unread]) -> Tool:
+    if not isinstance(item, dict):
+        raise refused("a tool must be an object", path)
+    kind = next((key for key in ("function", "custom") if isinstance(item.get(key), dict)), None)
+    # A flat object is the older form of "functions".
+    function = item if kind is None else item[kind]
+    inside = path if kind is None else [*path, kind]
+    check_json(item, path)
+    name, parameters = function.get("name"), function.get("parameters") or {}
+    if not isinstance(name, str):
+        raise refused("a tool must have a name", [*inside, "name"])
+    if not isinstance(parameters, dict):
+        raise refused("a tool's parameters must be an object", [*inside, "parameters"])
+    known = _KNOWN_OF_FUNCTION | _KNOWN_OF_TOOL
+    lost: list[Path] = [[*inside, key] for key in function if key not in known]
+    if kind is not None:
+        lost += [[*path, key] for key in item if key not in _KNOWN_OF_TOOL]
+    unread += [_unread("tool", "", place) for place in lost]
+    return Tool(
+        name=name,
+        description=str(function.get("description") or ""),
+        parameters=parameters,
+        schema_hash=sha256_of(parameters),
+        effect=_effect(item.get("effect") or function.get("effect"), path, unread),
+    )
+
+
+def _effect(effect: Any, path: Path, unread: list[Unread]) -> Effect:
+    if effect is None or effect in get_args(Effect):
+        return effect or "unknown"
+    known = ", ".join(get_args(Effect))
+    unread.append(_unread("tool", f"{effect!r} is not an effect: {known}", path))
+    return "unknown"
+
+
+def _check_text(text: str, path: Path) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise refused("the text holds half of a surrogate pair", path) from error
+
+
+def _deeper(path: Path, key: str | int) -> Path:
+    if len(path) >= MESSAGE_DEPTH_MAX:
+        raise refused(f"nested more than {MESSAGE_DEPTH_MAX} levels deep", path)
+    return [*path, key]
+
+
+_EXACT: Final = msgspec.json.Decoder(float_hook=Decimal)
