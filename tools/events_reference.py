@@ -14,7 +14,7 @@ import msgspec
 from refold.conversation import events, governance, voice
 from refold.core.event import default_registry
 from refold.engine import branch
-from refold.feeds import events as feeds
+from refold.feeds import cursor as feeds
 from refold.ledger import events as money
 from refold.outbox import events as effects
 from refold.projections import skipping

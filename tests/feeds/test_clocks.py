@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 import refold
 from refold.core.clock import rfc3339, to_us
-from refold.feeds import Answer, Bookmark, Feed, JsonService, Poller, Source
-from refold.feeds.bookmark import RECENT_MAX
-from refold.feeds.events import FeedReceived
+from refold.feeds import Feed, JsonService, Poller, Source
+from refold.feeds.cursor import RECENT_MAX, FeedReceived, FeedState
+from refold.feeds.http import Answer
 from tests.feeds.listing import NOON, US, to_appends
 from tests.support.soak import bound
 
@@ -102,7 +102,7 @@ def test_nothing_is_lost_by_a_clock_that_jumps(steps: list[tuple[str, int]]) -> 
 
 def test_what_is_remembered_is_bounded() -> None:
     """Past its bound the oldest is forgotten; the store still knows it by its key."""
-    book = Bookmark()
+    book = FeedState()
     for number in range(RECENT_MAX + 5):
         came = FeedReceived(id=f"t{number}", type="x", digest="d", at_us=number, transaction={})
         book = Feed.evolve(book, came)

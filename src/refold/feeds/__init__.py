@@ -11,37 +11,9 @@
 What came and how far it was read are events of the stream ``feed-bank``.
 """
 
-from refold.feeds.bookmark import Bookmark, Feed, Seen
-from refold.feeds.events import (
-    FeedContradicted,
-    FeedPolled,
-    FeedReceived,
-    FeedRecognized,
-    FeedUnrecognized,
-)
-from refold.feeds.http import Answer, JsonService
-from refold.feeds.intake import ToAppends
-from refold.feeds.poller import FeedStatus, Polled, Poller
-from refold.feeds.source import Page, Source, Transaction, read_page, read_transaction
+from refold.feeds.cursor import Feed
+from refold.feeds.http import JsonService
+from refold.feeds.poller import Polled, Poller
+from refold.feeds.source import Page, Source, Transaction
 
-__all__ = [
-    "Answer",
-    "Bookmark",
-    "Feed",
-    "FeedContradicted",
-    "FeedPolled",
-    "FeedReceived",
-    "FeedRecognized",
-    "FeedStatus",
-    "FeedUnrecognized",
-    "JsonService",
-    "Page",
-    "Polled",
-    "Poller",
-    "Seen",
-    "Source",
-    "ToAppends",
-    "Transaction",
-    "read_page",
-    "read_transaction",
-]
+__all__ = ["Feed", "JsonService", "Page", "Polled", "Poller", "Source", "Transaction"]

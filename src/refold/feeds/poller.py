@@ -13,10 +13,9 @@ from refold.core.clock import Instant, to_us
 from refold.engine.clock import Clock, system_clock
 from refold.engine.store import Store
 from refold.errors import NotFound, Rejected, Unavailable, UsageError
-from refold.feeds.bookmark import Bookmark, Feed, ended, turned
-from refold.feeds.events import FeedPolled
+from refold.feeds.cursor import Feed, FeedPolled, FeedState, ended, turned
 from refold.feeds.http import Answer, JsonService
-from refold.feeds.intake import Intake, Taken, ToAppends
+from refold.feeds.ingest import Ingest, Taken, ToAppends
 from refold.feeds.source import Source, Transaction
 
 PAGES_MAX: Final = 100
@@ -47,7 +46,7 @@ class Polled(NamedTuple):
 
 
 class FeedStatus(NamedTuple):
-    """How a feed stands; :class:`~refold.feeds.FeedPolled` says what the times mean.
+    """How a feed stands; :class:`~refold.feeds.cursor.FeedPolled` says what the times mean.
 
     ``received`` and ``unrecognized`` count transactions by the service's type.
     """
@@ -94,7 +93,7 @@ class Poller:
             raise UsageError(f"{pages_max=} must be at least 1, {overlap_s=} not negative")
         self._store = store
         self._source = source
-        self._intake = Intake(store, source, to_appends)
+        self._ingest = Ingest(store, source, to_appends)
         self._service = service
         self._overlap_us = round(overlap_s * _US)
         self._pages_max = pages_max
@@ -108,26 +107,26 @@ class Poller:
         :class:`~refold.errors.Rejected` when it refuses, and what the store raises. What was read
         until then is stored, and the next call reads from the same place.
         """
-        book = self._book()
+        state = self._state()
         try:
-            return self._round(book, self._start_us(book), book.at.next)
+            return self._round(state, self._start_us(state), state.at.next)
         except Rejected:
-            if book.at.next is None:
+            if state.at.next is None:
                 raise
             # Tokens of pages may expire; times do not.
-            book = self._book()
-            return self._round(book, self._start_us(book))
+            state = self._state()
+            return self._round(state, self._start_us(state))
 
     def poll_since(self, moment: Instant | None) -> Polled:
         """Read again everything from a moment of the service's clock on; None: from the start.
 
         For transactions that came later than the overlap allows for. Stores only those.
         """
-        book = self._book()
-        start_us = self._start_us(book)
+        state = self._state()
+        start_us = self._start_us(state)
         if moment is None or start_us is None:
-            return self._round(book, None)
-        return self._round(book, min(start_us, to_us(moment)))
+            return self._round(state, None)
+        return self._round(state, min(start_us, to_us(moment)))
 
     def run(
         self,
@@ -154,53 +153,53 @@ class Poller:
 
         Those that are recognized now are turned into events, once; how many.
         """
-        return self._intake.reconsider()
+        return self._ingest.reconsider()
 
     def status(self) -> FeedStatus:
         """How the feed stands, from its own stream."""
-        book = self._book()
+        state = self._state()
         return FeedStatus(
             self._source.name,
-            book.at.cursor_us,
-            book.at.skew_us,
-            book.at.skew_error_us,
-            book.received,
-            book.unrecognized,
-            book.contradicted,
+            state.at.cursor_us,
+            state.at.skew_us,
+            state.at.skew_error_us,
+            state.received,
+            state.unrecognized,
+            state.contradicted,
         )
 
     # -- one round ----------------------------------------------------------------------------
 
-    def _start_us(self, book: Bookmark) -> int | None:
+    def _start_us(self, state: FeedState) -> int | None:
         """From when to read: as the round did that was cut off, or from before the cursor."""
-        if book.at.next is not None:
-            return book.at.since_us
-        return book.since_us(self._overlap_us)
+        if state.at.next is not None:
+            return state.at.since_us
+        return state.since_us(self._overlap_us)
 
-    def _round(self, book: Bookmark, since_us: int | None, token: str | None = None) -> Polled:
+    def _round(self, state: FeedState, since_us: int | None, token: str | None = None) -> Polled:
         tally: Counter[Taken] = Counter()
         told: Counter[Taken] = Counter()
-        highest_us = None if token is None else book.at.highest_us
-        at = msgspec.structs.replace(book.at, next=token, highest_us=highest_us)
+        highest_us = None if token is None else state.at.highest_us
+        at = msgspec.structs.replace(state.at, next=token, highest_us=highest_us)
         for number in range(1, self._pages_max + 1):
             answer = self._service.get(self._source.path, self._source.query(since_us, token))
             before, at = at, self._turned(at, answer)
             if at.cursor_us != before.cursor_us:
-                self._note(book, at, tally - told)
+                self._note(state, at, tally - told)
                 told = Counter(tally)
-                since_us, token = self._earlier(book, since_us), None
+                since_us, token = self._earlier(state, since_us), None
                 continue
             where = f"{self._service.url}{self._source.path}"
             items, token = self._source.read(answer.value, token, where=where)
-            tally.update(self._intake.take(book, transaction) for transaction in items)
+            tally.update(self._ingest.take(state, transaction) for transaction in items)
             at = msgspec.structs.replace(
                 at, since_us=since_us, next=token, highest_us=_highest(at, items)
             )
             if token is None:
-                self._note(book, ended(at, now_us=self._clock()), tally - told)
+                self._note(state, ended(at, now_us=self._clock()), tally - told)
                 return _polled(tally, number, is_over=True)
             if _news(tally - told) or number == self._pages_max:
-                self._note(book, at, tally - told)
+                self._note(state, at, tally - told)
                 told = Counter(tally)
         return _polled(tally, self._pages_max, is_over=False)
 
@@ -209,25 +208,25 @@ class Poller:
             return at
         return turned(at, answer.skew, now_us=self._clock(), overlap_us=self._overlap_us)
 
-    def _earlier(self, book: Bookmark, since_us: int | None) -> int | None:
+    def _earlier(self, state: FeedState, since_us: int | None) -> int | None:
         """Where to start again: no later than this round did."""
-        moved_us = book.since_us(self._overlap_us)
+        moved_us = state.since_us(self._overlap_us)
         return None if since_us is None or moved_us is None else min(since_us, moved_us)
 
-    def _note(self, book: Bookmark, at: FeedPolled, fresh: Counter[Taken]) -> None:
+    def _note(self, state: FeedState, at: FeedPolled, fresh: Counter[Taken]) -> None:
         """Record the place where it has moved, and what was read since it last was."""
-        kept = msgspec.structs.replace(book.at, since_us=at.since_us, **NO_NEWS)
+        kept = msgspec.structs.replace(state.at, since_us=at.since_us, **NO_NEWS)
         if not _news(fresh) and kept == msgspec.structs.replace(at, **NO_NEWS):
             return
         event = msgspec.structs.replace(at, **{**NO_NEWS, **fresh})
         self._store.append(self._source.stream, [event])
-        Feed.evolve(book, event)
+        Feed.evolve(state, event)
 
-    def _book(self) -> Bookmark:
+    def _state(self) -> FeedState:
         try:
             return self._store.fold(self._source.stream, Feed).state
         except NotFound:
-            return Bookmark()
+            return FeedState()
 
 
 def _news(fresh: Counter[Taken]) -> bool:

@@ -9,12 +9,13 @@ from refold.core.event import Event
 from refold.engine.results import Append
 from refold.engine.store import Store
 from refold.errors import InvalidEvent, UsageError
-from refold.feeds.bookmark import Bookmark, Feed
-from refold.feeds.events import (
+from refold.feeds.cursor import (
     UNRECOGNIZED,
+    Feed,
     FeedContradicted,
     FeedReceived,
     FeedRecognized,
+    FeedState,
     FeedUnrecognized,
 )
 from refold.feeds.source import Source, Transaction
@@ -28,7 +29,7 @@ has no meaning here."""
 Taken = Literal["received", "repeated", "unrecognized", "contradicted"]
 
 
-class Intake:
+class Ingest:
     """Stores the transactions of a source, each under a key of its own."""
 
     def __init__(self, store: Store, source: Source, to_appends: ToAppends) -> None:
@@ -36,10 +37,10 @@ class Intake:
         self._source = source
         self._to_appends = to_appends
 
-    def take(self, book: Bookmark, transaction: Transaction) -> Taken:
-        """Store a transaction and bring ``book`` up to date; what it was."""
+    def take(self, state: FeedState, transaction: Transaction) -> Taken:
+        """Store a transaction and bring ``state`` up to date; what it was."""
         digest = transaction.digest
-        seen = book.recent.get(transaction.id)
+        seen = state.recent.get(transaction.id)
         if seen is not None and seen.digest == digest:
             return "repeated"
         came = {"id": transaction.id, "type": transaction.type, "digest": digest}
@@ -49,7 +50,7 @@ class Intake:
             if error.code != "key_reused":
                 raise
             return self._again(transaction, came)
-        Feed.evolve(book, event)
+        Feed.evolve(state, event)
         if is_known:
             return "repeated"  # Another poller was first.
         return "received" if isinstance(event, FeedReceived) else "unrecognized"
