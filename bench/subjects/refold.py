@@ -20,7 +20,7 @@ from bench.measuring import awaited, called, timed
 from bench.subject import Subject, serve, state_of
 from bench.workload import State
 from refold.conversation.importers import import_files
-from refold.core.event import default_registry
+from refold.core.registry import default_registry
 from refold.projections import Projector
 from refold.readmodels import built_in
 

@@ -20,14 +20,15 @@ from refold.errors import Conflict, InvalidEvent, NotFound, RefoldError, Rejecte
 if TYPE_CHECKING:
     from refold.connect import open, open_async
     from refold.core.diff import Change, diff, diff_states
-    from refold.core.event import Event, Registry, event, upcast
+    from refold.core.event import Event
     from refold.core.expected import ANY, NO_STREAM, STREAM_EXISTS
     from refold.core.fold import Decider, Fold, Folded
     from refold.core.query import Query
     from refold.core.recorded import Recorded
+    from refold.core.registry import Registry, event, upcast
     from refold.engine.aio import AsyncStore
+    from refold.engine.append import Append, Appended
     from refold.engine.branch import Branch
-    from refold.engine.results import Append, Appended
     from refold.engine.store import Store
     from refold.engine.subscription import Subscription
     from refold.ports import StreamInfo
@@ -36,14 +37,15 @@ if TYPE_CHECKING:
 _NAMES = {
     "connect": ["open", "open_async"],
     "core.diff": ["Change", "diff", "diff_states"],
-    "core.event": ["Event", "Registry", "event", "upcast"],
+    "core.event": ["Event"],
     "core.expected": ["ANY", "NO_STREAM", "STREAM_EXISTS"],
     "core.fold": ["Decider", "Fold", "Folded"],
     "core.query": ["Query"],
     "core.recorded": ["Recorded"],
+    "core.registry": ["Registry", "event", "upcast"],
     "engine.aio": ["AsyncStore"],
+    "engine.append": ["Append", "Appended"],
     "engine.branch": ["Branch"],
-    "engine.results": ["Append", "Appended"],
     "engine.store": ["Store"],
     "engine.subscription": ["Subscription"],
     "ports": ["StreamInfo"],

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 from urllib.parse import unquote, urlsplit
 
-from refold.core.event import Registry, default_registry
+from refold.core.registry import Registry, default_registry
 from refold.engine.aio import AsyncStore
-from refold.engine.clock import Clock, system_clock
-from refold.engine.store import Store
+from refold.engine.store import Store, system_clock
 from refold.errors import UsageError
-from refold.ports import Backend
+from refold.ports import Backend, Clock
 
 if TYPE_CHECKING:
     from refold.projections.projection import Projection

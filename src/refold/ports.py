@@ -19,6 +19,8 @@ from refold.core.row import Row
 from refold.core.snapshot import Snapshot
 from refold.errors import RefoldError
 
+Clock = Callable[[], int]
+"""Microseconds UTC, now."""
 SqlValue = str | int | float | bytes | None
 """What stands in a column of SQL."""
 

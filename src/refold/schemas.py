@@ -10,7 +10,7 @@ here goes with them::
 
 from typing import Final
 
-from refold.core.event import default_registry
+from refold.core.registry import default_registry
 from refold.core.survey import Example, ReadAs, StepTaken, StoredSchema, survey, tried
 
 retire: Final = default_registry.retire

@@ -22,8 +22,9 @@ from refold.backends.sqlite import SqliteBackend
 from refold.backends.sqlite.file import APPLICATION_ID, SCHEMA_VERSION, _migration
 from refold.core.clock import to_us
 from refold.core.codec import encode_metadata
-from refold.core.event import Event, Registry
-from refold.engine.results import Append
+from refold.core.event import Event
+from refold.core.registry import Registry
+from refold.engine.append import Append
 from refold.errors import StoreClosed, Unavailable
 from refold.testing.conformance import HandClock
 from tests.backends.processes import hold_lock, open_often

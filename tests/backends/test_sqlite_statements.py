@@ -14,7 +14,7 @@ import pytest
 
 import refold
 from refold.core.event import Event
-from refold.engine.results import Append
+from refold.engine.append import Append
 from refold.engine.store import Store
 
 

@@ -7,7 +7,8 @@ import msgspec
 import refold
 from bench.dialogues import EVENTS_EACH, REPEAT, events, spent
 from refold.conversation import Conversation, SessionEnded
-from refold.core.event import Kind, default_registry
+from refold.core.event import Kind
+from refold.core.registry import default_registry
 from refold.projections import Projector
 from refold.readmodels import costs
 from refold.testing import as_recorded

@@ -6,7 +6,7 @@ from statistics import mean
 import pytest
 
 from bench.workload import TYPES, Made, State, Text, events, folded
-from refold.backends.sqlite.frames import zstd
+from refold.backends.sqlite.compression import zstd
 
 
 def payloads(made: list[Made]) -> list[bytes]:

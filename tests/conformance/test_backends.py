@@ -12,12 +12,11 @@ import pytest
 
 from refold.backends.memory import MemoryBackend
 from refold.backends.sqlite import SqliteBackend
-from refold.core.event import Registry
+from refold.core.registry import Registry
 from refold.engine.aio import AsyncStore
 from refold.engine.branch import Branch
-from refold.engine.clock import Clock, system_clock
-from refold.engine.store import Store
-from refold.ports import Backend
+from refold.engine.store import Store, system_clock
+from refold.ports import Backend, Clock
 from refold.testing import sample
 from refold.testing.conformance import (
     BackendConformance,

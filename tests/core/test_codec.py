@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 
 from refold.core import codec
 from refold.core.codec import copied, encode_body, encode_metadata
-from refold.core.event import Event, Registry
+from refold.core.event import Event
 from refold.core.jsonvalue import resolve
 from refold.core.payload import DEPTH_MAX, EVENT_BYTES_MAX, encode_payload, walk
 from refold.core.recorded import Recorded
+from refold.core.registry import Registry
 from refold.core.row import Row, decode_row
 from refold.errors import Corrupt, InvalidEvent, UsageError
 

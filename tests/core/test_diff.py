@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from refold.core import patch
 from refold.core.diff import diff, diff_states
-from refold.core.event import Event, Registry
+from refold.core.event import Event
 from refold.core.recorded import Recorded
+from refold.core.registry import Registry
 from refold.testing import as_recorded
 
 REGISTRY = Registry()

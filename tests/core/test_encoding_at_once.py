@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refold.core.codec import _encoded_at_once, _encoded_one_by_one, encode_body, encode_metadata
-from refold.core.event import Event, Registry
+from refold.core.event import Event
 from refold.core.payload import DEPTH_MAX, encode_payload
+from refold.core.registry import Registry
 from refold.errors import InvalidEvent
 
 REGISTRY = Registry()

@@ -13,14 +13,13 @@ from hypothesis import strategies as st
 from refold.core.event import (
     Event,
     Kind,
-    Registry,
-    Upcaster,
     category_of,
     check_name,
     checked_tag,
     event_id,
     parse_event_id,
 )
+from refold.core.registry import Registry, Upcaster
 from refold.errors import InvalidEvent, UnknownEventType, UpcastFailed, UsageError
 from tests.support.reloading import reloaded
 

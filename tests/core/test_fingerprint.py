@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from refold.core.event import Event, Registry
+from refold.core.event import Event
 from refold.core.fingerprint import code_of, digest_of, handlers_facts, upcasting_facts
 from refold.core.fold import Fold
+from refold.core.registry import Registry
 from tests.support.reloading import reloaded
 
 RATE = 2

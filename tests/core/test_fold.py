@@ -10,9 +10,10 @@ import msgspec
 import pytest
 
 from refold.core import fold as fold_module
-from refold.core.event import Event, Registry
+from refold.core.event import Event
 from refold.core.fold import Decider, Fold, Folded
 from refold.core.recorded import Recorded
+from refold.core.registry import Registry
 from refold.errors import Rejected, UsageError
 from refold.testing import as_recorded
 

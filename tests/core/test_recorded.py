@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from refold.core.event import Event, Kind, Registry
+from refold.core.event import Event, Kind
 from refold.core.recorded import Recorded
+from refold.core.registry import Registry
 from refold.core.row import Row, decode_row
 from refold.errors import CodecError, UnknownEventType, UpcastFailed
 from refold.testing import as_recorded

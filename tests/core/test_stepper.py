@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refold.core.codec import encode_body, row_of
-from refold.core.event import Event, Registry
+from refold.core.event import Event
 from refold.core.fold import Fold
 from refold.core.recorded import Recorded
+from refold.core.registry import Registry
 from refold.core.row import Row, decode_row
 from refold.core.stepper import stepper_of
 from refold.errors import CodecError, RefoldError, UpcastFailed, UsageError

@@ -8,8 +8,9 @@ from __future__ import annotations
 import pytest
 
 from refold.core.codec import encode_body, row_of
-from refold.core.event import Event, Registry, default_registry
+from refold.core.event import Event
 from refold.core.fold import Fold
+from refold.core.registry import Registry, default_registry
 from refold.core.row import SEPARATOR, Row
 from refold.core.stepper import stepper_of
 from refold.errors import Corrupt

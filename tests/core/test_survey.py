@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from refold.core.event import Event, Registry
+from refold.core.event import Event
+from refold.core.registry import Registry
 from refold.core.row import Row, decode_row
 from refold.core.survey import Example, ReadAs, StepTaken, StoredSchema, survey, tried
 from refold.errors import CodecError, UpcastFailed

@@ -28,7 +28,7 @@ def test_every_event_type_of_the_package_is_on_the_page() -> None:
         "import pkgutil, refold\n"
         "for module in pkgutil.walk_packages(refold.__path__, 'refold.'):\n"
         "    if not module.name.endswith('__main__'): __import__(module.name)\n"
-        "from refold.core.event import default_registry\n"
+        "from refold.core.registry import default_registry\n"
         "print(*(kind.tag for kind in default_registry.kinds()))\n"
     )
     tags = subprocess.run(

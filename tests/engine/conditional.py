@@ -10,7 +10,7 @@ from typing import NamedTuple
 from refold.core.event import Event
 from refold.core.query import Query
 from refold.core.recorded import Recorded
-from refold.engine.results import Appended
+from refold.engine.append import Appended
 from refold.engine.store import Store
 from refold.errors import Conflict
 

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 import refold
-from refold.engine.writer import BATCHES_PER_CHUNK_MAX
+from refold.engine.group_commit import BATCHES_PER_CHUNK_MAX
 from refold.errors import Conflict, InvalidEvent, UsageError
 
 

@@ -10,7 +10,7 @@ import pytest
 import refold
 from refold.core.event import Event
 from refold.core.row import Row
-from refold.engine.results import Append
+from refold.engine.append import Append
 from refold.errors import UsageError
 
 

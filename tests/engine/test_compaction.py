@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import refold
-from refold.backends.sqlite import packer
+from refold.backends.sqlite import compaction
 from refold.backends.sqlite.backend import SqliteBackend
+from refold.backends.sqlite.compression import Frames, dictionary_bytes
 from refold.backends.sqlite.file import connect
-from refold.backends.sqlite.frames import Frames, dictionary_bytes
 from refold.errors import Corrupt, UsageError
 
 WAIT_S = 30
@@ -96,7 +96,7 @@ def test_keys_are_kept_for_ever(tmp_path: Path) -> None:
         assert store.log_head() == 2
 
 
-class _Overtaken(packer.Packer):
+class _Overtaken(compaction.Packer):
     """A compaction that is held up each time it is about to store what it has compressed."""
 
     held_up: Callable[[], None]
@@ -270,7 +270,7 @@ def test_writers_and_readers_go_on_meanwhile(tmp_path: Path) -> None:
 
 def compact_slowly(path: str, ready: Any) -> None:
     """Compact with many small commits, telling when it is under way."""
-    packer.SEGMENTS_PER_COMMIT = 1  # type: ignore[misc]
+    compaction.SEGMENTS_PER_COMMIT = 1  # type: ignore[misc]
     with refold.open(path, synchronous="NORMAL") as store:
         store.compact(progress=lambda done, in_all: ready.set())
 

@@ -9,9 +9,10 @@ import msgspec
 import pytest
 
 import refold
-from refold.core.event import Event, Registry
+from refold.core.event import Event
 from refold.core.fold import Fold
 from refold.core.recorded import Recorded
+from refold.core.registry import Registry
 from refold.engine.store import Store
 
 

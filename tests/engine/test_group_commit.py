@@ -12,7 +12,7 @@ import pytest
 
 import refold
 from refold.core.expected import ANY
-from refold.engine.writer import GroupWriter
+from refold.engine.group_commit import GroupCommit
 from refold.errors import Conflict, OutcomeUnknown, Overloaded, RefoldError, StoreClosed
 from refold.ports import Batch, Committed, Write
 
@@ -50,7 +50,7 @@ class Disk:
         ]
 
 
-def waiting(writer: GroupWriter, count: int) -> None:
+def waiting(writer: GroupCommit, count: int) -> None:
     """Return when so many callers wait for a commit."""
     deadline = threading.Event()
     for _ in range(10_000):
@@ -63,7 +63,7 @@ def waiting(writer: GroupWriter, count: int) -> None:
 def test_those_who_come_during_a_commit_share_the_next_one() -> None:
     """Callers that wait are stored by one commit, whoever leads it."""
     disk = Disk()
-    writer = GroupWriter(disk.commit)
+    writer = GroupCommit(disk.commit)
     with ThreadPoolExecutor(4) as pool:
         first = pool.submit(writer.append, batch("first"))
         assert disk.entered.acquire(timeout=WAIT_S)
@@ -78,7 +78,7 @@ def test_those_who_come_during_a_commit_share_the_next_one() -> None:
 def test_a_conflict_fails_alone() -> None:
     """One refused append of a group does not touch the others."""
     disk = Disk()
-    writer = GroupWriter(disk.commit)
+    writer = GroupCommit(disk.commit)
     with ThreadPoolExecutor(3) as pool:
         pool.submit(writer.append, batch("first"))
         assert disk.entered.acquire(timeout=WAIT_S)
@@ -93,7 +93,7 @@ def test_a_conflict_fails_alone() -> None:
 def test_a_failed_commit_tells_every_waiter() -> None:
     """Each waiter of a failed commit gets an OutcomeUnknown of its own; the next one works."""
     disk = Disk()
-    writer = GroupWriter(disk.commit)
+    writer = GroupCommit(disk.commit)
     with ThreadPoolExecutor(3) as pool:
         pool.submit(writer.append, batch("first"))
         assert disk.entered.acquire(timeout=WAIT_S)
@@ -114,7 +114,7 @@ def test_a_failed_commit_tells_every_waiter() -> None:
 def test_a_full_queue_refuses_and_writes_nothing() -> None:
     """The queue is bounded: one more caller gets Overloaded at once."""
     disk = Disk()
-    writer = GroupWriter(disk.commit, waiting_max=1)
+    writer = GroupCommit(disk.commit, waiting_max=1)
     with ThreadPoolExecutor(2) as pool:
         pool.submit(writer.append, batch("first"))
         assert disk.entered.acquire(timeout=WAIT_S)
@@ -129,7 +129,7 @@ def test_a_full_queue_refuses_and_writes_nothing() -> None:
 def test_closing_drains_what_waits() -> None:
     """Appends that were admitted get their outcome; later ones are refused."""
     disk = Disk()
-    writer = GroupWriter(disk.commit)
+    writer = GroupCommit(disk.commit)
     with ThreadPoolExecutor(3) as pool:
         admitted = [pool.submit(writer.append, batch("first"))]
         assert disk.entered.acquire(timeout=WAIT_S)
@@ -146,7 +146,7 @@ def test_closing_drains_what_waits() -> None:
 def test_an_interrupted_leader_leaves_the_others_an_outcome() -> None:
     """A leader that is interrupted in its commit raises; who waited behind it goes on."""
     disk = Disk()
-    writer = GroupWriter(disk.commit)
+    writer = GroupCommit(disk.commit)
     with ThreadPoolExecutor(2) as pool:
         interrupted = pool.submit(writer.append, batch("first"))
         assert disk.entered.acquire(timeout=WAIT_S)
@@ -166,7 +166,7 @@ def test_a_cancelled_task_breaks_nobody() -> None:
 
     async def run() -> None:
         disk = Disk()
-        writer = GroupWriter(disk.commit)
+        writer = GroupCommit(disk.commit)
         first = asyncio.create_task(writer.append_async(batch("first")))
         assert await asyncio.to_thread(disk.entered.acquire, timeout=WAIT_S)
         gone = asyncio.create_task(writer.append_async(batch("gone")))

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from refold.core.expected import ANY
-from refold.engine import writer as writing
-from refold.engine.writer import GroupWriter
+from refold.engine import group_commit
+from refold.engine.group_commit import GroupCommit
 from refold.errors import OutcomeUnknown, RefoldError
 from refold.ports import Batch, Committed, Placed, Write
 
@@ -66,7 +66,7 @@ class Interrupts:
 
 
 def interrupted_at(
-    step: str, left: int, log: Log, writer: GroupWriter, monkeypatch: pytest.MonkeyPatch
+    step: str, left: int, log: Log, writer: GroupCommit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Let an interrupt come at a step of a writer, when others wait."""
     interrupts = Interrupts(left)
@@ -86,8 +86,8 @@ def interrupted_at(
             call = interrupts.at(writer._hand_over, after=False)
             monkeypatch.setattr(writer, "_hand_over", call)
         case _:
-            call = interrupts.at(writing._wake_all, after=False)
-            monkeypatch.setattr(writing, "_wake_all", call)
+            call = interrupts.at(group_commit._wake_all, after=False)
+            monkeypatch.setattr(group_commit, "_wake_all", call)
 
 
 def told(append: Any) -> str:
@@ -106,7 +106,7 @@ def told(append: Any) -> str:
 def test_threads_that_wait_are_told(step: str, left: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is stored once, or told that it is not known; the writer goes on, and closes."""
     log = Log()
-    writer = GroupWriter(log.commit)
+    writer = GroupCommit(log.commit)
     interrupted_at(step, left, log, writer, monkeypatch)
     names = [f"call-{number}" for number in range(6)]
     with ThreadPoolExecutor(len(names)) as pool:
@@ -127,7 +127,7 @@ def test_threads_that_wait_are_told(step: str, left: int, monkeypatch: pytest.Mo
 def test_tasks_that_wait_are_told(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The thread that was interrupted is not theirs, yet it was to wake theirs."""
     log = Log()
-    writer = GroupWriter(log.commit)
+    writer = GroupCommit(log.commit)
     interrupted_at(step, 1, log, writer, monkeypatch)
 
     async def ask() -> list[object]:
@@ -155,15 +155,15 @@ def test_an_interrupt_before_the_writer_thread_is_there_leaves_a_writer_that_clo
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Found in review: a task that was queued waited for a thread that nobody had started."""
-    start, interrupted = GroupWriter._start_thread, iter([True])
+    start, interrupted = GroupCommit._start_thread, iter([True])
 
-    def interrupt(self: GroupWriter) -> None:
+    def interrupt(self: GroupCommit) -> None:
         if next(interrupted, False):
             raise KeyboardInterrupt
         start(self)
 
-    monkeypatch.setattr(GroupWriter, "_start_thread", interrupt)
-    writer = GroupWriter(lambda batches: [Committed((), 0) for _ in batches])
+    monkeypatch.setattr(GroupCommit, "_start_thread", interrupt)
+    writer = GroupCommit(lambda batches: [Committed((), 0) for _ in batches])
     batch = Batch([])
     loop = asyncio.new_event_loop()
     with pytest.raises(KeyboardInterrupt):

@@ -34,7 +34,7 @@ def store(
 ) -> refold.Store:
     """Appends of one or of three events, read in pages of 7 and packed by 10."""
     monkeypatch.setattr("refold.engine.reading.ROWS_PER_PAGE", 7)
-    monkeypatch.setattr("refold.backends.sqlite.packer.EVENTS_PER_SEGMENT", 10)
+    monkeypatch.setattr("refold.backends.sqlite.compaction.EVENTS_PER_SEGMENT", 10)
     for module in ("refold.core.snapshot", "refold.engine.snapshots"):
         monkeypatch.setattr(f"{module}.EVENTS_BETWEEN_MIN", 13)
     opened = refold.open(tmp_path / "log.db")

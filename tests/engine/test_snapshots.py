@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 import refold
 from refold.backends.sqlite.backend import SqliteBackend
+from refold.backends.sqlite.errors import BUSY_WAIT_MS
 from refold.backends.sqlite.file import connect
-from refold.backends.sqlite.naming import BUSY_WAIT_MS
 from refold.core.snapshot import EVENTS_BETWEEN_MIN
 from refold.ports import SnapshotKeeper
 

@@ -9,8 +9,9 @@ import msgspec
 import pytest
 
 import refold
-from refold.core.event import Event, Registry
+from refold.core.event import Event
 from refold.core.fold import Fold
+from refold.core.registry import Registry
 from refold.engine.store import Store
 from refold.testing.conformance import HandClock
 

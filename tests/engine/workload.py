@@ -9,7 +9,7 @@ from typing import NamedTuple
 from refold.core.event import Event
 from refold.core.expected import ANY, NO_EVENTS, NO_STREAM, STREAM_EXISTS, Expected
 from refold.core.recorded import Recorded
-from refold.engine.results import Append, Appended
+from refold.engine.append import Append, Appended
 from refold.engine.store import Store
 from refold.errors import Conflict
 

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple, Protocol, TypeVar
 from refold.core.event import Event
 from refold.core.fold import Fold
 from refold.core.query import Query
-from refold.engine.results import Append, Appended
+from refold.engine.append import Append, Appended
 from refold.engine.store import Store
 from refold.errors import Conflict, OutcomeUnknown, RefoldError, Unavailable
 from tests.faults.disk import Disk

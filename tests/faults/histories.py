@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import refold
 from refold import ANY, NO_STREAM, STREAM_EXISTS, Append, Event, Query
-from refold.engine.results import Appended
+from refold.engine.append import Appended
 from refold.engine.store import Store
 from refold.errors import Conflict
 

@@ -8,7 +8,7 @@ from typing import Any
 from refold.core.query import Query
 from refold.core.recorded import Recorded
 from refold.core.snapshot import EVENTS_BETWEEN_MIN
-from refold.engine.results import Appended
+from refold.engine.append import Appended
 from refold.engine.store import Store
 from tests.faults.application import Attempt, tally
 

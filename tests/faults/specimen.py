@@ -13,11 +13,11 @@ from unittest import mock
 import apsw
 
 import refold
-from refold.backends.sqlite import frames
+from refold.backends.sqlite import compression
 from refold.core.clock import rfc3339
 from refold.core.event import Event
 from refold.core.fold import Fold
-from refold.engine.results import Append
+from refold.engine.append import Append
 from refold.engine.store import Store
 from tests.faults.judging import facts
 
@@ -73,8 +73,8 @@ def specimen() -> Specimen:
     with TemporaryDirectory() as folder:
         path = Path(folder, "log.db")
         with (
-            mock.patch.object(frames, "SAMPLE_BYTES_MIN", 10_000),
-            mock.patch.object(frames, "DICTIONARY_BYTES", 4_096),
+            mock.patch.object(compression, "SAMPLE_BYTES_MIN", 10_000),
+            mock.patch.object(compression, "DICTIONARY_BYTES", 4_096),
             refold.open(path, clock=count(START_US, STEP_US).__next__) as store,
         ):
             _fill(store)

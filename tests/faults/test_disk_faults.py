@@ -15,8 +15,7 @@ import pytest
 import refold
 from refold import Append, Event
 from refold.backends.sqlite.undoing import is_undone
-from refold.engine.batching import batch_of
-from refold.engine.results import Appended
+from refold.engine.append import Appended, batch_of
 from refold.errors import InvalidEvent, OutcomeUnknown, Unavailable, UsageError
 from tests.faults.application import WAIT_S, Application, HeldClock, run_script
 from tests.faults.disk import Disk, How, Operation

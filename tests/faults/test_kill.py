@@ -24,7 +24,7 @@ from tests.support.soak import bound, counted
 KILLS = bound(5, 10)
 LOGS = bound(2, 7)
 WAIT_S = 60
-IMPORTED_WHEN_NEEDED = ["refold.engine.aio", "refold.backends.sqlite.packer", "backports.zstd"]
+IMPORTED_WHEN_NEEDED = ["refold.engine.aio", "refold.backends.sqlite.compaction", "backports.zstd"]
 ANSWERS_MAX = 60
 PACKED_MAX = 2
 

@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 import refold
-from refold.engine.results import Append, Appended
+from refold.engine.append import Append, Appended
 
 LANES = 4
 SHARED = "shared-1"

@@ -6,9 +6,9 @@ from contextlib import suppress
 
 import msgspec
 
-from refold.core.event import Registry
 from refold.core.fold import Fold
 from refold.core.recorded import Recorded
+from refold.core.registry import Registry
 from refold.core.row import Row, decode_row
 from refold.errors import RefoldError
 

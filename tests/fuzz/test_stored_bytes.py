@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refold.backends.sqlite.frames import Frames, zstd
+from refold.backends.sqlite.compression import Frames, zstd
 from refold.core.codec import encode_body, encode_metadata, row_of
 from refold.core.event import Event
 from refold.core.fold import Folded

@@ -12,7 +12,7 @@ import pytest
 
 from refold.backends.sqlite import SqliteBackend
 from refold.core.recorded import Recorded
-from refold.engine.results import Appended
+from refold.engine.append import Appended
 from refold.engine.store import Store
 from refold.errors import BackendError, Rejected
 from refold.outbox import EffectRequested, Outbox

@@ -13,7 +13,7 @@ import pytest
 import refold
 from refold import Event, Rejected
 from refold.backends.sqlite import SqliteBackend
-from refold.core.event import Registry
+from refold.core.registry import Registry
 from refold.engine.store import Store
 from refold.errors import StoreClosed, UsageError
 from refold.outbox import EffectCommitted, EffectFailed, EffectRequested, Outbox

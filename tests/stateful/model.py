@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from refold.core.event import Event, Registry, category_of
+from refold.core.event import Event, category_of
 from refold.core.expected import ANY, NO_STREAM, STREAM_EXISTS, Expected
 from refold.core.fold import Decider, Fold
-from refold.engine.results import Append, Appended
+from refold.core.registry import Registry
+from refold.engine.append import Append, Appended
 from refold.errors import Rejected
 
 REGISTRY = Registry()

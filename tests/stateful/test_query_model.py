@@ -24,9 +24,10 @@ from hypothesis.stateful import (
 )
 
 import refold
-from refold.core.event import Event, Registry
+from refold.core.event import Event
 from refold.core.fold import Fold
-from refold.engine.results import Append
+from refold.core.registry import Registry
+from refold.engine.append import Append
 from refold.engine.store import Store
 from refold.errors import Conflict, RefoldError
 from tests.engine.conditional import TAGS, TYPES, Wanted, query_of
@@ -260,8 +261,8 @@ class CrowdedMachine(SqliteMachine):
 SMALL = {
     "refold.engine.reader.LOG_ROWS_PER_PAGE": 1,
     "refold.engine.reader.LOG_ROWS_PER_PAGE_MAX": 2,
-    "refold.backends.sqlite.packer.EVENTS_PER_SEGMENT": 4,
-    "refold.backends.sqlite.packer.SEGMENTS_PER_COMMIT": 1,
+    "refold.backends.sqlite.compaction.EVENTS_PER_SEGMENT": 4,
+    "refold.backends.sqlite.compaction.SEGMENTS_PER_COMMIT": 1,
     "refold.backends.sqlite.writer.ROWS_PER_STATEMENT_MAX": 2,
     "refold.backends.sqlite.writer.STREAMS_CACHED_MAX": 2,
 }

@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 import refold
 from refold.core.event import Event, category_of
 from refold.core.expected import ANY, NO_STREAM, STREAM_EXISTS, Expected
-from refold.engine.results import Append
+from refold.engine.append import Append
 from refold.engine.store import Store
 from refold.errors import Conflict, NotFound, RefoldError, Rejected, UsageError
 from refold.testing.conformance import HandClock
@@ -429,9 +429,9 @@ SMALL = {
     "refold.engine.store.STREAMS_PER_PAGE": 2,
     "refold.engine.snapshots.EVENTS_BETWEEN_MIN": 3,
     "refold.core.snapshot.EVENTS_BETWEEN_MIN": 3,
-    "refold.backends.sqlite.packer.EVENTS_PER_SEGMENT": 4,
-    "refold.backends.sqlite.packer.SEGMENTS_PER_COMMIT": 1,
-    "refold.backends.sqlite.packer.ROWS_PER_PAGE": 2,
+    "refold.backends.sqlite.compaction.EVENTS_PER_SEGMENT": 4,
+    "refold.backends.sqlite.compaction.SEGMENTS_PER_COMMIT": 1,
+    "refold.backends.sqlite.compaction.ROWS_PER_PAGE": 2,
     "refold.backends.sqlite.backend._WINDOW_POSITIONS_PER_ROW": 1,
     "refold.backends.sqlite.writer.ROWS_PER_STATEMENT_MAX": 2,
     "refold.backends.sqlite.writer.STREAMS_CACHED_MAX": 2,

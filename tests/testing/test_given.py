@@ -12,9 +12,10 @@ from functools import partial
 import msgspec
 import pytest
 
-from refold.core.event import Event, Registry
+from refold.core.event import Event
 from refold.core.fold import Decider, Fold
 from refold.core.recorded import Recorded
+from refold.core.registry import Registry
 from refold.errors import InvalidEvent, Rejected
 from refold.testing import as_recorded, given
 

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from refold.backends.memory_tables import MemoryTables
-from refold.backends.planning import Plan, Planned, matches, row_of_planned, same_or_refused
+from refold.backends.plan import Plan, Planned, matches, row_of_planned, same_or_refused
 from refold.backends.tabling import progress_of
 from refold.core.event import Kind, category_of
 from refold.core.expected import NO_EVENTS

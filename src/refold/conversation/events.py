@@ -14,7 +14,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec.structs import force_setattr
 
-from refold.core.event import event
+from refold.core.registry import event
 
 Effect = Literal["read", "write", "irreversible", "unknown"]
 """What a tool does to the world; ``unknown`` is treated as the worst."""

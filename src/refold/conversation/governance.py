@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from refold.conversation.events import Fields
-from refold.core.event import event
+from refold.core.registry import event
 
 
 @event("decision.recorded")

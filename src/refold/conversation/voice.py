@@ -7,7 +7,7 @@ from typing import Final, Literal
 from msgspec.structs import force_setattr
 
 from refold.conversation.events import Fields
-from refold.core.event import event
+from refold.core.registry import event
 
 DIGIT_MASK: Final = "•"
 """Stands for a masked key; a phone has no such key."""

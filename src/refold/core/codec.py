@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from refold.core.clock import to_us
-from refold.core.event import Event, Registry, checked_tag
+from refold.core.event import Event, checked_tag
 from refold.core.fitting import fitting_of
 from refold.core.payload import (
     DEPTH_MAX,
@@ -26,6 +26,7 @@ from refold.core.payload import (
     may_hide_a_number,
 )
 from refold.core.recorded import Recorded
+from refold.core.registry import Registry
 from refold.core.row import ABSENT, Row, decode_body
 from refold.errors import InvalidEvent, RefoldError
 

@@ -16,8 +16,9 @@ from typing import Any, Final
 
 import msgspec
 
-from refold.core.event import Kind, Registry
+from refold.core.event import Kind
 from refold.core.fold import Handler
+from refold.core.registry import Registry
 
 _GROWING: Final = (list, dict, set, bytearray)
 _PLAIN: Final = (str, bytes, int, float, complex, type(None), type(...))

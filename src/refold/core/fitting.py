@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 from refold.core.closed import is_closed
-from refold.core.event import Kind, Registry
+from refold.core.event import Kind
 from refold.core.patch import pointer
 from refold.core.payload import encode_unchecked
+from refold.core.registry import Registry
 from refold.errors import InvalidEvent
 
 

@@ -8,9 +8,10 @@ from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar, get_args
 
 import msgspec
 
-from refold.core.event import Event, Kind, Registry, checked_kind, default_registry
+from refold.core.event import Event, Kind, checked_kind
 from refold.core.payload import encode_payload
 from refold.core.recorded import Recorded, history_of, unrecorded
+from refold.core.registry import Registry, default_registry
 from refold.errors import Rejected, UnknownEventType, UsageError
 
 S = TypeVar("S")

@@ -8,8 +8,9 @@ from functools import cached_property
 from typing import Self, overload
 
 from refold.core.codec import check_in_use, encode_body, row_of
-from refold.core.event import Registry, parse_event_id
+from refold.core.event import parse_event_id
 from refold.core.recorded import Recorded
+from refold.core.registry import Registry
 from refold.core.row import decode_row
 from refold.errors import NotFound
 

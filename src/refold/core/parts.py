@@ -7,8 +7,9 @@ from typing import Final
 
 import msgspec
 
-from refold.core.event import Event, Kind, Registry, checked_tag
+from refold.core.event import Event, Kind, checked_tag
 from refold.core.payload import encode_payload
+from refold.core.registry import Registry
 from refold.core.upcast import Step, failed
 from refold.errors import RefoldError
 

@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 
 from refold.core.clock import from_us
-from refold.core.event import Kind, Registry, event_id
+from refold.core.event import Kind, event_id
 from refold.core.parts import parted
+from refold.core.registry import Registry
 from refold.errors import CodecError, Corrupt, UsageError
 
 _decode = msgspec.json.decode

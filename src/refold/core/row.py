@@ -10,8 +10,9 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from refold.core.clock import EARLIEST_US, LATEST_US
-from refold.core.event import Kind, Registry
+from refold.core.event import Kind
 from refold.core.recorded import Recorded
+from refold.core.registry import Registry
 from refold.errors import Corrupt
 
 SEPARATOR: Final = "\x1e"

@@ -7,9 +7,10 @@ from typing import Any
 
 import msgspec
 
-from refold.core.event import Kind, Registry, checked_kind
+from refold.core.event import Kind, checked_kind
 from refold.core.payload import encode_payload
 from refold.core.recorded import Recorded, unrecorded
+from refold.core.registry import Registry
 from refold.errors import RefoldError
 
 

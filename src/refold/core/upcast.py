@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from refold.core.event import Kind
 from refold.errors import UpcastFailed, UsageError
-
-if TYPE_CHECKING:
-    from refold.core.event import Kind
 
 
 class Step(NamedTuple):

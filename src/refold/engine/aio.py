@@ -21,9 +21,8 @@ from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 from refold.core.expected import ANY, Expected
 from refold.core.query import Condition, Query
 from refold.core.recorded import Recorded
-from refold.engine.batching import batch_of, checked_batch
+from refold.engine.append import Append, Appended, appended, batch_of, checked_batch
 from refold.engine.branch import Branch
-from refold.engine.results import Append, Appended, appended
 from refold.engine.store import Store
 from refold.engine.subscription import AsyncSubscription, Subscription
 from refold.errors import StoreClosed

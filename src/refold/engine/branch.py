@@ -8,9 +8,9 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from refold.core.event import event
 from refold.core.fold import Fold, Folded
 from refold.core.history import History
+from refold.core.registry import event
 from refold.engine.checks import check_fold
 from refold.errors import UsageError
 

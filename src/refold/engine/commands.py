@@ -23,7 +23,7 @@ from refold.core.expected import ANY, NO_EVENTS, NO_STREAM, Expected
 from refold.core.fold import Decider, Fold, Folded
 from refold.core.query import Condition, Query
 from refold.core.recorded import Recorded
-from refold.engine.results import Append, Appended, appended
+from refold.engine.append import Append, Appended, appended
 from refold.errors import Conflict, NotFound, Rejected, UsageError
 from refold.ports import Kept
 

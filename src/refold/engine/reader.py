@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from typing import Final, NoReturn, TypeVar
 
 from refold.core.clock import Instant, to_us
-from refold.core.event import Kind, Registry
+from refold.core.event import Kind
 from refold.core.expected import NO_EVENTS
 from refold.core.fold import Fold, Folded
 from refold.core.history import Unread
 from refold.core.query import Query, QueryItem
 from refold.core.recorded import Recorded
+from refold.core.registry import Registry
 from refold.core.row import Row, corrupt, decode_row
 from refold.core.snapshot import Reached
 from refold.core.stepper import Stepper, stepper_of

@@ -2,37 +2,50 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, Literal, Self, TypeVar
 
 from refold.core.clock import Instant, to_us
 from refold.core.codec import copied
-from refold.core.event import Event, Registry, check_name, default_registry, parse_event_id
+from refold.core.event import Event, check_name, parse_event_id
 from refold.core.expected import ANY, NO_EVENTS, Expected
 from refold.core.fold import Decider, Fold, Folded
 from refold.core.query import Condition, Query
 from refold.core.recorded import Recorded
+from refold.core.registry import Registry, default_registry
 from refold.engine import checks
-from refold.engine.batching import batch_of, branch_batch, checked_batch, prepared
+from refold.engine.append import (
+    Append,
+    Appended,
+    appended,
+    batch_of,
+    branch_batch,
+    checked_batch,
+    prepared,
+)
 from refold.engine.branch import Branch, SessionForked
-from refold.engine.clock import Clock, system_clock
 from refold.engine.commands import Command, Turns, executed, tags_of
+from refold.engine.group_commit import GroupCommit, chunked
 from refold.engine.progress import wait_for
 from refold.engine.reader import Reader
 from refold.engine.reading import NO_LAST, check_depth, clipped, lineage
-from refold.engine.results import Append, Appended, appended
 from refold.engine.subscription import Bell, Pages, Subscription
 from refold.engine.upkeep import Upkeep
-from refold.engine.writer import GroupWriter, chunked
 from refold.errors import NotFound, RefoldError, UsageError
-from refold.ports import Backend, Batch, Committed, Committer, Fork, Kept, StreamInfo
+from refold.ports import Backend, Batch, Clock, Committed, Committer, Fork, Kept, StreamInfo
 
 S = TypeVar("S")
 K = TypeVar("K")
 
 STREAMS_PER_PAGE: Final = 1_000
 Direction = Literal["forward", "backward"]
+
+
+def system_clock() -> int:
+    """The machine's wall clock in microseconds UTC."""
+    return time.time_ns() // 1_000
 
 
 class Store(Upkeep):
@@ -54,7 +67,7 @@ class Store(Upkeep):
         self._reader = Reader(backend, registry)
         self._clock = clock
         self._bell = Bell()
-        self._writer = GroupWriter(self._commit)
+        self._writer = GroupCommit(self._commit)
         self._turns = Turns()
         self.registry = registry
         self._committer: Committer = committer or backend

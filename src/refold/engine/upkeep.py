@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from refold.core.clock import Instant, to_us
-from refold.engine.clock import Clock
 from refold.errors import UsageError
-from refold.ports import Backend, Check, Compactor, Maintained, Packed, PartSize
+from refold.ports import Backend, Check, Clock, Compactor, Maintained, Packed, PartSize
 
 
 class Upkeep:

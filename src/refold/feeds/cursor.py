@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
-from refold.core.event import event
 from refold.core.fold import Fold
+from refold.core.registry import event
 
 RECENT_MAX: Final = 10_000
 """How many transactions are known without asking the store; it knows all of them, by their keys."""

@@ -15,8 +15,9 @@ import msgspec
 
 from refold.core.clock import to_us
 from refold.core.pacing import RETRY_AFTER_MAX_S, Pace, RateLimiter, backoff_s, retry_after_s
-from refold.engine.clock import Clock, system_clock
+from refold.engine.store import system_clock
 from refold.errors import Rejected, Unavailable, UsageError
+from refold.ports import Clock
 
 if TYPE_CHECKING:
     import httpx

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 from refold.core.event import Event
-from refold.engine.results import Append
+from refold.engine.append import Append
 from refold.engine.store import Store
 from refold.errors import InvalidEvent, UsageError
 from refold.feeds.cursor import (

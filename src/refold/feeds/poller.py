@@ -10,13 +10,13 @@ from typing import Final, NamedTuple
 import msgspec
 
 from refold.core.clock import Instant, to_us
-from refold.engine.clock import Clock, system_clock
-from refold.engine.store import Store
+from refold.engine.store import Store, system_clock
 from refold.errors import NotFound, Rejected, Unavailable, UsageError
 from refold.feeds.cursor import Feed, FeedPolled, FeedState, ended, turned
 from refold.feeds.http import Answer, JsonService
 from refold.feeds.ingest import Ingest, Taken, ToAppends
 from refold.feeds.source import Source, Transaction
+from refold.ports import Clock
 
 PAGES_MAX: Final = 100
 OVERLAP_S: Final = 300.0

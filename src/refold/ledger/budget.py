@@ -11,7 +11,7 @@ import msgspec
 from refold.core.fold import Decider, Fold
 from refold.core.query import Query
 from refold.core.recorded import Recorded
-from refold.engine.results import Appended
+from refold.engine.append import Appended
 from refold.engine.store import Store
 from refold.ledger import commands as ask
 from refold.ledger.events import AgentRegistered, BetPlaced

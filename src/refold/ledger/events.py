@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from refold.core.event import event
+from refold.core.registry import event
 from refold.ledger.money import is_asset, why_not_money
 
 Receiver = Literal["owner", "counterparty"]

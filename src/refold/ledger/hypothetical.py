@@ -8,8 +8,8 @@ from typing import Any, Final, NamedTuple
 from refold.core.fold import Decider
 from refold.core.history import History
 from refold.core.recorded import Recorded
+from refold.engine.append import Appended
 from refold.engine.branch import Branch
-from refold.engine.results import Appended
 from refold.engine.store import Store
 from refold.errors import Rejected
 from refold.ledger import commands as ask

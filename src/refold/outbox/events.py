@@ -6,7 +6,8 @@ from hashlib import sha256
 from typing import Any, Final, Literal
 
 from refold.conversation.events import Fields
-from refold.core.event import NAME_BYTES_MAX, event
+from refold.core.event import NAME_BYTES_MAX
+from refold.core.registry import event
 
 REQUESTED: Final = "effect.requested"
 COMMITTED: Final = "effect.committed"

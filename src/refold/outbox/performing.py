@@ -14,8 +14,7 @@ import msgspec
 from refold.conversation.governance import EffectCommitted
 from refold.core.event import Event
 from refold.core.recorded import Recorded
-from refold.engine.batching import batch_of
-from refold.engine.results import Append
+from refold.engine.append import Append, batch_of
 from refold.engine.store import Store
 from refold.errors import InvalidEvent, RefoldError, Rejected, UsageError
 from refold.outbox.events import COMMITTED, FAILED, EffectFailed, EffectRequested, outcome_key

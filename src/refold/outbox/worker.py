@@ -9,13 +9,13 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Final, Self, get_args
 
-from refold.engine.clock import Clock, system_clock
-from refold.engine.store import Store
+from refold.engine.store import Store, system_clock
 from refold.errors import StoreClosed, UsageError
 from refold.outbox.backlog import Backlog, Order, Schedule, delay_s
 from refold.outbox.dispatch import Dispatch
 from refold.outbox.performing import Handler, Performer, checked_handlers
 from refold.outbox.status import OutboxStatus, status_of
+from refold.ports import Clock
 
 WORKERS_MAX: Final = 256
 EFFECTS_HELD_MAX: Final = 50_000

@@ -15,9 +15,10 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from refold.core.event import Kind, Registry, event_id
+from refold.core.event import Kind, event_id
 from refold.core.fold import Handler
 from refold.core.recorded import Recorded
+from refold.core.registry import Registry
 from refold.core.row import Row, StoredEvent, decode_body, decode_row, text_or_none
 from refold.errors import BackendError, StoreClosed, UnknownEventType
 from refold.projections.projection import Projection

@@ -13,9 +13,17 @@ from typing import Any, Final
 
 from refold.core.event import category_of
 from refold.core.row import Row
-from refold.engine.clock import Clock
 from refold.errors import BackendError, RefoldError, StoreClosed, Unavailable, UsageError
-from refold.ports import Backend, Batch, Committed, InlineKeeper, SqlValue, TableKeeper, Transaction
+from refold.ports import (
+    Backend,
+    Batch,
+    Clock,
+    Committed,
+    InlineKeeper,
+    SqlValue,
+    TableKeeper,
+    Transaction,
+)
 from refold.projections.catalog import Books, check_unchanged
 from refold.projections.feed import Feed
 from refold.projections.handling import NONE, Poisoned, handling_of

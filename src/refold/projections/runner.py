@@ -14,9 +14,8 @@ from contextlib import ExitStack
 from typing import Any, Final, NamedTuple
 
 from refold.core.row import Row
-from refold.engine.clock import Clock
 from refold.errors import NotFound, Unavailable, UsageError
-from refold.ports import Backend, SqlValue, TableKeeper, Transaction
+from refold.ports import Backend, Clock, SqlValue, TableKeeper, Transaction
 from refold.projections import retry as parking
 from refold.projections.catalog import (
     Books,

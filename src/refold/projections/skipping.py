@@ -6,7 +6,8 @@ from typing import Final
 
 import msgspec
 
-from refold.core.event import Registry, event, parse_event_id
+from refold.core.event import parse_event_id
+from refold.core.registry import Registry, event
 from refold.core.row import decode_row
 from refold.projections.feed import Feed
 

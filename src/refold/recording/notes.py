@@ -29,9 +29,10 @@ from refold.conversation.events import (
 )
 from refold.conversation.voice import DtmfReceived, PlaybackInterrupted
 from refold.core.clock import Instant
-from refold.core.event import Event, Kind, default_registry, event_id
+from refold.core.event import Event, Kind, event_id
 from refold.core.expected import NO_EVENTS
 from refold.core.recorded import Recorded
+from refold.core.registry import default_registry
 from refold.errors import InvalidEvent
 from refold.recording.answers import check_arguments
 

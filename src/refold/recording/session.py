@@ -13,7 +13,7 @@ from refold.core.event import Event
 from refold.core.expected import Expected
 from refold.core.recorded import Recorded
 from refold.engine.aio import AsyncStore
-from refold.engine.results import Appended
+from refold.engine.append import Appended
 from refold.engine.store import Store
 from refold.recording.recorder import Recorder
 

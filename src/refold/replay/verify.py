@@ -16,9 +16,9 @@ from refold.conversation.fold import Conversation
 from refold.conversation.openai_chat import from_messages
 from refold.conversation.state import ConversationState
 from refold.core import jsonvalue
-from refold.core.event import Registry
 from refold.core.history import History
 from refold.core.recorded import Recorded, parts_of
+from refold.core.registry import Registry
 from refold.engine.checks import check_store
 from refold.engine.store import Store
 from refold.errors import NotFound, RefoldError

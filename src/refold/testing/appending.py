@@ -9,7 +9,7 @@ import pytest
 from refold.core.event import Event
 from refold.core.expected import ANY, NO_STREAM, STREAM_EXISTS, Expected
 from refold.core.fold import Decider
-from refold.engine.results import Append
+from refold.engine.append import Append
 from refold.errors import Conflict, InvalidEvent, NotFound, Rejected, UsageError
 from refold.testing.sample import (
     HandClock,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from refold.core.diff import diff
 from refold.core.event import Event
 from refold.core.fold import Fold
-from refold.engine.results import Append
+from refold.engine.append import Append
 from refold.engine.store import Store
 from refold.errors import Conflict, NotFound, UsageError
 from refold.testing.sample import HandClock, OpenStore, Said, ledger, raised, said

@@ -5,7 +5,7 @@ from __future__ import annotations
 from refold.core.event import Event
 from refold.core.fold import Decider, Fold
 from refold.core.query import Query
-from refold.engine.results import Append, Appended
+from refold.engine.append import Append, Appended
 from refold.engine.store import Store
 from refold.errors import Conflict, InvalidEvent, Rejected, UsageError
 from refold.testing.sample import OpenStore, raised, registry, untyped

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from refold.core.codec import encode_body, row_of
-from refold.core.event import Registry, default_registry
 from refold.core.recorded import Recorded
+from refold.core.registry import Registry, default_registry
 from refold.core.row import decode_row
 
 

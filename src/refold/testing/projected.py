@@ -13,7 +13,7 @@ from typing import Any, Final, NoReturn, TypeVar
 import msgspec
 
 from refold.core.event import Event
-from refold.engine.results import Append
+from refold.engine.append import Append
 from refold.engine.store import Store
 from refold.ports import TableKeeper
 from refold.projections.catalog import Parked

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from refold.core.event import Event
-from refold.engine.results import Append
+from refold.engine.append import Append
 from refold.engine.store import Store
 from refold.errors import NotFound, UsageError
 from refold.testing.sample import OpenStore, Paid, raised, said, untyped

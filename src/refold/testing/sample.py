@@ -8,10 +8,11 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from refold.core.event import Event, Registry
+from refold.core.event import Event
 from refold.core.fold import Fold
-from refold.engine.clock import Clock, system_clock
-from refold.engine.store import Store
+from refold.core.registry import Registry
+from refold.engine.store import Store, system_clock
+from refold.ports import Clock
 
 R = TypeVar("R")
 E = TypeVar("E", bound=BaseException)

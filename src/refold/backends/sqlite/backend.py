@@ -11,11 +11,11 @@ from typing import Any, Final, Literal
 
 import apsw
 
-from refold.backends.sqlite import diagnose, maintenance, pages, queries, snapshots, tagged
+from refold.backends.sqlite import doctor, maintenance, pages, queries, snapshots, tags
+from refold.backends.sqlite.compression import Frames, dictionary_bytes
+from refold.backends.sqlite.errors import BUSY_WAIT_MS, naming_errors
 from refold.backends.sqlite.file import Mode, check_path, close_quietly, connect, prepare, shaped
-from refold.backends.sqlite.frames import Frames, dictionary_bytes
 from refold.backends.sqlite.inline import InlineWriter
-from refold.backends.sqlite.naming import BUSY_WAIT_MS, naming_errors
 from refold.backends.sqlite.rows import Rows
 from refold.backends.sqlite.tables import Tables
 from refold.backends.sqlite.writer import kept_under
@@ -151,12 +151,12 @@ class SqliteBackend:
 
     def tagged(self, item: QueryItem, *, after: int, rows_max: int) -> list[Row]:
         """See :class:`~refold.ports.Backend`."""
-        mask = tagged.ALL_TYPES
+        mask = tags.ALL_TYPES
         if item.types:
             kinds = shaped(self._query("SELECT id, tag FROM types"), int, str)
-            mask = tagged.mask_of([i for i, tag in kinds if Kind.parse(tag).type in item.types])
+            mask = tags.mask_of([i for i, tag in kinds if Kind.parse(tag).type in item.types])
         found = self._read(
-            lambda reader: tagged.appends(reader, item, mask, after=after, rows_max=rows_max)
+            lambda reader: tags.appends(reader, item, mask, after=after, rows_max=rows_max)
         )
         segments: dict[int, list[Row]] = {}
         rows: list[Row] = []
@@ -172,7 +172,7 @@ class SqliteBackend:
         for row in segments.get(stream, ()):
             if row.version == version:
                 return row
-        for name, *values in self._query(tagged.SEGMENT_OF, (stream, version)):
+        for name, *values in self._query(tags.SEGMENT_OF, (stream, version)):
             segments[stream] = split(self._rows.row(name, values))
             for row in segments[stream]:
                 if row.version == version:
@@ -269,11 +269,11 @@ class SqliteBackend:
     def check(self) -> Iterator[Check]:
         """See :class:`~refold.ports.Backend`."""
         with self._reading() as connection, naming_errors(self._path):
-            yield from diagnose.checks(connection, self._path, self._frames)
+            yield from doctor.checks(connection, self._path, self._frames)
 
     def compact(self, *, recorded_before: int, progress: Callable[[int, int], None]) -> Packed:
         """See :class:`~refold.ports.Compactor`; writers go on meanwhile."""
-        from refold.backends.sqlite.packer import Packer
+        from refold.backends.sqlite.compaction import Packer
 
         with self._reading() as connection, naming_errors(self._path):
             packer = Packer(connection, Frames(self._dictionary))

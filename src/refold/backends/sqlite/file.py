@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import apsw
 
-from refold.backends.sqlite.naming import BUSY_WAIT_MS, naming_errors
+from refold.backends.sqlite.errors import BUSY_WAIT_MS, naming_errors
 from refold.errors import Corrupt, NotFound, UsageError
 
 APPLICATION_ID: Final = 0x7265666F

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from refold.backends.planning import Plan, row_of_planned
+from refold.backends.plan import Plan, row_of_planned
+from refold.backends.sqlite.errors import naming_commit_errors
 from refold.backends.sqlite.file import transaction
-from refold.backends.sqlite.naming import naming_commit_errors
 from refold.backends.sqlite.undoing import is_undone, undone_error
 from refold.backends.sqlite.writer import Writer
 from refold.backends.tabling import SqlTransaction

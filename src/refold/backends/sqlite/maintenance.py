@@ -10,9 +10,9 @@ from typing import Final
 import apsw
 
 from refold.backends.sqlite import tagindex
-from refold.backends.sqlite.diagnose import CUT_SHORT
+from refold.backends.sqlite.compression import Frames
+from refold.backends.sqlite.doctor import CUT_SHORT
 from refold.backends.sqlite.file import rows_of
-from refold.backends.sqlite.frames import Frames
 from refold.errors import UsageError
 from refold.ports import PartSize
 

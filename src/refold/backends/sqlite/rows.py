@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
+from refold.backends.sqlite.compression import Frames
 from refold.backends.sqlite.file import shaped
-from refold.backends.sqlite.frames import Frames
 from refold.core.event import event_id
 from refold.core.row import Row
 from refold.errors import Corrupt

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import apsw
 
-from refold.backends.sqlite.naming import naming_errors
+from refold.backends.sqlite.errors import naming_errors
 from refold.backends.tabling import SqlTransaction, begun
 from refold.errors import StoreClosed
 

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import apsw
 
+from refold.backends.sqlite.compression import Frames
 from refold.backends.sqlite.file import rows_of, transaction
-from refold.backends.sqlite.frames import Frames
-from refold.backends.sqlite.tagged import mask_of
+from refold.backends.sqlite.tags import mask_of
 from refold.core.row import Row, decode_body
 from refold.core.segment import split
 

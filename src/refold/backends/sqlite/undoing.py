@@ -8,8 +8,8 @@ from typing import Final
 
 import apsw
 
+from refold.backends.sqlite.errors import DRIVER_ERRORS
 from refold.backends.sqlite.file import rows_of, synced, transaction
-from refold.backends.sqlite.naming import DRIVER_ERRORS
 from refold.backends.sqlite.queries import LAST_ROW
 from refold.errors import OutcomeUnknown, Unavailable
 from refold.ports import Batch

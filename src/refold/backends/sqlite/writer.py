@@ -16,11 +16,11 @@ from typing import Any, Final
 
 import apsw
 
-from refold.backends.planning import Plan, Planned, row_key, same_or_refused
-from refold.backends.sqlite import tagged
+from refold.backends.plan import Plan, Planned, row_key, same_or_refused
+from refold.backends.sqlite import tags
+from refold.backends.sqlite.compression import Frames, dictionary_bytes
+from refold.backends.sqlite.errors import DRIVER_ERRORS, commit_error, naming_commit_errors
 from refold.backends.sqlite.file import rows_of, shaped, transaction
-from refold.backends.sqlite.frames import Frames, dictionary_bytes
-from refold.backends.sqlite.naming import DRIVER_ERRORS, commit_error, naming_commit_errors
 from refold.backends.sqlite.queries import LAST_ROW
 from refold.backends.sqlite.undoing import is_undone, undone_error
 from refold.core.codec import EVENTS_PER_APPEND_MAX, span_of
@@ -319,7 +319,7 @@ class Writer:
 
     def _found_after(self, query: Query, after: int) -> int | None:
         """What an append is conditional on; nothing can come between: the insert is guarded."""
-        return tagged.found_after(self._connection, query, self._types, self._frames, after=after)
+        return tags.found_after(self._connection, query, self._types, self._frames, after=after)
 
     def _by_key(self, batch: Batch) -> Committed | RefoldError | None:
         kept = None if batch.key is None else kept_under(self._connection, batch.key)
@@ -349,7 +349,7 @@ class Writer:
         if mask is None:
             if len(self._masks) >= MASKS_CACHED_MAX:
                 self._masks.clear()
-            mask = self._masks[kinds] = tagged.mask_of([self._types[kind] for kind in set(kinds)])
+            mask = self._masks[kinds] = tags.mask_of([self._types[kind] for kind in set(kinds)])
         return mask
 
 

@@ -26,8 +26,8 @@ from refold.conversation.importers.tools import read_tools
 from refold.core.event import check_name
 from refold.core.expected import NO_STREAM
 from refold.core.recorded import Recorded
+from refold.engine.append import Append, Appended
 from refold.engine.checks import check_store
-from refold.engine.results import Append, Appended
 from refold.engine.store import Store
 from refold.errors import BackendError, Conflict, InvalidEvent, RefoldError, UsageError
 

@@ -11,11 +11,12 @@ from typing import Any, Final
 import apsw
 
 from refold.backends.sqlite import digests, tagindex
+from refold.backends.sqlite.compression import Frames
 from refold.backends.sqlite.file import SCHEMA_VERSION, rows_of
-from refold.backends.sqlite.frames import Frames
 from refold.backends.sqlite.queries import LOG_HEAD
-from refold.backends.sqlite.tagged import OTHER_TYPES_BIT
-from refold.core.event import Registry, category_of
+from refold.backends.sqlite.tags import OTHER_TYPES_BIT
+from refold.core.event import category_of
+from refold.core.registry import Registry
 from refold.core.row import Row, decode_row
 from refold.errors import Corrupt, RefoldError
 from refold.ports import Check

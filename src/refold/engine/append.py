@@ -1,9 +1,9 @@
-"""What a caller wants appended, checked and encoded: the pure half of an append."""
+"""What a caller wants appended, checked and encoded, and what came of it: the pure half."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -16,17 +16,53 @@ from refold.core.codec import (
     encode_metadata,
     encode_typed,
 )
-from refold.core.event import Event, Registry, check_name
-from refold.core.expected import NO_STREAM, STREAM_EXISTS, check_expected
+from refold.core.event import Event, check_name, event_id
+from refold.core.expected import ANY, NO_STREAM, STREAM_EXISTS, Expected, check_expected
 from refold.core.fitting import fitting_of
 from refold.core.query import Condition, Query, checked_tags
+from refold.core.registry import Registry
 from refold.core.sets import holds_set, with_sorted_sets
-from refold.engine.results import Append
 from refold.errors import InvalidEvent, RefoldError, UsageError
-from refold.ports import Batch, Fork, Write
+from refold.ports import Batch, Committed, Fork, Write
 
 STREAMS_PER_APPEND_MAX: Final = 1_000
 _PLAIN_LISTS: Final = (list, tuple)
+
+
+class Append(NamedTuple):
+    """An append as a value: what :meth:`refold.Store.append` takes.
+
+    In ``append_together`` the parts have no ``key`` of their own: the whole has one. ``tags`` are
+    names that queries find the append by; they are kept as ``tags`` in its metadata.
+    """
+
+    stream: str
+    events: Sequence[object]
+    expected: Expected = ANY
+    metadata: Mapping[str, Any] | None = None
+    key: str | None = None
+    tags: Sequence[str] = ()
+
+
+class Appended(NamedTuple):
+    """What an append stored.
+
+    ``version`` and ``position`` are those of its last event, so ``version`` is what the next
+    append of the same writer expects. ``duplicate``: its key had stored it before.
+    """
+
+    stream: str
+    version: int
+    position: int
+    event_count: int
+    recorded_at_us: int
+    duplicate: bool = False
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of the events, in order."""
+        first = self.version - self.event_count + 1
+        return [event_id(self.stream, first + index) for index in range(self.event_count)]
 
 
 def write_of(append: Append, registry: Registry) -> Write:
@@ -173,3 +209,14 @@ def prepared(append: Append, registry: Registry) -> Batch | RefoldError:
         return checked_batch([append._replace(key=None)], append.key, registry)
     except RefoldError as refusal:
         return refusal
+
+
+def appended(outcome: Committed | RefoldError) -> list[Appended]:
+    """A stored batch as its callers see it, one answer a part; a refused one is raised."""
+    if isinstance(outcome, RefoldError):
+        raise outcome
+    placed, at, duplicate = outcome
+    return [
+        Appended(stream, version + size - 1, position + size - 1, size, at, duplicate)
+        for stream, position, version, size in placed
+    ]

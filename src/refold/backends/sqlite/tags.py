@@ -11,8 +11,8 @@ from typing import Any, Final
 import apsw
 import msgspec
 
+from refold.backends.sqlite.compression import Frames
 from refold.backends.sqlite.file import rows_of, shaped
-from refold.backends.sqlite.frames import Frames
 from refold.core.event import Kind
 from refold.core.query import Query, QueryItem
 from refold.core.row import Row, corrupt, decode_body

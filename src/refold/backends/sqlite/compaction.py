@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 
 import apsw
 
+from refold.backends.sqlite.compression import DICTIONARY_BYTES, Frames, trained
 from refold.backends.sqlite.file import rows_of, shaped, transaction
-from refold.backends.sqlite.frames import DICTIONARY_BYTES, Frames, trained
 from refold.core.row import Row, corrupt
 from refold.core.segment import Segment, joined
 from refold.ports import Packed

@@ -72,7 +72,7 @@ class _Request:
         self.outcomes: Sequence[Outcome] | BaseException | None = None
 
 
-class GroupWriter:
+class GroupCommit:
     """Turns many callers' batches into few calls of ``commit``, never two at a time.
 
     An interrupt may come between any two steps of a leader. Whoever commits holds ``_leading``, so
