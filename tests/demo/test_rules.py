@@ -1,12 +1,14 @@
 """The demo agent reads its rules from natural sentences, and from nothing else."""
 
+import msgspec
 import pytest
 from msgspec.structs import asdict
 
 from refold.demo import tables
-from refold.demo.rules import BOOK, Rule, Rules, read_rules
+from refold.demo.agent import RULES, Rules, read_rules
+from refold.demo.tables import Pattern
 
-EXAMPLES = [(rule, text) for rule in BOOK for text in rule.examples]
+EXAMPLES = [(rule, text) for rule in RULES for text in rule.examples]
 NEGATED = [
     ("Do not verify identity before booking.", "verify", "never"),
     ("There is no need to confirm before booking.", "confirms", False),
@@ -24,12 +26,11 @@ def changed(prompt: str) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(("rule", "text"), EXAMPLES, ids=[text for _, text in EXAMPLES])
-def test_each_documented_example_turns_its_rule_on_and_no_other(rule: Rule, text: str) -> None:
+def test_each_documented_example_turns_its_rule_on_and_no_other(rule: Pattern, text: str) -> None:
     """An example of the rule book changes just the fields that its own rule reads from it."""
-    match = rule.pattern.search(text)
-    assert match is not None
+    alone = asdict(msgspec.convert(rule.read(text), Rules, strict=False))
     defaults = asdict(Rules())
-    said = {name: v for name, v in rule.read(match).items() if v != defaults[name]}
+    said = {name: value for name, value in alone.items() if value != defaults[name]}
     assert changed(text) == said != {}
 
 

@@ -7,7 +7,7 @@
     result = run_demo("demo.db", report_path="report.html")
     print(result.comparison.figures.by_decision)
 
-Nothing here asks a real model anything; :mod:`refold.demo.rules` says what the agent understands.
+Nothing here asks a real model anything; the files under ``data`` say what the agent understands.
 """
 
 from refold.demo.agent import MODEL

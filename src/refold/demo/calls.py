@@ -24,7 +24,7 @@ from refold.conversation import (
 )
 from refold.demo import callers, tables
 from refold.demo.agent import MODEL
-from refold.demo.callers import Caller, Turn
+from refold.demo.callers import Caller, Saying
 from refold.demo.clinic import EFFECTS, TOOLS, Clinic
 from refold.demo.listen import KEYPAD
 from refold.replay import Action, Call, ChatEndpoint, ChatRequest
@@ -183,7 +183,7 @@ class _Call:
                 transferred = True
         return transferred
 
-    def _hear(self, session: recording.Session, said: str, turn: Turn) -> None:
+    def _hear(self, session: recording.Session, said: str, turn: Saying) -> None:
         if turn.cuts_in_at is not None:
             # They spoke while the sentence was still playing: part of its time has not passed.
             self.clock.pass_s(-PAUSE_S - WORD_S * len(said.split()) * (1 - turn.cuts_in_at))

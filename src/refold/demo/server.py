@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Final, Self
 
-from refold.demo.agent import FINGERPRINT, MODEL, Reply, answer
+from refold.demo.agent import MODEL, Reply, answer
 
 REQUEST_BYTES_MAX: Final = 4_000_000
 IDLE_S: Final = 30
@@ -25,6 +25,7 @@ CHARS_A_TOKEN: Final = 4
 PRICE_IN: Final = Decimal("0.15")
 PRICE_OUT: Final = Decimal("0.60")
 """Made-up dollars for a million tokens, so that there is a cost to compare."""
+FINGERPRINT: Final = "rule-based-stand-in-not-a-model"
 _COMPLETIONS: Final = "/v1/chat/completions"
 
 
