@@ -5,8 +5,8 @@ from hypothesis import settings
 
 from tests.support.soak import write_figures
 
-# The shipped suites assert too; asked for before anything imports them.
-pytest.register_assert_rewrite("refold.testing")
+# The suites of every backend assert too; asked for before anything imports them.
+pytest.register_assert_rewrite("tests.conformance")
 
 # A busy machine is not a defect: no deadlines.
 settings.register_profile("refold", deadline=None)

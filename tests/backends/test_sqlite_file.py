@@ -26,8 +26,8 @@ from refold.core.event import Event
 from refold.core.registry import Registry
 from refold.engine.append import Append
 from refold.errors import StoreClosed, Unavailable
-from refold.testing.conformance import HandClock
 from tests.backends.processes import hold_lock, open_often
+from tests.conformance.suites import HandClock
 
 REGISTRY = Registry()
 WAIT_S = 60

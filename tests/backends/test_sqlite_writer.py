@@ -12,7 +12,7 @@ from refold.backends.sqlite import SqliteBackend, writer
 from refold.core.expected import ANY, NO_STREAM
 from refold.errors import Conflict, OutcomeUnknown, Unavailable
 from refold.ports import Backend, Batch, Committed
-from refold.testing.storage import stored, write
+from tests.conformance.storage import stored, write
 
 
 @pytest.fixture

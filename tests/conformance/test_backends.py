@@ -1,4 +1,4 @@
-"""The shipped suites, run on every backend, through the store and through its async twin."""
+"""The suites, run on every backend, through the store and through its async twin."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from refold.engine.aio import AsyncStore
 from refold.engine.branch import Branch
 from refold.engine.store import Store, system_clock
 from refold.ports import Backend, Clock
-from refold.testing import sample
-from refold.testing.conformance import (
+from tests.conformance import sample
+from tests.conformance.suites import (
     BackendConformance,
     DurableConformance,
     OpenBackend,

@@ -15,7 +15,7 @@ import refold
 from refold import Event, Query, Rejected
 from refold.engine.store import Store
 from refold.errors import Conflict, UsageError
-from refold.testing.conditions import BOTH, TAGGED, TYPED, is_refused
+from tests.conformance.conditions import BOTH, TAGGED, TYPED, is_refused
 from tests.engine.conditional import Report, check_conditions, work
 
 WAIT_S = 60

@@ -13,7 +13,7 @@ from refold.core.event import Event
 from refold.core.fold import Fold
 from refold.core.registry import Registry
 from refold.engine.store import Store
-from refold.testing.conformance import HandClock
+from tests.conformance.suites import HandClock
 
 REGISTRY = Registry()
 

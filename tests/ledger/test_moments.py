@@ -29,8 +29,8 @@ from refold.ledger import (
     local_day,
     profit_and_loss,
 )
-from refold.testing.conformance import HandClock
 from refold.times import to_us
+from tests.conformance.suites import HandClock
 from tests.ledger.money import Model, exact, histories, usdc
 
 BERLIN = ZoneInfo("Europe/Berlin")

@@ -28,7 +28,7 @@ from refold.core.expected import ANY, NO_STREAM, STREAM_EXISTS, Expected
 from refold.engine.append import Append
 from refold.engine.store import Store
 from refold.errors import Conflict, NotFound, RefoldError, Rejected, UsageError
-from refold.testing.conformance import HandClock
+from tests.conformance.suites import HandClock
 from tests.stateful.model import ONE_OF_EACH, REGISTRY, SUM, TYPES, Kept, Model, made
 from tests.support.soak import bound, counted
 

@@ -7,7 +7,8 @@ import pytest
 
 from refold import Append, Event, Registry
 from refold.projections import Projection, Rows, Table
-from refold.testing import Projected, given
+from refold.testing import given
+from refold.testing.projected import Projected
 
 
 class Total(msgspec.Struct):

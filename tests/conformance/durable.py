@@ -5,7 +5,7 @@ from __future__ import annotations
 from refold.core.expected import ANY, NO_STREAM
 from refold.engine.append import Append
 from refold.errors import Conflict, StoreClosed, UsageError
-from refold.testing.sample import (
+from tests.conformance.sample import (
     HandClock,
     OpenStore,
     Said,

@@ -8,7 +8,7 @@ from refold.core.fold import Fold
 from refold.engine.append import Append
 from refold.engine.store import Store
 from refold.errors import Conflict, NotFound, UsageError
-from refold.testing.sample import HandClock, OpenStore, Said, ledger, raised, said
+from tests.conformance.sample import HandClock, OpenStore, Said, ledger, raised, said
 
 
 def parent(open_store: OpenStore) -> Store:

@@ -10,7 +10,7 @@ from refold.core.event import Event
 from refold.core.fold import Fold
 from refold.engine.store import Store
 from refold.errors import CodecError, NotFound, UpcastFailed
-from refold.testing.sample import (
+from tests.conformance.sample import (
     HandClock,
     Ledger,
     OpenStore,

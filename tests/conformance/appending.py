@@ -11,7 +11,7 @@ from refold.core.expected import ANY, NO_STREAM, STREAM_EXISTS, Expected
 from refold.core.fold import Decider
 from refold.engine.append import Append
 from refold.errors import Conflict, InvalidEvent, NotFound, Rejected, UsageError
-from refold.testing.sample import (
+from tests.conformance.sample import (
     HandClock,
     Ledger,
     OpenStore,

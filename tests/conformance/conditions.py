@@ -8,7 +8,7 @@ from refold.core.query import Query
 from refold.engine.append import Append, Appended
 from refold.engine.store import Store
 from refold.errors import Conflict, InvalidEvent, Rejected, UsageError
-from refold.testing.sample import OpenStore, raised, registry, untyped
+from tests.conformance.sample import OpenStore, raised, registry, untyped
 
 TYPED = Query(types=["test.a"])
 TAGGED = Query(tags=["x:1"])

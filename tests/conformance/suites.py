@@ -15,19 +15,19 @@ Subclass, and give the fixture that the suite asks for::
 
 ``open_store`` opens the log of the running test: empty when the test begins, the same log at
 every call. Every test's docstring is the rule that it proves. A power that a backend lacks is a
-suite that it does not inherit. pytest must be installed; it is no dependency of refold.
+suite that it does not inherit.
 """
 
 from __future__ import annotations
 
-from refold.testing.appending import Appending, Deciding, Keys, Together
-from refold.testing.branching import Branching
-from refold.testing.conditions import Commands, Conditions
-from refold.testing.durable import Reopening, Sharing
-from refold.testing.reading import ReadingStreams, ReadingTheLog
-from refold.testing.sample import HandClock, OpenStore, registry
-from refold.testing.storage import Committing, OpenBackend, Paging
-from refold.testing.travelling import Travelling, Upcasting
+from tests.conformance.appending import Appending, Deciding, Keys, Together
+from tests.conformance.branching import Branching
+from tests.conformance.conditions import Commands, Conditions
+from tests.conformance.durable import Reopening, Sharing
+from tests.conformance.reading import ReadingStreams, ReadingTheLog
+from tests.conformance.sample import HandClock, OpenStore, registry
+from tests.conformance.storage import Committing, OpenBackend, Paging
+from tests.conformance.travelling import Travelling, Upcasting
 
 __all__ = [
     "BackendConformance",

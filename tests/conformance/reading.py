@@ -11,7 +11,7 @@ from refold.core.event import Event
 from refold.engine.append import Append
 from refold.engine.store import Store
 from refold.errors import NotFound, UsageError
-from refold.testing.sample import OpenStore, Paid, raised, said, untyped
+from tests.conformance.sample import OpenStore, Paid, raised, said, untyped
 
 SPLIT = (3, 1, 2, 1)
 """How the seven events of a stream are spread over appends, so that bounds fall inside some."""
