@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-LAZY = ("cryptography", "httpx", "rich", "zstandard")
+LAZY = ("cryptography", "httpx", "httpx2", "jinja2", "rich", "zstandard")
 
 HELP = """
 import contextlib, io, sys
@@ -38,10 +38,11 @@ def imported_early(source: str) -> list[str]:
         pytest.param("import refold", id="import refold"),
         pytest.param("import refold.cli.main", id="import the command line"),
         pytest.param(HELP, id="refold --help"),
+        pytest.param("import refold.replay.report.formatting", id="import the report"),
     ],
 )
 def test_heavy_packages_wait_until_they_are_needed(source: str) -> None:
-    """Importing refold or asking for help loads no HTTP, no colours, no cryptography."""
+    """Importing refold or asking for help loads no HTTP, no colours, no templates."""
     assert imported_early(source) == []
 
 

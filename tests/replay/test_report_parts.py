@@ -6,13 +6,16 @@ import re
 from decimal import Decimal
 from importlib import resources
 
+import jinja2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from refold.replay.report.formatting import change, milliseconds, money, offset, percent, signed
-from refold.replay.report.markup import Html, anchor, el
-from refold.replay.report.text_diff import WORDS_MAX, Run, compare_words, marked
+from refold.replay.report.links import Link, anchor
+from refold.replay.report.page import Bar
+from refold.replay.report.render import environment, pieces, with_quotes
+from refold.replay.report.text_diff import WORDS_MAX, Run, compare_lines, compare_words
 
 TEXTS = st.text(st.sampled_from("ab ,.\n"), max_size=60)
 
@@ -39,7 +42,7 @@ def test_texts_with_little_in_common_are_marked_whole() -> None:
     olds, news = compare_words("Where are you now?", "Nothing of that sort, thank you")
     assert [len(olds), len(news)] == [1, 1]
     assert olds[0].is_own
-    assert 'class="whole"' in marked(olds, "del")
+    assert 'class="whole"' in piece("marked", olds, "del", whole=True)
 
 
 def test_very_long_texts_are_not_aligned() -> None:
@@ -50,8 +53,27 @@ def test_very_long_texts_are_not_aligned() -> None:
 
 
 def test_marks_leave_white_space_alone() -> None:
-    """A mark begins and ends at a word."""
-    assert marked([Run("a ", False), Run(" b ", True)], "ins") == "a  <ins>b</ins> "
+    """A mark begins and ends at a word; white space alone has none."""
+    assert Run("a ", False).marked == ("a ", "", "")
+    assert Run(" b ", True).marked == (" ", "b", " ")
+    assert Run(" ", True).marked == (" ", "", "")
+    runs = [Run("a ", False), Run(" b ", True)]
+    assert piece("marked", runs, "ins", whole=False) == "a  <ins>b</ins> "
+
+
+def test_lines_are_kept_taken_out_or_put_in() -> None:
+    """Versions of a line stand side by side, others alone; far from a change they are left out."""
+    same = "".join(f"line {n}\n" for n in range(9))
+    lines = list(compare_lines(f"Be kind today.\nGone.\n{same}Bye.", f"Be kind now.\n{same}"))
+    assert [(line.side, line.has_other, line.left_out) for line in lines] == [
+        ("out", True, 0),
+        ("in", True, 0),
+        ("out", False, 0),
+        *[("kept", False, 0)] * 3,
+        ("kept", False, 3),
+        *[("kept", False, 0)] * 3,
+        ("out", False, 0),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -90,11 +112,53 @@ def test_figures_are_told_with_their_unit() -> None:
     assert [signed("2 ms"), signed("−2 ms"), signed("–")] == ["+2 ms", "−2 ms", "–"]
 
 
-def test_text_is_escaped_and_markup_is_not() -> None:
-    """Only what was made by `el` goes in as it is."""
-    made = el("p", "<b>", el("b", "&"), None, 3, title='"<', hidden=True, open=False)
-    assert made == '<p title="&quot;&lt;" hidden>&lt;b&gt;<b>&amp;</b>3</p>'
-    assert isinstance(made, Html)
+HOSTILE = "<b>&\"'\x00"
+ESCAPED = "&lt;b&gt;&amp;&#34;&#39;"
+
+
+def piece(name: str, *values: object, **options: object) -> str:
+    """What a macro of the templates writes."""
+    module = environment().get_template("pieces.html").module
+    return str(getattr(module, name)(*values, **options))
+
+
+def test_text_is_escaped_in_text_and_in_attributes() -> None:
+    """Only what a template says goes in as it is."""
+    assert piece("link_to", Link(HOSTILE, anchor(HOSTILE))) == (
+        f'<a href="#%3Cb%3E%26%22%27%EF%BF%BD" class="id">{ESCAPED}\x00</a>'
+    )
+    assert piece("link_to", Link(HOSTILE, None)) == f"<code>{ESCAPED}\x00</code>"
+    shown = Bar(HOSTILE, [])
+    assert f'aria-label="{ESCAPED}\x00" title="{ESCAPED}\x00"' in piece("small_bar", shown)
+
+
+def test_quotes_stand_for_themselves_only_in_text() -> None:
+    """A page keeps them escaped in attributes, and holds nothing that is no character in HTML."""
+    page = "".join(pieces("page.html", title=HOSTILE))
+    assert "<title>&lt;b&gt;&amp;\"'\ufffd</title>" in page
+    assert "&#34;" not in page
+    attribute = '<i title="&#34;>&#34;">&#34;&#39;</i>'.replace('>&#34;"', '&gt;&#34;"')
+    assert with_quotes(attribute) == '<i title="&#34;&gt;&#34;">"\'</i>'
+
+
+def test_only_the_files_of_the_package_are_not_escaped() -> None:
+    """No template calls anything safe but the style and the script, and none turns escaping off."""
+    folder = resources.files("refold.replay.report").joinpath("templates")
+    source = "".join(file.read_text(encoding="utf-8") for file in folder.iterdir())
+    assert re.findall(r"\w+ *\| *safe", source) == ["style | safe", "script | safe"]
+    assert "autoescape" not in source
+
+
+def test_a_value_that_is_missing_stops_the_page() -> None:
+    """A name that nobody gave is an error, not an empty place."""
+    with pytest.raises(jinja2.UndefinedError, match="title"):
+        list(pieces("page.html"))
+
+
+def test_line_breaks_of_a_template_are_not_in_the_page() -> None:
+    """Nothing beside tags and expressions, and a space between words."""
+    made = environment().from_string("<p>\n  one\n  two {{ x }}\n  <b>\n three </b>\n</p>\n")
+    assert made.render(x="&\n") == "<p>one two &amp;\n<b>three </b></p>"
 
 
 def test_an_anchor_holds_nothing_that_ends_an_attribute_or_a_fragment() -> None:

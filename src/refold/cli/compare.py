@@ -133,8 +133,7 @@ def _streams(
 
 
 def _summary(comparison: Comparison) -> Iterator[str]:
-    from refold.replay.report.formatting import counted
-    from refold.replay.report.headline import verdict
+    from refold.replay.report.formatting import counted, verdict
 
     figures = comparison.figures
     label = f" ({comparison.variant.label})" if comparison.variant.label else ""

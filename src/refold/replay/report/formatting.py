@@ -1,11 +1,15 @@
-"""Figures as text: percentages, money, milliseconds, times."""
+"""Figures as text: percentages, money, milliseconds, times; and texts that are cut to fit."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
-from refold.replay.figures import Rate
+import msgspec
+
+from refold.replay.figures import Figures, Rate
 
 NOTHING: Final = "–"
 """What stands where nothing is known."""
@@ -20,10 +24,85 @@ MEANINGS: Final = {
 }
 """What the levels mean, in a few words."""
 
+TEXT_CHARS_MAX: Final = 4_000
+"""Longer text of a turn is cut, and the page says by how much."""
+VALUE_CHARS_MAX: Final = 60
+VALUES_SHOWN: Final = 3
+
+# HTML has no place for these, written out or as references.
+_NO_CHARACTER: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+
+
+S = TypeVar("S", str, list[Any])
+
+
+class Cut(NamedTuple, Generic[S]):
+    """The beginning of a text or a list, and how much was left off."""
+
+    shown: S
+    left_off: int
+
+
+def clean(text: str) -> str:
+    """Text that a page can hold: what is no character there stands as a replacement character."""
+    return _NO_CHARACTER.sub("\ufffd", text)
+
+
+def cut(whole: S, length_max: int = TEXT_CHARS_MAX) -> Cut[S]:
+    """A text or a list, cut where it is longer than this."""
+    return Cut(whole[:length_max], max(0, len(whole) - length_max))
+
+
+def json_text(value: Any) -> str:
+    """A JSON value as text; a string stands for itself."""
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def value_text(value: Any, chars_max: int = VALUE_CHARS_MAX) -> str:
+    """A JSON value in one line, cut where it is long."""
+    shown, left_off = cut(json_text(value), chars_max)
+    return f"{shown}…" if left_off else shown
+
+
+def some_values(values: Iterable[str]) -> str:
+    """The first few of some values; an empty one: the argument was not there."""
+    shown, left_off = cut([value or "absent" for value in values], VALUES_SHOWN)
+    return ", ".join([*shown, "…"] if left_off else shown)
+
+
+def differing(rate: Rate) -> int:
+    """How many of the trials had no success."""
+    return rate.trials - rate.successes
+
+
+def verdict(figures: Figures) -> str:
+    """The outcome in one sentence."""
+    rate = figures.by_decision
+    if not rate.trials:
+        return "No decision was compared"
+    if not differing(rate):
+        return f"The candidate took the same action in all {counted(rate.trials, 'decision')}"
+    return f"The candidate acted differently in {differing(rate):,} of {rate.trials:,} decisions"
+
+
+def number(value: int) -> str:
+    """``2,000``."""
+    return f"{value:,}"
+
+
+def sortable(value: Decimal | float) -> str:
+    """A number as the page's script reads it."""
+    return f"{float(value):.10g}"
+
 
 def percent(share: float | None) -> str:
     """``72.4 %``."""
     return NOTHING if share is None else f"{share * 100:.1f} %"
+
+
+def probability(p: float) -> str:
+    """``0.042``, ``under 0.001``."""
+    return f"{p:.3f}" if p >= 0.001 else "under 0.001"
 
 
 def interval(rate: Rate) -> str:

@@ -2,45 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
+from typing import Final, NamedTuple
+from urllib.parse import quote
 
 from refold.core.event import parse_event_id
-from refold.replay.report.markup import Html, anchor, el
+from refold.replay.report.formatting import clean
+
+_KEPT_IN_ANCHORS: Final = "@~:-._"
 
 
-class Places:
+class Link(NamedTuple):
+    """A name, and the anchor that it leads to; None where that is not on the page."""
+
+    text: str
+    anchor: str | None
+
+
+class Links:
     """The conversations that the page shows; only what is shown can be linked to."""
 
-    def __init__(self, streams: Iterable[str]) -> None:
-        self._shown = frozenset(streams)
+    def __init__(self, streams: Collection[str]) -> None:
+        self._shown = streams
 
-    def link(self, stream: str, event_id: str) -> Html:
+    def event(self, stream: str, event_id: str) -> Link:
         """An event's id, as a link where its conversation is on the page."""
-        if stream not in self._shown:
-            return el("code", event_id)
-        return el("a", event_id, href=f"#{_place(stream, event_id)}", cls="id")
+        return Link(event_id, event_anchor(stream, event_id) if stream in self._shown else None)
 
-    def link_stream(self, stream: str) -> Html:
+    def conversation(self, stream: str) -> Link:
         """A conversation's name, as a link where it is on the page."""
-        if stream not in self._shown:
-            return el("code", stream)
-        return el("a", stream, href=f"#{stream_anchor(stream)}", cls="id")
-
-    def meta(self, stream: str, event_id: str, clock: str, level: str | None = None) -> Html:
-        """The margin of a row: its event's id, when it happened, how the answers compare."""
-        place = _place(stream, event_id)
-        name = el("a", event_id, href=f"#{place}", cls="id")
-        time = el("span", clock, cls="clock") if clock else None
-        badge = el("span", level, cls=f"badge {level}") if level else None
-        return el("div", name, time, badge, cls="meta", id=place)
+        return Link(stream, conversation_anchor(stream) if stream in self._shown else None)
 
 
-def stream_anchor(stream: str) -> str:
+def anchor(name: str) -> str:
+    """An id for a part of the page and, after ``#``, a link to it."""
+    return quote(clean(name), safe=_KEPT_IN_ANCHORS)
+
+
+def conversation_anchor(stream: str) -> str:
     """The anchor of a whole conversation."""
     return anchor(f"conversation:{stream}")
 
 
-def _place(stream: str, event_id: str) -> str:
+def event_anchor(stream: str, event_id: str) -> str:
+    """The anchor of an event in a conversation."""
     # A branch shows events of its parent, which may be on the page itself.
     is_own = parse_event_id(event_id)[0] == stream
     return anchor(event_id if is_own else f"{stream}:{event_id}")

@@ -1,18 +1,20 @@
-"""Two texts, word by word: what one has that the other does not."""
+"""Two texts, word by word or line by line: what one has that the other does not."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import SequenceMatcher
-from typing import Final, NamedTuple
-
-from refold.replay.report.markup import Child, Html, el, join
+from typing import Final, Literal, NamedTuple
 
 WORDS_MAX: Final = 1_200
 """Longer texts are not aligned: it takes time in proportion to the product of their lengths."""
 ALIKE_MIN: Final = 0.4
 """Texts that share fewer of their words are marked whole: marks on every other word say nothing."""
+CONTEXT_LINES: Final = 3
+LINES_ALIKE_MIN: Final = 0.5
+PAIRS_TRIED_MAX: Final = 2_500
+"""Beyond this many pairs, lines are not compared for likeness: each is out, or in."""
 _WORDS: Final = re.compile(r"\w+|\s+|[^\w\s]")
 
 
@@ -21,6 +23,30 @@ class Run(NamedTuple):
 
     text: str
     is_own: bool
+
+    @property
+    def marked(self) -> tuple[str, str, str]:
+        """The text as what stands before a mark, in it, and after it: it holds no outer space."""
+        own = self.text.strip() if self.is_own else ""
+        return self.text.partition(own) if own else (self.text, "", "")
+
+
+class Line(NamedTuple):
+    """A line of two texts laid over each other: kept by both, out of the one, or in the other.
+
+    ``has_other``: it stands beside a version of it, and its own runs are marked. ``left_out``
+    counts the lines that both have in its place, when there are too many to show.
+    """
+
+    side: Literal["kept", "out", "in"]
+    runs: list[Run]
+    has_other: bool = False
+    left_out: int = 0
+
+    @property
+    def mark(self) -> str:
+        """The element around what the line has of its own."""
+        return "del" if self.side == "out" else "ins"
 
 
 def compare_words(before: str, after: str) -> tuple[list[Run], list[Run]]:
@@ -31,35 +57,36 @@ def compare_words(before: str, after: str) -> tuple[list[Run], list[Run]]:
     if max(len(olds), len(news)) > WORDS_MAX:
         return _whole(before, is_own=True), _whole(after, is_own=True)
     matcher = SequenceMatcher(None, olds, news, autojunk=False)
-    if _likeness(olds, news, matcher) < ALIKE_MIN:
+    if _share_kept(olds, news, matcher) < ALIKE_MIN:
         return _whole(before, is_own=True), _whole(after, is_own=True)
     changes = _changes(olds, matcher)
-    return _runs(olds, [(i, j) for i, j, _, _ in changes]), _runs(
-        news, [(k, m) for _, _, k, m in changes]
+    return (
+        _runs(olds, [(i1, i2) for i1, i2, _, _ in changes]),
+        _runs(news, [(j1, j2) for _, _, j1, j2 in changes]),
     )
 
 
-def marked(runs: Sequence[Run], tag: str) -> Html:
-    """Runs as markup, what is this side's own in ``tag`` (``ins`` or ``del``).
-
-    A text that is this side's own as a whole has the class ``whole``.
-    """
-    whole = "whole" if len(runs) == 1 else None
-    return join(_marked(run, tag, whole) for run in runs)
-
-
-def _marked(run: Run, tag: str, cls: str | None) -> Child:
-    if not run.is_own or not (text := run.text.strip()):
-        return run.text
-    before, _, after = run.text.partition(text)
-    return join([before, el(tag, text, cls=cls), after])
+def compare_lines(before: str, after: str) -> Iterator[Line]:
+    """Two texts as one: lines kept, taken out, put in; changed ones word by word."""
+    olds, news = before.splitlines(), after.splitlines()
+    matcher = SequenceMatcher(None, olds, news, autojunk=False)
+    for operation, i1, i2, j1, j2 in matcher.get_opcodes():
+        if operation == "equal":
+            yield from _kept(olds[i1:i2], is_first=i1 == 0, is_last=i2 == len(olds))
+            continue
+        for old, new in _versions(olds[i1:i2], news[j1:j2]):
+            own_old, own_new = compare_words(old or "", new or "")
+            if old is not None:
+                yield Line("out", own_old if new else [Run(old, True)], bool(new))
+            if new is not None:
+                yield Line("in", own_new if old else [Run(new, True)], bool(old))
 
 
 def _whole(text: str, *, is_own: bool) -> list[Run]:
     return [Run(text, is_own)] if text else []
 
 
-def _likeness(olds: Sequence[str], news: Sequence[str], matcher: SequenceMatcher[str]) -> float:
+def _share_kept(olds: Sequence[str], news: Sequence[str], matcher: SequenceMatcher[str]) -> float:
     """The share of words that stayed, white space not counted: it is alike everywhere."""
     total = sum(not word.isspace() for word in (*olds, *news))
     kept = (
@@ -82,14 +109,42 @@ def _changes(olds: Sequence[str], matcher: SequenceMatcher[str]) -> list[tuple[i
     return changes
 
 
-def _runs(words: Sequence[str], own: Sequence[tuple[int, int]]) -> list[Run]:
-    return [run for run in _all_runs(words, own) if run.text]
-
-
-def _all_runs(words: Sequence[str], own: Sequence[tuple[int, int]]) -> Iterator[Run]:
+def _runs(words: Sequence[str], own: Iterable[tuple[int, int]]) -> list[Run]:
+    runs: list[Run] = []
     done = 0
-    for start, end in own:
-        yield Run("".join(words[done:start]), False)
-        yield Run("".join(words[start:end]), True)
+    for start, end in (*own, (len(words), len(words))):
+        runs += [Run("".join(words[done:start]), False), Run("".join(words[start:end]), True)]
         done = end
-    yield Run("".join(words[done:]), False)
+    return [run for run in runs if run.text]
+
+
+def _versions(olds: Sequence[str], news: Sequence[str]) -> Iterator[tuple[str | None, str | None]]:
+    """Lines that are versions of each other side by side, the others alone; in order."""
+    start = 0
+    for old in olds:
+        tried = news[start:] if len(olds) * len(news) <= PAIRS_TRIED_MAX else []
+        alike = [_likeness(old, new) for new in tried]
+        best = max(alike, default=0.0)
+        if best < LINES_ALIKE_MIN:
+            yield old, None
+            continue
+        place = start + alike.index(best)
+        yield from ((None, new) for new in news[start:place])
+        yield old, news[place]
+        start = place + 1
+    yield from ((None, new) for new in news[start:])
+
+
+def _likeness(first: str, second: str) -> float:
+    return SequenceMatcher(None, first.split(), second.split(), autojunk=False).ratio()
+
+
+def _kept(lines: Sequence[str], *, is_first: bool, is_last: bool) -> Iterator[Line]:
+    head = 0 if is_first else CONTEXT_LINES
+    tail = 0 if is_last else CONTEXT_LINES
+    left_out = len(lines) - head - tail if len(lines) > head + tail + 1 else 0
+    end = len(lines) - tail if left_out else head
+    yield from (Line("kept", [Run(line, False)]) for line in lines[:head])
+    if left_out:
+        yield Line("kept", [], left_out=left_out)
+    yield from (Line("kept", [Run(line, False)]) for line in lines[end:])

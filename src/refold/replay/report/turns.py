@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -11,46 +12,107 @@ from refold.core.recorded import Recorded, parts_of
 from refold.replay.actions import CallPair, arguments_of
 from refold.replay.conversations import ConversationComparison, DecisionComparison
 from refold.replay.decision import Action, Call
-from refold.replay.report.behaviour import value_text
-from refold.replay.report.formatting import change, milliseconds, money, offset
-from refold.replay.report.links import Places
-from refold.replay.report.markup import Child, Html, clean, cut, el, join, left_off
-from refold.replay.report.redacted import REDACTED, redacted_ids
-from refold.replay.report.text_diff import compare_words, marked
+from refold.replay.report.formatting import Cut, cut, json_text, offset, value_text
+from refold.replay.report.links import Link, event_anchor
+from refold.replay.report.redacted import redacted_ids
+from refold.replay.report.text_diff import Run, compare_words
 
-RESULT_CHARS_SHOWN: Final = 160
-RESULT_CHARS_MAX: Final = 1_500
 ARGUMENT_CHARS_MAX: Final = 400
 ARGUMENTS_SHOWN: Final = 30
 SPAN_MIN_US: Final = 1_000_000
 
-Nested = Mapping[str, Any]
+KINDS: Final = {
+    "user.utterance": "user",
+    "tool.result": "result",
+    "model.failed": "note",
+    "session.started": "note",
+    "session.ended": "note",
+    "playback.interrupted": "note",
+    "dtmf.received": "note",
+    "call.transferred": "note",
+    "call.held": "note",
+    "tool.decided": "note",
+}
+"""The events that stand between the answers, and what kind of row each of them makes."""
+
+
+class Argument(msgspec.Struct, frozen=True):
+    """An argument of a call; ``paths`` are the places in it that the other side has otherwise."""
+
+    key: str
+    text: str
+    paths: list[str]
+
+
+class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
+    """A call of one side; ``has_other``: the other side has one to the same tool.
+
+    ``arguments`` are the first ones, ``left_off`` counts the rest. What is no object is ``raw``,
+    and ``differs`` from the other side's or not.
+    """
+
+    name: str
+    has_other: bool
+    arguments: list[Argument] = []
+    left_off: int = 0
+    raw: Cut[str] | None = None
+    differs: bool = False
+
+
+class Side(msgspec.Struct, frozen=True):
+    """What one side did at a decision, None for no answer; ``mark`` is the element around its own.
+
+    ``beside`` is the other side's answer, where this one's is measured by it.
+    """
+
+    who: str
+    action: Action | None
+    words: list[Run] = []
+    calls: list[ToolCall] = []
+    mark: str = "span"
+    beside: Action | None = None
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of a conversation; ``clock`` is the time since its start.
+
+    Either a ``decision`` with its ``sides``, or an event that both saw: ``said`` holds what is
+    text in it ("" for the rest), ``tool`` and ``result`` what a tool gave back, ``confidence`` how
+    surely words were recognised (0 to 1).
+    """
+
+    link: Link
+    clock: str
+    kind: str
+    decision: DecisionComparison | None = None
+    sides: list[Side] = []
+    type: str = ""
+    said: Mapping[str, str] = {}
+    tool: str = ""
+    result: str = ""
+    is_error: bool = False
+    is_redacted: bool = False
+    confidence: float | None = None
 
 
 def conversation_rows(
-    conversation: ConversationComparison, history: Sequence[Recorded], places: Places
-) -> Iterator[Html]:
+    conversation: ConversationComparison, history: Sequence[Recorded]
+) -> Iterator[Row]:
     """The rows of a conversation; without a history only its decisions."""
-    stream = conversation.stream
     decisions = {decision.at: decision for decision in conversation.decisions}
     clock_of = _clock(history)
     gone = redacted_ids(history)
-    calls = {call.call_id: call.name for d in decisions.values() for call in d.recorded.calls}
+    tools = {call.call_id: call.name for d in decisions.values() for call in d.recorded.calls}
     for recorded in parts_of(history):
-        clock = clock_of(recorded)
-        row = _seen_row(recorded, calls)
+        link = Link(recorded.id, event_anchor(conversation.stream, recorded.id))
         # What was seen is no answer, though both may be parts of one event.
-        decision = decisions.pop(recorded.id, None) if row is None else None
-        if decision is not None:
-            yield _decision_row(decision, places.meta(stream, recorded.id, clock, decision.level))
-        elif row is not None:
-            kind, content = (
-                row if not gone & {recorded.id, recorded.origin_id} else (row[0], [REDACTED])
-            )
-            meta = places.meta(stream, recorded.id, clock)
-            yield el("section", meta, el("div", *content, cls="both"), cls=f"row {kind}")
+        if recorded.type in KINDS:
+            is_redacted = not gone.isdisjoint((recorded.id, recorded.origin_id))
+            yield _seen(recorded, link, clock_of(recorded), tools, is_redacted=is_redacted)
+        elif (decision := decisions.pop(recorded.id, None)) is not None:
+            yield _decided(decision, link, clock_of(recorded))
     for decision in decisions.values():
-        yield _decision_row(decision, places.meta(stream, decision.at, "", decision.level))
+        yield _decided(decision, Link(decision.at, event_anchor(conversation.stream, decision.at)))
 
 
 def _clock(history: Sequence[Recorded]) -> Callable[[Recorded], str]:
@@ -62,75 +124,70 @@ def _clock(history: Sequence[Recorded]) -> Callable[[Recorded], str]:
     return lambda recorded: offset(recorded.occurred_at_us - started_us)
 
 
-def _decision_row(decision: DecisionComparison, meta: Html) -> Html:
-    """One decision: both answers side by side, or one where they are the same."""
-    return el("section", meta, *_answers(decision), cls=f"row decision {decision.level}")
+def _seen(
+    recorded: Recorded, link: Link, clock: str, tools: Mapping[str, str], *, is_redacted: bool
+) -> Row:
+    data = recorded.data if isinstance(recorded.data, dict) else {}
+    said = defaultdict(str, {k: v for k, v in data.items() if isinstance(v, str)})
+    confidence = data.get("confidence")
+    return Row(
+        link=link,
+        clock=clock,
+        kind=KINDS[recorded.type],
+        type=recorded.type,
+        said=said,
+        tool=said["name"] or tools.get(said["call_id"], "tool"),
+        result=json_text(data.get("result")),
+        is_error=bool(data.get("is_error")),
+        is_redacted=is_redacted,
+        confidence=confidence if isinstance(confidence, int | float) else None,
+    )
 
 
-def _answers(decision: DecisionComparison) -> list[Html]:
+def _decided(decision: DecisionComparison, link: Link, clock: str = "") -> Row:
+    sides = list(_sides(decision))
+    return Row(link=link, clock=clock, kind="decision", decision=decision, sides=sides)
+
+
+def _sides(decision: DecisionComparison) -> Iterator[Side]:
+    """Both answers, or one where they are the same."""
     recorded, candidate = decision.recorded, decision.candidate
-    if candidate is None:
-        failed = el("p", decision.error or "It was not asked.", cls="said", dir="auto")
-        return [
-            _answer("Recorded", recorded, [recorded.text]),
-            el("div", _who("Candidate"), failed),
-        ]
-    if decision.level == "same":
-        return [_answer("Both", recorded, [recorded.text], cls="both")]
-    olds, news = compare_words(cut(recorded.text)[0], cut(candidate.text)[0])
-    pairs = {id(pair.recorded): pair for pair in decision.pairs}
-    pairs |= {id(pair.candidate): pair for pair in decision.pairs}
-    return [
-        _answer("Recorded", recorded, [marked(olds, "del")], pairs, tag="del"),
-        _answer("Candidate", candidate, [marked(news, "ins")], pairs, tag="ins", beside=recorded),
-    ]
+    if candidate is None or decision.level == "same":
+        who = "Recorded" if candidate is None else "Both"
+        yield _side(who, recorded, [Run(cut(recorded.text).shown, False)])
+        if candidate is None:
+            yield Side("Candidate", None)
+        return
+    olds, news = compare_words(cut(recorded.text).shown, cut(candidate.text).shown)
+    pairs = {id(call): pair for pair in decision.pairs for call in (pair.recorded, pair.candidate)}
+    yield _side("Recorded", recorded, olds, "del", pairs)
+    yield _side("Candidate", candidate, news, "ins", pairs, recorded)
 
 
-def _answer(
+def _side(
     who: str,
     action: Action,
-    said: list[Child],
+    words: list[Run],
+    mark: str = "span",
     pairs: Mapping[int, CallPair] | None = None,
-    *,
-    tag: str = "span",
     beside: Action | None = None,
-    cls: str | None = None,
-) -> Html:
-    """One side's answer: its words, its calls, and what it took."""
-    shown = said if isinstance(said[0], Html) else [cut(action.text)[0]]
-    note = left_off(cut(action.text)[1])
-    words = el("p", *shown, note, cls="said", dir="auto") if action.text.strip() else None
-    found = pairs or {}
-    calls = [_call(call, found.get(id(call)), tag) for call in action.calls]
-    silent = None if words or calls else el("p", "said nothing and called nothing", cls="quiet")
-    return el("div", _who(who, _took(action, beside)), words, *calls, silent, cls=cls)
+) -> Side:
+    calls = [_call(call, (pairs or {}).get(id(call))) for call in action.calls]
+    return Side(who, action, words if action.text.strip() else [], calls, mark, beside)
 
 
-def _who(name: str, took: Html | None = None) -> Html:
-    return el("div", el("b", name), took, cls="who")
-
-
-def _took(action: Action, beside: Action | None) -> Html | None:
-    """Cost and latency of an answer, and by how much they differ from the other one's."""
-    parts: list[str] = []
-    if action.cost is not None:
-        grown = change(beside.cost, action.cost) if beside else ""
-        parts.append(money(action.cost) + (f" ({grown})" if grown else ""))
-    if action.latency_ms is not None:
-        parts.append(milliseconds(action.latency_ms))
-    return el("span", " · ".join(parts), cls="took") if parts else None
-
-
-# -- tool calls -----------------------------------------------------------------------------------
-
-
-def _call(call: Call, pair: CallPair | None, tag: str) -> Html:
-    """A call; ``tag`` marks it whole where the other side has none, else what changed in it."""
-    is_own = pair is None and tag != "span"
-    name: Child = el(tag, call.name) if is_own else call.name
+def _call(call: Call, pair: CallPair | None) -> ToolCall:
     changed = _changed_keys(pair)
-    title = el("div", el("code", name), cls="tool")
-    return el("div", title, _arguments(call, changed, tag), cls="call")
+    arguments, has_other = arguments_of(call), pair is not None
+    if not isinstance(arguments, dict):
+        raw = cut(json_text(arguments), ARGUMENT_CHARS_MAX)
+        return ToolCall(name=call.name, has_other=has_other, raw=raw, differs=bool(changed))
+    items, left_off = cut(list(arguments.items()), ARGUMENTS_SHOWN)
+    shown = [
+        Argument(key, value_text(value, ARGUMENT_CHARS_MAX), changed.get(key, []))
+        for key, value in items
+    ]
+    return ToolCall(name=call.name, has_other=has_other, arguments=shown, left_off=left_off)
 
 
 def _changed_keys(pair: CallPair | None) -> dict[str, list[str]]:
@@ -141,95 +198,3 @@ def _changed_keys(pair: CallPair | None) -> dict[str, list[str]]:
         key = first.replace("~1", "/").replace("~0", "~")
         found.setdefault(key, []).append(operation.path)
     return found
-
-
-def _arguments(call: Call, changed: Mapping[str, list[str]], tag: str) -> Html | None:
-    arguments = arguments_of(call)
-    if not isinstance(arguments, dict):
-        text, rest = cut(value_text(arguments, ARGUMENT_CHARS_MAX), ARGUMENT_CHARS_MAX)
-        return el("pre", el(tag, text) if changed else text, left_off(rest))
-    rows = [
-        _argument(key, value, changed.get(key, []), tag if key in changed else "span")
-        for key, value in list(arguments.items())[:ARGUMENTS_SHOWN]
-    ]
-    rest = len(arguments) - ARGUMENTS_SHOWN
-    more = el("div", el("dd", f"… {rest:,} more arguments", cls="cut")) if rest > 0 else None
-    return el("dl", *rows, more, cls="arguments") if rows else None
-
-
-def _argument(key: str, value: Any, paths: list[str], tag: str) -> Html:
-    text = value_text(value, ARGUMENT_CHARS_MAX)
-    title = " ".join(paths) or None
-    name = el("code", paths[0], cls="path") if paths else key
-    return el("div", el("dt", name, title=title), el("dd", el(tag, text), dir="auto"))
-
-
-# -- what both saw --------------------------------------------------------------------------------
-
-
-def _seen_row(recorded: Recorded, calls: Mapping[str, str]) -> tuple[str, list[Child]] | None:
-    """The kind and content of a row for something that happened; None for what is not shown."""
-    data = recorded.data if isinstance(recorded.data, dict) else {}
-    match recorded.type:
-        case "user.utterance":
-            return "user", _user(data)
-        case "tool.result":
-            return "result", _result(data, calls)
-        case "model.failed":
-            return "note", ["model failed: ", _text(data, "error")]
-    note = _note(recorded.type, data)
-    return None if note is None else ("note", [note])
-
-
-def _user(data: Nested) -> list[Child]:
-    text, rest = cut(_text(data, "text"))
-    confidence = data.get("confidence")
-    heard = None
-    if isinstance(confidence, int | float):
-        heard = el("span", f"recognised with {confidence:.0%} confidence", cls="took")
-    said = el("p", text or "(nothing)", left_off(rest), cls="said", dir="auto")
-    return [_who(_text(data, "party") or "User", heard), said]
-
-
-def _result(data: Nested, calls: Mapping[str, str]) -> list[Child]:
-    name = _text(data, "name") or calls.get(_text(data, "call_id"), "tool")
-    value = data.get("result")
-    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-    title = el("span", el("code", name), " failed" if data.get("is_error") else " returned")
-    if len(text) <= RESULT_CHARS_SHOWN:
-        return [title, el("pre", text)]
-    shown, rest = cut(text, RESULT_CHARS_MAX)
-    length = el("span", f"{len(text):,} characters", cls="quiet")
-    return [el("details", el("summary", title, " ", length), el("pre", shown, left_off(rest)))]
-
-
-def _note(type_name: str, data: Nested) -> Child:
-    """One line about an event that is neither words nor a tool; None for those not shown."""
-    match type_name:
-        case "session.started":
-            return f"{_text(data, 'channel') or 'chat'} session started"
-        case "session.ended":
-            reason = _text(data, "reason") or "completed"
-            return f"session ended: {reason}" + _after(data, "error")
-        case "playback.interrupted":
-            heard = el("q", cut(_text(data, "played_text"), 300)[0], dir="auto")
-            return join(["cut in: the caller heard only ", heard])
-        case "dtmf.received":
-            return f"keys pressed: {_text(data, 'digits')}"
-        case "call.transferred":
-            return f"call transferred to {_text(data, 'to_party')}"
-        case "call.held":
-            return "call on hold"
-        case "tool.decided":
-            return f"tool call {_text(data, 'decision')} by {_text(data, 'approver')}"
-    return None
-
-
-def _after(data: Nested, name: str) -> str:
-    text = _text(data, name)
-    return f" ({cut(text, 300)[0]})" if text else ""
-
-
-def _text(data: Nested, name: str) -> str:
-    value = data.get(name)
-    return clean(value) if isinstance(value, str) else ""
