@@ -334,6 +334,40 @@ def test_words_recorded_after_their_calls_join_the_same_message() -> None:
     assert [(m["content"], len(m["tool_calls"])) for m in messages] == [("Looking", 1)]
 
 
+def test_a_result_stands_behind_its_call_whatever_was_said_meanwhile() -> None:
+    """A model accepts nothing between a call and its results: who speaks then is heard after."""
+    calls = [ToolCall(call_id=one, name="f", message_id="a") for one in ("c1", "c2")]
+    first, second = (ToolResult(call_id=call.call_id, result="ok") for call in calls)
+    silent, still = AgentConfigured(prompt=Prompt(text="Wait.")), UserUtterance(text="Still there?")
+    said = [*calls, still, first, silent, second, AgentUtterance(text="Done", message_id="b")]
+    messages = to_messages(recorded([UserUtterance(text="Hi"), *said]))
+    assert [m["role"] for m in messages] == [
+        "user", "assistant", "tool", "tool", "user", "system", "assistant",
+    ]  # fmt: skip
+
+
+def test_a_result_that_was_imported_from_behind_other_messages_goes_back_there() -> None:
+    """Messages come back as they were, those that no model accepts too."""
+    calls = [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+    messages: list[Any] = [
+        {"role": "assistant", "content": None, "tool_calls": calls},
+        {"role": "user", "content": "Still there?"},
+        {"role": "tool", "tool_call_id": "c1", "content": "ok"},
+    ]
+    assert round_trip(messages) == messages
+
+
+def test_who_of_several_spoke_is_a_loss_unless_the_message_says_it() -> None:
+    """A party goes back into the name that it came from, and is made a name of nowhere else."""
+    messages = [{"role": "assistant", "name": "coder", "content": "Done."}]
+    assert export_messages(recorded(list(from_messages(messages)))) == (messages, [])
+    live = recorded([AgentUtterance(text="Done.", party="coder")])
+    assert export_messages(live) == (
+        [{"role": "assistant", "content": "Done."}],
+        [Loss("chat-1@0", "agent.utterance", "/party")],
+    )
+
+
 def test_changing_exported_messages_leaves_the_history_alone() -> None:
     """What is exported belongs to the caller: no list or object in it is the event's own."""
     messages = [{"role": "user", "content": "a", "x": {"y": [1]}}]

@@ -1,6 +1,7 @@
 """How far one answer is from another, level by level."""
 
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -86,6 +87,36 @@ def test_how_arguments_are_written_does_not_matter(value: Any) -> None:
     loose = json.dumps(value, indent=2, sort_keys=True)
     one, other = calls("a", arguments=tight), calls("a", arguments=loose)
     assert compare_actions(one, other).level == "same"
+
+
+@pytest.mark.parametrize("text", ["", "null", "{}", " "])
+def test_no_arguments_are_the_same_however_they_are_written(text: str) -> None:
+    """Nothing, null and an empty object all call a tool with no arguments."""
+    assert compare_actions(calls("a", arguments=text), calls("a", arguments="{}")).level == "same"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "level"),
+    [
+        ("1.000000000000000001", "1.000000000000000002", "arguments"),
+        ("9007199254740992.0", "9007199254740993.0", "arguments"),
+        ("1e400", "1e401", "arguments"),
+        ("1.0", "1", "same"),
+        ("1e2", "100.00", "same"),
+    ],
+)
+def test_amounts_are_compared_to_the_last_digit(one: str, other: str, level: str) -> None:
+    """By their exact value, not by the float nearest to it."""
+    first, second = (calls("bet", arguments=f'{{"stake": {amount}}}') for amount in (one, other))
+    assert compare_actions(first, second).level == level
+
+
+def test_a_change_shows_numbers_as_they_are_written() -> None:
+    """A float where a float says the same, else a Decimal."""
+    one, other = (calls("a", arguments=f"[{number}]") for number in ("1.5", "1.5e-400"))
+    (change,) = compare_actions(one, other).pairs[0].changes
+    assert (change.before, change.value) == (1.5, Decimal("1.5e-400"))
+    assert type(change.before) is float
 
 
 @given(json_values, json_values)

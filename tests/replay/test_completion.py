@@ -89,6 +89,25 @@ def test_a_completion_gives_words_calls_usage_cost_model_and_reason() -> None:
             Action(calls=(Call("f", '{"a":1}', ""),)),
         ),
         (message(tool_calls=[{"function": {"name": "f"}}]), Action(calls=(Call("f", "", ""),))),
+        (
+            message(tool_calls=({"function": {"name": "f", "arguments": None}},)),
+            Action(calls=(Call("f", "", ""),)),
+        ),
+        (
+            message(content=None, function_call={"name": "f", "arguments": "{}"}),
+            Action(calls=(Call("f", "{}", "function:f"),)),
+        ),
+        (
+            message(tool_calls=[{"id": "c", "custom": {"name": "run", "input": "ls"}}]),
+            Action(calls=(Call("run", "ls", "c"),)),
+        ),
+        (message(content=["x", "y"]), Action(text="xy")),
+        (
+            message(content=[{"type": "refusal", "refusal": "I will not."}]),
+            Action(text="I will not."),
+        ),
+        (message(audio={"id": "a", "transcript": "x"}), Action(text="x")),
+        (Action(text="x", cost=0.1), Action(text="x", cost=Decimal("0.1"))),  # type: ignore[arg-type]
     ],
 )
 def test_an_answer_may_come_in_several_forms(answered: Any, action: Action) -> None:
@@ -111,6 +130,10 @@ def test_an_answer_may_come_in_several_forms(answered: Any, action: Action) -> N
         message(content=None, tool_calls={"f": 1}),
         message(content=None, tool_calls=[{"function": {"name": ""}}]),
         message(content=None, tool_calls=[LOOKUP] * 1_001),
+        message(content=[{"type": "text", "value": "x"}]),
+        message(content=None, tool_calls=[LOOKUP, {"type": "web_search"}]),
+        message(content="\ud83d"),
+        message(content=None, tool_calls=[{"function": {"name": "f", "arguments": object()}}]),
     ],
 )
 def test_what_is_no_answer_is_garbage(answered: Any) -> None:
@@ -127,7 +150,29 @@ def test_the_services_own_error_is_the_reason() -> None:
     assert "out of credit" in failed.value.message
 
 
-@pytest.mark.parametrize("cost", [None, True, -1, "free", float("nan"), [1]])
+@pytest.mark.parametrize(("code", "kind"), [(502, "busy"), (429, "busy"), (400, "garbage")])
+def test_an_error_in_a_choice_is_no_answer(code: int, kind: str) -> None:
+    """Words that came before it are not the model's answer; it may be asked again."""
+    choice = {"message": message(content="We are"), "error": {"code": code, "message": "no"}}
+    with pytest.raises(ModelFailure) as failed:
+        parse_completion({"choices": [choice]})
+    assert (failed.value.kind, failed.value.status) == (kind, code)
+
+
+class Answered:
+    """A completion as an SDK holds it: what was set, and defaults that nobody set."""
+
+    def model_dump(self, *, mode: str = "python", exclude_unset: bool = False) -> dict[str, Any]:
+        unset = {} if exclude_unset else {"refusal": None, "annotations": None}
+        return {"choices": [{"message": message(content="x", **unset)}]}
+
+
+def test_an_object_of_an_sdk_is_an_answer() -> None:
+    """A candidate may give on what its client gave it."""
+    assert action_of(Answered()) == Action(text="x")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("cost", [None, True, -1, "free", float("nan"), [1], "1e9999999"])
 def test_a_cost_that_is_no_amount_is_not_known(cost: Any) -> None:
     """A bad cost does not spoil the answer."""
     assert parse_completion({**COMPLETION, "usage": {"cost": cost}}).cost is None

@@ -8,6 +8,7 @@ from msgspec import Raw
 import refold
 from refold import Event
 from refold.conversation.events import AgentUtterance, ToolCall, ToolResult, UserUtterance
+from refold.conversation.openai_chat import from_messages
 from refold.errors import NotFound
 from refold.replay import Mismatch, verify
 from tests.replay.stories import asks_tool, opening, record, tells
@@ -99,6 +100,21 @@ def test_a_sound_record_has_nothing_to_report() -> None:
 def test_a_tampered_record_is_caught(events: list[Any], mismatches: list[tuple[str, str]]) -> None:
     """Each disagreement is reported with the event and the kind."""
     assert found_in(*events) == mismatches
+
+
+def test_imported_messages_that_no_model_accepts_are_reported() -> None:
+    """A result that came behind what the user said: it goes back there, and verify tells."""
+    calls = [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+    events = from_messages(
+        [
+            {"role": "user", "content": "Hi"},
+            {"role": "assistant", "content": None, "tool_calls": calls},
+            {"role": "user", "content": "Still there?"},
+            {"role": "tool", "tool_call_id": "c1", "content": "ok"},
+            {"role": "assistant", "content": "Done"},
+        ]
+    )
+    assert found_in(*events) == [("call-1@3", "results")]
 
 
 def test_an_answer_split_by_another_is_reported() -> None:

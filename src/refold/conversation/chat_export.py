@@ -65,6 +65,14 @@ def export_messages(history: Iterable[Recorded]) -> Exported:
     return Exported(chat.finished(), loss)
 
 
+def is_late_result(recorded: Recorded) -> bool:
+    """Whether a result is exported behind messages that came after its call, as it was imported.
+
+    No model accepts such messages.
+    """
+    return recorded.type == "tool.result" and "late" in _fix_of(recorded)
+
+
 def _added(chat: _Chat, recorded: Recorded) -> list[Loss]:
     """What of an event has no place in the chat that it was added to."""
     carried = _CARRIED.get(recorded.type)

@@ -24,6 +24,8 @@ from refold.errors import InvalidEvent, UsageError
 
 MESSAGE_DEPTH_MAX: Final = 100
 """How deep a message may nest: under what an event may, since it is wrapped in one."""
+AMOUNT_DIGITS_MAX: Final = 20
+"""How many digits before its point an amount of money may have."""
 
 Path = list[str | int]
 Message = Mapping[str, Any]
@@ -114,7 +116,7 @@ def parsed_arguments(arguments: str) -> Any:
 def exact_arguments(arguments: str) -> Any:
     """What tool arguments say, to compare: each number by its exact value, none at all as ``{}``.
 
-    The text itself where it is not JSON, or a JSON string, which is another text.
+    The text itself where it is not JSON; of a JSON string the JSON, as its text is another.
     """
     if not arguments.strip():
         return {}
@@ -123,7 +125,7 @@ def exact_arguments(arguments: str) -> Any:
         jsonvalue.check(value)
     except (msgspec.DecodeError, UsageError, InvalidOperation, RecursionError):
         return arguments
-    return {} if value is None else arguments if isinstance(value, str) else value
+    return {} if value is None else json_text(value) if isinstance(value, str) else value
 
 
 def read_usage(usage: object, path: Path, unread: list[Unread]) -> Usage | None:
@@ -148,13 +150,19 @@ def read_cost(completion: Message) -> Decimal | None:
     usage, said = completion.get("usage"), completion.get("cost")
     if said is None and isinstance(usage, Mapping):
         said = usage.get("cost")
+    return read_amount(said)
+
+
+def read_amount(said: object) -> Decimal | None:
+    """An amount of money as it was said; None for what is none, or is too large to be one."""
     if isinstance(said, bool) or not isinstance(said, int | float | str | Decimal):
         return None
     try:
-        cost = Decimal(str(said))
-    except InvalidOperation:
+        amount = Decimal(str(said))
+    except (InvalidOperation, ValueError):
         return None
-    return cost if cost.is_finite() and cost >= 0 else None
+    fits = amount.is_finite() and amount >= 0 and amount.adjusted() < AMOUNT_DIGITS_MAX
+    return amount if fits else None
 
 
 def read_tools(items: object) -> tuple[list[Tool], list[Unread]]:
@@ -191,6 +199,12 @@ def described(call: ToolCall, tools: Sequence[Tool]) -> ToolCall:
         schema_hash=call.schema_hash or tool.schema_hash,
         effect=tool.effect if call.effect == "unknown" else call.effect,
     )
+
+
+def as_json(answer: Any) -> Any:
+    """What an SDK's object says, without the defaults that nobody set; anything else as it is."""
+    dump = getattr(answer, "model_dump", None)
+    return answer if dump is None else dump(mode="json", exclude_unset=True)
 
 
 def json_text(value: Any) -> str:

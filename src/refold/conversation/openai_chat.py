@@ -92,24 +92,32 @@ def read_completion(body: object, response: ModelResponse, tools: Sequence[Tool]
 
     They are ``model.response``, the words and the calls, with the ``message_id`` and whatever
     else the completion does not say from ``response``; then ``model.failed`` where the completion
-    or its choice holds an error. Pointers of what is not understood lead into the completion;
-    further choices are among it.
+    or its choice holds an error, which may be all. Pointers of what is not understood lead into
+    the completion; each further choice is among it. Raises
+    :class:`~refold.errors.InvalidEvent` where there is neither an assistant message nor an error.
     """
-    unread: list[Unread] = []
-    whole = body if isinstance(body, Mapping) else {}
-    choice = _first_choice(whole, unread)
-    error = choice.get("error") or whole.get("error")
-    failed = [Event.of(_failure(error))] if error else []
-    message = choice.get("message")
-    if not isinstance(message, Mapping) or message.get("role", "assistant") != "assistant":
-        if not failed and not unread:
-            unread.append(Unread("choice", "/choices/0/message", "there is no assistant message"))
-        return Chat(failed, unread)
+    if not isinstance(body, Mapping):
+        raise InvalidEvent(f"a chat completion is a JSON object, not a {type(body).__name__}")
+    items = body.get("choices")
+    choices: list[Any] = items if isinstance(items, list) else []
+    errors = [holder.get("error") for holder in (*choices[:1], body) if isinstance(holder, Mapping)]
+    failed = [Event.of(_failure(error)) for error in errors if error][:1]
+    try:
+        message = _message(choices)
+    except InvalidEvent:
+        if failed:
+            return Chat(failed, [])
+        raise
+    choice = choices[0]
+    unread = [
+        Unread("choice", f"/choices/{number}", "a choice after the first")
+        for number in range(1, len(choices))
+    ]
     made = replace(
         response,
-        response_id=_text(whole.get("id")),
-        model=_text(whole.get("model")),
-        usage=read_usage(whole.get("usage"), ["usage"], unread),
+        response_id=_text(body.get("id")),
+        model=_text(body.get("model")),
+        usage=read_usage(body.get("usage"), ["usage"], unread),
         finish_reason=_text(choice.get("finish_reason")),
     )
     path: Path = ["choices", 0, "message"]
@@ -200,18 +208,15 @@ def _result(message: Message, role: str) -> ToolResult:
     return ToolResult(call_id=read_id(call_id), result=message.get("content"), name=name)
 
 
-def _first_choice(body: Message, unread: list[Unread]) -> Message:
-    choices = body.get("choices")
-    if not isinstance(choices, list) or not choices:
-        if not body.get("error"):
-            unread.append(Unread("choice", "/choices", "no choices"))
-        return {}
-    for number in range(1, len(choices)):
-        unread.append(Unread("choice", f"/choices/{number}", "a choice after the first"))
-    if isinstance(choices[0], Mapping):
-        return choices[0]
-    unread.insert(0, Unread("choice", "/choices/0", "a choice must be an object"))
-    return {}
+def _message(choices: list[Any]) -> Message:
+    if not choices:
+        raise refused("no choices", ["choices"])
+    if not isinstance(choices[0], Mapping):
+        raise refused("a choice must be an object", ["choices", 0])
+    message = choices[0].get("message")
+    if isinstance(message, Mapping) and message.get("role", "assistant") == "assistant":
+        return message
+    raise refused("there is no assistant message", ["choices", 0, "message"])
 
 
 def _failure(error: object) -> ModelFailed:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from typing import Any, Literal
 
 import msgspec
 
-from refold.core import alignment, jsonvalue, patch
+from refold.conversation.chat_shapes import exact_arguments
+from refold.core import alignment, patch
 from refold.core.patch import Operation
-from refold.errors import UsageError
 from refold.replay.decision import Action, Call
 
 Level = Literal["same", "words", "arguments", "tools", "failed", "missing"]
@@ -63,15 +64,11 @@ def compare_actions(recorded: Action, candidate: Action) -> Difference:
 
 
 def arguments_of(call: Call) -> Any:
-    """What a call's arguments say: the JSON value, none at all as ``{}``, else the text itself."""
-    if not call.arguments.strip():
-        return {}
-    try:
-        value = msgspec.json.decode(call.arguments)
-        jsonvalue.check(value)
-    except (msgspec.DecodeError, RecursionError, UsageError):
-        return call.arguments
-    return value
+    """What a call's arguments say: the JSON value, none at all as ``{}``, else the text itself.
+
+    A number is a ``Decimal`` where a float would be another number.
+    """
+    return _with_floats(exact_arguments(call.arguments))
 
 
 def _matched(
@@ -98,5 +95,23 @@ def _places(olds: Sequence[Call], news: Sequence[Call]) -> Iterable[tuple[int, i
 def _pair(recorded: Call, candidate: Call) -> CallPair:
     if recorded.arguments == candidate.arguments:
         return CallPair(recorded, candidate, [])
-    changes = patch.diff(arguments_of(recorded), arguments_of(candidate))
-    return CallPair(recorded, candidate, changes)
+    changes = patch.diff(exact_arguments(recorded.arguments), exact_arguments(candidate.arguments))
+    return CallPair(recorded, candidate, [_operation_with_floats(change) for change in changes])
+
+
+def _operation_with_floats(change: Operation) -> Operation:
+    return msgspec.structs.replace(
+        change, value=_with_floats(change.value), before=_with_floats(change.before)
+    )
+
+
+def _with_floats(value: Any) -> Any:
+    """The value with a float for each number that a float writes as it is."""
+    match value:
+        case dict():
+            return {key: _with_floats(item) for key, item in value.items()}
+        case list():
+            return [_with_floats(item) for item in value]
+        case Decimal() if Decimal(repr(float(value))) == value:
+            return float(value)
+    return value

@@ -2,62 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from decimal import Decimal, InvalidOperation
+from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
 
-from refold.conversation.events import Usage
+from refold.conversation.chat_shapes import as_json, read_amount, read_cost
+from refold.conversation.events import AgentUtterance, ModelFailed, ModelResponse, ToolCall
+from refold.conversation.openai_chat import read_completion
+from refold.errors import InvalidEvent
 from refold.replay.candidate import Answered, ModelFailure
 from refold.replay.decision import Action, Call
 
 CALLS_MAX: Final = 1_000
 """The most tool calls that one answer may hold."""
 SNIPPET_CHARS: Final = 200
+# Without one of these an object is no assistant message.
+_SAYS: Final = frozenset({"content", "tool_calls", "function_call", "refusal", "audio"})
 
 
 def action_of(answered: Answered) -> Action:
-    """The action of whatever a candidate may answer with.
+    """The action of whatever a candidate may answer with: an action, a message, a completion.
 
-    Raises :class:`ModelFailure` of kind ``garbage`` saying what is not as it must be.
+    Raises :class:`ModelFailure` of kind ``garbage`` saying what is not as it must be: an answer
+    of which a part is not understood is none, as it would be taken for another.
     """
     if isinstance(answered, Action):
-        return answered
-    if not isinstance(answered, Mapping):
+        return msgspec.structs.replace(answered, cost=read_amount(answered.cost))
+    try:
+        # As a service would have sent it: tuples are lists, an SDK's object is what was set.
+        said = msgspec.json.decode(msgspec.json.encode(as_json(answered)))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise _garbage(f"an answer that is not JSON: {error}") from error
+    if not isinstance(said, dict):
         raise _garbage(f"{type(answered).__name__} where an action or a message must be")
-    if "choices" in answered or "error" in answered:
-        return parse_completion(answered)
-    return parse_message(answered)
+    is_message = "choices" not in said and "error" not in said
+    return parse_completion({"choices": [{"message": said}]} if is_message else said)
 
 
 def parse_completion(completion: Any) -> Action:
     """The action of the first choice of a chat completion object, with usage, cost and model."""
-    if not isinstance(completion, Mapping):
-        raise _garbage(f"JSON {_named(completion)} where a chat completion must be")
-    choices = completion.get("choices")
-    if not isinstance(choices, Sequence) or not choices or not isinstance(choices[0], Mapping):
-        raise _garbage(f"no choices: {snippet(_error_of(completion))}")
-    usage = completion.get("usage")
-    model, reason = completion.get("model"), choices[0].get("finish_reason")
-    return msgspec.structs.replace(
-        parse_message(choices[0].get("message")),
-        finish_reason=reason if isinstance(reason, str) else None,
-        usage=_usage(usage) if isinstance(usage, Mapping) else None,
-        cost=_cost(completion),
-        model=model if isinstance(model, str) else None,
-    )
-
-
-def parse_message(message: Any) -> Action:
-    """The words and calls of an assistant message; a refusal counts as words."""
-    if not isinstance(message, Mapping) or not message.keys() & {"content", "tool_calls"}:
+    try:
+        events, unread = read_completion(completion, ModelResponse())
+    except (InvalidEvent, RecursionError) as error:
+        raise _garbage(f"no answer: {error}: {snippet(completion)}") from error
+    typed = [event.data for event in events]
+    for event in typed:
+        if isinstance(event, ModelFailed):
+            raise _failure(event)
+    for one in unread:
+        if one.what in ("words", "call"):
+            raise _garbage(f"{one.reason} at {one.pointer}: {snippet(completion)}")
+    message = completion["choices"][0]["message"]
+    if not message.keys() & _SAYS:
         raise _garbage(f"no assistant message: {snippet(message)}")
-    calls = message.get("tool_calls") or []
-    if not isinstance(calls, Sequence) or len(calls) > CALLS_MAX:
-        raise _garbage(f"tool_calls is not a list of at most {CALLS_MAX}: {snippet(calls)}")
-    text = _text(message.get("content")) or _text(message.get("refusal"))
-    return Action(text=text, calls=tuple(_call(call) for call in calls))
+    return _action(typed, read_cost(completion))
 
 
 def snippet(value: Any) -> str:
@@ -66,70 +66,26 @@ def snippet(value: Any) -> str:
     return text if len(text) <= SNIPPET_CHARS else f"{text[:SNIPPET_CHARS]}…"
 
 
-def _text(content: Any) -> str:
-    match content:
-        case None:
-            return ""
-        case str():
-            return content
-        case [*parts]:
-            texts = (part.get("text") for part in parts if isinstance(part, Mapping))
-            return "".join(text for text in texts if isinstance(text, str))
-    raise _garbage(f"content is {_named(content)}: {snippet(content)}")
-
-
-def _call(call: Any) -> Call:
-    match call:
-        case {"function": {"name": str(name), **function}} if name:
-            arguments = function.get("arguments") or ""
-            # Some servers give the object where the API has its text.
-            text = arguments if isinstance(arguments, str) else _json(arguments)
-            return Call(name, text, str(call.get("id") or ""))
-    raise _garbage(f"a tool call without a name: {snippet(call)}")
-
-
-def _usage(usage: Mapping[str, Any]) -> Usage:
-    details = usage.get("prompt_tokens_details")
-    return Usage(
-        input_tokens=_count(usage.get("prompt_tokens")),
-        output_tokens=_count(usage.get("completion_tokens")),
-        cached_tokens=_count(details.get("cached_tokens")) if isinstance(details, Mapping) else 0,
+def _action(events: Sequence[Any], cost: Decimal | None) -> Action:
+    response, *said = events
+    calls = [event for event in said if isinstance(event, ToolCall)]
+    if len(calls) > CALLS_MAX or not all(call.name for call in calls):
+        raise _garbage(f"a tool call without a name, or over {CALLS_MAX}: {snippet(calls)}")
+    return Action(
+        text="".join(event.text for event in said if isinstance(event, AgentUtterance)),
+        calls=tuple(Call(call.name, call.arguments, call.call_id) for call in calls),
+        finish_reason=response.finish_reason,
+        usage=response.usage,
+        cost=cost,
+        model=response.model,
     )
 
 
-def _cost(completion: Mapping[str, Any]) -> Decimal | None:
-    """What the provider says that it charges, where it says so."""
-    usage = completion.get("usage")
-    said = completion.get("cost")
-    if said is None and isinstance(usage, Mapping):
-        said = usage.get("cost")
-    if isinstance(said, bool) or not isinstance(said, int | float | str | Decimal):
-        return None
-    try:
-        cost = Decimal(str(said))
-    except InvalidOperation:
-        return None
-    return cost if cost.is_finite() and cost >= 0 else None
-
-
-def _count(value: Any) -> int:
-    return value if isinstance(value, int) and value >= 0 else 0
-
-
-def _json(value: Any) -> str:
-    try:
-        return msgspec.json.encode(value).decode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise _garbage(f"tool arguments that are not JSON: {error}") from error
-
-
-def _error_of(completion: Mapping[str, Any]) -> Any:
-    error = completion.get("error", completion)
-    return error.get("message", error) if isinstance(error, Mapping) else error
-
-
-def _named(value: Any) -> str:
-    return type(value).__name__
+def _failure(failed: ModelFailed) -> ModelFailure:
+    """The failure of a service that answers 200 and says in the body that it failed."""
+    is_busy = failed.status is not None and (failed.status == 429 or failed.status >= 500)
+    said = f"the service's error: {snippet(failed.error)}"
+    return ModelFailure(said, kind="busy" if is_busy else "garbage", status=failed.status)
 
 
 def _garbage(message: str) -> ModelFailure:

@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from refold.conversation.chat_export import to_messages
+from refold.conversation.chat_export import is_late_result, to_messages
 from refold.conversation.chat_shapes import parsed_arguments
 from refold.conversation.events import ToolCall
 from refold.conversation.fold import Conversation
@@ -144,6 +144,10 @@ def _results(
 ) -> Iterator[Mismatch]:
     for answer in state.unmatched_results:
         yield Mismatch(stream, answer.id, "results", "a result without a call")
+    for event in parts_of(history):
+        if is_late_result(event):
+            detail = "other messages between a call and its result"
+            yield Mismatch(stream, event.id, "results", detail)
     place = {event.id: index for index, event in enumerate(history)}
     begun = [place[decision.at] for decision in recorded]
     for use in state.tool_calls:
