@@ -29,7 +29,7 @@ def play(path: str, url: str, api_key: str, agent_id: str, bets: int, killed_at:
         return crossed
 
     setattr(refold.Store, "_commit", crossing(refold.Store._commit))  # noqa: B010
-    setattr(JsonService, "_sent", crossing(JsonService._sent))  # noqa: B010
+    setattr(JsonService, "_once", crossing(JsonService._once))  # noqa: B010
     casino = CasinoClient(url, api_key)
     with refold.open(path, synchronous="NORMAL") as store:
         Agent(store, casino, agent_id=agent_id, bets_at_once=1).play(bets=bets)

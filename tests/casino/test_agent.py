@@ -347,7 +347,7 @@ def test_it_may_be_killed_at_any_line(casino: Casino, tmp_path: Path) -> None:
     The next agent finishes what was begun, and the books agree: each bet was played once.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.casino.killed", "httpx", "refold.backends.sqlite"])
+    context.set_forkserver_preload(["tests.casino.killed", "httpx2", "refold.backends.sqlite"])
     for line in range(1_000):
         path = tmp_path / f"{line}.db"
         with refold.open(path, synchronous="NORMAL") as store:

@@ -6,7 +6,7 @@ from http.client import HTTPConnection
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
+import httpx2
 import pytest
 
 from refold.demo import MODEL, DemoServer, tables
@@ -26,8 +26,8 @@ def server() -> Iterator[DemoServer]:
 
 
 @pytest.fixture
-def client(server: DemoServer) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.base_url, timeout=30, trust_env=False) as opened:
+def client(server: DemoServer) -> Iterator[httpx2.Client]:
+    with httpx2.Client(base_url=server.base_url, timeout=30, trust_env=False) as opened:
         yield opened
 
 
@@ -36,7 +36,7 @@ def test_it_listens_on_this_machine_only(server: DemoServer) -> None:
     assert server.base_url.startswith("http://127.0.0.1:")
 
 
-def test_the_same_request_gets_the_same_bytes(client: httpx.Client) -> None:
+def test_the_same_request_gets_the_same_bytes(client: httpx2.Client) -> None:
     """Ids, words and counts are functions of the request."""
     first, second = (client.post("/chat/completions", json=REQUEST) for _ in range(2))
     assert first.status_code == 200
@@ -45,7 +45,7 @@ def test_the_same_request_gets_the_same_bytes(client: httpx.Client) -> None:
     assert other.json()["id"] != first.json()["id"]
 
 
-def test_an_answer_has_the_shape_of_a_chat_completion(client: httpx.Client) -> None:
+def test_an_answer_has_the_shape_of_a_chat_completion(client: httpx2.Client) -> None:
     """Message, tool calls with JSON text as arguments, finish reason, usage that adds up."""
     said = client.post("/chat/completions", json={**REQUEST, "messages": [*HELLO, TURN]}).json()
     (choice,) = said["choices"]
@@ -57,7 +57,7 @@ def test_an_answer_has_the_shape_of_a_chat_completion(client: httpx.Client) -> N
     assert usage["prompt_tokens"] + usage["completion_tokens"] == usage["total_tokens"]
 
 
-def test_it_says_that_it_is_no_model(client: httpx.Client) -> None:
+def test_it_says_that_it_is_no_model(client: httpx2.Client) -> None:
     """Model name and system fingerprint of every answer tell what gave it."""
     said = client.post("/chat/completions", json=REQUEST).json()
     assert said["model"] == MODEL == "clinic-rules-1"
@@ -81,7 +81,7 @@ def test_it_says_that_it_is_no_model(client: httpx.Client) -> None:
     ],
 )
 def test_what_is_no_request_is_refused_with_a_reason(
-    client: httpx.Client, body: bytes, status: int
+    client: httpx2.Client, body: bytes, status: int
 ) -> None:
     """The provider's own error shape, and the line stays open."""
     refused = client.post("/chat/completions", content=body)
@@ -101,7 +101,7 @@ def test_a_request_over_the_limit_is_not_read(server: DemoServer, length: str) -
     connection.close()
 
 
-def test_another_path_is_not_found(client: httpx.Client) -> None:
+def test_another_path_is_not_found(client: httpx2.Client) -> None:
     """Only what the demo serves is there."""
     assert client.post("/embeddings", json={}).status_code == 404
     assert client.get("/nothing").status_code == 404

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, urlsplit
 from refold import Append, Event
 from refold.core.clock import rfc3339, to_us
 from refold.feeds import JsonService, Transaction
+from refold.http import Pace
 
 NOON = to_us("2026-03-01T12:00:00Z")
 US = 1_000_000
@@ -113,7 +114,7 @@ def serving(given: Listing | None = None) -> Iterator[Listing]:
         server.server_close()
 
 
-class Standing:
+class Standing(Pace):
     """A clock that stands still; ``waits`` is what was waited for."""
 
     def __init__(self, *, roll: float = 1.0) -> None:

@@ -10,7 +10,6 @@ import pytest
 
 from refold.errors import Rejected, Unavailable, UsageError
 from refold.feeds import JsonService
-from refold.feeds import http as feeds_http
 from tests.feeds.listing import NOON, US, Listing, Reply, Standing, asking, serving
 
 GOOD = Reply(200, b'{"ok": 1.10}')
@@ -86,7 +85,7 @@ def test_nobody_there_is_told_apart(listing: Listing) -> None:
 
 def test_an_answer_without_end_is_cut(listing: Listing, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is over the bound is not read."""
-    monkeypatch.setattr(feeds_http, "ANSWER_BYTES_MAX", 100)
+    monkeypatch.setattr("refold.http.ANSWER_BYTES_MAX", 100)
     listing.replies = [Reply(200, b'"' + b"x" * 100 + b'"')]
     with asking(listing, tries_max=1) as service, pytest.raises(Unavailable) as raised:
         service.get()

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-LAZY = ("cryptography", "httpx", "httpx2", "jinja2", "rich", "zstandard")
+LAZY = ("cryptography", "httpx2", "jinja2", "rich", "zstandard")
 
 HELP = """
 import contextlib, io, sys

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from refold.core.pacing import RETRY_AFTER_MAX_S, RateLimiter
 from refold.errors import Unavailable, UsageError
+from refold.http import RETRY_AFTER_MAX_S, Pace, RateLimiter
 from refold.replay import Action, ChatRequest, ModelFailure
 from refold.replay.asking import Asker, Outcome
 from refold.replay.candidate import FailureKind
@@ -14,7 +14,7 @@ from refold.replay.fuse import FAILED_IN_A_ROW_MAX, UNREACHABLE_MAX
 REQUEST = ChatRequest(messages=[])
 
 
-class StillPace:
+class StillPace(Pace):
     """A clock that waiting moves; every roll of the dice is 1."""
 
     def __init__(self) -> None:

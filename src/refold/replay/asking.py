@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import inspect
-import random
 import threading
-import time
-from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
-from refold.core.pacing import RETRY_AFTER_MAX_S, Pace, RateLimiter, backoff_s
 from refold.errors import RefoldError, UsageError
+from refold.http import Pace, RateLimiter, Retries
 from refold.replay.candidate import Answered, Candidate, ModelFailure
 from refold.replay.completion import action_of, snippet
 from refold.replay.decision import Action
@@ -28,24 +25,16 @@ class Stopped(Exception):
     """The run ends; what was being waited for does not matter any more."""
 
 
-class WallPace:
+class WallPace(Pace):
     """Real time, cut short by ``stop``: waiting then raises :class:`Stopped`."""
 
     def __init__(self, stop: threading.Event) -> None:
         self._stop = stop
 
-    def now_s(self) -> float:
-        """Seconds of the monotonic clock."""
-        return time.monotonic()
-
     def wait(self, seconds: float) -> None:
         """Sleep, or raise :class:`Stopped`."""
         if self._stop.wait(max(0.0, seconds)):
             raise Stopped
-
-    def roll(self) -> float:
-        """From the shared generator: nothing that is recorded depends on it."""
-        return random.random()
 
 
 @dataclass(frozen=True)
@@ -91,28 +80,27 @@ class Asker:
         Raises :class:`~refold.errors.Unavailable` when there is no point in asking anything more,
         and :class:`Stopped` when the run ends while it waits.
         """
-        seen: Counter[str] = Counter()
+        retries = Retries(self._attempts_max, self._limiter, self._pace)
         while True:
+            self._pace.wait(retries.turn_s())
             try:
                 action = self._attempt(request)
             except ModelFailure as failure:
-                seen[failure.kind] += 1
-                pause_s = self._pause_s(failure, seen)
+                most = failure.seen_max(self._attempts_max)
+                pause_s = retries.pause_s(failure.kind, failure.retry_after_s, most=most)
                 if pause_s is None:
                     self._fuse.gave_up(failure)
-                    return Outcome(seen.total(), failure=failure)
+                    return Outcome(retries.seen.total(), failure=failure)
                 self._pace.wait(pause_s)
             else:
                 self._fuse.answered()
-                return Outcome(seen.total() + 1, action=action)
+                return Outcome(retries.seen.total() + 1, action=action)
 
     def close(self) -> None:
         """End the thread that async candidates run on."""
         self._loop.close()
 
     def _attempt(self, request: ChatRequest) -> Action:
-        now_s = self._pace.now_s()
-        self._pace.wait(self._limiter.reserve(now_s) - now_s)
         began_s = self._pace.now_s()
         try:
             action = action_of(self._answered(request))
@@ -133,18 +121,3 @@ class Asker:
         except Exception as error:
             message = f"the candidate raised {type(error).__name__}: {snippet(str(error))}"
             raise ModelFailure(message, kind="error") from error
-
-    def _pause_s(self, failure: ModelFailure, seen: Counter[str]) -> float | None:
-        """How long to wait before asking again; None not to."""
-        attempts, attempts_max = seen.total(), self._attempts_max
-        if attempts >= attempts_max or seen[failure.kind] >= failure.seen_max(attempts_max):
-            return None
-        pause_s = backoff_s(attempts, self._pace.roll())
-        asked_s: float | None = failure.retry_after_s
-        if asked_s is None:
-            return pause_s
-        if asked_s > RETRY_AFTER_MAX_S:
-            return None
-        # The service means everyone, not only the one it told.
-        self._limiter.hold(self._pace.now_s() + asked_s)
-        return pause_s

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Literal
 
-from refold.errors import RefoldError
+from refold.errors import RefoldError, Rejected, Unavailable
 from refold.replay.decision import Action
 from refold.replay.request import ChatRequest
 
@@ -43,6 +43,18 @@ class ModelFailure(RefoldError):
         retry_after_s: float | None = None,
     ) -> None:
         super().__init__(message, kind=kind, status=status, retry_after_s=retry_after_s)
+
+    @classmethod
+    def of(cls, error: Unavailable | Rejected) -> ModelFailure:
+        """The failure that an error of the HTTP client is."""
+        kind: Any = "refused" if isinstance(error, Rejected) else error.code
+        return cls(
+            error.message,
+            # A lost connection may be the service's way to say that it has too much to do.
+            kind="busy" if kind == "broken" else kind,
+            status=error.facts.get("status"),
+            retry_after_s=error.facts.get("retry_after_s"),
+        )
 
     def seen_max(self, attempts_max: int) -> int:
         """How often one decision may fail like this before asking again is pointless."""

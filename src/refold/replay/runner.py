@@ -9,10 +9,10 @@ from itertools import chain
 from typing import Literal
 
 from refold.core.expected import NO_EVENTS
-from refold.core.pacing import RateLimiter
 from refold.engine.checks import check_store
 from refold.engine.store import Store
 from refold.errors import NotFound, UsageError
+from refold.http import RateLimiter
 from refold.replay.asking import ATTEMPTS_MAX, Asker, Outcome, WallPace
 from refold.replay.candidate import Candidate
 from refold.replay.checks import OPENED, check_variant, checked_streams

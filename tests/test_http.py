@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refold.core.pacing import BACKOFF_MAX_S, RateLimiter, backoff_s, retry_after_s
 from refold.errors import UsageError
+from refold.http import BACKOFF_MAX_S, RateLimiter, backoff_s, retry_after_s
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -79,4 +79,14 @@ def test_waits_grow_to_a_limit_and_are_spread_by_chance() -> None:
 )
 def test_retry_after_is_seconds_or_a_date(header: str | None, seconds: float | None) -> None:
     """Both forms of RFC 9110; what is neither is as good as absent."""
-    assert retry_after_s(header, now=NOON) == seconds
+    headers = {} if header is None else {"retry-after": header}
+    assert retry_after_s(headers, now=NOON) == seconds
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "seconds"), [("20000", 20.0), ("0.5", 0.0005), ("", 7.0), ("soon", 7.0)]
+)
+def test_milliseconds_come_before_seconds(milliseconds: str, seconds: float) -> None:
+    """OpenAI and Azure say both, and the seconds are rounded."""
+    headers = {"retry-after-ms": milliseconds, "retry-after": "7"}
+    assert retry_after_s(headers, now=NOON) == seconds

@@ -1,0 +1,373 @@
+"""One HTTP client: a request sent once, within bounds, and when to send it again.
+
+What reaches the network is :class:`HttpClient`. What follows from an answer, and how long to wait,
+is decided from arguments alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from urllib.parse import SplitResult, urlsplit
+
+import msgspec
+
+from refold.errors import Rejected, Unavailable, UsageError
+from refold.loop_thread import LoopThread
+
+if TYPE_CHECKING:
+    import httpx2
+
+T = TypeVar("T")
+
+BACKOFF_S: Final = 0.5
+BACKOFF_MAX_S: Final = 30.0
+RETRY_AFTER_MAX_S: Final = 120.0
+"""A service that asks for a longer pause is given up for this request."""
+ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024
+CONNECT_MAX_S: Final = 10.0
+CONNECT_SHARE: Final = 0.9
+"""So much of the whole time may go into connecting: what fails then was surely not carried out."""
+SAID_CHARS_MAX: Final = 300
+SECRET_CHARS_MIN: Final = 6
+_COME_BACK: Final = frozenset({408, 425, 429})
+_HERE: Final = ("all://127.0.0.1", "all://localhost", "all://[::1]")
+_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_NOT_JSON: Final = (msgspec.DecodeError, RecursionError, ArithmeticError)
+decode_exactly: Final = msgspec.json.Decoder(float_hook=Decimal).decode
+"""JSON with its numbers digit for digit: those with a point are Decimal."""
+
+
+# -- when to ask, and when to ask again -----------------------------------------------------------
+
+
+class Pace:
+    """A clock, ways to wait on it, and chance: the machine's own. Tests put theirs in its place."""
+
+    def now_s(self) -> float:
+        """Seconds on a clock that never goes back."""
+        return time.monotonic()
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass; may raise to end what is being waited for."""
+        time.sleep(seconds)
+
+    async def sleep(self, seconds: float) -> None:
+        """The same, on an event loop."""
+        await asyncio.sleep(seconds)
+
+    def roll(self) -> float:
+        """A random number from 0 to 1: nothing that is recorded depends on it."""
+        return random.random()
+
+
+class RateLimiter:
+    """Gives every request its moment, at most ``requests_per_second``; safe between threads.
+
+    None is no limit. Times are seconds on any clock that does not go back.
+    """
+
+    def __init__(self, requests_per_second: float | None = None) -> None:
+        if requests_per_second is not None and not requests_per_second > 0:
+            raise UsageError(
+                f"requests_per_second={requests_per_second!r} must be over 0, or None for no limit",
+                argument="requests_per_second",
+            )
+        self._interval_s = 0.0 if requests_per_second is None else 1 / requests_per_second
+        self._free_s = float("-inf")
+        self._lock = threading.Lock()
+
+    def reserve(self, now_s: float) -> float:
+        """The moment, now or later, at which the next request may go; it is taken by this call."""
+        with self._lock:
+            at_s = max(now_s, self._free_s)
+            self._free_s = at_s + self._interval_s
+            return at_s
+
+    def hold(self, until_s: float) -> None:
+        """Let nobody else go before a moment: the service asked for a pause."""
+        with self._lock:
+            self._free_s = max(self._free_s, until_s)
+
+
+@dataclass
+class Retries:
+    """What is seen while one request is sent up to ``attempts_max`` times.
+
+    ``first_s`` is the longest first wait after a failure, by default ``BACKOFF_S``.
+    """
+
+    attempts_max: int
+    limiter: RateLimiter
+    pace: Pace
+    first_s: float | None = None
+    seen: Counter[str] = field(default_factory=Counter)
+
+    def turn_s(self) -> float:
+        """Seconds until the limiter lets the next attempt go."""
+        now_s = self.pace.now_s()
+        return self.limiter.reserve(now_s) - now_s
+
+    def pause_s(self, kind: str, asked_s: float | None, *, most: int | None = None) -> float | None:
+        """How long to wait after a failure before the next attempt; None: that was the last.
+
+        ``most`` bounds failures of this kind. ``asked_s`` is the pause that the service asked for:
+        everyone who asks the same limiter keeps it, for the service means them all.
+        """
+        self.seen[kind] += 1
+        attempt, asked_s = self.seen.total(), asked_s or 0.0
+        is_last = attempt >= self.attempts_max or self.seen[kind] == most
+        if is_last or asked_s > RETRY_AFTER_MAX_S:
+            return None
+        if asked_s:
+            self.limiter.hold(self.pace.now_s() + asked_s)
+        return backoff_s(attempt, self.pace.roll(), first_s=self.first_s)
+
+
+def backoff_s(attempt: int, roll: float, *, first_s: float | None = None) -> float:
+    """How long to wait after the ``attempt``-th failure (from 1): exponential, with full jitter.
+
+    ``roll`` is a random number from 0 to 1, ``first_s`` (default: ``BACKOFF_S``) the longest first
+    wait, doubled each time up to ``BACKOFF_MAX_S``. Source: Brooker 2015, "Exponential backoff and
+    jitter", AWS Architecture Blog.
+    """
+    longest_s = BACKOFF_S if first_s is None else first_s
+    return min(BACKOFF_MAX_S, longest_s * 2.0 ** min(attempt - 1, 16)) * roll
+
+
+def retry_after_s(headers: Mapping[str, str], *, now: datetime) -> float | None:
+    """Seconds for which a service asks to be left alone; None where it says nothing of use.
+
+    ``retry-after-ms``, which OpenAI and Azure send, else ``retry-after``: a number of seconds or a
+    date (RFC 9110, section 10.2.3).
+    """
+    for name, a_second in (("retry-after-ms", 1_000), ("retry-after", 1)):
+        text = headers.get(name, "").strip()
+        if text.isascii() and text.replace(".", "", 1).isdigit():
+            return float(text) / a_second
+    moment = http_date(headers.get("retry-after", ""))
+    return None if moment is None else max(0.0, (moment - now).total_seconds())
+
+
+def http_date(text: str) -> datetime | None:
+    """The moment that a header names, in UTC; None where it names none."""
+    # Some 10 ms, which a start without network need not spend.
+    from email.utils import parsedate_to_datetime
+
+    try:
+        moment = parsedate_to_datetime(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+# -- what is sent, and what comes back ------------------------------------------------------------
+
+
+class Reply(NamedTuple):
+    """An answer of status 2xx; ``url`` is what it came from, without what may be secret."""
+
+    url: str
+    headers: Mapping[str, str]
+    content: bytes
+
+
+class HttpClient:
+    """Sends requests with JSON, each once. Safe between threads and event loops.
+
+    ``timeout_s`` bounds a whole answer, and 16 MiB; redirects are not followed, and no proxy of
+    the environment's leads to this machine. Errors name neither headers nor parameters, nor what a
+    service repeats of the headers. Connections are made when first needed and let go by ``close``
+    and ``aclose``, after which the client can be used again.
+    """
+
+    def __init__(
+        self,
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float,
+        come_back: frozenset[int] = frozenset(),
+    ) -> None:
+        if not timeout_s > 0:
+            raise UsageError(f"timeout_s={timeout_s!r} must be over 0", argument="timeout_s")
+        self.timeout_s = timeout_s
+        self._headers = checked_headers(headers)
+        self._come_back = _COME_BACK | come_back
+        self._clients: dict[asyncio.AbstractEventLoop, httpx2.AsyncClient] = {}
+        self._lock = threading.Lock()
+        self._thread: LoopThread | None = None
+
+    async def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """The reply.
+
+        Raises :class:`~refold.errors.Rejected` (``status``, and ``answer``: its JSON) when the
+        service refuses, and :class:`~refold.errors.Unavailable` when it gives no answer: its
+        ``code`` is ``unreachable``, ``timeout``, ``broken``, ``busy`` (with ``status`` and
+        ``retry_after_s``; also for the statuses of ``come_back``) or ``garbage``.
+        """
+        import httpx2
+
+        said = {**self._headers, **checked_headers(headers)}
+        sent: dict[str, Any] = {"params": params, "content": content, "headers": said}
+        if content is not None:
+            sent["headers"] = {**said, "content-type": "application/json"}
+        shown = url.partition("?")[0]
+        client = self._connected()
+        try:
+            async with (
+                asyncio.timeout(self.timeout_s),
+                client.stream(method, url, **sent) as response,
+            ):
+                answer = bytearray()
+                async for chunk in response.aiter_bytes():
+                    answer += chunk
+                    if len(answer) > ANSWER_BYTES_MAX:
+                        why = f"the answer is over {ANSWER_BYTES_MAX} bytes"
+                        raise no_answer(shown, why, "garbage")
+                reply = Reply(shown, response.headers, bytes(answer))
+                return self._judged(response.status_code, reply, said)
+        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+            raise no_answer(shown, f"no connection: {error}", "unreachable") from error
+        except (TimeoutError, httpx2.TimeoutException) as error:
+            why = f"no whole answer in {self.timeout_s:g} s"
+            raise no_answer(shown, why, "timeout") from error
+        except httpx2.DecodingError as error:
+            raise no_answer(shown, f"the answer cannot be unpacked: {error}", "garbage") from error
+        except httpx2.TransportError as error:
+            raise no_answer(shown, f"the connection broke: {error}", "broken") from error
+
+    def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """What a coroutine that sends gives or raises, for a caller that is on no event loop."""
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = LoopThread()
+            thread = self._thread
+        return thread.run(coroutine)
+
+    def close(self) -> None:
+        """Let go of the connections that :meth:`wait` used; what is under way on them fails."""
+        thread, self._thread = self._thread, None
+        if thread is not None and thread.is_alive():
+            thread.run(self.aclose())
+            thread.close()
+
+    async def aclose(self) -> None:
+        """Let go of the connections of the event loop that this runs on."""
+        client = self._clients.pop(asyncio.get_running_loop(), None)
+        if client is not None:
+            await client.aclose()
+
+    def _connected(self) -> httpx2.AsyncClient:
+        import httpx2
+
+        loop = asyncio.get_running_loop()
+        if loop not in self._clients:
+            connect_s = min(self.timeout_s * CONNECT_SHARE, CONNECT_MAX_S)
+            self._clients[loop] = httpx2.AsyncClient(
+                timeout=httpx2.Timeout(None, connect=connect_s),
+                # Who asks bounds how much is asked at a time.
+                limits=httpx2.Limits(max_connections=None),
+                mounts=dict.fromkeys(_HERE),
+            )
+        return self._clients[loop]
+
+    def _judged(self, status: int, reply: Reply, said: Mapping[str, str]) -> Reply:
+        """The reply, unless its status says that it is none."""
+        if 200 <= status < 300:
+            return reply
+        content = _unquoted(reply.content, said)
+        answer = _json_or_none(content)
+        facts: dict[str, Any] = {"url": reply.url, "status": status}
+        why = f"{reply.url}: status {status}: {_shown(content, answer)}"
+        if status in self._come_back or status >= 500:
+            asked_s = retry_after_s(reply.headers, now=datetime.now(UTC))
+            raise Unavailable(why, code="busy", retry_after_s=asked_s, **facts)
+        raise Rejected(why, answer=answer, **facts)
+
+
+# -- checks and words -----------------------------------------------------------------------------
+
+
+def checked_url(url: str) -> SplitResult:
+    """The parts of a service's URL; one that holds a password is refused without naming it."""
+    if "@" in url.partition("://")[2].partition("/")[0]:
+        raise UsageError("the URL holds a user or password: give api_key= or headers= instead")
+    refusal = UsageError(
+        f"{url!r} is not the URL of a service such as https://example.org/v1", url=url
+    )
+    try:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+            raise refusal
+    except ValueError:
+        raise refusal from None
+    if not url.isprintable() or " " in url:
+        raise refusal
+    return parts
+
+
+def checked_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
+    """The headers; what none can carry is refused without naming it, for it may be a secret."""
+    for name, value in (headers or {}).items():
+        if _NAME.fullmatch(name) is None:
+            raise UsageError(f"{name!r} is not the name of a header")
+        if not (value.isascii() and value.isprintable() and value == value.strip()):
+            raise UsageError(f"the header {name!r} has a value that no header can have")
+    return dict(headers or {})
+
+
+def decoded(reply: Reply, decode: Callable[[bytes], Any] = msgspec.json.decode) -> Any:
+    """The JSON of a reply; raises :class:`~refold.errors.Unavailable` (``garbage``) for none."""
+    try:
+        return decode(reply.content)
+    except _NOT_JSON as error:
+        why = f"the answer is not JSON: {_shown(reply.content)}"
+        raise no_answer(reply.url, why, "garbage") from error
+
+
+def no_answer(url: str, why: str, code: str) -> Unavailable:
+    """The error for a request without an answer of use."""
+    return Unavailable(f"{url}: {why}", code=code, url=url)
+
+
+def _shown(content: bytes, answer: Any = None) -> str:
+    """What a service said: the message of an error answer, else its beginning."""
+    match answer:
+        case {"error": {"message": str(text)}}:
+            pass
+        case _:
+            text = content.decode(errors="replace").strip()
+    return text if len(text) <= SAID_CHARS_MAX else f"{text[:SAID_CHARS_MAX]}…"
+
+
+def _unquoted(content: bytes, headers: Mapping[str, str]) -> bytes:
+    """What a service said, without what it repeats of the headers: their long words."""
+    words = {word for value in headers.values() for word in value.split()}
+    for secret in sorted(words, key=len, reverse=True):
+        if len(secret) >= SECRET_CHARS_MIN:
+            content = content.replace(secret.encode(), b"[secret]")
+    return content
+
+
+def _json_or_none(content: bytes) -> Any:
+    try:
+        return decode_exactly(content)
+    except _NOT_JSON:
+        return None
