@@ -11,9 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refold.replay.report.formatting import change, milliseconds, money, offset, percent, signed
+from refold.replay.report.formatting import (
+    Levels,
+    change,
+    milliseconds,
+    money,
+    offset,
+    percent,
+    signed,
+)
 from refold.replay.report.links import Link, anchor
-from refold.replay.report.page import Bar
 from refold.replay.report.render import environment, pieces, with_quotes
 from refold.replay.report.text_diff import WORDS_MAX, Run, compare_lines, compare_words
 
@@ -42,7 +49,7 @@ def test_texts_with_little_in_common_are_marked_whole() -> None:
     olds, news = compare_words("Where are you now?", "Nothing of that sort, thank you")
     assert [len(olds), len(news)] == [1, 1]
     assert olds[0].is_own
-    assert 'class="whole"' in piece("marked", olds, "del", whole=True)
+    assert 'class="whole"' in piece("marked", olds, "del")
 
 
 def test_very_long_texts_are_not_aligned() -> None:
@@ -58,21 +65,21 @@ def test_marks_leave_white_space_alone() -> None:
     assert Run(" b ", True).marked == (" ", "b", " ")
     assert Run(" ", True).marked == (" ", "", "")
     runs = [Run("a ", False), Run(" b ", True)]
-    assert piece("marked", runs, "ins", whole=False) == "a  <ins>b</ins> "
+    assert piece("marked", runs, "ins") == "a  <ins>b</ins> "
 
 
 def test_lines_are_kept_taken_out_or_put_in() -> None:
     """Versions of a line stand side by side, others alone; far from a change they are left out."""
     same = "".join(f"line {n}\n" for n in range(9))
     lines = list(compare_lines(f"Be kind today.\nGone.\n{same}Bye.", f"Be kind now.\n{same}"))
-    assert [(line.side, line.has_other, line.left_out) for line in lines] == [
-        ("out", True, 0),
-        ("in", True, 0),
-        ("out", False, 0),
-        *[("kept", False, 0)] * 3,
-        ("kept", False, 3),
-        *[("kept", False, 0)] * 3,
-        ("out", False, 0),
+    assert [(line.mark, line.text, line.runs is None, line.left_out) for line in lines] == [
+        ("del", "Be kind today.", False, 0),
+        ("ins", "Be kind now.", False, 0),
+        ("del", "Gone.", True, 0),
+        *(("", f"line {n}", True, 0) for n in range(3)),
+        ("", "", True, 3),
+        *(("", f"line {n}", True, 0) for n in range(6, 9)),
+        ("del", "Bye.", True, 0),
     ]
 
 
@@ -128,7 +135,7 @@ def test_text_is_escaped_in_text_and_in_attributes() -> None:
         f'<a href="#%3Cb%3E%26%22%27%EF%BF%BD" class="id">{ESCAPED}\x00</a>'
     )
     assert piece("link_to", Link(HOSTILE, None)) == f"<code>{ESCAPED}\x00</code>"
-    shown = Bar(HOSTILE, [])
+    shown = Levels([], HOSTILE, 0, 0.0)
     assert f'aria-label="{ESCAPED}\x00" title="{ESCAPED}\x00"' in piece("small_bar", shown)
 
 

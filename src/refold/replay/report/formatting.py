@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
@@ -43,6 +43,18 @@ class Cut(NamedTuple, Generic[S]):
     left_off: int
 
 
+class Levels(NamedTuple):
+    """Decisions at each level, as counts and shares (0 to 1), and in words.
+
+    ``different`` counts those with another action, and ``share`` is how many of all that is.
+    """
+
+    found: list[tuple[str, int, float]]
+    said: str
+    different: int
+    share: float
+
+
 def clean(text: str) -> str:
     """Text that a page can hold: what is no character there stands as a replacement character."""
     return _NO_CHARACTER.sub("\ufffd", text)
@@ -56,6 +68,12 @@ def cut(whole: S, length_max: int = TEXT_CHARS_MAX) -> Cut[S]:
 def json_text(value: Any) -> str:
     """A JSON value as text; a string stands for itself."""
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def text_at(data: Mapping[str, Any], key: str) -> str:
+    """The text under a key; "" where there is none, or something else."""
+    value = data.get(key)
+    return value if isinstance(value, str) else ""
 
 
 def value_text(value: Any, chars_max: int = VALUE_CHARS_MAX) -> str:
@@ -85,24 +103,23 @@ def verdict(figures: Figures) -> str:
     return f"The candidate acted differently in {differing(rate):,} of {rate.trials:,} decisions"
 
 
+def levels_of(counts: Mapping[str, int]) -> Levels:
+    """How some decisions are spread over the levels."""
+    total = sum(counts.values()) or 1
+    found = [(level, count, count / total) for level, count in counts.items()]
+    different = counts["tools"] + counts["arguments"]
+    said = ", ".join(f"{count} {level}" for level, count, _ in found if count)
+    return Levels(found, said, different, different / total)
+
+
 def number(value: int) -> str:
     """``2,000``."""
     return f"{value:,}"
 
 
-def sortable(value: Decimal | float) -> str:
-    """A number as the page's script reads it."""
-    return f"{float(value):.10g}"
-
-
 def percent(share: float | None) -> str:
     """``72.4 %``."""
     return NOTHING if share is None else f"{share * 100:.1f} %"
-
-
-def probability(p: float) -> str:
-    """``0.042``, ``under 0.001``."""
-    return f"{p:.3f}" if p >= 0.001 else "under 0.001"
 
 
 def interval(rate: Rate) -> str:

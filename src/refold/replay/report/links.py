@@ -23,15 +23,15 @@ class Links:
     """The conversations that the page shows; only what is shown can be linked to."""
 
     def __init__(self, streams: Collection[str]) -> None:
-        self._shown = streams
+        self.streams = streams
 
     def event(self, stream: str, event_id: str) -> Link:
         """An event's id, as a link where its conversation is on the page."""
-        return Link(event_id, event_anchor(stream, event_id) if stream in self._shown else None)
+        return Link(event_id, event_anchor(stream, event_id) if stream in self.streams else None)
 
     def conversation(self, stream: str) -> Link:
         """A conversation's name, as a link where it is on the page."""
-        return Link(stream, conversation_anchor(stream) if stream in self._shown else None)
+        return Link(stream, conversation_anchor(stream) if stream in self.streams else None)
 
 
 def anchor(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
@@ -15,13 +15,11 @@ from msgspec import UNSET
 from refold.conversation.events import AgentConfigured, Prompt
 from refold.core.recorded import Recorded, parts_of
 from refold.errors import UsageError
-from refold.replay.actions import LEVELS, NOT_COMPARED
+from refold.replay.actions import NOT_COMPARED
 from refold.replay.compare import Comparison
 from refold.replay.conversations import ConversationComparison, DecisionComparison
-from refold.replay.decision import Action
-from refold.replay.figures import Figures
-from refold.replay.report.formatting import change, cut, money, signed, value_text
-from refold.replay.report.links import Link, Links
+from refold.replay.report.formatting import Levels, cut, levels_of, value_text
+from refold.replay.report.links import Links
 from refold.replay.report.redacted import REDACTED, redacted_ids, without_redacted
 from refold.replay.report.text_diff import compare_lines
 from refold.replay.report.turns import Row, conversation_rows
@@ -31,8 +29,6 @@ CONVERSATIONS_SHOWN_MAX: Final = 400
 """More are counted and listed, those that differ least without their turns."""
 LARGEST_SHOWN: Final = 10
 PROMPT_CHARS_MAX: Final = 40_000
-DIFFERENT: Final = ("tools", "arguments")
-LISTED: Final = (*DIFFERENT, "words", "same", *(level for level in LEVELS if level in NOT_COMPARED))
 _INDEX: Final = re.compile(r"/\d+(?=/|$)")
 
 Read = Callable[[str], Iterable[Recorded]]
@@ -85,7 +81,8 @@ def write_report(
 
 def report_values(comparison: Comparison, read: Read | None) -> dict[str, object]:
     """All that the template of the report asks for, but its title and note."""
-    shown = _most_different(comparison.conversations)
+    ranked = sorted(comparison.conversations, key=_likeness)
+    shown = {conversation.stream for conversation in ranked[:CONVERSATIONS_SHOWN_MAX]}
     histories: dict[str, list[Recorded]] = {}
     conversations = []
     for conversation in comparison.conversations:
@@ -93,76 +90,36 @@ def report_values(comparison: Comparison, read: Read | None) -> dict[str, object
         conversations.append(without_redacted(conversation, history))
         if conversation.stream in shown:
             histories[conversation.stream] = history
-    links = Links(shown)
     placed = [(c.stream, decision) for c in conversations for decision in c.decisions]
     mode, _, limits = comparison.not_measured.partition(": ")
     return {
         "comparison": comparison,
         "figures": comparison.figures,
+        "levels": levels_of(comparison.figures.counts),
         "mode": mode,
         "limits": limits[:1].upper() + limits[1:],
-        **figure_values(comparison.figures),
-        **variant_values(comparison, histories.values()),
-        "patterns": patterns(placed, links),
-        "not_compared": [(links.event(s, d.at), d) for s, d in placed if d.level in NOT_COMPARED],
-        "conversations": [
-            conversation_view(c, histories.get(c.stream, ()), links) for c in conversations
-        ],
+        "links": Links(shown),
+        "decisions": placed,
+        "not_compared": [one for one in placed if one[1].level in NOT_COMPARED],
+        "patterns": patterns(placed),
+        "conversations": [view_of(c, histories.get(c.stream, ())) for c in conversations],
         "turns_left_out": len(conversations) - len(shown),
-        "by_level": [
-            (level, [links.event(stream, d.at) for stream, d in placed if d.level == level])
-            for level in LISTED
-        ],
-        "same_throughout": [links.conversation(c.stream) for c in conversations if c.same_action],
-        "dearest": _largest(placed, links, lambda decision: decision.cost_delta),
-        "slowest": _largest(placed, links, lambda decision: decision.latency_delta_ms),
+        "dearest": _largest(placed, lambda decision: decision.cost_delta),
+        "slowest": _largest(placed, lambda decision: decision.latency_delta_ms),
+        **variant_values(comparison, histories.values()),
     }
 
 
-def _most_different(conversations: Iterable[ConversationComparison]) -> Collection[str]:
-    """The streams that are shown turn by turn."""
-
-    def likeness(conversation: ConversationComparison) -> int:
-        return -sum(conversation.counts[level] for level in (*DIFFERENT, "failed"))
-
-    most = sorted(conversations, key=likeness)[:CONVERSATIONS_SHOWN_MAX]
-    return {conversation.stream for conversation in most}
+def _likeness(conversation: ConversationComparison) -> int:
+    return -sum(conversation.counts[level] for level in ("tools", "arguments", "failed"))
 
 
-# -- figures --------------------------------------------------------------------------------------
-
-
-class Bar(msgspec.Struct, frozen=True):
-    """Levels as a bar: in words, and each with its share in percent."""
-
-    said: str
-    segments: list[tuple[str, str]]
-
-
-def bar(counts: Mapping[str, int]) -> Bar:
-    """The levels of some decisions as a bar; levels without any are left out."""
-    total = sum(counts.values())
-    said = ", ".join(f"{count} {level}" for level, count in counts.items() if count)
-    shares = ((level, count / total * 100) for level, count in counts.items() if count)
-    return Bar(said, [(level, f"{share:.4g}") for level, share in shares])
-
-
-def figure_values(figures: Figures) -> dict[str, object]:
-    """What the figures at the top say beyond the figures of the comparison."""
-    before, after, delta = figures.recorded.cost, figures.candidate.cost, figures.cost_delta
-    is_whole = min(figures.recorded.cost_known, figures.candidate.cost_known) == figures.decisions
-    left_out = {level: figures.counts[level] for level in LEVELS if level in NOT_COMPARED}
-    return {
-        "bar": bar(figures.counts),
-        "level_shares": {
-            level: n / (figures.decisions or 1) for level, n in figures.counts.items()
-        },
-        "method": figures.by_decision.method.partition(",")[0],
-        "cost_change": change(before, after) if is_whole else "",
-        "cost_delta": "" if is_whole or delta is None else signed(money(delta)),
-        "left_out": sum(left_out.values()),
-        "left_out_by_level": " and ".join(f"{n:,} {level}" for level, n in left_out.items() if n),
-    }
+def _largest(
+    placed: Iterable[Placed], delta: Callable[[DecisionComparison], Amount | None]
+) -> list[tuple[str, str, Amount]]:
+    """Where a difference is largest: stream and event; and what it is."""
+    known = [(s, one.at, value) for s, one in placed if (value := delta(one)) is not None]
+    return sorted(known, key=lambda one: abs(float(one[2])), reverse=True)[:LARGEST_SHOWN]
 
 
 # -- what was changed -----------------------------------------------------------------------------
@@ -179,7 +136,7 @@ def variant_values(
         f"{c.model} ({c.provider})" if c.provider else c.model for c in configured if c.model
     )
     [(prompt, times)] = prompts.most_common(1) or [("", 0)]
-    before, after = (cut(text, PROMPT_CHARS_MAX) for text in (prompt, variant.prompt or ""))
+    before, after = cut(prompt, PROMPT_CHARS_MAX), cut(variant.prompt or "", PROMPT_CHARS_MAX)
     tools = (tool.get("function", tool).get("name", "?") for tool in variant.tools or ())
     return {
         "recorded_models": ", ".join(model for model, _ in models.most_common()),
@@ -194,10 +151,9 @@ def variant_values(
 def _configured(history: Sequence[Recorded]) -> AgentConfigured:
     """The configuration that a conversation ended with, without a prompt that was redacted."""
     configured = configured_by(history)
-    events = [event for event in parts_of(history) if event.type == "agent.configured"]
-    if configured.prompt is None or redacted_ids(history).isdisjoint(
-        (events[-1].id, events[-1].origin_id)
-    ):
+    last = [event for event in parts_of(history) if event.type == "agent.configured"][-1:]
+    gone = redacted_ids(history)
+    if configured.prompt is None or all(gone.isdisjoint((e.id, e.origin_id)) for e in last):
         return configured
     return msgspec.structs.replace(configured, prompt=Prompt(REDACTED))
 
@@ -206,7 +162,7 @@ def _configured(history: Sequence[Recorded]) -> AgentConfigured:
 
 
 class Pattern(msgspec.Struct):
-    """A change that decisions have in common.
+    """A change that decisions have in common: ``places`` are their streams and events.
 
     ``befores`` and ``afters`` are the tools called on either side ("" for words alone) or, at
     ``path`` of the arguments of ``tool``, the values that were seen ("" for none).
@@ -216,38 +172,32 @@ class Pattern(msgspec.Struct):
     path: str
     befores: dict[str, None] = {}
     afters: dict[str, None] = {}
-    places: dict[Link, None] = {}
+    places: dict[tuple[str, str], None] = {}
 
 
-def patterns(placed: Iterable[Placed], links: Links) -> list[Pattern]:
+def patterns(placed: Iterable[Placed]) -> list[Pattern]:
     """The changes of tools and arguments, the most frequent first."""
     found: dict[tuple[str, ...], Pattern] = {}
     for stream, decision in placed:
-        for key, pattern, before, after in _changes(decision):
-            pattern = found.setdefault(key, pattern)
+        for tool, path, before, after in _changes(decision):
+            key = (tool, path) if path else (tool, before, after)
+            pattern = found.setdefault(key, Pattern(tool, path))
             pattern.befores[before] = pattern.afters[after] = None
-            pattern.places[links.event(stream, decision.at)] = None
+            pattern.places[stream, decision.at] = None
     return sorted(found.values(), key=lambda pattern: -len(pattern.places))
 
 
-def _changes(
-    decision: DecisionComparison,
-) -> Iterator[tuple[tuple[str, ...], Pattern, str, str]]:
-    """What makes changes the same pattern, the pattern without examples, and both sides."""
-    if decision.candidate is not None and decision.level == "tools":
-        before, after = _tools(decision.recorded), _tools(decision.candidate)
-        yield ("tools", before, after), Pattern("", ""), before, after
+def _changes(decision: DecisionComparison) -> Iterator[tuple[str, str, str, str]]:
+    """Each change of a decision: its tool and path ("" for other tools), before and after."""
+    if decision.level == "tools" and decision.candidate is not None:
+        sides = (decision.recorded.calls, decision.candidate.calls)
+        before, after = (" + ".join(call.name for call in calls) for calls in sides)
+        yield "", "", before, after
     elif decision.level == "arguments":
         for pair in decision.pairs:
-            for operation in pair.changes:
-                tool, path = pair.recorded.name, _INDEX.sub("/…", operation.path)
-                before, after = _value(operation.before), _value(operation.value)
-                yield ("arguments", tool, path), Pattern(tool, path or "/"), before, after
-
-
-def _tools(action: Action) -> str:
-    """The tools that an answer calls, in order."""
-    return " + ".join(call.name for call in action.calls)
+            for change in pair.changes:
+                path = _INDEX.sub("/…", change.path) or "/"
+                yield pair.recorded.name, path, _value(change.before), _value(change.value)
 
 
 def _value(value: Any) -> str:
@@ -257,58 +207,31 @@ def _value(value: Any) -> str:
 # -- conversations --------------------------------------------------------------------------------
 
 
-class ConversationView(msgspec.Struct, frozen=True, kw_only=True):
+class ConversationView(msgspec.Struct, frozen=True):
     """A conversation in the table, and side by side: ``rows``, where its turns are shown.
 
-    ``levels`` are those it has decisions at; ``different`` counts those with another action,
-    ``share`` is how many that is of all, ``first`` is the index of the first of these (-1: none).
-    ``cost`` and ``latency`` are sums of differences in US dollars and milliseconds, None where
-    nothing is known.
+    ``first`` is the first decision that was another action. ``cost`` and ``latency`` are sums of
+    differences in US dollars and milliseconds, None where nothing is known.
     """
 
-    link: Link
-    levels: list[str]
-    bar: Bar
-    decisions: int
-    different: int
-    share: float
-    first: int
-    first_at: Link | None
+    conversation: ConversationComparison
+    levels: Levels
+    first: DecisionComparison | None
     cost: Decimal | None
     latency: float | None
     rows: Iterator[Row]
 
 
-def conversation_view(
-    conversation: ConversationComparison, history: Sequence[Recorded], links: Links
-) -> ConversationView:
+def view_of(conversation: ConversationComparison, history: Sequence[Recorded]) -> ConversationView:
     """A conversation as the page shows it."""
-    decisions, counts = conversation.decisions, conversation.counts
+    decisions = conversation.decisions
     costs = [d.cost_delta for d in decisions if d.cost_delta is not None]
     latencies = [d.latency_delta_ms for d in decisions if d.latency_delta_ms is not None]
-    first = next((d for d in decisions if d.index == conversation.first_divergence), None)
-    different = sum(counts[level] for level in DIFFERENT)
     return ConversationView(
-        link=links.conversation(conversation.stream),
-        levels=[level for level in LEVELS if counts[level]],
-        bar=bar(counts),
-        decisions=len(decisions),
-        different=different,
-        share=different / (len(decisions) or 1),
-        first=-1 if first is None else first.index,
-        first_at=None if first is None else links.event(conversation.stream, first.at),
-        cost=sum(costs, Decimal(0)) if costs else None,
-        latency=sum(latencies) if latencies else None,
-        rows=conversation_rows(conversation, history),
+        conversation,
+        levels_of(conversation.counts),
+        next((d for d in decisions if d.index == conversation.first_divergence), None),
+        sum(costs, Decimal(0)) if costs else None,
+        sum(latencies) if latencies else None,
+        conversation_rows(conversation, history),
     )
-
-
-def _largest(
-    placed: Iterable[Placed],
-    links: Links,
-    delta: Callable[[DecisionComparison], Amount | None],
-) -> list[tuple[Link, Amount]]:
-    """Where a difference is largest, and what it is."""
-    known = ((stream, decision.at, delta(decision)) for stream, decision in placed)
-    found = [(links.event(stream, at), value) for stream, at, value in known if value is not None]
-    return sorted(found, key=lambda one: abs(float(one[1])), reverse=True)[:LARGEST_SHOWN]

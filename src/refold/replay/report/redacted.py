@@ -55,8 +55,6 @@ def _hidden(decision: DecisionComparison) -> DecisionComparison:
         recorded=_emptied(decision.recorded),
         candidate=None if candidate is None else _emptied(candidate),
         pairs=[],
-        only_recorded=[],
-        only_candidate=[],
     )
 
 

@@ -12,18 +12,15 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib import resources
+from types import FunctionType
 from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.ext import Extension
 from jinja2.lexer import Token, TokenStream
 
-from refold.replay.report import formatting as f
+from refold.replay.report import formatting
 
-FILTERS: Final = (
-    *(f.change, f.counted, f.cut, f.differing, f.interval, f.milliseconds, f.money, f.number),
-    *(f.percent, f.probability, f.signed, f.some_values, f.sortable, f.value_text, f.verdict),
-)
 PIECE_EVENTS: Final = 1_000
 _BESIDE_A_TAG: Final = re.compile(r"(?:\A|(?<=>))\s*\n\s*|\s*\n\s*(?=<|\Z)")
 _TEXT: Final = re.compile(">[^<]+")
@@ -43,7 +40,7 @@ def pieces(template: str, **values: object) -> Iterator[str]:
         )
     )
     made.enable_buffering(PIECE_EVENTS)
-    yield from (with_quotes(f.clean(piece)) for piece in made)
+    yield from (with_quotes(formatting.clean(piece)) for piece in made)
 
 
 def with_quotes(html: str) -> str:
@@ -68,8 +65,9 @@ def environment() -> Environment:
         loader=PackageLoader(__package__),
         extensions=[_JoinedLines],
     )
-    made.filters |= {function.__name__: function for function in FILTERS}
-    made.globals["MEANINGS"] = f.MEANINGS
+    functions = (one for one in vars(formatting).values() if isinstance(one, FunctionType))
+    made.filters |= {function.__name__: function for function in functions}
+    made.globals["MEANINGS"] = formatting.MEANINGS
     return made
 
 

@@ -32,34 +32,23 @@ class Run(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A line of two texts laid over each other: kept by both, out of the one, or in the other.
+    """A line of two texts laid over each other.
 
-    ``has_other``: it stands beside a version of it, and its own runs are marked. ``left_out``
-    counts the lines that both have in its place, when there are too many to show.
+    ``mark`` is the element around what it has of its own: ``del`` where it is taken out, ``ins``
+    where it is put in, "" where both have it. ``runs`` is None where it is its own as a whole,
+    without a version of it beside it. ``left_out`` counts the lines of both that it stands for.
     """
 
-    side: Literal["kept", "out", "in"]
-    runs: list[Run]
-    has_other: bool = False
+    mark: Literal["", "del", "ins"]
+    text: str
+    runs: list[Run] | None = None
     left_out: int = 0
-
-    @property
-    def mark(self) -> str:
-        """The element around what the line has of its own."""
-        return "del" if self.side == "out" else "ins"
 
 
 def compare_words(before: str, after: str) -> tuple[list[Run], list[Run]]:
     """Both texts as runs, in order; each side's texts joined give that side back."""
-    if before == after:
-        return _whole(before, is_own=False), _whole(after, is_own=False)
     olds, news = _WORDS.findall(before), _WORDS.findall(after)
-    if max(len(olds), len(news)) > WORDS_MAX:
-        return _whole(before, is_own=True), _whole(after, is_own=True)
-    matcher = SequenceMatcher(None, olds, news, autojunk=False)
-    if _share_kept(olds, news, matcher) < ALIKE_MIN:
-        return _whole(before, is_own=True), _whole(after, is_own=True)
-    changes = _changes(olds, matcher)
+    changes = _changes(olds, news)
     return (
         _runs(olds, [(i1, i2) for i1, i2, _, _ in changes]),
         _runs(news, [(j1, j2) for _, _, j1, j2 in changes]),
@@ -75,38 +64,36 @@ def compare_lines(before: str, after: str) -> Iterator[Line]:
             yield from _kept(olds[i1:i2], is_first=i1 == 0, is_last=i2 == len(olds))
             continue
         for old, new in _versions(olds[i1:i2], news[j1:j2]):
-            own_old, own_new = compare_words(old or "", new or "")
+            own_old, own_new = compare_words(old, new) if old and new else (None, None)
             if old is not None:
-                yield Line("out", own_old if new else [Run(old, True)], bool(new))
+                yield Line("del", old, own_old)
             if new is not None:
-                yield Line("in", own_new if old else [Run(new, True)], bool(old))
+                yield Line("ins", new, own_new)
 
 
-def _whole(text: str, *, is_own: bool) -> list[Run]:
-    return [Run(text, is_own)] if text else []
-
-
-def _share_kept(olds: Sequence[str], news: Sequence[str], matcher: SequenceMatcher[str]) -> float:
-    """The share of words that stayed, white space not counted: it is alike everywhere."""
-    total = sum(not word.isspace() for word in (*olds, *news))
-    kept = (
-        word for block in matcher.get_matching_blocks() for word in olds[block.a :][: block.size]
-    )
-    return 2 * sum(not word.isspace() for word in kept) / total if total else 1.0
-
-
-def _changes(olds: Sequence[str], matcher: SequenceMatcher[str]) -> list[tuple[int, int, int, int]]:
+def _changes(olds: list[str], news: list[str]) -> list[tuple[int, int, int, int]]:
     """Where the two differ; changes with nothing but white space between them are one."""
+    whole = [(0, len(olds), 0, len(news))]
+    if olds == news or max(len(olds), len(news)) > WORDS_MAX:
+        return whole if olds != news else []
+    matcher = SequenceMatcher(None, olds, news, autojunk=False)
+    if _share_kept(olds, news, matcher) < ALIKE_MIN:
+        return whole
     changes: list[tuple[int, int, int, int]] = []
     for operation, i1, i2, j1, j2 in matcher.get_opcodes():
         if operation == "equal":
             continue
         if changes and not "".join(olds[changes[-1][1] : i1]).strip():
-            first_i, _, first_j, _ = changes.pop()
-            changes.append((first_i, i2, first_j, j2))
-        else:
-            changes.append((i1, i2, j1, j2))
+            i1, _, j1, _ = changes.pop()
+        changes.append((i1, i2, j1, j2))
     return changes
+
+
+def _share_kept(olds: list[str], news: list[str], matcher: SequenceMatcher[str]) -> float:
+    """The share of words that stayed, white space not counted: it is alike everywhere."""
+    total = sum(not word.isspace() for word in (*olds, *news))
+    kept = (word for at, _, size in matcher.get_matching_blocks() for word in olds[at : at + size])
+    return 2 * sum(not word.isspace() for word in kept) / total if total else 1.0
 
 
 def _runs(words: Sequence[str], own: Iterable[tuple[int, int]]) -> list[Run]:
@@ -139,12 +126,10 @@ def _likeness(first: str, second: str) -> float:
     return SequenceMatcher(None, first.split(), second.split(), autojunk=False).ratio()
 
 
-def _kept(lines: Sequence[str], *, is_first: bool, is_last: bool) -> Iterator[Line]:
+def _kept(lines: Sequence[str], *, is_first: bool, is_last: bool) -> list[Line]:
     head = 0 if is_first else CONTEXT_LINES
     tail = 0 if is_last else CONTEXT_LINES
-    left_out = len(lines) - head - tail if len(lines) > head + tail + 1 else 0
-    end = len(lines) - tail if left_out else head
-    yield from (Line("kept", [Run(line, False)]) for line in lines[:head])
-    if left_out:
-        yield Line("kept", [], left_out=left_out)
-    yield from (Line("kept", [Run(line, False)]) for line in lines[end:])
+    kept = [Line("", line) for line in lines]
+    if (left_out := len(lines) - head - tail) <= 1:
+        return kept
+    return [*kept[:head], Line("", "", left_out=left_out), *kept[len(kept) - tail :]]
