@@ -87,13 +87,14 @@ def only(page: Path, selectors: Sequence[str], opened: str) -> str:
 
 def main(folder: Path) -> None:
     """Make both pictures."""
-    from refold.demo import run_demo
+    from refold.demo import Demo
 
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="refold-screenshot-") as temporary:
         here = Path(temporary)
         page = here / "report.html"
-        result = run_demo(here / "demo.db", report_path=page)
+        with Demo() as demo:
+            result = demo.run(here / "demo.db", report_path=page)
         take_picture(page, folder / "report.png", width=1240, height=1080, scale=1.5)
         part = here / "part.html"
         text = only(page, ["#side-by-side"], f"conversation:{result.shown}")

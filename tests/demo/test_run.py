@@ -1,5 +1,6 @@
 """The demo as a whole: real events, reproducible, idempotent, and quick to say no."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,8 @@ import msgspec
 import pytest
 
 import refold
-from refold.demo import DemoResult, run_demo
+from refold.demo import Demo
+from refold.demo.look import DemoResult
 from refold.errors import UsageError
 from refold.replay import verify
 
@@ -21,8 +23,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def result(folder: Path) -> DemoResult:
-    return run_demo(folder / "demo.db", report_path=folder / "report.html")
+def demo() -> Iterator[Demo]:
+    with Demo() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def result(demo: Demo, folder: Path) -> DemoResult:
+    return demo.run(folder / "demo.db", report_path=folder / "report.html")
 
 
 def streams(result: DemoResult) -> list[str]:
@@ -87,19 +95,23 @@ def test_its_result_is_json(result: DemoResult) -> None:
     assert "stand-in" in said["note"]
 
 
-def test_a_second_run_asks_nothing_and_says_the_same(result: DemoResult, folder: Path) -> None:
+def test_a_second_run_asks_nothing_and_says_the_same(
+    demo: Demo, result: DemoResult, folder: Path
+) -> None:
     """The calls and every answer are found; the same comparison gives the same report."""
-    again = run_demo(folder / "demo.db", report_path=folder / "again.html")
+    again = demo.run(folder / "demo.db", report_path=folder / "again.html")
     assert again.requests == 0
     assert again.recorded.reused == again.recorded.calls == result.recorded.calls
     assert again.comparison == result.comparison
     assert (folder / "again.html").read_bytes() == (folder / "report.html").read_bytes()
 
 
-def test_a_seed_gives_the_same_calls_in_any_store(result: DemoResult, folder: Path) -> None:
+def test_a_seed_gives_the_same_calls_in_any_store(
+    demo: Demo, result: DemoResult, folder: Path
+) -> None:
     """Everything recorded is reproducible but the measured latencies."""
     other = refold.open("memory:")
-    again = run_demo(other, report_path=folder / "memory.html")
+    again = demo.run(other, report_path=folder / "memory.html")
     assert again.store is None
     with refold.open(folder / "demo.db", mode="read") as store:
         for stream in streams(result):
@@ -107,37 +119,39 @@ def test_a_seed_gives_the_same_calls_in_any_store(result: DemoResult, folder: Pa
     assert again.comparison.figures.counts == result.comparison.figures.counts
 
 
-def test_calls_that_were_cut_off_stay_and_a_whole_set_is_made(folder: Path) -> None:
+def test_calls_that_were_cut_off_stay_and_a_whole_set_is_made(demo: Demo, folder: Path) -> None:
     """A stream that is no whole call of the demo is neither used nor touched."""
     store = refold.open("memory:")
     store.append("call-701", [refold.Event("user.utterance", {"text": "Mine."})])
-    result = run_demo(store, report_path=folder / "beside.html")
+    result = demo.run(store, report_path=folder / "beside.html")
     assert streams(result)[0] == "call-701-2"
     assert store.head("call-701") == 0
 
 
 @pytest.mark.parametrize("seed", [-1, 10_000])
-def test_a_seed_out_of_range_is_refused(tmp_path: Path, seed: int) -> None:
+def test_a_seed_out_of_range_is_refused(demo: Demo, tmp_path: Path, seed: int) -> None:
     """Before anything is opened or written."""
     with pytest.raises(UsageError) as refused:
-        run_demo(tmp_path / "demo.db", seed=seed, report_path=tmp_path / "report.html")
+        demo.run(tmp_path / "demo.db", seed=seed, report_path=tmp_path / "report.html")
     assert refused.value.value == seed
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["missing/report.html", "."])
-def test_a_report_that_cannot_be_written_is_refused_first(tmp_path: Path, name: str) -> None:
+def test_a_report_that_cannot_be_written_is_refused_first(
+    demo: Demo, tmp_path: Path, name: str
+) -> None:
     """Before the calls are recorded, not after."""
     with pytest.raises(UsageError) as refused:
-        run_demo(tmp_path / "demo.db", report_path=tmp_path / name)
+        demo.run(tmp_path / "demo.db", report_path=tmp_path / name)
     assert refused.value.path == str(tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_progress_is_told_step_by_step(tmp_path: Path) -> None:
+def test_progress_is_told_step_by_step(demo: Demo, tmp_path: Path) -> None:
     """Each step counts up to its total, and the steps come in order."""
     seen: list[tuple[str, int, int]] = []
-    run_demo(
+    demo.run(
         tmp_path / "demo.db",
         report_path=tmp_path / "report.html",
         progress=lambda step, done, total: seen.append((step, done, total)),

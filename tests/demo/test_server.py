@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
-from refold.demo import MODEL, DemoServer, tables
+from refold.demo import Demo, tables
+from refold.demo.agent import MODEL
 from refold.demo.clinic import TOOLS
 from refold.demo.server import REQUEST_BYTES_MAX
 from refold.replay import ChatEndpoint, ChatRequest, ModelFailure
@@ -20,18 +21,18 @@ TURN = {"role": "user", "content": "Can I talk to a person?"}
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[DemoServer]:
-    with DemoServer() as running:
+def server() -> Iterator[Demo]:
+    with Demo() as running:
         yield running
 
 
 @pytest.fixture
-def client(server: DemoServer) -> Iterator[httpx2.Client]:
+def client(server: Demo) -> Iterator[httpx2.Client]:
     with httpx2.Client(base_url=server.base_url, timeout=30, trust_env=False) as opened:
         yield opened
 
 
-def test_it_listens_on_this_machine_only(server: DemoServer) -> None:
+def test_it_listens_on_this_machine_only(server: Demo) -> None:
     """The address is the loopback interface, on a port of its own."""
     assert server.base_url.startswith("http://127.0.0.1:")
 
@@ -91,7 +92,7 @@ def test_what_is_no_request_is_refused_with_a_reason(
 
 
 @pytest.mark.parametrize("length", [str(REQUEST_BYTES_MAX + 1), "-1", "many"])
-def test_a_request_over_the_limit_is_not_read(server: DemoServer, length: str) -> None:
+def test_a_request_over_the_limit_is_not_read(server: Demo, length: str) -> None:
     """The stated length decides, before a byte of the body has come."""
     connection = HTTPConnection("127.0.0.1", urlsplit(server.base_url).port or 0, timeout=30)
     connection.putrequest("POST", "/v1/chat/completions")
@@ -108,7 +109,7 @@ def test_another_path_is_not_found(client: httpx2.Client) -> None:
 
 
 def test_a_proxy_of_the_environment_is_not_asked(
-    server: DemoServer, monkeypatch: pytest.MonkeyPatch
+    server: Demo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What runs on this machine is reached without the proxy that the world is reached by."""
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
@@ -118,7 +119,7 @@ def test_a_proxy_of_the_environment_is_not_asked(
     endpoint.close()
 
 
-def test_the_replays_own_client_reads_its_answers(server: DemoServer) -> None:
+def test_the_replays_own_client_reads_its_answers(server: Demo) -> None:
     """Text, calls, usage, cost and model arrive as an action; a refusal as a failure."""
     endpoint = ChatEndpoint(server.base_url, api_key="")
     action = endpoint(ChatRequest(messages=[*HELLO, TURN], model=MODEL, tools=list(TOOLS)))

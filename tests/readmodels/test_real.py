@@ -7,7 +7,7 @@ import pytest
 import refold
 from refold.conversation import Conversation
 from refold.conversation.importers import import_files
-from refold.demo import run_demo
+from refold.demo import Demo
 from refold.projections import Projector
 from refold.readmodels import built_in
 from tests.conversation.importers.inputs import real
@@ -28,8 +28,8 @@ def airline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[refold.Store]:
 def clinic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[refold.Store]:
     """The calls of the demo, and two branches of each."""
     folder = tmp_path_factory.mktemp("clinic")
-    with refold.open(folder / "demo.db") as store:
-        run_demo(store, report_path=folder / "report.html")
+    with refold.open(folder / "demo.db") as store, Demo() as demo:
+        demo.run(store, report_path=folder / "report.html")
         yield store
 
 

@@ -15,7 +15,7 @@ from refold.cli.text import one_line
 from refold.errors import UsageError
 
 if TYPE_CHECKING:
-    from refold.demo import DemoResult, Moment
+    from refold.demo.look import DemoResult, Moment
 
 OPERATIONS_SHOWN_MAX: Final = 8
 
@@ -51,11 +51,11 @@ def demo_command(url: str, as_json: bool, seed: int, report: str) -> None:
     127.0.0.1. Nothing leaves this machine and no key is needed. It works in a store of its own;
     running it again reuses what is there.
     """
-    from refold.demo import run_demo
+    from refold.demo import Demo
 
     _check_store(url)
-    with output.progress("demo") as tell:
-        result = run_demo(
+    with output.progress("demo") as tell, Demo() as server:
+        result = server.run(
             url,
             seed=seed,
             report_path=report,

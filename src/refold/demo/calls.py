@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from time import perf_counter
-from typing import Any, Final
+from typing import Final
 
 import refold
 from refold import recording
@@ -82,20 +82,16 @@ def record_calls(
 
 def configured(caller_number: int) -> AgentConfigured:
     """The agent as the calls are recorded under."""
-    tools = [Tool(effect=_effect(tool["function"]["name"]), **tool["function"]) for tool in TOOLS]
+    functions = [tool["function"] for tool in TOOLS]
     return AgentConfigured(
         prompt=Prompt(text=tables.RECORDED, id="reception-1"),
         model=MODEL,
         provider="refold demo: rules, no model",
         params={"temperature": 0.7, "seed": caller_number},
-        tools=tools,
+        tools=[Tool(effect=EFFECTS[function["name"]], **function) for function in functions],
         agent="receptionist",
         version="1",
     )
-
-
-def _effect(name: str) -> Any:
-    return EFFECTS[name]
 
 
 @dataclass

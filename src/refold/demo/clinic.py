@@ -135,7 +135,7 @@ def _error(code: str, message: str) -> Answer:
 
 
 _TOOLS: Final = json.loads(text("tools.json"))
-EFFECTS: Final = {tool["name"]: tool.pop("effect") for tool in _TOOLS}
+EFFECTS: Final[dict[str, Any]] = {tool["name"]: tool.pop("effect") for tool in _TOOLS}
 """What each tool does to the world."""
 TOOLS: Final = tuple({"type": "function", "function": tool} for tool in _TOOLS)
 """The tools in the form of OpenAI chat requests."""

@@ -13,8 +13,9 @@ import threading
 from collections.abc import Mapping
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Annotated, Any, Final, Self
+
+import msgspec
 
 from refold.demo.agent import MODEL, Reply, answer
 
@@ -30,10 +31,9 @@ _COMPLETIONS: Final = "/v1/chat/completions"
 
 
 class DemoServer:
-    """Serves the demo agent while its ``with`` block runs; ``base_url`` ends in ``/v1``.
+    """Serves the demo agent while its ``with`` block runs; ``base_url`` ends in ``/v1``."""
 
-    ``requests`` counts the chat requests that were answered.
-    """
+    model: Final = MODEL
 
     def __init__(self) -> None:
         self._http = _Http(("127.0.0.1", 0), _Handler)
@@ -43,18 +43,13 @@ class DemoServer:
     @property
     def requests(self) -> int:
         """How many chat requests were answered so far."""
-        return self._http.answered
+        return len(self._http.answered)
 
     def __enter__(self) -> Self:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._http.shutdown()
         self._http.server_close()
         self._thread.join()
@@ -106,27 +101,33 @@ def _message(reply: Reply, identity: str) -> dict[str, Any]:
 
 
 class _Http(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
+    answered: list[str]
+    """The id of each answer: lists are appended to by many threads at once."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self.answered = 0
-        self.lock = threading.Lock()
+        self.answered = []
 
-    def count(self) -> None:
-        with self.lock:
-            self.answered += 1
+
+class _Tool(msgspec.Struct):
+    function: dict[str, Any]
+
+
+class _Asked(msgspec.Struct):
+    """What the agent relies on in a request; the rest of it is as it was sent."""
+
+    messages: Annotated[list[dict[str, Any]], msgspec.Meta(min_length=1)]
+    model: str
+    tools: list[_Tool] | None = None
+    stream: bool | None = None
 
 
 class _Refused(Exception):
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
-        self.status, self.code, self.message = status, code, message
-
-    def body(self, kind: str) -> dict[str, Any]:
-        """The answer that says so, in the provider's shape."""
-        return {"error": {"message": self.message, "type": kind, "code": self.code}}
+        self.status = status
+        kind = "server_error" if status >= 500 else "invalid_request_error"
+        self.body = {"error": {"message": message, "type": kind, "code": code}}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -141,61 +142,47 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             answered = completion(self._request())
         except _Refused as refused:
-            self._send(refused.status, refused.body("invalid_request_error"))
+            self._send(refused.status, refused.body)
         except Exception as error:
             # Messages of a shape nobody foresaw; the line must not go dead over them.
-            unforeseen = _Refused(500, "unforeseen", f"{type(error).__name__}: {error}")
-            self._send(500, unforeseen.body("server_error"))
+            self._send(500, _Refused(500, "unforeseen", f"{type(error).__name__}: {error}").body)
         else:
-            self.server.count()
+            self.server.answered.append(answered["id"])
             self._send(200, answered)
 
     def do_GET(self) -> None:
         if self.path.rstrip("/") == "/v1/models":
             self._send(200, {"object": "list", "data": [{"id": MODEL, "object": "model"}]})
         else:
-            self._send(404, {"error": {"message": f"nothing at {self.path}", "code": "not_found"}})
+            self._send(404, _Refused(404, "not_found", f"nothing at {self.path}").body)
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing: the demo's own output is what counts."""
 
     def _request(self) -> dict[str, Any]:
-        body = self._body()
-        if self.path != _COMPLETIONS:
-            raise _Refused(404, "not_found", f"nothing at {self.path}: POST {_COMPLETIONS}")
-        try:
-            request = json.loads(body)
-        except ValueError as error:
-            raise _Refused(400, "bad_json", f"the body is not JSON: {error}") from None
-        return _checked(request)
-
-    def _body(self) -> bytes:
+        """The chat request, of a shape that the agent can rely on."""
         length = self.headers.get("Content-Length", "")
         if not length.isdigit() or int(length) > REQUEST_BYTES_MAX:
             self.close_connection = True
             raise _Refused(413, "too_large", f"send Content-Length of at most {REQUEST_BYTES_MAX}")
-        return self.rfile.read(int(length))
+        body = self.rfile.read(int(length))
+        if self.path != _COMPLETIONS:
+            raise _Refused(404, "not_found", f"nothing at {self.path}: POST {_COMPLETIONS}")
+        try:
+            request: dict[str, Any] = msgspec.json.decode(body)
+            asked = msgspec.convert(request, _Asked)
+        except ValueError as error:
+            raise _Refused(400, "bad_request", f"no chat request: {error}") from None
+        if asked.model != MODEL:
+            raise _Refused(404, "model_not_found", f"the demo serves the model {MODEL} alone")
+        if asked.stream:
+            raise _Refused(400, "bad_request", "the demo does not stream")
+        return request
 
     def _send(self, status: int, value: object) -> None:
-        body = json.dumps(value, ensure_ascii=False).encode()
+        body = msgspec.json.encode(value)
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
-
-
-def _checked(request: Any) -> dict[str, Any]:
-    """A chat request whose shape the agent can rely on."""
-    if not isinstance(request, dict) or not isinstance(request.get("messages"), list):
-        raise _Refused(400, "bad_request", "messages must be a list")
-    if not request["messages"] or not all(isinstance(m, dict) for m in request["messages"]):
-        raise _Refused(400, "bad_request", "messages must hold at least one object")
-    if request.get("model") != MODEL:
-        raise _Refused(404, "model_not_found", f"the demo serves the model {MODEL} alone")
-    if request.get("stream"):
-        raise _Refused(400, "bad_request", "the demo does not stream")
-    tools = request.get("tools") or []
-    if not all(isinstance(t, dict) and isinstance(t.get("function"), dict) for t in tools):
-        raise _Refused(400, "bad_request", "tools must be functions")
-    return request
