@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from refold.core.codec import Occurred
+from refold.core.encode import Occurred
 from refold.core.expected import Expected
 from refold.core.query import Condition, QueryItem
 from refold.core.row import Row

@@ -21,7 +21,7 @@ import refold
 from refold.backends.sqlite import SqliteBackend
 from refold.backends.sqlite.file import APPLICATION_ID, SCHEMA_VERSION, _migration
 from refold.core.clock import to_us
-from refold.core.codec import encode_metadata
+from refold.core.encode import encode_metadata
 from refold.core.event import Event
 from refold.core.registry import Registry
 from refold.engine.append import Append

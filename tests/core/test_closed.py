@@ -11,7 +11,7 @@ import pytest
 
 import refold
 from refold.core.closed import is_closed
-from refold.core.codec import encode_typed
+from refold.core.encode import encode_body
 from refold.errors import InvalidEvent
 
 KINDS = refold.Registry()
@@ -157,13 +157,12 @@ def test_what_json_cannot_say_is_refused_in_every_class(event: object) -> None:
 )
 def test_everything_else_is_stored_as_it_stands(event: object) -> None:
     """With the bytes of the encoder, whether they were searched or not."""
-    body = encode_typed([event, event], KINDS)
+    body = encode_body([event, event], KINDS)
     with refold.open("memory:", registry=KINDS) as store:
         store.append("test-1", [event, event])
         raw = [bytes(recorded.raw) for recorded in store.read("test-1")]
     assert raw == [msgspec.json.encode(event)] * 2
-    if body is not None:
-        assert body.text.encode() == msgspec.json.encode([[body.kinds[0], event]] * 2)
+    assert body.text.encode() == msgspec.json.encode([[body.kinds[0], event]] * 2)
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refold.core import codec
-from refold.core.codec import copied, encode_body, encode_metadata
+from refold.core import encode
+from refold.core.canonical import DEPTH_MAX
+from refold.core.encode import copied, encode_body, encode_metadata
 from refold.core.event import Event
 from refold.core.jsonvalue import resolve
-from refold.core.payload import DEPTH_MAX, EVENT_BYTES_MAX, encode_payload, walk
+from refold.core.payload import EVENT_BYTES_MAX, encode_payload, walk
 from refold.core.recorded import Recorded
 from refold.core.registry import Registry
 from refold.core.row import Row, decode_row
@@ -295,7 +296,7 @@ def test_a_payload_is_so_large_and_no_larger() -> None:
 
 def test_an_append_holds_so_many_events_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """The limit is refused, not cut off; so is no event at all."""
-    monkeypatch.setattr(codec, "EVENTS_PER_APPEND_MAX", 3)
+    monkeypatch.setattr(encode, "EVENTS_PER_APPEND_MAX", 3)
     assert len(encode_body([Event("a.b")] * 3, REGISTRY).kinds) == 3
     for count in (0, 4):
         with pytest.raises(InvalidEvent):

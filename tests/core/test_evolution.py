@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refold.core.codec import encode_body, row_of
+from refold.core.encode import encode_body, encode_one_by_one, row_of
 from refold.core.event import Event, Kind
 from refold.core.fold import Fold
 from refold.core.recorded import Recorded
@@ -173,7 +173,7 @@ def in_rows(fold: Fold[list[Any]], events: list[object], per_row: int) -> list[A
     """The state by the stepper, as a store folds."""
     state = fold.initial()
     for start in range(0, len(events), per_row):
-        body = encode_body(events[start : start + per_row], REGISTRY)
+        body = encode_one_by_one(events[start : start + per_row], REGISTRY, are_old=True)
         row = row_of(body, position=start + 1, stream="a-1", version=start, recorded_at=0)
         state = stepper_of(fold).apply(state, row, first=0, last=10**6)
     return state

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refold.core.codec import encode_body, row_of
+from refold.core.encode import encode_body, encode_one_by_one, row_of
 from refold.core.event import Event
 from refold.core.fold import Fold
 from refold.core.recorded import Recorded
@@ -139,7 +139,7 @@ def rows_of(appends: list[list[object]]) -> list[Row]:
     """The appends as rows of one stream."""
     rows, version = [], 0
     for events in appends:
-        body = encode_body(events, REGISTRY)
+        body = encode_one_by_one(events, REGISTRY, are_old=True)
         rows.append(
             row_of(body, position=version * 2 + 1, stream="call-1", version=version, recorded_at=0)
         )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from refold.core.codec import encode_body, row_of
+from refold.core.encode import encode_body, row_of
 from refold.core.event import Event
 from refold.core.fold import Fold
 from refold.core.registry import Registry, default_registry

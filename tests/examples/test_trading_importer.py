@@ -11,7 +11,7 @@ import pytest
 
 import refold
 from refold.conversation.importers import ImportReport, import_files
-from refold.core.codec import copied
+from refold.core.encode import copied
 from refold_trading import PositionsReported, TradeExecuted, TradingBook
 from tests.conversation.importers.inputs import real
 

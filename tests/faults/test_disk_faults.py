@@ -227,7 +227,7 @@ def test_what_others_wrote_meanwhile_is_not_taken_for_the_append(tmp_path: Path)
 
         def is_undone_(n: int, position: int) -> bool:
             part = Append("call-1", [Event("test.token", {"n": n})])
-            batch = batch_of([part], None, store.registry)
+            batch = batch_of(part, store.registry)
             return is_undone(connection, [batch], position=position)
 
         assert is_undone_(1, 3)

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import refold
-from refold.core.codec import encode_body, encode_metadata
+from refold.core.canonical import DEPTH_MAX
+from refold.core.encode import encode_body, encode_metadata
 from refold.core.event import Event
-from refold.core.payload import DEPTH_MAX
 from refold.core.registry import Registry
 from refold.errors import InvalidEvent, RefoldError
 from tests.fuzz.values import (

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refold.backends.sqlite.compression import Frames, zstd
-from refold.core.codec import encode_body, encode_metadata, row_of
+from refold.core.encode import encode_body, encode_metadata, row_of
 from refold.core.event import Event
 from refold.core.fold import Folded
 from refold.core.row import Row, decode_row

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from refold import Event, Registry
-from refold.core.codec import encode_body, row_of
+from refold.core.encode import encode_body, row_of
 from refold.core.recorded import Recorded
 from refold.core.row import Row, decode_row
 from refold.errors import Unavailable, UsageError

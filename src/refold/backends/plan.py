@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from refold.core.codec import span_of
+from refold.core.encode import span_of
 from refold.core.event import Kind
 from refold.core.expected import NO_EVENTS, check_head
 from refold.core.query import Condition, Query

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self, overload
 
-from refold.core.codec import check_in_use, encode_body, row_of
+from refold.core.encode import encode_body, row_of
 from refold.core.event import parse_event_id
 from refold.core.recorded import Recorded
 from refold.core.registry import Registry
@@ -137,7 +137,6 @@ class History:
         if not events:
             return ()
         body = encode_body(events, self.registry)
-        check_in_use(events, body, self.registry)
         made = decode_row(
             row_of(
                 body,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import fields, is_dataclass
+from collections.abc import Iterator
 from decimal import Decimal
 from enum import Enum
 from math import isfinite
@@ -11,13 +10,11 @@ from typing import Any, Final
 
 import msgspec
 
-from refold.core.sets import with_sorted_sets
+from refold.core.canonical import DEPTH_MAX, field_names, with_sorted_sets
 from refold.errors import InvalidEvent
 
 EVENT_BYTES_MAX: Final = 8 * 1024 * 1024
 """The largest payload of one event, encoded."""
-DEPTH_MAX: Final = 128
-"""How deep a payload may nest: far below where any JSON reader gives up."""
 
 encode_unchecked = msgspec.json.Encoder().encode
 """Any payload to JSON; writes NaN as null, and nests without a limit."""
@@ -40,9 +37,9 @@ def may_be_deep(raw: bytes) -> bool:
 
 def encode_payload(payload: Any, *, what: str = "payload") -> bytes:
     """The exact bytes of a payload; :class:`InvalidEvent` says what cannot be stored and where."""
-    payload = _plain(payload)
+    payload = plain(payload)
     if isinstance(payload, msgspec.Raw):
-        raw, payload = bytes(payload), _read_back(payload)
+        raw, payload = bytes(payload), read_back(payload)
     else:
         raw = _encoded(payload)
     if may_hide_a_number(raw) or may_be_deep(raw):
@@ -65,7 +62,7 @@ def _encoded(payload: Any) -> bytes:
         raise _refusal(payload, error) from error
 
 
-def _read_back(payload: msgspec.Raw) -> Any:
+def read_back(payload: msgspec.Raw) -> Any:
     """What a payload given as JSON text says; refused unless it is one value that can be read."""
     try:
         return msgspec.json.decode(payload)
@@ -90,7 +87,8 @@ def walk(value: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, Any]
         yield from walk(child, f"{path}/{_escaped(key)}", depth + 1)
 
 
-def _plain(payload: Any) -> Any:
+def plain(payload: Any) -> Any:
+    """A payload as the encoder takes it: of a model of pydantic's what it dumps."""
     return with_sorted_sets(payload.model_dump()) if hasattr(payload, "model_dump") else payload
 
 
@@ -103,20 +101,11 @@ def _children(value: Any) -> Iterator[tuple[str, Any]] | None:
     if isinstance(value, Enum):
         return _children(value.value)
     if isinstance(value, msgspec.Raw):
-        return _children(_read_back(value))
-    names = _field_names(value)
+        return _children(read_back(value))
+    names = field_names(value)
     if names is None:
         return None
     return ((name, getattr(value, name)) for name in names if hasattr(value, name))
-
-
-def _field_names(value: Any) -> Sequence[str] | None:
-    if isinstance(value, msgspec.Struct):
-        return value.__struct_fields__
-    if is_dataclass(value) and not isinstance(value, type):
-        return [field.name for field in fields(value)]
-    made_by_attrs = getattr(type(value), "__attrs_attrs__", None)
-    return None if made_by_attrs is None else [field.name for field in made_by_attrs]
 
 
 def _check_leaf(path: str, leaf: Any) -> None:

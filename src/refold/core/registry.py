@@ -23,6 +23,8 @@ class Registry:
         self._current: dict[str, int] = {}
         self._brought: tuple[int, dict[Kind, Kind]] = (0, {})
         self.upcasts = Upcasts()
+        self.tags: dict[type, str] = {}
+        """The tag of each event class that the encoder writes as it stands."""
         self.revision = 0  # counts changes, so that what was made from the registry can be renewed
 
     def event(self, type_name: str, *, schema: int = 1) -> Callable[[C], C]:
@@ -44,6 +46,8 @@ class Registry:
                 )
             self._classes[kind] = cls
             self._kinds[cls] = kind
+            if not hasattr(cls, "model_dump"):
+                self.tags[cls] = kind.tag
             self._raise_current(kind)
             return cls
 
@@ -88,17 +92,12 @@ class Registry:
         self.upcasts.retire(kind.type, reason)
         self.revision += 1
 
-    def check_in_use(self, tag: str, *, index: int) -> None:
-        """Refuse an event to append, the ``index``-th of its append, whose type is retired."""
+    def check_in_use(self, tag: str) -> None:
+        """Refuse an event to append whose type is retired."""
         kind = Kind.parse(tag)
-        if kind.type in self.upcasts.reshaped:
-            reason = self.upcasts.retirements().get(kind.type)
-            if reason is not None:
-                raise InvalidEvent(
-                    f"event {index}: {kind.type!r} is retired: {reason}",
-                    type=kind.type,
-                    index=index,
-                )
+        reason = self.upcasts.retirements().get(kind.type)
+        if reason is not None:
+            raise InvalidEvent(f"{kind.type!r} is retired: {reason}", type=kind.type)
 
     def kind_of(self, event: object) -> Kind:
         """The kind of a typed event; :class:`InvalidEvent` when its class is not registered."""

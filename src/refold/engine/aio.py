@@ -21,7 +21,7 @@ from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 from refold.core.expected import ANY, Expected
 from refold.core.query import Condition, Query
 from refold.core.recorded import Recorded
-from refold.engine.append import Append, Appended, appended, batch_of, checked_batch
+from refold.engine.append import Append, Appended, appended, batch_of, batch_together
 from refold.engine.branch import Branch
 from refold.engine.store import Store
 from refold.engine.subscription import AsyncSubscription, Subscription
@@ -107,12 +107,12 @@ class AsyncStore:
         after: int = 0,
     ) -> Appended:
         """See :meth:`refold.Store.append`; joins the next commit without a thread of its own."""
-        append = Append(stream, events, expected, metadata, None, tags)
+        append = Append(stream, events, expected, metadata, key, tags)
         store = self._opened
         if store is None:
             store = await self._run(lambda: self._store)
         condition = None if unless is None else Condition(unless, after)
-        batch = checked_batch([append], key, store.registry, condition=condition)
+        batch = batch_of(append, store.registry, condition=condition)
         return appended((await store._writer.append_async([batch]))[0])[0]
 
     async def append_together(
@@ -128,7 +128,7 @@ class AsyncStore:
         if store is None:
             store = await self._run(lambda: self._store)
         condition = None if unless is None else Condition(unless, after)
-        batch = batch_of(appends, key, store.registry, condition=condition)
+        batch = batch_together(appends, key, store.registry, condition)
         return appended((await store._writer.append_async([batch]))[0])
 
     def subscribe(

@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-import msgspec
-
-from refold.core.codec import (
-    EVENTS_PER_APPEND_MAX,
-    Body,
-    check_in_use,
-    digest_of,
-    encode_body,
-    encode_metadata,
-    encode_typed,
+from refold.core.canonical import digest_of
+from refold.core.encode import EVENTS_PER_APPEND_MAX, encode_body, encode_metadata
+from refold.core.event import check_name, event_id
+from refold.core.expected import (
+    ANY,
+    NO_STREAM,
+    STREAM_EXISTS,
+    Expectation,
+    Expected,
+    check_expected,
 )
-from refold.core.event import Event, check_name, event_id
-from refold.core.expected import ANY, NO_STREAM, STREAM_EXISTS, Expected, check_expected
-from refold.core.fitting import fitting_of
 from refold.core.query import Condition, Query, checked_tags
 from refold.core.registry import Registry
-from refold.core.sets import holds_set, with_sorted_sets
-from refold.errors import InvalidEvent, RefoldError, UsageError
+from refold.errors import RefoldError, UsageError
 from refold.ports import Batch, Committed, Fork, Write
 
 STREAMS_PER_APPEND_MAX: Final = 1_000
-_PLAIN_LISTS: Final = (list, tuple)
 
 
 class Append(NamedTuple):
@@ -65,29 +61,26 @@ class Appended(NamedTuple):
         return [event_id(self.stream, first + index) for index in range(self.event_count)]
 
 
-def write_of(append: Append, registry: Registry) -> Write:
-    """An append to one stream, checked and encoded."""
-    stream, events, expected, metadata, _, tags = append
+@lru_cache(maxsize=4096)
+def _check_stream(stream: str) -> None:
     check_name(stream, what="a stream name")
-    check_expected(expected)
-    body = encode_typed(events, registry) if events.__class__ in _PLAIN_LISTS else None
-    if body is None:
-        body = _looked_into(events, registry)
-    names: tuple[str, ...] = ()
+
+
+def write_of(append: Append, registry: Registry, *, repeatable: bool = False) -> Write:
+    """An append to one stream, checked and encoded.
+
+    With ``repeatable`` its bytes are the same in every process that makes it.
+    """
+    stream, events, expected, metadata, _, tags = append
+    # Only text can be looked up.
+    (_check_stream if stream.__class__ is str else _check_stream.__wrapped__)(stream)
+    if expected.__class__ is not Expectation:
+        check_expected(expected)
+    body = encode_body(events, registry, repeatable=repeatable)
     if tags or metadata.__class__ is not dict or "tags" in metadata:
-        names, metadata = _tagged(append)
+        tags, metadata = _tagged(append)
     text = encode_metadata(metadata)
-    return Write(stream, expected, body.kinds, text, body.text, None, body.occurred, names)
-
-
-def _looked_into(events: Sequence[object], registry: Registry) -> Body:
-    """The same for events of every sort, and what is wrong with them."""
-    if isinstance(events, str | bytes | Mapping):
-        raise InvalidEvent("events must be a list of events")
-    body = encode_body(events, registry)
-    check_in_use(events, body, registry)
-    _check_fit(events, body, registry)
-    return body
+    return Write(stream, expected, body.kinds, text, body.text, None, body.occurred, tuple(tags))
 
 
 def _tagged(append: Append) -> tuple[tuple[str, ...], Mapping[str, Any] | None]:
@@ -100,75 +93,48 @@ def _tagged(append: Append) -> tuple[tuple[str, ...], Mapping[str, Any] | None]:
     return tags, {**(metadata or {}), "tags": list(tags)}
 
 
-def _check_fit(events: Sequence[object], body: Body, registry: Registry) -> None:
-    """Refuse an event that its class could not read; copies of stored ones stay as they are."""
-    misfit = fitting_of(registry).misfit(body.text, body.kinds)
-    if misfit is None:
-        return
-    index, path, reason = misfit
-    event = events[index]
-    if isinstance(event, Event) and isinstance(event.data, msgspec.Raw):
-        for other in events[index + 1 :]:
-            _check_fit([other], encode_body([other], registry), registry)
-        return
-    raise InvalidEvent(
-        f"event {index} is no {body.kinds[index]!r}: {reason}{_advice(reason)}",
-        path=path,
-        index=index,
-    )
-
-
-def _advice(reason: str) -> str:
-    """What to give instead, where that can be told."""
-    if reason == "Expected `str`, got `object`":
-        return ": give text, such as json.dumps(…) of it"
-    return ""
-
-
-def _check_appends(appends: Sequence[object]) -> None:
-    for append in appends:
-        if not isinstance(append, Append):
-            name = type(append).__name__
-            raise UsageError(f"a part must be a refold.Append(stream, events), not {name}")
-
-
 def batch_of(
-    appends: Sequence[Append],
-    key: str | None,
-    registry: Registry,
-    *,
-    condition: Condition | None = None,
+    append: Append, registry: Registry, *, condition: Condition | None = None, digest: bytes = b""
 ) -> Batch:
-    """The appends checked and encoded, ready to be stored."""
+    """An append as a batch of its own.
+
+    ``digest`` is what is compared when its key comes again: by default that of its bytes.
+    """
+    write = write_of(append, registry, repeatable=append.key is not None)
+    if append.key is None and condition is None:
+        return Batch([write])
+    return _conditional([write], append.key, registry, condition, digest)
+
+
+def batch_together(
+    appends: Sequence[Append], key: str | None, registry: Registry, condition: Condition | None
+) -> Batch:
+    """Appends to several streams, stored together under one key."""
     if isinstance(appends, Append) or not isinstance(appends, Sequence):
         raise UsageError(f"give a list of refold.Append values, not {type(appends).__name__}")
     if not 1 <= len(appends) <= STREAMS_PER_APPEND_MAX:
         raise UsageError(f"{len(appends)} parts in one append: give 1 to 1,000")
-    _check_appends(appends)
-    if any(append.key is not None for append in appends):
-        raise UsageError("the parts of one append share its key: give key= beside them")
-    return checked_batch(appends, key, registry, condition=condition)
+    for append in appends:
+        _check_is_append(append)
+        if append.key is not None:
+            raise UsageError("the parts of one append share its key: give key= beside them")
+    writes = [write_of(append, registry, repeatable=key is not None) for append in appends]
+    return _conditional(writes, key, registry, condition, b"")
 
 
-def checked_batch(
-    appends: Sequence[Append],
+def _conditional(
+    writes: Sequence[Write],
     key: str | None,
     registry: Registry,
-    *,
-    condition: Condition | None = None,
-    digest: bytes = b"",
+    condition: Condition | None,
+    digest: bytes,
 ) -> Batch:
-    """The same where the list itself needs no check: these are appends without a key of their own.
-
-    ``digest`` is what is compared when the key comes again: by default that of their bytes.
-    """
     if condition is not None:
         condition = _checked_condition(condition, registry)
     if key is None:
-        return Batch([write_of(append, registry) for append in appends], None, b"", condition)
-    writes = [write_of(_repeatable(append), registry) for append in appends]
+        return Batch(writes, None, b"", condition)
     check_name(key, what="a key")
-    digest = digest or digest_of((w.stream, w.body, w.metadata) for w in writes)
+    digest = digest or digest_of((write.stream, write.body, write.metadata) for write in writes)
     return Batch(writes, key, digest, condition)
 
 
@@ -182,14 +148,10 @@ def _checked_condition(condition: Condition, registry: Registry) -> Condition:
     return Condition(query.of_stored(registry.upcasts), after)
 
 
-def _repeatable(append: Append) -> Append:
-    """The append with its sets in an order that every process gives them."""
-    events, metadata = append.events, append.metadata
-    if isinstance(events, Sequence) and holds_set(events):
-        append = append._replace(events=with_sorted_sets(events))
-    if isinstance(metadata, Mapping) and holds_set(dict(metadata)):
-        append = append._replace(metadata=with_sorted_sets(dict(metadata)))
-    return append
+def _check_is_append(append: object) -> None:
+    if not isinstance(append, Append):
+        name = type(append).__name__
+        raise UsageError(f"a part must be a refold.Append(stream, events), not {name}")
 
 
 def branch_batch(stream: str, fork: Fork, events: Sequence[object], registry: Registry) -> Batch:
@@ -205,8 +167,8 @@ def branch_batch(stream: str, fork: Fork, events: Sequence[object], registry: Re
 def prepared(append: Append, registry: Registry) -> Batch | RefoldError:
     """An append as a batch of its own, or why it cannot be one."""
     try:
-        _check_appends([append])
-        return checked_batch([append._replace(key=None)], append.key, registry)
+        _check_is_append(append)
+        return batch_of(append, registry)
     except RefoldError as refusal:
         return refusal
 

@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from refold.core.codec import digest_of_command
+from refold.core.canonical import digest_of_command
 from refold.core.event import Event, check_name
 from refold.core.expected import ANY, NO_EVENTS, NO_STREAM, Expected
 from refold.core.fold import Decider, Fold, Folded

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any, Final, Literal, Self, TypeVar
 
 from refold.core.clock import Instant, to_us
-from refold.core.codec import copied
+from refold.core.encode import copied
 from refold.core.event import Event, check_name, parse_event_id
 from refold.core.expected import ANY, NO_EVENTS, Expected
 from refold.core.fold import Decider, Fold, Folded
@@ -21,8 +21,8 @@ from refold.engine.append import (
     Appended,
     appended,
     batch_of,
+    batch_together,
     branch_batch,
-    checked_batch,
     prepared,
 )
 from refold.engine.branch import Branch, SessionForked
@@ -100,9 +100,9 @@ class Store(Upkeep):
         :class:`~refold.errors.UsageError` (a key used for other bytes) or a
         :class:`~refold.errors.BackendError`.
         """
-        append = Append(stream, events, expected, metadata, None, tags)
+        append = Append(stream, events, expected, metadata, key, tags)
         condition = None if unless is None else Condition(unless, after)
-        batch = checked_batch([append], key, self.registry, condition=condition)
+        batch = batch_of(append, self.registry, condition=condition)
         return appended(self._writer.append([batch])[0])[0]
 
     def append_together(
@@ -118,15 +118,14 @@ class Store(Upkeep):
         Each part has its own expected version; the answers are in the order of the parts.
         """
         condition = None if unless is None else Condition(unless, after)
-        batch = batch_of(appends, key, self.registry, condition=condition)
+        batch = batch_together(appends, key, self.registry, condition)
         return appended(self._writer.append([batch])[0])
 
     def _append_command(
         self, append: Append, *, condition: Condition | None, digest: bytes
     ) -> Appended:
         """One append of :meth:`execute`; not for other callers."""
-        part = append._replace(key=None)
-        batch = checked_batch([part], append.key, self.registry, condition=condition, digest=digest)
+        batch = batch_of(append, self.registry, condition=condition, digest=digest)
         return appended(self._writer.append([batch])[0])[0]
 
     def append_many(

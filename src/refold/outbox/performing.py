@@ -75,7 +75,7 @@ class Performer:
         """
         try:
             append = _append(recorded, COMMITTED, _outcome(answer, key, recorded.id))
-            batch_of([append], None, self._store.registry)
+            batch_of(append, self._store.registry)
         except Exception as unusable:
             tell_unusable(recorded.id, attempt=number, error=_text(str(unusable)))
             return _append(recorded, COMMITTED, EffectCommitted(key, effect=recorded.id))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from refold.core.codec import encode_body, row_of
+from refold.core.encode import encode_one_by_one, row_of
 from refold.core.recorded import Recorded
 from refold.core.registry import Registry, default_registry
 from refold.core.row import decode_row
@@ -24,6 +24,6 @@ def as_recorded(
     """
     if not events:
         return []
-    body = encode_body(events, registry)
+    body = encode_one_by_one(events, registry, are_old=True)
     row = row_of(body, position=1, stream=stream, version=0, recorded_at=recorded_at_us)
     return decode_row(row, registry)

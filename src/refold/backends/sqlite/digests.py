@@ -12,7 +12,7 @@ from typing import Any, Final
 import apsw
 
 from refold.backends.sqlite.file import rows_of
-from refold.core.codec import digest_of, is_of_command
+from refold.core.canonical import digest_of, is_of_command
 
 _PART: Final = "\x1f"
 """Stands between the key of an append and the number of its part, from the second part on."""

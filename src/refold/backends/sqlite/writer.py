@@ -23,7 +23,7 @@ from refold.backends.sqlite.errors import DRIVER_ERRORS, commit_error, naming_co
 from refold.backends.sqlite.file import rows_of, shaped, transaction
 from refold.backends.sqlite.queries import LAST_ROW
 from refold.backends.sqlite.undoing import is_undone, undone_error
-from refold.core.codec import EVENTS_PER_APPEND_MAX, span_of
+from refold.core.encode import EVENTS_PER_APPEND_MAX, span_of
 from refold.core.event import category_of
 from refold.core.expected import ANY, NO_EVENTS
 from refold.core.query import Query

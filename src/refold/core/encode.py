@@ -1,0 +1,279 @@
+"""Events to the exact bytes that are stored.
+
+An append's body is a JSON array of events, each ``[tag, payload, occurred_at, metadata]`` with
+what is absent at the end left out. ``docs/format.md`` is the whole description. All of it is
+encoded by one call and read back as the classes of its events. Where that does not prove that it
+can be stored, the events are encoded one by one, to say which of them cannot, and why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from operator import attrgetter, is_not
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from refold.core.canonical import DEPTH_MAX, with_sorted_sets
+from refold.core.clock import to_us
+from refold.core.event import Event, checked_tag
+from refold.core.fitting import fitting_of
+from refold.core.payload import (
+    EVENT_BYTES_MAX,
+    UNENCODABLE,
+    encode_payload,
+    encode_unchecked,
+    may_be_deep,
+    plain,
+    read_back,
+)
+from refold.core.recorded import Recorded
+from refold.core.registry import Registry
+from refold.core.row import ABSENT, Row, StoredEvent, decode_body
+from refold.errors import InvalidEvent, RefoldError
+
+EVENTS_PER_APPEND_MAX: Final = 10_000
+APPEND_BYTES_MAX: Final = 128 * 1024 * 1024
+"""The most that one append to one stream may hold, encoded."""
+_LISTS: Final = (list, tuple)
+_TEXT: Final = frozenset({str})
+_PLAIN: Final = frozenset({str, int, bool})
+_NOT_AT_ONCE: Final = (*UNENCODABLE, RefoldError, msgspec.DecodeError)
+_data_of: Final = attrgetter("data")
+_rest_of: Final = attrgetter("occurred_at", "metadata")
+_NOTHING: Final = (None, ABSENT)
+
+
+class Occurred(NamedTuple):
+    """The times that the events of an append say of themselves, in microseconds.
+
+    ``first`` and ``last`` are the earliest and latest; ``whole`` when every event says one.
+    """
+
+    first: int
+    last: int
+    whole: bool
+
+
+class Body(NamedTuple):
+    """An encoded append: ``text`` is what is stored, ``kinds`` the tag of each event's kind."""
+
+    text: str
+    kinds: tuple[str, ...]
+    occurred: Occurred | None = None
+
+
+def encode_body(events: Sequence[object], registry: Registry, *, repeatable: bool = False) -> Body:
+    """The body of an append of typed events and :class:`Event` values.
+
+    With ``repeatable`` sets are stored in an order that every process gives them. Raises
+    :class:`InvalidEvent` naming the event, and the path inside its payload, for what cannot be
+    stored, does not fit the class of its type, or is of a type that is retired.
+    """
+    if events.__class__ not in _LISTS or not 0 < len(events) <= EVENTS_PER_APPEND_MAX:
+        _check_list(events)
+    fitting = fitting_of(registry, registry.revision)
+    try:
+        kinds: tuple[Any, ...] = tuple(map(registry.tags.get, map(type, events)))
+        arrays: list[tuple[Any, ...]] = list(zip(kinds, events, strict=True))
+        if None in kinds:
+            arrays = [_array_of(event, registry) for event in events]
+            kinds = tuple([array[0] for array in arrays])
+        raw = encode_unchecked(arrays)
+        read = fitting.decode(raw)
+        text = raw.decode()
+        # What is encoded to the same bytes again hides nothing, where it has closed classes.
+        proven = fitting.closed.issuperset(kinds) and raw == encode_unchecked(
+            list(zip(kinds, map(_data_of, read), strict=False))
+        )
+    except _NOT_AT_ONCE:
+        return encode_one_by_one(events, registry, repeatable=repeatable)
+    if repeatable and raw.count(b"[") > 1 + len(kinds):
+        ordered = with_sorted_sets(events)
+        if ordered is not events:
+            return encode_body(ordered, registry)
+    # Every event takes two, its array's and its payload's: only the rest can make one deep.
+    brackets = 0 if proven else raw.count(b"[") + raw.count(b"{") - 2 * len(kinds)
+    may_hide = not proven and (b"null" in raw or b"NaN" in raw or b"nfinity" in raw)
+    bare = proven or list(map(_rest_of, read)) == [_NOTHING] * len(kinds)
+    if (
+        len(raw) > EVENT_BYTES_MAX
+        or may_hide
+        or (brackets > DEPTH_MAX and not _are_flat(raw))
+        or not (bare or _are_as_given(read, arrays))
+    ):
+        return encode_one_by_one(events, registry, repeatable=repeatable)
+    return Body(text, kinds, None if bare else _occurred(read))
+
+
+def span_of(occurred: Occurred | None, recorded_at: int) -> tuple[int, int] | tuple[None, None]:
+    """The earliest and latest ``occurred_at`` of an append recorded at a moment, as rows say it."""
+    if occurred is None:
+        return None, None
+    if occurred.whole:
+        return occurred.first, occurred.last
+    return min(occurred.first, recorded_at), max(occurred.last, recorded_at)
+
+
+def row_of(
+    body: Body,
+    *,
+    position: int,
+    stream: str,
+    version: int,
+    recorded_at: int,
+    metadata: str | None = None,
+) -> Row:
+    """The row of a body at its place."""
+    span = span_of(body.occurred, recorded_at)
+    count = len(body.kinds)
+    return Row(position, stream, version, count, recorded_at, metadata, body.text, *span)
+
+
+def encode_metadata(metadata: Mapping[str, Any] | None) -> str | None:
+    """The JSON text of an append's shared metadata; nothing for an empty one."""
+    if not metadata:
+        return None
+    # In text, whole numbers and booleans nothing can hide.
+    if metadata.__class__ is dict and _PLAIN.issuperset(map(type, metadata.values())):
+        with suppress(*UNENCODABLE):
+            raw = encode_unchecked(metadata)
+            if len(raw) <= EVENT_BYTES_MAX and _TEXT.issuperset(map(type, metadata)):
+                return raw.decode()
+    if not isinstance(metadata, Mapping):
+        raise InvalidEvent(f"metadata must be a mapping, not {type(metadata).__name__}")
+    raw = encode_payload(with_sorted_sets(dict(metadata)), what="metadata")
+    read_back(msgspec.Raw(raw))
+    return raw.decode()
+
+
+def copied(recorded: Recorded) -> Event:
+    """A recorded event as one to append again, its bytes and times unchanged.
+
+    Its metadata says which event it was, unless that was never stored.
+    """
+    stored = recorded.position > 0
+    return Event(
+        recorded.stored_kind.tag,
+        msgspec.Raw(recorded.raw),
+        metadata={**recorded.metadata, **({"copied_from": recorded.origin_id} if stored else {})},
+        occurred_at=recorded.occurred_at_us,
+    )
+
+
+def _check_list(events: object) -> None:
+    if not isinstance(events, list) and (
+        not isinstance(events, Sequence) or isinstance(events, str | bytes)
+    ):
+        raise InvalidEvent(f"events must be a list of events, not {type(events).__name__}")
+    if not events:
+        raise InvalidEvent("an append needs at least one event")
+    if len(events) > EVENTS_PER_APPEND_MAX:
+        raise InvalidEvent(
+            f"{len(events)} events in one append, over {EVENTS_PER_APPEND_MAX}: split them"
+        )
+
+
+def _array_of(event: object, registry: Registry) -> tuple[Any, ...]:
+    """What an event is stored as; its payload and metadata are still to be encoded."""
+    if not isinstance(event, Event):
+        return registry.kind_of(event).tag, plain(event)
+    data, at, metadata = plain(event.data), event.occurred_at, event.metadata
+    if event.type == "":
+        tag = registry.kind_of(event.data).tag
+    else:
+        tag = checked_tag(event.type, event.schema)
+    at_us = None if at is None else to_us(at)
+    if not metadata:
+        return (tag, data) if at_us is None else (tag, data, at_us)
+    if not isinstance(metadata, Mapping):
+        raise InvalidEvent(f"metadata must be a mapping, not {type(metadata).__name__}")
+    return tag, data, at_us, dict(metadata)
+
+
+def _are_as_given(read: Sequence[Any], arrays: Sequence[tuple[Any, ...]]) -> bool:
+    """Whether events say of themselves what they were given: a ``msgspec.Raw`` may say more."""
+    given = [(array[2] if array[2:] else None, len(array) > 3) for array in arrays]
+    return [(event.occurred_at, event.metadata is not ABSENT) for event in read] == given
+
+
+def _are_flat(raw: bytes) -> bool:
+    """Whether no payload or metadata of an encoded body nests too deep."""
+    return not any(
+        may_be_deep(bytes(part))
+        for event in decode_body(raw)
+        for part in (event.data, event.metadata)
+    )
+
+
+def _occurred(events: Sequence[Any]) -> Occurred | None:
+    times = [event.occurred_at for event in events if event.occurred_at is not None]
+    return Occurred(min(times), max(times), len(times) == len(events)) if times else None
+
+
+def encode_one_by_one(
+    events: Sequence[object],
+    registry: Registry,
+    *,
+    repeatable: bool = False,
+    are_old: bool = False,
+) -> Body:
+    """The same, or which event cannot be stored, where, and why.
+
+    Where they ``are_old``, as an older program recorded them, they need fit nothing of today.
+    """
+    _check_list(events)
+    kinds: list[str] = []
+    parts: list[bytes] = []
+    read: list[StoredEvent] = []
+    for index, event in enumerate(events):
+        try:
+            array = _array_of(event, registry)
+            parts.append(_encoded(array))
+            read += _read_as_given(parts[-1], array)
+            # A copy of a stored event stays as it is.
+            is_copy = isinstance(event, Event) and isinstance(event.data, msgspec.Raw)
+            if not (are_old or is_copy):
+                registry.check_in_use(array[0])
+                _check_fit(array[0], parts[-1], registry)
+        except InvalidEvent as error:
+            facts = {**error.facts, "index": index}
+            reason = facts.pop("reason")
+            raise InvalidEvent(f"event {index}: {reason}", **facts) from error.__cause__
+        kinds.append(array[0])
+    ordered = with_sorted_sets(list(events)) if repeatable else events
+    if any(map(is_not, ordered, events)):
+        return encode_one_by_one(ordered, registry)
+    raw = b"[" + b",".join(parts) + b"]"
+    if len(raw) > APPEND_BYTES_MAX:
+        raise InvalidEvent(f"an append of {len(raw)} bytes, over {APPEND_BYTES_MAX}: split it")
+    return Body(raw.decode(), tuple(kinds), _occurred(read))
+
+
+def _encoded(array: tuple[Any, ...]) -> bytes:
+    tag, data, *rest = array
+    parts = [encode_unchecked(tag), encode_payload(data), *map(encode_unchecked, rest[:1])]
+    parts += [encode_payload(metadata, what="metadata") for metadata in rest[1:]]
+    return b"[" + b",".join(parts) + b"]"
+
+
+def _read_as_given(part: bytes, array: tuple[Any, ...]) -> list[StoredEvent]:
+    """An encoded event as it will be read, refused where a ``msgspec.Raw`` says something else."""
+    try:
+        read = decode_body(f"[{part.decode()}]")
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidEvent(f"a msgspec.Raw of it is not JSON: {error}") from error
+    if not _are_as_given(read, [array]):
+        raise InvalidEvent("a msgspec.Raw of it is more than one JSON value")
+    return read
+
+
+def _check_fit(tag: str, part: bytes, registry: Registry) -> None:
+    """Refuse an event that its class could not read."""
+    misfit = fitting_of(registry, registry.revision).misfit(b"[" + part + b"]", tag)
+    if misfit is not None:
+        advice = ""
+        if misfit.reason == "Expected `str`, got `object`":
+            advice = ": give text, such as json.dumps(…) of it"
+        raise InvalidEvent(f"it is no {tag!r}: {misfit.reason}{advice}", path=misfit.path)
