@@ -19,8 +19,7 @@ from refold import Event
 from refold.conversation import Loss
 from refold.conversation.importers import Importer
 from refold.conversation.importers.importer import Fork, Found, Options, Problem
-from refold.conversation.importers.source import LINE_BYTES_MAX, Source
-from refold.conversation.importers.streams import stream_name
+from refold.conversation.importers.source import Source
 from refold.core.jsonvalue import pointer
 from refold.errors import UsageError
 from refold.times import to_us
@@ -64,18 +63,17 @@ def import_ai_trader(source: Source, options: Options) -> Iterator[Found | Probl
     """
     lines = Lines(source.name)
     loss: list[Loss] = []
-    for number, raw in source.lines():
-        if raw is None:
-            yield Problem(source.name, number, f"the line is over {LINE_BYTES_MAX} bytes")
-            continue
+    for line in source.lines():
         try:
-            follow(lines, _entry(number, raw, lines, loss))
-        except (ValueError, RecursionError, UsageError, msgspec.MsgspecError) as error:
-            yield Problem(source.name, number, str(error))
+            if line.error:
+                raise ValueError(line.error)
+            follow(lines, _entry(line.number, line.raw, lines, loss))
+        except (ValueError, ArithmeticError, RecursionError, UsageError) as error:
+            yield Problem(source.name, line.number, str(error))
     if lines.entries:
         agent = source.stem.removesuffix(".positions")
         rest = agent if options.category else f"{source.folder}-{agent}".lstrip("-")
-        yield _found(lines, stream_name(options.category or CATEGORY, rest), agent, loss)
+        yield _found(lines, options.stream(CATEGORY, rest), agent, loss)
 
 
 AI_TRADER: Final = Importer(

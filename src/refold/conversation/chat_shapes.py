@@ -42,7 +42,7 @@ class Unread(NamedTuple):
     ``result`` is one that answers no call before it.
     """
 
-    what: Literal["words", "call", "result", "choice", "usage", "tool"]
+    what: Literal["words", "call", "result", "choice", "usage", "tool", "field"]
     pointer: str
     reason: str
 

@@ -1,6 +1,7 @@
 """Files of OpenAI chat messages: fine-tuning lines, single documents, logs of single calls."""
 
 import json
+import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -123,8 +124,8 @@ def test_what_is_lost_of_a_tool_is_listed(store: refold.Store, tmp_path: Path) -
     path = write(tmp_path, "\n" + line(messages=[USER], tools=[tool]))
     report = import_files(store, "openai-chat", [path])
     assert report.loss == [
-        Loss(f"{path}:2", "openai-chat", "/tools/0/function/strict"),
-        Loss(f"{path}:2", "openai-chat", "/tools/0/cache"),
+        Loss(f"{path}:2", "tool", "/tools/0/function/strict"),
+        Loss(f"{path}:2", "tool", "/tools/0/cache"),
     ]
     assert (report.loss_count, report.ok) == (2, True)
 
@@ -133,10 +134,8 @@ def test_what_is_lost_of_a_tool_is_listed(store: refold.Store, tmp_path: Path) -
     ("said", "path"),
     [
         ({"messages": [{"role": "critic"}]}, "/messages/0/role"),
-        ({"messages": [USER], "tools": [{"type": "function"}]}, "/tools/0/name"),
-        ({"messages": [USER], "tools": {}}, "/tools"),
-        ({"messages": [USER], "response": {"choices": [1]}}, "/response/choices/0"),
-        ({"messages": [USER], "response": {"choices": [{}]}}, "/response/choices/0/message"),
+        ({"messages": [USER, 1]}, "/messages/1"),
+        ({"messages": []}, "/messages"),
     ],
 )
 def test_what_cannot_be_represented_is_named_by_its_path(
@@ -180,18 +179,174 @@ def test_a_logged_call_ends_with_its_answer(store: refold.Store, tmp_path: Path)
     assert events[0].metadata["openai_chat"]["response"]["usage"] == usage
 
 
-@pytest.mark.parametrize("odd", [{"cost": "free"}, {"timestamp": "now"}, {"timestamp": 1e300},
-                                 {"latency_sec": "x"}, {"response": "text"}, {"response": {}},
-                                 {"timestamp": -1e15}, {"kwargs": 1}])  # fmt: skip
-def test_odd_values_beside_the_messages_are_kept(
+@pytest.mark.parametrize("odd", [{"cost": "free"}, {"cost": -1}, {"cost": "NaN"}, {"cost": True},
+                                 {"timestamp": "now"}, {"timestamp": 1e300}, {"timestamp": -1e15},
+                                 {"timestamp": "2026-13-01"}, {"created": []}, {"created_at": 12},
+                                 {"latency_sec": "x"}, {"latency_sec": -1}, {"latency_sec": True},
+                                 {"latency_sec": 10**400}, {"timestamp": 10**400}, {"id": [1]},
+                                 {"response": "text"}, {"kwargs": 1}, {"model": 7}])  # fmt: skip
+def test_an_odd_field_voids_itself_alone(
     store: refold.Store, tmp_path: Path, odd: dict[str, Any]
 ) -> None:
-    """What is not understood is kept as it was and stops nothing."""
-    said = {"messages": [USER], "response": {"choices": [{"message": {"content": "a"}}]}} | odd
+    """It is kept as it was and told by its place; what stands beside it is read."""
+    said = {
+        "messages": [USER], "response": {"choices": [{"message": {"content": "a"}}]},
+        "cost": 0.5, "latency_sec": 2, "timestamp": "2026-01-01T00:00:00Z",
+    } | odd  # fmt: skip
+    [key] = odd
     report = import_files(store, "openai-chat", [write(tmp_path, line(**said))])
     assert (report.imported, report.ok) == (1, True)
-    beside = next(iter(store.read("chat-talk-1"))).metadata["openai_chat"]
-    assert odd.items() <= beside.items()
+    told = {loss.pointer for loss in report.loss}
+    # Without an answer there is nothing that cost and latency could be of.
+    assert told == ({"/response", "/cost", "/latency_sec"} if key == "response" else {f"/{key}"})
+    events = list(store.read("chat-talk-1"))
+    assert odd.items() <= events[0].metadata["openai_chat"].items()
+    for answer in (e.event for e in events if e.type == "model.response"):
+        assert answer.cost == (None if key == "cost" else Decimal("0.5"))
+        assert answer.latency_ms == (None if key == "latency_sec" else 2000.0)
+    if key != "timestamp":
+        assert {e.occurred_at_us for e in events} == {1_767_225_600_000_000}
+
+
+@pytest.mark.parametrize(
+    ("odd", "pointers"),
+    [
+        ({"tools": {}}, {"/tools"}),
+        ({"tools": [{"type": "web_search"}, TOOL]}, {"/tools/0/name"}),
+        ({"tools": "[1"}, {"/tools"}),
+        ({"functions": 1}, {"/functions"}),
+        ({"response": {}}, set()),
+        ({"response": {"choices": []}}, {"/response/choices"}),
+        ({"response": {"choices": [1]}}, {"/response/choices/0"}),
+        ({"response": {"choices": [{}]}}, {"/response/choices/0/message"}),
+    ],
+)
+def test_odd_tools_and_answers_void_themselves_alone(
+    store: refold.Store, tmp_path: Path, odd: dict[str, Any], pointers: set[str]
+) -> None:
+    """The messages are imported, the rest is told by its place."""
+    path = write(tmp_path, line(messages=[USER], model="m", **odd))
+    report = import_files(store, "openai-chat", [path])
+    assert (report.imported, report.ok) == (1, True)
+    assert {loss.pointer for loss in report.loss} == pointers
+    assert configured(store, "chat-talk-1").model == "m"
+    assert to_messages(store.read("chat-talk-1")) == [USER]
+
+
+def at(store: refold.Store, stream: str) -> list[tuple[str, str]]:
+    """When the events of a stream happened, after 2026-01-01T00."""
+    return [(e.type, e.occurred_at.isoformat()[13:19]) for e in store.read(stream)]
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        {"timestamp": "2026-01-01T00:00:00Z"},
+        {"timestamp": "2026-01-01 01:00:00+01:00"},
+        {"timestamp": "2026-01-01T00:00:00"},
+        {"timestamp": "1767225600"},
+        {"timestamp": 1_767_225_600_000},
+        {"created": 1_767_225_600},
+        {"created_at": 1_767_225_600.0},
+        {"create_time": 1_767_225_600_000_000},
+        {"timestamp": "soon", "created": 1_767_225_600_000_000_000},
+    ],
+)
+@pytest.mark.parametrize("answered", [True, False])
+def test_a_time_that_the_log_gives_is_used(
+    store: refold.Store, tmp_path: Path, time: dict[str, Any], answered: bool
+) -> None:
+    """Whatever form it has, with an answer or without: all of it happened then."""
+    answer = {"response": {"choices": [{"message": {"content": "a"}}]}} if answered else {}
+    import_files(store, "openai-chat", [write(tmp_path, line(messages=[USER], **answer, **time))])
+    happened = {e.occurred_at_us for e in store.read("chat-talk-1")}
+    assert happened == {1_767_225_600_000_000}
+
+
+def test_the_time_of_an_answer_is_used(store: refold.Store, tmp_path: Path) -> None:
+    """Where the line says none itself."""
+    response = {"created": 1_767_225_600, "choices": [{"message": {"content": "a"}}]}
+    import_files(store, "openai-chat", [write(tmp_path, line(messages=[USER], response=response))])
+    assert {e.occurred_at_us for e in store.read("chat-talk-1")} == {1_767_225_600_000_000}
+
+
+def test_messages_have_times_of_their_own(store: refold.Store, tmp_path: Path) -> None:
+    """One without goes with the one before it; an odd one is told; all come back as they were."""
+    times: list[dict[str, Any]] = [
+        {}, {"timestamp": "2026-01-01T00:00:05Z"}, {"created": "x"}, {"created": 1767225607},
+    ]  # fmt: skip
+    messages: list[dict[str, Any]] = [SYSTEM, USER, ASKS, USER]
+    said = [message | time for message, time in zip(messages, times, strict=True)]
+    early, late = {"id": "e", "created": 1_767_225_601}, {"id": "l", "created": 1_767_225_690}
+    text = line(messages=said) + line(messages=said, **early) + line(messages=said, **late)
+    report = import_files(store, "openai-chat", [write(tmp_path, text)])
+    assert [loss.pointer for loss in report.loss] == ["/messages/2/created"] * 3
+    rest = [("user.utterance", ":00:05"), ("tool.call", ":00:05"), ("user.utterance", ":00:07")]
+    for stream, begun in (("talk-1", ":00:05"), ("e", ":00:01"), ("l", ":00:05")):
+        opening = [("session.started", begun), ("agent.configured", begun)]
+        assert at(store, f"chat-{stream}") == opening + rest
+        assert to_messages(store.read(f"chat-{stream}")) == said
+
+
+BROKEN = ['"\\ud83d"', "NaN", "1e999", '"a', "[", '"a"}}', '"\xff"']
+
+
+@pytest.mark.parametrize("form", ['{"id": "%s", "messages": [%s]}', "[%.0s%s]"])
+@pytest.mark.parametrize(
+    ("around", "between", "line"), [("[%s]", ",", 1), ("[\n%s\n]", ",\n", 3), ("%s\n", "\n", 2)]
+)
+def test_one_bad_conversation_of_many_costs_itself_alone(
+    tmp_path: Path, form: str, around: str, between: str, line: int
+) -> None:
+    """In an array on one line or several, and in lines: whatever is wrong with it."""
+    path = tmp_path / ("many.jsonl" if between == "\n" else "many.json")
+    for bad in BROKEN:
+        each = [
+            form % (number, f'{{"role": "user", "content": {content}}}')
+            for number, content in enumerate(['"a"', bad, '"c"'], 1)
+        ]
+        path.write_bytes((around % between.join(each)).encode("latin-1"))
+        with refold.open("memory:") as store:
+            report = import_files(store, "openai-chat", [path])
+        assert (report.imported, report.failed) == (2, 1), bad
+        assert [problem.line for problem in report.problems] == [line]
+
+
+@pytest.mark.parametrize("name", ["-", "one.txt", "one.chat", "one.json"])
+@pytest.mark.parametrize("indent", [1, 4])
+def test_a_document_over_several_lines_is_one(
+    store: refold.Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    indent: int,
+) -> None:
+    """Whatever its name, or on the standard input; a list, an object, or several of them."""
+    for document, count in (([SYSTEM, USER], 1), ({"messages": [USER]}, 1), ([[USER]] * 3, 3)):
+        with refold.open("memory:") as empty:
+            path = write(tmp_path, json.dumps(document, indent=indent), name)
+            with path.open() as piped:
+                monkeypatch.setattr(sys, "stdin", piped)
+                source = name if name == "-" else path
+                report = import_files(empty, "openai-chat", [source])
+            assert (report.imported, report.failed) == (count, 0)
+
+
+def test_lines_in_a_file_called_json(store: refold.Store, tmp_path: Path) -> None:
+    """Data sets are often called so: the first line is a conversation, and others follow."""
+    path = write(tmp_path, line(messages=[USER]) * 3, "train.json")
+    assert import_files(store, "openai-chat", [path]).imported == 3
+
+
+def test_a_broken_document_over_several_lines_is_one_problem(
+    store: refold.Store, tmp_path: Path
+) -> None:
+    """Not one a line."""
+    text = json.dumps([SYSTEM, USER, ASKS], indent=1)
+    path = write(tmp_path, text.replace('"Be kind"', '"Be kind'), "one.txt")
+    report = import_files(store, "openai-chat", [path])
+    assert (report.imported, report.failed) == (0, 1)
+    assert "message 1" in report.problems[0].message
 
 
 def test_recorded_calls_of_a_coding_agent(store: refold.Store) -> None:

@@ -181,7 +181,7 @@ def test_a_line_over_the_limit_is_told_and_skipped(
     store: refold.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A line is held in memory, so its length has a bound; the next one is read."""
-    monkeypatch.setattr(source_module, "LINE_BYTES_MAX", 100)
+    monkeypatch.setattr(source_module, "VALUE_BYTES_MAX", 100)
     long = [{"role": "user", "content": "x" * 5_000}]
     report = import_files(store, "openai-chat", [chat(tmp_path, [USER], long, [USER])])
     assert counts(report) == (2, 0, 1)

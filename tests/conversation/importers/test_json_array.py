@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refold.conversation.importers import json_array
-from refold.conversation.importers.json_array import Element, Unreadable, elements
+from refold.conversation.importers.json_array import Unreadable, Value, elements
 
 
-def scanned(text: bytes) -> list[Element]:
+def scanned(text: bytes) -> list[Value]:
     return list(elements(BytesIO(text).read))
 
 
@@ -132,7 +132,7 @@ def test_broken_elements_are_bounded() -> None:
 
 def test_an_element_over_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """An element is held in memory, so its size has a bound; the next one is read."""
-    monkeypatch.setattr(json_array, "ELEMENT_BYTES_MAX", 500)
+    monkeypatch.setattr(json_array, "VALUE_BYTES_MAX", 500)
     monkeypatch.setattr(json_array, "CHUNK_BYTES", 100)
     text = json.dumps([{"a": 1}, {"a": "x" * 900}, {"a": 2}]).encode()
     assert [bool(e.error) for e in scanned(text)] == [False, True, False]

@@ -149,8 +149,6 @@ def test_the_real_file_with_a_broken_element(store: refold.Store, tmp_path: Path
         {"trial": 0, "traj": []},
         tau_element(1, traj=None),
         tau_element(1, traj=[{"role": "critic"}]),
-        tau_element(1, reward="good"),
-        tau_element(1, info=[]),
         tau_element(1, task_id="1~2"),
         12,
         None,
@@ -185,6 +183,21 @@ def test_a_conversation_without_reward_has_no_score(store: refold.Store, tmp_pat
     assert events[-1].type == "session.ended"
     assert events[-1].metadata["tau_bench"] == {"task_id": 0, "trial": 0}
     assert "subject" not in events[0].metadata
+
+
+@pytest.mark.parametrize("odd", [{"reward": "good"}, {"reward": 10**400}, {"info": []}])
+def test_an_odd_field_voids_itself_alone(
+    store: refold.Store, tmp_path: Path, odd: dict[str, Any]
+) -> None:
+    """It is told by its place and kept as it was; the conversation is imported."""
+    path = write(tmp_path, [tau_element(0, **odd)])
+    report = import_files(store, "tau-bench", [path])
+    [key] = odd
+    assert (report.imported, report.ok) == (1, True)
+    assert [(loss.where, loss.pointer) for loss in report.loss] == [(f"{path}:2", f"/{key}")]
+    [ended] = [e for e in store.read("airline-0-0") if e.type == "session.ended"]
+    assert ended.metadata["tau_bench"][key] == odd[key]
+    assert store.head("airline-0-0") == (7 if key == "info" else 6)
 
 
 def test_other_fields_are_kept(store: refold.Store, tmp_path: Path) -> None:

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+import msgspec
 
 from refold.conversation.chat_export import Loss
-from refold.conversation.importers.importer import (
-    LISTED_MAX,
-    Fork,
-    Found,
-    Importer,
-    ImportReport,
-    Options,
-    Problem,
-    Progress,
-)
+from refold.conversation.chat_shapes import read_tools
+from refold.conversation.events import Tool
+from refold.conversation.importers.importer import Fork, Found, Importer, Options, Problem
 from refold.conversation.importers.json_array import Unreadable
 from refold.conversation.importers.source import Source, opened, size_bytes
-from refold.conversation.importers.tools import read_tools
 from refold.core.event import check_name
 from refold.core.expected import NO_STREAM
 from refold.core.recorded import Recorded
@@ -30,6 +24,37 @@ from refold.engine.append import Append, Appended
 from refold.engine.checks import check_store
 from refold.engine.store import Store
 from refold.errors import BackendError, Conflict, InvalidEvent, RefoldError, UsageError
+
+LISTED_MAX: Final = 10_000
+"""How many problems, and how many losses, a report lists; all are counted."""
+
+Progress = Callable[[int, int | None], None]
+"""Called with the bytes read so far and their total, None where that is not known."""
+
+
+class ImportReport(msgspec.Struct, kw_only=True):
+    """What an import did.
+
+    ``imported``, ``unchanged`` and ``failed`` count conversations, ``events`` those stored, and
+    ``branches`` the forks kept beside their conversation. ``problems`` and ``loss`` list at most
+    10,000 each; ``problem_count`` and ``loss_count`` count all.
+    """
+
+    format: str
+    imported: int = 0
+    unchanged: int = 0
+    failed: int = 0
+    events: int = 0
+    branches: int = 0
+    problem_count: int = 0
+    loss_count: int = 0
+    problems: list[Problem] = []
+    loss: list[Loss] = []
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything was as it should be."""
+        return self.problem_count == 0
 
 
 def import_files(
@@ -66,15 +91,29 @@ def import_files(
     if not names:
         raise UsageError("no files to import: name them, or - for the standard input")
     if category is not None:
-        _check_category(category)
-    options = Options(category, () if tools is None else read_tools(Path(tools)))
+        if set(category) & set("-~"):
+            raise UsageError(
+                f"a category is text without - and ~, not {category!r}", category=category
+            )
+        check_name(category, what="a category")
+    options = Options(category, () if tools is None else _tools_of(Path(tools)))
     return _Import(store, importer, options, names, progress).run()
 
 
-def _check_category(category: str) -> None:
-    if set(category) & set("-~"):
-        raise UsageError(f"a category is text without - and ~, not {category!r}", category=category)
-    check_name(category, what="a category")
+def _tools_of(path: Path) -> list[Tool]:
+    """The tools of a JSON file; UsageError says what is wrong with it."""
+    try:
+        tools, unread = read_tools(msgspec.json.decode(path.read_bytes()))
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise UsageError(f"tools file {path}: {why}", path=str(path)) from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"tools file {path} is not JSON: {error}", path=str(path)) from error
+    for one in unread:
+        if one.reason:  # Without one it is a field that is not known here.
+            where = f" at {one.pointer}" if one.pointer else ""
+            raise UsageError(f"tools file {path}: {one.reason}{where}", path=str(path))
+    return tools
 
 
 class _Import:
@@ -96,36 +135,40 @@ class _Import:
         self._total_bytes = size_bytes(names)
         self._done_bytes = 0
         self._waiting: deque[tuple[str, Found]] = deque()
-        self._order = {name: place for place, name in reversed(list(enumerate(names)))}
-        self.report = ImportReport(format=importer.name)
+        self._report = ImportReport(format=importer.name)
 
     def run(self) -> ImportReport:
         for outcome in self._store.append_many(self._appends()):
             self._settle(*self._waiting.popleft(), outcome)
-        self.report.problems.sort(key=lambda problem: (self._order[problem.file], problem.line))
-        return self.report
+        order = {name: place for place, name in reversed(list(enumerate(self._names)))}
+        self._report.problems.sort(key=lambda problem: (order[problem.file], problem.line))
+        return self._report
 
     def _appends(self) -> Iterator[Append]:
         for name in self._names:
             try:
                 with opened(name) as source:
-                    some = False
-                    for item in self._items(source):
-                        some = True
-                        self._tell(source.read_bytes)
-                        if isinstance(item, Problem):
-                            self._failed(item)
-                        else:
-                            self._waiting.append((name, item))
-                            yield self._append(item)
-                    if not some:
-                        raise Unreadable("there are no conversations in it")
-                    self._done_bytes += source.read_bytes
-                    self._tell(0)
+                    yield from self._appends_of(source)
             except Unreadable as error:
                 self._failed(Problem(name, error.line, error.message))
             except InvalidEvent as error:
                 self._failed(Problem(name, 0, error.message))
+
+    def _appends_of(self, source: Source) -> Iterator[Append]:
+        item = None
+        for item in self._items(source):
+            self._tell(source.read_bytes)
+            if isinstance(item, Problem):
+                self._failed(item)
+                continue
+            self._waiting.append((source.name, item))
+            metadata = {"source": self._importer.name, "origin": "imported", **item.metadata}
+            key = f"import:{self._importer.name}:{item.stream}"
+            yield Append(item.stream, item.events, NO_STREAM, metadata, key)
+        if item is None:
+            raise Unreadable("there are no conversations in it")
+        self._done_bytes += source.read_bytes
+        self._tell(0)
 
     def _items(self, source: Source) -> Iterator[Found | Problem]:
         """What the importer finds; of a file that it finds nothing in, which importer fits."""
@@ -151,11 +194,6 @@ class _Import:
                         return f"; this looks like {name}: import it as that"
         return ""
 
-    def _append(self, found: Found) -> Append:
-        metadata = {"source": self.report.format, "origin": "imported", **found.metadata}
-        key = f"import:{self.report.format}:{found.stream}"
-        return Append(found.stream, found.events, NO_STREAM, metadata, key)
-
     def _settle(self, name: str, found: Found, outcome: Appended | RefoldError) -> None:
         if isinstance(outcome, BackendError):
             raise outcome
@@ -164,13 +202,14 @@ class _Import:
             self._failed(Problem(name, found.line, why, found.stream))
             return
         if outcome.duplicate:
-            self.report.unchanged += 1
+            self._report.unchanged += 1
         else:
-            self.report.imported += 1
-            self.report.events += outcome.event_count
+            self._report.imported += 1
+            self._report.events += outcome.event_count
         for problem in found.problems:
             self._problem(problem)
-        self._lost(found.loss)
+        self._report.loss_count += len(found.loss)
+        self._report.loss += found.loss[: LISTED_MAX - len(self._report.loss)]
         for fork in found.forks:
             self._keep(name, found, fork)
 
@@ -179,8 +218,8 @@ class _Import:
         branch = self._store.branch(fork.of, at=fork.at).adding(*fork.events)
         try:
             saved = self._store.save_branch(branch, fork.stream, variant=fork.variant)
-            self.report.branches += 1
-            self.report.events += saved.event_count
+            self._report.branches += 1
+            self._report.events += saved.event_count
         except Conflict:
             stored = self._store.read(fork.stream, from_version=fork.at + 2)
             if [_content(e) for e in stored] != [_content(e) for e in branch.events[fork.at + 1 :]]:
@@ -188,19 +227,13 @@ class _Import:
                 self._failed(Problem(name, found.line, why, fork.stream))
 
     def _failed(self, problem: Problem) -> None:
-        self.report.failed += 1
+        self._report.failed += 1
         self._problem(problem)
 
     def _problem(self, problem: Problem) -> None:
-        self.report.problem_count += 1
-        if len(self.report.problems) < LISTED_MAX:
-            self.report.problems.append(problem)
-
-    def _lost(self, loss: Iterable[Loss]) -> None:
-        for one in loss:
-            self.report.loss_count += 1
-            if len(self.report.loss) < LISTED_MAX:
-                self.report.loss.append(one)
+        self._report.problem_count += 1
+        if len(self._report.problems) < LISTED_MAX:
+            self._report.problems.append(problem)
 
     def _tell(self, read_bytes: int) -> None:
         if self._progress is not None:

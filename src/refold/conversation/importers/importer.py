@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Final, NamedTuple, Self
-
-import msgspec
+from typing import Any, Final, NamedTuple, Self, TypeVar
 
 from refold.conversation.chat_export import Loss
-from refold.conversation.events import Tool
+from refold.conversation.chat_shapes import Unread
+from refold.conversation.events import AgentConfigured, Tool
+from refold.conversation.importers.json_array import Value
 from refold.conversation.importers.source import Source
-from refold.errors import UsageError
+from refold.conversation.openai_chat import read_messages
+from refold.core.event import Event, check_name
+from refold.core.jsonvalue import pointer
+from refold.errors import InvalidEvent, UsageError
+
+T = TypeVar("T")
 
 GROUP: Final = "refold.importers"
 """The entry points of plug-ins: a format's name, and where its :class:`Importer` is."""
 BUILT_IN: Final = (
     EntryPoint("tau-bench", "refold.conversation.importers.tau_bench:TAU_BENCH", GROUP),
-    EntryPoint("openai-chat", "refold.conversation.importers.openai_chat:OPENAI_CHAT", GROUP),
+    EntryPoint("openai-chat", "refold.conversation.importers.chat_files:OPENAI_CHAT", GROUP),
 )
-LISTED_MAX: Final = 10_000
-"""How many problems, and how many losses, a report lists; all are counted."""
-
-Progress = Callable[[int, int | None], None]
-"""Called with the bytes read so far and their total, None where that is not known."""
 
 
 class Problem(NamedTuple):
@@ -53,7 +53,7 @@ class Found(NamedTuple):
 
     stream: str
     events: Sequence[Any]
-    line: int
+    line: int = 0
     metadata: Mapping[str, Any] = {}
     problems: Sequence[Problem] = ()
     loss: Sequence[Loss] = ()
@@ -65,6 +65,18 @@ class Options(NamedTuple):
 
     category: str | None = None
     tools: Sequence[Tool] = ()
+
+    def stream(self, category: str, rest: str) -> str:
+        """``<category>-<rest>`` in the category that was asked for, else in this one.
+
+        Raises :class:`~refold.errors.InvalidEvent` for what would name a branch or cannot be a
+        name.
+        """
+        stream = f"{self.category or category}-{rest}"
+        check_name(stream, what="a stream name")
+        if "~" in stream:
+            raise InvalidEvent(f"{stream!r} cannot name an imported stream: ~ names a branch")
+        return stream
 
 
 class Importer(NamedTuple):
@@ -91,42 +103,78 @@ class Importer(NamedTuple):
         points = _points()
         if name not in points:
             raise UsageError(f"no format {name!r}: give {', '.join(points)}", format=name)
+        place = points[name].value
         try:
             found = points[name].load()
         except Exception as error:  # A plug-in is anyone's code.
-            where = points[name].value
-            raise UsageError(f"the importer {where} cannot be had: {error!r}") from error
+            raise UsageError(f"the importer {place} cannot be had: {error!r}") from error
         if not isinstance(found, cls):
-            raise UsageError(f"{points[name].value} is not an Importer: {found!r}", format=name)
+            raise UsageError(f"{place} is not an Importer: {found!r}", format=name)
         return found
+
+
+def read_each(
+    source: Source, values: Iterable[Value], convert: Callable[[Value, list[Unread]], Found]
+) -> Iterator[Found | Problem]:
+    """The conversations of values, one each; a value that is none fails alone.
+
+    ``convert`` notes what it does not understand or keep, which becomes the loss of its
+    conversation, and raises :class:`~refold.errors.InvalidEvent` or ValueError for what is no
+    conversation.
+    """
+    for value in values:
+        unread: list[Unread] = []
+        try:
+            if value.error:
+                raise ValueError(value.error)
+            found = convert(value, unread)
+        except (InvalidEvent, ValueError, ArithmeticError, RecursionError) as error:
+            yield Problem(source.name, value.line, f"{value.place}{error}")
+        else:
+            where = f"{source.name}:{value.line}"
+            loss = [Loss(where, one.reason or one.what, one.pointer) for one in unread]
+            yield found._replace(line=value.line, loss=loss)
+
+
+def read_field(
+    holder: Mapping[str, Any],
+    key: str,
+    read: Callable[[Any], T],
+    unread: list[Unread],
+    at: str = "",
+) -> T | None:
+    """A field as ``read`` understands it; None where it is not given, and told where it is odd.
+
+    ``at`` is the JSON Pointer of the holder.
+    """
+    value = holder.get(key)
+    if value is None:
+        return None
+    try:
+        return read(value)
+    except (ValueError, ArithmeticError, UsageError) as error:
+        unread.append(Unread("field", f"{at}{pointer([key])}", str(error)))
+        return None
+
+
+def chat_events(
+    messages: Sequence[Any], at: str, agent: AgentConfigured, unread: list[Unread]
+) -> list[Event]:
+    """The events of the chat messages that stand at a JSON Pointer."""
+    try:
+        chat = read_messages(messages, agent)
+    except InvalidEvent as error:
+        raise InvalidEvent(error.reason, path=f"{at}{error.path}") from error
+    unread += under(at, chat.unread)
+    return chat.events
+
+
+def under(at: str, unread: Iterable[Unread]) -> Iterator[Unread]:
+    """What is not understood of something that stands at a JSON Pointer."""
+    return (one._replace(pointer=f"{at}{one.pointer}") for one in unread)
 
 
 def _points() -> dict[str, EntryPoint]:
     """By name; a plug-in does not take the place of a built-in format."""
     built_in = {point.name: point for point in BUILT_IN}
     return built_in | {point.name: point for point in entry_points(group=GROUP)} | built_in
-
-
-class ImportReport(msgspec.Struct, kw_only=True):
-    """What an import did.
-
-    ``imported``, ``unchanged`` and ``failed`` count conversations, ``events`` those stored, and
-    ``branches`` the forks kept beside their conversation. ``problems`` and ``loss`` list at most
-    10,000 each; ``problem_count`` and ``loss_count`` count all.
-    """
-
-    format: str
-    imported: int = 0
-    unchanged: int = 0
-    failed: int = 0
-    events: int = 0
-    branches: int = 0
-    problem_count: int = 0
-    loss_count: int = 0
-    problems: list[Problem] = []
-    loss: list[Loss] = []
-
-    @property
-    def ok(self) -> bool:
-        """Whether everything was as it should be."""
-        return self.problem_count == 0

@@ -1,4 +1,4 @@
-"""A file or the standard input, read piece by piece within bounds."""
+"""A file or the standard input, read piece by piece within bounds: its lines, or its elements."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader, BytesIO, RawIOBase
 from pathlib import Path
-from typing import Final, NamedTuple, Self, cast
+from typing import Final, Literal, Self, cast
 
-from refold.conversation.importers.json_array import Element, Unreadable, elements
+import msgspec
 
-LINE_BYTES_MAX: Final = 64 * 1024 * 1024
-"""The longest line, and the largest document or element, that is read."""
+from refold.conversation.importers.json_array import (
+    CHUNK_BYTES,
+    VALUE_BYTES_MAX,
+    Unreadable,
+    Value,
+    elements,
+)
+
 STDIN: Final = "-"
-_SKIP_BYTES: Final = 1024 * 1024
-_START_BYTES: Final = 1024 * 1024
 _SUFFIX: Final = re.compile(r"\.(json|jsonl|ndjson)$", re.IGNORECASE)
 _BOM: Final = b"\xef\xbb\xbf"
 _COMPRESSED: Final = {
@@ -28,66 +32,70 @@ _COMPRESSED: Final = {
 }
 
 
-class Line(NamedTuple):
-    """A line that is not blank, its number from 1; ``raw`` is None for one over the limit."""
-
-    number: int
-    raw: bytes | None
-
-
 class Source:
-    """An input with a name; ``stem`` and ``folder`` of its path serve to name streams."""
+    """An input with a name; ``stem`` and ``folder`` of its path serve to name streams.
+
+    ``layout`` is what it seems to hold: a value a ``line``, an ``array``, or ``one`` value.
+    """
 
     def __init__(self, name: str, reader: BufferedReader) -> None:
         path = Path(name).resolve()
         self.name = name
-        self.stem = "stdin" if name == STDIN else named(_SUFFIX.sub("", path.name))
-        self.folder = "" if name == STDIN else named(path.parent.name)
-        self.is_document = path.suffix.lower() == ".json"
+        self.stem = "stdin" if name == STDIN else _named(_SUFFIX.sub("", path.name))
+        self.folder = "" if name == STDIN else _named(path.parent.name)
         self.read_bytes = 0
-        self._start = b""
         self._reader = reader
-
-    def lines(self) -> Iterator[Line]:
-        """The lines that are not blank."""
-        number = 0
-        while raw := self._reader.readline(LINE_BYTES_MAX + 1):
-            number += 1
-            self.read_bytes += len(raw)
-            if len(raw) > LINE_BYTES_MAX:
-                self._skip_line(raw)
-                yield Line(number, None)
-            elif raw := raw.strip():
-                yield Line(number, raw)
-
-    def elements(self) -> Iterator[Element]:
-        """The elements of one JSON array; :class:`Unreadable` when that is not what it holds."""
-        return elements(self._read)
+        self._start = reader.peek(CHUNK_BYTES)[:CHUNK_BYTES].removeprefix(_BOM)
+        self.layout = _layout(self._start.lstrip(), path.suffix.lower())
 
     def start(self) -> Self:
         """The first bytes of it, as a source of their own."""
         return type(self)(self.name, BufferedReader(cast("RawIOBase", BytesIO(self._start))))
 
-    def document(self) -> bytes:
-        """The whole, as one piece."""
-        raw = self._read(LINE_BYTES_MAX + 1)
-        if len(raw) > LINE_BYTES_MAX:
-            raise Unreadable(f"the document is over {LINE_BYTES_MAX} bytes: use JSON lines")
-        return raw
-
     def check(self) -> None:
         """Refuse what is empty, compressed or not text; pass over a byte order mark."""
-        self._start = self._reader.peek(_START_BYTES)[:_START_BYTES]
-        head = self._start[:4096]
+        head = self._reader.peek(CHUNK_BYTES)
         if not head:
             raise Unreadable("the file is empty")
         for magic, kind in _COMPRESSED.items():
             if head.startswith(magic):
                 raise Unreadable(f"the file is compressed ({kind}): unpack it first")
-        if b"\x00" in head:
+        if b"\x00" in head[:4096]:
             raise Unreadable("the file is not UTF-8 text")
         if head.startswith(_BOM):
-            self.read_bytes += len(self._reader.read(len(_BOM)))
+            self._read(len(_BOM))
+
+    def values(self) -> Iterator[Value]:
+        """The lines, the elements, or the one value, as the source is laid out."""
+        match self.layout:
+            case "lines":
+                return self.lines()
+            case "array":
+                return self.elements()
+        return self._whole()
+
+    def lines(self) -> Iterator[Value]:
+        """The lines that are not blank."""
+        number = 0
+        while raw := self._reader.readline(VALUE_BYTES_MAX + 1):
+            number += 1
+            self.read_bytes += len(raw)
+            if len(raw) > VALUE_BYTES_MAX:
+                self._skip_line(raw)
+                yield Value(number, number, b"", f"the line is over {VALUE_BYTES_MAX} bytes")
+            elif raw := raw.strip():
+                yield Value(number, number, raw)
+
+    def elements(self) -> Iterator[Value]:
+        """The elements of a JSON array; :class:`Unreadable` when that is not what it holds."""
+        return elements(self._read)
+
+    def _whole(self) -> Iterator[Value]:
+        raw = self._read(VALUE_BYTES_MAX + 1)
+        if len(raw) > VALUE_BYTES_MAX:
+            raise Unreadable(f"the document is over {VALUE_BYTES_MAX} bytes: use JSON lines")
+        if raw.strip():
+            yield Value(1, 1, raw)
 
     def _read(self, size_bytes: int) -> bytes:
         raw = self._reader.read(size_bytes)
@@ -96,7 +104,7 @@ class Source:
 
     def _skip_line(self, raw: bytes) -> None:
         while raw and not raw.endswith(b"\n"):
-            raw = self._reader.readline(_SKIP_BYTES)
+            raw = self._reader.readline(CHUNK_BYTES)
             self.read_bytes += len(raw)
 
 
@@ -104,12 +112,10 @@ class Source:
 def opened(name: str) -> Iterator[Source]:
     """A source by its path, or ``-`` for the standard input; :class:`Unreadable` says why not."""
     try:
-        if name == STDIN:
-            with _stdin() as reader:
-                yield _checked(name, reader)
-            return
-        with Path(name).open("rb", _START_BYTES) as reader:
-            yield _checked(name, cast("BufferedReader", reader))
+        with _stdin() if name == STDIN else Path(name).open("rb", CHUNK_BYTES) as reader:
+            source = Source(name, cast("BufferedReader", reader))
+            source.check()
+            yield source
     except FileNotFoundError as error:
         raise Unreadable("there is no such file") from error
     except IsADirectoryError as error:
@@ -133,23 +139,39 @@ def _stdin() -> Iterator[BufferedReader]:
 
 def size_bytes(names: list[str]) -> int | None:
     """How many bytes these inputs hold together; None where one has no known size."""
-    total = 0
-    for name in names:
-        try:
-            if name == STDIN or not Path(name).is_file():
-                return None
-            total += Path(name).stat().st_size
-        except OSError:
-            return None
-    return total
+    try:
+        if all(name != STDIN and Path(name).is_file() for name in names):
+            return sum(Path(name).stat().st_size for name in names)
+    except OSError:
+        pass
+    return None
 
 
-def named(text: str) -> str:
+def _named(text: str) -> str:
     """Text from a path as part of a stream's name: without spaces, ``~`` and the like."""
     return re.sub(r"[^\w.-]+", "_", text).strip("._") or "unnamed"
 
 
-def _checked(name: str, reader: BufferedReader) -> Source:
-    source = Source(name, reader)
-    source.check()
-    return source
+def _layout(head: bytes, suffix: str) -> Literal["lines", "array", "one"]:
+    """How a source is laid out, by its first lines, and by its name where they do not say."""
+    first, line_break, rest = head.partition(b"\n")
+    first, second = first.strip(), rest.lstrip().partition(b"\n")[0].strip()
+    if suffix in (".jsonl", ".ndjson"):
+        is_document = False
+    elif suffix == ".json":
+        is_document = not (line_break and second and _is_json(first))
+    else:
+        # The first of a document's lines leaves it open, and the second is but a part of it.
+        is_open = first[:1] in (b"[", b"{") and first[-1:] in (b"[", b"{", b",")
+        is_document = bool(line_break) and is_open and (first == b"[" or not _is_json(second))
+    if not is_document:
+        return "lines"
+    return "array" if first.startswith(b"[") else "one"
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        msgspec.json.decode(text, type=msgspec.Raw)
+    except (ValueError, RecursionError):
+        return False
+    return True

@@ -7,10 +7,12 @@ Each element is ``{task_id, trial, reward, info, traj}``, ``traj`` the OpenAI ch
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, Final
 
 import msgspec
 
+from refold.conversation.chat_shapes import Unread
 from refold.conversation.events import (
     AgentConfigured,
     Party,
@@ -19,14 +21,18 @@ from refold.conversation.events import (
     SessionStarted,
     ToolResult,
 )
-from refold.conversation.importers.importer import Found, Importer, Options, Problem
-from refold.conversation.importers.json_array import Element
+from refold.conversation.importers.importer import (
+    Found,
+    Importer,
+    Options,
+    Problem,
+    chat_events,
+    read_each,
+    read_field,
+)
+from refold.conversation.importers.json_array import Value
 from refold.conversation.importers.source import Source
-from refold.conversation.importers.streams import stream_name
-from refold.conversation.importers.tools import with_effects
-from refold.conversation.openai_chat import from_messages
 from refold.core.event import Event
-from refold.errors import InvalidEvent
 
 RATER: Final = "tau-bench"
 STOP_MARK: Final = "###STOP###"
@@ -37,13 +43,11 @@ ERROR_MARK: Final = "Error"
 
 
 class Result(msgspec.Struct):
-    """An element, as far as it is read by name; the whole of it is kept beside."""
+    """What an element must say; the whole of it is kept beside."""
 
     task_id: int | str
     trial: int
     traj: list[Any]
-    reward: float | None = None
-    info: dict[str, Any] = {}
 
 
 def import_tau_bench(source: Source, options: Options) -> Iterator[Found | Problem]:
@@ -52,17 +56,8 @@ def import_tau_bench(source: Source, options: Options) -> Iterator[Found | Probl
     The category is by default the end of the file's name: ``airline`` for
     ``gpt-4o-airline.json``.
     """
-    category = options.category or source.stem.rpartition("-")[2]
-    for element in source.elements():
-        try:
-            if element.error:
-                raise ValueError(element.error)
-            yield _found(element, category, options)
-        except InvalidEvent as error:
-            place = f"traj{error.path}" if error.path else "traj"
-            yield _problem(source, element, f"{error.reason} ({place})")
-        except (ValueError, RecursionError) as error:
-            yield _problem(source, element, str(error))
+    convert = partial(_found, options=options, category=source.stem.rpartition("-")[2])
+    return read_each(source, source.elements(), convert)
 
 
 TAU_BENCH: Final = Importer(
@@ -76,38 +71,37 @@ TAU_BENCH: Final = Importer(
 )
 
 
-def _problem(source: Source, element: Element, why: str) -> Problem:
-    return Problem(source.name, element.line, f"element {element.number}: {why}")
-
-
-def _found(element: Element, category: str, options: Options) -> Found:
-    whole = msgspec.json.decode(element.raw)
+def _found(value: Value, unread: list[Unread], *, options: Options, category: str) -> Found:
+    whole = msgspec.json.decode(value.raw)
     result = msgspec.convert(whole, Result)
-    beside = {key: value for key, value in whole.items() if key != "traj"}
-    user_id = _user_id(result)
+    info = read_field(whole, "info", partial(msgspec.convert, type=dict[str, Any]), unread) or {}
+    task = info["task"] if isinstance(info.get("task"), dict) else {}
+    user_id = task["user_id"] if isinstance(task.get("user_id"), str) else None
+    reward = read_field(whole, "reward", partial(msgspec.convert, type=float), unread)
+    agent = AgentConfigured(tools=list(options.tools))
     events = [
-        SessionStarted(parties=_parties(user_id), initial_state=_initial_state(result)),
-        *_conversation(result, options),
+        SessionStarted(
+            parties=[Party(role="customer", id=user_id), Party(role="agent")],
+            initial_state=_initial_state(result, task),
+        ),
+        *map(_marked, chat_events(result.traj, "/traj", agent, unread)),
         # All that the file says of the task and its rating, as it was.
-        Event.of(SessionEnded(reason=_end(result)), metadata={"tau_bench": beside}),
-        *_score(result),
+        Event.of(SessionEnded(reason=_end(result)), metadata={"tau_bench": _beside(whole)}),
     ]
-    metadata = {} if user_id is None else {"subject": user_id}
-    stream = stream_name(category, f"{result.task_id}-{result.trial}")
-    return Found(stream, events, element.line, metadata)
+    if reward is not None:
+        events.append(ScoreRecorded(name="reward", value=reward, rater=RATER))
+    stream = options.stream(category, f"{result.task_id}-{result.trial}")
+    return Found(stream, events, metadata={} if user_id is None else {"subject": user_id})
 
 
-def _conversation(result: Result, options: Options) -> list[Any]:
-    events = [_marked(event) for event in from_messages(result.traj)]
-    if not options.tools:
-        return events
-    tools = list(options.tools)
-    for index, event in enumerate(events):
-        if isinstance(event.data, AgentConfigured):
-            configured = msgspec.structs.replace(event.data, tools=tools)
-            events[index] = Event.of(configured, metadata=event.metadata)
-            return with_effects(events, tools)
-    return [AgentConfigured(tools=tools), *with_effects(events, tools)]
+def _beside(whole: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in whole.items() if key != "traj"}
+
+
+def _initial_state(result: Result, task: Mapping[str, Any]) -> dict[str, Any]:
+    """What was settled before the first word: the task, and what the customer wants."""
+    said = {key: value for key, value in task.items() if key in ("user_id", "instruction")}
+    return {"task_id": result.task_id, "trial": result.trial, **said}
 
 
 def _marked(event: Event) -> Event:
@@ -120,26 +114,6 @@ def _marked(event: Event) -> Event:
     return Event.of(msgspec.structs.replace(result, is_error=True), metadata=event.metadata)
 
 
-def _user_id(result: Result) -> str | None:
-    user_id = _task(result).get("user_id")
-    return user_id if isinstance(user_id, str) else None
-
-
-def _parties(user_id: str | None) -> list[Party]:
-    return [Party(role="customer", id=user_id), Party(role="agent")]
-
-
-def _initial_state(result: Result) -> dict[str, Any]:
-    """What was settled before the first word: the task, and what the customer wants."""
-    task = {key: value for key, value in _task(result).items() if key in ("user_id", "instruction")}
-    return {"task_id": result.task_id, "trial": result.trial, **task}
-
-
-def _task(result: Result) -> Mapping[str, Any]:
-    task = result.info.get("task")
-    return task if isinstance(task, dict) else {}
-
-
 def _end(result: Result) -> str:
     """How it ended: the customer was done, a person took over, or the steps ran out."""
     last = result.traj[-1] if result.traj else {}
@@ -148,9 +122,3 @@ def _end(result: Result) -> str:
     if last.get("role") == "tool" and last.get("name") == TRANSFER_TOOL:
         return "transferred"
     return "unfinished"
-
-
-def _score(result: Result) -> list[ScoreRecorded]:
-    if result.reward is None:
-        return []
-    return [ScoreRecorded(name="reward", value=result.reward, rater=RATER)]
