@@ -16,17 +16,6 @@ transactional-outbox.html); the log itself is the table.
 
 from refold.conversation.governance import EffectCommitted
 from refold.outbox.events import EffectFailed, EffectRequested
-from refold.outbox.performing import Handler
-from refold.outbox.status import FailedEffect, OutboxStatus, PendingEffect
 from refold.outbox.worker import Outbox
 
-__all__ = [
-    "EffectCommitted",
-    "EffectFailed",
-    "EffectRequested",
-    "FailedEffect",
-    "Handler",
-    "Outbox",
-    "OutboxStatus",
-    "PendingEffect",
-]
+__all__ = ["EffectCommitted", "EffectFailed", "EffectRequested", "Outbox"]

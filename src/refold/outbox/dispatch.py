@@ -13,7 +13,7 @@ from refold.engine.store import Store
 from refold.engine.subscription import LOOK_EVERY_S, Subscription
 from refold.errors import StoreClosed
 from refold.outbox.backlog import TYPES, Asked, Backlog, Schedule
-from refold.outbox.telling import tell_failed
+from refold.outbox.performing import tell_failed
 
 Attempt = Callable[[str, int], str | None]
 

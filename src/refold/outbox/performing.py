@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -18,7 +19,6 @@ from refold.engine.append import Append, batch_of
 from refold.engine.store import Store
 from refold.errors import InvalidEvent, RefoldError, Rejected, UsageError
 from refold.outbox.events import COMMITTED, FAILED, EffectFailed, EffectRequested, outcome_key
-from refold.outbox.telling import tell_failed, tell_unusable
 
 Answer = EffectCommitted | str | None
 Handler = Callable[[EffectRequested, str], Answer | Awaitable[Answer]]
@@ -28,6 +28,7 @@ Gives what to record: an ``EffectCommitted``, or its ``reference`` alone, or Non
 or what cannot be stored, counts as None, with a warning: the effect was done. Raises
 :class:`~refold.Rejected` when the effect was refused for good; any other error is tried again.
 """
+LOGGER: Final = logging.getLogger("refold.outbox")
 RECORDINGS_MAX: Final = 5
 """How often an outcome is tried to be recorded while the store cannot take it."""
 PAUSE_S: Final = 0.05
@@ -138,3 +139,32 @@ def _append(recorded: Recorded, type_name: str, outcome: EffectCommitted | Effec
 def _text(error: str) -> str:
     """What an error says, such that it can be recorded."""
     return str(error)[:ERROR_CHARS_MAX].encode("utf-8", "replace").decode()
+
+
+# -- what an operator is told while it works --------------------------------------------------
+
+
+def tell_failed(effect: str, *, attempt: int, error: str, next_try_s: float | None) -> None:
+    """An attempt at an effect has failed; the next is so many seconds away, None: there is none.
+
+    The facts are attributes of the log record too, by the names of the arguments.
+    """
+    when = "it is not tried again" if next_try_s is None else f"next try in {next_try_s:.1f} s"
+    LOGGER.warning(
+        "effect %s: attempt %d failed: %s; %s",
+        effect,
+        attempt,
+        error,
+        when,
+        extra={"effect": effect, "attempt": attempt, "error": error, "next_try_s": next_try_s},
+    )
+
+
+def tell_unusable(effect: str, *, attempt: int, error: str) -> None:
+    """A handler has done an effect, and what it gave cannot be recorded."""
+    LOGGER.warning(
+        "effect %s: done, and recorded without what its handler gave: %s",
+        effect,
+        error,
+        extra={"effect": effect, "attempt": attempt, "error": error},
+    )
