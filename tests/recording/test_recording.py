@@ -36,6 +36,7 @@ from refold.conversation import (
     to_messages,
 )
 from refold.errors import Conflict, InvalidEvent, NotFound, StoreClosed, UsageError
+from refold.recording.session import AsyncSession, Session
 
 SHARED_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 OPENHANDS = SHARED_DATA / "openhands"
@@ -351,7 +352,7 @@ def test_a_completion_is_recorded_as_it_came(store: refold.Store) -> None:
         ({"choices": []}, "/choices"),
         ({"choices": [{"message": {}}, {"message": {}}]}, "/choices"),
         ({"choices": [{"delta": {}}]}, "/choices/0/message"),
-        ({"choices": ["x"]}, "/choices/0/message"),
+        ({"choices": ["x"]}, "/choices/0"),
         (completion({"role": "user", "content": "x"}), "/choices/0/message"),
         (
             completion({"role": "assistant", "tool_calls": [{"id": "c", "function": {}}]}),
@@ -368,6 +369,60 @@ def test_what_is_no_completion_is_refused_where_it_is_wrong(
             session.model_responded(response)
         assert caught.value.path == path
     assert types_of(store) == ["session.started", "session.ended"]
+
+
+class Completion:
+    """A completion as an SDK holds it: fields that the service sent, and defaults beside them."""
+
+    def __init__(self, message: dict[str, Any]) -> None:
+        self._message = message
+
+    def model_dump(self, *, mode: str = "python", exclude_unset: bool = False) -> dict[str, Any]:
+        unset = {"refusal": None, "annotations": None, "audio": None, "function_call": None}
+        return completion(self._message if exclude_unset else {**unset, **self._message})
+
+
+def test_of_an_sdks_object_what_was_set_is_recorded(store: refold.Store) -> None:
+    """Defaults that no service sent are no part of the message."""
+    message = {"role": "assistant", "content": "Nine is free."}
+    with recording.record(store, "call-1") as session:
+        session.model_responded(Completion(message))
+    assert to_messages(store.read("call-1")) == [message]
+    said = next(r for r in store.read("call-1") if r.type == "agent.utterance")
+    assert "openai" not in said.metadata
+
+
+def test_what_is_not_understood_of_a_completion_is_named(store: refold.Store) -> None:
+    """It is recorded all the same and exports as it was; the response says where it stands."""
+    message = {"role": "assistant", "content": [{"type": "text", "value": "Hi"}]}
+    said = {**completion(message), "usage": {"prompt_tokens": "9", "completion_tokens": 4}}
+    with recording.record(store, "call-1") as session:
+        session.model_responded(said)
+    response = next(r for r in store.read("call-1") if r.type == "model.response")
+    assert response.event.usage == Usage(output_tokens=4)
+    assert response.metadata["unread"] == ["/usage/prompt_tokens", "/choices/0/message/content/0"]
+    assert to_messages(store.read("call-1")) == [message]
+
+
+def test_an_answer_that_broke_off_is_words_and_a_failure(store: refold.Store) -> None:
+    """An error in the choice, after some of the words, is recorded behind them."""
+    said = completion({"role": "assistant", "content": "Nine is"})
+    said["choices"][0]["error"] = {"code": 502, "message": "upstream"}
+    with recording.record(store, "call-1") as session:
+        session.model_responded(said)
+    assert types_of(store)[1:-1] == ["model.response", "agent.utterance", "model.failed"]
+    assert state_of(store).model_failures[0].event.status == 502
+
+
+def test_a_legacy_function_is_answered_under_its_name(store: refold.Store) -> None:
+    """The older calls have no id; theirs is made of the name."""
+    message = {"role": "assistant", "content": None, "function_call": {"name": "slots"}}
+    with recording.record(store, "call-1", agent=CLINIC) as session:
+        session.model_responded(completion(message))
+        session.tool_returned("function:slots", ["09:00"])
+    state = state_of(store)
+    assert (state.open_calls, state.unmatched_results) == ({}, [])
+    assert state.tool_calls[0].event.effect == "read"
 
 
 def test_real_completions_come_back_as_they_were(store: refold.Store) -> None:
@@ -616,10 +671,10 @@ def test_both_are_called_the_same() -> None:
     def public(cls: type) -> set[str]:
         return {name for name in dir(cls) if not name.startswith("_")}
 
-    assert public(recording.Session) == public(recording.AsyncSession)
+    assert public(Session) == public(AsyncSession)
 
 
-Agent = Callable[[recording.AsyncSession], Awaitable[None]]
+Agent = Callable[[AsyncSession], Awaitable[None]]
 
 
 async def run_agent(store: refold.AsyncStore, agent: Agent) -> None:
@@ -639,7 +694,7 @@ def test_a_cancelled_task_leaves_a_cancelled_session(tmp_path: Path) -> None:
         async with refold.open_async(tmp_path / "log.db") as store:
             waiting = asyncio.Event()
 
-            async def agent(session: recording.AsyncSession) -> None:
+            async def agent(session: AsyncSession) -> None:
                 await session.user_said("Hi")
                 waiting.set()
                 await asyncio.Event().wait()
@@ -678,7 +733,7 @@ def test_an_append_that_was_under_way_stands_before_the_end(held_up: int, types:
     async def main() -> None:
         async with refold.open_async("memory:", clock=clock) as store:
 
-            async def agent(session: recording.AsyncSession) -> None:
+            async def agent(session: AsyncSession) -> None:
                 await session.user_said("Hi")
 
             task = asyncio.create_task(run_agent(store, agent))
@@ -711,7 +766,7 @@ def test_a_start_that_conflicts_while_it_is_cancelled_ends_nothing() -> None:
         async with refold.open_async("memory:", clock=clock) as store:
             async with recording.record_async(store, "call-1") as session:
 
-                async def agent(_: recording.AsyncSession) -> None:
+                async def agent(_: AsyncSession) -> None:
                     pytest.fail("the block of a session that exists was entered")
 
                 task = asyncio.create_task(run_agent(store, agent))
@@ -788,7 +843,7 @@ def test_a_timeout_inside_is_an_error_and_around_is_a_cancellation(is_inside: bo
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(None) as around:
 
-                    async def agent(_: recording.AsyncSession) -> None:
+                    async def agent(_: AsyncSession) -> None:
                         async with asyncio.timeout(None) as inside:
                             expiring = inside if is_inside else around
                             expiring.reschedule(asyncio.get_running_loop().time())

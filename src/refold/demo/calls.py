@@ -27,6 +27,7 @@ from refold.demo.agent import MODEL
 from refold.demo.callers import Caller, Saying
 from refold.demo.clinic import EFFECTS, TOOLS, Clinic
 from refold.demo.listen import KEYPAD
+from refold.recording.session import Session
 from refold.replay import Action, Call, ChatEndpoint, ChatRequest
 
 MONDAY: Final = datetime(2026, 3, 2, 8, 5, tzinfo=UTC)
@@ -121,7 +122,7 @@ class _Call:
         with session:
             session.ended(self._talk(session, agent), occurred_at=self.clock.pass_s(PAUSE_S))
 
-    def _talk(self, session: recording.Session, agent: AgentConfigured) -> str:
+    def _talk(self, session: Session, agent: AgentConfigured) -> str:
         """Answer and listen in turn; gives how the call ended."""
         for _ in range(ANSWERS_MAX):
             action = self._answer(session, agent)
@@ -135,7 +136,7 @@ class _Call:
             self._hear(session, action.text, turn)
         return "abandoned"
 
-    def _answer(self, session: recording.Session, agent: AgentConfigured) -> Action:
+    def _answer(self, session: Session, agent: AgentConfigured) -> Action:
         request = ChatRequest(
             messages=to_messages(self.store.read(self.stream)),
             model=MODEL,
@@ -160,7 +161,7 @@ class _Call:
         )
         return action
 
-    def _use_tools(self, session: recording.Session, calls: Sequence[Call]) -> bool:
+    def _use_tools(self, session: Session, calls: Sequence[Call]) -> bool:
         """Run the calls; whether one of them handed the caller over."""
         transferred = False
         for call in calls:
@@ -179,7 +180,7 @@ class _Call:
                 transferred = True
         return transferred
 
-    def _hear(self, session: recording.Session, said: str, turn: Saying) -> None:
+    def _hear(self, session: Session, said: str, turn: Saying) -> None:
         if turn.cuts_in_at is not None:
             # They spoke while the sentence was still playing: part of its time has not passed.
             self.clock.pass_s(-PAUSE_S - WORD_S * len(said.split()) * (1 - turn.cuts_in_at))

@@ -1,20 +1,19 @@
-"""The events of one answer of a model."""
+"""The events of one answer of a model, checked before anything of it is stored."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any
 
 from msgspec.structs import replace
 
-from refold.conversation.events import AgentUtterance, ModelResponse, ToolCall, Usage
-from refold.conversation.openai_chat import from_messages
+from refold.conversation.chat_shapes import as_json, refused
+from refold.conversation.events import AgentUtterance, ModelResponse, ToolCall
+from refold.conversation.openai_chat import read_completion
 from refold.core.event import Event
 from refold.errors import InvalidEvent
-
-_MESSAGE: Final = "/choices/0/message"
 
 
 def answer(
@@ -33,22 +32,24 @@ def answer(
     return events + [replace(call, message_id=message_id) for call in tool_calls]
 
 
-def completion(body: Mapping[str, Any], response: ModelResponse) -> list[object]:
+def completion(body: Any, response: ModelResponse) -> list[Event]:
     """The events of a chat completion, as OpenAI's API gives it; ``response`` has the rest.
 
-    The message is kept exactly: what the events have no field for goes into their metadata.
-    Raises :class:`InvalidEvent` where there is not exactly one choice, or no message in it.
+    The message is kept exactly: what the events have no field for goes into their metadata, and
+    the pointers of what is not understood into that of the response, under ``unread``. Raises
+    :class:`InvalidEvent` where there is not exactly one choice, no message in it, or a call that
+    is none.
     """
-    choice = _only_choice(body)
-    reason = _text(choice.get("finish_reason"))
-    made = replace(
-        response,
-        response_id=_text(body.get("id")),
-        model=_text(body.get("model")),
-        usage=_usage(body.get("usage")),
-        finish_reason=reason,
-    )
-    return [made, *(_joined(event, made) for event in _message_events(choice["message"]))]
+    events, unread = read_completion(as_json(body), response)
+    if not isinstance(events[0].data, ModelResponse):
+        raise refused(f"there is no answer, but an error: {events[0].data.error}", ["choices"])
+    for one in unread:
+        if one.what == "choice":
+            raise refused("several: record the one that the agent went on with", ["choices"])
+        if one.what == "call":
+            raise InvalidEvent(one.reason, path=one.pointer)
+    told = {"unread": [one.pointer for one in unread]} if unread else None
+    return [dataclasses.replace(events[0], metadata=told), *events[1:]]
 
 
 def exact_cost(cost: object) -> Decimal | None:
@@ -82,53 +83,3 @@ def check_arguments(call: ToolCall, *, path: str) -> None:
             f"{type(call.arguments).__name__}: give json.dumps(…) of it",
             path=path,
         )
-
-
-def _only_choice(body: Mapping[str, Any]) -> Mapping[str, Any]:
-    choices = body.get("choices") if isinstance(body, Mapping) else None
-    if not isinstance(choices, list) or len(choices) != 1:
-        count = len(choices) if isinstance(choices, list) else "no"
-        raise InvalidEvent(
-            f"a chat completion with {count} choices: record the one that the agent went on with",
-            path="/choices",
-        )
-    message = choices[0].get("message") if isinstance(choices[0], Mapping) else None
-    if not isinstance(message, Mapping) or message.get("role") != "assistant":
-        raise InvalidEvent("there is no assistant message", path=_MESSAGE)
-    only: Mapping[str, Any] = choices[0]
-    return only
-
-
-def _message_events(message: Mapping[str, Any]) -> list[Event]:
-    try:
-        return from_messages([message])
-    except InvalidEvent as error:
-        path = _MESSAGE + error.path.removeprefix("/0")
-        raise InvalidEvent(error.reason, path=path) from error
-
-
-def _joined(event: Event, response: ModelResponse) -> Event:
-    """An event of the message as part of this answer."""
-    data = replace(event.data, message_id=response.message_id)
-    if isinstance(data, AgentUtterance):
-        data = replace(data, finish_reason=response.finish_reason)
-    return dataclasses.replace(event, data=data)
-
-
-def _usage(usage: object) -> Usage | None:
-    if not isinstance(usage, Mapping):
-        return None
-    details = usage.get("prompt_tokens_details")
-    return Usage(
-        input_tokens=_count(usage.get("prompt_tokens")),
-        output_tokens=_count(usage.get("completion_tokens")),
-        cached_tokens=_count(details.get("cached_tokens")) if isinstance(details, Mapping) else 0,
-    )
-
-
-def _count(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None

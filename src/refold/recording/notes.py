@@ -5,29 +5,14 @@ Pure: events in, events with their metadata out, and notes that hold once they a
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import msgspec
 
-from refold.conversation.chat_shapes import parsed_arguments
-from refold.conversation.events import (
-    AgentConfigured,
-    AgentUtterance,
-    ModelFailed,
-    ModelRequest,
-    ModelResponse,
-    SessionEnded,
-    SessionStarted,
-    Tool,
-    ToolCall,
-    ToolDecided,
-    ToolResult,
-    UserUtterance,
-)
-from refold.conversation.voice import DtmfReceived, PlaybackInterrupted
+from refold.conversation import events, voice
+from refold.conversation.chat_shapes import described, parsed_arguments
 from refold.core.clock import Instant
 from refold.core.event import Event, Kind, event_id
 from refold.core.expected import NO_EVENTS
@@ -42,54 +27,93 @@ TOOL: Final = "tool"
 SYSTEM: Final = "system"
 """The actor of what neither side and no tool did: how a session starts and ends."""
 
-_READ: Final[dict[str, type]] = {
-    default_registry.kind_of_class(cls).type: cls
-    for cls in (
-        AgentConfigured,
-        AgentUtterance,
-        DtmfReceived,
-        ModelFailed,
-        ModelRequest,
-        ModelResponse,
-        PlaybackInterrupted,
-        SessionEnded,
-        SessionStarted,
-        ToolCall,
-        ToolDecided,
-        ToolResult,
-        UserUtterance,
-    )
+_VOCABULARY: Final[dict[str, type]] = {
+    kind.type: cls
+    for kind in default_registry.kinds()
+    if (cls := default_registry.class_of(kind)).__module__ in (events.__name__, voice.__name__)
 }
 
 
-@dataclass(frozen=True)
+@dataclass
 class Notes:
     """Where a session stands.
 
     ``version`` is the last version of ``stream``. The ids name the events that the next ones may
-    follow from: the last of all, what the model has to answer, its last response, the agent's
-    last words. ``open_calls`` has, by call id, the event id and tool of each call without a
-    result, oldest first.
+    follow from: the last of all, what the model has to answer, its last response and the message
+    id of that, the agent's last words. ``open_calls`` has, by call id, the event id and tool of
+    each call without a result, oldest first.
     """
 
     stream: str
     version: int = NO_EVENTS
     is_ended: bool = False
-    agent: AgentConfigured | None = None
+    agent: events.AgentConfigured | None = None
     last: str | None = None
     asked: str | None = None
     response: tuple[str | None, str] | None = None
     spoken: str | None = None
-    open_calls: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
+    open_calls: dict[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
 
-    @property
-    def next_id(self) -> str:
-        """The id that the next event will have."""
-        return event_id(self.stream, self.version + 1)
+    def copy(self) -> Notes:
+        """Notes to go on with that leave these as they are."""
+        return replace(self, open_calls=dict(self.open_calls))
+
+    def take(self, event: object) -> None:
+        """Note one more event of the stream; None is one that nothing follows from."""
+        self.version += 1
+        self.last = here = event_id(self.stream, self.version)
+        match event:
+            case events.SessionStarted() | events.SessionEnded():
+                self.is_ended = isinstance(event, events.SessionEnded)
+            case events.AgentConfigured():
+                self.agent = event
+            case (
+                events.UserUtterance()
+                | voice.DtmfReceived()
+                | events.ModelRequest()
+                | events.ModelFailed()
+            ):
+                self.asked = here
+            case events.ModelResponse():
+                self.response = (event.message_id, here)
+            case events.AgentUtterance():
+                self.spoken = here
+            case events.ToolCall():
+                waiting = self.open_calls.get(event.call_id, ())
+                self.open_calls[event.call_id] = (*waiting, (here, event.name))
+            case events.ToolResult():
+                self.asked = here
+                if waiting := self.open_calls.pop(event.call_id, ())[1:]:
+                    self.open_calls[event.call_id] = waiting
+
+    def cause_and_actor(self, event: object) -> tuple[str | None, str | None]:
+        """The id of the event that led to this one, and who did it; None where neither is known."""
+        agent = (self.agent and self.agent.agent) or AGENT
+        match event:
+            case events.UserUtterance() | voice.PlaybackInterrupted():
+                return self.spoken or self.last, event.party or USER
+            case voice.DtmfReceived():
+                return self.spoken or self.last, USER
+            case events.ModelRequest() | events.ModelResponse() | events.ModelFailed():
+                return self.asked or self.last, agent
+            case events.AgentUtterance() | events.ToolCall():
+                message_id, response = self.response or (None, None)
+                is_of_it = response is not None and message_id == event.message_id
+                return response if is_of_it else self.asked or self.last, agent
+            case events.ToolDecided():
+                return self._call(event.call_id)[0], event.approver
+            case events.ToolResult():
+                call, tool = self._call(event.call_id)
+                return call, event.name or tool
+        return self.last, None
+
+    def _call(self, call_id: str) -> tuple[str | None, str]:
+        """The event and tool of the call of an id that has waited longest."""
+        return next(iter(self.open_calls.get(call_id, ())), (self.last, TOOL))
 
 
 def stamped(
-    notes: Notes, events: Sequence[object], *, occurred_at: Instant | None = None
+    notes: Notes, given: Sequence[object], *, occurred_at: Instant | None = None
 ) -> tuple[list[Event], Notes]:
     """The events with cause and actor in their metadata, and the notes once they are stored.
 
@@ -97,19 +121,16 @@ def stamped(
     tool. Raises :class:`InvalidEvent` for a type of the vocabulary with a payload that is not its.
     """
     made: list[Event] = []
-    for event in events:
-        whole = _whole(event, notes)
-        read = _read(whole)
-        own = {"causation": _cause_of(read, notes), "actor": _actor_of(read, notes)}
-        known = {name: value for name, value in own.items() if value is not None}
-        made.append(
-            dataclasses.replace(
-                whole,
-                metadata={**known, **(whole.metadata or {})},
-                occurred_at=occurred_at if whole.occurred_at is None else whole.occurred_at,
-            )
-        )
-        notes = after(notes, read)
+    notes = notes.copy()
+    for one in given:
+        event = _whole(one, notes)
+        typed = _typed(event)
+        cause, actor = notes.cause_and_actor(typed)
+        known = {"causation": cause, "actor": actor}
+        own = {name: value for name, value in known.items() if value is not None}
+        at = occurred_at if event.occurred_at is None else event.occurred_at
+        made.append(replace(event, metadata={**own, **(event.metadata or {})}, occurred_at=at))
+        notes.take(typed)
     return made, notes
 
 
@@ -117,102 +138,30 @@ def followed(stream: str, history: Iterable[Recorded]) -> Notes:
     """The notes at the end of a history."""
     notes = Notes(stream)
     for recorded in history:
-        read = [part.to_class(_READ[part.type]) for part in recorded.parts(among=_READ)]
-        for event in read or [None]:
+        parts = recorded.parts(among=_VOCABULARY)
+        for event in [part.to_class(_VOCABULARY[part.type]) for part in parts] or [None]:
             # The parts of a split event stand at one version.
-            notes = after(dataclasses.replace(notes, version=recorded.version - 1), event)
+            notes.version = recorded.version - 1
+            notes.take(event)
     return notes
-
-
-def after(notes: Notes, event: object) -> Notes:
-    """The notes after one more event of the stream; None for one that they need not know."""
-    here = notes.next_id
-    notes = dataclasses.replace(notes, version=notes.version + 1, last=here)
-    match event:
-        case SessionStarted():
-            return dataclasses.replace(notes, is_ended=False)
-        case SessionEnded():
-            return dataclasses.replace(notes, is_ended=True)
-        case AgentConfigured():
-            return dataclasses.replace(notes, agent=event)
-        case UserUtterance() | DtmfReceived() | ModelRequest() | ModelFailed():
-            return dataclasses.replace(notes, asked=here)
-        case ModelResponse():
-            return dataclasses.replace(notes, response=(event.message_id, here))
-        case AgentUtterance():
-            return dataclasses.replace(notes, spoken=here)
-        case ToolCall():
-            waiting = (*notes.open_calls.get(event.call_id, ()), (here, event.name))
-            return _with_open(notes, event.call_id, waiting)
-        case ToolResult():
-            waiting = notes.open_calls.get(event.call_id, ())[1:]
-            return dataclasses.replace(_with_open(notes, event.call_id, waiting), asked=here)
-    return notes
-
-
-def _with_open(notes: Notes, call_id: str, waiting: tuple[tuple[str, str], ...]) -> Notes:
-    others = {known: calls for known, calls in notes.open_calls.items() if known != call_id}
-    return dataclasses.replace(
-        notes, open_calls={**others, call_id: waiting} if waiting else others
-    )
-
-
-def _cause_of(event: object, notes: Notes) -> str | None:
-    match event:
-        case UserUtterance() | PlaybackInterrupted() | DtmfReceived():
-            return notes.spoken or notes.last
-        case ModelRequest() | ModelResponse() | ModelFailed():
-            return notes.asked or notes.last
-        case AgentUtterance() | ToolCall():
-            if notes.response is not None and notes.response[0] == event.message_id:
-                return notes.response[1]
-            return notes.asked or notes.last
-        case ToolDecided() | ToolResult():
-            return next((call for call, _ in notes.open_calls.get(event.call_id, ())), notes.last)
-    return notes.last
-
-
-def _actor_of(event: object, notes: Notes) -> str | None:
-    match event:
-        case UserUtterance() | PlaybackInterrupted():
-            return event.party or USER
-        case DtmfReceived():
-            return USER
-        case AgentUtterance() | ToolCall() | ModelRequest() | ModelResponse() | ModelFailed():
-            return (notes.agent and notes.agent.agent) or AGENT
-        case ToolDecided():
-            return event.approver
-        case ToolResult():
-            waiting = notes.open_calls.get(event.call_id, ())
-            return event.name or next((name for _, name in waiting), TOOL)
-    return None
 
 
 def _whole(event: object, notes: Notes) -> Event:
     """The event as an :class:`Event`; a tool call with what the agent's tools say of it."""
     whole = event if isinstance(event, Event) else Event.of(event)
-    if isinstance(whole.data, ToolCall) and not whole.type:
+    if isinstance(whole.data, events.ToolCall) and not whole.type:
         check_arguments(whole.data, path="/arguments")
-        return dataclasses.replace(whole, data=_described(whole.data, notes.agent))
+        call = described(whole.data, notes.agent.tools if notes.agent is not None else [])
+        parsed = parsed_arguments(call.arguments) if call.parsed is None else call.parsed
+        return replace(whole, data=msgspec.structs.replace(call, parsed=parsed))
     return whole
 
 
-def _described(call: ToolCall, agent: AgentConfigured | None) -> ToolCall:
-    offered = agent.tools if agent is not None else []
-    tool = next((tool for tool in offered if tool.name == call.name), Tool(name=call.name))
-    return msgspec.structs.replace(
-        call,
-        parsed=parsed_arguments(call.arguments) if call.parsed is None else call.parsed,
-        schema_hash=call.schema_hash or tool.schema_hash,
-        effect=tool.effect if call.effect == "unknown" else call.effect,
-    )
-
-
-def _read(event: Event) -> Any:
-    """The typed payload of an event that the notes know; None of any other."""
+def _typed(event: Event) -> Any:
+    """The typed payload of an event of the vocabulary; None of any other that is untyped."""
     if not event.type:
         return event.data
-    cls = _READ.get(Kind.parse(event.type).type)
+    cls = _VOCABULARY.get(Kind.parse(event.type).type)
     if cls is None:
         return None
     try:

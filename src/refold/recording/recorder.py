@@ -9,38 +9,35 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Final, Generic, TypeVar
+from functools import partial
+from typing import Any, ClassVar, Final, Generic, Literal, Self, TypeVar
 
 from msgspec.structs import replace
 
-from refold.conversation.events import (
-    AgentConfigured,
-    ModelResponse,
-    SessionEnded,
-    ToolCall,
-    ToolResult,
-    Usage,
-    UserUtterance,
-    Word,
-)
+from refold.conversation import events
 from refold.core.clock import Instant
 from refold.core.event import Event
 from refold.core.expected import NO_EVENTS, NO_STREAM, Expected
 from refold.core.recorded import Recorded
 from refold.engine.append import Appended
+from refold.engine.checks import check_store
 from refold.errors import Conflict, InvalidEvent, UsageError
 from refold.recording.answers import answer, completion, exact_cost
 from refold.recording.notes import SYSTEM, Notes, followed, stamped
 
+Channel = Literal["voice", "chat", "email", "api"]
+Direction = Literal["inbound", "outbound"]
+S = TypeVar("S")
 R = TypeVar("R")
-Make = Callable[[Notes], Sequence[object]]
+Make = Callable[[str], Sequence[object]]
+"""Makes events, of one answer where there is one, under the message id that it is given."""
 
 ERROR_CHARS_MAX: Final = 2_000
 """How much of an exception's text the end of a session keeps."""
 
 
-class Recorder(ABC, Generic[R]):
-    """A session that is being recorded; ``R`` is what its methods give.
+class Recorder(ABC, Generic[S, R]):
+    """A session that is being recorded in a store ``S``; ``R`` is what its methods give.
 
     Each call is one append, made at the version that this recorder left the stream at: a second
     recorder of the same stream, or anyone else who writes to it, makes the next call raise
@@ -53,11 +50,60 @@ class Recorder(ABC, Generic[R]):
     ``occurred_at`` is when it happened, by default when the log records it.
     """
 
+    _lock: ClassVar[Callable[[], Any]]
+    """Makes what calls take turns by."""
+    _kind: ClassVar[str]
+    """Ends the names of the functions for this kind of store: nothing, or ``_async``."""
+
+    @classmethod
+    def begin(
+        cls,
+        store: S,
+        stream: str,
+        *,
+        channel: Channel = "chat",
+        direction: Direction = "inbound",
+        parties: Sequence[events.Party] = (),
+        initial_state: Mapping[str, Any] | None = None,
+        agent: events.AgentConfigured | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        occurred_at: Instant | None = None,
+    ) -> Self:
+        """A recorder of a new session, for a block.
+
+        Entering the block appends ``session.started`` and, where ``agent`` is given,
+        ``agent.configured``; it raises :class:`~refold.errors.Conflict` when the stream exists.
+        ``metadata`` (``tenant``, ``subject``, ``traceparent``, …) goes with every event.
+        """
+        start = dict(initial_state or {})
+        started = events.SessionStarted(channel, direction, list(parties), start)
+        opening = [Event.of(event, occurred_at=occurred_at) for event in (started, agent) if event]
+        return cls(store, stream, opening, metadata, call="record")
+
+    @classmethod
+    def resume(cls, store: S, stream: str, *, metadata: Mapping[str, Any] | None = None) -> Self:
+        """A recorder that goes on with a session that was suspended or broke off, for a block.
+
+        Entering the block reads the stream. Raises :class:`~refold.errors.NotFound` when there is
+        none, :class:`~refold.errors.UsageError` when the session has ended.
+        """
+        return cls(store, stream, None, metadata, call="resume")
+
     def __init__(
-        self, stream: str, opening: Sequence[object] | None, metadata: Mapping[str, Any] | None
+        self,
+        store: S,
+        stream: str,
+        opening: Sequence[Event] | None,
+        metadata: Mapping[str, Any] | None,
+        *,
+        call: str,
     ) -> None:
+        other = call if self._kind else f"{call}_async"
+        check_store(store, call=call + self._kind, instead=f"use {other} with it")
         if metadata is not None and not isinstance(metadata, Mapping):
             raise InvalidEvent(f"metadata must be a mapping, not {type(metadata).__name__}")
+        self._store = store
+        self._turn = type(self)._lock()
         self._opening = opening
         self._notes = Notes(stream)
         self._is_open = False
@@ -80,7 +126,7 @@ class Recorder(ABC, Generic[R]):
         return self._notes.version
 
     @property
-    def agent(self) -> AgentConfigured | None:
+    def agent(self) -> events.AgentConfigured | None:
         """The configuration of the agent in force."""
         return self._notes.agent
 
@@ -92,29 +138,21 @@ class Recorder(ABC, Generic[R]):
         party: str | None = None,
         confidence: float | None = None,
         language: str | None = None,
-        words: Sequence[Word] = (),
+        words: Sequence[events.Word] = (),
         audio: str | None = None,
         occurred_at: Instant | None = None,
     ) -> R:
         """Record what the person said: ``user.utterance``."""
-        said = UserUtterance(
-            text=text,
-            parts=parts,
-            party=party,
-            confidence=confidence,
-            language=language,
-            words=list(words),
-            audio=audio,
-        )
+        said = events.UserUtterance(text, parts, party, confidence, language, list(words), audio)
         return self._recorded(lambda _: [said], occurred_at)
 
     def model_answered(
         self,
         text: str | None = None,
         *,
-        tool_calls: Sequence[ToolCall] = (),
+        tool_calls: Sequence[events.ToolCall] = (),
         parts: Sequence[dict[str, Any]] = (),
-        usage: Usage | None = None,
+        usage: events.Usage | None = None,
         cost: Decimal | None = None,
         currency: str = "USD",
         latency_ms: float | None = None,
@@ -130,7 +168,7 @@ class Recorder(ABC, Generic[R]):
         configured tools, ``parsed`` from its arguments. ``parts`` is for reasoning and the like.
         ``cost`` is a ``Decimal``: :class:`~refold.errors.InvalidEvent` for a float.
         """
-        response = ModelResponse(
+        response = events.ModelResponse(
             response_id=response_id,
             model=model,
             parts=list(parts),
@@ -142,7 +180,8 @@ class Recorder(ABC, Generic[R]):
             finish_reason=finish_reason,
         )
         return self._recorded(
-            lambda notes: answer(_numbered(response, notes), text, tool_calls), occurred_at
+            lambda message_id: answer(replace(response, message_id=message_id), text, tool_calls),
+            occurred_at,
         )
 
     def model_responded(
@@ -157,27 +196,23 @@ class Recorder(ABC, Generic[R]):
     ) -> R:
         """Record an OpenAI chat completion as :meth:`model_answered` does.
 
-        It is the JSON object, or an object whose ``model_dump()`` gives it, as the SDK's do.
+        It is the JSON object, or an object of an SDK, of which what was set is recorded.
 
-        Arguments stay the string they are, and the message exports as it was. Raises
+        Arguments stay the string they are, and the message exports as it was. What is not
+        understood of it is named in the metadata of ``model.response``, under ``unread``; an error
+        beside the words is ``model.failed`` after them. Raises
         :class:`~refold.errors.InvalidEvent`, with the JSON Pointer, for what is no completion of
-        one choice.
+        one choice, or holds a call that is none.
         """
-        if hasattr(response, "model_dump"):
-            response = response.model_dump()
-        if not isinstance(response, Mapping):
-            raise InvalidEvent(
-                f"a chat completion is a JSON object, not a {type(response).__name__}: give "
-                "response.model_dump()"
-            )
-        base = ModelResponse(
+        base = events.ModelResponse(
             first_token_ms=first_token_ms,
             latency_ms=latency_ms,
             cost=exact_cost(cost),
             currency=currency,
         )
         return self._recorded(
-            lambda notes: completion(response, _numbered(base, notes)), occurred_at
+            lambda message_id: completion(response, replace(base, message_id=message_id)),
+            occurred_at,
         )
 
     def tool_returned(
@@ -190,9 +225,7 @@ class Recorder(ABC, Generic[R]):
         occurred_at: Instant | None = None,
     ) -> R:
         """Record what a tool gave back, as the agent saw it: ``tool.result``."""
-        returned = ToolResult(
-            call_id=call_id, result=result, is_error=is_error, latency_ms=latency_ms
-        )
+        returned = events.ToolResult(call_id, result, is_error, latency_ms)
         return self._recorded(lambda _: [returned], occurred_at)
 
     def record(self, *events: object) -> R:
@@ -201,14 +234,14 @@ class Recorder(ABC, Generic[R]):
 
     def ended(self, reason: str = "completed", *, occurred_at: Instant | None = None) -> R:
         """Record how the session ended; leaving the block then records nothing more."""
-        return self._recorded(lambda _: [SessionEnded(reason=reason)], occurred_at)
+        return self._recorded(lambda _: [events.SessionEnded(reason=reason)], occurred_at)
 
     def suspend(self) -> None:
         """Leave the session open when the block ends without an exception, to be resumed."""
         self._is_suspended = True
 
     def _recorded(self, make: Make, occurred_at: Instant | None = None) -> R:
-        return self._run(lambda: self._add(make, occurred_at))
+        return self._run(partial(self._add, make, occurred_at))
 
     @abstractmethod
     def _run(self, work: Callable[[], Coroutine[Any, Any, Appended]]) -> R:
@@ -226,13 +259,11 @@ class Recorder(ABC, Generic[R]):
         if self._is_open or self.version != NO_EVENTS:
             raise UsageError("a recorder is for one block: make another", stream=self.stream)
         self._is_open = True
-        if self._opening is not None:
-            await self._begin(self._opening)
+        if self._opening is None:
+            self._notes = followed(self.stream, await self._history())
+            self._check_going_on()
             return
-        self._notes = followed(self.stream, await self._history())
-        self._check_going_on()
-
-    async def _begin(self, opening: Sequence[object]) -> None:
+        opening = self._opening
         try:
             await self._add(lambda _: opening)
         except Conflict as conflict:
@@ -265,9 +296,11 @@ class Recorder(ABC, Generic[R]):
             raise UsageError("record inside the recorder's block", stream=self.stream)
         self._check_going_on()
         notes = self._notes
-        events, after = stamped(notes, make(notes), occurred_at=occurred_at)
+        # Unique in its stream, as the version is.
+        given = make(f"m{notes.version + 1}")
+        made, after = stamped(notes, given, occurred_at=occurred_at)
         expected = NO_STREAM if notes.version == NO_EVENTS else notes.version
-        appended = await self._append(events, expected)
+        appended = await self._append(made, expected)
         self._notes = after
         return appended
 
@@ -276,16 +309,11 @@ class Recorder(ABC, Generic[R]):
             raise UsageError(f"the session {self.stream!r} has ended", stream=self.stream)
 
 
-def _numbered(response: ModelResponse, notes: Notes) -> ModelResponse:
-    """The response with a message id that is unique in its stream."""
-    return replace(response, message_id=f"m{notes.version + 1}")
-
-
-def _ending(error: BaseException | None) -> SessionEnded:
+def _ending(error: BaseException | None) -> events.SessionEnded:
     if error is None:
-        return SessionEnded(reason="completed")
+        return events.SessionEnded(reason="completed")
     reason = "error" if isinstance(error, Exception) else "cancelled"
-    return SessionEnded(reason=reason, error=_described(error))
+    return events.SessionEnded(reason=reason, error=_described(error))
 
 
 def _described(error: BaseException) -> str:

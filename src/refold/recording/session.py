@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from refold.core.event import Event
@@ -20,31 +19,17 @@ from refold.recording.recorder import Recorder
 T = TypeVar("T")
 
 
-class Session(Recorder[Appended]):
+class Session(Recorder[Store, Appended]):
     """A :class:`~refold.recording.recorder.Recorder` for a ``with`` block."""
 
-    def __init__(
-        self,
-        store: Store,
-        stream: str,
-        *,
-        opening: Sequence[object] | None,
-        metadata: Mapping[str, Any] | None,
-    ) -> None:
-        super().__init__(stream, opening, metadata)
-        self._store = store
-        self._turn = threading.Lock()
+    _lock = threading.Lock
+    _kind = ""
 
     def __enter__(self) -> Self:
         self._run(self._enter)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._run(partial(self._leave, error))
 
     def _run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -63,24 +48,15 @@ class Session(Recorder[Appended]):
         return self._store.read(self.stream)
 
 
-class AsyncSession(Recorder[Coroutine[Any, Any, Appended]]):
+class AsyncSession(Recorder[AsyncStore, Coroutine[Any, Any, Appended]]):
     """A :class:`~refold.recording.recorder.Recorder` for an ``async with`` block.
 
     What is given to a call is stored even when its task is cancelled meanwhile, and the end of
     the session behind it.
     """
 
-    def __init__(
-        self,
-        store: AsyncStore,
-        stream: str,
-        *,
-        opening: Sequence[object] | None,
-        metadata: Mapping[str, Any] | None,
-    ) -> None:
-        super().__init__(stream, opening, metadata)
-        self._store = store
-        self._turn = asyncio.Lock()
+    _lock = asyncio.Lock
+    _kind = "_async"
 
     async def __aenter__(self) -> Self:
         try:
@@ -91,12 +67,7 @@ class AsyncSession(Recorder[Coroutine[Any, Any, Appended]]):
             raise
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         await self._run(partial(self._leave, error))
 
     async def _run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
