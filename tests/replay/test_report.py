@@ -43,6 +43,7 @@ HOSTILE = (
     "&lt;b&gt; &amp; &#60;",
     "\u202egnp.exe\u202c שלום \u0627\u0644\u0633",
     "javascript:alert(1)",
+    "{{ 7 * 7 }} {% raw %} {# none #}",
 )
 VARIANT = Variant(prompt="Be brief.", label="brief")
 
@@ -191,6 +192,17 @@ def test_megabytes_are_cut_with_a_note_of_how_much(store: refold.Store) -> None:
     assert len(text) < 120_000
     assert f"{len(long) - 4_000:,} more characters" in text
     assert f"{len(long):,} characters" in text
+
+
+def test_arguments_that_are_no_object_are_cut_with_a_note_of_how_much() -> None:
+    """What a model wrote instead of JSON is shown as text, and the note counts what is left off."""
+    opened = refold.open("memory:")
+    call = ToolCall(call_id="c", name="t", arguments="z" * 1_000, message_id="m1")
+    record(opened, "call-1", [*opening(), call])
+    found = rendered(opened)
+    row = found.by_id("call-1@2").parent
+    assert row is not None
+    assert [e.text for e in found.inside(row, "pre")] == [f"{'z' * 400}… 600 more characters"]
 
 
 # -- figures and turns ----------------------------------------------------------------------------

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refold.replay.report.formatting import (
-    Levels,
     change,
     milliseconds,
     money,
@@ -135,8 +134,8 @@ def test_text_is_escaped_in_text_and_in_attributes() -> None:
         f'<a href="#%3Cb%3E%26%22%27%EF%BF%BD" class="id">{ESCAPED}\x00</a>'
     )
     assert piece("link_to", Link(HOSTILE, None)) == f"<code>{ESCAPED}\x00</code>"
-    shown = Levels([], HOSTILE, 0, 0.0)
-    assert f'aria-label="{ESCAPED}\x00" title="{ESCAPED}\x00"' in piece("small_bar", shown)
+    labelled = f'aria-label="2 {ESCAPED}\x00" title="2 {ESCAPED}\x00"'
+    assert labelled in piece("small_bar", {HOSTILE: 2, "same": 0})
 
 
 def test_quotes_stand_for_themselves_only_in_text() -> None:
@@ -144,8 +143,8 @@ def test_quotes_stand_for_themselves_only_in_text() -> None:
     page = "".join(pieces("page.html", title=HOSTILE))
     assert "<title>&lt;b&gt;&amp;\"'\ufffd</title>" in page
     assert "&#34;" not in page
-    attribute = '<i title="&#34;>&#34;">&#34;&#39;</i>'.replace('>&#34;"', '&gt;&#34;"')
-    assert with_quotes(attribute) == '<i title="&#34;&gt;&#34;">"\'</i>'
+    escaped = '<i title="&gt;&#34;&#39;">&#34;&#39;&lt;</i>'
+    assert with_quotes(escaped) == """<i title="&gt;&#34;&#39;">"'&lt;</i>"""
 
 
 def test_only_the_files_of_the_package_are_not_escaped() -> None:

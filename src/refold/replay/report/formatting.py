@@ -43,18 +43,6 @@ class Cut(NamedTuple, Generic[S]):
     left_off: int
 
 
-class Levels(NamedTuple):
-    """Decisions at each level, as counts and shares (0 to 1), and in words.
-
-    ``different`` counts those with another action, and ``share`` is how many of all that is.
-    """
-
-    found: list[tuple[str, int, float]]
-    said: str
-    different: int
-    share: float
-
-
 def clean(text: str) -> str:
     """Text that a page can hold: what is no character there stands as a replacement character."""
     return _NO_CHARACTER.sub("\ufffd", text)
@@ -103,13 +91,20 @@ def verdict(figures: Figures) -> str:
     return f"The candidate acted differently in {differing(rate):,} of {rate.trials:,} decisions"
 
 
-def levels_of(counts: Mapping[str, int]) -> Levels:
-    """How some decisions are spread over the levels."""
-    total = sum(counts.values()) or 1
-    found = [(level, count, count / total) for level, count in counts.items()]
-    different = counts["tools"] + counts["arguments"]
-    said = ", ".join(f"{count} {level}" for level, count, _ in found if count)
-    return Levels(found, said, different, different / total)
+def different(counts: Mapping[str, int]) -> int:
+    """How many decisions were another action."""
+    return counts["tools"] + counts["arguments"]
+
+
+def share(count: int, whole: int) -> float:
+    """How much of the whole this is, from 0 to 1."""
+    return count / (whole or 1)
+
+
+def total(amounts: Iterable[Any]) -> Any:
+    """The sum of those that are known; None when none is."""
+    known = [amount for amount in amounts if amount is not None]
+    return sum(known) if known else None
 
 
 def number(value: int) -> str:
@@ -117,16 +112,15 @@ def number(value: int) -> str:
     return f"{value:,}"
 
 
-def percent(share: float | None) -> str:
+def percent(part: float | None) -> str:
     """``72.4 %``."""
-    return NOTHING if share is None else f"{share * 100:.1f} %"
+    return NOTHING if part is None else f"{part * 100:.1f} %"
 
 
 def interval(rate: Rate) -> str:
     """``95 % sure to lie between 68.6 % and 76.2 %``, or that nothing is known."""
-    if not rate.trials:
-        return "nothing was answered"
-    return f"between {percent(rate.low)} and {percent(rate.high)}"
+    ends = f"between {percent(rate.low)} and {percent(rate.high)}"
+    return ends if rate.trials else "nothing was answered"
 
 
 def money(amount: Decimal | None) -> str:
@@ -158,8 +152,8 @@ def change(before: Decimal | float | None, after: Decimal | float | None) -> str
     """By how much something grew: ``−16 %``; empty where that means nothing."""
     if before is None or after is None or not before:
         return ""
-    share = (float(after) - float(before)) / float(before) * 100
-    return f"{share:+.0f} %".replace("-", "−")
+    grown = (float(after) - float(before)) / float(before) * 100
+    return f"{grown:+.0f} %".replace("-", "−")
 
 
 def offset(us: int) -> str:

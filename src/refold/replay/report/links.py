@@ -23,25 +23,20 @@ class Links:
     """The conversations that the page shows; only what is shown can be linked to."""
 
     def __init__(self, streams: Collection[str]) -> None:
-        self.streams = streams
+        self._shown = streams
 
     def event(self, stream: str, event_id: str) -> Link:
         """An event's id, as a link where its conversation is on the page."""
-        return Link(event_id, event_anchor(stream, event_id) if stream in self.streams else None)
+        return Link(event_id, event_anchor(stream, event_id) if stream in self._shown else None)
 
     def conversation(self, stream: str) -> Link:
         """A conversation's name, as a link where it is on the page."""
-        return Link(stream, conversation_anchor(stream) if stream in self.streams else None)
+        return Link(stream, anchor(f"conversation:{stream}") if stream in self._shown else None)
 
 
 def anchor(name: str) -> str:
     """An id for a part of the page and, after ``#``, a link to it."""
     return quote(clean(name), safe=_KEPT_IN_ANCHORS)
-
-
-def conversation_anchor(stream: str) -> str:
-    """The anchor of a whole conversation."""
-    return anchor(f"conversation:{stream}")
 
 
 def event_anchor(stream: str, event_id: str) -> str:

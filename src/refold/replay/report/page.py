@@ -10,20 +10,19 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from msgspec import UNSET
 
 from refold.conversation.events import AgentConfigured, Prompt
 from refold.core.recorded import Recorded, parts_of
 from refold.errors import UsageError
 from refold.replay.actions import NOT_COMPARED
 from refold.replay.compare import Comparison
-from refold.replay.conversations import ConversationComparison, DecisionComparison
-from refold.replay.report.formatting import Levels, cut, levels_of, value_text
+from refold.replay.conversations import DecisionComparison
+from refold.replay.report import turns
+from refold.replay.report.formatting import cut, different, value_text
 from refold.replay.report.links import Links
-from refold.replay.report.redacted import REDACTED, redacted_ids, without_redacted
 from refold.replay.report.text_diff import compare_lines
-from refold.replay.report.turns import Row, conversation_rows
 from refold.replay.request import configured_by
+from refold.replay.variant import Variant
 
 CONVERSATIONS_SHOWN_MAX: Final = 400
 """More are counted and listed, those that differ least without their turns."""
@@ -81,37 +80,31 @@ def write_report(
 
 def report_values(comparison: Comparison, read: Read | None) -> dict[str, object]:
     """All that the template of the report asks for, but its title and note."""
-    ranked = sorted(comparison.conversations, key=_likeness)
+    every = comparison.conversations
+    ranked = sorted(every, key=lambda c: -different(c.counts) - c.counts["failed"])
     shown = {conversation.stream for conversation in ranked[:CONVERSATIONS_SHOWN_MAX]}
-    histories: dict[str, list[Recorded]] = {}
-    conversations = []
-    for conversation in comparison.conversations:
-        history = [] if read is None else list(read(conversation.stream))
-        conversations.append(without_redacted(conversation, history))
+    conversations, histories, rows = [], [], {}
+    for compared in every:
+        history = [] if read is None else list(read(compared.stream))
+        conversation = turns.without_redacted(compared, history)
+        conversations.append(conversation)
         if conversation.stream in shown:
-            histories[conversation.stream] = history
+            histories.append(history)
+            rows[conversation.stream] = turns.conversation_rows(conversation, history)
     placed = [(c.stream, decision) for c in conversations for decision in c.decisions]
-    mode, _, limits = comparison.not_measured.partition(": ")
     return {
         "comparison": comparison,
         "figures": comparison.figures,
-        "levels": levels_of(comparison.figures.counts),
-        "mode": mode,
-        "limits": limits[:1].upper() + limits[1:],
         "links": Links(shown),
         "decisions": placed,
         "not_compared": [one for one in placed if one[1].level in NOT_COMPARED],
         "patterns": patterns(placed),
-        "conversations": [view_of(c, histories.get(c.stream, ())) for c in conversations],
-        "turns_left_out": len(conversations) - len(shown),
+        "conversations": conversations,
+        "rows": rows,
         "dearest": _largest(placed, lambda decision: decision.cost_delta),
         "slowest": _largest(placed, lambda decision: decision.latency_delta_ms),
-        **variant_values(comparison, histories.values()),
+        **variant_values(comparison.variant, histories),
     }
-
-
-def _likeness(conversation: ConversationComparison) -> int:
-    return -sum(conversation.counts[level] for level in ("tools", "arguments", "failed"))
 
 
 def _largest(
@@ -125,11 +118,8 @@ def _largest(
 # -- what was changed -----------------------------------------------------------------------------
 
 
-def variant_values(
-    comparison: Comparison, histories: Iterable[Sequence[Recorded]]
-) -> dict[str, object]:
+def variant_values(variant: Variant, histories: Iterable[Sequence[Recorded]]) -> dict[str, object]:
     """What the variant changed, beside what the conversations were recorded under."""
-    variant = comparison.variant
     configured = [_configured(history) for history in histories]
     prompts = Counter(c.prompt.text for c in configured if c.prompt is not None)
     models = Counter(
@@ -137,10 +127,8 @@ def variant_values(
     )
     [(prompt, times)] = prompts.most_common(1) or [("", 0)]
     before, after = cut(prompt, PROMPT_CHARS_MAX), cut(variant.prompt or "", PROMPT_CHARS_MAX)
-    tools = (tool.get("function", tool).get("name", "?") for tool in variant.tools or ())
     return {
         "recorded_models": ", ".join(model for model, _ in models.most_common()),
-        "tool_names": ", ".join(map(str, tools)),
         "prompts": len(prompts),
         "prompt_times": times,
         "prompt_lines": compare_lines(before.shown, after.shown),
@@ -152,10 +140,9 @@ def _configured(history: Sequence[Recorded]) -> AgentConfigured:
     """The configuration that a conversation ended with, without a prompt that was redacted."""
     configured = configured_by(history)
     last = [event for event in parts_of(history) if event.type == "agent.configured"][-1:]
-    gone = redacted_ids(history)
-    if configured.prompt is None or all(gone.isdisjoint((e.id, e.origin_id)) for e in last):
+    if configured.prompt is None or not turns.is_among(turns.redacted_ids(history), last[0]):
         return configured
-    return msgspec.structs.replace(configured, prompt=Prompt(REDACTED))
+    return msgspec.structs.replace(configured, prompt=Prompt(turns.REDACTED))
 
 
 # -- what it does differently ---------------------------------------------------------------------
@@ -201,37 +188,4 @@ def _changes(decision: DecisionComparison) -> Iterator[tuple[str, str, str, str]
 
 
 def _value(value: Any) -> str:
-    return "" if value is UNSET else value_text(value)
-
-
-# -- conversations --------------------------------------------------------------------------------
-
-
-class ConversationView(msgspec.Struct, frozen=True):
-    """A conversation in the table, and side by side: ``rows``, where its turns are shown.
-
-    ``first`` is the first decision that was another action. ``cost`` and ``latency`` are sums of
-    differences in US dollars and milliseconds, None where nothing is known.
-    """
-
-    conversation: ConversationComparison
-    levels: Levels
-    first: DecisionComparison | None
-    cost: Decimal | None
-    latency: float | None
-    rows: Iterator[Row]
-
-
-def view_of(conversation: ConversationComparison, history: Sequence[Recorded]) -> ConversationView:
-    """A conversation as the page shows it."""
-    decisions = conversation.decisions
-    costs = [d.cost_delta for d in decisions if d.cost_delta is not None]
-    latencies = [d.latency_delta_ms for d in decisions if d.latency_delta_ms is not None]
-    return ConversationView(
-        conversation,
-        levels_of(conversation.counts),
-        next((d for d in decisions if d.index == conversation.first_divergence), None),
-        sum(costs, Decimal(0)) if costs else None,
-        sum(latencies) if latencies else None,
-        conversation_rows(conversation, history),
-    )
+    return "" if value is msgspec.UNSET else value_text(value)

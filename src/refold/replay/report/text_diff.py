@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import SequenceMatcher
+from itertools import chain, pairwise
 from typing import Final, Literal, NamedTuple
 
 WORDS_MAX: Final = 1_200
@@ -49,10 +50,7 @@ def compare_words(before: str, after: str) -> tuple[list[Run], list[Run]]:
     """Both texts as runs, in order; each side's texts joined give that side back."""
     olds, news = _WORDS.findall(before), _WORDS.findall(after)
     changes = _changes(olds, news)
-    return (
-        _runs(olds, [(i1, i2) for i1, i2, _, _ in changes]),
-        _runs(news, [(j1, j2) for _, _, j1, j2 in changes]),
-    )
+    return _runs(olds, [one[:2] for one in changes]), _runs(news, [one[2:] for one in changes])
 
 
 def compare_lines(before: str, after: str) -> Iterator[Line]:
@@ -97,11 +95,8 @@ def _share_kept(olds: list[str], news: list[str], matcher: SequenceMatcher[str])
 
 
 def _runs(words: Sequence[str], own: Iterable[tuple[int, int]]) -> list[Run]:
-    runs: list[Run] = []
-    done = 0
-    for start, end in (*own, (len(words), len(words))):
-        runs += [Run("".join(words[done:start]), False), Run("".join(words[start:end]), True)]
-        done = end
+    edges = pairwise([0, *chain.from_iterable(own), len(words)])
+    runs = [Run("".join(words[i:j]), bool(n % 2)) for n, (i, j) in enumerate(edges)]
     return [run for run in runs if run.text]
 
 

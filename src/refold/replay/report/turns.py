@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
+from refold.conversation.governance import RedactionApplied
 from refold.core.recorded import Recorded, parts_of
 from refold.replay.actions import CallPair, arguments_of
 from refold.replay.conversations import ConversationComparison, DecisionComparison
-from refold.replay.decision import Action
+from refold.replay.decision import Action, Call
 from refold.replay.report.formatting import cut, offset, text_at
 from refold.replay.report.links import Link, event_anchor
-from refold.replay.report.redacted import redacted_ids
 from refold.replay.report.text_diff import Run, compare_words
 
+REDACTED: Final = "[redacted]"
 SPAN_MIN_US: Final = 1_000_000
 
 _NOTES: Final = (
@@ -25,18 +26,7 @@ _NOTES: Final = (
 KINDS: Final = {"user.utterance": "user", "tool.result": "result", **dict.fromkeys(_NOTES, "note")}
 """The events that stand between the answers, and what kind of row each of them makes."""
 
-
-class ToolCall(msgspec.Struct, frozen=True):
-    """A call of one side, with its arguments; ``has_other``: the other side called the same tool.
-
-    ``changes`` are the paths that the other side has otherwise, by the first key of each; under ""
-    what differs as a whole.
-    """
-
-    name: str
-    arguments: Any
-    has_other: bool
-    changes: dict[str, list[str]]
+_OF_AN_ANSWER: Final = frozenset({"agent.utterance", "tool.call", "model.response"})
 
 
 class Side(msgspec.Struct, frozen=True):
@@ -54,14 +44,18 @@ class Side(msgspec.Struct, frozen=True):
     beside: Action | None = None
 
     @property
-    def calls(self) -> Iterator[ToolCall]:
-        """The calls of the answer, as far as they have a counterpart with what differs in it."""
+    def calls(self) -> Iterator[tuple[str, Any, bool, dict[str, list[str]]]]:
+        """Each call of the answer: its tool, its arguments, whether the other side has it too.
+
+        Last the paths in the arguments that the other side has otherwise, by the first key of
+        each; under "" what differs as a whole.
+        """
         for call in self.action.calls if self.action is not None else ():
             pair = self.pairs.get(id(call))
             changes: dict[str, list[str]] = {}
             for operation in pair.changes if pair is not None else ():
                 changes.setdefault(_first_key(operation.path), []).append(operation.path)
-            yield ToolCall(call.name, arguments_of(call), pair is not None, changes)
+            yield call.name, arguments_of(call), pair is not None, changes
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -96,8 +90,7 @@ def conversation_rows(
         if (kind := KINDS.get(recorded.type)) is not None:
             data = recorded.data if isinstance(recorded.data, dict) else {}
             tool = text_at(data, "name") or tools.get(text_at(data, "call_id"), "tool")
-            is_gone = not gone.isdisjoint((recorded.id, recorded.origin_id))
-            type_name, data = ("", {}) if is_gone else (recorded.type, data)
+            type_name, data = ("", {}) if is_among(gone, recorded) else (recorded.type, data)
             yield Row(link, clock, kind, type=type_name, data=data, tool=tool)
         elif (decision := decisions.pop(recorded.id, None)) is not None:
             yield Row(link, clock, "decision", decision, _sides(decision))
@@ -133,3 +126,43 @@ def _sides(decision: DecisionComparison) -> list[Side]:
 def _first_key(path: str) -> str:
     """The first key of a JSON Pointer (RFC 6901)."""
     return path.split("/", 2)[1].replace("~1", "/").replace("~0", "~") if path else ""
+
+
+# -- what was redacted ----------------------------------------------------------------------------
+
+
+def redacted_ids(history: Iterable[Recorded]) -> frozenset[str]:
+    """The events of which something was redacted, whether or not its bytes are still stored."""
+    applied = (event for event in history if event.type == "redaction.applied")
+    return frozenset(event.to_class(RedactionApplied).event for event in applied)
+
+
+def is_among(ids: frozenset[str], event: Recorded) -> bool:
+    """Whether an event is one of these: on a branch, they still name the one that was copied."""
+    return event.id in ids or event.origin_id in ids
+
+
+def without_redacted(
+    conversation: ConversationComparison, history: Iterable[Recorded]
+) -> ConversationComparison:
+    """The comparison, with nothing of the answers that were redacted, on either side."""
+    gone = redacted_ids(history)
+    starts = {decision.at for decision in conversation.decisions}
+    hidden, current = set(), ""
+    for event in history if gone else ():
+        current = event.id if event.id in starts else current
+        if event.type in _OF_AN_ANSWER and is_among(gone, event):
+            hidden.add(current)
+    decisions = [_hidden(d) if d.at in hidden else d for d in conversation.decisions]
+    return msgspec.structs.replace(conversation, decisions=decisions)
+
+
+def _hidden(decision: DecisionComparison) -> DecisionComparison:
+    recorded, candidate = _emptied(decision.recorded), decision.candidate
+    candidate = None if candidate is None else _emptied(candidate)
+    return msgspec.structs.replace(decision, recorded=recorded, candidate=candidate, pairs=[])
+
+
+def _emptied(action: Action) -> Action:
+    calls = tuple(Call(call.name, REDACTED, call.call_id) for call in action.calls)
+    return msgspec.structs.replace(action, text=REDACTED if action.text else "", calls=calls)
