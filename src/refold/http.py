@@ -240,18 +240,20 @@ class HttpClient:
                     answer += chunk
                     if len(answer) > ANSWER_BYTES_MAX:
                         why = f"the answer is over {ANSWER_BYTES_MAX} bytes"
-                        raise no_answer(shown, why, "garbage")
+                        raise no_answer(shown, why, code="garbage")
                 reply = Reply(shown, response.headers, bytes(answer))
                 return self._judged(response.status_code, reply, said)
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
-            raise no_answer(shown, f"no connection: {error}", "unreachable") from error
+            raise no_answer(shown, f"no connection: {error}", code="unreachable") from error
         except (TimeoutError, httpx2.TimeoutException) as error:
             why = f"no whole answer in {self.timeout_s:g} s"
-            raise no_answer(shown, why, "timeout") from error
+            raise no_answer(shown, why, code="timeout") from error
         except httpx2.DecodingError as error:
-            raise no_answer(shown, f"the answer cannot be unpacked: {error}", "garbage") from error
+            raise no_answer(
+                shown, f"the answer cannot be unpacked: {error}", code="garbage"
+            ) from error
         except httpx2.TransportError as error:
-            raise no_answer(shown, f"the connection broke: {error}", "broken") from error
+            raise no_answer(shown, f"the connection broke: {error}", code="broken") from error
 
     def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """What a coroutine that sends gives or raises, for a caller that is on no event loop."""
@@ -339,10 +341,10 @@ def decoded(reply: Reply, decode: Callable[[bytes], Any] = msgspec.json.decode) 
         return decode(reply.content)
     except _NOT_JSON as error:
         why = f"the answer is not JSON: {_shown(reply.content)}"
-        raise no_answer(reply.url, why, "garbage") from error
+        raise no_answer(reply.url, why, code="garbage") from error
 
 
-def no_answer(url: str, why: str, code: str) -> Unavailable:
+def no_answer(url: str, why: str, *, code: str) -> Unavailable:
     """The error for a request without an answer of use."""
     return Unavailable(f"{url}: {why}", code=code, url=url)
 

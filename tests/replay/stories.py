@@ -18,16 +18,8 @@ from refold.conversation.events import (
     Usage,
     UserUtterance,
 )
-from refold.replay import (
-    Action,
-    Call,
-    ChatRequest,
-    ReplaySummary,
-    Variant,
-    branch_name,
-    compare,
-    replay,
-)
+from refold.replay import Action, Call, ChatRequest, Variant, branch_name, compare, replay
+from refold.replay.run import ReplaySummary
 from tests.support.chat_server import Body
 
 VARIANT = Variant(label="test")

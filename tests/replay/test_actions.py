@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refold.core import patch
-from refold.replay import Action, Call, Level, compare_actions
-from refold.replay.actions import arguments_of
+from refold.replay import Action, Call
+from refold.replay.actions import Level, arguments_of, compare_actions
 
 WORDS = Action(text="At gate 4.")
 LOOKUP = Action(calls=(Call("lookup", '{"id": "B1", "n": 1}', "c1"),))

@@ -9,15 +9,8 @@ import refold
 from refold.conversation.events import AgentUtterance, UserUtterance
 from refold.core import stats
 from refold.errors import NotFound, UsageError
-from refold.replay import (
-    Action,
-    ChatRequest,
-    Comparison,
-    ModelFailure,
-    Variant,
-    compare,
-    replay,
-)
+from refold.replay import Action, ChatRequest, ModelFailure, Variant, compare, replay
+from refold.replay.compare import Comparison
 from tests.replay.stories import as_recorded, only_words, record
 
 CANDIDATE, CONTROL = Variant(label="candidate"), Variant(label="control")

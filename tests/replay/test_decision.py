@@ -16,7 +16,8 @@ from refold.conversation.events import (
     UserUtterance,
 )
 from refold.conversation.voice import SpeechStopped
-from refold.replay import Call, Decision, decisions
+from refold.replay import Call, decisions
+from refold.replay.decision import Decision
 from tests.replay.stories import record
 
 

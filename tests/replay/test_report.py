@@ -21,16 +21,8 @@ from refold.conversation.events import (
 from refold.conversation.governance import RedactionApplied
 from refold.conversation.voice import PlaybackInterrupted
 from refold.errors import UsageError
-from refold.replay import (
-    Action,
-    Call,
-    ChatRequest,
-    Comparison,
-    ModelFailure,
-    Variant,
-    compare,
-    replay,
-)
+from refold.replay import Action, Call, ChatRequest, ModelFailure, Variant, compare, replay
+from refold.replay.compare import Comparison
 from refold.replay.report import page, render_report, write_report
 from tests.replay.pages import Page
 from tests.replay.stories import as_recorded, asks_tool, opening, record, tells

@@ -10,7 +10,8 @@ from refold import Event
 from refold.conversation.events import AgentUtterance, ToolCall, ToolResult, UserUtterance
 from refold.conversation.openai_chat import from_messages
 from refold.errors import NotFound
-from refold.replay import Mismatch, verify
+from refold.replay import verify
+from refold.replay.verify import Mismatch
 from tests.replay.stories import asks_tool, opening, record, tells
 
 

@@ -11,12 +11,12 @@ import click
 from refold.cli import endpoint, output
 from refold.cli.errors import FINDING, FINE
 from refold.cli.options import COUNT, command, new_file, opened, option
-from refold.cli.replays import Replay, one_of, replays
 from refold.cli.text import clean
-from refold.errors import NotFound
 
 if TYPE_CHECKING:
-    from refold.replay import Comparison, Control, ConversationComparison, Figures
+    from refold.replay.compare import Comparison, Control
+    from refold.replay.conversations import ConversationComparison
+    from refold.replay.figures import Figures
 
 CONVERSATIONS_SHOWN_MAX: Final = 10
 
@@ -82,12 +82,12 @@ def compare_command(
     from refold.replay.report import write_report
 
     with opened(url) as store:
-        found = replays(store)
-        chosen = one_of(found, variant_name or _described(variant))
-        noise = None if control is None else one_of(found, control)
+        found = engine.replays(store)
+        chosen = engine.find_replay(found, variant_name or _described(variant))
+        noise = None if control is None else engine.find_replay(found, control)
         comparison = engine.compare(
             store,
-            _streams(chosen, sample, streams, category),
+            streams or chosen.conversations(sample, category=category),
             chosen.variant,
             control=None if noise is None else noise.variant,
             sample=sample,
@@ -117,19 +117,6 @@ def _described(variant: dict[str, Any]) -> str | None:
     if not any(variant.values()):
         return None
     return endpoint.variant_of(**variant).id
-
-
-def _streams(
-    chosen: Replay, sample: int, streams: tuple[str, ...], category: str | None
-) -> list[str]:
-    """The conversations to compare: those that were replayed, narrowed as asked for."""
-    if streams:
-        return list(streams)
-    replayed = chosen.streams.get(sample, [])
-    wanted = [s for s in replayed if category is None or s.partition("-")[0] == category]
-    if not wanted:
-        raise NotFound(f"nothing was replayed as sample {sample} of {chosen.title}")
-    return wanted
 
 
 def _summary(comparison: Comparison) -> Iterator[str]:

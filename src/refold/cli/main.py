@@ -102,7 +102,7 @@ Example:
         "what-if": ("what_if", "Leave events out of a stream; show what changes."),
         "diff": ("diff", "Show how one stream differs from another."),
         "replay": ("replay", "Ask another prompt or model the recorded questions."),
-        "replays": ("replayed", "List the replays that a store holds."),
+        "replays": ("replays", "List the replays that a store holds."),
         "compare": ("compare", "Compare replayed conversations with the recorded."),
         "schemas": ("schemas", "Show which schemas a store holds and what they are read as."),
         "projections": ("projections", "Keep tables from the events, and set them right."),

@@ -17,7 +17,9 @@ from refold.errors import UsageError
 
 if TYPE_CHECKING:
     from refold import Store
-    from refold.replay import ReplaySummary, Variant, Verification
+    from refold.replay import Variant
+    from refold.replay.run import ReplaySummary
+    from refold.replay.verify import Verification
 
 
 @command(

@@ -18,8 +18,9 @@ from refold.demo.callers import PLANS
 from refold.demo.calls import SOURCE, record_calls
 from refold.demo.server import DemoServer
 from refold.errors import UsageError
-from refold.replay import ChatEndpoint, ChatRequest, ReplaySummary, Variant, compare, replay
+from refold.replay import ChatEndpoint, ChatRequest, Variant, compare, replay
 from refold.replay.report import write_report
+from refold.replay.run import ReplaySummary
 
 SEED_MAX: Final = 9_999
 RUNS_MAX: Final = 100

@@ -7,52 +7,31 @@ replay(store, ["call-42"], variant, ChatEndpoint("http://127.0.0.1:8000/v1", mod
 print(compare(store, ["call-42"], variant).figures.by_decision)
 """
 
-from refold.replay.actions import LEVELS, CallPair, Level, compare_actions
-from refold.replay.candidate import Candidate, ModelFailure
+from refold.replay.candidate import ModelFailure
 from refold.replay.client import ChatEndpoint
-from refold.replay.compare import Comparison, Control, compare
-from refold.replay.conversations import ConversationComparison, DecisionComparison
-from refold.replay.decision import Action, Call, Decision, decisions
-from refold.replay.figures import Figures, Paired, Rate, Totals
+from refold.replay.compare import compare
+from refold.replay.decision import Action, Call, decisions
 from refold.replay.prices import Price
+from refold.replay.replays import find_replay, replays
 from refold.replay.request import ChatRequest
-from refold.replay.run import FailedDecision, ReplaySummary
 from refold.replay.runner import replay, select
-from refold.replay.variant import NEXT_STEP, NOT_MEASURED, Variant, branch_name
-from refold.replay.verify import Mismatch, Verification, verify
+from refold.replay.variant import Variant, branch_name
+from refold.replay.verify import verify
 
 __all__ = [
-    "LEVELS",
-    "NEXT_STEP",
-    "NOT_MEASURED",
     "Action",
     "Call",
-    "CallPair",
-    "Candidate",
     "ChatEndpoint",
     "ChatRequest",
-    "Comparison",
-    "Control",
-    "ConversationComparison",
-    "Decision",
-    "DecisionComparison",
-    "FailedDecision",
-    "Figures",
-    "Level",
-    "Mismatch",
     "ModelFailure",
-    "Paired",
     "Price",
-    "Rate",
-    "ReplaySummary",
-    "Totals",
     "Variant",
-    "Verification",
     "branch_name",
     "compare",
-    "compare_actions",
     "decisions",
+    "find_replay",
     "replay",
+    "replays",
     "select",
     "verify",
 ]

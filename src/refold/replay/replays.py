@@ -1,0 +1,133 @@
+"""The replays that a store holds, found by the names of their branches."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+
+from refold.core.clock import rfc3339
+from refold.engine.store import Store
+from refold.errors import NotFound, UsageError
+from refold.replay.answers import answers
+from refold.replay.variant import Variant, branch_name
+
+_BRANCH: Final = re.compile(r"(.+)~replay-([0-9a-f]{12})-(\d{1,9})")
+LISTED_MAX: Final = 10
+
+
+class ReplayRun(msgspec.Struct, frozen=True, kw_only=True):
+    """One sample of a variant: when it ran, and what came of the decisions.
+
+    ``changes`` is what the variant says but its label: empty where the recorded agent was asked
+    again.
+    """
+
+    variant: str
+    label: str | None
+    changes: dict[str, Any]
+    sample: int
+    first_at: str
+    last_at: str
+    conversations: int
+    answered: int
+    failed: int
+    streams: list[str]
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A variant and, by sample, the streams that it was tried on."""
+
+    variant: Variant
+    streams: dict[int, list[str]] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """Its id, label, and how much there is of it."""
+        label = f" ({self.variant.label})" if self.variant.label else ""
+        count = max(len(streams) for streams in self.streams.values())
+        return f"{self.variant.id}{label}, {count} conversations"
+
+    def conversations(self, sample: int = 0, *, category: str | None = None) -> list[str]:
+        """The streams of a sample; raises :class:`~refold.errors.NotFound` for none."""
+        streams = self.streams.get(sample, [])
+        found = [stream for stream in streams if _is_of(category, stream)]
+        if not found:
+            raise NotFound(f"nothing was replayed as sample {sample} of {self}")
+        return found
+
+    def run(self, store: Store, sample: int) -> ReplayRun:
+        """What a sample came to."""
+        streams = sorted(self.conversations(sample))
+        branches = [branch_name(stream, self.variant, sample) for stream in streams]
+        own = [[e for e in store.read(branch) if e.stream == branch] for branch in branches]
+        outcomes = [answer.action for events in own for answer in answers(events).values()]
+        said: dict[str, Any] = msgspec.to_builtins(self.variant)
+        return ReplayRun(
+            variant=self.variant.id,
+            label=said.pop("label", None),
+            changes=said,
+            sample=sample,
+            first_at=rfc3339(min(events[0].recorded_at_us for events in own)),
+            last_at=rfc3339(max(events[-1].recorded_at_us for events in own)),
+            conversations=len(streams),
+            answered=sum(action is not None for action in outcomes),
+            failed=sum(action is None for action in outcomes),
+            streams=streams,
+        )
+
+
+def replays(store: Store, *, category: str | None = None) -> list[Replay]:
+    """Every replay that a store holds, one a variant; of all conversations or of a category."""
+    found: dict[str, Replay] = {}
+    for info in store.streams():
+        named = _BRANCH.fullmatch(info.stream)
+        if named is None or not _is_of(category, named[1]):
+            continue
+        stream, variant_id, sample = named[1], named[2], int(named[3])
+        if variant_id not in found:
+            found[variant_id] = Replay(_variant_on(store, info.stream))
+        found[variant_id].streams.setdefault(sample, []).append(stream)
+    return list(found.values())
+
+
+def find_replay(found: Collection[Replay], wanted: str | None = None) -> Replay:
+    """The replay of an id, the beginning of one, or a label; without any, the only one there is.
+
+    Raises :class:`~refold.errors.NotFound` for none, :class:`~refold.errors.UsageError` for
+    several.
+    """
+    if not found:
+        raise NotFound("there is no replay in this store: run `refold replay` first")
+    matches = [
+        one
+        for one in found
+        if wanted is None or one.variant.id.startswith(wanted) or one.variant.label == wanted
+    ]
+    match matches:
+        case [replay]:
+            return replay
+        case []:
+            raise NotFound(f"no replay is called {wanted!r}: {_listed(found)}")
+    raise UsageError(f"several replays fit: name one with --variant: {_listed(matches)}")
+
+
+def _is_of(category: str | None, stream: str) -> bool:
+    return category is None or stream.partition("-")[0] == category
+
+
+def _listed(some: Iterable[Replay]) -> str:
+    titles = [str(replay) for replay in some]
+    more = [f"and {len(titles) - LISTED_MAX} more"] if len(titles) > LISTED_MAX else []
+    return "; ".join(titles[:LISTED_MAX] + more)
+
+
+def _variant_on(store: Store, branch: str) -> Variant:
+    """The variant that a branch was made with, by what its replay recorded about itself."""
+    for recorded in store.read(branch):
+        if recorded.type == "replay.started":
+            return msgspec.convert(recorded.data["variant"], Variant)
+    raise NotFound(f"{branch} does not say what its replay changed: replay it again", stream=branch)
