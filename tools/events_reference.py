@@ -17,7 +17,7 @@ from refold.engine import branch
 from refold.feeds import cursor as feeds
 from refold.ledger import events as money
 from refold.outbox import events as effects
-from refold.projections import skipping
+from refold.projections import log as decisions
 from refold.replay import events as replay
 
 GROUPS = {
@@ -28,11 +28,11 @@ GROUPS = {
     "Money": money,
     "Feeds": feeds,
     "Branches": branch,
-    "Projections": skipping,
+    "Projections": decisions,
     "Replays": replay,
 }
 # What their modules say of themselves is not about events.
-UNSAID = (branch, skipping)
+UNSAID = (branch, decisions)
 HEAD = """# Events
 
 Made from the classes by `tools/events_reference.py`; do not edit.

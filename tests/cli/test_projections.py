@@ -171,17 +171,6 @@ def test_a_place_without_projections_is_refused(run: Refold, own: str, place: st
     assert run("projections", "status", "--from", f"{own and 'own_sums'}:both").code == 0
 
 
-def test_a_partition_is_a_part_of_a_number(run: Refold, own: str, tmp_path: Path) -> None:
-    """`--partition I/N`; each part has its own share, together they are the whole."""
-    for wrong in ("4/4", "1", "a/b", "-1/2"):
-        assert run("projections", "run", "--once", "--partition", wrong).code == 2
-    for part in range(2):
-        run("projections", "run", "--once", "--partition", f"{part}/2", "--from", "own_sums:both")
-    (one,) = run("projections", "status", "--json").lines
-    assert (one["parts"], one["position"]) == (2, 12)
-    assert sums(tmp_path) == {"s-0": 18, "s-1": 5, "s-2": 26}
-
-
 def test_run_follows_until_it_is_told_to_end(own: str, tmp_path: Path) -> None:
     """A process that follows has what is appended beside it, and ends well on SIGTERM."""
     command = [sys.executable, "-m", "refold", "projections", "run", "--json"]

@@ -14,12 +14,12 @@ from tests.projections.sums import sums
 APPENDS_MAX: Final = 300
 
 
-def follow(path: str, part: int, parts: int) -> None:
-    """Keep the rows of one part, for ever."""
-    Projector(_opened(path), [sums()], partition=(part, parts)).run()
+def follow(path: str, _number: int) -> None:
+    """Keep the rows, for ever."""
+    Projector(_opened(path), [sums()]).run()
 
 
-def rebuild(path: str, _number: int, _parts: int) -> None:
+def rebuild(path: str, _number: int) -> None:
     """Build the rows anew, again and again."""
     projector = Projector(_opened(path), [sums()])
     for _turn in count():
@@ -27,14 +27,14 @@ def rebuild(path: str, _number: int, _parts: int) -> None:
         projector.confirm("sums")
 
 
-def compact(path: str, _number: int, _parts: int) -> None:
+def compact(path: str, _number: int) -> None:
     """Pack the log whenever it has grown."""
     store = _opened(path)
     for _event in store.subscribe(after=store.log_head()):
         store.compact()
 
 
-def append_inline(path: str, number: int, _parts: int) -> None:
+def append_inline(path: str, number: int) -> None:
     """Append with the rows in the same transaction, some hundred times; then wait for the end."""
     with refold.open(path, synchronous="NORMAL", inline=[sums()]) as store:
         for n in range(APPENDS_MAX):

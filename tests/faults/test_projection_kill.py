@@ -15,9 +15,7 @@ import pytest
 
 import refold
 from refold.ports import TableKeeper
-from refold.projections import Projector
-from refold.projections.catalog import Books, stored_standing
-from refold.projections.feed import in_part
+from refold.projections import Projector, catalog
 from tests.faults import projecting
 from tests.projections.sums import folded, stored, sums
 from tests.support.soak import bound
@@ -29,27 +27,26 @@ WAIT_S = 60
 class Role(NamedTuple):
     """What a process does until it is killed."""
 
-    work: Callable[[str, int, int], None]
-    number: int
-    parts: int = 1
+    work: Callable[[str, int], None]
+    number: int = 0
 
 
 CASTS = {
     "two followers and a rebuild": [
-        Role(projecting.follow, 0),
-        Role(projecting.follow, 0),
-        Role(projecting.rebuild, 0),
+        Role(projecting.follow),
+        Role(projecting.follow),
+        Role(projecting.rebuild),
     ],
-    "three parts": [Role(projecting.follow, part, 3) for part in range(3)],
+    "three followers": [Role(projecting.follow)] * 3,
     "beside a compaction": [
-        Role(projecting.follow, 0),
-        Role(projecting.rebuild, 0),
-        Role(projecting.compact, 0),
+        Role(projecting.follow),
+        Role(projecting.rebuild),
+        Role(projecting.compact),
     ],
     "inline beside a follower": [
         Role(projecting.append_inline, 1),
         Role(projecting.append_inline, 2),
-        Role(projecting.follow, 0),
+        Role(projecting.follow),
     ],
 }
 
@@ -58,7 +55,7 @@ def started(role: Role, path: Path) -> BaseProcess:
     """A process at work."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.faults.projecting"])
-    args = (str(path), role.number, role.parts)
+    args = (str(path), role.number)
     process = context.Process(target=role.work, args=args, daemon=True)
     process.start()
     return process
@@ -77,16 +74,10 @@ def check_copy(path: Path) -> int:
     with refold.open(path, mode="read") as copy:
         keeper = copy._backend
         assert isinstance(keeper, TableKeeper)
-        current = stored_standing(keeper, "sums").current
-        progress = Books(keeper.query).progress("sums", current)
-        ends = [(in_part(one.part, len(progress)), one.position) for one in progress]
-        seen = (
-            event
-            for event in copy.read_all()
-            if any(is_in(event.stream) and event.position <= end for is_in, end in ends)
-        )
+        position = catalog.started(keeper, "sums").shown.position
+        seen = (event for event in copy.read_all() if event.position <= position)
         assert stored(Projector(copy, [sums()])) == folded(seen)
-        return sum(one.position for one in progress)
+        return position
 
 
 @pytest.mark.parametrize("cast", CASTS)
@@ -116,8 +107,7 @@ def test_rows_equal_a_fold_whoever_is_killed(cast: str, tmp_path: Path) -> None:
             for process in processes:
                 process.kill()
                 process.join(WAIT_S)
-        for role in roles:
-            Projector(store, [sums()], partition=(role.number % role.parts, role.parts)).catch_up()
+        Projector(store, [sums()]).catch_up()
         assert stored(Projector(store, [sums()])) == folded(store.read_all())
         assert len(set(reached)) > 2, "the processes did nothing"
         assert [check for check in store.check() if not check.good] == []

@@ -1,4 +1,4 @@
-"""Generations that are replaced, parts that share the work, runners that meet."""
+"""Generations that are replaced, runners that meet."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,9 +8,10 @@ import pytest
 
 import refold
 from refold import Recorded
-from refold.errors import Unavailable, UsageError
+from refold.errors import UsageError
+from refold.ports import TableKeeper
 from refold.projections import Projector, catalog, retry, runner
-from tests.projections.sums import folded, folded_without, stored, sums, told
+from tests.projections.sums import folded, stored, sums, told
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -109,73 +110,25 @@ def test_a_rebuild_of_other_code_begins_anew(
     assert len(projector.query("SELECT 1 FROM sqlite_schema WHERE name LIKE 'sums@%'")) == 1
 
 
-def test_parts_share_the_streams(store: refold.Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four parts in turns, small batches: shared rows add up, each stream is in order."""
-    monkeypatch.setattr(runner, "ROWS_PER_LOCKED_PAGE", 3)
+def test_what_an_older_refold_filled_in_parts_is_filled_anew(store: refold.Store) -> None:
+    """Parts that stand apart say where all of it stands; nobody goes on with them but a rebuild."""
     told(store)
-    parts = [Projector(store, [sums()], partition=(part, 4)) for part in range(4)]
-    for projector in parts:
-        projector.catch_up()
-    assert stored(parts[0]) == folded(store.read_all())
-    assert parts[0].status()[0].parts == 4
-    for _ in range(2):  # Going on, with rows in memory that the others change.
-        told(store)
-        while sum(projector._advanced() for projector in parts):
-            pass
-        assert stored(parts[0]) == folded(store.read_all())
-    told(store)
-    for projector in parts[:3]:
-        projector.catch_up()
-    position = store.log_head()
-    with pytest.raises(Unavailable):
-        store.wait_for("sums", position, timeout_s=0)
-    parts[3].catch_up()
-    assert store.wait_for("sums", position, timeout_s=0) == position
-    assert stored(parts[0]) == folded(store.read_all())
-
-
-def test_parts_are_cut_anew(store: refold.Store) -> None:
-    """From one to three to two to one, parts left behind: those are brought level first."""
-    told(store, 20)
-    Projector(store, [sums()]).catch_up()
-    told(store, 20)
-    Projector(store, [sums()], partition=(1, 3)).catch_up()
-    left = Projector(store, [sums()], partition=(0, 3))
-    told(store, 20)
-    Projector(store, [sums()], partition=(0, 2)).catch_up()
-    Projector(store, [sums()], partition=(1, 2)).catch_up()
-    whole = Projector(store, [sums()])
-    whole.catch_up()
-    assert stored(whole) == folded(store.read_all())
-    left.catch_up()
-    told(store, 5)
+    projector = Projector(store, [sums()])
+    projector.catch_up()
+    keeper = store._backend
+    assert isinstance(keeper, TableKeeper)
+    with keeper.tables() as transaction:
+        transaction.execute("INSERT INTO refold_progress VALUES ('sums', 1, 1, 7, 0, 0, 0)")
+    (one,) = projector.status()
+    assert (one.state, one.position) == ("changed", 7)
+    assert store.wait_for("sums", 7, timeout_s=0) == 7
+    told(store, 2)
     with pytest.raises(UsageError) as refused:
-        whole._advanced()
-    assert refused.value.code == "parts_changed"
-    for wrong in ((2, 2), (-1, 2), (0, 0), (0, 1000)):
-        with pytest.raises(UsageError):
-            Projector(store, [sums()], partition=wrong)
-
-
-def test_a_failing_event_of_a_part_waits_for_all(store: refold.Store) -> None:
-    """Set aside by one part, taken up by a retry, rebuilt: the rows are those of a fold."""
-    told(store)
-    broken = {"s-1@3"}
-    parts = [
-        Projector(store, [sums(fails_on=lambda e: e.id in broken)], partition=(part, 2))
-        for part in range(2)
-    ]
-    for projector in parts:
         projector.catch_up()
-    assert stored(parts[0]) == folded_without(store, parked={"s-1": 3})
-    broken.clear()
-    assert parts[0].retry("sums") == []
-    assert stored(parts[0]) == folded(store.read_all())
-    parts[0].rebuild("sums")
-    told(store)
-    for projector in parts:
-        projector.catch_up()
-    assert stored(parts[0]) == folded(store.read_all())
+    assert refused.value.code == "projection_changed"
+    projector.rebuild("sums")
+    assert stored(projector) == folded(store.read_all())
+    assert projector.status()[0].state == "current"
 
 
 def test_two_runners_of_one_projection_take_turns(

@@ -11,7 +11,8 @@ import pytest
 import refold
 from refold import Event, Recorded
 from refold.errors import NotFound, RefoldError, Unavailable, UsageError
-from refold.projections import Parked, Projection, Projector, Rows, Table, retry, runner
+from refold.projections import Projection, Projector, Rows, Table, retry, runner
+from refold.projections.catalog import Parked
 from tests.projections.sums import failing, folded, folded_without, stored, sums, told
 
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from refold.backends.memory_tables import MemoryTables
 from refold.errors import UsageError
 from refold.ports import Transaction
-from refold.projections.rows import Rows, named
+from refold.projections.dialect import SQLITE, named
+from refold.projections.rows import Rows
 from refold.projections.table import Table
 
 
@@ -36,7 +37,7 @@ class Base:
         self.asked = 0
         self.writing: Transaction | None = None
         with self.tables.transaction() as transaction:
-            for statement in (*ITEMS.created("items@1"), *OTHERS.created("others@1")):
+            for statement in (*SQLITE.create(ITEMS, "items@1"), *SQLITE.create(OTHERS, "others@1")):
                 transaction.execute(statement)
 
     def rows(self) -> Rows:
@@ -49,7 +50,7 @@ class Base:
         tables = {"items": ITEMS, "others": OTHERS}
         return Rows(tables, generation=1, read=self._read, write=write)
 
-    def _read(self, sql: str, values: Any) -> list[tuple[Any, ...]]:
+    def _read(self, sql: str, values: Any = ()) -> list[tuple[Any, ...]]:
         self.asked += 1
         return self.tables.query(sql, values)
 

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refold.errors import UsageError
-from refold.projections.table import Table, quoted
+from refold.projections.dialect import SQLITE, quoted
+from refold.projections.table import Table
 
 
 class Colour(Enum):
@@ -71,15 +72,15 @@ ROWS = st.builds(
 def test_a_row_comes_back_from_sql_as_it_was(row: Every) -> None:
     """Through a real table, every value is the same: decimals to the digit, times to the µs."""
     connection = apsw.Connection(":memory:")
-    for statement in EVERY.created("every@1"):
+    for statement in SQLITE.create(EVERY, "every@1"):
         connection.execute(statement)
-    connection.execute(EVERY.replaced("every@1"), EVERY.values(row))
+    connection.execute(SQLITE.put(EVERY, "every@1"), EVERY.values(row))
     key = EVERY.key_of((row.name, row.amount))
-    (values,) = connection.execute(EVERY.selected("every@1"), key).fetchall()
+    (values,) = connection.execute(SQLITE.select(EVERY, "every@1"), key).fetchall()
     assert EVERY.row_of(values) == row
     assert str(EVERY.row_of(values).amount) == str(row.amount)
     assert EVERY.key_in(values) == key
-    connection.execute(EVERY.deleted("every@1"), key)
+    connection.execute(SQLITE.delete(EVERY, "every@1"), key)
     assert not connection.execute("SELECT * FROM [every@1]").fetchall()
 
 

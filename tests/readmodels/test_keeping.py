@@ -9,7 +9,8 @@ import refold
 from refold.conversation.importers import import_files
 from refold.ports import TableKeeper
 from refold.projections import Projector
-from refold.projections.runner import Ground, Runner
+from refold.projections.cursor import Context
+from refold.projections.runner import Runner
 from refold.readmodels import built_in
 from tests.conversation.importers.inputs import real
 from tests.readmodels.naive import rows_of
@@ -46,10 +47,10 @@ def test_a_restart_in_the_middle_of_an_append_changes_nothing(
     """Runners that each go on from where the one before stopped come to the same rows."""
     backend = airline._backend
     assert isinstance(backend, TableKeeper)
-    ground = Ground(backend, backend, lambda: 0, lambda _pause_s: False)
+    context = Context(backend, backend, lambda: 0, lambda _pause_s: False)
     for projection in built_in():
         for cut in CUTS:
-            Runner(ground, projection).advance(until=cut)
+            Runner(context, projection).advance(until=cut)
     assert caught_up(airline) == expected
 
 
@@ -60,14 +61,6 @@ def test_a_rebuild_gives_the_same_rows(airline: refold.Store) -> None:
     for name in projector.projections:
         assert projector.rebuild(name) == 2
     assert rows_in(projector) == before
-
-
-def test_parts_of_the_streams_add_up(airline: refold.Store, expected: Tables) -> None:
-    """Rows that several streams share are right when others handle the other streams."""
-    for part in (0, 1, 2):
-        Projector(airline, built_in(), partition=(part, 3)).catch_up()
-    rows = rows_in(Projector(airline, built_in()))
-    assert rows == expected
 
 
 def test_rows_kept_inline_are_those_that_follow(tmp_path: Path, expected: Tables) -> None:

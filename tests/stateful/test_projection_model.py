@@ -1,7 +1,7 @@
-"""Any history, cut into any batches and parts, crashed and rebuilt anywhere: rows equal a fold.
+"""Any history, cut into any batches, crashed and rebuilt anywhere: the rows equal a fold.
 
-The model is the log itself: at every moment the rows of a part must be what a plain loop over the
-events up to the position of that part gives.
+The model is the log itself: at every moment the rows must be what a plain loop over the events up
+to their position gives.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,8 +17,7 @@ import refold
 from refold import Event
 from refold.ports import TableKeeper, Transaction
 from refold.projections import Projector, runner
-from refold.projections.catalog import Books, stored_books, stored_standing
-from refold.projections.feed import in_part
+from refold.projections.catalog import Entry, catalog_of
 from tests.projections.sums import folded, stored, sums
 
 STREAMS: Final = ["s-1", "s-2", "s-3"]
@@ -90,8 +89,7 @@ class ProjectionMachine(RuleBasedStateMachine):
         self.store = refold.open("memory:")
         self.keeper = cast(TableKeeper, self.store._backend)
         self.crashing = Crashing(self.keeper)
-        self.parts = 1
-        self.projectors: dict[tuple[int, int, int], Projector] = {}
+        self.projectors: dict[int, Projector] = {}
 
     @rule(
         stream=st.sampled_from(STREAMS),
@@ -108,57 +106,40 @@ class ProjectionMachine(RuleBasedStateMachine):
 
     @rule(
         who=st.integers(0, 1),
-        part=st.integers(0, 2),
         rows_max=st.integers(1, 4),
         crash=CRASHES,
     )
-    def advance(self, who: int, part: int, rows_max: int, crash: int) -> None:
-        """One of two processes moves a part on by a few batches, or ends on the way."""
-        self._dying(crash, lambda: self._moved(part % self.parts, rows_max, who))
-
-    @rule(parts=st.sampled_from([1, 1, 2, 3]), crash=CRASHES)
-    def cut(self, parts: int, crash: int) -> None:
-        """The projection is cut into another number of parts."""
-        self.parts = parts
-        self._dying(crash, lambda: self._moved(0, 2))
+    def advance(self, who: int, rows_max: int, crash: int) -> None:
+        """One of two processes moves the rows on by a few batches, or ends on the way."""
+        self._dying(crash, lambda: self._moved(rows_max, who))
 
     @rule(crash=CRASHES)
     def rebuild(self, crash: int) -> None:
         """A new generation, whole or cut off; the next one goes on with it."""
-        self._dying(crash, lambda: self._projector(0).rebuild("sums"))
+        self._dying(crash, lambda: self._projector().rebuild("sums"))
 
     @rule(crash=CRASHES, forward=st.booleans())
     def settle(self, crash: int, forward: bool) -> None:
         """The generation before is dropped, or shown again."""
 
         def settled() -> None:
-            books = stored_books(self.keeper)
-            standing = books.standing("sums") if books else None
-            if standing is not None and standing.previous is not None:
+            entry = self._entry()
+            if entry is not None and entry.previous is not None:
                 if forward:
-                    self._projector(0).confirm("sums")
+                    self._projector().confirm("sums")
                 else:
-                    self._projector(0).roll_back("sums")
+                    self._projector().roll_back("sums")
 
         self._dying(crash, settled)
 
     @invariant()
     def rows_equal_a_fold(self) -> None:
-        """What is stored is what the events up to each part's position come to."""
-        books = stored_books(self.keeper)
-        if books is None or books.standing("sums") is None:
+        """What is stored is what the events up to the position come to."""
+        entry = self._entry()
+        if entry is None:
             return
-        standing = stored_standing(self.keeper, "sums")
-        progress = Books(self.keeper.query).progress("sums", standing.current)
-        parts = len(progress)
-        seen = [
-            event
-            for event in self.store.read_all()
-            if any(
-                in_part(one.part, parts)(event.stream) and event.position <= one.position
-                for one in progress
-            )
-        ]
+        position = entry.shown.position
+        seen = [event for event in self.store.read_all() if event.position <= position]
         found = stored(Projector(self.store, [sums()]))
         assert found == folded(seen)
 
@@ -167,35 +148,30 @@ class ProjectionMachine(RuleBasedStateMachine):
         if hasattr(self, "store"):
             self.crashing.left = NEVER
             self.projectors.clear()
-            for part in range(self.parts):
-                self._projector(part).catch_up()
+            self._projector().catch_up()
             assert stored(Projector(self.store, [sums()])) == folded(self.store.read_all())
 
-    def _projector(self, part: int, who: int = 0) -> Projector:
-        key = (who, part, self.parts)
-        if key not in self.projectors:
-            self.projectors[key] = Projector(
-                self.store, [sums()], partition=key[1:], rows=Store(self.crashing)
-            )
-        return self.projectors[key]
+    def _entry(self) -> Entry | None:
+        catalog = catalog_of(self.keeper)
+        return catalog.entry("sums") if catalog else None
 
-    def _moved(self, part: int, rows_max: int, who: int = 0) -> None:
+    def _projector(self, who: int = 0) -> Projector:
+        if who not in self.projectors:
+            self.projectors[who] = Projector(self.store, [sums()], rows=Store(self.crashing))
+        return self.projectors[who]
+
+    def _moved(self, rows_max: int, who: int) -> None:
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(runner, "ROWS_PER_PAGE", rows_max)
-            patched.setattr(runner, "ROWS_PER_LOCKED_PAGE", rows_max)
             for _ in range(3):
-                self._projector(part, who)._advanced()
+                self._projector(who)._advanced()
 
     def _dying(self, crash: int, work: Any) -> None:
-        """Do something, and be a new process when it crashed; or one that was cut anew."""
+        """Do something, and be a new process when it crashed."""
         self.crashing.left = crash
         try:
             work()
         except Crash:
-            self.projectors.clear()
-        except refold.RefoldError as error:
-            # Runners of other parts were started: these have to be started again.
-            assert error.code == "parts_changed"
             self.projectors.clear()
         finally:
             self.crashing.left = NEVER

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from refold.cli.text import clean
 
 if TYPE_CHECKING:
-    from refold.projections import ProjectionStatus
+    from refold.projections.status import ProjectionStatus
 
 PARKED_SHOWN_MAX: Final = 20
 _WORDS: Final = {
@@ -67,9 +67,8 @@ def _how_far(status: ProjectionStatus) -> str:
     behind = "up to date"
     if status.lag_events:
         behind = f"{status.lag_events:,} events and {status.lag_s:,.1f} s behind"
-    parts = f", in {status.parts} parts" if status.parts > 1 else ""
     return (
-        f"generation {status.generation} at position {status.position:,}{parts}: {behind}, "
+        f"generation {status.generation} at position {status.position:,}: {behind}, "
         f"{status.rate:,.0f} events/s at last"
     )
 

@@ -17,7 +17,8 @@ from refold.cli.projection_status import as_object, metrics, summary
 from refold.cli.text import clean, one_line
 
 if TYPE_CHECKING:
-    from refold.projections import Parked, Projector
+    from refold.projections import Projector
+    from refold.projections.catalog import Parked
 
 from_option = option(
     "--from",
@@ -76,22 +77,19 @@ def status(url: str, as_json: bool, places: tuple[str, ...], as_metrics: bool) -
     example="""
 refold projections run
 refold projections run --once
-refold projections run --partition 0/4 --from shop.models:projections
+refold projections run --from shop.models:projections
 """,
     table="projections",
 )
 @from_option
 @option("--once", is_flag=True, help="Catch up and end.")
-@option("--partition", metavar="I/N", help="Part I (from 0) of N; start one for each.")
-def run(
-    url: str, as_json: bool, places: tuple[str, ...], once: bool, partition: str | None
-) -> None:
+def run(url: str, as_json: bool, places: tuple[str, ...], once: bool) -> None:
     """Catch up, then follow the log until it is interrupted.
 
     Several may run at once; each event counts once all the same. It may be killed at any moment.
     """
     with refold.open(url, mode="write") as store:
-        projector = _projector(store, places, partition=_partition(partition))
+        projector = _projector(store, places)
         with projector, _closed_by_terminate(projector):
             with output.progress("catch up") as tell:
                 projector.catch_up(progress=_told(tell, time.monotonic()))
@@ -211,27 +209,15 @@ for _one in (status, run, rebuild, confirm, rollback, retry, skip):
     projections_command.add_command(_one)
 
 
-def _projector(
-    store: refold.Store, places: tuple[str, ...], *, partition: tuple[int, int] | None = None
-) -> Projector:
+def _projector(store: refold.Store, places: tuple[str, ...]) -> Projector:
     from refold.projections import Projector
 
-    given = projections_from(places)
-    return Projector(store, given, partition=partition, on_parked=_say_parked)
+    return Projector(store, projections_from(places), on_parked=_say_parked)
 
 
 def _say_parked(name: str, parked: Parked) -> None:
     shown = one_line(parked.error, output.UNBROKEN)
     output.note(f"{name}: set aside {clean(parked.id)}, which failed: {shown}")
-
-
-def _partition(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    part, slash, parts = text.partition("/")
-    if not slash or not part.isdecimal() or not parts.isdecimal():
-        raise click.BadParameter(f"{text!r} is not I/N, such as 0/4", param_hint="--partition")
-    return int(part), int(parts)
 
 
 class _closed_by_terminate:  # noqa: N801

@@ -20,6 +20,8 @@ from refold.core.event import Kind
 from refold.core.fold import Handler
 from refold.core.registry import Registry
 
+CODE_REVISION: Final = 2
+"""Raised where :func:`code_of` says something else of the same code than it did before."""
 _GROWING: Final = (list, dict, set, bytearray)
 _PLAIN: Final = (str, bytes, int, float, complex, type(None), type(...))
 
@@ -85,7 +87,7 @@ def _code_of(function: Any, seen: set[int]) -> object:
         return _code_of(function.func, seen), given, sorted(function.keywords)
     function = getattr(function, "__func__", function)
     if not isinstance(function, FunctionType):
-        return repr(type(function))
+        return type(function).__qualname__
     if id(function) in seen:
         return function.__name__
     seen.add(id(function))
@@ -135,7 +137,7 @@ def _fact(value: object, seen: set[int]) -> object:
     if isinstance(value, _PLAIN):
         return repr(value)
     if isinstance(value, type):
-        return f"{value.__module__}.{value.__qualname__}"
+        return value.__qualname__  # Not where it stands: a module may be renamed.
     if isinstance(value, re.Pattern):
         return value.pattern, value.flags
     if isinstance(value, Mapping):
@@ -147,7 +149,7 @@ def _fact(value: object, seen: set[int]) -> object:
     try:
         return msgspec.json.encode(value)
     except (TypeError, ValueError, RecursionError):
-        return repr(type(value))
+        return type(value).__qualname__
 
 
 def _instructions(code: CodeType) -> tuple[object, ...]:

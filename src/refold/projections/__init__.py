@@ -19,11 +19,9 @@
         rows.put(calls, CallRow(recorded.stream, event.call_id, event.name))
 """
 
-from refold.projections.catalog import Parked
 from refold.projections.projection import Projection
 from refold.projections.projector import Projector
 from refold.projections.rows import Rows
-from refold.projections.status import ProjectionStatus
 from refold.projections.table import Table
 
-__all__ = ["Parked", "Projection", "ProjectionStatus", "Projector", "Rows", "Table"]
+__all__ = ["Projection", "Projector", "Rows", "Table"]

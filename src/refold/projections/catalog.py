@@ -1,8 +1,8 @@
-"""The books of projections: generations, progress and what is set aside, beside their rows.
+"""The catalog: which projections there are, their generations, progress, and what is set aside.
 
-They stand in the database of the rows, are made on first use, and are only ever changed in the
-transaction that changes the rows. A generation is one filling of a projection's tables: ``fence``
-of its progress goes up with every change, so that who worked on an older state notices.
+It stands in the database of the rows, is made on first use, and is only ever changed in the
+transaction that changes the rows. A generation is one filling of a projection's tables: its
+``fence`` goes up with every change, so that who worked on an older state notices.
 """
 
 from __future__ import annotations
@@ -13,85 +13,81 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from refold.core.fingerprint import CODE_REVISION
 from refold.errors import NotFound, UsageError
-from refold.ports import TableKeeper, Transaction
+from refold.ports import TableKeeper
+from refold.projections.dialect import SQLITE, named, physical_name, quoted
 from refold.projections.projection import Fingerprint, Projection
-from refold.projections.rows import Query, named, physical_name
-from refold.projections.table import quoted
+from refold.projections.rows import Execute
 
-PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
-_BOOKS: Final = (
-    """
-CREATE TABLE IF NOT EXISTS refold_projections (
-    name TEXT PRIMARY KEY,
-    current INTEGER NOT NULL,  -- the generation that the views show
-    previous INTEGER           -- the one before it, kept until it is confirmed
-) STRICT, WITHOUT ROWID""",
-    """
-CREATE TABLE IF NOT EXISTS refold_generations (
-    projection TEXT NOT NULL,
-    generation INTEGER NOT NULL,
-    shape TEXT NOT NULL,       -- what the projection was when this generation was begun
-    code TEXT NOT NULL,
-    python TEXT NOT NULL,      -- the version of Python that the code is for
-    tables TEXT NOT NULL,      -- a JSON list of names
-    views TEXT NOT NULL,       -- a JSON object of SELECTs by name
-    PRIMARY KEY (projection, generation)
-) STRICT, WITHOUT ROWID""",
-    """
-CREATE TABLE IF NOT EXISTS refold_progress (
-    projection TEXT NOT NULL,
-    generation INTEGER NOT NULL,
-    part INTEGER NOT NULL,     -- one of as many as there are rows for the generation
-    position INTEGER NOT NULL, -- the last position of the log that is in the rows
-    fence INTEGER NOT NULL,
-    moved_at INTEGER NOT NULL, -- microseconds UTC
-    rate REAL NOT NULL,        -- positions a second at the last moves
-    PRIMARY KEY (projection, generation, part)
-) STRICT, WITHOUT ROWID""",
-    """
-CREATE TABLE IF NOT EXISTS refold_parked (
-    projection TEXT NOT NULL,
-    generation INTEGER NOT NULL,
-    stream TEXT NOT NULL,
-    version INTEGER NOT NULL,  -- of the event that failed: it and what follows wait
-    position INTEGER NOT NULL,
-    error TEXT NOT NULL,
-    attempts INTEGER NOT NULL,
-    parked_at INTEGER NOT NULL,
-    PRIMARY KEY (projection, generation, stream)
-) STRICT, WITHOUT ROWID""",
-)
-_STANDING: Final = """
-SELECT current, previous, generation, shape, code, python, tables, views
-FROM refold_projections JOIN refold_generations ON projection = name
-WHERE name = ? ORDER BY generation"""
-_PROGRESS: Final = """
-SELECT part, position, fence, moved_at, rate FROM refold_progress
-WHERE projection = ? AND generation = ? ORDER BY part"""
+_decode = msgspec.json.decode
+PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}/{CODE_REVISION}"
+"""By what the fingerprint of some code was made: another Python, or refold, makes another."""
+# One statement: a swap between two would show a generation that is no more.
+_ENTRY: Final = """
+SELECT current, previous, filled.generation, shape, code, python, tables, views,
+    min(position), max(fence), max(moved_at), sum(rate), count(*)
+FROM refold_projections
+JOIN refold_generations AS filled ON filled.projection = name
+JOIN refold_progress AS moved ON moved.projection = name AND moved.generation = filled.generation
+WHERE name = ?
+GROUP BY current, previous, filled.generation, shape, code, python, tables, views
+ORDER BY filled.generation"""
+_FENCE: Final = """
+SELECT fence, position, current FROM refold_progress
+JOIN refold_projections ON name = projection
+WHERE projection = ? AND generation = ?"""
 _PARKED: Final = """
 SELECT stream, version, position, error, attempts, parked_at FROM refold_parked
 WHERE projection = ? AND generation = ? ORDER BY position"""
 
 
 class Generation(NamedTuple):
-    """One filling of a projection's tables."""
+    """One filling of a projection's tables, and how far it has come; ``rate`` is a second's."""
 
     number: int
     made_by: Fingerprint
     python: str
-    tables: tuple[str, ...]
+    tables: Sequence[str]
     views: dict[str, str]
+    position: int = 0
+    fence: int = 0
+    moved_at: int = 0
+    rate: float = 0.0
+    parts: int = 1
+
+    @property
+    def names(self) -> list[str]:
+        """The plain names that mean it while it is shown."""
+        return [*self.views, *self.tables]
 
 
-class Progress(NamedTuple):
-    """How far one part of a generation has come."""
+class Entry(NamedTuple):
+    """A projection as the catalog has it."""
 
-    part: int
-    position: int
+    name: str
+    current: int
+    previous: int | None
+    generations: dict[int, Generation]
+
+    @property
+    def shown(self) -> Generation:
+        """The generation that the plain names mean."""
+        return self.generations[self.current]
+
+    @property
+    def filling(self) -> int | None:
+        """The generation that a rebuild has begun."""
+        last = max(self.current, self.previous or 0)
+        return max((number for number in self.generations if number > last), default=None)
+
+
+class Fence(NamedTuple):
+    """The fence and position of a generation, and which one is current."""
+
     fence: int
-    moved_at: int
-    rate: float
+    position: int
+    current: int
 
 
 class Parked(NamedTuple):
@@ -113,192 +109,178 @@ class Parked(NamedTuple):
         return f"{self.stream}@{self.version}"
 
 
-class Standing(NamedTuple):
-    """A projection as the books have it; ``filling`` is a generation that is being rebuilt."""
+class Catalog(NamedTuple):
+    """The catalog, read from what is stored (``TableKeeper.query``) or through a transaction.
 
-    name: str
-    current: int
-    previous: int | None
-    generations: dict[int, Generation]
+    Only through a transaction can it be changed.
+    """
 
-    @property
-    def filling(self) -> int | None:
-        """The generation that a rebuild has begun."""
-        return max((g for g in self.generations if g > self._last), default=None)
+    execute: Execute
 
-    @property
-    def next(self) -> int:
-        """A number that no generation has."""
-        return max(self.generations) + 1
-
-    @property
-    def _last(self) -> int:
-        return max(self.current, self.previous or 0)
-
-
-class Books(NamedTuple):
-    """The books, read through a transaction or from what is stored (``TableKeeper.query``)."""
-
-    read: Query
-
-    def standing(self, name: str) -> Standing | None:
+    def entry(self, name: str) -> Entry | None:
         """The projection, or None where it was never started."""
-        # One statement: a swap between two would show a generation that is no more.
-        found = self.read(_STANDING, (name,))
+        found = self.execute(_ENTRY, (name,))
         if not found:
             return None
         generations = {
             number: Generation(
-                number,
-                Fingerprint(shape, code),
-                python,
-                tuple(msgspec.json.decode(tables)),
-                msgspec.json.decode(views),
+                number, Fingerprint(shape, code), python, _decode(tables), _decode(views), *progress
             )
-            for _, _, number, shape, code, python, tables, views in found
+            for _, _, number, shape, code, python, tables, views, *progress in found
         }
         current, previous, *_ = found[0]
-        return Standing(name, current, previous, generations)
+        return Entry(name, current, previous, generations)
 
-    def progress(self, name: str, generation: int) -> list[Progress]:
-        """The progress of each part of a generation; none where there is no such generation."""
-        return [Progress(*row) for row in self.read(_PROGRESS, (name, generation))]
+    def started(self, name: str) -> Entry:
+        """The same; :class:`~refold.errors.NotFound` where it was never started."""
+        entry = self.entry(name)
+        if entry is None:
+            raise never_started(name)
+        return entry
+
+    def fence(self, name: str, generation: int) -> Fence | None:
+        """Where a generation stands; None where there is no such."""
+        found = self.execute(_FENCE, (name, generation))
+        return Fence(*found[0]) if found else None
 
     def parked(self, name: str, generation: int) -> dict[str, Parked]:
         """The streams set aside in a generation, by name."""
-        return {row[0]: Parked(*row) for row in self.read(_PARKED, (name, generation))}
+        return {row[0]: Parked(*row) for row in self.execute(_PARKED, (name, generation))}
 
     def names(self) -> list[str]:
         """The projections that were ever started."""
-        return [name for (name,) in self.read("SELECT name FROM refold_projections ORDER BY 1", ())]
+        found = self.execute("SELECT name FROM refold_projections ORDER BY name")
+        return [name for (name,) in found]
 
+    def add(
+        self, projection: Projection, number: int, *, instead_of: Generation | None, now: int
+    ) -> Generation:
+        """A new generation with empty tables and its progress at the beginning of the log."""
+        name, views = projection.name, projection.views_in(SQLITE)
+        made_by = projection.fingerprint()
+        generation = Generation(number, made_by, PYTHON, tuple(projection.tables), views)
+        replaced = [] if instead_of is None else instead_of.names
+        self._check_free(name, sorted({*generation.names} - {*replaced}))
+        for table in projection.tables.values():
+            for statement in SQLITE.create(table, physical_name(table.name, number)):
+                self.execute(statement)
+        facts = (generation.tables, generation.views)
+        texts = [msgspec.json.encode(fact).decode() for fact in facts]
+        self.execute(
+            "INSERT INTO refold_generations VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (name, number, *made_by, PYTHON, *texts),
+        )
+        self.execute(
+            "INSERT INTO refold_progress VALUES (?, ?, 0, 0, 0, ?, 0)", (name, number, now)
+        )
+        return generation
 
-def stored_books(keeper: TableKeeper) -> Books | None:
-    """The books of what is stored; None where there are none yet."""
-    found = keeper.query("SELECT 1 FROM sqlite_schema WHERE name = 'refold_parked'")
-    return Books(keeper.query) if found else None
-
-
-def stored_standing(keeper: TableKeeper, name: str) -> Standing:
-    """A projection as it is stored; :class:`~refold.errors.NotFound` where it was never started."""
-    books = stored_books(keeper)
-    standing = books.standing(name) if books else None
-    if standing is None:
-        raise NotFound(f"projection {name!r} was never started here", projection=name)
-    return standing
-
-
-def begun(keeper: TableKeeper, projection: Projection, *, now: int) -> Standing:
-    """The projection as it stands; begins its first generation where it has none."""
-    books = stored_books(keeper)
-    standing = books.standing(projection.name) if books else None
-    if standing is not None:
-        return standing
-    with keeper.tables() as transaction:
-        for statement in _BOOKS:
-            transaction.execute(statement)
-        books = Books(transaction.execute)
-        standing = books.standing(projection.name)  # Another may have been first.
-        if standing is None:
-            generation = add_generation(transaction, projection, 1, instead_of=None, now=now)
-            transaction.execute(
-                "INSERT INTO refold_projections VALUES (?, ?, NULL)", (projection.name, 1)
+    def drop(self, name: str, generation: Generation) -> None:
+        """Take a generation away, rows and all."""
+        for table in generation.tables:
+            physical = quoted(physical_name(table, generation.number))
+            self.execute(f"DROP TABLE IF EXISTS {physical}")
+        for table in ("generations", "progress", "parked"):
+            self.execute(
+                f"DELETE FROM refold_{table} WHERE projection = ? AND generation = ?",
+                (name, generation.number),
             )
-            show(transaction, projection.name, generation, instead_of=None)
-            standing = Standing(projection.name, 1, None, {1: generation})
-        return standing
 
+    def show(self, name: str, generation: Generation, *, instead_of: Generation | None) -> None:
+        """Let the plain names of tables and views mean a generation."""
+        for view in [] if instead_of is None else instead_of.names:
+            self.execute(f"DROP VIEW IF EXISTS {quoted(view)}")
+        self._check_free(name, generation.names)
+        names = {table: physical_name(table, generation.number) for table in generation.tables}
+        plain = {table: f"SELECT * FROM {quoted(physical)}" for table, physical in names.items()}
+        views = {view: named(sql, names) for view, sql in generation.views.items()}
+        for view, sql in {**plain, **views}.items():
+            self.execute(f"CREATE VIEW {quoted(view)} AS {sql}")
+        for view in views:
+            # A view may be looked into only when it is read: refuse a wrong one now.
+            self.execute(f"SELECT * FROM {quoted(view)} LIMIT 0")
 
-def add_generation(
-    transaction: Transaction,
-    projection: Projection,
-    number: int,
-    *,
-    instead_of: Generation | None,
-    now: int,
-) -> Generation:
-    """A new generation with empty tables and its progress at the beginning of the log."""
-    wanted = {*projection.tables, *projection.views} - {*_shown_names(instead_of)}
-    _check_free(transaction, projection.name, sorted(wanted))
-    shape, code = projection.fingerprint()
-    generation = Generation(
-        number, Fingerprint(shape, code), PYTHON, tuple(projection.tables), projection.views
-    )
-    for table in projection.tables.values():
-        for statement in table.created(physical_name(table.name, number)):
-            transaction.execute(statement)
-    tables = msgspec.json.encode(generation.tables).decode()
-    views = msgspec.json.encode(generation.views).decode()
-    transaction.execute(
-        "INSERT INTO refold_generations VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (projection.name, number, shape, code, PYTHON, tables, views),
-    )
-    transaction.execute(
-        "INSERT INTO refold_progress VALUES (?, ?, 0, 0, 0, ?, 0)", (projection.name, number, now)
-    )
-    return generation
-
-
-def drop_generation(transaction: Transaction, name: str, generation: Generation) -> None:
-    """Take a generation away, rows and all."""
-    for table in generation.tables:
-        physical = physical_name(table, generation.number)
-        transaction.execute(f"DROP TABLE IF EXISTS {quoted(physical)}")
-    for book in ("generations", "progress", "parked"):
-        transaction.execute(
-            f"DELETE FROM refold_{book} WHERE projection = ? AND generation = ?",
-            (name, generation.number),
+    def set_current(self, name: str, current: int, previous: int | None) -> None:
+        """Say which generation is shown, and which is kept until it is confirmed."""
+        self.execute(
+            "UPDATE refold_projections SET current = ?, previous = ? WHERE name = ?",
+            (current, previous, name),
         )
 
+    def raise_fence(self, name: str, generation: int) -> None:
+        """Let everybody who works on a generation look at the catalog again."""
+        self.execute(
+            "UPDATE refold_progress SET fence = fence + 1 WHERE projection = ? AND generation = ?",
+            (name, generation),
+        )
 
-def show(
-    transaction: Transaction, name: str, generation: Generation, *, instead_of: Generation | None
-) -> None:
-    """Let the plain names of tables and views mean a generation."""
-    for view in _shown_names(instead_of):
-        transaction.execute(f"DROP VIEW IF EXISTS {quoted(view)}")
-    names = {table: physical_name(table, generation.number) for table in generation.tables}
-    _check_free(transaction, name, _shown_names(generation))
-    for table, physical in names.items():
-        transaction.execute(f"CREATE VIEW {quoted(table)} AS SELECT * FROM {quoted(physical)}")
-    for view, sql in generation.views.items():
-        transaction.execute(f"CREATE VIEW {quoted(view)} AS {named(sql, names)}")
-    for view in generation.views:
-        # SQLite looks into a view only when it is read: refuse a wrong one now.
-        transaction.execute(f"SELECT * FROM {quoted(view)} LIMIT 0")
+    def move(self, name: str, generation: int, position: int, *, rate: float, now: int) -> None:
+        """The rows stand at a position now; the fence goes up."""
+        self.execute(
+            "UPDATE refold_progress SET position = ?, fence = fence + 1, moved_at = ?, rate = ? "
+            "WHERE projection = ? AND generation = ?",
+            (position, now, rate, name, generation),
+        )
+
+    def park(self, name: str, generation: int, parked: Parked) -> None:
+        """Set a stream aside."""
+        self.unpark(name, generation, parked.stream)
+        self.execute(
+            "INSERT INTO refold_parked VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (name, generation, *parked)
+        )
+
+    def unpark(self, name: str, generation: int, stream: str) -> None:
+        """Forget that a stream was set aside."""
+        self.execute(
+            "DELETE FROM refold_parked WHERE projection = ? AND generation = ? AND stream = ?",
+            (name, generation, stream),
+        )
+
+    def _check_free(self, name: str, wanted: Sequence[str]) -> None:
+        for view in wanted:
+            if self.execute(SQLITE.exists, (view,)):
+                raise UsageError(
+                    f"projection {name!r} cannot have a table or view {view!r}: "
+                    "the database has one",
+                    code="name_taken",
+                    projection=name,
+                    table=view,
+                )
 
 
-def set_progress(
-    transaction: Transaction, name: str, generation: int, positions: Sequence[int], *, now: int
-) -> None:
-    """Cut a generation into as many parts as there are positions; the fence goes up."""
-    fence = raised_fence(transaction, name, generation)
-    key = (name, generation)
-    transaction.execute("DELETE FROM refold_progress WHERE projection = ? AND generation = ?", key)
-    transaction.executemany(
-        "INSERT INTO refold_progress VALUES (?, ?, ?, ?, ?, ?, 0)",
-        [(*key, part, position, fence, now) for part, position in enumerate(positions)],
-    )
+def catalog_of(keeper: TableKeeper) -> Catalog | None:
+    """The catalog as it is stored; None where there is none yet."""
+    return Catalog(keeper.query) if keeper.query(SQLITE.exists, ("refold_parked",)) else None
 
 
-def raised_fence(transaction: Transaction, name: str, generation: int) -> int:
-    """Let everybody who works on a generation look at the books again; the highest fence."""
-    transaction.execute(
-        "UPDATE refold_progress SET fence = fence + 1 WHERE projection = ? AND generation = ?",
-        (name, generation),
-    )
-    ((fence,),) = transaction.execute(
-        "SELECT ifnull(max(fence), 0) FROM refold_progress WHERE projection = ? AND generation = ?",
-        (name, generation),
-    )
-    return int(fence)
+def started(keeper: TableKeeper, name: str) -> Entry:
+    """A projection as it is stored; :class:`~refold.errors.NotFound` where it was never started."""
+    catalog = catalog_of(keeper)
+    if catalog is None:
+        raise never_started(name)
+    return catalog.started(name)
+
+
+def begun(keeper: TableKeeper, projection: Projection, *, now: int) -> Entry:
+    """The projection as it stands; begins its first generation where it has none."""
+    stored, name = catalog_of(keeper), projection.name
+    entry = stored.entry(name) if stored else None
+    if entry is not None:
+        return entry
+    with keeper.tables() as transaction:
+        for statement in SQLITE.catalog:
+            transaction.execute(statement)
+        catalog = Catalog(transaction.execute)
+        if catalog.entry(name) is None:  # Another may have been first.
+            generation = catalog.add(projection, 1, instead_of=None, now=now)
+            catalog.execute("INSERT INTO refold_projections VALUES (?, 1, NULL)", (name,))
+            catalog.show(name, generation, instead_of=None)
+        return catalog.started(name)
 
 
 def check_unchanged(projection: Projection, generation: Generation) -> None:
     """Refuse to go on with rows that another code, or other tables, made."""
-    now, then = projection.fingerprint(), generation.made_by
-    if now.shape == then.shape and (now.code == then.code or generation.python != PYTHON):
-        # The code of the same handlers differs between versions of Python: there the shape decides.
+    if is_unchanged(projection, generation):
         return
     raise UsageError(
         f"projection {projection.name!r} is not what its rows were made by: run "
@@ -307,6 +289,17 @@ def check_unchanged(projection: Projection, generation: Generation) -> None:
         projection=projection.name,
         generation=generation.number,
     )
+
+
+def is_unchanged(projection: Projection, generation: Generation) -> bool:
+    """Whether a generation can be gone on with by a projection as it is now.
+
+    The code of the same handlers differs between versions of Python: there the shape decides. One
+    that was filled in several parts, by an older refold, has to be filled anew.
+    """
+    now, then = projection.fingerprint(), generation.made_by
+    same_code = now.code == then.code or generation.python != PYTHON
+    return now.shape == then.shape and same_code and generation.parts == 1
 
 
 def adopt_python(keeper: TableKeeper, projection: Projection, generation: Generation) -> None:
@@ -321,16 +314,6 @@ def adopt_python(keeper: TableKeeper, projection: Projection, generation: Genera
         )
 
 
-def _shown_names(generation: Generation | None) -> list[str]:
-    return [] if generation is None else [*generation.views, *generation.tables]
-
-
-def _check_free(transaction: Transaction, name: str, wanted: Sequence[str]) -> None:
-    for view in wanted:
-        if transaction.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (view,)):
-            raise UsageError(
-                f"projection {name!r} cannot have a table or view {view!r}: the database has one",
-                code="name_taken",
-                projection=name,
-                table=view,
-            )
+def never_started(name: str) -> NotFound:
+    """There is no such projection in the catalog."""
+    return NotFound(f"projection {name!r} was never started here", projection=name)

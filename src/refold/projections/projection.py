@@ -12,7 +12,7 @@ from refold.core.fingerprint import code_of, digest_of, shape_of, upcasting_fact
 from refold.core.fold import Handler
 from refold.core.registry import Registry, default_registry
 from refold.errors import UsageError
-from refold.projections.rows import named
+from refold.projections.dialect import SQLITE, Dialect, named
 from refold.projections.table import Table, check_sql_name
 
 Handle = TypeVar("Handle", bound=Callable[..., None])
@@ -111,6 +111,10 @@ class Projection:
             return None
         return sorted(self.registry.upcasts.sources_of(self.handlers))
 
+    def views_in(self, dialect: Dialect) -> dict[str, str]:
+        """The views as a kind of database has them; ``{table}`` stands for a table still."""
+        return {name: dialect.view(sql, self.tables) for name, sql in self.views.items()}
+
     def fingerprint(self) -> Fingerprint:
         """What it is, to be compared with what its rows were made by.
 
@@ -127,7 +131,8 @@ class Projection:
         kinds = [self.registry.current(Kind(name)).tag for name, _ in handlers]
         events = [_without_prose(shape_of(handler.target)) for _, handler in handlers]
         tables = [table.shape() for table in self.tables.values()]
-        views = sorted(self.views.items())
+        # As SQLite has them: what a projection is does not hang on where its rows live.
+        views = sorted(self.views_in(SQLITE).items())
         shape = digest_of(self.name, self.revision, self.categories, tables, views, kinds, events)
         code = [
             (code_of(handler.evolve), upcasting_facts(name, self.registry))
@@ -152,7 +157,7 @@ class Projection:
     def _check_tables(self, given: int) -> None:
         if len(self.tables) < max(given, 1):
             raise UsageError(f"projection {self.name!r} needs tables, each of its own name")
-        for view, sql in self.views.items():
+        for view, sql in self.views_in(SQLITE).items():
             check_sql_name(view, what="view")
             if view in self.tables:
                 raise UsageError(f"{view!r} is a table and a view of projection {self.name!r}")

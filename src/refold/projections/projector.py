@@ -13,14 +13,15 @@ from refold.engine.store import Store
 from refold.errors import NotFound, StoreClosed, Unavailable, UsageError
 from refold.ports import SqlValue, TableKeeper
 from refold.projections import rebuild as rebuilding
-from refold.projections.catalog import Parked, stored_books, stored_standing
-from refold.projections.mending import Mender
-from refold.projections.partitions import Cut, checked_cut
+from refold.projections.catalog import Catalog, Parked, started
+from refold.projections.cursor import Context, tell_nobody
+from refold.projections.dialect import quoted
+from refold.projections.log import SKIPPED, ProjectionSkipped, decisions_about
 from refold.projections.projection import Projection, by_name
-from refold.projections.runner import Ground, Runner, tell_nobody
-from refold.projections.skipping import SKIPPED, ProjectionSkipped, stream_of
+from refold.projections.retry import Retry
+from refold.projections.runner import Runner
 from refold.projections.status import ProjectionStatus, others, status_of
-from refold.projections.table import Table, quoted
+from refold.projections.table import Table
 
 R = TypeVar("R", bound=msgspec.Struct)
 
@@ -32,12 +33,11 @@ BACKOFF_MAX_S: Final = 5.0
 class Projector:
     """Keeps the rows of projections; see ``docs/explanation/projections.md`` for what it promises.
 
-    ``partition`` is ``(part, parts)`` where several projectors share the streams among them, else
-    None. ``rows`` is the store in whose database the rows live, by default the log's own: another
-    file, or ``refold.open("memory:")`` for rows in memory. ``on_parked`` is called with the name of
-    a projection and a :class:`Parked` when this projector has set a stream aside; it must not
-    raise. Several projectors of one projection may run at once. One thread at a time may use a
-    projector; ``close`` may be called from any.
+    ``rows`` is the store in whose database the rows live, by default the log's own: another file,
+    or ``refold.open("memory:")`` for rows in memory. ``on_parked`` is called with the name of a
+    projection and a :class:`Parked` when this projector has set a stream aside; it must not raise.
+    Several projectors of one projection may run at once. One thread at a time may use a projector;
+    ``close`` may be called from any.
     """
 
     def __init__(
@@ -45,7 +45,6 @@ class Projector:
         store: Store,
         projections: Iterable[Projection],
         *,
-        partition: tuple[int, int] | None = None,
         rows: Store | None = None,
         on_parked: Callable[[str, Parked], object] | None = None,
     ) -> None:
@@ -57,11 +56,9 @@ class Projector:
         self._keeper: TableKeeper = keeper
         self._stopped = threading.Event()
         told = on_parked or tell_nobody
-        self._ground = Ground(store._backend, keeper, store._clock, self._stopped.wait, told)
-        self._cut: Cut = checked_cut(partition)
+        self._context = Context(store._backend, keeper, store._clock, self._stopped.wait, told)
         self._runners = {
-            name: Runner(self._ground, projection, cut=self._cut)
-            for name, projection in self.projections.items()
+            name: Runner(self._context, projection) for name, projection in self.projections.items()
         }
 
     # -- follow -------------------------------------------------------------------------------
@@ -146,16 +143,16 @@ class Projector:
 
     def status(self) -> list[ProjectionStatus]:
         """How each projection stands; changes nothing."""
-        return [status_of(self._ground, one) for one in self.projections.values()]
+        return [status_of(self._context, one) for one in self.projections.values()]
 
     def others(self) -> list[ProjectionStatus]:
         """How those stand that have rows here and whose code was not given; changes nothing."""
-        return others(self._ground, among=self.projections)
+        return others(self._context, among=self.projections)
 
     def _check_started(self, table: Table[Any]) -> None:
         for name, projection in self.projections.items():
             if projection.tables.get(table.name) is table:
-                stored_standing(self._keeper, name)
+                started(self._keeper, name)
                 return
         raise NotFound(f"none of these projections has a table {table.name!r}", table=table.name)
 
@@ -164,24 +161,20 @@ class Projector:
     def retry(self, name: str, stream: str | None = None) -> list[Parked]:
         """Take up a stream that was set aside, or all of them; those that failed again."""
         projection = self._named(name)
-        stored = stored_standing(self._keeper, name)
-        books = stored_books(self._keeper)
-        failed: list[Parked] = []
-        found = 0
-        for generation in (stored.current, stored.filling):
-            if generation is None or books is None:
-                continue
-            mender = Mender(self._ground, projection, generation)
-            for parked in books.parked(name, generation):
-                if stream in (None, parked):
-                    found += 1
-                    again = mender.retry(parked)
-                    failed += [again] if again is not None else []
-        if stream is not None and not found:
+        waiting = [
+            (generation, parked)
+            for generation, parked in self._parked(name)
+            if stream in (None, parked.stream)
+        ]
+        if stream is not None and not waiting:
             raise NotFound(
                 f"projection {name!r} has not set {stream!r} aside", projection=name, stream=stream
             )
-        return failed
+        failed = [
+            Retry(self._context, projection, generation).stream(parked.stream)
+            for generation, parked in waiting
+        ]
+        return [again for again in failed if again is not None]
 
     def skip(self, name: str, event_id: str, *, reason: str) -> list[Parked]:
         """Leave out an event that failed, now and in every rebuild, and go on with its stream.
@@ -193,14 +186,14 @@ class Projector:
         stream, version = parse_event_id(event_id)
         if not reason.strip():
             raise UsageError(f"say why {event_id} is to be left out: reason=")
-        if not self._is_parked(name, stream, version):
+        if not any((one.stream, one.version) == (stream, version) for _, one in self._parked(name)):
             raise NotFound(
                 f"projection {name!r} has not set {event_id} aside", projection=name, id=event_id
             )
         # By its type, not its class: a store's own registry need not know the class.
         said = Event(SKIPPED, ProjectionSkipped(name, event_id, reason))
         if not self._is_skipped(name, event_id):
-            self._store.append(stream_of(name), [said])
+            self._store.append(decisions_about(name), [said])
         return self.retry(name, stream)
 
     def rebuild(self, name: str, *, progress: Callable[[int, int], None] | None = None) -> int:
@@ -211,7 +204,7 @@ class Projector:
         Raises :class:`~refold.errors.Unavailable` where :meth:`close` was called meanwhile.
         """
         return rebuilding.rebuild(
-            self._ground,
+            self._context,
             self._named(name),
             progress=progress or (lambda _done, _in_all: None),
             is_stopped=self._stopped.is_set,
@@ -237,18 +230,18 @@ class Projector:
                 f"there is no projection {name!r} here, only {known}", projection=name
             ) from None
 
-    def _is_parked(self, name: str, stream: str, version: int) -> bool:
-        books, standing = stored_books(self._keeper), stored_standing(self._keeper, name)
-        assert books is not None
-        for generation in (standing.current, standing.filling):
-            if generation is not None:
-                parked = books.parked(name, generation).get(stream)
-                if parked is not None and parked.version == version:
-                    return True
-        return False
+    def _parked(self, name: str) -> list[tuple[int, Parked]]:
+        """What is set aside in what is shown and in what is being filled, by generation."""
+        entry, catalog = started(self._keeper, name), Catalog(self._keeper.query)
+        return [
+            (generation, parked)
+            for generation in (entry.current, entry.filling)
+            if generation is not None
+            for parked in catalog.parked(name, generation).values()
+        ]
 
     def _is_skipped(self, name: str, event_id: str) -> bool:
-        if self._store.head(stream_of(name)) < 0:
+        if self._store.head(decisions_about(name)) < 0:
             return False
-        said = self._store.read(stream_of(name))
+        said = self._store.read(decisions_about(name))
         return any(one.type == SKIPPED and one.data["event"] == event_id for one in said)

@@ -6,28 +6,17 @@ from collections.abc import Callable
 from typing import Final
 
 from refold.errors import NotFound, Unavailable, UsageError
-from refold.ports import TableKeeper, Transaction
-from refold.projections.catalog import (
-    Books,
-    Generation,
-    Standing,
-    add_generation,
-    begun,
-    check_unchanged,
-    drop_generation,
-    raised_fence,
-    show,
-    stored_standing,
-)
+from refold.ports import TableKeeper
+from refold.projections.catalog import Catalog, Entry, begun, is_unchanged, started
+from refold.projections.cursor import Context
 from refold.projections.projection import Projection
-from refold.projections.runner import Ground, Runner
+from refold.projections.runner import Runner
 
 SWAPS_MAX: Final = 10_000
-_SET: Final = "UPDATE refold_projections SET current = ?, previous = ? WHERE name = ?"
 
 
 def rebuild(
-    ground: Ground,
+    context: Context,
     projection: Projection,
     *,
     progress: Callable[[int, int], None],
@@ -37,11 +26,11 @@ def rebuild(
 
     Goes on with one that was begun by the same code. ``progress`` gets positions done and in all.
     """
-    generation = _begun_filling(ground, projection)
-    runner = Runner(ground, projection, generation=generation)
+    generation = _begun_filling(context, projection)
+    runner = Runner(context, projection, generation=generation)
     runner.load()
     for _ in range(SWAPS_MAX):
-        head = ground.log.log_head()
+        head = context.log.log_head()
         while runner.position < head:
             if is_stopped():
                 raise Unavailable(
@@ -51,21 +40,21 @@ def rebuild(
                 )
             runner.advance(until=head)
             progress(runner.position, head)
-        if _is_swapped(ground.keeper, projection.name, generation, runner.position):
+        if _is_swapped(context.keeper, projection.name, generation, runner.position):
             return generation
     raise Unavailable(f"projection {projection.name!r} is moved faster than it can be rebuilt")
 
 
 def confirm(keeper: TableKeeper, name: str) -> int | None:
     """Drop the generation before the current one; its number, None where there is none."""
-    stored_standing(keeper, name)
+    started(keeper, name)
     with keeper.tables() as transaction:
-        standing = _standing(transaction, name)
-        if standing.previous is None:
-            return None
-        drop_generation(transaction, name, standing.generations[standing.previous])
-        transaction.execute(_SET, (standing.current, None, name))
-        return standing.previous
+        catalog = Catalog(transaction.execute)
+        entry = catalog.started(name)
+        if entry.previous is not None:
+            catalog.drop(name, entry.generations[entry.previous])
+            catalog.set_current(name, entry.current, None)
+        return entry.previous
 
 
 def roll_back(keeper: TableKeeper, name: str) -> int:
@@ -73,70 +62,52 @@ def roll_back(keeper: TableKeeper, name: str) -> int:
 
     It stands where it stood when it was swapped out. What was current is kept in its place.
     """
-    stored_standing(keeper, name)
+    started(keeper, name)
     with keeper.tables() as transaction:
-        standing = _standing(transaction, name)
-        if standing.previous is None:
+        catalog = Catalog(transaction.execute)
+        entry = catalog.started(name)
+        if entry.previous is None:
             raise UsageError(
                 f"projection {name!r} has no generation to go back to", projection=name
             )
-        _swap(transaction, standing, standing.previous)
-        return standing.previous
+        _swap(catalog, entry, entry.previous)
+        return entry.previous
 
 
-def _begun_filling(ground: Ground, projection: Projection) -> int:
+def _begun_filling(context: Context, projection: Projection) -> int:
     """The generation to fill: one begun by the same code, else a new one."""
-    name, now = projection.name, ground.clock()
-    begun(ground.keeper, projection, now=now)
-    with ground.keeper.tables() as transaction:
-        standing = _standing(transaction, name)
-        filling = standing.filling
-        if filling is not None:
-            if _is_same(projection, standing.generations[filling]):
-                return filling
-            drop_generation(transaction, name, standing.generations[filling])
-        current = standing.generations[standing.current]
-        generation = add_generation(
-            transaction, projection, standing.next, instead_of=current, now=now
-        )
-        return generation.number
-
-
-def _is_same(projection: Projection, generation: Generation) -> bool:
-    try:
-        check_unchanged(projection, generation)
-    except UsageError:
-        return False
-    return True
+    now = context.clock()
+    begun(context.keeper, projection, now=now)
+    with context.keeper.tables() as transaction:
+        catalog = Catalog(transaction.execute)
+        entry = catalog.started(projection.name)
+        number = max(entry.generations) + 1
+        if entry.filling is not None:
+            if is_unchanged(projection, entry.generations[entry.filling]):
+                return entry.filling
+            catalog.drop(entry.name, entry.generations[entry.filling])
+        return catalog.add(projection, number, instead_of=entry.shown, now=now).number
 
 
 def _is_swapped(keeper: TableKeeper, name: str, generation: int, position: int) -> bool:
     """Swap a generation in, unless the current one has come further: nobody's reads go back."""
     with keeper.tables() as transaction:
-        standing = _standing(transaction, name)
-        if standing.current == generation:
+        catalog = Catalog(transaction.execute)
+        entry = catalog.started(name)
+        if entry.current == generation:
             return True  # Another rebuild of the same generation did.
-        if generation not in standing.generations:
+        if generation not in entry.generations:
             raise NotFound(f"another rebuild of projection {name!r} took the place of this one")
-        current = Books(transaction.execute).progress(name, standing.current)
-        if any(part.position > position for part in current):
+        if entry.shown.position > position:
             return False
-        if standing.previous is not None:
-            drop_generation(transaction, name, standing.generations[standing.previous])
-        _swap(transaction, standing, generation)
+        if entry.previous is not None:
+            catalog.drop(name, entry.generations[entry.previous])
+        _swap(catalog, entry, generation)
         return True
 
 
-def _swap(transaction: Transaction, standing: Standing, generation: int) -> None:
-    name, current = standing.name, standing.generations[standing.current]
-    show(transaction, name, standing.generations[generation], instead_of=current)
-    transaction.execute(_SET, (generation, standing.current, name))
-    for number in (generation, standing.current):
-        raised_fence(transaction, name, number)
-
-
-def _standing(transaction: Transaction, name: str) -> Standing:
-    standing = Books(transaction.execute).standing(name)
-    if standing is None:
-        raise NotFound(f"projection {name!r} was never started here", projection=name)
-    return standing
+def _swap(catalog: Catalog, entry: Entry, generation: int) -> None:
+    catalog.show(entry.name, entry.generations[generation], instead_of=entry.shown)
+    catalog.set_current(entry.name, generation, entry.current)
+    for number in (generation, entry.current):
+        catalog.raise_fence(entry.name, number)

@@ -1,4 +1,4 @@
-"""Events that fail: tried again alone, then set aside with their stream."""
+"""Events that fail: tried again alone, set aside with their stream, taken up again."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import traceback
 from pathlib import PurePath
 from typing import Final
 
-from refold.errors import RefoldError
-from refold.ports import Transaction
-from refold.projections.catalog import Parked
-from refold.projections.handling import Poisoned
+from refold.errors import RefoldError, UsageError
+from refold.projections.catalog import Catalog, Parked, check_unchanged, started
+from refold.projections.cursor import Context
+from refold.projections.handling import NONE, Poisoned, handling_of
+from refold.projections.log import FAR, Log
+from refold.projections.projection import Projection
+from refold.projections.rows import Rows
 
 ATTEMPTS_MAX: Final = 3
 """How often an event that failed in a batch is tried alone."""
@@ -17,7 +20,6 @@ BACKOFF_S: Final = 0.05
 PARKED_MAX: Final = 1_000
 """With so many streams set aside it is the projection that is wrong, not its events."""
 ERROR_CHARS_MAX: Final = 1_000
-_FAR: Final = (1 << 63) - 1
 
 
 class Suspicion:
@@ -26,7 +28,7 @@ class Suspicion:
     def __init__(self) -> None:
         self._suspect: int | None = None
         self._failures = 0
-        self._cut = _FAR
+        self._cut = FAR
 
     def limit(self, position: int) -> int:
         """The last position of a batch that begins after ``position``."""
@@ -50,7 +52,7 @@ class Suspicion:
     def passed(self, position: int) -> None:
         """The rows stand at a position now."""
         if position >= self._cut:
-            self._cut = _FAR
+            self._cut = FAR
         if self._suspect is not None and position >= self._suspect:
             self.clear()
 
@@ -59,22 +61,10 @@ class Suspicion:
         self._suspect, self._failures = None, 0
 
 
-def park(
-    transaction: Transaction,
-    name: str,
-    generation: int,
-    poison: Poisoned,
-    *,
-    attempts: int,
-    now: int,
-) -> Parked:
-    """Set a stream aside from an event on."""
+def parked_for(poison: Poisoned, *, attempts: int, now: int) -> Parked:
+    """A stream set aside from an event on."""
     error = described(poison.__cause__)
-    parked = Parked(poison.stream, poison.version, poison.position, error, attempts, now)
-    transaction.execute(
-        "REPLACE INTO refold_parked VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (name, generation, *parked)
-    )
-    return parked
+    return Parked(poison.stream, poison.version, poison.position, error, attempts, now)
 
 
 def check_room(name: str, parked: int) -> None:
@@ -98,3 +88,72 @@ def described(error: BaseException | None) -> str:
         last = frames[-1]
         text = f"{text[:ERROR_CHARS_MAX]} ({PurePath(last.filename).name}:{last.lineno})"
     return text.encode(errors="replace").decode()
+
+
+class Retry:
+    """Takes up the streams that one generation has set aside."""
+
+    def __init__(self, context: Context, projection: Projection, generation: int) -> None:
+        self._context = context
+        self._projection = projection
+        self._generation = generation
+        self._log = Log(context.log, projection)
+
+    def stream(self, stream: str) -> Parked | None:
+        """Handle what waits in a stream, in one transaction; what stops it again, if anything.
+
+        Takes the stream up to where the generation stands, so that it goes on with all others.
+        Raises :class:`~refold.errors.UsageError` where the projection has changed since.
+        """
+        entry = started(self._context.keeper, self._projection.name)
+        check_unchanged(self._projection, entry.generations[self._generation])
+        stopped: Poisoned | None = None
+        while True:
+            try:
+                return self._taken_up(stream, stopped)
+            except Poisoned as poison:
+                # Undone as a whole: again, up to before that event.
+                stopped = poison
+
+    def _taken_up(self, stream: str, stopped: Poisoned | None) -> Parked | None:
+        key = (self._projection.name, self._generation)
+        with self._context.keeper.tables() as transaction:
+            catalog = Catalog(transaction.execute)
+            parked, fence = catalog.parked(*key).get(stream), catalog.fence(*key)
+            if parked is None or fence is None:
+                return None
+            rows = Rows(
+                self._projection.tables,
+                generation=self._generation,
+                read=transaction.execute,
+                write=lambda: transaction,
+            )
+            end = fence.position if stopped is None else stopped.position - 1
+            self._handle(rows, parked, min(end, fence.position))
+            catalog.unpark(*key, stream)
+            again = None if stopped is None else self._parked_again(parked, stopped)
+            if again is not None:
+                catalog.park(*key, again)
+            catalog.raise_fence(*key)
+            return again
+
+    def _handle(self, rows: Rows, parked: Parked, end: int) -> None:
+        handling = handling_of(self._projection)
+        without = self._log.skipped().get(parked.stream, NONE)
+        for row in self._log.stream(parked.stream, first=parked.version):
+            if row.position > end:
+                break
+            events, after = handling.decoded(row), parked.position - 1
+            handling.run(rows, row, events, after=after, until=end, without=without)
+        try:
+            rows.flush()
+        except UsageError as error:
+            # Some event of the stream is to blame: nobody knows which.
+            raise Poisoned(
+                position=parked.position, stream=parked.stream, version=parked.version
+            ) from error
+
+    def _parked_again(self, parked: Parked, stopped: Poisoned) -> Parked:
+        is_same = stopped.version == parked.version
+        attempts = parked.attempts + 1 if is_same else 1
+        return parked_for(stopped, attempts=attempts, now=self._context.clock())

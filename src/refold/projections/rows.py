@@ -6,20 +6,25 @@ in the transaction that moves the progress too. So a batch of events costs a han
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
 from refold.errors import UsageError
 from refold.ports import SqlValue, Transaction
-from refold.projections.table import Table, Values, quoted
+from refold.projections.dialect import SQLITE, named, physical_name
+from refold.projections.table import Table, Values
 
 R = TypeVar("R", bound=msgspec.Struct)
-Query = Callable[[str, Sequence[SqlValue]], list[tuple[Any, ...]]]
 
-_PLACEHOLDER: Final = re.compile(r"\{([a-z][a-z0-9_]*)\}")
+
+class Execute(Protocol):
+    """Runs one statement, in a transaction or by itself."""
+
+    def __call__(self, sql: str, values: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:
+        """The rows of the statement."""
+        ...
 
 
 class Raced(Exception):
@@ -30,10 +35,13 @@ class _Bound(NamedTuple):
     """A table in one generation: the statements for it, and the rows in memory (None: no row)."""
 
     select: str
-    replace: str
+    put: str
     delete: str
     held: dict[Values, Values | None]
     dirty: dict[Values, None]
+
+
+_STATEMENTS: Final = (SQLITE.select, SQLITE.put, SQLITE.delete)
 
 
 class Rows:
@@ -47,7 +55,7 @@ class Rows:
         tables: Mapping[str, Table[Any]],
         *,
         generation: int,
-        read: Query,
+        read: Execute,
         write: Callable[[], Transaction],
     ) -> None:
         self.names = {name: physical_name(name, generation) for name in tables}
@@ -104,7 +112,7 @@ class Rows:
             values = [bound.held[key] for key in bound.dirty]
             put = [row for row in values if row is not None]
             if put:
-                transaction.executemany(bound.replace, put)
+                transaction.executemany(bound.put, put)
             if len(put) < len(values):
                 gone = [key for key in bound.dirty if bound.held[key] is None]
                 transaction.executemany(bound.delete, gone)
@@ -142,23 +150,6 @@ class Rows:
             ) from None
 
 
-def physical_name(table: str, generation: int) -> str:
-    """What a table is called in one generation of its projection: ``tool_calls@2``."""
-    return f"{table}@{generation}"
-
-
-def named(sql: str, names: Mapping[str, str]) -> str:
-    """SQL with ``{table}`` replaced by what the table is called."""
-
-    def physical(found: re.Match[str]) -> str:
-        if found[1] not in names:
-            raise UsageError(f"{{{found[1]}}} is no table of this projection: {', '.join(names)}")
-        return quoted(names[found[1]])
-
-    return _PLACEHOLDER.sub(physical, sql)
-
-
 def _bound(table: Table[Any], physical: str) -> _Bound:
-    return _Bound(
-        table.selected(physical), table.replaced(physical), table.deleted(physical), {}, {}
-    )
+    select, put, delete = (made(table, physical) for made in _STATEMENTS)
+    return _Bound(select, put, delete, {}, {})

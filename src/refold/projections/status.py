@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Container
 from typing import Literal, NamedTuple
 
-from refold.errors import UsageError
-from refold.projections.catalog import (
-    Books,
-    Generation,
-    Parked,
-    Standing,
-    check_unchanged,
-    stored_books,
-)
+from refold.projections.catalog import Generation, Parked, catalog_of, is_unchanged
+from refold.projections.cursor import Context
 from refold.projections.projection import Projection
-from refold.projections.runner import Ground
 
 State = Literal["new", "current", "changed", "unknown"]
 
@@ -25,17 +17,16 @@ class ProjectionStatus(NamedTuple):
 
     ``state``: ``"new"`` was never started, ``"changed"`` is not what its rows were made by and has
     to be rebuilt; of an ``"unknown"`` one the code was not given. ``position`` is where its rows
-    stand (of its parts, the last), ``lag_events`` how many positions of the log are to come,
-    ``lag_s`` how long ago the first of them was recorded. ``rate`` is in positions a second at the
-    last moves. ``filling_position`` is how far a rebuild has come, None where there is none;
-    ``previous`` is the generation that waits to be confirmed.
+    stand, ``lag_events`` how many positions of the log are to come, ``lag_s`` how long ago the
+    first of them was recorded. ``rate`` is in positions a second at the last moves.
+    ``filling_position`` is how far a rebuild has come, None where there is none; ``previous`` is
+    the generation that waits to be confirmed.
     """
 
     name: str
     state: State
     generation: int = 0
     previous: int | None = None
-    parts: int = 1
     position: int = 0
     lag_events: int = 0
     lag_s: float = 0.0
@@ -45,62 +36,48 @@ class ProjectionStatus(NamedTuple):
     parked: tuple[Parked, ...] = ()
 
 
-def status_of(ground: Ground, projection: Projection) -> ProjectionStatus:
+def status_of(context: Context, projection: Projection) -> ProjectionStatus:
     """How a projection stands; reads only."""
-    return _status(ground, projection.name, lambda generation: _state(projection, generation))
+    return _status(context, projection.name, projection)
 
 
-def others(ground: Ground, *, among: Container[str]) -> list[ProjectionStatus]:
-    """How those projections stand that the books know and that are not ``among`` the given."""
-    books = stored_books(ground.keeper)
-    names = books.names() if books else []
-    return [_status(ground, name, lambda _: "unknown") for name in names if name not in among]
+def others(context: Context, *, among: Container[str]) -> list[ProjectionStatus]:
+    """How those projections stand that have rows and that are not ``among`` the given."""
+    catalog = catalog_of(context.keeper)
+    names = catalog.names() if catalog else []
+    return [_status(context, name, None) for name in names if name not in among]
 
 
-def _status(ground: Ground, name: str, state_of: Callable[[Generation], State]) -> ProjectionStatus:
-    head = ground.log.log_head()
-    books = stored_books(ground.keeper)
-    standing = books.standing(name) if books else None
-    if books is not None and standing is not None and not books.progress(name, standing.current):
-        standing = books.standing(name)  # Swapped out and dropped between two looks.
-    if books is None or standing is None:
-        lag_s = _lag_s(ground, 0, head)
-        return ProjectionStatus(name, "new", lag_events=head, lag_s=lag_s)
-    progress = books.progress(name, standing.current)
-    position = min((part.position for part in progress), default=0)
+def _status(context: Context, name: str, projection: Projection | None) -> ProjectionStatus:
+    head = context.log.log_head()
+    catalog = catalog_of(context.keeper)
+    entry = catalog.entry(name) if catalog else None
+    if catalog is None or entry is None:
+        return ProjectionStatus(name, "new", lag_events=head, lag_s=_lag_s(context, 0, head))
+    shown, filling = entry.shown, entry.filling
     return ProjectionStatus(
         name,
-        state_of(standing.generations[standing.current]),
-        standing.current,
-        standing.previous,
-        len(progress),
-        position,
-        max(head - position, 0),
-        _lag_s(ground, position, head),
-        sum(part.rate for part in progress),
-        max((part.moved_at for part in progress), default=0),
-        _filling_position(books, standing),
-        tuple(books.parked(name, standing.current).values()),
+        _state(projection, shown),
+        shown.number,
+        entry.previous,
+        shown.position,
+        max(head - shown.position, 0),
+        _lag_s(context, shown.position, head),
+        shown.rate,
+        shown.moved_at,
+        None if filling is None else entry.generations[filling].position,
+        tuple(catalog.parked(name, shown.number).values()),
     )
 
 
-def _state(projection: Projection, generation: Generation) -> State:
-    try:
-        check_unchanged(projection, generation)
-    except UsageError:
-        return "changed"
-    return "current"
+def _state(projection: Projection | None, shown: Generation) -> State:
+    if projection is None:
+        return "unknown"
+    return "current" if is_unchanged(projection, shown) else "changed"
 
 
-def _lag_s(ground: Ground, position: int, head: int) -> float:
+def _lag_s(context: Context, position: int, head: int) -> float:
     if position >= head:
         return 0.0
-    (first,) = ground.log.log(after=position, categories=None, types=None, rows_max=1)
-    return max(ground.clock() - first.recorded_at, 0) / 1e6
-
-
-def _filling_position(books: Books, standing: Standing) -> int | None:
-    if standing.filling is None:
-        return None
-    progress = books.progress(standing.name, standing.filling)
-    return min((part.position for part in progress), default=0)
+    (first,) = context.log.log(after=position, categories=None, types=None, rows_max=1)
+    return max(context.clock() - first.recorded_at, 0) / 1e6

@@ -117,44 +117,10 @@ class Table(Generic[R]):
             raise UsageError(f"the key of table {self.name!r} is {self.key}, not {key!r}")
         return tuple(map(self._encoded, self._key_columns, given))
 
-    def created(self, physical: str) -> list[str]:
-        """The statements that make it under a name of its own."""
-        columns = [
-            f"{quoted(c.name)} {c.sql}{'' if c.nullable else ' NOT NULL'}" for c in self.columns
-        ]
-        key = ", ".join(map(quoted, self.key))
-        table = (
-            f"CREATE TABLE {quoted(physical)} ({', '.join(columns)}, PRIMARY KEY ({key})) "
-            "STRICT, WITHOUT ROWID"
-        )
-        indexes = [
-            f"CREATE INDEX {quoted('_'.join((physical, *index)))} ON {quoted(physical)} "
-            f"({', '.join(map(quoted, index))})"
-            for index in self.indexes
-        ]
-        return [table, *indexes]
-
-    def selected(self, physical: str) -> str:
-        """The query for the row of a key."""
-        columns = ", ".join(quoted(column.name) for column in self.columns)
-        return f"SELECT {columns} FROM {quoted(physical)} WHERE {self._of_key()}"
-
-    def replaced(self, physical: str) -> str:
-        """The statement that puts a row, in place of the one with its key."""
-        places = ", ".join("?" * len(self.columns))
-        return f"REPLACE INTO {quoted(physical)} VALUES ({places})"
-
-    def deleted(self, physical: str) -> str:
-        """The statement that takes the row of a key away."""
-        return f"DELETE FROM {quoted(physical)} WHERE {self._of_key()}"
-
     def shape(self) -> tuple[object, ...]:
         """What two tables that hold the same have in common."""
         columns = [(c.name, c.sql, c.nullable) for c in self.columns]
         return self.name, columns, self.key, self.indexes
-
-    def _of_key(self) -> str:
-        return " AND ".join(f"{quoted(column)} = ?" for column in self.key)
 
     def _changed_in(self, types: tuple[type, ...], values: tuple[Any, ...]) -> list[int]:
         pairs = zip(self.columns, values, strict=True)
@@ -206,12 +172,6 @@ def check_sql_name(name: str, *, what: str) -> None:
         raise UsageError(f"a {what} is named like tool_calls, not {name!r}")
     if name.startswith(("refold_", "sqlite_")):
         raise UsageError(f"{name!r}: names that begin with refold_ or sqlite_ are taken")
-
-
-def quoted(name: str) -> str:
-    """A name as SQL takes any."""
-    doubled = name.replace('"', '""')
-    return f'"{doubled}"'
 
 
 def _columns_of(table: str, row: type) -> list[Column]:

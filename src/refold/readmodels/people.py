@@ -88,7 +88,7 @@ SELECT
     min(session.started_at) AS first_contact_at,
     max(session.last_at) AS last_contact_at,
     (
-        SELECT ifnull(json_group_object(currency, cost), '{}') FROM {customer_costs} AS spent
+        SELECT {if_null}({json_object_of}(currency, cost), '{}') FROM {customer_costs} AS spent
         WHERE spent.person = link.person
     ) AS cost
 FROM {customer_conversations} AS link

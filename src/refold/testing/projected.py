@@ -17,9 +17,10 @@ from refold.engine.append import Append
 from refold.engine.store import Store
 from refold.ports import TableKeeper
 from refold.projections.catalog import Parked
+from refold.projections.cursor import Context
 from refold.projections.projection import Projection
 from refold.projections.projector import Projector
-from refold.projections.runner import Ground, Runner
+from refold.projections.runner import Runner
 from refold.projections.table import Table
 
 R = TypeVar("R", bound=msgspec.Struct)
@@ -92,8 +93,8 @@ class Projected:
     def _projector(self) -> Projector:
         keeper = self._store._backend
         assert isinstance(keeper, TableKeeper)
-        ground = Ground(keeper=keeper, log=self._store._backend, clock=lambda: 0, pause=_at_once)
-        runner = Runner(ground, self.projection)
+        context = Context(keeper=keeper, log=self._store._backend, clock=lambda: 0, pause=_at_once)
+        runner = Runner(context, self.projection)
         while runner.advance():
             pass
         return Projector(self._store, [self.projection])

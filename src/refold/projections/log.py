@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
-from zlib import crc32
+from collections.abc import Iterator
+from typing import Final, NamedTuple
 
-from refold.core.row import Row
+import msgspec
+
+from refold.core.event import parse_event_id
+from refold.core.registry import Registry, event
+from refold.core.row import Row, decode_row
 from refold.core.segment import split
 from refold.errors import Corrupt
 from refold.ports import Backend
 from refold.projections.projection import Projection
+
+SKIPPED: Final = "projection.skipped"
+FAR: Final = (1 << 63) - 1
+_ROWS_PER_STREAM_PAGE: Final = 256
+_NO_CLASSES: Final = Registry()
+
+
+@event(SKIPPED)
+class ProjectionSkipped(msgspec.Struct, frozen=True):
+    """A projection leaves an event out, now and in every rebuild; ``event`` is its id."""
+
+    projection: str
+    event: str
+    reason: str
 
 
 class Page(NamedTuple):
@@ -20,7 +37,7 @@ class Page(NamedTuple):
     end: int
 
 
-class Feed:
+class Log:
     """What a projection wants of a log."""
 
     def __init__(self, backend: Backend, projection: Projection) -> None:
@@ -38,30 +55,46 @@ class Feed:
         found = self._backend.log(
             after=after, categories=categories, types=types, rows_max=rows_max
         )
-        rows = found
-        if any(row.packed_parts is not None for row in found):
-            rows = [part for row in found for part in split(row)]
+        rows = _unpacked(found)
         if types is None and categories is None:
             _check_gapless(rows, after)
         # Up to the head of before: what came after it was perhaps not seen by the query.
-        return Page(rows, _last_of(rows[-1]) if rows else head)
+        return Page(rows, last_of(rows[-1]) if rows else head)
 
     def stream(self, stream: str, *, first: int) -> Iterator[Row]:
         """The rows of one stream alone from a version on."""
         while page := self._backend.rows(
-            stream, first=first, last=(1 << 63) - 1, backward=False, rows_max=256
+            stream, first=first, last=FAR, backward=False, rows_max=_ROWS_PER_STREAM_PAGE
         ):
-            yield from page
+            yield from _unpacked(page)
             first = page[-1].last_version + 1
 
+    def skipped(self) -> dict[str, frozenset[int]]:
+        """The versions to leave out because somebody said so, by stream."""
+        name = self._projection.name
+        found: dict[str, set[int]] = {}
+        for row in self.stream(decisions_about(name), first=0):
+            for recorded in decode_row(row, _NO_CLASSES):
+                if recorded.type == SKIPPED:
+                    stream, version = parse_event_id(recorded.data["event"])
+                    found.setdefault(stream, set()).add(version)
+        return {stream: frozenset(versions) for stream, versions in found.items()}
 
-def in_part(part: int, parts: int) -> Callable[[str], bool]:
-    """Whether a stream belongs to one of several parts: by CRC-32 of its name."""
-    return lambda stream: crc32(stream.encode()) % parts == part
+
+def decisions_about(projection: str) -> str:
+    """The stream that remembers what was decided about a projection."""
+    return f"projection-{projection}"
 
 
-def _last_of(row: Row) -> int:
+def last_of(row: Row) -> int:
+    """The position of the last event of a row that is not packed."""
     return row.position + row.event_count - 1
+
+
+def _unpacked(found: list[Row]) -> list[Row]:
+    if all(row.packed_parts is None for row in found):
+        return found
+    return [part for row in found for part in split(row)]
 
 
 def _check_gapless(rows: list[Row], after: int) -> None:

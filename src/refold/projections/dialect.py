@@ -1,0 +1,142 @@
+"""What one SQL database says otherwise than the next, in one place; today it is SQLite.
+
+The rest of the package keeps to SQL that any takes: ``SELECT``, ``INSERT``, ``UPDATE``, ``DELETE``,
+plain views, ``?`` where a value goes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
+
+from refold.errors import UsageError
+from refold.projections.table import Table
+
+_PLACEHOLDER: Final = re.compile(r"\{([a-z][a-z0-9_]*)\}")
+_CATALOG: Final = (
+    """
+CREATE TABLE IF NOT EXISTS refold_projections (
+    name TEXT PRIMARY KEY,
+    current INTEGER NOT NULL,  -- the generation that the views show
+    previous INTEGER           -- the one before it, kept until it is confirmed
+) STRICT, WITHOUT ROWID""",
+    """
+CREATE TABLE IF NOT EXISTS refold_generations (
+    projection TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    shape TEXT NOT NULL,       -- what the projection was when this generation was begun
+    code TEXT NOT NULL,
+    python TEXT NOT NULL,      -- the version of Python that the code is for
+    tables TEXT NOT NULL,      -- a JSON list of names
+    views TEXT NOT NULL,       -- a JSON object of SELECTs by name
+    PRIMARY KEY (projection, generation)
+) STRICT, WITHOUT ROWID""",
+    """
+CREATE TABLE IF NOT EXISTS refold_progress (
+    projection TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    part INTEGER NOT NULL,     -- 0; an older refold could fill several
+    position INTEGER NOT NULL, -- the last position of the log that is in the rows
+    fence INTEGER NOT NULL,
+    moved_at INTEGER NOT NULL, -- microseconds UTC
+    rate REAL NOT NULL,        -- positions a second at the last moves
+    PRIMARY KEY (projection, generation, part)
+) STRICT, WITHOUT ROWID""",
+    """
+CREATE TABLE IF NOT EXISTS refold_parked (
+    projection TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    stream TEXT NOT NULL,
+    version INTEGER NOT NULL,  -- of the event that failed: it and what follows wait
+    position INTEGER NOT NULL,
+    error TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    parked_at INTEGER NOT NULL,
+    PRIMARY KEY (projection, generation, stream)
+) STRICT, WITHOUT ROWID""",
+)
+
+
+class Dialect:
+    """SQL as SQLite has it.
+
+    ``catalog`` makes the catalog's tables where they are missing, ``exists`` finds a table or view
+    by name. ``functions`` are those that a view calls by a name of ours, such as ``{if_null}``.
+    """
+
+    catalog: Sequence[str] = _CATALOG
+    exists: str = "SELECT 1 FROM sqlite_schema WHERE name = ?"
+    functions: Mapping[str, str] = {
+        "how_many": "sum",
+        "if_null": "ifnull",
+        "json_object_of": "json_group_object",
+    }
+
+    def create(self, table: Table[Any], physical: str) -> list[str]:
+        """The statements that make a table and its indexes under a name of its own."""
+        columns = [
+            f"{quoted(c.name)} {c.sql}{'' if c.nullable else ' NOT NULL'}" for c in table.columns
+        ]
+        key = ", ".join(map(quoted, table.key))
+        made = (
+            f"CREATE TABLE {quoted(physical)} ({', '.join(columns)}, PRIMARY KEY ({key})) "
+            "STRICT, WITHOUT ROWID"
+        )
+        indexes = [
+            f"CREATE INDEX {quoted('_'.join((physical, *index)))} ON {quoted(physical)} "
+            f"({', '.join(map(quoted, index))})"
+            for index in table.indexes
+        ]
+        return [made, *indexes]
+
+    def select(self, table: Table[Any], physical: str) -> str:
+        """The query for the row of a key."""
+        columns = ", ".join(quoted(column.name) for column in table.columns)
+        return f"SELECT {columns} FROM {quoted(physical)} WHERE {_of_key(table)}"
+
+    def put(self, table: Table[Any], physical: str) -> str:
+        """The statement that puts a row, in place of the one with its key."""
+        places = ", ".join("?" * len(table.columns))
+        return f"REPLACE INTO {quoted(physical)} VALUES ({places})"
+
+    def delete(self, table: Table[Any], physical: str) -> str:
+        """The statement that takes the row of a key away."""
+        return f"DELETE FROM {quoted(physical)} WHERE {_of_key(table)}"
+
+    def view(self, sql: str, tables: Collection[str]) -> str:
+        """A view as a projection says it, its functions called what they are called here."""
+
+        def function(found: re.Match[str]) -> str:
+            return found[0] if found[1] in tables else self.functions.get(found[1], found[0])
+
+        return _PLACEHOLDER.sub(function, sql)
+
+
+SQLITE: Final = Dialect()
+
+
+def quoted(name: str) -> str:
+    """A name as SQL takes any."""
+    doubled = name.replace('"', '""')
+    return f'"{doubled}"'
+
+
+def physical_name(table: str, generation: int) -> str:
+    """What a table is called in one generation of its projection: ``tool_calls@2``."""
+    return f"{table}@{generation}"
+
+
+def named(sql: str, names: Mapping[str, str]) -> str:
+    """SQL with ``{table}`` replaced by what the table is called."""
+
+    def physical(found: re.Match[str]) -> str:
+        if found[1] not in names:
+            raise UsageError(f"{{{found[1]}}} is no table of this projection: {', '.join(names)}")
+        return quoted(names[found[1]])
+
+    return _PLACEHOLDER.sub(physical, sql)
+
+
+def _of_key(table: Table[Any]) -> str:
+    return " AND ".join(f"{quoted(column)} = ?" for column in table.key)
