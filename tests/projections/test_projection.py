@@ -1,12 +1,13 @@
 """Projections: what they want, what they refuse, and when they are not what they were."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import pytest
 
 from refold import Event, Registry
 from refold.core.encode import encode_body, row_of
+from refold.core.fingerprint import ADDED
 from refold.core.recorded import Recorded
 from refold.core.row import Row, decode_row
 from refold.errors import Unavailable, UsageError
@@ -293,17 +294,24 @@ def test_a_change_changes_the_fingerprint_and_nothing_else_does() -> None:
         type("Said", (msgspec.Struct,), {"__annotations__": {"n": int}, "__doc__": text})
         for text in ("One thing.", "Another.")
     ]
-    shapes = []
-    for cls in prose:
-        registered = Registry()
-        registered.event("said")(cls)
-        one = projection(registry=registered)
-        one.on(cls)(Seen().two)
-        shapes.append(one.fingerprint().shape)
-    assert shapes[0] == shapes[1]
+    assert _shape_with(prose[0]) == _shape_with(prose[1])
+    late = Annotated[str | None, ADDED]
+    for kind, is_same in ((late, True), (str | None, False)):
+        fields: dict[str, Any] = {"__annotations__": {"n": int, "late": kind}, "late": None}
+        shape = _shape_with(type("Said", (msgspec.Struct,), fields))
+        assert (shape == _shape_with(prose[0])) is is_same
     more = made()
     more.on("b")(Seen().two)
     assert more.fingerprint().shape != first.shape
     every = made()
     every.on_every(Seen().every)
     assert every.fingerprint().code != first.code
+
+
+def _shape_with(cls: type) -> str:
+    """The shape of a projection that handles events of a class."""
+    registered = Registry()
+    registered.event("said")(cls)
+    one = projection(registry=registered)
+    one.on(cls)(Seen().two)
+    return one.fingerprint().shape

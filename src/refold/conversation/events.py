@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec.structs import force_setattr
 
+from refold.core.fingerprint import ADDED
 from refold.core.registry import event
 
 Effect = Literal["read", "write", "irreversible", "unknown"]
@@ -139,7 +140,7 @@ class AgentUtterance(Fields, frozen=True):
     parts: list[dict[str, Any]] | None = None
     finish_reason: str | None = None
     message_id: str | None = None
-    party: str | None = None
+    party: Annotated[str | None, ADDED] = None
 
 
 @event("model.request")

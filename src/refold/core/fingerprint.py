@@ -22,6 +22,8 @@ from refold.core.registry import Registry
 
 CODE_REVISION: Final = 2
 """Raised where :func:`code_of` says something else of the same code than it did before."""
+ADDED: Final = msgspec.Meta(extra_json_schema={"x-added": True})
+"""Marks a field with a default that a class got later: what was made before it stands."""
 _GROWING: Final = (list, dict, set, bytearray)
 _PLAIN: Final = (str, bytes, int, float, complex, type(None), type(...))
 

@@ -129,7 +129,7 @@ class Projection:
     def _made_fingerprint(self) -> Fingerprint:
         handlers = sorted(self.handlers.items())
         kinds = [self.registry.current(Kind(name)).tag for name, _ in handlers]
-        events = [_without_prose(shape_of(handler.target)) for _, handler in handlers]
+        events = [_essential(shape_of(handler.target)) for _, handler in handlers]
         tables = [table.shape() for table in self.tables.values()]
         # As SQLite has them: what a projection is does not hang on where its rows live.
         views = sorted(self.views_in(SQLITE).items())
@@ -185,15 +185,16 @@ def by_name(projections: Iterable[Projection]) -> dict[str, Projection]:
     return found
 
 
-def _without_prose(schema: Any) -> Any:
-    """A JSON schema without what docstrings say: who corrects one changes nothing."""
+def _essential(schema: Any) -> Any:
+    """A JSON schema without what docstrings say and what was added: neither changes the rows."""
     if isinstance(schema, dict):
         return {
-            name: _without_prose(value)
+            name: _essential(value)
             for name, value in schema.items()
             if not (name in ("description", "title") and isinstance(value, str))
+            and not (isinstance(value, dict) and "x-added" in value)
         }
-    return [_without_prose(value) for value in schema] if isinstance(schema, list) else schema
+    return [_essential(value) for value in schema] if isinstance(schema, list) else schema
 
 
 def _check_name(name: str) -> None:
