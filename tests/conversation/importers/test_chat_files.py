@@ -346,7 +346,6 @@ def test_a_broken_document_over_several_lines_is_one_problem(
     path = write(tmp_path, text.replace('"Be kind"', '"Be kind'), "one.txt")
     report = import_files(store, "openai-chat", [path])
     assert (report.imported, report.failed) == (0, 1)
-    assert "message 1" in report.problems[0].message
 
 
 def test_recorded_calls_of_a_coding_agent(store: refold.Store) -> None:

@@ -8,12 +8,11 @@ field that is odd is told and counts as not given; what stands beside it is read
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from functools import partial
-from itertools import chain
 from math import isfinite
 from typing import Any, Final
 
@@ -23,16 +22,14 @@ from msgspec.structs import replace
 from refold.conversation.chat_shapes import Unread, read_cost, read_tools
 from refold.conversation.events import AgentConfigured, ModelResponse, SessionStarted, Tool
 from refold.conversation.importers.importer import (
+    Fields,
     Found,
     Importer,
     Options,
     Problem,
-    chat_events,
     read_each,
-    read_field,
-    under,
 )
-from refold.conversation.importers.json_array import VALUE_BYTES_MAX, Unreadable, Value
+from refold.conversation.importers.json_array import Value
 from refold.conversation.importers.source import Source
 from refold.conversation.openai_chat import read_completion
 from refold.core.clock import to_us
@@ -52,10 +49,14 @@ TIMES: Final = ("timestamp", "created", "created_at", "create_time")
 """Where a conversation or a message may say when it was; the first that is a time holds."""
 
 
+# In an array, what its first element is: a message, or a conversation with messages.
+_FIRST: Final = re.compile(rb'\[\s*\{.*?"(role|messages)"\s*:', re.DOTALL)
+
+
 class _Exact(msgspec.Struct):
     """What must not pass through a float on its way."""
 
-    cost: msgspec.Raw = msgspec.Raw(b"null")
+    cost: Decimal
 
 
 def import_chat_files(source: Source, options: Options) -> Iterator[Found | Problem]:
@@ -66,12 +67,10 @@ def import_chat_files(source: Source, options: Options) -> Iterator[Found | Prob
     """
     values, several = source.values(), source.layout != "one"
     if source.layout == "array":
-        begun = list(_up_to_the_first_whole(values))
-        values = chain(begun, values)
-        if begun and _is_message(begun[-1].raw):
-            values, several = _joined(values), False
-    convert = partial(_found, options=options, stem=source.stem, several=several)
-    return read_each(source, values, convert)
+        first = _FIRST.match(source.head)
+        if first is not None and first[1] == b"role":
+            values, several = source.whole(), False
+    return read_each(source, values, partial(_found, options, source.stem, several))
 
 
 OPENAI_CHAT: Final = Importer(
@@ -103,120 +102,77 @@ def time_us(value: Any) -> int:
     raise ValueError(f"{value!r:.50} is not a time")
 
 
-def _up_to_the_first_whole(values: Iterable[Value]) -> Iterator[Value]:
-    for value in values:
-        yield value
-        if not value.error:
-            return
-
-
-def _is_message(raw: bytes) -> bool:
-    """Whether the first element of an array is a message: then the array is one conversation."""
-    try:
-        first = json.loads(raw)  # Lenient: whether it can be stored is asked later.
-    except ValueError:
-        return False
-    return isinstance(first, dict) and "messages" not in first
-
-
-def _joined(messages: Iterable[Value]) -> Iterator[Value]:
-    """The one conversation of an array's messages; broken where one of them is."""
-    line, raws, size_bytes = 0, [], 0
-    for message in messages:
-        line = line or message.line
-        if message.error:
-            error = f"message {message.number}: {message.error}"
-            yield Value(message.line, 1, b"", error)
-            return
-        raws.append(message.raw)
-        size_bytes += len(message.raw)
-        if size_bytes > VALUE_BYTES_MAX:
-            raise Unreadable(f"the document is over {VALUE_BYTES_MAX} bytes: use JSON lines")
-    yield Value(line, 1, b"[" + b",".join(raws) + b"]")
-
-
-def _found(
-    value: Value, unread: list[Unread], *, options: Options, stem: str, several: bool
-) -> Found:
-    whole = msgspec.json.decode(value.raw)
-    said = {"messages": whole} if isinstance(whole, list) else whole
-    if not isinstance(said, dict) or not isinstance(said.get("messages"), list):
+def _found(options: Options, stem: str, several: bool, line: Fields, value: Value) -> Found:
+    if isinstance(line.holder, list):
+        line = Fields({"messages": line.holder}, line.unread)
+    if not isinstance(line.holder, dict) or not isinstance(line.holder.get("messages"), list):
         raise InvalidEvent("a conversation is a list of messages or an object with messages")
-    if not said["messages"]:
+    if not line.holder["messages"]:
         raise InvalidEvent("a conversation without messages", path="/messages")
-    own_id = read_field(said, "id", partial(msgspec.convert, type=str | int), unread)
+    own_id = line.read("id", partial(msgspec.convert, type=str | int))
     default_id = f"{stem}-{value.number}" if several else stem
     stream = options.stream(CATEGORY, default_id if own_id in (None, "") else str(own_id))
-    return Found(stream, _events(said, value.raw, options, unread))
+    return Found(stream, _events(line, value.raw, options))
 
 
-def _events(
-    said: Mapping[str, Any], raw: bytes, options: Options, unread: list[Unread]
-) -> list[Event]:
-    tools = _tools(said, options, unread)
-    response = read_field(said, "response", _object, unread) or {}
-    model = read_field(said, "model", partial(msgspec.convert, type=str), unread)
-    kwargs = read_field(said, "kwargs", _object, unread) or {}
-    params = {k: v for k, v in {**kwargs, **said}.items() if k in PARAMS and v is not None}
-    if model is None and isinstance(response.get("model"), str):
-        model = response["model"]
-    agent = AgentConfigured(model=model, params=params, tools=tools)
-    events = chat_events(said["messages"], "/messages", agent, unread)
-    answer = _answer(said, raw, response, tools, unread)
-    beside = _beside(said, response if answer else {})
+def _events(line: Fields, raw: bytes, options: Options) -> list[Event]:
+    tools = _tools(line, options)
+    response = line.typed("response", dict[str, Any]) or {}
+    said = Fields(response, []).typed("model", str)
+    given = (line.typed("kwargs", dict[str, Any]) or {}) | line.holder
+    agent = AgentConfigured(
+        model=line.typed("model", str) or said,
+        params={key: value for key, value in given.items() if key in PARAMS and value is not None},
+        tools=tools,
+    )
+    events = line.messages("messages", agent)
+    answer = _answer(line, raw, response, tools)
+    beside = _beside(line.holder, response if answer else {})
     started = Event.of(SessionStarted(), metadata={"openai_chat": beside} if beside else None)
-    return _timed([started, *events, *answer], said, response, unread)
+    return _timed([started, *events, *answer], line, Fields(response, line.unread, "/response"))
 
 
-def _tools(said: Mapping[str, Any], options: Options, unread: list[Unread]) -> list[Tool]:
+def _tools(line: Fields, options: Options) -> list[Tool]:
     """The tools that were offered, with the effects that the options say of them."""
-    given = [key for key in TOOLS if said.get(key) is not None]
+    given = [key for key in TOOLS if line.holder.get(key) is not None]
     if not given:
         return list(options.tools)
     effects = {tool.name: tool.effect for tool in options.tools}
     offered: list[Tool] = []
     for key in given:
-        tools, lost = read_tools(said[key])
+        tools, unread = read_tools(line.holder[key])
         offered += [replace(tool, effect=effects.get(tool.name, tool.effect)) for tool in tools]
-        unread += under(f"/{key}", lost)
+        line.note(key, unread)
     return offered
 
 
 def _answer(
-    said: Mapping[str, Any],
-    raw: bytes,
-    response: Mapping[str, Any],
-    tools: Sequence[Tool],
-    unread: list[Unread],
+    line: Fields, raw: bytes, response: Mapping[str, Any], tools: Sequence[Tool]
 ) -> list[Event]:
     """The events of the answer that a log of a single call ends with."""
-    exact = msgspec.json.decode(raw, type=_Exact).cost if "cost" in said else b"null"
-    cost = read_field(said, "cost", lambda _: _cost(exact), unread)
-    latency_ms = read_field(said, "latency_sec", _latency_ms, unread)
+    cost = line.read("cost", lambda _: _cost(raw))
+    latency_ms = line.read("latency_sec", _latency_ms)
     told = ModelResponse(
         cost=read_cost(response) if cost is None else cost,
         latency_ms=latency_ms,
-        message_id=f"m{len(said['messages'])}",
+        message_id=f"m{len(line.holder['messages'])}",
     )
     events: list[Event] = []
     if response:
         try:
-            events, lost = read_completion(response, told, tools)
-            unread += under("/response", lost)
+            events, unread = read_completion(response, told, tools)
+            line.note("response", unread)
         except InvalidEvent as error:
-            unread.append(Unread("field", f"/response{error.path}", error.reason))
+            line.note("response", [Unread("field", error.path, error.reason)])
     if not any(isinstance(event.data, ModelResponse) for event in events):
-        lost_with_it = {"cost": cost, "latency_sec": latency_ms}
-        unread += [
-            Unread("field", f"/{key}", "there is no answer that it is of")
-            for key, value in lost_with_it.items()
-            if value is not None
-        ]
+        for key, value in (("cost", cost), ("latency_sec", latency_ms)):
+            if value is not None:
+                line.note(key, [Unread("field", "", "there is no answer that it is of")])
     return events
 
 
 def _cost(raw: bytes) -> Decimal:
-    cost = msgspec.json.decode(raw, type=Decimal)
+    cost = msgspec.json.decode(raw, type=_Exact).cost
     if not cost.is_finite() or cost < 0:
         raise ValueError(f"{cost} is not a cost")
     return cost
@@ -227,10 +183,6 @@ def _latency_ms(latency_s: Any) -> float:
     if not isfinite(latency_ms) or latency_ms < 0:
         raise ValueError(f"{latency_s!r:.50} is not a latency")
     return latency_ms
-
-
-def _object(value: Any) -> dict[str, Any]:
-    return msgspec.convert(value, dict[str, Any])
 
 
 def _beside(said: Mapping[str, Any], response: Mapping[str, Any]) -> dict[str, Any]:
@@ -246,36 +198,24 @@ def _beside(said: Mapping[str, Any], response: Mapping[str, Any]) -> dict[str, A
     return beside
 
 
-def _timed(
-    events: list[Event],
-    said: Mapping[str, Any],
-    response: Mapping[str, Any],
-    unread: list[Unread],
-) -> list[Event]:
+def _timed(events: list[Event], line: Fields, response: Fields) -> list[Event]:
     """The events at the times that the log gives; one without goes with what was before it."""
-    at_us = _time(said, "", unread)
-    if at_us is None:
-        at_us = _time({"created": response.get("created")}, "/response", unread)
-    for index, message in enumerate(said["messages"]):
-        _time(message, f"/messages/{index}", unread)
-    own = [_time(_kept_of_message(event), "", []) for event in events]
-    first = next((us for us in own if us is not None), None)
-    known = [us for us in (at_us, first) if us is not None]
+    said_us = _time(line, *TIMES) or _time(response, "created")
+    for index, message in enumerate(line.holder["messages"]):
+        _time(Fields(message, line.unread, f"/messages/{index}"), *TIMES)
+    # A time is among the fields of its message that an event keeps beside.
+    kept = [(event.metadata or {}).get("openai", {}).get("set", {}) for event in events]
+    own = [_time(Fields(fields, []), *TIMES) for fields in kept]
+    known = [us for us in (said_us, next(filter(None, own), None)) if us is not None]
     if not known:
         return events
     now_us, timed = min(known), []
     for event, own_us in zip(events, own, strict=True):
-        now_us = now_us if own_us is None else own_us
+        now_us = own_us or now_us
         timed.append(Event.of(event.data, metadata=event.metadata, occurred_at=now_us))
     return timed
 
 
-def _time(holder: Mapping[str, Any], at: str, unread: list[Unread]) -> int | None:
-    times = [read_field(holder, key, time_us, unread, at) for key in TIMES]
-    return next((us for us in times if us is not None), None)
-
-
-def _kept_of_message(event: Event) -> Mapping[str, Any]:
-    """The fields of its message that an event keeps beside: a time is among them."""
-    kept: Mapping[str, Any] = (event.metadata or {}).get("openai", {}).get("set", {})
-    return kept
+def _time(holder: Fields, *keys: str) -> int | None:
+    times = [holder.read(key, time_us) for key in keys]
+    return next(filter(None, times), None)  # None of them is 0: they are later than 1973.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,8 +16,7 @@ from refold.conversation.chat_export import Loss
 from refold.conversation.chat_shapes import read_tools
 from refold.conversation.events import Tool
 from refold.conversation.importers.importer import Fork, Found, Importer, Options, Problem
-from refold.conversation.importers.json_array import Unreadable
-from refold.conversation.importers.source import Source, opened, size_bytes
+from refold.conversation.importers.source import Source, Unreadable, size_bytes
 from refold.core.event import check_name
 from refold.core.expected import NO_STREAM
 from refold.core.recorded import Recorded
@@ -97,7 +97,12 @@ def import_files(
             )
         check_name(category, what="a category")
     options = Options(category, () if tools is None else _tools_of(Path(tools)))
-    return _Import(store, importer, options, names, progress).run()
+    report = ImportReport(format=importer.name)
+    return _Import(store, importer, options, names, progress or _untold, report).run()
+
+
+def _untold(_done_bytes: int, _total_bytes: int | None) -> None:
+    """Nobody asked how far it is."""
 
 
 def _tools_of(path: Path) -> list[Tool]:
@@ -116,80 +121,64 @@ def _tools_of(path: Path) -> list[Tool]:
     return tools
 
 
+@dataclass
 class _Import:
     """One run: what was read and is not yet stored, and the report as it grows."""
 
-    def __init__(
-        self,
-        store: Store,
-        importer: Importer,
-        options: Options,
-        names: list[str],
-        progress: Progress | None,
-    ) -> None:
-        self._store = store
-        self._importer = importer
-        self._options = options
-        self._names = names
-        self._progress = progress
-        self._total_bytes = size_bytes(names)
-        self._done_bytes = 0
-        self._waiting: deque[tuple[str, Found]] = deque()
-        self._report = ImportReport(format=importer.name)
+    store: Store
+    importer: Importer
+    options: Options
+    names: list[str]
+    progress: Progress
+    report: ImportReport
+    waiting: deque[tuple[str, Found]] = field(default_factory=deque)
 
     def run(self) -> ImportReport:
-        for outcome in self._store.append_many(self._appends()):
-            self._settle(*self._waiting.popleft(), outcome)
-        order = {name: place for place, name in reversed(list(enumerate(self._names)))}
-        self._report.problems.sort(key=lambda problem: (order[problem.file], problem.line))
-        return self._report
+        for outcome in self.store.append_many(self._appends()):
+            self._settle(*self.waiting.popleft(), outcome)
+        order = {name: place for place, name in reversed(list(enumerate(self.names)))}
+        self.report.problems.sort(key=lambda problem: (order[problem.file], problem.line))
+        return self.report
 
     def _appends(self) -> Iterator[Append]:
-        for name in self._names:
+        total_bytes, done_bytes = size_bytes(self.names), 0
+        for name in self.names:
             try:
-                with opened(name) as source:
-                    yield from self._appends_of(source)
-            except Unreadable as error:
-                self._failed(Problem(name, error.line, error.message))
-            except InvalidEvent as error:
-                self._failed(Problem(name, 0, error.message))
+                with Source.opened(name) as source:
+                    for item in self._items(source):
+                        self.progress(done_bytes + source.read_bytes, total_bytes)
+                        if isinstance(item, Problem):
+                            self._failed(item)
+                        else:
+                            self.waiting.append((name, item))
+                            yield self._append(item)
+                    done_bytes += source.read_bytes
+                    self.progress(done_bytes, total_bytes)
+            except (Unreadable, InvalidEvent) as error:
+                self._failed(Problem(name, 0, str(error)))
 
-    def _appends_of(self, source: Source) -> Iterator[Append]:
-        item = None
-        for item in self._items(source):
-            self._tell(source.read_bytes)
-            if isinstance(item, Problem):
-                self._failed(item)
-                continue
-            self._waiting.append((source.name, item))
-            metadata = {"source": self._importer.name, "origin": "imported", **item.metadata}
-            key = f"import:{self._importer.name}:{item.stream}"
-            yield Append(item.stream, item.events, NO_STREAM, metadata, key)
-        if item is None:
-            raise Unreadable("there are no conversations in it")
-        self._done_bytes += source.read_bytes
-        self._tell(0)
+    def _append(self, found: Found) -> Append:
+        metadata = {"source": self.importer.name, "origin": "imported", **found.metadata}
+        key = f"import:{self.importer.name}:{found.stream}"
+        return Append(found.stream, found.events, NO_STREAM, metadata, key)
 
     def _items(self, source: Source) -> Iterator[Found | Problem]:
         """What the importer finds; of a file that it finds nothing in, which importer fits."""
-        items = self._importer.read(source, self._options)
-        try:
-            first = next(items, None)
-        except Unreadable as error:
-            raise Unreadable(f"{error.message}{self._hint(source)}", line=error.line) from error
+        items = self.importer.read(source, self.options)
+        first = next(items, None) or Problem(source.name, 0, "there are no conversations in it")
         if isinstance(first, Problem) and (hint := self._hint(source)):
-            raise Unreadable(f"{first.message}{hint}", line=first.line)
-        if first is not None:
-            yield first
-            yield from items
+            yield first._replace(message=first.message + hint)
+            return
+        yield first
+        yield from items
 
     def _hint(self, source: Source) -> str:
         """Which other format finds something in the start of the source."""
         for name in Importer.names():
             # One that cannot be loaded, or read anything here, is no hint.
-            with suppress(RefoldError, Unreadable):
-                if name != self._importer.name:
-                    items = Importer.named(name).read(source.start(), self._options)
+            with suppress(RefoldError):
+                if name != self.importer.name:
+                    items = Importer.named(name).read(source.start(), self.options)
                     if any(isinstance(item, Found) for item in items):
                         return f"; this looks like {name}: import it as that"
         return ""
@@ -202,42 +191,36 @@ class _Import:
             self._failed(Problem(name, found.line, why, found.stream))
             return
         if outcome.duplicate:
-            self._report.unchanged += 1
+            self.report.unchanged += 1
         else:
-            self._report.imported += 1
-            self._report.events += outcome.event_count
-        for problem in found.problems:
-            self._problem(problem)
-        self._report.loss_count += len(found.loss)
-        self._report.loss += found.loss[: LISTED_MAX - len(self._report.loss)]
+            self.report.imported += 1
+            self.report.events += outcome.event_count
+        self._told(found.problems)
+        self.report.loss_count += len(found.loss)
+        self.report.loss += found.loss[: LISTED_MAX - len(self.report.loss)]
         for fork in found.forks:
             self._keep(name, found, fork)
 
     def _keep(self, name: str, found: Found, fork: Fork) -> None:
         """Store a fork as a branch, unless it is there already."""
-        branch = self._store.branch(fork.of, at=fork.at).adding(*fork.events)
+        branch = self.store.branch(fork.of, at=fork.at).adding(*fork.events)
         try:
-            saved = self._store.save_branch(branch, fork.stream, variant=fork.variant)
-            self._report.branches += 1
-            self._report.events += saved.event_count
+            saved = self.store.save_branch(branch, fork.stream, variant=fork.variant)
+            self.report.branches += 1
+            self.report.events += saved.event_count
         except Conflict:
-            stored = self._store.read(fork.stream, from_version=fork.at + 2)
+            stored = self.store.read(fork.stream, from_version=fork.at + 2)
             if [_content(e) for e in stored] != [_content(e) for e in branch.events[fork.at + 1 :]]:
                 why = f"{fork.stream} is there with other events"
                 self._failed(Problem(name, found.line, why, fork.stream))
 
     def _failed(self, problem: Problem) -> None:
-        self._report.failed += 1
-        self._problem(problem)
+        self.report.failed += 1
+        self._told([problem])
 
-    def _problem(self, problem: Problem) -> None:
-        self._report.problem_count += 1
-        if len(self._report.problems) < LISTED_MAX:
-            self._report.problems.append(problem)
-
-    def _tell(self, read_bytes: int) -> None:
-        if self._progress is not None:
-            self._progress(self._done_bytes + read_bytes, self._total_bytes)
+    def _told(self, problems: Sequence[Problem]) -> None:
+        self.report.problem_count += len(problems)
+        self.report.problems += problems[: LISTED_MAX - len(self.report.problems)]
 
 
 def _changed(stream: str, error: RefoldError) -> str | None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final, NamedTuple, Self, TypeVar
+
+import msgspec
 
 from refold.conversation.chat_export import Loss
 from refold.conversation.chat_shapes import Unread
@@ -13,7 +16,6 @@ from refold.conversation.importers.json_array import Value
 from refold.conversation.importers.source import Source
 from refold.conversation.openai_chat import read_messages
 from refold.core.event import Event, check_name
-from refold.core.jsonvalue import pointer
 from refold.errors import InvalidEvent, UsageError
 
 T = TypeVar("T")
@@ -113,65 +115,63 @@ class Importer(NamedTuple):
         return found
 
 
+class Fields:
+    """An object of a source, its fields read one by one: one that is odd voids itself alone.
+
+    It counts as not given, and ``unread`` notes it by its JSON Pointer. ``at`` is that of the
+    object.
+    """
+
+    def __init__(self, holder: Any, unread: list[Unread], at: str = "") -> None:
+        self.holder, self.unread, self.at = holder, unread, at
+
+    def read(self, key: str, how: Callable[[Any], T]) -> T | None:
+        """A field as ``how`` understands it, which raises ValueError where it does not."""
+        value = self.holder.get(key)
+        try:
+            return None if value is None else how(value)
+        except (ValueError, ArithmeticError, UsageError) as error:
+            self.note(key, [Unread("field", "", str(error))])
+            return None
+
+    def typed(self, key: str, kind: type[T]) -> T | None:
+        """A field that must be of a type."""
+        return self.read(key, partial(msgspec.convert, type=kind))
+
+    def messages(self, key: str, agent: AgentConfigured) -> list[Event]:
+        """The events of the chat messages in a field; InvalidEvent where there can be none."""
+        try:
+            chat = read_messages(self.holder[key], agent)
+        except InvalidEvent as error:
+            raise InvalidEvent(error.reason, path=f"/{key}{error.path}") from error
+        self.note(key, chat.unread)
+        return chat.events
+
+    def note(self, key: str, unread: Iterable[Unread]) -> None:
+        """Note what is not understood of a field."""
+        self.unread += [one._replace(pointer=f"{self.at}/{key}{one.pointer}") for one in unread]
+
+
 def read_each(
-    source: Source, values: Iterable[Value], convert: Callable[[Value, list[Unread]], Found]
+    source: Source, values: Iterable[Value], convert: Callable[[Fields, Value], Found]
 ) -> Iterator[Found | Problem]:
     """The conversations of values, one each; a value that is none fails alone.
 
-    ``convert`` notes what it does not understand or keep, which becomes the loss of its
-    conversation, and raises :class:`~refold.errors.InvalidEvent` or ValueError for what is no
-    conversation.
+    ``convert`` raises :class:`~refold.errors.InvalidEvent` or ValueError for what is no
+    conversation. What it notes as unread becomes the loss of its conversation.
     """
     for value in values:
         unread: list[Unread] = []
         try:
             if value.error:
                 raise ValueError(value.error)
-            found = convert(value, unread)
+            found = convert(Fields(msgspec.json.decode(value.raw), unread), value)
         except (InvalidEvent, ValueError, ArithmeticError, RecursionError) as error:
             yield Problem(source.name, value.line, f"{value.place}{error}")
         else:
             where = f"{source.name}:{value.line}"
             loss = [Loss(where, one.reason or one.what, one.pointer) for one in unread]
             yield found._replace(line=value.line, loss=loss)
-
-
-def read_field(
-    holder: Mapping[str, Any],
-    key: str,
-    read: Callable[[Any], T],
-    unread: list[Unread],
-    at: str = "",
-) -> T | None:
-    """A field as ``read`` understands it; None where it is not given, and told where it is odd.
-
-    ``at`` is the JSON Pointer of the holder.
-    """
-    value = holder.get(key)
-    if value is None:
-        return None
-    try:
-        return read(value)
-    except (ValueError, ArithmeticError, UsageError) as error:
-        unread.append(Unread("field", f"{at}{pointer([key])}", str(error)))
-        return None
-
-
-def chat_events(
-    messages: Sequence[Any], at: str, agent: AgentConfigured, unread: list[Unread]
-) -> list[Event]:
-    """The events of the chat messages that stand at a JSON Pointer."""
-    try:
-        chat = read_messages(messages, agent)
-    except InvalidEvent as error:
-        raise InvalidEvent(error.reason, path=f"{at}{error.path}") from error
-    unread += under(at, chat.unread)
-    return chat.events
-
-
-def under(at: str, unread: Iterable[Unread]) -> Iterator[Unread]:
-    """What is not understood of something that stands at a JSON Pointer."""
-    return (one._replace(pointer=f"{at}{one.pointer}") for one in unread)
 
 
 def _points() -> dict[str, EntryPoint]:

@@ -15,27 +15,33 @@ import msgspec
 from refold.conversation.importers.json_array import (
     CHUNK_BYTES,
     VALUE_BYTES_MAX,
-    Unreadable,
     Value,
     elements,
 )
 
 STDIN: Final = "-"
+START_BYTES: Final = 1024 * 1024
+"""How far it is looked ahead to see what an input is."""
 _SUFFIX: Final = re.compile(r"\.(json|jsonl|ndjson)$", re.IGNORECASE)
 _BOM: Final = b"\xef\xbb\xbf"
-_COMPRESSED: Final = {
-    b"\x1f\x8b": "gzip",
-    b"\x28\xb5\x2f\xfd": "zstd",
-    b"BZh": "bzip2",
-    b"\xfd7zXZ\x00": "xz",
-    b"PK\x03\x04": "zip",
+_UNREADABLE: Final = {
+    b"\x1f\x8b": "the file is compressed (gzip): unpack it first",
+    b"\x28\xb5\x2f\xfd": "the file is compressed (zstd): unpack it first",
+    b"BZh": "the file is compressed (bzip2): unpack it first",
+    b"\xfd7zXZ\x00": "the file is compressed (xz): unpack it first",
+    b"PK\x03\x04": "the file is compressed (zip): unpack it first",
 }
+
+
+class Unreadable(Exception):
+    """An input of which nothing can be read."""
 
 
 class Source:
     """An input with a name; ``stem`` and ``folder`` of its path serve to name streams.
 
-    ``layout`` is what it seems to hold: a value a ``line``, an ``array``, or ``one`` value.
+    ``layout`` is what it seems to hold: a value on each of its ``lines``, an ``array``, or
+    ``one`` value. ``head`` is its start.
     """
 
     def __init__(self, name: str, reader: BufferedReader) -> None:
@@ -45,34 +51,37 @@ class Source:
         self.folder = "" if name == STDIN else _named(path.parent.name)
         self.read_bytes = 0
         self._reader = reader
-        self._start = reader.peek(CHUNK_BYTES)[:CHUNK_BYTES].removeprefix(_BOM)
-        self.layout = _layout(self._start.lstrip(), path.suffix.lower())
+        start = reader.peek(START_BYTES)[:START_BYTES]
+        if start.startswith(_BOM):
+            self._read(len(_BOM))
+        self.head = start.removeprefix(_BOM).lstrip()
+        self.layout = _layout(self.head, path.suffix.lower())
+
+    @classmethod
+    @contextmanager
+    def opened(cls, name: str) -> Iterator[Self]:
+        """A file by its path, or ``-`` for the standard input; :class:`Unreadable` says why not."""
+        try:
+            with _stdin() if name == STDIN else Path(name).open("rb", START_BYTES) as reader:
+                source = cls(name, cast("BufferedReader", reader))
+                source._check()
+                yield source
+        except FileNotFoundError as error:
+            raise Unreadable("there is no such file") from error
+        except IsADirectoryError as error:
+            raise Unreadable("this is a directory: name the files in it") from error
+        except OSError as error:
+            raise Unreadable(f"the file cannot be read: {error.strerror or error}") from error
 
     def start(self) -> Self:
-        """The first bytes of it, as a source of their own."""
-        return type(self)(self.name, BufferedReader(cast("RawIOBase", BytesIO(self._start))))
-
-    def check(self) -> None:
-        """Refuse what is empty, compressed or not text; pass over a byte order mark."""
-        head = self._reader.peek(CHUNK_BYTES)
-        if not head:
-            raise Unreadable("the file is empty")
-        for magic, kind in _COMPRESSED.items():
-            if head.startswith(magic):
-                raise Unreadable(f"the file is compressed ({kind}): unpack it first")
-        if b"\x00" in head[:4096]:
-            raise Unreadable("the file is not UTF-8 text")
-        if head.startswith(_BOM):
-            self._read(len(_BOM))
+        """The head of it, as a source of its own."""
+        return type(self)(self.name, BufferedReader(cast("RawIOBase", BytesIO(self.head))))
 
     def values(self) -> Iterator[Value]:
         """The lines, the elements, or the one value, as the source is laid out."""
-        match self.layout:
-            case "lines":
-                return self.lines()
-            case "array":
-                return self.elements()
-        return self._whole()
+        if self.layout == "array":
+            return self.elements()
+        return self.lines() if self.layout == "lines" else self.whole()
 
     def lines(self) -> Iterator[Value]:
         """The lines that are not blank."""
@@ -81,47 +90,39 @@ class Source:
             number += 1
             self.read_bytes += len(raw)
             if len(raw) > VALUE_BYTES_MAX:
-                self._skip_line(raw)
+                while raw and not raw.endswith(b"\n"):
+                    raw = self._reader.readline(CHUNK_BYTES)
+                    self.read_bytes += len(raw)
                 yield Value(number, number, b"", f"the line is over {VALUE_BYTES_MAX} bytes")
             elif raw := raw.strip():
                 yield Value(number, number, raw)
 
     def elements(self) -> Iterator[Value]:
-        """The elements of a JSON array; :class:`Unreadable` when that is not what it holds."""
+        """The elements of a JSON array; one that is broken where it holds none."""
         return elements(self._read)
 
-    def _whole(self) -> Iterator[Value]:
+    def whole(self) -> Iterator[Value]:
+        """The one value that is all of it; none where all is blank."""
         raw = self._read(VALUE_BYTES_MAX + 1)
         if len(raw) > VALUE_BYTES_MAX:
-            raise Unreadable(f"the document is over {VALUE_BYTES_MAX} bytes: use JSON lines")
-        if raw.strip():
+            over = f"the document is over {VALUE_BYTES_MAX} bytes: use JSON lines"
+            yield Value(1, 1, b"", over)
+        elif raw.strip():
             yield Value(1, 1, raw)
+
+    def _check(self) -> None:
+        if not self._reader.peek():
+            raise Unreadable("the file is empty")
+        for magic, why in _UNREADABLE.items():
+            if self.head.startswith(magic):
+                raise Unreadable(why)
+        if b"\x00" in self.head[:4096]:
+            raise Unreadable("the file is not UTF-8 text")
 
     def _read(self, size_bytes: int) -> bytes:
         raw = self._reader.read(size_bytes)
         self.read_bytes += len(raw)
         return raw
-
-    def _skip_line(self, raw: bytes) -> None:
-        while raw and not raw.endswith(b"\n"):
-            raw = self._reader.readline(CHUNK_BYTES)
-            self.read_bytes += len(raw)
-
-
-@contextmanager
-def opened(name: str) -> Iterator[Source]:
-    """A source by its path, or ``-`` for the standard input; :class:`Unreadable` says why not."""
-    try:
-        with _stdin() if name == STDIN else Path(name).open("rb", CHUNK_BYTES) as reader:
-            source = Source(name, cast("BufferedReader", reader))
-            source.check()
-            yield source
-    except FileNotFoundError as error:
-        raise Unreadable("there is no such file") from error
-    except IsADirectoryError as error:
-        raise Unreadable("this is a directory: name the files in it") from error
-    except OSError as error:
-        raise Unreadable(f"the file cannot be read: {error.strerror or error}") from error
 
 
 @contextmanager
@@ -143,7 +144,7 @@ def size_bytes(names: list[str]) -> int | None:
         if all(name != STDIN and Path(name).is_file() for name in names):
             return sum(Path(name).stat().st_size for name in names)
     except OSError:
-        pass
+        pass  # It is told when it is opened.
     return None
 
 
@@ -153,18 +154,16 @@ def _named(text: str) -> str:
 
 
 def _layout(head: bytes, suffix: str) -> Literal["lines", "array", "one"]:
-    """How a source is laid out, by its first lines, and by its name where they do not say."""
+    """How a source is laid out, by its first two lines, and by its name where they do not say."""
     first, line_break, rest = head.partition(b"\n")
     first, second = first.strip(), rest.lstrip().partition(b"\n")[0].strip()
-    if suffix in (".jsonl", ".ndjson"):
-        is_document = False
-    elif suffix == ".json":
-        is_document = not (line_break and second and _is_json(first))
+    if suffix == ".json":
+        is_document = not (second and _is_json(first))
     else:
-        # The first of a document's lines leaves it open, and the second is but a part of it.
+        # The first line of a document leaves it open, and the second is but a part of it.
         is_open = first[:1] in (b"[", b"{") and first[-1:] in (b"[", b"{", b",")
         is_document = bool(line_break) and is_open and (first == b"[" or not _is_json(second))
-    if not is_document:
+    if not is_document or suffix in (".jsonl", ".ndjson"):
         return "lines"
     return "array" if first.startswith(b"[") else "one"
 

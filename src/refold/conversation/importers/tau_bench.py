@@ -6,13 +6,13 @@ Each element is ``{task_id, trial, reward, info, traj}``, ``traj`` the OpenAI ch
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
-from refold.conversation.chat_shapes import Unread
 from refold.conversation.events import (
     AgentConfigured,
     Party,
@@ -22,13 +22,12 @@ from refold.conversation.events import (
     ToolResult,
 )
 from refold.conversation.importers.importer import (
+    Fields,
     Found,
     Importer,
     Options,
     Problem,
-    chat_events,
     read_each,
-    read_field,
 )
 from refold.conversation.importers.json_array import Value
 from refold.conversation.importers.source import Source
@@ -71,22 +70,23 @@ TAU_BENCH: Final = Importer(
 )
 
 
-def _found(value: Value, unread: list[Unread], *, options: Options, category: str) -> Found:
-    whole = msgspec.json.decode(value.raw)
-    result = msgspec.convert(whole, Result)
-    info = read_field(whole, "info", partial(msgspec.convert, type=dict[str, Any]), unread) or {}
-    task = info["task"] if isinstance(info.get("task"), dict) else {}
+def _found(element: Fields, _value: Value, *, options: Options, category: str) -> Found:
+    result = msgspec.convert(element.holder, Result)
+    task = (element.typed("info", dict[str, Any]) or {}).get("task")
+    task = task if isinstance(task, dict) else {}
     user_id = task["user_id"] if isinstance(task.get("user_id"), str) else None
-    reward = read_field(whole, "reward", partial(msgspec.convert, type=float), unread)
-    agent = AgentConfigured(tools=list(options.tools))
+    reward = element.typed("reward", float)
+    # What was settled before the first word: the task, and what the customer wants.
+    settled = {key: value for key, value in task.items() if key in ("user_id", "instruction")}
+    beside = {key: value for key, value in element.holder.items() if key != "traj"}
     events = [
         SessionStarted(
             parties=[Party(role="customer", id=user_id), Party(role="agent")],
-            initial_state=_initial_state(result, task),
+            initial_state={"task_id": result.task_id, "trial": result.trial, **settled},
         ),
-        *map(_marked, chat_events(result.traj, "/traj", agent, unread)),
+        *map(_marked, element.messages("traj", AgentConfigured(tools=list(options.tools)))),
         # All that the file says of the task and its rating, as it was.
-        Event.of(SessionEnded(reason=_end(result)), metadata={"tau_bench": _beside(whole)}),
+        Event.of(SessionEnded(reason=_end(result.traj)), metadata={"tau_bench": beside}),
     ]
     if reward is not None:
         events.append(ScoreRecorded(name="reward", value=reward, rater=RATER))
@@ -94,31 +94,19 @@ def _found(value: Value, unread: list[Unread], *, options: Options, category: st
     return Found(stream, events, metadata={} if user_id is None else {"subject": user_id})
 
 
-def _beside(whole: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in whole.items() if key != "traj"}
-
-
-def _initial_state(result: Result, task: Mapping[str, Any]) -> dict[str, Any]:
-    """What was settled before the first word: the task, and what the customer wants."""
-    said = {key: value for key, value in task.items() if key in ("user_id", "instruction")}
-    return {"task_id": result.task_id, "trial": result.trial, **said}
-
-
 def _marked(event: Event) -> Event:
     """A tool result whose content says that the tool failed is marked as an error."""
-    result = event.data
-    if not isinstance(result, ToolResult) or not isinstance(result.result, str):
-        return event
-    if not result.result.startswith(ERROR_MARK):
-        return event
-    return Event.of(msgspec.structs.replace(result, is_error=True), metadata=event.metadata)
+    match event.data:
+        case ToolResult(result=str(text)) if text.startswith(ERROR_MARK):
+            return Event.of(replace(event.data, is_error=True), metadata=event.metadata)
+    return event
 
 
-def _end(result: Result) -> str:
+def _end(traj: list[Any]) -> str:
     """How it ended: the customer was done, a person took over, or the steps ran out."""
-    last = result.traj[-1] if result.traj else {}
-    if last.get("role") == "user" and STOP_MARK in str(last.get("content")):
-        return "completed"
-    if last.get("role") == "tool" and last.get("name") == TRANSFER_TOOL:
-        return "transferred"
+    match traj[-1] if traj else {}:
+        case {"role": "user", "content": content} if STOP_MARK in str(content):
+            return "completed"
+        case {"role": "tool", "name": name} if name == TRANSFER_TOOL:
+            return "transferred"
     return "unfinished"
