@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
@@ -48,4 +49,5 @@ def ask(prompt: str, *turns: list[Message], tools: Any = TOOLS, **options: Any) 
     """What the agent answers under a prompt after these turns."""
     messages = [{"role": "system", "content": prompt}, *(m for turn in turns for m in turn)]
     request = {"model": MODEL, "messages": messages, "tools": list(tools), **options}
-    return answer(request, json.dumps(request, sort_keys=True))
+    asked = json.dumps(request, sort_keys=True).encode()
+    return answer(request, int(hashlib.sha256(asked).hexdigest()[:12], 16))

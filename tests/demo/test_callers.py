@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from refold.demo.callers import PLANS, Caller, callers
-from refold.demo.clinic import EFFECTS, TOOLS, Clinic, Patient
+from refold.demo.clinic import AGENT, TOOLS, Clinic, Patient
 
 ADA = Patient("P-1", "Ada Alder", "1985-03-04", "555-0101")
 
@@ -62,7 +62,7 @@ def test_a_caller_hangs_up_after_a_goodbye_and_never_talks_for_ever() -> None:
 def test_every_tool_is_described_has_an_effect_and_answers() -> None:
     """What the model is told of, what it does to the world, and what runs are the same six."""
     named = [tool["function"]["name"] for tool in TOOLS]
-    assert sorted(named) == sorted(EFFECTS)
+    assert named == [tool["name"] for tool in AGENT["tools"] if tool["effect"]]
     for name in named:
         assert clinic().use(name, {"nonsense": 1})["error"] == "bad_arguments"
     assert clinic().use("drop_tables", {})["error"] == "unknown_tool"

@@ -9,41 +9,24 @@ repeat, as a model might. No model is behind it.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
-from functools import lru_cache
-from typing import Any, Final, Literal, NamedTuple
+from functools import lru_cache, reduce
+from operator import or_
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from refold.demo.clinic import AGENT
 from refold.demo.listen import Result, Talk, listen, text_of
-from refold.demo.tables import Pattern, Slot, When, holds, listed, phrase, read, slot_label, table
+from refold.demo.tables import Pattern, Slot, When, holds, listed, phrase, read, slot_label, text
 
-MODEL: Final = "clinic-rules-1"
+MODEL: Final[str] = AGENT["model"]
 SLIP_ONE_IN: Final = 40
 LOOKUPS_MAX: Final = 2
+Rules = dict[str, Any]
+"""How the agent behaves, by the names in ``data/prompt.toml``."""
 _FIELDS: Final = {"name": "full name", "date_of_birth": "date of birth", "phone": "phone number"}
-
-
-class Rules(msgspec.Struct, frozen=True, kw_only=True):
-    """How the agent behaves; the defaults are those of an empty prompt."""
-
-    clinic: str = "the clinic"
-    says_recorded: bool = False
-    verify: Literal["never", "before_booking", "first"] = "never"
-    verify_by_phone: bool = False
-    slots_offered: int = 2
-    part_of_day: str = ""
-    confirms: bool = False
-    notice_hours: int = 0
-    gives_advice: bool = True
-    offers_nurse: bool = False
-    hands_urgent_over: bool = False
-    handover: Literal["never", "after_trying", "at_once"] = "never"
-    warns_abusive: bool = False
-    asks_for_more: bool = False
-    is_brief: bool = False
 
 
 class Turn(msgspec.Struct, frozen=True):
@@ -56,6 +39,11 @@ class Turn(msgspec.Struct, frozen=True):
     slot: str = ""
 
 
+class _Prompt(msgspec.Struct, frozen=True):
+    defaults: Rules
+    rules: tuple[Pattern, ...]
+
+
 class Reply(NamedTuple):
     """An answer: what is said, and which tools are called with which arguments."""
 
@@ -63,30 +51,30 @@ class Reply(NamedTuple):
     calls: tuple[tuple[str, dict[str, Any]], ...] = ()
 
 
-RULES: Final = table("prompt.toml", dict[str, list[Pattern]])["rules"]
-_TURNS: Final = table("turns.toml", dict[str, list[Turn]])["turns"]
+_PROMPT: Final = msgspec.toml.decode(text("prompt.toml"), type=_Prompt)
+RULES: Final = _PROMPT.rules
+DEFAULTS: Final = _PROMPT.defaults
+"""How the agent behaves under an empty prompt."""
+_TURNS: Final = msgspec.toml.decode(text("turns.toml"), type=dict[str, list[Turn]])["turns"]
 
 
 @lru_cache(maxsize=256)
 def read_rules(prompt: str) -> Rules:
     """The rules that a prompt states; text that states none changes nothing."""
-    said: dict[str, Any] = {}
-    for sentence in re.split(r"[\n;]|\.(?=\s|$)", prompt):
-        said |= read(RULES, sentence)
-    return msgspec.convert(said, Rules, strict=False)
+    said = [read(RULES, sentence) for sentence in re.split(r"[\n;]|\.(?=\s|$)", prompt)]
+    return reduce(or_, said, DEFAULTS)
 
 
-def answer(request: Mapping[str, Any], asked: str) -> Reply:
+def answer(request: Mapping[str, Any], chance: int) -> Reply:
     """What the demo agent says and does for a body of ``POST /v1/chat/completions``.
 
-    ``asked`` is the request as text, for the choices that a model would sample.
+    ``chance`` decides what a model would sample, where the request has a ``temperature``.
     """
     messages = request["messages"]
     prompt = "\n".join(text_of(m) for m in messages if m.get("role") in ("system", "developer"))
     tools = {tool["function"].get("name") for tool in request.get("tools") or []}
     facts = _facts(read_rules(prompt), listen(messages))
-    digest = hashlib.sha256(asked.encode()).digest()
-    chance = int.from_bytes(digest[:6], "big") if request.get("temperature") else 0
+    chance = chance if request.get("temperature") else 0
     slips = chance and chance % SLIP_ONE_IN == 0 and messages[-1].get("role") == "user"
     turn = next(t for t in _TURNS if holds(t.when, facts) and (t.say or t.use in tools))
     return _reply(_TURNS[-1] if slips else turn, facts, tools, variety=chance % 97)
@@ -109,7 +97,7 @@ def _facts(rules: Rules, talk: Talk) -> dict[str, Any]:
     """Rules, talk, and what follows from them; under the name of a tool, its arguments."""
     last = talk.results[-1] if talk.results else Result()
     return {
-        **msgspec.structs.asdict(rules),
+        **rules,
         **vars(talk),
         "times": talk.times[talk.question],
         "last": last,
@@ -124,9 +112,11 @@ def _facts(rules: Rules, talk: Talk) -> dict[str, Any]:
 
 def _caller(rules: Rules, talk: Talk) -> dict[str, Any]:
     """Who is calling, as far as that is known and has to be known."""
-    wanted = [what for what in _FIELDS if what != "phone" or rules.verify_by_phone]
+    wanted = [what for what in _FIELDS if what != "phone" or rules["verify_by_phone"]]
     identity = {what: said for what in wanted if (said := getattr(talk, what))}
-    moment_has_come = rules.verify == "first" or (rules.verify == "before_booking" and talk.chosen)
+    moment_has_come = rules["verify"] == "first" or (
+        rules["verify"] == "before_booking" and talk.chosen
+    )
     must_know = talk.goal in ("cancel", "move") or (talk.goal == "book" and moment_has_come)
     patient_id, name = talk.patient.get("patient_id"), talk.patient.get("name") or talk.name
     upcoming: Slot = next(iter(talk.patient.get("upcoming") or ()), {})
@@ -149,8 +139,8 @@ def _caller(rules: Rules, talk: Talk) -> dict[str, Any]:
 def _slots(rules: Rules, talk: Talk) -> dict[str, Any]:
     """Which times to offer, and how to ask for them: beyond those refused, and as wished."""
     free = [slot for slot in talk.slots if slot["slot_id"] not in talk.refused]
-    offers = [slot_label(slot) for slot in free[: rules.slots_offered]]
-    wishes = {"part_of_day": talk.part_of_day or rules.part_of_day, "doctor": talk.doctor}
+    offers = [slot_label(slot) for slot in free[: rules["slots_offered"]]]
+    wishes = {"part_of_day": talk.part_of_day or rules["part_of_day"], "doctor": talk.doctor}
     was_asked = all(talk.listing.get(wish, "") == value for wish, value in wishes.items())
     return {
         # A list that is long enough need not be fetched again.
@@ -158,7 +148,7 @@ def _slots(rules: Rules, talk: Talk) -> dict[str, Any]:
         "offers": len(offers),
         "slots": listed(offers),
         "list_slots": {
-            "count": rules.slots_offered + len(talk.refused),
+            "count": rules["slots_offered"] + len(talk.refused),
             **{wish: value for wish, value in wishes.items() if value},
         },
     }

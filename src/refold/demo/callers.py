@@ -15,18 +15,18 @@ from typing import Final, Literal
 import msgspec
 
 from refold.demo.clinic import DOCTORS, Patient
-from refold.demo.tables import MONTHS, When, cues_in, holds, table
+from refold.demo.tables import MONTHS, When, cues_in, holds, text
 
 
 class Line(msgspec.Struct, frozen=True):
-    """What a caller says when the conditions hold, at most ``times`` where that is given.
+    """What a caller says when the conditions hold, at most ``times``.
 
     Without wordings they hang up. ``cuts_in``: they do not let the agent's sentence end.
     """
 
     say: tuple[str, ...]
     when: When = {}
-    times: int | None = None
+    times: int = 99
     via: Literal["speech", "keypad", "silence"] = "speech"
     cuts_in: bool = False
 
@@ -39,7 +39,7 @@ class _Callers(msgspec.Struct, frozen=True):
     lines: tuple[Line, ...]
 
 
-_TABLE: Final = table("callers.toml", _Callers)
+_TABLE: Final = msgspec.toml.decode(text("callers.toml"), type=_Callers)
 PLANS: Final = _TABLE.plans
 """What callers want, the habit that shows, and how many there are of each."""
 
@@ -80,21 +80,17 @@ class Caller:
             "habit": self.habit,
             "turns": self.uses.total(),
         }
-        line = next(
-            line for line in _TABLE.lines if self._has_left(line) and holds(line.when, facts)
-        )
+        left = (line for line in _TABLE.lines if self.uses[line.say] < line.times)
+        line = next(line for line in left if holds(line.when, facts))
         if not line.say:
             return None
         self.uses[line.say] += 1
-        text = self.chance.choice(line.say).format_map(self._details(heard))
+        words = self.chance.choice(line.say).format_map(self._details(heard))
         if line.via != "speech":
-            return Saying(text, line.via)
-        self.said = text
+            return Saying(words, line.via)
+        self.said = words
         cuts_in_at = round(self.chance.uniform(0.2, 0.5), 2) if line.cuts_in else None
-        return Saying(text, line.via, cuts_in_at, round(self.chance.uniform(0.82, 0.99), 2))
-
-    def _has_left(self, line: Line) -> bool:
-        return line.times is None or self.uses[line.say] < line.times
+        return Saying(words, line.via, cuts_in_at, round(self.chance.uniform(0.82, 0.99), 2))
 
     def _details(self, heard: str) -> dict[str, str]:
         """What fills a wording in; a wrong date of birth is a year or two off."""

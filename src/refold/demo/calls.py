@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from time import perf_counter
 from typing import Final
 
+import msgspec
+
 import refold
 from refold import recording
 from refold.conversation import (
@@ -17,16 +19,14 @@ from refold.conversation import (
     DtmfReceived,
     Party,
     PlaybackInterrupted,
-    Prompt,
-    Tool,
     ToolCall,
     to_messages,
 )
-from refold.demo import callers, tables
 from refold.demo.agent import MODEL
-from refold.demo.callers import Caller, Saying
-from refold.demo.clinic import EFFECTS, TOOLS, Clinic
+from refold.demo.callers import Caller, Saying, callers
+from refold.demo.clinic import AGENT, TOOLS, Clinic
 from refold.demo.listen import KEYPAD
+from refold.demo.tables import RECORDED
 from refold.recording.session import Session
 from refold.replay import Action, Call, ChatEndpoint, ChatRequest
 
@@ -37,9 +37,6 @@ SOURCE: Final = "refold demo"
 WORD_S: Final = 0.36
 PAUSE_S: Final = 0.6
 TOOL_S: Final = 0.45
-
-Answered = Callable[[int, int], None]
-"""Called with how many calls are recorded, of how many."""
 
 
 @dataclass
@@ -66,92 +63,83 @@ def record_calls(
     endpoint: ChatEndpoint,
     *,
     seed: int,
-    progress: Answered,
+    progress: Callable[[int, int], None],
 ) -> None:
-    """Let a seed's callers call, one after the other; each call is one of ``streams``."""
-    people = list(callers.callers(seed))
+    """Let a seed's callers call, one after the other; each call is one of ``streams``.
+
+    ``progress`` is called with how many calls are recorded, and of how many.
+    """
+    people = list(callers(seed))
     clinic = Clinic.opened([caller.patient for caller in people], today=MONDAY, seed=seed)
     for caller in people:
         if caller.intent in ("move", "cancel"):
             clinic.give_appointment(caller.patient)
     clock = Clock(MONDAY)
     for caller, stream in zip(people, streams, strict=True):
-        _Call(store, stream, endpoint, caller, clinic, clock).run()
+        with _picked_up(store, stream, caller, clock) as session:
+            ended = _Call(store, session, endpoint, caller, clinic, clock).talk()
+            session.ended(ended, occurred_at=clock.pass_s(PAUSE_S))
         clock.pass_s(45 + 30 * (caller.number % 5))
         progress(caller.number, len(people))
 
 
-def configured(caller_number: int) -> AgentConfigured:
-    """The agent as the calls are recorded under."""
-    functions = [tool["function"] for tool in TOOLS]
-    return AgentConfigured(
-        prompt=Prompt(text=tables.RECORDED, id="reception-1"),
-        model=MODEL,
-        provider="refold demo: rules, no model",
-        params={"temperature": 0.7, "seed": caller_number},
-        tools=[Tool(effect=EFFECTS[function["name"]], **function) for function in functions],
-        agent="receptionist",
-        version="1",
+def _picked_up(store: refold.Store, stream: str, caller: Caller, clock: Clock) -> Session:
+    customer = Party(role="customer", name=caller.patient.name, address=caller.patient.phone)
+    prompt = {"text": RECORDED, "id": "reception-1"}
+    params = {"temperature": 0.7, "seed": caller.number}
+    agent = msgspec.convert({**AGENT, "prompt": prompt, "params": params}, AgentConfigured)
+    return recording.record(
+        store,
+        stream,
+        channel="voice",
+        parties=[customer, Party(role="agent", name="receptionist")],
+        initial_state={"intent": caller.intent, "habit": caller.habit},
+        agent=agent,
+        metadata={"source": SOURCE},
+        occurred_at=clock.now,
     )
 
 
 @dataclass
 class _Call:
-    """One call from the first ring to the end."""
+    """One call from the greeting to the end."""
 
     store: refold.Store
-    stream: str
+    session: Session
     endpoint: ChatEndpoint
     caller: Caller
     clinic: Clinic
     clock: Clock
 
-    def run(self) -> None:
-        agent, patient = configured(self.caller.number), self.caller.patient
-        customer = Party(role="customer", name=patient.name, address=patient.phone)
-        session = recording.record(
-            self.store,
-            self.stream,
-            channel="voice",
-            parties=[customer, Party(role="agent", name="receptionist")],
-            initial_state={"intent": self.caller.intent, "habit": self.caller.habit},
-            agent=agent,
-            metadata={"source": SOURCE},
-            occurred_at=self.clock.now,
-        )
-        with session:
-            session.ended(self._talk(session, agent), occurred_at=self.clock.pass_s(PAUSE_S))
-
-    def _talk(self, session: Session, agent: AgentConfigured) -> str:
+    def talk(self) -> str:
         """Answer and listen in turn; gives how the call ended."""
         for _ in range(ANSWERS_MAX):
-            action = self._answer(session, agent)
-            if action.calls:
-                if self._use_tools(session, action.calls):
-                    return "transferred"
+            action = self._answer()
+            handed_over = [self._hands_over(call) for call in action.calls]
+            if any(handed_over):
+                return "transferred"
+            if handed_over:
                 continue
-            turn = self.caller.reply(action.text)
-            if turn is None:
+            saying = self.caller.reply(action.text)
+            if saying is None:
                 return "completed"
-            self._hear(session, action.text, turn)
+            self._hear(action.text, saying)
         return "abandoned"
 
-    def _answer(self, session: Session, agent: AgentConfigured) -> Action:
+    def _answer(self) -> Action:
+        agent = self.session.agent
         request = ChatRequest(
-            messages=to_messages(self.store.read(self.stream)),
+            messages=to_messages(self.store.read(self.session.stream)),
             model=MODEL,
             tools=list(TOOLS),
-            params=agent.params,
+            params=agent.params if agent else {},
         )
         asked_s = perf_counter()
         action = self.endpoint(request)
         latency_ms = round((perf_counter() - asked_s) * 1000, 3)
-        session.model_answered(
+        self.session.model_answered(
             action.text or None,
-            tool_calls=[
-                ToolCall(call_id=call.call_id, name=call.name, arguments=call.arguments)
-                for call in action.calls
-            ],
+            tool_calls=msgspec.convert(action.calls, list[ToolCall], from_attributes=True),
             usage=action.usage,
             cost=action.cost,
             latency_ms=latency_ms,
@@ -161,44 +149,39 @@ class _Call:
         )
         return action
 
-    def _use_tools(self, session: Session, calls: Sequence[Call]) -> bool:
-        """Run the calls; whether one of them handed the caller over."""
-        transferred = False
-        for call in calls:
-            arguments = json.loads(call.arguments)
-            answer = self.clinic.use(call.name, arguments)
-            session.tool_returned(
-                call.call_id,
-                json.dumps(answer),
-                is_error="error" in answer,
-                latency_ms=TOOL_S * 1000,
-                occurred_at=self.clock.pass_s(TOOL_S),
-            )
-            if call.name == "transfer_call" and "error" not in answer:
-                handed = CallTransferred(to_party=arguments["to"], from_party="receptionist")
-                session.record(refold.Event.of(handed, occurred_at=self.clock.now))
-                transferred = True
-        return transferred
+    def _hands_over(self, call: Call) -> bool:
+        """Do what a tool call asks for; whether that handed the caller over."""
+        arguments = json.loads(call.arguments)
+        answer = self.clinic.use(call.name, arguments)
+        self.session.tool_returned(
+            call.call_id,
+            json.dumps(answer),
+            is_error="error" in answer,
+            latency_ms=TOOL_S * 1000,
+            occurred_at=self.clock.pass_s(TOOL_S),
+        )
+        if handed_over := "transferred" in answer:
+            self._note(CallTransferred(to_party=arguments["to"], from_party="receptionist"))
+        return handed_over
 
-    def _hear(self, session: Session, said: str, turn: Saying) -> None:
-        if turn.cuts_in_at is not None:
+    def _hear(self, said: str, saying: Saying) -> None:
+        if saying.cuts_in_at is not None:
             # They spoke while the sentence was still playing: part of its time has not passed.
-            self.clock.pass_s(-PAUSE_S - WORD_S * len(said.split()) * (1 - turn.cuts_in_at))
-            cut_off = refold.Event.of(_cut(said, turn.cuts_in_at), occurred_at=self.clock.now)
-            session.record(cut_off)
-        if turn.via == "keypad":
-            keys = DtmfReceived(digits=turn.text.removeprefix(KEYPAD), masked=False)
-            session.record(refold.Event.of(keys, occurred_at=self.clock.now))
-        began = self.clock.speak(turn.text)
-        session.user_said(turn.text, confidence=turn.confidence, language="en", occurred_at=began)
-        if turn.via == "silence":
+            words = said.split(" ")
+            heard = max(1, round(len(words) * saying.cuts_in_at))
+            self.clock.pass_s(-PAUSE_S - WORD_S * len(words) * (1 - saying.cuts_in_at))
+            played, unplayed = " ".join(words[:heard]), " ".join(words[heard:])
+            self._note(PlaybackInterrupted(played_text=played, unplayed_text=unplayed))
+        if saying.via == "keypad":
+            self._note(DtmfReceived(digits=saying.text.removeprefix(KEYPAD), masked=False))
+        self.session.user_said(
+            saying.text,
+            confidence=saying.confidence,
+            language="en",
+            occurred_at=self.clock.speak(saying.text),
+        )
+        if saying.via == "silence":
             self.clock.pass_s(8)
 
-
-def _cut(text: str, share: float) -> PlaybackInterrupted:
-    """What was heard of a sentence and what was not, cut between two words."""
-    words = text.split(" ")
-    heard = max(1, round(len(words) * share))
-    return PlaybackInterrupted(
-        played_text=" ".join(words[:heard]), unplayed_text=" ".join(words[heard:])
-    )
+    def _note(self, event: object) -> None:
+        self.session.record(refold.Event.of(event, occurred_at=self.clock.now))

@@ -24,6 +24,16 @@ TAKEN_ONE_IN: Final = 9
 DOWN_ONE_IN: Final = 40
 """How often the look-up of a patient finds the system not answering."""
 
+_HOURS: Final = {"morning": range(12), "afternoon": range(12, 24)}
+
+AGENT: Final[dict[str, Any]] = json.loads(text("agent.json"))
+"""The agent as its calls are recorded under: its model, and each tool with what it does."""
+TOOLS: Final[tuple[dict[str, Any], ...]] = tuple(
+    {"type": "function", "function": {k: tool[k] for k in ("name", "description", "parameters")}}
+    for tool in AGENT["tools"]
+)
+"""The tools in the form of OpenAI chat requests."""
+
 Arguments = Mapping[str, Any]
 Answer = dict[str, Any]
 
@@ -64,11 +74,10 @@ class Clinic:
 
     def use(self, tool: str, arguments: Arguments) -> Answer:
         """What a tool answers; ``unknown_tool`` and ``bad_arguments`` are answers too."""
-        act = getattr(self, f"_{tool}", None) if tool in EFFECTS else None
-        if act is None:
+        if all(tool != known["name"] for known in AGENT["tools"]):
             return _error("unknown_tool", f"there is no tool {tool}")
         try:
-            answer: Answer = act(**arguments)
+            answer: Answer = getattr(self, f"_{tool}")(**arguments)
         except TypeError as error:
             return _error("bad_arguments", str(error).replace("Clinic._", ""))
         return answer
@@ -89,8 +98,10 @@ class Clinic:
         return _error("not_found", "no patient with these details")
 
     def _list_slots(self, count: int = 3, part_of_day: str = "", doctor: str = "") -> Answer:
-        fits = [s for s in self.slots if doctor in ("", s["doctor"]) and _is_in(s, part_of_day)]
-        return {"slots": [dict(slot) for slot in fits[: min(int(count), SLOTS_LISTED_MAX)]]}
+        hours = _HOURS.get(part_of_day, range(24))
+        slots = [slot for slot in self.slots if int(slot["starts_at"][11:13]) in hours]
+        fits = [dict(slot) for slot in slots if doctor in ("", slot["doctor"])]
+        return {"slots": fits[: min(int(count), SLOTS_LISTED_MAX)]}
 
     def _book_appointment(self, slot_id: str, patient_id: str = "", name: str = "") -> Answer:
         slot = next((slot for slot in self.slots if slot["slot_id"] == slot_id), None)
@@ -125,17 +136,5 @@ class Clinic:
         return {"appointment_id": number, "starts_at": slot["starts_at"], "doctor": slot["doctor"]}
 
 
-def _is_in(slot: Mapping[str, Any], part_of_day: str) -> bool:
-    is_morning = int(slot["starts_at"][11:13]) < 12
-    return not part_of_day or is_morning == (part_of_day == "morning")
-
-
 def _error(code: str, message: str) -> Answer:
     return {"error": code, "message": message}
-
-
-_TOOLS: Final = json.loads(text("tools.json"))
-EFFECTS: Final[dict[str, Any]] = {tool["name"]: tool.pop("effect") for tool in _TOOLS}
-"""What each tool does to the world."""
-TOOLS: Final = tuple({"type": "function", "function": tool} for tool in _TOOLS)
-"""The tools in the form of OpenAI chat requests."""

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from refold.demo.tables import MONTHS, Pattern, Slot, cues_in, read, slot_label, table
+import msgspec
 
-SILENCE: Final = "(silence)"
-"""What the demo's voice line puts in the place of words when the caller says nothing."""
+from refold.demo.tables import MONTHS, Pattern, Slot, cues_in, read, slot_label, text
+
 KEYPAD: Final = "(keypad) "
-"""What stands before keys that the caller pressed."""
-_PATTERNS: Final = table("hearing.toml", dict[str, list[Pattern]])["patterns"]
+"""What the demo's voice line puts before keys that the caller pressed."""
+_TABLE: Final = msgspec.toml.decode(text("hearing.toml"), type=dict[str, list[Pattern]])
 
 
 class Result(NamedTuple):
@@ -38,7 +38,7 @@ class Result(NamedTuple):
 class Talk:
     """A conversation as the demo agent sees it, at one point.
 
-    ``question``, ``answer``, ``choice`` and ``bare_name`` are of what was heard last; ``asked``
+    ``question``, ``answer`` and ``choice`` are of what was heard last; ``asked``
     are the cues of what the agent said last, ``results`` what tools gave back since anybody spoke,
     ``times`` how often each question was asked.
     """
@@ -56,9 +56,7 @@ class Talk:
     question: str = ""
     answer: str = ""
     choice: int = 0
-    bare_name: str = ""
     times: Counter[str] = field(default_factory=Counter)
-    spoke: bool = False
     asked: frozenset[str] = frozenset()
     patient: dict[str, Any] = field(default_factory=dict)
     lookups: list[dict[str, Any]] = field(default_factory=list)
@@ -85,33 +83,27 @@ def listen(messages: Sequence[Mapping[str, Any]]) -> Talk:
     talk = Talk()
     calls: dict[str, tuple[str, dict[str, Any]]] = {}
     for message in messages:
-        text = text_of(message)
+        words = text_of(message)
         match message.get("role"):
             case "user":
-                _hear(talk, text)
+                _hear(talk, words)
             case "assistant":
-                _recall(talk, text)
-                calls.update(_calls_of(message))
+                _recall(talk, words)
+                for call in message.get("tool_calls") or []:
+                    said = call["function"]
+                    calls[call["id"]] = (said["name"], _object(said["arguments"]))
             case "tool":
-                name, arguments = calls.get(str(message.get("tool_call_id")), ("", {}))
-                _learn(talk, Result(name, arguments, _object(text)))
+                name, arguments = calls.get(message.get("tool_call_id", ""), ("", {}))
+                _learn(talk, Result(name, arguments, _object(words)))
     return talk
 
 
 def text_of(message: Mapping[str, Any]) -> str:
     """The text of a message, its parts joined where it has parts."""
-    content = message.get("content")
+    content = message.get("content") or ""
     if isinstance(content, str):
         return content
-    parts = content if isinstance(content, list) else []
-    return " ".join(str(part.get("text", "")) for part in parts if isinstance(part, Mapping))
-
-
-def _calls_of(message: Mapping[str, Any]) -> Iterable[tuple[str, tuple[str, dict[str, Any]]]]:
-    for call in message.get("tool_calls") or []:
-        function = call.get("function") or {}
-        name = str(function.get("name", ""))
-        yield str(call.get("id")), (name, _object(str(function.get("arguments", ""))))
+    return " ".join(str(part.get("text", "")) for part in content if isinstance(part, Mapping))
 
 
 def _object(text: str) -> dict[str, Any]:
@@ -124,11 +116,9 @@ def _object(text: str) -> dict[str, Any]:
 
 def _hear(talk: Talk, text: str) -> None:
     """What the caller says: of themselves, of what they want, and to what the agent just said."""
-    said = {"question": "", "answer": "", "choice": 0, "bare_name": ""} | read(_PATTERNS, text)
+    said = {"question": "", "answer": "", "choice": 0} | read(_TABLE["patterns"], text)
     if said.get("goal", talk.goal) != talk.goal:
         talk.chosen = None
-    if talk.asked & {"asks_identity", "not_found"}:
-        said.setdefault("name", said["bare_name"] or talk.name)
     for name, value in said.items():
         setattr(talk, name, value)
     talk.heard, talk.results = text, []
@@ -144,7 +134,7 @@ def _hear_answer(talk: Talk) -> None:
     if "asks_cancel" in talk.asked and declines:
         talk.question, talk.goal = "drop", "done"
     if "offers" in talk.asked:
-        talk.chosen = _choice(talk) or talk.chosen
+        talk.chosen = _choice(talk)
     if ("reads_back" in talk.asked and declines) or ("offers" in talk.asked and not talk.chosen):
         talk.chosen = None
         talk.refused += [slot["slot_id"] for slot in talk.offered if declines]
@@ -160,7 +150,6 @@ def _choice(talk: Talk) -> Slot | None:
 
 def _recall(talk: Talk, text: str) -> None:
     """What the agent itself said; a plea to repeat leaves open what was asked before."""
-    talk.spoke = True
     if not text:
         return
     talk.results, cues = [], cues_in(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Final, Literal
@@ -93,12 +94,19 @@ class Demo(DemoServer):
         began_s, asked_before = perf_counter(), self.requests
         variant = Variant(prompt=tables.CHANGED, label="shorter prompt")
         control = Variant(params={"seed": seed + 1_000})
+
+        def again(asked: Variant, step: Step) -> ReplaySummary:
+            def tell(done: int, total: int, *_: object) -> None:
+                progress(step, done, total)
+
+            return replay(store, streams, asked, self._endpoint(), workers=2, progress=tell)
+
         with _timed("record", timings_s):
             streams, reused = self._calls(store, seed, progress)
         with _timed("replay", timings_s):
-            replayed = self._replay(store, streams, variant, "replay", progress)
+            replayed = again(variant, "replay")
         with _timed("control", timings_s):
-            repeated = self._replay(store, streams, control, "control", progress)
+            repeated = again(control, "control")
         with _timed("compare", timings_s):
             comparison = compare(store, streams, variant, control=control)
         with _timed("report", timings_s):
@@ -130,8 +138,7 @@ class Demo(DemoServer):
     def _calls(self, store: refold.Store, seed: int, progress: Progress) -> tuple[list[str], int]:
         """The streams of the seed's calls, recorded now or found; and how many were found."""
         count = sum(times for _, _, times in PLANS)
-        for run in range(1, RUNS_MAX + 1):
-            again = "" if run == 1 else f"-{run}"
+        for again in ("", *(f"-{run}" for run in range(2, RUNS_MAX + 1))):
             streams = [f"call-{seed * 100 + number}{again}" for number in range(1, count + 1)]
             there = [store.head(stream) >= 0 for stream in streams]
             if all(there) and all(_is_whole(store, stream) for stream in streams):
@@ -143,31 +150,9 @@ class Demo(DemoServer):
         with closing(self._endpoint()) as endpoint:
             # The first request pays for loading the HTTP client, and no call should.
             endpoint(ChatRequest(messages=[{"role": "user", "content": ""}], model=self.model))
-            record_calls(
-                store,
-                streams,
-                endpoint,
-                seed=seed,
-                progress=lambda done, total: progress("record", done, total),
-            )
+            tell = partial(progress, "record")
+            record_calls(store, streams, endpoint, seed=seed, progress=tell)
         return streams, 0
-
-    def _replay(
-        self,
-        store: refold.Store,
-        streams: list[str],
-        variant: Variant,
-        step: Step,
-        progress: Progress,
-    ) -> ReplaySummary:
-        return replay(
-            store,
-            streams,
-            variant,
-            self._endpoint(),
-            workers=2,
-            progress=lambda done, total, _cost, _failures: progress(step, done, total),
-        )
 
     def _endpoint(self) -> ChatEndpoint:
         # No key: the environment's may be a real one, and none of the demo's business.

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Final, Self
 
 import msgspec
 
-from refold.demo.agent import MODEL, Reply, answer
+from refold.demo.agent import MODEL, answer
 
 REQUEST_BYTES_MAX: Final = 4_000_000
 IDLE_S: Final = 30
@@ -58,11 +58,22 @@ class DemoServer:
 def completion(request: Mapping[str, Any]) -> dict[str, Any]:
     """The whole answer to a chat request, the same for the same request."""
     asked = json.dumps(request, sort_keys=True, ensure_ascii=False)
-    reply = answer(request, asked)
     identity = hashlib.sha256(asked.encode()).hexdigest()[:24]
-    message = _message(reply, identity)
+    reply = answer(request, chance=int(identity[:12], 16))
+    calls = [
+        {
+            "id": f"call_{identity[:10]}{place}",
+            "type": "function",
+            "function": {"name": name, "arguments": json.dumps(arguments)},
+        }
+        for place, (name, arguments) in enumerate(reply.calls)
+    ]
+    message: dict[str, Any] = {"role": "assistant", "content": reply.text or None}
+    if calls:
+        message["tool_calls"] = calls
     prompt_tokens = len(asked) // CHARS_A_TOKEN
     completion_tokens = len(json.dumps(message, ensure_ascii=False)) // CHARS_A_TOKEN
+    finish_reason = "tool_calls" if calls else "stop"
     cost = (prompt_tokens * PRICE_IN + completion_tokens * PRICE_OUT) / 1_000_000
     return {
         "id": f"chatcmpl-{identity}",
@@ -70,13 +81,7 @@ def completion(request: Mapping[str, Any]) -> dict[str, Any]:
         "created": 0,
         "model": MODEL,
         "system_fingerprint": FINGERPRINT,
-        "choices": [
-            {
-                "index": 0,
-                "message": message,
-                "finish_reason": "tool_calls" if reply.calls else "stop",
-            }
-        ],
+        "choices": [{"index": 0, "message": message, "finish_reason": finish_reason}],
         "usage": {
             "prompt_tokens": prompt_tokens,
             "completion_tokens": completion_tokens,
@@ -84,20 +89,6 @@ def completion(request: Mapping[str, Any]) -> dict[str, Any]:
             "cost": str(cost),
         },
     }
-
-
-def _message(reply: Reply, identity: str) -> dict[str, Any]:
-    message: dict[str, Any] = {"role": "assistant", "content": reply.text or None}
-    if reply.calls:
-        message["tool_calls"] = [
-            {
-                "id": f"call_{identity[:10]}{place}",
-                "type": "function",
-                "function": {"name": name, "arguments": json.dumps(arguments)},
-            }
-            for place, (name, arguments) in enumerate(reply.calls)
-        ]
-    return message
 
 
 class _Http(ThreadingHTTPServer):

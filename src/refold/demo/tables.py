@@ -12,20 +12,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from importlib import resources
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
 
-Table = TypeVar("Table")
 When = dict[str, Any]
 """Conditions by the name of a fact, see :func:`holds`."""
 Slot = dict[str, Any]
 """A time at the clinic: ``slot_id``, ``starts_at`` and ``doctor``."""
 
-_NUMBERS: Final = {"one": "1", "two": "2", "three": "3", "four": "4", "five": "5"}
-_NEGATION: Final = re.compile(
-    r"\b(do not|don't|never|no need to|not necessary to|stop|skip)\b", re.I
-)
+_NUMBERS: Final = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5}
+_NEGATION: Final = r"(?i)\b(do not|don't|never|no need to|not necessary to|stop|skip)\b"
 
 
 def text(name: str) -> str:
@@ -33,16 +30,11 @@ def text(name: str) -> str:
     return resources.files(__package__).joinpath("data", name).read_text(encoding="utf-8")
 
 
-def table(name: str, form: type[Table]) -> Table:
-    """What a TOML file under ``data`` says, in a form that is checked."""
-    return msgspec.toml.decode(text(name), type=form)
-
-
 class Pattern(msgspec.Struct, frozen=True):
     """What words that match mean, as fields: see the tables that consist of these.
 
     Unless the pattern is ``exact``, case does not matter: the words of a group are lower-cased, and
-    numbers from one to five are digits. ``name`` and ``examples`` are for the reader and the tests.
+    what is a number becomes one. ``name`` and ``examples`` are for the reader and the tests.
     """
 
     pattern: str
@@ -60,12 +52,14 @@ class Pattern(msgspec.Struct, frozen=True):
         if match is None or not re.search(self.also, words, flags):
             return {}
         clause = words[words.rfind(",", 0, match.start()) + 1 : match.end()]
-        if self.off and _NEGATION.search(clause):
+        if self.off and re.search(_NEGATION, clause):
             return self.off
-        said = {name: words for name, words in match.groupdict().items() if words}
-        if not self.exact:
-            said = {k: _NUMBERS.get(v.lower(), v.lower()) for k, v in said.items()}
-        return self.set | said
+        said = {name: part for name, part in match.groupdict().items() if part}
+        return self.set | (said if self.exact else {k: _plain(v.lower()) for k, v in said.items()})
+
+
+def _plain(words: str) -> str | int:
+    return int(words) if words.isdecimal() else _NUMBERS.get(words, words)
 
 
 def read(patterns: Iterable[Pattern], words: str) -> dict[str, Any]:
@@ -102,9 +96,8 @@ class Phrase(msgspec.Struct, frozen=True):
 
 
 class Extra(msgspec.Struct, frozen=True):
-    """What stands for a mark in a wording when its conditions hold."""
+    """What stands for its mark in a wording when its conditions hold."""
 
-    mark: str
     when: When
     say: str
 
@@ -112,11 +105,11 @@ class Extra(msgspec.Struct, frozen=True):
 class _Phrases(msgspec.Struct, frozen=True):
     weekdays: tuple[str, ...]
     months: tuple[str, ...]
-    extras: tuple[Extra, ...]
+    extras: dict[str, Extra]
     phrases: dict[str, Phrase]
 
 
-_SAID: Final = table("phrases.toml", _Phrases)
+_SAID: Final = msgspec.toml.decode(text("phrases.toml"), type=_Phrases)
 PHRASES: Final = _SAID.phrases
 MONTHS: Final = _SAID.months
 RECORDED: Final = text("recorded.txt")
@@ -130,8 +123,8 @@ def phrase(cue: str, facts: Mapping[str, Any], *, variety: int = 0) -> str:
     known = PHRASES[cue]
     full = known.wordings[variety % len(known.wordings)]
     extras = {
-        extra.mark: extra.say.format_map(facts) if holds(extra.when, facts) else ""
-        for extra in _SAID.extras
+        mark: extra.say.format_map(facts) if holds(extra.when, facts) else ""
+        for mark, extra in _SAID.extras.items()
     }
     said = (known.brief if facts["is_brief"] else full).format_map({**facts, **extras})
     return said[:1].upper() + said[1:]
