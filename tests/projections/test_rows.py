@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refold.backends.memory_tables import MemoryTables
+from refold.backends.tables import in_memory
 from refold.errors import UsageError
 from refold.ports import Transaction
 from refold.projections.dialect import SQLITE, named
@@ -33,7 +33,7 @@ class Base:
     """A database with the tables, and a count of what was asked of it."""
 
     def __init__(self) -> None:
-        self.tables = MemoryTables()
+        self.tables = in_memory()
         self.asked = 0
         self.writing: Transaction | None = None
         with self.tables.transaction() as transaction:

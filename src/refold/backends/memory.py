@@ -8,9 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from refold.backends.memory_tables import MemoryTables
 from refold.backends.plan import Plan, Planned, matches, row_of_planned, same_or_refused
-from refold.backends.tabling import progress_of
+from refold.backends.tables import in_memory, progress_of
 from refold.core.event import Kind, category_of
 from refold.core.expected import NO_EVENTS
 from refold.core.query import Query, QueryItem
@@ -50,7 +49,7 @@ class MemoryBackend:
         self._streams: dict[str, _Stream] = {}
         self._keys: dict[str, Kept] = {}
         self._snapshots: dict[tuple[str, str], dict[int, Snapshot]] = {}
-        self._tables: MemoryTables | None = None
+        self._tables = in_memory()
 
     def commit(self, batches: Sequence[Batch], *, now: int) -> list[Committed | RefoldError]:
         """See :class:`~refold.ports.Backend`."""
@@ -228,21 +227,15 @@ class MemoryBackend:
 
     def tables(self) -> AbstractContextManager[Transaction]:
         """See :class:`~refold.ports.TableKeeper`."""
-        return self._made_tables().transaction()
+        return self._tables.transaction()
 
     def query(self, sql: str, values: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:
         """See :class:`~refold.ports.TableKeeper`."""
-        return self._made_tables().query(sql, values)
+        return self._tables.query(sql, values)
 
     def progress(self, projection: str) -> int | None:
         """See :class:`~refold.ports.ProgressKeeper`."""
         return progress_of(self.query, projection)
-
-    def _made_tables(self) -> MemoryTables:
-        with self._lock:
-            if self._tables is None:
-                self._tables = MemoryTables()
-            return self._tables
 
     def check(self) -> Iterator[Check]:
         """See :class:`~refold.ports.Backend`."""

@@ -17,9 +17,8 @@ from refold.backends.sqlite.errors import BUSY_WAIT_MS, naming_errors
 from refold.backends.sqlite.file import Mode, check_path, close_quietly, connect, prepare, shaped
 from refold.backends.sqlite.inline import InlineWriter
 from refold.backends.sqlite.rows import Rows
-from refold.backends.sqlite.tables import Tables
 from refold.backends.sqlite.writer import kept_under
-from refold.backends.tabling import progress_of, queried
+from refold.backends.tables import Tables, progress_of, queried
 from refold.core.event import Kind
 from refold.core.query import QueryItem
 from refold.core.row import Row
@@ -76,7 +75,7 @@ class SqliteBackend:
         self._rows = Rows(self._frames, self._first_hole)
         self._write_lock = threading.Lock()
         self._readers: deque[apsw.Connection] = deque(maxlen=READERS_KEPT_MAX)
-        self._tables = Tables(self._connected, path)
+        self._tables = Tables(self._connected, lambda: naming_errors(path), where=str(path))
         first = connect(path, mode=mode, synchronous=synchronous, vfs=vfs)
         try:
             prepare(first, path, mode=mode)

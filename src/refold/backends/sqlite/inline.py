@@ -9,7 +9,7 @@ from refold.backends.sqlite.errors import naming_commit_errors
 from refold.backends.sqlite.file import transaction
 from refold.backends.sqlite.undoing import is_undone, undone_error
 from refold.backends.sqlite.writer import Writer
-from refold.backends.tabling import SqlTransaction
+from refold.backends.tables import SqlTransaction
 from refold.errors import Corrupt, OutcomeUnknown, RefoldError
 from refold.ports import Batch, Beside, Committed
 

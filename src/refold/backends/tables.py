@@ -1,15 +1,16 @@
-"""Statements of projections, run for them: shared by the backends."""
+"""Tables of projections, kept by SQLite: beside a log in its file, or in memory."""
 
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 
 import apsw
 
-from refold.errors import UsageError
+from refold.errors import BackendError, StoreClosed, UsageError
 from refold.ports import SqlValue
 
 Query = Callable[[str, Sequence[SqlValue]], list[tuple[Any, ...]]]
@@ -50,6 +51,72 @@ class SqlTransaction:
         """Run one statement for each of many values."""
         with refused(sql):
             self._connection.executemany(sql, values)
+
+
+class Tables:
+    """Tables written by a connection of their own, made when it is needed; threads take turns.
+
+    ``naming`` gives errors of the driver our names while something is done.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], apsw.Connection],
+        naming: Callable[[], AbstractContextManager[None]],
+        *,
+        where: str,
+    ) -> None:
+        self._connect = connect
+        self._naming = naming
+        self._where = where
+        self._turn = threading.RLock()
+        self._connection: apsw.Connection | None = None
+        self._closed = False
+
+    @contextmanager
+    def transaction(self) -> Iterator[SqlTransaction]:
+        """Take the write lock; commit at the end, and undo everything after an error."""
+        with self._connected() as connection:
+            if connection.in_transaction:
+                # An interrupt came between a failure and its rollback.
+                connection.execute("ROLLBACK")
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield SqlTransaction(connection)
+                connection.execute("COMMIT")
+            except BaseException:
+                # SQLite has undone it by itself after some errors, such as a full disk.
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    def query(self, sql: str, values: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:
+        """The rows of a query, by the connection that writes."""
+        with self._connected() as connection:
+            return queried(connection, sql, values)
+
+    def close(self) -> None:
+        """Let go of the connection, when nobody writes."""
+        with self._turn, self._naming():
+            self._closed = True
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.close()
+
+    @contextmanager
+    def _connected(self) -> Iterator[apsw.Connection]:
+        with self._turn, self._naming():
+            if self._closed:
+                raise StoreClosed(f"{self._where} is closed")
+            if self._connection is None:
+                self._connection = self._connect()
+            yield self._connection
+
+
+def in_memory() -> Tables:
+    """Tables beside a log in memory: a SQLite database of their own, in memory too."""
+    where = "the tables in memory"
+    return Tables(lambda: apsw.Connection(":memory:"), _naming_errors, where=where)
 
 
 def queried(
@@ -103,17 +170,8 @@ def refused(sql: str) -> Iterator[None]:
 
 
 @contextmanager
-def begun(connection: apsw.Connection) -> Iterator[SqlTransaction]:
-    """Take the write lock; commit at the end, and undo everything after an error."""
-    if connection.in_transaction:
-        # An interrupt came between a failure and its rollback.
-        connection.execute("ROLLBACK")
-    connection.execute("BEGIN IMMEDIATE")
+def _naming_errors() -> Iterator[None]:
     try:
-        yield SqlTransaction(connection)
-        connection.execute("COMMIT")
-    except BaseException:
-        # SQLite has undone it by itself after some errors, such as a full disk.
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
+        yield
+    except apsw.Error as error:
+        raise BackendError(f"the tables in memory: SQLite failed: {error}") from error
