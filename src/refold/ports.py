@@ -1,6 +1,6 @@
 """What the engine asks of a storage backend.
 
-A backend keeps appends as :class:`~refold.core.row.Row` values and knows nothing of payloads.
+A backend keeps appends as :class:`~refold.core.stored.Row` values and knows nothing of payloads.
 It promises: a batch is stored whole or not at all; positions are dense from 1 and versions from 0;
 ``recorded_at`` never goes backwards along positions; a reader never sees position n+1 before n.
 """
@@ -15,8 +15,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from refold.core.encode import Occurred
 from refold.core.expected import Expected
 from refold.core.query import Condition, QueryItem
-from refold.core.row import Row
 from refold.core.snapshot import Snapshot
+from refold.core.stored import Row
 from refold.errors import RefoldError
 
 Clock = Callable[[], int]
@@ -138,14 +138,6 @@ class Backend(Committer, Protocol):
 
         Up to ``rows_max`` appends, several of which may be joined in one row; the rows are cut at
         appends, not at ``first`` and ``last``.
-        """
-        ...
-
-    def bodies(self, stream: str, *, first: int, last: int, rows_max: int) -> list[Row]:
-        """The same from ``first`` on, for a fold: rows that need not say more than their events.
-
-        ``recorded_at`` and the position of the last event are right in each, and those of the
-        others may not be: a row that is ``bare`` has no parts.
         """
         ...
 

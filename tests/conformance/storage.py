@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from refold.core.expected import ANY, NO_STREAM, Expected
-from refold.core.row import Row, decode_body
-from refold.core.segment import split
+from refold.core.stored import Row
 from refold.errors import Conflict, NotFound, RefoldError, UsageError
 from refold.ports import Backend, Batch, Committed, Fork, Write
 
@@ -30,12 +29,7 @@ def stored(outcome: Committed | RefoldError) -> Committed:
 
 def versions(rows: Sequence[Row]) -> list[int]:
     """The first version of each append in a page, however the backend joined them."""
-    return sorted(part.version for row in rows for part in split(row))
-
-
-def events_of(rows: Sequence[Row]) -> list[object]:
-    """The stored events of rows, in order."""
-    return [event for row in rows for body in row.bodies() for event in decode_body(body)]
+    return sorted(part.version for row in rows for part in row.appends())
 
 
 def as_text(text: str | bytes | None) -> str | None:
@@ -158,24 +152,6 @@ class Paging:
                     )
                     assert versions(backward) == sorted(wanted[::-1][:rows_max]), (first, last)
 
-    def test_bodies_are_those_of_the_rows(self, open_backend: OpenBackend) -> None:
-        """The same events from any version on, and the right position of the last one."""
-        backend = open_backend()
-        for stream in ("a", "b", "a", "a", "b", "a"):
-            backend.commit([Batch([write(stream, 2)])], now=5)
-        for first in range(8):
-            for last in range(first, 8):
-                for rows_max in (1, 2, 9):
-                    given = backend.bodies("a", first=first, last=last, rows_max=rows_max)
-                    rows = backend.rows(
-                        "a", first=first, last=last, backward=False, rows_max=rows_max
-                    )
-                    assert events_of(given) == events_of(rows)
-                    end = given[-1].last_version
-                    assert end == rows[-1].last_version
-                    assert given[-1].position_of(end) == rows[-1].position_of(end)
-        assert backend.bodies("c", first=0, last=9, rows_max=9) == []
-
     def test_a_row_is_what_was_written(self, open_backend: OpenBackend) -> None:
         """Body and metadata byte for byte, whatever JSON they hold."""
         backend = open_backend()
@@ -183,7 +159,7 @@ class Paging:
         odd = Write("a", ANY, ("x",), '{"m":[1, 2]}', body)
         backend.commit([Batch([odd])], now=5)
         (page,) = backend.rows("a", first=0, last=0, backward=False, rows_max=1)
-        (row,) = split(page)
+        (row,) = page.appends()
         assert (as_text(row.body), as_text(row.metadata)) == (body, '{"m":[1, 2]}')
         assert (row.position, row.version, row.event_count, row.recorded_at) == (1, 0, 1, 5)
 

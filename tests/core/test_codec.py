@@ -22,9 +22,9 @@ from refold.core.encode import copied, encode_body, encode_metadata
 from refold.core.event import Event
 from refold.core.jsonvalue import resolve
 from refold.core.payload import EVENT_BYTES_MAX, encode_payload, walk
-from refold.core.recorded import Recorded
+from refold.core.recorded import Recorded, decode_row
 from refold.core.registry import Registry
-from refold.core.row import Row, decode_row
+from refold.core.stored import Row
 from refold.errors import Corrupt, InvalidEvent, UsageError
 
 REGISTRY = Registry()

@@ -15,10 +15,8 @@ from hypothesis import strategies as st
 from refold.core.encode import encode_body, encode_one_by_one, row_of
 from refold.core.event import Event, Kind
 from refold.core.fold import Fold
-from refold.core.recorded import Recorded
+from refold.core.recorded import Recorded, decode_row
 from refold.core.registry import Registry
-from refold.core.row import decode_row
-from refold.core.stepper import stepper_of
 from refold.errors import InvalidEvent, RefoldError, UnknownEventType, UpcastFailed, UsageError
 from refold.testing import as_recorded
 
@@ -170,12 +168,12 @@ def noting(*, by_recorded: bool = False) -> Fold[list[Any]]:
 
 
 def in_rows(fold: Fold[list[Any]], events: list[object], per_row: int) -> list[Any]:
-    """The state by the stepper, as a store folds."""
+    """The state as rows are folded, as a store folds."""
     state = fold.initial()
     for start in range(0, len(events), per_row):
         body = encode_one_by_one(events[start : start + per_row], REGISTRY, are_old=True)
         row = row_of(body, position=start + 1, stream="a-1", version=start, recorded_at=0)
-        state = stepper_of(fold).apply(state, row, first=0, last=10**6)
+        state = fold.over(state, row, first=0, last=10**6)
     return state
 
 
@@ -263,7 +261,7 @@ def test_a_type_may_be_split_into_several_of_itself() -> None:
     body = encode_body([Event("order.placed", {"items": ["a", "b"]}), Placed("c")], registry)
     row = row_of(body, position=1, stream="a-1", version=0, recorded_at=0)
     for _ in range(2):  # and once it has learnt
-        assert stepper_of(fold).apply([], row, first=0, last=9) == ["a", "b", "c"]
+        assert fold.over([], row, first=0, last=9) == ["a", "b", "c"]
     assert registry.current(Kind("order.placed")) == Kind("order.placed")
     assert registry.current(Kind("order.placed", 2)) == Kind("order.placed", 2)
 
@@ -337,10 +335,10 @@ def test_a_split_that_fails_is_met_only_by_who_wants_its_parts() -> None:
     loud.on("a.half")(lambda state, event: state + 1)
     body = encode_body([Event("a.whole", {}), Event("other")], registry)
     row = row_of(body, position=1, stream="a-1", version=0, recorded_at=0)
-    assert stepper_of(quiet).apply(0, row, first=0, last=9) == 1
+    assert quiet.over(0, row, first=0, last=9) == 1
     assert quiet.run(decode_row(row, registry)).state == 1
     for run in (
-        lambda: stepper_of(loud).apply(0, row, first=0, last=9),
+        lambda: loud.over(0, row, first=0, last=9),
         lambda: loud.run(decode_row(row, registry)),
     ):
         with pytest.raises(UpcastFailed) as caught:

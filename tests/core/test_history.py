@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refold.core.event import Event
-from refold.core.history import UNSAVED_POSITION, History
+from refold.core.history import History
+from refold.core.recorded import UNSAVED_POSITION
 from refold.core.registry import Registry
 from refold.errors import InvalidEvent, NotFound, UsageError
 from refold.testing import as_recorded

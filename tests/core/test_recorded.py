@@ -10,9 +10,9 @@ import msgspec
 import pytest
 
 from refold.core.event import Event, Kind
-from refold.core.recorded import Recorded
+from refold.core.recorded import Recorded, decode_row
 from refold.core.registry import Registry
-from refold.core.row import Row, decode_row
+from refold.core.stored import Row
 from refold.errors import CodecError, UnknownEventType, UpcastFailed
 from refold.testing import as_recorded
 

@@ -9,7 +9,7 @@ import pytest
 
 import refold
 from refold.core.event import Event
-from refold.core.row import Row
+from refold.core.stored import Row
 from refold.engine.append import Append
 from refold.errors import UsageError
 

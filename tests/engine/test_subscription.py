@@ -15,7 +15,7 @@ import pytest
 
 import refold
 from refold.backends.memory import MemoryBackend
-from refold.core.row import Row
+from refold.core.stored import Row
 from refold.engine import aio
 from refold.engine.store import Store
 

@@ -7,9 +7,9 @@ from contextlib import suppress
 import msgspec
 
 from refold.core.fold import Fold
-from refold.core.recorded import Recorded
+from refold.core.recorded import Recorded, decode_row
 from refold.core.registry import Registry
-from refold.core.row import Row, decode_row
+from refold.core.stored import Row
 from refold.errors import RefoldError
 
 REGISTRY = Registry()

@@ -14,9 +14,9 @@ from refold.backends.sqlite.compression import Frames, zstd
 from refold.core.encode import encode_body, encode_metadata, row_of
 from refold.core.event import Event
 from refold.core.fold import Folded
-from refold.core.row import Row, decode_row
-from refold.core.segment import Segment, joined, split
+from refold.core.recorded import decode_row
 from refold.core.snapshot import Reached, Snapshot, Snapshotter, _digest
+from refold.core.stored import Row, Segment, joined
 from refold.errors import Corrupt, RefoldError
 from tests.faults.judging import facts
 from tests.fuzz.asking import BODIES, COUNTING, REGISTRY, Counted, ask_all_of_row
@@ -129,7 +129,7 @@ def test_damaged_parts_of_a_row_are_corrupt_or_can_be_read(parts: bytes) -> None
     row = Row(1, "call-1", 0, 3, 5, None, body, 5, 6, parts)
     ask_all_of_row(row)
     for call in (
-        lambda: split(row),
+        lambda: row.appends(),
         lambda: row.position_of(2),
         lambda: list(row.spans(first=0, last=9)),
     ):
@@ -151,7 +151,7 @@ def test_a_segment_gives_back_every_append(
     segment = joined(rows)
     frames = Frames(lambda number: b"")
     unpacked = _unpacked(frames, segment, frames.packed(segment, None))
-    assert [_plain(row) for row in split(unpacked)] == [_plain(row) for row in rows]
+    assert [_plain(row) for row in unpacked.appends()] == [_plain(row) for row in rows]
     assert facts(decode_row(unpacked, REGISTRY)) == [
         fact for row in rows for fact in facts(decode_row(row, REGISTRY))
     ]
@@ -182,7 +182,7 @@ def test_a_frame_of_other_text_is_corrupt_or_can_be_read(
     with suppress(RefoldError):
         row = _unpacked(frames, shifted, zstd().compress(text))
         ask_all_of_row(row)
-        for append in split(row):
+        for append in row.appends():
             ask_all_of_row(append)
 
 

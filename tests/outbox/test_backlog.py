@@ -18,10 +18,7 @@ from refold.testing import as_recorded
 
 def log_of(*events: object, stream: str = "order-1") -> list[Recorded]:
     """Events as a log of one stream holds them, at positions from 1."""
-    history = as_recorded(events, stream=stream)
-    for recorded in history:
-        recorded.position = recorded.version + 1
-    return history
+    return as_recorded(events, stream=stream)
 
 
 def request(name: str = "mail") -> EffectRequested:

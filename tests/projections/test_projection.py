@@ -8,8 +8,8 @@ import pytest
 from refold import Event, Registry
 from refold.core.encode import encode_body, row_of
 from refold.core.fingerprint import ADDED
-from refold.core.recorded import Recorded
-from refold.core.row import Row, decode_row
+from refold.core.recorded import Recorded, decode_row
+from refold.core.stored import Row
 from refold.errors import Unavailable, UsageError
 from refold.projections.handling import Poisoned, handling_of
 from refold.projections.projection import Projection, by_name

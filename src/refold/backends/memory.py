@@ -13,8 +13,8 @@ from refold.backends.tables import in_memory, progress_of
 from refold.core.event import Kind, category_of
 from refold.core.expected import NO_EVENTS
 from refold.core.query import Query, QueryItem
-from refold.core.row import Row
 from refold.core.snapshot import Snapshot
+from refold.core.stored import Row
 from refold.errors import RefoldError
 from refold.ports import (
     Batch,
@@ -121,10 +121,6 @@ class MemoryBackend:
             if backward:
                 return found.rows[max(start, stop - rows_max) : max(start, stop)][::-1]
             return found.rows[start : min(stop, start + rows_max)]
-
-    def bodies(self, stream: str, *, first: int, last: int, rows_max: int) -> list[Row]:
-        """See :class:`~refold.ports.Backend`."""
-        return self.rows(stream, first=first, last=last, backward=False, rows_max=rows_max)
 
     def log(
         self,

@@ -10,7 +10,7 @@ from refold.core.encode import span_of
 from refold.core.event import Kind
 from refold.core.expected import NO_EVENTS, check_head
 from refold.core.query import Condition, Query
-from refold.core.row import Row
+from refold.core.stored import Row
 from refold.errors import Conflict, NotFound, RefoldError, UsageError
 from refold.ports import Batch, Committed, Placed, Write
 

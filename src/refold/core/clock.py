@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+
+import msgspec
 
 from refold.errors import UsageError
 
@@ -37,9 +40,11 @@ def from_us(us: int) -> datetime:
     return EPOCH + timedelta(microseconds=_within_calendar(us))
 
 
+@lru_cache(maxsize=4_096)  # Events of one append, and what is made of them, share an instant.
 def rfc3339(us: int) -> str:
     """RFC 3339 text in UTC with microseconds where there are any: ``2026-03-01T09:00:00Z``."""
-    return from_us(us).isoformat().replace("+00:00", "Z")
+    text: str = msgspec.to_builtins(from_us(us))
+    return text
 
 
 def parse_instant(text: str, *, now_us: int) -> int:

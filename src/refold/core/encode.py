@@ -30,7 +30,7 @@ from refold.core.payload import (
 )
 from refold.core.recorded import Recorded
 from refold.core.registry import Registry
-from refold.core.row import ABSENT, Row, StoredEvent, decode_body
+from refold.core.stored import ABSENT, Row, StoredEvent, decode_body
 from refold.errors import InvalidEvent, RefoldError
 
 EVENTS_PER_APPEND_MAX: Final = 10_000

@@ -16,8 +16,8 @@ from typing import Any, Final
 
 import msgspec
 
+from refold.core.dispatch import Handler
 from refold.core.event import Kind
-from refold.core.fold import Handler
 from refold.core.registry import Registry
 
 CODE_REVISION: Final = 2

@@ -19,7 +19,7 @@ from refold.core.closed import is_closed
 from refold.core.event import Kind
 from refold.core.patch import pointer
 from refold.core.registry import Registry
-from refold.core.row import ABSENT
+from refold.core.stored import ABSENT
 from refold.errors import InvalidEvent
 
 Decode = Callable[[str | bytes], list[Any]]

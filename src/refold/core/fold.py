@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar, get_args
 
 import msgspec
 
+from refold.core.dispatch import Dispatch, Handler
 from refold.core.event import Event, Kind, checked_kind
 from refold.core.payload import encode_payload
-from refold.core.recorded import Recorded, history_of, unrecorded
+from refold.core.recorded import Recorded, decode_row, history_of, unrecorded
 from refold.core.registry import Registry, default_registry
+from refold.core.stored import Row, corrupt
 from refold.errors import Rejected, UnknownEventType, UsageError
 
 S = TypeVar("S")
@@ -20,15 +23,6 @@ Rejections = Literal["raised", "recorded"]
 Evolve = TypeVar("Evolve", bound=Callable[..., Any])
 
 EVENTS_PER_DECISION_MAX: Final = 10_000
-
-
-class Handler(NamedTuple):
-    """One step of a fold: ``target`` the class its event is decoded to (None: a plain dict)."""
-
-    evolve: Callable[..., Any]
-    target: type | None
-    wants_recorded: bool
-    schema: int | None
 
 
 class Folded(NamedTuple, Generic[S]):
@@ -40,6 +34,19 @@ class Folded(NamedTuple, Generic[S]):
     state: S
     version: int
     position: int
+
+
+class Stops:
+    """Versions at which a run of a fold stops on its way; none of them here."""
+
+    due: int = sys.maxsize
+    """The next one."""
+
+    def reached(self, state: Any, row: Row) -> None:
+        """The run has come to ``due``, which stands in a row: say a later one."""
+
+
+_NO_STOPS: Final = Stops()
 
 
 class Fold(Generic[S]):
@@ -69,6 +76,7 @@ class Fold(Generic[S]):
         self.revision = revision
         self.registry = registry
         self.handlers: dict[str, Handler] = {}
+        self._dispatched: tuple[object, Dispatch] | None = None
 
     def on(self, *events: type | str) -> Callable[[Evolve], Evolve]:
         """Decorator: this function is the step for these event classes or type names.
@@ -108,6 +116,77 @@ class Fold(Generic[S]):
             state = self.step(state, recorded)
             version, position = recorded.version, recorded.position
         return Folded(state, version, position)
+
+    def over(self, state: S, row: Row, *, first: int, last: int, stops: Stops = _NO_STOPS) -> S:
+        """The state after the events of a stored row that stand at versions first..last.
+
+        The same as by :meth:`step`, event by event. Raises :class:`~refold.errors.Corrupt`.
+        """
+        dispatch = self._dispatch()
+        version = row.version
+        for append, body in _appends(row) if dispatch.gives_recorded else _pieces(row):
+            try:
+                events = dispatch.decode(body)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                events = None
+            if events is None or (append and len(events) != append.event_count):
+                return self._explained(state, row, max(first, version), last, stops)
+            if append is None and dispatch.gives_recorded:  # It has just turned out.
+                return self.over(state, row, first=max(first, version), last=last, stops=stops)
+            begin, version = version, version + len(events)
+            if begin < first or version > last + 1:
+                events = events[max(first - begin, 0) : max(last + 1 - begin, 0)]
+                begin = max(begin, first)
+            while stops.due < begin + len(events):
+                ahead = stops.due + 1 - begin
+                state = self._run(state, events[:ahead], append, begin)
+                stops.reached(state, row)
+                events, begin = events[ahead:], begin + ahead
+            state = self._run(state, events, append, begin)
+        if version != row.last_version + 1:
+            decode_row(row, self.registry)
+            raise corrupt(row, f"it does not hold {row.event_count} events")
+        return state
+
+    def _run(self, state: S, events: list[Any], append: Row | None, version: int) -> S:
+        """The state after decoded events; with the append that they are of, where it is asked."""
+        if append is None:
+            for event in events:
+                if event.step is not None:
+                    state = event.step(state, event.data)
+                    if state is None:
+                        self.checked(state, "an event")
+            return state
+        registry = self.registry
+        for index, event in enumerate(events, version - append.version):
+            if event.step is not None:
+                state = event.step(state, event.data)
+            elif event.watch is not None:
+                recorded = Recorded(append, index, event, event.kind, registry)
+                state = event.watch(state, event.data, recorded)
+            if state is None:
+                self.checked(state, "an event")
+        return state
+
+    def _explained(self, state: S, row: Row, first: int, last: int, stops: Stops) -> S:
+        """What :meth:`over` gives, event by event: an error then says which event it is about."""
+        for recorded in decode_row(row, self.registry):
+            if first <= recorded.version <= last:
+                state = self.step(state, recorded)
+                if recorded.version == stops.due:
+                    stops.reached(state, row)
+        return state
+
+    def _dispatch(self) -> Dispatch:
+        """What decodes rows for these steps, until a step, class or upcaster is added."""
+        made_for = (len(self.handlers), self.registry.revision)
+        if self._dispatched is None or self._dispatched[0] != made_for:
+            dispatch = Dispatch(self.handlers, self.registry, self._step_of_whole)
+            self._dispatched = (made_for, dispatch)
+        return self._dispatched[1]
+
+    def _step_of_whole(self, state: S, _: msgspec.Raw, recorded: Recorded) -> S:
+        return self.step(state, recorded)
 
     def evolve(self, state: S, event: object) -> S:
         """The state after an event that was not recorded: for tests and deciders.
@@ -204,6 +283,14 @@ class Decider(Generic[S, K]):
         if len(events) > EVENTS_PER_DECISION_MAX:
             raise UsageError(f"a decision of {len(events)} events, over {EVENTS_PER_DECISION_MAX}")
         return events
+
+
+def _appends(row: Row) -> Iterator[tuple[Row | None, str | bytes]]:
+    return ((append, append.body) for append in row.appends())
+
+
+def _pieces(row: Row) -> Iterator[tuple[Row | None, str | bytes]]:
+    return ((None, body) for body in row.pieces())
 
 
 def _typed(recorded: Recorded, handler: Handler) -> Any:

@@ -9,13 +9,9 @@ from typing import Self, overload
 
 from refold.core.encode import encode_body, row_of
 from refold.core.event import parse_event_id
-from refold.core.recorded import Recorded
+from refold.core.recorded import UNSAVED_POSITION, Recorded, decode_row
 from refold.core.registry import Registry
-from refold.core.row import decode_row
 from refold.errors import NotFound
-
-UNSAVED_POSITION = 0
-"""The position of an event that is only in memory."""
 
 
 class Unread(Sequence[Recorded]):
@@ -137,16 +133,11 @@ class History:
         if not events:
             return ()
         body = encode_body(events, self.registry)
-        made = decode_row(
-            row_of(
-                body,
-                position=UNSAVED_POSITION,
-                stream=f"{self.stream}~",
-                version=self.made,
-                recorded_at=at_us,
-            ),
-            self.registry,
+        row = row_of(
+            body,
+            position=UNSAVED_POSITION,
+            stream=f"{self.stream}~",
+            version=self.made,
+            recorded_at=at_us,
         )
-        for recorded in made:
-            recorded.position = UNSAVED_POSITION
-        return tuple(made)
+        return tuple(decode_row(row, self.registry))

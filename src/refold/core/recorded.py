@@ -5,19 +5,26 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
-from refold.core.clock import from_us
-from refold.core.event import Kind, event_id
+from refold.core.clock import EARLIEST_US, LATEST_US, from_us
+from refold.core.event import Kind
 from refold.core.parts import parted
 from refold.core.registry import Registry
+from refold.core.stored import ABSENT, Row, StoredEvent, corrupt, decode_body, text_or_none
 from refold.errors import CodecError, Corrupt, UsageError
 
 _decode = msgspec.json.decode
 _as_json = lru_cache(maxsize=64)(msgspec.json.encode)
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
+_kind_of = lru_cache(maxsize=4096)(Kind.parse)
+# Where the events of a large append are asked for their bytes one after the other.
+_events_in = lru_cache(maxsize=1)(decode_body)
+
+UNSAVED_POSITION: Final = 0
+"""The position of an event that is only in memory."""
 
 
 class Recorded:
@@ -31,40 +38,62 @@ class Recorded:
     """
 
     def __init__(
-        self,
-        *,
-        position: int,
-        stream: str,
-        version: int,
-        stored_kind: Kind,
-        occurred_at_us: int,
-        recorded_at_us: int,
-        raw: bytes,
-        shared_metadata: bytes | None,
-        own_metadata: bytes | None,
-        registry: Registry,
+        self, append: Row, index: int, stored: Any, stored_kind: Kind, registry: Registry
     ) -> None:
-        self.position = position
-        self.stream = stream
-        self.version = version
+        """``stored`` is the event at an index of an append: a :class:`StoredEvent`, or like one."""
+        self._append = append
+        self._index = index
+        self._stored = stored
         self.stored_kind = stored_kind
-        self.occurred_at_us = occurred_at_us
-        self.recorded_at_us = recorded_at_us
-        self.raw = raw
-        self._shared_metadata = shared_metadata
-        self._own_metadata = own_metadata
         self._registry = registry
-        self.whole: Recorded | None = None
+
+    whole: Recorded | None = None
+
+    @property
+    def stream(self) -> str:
+        """The stream it was appended to."""
+        return self._append.stream
+
+    @property
+    def version(self) -> int:
+        """Its place in its stream."""
+        return self._append.version + self._index
+
+    @property
+    def position(self) -> int:
+        """Its place in the whole log."""
+        first = self._append.position
+        return first + self._index if first else UNSAVED_POSITION
+
+    @property
+    def occurred_at_us(self) -> int:
+        """When it happened by the recorder's word, in microseconds UTC."""
+        at: int | None = self._stored.occurred_at
+        return self._append.recorded_at if at is None else at
+
+    @property
+    def recorded_at_us(self) -> int:
+        """When the log accepted it, in microseconds UTC."""
+        return self._append.recorded_at
+
+    @cached_property
+    def raw(self) -> bytes:
+        """The exact stored bytes of the payload."""
+        data = self._stored.data
+        if data.__class__ is not msgspec.Raw:  # It was decoded to its class on the way.
+            data = _events_in(self._append.body)[self._index].data
+        return bytes(data)
 
     @property
     def id(self) -> str:
         """``stream@version``, unique and stable."""
-        return event_id(self.stream, self.version)
+        return f"{self._append.stream}@{self._append.version + self._index}"
 
     @property
     def origin_id(self) -> str:
         """The id of the event that a saved branch copied, else its own."""
-        if self._own_metadata and b'"copied_from"' in self._own_metadata:
+        own = self._stored.metadata
+        if own is not ABSENT and b'"copied_from"' in bytes(own):
             return str(self.metadata.get("copied_from", self.id))
         return self.id
 
@@ -150,18 +179,9 @@ class Recorded:
             ) from error
 
     def _part(self, kind: Kind, raw: bytes) -> Recorded:
-        part = Recorded(
-            position=self.position,
-            stream=self.stream,
-            version=self.version,
-            stored_kind=kind,
-            occurred_at_us=self.occurred_at_us,
-            recorded_at_us=self.recorded_at_us,
-            raw=raw,
-            shared_metadata=self._shared_metadata,
-            own_metadata=self._own_metadata,
-            registry=self._registry,
-        )
+        own = self._stored
+        stored = StoredEvent(kind.tag, msgspec.Raw(raw), own.occurred_at, own.metadata)
+        part = Recorded(self._append, self._index, stored, kind, self._registry)
         part.whole = self
         return part
 
@@ -169,8 +189,8 @@ class Recorded:
     def metadata(self) -> Mapping[str, Any]:
         """What the append said of all its events, and what it said of this one on top."""
         try:
-            shared = _decode_object(self._shared_metadata) if self._shared_metadata else {}
-            own = _decode_object(self._own_metadata) if self._own_metadata else {}
+            shared = _object_in(self._append.metadata)
+            own = _object_in(text_or_none(self._stored.metadata))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Corrupt(
                 f"the metadata of {self.id} cannot be read: {error}; run `refold doctor`",
@@ -182,10 +202,11 @@ class Recorded:
     def noted(self, name: str) -> Any:
         """One value of :attr:`metadata`; None where it is not there, found without decoding."""
         quoted = _as_json(name)
-        for raw in (self._own_metadata, self._shared_metadata):
-            if raw is not None and quoted in raw:
-                return self.metadata.get(name)
-        return None
+        shared = self._append.metadata
+        if quoted in (shared.encode() if isinstance(shared, str) else shared or b""):
+            return self.metadata.get(name)
+        own = self._stored.metadata
+        return self.metadata.get(name) if own is not ABSENT and quoted in bytes(own) else None
 
     @property
     def cause(self) -> dict[str, str]:
@@ -220,20 +241,32 @@ class Recorded:
         return f"<{self.id} {self.stored_kind.tag} position={self.position}>"
 
 
+def decode_row(row: Row, registry: Registry) -> list[Recorded]:
+    """The events of a stored row; :class:`Corrupt` when its bytes are not what it says."""
+    return [
+        Recorded(append, index, stored, _kind_of(stored.tag), registry)
+        for append in row.appends()
+        for index, stored in enumerate(_checked_events(append))
+    ]
+
+
+def _checked_events(append: Row) -> list[StoredEvent]:
+    try:
+        stored = decode_body(append.body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise corrupt(append, str(error)) from error
+    if len(stored) != append.event_count:
+        why = f"it holds {len(stored)} events where {append.event_count} were recorded"
+        raise corrupt(append, why)
+    if not EARLIEST_US <= append.recorded_at <= LATEST_US:
+        raise corrupt(append, f"{append.recorded_at} microseconds is outside the years 1 to 9999")
+    return stored
+
+
 def unrecorded(kind: Kind, raw: bytes, registry: Registry) -> Recorded:
     """An event that stands nowhere, with a payload of a kind."""
-    return Recorded(
-        position=0,
-        stream="unrecorded",
-        version=0,
-        stored_kind=kind,
-        occurred_at_us=0,
-        recorded_at_us=0,
-        raw=raw,
-        shared_metadata=None,
-        own_metadata=None,
-        registry=registry,
-    )
+    append = Row(UNSAVED_POSITION, "unrecorded", 0, 1, 0, None, b"")
+    return Recorded(append, 0, StoredEvent(kind.tag, msgspec.Raw(raw)), kind, registry)
 
 
 def history_of(events: object, *, call: str) -> Iterator[Recorded]:
@@ -256,6 +289,10 @@ def history_of(events: object, *, call: str) -> Iterator[Recorded]:
 def parts_of(history: Iterable[Recorded]) -> Iterator[Recorded]:
     """The events of a history with each that is split as its parts, and none that is retired."""
     return (part for recorded in history for part in recorded.parts())
+
+
+def _object_in(text: str | bytes | None) -> dict[str, Any]:
+    return _decode_object(text) if text else {}
 
 
 def _identity(recorded: Recorded) -> tuple[object, ...]:

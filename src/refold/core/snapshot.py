@@ -14,7 +14,6 @@ import msgspec
 from refold.core.clock import EARLIEST_US
 from refold.core.fingerprint import digest_of, handlers_facts, shape_of
 from refold.core.fold import Fold, Folded
-from refold.core.row import Row
 
 S = TypeVar("S")
 
@@ -48,17 +47,6 @@ class Reached(NamedTuple, Generic[S]):
     folded: Folded[S]
     occurred_to: int = EARLIEST_US
     in_order: bool = True
-
-    def past(self, row: Row, *, first: int, last: int) -> Reached[S]:
-        """The times after those appends of a row that begin at versions ``first`` to ``last``.
-
-        One that begins before ``first`` was counted when a snapshot was taken in its midst.
-        """
-        occurred_to, in_order = self.occurred_to, self.in_order
-        for earliest, latest in row.spans(first=first, last=last):
-            in_order = in_order and earliest >= occurred_to
-            occurred_to = max(occurred_to, latest)
-        return self._replace(occurred_to=occurred_to, in_order=in_order)
 
 
 class Snapshotter(Generic[S]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final, NoReturn, TypeVar
+from typing import Final, TypeVar
 
 from refold.core.clock import Instant, to_us
 from refold.core.event import Kind
@@ -13,11 +13,10 @@ from refold.core.expected import NO_EVENTS
 from refold.core.fold import Fold, Folded
 from refold.core.history import Unread
 from refold.core.query import Query, QueryItem
-from refold.core.recorded import Recorded
+from refold.core.recorded import Recorded, decode_row
 from refold.core.registry import Registry
-from refold.core.row import Row, corrupt, decode_row
-from refold.core.snapshot import Reached
-from refold.core.stepper import Stepper, stepper_of
+from refold.core.snapshot import snapshotter_of
+from refold.core.stored import Row
 from refold.engine.checks import check_whole
 from refold.engine.reading import (
     LOG_ROWS_PER_PAGE,
@@ -25,16 +24,15 @@ from refold.engine.reading import (
     NO_LAST,
     Segment,
     backward,
-    bodies,
     clipped,
     forward,
     last_version_occurred,
     last_version_where,
     lineage,
 )
-from refold.engine.snapshots import NoSnapshots, snapshots_for
+from refold.engine.snapshots import NoSnapshots, Snapshots
 from refold.errors import Corrupt
-from refold.ports import Backend
+from refold.ports import Backend, SnapshotKeeper
 
 S = TypeVar("S")
 
@@ -47,6 +45,7 @@ class Reader:
 
     def __init__(self, backend: Backend, registry: Registry) -> None:
         self._backend = backend
+        self._keeper = backend if isinstance(backend, SnapshotKeeper) else None
         self._registry = registry
 
     def segments(
@@ -74,11 +73,18 @@ class Reader:
 
         Starts from the newest snapshot that fits, and leaves new ones behind it.
         """
-        stepper, snapshots = stepper_of(fold), snapshots_for(self._backend, fold)
-        reached = snapshots.start(segments)
-        if not segments or snapshots.due > segments[-1].last:
-            return self._hurried(segments, stepper, reached.folded)
-        return self._leaving_snapshots(segments, stepper, snapshots, reached)
+        snapshots = self._snapshots(fold)
+        state, version, position = snapshots.start(segments)
+        row: Row | None = None
+        for segment in clipped(segments, first=version + 1, last=NO_LAST):
+            for row in forward(self._backend, [segment]):
+                first, last = segment.first, min(row.last_version, segment.last)
+                with self._naming_culprit(row):
+                    state = fold.over(state, row, first=first, last=last, stops=snapshots)
+                    snapshots.past(row, last=last)
+                version = last
+        snapshots.keep()
+        return Folded(state, version, position if row is None else row.position_of(version))
 
     def fold_occurred(
         self, segments: Sequence[Segment], fold: Fold[S], *, until_us: int
@@ -88,88 +94,27 @@ class Reader:
         Where events were appended in the order in which they occurred, what stands before the
         newest snapshot is found by bisection; else, and after it, every row is looked at.
         """
-        newest = snapshots_for(self._backend, fold).start(segments)
-        if not newest.in_order or newest.folded.version == NO_EVENTS:
+        snapshots = self._snapshots(fold)
+        newest = snapshots.start(segments)
+        if not snapshots.in_order or newest.version == NO_EVENTS:
             initial = Folded(fold.initial(), NO_EVENTS, 0)
             return self._occurred(segments, fold, initial, until_us)
-        tail = clipped(segments, first=newest.folded.version + 1, last=NO_LAST)
-        if newest.occurred_to <= until_us:
-            return self._occurred(tail, fold, newest.folded, until_us)
-        before = clipped(segments, first=0, last=newest.folded.version)
+        tail = clipped(segments, first=newest.version + 1, last=NO_LAST)
+        if snapshots.occurred_to <= until_us:
+            return self._occurred(tail, fold, newest, until_us)
+        before = clipped(segments, first=0, last=newest.version)
         whole = last_version_occurred(self._backend, before, until_us=until_us)
         folded = self.fold(clipped(before, first=0, last=whole), fold)
         border = clipped(before, first=whole + 1, last=NO_LAST)
         folded = self._occurred_on_border(border, fold, folded, until_us)
         return self._occurred(tail, fold, folded, until_us)
 
-    def _leaving_snapshots(
-        self,
-        segments: Sequence[Segment],
-        stepper: Stepper[S],
-        snapshots: NoSnapshots[S],
-        reached: Reached[S],
-    ) -> Folded[S]:
-        state, version, position = reached.folded
-        row: Row | None = None
-        for segment in clipped(segments, first=version + 1, last=NO_LAST):
-            for row in forward(self._backend, [segment]):
-                first, last = segment.first, min(row.last_version, segment.last)
-                if snapshots.due < last:
-                    with self._naming_culprit(row):
-                        events = stepper.decoded(row)
-                    while snapshots.due < last:  # Stop on the way, where a snapshot is due.
-                        version = max(snapshots.due, row.version, first)
-                        state = stepper.run(state, events, row, first=first, last=version)
-                        reached = reached.past(row, first=first, last=version)
-                        folded = Folded(state, version, row.position_of(version))
-                        snapshots.passed(segment.stream, reached._replace(folded=folded))
-                        first = version + 1
-                    state = stepper.run(state, events, row, first=first, last=last)
-                else:
-                    with self._naming_culprit(row):
-                        state = stepper.apply(state, row, first=first, last=last)
-                reached = reached.past(row, first=first, last=last)
-                version = last
-        snapshots.keep()
-        position = row.position_of(version) if row else position
-        return Folded(state, version, position)
-
-    def _hurried(
-        self, segments: Sequence[Segment], stepper: Stepper[S], folded: Folded[S]
-    ) -> Folded[S]:
-        """The state after the rest of segments, where no snapshot is to be left on the way.
-
-        What does not go straight to the state is read again, with all that is known of it.
-        """
-        state, version, position = folded
-        rows = forward if stepper.wants_recorded else bodies
-        for segment in clipped(segments, first=version + 1, last=NO_LAST):
-            for row in rows(self._backend, [segment]):
-                first, last = segment.first, min(row.last_version, segment.last)
-                state, reached = stepper.hurried(state, row, first=first, last=last)
-                if reached is None:
-                    self._say_what_is_wrong(row)
-                if reached != row.last_version + 1:
-                    rest = clipped([segment], first=reached, last=last)
-                    state = self._in_full(rest, stepper, state, is_begun=reached > row.version)
-                version, position = last, row.position_of(last)
-        return Folded(state, version, position)
-
-    def _in_full(
-        self, segments: Sequence[Segment], stepper: Stepper[S], state: S, *, is_begun: bool
-    ) -> S:
-        """The state after segments whose rows are read with all that is known of them.
-
-        With ``is_begun`` an append must begin where they do: else what came before was damaged.
-        """
-        for segment in segments:
-            for row in forward(self._backend, [segment]):
-                if is_begun and not row.begins(segment.first):
-                    raise corrupt(row, f"no append begins at version {segment.first}")
-                with self._naming_culprit(row):
-                    state = stepper.apply(state, row, first=segment.first, last=segment.last)
-                is_begun = False
-        return state
+    def _snapshots(self, fold: Fold[S]) -> NoSnapshots[S]:
+        """The snapshots around one run of a fold, where there can be any."""
+        snapshotter = snapshotter_of(fold)
+        if snapshotter is None or self._keeper is None:
+            return NoSnapshots(fold)
+        return Snapshots(fold, self._keeper, snapshotter)
 
     def _occurred(
         self, segments: Sequence[Segment], fold: Fold[S], folded: Folded[S], until_us: int
@@ -202,9 +147,9 @@ class Reader:
         if first > until_us:
             return folded
         if last <= until_us:
-            stepper, version = stepper_of(fold), min(row.last_version, segment.last)
+            version = min(row.last_version, segment.last)
             with self._naming_culprit(row):
-                state = stepper.apply(folded.state, row, first=segment.first, last=segment.last)
+                state = fold.over(folded.state, row, first=segment.first, last=version)
             return Folded(state, version, row.position_of(version))
         events = [e for e in self._within(row, segment) if e.occurred_at_us <= until_us]
         return fold.run(events, folded.state) if events else folded
@@ -246,10 +191,10 @@ class Reader:
     def fold_log(self, fold: Fold[S], *, after: int, categories: Sequence[str] | None) -> Folded[S]:
         """The state after the events of the whole log over a position, in order."""
         check_whole(after=after)
-        stepper, state, position = stepper_of(fold), fold.initial(), max(after, 0)
+        state, position = fold.initial(), max(after, 0)
         for row in self._log_rows(after, categories, None):
             first = row.version + max(after + 1 - row.position, 0)
-            state = stepper.apply(state, row, first=first, last=row.last_version)
+            state = fold.over(state, row, first=first, last=row.last_version)
             position = row.position + row.event_count - 1
         return Folded(state, NO_EVENTS, position)
 
@@ -340,13 +285,6 @@ class Reader:
                     recorded.metadata  # noqa: B018 - raises where it is damaged
                 version = one.last_version + 1
             raise
-
-    def _say_what_is_wrong(self, row: Row) -> NoReturn:
-        """Raise for a row that holds more or fewer events than it says."""
-        damaged = Segment(row.stream, row.version, row.last_version)
-        for whole in forward(self._backend, [damaged]):
-            self._within(whole, damaged)
-        raise corrupt(row, f"it does not hold {row.event_count} events")
 
     def _within(self, row: Row, segment: Segment) -> list[Recorded]:
         with self._naming_culprit(row):

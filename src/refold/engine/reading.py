@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from math import isqrt
 from typing import Final, NamedTuple
 
 from refold.core.event import event_id
 from refold.core.expected import NO_EVENTS
-from refold.core.row import Row
-from refold.core.segment import split
+from refold.core.stored import Row
 from refold.errors import Corrupt, NotFound, UsageError
 from refold.ports import Backend, StreamInfo
 
@@ -83,28 +81,20 @@ def clipped(segments: Sequence[Segment], *, first: int, last: int) -> list[Segme
     ]
 
 
-def forward(backend: Backend, segments: Sequence[Segment], *, rows_max: int = 0) -> Iterator[Row]:
-    """The rows of segments, oldest first, a page of ``rows_max`` (0: many) at a time."""
-    rows_max = rows_max or ROWS_PER_PAGE
-    return _onward(partial(backend.rows, backward=False, rows_max=rows_max), segments)
-
-
-def bodies(backend: Backend, segments: Sequence[Segment]) -> Iterator[Row]:
-    """The same for a fold: see :meth:`refold.ports.Backend.bodies`."""
-    return _onward(partial(backend.bodies, rows_max=ROWS_PER_PAGE), segments)
-
-
-def _onward(page: Callable[..., list[Row]], segments: Sequence[Segment]) -> Iterator[Row]:
+def forward(
+    backend: Backend, segments: Sequence[Segment], *, rows_max: int = ROWS_PER_PAGE
+) -> Iterator[Row]:
+    """The rows of segments, oldest first, a page of ``rows_max`` at a time."""
     for stream, begin, last in segments:
         first = begin
         while first <= last:
-            rows = page(stream, first=first, last=last)
+            rows = backend.rows(stream, first=first, last=last, backward=False, rows_max=rows_max)
             _check_next(stream, first, rows[0] if rows else None)
             for row in rows:
                 _check_next(stream, first, row)
                 if row.version < first and first > begin:
                     # Packed since the last page, together with what was on it.
-                    yield from (part for part in split(row) if part.version >= first)
+                    yield from (part for part in row.appends() if part.version >= first)
                 else:
                     yield row
                 first = row.last_version + 1
@@ -122,7 +112,7 @@ def backward(backend: Backend, segments: Sequence[Segment]) -> Iterator[Row]:
             for row in page:
                 _check_next(stream, last, row)
                 if row.last_version > last and last < end:
-                    yield from (part for part in reversed(split(row)) if part.version <= last)
+                    yield from (part for part in reversed(row.appends()) if part.version <= last)
                 else:
                     yield row
                 last = row.version - 1

@@ -5,39 +5,42 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Generic, TypeVar
 
+from refold.core.clock import EARLIEST_US
 from refold.core.expected import NO_EVENTS
-from refold.core.fold import Fold, Folded
+from refold.core.fold import Fold, Folded, Stops
 from refold.core.snapshot import (
     EVENTS_BETWEEN_MIN,
     Reached,
     Snapshot,
     Snapshotter,
     events_until_next,
-    snapshotter_of,
 )
+from refold.core.stored import Row
 from refold.engine.reading import NO_LAST, Segment
-from refold.ports import Backend, SnapshotKeeper
+from refold.ports import SnapshotKeeper
 
 S = TypeVar("S")
 
 KEPT_AT_ONCE: Final = 64
 
 
-class NoSnapshots(Generic[S]):
+class NoSnapshots(Stops, Generic[S]):
     """A run of a fold that starts at the beginning and leaves nothing."""
 
-    due: int = NO_LAST
-    """The version from which the next snapshot is to be taken."""
+    occurred_to: int = EARLIEST_US
+    """The latest ``occurred_at`` of what went in."""
+    in_order: bool = True
+    """Whether no append held an event that had occurred before one of an earlier append."""
 
     def __init__(self, fold: Fold[S]) -> None:
         self._fold = fold
 
-    def start(self, segments: Sequence[Segment]) -> Reached[S]:  # noqa: ARG002
+    def start(self, segments: Sequence[Segment]) -> Folded[S]:  # noqa: ARG002
         """Where to start within the segments."""
-        return Reached(Folded(self._fold.initial(), NO_EVENTS, 0))
+        return Folded(self._fold.initial(), NO_EVENTS, 0)
 
-    def passed(self, stream: str, reached: Reached[S]) -> None:
-        """Called where the run has come to ``due``."""
+    def past(self, row: Row, *, last: int) -> None:
+        """Called where the run has come to version ``last``, which stands in a row."""
 
     def keep(self) -> None:
         """Called at the end of the run."""
@@ -51,31 +54,49 @@ class Snapshots(NoSnapshots[S]):
         self._keeper = keeper
         self._snapshotter = snapshotter
         self._taken: list[Snapshot] = []
+        self._version = NO_EVENTS
+        self._last = NO_EVENTS
         self.due = EVENTS_BETWEEN_MIN - 1
 
-    def start(self, segments: Sequence[Segment]) -> Reached[S]:
+    def start(self, segments: Sequence[Segment]) -> Folded[S]:
         """The newest snapshot within the segments, else the initial state."""
-        if segments and segments[-1].last >= self.due:
-            for segment in reversed(segments):
-                snapshot = self._newest(segment)
-                reached = self._snapshotter.restored(snapshot) if snapshot else None
-                if snapshot is not None and reached is not None:
-                    self.due = snapshot.version + events_until_next(snapshot.state)
-                    return reached
+        self._last = segments[-1].last if segments else NO_EVENTS
+        for segment in reversed(segments) if self._last >= self.due else ():
+            snapshot = self._newest(segment)
+            reached = self._snapshotter.restored(snapshot) if snapshot else None
+            if snapshot is not None and reached is not None:
+                self.due = snapshot.version + events_until_next(snapshot.state)
+                folded, self.occurred_to, self.in_order = reached
+                self._version = folded.version
+                return folded
         return super().start(segments)
 
-    def passed(self, stream: str, reached: Reached[S]) -> None:
+    def reached(self, state: S, row: Row) -> None:
         """Take a snapshot: the run has crossed the interval since the last one."""
-        snapshot = self._snapshotter.take(stream, reached)
+        self.past(row, last=self.due)
+        folded = Folded(state, self.due, row.position_of(self.due))
+        reached = Reached(folded, self.occurred_to, self.in_order)
+        snapshot = self._snapshotter.take(row.stream, reached)
         if snapshot is None:
             self.due = NO_LAST
             return
         self.due = snapshot.version + events_until_next(snapshot.state)
-        if self._taken and self._taken[-1].stream != stream:
+        if self._taken and self._taken[-1].stream != row.stream:
             self.keep()
         self._taken.append(snapshot)
         if len(self._taken) == KEPT_AT_ONCE:
             self.keep()
+
+    def past(self, row: Row, *, last: int) -> None:
+        """Note the times of those appends that begin behind the last version noted.
+
+        One that begins before it was counted when a snapshot was taken in its midst.
+        """
+        if self.due <= self._last:
+            for earliest, latest in row.spans(first=self._version + 1, last=last):
+                self.in_order = self.in_order and earliest >= self.occurred_to
+                self.occurred_to = max(self.occurred_to, latest)
+            self._version = last
 
     def keep(self) -> None:
         """Hand what was taken to the backend."""
@@ -91,11 +112,3 @@ class Snapshots(NoSnapshots[S]):
             last=segment.last,
         )
         return snapshot if snapshot is not None and snapshot.version >= segment.first else None
-
-
-def snapshots_for(backend: Backend, fold: Fold[S]) -> NoSnapshots[S]:
-    """The snapshots around one run of a fold, where there can be any."""
-    snapshotter = snapshotter_of(fold)
-    if snapshotter is None or not isinstance(backend, SnapshotKeeper):
-        return NoSnapshots(fold)
-    return Snapshots(fold, backend, snapshotter)

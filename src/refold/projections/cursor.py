@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
-from refold.core.row import Row
+from refold.core.stored import Row
 from refold.ports import Backend, Clock, TableKeeper, Transaction
 from refold.projections.catalog import Catalog, Generation, Parked
 from refold.projections.handling import NONE, handling_of

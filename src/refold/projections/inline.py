@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from refold.core.event import category_of
-from refold.core.row import Row
+from refold.core.stored import Row
 from refold.errors import BackendError, RefoldError, StoreClosed, Unavailable, UsageError
 from refold.ports import (
     Backend,

@@ -8,9 +8,9 @@ from typing import Final, NamedTuple
 import msgspec
 
 from refold.core.event import parse_event_id
+from refold.core.recorded import decode_row
 from refold.core.registry import Registry, event
-from refold.core.row import Row, decode_row
-from refold.core.segment import split
+from refold.core.stored import Row
 from refold.errors import Corrupt
 from refold.ports import Backend
 from refold.projections.projection import Projection
@@ -94,7 +94,7 @@ def last_of(row: Row) -> int:
 def _unpacked(found: list[Row]) -> list[Row]:
     if all(row.packed_parts is None for row in found):
         return found
-    return [part for row in found for part in split(row)]
+    return [part for row in found for part in row.appends()]
 
 
 def _check_gapless(rows: list[Row], after: int) -> None:

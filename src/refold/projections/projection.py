@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
+from refold.core.dispatch import Handler
 from refold.core.event import Kind
 from refold.core.fingerprint import code_of, digest_of, shape_of, upcasting_facts
-from refold.core.fold import Handler
 from refold.core.registry import Registry, default_registry
 from refold.errors import UsageError
 from refold.projections.dialect import SQLITE, Dialect, named

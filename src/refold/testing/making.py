@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from refold.core.encode import encode_one_by_one, row_of
-from refold.core.recorded import Recorded
+from refold.core.recorded import Recorded, decode_row
 from refold.core.registry import Registry, default_registry
-from refold.core.row import decode_row
 
 
 def as_recorded(

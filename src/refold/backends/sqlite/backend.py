@@ -21,9 +21,8 @@ from refold.backends.sqlite.writer import kept_under
 from refold.backends.tables import Tables, progress_of, queried
 from refold.core.event import Kind
 from refold.core.query import QueryItem
-from refold.core.row import Row
-from refold.core.segment import split
 from refold.core.snapshot import Snapshot
+from refold.core.stored import Row
 from refold.errors import Corrupt, RefoldError, StoreClosed, Unavailable, UsageError
 from refold.ports import (
     Batch,
@@ -110,23 +109,21 @@ class SqliteBackend:
         self, stream: str, *, first: int, last: int, backward: bool, rows_max: int
     ) -> list[Row]:
         """See :class:`~refold.ports.Backend`."""
-        if first == last and (found := self._query(queries.ONE_ROW, (stream, first))):
-            return [self._rows.row(stream, found[0])]
         sql = queries.BACKWARD if backward else queries.FORWARD
-        values = (stream, first, last)
-        wanted = last if backward else first
-        found = self._read(
-            lambda reader: pages.stream_page(reader, sql, values, wanted=wanted, rows_max=rows_max)
-        )
-        return self._rows.page(stream, found, backward=backward)
-
-    def bodies(self, stream: str, *, first: int, last: int, rows_max: int) -> list[Row]:
-        """See :class:`~refold.ports.Backend`."""
         values = (stream, first, last, rows_max)
-        found = self._read(lambda reader: pages.bodies_page(reader, values, wanted=first))
-        if found:
-            return [self._rows.bare(stream, *found[0])]
-        return self.rows(stream, first=first, last=last, backward=False, rows_max=rows_max)
+        found = self._read(lambda reader: pages.joined_page(reader, sql, values))
+        joined = self._rows.joined(stream, found[0]) if found else None
+        wanted = last if backward else first
+        if joined is not None and joined.version <= wanted <= joined.last_version:
+            return [joined]
+        # It was packed by the time that the appends were read, is yet to come, or is missing.
+        segments = [
+            self._rows.row(stream, [*found[:6], None, *found[6:]])
+            for found in self._query(sql.segments, values)
+        ]
+        if joined is None or any(row.version <= wanted <= row.last_version for row in segments):
+            return segments
+        return [joined]
 
     def log(
         self,
@@ -172,7 +169,7 @@ class SqliteBackend:
             if row.version == version:
                 return row
         for name, *values in self._query(tags.SEGMENT_OF, (stream, version)):
-            segments[stream] = split(self._rows.row(name, values))
+            segments[stream] = self._rows.row(name, values).appends()
             for row in segments[stream]:
                 if row.version == version:
                     return row
@@ -197,7 +194,7 @@ class SqliteBackend:
             found = self._query(sql, [after, end, NO_LAST, *wanted])
             # One segment after the other: where many interleave, all of them would be the log.
             parts = (
-                part for name, *values in found for part in split(self._rows.row(name, values))
+                part for name, *values in found for part in self._rows.row(name, values).appends()
             )
             rows = [
                 r for r in parts if after < r.position + r.event_count - 1 and r.position <= end

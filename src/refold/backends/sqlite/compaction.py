@@ -14,8 +14,7 @@ import apsw
 
 from refold.backends.sqlite.compression import DICTIONARY_BYTES, Frames, trained
 from refold.backends.sqlite.file import rows_of, shaped, transaction
-from refold.core.row import Row, corrupt
-from refold.core.segment import Segment, joined
+from refold.core.stored import Row, Segment, corrupt, joined
 from refold.ports import Packed
 
 EVENTS_PER_SEGMENT: Final = 192

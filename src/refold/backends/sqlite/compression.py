@@ -9,8 +9,7 @@ from typing import Any, Final
 
 import apsw
 
-from refold.core.row import Row
-from refold.core.segment import Segment
+from refold.core.stored import Row, Segment
 from refold.errors import Corrupt
 
 LEVEL: Final = 9

@@ -16,8 +16,9 @@ from refold.backends.sqlite.file import SCHEMA_VERSION, rows_of
 from refold.backends.sqlite.queries import LOG_HEAD
 from refold.backends.sqlite.tags import OTHER_TYPES_BIT
 from refold.core.event import category_of
+from refold.core.recorded import decode_row
 from refold.core.registry import Registry
-from refold.core.row import Row, decode_row
+from refold.core.stored import Row
 from refold.errors import Corrupt, RefoldError
 from refold.ports import Check
 

@@ -21,43 +21,21 @@ those of a single append.
 """
 _METADATA, _BODY = 7, 8
 """The places of the texts among the columns of the log."""
-_VERSION, _END = 1, -1
-"""The places of the first version and of the one after the last in a page of a stream."""
 
 
-def stream_page(
-    connection: apsw.Connection,
-    sql: queries.StreamRows,
-    values: Sequence[Any],
-    *,
-    wanted: int,
-    rows_max: int,
+def joined_page(
+    connection: apsw.Connection, sql: queries.StreamRows, values: Sequence[Any]
 ) -> Page:
-    """What the rows of a stream are made of; of appends too large to be joined there are fewer."""
+    """Appends of a stream as one row; of appends too large to be joined there are fewer."""
+    *where, rows_max = values
     if rows_max > 1:
         try:
             with _values_up_to(connection, PAGE_BYTES_MAX):
-                hot = rows_of(connection, sql.hot, *values, rows_max)
-                if hot and _holds(hot[0], wanted):
-                    return hot
-                return rows_of(connection, sql.page, *values, rows_max)
+                return rows_of(connection, sql.joined, *values)
         except apsw.TooBigError:
             half = PAGE_BYTES_MAX // 2
-            ((rows_max,),) = rows_of(connection, sql.fitting, *values, rows_max, half)
-    return rows_of(connection, sql.page, *values, max(rows_max, 1))
-
-
-def bodies_page(connection: apsw.Connection, values: Sequence[Any], *, wanted: int) -> Page:
-    """The joined bodies of appends from the one with a version on; none where it is packed.
-
-    Nor where they are too large to be joined: they are left to :func:`stream_page`.
-    """
-    try:
-        with _values_up_to(connection, PAGE_BYTES_MAX):
-            found = rows_of(connection, queries.BODIES, *values)
-    except apsw.TooBigError:
-        return []
-    return found if found and _holds(found[0], wanted) else []
+            ((rows_max,),) = rows_of(connection, sql.fitting, *values, half)
+    return rows_of(connection, sql.joined, *where, max(rows_max, 1))
 
 
 def log_page(connection: apsw.Connection, sql: str, values: Sequence[Any]) -> Page:
@@ -70,12 +48,6 @@ def log_page(connection: apsw.Connection, sql: str, values: Sequence[Any]) -> Pa
         if size_bytes >= PAGE_BYTES_MAX:
             break
     return rows
-
-
-def _holds(row: tuple[Any, ...], version: int) -> bool:
-    """Whether joined appends hold a version; what a damaged row says, its reader refuses."""
-    begin, end = row[_VERSION], row[_END]
-    return isinstance(begin, int) and isinstance(end, int) and begin <= version < end
 
 
 def _length(value: Any) -> int:

@@ -1,7 +1,8 @@
-"""Reading rows: hot appends and packed segments in one statement.
+"""Reading rows: hot appends, and packed segments.
 
-A compaction that commits between two statements could hide an append; within one it cannot. The
-last two columns, dictionary and body_bytes, are NULL for an append.
+A compaction that commits between two statements could hide an append: so what was not among the
+appends is looked for among the segments after them, and the log is read by one statement. Its last
+two columns, dictionary and body_bytes, are NULL for an append.
 """
 
 from __future__ import annotations
@@ -14,92 +15,67 @@ from refold.backends.sqlite.file import shaped
 from refold.errors import Corrupt
 from refold.ports import Fork, StreamInfo
 
-_COLUMNS: Final = (
-    "position, version, count, recorded_at, occurred_from, occurred_to, metadata, body"
-)
-_HOT_ROWS: Final = """
-    SELECT {columns} FROM log
-    WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version BETWEEN ifnull((
-        SELECT max(version) FROM log
-        WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version <= ?2
-    ), {before}) AND ?3 AND version + count > ?2
-    ORDER BY version {order} LIMIT ?4"""
+_OF_STREAM: Final = "stream = (SELECT id FROM streams WHERE name = ?1)"
+_OVERLAPPING: Final = """
+    SELECT {columns} FROM {table} WHERE {of_stream} AND version >= ifnull((
+        SELECT max(version) FROM {table} WHERE {of_stream} AND version <= ?2
+    ), {otherwise}) AND version <= ?3 AND version + count > ?2
+    ORDER BY version {order} LIMIT {rows_max}"""
 _JOINED: Final = """
-SELECT min(position), min(version), sum(count), min(recorded_at),
-    min(occurred_from), max(occurred_to), group_concat(body, char(30)), NULL, NULL,
-    '[[' || group_concat(concat_ws(
+SELECT min(position), min(version), sum(count), max(version + count), min(recorded_at),
+    group_concat(body, char(30)), '[[' || group_concat(concat_ws(
         ',', position, count, recorded_at, ifnull(metadata, 'null'), occurred_from, occurred_to
-    ), '],[') || ']]',
-    max(version + count)
-FROM ({hot}) HAVING count(*) > 0"""
-_STREAM_ROWS: Final = """
-SELECT * FROM (
-    SELECT position, version, count, recorded_at, occurred_from, occurred_to, frame,
-        dictionary, body_bytes, NULL, version + count FROM segments
-    WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version BETWEEN ifnull((
-        SELECT max(version) FROM segments
-        WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version <= ?2
-    ), 0) AND ?3 AND version + count > ?2
-    ORDER BY version {order} LIMIT min(?4, 64)
-)
-UNION ALL"""
-_FITTING_ROWS: Final = """
+    ), '],[') || ']]'
+FROM ({hot})"""
+_FITTING: Final = """
 SELECT count(*) FROM (
-    SELECT sum(size_bytes) OVER (ORDER BY version {order}) AS so_far FROM ({hot})
+    SELECT sum(octet_length(body) + ifnull(octet_length(metadata), 0)) OVER (
+        ORDER BY version {order}
+    ) AS so_far FROM ({hot})
 ) WHERE so_far <= ?5"""
-
-
-def _hot(order: str, columns: str = _COLUMNS, before: str = "0") -> str:
-    """Appends that overlap versions ?2..?3; from ``before`` on where none begins by ?2."""
-    hot = _HOT_ROWS.format(order=order, columns=columns, before=before)
-    return hot if order == "ASC" else f"SELECT * FROM ({hot}) ORDER BY version"
-
-
-def _fitting(order: str) -> str:
-    size = "octet_length(body) + ifnull(octet_length(metadata), 0) AS size_bytes"
-    hot = _hot(order, f"version, {size}")
-    return _FITTING_ROWS.format(order=order, hot=hot)
+_SEGMENT: Final = (
+    "position, version, count, recorded_at, occurred_from, occurred_to, frame, dictionary, "
+    "body_bytes"
+)
 
 
 class StreamRows(NamedTuple):
-    """``page``: up to 64 segments, and up to ?4 appends joined in one row, in no order.
+    """The appends, and the segments, that overlap versions ?2..?3 of the stream ?1.
 
-    ``hot``: those appends alone; where they hold what is asked for first, the segments need no
-    look. ``fitting``: how many of those appends come to ?5 bytes at most. A step of a query lets
-    go of the interpreter, and a busy process takes its time to give it back: so a page of appends
-    is one step. SQLite keeps the order of a subquery for group_concat.
+    ``joined``: up to ?4 appends as one row, for a step of a query lets go of the interpreter, and
+    a busy process takes its time to give it back. SQLite keeps the order of a subquery for
+    group_concat. ``fitting``: how many of these come to ?5 bytes at most. ``segments``: up to 64.
     """
 
-    page: str
-    hot: str
+    joined: str
     fitting: str
+    segments: str
 
 
-def _stream_rows(order: str, before: str) -> StreamRows:
-    page = _STREAM_ROWS.format(order=order) + _JOINED.format(hot=_hot(order))
-    return StreamRows(page, _JOINED.format(hot=_hot(order, before=before)), _fitting(order))
+def _stream_rows(order: str, otherwise: str) -> StreamRows:
+    """``otherwise``: from which version on where no append begins by ?2."""
+
+    def overlapping(table: str, columns: str, rows_max: str, otherwise: str) -> str:
+        return _OVERLAPPING.format(
+            table=table,
+            columns=columns,
+            rows_max=rows_max,
+            otherwise=otherwise,
+            order=order,
+            of_stream=_OF_STREAM,
+        )
+
+    hot = overlapping("log", "*", "?4", otherwise)
+    in_order = hot if order == "ASC" else f"SELECT * FROM ({hot}) ORDER BY version"
+    return StreamRows(
+        _JOINED.format(hot=in_order),
+        _FITTING.format(order=order, hot=hot),
+        overlapping("segments", _SEGMENT, "min(?4, 64)", "0"),
+    )
 
 
-FORWARD: Final = _stream_rows("ASC", before="NULL")
-BACKWARD: Final = _stream_rows("DESC", before="0")
-
-BODIES: Final = f"""
-SELECT max(position + count) - sum(count), min(version), sum(count), min(recorded_at),
-    group_concat(body, char(30)), max(version + count)
-FROM ({_hot("ASC", "position, version, count, recorded_at, body", before="NULL")})
-HAVING count(*) > 0"""
-"""What a fold needs of the appends of ``hot``: no more of each than its events.
-
-The first column is where they would begin if the last of them stood right behind the others.
-"""
-
-ONE_ROW: Final = f"""
-SELECT * FROM (
-    SELECT {_COLUMNS}, NULL, NULL FROM log
-    WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version <= ?2
-    ORDER BY version DESC LIMIT 1
-) WHERE version + count > ?2"""
-"""The append that holds a version, where it is not packed: a tenth of what a page costs."""
+FORWARD: Final = _stream_rows("ASC", otherwise="NULL")
+BACKWARD: Final = _stream_rows("DESC", otherwise="0")
 
 FIRST_HOLE: Final = """
 SELECT version + count FROM log AS before

@@ -13,8 +13,7 @@ import apsw
 from refold.backends.sqlite.compression import Frames
 from refold.backends.sqlite.file import rows_of, transaction
 from refold.backends.sqlite.tags import mask_of
-from refold.core.row import Row, decode_body
-from refold.core.segment import split
+from refold.core.stored import Row, decode_body
 
 _NAMED: Final = '"tags"'
 _DUE: Final = f"""
@@ -75,7 +74,7 @@ def _packed(connection: apsw.Connection, frames: Frames) -> Iterator[_Entry]:
     for stream, name, *values in packed:
         row = frames.unpacked(name, *values)
         if _NAMED.encode() in (row.packed_parts or b""):
-            for append in split(row):
+            for append in row.appends():
                 yield from _entries(connection, stream, append, kinds)
 
 

@@ -15,8 +15,7 @@ from refold.backends.sqlite.compression import Frames
 from refold.backends.sqlite.file import rows_of, shaped
 from refold.core.event import Kind
 from refold.core.query import Query, QueryItem
-from refold.core.row import Row, corrupt, decode_body
-from refold.core.segment import split
+from refold.core.stored import Row, corrupt, decode_body
 from refold.errors import Corrupt
 
 ALL_TYPES: Final = -1
@@ -129,9 +128,8 @@ def parts_at(connection: apsw.Connection, frames: Frames, stream: int, version: 
     """The appends of the segment of a stream that holds a version."""
     for name, *values in shaped(rows_of(connection, SEGMENT_OF, stream, version), *_SEGMENT_TYPES):
         position, first, count, at, occurred_from, occurred_to, _, *rest = values
-        return split(
-            frames.unpacked(name, position, first, count, at, occurred_from, occurred_to, *rest)
-        )
+        place = (position, first, count, at, occurred_from, occurred_to)
+        return frames.unpacked(name, *place, *rest).appends()
     return []
 
 

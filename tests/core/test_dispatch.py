@@ -16,10 +16,9 @@ from hypothesis import strategies as st
 from refold.core.encode import encode_body, encode_one_by_one, row_of
 from refold.core.event import Event
 from refold.core.fold import Fold
-from refold.core.recorded import Recorded
+from refold.core.recorded import Recorded, decode_row
 from refold.core.registry import Registry
-from refold.core.row import Row, decode_row
-from refold.core.stepper import stepper_of
+from refold.core.stored import Row
 from refold.errors import CodecError, RefoldError, UpcastFailed, UsageError
 
 REGISTRY = Registry()
@@ -156,10 +155,10 @@ def outcome(run: Any) -> Any:
 
 
 def fast(fold: Fold[list[Any]], rows: list[Row], first: int, last: int) -> list[Any]:
-    """The state by the stepper."""
+    """The state as a store folds."""
     state = fold.initial()
     for row in rows:
-        state = stepper_of(fold).apply(state, row, first=first, last=last)
+        state = fold.over(state, row, first=first, last=last)
     return state
 
 

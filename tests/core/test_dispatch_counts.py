@@ -11,8 +11,7 @@ from refold.core.encode import encode_body, row_of
 from refold.core.event import Event
 from refold.core.fold import Fold
 from refold.core.registry import Registry, default_registry
-from refold.core.row import SEPARATOR, Row
-from refold.core.stepper import stepper_of
+from refold.core.stored import SEPARATOR, Row
 from refold.errors import Corrupt
 
 
@@ -23,12 +22,10 @@ def test_a_wrong_count_of_events_is_corrupt(count: int) -> None:
     fold.on("test.counted")(lambda state, _event: state + 1)
     body = encode_body([Event("test.counted", {})] * 2, default_registry)
     row = row_of(body, position=1, stream="call-1", version=0, recorded_at=0)
-    assert stepper_of(fold).apply(0, row, first=0, last=1) == 2
+    assert fold.over(0, row, first=0, last=1) == 2
     wrong = row._replace(event_count=count)
     with pytest.raises(Corrupt):
-        stepper_of(fold).decoded(wrong)
-    with pytest.raises(Corrupt):
-        stepper_of(fold).apply(0, wrong, first=0, last=2**62)
+        fold.over(0, wrong, first=0, last=2**62)
 
 
 def test_what_is_not_met_yet_stops_the_fast_way_where_it_stands() -> None:
@@ -47,9 +44,7 @@ def test_what_is_not_met_yet_stops_the_fast_way_where_it_stands() -> None:
         body = SEPARATOR.join(bodies)
         return Row(*place, body, packed_parts=f"[{parts}]".encode(), joined=True)
 
-    stepper = stepper_of(fold)
-    assert stepper.apply([], row_with(["test.seen"] * 3), first=0, last=9) == [0, 0, 1, 1, 2, 2]
+    assert fold.over([], row_with(["test.seen"] * 3), first=0, last=9) == [0, 0, 1, 1, 2, 2]
     mixed = row_with(["test.seen", "test.new", "test.seen"])
-    assert stepper.hurried([], mixed, first=0, last=9) == ([0, 0], 2)
-    assert stepper.apply([], mixed, first=0, last=9) == [0, 0, -1, -1, 2, 2]
-    assert stepper.hurried([], mixed, first=1, last=4) == ([0, -1, -1, 2], 6)
+    assert fold.over([], mixed, first=0, last=9) == [0, 0, -1, -1, 2, 2]
+    assert fold.over([], mixed, first=1, last=4) == [0, -1, -1, 2]

@@ -1,0 +1,147 @@
+"""Stored bodies straight to the functions that take their events: one decode an append.
+
+A body is decoded as a list of a tagged union. It has one class a tag, made when the tag turns up,
+that says as what its payload is decoded and which function takes it. What nobody takes is skipped
+by the decoder; what must be looked into first (an old shape, a class that msgspec cannot make) is
+handed on as it is stored, as a recorded event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import reduce
+from operator import or_
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from refold.core.event import Kind
+from refold.core.registry import Registry
+from refold.core.stored import ABSENT, OccurredAt
+
+Decode = Callable[[str | bytes], list[Any]]
+
+
+class Handler(NamedTuple):
+    """What takes the events of one type: ``target`` is their class (None: a plain dict)."""
+
+    evolve: Callable[..., Any]
+    target: type | None
+    wants_recorded: bool
+    schema: int | None
+
+
+class _Tagged(msgspec.Struct, array_like=True):
+    tag: str
+
+
+_decode_tags: Final = msgspec.json.Decoder(list[_Tagged]).decode
+
+
+class Decoder:
+    """Decodes bodies as lists of the classes that ``wrap`` makes, one a tag; threads may share it.
+
+    Raises :class:`msgspec.DecodeError` for a body that does not fit them.
+    """
+
+    def __init__(self, wrap: Callable[[str], type]) -> None:
+        self._wrap = wrap
+        # Replaced as one: who meets new tags at the same time learns them again.
+        self._known: tuple[Mapping[str, type], Decode] = ({}, _decode_none)
+
+    def __call__(self, body: str | bytes) -> list[Any]:
+        """The events of a body."""
+        try:
+            return self._known[1](body)
+        except msgspec.ValidationError:
+            decode = self._learnt(body)
+            if decode is None:
+                raise
+        return decode(body)
+
+    def _learnt(self, body: str | bytes) -> Decode | None:
+        """A decoder that knows the tags of a body too; None where they are known."""
+        wrappers, _ = self._known
+        new = {event.tag for event in _decode_tags(body)} - wrappers.keys()
+        if not new:
+            return None
+        wrappers = {**wrappers, **{tag: self._wrap(tag) for tag in sorted(new)}}
+        union = reduce(or_, wrappers.values())
+        decode = msgspec.json.Decoder(list[union]).decode  # type: ignore[valid-type]
+        self._known = (wrappers, decode)
+        return decode
+
+
+class Dispatch:
+    """Says of each stored event which function takes it.
+
+    What :attr:`decode` gives has ``step``, which takes its ``data``; or ``watch``, which takes
+    that and the recorded event, of the kind that ``kind`` says; or None for both. ``whole`` is the
+    ``watch`` of what must be looked into. Types without a handler are looked into where ``every``
+    event is wanted. ``gives_recorded`` says whether there may be any ``watch``, as far as decoded.
+    """
+
+    def __init__(
+        self,
+        handlers: Mapping[str, Handler],
+        registry: Registry,
+        whole: Callable[[Any, msgspec.Raw, Any], Any],
+        *,
+        every: bool = False,
+    ) -> None:
+        self._handlers = handlers
+        self._registry = registry
+        self._whole = whole
+        self._every = every
+        self.decode: Final = Decoder(self._wrapper)
+        self.gives_recorded = any(handler.wants_recorded for handler in handlers.values())
+
+    def _wrapper(self, tag: str) -> type:
+        kind = Kind.parse(tag)
+        becomes = self._registry.becomes(kind)
+        if not becomes or (not self._every and becomes.isdisjoint(self._handlers)):
+            return _made("Skipped", [], tag)
+        handler = self._handlers.get(kind.type)
+        if handler is None or self._is_to_be_looked_into(kind, handler):
+            self.gives_recorded = True
+            data: tuple[str, Any] = ("data", msgspec.Raw)
+            return _made("Whole", [data, *_PLACED], tag, watch=self._whole, kind=kind)
+        data = ("data", handler.target or Any)
+        if handler.wants_recorded:
+            return _made("Watched", [data, *_PLACED], tag, watch=handler.evolve, kind=kind)
+        return _made("Taken", [data], tag, step=handler.evolve)
+
+    def _is_to_be_looked_into(self, kind: Kind, handler: Handler) -> bool:
+        """Whether it is upcast or split, of a class that only it can make, or to be refused."""
+        return (
+            self._registry.current(kind) != kind
+            or self._registry.upcasts.step_of(kind) is not None
+            or handler.schema not in (None, kind.schema)
+            or hasattr(handler.target, "model_validate")
+        )
+
+
+_PLACED: Final[list[tuple[Any, ...]]] = [
+    ("occurred_at", OccurredAt, None),
+    ("metadata", msgspec.Raw, ABSENT),
+]
+
+
+def _made(
+    name: str,
+    fields: list[Any],
+    tag: str,
+    *,
+    step: Callable[..., Any] | None = None,
+    watch: Callable[..., Any] | None = None,
+    kind: Kind | None = None,
+) -> type:
+    said = {
+        "step": step and staticmethod(step),
+        "watch": watch and staticmethod(watch),
+        "kind": kind,
+    }
+    return msgspec.defstruct(name, fields, tag=tag, array_like=True, gc=False, namespace=said)
+
+
+_decode_none: Final[Decode] = msgspec.json.Decoder(list[_made("Nothing", [], "")]).decode  # type: ignore[misc]
