@@ -132,12 +132,12 @@ class Backend(Committer, Protocol):
     """Storage for one log; every method may be called from any thread."""
 
     def rows(
-        self, stream: str, *, first: int, last: int, backward: bool, rows_max: int
+        self, stream: str, *, first: int, last: int, backward: bool, events_max: int
     ) -> list[Row]:
         """Rows of this stream alone that overlap versions first..last, in order.
 
-        Up to ``rows_max`` appends, several of which may be joined in one row; the rows are cut at
-        appends, not at ``first`` and ``last``.
+        Of the first ``events_max`` of these versions, with ``backward`` of the last, or of fewer,
+        but that one. Appends may be joined in one row; rows are cut at appends, not at versions.
         """
         ...
 

@@ -42,7 +42,7 @@ def test_a_page_of_a_stream_holds_so_many_bytes(backend: SqliteBackend, backward
     found: list[int] = []
     first, last = 0, 119
     while first <= last:
-        page = backend.rows("a-1", first=first, last=last, backward=backward, rows_max=512)
+        page = backend.rows("a-1", first=first, last=last, backward=backward, events_max=512)
         versions = [v for row in page for v in range(row.version, row.last_version + 1)]
         assert len(versions) == 2 or sum(map(size_bytes, page)) <= 2 * PAGE_BYTES
         found += reversed(versions) if backward else versions

@@ -141,16 +141,15 @@ class Paging:
         spans = [(0, 2), (3, 3), (4, 5)]
         for first in range(8):
             for last in range(first, 8):
-                wanted = [v for v, end in spans if v <= last and end >= first]
-                for rows_max in (1, 2, 9):
-                    forward = backend.rows(
-                        "a", first=first, last=last, backward=False, rows_max=rows_max
-                    )
-                    assert versions(forward) == wanted[:rows_max], (first, last)
-                    backward = backend.rows(
-                        "a", first=first, last=last, backward=True, rows_max=rows_max
-                    )
-                    assert versions(backward) == sorted(wanted[::-1][:rows_max]), (first, last)
+                for events_max in (1, 2, 9):
+                    asked = {"first": first, "last": last, "events_max": events_max}
+                    low, high = max(first, last - events_max + 1), min(last, first + events_max - 1)
+                    forward = backend.rows("a", backward=False, **asked)
+                    wanted = [v for v, end in spans if v <= high and end >= first]
+                    assert versions(forward) == wanted, asked
+                    backward = backend.rows("a", backward=True, **asked)
+                    wanted = [v for v, end in spans if v <= last and end >= low]
+                    assert versions(backward) == wanted, asked
 
     def test_a_row_is_what_was_written(self, open_backend: OpenBackend) -> None:
         """Body and metadata byte for byte, whatever JSON they hold."""
@@ -158,7 +157,7 @@ class Paging:
         body = '[["x",{"é":"\\u0000\\n","big":123456789012345678901234567890,"f":1e-7}]]'
         odd = Write("a", ANY, ("x",), '{"m":[1, 2]}', body)
         backend.commit([Batch([odd])], now=5)
-        (page,) = backend.rows("a", first=0, last=0, backward=False, rows_max=1)
+        (page,) = backend.rows("a", first=0, last=0, backward=False, events_max=1)
         (row,) = page.appends()
         assert (as_text(row.body), as_text(row.metadata)) == (body, '{"m":[1, 2]}')
         assert (row.position, row.version, row.event_count, row.recorded_at) == (1, 0, 1, 5)

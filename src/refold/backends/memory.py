@@ -107,20 +107,19 @@ class MemoryBackend:
         self._types.append(frozenset(Kind.parse(tag).type for tag in write.kinds))
 
     def rows(
-        self, stream: str, *, first: int, last: int, backward: bool, rows_max: int
+        self, stream: str, *, first: int, last: int, backward: bool, events_max: int
     ) -> list[Row]:
         """See :class:`~refold.ports.Backend`."""
         with self._lock:
             found = self._streams.get(stream)
             if found is None:
                 return []
-            start = max(bisect_right(found.versions, first) - 1, 0)
-            if found.rows[start].last_version < first:
-                start += 1
-            stop = bisect_right(found.versions, last)
-            if backward:
-                return found.rows[max(start, stop - rows_max) : max(start, stop)][::-1]
-            return found.rows[start : min(stop, start + rows_max)]
+            low = max(first, last - events_max + 1) if backward else first
+            high = last if backward else min(last, first + events_max - 1)
+            start = max(bisect_right(found.versions, low) - 1, 0)
+            rows = found.rows[start : bisect_right(found.versions, high)]
+            rows = [row for row in rows if row.last_version >= low]
+            return rows[::-1] if backward else rows
 
     def log(
         self,

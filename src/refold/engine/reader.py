@@ -36,8 +36,8 @@ from refold.ports import Backend, SnapshotKeeper
 
 S = TypeVar("S")
 
-BORDER_ROWS: Final = 2
-"""At the border of a moment the next row is mostly the last that is looked at."""
+BORDER_EVENTS: Final = 16
+"""At the border of a moment the next append is mostly the last that is looked at."""
 
 
 class Reader:
@@ -133,7 +133,7 @@ class Reader:
         its events, so that bisection takes it for later than its part on this branch is.
         """
         for segment in segments:
-            for row in forward(self._backend, [segment], rows_max=BORDER_ROWS):
+            for row in forward(self._backend, [segment], events_max=BORDER_EVENTS):
                 if row.span()[0] > until_us:
                     return folded
                 folded = self._occurred_in(row, segment, fold, folded, until_us)
@@ -279,7 +279,7 @@ class Reader:
             version = row.version
             while version < row.last_version:
                 (one,) = self._backend.rows(
-                    row.stream, first=version, last=version, backward=False, rows_max=1
+                    row.stream, first=version, last=version, backward=False, events_max=1
                 )
                 for recorded in decode_row(one, self._registry):
                     recorded.metadata  # noqa: B018 - raises where it is damaged

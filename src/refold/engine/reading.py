@@ -13,7 +13,10 @@ from refold.core.stored import Row
 from refold.errors import Corrupt, NotFound, UsageError
 from refold.ports import Backend, StreamInfo
 
-ROWS_PER_PAGE: Final = 1_024
+EVENTS_PER_PAGE: Final = 1_024
+"""In the first page of a stream; who reads on is given more at a time."""
+PAGE_GROWTH: Final = 4
+EVENTS_PER_PAGE_MAX: Final = 16_384
 LOG_ROWS_PER_PAGE: Final = 512
 LOG_ROWS_PER_PAGE_MAX: Final = 8_192
 LINEAGE_MAX: Final = 1_000
@@ -81,14 +84,12 @@ def clipped(segments: Sequence[Segment], *, first: int, last: int) -> list[Segme
     ]
 
 
-def forward(
-    backend: Backend, segments: Sequence[Segment], *, rows_max: int = ROWS_PER_PAGE
-) -> Iterator[Row]:
-    """The rows of segments, oldest first, a page of ``rows_max`` at a time."""
+def forward(backend: Backend, segments: Sequence[Segment], *, events_max: int = 0) -> Iterator[Row]:
+    """The rows of segments, oldest first, a page at a time: first of ``events_max`` (0: many)."""
     for stream, begin, last in segments:
-        first = begin
+        first, size = begin, events_max or EVENTS_PER_PAGE
         while first <= last:
-            rows = backend.rows(stream, first=first, last=last, backward=False, rows_max=rows_max)
+            rows = backend.rows(stream, first=first, last=last, backward=False, events_max=size)
             _check_next(stream, first, rows[0] if rows else None)
             for row in rows:
                 _check_next(stream, first, row)
@@ -98,24 +99,24 @@ def forward(
                 else:
                     yield row
                 first = row.last_version + 1
+            size = min(size * PAGE_GROWTH, EVENTS_PER_PAGE_MAX)
 
 
 def backward(backend: Backend, segments: Sequence[Segment]) -> Iterator[Row]:
     """The rows of segments, newest first, a page at a time."""
     for stream, first, end in reversed(segments):
-        last = end
+        last, size = end, EVENTS_PER_PAGE
         while first <= last:
-            page = backend.rows(
-                stream, first=first, last=last, backward=True, rows_max=ROWS_PER_PAGE
-            )
-            _check_next(stream, last, page[0] if page else None)
-            for row in page:
+            rows = backend.rows(stream, first=first, last=last, backward=True, events_max=size)
+            _check_next(stream, last, rows[0] if rows else None)
+            for row in rows:
                 _check_next(stream, last, row)
                 if row.last_version > last and last < end:
                     yield from (part for part in reversed(row.appends()) if part.version <= last)
                 else:
                     yield row
                 last = row.version - 1
+            size = min(size * PAGE_GROWTH, EVENTS_PER_PAGE_MAX)
 
 
 def _check_next(stream: str, version: int, row: Row | None) -> None:
@@ -252,6 +253,6 @@ def _holding(segments: Sequence[Segment], version: int) -> Segment:
 def row_at(backend: Backend, segments: Sequence[Segment], version: int) -> Row:
     """The row that holds a version of segments."""
     stream = _holding(segments, version).stream
-    page = backend.rows(stream, first=version, last=version, backward=False, rows_max=1)
+    page = backend.rows(stream, first=version, last=version, backward=False, events_max=1)
     _check_next(stream, version, page[0] if page else None)
     return page[0]

@@ -17,7 +17,7 @@ from refold.projections.projection import Projection
 
 SKIPPED: Final = "projection.skipped"
 FAR: Final = (1 << 63) - 1
-_ROWS_PER_STREAM_PAGE: Final = 256
+_EVENTS_PER_STREAM_PAGE: Final = 1_024
 _NO_CLASSES: Final = Registry()
 
 
@@ -64,7 +64,7 @@ class Log:
     def stream(self, stream: str, *, first: int) -> Iterator[Row]:
         """The rows of one stream alone from a version on."""
         while page := self._backend.rows(
-            stream, first=first, last=FAR, backward=False, rows_max=_ROWS_PER_STREAM_PAGE
+            stream, first=first, last=FAR, backward=False, events_max=_EVENTS_PER_STREAM_PAGE
         ):
             yield from _unpacked(page)
             first = page[-1].last_version + 1

@@ -106,24 +106,24 @@ class SqliteBackend:
         return self._writer
 
     def rows(
-        self, stream: str, *, first: int, last: int, backward: bool, rows_max: int
+        self, stream: str, *, first: int, last: int, backward: bool, events_max: int
     ) -> list[Row]:
         """See :class:`~refold.ports.Backend`."""
-        sql = queries.BACKWARD if backward else queries.FORWARD
-        values = (stream, first, last, rows_max)
-        found = self._read(lambda reader: pages.joined_page(reader, sql, values))
-        joined = self._rows.joined(stream, found[0]) if found else None
         wanted = last if backward else first
+        low = max(first, last - events_max + 1) if backward else first
+        high = last if backward else min(last, first + events_max - 1)
+        found = self._read(
+            lambda reader: [pages.joined_page(reader, stream, low, high, backward=backward)]
+        )
+        joined = self._rows.joined(stream, found[0]) if found else None
         if joined is not None and joined.version <= wanted <= joined.last_version:
             return [joined]
         # It was packed by the time that the appends were read, is yet to come, or is missing.
-        segments = [
-            self._rows.row(stream, [*found[:6], None, *found[6:]])
-            for found in self._query(sql.segments, values)
-        ]
-        if joined is None or any(row.version <= wanted <= row.last_version for row in segments):
-            return segments
-        return [joined]
+        packed = self._query(queries.SEGMENTS, (stream, low, high))
+        rows = [self._rows.row(stream, values) for values in packed]
+        if joined is not None and not any(r.version <= wanted <= r.last_version for r in rows):
+            return [joined]
+        return rows[::-1] if backward else rows
 
     def log(
         self,

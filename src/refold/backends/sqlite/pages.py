@@ -19,23 +19,27 @@ PAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 A page of a stream joins bodies in one value and metadata in another: neither is larger, but for
 those of a single append.
 """
+_FEWER: Final = 8
+"""A page that comes to too many bytes is asked for again with so many times fewer events."""
 _METADATA, _BODY = 7, 8
 """The places of the texts among the columns of the log."""
 
 
 def joined_page(
-    connection: apsw.Connection, sql: queries.StreamRows, values: Sequence[Any]
-) -> Page:
-    """Appends of a stream as one row; of appends too large to be joined there are fewer."""
-    *where, rows_max = values
-    if rows_max > 1:
+    connection: apsw.Connection, stream: str, first: int, last: int, *, backward: bool
+) -> tuple[Any, ...]:
+    """The appends of a stream that overlap two versions as one row, as :data:`queries.JOINED`.
+
+    Where they are too large to be joined they are fewer, from ``first`` on, or up to ``last``.
+    """
+    while first < last:
         try:
             with _values_up_to(connection, PAGE_BYTES_MAX):
-                return rows_of(connection, sql.joined, *values)
+                return rows_of(connection, queries.JOINED, stream, first, last)[0]
         except apsw.TooBigError:
-            half = PAGE_BYTES_MAX // 2
-            ((rows_max,),) = rows_of(connection, sql.fitting, *values, half)
-    return rows_of(connection, sql.joined, *where, max(rows_max, 1))
+            fewer = (last - first) // _FEWER
+            first, last = (last - fewer, last) if backward else (first, first + fewer)
+    return rows_of(connection, queries.JOINED, stream, first, last)[0]
 
 
 def log_page(connection: apsw.Connection, sql: str, values: Sequence[Any]) -> Page:

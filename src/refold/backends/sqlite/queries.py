@@ -9,73 +9,33 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from refold.backends.sqlite.file import shaped
 from refold.errors import Corrupt
 from refold.ports import Fork, StreamInfo
 
-_OF_STREAM: Final = "stream = (SELECT id FROM streams WHERE name = ?1)"
 _OVERLAPPING: Final = """
-    SELECT {columns} FROM {table} WHERE {of_stream} AND version >= ifnull((
-        SELECT max(version) FROM {table} WHERE {of_stream} AND version <= ?2
-    ), {otherwise}) AND version <= ?3 AND version + count > ?2
-    ORDER BY version {order} LIMIT {rows_max}"""
-_JOINED: Final = """
+WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version BETWEEN ifnull((
+    SELECT max(version) FROM {table}
+    WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version <= ?2
+), ?2) AND ?3 AND version + count > ?2"""
+JOINED: Final = f"""
 SELECT min(position), min(version), sum(count), max(version + count), min(recorded_at),
     group_concat(body, char(30)), '[[' || group_concat(concat_ws(
         ',', position, count, recorded_at, ifnull(metadata, 'null'), occurred_from, occurred_to
     ), '],[') || ']]'
-FROM ({hot})"""
-_FITTING: Final = """
-SELECT count(*) FROM (
-    SELECT sum(octet_length(body) + ifnull(octet_length(metadata), 0)) OVER (
-        ORDER BY version {order}
-    ) AS so_far FROM ({hot})
-) WHERE so_far <= ?5"""
-_SEGMENT: Final = (
-    "position, version, count, recorded_at, occurred_from, occurred_to, frame, dictionary, "
-    "body_bytes"
-)
+FROM log INDEXED BY log_version {_OVERLAPPING.format(table="log")}"""
+"""The appends that overlap versions ?2..?3 of the stream ?1, as one row.
 
-
-class StreamRows(NamedTuple):
-    """The appends, and the segments, that overlap versions ?2..?3 of the stream ?1.
-
-    ``joined``: up to ?4 appends as one row, for a step of a query lets go of the interpreter, and
-    a busy process takes its time to give it back. SQLite keeps the order of a subquery for
-    group_concat. ``fitting``: how many of these come to ?5 bytes at most. ``segments``: up to 64.
-    """
-
-    joined: str
-    fitting: str
-    segments: str
-
-
-def _stream_rows(order: str, otherwise: str) -> StreamRows:
-    """``otherwise``: from which version on where no append begins by ?2."""
-
-    def overlapping(table: str, columns: str, rows_max: str, otherwise: str) -> str:
-        return _OVERLAPPING.format(
-            table=table,
-            columns=columns,
-            rows_max=rows_max,
-            otherwise=otherwise,
-            order=order,
-            of_stream=_OF_STREAM,
-        )
-
-    hot = overlapping("log", "*", "?4", otherwise)
-    in_order = hot if order == "ASC" else f"SELECT * FROM ({hot}) ORDER BY version"
-    return StreamRows(
-        _JOINED.format(hot=in_order),
-        _FITTING.format(order=order, hot=hot),
-        overlapping("segments", _SEGMENT, "min(?4, 64)", "0"),
-    )
-
-
-FORWARD: Final = _stream_rows("ASC", otherwise="NULL")
-BACKWARD: Final = _stream_rows("DESC", otherwise="0")
+A step of a query lets go of the interpreter, and a busy process takes its time to give it back: so
+a page of appends is one step. They are joined in the order of the index.
+"""
+SEGMENTS: Final = f"""
+SELECT position, version, count, recorded_at, occurred_from, occurred_to, NULL, frame, dictionary,
+    body_bytes
+FROM segments {_OVERLAPPING.format(table="segments")} ORDER BY version"""
+"""The segments that overlap them."""
 
 FIRST_HOLE: Final = """
 SELECT version + count FROM log AS before
