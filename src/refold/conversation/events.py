@@ -21,8 +21,8 @@ Effect = Literal["read", "write", "irreversible", "unknown"]
 """What a tool does to the world; ``unknown`` is treated as the worst."""
 
 
-class Fields(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Base of everything here: immutable, and defaults are not stored."""
+class Fields(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """Base of everything here: immutable, defaults are not stored, and nothing holds itself."""
 
 
 class Party(Fields, frozen=True):

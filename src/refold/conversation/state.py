@@ -34,8 +34,8 @@ from refold.engine.branch import SessionForked
 E = TypeVar("E")
 
 
-class Part(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """Base of the parts: where in the log, and when."""
+class Part(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
+    """Base of the parts: where in the log, and when. None holds itself."""
 
     id: str
     at: str
@@ -182,12 +182,13 @@ class ConversationState(msgspec.Struct, kw_only=True):
 
 def passed(state: ConversationState, recorded: Recorded) -> ConversationState:
     """The state after an event that takes part of the conversation's time."""
-    at_us = recorded.occurred_at_us
-    if state.first_at_us is None or at_us < state.first_at_us:
-        state.first_at_us = at_us
-    if state.last_at_us is None or at_us > state.last_at_us:
-        state.last_at_us = at_us
-    state.duration_ms = (state.last_at_us - state.first_at_us) // 1_000
+    at_us, first, last = recorded.occurred_at_us, state.first_at_us, state.last_at_us
+    if first is None or last is None:
+        state.first_at_us = state.last_at_us = at_us
+    elif at_us > last:
+        state.last_at_us, state.duration_ms = at_us, (at_us - first) // 1_000
+    elif at_us < first:
+        state.first_at_us, state.duration_ms = at_us, (last - at_us) // 1_000
     return state
 
 

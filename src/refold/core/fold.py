@@ -45,8 +45,11 @@ class Stops:
     def reached(self, state: Any, row: Row) -> None:
         """The run has come to ``due``, which stands in a row: say a later one."""
 
+    def past(self, row: Row, *, last: int) -> None:
+        """The run has come to version ``last``, which stands in a row."""
 
-_NO_STOPS: Final = Stops()
+
+NO_STOPS: Final = Stops()
 
 
 class Fold(Generic[S]):
@@ -117,7 +120,7 @@ class Fold(Generic[S]):
             version, position = recorded.version, recorded.position
         return Folded(state, version, position)
 
-    def over(self, state: S, row: Row, *, first: int, last: int, stops: Stops = _NO_STOPS) -> S:
+    def over(self, state: S, row: Row, *, first: int, last: int, stops: Stops = NO_STOPS) -> S:
         """The state after the events of a stored row that stand at versions first..last.
 
         The same as by :meth:`step`, event by event. Raises :class:`~refold.errors.Corrupt`.

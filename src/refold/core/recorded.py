@@ -41,6 +41,8 @@ class Recorded:
         self, append: Row, index: int, stored: Any, stored_kind: Kind, registry: Registry
     ) -> None:
         """``stored`` is the event at an index of an append: a :class:`StoredEvent`, or like one."""
+        at = stored.occurred_at
+        self.occurred_at_us: int = append.recorded_at if at is None else at
         self._append = append
         self._index = index
         self._stored = stored
@@ -66,12 +68,6 @@ class Recorded:
         return first + self._index if first else UNSAVED_POSITION
 
     @property
-    def occurred_at_us(self) -> int:
-        """When it happened by the recorder's word, in microseconds UTC."""
-        at: int | None = self._stored.occurred_at
-        return self._append.recorded_at if at is None else at
-
-    @property
     def recorded_at_us(self) -> int:
         """When the log accepted it, in microseconds UTC."""
         return self._append.recorded_at
@@ -95,7 +91,7 @@ class Recorded:
         own = self._stored.metadata
         if own is not ABSENT and b'"copied_from"' in bytes(own):
             return str(self.metadata.get("copied_from", self.id))
-        return self.id
+        return f"{self._append.stream}@{self._append.version + self._index}"
 
     @property
     def type(self) -> str:

@@ -136,29 +136,30 @@ class Row(NamedTuple):
         """
         if self.packed_parts is None:
             return [self]
+        parts = self.parts()
+        _check_count(self, sum([part.event_count for part in parts]), self.event_count)
         stream, version, rows = self.stream, self.version, []
-        for part, body in self._parts_and_bodies():
+        for part, body in zip(parts, self._bodies(parts), strict=True):
             place = (part.position, stream, version, part.event_count, part.recorded_at)
-            times = (part.occurred_from, part.occurred_to)
-            rows.append(Row(*place, text_or_none(part.metadata), body, *times))
+            metadata = text_or_none(part.metadata)
+            rows.append(Row(*place, metadata, body, part.occurred_from, part.occurred_to))
             version += part.event_count
         return rows
 
-    def _parts_and_bodies(self) -> Iterator[tuple[Part, str | bytes]]:
-        parts, body = self.parts(), self.body
-        counts = [part.event_count for part in parts]
-        _check_count(self, sum(counts), self.event_count)
+    def _bodies(self, parts: Sequence[Part]) -> list[Any]:
+        """The body of each append of which there are several."""
+        body: Any = self.body
         if self.joined:
-            between: Any = SEPARATOR if isinstance(body, str) else SEPARATOR.encode()
-            bodies = body.split(between)
-            _check_count(self, len(bodies), len(counts))
-            return zip(parts, bodies, strict=True)
+            bodies = body.split(SEPARATOR if isinstance(body, str) else SEPARATOR.encode())
+            _check_count(self, len(bodies), len(parts))
+            return list(bodies)
         try:
-            events = iter(raws := _decode_events(body))
+            events = _decode_events(body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise corrupt(self, str(error)) from error
-        _check_count(self, len(raws), sum(counts))
-        return zip(parts, (_array(islice(events, count)) for count in counts), strict=True)
+        _check_count(self, len(events), self.event_count)
+        left = iter(events)
+        return [_array(islice(left, part.event_count)) for part in parts]
 
     def position_of(self, version: int) -> int:
         """The position of one of its events."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Final, TypeVar
 
 from refold.core.clock import Instant, to_us
 from refold.core.event import Kind
 from refold.core.expected import NO_EVENTS
-from refold.core.fold import Fold, Folded
+from refold.core.fold import NO_STOPS, Fold, Folded, Stops
 from refold.core.history import Unread
 from refold.core.query import Query, QueryItem
 from refold.core.recorded import Recorded, decode_row
@@ -79,9 +78,7 @@ class Reader:
         for segment in clipped(segments, first=version + 1, last=NO_LAST):
             for row in forward(self._backend, [segment]):
                 first, last = segment.first, min(row.last_version, segment.last)
-                with self._naming_culprit(row):
-                    state = fold.over(state, row, first=first, last=last, stops=snapshots)
-                    snapshots.past(row, last=last)
+                state = self._over(state, row, fold, first=first, last=last, stops=snapshots)
                 version = last
         snapshots.keep()
         return Folded(state, version, position if row is None else row.position_of(version))
@@ -148,8 +145,7 @@ class Reader:
             return folded
         if last <= until_us:
             version = min(row.last_version, segment.last)
-            with self._naming_culprit(row):
-                state = fold.over(folded.state, row, first=segment.first, last=version)
+            state = self._over(folded.state, row, fold, first=segment.first, last=version)
             return Folded(state, version, row.position_of(version))
         events = [e for e in self._within(row, segment) if e.occurred_at_us <= until_us]
         return fold.run(events, folded.state) if events else folded
@@ -270,25 +266,35 @@ class Reader:
         """The last position of the log; 0 when it is empty."""
         return self._backend.log_head()
 
-    @contextmanager
-    def _naming_culprit(self, row: Row) -> Iterator[None]:
-        """Of a page of appends that cannot be read, say which append it is."""
+    def _over(
+        self, state: S, row: Row, fold: Fold[S], *, first: int, last: int, stops: Stops = NO_STOPS
+    ) -> S:
+        """The state after a row; of appends that cannot be read it says which one it is."""
         try:
-            yield
+            state = fold.over(state, row, first=first, last=last, stops=stops)
+            stops.past(row, last=last)
         except Corrupt:
-            version = row.version
-            while version < row.last_version:
-                (one,) = self._backend.rows(
-                    row.stream, first=version, last=version, backward=False, events_max=1
-                )
-                for recorded in decode_row(one, self._registry):
-                    recorded.metadata  # noqa: B018 - raises where it is damaged
-                version = one.last_version + 1
+            self._name_culprit(row)
             raise
+        return state
+
+    def _name_culprit(self, row: Row) -> None:
+        """Raise for the append of a page that cannot be read."""
+        version = row.version
+        while version < row.last_version:
+            (one,) = self._backend.rows(
+                row.stream, first=version, last=version, backward=False, events_max=1
+            )
+            for recorded in decode_row(one, self._registry):
+                recorded.metadata  # noqa: B018 - raises where it is damaged
+            version = one.last_version + 1
 
     def _within(self, row: Row, segment: Segment) -> list[Recorded]:
-        with self._naming_culprit(row):
+        try:
             events = decode_row(row, self._registry)
+        except Corrupt:
+            self._name_culprit(row)
+            raise
         return [e for e in events if segment.first <= e.version <= segment.last]
 
 

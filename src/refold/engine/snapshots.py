@@ -39,9 +39,6 @@ class NoSnapshots(Stops, Generic[S]):
         """Where to start within the segments."""
         return Folded(self._fold.initial(), NO_EVENTS, 0)
 
-    def past(self, row: Row, *, last: int) -> None:
-        """Called where the run has come to version ``last``, which stands in a row."""
-
     def keep(self) -> None:
         """Called at the end of the run."""
 

@@ -43,6 +43,7 @@ SNAPSHOT_WAIT_MS: Final = 100
 NO_LAST: Final = (1 << 63) - 1
 Synchronous = Literal["FULL", "NORMAL"]
 
+_HEAD: Final = queries.STREAM.format(wanted="name = ?")
 _WINDOW_POSITIONS_PER_ROW: Final = 8
 """Where segments interleave, a page is cut by positions: about so many for each row asked for."""
 
@@ -205,7 +206,7 @@ class SqliteBackend:
 
     def head(self, stream: str) -> StreamInfo | None:
         """See :class:`~refold.ports.Backend`."""
-        found = self._query(queries.STREAMS.format(wanted="name = ?"), (stream, 1))
+        found = self._query(_HEAD, (stream,))
         return queries.stream_info(found[0]) if found else None
 
     def log_head(self) -> int:
@@ -216,9 +217,11 @@ class SqliteBackend:
     def streams(self, *, category: str | None, after: str, streams_max: int) -> list[StreamInfo]:
         """See :class:`~refold.ports.Backend`."""
         if category is None:
-            found = self._query(queries.STREAMS.format(wanted="name > ?"), (after, streams_max))
+            found = self._query(
+                queries.STREAM.format(wanted="name > ? ORDER BY name LIMIT ?"), (after, streams_max)
+            )
         else:
-            sql = queries.STREAMS.format(wanted="category = ? AND name > ?")
+            sql = queries.STREAM.format(wanted="category = ? AND name > ? ORDER BY name LIMIT ?")
             found = self._query(sql, (category, after, streams_max))
         return [queries.stream_info(row) for row in found]
 

@@ -22,14 +22,15 @@ WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version BETWEEN ifnu
 ), ?2) AND ?3 AND version + count > ?2"""
 JOINED: Final = f"""
 SELECT min(position), min(version), sum(count), max(version + count), min(recorded_at),
-    group_concat(body, char(30)), '[[' || group_concat(concat_ws(
+    CAST(group_concat(body, char(30)) AS BLOB), CAST('[[' || group_concat(concat_ws(
         ',', position, count, recorded_at, ifnull(metadata, 'null'), occurred_from, occurred_to
-    ), '],[') || ']]'
+    ), '],[') || ']]' AS BLOB)
 FROM log INDEXED BY log_version {_OVERLAPPING.format(table="log")}"""
 """The appends that overlap versions ?2..?3 of the stream ?1, as one row.
 
 A step of a query lets go of the interpreter, and a busy process takes its time to give it back: so
-a page of appends is one step. They are joined in the order of the index.
+a page of appends is one step. They are joined in the order of the index, and given as UTF-8, which
+is what a decoder takes.
 """
 SEGMENTS: Final = f"""
 SELECT position, version, count, recorded_at, occurred_from, occurred_to, NULL, frame, dictionary,
@@ -57,7 +58,7 @@ WHERE last_position > ?1 AND position <= ?2 {narrowed}
 ORDER BY position LIMIT ?3"""
 """A row whose stream is missing comes without a name, so that it is not passed over."""
 
-STREAMS: Final = """
+STREAM: Final = """
 SELECT name, parent, fork_version,
     ifnull((
         SELECT version + count - 1 FROM log WHERE stream = streams.id ORDER BY version DESC LIMIT 1
@@ -65,7 +66,7 @@ SELECT name, parent, fork_version,
     ifnull((
         SELECT recorded_at FROM log WHERE stream = streams.id ORDER BY version DESC LIMIT 1
     ), packed_at)
-FROM streams WHERE {wanted} ORDER BY name LIMIT ?"""
+FROM streams WHERE {wanted}"""
 
 LAST_ROW: Final = "SELECT position, count, recorded_at FROM log ORDER BY position DESC LIMIT 1"
 LOG_HEAD: Final = "SELECT position + count - 1 FROM log ORDER BY position DESC LIMIT 1"

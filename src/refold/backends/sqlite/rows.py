@@ -32,7 +32,7 @@ class Rows:
         position, version, count, end, at, body, parts = values
         if version is None:
             return None
-        shaped([values], int, int, int, int, int, str, str)
+        shaped([values], int, int, int, int, int, bytes, bytes)
         if end - version != count:
             missing = self._first_hole(stream, version)
             raise Corrupt(
@@ -41,7 +41,7 @@ class Rows:
                 version=missing,
             )
         place = (position, stream, version, count, at)
-        return Row(*place, None, body, packed_parts=parts.encode(), joined=True)
+        return Row(*place, None, body, packed_parts=parts, joined=True)
 
     def row(self, stream: str, values: Sequence[Any]) -> Row:
         """An append, or a segment."""
