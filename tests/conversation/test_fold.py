@@ -85,14 +85,20 @@ def test_the_transcript_has_who_said_what_when_and_where() -> None:
     """A turn has its role, words, event and time, in the order of the log."""
     state = state_of(
         UserUtterance(text="Hi", party="Ann", confidence=0.75),
-        AgentUtterance(text="Hello", finish_reason="stop", message_id="m1"),
+        AgentUtterance(
+            text="Hello",
+            parts=[{"type": "text", "text": "Hello"}, {"type": "image_url"}],
+            finish_reason="stop",
+            message_id="m1",
+            party="nurse",
+        ),
     )
     user, agent = state.transcript
     assert (user.role, user.text, user.party, user.confidence) == ("user", "Hi", "Ann", 0.75)
     assert (user.id, user.at) == ("call-1@0", "2026-03-01T00:00:00Z")
     assert (agent.role, agent.text, agent.finish_reason) == ("agent", "Hello", "stop")
     assert (agent.id, agent.at) == ("call-1@1", "2026-03-01T00:00:01.500000Z")
-    assert agent.heard is None
+    assert (agent.heard, agent.party, agent.attachments) == (None, "nurse", ["image_url"])
 
 
 def test_what_was_heard_is_what_was_played() -> None:

@@ -130,6 +130,28 @@ def test_words_that_are_no_text_are_named() -> None:
     ]
 
 
+def test_what_is_beside_the_words_is_named() -> None:
+    """A picture between words leaves a mark behind them; words in parts leave none."""
+    parts: list[Any] = [
+        {"type": "text", "text": "What is it?"},
+        {"type": "image_url", "image_url": {"url": "…"}},
+        {"type": "text", "value": "of another maker"},
+    ]
+    assert said(UserUtterance(text="What is it?", parts=parts)) == [
+        ("user", "What is it? [image_url] [text]"),
+    ]
+
+
+def test_each_of_several_agents_is_named() -> None:
+    """Who of a team spoke stands where the agent does."""
+    coder, reviewer = (AgentUtterance(text="Hm", party=name) for name in ("coder", "reviewer"))
+    assert said(coder, reviewer, AgentUtterance(text="Yes")) == [
+        ("coder", "Hm"),
+        ("reviewer", "Hm"),
+        ("agent", "Yes"),
+    ]
+
+
 def test_an_unknown_event_is_shown_as_its_payload() -> None:
     """Nothing that happened is left out for want of a word for it; a long payload is cut."""
     assert said(refold.Event("order.shipped", {"id": 7})) == [("order.shipped", '{"id":7}')]

@@ -73,6 +73,17 @@ def read_words(message: Message, path: Path, unread: list[Unread]) -> Words:
     return Words(text, _parts(content))
 
 
+def attachments(parts: Sequence[Mapping[str, Any]] | None) -> list[str]:
+    """The kinds of the parts that are not words: ``image_url``, ``input_audio`` and the like."""
+    kinds: list[str] = []
+    for part in parts or ():
+        unread: list[Unread] = []
+        kind = str(part.get("type", "part"))
+        if not _part_text(part, [], unread) and (unread or kind not in _TEXT_KINDS):
+            kinds.append(kind)
+    return kinds
+
+
 def read_calls(message: Message, path: Path, unread: list[Unread]) -> list[ToolCall]:
     """The tool calls of an assistant message; the older ``function_call`` is one of them."""
     items, legacy = message.get("tool_calls"), message.get("function_call")

@@ -61,6 +61,7 @@ class Turn(Part, kw_only=True):
     """Words of one side, in the order of the log.
 
     ``heard`` is what was heard of them where playback was interrupted; None: all of them.
+    ``attachments`` are the kinds of what was beside them: ``image_url`` and the like.
     ``redacted`` holds the JSON Pointers of what was removed from the event.
     """
 
@@ -71,6 +72,7 @@ class Turn(Part, kw_only=True):
     confidence: float | None = None
     finish_reason: str | None = None
     message_id: str | None = None
+    attachments: list[str] = []
     redacted: list[str] = []
 
 

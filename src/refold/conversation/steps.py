@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from refold.conversation.chat_shapes import attachments
 from refold.conversation.events import (
     AgentConfigured,
     AgentUtterance,
@@ -102,6 +103,7 @@ def _user_said(
             text=event.text,
             party=event.party,
             confidence=event.confidence,
+            attachments=attachments(event.parts),
         )
     )
     return passed(state, recorded)
@@ -117,8 +119,10 @@ def _agent_said(
             role="agent",
             text=event.text,
             heard=state.early_interruptions.pop(event.message_id or "", None),
+            party=event.party,
             finish_reason=event.finish_reason,
             message_id=event.message_id,
+            attachments=attachments(event.parts),
         )
     )
     return passed(state, recorded)

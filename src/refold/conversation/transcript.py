@@ -111,7 +111,7 @@ Said = tuple[str, str]
 def _said(recorded: Recorded, part: object, redacted: list[str]) -> Said:
     match part:
         case Turn():
-            return _turn(part, recorded.data, redacted)
+            return _turn(part, redacted)
         case ToolUse():
             return _call(part, redacted)
         case _Answered():
@@ -125,12 +125,12 @@ def _said(recorded: Recorded, part: object, redacted: list[str]) -> Said:
     return who, REDACTED if redacted else text
 
 
-def _turn(turn: Turn, data: dict[str, Any], redacted: list[str]) -> Said:
+def _turn(turn: Turn, redacted: list[str]) -> Said:
     who = turn.party or turn.role
     if _covers(redacted, "text", "parts"):
         return who, REDACTED
-    kinds = " ".join(f"[{part.get('type', 'part')}]" for part in data.get("parts") or ())
-    text = turn.text or kinds or "(nothing)"
+    marks = [f"[{kind}]" for kind in turn.attachments]
+    text = " ".join([turn.text, *marks] if turn.text else marks) or "(nothing)"
     return who, text if turn.heard is None else f"{text} [interrupted]"
 
 
