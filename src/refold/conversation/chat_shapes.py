@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
-from math import isfinite
 from typing import Any, Final, Literal, NamedTuple, get_args
 
 import msgspec
@@ -22,7 +21,7 @@ from refold.core import jsonvalue
 from refold.core.jsonvalue import pointer
 from refold.errors import InvalidEvent, UsageError
 
-MESSAGE_DEPTH_MAX: Final = 100
+DEPTH_MAX: Final = 100
 """How deep a message may nest: under what an event may, since it is wrapped in one."""
 AMOUNT_DIGITS_MAX: Final = 20
 """How many digits before its point an amount of money may have."""
@@ -225,25 +224,20 @@ def json_text(value: Any) -> str:
 
 def check_json(value: Any, path: Path) -> None:
     """Refuse what would come back changed, or not at all, from its stored JSON."""
-    match value:
-        case None | bool() | int():
+    try:
+        jsonvalue.check(value, level=jsonvalue.DEPTH_MAX - DEPTH_MAX)
+        if msgspec.json.decode(msgspec.json.encode(value)) == value:
             return
-        case float():
-            if not isfinite(value):
-                raise refused(f"{value} is not a JSON number", path)
-        case str():
-            _check_text(value, path)
-        case dict():
-            for key, child in value.items():
-                if not isinstance(key, str):
-                    raise refused(f"the key {key!r} is not text", path)
-                _check_text(key, path)
-                check_json(child, _deeper(path, key))
-        case list():
-            for index, child in enumerate(value):
-                check_json(child, _deeper(path, index))
-        case _:
-            raise refused(f"{type(value).__name__} is not a JSON value", path)
+    except (UsageError, TypeError, ValueError, RecursionError):
+        pass
+    if len(path) >= DEPTH_MAX:
+        raise refused(f"nested more than {DEPTH_MAX} levels deep", path)
+    items = value.items() if isinstance(value, dict) else ()
+    for key, child in enumerate(value) if isinstance(value, list) else items:
+        if isinstance(value, dict) and not isinstance(key, str):
+            raise refused(f"the key {key!r} is not text", path)
+        check_json(child, [*path, key])
+    raise refused(f"{value!r:.40} would not come back from JSON as it is", path)
 
 
 def refused(reason: str, path: Path) -> InvalidEvent:
@@ -385,19 +379,6 @@ def _effect(effect: Any, path: Path, unread: list[Unread]) -> Effect:
     known = ", ".join(get_args(Effect))
     unread.append(_unread("tool", f"{effect!r} is not an effect: {known}", path))
     return "unknown"
-
-
-def _check_text(text: str, path: Path) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise refused("the text holds half of a surrogate pair", path) from error
-
-
-def _deeper(path: Path, key: str | int) -> Path:
-    if len(path) >= MESSAGE_DEPTH_MAX:
-        raise refused(f"nested more than {MESSAGE_DEPTH_MAX} levels deep", path)
-    return [*path, key]
 
 
 _EXACT: Final = msgspec.json.Decoder(float_hook=Decimal)
