@@ -12,8 +12,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import msgspec
 
 from refold.conversation import events, governance, voice
+from refold.core import history as branch
 from refold.core.registry import default_registry
-from refold.engine import branch
 from refold.feeds import cursor as feeds
 from refold.ledger import events as money
 from refold.outbox import events as effects

@@ -70,7 +70,7 @@ from refold.conversation.voice import (
     SpeechStarted,
     SpeechStopped,
 )
-from refold.engine.branch import SessionForked
+from refold.core.history import SessionForked
 
 __all__ = [
     "AccessRecorded",

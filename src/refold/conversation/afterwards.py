@@ -16,8 +16,8 @@ from refold.conversation.governance import (
     RedactionApplied,
 )
 from refold.conversation.state import Consent, ConversationState, Effected, Step, at, placed
+from refold.core.history import SessionForked
 from refold.core.recorded import Recorded
-from refold.engine.branch import SessionForked
 
 NO_CURRENCY: Final = "XXX"
 """The code that ISO 4217 has for no currency."""

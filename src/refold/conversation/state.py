@@ -28,8 +28,8 @@ from refold.conversation.governance import (
 )
 from refold.conversation.voice import CallHeld, CallTransferred, DtmfReceived
 from refold.core.clock import rfc3339
+from refold.core.history import SessionForked
 from refold.core.recorded import Recorded
-from refold.engine.branch import SessionForked
 
 E = TypeVar("E")
 

@@ -5,13 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Self, overload
+from typing import Any, Self, overload
+
+import msgspec
 
 from refold.core.encode import encode_body, row_of
 from refold.core.event import parse_event_id
 from refold.core.recorded import UNSAVED_POSITION, Recorded, decode_row
-from refold.core.registry import Registry
+from refold.core.registry import Registry, event
 from refold.errors import NotFound
+
+
+@event("session.forked")
+class SessionForked(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The first event of a saved branch: whose history it shares, up to which version.
+
+    ``from_version`` is the last shared version, -1 for none. ``variant`` says what was changed.
+    """
+
+    from_stream: str
+    from_version: int
+    variant: Any = None
 
 
 class Unread(Sequence[Recorded]):

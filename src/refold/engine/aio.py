@@ -21,7 +21,7 @@ from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 from refold.core.expected import ANY, Expected
 from refold.core.query import Condition, Query
 from refold.core.recorded import Recorded
-from refold.engine.append import Append, Appended, appended, batch_of, batch_together
+from refold.engine.append import Append, Appended, appended, batch_of
 from refold.engine.branch import Branch
 from refold.engine.store import Store
 from refold.engine.subscription import AsyncSubscription, Subscription
@@ -62,10 +62,9 @@ def _iterated(
 class AsyncStore:
     """A :class:`~refold.Store` to ``await``: the same names, arguments, results and errors.
 
-    Made by :func:`refold.open_async`. ``append_many``,
-    ``read``, ``read_all``, ``streams`` and ``check`` are async
-    iterators. A call whose task is cancelled goes on
-    to its end: an append may still be stored.
+    Made by :func:`refold.open_async`. ``append_many``, ``read``, ``read_all``, ``streams`` and
+    ``check`` are async iterators. A call whose task is cancelled goes on to its end: an append may
+    still be stored.
     """
 
     def __init__(self, opener: Callable[[], Store]) -> None:
@@ -75,6 +74,7 @@ class AsyncStore:
         self._closed = False
         self._threads = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="refold")
 
+    append_together = _awaited(Store.append_together)
     execute = _awaited(Store.execute)
     head = _awaited(Store.head)
     log_head = _awaited(Store.log_head)
@@ -114,22 +114,6 @@ class AsyncStore:
         condition = None if unless is None else Condition(unless, after)
         batch = batch_of(append, store.registry, condition=condition)
         return appended((await store._writer.append_async([batch]))[0])[0]
-
-    async def append_together(
-        self,
-        appends: Sequence[Append],
-        *,
-        key: str | None = None,
-        unless: Query | None = None,
-        after: int = 0,
-    ) -> list[Appended]:
-        """See :meth:`refold.Store.append_together`."""
-        store = self._opened
-        if store is None:
-            store = await self._run(lambda: self._store)
-        condition = None if unless is None else Condition(unless, after)
-        batch = batch_together(appends, key, store.registry, condition)
-        return appended((await store._writer.append_async([batch]))[0])
 
     def subscribe(
         self,

@@ -4,30 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
-
-import msgspec
+from typing import Generic, TypeVar
 
 from refold.core.fold import Fold, Folded
 from refold.core.history import History
-from refold.core.registry import event
 from refold.engine.checks import check_fold
 from refold.errors import UsageError
 
 S = TypeVar("S")
 R = TypeVar("R")
-
-
-@event("session.forked")
-class SessionForked(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The first event of a saved branch: whose history it shares, up to which version.
-
-    ``from_version`` is the last shared version, -1 for none. ``variant`` says what was changed.
-    """
-
-    from_stream: str
-    from_version: int
-    variant: Any = None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from refold.core.encode import copied
 from refold.core.event import Event, check_name, parse_event_id
 from refold.core.expected import ANY, NO_EVENTS, Expected
 from refold.core.fold import Decider, Fold, Folded
+from refold.core.history import SessionForked
 from refold.core.query import Condition, Query
 from refold.core.recorded import Recorded
 from refold.core.registry import Registry, default_registry
@@ -25,7 +26,7 @@ from refold.engine.append import (
     branch_batch,
     prepared,
 )
-from refold.engine.branch import Branch, SessionForked
+from refold.engine.branch import Branch
 from refold.engine.commands import Command, Turns, executed, tags_of
 from refold.engine.group_commit import GroupCommit, chunked
 from refold.engine.progress import wait_for

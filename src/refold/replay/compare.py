@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from refold.engine.checks import check_store
 from refold.engine.store import Store
+from refold.engine.store_check import check_store
 from refold.errors import UsageError
 from refold.replay.answers import answers_on
 from refold.replay.checks import OPENED, check_variant, checked_streams

@@ -9,8 +9,8 @@ from itertools import chain
 from typing import Literal
 
 from refold.core.expected import NO_EVENTS
-from refold.engine.checks import check_store
 from refold.engine.store import Store
+from refold.engine.store_check import check_store
 from refold.errors import NotFound, UsageError
 from refold.http import RateLimiter
 from refold.replay.asking import ATTEMPTS_MAX, Asker, Outcome, WallPace

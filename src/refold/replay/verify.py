@@ -19,8 +19,8 @@ from refold.core import jsonvalue
 from refold.core.history import History
 from refold.core.recorded import Recorded, parts_of
 from refold.core.registry import Registry
-from refold.engine.checks import check_store
 from refold.engine.store import Store
+from refold.engine.store_check import check_store
 from refold.errors import NotFound, RefoldError
 from refold.replay.checks import OPENED, checked_streams
 from refold.replay.decision import Action, Decision, before, decisions

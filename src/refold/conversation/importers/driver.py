@@ -21,8 +21,8 @@ from refold.core.event import check_name
 from refold.core.expected import NO_STREAM
 from refold.core.recorded import Recorded
 from refold.engine.append import Append, Appended
-from refold.engine.checks import check_store
 from refold.engine.store import Store
+from refold.engine.store_check import check_store
 from refold.errors import BackendError, Conflict, InvalidEvent, RefoldError, UsageError
 
 LISTED_MAX: Final = 10_000
