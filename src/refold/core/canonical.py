@@ -11,7 +11,8 @@ import copy
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, is_dataclass
-from operator import is_not
+from datetime import datetime
+from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
@@ -19,43 +20,53 @@ import msgspec
 DEPTH_MAX: Final = 128
 """How deep a payload may nest: far below where any JSON reader gives up."""
 _OF_COMMAND: Final = b"\x01"
+_SCALARS: Final = frozenset({str, int, float, bool, type(None), bytes, Decimal, datetime})
+_SETS: Final = (set, frozenset)
+_LISTS: Final = (list, tuple)
 _encode = msgspec.json.Encoder().encode
 
 
-def with_sorted_sets(value: Any, depth: int = 0) -> Any:
+def with_sorted_sets(value: Any) -> Any:
     """A payload with sorted lists in the place of its sets; a copy where there are any."""
-    if depth > DEPTH_MAX:
-        return value  # It is refused elsewhere.
-    if isinstance(value, set | frozenset):
-        return sorted((with_sorted_sets(item, depth + 1) for item in value), key=_encode)
+    if not _holds_set(value):
+        return value
+    if isinstance(value, _SETS):
+        return sorted(map(with_sorted_sets, value), key=_encode)
     if isinstance(value, dict):
-        changed = {key: with_sorted_sets(item, depth + 1) for key, item in value.items()}
-        return changed if any(map(is_not, changed.values(), value.values())) else value
-    if isinstance(value, list | tuple):
-        items = [with_sorted_sets(item, depth + 1) for item in value]
-        return items if any(map(is_not, items, value)) else value
-    return _with_sorted_fields(value, depth)
-
-
-def _with_sorted_fields(value: Any, depth: int) -> Any:
-    changed = value
-    for name in field_names(value) or ():
-        part = getattr(value, name, None)
-        ordered = with_sorted_sets(part, depth + 1)
-        if ordered is not part:
-            changed = copy.copy(value) if changed is value else changed
-            _put(changed, name, ordered)
+        return {key: with_sorted_sets(item) for key, item in value.items()}
+    if isinstance(value, _LISTS):
+        return [with_sorted_sets(item) for item in value]
+    changed = copy.copy(value)
+    for name in field_names(value):
+        if hasattr(value, name):
+            _put(changed, name, with_sorted_sets(getattr(value, name)))
     return changed
 
 
-def field_names(value: Any) -> Sequence[str] | None:
-    """The fields of what is stored as an object or array of them; None for anything else."""
+def _holds_set(value: Any, depth: int = 0) -> bool:
+    """Whether there is a set anywhere in a payload; what nests deeper is refused elsewhere."""
+    cls = value.__class__
+    if isinstance(value, dict):
+        parts: Iterable[Any] = value.values()
+    elif cls is list or cls is tuple:
+        parts = value
+    elif isinstance(value, _SETS):
+        return True
+    else:
+        parts = [getattr(value, name, None) for name in field_names(value)]
+    for part in parts:
+        if part.__class__ not in _SCALARS and depth < DEPTH_MAX and _holds_set(part, depth + 1):
+            return True
+    return False
+
+
+def field_names(value: Any) -> Sequence[str]:
+    """The fields of what is stored as an object or array of them; none of anything else."""
     if isinstance(value, msgspec.Struct):
         return value.__struct_fields__
     if is_dataclass(value) and not isinstance(value, type):
         return [field.name for field in fields(value)]
-    made_by_attrs = getattr(type(value), "__attrs_attrs__", None)
-    return None if made_by_attrs is None else [field.name for field in made_by_attrs]
+    return [field.name for field in getattr(type(value), "__attrs_attrs__", ())]
 
 
 def _put(value: Any, name: str, part: Any) -> None:

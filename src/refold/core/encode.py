@@ -2,8 +2,8 @@
 
 An append's body is a JSON array of events, each ``[tag, payload, occurred_at, metadata]`` with
 what is absent at the end left out. ``docs/format.md`` is the whole description. All of it is
-encoded by one call and read back as the classes of its events. Where that does not prove that it
-can be stored, the events are encoded one by one, to say which of them cannot, and why.
+encoded by one call and read back as the classes of its events. Where that leaves a doubt, the
+events are encoded one by one, to say which of them cannot be stored, and why.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ _LISTS: Final = (list, tuple)
 _TEXT: Final = frozenset({str})
 _PLAIN: Final = frozenset({str, int, bool})
 _NOT_AT_ONCE: Final = (*UNENCODABLE, RefoldError, msgspec.DecodeError)
-_data_of: Final = attrgetter("data")
+_decode: Final = msgspec.json.decode
+_pack: Final = msgspec.msgpack.Encoder().encode
 _rest_of: Final = attrgetter("occurred_at", "metadata")
 _NOTHING: Final = (None, ABSENT)
 
@@ -83,25 +84,22 @@ def encode_body(events: Sequence[object], registry: Registry, *, repeatable: boo
         raw = encode_unchecked(arrays)
         read = fitting.decode(raw)
         text = raw.decode()
-        # What is encoded to the same bytes again hides nothing, where it has closed classes.
-        proven = fitting.closed.issuperset(kinds) and raw == encode_unchecked(
-            list(zip(kinds, map(_data_of, read), strict=False))
-        )
     except _NOT_AT_ONCE:
         return encode_one_by_one(events, registry, repeatable=repeatable)
     if repeatable and raw.count(b"[") > 1 + len(kinds):
         ordered = with_sorted_sets(events)
         if ordered is not events:
             return encode_body(ordered, registry)
+    bare = list(map(_rest_of, read)) == [_NOTHING] * len(kinds)
     # Every event takes two, its array's and its payload's: only the rest can make one deep.
-    brackets = 0 if proven else raw.count(b"[") + raw.count(b"{") - 2 * len(kinds)
-    may_hide = not proven and (b"null" in raw or b"NaN" in raw or b"nfinity" in raw)
-    bare = proven or list(map(_rest_of, read)) == [_NOTHING] * len(kinds)
+    deep = raw.count(b"[") + raw.count(b"{") - 2 * len(kinds) > DEPTH_MAX and not _are_flat(raw)
     if (
-        len(raw) > EVENT_BYTES_MAX
-        or may_hide
-        or (brackets > DEPTH_MAX and not _are_flat(raw))
+        deep
+        or len(raw) > EVENT_BYTES_MAX
         or not (bare or _are_as_given(read, arrays))
+        or b"NaN" in raw
+        or b"nfinity" in raw
+        or (b"null" in raw and not _hide_nothing(read, arrays))
     ):
         return encode_one_by_one(events, registry, repeatable=repeatable)
     return Body(text, kinds, None if bare else _occurred(read))
@@ -179,23 +177,35 @@ def _array_of(event: object, registry: Registry) -> tuple[Any, ...]:
     """What an event is stored as; its payload and metadata are still to be encoded."""
     if not isinstance(event, Event):
         return registry.kind_of(event).tag, plain(event)
-    data, at, metadata = plain(event.data), event.occurred_at, event.metadata
-    if event.type == "":
-        tag = registry.kind_of(event.data).tag
-    else:
-        tag = checked_tag(event.type, event.schema)
-    at_us = None if at is None else to_us(at)
+    data, at, metadata = event.data, event.occurred_at, event.metadata
+    tag = registry.kind_of(data).tag if event.type == "" else checked_tag(event.type, event.schema)
+    if data.__class__ is not dict:
+        data = plain(data)
+    if at is not None:
+        at = to_us(at)
     if not metadata:
-        return (tag, data) if at_us is None else (tag, data, at_us)
+        return (tag, data) if at is None else (tag, data, at)
     if not isinstance(metadata, Mapping):
         raise InvalidEvent(f"metadata must be a mapping, not {type(metadata).__name__}")
-    return tag, data, at_us, dict(metadata)
+    return tag, data, at, dict(metadata)
 
 
 def _are_as_given(read: Sequence[Any], arrays: Sequence[tuple[Any, ...]]) -> bool:
     """Whether events say of themselves what they were given: a ``msgspec.Raw`` may say more."""
     given = [(array[2] if array[2:] else None, len(array) > 3) for array in arrays]
     return [(event.occurred_at, event.metadata is not ABSENT) for event in read] == given
+
+
+def _hide_nothing(read: Sequence[Any], arrays: Sequence[tuple[Any, ...]]) -> bool:
+    """Whether no null stands for a number that JSON has not: MessagePack tells them apart."""
+    back = [
+        (event.data,) if event.metadata is ABSENT else (event.data, _decode(event.metadata))
+        for event in read
+    ]
+    try:
+        return _pack([array[1::2] for array in arrays]) == _pack(back)
+    except UNENCODABLE:
+        return False
 
 
 def _are_flat(raw: bytes) -> bool:

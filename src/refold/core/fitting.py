@@ -15,7 +15,6 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from refold.core.closed import is_closed
 from refold.core.event import Kind
 from refold.core.patch import pointer
 from refold.core.registry import Registry
@@ -43,16 +42,14 @@ _STEP = re.compile(r"\[(\d+|\.\.\.)\]|\.([^.\[]+)")
 class Fitting:
     """Decodes bodies as the classes of one registry; threads may share it.
 
-    ``decode`` knows the kinds that it has met, unless their type is retired; those of ``closed``
-    have a class that hides nothing, see :mod:`refold.core.closed`. What it gives has ``data``,
-    ``occurred_at`` and ``metadata``.
+    ``decode`` knows the kinds that it has met, unless their type is retired. What it gives has
+    ``data``, ``occurred_at`` and ``metadata``.
     """
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._learning = threading.Lock()
         self._wrappers: dict[str, type] = {}
-        self.closed: frozenset[str] = frozenset()
         self.decode: Callable[[str | bytes], list[Any]] = msgspec.json.Decoder(
             list[_Nothing]
         ).decode
@@ -78,8 +75,6 @@ class Fitting:
             self.decode = msgspec.json.Decoder(list[union]).decode  # type: ignore[valid-type]
             # Last: who finds a tag here takes a decoder that knows it.
             self._wrappers = wrappers
-            if is_closed(cls):
-                self.closed |= {tag}
 
 
 class _Nothing(msgspec.Struct, tag="", array_like=True):

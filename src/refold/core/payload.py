@@ -103,7 +103,7 @@ def _children(value: Any) -> Iterator[tuple[str, Any]] | None:
     if isinstance(value, msgspec.Raw):
         return _children(read_back(value))
     names = field_names(value)
-    if names is None:
+    if not names:
         return None
     return ((name, getattr(value, name)) for name in names if hasattr(value, name))
 

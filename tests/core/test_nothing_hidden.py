@@ -10,7 +10,6 @@ import msgspec
 import pytest
 
 import refold
-from refold.core.closed import is_closed
 from refold.core.encode import encode_body
 from refold.errors import InvalidEvent
 
@@ -76,26 +75,6 @@ class Pair(NamedTuple):
 @KINDS.event("test.paired")
 class Paired(msgspec.Struct):
     pair: Pair
-
-
-@pytest.mark.parametrize(
-    ("cls", "wanted"),
-    [
-        (Flat, True),
-        (Nested, True),
-        (Optional, False),
-        (Exact, False),
-        (Anything, False),
-        (Tree, False),
-        (Keyed, False),
-        (Paired, False),
-        (dict, False),
-        (Any, False),
-    ],
-)
-def test_a_class_is_closed_when_none_of_its_fields_hides_anything(cls: Any, wanted: bool) -> None:
-    """Null, any value, a Decimal, a class within itself: each can hide what JSON cannot say."""
-    assert is_closed(cls) == wanted
 
 
 def flat(**fields: Any) -> Flat:
