@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,11 +13,7 @@ from refold.cli.options import COUNT, command, new_file, opened, option
 from refold.cli.text import clean
 
 if TYPE_CHECKING:
-    from refold.replay.compare import Comparison, Control
-    from refold.replay.conversations import ConversationComparison
-    from refold.replay.figures import Figures
-
-CONVERSATIONS_SHOWN_MAX: Final = 10
+    from refold.replay.compare import Comparison
 
 
 @command(
@@ -108,8 +103,14 @@ _GATES: Final = {
 
 def print_comparison(comparison: Comparison) -> None:
     """The figures of a comparison, for a person."""
-    for text in _summary(comparison):
-        output.line(text)
+    from refold.replay.report import summary
+
+    outcome, *figures = summary(comparison).splitlines()
+    output.line(output.styled(clean(outcome), bold=True))
+    for text in [*figures, ""]:
+        output.line(clean(text))
+    for text in wrap(comparison.not_measured, output.width()):
+        output.line(output.styled(text, dim=True))
 
 
 def _described(variant: dict[str, Any]) -> str | None:
@@ -117,103 +118,3 @@ def _described(variant: dict[str, Any]) -> str | None:
     if not any(variant.values()):
         return None
     return endpoint.variant_of(**variant).id
-
-
-def _summary(comparison: Comparison) -> Iterator[str]:
-    from refold.replay.report.formatting import counted, verdict
-
-    figures = comparison.figures
-    label = f" ({comparison.variant.label})" if comparison.variant.label else ""
-    yield output.styled(verdict(figures), bold=True)
-    yield (
-        f"variant {comparison.variant_id}{label}, sample {comparison.sample}: "
-        f"{counted(figures.conversations, 'conversation')}, "
-        f"{counted(figures.decisions, 'decision')}"
-    )
-    yield ""
-    yield from _levels(figures)
-    yield ""
-    yield from _rates(figures)
-    yield from _taken(figures)
-    if figures.counts["missing"]:
-        yield f"{figures.counts['missing']:,} decisions were not asked: run the same replay again"
-    if comparison.control is not None:
-        yield from _noise(comparison.control)
-        unasked = comparison.control.figures.counts["missing"]
-        if unasked:
-            yield f"the control was not asked {unasked:,} decisions: run its replay again"
-    yield from _places(comparison.conversations)
-    yield ""
-    for row in wrap(comparison.not_measured, output.width()):
-        yield output.styled(row, dim=True)
-
-
-def _levels(figures: Figures) -> Iterator[str]:
-    from refold.replay.report.formatting import MEANINGS, percent
-
-    for level, count in figures.counts.items():
-        share = percent(count / figures.decisions if figures.decisions else None)
-        yield f"  {level:<10}{count:>8,}  {share:>7}  {MEANINGS[level]}"
-
-
-def _rates(figures: Figures) -> Iterator[str]:
-    from refold.replay.report.formatting import interval, percent
-
-    for what, rate in (
-        ("decisions", figures.by_decision),
-        ("conversations", figures.by_conversation),
-    ):
-        yield (
-            f"same action in {percent(rate.rate)} of {rate.trials:,} {what}, "
-            f"{interval(rate)} ({rate.method})"
-        )
-
-
-def _taken(figures: Figures) -> Iterator[str]:
-    from refold.replay.report.formatting import change, milliseconds, money, signed
-
-    old, new = figures.recorded, figures.candidate
-    if old.cost is not None or new.cost is not None:
-        grown = change(old.cost, new.cost)
-        if min(old.cost_known, new.cost_known) < figures.decisions:
-            # Sums over different decisions are no growth.
-            grown = f"{signed(money(figures.cost_delta))} where both are known"
-        yield f"cost {money(old.cost)} recorded, {money(new.cost)} candidate  {grown}".rstrip()
-    if old.latency is not None or new.latency is not None:
-        before = None if old.latency is None else old.latency.p50
-        after = None if new.latency is None else new.latency.p50
-        grown = change(before, after)
-        told = f"{milliseconds(before)} recorded, {milliseconds(after)} candidate"
-        yield f"median latency {told}  {grown}".rstrip()
-
-
-def _noise(control: Control) -> Iterator[str]:
-    from refold.replay.report.formatting import percent
-
-    paired = control.paired
-    rate = control.figures.by_conversation.rate
-    yield (
-        f"control {control.variant_id}, sample {control.sample}: same action in {percent(rate)} "
-        f"of {control.figures.by_conversation.trials:,} conversations"
-    )
-    if paired.difference is not None:
-        yield (
-            f"candidate less control: {paired.difference * 100:+.1f} points over "
-            f"{paired.pairs:,} pairs, p = {paired.p:.3g} (exact McNemar)"
-        )
-    if paired.smallest_effect is not None:
-        yield f"smallest effect that so many pairs would show: {percent(paired.smallest_effect)}"
-
-
-def _places(conversations: list[ConversationComparison]) -> Iterator[str]:
-    """Where to look first: the conversations that part earliest from their record."""
-    parted = [c for c in conversations if c.first_divergence is not None]
-    if not parted:
-        return
-    yield ""
-    yield f"{len(parted):,} conversations part from their record; the first decision where they do:"
-    for conversation in parted[:CONVERSATIONS_SHOWN_MAX]:
-        first = next(d for d in conversation.decisions if d.index == conversation.first_divergence)
-        yield clean(f"  {first.at}  {first.level}, answered at {first.answer}")
-    if len(parted) > CONVERSATIONS_SHOWN_MAX:
-        yield f"  and {len(parted) - CONVERSATIONS_SHOWN_MAX:,} more (--json, --report)"

@@ -78,6 +78,21 @@ def write_report(
     return target
 
 
+def summary(comparison: Comparison) -> str:
+    """The figures of a comparison in some lines of plain text, its outcome in the first.
+
+    What the recorded conversations hold may be in it: it is not made fit for a terminal.
+    """
+    from refold.replay.report import render
+
+    parted = [
+        next(d for d in c.decisions if d.index == c.first_divergence)
+        for c in comparison.conversations
+        if c.first_divergence is not None
+    ]
+    return render.text("summary.txt", comparison=comparison, parted=parted)
+
+
 def report_values(comparison: Comparison, read: Read | None) -> dict[str, object]:
     """All that the template of the report asks for, but its title and note."""
     every = comparison.conversations

@@ -34,6 +34,13 @@ def pieces(template: str, **values: object) -> Iterator[str]:
     yield from (with_quotes(formatting.clean(piece)) for piece in made)
 
 
+def text(template: str, **values: object) -> str:
+    """Plain text from the template of a name: nothing is escaped, its lines are the template's."""
+    plain = environment().overlay(autoescape=False, trim_blocks=True, lstrip_blocks=True)
+    plain.extensions.clear()
+    return plain.get_template(template).render(**values)
+
+
 def with_quotes(html: str) -> str:
     """The same page with quotes as they are outside of tags, where they are no markup.
 
