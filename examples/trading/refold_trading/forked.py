@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Final
 
 from refold import Event
-from refold.conversation.importers.importer import Problem
+from refold.conversation.importers.base import Problem
 from refold_trading.book import NO_SHARES, TradeExecuted
 from refold_trading.book import change as change_of
 

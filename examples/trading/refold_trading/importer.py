@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Final, Literal
 
 import msgspec
@@ -18,8 +19,8 @@ import msgspec
 from refold import Event
 from refold.conversation import Loss
 from refold.conversation.importers import Importer
-from refold.conversation.importers.importer import Fork, Found, Options, Problem
-from refold.conversation.importers.source import Source
+from refold.conversation.importers.base import Fork, Found, Options, Problem
+from refold.conversation.importers.source import STDIN, Source, named
 from refold.core.jsonvalue import pointer
 from refold.errors import UsageError
 from refold.times import to_us
@@ -57,9 +58,11 @@ class Record(msgspec.Struct):
 
 
 def import_ai_trader(source: Source, options: Options) -> Iterator[Found | Problem]:
-    """The one history of a log, in the stream ``<category>-<file>``, its forks beside it.
+    """Import position logs of AI-Trader: a JSON line an action, with the book after it.
 
-    By default the stream is ``trader-<folder>-<file>``: the same agents trade in several places.
+    A log that forks is reported line by line: the history that it ends with becomes the stream,
+    what would have been lost is kept in branches beside it. The streams are called CATEGORY-FILE;
+    by default trader-FOLDER-FILE, for the same agents trade in several places.
     """
     lines = Lines(source.name)
     loss: list[Loss] = []
@@ -72,17 +75,14 @@ def import_ai_trader(source: Source, options: Options) -> Iterator[Found | Probl
             yield Problem(source.name, line.number, str(error))
     if lines.entries:
         agent = source.stem.removesuffix(".positions")
-        rest = agent if options.category else f"{source.folder}-{agent}".lstrip("-")
-        yield _found(lines, options.stream(CATEGORY, rest), agent, loss)
+        folder = "" if source.name == STDIN else named(Path(source.name).resolve().parent.name)
+        rest = agent if options.category else f"{folder}-{agent}".lstrip("-")
+        yield _found(lines, f"{options.category or CATEGORY}-{rest}", agent, loss)
 
 
 AI_TRADER: Final = Importer(
     "ai-trader",
     import_ai_trader,
-    """Import position logs of AI-Trader: a JSON line an action, with the book after it.
-
-    A log that forks is reported line by line: the history that it ends with becomes the stream,
-    what would have been lost is kept in branches beside it.""",
     "refold import ai-trader gpt-5.positions.jsonl",
 )
 
@@ -153,7 +153,7 @@ def _found(lines: Lines, stream: str, agent: str, loss: Sequence[Loss]) -> Found
         forks.append(fork)
         problems += _left_behind(lines, chain, fork)
     problems = [problem._replace(stream=stream) for problem in problems]
-    return Found(stream, events, first.line, {}, problems, loss, forks)
+    return Found(stream, events, lines.file, first.line, {}, problems, loss, forks)
 
 
 def _of_agent(event: Event, agent: str) -> Event:

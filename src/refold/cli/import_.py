@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from inspect import cleandoc
+from inspect import getdoc
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -87,7 +87,7 @@ def _command(importer: Importer) -> click.Command:
         (_print_json if as_json else _print_plain)(report)
         return FINE if report.ok else FINDING
 
-    run.help = cleandoc(importer.summary)
+    run.help = getdoc(importer.read)
     return run
 
 

@@ -4,7 +4,7 @@ Another format is an :class:`Importer` of its own: given to :func:`import_files`
 entry point of the group ``refold.importers``, which makes it a command of ``refold import`` too.
 """
 
+from refold.conversation.importers.base import Importer
 from refold.conversation.importers.driver import ImportReport, import_files
-from refold.conversation.importers.importer import Importer
 
 __all__ = ["ImportReport", "Importer", "import_files"]

@@ -13,22 +13,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from functools import partial
-from math import isfinite
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec.structs import replace
 
 from refold.conversation.chat_shapes import Unread, read_cost, read_tools
 from refold.conversation.events import AgentConfigured, ModelResponse, SessionStarted, Tool
-from refold.conversation.importers.importer import (
-    Fields,
-    Found,
-    Importer,
-    Options,
-    Problem,
-    read_each,
-)
+from refold.conversation.importers.base import Fields, Found, Importer, Options, Problem, read_each
 from refold.conversation.importers.json_array import Value
 from refold.conversation.importers.source import Source
 from refold.conversation.openai_chat import read_completion
@@ -47,8 +39,7 @@ PARAMS: Final = frozenset(
 TOOLS: Final = ("tools", "functions")
 TIMES: Final = ("timestamp", "created", "created_at", "create_time")
 """Where a conversation or a message may say when it was; the first that is a time holds."""
-
-
+_SECONDS: Final = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 # In an array, what its first element is: a message, or a conversation with messages.
 _FIRST: Final = re.compile(rb'\[\s*\{.*?"(role|messages)"\s*:', re.DOTALL)
 
@@ -60,10 +51,13 @@ class _Exact(msgspec.Struct):
 
 
 def import_chat_files(source: Source, options: Options) -> Iterator[Found | Problem]:
-    """The conversations of the lines, of an array, or the one that a document is.
+    """Import OpenAI chat messages: JSON lines, a conversation a line, or a file of one.
 
-    Streams are ``<category>-<id>``; a conversation without an id is known by its file's name
-    and, in a file of several, by its number in it. The category is ``chat`` by default.
+    A line is a list of messages, or an object with "messages" and, if there are, "id", "model",
+    "tools", "created". - is stdin.
+
+    The streams are called CATEGORY-ID; the category is by default chat. A conversation without
+    an id is known by its file's name and, in a file of several, by its number in it.
     """
     values, several = source.values(), source.layout != "one"
     if source.layout == "array":
@@ -76,10 +70,6 @@ def import_chat_files(source: Source, options: Options) -> Iterator[Found | Prob
 OPENAI_CHAT: Final = Importer(
     "openai-chat",
     import_chat_files,
-    """Import OpenAI chat messages: JSON lines, a conversation a line, or a file of one.
-
-    A line is a list of messages, or an object with "messages" and, if there are, "id", "model",
-    "tools", "created". - is stdin.""",
     "refold import openai-chat chats.jsonl --category chat",
 )
 
@@ -111,7 +101,8 @@ def _found(options: Options, stem: str, several: bool, line: Fields, value: Valu
         raise InvalidEvent("a conversation without messages", path="/messages")
     own_id = line.read("id", partial(msgspec.convert, type=str | int))
     default_id = f"{stem}-{value.number}" if several else stem
-    stream = options.stream(CATEGORY, default_id if own_id in (None, "") else str(own_id))
+    stream_id = default_id if own_id in (None, "") else own_id
+    stream = f"{options.category or CATEGORY}-{stream_id}"
     return Found(stream, _events(line, value.raw, options))
 
 
@@ -151,10 +142,10 @@ def _answer(
 ) -> list[Event]:
     """The events of the answer that a log of a single call ends with."""
     cost = line.read("cost", lambda _: _cost(raw))
-    latency_ms = line.read("latency_sec", _latency_ms)
+    latency_s: float | None = line.read("latency_sec", partial(msgspec.convert, type=_SECONDS))
     told = ModelResponse(
         cost=read_cost(response) if cost is None else cost,
-        latency_ms=latency_ms,
+        latency_ms=None if latency_s is None else latency_s * 1_000.0,
         message_id=f"m{len(line.holder['messages'])}",
     )
     events: list[Event] = []
@@ -165,7 +156,7 @@ def _answer(
         except InvalidEvent as error:
             line.note("response", [Unread("field", error.path, error.reason)])
     if not any(isinstance(event.data, ModelResponse) for event in events):
-        for key, value in (("cost", cost), ("latency_sec", latency_ms)):
+        for key, value in (("cost", cost), ("latency_sec", latency_s)):
             if value is not None:
                 line.note(key, [Unread("field", "", "there is no answer that it is of")])
     return events
@@ -176,13 +167,6 @@ def _cost(raw: bytes) -> Decimal:
     if not cost.is_finite() or cost < 0:
         raise ValueError(f"{cost} is not a cost")
     return cost
-
-
-def _latency_ms(latency_s: Any) -> float:
-    latency_ms = msgspec.convert(latency_s, float) * 1_000.0
-    if not isfinite(latency_ms) or latency_ms < 0:
-        raise ValueError(f"{latency_s!r:.50} is not a latency")
-    return latency_ms
 
 
 def _beside(said: Mapping[str, Any], response: Mapping[str, Any]) -> dict[str, Any]:

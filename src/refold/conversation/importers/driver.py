@@ -6,7 +6,6 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +14,7 @@ import msgspec
 from refold.conversation.chat_export import Loss
 from refold.conversation.chat_shapes import read_tools
 from refold.conversation.events import Tool
-from refold.conversation.importers.importer import Fork, Found, Importer, Options, Problem
+from refold.conversation.importers.base import Fork, Found, Importer, Options, Problem
 from refold.conversation.importers.source import Source, Unreadable, size_bytes
 from refold.core.event import check_name
 from refold.core.expected import NO_STREAM
@@ -97,130 +96,136 @@ def import_files(
             )
         check_name(category, what="a category")
     options = Options(category, () if tools is None else _tools_of(Path(tools)))
-    report = ImportReport(format=importer.name)
-    return _Import(store, importer, options, names, progress or _untold, report).run()
+    items = _read(importer, options, names, progress or (lambda *_: None))
+    report = _stored(store, importer.name, items)
+    order = {name: place for place, name in reversed(list(enumerate(names)))}
+    report.problems.sort(key=lambda problem: (order[problem.file], problem.line))
+    return report
 
 
-def _untold(_done_bytes: int, _total_bytes: int | None) -> None:
-    """Nobody asked how far it is."""
+def _stored(store: Store, format: str, items: Iterable[Found | Problem]) -> ImportReport:
+    """The report of storing what was found."""
+    report = ImportReport(format=format)
+    waiting: deque[Found] = deque()
+
+    def appends() -> Iterator[Append]:
+        for item in items:
+            if isinstance(item, Problem):
+                _fail(report, item)
+            else:
+                waiting.append(item)
+                metadata = {"source": format, "origin": "imported", **item.metadata}
+                key = f"import:{format}:{item.stream}"
+                yield Append(item.stream, item.events, NO_STREAM, metadata, key)
+
+    for outcome in store.append_many(appends()):
+        _settle(store, report, waiting.popleft(), outcome)
+    return report
 
 
 def _tools_of(path: Path) -> list[Tool]:
     """The tools of a JSON file; UsageError says what is wrong with it."""
     try:
         tools, unread = read_tools(msgspec.json.decode(path.read_bytes()))
-    except OSError as error:
-        why = error.strerror or str(error)
-        raise UsageError(f"tools file {path}: {why}", path=str(path)) from error
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"tools file {path} is not JSON: {error}", path=str(path)) from error
-    for one in unread:
-        if one.reason:  # Without one it is a field that is not known here.
-            where = f" at {one.pointer}" if one.pointer else ""
-            raise UsageError(f"tools file {path}: {one.reason}{where}", path=str(path))
+    except (OSError, ValueError, RecursionError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise UsageError(f"tools file {path} cannot be read: {why}", path=str(path)) from error
+    # Without a reason it is a field that is not known here.
+    if odd := next((one for one in unread if one.reason), None):
+        where = f" at {odd.pointer}" if odd.pointer else ""
+        raise UsageError(f"tools file {path}: {odd.reason}{where}", path=str(path))
     return tools
 
 
-@dataclass
-class _Import:
-    """One run: what was read and is not yet stored, and the report as it grows."""
+# -- what is read ---------------------------------------------------------------------------------
 
-    store: Store
-    importer: Importer
-    options: Options
-    names: list[str]
-    progress: Progress
-    report: ImportReport
-    waiting: deque[tuple[str, Found]] = field(default_factory=deque)
 
-    def run(self) -> ImportReport:
-        for outcome in self.store.append_many(self._appends()):
-            self._settle(*self.waiting.popleft(), outcome)
-        order = {name: place for place, name in reversed(list(enumerate(self.names)))}
-        self.report.problems.sort(key=lambda problem: (order[problem.file], problem.line))
-        return self.report
-
-    def _appends(self) -> Iterator[Append]:
-        total_bytes, done_bytes = size_bytes(self.names), 0
-        for name in self.names:
-            try:
-                with Source.opened(name) as source:
-                    for item in self._items(source):
-                        self.progress(done_bytes + source.read_bytes, total_bytes)
-                        if isinstance(item, Problem):
-                            self._failed(item)
-                        else:
-                            self.waiting.append((name, item))
-                            yield self._append(item)
-                    done_bytes += source.read_bytes
-                    self.progress(done_bytes, total_bytes)
-            except (Unreadable, InvalidEvent) as error:
-                self._failed(Problem(name, 0, str(error)))
-
-    def _append(self, found: Found) -> Append:
-        metadata = {"source": self.importer.name, "origin": "imported", **found.metadata}
-        key = f"import:{self.importer.name}:{found.stream}"
-        return Append(found.stream, found.events, NO_STREAM, metadata, key)
-
-    def _items(self, source: Source) -> Iterator[Found | Problem]:
-        """What the importer finds; of a file that it finds nothing in, which importer fits."""
-        items = self.importer.read(source, self.options)
-        first = next(items, None) or Problem(source.name, 0, "there are no conversations in it")
-        if isinstance(first, Problem) and (hint := self._hint(source)):
-            yield first._replace(message=first.message + hint)
-            return
-        yield first
-        yield from items
-
-    def _hint(self, source: Source) -> str:
-        """Which other format finds something in the start of the source."""
-        for name in Importer.names():
-            # One that cannot be loaded, or read anything here, is no hint.
-            with suppress(RefoldError):
-                if name != self.importer.name:
-                    items = Importer.named(name).read(source.start(), self.options)
-                    if any(isinstance(item, Found) for item in items):
-                        return f"; this looks like {name}: import it as that"
-        return ""
-
-    def _settle(self, name: str, found: Found, outcome: Appended | RefoldError) -> None:
-        if isinstance(outcome, BackendError):
-            raise outcome
-        if isinstance(outcome, RefoldError):
-            why = _changed(found.stream, outcome) or outcome.message
-            self._failed(Problem(name, found.line, why, found.stream))
-            return
-        if outcome.duplicate:
-            self.report.unchanged += 1
-        else:
-            self.report.imported += 1
-            self.report.events += outcome.event_count
-        self._told(found.problems)
-        self.report.loss_count += len(found.loss)
-        self.report.loss += found.loss[: LISTED_MAX - len(self.report.loss)]
-        for fork in found.forks:
-            self._keep(name, found, fork)
-
-    def _keep(self, name: str, found: Found, fork: Fork) -> None:
-        """Store a fork as a branch, unless it is there already."""
-        branch = self.store.branch(fork.of, at=fork.at).adding(*fork.events)
+def _read(
+    importer: Importer, options: Options, names: list[str], progress: Progress
+) -> Iterator[Found | Problem]:
+    """What the sources hold, one after the other."""
+    total_bytes, done_bytes = size_bytes(names), 0
+    for name in names:
         try:
-            saved = self.store.save_branch(branch, fork.stream, variant=fork.variant)
-            self.report.branches += 1
-            self.report.events += saved.event_count
-        except Conflict:
-            stored = self.store.read(fork.stream, from_version=fork.at + 2)
-            if [_content(e) for e in stored] != [_content(e) for e in branch.events[fork.at + 1 :]]:
-                why = f"{fork.stream} is there with other events"
-                self._failed(Problem(name, found.line, why, fork.stream))
+            with Source.opened(name) as source:
+                for item in _found_in(source, importer, options):
+                    progress(done_bytes + source.read_bytes, total_bytes)
+                    yield item
+                done_bytes += source.read_bytes
+                progress(done_bytes, total_bytes)
+        except (Unreadable, InvalidEvent) as error:
+            yield Problem(name, 0, str(error))
 
-    def _failed(self, problem: Problem) -> None:
-        self.report.failed += 1
-        self._told([problem])
 
-    def _told(self, problems: Sequence[Problem]) -> None:
-        self.report.problem_count += len(problems)
-        self.report.problems += problems[: LISTED_MAX - len(self.report.problems)]
+def _found_in(source: Source, importer: Importer, options: Options) -> Iterator[Found | Problem]:
+    """What the importer finds; of a file that it finds nothing in, which importer fits."""
+    items = importer.read(source, options)
+    first = next(items, None) or Problem(source.name, 0, "there are no conversations in it")
+    if isinstance(first, Problem) and (hint := _hint(source, importer, options)):
+        yield first._replace(message=first.message + hint)
+        return
+    yield first
+    yield from items
+
+
+def _hint(source: Source, importer: Importer, options: Options) -> str:
+    """Which other format finds something in the start of the source."""
+    for name in Importer.names():
+        # One that cannot be loaded, or read anything here, is no hint.
+        with suppress(RefoldError):
+            if name != importer.name:
+                items = Importer.named(name).read(source.start(), options)
+                if any(isinstance(item, Found) for item in items):
+                    return f"; this looks like {name}: import it as that"
+    return ""
+
+
+# -- what is stored -------------------------------------------------------------------------------
+
+
+def _settle(
+    store: Store, report: ImportReport, found: Found, outcome: Appended | RefoldError
+) -> None:
+    if isinstance(outcome, BackendError):
+        raise outcome
+    if isinstance(outcome, RefoldError):
+        why = _changed(found.stream, outcome) or outcome.message
+        _fail(report, Problem(found.file, found.line, why, found.stream))
+        return
+    if outcome.duplicate:
+        report.unchanged += 1
+    else:
+        report.imported += 1
+        report.events += outcome.event_count
+    _tell(report, found.problems)
+    report.loss_count += len(found.loss)
+    report.loss += found.loss[: LISTED_MAX - len(report.loss)]
+    for fork in found.forks:
+        _keep(store, report, found, fork)
+
+
+def _keep(store: Store, report: ImportReport, found: Found, fork: Fork) -> None:
+    """Store a fork as a branch, unless it is there already."""
+    branch = store.branch(fork.of, at=fork.at).adding(*fork.events)
+    try:
+        saved = store.save_branch(branch, fork.stream, variant=fork.variant)
+        report.branches += 1
+        report.events += saved.event_count
+    except Conflict:
+        stored = store.read(fork.stream, from_version=fork.at + 2)
+        if [_content(e) for e in stored] != [_content(e) for e in branch.events[fork.at + 1 :]]:
+            why = f"{fork.stream} is there with other events"
+            _fail(report, Problem(found.file, found.line, why, fork.stream))
+
+
+def _fail(report: ImportReport, problem: Problem) -> None:
+    report.failed += 1
+    _tell(report, [problem])
+
+
+def _tell(report: ImportReport, problems: Sequence[Problem]) -> None:
+    report.problem_count += len(problems)
+    report.problems += problems[: LISTED_MAX - len(report.problems)]
 
 
 def _changed(stream: str, error: RefoldError) -> str | None:

@@ -118,23 +118,18 @@ class _Text:
     def value_size(self) -> tuple[int, str]:
         """How long the value ahead is, or why it is none."""
         while True:
-            error = ""
             try:
-                size = _SCAN(self.ahead)[1]
-                if size < len(self.ahead):
-                    return size, ""
+                size, error = _SCAN(self.ahead)[1], ""
+                sure = size < len(self.ahead)
             except json.JSONDecodeError as broken:
-                size = broken.pos
-                line = self.line + self.ahead.count("\n", 0, size)
-                error = f"{_SAID_OF.get(broken.msg, broken.msg)} (line {line})"
+                size, error = broken.pos, _SAID_OF.get(broken.msg, broken.msg)
                 # Where the text goes on behind it, more text changes nothing.
-                if size + 16 < len(self.ahead) and not broken.msg.startswith("Unterminated"):
-                    return size, error
+                sure = size + 16 < len(self.ahead) and not broken.msg.startswith("Unterminated")
             except RecursionError as deep:
                 return 0, str(deep)
-            if len(self.ahead) > VALUE_BYTES_MAX:
+            if not sure and len(self.ahead) > VALUE_BYTES_MAX:
                 return size, f"it is over {VALUE_BYTES_MAX} bytes"
-            if not self._grow():
+            if sure or not self._grow():
                 return size, error
 
     def has_next(self, signature: re.Pattern[str] | None) -> bool:

@@ -10,14 +10,7 @@ from io import BufferedReader, BytesIO, RawIOBase
 from pathlib import Path
 from typing import Final, Literal, Self, cast
 
-import msgspec
-
-from refold.conversation.importers.json_array import (
-    CHUNK_BYTES,
-    VALUE_BYTES_MAX,
-    Value,
-    elements,
-)
+from refold.conversation.importers.json_array import CHUNK_BYTES, VALUE_BYTES_MAX, Value, elements
 
 STDIN: Final = "-"
 START_BYTES: Final = 1024 * 1024
@@ -38,7 +31,7 @@ class Unreadable(Exception):
 
 
 class Source:
-    """An input with a name; ``stem`` and ``folder`` of its path serve to name streams.
+    """An input with a name, the ``stem`` of which serves to name streams.
 
     ``layout`` is what it seems to hold: a value on each of its ``lines``, an ``array``, or
     ``one`` value. ``head`` is its start.
@@ -47,8 +40,7 @@ class Source:
     def __init__(self, name: str, reader: BufferedReader) -> None:
         path = Path(name).resolve()
         self.name = name
-        self.stem = "stdin" if name == STDIN else _named(_SUFFIX.sub("", path.name))
-        self.folder = "" if name == STDIN else _named(path.parent.name)
+        self.stem = "stdin" if name == STDIN else named(_SUFFIX.sub("", path.name))
         self.read_bytes = 0
         self._reader = reader
         start = reader.peek(START_BYTES)[:START_BYTES]
@@ -148,7 +140,7 @@ def size_bytes(names: list[str]) -> int | None:
     return None
 
 
-def _named(text: str) -> str:
+def named(text: str) -> str:
     """Text from a path as part of a stream's name: without spaces, ``~`` and the like."""
     return re.sub(r"[^\w.-]+", "_", text).strip("._") or "unnamed"
 
@@ -158,19 +150,15 @@ def _layout(head: bytes, suffix: str) -> Literal["lines", "array", "one"]:
     first, line_break, rest = head.partition(b"\n")
     first, second = first.strip(), rest.lstrip().partition(b"\n")[0].strip()
     if suffix == ".json":
-        is_document = not (second and _is_json(first))
+        is_document = not (second and _is_whole(first))
     else:
         # The first line of a document leaves it open, and the second is but a part of it.
         is_open = first[:1] in (b"[", b"{") and first[-1:] in (b"[", b"{", b",")
-        is_document = bool(line_break) and is_open and (first == b"[" or not _is_json(second))
+        is_document = bool(line_break) and is_open and (first == b"[" or not _is_whole(second))
     if not is_document or suffix in (".jsonl", ".ndjson"):
         return "lines"
     return "array" if first.startswith(b"[") else "one"
 
 
-def _is_json(text: bytes) -> bool:
-    try:
-        msgspec.json.decode(text, type=msgspec.Raw)
-    except (ValueError, RecursionError):
-        return False
-    return True
+def _is_whole(line: bytes) -> bool:
+    return line[:1] + line[-1:] in (b"{}", b"[]")

@@ -6,7 +6,7 @@ Each element is ``{task_id, trial, reward, info, traj}``, ``traj`` the OpenAI ch
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -19,16 +19,10 @@ from refold.conversation.events import (
     ScoreRecorded,
     SessionEnded,
     SessionStarted,
+    Tool,
     ToolResult,
 )
-from refold.conversation.importers.importer import (
-    Fields,
-    Found,
-    Importer,
-    Options,
-    Problem,
-    read_each,
-)
+from refold.conversation.importers.base import Fields, Found, Importer, Options, Problem, read_each
 from refold.conversation.importers.json_array import Value
 from refold.conversation.importers.source import Source
 from refold.core.event import Event
@@ -50,27 +44,23 @@ class Result(msgspec.Struct):
 
 
 def import_tau_bench(source: Source, options: Options) -> Iterator[Found | Problem]:
-    """The conversations of a results file, in streams ``<category>-<task>-<trial>``.
+    """Import results of tau-bench: a JSON array of conversations with task, trial and reward.
 
-    The category is by default the end of the file's name: ``airline`` for
-    ``gpt-4o-airline.json``.
+    The streams are called CATEGORY-TASK-TRIAL; the category is by default the end of the file's
+    name (airline for gpt-4o-airline.json).
     """
-    convert = partial(_found, options=options, category=source.stem.rpartition("-")[2])
-    return read_each(source, source.elements(), convert)
+    category = options.category or source.stem.rpartition("-")[2]
+    return read_each(source, source.elements(), partial(_found, category, options.tools))
 
 
 TAU_BENCH: Final = Importer(
     "tau-bench",
     import_tau_bench,
-    """Import results of tau-bench: a JSON array of conversations with task, trial and reward.
-
-    The streams are called CATEGORY-TASK-TRIAL; the category is by default the end of the file's
-    name (airline for gpt-4o-airline.json).""",
     "refold import tau-bench gpt-4o-airline.json --tools airline-tools.json",
 )
 
 
-def _found(element: Fields, _value: Value, *, options: Options, category: str) -> Found:
+def _found(category: str, tools: Sequence[Tool], element: Fields, _value: Value) -> Found:
     result = msgspec.convert(element.holder, Result)
     task = (element.typed("info", dict[str, Any]) or {}).get("task")
     task = task if isinstance(task, dict) else {}
@@ -84,13 +74,13 @@ def _found(element: Fields, _value: Value, *, options: Options, category: str) -
             parties=[Party(role="customer", id=user_id), Party(role="agent")],
             initial_state={"task_id": result.task_id, "trial": result.trial, **settled},
         ),
-        *map(_marked, element.messages("traj", AgentConfigured(tools=list(options.tools)))),
+        *map(_marked, element.messages("traj", AgentConfigured(tools=list(tools)))),
         # All that the file says of the task and its rating, as it was.
         Event.of(SessionEnded(reason=_end(result.traj)), metadata={"tau_bench": beside}),
     ]
     if reward is not None:
         events.append(ScoreRecorded(name="reward", value=reward, rater=RATER))
-    stream = options.stream(category, f"{result.task_id}-{result.trial}")
+    stream = f"{category}-{result.task_id}-{result.trial}"
     return Found(stream, events, metadata={} if user_id is None else {"subject": user_id})
 
 

@@ -15,7 +15,7 @@ from refold.conversation.events import AgentConfigured, Tool
 from refold.conversation.importers.json_array import Value
 from refold.conversation.importers.source import Source
 from refold.conversation.openai_chat import read_messages
-from refold.core.event import Event, check_name
+from refold.core.event import Event
 from refold.errors import InvalidEvent, UsageError
 
 T = TypeVar("T")
@@ -55,6 +55,7 @@ class Found(NamedTuple):
 
     stream: str
     events: Sequence[Any]
+    file: str = ""
     line: int = 0
     metadata: Mapping[str, Any] = {}
     problems: Sequence[Problem] = ()
@@ -68,30 +69,17 @@ class Options(NamedTuple):
     category: str | None = None
     tools: Sequence[Tool] = ()
 
-    def stream(self, category: str, rest: str) -> str:
-        """``<category>-<rest>`` in the category that was asked for, else in this one.
-
-        Raises :class:`~refold.errors.InvalidEvent` for what would name a branch or cannot be a
-        name.
-        """
-        stream = f"{self.category or category}-{rest}"
-        check_name(stream, what="a stream name")
-        if "~" in stream:
-            raise InvalidEvent(f"{stream!r} cannot name an imported stream: ~ names a branch")
-        return stream
-
 
 class Importer(NamedTuple):
     """A format: how it is read, and what ``refold import NAME`` says of it.
 
     ``read`` gives the conversations of a source in its order, read as far as they are asked for;
-    a :class:`Problem` by itself is one that failed. ``summary`` and ``example`` are the help of
+    a :class:`Problem` by itself is one that failed. Its docstring and ``example`` are the help of
     the command.
     """
 
     name: str
     read: Callable[[Source, Options], Iterator[Found | Problem]]
-    summary: str
     example: str
 
     @staticmethod
@@ -166,12 +154,14 @@ def read_each(
             if value.error:
                 raise ValueError(value.error)
             found = convert(Fields(msgspec.json.decode(value.raw), unread), value)
+            if "~" in found.stream:
+                raise ValueError(f"{found.stream!r} cannot name a stream here: ~ names a branch")
         except (InvalidEvent, ValueError, ArithmeticError, RecursionError) as error:
             yield Problem(source.name, value.line, f"{value.place}{error}")
         else:
             where = f"{source.name}:{value.line}"
             loss = [Loss(where, one.reason or one.what, one.pointer) for one in unread]
-            yield found._replace(line=value.line, loss=loss)
+            yield found._replace(file=source.name, line=value.line, loss=loss)
 
 
 def _points() -> dict[str, EntryPoint]:
