@@ -18,7 +18,7 @@ from refold.feeds import cursor as feeds
 from refold.ledger import events as money
 from refold.outbox import events as effects
 from refold.projections import log as decisions
-from refold.replay import events as replay
+from refold.replay import journal
 
 GROUPS = {
     "Conversations": events,
@@ -29,10 +29,10 @@ GROUPS = {
     "Feeds": feeds,
     "Branches": branch,
     "Projections": decisions,
-    "Replays": replay,
+    "Replays": journal,
 }
 # What their modules say of themselves is not about events.
-UNSAID = (branch, decisions)
+UNSAID = (branch, journal, decisions)
 HEAD = """# Events
 
 Made from the classes by `tools/events_reference.py`; do not edit.

@@ -22,7 +22,7 @@ from urllib.parse import SplitResult, urlsplit
 import msgspec
 
 from refold.errors import Rejected, Unavailable, UsageError
-from refold.loop_thread import LoopThread
+from refold.event_loop import LoopThread
 
 if TYPE_CHECKING:
     import httpx2

@@ -19,7 +19,7 @@ from refold.conversation.events import (
     UserUtterance,
 )
 from refold.replay import Action, Call, ChatRequest, Variant, branch_name, compare, replay
-from refold.replay.run import ReplaySummary
+from refold.replay.runner import ReplaySummary
 from tests.support.chat_server import Body
 
 VARIANT = Variant(label="test")

@@ -18,7 +18,7 @@ import refold
 from refold.conversation.openai_chat import from_messages
 from refold.replay import ChatEndpoint, Variant, compare, replay, select, verify
 from refold.replay.compare import Comparison
-from refold.replay.run import ReplaySummary
+from refold.replay.runner import ReplaySummary
 from tests.support.nearest_prefix import CONVERSATIONS, nearest_prefix_server
 
 CANDIDATE, CONTROL = Variant(label="nearest"), Variant(label="second nearest")

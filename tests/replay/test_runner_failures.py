@@ -56,11 +56,13 @@ def test_ctrl_c_keeps_every_answer_that_has_come(store: refold.Store) -> None:
 def test_ctrl_c_waits_for_answers_that_are_under_way(store: refold.Store) -> None:
     """They may be paid for, so they are recorded too."""
     streams = [record(store, f"call-{n}") for n in range(2)]
-    pressed = threading.Event()
+    under_way, pressed = threading.Event(), threading.Event()
 
     def slow_later(request: ChatRequest) -> Action:
         if request.at == "call-1@2":
+            under_way.set()
             pressed.wait(10)
+        under_way.wait(10)
         return as_recorded(request)
 
     def press(done: int, total: int, cost: Decimal | None, failures: int) -> None:

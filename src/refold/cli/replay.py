@@ -18,7 +18,7 @@ from refold.errors import UsageError
 if TYPE_CHECKING:
     from refold import Store
     from refold.replay import Variant
-    from refold.replay.run import ReplaySummary
+    from refold.replay.runner import ReplaySummary
     from refold.replay.verify import Verification
 
 

@@ -62,7 +62,7 @@ def load() -> refold.Registry:
     """The registry with every class that refold has."""
     import refold.conversation
     import refold.ledger
-    import refold.replay.events
+    import refold.replay.journal
 
     with refold.open("memory:") as store:  # any store knows the classes
         return store.registry

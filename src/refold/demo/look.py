@@ -11,7 +11,7 @@ import msgspec
 import refold
 from refold.conversation import Conversation, ConversationState, Line, transcript
 from refold.replay.compare import Comparison
-from refold.replay.run import ReplaySummary
+from refold.replay.runner import ReplaySummary
 
 NOTE = (
     "The agent of this demo is a rule-based stand-in for a model: it follows the rules that it "

@@ -21,7 +21,7 @@ from refold.demo.server import DemoServer
 from refold.errors import UsageError
 from refold.replay import ChatEndpoint, ChatRequest, Variant, compare, replay
 from refold.replay.report import write_report
-from refold.replay.run import ReplaySummary
+from refold.replay.runner import ReplaySummary
 
 SEED_MAX: Final = 9_999
 RUNS_MAX: Final = 100

@@ -9,12 +9,19 @@ import msgspec
 from refold.engine.store import Store
 from refold.engine.store_check import check_store
 from refold.errors import UsageError
-from refold.replay.answers import answers_on
-from refold.replay.checks import OPENED, check_variant, checked_streams
 from refold.replay.conversations import ConversationComparison, compare_conversation
 from refold.replay.decision import Decision, decisions
 from refold.replay.figures import Figures, Paired, figures, paired
-from refold.replay.variant import NEXT_STEP, NOT_MEASURED, Variant, branch_name
+from refold.replay.journal import answers_on
+from refold.replay.variant import (
+    NEXT_STEP,
+    NOT_MEASURED,
+    OPENED,
+    Variant,
+    branch_name,
+    check_variant,
+    checked_streams,
+)
 
 
 class Control(msgspec.Struct, frozen=True, kw_only=True):

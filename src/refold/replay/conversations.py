@@ -17,8 +17,8 @@ from refold.replay.actions import (
     Level,
     compare_actions,
 )
-from refold.replay.answers import Answer
 from refold.replay.decision import Action, Call, Decision
+from refold.replay.journal import StoredAnswer
 
 
 class DecisionComparison(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,7 +61,7 @@ class ConversationComparison(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def compare_conversation(
-    stream: str, branch: str, recorded: Iterable[Decision], answers: Mapping[str, Answer]
+    stream: str, branch: str, recorded: Iterable[Decision], answers: Mapping[str, StoredAnswer]
 ) -> ConversationComparison:
     """A conversation's decisions against the answers on its branch."""
     compared = [compare_decision(decision, answers.get(decision.at)) for decision in recorded]
@@ -78,7 +78,7 @@ def compare_conversation(
     )
 
 
-def compare_decision(decision: Decision, answer: Answer | None) -> DecisionComparison:
+def compare_decision(decision: Decision, answer: StoredAnswer | None) -> DecisionComparison:
     """One recorded decision against the candidate's answer, if there is one."""
     candidate = None if answer is None else answer.action
     difference = _difference(decision.action, answer)
@@ -104,7 +104,7 @@ def total_cost(actions: Iterable[Action]) -> Decimal | None:
     return sum(known, Decimal(0)) if known else None
 
 
-def _difference(recorded: Action, answer: Answer | None) -> Difference:
+def _difference(recorded: Action, answer: StoredAnswer | None) -> Difference:
     if answer is None:
         return Difference("missing", [], [], [])
     if answer.action is None:

@@ -12,7 +12,7 @@ import msgspec
 from refold.core.clock import rfc3339
 from refold.engine.store import Store
 from refold.errors import NotFound, UsageError
-from refold.replay.answers import answers
+from refold.replay.journal import answers
 from refold.replay.variant import Variant, branch_name
 
 _BRANCH: Final = re.compile(r"(.+)~replay-([0-9a-f]{12})-(\d{1,9})")

@@ -2,26 +2,94 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
-from itertools import chain
-from typing import Literal
+from typing import Final, Literal
 
+import msgspec
+from msgspec.structs import replace
+
+from refold.conversation.events import Usage
+from refold.core.event import check_name
 from refold.core.expected import NO_EVENTS
 from refold.engine.store import Store
 from refold.engine.store_check import check_store
 from refold.errors import NotFound, UsageError
+from refold.event_loop import Interrupted, LoopThread, finished
 from refold.http import RateLimiter
-from refold.replay.asking import ATTEMPTS_MAX, Asker, Outcome, WallPace
 from refold.replay.candidate import Candidate
-from refold.replay.checks import OPENED, check_variant, checked_streams
 from refold.replay.client import ChatEndpoint
-from refold.replay.ledger import Ledger
-from refold.replay.pool import Pool
-from refold.replay.prices import Prices
-from refold.replay.run import Progress, ReplaySummary, Run, Task
-from refold.replay.variant import NEXT_STEP, Variant
+from refold.replay.decision import decisions
+from refold.replay.figures import total_usage
+from refold.replay.journal import Journal, Task
+from refold.replay.prices import Prices, priced
+from refold.replay.request import configured_by, request_at
+from refold.replay.requests import ATTEMPTS_MAX, GRACE_S, Asker, Outcome
+from refold.replay.variant import (
+    NEXT_STEP,
+    NOT_MEASURED,
+    OPENED,
+    REPLAY_MARK,
+    Variant,
+    check_variant,
+    checked_streams,
+)
+
+Progress = Callable[[int, int, Decimal | None, int], None]
+"""Called with ``(done, total, cost, failures)`` of this run, after every decision."""
+
+WORKERS_MAX: Final = 256
+FAILURES_SHOWN_MAX: Final = 20
+
+
+class FailedDecision(msgspec.Struct, frozen=True):
+    """A decision without an answer: where, why (``kind: message``), after how many requests."""
+
+    at: str
+    error: str
+    attempts: int
+
+
+class ReplaySummary(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run of a replay did; ``mode`` says how, ``not_measured`` what that does not show.
+
+    Of ``decisions`` in ``conversations``, ``kept`` had their answer before; this run's ``answered``
+    and ``failed`` took ``requests``. ``cost`` (US dollars, None: not known) and ``usage`` are of
+    this run. ``failures`` holds the first 20. A later run asks what failed again.
+    """
+
+    mode: str
+    not_measured: str
+    variant: Variant
+    variant_id: str
+    sample: int
+    conversations: int
+    decisions: int
+    kept: int
+    answered: int = 0
+    failed: int = 0
+    requests: int = 0
+    usage: Usage = Usage()
+    cost: Decimal | None = None
+    failures: list[FailedDecision] = []
+
+    def adding(self, at: str, outcome: Outcome) -> ReplaySummary:
+        """The summary with one more decision."""
+        requests = self.requests + outcome.attempts
+        if outcome.action is None:
+            failed = FailedDecision(at, outcome.error, outcome.attempts)
+            shown = [*self.failures, failed][:FAILURES_SHOWN_MAX]
+            return replace(self, requests=requests, failed=self.failed + 1, failures=shown)
+        usage, cost = outcome.action.usage, outcome.action.cost
+        return replace(
+            self,
+            requests=requests,
+            answered=self.answered + 1,
+            usage=self.usage if usage is None else total_usage([self.usage, usage]),
+            cost=self.cost if cost is None else (self.cost or Decimal(0)) + cost,
+        )
 
 
 def replay(
@@ -49,9 +117,11 @@ def replay(
     429, 5xx and lost connections are tried up to ``attempts_max`` times. ``prices`` gives the cost
     where the provider does not. A failure is recorded as ``model.failed`` and counted apart.
 
-    Ctrl-C keeps every answer that has come. Raises :class:`~refold.errors.NotFound` for a stream
-    that does not exist, before anything is asked, and :class:`~refold.errors.Unavailable` when the
-    candidate cannot be reached or fails at 20 decisions in a row.
+    All of it runs on one event loop, on a thread of its own, from which ``progress`` is called; a
+    candidate that is a plain function is called on further threads. Ctrl-C keeps every answer that
+    has come. Raises :class:`~refold.errors.NotFound` for a stream that does not exist, before
+    anything is asked, and :class:`~refold.errors.Unavailable` when the candidate cannot be reached
+    or fails at 20 decisions in a row.
     """
     if mode != NEXT_STEP:
         raise UsageError(f"mode={mode!r}: replay runs {NEXT_STEP!r}; see verify() for the record")
@@ -62,13 +132,19 @@ def replay(
             f"candidate={candidate!r} is no function of a request, nor a ChatEndpoint",
             argument="candidate",
         )
-    ledger = Ledger(store, variant, sample=sample)
-    run = Run(store, variant, ledger, prices or {}, progress or _silent)
-    run.plan(streams)
-    if run.total:
-        _work_off(run, candidate, workers, requests_per_second, attempts_max)
-    run.finish_kept()
-    return run.summary(sample)
+    if not 1 <= workers <= WORKERS_MAX:
+        raise UsageError(
+            f"workers={workers} must be 1 to {WORKERS_MAX}", argument="workers", value=workers
+        )
+    limiter = RateLimiter(requests_per_second)
+    asker = Asker(candidate, limiter=limiter, attempts_max=attempts_max)
+    run = _planned(store, streams, variant, sample, prices or {}, progress or _silent)
+    if run.missing:
+        _work_off(run, asker, candidate, workers)
+    # Those for which a run that was cut off had done everything but that.
+    for stream in run.complete:
+        run.journal.finish(stream)
+    return run.summary
 
 
 def select(store: Store, *, streams: Sequence[str] = (), category: str | None = None) -> list[str]:
@@ -87,51 +163,146 @@ def select(store: Store, *, streams: Sequence[str] = (), category: str | None = 
     return list(dict.fromkeys([*streams, *(stream for stream in found if "~" not in stream)]))
 
 
-def _work_off(
-    run: Run,
-    candidate: Candidate,
-    workers: int,
-    requests_per_second: float | None,
-    attempts_max: int,
-) -> None:
-    endpoint = candidate if isinstance(candidate, ChatEndpoint) else None
-    stop = threading.Event()
-    asker = Asker(
-        candidate,
-        name=_name_of(candidate),
-        limiter=RateLimiter(requests_per_second),
-        pace=WallPace(stop),
-        attempts_max=attempts_max,
+@dataclass
+class _Run:
+    """A run under way: ``missing`` holds the decisions without an answer, by stream.
+
+    ``recording`` keeps what is written of one stream in order.
+    """
+
+    store: Store
+    variant: Variant
+    journal: Journal
+    prices: Prices
+    progress: Progress
+    summary: ReplaySummary
+    missing: dict[str, set[str]]
+    complete: list[str]
+    recording: dict[str, asyncio.Lock] = field(default_factory=dict)
+
+    def tasks(self, model: str | None) -> Iterator[Task]:
+        """Every decision that is missing, conversation by conversation.
+
+        ``model`` is asked for where the variant names none, before the recorded one.
+        """
+        for stream, missing in self.missing.items():
+            wanted = set(missing)
+            history = list(self.store.read(stream))
+            tools = {tool.name: tool for tool in configured_by(history).tools}
+            found = decisions(history)
+            for decision in found:
+                if decision.at in wanted:
+                    request = request_at(history, decision, self.variant, model=model)
+                    yield Task(stream, decision, request, found[0].version - 1, tools)
+
+    async def record(self, task: Task, outcome: Outcome) -> None:
+        """Put an outcome on its branch and count it."""
+        if outcome.action is not None:
+            action = priced(outcome.action, task.request.model, self.prices)
+            outcome = Outcome(outcome.attempts, action=action)
+        missing = self.missing[task.stream]
+        async with self.recording.setdefault(task.stream, asyncio.Lock()):
+            outcome = await asyncio.to_thread(self.journal.record, task, outcome)
+            missing.discard(task.decision.at)
+            if not missing:
+                await asyncio.to_thread(self.journal.finish, task.stream)
+        self.summary = self.summary.adding(task.decision.at, outcome)
+        self.tell()
+
+    def tell(self) -> None:
+        """Say how far it is."""
+        done = self.summary
+        total = done.decisions - done.kept
+        self.progress(done.answered + done.failed, total, done.cost, done.failed)
+
+
+def _planned(
+    store: Store,
+    streams: Iterable[str],
+    variant: Variant,
+    sample: int,
+    prices: Prices,
+    progress: Progress,
+) -> _Run:
+    """Find what is missing, in every stream, before anything is asked."""
+    journal = Journal(store, variant, sample=sample)
+    missing: dict[str, set[str]] = {}
+    complete: list[str] = []
+    every = 0
+    for stream in dict.fromkeys(checked_streams(streams)):
+        _check_stream(stream, journal.branch(stream))
+        found = {decision.at for decision in decisions(store.read(stream))}
+        every += len(found)
+        stored = journal.answers(stream).items()
+        if lacking := found - {at for at, answer in stored if answer.action is not None}:
+            missing[stream] = lacking
+        else:
+            complete.append(stream)
+    summary = ReplaySummary(
+        mode=NEXT_STEP,
+        not_measured=NOT_MEASURED,
+        variant=variant,
+        variant_id=variant.id,
+        sample=sample,
+        conversations=len(missing) + len(complete),
+        decisions=every,
+        kept=every - sum(map(len, missing.values())),
     )
+    run = _Run(store, variant, journal, prices, progress, summary, missing, complete)
+    run.tell()
+    return run
 
-    def ask(task: Task) -> Outcome:
-        return asker.ask(task.request)
 
-    pool: Pool[Task, Outcome] = Pool(ask, workers=workers, stop=stop)
-    cut_off: list[tuple[Task, Outcome]] = []
+def _check_stream(stream: str, branch: str) -> None:
+    """Refuse now what could not be recorded, or would make no sense, after it was paid for."""
+    check_name(branch, what="the name of a replay's branch")
+    if REPLAY_MARK in stream:
+        raise UsageError(
+            f"{stream!r} is itself a replay: replay {stream.partition(REPLAY_MARK)[0]!r}",
+            stream=stream,
+        )
+
+
+def _work_off(run: _Run, asker: Asker, candidate: Candidate, workers: int) -> None:
+    """Ask and record what is missing; what is under way when it is stopped is recorded too."""
+    thread = LoopThread()
     try:
-        for task, outcome in pool.results(run.tasks(model=endpoint.model if endpoint else None)):
-            cut_off = [(task, outcome)]
-            run.record(task, outcome)
-            cut_off = []
+        thread.run(_asked(run, asker, candidate, workers))
+    except Interrupted as interrupted:
+        raise interrupted.__cause__ or interrupted from None
     finally:
-        # Answers that came while the run was being stopped are paid for too, and so is the one
-        # that was being recorded: where it is recorded already, its key says so.
-        run.progress = _silent
-        try:
-            answered = ((task, outcome) for task, outcome in cut_off if outcome.action is not None)
-            for task, outcome in chain(pool.close(), answered):
-                run.record(task, outcome)
-        finally:
-            asker.close()
-            if endpoint is not None:
-                endpoint.close()
+        thread.close()
 
 
-def _name_of(candidate: Candidate) -> str:
-    if isinstance(candidate, ChatEndpoint):
-        return candidate.url
-    return getattr(candidate, "__qualname__", type(candidate).__qualname__)
+async def _asked(run: _Run, asker: Asker, candidate: Candidate, workers: int) -> None:
+    endpoint = candidate if isinstance(candidate, ChatEndpoint) else None
+    tasks = run.tasks(endpoint.model if endpoint else None)
+    taking = asyncio.Lock()
+
+    async def work() -> None:
+        while not _is_stopping():
+            async with taking:
+                task = await asyncio.to_thread(next, tasks, None)
+            if task is None:
+                return
+            outcome = await asker.ask(task.request)
+            await finished(run.record(task, outcome), grace_s=GRACE_S)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(workers):
+                group.create_task(work())
+    except BaseExceptionGroup as several:
+        first = several.exceptions[0]
+        raise first from first.__cause__
+    finally:
+        if endpoint is not None:
+            await endpoint.http.aclose()
+
+
+def _is_stopping() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _silent(_done: int, _total: int, _cost: Decimal | None, _failures: int) -> None:

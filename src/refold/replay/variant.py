@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
@@ -18,6 +19,7 @@ NOT_MEASURED: Final = (
 RESERVED_PARAMS: Final = frozenset({"messages", "model", "n", "stream", "tools"})
 REPLAY_MARK: Final = "~replay-"
 """What stands between a stream's name and the variant in the name of a replay's branch."""
+OPENED: Final = "open it with refold.open; from asyncio, call this in asyncio.to_thread"
 _ID_LENGTH: Final = 12
 
 
@@ -56,3 +58,21 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 def branch_name(stream: str, variant: Variant, sample: int = 0) -> str:
     """The branch that holds a replay: ``call-42~replay-<variant id>-<sample>``."""
     return f"{stream}{REPLAY_MARK}{variant.id}-{sample}"
+
+
+def checked_streams(streams: Iterable[str]) -> Iterable[str]:
+    """The streams; one name by itself would be taken letter by letter."""
+    if isinstance(streams, str):
+        raise UsageError(
+            f"streams must be a list of streams: give [{streams!r}]", argument="streams"
+        )
+    return streams
+
+
+def check_variant(variant: object) -> None:
+    """Refuse what is no variant, such as the dict that it could be made of."""
+    if not isinstance(variant, Variant):
+        raise UsageError(
+            f"variant={variant!r} is not a refold.replay.Variant: give Variant(prompt=…)",
+            argument="variant",
+        )

@@ -22,8 +22,8 @@ from refold.core.registry import Registry
 from refold.engine.store import Store
 from refold.engine.store_check import check_store
 from refold.errors import NotFound, RefoldError
-from refold.replay.checks import OPENED, checked_streams
 from refold.replay.decision import Action, Decision, before, decisions
+from refold.replay.variant import OPENED, checked_streams
 
 VERIFY: Final = "verify"
 

@@ -3,38 +3,26 @@
 from __future__ import annotations
 
 import inspect
-import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from refold.errors import RefoldError, UsageError
+from refold.event_loop import finished, on_thread
 from refold.http import Pace, RateLimiter, Retries
-from refold.replay.candidate import Answered, Candidate, ModelFailure
+from refold.replay.candidate import Candidate, ModelFailure
+from refold.replay.circuit_breaker import CircuitBreaker
+from refold.replay.client import ChatEndpoint
 from refold.replay.completion import action_of, snippet
 from refold.replay.decision import Action
-from refold.replay.fuse import Fuse
-from refold.replay.loop import LoopThread
 from refold.replay.request import ChatRequest
 
 ATTEMPTS_MAX: Final = 5
-
-
-class Stopped(Exception):
-    """The run ends; what was being waited for does not matter any more."""
-
-
-class WallPace(Pace):
-    """Real time, cut short by ``stop``: waiting then raises :class:`Stopped`."""
-
-    def __init__(self, stop: threading.Event) -> None:
-        self._stop = stop
-
-    def wait(self, seconds: float) -> None:
-        """Sleep, or raise :class:`Stopped`."""
-        if self._stop.wait(max(0.0, seconds)):
-            raise Stopped
+GRACE_S: Final = 5.0
+"""How long a run that is stopped waits for what is under way: it may be paid for."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +40,14 @@ class Outcome:
 
 
 class Asker:
-    """Asks a candidate at a rate, again where that can help. Safe between threads."""
+    """Asks a candidate at a rate, again where that can help. For one event loop."""
 
     def __init__(
         self,
         candidate: Candidate,
         *,
-        name: str,
         limiter: RateLimiter,
-        pace: Pace,
+        pace: Pace | None = None,
         attempts_max: int = ATTEMPTS_MAX,
     ) -> None:
         if attempts_max < 1:
@@ -69,55 +56,66 @@ class Asker:
             )
         self._candidate = candidate
         self._limiter = limiter
-        self._pace = pace
+        self._pace = pace or Pace()
         self._attempts_max = attempts_max
-        self._fuse = Fuse(name)
-        self._loop = LoopThread()
+        name = getattr(candidate, "__qualname__", type(candidate).__qualname__)
+        self._breaker = CircuitBreaker(getattr(candidate, "url", name))
 
-    def ask(self, request: ChatRequest) -> Outcome:
+    async def ask(self, request: ChatRequest) -> Outcome:
         """The outcome of one decision.
 
-        Raises :class:`~refold.errors.Unavailable` when there is no point in asking anything more,
-        and :class:`Stopped` when the run ends while it waits.
+        Raises :class:`~refold.errors.Unavailable` when there is no point in asking anything more.
         """
         retries = Retries(self._attempts_max, self._limiter, self._pace)
         while True:
-            self._pace.wait(retries.turn_s())
+            await self._pace.sleep(retries.turn_s())
             try:
-                action = self._attempt(request)
+                action = await self._attempt(request)
             except ModelFailure as failure:
                 most = failure.seen_max(self._attempts_max)
                 pause_s = retries.pause_s(failure.kind, failure.retry_after_s, most=most)
                 if pause_s is None:
-                    self._fuse.gave_up(failure)
+                    self._breaker.gave_up(failure)
                     return Outcome(retries.seen.total(), failure=failure)
-                self._pace.wait(pause_s)
+                await self._pace.sleep(pause_s)
             else:
-                self._fuse.answered()
+                self._breaker.answered()
                 return Outcome(retries.seen.total() + 1, action=action)
 
-    def close(self) -> None:
-        """End the thread that async candidates run on."""
-        self._loop.close()
-
-    def _attempt(self, request: ChatRequest) -> Action:
+    async def _attempt(self, request: ChatRequest) -> Action:
         began_s = self._pace.now_s()
         try:
-            action = action_of(self._answered(request))
+            action = action_of(await finished(self._answered(request), grace_s=GRACE_S))
         except ModelFailure as failure:
-            self._fuse.failed(failure)
+            self._breaker.failed(failure)
             raise
         if action.latency_ms is not None:
             return action
         latency_ms = round((self._pace.now_s() - began_s) * 1_000, 3)
         return msgspec.structs.replace(action, latency_ms=latency_ms)
 
-    def _answered(self, request: ChatRequest) -> Answered:
-        try:
-            answered = self._candidate(request)
-            return self._loop.run(answered) if inspect.isawaitable(answered) else answered
-        except RefoldError:
-            raise
-        except Exception as error:
-            message = f"the candidate raised {type(error).__name__}: {snippet(str(error))}"
-            raise ModelFailure(message, kind="error") from error
+    async def _answered(self, request: ChatRequest) -> Any:
+        if isinstance(self._candidate, ChatEndpoint):
+            return await self._candidate.ask(request)
+
+        def called() -> Any:
+            with _explained():
+                return self._candidate(request)
+
+        answered: Any = await on_thread(called)
+        if inspect.isawaitable(answered):
+            with _explained():
+                answered = await answered
+        return answered
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """What a candidate function raises is a failure of its own kind."""
+    try:
+        yield
+    except RefoldError:
+        raise
+    except Exception as error:
+        message = f"the candidate raised {type(error).__name__}: {snippet(str(error))}"
+        raise ModelFailure(message, kind="error") from error

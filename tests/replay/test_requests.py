@@ -1,5 +1,6 @@
 """Asking again where it helps, on a clock that stands still until someone waits."""
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
@@ -7,9 +8,9 @@ import pytest
 from refold.errors import Unavailable, UsageError
 from refold.http import RETRY_AFTER_MAX_S, Pace, RateLimiter
 from refold.replay import Action, ChatRequest, ModelFailure
-from refold.replay.asking import Asker, Outcome
 from refold.replay.candidate import FailureKind
-from refold.replay.fuse import FAILED_IN_A_ROW_MAX, UNREACHABLE_MAX
+from refold.replay.circuit_breaker import FAILED_IN_A_ROW_MAX, UNREACHABLE_MAX
+from refold.replay.requests import Asker, Outcome
 
 REQUEST = ChatRequest(messages=[])
 
@@ -23,8 +24,8 @@ class StillPace(Pace):
     def now_s(self) -> float:
         return self.at_s
 
-    def wait(self, seconds: float) -> None:
-        self.at_s += max(0.0, seconds)
+    async def sleep(self, seconds: float) -> None:
+        self.at_s += seconds
 
     def roll(self) -> float:
         return 1.0
@@ -49,12 +50,17 @@ def failing(kind: FailureKind, *, retry_after_s: float | None = None) -> ModelFa
     return ModelFailure("no", kind=kind, retry_after_s=retry_after_s)
 
 
+def put(asker: Asker) -> Outcome:
+    """The outcome of one question."""
+    return asyncio.run(asker.ask(REQUEST))
+
+
 def ask(*failures: Exception, rate: float | None = None) -> tuple[Outcome, list[float]]:
     """The outcome of one question, and at what seconds it was put."""
     pace = StillPace()
     candidate = Scripted(pace, *failures)
-    asker = Asker(candidate, name="it", limiter=RateLimiter(rate), pace=pace)
-    return asker.ask(REQUEST), candidate.asked_s
+    asker = Asker(candidate, limiter=RateLimiter(rate), pace=pace)
+    return put(asker), candidate.asked_s
 
 
 @pytest.mark.parametrize("kind", ["busy", "timeout", "unreachable"])
@@ -96,7 +102,7 @@ def test_garbage_is_asked_once_more() -> None:
     assert (outcome.error, len(asked_s)) == ("garbage: no", 2)
 
 
-@pytest.mark.parametrize("failure", [failing("refused"), ValueError("a bug")])
+@pytest.mark.parametrize("failure", [failing("refused"), ValueError("a bug"), StopIteration()])
 def test_what_will_not_change_is_not_asked_again(failure: Exception) -> None:
     """A request that is refused and a function that raises would do the same again."""
     outcome, asked_s = ask(failure)
@@ -126,25 +132,23 @@ def test_latency_is_that_of_the_answer_alone() -> None:
     pace = StillPace()
 
     def slow(request: ChatRequest) -> Action:
-        pace.wait(0.25)
+        pace.at_s += 0.25
         return Action(text="ok")
 
-    asker = Asker(slow, name="it", limiter=RateLimiter(0.1), pace=pace)
+    asker = Asker(slow, limiter=RateLimiter(0.1), pace=pace)
     for _ in range(2):
-        action = asker.ask(REQUEST).action
+        action = put(asker).action
         assert action is not None
         assert action.latency_ms == 250.0
-    own = Asker(
-        lambda _: Action(latency_ms=3.0), name="it", limiter=RateLimiter(), pace=StillPace()
-    )
-    assert own.ask(REQUEST).action == Action(latency_ms=3.0)
+    own = Asker(lambda _: Action(latency_ms=3.0), limiter=RateLimiter(), pace=StillPace())
+    assert put(own).action == Action(latency_ms=3.0)
 
 
 def test_a_candidate_that_was_never_reached_ends_the_run() -> None:
     """Five failures to connect are enough when nothing ever answered; the error names it."""
     with pytest.raises(Unavailable) as stopped:
         ask(*[failing("unreachable")] * UNREACHABLE_MAX)
-    assert stopped.value.candidate == "it"
+    assert stopped.value.candidate == "Scripted"
 
 
 def test_a_candidate_that_was_reached_may_be_away_for_a_while() -> None:
@@ -157,11 +161,11 @@ def test_too_many_failed_decisions_in_a_row_end_the_run() -> None:
     """A wrong key must not be tried on every conversation."""
     pace = StillPace()
     refusing = Scripted(pace, *[failing("refused")] * 100)
-    asker = Asker(refusing, name="it", limiter=RateLimiter(), pace=pace)
+    asker = Asker(refusing, limiter=RateLimiter(), pace=pace)
     for _ in range(FAILED_IN_A_ROW_MAX - 1):
-        assert asker.ask(REQUEST).action is None
+        assert put(asker).action is None
     with pytest.raises(Unavailable):
-        asker.ask(REQUEST)
+        put(asker)
     assert len(refusing.asked_s) == FAILED_IN_A_ROW_MAX
 
 
@@ -176,8 +180,8 @@ def test_refused_requests_do_not_end_a_run_that_had_answers() -> None:
             raise failure
         return Action(text="ok")
 
-    asker = Asker(sometimes, name="it", limiter=RateLimiter(), pace=pace)
-    outcomes = [asker.ask(REQUEST) for _ in range(2 * FAILED_IN_A_ROW_MAX)]
+    asker = Asker(sometimes, limiter=RateLimiter(), pace=pace)
+    outcomes = [put(asker) for _ in range(2 * FAILED_IN_A_ROW_MAX)]
     assert [outcome.action is None for outcome in outcomes].count(False) == 1
 
 
@@ -186,7 +190,7 @@ def test_an_answer_starts_the_count_again() -> None:
     pace = StillPace()
     some = [*[failing("garbage")] * 2 * (FAILED_IN_A_ROW_MAX - 1)]
     candidate = Scripted(pace, *some)
-    asker = Asker(candidate, name="it", limiter=RateLimiter(), pace=pace)
+    asker = Asker(candidate, limiter=RateLimiter(), pace=pace)
     for _ in range(FAILED_IN_A_ROW_MAX - 1):
-        asker.ask(REQUEST)
-    assert asker.ask(REQUEST).action is not None
+        put(asker)
+    assert put(asker).action is not None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -12,25 +13,100 @@ import msgspec
 from refold.conversation.chat_shapes import parsed_arguments
 from refold.conversation.events import (
     AgentUtterance,
+    Fields,
     ModelFailed,
     ModelResponse,
     Tool,
     ToolCall,
 )
 from refold.core.expected import NO_EVENTS
+from refold.core.recorded import Recorded
+from refold.core.registry import event
 from refold.engine.store import Store
 from refold.errors import Conflict, InvalidEvent, UsageError
-from refold.replay.answers import Answer, answers, answers_on
-from refold.replay.asking import Outcome
 from refold.replay.candidate import ModelFailure
-from refold.replay.decision import Action, Call, Decision
-from refold.replay.events import ReplayFinished, ReplayStarted
+from refold.replay.decision import Action, Call, Decision, decisions
+from refold.replay.request import ChatRequest
+from refold.replay.requests import Outcome
 from refold.replay.variant import NEXT_STEP, Variant, branch_name
 
 ORIGIN = "replay"
 
 
-class Ledger:
+@event("replay.started")
+class ReplayStarted(Fields, frozen=True):
+    """A replay of a conversation begins: with which variant, in which mode."""
+
+    variant: dict[str, Any]
+    mode: str
+    sample: int = 0
+
+
+@event("replay.diverged")
+class ReplayDiverged(Fields, frozen=True):
+    """A replay left its record: where and why."""
+
+    at: str
+    reason: str
+    detail: Any = None
+
+
+@event("replay.finished")
+class ReplayFinished(Fields, frozen=True):
+    """A replay is complete: how many decisions were answered and how many failed."""
+
+    answered: int
+    failed: int = 0
+
+
+class StoredAnswer(msgspec.Struct, frozen=True):
+    """A candidate's answer to the decision at event ``at``.
+
+    ``id`` is the first event that holds it. ``action`` is None where there was no answer; ``error``
+    then says why.
+    """
+
+    at: str
+    id: str
+    action: Action | None
+    error: str | None = None
+
+
+def answers(branch: Iterable[Recorded]) -> dict[str, StoredAnswer]:
+    """The answers on a branch by the decision that they answer; an answer beats a failure."""
+    asked: dict[str, list[Recorded]] = {}
+    for recorded in branch:
+        said = recorded.metadata.get("replay")
+        if isinstance(said, dict) and isinstance(at := said.get("at"), str):
+            asked.setdefault(at, []).append(recorded)
+    return {at: _answer(at, events) for at, events in asked.items()}
+
+
+def answers_on(store: Store, branch: str) -> dict[str, StoredAnswer]:
+    """The answers on a branch of a store; none where it does not exist yet."""
+    return {} if store.head(branch) == NO_EVENTS else answers(store.read(branch))
+
+
+def _answer(at: str, events: list[Recorded]) -> StoredAnswer:
+    for decision in decisions(events):
+        return StoredAnswer(at, decision.at, decision.action)
+    last = events[-1]
+    error = last.to_class(ModelFailed).error if last.type == "model.failed" else "no answer"
+    return StoredAnswer(at, last.id, None, error)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A decision to be asked, and what is needed to record the answer."""
+
+    stream: str
+    decision: Decision
+    request: ChatRequest
+    fork_version: int
+    tools: Mapping[str, Tool]
+
+
+class Journal:
     """Records a replay of one variant as events, each decision once.
 
     Every append is keyed or checked, so a run that was cut off anywhere is continued by the next.
@@ -46,34 +122,27 @@ class Ledger:
         """The name of a stream's branch."""
         return branch_name(stream, self._variant, self._sample)
 
-    def answers(self, stream: str) -> dict[str, Answer]:
+    def answers(self, stream: str) -> dict[str, StoredAnswer]:
         """What the branch holds so far, by the id of the recorded decision."""
         return answers_on(self._store, self.branch(stream))
 
-    def record(
-        self,
-        stream: str,
-        decision: Decision,
-        outcome: Outcome,
-        *,
-        fork_version: int,
-        tools: Mapping[str, Tool],
-    ) -> Outcome:
+    def record(self, task: Task, outcome: Outcome) -> Outcome:
         """Add the outcome of a decision to the branch; it may come back as a failure.
 
         An answer that cannot be stored (too large, text that is no Unicode) is a failure.
         """
-        self._ensure(stream, fork_version)
-        if outcome.action is None:
-            self._append_failure(stream, decision, outcome)
-            return outcome
-        try:
-            self._append_answer(stream, decision, outcome.action, tools)
-        except InvalidEvent as error:
-            failure = ModelFailure(f"the answer cannot be stored: {error}", kind="garbage")
-            failed = Outcome(outcome.attempts, failure=failure)
-            self._append_failure(stream, decision, failed)
-            return failed
+        self._ensure(task.stream, task.fork_version)
+        if outcome.action is not None:
+            try:
+                self._append_answer(task, outcome.action)
+            except InvalidEvent as error:
+                failure = ModelFailure(f"the answer cannot be stored: {error}", kind="garbage")
+                outcome = Outcome(outcome.attempts, failure=failure)
+        if outcome.failure is not None:
+            event = ModelFailed(
+                error=outcome.error, attempt=outcome.attempts, status=outcome.failure.status
+            )
+            self._store.append(self.branch(task.stream), [event], metadata=_metadata(task.decision))
         return outcome
 
     def finish(self, stream: str) -> None:
@@ -104,30 +173,19 @@ class Ledger:
         self._store.append(branch, [started], key=_key(branch, "started"))
         self._open.add(branch)
 
-    def _append_answer(
-        self, stream: str, decision: Decision, action: Action, tools: Mapping[str, Tool]
-    ) -> None:
-        branch = self.branch(stream)
+    def _append_answer(self, task: Task, action: Action) -> None:
+        branch, version = self.branch(task.stream), task.decision.version
         try:
             self._store.append(
                 branch,
-                _events(action, f"replay-{decision.version}", tools),
-                key=_key(branch, str(decision.version)),
-                metadata=_metadata(decision),
+                _events(action, f"replay-{version}", task.tools),
+                key=_key(branch, str(version)),
+                metadata=_metadata(task.decision),
             )
         except UsageError as error:
             # Another process has put its answer there meanwhile; one is enough.
             if error.code != "key_reused":
                 raise
-
-    def _append_failure(self, stream: str, decision: Decision, outcome: Outcome) -> None:
-        failure = outcome.failure
-        event = ModelFailed(
-            error=outcome.error,
-            attempt=outcome.attempts,
-            status=None if failure is None else failure.status,
-        )
-        self._store.append(self.branch(stream), [event], metadata=_metadata(decision))
 
 
 def _metadata(decision: Decision) -> dict[str, Any]:

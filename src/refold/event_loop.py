@@ -1,0 +1,101 @@
+"""On and off an event loop: from callers that are on none, and for calls that block it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class LoopThread:
+    """An event loop on a thread of its own.
+
+    A daemon: what hangs on it must not keep the process from ending.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+
+    def is_alive(self) -> bool:
+        """False in a process that was forked from the one with the thread."""
+        return self._thread.is_alive()
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """What a coroutine gives or raises. An interrupt cancels it and waits for its end."""
+        ended = threading.Event()
+
+        async def to_its_end() -> T:
+            try:
+                return await coroutine
+            finally:
+                ended.set()
+
+        future = asyncio.run_coroutine_threadsafe(to_its_end(), self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            ended.wait()
+            raise
+
+    def close(self) -> None:
+        """End the thread."""
+        self.run(self._loop.shutdown_default_executor())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+class Interrupted(Exception):
+    """A ``KeyboardInterrupt`` or ``SystemExit`` in a task, as ``__cause__``.
+
+    By itself it would leave the event loop at once, and with it what is under way.
+    """
+
+
+async def finished(coroutine: Coroutine[Any, Any, T], *, grace_s: float) -> T:
+    """What a coroutine gives; when this task is cancelled meanwhile, what it gives in the grace.
+
+    Raises :class:`Interrupted` for an interrupt in it.
+    """
+    task = asyncio.create_task(_held(coroutine))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task], timeout=grace_s)
+        if task.done() and not task.cancelled() and task.exception() is None:
+            return task.result()
+        task.cancel()
+        await asyncio.wait([task], timeout=1)
+        raise
+
+
+async def on_thread(call: Callable[[], T]) -> T:
+    """What a call gives or raises, made on a thread of its own.
+
+    A daemon, unlike those of an executor: a hung one must not keep the process from ending.
+    """
+    future: Future[T] = Future()
+    future.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return await asyncio.wrap_future(future)
+
+
+async def _held(coroutine: Coroutine[Any, Any, T]) -> T:
+    try:
+        return await coroutine
+    except (KeyboardInterrupt, SystemExit) as error:
+        raise Interrupted from error
