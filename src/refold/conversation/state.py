@@ -11,22 +11,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
-from refold.conversation.events import (
-    AgentConfigured,
-    ModelFailed,
-    Party,
-    ScoreRecorded,
-    ToolCall,
-    ToolDecided,
-    ToolResult,
-)
-from refold.conversation.governance import (
-    DecisionRecorded,
-    EffectCommitted,
-    EffectReversed,
-    RedactionApplied,
-)
-from refold.conversation.voice import CallHeld, CallTransferred, DtmfReceived
+from refold.conversation import events, governance, voice
 from refold.core.clock import rfc3339
 from refold.core.history import SessionForked
 from refold.core.recorded import Recorded
@@ -34,22 +19,22 @@ from refold.core.recorded import Recorded
 E = TypeVar("E")
 
 
-class Part(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
+class Entry(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """Base of the parts: where in the log, and when. None holds itself."""
 
     id: str
     at: str
 
 
-class Placed(Part, Generic[E], kw_only=True):
+class Occurrence(Entry, Generic[E], kw_only=True):
     """An event and its place."""
 
     event: E
 
 
-def placed(event: E, recorded: Recorded) -> Placed[E]:
+def occurrence(event: E, recorded: Recorded) -> Occurrence[E]:
     """An event with the place where it is recorded."""
-    return Placed(id=recorded.id, at=at(recorded), event=event)
+    return Occurrence(id=recorded.id, at=at(recorded), event=event)
 
 
 def at(recorded: Recorded) -> str:
@@ -57,7 +42,7 @@ def at(recorded: Recorded) -> str:
     return rfc3339(recorded.occurred_at_us)
 
 
-class Turn(Part, kw_only=True):
+class Utterance(Entry, kw_only=True):
     """Words of one side, in the order of the log.
 
     ``heard`` is what was heard of them where playback was interrupted; None: all of them.
@@ -76,16 +61,16 @@ class Turn(Part, kw_only=True):
     redacted: list[str] = []
 
 
-class ToolAnswer(Placed[ToolResult], kw_only=True):
-    """What a tool gave back; ``redacted`` as in :class:`Turn`."""
+class ToolAnswer(Occurrence[events.ToolResult], kw_only=True):
+    """What a tool gave back; ``redacted`` as in :class:`Utterance`."""
 
     redacted: list[str] = []
 
 
-class ToolUse(Placed[ToolCall], kw_only=True):
+class ToolUse(Occurrence[events.ToolCall], kw_only=True):
     """A tool call, the decision about it, and its ``answer``; None while it is open."""
 
-    decision: Placed[ToolDecided] | None = None
+    decision: Occurrence[events.ToolDecided] | None = None
     answer: ToolAnswer | None = None
     redacted: list[str] = []
 
@@ -99,7 +84,7 @@ class UsageTotals(msgspec.Struct, kw_only=True):
     cached_tokens: int = 0
 
 
-class Consent(Part, kw_only=True):
+class Consent(Entry, kw_only=True):
     """What a person agreed to; without a ``basis`` only that they took it back is recorded."""
 
     party: str
@@ -109,11 +94,11 @@ class Consent(Part, kw_only=True):
     revoked_at: str | None = None
 
 
-class Effected(Placed[EffectCommitted], kw_only=True):
+class Effected(Occurrence[governance.EffectCommitted], kw_only=True):
     """Something done to the outside world; ``left`` is its amount less what was undone since."""
 
     left: Decimal | None = None
-    reversals: list[Placed[EffectReversed]] = []
+    reversals: list[Occurrence[governance.EffectReversed]] = []
 
 
 class Money(msgspec.Struct, kw_only=True):
@@ -125,12 +110,12 @@ class Money(msgspec.Struct, kw_only=True):
     """
 
     net: dict[str, Decimal] = {}
-    decisions: list[Placed[DecisionRecorded]] = []
+    decisions: list[Occurrence[governance.DecisionRecorded]] = []
     effects: list[Effected] = []
-    unmatched_reversals: list[Placed[EffectReversed]] = []
+    unmatched_reversals: list[Occurrence[governance.EffectReversed]] = []
 
 
-class RefusedPatch(Part, kw_only=True):
+class RefusedPatch(Entry, kw_only=True):
     """A ``state.patched`` that could not be applied, as on a branch that left out what it needs.
 
     The working state stayed as it was before it.
@@ -153,33 +138,33 @@ class ConversationState(msgspec.Struct, kw_only=True):
 
     channel: str | None = None
     direction: str | None = None
-    parties: list[Party] = []
+    parties: list[events.Party] = []
     status: Literal["open", "ended"] = "open"
     end_reason: str | None = None
     error: str | None = None
     forked_from: SessionForked | None = None
-    agent: AgentConfigured | None = None
+    agent: events.AgentConfigured | None = None
     initial_state: dict[str, Any] = {}
     state: Any = msgspec.field(default_factory=dict)
     refused_patches: list[RefusedPatch] = []
-    transcript: list[Turn] = []
+    transcript: list[Utterance] = []
     early_interruptions: dict[str, str] = {}
-    keys_pressed: list[Placed[DtmfReceived]] = []
+    keys_pressed: list[Occurrence[voice.DtmfReceived]] = []
     tool_calls: list[ToolUse] = []
     open_calls: dict[str, list[int]] = {}
     unmatched_results: list[ToolAnswer] = []
     usage: UsageTotals = msgspec.field(default_factory=UsageTotals)
     cost: dict[str, Decimal] = {}
-    model_failures: list[Placed[ModelFailed]] = []
+    model_failures: list[Occurrence[events.ModelFailed]] = []
     duration_ms: int = 0
     first_at_us: int | None = None
     last_at_us: int | None = None
     money: Money = msgspec.field(default_factory=Money)
-    call_holds: list[Placed[CallHeld]] = []
-    transfers: list[Placed[CallTransferred]] = []
+    call_holds: list[Occurrence[voice.CallHeld]] = []
+    transfers: list[Occurrence[voice.CallTransferred]] = []
     consents: list[Consent] = []
-    redactions: list[Placed[RedactionApplied]] = []
-    scores: list[Placed[ScoreRecorded]] = []
+    redactions: list[Occurrence[governance.RedactionApplied]] = []
+    scores: list[Occurrence[events.ScoreRecorded]] = []
 
 
 def passed(state: ConversationState, recorded: Recorded) -> ConversationState:

@@ -14,7 +14,7 @@ from refold.conversation.state import (
     RefusedPatch,
     ToolAnswer,
     ToolUse,
-    Turn,
+    Utterance,
     at,
 )
 from refold.conversation.voice import DtmfReceived
@@ -67,8 +67,8 @@ class _Answered(NamedTuple):
 
 
 _MADE: Final[dict[str, type]] = {
-    "user.utterance": Turn,
-    "agent.utterance": Turn,
+    "user.utterance": Utterance,
+    "agent.utterance": Utterance,
     "tool.call": ToolUse,
     "tool.result": _Answered,
     "state.patched": RefusedPatch,
@@ -110,7 +110,7 @@ Said = tuple[str, str]
 
 def _said(recorded: Recorded, part: object, redacted: list[str]) -> Said:
     match part:
-        case Turn():
+        case Utterance():
             return _turn(part, redacted)
         case ToolUse():
             return _call(part, redacted)
@@ -125,7 +125,7 @@ def _said(recorded: Recorded, part: object, redacted: list[str]) -> Said:
     return who, REDACTED if redacted else text
 
 
-def _turn(turn: Turn, redacted: list[str]) -> Said:
+def _turn(turn: Utterance, redacted: list[str]) -> Said:
     who = turn.party or turn.role
     if _covers(redacted, "text", "parts"):
         return who, REDACTED

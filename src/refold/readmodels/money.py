@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from refold.conversation.exact import add
+from refold.conversation.amounts import add
 
 NOTHING: Final = "{}"
 """No money in any currency."""

@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from refold.conversation.amounts import plus
 from refold.conversation.events import (
     AgentUtterance,
     ModelResponse,
@@ -14,7 +15,6 @@ from refold.conversation.events import (
     SessionStarted,
     UserUtterance,
 )
-from refold.conversation.exact import plus
 from refold.conversation.voice import DtmfReceived
 from refold.core.recorded import Recorded
 from refold.projections.projection import Projection

@@ -7,8 +7,8 @@ from typing import Final
 
 import msgspec
 
+from refold.conversation.amounts import plus
 from refold.conversation.events import AgentConfigured, ModelResponse
-from refold.conversation.exact import plus
 from refold.core.recorded import Recorded
 from refold.projections.projection import Projection
 from refold.projections.rows import Rows

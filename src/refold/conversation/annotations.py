@@ -5,17 +5,10 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Final
 
-from refold.conversation.events import ScoreRecorded
-from refold.conversation.exact import add, minus
-from refold.conversation.governance import (
-    ConsentRecorded,
-    ConsentRevoked,
-    DecisionRecorded,
-    EffectCommitted,
-    EffectReversed,
-    RedactionApplied,
-)
-from refold.conversation.state import Consent, ConversationState, Effected, Step, at, placed
+from refold.conversation import events, governance
+from refold.conversation.amounts import add, minus
+from refold.conversation.state import Consent, Effected, Step, at, occurrence
+from refold.conversation.state import ConversationState as State
 from refold.core.history import SessionForked
 from refold.core.recorded import Recorded
 
@@ -23,7 +16,7 @@ NO_CURRENCY: Final = "XXX"
 """The code that ISO 4217 has for no currency."""
 
 
-def _forked(state: ConversationState, event: SessionForked, _: Recorded) -> ConversationState:
+def _forked(state: State, event: SessionForked, _: Recorded) -> State:
     state.forked_from = event
     return state
 
@@ -31,16 +24,12 @@ def _forked(state: ConversationState, event: SessionForked, _: Recorded) -> Conv
 # -- money --------------------------------------------------------------------------------------
 
 
-def _money_decided(
-    state: ConversationState, event: DecisionRecorded, recorded: Recorded
-) -> ConversationState:
-    state.money.decisions.append(placed(event, recorded))
+def _money_decided(state: State, event: governance.DecisionRecorded, recorded: Recorded) -> State:
+    state.money.decisions.append(occurrence(event, recorded))
     return state
 
 
-def _committed(
-    state: ConversationState, event: EffectCommitted, recorded: Recorded
-) -> ConversationState:
+def _committed(state: State, event: governance.EffectCommitted, recorded: Recorded) -> State:
     state.money.effects.append(
         Effected(id=recorded.origin_id, at=at(recorded), event=event, left=event.amount)
     )
@@ -49,10 +38,8 @@ def _committed(
     return state
 
 
-def _reversed(
-    state: ConversationState, event: EffectReversed, recorded: Recorded
-) -> ConversationState:
-    money, reversal = state.money, placed(event, recorded)
+def _reversed(state: State, event: governance.EffectReversed, recorded: Recorded) -> State:
+    money, reversal = state.money, occurrence(event, recorded)
     amount, currency = event.amount, event.currency
     same = (e for e in reversed(money.effects) if e.event.reference == event.reference)
     if (effect := next(same, None)) is None:
@@ -78,9 +65,7 @@ def _undone(effect: Effected, amount: Decimal | None, currency: str | None) -> D
 # -- what people are owed -----------------------------------------------------------------------
 
 
-def _consented(
-    state: ConversationState, event: ConsentRecorded, recorded: Recorded
-) -> ConversationState:
+def _consented(state: State, event: governance.ConsentRecorded, recorded: Recorded) -> State:
     state.consents.append(
         Consent(
             id=recorded.origin_id,
@@ -94,9 +79,7 @@ def _consented(
     return state
 
 
-def _revoked(
-    state: ConversationState, event: ConsentRevoked, recorded: Recorded
-) -> ConversationState:
+def _revoked(state: State, event: governance.ConsentRevoked, recorded: Recorded) -> State:
     now, party, purpose = at(recorded), event.party, event.purpose
     given = [c for c in state.consents if (c.party, c.purpose) == (party, purpose)]
     for consent in given:
@@ -108,10 +91,8 @@ def _revoked(
     return state
 
 
-def _redacted(
-    state: ConversationState, event: RedactionApplied, recorded: Recorded
-) -> ConversationState:
-    state.redactions.append(placed(event, recorded))
+def _redacted(state: State, event: governance.RedactionApplied, recorded: Recorded) -> State:
+    state.redactions.append(occurrence(event, recorded))
     answers = (use.answer for use in state.tool_calls if use.answer is not None)
     for parts in (state.transcript, state.tool_calls, answers, state.unmatched_results):
         for part in parts:
@@ -121,21 +102,19 @@ def _redacted(
     return state
 
 
-def _scored(
-    state: ConversationState, event: ScoreRecorded, recorded: Recorded
-) -> ConversationState:
-    state.scores.append(placed(event, recorded))
+def _scored(state: State, event: events.ScoreRecorded, recorded: Recorded) -> State:
+    state.scores.append(occurrence(event, recorded))
     return state
 
 
-AFTERWARDS: Final[dict[type, Step]] = {
+ANNOTATIONS: Final[dict[type, Step]] = {
     SessionForked: _forked,
-    ScoreRecorded: _scored,
-    DecisionRecorded: _money_decided,
-    EffectCommitted: _committed,
-    EffectReversed: _reversed,
-    ConsentRecorded: _consented,
-    ConsentRevoked: _revoked,
-    RedactionApplied: _redacted,
+    events.ScoreRecorded: _scored,
+    governance.DecisionRecorded: _money_decided,
+    governance.EffectCommitted: _committed,
+    governance.EffectReversed: _reversed,
+    governance.ConsentRecorded: _consented,
+    governance.ConsentRevoked: _revoked,
+    governance.RedactionApplied: _redacted,
 }
 """The step of each event that takes none of it."""
