@@ -28,16 +28,8 @@ from examples.casino.strategy import Wager, next_wager
 from refold import Decider, NotFound, Rejected, Store
 from refold.errors import Unavailable, UsageError
 from refold.feeds import Poller, Source
-from refold.ledger import (
-    Account,
-    PlaceBet,
-    Register,
-    WalletState,
-    bets_per_hour,
-    loss_up_to,
-    wallet,
-    wallet_with,
-)
+from refold.ledger import Account, WalletState, bets_per_hour, loss_up_to, wallet, wallet_with
+from refold.ledger.commands import PlaceBet, Register
 from refold.outbox import EffectRequested, Outbox
 
 BUDGET: Final = Decimal("60")

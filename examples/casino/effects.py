@@ -10,7 +10,7 @@ import msgspec
 import refold
 from examples.casino.client import Bet, CasinoClient
 from refold import Rejected, Store
-from refold.ledger import BetCancelled, BetLost, BetWon
+from refold.ledger.events import BetCancelled, BetLost, BetWon
 from refold.outbox import EffectCommitted, EffectRequested
 
 ASSET: Final = "USDC"

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from refold import Append
 from refold.feeds import Transaction
-from refold.ledger import (
+from refold.ledger.events import (
     BetPlaced,
     BetWon,
     EscrowLocked,

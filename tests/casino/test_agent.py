@@ -27,7 +27,8 @@ from examples.casino.reconcile import Difference, Reconciliation, reconcile
 from examples.casino.report import audit, report, revealed
 from examples.casino.service import Casino
 from refold.errors import Rejected, Unavailable
-from refold.ledger import FundsDeposited, Portfolio
+from refold.ledger import Portfolio
+from refold.ledger.events import FundsDeposited
 from refold.outbox import EffectRequested, Outbox
 from tests.casino import killed
 from tests.support.soak import bound

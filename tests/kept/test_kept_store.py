@@ -17,7 +17,8 @@ import pytest
 import refold
 from refold import Query
 from refold.conversation import Conversation
-from refold.ledger import Balances, PlaceBet, wallet
+from refold.ledger import Balances, wallet
+from refold.ledger.commands import PlaceBet
 from refold.projections import Projector
 from refold.readmodels import built_in
 

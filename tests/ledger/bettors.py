@@ -9,17 +9,9 @@ from typing import Any, Final
 
 import refold
 from refold.errors import Conflict
-from refold.ledger import (
-    BetPlaced,
-    Command,
-    FundsDeposited,
-    PlaceBet,
-    Portfolio,
-    SettleBet,
-    SharedBudget,
-    loss_up_to,
-    wallet,
-)
+from refold.ledger import Portfolio, SharedBudget, loss_up_to, wallet
+from refold.ledger.commands import PlaceBet, SettleBet, WalletCommand
+from refold.ledger.events import BetPlaced, FundsDeposited
 
 AGENT: Final = "agent-1"
 AGENTS: Final = ("agent-1", "agent-2", "agent-3", "agent-4")
@@ -29,7 +21,7 @@ PAYOUT: Final = Decimal("1.1")
 TRIES_MAX: Final = 100
 
 
-def tried(store: refold.Store, stream: str, command: Command) -> str:
+def tried(store: refold.Store, stream: str, command: WalletCommand) -> str:
     """What came of a command: ``done``, or the reason why not. Conflicts are tried again."""
     for _ in range(TRIES_MAX):
         try:
@@ -93,7 +85,7 @@ def bet_under_budget(store: refold.Store, bettor: str, agent: str, *, bets: int)
     return outcomes
 
 
-def under_budget(store: refold.Store, agent: str, command: Command) -> str:
+def under_budget(store: refold.Store, agent: str, command: WalletCommand) -> str:
     """What came of a command under the budget; it is repeated once, under its id."""
     name = f"{type(command).__name__} {getattr(command, 'bet', '')}"
     for _ in range(TRIES_MAX):

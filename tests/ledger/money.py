@@ -9,8 +9,20 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from refold import ledger
-from refold.ledger.bets import Outcome
+from refold.ledger.accounts import Outcome
+from refold.ledger.events import (
+    BetCancelled,
+    BetLost,
+    BetPlaced,
+    BetWon,
+    EscrowLocked,
+    EscrowReleased,
+    FaucetClaimed,
+    FeeCharged,
+    FundsDeposited,
+    FundsWithdrawn,
+    UnrecognizedTransaction,
+)
 
 ASSETS = ("USDC", "ETH")
 AMOUNTS = st.one_of(
@@ -35,12 +47,12 @@ def bets(draw: st.DrawFn, name: str) -> list[object]:
     """A bet and what became of it, in order; each part may be missing."""
     asset = draw(st.sampled_from(ASSETS))
     outcome = draw(st.sampled_from(["won", "lost", "cancelled", "none"]))
-    placed = ledger.BetPlaced(bet=name, amount=draw(AMOUNTS), asset=asset)
+    placed = BetPlaced(bet=name, amount=draw(AMOUNTS), asset=asset)
     paid_in = draw(st.sampled_from(ASSETS))
     settled: dict[str, list[object]] = {
-        "won": [ledger.BetWon(bet=name, amount=draw(AMOUNTS), asset=paid_in, reference="tx")],
-        "lost": [ledger.BetLost(bet=name)],
-        "cancelled": [ledger.BetCancelled(bet=name)],
+        "won": [BetWon(bet=name, amount=draw(AMOUNTS), asset=paid_in, reference="tx")],
+        "lost": [BetLost(bet=name)],
+        "cancelled": [BetCancelled(bet=name)],
         "none": [],
     }
     return [*([placed] if draw(st.integers(0, 9)) else []), *settled[outcome]]
@@ -53,13 +65,13 @@ def moves(draw: st.DrawFn, name: str) -> list[object]:
     escrow = {**moved, "escrow": name}
     receiver: Any = draw(st.sampled_from(["owner", "counterparty"]))
     kinds: list[list[object]] = [
-        [ledger.FundsDeposited(**moved)],
-        [ledger.FundsWithdrawn(**moved)],
-        [ledger.FaucetClaimed(**moved)],
-        [ledger.FeeCharged(**moved)],
-        [ledger.EscrowLocked(**escrow)],
-        [ledger.EscrowLocked(**escrow), ledger.EscrowReleased(**escrow, to=receiver)],
-        [ledger.UnrecognizedTransaction(kind="airdrop", text='{"amount": 0.1}')],
+        [FundsDeposited(**moved)],
+        [FundsWithdrawn(**moved)],
+        [FaucetClaimed(**moved)],
+        [FeeCharged(**moved)],
+        [EscrowLocked(**escrow)],
+        [EscrowLocked(**escrow), EscrowReleased(**escrow, to=receiver)],
+        [UnrecognizedTransaction(kind="airdrop", text='{"amount": 0.1}')],
     ]
     return draw(st.sampled_from(kinds))
 
@@ -83,16 +95,16 @@ class Model:
     def __init__(self, events: Iterable[object]) -> None:
         self.events = list(events)
         self.outcomes = dict(self._outcomes())
-        self.placed = [e for e in self.events if isinstance(e, ledger.BetPlaced)]
+        self.placed = [e for e in self.events if isinstance(e, BetPlaced)]
 
     def _outcomes(self) -> Iterable[tuple[str, Outcome]]:
         for event in self.events:
             match event:
-                case ledger.BetWon(bet=bet):
+                case BetWon(bet=bet):
                     yield bet, "won"
-                case ledger.BetLost(bet=bet):
+                case BetLost(bet=bet):
                     yield bet, "lost"
-                case ledger.BetCancelled(bet=bet):
+                case BetCancelled(bet=bet):
                     yield bet, "cancelled"
 
     def sum(self, asset: str, *classes: type, **facts: object) -> Fraction:
@@ -124,16 +136,16 @@ class Model:
 
     def account(self, asset: str) -> dict[str, Fraction | int]:
         """Every field of an account, and its total."""
-        back = self.sum(asset, ledger.EscrowReleased, to="owner")
-        paid = self.sum(asset, ledger.EscrowReleased, to="counterparty")
-        locked = self.sum(asset, ledger.EscrowLocked)
-        gone: tuple[type, ...] = (ledger.FundsWithdrawn, ledger.FeeCharged)
+        back = self.sum(asset, EscrowReleased, to="owner")
+        paid = self.sum(asset, EscrowReleased, to="counterparty")
+        locked = self.sum(asset, EscrowLocked)
+        gone: tuple[type, ...] = (FundsWithdrawn, FeeCharged)
         fields: dict[str, Fraction | int] = {
-            "deposited": self.sum(asset, ledger.FundsDeposited),
-            "withdrawn": self.sum(asset, ledger.FundsWithdrawn),
-            "claimed": self.sum(asset, ledger.FaucetClaimed),
-            "fees": self.sum(asset, ledger.FeeCharged),
-            "won": self.sum(asset, ledger.BetWon),
+            "deposited": self.sum(asset, FundsDeposited),
+            "withdrawn": self.sum(asset, FundsWithdrawn),
+            "claimed": self.sum(asset, FaucetClaimed),
+            "fees": self.sum(asset, FeeCharged),
+            "won": self.sum(asset, BetWon),
             "paid": paid,
             "wagered": self.stakes(asset, "won", "lost", "cancelled", None),
             "settled": self.stakes(asset, "won", "lost"),
@@ -144,7 +156,7 @@ class Model:
             "losses": self.count(asset, "lost"),
             "cancelled": self.count(asset, "cancelled"),
             "escrow": locked - back - paid,
-            "available": self.sum(asset, ledger.FundsDeposited, ledger.FaucetClaimed, ledger.BetWon)
+            "available": self.sum(asset, FundsDeposited, FaucetClaimed, BetWon)
             - self.sum(asset, *gone)
             - locked
             + back

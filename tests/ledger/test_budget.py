@@ -11,18 +11,9 @@ from pathlib import Path
 import pytest
 
 import refold
-from refold.ledger import (
-    Deposit,
-    FundsDeposited,
-    PlaceBet,
-    Portfolio,
-    Register,
-    SettleBet,
-    SharedBudget,
-    Withdraw,
-    bets_per_hour,
-    loss_up_to,
-)
+from refold.ledger import Portfolio, SharedBudget, bets_per_hour, loss_up_to
+from refold.ledger.commands import Deposit, PlaceBet, Register, SettleBet, Withdraw
+from refold.ledger.events import FundsDeposited
 from tests.ledger.bettors import AGENTS, BUDGET, STAKE, bet_under_budget, run_under_budget
 from tests.ledger.money import usdc
 

@@ -12,21 +12,35 @@ from hypothesis import given
 import refold
 from refold import ledger
 from refold.errors import InvalidEvent
+from refold.ledger.events import (
+    AgentRegistered,
+    BetCancelled,
+    BetLost,
+    BetPlaced,
+    BetWon,
+    EscrowLocked,
+    EscrowReleased,
+    FaucetClaimed,
+    FeeCharged,
+    FundsDeposited,
+    FundsWithdrawn,
+    UnrecognizedTransaction,
+)
 from tests.ledger.money import AMOUNTS, usdc
 
 ONE_OF_EACH: dict[str, Any] = {
-    "agent.registered": ledger.AgentRegistered(agent="a1", service="casino", reference="tx-0"),
-    "funds.deposited": ledger.FundsDeposited(**usdc("10"), reference="tx-1"),
-    "funds.withdrawn": ledger.FundsWithdrawn(**usdc("1.50"), reference="tx-2"),
-    "faucet.claimed": ledger.FaucetClaimed(**usdc("5"), reference="tx-3"),
-    "fee.charged": ledger.FeeCharged(**usdc("0.01"), reason="network", reference="tx-4"),
-    "bet.placed": ledger.BetPlaced(**usdc("2"), bet="b1", game="dice", reference="tx-5"),
-    "bet.won": ledger.BetWon(**usdc("3.96"), bet="b1", reference="tx-6"),
-    "bet.lost": ledger.BetLost(bet="b2", reference="tx-7"),
-    "bet.cancelled": ledger.BetCancelled(bet="b3", reference="tx-8"),
-    "escrow.locked": ledger.EscrowLocked(**usdc("4"), escrow="e1", reference="tx-9"),
-    "escrow.released": ledger.EscrowReleased(**usdc("4"), escrow="e1", to="counterparty"),
-    "transaction.unrecognized": ledger.UnrecognizedTransaction(
+    "agent.registered": AgentRegistered(agent="a1", service="casino", reference="tx-0"),
+    "funds.deposited": FundsDeposited(**usdc("10"), reference="tx-1"),
+    "funds.withdrawn": FundsWithdrawn(**usdc("1.50"), reference="tx-2"),
+    "faucet.claimed": FaucetClaimed(**usdc("5"), reference="tx-3"),
+    "fee.charged": FeeCharged(**usdc("0.01"), reason="network", reference="tx-4"),
+    "bet.placed": BetPlaced(**usdc("2"), bet="b1", game="dice", reference="tx-5"),
+    "bet.won": BetWon(**usdc("3.96"), bet="b1", reference="tx-6"),
+    "bet.lost": BetLost(bet="b2", reference="tx-7"),
+    "bet.cancelled": BetCancelled(bet="b3", reference="tx-8"),
+    "escrow.locked": EscrowLocked(**usdc("4"), escrow="e1", reference="tx-9"),
+    "escrow.released": EscrowReleased(**usdc("4"), escrow="e1", to="counterparty"),
+    "transaction.unrecognized": UnrecognizedTransaction(
         kind="airdrop", text='{"id":"tx-10","amount":0.10}', reference="tx-10"
     ),
 }
@@ -66,7 +80,7 @@ def test_an_event_comes_back_as_it_was(type_name: str) -> None:
 def test_an_amount_keeps_every_digit(amount: Decimal) -> None:
     """What is read back is the amount to the last digit, its trailing zeros included."""
     with refold.open("memory:") as store:
-        store.append("agent-1", [ledger.FundsDeposited(amount=amount, asset="ETH")])
+        store.append("agent-1", [FundsDeposited(amount=amount, asset="ETH")])
         stored = store.event("agent-1@0")
         assert stored.event.amount.as_tuple() == amount.as_tuple()
         assert stored.data["amount"] == str(amount)
@@ -76,7 +90,7 @@ def test_an_amount_keeps_every_digit(amount: Decimal) -> None:
 def test_what_is_no_amount_is_no_event(amount: Any) -> None:
     """No event can be made of a float, a NaN, an infinity, nothing, a debt, or absurd digits."""
     with pytest.raises(ValueError, match="amount"):
-        ledger.BetPlaced(bet="b1", amount=amount, asset="USDC")
+        BetPlaced(bet="b1", amount=amount, asset="USDC")
 
 
 @pytest.mark.parametrize("amount", ["-1", "0", "NaN", "Infinity", "1e40", 0, -1, True, None, [1]])
@@ -93,7 +107,7 @@ def test_what_is_no_amount_is_not_stored_under_the_name_of_an_event(amount: Any)
 def test_an_asset_has_a_name(asset: Any) -> None:
     """An asset is named by text that can be printed, without white space, of at most 64 bytes."""
     with pytest.raises(ValueError, match="asset"):
-        ledger.FundsDeposited(amount=Decimal(1), asset=asset)
+        FundsDeposited(amount=Decimal(1), asset=asset)
 
 
 def test_a_number_in_json_is_taken_by_its_digits() -> None:
@@ -109,7 +123,7 @@ def test_a_number_in_json_is_taken_by_its_digits() -> None:
 
 def test_an_event_without_a_reference_stores_none() -> None:
     """A field that says nothing takes no room in the log."""
-    raw = msgspec.json.encode(ledger.BetLost(bet="b1"))
+    raw = msgspec.json.encode(BetLost(bet="b1"))
     assert raw == b'{"bet":"b1"}'
 
 

@@ -14,6 +14,19 @@ from hypothesis import strategies as st
 import refold
 from refold import ledger
 from refold.core.snapshot import Reached, snapshotter_of
+from refold.ledger.accounts import Bets, PortfolioState, Result, Unmatched
+from refold.ledger.events import (
+    AgentRegistered,
+    BetCancelled,
+    BetLost,
+    BetPlaced,
+    BetWon,
+    EscrowLocked,
+    EscrowReleased,
+    FeeCharged,
+    FundsDeposited,
+    UnrecognizedTransaction,
+)
 from refold.ledger.money import DECIMAL_PLACES_MAX, RATIO_DIGITS, WHOLE_DIGITS_MAX
 from refold.testing import as_recorded
 from tests.ledger.money import ASSETS, Model, exact, histories, seen, usdc
@@ -59,7 +72,7 @@ def test_what_is_there_is_what_came_in_less_what_went_out(history: list[object],
             assert a.bets == a.wins + a.losses + a.cancelled + _open_in(state, a)
 
 
-def _open_in(state: ledger.PortfolioState, account: ledger.Account) -> int:
+def _open_in(state: PortfolioState, account: ledger.Account) -> int:
     (asset,) = (name for name, held in state.assets.items() if held is account)
     return sum(asset in stake for stake in state.bets.open.values())
 
@@ -90,10 +103,10 @@ def test_a_long_history_is_folded_from_snapshots_to_the_same_money() -> None:
     """With snapshots kept by the store on its way, time travel to any version gives its sums."""
     rounds = [
         [
-            ledger.BetPlaced(bet=f"b{n}", **usdc("0.000000000000000001")),
-            ledger.EscrowLocked(escrow=f"e{n}", **usdc("1E+30")),
-            ledger.FeeCharged(**usdc("0.1")),
-            *([ledger.BetWon(bet=f"b{n}", **usdc("3"))] if n % 3 else []),
+            BetPlaced(bet=f"b{n}", **usdc("0.000000000000000001")),
+            EscrowLocked(escrow=f"e{n}", **usdc("1E+30")),
+            FeeCharged(**usdc("0.1")),
+            *([BetWon(bet=f"b{n}", **usdc("3"))] if n % 3 else []),
         ]
         for n in range(400)
     ]
@@ -110,7 +123,7 @@ def test_a_long_history_is_folded_from_snapshots_to_the_same_money() -> None:
 
 def test_a_thousand_tiny_and_huge_amounts_add_up() -> None:
     """Ten to the thirtieth and a quintillionth beside it: no digit is lost, a thousand times."""
-    huge, tiny = ledger.FundsDeposited(**usdc("1E+30")), ledger.FundsDeposited(**usdc("1E-18"))
+    huge, tiny = FundsDeposited(**usdc("1E+30")), FundsDeposited(**usdc("1E-18"))
     state = ledger.Balances.run(as_recorded([huge, tiny] * 1_000)).state
     wanted = Decimal("1000000000000000000000000000000000.000000000000001")
     assert state.of("USDC").available == wanted
@@ -119,14 +132,14 @@ def test_a_thousand_tiny_and_huge_amounts_add_up() -> None:
 def test_the_widest_amounts_add_up() -> None:
     """Sums of amounts at both ends of what is allowed are exact."""
     ends = [f"1E+{WHOLE_DIGITS_MAX - 1}", f"1E-{DECIMAL_PLACES_MAX}", "9" * WHOLE_DIGITS_MAX]
-    events = [ledger.FundsDeposited(**usdc(text)) for text in ends]
+    events = [FundsDeposited(**usdc(text)) for text in ends]
     state = ledger.Balances.run(as_recorded(events * 50)).state
     assert exact(state.of("USDC").available) == 50 * sum(exact(Decimal(text)) for text in ends)
 
 
 def test_the_callers_decimal_context_has_no_say() -> None:
     """A program that computes with three digits folds the same money."""
-    events = [ledger.FundsDeposited(**usdc("123456.789")), ledger.FeeCharged(**usdc("0.001"))]
+    events = [FundsDeposited(**usdc("123456.789")), FeeCharged(**usdc("0.001"))]
     with decimal.localcontext(decimal.Context(prec=3, Emax=5, Emin=-5)):
         account = ledger.Portfolio.run(as_recorded(events)).state.of("USDC")
         total, profit = account.total, account.profit
@@ -137,11 +150,11 @@ def test_the_callers_decimal_context_has_no_say() -> None:
 def test_escrow_and_open_bets_are_in_the_portfolio() -> None:
     """Money that is set aside is still the agent's; a fee is not."""
     events = [
-        ledger.AgentRegistered(agent="a1"),
-        ledger.FundsDeposited(**usdc("100")),
-        ledger.EscrowLocked(escrow="e1", **usdc("30")),
-        ledger.BetPlaced(bet="b1", **usdc("20")),
-        ledger.FeeCharged(**usdc("1")),
+        AgentRegistered(agent="a1"),
+        FundsDeposited(**usdc("100")),
+        EscrowLocked(escrow="e1", **usdc("30")),
+        BetPlaced(bet="b1", **usdc("20")),
+        FeeCharged(**usdc("1")),
     ]
     state = ledger.Portfolio.run(as_recorded(events)).state
     account = state.of("USDC")
@@ -154,10 +167,10 @@ def test_escrow_and_open_bets_are_in_the_portfolio() -> None:
 def test_an_escrow_pays_its_owner_or_the_counterparty() -> None:
     """What goes back is available again, what is paid is gone; an empty escrow is forgotten."""
     events = [
-        ledger.FundsDeposited(**usdc("100")),
-        ledger.EscrowLocked(escrow="e1", **usdc("30")),
-        ledger.EscrowReleased(escrow="e1", **usdc("10")),
-        ledger.EscrowReleased(escrow="e1", **usdc("20"), to="counterparty"),
+        FundsDeposited(**usdc("100")),
+        EscrowLocked(escrow="e1", **usdc("30")),
+        EscrowReleased(escrow="e1", **usdc("10")),
+        EscrowReleased(escrow="e1", **usdc("20"), to="counterparty"),
     ]
     state = ledger.Portfolio.run(as_recorded(events)).state
     account = state.of("USDC")
@@ -168,16 +181,16 @@ def test_an_escrow_pays_its_owner_or_the_counterparty() -> None:
 def test_profit_counts_settled_bets_and_fees() -> None:
     """An open stake is no loss yet; rates are of bets won or lost, never of those cancelled."""
     events = [
-        ledger.BetPlaced(bet="won", **usdc("10")),
-        ledger.BetWon(bet="won", **usdc("25")),
-        ledger.BetPlaced(bet="lost", **usdc("5")),
-        ledger.BetLost(bet="lost"),
-        ledger.BetPlaced(bet="also lost", **usdc("5")),
-        ledger.BetLost(bet="also lost"),
-        ledger.BetPlaced(bet="cancelled", **usdc("50")),
-        ledger.BetCancelled(bet="cancelled"),
-        ledger.BetPlaced(bet="open", **usdc("70")),
-        ledger.FeeCharged(**usdc("1")),
+        BetPlaced(bet="won", **usdc("10")),
+        BetWon(bet="won", **usdc("25")),
+        BetPlaced(bet="lost", **usdc("5")),
+        BetLost(bet="lost"),
+        BetPlaced(bet="also lost", **usdc("5")),
+        BetLost(bet="also lost"),
+        BetPlaced(bet="cancelled", **usdc("50")),
+        BetCancelled(bet="cancelled"),
+        BetPlaced(bet="open", **usdc("70")),
+        FeeCharged(**usdc("1")),
     ]
     result = ledger.ProfitAndLoss.run(as_recorded(events)).state.of("USDC")
     assert seen(result.wagered, result.won, result.settled, result.refunded) == (140, 25, 20, 50)
@@ -188,21 +201,21 @@ def test_profit_counts_settled_bets_and_fees() -> None:
 
 def test_without_a_settled_bet_there_is_no_rate() -> None:
     """A rate of nothing is not zero."""
-    result = ledger.Result()
+    result = Result()
     assert seen(result.win_rate, result.roi, result.profit) == (None, None, 0)
 
 
 def test_a_win_without_its_bet_is_reported_until_the_bet_comes() -> None:
     """Its money is there at once; it is no win before there is a bet, and then it is one."""
-    won = ledger.BetWon(bet="b1", **usdc("9"), reference="tx-9")
+    won = BetWon(bet="b1", **usdc("9"), reference="tx-9")
     state = ledger.Portfolio.run(as_recorded([won])).state
-    assert state.bets.unmatched == {"b1": ledger.Unmatched("won", {"USDC": Decimal(9)}, ["tx-9"])}
+    assert state.bets.unmatched == {"b1": Unmatched("won", {"USDC": Decimal(9)}, ["tx-9"])}
     account = state.of("USDC")
     assert seen(account.available, account.won, account.wins, account.bets) == (9, 9, 0, 0)
-    placed = ledger.BetPlaced(bet="b1", **usdc("4"))
+    placed = BetPlaced(bet="b1", **usdc("4"))
     state = ledger.Portfolio.run(as_recorded([won, placed])).state
     assert state == ledger.Portfolio.run(as_recorded([placed, won])).state
-    assert state.bets == ledger.Bets()
+    assert state.bets == Bets()
     account = state.of("USDC")
     assert seen(account.available, account.staked, account.wins, account.settled) == (5, 0, 1, 4)
 
@@ -210,9 +223,9 @@ def test_a_win_without_its_bet_is_reported_until_the_bet_comes() -> None:
 def test_a_second_win_of_one_bet_is_reported() -> None:
     """The money came, so it counts; the bet was won once, and the second pay stands out."""
     events = [
-        ledger.BetPlaced(bet="b1", **usdc("4")),
-        ledger.BetWon(bet="b1", **usdc("8")),
-        ledger.BetWon(bet="b1", **usdc("8"), reference="tx-2"),
+        BetPlaced(bet="b1", **usdc("4")),
+        BetWon(bet="b1", **usdc("8")),
+        BetWon(bet="b1", **usdc("8"), reference="tx-2"),
     ]
     state = ledger.Portfolio.run(as_recorded(events)).state
     assert seen(state.of("USDC").won, state.of("USDC").wins) == (16, 1)
@@ -222,11 +235,11 @@ def test_a_second_win_of_one_bet_is_reported() -> None:
 def test_a_bet_may_pay_in_another_asset() -> None:
     """A win closes its bet whatever it pays in; sums of assets are never mixed."""
     events = [
-        ledger.BetPlaced(bet="b1", **usdc("4")),
-        ledger.BetWon(bet="b1", amount=Decimal(1), asset="ETH"),
+        BetPlaced(bet="b1", **usdc("4")),
+        BetWon(bet="b1", amount=Decimal(1), asset="ETH"),
     ]
     state = ledger.Portfolio.run(as_recorded(events)).state
-    assert state.bets == ledger.Bets()
+    assert state.bets == Bets()
     assert seen(state.of("USDC").profit, state.of("USDC").wins) == (-4, 1)
     assert seen(state.of("ETH").profit, state.of("ETH").wins, state.of("ETH").available) == (
         1,
@@ -238,9 +251,9 @@ def test_a_bet_may_pay_in_another_asset() -> None:
 def test_a_stake_that_is_raised_is_one_bet() -> None:
     """A second stake under the same id adds to the first."""
     events = [
-        ledger.BetPlaced(bet="b1", **usdc("4")),
-        ledger.BetPlaced(bet="b1", **usdc("2")),
-        ledger.BetLost(bet="b1"),
+        BetPlaced(bet="b1", **usdc("4")),
+        BetPlaced(bet="b1", **usdc("2")),
+        BetLost(bet="b1"),
     ]
     result = ledger.ProfitAndLoss.run(as_recorded(events)).state.of("USDC")
     assert seen(result.bets, result.losses, result.settled) == (1, 1, 6)
@@ -249,9 +262,9 @@ def test_a_stake_that_is_raised_is_one_bet() -> None:
 def test_a_stake_in_two_assets_is_one_bet() -> None:
     """It counts where it was placed first; each asset has its own part of the loss."""
     events = [
-        ledger.BetPlaced(bet="b1", **usdc("4")),
-        ledger.BetPlaced(bet="b1", amount=Decimal(2), asset="ETH"),
-        ledger.BetLost(bet="b1"),
+        BetPlaced(bet="b1", **usdc("4")),
+        BetPlaced(bet="b1", amount=Decimal(2), asset="ETH"),
+        BetLost(bet="b1"),
     ]
     state = ledger.ProfitAndLoss.run(as_recorded(events)).state
     usd, eth = state.of("USDC"), state.of("ETH")
@@ -262,21 +275,19 @@ def test_a_stake_in_two_assets_is_one_bet() -> None:
 def test_the_last_word_on_a_bet_that_is_still_to_come_holds() -> None:
     """Reported lost, then won, then placed: it was won."""
     events = [
-        ledger.BetLost(bet="b1"),
-        ledger.BetWon(bet="b1", **usdc("9")),
-        ledger.BetPlaced(bet="b1", **usdc("4")),
+        BetLost(bet="b1"),
+        BetWon(bet="b1", **usdc("9")),
+        BetPlaced(bet="b1", **usdc("4")),
     ]
     state = ledger.ProfitAndLoss.run(as_recorded(events)).state
     result = state.of("USDC")
     assert seen(result.wins, result.losses, result.profit) == (1, 0, 5)
-    assert state.bets == ledger.Bets()
+    assert state.bets == Bets()
 
 
 def test_unrecognized_transactions_are_counted_by_type() -> None:
     """What no sum takes in is seen in every view."""
-    noted = [
-        ledger.UnrecognizedTransaction(kind=kind, text="{}") for kind in ("bonus", "fork", "bonus")
-    ]
+    noted = [UnrecognizedTransaction(kind=kind, text="{}") for kind in ("bonus", "fork", "bonus")]
     for fold in FOLDS:
         state = fold.run(as_recorded(noted)).state
         assert state.unrecognized == {"bonus": 2, "fork": 1}

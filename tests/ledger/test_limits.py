@@ -13,12 +13,6 @@ from hypothesis import strategies as st
 import refold
 from refold.errors import Rejected, UsageError
 from refold.ledger import (
-    BetCancelled,
-    BetLost,
-    BetWon,
-    FeeCharged,
-    FundsDeposited,
-    PlaceBet,
     bets_per,
     bets_per_hour,
     loss_up_to,
@@ -28,6 +22,8 @@ from refold.ledger import (
     wallet,
     wallet_with,
 )
+from refold.ledger.commands import PlaceBet
+from refold.ledger.events import BetCancelled, BetLost, BetWon, FeeCharged, FundsDeposited
 from refold.testing import as_recorded, given
 from tests.ledger.money import usdc
 

@@ -15,19 +15,16 @@ from hypothesis import strategies as st
 import refold
 from refold import Event
 from refold.errors import NotFound, UsageError
-from refold.ledger import (
+from refold.ledger import ProfitAndLoss, balances_at, local_day, profit_and_loss
+from refold.ledger.accounts import Result
+from refold.ledger.events import (
     BetLost,
     BetPlaced,
     BetWon,
     FeeCharged,
     FundsDeposited,
     FundsWithdrawn,
-    ProfitAndLoss,
-    Result,
     UnrecognizedTransaction,
-    balances_at,
-    local_day,
-    profit_and_loss,
 )
 from refold.times import to_us
 from tests.conformance.suites import HandClock

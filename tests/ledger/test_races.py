@@ -12,7 +12,9 @@ import pytest
 
 import refold
 from refold.errors import Conflict
-from refold.ledger import AgentRegistered, FundsDeposited, PlaceBet, wallet
+from refold.ledger import wallet
+from refold.ledger.commands import PlaceBet
+from refold.ledger.events import AgentRegistered, FundsDeposited
 from tests.ledger.bettors import (
     AGENT,
     STAKE,

@@ -13,33 +13,31 @@ from hypothesis import strategies as st
 import refold
 from refold import Event
 from refold.errors import UsageError
-from refold.ledger import (
+from refold.ledger import Balances, WalletState, bets_per_hour, wallet, wallet_with
+from refold.ledger.commands import (
+    ChargeFee,
+    ClaimFaucet,
+    Deposit,
+    LockEscrow,
+    PlaceBet,
+    Register,
+    ReleaseEscrow,
+    SettleBet,
+    WalletCommand,
+    Withdraw,
+)
+from refold.ledger.events import (
     AgentRegistered,
-    Balances,
     BetCancelled,
     BetLost,
     BetPlaced,
     BetWon,
-    ChargeFee,
-    ClaimFaucet,
-    Command,
-    Deposit,
     EscrowLocked,
     EscrowReleased,
     FaucetClaimed,
     FeeCharged,
     FundsDeposited,
     FundsWithdrawn,
-    LockEscrow,
-    PlaceBet,
-    Register,
-    ReleaseEscrow,
-    SettleBet,
-    WalletState,
-    Withdraw,
-    bets_per_hour,
-    wallet,
-    wallet_with,
 )
 from refold.testing import given
 from tests.ledger.money import usdc
@@ -58,7 +56,7 @@ TAKING: list[Any] = [
 def test_each_command_becomes_its_event() -> None:
     """What is asked for and can be had has happened, with its reference."""
     ref: dict[str, Any] = {"reference": "tx-1"}
-    made: list[tuple[Command, object]] = [
+    made: list[tuple[WalletCommand, object]] = [
         (Deposit(**usdc("1"), **ref), FundsDeposited(**usdc("1"), **ref)),
         (Withdraw(**usdc("1"), **ref), FundsWithdrawn(**usdc("1"), **ref)),
         (ClaimFaucet(**usdc("1"), **ref), FaucetClaimed(**usdc("1"), **ref)),

@@ -11,28 +11,20 @@ from hypothesis import strategies as st
 
 import refold
 from refold.errors import NotFound, Rejected
-from refold.ledger import (
+from refold.ledger import Portfolio, bets_per_hour, impossible, wallet, wallet_with, what_if
+from refold.ledger.commands import ChargeFee, Deposit, PlaceBet, SettleBet, Withdraw
+from refold.ledger.events import (
     AgentRegistered,
     BetLost,
     BetPlaced,
     BetWon,
-    ChargeFee,
-    Deposit,
     EscrowLocked,
     EscrowReleased,
     FeeCharged,
     FundsDeposited,
     FundsWithdrawn,
-    PlaceBet,
-    Portfolio,
-    SettleBet,
-    Withdraw,
-    bets_per_hour,
-    impossible,
-    wallet,
-    wallet_with,
-    what_if,
 )
+from refold.ledger.what_if import WhatIf
 from tests.ledger.money import usdc
 
 
@@ -49,7 +41,7 @@ def story(store: refold.Store, *events: object) -> None:
         store.append("agent-1", [event])
 
 
-def said(found: refold.ledger.WhatIf) -> list[tuple[str, str]]:
+def said(found: WhatIf) -> list[tuple[str, str]]:
     """Which events could not have happened, and why."""
     return [(each.event.id, each.rejection.reason) for each in found.impossible]
 

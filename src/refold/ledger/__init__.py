@@ -2,55 +2,20 @@
 
 ::
 
-    from refold.ledger import Balances, FundsDeposited
+    from refold.ledger import Balances
+    from refold.ledger.events import FundsDeposited
 
     store.append("agent-1", [FundsDeposited(amount=Decimal("10"), asset="USDC")])
     store.fold("agent-1", Balances).state.of("USDC").available
+
+What happens to money is a class of ``refold.ledger.events``, what a wallet is asked for one of
+``refold.ledger.commands``.
 """
 
-from refold.ledger.bets import (
-    Bets,
-    Outcome,
-    Unmatched,
-)
-from refold.ledger.budget import SharedBudget, SharedState
-from refold.ledger.commands import (
-    ChargeFee,
-    ClaimFaucet,
-    Command,
-    Deposit,
-    LockEscrow,
-    PlaceBet,
-    Register,
-    ReleaseEscrow,
-    SettleBet,
-    Withdraw,
-)
-from refold.ledger.events import (
-    AgentRegistered,
-    BetCancelled,
-    BetLost,
-    BetPlaced,
-    BetWon,
-    EscrowLocked,
-    EscrowReleased,
-    FaucetClaimed,
-    FeeCharged,
-    FundsDeposited,
-    FundsWithdrawn,
-    UnrecognizedTransaction,
-)
-from refold.ledger.folds import (
-    Balances,
-    Portfolio,
-    ProfitAndLoss,
-)
-from refold.ledger.hypothetical import (
-    Impossible,
-    WhatIf,
-    impossible,
-    what_if,
-)
+from refold.ledger import commands, events
+from refold.ledger.accounts import Account
+from refold.ledger.budget import SharedBudget
+from refold.ledger.folds import Balances, Portfolio, ProfitAndLoss
 from refold.ledger.limits import (
     Limit,
     bets_per,
@@ -60,69 +25,23 @@ from refold.ledger.limits import (
     stake_per_day,
     stake_per_hour,
 )
-from refold.ledger.moments import (
-    balances_at,
-    local_day,
-    profit_and_loss,
-)
-from refold.ledger.states import (
-    Account,
-    Balance,
-    BalancesState,
-    PortfolioState,
-    ProfitAndLossState,
-    Result,
-)
-from refold.ledger.wallet import (
-    WalletState,
-    wallet,
-    wallet_with,
-)
+from refold.ledger.moments import balances_at, local_day, profit_and_loss
+from refold.ledger.wallet import WalletState, wallet, wallet_with
+from refold.ledger.what_if import impossible, what_if
 
 __all__ = [
     "Account",
-    "AgentRegistered",
-    "Balance",
     "Balances",
-    "BalancesState",
-    "BetCancelled",
-    "BetLost",
-    "BetPlaced",
-    "BetWon",
-    "Bets",
-    "ChargeFee",
-    "ClaimFaucet",
-    "Command",
-    "Deposit",
-    "EscrowLocked",
-    "EscrowReleased",
-    "FaucetClaimed",
-    "FeeCharged",
-    "FundsDeposited",
-    "FundsWithdrawn",
-    "Impossible",
     "Limit",
-    "LockEscrow",
-    "Outcome",
-    "PlaceBet",
     "Portfolio",
-    "PortfolioState",
     "ProfitAndLoss",
-    "ProfitAndLossState",
-    "Register",
-    "ReleaseEscrow",
-    "Result",
-    "SettleBet",
     "SharedBudget",
-    "SharedState",
-    "Unmatched",
-    "UnrecognizedTransaction",
     "WalletState",
-    "WhatIf",
-    "Withdraw",
     "balances_at",
     "bets_per",
     "bets_per_hour",
+    "commands",
+    "events",
     "impossible",
     "local_day",
     "loss_up_to",

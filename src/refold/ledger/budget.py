@@ -13,13 +13,12 @@ from refold.core.query import Query
 from refold.core.recorded import Recorded
 from refold.engine.append import Appended
 from refold.engine.store import Store
-from refold.ledger import commands as ask
+from refold.ledger.commands import WalletCommand
 from refold.ledger.events import AgentRegistered, BetPlaced
-from refold.ledger.limits import Limit, PastBet, noted
+from refold.ledger.folds import POSTED, post, register
+from refold.ledger.limits import Limit, PastBet, longest_s, noted
 from refold.ledger.money import ZERO, plus
-from refold.ledger.posting import POSTED, post
-from refold.ledger.states import Account
-from refold.ledger.wallet import WalletState, check_limits, decided, longest
+from refold.ledger.wallet import WalletState, decided
 
 
 class SharedState(msgspec.Struct):
@@ -49,18 +48,14 @@ class SharedBudget:
         self.tag = tag
         self.query = Query(tags=[tag])
         self.limits = limits
-        self.fold = _fold(tag, kept_s=2 * longest(limits))
+        self.fold = _fold(tag, kept_s=2 * longest_s(limits))
 
-    def decider(self, stream: str) -> Decider[SharedState, ask.Command]:
+    def decider(self, stream: str) -> Decider[SharedState, WalletCommand]:
         """What the agent of a stream may do under the budget, and with its own money."""
 
-        def decide(command: ask.Command, state: SharedState) -> Sequence[object]:
+        def decide(command: WalletCommand, state: SharedState) -> Sequence[object]:
             own = state.wallets.get(stream, WalletState())
-
-            def review(bet: ask.PlaceBet, _own: WalletState) -> None:
-                check_limits(bet, self.limits, state.past, state.spent())
-
-            return decided(command, own, review)
+            return decided(command, own, self.limits, state)
 
         return Decider(self.fold, decide)
 
@@ -68,7 +63,7 @@ class SharedBudget:
         self,
         store: Store,
         stream: str,
-        command: ask.Command,
+        command: WalletCommand,
         *,
         command_id: str | None = None,
         metadata: Mapping[str, Any] | None = None,
@@ -92,12 +87,11 @@ def _fold(tag: str, *, kept_s: int) -> Fold[SharedState]:
     def posted(state: SharedState, event: Any, recorded: Recorded) -> SharedState:
         own = state.wallets.setdefault(recorded.stream, WalletState())
         if isinstance(event, AgentRegistered):
-            own.agent = event.agent
+            register(own, event)
             return state
         if isinstance(event, BetPlaced) and kept_s:
-            bet = PastBet(recorded.occurred_at_us, event.asset, event.amount)
-            noted(state.past, bet, kept_s=kept_s)
-        post(own, event, Account)
+            noted(state.past, event, recorded, kept_s=kept_s)
+        post(own, event)
         return state
 
     return fold

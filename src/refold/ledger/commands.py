@@ -7,29 +7,34 @@ event then has that time; without one, it has the time at which the log records 
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Final
 
 import msgspec
 
 from refold.core.clock import Instant
-from refold.ledger.bets import Outcome
-from refold.ledger.events import Receiver
+from refold.ledger import events
+from refold.ledger.accounts import Outcome
 
 
-class Command(msgspec.Struct, frozen=True, kw_only=True):
+class WalletCommand(msgspec.Struct, frozen=True, kw_only=True):
     """Base of the commands; ``reference`` is the id of the outside transaction, if any."""
 
     at: Instant | None = None
     reference: str | None = None
 
 
-class Moving(Command, frozen=True, kw_only=True):
+class Moving(WalletCommand, frozen=True, kw_only=True):
     """Base of the commands that move an amount."""
 
     amount: Decimal
     asset: str
 
 
-class Register(Command, frozen=True, kw_only=True):
+class Spending(Moving, frozen=True, kw_only=True):
+    """Base of those that take it from what is available."""
+
+
+class Register(WalletCommand, frozen=True, kw_only=True):
     """Open an account; again under the same id is nothing to do."""
 
     agent: str
@@ -40,7 +45,7 @@ class Deposit(Moving, frozen=True, kw_only=True):
     """Take money in."""
 
 
-class Withdraw(Moving, frozen=True, kw_only=True):
+class Withdraw(Spending, frozen=True, kw_only=True):
     """Pay money out."""
 
 
@@ -48,20 +53,20 @@ class ClaimFaucet(Moving, frozen=True, kw_only=True):
     """Take the service's gift."""
 
 
-class ChargeFee(Moving, frozen=True, kw_only=True):
+class ChargeFee(Spending, frozen=True, kw_only=True):
     """Pay a fee."""
 
     reason: str | None = None
 
 
-class PlaceBet(Moving, frozen=True, kw_only=True):
+class PlaceBet(Spending, frozen=True, kw_only=True):
     """Put a stake on a new bet; ``bet`` is its id."""
 
     bet: str
     game: str | None = None
 
 
-class SettleBet(Command, frozen=True, kw_only=True):
+class SettleBet(WalletCommand, frozen=True, kw_only=True):
     """Close an open bet; ``payout`` is all that it paid, in the asset of its stake unless named."""
 
     bet: str
@@ -70,7 +75,7 @@ class SettleBet(Command, frozen=True, kw_only=True):
     asset: str | None = None
 
 
-class LockEscrow(Moving, frozen=True, kw_only=True):
+class LockEscrow(Spending, frozen=True, kw_only=True):
     """Set money aside under an agreement."""
 
     escrow: str
@@ -80,4 +85,20 @@ class ReleaseEscrow(Moving, frozen=True, kw_only=True):
     """Let money out of an escrow, to its owner or to the counterparty."""
 
     escrow: str
-    to: Receiver = "owner"
+    to: events.Receiver = "owner"
+
+
+ANSWERED: Final[dict[type[events.Happened], type[WalletCommand]]] = {
+    events.AgentRegistered: Register,
+    events.FundsDeposited: Deposit,
+    events.FundsWithdrawn: Withdraw,
+    events.FaucetClaimed: ClaimFaucet,
+    events.FeeCharged: ChargeFee,
+    events.BetPlaced: PlaceBet,
+    events.BetWon: SettleBet,
+    events.BetLost: SettleBet,
+    events.BetCancelled: SettleBet,
+    events.EscrowLocked: LockEscrow,
+    events.EscrowReleased: ReleaseEscrow,
+}
+"""The command that each event is the answer to; but for bets settled, they have the same fields."""

@@ -1,20 +1,135 @@
-"""The folds: the same entries, seen three ways."""
+"""The folds: the same entries, seen three ways.
+
+An event is entries in an account, and every view is made from the same ones, so none can forget
+escrow, a fee or an open bet. An account takes the entries that it has a field for.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any, Final, TypeVar
 
 from refold.core.fold import Fold
-from refold.ledger.events import AgentRegistered
-from refold.ledger.posting import POSTED, post
-from refold.ledger.states import (
-    Account,
-    Balance,
-    BalancesState,
-    PortfolioState,
-    ProfitAndLossState,
-    Result,
+from refold.ledger import events as said
+from refold.ledger.accounts import BalancesState, Book, Outcome, PortfolioState, ProfitAndLossState
+from refold.ledger.money import ZERO, plus
+
+B = TypeVar("B", bound=Book[Any])
+P = TypeVar("P", bound=PortfolioState)
+Entry = tuple[str, str, Decimal | int]
+"""Asset, field of its account, and what is added to it; a count is an ``int``."""
+
+_IN: Final[dict[type, str]] = {said.FundsDeposited: "deposited", said.FaucetClaimed: "claimed"}
+_OUT: Final[dict[type, str]] = {said.FundsWithdrawn: "withdrawn", said.FeeCharged: "fees"}
+OUTCOMES: Final[dict[type, tuple[Outcome, str]]] = {
+    said.BetWon: ("won", "wins"),
+    said.BetLost: ("lost", "losses"),
+    said.BetCancelled: ("cancelled", "cancelled"),
+}
+"""How a bet ends, and the field that counts those that ended so."""
+_COUNTED: Final = dict(OUTCOMES.values())
+
+POSTED: Final = (
+    *_IN,
+    *_OUT,
+    *OUTCOMES,
+    said.BetPlaced,
+    said.EscrowLocked,
+    said.EscrowReleased,
+    said.UnrecognizedTransaction,
 )
+"""The events that :func:`post` takes."""
+
+
+def post(book: B, event: Any) -> B:
+    """Enter an event in a book; gives the same book."""
+    for asset, field, amount in _entries(event, book):
+        held = book.assets.get(asset)
+        if held is None:
+            held = book.assets[asset] = book.account()
+        before = getattr(held, field, None)
+        if isinstance(before, Decimal):
+            setattr(held, field, plus(before, Decimal(amount)))
+        elif before is not None:
+            setattr(held, field, before + amount)
+    return book
+
+
+def register(book: P, event: said.AgentRegistered) -> P:
+    """Note whose book this is."""
+    book.agent = event.agent
+    return book
+
+
+def _entries(event: Any, book: Book[Any]) -> Iterator[Entry]:
+    """The entries of an event; notes in the book which bets and escrows it opens and closes."""
+    match event:
+        case said.BetPlaced():
+            yield from _placed(event, book)
+        case said.BetWon() | said.BetLost() | said.BetCancelled():
+            yield from _settled(event, book)
+        case said.EscrowLocked() | said.EscrowReleased():
+            yield from _in_escrow(event, book)
+        case said.UnrecognizedTransaction(kind=kind):
+            book.unrecognized[kind] = book.unrecognized.get(kind, 0) + 1
+        case _ if type(event) in _IN:
+            yield event.asset, "available", event.amount
+            yield event.asset, _IN[type(event)], event.amount
+        case _:
+            yield event.asset, "available", event.amount.copy_negate()
+            yield event.asset, _OUT[type(event)], event.amount
+
+
+def _placed(event: said.BetPlaced, book: Book[Any]) -> Iterator[Entry]:
+    is_new = event.bet not in book.bets.open
+    outcome = book.bets.placed(event.bet, event.asset, event.amount)
+    yield event.asset, "available", event.amount.copy_negate()
+    yield event.asset, "staked", event.amount
+    yield event.asset, "wagered", event.amount
+    yield event.asset, "bets", int(is_new)
+    if outcome is not None:
+        yield from _closed({event.asset: event.amount}, outcome)
+
+
+def _settled(event: Any, book: Book[Any]) -> Iterator[Entry]:
+    outcome, _ = OUTCOMES[type(event)]
+    stake = book.bets.settled(event.bet, outcome, event.reference)
+    if outcome == "won":
+        yield event.asset, "available", event.amount
+        yield event.asset, "won", event.amount
+        if stake is None:
+            book.bets.paid_unmatched(event.bet, event.asset, event.amount)
+    yield from _closed(stake or {}, outcome)
+
+
+def _closed(stake: dict[str, Decimal], outcome: Outcome) -> Iterator[Entry]:
+    """The stake of a bet goes where its outcome says; the bet counts once, in its first asset."""
+    for asset, amount in stake.items():
+        yield asset, "staked", amount.copy_negate()
+        if outcome == "cancelled":
+            yield asset, "refunded", amount
+            yield asset, "available", amount
+        else:
+            yield asset, "settled", amount
+    for asset in list(stake)[:1]:
+        yield asset, _COUNTED[outcome], 1
+
+
+def _in_escrow(event: said.EscrowLocked | said.EscrowReleased, book: Book[Any]) -> Iterator[Entry]:
+    """Notes what an escrow holds; one that holds nothing is forgotten."""
+    is_locked = isinstance(event, said.EscrowLocked)
+    change = event.amount if is_locked else event.amount.copy_negate()
+    held = book.escrows.setdefault(event.escrow, {})
+    held[event.asset] = plus(held.get(event.asset, ZERO), change)
+    if not held[event.asset]:
+        del held[event.asset]
+    if not held:
+        del book.escrows[event.escrow]
+    back = "paid" if isinstance(event, said.EscrowReleased) and event.to != "owner" else "available"
+    yield event.asset, "escrow", change
+    yield event.asset, back, change.copy_negate()
+
 
 Balances: Final[Fold[BalancesState]] = Fold("ledger-balances", BalancesState)
 """Where the money is: ``store.fold("agent-1", Balances).state.of("USDC").available``."""
@@ -25,23 +140,6 @@ ProfitAndLoss: Final[Fold[ProfitAndLossState]] = Fold("ledger-profit", ProfitAnd
 Portfolio: Final[Fold[PortfolioState]] = Fold("ledger-portfolio", PortfolioState)
 """Everything: ``store.fold("agent-1", Portfolio).state.of("USDC").total``."""
 
-
-@Balances.on(*POSTED)
-def _balances(book: BalancesState, event: Any) -> BalancesState:
-    return post(book, event, Balance)
-
-
-@ProfitAndLoss.on(*POSTED)
-def _results(book: ProfitAndLossState, event: Any) -> ProfitAndLossState:
-    return post(book, event, Result)
-
-
-@Portfolio.on(*POSTED)
-def _accounts(book: PortfolioState, event: Any) -> PortfolioState:
-    return post(book, event, Account)
-
-
-@Portfolio.on(AgentRegistered)
-def _registered(book: PortfolioState, event: AgentRegistered) -> PortfolioState:
-    book.agent = event.agent
-    return book
+for _fold in (Balances, ProfitAndLoss, Portfolio):
+    _fold.on(*POSTED)(post)
+Portfolio.on(said.AgentRegistered)(register)

@@ -13,9 +13,11 @@ from typing import Final, Protocol
 
 import msgspec
 
-from refold.core.clock import rfc3339
+from refold.core.clock import rfc3339, to_us
+from refold.core.recorded import Recorded
 from refold.errors import Rejected, UsageError
 from refold.ledger.commands import PlaceBet
+from refold.ledger.events import BetPlaced
 from refold.ledger.money import ZERO, minus, plus, why_not_money
 
 HOUR_S: Final = 3_600
@@ -47,6 +49,16 @@ class Limit(Protocol):
         ``past``: bets of the last two windows, oldest first. ``spent``: stakes and fees less
         winnings, by asset.
         """
+        ...
+
+
+class Bettors(Protocol):
+    """Those whose bets the limits look at: one agent, or several under a budget."""
+
+    past: list[PastBet]
+
+    def spent(self) -> dict[str, Decimal]:
+        """Stakes, open and lost, and fees, less winnings, by asset."""
         ...
 
 
@@ -157,18 +169,33 @@ def loss_up_to(most: Decimal, asset: str) -> Limit:
     return LossMax(most=_checked_most(most), asset=asset)
 
 
-def noted(past: list[PastBet], bet: PastBet, *, kept_s: int) -> None:
+def noted(past: list[PastBet], bet: BetPlaced, recorded: Recorded, *, kept_s: int) -> None:
     """Put a bet in its place and forget those that no limit can ask for any more."""
-    insort(past, bet)
+    insort(past, PastBet(recorded.occurred_at_us, bet.asset, bet.amount))
     oldest_us = past[-1].at_us - kept_s * _US
     if past[0].at_us <= oldest_us:
         del past[: bisect_right(past, oldest_us, key=lambda each: each.at_us)]
 
 
-def check_in_time(at_us: int, past: Sequence[PastBet], *, window_s: int) -> None:
-    """Refuse a bet as of a moment too long ago to tell what limits it would have broken."""
-    if past and at_us <= past[-1].at_us - window_s * _US:
+def longest_s(limits: Sequence[Limit]) -> int:
+    """The longest stretch that any of the limits looks at, in seconds."""
+    return max((limit.window_s for limit in limits), default=0)
+
+
+def check_limits(bet: PlaceBet, limits: Sequence[Limit], bettors: Bettors) -> None:
+    """Raise Rejected where a bet breaks one of the limits.
+
+    A bet as of a moment too long ago to tell what limits it would have broken is refused too.
+    """
+    at_us, window_s, past = 0, longest_s(limits), bettors.past
+    if bet.at is not None:
+        at_us = to_us(bet.at)
+    elif window_s:
+        raise UsageError("a bet under a limit by time must say when: PlaceBet(…, at=…)")
+    if window_s and past and at_us <= past[-1].at_us - window_s * _US:
         raise Rejected("out_of_date", at=rfc3339(at_us), last_bet_at=rfc3339(past[-1].at_us))
+    for limit in limits:
+        limit.check(bet, at_us, past, bettors.spent())
 
 
 def _checked_most(most: Decimal) -> Decimal:

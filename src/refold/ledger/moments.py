@@ -17,9 +17,9 @@ from refold.core.clock import EARLIEST_US, Instant, to_us
 from refold.core.fold import Fold
 from refold.engine.store import Store
 from refold.errors import UsageError
+from refold.ledger.accounts import BalancesState, ProfitAndLossState, Result
 from refold.ledger.folds import Balances, ProfitAndLoss
 from refold.ledger.money import minus
-from refold.ledger.states import BalancesState, ProfitAndLossState, Result
 
 S = TypeVar("S")
 ByClock = Literal["occurred", "recorded"]
@@ -81,11 +81,8 @@ def _midnight(day: date, zone: tzinfo) -> datetime:
 def _until(store: Store, stream: str, fold: Fold[S], until_us: int | None, clock: ByClock) -> S:
     if clock not in ("occurred", "recorded"):
         raise UsageError(f"clock={clock!r} is neither 'occurred' nor 'recorded'")
-    if until_us is None:
-        return store.fold(stream, fold).state
-    if clock == "occurred":
-        return store.fold(stream, fold, occurred_until=until_us).state
-    return store.fold(stream, fold, recorded_until=until_us).state
+    occurred, recorded = (until_us if clock == each else None for each in ("occurred", "recorded"))
+    return store.fold(stream, fold, occurred_until=occurred, recorded_until=recorded).state
 
 
 def _added(after: Result, before: Result) -> Result:

@@ -1,30 +1,64 @@
-"""What the folds of money give: plain values by asset, each sum exact."""
+"""What the folds of money give: plain values by asset, each sum exact, and the bets."""
 
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Generic, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import msgspec
 
-from refold.ledger.bets import Bets
 from refold.ledger.money import ZERO, minus, plus, ratio
 
 A = TypeVar("A", bound=msgspec.Struct)
+Outcome = Literal["won", "lost", "cancelled"]
+Stake = dict[str, Decimal]
+"""What stands on a bet, by asset."""
 
 
-class Wealth:
-    """What an agent has of an asset, wherever it is."""
+class Unmatched(msgspec.Struct):
+    """A bet that was settled without having been placed: its last outcome, and what it paid."""
 
-    __slots__ = ()
-    available: Decimal
-    escrow: Decimal
-    staked: Decimal
+    outcome: Outcome
+    paid: dict[str, Decimal] = {}
+    references: list[str] = []
 
-    @property
-    def total(self) -> Decimal:
-        """Available, in escrow and in open bets together."""
-        return plus(plus(self.available, self.escrow), self.staked)
+
+class Bets(msgspec.Struct):
+    """``open``: the stakes of open bets, by bet. ``unmatched``: settlements without an open bet.
+
+    A settled bet is forgotten, so the size of this is that of what is open or odd. A settlement
+    waits as unmatched until its bet comes, and is then as if it had come after it.
+    """
+
+    open: dict[str, Stake] = {}
+    unmatched: dict[str, Unmatched] = {}
+
+    def placed(self, bet: str, asset: str, amount: Decimal) -> Outcome | None:
+        """Take a stake; gives the outcome where that is known already, and the bet is then over.
+
+        A second stake on an open bet adds to it.
+        """
+        early = self.unmatched.pop(bet, None)
+        if early is not None:
+            return early.outcome
+        stake = self.open.setdefault(bet, {})
+        stake[asset] = plus(stake.get(asset, ZERO), amount)
+        return None
+
+    def settled(self, bet: str, outcome: Outcome, reference: str | None) -> Stake | None:
+        """Close a bet and give its stake; None where it is not open: it then waits as unmatched."""
+        stake = self.open.pop(bet, None)
+        if stake is None:
+            early = self.unmatched.setdefault(bet, Unmatched(outcome))
+            early.outcome = outcome
+            if reference is not None:
+                early.references.append(reference)
+        return stake
+
+    def paid_unmatched(self, bet: str, asset: str, amount: Decimal) -> None:
+        """Note what an unmatched settlement paid."""
+        paid = self.unmatched[bet].paid
+        paid[asset] = plus(paid.get(asset, ZERO), amount)
 
 
 class Success:
@@ -56,12 +90,17 @@ class Success:
         return ratio(self.profit, self.settled)
 
 
-class Balance(msgspec.Struct, Wealth):
+class Balance(msgspec.Struct):
     """Where an agent's money of one asset is: to be spent, in escrow, in open bets."""
 
     available: Decimal = ZERO
     escrow: Decimal = ZERO
     staked: Decimal = ZERO
+
+    @property
+    def total(self) -> Decimal:
+        """Available, in escrow and in open bets together."""
+        return plus(plus(self.available, self.escrow), self.staked)
 
 
 class Result(msgspec.Struct, Success):
@@ -83,16 +122,13 @@ class Result(msgspec.Struct, Success):
     cancelled: int = 0
 
 
-class Account(msgspec.Struct, Wealth, Success):
+class Account(Balance, Success):
     """Everything about one asset: where it is, where it came from and went, how the bets went.
 
     ``total`` is always ``deposited + claimed + won - withdrawn - fees - settled - paid``, where
     ``paid`` left an escrow for good.
     """
 
-    available: Decimal = ZERO
-    escrow: Decimal = ZERO
-    staked: Decimal = ZERO
     deposited: Decimal = ZERO
     withdrawn: Decimal = ZERO
     claimed: Decimal = ZERO
@@ -109,39 +145,38 @@ class Account(msgspec.Struct, Wealth, Success):
 
 
 class Book(msgspec.Struct, Generic[A]):
-    """Base of the states: something by asset, the bets that are open, and what is odd.
+    """Base of the states: an account by asset, the bets that are open, and what is odd.
 
-    ``escrows``: what is locked, by escrow and asset. ``unrecognized``: transactions that no sum
-    takes in, counted by the service's type.
+    ``account`` makes the account of an asset. ``escrows``: what is locked, by escrow and asset.
+    ``unrecognized``: transactions that no sum takes in, counted by the service's type.
     """
 
+    account: ClassVar[type[Any]]
     assets: dict[str, A] = {}
     bets: Bets = msgspec.field(default_factory=Bets)
     escrows: dict[str, dict[str, Decimal]] = {}
     unrecognized: dict[str, int] = {}
 
+    def of(self, asset: str) -> A:
+        """What there is of an asset: zeros where there never was any."""
+        nothing: A = self.account()
+        return self.assets.get(asset, nothing)
+
 
 class BalancesState(Book[Balance]):
     """Balances by asset."""
 
-    def of(self, asset: str) -> Balance:
-        """The balance of an asset: zeros where there never was any."""
-        return self.assets.get(asset, Balance())
+    account = Balance
 
 
 class ProfitAndLossState(Book[Result]):
     """Results by asset."""
 
-    def of(self, asset: str) -> Result:
-        """The result in an asset: zeros where there never was any."""
-        return self.assets.get(asset, Result())
+    account = Result
 
 
 class PortfolioState(Book[Account]):
     """Accounts by asset; ``agent`` is the id the agent was registered under."""
 
+    account = Account
     agent: str | None = None
-
-    def of(self, asset: str) -> Account:
-        """The account of an asset: zeros where there never was any."""
-        return self.assets.get(asset, Account())

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
+
+from msgspec.structs import asdict
 
 from refold.core.fold import Decider
 from refold.core.history import History
 from refold.core.recorded import Recorded
+from refold.core.registry import default_registry
 from refold.engine.append import Appended
 from refold.engine.branch import Branch
 from refold.engine.store import Store
 from refold.errors import Rejected
-from refold.ledger import commands as ask
-from refold.ledger import events as said
+from refold.ledger.accounts import PortfolioState
+from refold.ledger.commands import ANSWERED, SettleBet, WalletCommand
 from refold.ledger.folds import Portfolio
-from refold.ledger.states import PortfolioState
 from refold.ledger.wallet import WalletState, wallet
 
 
@@ -80,64 +82,44 @@ def impossible(
     reports what it did, in its own order) is taken as it is on both.
     """
     decider = wallet if decider is None else decider
-    refused = {each.event.id for each in _refusals(happened, decider)}
-    found = []
-    state = decider.fold.initial()
-    for recorded in branch:
-        rejection = None if recorded.id in refused else _refusal(recorded, state, decider)
-        if rejection is None:
-            state = decider.fold.step(state, recorded)
-        else:
-            found.append(Impossible(recorded, rejection))
-    return tuple(found)
+    anyway = {each.event.id for each in _refusals(happened, decider)}
+    return tuple(_refusals(branch, decider, taken=anyway))
 
 
 def _refusals(
-    history: Iterable[Recorded], decider: Decider[WalletState, Any]
-) -> Iterable[Impossible]:
-    """What the decider would have refused in a history that went on regardless."""
+    history: Iterable[Recorded],
+    decider: Decider[WalletState, Any],
+    *,
+    taken: Container[str] | None = None,
+) -> Iterator[Impossible]:
+    """What the decider would have refused in a history.
+
+    With ``taken``, the ids of what is taken as it is, a refused event has not happened for those
+    after it; without, everything has.
+    """
     state = decider.fold.initial()
     for recorded in history:
-        rejection = _refusal(recorded, state, decider)
-        if rejection is not None:
+        try:
+            if recorded.type in _ANSWERED and recorded.id not in (taken or ()):
+                decider.decide(_command(recorded), state)
+        except Rejected as rejection:
             yield Impossible(recorded, rejection)
+            if taken is not None:
+                continue
         state = decider.fold.step(state, recorded)
 
 
-def _refusal(
-    recorded: Recorded, state: WalletState, decider: Decider[WalletState, Any]
-) -> Rejected | None:
-    made_by = _COMMANDS.get(recorded.type)
-    if made_by is None:
-        return None
-    try:
-        decider.decide(_command(recorded, *made_by), state)
-    except Rejected as rejection:
-        return rejection
-    return None
-
-
-def _command(recorded: Recorded, event: type, command: type[ask.Command]) -> ask.Command:
+def _command(recorded: Recorded) -> WalletCommand:
     """The command that an event answers."""
-    happened = recorded.to_class(event)
-    names = (name for name in command.__struct_fields__ if hasattr(happened, name))
-    facts: dict[str, Any] = {name: getattr(happened, name) for name in names}
-    if command is ask.SettleBet:
+    event, command = _ANSWERED[recorded.type]
+    facts = asdict(recorded.to_class(event))
+    if command is SettleBet:
         facts["outcome"] = recorded.type.removeprefix("bet.")
-        facts["payout"] = getattr(happened, "amount", None)
+        facts["payout"] = facts.pop("amount", None)
     return command(**facts, at=recorded.occurred_at_us)
 
 
-_COMMANDS: Final[dict[str, tuple[type, type[ask.Command]]]] = {
-    "agent.registered": (said.AgentRegistered, ask.Register),
-    "funds.deposited": (said.FundsDeposited, ask.Deposit),
-    "funds.withdrawn": (said.FundsWithdrawn, ask.Withdraw),
-    "faucet.claimed": (said.FaucetClaimed, ask.ClaimFaucet),
-    "fee.charged": (said.FeeCharged, ask.ChargeFee),
-    "bet.placed": (said.BetPlaced, ask.PlaceBet),
-    "bet.won": (said.BetWon, ask.SettleBet),
-    "bet.lost": (said.BetLost, ask.SettleBet),
-    "bet.cancelled": (said.BetCancelled, ask.SettleBet),
-    "escrow.locked": (said.EscrowLocked, ask.LockEscrow),
-    "escrow.released": (said.EscrowReleased, ask.ReleaseEscrow),
+_ANSWERED: Final = {
+    default_registry.kind_of_class(event).type: (event, command)
+    for event, command in ANSWERED.items()
 }
