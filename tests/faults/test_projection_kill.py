@@ -15,7 +15,8 @@ import pytest
 
 import refold
 from refold.ports import TableKeeper
-from refold.projections import Projector, catalog
+from refold.projections import Projector
+from refold.projections.catalog import catalog_of
 from tests.faults import projecting
 from tests.projections.sums import folded, stored, sums
 from tests.support.soak import bound
@@ -74,7 +75,7 @@ def check_copy(path: Path) -> int:
     with refold.open(path, mode="read") as copy:
         keeper = copy._backend
         assert isinstance(keeper, TableKeeper)
-        position = catalog.started(keeper, "sums").shown.position
+        position = catalog_of(keeper).started("sums").shown.position
         seen = (event for event in copy.read_all() if event.position <= position)
         assert stored(Projector(copy, [sums()])) == folded(seen)
         return position

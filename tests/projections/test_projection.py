@@ -11,7 +11,7 @@ from refold.core.fingerprint import ADDED
 from refold.core.recorded import Recorded, decode_row
 from refold.core.stored import Row
 from refold.errors import Unavailable, UsageError
-from refold.projections.handling import Poisoned, handling_of
+from refold.projections.handling import Poisoned, handle
 from refold.projections.projection import Projection, by_name
 from refold.projections.rows import Rows
 from refold.projections.table import Table
@@ -74,8 +74,7 @@ class Seen(list[Any]):
 
 def handled(one: Projection, row: Row, **bounds: Any) -> None:
     """The events of a row handled."""
-    handling = handling_of(one)
-    handling.run(NO_ROWS, row, handling.decoded(row), **bounds)
+    handle(one, NO_ROWS, row, **bounds)
 
 
 def test_handlers_get_what_they_are_for() -> None:
@@ -135,14 +134,13 @@ def _old_row() -> Row:
 
 def test_the_bounds_and_what_is_left_out_hold_either_way() -> None:
     """`after`, `until` and `without` choose events of a row, decoded the short or the long way."""
-    for row in (appended(*(Event("a", {"n": n}) for n in range(5))),):
+    row = appended(*(Event("a", {"n": n}) for n in range(5)), Moved(3, ""))
+    misfit = row._replace(body=str(row.body).replace('"n":3,"to"', '"n":"three","to"'))
+    assert misfit != row
+    for one_way in (row, misfit):
         seen, one = Seen(), projection()
-        one.on("a")(seen.two)
-        handled(one, row, after=11, until=14, without={6})
-        assert [event["n"] for event in seen] == [1, 3]
-        seen.clear()
-        handling = handling_of(one)
-        handling.run(NO_ROWS, row, decode_row(row, registry), after=11, until=14, without={6})
+        one.on("a", Moved)(seen.two)
+        handled(one, one_way, after=11, until=14, without={6})
         assert [event["n"] for event in seen] == [1, 3]
 
 
@@ -157,13 +155,13 @@ def test_a_failure_names_its_event() -> None:
 
     with pytest.raises(Poisoned) as failed:
         handled(one, appended(Moved(1, ""), Moved(2, ""), Moved(3, "")))
-    assert (failed.value.id, failed.value.position) == ("s-1@5", 12)
+    assert (failed.value.stream, failed.value.version, failed.value.position) == ("s-1", 5, 12)
     assert isinstance(failed.value.__cause__, ValueError)
     row = appended(Moved(1, ""), Moved(3, ""))
     row = row._replace(body=str(row.body).replace('"n":3', '"n":"three"'))
     with pytest.raises(Poisoned) as failed:
         handled(one, row)
-    assert failed.value.id == "s-1@5"
+    assert failed.value.version == 5
 
 
 def test_a_failing_storage_is_no_failing_event() -> None:

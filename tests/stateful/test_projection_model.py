@@ -152,8 +152,7 @@ class ProjectionMachine(RuleBasedStateMachine):
             assert stored(Projector(self.store, [sums()])) == folded(self.store.read_all())
 
     def _entry(self) -> Entry | None:
-        catalog = catalog_of(self.keeper)
-        return catalog.entry("sums") if catalog else None
+        return catalog_of(self.keeper).entry("sums")
 
     def _projector(self, who: int = 0) -> Projector:
         if who not in self.projectors:

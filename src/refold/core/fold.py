@@ -242,9 +242,7 @@ class Fold(Generic[S]):
 
     def _taken(self, recorded: Recorded) -> Any:
         """What the step for an event takes."""
-        handler = self.handlers[recorded.type]
-        # Decoded anew: a step may change what it is given, and a history may be folded again.
-        return recorded.decoded() if handler.target is None else _typed(recorded, handler)
+        return taken(recorded, self.handlers[recorded.type])
 
 
 class Decider(Generic[S, K]):
@@ -296,13 +294,15 @@ def _pieces(row: Row) -> Iterator[tuple[Row | None, str | bytes]]:
     return ((None, body) for body in row.pieces())
 
 
-def _typed(recorded: Recorded, handler: Handler) -> Any:
-    """The event as the class that a step is for; refused when that is not its schema."""
-    assert handler.target is not None
+def taken(recorded: Recorded, handler: Handler) -> Any:
+    """What a handler takes of an event; refused when its class is of another schema."""
+    if handler.target is None:
+        # Decoded anew: a step may change what it is given, and a history may be folded again.
+        return recorded.decoded()
     if recorded.schema != handler.schema:
         raise UnknownEventType(
-            f"{recorded.id} is {recorded.type!r} schema {recorded.schema}, but the step is for "
-            f"{handler.target.__name__}, schema {handler.schema}: fold over the newest class",
+            f"{recorded.id} is {recorded.type!r} schema {recorded.schema}, but the handler is "
+            f"for {handler.target.__name__}, schema {handler.schema}: write it for the newest",
             id=recorded.id,
             type=recorded.type,
             schema=recorded.schema,

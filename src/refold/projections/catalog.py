@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from refold.core.fingerprint import CODE_REVISION
 from refold.errors import NotFound, UsageError
-from refold.ports import TableKeeper
+from refold.ports import SqlValue, TableKeeper
 from refold.projections.dialect import SQLITE, named, physical_name, quoted
 from refold.projections.projection import Fingerprint, Projection
 from refold.projections.rows import Execute
@@ -135,7 +135,7 @@ class Catalog(NamedTuple):
         """The same; :class:`~refold.errors.NotFound` where it was never started."""
         entry = self.entry(name)
         if entry is None:
-            raise never_started(name)
+            raise NotFound(f"projection {name!r} was never started here", projection=name)
         return entry
 
     def fence(self, name: str, generation: int) -> Fence | None:
@@ -248,27 +248,21 @@ class Catalog(NamedTuple):
                 )
 
 
-def catalog_of(keeper: TableKeeper) -> Catalog | None:
-    """The catalog as it is stored; None where there is none yet."""
-    return Catalog(keeper.query) if keeper.query(SQLITE.exists, ("refold_parked",)) else None
-
-
-def started(keeper: TableKeeper, name: str) -> Entry:
-    """A projection as it is stored; :class:`~refold.errors.NotFound` where it was never started."""
-    catalog = catalog_of(keeper)
-    if catalog is None:
-        raise never_started(name)
-    return catalog.started(name)
+def catalog_of(keeper: TableKeeper) -> Catalog:
+    """The catalog as it is stored; an empty one where there is none yet."""
+    if keeper.query(SQLITE.exists, ("refold_parked",)):
+        return Catalog(keeper.query)
+    return Catalog(_nothing)
 
 
 def begun(keeper: TableKeeper, projection: Projection, *, now: int) -> Entry:
     """The projection as it stands; begins its first generation where it has none."""
-    stored, name = catalog_of(keeper), projection.name
-    entry = stored.entry(name) if stored else None
+    name = projection.name
+    entry = catalog_of(keeper).entry(name)
     if entry is not None:
         return entry
     with keeper.tables() as transaction:
-        for statement in SQLITE.catalog:
+        for statement in SQLITE.catalog():
             transaction.execute(statement)
         catalog = Catalog(transaction.execute)
         if catalog.entry(name) is None:  # Another may have been first.
@@ -314,6 +308,5 @@ def adopt_python(keeper: TableKeeper, projection: Projection, generation: Genera
         )
 
 
-def never_started(name: str) -> NotFound:
-    """There is no such projection in the catalog."""
-    return NotFound(f"projection {name!r} was never started here", projection=name)
+def _nothing(sql: str, values: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:  # noqa: ARG001
+    return []

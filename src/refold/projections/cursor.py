@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 from refold.core.stored import Row
 from refold.ports import Backend, Clock, TableKeeper, Transaction
 from refold.projections.catalog import Catalog, Generation, Parked
-from refold.projections.handling import NONE, handling_of
-from refold.projections.log import FAR, Log
+from refold.projections.handling import FAR, NONE, handle
+from refold.projections.log import Log
 from refold.projections.projection import Projection
 from refold.projections.rows import Execute, Rows
 
@@ -82,16 +82,13 @@ class Cursor:
 
     def handle(self, rows: Iterable[Row], *, until: int = FAR) -> None:
         """Let the handlers change the rows in memory for what comes after the position."""
-        handling = handling_of(self.projection)
         for row in rows:
             if row.position > until:
                 return
             if row.stream not in self.parked:
                 without = self.skipped.get(row.stream, NONE)
-                events = handling.decoded(row)
-                handling.run(
-                    self.rows, row, events, after=self.position, until=until, without=without
-                )
+                place = {"after": self.position, "until": until}
+                handle(self.projection, self.rows, row, without=without, **place)
 
     def move(self, transaction: Transaction, position: int) -> None:
         """Store, with the rows, that they stand at a position."""

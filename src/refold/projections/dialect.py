@@ -7,71 +7,34 @@ plain views, ``?`` where a value goes.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
+from importlib import resources
 from typing import Any, Final
 
 from refold.errors import UsageError
 from refold.projections.table import Table
 
 _PLACEHOLDER: Final = re.compile(r"\{([a-z][a-z0-9_]*)\}")
-_CATALOG: Final = (
-    """
-CREATE TABLE IF NOT EXISTS refold_projections (
-    name TEXT PRIMARY KEY,
-    current INTEGER NOT NULL,  -- the generation that the views show
-    previous INTEGER           -- the one before it, kept until it is confirmed
-) STRICT, WITHOUT ROWID""",
-    """
-CREATE TABLE IF NOT EXISTS refold_generations (
-    projection TEXT NOT NULL,
-    generation INTEGER NOT NULL,
-    shape TEXT NOT NULL,       -- what the projection was when this generation was begun
-    code TEXT NOT NULL,
-    python TEXT NOT NULL,      -- the version of Python that the code is for
-    tables TEXT NOT NULL,      -- a JSON list of names
-    views TEXT NOT NULL,       -- a JSON object of SELECTs by name
-    PRIMARY KEY (projection, generation)
-) STRICT, WITHOUT ROWID""",
-    """
-CREATE TABLE IF NOT EXISTS refold_progress (
-    projection TEXT NOT NULL,
-    generation INTEGER NOT NULL,
-    part INTEGER NOT NULL,     -- 0; an older refold could fill several
-    position INTEGER NOT NULL, -- the last position of the log that is in the rows
-    fence INTEGER NOT NULL,
-    moved_at INTEGER NOT NULL, -- microseconds UTC
-    rate REAL NOT NULL,        -- positions a second at the last moves
-    PRIMARY KEY (projection, generation, part)
-) STRICT, WITHOUT ROWID""",
-    """
-CREATE TABLE IF NOT EXISTS refold_parked (
-    projection TEXT NOT NULL,
-    generation INTEGER NOT NULL,
-    stream TEXT NOT NULL,
-    version INTEGER NOT NULL,  -- of the event that failed: it and what follows wait
-    position INTEGER NOT NULL,
-    error TEXT NOT NULL,
-    attempts INTEGER NOT NULL,
-    parked_at INTEGER NOT NULL,
-    PRIMARY KEY (projection, generation, stream)
-) STRICT, WITHOUT ROWID""",
-)
 
 
 class Dialect:
     """SQL as SQLite has it.
 
-    ``catalog`` makes the catalog's tables where they are missing, ``exists`` finds a table or view
-    by name. ``functions`` are those that a view calls by a name of ours, such as ``{if_null}``.
+    ``exists`` finds a table or view by name. ``functions`` are those that a view calls by a name of
+    ours, such as ``{if_null}``.
     """
 
-    catalog: Sequence[str] = _CATALOG
     exists: str = "SELECT 1 FROM sqlite_schema WHERE name = ?"
     functions: Mapping[str, str] = {
         "how_many": "sum",
         "if_null": "ifnull",
         "json_object_of": "json_group_object",
     }
+
+    def catalog(self) -> list[str]:
+        """The statements that make the tables of the catalog where they are missing."""
+        text = (resources.files("refold.projections") / "catalog.sqlite.sql").read_text()
+        return text.split(";")[:-1]
 
     def create(self, table: Table[Any], physical: str) -> list[str]:
         """The statements that make a table and its indexes under a name of its own."""

@@ -13,10 +13,10 @@ from refold.core.registry import Registry, event
 from refold.core.stored import Row
 from refold.errors import Corrupt
 from refold.ports import Backend
+from refold.projections.handling import FAR
 from refold.projections.projection import Projection
 
 SKIPPED: Final = "projection.skipped"
-FAR: Final = (1 << 63) - 1
 _EVENTS_PER_STREAM_PAGE: Final = 1_024
 _NO_CLASSES: Final = Registry()
 

@@ -7,9 +7,11 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
-from refold.core.dispatch import Handler
+from refold.core.dispatch import Dispatch, Handler
 from refold.core.event import Kind
 from refold.core.fingerprint import code_of, digest_of, shape_of, upcasting_facts
+from refold.core.fold import taken
+from refold.core.recorded import Recorded
 from refold.core.registry import Registry, default_registry
 from refold.errors import UsageError
 from refold.projections.dialect import SQLITE, Dialect, named
@@ -61,7 +63,7 @@ class Projection:
         self.registry = registry
         self.handlers: dict[str, Handler] = {}
         self.every: Handler | None = None
-        self._fingerprint: tuple[tuple[int, bool, int], Fingerprint] | None = None
+        self._made: tuple[object, Fingerprint, Dispatch] | None = None
         self._check_tables(len(tables))
 
     def on(self, *events: type | str) -> Callable[[Handle], Handle]:
@@ -115,16 +117,41 @@ class Projection:
         """The views as a kind of database has them; ``{table}`` stands for a table still."""
         return {name: dialect.view(sql, self.tables) for name, sql in self.views.items()}
 
-    def fingerprint(self) -> Fingerprint:
-        """What it is, to be compared with what its rows were made by.
+    @property
+    def dispatch(self) -> Dispatch:
+        """What decodes stored rows for the handlers."""
+        return self._made_of_handlers()[2]
 
-        Computed once, until a handler, class or upcaster is added: a handler may close over
-        something that it changes as it goes.
+    def fingerprint(self) -> Fingerprint:
+        """What it is, to be compared with what its rows were made by."""
+        return self._made_of_handlers()[1]
+
+    def step(self, rows: Any, recorded: Recorded) -> None:
+        """Handle one recorded event: each part, where it is split."""
+        for part in recorded.parts(among=self.handlers if self.every is None else None):
+            handler = self.handlers.get(part.type)
+            if handler is not None:
+                event = taken(part, handler)
+                given = (event, part) if handler.wants_recorded else (event,)
+                handler.evolve(rows, *given)
+            elif self.every is not None:
+                self.every.evolve(rows, part)
+
+    def _made_of_handlers(self) -> tuple[object, Fingerprint, Dispatch]:
+        """Made once, until a handler, class or upcaster is added.
+
+        A handler may close over something that it changes as it goes.
         """
         made_for = len(self.handlers), self.every is not None, self.registry.revision
-        if self._fingerprint is None or self._fingerprint[0] != made_for:
-            self._fingerprint = made_for, self._made_fingerprint()
-        return self._fingerprint[1]
+        if self._made is None or self._made[0] != made_for:
+            dispatch = Dispatch(
+                self.handlers,
+                self.registry,
+                lambda rows, _, recorded: self.step(rows, recorded),
+                every=self.every is not None,
+            )
+            self._made = made_for, self._made_fingerprint(), dispatch
+        return self._made
 
     def _made_fingerprint(self) -> Fingerprint:
         handlers = sorted(self.handlers.items())
@@ -142,7 +169,7 @@ class Projection:
         return Fingerprint(shape, digest_of(kinds, code, every))
 
     def _wants_recorded(self, handle: Callable[..., Any]) -> bool:
-        wants_recorded = callable(handle) and _arguments_of(handle) > 2
+        wants_recorded = _arguments_of(handle) > 2
         if not _can_take(handle, 3 if wants_recorded else 2):
             raise self._uncallable(handle, "(rows, event) or (rows, event, recorded)")
         return wants_recorded
@@ -202,25 +229,22 @@ def _check_name(name: str) -> None:
         raise UsageError(f"a projection is named like tools or cost-by-day, not {name!r}")
 
 
-def _can_take(handle: object, count: int) -> bool:
+def _can_take(handle: Callable[..., Any], count: int) -> bool:
     """Whether something can be called with so many arguments by place, as far as it says."""
-    if not callable(handle):
-        return False
     try:
-        signature = inspect.signature(handle)
-    except ValueError:
-        return True  # Written in C, and silent about it.
-    try:
-        signature.bind(*[None] * count)
+        inspect.signature(handle).bind(*[None] * count)
     except TypeError:
         return False
+    except ValueError:
+        return True  # Written in C, and silent about it.
     return True
 
 
 def _arguments_of(handle: Callable[..., Any]) -> int:
+    """How many arguments by place it has a name for."""
     try:
         kinds = [parameter.kind for parameter in inspect.signature(handle).parameters.values()]
-    except ValueError:
-        return 2
+    except (TypeError, ValueError):
+        return 0
     by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return sum(kind in by_place for kind in kinds)

@@ -13,7 +13,7 @@ from refold.engine.store import Store
 from refold.errors import NotFound, StoreClosed, Unavailable, UsageError
 from refold.ports import SqlValue, TableKeeper
 from refold.projections import rebuild as rebuilding
-from refold.projections.catalog import Catalog, Parked, started
+from refold.projections.catalog import Parked, catalog_of
 from refold.projections.cursor import Context, tell_nobody
 from refold.projections.dialect import quoted
 from refold.projections.log import SKIPPED, ProjectionSkipped, decisions_about
@@ -152,7 +152,7 @@ class Projector:
     def _check_started(self, table: Table[Any]) -> None:
         for name, projection in self.projections.items():
             if projection.tables.get(table.name) is table:
-                started(self._keeper, name)
+                catalog_of(self._keeper).started(name)
                 return
         raise NotFound(f"none of these projections has a table {table.name!r}", table=table.name)
 
@@ -232,7 +232,8 @@ class Projector:
 
     def _parked(self, name: str) -> list[tuple[int, Parked]]:
         """What is set aside in what is shown and in what is being filled, by generation."""
-        entry, catalog = started(self._keeper, name), Catalog(self._keeper.query)
+        catalog = catalog_of(self._keeper)
+        entry = catalog.started(name)
         return [
             (generation, parked)
             for generation in (entry.current, entry.filling)

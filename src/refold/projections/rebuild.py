@@ -7,7 +7,7 @@ from typing import Final
 
 from refold.errors import NotFound, Unavailable, UsageError
 from refold.ports import TableKeeper
-from refold.projections.catalog import Catalog, Entry, begun, is_unchanged, started
+from refold.projections.catalog import Catalog, Entry, begun, catalog_of, is_unchanged
 from refold.projections.cursor import Context
 from refold.projections.projection import Projection
 from refold.projections.runner import Runner
@@ -47,7 +47,7 @@ def rebuild(
 
 def confirm(keeper: TableKeeper, name: str) -> int | None:
     """Drop the generation before the current one; its number, None where there is none."""
-    started(keeper, name)
+    catalog_of(keeper).started(name)
     with keeper.tables() as transaction:
         catalog = Catalog(transaction.execute)
         entry = catalog.started(name)
@@ -62,7 +62,7 @@ def roll_back(keeper: TableKeeper, name: str) -> int:
 
     It stands where it stood when it was swapped out. What was current is kept in its place.
     """
-    started(keeper, name)
+    catalog_of(keeper).started(name)
     with keeper.tables() as transaction:
         catalog = Catalog(transaction.execute)
         entry = catalog.started(name)

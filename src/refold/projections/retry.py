@@ -7,10 +7,10 @@ from pathlib import PurePath
 from typing import Final
 
 from refold.errors import RefoldError, UsageError
-from refold.projections.catalog import Catalog, Parked, check_unchanged, started
+from refold.projections.catalog import Catalog, Parked, catalog_of, check_unchanged
 from refold.projections.cursor import Context
-from refold.projections.handling import NONE, Poisoned, handling_of
-from refold.projections.log import FAR, Log
+from refold.projections.handling import FAR, NONE, Poisoned, handle
+from refold.projections.log import Log
 from refold.projections.projection import Projection
 from refold.projections.rows import Rows
 
@@ -105,7 +105,7 @@ class Retry:
         Takes the stream up to where the generation stands, so that it goes on with all others.
         Raises :class:`~refold.errors.UsageError` where the projection has changed since.
         """
-        entry = started(self._context.keeper, self._projection.name)
+        entry = catalog_of(self._context.keeper).started(self._projection.name)
         check_unchanged(self._projection, entry.generations[self._generation])
         stopped: Poisoned | None = None
         while True:
@@ -138,13 +138,12 @@ class Retry:
             return again
 
     def _handle(self, rows: Rows, parked: Parked, end: int) -> None:
-        handling = handling_of(self._projection)
         without = self._log.skipped().get(parked.stream, NONE)
         for row in self._log.stream(parked.stream, first=parked.version):
             if row.position > end:
                 break
-            events, after = handling.decoded(row), parked.position - 1
-            handling.run(rows, row, events, after=after, until=end, without=without)
+            after = parked.position - 1
+            handle(self._projection, rows, row, after=after, until=end, without=without)
         try:
             rows.flush()
         except UsageError as error:

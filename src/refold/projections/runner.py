@@ -17,8 +17,8 @@ from refold.ports import SqlValue, TableKeeper, Transaction
 from refold.projections import retry
 from refold.projections.catalog import Catalog, adopt_python, begun, check_unchanged
 from refold.projections.cursor import Context, Cursor
-from refold.projections.handling import NONE, Poisoned
-from refold.projections.log import FAR, Page, last_of
+from refold.projections.handling import FAR, NONE, Poisoned
+from refold.projections.log import Page, last_of
 from refold.projections.projection import Projection
 from refold.projections.rows import Raced
 

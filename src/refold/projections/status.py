@@ -43,16 +43,15 @@ def status_of(context: Context, projection: Projection) -> ProjectionStatus:
 
 def others(context: Context, *, among: Container[str]) -> list[ProjectionStatus]:
     """How those projections stand that have rows and that are not ``among`` the given."""
-    catalog = catalog_of(context.keeper)
-    names = catalog.names() if catalog else []
+    names = catalog_of(context.keeper).names()
     return [_status(context, name, None) for name in names if name not in among]
 
 
 def _status(context: Context, name: str, projection: Projection | None) -> ProjectionStatus:
     head = context.log.log_head()
     catalog = catalog_of(context.keeper)
-    entry = catalog.entry(name) if catalog else None
-    if catalog is None or entry is None:
+    entry = catalog.entry(name)
+    if entry is None:
         return ProjectionStatus(name, "new", lag_events=head, lag_s=_lag_s(context, 0, head))
     shown, filling = entry.shown, entry.filling
     return ProjectionStatus(
