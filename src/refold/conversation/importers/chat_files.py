@@ -108,19 +108,19 @@ def _found(options: Options, stem: str, several: bool, line: Fields, value: Valu
 
 def _events(line: Fields, raw: bytes, options: Options) -> list[Event]:
     tools = _tools(line, options)
-    response = line.typed("response", dict[str, Any]) or {}
-    said = Fields(response, []).typed("model", str)
+    response = Fields(line.typed("response", dict[str, Any]) or {}, line.unread, "/response")
+    answered = response.typed("model", str)
     given = (line.typed("kwargs", dict[str, Any]) or {}) | line.holder
     agent = AgentConfigured(
-        model=line.typed("model", str) or said,
+        model=line.typed("model", str) or answered,
         params={key: value for key, value in given.items() if key in PARAMS and value is not None},
         tools=tools,
     )
     events = line.messages("messages", agent)
-    answer = _answer(line, raw, response, tools)
-    beside = _beside(line.holder, response if answer else {})
+    answer = _answer(line, raw, response.holder, tools)
+    beside = _beside(line.holder, response.holder if answer else {})
     started = Event.of(SessionStarted(), metadata={"openai_chat": beside} if beside else None)
-    return _timed([started, *events, *answer], line, Fields(response, line.unread, "/response"))
+    return _timed([started, *events, *answer], line, response)
 
 
 def _tools(line: Fields, options: Options) -> list[Tool]:
