@@ -7,9 +7,8 @@ import pytest
 
 import refold
 from refold.conversation.events import AgentUtterance, UserUtterance
-from refold.core import stats
 from refold.errors import NotFound, UsageError
-from refold.replay import Action, ChatRequest, ModelFailure, Variant, compare, replay
+from refold.replay import Action, ChatRequest, ModelFailure, Variant, compare, replay, stats
 from refold.replay.compare import Comparison
 from tests.replay.stories import as_recorded, only_words, record
 

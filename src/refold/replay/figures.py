@@ -9,11 +9,11 @@ from decimal import Decimal
 import msgspec
 
 from refold.conversation.events import Usage
-from refold.core import stats
-from refold.core.stats import Interval, Summary
+from refold.replay import stats
 from refold.replay.actions import LEVELS, NOT_COMPARED, SAME_ACTION
 from refold.replay.conversations import ConversationComparison, total_cost
 from refold.replay.decision import Action
+from refold.replay.stats import Interval, Summary
 
 BY_DECISION = "bootstrap over conversations, 95%"
 BY_CONVERSATION = "Wilson, 95%"

@@ -10,21 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import compress, product
 from random import Random
 from statistics import NormalDist
 from typing import Final, NamedTuple
 
 from refold.errors import UsageError
 
-EXACT_DIFFERENCES_MAX: Final = 12
-"""``sign_flip`` tries every one of the 2**n signs up to this many differences."""
-
 EXACT_PAIRS_MAX: Final = 100_000
 """``mcnemar_exact`` adds up the binomial tail up to this many differing pairs."""
-
-_COIN: Final = bytes(value & 1 for value in range(256))
-"""Turns a random byte into 0 or 1."""
 
 Cluster = tuple[int, int]
 """Successes and trials of one conversation."""
@@ -81,8 +74,8 @@ def mcnemar_exact(only_first: int, only_second: int) -> float:
     McNemar 1947, "Note on the sampling error of the difference between correlated proportions",
     Psychometrika 12.
     """
-    _check_count("only_first", only_first)
-    _check_count("only_second", only_second)
+    _check(only_first >= 0, "only_first", only_first, "at least 0")
+    _check(only_second >= 0, "only_second", only_second, "at least 0")
     differing, fewer = only_first + only_second, min(only_first, only_second)
     if differing > EXACT_PAIRS_MAX:
         return math.erfc(max(0, differing - 2 * fewer - 1) / math.sqrt(2 * differing))
@@ -105,13 +98,8 @@ def mcnemar_pairs_needed(
     more. Never below the number that lets the exact test reject at all.
     """
     _check_planning(discordant_rate, alpha, power)
-    if not 0 < abs(difference) <= discordant_rate:
-        raise UsageError(
-            f"difference={difference!r} must not be 0 nor exceed "
-            f"discordant_rate={discordant_rate!r}",
-            argument="difference",
-            value=difference,
-        )
+    fits = 0 < abs(difference) <= discordant_rate
+    _check(fits, "difference", difference, f"other than 0 and within {discordant_rate=}")
     z_alpha, z_power = _normal_quantile(1 - alpha), NormalDist().inv_cdf(power)
     under_null = z_alpha * math.sqrt(discordant_rate)
     under_effect = z_power * math.sqrt(discordant_rate - difference**2)
@@ -127,7 +115,7 @@ def mcnemar_smallest_effect(
     The inverse of :func:`mcnemar_pairs_needed`, with the same source and the same caution. None
     when no difference that fits ``discordant_rate`` would be shown by so few pairs.
     """
-    _check_count("pairs", pairs)
+    _check(pairs >= 0, "pairs", pairs, "at least 0")
     _check_planning(discordant_rate, alpha, power)
     z_alpha, z_power = _normal_quantile(1 - alpha), NormalDist().inv_cdf(power)
     inside = pairs - z_alpha**2 + z_power**2
@@ -137,23 +125,6 @@ def mcnemar_smallest_effect(
     reach = z_alpha * math.sqrt(pairs) + z_power * math.sqrt(inside)
     effect = math.sqrt(discordant_rate) * reach / (pairs + z_power**2)
     return effect if effect <= discordant_rate else None
-
-
-def cluster_rate_se(clusters: Sequence[Cluster]) -> float | None:
-    """The standard error of all successes over all trials, trials of a cluster not independent.
-
-    The linearised ratio estimator (Cochran, *Sampling Techniques*, 3rd edition 1977, chapter 6).
-    It is the clustered standard error of Miller 2024 (arXiv:2411.00640) times
-    ``sqrt(m / (m - 1))`` for m clusters, which matters only for few. None for fewer than two
-    clusters with trials: one cluster does not show how clusters differ.
-    """
-    filled = _checked_clusters(clusters)
-    if len(filled) < 2:
-        return None
-    successes, trials = _totals(filled)
-    rate, count = successes / trials, len(filled)
-    squares = math.fsum((won - rate * tried) ** 2 for won, tried in filled)
-    return math.sqrt(squares * count / (count - 1)) / trials
 
 
 def cluster_bootstrap(
@@ -170,9 +141,9 @@ def cluster_bootstrap(
     trial came out the same there is nothing to resample: then Wilson's interval counts each
     cluster once, the fewest independent trials there can have been.
     """
-    filled = _checked_clusters(clusters)
-    _check_between("confidence", confidence)
-    _check_count("resamples", resamples, least=100)
+    filled = _filled(clusters)
+    _check(0 < confidence < 1, "confidence", confidence, "above 0 and below 1")
+    _check(resamples >= 100, "resamples", resamples, "at least 100")
     if len(filled) < 2:
         return UNKNOWN
     successes, trials = _totals(filled)
@@ -183,32 +154,13 @@ def cluster_bootstrap(
     return Interval(percentile(rates, tail), percentile(rates, 100 - tail))
 
 
-def sign_flip(differences: Sequence[float], *, permutations: int = 10_000, seed: int = 0) -> float:
-    """Two-sided p that paired differences have no direction: each could have had either sign.
-
-    The statistic is the size of the sum. Exact for up to 12 differences other than 0 (those of 0
-    count for nothing); above, a random sample of signs that counts the observed one too, so p is
-    never 0 (Phipson and Smyth 2010). Source: Fisher 1935, *The Design of Experiments*, section 21.
-    """
-    _check_count("permutations", permutations, least=1)
-    moved = [float(value) for value in _checked_finite("differences", differences) if value]
-    if len(moved) <= EXACT_DIFFERENCES_MAX:
-        halves = product((0, 1), repeat=len(moved))
-        return _share_as_far(moved, halves, count=0, extreme=0)
-    generator = Random(seed)
-    drawn = (generator.randbytes(len(moved)).translate(_COIN) for _ in range(permutations))
-    return _share_as_far(moved, drawn, count=1, extreme=1)
-
-
 def percentile(values: Sequence[float], q: float) -> float:
     """The ``q``-th percentile (0 to 100) of ``values`` in any order, linear between neighbours.
 
     Type 7 of Hyndman and Fan 1996, the default of numpy. Raises :class:`UsageError` for no values.
     """
-    if not values:
-        raise UsageError("values is empty, so it has no percentile", argument="values")
-    if not 0 <= q <= 100:
-        raise UsageError(f"q={q!r} must be from 0 to 100", argument="q", value=q)
+    _check(bool(values), "values", values, "one or more to have a percentile")
+    _check(0 <= q <= 100, "q", q, "from 0 to 100")
     ordered = sorted(values)
     place = (len(ordered) - 1) * q / 100
     below = math.floor(place)
@@ -218,7 +170,8 @@ def percentile(values: Sequence[float], q: float) -> float:
 
 def summarise(values: Iterable[float]) -> Summary | None:
     """Count, mean and percentiles of measurements such as latencies; None for none."""
-    ordered = sorted(_checked_finite("values", values))
+    ordered = sorted(values)
+    _check(all(map(math.isfinite, ordered)), "values", ordered, "finite numbers")
     if not ordered:
         return None
     p50, p95, p99 = (percentile(ordered, q) for q in (50, 95, 99))
@@ -237,22 +190,9 @@ def _totals(clusters: Sequence[Cluster]) -> Cluster:
     return sum(won for won, _ in clusters), sum(tried for _, tried in clusters)
 
 
-def _share_as_far(
-    values: Sequence[float], selections: Iterable[Iterable[int]], *, count: int, extreme: int
-) -> float:
-    """The share of sign choices whose sum is at least as far from 0 as the observed one."""
-    total = math.fsum(values)
-    # Sums that are equal on paper differ in the last bits, depending on the order of adding.
-    reach = abs(total) - 1e-12 * math.fsum(map(abs, values))
-    for selection in selections:
-        count += 1
-        extreme += abs(total - 2 * sum(compress(values, selection))) >= reach
-    return extreme / count
-
-
 def _normal_quantile(confidence: float) -> float:
     """How many standard deviations, to each side, hold ``confidence`` of a normal variable."""
-    _check_between("confidence", confidence)
+    _check(0 < confidence < 1, "confidence", confidence, "above 0 and below 1")
     return NormalDist().inv_cdf((1 + confidence) / 2)
 
 
@@ -261,58 +201,25 @@ def _differing_pairs_min(alpha: float) -> int:
     return math.ceil(1 - math.log2(alpha))
 
 
-def _checked_clusters(clusters: Sequence[Cluster]) -> list[Cluster]:
+def _filled(clusters: Sequence[Cluster]) -> list[Cluster]:
+    """The clusters that have trials."""
     for successes, trials in clusters:
         _check_counts(successes, trials)
     return [cluster for cluster in clusters if cluster[1]]
 
 
-def _checked_finite(argument: str, values: Iterable[float]) -> list[float]:
-    kept = list(values)
-    for value in kept:
-        if not math.isfinite(value):
-            raise UsageError(
-                f"{argument} holds {value!r}, which is not a finite number",
-                argument=argument,
-                value=value,
-            )
-    return kept
-
-
 def _check_planning(discordant_rate: float, alpha: float, power: float) -> None:
-    _check_between("alpha", alpha)
+    _check(0 < alpha < 1, "alpha", alpha, "above 0 and below 1")
     # With less power than alpha, chance alone would do.
-    _check_between("power", power, above=alpha)
-    if not 0 <= discordant_rate <= 1:
-        raise UsageError(
-            f"discordant_rate={discordant_rate!r} must be from 0 to 1",
-            argument="discordant_rate",
-            value=discordant_rate,
-        )
+    _check(alpha < power < 1, "power", power, f"above alpha={alpha} and below 1")
+    _check(0 <= discordant_rate <= 1, "discordant_rate", discordant_rate, "from 0 to 1")
 
 
 def _check_counts(successes: int, trials: int) -> None:
-    _check_count("trials", trials)
-    _check_count("successes", successes)
-    if successes > trials:
-        raise UsageError(
-            f"successes={successes} exceeds trials={trials}",
-            argument="successes",
-            value=successes,
-        )
+    _check(trials >= 0, "trials", trials, "at least 0")
+    _check(0 <= successes <= trials, "successes", successes, f"from 0 to trials={trials}")
 
 
-def _check_count(argument: str, value: int, *, least: int = 0) -> None:
-    if value < least:
-        raise UsageError(
-            f"{argument}={value!r} must be at least {least}", argument=argument, value=value
-        )
-
-
-def _check_between(argument: str, value: float, *, above: float = 0.0) -> None:
-    if not above < value < 1:
-        raise UsageError(
-            f"{argument}={value!r} must be above {above} and below 1",
-            argument=argument,
-            value=value,
-        )
+def _check(is_fine: bool, argument: str, value: object, wanted: str) -> None:
+    if not is_fine:
+        raise UsageError(f"{argument}={value!r} must be {wanted}", argument=argument, value=value)
