@@ -7,15 +7,12 @@ replay(store, ["call-42"], variant, ChatEndpoint("http://127.0.0.1:8000/v1", mod
 print(compare(store, ["call-42"], variant).figures.by_decision)
 """
 
-from refold.replay.candidate import ModelFailure
-from refold.replay.client import ChatEndpoint
+from refold.replay.candidate import ChatEndpoint, ModelFailure
 from refold.replay.compare import compare
-from refold.replay.decision import Action, Call, decisions
-from refold.replay.prices import Price
+from refold.replay.decision import Action, Call, Price, decisions
 from refold.replay.replays import find_replay, replays
-from refold.replay.request import ChatRequest
 from refold.replay.runner import replay, select
-from refold.replay.variant import Variant, branch_name
+from refold.replay.variant import ChatRequest, Variant, branch_name
 from refold.replay.verify import verify
 
 __all__ = [

@@ -1,13 +1,22 @@
-"""Who answers in a replay: an endpoint or a function, and the ways in which it can fail to."""
+"""Who answers in a replay: a function or an endpoint, how they fail, and what they say, checked."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any, Final, Literal
+from urllib.parse import urlunsplit
 
-from refold.errors import RefoldError, Rejected, Unavailable
-from refold.replay.decision import Action
-from refold.replay.request import ChatRequest
+import msgspec
+
+from refold.conversation.chat_shapes import as_json, read_amount, read_cost
+from refold.conversation.events import AgentUtterance, ModelFailed, ModelResponse, ToolCall
+from refold.conversation.openai_chat import read_completion
+from refold.errors import InvalidEvent, RefoldError, Rejected, Unavailable, UsageError
+from refold.http import HttpClient, checked_url, decoded
+from refold.replay.decision import Action, Call
+from refold.replay.variant import ChatRequest
 
 Answered = Action | Mapping[str, Any]
 """An action, an assistant message as a dict, or a whole chat completion as a dict."""
@@ -61,3 +70,146 @@ class ModelFailure(RefoldError):
         if self.kind in _ASKED_AGAIN:
             return attempts_max
         return 2 if self.kind in _ASKED_AGAIN_ONCE else 1
+
+
+KEY_VARIABLES: Final = ("REFOLD_API_KEY", "OPENAI_API_KEY")
+_PATH: Final = "/chat/completions"
+_CONFLICT: Final = 409
+"""Two requests at a time for one thing, as OpenAI answers where it holds a lock: ask again."""
+
+
+class ChatEndpoint:
+    """A service that speaks ``POST <base_url>/chat/completions``, as OpenAI's and many others do.
+
+    ``base_url`` ends as the provider gives it, mostly in ``/v1``. ``model`` is asked for where the
+    variant names none; put it into the variant where it is what you compare. ``api_key`` is by
+    default that of the environment: ``REFOLD_API_KEY``, else ``OPENAI_API_KEY``. ``timeout_s``
+    bounds a whole answer. ``headers`` are sent along. Safe between threads; connections are made
+    when first needed and let go by :meth:`close`, after which it can be used again.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        model: str | None = None,
+        api_key: str | None = None,
+        timeout_s: float = 120.0,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        parts = checked_url(base_url)
+        self._target = urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}{_PATH}"))
+        # A query may hold a key, and this is what errors name.
+        self.url = self._target.partition("?")[0]
+        self.model = model
+        said = dict(headers or {})
+        if key := (_key_of_environment() if api_key is None else api_key).strip():
+            said["authorization"] = f"Bearer {key}"
+        self.http = HttpClient(headers=said, timeout_s=timeout_s, come_back=frozenset({_CONFLICT}))
+
+    def __call__(self, request: ChatRequest) -> Action:
+        """Ask once; raises :class:`~refold.replay.ModelFailure` when there is no answer."""
+        return self.http.wait(self.ask(request))
+
+    async def ask(self, request: ChatRequest) -> Action:
+        """The same, on an event loop."""
+        if request.model is None:
+            raise UsageError(
+                f"no model to ask {self.url} for: the record of {request.at} names none, so give "
+                "Variant(model=…) or ChatEndpoint(model=…)",
+                at=request.at,
+            )
+        content = msgspec.json.encode(request.body())
+        try:
+            completion = decoded(await self.http.send("POST", self._target, content=content))
+        except (Unavailable, Rejected) as error:
+            raise ModelFailure.of(error) from error
+        return parse_completion(completion)
+
+    def close(self) -> None:
+        """Let go of connections; what is under way on them fails."""
+        self.http.close()
+
+    def __repr__(self) -> str:
+        return f"ChatEndpoint({self.url!r}, model={self.model!r})"
+
+
+def _key_of_environment() -> str:
+    return next((key for name in KEY_VARIABLES if (key := os.environ.get(name))), "")
+
+
+CALLS_MAX: Final = 1_000
+"""The most tool calls that one answer may hold."""
+SNIPPET_CHARS: Final = 200
+# Without one of these an object is no assistant message.
+_SAYS: Final = frozenset({"content", "tool_calls", "function_call", "refusal", "audio"})
+
+
+def action_of(answered: Answered) -> Action:
+    """The action of whatever a candidate may answer with: an action, a message, a completion.
+
+    Raises :class:`ModelFailure` of kind ``garbage`` saying what is not as it must be: an answer
+    of which a part is not understood is none, as it would be taken for another.
+    """
+    if isinstance(answered, Action):
+        return msgspec.structs.replace(answered, cost=read_amount(answered.cost))
+    try:
+        # As a service would have sent it: tuples are lists, an SDK's object is what was set.
+        said = msgspec.json.decode(msgspec.json.encode(as_json(answered)))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise _garbage(f"an answer that is not JSON: {error}") from error
+    if not isinstance(said, dict):
+        raise _garbage(f"{type(answered).__name__} where an action or a message must be")
+    is_message = "choices" not in said and "error" not in said
+    return parse_completion({"choices": [{"message": said}]} if is_message else said)
+
+
+def parse_completion(completion: Any) -> Action:
+    """The action of the first choice of a chat completion object, with usage, cost and model."""
+    try:
+        events, unread = read_completion(completion, ModelResponse())
+    except (InvalidEvent, RecursionError) as error:
+        raise _garbage(f"no answer: {error}: {snippet(completion)}") from error
+    typed = [event.data for event in events]
+    for event in typed:
+        if isinstance(event, ModelFailed):
+            raise _failure(event)
+    for one in unread:
+        if one.what in ("words", "call"):
+            raise _garbage(f"{one.reason} at {one.pointer}: {snippet(completion)}")
+    message = completion["choices"][0]["message"]
+    if not message.keys() & _SAYS:
+        raise _garbage(f"no assistant message: {snippet(message)}")
+    return _action(typed, read_cost(completion))
+
+
+def snippet(value: Any) -> str:
+    """The beginning of what came instead, for an error message."""
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= SNIPPET_CHARS else f"{text[:SNIPPET_CHARS]}…"
+
+
+def _action(events: Sequence[Any], cost: Decimal | None) -> Action:
+    response, *said = events
+    calls = [event for event in said if isinstance(event, ToolCall)]
+    if len(calls) > CALLS_MAX or not all(call.name for call in calls):
+        raise _garbage(f"a tool call without a name, or over {CALLS_MAX}: {snippet(calls)}")
+    return Action(
+        text="".join(event.text for event in said if isinstance(event, AgentUtterance)),
+        calls=tuple(Call(call.name, call.arguments, call.call_id) for call in calls),
+        finish_reason=response.finish_reason,
+        usage=response.usage,
+        cost=cost,
+        model=response.model,
+    )
+
+
+def _failure(failed: ModelFailed) -> ModelFailure:
+    """The failure of a service that answers 200 and says in the body that it failed."""
+    is_busy = failed.status is not None and (failed.status == 429 or failed.status >= 500)
+    said = f"the service's error: {snippet(failed.error)}"
+    return ModelFailure(said, kind="busy" if is_busy else "garbage", status=failed.status)
+
+
+def _garbage(message: str) -> ModelFailure:
+    return ModelFailure(message, kind="garbage")

@@ -10,9 +10,14 @@ import msgspec
 
 from refold.conversation.events import Usage
 from refold.replay import stats
-from refold.replay.actions import LEVELS, NOT_COMPARED, SAME_ACTION
-from refold.replay.conversations import ConversationComparison, total_cost
 from refold.replay.decision import Action
+from refold.replay.differences import (
+    LEVELS,
+    NOT_COMPARED,
+    SAME_ACTION,
+    ConversationComparison,
+    total_cost,
+)
 from refold.replay.stats import Interval, Summary
 
 BY_DECISION = "bootstrap over conversations, 95%"

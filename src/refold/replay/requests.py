@@ -13,12 +13,10 @@ import msgspec
 from refold.errors import RefoldError, UsageError
 from refold.event_loop import finished, on_thread
 from refold.http import Pace, RateLimiter, Retries
-from refold.replay.candidate import Candidate, ModelFailure
+from refold.replay.candidate import Candidate, ChatEndpoint, ModelFailure, action_of, snippet
 from refold.replay.circuit_breaker import CircuitBreaker
-from refold.replay.client import ChatEndpoint
-from refold.replay.completion import action_of, snippet
 from refold.replay.decision import Action
-from refold.replay.request import ChatRequest
+from refold.replay.variant import ChatRequest
 
 ATTEMPTS_MAX: Final = 5
 GRACE_S: Final = 5.0

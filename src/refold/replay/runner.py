@@ -19,13 +19,10 @@ from refold.engine.store_check import check_store
 from refold.errors import NotFound, UsageError
 from refold.event_loop import Interrupted, LoopThread, finished
 from refold.http import RateLimiter
-from refold.replay.candidate import Candidate
-from refold.replay.client import ChatEndpoint
-from refold.replay.decision import decisions
+from refold.replay.candidate import Candidate, ChatEndpoint
+from refold.replay.decision import Prices, decisions, priced
 from refold.replay.figures import total_usage
 from refold.replay.journal import Journal, Task
-from refold.replay.prices import Prices, priced
-from refold.replay.request import configured_by, request_at
 from refold.replay.requests import ATTEMPTS_MAX, GRACE_S, Asker, Outcome
 from refold.replay.variant import (
     NEXT_STEP,
@@ -35,6 +32,8 @@ from refold.replay.variant import (
     Variant,
     check_variant,
     checked_streams,
+    configured_by,
+    request_at,
 )
 
 Progress = Callable[[int, int, Decimal | None, int], None]

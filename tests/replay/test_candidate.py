@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from refold.conversation.events import Usage
 from refold.replay import Action, Call, ModelFailure
-from refold.replay.completion import action_of, parse_completion
+from refold.replay.candidate import action_of, parse_completion
 
 LOOKUP = {"id": "c1", "type": "function", "function": {"name": "lookup", "arguments": '{"a": 1}'}}
 COMPLETION: dict[str, Any] = {
