@@ -23,7 +23,6 @@ from refold.conversation import (
     ConsentRecorded,
     ConsentRevoked,
     Conversation,
-    ConversationState,
     DecisionRecorded,
     DtmfReceived,
     EffectCommitted,
@@ -47,6 +46,7 @@ from refold.conversation import (
     UserUtterance,
     from_messages,
 )
+from refold.conversation.state import ConversationState
 
 SHARED_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 TAU_BENCH = SHARED_DATA / "tau-bench" / "gpt-4o-airline.json"

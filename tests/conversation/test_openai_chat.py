@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import refold
-from refold.conversation.chat_export import Loss, export_messages, to_messages
+from refold.conversation.chat_export import Loss, to_messages
 from refold.conversation.events import (
     AgentConfigured,
     AgentUtterance,
@@ -109,7 +109,7 @@ def test_messages_come_back_as_they_were(messages: list[dict[str, Any]]) -> None
 @given(conversations)
 def test_nothing_of_imported_messages_is_lost(messages: list[dict[str, Any]]) -> None:
     """Exporting what was imported from messages alone loses nothing."""
-    assert export_messages(recorded(list(from_messages(messages)))).loss == []
+    assert to_messages(recorded(list(from_messages(messages)))).loss == []
 
 
 def tau_bench() -> list[dict[str, Any]]:
@@ -276,7 +276,7 @@ def test_a_live_recorded_history_gives_valid_chat_messages() -> None:
 
 def test_what_has_no_place_in_chat_messages_is_listed() -> None:
     """Each event left out is a loss by id and type, each field by its pointer."""
-    assert export_messages(recorded(live())).loss == [
+    assert to_messages(recorded(live())).loss == [
         Loss("chat-1@0", "session.started"),
         Loss("chat-1@1", "agent.configured", "/model"),
         Loss("chat-1@2", "user.utterance", "/confidence"),
@@ -360,12 +360,11 @@ def test_a_result_that_was_imported_from_behind_other_messages_goes_back_there()
 def test_who_of_several_spoke_is_a_loss_unless_the_message_says_it() -> None:
     """A party goes back into the name that it came from, and is made a name of nowhere else."""
     messages = [{"role": "assistant", "name": "coder", "content": "Done."}]
-    assert export_messages(recorded(list(from_messages(messages)))) == (messages, [])
-    live = recorded([AgentUtterance(text="Done.", party="coder")])
-    assert export_messages(live) == (
-        [{"role": "assistant", "content": "Done."}],
-        [Loss("chat-1@0", "agent.utterance", "/party")],
-    )
+    back = to_messages(recorded(list(from_messages(messages))))
+    assert (back, back.loss) == (messages, [])
+    live = to_messages(recorded([AgentUtterance(text="Done.", party="coder")]))
+    assert live == [{"role": "assistant", "content": "Done."}]
+    assert live.loss == [Loss("chat-1@0", "agent.utterance", "/party")]
 
 
 def test_changing_exported_messages_leaves_the_history_alone() -> None:
@@ -378,8 +377,8 @@ def test_changing_exported_messages_leaves_the_history_alone() -> None:
 
 def test_events_of_other_makers_are_a_loss_and_no_error() -> None:
     """An event type that nobody registered is listed, whatever its payload."""
-    exported = export_messages(recorded([Event("x.y", [1])]))
-    assert exported == ([], [Loss("chat-1@0", "x.y")])
+    exported = to_messages(recorded([Event("x.y", [1])]))
+    assert (exported, exported.loss) == ([], [Loss("chat-1@0", "x.y")])
 
 
 def test_metadata_of_the_same_name_that_is_no_repair_is_left_aside() -> None:

@@ -13,7 +13,6 @@ from refold.conversation import (
     AgentConfigured,
     AgentUtterance,
     DtmfReceived,
-    Line,
     ModelFailed,
     ModelRequest,
     ModelResponse,
@@ -33,6 +32,7 @@ from refold.conversation import (
     rendered,
     transcript,
 )
+from refold.conversation.transcript import Line
 
 START_US = 1_772_359_200_000_000  # 2026-03-01T10:00:00Z
 

@@ -12,6 +12,7 @@ import pytest
 
 import refold
 from refold import conversation as said
+from refold.core.history import SessionForked
 from refold.errors import InvalidEvent
 
 ONE_OF_EACH: dict[str, Any] = {
@@ -22,7 +23,7 @@ ONE_OF_EACH: dict[str, Any] = {
         initial_state={"step": 1},
     ),
     "session.ended": said.SessionEnded(reason="error", error="ValueError: no"),
-    "session.forked": said.SessionForked("call-1", 3, {"prompt": "b"}),
+    "session.forked": SessionForked("call-1", 3, {"prompt": "b"}),
     "agent.configured": said.AgentConfigured(
         prompt=said.Prompt(text="Be kind.", id="p"),
         model="m",

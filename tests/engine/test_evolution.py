@@ -12,7 +12,7 @@ import pytest
 
 import refold
 from refold import Event, Registry
-from refold.conversation import Conversation, export_messages, transcript
+from refold.conversation import Conversation, to_messages, transcript
 from refold.core.event import Kind
 from refold.core.snapshot import EVENTS_BETWEEN_MIN
 from refold.core.upcast import Upcasts
@@ -183,8 +183,8 @@ def test_a_split_turn_is_both_sides_of_a_conversation(talked: refold.Store) -> N
     assert [turn.text for turn in state.transcript] == [text for _, text in SAID]
     lines = [line.text for line in transcript(history) if line.type != "chat.mood"]
     assert lines == [text for _, text in SAID]
-    exported = export_messages(history)
-    assert [(m["role"], m["content"]) for m in exported.messages] == SAID
+    exported = to_messages(history)
+    assert [(m["role"], m["content"]) for m in exported] == SAID
     assert [(loss.where, loss.what) for loss in exported.loss] == [("call-1@1", "chat.mood")]
     assert [(d.at, d.action.text) for d in decisions(history)] == [
         ("call-1@0", "Hello"),

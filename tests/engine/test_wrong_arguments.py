@@ -14,7 +14,6 @@ from refold.conversation import (
     Conversation,
     ToolCall,
     UserUtterance,
-    export_messages,
     transcript,
 )
 from refold.conversation.importers import import_files
@@ -144,7 +143,6 @@ def test_other_wrong_calls_are_refused(store: refold.Store, call: Call) -> None:
         ("diff", lambda s, given: rf.diff(given, s.read("call-1"))),
         ("diff", lambda s, given: rf.diff(s.read("call-1"), given)),
         ("transcript", lambda s, given: transcript(given)),
-        ("export_messages", lambda s, given: export_messages(given)),
         ("decisions", lambda s, given: decisions(given)),
         ("a fold", lambda s, given: Conversation.run(given)),
     ],

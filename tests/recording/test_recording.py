@@ -21,7 +21,6 @@ from refold.conversation import (
     AgentConfigured,
     AgentUtterance,
     Conversation,
-    ConversationState,
     ModelRequest,
     ModelResponse,
     Party,
@@ -35,6 +34,7 @@ from refold.conversation import (
     UserUtterance,
     to_messages,
 )
+from refold.conversation.state import ConversationState
 from refold.errors import Conflict, InvalidEvent, NotFound, StoreClosed, UsageError
 from refold.recording.session import AsyncSession, Session
 

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from refold import Event
-from refold.conversation import Loss
+from refold.conversation.chat_export import Loss
 from refold.conversation.importers import Importer
 from refold.conversation.importers.base import Fork, Found, Options, Problem
 from refold.conversation.importers.source import STDIN, Source, named

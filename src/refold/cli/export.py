@@ -12,7 +12,7 @@ from refold.cli.text import clean
 from refold.errors import UsageError
 
 if TYPE_CHECKING:
-    from refold.conversation import Exported
+    from refold.conversation.chat_export import Messages
 
 LOSSES_SHOWN_MAX: Final = 10
 
@@ -40,32 +40,32 @@ def openai_chat(url: str, as_json: bool, streams: tuple[str, ...], category: str
 
     With --json, an object each: "stream", "messages", and "loss", what has no place in messages.
     """
-    from refold.conversation import export_messages
+    from refold.conversation import to_messages
     from refold.replay import select
 
     if not streams and category is None:
         raise UsageError("name the streams to export, or a --category")
     with opened(url) as store:
         for stream in select(store, streams=streams, category=category):
-            exported = export_messages(store.read(stream))
+            messages = to_messages(store.read(stream))
             if as_json:
-                _print_object(stream, exported)
+                _print_object(stream, messages)
             else:
-                output.json_block(exported.messages)
-                _note_loss(exported)
+                output.json_block(messages)
+                _note_loss(messages)
 
 
 export_command.add_command(openai_chat)
 
 
-def _print_object(stream: str, exported: Exported) -> None:
-    loss = [one._asdict() for one in exported.loss]
-    output.json_line({"stream": stream, "messages": exported.messages, "loss": loss})
+def _print_object(stream: str, messages: Messages) -> None:
+    loss = [one._asdict() for one in messages.loss]
+    output.json_line({"stream": stream, "messages": messages, "loss": loss})
 
 
-def _note_loss(exported: Exported) -> None:
-    for one in exported.loss[:LOSSES_SHOWN_MAX]:
+def _note_loss(messages: Messages) -> None:
+    for one in messages.loss[:LOSSES_SHOWN_MAX]:
         output.note(clean(f"{one.where}: not in messages: {one.what} {one.pointer}".rstrip()))
-    if len(exported.loss) > LOSSES_SHOWN_MAX:
-        more = len(exported.loss) - LOSSES_SHOWN_MAX
+    if len(messages.loss) > LOSSES_SHOWN_MAX:
+        more = len(messages.loss) - LOSSES_SHOWN_MAX
         output.note(f"and {more} more not in messages (--json has them)")

@@ -14,7 +14,7 @@ from refold.cli.text import clean, one_line
 from refold.times import rfc3339
 
 if TYPE_CHECKING:
-    from refold.conversation import Line
+    from refold.conversation.transcript import Line
 
 PAYLOAD_WIDTH_MIN: Final = 20
 _STYLES: Final[dict[str, dict[str, Any]]] = {

@@ -9,11 +9,10 @@
         print(line)
 """
 
-from refold.conversation.chat_export import Exported, Loss, export_messages, to_messages
+from refold.conversation.chat_export import to_messages
 from refold.conversation.events import (
     AgentConfigured,
     AgentUtterance,
-    Effect,
     MemoryRead,
     MemoryWritten,
     ModelFailed,
@@ -48,20 +47,7 @@ from refold.conversation.governance import (
     RedactionApplied,
 )
 from refold.conversation.openai_chat import from_messages
-from refold.conversation.rendering import Line, rendered
-from refold.conversation.state import (
-    Consent,
-    ConversationState,
-    Effected,
-    Money,
-    Occurrence,
-    RefusedPatch,
-    ToolAnswer,
-    ToolUse,
-    UsageTotals,
-    Utterance,
-)
-from refold.conversation.transcript import transcript
+from refold.conversation.transcript import rendered, transcript
 from refold.conversation.voice import (
     CallHeld,
     CallTransferred,
@@ -70,7 +56,6 @@ from refold.conversation.voice import (
     SpeechStarted,
     SpeechStopped,
 )
-from refold.core.history import SessionForked
 
 __all__ = [
     "AccessRecorded",
@@ -78,55 +63,39 @@ __all__ = [
     "AgentUtterance",
     "CallHeld",
     "CallTransferred",
-    "Consent",
     "ConsentRecorded",
     "ConsentRevoked",
     "Conversation",
-    "ConversationState",
     "DecisionRecorded",
     "DtmfReceived",
-    "Effect",
     "EffectCommitted",
     "EffectReversed",
-    "Effected",
     "ErasureExecuted",
-    "Exported",
     "HoldPlaced",
     "HoldReleased",
-    "Line",
-    "Loss",
     "MemoryRead",
     "MemoryWritten",
     "ModelFailed",
     "ModelRequest",
     "ModelResponse",
-    "Money",
-    "Occurrence",
     "Party",
     "PlaybackInterrupted",
     "Prompt",
     "RedactionApplied",
-    "RefusedPatch",
     "RetrievalCompleted",
     "ScoreRecorded",
     "SessionEnded",
-    "SessionForked",
     "SessionStarted",
     "SpeechStarted",
     "SpeechStopped",
     "StatePatched",
     "Tool",
-    "ToolAnswer",
     "ToolCall",
     "ToolDecided",
     "ToolResult",
-    "ToolUse",
     "Usage",
-    "UsageTotals",
     "UserUtterance",
-    "Utterance",
     "Word",
-    "export_messages",
     "from_messages",
     "rendered",
     "to_messages",

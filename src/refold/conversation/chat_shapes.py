@@ -32,6 +32,16 @@ _TEXT_KINDS: Final = frozenset({"text", "input_text", "output_text", "refusal"})
 _THOUGHTS: Final = frozenset({"reasoning", "thinking"})
 _KNOWN_OF_TOOL: Final = frozenset({"type", "function", "custom", "effect"})
 _KNOWN_OF_FUNCTION: Final = frozenset({"name", "description", "parameters", "effect"})
+# The counts of a usage, under the names of chat completions and those of later APIs.
+_COUNTS: Final = (
+    ("input_tokens", ("prompt_tokens",)),
+    ("input_tokens", ("input_tokens",)),
+    ("output_tokens", ("completion_tokens",)),
+    ("output_tokens", ("output_tokens",)),
+    ("cached_tokens", ("prompt_tokens_details", "cached_tokens")),
+    ("cached_tokens", ("input_tokens_details", "cached_tokens")),
+)
+_EXACT: Final = msgspec.json.Decoder(float_hook=Decimal)
 
 
 class Unread(NamedTuple):
@@ -64,11 +74,7 @@ def read_words(message: Message, path: Path, unread: list[Unread]) -> Words:
     if isinstance(refusal, str) and refusal not in ("", text):
         text = f"{text}\n{refusal}" if text else refusal
     if not text and audio is not None:
-        match audio:
-            case {"transcript": str(text)}:
-                pass
-            case _:
-                unread.append(_unread("words", "audio without a transcript", [*path, "audio"]))
+        text = _part_text(audio, [*path, "audio"], unread)
     return Words(text, _parts(content))
 
 
@@ -90,7 +96,7 @@ def read_calls(message: Message, path: Path, unread: list[Unread]) -> list[ToolC
     if isinstance(items, list):
         places += [(item, [*path, "tool_calls", n]) for n, item in enumerate(items)]
     elif items is not None:
-        unread.append(_unread("call", "tool_calls must be a list", [*path, "tool_calls"]))
+        unread.append(Unread("call", pointer([*path, "tool_calls"]), "tool_calls must be a list"))
     read = [_call(item, place, unread) for item, place in places]
     calls = [call for call in read if call is not None]
     if legacy is not None:
@@ -140,19 +146,21 @@ def exact_arguments(arguments: str) -> Any:
 
 def read_usage(usage: object, path: Path, unread: list[Unread]) -> Usage | None:
     """The tokens of an answer; None where nobody counted them."""
+    if usage is None:
+        return None
+    counts: dict[str, int] = {}
+    for field, place in _COUNTS:
+        holder: Any = usage
+        for key in place:
+            holder = holder.get(key) if isinstance(holder, Mapping) else None
+        if isinstance(holder, int) and not isinstance(holder, bool) and holder >= 0:
+            counts.setdefault(field, holder)
+        elif holder is not None:
+            reason = f"{holder!r:.50} is not a number of tokens"
+            unread.append(Unread("usage", pointer([*path, *place]), reason))
     if not isinstance(usage, Mapping):
-        if usage is not None:
-            unread.append(_unread("usage", "usage must be an object", path))
-        return None
-    taken, given = (_count(usage, names, path, unread) for names in _COUNTS)
-    details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
-    cached = None
-    if isinstance(details, Mapping):
-        inside: Path = [*path, "prompt_tokens_details"]
-        cached = _count(details, ("cached_tokens",), inside, unread)
-    if taken is None and given is None:
-        return None
-    return Usage(input_tokens=taken or 0, output_tokens=given or 0, cached_tokens=cached or 0)
+        unread.append(Unread("usage", pointer(path), "usage must be an object"))
+    return Usage(**counts) if counts else None
 
 
 def read_cost(completion: Message) -> Decimal | None:
@@ -188,9 +196,9 @@ def read_tools(items: object) -> tuple[list[Tool], list[Unread]]:
         try:
             items = msgspec.json.decode(items)
         except (msgspec.DecodeError, RecursionError) as error:
-            return [], [_unread("tool", f"tools are not JSON: {error}", [])]
+            return [], [Unread("tool", "", f"tools are not JSON: {error}")]
     if not isinstance(items, list):
-        return [], [_unread("tool", "tools must be a list", [])]
+        return [], [Unread("tool", "", "tools must be a list")]
     for index, item in enumerate(items):
         try:
             tools.append(_tool(item, [index], unread))
@@ -245,10 +253,6 @@ def refused(reason: str, path: Path) -> InvalidEvent:
     return InvalidEvent(reason, path=pointer(path))
 
 
-def _unread(what: Any, reason: str, path: Path) -> Unread:
-    return Unread(what, pointer(path), reason)
-
-
 # -- words ----------------------------------------------------------------------------------------
 
 
@@ -261,7 +265,7 @@ def _content_text(content: object, path: Path, unread: list[Unread]) -> str:
         case list():
             texts = (_part_text(part, [*path, n], unread) for n, part in enumerate(content))
             return "".join(texts)
-    unread.append(_unread("words", f"content is {type(content).__name__}", path))
+    unread.append(Unread("words", pointer(path), f"content is {type(content).__name__}"))
     return ""
 
 
@@ -278,7 +282,7 @@ def _part_text(part: object, path: Path, unread: list[Unread]) -> str:
             return text
         case {"type": str(kind)} if kind not in _TEXT_KINDS:
             return ""  # An image, a file, a sound: it has no words.
-    unread.append(_unread("words", "a content part without words", path))
+    unread.append(Unread("words", pointer(path), "a content part without words"))
     return ""
 
 
@@ -300,15 +304,12 @@ def _call(item: object, path: Path, unread: list[Unread], key: str = "") -> Tool
     try:
         if not isinstance(item, dict):
             raise refused("a tool call must be an object", path)
-        kind = "custom" if isinstance(item.get("custom"), dict) else "function"
-        kind = "function" if isinstance(item.get("function"), dict) else kind
+        kind = _kind(item) or ("custom" if "custom" in item else "function")
         inside: Path = [*path, key or kind]
         function = item.get(kind)
         if not isinstance(function, dict):
             raise refused("a tool call must name its function", inside)
-        name = function.get("name")
-        if not isinstance(name, str):
-            raise refused("a tool call must name its function", [*inside, "name"])
+        name = _name(function, "a tool call must name its function", inside)
         arguments = _arguments(function, "input" if kind == "custom" else "arguments", inside)
     except InvalidEvent as error:
         unread.append(Unread("call", error.path, error.reason))
@@ -321,6 +322,18 @@ def _call(item: object, path: Path, unread: list[Unread], key: str = "") -> Tool
     )
 
 
+def _kind(item: Message) -> str | None:
+    """Which of its two forms a call or a tool has; None for neither."""
+    return next((kind for kind in ("function", "custom") if isinstance(item.get(kind), dict)), None)
+
+
+def _name(function: Message, reason: str, path: Path) -> str:
+    name = function.get("name")
+    if not isinstance(name, str):
+        raise refused(reason, [*path, "name"])
+    return name
+
+
 def _arguments(function: Message, key: str, path: Path) -> str:
     """The text of a call's arguments; some servers give the object where the API has its text."""
     arguments = function.get(key)
@@ -330,40 +343,26 @@ def _arguments(function: Message, key: str, path: Path) -> str:
     return "" if arguments is None else json_text(arguments)
 
 
-# -- usage, tools, JSON ---------------------------------------------------------------------------
-
-_COUNTS: Final = (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens"))
-
-
-def _count(holder: Message, names: tuple[str, ...], path: Path, unread: list[Unread]) -> int | None:
-    name = next((name for name in names if holder.get(name) is not None), None)
-    if name is None:
-        return None
-    value = holder[name]
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    unread.append(_unread("usage", f"{value!r:.50} is not a number of tokens", [*path, name]))
-    return None
+# -- tools ---------------------------------------------------------------------------
 
 
 def _tool(item: object, path: Path, unread: list[Unread]) -> Tool:
     if not isinstance(item, dict):
         raise refused("a tool must be an object", path)
-    kind = next((key for key in ("function", "custom") if isinstance(item.get(key), dict)), None)
+    kind = _kind(item)
     # A flat object is the older form of "functions".
     function = item if kind is None else item[kind]
     inside = path if kind is None else [*path, kind]
     check_json(item, path)
-    name, parameters = function.get("name"), function.get("parameters") or {}
-    if not isinstance(name, str):
-        raise refused("a tool must have a name", [*inside, "name"])
+    name = _name(function, "a tool must have a name", inside)
+    parameters = function.get("parameters") or {}
     if not isinstance(parameters, dict):
         raise refused("a tool's parameters must be an object", [*inside, "parameters"])
     known = _KNOWN_OF_FUNCTION | _KNOWN_OF_TOOL
     lost: list[Path] = [[*inside, key] for key in function if key not in known]
     if kind is not None:
         lost += [[*path, key] for key in item if key not in _KNOWN_OF_TOOL]
-    unread += [_unread("tool", "", place) for place in lost]
+    unread += [Unread("tool", pointer(place), "") for place in lost]
     return Tool(
         name=name,
         description=str(function.get("description") or ""),
@@ -377,8 +376,5 @@ def _effect(effect: Any, path: Path, unread: list[Unread]) -> Effect:
     if effect is None or effect in get_args(Effect):
         return effect or "unknown"
     known = ", ".join(get_args(Effect))
-    unread.append(_unread("tool", f"{effect!r} is not an effect: {known}", path))
+    unread.append(Unread("tool", pointer(path), f"{effect!r} is not an effect: {known}"))
     return "unknown"
-
-
-_EXACT: Final = msgspec.json.Decoder(float_hook=Decimal)

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from msgspec.structs import replace
 
-from refold.conversation.chat_export import plain_message
+from refold.conversation.chat_export import Fix, MessageWriter
 from refold.conversation.chat_shapes import (
     Path,
     Unread,
@@ -43,7 +43,6 @@ from refold.core.event import Event
 from refold.errors import InvalidEvent
 
 Message = Mapping[str, Any]
-Fix = dict[str, Any]
 AGENT_UNKNOWN: Final = AgentConfigured()
 
 
@@ -122,78 +121,63 @@ def read_completion(body: object, response: ModelResponse, tools: Sequence[Tool]
     )
     path: Path = ["choices", 0, "message"]
     check_json(message, path)
-    typed = [
-        described(event, tools)
-        if isinstance(event, ToolCall)
-        else replace(event, finish_reason=made.finish_reason)
-        for event in _answered(message, path, made.message_id, unread)
-    ]
-    said = _with_fixes({"role": "assistant", **message}, typed, {})
+    typed = _answered(message, path, made.message_id, unread, tools)
+    if isinstance(typed[0], AgentUtterance):
+        typed[0] = replace(typed[0], finish_reason=made.finish_reason)
+    said = _exactly({"role": "assistant", **message}, typed, MessageWriter())
     return Chat([Event.of(made), *said, *failed], unread)
 
 
 class _Reader:
-    """Messages as they are read: the calls still open, and where."""
+    """Messages as they are read, beside what their events alone are written as."""
 
     def __init__(self, agent: AgentConfigured) -> None:
         self.chat = Chat([], [])
         self._agent = agent
-        # How many calls of an id have no result, which ids the last answer called, and whether
-        # someone else spoke since.
+        self._writer = MessageWriter()
+        # How many calls of an id have no result.
         self._open: Counter[str] = Counter()
-        self._called: frozenset[str] = frozenset()
-        self._interrupted = False
 
     def add(self, index: int, message: Message) -> None:
         """Add the events of a message."""
         if not isinstance(message, Mapping):
             raise refused("a chat message must be an object", [index])
-        check_json(message, [index])
-        first: Fix = {}
+        path: Path = [index]
+        check_json(message, path)
+        unread = self.chat.unread
         match message.get("role"):
             case "system" | "developer":
-                text = read_words(message, [index], self.chat.unread).text
-                typed: list[Any] = [replace(self._agent, prompt=Prompt(text))]
+                prompt = Prompt(read_words(message, path, unread).text)
+                typed: list[Any] = [replace(self._agent, prompt=prompt)]
             case "user":
-                typed = [self._said(index, message)]
+                words = read_words(message, path, unread)
+                name = _text(message.get("name"))
+                typed = [UserUtterance(words.text, words.parts, party=name)]
             case "assistant":
-                typed = self._answer(index, message)
+                typed = _answered(message, path, f"m{index}", unread, self._agent.tools)
+                self._open.update(one.call_id for one in typed if isinstance(one, ToolCall))
             case "tool" | "function" as role:
                 typed = [result := _result(message, role)]
-                first = self._pair(index, result)
+                if self._open[result.call_id] == 0:
+                    reason = f"a result without a call before it: {result.call_id!r}"
+                    unread.append(Unread("result", f"/{index}", reason))
+                else:
+                    self._open[result.call_id] -= 1
             case role:
                 raise refused(f"there is no event for the role {role!r}", [index, "role"])
-        self._interrupted |= isinstance(typed[0], AgentConfigured | UserUtterance)
-        self.chat.events.extend(_with_fixes(message, typed, first))
-
-    def _said(self, index: int, message: Message) -> UserUtterance:
-        words = read_words(message, [index], self.chat.unread)
-        return UserUtterance(words.text, words.parts, party=_text(message.get("name")))
-
-    def _answer(self, index: int, message: Message) -> list[Any]:
-        tools, said = self._agent.tools, _answered(message, [index], f"m{index}", self.chat.unread)
-        typed = [described(one, tools) if isinstance(one, ToolCall) else one for one in said]
-        called = [one.call_id for one in typed if isinstance(one, ToolCall)]
-        self._open.update(called)
-        self._called, self._interrupted = frozenset(called), False
-        return typed
-
-    def _pair(self, index: int, result: ToolResult) -> Fix:
-        """What keeps a result where it came, behind what was said since its call."""
-        if self._open[result.call_id] == 0:
-            reason = f"a result without a call before it: {result.call_id!r}"
-            self.chat.unread.append(Unread("result", f"/{index}", reason))
-        else:
-            self._open[result.call_id] -= 1
-        return {"late": True} if self._interrupted and result.call_id in self._called else {}
+        self.chat.events.extend(_exactly(message, typed, self._writer))
 
 
 def _answered(
-    message: Message, path: list[str | int], message_id: str | None, unread: list[Unread]
+    message: Message,
+    path: Path,
+    message_id: str | None,
+    unread: list[Unread],
+    tools: Sequence[Tool],
 ) -> list[Any]:
     """The words of an answer, where it has any or nothing else, and its tool calls."""
     words = read_words(message, path, unread)
-    calls = read_calls(message, path, unread)
+    calls = [described(call, tools) for call in read_calls(message, path, unread)]
     events: list[Any] = [replace(call, message_id=message_id) for call in calls]
     if words.text or words.parts or not calls:
         party = _text(message.get("name"))
@@ -235,10 +219,13 @@ def _text(value: object) -> str | None:
 # -- so that nothing is lost ----------------------------------------------------------------------
 
 
-def _with_fixes(message: Message, typed: Sequence[Any], first: Fix) -> list[Event]:
-    """Each event with what it alone would lose of the message; ``first`` is of the first one."""
-    plain = plain_message(typed)
+def _exactly(message: Message, typed: Sequence[Any], writer: MessageWriter) -> list[Event]:
+    """Each event with what it alone would lose of the message that it is read from."""
     fixes: list[Fix] = [{} for _ in typed]
+    if isinstance(typed[0], ToolResult) and writer.place_of_result(typed[0]) is not None:
+        fixes[0]["late"] = True
+    written = [writer.add(event, fix) for event, fix in zip(typed, fixes, strict=True)]
+    plain = dict(written[0] or {})
     calls = [n for n, event in enumerate(typed) if isinstance(event, ToolCall)]
     items = message.get("tool_calls")
     if isinstance(items, list) and items and len(items) == len(calls):
@@ -246,7 +233,7 @@ def _with_fixes(message: Message, typed: Sequence[Any], first: Fix) -> list[Even
             if fix := _difference(item, exported):
                 fixes[place]["call"] = fix
         plain["tool_calls"] = items
-    fixes[0] |= _difference(message, plain) | first
+    fixes[0] |= _difference(message, plain)
     return [
         Event.of(event, metadata={"openai": fix} if fix else None)
         for event, fix in zip(typed, fixes, strict=True)

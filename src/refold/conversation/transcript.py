@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
 from refold.conversation.fold import Conversation
-from refold.conversation.rendering import Line, shortened
-from refold.conversation.state import (
-    ConversationState,
-    RefusedPatch,
-    ToolAnswer,
-    ToolUse,
-    Utterance,
-    at,
-)
+from refold.conversation.state import ConversationState, ToolAnswer, ToolUse, Utterance, at
 from refold.conversation.voice import DtmfReceived
 from refold.core.jsonvalue import parse_pointer
 from refold.core.recorded import Recorded, history_of
 from refold.errors import UsageError
 
 PROMPT_CHARS_MAX: Final = 72
+VALUE_CHARS_MAX: Final = 400
+"""How much of a tool's arguments, a result or an unknown payload one line shows."""
+WHO_CHARS_MAX: Final = 24
 REDACTED: Final = "[redacted]"
 
 # What a reader of the words can do without; an answer's tokens and price are in the state.
 _LEFT_OUT: Final = frozenset(
     {"model.request", "model.response", "speech.started", "speech.stopped", "access.recorded"}
 )
+# C0 and C1 controls but the line feed and tab, line separators, and what sets the direction.
+_HARMFUL: Final = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
+)
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One event as text: ``at`` is RFC 3339, ``who`` a word or two, ``type`` the event's type."""
+
+    id: str
+    at: str
+    who: str
+    type: str
+    text: str
 
 
 def transcript(history: Iterable[Recorded]) -> list[Line]:
@@ -39,68 +50,70 @@ def transcript(history: Iterable[Recorded]) -> list[Line]:
     bytes are still stored.
     """
     events = list(history_of(history, call="transcript"))
-    told = _told(Conversation.run(events).state)
-    parts = (part for recorded in events for part in recorded.parts() or (recorded,))
-    return [_line(part, told) for part in parts if part.type not in _LEFT_OUT]
-
-
-def _line(recorded: Recorded, told: _Told) -> Line:
-    part = _told_of(recorded, told.parts.get(recorded.origin_id, []))
-    who, text = _said(recorded, part, told.redacted.get(recorded.origin_id, []))
-    return Line(recorded.origin_id, at(recorded), who, recorded.type, text)
-
-
-def _told_of(recorded: Recorded, parts: list[Any]) -> Any:
-    """What the fold made of an event; the parts of a split one share their id."""
-    if recorded.whole is None:
-        return parts[-1] if parts else None
-    fitting = (part for part in parts if isinstance(part, _MADE.get(recorded.type, ())))
-    found = next(fitting, None)
-    if found is not None:
-        parts.remove(found)
-    return found
-
-
-class _Answered(NamedTuple):
-    answer: ToolAnswer
-    tool: str
-
-
-_MADE: Final[dict[str, type]] = {
-    "user.utterance": Utterance,
-    "agent.utterance": Utterance,
-    "tool.call": ToolUse,
-    "tool.result": _Answered,
-    "state.patched": RefusedPatch,
-    "dtmf.received": DtmfReceived,
-}
-"""What the fold makes of the events of a type."""
-
-
-class _Told(NamedTuple):
-    """What the fold made of each event, and what was redacted of it, by the event's id."""
-
-    parts: dict[str, list[Any]]
-    redacted: dict[str, list[str]]
-
-
-def _told(state: ConversationState) -> _Told:
-    made: list[tuple[str, Any]] = [(turn.id, turn) for turn in state.transcript]
-    made += [(refused.id, refused) for refused in state.refused_patches]
-    made += [(pressed.id, pressed.event) for pressed in state.keys_pressed]
-    for answer in state.unmatched_results:
-        made.append((answer.id, _Answered(answer, f"no open call {answer.event.call_id}")))
-    for use in state.tool_calls:
-        made.append((use.id, use))
-        if use.answer is not None:
-            made.append((use.answer.id, _Answered(use.answer, use.event.name)))
-    parts: dict[str, list[Any]] = {}
-    for event_id, part in made:
-        parts.setdefault(event_id, []).append(part)
-    redacted: dict[str, list[str]] = {}
+    state = Conversation.run(events).state
+    made = _made(state)
+    redacted: defaultdict[str, list[str]] = defaultdict(list)
     for redaction in state.redactions:
-        redacted.setdefault(redaction.event.event, []).append(redaction.event.pointer)
-    return _Told(parts, redacted)
+        redacted[redaction.event.event].append(redaction.event.pointer)
+    lines: list[Line] = []
+    for recorded in (part for whole in events for part in whole.parts() or (whole,)):
+        if recorded.type not in _LEFT_OUT:
+            own = made[recorded.origin_id, recorded.type]
+            part = own.pop(0) if own else None
+            who, text = _said(recorded, part, redacted[recorded.origin_id])
+            lines.append(Line(recorded.origin_id, at(recorded), who, recorded.type, text))
+    return lines
+
+
+def rendered(lines: Iterable[Line]) -> list[str]:
+    """Lines as plain text in columns: time of day, who, what; a heading for each new day.
+
+    Characters that could move a terminal's cursor or turn its text around are shown as codes.
+    """
+    shown = [(line.at, _name(line.who), _harmless(line.text)) for line in lines]
+    width = max((len(who) for _, who, _ in shown), default=0)
+    texts: list[str] = []
+    day = ""
+    for moment, who, text in shown:
+        date, _, time = moment.partition("T")
+        if date != day:
+            texts.append(day := date)
+        head = f"{time[:8]}  {who:<{width}}  "
+        first, *more = text.split("\n")
+        texts.append((head + first).rstrip())
+        texts += [(" " * len(head) + rest).rstrip() for rest in more]
+    return texts
+
+
+def shortened(text: str, *, chars_max: int = VALUE_CHARS_MAX) -> str:
+    """The text, or its beginning with an ellipsis."""
+    return text if len(text) <= chars_max else f"{text[: chars_max - 1]}…"
+
+
+def _name(who: str) -> str:
+    return shortened(" ".join(_harmless(who).split()), chars_max=WHO_CHARS_MAX)
+
+
+def _harmless(text: str) -> str:
+    return _HARMFUL.sub(lambda found: f"\\u{ord(found[0]):04x}", text.replace("\r\n", "\n"))
+
+
+def _made(state: ConversationState) -> defaultdict[tuple[str, str], list[Any]]:
+    """What the fold made of events, by id and type: parts of one split event may share both."""
+    made: defaultdict[tuple[str, str], list[Any]] = defaultdict(list)
+    for turn in state.transcript:
+        made[turn.id, f"{turn.role}.utterance"].append(turn)
+    for refused in state.refused_patches:
+        made[refused.id, "state.patched"].append(refused.reason)
+    for pressed in state.keys_pressed:
+        made[pressed.id, "dtmf.received"].append(pressed.event)
+    for answer in state.unmatched_results:
+        made[answer.id, "tool.result"].append((answer, f"no open call {answer.event.call_id}"))
+    for use in state.tool_calls:
+        made[use.id, "tool.call"].append(use)
+        if use.answer is not None:
+            made[use.answer.id, "tool.result"].append((use.answer, use.event.name))
+    return made
 
 
 # -- who, and the text, by kind of event --------------------------------------------------------
@@ -111,41 +124,32 @@ Said = tuple[str, str]
 def _said(recorded: Recorded, part: object, redacted: list[str]) -> Said:
     match part:
         case Utterance():
-            return _turn(part, redacted)
-        case ToolUse():
-            return _call(part, redacted)
-        case _Answered():
-            return _result(part, redacted)
-        case RefusedPatch():
-            return "state", f"not applied: {part.reason}"
+            return _utterance(part, hidden=_covers(redacted, "text", "parts"))
+        case ToolUse(event=call):
+            hidden = _covers(redacted, "arguments", "parsed")
+            arguments = REDACTED if hidden else shortened(call.arguments)
+            waiting = " (no result)" if part.answer is None else ""
+            return "tool call", f"{call.name}({arguments}){waiting}"
+        case (ToolAnswer(event=result), tool):
+            value = REDACTED if _covers(redacted, "result") else _value(result.result)
+            who = "tool error" if result.is_error else "tool result"
+            return who, f"{result.name or tool}: {value}"
         case DtmfReceived():
             return "user", REDACTED if redacted else f"presses {part.digits}"
+        case str():
+            return "state", f"not applied: {part}"
     say = _SAID.get(recorded.type)
     who, text = say(recorded.data) if say else (recorded.type, _value(recorded.data))
     return who, REDACTED if redacted else text
 
 
-def _turn(turn: Utterance, redacted: list[str]) -> Said:
-    who = turn.party or turn.role
-    if _covers(redacted, "text", "parts"):
+def _utterance(said: Utterance, *, hidden: bool) -> Said:
+    who = said.party or said.role
+    if hidden:
         return who, REDACTED
-    marks = [f"[{kind}]" for kind in turn.attachments]
-    text = " ".join([turn.text, *marks] if turn.text else marks) or "(nothing)"
-    return who, text if turn.heard is None else f"{text} [interrupted]"
-
-
-def _call(use: ToolUse, redacted: list[str]) -> Said:
-    hidden = _covers(redacted, "arguments", "parsed")
-    arguments = REDACTED if hidden else shortened(use.event.arguments)
-    waiting = " (no result)" if use.answer is None else ""
-    return "tool call", f"{use.event.name}({arguments}){waiting}"
-
-
-def _result(answered: _Answered, redacted: list[str]) -> Said:
-    result = answered.answer.event
-    value = REDACTED if _covers(redacted, "result") else _value(result.result)
-    who = "tool error" if result.is_error else "tool result"
-    return who, f"{result.name or answered.tool}: {value}"
+    marks = [f"[{kind}]" for kind in said.attachments]
+    text = " ".join([said.text, *marks] if said.text else marks) or "(nothing)"
+    return who, text if said.heard is None else f"{text} [interrupted]"
 
 
 def _interrupted(data: dict[str, Any]) -> Said:

@@ -9,7 +9,9 @@ from typing import Any
 import msgspec
 
 import refold
-from refold.conversation import Conversation, ConversationState, Line, transcript
+from refold.conversation import Conversation, transcript
+from refold.conversation.state import ConversationState
+from refold.conversation.transcript import Line
 from refold.replay.compare import Comparison
 from refold.replay.runner import ReplaySummary
 

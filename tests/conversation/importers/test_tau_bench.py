@@ -10,7 +10,7 @@ import pytest
 
 import refold
 from refold.conversation import Conversation
-from refold.conversation.chat_export import export_messages, to_messages
+from refold.conversation.chat_export import to_messages
 from refold.conversation.importers import import_files
 from tests.conversation.importers.inputs import real, tau_element
 
@@ -122,7 +122,7 @@ def test_tools_come_with_their_effects(airline: refold.Store) -> None:
 
 def test_what_chat_messages_cannot_hold_is_listed(airline: refold.Store) -> None:
     """Exporting tells of the session's start, end and score, and of effects and tools."""
-    exported = export_messages(airline.read("airline-0-0"))
+    exported = to_messages(airline.read("airline-0-0"))
     lost = {(loss.what, loss.pointer) for loss in exported.loss}
     assert {("session.started", ""), ("session.ended", ""), ("score.recorded", "")} <= lost
     assert {("agent.configured", "/tools"), ("tool.call", "/effect")} <= lost
