@@ -8,7 +8,8 @@ handed on as it is stored, as a recorded event.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Iterable, Mapping
 from functools import reduce
 from operator import or_
 from typing import Any, Final, NamedTuple
@@ -18,6 +19,7 @@ import msgspec
 from refold.core.event import Kind
 from refold.core.registry import Registry
 from refold.core.stored import ABSENT, OccurredAt
+from refold.errors import UsageError
 
 Decode = Callable[[str | bytes], list[Any]]
 
@@ -29,6 +31,46 @@ class Handler(NamedTuple):
     target: type | None
     wants_recorded: bool
     schema: int | None
+
+
+def register(
+    handlers: dict[str, Handler],
+    function: Callable[..., Any],
+    events: Iterable[type | str],
+    registry: Registry,
+    *,
+    owner: str,
+) -> None:
+    """Let a function take the events of these classes or type names.
+
+    It is given the recorded event too where it has three arguments by place. Raises
+    :class:`~refold.errors.UsageError` for what is neither, for a type that is taken already, and
+    for what is no function.
+    """
+    if not callable(function):
+        raise UsageError(f"{owner} is given functions, not {function!r}")
+    wants_recorded = arguments_by_place(function) > 2
+    for event in events:
+        if isinstance(event, str):
+            target, kind, schema = None, Kind.parse(event), None
+        elif isinstance(event, type):
+            target, kind = event, registry.kind_of_class(event)
+            schema = kind.schema
+        else:
+            raise UsageError(f"{owner} takes event classes and type names, not {event!r}")
+        if kind.type in handlers:
+            raise UsageError(f"{owner} has something that takes {kind.type!r} already")
+        handlers[kind.type] = Handler(function, target, wants_recorded, schema)
+
+
+def arguments_by_place(function: Callable[..., Any]) -> int:
+    """How many arguments by place a function names; 0 where it does not say."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return 0
+    by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(parameter.kind in by_place for parameter in parameters)
 
 
 class _Tagged(msgspec.Struct, array_like=True):

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar, get_args
 
 import msgspec
 
-from refold.core.dispatch import Dispatch, Handler
-from refold.core.event import Event, Kind, checked_kind
+from refold.core.dispatch import Dispatch, Handler, register
+from refold.core.event import Event, checked_kind
 from refold.core.payload import encode_payload
 from refold.core.recorded import Recorded, decode_row, history_of, unrecorded
 from refold.core.registry import Registry, default_registry
@@ -88,20 +87,11 @@ class Fold(Generic[S]):
         arguments, and returns the next state. By type name the event is the payload as a dict.
         """
 
-        def register(evolve: Evolve) -> Evolve:
-            wants_recorded = _takes_three(evolve)
-            for event in events:
-                target = event if isinstance(event, type) else None
-                kind = self._kind_of(event)
-                name = kind.type
-                if name in self.handlers:
-                    raise UsageError(f"fold {self.name!r} already has a step for {name!r}")
-                self.handlers[name] = Handler(
-                    evolve, target, wants_recorded, None if target is None else kind.schema
-                )
+        def register_step(evolve: Evolve) -> Evolve:
+            register(self.handlers, evolve, events, self.registry, owner=f"fold {self.name!r}")
             return evolve
 
-        return register
+        return register_step
 
     def step(self, state: S, recorded: Recorded) -> S:
         """The state after one more recorded event; after each part, where it is split."""
@@ -215,13 +205,6 @@ class Fold(Generic[S]):
             )
         return state
 
-    def _kind_of(self, event: type | str) -> Kind:
-        if isinstance(event, str):
-            return Kind.parse(event)
-        if not isinstance(event, type):
-            raise UsageError(f"a step is for event classes and type names, not {event!r}")
-        return self.registry.kind_of_class(event)
-
     def _unrecorded(self, event: object) -> list[tuple[str, object]]:
         """What an event counts as that has a step here: types and what the steps take."""
         data, kind = event, None
@@ -308,9 +291,3 @@ def taken(recorded: Recorded, handler: Handler) -> Any:
             schema=recorded.schema,
         )
     return recorded.to_class(handler.target)
-
-
-def _takes_three(evolve: Callable[..., Any]) -> bool:
-    kinds = [parameter.kind for parameter in inspect.signature(evolve).parameters.values()]
-    by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return sum(kind in by_place for kind in kinds) > 2

@@ -42,14 +42,14 @@ class Log:
 
     def __init__(self, backend: Backend, projection: Projection) -> None:
         self._backend = backend
-        self._projection = projection
+        self.projection = projection
 
     def page(self, *, after: int, rows_max: int) -> Page | None:
         """What comes after a position; None where nothing does yet."""
         head = self._backend.log_head()
         if head <= after:
             return None
-        types, categories = self._projection.types, self._projection.categories
+        types, categories = self.projection.types, self.projection.categories
         if types == []:
             return Page([], head)
         found = self._backend.log(
@@ -71,7 +71,7 @@ class Log:
 
     def skipped(self) -> dict[str, frozenset[int]]:
         """The versions to leave out because somebody said so, by stream."""
-        name = self._projection.name
+        name = self.projection.name
         found: dict[str, set[int]] = {}
         for row in self.stream(decisions_about(name), first=0):
             for recorded in decode_row(row, _NO_CLASSES):

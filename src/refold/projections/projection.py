@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
-from refold.core.dispatch import Dispatch, Handler
+from refold.core.dispatch import Dispatch, Handler, arguments_by_place, register
 from refold.core.event import Kind
 from refold.core.fingerprint import code_of, digest_of, shape_of, upcasting_facts
 from refold.core.fold import taken
@@ -75,24 +75,14 @@ class Projection:
         :class:`~refold.errors.UsageError` for a function that cannot be called so.
         """
 
-        def register(handle: Handle) -> Handle:
-            wants_recorded = self._wants_recorded(handle)
-            for event in events:
-                if isinstance(event, type):
-                    target, kind = event, self.registry.kind_of_class(event)
-                elif isinstance(event, str):
-                    target, kind = None, Kind.parse(event)
-                else:
-                    raise UsageError(f"on(…) takes event classes and type names, not {event!r}")
-                if kind.type in self.handlers:
-                    raise UsageError(
-                        f"projection {self.name!r} already has a handler for {kind.type!r}"
-                    )
-                schema = None if target is None else kind.schema
-                self.handlers[kind.type] = Handler(handle, target, wants_recorded, schema)
+        def register_handler(handle: Handle) -> Handle:
+            wanted = "(rows, event) or (rows, event, recorded)"
+            self._check_takes(handle, 3 if arguments_by_place(handle) > 2 else 2, wanted)
+            owner = f"projection {self.name!r}"
+            register(self.handlers, handle, events, self.registry, owner=owner)
             return handle
 
-        return register
+        return register_handler
 
     def on_every(self, handle: Handle) -> Handle:
         """Decorator: this function handles every event that has no handler of its own.
@@ -101,8 +91,7 @@ class Projection:
         """
         if self.every is not None:
             raise UsageError(f"projection {self.name!r} already has a handler for every event")
-        if not _can_take(handle, 2):
-            raise self._uncallable(handle, "(rows, recorded)")
+        self._check_takes(handle, 2, "(rows, recorded)")
         self.every = Handler(handle, None, True, None)
         return handle
 
@@ -168,18 +157,18 @@ class Projection:
         every = None if self.every is None else code_of(self.every.evolve)
         return Fingerprint(shape, digest_of(kinds, code, every))
 
-    def _wants_recorded(self, handle: Callable[..., Any]) -> bool:
-        wants_recorded = _arguments_of(handle) > 2
-        if not _can_take(handle, 3 if wants_recorded else 2):
-            raise self._uncallable(handle, "(rows, event) or (rows, event, recorded)")
-        return wants_recorded
-
-    def _uncallable(self, handle: object, arguments: str) -> UsageError:
-        name = getattr(handle, "__qualname__", repr(handle))
-        return UsageError(
-            f"a handler of projection {self.name!r} is called with {arguments}: {name} cannot be",
-            projection=self.name,
-        )
+    def _check_takes(self, handle: Callable[..., Any], count: int, wanted: str) -> None:
+        """Refuse what cannot be called with so many arguments by place, as far as it says."""
+        try:
+            inspect.signature(handle).bind(*[None] * count)
+        except TypeError as error:
+            name = getattr(handle, "__qualname__", repr(handle))
+            raise UsageError(
+                f"a handler of projection {self.name!r} is called with {wanted}: {name} cannot be",
+                projection=self.name,
+            ) from error
+        except ValueError:
+            return  # Written in C, and silent about it.
 
     def _check_tables(self, given: int) -> None:
         if len(self.tables) < max(given, 1):
@@ -227,24 +216,3 @@ def _essential(schema: Any) -> Any:
 def _check_name(name: str) -> None:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise UsageError(f"a projection is named like tools or cost-by-day, not {name!r}")
-
-
-def _can_take(handle: Callable[..., Any], count: int) -> bool:
-    """Whether something can be called with so many arguments by place, as far as it says."""
-    try:
-        inspect.signature(handle).bind(*[None] * count)
-    except TypeError:
-        return False
-    except ValueError:
-        return True  # Written in C, and silent about it.
-    return True
-
-
-def _arguments_of(handle: Callable[..., Any]) -> int:
-    """How many arguments by place it has a name for."""
-    try:
-        kinds = [parameter.kind for parameter in inspect.signature(handle).parameters.values()]
-    except (TypeError, ValueError):
-        return 0
-    by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return sum(kind in by_place for kind in kinds)

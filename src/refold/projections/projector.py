@@ -16,9 +16,10 @@ from refold.projections import rebuild as rebuilding
 from refold.projections.catalog import Parked, catalog_of
 from refold.projections.cursor import Context, tell_nobody
 from refold.projections.dialect import quoted
-from refold.projections.log import SKIPPED, ProjectionSkipped, decisions_about
+from refold.projections.handling import NONE
+from refold.projections.log import SKIPPED, Log, ProjectionSkipped, decisions_about
 from refold.projections.projection import Projection, by_name
-from refold.projections.retry import Retry
+from refold.projections.retry import retry
 from refold.projections.runner import Runner
 from refold.projections.status import ProjectionStatus, others, status_of
 from refold.projections.table import Table
@@ -171,7 +172,7 @@ class Projector:
                 f"projection {name!r} has not set {stream!r} aside", projection=name, stream=stream
             )
         failed = [
-            Retry(self._context, projection, generation).stream(parked.stream)
+            retry(self._context, projection, generation, parked.stream)
             for generation, parked in waiting
         ]
         return [again for again in failed if again is not None]
@@ -182,7 +183,7 @@ class Projector:
         The log remembers it as ``projection.skipped`` in the stream ``projection-NAME``. Gives
         what stopped the stream again, if anything.
         """
-        self._named(name)
+        projection = self._named(name)
         stream, version = parse_event_id(event_id)
         if not reason.strip():
             raise UsageError(f"say why {event_id} is to be left out: reason=")
@@ -190,9 +191,9 @@ class Projector:
             raise NotFound(
                 f"projection {name!r} has not set {event_id} aside", projection=name, id=event_id
             )
-        # By its type, not its class: a store's own registry need not know the class.
-        said = Event(SKIPPED, ProjectionSkipped(name, event_id, reason))
-        if not self._is_skipped(name, event_id):
+        if version not in Log(self._store._backend, projection).skipped().get(stream, NONE):
+            # By its type, not its class: a store's own registry need not know the class.
+            said = Event(SKIPPED, ProjectionSkipped(name, event_id, reason))
             self._store.append(decisions_about(name), [said])
         return self.retry(name, stream)
 
@@ -240,9 +241,3 @@ class Projector:
             if generation is not None
             for parked in catalog.parked(name, generation).values()
         ]
-
-    def _is_skipped(self, name: str, event_id: str) -> bool:
-        if self._store.head(decisions_about(name)) < 0:
-            return False
-        said = self._store.read(decisions_about(name))
-        return any(one.type == SKIPPED and one.data["event"] == event_id for one in said)

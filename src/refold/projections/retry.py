@@ -26,14 +26,11 @@ class Suspicion:
     """How far the next batch may go: up to before a suspect, or with it alone."""
 
     def __init__(self) -> None:
-        self._suspect: int | None = None
+        self._suspect = self._cut = FAR
         self._failures = 0
-        self._cut = FAR
 
     def limit(self, position: int) -> int:
         """The last position of a batch that begins after ``position``."""
-        if self._suspect is None:
-            return self._cut
         before = self._suspect - 1
         return min(self._cut, before if position < before else self._suspect)
 
@@ -53,12 +50,12 @@ class Suspicion:
         """The rows stand at a position now."""
         if position >= self._cut:
             self._cut = FAR
-        if self._suspect is not None and position >= self._suspect:
+        if position >= self._suspect:
             self.clear()
 
     def clear(self) -> None:
         """Suspect nobody."""
-        self._suspect, self._failures = None, 0
+        self._suspect, self._failures = FAR, 0
 
 
 def parked_for(poison: Poisoned, *, attempts: int, now: int) -> Parked:
@@ -90,69 +87,65 @@ def described(error: BaseException | None) -> str:
     return text.encode(errors="replace").decode()
 
 
-class Retry:
-    """Takes up the streams that one generation has set aside."""
+def retry(context: Context, projection: Projection, generation: int, stream: str) -> Parked | None:
+    """Handle what waits in a stream, in one transaction; what stops it again, if anything.
 
-    def __init__(self, context: Context, projection: Projection, generation: int) -> None:
-        self._context = context
-        self._projection = projection
-        self._generation = generation
-        self._log = Log(context.log, projection)
-
-    def stream(self, stream: str) -> Parked | None:
-        """Handle what waits in a stream, in one transaction; what stops it again, if anything.
-
-        Takes the stream up to where the generation stands, so that it goes on with all others.
-        Raises :class:`~refold.errors.UsageError` where the projection has changed since.
-        """
-        entry = catalog_of(self._context.keeper).started(self._projection.name)
-        check_unchanged(self._projection, entry.generations[self._generation])
-        stopped: Poisoned | None = None
-        while True:
-            try:
-                return self._taken_up(stream, stopped)
-            except Poisoned as poison:
-                # Undone as a whole: again, up to before that event.
-                stopped = poison
-
-    def _taken_up(self, stream: str, stopped: Poisoned | None) -> Parked | None:
-        key = (self._projection.name, self._generation)
-        with self._context.keeper.tables() as transaction:
-            catalog = Catalog(transaction.execute)
-            parked, fence = catalog.parked(*key).get(stream), catalog.fence(*key)
-            if parked is None or fence is None:
-                return None
-            rows = Rows(
-                self._projection.tables,
-                generation=self._generation,
-                read=transaction.execute,
-                write=lambda: transaction,
-            )
-            end = fence.position if stopped is None else stopped.position - 1
-            self._handle(rows, parked, min(end, fence.position))
-            catalog.unpark(*key, stream)
-            again = None if stopped is None else self._parked_again(parked, stopped)
-            if again is not None:
-                catalog.park(*key, again)
-            catalog.raise_fence(*key)
-            return again
-
-    def _handle(self, rows: Rows, parked: Parked, end: int) -> None:
-        without = self._log.skipped().get(parked.stream, NONE)
-        for row in self._log.stream(parked.stream, first=parked.version):
-            if row.position > end:
-                break
-            after = parked.position - 1
-            handle(self._projection, rows, row, after=after, until=end, without=without)
+    Takes the stream up to where the generation stands, so that it goes on with all others. Raises
+    :class:`~refold.errors.UsageError` where the projection has changed since.
+    """
+    entry = catalog_of(context.keeper).started(projection.name)
+    check_unchanged(projection, entry.generations[generation])
+    stopped: Poisoned | None = None
+    while True:
         try:
-            rows.flush()
-        except UsageError as error:
-            # Some event of the stream is to blame: nobody knows which.
-            raise Poisoned(
-                position=parked.position, stream=parked.stream, version=parked.version
-            ) from error
+            return _taken_up(context, projection, generation, stream, stopped)
+        except Poisoned as poison:
+            # Undone as a whole: again, up to before that event.
+            stopped = poison
 
-    def _parked_again(self, parked: Parked, stopped: Poisoned) -> Parked:
-        is_same = stopped.version == parked.version
-        attempts = parked.attempts + 1 if is_same else 1
-        return parked_for(stopped, attempts=attempts, now=self._context.clock())
+
+def _taken_up(
+    context: Context,
+    projection: Projection,
+    generation: int,
+    stream: str,
+    stopped: Poisoned | None,
+) -> Parked | None:
+    key = (projection.name, generation)
+    with context.keeper.tables() as transaction:
+        catalog = Catalog(transaction.execute)
+        parked, fence = catalog.parked(*key).get(stream), catalog.fence(*key)
+        if parked is None or fence is None:
+            return None
+        rows = Rows(
+            projection.tables,
+            generation=generation,
+            read=transaction.execute,
+            write=lambda: transaction,
+        )
+        end = fence.position if stopped is None else stopped.position - 1
+        _handle(Log(context.log, projection), rows, parked, min(end, fence.position))
+        catalog.unpark(*key, stream)
+        again = None
+        if stopped is not None:
+            attempts = parked.attempts + 1 if stopped.version == parked.version else 1
+            again = parked_for(stopped, attempts=attempts, now=context.clock())
+            catalog.park(*key, again)
+        catalog.raise_fence(*key)
+        return again
+
+
+def _handle(log: Log, rows: Rows, parked: Parked, end: int) -> None:
+    without = log.skipped().get(parked.stream, NONE)
+    for row in log.stream(parked.stream, first=parked.version):
+        if row.position > end:
+            break
+        after = parked.position - 1
+        handle(log.projection, rows, row, after=after, until=end, without=without)
+    try:
+        rows.flush()
+    except UsageError as error:
+        # Some event of the stream is to blame: nobody knows which.
+        raise Poisoned(
+            position=parked.position, stream=parked.stream, version=parked.version
+        ) from error
