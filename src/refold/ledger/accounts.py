@@ -45,20 +45,18 @@ class Bets(msgspec.Struct):
         stake[asset] = plus(stake.get(asset, ZERO), amount)
         return None
 
-    def settled(self, bet: str, outcome: Outcome, reference: str | None) -> Stake | None:
+    def settled(
+        self, bet: str, outcome: Outcome, reference: str | None, paid: Stake
+    ) -> Stake | None:
         """Close a bet and give its stake; None where it is not open: it then waits as unmatched."""
         stake = self.open.pop(bet, None)
         if stake is None:
             early = self.unmatched.setdefault(bet, Unmatched(outcome))
             early.outcome = outcome
-            if reference is not None:
-                early.references.append(reference)
+            early.references += [] if reference is None else [reference]
+            for asset, amount in paid.items():
+                early.paid[asset] = plus(early.paid.get(asset, ZERO), amount)
         return stake
-
-    def paid_unmatched(self, bet: str, asset: str, amount: Decimal) -> None:
-        """Note what an unmatched settlement paid."""
-        paid = self.unmatched[bet].paid
-        paid[asset] = plus(paid.get(asset, ZERO), amount)
 
 
 class Success:

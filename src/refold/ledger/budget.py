@@ -14,8 +14,8 @@ from refold.core.recorded import Recorded
 from refold.engine.append import Appended
 from refold.engine.store import Store
 from refold.ledger.commands import WalletCommand
-from refold.ledger.events import AgentRegistered, BetPlaced
-from refold.ledger.folds import POSTED, post, register
+from refold.ledger.events import BetPlaced
+from refold.ledger.folds import POSTED, post
 from refold.ledger.limits import Limit, PastBet, longest_s, noted
 from refold.ledger.money import ZERO, plus
 from refold.ledger.wallet import WalletState, decided
@@ -69,13 +69,9 @@ class SharedBudget:
         metadata: Mapping[str, Any] | None = None,
     ) -> Appended | None:
         """Carry out a command of one agent; see :meth:`refold.Store.execute`."""
+        decider = self.decider(stream)
         return store.execute(
-            stream,
-            self.decider(stream),
-            command,
-            command_id=command_id,
-            metadata=metadata,
-            over=self.query,
+            stream, decider, command, command_id=command_id, metadata=metadata, over=self.query
         )
 
 
@@ -83,12 +79,9 @@ def _fold(tag: str, *, kept_s: int) -> Fold[SharedState]:
     """The fold of all wallets under a budget."""
     fold = Fold(f"ledger-budget {tag}", SharedState)
 
-    @fold.on(AgentRegistered, *POSTED)
+    @fold.on(*POSTED)
     def posted(state: SharedState, event: Any, recorded: Recorded) -> SharedState:
         own = state.wallets.setdefault(recorded.stream, WalletState())
-        if isinstance(event, AgentRegistered):
-            register(own, event)
-            return state
         if isinstance(event, BetPlaced) and kept_s:
             noted(state.past, event, recorded, kept_s=kept_s)
         post(own, event)

@@ -6,7 +6,7 @@ escrow, a fee or an open bet. An account takes the entries that it has a field f
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any, Final, TypeVar
 
@@ -16,12 +16,16 @@ from refold.ledger.accounts import BalancesState, Book, Outcome, PortfolioState,
 from refold.ledger.money import ZERO, plus
 
 B = TypeVar("B", bound=Book[Any])
-P = TypeVar("P", bound=PortfolioState)
 Entry = tuple[str, str, Decimal | int]
 """Asset, field of its account, and what is added to it; a count is an ``int``."""
 
-_IN: Final[dict[type, str]] = {said.FundsDeposited: "deposited", said.FaucetClaimed: "claimed"}
-_OUT: Final[dict[type, str]] = {said.FundsWithdrawn: "withdrawn", said.FeeCharged: "fees"}
+_TOTALLED: Final[dict[type, str]] = {
+    said.FundsDeposited: "deposited",
+    said.FundsWithdrawn: "withdrawn",
+    said.FaucetClaimed: "claimed",
+    said.FeeCharged: "fees",
+}
+"""The field that sums what came in, or went out, by each of these."""
 OUTCOMES: Final[dict[type, tuple[Outcome, str]]] = {
     said.BetWon: ("won", "wins"),
     said.BetLost: ("lost", "losses"),
@@ -30,21 +34,10 @@ OUTCOMES: Final[dict[type, tuple[Outcome, str]]] = {
 """How a bet ends, and the field that counts those that ended so."""
 _COUNTED: Final = dict(OUTCOMES.values())
 
-POSTED: Final = (
-    *_IN,
-    *_OUT,
-    *OUTCOMES,
-    said.BetPlaced,
-    said.EscrowLocked,
-    said.EscrowReleased,
-    said.UnrecognizedTransaction,
-)
-"""The events that :func:`post` takes."""
-
 
 def post(book: B, event: Any) -> B:
     """Enter an event in a book; gives the same book."""
-    for asset, field, amount in _entries(event, book):
+    for asset, field, amount in _ENTRIES[type(event)](event, book):
         held = book.assets.get(asset)
         if held is None:
             held = book.assets[asset] = book.account()
@@ -56,29 +49,21 @@ def post(book: B, event: Any) -> B:
     return book
 
 
-def register(book: P, event: said.AgentRegistered) -> P:
-    """Note whose book this is."""
-    book.agent = event.agent
-    return book
+def _registered(event: said.AgentRegistered, book: Book[Any]) -> Iterator[Entry]:
+    if isinstance(book, PortfolioState):
+        book.agent = event.agent
+    yield from ()
 
 
-def _entries(event: Any, book: Book[Any]) -> Iterator[Entry]:
-    """The entries of an event; notes in the book which bets and escrows it opens and closes."""
-    match event:
-        case said.BetPlaced():
-            yield from _placed(event, book)
-        case said.BetWon() | said.BetLost() | said.BetCancelled():
-            yield from _settled(event, book)
-        case said.EscrowLocked() | said.EscrowReleased():
-            yield from _in_escrow(event, book)
-        case said.UnrecognizedTransaction(kind=kind):
-            book.unrecognized[kind] = book.unrecognized.get(kind, 0) + 1
-        case _ if type(event) in _IN:
-            yield event.asset, "available", event.amount
-            yield event.asset, _IN[type(event)], event.amount
-        case _:
-            yield event.asset, "available", event.amount.copy_negate()
-            yield event.asset, _OUT[type(event)], event.amount
+def _moved(event: Any, _book: Book[Any]) -> Iterator[Entry]:
+    goes_out = isinstance(event, said.FundsWithdrawn | said.FeeCharged)
+    yield event.asset, "available", event.amount.copy_negate() if goes_out else event.amount
+    yield event.asset, _TOTALLED[type(event)], event.amount
+
+
+def _unrecognized(event: said.UnrecognizedTransaction, book: Book[Any]) -> Iterator[Entry]:
+    book.unrecognized[event.kind] = book.unrecognized.get(event.kind, 0) + 1
+    yield from ()
 
 
 def _placed(event: said.BetPlaced, book: Book[Any]) -> Iterator[Entry]:
@@ -94,12 +79,11 @@ def _placed(event: said.BetPlaced, book: Book[Any]) -> Iterator[Entry]:
 
 def _settled(event: Any, book: Book[Any]) -> Iterator[Entry]:
     outcome, _ = OUTCOMES[type(event)]
-    stake = book.bets.settled(event.bet, outcome, event.reference)
-    if outcome == "won":
-        yield event.asset, "available", event.amount
-        yield event.asset, "won", event.amount
-        if stake is None:
-            book.bets.paid_unmatched(event.bet, event.asset, event.amount)
+    paid = {event.asset: event.amount} if outcome == "won" else {}
+    for asset, amount in paid.items():
+        yield asset, "available", amount
+        yield asset, "won", amount
+    stake = book.bets.settled(event.bet, outcome, event.reference, paid)
     yield from _closed(stake or {}, outcome)
 
 
@@ -131,6 +115,19 @@ def _in_escrow(event: said.EscrowLocked | said.EscrowReleased, book: Book[Any]) 
     yield event.asset, back, change.copy_negate()
 
 
+_ENTRIES: Final[dict[type, Callable[[Any, Book[Any]], Iterator[Entry]]]] = {
+    **dict.fromkeys(_TOTALLED, _moved),
+    **dict.fromkeys(OUTCOMES, _settled),
+    said.AgentRegistered: _registered,
+    said.BetPlaced: _placed,
+    said.EscrowLocked: _in_escrow,
+    said.EscrowReleased: _in_escrow,
+    said.UnrecognizedTransaction: _unrecognized,
+}
+"""The entries of an event; the book notes whose it is, and what bets and escrows are open."""
+POSTED: Final = tuple(_ENTRIES)
+"""The events that :func:`post` takes."""
+
 Balances: Final[Fold[BalancesState]] = Fold("ledger-balances", BalancesState)
 """Where the money is: ``store.fold("agent-1", Balances).state.of("USDC").available``."""
 
@@ -142,4 +139,3 @@ Portfolio: Final[Fold[PortfolioState]] = Fold("ledger-portfolio", PortfolioState
 
 for _fold in (Balances, ProfitAndLoss, Portfolio):
     _fold.on(*POSTED)(post)
-Portfolio.on(said.AgentRegistered)(register)

@@ -72,6 +72,10 @@ class Rate(msgspec.Struct, frozen=True, kw_only=True):
     window_s: int
     asset: str | None = None
 
+    def __post_init__(self) -> None:
+        if type(self.window_s) is not int or self.window_s < 1:
+            raise UsageError(f"{self.window_s!r} seconds is no stretch of time")
+
     def check(
         self, bet: PlaceBet, at_us: int, past: Sequence[PastBet], _spent: Mapping[str, Decimal]
     ) -> None:
@@ -144,9 +148,9 @@ def bets_per_hour(most: int) -> Limit:
 
 def bets_per(window_s: int, most: int) -> Limit:
     """At most so many bets in any stretch of so many seconds."""
-    if isinstance(most, bool) or not isinstance(most, int) or most < 0:
+    if type(most) is not int or most < 0:
         raise UsageError(f"{most!r} bets is no limit: give a whole number, 0 or more")
-    return Rate(most=Decimal(most), window_s=_checked_window(window_s))
+    return Rate(most=Decimal(most), window_s=window_s)
 
 
 def stake_per_hour(most: Decimal, asset: str) -> Limit:
@@ -161,12 +165,12 @@ def stake_per_day(most: Decimal, asset: str) -> Limit:
 
 def stake_per(window_s: int, most: Decimal, asset: str) -> Limit:
     """At most so much staked in any stretch of so many seconds."""
-    return Rate(most=_checked_most(most), window_s=_checked_window(window_s), asset=asset)
+    return Rate(most=_checked(most), window_s=window_s, asset=asset)
 
 
 def loss_up_to(most: Decimal, asset: str) -> Limit:
     """A budget: stakes, open and lost, and fees, less winnings, at most so much."""
-    return LossMax(most=_checked_most(most), asset=asset)
+    return LossMax(most=_checked(most), asset=asset)
 
 
 def noted(past: list[PastBet], bet: BetPlaced, recorded: Recorded, *, kept_s: int) -> None:
@@ -198,14 +202,8 @@ def check_limits(bet: PlaceBet, limits: Sequence[Limit], bettors: Bettors) -> No
         limit.check(bet, at_us, past, bettors.spent())
 
 
-def _checked_most(most: Decimal) -> Decimal:
+def _checked(most: Decimal) -> Decimal:
     reason = why_not_money(most)
     if reason is not None:
         raise UsageError(f"{most!r} is no limit: it is {reason.replace('_', ' ')}")
     return most
-
-
-def _checked_window(window_s: int) -> int:
-    if isinstance(window_s, bool) or not isinstance(window_s, int) or window_s < 1:
-        raise UsageError(f"{window_s!r} seconds is no stretch of time")
-    return window_s

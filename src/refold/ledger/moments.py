@@ -7,7 +7,7 @@ happened by then, ``"recorded"`` what was known by then.
 from __future__ import annotations
 
 from collections import Counter
-from datetime import date, datetime, timedelta, tzinfo
+from datetime import date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
 from typing import Any, Literal, TypeVar
 
@@ -71,11 +71,7 @@ def local_day(day: date, zone: tzinfo) -> tuple[datetime, datetime]:
     if isinstance(day, datetime):
         raise UsageError(f"{day!r} is a moment: give its date in the zone that is meant")
     following = day + timedelta(days=1)
-    return _midnight(day, zone), _midnight(following, zone)
-
-
-def _midnight(day: date, zone: tzinfo) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=zone)
+    return datetime.combine(day, time(), zone), datetime.combine(following, time(), zone)
 
 
 def _until(store: Store, stream: str, fold: Fold[S], until_us: int | None, clock: ByClock) -> S:

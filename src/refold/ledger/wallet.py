@@ -24,8 +24,8 @@ from refold.core.recorded import Recorded
 from refold.errors import Rejected, UsageError
 from refold.ledger import commands as ask
 from refold.ledger.accounts import PortfolioState
-from refold.ledger.events import AgentRegistered, BetPlaced
-from refold.ledger.folds import OUTCOMES, POSTED, post, register
+from refold.ledger.events import BetPlaced
+from refold.ledger.folds import OUTCOMES, POSTED, post
 from refold.ledger.limits import Bettors, Limit, PastBet, check_limits, longest_s, noted
 from refold.ledger.money import ZERO, is_asset, minus, plus, why_not_money
 
@@ -58,16 +58,13 @@ def _fold(*, kept_s: int) -> Fold[WalletState]:
     """The fold of a wallet that remembers the bets of so many seconds before the last."""
     # The name tells the snapshots of one memory from those of another.
     fold = Fold("ledger-wallet" + (f"-{kept_s}s" if kept_s else ""), WalletState)
-    fold.on(AgentRegistered)(register)
-    if not kept_s:
-        fold.on(*POSTED)(post)
-        return fold
-    fold.on(*(cls for cls in POSTED if cls is not BetPlaced))(post)
+    fold.on(*(cls for cls in POSTED if cls is not BetPlaced or not kept_s))(post)
+    if kept_s:
 
-    @fold.on(BetPlaced)
-    def placed(state: WalletState, event: BetPlaced, recorded: Recorded) -> WalletState:
-        noted(state.past, event, recorded, kept_s=kept_s)
-        return post(state, event)
+        @fold.on(BetPlaced)
+        def placed(state: WalletState, event: BetPlaced, recorded: Recorded) -> WalletState:
+            noted(state.past, event, recorded, kept_s=kept_s)
+            return post(state, event)
 
     return fold
 

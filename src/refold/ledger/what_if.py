@@ -62,14 +62,8 @@ def what_if(
     branch = history.without(*without)
     found = impossible(history, branch, decider=decider)
     possible = branch.without(*(each.event.id for each in found))
-    return WhatIf(
-        branch,
-        possible,
-        found,
-        history.fold(Portfolio).state,
-        branch.fold(Portfolio).state,
-        possible.fold(Portfolio).state,
-    )
+    states = (each.fold(Portfolio).state for each in (history, branch, possible))
+    return WhatIf(branch, possible, found, *states)
 
 
 def impossible(
