@@ -12,10 +12,11 @@ from refold.testing import given
 
 
 def test_it_exports_four_read_models_and_the_list_of_them() -> None:
-    """The names of the package are those of its projections, and `built_in` gives all."""
-    assert readmodels.__all__ == ["built_in", "conversations", "costs", "customers", "tool_usage"]
+    """`built_in` gives all, and each is an attribute by its name."""
+    assert readmodels.__all__ == ["built_in"]
     names = {one.name: one for one in readmodels.built_in()}
-    assert names == {name: getattr(readmodels, name) for name in readmodels.__all__[1:]}
+    assert list(names) == ["conversations", "tool_usage", "costs", "customers"]
+    assert names == {name: getattr(readmodels, name) for name in names}
 
 
 def test_they_can_be_kept_together() -> None:

@@ -1,8 +1,8 @@
 """Read models that come with refold: tables of what agents did, for anything that speaks SQL.
 
 They are projections (:mod:`refold.projections`) over the vocabulary of a conversation, kept in the
-database of the log: ``conversations``, ``tool_usage``, ``costs`` and ``customers``.
-docs/reference/read-models.md explains every column::
+database of the log: ``conversations``, ``tool_usage``, ``costs`` and ``customers``, each an
+attribute of this module. docs/reference/read-models.md explains every column::
 
     from refold.projections import Projector
     from refold.readmodels import built_in
@@ -13,17 +13,14 @@ docs/reference/read-models.md explains every column::
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from refold.projections.projection import Projection
-    from refold.readmodels.calls import tool_usage
-    from refold.readmodels.listing import conversations
-    from refold.readmodels.people import customers
-    from refold.readmodels.spending import costs
 
-__all__ = ["built_in", "conversations", "costs", "customers", "tool_usage"]
+__all__ = ["built_in"]
 
+# Imported when first asked for: whoever names one pays for it alone.
 _MODULE_OF = {
     "conversations": "listing",
     "tool_usage": "calls",
@@ -34,16 +31,11 @@ _MODULE_OF = {
 
 def built_in() -> tuple[Projection, ...]:
     """All of them: ``conversations``, ``tool_usage``, ``costs``, ``customers``."""
-    return tuple(__getattr__(name) for name in _MODULE_OF)
+    return tuple(map(__getattr__, _MODULE_OF))
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> Projection:
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = import_module(f"{__name__}.{_MODULE_OF[name]}")
-    value = globals()[name] = getattr(module, name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    found: Projection = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    return found

@@ -11,9 +11,7 @@ from refold.core.recorded import Recorded
 from refold.projections.projection import Projection
 from refold.projections.rows import Rows
 from refold.projections.table import Table
-from refold.readmodels.agents import version_of
-from refold.readmodels.branches import is_branch
-from refold.readmodels.instants import shown
+from refold.readmodels.columns import kept_from, shown, version_of
 
 
 class ToolCallRow(msgspec.Struct):
@@ -97,20 +95,16 @@ def _session(rows: Rows, recorded: Recorded) -> ToolSessionRow:
     return rows.get(SESSIONS, (recorded.stream,)) or ToolSessionRow(recorded.stream)
 
 
-@tool_usage.on(AgentConfigured)
+@kept_from(tool_usage, AgentConfigured)
 def _configured(rows: Rows, event: AgentConfigured, recorded: Recorded) -> None:
-    if is_branch(recorded):
-        return
     session = _session(rows, recorded)
     session.agent, session.model = event.agent or "", event.model or ""
     session.agent_version = version_of(event) or ""
     rows.put(SESSIONS, session)
 
 
-@tool_usage.on(ToolCall)
+@kept_from(tool_usage, ToolCall)
 def _called(rows: Rows, event: ToolCall, recorded: Recorded) -> None:
-    if is_branch(recorded):
-        return
     session = _session(rows, recorded)
     waiting = _decode(session.open_calls)
     waiting.setdefault(event.call_id, []).append(recorded.version)
@@ -121,10 +115,8 @@ def _called(rows: Rows, event: ToolCall, recorded: Recorded) -> None:
     rows.put(CALLS, call)
 
 
-@tool_usage.on(ToolResult)
+@kept_from(tool_usage, ToolResult)
 def _returned(rows: Rows, event: ToolResult, recorded: Recorded) -> None:
-    if is_branch(recorded):
-        return
     session = _session(rows, recorded)
     call = _answered(rows, session, event) or _row(
         session, event.call_id, event.name or "", recorded

@@ -8,42 +8,23 @@ from typing import Any, Final
 
 import msgspec
 
-from refold.conversation.events import (
-    AgentConfigured,
-    AgentUtterance,
-    MemoryRead,
-    MemoryWritten,
-    ModelFailed,
-    ModelRequest,
-    ModelResponse,
-    RetrievalCompleted,
-    ScoreRecorded,
-    SessionEnded,
-    SessionStarted,
-    StatePatched,
-    ToolCall,
-    ToolDecided,
-    ToolResult,
-    UserUtterance,
-)
-from refold.conversation.governance import DecisionRecorded
-from refold.conversation.voice import (
-    CallHeld,
-    CallTransferred,
-    DtmfReceived,
-    PlaybackInterrupted,
-    SpeechStarted,
-    SpeechStopped,
-)
+from refold.conversation import events, governance, voice
 from refold.core.recorded import Recorded
 from refold.projections.projection import Projection
 from refold.projections.rows import Rows
 from refold.projections.table import Table
-from refold.readmodels.agents import version_of
-from refold.readmodels.branches import is_branch
-from refold.readmodels.instants import elapsed_ms, shown
-from refold.readmodels.money import NOTHING, with_added
-from refold.readmodels.persons import CUSTOMER, PARTY, SUBJECT, customers_of, subject_of
+from refold.readmodels.columns import (
+    CUSTOMER,
+    PARTY,
+    SUBJECT,
+    customers_of,
+    elapsed_ms,
+    kept_from,
+    shown,
+    subject_of,
+    version_of,
+    with_added,
+)
 
 
 class ConversationRow(msgspec.Struct):
@@ -86,7 +67,7 @@ class ConversationRow(msgspec.Struct):
     tool_errors: int = 0
     answers: int = 0
     model_failures: int = 0
-    cost: str = NOTHING
+    cost: str = "{}"
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
@@ -113,36 +94,42 @@ conversations: Final = Projection("conversations", tables=[LISTED], revision=1)
 """One row a conversation: who, when, through what, with which agent, how it ended, what it cost."""
 
 Change = Callable[[ConversationRow, Any, Recorded], None]
+# What is said of a conversation later takes none of its time.
+_AFTERWARDS: Final = (governance.DecisionRecorded, events.ScoreRecorded)
+_COUNTED_IN: Final[dict[type, tuple[str, ...]]] = {
+    events.UserUtterance: ("turns", "user_turns"),
+    events.AgentUtterance: ("turns",),
+    events.ModelFailed: ("model_failures",),
+    events.ToolCall: ("tool_calls",),
+    voice.PlaybackInterrupted: ("interruptions",),
+    # Nothing but the time passes.
+    events.StatePatched: (),
+    events.ModelRequest: (),
+    events.ToolDecided: (),
+    events.RetrievalCompleted: (),
+    events.MemoryRead: (),
+    events.MemoryWritten: (),
+    voice.SpeechStarted: (),
+    voice.SpeechStopped: (),
+    voice.DtmfReceived: (),
+    voice.CallHeld: (),
+}
 
 
-def _on(*events: type) -> Callable[[Change], Change]:
+def _on(*types: type) -> Callable[[Change], Change]:
     """Decorator: how these events change the row of their conversation."""
 
     def register(change: Change) -> Change:
-        @conversations.on(*events)
+        @kept_from(conversations, *types)
         def handle(rows: Rows, event: Any, recorded: Recorded) -> None:
-            if is_branch(recorded):
-                return
             row = rows.get(LISTED, (recorded.stream,)) or ConversationRow(recorded.stream)
             row.last_version, row.last_position = recorded.version, recorded.position
             if row.customer_by != SUBJECT and (subject := subject_of(recorded)):
                 row.customer, row.customer_by = subject, SUBJECT
+            if not isinstance(event, _AFTERWARDS):
+                _live(row, shown(recorded.occurred_at_us))
             change(row, event, recorded)
             rows.put(LISTED, row)
-
-        return change
-
-    return register
-
-
-def _during(*events: type) -> Callable[[Change], Change]:
-    """The same for events that take some of the conversation's time."""
-
-    def register(change: Change) -> Change:
-        @_on(*events)
-        def timed(row: ConversationRow, event: Any, recorded: Recorded) -> None:
-            _live(row, shown(recorded.occurred_at_us))
-            change(row, event, recorded)
 
         return change
 
@@ -158,8 +145,8 @@ def _live(row: ConversationRow, at: str) -> None:
         row.duration_ms = elapsed_ms(row.started_at, row.last_at)
 
 
-@_during(SessionStarted)
-def _started(row: ConversationRow, event: SessionStarted, _: Recorded) -> None:
+@_on(events.SessionStarted)
+def _started(row: ConversationRow, event: events.SessionStarted, _: Recorded) -> None:
     row.channel, row.direction = event.channel, event.direction
     row.status, row.ended_at, row.end_reason, row.error = "open", None, None, None
     row.parties = msgspec.json.encode(event.parties).decode()
@@ -170,43 +157,27 @@ def _started(row: ConversationRow, event: SessionStarted, _: Recorded) -> None:
         row.customer, row.customer_by = (person.key, PARTY) if person else (None, None)
 
 
-@_during(SessionEnded)
-def _ended(row: ConversationRow, event: SessionEnded, recorded: Recorded) -> None:
+@_on(events.SessionEnded)
+def _ended(row: ConversationRow, event: events.SessionEnded, recorded: Recorded) -> None:
     row.status, row.end_reason, row.error = "ended", event.reason, event.error
     row.ended_at = shown(recorded.occurred_at_us)
 
 
-@_during(AgentConfigured)
-def _configured(row: ConversationRow, event: AgentConfigured, _: Recorded) -> None:
+@_on(events.AgentConfigured)
+def _configured(row: ConversationRow, event: events.AgentConfigured, _: Recorded) -> None:
     prompt = event.prompt
     row.agent, row.agent_version = event.agent, version_of(event)
     row.prompt_id, row.prompt_hash = (prompt.id, prompt.hash) if prompt else (None, None)
     row.model, row.provider = event.model, event.provider
 
 
-@_during(UserUtterance)
-def _user_said(row: ConversationRow, _: UserUtterance, __: Recorded) -> None:
-    row.turns += 1
-    row.user_turns += 1
-
-
-@_during(AgentUtterance)
-def _agent_said(row: ConversationRow, _: AgentUtterance, __: Recorded) -> None:
-    row.turns += 1
-
-
-@_during(PlaybackInterrupted)
-def _interrupted(row: ConversationRow, _: PlaybackInterrupted, __: Recorded) -> None:
-    row.interruptions += 1
-
-
-@_during(CallTransferred)
-def _transferred(row: ConversationRow, event: CallTransferred, _: Recorded) -> None:
+@_on(voice.CallTransferred)
+def _transferred(row: ConversationRow, event: voice.CallTransferred, _: Recorded) -> None:
     row.transferred_to = event.to_party
 
 
-@_during(ModelResponse)
-def _answered(row: ConversationRow, event: ModelResponse, _: Recorded) -> None:
+@_on(events.ModelResponse)
+def _answered(row: ConversationRow, event: events.ModelResponse, _: Recorded) -> None:
     row.answers += 1
     row.model = row.model or event.model
     if event.cost is not None:
@@ -215,62 +186,38 @@ def _answered(row: ConversationRow, event: ModelResponse, _: Recorded) -> None:
         row.input_tokens += usage.input_tokens
         row.output_tokens += usage.output_tokens
         row.cached_tokens += usage.cached_tokens
-    if (latency_ms := event.latency_ms) is not None:
-        row.model_latencies += 1
-        row.model_latency_ms_sum += latency_ms
-        row.model_latency_ms_max = _greater(row.model_latency_ms_max, latency_ms)
-    if (first_ms := event.first_token_ms) is not None:
-        row.first_tokens += 1
-        row.first_token_ms_sum += first_ms
-        row.first_token_ms_max = _greater(row.first_token_ms_max, first_ms)
+    _measured(row, "model_latencies", "model_latency_ms", event.latency_ms)
+    _measured(row, "first_tokens", "first_token_ms", event.first_token_ms)
 
 
-@_during(ModelFailed)
-def _failed(row: ConversationRow, _: ModelFailed, __: Recorded) -> None:
-    row.model_failures += 1
-
-
-@_during(ToolCall)
-def _called(row: ConversationRow, _: ToolCall, __: Recorded) -> None:
-    row.tool_calls += 1
-
-
-@_during(ToolResult)
-def _returned(row: ConversationRow, event: ToolResult, _: Recorded) -> None:
+@_on(events.ToolResult)
+def _returned(row: ConversationRow, event: events.ToolResult, _: Recorded) -> None:
     row.tool_errors += event.is_error
-    if (latency_ms := event.latency_ms) is not None:
-        row.tool_latencies += 1
-        row.tool_latency_ms_sum += latency_ms
-        row.tool_latency_ms_max = _greater(row.tool_latency_ms_max, latency_ms)
+    _measured(row, "tool_latencies", "tool_latency_ms", event.latency_ms)
 
 
-@_on(DecisionRecorded)
-def _decided(row: ConversationRow, event: DecisionRecorded, _: Recorded) -> None:
+@_on(governance.DecisionRecorded)
+def _decided(row: ConversationRow, event: governance.DecisionRecorded, _: Recorded) -> None:
     row.decision_reference = event.reference
     row.decision_reasons = msgspec.json.encode(event.reasons).decode()
     row.decision_amount, row.decision_currency = event.amount, event.currency
 
 
-@_on(ScoreRecorded)
-def _scored(row: ConversationRow, event: ScoreRecorded, _: Recorded) -> None:
+@_on(events.ScoreRecorded)
+def _scored(row: ConversationRow, event: events.ScoreRecorded, _: Recorded) -> None:
     row.score_name, row.score = event.name, event.value
 
 
-@_during(
-    StatePatched,
-    ModelRequest,
-    ToolDecided,
-    RetrievalCompleted,
-    MemoryRead,
-    MemoryWritten,
-    SpeechStarted,
-    SpeechStopped,
-    DtmfReceived,
-    CallHeld,
-)
-def _time_passed(_: ConversationRow, __: object, ___: Recorded) -> None:
-    """Nothing but the time."""
+@_on(*_COUNTED_IN)
+def _counted(row: ConversationRow, event: object, _: Recorded) -> None:
+    for column in _COUNTED_IN[type(event)]:
+        setattr(row, column, getattr(row, column) + 1)
 
 
-def _greater(most: float | None, value: float) -> float:
-    return value if most is None or value > most else most
+def _measured(row: ConversationRow, counted_in: str, measure: str, took_ms: float | None) -> None:
+    """Count a measurement, add it up, and keep the greatest."""
+    if took_ms is not None:
+        most = getattr(row, f"{measure}_max")
+        setattr(row, counted_in, getattr(row, counted_in) + 1)
+        setattr(row, f"{measure}_sum", getattr(row, f"{measure}_sum") + took_ms)
+        setattr(row, f"{measure}_max", took_ms if most is None else max(most, took_ms))

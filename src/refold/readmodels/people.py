@@ -7,22 +7,22 @@ from typing import Final
 
 import msgspec
 
+from refold.conversation import events, voice
 from refold.conversation.amounts import plus
-from refold.conversation.events import (
-    AgentUtterance,
-    ModelResponse,
-    SessionEnded,
-    SessionStarted,
-    UserUtterance,
-)
-from refold.conversation.voice import DtmfReceived
 from refold.core.recorded import Recorded
 from refold.projections.projection import Projection
 from refold.projections.rows import Rows
 from refold.projections.table import Table
-from refold.readmodels.branches import is_branch
-from refold.readmodels.instants import shown
-from refold.readmodels.persons import CUSTOMER, PARTY, SUBJECT, Person, customers_of, subject_of
+from refold.readmodels.columns import (
+    CUSTOMER,
+    PARTY,
+    SUBJECT,
+    Person,
+    customers_of,
+    kept_from,
+    shown,
+    subject_of,
+)
 
 
 class CustomerConversationRow(msgspec.Struct):
@@ -106,10 +106,8 @@ _spent_in = msgspec.json.Decoder(dict[str, Spent]).decode
 _encode = msgspec.json.Encoder().encode
 
 
-@customers.on(SessionStarted)
-def _started(rows: Rows, event: SessionStarted, recorded: Recorded) -> None:
-    if is_branch(recorded):
-        return
+@kept_from(customers, events.SessionStarted)
+def _started(rows: Rows, event: events.SessionStarted, recorded: Recorded) -> None:
     session = _session(rows, recorded)
     named = [party.name for party in event.parties if party.role == CUSTOMER]
     session.name = named[0] if len(named) == 1 else None
@@ -122,16 +120,15 @@ def _started(rows: Rows, event: SessionStarted, recorded: Recorded) -> None:
     rows.put(SESSIONS, session)
 
 
-@customers.on(SessionEnded, UserUtterance, AgentUtterance, DtmfReceived)
+@kept_from(
+    customers, events.SessionEnded, events.UserUtterance, events.AgentUtterance, voice.DtmfReceived
+)
 def _in_contact(rows: Rows, _: object, recorded: Recorded) -> None:
-    if not is_branch(recorded):
-        rows.put(SESSIONS, _session(rows, recorded))
+    rows.put(SESSIONS, _session(rows, recorded))
 
 
-@customers.on(ModelResponse)
-def _answered(rows: Rows, event: ModelResponse, recorded: Recorded) -> None:
-    if is_branch(recorded):
-        return
+@kept_from(customers, events.ModelResponse)
+def _answered(rows: Rows, event: events.ModelResponse, recorded: Recorded) -> None:
     session = _session(rows, recorded)
     if event.cost is not None:
         all_spent = _spent_in(session.spent)

@@ -13,8 +13,7 @@ from refold.core.recorded import Recorded
 from refold.projections.projection import Projection
 from refold.projections.rows import Rows
 from refold.projections.table import Table
-from refold.readmodels.branches import is_branch
-from refold.readmodels.instants import day
+from refold.readmodels.columns import kept_from, shown
 
 
 class CostRow(msgspec.Struct):
@@ -46,19 +45,16 @@ costs: Final = Projection("costs", tables=[COSTS, SESSIONS], revision=1)
 """Cost and tokens by agent, model, currency and day."""
 
 
-@costs.on(AgentConfigured)
+@kept_from(costs, AgentConfigured)
 def _configured(rows: Rows, event: AgentConfigured, recorded: Recorded) -> None:
-    if not is_branch(recorded):
-        rows.put(SESSIONS, CostSessionRow(recorded.stream, event.agent or "", event.model or ""))
+    rows.put(SESSIONS, CostSessionRow(recorded.stream, event.agent or "", event.model or ""))
 
 
-@costs.on(ModelResponse)
+@kept_from(costs, ModelResponse)
 def _answered(rows: Rows, event: ModelResponse, recorded: Recorded) -> None:
-    if is_branch(recorded):
-        return
     session = rows.get(SESSIONS, (recorded.stream,))
     agent, model = (session.agent, session.model) if session else ("", "")
-    key = day(recorded.occurred_at_us), agent, event.model or model, event.currency
+    key = shown(recorded.occurred_at_us)[:10], agent, event.model or model, event.currency
     row = rows.get(COSTS, key) or CostRow(*key)
     row.answers += 1
     if event.cost is None:

@@ -1,0 +1,101 @@
+"""What columns of several tables say: when, which agent, what it cost, with whom.
+
+Branches are left out of every read model: the rows say what happened, not what might have. A
+branch also holds only the events after its fork, so its own events alone would count it wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime, timedelta
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any, Final, NamedTuple, TypeVar
+
+import msgspec
+
+from refold.conversation.amounts import add
+from refold.conversation.events import AgentConfigured, Party
+from refold.core.clock import from_us
+from refold.core.recorded import Recorded
+from refold.projections.projection import Projection
+from refold.projections.rows import Rows
+
+HASH_CHARS: Final = 12
+"""How much of a prompt's hash names a version that nobody gave a name."""
+CUSTOMER: Final = "customer"
+"""The role of a party that makes it a customer."""
+SUBJECT: Final = "subject"
+"""Known by the subject in the metadata of an event: whoever recorded it knew the person."""
+PARTY: Final = "party"
+"""Known by the id, else the address, of a party: as far as it was known when it began."""
+_MS: Final = timedelta(milliseconds=1)
+_KEPT: Final = 4_096
+_sums_in = msgspec.json.Decoder(dict[str, Decimal]).decode
+_encode = msgspec.json.Encoder(order="sorted").encode
+
+Handle = TypeVar("Handle", bound=Callable[[Rows, Any, Recorded], None])
+
+
+class Person(NamedTuple):
+    """A person by the key that all conversations of theirs share."""
+
+    key: str
+    name: str | None
+
+
+def kept_from(projection: Projection, *events: type) -> Callable[[Handle], Handle]:
+    """Decorator: what these events do to a projection's rows, where they are not in a branch."""
+
+    def register(handle: Handle) -> Handle:
+        @projection.on(*events)
+        def handle_what_happened(rows: Rows, event: Any, recorded: Recorded) -> None:
+            if "~" not in recorded.stream:
+                handle(rows, event, recorded)
+
+        return handle
+
+    return register
+
+
+@lru_cache(maxsize=_KEPT)
+def shown(us: int) -> str:
+    """Microseconds UTC as text: ``2026-03-01T09:00:00.000000Z``.
+
+    With six digits, so that text order is time order; as in the view ``events`` of the log.
+    """
+    return from_us(us).isoformat(timespec="microseconds")[:-6] + "Z"
+
+
+def elapsed_ms(earlier: str, later: str) -> int:
+    """Whole milliseconds from one shown moment to another."""
+    return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)) // _MS
+
+
+def version_of(agent: AgentConfigured) -> str | None:
+    """The version as configured, else the id of the prompt, else the start of its hash."""
+    prompt = agent.prompt
+    if agent.version or prompt is None:
+        return agent.version
+    return prompt.id or prompt.hash[:HASH_CHARS] or None
+
+
+def with_added(sums: str, currency: str, amount: Decimal) -> str:
+    """Exact sums by currency as one column, such as ``{"EUR":"0.10"}``, after one more amount."""
+    totals = _sums_in(sums)
+    add(totals, currency, amount)
+    return _encode(totals).decode()
+
+
+def customers_of(parties: Iterable[Party]) -> Iterator[Person]:
+    """The customers among parties that can be told from others; a name alone is shared by many."""
+    for party in parties:
+        key = party.id or party.address
+        if party.role == CUSTOMER and key:
+            yield Person(key, party.name)
+
+
+def subject_of(recorded: Recorded) -> str | None:
+    """The person that an event says it is about."""
+    subject = recorded.noted("subject")
+    return subject if isinstance(subject, str) and subject else None
