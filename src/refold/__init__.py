@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from refold.core.recorded import Recorded
     from refold.core.registry import Registry, event, upcast
     from refold.engine.aio import AsyncStore
-    from refold.engine.append import Append, Appended
+    from refold.engine.append import Append
     from refold.engine.branch import Branch
     from refold.engine.store import Store
     from refold.engine.subscription import Subscription
-    from refold.ports import StreamInfo
+    from refold.ports import Appended, StreamInfo
 
 # Imported when first asked for: `refold --help` must not wait for a store.
 _NAMES = {
@@ -44,11 +44,11 @@ _NAMES = {
     "core.recorded": ["Recorded"],
     "core.registry": ["Registry", "event", "upcast"],
     "engine.aio": ["AsyncStore"],
-    "engine.append": ["Append", "Appended"],
+    "engine.append": ["Append"],
     "engine.branch": ["Branch"],
     "engine.store": ["Store"],
     "engine.subscription": ["Subscription"],
-    "ports": ["StreamInfo"],
+    "ports": ["Appended", "StreamInfo"],
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from refold.core.encode import Occurred
+from refold.core.event import event_id
 from refold.core.expected import Expected
 from refold.core.query import Condition, QueryItem
 from refold.core.snapshot import Snapshot
@@ -61,27 +62,35 @@ class Batch(NamedTuple):
     condition: Condition | None = None
 
 
-class Placed(NamedTuple):
-    """Where one write of a batch landed: its first position, and its version range."""
+class Appended(NamedTuple):
+    """What an append stored.
+
+    ``version`` and ``position`` are those of its last event, so ``version`` is what the next
+    append of the same writer expects. ``duplicate``: its key had stored it before.
+    """
 
     stream: str
-    position: int
     version: int
+    position: int
     event_count: int
-
-
-class Committed(NamedTuple):
-    """The outcome of a stored batch; ``duplicate`` when its key had stored it before."""
-
-    placed: tuple[Placed, ...]
-    recorded_at: int
+    recorded_at_us: int
     duplicate: bool = False
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of the events, in order."""
+        first = self.version - self.event_count + 1
+        return [event_id(self.stream, first + index) for index in range(self.event_count)]
+
+
+Outcome = list[Appended] | RefoldError
+"""What became of a batch: an answer for each of its writes, or why it is not stored."""
 
 
 class Kept(NamedTuple):
-    """What an append under a key stored, and the digest that it had."""
+    """What an append under a key stored, an answer a part, and the digest that it had."""
 
-    committed: Committed
+    parts: list[Appended]
     digest: bytes
 
 
@@ -117,10 +126,38 @@ class PartSize(NamedTuple):
     events: int | None
 
 
+class Transaction(Protocol):
+    """Statements that are stored together or not at all."""
+
+    def execute(self, sql: str, values: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:
+        """Run one statement; its rows."""
+        ...
+
+    def executemany(self, sql: str, values: Iterable[Sequence[SqlValue]]) -> None:
+        """Run one statement for each of many values."""
+        ...
+
+
+class Beside(Protocol):
+    """What is stored beside appends, in their transaction; one commit at a time."""
+
+    def begin(self, transaction: Transaction, *, after: int) -> None:
+        """Appends are to come that follow a position; what this raises refuses all of them."""
+        ...
+
+    def add(self, transaction: Transaction, rows: Sequence[Row]) -> RefoldError | None:
+        """One append is stored; an error refuses it alone and undoes what was written for it."""
+        ...
+
+    def end(self, transaction: Transaction, *, position: int) -> None:
+        """That was all: the log ends at a position now."""
+        ...
+
+
 class Committer(Protocol):
     """What stores batches: a backend, or one with more that is stored beside them."""
 
-    def commit(self, batches: Sequence[Batch], *, now: int) -> list[Committed | RefoldError]:
+    def commit(self, batches: Sequence[Batch], *, now: int) -> list[Outcome]:
         """Store batches in order, each with its own outcome; raises when none could be stored.
 
         ``now`` is the clock in microseconds; the stored time is at least that of the last event.
@@ -128,8 +165,22 @@ class Committer(Protocol):
         ...
 
 
-class Backend(Committer, Protocol):
-    """Storage for one log; every method may be called from any thread."""
+class Backend(Protocol):
+    """Storage for one log; every method may be called from any thread.
+
+    This is all that a log needs. Every other power is a Protocol of its own, below. One that
+    rewrites an event inside the row or segment that holds it, and drops what was made from it
+    (an eraser), will stand beside them; and a diagnosis of any log can be made of :meth:`log`.
+    """
+
+    def commit(
+        self, batches: Sequence[Batch], *, now: int, beside: Beside | None = None
+    ) -> list[Outcome]:
+        """See :meth:`Committer.commit`; with what ``beside`` makes of each append.
+
+        Only a :class:`TableKeeper` is given something beside.
+        """
+        ...
 
     def rows(
         self, stream: str, *, first: int, last: int, backward: bool, events_max: int
@@ -156,13 +207,6 @@ class Backend(Committer, Protocol):
         """
         ...
 
-    def tagged(self, item: QueryItem, *, after: int, rows_max: int) -> list[Row]:
-        """Up to ``rows_max`` appends with all the tags of an item over ``after``, in order.
-
-        Its types narrow it in the same way. None of them is in a branch.
-        """
-        ...
-
     def find(self, key: str) -> Kept | None:
         """What an append under a key stored, each part in its place; None where there is none."""
         ...
@@ -179,12 +223,29 @@ class Backend(Committer, Protocol):
         """Streams in order of name, after a name."""
         ...
 
-    def check(self) -> Iterator[Check]:
-        """Diagnose the storage, line by line."""
-        ...
-
     def close(self) -> None:
         """Let go of files and connections."""
+        ...
+
+
+@runtime_checkable
+class TagKeeper(Protocol):
+    """A backend that finds appends by their tags."""
+
+    def tagged(self, item: QueryItem, *, after: int, rows_max: int) -> list[Row]:
+        """Up to ``rows_max`` appends with all the tags of an item over ``after``, in order.
+
+        Its types narrow it in the same way. None of them is in a branch.
+        """
+        ...
+
+
+@runtime_checkable
+class Checkable(Protocol):
+    """A backend that can be diagnosed."""
+
+    def check(self) -> Iterator[Check]:
+        """Diagnose the storage, line by line."""
         ...
 
 
@@ -228,45 +289,6 @@ class Maintained(Protocol):
 
     def repair(self) -> Iterator[str]:
         """Do what is always safe, saying what was done."""
-        ...
-
-
-class Transaction(Protocol):
-    """Statements that are stored together or not at all."""
-
-    def execute(self, sql: str, values: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:
-        """Run one statement; its rows."""
-        ...
-
-    def executemany(self, sql: str, values: Iterable[Sequence[SqlValue]]) -> None:
-        """Run one statement for each of many values."""
-        ...
-
-
-class Beside(Protocol):
-    """What is stored beside appends, in their transaction; one commit at a time."""
-
-    def begin(self, transaction: Transaction, *, after: int) -> None:
-        """Appends are to come that follow a position; what this raises refuses all of them."""
-        ...
-
-    def add(self, transaction: Transaction, rows: Sequence[Row]) -> RefoldError | None:
-        """One append is stored; an error refuses it alone and undoes what was written for it."""
-        ...
-
-    def end(self, transaction: Transaction, *, position: int) -> None:
-        """That was all: the log ends at a position now."""
-        ...
-
-
-@runtime_checkable
-class InlineKeeper(Protocol):
-    """A backend that can store more than the appends in one transaction with them."""
-
-    def commit_beside(
-        self, batches: Sequence[Batch], *, now: int, beside: Beside
-    ) -> list[Committed | RefoldError]:
-        """As :meth:`Backend.commit`, with what ``beside`` makes of each append."""
         ...
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import apsw
 import pytest
 
+from refold.backends.plan import Known, Needs
 from refold.backends.sqlite import SqliteBackend, writer
 from refold.core.expected import ANY, NO_STREAM
 from refold.errors import Conflict, OutcomeUnknown, Unavailable
-from refold.ports import Backend, Batch, Committed
-from tests.conformance.storage import stored, write
+from refold.ports import Backend, Batch
+from tests.conformance.storage import Stored, stored, write
 
 
 @pytest.fixture
@@ -37,21 +38,21 @@ def positions(backend: Backend) -> list[int]:
 
 def interrupt(
     backend: SqliteBackend, rival: SqliteBackend, monkeypatch: pytest.MonkeyPatch
-) -> list[Committed]:
+) -> list[Stored]:
     """Let a rival store something each time that ``backend`` plans and the file is not locked."""
     planner = backend._writer
     assert planner is not None
-    won: list[Committed] = []
-    look = planner._head_version
+    won: list[Stored] = []
+    look = planner._known
 
-    def look_and_lose(stream: str) -> int:
-        head = look(stream)
+    def look_and_lose(wanted: Needs, *, look_up_keys: bool) -> Known:
+        known = look(wanted, look_up_keys=look_up_keys)
         if not planner._connection.in_transaction:
             (outcome,) = rival.commit([Batch([write("rival")])], now=5)
             won.append(stored(outcome))
-        return head
+        return known
 
-    monkeypatch.setattr(planner, "_head_version", look_and_lose)
+    monkeypatch.setattr(planner, "_known", look_and_lose)
     return won
 
 
@@ -68,7 +69,7 @@ def test_who_loses_race_after_race_takes_a_turn(
         [Batch([write("a", 2, NO_STREAM), write("b")]), Batch([write("rival", 1, NO_STREAM)])],
         now=5,
     )
-    assert 1 <= len(won) <= 2 * 3 * writer.RACES_BEFORE_LOCKING
+    assert len(won) == writer.RACES_BEFORE_LOCKING
     assert stored(outcomes[0]).placed[0].position == won[-1].placed[0].position + 1
     assert isinstance(outcomes[1], Conflict)
     assert positions(backend) == [*range(1, len(won) + 1), len(won) + 1, len(won) + 3]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from refold.core.event import Event
 from refold.core.fold import Decider, Fold
 from refold.core.query import Query
-from refold.engine.append import Append, Appended
+from refold.engine.append import Append
 from refold.engine.store import Store
 from refold.errors import Conflict, InvalidEvent, Rejected, UsageError
+from refold.ports import Appended
 from tests.conformance.sample import OpenStore, raised, registry, untyped
 
 TYPED = Query(types=["test.a"])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from refold.core.expected import ANY, NO_STREAM, Expected
 from refold.core.stored import Row
-from refold.errors import Conflict, NotFound, RefoldError, UsageError
-from refold.ports import Backend, Batch, Committed, Fork, Write
+from refold.errors import Conflict, NotFound, UsageError
+from refold.ports import Backend, Batch, Checkable, Fork, Outcome, Write
 
 OpenBackend = Callable[[], Backend]
 """Opens the log of the running test: empty at first, and the same one at every call."""
@@ -21,10 +22,30 @@ def write(
     return Write(stream, expected, ("x",) * count, None, f"[{body}]", fork)
 
 
-def stored(outcome: Committed | RefoldError) -> Committed:
-    """The outcome of a batch that must have been stored."""
-    assert isinstance(outcome, Committed), outcome
-    return outcome
+class Placed(NamedTuple):
+    """Where one write of a batch landed: its first position, and its version range."""
+
+    stream: str
+    position: int
+    version: int
+    event_count: int
+
+
+class Stored(NamedTuple):
+    """What the answers to a batch's writes come to."""
+
+    placed: tuple[Placed, ...]
+    recorded_at: int
+    duplicate: bool
+
+
+def stored(outcome: Outcome) -> Stored:
+    """The outcome of a batch that must have been stored, of which all parts say the same."""
+    assert isinstance(outcome, list), outcome
+    ((recorded_at, duplicate),) = {(part.recorded_at_us, part.duplicate) for part in outcome}
+    places = [(p.stream, p.position, p.version, p.event_count) for p in outcome]
+    placed = [Placed(s, last - n + 1, version - n + 1, n) for s, last, version, n in places]
+    return Stored(tuple(placed), recorded_at, duplicate)
 
 
 def versions(rows: Sequence[Row]) -> list[int]:
@@ -187,6 +208,7 @@ class Paging:
         backend = open_backend()
         backend.commit([Batch([write("a", 2)]), Batch([write("b")])], now=5)
         backend.commit([Batch([write("a~b", 2, fork=Fork("a", 0))])], now=6)
+        assert isinstance(backend, Checkable)
         checks = list(backend.check())
         assert checks
         assert [check for check in checks if not check.good] == []

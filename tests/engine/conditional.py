@@ -10,9 +10,9 @@ from typing import NamedTuple
 from refold.core.event import Event
 from refold.core.query import Query
 from refold.core.recorded import Recorded
-from refold.engine.append import Appended
 from refold.engine.store import Store
 from refold.errors import Conflict
+from refold.ports import Appended
 
 ROUNDS = 15
 ATTEMPTS_MAX = 500

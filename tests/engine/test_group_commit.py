@@ -13,13 +13,14 @@ import pytest
 import refold
 from refold.core.expected import ANY
 from refold.engine.group_commit import GroupCommit
-from refold.errors import Conflict, OutcomeUnknown, Overloaded, RefoldError, StoreClosed
-from refold.ports import Batch, Committed, Write
+from refold.errors import Conflict, OutcomeUnknown, Overloaded, StoreClosed
+from refold.ports import Appended, Batch, Outcome, Write
 
 WAIT_S = 10
 
 
-STORED = [Committed((), 0)]
+APPENDED = [Appended("a", 0, 1, 1, 0)]
+STORED = [APPENDED]
 
 
 def batch(name: str) -> list[Batch]:
@@ -36,7 +37,7 @@ class Disk:
         self.gate = threading.Semaphore(0)
         self.fails_with: BaseException | None = None
 
-    def commit(self, batches: Sequence[Batch]) -> list[Committed | RefoldError]:
+    def commit(self, batches: Sequence[Batch]) -> list[Outcome]:
         """Note who came together, wait at the gate, then answer or fail."""
         names = [b.writes[0].stream for b in batches]
         self.commits.append(names)
@@ -45,7 +46,7 @@ class Disk:
         if self.fails_with is not None:
             raise self.fails_with
         return [
-            Conflict(stream=name, expected=0, actual=1) if name == "loser" else Committed((), 0)
+            Conflict(stream=name, expected=0, actual=1) if name == "loser" else APPENDED
             for name in names
         ]
 

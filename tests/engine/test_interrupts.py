@@ -17,11 +17,12 @@ import pytest
 from refold.core.expected import ANY
 from refold.engine import group_commit
 from refold.engine.group_commit import GroupCommit
-from refold.errors import OutcomeUnknown, RefoldError
-from refold.ports import Batch, Committed, Placed, Write
+from refold.errors import OutcomeUnknown
+from refold.ports import Appended, Batch, Outcome, Write
 
 STEPS = ["before the commit", "after the commit", "taking", "taken", "handing over", "waking"]
 WAIT_S = 30
+STORED = [Appended("a", 0, 1, 1, 0)]
 
 
 def batch(name: str) -> list[Batch]:
@@ -36,13 +37,13 @@ class Log:
         self.go = threading.Event()
         self.stored: list[str] = []
 
-    def commit(self, batches: Sequence[Batch]) -> list[Committed | RefoldError]:
+    def commit(self, batches: Sequence[Batch]) -> list[Outcome]:
         """Store them."""
         assert self.go.wait(WAIT_S)
-        outcomes: list[Committed | RefoldError] = []
+        outcomes: list[Outcome] = []
         for one in batches:
             self.stored.append(one.writes[0].stream)
-            outcomes.append(Committed((Placed(one.writes[0].stream, 1, 0, 1),), 0))
+            outcomes.append([Appended(one.writes[0].stream, 0, 1, 1, 0)])
         return outcomes
 
 
@@ -163,13 +164,13 @@ def test_an_interrupt_before_the_writer_thread_is_there_leaves_a_writer_that_clo
         start(self)
 
     monkeypatch.setattr(GroupCommit, "_start_thread", interrupt)
-    writer = GroupCommit(lambda batches: [Committed((), 0) for _ in batches])
+    writer = GroupCommit(lambda batches: [STORED for _ in batches])
     batch = Batch([])
     loop = asyncio.new_event_loop()
     with pytest.raises(KeyboardInterrupt):
         loop.run_until_complete(writer.append_async([batch]))
-    assert writer.append([batch]) == [Committed((), 0)]
-    assert loop.run_until_complete(writer.append_async([batch])) == [Committed((), 0)]
+    assert writer.append([batch]) == [STORED]
+    assert loop.run_until_complete(writer.append_async([batch])) == [STORED]
     closing = threading.Thread(target=writer.close, daemon=True)
     closing.start()
     closing.join(10)

@@ -9,9 +9,10 @@ from typing import NamedTuple
 from refold.core.event import Event
 from refold.core.expected import ANY, NO_EVENTS, NO_STREAM, STREAM_EXISTS, Expected
 from refold.core.recorded import Recorded
-from refold.engine.append import Append, Appended
+from refold.engine.append import Append
 from refold.engine.store import Store
 from refold.errors import Conflict
+from refold.ports import Appended
 
 ROUNDS = 12
 

@@ -15,9 +15,10 @@ from typing import Literal, NamedTuple, Protocol, TypeVar
 from refold.core.event import Event
 from refold.core.fold import Fold
 from refold.core.query import Query
-from refold.engine.append import Append, Appended
+from refold.engine.append import Append
 from refold.engine.store import Store
 from refold.errors import Conflict, OutcomeUnknown, RefoldError, Unavailable
+from refold.ports import Appended
 from tests.faults.disk import Disk
 
 TRIES_MAX = 6

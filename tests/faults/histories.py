@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 
 import refold
 from refold import ANY, NO_STREAM, STREAM_EXISTS, Append, Event, Query
-from refold.engine.append import Appended
 from refold.engine.store import Store
 from refold.errors import Conflict
+from refold.ports import Appended
 
 LANES = 3
 """Threads or tasks in a process that writes."""

@@ -8,8 +8,8 @@ from typing import Any
 from refold.core.query import Query
 from refold.core.recorded import Recorded
 from refold.core.snapshot import EVENTS_BETWEEN_MIN
-from refold.engine.append import Appended
 from refold.engine.store import Store
+from refold.ports import Appended
 from tests.faults.application import Attempt, tally
 
 

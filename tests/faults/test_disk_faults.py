@@ -14,9 +14,10 @@ import pytest
 
 import refold
 from refold import Append, Event
-from refold.backends.sqlite.undoing import is_undone
-from refold.engine.append import Appended, batch_of
+from refold.backends.sqlite.undo import is_undone
+from refold.engine.append import batch_of
 from refold.errors import InvalidEvent, OutcomeUnknown, Unavailable, UsageError
+from refold.ports import Appended
 from tests.faults.application import WAIT_S, Application, HeldClock, run_script
 from tests.faults.disk import Disk, How, Operation
 from tests.faults.judging import judge, judge_diagnosis
@@ -260,8 +261,8 @@ def test_a_failed_read_says_nothing_of_appends(tmp_path: Path, disk: Disk) -> No
         assert [e.data["n"] for e in store.read("call-1")] == [0]
 
 
-def test_those_stored_before_a_failure_are_told_so(tmp_path: Path, disk: Disk) -> None:
-    """A key that comes twice cuts a commit in two: the second half may fail alone."""
+def test_a_key_that_comes_twice_is_in_one_commit(tmp_path: Path, disk: Disk) -> None:
+    """It fails as a whole, and tried again it stores each once and tells the repetition."""
 
     def imported(*keys: str) -> list[Appended | refold.errors.RefoldError]:
         events = [Event("test.token", {})]
@@ -269,16 +270,23 @@ def test_those_stored_before_a_failure_are_told_so(tmp_path: Path, disk: Disk) -
 
     with disk.open(tmp_path / "log.db") as store:
         store.append("call-1", [Event("test.token", {})])
-        before = len(disk.operations)
-        imported("x", "y")
-        operations_of_a_commit = len(disk.operations) - before
-        disk.fail(at=len(disk.operations) + operations_of_a_commit, how="full", operations=99)
-        outcomes = imported("a", "b", "a", "c")
-        assert [type(o) for o in outcomes] == [Appended, Appended, Unavailable, Unavailable]
-        assert outcomes[2] is not outcomes[3]
+        disk.fail(at=len(disk.operations), how="full", operations=99)
+        with pytest.raises(Unavailable):
+            imported("a", "b", "a", "c")
         disk.mend()
+        assert store.head("call-1") == 0
+        operations = len(disk.operations)
+        imported("x", "y", "z", "w")
+        of_a_commit = len(disk.operations) - operations
         again = imported("a", "b", "a", "c")
-        assert [o.duplicate for o in again if isinstance(o, Appended)] == [True, True, True, False]
+        assert len(disk.operations) - operations <= 2 * of_a_commit
+        assert [o.duplicate for o in again if isinstance(o, Appended)] == [
+            False,
+            False,
+            True,
+            False,
+        ]
+        assert [o.version for o in again if isinstance(o, Appended)] == [5, 6, 5, 7]
         judge_diagnosis(store)
 
 

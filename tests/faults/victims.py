@@ -12,7 +12,8 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 import refold
-from refold.engine.append import Append, Appended
+from refold.engine.append import Append
+from refold.ports import Appended
 
 LANES = 4
 SHARED = "shared-1"

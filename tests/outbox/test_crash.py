@@ -12,10 +12,10 @@ import pytest
 
 from refold.backends.sqlite import SqliteBackend
 from refold.core.recorded import Recorded
-from refold.engine.append import Appended
 from refold.engine.store import Store
 from refold.errors import BackendError, Rejected
 from refold.outbox import EffectRequested, Outbox
+from refold.ports import Appended
 from tests.faults.disk import Disk
 
 STREAMS = ("order-1", "order-2")

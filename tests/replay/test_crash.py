@@ -11,8 +11,7 @@ import pytest
 
 import refold
 from refold.backends.memory import MemoryBackend
-from refold.errors import RefoldError
-from refold.ports import Batch, Committed
+from refold.ports import Batch, Beside, Outcome
 from refold.replay import ChatEndpoint, Variant, compare, replay
 from tests.replay.stories import as_message, as_recorded, record
 from tests.support.chat_server import Body, ChatServer
@@ -30,12 +29,14 @@ class DyingBackend(MemoryBackend):
 
     commits_left: int | None = None
 
-    def commit(self, batches: Sequence[Batch], *, now: int) -> list[Committed | RefoldError]:
+    def commit(
+        self, batches: Sequence[Batch], *, now: int, beside: Beside | None = None
+    ) -> list[Outcome]:
         if self.commits_left is not None:
             if self.commits_left == 0:
                 raise Killed
             self.commits_left -= 1
-        return super().commit(batches, now=now)
+        return super().commit(batches, now=now, beside=beside)
 
 
 COMMITS = 2 * (2 + 2 + 1)  # each stream: its branch, its start, two answers, its end

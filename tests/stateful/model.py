@@ -15,8 +15,9 @@ from refold.core.event import Event, category_of
 from refold.core.expected import ANY, NO_STREAM, STREAM_EXISTS, Expected
 from refold.core.fold import Decider, Fold
 from refold.core.registry import Registry
-from refold.engine.append import Append, Appended
+from refold.engine.append import Append
 from refold.errors import Rejected
+from refold.ports import Appended
 
 REGISTRY = Registry()
 TYPES = ("test.a", "test.b", "test.c")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
-from refold.backends.plan import Plan, Planned, matches, row_of_planned, same_or_refused
+from refold.backends.plan import Known, Needs, matches, needs, plan
 from refold.backends.tables import in_memory, progress_of
 from refold.core.event import Kind, category_of
-from refold.core.expected import NO_EVENTS
 from refold.core.query import Query, QueryItem
 from refold.core.snapshot import Snapshot
 from refold.core.stored import Row
@@ -20,9 +20,9 @@ from refold.ports import (
     Batch,
     Beside,
     Check,
-    Committed,
     Fork,
     Kept,
+    Outcome,
     SqlValue,
     StreamInfo,
     Transaction,
@@ -51,54 +51,59 @@ class MemoryBackend:
         self._snapshots: dict[tuple[str, str], dict[int, Snapshot]] = {}
         self._tables = in_memory()
 
-    def commit(self, batches: Sequence[Batch], *, now: int) -> list[Committed | RefoldError]:
+    def commit(
+        self, batches: Sequence[Batch], *, now: int, beside: Beside | None = None
+    ) -> list[Outcome]:
         """See :class:`~refold.ports.Backend`."""
         with self._lock:
-            return [self._commit_one(batch, now) for batch in batches]
+            if beside is None:
+                return self._stored(batches, now)
+            with self.tables() as tables:
+                beside.begin(tables, after=self.log_head())
+                add = partial(beside.add, tables)
+                outcomes = [self._stored([batch], now, tables, add)[0] for batch in batches]
+                beside.end(tables, position=self.log_head())
+                return outcomes
 
-    def commit_beside(
-        self, batches: Sequence[Batch], *, now: int, beside: Beside
-    ) -> list[Committed | RefoldError]:
-        """See :class:`~refold.ports.InlineKeeper`."""
-        with self._lock, self.tables() as tables:
-            beside.begin(tables, after=self.log_head())
-            outcomes = [self._commit_one(batch, now, tables, beside) for batch in batches]
-            beside.end(tables, position=self.log_head())
-            return outcomes
-
-    def _commit_one(
+    def _stored(
         self,
-        batch: Batch,
+        batches: Sequence[Batch],
         now: int,
         tables: Transaction | None = None,
-        beside: Beside | None = None,
-    ) -> Committed | RefoldError:
-        kept = self._keys.get(batch.key) if batch.key is not None else None
-        if kept is not None:
-            return same_or_refused(
-                batch,
-                digest=kept.digest,
-                placed=kept.committed.placed,
-                recorded_at=kept.committed.recorded_at,
-            )
+        add: Callable[[Sequence[Row]], RefoldError | None] | None = None,
+    ) -> list[Outcome]:
+        planned = plan(batches, self._known(needs(batches)))
+        first = self.log_head() + 1
         recorded_at = max(now, self._log[-1].recorded_at) if self._log else now
-        plan = Plan(self._head_version, self._found_after, self.log_head() + 1, recorded_at)
-        outcome = plan.place(batch)
-        if isinstance(outcome, Committed):
-            if tables is not None and beside is not None:
-                refusal = _refusal(plan, recorded_at, tables, beside)
-                if refusal is not None:
-                    return refusal
-            for planned in plan.rows:
-                self._keep(planned, recorded_at)
-            if batch.key is not None:
-                self._keys[batch.key] = Kept(outcome, batch.digest)
-        return outcome
+        rows = [place.row(first, recorded_at) for place in planned.places]
+        if rows and tables is not None and add is not None:
+            tables.execute("SAVEPOINT append")
+            refusal = add(rows)
+            if refusal is not None:
+                tables.execute("ROLLBACK TO append")
+            tables.execute("RELEASE append")
+            if refusal is not None:
+                return [refusal]
+        for place, row in zip(planned.places, rows, strict=True):
+            self._keep(place.write, row)
+        outcomes = planned.outcomes(first, recorded_at)
+        for batch, outcome in zip(batches, outcomes, strict=True):
+            if batch.key is not None and isinstance(outcome, list):
+                self._keys.setdefault(batch.key, Kept(outcome, batch.digest))
+        return outcomes
 
-    def _keep(self, planned: Planned, recorded_at: int) -> None:
-        write = planned.write
+    def _known(self, wanted: Needs) -> Known:
+        infos = [info for stream in wanted.streams if (info := self.head(stream))]
+        found = {one: self._found_after(*one) for one in wanted.conditions}
+        return Known(
+            self.log_head(),
+            {info.stream: info.version for info in infos},
+            self._keys,
+            {one: position for one, position in found.items() if position is not None},
+        )
+
+    def _keep(self, write: Write, row: Row) -> None:
         stream = self._streams.setdefault(write.stream, _Stream(write.fork))
-        row = row_of_planned(planned, recorded_at)
         stream.rows.append(row)
         stream.versions.append(row.version)
         self._log.append(row)
@@ -238,19 +243,3 @@ class MemoryBackend:
 
     def close(self) -> None:
         """See :class:`~refold.ports.Backend`."""
-
-    def _head_version(self, stream: str) -> int:
-        info = self.head(stream)
-        return NO_EVENTS if info is None else info.version
-
-
-def _refusal(
-    plan: Plan, recorded_at: int, tables: Transaction, beside: Beside
-) -> RefoldError | None:
-    """Why an append cannot be stored with what is to stand beside it; undone then."""
-    tables.execute("SAVEPOINT append")
-    refusal = beside.add(tables, [row_of_planned(row, recorded_at) for row in plan.rows])
-    if refusal is not None:
-        tables.execute("ROLLBACK TO append")
-    tables.execute("RELEASE append")
-    return refusal

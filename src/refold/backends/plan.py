@@ -1,8 +1,14 @@
-"""What a batch comes to, given the heads of the streams it writes: shared by the backends."""
+"""What batches come to, decided from data alone: shared by the backends.
+
+A backend asks :func:`needs` what the batches are decided on, fetches that in one go, and lets
+:func:`plan` decide every outcome. Places are offsets from the first free position: which that is,
+and when it was recorded, the backend knows under its lock. Where others wrote meanwhile, it fetches
+what is stale again and plans anew.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -12,93 +18,157 @@ from refold.core.expected import NO_EVENTS, check_head
 from refold.core.query import Condition, Query
 from refold.core.stored import Row
 from refold.errors import Conflict, NotFound, RefoldError, UsageError
-from refold.ports import Batch, Committed, Placed, Write
+from refold.ports import Appended, Batch, Kept, Outcome, Write
 
 
-class Planned(NamedTuple):
-    """A write with the place it is to take."""
+class Needs(NamedTuple):
+    """What batches are decided on: heads of streams, what keys stand for, conditions."""
+
+    streams: frozenset[str]
+    keys: frozenset[str]
+    conditions: frozenset[Condition]
+
+
+class Known(NamedTuple):
+    """What is stored, of what batches need.
+
+    ``heads`` has the last version of each stream that exists, ``found`` the last position of an
+    append that breaks a condition, where there is one.
+    """
+
+    log_head: int
+    heads: Mapping[str, int]
+    kept: Mapping[str, Kept]
+    found: Mapping[Condition, int]
+
+
+class Place(NamedTuple):
+    """Where a write is to stand: ``offset`` events after the first free position."""
 
     write: Write
-    position: int
+    offset: int
     version: int
     key: str | None
     digest: bytes
 
+    def appended(self, first: int, recorded_at: int, *, duplicate: bool = False) -> Appended:
+        """What its caller is told, where ``first`` was the first free position."""
+        count = len(self.write.kinds)
+        last = first + self.offset + count - 1
+        stream, version = self.write.stream, self.version + count - 1
+        return Appended(stream, version, last, count, recorded_at, duplicate)
+
+    def row(self, first: int, recorded_at: int) -> Row:
+        """The same as the log gives it back."""
+        return Row(
+            first + self.offset,
+            self.write.stream,
+            self.version,
+            len(self.write.kinds),
+            recorded_at,
+            self.write.metadata,
+            self.write.body,
+            *span_of(self.write.occurred, recorded_at),
+        )
+
+
+class Accepted(NamedTuple):
+    """A batch that is to be stored; with ``duplicate`` one before it under the same key is."""
+
+    places: tuple[Place, ...]
+    duplicate: bool = False
+
 
 @dataclass
 class Plan:
-    """Places for many batches, each accepted whole or refused whole.
+    """What batches come to; ``places`` is what is to be stored, ``heads`` what that leads to."""
 
-    ``head_of`` gives the last version of a stream in storage, -1 when it is not there.
-    ``found_after`` gives the last position of an append in storage that matches a query and ends
-    after a position, None when there is none. ``next_position`` is the first free place of the log.
-    """
-
-    head_of: Callable[[str], int]
-    found_after: Callable[[Query, int], int | None]
-    next_position: int
-    recorded_at: int
-    rows: list[Planned] = field(default_factory=list)
+    known: Known
+    decisions: list[Accepted | list[Appended] | RefoldError] = field(default_factory=list)
+    places: list[Place] = field(default_factory=list)
     heads: dict[str, int] = field(default_factory=dict)
+    event_count: int = 0
+    keys: dict[str, Accepted] = field(default_factory=dict)
 
-    def place(self, batch: Batch) -> Committed | RefoldError:
-        """Give every write of a batch its place; the refusal when one cannot be given."""
-        heads: dict[str, int] = {}
-        rows: list[Planned] = []
-        placed: list[Placed] = []
-        position = self.next_position
+    def outcomes(self, first: int, recorded_at: int) -> list[Outcome]:
+        """What the callers are told, where ``first`` was the first free position."""
+        return [
+            [place.appended(first, recorded_at, duplicate=one.duplicate) for place in one.places]
+            if isinstance(one, Accepted)
+            else one
+            for one in self.decisions
+        ]
+
+    def decide(self, batch: Batch) -> Accepted | list[Appended] | RefoldError:
+        """What one more batch comes to, after those before it."""
         try:
+            repeated = self._repeated(batch)
+            if repeated is not None:
+                return repeated
             self._check_condition(batch)
-        except Conflict as refusal:
+            heads: dict[str, int] = {}
+            places: list[Place] = []
+            offset = self.event_count
+            for index, write in enumerate(batch.writes):
+                version = self._checked_head(write, heads) + 1
+                key = None if batch.key is None else row_key(batch.key, index)
+                places.append(Place(write, offset, version, key, batch.digest))
+                heads[write.stream] = version + len(write.kinds) - 1
+                offset += len(write.kinds)
+        except (Conflict, NotFound, UsageError) as refusal:
             return refusal
-        for index, write in enumerate(batch.writes):
-            try:
-                head = self._checked_head(write, heads)
-            except (Conflict, NotFound, UsageError) as refusal:
-                return refusal
-            key = None if batch.key is None else row_key(batch.key, index)
-            count = len(write.kinds)
-            rows.append(Planned(write, position, head + 1, key, batch.digest))
-            placed.append(Placed(write.stream, position, head + 1, count))
-            heads[write.stream] = head + count
-            position += count
+        accepted = Accepted(tuple(places))
+        self.places += places
         self.heads.update(heads)
-        self.rows.extend(rows)
-        self.next_position = position
-        return Committed(tuple(placed), self.recorded_at)
+        self.event_count = offset
+        if batch.key is not None:
+            self.keys[batch.key] = accepted
+        return accepted
+
+    def _repeated(self, batch: Batch) -> Accepted | list[Appended] | None:
+        """The first answer of a key that was used before, here or in what is stored."""
+        if batch.key is None:
+            return None
+        kept = self.known.kept.get(batch.key)
+        if kept is not None:
+            first = kept.parts[0]
+            _check_same(batch, kept.digest, first.stream, first.version - first.event_count + 1)
+            return [part._replace(duplicate=True) for part in kept.parts]
+        accepted = self.keys.get(batch.key)
+        if accepted is None:
+            return None
+        place = accepted.places[0]
+        _check_same(batch, place.digest, place.write.stream, place.version)
+        return accepted._replace(duplicate=True)
 
     def _check_condition(self, batch: Batch) -> None:
         if batch.condition is None:
             return
         query, after = batch.condition
-        found = self._planned_after(batch.condition)
+        found = self._planned_after(query, after)
         if found is None:
-            found = self.found_after(query, after)
+            found = self.known.found.get(batch.condition)
         if found is not None:
-            raise Conflict(
-                stream=batch.writes[0].stream, expected=after, actual=found, query=repr(query)
-            )
+            stream = batch.writes[0].stream
+            raise Conflict(stream=stream, expected=after, actual=found, query=repr(query))
 
-    def _planned_after(self, condition: Condition) -> int | None:
-        """The same among the writes that this plan has placed."""
-        for write, position, *_ in self.rows:
-            if matches(condition.query, write, position=position, after=condition.after):
-                return position + len(write.kinds) - 1
+    def _planned_after(self, query: Query, after: int) -> int | None:
+        """The last position of a write of this plan that holds an event of a query after one."""
+        first = self.known.log_head + 1
+        for place in self.places:
+            if matches(query, place.write, position=first + place.offset, after=after):
+                return first + place.offset + len(place.write.kinds) - 1
         return None
 
-    def _checked_head(self, write: Write, placed: dict[str, int]) -> int:
-        head = placed.get(write.stream, self.heads.get(write.stream))
+    def _checked_head(self, write: Write, placed: Mapping[str, int]) -> int:
+        head = placed.get(write.stream)
         if head is None:
-            head = self.head_of(write.stream)
+            head = self._head(write.stream)
         check_head(stream=write.stream, expected=write.expected, head=head)
         if write.fork is None or head != NO_EVENTS:
             return head
-        return self._fork_head(write)
-
-    def _fork_head(self, write: Write) -> int:
-        assert write.fork is not None
         parent, version = write.fork
-        parent_head = self.heads.get(parent, self.head_of(parent))
+        parent_head = self._head(parent)
         if parent_head < max(version, 0):
             raise NotFound(
                 f"{write.stream!r} cannot branch from {parent}@{version}: "
@@ -107,6 +177,29 @@ class Plan:
                 version=version,
             )
         return version
+
+    def _head(self, stream: str) -> int:
+        head = self.heads.get(stream)
+        return self.known.heads.get(stream, NO_EVENTS) if head is None else head
+
+
+def needs(batches: Sequence[Batch]) -> Needs:
+    """What batches are decided on."""
+    writes = [write for batch in batches for write in batch.writes]
+    parents = frozenset(write.fork.parent for write in writes if write.fork is not None)
+    return Needs(
+        parents.union(write.stream for write in writes),
+        frozenset(batch.key for batch in batches if batch.key is not None),
+        frozenset(batch.condition for batch in batches if batch.condition is not None),
+    )
+
+
+def plan(batches: Sequence[Batch], known: Known) -> Plan:
+    """What batches come to, one after the other, each accepted whole or refused whole."""
+    planned = Plan(known)
+    for batch in batches:
+        planned.decisions.append(planned.decide(batch))
+    return planned
 
 
 def matches(query: Query, write: Write, *, position: int, after: int) -> bool:
@@ -117,38 +210,19 @@ def matches(query: Query, write: Write, *, position: int, after: int) -> bool:
     return bool(types) and any(item.fits(types, write.tags) for item in query.items)
 
 
-def row_of_planned(planned: Planned, recorded_at: int) -> Row:
-    """A placed write as the log gives it back."""
-    write = planned.write
-    return Row(
-        planned.position,
-        write.stream,
-        planned.version,
-        len(write.kinds),
-        recorded_at,
-        write.metadata,
-        write.body,
-        *span_of(write.occurred, recorded_at),
-    )
-
-
 def row_key(key: str, index: int) -> str:
     """The stored key of a batch's n-th write; control characters keep it apart from users' keys."""
     return key if index == 0 else f"{key}\x1f{index}"
 
 
-def same_or_refused(
-    batch: Batch, *, digest: bytes, placed: Sequence[Placed], recorded_at: int
-) -> Committed | UsageError:
-    """The first answer of a repeated key; a refusal when the key stood for other bytes."""
-    if digest == batch.digest:
-        return Committed(tuple(placed), recorded_at, duplicate=True)
-    first = placed[0]
-    return UsageError(
-        f"key {batch.key!r} was used for other events, at {first.stream}@{first.version}: "
-        "a key names one append for ever",
-        code="key_reused",
-        key=batch.key,
-        stream=first.stream,
-        version=first.version,
-    )
+def _check_same(batch: Batch, digest: bytes, stream: str, version: int) -> None:
+    """Refuse a key that stood for other bytes."""
+    if digest != batch.digest:
+        raise UsageError(
+            f"key {batch.key!r} was used for other events, at {stream}@{version}: "
+            "a key names one append for ever",
+            code="key_reused",
+            key=batch.key,
+            stream=stream,
+            version=version,
+        )

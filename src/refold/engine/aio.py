@@ -21,11 +21,12 @@ from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 from refold.core.expected import ANY, Expected
 from refold.core.query import Condition, Query
 from refold.core.recorded import Recorded
-from refold.engine.append import Append, Appended, appended, batch_of
+from refold.engine.append import Append, appended, batch_of
 from refold.engine.branch import Branch
 from refold.engine.store import Store
 from refold.engine.subscription import AsyncSubscription, Subscription
 from refold.errors import StoreClosed
+from refold.ports import Appended
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from refold.core.canonical import digest_of
 from refold.core.encode import EVENTS_PER_APPEND_MAX, encode_body, encode_metadata
-from refold.core.event import check_name, event_id
+from refold.core.event import check_name
 from refold.core.expected import (
     ANY,
     NO_STREAM,
@@ -20,7 +20,7 @@ from refold.core.expected import (
 from refold.core.query import Condition, Query, checked_tags
 from refold.core.registry import Registry
 from refold.errors import RefoldError, UsageError
-from refold.ports import Batch, Committed, Fork, Write
+from refold.ports import Appended, Batch, Fork, Outcome, Write
 
 STREAMS_PER_APPEND_MAX: Final = 1_000
 
@@ -40,47 +40,33 @@ class Append(NamedTuple):
     tags: Sequence[str] = ()
 
 
-class Appended(NamedTuple):
-    """What an append stored.
-
-    ``version`` and ``position`` are those of its last event, so ``version`` is what the next
-    append of the same writer expects. ``duplicate``: its key had stored it before.
-    """
-
-    stream: str
-    version: int
-    position: int
-    event_count: int
-    recorded_at_us: int
-    duplicate: bool = False
-
-    @property
-    def ids(self) -> list[str]:
-        """The ids of the events, in order."""
-        first = self.version - self.event_count + 1
-        return [event_id(self.stream, first + index) for index in range(self.event_count)]
-
-
 @lru_cache(maxsize=4096)
 def _check_stream(stream: str) -> None:
     check_name(stream, what="a stream name")
 
 
-def write_of(append: Append, registry: Registry, *, repeatable: bool = False) -> Write:
-    """An append to one stream, checked and encoded.
+def batch_of(
+    append: Append, registry: Registry, *, condition: Condition | None = None, digest: bytes = b""
+) -> Batch:
+    """An append as a batch of its own, checked and encoded.
 
-    With ``repeatable`` its bytes are the same in every process that makes it.
+    Under a key its bytes are the same in every process that makes it; ``digest`` is what is
+    compared when the key comes again: by default that of these bytes.
     """
-    stream, events, expected, metadata, _, tags = append
+    stream, events, expected, metadata, key, tags = append
     # Only text can be looked up.
     (_check_stream if stream.__class__ is str else _check_stream.__wrapped__)(stream)
-    if expected.__class__ is not Expectation:
+    if expected.__class__ is not Expectation and (expected.__class__ is not int or expected < 0):
         check_expected(expected)
-    body = encode_body(events, registry, repeatable=repeatable)
-    if tags or metadata.__class__ is not dict or "tags" in metadata:
+    body = encode_body(events, registry, repeatable=key is not None)
+    if tags or (metadata and (metadata.__class__ is not dict or "tags" in metadata)):
         tags, metadata = _tagged(append)
-    text = encode_metadata(metadata)
-    return Write(stream, expected, body.kinds, text, body.text, None, body.occurred, tuple(tags))
+    text = encode_metadata(metadata) if metadata else None
+    tags = tuple(tags)
+    writes = [Write(stream, expected, body.kinds, text, body.text, None, body.occurred, tags)]
+    if key is None and condition is None:
+        return Batch(writes)
+    return _conditional(writes, key, registry, condition, digest)
 
 
 def _tagged(append: Append) -> tuple[tuple[str, ...], Mapping[str, Any] | None]:
@@ -91,19 +77,6 @@ def _tagged(append: Append) -> tuple[tuple[str, ...], Mapping[str, Any] | None]:
         return (), metadata
     tags = checked_tags([*checked_tags(append.tags), *checked_tags(held)])
     return tags, {**(metadata or {}), "tags": list(tags)}
-
-
-def batch_of(
-    append: Append, registry: Registry, *, condition: Condition | None = None, digest: bytes = b""
-) -> Batch:
-    """An append as a batch of its own.
-
-    ``digest`` is what is compared when its key comes again: by default that of its bytes.
-    """
-    write = write_of(append, registry, repeatable=append.key is not None)
-    if append.key is None and condition is None:
-        return Batch([write])
-    return _conditional([write], append.key, registry, condition, digest)
 
 
 def batch_together(
@@ -118,7 +91,8 @@ def batch_together(
         _check_is_append(append)
         if append.key is not None:
             raise UsageError("the parts of one append share its key: give key= beside them")
-    writes = [write_of(append, registry, repeatable=key is not None) for append in appends]
+    batches = [batch_of(append._replace(key=key), registry) for append in appends]
+    writes = [batch.writes[0] for batch in batches]
     return _conditional(writes, key, registry, condition, b"")
 
 
@@ -160,7 +134,8 @@ def branch_batch(stream: str, fork: Fork, events: Sequence[object], registry: Re
     for first in range(0, len(events), EVENTS_PER_APPEND_MAX):
         expected = STREAM_EXISTS if writes else NO_STREAM
         part = Append(stream, events[first : first + EVENTS_PER_APPEND_MAX], expected)
-        writes.append(write_of(part, registry)._replace(fork=None if writes else fork))
+        (write,) = batch_of(part, registry).writes
+        writes.append(write._replace(fork=None if writes else fork))
     return Batch(writes)
 
 
@@ -173,12 +148,8 @@ def prepared(append: Append, registry: Registry) -> Batch | RefoldError:
         return refusal
 
 
-def appended(outcome: Committed | RefoldError) -> list[Appended]:
-    """A stored batch as its callers see it, one answer a part; a refused one is raised."""
+def appended(outcome: Outcome) -> list[Appended]:
+    """What became of a batch, an answer a part; a refusal is raised."""
     if isinstance(outcome, RefoldError):
         raise outcome
-    placed, at, duplicate = outcome
-    return [
-        Appended(stream, version + size - 1, position + size - 1, size, at, duplicate)
-        for stream, position, version, size in placed
-    ]
+    return outcome

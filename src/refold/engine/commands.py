@@ -23,9 +23,9 @@ from refold.core.expected import ANY, NO_EVENTS, NO_STREAM, Expected
 from refold.core.fold import Decider, Fold, Folded
 from refold.core.query import Condition, Query
 from refold.core.recorded import Recorded
-from refold.engine.append import Append, Appended, appended
+from refold.engine.append import Append
 from refold.errors import Conflict, NotFound, Rejected, UsageError
-from refold.ports import Kept
+from refold.ports import Appended, Kept
 
 S = TypeVar("S")
 K = TypeVar("K")
@@ -186,7 +186,7 @@ def _first_outcome(log: Log, command: Command, digest: bytes) -> Appended | None
     kept = None if command.command_id is None else log._kept_under(command.command_id)
     if kept is None:
         return None
-    (first, *_) = appended(kept.committed)
+    first = kept.parts[0]
     if kept.digest != digest:
         raise UsageError(
             f"{command.command_id!r} was the id of something else, at {first.ids[0]}: "

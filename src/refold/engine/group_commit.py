@@ -22,7 +22,7 @@ from refold.errors import (
     StoreClosed,
     copied,
 )
-from refold.ports import Batch, Committed
+from refold.ports import Batch, Outcome
 
 WAITING_MAX: Final = 10_000
 """How many appends may wait for a commit; one more is refused with ``Overloaded``."""
@@ -34,8 +34,7 @@ CHARS_PER_CHUNK_MAX: Final = 4 * 1024 * 1024
 LOST_LEADER_S: Final = 0.5
 """How long one waits before looking whether anybody still commits: an interrupt may have come."""
 
-Outcome = Committed | RefoldError
-Commit = Callable[[Sequence[Batch]], Sequence[Committed | RefoldError]]
+Commit = Callable[[Sequence[Batch]], Sequence[Outcome]]
 
 
 def chunked(

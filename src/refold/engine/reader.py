@@ -30,8 +30,8 @@ from refold.engine.reading import (
     lineage,
 )
 from refold.engine.snapshots import NoSnapshots, Snapshots
-from refold.errors import Corrupt
-from refold.ports import Backend, SnapshotKeeper
+from refold.errors import Corrupt, UsageError
+from refold.ports import Backend, SnapshotKeeper, TagKeeper
 
 S = TypeVar("S")
 
@@ -248,6 +248,8 @@ class Reader:
                 if "~" not in recorded.stream:
                     yield recorded
             return
+        if not isinstance(self._backend, TagKeeper):
+            raise UsageError("this kind of store finds nothing by tags")
         while page := self._backend.tagged(item, after=after, rows_max=LOG_ROWS_PER_PAGE):
             for row in page:
                 last = row.position + row.event_count - 1

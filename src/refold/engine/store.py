@@ -17,15 +17,7 @@ from refold.core.query import Condition, Query
 from refold.core.recorded import Recorded
 from refold.core.registry import Registry, default_registry
 from refold.engine import checks
-from refold.engine.append import (
-    Append,
-    Appended,
-    appended,
-    batch_of,
-    batch_together,
-    branch_batch,
-    prepared,
-)
+from refold.engine.append import Append, appended, batch_of, batch_together, branch_batch, prepared
 from refold.engine.branch import Branch
 from refold.engine.commands import Command, Turns, executed, tags_of
 from refold.engine.group_commit import GroupCommit, chunked
@@ -35,7 +27,7 @@ from refold.engine.reading import NO_LAST, check_depth, clipped, lineage
 from refold.engine.subscription import Bell, Pages, Subscription
 from refold.engine.upkeep import Upkeep
 from refold.errors import NotFound, RefoldError, UsageError
-from refold.ports import Backend, Batch, Clock, Committed, Committer, Fork, Kept, StreamInfo
+from refold.ports import Appended, Backend, Batch, Clock, Committer, Fork, Kept, Outcome, StreamInfo
 
 S = TypeVar("S")
 K = TypeVar("K")
@@ -104,7 +96,10 @@ class Store(Upkeep):
         append = Append(stream, events, expected, metadata, key, tags)
         condition = None if unless is None else Condition(unless, after)
         batch = batch_of(append, self.registry, condition=condition)
-        return appended(self._writer.append([batch])[0])[0]
+        (outcome,) = self._writer.append([batch])
+        if isinstance(outcome, RefoldError):
+            raise outcome
+        return outcome[0]
 
     def append_together(
         self,
@@ -275,7 +270,7 @@ class Store(Upkeep):
     def find(self, key: str) -> list[Appended] | None:
         """What the append under a key stored, an answer a part; None when there is none."""
         kept = self._kept_under(key)
-        return None if kept is None else appended(kept.committed._replace(duplicate=True))
+        return None if kept is None else [part._replace(duplicate=True) for part in kept.parts]
 
     def _kept_under(self, key: str) -> Kept | None:
         """The same with the digest of what was asked for; not for other callers."""
@@ -378,9 +373,11 @@ class Store(Upkeep):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _commit(self, batches: Sequence[Batch]) -> list[Committed | RefoldError]:
+    def _commit(self, batches: Sequence[Batch]) -> list[Outcome]:
         outcomes = self._committer.commit(batches, now=self._clock())
-        self._bell.ring()
+        self._bell.rung += 1
+        if self._bell.sleepers or self._bell.listeners:
+            self._bell.wake()
         return outcomes
 
     def _stored(self, chunk: Sequence[Batch | RefoldError]) -> Iterator[Appended | RefoldError]:

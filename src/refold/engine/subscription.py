@@ -27,36 +27,40 @@ class Bell:
 
     def __init__(self) -> None:
         self.rung = 0
-        self._sleepers = 0
+        self.sleepers = 0
         self._woken = threading.Condition()
-        self._listeners: set[Callable[[], None]] = set()
+        self.listeners: set[Callable[[], None]] = set()
 
     def ring(self) -> None:
-        """Wake whoever waits; costs next to nothing when nobody does."""
+        """Count, and wake whoever waits."""
         self.rung += 1
-        if self._sleepers:
+        self.wake()
+
+    def wake(self) -> None:
+        """Wake the ``sleepers`` and ``listeners``, when the bell has rung."""
+        if self.sleepers:
             with self._woken:
                 self._woken.notify_all()
-        if self._listeners:
-            for listener in tuple(self._listeners):
+        if self.listeners:
+            for listener in tuple(self.listeners):
                 listener()
 
     def wait(self, rung: int) -> None:
         """Sleep until the bell has rung more than ``rung`` times, or it is time to look."""
         with self._woken:
             # Counted before looking: a ring between the two then knows that somebody sleeps.
-            self._sleepers += 1
+            self.sleepers += 1
             if self.rung == rung:
                 self._woken.wait(LOOK_EVERY_S)
-            self._sleepers -= 1
+            self.sleepers -= 1
 
     def listen(self, listener: Callable[[], None]) -> None:
         """Call ``listener`` at every ring, from the ringing thread."""
-        self._listeners.add(listener)
+        self.listeners.add(listener)
 
     def unlisten(self, listener: Callable[[], None]) -> None:
         """Stop calling ``listener``."""
-        self._listeners.discard(listener)
+        self.listeners.discard(listener)
 
 
 class Pages:

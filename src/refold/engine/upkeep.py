@@ -8,7 +8,7 @@ from pathlib import Path
 
 from refold.core.clock import Instant, to_us
 from refold.errors import UsageError
-from refold.ports import Backend, Check, Clock, Compactor, Maintained, Packed, PartSize
+from refold.ports import Backend, Check, Checkable, Clock, Compactor, Maintained, Packed, PartSize
 
 
 class Upkeep:
@@ -19,6 +19,8 @@ class Upkeep:
 
     def check(self) -> Iterator[Check]:
         """Diagnose the storage: one line a thing looked at, its outcome and detail."""
+        if not isinstance(self._backend, Checkable):
+            raise UsageError("this kind of store has nothing to check")
         return self._backend.check()
 
     def compact(

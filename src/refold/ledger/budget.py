@@ -11,7 +11,6 @@ import msgspec
 from refold.core.fold import Decider, Fold
 from refold.core.query import Query
 from refold.core.recorded import Recorded
-from refold.engine.append import Appended
 from refold.engine.store import Store
 from refold.ledger.commands import WalletCommand
 from refold.ledger.events import BetPlaced
@@ -19,6 +18,7 @@ from refold.ledger.folds import POSTED, post
 from refold.ledger.limits import Limit, PastBet, longest_s, noted
 from refold.ledger.money import ZERO, plus
 from refold.ledger.wallet import WalletState, decided
+from refold.ports import Appended
 
 
 class SharedState(msgspec.Struct):

@@ -11,7 +11,6 @@ from refold.core.fold import Decider
 from refold.core.history import History
 from refold.core.recorded import Recorded
 from refold.core.registry import default_registry
-from refold.engine.append import Appended
 from refold.engine.branch import Branch
 from refold.engine.store import Store
 from refold.errors import Rejected
@@ -19,6 +18,7 @@ from refold.ledger.accounts import PortfolioState
 from refold.ledger.commands import ANSWERED, SettleBet, WalletCommand
 from refold.ledger.folds import Portfolio
 from refold.ledger.wallet import WalletState, wallet
+from refold.ports import Appended
 
 
 class Impossible(NamedTuple):

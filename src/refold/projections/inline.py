@@ -18,8 +18,7 @@ from refold.ports import (
     Backend,
     Batch,
     Clock,
-    Committed,
-    InlineKeeper,
+    Outcome,
     SqlValue,
     TableKeeper,
     Transaction,
@@ -43,9 +42,9 @@ class Inline:
     """The projections that a store keeps inline: a :class:`~refold.ports.Committer`."""
 
     def __init__(self, backend: Backend, projections: Iterable[Projection], clock: Clock) -> None:
-        if not isinstance(backend, InlineKeeper) or not isinstance(backend, TableKeeper):
+        if not isinstance(backend, TableKeeper):
             raise UsageError("this kind of store keeps no projections inline")
-        self._backend: InlineKeeper = backend
+        self._backend: Backend = backend
         context = Context(backend, backend, clock, threading.Event().wait)
         self._kept = [_Kept(context, projection) for projection in by_name(projections).values()]
 
@@ -54,11 +53,11 @@ class Inline:
         for kept in self._kept:
             kept.catch_up()
 
-    def commit(self, batches: Sequence[Batch], *, now: int) -> list[Committed | RefoldError]:
+    def commit(self, batches: Sequence[Batch], *, now: int) -> list[Outcome]:
         """Store batches and what the projections make of them; see ``Backend.commit``."""
         for _ in range(TRIES_MAX):
             try:
-                outcomes = self._backend.commit_beside(batches, now=now, beside=self)
+                outcomes = self._backend.commit(batches, now=now, beside=self)
             except BaseException as error:
                 for kept in self._kept:
                     kept.leave()

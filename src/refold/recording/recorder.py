@@ -19,9 +19,9 @@ from refold.core.clock import Instant
 from refold.core.event import Event
 from refold.core.expected import NO_EVENTS, NO_STREAM, Expected
 from refold.core.recorded import Recorded
-from refold.engine.append import Appended
 from refold.engine.store_check import check_store
 from refold.errors import Conflict, InvalidEvent, UsageError
+from refold.ports import Appended
 from refold.recording.answers import answer, completion, exact_cost
 from refold.recording.notes import SYSTEM, Notes, followed, stamped
 

@@ -12,8 +12,8 @@ from refold.core.event import Event
 from refold.core.expected import Expected
 from refold.core.recorded import Recorded
 from refold.engine.aio import AsyncStore
-from refold.engine.append import Appended
 from refold.engine.store import Store
+from refold.ports import Appended
 from refold.recording.recorder import Recorder
 
 T = TypeVar("T")

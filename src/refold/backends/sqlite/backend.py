@@ -15,21 +15,20 @@ from refold.backends.sqlite import doctor, maintenance, pages, queries, snapshot
 from refold.backends.sqlite.compression import Frames, dictionary_bytes
 from refold.backends.sqlite.errors import BUSY_WAIT_MS, naming_errors
 from refold.backends.sqlite.file import Mode, check_path, close_quietly, connect, prepare, shaped
-from refold.backends.sqlite.inline import InlineWriter
 from refold.backends.sqlite.rows import Rows
-from refold.backends.sqlite.writer import kept_under
+from refold.backends.sqlite.writer import Writer
 from refold.backends.tables import Tables, progress_of, queried
 from refold.core.event import Kind
 from refold.core.query import QueryItem
 from refold.core.snapshot import Snapshot
 from refold.core.stored import Row
-from refold.errors import Corrupt, RefoldError, StoreClosed, Unavailable, UsageError
+from refold.errors import Corrupt, StoreClosed, Unavailable, UsageError
 from refold.ports import (
     Batch,
     Beside,
     Check,
-    Committed,
     Kept,
+    Outcome,
     Packed,
     PartSize,
     SqlValue,
@@ -80,31 +79,23 @@ class SqliteBackend:
         try:
             prepare(first, path, mode=mode)
             self._writing = None if mode == "read" else first
-            self._writer = None if mode == "read" else InlineWriter(first, path)
+            self._writer = None if mode == "read" else Writer(first, path)
         except BaseException:
             close_quietly(first)
             raise
         if mode == "read":
             self._readers.append(first)
 
-    def commit(self, batches: Sequence[Batch], *, now: int) -> list[Committed | RefoldError]:
+    def commit(
+        self, batches: Sequence[Batch], *, now: int, beside: Beside | None = None
+    ) -> list[Outcome]:
         """See :class:`~refold.ports.Backend`."""
         with self._write_lock:
-            return self._open_writer().commit(batches, now=now)
-
-    def commit_beside(
-        self, batches: Sequence[Batch], *, now: int, beside: Beside
-    ) -> list[Committed | RefoldError]:
-        """See :class:`~refold.ports.InlineKeeper`."""
-        with self._write_lock:
-            return self._open_writer().commit_beside(batches, now=now, beside=beside)
-
-    def _open_writer(self) -> InlineWriter:
-        if self._closed:
-            raise StoreClosed(f"{self._path} is closed")
-        if self._writer is None:
-            raise UsageError(f"{self._path} was opened for reading", code="not_writable")
-        return self._writer
+            if self._closed:
+                raise StoreClosed(f"{self._path} is closed")
+            if self._writer is None:
+                raise UsageError(f"{self._path} was opened for reading", code="not_writable")
+            return self._writer.commit(batches, now=now, beside=beside)
 
     def rows(
         self, stream: str, *, first: int, last: int, backward: bool, events_max: int
@@ -182,7 +173,7 @@ class SqliteBackend:
 
     def find(self, key: str) -> Kept | None:
         """See :class:`~refold.ports.Backend`."""
-        kept: list[Kept | None] = self._read(lambda reader: [kept_under(reader, key)])
+        kept: list[Kept | None] = self._read(lambda reader: [queries.kept_under(reader, key)])
         return kept[0] if kept else None
 
     def _packed_log(self, sql: str, wanted: list[Any], after: int, rows_max: int) -> list[Row]:

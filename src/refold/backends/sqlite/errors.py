@@ -48,15 +48,6 @@ def naming_errors(path: Path) -> Iterator[None]:
         raise _named(error, path) from error
 
 
-@contextmanager
-def naming_commit_errors(path: Path) -> Iterator[None]:
-    """Name what goes wrong during a commit; one that may have stored it says so."""
-    try:
-        yield
-    except DRIVER_ERRORS as error:
-        raise commit_error(error, path) from error
-
-
 def commit_error(error: Exception, path: Path) -> RefoldError:
     """The name of what went wrong during a commit."""
     if _may_be_stored(error):

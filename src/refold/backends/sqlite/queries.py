@@ -11,9 +11,13 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final
 
-from refold.backends.sqlite.file import shaped
+import apsw
+
+from refold.backends.plan import row_key
+from refold.backends.sqlite.file import rows_of, shaped
+from refold.core.encode import EVENTS_PER_APPEND_MAX
 from refold.errors import Corrupt
-from refold.ports import Fork, StreamInfo
+from refold.ports import Appended, Fork, Kept, StreamInfo
 
 _OVERLAPPING: Final = """
 WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version BETWEEN ifnull((
@@ -75,6 +79,12 @@ TYPE_BITS: Final = """ifnull((
     SELECT sum(DISTINCT 1 << min(types.id, 62)) FROM json_each({names}) AS wanted CROSS JOIN types
     WHERE tag = wanted.value OR substr(tag, 1, length(wanted.value) + 2) = wanted.value || '.v'
 ), 0)"""
+_BY_KEY: Final = """
+SELECT name, position, version, count, recorded_at, digest
+FROM log JOIN streams ON streams.id = stream WHERE key = ?1
+UNION ALL
+SELECT name, position, version, count, recorded_at, digest
+FROM keys JOIN streams ON streams.id = stream WHERE key = ?1"""
 
 
 def narrowed(
@@ -106,3 +116,18 @@ def stream_info(row: tuple[Any, ...]) -> StreamInfo:
         return StreamInfo(name, version, None, recorded_at)
     shaped([(fork_version,)], int)
     return StreamInfo(name, version, Fork(parent, fork_version), recorded_at)
+
+
+def kept_under(connection: apsw.Connection, key: str) -> Kept | None:
+    """What an append under a key stored, each part in its place; None where there is none."""
+    parts: list[Appended] = []
+    digest = b""
+    for index in range(EVENTS_PER_APPEND_MAX):
+        rows = rows_of(connection, _BY_KEY, row_key(key, index))
+        found = shaped(rows, str, int, int, int, int, bytes)
+        if not found:
+            break
+        stream, position, version, count, recorded_at, digest = found[0]
+        last = (version + count - 1, position + count - 1)
+        parts.append(Appended(stream, *last, count, recorded_at, duplicate=True))
+    return Kept(parts, digest) if parts else None

@@ -16,19 +16,20 @@ from typing import Any, Final
 
 import apsw
 
-from refold.backends.plan import Plan, Planned, row_key, same_or_refused
+from refold.backends.plan import Known, Needs, Place, Plan, needs, plan
 from refold.backends.sqlite import tags
 from refold.backends.sqlite.compression import Frames, dictionary_bytes
-from refold.backends.sqlite.errors import DRIVER_ERRORS, commit_error, naming_commit_errors
+from refold.backends.sqlite.errors import DRIVER_ERRORS, commit_error
 from refold.backends.sqlite.file import rows_of, shaped, transaction
-from refold.backends.sqlite.queries import LAST_ROW
-from refold.backends.sqlite.undoing import is_undone, undone_error
-from refold.core.encode import EVENTS_PER_APPEND_MAX, span_of
+from refold.backends.sqlite.queries import LAST_ROW, kept_under
+from refold.backends.sqlite.undo import is_undone
+from refold.backends.tables import SqlTransaction
+from refold.core.encode import span_of
 from refold.core.event import category_of
-from refold.core.expected import ANY, NO_EVENTS
-from refold.core.query import Query
-from refold.errors import Corrupt, OutcomeUnknown, RefoldError, Unavailable, copied
-from refold.ports import Batch, Committed, Kept, Placed, Write
+from refold.core.expected import ANY
+from refold.core.query import Condition
+from refold.errors import Corrupt, OutcomeUnknown, RefoldError, Unavailable
+from refold.ports import Appended, Batch, Beside, Outcome, Write
 
 RACES_MAX: Final = 100
 """How often a commit is planned again after losing a race with another process."""
@@ -37,17 +38,11 @@ STREAMS_CACHED_MAX: Final = 100_000
 MASKS_CACHED_MAX: Final = 10_000
 ROWS_PER_STATEMENT_MAX: Final = 256
 
-_HEAD: Final = """
-SELECT streams.id, coalesce(
+_HEADS: Final = """
+SELECT name, id, coalesce(
     (SELECT version + count - 1 FROM log WHERE stream = streams.id ORDER BY version DESC LIMIT 1),
     packed_version, fork_version, -1
-) FROM streams WHERE name = ?"""
-_BY_KEY: Final = """
-SELECT name, position, version, count, recorded_at, digest
-FROM log JOIN streams ON streams.id = stream WHERE key = ?1
-UNION ALL
-SELECT name, position, version, count, recorded_at, digest
-FROM keys JOIN streams ON streams.id = stream WHERE key = ?1"""
+) FROM streams WHERE name IN (SELECT value FROM json_each(?))"""
 _NEXT_STREAM: Final = "SELECT ifnull(max(id), 0) + 1 FROM streams"
 _NAMES: Final = (
     "position, stream, version, count, recorded_at, types, key, digest, metadata, body, "
@@ -57,6 +52,7 @@ _NEW_NAMES: Final = "new_kinds, new_stream, new_category, new_parent, new_fork_v
 _COLUMNS: Final = 12
 _NEW_COLUMNS: Final = 5
 _NO_STREAM: Final = (None,) * 4
+_NO_SPAN: Final = (None, None)
 _INSERT: Final = f"INSERT INTO log ({_NAMES}) "
 _INSERT_NEW: Final = f"INSERT INTO appending ({_NAMES}, {_NEW_NAMES}) "
 
@@ -75,7 +71,7 @@ class Writer:
         self._frames = Frames(partial(dictionary_bytes, connection))
         self._path = path
         self._stream_ids: dict[str, int] = {}
-        self._versions: dict[str, int] = {}
+        self._heads: dict[str, int] = {}
         self._types: dict[str, int] = {}
         self._masks: dict[tuple[str, ...], int] = {}
         self._last_position: int | None = None
@@ -85,112 +81,136 @@ class Writer:
         self._recorded_at = 0
         self._stale = True
 
-    def commit(self, batches: Sequence[Batch], *, now: int) -> list[Committed | RefoldError]:
+    def commit(
+        self, batches: Sequence[Batch], *, now: int, beside: Beside | None = None
+    ) -> list[Outcome]:
         """Store batches in order; see :class:`~refold.ports.Backend`."""
-        if len(batches) == 1:
-            return self._committed(batches, now)
-        outcomes: list[Committed | RefoldError] = []
-        while len(outcomes) < len(batches):
-            group = _until_repeated_key(batches[len(outcomes) :])
-            try:
-                outcomes.extend(self._committed(group, now))
-            except RefoldError as error:
-                if not outcomes:
-                    raise
-                # Those before are stored: the failure is that of the rest alone.
-                outcomes.extend(copied(error) for _ in batches[len(outcomes) :])
-        return outcomes
-
-    def _committed(self, group: Sequence[Batch], now: int) -> list[Committed | RefoldError]:
-        try:
-            alone = self._commit_alone(group[0], now) if len(group) == 1 else None
-            if alone is not None:
-                return [alone]
-            with naming_commit_errors(self._path):
-                return self._commit_group(group, now)
-        except OutcomeUnknown as error:
-            if not is_undone(self._connection, group, position=self._first):
-                raise
-            raise undone_error(error, self._path) from error.__cause__
-
-    def _commit_alone(self, batch: Batch, now: int) -> Committed | None:
-        """What one append of known kinds to one known stream comes to, without a plan.
-
-        None where it takes one: it is of another sort, or refused, or another process wrote.
-        """
-        writes, key, digest, condition = batch
-        connection = self._connection
-        # In a transaction: an interrupt came between a failure and its rollback.
-        if self._stale or len(writes) != 1 or condition is not None or connection.in_transaction:
-            return None
+        if not batches:
+            return []
+        writes, key, digest, condition = batches[0]
         stream, expected, kinds, metadata, body, _, occurred, _ = writes[0]
-        head, mask = self._versions.get(stream), self._masks.get(kinds)
-        if head is None or mask is None or expected not in (ANY, head):
-            return None
-        last_recorded_at = self._recorded_at
-        recorded_at = now if now > last_recorded_at else last_recorded_at
+        head, mask = self._heads.get(stream), self._masks.get(kinds)
+        is_alone = len(batches) == len(writes) == 1 and condition is None and beside is None
+        if not is_alone or head is None or mask is None or expected not in (ANY, head):
+            return self._commit_group(batches, now, beside)
+        # In a transaction: an interrupt came between a failure and its rollback.
+        if self._stale or self._connection.in_transaction:
+            return self._commit_group(batches, now, beside)
+        # One append of known kinds to one known stream takes no plan.
+        recorded_at = now if now > self._recorded_at else self._recorded_at
         position, version, count = self._next_position, head + 1, len(kinds)
         self._first = position
         self._stale = True  # until it is known what became of this attempt
+        values = (
+            position,
+            self._stream_ids[stream],
+            version,
+            count,
+            recorded_at,
+            mask,
+            key,
+            digest or None,
+            metadata,
+            body,
+            *(_NO_SPAN if occurred is None else span_of(occurred, recorded_at)),
+            self._last_position,
+        )
         try:
-            connection.execute(
-                _ALONE,
-                (
-                    position,
-                    self._stream_ids[stream],
-                    version,
-                    count,
-                    recorded_at,
-                    mask,
-                    key,
-                    digest or None,
-                    metadata,
-                    body,
-                    *span_of(occurred, recorded_at),
-                    self._last_position,
-                ),
-            )
+            self._connection.execute(_ALONE, values)
+            stored = self._connection.changes() > 0
         except apsw.ConstraintError:
-            return None  # Its key is taken, for one: a plan finds out.
+            stored = False  # Its key is taken, for one: a plan finds out.
         except DRIVER_ERRORS as error:
-            raise commit_error(error, self._path) from error
-        if not connection.changes():
-            return None
+            raise self._named(error, batches) from error
+        if not stored:
+            return self._commit_group(batches, now, beside)
         self._stale = False
-        self._versions[stream] = head + count
+        self._heads[stream] = head + count
         self._last_position, self._next_position = position, position + count
         self._recorded_at = recorded_at
-        return Committed((Placed(stream, position, version, count),), recorded_at)
+        return [[Appended(stream, head + count, position + count - 1, count, recorded_at)]]
 
-    def _commit_group(self, batches: Sequence[Batch], now: int) -> list[Committed | RefoldError]:
+    def _commit_group(
+        self, batches: Sequence[Batch], now: int, beside: Beside | None
+    ) -> list[Outcome]:
+        try:
+            if beside is None:
+                return self._commit_planned(batches, now)
+            return self._commit_beside(batches, now, beside)
+        except DRIVER_ERRORS as error:
+            raise self._named(error, batches) from error
+
+    def _named(self, error: Exception, batches: Sequence[Batch]) -> RefoldError:
+        """What callers are told of a commit that failed: that it is undone, where that is so."""
+        named = commit_error(error, self._path)
+        if not isinstance(named, OutcomeUnknown):
+            return named
+        if not is_undone(self._connection, batches, position=self._first):
+            return named
+        reason = f"writing {self._path} failed ({error}); nothing was written"
+        return Unavailable(reason, path=str(self._path))
+
+    def _commit_planned(self, batches: Sequence[Batch], now: int) -> list[Outcome]:
+        wanted = needs(batches)
         look_up_keys = False
         for race in range(RACES_MAX):
+            stale = self._begun()
+            locks = race >= RACES_BEFORE_LOCKING
             try:
-                stale = self._begun()
-                locks = race >= RACES_BEFORE_LOCKING
                 # A large commit would lose to small ones for ever: at last it plans under the lock.
                 with transaction(self._connection) if locks else _NO_LOCK:
                     if stale or locks:
                         self._recall()
                     self._first = self._next_position
-                    recorded_at = max(now, self._recorded_at)
-                    plan = Plan(
-                        self._head_version, self._found_after, self._next_position, recorded_at
-                    )
-                    outcomes = [self._outcome(plan, batch, look_up_keys) for batch in batches]
-                    settled = self._is_settled(plan)
+                    planned = plan(batches, self._known(wanted, look_up_keys=look_up_keys))
+                    # A repeated append fails its expected version: its key has the answer.
+                    if not look_up_keys and _refuses_a_key(batches, planned):
+                        raise _KeyTaken
+                    outcomes = self._stored(planned, now)
             except _KeyTaken as taken:
-                if look_up_keys and race >= RACES_BEFORE_LOCKING:
+                if look_up_keys and locks:
                     raise Corrupt(
                         f"{self._path} knows a key that it cannot find; run `refold doctor`",
                         path=str(self._path),
                     ) from taken
                 look_up_keys = True
                 continue
-            if settled:
+            if outcomes is not None:
                 self._stale = False
                 return outcomes
         raise Unavailable(f"lost {RACES_MAX} races with other writers; nothing was written")
+
+    def _commit_beside(self, batches: Sequence[Batch], now: int, beside: Beside) -> list[Outcome]:
+        stale = self._begun()
+        self._first = self._next_position
+        with transaction(self._connection):
+            if stale or not self._is_current():
+                self._recall()
+            self._first = self._next_position
+            tables = SqlTransaction(self._connection)
+            beside.begin(tables, after=self._first - 1)
+            outcomes = [self._stored_beside(batch, now, tables, beside) for batch in batches]
+            beside.end(tables, position=self._next_position - 1)
+        self._stale = False
+        return outcomes
+
+    def _stored_beside(
+        self, batch: Batch, now: int, tables: SqlTransaction, beside: Beside
+    ) -> Outcome:
+        # Nobody else writes now: what is looked up here still holds when it is stored.
+        planned = plan([batch], self._known(needs([batch]), look_up_keys=True))
+        first, recorded_at = self._next_position, max(now, self._recorded_at)
+        rows = [place.row(first, recorded_at) for place in planned.places]
+        self._connection.execute("SAVEPOINT append")
+        outcomes = self._stored(planned, now)
+        if outcomes is None:
+            raise Corrupt(f"{self._path} was written while it was locked", path=str(self._path))
+        refusal = beside.add(tables, rows) if rows else None
+        if refusal is not None:
+            self._connection.execute("ROLLBACK TO append")
+            self._recall()
+        self._connection.execute("RELEASE append")
+        return outcomes[0] if refusal is None else refusal
 
     def _begun(self) -> bool:
         """Start an attempt; whether what is cached may not be what is stored."""
@@ -200,59 +220,72 @@ class Writer:
             self._connection.execute("ROLLBACK")
         return stale
 
-    def _outcome(self, plan: Plan, batch: Batch, look_up_key: bool) -> Committed | RefoldError:
-        known = self._by_key(batch) if look_up_key else None
-        if known is not None:
-            return known
-        outcome = plan.place(batch)
-        if isinstance(outcome, Committed):
-            return outcome
-        # A repeated append fails its expected version: its key has the answer.
-        return self._by_key(batch) or outcome
+    def _known(self, wanted: Needs, *, look_up_keys: bool) -> Known:
+        """What a plan needs; nothing can come between: the insert is guarded.
 
-    def _is_settled(self, plan: Plan) -> bool:
-        """Whether the plan is stored and every refusal was made on what the log says now."""
-        if plan.rows:
-            return self._store(plan)
-        return self._is_current()
+        Keys are looked up where the insert has met a taken one: there it costs nothing.
+        """
+        missing = wanted.streams - self._heads.keys()
+        if missing:
+            found = rows_of(self._connection, _HEADS, json.dumps(list(missing)))
+            for stream, number, version in shaped(found, str, int, int):
+                self._stream_ids[stream], self._heads[stream] = number, version
+        keys = wanted.keys if look_up_keys else ()
+        kept = {key: kept for key in keys if (kept := kept_under(self._connection, key))}
+        broken = {one: self._found_after(one) for one in wanted.conditions}
+        by_condition = {one: position for one, position in broken.items() if position is not None}
+        return Known(self._next_position - 1, self._heads, kept, by_condition)
 
-    def _store(self, plan: Plan) -> bool:
+    def _found_after(self, condition: Condition) -> int | None:
+        query, after = condition
+        return tags.found_after(self._connection, query, self._types, self._frames, after=after)
+
+    def _stored(self, planned: Plan, now: int) -> list[Outcome] | None:
+        """Store what was planned; None where the log is not what the plan was made on."""
+        first, recorded_at = self._next_position, max(now, self._recorded_at)
+        places = planned.places
         try:
-            if len(plan.rows) > ROWS_PER_STATEMENT_MAX:
-                stored = self._store_in_transaction(plan)
+            if not places:
+                stored = self._is_current()
+            elif len(places) <= ROWS_PER_STATEMENT_MAX:
+                stored = self._insert(places, recorded_at)
             else:
-                stored = self._insert(plan.rows, plan.recorded_at)
+                stored = self._insert_many(places, recorded_at)
         except apsw.ConstraintError as error:
             if "log.key" in str(error):
                 raise _KeyTaken from error
             raise
-        if stored:
-            self._adopt(plan)
-        return stored
+        if not stored:
+            return None
+        if places:
+            self._recorded_at = recorded_at
+        self._heads.update(planned.heads)
+        self._next_position += planned.event_count
+        if len(self._heads) > STREAMS_CACHED_MAX:
+            self._forget_streams()
+        return planned.outcomes(first, recorded_at)
 
-    def _store_in_transaction(self, plan: Plan) -> bool:
+    def _insert_many(self, places: Sequence[Place], recorded_at: int) -> bool:
         already = self._connection.in_transaction
         with _NO_LOCK if already else transaction(self._connection):
             stored = self._is_current()
             if stored:
-                for start in range(0, len(plan.rows), ROWS_PER_STATEMENT_MAX):
-                    self._insert(
-                        plan.rows[start : start + ROWS_PER_STATEMENT_MAX], plan.recorded_at
-                    )
+                for start in range(0, len(places), ROWS_PER_STATEMENT_MAX):
+                    self._insert(places[start : start + ROWS_PER_STATEMENT_MAX], recorded_at)
             return stored
 
-    def _insert(self, rows: Sequence[Planned], recorded_at: int) -> bool:
+    def _insert(self, places: Sequence[Place], recorded_at: int) -> bool:
         """Store rows, with the streams and kinds that are new, in one statement."""
-        new_kinds = self._numbered_kinds(rows)
-        new_streams = [self._numbered_stream(row.write) for row in rows]
+        new_kinds = self._numbered_kinds(places)
+        new_streams = [self._numbered_stream(place.write) for place in places]
         is_plain = new_kinds is None and not any(new_streams)
         values: list[Any] = []
-        for (write, position, version, key, digest), new_stream in zip(
-            rows, new_streams, strict=True
+        for (write, offset, version, key, digest), new_stream in zip(
+            places, new_streams, strict=True
         ):
             stream, _, kinds, metadata, body, _, occurred, _ = write
             values += (
-                position,
+                self._next_position + offset,
                 self._stream_ids[stream],
                 version,
                 len(kinds),
@@ -267,26 +300,19 @@ class Writer:
             if not is_plain:
                 values += (new_kinds, *(new_stream or _NO_STREAM))
                 new_kinds = None  # with the first row alone
-        places = 1 << (len(rows) - 1).bit_length()  # few distinct statements, so all stay cached
+        count = 1 << (len(places) - 1).bit_length()  # few distinct statements, so all stay cached
         columns = _COLUMNS if is_plain else _COLUMNS + _NEW_COLUMNS
-        values += [None] * (columns * (places - len(rows)))
+        values += [None] * (columns * (count - len(places)))
         values.append(self._last_position)
         before = self._connection.total_changes()
-        self._connection.execute(_statement(places, columns), values)
+        self._connection.execute(_statement(count, columns), values)
         is_stored = self._connection.total_changes() != before
-        self._last_position = rows[-1].position if is_stored else -1
+        self._last_position = self._next_position + places[-1].offset if is_stored else -1
         return is_stored
-
-    def _adopt(self, plan: Plan) -> None:
-        self._versions.update(plan.heads)
-        self._next_position = plan.next_position
-        self._recorded_at = plan.recorded_at
-        if len(self._versions) > STREAMS_CACHED_MAX:
-            self._forget_streams()
 
     def _forget_streams(self) -> None:
         self._stream_ids.clear()
-        self._versions.clear()
+        self._heads.clear()
 
     def _recall(self) -> None:
         """Fill the caches anew: another process wrote, or a commit failed."""
@@ -307,30 +333,9 @@ class Writer:
         last = rows_of(self._connection, LAST_ROW)
         return (last[0][0] if last else None) == self._last_position
 
-    def _head_version(self, stream: str) -> int:
-        version = self._versions.get(stream)
-        if version is None:
-            found = shaped(rows_of(self._connection, _HEAD, stream), int, int)
-            if not found:
-                return NO_EVENTS
-            self._stream_ids[stream], version = found[0]
-            self._versions[stream] = version
-        return version
-
-    def _found_after(self, query: Query, after: int) -> int | None:
-        """What an append is conditional on; nothing can come between: the insert is guarded."""
-        return tags.found_after(self._connection, query, self._types, self._frames, after=after)
-
-    def _by_key(self, batch: Batch) -> Committed | RefoldError | None:
-        kept = None if batch.key is None else kept_under(self._connection, batch.key)
-        if kept is None:
-            return None
-        (placed, recorded_at, _), digest = kept
-        return same_or_refused(batch, digest=digest, placed=placed, recorded_at=recorded_at)
-
-    def _numbered_kinds(self, rows: Sequence[Planned]) -> str | None:
+    def _numbered_kinds(self, places: Sequence[Place]) -> str | None:
         """Give the kinds that are new their numbers; these as JSON pairs, None for none."""
-        new = set[str]().union(*[row.write.kinds for row in rows]) - self._types.keys()
+        new = set[str]().union(*[place.write.kinds for place in places]) - self._types.keys()
         pairs = list(enumerate(sorted(new), start=len(self._types)))
         self._types.update((kind, number) for number, kind in pairs)
         return json.dumps(pairs) if pairs else None
@@ -353,29 +358,11 @@ class Writer:
         return mask
 
 
-def kept_under(connection: apsw.Connection, key: str) -> Kept | None:
-    """What an append under a key stored, each part in its place; None where there is none."""
-    placed: list[Placed] = []
-    recorded_at, digest = 0, b""
-    for index in range(EVENTS_PER_APPEND_MAX):
-        rows = rows_of(connection, _BY_KEY, row_key(key, index))
-        found = shaped(rows, str, int, int, int, int, bytes)
-        if not found:
-            break
-        stream, position, version, count, recorded_at, digest = found[0]
-        placed.append(Placed(stream, position, version, count))
-    return Kept(Committed(tuple(placed), recorded_at, duplicate=True), digest) if placed else None
-
-
-def _until_repeated_key(batches: Sequence[Batch]) -> Sequence[Batch]:
-    """The longest start of the batches in which no key stands twice."""
-    seen: set[str] = set()
-    for index, batch in enumerate(batches):
-        if batch.key is not None:
-            if batch.key in seen:
-                return batches[:index]
-            seen.add(batch.key)
-    return batches
+def _refuses_a_key(batches: Sequence[Batch], planned: Plan) -> bool:
+    return any(
+        batch.key is not None and isinstance(decision, RefoldError)
+        for batch, decision in zip(batches, planned.decisions, strict=True)
+    )
 
 
 _ALONE: Final = (

@@ -19,10 +19,11 @@ from refold.conversation.importers.source import Source, Unreadable, size_bytes
 from refold.core.event import check_name
 from refold.core.expected import NO_STREAM
 from refold.core.recorded import Recorded
-from refold.engine.append import Append, Appended
+from refold.engine.append import Append
 from refold.engine.store import Store
 from refold.engine.store_check import check_store
 from refold.errors import BackendError, Conflict, InvalidEvent, RefoldError, UsageError
+from refold.ports import Appended
 
 LISTED_MAX: Final = 10_000
 """How many problems, and how many losses, a report lists; all are counted."""

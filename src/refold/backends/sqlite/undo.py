@@ -1,9 +1,8 @@
-"""What a failed commit has come to, so that its callers are told the truth where there is one."""
+"""Making certain that a failed commit is undone, so that its callers can be told."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 import apsw
@@ -11,7 +10,6 @@ import apsw
 from refold.backends.sqlite.errors import DRIVER_ERRORS
 from refold.backends.sqlite.file import rows_of, synced, transaction
 from refold.backends.sqlite.queries import LAST_ROW
-from refold.errors import OutcomeUnknown, Unavailable
 from refold.ports import Batch
 
 _AT: Final = """
@@ -37,13 +35,6 @@ def is_undone(connection: apsw.Connection, batches: Sequence[Batch], *, position
     except DRIVER_ERRORS:
         return False
     return True
-
-
-def undone_error(error: OutcomeUnknown, path: Path) -> Unavailable:
-    """What callers are told of a commit that is undone."""
-    return Unavailable(
-        f"writing {path} failed ({error.__cause__}); nothing was written", path=str(path)
-    )
 
 
 def _may_be_there(connection: apsw.Connection, batches: Sequence[Batch], position: int) -> bool:
