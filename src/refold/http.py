@@ -229,7 +229,7 @@ class HttpClient:
         if content is not None:
             sent["headers"] = {**said, "content-type": "application/json"}
         shown = url.partition("?")[0]
-        client = self._connected()
+        client = self.ready()
         try:
             async with (
                 asyncio.timeout(self.timeout_s),
@@ -249,9 +249,7 @@ class HttpClient:
             why = f"no whole answer in {self.timeout_s:g} s"
             raise no_answer(shown, why, code="timeout") from error
         except httpx2.DecodingError as error:
-            raise no_answer(
-                shown, f"the answer cannot be unpacked: {error}", code="garbage"
-            ) from error
+            raise no_answer(shown, f"it cannot be unpacked: {error}", code="garbage") from error
         except httpx2.TransportError as error:
             raise no_answer(shown, f"the connection broke: {error}", code="broken") from error
 
@@ -276,7 +274,8 @@ class HttpClient:
         if client is not None:
             await client.aclose()
 
-    def _connected(self) -> httpx2.AsyncClient:
+    def ready(self) -> httpx2.AsyncClient:
+        """What sends on the event loop that this runs on; made now, where it was not yet."""
         import httpx2
 
         loop = asyncio.get_running_loop()

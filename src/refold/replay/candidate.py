@@ -30,8 +30,8 @@ FailureKind = Literal["unreachable", "timeout", "busy", "garbage", "refused", "e
 come back (429, 5xx) or dropped the connection. ``garbage``: an answer that is not one. ``refused``:
 the service will not take this request (other 4xx). ``error``: the candidate function raised.
 """
-_ASKED_AGAIN_ONCE: Final = frozenset({"garbage"})
-_ASKED_AGAIN: Final = frozenset({"unreachable", "timeout", "busy"})
+FAILURES_MAX: Final[Mapping[str, int]] = {"garbage": 2, "refused": 1, "error": 1}
+"""How often one decision may fail so before asking again is pointless; the rest may pass."""
 
 
 class ModelFailure(RefoldError):
@@ -64,12 +64,6 @@ class ModelFailure(RefoldError):
             status=error.facts.get("status"),
             retry_after_s=error.facts.get("retry_after_s"),
         )
-
-    def seen_max(self, attempts_max: int) -> int:
-        """How often one decision may fail like this before asking again is pointless."""
-        if self.kind in _ASKED_AGAIN:
-            return attempts_max
-        return 2 if self.kind in _ASKED_AGAIN_ONCE else 1
 
 
 KEY_VARIABLES: Final = ("REFOLD_API_KEY", "OPENAI_API_KEY")

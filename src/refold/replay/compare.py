@@ -72,20 +72,20 @@ def compare(
     """
     check_store(store, call="compare", instead=OPENED)
     check_variant(variant)
-    if control is not None and (control.id, control_sample) == (variant.id, sample):
-        raise UsageError(
-            "the control is the candidate itself: give another variant or control_sample=",
-            argument="control",
-        )
-    if control is not None and (control.prompt is not None or control.tools is not None):
-        changed = "prompt" if control.prompt is not None else "tools"
-        raise UsageError(
-            f"the control changes the {changed}: a control is the recorded agent again, so that "
-            "what differs is noise",
-            argument="control",
-        )
+    if control is not None:
+        _check_control(control, is_candidate=(control.id, control_sample) == (variant.id, sample))
     recorded = {stream: decisions(store.read(stream)) for stream in checked_streams(streams)}
     compared = _compared(store, recorded, variant, sample)
+    noise = None
+    if control is not None:
+        again = _compared(store, recorded, control, control_sample)
+        noise = Control(
+            variant=control,
+            variant_id=control.id,
+            sample=control_sample,
+            figures=figures(again),
+            paired=paired(compared, again),
+        )
     return Comparison(
         mode=NEXT_STEP,
         not_measured=NOT_MEASURED,
@@ -93,11 +93,7 @@ def compare(
         variant_id=variant.id,
         sample=sample,
         figures=figures(compared),
-        control=None
-        if control is None
-        else _control(
-            control, control_sample, compared, _compared(store, recorded, control, control_sample)
-        ),
+        control=noise,
         conversations=compared,
     )
 
@@ -112,16 +108,15 @@ def _compared(
     return compared
 
 
-def _control(
-    variant: Variant,
-    sample: int,
-    candidate: list[ConversationComparison],
-    compared: list[ConversationComparison],
-) -> Control:
-    return Control(
-        variant=variant,
-        variant_id=variant.id,
-        sample=sample,
-        figures=figures(compared),
-        paired=paired(candidate, compared),
-    )
+def _check_control(control: Variant, *, is_candidate: bool) -> None:
+    wrong = ""
+    if is_candidate:
+        wrong = "is the candidate itself: give another variant or control_sample="
+    for changed in ("prompt", "tools"):
+        if getattr(control, changed) is not None:
+            wrong = (
+                f"changes the {changed}: a control is the recorded agent again, so that what "
+                "differs is noise"
+            )
+    if wrong:
+        raise UsageError(f"the control {wrong}", argument="control")

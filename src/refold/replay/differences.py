@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -14,6 +14,8 @@ from refold.core import alignment, patch
 from refold.core.patch import Operation
 from refold.replay.decision import Action, Call, Decision
 from refold.replay.journal import StoredAnswer
+
+N = TypeVar("N", Decimal, float)
 
 Level = Literal["same", "words", "arguments", "tools", "failed", "missing"]
 """How far an answer is from the recorded one.
@@ -44,9 +46,9 @@ class Difference(msgspec.Struct, frozen=True):
     """How two answers differ: the calls that match by tool, and those without a counterpart."""
 
     level: Level
-    pairs: list[CallPair]
-    only_recorded: list[Call]
-    only_candidate: list[Call]
+    pairs: list[CallPair] = []
+    only_recorded: list[Call] = []
+    only_candidate: list[Call] = []
 
 
 def compare_actions(recorded: Action, candidate: Action) -> Difference:
@@ -179,20 +181,17 @@ def compare_conversation(
 def compare_decision(decision: Decision, answer: StoredAnswer | None) -> DecisionComparison:
     """One recorded decision against the candidate's answer, if there is one."""
     candidate = None if answer is None else answer.action
-    difference = _difference(decision.action, answer)
+    new, old = candidate or Action(), decision.action
     return DecisionComparison(
         index=decision.index,
         at=decision.at,
-        level=difference.level,
-        recorded=decision.action,
+        recorded=old,
         candidate=candidate,
         answer=None if answer is None else answer.id,
         error=None if answer is None else answer.error,
-        pairs=difference.pairs,
-        only_recorded=difference.only_recorded,
-        only_candidate=difference.only_candidate,
-        cost_delta=_cost_delta(decision.action, candidate),
-        latency_delta_ms=_latency_delta(decision.action, candidate),
+        cost_delta=_delta(new.cost, old.cost),
+        latency_delta_ms=_delta(new.latency_ms, old.latency_ms),
+        **msgspec.structs.asdict(_difference(old, answer)),
     )
 
 
@@ -204,10 +203,10 @@ def total_cost(actions: Iterable[Action]) -> Decimal | None:
 
 def _difference(recorded: Action, answer: StoredAnswer | None) -> Difference:
     if answer is None:
-        return Difference("missing", [], [], [])
-    if answer.action is None:
-        return Difference("failed", [], [], [])
-    return compare_actions(recorded, answer.action)
+        return Difference("missing")
+    return (
+        Difference("failed") if answer.action is None else compare_actions(recorded, answer.action)
+    )
 
 
 def _same_action(compared: Sequence[DecisionComparison]) -> bool | None:
@@ -223,13 +222,5 @@ def _first_divergence(compared: Sequence[DecisionComparison]) -> int | None:
     return next((d.index for d in compared if d.level not in alike), None)
 
 
-def _cost_delta(recorded: Action, candidate: Action | None) -> Decimal | None:
-    if candidate is None or candidate.cost is None or recorded.cost is None:
-        return None
-    return candidate.cost - recorded.cost
-
-
-def _latency_delta(recorded: Action, candidate: Action | None) -> float | None:
-    if candidate is None or candidate.latency_ms is None or recorded.latency_ms is None:
-        return None
-    return candidate.latency_ms - recorded.latency_ms
+def _delta(new: N | None, old: N | None) -> N | None:
+    return None if new is None or old is None else new - old

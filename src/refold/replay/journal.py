@@ -114,34 +114,37 @@ class Journal:
     def __init__(self, store: Store, variant: Variant, *, sample: int) -> None:
         self._store = store
         self._variant = variant
-        self._sample = sample
+        self.sample = sample
         self._open: set[str] = set()
 
     def branch(self, stream: str) -> str:
         """The name of a stream's branch."""
-        return branch_name(stream, self._variant, self._sample)
-
-    def answers(self, stream: str) -> dict[str, StoredAnswer]:
-        """What the branch holds so far, by the id of the recorded decision."""
-        return answers_on(self._store, self.branch(stream))
+        return branch_name(stream, self._variant, self.sample)
 
     def record(self, task: Task, outcome: Outcome) -> Outcome:
         """Add the outcome of a decision to the branch; it may come back as a failure.
 
         An answer that cannot be stored (too large, text that is no Unicode) is a failure.
         """
-        self._ensure(task.stream, task.fork_version)
+        branch, decision = self.branch(task.stream), task.decision
+        self._ensure(branch, task)
+        said = {"origin": ORIGIN, "replay": {"at": decision.at, "index": decision.index}}
         if outcome.action is not None:
+            answer = _events(outcome.action, f"replay-{decision.version}", task.tools)
+            key = _key(branch, str(decision.version))
             try:
-                self._append_answer(task, outcome.action)
+                self._store.append(branch, answer, key=key, metadata=said)
             except InvalidEvent as error:
                 failure = ModelFailure(f"the answer cannot be stored: {error}", kind="garbage")
                 outcome = Outcome(outcome.attempts, failure=failure)
+            except UsageError as error:
+                # Another process has put its answer there meanwhile; one is enough.
+                if error.code != "key_reused":
+                    raise
         if outcome.failure is not None:
-            event = ModelFailed(
-                error=outcome.error, attempt=outcome.attempts, status=outcome.failure.status
-            )
-            self._store.append(self.branch(task.stream), [event], metadata=_metadata(task.decision))
+            status = outcome.failure.status
+            failed = ModelFailed(error=outcome.error, attempt=outcome.attempts, status=status)
+            self._store.append(branch, [failed], metadata=said)
         return outcome
 
     def finish(self, stream: str) -> None:
@@ -157,38 +160,19 @@ class Journal:
         if last.type != "replay.finished" or last.to_class(ReplayFinished) != finished:
             self._store.append(branch, [finished])
 
-    def _ensure(self, stream: str, fork_version: int) -> None:
-        branch = self.branch(stream)
+    def _ensure(self, branch: str, task: Task) -> None:
+        """Begin the branch, once."""
         if branch in self._open:
             return
         said = msgspec.to_builtins(self._variant)
         if self._store.head(branch) == NO_EVENTS:
+            shared = self._store.branch(task.stream, at=task.fork_version)
             # Another process may be replaying the same; all that follows is keyed.
             with suppress(Conflict):
-                self._store.save_branch(
-                    self._store.branch(stream, at=fork_version), branch, variant=said
-                )
-        started = ReplayStarted(variant=said, mode=NEXT_STEP, sample=self._sample)
+                self._store.save_branch(shared, branch, variant=said)
+        started = ReplayStarted(variant=said, mode=NEXT_STEP, sample=self.sample)
         self._store.append(branch, [started], key=_key(branch, "started"))
         self._open.add(branch)
-
-    def _append_answer(self, task: Task, action: Action) -> None:
-        branch, version = self.branch(task.stream), task.decision.version
-        try:
-            self._store.append(
-                branch,
-                _events(action, f"replay-{version}", task.tools),
-                key=_key(branch, str(version)),
-                metadata=_metadata(task.decision),
-            )
-        except UsageError as error:
-            # Another process has put its answer there meanwhile; one is enough.
-            if error.code != "key_reused":
-                raise
-
-
-def _metadata(decision: Decision) -> dict[str, Any]:
-    return {"origin": ORIGIN, "replay": {"at": decision.at, "index": decision.index}}
 
 
 def _events(action: Action, message_id: str, tools: Mapping[str, Tool]) -> list[object]:

@@ -6,14 +6,21 @@ import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import msgspec
 
 from refold.errors import RefoldError, UsageError
 from refold.event_loop import finished, on_thread
 from refold.http import Pace, RateLimiter, Retries
-from refold.replay.candidate import Candidate, ChatEndpoint, ModelFailure, action_of, snippet
+from refold.replay.candidate import (
+    FAILURES_MAX,
+    Candidate,
+    ChatEndpoint,
+    ModelFailure,
+    action_of,
+    snippet,
+)
 from refold.replay.circuit_breaker import CircuitBreaker
 from refold.replay.decision import Action
 from refold.replay.variant import ChatRequest
@@ -38,7 +45,7 @@ class Outcome:
 
 
 class Asker:
-    """Asks a candidate at a rate, again where that can help. For one event loop."""
+    """Asks a candidate at a rate, again where that can help; a context of one event loop."""
 
     def __init__(
         self,
@@ -59,6 +66,16 @@ class Asker:
         name = getattr(candidate, "__qualname__", type(candidate).__qualname__)
         self._breaker = CircuitBreaker(getattr(candidate, "url", name))
 
+    async def __aenter__(self) -> Self:
+        if isinstance(self._candidate, ChatEndpoint):
+            # Not in the time of the first answers.
+            self._candidate.http.ready()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if isinstance(self._candidate, ChatEndpoint):
+            await self._candidate.http.aclose()
+
     async def ask(self, request: ChatRequest) -> Outcome:
         """The outcome of one decision.
 
@@ -70,7 +87,7 @@ class Asker:
             try:
                 action = await self._attempt(request)
             except ModelFailure as failure:
-                most = failure.seen_max(self._attempts_max)
+                most = FAILURES_MAX.get(failure.kind)
                 pause_s = retries.pause_s(failure.kind, failure.retry_after_s, most=most)
                 if pause_s is None:
                     self._breaker.gave_up(failure)

@@ -22,7 +22,7 @@ from refold.http import RateLimiter
 from refold.replay.candidate import Candidate, ChatEndpoint
 from refold.replay.decision import Prices, decisions, priced
 from refold.replay.figures import total_usage
-from refold.replay.journal import Journal, Task
+from refold.replay.journal import Journal, Task, answers_on
 from refold.replay.requests import ATTEMPTS_MAX, GRACE_S, Asker, Outcome
 from refold.replay.variant import (
     NEXT_STEP,
@@ -135,14 +135,16 @@ def replay(
         raise UsageError(
             f"workers={workers} must be 1 to {WORKERS_MAX}", argument="workers", value=workers
         )
-    limiter = RateLimiter(requests_per_second)
-    asker = Asker(candidate, limiter=limiter, attempts_max=attempts_max)
-    run = _planned(store, streams, variant, sample, prices or {}, progress or _silent)
+    asker = Asker(candidate, limiter=RateLimiter(requests_per_second), attempts_max=attempts_max)
+    model = candidate.model if isinstance(candidate, ChatEndpoint) else None
+    journal = Journal(store, variant, sample=sample)
+    run = _Run(store, variant, model, journal, prices or {}, progress or _silent)
+    run.plan(streams)
     if run.missing:
-        _work_off(run, asker, candidate, workers)
+        _work_off(run, asker, workers)
     # Those for which a run that was cut off had done everything but that.
     for stream in run.complete:
-        run.journal.finish(stream)
+        journal.finish(stream)
     return run.summary
 
 
@@ -166,24 +168,48 @@ def select(store: Store, *, streams: Sequence[str] = (), category: str | None = 
 class _Run:
     """A run under way: ``missing`` holds the decisions without an answer, by stream.
 
-    ``recording`` keeps what is written of one stream in order.
+    ``model`` is asked for where the variant names none, before the recorded one. ``recording``
+    keeps what is written of one stream in order.
     """
 
     store: Store
     variant: Variant
+    model: str | None
     journal: Journal
     prices: Prices
     progress: Progress
-    summary: ReplaySummary
-    missing: dict[str, set[str]]
-    complete: list[str]
+    missing: dict[str, set[str]] = field(default_factory=dict)
+    complete: list[str] = field(default_factory=list)
     recording: dict[str, asyncio.Lock] = field(default_factory=dict)
 
-    def tasks(self, model: str | None) -> Iterator[Task]:
-        """Every decision that is missing, conversation by conversation.
+    def plan(self, streams: Iterable[str]) -> None:
+        """Find what is missing, in every stream, before anything is asked."""
+        every = 0
+        for stream in dict.fromkeys(checked_streams(streams)):
+            branch = self.journal.branch(stream)
+            _check_stream(stream, branch)
+            found = {decision.at for decision in decisions(self.store.read(stream))}
+            every += len(found)
+            stored = answers_on(self.store, branch).items()
+            missing = found - {at for at, answer in stored if answer.action is not None}
+            if missing:
+                self.missing[stream] = missing
+            else:
+                self.complete.append(stream)
+        self.summary = ReplaySummary(
+            mode=NEXT_STEP,
+            not_measured=NOT_MEASURED,
+            variant=self.variant,
+            variant_id=self.variant.id,
+            sample=self.journal.sample,
+            conversations=len(self.missing) + len(self.complete),
+            decisions=every,
+            kept=every - sum(map(len, self.missing.values())),
+        )
+        self.tell()
 
-        ``model`` is asked for where the variant names none, before the recorded one.
-        """
+    def tasks(self) -> Iterator[Task]:
+        """Every decision that is missing, conversation by conversation."""
         for stream, missing in self.missing.items():
             wanted = set(missing)
             history = list(self.store.read(stream))
@@ -191,7 +217,7 @@ class _Run:
             found = decisions(history)
             for decision in found:
                 if decision.at in wanted:
-                    request = request_at(history, decision, self.variant, model=model)
+                    request = request_at(history, decision, self.variant, model=self.model)
                     yield Task(stream, decision, request, found[0].version - 1, tools)
 
     async def record(self, task: Task, outcome: Outcome) -> None:
@@ -215,43 +241,6 @@ class _Run:
         self.progress(done.answered + done.failed, total, done.cost, done.failed)
 
 
-def _planned(
-    store: Store,
-    streams: Iterable[str],
-    variant: Variant,
-    sample: int,
-    prices: Prices,
-    progress: Progress,
-) -> _Run:
-    """Find what is missing, in every stream, before anything is asked."""
-    journal = Journal(store, variant, sample=sample)
-    missing: dict[str, set[str]] = {}
-    complete: list[str] = []
-    every = 0
-    for stream in dict.fromkeys(checked_streams(streams)):
-        _check_stream(stream, journal.branch(stream))
-        found = {decision.at for decision in decisions(store.read(stream))}
-        every += len(found)
-        stored = journal.answers(stream).items()
-        if lacking := found - {at for at, answer in stored if answer.action is not None}:
-            missing[stream] = lacking
-        else:
-            complete.append(stream)
-    summary = ReplaySummary(
-        mode=NEXT_STEP,
-        not_measured=NOT_MEASURED,
-        variant=variant,
-        variant_id=variant.id,
-        sample=sample,
-        conversations=len(missing) + len(complete),
-        decisions=every,
-        kept=every - sum(map(len, missing.values())),
-    )
-    run = _Run(store, variant, journal, prices, progress, summary, missing, complete)
-    run.tell()
-    return run
-
-
 def _check_stream(stream: str, branch: str) -> None:
     """Refuse now what could not be recorded, or would make no sense, after it was paid for."""
     check_name(branch, what="the name of a replay's branch")
@@ -262,21 +251,19 @@ def _check_stream(stream: str, branch: str) -> None:
         )
 
 
-def _work_off(run: _Run, asker: Asker, candidate: Candidate, workers: int) -> None:
+def _work_off(run: _Run, asker: Asker, workers: int) -> None:
     """Ask and record what is missing; what is under way when it is stopped is recorded too."""
     thread = LoopThread()
     try:
-        thread.run(_asked(run, asker, candidate, workers))
+        thread.run(_asked(run, asker, workers))
     except Interrupted as interrupted:
         raise interrupted.__cause__ or interrupted from None
     finally:
         thread.close()
 
 
-async def _asked(run: _Run, asker: Asker, candidate: Candidate, workers: int) -> None:
-    endpoint = candidate if isinstance(candidate, ChatEndpoint) else None
-    tasks = run.tasks(endpoint.model if endpoint else None)
-    taking = asyncio.Lock()
+async def _asked(run: _Run, asker: Asker, workers: int) -> None:
+    tasks, taking = run.tasks(), asyncio.Lock()
 
     async def work() -> None:
         while not _is_stopping():
@@ -288,15 +275,12 @@ async def _asked(run: _Run, asker: Asker, candidate: Candidate, workers: int) ->
             await finished(run.record(task, outcome), grace_s=GRACE_S)
 
     try:
-        async with asyncio.TaskGroup() as group:
+        async with asker, asyncio.TaskGroup() as group:
             for _ in range(workers):
                 group.create_task(work())
     except BaseExceptionGroup as several:
         first = several.exceptions[0]
         raise first from first.__cause__
-    finally:
-        if endpoint is not None:
-            await endpoint.http.aclose()
 
 
 def _is_stopping() -> bool:

@@ -18,7 +18,6 @@ from refold.conversation.state import ConversationState
 from refold.core import jsonvalue
 from refold.core.history import History
 from refold.core.recorded import Recorded, parts_of
-from refold.core.registry import Registry
 from refold.engine.store import Store
 from refold.engine.store_check import check_store
 from refold.errors import NotFound, RefoldError
@@ -37,6 +36,9 @@ what its arguments say. ``results``: a call without its result before the agent'
 result without its call; no model accepts such messages. ``fold``: the fold of the conversation
 holds other words or calls than the log.
 """
+
+
+_Found = tuple[str, MismatchKind, str]
 
 
 class Mismatch(msgspec.Struct, frozen=True):
@@ -73,9 +75,10 @@ def verify(
         try:
             history = list(store.read(stream))
             recorded = decisions(history)
-            mismatches += verify_messages(stream, history, recorded, store.registry)
+            empty = History(stream, (), 0, store.registry)
+            mismatches += _told(stream, _in_messages(empty, history, recorded))
             state = store.fold(stream, Conversation).state
-            mismatches += verify_fold(stream, history, recorded, state)
+            mismatches += _told(stream, _in_fold(history, recorded, state))
             found += len(recorded)
         except NotFound:
             raise
@@ -89,43 +92,44 @@ def verify(
     )
 
 
-def verify_messages(
-    stream: str, history: Sequence[Recorded], recorded: Sequence[Decision], registry: Registry
-) -> Iterator[Mismatch]:
+def _told(stream: str, found: Iterable[_Found]) -> Iterator[Mismatch]:
+    return (Mismatch(stream, *one) for one in found)
+
+
+def _in_messages(
+    empty: History, history: Sequence[Recorded], recorded: Sequence[Decision]
+) -> Iterator[_Found]:
     """Whether a history's chat messages say what its events say."""
     messages = to_messages(history)
-    again = decisions(History(stream, (), 0, registry).adding(*from_messages(messages)))
+    again = decisions(empty.adding(*from_messages(messages)))
     for mine, theirs in zip_longest(recorded, again):
         if mine is None or theirs is None or _said(mine.action) != _said(theirs.action):
             at = "" if mine is None else mine.at
-            yield Mismatch(stream, at, "answers", f"log: {_shown(mine)}; export: {_shown(theirs)}")
+            yield (at, "answers", f"log: {_shown(mine)}; export: {_shown(theirs)}")
     for decision in recorded:
         seen = to_messages(before(history, decision))
         if seen != messages[: len(seen)]:
             detail = f"the {len(seen)} messages before it changed with what came later"
-            yield Mismatch(stream, decision.at, "prefix", detail)
+            yield (decision.at, "prefix", detail)
 
 
-def verify_fold(
-    stream: str,
-    history: Sequence[Recorded],
-    recorded: Sequence[Decision],
-    state: ConversationState,
-) -> Iterator[Mismatch]:
+def _in_fold(
+    history: Sequence[Recorded], recorded: Sequence[Decision], state: ConversationState
+) -> Iterator[_Found]:
     """Whether the fold of a conversation holds the words and calls of its decisions."""
-    yield from _arguments(stream, history)
+    yield from _arguments(history)
     words = "\n".join(d.action.text for d in recorded if d.action.text)
     turns = (turn.text for turn in state.transcript if turn.role == "agent")
     if words != "\n".join(text for text in turns if text):
-        yield Mismatch(stream, "", "fold", "the agent's words in the transcript are others")
+        yield ("", "fold", "the agent's words in the transcript are others")
     calls = [(c.call_id, c.name, c.arguments) for d in recorded for c in d.action.calls]
     used = (use.event for use in state.tool_calls)
     if calls != [(call.call_id, call.name, call.arguments) for call in used]:
-        yield Mismatch(stream, "", "fold", "the tool calls are others")
-    yield from _results(stream, history, recorded, state)
+        yield ("", "fold", "the tool calls are others")
+    yield from _results(history, recorded, state)
 
 
-def _arguments(stream: str, history: Iterable[Recorded]) -> Iterator[Mismatch]:
+def _arguments(history: Iterable[Recorded]) -> Iterator[_Found]:
     for recorded in parts_of(history):
         if recorded.type != "tool.call":
             continue
@@ -133,21 +137,18 @@ def _arguments(stream: str, history: Iterable[Recorded]) -> Iterator[Mismatch]:
         said = parsed_arguments(call.arguments)
         if call.parsed is not None and not jsonvalue.equal(call.parsed, said):
             detail = f"{call.name}: the parsed arguments are not what the text says"
-            yield Mismatch(stream, recorded.id, "arguments", detail)
+            yield (recorded.id, "arguments", detail)
 
 
 def _results(
-    stream: str,
-    history: Sequence[Recorded],
-    recorded: Sequence[Decision],
-    state: ConversationState,
-) -> Iterator[Mismatch]:
+    history: Sequence[Recorded], recorded: Sequence[Decision], state: ConversationState
+) -> Iterator[_Found]:
     for answer in state.unmatched_results:
-        yield Mismatch(stream, answer.id, "results", "a result without a call")
+        yield (answer.id, "results", "a result without a call")
     for event in parts_of(history):
         if is_late_result(event):
             detail = "other messages between a call and its result"
-            yield Mismatch(stream, event.id, "results", detail)
+            yield (event.id, "results", detail)
     place = {event.id: index for index, event in enumerate(history)}
     begun = [place[decision.at] for decision in recorded]
     for use in state.tool_calls:
@@ -157,7 +158,7 @@ def _results(
         )
         if late:
             detail = f"{use.event.name}: no result before the agent's next answer"
-            yield Mismatch(stream, use.id, "results", detail)
+            yield (use.id, "results", detail)
 
 
 def _said(action: Action) -> tuple[object, ...]:
