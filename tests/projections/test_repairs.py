@@ -132,7 +132,7 @@ def test_a_skipped_event_is_left_out_for_good_and_the_log_says_why(store: refold
 
 
 def test_rows_that_sql_refuses_are_traced_to_their_event(store: refold.Store) -> None:
-    """A value found wrong only when a batch is written: its event is found by halving."""
+    """A value found wrong only when a batch is written: its event is found by writing at once."""
 
     class Big(msgspec.Struct):
         stream: str

@@ -33,10 +33,6 @@ JOIN refold_progress AS moved ON moved.projection = name AND moved.generation = 
 WHERE name = ?
 GROUP BY current, previous, filled.generation, shape, code, python, tables, views
 ORDER BY filled.generation"""
-_FENCE: Final = """
-SELECT fence, position, current FROM refold_progress
-JOIN refold_projections ON name = projection
-WHERE projection = ? AND generation = ?"""
 _PARKED: Final = """
 SELECT stream, version, position, error, attempts, parked_at FROM refold_parked
 WHERE projection = ? AND generation = ? ORDER BY position"""
@@ -80,14 +76,6 @@ class Entry(NamedTuple):
         """The generation that a rebuild has begun."""
         last = max(self.current, self.previous or 0)
         return max((number for number in self.generations if number > last), default=None)
-
-
-class Fence(NamedTuple):
-    """The fence and position of a generation, and which one is current."""
-
-    fence: int
-    position: int
-    current: int
 
 
 class Parked(NamedTuple):
@@ -137,11 +125,6 @@ class Catalog(NamedTuple):
         if entry is None:
             raise NotFound(f"projection {name!r} was never started here", projection=name)
         return entry
-
-    def fence(self, name: str, generation: int) -> Fence | None:
-        """Where a generation stands; None where there is no such."""
-        found = self.execute(_FENCE, (name, generation))
-        return Fence(*found[0]) if found else None
 
     def parked(self, name: str, generation: int) -> dict[str, Parked]:
         """The streams set aside in a generation, by name."""

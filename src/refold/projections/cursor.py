@@ -74,11 +74,12 @@ class Cursor:
 
     def is_ahead(self, catalog: Catalog) -> bool:
         """Whether nobody has changed the generation since, or put another in its place."""
-        found = catalog.fence(self.projection.name, self.generation)
-        if found is None or found.fence != self._fence:
+        entry = catalog.entry(self.projection.name)
+        found = entry.generations.get(self.generation) if entry else None
+        if entry is None or found is None or found.fence != self._fence:
             return False
         # It may have been swapped out between two looks at the catalog.
-        return self.wanted is not None or found.current == self.generation
+        return self.wanted is not None or entry.current == self.generation
 
     def handle(self, rows: Iterable[Row], *, until: int = FAR) -> None:
         """Let the handlers change the rows in memory for what comes after the position."""

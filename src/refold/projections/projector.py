@@ -21,7 +21,7 @@ from refold.projections.log import SKIPPED, Log, ProjectionSkipped, decisions_ab
 from refold.projections.projection import Projection, by_name
 from refold.projections.retry import retry
 from refold.projections.runner import Runner
-from refold.projections.status import ProjectionStatus, others, status_of
+from refold.projections.status import ProjectionStatus, status_of
 from refold.projections.table import Table
 
 R = TypeVar("R", bound=msgspec.Struct)
@@ -144,11 +144,12 @@ class Projector:
 
     def status(self) -> list[ProjectionStatus]:
         """How each projection stands; changes nothing."""
-        return [status_of(self._context, one) for one in self.projections.values()]
+        return [status_of(self._context, name, one) for name, one in self.projections.items()]
 
     def others(self) -> list[ProjectionStatus]:
         """How those stand that have rows here and whose code was not given; changes nothing."""
-        return others(self._context, among=self.projections)
+        names = set(catalog_of(self._keeper).names()) - self.projections.keys()
+        return [status_of(self._context, name, None) for name in sorted(names)]
 
     def _check_started(self, table: Table[Any]) -> None:
         for name, projection in self.projections.items():

@@ -6,7 +6,7 @@ import traceback
 from pathlib import PurePath
 from typing import Final
 
-from refold.errors import RefoldError, UsageError
+from refold.errors import RefoldError
 from refold.projections.catalog import Catalog, Parked, catalog_of, check_unchanged
 from refold.projections.cursor import Context
 from refold.projections.handling import FAR, NONE, Poisoned, handle
@@ -26,13 +26,12 @@ class Suspicion:
     """How far the next batch may go: up to before a suspect, or with it alone."""
 
     def __init__(self) -> None:
-        self._suspect = self._cut = FAR
-        self._failures = 0
+        self._suspect, self._failures = FAR, 0
 
     def limit(self, position: int) -> int:
         """The last position of a batch that begins after ``position``."""
         before = self._suspect - 1
-        return min(self._cut, before if position < before else self._suspect)
+        return before if position < before else self._suspect
 
     def after_failure(self, poison: Poisoned) -> float | None:
         """How long to pause before the event is tried again; None when it was tried enough."""
@@ -42,14 +41,8 @@ class Suspicion:
         self._failures += 1
         return BACKOFF_S * 2**self._failures if self._failures < ATTEMPTS_MAX else None
 
-    def halve(self, position: int, end: int) -> None:
-        """A batch up to ``end`` failed and nobody knows where."""
-        self._cut = position + (end - position) // 2
-
     def passed(self, position: int) -> None:
         """The rows stand at a position now."""
-        if position >= self._cut:
-            self._cut = FAR
         if position >= self._suspect:
             self.clear()
 
@@ -114,8 +107,9 @@ def _taken_up(
     key = (projection.name, generation)
     with context.keeper.tables() as transaction:
         catalog = Catalog(transaction.execute)
-        parked, fence = catalog.parked(*key).get(stream), catalog.fence(*key)
-        if parked is None or fence is None:
+        parked = catalog.parked(*key).get(stream)
+        filled = catalog.started(projection.name).generations.get(generation)
+        if parked is None or filled is None:
             return None
         rows = Rows(
             projection.tables,
@@ -123,8 +117,8 @@ def _taken_up(
             read=transaction.execute,
             write=lambda: transaction,
         )
-        end = fence.position if stopped is None else stopped.position - 1
-        _handle(Log(context.log, projection), rows, parked, min(end, fence.position))
+        end = filled.position if stopped is None else min(filled.position, stopped.position - 1)
+        _handle(Log(context.log, projection), rows, parked, end)
         catalog.unpark(*key, stream)
         again = None
         if stopped is not None:
@@ -136,16 +130,9 @@ def _taken_up(
 
 
 def _handle(log: Log, rows: Rows, parked: Parked, end: int) -> None:
-    without = log.skipped().get(parked.stream, NONE)
+    without, after = log.skipped().get(parked.stream, NONE), parked.position - 1
+    rows.write_through()
     for row in log.stream(parked.stream, first=parked.version):
         if row.position > end:
             break
-        after = parked.position - 1
         handle(log.projection, rows, row, after=after, until=end, without=without)
-    try:
-        rows.flush()
-    except UsageError as error:
-        # Some event of the stream is to blame: nobody knows which.
-        raise Poisoned(
-            position=parked.position, stream=parked.stream, version=parked.version
-        ) from error

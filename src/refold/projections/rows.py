@@ -63,6 +63,7 @@ class Rows:
         self._read = read
         self._write = write
         self._complete = False
+        self._is_written_through = False
 
     def get(self, table: Table[R], key: object) -> R | None:
         """The row of a key (a tuple, or the value of a single column); None where there is none."""
@@ -80,15 +81,11 @@ class Rows:
         bound = self._of(table)
         values = table.values(row)
         key = table.key_in(values)
-        bound.held[key] = values
-        bound.dirty[key] = None
+        self._change(bound, key, values)
 
     def delete(self, table: Table[Any], key: object) -> None:
         """Take a row away; does nothing where there is none."""
-        bound = self._of(table)
-        place = table.key_of(key)
-        bound.held[place] = None
-        bound.dirty[place] = None
+        self._change(self._of(table), table.key_of(key), None)
 
     def execute(self, sql: str, values: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:
         """Run SQL in the same transaction; ``{name}`` stands for a table of the projection.
@@ -130,6 +127,10 @@ class Rows:
         self.forget()
         self._complete = True
 
+    def write_through(self) -> None:
+        """From now on write each change at once: what SQL refuses is told to who changes it."""
+        self._is_written_through = True
+
     @property
     def held(self) -> int:
         """How many rows are in memory."""
@@ -139,6 +140,16 @@ class Rows:
     def dirty(self) -> int:
         """How many rows are changed and not written."""
         return sum(len(bound.dirty) for bound in self._bound.values())
+
+    def _change(self, bound: _Bound, key: Values, values: Values | None) -> None:
+        bound.held[key] = values
+        bound.dirty[key] = None
+        if self._is_written_through:
+            try:
+                self.flush()
+            except UsageError:
+                self.forget()
+                raise
 
     def _of(self, table: Table[Any]) -> _Bound:
         try:

@@ -143,11 +143,9 @@ class Runner:
                 self.load()
             elif isinstance(error, Poisoned):
                 self._suspect(error)
-            elif end - self.position > 1:
-                self._suspicion.halve(self.position, end)
-                self._cursor.undo()
             else:
-                self._suspect(_culprit(page, end, error))
+                self._cursor.undo()
+                self._cursor.rows.write_through()
         except BaseException:
             self._is_known = False  # What became of the transaction is looked up.
             raise
@@ -217,15 +215,3 @@ class Runner:
     def _check_fence(self, transaction: Transaction) -> None:
         if not self._cursor.is_ahead(Catalog(transaction.execute)):
             raise Raced
-
-
-def _culprit(page: Page, position: int, error: Unstorable) -> Poisoned:
-    for row in page.rows:
-        if row.position <= position <= last_of(row):
-            version = row.version + position - row.position
-            poison = Poisoned(position=position, stream=row.stream, version=version)
-            poison.__cause__ = error.__cause__
-            return poison
-    # No event: it is the progress that cannot be stored.
-    assert isinstance(error.__cause__, Exception)
-    raise error.__cause__

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
 from typing import Literal, NamedTuple
 
-from refold.projections.catalog import Generation, Parked, catalog_of, is_unchanged
+from refold.projections.catalog import Parked, catalog_of, is_unchanged
 from refold.projections.cursor import Context
 from refold.projections.projection import Projection
 
@@ -36,27 +35,20 @@ class ProjectionStatus(NamedTuple):
     parked: tuple[Parked, ...] = ()
 
 
-def status_of(context: Context, projection: Projection) -> ProjectionStatus:
-    """How a projection stands; reads only."""
-    return _status(context, projection.name, projection)
-
-
-def others(context: Context, *, among: Container[str]) -> list[ProjectionStatus]:
-    """How those projections stand that have rows and that are not ``among`` the given."""
-    names = catalog_of(context.keeper).names()
-    return [_status(context, name, None) for name in names if name not in among]
-
-
-def _status(context: Context, name: str, projection: Projection | None) -> ProjectionStatus:
+def status_of(context: Context, name: str, projection: Projection | None) -> ProjectionStatus:
+    """How a projection stands, given with its code or not; reads only."""
     head = context.log.log_head()
     catalog = catalog_of(context.keeper)
     entry = catalog.entry(name)
     if entry is None:
         return ProjectionStatus(name, "new", lag_events=head, lag_s=_lag_s(context, 0, head))
     shown, filling = entry.shown, entry.filling
+    state: State = "unknown"
+    if projection is not None:
+        state = "current" if is_unchanged(projection, shown) else "changed"
     return ProjectionStatus(
         name,
-        _state(projection, shown),
+        state,
         shown.number,
         entry.previous,
         shown.position,
@@ -67,12 +59,6 @@ def _status(context: Context, name: str, projection: Projection | None) -> Proje
         None if filling is None else entry.generations[filling].position,
         tuple(catalog.parked(name, shown.number).values()),
     )
-
-
-def _state(projection: Projection | None, shown: Generation) -> State:
-    if projection is None:
-        return "unknown"
-    return "current" if is_unchanged(projection, shown) else "changed"
 
 
 def _lag_s(context: Context, position: int, head: int) -> float:
