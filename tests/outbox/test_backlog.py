@@ -156,7 +156,7 @@ def test_a_schedule_gives_what_is_due_oldest_first() -> None:
     assert schedule.next_s == 9.0
     for number in range(3):
         schedule.finish(asked(number), 9.0)
-    assert len(schedule) == 0
+    assert schedule.is_empty
 
 
 @pytest.mark.parametrize(("order", "together"), [("any", 3), ("stream", 2)])

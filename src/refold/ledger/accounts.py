@@ -38,8 +38,7 @@ class Bets(msgspec.Struct):
 
         A second stake on an open bet adds to it.
         """
-        early = self.unmatched.pop(bet, None)
-        if early is not None:
+        if (early := self.unmatched.pop(bet, None)) is not None:
             return early.outcome
         stake = self.open.setdefault(bet, {})
         stake[asset] = plus(stake.get(asset, ZERO), amount)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import Final, Literal, NamedTuple
 
@@ -54,6 +55,7 @@ def outcome_of(recorded: Recorded) -> EffectCommitted | EffectFailed | None:
     return outcome if outcome.effect else None
 
 
+@dataclass
 class Backlog:
     """The oldest effects without an outcome, at most ``effects_max`` of those that are wanted.
 
@@ -62,15 +64,12 @@ class Backlog:
     Requests past ``until`` are not its concern.
     """
 
-    def __init__(
-        self, *, wanted: Callable[[Asked], bool], effects_max: int, until: int | None = None
-    ) -> None:
-        self.open: dict[str, Asked] = {}
-        self.left_out_after: int | None = None
-        self._new: dict[str, Asked] = {}
-        self._wanted = wanted
-        self._effects_max = effects_max
-        self._until = until
+    wanted: Callable[[Asked], bool]
+    effects_max: int
+    until: int | None = None
+    open: dict[str, Asked] = field(default_factory=dict, init=False)
+    left_out_after: int | None = field(default=None, init=False)
+    _new: list[Asked] = field(default_factory=list, init=False)
 
     def note(self, recorded: Recorded) -> None:
         """Take in one event."""
@@ -86,16 +85,15 @@ class Backlog:
     def settle(self, effect_id: str) -> None:
         """An effect has its outcome."""
         self.open.pop(effect_id, None)
-        self._new.pop(effect_id, None)
 
     def take_new(self) -> list[Asked]:
         """What is open and was not given out before, oldest first."""
-        new, self._new = self._new, {}
-        return list(new.values())
+        new, self._new = self._new, []
+        return [asked for asked in new if asked.id in self.open]
 
     def has_room(self) -> bool:
         """Whether to read again what was left out."""
-        return self.left_out_after is not None and len(self.open) <= self._effects_max // 2
+        return self.left_out_after is not None and len(self.open) <= self.effects_max // 2
 
     def read_again(self) -> int:
         """The position after which to read, from now on, what was left out."""
@@ -106,20 +104,21 @@ class Backlog:
     def settled_to(self, position: int) -> int:
         """Of what was read to a position: up to where every wanted effect has its outcome."""
         places = [position, *(asked.position - 1 for asked in self.open.values())]
-        places += [p for p in (self._until, self.left_out_after) if p is not None]
+        places += [p for p in (self.until, self.left_out_after) if p is not None]
         return min(places)
 
     def _note_request(self, recorded: Recorded) -> None:
-        past = self._until is not None and recorded.position > self._until
+        past = self.until is not None and recorded.position > self.until
         if past or self.left_out_after is not None or recorded.id in self.open:
             return
         asked = asked_by(recorded)
-        if not self._wanted(asked):
+        if not self.wanted(asked):
             return
-        if len(self.open) >= self._effects_max:
+        if len(self.open) >= self.effects_max:
             self.left_out_after = recorded.position - 1
             return
-        self.open[asked.id] = self._new[asked.id] = asked
+        self.open[asked.id] = asked
+        self._new.append(asked)
 
 
 class Schedule:
@@ -132,13 +131,11 @@ class Schedule:
         self._order = order
         self._lanes: dict[str, deque[Asked]] = {}
         self._due: list[tuple[float, int, Asked]] = []
-        self._size = 0
 
     def add(self, asked: Asked, at_s: float) -> None:
         """An effect to perform at a time, or when those before it are finished."""
         lane = self._lanes.setdefault(self._lane(asked), deque())
         lane.append(asked)
-        self._size += 1
         if len(lane) == 1:
             self.again(asked, at_s)
 
@@ -154,7 +151,6 @@ class Schedule:
         """An effect that was taken and is done with: the next of its stream may come."""
         lane = self._lanes[self._lane(asked)]
         lane.popleft()
-        self._size -= 1
         if lane:
             self.again(lane[0], now_s)
         else:
@@ -165,8 +161,10 @@ class Schedule:
         """The time of the next effect; None when none waits for a time."""
         return self._due[0][0] if self._due else None
 
-    def __len__(self) -> int:
-        return self._size
+    @property
+    def is_empty(self) -> bool:
+        """Whether every effect is finished."""
+        return not self._lanes
 
     def _lane(self, asked: Asked) -> str:
         return asked.stream if self._order == "stream" else asked.id

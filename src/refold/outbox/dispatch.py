@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import partial
 from queue import Empty, SimpleQueue
 from time import monotonic
@@ -25,6 +26,7 @@ class Tried(NamedTuple):
     error: str | None = None
 
 
+@dataclass
 class Dispatch:
     """Performs a backlog on a pool of threads; used by one thread, but for :meth:`wake`.
 
@@ -32,33 +34,24 @@ class Dispatch:
     that this dispatch has brought to their outcome.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        attempt: Attempt,
-        *,
-        backlog: Backlog,
-        schedule: Schedule,
-        delay_s: Callable[[int], float],
-        workers: int,
-        categories: Sequence[str] | None,
-        after: int,
-    ) -> None:
-        self._store = store
-        self._attempt = attempt
-        self._backlog = backlog
-        self._schedule = schedule
-        self._delay_s = delay_s
-        self._workers = workers
-        self._categories = categories
-        self._under_way = 0
+    store: Store
+    attempt: Attempt
+    backlog: Backlog
+    schedule: Schedule
+    delay_s: Callable[[int], float]
+    workers: int
+    categories: Sequence[str] | None
+    after: int
+    tried: dict[str, Tried] = field(default_factory=dict, init=False)
+    settled: int = field(default=0, init=False)
+    _under_way: int = field(default=0, init=False)
+    _woken: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
         # Its put may be called by a signal handler, wherever that comes.
         self._mail: SimpleQueue[tuple[Asked, Future[str | None]] | None] = SimpleQueue()
-        self._woken = False
-        self._log = self._followed(after)
-        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="refold-outbox")
-        self.tried: dict[str, Tried] = {}
-        self.settled = 0
+        self._log = self._followed(self.after)
+        self._threads = ThreadPoolExecutor(self.workers, thread_name_prefix="refold-outbox")
 
     def step(self) -> bool:
         """Read, start, and wait for something to happen; False when nothing is left or will come.
@@ -67,7 +60,7 @@ class Dispatch:
         """
         self._look()
         self._start()
-        if not len(self._schedule) and self._backlog.left_out_after is None:
+        if self.schedule.is_empty and self.backlog.left_out_after is None:
             return False
         self.wait()
         return True
@@ -75,8 +68,8 @@ class Dispatch:
     def wait(self) -> None:
         """Sleep until an attempt ends, one is due, the log has grown, or it is time to look."""
         timeout_s = LOOK_EVERY_S
-        if self._under_way < self._workers and self._schedule.next_s is not None:
-            timeout_s = min(timeout_s, max(0.0, self._schedule.next_s - monotonic()))
+        if self._under_way < self.workers and self.schedule.next_s is not None:
+            timeout_s = min(timeout_s, max(0.0, self.schedule.next_s - monotonic()))
         try:
             self._take_in(self._mail.get(timeout=timeout_s))
             while True:
@@ -93,7 +86,7 @@ class Dispatch:
     @property
     def settled_to(self) -> int:
         """The position up to which every wanted effect has its outcome."""
-        return self._backlog.settled_to(self._log.position)
+        return self.backlog.settled_to(self._log.position)
 
     def __enter__(self) -> Self:
         return self
@@ -108,37 +101,37 @@ class Dispatch:
             self._threads.shutdown()
 
     def _followed(self, after: int) -> Subscription:
-        log = self._store.subscribe(after=after, categories=self._categories, types=TYPES)
+        log = self.store.subscribe(after=after, categories=self.categories, types=TYPES)
         log.bell.listen(self.wake)
         return log
 
     def _look(self) -> None:
         """Read to the end of the log: only there is it known which effects have no outcome."""
-        if self._backlog.has_room():
+        if self.backlog.has_room():
             self._log.bell.unlisten(self.wake)
-            self._log = self._followed(self._backlog.read_again())
-        head = self._store.log_head()
+            self._log = self._followed(self.backlog.read_again())
+        head = self.store.log_head()
         while self._log.position < head:
             self._log.fill()
             if self._log.closed:
                 raise StoreClosed("the store was closed while its outbox was at work")
             while (recorded := self._log.take()) is not None:
-                self._backlog.note(recorded)
+                self.backlog.note(recorded)
         now_s = monotonic()
-        for asked in self._backlog.take_new():
-            self._schedule.add(asked, now_s)
+        for asked in self.backlog.take_new():
+            self.schedule.add(asked, now_s)
 
     def _start(self) -> None:
-        while self._under_way < self._workers:
-            asked = self._schedule.take(monotonic())
+        while self._under_way < self.workers:
+            asked = self.schedule.take(monotonic())
             if asked is None:
                 return
-            if asked.id not in self._backlog.open:
+            if asked.id not in self.backlog.open:
                 self._finish(asked)  # Another worker has recorded its outcome.
                 continue
             number = self.tried.get(asked.id, Tried()).attempts + 1
             self._under_way += 1
-            future = self._threads.submit(self._attempt, asked.id, number)
+            future = self._threads.submit(self.attempt, asked.id, number)
             future.add_done_callback(partial(self._ended, asked))
 
     def _ended(self, asked: Asked, future: Future[str | None]) -> None:
@@ -153,15 +146,15 @@ class Dispatch:
         error = future.result()
         if error is None:
             self.settled += 1
-            self._backlog.settle(asked.id)
+            self.backlog.settle(asked.id)
             self._finish(asked)
             return
         attempts = self.tried.get(asked.id, Tried()).attempts + 1
         self.tried[asked.id] = Tried(attempts, error)
-        delay_s = self._delay_s(attempts)
+        delay_s = self.delay_s(attempts)
         tell_failed(asked.id, attempt=attempts, error=error, next_try_s=delay_s)
-        self._schedule.again(asked, monotonic() + delay_s)
+        self.schedule.again(asked, monotonic() + delay_s)
 
     def _finish(self, asked: Asked) -> None:
         self.tried.pop(asked.id, None)
-        self._schedule.finish(asked, monotonic())
+        self.schedule.finish(asked, monotonic())

@@ -8,6 +8,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import msgspec
@@ -35,13 +36,13 @@ PAUSE_S: Final = 0.05
 ERROR_CHARS_MAX: Final = 2_000
 
 
+@dataclass
 class Performer:
     """Performs effects; every attempt may be made on a thread of its own."""
 
-    def __init__(self, store: Store, handlers: Mapping[str, Handler], *, attempts_max: int) -> None:
-        self._store = store
-        self._handlers = handlers
-        self._attempts_max = attempts_max
+    store: Store
+    handlers: Mapping[str, Handler]
+    attempts_max: int
 
     def attempt(self, effect_id: str, number: int) -> str | None:
         """Attempt an effect for the n-th time; the error when it is to be tried again.
@@ -49,7 +50,7 @@ class Performer:
         None: it has its outcome, this one or that of another worker. Raises what the store
         raises.
         """
-        recorded = self._store.event(effect_id)
+        recorded = self.store.event(effect_id)
         try:
             effect: EffectRequested = recorded.to_class(EffectRequested)
             key = effect.idempotency_key or recorded.id
@@ -57,7 +58,7 @@ class Performer:
         except Rejected as refusal:
             append = _failed(recorded, "refused", _text(refusal.reason), number)
         except Exception as error:
-            if number < self._attempts_max:
+            if number < self.attempts_max:
                 return _text(repr(error))
             append = _failed(recorded, "gave_up", _text(repr(error)), number)
         else:
@@ -66,7 +67,7 @@ class Performer:
         return None
 
     def _answer(self, effect: EffectRequested, key: str) -> object:
-        answer = self._handlers[effect.name](effect, key)
+        answer = self.handlers[effect.name](effect, key)
         return asyncio.run(_awaited(answer)) if inspect.isawaitable(answer) else answer
 
     def _committed(self, recorded: Recorded, answer: object, key: str, number: int) -> Append:
@@ -76,7 +77,7 @@ class Performer:
         """
         try:
             append = _append(recorded, COMMITTED, _outcome(answer, key, recorded.id))
-            batch_of(append, self._store.registry)
+            batch_of(append, self.store.registry)
         except Exception as unusable:
             tell_unusable(recorded.id, attempt=number, error=_text(str(unusable)))
             return _append(recorded, COMMITTED, EffectCommitted(key, effect=recorded.id))
@@ -86,7 +87,7 @@ class Performer:
         stream, events, *_ = append
         for number in range(1, RECORDINGS_MAX + 1):
             try:
-                self._store.append(stream, events, key=key, metadata=append.metadata)
+                self.store.append(stream, events, key=key, metadata=append.metadata)
                 return
             except RefoldError as error:
                 if isinstance(error, UsageError) and error.code == "key_reused":
@@ -150,21 +151,13 @@ def tell_failed(effect: str, *, attempt: int, error: str, next_try_s: float | No
     The facts are attributes of the log record too, by the names of the arguments.
     """
     when = "it is not tried again" if next_try_s is None else f"next try in {next_try_s:.1f} s"
-    LOGGER.warning(
-        "effect %s: attempt %d failed: %s; %s",
-        effect,
-        attempt,
-        error,
-        when,
-        extra={"effect": effect, "attempt": attempt, "error": error, "next_try_s": next_try_s},
-    )
+    facts = {"effect": effect, "attempt": attempt, "error": error, "next_try_s": next_try_s}
+    text = "effect %(effect)s: attempt %(attempt)d failed: %(error)s; " + when
+    LOGGER.warning(text, facts, extra=facts)
 
 
 def tell_unusable(effect: str, *, attempt: int, error: str) -> None:
     """A handler has done an effect, and what it gave cannot be recorded."""
-    LOGGER.warning(
-        "effect %s: done, and recorded without what its handler gave: %s",
-        effect,
-        error,
-        extra={"effect": effect, "attempt": attempt, "error": error},
-    )
+    facts = {"effect": effect, "attempt": attempt, "error": error}
+    text = "effect %(effect)s: done, and recorded without what its handler gave: %(error)s"
+    LOGGER.warning(text, facts, extra=facts)

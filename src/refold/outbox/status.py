@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from refold.core.recorded import Recorded
 from refold.engine.store import Store
 from refold.errors import NotFound, UsageError
-from refold.outbox.backlog import TYPES, Asked, Backlog, asked_by, is_branch, outcome_of
+from refold.outbox.backlog import TYPES, Backlog, asked_by, is_branch, outcome_of
 from refold.outbox.dispatch import Tried
 from refold.outbox.events import COMMITTED, FAILED, REQUESTED, EffectFailed
 
@@ -88,7 +88,12 @@ def status_of(
         for recorded in _events(store, backlog.read_again(), categories):
             backlog.note(recorded)
     oldest = sorted(backlog.open.values(), key=lambda asked: asked.position)[:limit]
-    pending = [_pending(asked, handled, tried.get(asked.id, Tried()), now_us) for asked in oldest]
+    pending = []
+    for asked in oldest:
+        attempts, error = tried.get(asked.id, Tried())
+        at_us, is_handled = asked.requested_at_us, asked.name in handled
+        waiting = (is_handled, attempts, asked.error or error)
+        pending.append(PendingEffect(asked.id, asked.name, at_us, (now_us - at_us) / 1e6, *waiting))
     return OutboxStatus(
         requested=counts[REQUESTED],
         committed=counts[COMMITTED],
@@ -104,31 +109,11 @@ def _events(store: Store, after: int, categories: Sequence[str] | None) -> Itera
             yield recorded
 
 
-def _pending(
-    asked: Asked, handled: Container[str | None], tried: Tried, now_us: int
-) -> PendingEffect:
-    return PendingEffect(
-        asked.id,
-        asked.name,
-        asked.requested_at_us,
-        (now_us - asked.requested_at_us) / 1e6,
-        asked.name in handled,
-        tried.attempts,
-        asked.error or tried.error,
-    )
-
-
 def _failed(store: Store, outcome: EffectFailed, recorded: Recorded, now_us: int) -> FailedEffect:
     try:
         name = asked_by(store.event(outcome.effect)).name
     except (NotFound, UsageError):
         name = None  # It names no event: somebody else has recorded it.
-    return FailedEffect(
-        outcome.effect,
-        name,
-        outcome.reason,
-        outcome.error,
-        outcome.attempts,
-        recorded.recorded_at_us,
-        (now_us - recorded.recorded_at_us) / 1e6,
-    )
+    at_us = recorded.recorded_at_us
+    why = outcome.reason, outcome.error, outcome.attempts
+    return FailedEffect(outcome.effect, name, *why, at_us, (now_us - at_us) / 1e6)

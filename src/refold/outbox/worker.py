@@ -11,7 +11,7 @@ from typing import Final, Self, get_args
 
 from refold.engine.store import Store, system_clock
 from refold.errors import StoreClosed, UsageError
-from refold.outbox.backlog import Backlog, Order, Schedule, delay_s
+from refold.outbox.backlog import Asked, Backlog, Order, Schedule, delay_s
 from refold.outbox.dispatch import Dispatch
 from refold.outbox.performing import Handler, Performer, checked_handlers
 from refold.outbox.status import OutboxStatus, status_of
@@ -62,10 +62,17 @@ class Outbox:
             raise UsageError(f"attempts_max={attempts_max} must be 1 or more")
         self._store = store
         self._handlers = checked_handlers(handlers)
-        self._order: Order = order
-        self._workers = workers
-        self._performer = Performer(store, self._handlers, attempts_max=attempts_max)
-        self._delay_s = partial(delay_s, first_s=first_delay_s, longest_s=delay_max_s)
+        self._schedule = partial(Schedule, order)
+        self._dispatch_of = partial(
+            Dispatch,
+            store,
+            Performer(store, self._handlers, attempts_max).attempt,
+            delay_s=lambda attempts: delay_s(
+                attempts, first_s=first_delay_s, longest_s=delay_max_s, draw=random.random()
+            ),
+            workers=workers,
+            categories=categories,
+        )
         self._categories = categories
         self._clock = clock
         self._after = 0
@@ -123,31 +130,22 @@ class Outbox:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _is_handled(self, asked: Asked) -> bool:
+        return asked.name in self._handlers
+
     @contextmanager
     def _dispatching(self, *, until: int | None) -> Iterator[Dispatch]:
         if not self._at_work.acquire(blocking=False):
             raise UsageError("this outbox is at work already: make another one")
         try:
-            with self._made(until) as dispatch:
+            with self._dispatch_of(
+                backlog=Backlog(self._is_handled, EFFECTS_HELD_MAX, until),
+                schedule=self._schedule(),
+                after=self._after,
+            ) as dispatch:
                 self._dispatch = dispatch
                 yield dispatch
                 self._after = dispatch.settled_to
         finally:
             self._dispatch = None
             self._at_work.release()
-
-    def _made(self, until: int | None) -> Dispatch:
-        return Dispatch(
-            self._store,
-            self._performer.attempt,
-            backlog=Backlog(
-                wanted=lambda asked: asked.name in self._handlers,
-                effects_max=EFFECTS_HELD_MAX,
-                until=until,
-            ),
-            schedule=Schedule(self._order),
-            delay_s=lambda attempts: self._delay_s(attempts, draw=random.random()),
-            workers=self._workers,
-            categories=self._categories,
-            after=self._after,
-        )
