@@ -40,7 +40,7 @@ def from_us(us: int) -> datetime:
     return EPOCH + timedelta(microseconds=_within_calendar(us))
 
 
-@lru_cache(maxsize=4_096)  # Events of one append, and what is made of them, share an instant.
+@lru_cache(maxsize=16)  # What is made of one event, or of one append, shares an instant.
 def rfc3339(us: int) -> str:
     """RFC 3339 text in UTC with microseconds where there are any: ``2026-03-01T09:00:00Z``."""
     text: str = msgspec.to_builtins(from_us(us))

@@ -9,7 +9,7 @@ handed on as it is stored, as a recorded event.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import reduce
 from operator import or_
 from typing import Any, Final, NamedTuple
@@ -18,7 +18,7 @@ import msgspec
 
 from refold.core.event import Kind
 from refold.core.registry import Registry
-from refold.core.stored import ABSENT, OccurredAt
+from refold.core.stored import ABSENT, OccurredAt, Part, Row
 from refold.errors import UsageError
 
 Decode = Callable[[str | bytes], list[Any]]
@@ -137,6 +137,31 @@ class Dispatch:
         self._every = every
         self.decode: Final = Decoder(self._wrapper)
         self.gives_recorded = any(handler.wants_recorded for handler in handlers.values())
+
+    def appends(self, row: Row) -> Iterator[tuple[Part | None, list[Any] | None]]:
+        """The decoded events of each append of a row, with what the row says of that append.
+
+        Of several at a time, without a part, while nothing takes recorded events. None at the end
+        where the bytes of the row are not what it says, or must be looked into to say why.
+        """
+        parts = iter(row.parts()) if self.gives_recorded else None
+        for piece in row.pieces():
+            try:
+                events = self.decode(piece)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                yield None, None
+                return
+            if parts is None:
+                yield None, events
+                continue
+            end = 0
+            while end < len(events):
+                part = next(parts, None)
+                begin, end = end, end + (part.event_count if part else 0)
+                if not begin < end <= len(events):
+                    yield None, None
+                    return
+                yield part, events[begin:end]
 
     def _wrapper(self, tag: str) -> type:
         kind = Kind.parse(tag)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar, get_args
 
 import msgspec
@@ -13,7 +13,7 @@ from refold.core.event import Event, checked_kind
 from refold.core.payload import encode_payload
 from refold.core.recorded import Recorded, decode_row, history_of, unrecorded
 from refold.core.registry import Registry, default_registry
-from refold.core.stored import Row, corrupt
+from refold.core.stored import Part, Row, corrupt
 from refold.errors import Rejected, UnknownEventType, UsageError
 
 S = TypeVar("S")
@@ -117,45 +117,49 @@ class Fold(Generic[S]):
         """
         dispatch = self._dispatch()
         version = row.version
-        for append, body in _appends(row) if dispatch.gives_recorded else _pieces(row):
-            try:
-                events = dispatch.decode(body)
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                events = None
-            if events is None or (append and len(events) != append.event_count):
+        for part, events in dispatch.appends(row):
+            if events is None:
                 return self._explained(state, row, max(first, version), last, stops)
-            if append is None and dispatch.gives_recorded:  # It has just turned out.
+            if part is None and dispatch.gives_recorded:  # It has just turned out.
                 return self.over(state, row, first=max(first, version), last=last, stops=stops)
-            begin, version = version, version + len(events)
+            begin, shift = version, part.position - version if part else 0
+            version += len(events)
             if begin < first or version > last + 1:
                 events = events[max(first - begin, 0) : max(last + 1 - begin, 0)]
                 begin = max(begin, first)
             while stops.due < begin + len(events):
                 ahead = stops.due + 1 - begin
-                state = self._run(state, events[:ahead], append, begin)
+                state = self._run(state, events[:ahead], row, part, begin, shift)
                 stops.reached(state, row)
                 events, begin = events[ahead:], begin + ahead
-            state = self._run(state, events, append, begin)
+            state = self._run(state, events, row, part, begin, shift)
         if version != row.last_version + 1:
             decode_row(row, self.registry)
             raise corrupt(row, f"it does not hold {row.event_count} events")
         return state
 
-    def _run(self, state: S, events: list[Any], append: Row | None, version: int) -> S:
-        """The state after decoded events; with the append that they are of, where it is asked."""
-        if append is None:
+    def _run(
+        self, state: S, events: list[Any], row: Row, part: Part | None, version: int, shift: int
+    ) -> S:
+        """The state after events from a version on; of which append, where that is asked for.
+
+        ``shift`` is how far positions are from versions.
+        """
+        if part is None:
             for event in events:
                 if event.step is not None:
                     state = event.step(state, event.data)
                     if state is None:
                         self.checked(state, "an event")
             return state
-        registry = self.registry
-        for index, event in enumerate(events, version - append.version):
+        stream, registry, recorded_at = row.stream, self.registry, part.recorded_at
+        for version, event in enumerate(events, version):  # noqa: B020
             if event.step is not None:
                 state = event.step(state, event.data)
             elif event.watch is not None:
-                recorded = Recorded(append, index, event, event.kind, registry)
+                at = recorded_at if event.occurred_at is None else event.occurred_at
+                place = (stream, version, version + shift, at)
+                recorded = Recorded(*place, event.kind, event, part, row, registry)
                 state = event.watch(state, event.data, recorded)
             if state is None:
                 self.checked(state, "an event")
@@ -267,14 +271,6 @@ class Decider(Generic[S, K]):
         if len(events) > EVENTS_PER_DECISION_MAX:
             raise UsageError(f"a decision of {len(events)} events, over {EVENTS_PER_DECISION_MAX}")
         return events
-
-
-def _appends(row: Row) -> Iterator[tuple[Row | None, str | bytes]]:
-    return ((append, append.body) for append in row.appends())
-
-
-def _pieces(row: Row) -> Iterator[tuple[Row | None, str | bytes]]:
-    return ((None, body) for body in row.pieces())
 
 
 def taken(recorded: Recorded, handler: Handler) -> Any:

@@ -13,21 +13,19 @@ from refold.core.clock import EARLIEST_US, LATEST_US, from_us
 from refold.core.event import Kind
 from refold.core.parts import parted
 from refold.core.registry import Registry
-from refold.core.stored import ABSENT, Row, StoredEvent, corrupt, decode_body, text_or_none
+from refold.core.stored import ABSENT, Part, Row, StoredEvent, corrupt, decode_body, text_or_none
 from refold.errors import CodecError, Corrupt, UsageError
 
 _decode = msgspec.json.decode
 _as_json = lru_cache(maxsize=64)(msgspec.json.encode)
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 _kind_of = lru_cache(maxsize=4096)(Kind.parse)
-# Where the events of a large append are asked for their bytes one after the other.
-_events_in = lru_cache(maxsize=1)(decode_body)
 
 UNSAVED_POSITION: Final = 0
 """The position of an event that is only in memory."""
 
 
-class Recorded:
+class Recorded(msgspec.Struct, dict=True, eq=False):
     """An event of the log, decoded as far as it is asked for.
 
     ``position`` is its place in the whole log from 1 (0: not in the log, an event of an unsaved
@@ -37,35 +35,17 @@ class Recorded:
     ``whole`` is set on what :meth:`parts` gives of an event that is split: the event as stored.
     """
 
-    def __init__(
-        self, append: Row, index: int, stored: Any, stored_kind: Kind, registry: Registry
-    ) -> None:
-        """``stored`` is the event at an index of an append: a :class:`StoredEvent`, or like one."""
-        at = stored.occurred_at
-        self.occurred_at_us: int = append.recorded_at if at is None else at
-        self._append = append
-        self._index = index
-        self._stored = stored
-        self.stored_kind = stored_kind
-        self._registry = registry
-
+    stream: str
+    version: int
+    position: int
+    occurred_at_us: int
+    stored_kind: Kind
+    _stored: Any
+    """The event as it stands in its row: a :class:`StoredEvent`, or one like it."""
+    _append: Part
+    _row: Row
+    _registry: Registry
     whole: Recorded | None = None
-
-    @property
-    def stream(self) -> str:
-        """The stream it was appended to."""
-        return self._append.stream
-
-    @property
-    def version(self) -> int:
-        """Its place in its stream."""
-        return self._append.version + self._index
-
-    @property
-    def position(self) -> int:
-        """Its place in the whole log."""
-        first = self._append.position
-        return first + self._index if first else UNSAVED_POSITION
 
     @property
     def recorded_at_us(self) -> int:
@@ -77,13 +57,13 @@ class Recorded:
         """The exact stored bytes of the payload."""
         data = self._stored.data
         if data.__class__ is not msgspec.Raw:  # It was decoded to its class on the way.
-            data = _events_in(self._append.body)[self._index].data
+            data = _events_in(self._row)[self.version - self._row.version].data
         return bytes(data)
 
     @property
     def id(self) -> str:
         """``stream@version``, unique and stable."""
-        return f"{self._append.stream}@{self._append.version + self._index}"
+        return f"{self.stream}@{self.version}"
 
     @property
     def origin_id(self) -> str:
@@ -91,7 +71,7 @@ class Recorded:
         own = self._stored.metadata
         if own is not ABSENT and b'"copied_from"' in bytes(own):
             return str(self.metadata.get("copied_from", self.id))
-        return f"{self._append.stream}@{self._append.version + self._index}"
+        return f"{self.stream}@{self.version}"
 
     @property
     def type(self) -> str:
@@ -177,15 +157,13 @@ class Recorded:
     def _part(self, kind: Kind, raw: bytes) -> Recorded:
         own = self._stored
         stored = StoredEvent(kind.tag, msgspec.Raw(raw), own.occurred_at, own.metadata)
-        part = Recorded(self._append, self._index, stored, kind, self._registry)
-        part.whole = self
-        return part
+        return msgspec.structs.replace(self, stored_kind=kind, _stored=stored, whole=self)
 
     @cached_property
     def metadata(self) -> Mapping[str, Any]:
         """What the append said of all its events, and what it said of this one on top."""
         try:
-            shared = _object_in(self._append.metadata)
+            shared = _object_in(text_or_none(self._append.metadata))
             own = _object_in(text_or_none(self._stored.metadata))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Corrupt(
@@ -198,11 +176,10 @@ class Recorded:
     def noted(self, name: str) -> Any:
         """One value of :attr:`metadata`; None where it is not there, found without decoding."""
         quoted = _as_json(name)
-        shared = self._append.metadata
-        if quoted in (shared.encode() if isinstance(shared, str) else shared or b""):
-            return self.metadata.get(name)
-        own = self._stored.metadata
-        return self.metadata.get(name) if own is not ABSENT and quoted in bytes(own) else None
+        for raw in (self._append.metadata, self._stored.metadata):
+            if raw is not ABSENT and quoted in bytes(raw):
+                return self.metadata.get(name)
+        return None
 
     @property
     def cause(self) -> dict[str, str]:
@@ -240,8 +217,19 @@ class Recorded:
 def decode_row(row: Row, registry: Registry) -> list[Recorded]:
     """The events of a stored row; :class:`Corrupt` when its bytes are not what it says."""
     return [
-        Recorded(append, index, stored, _kind_of(stored.tag), registry)
+        Recorded(
+            append.stream,
+            append.version + index,
+            append.position + index if append.position else UNSAVED_POSITION,
+            append.recorded_at if stored.occurred_at is None else stored.occurred_at,
+            _kind_of(stored.tag),
+            stored,
+            part,
+            append,
+            registry,
+        )
         for append in row.appends()
+        for part in append.parts()
         for index, stored in enumerate(_checked_events(append))
     ]
 
@@ -261,8 +249,10 @@ def _checked_events(append: Row) -> list[StoredEvent]:
 
 def unrecorded(kind: Kind, raw: bytes, registry: Registry) -> Recorded:
     """An event that stands nowhere, with a payload of a kind."""
-    append = Row(UNSAVED_POSITION, "unrecorded", 0, 1, 0, None, b"")
-    return Recorded(append, 0, StoredEvent(kind.tag, msgspec.Raw(raw)), kind, registry)
+    stored = StoredEvent(kind.tag, msgspec.Raw(raw))
+    row = Row(UNSAVED_POSITION, "unrecorded", 0, 1, 0, None, b"")
+    (part,) = row.parts()
+    return Recorded(row.stream, 0, UNSAVED_POSITION, 0, kind, stored, part, row, registry)
 
 
 def history_of(events: object, *, call: str) -> Iterator[Recorded]:
@@ -285,6 +275,11 @@ def history_of(events: object, *, call: str) -> Iterator[Recorded]:
 def parts_of(history: Iterable[Recorded]) -> Iterator[Recorded]:
     """The events of a history with each that is split as its parts, and none that is retired."""
     return (part for recorded in history for part in recorded.parts())
+
+
+@lru_cache(maxsize=1)  # Its events may be asked for their bytes one after the other.
+def _events_in(row: Row) -> list[StoredEvent]:
+    return [event for piece in row.pieces() for event in decode_body(piece)]
 
 
 def _object_in(text: str | bytes | None) -> dict[str, Any]:

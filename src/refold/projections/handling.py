@@ -43,9 +43,9 @@ def handle(
     until then stays in ``rows``; :class:`~refold.errors.Corrupt` where the events are not there.
     """
     position, shift = row.position - 1, row.version - row.position
+    (part,) = row.parts()
     try:
-        for index, event in enumerate(_decoded(projection, row)):
-            position += 1
+        for position, event in enumerate(_decoded(projection, row), row.position):
             if not after < position <= until or (without and position + shift in without):
                 continue
             if event.__class__ is Recorded:
@@ -53,7 +53,9 @@ def handle(
             elif event.step is not None:
                 event.step(rows, event.data)
             elif event.watch is not None:
-                recorded = Recorded(row, index, event, event.kind, projection.registry)
+                at = part.recorded_at if event.occurred_at is None else event.occurred_at
+                place = (row.stream, position + shift, position, at)
+                recorded = Recorded(*place, event.kind, event, part, row, projection.registry)
                 event.watch(rows, event.data, recorded)
     except (BackendError, StoreClosed, Raced):
         raise

@@ -7,13 +7,18 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import apsw
 
 from refold.backends.sqlite import doctor, maintenance, pages, queries, snapshots, tags
 from refold.backends.sqlite.compression import Frames, dictionary_bytes
-from refold.backends.sqlite.errors import BUSY_WAIT_MS, naming_errors
+from refold.backends.sqlite.errors import (
+    BUSY_WAIT_MS,
+    DRIVER_ERRORS,
+    driver_error,
+    naming_errors,
+)
 from refold.backends.sqlite.file import Mode, check_path, close_quietly, connect, prepare, shaped
 from refold.backends.sqlite.rows import Rows
 from refold.backends.sqlite.writer import Writer
@@ -35,6 +40,8 @@ from refold.ports import (
     StreamInfo,
     Transaction,
 )
+
+T = TypeVar("T")
 
 READERS_KEPT_MAX: Final = 8
 SNAPSHOT_WAIT_MS: Final = 100
@@ -105,9 +112,9 @@ class SqliteBackend:
         low = max(first, last - events_max + 1) if backward else first
         high = last if backward else min(last, first + events_max - 1)
         found = self._read(
-            lambda reader: [pages.joined_page(reader, stream, low, high, backward=backward)]
+            lambda reader: pages.joined_page(reader, stream, low, high, backward=backward)
         )
-        joined = self._rows.joined(stream, found[0]) if found else None
+        joined = self._rows.joined(stream, found) if found else None
         if joined is not None and joined.version <= wanted <= joined.last_version:
             return [joined]
         # It was packed by the time that the appends were read, is yet to come, or is missing.
@@ -130,7 +137,7 @@ class SqliteBackend:
         sql = queries.LOG_ROWS.format(narrowed=narrowed)
         if not self._query(queries.PACKED_AFTER, (after,)):
             values = [after, NO_LAST, rows_max, *wanted]
-            found = self._read(lambda reader: pages.log_page(reader, sql, values))
+            found = self._read(lambda reader: pages.log_page(reader, sql, values)) or []
             rows = [self._rows.row(name, values) for name, *values in found]
             # A compaction may have come between the two queries.
             if all(row.packed_parts is None for row in rows):
@@ -148,7 +155,7 @@ class SqliteBackend:
         )
         segments: dict[int, list[Row]] = {}
         rows: list[Row] = []
-        for name, *values, stream, version in found:
+        for name, *values, stream, version in found or ():
             if values[0] is not None:
                 rows.append(self._rows.row(name, [*values, None, None]))
             else:
@@ -173,8 +180,7 @@ class SqliteBackend:
 
     def find(self, key: str) -> Kept | None:
         """See :class:`~refold.ports.Backend`."""
-        kept: list[Kept | None] = self._read(lambda reader: [queries.kept_under(reader, key)])
-        return kept[0] if kept else None
+        return self._read(lambda reader: queries.kept_under(reader, key))
 
     def _packed_log(self, sql: str, wanted: list[Any], after: int, rows_max: int) -> list[Row]:
         """The rows of a window of positions, the appends of segments set in their order."""
@@ -218,7 +224,7 @@ class SqliteBackend:
 
     def snapshot(self, stream: str, *, fold: str, fingerprint: str, last: int) -> Snapshot | None:
         """See :class:`~refold.ports.SnapshotKeeper`."""
-        with self._reading() as connection, naming_errors(self._path):
+        with self._reading() as connection:
             return snapshots.latest(
                 connection, stream, fold=fold, fingerprint=fingerprint, last=last
             )
@@ -228,7 +234,7 @@ class SqliteBackend:
         if self._mode == "read" or not taken:
             return
         not_now = suppress(Unavailable, UsageError)
-        with not_now, self._reading() as connection, naming_errors(self._path):
+        with not_now, self._reading() as connection:
             connection.set_busy_timeout(SNAPSHOT_WAIT_MS)
             try:
                 snapshots.save(connection, taken)
@@ -237,7 +243,7 @@ class SqliteBackend:
 
     def drop_snapshots(self) -> int:
         """See :class:`~refold.ports.SnapshotKeeper`."""
-        with self._reading() as connection, naming_errors(self._path):
+        with self._reading() as connection:
             connection.execute("DELETE FROM snapshots")
             return connection.changes()
 
@@ -249,7 +255,7 @@ class SqliteBackend:
 
     def query(self, sql: str, values: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:
         """See :class:`~refold.ports.TableKeeper`."""
-        with self._reading() as connection, naming_errors(self._path):
+        with self._reading() as connection:
             return queried(connection, sql, values)
 
     def progress(self, projection: str) -> int | None:
@@ -258,14 +264,14 @@ class SqliteBackend:
 
     def check(self) -> Iterator[Check]:
         """See :class:`~refold.ports.Backend`."""
-        with self._reading() as connection, naming_errors(self._path):
+        with self._reading() as connection:
             yield from doctor.checks(connection, self._path, self._frames)
 
     def compact(self, *, recorded_before: int, progress: Callable[[int, int], None]) -> Packed:
         """See :class:`~refold.ports.Compactor`; writers go on meanwhile."""
         from refold.backends.sqlite.compaction import Packer
 
-        with self._reading() as connection, naming_errors(self._path):
+        with self._reading() as connection:
             packer = Packer(connection, Frames(self._dictionary))
             packed = packer.pack(recorded_before=recorded_before, progress=progress)
             connection.execute("PRAGMA incremental_vacuum").fetchall()
@@ -273,17 +279,17 @@ class SqliteBackend:
 
     def sizes(self) -> list[PartSize]:
         """See :class:`~refold.ports.Maintained`."""
-        with self._reading() as connection, naming_errors(self._path):
+        with self._reading() as connection:
             return maintenance.sizes(connection, self._path)
 
     def copy_to(self, target: Path) -> int:
         """See :class:`~refold.ports.Maintained`; writers go on meanwhile."""
-        with self._reading() as connection, naming_errors(target):
+        with self._reading(target) as connection:
             return maintenance.copy_to(connection, target)
 
     def repair(self) -> Iterator[str]:
         """See :class:`~refold.ports.Maintained`."""
-        with self._reading() as connection, naming_errors(self._path):
+        with self._reading() as connection:
             yield from maintenance.repairs(connection, self._frames)
 
     def close(self) -> None:
@@ -301,18 +307,18 @@ class SqliteBackend:
         return int(self._query(queries.FIRST_HOLE, (stream, version))[0][0])
 
     def _dictionary(self, number: int) -> bytes:
-        with self._reading() as connection, naming_errors(self._path):
+        with self._reading() as connection:
             return dictionary_bytes(connection, number)
 
     def _query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        return self._read(lambda connection: connection.execute(sql, values).fetchall())
+        return self._read(lambda connection: connection.execute(sql, values).fetchall()) or []
 
-    def _read(self, read: Callable[[apsw.Connection], list[Any]]) -> list[Any]:
-        with self._reading() as connection, naming_errors(self._path):
+    def _read(self, read: Callable[[apsw.Connection], T]) -> T | None:
+        with self._reading() as connection:
             try:
                 return read(connection)
             except UnicodeEncodeError:
-                return []  # UTF-8 cannot hold the name, so no row does.
+                return None  # UTF-8 cannot hold the name, so no row does.
 
     def _connected(self) -> apsw.Connection:
         mode: Mode = "read" if self._mode == "read" else "write"
@@ -321,8 +327,8 @@ class SqliteBackend:
         return connect(self._path, mode=mode, synchronous=self._synchronous, vfs=self._vfs)
 
     @contextmanager
-    def _reading(self) -> Iterator[apsw.Connection]:
-        """A reader of this thread's own, for one query."""
+    def _reading(self, path: Path | None = None) -> Iterator[apsw.Connection]:
+        """A reader of this thread's own, for one query; ``path`` is what errors are about."""
         if self._closed:
             raise StoreClosed(f"{self._path} is closed")
         try:
@@ -331,6 +337,8 @@ class SqliteBackend:
             connection = self._connected()
         try:
             yield connection
+        except DRIVER_ERRORS as error:
+            raise driver_error(error, path or self._path) from error
         finally:
             if self._closed or len(self._readers) >= READERS_KEPT_MAX:
                 connection.close()

@@ -45,7 +45,7 @@ def naming_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except DRIVER_ERRORS as error:
-        raise _named(error, path) from error
+        raise driver_error(error, path) from error
 
 
 def commit_error(error: Exception, path: Path) -> RefoldError:
@@ -56,7 +56,7 @@ def commit_error(error: Exception, path: Path) -> RefoldError:
             f"{LOOK_OR_REPEAT}",
             path=str(path),
         )
-    return _named(error, path)
+    return driver_error(error, path)
 
 
 def _may_be_stored(error: Exception) -> bool:
@@ -69,7 +69,8 @@ def _may_be_stored(error: Exception) -> bool:
     return isinstance(error, apsw.NoMemError)
 
 
-def _named(error: Exception, path: Path) -> RefoldError:
+def driver_error(error: Exception, path: Path) -> RefoldError:
+    """The name of what went wrong with a file while nothing is appended to it."""
     where = str(path)
     match error:
         case apsw.NotADBError():

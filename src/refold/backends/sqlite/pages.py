@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, Final
 
 import apsw
 
 from refold.backends.sqlite import queries
-from refold.backends.sqlite.file import rows_of
 
 Page = list[tuple[Any, ...]]
 
@@ -32,14 +30,22 @@ def joined_page(
 
     Where they are too large to be joined they are fewer, from ``first`` on, or up to ``last``.
     """
-    while first < last:
-        try:
-            with _values_up_to(connection, PAGE_BYTES_MAX):
-                return rows_of(connection, queries.JOINED, stream, first, last)[0]
-        except apsw.TooBigError:
-            fewer = (last - first) // _FEWER
-            first, last = (last - fewer, last) if backward else (first, first + fewer)
-    return rows_of(connection, queries.JOINED, stream, first, last)[0]
+    before = connection.limit(apsw.SQLITE_LIMIT_LENGTH, PAGE_BYTES_MAX)
+    try:
+        while first < last:
+            try:
+                return _joined(connection, stream, first, last)
+            except apsw.TooBigError:
+                fewer = (last - first) // _FEWER
+                first, last = (last - fewer, last) if backward else (first, first + fewer)
+    finally:
+        connection.limit(apsw.SQLITE_LIMIT_LENGTH, before)
+    return _joined(connection, stream, first, last)
+
+
+def _joined(connection: apsw.Connection, stream: str, first: int, last: int) -> tuple[Any, ...]:
+    found: tuple[Any, ...] = connection.execute(queries.JOINED, (stream, first, last)).get
+    return found
 
 
 def log_page(connection: apsw.Connection, sql: str, values: Sequence[Any]) -> Page:
@@ -57,13 +63,3 @@ def log_page(connection: apsw.Connection, sql: str, values: Sequence[Any]) -> Pa
 def _length(value: Any) -> int:
     """Of a text or blob; a damaged row may hold something else, which its reader refuses."""
     return len(value) if isinstance(value, str | bytes) else 0
-
-
-@contextmanager
-def _values_up_to(connection: apsw.Connection, size_bytes: int) -> Iterator[None]:
-    """Let SQLite refuse to make a larger value."""
-    before = connection.limit(apsw.SQLITE_LIMIT_LENGTH, size_bytes)
-    try:
-        yield
-    finally:
-        connection.limit(apsw.SQLITE_LIMIT_LENGTH, before)

@@ -13,6 +13,7 @@ from refold.errors import Corrupt
 
 _HOT_TYPES: Final = (str, int, int, int, int, str)
 _PACKED_TYPES: Final = (*_HOT_TYPES[:-1], bytes)
+_JOINED_TYPES: Final = (int, int, int, int, int, bytes, bytes)
 _INTEGERS: Final = {int, type(None)}
 _TEXTS: Final = {str, type(None)}
 
@@ -32,7 +33,8 @@ class Rows:
         position, version, count, end, at, body, parts = values
         if version is None:
             return None
-        shaped([values], int, int, int, int, int, bytes, bytes)
+        if tuple(map(type, values)) != _JOINED_TYPES:
+            shaped([values], *_JOINED_TYPES)
         if end - version != count:
             missing = self._first_hole(stream, version)
             raise Corrupt(
