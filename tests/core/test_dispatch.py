@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from refold.core.dispatch import Decoder
 from refold.core.encode import encode_body, encode_one_by_one, row_of
 from refold.core.event import Event
 from refold.core.fold import Fold
@@ -244,3 +245,16 @@ def test_threads_may_share_a_fold() -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(run, range(8)))
+
+
+def test_tags_that_are_learnt_at_once_are_all_decoded() -> None:
+    """Who meets a new one while another is learnt takes no decoder that lacks either."""
+
+    def wrap(tag: str) -> type:
+        if tag == "test.a":
+            assert [event.data for event in decoder(b'[["test.b",1]]')] == [1]
+        return msgspec.defstruct("Any", [("data", int)], tag=tag, array_like=True)
+
+    decoder = Decoder(wrap)
+    for body in (b'[["test.a",2]]', b'[["test.b",2]]', b'[["test.a",2],["test.b",2]]'):
+        assert {event.data for event in decoder(body)} == {2}

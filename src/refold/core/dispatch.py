@@ -172,10 +172,10 @@ class Dispatch:
         if handler is None or self._is_to_be_looked_into(kind, handler):
             self.gives_recorded = True
             data: tuple[str, Any] = ("data", msgspec.Raw)
-            return _made("Whole", [data, *_PLACED], tag, watch=self._whole, kind=kind)
+            return _made("Whole", [data, *PLACED], tag, watch=self._whole, kind=kind)
         data = ("data", handler.target or Any)
         if handler.wants_recorded:
-            return _made("Watched", [data, *_PLACED], tag, watch=handler.evolve, kind=kind)
+            return _made("Watched", [data, *PLACED], tag, watch=handler.evolve, kind=kind)
         return _made("Taken", [data], tag, step=handler.evolve)
 
     def _is_to_be_looked_into(self, kind: Kind, handler: Handler) -> bool:
@@ -188,7 +188,7 @@ class Dispatch:
         )
 
 
-_PLACED: Final[list[tuple[Any, ...]]] = [
+PLACED: Final[list[tuple[Any, ...]]] = [
     ("occurred_at", OccurredAt, None),
     ("metadata", msgspec.Raw, ABSENT),
 ]

@@ -18,7 +18,6 @@ import msgspec
 from refold.core.canonical import DEPTH_MAX, with_sorted_sets
 from refold.core.clock import to_us
 from refold.core.event import Event, checked_tag
-from refold.core.fitting import fitting_of
 from refold.core.payload import (
     EVENT_BYTES_MAX,
     UNENCODABLE,
@@ -31,6 +30,7 @@ from refold.core.payload import (
 from refold.core.recorded import Recorded
 from refold.core.registry import Registry
 from refold.core.stored import ABSENT, Row, StoredEvent, decode_body
+from refold.core.validate import decoder_of, misfit
 from refold.errors import InvalidEvent, RefoldError
 
 EVENTS_PER_APPEND_MAX: Final = 10_000
@@ -74,7 +74,7 @@ def encode_body(events: Sequence[object], registry: Registry, *, repeatable: boo
     """
     if events.__class__ not in _LISTS or not 0 < len(events) <= EVENTS_PER_APPEND_MAX:
         _check_list(events)
-    fitting = fitting_of(registry, registry.revision)
+    decode = decoder_of(registry, registry.revision)
     try:
         kinds: tuple[Any, ...] = tuple(map(registry.tags.get, map(type, events)))
         arrays: list[tuple[Any, ...]] = list(zip(kinds, events, strict=True))
@@ -82,7 +82,7 @@ def encode_body(events: Sequence[object], registry: Registry, *, repeatable: boo
             arrays = [_array_of(event, registry) for event in events]
             kinds = tuple([array[0] for array in arrays])
         raw = encode_unchecked(arrays)
-        read = fitting.decode(raw)
+        read = decode(raw)
         text = raw.decode()
     except _NOT_AT_ONCE:
         return encode_one_by_one(events, registry, repeatable=repeatable)
@@ -281,9 +281,9 @@ def _read_as_given(part: bytes, array: tuple[Any, ...]) -> list[StoredEvent]:
 
 def _check_fit(tag: str, part: bytes, registry: Registry) -> None:
     """Refuse an event that its class could not read."""
-    misfit = fitting_of(registry, registry.revision).misfit(b"[" + part + b"]", tag)
-    if misfit is not None:
+    found = misfit(b"[" + part + b"]", registry)
+    if found is not None:
         advice = ""
-        if misfit.reason == "Expected `str`, got `object`":
+        if found.reason == "Expected `str`, got `object`":
             advice = ": give text, such as json.dumps(…) of it"
-        raise InvalidEvent(f"it is no {tag!r}: {misfit.reason}{advice}", path=misfit.path)
+        raise InvalidEvent(f"it is no {tag!r}: {found.reason}{advice}", path=found.path)

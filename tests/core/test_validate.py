@@ -9,8 +9,6 @@ import msgspec
 import pytest
 
 import refold
-from refold.core.event import Kind
-from refold.core.fitting import Fitting
 from refold.errors import InvalidEvent
 
 KINDS = refold.Registry()
@@ -76,18 +74,3 @@ def test_a_copy_of_a_misfit_is_kept() -> None:
             store.append("order-1", [refold.Event("ordered", raw), Ordered(3)])  # type: ignore[arg-type]
         store.branch("order-1").adding(Ordered([])).save("order-1~b")
         assert len(list(store.read("order-1~b"))) == 4
-
-
-def test_a_type_is_known_when_its_decoder_is() -> None:
-    """Of two threads that meet new types at once, none checks with a decoder that lacks them."""
-    seen: list[object] = []
-
-    class Watched(refold.Registry):
-        def has_class(self, kind: Kind) -> bool:
-            seen.append(set(fitting._wrappers))
-            return super().has_class(kind)
-
-    fitting = Fitting(Watched())
-    assert fitting.misfit(b'[["test.a",1]]', "test.a") is None
-    assert seen == [set()]
-    assert [event.data for event in fitting.decode(b'[["test.a",1]]')] == [1]
