@@ -11,7 +11,7 @@ here goes with them::
 from typing import Final
 
 from refold.core.registry import default_registry
-from refold.core.survey import Example, ReadAs, StepTaken, StoredSchema, survey, tried
+from refold.core.schema_inventory import Example, ReadAs, StepTaken, StoredSchema, survey, tried
 
 retire: Final = default_registry.retire
 

@@ -11,8 +11,8 @@ import msgspec
 
 from refold.core.clock import EARLIEST_US, LATEST_US, from_us
 from refold.core.event import Kind
-from refold.core.parts import parted
 from refold.core.registry import Registry
+from refold.core.split import parted
 from refold.core.stored import ABSENT, Part, Row, StoredEvent, corrupt, decode_body, text_or_none
 from refold.errors import CodecError, Corrupt, UsageError
 

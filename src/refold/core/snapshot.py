@@ -7,6 +7,7 @@ stands: name, revision, the code of its steps, and the shapes of its events and 
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -98,22 +99,19 @@ class Snapshotter(Generic[S]):
 
 
 def snapshotter_of(fold: Fold[S]) -> Snapshotter[S] | None:
-    """The snapshotter of a fold, kept until the fold changes.
+    """The snapshotter of a fold as it stands.
 
     None when it has no state type, or one that cannot be decoded.
     """
     if fold.state_type is None:
         return None
-    made_for = (len(fold.handlers), fold.registry.revision)
-    kept: tuple[tuple[int, int], Snapshotter[S] | None] | None = fold.__dict__.get("_snapshotter")
-    if kept is None or kept[0] != made_for:
-        kept = fold.__dict__["_snapshotter"] = (made_for, _snapshotter(fold, fold.state_type))
-    return kept[1]
+    return _snapshotter(fold, len(fold.handlers), fold.registry.revision)
 
 
-def _snapshotter(fold: Fold[S], state_type: type) -> Snapshotter[S] | None:
+@lru_cache(maxsize=256)  # Making one is slow.
+def _snapshotter(fold: Fold[S], _steps: int, _revision: int) -> Snapshotter[S] | None:
     try:
-        return Snapshotter(fold, state_type)
+        return Snapshotter(fold, fold.state_type)
     except TypeError:
         return None  # msgspec cannot tell such states apart, as with a union of plain structs.
 

@@ -11,8 +11,8 @@ import pytest
 from refold.core.event import Event
 from refold.core.recorded import decode_row
 from refold.core.registry import Registry
+from refold.core.schema_inventory import Example, ReadAs, StepTaken, StoredSchema, survey, tried
 from refold.core.stored import Row
-from refold.core.survey import Example, ReadAs, StepTaken, StoredSchema, survey, tried
 from refold.errors import CodecError, UpcastFailed
 from refold.testing import as_recorded
 
