@@ -23,6 +23,7 @@ from refold.conversation.state import (
     passed,
 )
 from refold.core import patch
+from refold.core.clock import rfc3339
 from refold.core.fold import Fold
 from refold.core.recorded import Recorded
 from refold.errors import UsageError
@@ -75,12 +76,12 @@ def _user_said(state: State, event: events.UserUtterance, recorded: Recorded) ->
     state.transcript.append(
         Utterance(
             id=recorded.origin_id,
-            at=at(recorded),
+            at=rfc3339(recorded.occurred_at_us),
             role="user",
             text=event.text,
             party=event.party,
             confidence=event.confidence,
-            attachments=attachments(event.parts),
+            attachments=attachments(event.parts) if event.parts else [],
         )
     )
     return passed(state, recorded)
@@ -91,14 +92,14 @@ def _agent_said(state: State, event: events.AgentUtterance, recorded: Recorded) 
     state.transcript.append(
         Utterance(
             id=recorded.origin_id,
-            at=at(recorded),
+            at=rfc3339(recorded.occurred_at_us),
             role="agent",
             text=event.text,
             heard=state.early_interruptions.pop(event.message_id or "", None),
             party=event.party,
             finish_reason=event.finish_reason,
             message_id=event.message_id,
-            attachments=attachments(event.parts),
+            attachments=attachments(event.parts) if event.parts else [],
         )
     )
     return passed(state, recorded)
@@ -157,7 +158,9 @@ def _failed(state: State, event: events.ModelFailed, recorded: Recorded) -> Stat
 @Conversation.on(events.ToolCall)
 def _called(state: State, event: events.ToolCall, recorded: Recorded) -> State:
     state.open_calls.setdefault(event.call_id, []).append(len(state.tool_calls))
-    state.tool_calls.append(ToolUse(id=recorded.origin_id, at=at(recorded), event=event))
+    state.tool_calls.append(
+        ToolUse(id=recorded.origin_id, at=rfc3339(recorded.occurred_at_us), event=event)
+    )
     return passed(state, recorded)
 
 
@@ -172,7 +175,7 @@ def _decided(state: State, event: events.ToolDecided, recorded: Recorded) -> Sta
 
 @Conversation.on(events.ToolResult)
 def _returned(state: State, event: events.ToolResult, recorded: Recorded) -> State:
-    answer = ToolAnswer(id=recorded.origin_id, at=at(recorded), event=event)
+    answer = ToolAnswer(id=recorded.origin_id, at=rfc3339(recorded.occurred_at_us), event=event)
     places = state.open_calls.get(event.call_id)
     if places is None:
         state.unmatched_results.append(answer)

@@ -158,8 +158,10 @@ class Fold(Generic[S]):
                 state = event.step(state, event.data)
             elif event.watch is not None:
                 at = recorded_at if event.occurred_at is None else event.occurred_at
-                place = (stream, version, version + shift, at)
-                recorded = Recorded(*place, event.kind, event, part, row, registry)
+                position = version + shift
+                recorded = Recorded(
+                    stream, version, position, at, event.kind, event, part, row, registry
+                )
                 state = event.watch(state, event.data, recorded)
             if state is None:
                 self.checked(state, "an event")

@@ -149,6 +149,8 @@ class Row(NamedTuple):
     def _bodies(self, parts: Sequence[Part]) -> list[Any]:
         """The body of each append of which there are several."""
         body: Any = self.body
+        if len(parts) == 1:
+            return [body]
         if self.joined:
             bodies = body.split(SEPARATOR if isinstance(body, str) else SEPARATOR.encode())
             _check_count(self, len(bodies), len(parts))

@@ -90,7 +90,8 @@ def forward(backend: Backend, segments: Sequence[Segment], *, events_max: int = 
         first, size = begin, events_max or EVENTS_PER_PAGE
         while first <= last:
             rows = backend.rows(stream, first=first, last=last, backward=False, events_max=size)
-            _check_next(stream, first, rows[0] if rows else None)
+            if not rows:
+                raise _missing(stream, first)
             for row in rows:
                 _check_next(stream, first, row)
                 if row.version < first and first > begin:
@@ -108,7 +109,8 @@ def backward(backend: Backend, segments: Sequence[Segment]) -> Iterator[Row]:
         last, size = end, EVENTS_PER_PAGE
         while first <= last:
             rows = backend.rows(stream, first=first, last=last, backward=True, events_max=size)
-            _check_next(stream, last, rows[0] if rows else None)
+            if not rows:
+                raise _missing(stream, last)
             for row in rows:
                 _check_next(stream, last, row)
                 if row.last_version > last and last < end:
@@ -119,14 +121,15 @@ def backward(backend: Backend, segments: Sequence[Segment]) -> Iterator[Row]:
             size = min(size * PAGE_GROWTH, EVENTS_PER_PAGE_MAX)
 
 
-def _check_next(stream: str, version: int, row: Row | None) -> None:
+def _check_next(stream: str, version: int, row: Row) -> None:
     """Refuse to pass over a hole: what is missing was recorded once."""
-    if row is None or not row.version <= version <= row.last_version:
-        raise Corrupt(
-            f"{event_id(stream, version)} is missing; run `refold doctor`",
-            stream=stream,
-            version=version,
-        )
+    if not row.version <= version < row.version + row.event_count:
+        raise _missing(stream, version)
+
+
+def _missing(stream: str, version: int) -> Corrupt:
+    event = event_id(stream, version)
+    return Corrupt(f"{event} is missing; run `refold doctor`", stream=stream, version=version)
 
 
 class _Known(NamedTuple):
@@ -254,5 +257,7 @@ def row_at(backend: Backend, segments: Sequence[Segment], version: int) -> Row:
     """The row that holds a version of segments."""
     stream = _holding(segments, version).stream
     page = backend.rows(stream, first=version, last=version, backward=False, events_max=1)
-    _check_next(stream, version, page[0] if page else None)
+    if not page:
+        raise _missing(stream, version)
+    _check_next(stream, version, page[0])
     return page[0]

@@ -43,7 +43,7 @@ def handle(
     until then stays in ``rows``; :class:`~refold.errors.Corrupt` where the events are not there.
     """
     position, shift = row.position - 1, row.version - row.position
-    (part,) = row.parts()
+    (part,), registry = row.parts(), projection.registry
     try:
         for position, event in enumerate(_decoded(projection, row), row.position):
             if not after < position <= until or (without and position + shift in without):
@@ -54,8 +54,10 @@ def handle(
                 event.step(rows, event.data)
             elif event.watch is not None:
                 at = part.recorded_at if event.occurred_at is None else event.occurred_at
-                place = (row.stream, position + shift, position, at)
-                recorded = Recorded(*place, event.kind, event, part, row, projection.registry)
+                version = position + shift
+                recorded = Recorded(
+                    row.stream, version, position, at, event.kind, event, part, row, registry
+                )
                 event.watch(rows, event.data, recorded)
     except (BackendError, StoreClosed, Raced):
         raise

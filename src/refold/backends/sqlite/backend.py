@@ -314,11 +314,15 @@ class SqliteBackend:
         return self._read(lambda connection: connection.execute(sql, values).fetchall()) or []
 
     def _read(self, read: Callable[[apsw.Connection], T]) -> T | None:
-        with self._reading() as connection:
-            try:
-                return read(connection)
-            except UnicodeEncodeError:
-                return None  # UTF-8 cannot hold the name, so no row does.
+        connection = self._taken()
+        try:
+            return read(connection)
+        except UnicodeEncodeError:
+            return None  # UTF-8 cannot hold the name, so no row does.
+        except DRIVER_ERRORS as error:
+            raise driver_error(error, self._path) from error
+        finally:
+            self._give_back(connection)
 
     def _connected(self) -> apsw.Connection:
         mode: Mode = "read" if self._mode == "read" else "write"
@@ -329,21 +333,27 @@ class SqliteBackend:
     @contextmanager
     def _reading(self, path: Path | None = None) -> Iterator[apsw.Connection]:
         """A reader of this thread's own, for one query; ``path`` is what errors are about."""
-        if self._closed:
-            raise StoreClosed(f"{self._path} is closed")
-        try:
-            connection = self._readers.pop()
-        except IndexError:
-            connection = self._connected()
+        connection = self._taken()
         try:
             yield connection
         except DRIVER_ERRORS as error:
             raise driver_error(error, path or self._path) from error
         finally:
-            if self._closed or len(self._readers) >= READERS_KEPT_MAX:
-                connection.close()
-            else:
-                self._readers.append(connection)
+            self._give_back(connection)
+
+    def _taken(self) -> apsw.Connection:
+        if self._closed:
+            raise StoreClosed(f"{self._path} is closed")
+        try:
+            return self._readers.pop()
+        except IndexError:
+            return self._connected()
+
+    def _give_back(self, connection: apsw.Connection) -> None:
+        if self._closed or len(self._readers) >= READERS_KEPT_MAX:
+            connection.close()
+        else:
+            self._readers.append(connection)
 
 
 def _position(row: Row) -> int:

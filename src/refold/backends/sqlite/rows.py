@@ -8,12 +8,13 @@ from typing import Any, Final
 from refold.backends.sqlite.compression import Frames
 from refold.backends.sqlite.file import shaped
 from refold.core.event import event_id
-from refold.core.stored import Row
+from refold.core.stored import SEPARATOR, Row
 from refold.errors import Corrupt
 
 _HOT_TYPES: Final = (str, int, int, int, int, str)
 _PACKED_TYPES: Final = (*_HOT_TYPES[:-1], bytes)
 _JOINED_TYPES: Final = (int, int, int, int, int, bytes, bytes)
+_SEPARATOR: Final = SEPARATOR.encode()
 _INTEGERS: Final = {int, type(None)}
 _TEXTS: Final = {str, type(None)}
 
@@ -43,7 +44,7 @@ class Rows:
                 version=missing,
             )
         place = (position, stream, version, count, at)
-        return Row(*place, None, body, packed_parts=parts, joined=True)
+        return Row(*place, None, body, packed_parts=parts, joined=_SEPARATOR in body)
 
     def row(self, stream: str, values: Sequence[Any]) -> Row:
         """An append, or a segment."""
