@@ -126,6 +126,10 @@ class Fields:
         """A field that must be of a type."""
         return self.read(key, partial(msgspec.convert, type=kind))
 
+    def inside(self, key: str) -> Self:
+        """The fields of a field that must be an object; none where it is not."""
+        return type(self)(self.typed(key, dict[str, Any]) or {}, self.unread, f"{self.at}/{key}")
+
     def messages(self, key: str, agent: AgentConfigured) -> list[Event]:
         """The events of the chat messages in a field; InvalidEvent where there can be none."""
         try:

@@ -108,9 +108,9 @@ def _found(options: Options, stem: str, several: bool, line: Fields, value: Valu
 
 def _events(line: Fields, raw: bytes, options: Options) -> list[Event]:
     tools = _tools(line, options)
-    response = Fields(line.typed("response", dict[str, Any]) or {}, line.unread, "/response")
+    response = line.inside("response")
     answered = response.typed("model", str)
-    given = (line.typed("kwargs", dict[str, Any]) or {}) | line.holder
+    given = line.inside("kwargs").holder | line.holder
     agent = AgentConfigured(
         model=line.typed("model", str) or answered,
         params={key: value for key, value in given.items() if key in PARAMS and value is not None},

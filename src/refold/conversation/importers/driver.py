@@ -92,9 +92,7 @@ def import_files(
         raise UsageError("no files to import: name them, or - for the standard input")
     if category is not None:
         if set(category) & set("-~"):
-            raise UsageError(
-                f"a category is text without - and ~, not {category!r}", category=category
-            )
+            raise UsageError(f"a category holds no - and no ~: {category!r}", category=category)
         check_name(category, what="a category")
     options = Options(category, () if tools is None else _tools_of(Path(tools)))
     items = _read(importer, options, names, progress or (lambda *_: None))

@@ -17,13 +17,9 @@ START_BYTES: Final = 1024 * 1024
 """How far it is looked ahead to see what an input is."""
 _SUFFIX: Final = re.compile(r"\.(json|jsonl|ndjson)$", re.IGNORECASE)
 _BOM: Final = b"\xef\xbb\xbf"
-_UNREADABLE: Final = {
-    b"\x1f\x8b": "the file is compressed (gzip): unpack it first",
-    b"\x28\xb5\x2f\xfd": "the file is compressed (zstd): unpack it first",
-    b"BZh": "the file is compressed (bzip2): unpack it first",
-    b"\xfd7zXZ\x00": "the file is compressed (xz): unpack it first",
-    b"PK\x03\x04": "the file is compressed (zip): unpack it first",
-}
+_COMPRESSED: Final = re.compile(
+    rb"(?P<gzip>\x1f\x8b)|(?P<zstd>\x28\xb5\x2f\xfd)|(?P<bzip2>BZh)|(?P<xz>\xfd7zXZ\x00)|(?P<zip>PK\x03\x04)"
+)
 
 
 class Unreadable(Exception):
@@ -105,9 +101,8 @@ class Source:
     def _check(self) -> None:
         if not self._reader.peek():
             raise Unreadable("the file is empty")
-        for magic, why in _UNREADABLE.items():
-            if self.head.startswith(magic):
-                raise Unreadable(why)
+        if found := _COMPRESSED.match(self.head):
+            raise Unreadable(f"the file is compressed ({found.lastgroup}): unpack it first")
         if b"\x00" in self.head[:4096]:
             raise Unreadable("the file is not UTF-8 text")
 

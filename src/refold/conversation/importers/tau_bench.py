@@ -13,15 +13,7 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
-from refold.conversation.events import (
-    AgentConfigured,
-    Party,
-    ScoreRecorded,
-    SessionEnded,
-    SessionStarted,
-    Tool,
-    ToolResult,
-)
+from refold.conversation import events
 from refold.conversation.importers.base import Fields, Found, Importer, Options, Problem, read_each
 from refold.conversation.importers.json_array import Value
 from refold.conversation.importers.source import Source
@@ -60,34 +52,35 @@ TAU_BENCH: Final = Importer(
 )
 
 
-def _found(category: str, tools: Sequence[Tool], element: Fields, _value: Value) -> Found:
+def _found(category: str, tools: Sequence[events.Tool], element: Fields, _value: Value) -> Found:
     result = msgspec.convert(element.holder, Result)
-    task = (element.typed("info", dict[str, Any]) or {}).get("task")
-    task = task if isinstance(task, dict) else {}
-    user_id = task["user_id"] if isinstance(task.get("user_id"), str) else None
+    task = element.inside("info").inside("task")
+    user_id = task.typed("user_id", str)
     reward = element.typed("reward", float)
     # What was settled before the first word: the task, and what the customer wants.
-    settled = {key: value for key, value in task.items() if key in ("user_id", "instruction")}
+    settled = {
+        key: value for key, value in task.holder.items() if key in ("user_id", "instruction")
+    }
     beside = {key: value for key, value in element.holder.items() if key != "traj"}
-    events = [
-        SessionStarted(
-            parties=[Party(role="customer", id=user_id), Party(role="agent")],
+    found: list[Any] = [
+        events.SessionStarted(
+            parties=[events.Party(role="customer", id=user_id), events.Party(role="agent")],
             initial_state={"task_id": result.task_id, "trial": result.trial, **settled},
         ),
-        *map(_marked, element.messages("traj", AgentConfigured(tools=list(tools)))),
+        *map(_marked, element.messages("traj", events.AgentConfigured(tools=list(tools)))),
         # All that the file says of the task and its rating, as it was.
-        Event.of(SessionEnded(reason=_end(result.traj)), metadata={"tau_bench": beside}),
+        Event.of(events.SessionEnded(reason=_end(result.traj)), metadata={"tau_bench": beside}),
     ]
     if reward is not None:
-        events.append(ScoreRecorded(name="reward", value=reward, rater=RATER))
+        found.append(events.ScoreRecorded(name="reward", value=reward, rater=RATER))
     stream = f"{category}-{result.task_id}-{result.trial}"
-    return Found(stream, events, metadata={} if user_id is None else {"subject": user_id})
+    return Found(stream, found, metadata={} if user_id is None else {"subject": user_id})
 
 
 def _marked(event: Event) -> Event:
     """A tool result whose content says that the tool failed is marked as an error."""
     match event.data:
-        case ToolResult(result=str(text)) if text.startswith(ERROR_MARK):
+        case events.ToolResult(result=str(text)) if text.startswith(ERROR_MARK):
             return Event.of(replace(event.data, is_error=True), metadata=event.metadata)
     return event
 
