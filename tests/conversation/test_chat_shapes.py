@@ -51,6 +51,7 @@ def words(**message: Any) -> tuple[str, list[str]]:
         ({"content": [{"type": "text", "text": {"value": "Hi", "annotations": []}}]}, "Hi"),
         ({"content": [{"type": "thinking", "text": "hm"}, {"type": "text", "text": "a"}]}, "a"),
         ({"content": [{"type": "image_url", "image_url": {"url": "x"}}]}, ""),
+        ({"content": {"type": "text", "text": "One part alone"}}, "One part alone"),
         ({"content": None, "refusal": "I cannot."}, "I cannot."),
         ({"content": "Well.", "refusal": "I cannot."}, "Well.\nI cannot."),
         ({"content": "I cannot.", "refusal": "I cannot."}, "I cannot."),
@@ -67,7 +68,7 @@ def test_words_are_read_wherever_they_stand(message: dict[str, Any], text: str) 
     ("message", "text", "pointers"),
     [
         ({"content": 5}, "", ["/content"]),
-        ({"content": {"text": "a"}}, "", ["/content"]),
+        ({"content": {"type": "text"}}, "", ["/content"]),
         ({"content": [{"type": "text", "value": "a"}, {"type": "text", "text": "b"}]},
          "b", ["/content/0"]),
         ({"content": ["a", 5, None, {}]}, "a", ["/content/1", "/content/2", "/content/3"]),
@@ -210,6 +211,12 @@ def test_a_tool_that_is_none_costs_itself_alone(
 ) -> None:
     """A tool that a provider runs, a broken one, an unknown field: told, and the rest is kept."""
     assert tools(items) == (names, pointers)
+
+
+def test_a_custom_tool_is_one() -> None:
+    """It takes text and has no schema."""
+    (tool,), _ = read_tools([{"type": "custom", "custom": {"name": "run"}}])
+    assert (tool.kind, tool.parameters) == ("custom", {})
 
 
 # -- whole chats ----------------------------------------------------------------------------------

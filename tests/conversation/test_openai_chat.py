@@ -187,6 +187,16 @@ def test_a_legacy_function_call_is_a_tool_call() -> None:
     assert round_trip(messages) == messages
 
 
+def test_a_custom_tool_takes_text() -> None:
+    """Its call says so and has no parsed form; it exports from the plain events."""
+    custom = {"id": "c", "type": "custom", "custom": {"name": "run", "input": "1.0"}}
+    messages: list[Any] = [{"role": "assistant", "content": None, "tool_calls": [custom]}]
+    (call,) = recorded(list(from_messages(messages)))
+    assert (call.event.kind, call.event.arguments, call.event.parsed) == ("custom", "1.0", None)
+    assert "openai" not in call.metadata
+    assert round_trip(messages) == messages
+
+
 def test_a_refusal_is_what_the_agent_said() -> None:
     """A refusal is the text of the answer where there is no other, and comes back as refusal."""
     messages = [{"role": "assistant", "content": None, "refusal": "I cannot"}]

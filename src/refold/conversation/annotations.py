@@ -5,6 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Final
 
+from msgspec.structs import asdict
+
 from refold.conversation import events, governance
 from refold.conversation.amounts import add, minus
 from refold.conversation.state import Consent, Effected, Step, at, occurrence
@@ -66,16 +68,7 @@ def _undone(effect: Effected, amount: Decimal | None, currency: str | None) -> D
 
 
 def _consented(state: State, event: governance.ConsentRecorded, recorded: Recorded) -> State:
-    state.consents.append(
-        Consent(
-            id=recorded.origin_id,
-            at=at(recorded),
-            party=event.party,
-            purpose=event.purpose,
-            basis=event.basis,
-            expiry=event.expiry,
-        )
-    )
+    state.consents.append(Consent(id=recorded.origin_id, at=at(recorded), **asdict(event)))
     return state
 
 
@@ -85,9 +78,8 @@ def _revoked(state: State, event: governance.ConsentRevoked, recorded: Recorded)
     for consent in given:
         consent.revoked_at = consent.revoked_at or now
     if not given:
-        state.consents.append(
-            Consent(id=recorded.origin_id, at=now, party=party, purpose=purpose, revoked_at=now)
-        )
+        taken_back = Consent(id=recorded.origin_id, at=now, revoked_at=now, **asdict(event))
+        state.consents.append(taken_back)
     return state
 
 

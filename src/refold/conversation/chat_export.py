@@ -31,7 +31,7 @@ _CARRIED: Final[dict[str, tuple[type, frozenset[str]]]] = {
     "agent.utterance": (AgentUtterance, frozenset({"text", "parts", "message_id"})),
     "tool.call": (
         ToolCall,
-        frozenset({"call_id", "name", "arguments", "parsed", "message_id"}),
+        frozenset({"call_id", "name", "arguments", "parsed", "message_id", "kind"}),
     ),
     "tool.result": (ToolResult, frozenset({"call_id", "name", "result"})),
 }
@@ -126,8 +126,9 @@ class MessageWriter:
             case ToolCall():
                 message = self._answer_of_call(event.message_id)
                 self._called |= {event.call_id} if message is self._last else set()
-                function = {"name": event.name, "arguments": event.arguments}
-                item = {"id": event.call_id, "type": "function", "function": function}
+                text_key = "input" if event.kind == "custom" else "arguments"
+                function = {"name": event.name, text_key: event.arguments}
+                item = {"id": event.call_id, "type": event.kind, event.kind: function}
                 calls = message.setdefault("tool_calls", [])
                 calls.append(_fixed(item, fix.get("call", {})))
             case ToolResult():

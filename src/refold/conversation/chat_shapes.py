@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, NamedTuple, get_args
 
 import msgspec
 
-from refold.conversation.events import Effect, Tool, ToolCall, Usage, sha256_of
+from refold.conversation.events import Effect, Tool, ToolCall, ToolKind, Usage, sha256_of
 from refold.core import jsonvalue
 from refold.core.jsonvalue import pointer
 from refold.errors import InvalidEvent, UsageError
@@ -87,6 +87,12 @@ def attachments(parts: Sequence[Mapping[str, Any]] | None) -> list[str]:
         if not _part_text(part, [], unread) and (unread or kind not in _TEXT_KINDS):
             kinds.append(kind)
     return kinds
+
+
+def with_marks(text: str, attachments: Sequence[str]) -> str:
+    """Words, and a mark such as ``[image_url]`` for each of what stands beside them."""
+    marks = [f"[{kind}]" for kind in attachments]
+    return " ".join([text, *marks] if text else marks)
 
 
 def read_calls(message: Message, path: Path, unread: list[Unread]) -> list[ToolCall]:
@@ -262,6 +268,8 @@ def _content_text(content: object, path: Path, unread: list[Unread]) -> str:
             return ""
         case str():
             return content
+        case dict():
+            return _part_text(content, path, unread)
         case list():
             texts = (_part_text(part, [*path, n], unread) for n, part in enumerate(content))
             return "".join(texts)
@@ -288,6 +296,7 @@ def _part_text(part: object, path: Path, unread: list[Unread]) -> str:
 
 def _parts(content: object) -> list[dict[str, Any]] | None:
     """Content as parts; None where it is text alone."""
+    content = [content] if isinstance(content, dict) else content
     if not isinstance(content, list) or not any(isinstance(part, dict) for part in content):
         return None
     if all(isinstance(part, dict) for part in content):
@@ -304,7 +313,7 @@ def _call(item: object, path: Path, unread: list[Unread], key: str = "") -> Tool
     try:
         if not isinstance(item, dict):
             raise refused("a tool call must be an object", path)
-        kind = _kind(item) or ("custom" if "custom" in item else "function")
+        kind = _kind(item) or "function"
         inside: Path = [*path, key or kind]
         function = item.get(kind)
         if not isinstance(function, dict):
@@ -318,13 +327,14 @@ def _call(item: object, path: Path, unread: list[Unread], key: str = "") -> Tool
         call_id=read_id(item.get("id")),
         name=name,
         arguments=arguments,
-        parsed=parsed_arguments(arguments),
+        parsed=None if kind == "custom" else parsed_arguments(arguments),
+        kind=kind,
     )
 
 
-def _kind(item: Message) -> str | None:
+def _kind(item: Message) -> ToolKind | None:
     """Which of its two forms a call or a tool has; None for neither."""
-    return next((kind for kind in ("function", "custom") if isinstance(item.get(kind), dict)), None)
+    return next((kind for kind in get_args(ToolKind) if isinstance(item.get(kind), dict)), None)
 
 
 def _name(function: Message, reason: str, path: Path) -> str:
@@ -369,6 +379,7 @@ def _tool(item: object, path: Path, unread: list[Unread]) -> Tool:
         parameters=parameters,
         schema_hash=sha256_of(parameters),
         effect=_effect(item.get("effect") or function.get("effect"), path, unread),
+        kind=kind or "function",
     )
 
 

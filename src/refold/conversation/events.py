@@ -21,6 +21,10 @@ Effect = Literal["read", "write", "irreversible", "unknown"]
 """What a tool does to the world; ``unknown`` is treated as the worst."""
 
 
+ToolKind = Literal["function", "custom"]
+"""Whether a tool takes arguments as JSON, or any text."""
+
+
 class Fields(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Base of everything here: immutable, defaults are not stored, and nothing holds itself."""
 
@@ -46,6 +50,7 @@ class Tool(Fields, frozen=True):
     parameters: dict[str, Any] = {}
     schema_hash: str = ""
     effect: Effect = "unknown"
+    kind: ToolKind = "function"
 
     def __post_init__(self) -> None:
         if self.parameters and not self.schema_hash:
@@ -181,7 +186,10 @@ class ModelFailed(Fields, frozen=True):
 
 @event("tool.call")
 class ToolCall(Fields, frozen=True):
-    """The agent calls a tool; ``arguments`` is the verbatim string, ``parsed`` what it says."""
+    """The agent calls a tool; ``arguments`` is the verbatim string, ``parsed`` what it says.
+
+    The text that a ``custom`` tool takes is not parsed.
+    """
 
     call_id: str
     name: str
@@ -190,6 +198,7 @@ class ToolCall(Fields, frozen=True):
     schema_hash: str = ""
     effect: Effect = "unknown"
     message_id: str | None = None
+    kind: ToolKind = "function"
 
 
 @event("tool.decided")

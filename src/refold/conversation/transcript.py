@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from refold.conversation.chat_shapes import with_marks
 from refold.conversation.fold import Conversation
 from refold.conversation.state import ConversationState, ToolAnswer, ToolUse, Utterance, at
 from refold.conversation.voice import DtmfReceived
@@ -147,8 +148,7 @@ def _utterance(said: Utterance, *, hidden: bool) -> Said:
     who = said.party or said.role
     if hidden:
         return who, REDACTED
-    marks = [f"[{kind}]" for kind in said.attachments]
-    text = " ".join([said.text, *marks] if said.text else marks) or "(nothing)"
+    text = with_marks(said.text, said.attachments) or "(nothing)"
     return who, text if said.heard is None else f"{text} [interrupted]"
 
 

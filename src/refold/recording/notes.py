@@ -152,8 +152,9 @@ def _whole(event: object, notes: Notes) -> Event:
     if isinstance(whole.data, events.ToolCall) and not whole.type:
         check_arguments(whole.data, path="/arguments")
         call = described(whole.data, notes.agent.tools if notes.agent is not None else [])
-        parsed = parsed_arguments(call.arguments) if call.parsed is None else call.parsed
-        return replace(whole, data=msgspec.structs.replace(call, parsed=parsed))
+        if call.parsed is None and call.kind == "function":
+            call = msgspec.structs.replace(call, parsed=parsed_arguments(call.arguments))
+        return replace(whole, data=call)
     return whole
 
 
