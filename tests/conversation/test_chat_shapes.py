@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from refold.conversation.chat_shapes import (
+    attachments,
     exact_arguments,
     read_amount,
     read_calls,
@@ -302,6 +303,22 @@ def test_an_unreadable_call_leaves_the_rest_of_its_message() -> None:
     chat = read_messages([ASKED, answer])
     assert [call.name for call in of_type(chat, ToolCall)] == ["book"]
     assert [one.pointer for one in chat.unread] == ["/1/tool_calls/0/function"]
+
+
+@pytest.mark.parametrize(
+    ("said", "mark"),
+    [
+        ({"content": 5}, "unread words"),
+        ({"content": None, "audio": {"id": "a"}}, "unread words"),
+        ({"content": None, "tool_calls": [{"type": "web_search"}]}, "unread call"),
+        ({"content": [{"type": "text", "value": "a"}]}, "text"),
+        ({"content": [{"type": "image_url"}]}, "image_url"),
+    ],
+)
+def test_what_is_not_understood_does_not_pass_for_silence(said: dict[str, Any], mark: str) -> None:
+    """An answer without words that were read has a part that says so."""
+    (event,) = read_messages([{"role": "assistant", **said}]).events
+    assert (event.data.text, attachments(event.data.parts)) == ("", [mark])
 
 
 def completed(**choice: Any) -> dict[str, Any]:

@@ -175,13 +175,18 @@ def _answered(
     unread: list[Unread],
     tools: Sequence[Tool],
 ) -> list[Any]:
-    """The words of an answer, where it has any or nothing else, and its tool calls."""
-    words = read_words(message, path, unread)
+    """The words of an answer, where it has any or nothing else, and its tool calls.
+
+    What is not understood leaves a part behind, so that it does not pass for silence.
+    """
+    known = len(unread)
+    text, parts = read_words(message, path, unread)
     calls = [described(call, tools) for call in read_calls(message, path, unread)]
+    parts = parts or [{"type": f"unread {one.what}"} for one in unread[known:]]
     events: list[Any] = [replace(call, message_id=message_id) for call in calls]
-    if words.text or words.parts or not calls:
+    if text or parts or not calls:
         party = _text(message.get("name"))
-        said = AgentUtterance(words.text, words.parts, message_id=message_id, party=party)
+        said = AgentUtterance(text, parts or None, message_id=message_id, party=party)
         events.insert(0, said)
     return events
 
