@@ -99,9 +99,10 @@ def test_a_completion_gives_words_calls_usage_cost_model_and_reason() -> None:
         ),
         (
             message(tool_calls=[{"id": "c", "custom": {"name": "run", "input": "ls"}}]),
-            Action(calls=(Call("run", "ls", "c"),)),
+            Action(calls=(Call("run", "ls", "c", "custom"),)),
         ),
         (message(content=["x", "y"]), Action(text="xy")),
+        (message(content=[{"type": "image"}]), Action(text="[image]")),
         (
             message(content=[{"type": "refusal", "refusal": "I will not."}]),
             Action(text="I will not."),

@@ -111,6 +111,23 @@ def test_amounts_are_compared_to_the_last_digit(one: str, other: str, level: str
     assert compare_actions(first, second).level == level
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "level"),
+    [("ls", "ls", "same"), ("ls", "pwd", "arguments"), ("1.0", "1", "arguments"),
+     ('{"a": 1}', '{"a":1}', "arguments"), ("", "null", "arguments")],
+)  # fmt: skip
+def test_what_a_custom_tool_is_given_is_text(one: str, other: str, level: str) -> None:
+    """Each character of it counts, as it is no JSON."""
+    first, second = (Action(calls=(Call("run", text, kind="custom"),)) for text in (one, other))
+    assert compare_actions(first, second).level == level
+
+
+def test_a_custom_tool_is_another_than_a_function_of_its_name() -> None:
+    """They take other things, so neither call stands for the other."""
+    function, custom = Call("run", "{}"), Call("run", "{}", kind="custom")
+    assert compare_actions(Action(calls=(function,)), Action(calls=(custom,))).level == "tools"
+
+
 def test_a_change_shows_numbers_as_they_are_written() -> None:
     """A float where a float says the same, else a Decimal."""
     one, other = (calls("a", arguments=f"[{number}]") for number in ("1.5", "1.5e-400"))

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 import refold
+from refold.conversation import AgentConfigured, AgentUtterance, Tool, UserUtterance
 from refold.core.event import category_of
 from refold.errors import UsageError
 from refold.replay import ChatRequest, Variant, branch_name, decisions
@@ -40,6 +41,16 @@ def test_the_unchanged_variant_asks_exactly_what_was_recorded() -> None:
     assert body["messages"][:2] == [SYSTEM, USER]
     assert (body["model"], body["temperature"]) == ("small", 0)
     assert [tool["function"]["name"] for tool in body["tools"]] == ["lookup"]
+
+
+def test_a_custom_tool_is_offered_as_one() -> None:
+    """It takes text: offered as a function it would be another tool."""
+    offered = AgentConfigured(tools=[Tool("run", "Runs it.", kind="custom")])
+    with refold.open("memory:") as store:
+        store.append("call-1", [offered, UserUtterance("Hi"), AgentUtterance("Hello")])
+        history = list(store.read("call-1"))
+    custom = {"type": "custom", "custom": {"name": "run", "description": "Runs it."}}
+    assert request_at(history, decisions(history)[0], Variant()).tools == [custom]
 
 
 @pytest.mark.parametrize(

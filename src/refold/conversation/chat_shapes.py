@@ -16,7 +16,15 @@ from typing import Any, Final, Literal, NamedTuple, get_args
 
 import msgspec
 
-from refold.conversation.events import Effect, Tool, ToolCall, ToolKind, Usage, sha256_of
+from refold.conversation.events import (
+    AgentUtterance,
+    Effect,
+    Tool,
+    ToolCall,
+    ToolKind,
+    Usage,
+    sha256_of,
+)
 from refold.core import jsonvalue
 from refold.core.jsonvalue import pointer
 from refold.errors import InvalidEvent, UsageError
@@ -93,6 +101,11 @@ def with_marks(text: str, attachments: Sequence[str]) -> str:
     """Words, and a mark such as ``[image_url]`` for each of what stands beside them."""
     marks = [f"[{kind}]" for kind in attachments]
     return " ".join([text, *marks] if text else marks)
+
+
+def shown_words(said: AgentUtterance) -> str:
+    """The words of an answer; without any, the marks of what it is instead."""
+    return said.text or with_marks("", attachments(said.parts))
 
 
 def read_calls(message: Message, path: Path, unread: list[Unread]) -> list[ToolCall]:

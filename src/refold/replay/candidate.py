@@ -10,7 +10,7 @@ from urllib.parse import urlunsplit
 
 import msgspec
 
-from refold.conversation.chat_shapes import as_json, read_amount, read_cost
+from refold.conversation.chat_shapes import as_json, read_amount, read_cost, shown_words
 from refold.conversation.events import AgentUtterance, ModelFailed, ModelResponse, ToolCall
 from refold.conversation.openai_chat import read_completion
 from refold.errors import InvalidEvent, RefoldError, Rejected, Unavailable, UsageError
@@ -189,8 +189,8 @@ def _action(events: Sequence[Any], cost: Decimal | None) -> Action:
     if len(calls) > CALLS_MAX or not all(call.name for call in calls):
         raise _garbage(f"a tool call without a name, or over {CALLS_MAX}: {snippet(calls)}")
     return Action(
-        text="".join(event.text for event in said if isinstance(event, AgentUtterance)),
-        calls=tuple(Call(call.name, call.arguments, call.call_id) for call in calls),
+        text="".join(shown_words(event) for event in said if isinstance(event, AgentUtterance)),
+        calls=tuple(Call(call.name, call.arguments, call.call_id, call.kind) for call in calls),
         finish_reason=response.finish_reason,
         usage=response.usage,
         cost=cost,

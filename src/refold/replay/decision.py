@@ -10,7 +10,8 @@ from typing import Final
 
 import msgspec
 
-from refold.conversation.events import AgentUtterance, ModelResponse, ToolCall, Usage
+from refold.conversation.chat_shapes import shown_words
+from refold.conversation.events import AgentUtterance, ModelResponse, ToolCall, ToolKind, Usage
 from refold.core.recorded import Recorded, history_of, parts_of
 
 DOLLARS: Final = "USD"
@@ -25,15 +26,21 @@ _OTHER_TURNS = _USER_TURNS | {"tool.result"}
 
 
 class Call(msgspec.Struct, frozen=True):
-    """A tool call: ``arguments`` is the JSON text exactly as the model wrote it."""
+    """A tool call: ``arguments`` is the JSON text exactly as the model wrote it.
+
+    A ``custom`` tool takes any text.
+    """
 
     name: str
     arguments: str = "{}"
     call_id: str = ""
+    kind: ToolKind = "function"
 
 
 class Action(msgspec.Struct, frozen=True):
     """One answer of an agent: words ("" for none), tool calls in order, and what it took.
+
+    An answer that is something else, as an image, has a mark such as ``[image_url]`` for words.
 
     ``cost`` is in US dollars; None where nobody said, or said it in another currency.
     """
@@ -125,8 +132,8 @@ class _Answer:
         response = self.response or ModelResponse()
         reasons = (said.finish_reason for said in self.said if said.finish_reason)
         return Action(
-            text="\n".join(said.text for said in self.said if said.text),
-            calls=tuple(Call(c.name, c.arguments, c.call_id) for c in self.calls),
+            text="\n".join(text for said in self.said if (text := shown_words(said))),
+            calls=tuple(Call(c.name, c.arguments, c.call_id, c.kind) for c in self.calls),
             finish_reason=response.finish_reason or next(reasons, None),
             usage=response.usage,
             cost=response.cost if response.currency == DOLLARS else None,

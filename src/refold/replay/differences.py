@@ -72,7 +72,7 @@ def arguments_of(call: Call) -> Any:
 
     A number is a ``Decimal`` where a float would be another number.
     """
-    return _with_floats(exact_arguments(call.arguments))
+    return _with_floats(_exactly(call))
 
 
 def _matched(
@@ -91,15 +91,23 @@ def _places(olds: Sequence[Call], news: Sequence[Call]) -> Iterable[tuple[int, i
     """Which recorded call is matched by which of the candidate's."""
     old, new = range(len(olds)), range(len(news))
     if len(old) * len(new) <= patch.ALIGNMENT_CELLS_MAX:
-        return alignment.heaviest_pairs(old, new, lambda i, j: olds[i].name == news[j].name)
+        return alignment.heaviest_pairs(old, new, lambda i, j: _tool(olds[i]) == _tool(news[j]))
     by_place = alignment.place_by_place(old, new)
-    return ((i, j) for i, j in by_place if olds[i].name == news[j].name)
+    return ((i, j) for i, j in by_place if _tool(olds[i]) == _tool(news[j]))
+
+
+def _tool(call: Call) -> tuple[str, str]:
+    return call.name, call.kind
+
+
+def _exactly(call: Call) -> Any:
+    return call.arguments if call.kind == "custom" else exact_arguments(call.arguments)
 
 
 def _pair(recorded: Call, candidate: Call) -> CallPair:
     if recorded.arguments == candidate.arguments:
         return CallPair(recorded, candidate, [])
-    changes = patch.diff(exact_arguments(recorded.arguments), exact_arguments(candidate.arguments))
+    changes = patch.diff(_exactly(recorded), _exactly(candidate))
     return CallPair(recorded, candidate, [_operation_with_floats(change) for change in changes])
 
 

@@ -155,6 +155,8 @@ def _usable(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _as_openai(tool: Tool) -> dict[str, Any]:
+    if tool.kind == "custom":
+        return {"type": "custom", "custom": {"name": tool.name, "description": tool.description}}
     function = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
     return {"type": "function", "function": function}
 

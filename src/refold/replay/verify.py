@@ -10,7 +10,7 @@ from typing import Final, Literal
 import msgspec
 
 from refold.conversation.chat_export import is_late_result, to_messages
-from refold.conversation.chat_shapes import parsed_arguments
+from refold.conversation.chat_shapes import parsed_arguments, with_marks
 from refold.conversation.events import ToolCall
 from refold.conversation.fold import Conversation
 from refold.conversation.openai_chat import from_messages
@@ -119,7 +119,8 @@ def _in_fold(
     """Whether the fold of a conversation holds the words and calls of its decisions."""
     yield from _arguments(history)
     words = "\n".join(d.action.text for d in recorded if d.action.text)
-    turns = (turn.text for turn in state.transcript if turn.role == "agent")
+    agent = (turn for turn in state.transcript if turn.role == "agent")
+    turns = (turn.text or with_marks("", turn.attachments) for turn in agent)
     if words != "\n".join(text for text in turns if text):
         yield ("", "fold", "the agent's words in the transcript are others")
     calls = [(c.call_id, c.name, c.arguments) for d in recorded for c in d.action.calls]

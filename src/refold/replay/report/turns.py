@@ -168,5 +168,5 @@ def _hidden(decision: DecisionComparison) -> DecisionComparison:
 
 
 def _emptied(action: Action) -> Action:
-    calls = tuple(Call(call.name, REDACTED, call.call_id) for call in action.calls)
+    calls = tuple(Call(call.name, REDACTED, call.call_id, call.kind) for call in action.calls)
     return msgspec.structs.replace(action, text=REDACTED if action.text else "", calls=calls)
