@@ -6,10 +6,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from refold.conversation.amounts import read_amount
+from refold.conversation.chat_json import exact_arguments
 from refold.conversation.chat_shapes import (
     attachments,
-    exact_arguments,
-    read_amount,
     read_calls,
     read_tools,
     read_usage,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
-from refold.conversation.chat_shapes import json_text
+from refold.conversation.chat_json import json_text
 from refold.conversation.events import (
     AgentConfigured,
     AgentUtterance,

@@ -11,11 +11,13 @@ the older ``function_call`` and ``functions`` among them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, Final, Literal, NamedTuple, get_args
 
 import msgspec
 
+from refold.conversation.amounts import read_amount
+from refold.conversation.chat_json import Path, check_json, json_text, parsed_arguments, refused
 from refold.conversation.events import (
     AgentUtterance,
     Effect,
@@ -25,16 +27,9 @@ from refold.conversation.events import (
     Usage,
     sha256_of,
 )
-from refold.core import jsonvalue
 from refold.core.jsonvalue import pointer
-from refold.errors import InvalidEvent, UsageError
+from refold.errors import InvalidEvent
 
-DEPTH_MAX: Final = 100
-"""How deep a message may nest: under what an event may, since it is wrapped in one."""
-AMOUNT_DIGITS_MAX: Final = 20
-"""How many digits before its point an amount of money may have."""
-
-Path = list[str | int]
 Message = Mapping[str, Any]
 _TEXT_KINDS: Final = frozenset({"text", "input_text", "output_text", "refusal"})
 _THOUGHTS: Final = frozenset({"reasoning", "thinking"})
@@ -49,7 +44,6 @@ _COUNTS: Final = (
     ("cached_tokens", ("prompt_tokens_details", "cached_tokens")),
     ("cached_tokens", ("input_tokens_details", "cached_tokens")),
 )
-_EXACT: Final = msgspec.json.Decoder(float_hook=Decimal)
 
 
 class Unread(NamedTuple):
@@ -138,31 +132,6 @@ def read_id(value: object) -> str:
     return value if isinstance(value, str) else str(value) if is_number else ""
 
 
-def parsed_arguments(arguments: str) -> Any:
-    """What a string of tool arguments says; None when it is not JSON that can be stored."""
-    try:
-        parsed = msgspec.json.decode(arguments)
-        check_json(parsed, [])
-    except (msgspec.DecodeError, InvalidEvent, RecursionError):
-        return None
-    return parsed
-
-
-def exact_arguments(arguments: str) -> Any:
-    """What tool arguments say, to compare: each number by its exact value, none at all as ``{}``.
-
-    The text itself where it is not JSON; of a JSON string the JSON, as its text is another.
-    """
-    if not arguments.strip():
-        return {}
-    try:
-        value = _EXACT.decode(arguments)
-        jsonvalue.check(value)
-    except (msgspec.DecodeError, UsageError, InvalidOperation, RecursionError):
-        return arguments
-    return {} if value is None else json_text(value) if isinstance(value, str) else value
-
-
 def read_usage(usage: object, path: Path, unread: list[Unread]) -> Usage | None:
     """The tokens of an answer; None where nobody counted them."""
     if usage is None:
@@ -188,18 +157,6 @@ def read_cost(completion: Message) -> Decimal | None:
     if said is None and isinstance(usage, Mapping):
         said = usage.get("cost")
     return read_amount(said)
-
-
-def read_amount(said: object) -> Decimal | None:
-    """An amount of money as it was said; None for what is none, or is too large to be one."""
-    if isinstance(said, bool) or not isinstance(said, int | float | str | Decimal):
-        return None
-    try:
-        amount = Decimal(str(said))
-    except (InvalidOperation, ValueError):
-        return None
-    fits = amount.is_finite() and amount >= 0 and amount.adjusted() < AMOUNT_DIGITS_MAX
-    return amount if fits else None
 
 
 def read_tools(items: object) -> tuple[list[Tool], list[Unread]]:
@@ -236,40 +193,6 @@ def described(call: ToolCall, tools: Sequence[Tool]) -> ToolCall:
         schema_hash=call.schema_hash or tool.schema_hash,
         effect=tool.effect if call.effect == "unknown" else call.effect,
     )
-
-
-def as_json(answer: Any) -> Any:
-    """What an SDK's object says, without the defaults that nobody set; anything else as it is."""
-    dump = getattr(answer, "model_dump", None)
-    return answer if dump is None else dump(mode="json", exclude_unset=True)
-
-
-def json_text(value: Any) -> str:
-    """A value as JSON text."""
-    return msgspec.json.encode(value).decode()
-
-
-def check_json(value: Any, path: Path) -> None:
-    """Refuse what would come back changed, or not at all, from its stored JSON."""
-    try:
-        jsonvalue.check(value, level=jsonvalue.DEPTH_MAX - DEPTH_MAX)
-        if msgspec.json.decode(msgspec.json.encode(value)) == value:
-            return
-    except (UsageError, TypeError, ValueError, RecursionError):
-        pass
-    if len(path) >= DEPTH_MAX:
-        raise refused(f"nested more than {DEPTH_MAX} levels deep", path)
-    items = value.items() if isinstance(value, dict) else ()
-    for key, child in enumerate(value) if isinstance(value, list) else items:
-        if isinstance(value, dict) and not isinstance(key, str):
-            raise refused(f"the key {key!r} is not text", path)
-        check_json(child, [*path, key])
-    raise refused(f"{value!r:.40} would not come back from JSON as it is", path)
-
-
-def refused(reason: str, path: Path) -> InvalidEvent:
-    """The error for what cannot be represented, with where it stands."""
-    return InvalidEvent(reason, path=pointer(path))
 
 
 # -- words ----------------------------------------------------------------------------------------

@@ -16,17 +16,15 @@ from typing import Any, Final, NamedTuple
 from msgspec.structs import replace
 
 from refold.conversation.chat_export import Fix, MessageWriter
+from refold.conversation.chat_json import Path, check_json, refused
 from refold.conversation.chat_shapes import (
-    Path,
     Unread,
-    check_json,
     described,
     function_id,
     read_calls,
     read_id,
     read_usage,
     read_words,
-    refused,
 )
 from refold.conversation.events import (
     AgentConfigured,
@@ -77,13 +75,21 @@ def read_messages(messages: Sequence[Message], agent: AgentConfigured = AGENT_UN
     """
     if isinstance(messages, str | bytes | Mapping) or not isinstance(messages, Sequence):
         raise InvalidEvent("chat messages must be a list")
-    reader = _Reader(agent)
+    chat, writer = Chat([], []), MessageWriter()
+    open_calls: Counter[str] = Counter()
     for index, message in enumerate(messages):
-        reader.add(index, message)
-    events = reader.chat.events
-    if agent != AGENT_UNKNOWN and not (events and isinstance(events[0].data, AgentConfigured)):
-        events.insert(0, Event.of(agent))
-    return reader.chat
+        typed = _typed(index, message, agent, chat.unread)
+        open_calls.update(one.call_id for one in typed if isinstance(one, ToolCall))
+        if isinstance(result := typed[0], ToolResult):
+            if not open_calls[result.call_id]:
+                reason = f"a result without a call before it: {result.call_id!r}"
+                chat.unread.append(Unread("result", f"/{index}", reason))
+            open_calls[result.call_id] = max(open_calls[result.call_id] - 1, 0)
+        chat.events.extend(_exactly(message, typed, writer))
+    begins = bool(chat.events) and isinstance(chat.events[0].data, AgentConfigured)
+    if agent != AGENT_UNKNOWN and not begins:
+        chat.events.insert(0, Event.of(agent))
+    return chat
 
 
 def read_completion(body: object, response: ModelResponse, tools: Sequence[Tool] = ()) -> Chat:
@@ -128,44 +134,30 @@ def read_completion(body: object, response: ModelResponse, tools: Sequence[Tool]
     return Chat([Event.of(made), *said, *failed], unread)
 
 
-class _Reader:
-    """Messages as they are read, beside what their events alone are written as."""
-
-    def __init__(self, agent: AgentConfigured) -> None:
-        self.chat = Chat([], [])
-        self._agent = agent
-        self._writer = MessageWriter()
-        # How many calls of an id have no result.
-        self._open: Counter[str] = Counter()
-
-    def add(self, index: int, message: Message) -> None:
-        """Add the events of a message."""
-        if not isinstance(message, Mapping):
-            raise refused("a chat message must be an object", [index])
-        path: Path = [index]
-        check_json(message, path)
-        unread = self.chat.unread
-        match message.get("role"):
-            case "system" | "developer":
-                prompt = Prompt(read_words(message, path, unread).text)
-                typed: list[Any] = [replace(self._agent, prompt=prompt)]
-            case "user":
-                words = read_words(message, path, unread)
-                name = _text(message.get("name"))
-                typed = [UserUtterance(words.text, words.parts, party=name)]
-            case "assistant":
-                typed = _answered(message, path, f"m{index}", unread, self._agent.tools)
-                self._open.update(one.call_id for one in typed if isinstance(one, ToolCall))
-            case "tool" | "function" as role:
-                typed = [result := _result(message, role)]
-                if self._open[result.call_id] == 0:
-                    reason = f"a result without a call before it: {result.call_id!r}"
-                    unread.append(Unread("result", f"/{index}", reason))
-                else:
-                    self._open[result.call_id] -= 1
-            case role:
-                raise refused(f"there is no event for the role {role!r}", [index, "role"])
-        self.chat.events.extend(_exactly(message, typed, self._writer))
+def _typed(
+    index: int, message: Message, agent: AgentConfigured, unread: list[Unread]
+) -> Sequence[Any]:
+    """The events of a message, at least one, without what they alone would lose of it."""
+    path: Path = [index]
+    if not isinstance(message, Mapping):
+        raise refused("a chat message must be an object", path)
+    check_json(message, path)
+    name = _text(message.get("name"))
+    match message.get("role"):
+        case "system" | "developer":
+            return [replace(agent, prompt=Prompt(read_words(message, path, unread).text))]
+        case "user":
+            words = read_words(message, path, unread)
+            return [UserUtterance(words.text, words.parts, party=name)]
+        case "assistant":
+            return _answered(message, path, f"m{index}", unread, agent.tools)
+        case "tool":
+            call_id = read_id(message.get("tool_call_id"))
+            return [ToolResult(call_id, message.get("content"), name=name)]
+        case "function":
+            return [ToolResult(function_id(name), message.get("content"), name=name)]
+        case role:
+            raise refused(f"there is no event for the role {role!r}", [index, "role"])
 
 
 def _answered(
@@ -189,12 +181,6 @@ def _answered(
         said = AgentUtterance(text, parts or None, message_id=message_id, party=party)
         events.insert(0, said)
     return events
-
-
-def _result(message: Message, role: str) -> ToolResult:
-    name = _text(message.get("name"))
-    call_id = message.get("tool_call_id") if role == "tool" else function_id(name)
-    return ToolResult(call_id=read_id(call_id), result=message.get("content"), name=name)
 
 
 def _message(choices: list[Any]) -> Message:

@@ -12,7 +12,8 @@ from typing import Any, Final
 import msgspec
 
 from refold.conversation import events, voice
-from refold.conversation.chat_shapes import described, parsed_arguments
+from refold.conversation.chat_json import parsed_arguments
+from refold.conversation.chat_shapes import described
 from refold.core.clock import Instant
 from refold.core.event import Event, Kind, event_id
 from refold.core.expected import NO_EVENTS

@@ -10,7 +10,9 @@ from urllib.parse import urlunsplit
 
 import msgspec
 
-from refold.conversation.chat_shapes import as_json, read_amount, read_cost, shown_words
+from refold.conversation.amounts import read_amount
+from refold.conversation.chat_json import as_json
+from refold.conversation.chat_shapes import read_cost, shown_words
 from refold.conversation.events import AgentUtterance, ModelFailed, ModelResponse, ToolCall
 from refold.conversation.openai_chat import read_completion
 from refold.errors import InvalidEvent, RefoldError, Rejected, Unavailable, UsageError
