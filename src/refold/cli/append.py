@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import click
 import msgspec
@@ -34,14 +34,7 @@ def _expected(_ctx: click.Context, _option: click.Parameter, value: str) -> Any:
     raise click.BadParameter(f"{value!r} is not any, none, exists or a version from 0")
 
 
-@command(
-    "append",
-    example="""
-refold append call-42 --type user.utterance --data '{"text": "Hello"}' --expected none
-refold append call-42 --type tool.result --data @result.json --key result-17
-refold show call-42 --json | refold append call-43
-""",
-)
+@command("append")
 @click.argument("stream")
 @option("--type", "type_name", metavar="TYPE", help="Event type; without it, events are on stdin.")
 @option("--data", metavar="JSON", help="Payload: JSON, @file, or - for stdin.  [default: {}]")
@@ -63,15 +56,13 @@ refold show call-42 --json | refold append call-43
 @option("--untyped", is_flag=True, help="Allow event types that are not in the vocabulary.")
 def append_command(
     url: str,
-    as_json: bool,
     stream: str,
     type_name: str | None,
     data: str | None,
     metadata: str | None,
     occurred_at: int | None,
-    expected: Any,
-    key: str | None,
     untyped: bool,
+    **how: Any,
 ) -> None:
     """Add events to the end of a stream.
 
@@ -79,43 +70,37 @@ def append_command(
     --data; or any number on stdin, one JSON object a line: "type", "data", and if wanted "schema",
     "metadata", "occurred_at". Payloads of known types are checked. Exits with 1 when the stream is
     not at the expected version.
+
+        refold append call-42 --type user.utterance --data '{"text": "Hello"}' --expected none
+        refold append call-42 --type tool.result --data @result.json --key result-17
+        refold show call-42 --json | refold append call-43
     """
     if type_name is not None:
-        drafts = [_one(type_name, data, occurred_at)]
+        payload = {} if data is None else jsontext.argument(data, option="--data")
+        placed = [("--data", refold.Event(type_name, payload, occurred_at=occurred_at))]
     elif data is not None or occurred_at is not None:
         raise UsageError("--data and --occurred-at belong to one event: give its --type")
     else:
-        drafts = list(_from_stdin())
-    check = vocabulary.check_known if untyped else vocabulary.check
+        placed = list(_from_stdin())
     shared = None if metadata is None else jsontext.argument(metadata, option="--metadata")
-    for draft in drafts:
-        check(draft.event, place=draft.place)
-    events = [draft.event for draft in drafts]
+    check = vocabulary.check_known if untyped else vocabulary.check
+    for place, event in placed:
+        check(event, place=place)
     with refold.open(url) as store:
-        appended = store.append(stream, events, expected=expected, key=key, metadata=shared)
-    (_print_json if as_json else _print_plain)(appended)
+        appended = store.append(stream, [event for _, event in placed], metadata=shared, **how)
+    stored = appended._asdict()
+    when = rfc3339(stored.pop("recorded_at_us"))
+    output.show({**stored, "recorded_at": when, "ids": appended.ids}, _line(appended))
 
 
-class _Draft(NamedTuple):
-    """An event to append and where it was written."""
-
-    place: str
-    event: refold.Event
-
-
-def _one(type_name: str, data: str | None, occurred_at: int | None) -> _Draft:
-    payload = {} if data is None else jsontext.argument(data, option="--data")
-    return _Draft("--data", refold.Event(type_name, payload, occurred_at=occurred_at))
-
-
-def _from_stdin() -> Iterator[_Draft]:
+def _from_stdin() -> Iterator[tuple[str, refold.Event]]:
+    """Where each event was written, and the event."""
     if sys.stdin.isatty():
         raise UsageError("give --type and --data, or events on stdin, one JSON object a line")
-    for number, text in enumerate(jsontext.stdin_lines(), 1):
+    for number, text in enumerate(jsontext.stdin().split("\n"), 1):
         if text.strip():
             place = f"stdin, line {number}"
-            value = jsontext.parsed(text, source="stdin", first_line=number)
-            yield _Draft(place, _event_of(value, place))
+            yield place, _event_of(jsontext.parsed(text, source="stdin", first_line=number), place)
 
 
 class _Line(msgspec.Struct):
@@ -137,27 +122,16 @@ def _event_of(value: Any, place: str) -> refold.Event:
             near = suggestion(name, fields) or f": it may have {', '.join(fields)}"
             raise InvalidEvent(f"{place}: an event has no {name!r}{near}", field=name)
     try:
-        line = msgspec.convert(value, _Line)
-        occurred_at = None if line.occurred_at is None else to_us(line.occurred_at)
+        said = msgspec.structs.asdict(msgspec.convert(value, _Line))
+        if said["occurred_at"] is not None:
+            said["occurred_at"] = to_us(said["occurred_at"])
     except (msgspec.ValidationError, UsageError) as error:
         raise InvalidEvent(f"{place}: {error}") from error
-    return refold.Event(
-        line.type,
-        line.data,
-        schema=line.schema,
-        metadata=line.metadata,
-        occurred_at=occurred_at,
-    )
+    return refold.Event(**said)
 
 
-def _print_json(appended: refold.Appended) -> None:
-    stored = appended._asdict()
-    when = rfc3339(stored.pop("recorded_at_us"))
-    output.json_line({**stored, "recorded_at": when, "ids": appended.ids})
-
-
-def _print_plain(appended: refold.Appended) -> None:
+def _line(appended: refold.Appended) -> str:
     first, last = appended.ids[0], appended.ids[-1]
     named = first if first == last else f"{first} to {last}"
     known = " (was already there, under this key)" if appended.duplicate else ""
-    output.line(f"{clean(named)}, position {appended.position}{known}")
+    return f"{clean(named)}, position {appended.position}{known}"

@@ -10,36 +10,30 @@ from refold.cli.errors import FINDING, FINE
 from refold.cli.options import command, opened
 
 
-@command(
-    "backup",
-    example="""
-refold backup agents-2026-03-01.db --db agents.db
-""",
-)
+@command("backup")
 @click.argument("file")
-def backup_command(url: str, as_json: bool, file: str) -> None:
+def backup_command(url: str, file: str) -> None:
     """Copy a store to a new file.
 
     As it stands at one moment: writers go on meanwhile. The file is complete and synced before it
     gets its name.
+
+        refold backup agents-2026-03-01.db --db agents.db
     """
     with opened(url) as store:
         size_bytes = store.backup(file)
-    _print("backed up to", file, size_bytes, as_json=as_json)
+    _show("backed up to", file, size_bytes)
 
 
-@command(
-    "restore",
-    example="""
-refold restore agents-2026-03-01.db --db agents.db
-""",
-)
+@command("restore")
 @click.argument("file")
-def restore_command(url: str, as_json: bool, file: str) -> int:
+def restore_command(url: str, file: str) -> int:
     """Make a store from a backup.
 
     The backup is checked from end to end first; when a check fails, nothing is made and the
     command exits with 1. The store must not exist: move the damaged one away.
+
+        refold restore agents-2026-03-01.db --db agents.db
     """
     with refold.open(file, mode="read") as store:
         for check in store.check():
@@ -47,12 +41,10 @@ def restore_command(url: str, as_json: bool, file: str) -> int:
                 output.note(f"{file}: {check.name}: {check.detail}; nothing was restored")
                 return FINDING
         size_bytes = store.backup(url.removeprefix("sqlite:///"))
-    _print("restored", url, size_bytes, as_json=as_json)
+    _show("restored", url, size_bytes)
     return FINE
 
 
-def _print(what: str, path: str, size_bytes: int, *, as_json: bool) -> None:
-    if as_json:
-        output.json_line({"file": path, "size_bytes": size_bytes})
-    else:
-        output.line(f"{what} {path}, {size_bytes:,} bytes")
+def _show(what: str, path: str, size_bytes: int) -> None:
+    said = {"file": path, "size_bytes": size_bytes}
+    output.show(said, f"{what} {path}, {size_bytes:,} bytes")

@@ -7,27 +7,22 @@ from refold.cli import output
 from refold.cli.options import command, instant, option
 
 
-@command(
-    "compact",
-    example="""
-refold compact --before 7d
-refold compact --db agents.db
-""",
-)
+@command("compact")
 @option("--before", callback=instant, metavar="T", help="Only what was recorded before then.")
-def compact_command(url: str, as_json: bool, before: int | None) -> None:
+def compact_command(url: str, before: int | None) -> None:
     """Pack old events, to a third or less.
 
     Appends of a stream are packed together and read as before, by every command; in SQL the
     events view does not show them. Writers and readers go on meanwhile, and it may be stopped at
     any moment.
+
+        refold compact --before 7d
+        refold compact --db agents.db
     """
     with refold.open(url, mode="write") as store, output.progress("compact") as tell:
         packed = store.compact(
             recorded_before=before,
             progress=lambda done, in_all: tell(done, in_all, "packing"),
         )
-    if as_json:
-        output.json_line(packed._asdict())
-    else:
-        output.line(f"packed {packed.events:,} events into {packed.segments:,} segments")
+    shown = f"packed {packed.events:,} events into {packed.segments:,} segments"
+    output.show(packed._asdict(), shown)

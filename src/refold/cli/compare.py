@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,14 +17,7 @@ if TYPE_CHECKING:
     from refold.replay.compare import Comparison
 
 
-@command(
-    "compare",
-    example="""
-refold compare --report report.html
-refold compare --variant 3f2a91c07b4d --control 0d9e55a1f3c2
-refold compare --json | jq .figures.by_decision
-""",
-)
+@command("compare")
 @click.argument("streams", nargs=-1, metavar="[STREAM]...")
 @option("--category", metavar="NAME", help="Only conversations of this category.")
 @option(
@@ -56,7 +50,6 @@ refold compare --json | jq .figures.by_decision
 )
 def compare_command(
     url: str,
-    as_json: bool,
     streams: tuple[str, ...],
     category: str | None,
     variant_name: str | None,
@@ -72,6 +65,10 @@ def compare_command(
     Words, tools, arguments, cost and time, by decision and by conversation. The replay is named by
     its id or label, or by the same options that it was run with; without any it is the only one in
     the store. --control sets a replay that changed nothing beside it.
+
+        refold compare --report report.html
+        refold compare --variant 3f2a91c07b4d --control 0d9e55a1f3c2
+        refold compare --json | jq .figures.by_decision
     """
     import refold.replay as engine
     from refold.replay.report import write_report
@@ -91,7 +88,7 @@ def compare_command(
         if report is not None:
             write_report(comparison, report, read=store.read)
             output.note(f"wrote {report}")
-    (output.json_line if as_json else print_comparison)(comparison)
+    output.show(comparison, comparison_lines(comparison))
     return FINDING if any(_GATES[gate](comparison.figures) for gate in fail_on) else FINE
 
 
@@ -101,16 +98,15 @@ _GATES: Final = {
 }
 
 
-def print_comparison(comparison: Comparison) -> None:
+def comparison_lines(comparison: Comparison) -> Iterator[str]:
     """The figures of a comparison, for a person."""
     from refold.replay.report import summary
 
     outcome, *figures = summary(comparison).splitlines()
-    output.line(output.styled(clean(outcome), bold=True))
-    for text in [*figures, ""]:
-        output.line(clean(text))
+    yield output.styled(clean(outcome), bold=True)
+    yield from map(clean, [*figures, ""])
     for text in wrap(comparison.not_measured, output.width()):
-        output.line(output.styled(text, dim=True))
+        yield output.styled(text, dim=True)
 
 
 def _described(variant: dict[str, Any]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -9,23 +10,19 @@ import click
 import msgspec
 
 from refold.cli import output, printing
-from refold.cli.compare import print_comparison
+from refold.cli.compare import comparison_lines
 from refold.cli.options import command, new_file, opened, option
 from refold.cli.text import one_line
 from refold.errors import UsageError
 
 if TYPE_CHECKING:
-    from refold.demo.look import DemoResult, Moment
+    from refold.demo.look import CallFigures, DemoResult, Moment
 
 OPERATIONS_SHOWN_MAX: Final = 8
 
 
 @command(
     "demo",
-    example="""
-refold demo
-refold demo --seed 11 --db try.db --report try.html
-""",
     # Made-up calls do not belong in a store that somebody works with.
     variable="REFOLD_DEMO_DB",
     store="refold-demo.db",
@@ -44,12 +41,15 @@ refold demo --seed 11 --db try.db --report try.html
     callback=new_file,
     help="Where the comparison is written.",
 )
-def demo_command(url: str, as_json: bool, seed: int, report: str) -> None:
+def demo_command(url: str, seed: int, report: str) -> None:
     """Record, rewind, replay and compare forty made-up calls.
 
     A clinic's receptionist answers the phone; it is a rule-based stand-in for a model, served on
     127.0.0.1. Nothing leaves this machine and no key is needed. It works in a store of its own;
     running it again reuses what is there.
+
+        refold demo
+        refold demo --seed 11 --db try.db --report try.html
     """
     from refold.demo import Demo
 
@@ -61,7 +61,10 @@ def demo_command(url: str, as_json: bool, seed: int, report: str) -> None:
             report_path=report,
             progress=lambda step, done, total: tell(done, total, step),
         )
-    (_print_json if as_json else _print_plain)(result)
+    said = msgspec.to_builtins(result)
+    # The conversations one by one are what `refold compare` is for.
+    del said["comparison"]["conversations"]
+    output.show(said, _lines(result))
 
 
 def _check_store(url: str) -> None:
@@ -74,44 +77,51 @@ def _check_store(url: str) -> None:
         raise UsageError(f"{url} holds {other!r}: give the demo a store of its own with --db")
 
 
-def _print_json(result: DemoResult) -> None:
-    """Everything but the conversations one by one: those are what `refold compare` is for."""
-    said = msgspec.to_builtins(result)
-    del said["comparison"]["conversations"]
-    output.json_line(said)
-
-
-def _print_plain(result: DemoResult) -> None:
-    recorded = result.recorded
+def _lines(result: DemoResult) -> Iterator[str]:
     db = f" --db {result.store}"
-    output.line(output.styled(result.note, fg="yellow"))
-    _heading(f"Recorded {recorded.calls} calls in {result.store}")
-    output.line(
-        f"{recorded.events:,} events: {recorded.turns:,} turns, {recorded.tool_calls:,} tool calls "
-        f"({recorded.tool_errors:,} with an error), {recorded.interruptions:,} interruptions"
-        + (f"; {recorded.reused} calls were there already" if recorded.reused else "")
+    yield output.styled(result.note, fg="yellow")
+    yield from _heading(f"Recorded {result.recorded.calls} calls in {result.store}")
+    yield _recorded(result.recorded)
+    yield from _heading(f"One of them: refold show {result.shown}{db}")
+    yield from printing.transcript_lines(result.transcript)
+    yield from _heading(
+        f"Its state half-way and at the end: refold state {result.shown} --version N{db}"
     )
-    _heading(f"One of them: refold show {result.shown}{db}")
-    printing.print_transcript(result.transcript)
-    _heading(f"Its state half-way and at the end: refold state {result.shown} --version N{db}")
-    for moment in (result.half_way, result.at_end):
-        _print_moment(moment)
+    yield from map(_moment, (result.half_way, result.at_end))
     without = result.what_if.without
     version = without.id.rpartition("@")[2]
-    _heading(f"Without {without.id}: refold what-if {result.shown} --without {version}{db}")
-    output.line(one_line(f"{without.who}: {without.text}", output.width()))
-    for operation in result.what_if.patch[:OPERATIONS_SHOWN_MAX]:
-        output.line(one_line(f"  {_operation(operation)}", output.width()))
+    yield from _heading(
+        f"Without {without.id}: refold what-if {result.shown} --without {version}{db}"
+    )
+    changes = map(_operation, result.what_if.patch[:OPERATIONS_SHOWN_MAX])
+    for text in (f"{without.who}: {without.text}", *changes):
+        yield one_line(text, output.width())
     named = f"--variant {result.replayed.variant_id} --control {result.control.variant_id}"
-    _heading(f"All of them again with a shorter prompt: refold compare {named}{db}")
-    print_comparison(result.comparison)
-    _print_end(result, db)
+    yield from _heading(f"All of them again with a shorter prompt: refold compare {named}{db}")
+    yield from comparison_lines(result.comparison)
+    yield from _heading("To look at")
+    yield f"{result.report}  the conversations side by side"
+    yield f"refold streams{db}  every call and every replay of it"
+    output.note(f"{result.timings_s['total']:.1f} s, {result.requests:,} requests to 127.0.0.1")
 
 
-def _print_moment(moment: Moment) -> None:
+def _heading(text: str) -> Iterator[str]:
+    yield ""
+    yield output.styled(text, bold=True)
+
+
+def _recorded(figures: CallFigures) -> str:
+    reused = f"; {figures.reused} calls were there already" if figures.reused else ""
+    return (
+        f"{figures.events:,} events: {figures.turns:,} turns, {figures.tool_calls:,} tool calls "
+        f"({figures.tool_errors:,} with an error), {figures.interruptions:,} interruptions{reused}"
+    )
+
+
+def _moment(moment: Moment) -> str:
     state = moment.state
     calls = ", ".join(use.event.name for use in state.tool_calls) or "none"
-    output.line(
+    return (
         f"{moment.id:<14}{state.status}, {len(state.transcript)} turns, tools used: {calls}; "
         f"{sum(map(len, state.open_calls.values()))} without a result"
     )
@@ -119,16 +129,4 @@ def _print_moment(moment: Moment) -> None:
 
 def _operation(operation: dict[str, Any]) -> str:
     value = f" {output.compact(operation['value'])}" if "value" in operation else ""
-    return f"{operation['op']} {operation['path']}{value}"
-
-
-def _print_end(result: DemoResult, db: str) -> None:
-    _heading("To look at")
-    output.line(f"{result.report}  the conversations side by side")
-    output.line(f"refold streams{db}  every call and every replay of it")
-    output.note(f"{result.timings_s['total']:.1f} s, {result.requests:,} requests to 127.0.0.1")
-
-
-def _heading(text: str) -> None:
-    output.line()
-    output.line(output.styled(text, bold=True))
+    return f"  {operation['op']} {operation['path']}{value}"

@@ -15,29 +15,26 @@ from refold.errors import Corrupt
 HEADER_BYTES: Final = 100
 
 
-@command(
-    "doctor",
-    example="""
-refold doctor --db agents.db
-refold doctor --db agents.db --repair
-""",
-)
+@command("doctor")
 @option(
     "--repair",
     is_flag=True,
     help="First make again what can be made from the log: indexes, snapshots, free pages.",
 )
-def doctor_command(url: str, as_json: bool, repair: bool) -> int:
+def doctor_command(url: str, repair: bool) -> int:
     """Check a store from end to end.
 
     The file, its schema, its positions, versions and bodies are looked at. Reads everything and
     changes nothing; with --repair it says what it does, and still never touches the log. Exits
     with 1 when a check fails.
+
+        refold doctor --db agents.db
+        refold doctor --db agents.db --repair
     """
     try:
-        good = _looked_at(url, as_json=as_json, repair=repair)
+        good = _looked_at(url, repair=repair)
     except Corrupt as damage:
-        _print("readable", False, _without_advice(damage), as_json=as_json)
+        _show("readable", False, _without_advice(damage))
         good = False
     if not good:
         output.note(
@@ -47,16 +44,16 @@ def doctor_command(url: str, as_json: bool, repair: bool) -> int:
     return FINE if good else FINDING
 
 
-def _looked_at(url: str, *, as_json: bool, repair: bool) -> bool:
+def _looked_at(url: str, *, repair: bool) -> bool:
     """Whether every check was good."""
     if repair:
         with refold.open(url, mode="write") as store:
             for done in store.repair():
-                _print_done(done, as_json=as_json)
+                output.show({"repaired": done}, f"did  {done}")
     with opened(url) as store:
         outcomes = []
         for check in store.check():
-            _print(check.name, check.good, check.detail, as_json=as_json)
+            _show(*check)
             outcomes.append(check.good)
     return all(outcomes)
 
@@ -85,16 +82,6 @@ def _sizes(path: str) -> tuple[int, int] | None:
     return actual, (65_536 if page == 1 else page) * pages
 
 
-def _print_done(done: str, *, as_json: bool) -> None:
-    if as_json:
-        output.json_line({"repaired": done})
-    else:
-        output.line(f"did  {done}")
-
-
-def _print(name: str, good: bool, detail: str, *, as_json: bool) -> None:
-    if as_json:
-        output.json_line({"check": name, "good": good, "detail": detail})
-        return
+def _show(name: str, good: bool, detail: str) -> None:
     word = output.styled("ok  ", fg="green") if good else output.styled("BAD ", fg="red", bold=True)
-    output.line(f"{word} {name}: {detail}")
+    output.show({"check": name, "good": good, "detail": detail}, f"{word} {name}: {detail}")

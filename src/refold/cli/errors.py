@@ -30,8 +30,8 @@ _TRUE: Final = ("1", "true", "yes", "on", "t", "y")
 class Run:
     """One run of the program, known to every command as ``ctx.obj``."""
 
-    as_json: bool
-    """Whether an error is one JSON object; settled when the command has read its options."""
+    as_json: bool = False
+    """Whether data, and an error, is JSON; settled when the command has read its options."""
 
     @classmethod
     def of(cls, args: Sequence[str]) -> Run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from inspect import getdoc
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,7 +12,7 @@ import refold
 from refold.cli import output
 from refold.cli.errors import FINDING, FINE
 from refold.cli.options import command, group, option
-from refold.cli.text import clean, counted
+from refold.cli.text import counted
 
 if TYPE_CHECKING:
     from refold.conversation.importers import Importer, ImportReport
@@ -37,27 +38,24 @@ class _Formats(click.Group):
         return _command(Importer.named(cmd_name))
 
 
-@group(
-    "import",
-    cls=_Formats,
-    example="""
-refold import tau-bench gpt-4o-airline.json --tools airline-tools.json
-refold import openai-chat chats/*.jsonl --category chat
-zcat chats.jsonl.gz | refold import openai-chat -
-""",
-)
+@group("import", cls=_Formats)
 def import_command() -> None:
     """Bring recorded conversations into a store.
 
     Each conversation is stored whole or not at all, and importing again changes nothing. What is
     broken is named with its file and line, the rest goes on, and the exit code is 1.
+
+        refold import tau-bench gpt-4o-airline.json --tools airline-tools.json
+        refold import openai-chat chats/*.jsonl --category chat
+        zcat chats.jsonl.gz | refold import openai-chat -
     """
 
 
 def _command(importer: Importer) -> click.Command:
     """The command that imports a format."""
+    said = f"{getdoc(importer.read)}\n\n{importer.example.strip()}"
 
-    @command(importer.name, example=importer.example, table="import")
+    @command(importer.name, group=import_command, said=said)
     @click.argument(
         "files",
         nargs=-1,
@@ -72,48 +70,35 @@ def _command(importer: Importer) -> click.Command:
         metavar="FILE",
         help="The tools that the agent was offered, as JSON, with their effects.",
     )
-    def run(
-        url: str, as_json: bool, files: tuple[str, ...], category: str | None, tools: str | None
-    ) -> int:
+    def run(url: str, files: tuple[str, ...], **how: Any) -> int:
         from refold.conversation.importers import import_files
 
-        with (
-            refold.open(url) as store,
-            output.progress(f"import {importer.name}") as tell,
-        ):
-            report = import_files(
-                store, importer, files, category=category, tools=tools, progress=tell
-            )
-        (_print_json if as_json else _print_plain)(report)
+        with refold.open(url) as store, output.progress(f"import {importer.name}") as tell:
+            report = import_files(store, importer, files, progress=tell, **how)
+        output.show(_as_objects(report), _lines(report))
         return FINE if report.ok else FINDING
 
-    run.help = getdoc(importer.read)
     return run
 
 
-def _print_json(report: ImportReport) -> None:
+def _as_objects(report: ImportReport) -> dict[str, Any]:
     """The problems and losses as objects too, not as the rows that tuples become."""
-    import msgspec
-
-    said: dict[str, Any] = msgspec.to_builtins(report)
-    said["problems"] = [problem._asdict() for problem in report.problems]
-    said["loss"] = [loss._asdict() for loss in report.loss]
-    output.json_line(said)
+    said = {name: getattr(report, name) for name in report.__struct_fields__}
+    return said | {name: [one._asdict() for one in said[name]] for name in ("problems", "loss")}
 
 
-def _print_plain(report: ImportReport) -> None:
-    for problem in report.problems:
-        place = f"{problem.file}:{problem.line}" if problem.line else problem.file
-        output.note(clean(f"{place}: {problem.message}"))
-    if report.problem_count > len(report.problems):
-        output.note(f"and {report.problem_count - len(report.problems)} problems more")
-    for loss in report.loss[:LOSSES_SHOWN_MAX]:
-        output.note(clean(f"{loss.where}: not kept: {loss.what} {loss.pointer}".rstrip()))
-    if report.loss_count > LOSSES_SHOWN_MAX:
-        output.note(f"and {report.loss_count - LOSSES_SHOWN_MAX} more not kept (--json has them)")
+def _lines(report: ImportReport) -> Iterator[str]:
+    wrong = [
+        f"{one.file}:{one.line}: {one.message}" if one.line else f"{one.file}: {one.message}"
+        for one in report.problems
+    ]
+    output.note_some(wrong, len(wrong), more="problems more", count=report.problem_count)
+    lost = [f"{one.where}: not kept: {one.what} {one.pointer}" for one in report.loss]
+    more = "more not kept (--json has them)"
+    output.note_some(lost, LOSSES_SHOWN_MAX, more=more, count=report.loss_count)
     events, problems = counted(report.events, "event"), counted(report.problem_count, "problem")
     branches = f", {report.branches:,} branches" if report.branches else ""
-    output.line(
+    yield (
         f"{report.imported:,} imported ({events}){branches}, {report.unchanged:,} unchanged, "
         f"{report.failed:,} failed, {problems}"
     )

@@ -52,11 +52,6 @@ def file_text(name: str) -> str:
         raise UsageError(f"{name} is not UTF-8 text: {error.reason}", path=name) from error
 
 
-def stdin_lines() -> list[str]:
-    """The lines of stdin."""
-    return stdin().split("\n")
-
-
 def stdin() -> str:
     """All of stdin."""
     try:

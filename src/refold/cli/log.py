@@ -6,20 +6,13 @@ from refold.cli import printing, suggest
 from refold.cli.options import COUNT, command, opened, option
 
 
-@command(
-    "log",
-    example="""
-refold log --limit 20
-refold log --type tool.call --json | jq -r .data.name
-""",
-)
+@command("log")
 @option("--after", type=COUNT, default=0, metavar="N", help="Positions over this.")
 @option("--category", "categories", multiple=True, metavar="NAME", help="Only these categories.")
 @option("--type", "types", multiple=True, metavar="TYPE", help="Only events of these types.")
 @option("--limit", type=COUNT, metavar="N", help="At most this many events.")
 def log_command(
     url: str,
-    as_json: bool,
     after: int,
     categories: tuple[str, ...],
     types: tuple[str, ...],
@@ -28,11 +21,13 @@ def log_command(
     """Print the whole log in order.
 
     Every event of every stream, by position. --category and --type may be given several times.
+
+        refold log --limit 20
+        refold log --type tool.call --json | jq -r .data.name
     """
     with opened(url) as store:
         found = store.read_all(
             after=after, categories=categories or None, types=types or None, limit=limit
         )
-        printed = (printing.print_json if as_json else printing.print_plain)(found)
-        if not printed and (categories or types) and limit != 0:
+        if not printing.print_events(found) and (categories or types) and limit != 0:
             suggest.note_nothing(store, categories=categories, types=types)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial, wraps
+from functools import partial, reduce
+from inspect import cleandoc
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal
 
 import click
-import msgspec
 
 import refold
 from refold.cli import config
@@ -19,7 +19,6 @@ from refold.cli.errors import Run
 from refold.errors import NotFound, UsageError
 from refold.times import parse_instant
 
-S = TypeVar("S")
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 COUNT: Final = click.IntRange(min=0, max=2**63 - 1)
@@ -58,22 +57,24 @@ class Command(click.Command):
 def command(
     name: str,
     *,
-    example: str,
-    table: str | None = None,
+    group: click.Group | None = None,
+    said: str | None = None,
     variable: str = "REFOLD_URL",
     store: str = "refold.db",
 ) -> Callable[[Callable[..., Any]], click.Command]:
-    """Decorator: a command with ``--db`` (given as ``url``) and ``--json`` (as ``as_json``).
+    """Decorator: a command with ``--db`` (given as ``url``) and ``--json`` (see ``output.show``).
 
-    The lines of ``example`` end its help. ``table`` is what its settings and variables are named
-    after (``REFOLD_<TABLE>_<OPTION>``), by default ``name``. ``store`` is where it works when
-    neither ``--db`` nor ``variable`` says so.
+    Its help is its docstring, or what is ``said``: its last paragraph is the example.
+    Its settings and variables are named after its ``group`` (``REFOLD_<GROUP>_<OPTION>``), or after
+    itself. ``store`` is where it works when neither ``--db`` nor ``variable`` says so.
     """
 
     def register(function: Callable[..., Any]) -> click.Command:
-        made = click.command(name, cls=Command, epilog=_epilog(example))(function)
-        _name_variables(made, table or name)
+        made = click.command(name, cls=Command, **_help(said or function.__doc__))(function)
+        _name_variables(made, name if group is None else str(group.name))
         made.params += [_store_option(variable, store), _json_option()]
+        if group is not None:
+            group.add_command(made)
         return made
 
     return register
@@ -88,19 +89,26 @@ def _name_variables(made: click.Command, table: str) -> None:
 
 
 def group(
-    name: str, *, example: str, cls: type[click.Group] = click.Group
+    name: str, *, cls: type[click.Group] = click.Group
 ) -> Callable[[Callable[..., Any]], click.Group]:
-    """Decorator: a group of commands with an example at the end of its help."""
+    """Decorator: a group of commands; its docstring ends with an example too."""
 
     def register(function: Callable[..., Any]) -> click.Group:
-        return click.group(name, cls=cls, epilog=_epilog(example))(function)
+        return click.group(name, cls=cls, **_help(function.__doc__))(function)
 
     return register
 
 
-def _epilog(example: str) -> str:
+def _help(said: str | None) -> dict[str, Any]:
+    text, _, example = cleandoc(said or "").rpartition("\n\n")
     # \b keeps the lines as they are.
-    return "\b\nExample:\n" + "\n".join(f"  {one}" for one in example.strip().splitlines())
+    lines = ["\b", "Example:", *(f"  {line.strip()}" for line in example.splitlines())]
+    return {"help": text, "epilog": "\n".join(lines)}
+
+
+def together(*options: Decorator) -> Decorator:
+    """Decorator: several options or arguments, shown in this order."""
+    return lambda function: reduce(lambda made, add: add(made), reversed(options), function)
 
 
 @contextmanager
@@ -142,62 +150,46 @@ def new_file(_ctx: click.Context, _option: click.Parameter, value: str | None) -
     return value
 
 
-class Moment(msgspec.Struct, frozen=True, kw_only=True):
-    """Up to where a stream is looked at; all that are given hold.
+moment_options: Final = together(
+    option("--version", type=COUNT, metavar="N", help="Up to this version."),
+    option("--position", type=COUNT, metavar="N", help="Up to this log position."),
+    option(
+        "--at",
+        "occurred_until",
+        callback=instant,
+        metavar="T",
+        help="What had happened by then.",
+    ),
+    option(
+        "--known-at",
+        "recorded_until",
+        callback=instant,
+        metavar="T",
+        help="What was known by then.",
+    ),
+)
+"""The options of time travel, named as the moments of ``Store.fold``."""
 
-    ``version`` and ``position`` are inclusive; ``at_us`` is by when it happened, ``known_at_us``
-    by when the log knew it.
-    """
 
-    version: int | None = None
-    position: int | None = None
-    at_us: int | None = None
-    known_at_us: int | None = None
+def events_until(
+    store: refold.Store,
+    stream: str,
+    *,
+    version: int | None,
+    position: int | None,
+    occurred_until: int | None,
+    recorded_until: int | None,
+) -> list[refold.Recorded]:
+    """The events of a stream that ``Store.fold`` would fold."""
 
-    def events(self, store: refold.Store, stream: str) -> list[refold.Recorded]:
-        """The events of the stream up to this moment."""
-        found: Iterable[refold.Recorded] = store.read(stream, to_version=self.version)
-        found = takewhile(self._was_known, found)
-        return [e for e in found if self.at_us is None or e.occurred_at_us <= self.at_us]
-
-    def folded(self, store: refold.Store, stream: str, fold: refold.Fold[S]) -> refold.Folded[S]:
-        """The state of the stream at this moment."""
-        return store.fold(
-            stream,
-            fold,
-            version=self.version,
-            position=self.position,
-            recorded_until=self.known_at_us,
-            occurred_until=self.at_us,
-        )
-
-    def _was_known(self, recorded: refold.Recorded) -> bool:
+    def was_known(recorded: refold.Recorded) -> bool:
         # Neither clock nor position goes back along a stream, so the first that is late ends it.
-        if self.position is not None and recorded.position > self.position:
+        if position is not None and recorded.position > position:
             return False
-        return self.known_at_us is None or recorded.recorded_at_us <= self.known_at_us
+        return recorded_until is None or recorded.recorded_at_us <= recorded_until
 
-
-def moment_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorator: the options of time travel, given to the command as ``moment``."""
-
-    @option("--version", type=COUNT, metavar="N", help="Up to this version.")
-    @option("--position", type=COUNT, metavar="N", help="Up to this log position.")
-    @option("--at", callback=instant, metavar="T", help="What had happened by then.")
-    @option("--known-at", callback=instant, metavar="T", help="What was known by then.")
-    @wraps(function)
-    def with_moment(
-        *args: Any,
-        version: int | None,
-        position: int | None,
-        at: int | None,
-        known_at: int | None,
-        **kwargs: Any,
-    ) -> Any:
-        moment = Moment(version=version, position=position, at_us=at, known_at_us=known_at)
-        return function(*args, moment=moment, **kwargs)
-
-    return with_moment
+    found = takewhile(was_known, store.read(stream, to_version=version))
+    return [one for one in found if occurred_until is None or one.occurred_at_us <= occurred_until]
 
 
 def _store_option(variable: str, store: str) -> click.Option:
@@ -211,10 +203,8 @@ def _store_option(variable: str, store: str) -> click.Option:
     )
 
 
-def _errors_too(ctx: click.Context, _option: click.Parameter, as_json: bool) -> bool:
-    if isinstance(ctx.obj, Run):
-        ctx.obj.as_json = as_json
-    return as_json
+def _note_json(ctx: click.Context, _option: click.Parameter, as_json: bool) -> None:
+    ctx.ensure_object(Run).as_json = as_json
 
 
 def _json_option() -> click.Option:
@@ -225,6 +215,7 @@ def _json_option() -> click.Option:
         is_flag=True,
         # Read first, so that the error of another option is JSON too.
         is_eager=True,
-        callback=_errors_too,
+        expose_value=False,
+        callback=_note_json,
         help="One JSON object a line.",
     )

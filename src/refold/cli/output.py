@@ -5,22 +5,23 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, Protocol, TextIO
 
 import click
 import msgspec
 
-from refold.cli.errors import OUTPUT_CLOSED, close_output
-from refold.cli.text import CONTROL
+import refold
+from refold.cli.errors import OUTPUT_CLOSED, Run, close_output
+from refold.cli.text import CONTROL, clean
 from refold.errors import Unavailable
+from refold.times import rfc3339
 
 SUMMARY_WIDTH: Final = 120
 """How long a line of a summary may be where there is no terminal to ask."""
 UNBROKEN: Final = 1_000_000
 """Columns of a pipe: nothing is broken to fit."""
-_encode = msgspec.json.Encoder().encode
 
 
 def line(text: str = "") -> None:
@@ -34,20 +35,45 @@ def line(text: str = "") -> None:
         raise Unavailable(f"the output cannot be written: {error.strerror}") from error
 
 
-def json_line(value: object) -> None:
-    """One JSON object on one line of stdout."""
-    line(compact(value))
+def as_json() -> bool:
+    """Whether the command was called with ``--json``."""
+    return click.get_current_context().ensure_object(Run).as_json
+
+
+def show(value: object, plain: str | Iterable[str]) -> None:
+    """A value as JSON on one line, with ``--json``; these lines for a person without.
+
+    Lines that a generator makes are not made where they are not shown.
+    """
+    if as_json():
+        line(compact(value))
+        return
+    for text in [plain] if isinstance(plain, str) else plain:
+        line(text)
 
 
 def json_block(value: object) -> None:
-    """One JSON value on stdout: indented in a terminal, on one line elsewhere."""
+    """One JSON value on stdout: on one line, and indented in a terminal without ``--json``."""
     text = compact(value)
-    line(msgspec.json.format(text, indent=2) if sys.stdout.isatty() else text)
+    pretty = sys.stdout.isatty() and not as_json()
+    line(msgspec.json.format(text, indent=2) if pretty else text)
 
 
 def note(text: str) -> None:
     """A line for the person at the terminal, on stderr."""
     print(text, file=sys.stderr)
+
+
+def note_some(texts: Sequence[str], shown_max: int, *, more: str, count: int | None = None) -> None:
+    """The first of some lines on stderr, and of how many ``more`` than these there are.
+
+    ``count`` is how many there are in all, where they are not all here.
+    """
+    for text in texts[:shown_max]:
+        note(clean(text.rstrip()))
+    count = len(texts) if count is None else count
+    if count > shown_max:
+        note(f"and {count - shown_max} {more}")
 
 
 def styled(text: str, **style: Any) -> str:
@@ -63,6 +89,27 @@ def width() -> int:
 def columns() -> int:
     """Where running text is broken: at the terminal's columns, nowhere in a pipe."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else UNBROKEN
+
+
+def _object_of(value: object) -> dict[str, Any]:
+    """The object that stands for an event; its keys are a promise."""
+    if not isinstance(value, refold.Recorded):
+        raise NotImplementedError
+    return {
+        "position": value.position,
+        "stream": value.stream,
+        "version": value.version,
+        "id": value.id,
+        "type": value.type,
+        "schema": value.schema,
+        "occurred_at": rfc3339(value.occurred_at_us),
+        "recorded_at": rfc3339(value.recorded_at_us),
+        "data": value.data,
+        "metadata": value.metadata,
+    }
+
+
+_encode: Final = msgspec.json.Encoder(enc_hook=_object_of).encode
 
 
 def compact(value: object) -> str:

@@ -27,78 +27,41 @@ _STYLES: Final[dict[str, dict[str, Any]]] = {
 _TEXT_WIDTH_MIN: Final = 24
 
 
-def event_json(recorded: refold.Recorded) -> dict[str, Any]:
-    """The object that ``--json`` prints for an event; its keys are a promise."""
-    return {
-        "position": recorded.position,
-        "stream": recorded.stream,
-        "version": recorded.version,
-        "id": recorded.id,
-        "type": recorded.type,
-        "schema": recorded.schema,
-        "occurred_at": rfc3339(recorded.occurred_at_us),
-        "recorded_at": rfc3339(recorded.recorded_at_us),
-        "data": recorded.data,
-        "metadata": recorded.metadata,
-    }
+def print_events(events: Iterable[refold.Recorded]) -> int:
+    """A line an event: position, when it happened, id, type, and as much payload as fits.
 
-
-def print_json(events: Iterable[refold.Recorded]) -> int:
-    """One object a line; how many."""
+    With ``--json`` the whole event. Gives how many.
+    """
     count = 0
     for recorded in events:
-        output.json_line(event_json(recorded))
+        output.show(recorded, event_lines([recorded]))
         count += 1
     return count
 
 
-def print_plain(events: Iterable[refold.Recorded]) -> int:
-    """One line an event: position, when it happened, id, type, and as much payload as fits.
-
-    Gives how many.
-    """
-    width, count = output.width(), 0
+def event_lines(events: Iterable[refold.Recorded]) -> Iterator[str]:
+    """Each event on a line."""
     for recorded in events:
-        output.line(_line(recorded, width))
-        count += 1
-    return count
+        place = f"{recorded.position:>6}  {rfc3339(recorded.occurred_at_us)[:19]}"
+        named = clean(f"{recorded.id}  {recorded.type}")
+        payload = _payload(recorded, len(place) + len(named) + 4)
+        yield f"{output.styled(place, dim=True)}  {output.styled(named, bold=True)}  {payload}"
 
 
-def _line(recorded: refold.Recorded, width: int) -> str:
-    place = f"{recorded.position:>6}  {rfc3339(recorded.occurred_at_us)[:19]}"
-    named = clean(f"{recorded.id}  {recorded.type}")
-    left = max(width - len(place) - len(named) - 4, PAYLOAD_WIDTH_MIN)
-    payload = one_line(output.compact(recorded.data), left)
-    return f"{output.styled(place, dim=True)}  {output.styled(named, bold=True)}  {payload}"
-
-
-# -- differences ------------------------------------------------------------------------------
-
-
-def change_json(change: refold.Change) -> dict[str, Any]:
-    """A change with the whole events on both sides."""
-    return {
-        "kind": change.kind,
-        "before": None if change.before is None else event_json(change.before),
-        "after": None if change.after is None else event_json(change.after),
-        "patch": change.patch,
-    }
-
-
-def print_changes(changes: Iterable[refold.Change]) -> None:
+def change_lines(changes: Iterable[refold.Change]) -> Iterator[str]:
     """Removed events with a minus, added ones with a plus, changed ones with what changed."""
     for change in changes:
-        if change.before is not None and change.after is not None:
-            named = f"{change.before.id} > {change.after.id}  {change.after.type}"
-            output.line(output.styled(f"~ {clean(named)}", fg="yellow"))
-            print_operations(change.patch)
-        elif change.before is not None:
-            _print_event("-", change.before, fg="red")
-        elif change.after is not None:
-            _print_event("+", change.after, fg="green")
+        match change:
+            case refold.Change(before=None, after=refold.Recorded() as added):
+                yield _signed("+", added, fg="green")
+            case refold.Change(before=refold.Recorded() as removed, after=None):
+                yield _signed("-", removed, fg="red")
+            case refold.Change(before=refold.Recorded() as before, after=refold.Recorded() as now):
+                yield output.styled(clean(f"~ {before.id} > {now.id}  {now.type}"), fg="yellow")
+                yield from operation_lines(change.patch)
 
 
-def print_operations(operations: Iterable[Any]) -> None:
+def operation_lines(operations: Iterable[Any]) -> Iterator[str]:
     """The operations of a patch, one a line: the path, what was there, what is there now."""
     for operation in operations:
         where = operation.path or "/"
@@ -106,30 +69,32 @@ def print_operations(operations: Iterable[Any]) -> None:
         old, new = _shown(operation.before, room), _shown(operation.value, room)
         match operation.op:
             case "add":
-                output.line(f"    {clean(where)}: + {new}")
+                what = f"+ {new}"
             case "remove":
-                output.line(f"    {clean(where)}: - {old}")
+                what = f"- {old}"
             case "replace":
-                output.line(f"    {clean(where)}: {old} > {new}")
+                what = f"{old} > {new}"
             case name:
-                output.line(f"    {clean(where)}: {name} {_shown(operation.from_, room)}")
+                what = f"{name} {_shown(operation.from_, room)}"
+        yield f"    {clean(where)}: {what}"
 
 
 def _shown(value: object, room: int) -> str:
     return "" if value is msgspec.UNSET else one_line(output.compact(value), room)
 
 
-def _print_event(sign: str, recorded: refold.Recorded, *, fg: str) -> None:
+def _signed(sign: str, recorded: refold.Recorded, *, fg: str) -> str:
     named = clean(f"{sign} {recorded.id}  {recorded.type}")
-    room = max(output.width() - len(named) - 2, PAYLOAD_WIDTH_MIN)
-    payload = one_line(output.compact(recorded.data), room)
-    output.line(f"{output.styled(named, fg=fg)}  {payload}")
+    return f"{output.styled(named, fg=fg)}  {_payload(recorded, len(named) + 2)}"
 
 
-# -- transcripts ------------------------------------------------------------------------------
+def _payload(recorded: refold.Recorded, taken: int) -> str:
+    """As much of a payload as fits beside what is ``taken`` of the line."""
+    room = max(output.width() - taken, PAYLOAD_WIDTH_MIN)
+    return one_line(output.compact(recorded.data), room)
 
 
-def print_transcript(lines: Sequence[Line]) -> None:
+def transcript_lines(lines: Sequence[Line]) -> Iterator[str]:
     """The lines under the day that they were said on; long text is broken to fit a terminal."""
     who_width = max((len(clean(line.who)) for line in lines), default=0)
     day = ""
@@ -137,9 +102,8 @@ def print_transcript(lines: Sequence[Line]) -> None:
         date, _, time = line.at.partition("T")
         if date != day:
             day = date
-            output.line(output.styled(day, dim=True))
-        for row in _rows(line, time[:8], who_width):
-            output.line(row)
+            yield output.styled(day, dim=True)
+        yield from _rows(line, time[:8], who_width)
 
 
 def _rows(line: Line, time: str, who_width: int) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from refold.cli.text import clean
@@ -16,12 +16,33 @@ _WORDS: Final = {
     "changed": "changed: `refold projections rebuild {name}`",
     "unknown": "its code was not given: --from MODULE:ATTRIBUTE does",
 }
+_METRICS: Final[dict[str, tuple[str, Callable[[ProjectionStatus], float]]]] = {
+    "position": ("The last position of the log that is in the rows.", lambda one: one.position),
+    "lag_events": (
+        "Positions of the log that are not in the rows yet.",
+        lambda one: one.lag_events,
+    ),
+    "lag_seconds": (
+        "How long ago the first event that is not in the rows was recorded.",
+        lambda one: one.lag_s,
+    ),
+    "rate": ("Positions a second at the last moves.", lambda one: one.rate),
+    "parked_streams": (
+        "Streams that were set aside because an event failed.",
+        lambda one: len(one.parked),
+    ),
+    "changed": (
+        "1 where the projection has to be rebuilt.",
+        lambda one: one.state == "changed",
+    ),
+}
+"""What each says, and how it is read of a projection; a unit ends the name."""
+_UNITS: Final = ("events", "seconds")
 
 
 def as_object(status: ProjectionStatus) -> dict[str, Any]:
     """A status as a JSON object."""
-    found = status._asdict()
-    found["parked"] = [
+    parked = [
         {
             "stream": one.stream,
             "event": one.id,
@@ -31,34 +52,35 @@ def as_object(status: ProjectionStatus) -> dict[str, Any]:
         }
         for one in status.parked
     ]
-    return found
+    return {**status._asdict(), "parked": parked}
 
 
-def summary(status: ProjectionStatus) -> str:
+def summary(status: ProjectionStatus) -> Iterator[str]:
     """A few lines for a person."""
-    lines = [f"{status.name}  {_how_far(status)}"]
+    yield f"{status.name}  {_how_far(status)}"
     if status.state in _WORDS:
-        lines.append(f"  {_WORDS[status.state].format(name=status.name)}")
+        yield f"  {_WORDS[status.state].format(name=status.name)}"
     if status.filling_position is not None:
-        lines.append(f"  a rebuild has come to position {status.filling_position:,}")
+        yield f"  a rebuild has come to position {status.filling_position:,}"
     if status.previous is not None:
-        lines.append(f"  generation {status.previous} is kept until it is confirmed")
-    shown = status.parked[:PARKED_SHOWN_MAX]
-    lines += [f"  set aside: {one.id} ({one.attempts} attempts): {one.error}" for one in shown]
-    if len(status.parked) > len(shown):
-        lines.append(f"  and {len(status.parked) - len(shown):,} more streams set aside")
-    return "\n".join(clean(line) for line in lines)
+        yield f"  generation {status.previous} is kept until it is confirmed"
+    for one in status.parked[:PARKED_SHOWN_MAX]:
+        yield clean(f"  set aside: {one.id} ({one.attempts} attempts): {one.error}")
+    if len(status.parked) > PARKED_SHOWN_MAX:
+        yield f"  and {len(status.parked) - PARKED_SHOWN_MAX:,} more streams set aside"
 
 
-def metrics(found: Sequence[ProjectionStatus]) -> str:
-    """OpenMetrics text, https://openmetrics.io: one sample a projection and metric."""
-    lines: list[str] = []
-    for name, unit, said, value in _METRICS:
-        lines.append(f"# TYPE {name} gauge")
-        lines += [f"# UNIT {name} {unit}"] if unit else []
-        lines.append(f"# HELP {name} {said}")
-        lines += [f'{name}{{projection="{one.name}"}} {value(one):g}' for one in found]
-    return "\n".join([*lines, "# EOF"])
+def metrics(found: Sequence[ProjectionStatus]) -> Iterator[str]:
+    """The lines of OpenMetrics text, https://openmetrics.io: a sample a projection and metric."""
+    for name, (said, value_of) in _METRICS.items():
+        metric, unit = f"refold_projection_{name}", name.rpartition("_")[2]
+        yield f"# TYPE {metric} gauge"
+        if unit in _UNITS:
+            yield f"# UNIT {metric} {unit}"
+        yield f"# HELP {metric} {said}"
+        for one in found:
+            yield f'{metric}{{projection="{one.name}"}} {value_of(one):g}'
+    yield "# EOF"
 
 
 def _how_far(status: ProjectionStatus) -> str:
@@ -71,43 +93,3 @@ def _how_far(status: ProjectionStatus) -> str:
         f"generation {status.generation} at position {status.position:,}: {behind}, "
         f"{status.rate:,.0f} events/s at last"
     )
-
-
-_METRICS: Final[list[tuple[str, str, str, Callable[[ProjectionStatus], float]]]] = [
-    (
-        "refold_projection_position",
-        "",
-        "The last position of the log that is in the rows.",
-        lambda one: one.position,
-    ),
-    (
-        "refold_projection_lag_events",
-        "events",
-        "Positions of the log that are not in the rows yet.",
-        lambda one: one.lag_events,
-    ),
-    (
-        "refold_projection_lag_seconds",
-        "seconds",
-        "How long ago the first event that is not in the rows was recorded.",
-        lambda one: one.lag_s,
-    ),
-    (
-        "refold_projection_rate",
-        "",
-        "Positions a second at the last moves.",
-        lambda one: one.rate,
-    ),
-    (
-        "refold_projection_parked_streams",
-        "",
-        "Streams that were set aside because an event failed.",
-        lambda one: len(one.parked),
-    ),
-    (
-        "refold_projection_changed",
-        "",
-        "1 where the projection has to be rebuilt.",
-        lambda one: one.state == "changed",
-    ),
-]

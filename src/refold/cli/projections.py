@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
 
 import click
 
 import refold
-from refold.cli import errors, output
+from refold.cli import output
+from refold.cli.errors import FINDING, FINE
 from refold.cli.loading import named, projections_from
 from refold.cli.options import command, group, opened, option
 from refold.cli.projection_status import as_object, metrics, summary
@@ -27,68 +30,59 @@ from_option = option(
     metavar="MODULE:ATTRIBUTE",
     help="Projections of your own.  [default: the built-in ones]",
 )
+name_argument = click.argument("name")
 
 
-@group(
-    "projections",
-    example="""
-refold projections run
-refold projections status --json
-refold projections rebuild costs
-""",
-)
+@group("projections")
 def projections_command() -> None:
-    """Keep tables from the events, and set them right."""
+    """Keep tables from the events, and set them right.
+
+    refold projections run
+    refold projections status --json
+    refold projections rebuild costs
+    """
 
 
-@command(
-    "status",
-    example="""
-refold projections status
-refold projections status --metrics > refold.prom
-""",
-    table="projections",
-)
+subcommand = partial(command, group=projections_command)
+writing = partial(refold.open, mode="write")
+
+
+@subcommand("status")
 @from_option
 @option("--metrics", "as_metrics", is_flag=True, help="As OpenMetrics text.")
-def status(url: str, as_json: bool, places: tuple[str, ...], as_metrics: bool) -> int:
+def status(url: str, places: tuple[str, ...], as_metrics: bool) -> int:
     """Show how each projection stands: position, lag, rate, and what was set aside.
 
     Without --from, these are the built-in ones and all that have rows here. Ends with 1 where a
     stream was set aside or a projection has to be rebuilt.
+
+        refold projections status
+        refold projections status --metrics > refold.prom
     """
     with opened(url) as store:
         projector = _projector(store, places)
         found = [*projector.status(), *(() if places else projector.others())]
     if as_metrics:
-        output.line(metrics(found))
-        return errors.FINE
+        output.line("\n".join(metrics(found)))
+        return FINE
     for one in found:
-        if as_json:
-            output.json_line(as_object(one))
-        else:
-            output.line(summary(one))
-    wrong = any(one.parked or one.state == "changed" for one in found)
-    return errors.FINDING if wrong else errors.FINE
+        output.show(as_object(one), summary(one))
+    return FINDING if any(one.parked or one.state == "changed" for one in found) else FINE
 
 
-@command(
-    "run",
-    example="""
-refold projections run
-refold projections run --once
-refold projections run --from shop.models:projections
-""",
-    table="projections",
-)
+@subcommand("run")
 @from_option
 @option("--once", is_flag=True, help="Catch up and end.")
-def run(url: str, as_json: bool, places: tuple[str, ...], once: bool) -> None:
+def run(url: str, places: tuple[str, ...], once: bool) -> None:
     """Catch up, then follow the log until it is interrupted.
 
     Several may run at once; each event counts once all the same. It may be killed at any moment.
+
+        refold projections run
+        refold projections run --once
+        refold projections run --from shop.models:projections
     """
-    with refold.open(url, mode="write") as store:
+    with writing(url) as store:
         projector = _projector(store, places)
         with projector, _closed_by_terminate(projector):
             with output.progress("catch up") as tell:
@@ -96,123 +90,108 @@ def run(url: str, as_json: bool, places: tuple[str, ...], once: bool) -> None:
             if not once:
                 output.note(f"following {', '.join(projector.projections)}; Ctrl-C ends")
                 projector.run()
-        for one in projector.status() if as_json else ():
-            output.json_line(as_object(one))
+        for one in projector.status() if output.as_json() else ():
+            output.show(as_object(one), ())
 
 
-@command(
-    "rebuild",
-    example="""
-refold projections rebuild costs
-refold projections rebuild conversations tool_usage --json
-""",
-    table="projections",
-)
+@subcommand("rebuild")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @from_option
-def rebuild(url: str, as_json: bool, names: tuple[str, ...], places: tuple[str, ...]) -> None:
+def rebuild(url: str, names: tuple[str, ...], places: tuple[str, ...]) -> None:
     """Fill the tables anew beside the old ones, and show them when they have caught up.
 
     Readers see the old rows until then. The old tables are kept for `rollback` until `confirm`. A
     rebuild that is interrupted goes on where it was.
+
+        refold projections rebuild costs
+        refold projections rebuild conversations tool_usage --json
     """
-    with refold.open(url, mode="write") as store:
-        projector = _projector(store, places)
-        for name in names:
-            named(projector.projections, name)
+    with writing(url) as store:
+        projector = _projector(store, places, *names)
         for name in names:
             with output.progress(f"rebuild {name}") as tell:
                 started = time.monotonic()
                 generation = projector.rebuild(name, progress=_told(tell, started))
                 spent_s = time.monotonic() - started
-            _print_rebuilt(name, generation, store.log_head(), spent_s, as_json)
+            events = store.log_head()
+            said = {"projection": name, "generation": generation, "events": events}
+            output.show(
+                {**said, "seconds": round(spent_s, 3)},
+                f"{name}: shows generation {generation}, from {events:,} events in "
+                f"{spent_s:.1f} s; `confirm {name}` drops the one before",
+            )
 
 
-@command("confirm", example="refold projections confirm costs", table="projections")
-@click.argument("name")
-def confirm(url: str, as_json: bool, name: str) -> None:
-    """Drop the tables that a rebuild has replaced, or that a rollback has."""
-    from refold.projections import Projector
+@subcommand("confirm")
+@name_argument
+def confirm(url: str, name: str) -> None:
+    """Drop the tables that a rebuild has replaced, or that a rollback has.
 
-    with refold.open(url, mode="write") as store:
-        dropped = Projector(store, []).confirm(name)
-    if as_json:
-        output.json_line({"projection": name, "dropped_generation": dropped})
-    elif dropped is None:
-        output.line(f"{name}: there was nothing to drop")
-    else:
-        output.line(f"{name}: dropped generation {dropped}")
+    refold projections confirm costs
+    """
+    with writing(url) as store:
+        dropped = _projector(store, None).confirm(name)
+    shown = "there was nothing to drop" if dropped is None else f"dropped generation {dropped}"
+    output.show({"projection": name, "dropped_generation": dropped}, f"{name}: {shown}")
 
 
-@command("rollback", example="refold projections rollback costs", table="projections")
-@click.argument("name")
-def rollback(url: str, as_json: bool, name: str) -> None:
+@subcommand("rollback")
+@name_argument
+def rollback(url: str, name: str) -> None:
     """Show the tables that a rebuild has replaced again.
 
     They go on from where they stood, with the code that made them.
+
+        refold projections rollback costs
     """
-    from refold.projections import Projector
-
-    with refold.open(url, mode="write") as store:
-        generation = Projector(store, []).roll_back(name)
-    if as_json:
-        output.json_line({"projection": name, "generation": generation})
-    else:
-        output.line(f"{name}: shows generation {generation} again")
+    with writing(url) as store:
+        generation = _projector(store, None).roll_back(name)
+    shown = f"{name}: shows generation {generation} again"
+    output.show({"projection": name, "generation": generation}, shown)
 
 
-@command(
-    "retry",
-    example="""
-refold projections retry costs
-refold projections retry costs call-42
-""",
-    table="projections",
-)
-@click.argument("name")
+@subcommand("retry")
+@name_argument
 @click.argument("stream", required=False)
 @from_option
-def retry(url: str, as_json: bool, name: str, stream: str | None, places: tuple[str, ...]) -> int:
+def retry(url: str, name: str, stream: str | None, places: tuple[str, ...]) -> int:
     """Take up the streams that were set aside, or one of them.
 
     Ends with 1 where one failed again.
+
+        refold projections retry costs
+        refold projections retry costs call-42
     """
-    with refold.open(url, mode="write") as store:
-        projector = _projector(store, places)
-        named(projector.projections, name)
-        return _print_failed(name, projector.retry(name, stream), as_json)
+    with writing(url) as store:
+        return _show_failed(name, _projector(store, places, name).retry(name, stream))
 
 
-@command(
-    "skip",
-    example='refold projections skip costs call-42@7 --reason "a price in pounds"',
-    table="projections",
-)
-@click.argument("name")
+@subcommand("skip")
+@name_argument
 @click.argument("event_id", metavar="EVENT_ID")
 @from_option
 @option("--reason", required=True, help="Why; the log remembers it.")
-def skip(
-    url: str, as_json: bool, name: str, event_id: str, places: tuple[str, ...], reason: str
-) -> int:
+def skip(url: str, name: str, event_id: str, places: tuple[str, ...], reason: str) -> int:
     """Leave out an event that failed, now and in every rebuild, and go on with its stream.
 
     Ends with 1 where a later event of the stream failed.
+
+        refold projections skip costs call-42@7 --reason "a price in pounds"
     """
-    with refold.open(url, mode="write") as store:
-        projector = _projector(store, places)
-        named(projector.projections, name)
-        return _print_failed(name, projector.skip(name, event_id, reason=reason), as_json)
+    with writing(url) as store:
+        projector = _projector(store, places, name)
+        return _show_failed(name, projector.skip(name, event_id, reason=reason))
 
 
-for _one in (status, run, rebuild, confirm, rollback, retry, skip):
-    projections_command.add_command(_one)
-
-
-def _projector(store: refold.Store, places: tuple[str, ...]) -> Projector:
+def _projector(store: refold.Store, places: tuple[str, ...] | None, *names: str) -> Projector:
+    """The projector of what stands at the places (None: of nothing), these names among it."""
     from refold.projections import Projector
 
-    return Projector(store, projections_from(places), on_parked=_say_parked)
+    found = [] if places is None else projections_from(places)
+    projector = Projector(store, found, on_parked=_say_parked)
+    for name in names:
+        named(projector.projections, name)
+    return projector
 
 
 def _say_parked(name: str, parked: Parked) -> None:
@@ -220,18 +199,14 @@ def _say_parked(name: str, parked: Parked) -> None:
     output.note(f"{name}: set aside {clean(parked.id)}, which failed: {shown}")
 
 
-class _closed_by_terminate:  # noqa: N801
+@contextmanager
+def _closed_by_terminate(projector: Projector) -> Iterator[None]:
     """While it lasts, SIGTERM lets a projector end after the batch it is at."""
-
-    def __init__(self, projector: Projector) -> None:
-        self._projector = projector
-        self._before: Any = None
-
-    def __enter__(self) -> None:
-        self._before = signal.signal(signal.SIGTERM, lambda *_: self._projector.close())
-
-    def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGTERM, self._before)
+    before = signal.signal(signal.SIGTERM, lambda *_: projector.close())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _told(tell: output.Tell, started: float) -> Callable[[int, int], None]:
@@ -242,23 +217,9 @@ def _told(tell: output.Tell, started: float) -> Callable[[int, int], None]:
     return progress
 
 
-def _print_rebuilt(name: str, generation: int, events: int, spent_s: float, as_json: bool) -> None:
-    if as_json:
-        said = {"projection": name, "generation": generation, "events": events}
-        output.json_line({**said, "seconds": round(spent_s, 3)})
-        return
-    output.line(
-        f"{name}: shows generation {generation}, from {events:,} events in {spent_s:.1f} s; "
-        f"`confirm {name}` drops the one before"
-    )
-
-
-def _print_failed(name: str, failed: list[Parked], as_json: bool) -> int:
-    if as_json:
-        parked = [{"stream": one.stream, "event": one.id, "error": one.error} for one in failed]
-        output.json_line({"projection": name, "failed": parked})
-    elif not failed:
-        output.line(f"{name}: nothing is set aside that was asked for")
-    for one in () if as_json else failed:
-        output.line(clean(f"{name}: {one.id} failed again: {one.error}"))
-    return errors.FINDING if failed else errors.FINE
+def _show_failed(name: str, failed: list[Parked]) -> int:
+    parked = [{"stream": one.stream, "event": one.id, "error": one.error} for one in failed]
+    lines = [clean(f"{name}: {one.id} failed again: {one.error}") for one in failed]
+    nothing = f"{name}: nothing is set aside that was asked for"
+    output.show({"projection": name, "failed": parked}, lines or nothing)
+    return FINDING if failed else FINE

@@ -22,14 +22,7 @@ if TYPE_CHECKING:
     from refold.replay.verify import Verification
 
 
-@command(
-    "replay",
-    example="""
-refold replay --category call --prompt new-prompt.txt --model openai:gpt-4o-mini
-refold replay call-42 call-43 --model openai:small --base-url http://127.0.0.1:8000/v1
-refold replay --category call --mode verify
-""",
-)
+@command("replay")
 @click.argument("streams", nargs=-1, metavar="[STREAM]...")
 @option("--category", metavar="NAME", help="All streams of this category too.")
 @option(
@@ -65,7 +58,6 @@ refold replay --category call --mode verify
 )
 def replay_command(
     url: str,
-    as_json: bool,
     streams: tuple[str, ...],
     category: str | None,
     mode: str,
@@ -78,21 +70,25 @@ def replay_command(
     missing. `refold compare` says how they differ. The key is read from REFOLD_API_KEY or
     OPENAI_API_KEY. Exits with 1 when a decision got no answer or the record does not verify, with 3
     when nothing was answered.
+
+        refold replay --category call --prompt new-prompt.txt --model openai:gpt-4o-mini
+        refold replay call-42 call-43 --model openai:small --base-url http://127.0.0.1:8000/v1
+        refold replay --category call --mode verify
     """
     if not streams and category is None:
         raise UsageError("name the streams to replay, or a --category")
     if mode == "verify":
-        return _verify(url, streams, category, as_json=as_json)
-    return _next_step(url, streams, category, as_json=as_json, **options)
+        return _verify(url, streams, category)
+    return _next_step(url, streams, category, **options)
 
 
-def _verify(url: str, streams: tuple[str, ...], category: str | None, *, as_json: bool) -> int:
+def _verify(url: str, streams: tuple[str, ...], category: str | None) -> int:
     from refold.replay import select, verify
 
     with opened(url) as store, output.progress("verify") as tell:
         chosen = select(store, streams=streams, category=category)
         found = verify(store, chosen, progress=lambda done: tell(done, len(chosen)))
-    (output.json_line if as_json else _print_verification)(found)
+    output.show(found, _verification_lines(found))
     return FINDING if found.mismatches else FINE
 
 
@@ -101,7 +97,6 @@ def _next_step(
     streams: tuple[str, ...],
     category: str | None,
     *,
-    as_json: bool,
     base_url: str,
     samples: int,
     workers: int,
@@ -139,7 +134,7 @@ def _next_step(
                         done, total, _detail(cost, failed)
                     ),
                 )
-            (output.json_line if as_json else _print_summary)(summary)
+            output.show(summary, _lines(summary))
             outcome = max(outcome, _outcome(summary))
     return outcome
 
@@ -192,34 +187,32 @@ def _detail(cost: Decimal | None, failed: int) -> str:
     return "  ".join(part for part in parts if part)
 
 
-def _print_verification(found: Verification) -> None:
+def _verification_lines(found: Verification) -> Iterator[str]:
     for one in found.mismatches:
-        output.line(clean(f"{one.at or one.stream}: {one.kind}: {one.detail}"))
-    output.line(
+        yield clean(f"{one.at or one.stream}: {one.kind}: {one.detail}")
+    yield (
         f"{counted(found.conversations, 'conversation')}, "
         f"{counted(found.decisions, 'decision')} verified, "
         f"{len(found.mismatches):,} not as recorded"
     )
 
 
-def _print_summary(summary: ReplaySummary) -> None:
+def _lines(summary: ReplaySummary) -> Iterator[str]:
     from refold.replay.report.formatting import money
 
-    for failure in summary.failures:
-        output.note(clean(f"{failure.at}: {failure.error}"))
-    if summary.failed > len(summary.failures):
-        output.note(f"and {summary.failed - len(summary.failures)} more failed")
+    failures = [f"{failure.at}: {failure.error}" for failure in summary.failures]
+    output.note_some(failures, len(failures), more="more failed", count=summary.failed)
     usage = summary.usage
     tokens = f"; {usage.input_tokens:,} tokens in, {usage.output_tokens:,} out"
     tokens = tokens if summary.requests else ""
     cost = f", {money(summary.cost)}" if summary.cost is not None else ""
-    output.line(
+    yield (
         f"variant {summary.variant_id}, sample {summary.sample}: "
         f"{counted(summary.conversations, 'conversation')}, "
         f"{counted(summary.decisions, 'decision')}"
     )
-    output.line(
+    yield (
         f"  {summary.kept:,} kept, {summary.answered:,} answered, {summary.failed:,} failed, "
         f"{counted(summary.requests, 'request')}{tokens}{cost}"
     )
-    output.line(f"  compare: refold compare --variant {summary.variant_id}")
+    yield f"  compare: refold compare --variant {summary.variant_id}"

@@ -14,19 +14,16 @@ if TYPE_CHECKING:
 CHANGED_CHARS_MAX: Final = 48
 
 
-@command(
-    "replays",
-    example="""
-refold replays
-refold replays --category call --json | jq -r .variant
-""",
-)
+@command("replays")
 @option("--category", metavar="NAME", help="Only replays of conversations of this category.")
-def replays_command(url: str, as_json: bool, category: str | None) -> None:
+def replays_command(url: str, category: str | None) -> None:
     """List the replays that a store holds.
 
     Which variant and what it changes, which sample, when it ran, of how many conversations, and how
     many of its decisions were answered and failed. The id names it for `refold compare`.
+
+        refold replays
+        refold replays --category call --json | jq -r .variant
     """
     from refold.replay import replays
 
@@ -38,7 +35,7 @@ def replays_command(url: str, as_json: bool, category: str | None) -> None:
         elif not found:
             output.note("there is no replay in this store: `refold replay` makes one")
     for run in sorted(found, key=lambda run: (run.first_at, run.variant, run.sample)):
-        output.json_line(run) if as_json else output.line(_line(run))
+        output.show(run, _line(run))
 
 
 def _line(run: ReplayRun) -> str:

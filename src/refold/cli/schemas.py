@@ -20,14 +20,7 @@ EVENTS_BETWEEN_TELLS = 10_000
 VALUE_WIDTH_MIN = 40
 
 
-@command(
-    "schemas",
-    example="""
-refold schemas --from shop.events
-refold schemas --type order.placed --json | jq .example
-refold schemas --from shop.events --type order.placed --example '{"sum": 5}'
-""",
-)
+@command("schemas")
 @option(
     "--from",
     "modules",
@@ -43,17 +36,21 @@ refold schemas --from shop.events --type order.placed --example '{"sum": 5}'
     help="Show what this payload of the one --type (x, x.v2) is read as; no store is needed.",
 )
 def schemas_command(
-    url: str, as_json: bool, modules: tuple[str, ...], types: tuple[str, ...], example: str | None
+    url: str, modules: tuple[str, ...], types: tuple[str, ...], example: str | None
 ) -> int:
     """Show which schemas a store holds and what they are read as.
 
     For each type and schema: how many events, their class, the upcasters and splits that they go
     through with the first of them before and after, whether the type is retired. Every event is
     read. Exits with 1 when one cannot be, or when its type is known and its schema leads nowhere.
+
+        refold schemas --from shop.events
+        refold schemas --type order.placed --json | jq .example
+        refold schemas --from shop.events --type order.placed --example '{"sum": 5}'
     """
     registry = _registry(modules)
     if example is not None:
-        return _try(types, jsontext.argument(example, option="--example"), registry, as_json)
+        return _try(types, jsontext.argument(example, option="--example"), registry)
     from refold.schemas import survey
 
     with opened(url, registry=registry) as store:
@@ -62,7 +59,7 @@ def schemas_command(
             suggest.note_nothing(store, types=types)
     for one in found:
         if not types or {one.type, f"{one.type}.v{one.schema}"} & {*types}:
-            output.json_line(one) if as_json else _print(one)
+            output.show(one, _lines(one))
     return FINDING if any(one.finding for one in found) else FINE
 
 
@@ -93,7 +90,7 @@ def _told(store: refold.Store, types: tuple[str, ...]) -> Iterator[refold.Record
             yield recorded
 
 
-def _try(types: tuple[str, ...], payload: Any, registry: refold.Registry, as_json: bool) -> int:
+def _try(types: tuple[str, ...], payload: Any, registry: refold.Registry) -> int:
     from refold.schemas import tried
 
     if len(types) != 1:
@@ -101,26 +98,26 @@ def _try(types: tuple[str, ...], payload: Any, registry: refold.Registry, as_jso
     try:
         found = tried(types[0], payload, registry)
     except RefoldError as error:
-        output.json_line({"finding": error.message}) if as_json else _print_finding(error.message)
+        output.show({"finding": error.message}, _bad(error.message))
         return FINDING
-    output.json_line(found) if as_json else _print_example(found)
+    output.show(found, _example_lines(found))
     return FINE
 
 
 # -- for a person -------------------------------------------------------------------------------
 
 
-def _print(one: StoredSchema) -> None:
+def _lines(one: StoredSchema) -> Iterator[str]:
     named = output.styled(f"{clean(one.type):<28} schema {one.schema}", bold=True)
-    output.line(f"{named}  {counted(one.events, 'event'):>14}  {clean(_meaning(one))}")
+    yield f"{named}  {counted(one.events, 'event'):>14}  {clean(_meaning(one))}"
     if one.finding is not None:
         several = f" ({counted(one.unreadable, 'event')})" if one.unreadable > 1 else ""
-        _print_finding(f"{one.finding}{several}")
+        yield _bad(f"{one.finding}{several}")
     for step in one.steps:
         what = "split" if step.into else f"{step.schema} to {step.schema + 1}"
-        output.line(f"    {what:<8} {clean(step.by)}")
+        yield f"    {what:<8} {clean(step.by)}"
     if one.steps and one.example is not None:
-        _print_example(one.example)
+        yield from _example_lines(one.example)
 
 
 def _meaning(one: StoredSchema) -> str:
@@ -133,17 +130,15 @@ def _meaning(one: StoredSchema) -> str:
     return f"read as {one.reads_as}, {cls}" if one.steps else cls
 
 
-def _print_finding(text: str) -> None:
-    output.line(f"    {output.styled('BAD', fg='red', bold=True)}      {clean(text)}")
+def _bad(text: str) -> str:
+    return f"    {output.styled('BAD', fg='red', bold=True)}      {clean(text)}"
 
 
-def _print_example(example: Example) -> None:
+def _example_lines(example: Example) -> Iterator[str]:
     room = max(output.width() - 13, VALUE_WIDTH_MIN)
-    before = output.compact(example.before)
-    output.line(f"    before   {one_line(before, room)}")
+    yield f"    before   {one_line(output.compact(example.before), room)}"
     for after in example.after:
         tag = after.type if after.schema == 1 else f"{after.type}.v{after.schema}"
-        shown = f"{tag} {output.compact(after.data)}"
-        output.line(f"    after    {one_line(shown, room)}")
+        yield f"    after    {one_line(f'{tag} {output.compact(after.data)}', room)}"
     if not example.after:
-        output.line("    after    nothing: it is retired")
+        yield "    after    nothing: it is retired"

@@ -9,42 +9,35 @@ import msgspec
 
 from refold.cli import output
 from refold.cli.loading import fold_for, fold_option
-from refold.cli.options import Moment, command, moment_options, opened, option
+from refold.cli.options import command, events_until, moment_options, opened, option
 from refold.errors import UsageError
 
 
-@command(
-    "state",
-    example="""
-refold state call-42 --fold conversation
-refold state call-42 --version 7 | jq .usage
-refold state account-7 --fold bank:balance --known-at 2d
-""",
-)
+@command("state")
 @click.argument("stream")
 @fold_option
 @moment_options
 @option("--with-version", is_flag=True, help="Say beside it which version and position it is of.")
 def state_command(
-    url: str,
-    as_json: bool,
-    stream: str,
-    fold_name: str | None,
-    moment: Moment,
-    with_version: bool,
+    url: str, stream: str, fold_name: str | None, with_version: bool, **moment: Any
 ) -> None:
     """Print the state that a stream folds to, now or then.
 
     T is RFC 3339, a date (its start, UTC) or an age (30m, 2h, 7d). --at asks what had happened by
     then, --known-at what the log knew by then.
+
+        refold state call-42 --fold conversation
+        refold state call-42 --version 7 | jq .usage
+        refold state account-7 --fold bank:balance --known-at 2d
     """
     with opened(url) as store:
-        fold = fold_for(fold_name, moment.events(store, stream) if fold_name is None else ())
-        folded = moment.folded(store, stream, fold)
+        events = events_until(store, stream, **moment) if fold_name is None else ()
+        fold = fold_for(fold_name, events)
+        folded = store.fold(stream, fold, **moment)
     value: Any = _json_value(folded.state, fold.name)
     if with_version:
         value = {"stream": stream, "fold": fold.name, **folded._asdict(), "state": value}
-    (output.json_line if as_json else output.json_block)(value)
+    output.json_block(value)
 
 
 def _json_value(value: object, fold_name: str) -> Any:

@@ -6,30 +6,23 @@ from refold.cli import output
 from refold.cli.options import command, opened
 
 
-@command(
-    "stats",
-    example="""
-refold stats --db agents.db
-""",
-)
-def stats_command(url: str, as_json: bool) -> None:
+@command("stats")
+def stats_command(url: str) -> None:
     """Show what each part of a store takes.
 
     In bytes, in all and an event. `log` holds the events as they were appended, `segments` those
     that `refold compact` packed.
+
+        refold stats --db agents.db
     """
     with opened(url) as store:
         sizes = store.sizes()
         events = store.log_head()
     total = sum(size.size_bytes for size in sizes)
-    if as_json:
-        for size in sizes:
-            output.json_line(size._asdict())
-        output.json_line({"part": "all", "size_bytes": total, "events": events})
-        return
     for size in sizes:
-        output.line(_row(size.part, size.size_bytes, size.events))
-    output.line(_row("all", total, events))
+        output.show(size._asdict(), _row(*size))
+    said = {"part": "all", "size_bytes": total, "events": events}
+    output.show(said, _row("all", total, events))
 
 
 def _row(part: str, size_bytes: int, events: int | None) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
 
 import msgspec
 
@@ -19,34 +18,31 @@ def check(event: Event, *, place: str) -> None:
     ``place`` is where it was written. Raises :class:`UnknownEventType`, naming the nearest types
     that there are, or :class:`InvalidEvent`.
     """
-    classes = _classes()
     tag = _tag(event)
-    if tag not in classes:
-        near = suggestion(tag, classes)
+    if tag not in _classes():
+        near = suggestion(tag, _classes())
         raise UnknownEventType(
             f"{place}: there is no event type {tag!r}{near or ':'} --untyped records it as it is",
             type=tag,
         )
-    _check_payload(event.data, classes[tag], tag, place)
+    check_known(event, place=place)
 
 
 def check_known(event: Event, *, place: str) -> None:
     """Refuse an event that does not fit the class of its type; a type without one may be it."""
-    cls = _classes().get(_tag(event))
-    if cls is not None:
-        _check_payload(event.data, cls, _tag(event), place)
-
-
-def _check_payload(data: Any, cls: type, tag: str, place: str) -> None:
-    if not isinstance(data, dict):
+    tag = _tag(event)
+    cls = _classes().get(tag)
+    if cls is None:
+        return
+    if not isinstance(event.data, dict):
         raise InvalidEvent(f"{place}: the data of {tag} must be a JSON object", type=tag)
     fields = {field.encode_name for field in msgspec.structs.fields(cls)}
-    for name in data:
+    for name in event.data:
         if name not in fields:
             near = suggestion(name, fields) or f": it has {', '.join(sorted(fields))}"
             raise InvalidEvent(f"{place}: {tag} has no field {name!r}{near}", type=tag, field=name)
     try:
-        msgspec.convert(data, cls)
+        msgspec.convert(event.data, cls)
     except msgspec.ValidationError as error:
         raise InvalidEvent(f"{place}: not a {tag}: {error}", type=tag) from error
 

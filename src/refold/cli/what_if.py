@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,13 +16,7 @@ if TYPE_CHECKING:
     from refold.conversation.what_if import WhatIf
 
 
-@command(
-    "what-if",
-    example="""
-refold what-if call-42 --without call-42@3
-refold what-if call-42 --without 3 --without 4 --save call-42~no-lookup
-""",
-)
+@command("what-if")
 @click.argument("stream")
 @option(
     "--without",
@@ -35,7 +29,6 @@ refold what-if call-42 --without 3 --without 4 --save call-42~no-lookup
 @option("--save", metavar="NAME", help="Keep the branch as a stream; name it such as call-42~b.")
 def what_if_command(
     url: str,
-    as_json: bool,
     stream: str,
     without: tuple[str, ...],
     fold_name: str | None,
@@ -45,6 +38,9 @@ def what_if_command(
 
     The changes of its state, and the events that lose what they rest on. The stream itself stays as
     it is. What the agent said later is taken as recorded: to ask it again, use `refold replay`.
+
+        refold what-if call-42 --without call-42@3
+        refold what-if call-42 --without 3 --without 4 --save call-42~no-lookup
     """
     from refold.conversation.what_if import what_if
 
@@ -54,37 +50,29 @@ def what_if_command(
             found.after.save(save)
     fold = fold_for(fold_name, found.before.events)
     operations = found.changes(fold)
-    if not as_json:
-        _print_plain(stream, found, fold.name, operations, save)
-        return
-    output.json_line(
-        {
-            "stream": stream,
-            "removed": [printing.event_json(recorded) for recorded in found.removed],
-            "groundless": [
-                {"id": one.event.id, "type": one.event.type, "reason": one.reason}
-                for one in found.groundless
-            ],
-            "fold": fold.name,
-            "state": operations,
-            "saved": save,
-        }
-    )
+    said = {
+        "stream": stream,
+        "removed": found.removed,
+        "groundless": [
+            {"id": one.event.id, "type": one.event.type, "reason": one.reason}
+            for one in found.groundless
+        ],
+        "fold": fold.name,
+        "state": operations,
+        "saved": save,
+    }
+    output.show(said, _lines(stream, found, fold.name, operations, save))
 
 
-def _print_plain(
-    stream: str,
-    found: WhatIf[Any],
-    fold: str,
-    operations: Sequence[Any],
-    saved: str | None,
-) -> None:
-    output.line(f"{clean(stream)} without")
-    printing.print_plain(found.removed)
-    output.line(f"state ({fold}): {counted(len(operations), 'change')}")
-    printing.print_operations(operations)
+def _lines(
+    stream: str, found: WhatIf[Any], fold: str, operations: Sequence[Any], saved: str | None
+) -> Iterator[str]:
+    yield f"{clean(stream)} without"
+    yield from printing.event_lines(found.removed)
+    yield f"state ({fold}): {counted(len(operations), 'change')}"
+    yield from printing.operation_lines(operations)
     for one in found.groundless:
         named = clean(f"{one.event.id}  {one.event.type}")
-        output.line(f"{output.styled(named, fg='yellow')} {one.reason}")
+        yield f"{output.styled(named, fg='yellow')} {one.reason}"
     if saved is not None:
-        output.line(f"saved as {clean(saved)}")
+        yield f"saved as {clean(saved)}"
