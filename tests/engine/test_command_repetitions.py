@@ -11,7 +11,7 @@ import pytest
 
 import refold
 from refold import Appended, Decider, Event, Fold, Rejected
-from refold.engine.commands import Command, executed
+from refold.engine.commands import Execution, executed
 from refold.engine.store import Store
 from refold.errors import UsageError
 from refold.ports import Kept
@@ -46,7 +46,7 @@ def pass_over(command: Open, state: set[str]) -> Sequence[object]:
 class Overtaken:
     """A store of which another does a command just after its id was looked up here."""
 
-    def __init__(self, store: Store, other: Store, command: Command) -> None:
+    def __init__(self, store: Store, other: Store, command: Execution) -> None:
         self.fold, self.event = store.fold, store.event
         self._append_command = store._append_command
         self._store, self._other = store, other
@@ -68,9 +68,9 @@ def _stores(tmp_path: Path) -> Iterator[tuple[Store, Store]]:
         yield store, other
 
 
-def command(decider: Decider[set[str], Open], account: str) -> Command:
+def command(decider: Decider[set[str], Open], account: str) -> Execution:
     """To open an account, under one id."""
-    return Command("bank-1", decider, Open(account), "cmd-1", None, (), None)
+    return Execution("bank-1", decider, Open(account), "cmd-1", None, (), None)
 
 
 @pytest.mark.parametrize("decide", [refuse, pass_over])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from refold.backends.plan import Known, Needs, matches, needs, plan
@@ -135,30 +136,31 @@ class MemoryBackend:
         rows_max: int,
     ) -> list[Row]:
         """See :class:`~refold.ports.Backend`."""
-        with self._lock:
-            found: list[Row] = []
-            for index in range(self._index_after(after), len(self._log)):
-                row = self._log[index]
-                wanted = row.position + row.event_count - 1 > after
-                wanted = wanted and (categories is None or category_of(row.stream) in categories)
-                if wanted and (types is None or self._types[index].intersection(types)):
-                    found.append(row)
-                    if len(found) == rows_max:
-                        break
-            return found
+
+        def is_wanted(index: int) -> bool:
+            category = category_of(self._log[index].stream)
+            of_types = types is None or not self._types[index].isdisjoint(types)
+            return of_types and (categories is None or category in categories)
+
+        return self._after(after, is_wanted, rows_max)
 
     def tagged(self, item: QueryItem, *, after: int, rows_max: int) -> list[Row]:
         """See :class:`~refold.ports.Backend`."""
+
+        def is_wanted(index: int) -> bool:
+            fits = item.fits(self._types[index], self._writes[index].tags)
+            return fits and "~" not in self._log[index].stream
+
+        return self._after(after, is_wanted, rows_max)
+
+    def _after(self, after: int, is_wanted: Callable[[int], bool], rows_max: int) -> list[Row]:
         with self._lock:
-            found: list[Row] = []
-            for index in range(self._index_after(after), len(self._log)):
-                row, tags = self._log[index], self._writes[index].tags
-                wanted = "~" not in row.stream and item.fits(self._types[index], tags)
-                if wanted and row.position + row.event_count - 1 > after:
-                    found.append(row)
-                    if len(found) == rows_max:
-                        break
-            return found
+            found = (
+                self._log[index]
+                for index in range(self._index_after(after), len(self._log))
+                if is_wanted(index)
+            )
+            return list(islice(found, rows_max))
 
     def find(self, key: str) -> Kept | None:
         """See :class:`~refold.ports.Backend`."""
@@ -173,8 +175,9 @@ class MemoryBackend:
         return None
 
     def _index_after(self, after: int) -> int:
-        """Of the row with the event after a position, or of the one before it."""
-        return max(bisect_left(self._positions, after + 1) - 1, 0)
+        """Of the row with the event after a position; how many there are where there is none."""
+        index = max(bisect_right(self._positions, after + 1) - 1, 0)
+        return index if self.log_head() > after else len(self._log)
 
     def head(self, stream: str) -> StreamInfo | None:
         """See :class:`~refold.ports.Backend`."""

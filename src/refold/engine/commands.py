@@ -91,7 +91,7 @@ class _Turn:
         self._lock.release()
 
 
-class Command(NamedTuple):
+class Execution(NamedTuple):
     """A command, where it is to act, and what it is known by."""
 
     stream: str
@@ -123,7 +123,7 @@ class Command(NamedTuple):
         return {**ids, **(self.metadata or {})}
 
 
-def executed(log: Log, command: Command) -> Appended | None:
+def executed(log: Log, command: Execution) -> Appended | None:
     """Carry a command out; see :meth:`refold.Store.execute`."""
     digest = command.digest()
     for attempt in range(DECISIONS_MAX):
@@ -136,7 +136,7 @@ def executed(log: Log, command: Command) -> Appended | None:
     raise AssertionError("the loop above returns or raises")
 
 
-def _attempted(log: Log, command: Command, digest: bytes) -> Appended | None:
+def _attempted(log: Log, command: Execution, digest: bytes) -> Appended | None:
     folded = _folded(log, command)
     try:
         events, refusal = command.decider.decide(command.command, folded.state), None
@@ -167,7 +167,7 @@ def _attempted(log: Log, command: Command, digest: bytes) -> Appended | None:
     return outcome
 
 
-def _folded(log: Log, command: Command) -> Folded[Any]:
+def _folded(log: Log, command: Execution) -> Folded[Any]:
     fold: Fold[Any] = command.decider.fold
     try:
         return log.fold(command.stream if command.over is None else command.over, fold)
@@ -175,13 +175,13 @@ def _folded(log: Log, command: Command) -> Folded[Any]:
         return Folded(fold.initial(), NO_EVENTS, 0)
 
 
-def _expected(command: Command, folded: Folded[Any]) -> Expected:
+def _expected(command: Execution, folded: Folded[Any]) -> Expected:
     if command.over is not None:
         return ANY
     return NO_STREAM if folded.version == NO_EVENTS else folded.version
 
 
-def _first_outcome(log: Log, command: Command, digest: bytes) -> Appended | None:
+def _first_outcome(log: Log, command: Execution, digest: bytes) -> Appended | None:
     """What the command came to when it was done before; None where it was not, or has no id."""
     kept = None if command.command_id is None else log._kept_under(command.command_id)
     if kept is None:
@@ -208,7 +208,7 @@ def _not_rejected(log: Log, outcome: Appended) -> Appended:
     return outcome
 
 
-def _rejection(command: Command, rejected: Rejected) -> Event:
+def _rejection(command: Execution, rejected: Rejected) -> Event:
     facts = {name: value for name, value in rejected.facts.items() if name != "reason"}
     said = {"command": type(command.command).__name__, "reason": rejected.reason}
     return Event(REJECTED, {**said, "code": rejected.code, "facts": facts})

@@ -19,7 +19,7 @@ from refold.core.registry import Registry, default_registry
 from refold.engine import checks
 from refold.engine.append import Append, appended, batch_of, batch_together, branch_batch, prepared
 from refold.engine.branch import Branch
-from refold.engine.commands import Command, Turns, executed, tags_of
+from refold.engine.commands import Execution, Turns, executed, tags_of
 from refold.engine.group_commit import GroupCommit, chunked
 from refold.engine.progress import wait_for
 from refold.engine.reader import Reader
@@ -170,7 +170,7 @@ class Store(Upkeep):
         """
         checks.check_decider(decider)
         wanted = tags_of(tags, over)
-        asked = Command(stream, decider, command, command_id, metadata, wanted, over)
+        asked = Execution(stream, decider, command, command_id, metadata, wanted, over)
         with self._turns.of(stream if over is None else over):
             return executed(self, asked)
 

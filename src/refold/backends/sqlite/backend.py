@@ -164,14 +164,12 @@ class SqliteBackend:
 
     def _packed_append(self, segments: dict[int, list[Row]], stream: int, version: int) -> Row:
         """An append that begins at a version, out of its segment; ``segments`` keeps the last."""
-        for row in segments.get(stream, ()):
+        if all(row.version != version for row in segments.get(stream, ())):
+            read = self._read(lambda reader: tags.parts_at(reader, self._frames, stream, version))
+            segments[stream] = read or []
+        for row in segments[stream]:
             if row.version == version:
                 return row
-        for name, *values in self._query(tags.SEGMENT_OF, (stream, version)):
-            segments[stream] = self._rows.row(name, values).appends()
-            for row in segments[stream]:
-                if row.version == version:
-                    return row
         raise Corrupt(
             f"version {version} of stream number {stream} has tags but no events; "
             "run `refold doctor`",

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import reduce
+from itertools import groupby
 from operator import or_
 from pathlib import Path
 from typing import Any, Final
 
 import apsw
 
-from refold.backends.sqlite import digests, tagindex
 from refold.backends.sqlite.compression import Frames
 from refold.backends.sqlite.file import SCHEMA_VERSION, rows_of
 from refold.backends.sqlite.queries import LOG_HEAD
-from refold.backends.sqlite.tags import OTHER_TYPES_BIT
+from refold.backends.sqlite.tags import OTHER_TYPES_BIT, first_wrong
+from refold.core.canonical import digest_of, is_of_command
 from refold.core.event import category_of
 from refold.core.recorded import decode_row
 from refold.core.registry import Registry
@@ -83,6 +84,14 @@ SELECT name FROM streams AS branch WHERE parent IS NOT NULL AND max(fork_version
     ), packed_version) FROM streams WHERE name = branch.parent
 ), -1)"""
 
+_PART: Final = "\x1f"
+"""Stands between the key of an append and the number of its part, from the second part on."""
+
+_KEYED: Final = """
+SELECT key, digest, position, name, body, metadata FROM log
+LEFT JOIN streams ON streams.id = stream WHERE key IS NOT NULL ORDER BY key"""
+_PACKED_PARTS: Final = "SELECT 1 FROM keys WHERE key = ?1 OR key BETWEEN ?1 || ?2 AND ?1 || ?3"
+
 
 def checks(connection: apsw.Connection, path: Path, frames: Frames) -> Iterator[Check]:
     """One line a thing looked at; reads the whole file, as it is at one moment."""
@@ -150,10 +159,30 @@ def _size(connection: apsw.Connection, path: Path) -> Check:
 
 
 def _digests(connection: apsw.Connection) -> Check:
-    """Keyed appends that are not packed are the bytes that were given."""
-    changed = digests.first_changed(connection)
-    detail = "checked" if changed is None else f"other bytes than were appended at {changed}"
-    return Check("digests", changed is None, detail)
+    """Keyed appends that are not packed are the bytes that their digests were made of.
+
+    A segment has a checksum of its own; an append that is not packed and has no key has neither.
+    """
+    for key, parts in _keyed(connection):
+        said = {digest for _, digest, *_ in parts}
+        made = digest_of((name or "", body, metadata) for *_, name, body, metadata in parts)
+        # Of a command it says what was asked for, not what came of it.
+        as_made = said == {made} or any(map(is_of_command, said))
+        if not as_made and not _is_partly_packed(connection, key):
+            return Check("digests", False, f"other bytes than were appended at {parts[0][2]}")
+    return Check("digests", True, "checked")
+
+
+def _keyed(connection: apsw.Connection) -> Iterator[tuple[str, list[tuple[Any, ...]]]]:
+    """Each key with the rows of its append, in the order of its parts."""
+    rows: Any = connection.execute(_KEYED)
+    for key, group in groupby(rows, lambda row: str(row[0]).partition(_PART)[0]):
+        yield key, sorted(group, key=lambda row: int(str(row[0]).partition(_PART)[2] or 0))
+
+
+def _is_partly_packed(connection: apsw.Connection, key: str) -> bool:
+    """Parts stand in streams of their own, so that some may be packed and others not."""
+    return bool(rows_of(connection, f"{_PACKED_PARTS} LIMIT 1", key, _PART, _PART + "9" * 5))
 
 
 def _positions(connection: apsw.Connection, frames: Frames) -> Check:
@@ -236,7 +265,7 @@ def _streams(connection: apsw.Connection) -> Check:
 
 def _tags(connection: apsw.Connection, frames: Frames) -> Check:
     """The index of tags says what the metadata of the appends say."""
-    wrong = tagindex.first_wrong(connection, frames)
+    wrong = first_wrong(connection, frames)
     advice = "; `refold doctor --repair` makes the index anew"
     return Check("tags", wrong is None, "checked" if wrong is None else wrong + advice)
 

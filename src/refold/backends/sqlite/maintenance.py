@@ -9,10 +9,10 @@ from typing import Final
 
 import apsw
 
-from refold.backends.sqlite import tagindex
 from refold.backends.sqlite.compression import Frames
 from refold.backends.sqlite.doctor import CUT_SHORT
 from refold.backends.sqlite.file import rows_of
+from refold.backends.sqlite.tags import remade
 from refold.errors import UsageError
 from refold.ports import PartSize
 
@@ -81,7 +81,7 @@ def repairs(connection: apsw.Connection, frames: Frames) -> Iterator[str]:
 
 def _tags_made(connection: apsw.Connection, frames: Frames) -> str:
     try:
-        return f"made the index of {tagindex.remade(connection, frames)} tags again from the log"
+        return f"made the index of {remade(connection, frames)} tags again from the log"
     except CUT_SHORT as error:
         return f"left the index of tags as it was, for the log is damaged: {error}"
 
