@@ -36,9 +36,8 @@ def test_what_is_not_met_yet_stops_the_fast_way_where_it_stands() -> None:
     fold.on("test.new")(lambda state, event: [*state, -event["n"]])
 
     def row_with(types: list[str]) -> Row:
-        bodies = [
-            encode_body([Event(name, {"n": n})] * 2, registry).text for n, name in enumerate(types)
-        ]
+        events = [[Event(name, {"n": n})] * 2 for n, name in enumerate(types)]
+        bodies = [encode_body(two, registry).text.encode() for two in events]
         parts = ",".join(f"[{1 + 2 * n},2,0]" for n in range(len(types)))
         place = (1, "call-1", 0, 2 * len(types), 0, None)
         body = SEPARATOR.join(bodies)

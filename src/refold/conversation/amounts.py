@@ -13,12 +13,13 @@ DIGITS: Final = 100
 AMOUNT_DIGITS_MAX: Final = 20
 """How many digits before its point an amount of money may have."""
 
+_ZERO: Final = Decimal(0)
 _CONTEXT: Final = Context(prec=DIGITS, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[])
 
 
 def add(totals: dict[str, Decimal], currency: str, amount: Decimal) -> None:
     """Add an amount to the total of its currency."""
-    totals[currency] = _CONTEXT.add(totals.get(currency, Decimal(0)), amount)
+    totals[currency] = _CONTEXT.add(totals.get(currency, _ZERO), amount)
 
 
 def plus(amount: Decimal, more: Decimal) -> Decimal:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import reduce
+from itertools import chain
 from operator import or_
 from typing import Any, Final, NamedTuple
 
@@ -78,6 +79,15 @@ class _Tagged(msgspec.Struct, array_like=True):
 
 
 _decode_tags: Final = msgspec.json.Decoder(list[_Tagged]).decode
+_decode_tags_of_bodies: Final = msgspec.json.Decoder(list[list[_Tagged]]).decode
+
+
+class _Known(NamedTuple):
+    """The classes of the tags that were met, and what decodes by them: a body, several at once."""
+
+    wrappers: Mapping[str, type]
+    body: Decode
+    bodies: Decode
 
 
 class Decoder:
@@ -89,29 +99,42 @@ class Decoder:
     def __init__(self, wrap: Callable[[str], type]) -> None:
         self._wrap = wrap
         # Replaced as one: who meets new tags at the same time learns them again.
-        self._known: tuple[Mapping[str, type], Decode] = ({}, _decode_none)
+        self._known = _known({"": _made("Nothing", [], "")})
 
     def __call__(self, body: str | bytes) -> list[Any]:
         """The events of a body."""
         try:
-            return self._known[1](body)
+            return self._known.body(body)
         except msgspec.ValidationError:
-            decode = self._learnt(body)
-            if decode is None:
+            known = self._learnt(_decode_tags(body))
+            if known is None:
                 raise
-        return decode(body)
+        return known.body(body)
 
-    def _learnt(self, body: str | bytes) -> Decode | None:
-        """A decoder that knows the tags of a body too; None where they are known."""
-        wrappers, _ = self._known
-        new = {event.tag for event in _decode_tags(body)} - wrappers.keys()
+    def bodies(self, array: str | bytes) -> list[list[Any]]:
+        """The events of each body of an array of them."""
+        try:
+            return self._known.bodies(array)
+        except msgspec.ValidationError:
+            known = self._learnt(chain.from_iterable(_decode_tags_of_bodies(array)))
+            if known is None:
+                raise
+        return known.bodies(array)
+
+    def _learnt(self, events: Iterable[_Tagged]) -> _Known | None:
+        """What knows the tags of some events too; None where they are known."""
+        wrappers = self._known.wrappers
+        new = {event.tag for event in events} - wrappers.keys()
         if not new:
             return None
-        wrappers = {**wrappers, **{tag: self._wrap(tag) for tag in sorted(new)}}
-        union = reduce(or_, wrappers.values())
-        decode = msgspec.json.Decoder(list[union]).decode  # type: ignore[valid-type]
-        self._known = (wrappers, decode)
-        return decode
+        known = self._known = _known({**wrappers, **{tag: self._wrap(tag) for tag in sorted(new)}})
+        return known
+
+
+def _known(wrappers: Mapping[str, type]) -> _Known:
+    events: Any = list[reduce(or_, wrappers.values())]  # type: ignore[misc]
+    decoders = (msgspec.json.Decoder(shape).decode for shape in (events, list[events]))
+    return _Known(wrappers, *decoders)
 
 
 class Dispatch:
@@ -147,21 +170,22 @@ class Dispatch:
         parts = iter(row.parts()) if self.gives_recorded else None
         for piece in row.pieces():
             try:
-                events = self.decode(piece)
+                bodies = self.decode.bodies(piece)
             except (msgspec.DecodeError, UnicodeDecodeError):
                 yield None, None
                 return
             if parts is None:
-                yield None, events
+                yield None, list(chain.from_iterable(bodies))
                 continue
-            end = 0
-            while end < len(events):
-                part = next(parts, None)
-                begin, end = end, end + (part.event_count if part else 0)
-                if not begin < end <= len(events):
-                    yield None, None
-                    return
-                yield part, events[begin:end]
+            for events in bodies:  # Of one append, or of all, where it is packed.
+                end = 0
+                while end < len(events):
+                    part = next(parts, None)
+                    begin, end = end, end + (part.event_count if part else 0)
+                    if not begin < end <= len(events):
+                        yield None, None
+                        return
+                    yield part, events[begin:end]
 
     def _wrapper(self, tag: str) -> type:
         kind = Kind.parse(tag)
@@ -209,6 +233,3 @@ def _made(
         "kind": kind,
     }
     return msgspec.defstruct(name, fields, tag=tag, array_like=True, gc=False, namespace=said)
-
-
-_decode_none: Final[Decode] = msgspec.json.Decoder(list[_made("Nothing", [], "")]).decode  # type: ignore[misc]

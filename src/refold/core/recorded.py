@@ -279,7 +279,7 @@ def parts_of(history: Iterable[Recorded]) -> Iterator[Recorded]:
 
 @lru_cache(maxsize=1)  # Its events may be asked for their bytes one after the other.
 def _events_in(row: Row) -> list[StoredEvent]:
-    return [event for piece in row.pieces() for event in decode_body(piece)]
+    return [event for append in row.appends() for event in decode_body(append.body)]
 
 
 def _object_in(text: str | bytes | None) -> dict[str, Any]:

@@ -15,9 +15,9 @@ import msgspec
 from refold.core.clock import EARLIEST_US, LATEST_US
 from refold.errors import Corrupt
 
-SEPARATOR: Final = "\x1e"
+SEPARATOR: Final = b"\x1e"
 """Stands between joined bodies: a character that JSON text cannot hold, in strings or outside."""
-PIECE_CHARS: Final = 16_384
+PIECE_BYTES: Final = 16_384
 """About so much of joined bodies is decoded at once: a call an append would cost more, and the
 events of many take more memory than the processor has at hand."""
 OccurredAt = Annotated[int, msgspec.Meta(ge=EARLIEST_US, le=LATEST_US)] | None
@@ -105,17 +105,16 @@ class Row(NamedTuple):
                 yield part.span()
             begins += part.event_count
 
-    def pieces(self) -> Iterator[str | bytes]:
-        """Arrays that hold its events in order, of one append or of several side by side."""
-        body: Any = self.body
-        between, comma = (b"]\x1e[", b",") if isinstance(body, bytes) else ("]\x1e[", ",")
+    def pieces(self) -> Iterator[bytes]:
+        """Its bodies in order, some at a time, as arrays of them; of a packed row, one of all."""
+        body = _utf8(self.body)
         start = 0
         if self.joined:
-            while (end := body.find(between, start + PIECE_CHARS)) >= 0:
-                yield body[start : end + 1].replace(between, comma)
-                start = end + 2
-            body = body[start:].replace(between, comma)
-        yield body
+            while (end := body.find(SEPARATOR, start + PIECE_BYTES)) >= 0:
+                yield b"[%b]" % body[start:end].replace(SEPARATOR, b",")
+                start = end + 1
+            body = body[start:].replace(SEPARATOR, b",")
+        yield b"[%b]" % body
 
     def parts(self) -> list[Part]:
         """What it says of each of its appends, in order."""
@@ -146,15 +145,15 @@ class Row(NamedTuple):
             version += part.event_count
         return rows
 
-    def _bodies(self, parts: Sequence[Part]) -> list[Any]:
+    def _bodies(self, parts: Sequence[Part]) -> list[bytes]:
         """The body of each append of which there are several."""
-        body: Any = self.body
+        body = _utf8(self.body)
         if len(parts) == 1:
             return [body]
         if self.joined:
-            bodies = body.split(SEPARATOR if isinstance(body, str) else SEPARATOR.encode())
+            bodies = body.split(SEPARATOR)
             _check_count(self, len(bodies), len(parts))
-            return list(bodies)
+            return bodies
         try:
             events = _decode_events(body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -14,7 +14,6 @@ from refold.errors import Corrupt
 _HOT_TYPES: Final = (str, int, int, int, int, str)
 _PACKED_TYPES: Final = (*_HOT_TYPES[:-1], bytes)
 _JOINED_TYPES: Final = (int, int, int, int, int, bytes, bytes)
-_SEPARATOR: Final = SEPARATOR.encode()
 _INTEGERS: Final = {int, type(None)}
 _TEXTS: Final = {str, type(None)}
 
@@ -44,7 +43,7 @@ class Rows:
                 version=missing,
             )
         place = (position, stream, version, count, at)
-        return Row(*place, None, body, packed_parts=parts, joined=_SEPARATOR in body)
+        return Row(*place, None, body, packed_parts=parts, joined=SEPARATOR in body)
 
     def row(self, stream: str, values: Sequence[Any]) -> Row:
         """An append, or a segment."""
