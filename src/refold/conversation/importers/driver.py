@@ -171,7 +171,7 @@ def _hint(source: Source, importer: Importer, options: Options) -> str:
     """Which other format finds something in the start of the source."""
     for name in Importer.names():
         # One that cannot be loaded, or read anything here, is no hint.
-        with suppress(RefoldError):
+        with suppress(RefoldError, Unreadable):
             if name != importer.name:
                 items = Importer.named(name).read(source.start(), options)
                 if any(isinstance(item, Found) for item in items):

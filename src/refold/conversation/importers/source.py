@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from io import BufferedReader, BytesIO, RawIOBase
 from pathlib import Path
 from typing import Final, Literal, Self, cast
@@ -30,7 +30,8 @@ class Source:
     """An input with a name, the ``stem`` of which serves to name streams.
 
     ``layout`` is what it seems to hold: a value on each of its ``lines``, an ``array``, or
-    ``one`` value. ``head`` is its start.
+    ``one`` value. ``head`` is its start. Raises :class:`Unreadable` for what is empty, compressed
+    or no text.
     """
 
     def __init__(self, name: str, reader: BufferedReader) -> None:
@@ -40,6 +41,12 @@ class Source:
         self.read_bytes = 0
         self._reader = reader
         start = reader.peek(START_BYTES)[:START_BYTES]
+        if not start:
+            raise Unreadable("the file is empty")
+        if found := _COMPRESSED.match(start):
+            raise Unreadable(f"the file is compressed ({found.lastgroup}): unpack it first")
+        if b"\x00" in start[:4096]:
+            raise Unreadable("the file is not UTF-8 text")
         if start.startswith(_BOM):
             self._read(len(_BOM))
         self.head = start.removeprefix(_BOM).lstrip()
@@ -51,9 +58,7 @@ class Source:
         """A file by its path, or ``-`` for the standard input; :class:`Unreadable` says why not."""
         try:
             with _stdin() if name == STDIN else Path(name).open("rb", START_BYTES) as reader:
-                source = cls(name, cast("BufferedReader", reader))
-                source._check()
-                yield source
+                yield cls(name, cast("BufferedReader", reader))
         except FileNotFoundError as error:
             raise Unreadable("there is no such file") from error
         except IsADirectoryError as error:
@@ -63,7 +68,7 @@ class Source:
 
     def start(self) -> Self:
         """The head of it, as a source of its own."""
-        return type(self)(self.name, BufferedReader(cast("RawIOBase", BytesIO(self.head))))
+        return type(self)(self.name, _buffered(self.head))
 
     def values(self) -> Iterator[Value]:
         """The lines, the elements, or the one value, as the source is laid out."""
@@ -98,31 +103,20 @@ class Source:
         elif raw.strip():
             yield Value(1, 1, raw)
 
-    def _check(self) -> None:
-        if not self._reader.peek():
-            raise Unreadable("the file is empty")
-        if found := _COMPRESSED.match(self.head):
-            raise Unreadable(f"the file is compressed ({found.lastgroup}): unpack it first")
-        if b"\x00" in self.head[:4096]:
-            raise Unreadable("the file is not UTF-8 text")
-
     def _read(self, size_bytes: int) -> bytes:
         raw = self._reader.read(size_bytes)
         self.read_bytes += len(raw)
         return raw
 
 
-@contextmanager
-def _stdin() -> Iterator[BufferedReader]:
-    """The standard input, left open; what stands in for it may have no buffer to look ahead in."""
-    if isinstance(sys.stdin.buffer, BufferedReader):
-        yield sys.stdin.buffer
-        return
-    reader: BufferedReader = BufferedReader(cast("RawIOBase", sys.stdin.buffer))
-    try:
-        yield reader
-    finally:
-        reader.detach()
+def _stdin() -> AbstractContextManager[BufferedReader]:
+    """The standard input, left open; what stands in for it without a buffer is in memory."""
+    stdin = sys.stdin.buffer
+    return nullcontext(stdin) if isinstance(stdin, BufferedReader) else _buffered(stdin.read())
+
+
+def _buffered(content: bytes) -> BufferedReader:
+    return BufferedReader(cast("RawIOBase", BytesIO(content)))
 
 
 def size_bytes(names: list[str]) -> int | None:
