@@ -74,6 +74,7 @@ def test_words_are_read_wherever_they_stand(message: dict[str, Any], text: str) 
          "b", ["/content/0"]),
         ({"content": ["a", 5, None, {}]}, "a", ["/content/1", "/content/2", "/content/3"]),
         ({"content": None, "audio": {"id": "a"}}, "", ["/audio"]),
+        ({"content": "a", "refusal": {"because": "b"}}, "a", ["/refusal"]),
     ],
 )  # fmt: skip
 def test_words_that_are_not_understood_are_told(

@@ -72,11 +72,11 @@ def read_words(message: Message, path: Path, unread: list[Unread]) -> Words:
     """
     content = message.get("content")
     text = _content_text(content, [*path, "content"], unread)
-    refusal, audio = message.get("refusal"), message.get("audio")
-    if isinstance(refusal, str) and refusal not in ("", text):
+    refusal = _content_text(message.get("refusal"), [*path, "refusal"], unread)
+    if refusal not in ("", text):
         text = f"{text}\n{refusal}" if text else refusal
-    if not text and audio is not None:
-        text = _part_text(audio, [*path, "audio"], unread)
+    if not text:
+        text = _content_text(message.get("audio"), [*path, "audio"], unread)
     return Words(text, _parts(content))
 
 
