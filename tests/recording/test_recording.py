@@ -377,7 +377,7 @@ class Completion:
     def __init__(self, message: dict[str, Any]) -> None:
         self._message = message
 
-    def model_dump(self, *, mode: str = "python", exclude_unset: bool = False) -> dict[str, Any]:
+    def model_dump(self, *, exclude_unset: bool = False) -> dict[str, Any]:
         unset = {"refusal": None, "annotations": None, "audio": None, "function_call": None}
         return completion(self._message if exclude_unset else {**unset, **self._message})
 

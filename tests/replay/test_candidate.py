@@ -163,7 +163,7 @@ def test_an_error_in_a_choice_is_no_answer(code: int, kind: str) -> None:
 class Answered:
     """A completion as an SDK holds it: what was set, and defaults that nobody set."""
 
-    def model_dump(self, *, mode: str = "python", exclude_unset: bool = False) -> dict[str, Any]:
+    def model_dump(self, *, exclude_unset: bool = False) -> dict[str, Any]:
         unset = {} if exclude_unset else {"refusal": None, "annotations": None}
         return {"choices": [{"message": message(content="x", **unset)}]}
 

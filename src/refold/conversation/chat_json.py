@@ -46,7 +46,12 @@ def exact_arguments(arguments: str) -> Any:
 def as_json(answer: Any) -> Any:
     """What an SDK's object says, without the defaults that nobody set; anything else as it is."""
     dump = getattr(answer, "model_dump", None)
-    return answer if dump is None else dump(mode="json", exclude_unset=True)
+    return answer if dump is None else dump(exclude_unset=True)
+
+
+def canonical_json(value: Any) -> bytes:
+    """A value as JSON that is the same whatever the order of its keys."""
+    return msgspec.json.encode(value, order="deterministic")
 
 
 def json_text(value: Any) -> str:

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 from msgspec.structs import replace
 
 from refold.conversation.chat_export import Fix, MessageWriter
-from refold.conversation.chat_json import Path, check_json, refused
+from refold.conversation.chat_json import Path, canonical_json, check_json, refused
 from refold.conversation.chat_shapes import (
     Unread,
     described,
@@ -239,7 +239,5 @@ def _difference(wanted: Message, exported: Message) -> Fix:
 
 
 def _same(first: Any, second: Any) -> bool:
-    # By type too: 1, 1.0 and true are equal to Python and not in JSON.
-    if isinstance(first, dict) and isinstance(second, dict):
-        return first.keys() == second.keys() and all(_same(v, second[k]) for k, v in first.items())
-    return first is second or (type(first) is type(second) is str and first == second)
+    # As JSON: 1, 1.0 and true are equal to Python.
+    return first is second or canonical_json(first) == canonical_json(second)
