@@ -11,8 +11,7 @@ from refold.core.fingerprint import ADDED
 from refold.core.recorded import Recorded, decode_row
 from refold.core.stored import Row
 from refold.errors import Unavailable, UsageError
-from refold.projections.handling import Poisoned, handle
-from refold.projections.projection import Projection, by_name
+from refold.projections.projection import Poisoned, Projection, by_name
 from refold.projections.rows import Rows
 from refold.projections.table import Table
 
@@ -74,7 +73,7 @@ class Seen(list[Any]):
 
 def handled(one: Projection, row: Row, **bounds: Any) -> None:
     """The events of a row handled."""
-    handle(one, NO_ROWS, row, **bounds)
+    one.handle(NO_ROWS, row, **bounds)
 
 
 def test_handlers_get_what_they_are_for() -> None:

@@ -8,9 +8,8 @@ from typing import Final, NamedTuple
 from refold.core.stored import Row
 from refold.ports import Backend, Clock, TableKeeper, Transaction
 from refold.projections.catalog import Catalog, Generation, Parked
-from refold.projections.handling import FAR, NONE, handle
 from refold.projections.log import Log
-from refold.projections.projection import Projection
+from refold.projections.projection import FAR, NONE, Projection
 from refold.projections.rows import Execute, Rows
 
 ROWS_HELD_MAX: Final = 100_000
@@ -88,8 +87,9 @@ class Cursor:
                 return
             if row.stream not in self.parked:
                 without = self.skipped.get(row.stream, NONE)
-                place = {"after": self.position, "until": until}
-                handle(self.projection, self.rows, row, without=without, **place)
+                self.projection.handle(
+                    self.rows, row, after=self.position, until=until, without=without
+                )
 
     def move(self, transaction: Transaction, position: int) -> None:
         """Store, with the rows, that they stand at a position."""

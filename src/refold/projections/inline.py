@@ -25,8 +25,7 @@ from refold.ports import (
 )
 from refold.projections.catalog import Catalog, check_unchanged
 from refold.projections.cursor import Context, Cursor
-from refold.projections.handling import Poisoned
-from refold.projections.projection import Projection, by_name
+from refold.projections.projection import Poisoned, Projection, by_name
 from refold.projections.runner import Runner
 
 BEHIND_MAX: Final = 1_000

@@ -13,8 +13,7 @@ from refold.core.registry import Registry, event
 from refold.core.stored import Row
 from refold.errors import Corrupt
 from refold.ports import Backend
-from refold.projections.handling import FAR
-from refold.projections.projection import Projection
+from refold.projections.projection import FAR, Projection
 
 SKIPPED: Final = "projection.skipped"
 _EVENTS_PER_STREAM_PAGE: Final = 1_024

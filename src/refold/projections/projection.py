@@ -4,22 +4,38 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
+import msgspec
+
 from refold.core.dispatch import Dispatch, Handler, arguments_by_place, register
-from refold.core.event import Kind
+from refold.core.event import Kind, event_id
 from refold.core.fingerprint import code_of, digest_of, shape_of, upcasting_facts
 from refold.core.fold import taken
-from refold.core.recorded import Recorded
+from refold.core.recorded import Recorded, decode_row
 from refold.core.registry import Registry, default_registry
-from refold.errors import UsageError
+from refold.core.stored import Row
+from refold.errors import BackendError, StoreClosed, UsageError
 from refold.projections.dialect import SQLITE, Dialect, named
+from refold.projections.rows import Raced, Rows
 from refold.projections.table import Table, check_sql_name
 
 Handle = TypeVar("Handle", bound=Callable[..., None])
 
+FAR: Final = (1 << 63) - 1
+NONE: Final[frozenset[int]] = frozenset()
 _NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+
+
+class Poisoned(Exception):
+    """A handler failed on an event; its cause says how."""
+
+    def __init__(self, *, position: int, stream: str, version: int) -> None:
+        super().__init__(f"{event_id(stream, version)} at position {position}")
+        self.position = position
+        self.stream = stream
+        self.version = version
 
 
 class Fingerprint(NamedTuple):
@@ -106,16 +122,47 @@ class Projection:
         """The views as a kind of database has them; ``{table}`` stands for a table still."""
         return {name: dialect.view(sql, self.tables) for name, sql in self.views.items()}
 
-    @property
-    def dispatch(self) -> Dispatch:
-        """What decodes stored rows for the handlers."""
-        return self._made_of_handlers()[2]
-
     def fingerprint(self) -> Fingerprint:
         """What it is, to be compared with what its rows were made by."""
         return self._made_of_handlers()[1]
 
-    def step(self, rows: Any, recorded: Recorded) -> None:
+    def handle(
+        self,
+        rows: Rows,
+        row: Row,
+        *,
+        after: int = 0,
+        until: int = FAR,
+        without: Collection[int] = NONE,
+    ) -> None:
+        """Handle those events of an append that stand after a position and up to another.
+
+        ``without`` are versions to leave out. Raises :class:`Poisoned`, and what the handlers
+        changed until then stays in ``rows``; :class:`~refold.errors.Corrupt` where the events are
+        not there.
+        """
+        position, shift = row.position - 1, row.version - row.position
+        (part,) = row.parts()
+        try:
+            for position, event in enumerate(self._decoded(row), row.position):
+                if not after < position <= until or (without and position + shift in without):
+                    continue
+                if event.__class__ is Recorded:
+                    self.step(rows, event)
+                elif event.step is not None:
+                    event.step(rows, event.data)
+                elif event.watch is not None:
+                    place, kind = (row.stream, position + shift, position), event.kind
+                    at = part.recorded_at if event.occurred_at is None else event.occurred_at
+                    recorded = Recorded(*place, at, kind, event, part, row, self.registry)
+                    event.watch(rows, event.data, recorded)
+        except (BackendError, StoreClosed, Raced):
+            raise
+        except Exception as error:
+            version = position + shift
+            raise Poisoned(position=position, stream=row.stream, version=version) from error
+
+    def step(self, rows: Rows, recorded: Recorded) -> None:
         """Handle one recorded event: each part, where it is split."""
         for part in recorded.parts(among=self.handlers if self.every is None else None):
             handler = self.handlers.get(part.type)
@@ -125,6 +172,14 @@ class Projection:
                 handler.evolve(rows, *given)
             elif self.every is not None:
                 self.every.evolve(rows, part)
+
+    def _decoded(self, row: Row) -> list[Any]:
+        """The events as their handlers take them, or as recorded where something is wrong."""
+        try:
+            events = self._made_of_handlers()[2].decode(row.body)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            events = []
+        return events if len(events) == row.event_count else decode_row(row, self.registry)
 
     def _made_of_handlers(self) -> tuple[object, Fingerprint, Dispatch]:
         """Made once, until a handler, class or upcaster is added.

@@ -16,9 +16,8 @@ from refold.projections import rebuild as rebuilding
 from refold.projections.catalog import Parked, catalog_of
 from refold.projections.cursor import Context, tell_nobody
 from refold.projections.dialect import quoted
-from refold.projections.handling import NONE
 from refold.projections.log import SKIPPED, Log, ProjectionSkipped, decisions_about
-from refold.projections.projection import Projection, by_name
+from refold.projections.projection import NONE, Projection, by_name
 from refold.projections.retry import retry
 from refold.projections.runner import Runner
 from refold.projections.status import ProjectionStatus, status_of

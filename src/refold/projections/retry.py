@@ -9,9 +9,8 @@ from typing import Final
 from refold.errors import RefoldError
 from refold.projections.catalog import Catalog, Parked, catalog_of, check_unchanged
 from refold.projections.cursor import Context
-from refold.projections.handling import FAR, NONE, Poisoned, handle
 from refold.projections.log import Log
-from refold.projections.projection import Projection
+from refold.projections.projection import FAR, NONE, Poisoned, Projection
 from refold.projections.rows import Rows
 
 ATTEMPTS_MAX: Final = 3
@@ -135,4 +134,4 @@ def _handle(log: Log, rows: Rows, parked: Parked, end: int) -> None:
     for row in log.stream(parked.stream, first=parked.version):
         if row.position > end:
             break
-        handle(log.projection, rows, row, after=after, until=end, without=without)
+        log.projection.handle(rows, row, after=after, until=end, without=without)

@@ -17,9 +17,8 @@ from refold.ports import SqlValue, TableKeeper, Transaction
 from refold.projections import retry
 from refold.projections.catalog import Catalog, adopt_python, begun, check_unchanged
 from refold.projections.cursor import Context, Cursor
-from refold.projections.handling import FAR, NONE, Poisoned
 from refold.projections.log import Page, last_of
-from refold.projections.projection import Projection
+from refold.projections.projection import FAR, NONE, Poisoned, Projection
 from refold.projections.rows import Raced
 
 ROWS_PER_PAGE: Final = 4_096
