@@ -26,7 +26,10 @@ ToolKind = Literal["function", "custom"]
 
 
 class Fields(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """Base of everything here: immutable, defaults are not stored, and nothing holds itself."""
+    """Base of everything here: immutable, defaults are not stored, and nothing holds itself.
+
+    A field that a class gets later is marked ``ADDED``: read models kept before go on.
+    """
 
 
 class Party(Fields, frozen=True):
@@ -50,7 +53,7 @@ class Tool(Fields, frozen=True):
     parameters: dict[str, Any] = {}
     schema_hash: str = ""
     effect: Effect = "unknown"
-    kind: ToolKind = "function"
+    kind: Annotated[ToolKind, ADDED] = "function"
 
     def __post_init__(self) -> None:
         if self.parameters and not self.schema_hash:
@@ -198,7 +201,7 @@ class ToolCall(Fields, frozen=True):
     schema_hash: str = ""
     effect: Effect = "unknown"
     message_id: str | None = None
-    kind: ToolKind = "function"
+    kind: Annotated[ToolKind, ADDED] = "function"
 
 
 @event("tool.decided")
