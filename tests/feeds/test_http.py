@@ -142,6 +142,18 @@ def test_errors_tell_no_secrets(listing: Listing) -> None:
     assert "s3cret" not in f"{raised.value!s} {raised.value.facts}"
 
 
+def test_a_key_that_the_service_repeats_is_not_quoted(listing: Listing) -> None:
+    """Services answer "incorrect API key: …", and errors are recorded."""
+    listing.replies = [Reply(401, b'{"error": {"message": "incorrect API key: s3cret-9"}}')]
+    with (
+        asking(listing, headers={"authorization": "Bearer s3cret-9"}) as service,
+        pytest.raises(Rejected) as raised,
+    ):
+        service.get()
+    assert "incorrect API key: [secret]" in str(raised.value)
+    assert "s3cret" not in f"{raised.value!s} {raised.value.facts}"
+
+
 @pytest.mark.parametrize("ahead_s", [-3_600, 0, 5])
 def test_the_skew_is_that_of_the_date_header(listing: Listing, ahead_s: int) -> None:
     """To half a second, as the header cuts off what is below a whole one."""

@@ -154,11 +154,12 @@ def test_an_endpoint_that_is_down_is_unreachable() -> None:
 class Dripping:
     """A server that sends one more byte of its answer whenever the last one was taken."""
 
-    def __init__(self, every_s: float) -> None:
+    def __init__(self, every_s: float, begin: bytes) -> None:
         import threading
 
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._every_s = every_s
+        self._begin = begin
         self.stop = threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
@@ -168,7 +169,7 @@ class Dripping:
         connection, _ = self._listener.accept()
         with connection:
             connection.recv(65_536)
-            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+            connection.sendall(self._begin)
             while not self.stop.wait(self._every_s):
                 try:
                     connection.sendall(b" ")
@@ -181,9 +182,13 @@ class Dripping:
         self._listener.close()
 
 
-def test_an_answer_that_drips_ends_by_the_timeout_all_the_same() -> None:
-    """The timeout is for the whole answer, not for each byte of it."""
-    server = Dripping(every_s=0.01)
+@pytest.mark.parametrize("begin", [b"Content-Length: 100000\r\n\r\n", b"X-Header: "])
+def test_an_answer_that_drips_ends_by_the_timeout_all_the_same(begin: bytes) -> None:
+    """The timeout is for the whole answer, headers too, not for each byte of it.
+
+    One whose headers dripped held a request for as long as they did.
+    """
+    server = Dripping(every_s=0.01, begin=b"HTTP/1.1 200 OK\r\n" + begin)
     try:
         failure = failure_of(ChatEndpoint(server.base_url, timeout_s=0.2))
     finally:

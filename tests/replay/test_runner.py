@@ -25,7 +25,7 @@ from refold.replay import (
     replay,
     select,
 )
-from refold.replay.variant import request_at
+from refold.replay.request import request_at
 from tests.replay.stories import (
     BRANCH,
     VARIANT,

@@ -10,7 +10,7 @@ from refold.conversation import AgentConfigured, AgentUtterance, Tool, UserUtter
 from refold.core.event import category_of
 from refold.errors import UsageError
 from refold.replay import ChatRequest, Variant, branch_name, decisions
-from refold.replay.variant import request_at, with_prompt
+from refold.replay.request import request_at, with_prompt
 from tests.replay.stories import record
 
 SYSTEM = {"role": "system", "content": "Be kind."}

@@ -11,8 +11,9 @@ from refold.replay.candidate import ChatEndpoint, ModelFailure
 from refold.replay.compare import compare
 from refold.replay.decision import Action, Call, Price, decisions
 from refold.replay.replays import find_replay, replays
+from refold.replay.request import ChatRequest
 from refold.replay.runner import replay, select
-from refold.replay.variant import ChatRequest, Variant, branch_name
+from refold.replay.variant import Variant, branch_name
 from refold.replay.verify import verify
 
 __all__ = [

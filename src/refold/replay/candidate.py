@@ -18,7 +18,7 @@ from refold.conversation.openai_chat import read_completion
 from refold.errors import InvalidEvent, RefoldError, Rejected, Unavailable, UsageError
 from refold.http import HttpClient, checked_url, decoded
 from refold.replay.decision import Action, Call
-from refold.replay.variant import ChatRequest
+from refold.replay.request import ChatRequest
 
 Answered = Action | Mapping[str, Any]
 """An action, an assistant message as a dict, or a whole chat completion as a dict."""

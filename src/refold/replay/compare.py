@@ -9,8 +9,8 @@ import msgspec
 from refold.engine.store import Store
 from refold.engine.store_check import check_store
 from refold.errors import UsageError
+from refold.replay.actions import ConversationComparison, compare_conversation
 from refold.replay.decision import Decision, decisions
-from refold.replay.differences import ConversationComparison, compare_conversation
 from refold.replay.figures import Figures, Paired, figures, paired
 from refold.replay.journal import answers_on
 from refold.replay.variant import (

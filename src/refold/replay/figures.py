@@ -10,14 +10,14 @@ import msgspec
 
 from refold.conversation.events import Usage
 from refold.replay import stats
-from refold.replay.decision import Action
-from refold.replay.differences import (
+from refold.replay.actions import (
     LEVELS,
     NOT_COMPARED,
     SAME_ACTION,
     ConversationComparison,
     total_cost,
 )
+from refold.replay.decision import Action
 from refold.replay.stats import Interval, Summary
 
 BY_DECISION = "bootstrap over conversations, 95%"

@@ -26,8 +26,9 @@ from refold.engine.store import Store
 from refold.errors import Conflict, InvalidEvent, UsageError
 from refold.replay.candidate import ModelFailure
 from refold.replay.decision import Action, Call, Decision, decisions
+from refold.replay.request import ChatRequest
 from refold.replay.requests import Outcome
-from refold.replay.variant import NEXT_STEP, ChatRequest, Variant, branch_name
+from refold.replay.variant import NEXT_STEP, Variant, branch_name
 
 ORIGIN = "replay"
 

@@ -23,7 +23,7 @@ from refold.replay.candidate import (
 )
 from refold.replay.circuit_breaker import CircuitBreaker
 from refold.replay.decision import Action
-from refold.replay.variant import ChatRequest
+from refold.replay.request import ChatRequest
 
 ATTEMPTS_MAX: Final = 5
 GRACE_S: Final = 5.0

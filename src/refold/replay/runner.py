@@ -23,6 +23,7 @@ from refold.replay.candidate import Candidate, ChatEndpoint
 from refold.replay.decision import Prices, decisions, priced
 from refold.replay.figures import total_usage
 from refold.replay.journal import Journal, Task, answers_on
+from refold.replay.request import configured_by, request_at
 from refold.replay.requests import ATTEMPTS_MAX, GRACE_S, Asker, Outcome
 from refold.replay.variant import (
     NEXT_STEP,
@@ -32,8 +33,6 @@ from refold.replay.variant import (
     Variant,
     check_variant,
     checked_streams,
-    configured_by,
-    request_at,
 )
 
 Progress = Callable[[int, int, Decimal | None, int], None]

@@ -14,13 +14,14 @@ import msgspec
 from refold.conversation.events import AgentConfigured, Prompt
 from refold.core.recorded import Recorded, parts_of
 from refold.errors import UsageError
+from refold.replay.actions import NOT_COMPARED, DecisionComparison
 from refold.replay.compare import Comparison
-from refold.replay.differences import NOT_COMPARED, DecisionComparison
 from refold.replay.report import turns
 from refold.replay.report.formatting import cut, different, value_text
 from refold.replay.report.links import Links
 from refold.replay.report.text_diff import compare_lines
-from refold.replay.variant import Variant, configured_by
+from refold.replay.request import configured_by
+from refold.replay.variant import Variant
 
 CONVERSATIONS_SHOWN_MAX: Final = 400
 """More are counted and listed, those that differ least without their turns."""

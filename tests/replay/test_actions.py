@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from refold.core import patch
 from refold.replay import Action, Call
-from refold.replay.differences import Level, arguments_of, compare_actions
+from refold.replay.actions import Level, arguments_of, compare_actions
 
 WORDS = Action(text="At gate 4.")
 LOOKUP = Action(calls=(Call("lookup", '{"id": "B1", "n": 1}', "c1"),))
