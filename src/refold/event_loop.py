@@ -28,16 +28,19 @@ class LoopThread:
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """What a coroutine gives or raises. An interrupt cancels it and waits for its end."""
-        ended = threading.Event()
+        # Not begun before its end is sure to be waited for: an interrupt may come at any line.
+        may_begin, ended = asyncio.Event(), threading.Event()
 
         async def to_its_end() -> T:
             try:
+                await may_begin.wait()
                 return await coroutine
             finally:
                 ended.set()
 
         future = asyncio.run_coroutine_threadsafe(to_its_end(), self._loop)
         try:
+            self._loop.call_soon_threadsafe(may_begin.set)
             return future.result()
         except BaseException:
             future.cancel()
