@@ -6,13 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from refold.cli.endpoint import variant_of
+from refold.cli.endpoint import prompt_text
 from refold.errors import UsageError
-
-
-def prompt_of(given: str) -> str | None:
-    """The prompt that `--prompt` with this value asks with."""
-    return variant_of(prompt=given, model=None, tools=None, params=(), label=None).prompt
 
 
 @pytest.mark.parametrize(
@@ -33,7 +28,7 @@ def prompt_of(given: str) -> str | None:
 def test_a_file_that_is_not_there_is_an_error(given: str) -> None:
     """Whoever misspells a file must not ask hundreds of questions with its name as the prompt."""
     with pytest.raises(UsageError) as caught:
-        prompt_of(given)
+        prompt_text(given)
     assert caught.value.path == given
 
 
@@ -46,7 +41,7 @@ def test_an_empty_prompt_is_refused(
     Path("empty.txt").write_text("")
     Path("blank.txt").write_text(" \n")
     with pytest.raises(UsageError):
-        prompt_of(given)
+        prompt_text(given)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +57,7 @@ def test_an_empty_prompt_is_refused(
 )
 def test_a_prompt_is_taken_as_it_is(given: str) -> None:
     """A sentence may hold slashes and names of files."""
-    assert prompt_of(given) == given
+    assert prompt_text(given) == given
 
 
 @pytest.mark.parametrize("name", ["new prompt.txt", "brief", "folder of mine/new.txt"])
@@ -73,4 +68,4 @@ def test_a_file_that_is_there_is_read(
     monkeypatch.chdir(tmp_path)
     Path(name).parent.mkdir(exist_ok=True)
     Path(name).write_text("Be brief.\n")
-    assert prompt_of(name) == prompt_of(f"@{name}") == "Be brief.\n"
+    assert prompt_text(name) == prompt_text(f"@{name}") == "Be brief.\n"

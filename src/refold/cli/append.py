@@ -11,7 +11,7 @@ import msgspec
 
 import refold
 from refold.cli import jsontext, output, vocabulary
-from refold.cli.options import command, instant, option
+from refold.cli.options import INSTANT, command, option, read_by
 from refold.cli.text import clean, suggestion
 from refold.errors import InvalidEvent, UsageError
 from refold.times import rfc3339, to_us
@@ -25,7 +25,7 @@ _EXPECTED: Final = {
 }
 
 
-def _expected(_ctx: click.Context, _option: click.Parameter, value: str) -> Any:
+def _expected(value: str) -> Any:
     """The expectation as the store takes it."""
     if value in _EXPECTED:
         return _EXPECTED[value]
@@ -42,12 +42,12 @@ def _expected(_ctx: click.Context, _option: click.Parameter, value: str) -> Any:
 @option(
     "--occurred-at",
     metavar="T",
-    callback=instant,
+    type=INSTANT,
     help="When it happened: RFC 3339, a date or an age.  [default: now]",
 )
 @option(
     "--expected",
-    callback=_expected,
+    type=read_by(_expected),
     default="any",
     metavar="any|none|exists|N",
     help="What the stream must be: N is its last version.",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import refold
 from refold.cli import output
-from refold.cli.options import command, instant, option
+from refold.cli.options import INSTANT, command, option
 
 
 @command("compact")
-@option("--before", callback=instant, metavar="T", help="Only what was recorded before then.")
+@option("--before", type=INSTANT, metavar="T", help="Only what was recorded before then.")
 def compact_command(url: str, before: int | None) -> None:
     """Pack old events, to a third or less.
 

@@ -10,7 +10,7 @@ import click
 
 from refold.cli import endpoint, output
 from refold.cli.errors import FINDING, FINE
-from refold.cli.options import COUNT, command, new_file, opened, option
+from refold.cli.options import COUNT, NEW_FILE, command, opened, option
 from refold.cli.text import clean
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 @option(
     "--report",
     metavar="FILE",
-    callback=new_file,
+    type=NEW_FILE,
     help="Write the comparison as one HTML file.",
 )
 @option(
@@ -58,7 +58,7 @@ def compare_command(
     control_sample: int,
     report: str | None,
     fail_on: tuple[str, ...],
-    **variant: Any,
+    **options: Any,
 ) -> int:
     """Compare replayed conversations with the recorded.
 
@@ -75,7 +75,7 @@ def compare_command(
 
     with opened(url) as store:
         found = engine.replays(store)
-        chosen = engine.find_replay(found, variant_name or _described(variant))
+        chosen = engine.find_replay(found, variant_name or _described(options))
         noise = None if control is None else engine.find_replay(found, control)
         comparison = engine.compare(
             store,
@@ -109,8 +109,7 @@ def comparison_lines(comparison: Comparison) -> Iterator[str]:
         yield output.styled(text, dim=True)
 
 
-def _described(variant: dict[str, Any]) -> str | None:
-    """The id of the variant that the options describe; None where none is given."""
-    if not any(variant.values()):
-        return None
-    return endpoint.variant_of(**variant).id
+def _described(options: dict[str, Any]) -> str | None:
+    """The id of the variant that the options describe; None where they describe none."""
+    changed = endpoint.variant_of(options)
+    return None if changed == type(changed)() else changed.id

@@ -11,7 +11,7 @@ import msgspec
 
 from refold.cli import output, printing
 from refold.cli.compare import comparison_lines
-from refold.cli.options import command, new_file, opened, option
+from refold.cli.options import NEW_FILE, command, opened, option
 from refold.cli.text import one_line
 from refold.errors import UsageError
 
@@ -38,7 +38,7 @@ OPERATIONS_SHOWN_MAX: Final = 8
     "--report",
     default="refold-demo.html",
     metavar="FILE",
-    callback=new_file,
+    type=NEW_FILE,
     help="Where the comparison is written.",
 )
 def demo_command(url: str, seed: int, report: str) -> None:

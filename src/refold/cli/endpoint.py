@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
-from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from refold.cli import jsontext
-from refold.cli.options import option
+from refold.cli.options import option, read_by, together
 from refold.cli.text import one_line
 from refold.errors import InvalidEvent, UsageError
 
@@ -23,98 +21,13 @@ OPENAI_URL: Final = "https://api.openai.com/v1"
 KEY_VARIABLES: Final = ("REFOLD_API_KEY", "OPENAI_API_KEY")
 WORD_SHOWN_MAX: Final = 60
 PATH_CHARS_MAX: Final = 255
+_FILE_STARTS: Final = ("/", "./", "../", "~/")
 _FILE_ENDINGS: Final = (".txt", ".md", ".prompt")
 _SENTENCE_ENDINGS: Final = (".", "!", "?", ":", ")", '"')
 _PREFIX: Final = "openai:"
 
 
-def variant_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorator: what is changed; given to the command as ``prompt``, ``model`` and so on."""
-    options = (
-        option(
-            "--prompt",
-            envvar="REFOLD_PROMPT",
-            metavar="FILE|TEXT",
-            help="System prompt: a file, or the text itself.  [default: the recorded one]",
-        ),
-        option(
-            "--model",
-            envvar="REFOLD_MODEL",
-            metavar="openai:NAME",
-            help="Model at an OpenAI-compatible endpoint.  [default: the recorded one]",
-        ),
-        option(
-            "--tools",
-            envvar="REFOLD_TOOLS",
-            metavar="FILE",
-            help="Tools as OpenAI takes them: a JSON list.  [default: the recorded ones]",
-        ),
-        option(
-            "--param",
-            "params",
-            multiple=True,
-            envvar="REFOLD_PARAM",
-            metavar="NAME=VALUE",
-            help="Request parameter such as temperature=0. May be given several times.",
-        ),
-        option(
-            "--label", envvar="REFOLD_LABEL", metavar="TEXT", help="Tells equal variants apart."
-        ),
-    )
-    return reduce(lambda decorated, add: add(decorated), reversed(options), function)
-
-
-def variant_of(
-    *,
-    prompt: str | None,
-    model: str | None,
-    tools: str | None,
-    params: tuple[str, ...],
-    label: str | None,
-) -> Variant:
-    """The variant that the options describe."""
-    from refold.replay import Variant
-
-    return Variant(
-        prompt=None if prompt is None else _prompt(prompt),
-        model=None if model is None else _model(model),
-        tools=None if tools is None else _tools(tools),
-        params=dict(_param(text) for text in params),
-        label=label,
-    )
-
-
-def endpoint(base_url: str, *, timeout_s: float) -> ChatEndpoint:
-    """The endpoint to ask; the key is only ever read from the environment."""
-    from refold.replay import ChatEndpoint
-
-    if base_url.rstrip("/") == OPENAI_URL and not any(os.environ.get(k) for k in KEY_VARIABLES):
-        raise UsageError(
-            f"no key for {OPENAI_URL}: set {' or '.join(KEY_VARIABLES)}, "
-            "or name your own endpoint with --base-url"
-        )
-    return ChatEndpoint(base_url, timeout_s=timeout_s)
-
-
-def prices(given: tuple[str, ...]) -> dict[str, Price]:
-    """Prices by model of ``NAME=INPUT,OUTPUT[,CACHED]`` in dollars for a million tokens."""
-    from refold.replay import Price
-
-    found: dict[str, Price] = {}
-    for text in given:
-        name, _, amounts = text.rpartition("=")
-        try:
-            input_, output, *cached = (Decimal(amount) for amount in amounts.split(","))
-            (cached_input,) = cached or (None,)
-        except (InvalidOperation, ValueError) as error:
-            raise click.BadParameter(
-                f"{text!r} is not NAME=INPUT,OUTPUT[,CACHED]", param_hint="--price"
-            ) from error
-        found[name] = Price(input=input_, output=output, cached_input=cached_input)
-    return found
-
-
-def _prompt(given: str) -> str:
+def prompt_text(given: str) -> str:
     """The text of the file of this name; without one the text itself, unless it looks like one."""
     name = given.removeprefix("@")
     text = jsontext.file_text(name) if given.startswith("@") or _is_file(given) else given
@@ -143,17 +56,16 @@ def _looks_like_a_file(given: str) -> bool:
         return True
     if "\n" in line or len(line) > PATH_CHARS_MAX:
         return False
-    if line.lower().endswith(_FILE_ENDINGS) or line.startswith(("/", "./", "../", "~/")):
+    if line.lower().endswith(_FILE_ENDINGS) or line.startswith(_FILE_STARTS):
         return True
     return "/" in line and not line.endswith(_SENTENCE_ENDINGS)
 
 
 def _model(given: str) -> str:
-    if not given.startswith(_PREFIX) or given == _PREFIX:
-        raise click.BadParameter(
-            f"write {_PREFIX}{given.removeprefix(_PREFIX) or 'NAME'}", param_hint="--model"
-        )
-    return given.removeprefix(_PREFIX)
+    name = given.removeprefix(_PREFIX)
+    if name in ("", given):
+        raise click.BadParameter(f"write {_PREFIX}{name or 'NAME'}", param_hint="--model")
+    return name
 
 
 def _tools(name: str) -> list[dict[str, Any]]:
@@ -179,3 +91,74 @@ def _param(text: str) -> tuple[str, Any]:
         return name, jsontext.parsed(value, source="--param")
     except InvalidEvent:
         return name, value
+
+
+variant_options: Final = together(
+    option(
+        "--prompt",
+        type=read_by(prompt_text),
+        envvar="REFOLD_PROMPT",
+        metavar="FILE|TEXT",
+        help="System prompt: a file, or the text itself.  [default: the recorded one]",
+    ),
+    option(
+        "--model",
+        type=read_by(_model),
+        envvar="REFOLD_MODEL",
+        metavar="openai:NAME",
+        help="Model at an OpenAI-compatible endpoint.  [default: the recorded one]",
+    ),
+    option(
+        "--tools",
+        type=read_by(_tools),
+        envvar="REFOLD_TOOLS",
+        metavar="FILE",
+        help="Tools as OpenAI takes them: a JSON list.  [default: the recorded ones]",
+    ),
+    option(
+        "--param",
+        "params",
+        type=read_by(_param),
+        multiple=True,
+        envvar="REFOLD_PARAM",
+        metavar="NAME=VALUE",
+        help="Request parameter such as temperature=0. May be given several times.",
+    ),
+    option("--label", envvar="REFOLD_LABEL", metavar="TEXT", help="Tells equal variants apart."),
+)
+"""What is changed; :func:`variant_of` takes it."""
+
+
+def variant_of(options: dict[str, Any]) -> Variant:
+    """The variant that a command's options describe, which are taken out of them."""
+    from refold.replay import Variant
+
+    said = {name: options.pop(name) for name in Variant.__struct_fields__}
+    return Variant(**{**said, "params": dict(said["params"])})
+
+
+def endpoint(base_url: str, *, timeout_s: float) -> ChatEndpoint:
+    """The endpoint to ask; the key is only ever read from the environment."""
+    from refold.replay import ChatEndpoint
+
+    if base_url.rstrip("/") == OPENAI_URL and not any(os.environ.get(k) for k in KEY_VARIABLES):
+        raise UsageError(
+            f"no key for {OPENAI_URL}: set {' or '.join(KEY_VARIABLES)}, "
+            "or name your own endpoint with --base-url"
+        )
+    return ChatEndpoint(base_url, timeout_s=timeout_s)
+
+
+def price(text: str) -> tuple[str, Price]:
+    """A model and its price of ``NAME=INPUT,OUTPUT[,CACHED]``, in dollars for a million tokens."""
+    from refold.replay import Price
+
+    name, _, amounts = text.rpartition("=")
+    try:
+        input_, output, *cached = (Decimal(amount) for amount in amounts.split(","))
+        (cached_input,) = cached or (None,)
+    except (InvalidOperation, ValueError) as error:
+        raise click.BadParameter(
+            f"{text!r} is not NAME=INPUT,OUTPUT[,CACHED]", param_hint="--price"
+        ) from error
+    return name, Price(input=input_, output=output, cached_input=cached_input)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import refold
 from refold.cli.options import option
@@ -14,6 +15,8 @@ from refold.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
     from refold.projections import Projection
+
+T = TypeVar("T")
 
 READ_MODELS: Final = "refold.readmodels:built_in"
 FOLDS: Final = {
@@ -39,12 +42,10 @@ def loaded(place: str, *, what: str) -> Any:
         sys.path.insert(0, "")
     module, _, attribute = place.partition(":")
     try:
-        found: Any = import_module(module)
-        for name in attribute.split(".") if attribute else ():
-            found = getattr(found, name)
+        found = import_module(module)
+        return attrgetter(attribute)(found) if attribute else found
     except Exception as error:
         raise UsageError(f"{what} {place} cannot be had: {error!r}", place=place) from error
-    return found
 
 
 def fold_for(name: str | None, events: Iterable[refold.Recorded]) -> refold.Fold[Any]:
@@ -52,26 +53,24 @@ def fold_for(name: str | None, events: Iterable[refold.Recorded]) -> refold.Fold
     if name is not None:
         return _fold(name)
     types = [recorded.type for recorded in events]
-    known = [_fold_at(place) for place in FOLDS.values()]
-    return max(known, key=lambda fold: sum(type_ in fold.handlers for type_ in types))
+    return max(map(_fold, FOLDS), key=lambda fold: sum(one in fold.handlers for one in types))
 
 
 def _fold(name: str) -> refold.Fold[Any]:
-    if name in FOLDS:
-        return _fold_at(FOLDS[name])
-    if ":" not in name:
+    place = FOLDS.get(name, name)
+    if ":" not in place:
         near = suggestion(name, FOLDS)
         raise UsageError(
             f"there is no fold {name!r}{near or ':'} give {', '.join(FOLDS)} or module:attribute"
         )
-    return _fold_at(name)
+    return of_class(refold.Fold, loaded(place, what="the fold"), place)
 
 
-def _fold_at(place: str) -> refold.Fold[Any]:
-    fold = loaded(place, what="the fold")
-    if not isinstance(fold, refold.Fold):
-        raise UsageError(f"{place} is not a refold.Fold but a {type(fold).__name__}")
-    return fold
+def of_class(cls: type[T], found: object, place: str) -> T:
+    """What was found at a place; :class:`UsageError` where it is something else than it must be."""
+    if not isinstance(found, cls):
+        raise UsageError(f"{place} is not a refold.{cls.__name__} but a {type(found).__name__}")
+    return found
 
 
 def projections_from(places: Iterable[str]) -> list[Projection]:

@@ -20,8 +20,8 @@ CONTEXT = {
 }
 
 
-class LazyGroup(click.Group):
-    """A group that imports a command when it is called, and lists them without importing any.
+class Root(click.Group):
+    """The whole program: imports a command when it is called, and ends with the documented codes.
 
     ``lazy`` maps a command's name to the module of this package that has it, as ``name`` with
     underscores and ``_command`` behind it, and to its one-line summary.
@@ -66,10 +66,6 @@ class LazyGroup(click.Group):
         """The summaries of the table: help must not import what it lists."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, summary) in self.lazy.items()])
-
-
-class Root(LazyGroup):
-    """The whole program: ends with the documented exit codes and without tracebacks."""
 
     def main(self, args: Sequence[str] | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
         """Run and exit; ``args`` are those of the process by default."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial, reduce
+from functools import partial, reduce, wraps
 from inspect import cleandoc
 from itertools import takewhile
 from pathlib import Path
@@ -132,22 +132,32 @@ def opened(
             raise with_suggestion(store, error) from error
 
 
-def instant(_ctx: click.Context, _option: click.Parameter, value: str | None) -> int | None:
-    """Callback of an option: RFC 3339, a date or an age such as ``2h`` as microseconds UTC."""
-    if value is None:
-        return None
-    text = value.strip().removesuffix("ago").rstrip()
+def read_by(read: Callable[[str], Any]) -> Callable[[object], Any]:
+    """The type of an option: what a function makes of its text.
+
+    A file of settings may hold a number or a date in its place.
+    """
+    return wraps(read)(lambda value: read(str(value)))
+
+
+def _instant_us(given: str) -> int:
     try:
-        return parse_instant(text, now_us=time.time_ns() // 1_000)
+        ago = given.strip().removesuffix("ago").rstrip()
+        return parse_instant(ago, now_us=time.time_ns() // 1_000)
     except UsageError as error:
         raise click.BadParameter(f"{error.message}, or an age (2h, 7d)") from error
 
 
-def new_file(_ctx: click.Context, _option: click.Parameter, value: str | None) -> str | None:
-    """Callback of an option: a file that can be made is named, said before the work is done."""
-    if value is not None and (not Path(value).parent.is_dir() or Path(value).is_dir()):
-        raise UsageError(f"{value} cannot be written: name a file in a folder", path=value)
-    return value
+def _new_file(path: str) -> str:
+    if not Path(path).parent.is_dir() or Path(path).is_dir():
+        raise UsageError(f"{path} cannot be written: name a file in a folder", path=path)
+    return path
+
+
+INSTANT: Final = read_by(_instant_us)
+"""RFC 3339, a date or an age such as ``2h``, as microseconds UTC."""
+NEW_FILE: Final = read_by(_new_file)
+"""The name of a file that can be made; what cannot is told before the work is done."""
 
 
 moment_options: Final = together(
@@ -156,14 +166,14 @@ moment_options: Final = together(
     option(
         "--at",
         "occurred_until",
-        callback=instant,
+        type=INSTANT,
         metavar="T",
         help="What had happened by then.",
     ),
     option(
         "--known-at",
         "recorded_until",
-        callback=instant,
+        type=INSTANT,
         metavar="T",
         help="What was known by then.",
     ),

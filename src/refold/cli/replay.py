@@ -11,13 +11,13 @@ import click
 
 from refold.cli import endpoint, output
 from refold.cli.errors import FAILED, FINDING, FINE
-from refold.cli.options import command, opened, option
+from refold.cli.options import command, opened, option, read_by
 from refold.cli.text import clean, counted
 from refold.errors import UsageError
 
 if TYPE_CHECKING:
     from refold import Store
-    from refold.replay import Variant
+    from refold.replay import Price, Variant
     from refold.replay.runner import ReplaySummary
     from refold.replay.verify import Verification
 
@@ -43,15 +43,22 @@ if TYPE_CHECKING:
 @option(
     "--workers", type=click.IntRange(1, 256), default=4, metavar="N", help="Requests at a time."
 )
-@option("--rps", type=float, metavar="X", help="Requests a second at most.")
+@option("--rps", "requests_per_second", type=float, metavar="X", help="Requests a second at most.")
 @option(
     "--timeout", type=float, default=120.0, metavar="SECONDS", help="How long one answer may take."
 )
 @option(
-    "--attempts", type=click.IntRange(1, 20), default=5, metavar="N", help="Tries of one decision."
+    "--attempts",
+    "attempts_max",
+    type=click.IntRange(1, 20),
+    default=5,
+    metavar="N",
+    help="Tries of one decision.",
 )
 @option(
     "--price",
+    "prices",
+    type=read_by(endpoint.price),
     multiple=True,
     metavar="NAME=IN,OUT",
     help="Dollars for a million tokens of a model, where the provider does not say the cost.",
@@ -98,26 +105,21 @@ def _next_step(
     category: str | None,
     *,
     base_url: str,
-    samples: int,
-    workers: int,
-    rps: float | None,
     timeout: float,
-    attempts: int,
-    price: tuple[str, ...],
-    **variant: Any,
+    samples: int,
+    prices: tuple[tuple[str, Price], ...],
+    **options: Any,
 ) -> int:
     import refold.replay as engine
 
     outcome = FINE
-    changed = endpoint.variant_of(**variant)
-    prices = endpoint.prices(price)
+    changed = endpoint.variant_of(options)
     candidate = endpoint.endpoint(base_url, timeout_s=timeout)
     with opened(url, mode="write") as store:
         chosen = engine.select(store, streams=streams, category=category)
         for sample in range(samples):
             with (
-                _saying_what_is_kept(store, chosen, changed, sample),
-                _naming_the_option(),
+                _explained(store, chosen, changed, sample),
                 output.progress(f"replay {changed.id}") as tell,
             ):
                 summary = engine.replay(
@@ -126,13 +128,9 @@ def _next_step(
                     changed,
                     candidate,
                     sample=sample,
-                    workers=workers,
-                    requests_per_second=rps,
-                    attempts_max=attempts,
-                    prices=prices,
-                    progress=lambda done, total, cost, failed: tell(
-                        done, total, _detail(cost, failed)
-                    ),
+                    prices=dict(prices),
+                    progress=lambda done, total, *more: tell(done, total, _detail(*more)),
+                    **options,
                 )
             output.show(summary, _lines(summary))
             outcome = max(outcome, _outcome(summary))
@@ -140,8 +138,8 @@ def _next_step(
 
 
 @contextmanager
-def _naming_the_option() -> Iterator[None]:
-    """Where the record names no model, say how the command line does."""
+def _explained(store: Store, streams: list[str], variant: Variant, sample: int) -> Iterator[None]:
+    """Say how to go on: where a run is interrupted, and where the record names no model."""
     try:
         yield
     except UsageError as error:
@@ -151,15 +149,6 @@ def _naming_the_option() -> Iterator[None]:
             f"the record of {error.at} names no model to ask for: give --model openai:NAME",
             at=error.at,
         ) from error
-
-
-@contextmanager
-def _saying_what_is_kept(
-    store: Store, streams: list[str], variant: Variant, sample: int
-) -> Iterator[None]:
-    """Where a run is interrupted, say what it has, and how to go on."""
-    try:
-        yield
     except KeyboardInterrupt:
         from refold.replay import compare
 

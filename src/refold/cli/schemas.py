@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import refold
 from refold.cli import jsontext, output, suggest
 from refold.cli.errors import FINDING, FINE
-from refold.cli.loading import loaded
+from refold.cli.loading import loaded, of_class
 from refold.cli.options import command, opened, option
 from refold.cli.text import clean, counted, one_line
 from refold.errors import RefoldError, UsageError
@@ -67,17 +67,15 @@ def _registry(modules: Iterable[str]) -> refold.Registry:
     """The registry that the modules fill: the default one, or that which one of them names."""
     from refold.cli.vocabulary import load
 
-    registries = {id(registry := load()): registry}
+    known = load()
+    named = {}
     for module in modules:
-        found = loaded(module, what="the module" if ":" not in module else "the registry")
-        if ":" not in module:
-            continue
-        if not isinstance(found, refold.Registry):
-            raise UsageError(f"{module} is not a refold.Registry but a {type(found).__name__}")
-        registries[id(found)] = found
-    if len(registries) > 2:
+        found = loaded(module, what="the registry" if ":" in module else "the module")
+        if ":" in module and (registry := of_class(refold.Registry, found, module)) is not known:
+            named[id(registry)] = registry
+    if len(named) > 1:
         raise UsageError("the modules name several registries: give one at a time")
-    return list(registries.values())[-1]
+    return next(iter(named.values()), known)
 
 
 def _told(store: refold.Store, types: tuple[str, ...]) -> Iterator[refold.Recorded]:

@@ -56,12 +56,9 @@ def _classes() -> dict[str, type]:
 
 def load() -> refold.Registry:
     """The registry with every class that refold has."""
-    import refold.conversation
-    import refold.ledger
-    import refold.replay.journal
+    from refold.conversation import Conversation
 
-    with refold.open("memory:") as store:  # any store knows the classes
-        return store.registry
+    return Conversation.registry
 
 
 def _tag(event: Event) -> str:
