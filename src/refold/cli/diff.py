@@ -38,7 +38,7 @@ def diff_command(url: str, before: str, after: str, fold_name: str | None) -> in
         "a": before,
         "b": after,
         "shared": found.shared,
-        "changes": found.changes,
+        "changes": [printing.change_json(change) for change in found.changes],
         "fold": fold.name,
         "state": operations,
     }

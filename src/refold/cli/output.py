@@ -12,11 +12,9 @@ from typing import Any, Final, Protocol, TextIO
 import click
 import msgspec
 
-import refold
 from refold.cli.errors import OUTPUT_CLOSED, Run, close_output
 from refold.cli.text import CONTROL, clean
 from refold.errors import Unavailable
-from refold.times import rfc3339
 
 SUMMARY_WIDTH: Final = 120
 """How long a line of a summary may be where there is no terminal to ask."""
@@ -91,25 +89,7 @@ def columns() -> int:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else UNBROKEN
 
 
-def _object_of(value: object) -> dict[str, Any]:
-    """The object that stands for an event; its keys are a promise."""
-    if not isinstance(value, refold.Recorded):
-        raise NotImplementedError
-    return {
-        "position": value.position,
-        "stream": value.stream,
-        "version": value.version,
-        "id": value.id,
-        "type": value.type,
-        "schema": value.schema,
-        "occurred_at": rfc3339(value.occurred_at_us),
-        "recorded_at": rfc3339(value.recorded_at_us),
-        "data": value.data,
-        "metadata": value.metadata,
-    }
-
-
-_encode: Final = msgspec.json.Encoder(enc_hook=_object_of).encode
+_encode: Final = msgspec.json.Encoder().encode
 
 
 def compact(value: object) -> str:

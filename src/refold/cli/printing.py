@@ -27,6 +27,32 @@ _STYLES: Final[dict[str, dict[str, Any]]] = {
 _TEXT_WIDTH_MIN: Final = 24
 
 
+def event_json(recorded: refold.Recorded) -> dict[str, Any]:
+    """The object that ``--json`` prints for an event; its keys are a promise."""
+    return {
+        "position": recorded.position,
+        "stream": recorded.stream,
+        "version": recorded.version,
+        "id": recorded.id,
+        "type": recorded.type,
+        "schema": recorded.schema,
+        "occurred_at": rfc3339(recorded.occurred_at_us),
+        "recorded_at": rfc3339(recorded.recorded_at_us),
+        "data": recorded.data,
+        "metadata": recorded.metadata,
+    }
+
+
+def change_json(change: refold.Change) -> dict[str, Any]:
+    """A change with the whole events on both sides."""
+    return {
+        "kind": change.kind,
+        "before": None if change.before is None else event_json(change.before),
+        "after": None if change.after is None else event_json(change.after),
+        "patch": change.patch,
+    }
+
+
 def print_events(events: Iterable[refold.Recorded]) -> int:
     """A line an event: position, when it happened, id, type, and as much payload as fits.
 
@@ -34,7 +60,7 @@ def print_events(events: Iterable[refold.Recorded]) -> int:
     """
     count = 0
     for recorded in events:
-        output.show(recorded, event_lines([recorded]))
+        output.show(event_json(recorded), event_lines([recorded]))
         count += 1
     return count
 

@@ -52,7 +52,7 @@ def what_if_command(
     operations = found.changes(fold)
     said = {
         "stream": stream,
-        "removed": found.removed,
+        "removed": [printing.event_json(recorded) for recorded in found.removed],
         "groundless": [
             {"id": one.event.id, "type": one.event.type, "reason": one.reason}
             for one in found.groundless
