@@ -70,21 +70,16 @@ class Caller:
     habit: str
     chance: Random
     said: str = ""
-    uses: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    turns: Counter[tuple[str, ...]] = field(default_factory=Counter)
 
     def reply(self, heard: str) -> Saying | None:
         """The next turn, or None: they hang up."""
-        facts = {
-            "heard": cues_in(heard),
-            "intent": self.intent,
-            "habit": self.habit,
-            "turns": self.uses.total(),
-        }
-        left = (line for line in _TABLE.lines if self.uses[line.say] < line.times)
+        facts = {**vars(self), "heard": cues_in(heard)}
+        left = (line for line in _TABLE.lines if self.turns[line.say] < line.times)
         line = next(line for line in left if holds(line.when, facts))
         if not line.say:
             return None
-        self.uses[line.say] += 1
+        self.turns[line.say] += 1
         words = self.chance.choice(line.say).format_map(self._details(heard))
         if line.via != "speech":
             return Saying(words, line.via)

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import product
 from random import Random
 from typing import Any, Final
 
@@ -64,8 +65,7 @@ class Clinic:
         chance = Random(f"clinic {seed}")
         days = [today.date() + timedelta(days=n) for n in range(1, DAYS_OPEN + 5)]
         workdays = [day for day in days if day.weekday() < 5][:DAYS_OPEN]
-        moments = [(day, time, doctor) for day in workdays for time in TIMES for doctor in DOCTORS]
-        free = [moment for moment in moments if chance.random() < 0.45]
+        free = [each for each in product(workdays, TIMES, DOCTORS) if chance.random() < 0.45]
         slots = [
             {"slot_id": f"S-{n:03}", "starts_at": f"{day}T{time.zfill(5)}", "doctor": doctor}
             for n, (day, time, doctor) in enumerate(free, 1)

@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -19,6 +20,8 @@ from refold.demo.tables import MONTHS, Pattern, Slot, cues_in, read, slot_label,
 KEYPAD: Final = "(keypad) "
 """What the demo's voice line puts before keys that the caller pressed."""
 _TABLE: Final = msgspec.toml.decode(text("hearing.toml"), type=dict[str, list[Pattern]])
+# What was said is heard again with every request of a conversation.
+_heard: Final = lru_cache(maxsize=4_096)(partial(read, _TABLE["patterns"]))
 
 
 class Result(NamedTuple):
@@ -116,7 +119,7 @@ def _object(text: str) -> dict[str, Any]:
 
 def _hear(talk: Talk, text: str) -> None:
     """What the caller says: of themselves, of what they want, and to what the agent just said."""
-    said = {"question": "", "answer": "", "choice": 0} | read(_TABLE["patterns"], text)
+    said = {"question": "", "answer": "", "choice": 0} | _heard(text)
     if said.get("goal", talk.goal) != talk.goal:
         talk.chosen = None
     for name, value in said.items():

@@ -72,9 +72,7 @@ class Demo(DemoServer):
         cannot be written.
         """
         if not 0 <= seed <= SEED_MAX:
-            raise UsageError(
-                f"seed={seed} is not from 0 to {SEED_MAX}", argument="seed", value=seed
-            )
+            raise UsageError(f"seed={seed} is not 0 to {SEED_MAX}", argument="seed", value=seed)
         report = Path(report_path)
         if report.is_dir() or not report.absolute().parent.is_dir():
             # Said now, not after the calls are recorded and replayed.

@@ -37,6 +37,7 @@ class DemoServer:
 
     def __init__(self) -> None:
         self._http = _Http(("127.0.0.1", 0), _Handler)
+        self._http.answered = []
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True)
         self.base_url = f"http://127.0.0.1:{self._http.server_port}/v1"
 
@@ -94,10 +95,6 @@ def completion(request: Mapping[str, Any]) -> dict[str, Any]:
 class _Http(ThreadingHTTPServer):
     answered: list[str]
     """The id of each answer: lists are appended to by many threads at once."""
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self.answered = []
 
 
 class _Tool(msgspec.Struct):
