@@ -38,19 +38,30 @@ class Behind(Exception):
 
 
 class Inline:
-    """The projections that a store keeps inline: a :class:`~refold.ports.Committer`."""
+    """The projections that a store keeps inline: a :class:`~refold.ports.Committer`.
+
+    It is what a backend stores beside appends: a :class:`~refold.ports.Beside`.
+    """
 
     def __init__(self, backend: Backend, projections: Iterable[Projection], clock: Clock) -> None:
         if not isinstance(backend, TableKeeper):
             raise UsageError("this kind of store keeps no projections inline")
         self._backend: Backend = backend
-        context = Context(backend, backend, clock, threading.Event().wait)
-        self._kept = [_Kept(context, projection) for projection in by_name(projections).values()]
+        self._context = Context(backend, backend, clock, threading.Event().wait)
+        self._cursors = [
+            Cursor(self._context, projection, wanted=None, read=self._read, write=self._write)
+            for projection in by_name(projections).values()
+        ]
+        self._transaction: Transaction | None = None
+        self._end = 0
 
     def catch_up(self) -> None:
         """Bring the rows to where the log ends; begins what was never started."""
-        for kept in self._kept:
-            kept.catch_up()
+        for cursor in self._cursors:
+            runner = Runner(self._context, cursor.projection)
+            runner.load()
+            while runner.advance():
+                pass
 
     def commit(self, batches: Sequence[Batch], *, now: int) -> list[Outcome]:
         """Store batches and what the projections make of them; see ``Backend.commit``."""
@@ -58,107 +69,40 @@ class Inline:
             try:
                 outcomes = self._backend.commit(batches, now=now, beside=self)
             except BaseException as error:
-                for kept in self._kept:
-                    kept.leave()
+                self._transaction = None
+                for cursor in self._cursors:
+                    cursor.distrust()
                 if not isinstance(error, Behind):
                     raise
                 self.catch_up()
-                continue
-            for kept in self._kept:
-                kept.settle()
-            return outcomes
+            else:
+                self._transaction = None
+                for cursor in self._cursors:
+                    cursor.moved(self._end)
+                return outcomes
         raise Unavailable("other processes append faster than inline projections can be caught up")
 
     def begin(self, transaction: Transaction, *, after: int) -> None:
         """See :class:`~refold.ports.Beside`."""
-        for kept in self._kept:
-            kept.begin(transaction, after)
+        self._transaction = transaction
+        for cursor in self._cursors:
+            _bring(cursor, Catalog(transaction.execute), after)
 
     def add(self, transaction: Transaction, rows: Sequence[Row]) -> RefoldError | None:  # noqa: ARG002
         """See :class:`~refold.ports.Beside`."""
-        for kept in self._kept:
-            refusal = kept.add(rows)
+        for cursor in self._cursors:
+            refusal = _refusal(cursor, rows)
             if refusal is not None:
-                for one in self._kept:
-                    one.cursor.forget()
+                for one in self._cursors:
+                    one.forget()
                 return refusal
         return None
 
     def end(self, transaction: Transaction, *, position: int) -> None:
         """See :class:`~refold.ports.Beside`."""
-        for kept in self._kept:
-            kept.end(transaction, position)
-
-
-class _Kept:
-    """One projection, in the transaction that is lent to it for a commit."""
-
-    def __init__(self, context: Context, projection: Projection) -> None:
-        self._context = context
-        self._projection = projection
-        self._transaction: Transaction | None = None
-        self._end = 0
-        self.cursor = Cursor(context, projection, wanted=None, read=self._read, write=self._write)
-
-    def catch_up(self) -> None:
-        runner = Runner(self._context, self._projection)
-        runner.load()
-        while runner.advance():
-            pass
-
-    def begin(self, transaction: Transaction, after: int) -> None:
-        self._transaction = transaction
-        catalog = Catalog(transaction.execute)
-        if not self.cursor.is_ahead(catalog):
-            entry = catalog.entry(self._projection.name)
-            if entry is None:
-                raise Behind
-            check_unchanged(self._projection, entry.shown)
-            self.cursor.take(entry.shown, catalog)
-        if after - self.cursor.position > BEHIND_MAX:
-            raise Behind
-        while self.cursor.position < after:
-            self._handle_others(after)
-
-    def add(self, rows: Sequence[Row]) -> RefoldError | None:
-        """Handle an append of this commit; why it cannot be."""
-        categories = self._projection.categories
-        try:
-            self.cursor.handle(
-                row for row in rows if categories is None or category_of(row.stream) in categories
-            )
-            self.cursor.rows.flush()
-        except Poisoned as poison:
-            return _refusal(self._projection, poison)
-        except UsageError as error:
-            return error
-        return None
-
-    def end(self, transaction: Transaction, position: int) -> None:
-        self.cursor.move(transaction, position)
+        for cursor in self._cursors:
+            cursor.move(transaction, position)
         self._end = position
-
-    def settle(self) -> None:
-        """The commit stands."""
-        self._transaction = None
-        self.cursor.moved(self._end)
-
-    def leave(self) -> None:
-        """The commit failed, as far as is known: the rows in memory are not trusted."""
-        self._transaction = None
-        self.cursor.distrust()
-
-    def _handle_others(self, after: int) -> None:
-        """What others appended; where a handler fails, a runner sets the stream aside."""
-        page = self.cursor.log.page(after=self.cursor.position, rows_max=BEHIND_MAX)
-        if page is None or page.end > after:
-            raise Behind
-        try:
-            self.cursor.handle(page.rows)
-            self.cursor.rows.flush()
-        except (Poisoned, UsageError) as error:
-            raise Behind from error
-        self.cursor.position = page.end
 
     def _read(self, sql: str, values: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:
         return self._write().execute(sql, values)
@@ -169,7 +113,41 @@ class _Kept:
         return self._transaction
 
 
-def _refusal(projection: Projection, poison: Poisoned) -> RefoldError:
+def _bring(cursor: Cursor, catalog: Catalog, after: int) -> None:
+    """Let a cursor stand at the end of the log: handle what others have appended."""
+    if not cursor.is_ahead(catalog):
+        entry = catalog.entry(cursor.projection.name)
+        if entry is None:
+            raise Behind
+        check_unchanged(cursor.projection, entry.shown)
+        cursor.take(entry.shown, catalog)
+    if after - cursor.position > BEHIND_MAX:
+        raise Behind
+    while cursor.position < after:
+        page = cursor.log.page(after=cursor.position, rows_max=BEHIND_MAX)
+        if page is None or page.end > after:
+            raise Behind
+        if _refusal(cursor, page.rows) is not None:
+            raise Behind  # A runner sets the stream aside.
+        cursor.position = page.end
+
+
+def _refusal(cursor: Cursor, rows: Sequence[Row]) -> RefoldError | None:
+    """Handle appends; where a handler fails, why, for whoever appends."""
+    categories = cursor.projection.categories
+    try:
+        cursor.handle(
+            row for row in rows if categories is None or category_of(row.stream) in categories
+        )
+        cursor.rows.flush()
+    except Poisoned as poison:
+        return _told(cursor.projection, poison)
+    except UsageError as error:
+        return error
+    return None
+
+
+def _told(projection: Projection, poison: Poisoned) -> RefoldError:
     """What the caller of the append gets: what the handler raised, where that is for callers."""
     cause = poison.__cause__
     if isinstance(cause, RefoldError) and not isinstance(cause, BackendError | StoreClosed):
