@@ -170,7 +170,7 @@ class Dispatch:
         parts = iter(row.parts()) if self.gives_recorded else None
         for piece in row.pieces():
             try:
-                bodies = self.decode.bodies(piece)
+                bodies = self.decode.bodies(piece) if row.joined else [self.decode(piece)]
             except (msgspec.DecodeError, UnicodeDecodeError):
                 yield None, None
                 return

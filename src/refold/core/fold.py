@@ -154,15 +154,14 @@ class Fold(Generic[S]):
             return state
         stream, registry, recorded_at = row.stream, self.registry, part.recorded_at
         for version, event in enumerate(events, version):  # noqa: B020
-            if event.step is not None:
-                state = event.step(state, event.data)
-            elif event.watch is not None:
+            watch = event.watch
+            if watch is not None:
                 at = recorded_at if event.occurred_at is None else event.occurred_at
                 position = version + shift
-                recorded = Recorded(
-                    stream, version, position, at, event.kind, event, part, row, registry
-                )
-                state = event.watch(state, event.data, recorded)
+                recorded = Recorded(stream, version, position, at, event, part, row, registry)
+                state = watch(state, event.data, recorded)
+            elif event.step is not None:
+                state = event.step(state, event.data)
             if state is None:
                 self.checked(state, "an event")
         return state

@@ -19,7 +19,6 @@ from refold.errors import CodecError, Corrupt, UsageError
 _decode = msgspec.json.decode
 _as_json = lru_cache(maxsize=64)(msgspec.json.encode)
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
-_kind_of = lru_cache(maxsize=4096)(Kind.parse)
 
 UNSAVED_POSITION: Final = 0
 """The position of an event that is only in memory."""
@@ -39,13 +38,18 @@ class Recorded(msgspec.Struct, dict=True, eq=False):
     version: int
     position: int
     occurred_at_us: int
-    stored_kind: Kind
     _stored: Any
     """The event as it stands in its row: a :class:`StoredEvent`, or one like it."""
     _append: Part
     _row: Row
     _registry: Registry
     whole: Recorded | None = None
+
+    @property
+    def stored_kind(self) -> Kind:
+        """The type and schema that it was written under."""
+        kind: Kind = self._stored.kind
+        return kind
 
     @property
     def recorded_at_us(self) -> int:
@@ -157,7 +161,7 @@ class Recorded(msgspec.Struct, dict=True, eq=False):
     def _part(self, kind: Kind, raw: bytes) -> Recorded:
         own = self._stored
         stored = StoredEvent(kind.tag, msgspec.Raw(raw), own.occurred_at, own.metadata)
-        return msgspec.structs.replace(self, stored_kind=kind, _stored=stored, whole=self)
+        return msgspec.structs.replace(self, _stored=stored, whole=self)
 
     @cached_property
     def metadata(self) -> Mapping[str, Any]:
@@ -222,7 +226,6 @@ def decode_row(row: Row, registry: Registry) -> list[Recorded]:
             append.version + index,
             append.position + index if append.position else UNSAVED_POSITION,
             append.recorded_at if stored.occurred_at is None else stored.occurred_at,
-            _kind_of(stored.tag),
             stored,
             part,
             append,
@@ -252,7 +255,7 @@ def unrecorded(kind: Kind, raw: bytes, registry: Registry) -> Recorded:
     stored = StoredEvent(kind.tag, msgspec.Raw(raw))
     row = Row(UNSAVED_POSITION, "unrecorded", 0, 1, 0, None, b"")
     (part,) = row.parts()
-    return Recorded(row.stream, 0, UNSAVED_POSITION, 0, kind, stored, part, row, registry)
+    return Recorded(row.stream, 0, UNSAVED_POSITION, 0, stored, part, row, registry)
 
 
 def history_of(events: object, *, call: str) -> Iterator[Recorded]:

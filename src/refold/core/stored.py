@@ -7,12 +7,14 @@ a fold decodes the first and never looks at the second. Every append comes back 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import islice
 from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 
 from refold.core.clock import EARLIEST_US, LATEST_US
+from refold.core.event import Kind
 from refold.errors import Corrupt
 
 SEPARATOR: Final = b"\x1e"
@@ -33,6 +35,11 @@ class StoredEvent(msgspec.Struct, array_like=True, frozen=True):
     data: msgspec.Raw
     occurred_at: OccurredAt = None
     metadata: msgspec.Raw = ABSENT
+
+    @property
+    def kind(self) -> Kind:
+        """The type and schema it was written under."""
+        return _kind_of(self.tag)
 
 
 class Part(msgspec.Struct, array_like=True, frozen=True):
@@ -56,6 +63,7 @@ class Part(msgspec.Struct, array_like=True, frozen=True):
         return self.occurred_from, self.occurred_to
 
 
+_kind_of = lru_cache(maxsize=4096)(Kind.parse)
 decode_body = msgspec.json.Decoder(list[StoredEvent]).decode
 _decode_parts = msgspec.json.Decoder(list[Part]).decode
 _decode_events = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -105,16 +113,16 @@ class Row(NamedTuple):
                 yield part.span()
             begins += part.event_count
 
-    def pieces(self) -> Iterator[bytes]:
-        """Its bodies in order, some at a time, as arrays of them; of a packed row, one of all."""
-        body = _utf8(self.body)
-        start = 0
-        if self.joined:
-            while (end := body.find(SEPARATOR, start + PIECE_BYTES)) >= 0:
-                yield b"[%b]" % body[start:end].replace(SEPARATOR, b",")
-                start = end + 1
-            body = body[start:].replace(SEPARATOR, b",")
-        yield b"[%b]" % body
+    def pieces(self) -> Iterator[str | bytes]:
+        """Its body; of joined appends arrays of bodies, some at a time, in order."""
+        if not self.joined:
+            yield self.body
+            return
+        body, start = _utf8(self.body), 0
+        while (end := body.find(SEPARATOR, start + PIECE_BYTES)) >= 0:
+            yield b"[%b]" % body[start:end].replace(SEPARATOR, b",")
+            start = end + 1
+        yield b"[%b]" % body[start:].replace(SEPARATOR, b",")
 
     def parts(self) -> list[Part]:
         """What it says of each of its appends, in order."""

@@ -152,9 +152,9 @@ class Projection:
                 elif event.step is not None:
                     event.step(rows, event.data)
                 elif event.watch is not None:
-                    place, kind = (row.stream, position + shift, position), event.kind
+                    place = (row.stream, position + shift, position)
                     at = part.recorded_at if event.occurred_at is None else event.occurred_at
-                    recorded = Recorded(*place, at, kind, event, part, row, self.registry)
+                    recorded = Recorded(*place, at, event, part, row, self.registry)
                     event.watch(rows, event.data, recorded)
         except (BackendError, StoreClosed, Raced):
             raise
