@@ -137,7 +137,7 @@ def replay(
     asker = Asker(candidate, limiter=RateLimiter(requests_per_second), attempts_max=attempts_max)
     model = candidate.model if isinstance(candidate, ChatEndpoint) else None
     journal = Journal(store, variant, sample=sample)
-    run = _Run(store, variant, model, journal, prices or {}, progress or _silent)
+    run = _Run(store, variant, model, journal, prices or {}, progress)
     run.plan(streams)
     if run.missing:
         _work_off(run, asker, workers)
@@ -176,7 +176,7 @@ class _Run:
     model: str | None
     journal: Journal
     prices: Prices
-    progress: Progress
+    progress: Progress | None
     missing: dict[str, set[str]] = field(default_factory=dict)
     complete: list[str] = field(default_factory=list)
     recording: dict[str, asyncio.Lock] = field(default_factory=dict)
@@ -235,9 +235,10 @@ class _Run:
 
     def tell(self) -> None:
         """Say how far it is."""
-        done = self.summary
-        total = done.decisions - done.kept
-        self.progress(done.answered + done.failed, total, done.cost, done.failed)
+        said = self.summary
+        if self.progress is not None:
+            done, total = said.answered + said.failed, said.decisions - said.kept
+            self.progress(done, total, said.cost, said.failed)
 
 
 def _check_stream(stream: str, branch: str) -> None:
@@ -285,7 +286,3 @@ async def _asked(run: _Run, asker: Asker, workers: int) -> None:
 def _is_stopping() -> bool:
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
-
-
-def _silent(_done: int, _total: int, _cost: Decimal | None, _failures: int) -> None:
-    """No progress is shown."""
