@@ -71,16 +71,17 @@ class Backlog:
     left_out_after: int | None = field(default=None, init=False)
     _new: list[Asked] = field(default_factory=list, init=False)
 
-    def note(self, recorded: Recorded) -> None:
-        """Take in one event."""
+    def note(self, recorded: Recorded) -> EffectCommitted | EffectFailed | None:
+        """Take in one event; gives the outcome that it is, if it is one."""
         if is_branch(recorded.stream):
-            return
+            return None
         if recorded.type == REQUESTED:
             self._note_request(recorded)
-            return
+            return None
         outcome = outcome_of(recorded)
         if outcome is not None and outcome.effect is not None:
             self.settle(outcome.effect)
+        return outcome
 
     def settle(self, effect_id: str) -> None:
         """An effect has its outcome."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 from refold.core.recorded import Recorded
 from refold.engine.store import Store
 from refold.errors import NotFound, UsageError
-from refold.outbox.backlog import TYPES, Backlog, asked_by, is_branch, outcome_of
+from refold.outbox.backlog import TYPES, Backlog, asked_by, is_branch
 from refold.outbox.dispatch import Tried
 from refold.outbox.events import COMMITTED, FAILED, REQUESTED, EffectFailed
 
@@ -76,16 +77,16 @@ def status_of(
     counts = dict.fromkeys(TYPES, 0)
     failed: deque[tuple[EffectFailed, Recorded]] = deque(maxlen=limit)
     backlog = Backlog(wanted=lambda _: True, effects_max=max(limit, HELD_MAX))
-    for recorded in _events(store, 0, categories):
-        backlog.note(recorded)
-        outcome = None if recorded.type == REQUESTED else outcome_of(recorded)
-        if recorded.type != REQUESTED and outcome is None:
+    events = partial(store.read_all, categories=categories, types=TYPES)
+    for recorded in events(after=0):
+        outcome = backlog.note(recorded)
+        if is_branch(recorded.stream) or (recorded.type != REQUESTED and outcome is None):
             continue
         counts[recorded.type] += 1
         if isinstance(outcome, EffectFailed):
             failed.append((outcome, recorded))
     while len(backlog.open) < limit and backlog.left_out_after is not None:
-        for recorded in _events(store, backlog.read_again(), categories):
+        for recorded in events(after=backlog.read_again()):
             backlog.note(recorded)
     oldest = sorted(backlog.open.values(), key=lambda asked: asked.position)[:limit]
     pending = []
@@ -101,12 +102,6 @@ def status_of(
         oldest_pending=pending,
         latest_failed=[_failed(store, outcome, at, now_us) for outcome, at in failed],
     )
-
-
-def _events(store: Store, after: int, categories: Sequence[str] | None) -> Iterator[Recorded]:
-    for recorded in store.read_all(after=after, categories=categories, types=TYPES):
-        if not is_branch(recorded.stream):
-            yield recorded
 
 
 def _failed(store: Store, outcome: EffectFailed, recorded: Recorded, now_us: int) -> FailedEffect:
