@@ -339,6 +339,7 @@ def test_a_completion_is_recorded_as_it_came(store: refold.Store) -> None:
     )
     assert response.usage == Usage(input_tokens=9, output_tokens=4, cached_tokens=8)
     assert (response.cost, response.latency_ms, response.first_token_ms) == (Decimal("0.5"), 7, 3)
+    assert store.event(appended.ids[1]).event.finish_reason == "tool_calls"
     called = state_of(store).tool_calls[0].event
     assert (called.arguments, called.effect) == (ARGUMENTS, "read")
     assert called.message_id == response.message_id

@@ -128,8 +128,6 @@ def read_completion(body: object, response: ModelResponse, tools: Sequence[Tool]
     path: Path = ["choices", 0, "message"]
     check_json(message, path)
     typed = _answered(message, path, made.message_id, unread, tools)
-    if isinstance(typed[0], AgentUtterance):
-        typed[0] = replace(typed[0], finish_reason=made.finish_reason)
     said = _exactly({"role": "assistant", **message}, typed, MessageWriter())
     return Chat([Event.of(made), *said, *failed], unread)
 

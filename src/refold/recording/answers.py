@@ -48,6 +48,10 @@ def completion(body: Any, response: ModelResponse) -> list[Event]:
             raise refused("several: record the one that the agent went on with", ["choices"])
         if one.what == "call":
             raise InvalidEvent(one.reason, path=one.pointer)
+    for place, event in enumerate(events):
+        if isinstance(event.data, AgentUtterance):
+            said = replace(event.data, finish_reason=events[0].data.finish_reason)
+            events[place] = dataclasses.replace(event, data=said)
     told = {"unread": [one.pointer for one in unread]} if unread else None
     return [dataclasses.replace(events[0], metadata=told), *events[1:]]
 

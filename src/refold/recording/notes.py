@@ -55,10 +55,6 @@ class Notes:
     spoken: str | None = None
     open_calls: dict[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
 
-    def copy(self) -> Notes:
-        """Notes to go on with that leave these as they are."""
-        return replace(self, open_calls=dict(self.open_calls))
-
     def take(self, event: object) -> None:
         """Note one more event of the stream; None is one that nothing follows from."""
         self.version += 1
@@ -122,13 +118,14 @@ def stamped(
     tool. Raises :class:`InvalidEvent` for a type of the vocabulary with a payload that is not its.
     """
     made: list[Event] = []
-    notes = notes.copy()
+    # A copy: should the append fail, the notes are those of before.
+    notes = replace(notes, open_calls=dict(notes.open_calls))
     for one in given:
         event = _whole(one, notes)
         typed = _typed(event)
         cause, actor = notes.cause_and_actor(typed)
-        known = {"causation": cause, "actor": actor}
-        own = {name: value for name, value in known.items() if value is not None}
+        known = (("causation", cause), ("actor", actor))
+        own = {name: value for name, value in known if value is not None}
         at = occurred_at if event.occurred_at is None else event.occurred_at
         made.append(replace(event, metadata={**own, **(event.metadata or {})}, occurred_at=at))
         notes.take(typed)

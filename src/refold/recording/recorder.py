@@ -9,7 +9,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from decimal import Decimal
-from functools import partial
 from typing import Any, ClassVar, Final, Generic, Literal, Self, TypeVar
 
 from msgspec.structs import replace
@@ -75,8 +74,7 @@ class Recorder(ABC, Generic[S, R]):
         ``agent.configured``; it raises :class:`~refold.errors.Conflict` when the stream exists.
         ``metadata`` (``tenant``, ``subject``, ``traceparent``, …) goes with every event.
         """
-        start = dict(initial_state or {})
-        started = events.SessionStarted(channel, direction, list(parties), start)
+        started = events.SessionStarted(channel, direction, [*parties], {**(initial_state or {})})
         opening = [Event.of(event, occurred_at=occurred_at) for event in (started, agent) if event]
         return cls(store, stream, opening, metadata, call="record")
 
@@ -104,6 +102,8 @@ class Recorder(ABC, Generic[S, R]):
             raise InvalidEvent(f"metadata must be a mapping, not {type(metadata).__name__}")
         self._store = store
         self._turn = type(self)._lock()
+        self.stream: Final = stream
+        """The stream that is written to."""
         self._opening = opening
         self._notes = Notes(stream)
         self._is_open = False
@@ -114,11 +114,6 @@ class Recorder(ABC, Generic[S, R]):
             "actor": SYSTEM,
             **(metadata or {}),
         }
-
-    @property
-    def stream(self) -> str:
-        """The stream that is written to."""
-        return self._notes.stream
 
     @property
     def version(self) -> int:
@@ -241,7 +236,7 @@ class Recorder(ABC, Generic[S, R]):
         self._is_suspended = True
 
     def _recorded(self, make: Make, occurred_at: Instant | None = None) -> R:
-        return self._run(partial(self._add, make, occurred_at))
+        return self._run(lambda: self._add(make, occurred_at))
 
     @abstractmethod
     def _run(self, work: Callable[[], Coroutine[Any, Any, Appended]]) -> R:
