@@ -35,7 +35,7 @@ find_python() {
 # The root is part of it: scripts in an environment hold its path, so a moved one is no use.
 fingerprint() {
   printf '%s\n' "$root"
-  cksum pyproject.toml uv.lock src/refold/_version.py tools/setup.sh
+  cksum pyproject.toml uv.lock examples/trading/pyproject.toml src/refold/_version.py tools/setup.sh
 }
 
 # An environment with the locked uv in it: whatever is at hand makes it, the rest is that uv's work.

@@ -13,10 +13,10 @@ from collections.abc import Iterable, Mapping
 from itertools import combinations
 
 import refold
-from refold.conversation.importers import import_files
+from refold.conversation.importers import Importer, import_files
 from refold.times import rfc3339
 from refold_trading import Book, Traded, TradingBook, in_common, traded
-from refold_trading.importer import AI_TRADER
+from refold_trading.importer import read_ai_trader
 
 
 def names_of(store: refold.Store) -> dict[str, str]:
@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--at", help="the hour to look at, RFC 3339")
     given = parser.parse_args()
     with refold.open("memory:") as store:
-        import_files(store, AI_TRADER, given.logs)
+        import_files(store, Importer("ai-trader", read_ai_trader), given.logs)
         agents = names_of(store)
         hour = given.at or last_hour(store, agents.values())
         print("at", hour if isinstance(hour, str) else rfc3339(hour))

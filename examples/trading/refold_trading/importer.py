@@ -18,7 +18,6 @@ import msgspec
 
 from refold import Event
 from refold.conversation.chat_export import Loss
-from refold.conversation.importers import Importer
 from refold.conversation.importers.base import Fork, Found, Options, Problem
 from refold.conversation.importers.source import STDIN, Source, named
 from refold.core.jsonvalue import pointer
@@ -57,12 +56,14 @@ class Record(msgspec.Struct):
     this_action: Action | None = None
 
 
-def import_ai_trader(source: Source, options: Options) -> Iterator[Found | Problem]:
+def read_ai_trader(source: Source, options: Options) -> Iterator[Found | Problem]:
     """Import position logs of AI-Trader: a JSON line an action, with the book after it.
 
     A log that forks is reported line by line: the history that it ends with becomes the stream,
     what would have been lost is kept in branches beside it. The streams are called CATEGORY-FILE;
     by default trader-FOLDER-FILE, for the same agents trade in several places.
+
+        refold import ai-trader gpt-5.positions.jsonl
     """
     lines = Lines(source.name)
     loss: list[Loss] = []
@@ -78,13 +79,6 @@ def import_ai_trader(source: Source, options: Options) -> Iterator[Found | Probl
         folder = "" if source.name == STDIN else named(Path(source.name).resolve().parent.name)
         rest = agent if options.category else f"{folder}-{agent}".lstrip("-")
         yield _found(lines, f"{options.category or CATEGORY}-{rest}", agent, loss)
-
-
-AI_TRADER: Final = Importer(
-    "ai-trader",
-    import_ai_trader,
-    "refold import ai-trader gpt-5.positions.jsonl",
-)
 
 
 def _entry(number: int, raw: bytes, lines: Lines, loss: list[Loss]) -> Entry:

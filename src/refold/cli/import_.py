@@ -53,9 +53,8 @@ def import_command() -> None:
 
 def _command(importer: Importer) -> click.Command:
     """The command that imports a format."""
-    said = f"{getdoc(importer.read)}\n\n{importer.example.strip()}"
 
-    @command(importer.name, group=import_command, said=said)
+    @command(importer.name, group=import_command, said=getdoc(importer.read))
     @click.argument(
         "files",
         nargs=-1,

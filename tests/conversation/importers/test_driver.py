@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import refold
-from refold.conversation.importers import import_files
+from refold.conversation.importers import Importer, import_files
 from refold.conversation.importers import source as source_module
 from refold.errors import InvalidEvent, Unavailable, UsageError
 from tests.conversation.importers.inputs import line, tau_element
@@ -341,6 +341,24 @@ def test_a_file_of_another_format_names_its_importer(
     (problem,) = report.problems
     assert f"this looks like {given}" in problem.message
     assert (counts(report), store.log_head()) == ((0, 0, 1), 0)
+
+
+def test_a_plug_in_that_cannot_be_loaded_is_named(
+    store: refold.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stops nothing but itself, and takes no built-in format's place."""
+    installed = tmp_path / "odd-1.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: odd\nVersion: 1\n")
+    (installed / "entry_points.txt").write_text(
+        "[refold.importers]\nodd = no_such_module:read\nopenai-chat = no_such_module:read\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert Importer.names().count("openai-chat") == Importer.names().count("odd") == 1
+    path = chat(tmp_path, [USER])
+    with pytest.raises(UsageError, match="no_such_module"):
+        import_files(store, "odd", [path])
+    assert import_files(store, "openai-chat", [path, chat(tmp_path, 12, name="n")]).imported == 1
 
 
 def test_a_broken_line_of_the_right_format_names_no_other(

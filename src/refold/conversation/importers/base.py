@@ -21,10 +21,10 @@ from refold.errors import InvalidEvent, UsageError
 T = TypeVar("T")
 
 GROUP: Final = "refold.importers"
-"""The entry points of plug-ins: a format's name, and where its :class:`Importer` is."""
+"""The entry points of plug-ins: a format's name, and where the function that reads it is."""
 BUILT_IN: Final = (
-    EntryPoint("tau-bench", "refold.conversation.importers.tau_bench:TAU_BENCH", GROUP),
-    EntryPoint("openai-chat", "refold.conversation.importers.chat_files:OPENAI_CHAT", GROUP),
+    EntryPoint("tau-bench", "refold.conversation.importers.tau_bench:read_tau_bench", GROUP),
+    EntryPoint("openai-chat", "refold.conversation.importers.chat_files:read_chat_files", GROUP),
 )
 
 
@@ -74,13 +74,12 @@ class Importer(NamedTuple):
     """A format: how it is read, and what ``refold import NAME`` says of it.
 
     ``read`` gives the conversations of a source in its order, read as far as they are asked for;
-    a :class:`Problem` by itself is one that failed. Its docstring and ``example`` are the help of
-    the command.
+    a :class:`Problem` by itself is one that failed. Its docstring is the help of the command, the
+    last paragraph the example.
     """
 
     name: str
     read: Callable[[Source, Options], Iterator[Found | Problem]]
-    example: str
 
     @staticmethod
     def names() -> list[str]:
@@ -93,14 +92,11 @@ class Importer(NamedTuple):
         points = _points()
         if name not in points:
             raise UsageError(f"no format {name!r}: give {', '.join(points)}", format=name)
-        place = points[name].value
         try:
-            found = points[name].load()
+            return cls(name, points[name].load())
         except Exception as error:  # A plug-in is anyone's code.
+            place = points[name].value
             raise UsageError(f"the importer {place} cannot be had: {error!r}") from error
-        if not isinstance(found, cls):
-            raise UsageError(f"{place} is not an Importer: {found!r}", format=name)
-        return found
 
 
 class Fields:

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from refold.conversation.chat_shapes import Unread, read_cost, read_tools
 from refold.conversation.events import AgentConfigured, ModelResponse, SessionStarted, Tool
-from refold.conversation.importers.base import Fields, Found, Importer, Options, Problem, read_each
+from refold.conversation.importers.base import Fields, Found, Options, Problem, read_each
 from refold.conversation.importers.json_array import Value
 from refold.conversation.importers.source import Source
 from refold.conversation.openai_chat import read_completion
@@ -50,7 +50,7 @@ class _Exact(msgspec.Struct):
     cost: Decimal
 
 
-def import_chat_files(source: Source, options: Options) -> Iterator[Found | Problem]:
+def read_chat_files(source: Source, options: Options) -> Iterator[Found | Problem]:
     """Import OpenAI chat messages: JSON lines, a conversation a line, or a file of one.
 
     A line is a list of messages, or an object with "messages" and, if there are, "id", "model",
@@ -58,6 +58,8 @@ def import_chat_files(source: Source, options: Options) -> Iterator[Found | Prob
 
     The streams are called CATEGORY-ID; the category is by default chat. A conversation without
     an id is known by its file's name and, in a file of several, by its number in it.
+
+        refold import openai-chat chats.jsonl --category chat
     """
     values, several = source.values(), source.layout != "one"
     if source.layout == "array":
@@ -65,13 +67,6 @@ def import_chat_files(source: Source, options: Options) -> Iterator[Found | Prob
         if first is not None and first[1] == b"role":
             values, several = source.whole(), False
     return read_each(source, values, partial(_found, options, source.stem, several))
-
-
-OPENAI_CHAT: Final = Importer(
-    "openai-chat",
-    import_chat_files,
-    "refold import openai-chat chats.jsonl --category chat",
-)
 
 
 def time_us(value: Any) -> int:

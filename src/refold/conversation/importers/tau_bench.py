@@ -14,7 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from refold.conversation import events
-from refold.conversation.importers.base import Fields, Found, Importer, Options, Problem, read_each
+from refold.conversation.importers.base import Fields, Found, Options, Problem, read_each
 from refold.conversation.importers.json_array import Value
 from refold.conversation.importers.source import Source
 from refold.core.event import Event
@@ -35,21 +35,16 @@ class Result(msgspec.Struct):
     traj: list[Any]
 
 
-def import_tau_bench(source: Source, options: Options) -> Iterator[Found | Problem]:
+def read_tau_bench(source: Source, options: Options) -> Iterator[Found | Problem]:
     """Import results of tau-bench: a JSON array of conversations with task, trial and reward.
 
     The streams are called CATEGORY-TASK-TRIAL; the category is by default the end of the file's
     name (airline for gpt-4o-airline.json).
+
+        refold import tau-bench gpt-4o-airline.json --tools airline-tools.json
     """
     category = options.category or source.stem.rpartition("-")[2]
     return read_each(source, source.elements(), partial(_found, category, options.tools))
-
-
-TAU_BENCH: Final = Importer(
-    "tau-bench",
-    import_tau_bench,
-    "refold import tau-bench gpt-4o-airline.json --tools airline-tools.json",
-)
 
 
 def _found(category: str, tools: Sequence[events.Tool], element: Fields, _value: Value) -> Found:
