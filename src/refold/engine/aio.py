@@ -14,7 +14,7 @@ from collections.abc import (
     Sequence,
 )
 from concurrent.futures import ThreadPoolExecutor
-from functools import wraps
+from functools import partial, wraps
 from itertools import islice
 from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
@@ -60,12 +60,24 @@ def _iterated(
     return iterate
 
 
+def _subscribed(
+    method: Callable[Concatenate[Store, P], Subscription],
+) -> Callable[Concatenate[AsyncStore, P], AsyncSubscription]:
+    @wraps(method)
+    def call(self: AsyncStore, /, *args: P.args, **kwargs: P.kwargs) -> AsyncSubscription:
+        after: Any = kwargs.get("after", 0)
+        opened = partial(self._run, lambda: method(self._store, *args, **kwargs))
+        return AsyncSubscription(opened, self._run, after=after)
+
+    return call
+
+
 class AsyncStore:
     """A :class:`~refold.Store` to ``await``: the same names, arguments, results and errors.
 
     Made by :func:`refold.open_async`. ``append_many``, ``read``, ``read_all``, ``streams`` and
-    ``check`` are async iterators. A call whose task is cancelled goes on to its end: an append may
-    still be stored.
+    ``check`` are async iterators; a subscription is used from the loop that asked for it. A call
+    whose task is cancelled goes on to its end: an append may still be stored.
     """
 
     def __init__(self, opener: Callable[[], Store]) -> None:
@@ -94,6 +106,7 @@ class AsyncStore:
     read_all = _iterated(Store.read_all)
     streams = _iterated(Store.streams)
     check = _iterated(Store.check)
+    subscribe = _subscribed(Store.subscribe)
 
     async def append(
         self,
@@ -115,21 +128,6 @@ class AsyncStore:
         condition = None if unless is None else Condition(unless, after)
         batch = batch_of(append, store.registry, condition=condition)
         return appended((await store._writer.append_async([batch]))[0])[0]
-
-    def subscribe(
-        self,
-        *,
-        after: int = 0,
-        categories: Sequence[str] | None = None,
-        types: Sequence[str] | None = None,
-    ) -> AsyncSubscription:
-        """See :meth:`refold.Store.subscribe`; to be used from the loop that called it."""
-
-        async def opened() -> Subscription:
-            store = await self._run(lambda: self._store)
-            return store.subscribe(after=after, categories=categories, types=types)
-
-        return AsyncSubscription(opened, self._run, after=after)
 
     async def branch(self, stream: str, *, at: int | None = None) -> Branch[Awaitable[Any]]:
         """See :meth:`refold.Store.branch`; read at once, and its ``save`` is to be awaited."""
