@@ -93,18 +93,19 @@ class _Known(NamedTuple):
 class Decoder:
     """Decodes bodies as lists of the classes that ``wrap`` makes, one a tag; threads may share it.
 
-    Raises :class:`msgspec.DecodeError` for a body that does not fit them.
+    Raises :class:`msgspec.DecodeError` for a body that does not fit them. What is ``known`` learns
+    nothing: it refuses a tag that has not turned up before.
     """
 
     def __init__(self, wrap: Callable[[str], type]) -> None:
         self._wrap = wrap
         # Replaced as one: who meets new tags at the same time learns them again.
-        self._known = _known({"": _made("Nothing", [], "")})
+        self.known = _known({"": _made("Nothing", [], "")})
 
     def __call__(self, body: str | bytes) -> list[Any]:
         """The events of a body."""
         try:
-            return self._known.body(body)
+            return self.known.body(body)
         except msgspec.ValidationError:
             known = self._learnt(_decode_tags(body))
             if known is None:
@@ -114,7 +115,7 @@ class Decoder:
     def bodies(self, array: str | bytes) -> list[list[Any]]:
         """The events of each body of an array of them."""
         try:
-            return self._known.bodies(array)
+            return self.known.bodies(array)
         except msgspec.ValidationError:
             known = self._learnt(chain.from_iterable(_decode_tags_of_bodies(array)))
             if known is None:
@@ -123,11 +124,11 @@ class Decoder:
 
     def _learnt(self, events: Iterable[_Tagged]) -> _Known | None:
         """What knows the tags of some events too; None where they are known."""
-        wrappers = self._known.wrappers
+        wrappers = self.known.wrappers
         new = {event.tag for event in events} - wrappers.keys()
         if not new:
             return None
-        known = self._known = _known({**wrappers, **{tag: self._wrap(tag) for tag in sorted(new)}})
+        known = self.known = _known({**wrappers, **{tag: self._wrap(tag) for tag in sorted(new)}})
         return known
 
 
