@@ -14,19 +14,19 @@ from typing import NamedTuple
 
 from refold.core.encode import span_of
 from refold.core.event import Kind
-from refold.core.expected import NO_EVENTS, check_head
+from refold.core.expected import ANY, NO_EVENTS, check_head
 from refold.core.query import Condition, Query
 from refold.core.stored import Row
 from refold.errors import Conflict, NotFound, RefoldError, UsageError
-from refold.ports import Appended, Batch, Kept, Outcome, Write
+from refold.ports import Appended, Batch, Fork, Kept, Outcome, Write
 
 
 class Needs(NamedTuple):
     """What batches are decided on: heads of streams, what keys stand for, conditions."""
 
-    streams: frozenset[str]
-    keys: frozenset[str]
-    conditions: frozenset[Condition]
+    streams: set[str]
+    keys: set[str]
+    conditions: set[Condition]
 
 
 class Known(NamedTuple):
@@ -53,10 +53,10 @@ class Place(NamedTuple):
 
     def appended(self, first: int, recorded_at: int, *, duplicate: bool = False) -> Appended:
         """What its caller is told, where ``first`` was the first free position."""
-        count = len(self.write.kinds)
-        last = first + self.offset + count - 1
-        stream, version = self.write.stream, self.version + count - 1
-        return Appended(stream, version, last, count, recorded_at, duplicate)
+        write, offset, version, _, _ = self
+        count = len(write.kinds)
+        last, position = version + count - 1, first + offset + count - 1
+        return Appended(write.stream, last, position, count, recorded_at, duplicate)
 
     def row(self, first: int, recorded_at: int) -> Row:
         """The same as the log gives it back."""
@@ -101,19 +101,26 @@ class Plan:
 
     def decide(self, batch: Batch) -> Accepted | list[Appended] | RefoldError:
         """What one more batch comes to, after those before it."""
+        writes, key, digest, condition = batch
+        heads: dict[str, int] = {}
+        places: list[Place] = []
+        offset = self.event_count
         try:
-            repeated = self._repeated(batch)
+            repeated = None if key is None else self._repeated(batch)
             if repeated is not None:
                 return repeated
-            self._check_condition(batch)
-            heads: dict[str, int] = {}
-            places: list[Place] = []
-            offset = self.event_count
-            for index, write in enumerate(batch.writes):
-                version = self._checked_head(write, heads) + 1
-                key = None if batch.key is None else row_key(batch.key, index)
-                places.append(Place(write, offset, version, key, batch.digest))
-                heads[write.stream] = version + len(write.kinds) - 1
+            if condition is not None:
+                self._check_condition(batch)
+            for index, write in enumerate(writes):
+                stream = write.stream
+                head = self._head(stream) if stream not in heads else heads[stream]
+                if write.expected is not ANY and write.expected != head:
+                    check_head(stream=stream, expected=write.expected, head=head)
+                if write.fork is not None and head == NO_EVENTS:
+                    head = self._forked(write.fork, stream)
+                part_key = None if key is None else row_key(key, index)
+                places.append(Place(write, offset, head + 1, part_key, digest))
+                heads[stream] = head + len(write.kinds)
                 offset += len(write.kinds)
         except (Conflict, NotFound, UsageError) as refusal:
             return refusal
@@ -121,14 +128,13 @@ class Plan:
         self.places += places
         self.heads.update(heads)
         self.event_count = offset
-        if batch.key is not None:
-            self.keys[batch.key] = accepted
+        if key is not None:
+            self.keys[key] = accepted
         return accepted
 
     def _repeated(self, batch: Batch) -> Accepted | list[Appended] | None:
         """The first answer of a key that was used before, here or in what is stored."""
-        if batch.key is None:
-            return None
+        assert batch.key is not None
         kept = self.known.kept.get(batch.key)
         if kept is not None:
             first = kept.parts[0]
@@ -142,8 +148,7 @@ class Plan:
         return accepted._replace(duplicate=True)
 
     def _check_condition(self, batch: Batch) -> None:
-        if batch.condition is None:
-            return
+        assert batch.condition is not None
         query, after = batch.condition
         found = self._planned_after(query, after)
         if found is None:
@@ -160,23 +165,17 @@ class Plan:
                 return first + place.offset + len(place.write.kinds) - 1
         return None
 
-    def _checked_head(self, write: Write, placed: Mapping[str, int]) -> int:
-        head = placed.get(write.stream)
-        if head is None:
-            head = self._head(write.stream)
-        check_head(stream=write.stream, expected=write.expected, head=head)
-        if write.fork is None or head != NO_EVENTS:
-            return head
-        parent, version = write.fork
-        parent_head = self._head(parent)
-        if parent_head < max(version, 0):
+    def _forked(self, fork: Fork, stream: str) -> int:
+        """The version after which a branch begins, which its parent must have."""
+        parent_head = self._head(fork.parent)
+        if parent_head < max(fork.version, 0):
             raise NotFound(
-                f"{write.stream!r} cannot branch from {parent}@{version}: "
-                f"the last version of {parent!r} is {parent_head}",
-                stream=parent,
-                version=version,
+                f"{stream!r} cannot branch from {fork.parent}@{fork.version}: "
+                f"the last version of {fork.parent!r} is {parent_head}",
+                stream=fork.parent,
+                version=fork.version,
             )
-        return version
+        return fork.version
 
     def _head(self, stream: str) -> int:
         head = self.heads.get(stream)
@@ -185,12 +184,16 @@ class Plan:
 
 def needs(batches: Sequence[Batch]) -> Needs:
     """What batches are decided on."""
-    writes = [write for batch in batches for write in batch.writes]
-    parents = frozenset(write.fork.parent for write in writes if write.fork is not None)
+    streams: set[str] = set()
+    for batch in batches:
+        for write in batch.writes:
+            streams.add(write.stream)
+            if write.fork is not None:
+                streams.add(write.fork.parent)
     return Needs(
-        parents.union(write.stream for write in writes),
-        frozenset(batch.key for batch in batches if batch.key is not None),
-        frozenset(batch.condition for batch in batches if batch.condition is not None),
+        streams,
+        {batch.key for batch in batches if batch.key is not None},
+        {batch.condition for batch in batches if batch.condition is not None},
     )
 
 

@@ -230,7 +230,7 @@ class Writer:
             found = rows_of(self._connection, _HEADS, json.dumps(list(missing)))
             for stream, number, version in shaped(found, str, int, int):
                 self._stream_ids[stream], self._heads[stream] = number, version
-        keys = wanted.keys if look_up_keys else ()
+        keys = wanted.keys if look_up_keys else set()
         kept = {key: kept for key in keys if (kept := kept_under(self._connection, key))}
         broken = {one: self._found_after(one) for one in wanted.conditions}
         by_condition = {one: position for one, position in broken.items() if position is not None}
