@@ -86,6 +86,25 @@ def test_an_error_as_json_has_code_retry_message_and_facts(
     }
 
 
+@pytest.mark.parametrize("as_json", [False, True])
+def test_what_the_operating_system_refuses_is_told(
+    as_json: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line, or one object with `--json`: 3, and no traceback.
+
+    With `--json` the object had no place for `retry`, and the command ended with a traceback.
+    """
+
+    def refused() -> int:
+        raise PermissionError(13, "Permission denied", "stop.db")
+
+    assert errors.exit_code(refused, errors.Run(as_json=as_json)) == 3
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "Permission denied" in said
+    if as_json:
+        assert json.loads(said)["error"]["code"] == "os"
+
+
 def test_an_interruption_exits_with_130(capsys: pytest.CaptureFixture[str]) -> None:
     """Ctrl-C ends a command with 130 and no traceback."""
 

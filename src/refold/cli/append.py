@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any, Final
 
 import click
 import msgspec
 
 import refold
-from refold.cli import jsontext, output, vocabulary
-from refold.cli.options import INSTANT, command, option, read_by
+from refold.cli import jsontext, output
+from refold.cli.loading import known_registry
+from refold.cli.options import command, option, read_by, time_option
 from refold.cli.text import clean, suggestion
-from refold.errors import InvalidEvent, UsageError
+from refold.errors import InvalidEvent, UnknownEventType, UsageError
 from refold.times import rfc3339, to_us
 
 _PLACED: Final = ("position", "stream", "version", "id", "recorded_at")
@@ -39,10 +41,8 @@ def _expected(value: str) -> Any:
 @option("--type", "type_name", metavar="TYPE", help="Event type; without it, events are on stdin.")
 @option("--data", metavar="JSON", help="Payload: JSON, @file, or - for stdin.  [default: {}]")
 @option("--metadata", metavar="JSON", help="What all the events share: JSON or @file.")
-@option(
+@time_option(
     "--occurred-at",
-    metavar="T",
-    type=INSTANT,
     help="When it happened: RFC 3339, a date or an age.  [default: now]",
 )
 @option(
@@ -83,7 +83,7 @@ def append_command(
     else:
         placed = list(_from_stdin())
     shared = None if metadata is None else jsontext.argument(metadata, option="--metadata")
-    check = vocabulary.check_known if untyped else vocabulary.check
+    check = _check_known if untyped else _check
     for place, event in placed:
         check(event, place=place)
     with refold.open(url) as store:
@@ -135,3 +135,52 @@ def _line(appended: refold.Appended) -> str:
     named = first if first == last else f"{first} to {last}"
     known = " (was already there, under this key)" if appended.duplicate else ""
     return f"{clean(named)}, position {appended.position}{known}"
+
+
+# -- which events are known: their payloads are checked before they are recorded ----------------
+
+
+def _check(event: refold.Event, *, place: str) -> None:
+    """Refuse an event of a type that is not in the vocabulary, or that does not fit its class.
+
+    ``place`` is where it was written. Raises :class:`UnknownEventType`, naming the nearest types
+    that there are, or :class:`InvalidEvent`.
+    """
+    tag = _tag(event)
+    if tag not in _classes():
+        near = suggestion(tag, _classes())
+        raise UnknownEventType(
+            f"{place}: there is no event type {tag!r}{near or ':'} --untyped records it as it is",
+            type=tag,
+        )
+    _check_known(event, place=place)
+
+
+def _check_known(event: refold.Event, *, place: str) -> None:
+    """Refuse an event that does not fit the class of its type; a type without one may be it."""
+    tag = _tag(event)
+    cls = _classes().get(tag)
+    if cls is None:
+        return
+    if not isinstance(event.data, dict):
+        raise InvalidEvent(f"{place}: the data of {tag} must be a JSON object", type=tag)
+    fields = {field.encode_name for field in msgspec.structs.fields(cls)}
+    for name in event.data:
+        if name not in fields:
+            near = suggestion(name, fields) or f": it has {', '.join(sorted(fields))}"
+            raise InvalidEvent(f"{place}: {tag} has no field {name!r}{near}", type=tag, field=name)
+    try:
+        msgspec.convert(event.data, cls)
+    except msgspec.ValidationError as error:
+        raise InvalidEvent(f"{place}: not a {tag}: {error}", type=tag) from error
+
+
+@cache
+def _classes() -> dict[str, type]:
+    """The event classes by type; a schema over 1 has its number behind it (``x.v2``)."""
+    registry = known_registry()
+    return {kind.tag: registry.class_of(kind) for kind in registry.kinds()}
+
+
+def _tag(event: refold.Event) -> str:
+    return event.type.removesuffix(".v1") if event.schema == 1 else f"{event.type}.v{event.schema}"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import refold
 from refold.cli import output
-from refold.cli.options import INSTANT, command, option
+from refold.cli.options import command, time_option
 
 
 @command("compact")
-@option("--before", type=INSTANT, metavar="T", help="Only what was recorded before then.")
+@time_option("--before", help="Only what was recorded before then.")
 def compact_command(url: str, before: int | None) -> None:
     """Pack old events, to a third or less.
 

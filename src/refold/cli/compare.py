@@ -10,7 +10,7 @@ import click
 
 from refold.cli import endpoint, output
 from refold.cli.errors import FINDING, FINE
-from refold.cli.options import COUNT, NEW_FILE, command, opened, option
+from refold.cli.options import NEW_FILE, command, count_option, opened, option
 from refold.cli.text import clean
 
 if TYPE_CHECKING:
@@ -27,21 +27,10 @@ if TYPE_CHECKING:
     help="Which replay; needed where there are several.",
 )
 @endpoint.variant_options
-@option("--sample", type=COUNT, default=0, metavar="N", help="Which of its runs.")
+@count_option("--sample", default=0, help="Which of its runs.")
 @option("--control", metavar="ID|LABEL", help="A replay with nothing changed (A/A): the noise.")
-@option(
-    "--control-sample",
-    type=COUNT,
-    default=0,
-    metavar="N",
-    help="Which run of the control.",
-)
-@option(
-    "--report",
-    metavar="FILE",
-    type=NEW_FILE,
-    help="Write the comparison as one HTML file.",
-)
+@count_option("--control-sample", default=0, help="Which run of the control.")
+@option("--report", metavar="FILE", type=NEW_FILE, help="Write the comparison as one HTML file.")
 @option(
     "--fail-on",
     multiple=True,
@@ -76,12 +65,12 @@ def compare_command(
     with opened(url) as store:
         found = engine.replays(store)
         chosen = engine.find_replay(found, variant_name or _described(options))
-        noise = None if control is None else engine.find_replay(found, control)
+        noise = None if control is None else engine.find_replay(found, control).variant
         comparison = engine.compare(
             store,
             streams or chosen.conversations(sample, category=category),
             chosen.variant,
-            control=None if noise is None else noise.variant,
+            control=noise,
             sample=sample,
             control_sample=control_sample,
         )

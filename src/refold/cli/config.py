@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from refold.cli.text import suggestion
 from refold.errors import UsageError
@@ -19,37 +19,30 @@ FILE: Final = "refold.toml"
 PROJECT_FILE: Final = "pyproject.toml"
 
 
-class Settings(NamedTuple):
-    """What a file says, and which file."""
-
-    file: str
-    table: Mapping[str, Any]
-
-
-def load(folder: Path) -> Settings | None:
-    """The settings that hold in a folder: the first file that has any."""
-    text = _text(folder / FILE)
-    if text is not None:
-        return Settings(FILE, _parsed(text, FILE))
-    text = _text(folder / PROJECT_FILE)
-    if text is not None and "tool.refold" in text:
-        return Settings(PROJECT_FILE, _parsed(text, PROJECT_FILE).get("tool", {}).get("refold", {}))
-    return None
-
-
 def defaults(
-    settings: Settings, *, command: str, commands: Collection[str], options: Collection[str]
+    folder: Path, *, command: str, commands: Collection[str], options: Collection[str]
 ) -> dict[str, Any]:
-    """What the settings say of these options of a command.
+    """What the settings of a folder say of these options of a command.
 
     Raises :class:`UsageError` for a key that nothing answers to, naming the nearest that exists.
     """
-    file, table = settings
+    file, table = _settings(folder)
     _check_keys(f"{file}:", table, [*COMMON, *commands])
     own = table.get(command, {})
     _check_keys(f"{file}: [{command}]", own, options)
     shared = {key: table[key] for key in COMMON if key in table and key in options}
     return {**shared, **own}
+
+
+def _settings(folder: Path) -> tuple[str, dict[str, Any]]:
+    """The first file that has any, and what it says."""
+    text = _text(folder / FILE)
+    if text is not None:
+        return FILE, _parsed(text, FILE)
+    text = _text(folder / PROJECT_FILE)
+    if text is not None and "tool.refold" in text:
+        return PROJECT_FILE, _parsed(text, PROJECT_FILE).get("tool", {}).get("refold", {})
+    return FILE, {}
 
 
 def _check_keys(where: str, table: object, known: Collection[str]) -> None:

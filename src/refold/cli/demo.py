@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -78,36 +78,34 @@ def _check_store(url: str) -> None:
 
 
 def _lines(result: DemoResult) -> Iterator[str]:
-    db = f" --db {result.store}"
     yield output.styled(result.note, fg="yellow")
-    yield from _heading(f"Recorded {result.recorded.calls} calls in {result.store}")
-    yield _recorded(result.recorded)
-    yield from _heading(f"One of them: refold show {result.shown}{db}")
-    yield from printing.transcript_lines(result.transcript)
-    yield from _heading(
-        f"Its state half-way and at the end: refold state {result.shown} --version N{db}"
-    )
-    yield from map(_moment, (result.half_way, result.at_end))
-    without = result.what_if.without
-    version = without.id.rpartition("@")[2]
-    yield from _heading(
-        f"Without {without.id}: refold what-if {result.shown} --without {version}{db}"
-    )
-    changes = map(_operation, result.what_if.patch[:OPERATIONS_SHOWN_MAX])
-    for text in (f"{without.who}: {without.text}", *changes):
-        yield one_line(text, output.width())
-    named = f"--variant {result.replayed.variant_id} --control {result.control.variant_id}"
-    yield from _heading(f"All of them again with a shorter prompt: refold compare {named}{db}")
-    yield from comparison_lines(result.comparison)
-    yield from _heading("To look at")
-    yield f"{result.report}  the conversations side by side"
-    yield f"refold streams{db}  every call and every replay of it"
+    for heading, lines in _sections(result):
+        yield from ("", output.styled(heading, bold=True))
+        yield from lines
     output.note(f"{result.timings_s['total']:.1f} s, {result.requests:,} requests to 127.0.0.1")
 
 
-def _heading(text: str) -> Iterator[str]:
-    yield ""
-    yield output.styled(text, bold=True)
+def _sections(result: DemoResult) -> Iterator[tuple[str, Iterable[str]]]:
+    """What is shown of a run, and how the command line shows it of any store."""
+    db, shown = f" --db {result.store}", result.shown
+    recorded = result.recorded
+    yield f"Recorded {recorded.calls} calls in {result.store}", [_recorded(recorded)]
+    yield f"One of them: refold show {shown}{db}", printing.transcript_lines(result.transcript)
+    moments = map(_moment, (result.half_way, result.at_end))
+    yield f"Its state half-way and at the end: refold state {shown} --version N{db}", moments
+    without = result.what_if.without
+    what_if = f"refold what-if {shown} --without {without.id.rpartition('@')[2]}{db}"
+    changes = map(_operation, result.what_if.patch[:OPERATIONS_SHOWN_MAX])
+    lines = (f"{without.who}: {without.text}", *changes)
+    yield f"Without {without.id}: {what_if}", (one_line(one, output.width()) for one in lines)
+    named = f"--variant {result.replayed.variant_id} --control {result.control.variant_id}"
+    compare = f"refold compare {named}{db}"
+    yield (
+        f"All of them again with a shorter prompt: {compare}",
+        comparison_lines(result.comparison),
+    )
+    page = f"{result.report}  the conversations side by side"
+    yield "To look at", [page, f"refold streams{db}  every call and every replay of it"]
 
 
 def _recorded(figures: CallFigures) -> str:

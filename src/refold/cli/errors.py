@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -49,23 +49,21 @@ def exit_code(call: Callable[[], int | None], run: Run) -> int:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except RefoldError as error:
-        facts = {**error.facts, "code": error.code, "retry": error.retry}
-        _say(error.message, as_json=run.as_json, facts=facts)
+        _say(error.message, run, {**error.facts, "code": error.code, "retry": error.retry})
         return _code_of(error)
     except click.ClickException as error:
-        facts = {"code": "usage", "retry": "never"}
-        _say(_with_hint(error), as_json=run.as_json, facts=facts)
+        _say(_with_hint(error), run, {"code": "usage", "retry": "never"})
         return WRONG_USAGE
     except BrokenPipeError:
         close_output()
         return OUTPUT_CLOSED
     except OSError as error:
         close_output()
-        _say(f"the operating system refused: {error}", as_json=run.as_json, facts={"code": "os"})
+        _say(f"the operating system refused: {error}", run, {"code": "os", "retry": "later"})
         return FAILED
     except Exception:
         sys.excepthook(*sys.exc_info())
-        _say("this is a bug in refold: please report it", as_json=False, facts={})
+        _say("this is a bug in refold: please report it", Run(), {})
         return FAILED
 
 
@@ -89,13 +87,13 @@ def _with_hint(error: click.ClickException) -> str:
     return message if context is None else f"{message}; see `{context.command_path} --help`"
 
 
-def _say(message: str, *, as_json: bool, facts: dict[str, Any]) -> None:
+def _say(message: str, run: Run, facts: Mapping[str, Any]) -> None:
     try:
-        if as_json:
+        if run.as_json:
             from json import dumps
 
-            error = {"code": facts.pop("code"), "retry": facts.pop("retry"), "message": message}
-            print(dumps({"error": {**error, **facts}}, default=str), file=sys.stderr)
+            error = {"code": facts["code"], "retry": facts["retry"], "message": message, **facts}
+            print(dumps({"error": error}, default=str), file=sys.stderr)
         else:
             print(f"error: {clean(message)}", file=sys.stderr)
     except OSError:  # nobody is left to tell

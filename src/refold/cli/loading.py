@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from importlib import import_module
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import refold
 from refold.cli.options import option
 from refold.cli.text import suggestion
-from refold.errors import NotFound, UsageError
+from refold.errors import UsageError
 
 if TYPE_CHECKING:
     from refold.projections import Projection
-
-T = TypeVar("T")
 
 READ_MODELS: Final = "refold.readmodels:built_in"
 FOLDS: Final = {
@@ -32,20 +30,23 @@ fold_option: Final = option(
 )
 
 
-def loaded(place: str, *, what: str) -> Any:
+def loaded(place: str, *, what: str, cls: type = object) -> Any:
     """The module of ``module``, or the value of ``module:attribute``.
 
     Modules of the folder that the command is run in are found. Raises :class:`UsageError` where
-    there is none, or where importing it fails.
+    there is none, where importing it fails, and for what is not of the class.
     """
     if "" not in sys.path:
         sys.path.insert(0, "")
     module, _, attribute = place.partition(":")
     try:
-        found = import_module(module)
-        return attrgetter(attribute)(found) if attribute else found
+        found: Any = import_module(module)
+        found = attrgetter(attribute)(found) if attribute else found
     except Exception as error:
         raise UsageError(f"{what} {place} cannot be had: {error!r}", place=place) from error
+    if not isinstance(found, cls):
+        raise UsageError(f"{place} is not a refold.{cls.__name__} but a {type(found).__name__}")
+    return found
 
 
 def fold_for(name: str | None, events: Iterable[refold.Recorded]) -> refold.Fold[Any]:
@@ -63,41 +64,41 @@ def _fold(name: str) -> refold.Fold[Any]:
         raise UsageError(
             f"there is no fold {name!r}{near or ':'} give {', '.join(FOLDS)} or module:attribute"
         )
-    return of_class(refold.Fold, loaded(place, what="the fold"), place)
+    fold: refold.Fold[Any] = loaded(place, what="the fold", cls=refold.Fold)
+    return fold
 
 
-def of_class(cls: type[T], found: object, place: str) -> T:
-    """What was found at a place; :class:`UsageError` where it is something else than it must be."""
-    if not isinstance(found, cls):
-        raise UsageError(f"{place} is not a refold.{cls.__name__} but a {type(found).__name__}")
-    return found
+def known_registry() -> refold.Registry:
+    """The registry with every class that refold has."""
+    from refold.conversation import Conversation
+
+    return Conversation.registry
+
+
+def registry_from(modules: Iterable[str]) -> refold.Registry:
+    """The registry that the modules fill: the default one, or that which one of them names."""
+    known = known_registry()
+    own = {}
+    for module in modules:
+        if ":" not in module:
+            loaded(module, what="the module")
+        elif (found := loaded(module, what="the registry", cls=refold.Registry)) is not known:
+            own[id(found)] = found
+    if len(own) > 1:
+        raise UsageError("the modules name several registries: give one at a time")
+    return next(iter(own.values()), known)
 
 
 def projections_from(places: Iterable[str]) -> list[Projection]:
     """The projections that stand at places: one, several, or a function that gives them."""
-    found: list[Projection] = []
-    for place in tuple(places) or (READ_MODELS,):
-        found += _projections_at(place)
-    return found
-
-
-def named(projections: Mapping[str, Projection], name: str) -> Projection:
-    """The projection of a name; near names are suggested where there is none."""
-    if name not in projections:
-        near = suggestion(name, projections) or f": there are {', '.join(projections)}"
-        raise NotFound(
-            f"there is no projection {name!r}{near}; --from names your own", projection=name
-        )
-    return projections[name]
-
-
-def _projections_at(place: str) -> list[Projection]:
     from refold.projections import Projection
 
-    value = loaded(place, what="--from")
-    if callable(value):
-        value = value()
-    found = [value] if isinstance(value, Projection) else value
-    if not isinstance(found, list | tuple) or not all(isinstance(p, Projection) for p in found):
-        raise UsageError(f"{place} is neither a projection nor a list of them")
-    return list(found)
+    found: list[Projection] = []
+    for place in tuple(places) or (READ_MODELS,):
+        value = loaded(place, what="--from")
+        value = value() if callable(value) else value
+        value = [value] if isinstance(value, Projection) else value
+        if not isinstance(value, list | tuple) or not all(isinstance(p, Projection) for p in value):
+            raise UsageError(f"{place} is neither a projection nor a list of them")
+        found += value
+    return found

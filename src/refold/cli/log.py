@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from refold.cli import printing, suggest
-from refold.cli.options import COUNT, command, opened, option
+from refold.cli.options import command, count_option, opened, option
 
 
 @command("log")
-@option("--after", type=COUNT, default=0, metavar="N", help="Positions over this.")
+@count_option("--after", default=0, help="Positions over this.")
 @option("--category", "categories", multiple=True, metavar="NAME", help="Only these categories.")
 @option("--type", "types", multiple=True, metavar="TYPE", help="Only events of these types.")
-@option("--limit", type=COUNT, metavar="N", help="At most this many events.")
+@count_option("--limit", help="At most this many events.")
 def log_command(
-    url: str,
-    after: int,
-    categories: tuple[str, ...],
-    types: tuple[str, ...],
-    limit: int | None,
+    url: str, after: int, categories: tuple[str, ...], types: tuple[str, ...], limit: int | None
 ) -> None:
     """Print the whole log in order.
 

@@ -13,12 +13,6 @@ from refold._version import __version__
 from refold.cli import errors
 from refold.cli.text import suggestion
 
-CONTEXT = {
-    "help_option_names": ["-h", "--help"],
-    "max_content_width": 100,
-    "show_default": True,
-}
-
 
 class Root(click.Group):
     """The whole program: imports a command when it is called, and ends with the documented codes.
@@ -35,28 +29,16 @@ class Root(click.Group):
         """In the order that they are used in, not by letter."""
         return list(self.lazy)
 
-    def get_command(
-        self,
-        ctx: click.Context,  # noqa: ARG002
-        cmd_name: str,
-    ) -> click.Command | None:
-        """The command, imported now."""
-        if cmd_name not in self.lazy:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, imported now; near names are suggested where there is none."""
+        if cmd_name.startswith("-"):
             return None
+        if cmd_name not in self.lazy:
+            ctx.fail(f"there is no command {cmd_name!r}{suggestion(cmd_name, self.lazy)}")
         module = import_module(f"refold.cli.{self.lazy[cmd_name][0]}")
         command = getattr(module, f"{cmd_name.replace('-', '_')}_command")
         assert isinstance(command, click.Command)
         return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that the arguments name; near names are suggested where there is none."""
-        name = args[0]
-        if name not in self.lazy and not name.startswith("-"):
-            near = suggestion(name, self.lazy)
-            ctx.fail(f"there is no command {name!r}{near}")
-        return super().resolve_command(ctx, args)
 
     def format_commands(
         self,
@@ -78,7 +60,11 @@ class Root(click.Group):
 @click.group(
     "refold",
     cls=Root,
-    context_settings=CONTEXT,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+        "show_default": True,
+    },
     epilog="""\b
 Example:
   refold demo

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial, reduce, wraps
 from inspect import cleandoc
-from itertools import takewhile
+from math import inf
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -26,6 +26,24 @@ COUNT: Final = click.IntRange(min=0, max=2**63 - 1)
 
 option: Final = partial(click.option, show_envvar=True)
 """``click.option``; help names the environment variable too."""
+count_option: Final = partial(option, type=COUNT, metavar="N")
+
+
+def _note_json(ctx: click.Context, _option: click.Parameter, as_json: bool) -> None:
+    ctx.ensure_object(Run).as_json = as_json
+
+
+JSON: Final = click.Option(
+    ["--json", "as_json"],
+    envvar="REFOLD_JSON",
+    show_envvar=True,
+    is_flag=True,
+    # Read first, so that the error of another option is JSON too.
+    is_eager=True,
+    expose_value=False,
+    callback=_note_json,
+    help="One JSON object a line.",
+)
 
 
 class Command(click.Command):
@@ -37,20 +55,21 @@ class Command(click.Command):
             ctx.default_map = self._configured(ctx)
         return super().parse_args(ctx, args)
 
-    def _configured(self, ctx: click.Context) -> dict[str, Any] | None:
-        settings = config.load(Path())
+    def _configured(self, ctx: click.Context) -> dict[str, Any]:
         root = ctx.find_root()
-        if settings is None or not isinstance(root.command, click.Group):
-            return None
+        assert isinstance(root.command, click.Group)
         names = {
             name.removeprefix("--"): parameter.name or name
             for parameter in self.params
             for name in parameter.opts
             if name.startswith("--")
         }
-        table = ctx.command_path.split()[1]
-        commands = root.command.list_commands(root)
-        found = config.defaults(settings, command=table, commands=commands, options=names)
+        found = config.defaults(
+            Path(),
+            command=ctx.command_path.split()[1],
+            commands=root.command.list_commands(root),
+            options=names,
+        )
         return {names[key]: value for key, value in found.items()}
 
 
@@ -72,7 +91,17 @@ def command(
     def register(function: Callable[..., Any]) -> click.Command:
         made = click.command(name, cls=Command, **_help(said or function.__doc__))(function)
         _name_variables(made, name if group is None else str(group.name))
-        made.params += [_store_option(variable, store), _json_option()]
+        made.params.append(
+            click.Option(
+                ["--db", "url"],
+                envvar=variable,
+                show_envvar=True,
+                default=store,
+                metavar="URL",
+                help="The store: a path or sqlite:///path.",
+            )
+        )
+        made.params.append(JSON)
         if group is not None:
             group.add_command(made)
         return made
@@ -113,17 +142,13 @@ def together(*options: Decorator) -> Decorator:
 
 @contextmanager
 def opened(
-    url: str,
-    *,
-    mode: Literal["read", "write"] = "read",
-    registry: refold.Registry | None = None,
+    url: str, *, mode: Literal["read", "write"] = "read", **how: Any
 ) -> Iterator[refold.Store]:
     """A store to read from: a missing file is an error, never made.
 
     A stream or category that is not in it is an error that names the nearest that are.
     """
-    made = partial(refold.open, url, mode=mode)
-    with made() if registry is None else made(registry=registry) as store:
+    with refold.open(url, mode=mode, **how) as store:
         try:
             yield store
         except NotFound as error:
@@ -156,76 +181,34 @@ def _new_file(path: str) -> str:
 
 INSTANT: Final = read_by(_instant_us)
 """RFC 3339, a date or an age such as ``2h``, as microseconds UTC."""
+time_option: Final = partial(option, type=INSTANT, metavar="T")
 NEW_FILE: Final = read_by(_new_file)
 """The name of a file that can be made; what cannot is told before the work is done."""
 
 
 moment_options: Final = together(
-    option("--version", type=COUNT, metavar="N", help="Up to this version."),
-    option("--position", type=COUNT, metavar="N", help="Up to this log position."),
+    count_option("--version", help="Up to this version."),
+    count_option("--position", help="Up to this log position."),
+    option("--at", "occurred_until", type=INSTANT, metavar="T", help="What had happened by then."),
     option(
-        "--at",
-        "occurred_until",
-        type=INSTANT,
-        metavar="T",
-        help="What had happened by then.",
-    ),
-    option(
-        "--known-at",
-        "recorded_until",
-        type=INSTANT,
-        metavar="T",
-        help="What was known by then.",
+        "--known-at", "recorded_until", type=INSTANT, metavar="T", help="What was known by then."
     ),
 )
 """The options of time travel, named as the moments of ``Store.fold``."""
 
 
 def events_until(
-    store: refold.Store,
-    stream: str,
-    *,
-    version: int | None,
-    position: int | None,
-    occurred_until: int | None,
-    recorded_until: int | None,
+    store: refold.Store, stream: str, *, version: int | None, **bounds: int | None
 ) -> list[refold.Recorded]:
     """The events of a stream that ``Store.fold`` would fold."""
-
-    def was_known(recorded: refold.Recorded) -> bool:
-        # Neither clock nor position goes back along a stream, so the first that is late ends it.
-        if position is not None and recorded.position > position:
-            return False
-        return recorded_until is None or recorded.recorded_at_us <= recorded_until
-
-    found = takewhile(was_known, store.read(stream, to_version=version))
-    return [one for one in found if occurred_until is None or one.occurred_at_us <= occurred_until]
-
-
-def _store_option(variable: str, store: str) -> click.Option:
-    return click.Option(
-        ["--db", "url"],
-        envvar=variable,
-        show_envvar=True,
-        default=store,
-        metavar="URL",
-        help="The store: a path or sqlite:///path.",
+    position, recorded, occurred = (
+        inf if (bound := bounds[name]) is None else bound
+        for name in ("position", "recorded_until", "occurred_until")
     )
-
-
-def _note_json(ctx: click.Context, _option: click.Parameter, as_json: bool) -> None:
-    ctx.ensure_object(Run).as_json = as_json
-
-
-def _json_option() -> click.Option:
-    return click.Option(
-        ["--json", "as_json"],
-        envvar="REFOLD_JSON",
-        show_envvar=True,
-        is_flag=True,
-        # Read first, so that the error of another option is JSON too.
-        is_eager=True,
-        expose_value=False,
-        callback=_note_json,
-        help="One JSON object a line.",
-    )
+    return [
+        one
+        for one in store.read(stream, to_version=version)
+        if one.position <= position
+        and one.recorded_at_us <= recorded
+        and one.occurred_at_us <= occurred
+    ]

@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, Protocol, TextIO
+from typing import Any, Final, Protocol
 
 import click
 import msgspec
@@ -19,7 +19,7 @@ from refold.errors import Unavailable
 SUMMARY_WIDTH: Final = 120
 """How long a line of a summary may be where there is no terminal to ask."""
 UNBROKEN: Final = 1_000_000
-"""Columns of a pipe: nothing is broken to fit."""
+"""The width of a pipe for running text: nothing is broken to fit."""
 
 
 def line(text: str = "") -> None:
@@ -76,17 +76,13 @@ def note_some(texts: Sequence[str], shown_max: int, *, more: str, count: int | N
 
 def styled(text: str, **style: Any) -> str:
     """Text in colour or weight (see ``click.style``), where stdout shows it."""
-    return click.style(text, **style) if _shows_colour(sys.stdout) else text
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return click.style(text, **style) if sys.stdout.isatty() and not plain else text
 
 
-def width() -> int:
-    """How long a line of a summary may be: the terminal's columns, or 120."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else SUMMARY_WIDTH
-
-
-def columns() -> int:
-    """Where running text is broken: at the terminal's columns, nowhere in a pipe."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else UNBROKEN
+def width(elsewhere: int = SUMMARY_WIDTH) -> int:
+    """How long a line may be: the terminal's columns; ``elsewhere`` where there is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else elsewhere
 
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -135,8 +131,3 @@ def progress(what: str) -> Iterator[Tell]:
         yield lambda done, total, detail="": bar.update(
             task, completed=done, total=total, detail=detail
         )
-
-
-def _shows_colour(stream: TextIO) -> bool:
-    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-    return stream.isatty() and not plain

@@ -138,7 +138,7 @@ def _rows(line: Line, time: str, who_width: int) -> Iterator[str]:
     margin = " " * (4 + 2 + len(time) + 2 + who_width + 2)
     head = f"{output.styled(f'{version:>4}  {time}', dim=True)}  "
     head += output.styled(f"{who:<{who_width}}", **_STYLES.get(line.type, {"dim": True}))
-    first, *more = _broken(clean(line.text), output.columns() - len(margin))
+    first, *more = _broken(clean(line.text), output.width(output.UNBROKEN) - len(margin))
     yield f"{head}  {first}".rstrip()
     yield from (f"{margin}{rest}".rstrip() for rest in more)
 

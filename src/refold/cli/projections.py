@@ -4,25 +4,40 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 import refold
 from refold.cli import output
 from refold.cli.errors import FINDING, FINE
-from refold.cli.loading import named, projections_from
+from refold.cli.loading import projections_from
 from refold.cli.options import command, group, opened, option
-from refold.cli.projection_status import as_object, metrics, summary
-from refold.cli.text import clean, one_line
+from refold.cli.text import clean, one_line, suggestion
+from refold.errors import NotFound
 
 if TYPE_CHECKING:
     from refold.projections import Projector
     from refold.projections.catalog import Parked
+    from refold.projections.status import ProjectionStatus
 
+PARKED_SHOWN_MAX: Final = 20
+STATE_WORDS: Final = {
+    "new": "never started: `refold projections run` does",
+    "changed": "changed: `refold projections rebuild {name}`",
+    "unknown": "its code was not given: --from MODULE:ATTRIBUTE does",
+}
+METRICS: Final = {
+    "position": "The last position of the log that is in the rows.",
+    "lag_events": "Positions of the log that are not in the rows yet.",
+    "lag_seconds": "How long ago the first event that is not in the rows was recorded.",
+    "rate": "Positions a second at the last moves.",
+    "parked_streams": "Streams that were set aside because an event failed.",
+    "changed": "1 where the projection has to be rebuilt.",
+}
 from_option = option(
     "--from",
     "places",
@@ -63,10 +78,10 @@ def status(url: str, places: tuple[str, ...], as_metrics: bool) -> int:
         projector = _projector(store, places)
         found = [*projector.status(), *(() if places else projector.others())]
     if as_metrics:
-        output.line("\n".join(metrics(found)))
+        output.line("\n".join(_metrics(found)))
         return FINE
     for one in found:
-        output.show(as_object(one), summary(one))
+        output.show(_as_object(one), _summary(one))
     return FINDING if any(one.parked or one.state == "changed" for one in found) else FINE
 
 
@@ -91,7 +106,7 @@ def run(url: str, places: tuple[str, ...], once: bool) -> None:
                 output.note(f"following {', '.join(projector.projections)}; Ctrl-C ends")
                 projector.run()
         for one in projector.status() if output.as_json() else ():
-            output.show(as_object(one), ())
+            output.show(_as_object(one), ())
 
 
 @subcommand("rebuild")
@@ -189,8 +204,13 @@ def _projector(store: refold.Store, places: tuple[str, ...] | None, *names: str)
 
     found = [] if places is None else projections_from(places)
     projector = Projector(store, found, on_parked=_say_parked)
+    known = projector.projections
     for name in names:
-        named(projector.projections, name)
+        if name not in known:
+            near = suggestion(name, known) or f": there are {', '.join(known)}"
+            raise NotFound(
+                f"there is no projection {name!r}{near}; --from names your own", projection=name
+            )
     return projector
 
 
@@ -223,3 +243,72 @@ def _show_failed(name: str, failed: list[Parked]) -> int:
     nothing = f"{name}: nothing is set aside that was asked for"
     output.show({"projection": name, "failed": parked}, lines or nothing)
     return FINDING if failed else FINE
+
+
+# -- how they stand, for people, programs and OpenMetrics -----------------------------------------
+
+
+def _as_object(status: ProjectionStatus) -> dict[str, Any]:
+    """A status as a JSON object."""
+    parked = [
+        {
+            "stream": one.stream,
+            "event": one.id,
+            "position": one.position,
+            "error": one.error,
+            "attempts": one.attempts,
+        }
+        for one in status.parked
+    ]
+    return {**status._asdict(), "parked": parked}
+
+
+def _summary(status: ProjectionStatus) -> Iterator[str]:
+    """A few lines for a person."""
+    yield f"{status.name}  {_how_far(status)}"
+    if status.state in STATE_WORDS:
+        yield f"  {STATE_WORDS[status.state].format(name=status.name)}"
+    if status.filling_position is not None:
+        yield f"  a rebuild has come to position {status.filling_position:,}"
+    if status.previous is not None:
+        yield f"  generation {status.previous} is kept until it is confirmed"
+    for one in status.parked[:PARKED_SHOWN_MAX]:
+        yield clean(f"  set aside: {one.id} ({one.attempts} attempts): {one.error}")
+    if len(status.parked) > PARKED_SHOWN_MAX:
+        yield f"  and {len(status.parked) - PARKED_SHOWN_MAX:,} more streams set aside"
+
+
+def _metrics(found: Sequence[ProjectionStatus]) -> Iterator[str]:
+    """The lines of OpenMetrics text, https://openmetrics.io: a sample a projection and metric."""
+    for name, said in METRICS.items():
+        metric, unit = f"refold_projection_{name}", name.rpartition("_")[2]
+        yield f"# TYPE {metric} gauge"
+        if unit in ("events", "seconds"):
+            yield f"# UNIT {metric} {unit}"
+        yield f"# HELP {metric} {said}"
+        for one in found:
+            yield f'{metric}{{projection="{one.name}"}} {_measured(one)[name]:g}'
+    yield "# EOF"
+
+
+def _measured(one: ProjectionStatus) -> dict[str, float]:
+    return {
+        "position": one.position,
+        "lag_events": one.lag_events,
+        "lag_seconds": one.lag_s,
+        "rate": one.rate,
+        "parked_streams": len(one.parked),
+        "changed": one.state == "changed",
+    }
+
+
+def _how_far(status: ProjectionStatus) -> str:
+    if status.state == "new":
+        return f"{status.lag_events:,} events behind"
+    behind = "up to date"
+    if status.lag_events:
+        behind = f"{status.lag_events:,} events and {status.lag_s:,.1f} s behind"
+    return (
+        f"generation {status.generation} at position {status.position:,}: {behind}, "
+        f"{status.rate:,.0f} events/s at last"
+    )

@@ -172,8 +172,8 @@ def _detail(cost: Decimal | None, failed: int) -> str:
     """What stands beside the bar: money so far, and failures."""
     from refold.replay.report.formatting import money
 
-    parts = [money(cost) if cost is not None else "", f"{failed} failed" if failed else ""]
-    return "  ".join(part for part in parts if part)
+    spent = "" if cost is None else money(cost)
+    return f"{spent}  {failed} failed".lstrip() if failed else spent
 
 
 def _verification_lines(found: Verification) -> Iterator[str]:

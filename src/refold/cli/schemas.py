@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import refold
 from refold.cli import jsontext, output, suggest
 from refold.cli.errors import FINDING, FINE
-from refold.cli.loading import loaded, of_class
+from refold.cli.loading import registry_from
 from refold.cli.options import command, opened, option
 from refold.cli.text import clean, counted, one_line
 from refold.errors import RefoldError, UsageError
@@ -48,7 +48,7 @@ def schemas_command(
         refold schemas --type order.placed --json | jq .example
         refold schemas --from shop.events --type order.placed --example '{"sum": 5}'
     """
-    registry = _registry(modules)
+    registry = registry_from(modules)
     if example is not None:
         return _try(types, jsontext.argument(example, option="--example"), registry)
     from refold.schemas import survey
@@ -61,21 +61,6 @@ def schemas_command(
         if not types or {one.type, f"{one.type}.v{one.schema}"} & {*types}:
             output.show(one, _lines(one))
     return FINDING if any(one.finding for one in found) else FINE
-
-
-def _registry(modules: Iterable[str]) -> refold.Registry:
-    """The registry that the modules fill: the default one, or that which one of them names."""
-    from refold.cli.vocabulary import load
-
-    known = load()
-    named = {}
-    for module in modules:
-        found = loaded(module, what="the registry" if ":" in module else "the module")
-        if ":" in module and (registry := of_class(refold.Registry, found, module)) is not known:
-            named[id(registry)] = registry
-    if len(named) > 1:
-        raise UsageError("the modules name several registries: give one at a time")
-    return next(iter(named.values()), known)
 
 
 def _told(store: refold.Store, types: tuple[str, ...]) -> Iterator[refold.Recorded]:

@@ -7,14 +7,14 @@ from itertools import islice
 from typing import Any
 
 from refold.cli import output, suggest
-from refold.cli.options import COUNT, command, opened, option
+from refold.cli.options import command, count_option, opened, option
 from refold.cli.text import clean
 from refold.times import rfc3339
 
 
 @command("streams")
 @option("--category", metavar="NAME", help="Only this category: the text before the first hyphen.")
-@option("--limit", type=COUNT, metavar="N", help="At most this many.")
+@count_option("--limit", help="At most this many.")
 def streams_command(url: str, category: str | None, limit: int | None) -> None:
     """List the streams of a store.
 

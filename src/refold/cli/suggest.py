@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from typing import Final
 
@@ -17,12 +17,11 @@ NAMES_MAX: Final = 10_000
 
 def with_suggestion(store: refold.Store, error: NotFound) -> NotFound:
     """The error with the names nearest to what was not found."""
-    if "category" in error.facts:
-        near = suggestion(str(error.facts["category"]), _categories(store))
-    elif "stream" in error.facts and store.head(str(error.facts["stream"])) < 0:
-        near = suggestion(str(error.facts["stream"]), _streams(store))
-    else:
-        near = ""
+    near, facts = "", error.facts
+    if "category" in facts:
+        near = suggestion(str(facts["category"]), _categories(store))
+    elif "stream" in facts and store.head(str(facts["stream"])) < 0:
+        near = suggestion(str(facts["stream"]), _streams(store))
     return NotFound(f"{error.message}{near}", code=error.code, **error.facts)
 
 
@@ -30,30 +29,26 @@ def note_nothing(
     store: refold.Store, *, categories: Sequence[str] = (), types: Sequence[str] = ()
 ) -> None:
     """Say on stderr that nothing matched, and which names are near."""
-    unknown = [*_unknown("category", categories, set(_categories(store)) if categories else ())]
-    unknown += _unknown("event type", types, _types(store) if types else ())
+    looked_for = [("category", categories, _categories), ("event type", types, _types)]
+    unknown = []
+    for what, wanted, names in looked_for:
+        known = names(store) if wanted else set()
+        missing = (name for name in wanted if name not in known)
+        unknown += [f"nothing of {what} {one!r} is here{suggestion(one, known)}" for one in missing]
     for said in unknown or ["no events match"]:
         output.note(clean(said))
-
-
-def _unknown(what: str, wanted: Sequence[str], known: Iterable[str]) -> Iterable[str]:
-    known = set(known)
-    for name in wanted:
-        if name not in known:
-            yield f"nothing of {what} {name!r} is here{suggestion(name, known)}"
 
 
 def _streams(store: refold.Store) -> list[str]:
     return [info.stream for info in islice(store.streams(), NAMES_MAX)]
 
 
-def _categories(store: refold.Store) -> list[str]:
+def _categories(store: refold.Store) -> set[str]:
     """The text before the first hyphen; branches have a ``~`` behind it."""
-    found = {
+    return {
         stream.partition("-")[0].partition("~")[0] + ("~" if "~" in stream else "")
         for stream in _streams(store)
     }
-    return sorted(found)
 
 
 def _types(store: refold.Store) -> set[str]:

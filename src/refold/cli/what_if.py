@@ -28,11 +28,7 @@ if TYPE_CHECKING:
 @fold_option
 @option("--save", metavar="NAME", help="Keep the branch as a stream; name it such as call-42~b.")
 def what_if_command(
-    url: str,
-    stream: str,
-    without: tuple[str, ...],
-    fold_name: str | None,
-    save: str | None,
+    url: str, stream: str, without: tuple[str, ...], fold_name: str | None, save: str | None
 ) -> None:
     """Leave events out of a stream; show what changes.
 

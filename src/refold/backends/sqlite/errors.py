@@ -76,10 +76,13 @@ def driver_error(error: Exception, path: Path) -> RefoldError:
         case apsw.NotADBError():
             return UsageError(f"{path} is not a refold database", code="not_a_database", path=where)
         case _ if isinstance(error, _DAMAGED):
-            return Corrupt(f"{path} is damaged: {error}; run `refold doctor`", path=where)
+            return Corrupt(
+                f"{path} is damaged: {error}{_cut_short(path)}; run `refold doctor`", path=where
+            )
         case _ if isinstance(error, _NOT_AS_WRITTEN):
             return Corrupt(
-                f"{path} is not as refold wrote it: {error}; run `refold doctor`", path=where
+                f"{path} is not as refold wrote it: {error}{_cut_short(path)}; run `refold doctor`",
+                path=where,
             )
         case apsw.CantOpenError() if _may_be_opened(path):
             return Unavailable(
@@ -107,6 +110,21 @@ def driver_error(error: Exception, path: Path) -> RefoldError:
         case apsw.TooBigError():
             return InvalidEvent(f"an append is more than {path} can hold: split it", path=where)
     return BackendError(f"{path}: SQLite failed: {error}", path=where)
+
+
+def _cut_short(path: Path) -> str:
+    """How much is there of a file that is shorter than its header says; else nothing.
+
+    The page size is at byte 16, the number of pages at byte 28 (https://sqlite.org/fileformat.html).
+    """
+    try:
+        with path.open("rb") as file:
+            header, actual = file.read(32), os.fstat(file.fileno()).st_size
+    except OSError:
+        return ""
+    page, pages = int.from_bytes(header[16:18]), int.from_bytes(header[28:32])
+    whole = (65_536 if page == 1 else page) * pages
+    return f"; it is cut short: {actual:,} bytes of {whole:,}" if actual < whole else ""
 
 
 def _may_be_opened(path: Path) -> bool:
