@@ -15,6 +15,7 @@ from bench import words
 from bench.workload import Made
 
 EVENTS_EACH: Final = 50
+EVENTS_A_TURN: Final = 6
 REPEAT: Final = 2_000
 """Streams of 100 events that begin 300 apart in a pool of 6,000 repeat after so many events."""
 COSTS: Final = "SELECT model, cost, answers, input_tokens, output_tokens FROM costs"

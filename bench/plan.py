@@ -72,6 +72,8 @@ class Scale:
     rival_log: int
     bytes_events: int
     growth: tuple[int, ...]
+    turns: int
+    """Of one long conversation."""
 
 
 FULL = Scale(
@@ -84,6 +86,7 @@ FULL = Scale(
     rival_log=100_000,
     bytes_events=24_000,
     growth=(100_000, 10_000_000),
+    turns=10_000,
 )
 QUICK = Scale(
     seconds=0.1,
@@ -95,4 +98,5 @@ QUICK = Scale(
     rival_log=5_000,
     bytes_events=6_000,
     growth=(10_000, 100_000),
+    turns=1_000,
 )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.dialogues import REPEAT
+from bench.dialogues import EVENTS_A_TURN, REPEAT
 from bench.plan import Ask, Entry, Scale, Target, Workload
 
 CONVERSATIONS = "gpt-4o-airline.json"
@@ -26,6 +26,7 @@ def workloads(scale: Scale, *, conversations: Path, folder: Path) -> list[Worklo
         _intervals(scale),
         _log(scale),
         _projections(scale),
+        _long_conversation(scale),
         *_beside(scale),
         _bytes(scale),
         *_real(conversations, folder),
@@ -231,10 +232,14 @@ def _projections(scale: Scale) -> Workload:
     rival_log = scale.rival_log // REPEAT * REPEAT
     ours = {"name": "talk", "events": scale.log, "streams": scale.log // 100, "size": 10}
     theirs = {"name": "talk", "events": rival_log, "streams": rival_log // 100, "size": 100}
-    both = ("refold", "eventsourcing")
+    both = ("refold", "seed", "eventsourcing")
     models = ("costs", "tool_usage", "customers", "conversations")
     entries = [
         _entry(f"refold, {m}", "refold", "rebuild", name="talk", events=scale.log, projection=m)
+        for m in models
+    ]
+    entries += [
+        _entry(f"seed, {m}", "seed", "rebuild", name="talk", events=rival_log, projection=m)
         for m in models
     ]
     cost = _entry("eventsourcing, costs", "eventsourcing", "rebuild", name="talk", events=rival_log)
@@ -247,6 +252,7 @@ def _projections(scale: Scale) -> Workload:
         prepare=[
             *(Ask(subject, "use", {"text": "dialogues"}) for subject in both),
             Ask("refold", "build", ours),
+            Ask("seed", "build", theirs),
             Ask("eventsourcing", "build", theirs),
         ],
         clear=[
@@ -254,7 +260,35 @@ def _projections(scale: Scale) -> Workload:
             *(Ask(subject, "use") for subject in both),
         ],
         rounds=3,
-        compared=("refold, costs", "eventsourcing, costs"),
+        compared=("refold, costs", "seed, costs", "eventsourcing, costs"),
+    )
+
+
+def _long_conversation(scale: Scale) -> Workload:
+    """The state of one conversation, from its first event on and from its newest snapshot."""
+    asked = {"name": "talk", "seconds": scale.seconds}
+    build = {"name": "talk", "events": scale.turns * EVENTS_A_TURN, "size": EVENTS_A_TURN}
+    both = ("refold", "seed")
+    entries = [
+        *(_entry(subject, subject, "fold_conversations", **asked) for subject in both),
+        _entry("refold, snapshot", "refold", "fold_from_snapshot", **asked),
+    ]
+    return Workload(
+        "conversation",
+        f"the fold of a conversation of {scale.turns:,} turns",
+        "s",
+        entries,
+        [Target("refold", 8, ("seed",))],
+        prepare=[
+            *(Ask(subject, "use", {"text": "dialogues"}) for subject in both),
+            *(Ask(subject, "build", build) for subject in both),
+        ],
+        clear=[
+            *(Ask(subject, "drop", {"name": "talk"}) for subject in both),
+            *(Ask(subject, "use") for subject in both),
+        ],
+        rounds=3,
+        compared=[entry.label for entry in entries],
     )
 
 
@@ -349,15 +383,38 @@ def _real(conversations: Path, folder: Path) -> Iterator[Workload]:
     missing = conversations / CONVERSATIONS
     note = "" if missing.exists() else f"skipped: {CONVERSATIONS} is not there"
     asked = {"name": "real", "folder": str(conversations)}
+    lines = str(folder / "conversations.jsonl")
+    given = [
+        Ask("refold", "import_conversations", asked),
+        Ask("refold", "write_out", {"name": "real", "path": lines}),
+    ]
+    dropped = [Ask(subject, "drop", {"name": "real"}) for subject in ("refold", "seed")]
     yield Workload(
         "import",
-        "import of 200 recorded conversations",
+        "import of 200 recorded conversations (seed: of the same events, read before)",
         "events/s",
-        [_entry("refold", "refold", "import_conversations", **asked)],
-        clear=[Ask("refold", "drop", {"name": "real"})],
+        [
+            _entry("refold", "refold", "import_conversations", **asked),
+            _entry("seed", "seed", "take_in", name="real", path=lines),
+        ],
+        prepare=given,
+        clear=dropped,
+        rounds=3,
         note=note,
     )
-    lines = str(folder / "conversations.jsonl")
+    fold = {"name": "real", "seconds": 0.3}
+    bare = Ask("refold", "import_conversations", {**asked, "tools_file": ""})
+    yield Workload(
+        "conversations",
+        "the fold of 200 recorded conversations (imported without their tools)",
+        "s",
+        [_entry(subject, subject, "fold_conversations", **fold) for subject in ("refold", "seed")],
+        [Target("refold", 4, ("seed",))],
+        prepare=[bare, *given[1:], Ask("seed", "take_in", {"name": "real", "path": lines})],
+        clear=dropped,
+        compared=("refold", "seed"),
+        note=note,
+    )
     yield Workload(
         "bytes-real",
         "bytes an event on disk, recorded conversations (an append a conversation)",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -19,6 +20,7 @@ from bench.dialogues import COSTS, spent
 from bench.measuring import awaited, called, timed
 from bench.subject import Subject, serve, state_of
 from bench.workload import State
+from refold.conversation import Conversation
 from refold.conversation.importers import import_files
 from refold.core.registry import default_registry
 from refold.projections import Projector
@@ -141,6 +143,10 @@ SNAPSHOTTED: Final = _fold("session", Session)
 WHOLE: Final = _fold("session-whole", lambda: Session())
 
 
+WHOLE_CONVERSATION: Final = copy.copy(Conversation)
+WHOLE_CONVERSATION.state_type = None
+
+
 class RefoldStore:
     """One file, and the versions that the caller knows of its streams."""
 
@@ -236,6 +242,24 @@ class Refold(Subject):
         self.kept[name] = store
         self.reopen(store)
 
+    def fold_conversations(self, *, name: str, seconds: float) -> dict[str, object]:
+        """Seconds to fold every conversation of a kept log, each from its first event on."""
+        store = self.kept[name].store
+        streams = [info.stream for info in store.streams()]
+        work = lambda: [store.fold(stream, WHOLE_CONVERSATION).state for stream in streams]  # noqa: E731
+        took_s, states = timed(work, seconds=seconds, times_min=3)
+        said = sum(len(state.transcript) for state in states)
+        return {"value": took_s, "state": [said, sum(len(state.tool_calls) for state in states)]}
+
+    def fold_from_snapshot(self, *, name: str, seconds: float) -> dict[str, object]:
+        """Seconds to fold the first conversation of a kept log from its newest snapshot."""
+        store = self.kept[name].store
+        store.fold("session-0", Conversation)
+        work = lambda: store.fold("session-0", Conversation)  # noqa: E731
+        took_s, folded = timed(work, seconds=seconds, times_min=3)
+        state = folded.state
+        return {"value": took_s, "state": [len(state.transcript), len(state.tool_calls)]}
+
     def pack(self, *, name: str) -> dict[str, float]:
         """Events a second of packing all but the last append."""
         took_s, packed = timed(self.kept[name].store.compact, seconds=0)
@@ -310,15 +334,19 @@ class Refold(Subject):
 
         return self._events(called(work, callers=1, seconds=seconds), size)
 
-    def import_conversations(self, *, name: str, folder: str) -> dict[str, float]:
+    def import_conversations(
+        self, *, name: str, folder: str, tools_file: str = "airline-tools.json"
+    ) -> dict[str, float]:
         """Events a second of importing the recorded conversations; the log is kept."""
         self.drop(name=name)
-        file, tools = Path(folder, "gpt-4o-airline.json"), Path(folder, "airline-tools.json")
+        file, tools = Path(folder, "gpt-4o-airline.json"), Path(folder, tools_file)
         store = refold.open(self._path(name))
         took_s, report = timed(
-            lambda: import_files(store, "tau-bench", [file], tools=tools), seconds=0
+            lambda: import_files(store, "tau-bench", [file], tools=tools if tools_file else None),
+            seconds=0,
         )
         self.kept[name] = RefoldStore(store, self)
+        self.reopen(self.kept[name])
         assert report.ok and report.imported == CONVERSATIONS
         return {"value": report.events / took_s, "events": report.events, "took_s": took_s}
 

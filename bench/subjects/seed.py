@@ -10,11 +10,15 @@ import json
 import random
 import sqlite3
 import uuid
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
+from time import perf_counter
 from typing import Any, Final
 
+from bench.dialogues import spent
 from bench.measuring import timed
 from bench.subject import Subject, serve
 from bench.workload import Made, State, folded
@@ -39,6 +43,78 @@ _INSERT: Final = """
 INSERT INTO events (
     event_id, stream_id, stream_type, event_type, version, data, metadata, occurred_at
 ) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
+
+
+Rows = list[tuple[Any, ...]]
+
+
+def _costs(events: list[dict[str, Any]]) -> Rows:
+    """By model: cost, answers, tokens in and out."""
+    sums: dict[str, list[Any]] = {}
+    for event in events:
+        if event["event_type"] == "model.response":
+            data = event["data"]
+            found = sums.setdefault(data["model"], [Decimal(0), 0, 0, 0])
+            found[0] += Decimal(data["cost"])
+            found[1] += 1
+            found[2] += data["usage"]["input_tokens"]
+            found[3] += data["usage"]["output_tokens"]
+    return [(model, str(cost), *counts) for model, (cost, *counts) in sums.items()]
+
+
+def _tool_usage(events: list[dict[str, Any]]) -> Rows:
+    """By call: the tool, whether it failed, how long it took."""
+    calls: dict[tuple[str, str], list[Any]] = {}
+    for event in events:
+        data, stream = event["data"], event["stream_id"]
+        if event["event_type"] == "tool.call":
+            calls[stream, data["call_id"]] = [data["name"], event["occurred_at"], None, None]
+        elif event["event_type"] == "tool.result" and (stream, data["call_id"]) in calls:
+            calls[stream, data["call_id"]][2:] = [data.get("is_error"), data["latency_ms"]]
+    return [(*key, name, str(at), *rest) for key, (name, at, *rest) in calls.items()]
+
+
+def _customers(events: list[dict[str, Any]]) -> Rows:
+    """By person: the conversations, the first and the last moment."""
+    person_of: dict[str, str] = {}
+    people: dict[str, list[Any]] = {}
+    for event in events:
+        stream, at = event["stream_id"], event["occurred_at"]
+        if event["event_type"] == "session.started":
+            for party in event["data"]["parties"]:
+                if party["role"] == "customer":
+                    person_of[stream] = party["id"]
+                    people.setdefault(party["id"], [set(), at, at])[0].add(stream)
+        elif stream in person_of:
+            people[person_of[stream]][2] = at
+    return [(who, len(talks), str(a), str(z)) for who, (talks, a, z) in people.items()]
+
+
+def _conversations(events: list[dict[str, Any]]) -> Rows:
+    """By conversation: words of each side, calls, cost, the first and the last moment."""
+    rows: dict[str, list[Any]] = {}
+    for event in events:
+        at, data = event["occurred_at"], event["data"]
+        row = rows.setdefault(event["stream_id"], [0, 0, 0, Decimal(0), at, at])
+        row[5] = at
+        match event["event_type"]:
+            case "user.utterance":
+                row[0] += 1
+            case "agent.utterance":
+                row[1] += 1
+            case "tool.call":
+                row[2] += 1
+            case "model.response":
+                row[3] += Decimal(data["cost"])
+    return [(stream, *row[:3], *map(str, row[3:])) for stream, row in rows.items()]
+
+
+MODELS: Final[dict[str, Callable[[list[dict[str, Any]]], Rows]]] = {
+    "costs": _costs,
+    "tool_usage": _tool_usage,
+    "customers": _customers,
+    "conversations": _conversations,
+}
 
 
 class SeedStore:
@@ -123,6 +199,38 @@ class SeedStore:
         """The whole log read and folded."""
         return folded((event["event_type"], event["data"]) for event in self.read("1 ORDER BY id"))
 
+    def streams(self) -> list[str]:
+        """The streams that there are."""
+        with closing(sqlite3.connect(self._path)) as connection:
+            found = connection.execute("SELECT DISTINCT stream_id FROM events ORDER BY 1")
+            return [stream for (stream,) in found]
+
+    def conversation(self, stream: str) -> dict[str, list[Any]]:
+        """The state of a conversation: its words, its tool calls, its redactions."""
+        state: dict[str, list[Any]] = {"transcript": [], "tool_calls": [], "redactions": []}
+        for event in self.read("stream_id = ? ORDER BY version", stream):
+            kind, data = event["event_type"], event["data"]
+            if kind in ("user.utterance", "agent.utterance"):
+                said = {"role": kind.partition(".")[0], "text": data.get("text")}
+                state["transcript"].append(said)
+            elif kind == "tool.call":
+                state["tool_calls"].append(data)
+            elif kind == "redaction.applied":
+                state["redactions"].append(data)
+        return state
+
+    def made(self, model: str) -> list[tuple[Any, ...]]:
+        """A read model of the whole log, read, summed and written."""
+        rows = MODELS[model](self.read("1 ORDER BY id"))
+        with closing(sqlite3.connect(self._path)) as connection:
+            connection.execute(f"DROP TABLE IF EXISTS {model}")
+            columns = ", ".join(f"c{number}" for number in range(len(rows[0])))
+            connection.execute(f"CREATE TABLE {model} ({columns})")
+            marks = ", ".join("?" * len(rows[0]))
+            connection.executemany(f"INSERT INTO {model} VALUES ({marks})", rows)
+            connection.commit()
+        return rows
+
     def settle(self) -> None:
         """Nothing stands beside the file."""
 
@@ -151,6 +259,35 @@ class Seed(Subject):
     def state_at(self, *, name: str, version: int) -> dict[str, object]:
         """The state at a version (from 0), to be compared."""
         return {"state": list(self.kept[name].as_of(version + 1))}
+
+    def take_in(self, *, name: str, path: str) -> dict[str, float]:
+        """Events a second of storing a log given as JSON lines of stream, events, metadata."""
+        store = self.kept[name] = SeedStore(self._path(name), [])
+        count = 0
+        started = perf_counter()
+        for line in Path(path).read_text().splitlines():
+            stream, events, metadata = json.loads(line)
+            store.append_made(stream, events, metadata)
+            count += len(events)
+        return {"value": count / (perf_counter() - started)}
+
+    def fold_conversations(self, *, name: str, seconds: float) -> dict[str, object]:
+        """Seconds to fold every conversation of a kept log."""
+        store = self.kept[name]
+        streams = store.streams()
+        work = lambda: [store.conversation(stream) for stream in streams]  # noqa: E731
+        took_s, states = timed(work, seconds=seconds, times_min=3)
+        said = sum(len(state["transcript"]) for state in states)
+        return {"value": took_s, "state": [said, sum(len(s["tool_calls"]) for s in states)]}
+
+    def rebuild(self, *, name: str, events: int, projection: str) -> dict[str, object]:
+        """Events a second of the log at which a read model is made anew: all read, all written."""
+        store = self.kept[name]
+        took_s, rows = timed(lambda: store.made(projection), seconds=0)
+        answer: dict[str, object] = {"value": events / took_s}
+        if projection == "costs":
+            answer["state"] = spent(rows, events)
+        return answer
 
     def size_of(self, *, path: str) -> dict[str, float]:
         """Bytes an event of events given as JSON lines of stream, type, payload, metadata."""
