@@ -7,14 +7,17 @@ reported is compared with it, never taken over, so a difference shows as one.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
 from typing import Final, Literal
 
 import msgspec
 
 from refold import Fold, Recorded, event
-from refold.times import Instant, to_us
+from refold.times import to_us
 
+Moment = datetime | str | int
+"""An aware datetime, RFC 3339 text or microseconds UTC."""
 Trade = Literal["buy", "sell", "buy_crypto", "sell_crypto"]
 NO_SHARES: Final = Decimal(0)
 _TRADING: Final = ("trade.executed", "trade.skipped")
@@ -120,7 +123,7 @@ def change(trade: TradeExecuted) -> Decimal:
 
 
 def traded(
-    history: Iterable[Recorded], *, after: Instant | None = None, until: Instant | None = None
+    history: Iterable[Recorded], *, after: Moment | None = None, until: Moment | None = None
 ) -> Traded:
     """What was traded over ``after`` and up to ``until``, by when it occurred.
 

@@ -17,7 +17,7 @@ import refold
 from refold.cli import config
 from refold.cli.errors import Run
 from refold.errors import NotFound, UsageError
-from refold.times import parse_instant
+from refold.times import to_us
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -168,7 +168,7 @@ def read_by(read: Callable[[str], Any]) -> Callable[[object], Any]:
 def _instant_us(given: str) -> int:
     try:
         ago = given.strip().removesuffix("ago").rstrip()
-        return parse_instant(ago, now_us=time.time_ns() // 1_000)
+        return to_us(ago, now_us=time.time_ns() // 1_000)
     except UsageError as error:
         raise click.BadParameter(f"{error.message}, or an age (2h, 7d)") from error
 

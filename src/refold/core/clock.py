@@ -20,8 +20,11 @@ Instant = datetime | date | str | int
 """A moment: an aware datetime, a date (its start, UTC), RFC 3339 text, or microseconds UTC."""
 
 
-def to_us(moment: Instant) -> int:
-    """Microseconds UTC of a moment; :class:`UsageError` when it names no single instant."""
+def to_us(moment: Instant, *, now_us: int | None = None) -> int:
+    """Microseconds UTC of a moment; :class:`UsageError` when it names no single instant.
+
+    Where ``now_us`` says when it is now, the text may be an age too: ``2h``, ``7d``.
+    """
     if isinstance(moment, bool):
         raise UsageError(f"{moment!r} is not an instant")
     if isinstance(moment, int):
@@ -32,7 +35,10 @@ def to_us(moment: Instant) -> int:
         return _datetime_us(datetime(moment.year, moment.month, moment.day, tzinfo=UTC))
     if not isinstance(moment, str):
         raise UsageError(f"{moment!r} is not an instant: give a datetime, a date or RFC 3339 text")
-    return _text_us(moment)
+    ago = None if now_us is None else _AGO.fullmatch(moment.strip())
+    if now_us is None or ago is None:
+        return _text_us(moment)
+    return _within_calendar(now_us - int(ago[1]) * _UNIT_S[ago[2]] * 1_000_000)
 
 
 def from_us(us: int) -> datetime:
@@ -45,14 +51,6 @@ def rfc3339(us: int) -> str:
     """RFC 3339 text in UTC with microseconds where there are any: ``2026-03-01T09:00:00Z``."""
     text: str = msgspec.to_builtins(from_us(us))
     return text
-
-
-def parse_instant(text: str, *, now_us: int) -> int:
-    """RFC 3339, a date, or an age such as ``2h`` or ``7d`` before ``now_us``."""
-    ago = _AGO.fullmatch(text.strip())
-    if ago is None:
-        return _text_us(text)
-    return _within_calendar(now_us - int(ago[1]) * _UNIT_S[ago[2]] * 1_000_000)
 
 
 def _within_calendar(us: int) -> int:

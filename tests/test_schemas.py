@@ -11,9 +11,9 @@ import pytest
 from refold.core.event import Event
 from refold.core.recorded import decode_row
 from refold.core.registry import Registry
-from refold.core.schema_inventory import Example, ReadAs, StepTaken, StoredSchema, survey, tried
 from refold.core.stored import Row
 from refold.errors import CodecError, UpcastFailed
+from refold.schemas import Example, ReadAs, StepTaken, StoredSchema, survey, tried
 from refold.testing import as_recorded
 
 
