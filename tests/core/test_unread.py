@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from refold.core.event import Event
 from refold.core.history import Unread
 from refold.core.recorded import Recorded
-from refold.testing.making import as_recorded
+from refold.testing import as_recorded
 
 
 def made(count: int) -> tuple[Recorded, ...]:

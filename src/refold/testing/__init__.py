@@ -3,7 +3,6 @@
 Nothing in refold imports this package.
 """
 
-from refold.testing.given import given
-from refold.testing.making import as_recorded
+from refold.testing.given import as_recorded, given
 
 __all__ = ["as_recorded", "given"]

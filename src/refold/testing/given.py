@@ -11,12 +11,13 @@ from typing import Any, Generic, NoReturn, TypeVar, overload
 
 import msgspec
 
+from refold.core.encode import encode_one_by_one, row_of
 from refold.core.fold import Decider
-from refold.core.recorded import Recorded
+from refold.core.recorded import Recorded, decode_row
+from refold.core.registry import Registry, default_registry
 from refold.errors import Rejected
 from refold.projections.projection import Projection
-from refold.testing.differing import cut, of_events, of_values, shown
-from refold.testing.making import as_recorded
+from refold.testing.differences import cut, of_events, of_values, shown
 from refold.testing.projected import Projected
 
 S = TypeVar("S")
@@ -73,8 +74,7 @@ class When(Generic[S, K]):
         __tracebackhide__ = True
         if isinstance(self.outcome, Rejected):
             self._fail(self._shown(events))
-        if self._stored(events) != self._stored(self.outcome):
-            differing = of_events(self._recorded(events), self._recorded(self.outcome))
+        if differing := of_events(self._recorded(events), self._recorded(self.outcome)):
             self._fail(self._shown(events), differing=differing)
         return self
 
@@ -144,12 +144,6 @@ class When(Generic[S, K]):
     def _shown(self, events: Sequence[object]) -> list[str]:
         return [shown(event) for event in self._recorded(events)] or ["  nothing"]
 
-    def _stored(self, events: Sequence[object]) -> list[Any]:
-        return [
-            (e.stored_kind, msgspec.json.decode(e.raw), e.occurred_at_us, e.metadata)
-            for e in self._recorded(events)
-        ]
-
     def _recorded(self, events: Sequence[object]) -> list[Recorded]:
         return as_recorded(events, registry=self.given.decider.fold.registry)
 
@@ -167,3 +161,22 @@ def _states_differ(expected: object, reached: object) -> list[str]:
 
 def _fields(facts: dict[str, Any]) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in facts.items())
+
+
+def as_recorded(
+    events: Sequence[object],
+    *,
+    stream: str = "test-1",
+    registry: Registry = default_registry,
+    recorded_at_us: int = 0,
+) -> list[Recorded]:
+    """Events as a store would give them back: encoded, decoded, at versions 0, 1, 2….
+
+    ``events`` are typed events or :class:`refold.Event` values. Raises
+    :class:`~refold.errors.InvalidEvent` for what a store would refuse too.
+    """
+    if not events:
+        return []
+    body = encode_one_by_one(events, registry, are_old=True)
+    row = row_of(body, position=1, stream=stream, version=0, recorded_at=recorded_at_us)
+    return decode_row(row, registry)
