@@ -16,7 +16,7 @@ from refold.errors import UsageError
 
 def test_a_branch_that_could_not_be_read_is_not_saved(monkeypatch: pytest.MonkeyPatch) -> None:
     """Found by branching from a branch again and again: the last one was saved, then unreadable."""
-    monkeypatch.setattr("refold.engine.reading.LINEAGE_MAX", 4)
+    monkeypatch.setattr("refold.engine.lineage.LINEAGE_MAX", 4)
     with refold.open("memory:") as store:
         store.append("call-1", [Event("a.b")])
         for parent, stream in (

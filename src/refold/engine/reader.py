@@ -17,11 +17,11 @@ from refold.core.registry import Registry
 from refold.core.snapshot import snapshotter_of
 from refold.core.stored import Row
 from refold.engine.checks import check_whole
-from refold.engine.reading import (
+from refold.engine.lineage import (
     LOG_ROWS_PER_PAGE,
     LOG_ROWS_PER_PAGE_MAX,
     NO_LAST,
-    Segment,
+    Stretch,
     backward,
     clipped,
     forward,
@@ -47,59 +47,59 @@ class Reader:
         self._keeper = backend if isinstance(backend, SnapshotKeeper) else None
         self._registry = registry
 
-    def segments(
+    def stretches(
         self,
         stream: str,
         *,
         version: int | None = None,
         position: int | None = None,
         recorded_until: Instant | None = None,
-    ) -> list[Segment]:
+    ) -> list[Stretch]:
         """Where a stream's events stand, up to a moment (each bound inclusive)."""
         check_whole(version=version, position=position)
-        segments = lineage(self._backend, stream)
+        stretches = lineage(self._backend, stream)
         last = NO_LAST if version is None else version
         if position is not None or recorded_until is not None:
             until_us = None if recorded_until is None else to_us(recorded_until)
             known = last_version_where(
-                self._backend, segments, recorded_until=until_us, position=position
+                self._backend, stretches, recorded_until=until_us, position=position
             )
             last = min(last, known)
-        return clipped(segments, first=0, last=last)
+        return clipped(stretches, first=0, last=last)
 
-    def fold(self, segments: Sequence[Segment], fold: Fold[S]) -> Folded[S]:
-        """The state after the events of segments, a page of rows in memory at a time.
+    def fold(self, stretches: Sequence[Stretch], fold: Fold[S]) -> Folded[S]:
+        """The state after the events of stretches, a page of rows in memory at a time.
 
         Starts from the newest snapshot that fits, and leaves new ones behind it.
         """
         snapshots = self._snapshots(fold)
-        state, version, position = snapshots.start(segments)
+        state, version, position = snapshots.start(stretches)
         row: Row | None = None
-        for segment in clipped(segments, first=version + 1, last=NO_LAST):
-            for row in forward(self._backend, [segment]):
-                first, last = segment.first, min(row.last_version, segment.last)
+        for stretch in clipped(stretches, first=version + 1, last=NO_LAST):
+            for row in forward(self._backend, [stretch]):
+                first, last = stretch.first, min(row.last_version, stretch.last)
                 state = self._over(state, row, fold, first=first, last=last, stops=snapshots)
                 version = last
         snapshots.keep()
         return Folded(state, version, position if row is None else row.position_of(version))
 
     def fold_occurred(
-        self, segments: Sequence[Segment], fold: Fold[S], *, until_us: int
+        self, stretches: Sequence[Stretch], fold: Fold[S], *, until_us: int
     ) -> Folded[S]:
-        """The state after those events of segments that had occurred by an instant.
+        """The state after those events of stretches that had occurred by an instant.
 
         Where events were appended in the order in which they occurred, what stands before the
         newest snapshot is found by bisection; else, and after it, every row is looked at.
         """
         snapshots = self._snapshots(fold)
-        newest = snapshots.start(segments)
+        newest = snapshots.start(stretches)
         if not snapshots.in_order or newest.version == NO_EVENTS:
             initial = Folded(fold.initial(), NO_EVENTS, 0)
-            return self._occurred(segments, fold, initial, until_us)
-        tail = clipped(segments, first=newest.version + 1, last=NO_LAST)
+            return self._occurred(stretches, fold, initial, until_us)
+        tail = clipped(stretches, first=newest.version + 1, last=NO_LAST)
         if snapshots.occurred_to <= until_us:
             return self._occurred(tail, fold, newest, until_us)
-        before = clipped(segments, first=0, last=newest.version)
+        before = clipped(stretches, first=0, last=newest.version)
         whole = last_version_occurred(self._backend, before, until_us=until_us)
         folded = self.fold(clipped(before, first=0, last=whole), fold)
         border = clipped(before, first=whole + 1, last=NO_LAST)
@@ -114,61 +114,61 @@ class Reader:
         return Snapshots(fold, self._keeper, snapshotter)
 
     def _occurred(
-        self, segments: Sequence[Segment], fold: Fold[S], folded: Folded[S], until_us: int
+        self, stretches: Sequence[Stretch], fold: Fold[S], folded: Folded[S], until_us: int
     ) -> Folded[S]:
-        for segment in segments:
-            for row in forward(self._backend, [segment]):
-                folded = self._occurred_in(row, segment, fold, folded, until_us)
+        for stretch in stretches:
+            for row in forward(self._backend, [stretch]):
+                folded = self._occurred_in(row, stretch, fold, folded, until_us)
         return folded
 
     def _occurred_on_border(
-        self, segments: Sequence[Segment], fold: Fold[S], folded: Folded[S], until_us: int
+        self, stretches: Sequence[Stretch], fold: Fold[S], folded: Folded[S], until_us: int
     ) -> Folded[S]:
-        """Of segments in order of their times, what had occurred; ends at the first that is later.
+        """Of stretches in order of their times, what had occurred; ends at the first that is later.
 
         That may be several rows: the times of a row that goes on after a fork are those of all
         its events, so that bisection takes it for later than its part on this branch is.
         """
-        for segment in segments:
-            for row in forward(self._backend, [segment], events_max=BORDER_EVENTS):
+        for stretch in stretches:
+            for row in forward(self._backend, [stretch], events_max=BORDER_EVENTS):
                 if row.span()[0] > until_us:
                     return folded
-                folded = self._occurred_in(row, segment, fold, folded, until_us)
+                folded = self._occurred_in(row, stretch, fold, folded, until_us)
         return folded
 
     def _occurred_in(
-        self, row: Row, segment: Segment, fold: Fold[S], folded: Folded[S], until_us: int
+        self, row: Row, stretch: Stretch, fold: Fold[S], folded: Folded[S], until_us: int
     ) -> Folded[S]:
         """One row more, or those of its events that had occurred by an instant."""
         first, last = row.span()
         if first > until_us:
             return folded
         if last <= until_us:
-            version = min(row.last_version, segment.last)
-            state = self._over(folded.state, row, fold, first=segment.first, last=version)
+            version = min(row.last_version, stretch.last)
+            state = self._over(folded.state, row, fold, first=stretch.first, last=version)
             return Folded(state, version, row.position_of(version))
-        events = [e for e in self._within(row, segment) if e.occurred_at_us <= until_us]
+        events = [e for e in self._within(row, stretch) if e.occurred_at_us <= until_us]
         return fold.run(events, folded.state) if events else folded
 
-    def events(self, segments: Sequence[Segment]) -> Iterator[Recorded]:
-        """The events of segments, oldest first."""
-        for segment in segments:
-            for row in forward(self._backend, [segment]):
-                yield from self._within(row, segment)
+    def events(self, stretches: Sequence[Stretch]) -> Iterator[Recorded]:
+        """The events of stretches, oldest first."""
+        for stretch in stretches:
+            for row in forward(self._backend, [stretch]):
+                yield from self._within(row, stretch)
 
-    def unread(self, segments: Sequence[Segment]) -> Unread:
+    def unread(self, stretches: Sequence[Stretch]) -> Unread:
         """The same from the first version on, read when they are asked for."""
 
         def read(first: int, last: int) -> Iterator[Recorded]:
-            return self.events(clipped(segments, first=first, last=last))
+            return self.events(clipped(stretches, first=first, last=last))
 
-        return Unread(read, segments[-1].last + 1 if segments else 0)
+        return Unread(read, stretches[-1].last + 1 if stretches else 0)
 
-    def events_backward(self, segments: Sequence[Segment]) -> Iterator[Recorded]:
-        """The events of segments, newest first."""
-        for segment in reversed(segments):
-            for row in backward(self._backend, [segment]):
-                yield from reversed(self._within(row, segment))
+    def events_backward(self, stretches: Sequence[Stretch]) -> Iterator[Recorded]:
+        """The events of stretches, newest first."""
+        for stretch in reversed(stretches):
+            for row in backward(self._backend, [stretch]):
+                yield from reversed(self._within(row, stretch))
 
     def log(
         self,
@@ -291,13 +291,13 @@ class Reader:
                 recorded.metadata  # noqa: B018 - raises where it is damaged
             version = one.last_version + 1
 
-    def _within(self, row: Row, segment: Segment) -> list[Recorded]:
+    def _within(self, row: Row, stretch: Stretch) -> list[Recorded]:
         try:
             events = decode_row(row, self._registry)
         except Corrupt:
             self._name_culprit(row)
             raise
-        return [e for e in events if segment.first <= e.version <= segment.last]
+        return [e for e in events if stretch.first <= e.version <= stretch.last]
 
 
 def _position(recorded: Recorded) -> int:

@@ -16,7 +16,7 @@ from refold.core.snapshot import (
     events_until_next,
 )
 from refold.core.stored import Row
-from refold.engine.reading import NO_LAST, Segment
+from refold.engine.lineage import NO_LAST, Stretch
 from refold.ports import SnapshotKeeper
 
 S = TypeVar("S")
@@ -35,8 +35,8 @@ class NoSnapshots(Stops, Generic[S]):
     def __init__(self, fold: Fold[S]) -> None:
         self._fold = fold
 
-    def start(self, segments: Sequence[Segment]) -> Folded[S]:  # noqa: ARG002
-        """Where to start within the segments."""
+    def start(self, stretches: Sequence[Stretch]) -> Folded[S]:  # noqa: ARG002
+        """Where to start within the stretches."""
         return Folded(self._fold.initial(), NO_EVENTS, 0)
 
     def keep(self) -> None:
@@ -55,18 +55,18 @@ class Snapshots(NoSnapshots[S]):
         self._last = NO_EVENTS
         self.due = EVENTS_BETWEEN_MIN - 1
 
-    def start(self, segments: Sequence[Segment]) -> Folded[S]:
-        """The newest snapshot within the segments, else the initial state."""
-        self._last = segments[-1].last if segments else NO_EVENTS
-        for segment in reversed(segments) if self._last >= self.due else ():
-            snapshot = self._newest(segment)
+    def start(self, stretches: Sequence[Stretch]) -> Folded[S]:
+        """The newest snapshot within the stretches, else the initial state."""
+        self._last = stretches[-1].last if stretches else NO_EVENTS
+        for stretch in reversed(stretches) if self._last >= self.due else ():
+            snapshot = self._newest(stretch)
             reached = self._snapshotter.restored(snapshot) if snapshot else None
             if snapshot is not None and reached is not None:
                 self.due = snapshot.version + events_until_next(snapshot.state)
                 folded, self.occurred_to, self.in_order = reached
                 self._version = folded.version
                 return folded
-        return super().start(segments)
+        return super().start(stretches)
 
     def reached(self, state: S, row: Row) -> None:
         """Take a snapshot: the run has crossed the interval since the last one."""
@@ -101,11 +101,11 @@ class Snapshots(NoSnapshots[S]):
             self._keeper.keep_snapshots(self._taken)
             self._taken = []
 
-    def _newest(self, segment: Segment) -> Snapshot | None:
+    def _newest(self, stretch: Stretch) -> Snapshot | None:
         snapshot = self._keeper.snapshot(
-            segment.stream,
+            stretch.stream,
             fold=self._fold.name,
             fingerprint=self._snapshotter.fingerprint,
-            last=segment.last,
+            last=stretch.last,
         )
-        return snapshot if snapshot is not None and snapshot.version >= segment.first else None
+        return snapshot if snapshot is not None and snapshot.version >= stretch.first else None

@@ -21,9 +21,9 @@ from refold.engine.append import Append, appended, batch_of, batch_together, bra
 from refold.engine.branch import Branch
 from refold.engine.commands import Execution, Turns, executed, tags_of
 from refold.engine.group_commit import GroupCommit, chunked
+from refold.engine.lineage import NO_LAST, check_depth, clipped, lineage
 from refold.engine.progress import wait_for
 from refold.engine.reader import Reader
-from refold.engine.reading import NO_LAST, check_depth, clipped, lineage
 from refold.engine.subscription import Bell, Pages, Subscription
 from refold.engine.upkeep import Upkeep
 from refold.errors import NotFound, RefoldError, UsageError
@@ -195,9 +195,9 @@ class Store(Upkeep):
         if direction not in ("forward", "backward"):
             raise UsageError(f"direction={direction!r} is neither 'forward' nor 'backward'")
         last = NO_LAST if to_version is None else to_version
-        segments = clipped(lineage(self._backend, stream), first=from_version, last=last)
+        stretches = clipped(lineage(self._backend, stream), first=from_version, last=last)
         events = self._reader.events if direction == "forward" else self._reader.events_backward
-        return islice(events(segments), limit)
+        return islice(events(stretches), limit)
 
     def read_all(
         self,
@@ -314,12 +314,12 @@ class Store(Upkeep):
             if (version, recorded_until, occurred_until) != (None, None, None):
                 raise UsageError("a fold over a query takes no moment but position=")
             return self._reader.fold_matching(stream, fold, position=position)
-        segments = self._reader.segments(
+        stretches = self._reader.stretches(
             stream, version=version, position=position, recorded_until=recorded_until
         )
         if occurred_until is not None:
-            return self._reader.fold_occurred(segments, fold, until_us=to_us(occurred_until))
-        return self._reader.fold(segments, fold)
+            return self._reader.fold_occurred(stretches, fold, until_us=to_us(occurred_until))
+        return self._reader.fold(stretches, fold)
 
     def fold_all(
         self, fold: Fold[S], *, after: int = 0, categories: Sequence[str] | None = None
@@ -337,7 +337,7 @@ class Store(Upkeep):
 
         Its events are read when they are needed; adding to its end and saving needs none.
         """
-        events = self._reader.unread(self._reader.segments(stream, version=at))
+        events = self._reader.unread(self._reader.stretches(stream, version=at))
         return Branch(stream, events, len(events), self.registry, saver=self.save_branch)
 
     def save_branch(self, branch: Branch[Any], stream: str, *, variant: object = None) -> Appended:

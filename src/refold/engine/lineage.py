@@ -26,7 +26,7 @@ GUESSES_MAX: Final = 4
 """How often a moment is guessed before it is searched for by bisection alone."""
 
 
-class Segment(NamedTuple):
+class Stretch(NamedTuple):
     """The part of a branch that stands in one stream: versions first..last."""
 
     stream: str
@@ -44,20 +44,20 @@ def head_of(backend: Backend, stream: str) -> StreamInfo:
     return info
 
 
-def lineage(backend: Backend, stream: str) -> list[Segment]:
-    """The segments of a stream from its root to itself; one, unless it is a branch."""
+def lineage(backend: Backend, stream: str) -> list[Stretch]:
+    """The stretches of a stream from its root to itself; one, unless it is a branch."""
     info = head_of(backend, stream)
-    segments: list[Segment] = []
+    stretches: list[Stretch] = []
     last = info.version
     for _ in range(LINEAGE_MAX):
         if info.fork is None:
-            segments.append(Segment(info.stream, 0, last))
-            return segments[::-1]
+            stretches.append(Stretch(info.stream, 0, last))
+            return stretches[::-1]
         if last > info.fork.version:
-            segments.append(Segment(info.stream, info.fork.version + 1, last))
+            stretches.append(Stretch(info.stream, info.fork.version + 1, last))
         last = min(last, info.fork.version)
         if last == NO_EVENTS:
-            return segments[::-1]
+            return stretches[::-1]
         info = head_of(backend, info.fork.parent)
     raise Corrupt(f"{stream!r} branches more than {LINEAGE_MAX} deep", stream=stream)
 
@@ -75,18 +75,20 @@ def check_depth(backend: Backend, parent: str) -> None:
     )
 
 
-def clipped(segments: Sequence[Segment], *, first: int, last: int) -> list[Segment]:
-    """The segments narrowed to versions first..last."""
+def clipped(stretches: Sequence[Stretch], *, first: int, last: int) -> list[Stretch]:
+    """The stretches narrowed to versions first..last."""
     return [
-        Segment(s.stream, max(s.first, first), min(s.last, last))
-        for s in segments
+        Stretch(s.stream, max(s.first, first), min(s.last, last))
+        for s in stretches
         if s.first <= last and s.last >= first
     ]
 
 
-def forward(backend: Backend, segments: Sequence[Segment], *, events_max: int = 0) -> Iterator[Row]:
-    """The rows of segments, oldest first, a page at a time: first of ``events_max`` (0: many)."""
-    for stream, begin, last in segments:
+def forward(
+    backend: Backend, stretches: Sequence[Stretch], *, events_max: int = 0
+) -> Iterator[Row]:
+    """The rows of stretches, oldest first, a page at a time: first of ``events_max`` (0: many)."""
+    for stream, begin, last in stretches:
         first, size = begin, events_max or EVENTS_PER_PAGE
         while first <= last:
             rows = backend.rows(stream, first=first, last=last, backward=False, events_max=size)
@@ -103,9 +105,9 @@ def forward(backend: Backend, segments: Sequence[Segment], *, events_max: int = 
             size = min(size * PAGE_GROWTH, EVENTS_PER_PAGE_MAX)
 
 
-def backward(backend: Backend, segments: Sequence[Segment]) -> Iterator[Row]:
-    """The rows of segments, newest first, a page at a time."""
-    for stream, first, end in reversed(segments):
+def backward(backend: Backend, stretches: Sequence[Stretch]) -> Iterator[Row]:
+    """The rows of stretches, newest first, a page at a time."""
+    for stream, first, end in reversed(stretches):
         last, size = end, EVENTS_PER_PAGE
         while first <= last:
             rows = backend.rows(stream, first=first, last=last, backward=True, events_max=size)
@@ -141,7 +143,7 @@ class _Known(NamedTuple):
 
 def last_version_where(
     backend: Backend,
-    segments: Sequence[Segment],
+    stretches: Sequence[Stretch],
     *,
     recorded_until: int | None = None,
     position: int | None = None,
@@ -164,13 +166,13 @@ def last_version_where(
             return _share(first.recorded_at, recorded_until or 0, last.recorded_at)
         return _share(first.position, position, last.position)
 
-    return _searched(backend, segments, known, share)
+    return _searched(backend, stretches, known, share)
 
 
-def last_version_occurred(backend: Backend, segments: Sequence[Segment], *, until_us: int) -> int:
+def last_version_occurred(backend: Backend, stretches: Sequence[Stretch], *, until_us: int) -> int:
     """The last version of the rows that had wholly occurred by an instant; -1 for none.
 
-    Only for segments whose appends stand in the order of their times.
+    Only for stretches whose appends stand in the order of their times.
     """
 
     def known(row: Row, last: int) -> _Known:
@@ -181,12 +183,12 @@ def last_version_occurred(backend: Backend, segments: Sequence[Segment], *, unti
     def share(first: Row, last: Row) -> float:
         return _share(first.span()[1], until_us, last.span()[1])
 
-    return _searched(backend, segments, known, share)
+    return _searched(backend, stretches, known, share)
 
 
 def _searched(
     backend: Backend,
-    segments: Sequence[Segment],
+    stretches: Sequence[Stretch],
     known: Callable[[Row, int], _Known],
     share: Callable[[Row, Row], float],
 ) -> int:
@@ -197,10 +199,10 @@ def _searched(
     Reingold, 1977), here of a 64th at least, for the pace drifts. Where it is not even, steps
     double, and after ``GUESSES_MAX`` guesses it goes on by bisection.
     """
-    if not segments:
+    if not stretches:
         return NO_EVENTS
-    low, high = NO_EVENTS, segments[-1].last
-    below, above = row_at(backend, segments, segments[0].first), row_at(backend, segments, high)
+    low, high = NO_EVENTS, stretches[-1].last
+    below, above = row_at(backend, stretches, stretches[0].first), row_at(backend, stretches, high)
     guesses, moved_up, step = 0, None, 0
     while low < high:
         if moved_up is None:
@@ -209,8 +211,8 @@ def _searched(
         if guesses > GUESSES_MAX or 2 * step >= high - low:
             looked = (low + high + 1) // 2
         looked = min(max(looked, low + 1), high)
-        row = row_at(backend, segments, looked)
-        told = known(row, last_beside(segments, looked))
+        row = row_at(backend, stretches, looked)
+        told = known(row, last_beside(stretches, looked))
         up = told.low >= looked
         low, high = max(low, told.low), min(high, told.high)
         below, above = (row, above) if up else (below, row)
@@ -236,16 +238,16 @@ def _standing(row: Row, *, recorded_until: int | None, position: int | None) -> 
     return version
 
 
-def last_beside(segments: Sequence[Segment], version: int) -> int:
-    """The last version of the segment of a version: a row may go on where its branch does not."""
-    return _holding(segments, version).last
+def last_beside(stretches: Sequence[Stretch], version: int) -> int:
+    """The last version of the stretch of a version: a row may go on where its branch does not."""
+    return _holding(stretches, version).last
 
 
-def _holding(segments: Sequence[Segment], version: int) -> Segment:
-    for segment in segments:
-        if segment.first <= version <= segment.last:
-            return segment
-    stream = segments[-1].stream
+def _holding(stretches: Sequence[Stretch], version: int) -> Stretch:
+    for stretch in stretches:
+        if stretch.first <= version <= stretch.last:
+            return stretch
+    stream = stretches[-1].stream
     raise Corrupt(
         f"{event_id(stream, version)} is in no part of its history; run `refold doctor`",
         stream=stream,
@@ -253,9 +255,9 @@ def _holding(segments: Sequence[Segment], version: int) -> Segment:
     )
 
 
-def row_at(backend: Backend, segments: Sequence[Segment], version: int) -> Row:
-    """The row that holds a version of segments."""
-    stream = _holding(segments, version).stream
+def row_at(backend: Backend, stretches: Sequence[Stretch], version: int) -> Row:
+    """The row that holds a version of stretches."""
+    stream = _holding(stretches, version).stream
     page = backend.rows(stream, first=version, last=version, backward=False, events_max=1)
     if not page:
         raise _missing(stream, version)
