@@ -104,61 +104,58 @@ def checks(connection: apsw.Connection, path: Path, frames: Frames) -> Iterator[
 
 
 def _checks(connection: apsw.Connection, path: Path, frames: Frames) -> Iterator[Check]:
-    looks: dict[str, Callable[[], Check]] = {
+    looks: dict[str, Callable[[], tuple[bool, str] | str | None]] = {
         "SQLite": _sqlite_version,
         "integrity": lambda: _integrity(connection),
         "schema": lambda: _schema(connection),
         "journal mode": lambda: _journal_mode(connection),
         "positions without gaps": lambda: _positions(connection, frames),
-        "versions without gaps": lambda: _none(
-            connection, "versions without gaps", _GAP_IN_STREAM, "a gap before"
-        ),
+        "versions without gaps": lambda: _first(connection, _GAP_IN_STREAM, "a gap before"),
         "bodies": lambda: _bodies(connection, frames),
         "digests": lambda: _digests(connection),
         "streams": lambda: _streams(connection),
         "tags": lambda: _tags(connection, frames),
-        "clock": lambda: _none(
-            connection, "clock", _CLOCK_BACK, "recorded_at goes back at position"
-        ),
+        "clock": lambda: _first(connection, _CLOCK_BACK, "recorded_at goes back at position"),
         "size": lambda: _size(connection, path),
     }
     for name, look in looks.items():
         try:
-            check = look()
+            found = look()
         except CUT_SHORT as error:
-            check = Check(name, False, str(error) or type(error).__name__)
-        yield check
+            found = str(error) or type(error).__name__
+        # A look that has nothing to tell but what is wrong tells that, or nothing.
+        yield Check(name, *(found if isinstance(found, tuple) else (not found, found or "checked")))
 
 
-def _sqlite_version() -> Check:
+def _sqlite_version() -> tuple[bool, str]:
     text = apsw.sqlite_lib_version()
     version = tuple(int(part) for part in text.split("."))
     good = not _BAD_FROM <= version <= _BAD_TO
-    return Check("SQLite", good, text if good else f"{text} can corrupt WAL files: upgrade apsw")
+    return (good, text if good else f"{text} can corrupt WAL files: upgrade apsw")
 
 
-def _integrity(connection: apsw.Connection) -> Check:
+def _integrity(connection: apsw.Connection) -> tuple[bool, str]:
     found = [row[0] for row in connection.execute("PRAGMA integrity_check(5)")]
-    return Check("integrity", found == ["ok"], "; ".join(found))
+    return (found == ["ok"], "; ".join(found))
 
 
-def _schema(connection: apsw.Connection) -> Check:
+def _schema(connection: apsw.Connection) -> tuple[bool, str]:
     version = connection.pragma("user_version")
-    return Check("schema", version == SCHEMA_VERSION, f"{version}, this refold: {SCHEMA_VERSION}")
+    return (version == SCHEMA_VERSION, f"{version}, this refold: {SCHEMA_VERSION}")
 
 
-def _journal_mode(connection: apsw.Connection) -> Check:
+def _journal_mode(connection: apsw.Connection) -> tuple[bool, str]:
     journal = connection.pragma("journal_mode")
-    return Check("journal mode", journal == "wal", str(journal))
+    return (journal == "wal", str(journal))
 
 
-def _size(connection: apsw.Connection, path: Path) -> Check:
+def _size(connection: apsw.Connection, path: Path) -> tuple[bool, str]:
     (hot,), (packed,) = rows_of(connection, _COUNTS)
     detail = f"{hot + packed} events, {packed} of them packed, {_size_bytes(path)} bytes"
-    return Check("size", True, detail)
+    return (True, detail)
 
 
-def _digests(connection: apsw.Connection) -> Check:
+def _digests(connection: apsw.Connection) -> str | None:
     """Keyed appends that are not packed are the bytes that their digests were made of.
 
     A segment has a checksum of its own; an append that is not packed and has no key has neither.
@@ -169,8 +166,8 @@ def _digests(connection: apsw.Connection) -> Check:
         # Of a command it says what was asked for, not what came of it.
         as_made = said == {made} or any(map(is_of_command, said))
         if not as_made and not _is_partly_packed(connection, key):
-            return Check("digests", False, f"other bytes than were appended at {parts[0][2]}")
-    return Check("digests", True, "checked")
+            return f"other bytes than were appended at {parts[0][2]}"
+    return None
 
 
 def _keyed(connection: apsw.Connection) -> Iterator[tuple[str, list[tuple[Any, ...]]]]:
@@ -185,25 +182,24 @@ def _is_partly_packed(connection: apsw.Connection, key: str) -> bool:
     return bool(rows_of(connection, f"{_PACKED_PARTS} LIMIT 1", key, _PART, _PART + "9" * 5))
 
 
-def _positions(connection: apsw.Connection, frames: Frames) -> Check:
+def _positions(connection: apsw.Connection, frames: Frames) -> str | None:
     """Every position from 1 to the head stands once, in the log or in a segment."""
-    name = "positions without gaps"
     head = sum(last for (last,) in rows_of(connection, LOG_HEAD))
     recorded = sum(count for (count,) in rows_of(connection, _COUNTS))
     if head != recorded:
-        return Check(name, False, f"the last position is {head}, and there are {recorded} events")
+        return f"the last position is {head}, and there are {recorded} events"
     try:
         seen = bytearray(head + 1)
         for start, count in _places(connection, frames):
             if any(seen[start : start + count]) or start + count - 1 > head:
-                return Check(name, False, f"position {start} stands twice or after the head")
+                return f"position {start} stands twice or after the head"
             seen[start : start + count] = b"\1" * count
     except Corrupt as error:
-        return Check(name, False, error.message)
+        return error.message
     except (MemoryError, OverflowError):
-        return Check(name, False, f"{head} positions are more than a log can have")
+        return f"{head} positions are more than a log can have"
     gap = seen.find(0, 1)
-    return Check(name, gap < 0, "checked" if gap < 0 else f"position {gap} is missing")
+    return None if gap < 0 else f"position {gap} is missing"
 
 
 def _places(connection: apsw.Connection, frames: Frames) -> Iterator[tuple[int, int]]:
@@ -215,7 +211,7 @@ def _places(connection: apsw.Connection, frames: Frames) -> Iterator[tuple[int, 
             yield part.position, part.event_count
 
 
-def _bodies(connection: apsw.Connection, frames: Frames) -> Check:
+def _bodies(connection: apsw.Connection, frames: Frames) -> str | None:
     """Every event can be read, and reads by type and by time find it."""
     kinds = rows_of(connection, "SELECT id, tag FROM types")
     bit_of = {tag: 1 << min(number, OTHER_TYPES_BIT) for number, tag in kinds}
@@ -229,12 +225,12 @@ def _bodies(connection: apsw.Connection, frames: Frames) -> Check:
             # A type that is not in the table sets every bit: no row says that of itself.
             tags = (bit_of.get(event.stored_kind.tag, -1) for event in events)
             if len(found) != row.event_count or reduce(or_, tags, 0) != types:
-                return Check("bodies", False, f"other types than it says, at position {position}")
+                return f"other types than it says, at position {position}"
             if (min(times), max(times)) != row.span():
-                return Check("bodies", False, f"other times than it says, at position {position}")
+                return f"other times than it says, at position {position}"
     except (RefoldError, ValueError, RecursionError) as error:
-        return Check("bodies", False, f"after position {position}: {error}")
-    return Check("bodies", True, "checked")
+        return f"after position {position}: {error}"
+    return None
 
 
 def _rows(connection: apsw.Connection, frames: Frames) -> Iterator[tuple[int, Row]]:
@@ -247,7 +243,7 @@ def _rows(connection: apsw.Connection, frames: Frames) -> Iterator[tuple[int, Ro
         yield types, frames.unpacked(stream, *values)
 
 
-def _streams(connection: apsw.Connection) -> Check:
+def _streams(connection: apsw.Connection) -> str | None:
     """Every stream has events and a parent that it may have, and every event a stream."""
     for sql, wrong in (
         (_WITHOUT_STREAM, "no stream holds position"),
@@ -256,24 +252,23 @@ def _streams(connection: apsw.Connection) -> Check:
         (_WITHOUT_PARENT, "what it branches from is not there, of"),
     ):
         for (name,) in rows_of(connection, f"{sql} LIMIT 1"):
-            return Check("streams", False, f"{wrong} {name}")
+            return f"{wrong} {name}"
     for name, category in connection.execute("SELECT name, category FROM streams"):
         if category != category_of(str(name)):
-            return Check("streams", False, f"the category {category!r} is not that of {name}")
-    return Check("streams", True, "checked")
+            return f"the category {category!r} is not that of {name}"
+    return None
 
 
-def _tags(connection: apsw.Connection, frames: Frames) -> Check:
+def _tags(connection: apsw.Connection, frames: Frames) -> str | None:
     """The index of tags says what the metadata of the appends say."""
     wrong = first_wrong(connection, frames)
-    advice = "; `refold doctor --repair` makes the index anew"
-    return Check("tags", wrong is None, "checked" if wrong is None else wrong + advice)
+    return wrong and f"{wrong}; `refold doctor --repair` makes the index anew"
 
 
-def _none(connection: apsw.Connection, name: str, sql: str, wrong: str) -> Check:
+def _first(connection: apsw.Connection, sql: str, wrong: str) -> str | None:
+    """What a query finds, where it finds what must not be."""
     found = rows_of(connection, sql)
-    detail = f"{wrong} {'@'.join(str(part) for part in found[0])}" if found else "checked"
-    return Check(name, not found, detail)
+    return f"{wrong} {'@'.join(str(part) for part in found[0])}" if found else None
 
 
 def _size_bytes(path: Path) -> int:
