@@ -11,6 +11,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
@@ -54,21 +55,15 @@ def chunked(
         yield chunk
 
 
+@dataclass(eq=False, slots=True)
 class _Request:
     """Batches on their way: a thread waits at ``gate``, or a loop for ``future``."""
 
-    __slots__ = ("batches", "future", "gate", "leads", "outcomes")
-
-    def __init__(
-        self,
-        batches: Sequence[Batch],
-        future: asyncio.Future[Sequence[Outcome]] | None = None,
-    ) -> None:
-        self.batches = batches
-        self.future = future
-        self.gate: threading.Lock | None = None
-        self.leads = False
-        self.outcomes: Sequence[Outcome] | BaseException | None = None
+    batches: Sequence[Batch]
+    future: asyncio.Future[Sequence[Outcome]] | None = None
+    gate: threading.Lock | None = None
+    leads: bool = False
+    outcomes: Sequence[Outcome] | BaseException | None = None
 
 
 class GroupCommit:
@@ -143,9 +138,9 @@ class GroupCommit:
             thread.join()
 
     def _queued(self, batches: Sequence[Batch]) -> _Request:
-        request = _Request(batches)
-        request.gate = threading.Lock()
-        request.gate.acquire()
+        gate = threading.Lock()
+        gate.acquire()
+        request = _Request(batches, gate=gate)
         self._waiting.append(request)
         return request
 
