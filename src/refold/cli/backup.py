@@ -46,5 +46,5 @@ def restore_command(url: str, file: str) -> int:
 
 
 def _show(what: str, path: str, size_bytes: int) -> None:
-    said = {"file": path, "size_bytes": size_bytes}
-    output.show(said, f"{what} {path}, {size_bytes:,} bytes")
+    shown = f"{what} {path}, {size_bytes:,} bytes"
+    output.show({"file": path, "size_bytes": size_bytes}, shown)

@@ -88,8 +88,7 @@ def _lines(result: DemoResult) -> Iterator[str]:
 def _sections(result: DemoResult) -> Iterator[tuple[str, Iterable[str]]]:
     """What is shown of a run, and how the command line shows it of any store."""
     db, shown = f" --db {result.store}", result.shown
-    recorded = result.recorded
-    yield f"Recorded {recorded.calls} calls in {result.store}", [_recorded(recorded)]
+    yield f"Recorded {result.recorded.calls} calls in {result.store}", [_recorded(result.recorded)]
     yield f"One of them: refold show {shown}{db}", printing.transcript_lines(result.transcript)
     moments = map(_moment, (result.half_way, result.at_end))
     yield f"Its state half-way and at the end: refold state {shown} --version N{db}", moments
@@ -99,11 +98,8 @@ def _sections(result: DemoResult) -> Iterator[tuple[str, Iterable[str]]]:
     lines = (f"{without.who}: {without.text}", *changes)
     yield f"Without {without.id}: {what_if}", (one_line(one, output.width()) for one in lines)
     named = f"--variant {result.replayed.variant_id} --control {result.control.variant_id}"
-    compare = f"refold compare {named}{db}"
-    yield (
-        f"All of them again with a shorter prompt: {compare}",
-        comparison_lines(result.comparison),
-    )
+    compare = f"All of them again with a shorter prompt: refold compare {named}{db}"
+    yield compare, comparison_lines(result.comparison)
     page = f"{result.report}  the conversations side by side"
     yield "To look at", [page, f"refold streams{db}  every call and every replay of it"]
 

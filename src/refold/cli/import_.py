@@ -15,7 +15,7 @@ from refold.cli.options import command, group, option
 from refold.cli.text import counted
 
 if TYPE_CHECKING:
-    from refold.conversation.importers import Importer, ImportReport
+    from refold.conversation.importers import ImportReport
 
 LOSSES_SHOWN_MAX: Final = 20
 
@@ -31,11 +31,7 @@ class _Formats(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of a format, its importer loaded now."""
-        from refold.conversation.importers import Importer
-
-        if cmd_name not in self.list_commands(ctx):
-            return None
-        return _command(Importer.named(cmd_name))
+        return _command(cmd_name) if cmd_name in self.list_commands(ctx) else None
 
 
 @group("import", cls=_Formats)
@@ -51,10 +47,13 @@ def import_command() -> None:
     """
 
 
-def _command(importer: Importer) -> click.Command:
+def _command(name: str) -> click.Command:
     """The command that imports a format."""
+    from refold.conversation.importers import Importer, import_files
 
-    @command(importer.name, group=import_command, said=getdoc(importer.read))
+    importer = Importer.named(name)
+
+    @command(name, group=import_command, said=getdoc(importer.read))
     @click.argument(
         "files",
         nargs=-1,
@@ -70,9 +69,7 @@ def _command(importer: Importer) -> click.Command:
         help="The tools that the agent was offered, as JSON, with their effects.",
     )
     def run(url: str, files: tuple[str, ...], **how: Any) -> int:
-        from refold.conversation.importers import import_files
-
-        with refold.open(url) as store, output.progress(f"import {importer.name}") as tell:
+        with refold.open(url) as store, output.progress(f"import {name}") as tell:
             report = import_files(store, importer, files, progress=tell, **how)
         output.show(_as_objects(report), _lines(report))
         return FINE if report.ok else FINDING

@@ -45,7 +45,6 @@ from_option = option(
     metavar="MODULE:ATTRIBUTE",
     help="Projections of your own.  [default: the built-in ones]",
 )
-name_argument = click.argument("name")
 
 
 @group("projections")
@@ -138,7 +137,7 @@ def rebuild(url: str, names: tuple[str, ...], places: tuple[str, ...]) -> None:
 
 
 @subcommand("confirm")
-@name_argument
+@click.argument("name")
 def confirm(url: str, name: str) -> None:
     """Drop the tables that a rebuild has replaced, or that a rollback has.
 
@@ -151,7 +150,7 @@ def confirm(url: str, name: str) -> None:
 
 
 @subcommand("rollback")
-@name_argument
+@click.argument("name")
 def rollback(url: str, name: str) -> None:
     """Show the tables that a rebuild has replaced again.
 
@@ -166,7 +165,7 @@ def rollback(url: str, name: str) -> None:
 
 
 @subcommand("retry")
-@name_argument
+@click.argument("name")
 @click.argument("stream", required=False)
 @from_option
 def retry(url: str, name: str, stream: str | None, places: tuple[str, ...]) -> int:
@@ -182,7 +181,7 @@ def retry(url: str, name: str, stream: str | None, places: tuple[str, ...]) -> i
 
 
 @subcommand("skip")
-@name_argument
+@click.argument("name")
 @click.argument("event_id", metavar="EVENT_ID")
 @from_option
 @option("--reason", required=True, help="Why; the log remembers it.")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import click
 
-import refold
 from refold.cli import output, printing
 from refold.cli.options import command, events_until, moment_options, opened
 
@@ -28,16 +26,14 @@ def show_command(url: str, stream: str, **moment: Any) -> None:
     """
     with opened(url) as store:
         found = events_until(store, stream, **moment)
-    if output.as_json() or not _is_conversation(found):
+    if output.as_json():
         printing.print_events(found)
         return
-    from refold.conversation import transcript
+    from refold.conversation import Conversation, transcript
 
-    for line in printing.transcript_lines(transcript(found)):
+    if any(recorded.parts(among=Conversation.handlers) for recorded in found):
+        lines = printing.transcript_lines(transcript(found))
+    else:
+        lines = printing.event_lines(found)
+    for line in lines:
         output.line(line)
-
-
-def _is_conversation(found: Iterable[refold.Recorded]) -> bool:
-    from refold.conversation import Conversation
-
-    return any(recorded.parts(among=Conversation.handlers) for recorded in found)

@@ -34,14 +34,10 @@ def state_command(
         events = events_until(store, stream, **moment) if fold_name is None else ()
         fold = fold_for(fold_name, events)
         folded = store.fold(stream, fold, **moment)
-    value: Any = _json_value(folded.state, fold.name)
+    try:
+        value: Any = msgspec.to_builtins(folded.state, str_keys=True)
+    except TypeError as error:
+        raise UsageError(f"the state of fold {fold.name!r} is not JSON: {error}") from error
     if with_version:
         value = {"stream": stream, "fold": fold.name, **folded._asdict(), "state": value}
     output.json_block(value)
-
-
-def _json_value(value: object, fold_name: str) -> Any:
-    try:
-        return msgspec.to_builtins(value, str_keys=True)
-    except TypeError as error:
-        raise UsageError(f"the state of fold {fold_name!r} is not JSON: {error}") from error
