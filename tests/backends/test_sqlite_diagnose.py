@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import apsw
 import pytest
 
 import refold
+from refold.errors import Corrupt
 from refold.ports import Check
 
 LAST = "WHERE position = (SELECT max(position) FROM log)"
@@ -69,6 +71,18 @@ def test_a_row_that_is_not_as_it_must_be_is_found(path: Path, change: str, name:
     connection.execute(change)
     connection.close()
     assert name in [check.name for check in found_wrong(path)]
+
+
+@pytest.mark.parametrize("kept", [0.95, 0.5, 0.1])
+def test_an_error_says_how_much_of_a_file_is_gone(path: Path, kept: float) -> None:
+    """Whatever reads a file that is shorter than its header says: how long it is, and was."""
+    whole = path.stat().st_size
+    os.truncate(path, left := int(whole * kept))
+    with pytest.raises(Corrupt) as caught, refold.open(path, mode="read") as store:
+        list(store.read_all())
+        list(store.streams())
+        store.sizes()
+    assert f"cut short: {left:,} bytes of {whole:,}" in caught.value.message
 
 
 def test_what_is_written_meanwhile_is_no_finding(path: Path) -> None:
