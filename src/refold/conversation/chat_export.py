@@ -9,14 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
+from refold.conversation import events
 from refold.conversation.chat_json import json_text
-from refold.conversation.events import (
-    AgentConfigured,
-    AgentUtterance,
-    ToolCall,
-    ToolResult,
-    UserUtterance,
-)
 from refold.core.jsonvalue import copy, pointer
 from refold.core.recorded import Recorded, history_of
 
@@ -26,14 +20,14 @@ Fix = dict[str, Any]
 # The classes of what chat messages hold, and the fields that they do, the name that groups events
 # and what can be parsed again among them.
 _CARRIED: Final[dict[str, tuple[type, frozenset[str]]]] = {
-    "agent.configured": (AgentConfigured, frozenset({"prompt"})),
-    "user.utterance": (UserUtterance, frozenset({"text", "parts"})),
-    "agent.utterance": (AgentUtterance, frozenset({"text", "parts", "message_id"})),
+    "agent.configured": (events.AgentConfigured, frozenset({"prompt"})),
+    "user.utterance": (events.UserUtterance, frozenset({"text", "parts"})),
+    "agent.utterance": (events.AgentUtterance, frozenset({"text", "parts", "message_id"})),
     "tool.call": (
-        ToolCall,
+        events.ToolCall,
         frozenset({"call_id", "name", "arguments", "parsed", "message_id", "kind"}),
     ),
-    "tool.result": (ToolResult, frozenset({"call_id", "name", "result"})),
+    "tool.result": (events.ToolResult, frozenset({"call_id", "name", "result"})),
 }
 
 
@@ -115,15 +109,15 @@ class MessageWriter:
         ``fix`` is what the event's metadata says of its message.
         """
         match event:
-            case AgentConfigured(prompt=prompt) if prompt is not None:
+            case events.AgentConfigured(prompt=prompt) if prompt is not None:
                 message = self._said_by_other("system", prompt.text)
-            case UserUtterance(text=text, parts=parts):
+            case events.UserUtterance(text=text, parts=parts):
                 message = self._said_by_other("user", text if parts is None else parts)
-            case AgentUtterance(message_id=message_id):
+            case events.AgentUtterance(message_id=message_id):
                 message = self._answer(
                     message_id, event.text if event.parts is None else event.parts
                 )
-            case ToolCall():
+            case events.ToolCall():
                 message = self._answer_of_call(event.message_id)
                 self._called |= {event.call_id} if message is self._last else set()
                 text_key = "input" if event.kind == "custom" else "arguments"
@@ -131,7 +125,7 @@ class MessageWriter:
                 item = {"id": event.call_id, "type": event.kind, event.kind: function}
                 calls = message.setdefault("tool_calls", [])
                 calls.append(_fixed(item, fix.get("call", {})))
-            case ToolResult():
+            case events.ToolResult():
                 message = _result(event)
                 place = None if "late" in fix else self.place_of_result(event)
                 self._messages.insert(len(self._messages) if place is None else place, message)
@@ -141,7 +135,7 @@ class MessageWriter:
             self._fixes.append((message, fix))
         return message
 
-    def place_of_result(self, result: ToolResult) -> int | None:
+    def place_of_result(self, result: events.ToolResult) -> int | None:
         """Where a result goes before what others said since its call; None for the end."""
         place = len(self._messages)
         if result.call_id in self._called:
@@ -183,7 +177,7 @@ class MessageWriter:
         return message
 
 
-def _result(result: ToolResult) -> Message:
+def _result(result: events.ToolResult) -> Message:
     text = result.result if isinstance(result.result, str) else json_text(result.result)
     message: Message = {"role": "tool", "tool_call_id": result.call_id, "content": text}
     return message if result.name is None else message | {"name": result.name}

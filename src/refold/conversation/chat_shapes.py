@@ -16,17 +16,9 @@ from typing import Any, Final, Literal, NamedTuple, get_args
 
 import msgspec
 
+from refold.conversation import events
 from refold.conversation.amounts import read_amount
 from refold.conversation.chat_json import Path, check_json, json_text, parsed_arguments, refused
-from refold.conversation.events import (
-    AgentUtterance,
-    Effect,
-    Tool,
-    ToolCall,
-    ToolKind,
-    Usage,
-    sha256_of,
-)
 from refold.core.jsonvalue import pointer
 from refold.errors import InvalidEvent
 
@@ -97,12 +89,12 @@ def with_marks(text: str, attachments: Sequence[str]) -> str:
     return " ".join([text, *marks] if text else marks)
 
 
-def shown_words(said: AgentUtterance) -> str:
+def shown_words(said: events.AgentUtterance) -> str:
     """The words of an answer; without any, the marks of what it is instead."""
     return said.text or with_marks("", attachments(said.parts))
 
 
-def read_calls(message: Message, path: Path, unread: list[Unread]) -> list[ToolCall]:
+def read_calls(message: Message, path: Path, unread: list[Unread]) -> list[events.ToolCall]:
     """The tool calls of an assistant message; the older ``function_call`` is one of them."""
     items, legacy = message.get("tool_calls"), message.get("function_call")
     places: list[tuple[Any, Path]] = []
@@ -132,7 +124,7 @@ def read_id(value: object) -> str:
     return value if isinstance(value, str) else str(value) if is_number else ""
 
 
-def read_usage(usage: object, path: Path, unread: list[Unread]) -> Usage | None:
+def read_usage(usage: object, path: Path, unread: list[Unread]) -> events.Usage | None:
     """The tokens of an answer; None where nobody counted them."""
     if usage is None:
         return None
@@ -148,7 +140,7 @@ def read_usage(usage: object, path: Path, unread: list[Unread]) -> Usage | None:
             unread.append(Unread("usage", pointer([*path, *place]), reason))
     if not isinstance(usage, Mapping):
         unread.append(Unread("usage", pointer(path), "usage must be an object"))
-    return Usage(**counts) if counts else None
+    return events.Usage(**counts) if counts else None
 
 
 def read_cost(completion: Message) -> Decimal | None:
@@ -159,14 +151,14 @@ def read_cost(completion: Message) -> Decimal | None:
     return read_amount(said)
 
 
-def read_tools(items: object) -> tuple[list[Tool], list[Unread]]:
+def read_tools(items: object) -> tuple[list[events.Tool], list[Unread]]:
     """The tools of ``tools`` or the older ``functions``, and what of them is not kept.
 
     It may be JSON text, as data sets hold it. ``effect`` beside or inside a function says what
     the tool does: read, write, irreversible or unknown. What has no name, as the tools that a
     provider runs itself, is not kept.
     """
-    tools: list[Tool] = []
+    tools: list[events.Tool] = []
     unread: list[Unread] = []
     if isinstance(items, str):
         try:
@@ -183,7 +175,7 @@ def read_tools(items: object) -> tuple[list[Tool], list[Unread]]:
     return tools, unread
 
 
-def described(call: ToolCall, tools: Sequence[Tool]) -> ToolCall:
+def described(call: events.ToolCall, tools: Sequence[events.Tool]) -> events.ToolCall:
     """A call with what the tool of its name says of it, where the call does not say it itself."""
     tool = next((tool for tool in tools if tool.name == call.name), None)
     if tool is None:
@@ -244,7 +236,7 @@ def _parts(content: object) -> list[dict[str, Any]] | None:
 # -- calls ----------------------------------------------------------------------------------------
 
 
-def _call(item: object, path: Path, unread: list[Unread], key: str = "") -> ToolCall | None:
+def _call(item: object, path: Path, unread: list[Unread], key: str = "") -> events.ToolCall | None:
     """One call, or None with what is wrong with it; ``key`` is where its function stands."""
     try:
         if not isinstance(item, dict):
@@ -259,7 +251,7 @@ def _call(item: object, path: Path, unread: list[Unread], key: str = "") -> Tool
     except InvalidEvent as error:
         unread.append(Unread("call", error.path, error.reason))
         return None
-    return ToolCall(
+    return events.ToolCall(
         call_id=read_id(item.get("id")),
         name=name,
         arguments=arguments,
@@ -268,9 +260,11 @@ def _call(item: object, path: Path, unread: list[Unread], key: str = "") -> Tool
     )
 
 
-def _kind(item: Message) -> ToolKind | None:
+def _kind(item: Message) -> events.ToolKind | None:
     """Which of its two forms a call or a tool has; None for neither."""
-    return next((kind for kind in get_args(ToolKind) if isinstance(item.get(kind), dict)), None)
+    return next(
+        (kind for kind in get_args(events.ToolKind) if isinstance(item.get(kind), dict)), None
+    )
 
 
 def _name(function: Message, reason: str, path: Path) -> str:
@@ -292,7 +286,7 @@ def _arguments(function: Message, key: str, path: Path) -> str:
 # -- tools ---------------------------------------------------------------------------
 
 
-def _tool(item: object, path: Path, unread: list[Unread]) -> Tool:
+def _tool(item: object, path: Path, unread: list[Unread]) -> events.Tool:
     if not isinstance(item, dict):
         raise refused("a tool must be an object", path)
     kind = _kind(item)
@@ -309,19 +303,19 @@ def _tool(item: object, path: Path, unread: list[Unread]) -> Tool:
     if kind is not None:
         lost += [[*path, key] for key in item if key not in _KNOWN_OF_TOOL]
     unread += [Unread("tool", pointer(place), "") for place in lost]
-    return Tool(
+    return events.Tool(
         name=name,
         description=str(function.get("description") or ""),
         parameters=parameters,
-        schema_hash=sha256_of(parameters),
+        schema_hash=events.sha256_of(parameters),
         effect=_effect(item.get("effect") or function.get("effect"), path, unread),
         kind=kind or "function",
     )
 
 
-def _effect(effect: Any, path: Path, unread: list[Unread]) -> Effect:
-    if effect is None or effect in get_args(Effect):
+def _effect(effect: Any, path: Path, unread: list[Unread]) -> events.Effect:
+    if effect is None or effect in get_args(events.Effect):
         return effect or "unknown"
-    known = ", ".join(get_args(Effect))
+    known = ", ".join(get_args(events.Effect))
     unread.append(Unread("tool", pointer(path), f"{effect!r} is not an effect: {known}"))
     return "unknown"

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from msgspec.structs import replace
 
+from refold.conversation import events
 from refold.conversation.chat_export import Fix, MessageWriter
 from refold.conversation.chat_json import Path, canonical_json, check_json, refused
 from refold.conversation.chat_shapes import (
@@ -26,22 +27,11 @@ from refold.conversation.chat_shapes import (
     read_usage,
     read_words,
 )
-from refold.conversation.events import (
-    AgentConfigured,
-    AgentUtterance,
-    ModelFailed,
-    ModelResponse,
-    Prompt,
-    Tool,
-    ToolCall,
-    ToolResult,
-    UserUtterance,
-)
 from refold.core.event import Event
 from refold.errors import InvalidEvent
 
 Message = Mapping[str, Any]
-AGENT_UNKNOWN: Final = AgentConfigured()
+AGENT_UNKNOWN: Final = events.AgentConfigured()
 
 
 class Chat(NamedTuple):
@@ -65,7 +55,9 @@ def from_messages(messages: Sequence[Message]) -> list[Event]:
     return chat.events
 
 
-def read_messages(messages: Sequence[Message], agent: AgentConfigured = AGENT_UNKNOWN) -> Chat:
+def read_messages(
+    messages: Sequence[Message], agent: events.AgentConfigured = AGENT_UNKNOWN
+) -> Chat:
     """As :func:`from_messages`, told what is not understood and read all the same.
 
     ``agent`` is what the agent ran with beside its prompts: model, parameters and tools stay in
@@ -79,20 +71,22 @@ def read_messages(messages: Sequence[Message], agent: AgentConfigured = AGENT_UN
     open_calls: Counter[str] = Counter()
     for index, message in enumerate(messages):
         typed = _typed(index, message, agent, chat.unread)
-        open_calls.update(one.call_id for one in typed if isinstance(one, ToolCall))
-        if isinstance(result := typed[0], ToolResult):
+        open_calls.update(one.call_id for one in typed if isinstance(one, events.ToolCall))
+        if isinstance(result := typed[0], events.ToolResult):
             if not open_calls[result.call_id]:
                 reason = f"a result without a call before it: {result.call_id!r}"
                 chat.unread.append(Unread("result", f"/{index}", reason))
             open_calls[result.call_id] = max(open_calls[result.call_id] - 1, 0)
         chat.events.extend(_exactly(message, typed, writer))
-    begins = bool(chat.events) and isinstance(chat.events[0].data, AgentConfigured)
+    begins = bool(chat.events) and isinstance(chat.events[0].data, events.AgentConfigured)
     if agent != AGENT_UNKNOWN and not begins:
         chat.events.insert(0, Event.of(agent))
     return chat
 
 
-def read_completion(body: object, response: ModelResponse, tools: Sequence[Tool] = ()) -> Chat:
+def read_completion(
+    body: object, response: events.ModelResponse, tools: Sequence[events.Tool] = ()
+) -> Chat:
     """The events of a chat completion, as OpenAI's API gives it, by its first choice.
 
     They are ``model.response``, the words and the calls, with the ``message_id`` and whatever
@@ -133,7 +127,7 @@ def read_completion(body: object, response: ModelResponse, tools: Sequence[Tool]
 
 
 def _typed(
-    index: int, message: Message, agent: AgentConfigured, unread: list[Unread]
+    index: int, message: Message, agent: events.AgentConfigured, unread: list[Unread]
 ) -> Sequence[Any]:
     """The events of a message, at least one, without what they alone would lose of it."""
     path: Path = [index]
@@ -143,17 +137,17 @@ def _typed(
     name = _text(message.get("name"))
     match message.get("role"):
         case "system" | "developer":
-            return [replace(agent, prompt=Prompt(read_words(message, path, unread).text))]
+            return [replace(agent, prompt=events.Prompt(read_words(message, path, unread).text))]
         case "user":
             words = read_words(message, path, unread)
-            return [UserUtterance(words.text, words.parts, party=name)]
+            return [events.UserUtterance(words.text, words.parts, party=name)]
         case "assistant":
             return _answered(message, path, f"m{index}", unread, agent.tools)
         case "tool":
             call_id = read_id(message.get("tool_call_id"))
-            return [ToolResult(call_id, message.get("content"), name=name)]
+            return [events.ToolResult(call_id, message.get("content"), name=name)]
         case "function":
-            return [ToolResult(function_id(name), message.get("content"), name=name)]
+            return [events.ToolResult(function_id(name), message.get("content"), name=name)]
         case role:
             raise refused(f"there is no event for the role {role!r}", [index, "role"])
 
@@ -163,7 +157,7 @@ def _answered(
     path: Path,
     message_id: str | None,
     unread: list[Unread],
-    tools: Sequence[Tool],
+    tools: Sequence[events.Tool],
 ) -> list[Any]:
     """The words of an answer, where it has any or nothing else, and its tool calls.
 
@@ -173,12 +167,12 @@ def _answered(
     text, parts = read_words(message, path, unread)
     calls = [described(call, tools) for call in read_calls(message, path, unread)]
     parts = parts or [{"type": f"unread {one.what}"} for one in unread[known:]]
-    events: list[Any] = [replace(call, message_id=message_id) for call in calls]
+    told: list[Any] = [replace(call, message_id=message_id) for call in calls]
     if text or parts or not calls:
         party = _text(message.get("name"))
-        said = AgentUtterance(text, parts or None, message_id=message_id, party=party)
-        events.insert(0, said)
-    return events
+        said = events.AgentUtterance(text, parts or None, message_id=message_id, party=party)
+        told.insert(0, said)
+    return told
 
 
 def _message(choices: list[Any]) -> Message:
@@ -192,11 +186,11 @@ def _message(choices: list[Any]) -> Message:
     raise refused("there is no assistant message", ["choices", 0, "message"])
 
 
-def _failure(error: object) -> ModelFailed:
+def _failure(error: object) -> events.ModelFailed:
     said = error if isinstance(error, Mapping) else {}
     status = said.get("code")
     is_status = isinstance(status, int) and not isinstance(status, bool)
-    return ModelFailed(
+    return events.ModelFailed(
         error=str(said.get("message") or error), status=status if is_status else None
     )
 
@@ -211,11 +205,11 @@ def _text(value: object) -> str | None:
 def _exactly(message: Message, typed: Sequence[Any], writer: MessageWriter) -> list[Event]:
     """Each event with what it alone would lose of the message that it is read from."""
     fixes: list[Fix] = [{} for _ in typed]
-    if isinstance(typed[0], ToolResult) and writer.place_of_result(typed[0]) is not None:
+    if isinstance(typed[0], events.ToolResult) and writer.place_of_result(typed[0]) is not None:
         fixes[0]["late"] = True
     written = [writer.add(event, fix) for event, fix in zip(typed, fixes, strict=True)]
     plain = dict(written[0] or {})
-    calls = [n for n, event in enumerate(typed) if isinstance(event, ToolCall)]
+    calls = [n for n, event in enumerate(typed) if isinstance(event, events.ToolCall)]
     items = message.get("tool_calls")
     if isinstance(items, list) and items and len(items) == len(calls):
         for place, item, exported in zip(calls, items, plain["tool_calls"], strict=True):
