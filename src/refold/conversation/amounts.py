@@ -27,11 +27,6 @@ def plus(amount: Decimal, more: Decimal) -> Decimal:
     return _CONTEXT.add(amount, more)
 
 
-def minus(amount: Decimal, less: Decimal) -> Decimal:
-    """``amount - less``."""
-    return _CONTEXT.subtract(amount, less)
-
-
 def read_amount(said: object) -> Decimal | None:
     """An amount of money as it was said; None for what is none, or is too large to be one."""
     if isinstance(said, bool) or not isinstance(said, int | float | str | Decimal):

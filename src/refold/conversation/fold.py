@@ -6,73 +6,112 @@ cut off have been said. Events of types that have no step change nothing.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any, Final
 
-from refold.conversation import events, voice
-from refold.conversation.amounts import add
-from refold.conversation.annotations import ANNOTATIONS
+from msgspec.structs import asdict
+
+from refold.conversation import events, governance, voice
+from refold.conversation.amounts import add, plus
 from refold.conversation.chat_shapes import attachments
-from refold.conversation.state import ConversationState as State
 from refold.conversation.state import (
+    Consent,
+    ConversationState,
+    Effected,
     RefusedPatch,
     ToolAnswer,
     ToolUse,
     Utterance,
     at,
     occurrence,
-    passed,
 )
 from refold.core import patch
 from refold.core.clock import rfc3339
 from refold.core.fold import Fold
+from refold.core.history import SessionForked
 from refold.core.recorded import Recorded
 from refold.errors import UsageError
 
+State = ConversationState
+Change = Callable[[State, Any, Recorded], None]
+
 Conversation: Final[Fold[State]] = Fold("conversation", State)
 """The fold of a conversation: ``store.fold("call-42", refold.conversation.Conversation)``."""
+NO_CURRENCY: Final = "XXX"
+"""The code that ISO 4217 has for no currency."""
+
+
+def _happens(*kinds: type) -> Callable[[Change], Change]:
+    """Decorator: what these events change; each takes part of the conversation's time."""
+
+    def register(change: Change) -> Change:
+        @Conversation.on(*kinds)
+        def step(state: State, event: Any, recorded: Recorded) -> State:
+            change(state, event, recorded)
+            at_us, first, last = recorded.occurred_at_us, state.first_at_us, state.last_at_us
+            if first is None or last is None:
+                state.first_at_us = state.last_at_us = at_us
+            elif at_us > last:
+                state.last_at_us, state.duration_ms = at_us, (at_us - first) // 1_000
+            elif at_us < first:
+                state.first_at_us, state.duration_ms = at_us, (last - at_us) // 1_000
+            return state
+
+        return change
+
+    return register
+
+
+@_happens(
+    events.ModelRequest,
+    events.RetrievalCompleted,
+    events.MemoryRead,
+    events.MemoryWritten,
+    voice.SpeechStarted,
+    voice.SpeechStopped,
+)
+def _only_took_time(*_: object) -> None:
+    """It changes nothing else."""
 
 
 # -- session and agent --------------------------------------------------------------------------
 
 
-@Conversation.on(events.SessionStarted)
-def _started(state: State, event: events.SessionStarted, recorded: Recorded) -> State:
+@_happens(events.SessionStarted)
+def _started(state: State, event: events.SessionStarted, _: Recorded) -> None:
     state.channel, state.direction = event.channel, event.direction
     state.parties = event.parties
     # One value for both: a patch makes a new one and never changes what it is given.
     state.initial_state = state.state = event.initial_state
     state.status, state.end_reason, state.error = "open", None, None
-    return passed(state, recorded)
 
 
-@Conversation.on(events.SessionEnded)
-def _ended(state: State, event: events.SessionEnded, recorded: Recorded) -> State:
+@_happens(events.SessionEnded)
+def _ended(state: State, event: events.SessionEnded, _: Recorded) -> None:
     state.status, state.end_reason, state.error = "ended", event.reason, event.error
-    return passed(state, recorded)
 
 
-@Conversation.on(events.AgentConfigured)
-def _configured(state: State, event: events.AgentConfigured, recorded: Recorded) -> State:
+@_happens(events.AgentConfigured)
+def _configured(state: State, event: events.AgentConfigured, _: Recorded) -> None:
     state.agent = event
-    return passed(state, recorded)
 
 
-@Conversation.on(events.StatePatched)
-def _patched(state: State, event: events.StatePatched, recorded: Recorded) -> State:
+@_happens(events.StatePatched)
+def _patched(state: State, event: events.StatePatched, recorded: Recorded) -> None:
     try:
         state.state = patch.apply(state.state, event.patch)
     except UsageError as refused:
         state.refused_patches.append(
             RefusedPatch(id=recorded.origin_id, at=at(recorded), reason=refused.message)
         )
-    return passed(state, recorded)
 
 
 # -- words --------------------------------------------------------------------------------------
 
 
-@Conversation.on(events.UserUtterance)
-def _user_said(state: State, event: events.UserUtterance, recorded: Recorded) -> State:
+@_happens(events.UserUtterance)
+def _user_said(state: State, event: events.UserUtterance, recorded: Recorded) -> None:
     state.transcript.append(
         Utterance(
             id=recorded.origin_id,
@@ -84,11 +123,10 @@ def _user_said(state: State, event: events.UserUtterance, recorded: Recorded) ->
             attachments=attachments(event.parts) if event.parts else [],
         )
     )
-    return passed(state, recorded)
 
 
-@Conversation.on(events.AgentUtterance)
-def _agent_said(state: State, event: events.AgentUtterance, recorded: Recorded) -> State:
+@_happens(events.AgentUtterance)
+def _agent_said(state: State, event: events.AgentUtterance, recorded: Recorded) -> None:
     state.transcript.append(
         Utterance(
             id=recorded.origin_id,
@@ -102,43 +140,38 @@ def _agent_said(state: State, event: events.AgentUtterance, recorded: Recorded) 
             attachments=attachments(event.parts) if event.parts else [],
         )
     )
-    return passed(state, recorded)
 
 
-@Conversation.on(voice.PlaybackInterrupted)
-def _interrupted(state: State, event: voice.PlaybackInterrupted, recorded: Recorded) -> State:
+@_happens(voice.PlaybackInterrupted)
+def _interrupted(state: State, event: voice.PlaybackInterrupted, _: Recorded) -> None:
     for turn in reversed(state.transcript):
         if turn.role == "agent" and event.message_id in (None, turn.message_id):
             turn.heard = event.played_text
-            return passed(state, recorded)
+            return
     if event.message_id is not None:
         state.early_interruptions[event.message_id] = event.played_text
-    return passed(state, recorded)
 
 
-@Conversation.on(voice.DtmfReceived)
-def _pressed(state: State, event: voice.DtmfReceived, recorded: Recorded) -> State:
+@_happens(voice.DtmfReceived)
+def _pressed(state: State, event: voice.DtmfReceived, recorded: Recorded) -> None:
     state.keys_pressed.append(occurrence(event, recorded))
-    return passed(state, recorded)
 
 
-@Conversation.on(voice.CallHeld)
-def _held(state: State, event: voice.CallHeld, recorded: Recorded) -> State:
+@_happens(voice.CallHeld)
+def _held(state: State, event: voice.CallHeld, recorded: Recorded) -> None:
     state.call_holds.append(occurrence(event, recorded))
-    return passed(state, recorded)
 
 
-@Conversation.on(voice.CallTransferred)
-def _transferred(state: State, event: voice.CallTransferred, recorded: Recorded) -> State:
+@_happens(voice.CallTransferred)
+def _transferred(state: State, event: voice.CallTransferred, recorded: Recorded) -> None:
     state.transfers.append(occurrence(event, recorded))
-    return passed(state, recorded)
 
 
 # -- models and tools ---------------------------------------------------------------------------
 
 
-@Conversation.on(events.ModelResponse)
-def _responded(state: State, event: events.ModelResponse, recorded: Recorded) -> State:
+@_happens(events.ModelResponse)
+def _responded(state: State, event: events.ModelResponse, _: Recorded) -> None:
     usage, totals = event.usage or events.Usage(), state.usage
     totals.responses += 1
     totals.input_tokens += usage.input_tokens
@@ -146,58 +179,123 @@ def _responded(state: State, event: events.ModelResponse, recorded: Recorded) ->
     totals.cached_tokens += usage.cached_tokens
     if event.cost is not None:
         add(state.cost, event.currency, event.cost)
-    return passed(state, recorded)
 
 
-@Conversation.on(events.ModelFailed)
-def _failed(state: State, event: events.ModelFailed, recorded: Recorded) -> State:
+@_happens(events.ModelFailed)
+def _failed(state: State, event: events.ModelFailed, recorded: Recorded) -> None:
     state.model_failures.append(occurrence(event, recorded))
-    return passed(state, recorded)
 
 
-@Conversation.on(events.ToolCall)
-def _called(state: State, event: events.ToolCall, recorded: Recorded) -> State:
+@_happens(events.ToolCall)
+def _called(state: State, event: events.ToolCall, recorded: Recorded) -> None:
     state.open_calls.setdefault(event.call_id, []).append(len(state.tool_calls))
     state.tool_calls.append(
         ToolUse(id=recorded.origin_id, at=rfc3339(recorded.occurred_at_us), event=event)
     )
-    return passed(state, recorded)
 
 
-@Conversation.on(events.ToolDecided)
-def _decided(state: State, event: events.ToolDecided, recorded: Recorded) -> State:
+@_happens(events.ToolDecided)
+def _decided(state: State, event: events.ToolDecided, recorded: Recorded) -> None:
     for place in state.open_calls.get(event.call_id, ()):
         if state.tool_calls[place].decision is None:
             state.tool_calls[place].decision = occurrence(event, recorded)
-            return passed(state, recorded)
-    return passed(state, recorded)
+            return
 
 
-@Conversation.on(events.ToolResult)
-def _returned(state: State, event: events.ToolResult, recorded: Recorded) -> State:
+@_happens(events.ToolResult)
+def _returned(state: State, event: events.ToolResult, recorded: Recorded) -> None:
     answer = ToolAnswer(id=recorded.origin_id, at=rfc3339(recorded.occurred_at_us), event=event)
     places = state.open_calls.get(event.call_id)
     if places is None:
         state.unmatched_results.append(answer)
-        return passed(state, recorded)
+        return
     # Call ids do repeat within a conversation: the call that has waited longest is answered.
     state.tool_calls[places.pop(0)].answer = answer
     if not places:
         del state.open_calls[event.call_id]
-    return passed(state, recorded)
 
 
-def _time_passed(state: State, _: object, recorded: Recorded) -> State:
-    return passed(state, recorded)
+# -- what is said about a conversation: it takes none of its time ------------------------------
 
 
-_QUIET: Final[tuple[type, ...]] = (
-    events.ModelRequest,
-    events.RetrievalCompleted,
-    events.MemoryRead,
-    events.MemoryWritten,
-    voice.SpeechStarted,
-    voice.SpeechStopped,
-)
-for _kind, _step in {**dict.fromkeys(_QUIET, _time_passed), **ANNOTATIONS}.items():
-    Conversation.on(_kind)(_step)
+@Conversation.on(SessionForked)
+def _forked(state: State, event: SessionForked, _: Recorded) -> State:
+    state.forked_from = event
+    return state
+
+
+@Conversation.on(governance.DecisionRecorded)
+def _money_decided(state: State, event: governance.DecisionRecorded, recorded: Recorded) -> State:
+    state.money.decisions.append(occurrence(event, recorded))
+    return state
+
+
+@Conversation.on(governance.EffectCommitted)
+def _committed(state: State, event: governance.EffectCommitted, recorded: Recorded) -> State:
+    state.money.effects.append(
+        Effected(id=recorded.origin_id, at=at(recorded), event=event, left=event.amount)
+    )
+    if event.amount is not None:
+        add(state.money.net, event.currency or NO_CURRENCY, event.amount)
+    return state
+
+
+@Conversation.on(governance.EffectReversed)
+def _reversed(state: State, event: governance.EffectReversed, recorded: Recorded) -> State:
+    money, reversal = state.money, occurrence(event, recorded)
+    amount, currency = event.amount, event.currency
+    same = (e for e in reversed(money.effects) if e.event.reference == event.reference)
+    if (effect := next(same, None)) is None:
+        money.unmatched_reversals.append(reversal)
+    else:
+        effect.reversals.append(reversal)
+        currency = currency or effect.event.currency
+        amount = _undone(effect, amount, currency)
+    if amount is not None:
+        add(money.net, currency or NO_CURRENCY, amount.copy_negate())
+    return state
+
+
+def _undone(effect: Effected, amount: Decimal | None, currency: str | None) -> Decimal | None:
+    """The amount that a reversal undoes, taken off what is left of its effect."""
+    if effect.left is None or currency != effect.event.currency:
+        return amount
+    amount = effect.left if amount is None else amount
+    effect.left = plus(effect.left, amount.copy_negate())
+    return amount
+
+
+@Conversation.on(governance.ConsentRecorded)
+def _consented(state: State, event: governance.ConsentRecorded, recorded: Recorded) -> State:
+    state.consents.append(Consent(id=recorded.origin_id, at=at(recorded), **asdict(event)))
+    return state
+
+
+@Conversation.on(governance.ConsentRevoked)
+def _revoked(state: State, event: governance.ConsentRevoked, recorded: Recorded) -> State:
+    now, party, purpose = at(recorded), event.party, event.purpose
+    given = [c for c in state.consents if (c.party, c.purpose) == (party, purpose)]
+    for consent in given:
+        consent.revoked_at = consent.revoked_at or now
+    if not given:
+        taken_back = Consent(id=recorded.origin_id, at=now, revoked_at=now, **asdict(event))
+        state.consents.append(taken_back)
+    return state
+
+
+@Conversation.on(governance.RedactionApplied)
+def _redacted(state: State, event: governance.RedactionApplied, recorded: Recorded) -> State:
+    state.redactions.append(occurrence(event, recorded))
+    answers = (use.answer for use in state.tool_calls if use.answer is not None)
+    for parts in (state.transcript, state.tool_calls, answers, state.unmatched_results):
+        for part in parts:
+            if part.id == event.event:
+                part.redacted.append(event.pointer)
+                return state
+    return state
+
+
+@Conversation.on(events.ScoreRecorded)
+def _scored(state: State, event: events.ScoreRecorded, recorded: Recorded) -> State:
+    state.scores.append(occurrence(event, recorded))
+    return state

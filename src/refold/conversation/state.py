@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Generic, Literal, TypeVar
 
@@ -165,19 +164,3 @@ class ConversationState(msgspec.Struct, kw_only=True):
     consents: list[Consent] = []
     redactions: list[Occurrence[governance.RedactionApplied]] = []
     scores: list[Occurrence[events.ScoreRecorded]] = []
-
-
-def passed(state: ConversationState, recorded: Recorded) -> ConversationState:
-    """The state after an event that takes part of the conversation's time."""
-    at_us, first, last = recorded.occurred_at_us, state.first_at_us, state.last_at_us
-    if first is None or last is None:
-        state.first_at_us = state.last_at_us = at_us
-    elif at_us > last:
-        state.last_at_us, state.duration_ms = at_us, (at_us - first) // 1_000
-    elif at_us < first:
-        state.first_at_us, state.duration_ms = at_us, (last - at_us) // 1_000
-    return state
-
-
-Step = Callable[[ConversationState, Any, Recorded], ConversationState]
-"""A step of the fold."""
