@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any, Literal, TypeVar
 
 import msgspec
+from msgspec.structs import asdict, replace
 
 from refold.conversation.chat_json import exact_arguments
 from refold.core import alignment, patch
@@ -16,6 +17,7 @@ from refold.replay.decision import Action, Call, Decision
 from refold.replay.journal import StoredAnswer
 
 N = TypeVar("N", Decimal, float)
+T = TypeVar("T")
 
 Level = Literal["same", "words", "arguments", "tools", "failed", "missing"]
 """How far an answer is from the recorded one.
@@ -89,15 +91,14 @@ def _matched(
 
 def _places(olds: Sequence[Call], news: Sequence[Call]) -> Iterable[tuple[int, int]]:
     """Which recorded call is matched by which of the candidate's."""
+
+    def same_tool(i: int, j: int) -> bool:
+        return (olds[i].name, olds[i].kind) == (news[j].name, news[j].kind)
+
     old, new = range(len(olds)), range(len(news))
     if len(old) * len(new) <= patch.ALIGNMENT_CELLS_MAX:
-        return alignment.heaviest_pairs(old, new, lambda i, j: _tool(olds[i]) == _tool(news[j]))
-    by_place = alignment.place_by_place(old, new)
-    return ((i, j) for i, j in by_place if _tool(olds[i]) == _tool(news[j]))
-
-
-def _tool(call: Call) -> tuple[str, str]:
-    return call.name, call.kind
+        return alignment.heaviest_pairs(old, new, same_tool)
+    return (pair for pair in alignment.place_by_place(old, new) if same_tool(*pair))
 
 
 def _exactly(call: Call) -> Any:
@@ -107,14 +108,11 @@ def _exactly(call: Call) -> Any:
 def _pair(recorded: Call, candidate: Call) -> CallPair:
     if recorded.arguments == candidate.arguments:
         return CallPair(recorded, candidate, [])
-    changes = patch.diff(_exactly(recorded), _exactly(candidate))
-    return CallPair(recorded, candidate, [_operation_with_floats(change) for change in changes])
-
-
-def _operation_with_floats(change: Operation) -> Operation:
-    return msgspec.structs.replace(
-        change, value=_with_floats(change.value), before=_with_floats(change.before)
-    )
+    changes = [
+        replace(change, value=_with_floats(change.value), before=_with_floats(change.before))
+        for change in patch.diff(_exactly(recorded), _exactly(candidate))
+    ]
+    return CallPair(recorded, candidate, changes)
 
 
 def _with_floats(value: Any) -> Any:
@@ -174,22 +172,31 @@ def compare_conversation(
     """A conversation's decisions against the answers on its branch."""
     compared = [compare_decision(decision, answers.get(decision.at)) for decision in recorded]
     counts = Counter(decision.level for decision in compared)
+    alike = SAME_ACTION | NOT_COMPARED
+    divergence = next((d.index for d in compared if d.level not in alike), None)
+    # A conversation with a decision left out could be found different but never the same, which
+    # would make a network fault look like the model's.
+    is_answered = bool(compared) and counts.keys().isdisjoint(NOT_COMPARED)
     return ConversationComparison(
         stream=stream,
         branch=branch,
         decisions=compared,
         counts={level: counts[level] for level in LEVELS},
-        same_action=_same_action(compared),
-        first_divergence=_first_divergence(compared),
-        cost_recorded=total_cost(decision.recorded for decision in compared),
-        cost_candidate=total_cost(d.candidate for d in compared if d.candidate is not None),
+        same_action=divergence is None if is_answered else None,
+        first_divergence=divergence,
+        cost_recorded=total_cost(d.recorded.cost for d in compared),
+        cost_candidate=total_cost(d.candidate.cost for d in compared if d.candidate),
     )
 
 
 def compare_decision(decision: Decision, answer: StoredAnswer | None) -> DecisionComparison:
     """One recorded decision against the candidate's answer, if there is one."""
-    candidate = None if answer is None else answer.action
-    new, old = candidate or Action(), decision.action
+    old, candidate = decision.action, None if answer is None else answer.action
+    if candidate is None:
+        difference = Difference("missing" if answer is None else "failed")
+    else:
+        difference = compare_actions(old, candidate)
+    new = candidate or Action()
     return DecisionComparison(
         index=decision.index,
         at=decision.at,
@@ -199,35 +206,19 @@ def compare_decision(decision: Decision, answer: StoredAnswer | None) -> Decisio
         error=None if answer is None else answer.error,
         cost_delta=_delta(new.cost, old.cost),
         latency_delta_ms=_delta(new.latency_ms, old.latency_ms),
-        **msgspec.structs.asdict(_difference(old, answer)),
+        **asdict(difference),
     )
 
 
-def total_cost(actions: Iterable[Action]) -> Decimal | None:
+def total_cost(costs: Iterable[Decimal | None]) -> Decimal | None:
     """The sum of the costs that are known; None when none is."""
-    known = [action.cost for action in actions if action.cost is not None]
-    return sum(known, Decimal(0)) if known else None
+    given = known(costs)
+    return sum(given, Decimal(0)) if given else None
 
 
-def _difference(recorded: Action, answer: StoredAnswer | None) -> Difference:
-    if answer is None:
-        return Difference("missing")
-    return (
-        Difference("failed") if answer.action is None else compare_actions(recorded, answer.action)
-    )
-
-
-def _same_action(compared: Sequence[DecisionComparison]) -> bool | None:
-    # A conversation with a decision left out could be found different but never the same, which
-    # would make a network fault look like the model's.
-    if not compared or any(decision.level in NOT_COMPARED for decision in compared):
-        return None
-    return all(decision.level in SAME_ACTION for decision in compared)
-
-
-def _first_divergence(compared: Sequence[DecisionComparison]) -> int | None:
-    alike = SAME_ACTION | NOT_COMPARED
-    return next((d.index for d in compared if d.level not in alike), None)
+def known(values: Iterable[T | None]) -> list[T]:
+    """The values without what is not known."""
+    return [value for value in values if value is not None]
 
 
 def _delta(new: N | None, old: N | None) -> N | None:

@@ -101,11 +101,11 @@ def compare(
 def _compared(
     store: Store, recorded: dict[str, list[Decision]], variant: Variant, sample: int
 ) -> list[ConversationComparison]:
-    compared = []
-    for stream, found in recorded.items():
-        branch = branch_name(stream, variant, sample)
-        compared.append(compare_conversation(stream, branch, found, answers_on(store, branch)))
-    return compared
+    branches = {stream: branch_name(stream, variant, sample) for stream in recorded}
+    return [
+        compare_conversation(stream, branch, recorded[stream], answers_on(store, branch))
+        for stream, branch in branches.items()
+    ]
 
 
 def _check_control(control: Variant, *, is_candidate: bool) -> None:

@@ -15,6 +15,7 @@ from refold.replay.actions import (
     NOT_COMPARED,
     SAME_ACTION,
     ConversationComparison,
+    known,
     total_cost,
 )
 from refold.replay.decision import Action
@@ -22,6 +23,7 @@ from refold.replay.stats import Interval, Summary
 
 BY_DECISION = "bootstrap over conversations, 95%"
 BY_CONVERSATION = "Wilson, 95%"
+_ANSWERED = frozenset(LEVELS) - NOT_COMPARED
 
 
 class Rate(msgspec.Struct, frozen=True):
@@ -95,18 +97,16 @@ class Paired(msgspec.Struct, frozen=True, kw_only=True):
 def figures(conversations: Sequence[ConversationComparison]) -> Figures:
     """The figures of some compared conversations."""
     every = [decision for conversation in conversations for decision in conversation.decisions]
-    cost_deltas = [d.cost_delta for d in every if d.cost_delta is not None]
-    latency_deltas = (d.latency_delta_ms for d in every if d.latency_delta_ms is not None)
     return Figures(
         conversations=len(conversations),
         decisions=len(every),
         counts={level: sum(c.counts[level] for c in conversations) for level in LEVELS},
-        by_decision=_by_decision(conversations),
-        by_conversation=_by_conversation(conversations),
-        recorded=_totals([decision.recorded for decision in every]),
-        candidate=_totals([d.candidate for d in every if d.candidate is not None]),
-        cost_delta=sum(cost_deltas, Decimal(0)) if cost_deltas else None,
-        latency_delta=stats.summarise(latency_deltas),
+        by_decision=_by_decision([c.counts for c in conversations]),
+        by_conversation=_by_conversation([c.same_action for c in conversations]),
+        recorded=_totals([d.recorded for d in every]),
+        candidate=_totals([d.candidate for d in every if d.candidate]),
+        cost_delta=total_cost(d.cost_delta for d in every),
+        latency_delta=stats.summarise(known(d.latency_delta_ms for d in every)),
     )
 
 
@@ -142,39 +142,33 @@ def paired(
     )
 
 
-def _by_decision(conversations: Iterable[ConversationComparison]) -> Rate:
-    clusters = [_cluster(conversation) for conversation in conversations]
-    successes, trials = sum(same for same, _ in clusters), sum(tried for _, tried in clusters)
+def _by_decision(counts: Iterable[dict[str, int]]) -> Rate:
+    clusters = [
+        (sum(of[level] for level in SAME_ACTION), sum(of[level] for level in _ANSWERED))
+        for of in counts
+    ]
+    successes, trials = stats.total(clusters)
     return _rate(successes, trials, stats.cluster_bootstrap(clusters), BY_DECISION)
 
 
-def _by_conversation(conversations: Iterable[ConversationComparison]) -> Rate:
-    outcomes = [c.same_action for c in conversations if c.same_action is not None]
-    interval = stats.wilson(sum(outcomes), len(outcomes))
-    return _rate(sum(outcomes), len(outcomes), interval, BY_CONVERSATION)
-
-
-def _cluster(conversation: ConversationComparison) -> tuple[int, int]:
-    counts = conversation.counts
-    return (
-        sum(counts[level] for level in SAME_ACTION),
-        sum(counts[level] for level in LEVELS if level not in NOT_COMPARED),
-    )
+def _by_conversation(outcomes: Iterable[bool | None]) -> Rate:
+    found = known(outcomes)
+    successes, trials = sum(found), len(found)
+    return _rate(successes, trials, stats.wilson(successes, trials), BY_CONVERSATION)
 
 
 def _rate(successes: int, trials: int, interval: Interval, method: str) -> Rate:
-    rate = successes / trials if trials else None
-    return Rate(successes, trials, rate, interval.low, interval.high, method)
+    return Rate(successes, trials, successes / trials if trials else None, *interval, method)
 
 
 def _totals(actions: Sequence[Action]) -> Totals:
-    usages = [action.usage for action in actions if action.usage is not None]
+    costs, usages = [a.cost for a in actions], known(a.usage for a in actions)
     return Totals(
-        cost=total_cost(actions),
-        cost_known=sum(action.cost is not None for action in actions),
+        cost=total_cost(costs),
+        cost_known=len(known(costs)),
         usage=total_usage(usages) if usages else None,
         usage_known=len(usages),
-        latency=stats.summarise(a.latency_ms for a in actions if a.latency_ms is not None),
+        latency=stats.summarise(known(a.latency_ms for a in actions)),
     )
 
 

@@ -146,7 +146,7 @@ def cluster_bootstrap(
     _check(resamples >= 100, "resamples", resamples, "at least 100")
     if len(filled) < 2:
         return UNKNOWN
-    successes, trials = _totals(filled)
+    successes, trials = total(filled)
     if successes in (0, trials):
         return wilson(len(filled) if successes else 0, len(filled), confidence=confidence)
     rates = _resampled_rates(filled, resamples, Random(seed))
@@ -179,14 +179,12 @@ def summarise(values: Iterable[float]) -> Summary | None:
 
 
 def _resampled_rates(clusters: Sequence[Cluster], resamples: int, generator: Random) -> list[float]:
-    rates = []
-    for _ in range(resamples):
-        successes, trials = _totals(generator.choices(clusters, k=len(clusters)))
-        rates.append(successes / trials)
-    return rates
+    drawn = (total(generator.choices(clusters, k=len(clusters))) for _ in range(resamples))
+    return [successes / trials for successes, trials in drawn]
 
 
-def _totals(clusters: Sequence[Cluster]) -> Cluster:
+def total(clusters: Sequence[Cluster]) -> Cluster:
+    """The successes and trials of all the clusters."""
     return sum(won for won, _ in clusters), sum(tried for _, tried in clusters)
 
 
