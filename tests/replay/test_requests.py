@@ -9,8 +9,7 @@ from refold.errors import Unavailable, UsageError
 from refold.http import RETRY_AFTER_MAX_S, Pace, RateLimiter
 from refold.replay import Action, ChatRequest, ModelFailure
 from refold.replay.candidate import FailureKind
-from refold.replay.circuit_breaker import FAILED_IN_A_ROW_MAX, UNREACHABLE_MAX
-from refold.replay.requests import Asker, Outcome
+from refold.replay.requests import FAILED_IN_A_ROW_MAX, UNREACHABLE_MAX, Asker, Outcome
 
 REQUEST = ChatRequest(messages=[])
 

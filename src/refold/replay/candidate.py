@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from decimal import Decimal
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Literal
 from urllib.parse import urlunsplit
 
 import msgspec
+from msgspec.structs import replace
 
 from refold.conversation.amounts import read_amount
 from refold.conversation.chat_json import as_json
-from refold.conversation.chat_shapes import read_cost, shown_words
-from refold.conversation.events import AgentUtterance, ModelFailed, ModelResponse, ToolCall
+from refold.conversation.chat_shapes import read_cost
+from refold.conversation.events import ModelFailed, ModelResponse
 from refold.conversation.openai_chat import read_completion
 from refold.errors import InvalidEvent, RefoldError, Rejected, Unavailable, UsageError
 from refold.http import HttpClient, checked_url, decoded
-from refold.replay.decision import Action, Call
+from refold.replay.decision import Action, action_in
 from refold.replay.request import ChatRequest
 
 Answered = Action | Mapping[str, Any]
@@ -148,7 +148,7 @@ def action_of(answered: Answered) -> Action:
     of which a part is not understood is none, as it would be taken for another.
     """
     if isinstance(answered, Action):
-        return msgspec.structs.replace(answered, cost=read_amount(answered.cost))
+        return replace(answered, cost=read_amount(answered.cost))
     try:
         # As a service would have sent it: tuples are lists, an SDK's object is what was set.
         said = msgspec.json.decode(msgspec.json.encode(as_json(answered)))
@@ -176,28 +176,16 @@ def parse_completion(completion: Any) -> Action:
     message = completion["choices"][0]["message"]
     if not message.keys() & _SAYS:
         raise _garbage(f"no assistant message: {snippet(message)}")
-    return _action(typed, read_cost(completion))
+    action = action_in(typed)
+    if len(action.calls) > CALLS_MAX or not all(call.name for call in action.calls):
+        raise _garbage(f"a tool call without a name, or over {CALLS_MAX}: {snippet(action.calls)}")
+    return replace(action, cost=read_cost(completion))
 
 
 def snippet(value: Any) -> str:
     """The beginning of what came instead, for an error message."""
     text = value if isinstance(value, str) else repr(value)
     return text if len(text) <= SNIPPET_CHARS else f"{text[:SNIPPET_CHARS]}…"
-
-
-def _action(events: Sequence[Any], cost: Decimal | None) -> Action:
-    response, *said = events
-    calls = [event for event in said if isinstance(event, ToolCall)]
-    if len(calls) > CALLS_MAX or not all(call.name for call in calls):
-        raise _garbage(f"a tool call without a name, or over {CALLS_MAX}: {snippet(calls)}")
-    return Action(
-        text="".join(shown_words(event) for event in said if isinstance(event, AgentUtterance)),
-        calls=tuple(Call(call.name, call.arguments, call.call_id, call.kind) for call in calls),
-        finish_reason=response.finish_reason,
-        usage=response.usage,
-        cost=cost,
-        model=response.model,
-    )
 
 
 def _failure(failed: ModelFailed) -> ModelFailure:

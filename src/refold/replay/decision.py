@@ -75,11 +75,32 @@ def decisions(history: Iterable[Recorded]) -> list[Decision]:
     words and the calls that follow, before anyone else's turn, are one answer. A
     ``model.response`` with neither is none.
     """
-    answers = [answer for answer in _answers(history) if answer.acts]
+    answers = (answer for answer in _answers(history) if answer.acts)
     return [
-        Decision(index, answer.parts[0].id, answer.parts[0].version, answer.action())
+        Decision(index, answer.first.id, answer.first.version, action_in(answer.events))
         for index, answer in enumerate(answers)
     ]
+
+
+def action_in(events: Sequence[object]) -> Action:
+    """The action that the events of one answer are; the last ``model.response`` says what it took.
+
+    Other events than words, calls and responses are not looked at.
+    """
+    said = [event for event in events if isinstance(event, AgentUtterance)]
+    calls = [event for event in events if isinstance(event, ToolCall)]
+    responses = [event for event in events if isinstance(event, ModelResponse)]
+    response = responses[-1] if responses else ModelResponse()
+    reasons = [response.finish_reason, *(event.finish_reason for event in said)]
+    return Action(
+        text="\n".join(text for event in said if (text := shown_words(event))),
+        calls=tuple(Call(call.name, call.arguments, call.call_id, call.kind) for call in calls),
+        finish_reason=next(filter(None, reasons), None),
+        usage=response.usage,
+        cost=response.cost if response.currency == DOLLARS else None,
+        latency_ms=response.latency_ms,
+        model=response.model,
+    )
 
 
 def before(history: Sequence[Recorded], decision: Decision) -> list[Recorded]:
@@ -97,15 +118,13 @@ def before(history: Sequence[Recorded], decision: Decision) -> list[Recorded]:
 class _Answer:
     """The events of one answer while they are being found."""
 
+    first: Recorded
     message_id: str | None
-    parts: list[Recorded] = field(default_factory=list)
-    said: list[AgentUtterance] = field(default_factory=list)
-    calls: list[ToolCall] = field(default_factory=list)
-    response: ModelResponse | None = None
+    events: list[object] = field(default_factory=list)
 
     @property
     def acts(self) -> bool:
-        return bool(self.said or self.calls)
+        return any(not isinstance(event, ModelResponse) for event in self.events)
 
     def takes(self, event: object, message_id: str | None, *, same_turn: bool) -> bool:
         """Whether an event belongs to this answer."""
@@ -115,31 +134,8 @@ class _Answer:
             case _ if self.message_id is not None or message_id is not None:
                 return self.message_id == message_id
             case ModelResponse():
-                return same_turn and self.response is None
+                return same_turn and not any(isinstance(own, ModelResponse) for own in self.events)
         return same_turn and not self.acts
-
-    def add(self, recorded: Recorded, event: object) -> None:
-        self.parts.append(recorded)
-        match event:
-            case AgentUtterance():
-                self.said.append(event)
-            case ToolCall():
-                self.calls.append(event)
-            case ModelResponse():
-                self.response = event
-
-    def action(self) -> Action:
-        response = self.response or ModelResponse()
-        reasons = (said.finish_reason for said in self.said if said.finish_reason)
-        return Action(
-            text="\n".join(text for said in self.said if (text := shown_words(said))),
-            calls=tuple(Call(c.name, c.arguments, c.call_id, c.kind) for c in self.calls),
-            finish_reason=response.finish_reason or next(reasons, None),
-            usage=response.usage,
-            cost=response.cost if response.currency == DOLLARS else None,
-            latency_ms=response.latency_ms,
-            model=response.model,
-        )
 
 
 def _answers(history: Iterable[Recorded]) -> list[_Answer]:
@@ -154,8 +150,8 @@ def _answers(history: Iterable[Recorded]) -> list[_Answer]:
         event = recorded.to_class(cls)
         message_id: str | None = event.message_id
         if not is_open or not answers[-1].takes(event, message_id, same_turn=same_turn):
-            answers.append(_Answer(message_id))
-        answers[-1].add(recorded, event)
+            answers.append(_Answer(recorded, message_id))
+        answers[-1].events.append(event)
         is_open = same_turn = True
     return answers
 

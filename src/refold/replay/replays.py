@@ -105,7 +105,7 @@ def find_replay(found: Collection[Replay], wanted: str | None = None) -> Replay:
     matches = [
         one
         for one in found
-        if wanted is None or one.variant.id.startswith(wanted) or one.variant.label == wanted
+        if one.variant.label == wanted or one.variant.id.startswith(wanted or "")
     ]
     match matches:
         case [replay]:

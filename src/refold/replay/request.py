@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -51,12 +51,13 @@ def request_at(
     """
     seen = before(history, decision)
     configured = configured_by(seen)
+    params = {name: v for name, v in configured.params.items() if name not in RESERVED_PARAMS}
     tools = [_as_openai(tool) for tool in configured.tools]
     return ChatRequest(
         messages=with_prompt(to_messages(seen), variant.prompt),
         model=variant.model or model or configured.model,
         tools=tools if variant.tools is None else [_wrapped(tool) for tool in variant.tools],
-        params={**_usable(configured.params), **variant.params},
+        params={**params, **variant.params},
         at=decision.at,
         index=decision.index,
     )
@@ -79,10 +80,6 @@ def configured_by(seen: Iterable[Recorded]) -> AgentConfigured:
     """The agent's configuration in force: the last one, whole."""
     configured = [recorded for recorded in parts_of(seen) if recorded.type == "agent.configured"]
     return configured[-1].to_class(AgentConfigured) if configured else AgentConfigured()
-
-
-def _usable(params: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in params.items() if name not in RESERVED_PARAMS}
 
 
 def _as_openai(tool: Tool) -> dict[str, Any]:

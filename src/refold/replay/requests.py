@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 
 import msgspec
 
-from refold.errors import RefoldError, UsageError
+from refold.errors import RefoldError, Unavailable, UsageError
 from refold.event_loop import finished, on_thread
 from refold.http import Pace, RateLimiter, Retries
 from refold.replay.candidate import (
@@ -21,13 +21,16 @@ from refold.replay.candidate import (
     action_of,
     snippet,
 )
-from refold.replay.circuit_breaker import CircuitBreaker
 from refold.replay.decision import Action
 from refold.replay.request import ChatRequest
 
 ATTEMPTS_MAX: Final = 5
 GRACE_S: Final = 5.0
 """How long a run that is stopped waits for what is under way: it may be paid for."""
+UNREACHABLE_MAX: Final = 5
+"""So many failures to connect, before anything was ever reached, end the run."""
+FAILED_IN_A_ROW_MAX: Final = 20
+"""So many decisions in a row without an answer end the run."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,52 @@ class Outcome:
     def error(self) -> str:
         """Why there is no action, as ``kind: message``; "" where there is one."""
         return "" if self.failure is None else f"{self.failure.kind}: {self.failure.message}"
+
+
+@dataclass
+class CircuitBreaker:
+    """Counts failures of the candidate ``name`` and opens: raises :class:`Unavailable`.
+
+    So a run that gets nowhere ends before it has gone through every conversation.
+    """
+
+    name: str
+    was_reached: bool = False
+    has_answered: bool = False
+    unreachable: int = 0
+    in_a_row: int = 0
+
+    def answered(self) -> None:
+        """A decision has its answer."""
+        self.was_reached = self.has_answered = True
+        self.in_a_row = 0
+
+    def failed(self, failure: ModelFailure) -> None:
+        """An attempt failed."""
+        if failure.kind != "unreachable":
+            self.was_reached = True
+        elif not self.was_reached:
+            self.unreachable += 1
+            if self.unreachable >= UNREACHABLE_MAX:
+                raise self._opened(f"cannot be reached: {failure.message}") from failure
+
+    def gave_up(self, failure: ModelFailure) -> None:
+        """A decision stays without an answer."""
+        # Once something was answered, a refused request says more about itself (too long, say).
+        if failure.kind == "refused" and self.has_answered:
+            return
+        self.in_a_row += 1
+        if self.in_a_row >= FAILED_IN_A_ROW_MAX:
+            raise self._opened(
+                f"gave no answer to {self.in_a_row} decisions in a row, "
+                f"the last time: {failure.message}"
+            ) from failure
+
+    def _opened(self, why: str) -> Unavailable:
+        return Unavailable(
+            f"{self.name} {why}; the replay stopped, and starting it again does what is missing",
+            candidate=self.name,
+        )
 
 
 class Asker:

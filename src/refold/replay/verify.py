@@ -22,7 +22,7 @@ from refold.core.recorded import Recorded, parts_of
 from refold.engine.store import Store
 from refold.engine.store_check import check_store
 from refold.errors import NotFound, RefoldError
-from refold.replay.decision import Action, Decision, before, decisions
+from refold.replay.decision import Decision, before, decisions
 from refold.replay.variant import OPENED, checked_streams
 
 VERIFY: Final = "verify"
@@ -71,30 +71,33 @@ def verify(
     """
     check_store(store, call="verify", instead=OPENED)
     mismatches: list[Mismatch] = []
-    conversations = found = 0
-    for stream in checked_streams(streams):
+    conversations = count = 0
+    for conversations, stream in enumerate(checked_streams(streams), 1):
         try:
             history = list(store.read(stream))
             recorded = decisions(history)
-            empty = History(stream, (), 0, store.registry)
-            mismatches += _told(stream, _in_messages(empty, history, recorded))
-            state = store.fold(stream, Conversation).state
-            mismatches += _told(stream, _in_fold(history, recorded, state))
-            found += len(recorded)
+            found = _disagreements(store, stream, history, recorded)
+            mismatches += (Mismatch(stream, *one) for one in found)
+            count += len(recorded)
         except NotFound:
             raise
         except RefoldError as error:
             mismatches.append(Mismatch(stream, "", "unreadable", str(error)))
-        conversations += 1
         if progress is not None:
             progress(conversations)
     return Verification(
-        mode=VERIFY, conversations=conversations, decisions=found, mismatches=mismatches
+        mode=VERIFY, conversations=conversations, decisions=count, mismatches=mismatches
     )
 
 
-def _told(stream: str, found: Iterable[_Found]) -> Iterator[Mismatch]:
-    return (Mismatch(stream, *one) for one in found)
+def _disagreements(
+    store: Store, stream: str, history: Sequence[Recorded], recorded: Sequence[Decision]
+) -> Iterator[_Found]:
+    yield from _in_messages(History(stream, (), 0, store.registry), history, recorded)
+    state = store.fold(stream, Conversation).state
+    yield from _arguments(history)
+    yield from _in_fold(recorded, state)
+    yield from _results(history, recorded, state)
 
 
 def _in_messages(
@@ -104,7 +107,7 @@ def _in_messages(
     messages = to_messages(history)
     again = decisions(empty.adding(*from_messages(messages)))
     for mine, theirs in zip_longest(recorded, again):
-        if mine is None or theirs is None or _said(mine.action) != _said(theirs.action):
+        if _said(mine) != _said(theirs):
             at = "" if mine is None else mine.at
             yield (at, "answers", f"log: {_shown(mine)}; export: {_shown(theirs)}")
     for decision in recorded:
@@ -114,11 +117,8 @@ def _in_messages(
             yield (decision.at, "prefix", detail)
 
 
-def _in_fold(
-    history: Sequence[Recorded], recorded: Sequence[Decision], state: ConversationState
-) -> Iterator[_Found]:
+def _in_fold(recorded: Sequence[Decision], state: ConversationState) -> Iterator[_Found]:
     """Whether the fold of a conversation holds the words and calls of its decisions."""
-    yield from _arguments(history)
     words = "\n".join(d.action.text for d in recorded if d.action.text)
     agent = (turn for turn in state.transcript if turn.role == "agent")
     turns = (turn.text or with_marks("", turn.attachments) for turn in agent)
@@ -128,7 +128,6 @@ def _in_fold(
     used = (use.event for use in state.tool_calls)
     if calls != [(call.call_id, call.name, call.arguments) for call in used]:
         yield ("", "fold", "the tool calls are others")
-    yield from _results(history, recorded, state)
 
 
 def _arguments(history: Iterable[Recorded]) -> Iterator[_Found]:
@@ -149,8 +148,7 @@ def _results(
         yield (answer.id, "results", "a result without a call")
     for event in parts_of(history):
         if is_late_result(event):
-            detail = "other messages between a call and its result"
-            yield (event.id, "results", detail)
+            yield (event.id, "results", "other messages between a call and its result")
     place = {event.id: index for index, event in enumerate(history)}
     begun = [place[decision.at] for decision in recorded]
     for use in state.tool_calls:
@@ -163,8 +161,8 @@ def _results(
             yield (use.id, "results", detail)
 
 
-def _said(action: Action) -> tuple[object, ...]:
-    return action.text, action.calls
+def _said(decision: Decision | None) -> object:
+    return decision and (decision.action.text, decision.action.calls)
 
 
 def _shown(decision: Decision | None) -> str:
