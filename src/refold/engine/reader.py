@@ -14,7 +14,6 @@ from refold.core.history import Unread
 from refold.core.query import Query, QueryItem
 from refold.core.recorded import Recorded, decode_row
 from refold.core.registry import Registry
-from refold.core.snapshot import snapshotter_of
 from refold.core.stored import Row
 from refold.engine.checks import check_whole
 from refold.engine.lineage import (
@@ -29,7 +28,7 @@ from refold.engine.lineage import (
     last_version_where,
     lineage,
 )
-from refold.engine.snapshots import NoSnapshots, Snapshots
+from refold.engine.snapshots import Snapshots
 from refold.errors import Corrupt, UsageError
 from refold.ports import Backend, SnapshotKeeper, TagKeeper
 
@@ -65,17 +64,19 @@ class Reader:
                 self._backend, stretches, recorded_until=until_us, position=position
             )
             last = min(last, known)
-        return clipped(stretches, first=0, last=last)
+        return stretches if last == NO_LAST else clipped(stretches, first=0, last=last)
 
     def fold(self, stretches: Sequence[Stretch], fold: Fold[S]) -> Folded[S]:
         """The state after the events of stretches, a page of rows in memory at a time.
 
         Starts from the newest snapshot that fits, and leaves new ones behind it.
         """
-        snapshots = self._snapshots(fold)
+        snapshots = Snapshots(fold, self._keeper)
         state, version, position = snapshots.start(stretches)
         row: Row | None = None
-        for stretch in clipped(stretches, first=version + 1, last=NO_LAST):
+        if version != NO_EVENTS:
+            stretches = clipped(stretches, first=version + 1, last=NO_LAST)
+        for stretch in stretches:
             for row in forward(self._backend, [stretch]):
                 first, last = stretch.first, min(row.last_version, stretch.last)
                 state = self._over(state, row, fold, first=first, last=last, stops=snapshots)
@@ -91,7 +92,7 @@ class Reader:
         Where events were appended in the order in which they occurred, what stands before the
         newest snapshot is found by bisection; else, and after it, every row is looked at.
         """
-        snapshots = self._snapshots(fold)
+        snapshots = Snapshots(fold, self._keeper)
         newest = snapshots.start(stretches)
         if not snapshots.in_order or newest.version == NO_EVENTS:
             initial = Folded(fold.initial(), NO_EVENTS, 0)
@@ -105,13 +106,6 @@ class Reader:
         border = clipped(before, first=whole + 1, last=NO_LAST)
         folded = self._occurred_on_border(border, fold, folded, until_us)
         return self._occurred(tail, fold, folded, until_us)
-
-    def _snapshots(self, fold: Fold[S]) -> NoSnapshots[S]:
-        """The snapshots around one run of a fold, where there can be any."""
-        snapshotter = snapshotter_of(fold)
-        if snapshotter is None or self._keeper is None:
-            return NoSnapshots(fold)
-        return Snapshots(fold, self._keeper, snapshotter)
 
     def _occurred(
         self, stretches: Sequence[Stretch], fold: Fold[S], folded: Folded[S], until_us: int

@@ -12,8 +12,8 @@ from refold.core.snapshot import (
     EVENTS_BETWEEN_MIN,
     Reached,
     Snapshot,
-    Snapshotter,
     events_until_next,
+    snapshotter_of,
 )
 from refold.core.stored import Row
 from refold.engine.lineage import NO_LAST, Stretch
@@ -24,56 +24,45 @@ S = TypeVar("S")
 KEPT_AT_ONCE: Final = 64
 
 
-class NoSnapshots(Stops, Generic[S]):
-    """A run of a fold that starts at the beginning and leaves nothing."""
+class Snapshots(Stops, Generic[S]):
+    """A run of a fold that starts at the newest snapshot and leaves new ones at intervals.
+
+    Where there can be none, it starts at the beginning and leaves nothing.
+    """
 
     occurred_to: int = EARLIEST_US
     """The latest ``occurred_at`` of what went in."""
     in_order: bool = True
     """Whether no append held an event that had occurred before one of an earlier append."""
 
-    def __init__(self, fold: Fold[S]) -> None:
+    def __init__(self, fold: Fold[S], keeper: SnapshotKeeper | None) -> None:
         self._fold = fold
-
-    def start(self, stretches: Sequence[Stretch]) -> Folded[S]:  # noqa: ARG002
-        """Where to start within the stretches."""
-        return Folded(self._fold.initial(), NO_EVENTS, 0)
-
-    def keep(self) -> None:
-        """Called at the end of the run."""
-
-
-class Snapshots(NoSnapshots[S]):
-    """A run of a fold that starts at the newest snapshot and leaves new ones at intervals."""
-
-    def __init__(self, fold: Fold[S], keeper: SnapshotKeeper, snapshotter: Snapshotter[S]) -> None:
-        super().__init__(fold)
         self._keeper = keeper
-        self._snapshotter = snapshotter
+        self._snapshotter = None if keeper is None else snapshotter_of(fold)
         self._taken: list[Snapshot] = []
         self._version = NO_EVENTS
         self._last = NO_EVENTS
-        self.due = EVENTS_BETWEEN_MIN - 1
+        if self._snapshotter is not None:
+            self.due = EVENTS_BETWEEN_MIN - 1
 
     def start(self, stretches: Sequence[Stretch]) -> Folded[S]:
         """The newest snapshot within the stretches, else the initial state."""
         self._last = stretches[-1].last if stretches else NO_EVENTS
         for stretch in reversed(stretches) if self._last >= self.due else ():
-            snapshot = self._newest(stretch)
-            reached = self._snapshotter.restored(snapshot) if snapshot else None
-            if snapshot is not None and reached is not None:
+            found = self._newest(stretch)
+            if found is not None:
+                snapshot, (folded, self.occurred_to, self.in_order) = found
                 self.due = snapshot.version + events_until_next(snapshot.state)
-                folded, self.occurred_to, self.in_order = reached
                 self._version = folded.version
                 return folded
-        return super().start(stretches)
+        return Folded(self._fold.initial(), NO_EVENTS, 0)
 
     def reached(self, state: S, row: Row) -> None:
         """Take a snapshot: the run has crossed the interval since the last one."""
         self.past(row, last=self.due)
         folded = Folded(state, self.due, row.position_of(self.due))
         reached = Reached(folded, self.occurred_to, self.in_order)
-        snapshot = self._snapshotter.take(row.stream, reached)
+        snapshot = self._snapshotter.take(row.stream, reached) if self._snapshotter else None
         if snapshot is None:
             self.due = NO_LAST
             return
@@ -97,15 +86,21 @@ class Snapshots(NoSnapshots[S]):
 
     def keep(self) -> None:
         """Hand what was taken to the backend."""
-        if self._taken:
+        if self._taken and self._keeper is not None:
             self._keeper.keep_snapshots(self._taken)
             self._taken = []
 
-    def _newest(self, stretch: Stretch) -> Snapshot | None:
+    def _newest(self, stretch: Stretch) -> tuple[Snapshot, Reached[S]] | None:
+        """The newest snapshot in a stretch, and what it holds."""
+        if self._keeper is None or self._snapshotter is None:
+            return None
         snapshot = self._keeper.snapshot(
             stretch.stream,
             fold=self._fold.name,
             fingerprint=self._snapshotter.fingerprint,
             last=stretch.last,
         )
-        return snapshot if snapshot is not None and snapshot.version >= stretch.first else None
+        if snapshot is None or snapshot.version < stretch.first:
+            return None
+        reached = self._snapshotter.restored(snapshot)
+        return None if reached is None else (snapshot, reached)

@@ -19,7 +19,15 @@ from refold.backends.sqlite.errors import (
     driver_error,
     naming_errors,
 )
-from refold.backends.sqlite.file import Mode, check_path, close_quietly, connect, prepare, shaped
+from refold.backends.sqlite.file import (
+    Mode,
+    check_path,
+    close_quietly,
+    connect,
+    prepare,
+    rows_of,
+    shaped,
+)
 from refold.backends.sqlite.rows import Rows
 from refold.backends.sqlite.writer import Writer
 from refold.backends.tables import Tables, progress_of, queried
@@ -111,9 +119,7 @@ class SqliteBackend:
         wanted = last if backward else first
         low = max(first, last - events_max + 1) if backward else first
         high = last if backward else min(last, first + events_max - 1)
-        found = self._read(
-            lambda reader: pages.joined_page(reader, stream, low, high, backward=backward)
-        )
+        found = self._read(pages.joined_page, stream, low, high, backward)
         joined = self._rows.joined(stream, found) if found else None
         if joined is not None and joined.version <= wanted <= joined.last_version:
             return [joined]
@@ -137,7 +143,7 @@ class SqliteBackend:
         sql = queries.LOG_ROWS.format(narrowed=narrowed)
         if not self._query(queries.PACKED_AFTER, (after,)):
             values = [after, NO_LAST, rows_max, *wanted]
-            found = self._read(lambda reader: pages.log_page(reader, sql, values)) or []
+            found = self._read(pages.log_page, sql, values) or []
             rows = [self._rows.row(name, values) for name, *values in found]
             # A compaction may have come between the two queries.
             if all(row.packed_parts is None for row in rows):
@@ -165,7 +171,7 @@ class SqliteBackend:
     def _packed_append(self, segments: dict[int, list[Row]], stream: int, version: int) -> Row:
         """An append that begins at a version, out of its segment; ``segments`` keeps the last."""
         if all(row.version != version for row in segments.get(stream, ())):
-            read = self._read(lambda reader: tags.parts_at(reader, self._frames, stream, version))
+            read = self._read(tags.parts_at, self._frames, stream, version)
             segments[stream] = read or []
         for row in segments[stream]:
             if row.version == version:
@@ -178,7 +184,7 @@ class SqliteBackend:
 
     def find(self, key: str) -> Kept | None:
         """See :class:`~refold.ports.Backend`."""
-        return self._read(lambda reader: queries.kept_under(reader, key))
+        return self._read(queries.kept_under, key)
 
     def _packed_log(self, sql: str, wanted: list[Any], after: int, rows_max: int) -> list[Row]:
         """The rows of a window of positions, the appends of segments set in their order."""
@@ -309,12 +315,13 @@ class SqliteBackend:
             return dictionary_bytes(connection, number)
 
     def _query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        return self._read(lambda connection: connection.execute(sql, values).fetchall()) or []
+        return self._read(rows_of, sql, *values) or []
 
-    def _read(self, read: Callable[[apsw.Connection], T]) -> T | None:
+    def _read(self, read: Callable[..., T], *arguments: Any) -> T | None:
+        """What a function reads by a connection, given before the arguments."""
         connection = self._taken()
         try:
-            return read(connection)
+            return read(connection, *arguments)
         except UnicodeEncodeError:
             return None  # UTF-8 cannot hold the name, so no row does.
         except DRIVER_ERRORS as error:

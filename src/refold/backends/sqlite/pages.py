@@ -24,28 +24,26 @@ _METADATA, _BODY = 7, 8
 
 
 def joined_page(
-    connection: apsw.Connection, stream: str, first: int, last: int, *, backward: bool
+    connection: apsw.Connection, stream: str, first: int, last: int, backward: bool
 ) -> tuple[Any, ...]:
     """The appends of a stream that overlap two versions as one row, as :data:`queries.JOINED`.
 
     Where they are too large to be joined they are fewer, from ``first`` on, or up to ``last``.
     """
-    before = connection.limit(apsw.SQLITE_LIMIT_LENGTH, PAGE_BYTES_MAX)
-    try:
-        while first < last:
-            try:
-                return _joined(connection, stream, first, last)
-            except apsw.TooBigError:
-                fewer = (last - first) // _FEWER
-                first, last = (last - fewer, last) if backward else (first, first + fewer)
-    finally:
-        connection.limit(apsw.SQLITE_LIMIT_LENGTH, before)
-    return _joined(connection, stream, first, last)
-
-
-def _joined(connection: apsw.Connection, stream: str, first: int, last: int) -> tuple[Any, ...]:
-    found: tuple[Any, ...] = connection.execute(queries.JOINED, (stream, first, last)).get
-    return found
+    before = connection.limit(apsw.SQLITE_LIMIT_LENGTH)
+    while True:
+        # A single append may be larger.
+        connection.limit(apsw.SQLITE_LIMIT_LENGTH, PAGE_BYTES_MAX if first < last else before)
+        try:
+            found: tuple[Any, ...] = connection.execute(queries.JOINED, (stream, first, last)).get
+            return found
+        except apsw.TooBigError:
+            if first == last:
+                raise
+            fewer = (last - first) // _FEWER
+            first, last = (last - fewer, last) if backward else (first, first + fewer)
+        finally:
+            connection.limit(apsw.SQLITE_LIMIT_LENGTH, before)
 
 
 def log_page(connection: apsw.Connection, sql: str, values: Sequence[Any]) -> Page:
