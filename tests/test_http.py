@@ -60,6 +60,9 @@ def test_waits_grow_to_a_limit_and_are_spread_by_chance() -> None:
     assert [backoff_s(attempt, 1.0) for attempt in (1, 2, 3)] == [0.5, 1.0, 2.0]
     assert backoff_s(50, 1.0) == BACKOFF_MAX_S
     assert backoff_s(3, 0.25) == 0.5
+    waits = [backoff_s(n, 1.0, first_s=1.0, longest_s=10.0) for n in (1, 2, 3, 4, 5, 9_999)]
+    assert waits == [1.0, 2.0, 4.0, 8.0, 10.0, 10.0]
+    assert backoff_s(3, 0.5, first_s=1.0, longest_s=10.0) == 2.0
 
 
 @pytest.mark.parametrize(

@@ -133,15 +133,17 @@ class Retries:
         return backoff_s(attempt, self.pace.roll(), first_s=self.first_s)
 
 
-def backoff_s(attempt: int, roll: float, *, first_s: float | None = None) -> float:
+def backoff_s(
+    attempt: int, roll: float, *, first_s: float | None = None, longest_s: float = BACKOFF_MAX_S
+) -> float:
     """How long to wait after the ``attempt``-th failure (from 1): exponential, with full jitter.
 
-    ``roll`` is a random number from 0 to 1, ``first_s`` (default: ``BACKOFF_S``) the longest first
-    wait, doubled each time up to ``BACKOFF_MAX_S``. Source: Brooker 2015, "Exponential backoff and
-    jitter", AWS Architecture Blog.
+    ``roll`` is a random number from 0 to 1 (from 0.5, where half of each wait is to be certain),
+    ``first_s`` (default: ``BACKOFF_S``) the longest first wait, doubled each time up to
+    ``longest_s``. Source: Brooker 2015, "Exponential backoff and jitter", AWS Architecture Blog.
     """
-    longest_s = BACKOFF_S if first_s is None else first_s
-    return min(BACKOFF_MAX_S, longest_s * 2.0 ** min(attempt - 1, 16)) * roll
+    first_s = BACKOFF_S if first_s is None else first_s
+    return min(longest_s, first_s * 2.0 ** min(attempt - 1, 64)) * roll
 
 
 def retry_after_s(headers: Mapping[str, str], *, now: datetime) -> float | None:

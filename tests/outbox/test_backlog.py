@@ -1,4 +1,4 @@
-"""The pure half of an outbox: what is open, what comes next, how long to wait."""
+"""The pure half of an outbox: what is open, and what comes next."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from refold.conversation import EffectCommitted
 from refold.core.event import Event
 from refold.core.recorded import Recorded
-from refold.outbox.backlog import Asked, Backlog, Order, Schedule, asked_by, delay_s
+from refold.outbox.backlog import Asked, Backlog, Order, Schedule, asked_by
 from refold.outbox.events import EffectFailed, EffectRequested, outcome_key
 from refold.testing import as_recorded
 
@@ -173,13 +173,6 @@ def test_in_order_the_effects_of_a_stream_wait_for_one_another(order: Order, tog
         assert schedule.take(3.0) == asked(0)
         schedule.finish(asked(0), 3.0)
         assert schedule.take(3.0) == asked(1)
-
-
-def test_delays_double_up_to_a_limit() -> None:
-    """The half of it is certain, the other half by lot; no number of attempts overflows."""
-    waits = [delay_s(n, first_s=1.0, longest_s=10.0, draw=1.0) for n in (1, 2, 3, 4, 5, 9_999)]
-    assert waits == [1.0, 2.0, 4.0, 8.0, 10.0, 10.0]
-    assert delay_s(3, first_s=1.0, longest_s=10.0, draw=0.0) == 2.0
 
 
 def test_an_outcome_of_any_stream_has_a_key() -> None:

@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import Final, Literal, NamedTuple
 
-from refold.conversation.governance import EffectCommitted
 from refold.core.recorded import Recorded
 from refold.errors import CodecError
-from refold.outbox.events import COMMITTED, FAILED, REQUESTED, EffectFailed, EffectRequested
+from refold.outbox.events import OUTCOMES, REQUESTED, EffectRequested, Outcome
 
 Order = Literal["any", "stream"]
-TYPES: Final = (REQUESTED, COMMITTED, FAILED)
+TYPES: Final = (REQUESTED, *OUTCOMES)
 
 
 class Asked(NamedTuple):
@@ -28,11 +27,6 @@ class Asked(NamedTuple):
     error: str | None = None
 
 
-def is_branch(stream: str) -> bool:
-    """Whether a stream tells what might have been: nothing is done for it, or known by it."""
-    return "~" in stream
-
-
 def asked_by(recorded: Recorded) -> Asked:
     """A request as the backlog keeps it, without its arguments."""
     name, error = None, None
@@ -43,16 +37,6 @@ def asked_by(recorded: Recorded) -> Asked:
     return Asked(
         recorded.id, recorded.stream, name, recorded.position, recorded.recorded_at_us, error
     )
-
-
-def outcome_of(recorded: Recorded) -> EffectCommitted | EffectFailed | None:
-    """An outcome; None when it is not that of a request, or cannot be read."""
-    cls = EffectCommitted if recorded.type == COMMITTED else EffectFailed
-    try:
-        outcome: EffectCommitted | EffectFailed = recorded.to_class(cls)
-    except CodecError:
-        return None
-    return outcome if outcome.effect else None
 
 
 @dataclass
@@ -71,21 +55,26 @@ class Backlog:
     left_out_after: int | None = field(default=None, init=False)
     _new: list[Asked] = field(default_factory=list, init=False)
 
-    def note(self, recorded: Recorded) -> EffectCommitted | EffectFailed | None:
-        """Take in one event; gives the outcome that it is, if it is one."""
-        if is_branch(recorded.stream):
+    def note(self, recorded: Recorded) -> Asked | Outcome | None:
+        """Take in one event; gives what it says.
+
+        None: it is in a branch, which tells what might have been, or no outcome of a request, or
+        one that cannot be read.
+        """
+        if "~" in recorded.stream:
             return None
         if recorded.type == REQUESTED:
-            self._note_request(recorded)
+            asked = asked_by(recorded)
+            self._add(asked)
+            return asked
+        try:
+            outcome: Outcome = recorded.to_class(OUTCOMES[recorded.type])
+        except CodecError:
             return None
-        outcome = outcome_of(recorded)
-        if outcome is not None and outcome.effect is not None:
-            self.settle(outcome.effect)
+        if not outcome.effect:
+            return None
+        self.open.pop(outcome.effect, None)
         return outcome
-
-    def settle(self, effect_id: str) -> None:
-        """An effect has its outcome."""
-        self.open.pop(effect_id, None)
 
     def take_new(self) -> list[Asked]:
         """What is open and was not given out before, oldest first."""
@@ -108,15 +97,14 @@ class Backlog:
         places += [p for p in (self.until, self.left_out_after) if p is not None]
         return min(places)
 
-    def _note_request(self, recorded: Recorded) -> None:
-        past = self.until is not None and recorded.position > self.until
-        if past or self.left_out_after is not None or recorded.id in self.open:
+    def _add(self, asked: Asked) -> None:
+        past = self.until is not None and asked.position > self.until
+        if past or self.left_out_after is not None or asked.id in self.open:
             return
-        asked = asked_by(recorded)
         if not self.wanted(asked):
             return
         if len(self.open) >= self.effects_max:
-            self.left_out_after = recorded.position - 1
+            self.left_out_after = asked.position - 1
             return
         self.open[asked.id] = asked
         self._new.append(asked)
@@ -169,13 +157,3 @@ class Schedule:
 
     def _lane(self, asked: Asked) -> str:
         return asked.stream if self._order == "stream" else asked.id
-
-
-def delay_s(attempts: int, *, first_s: float, longest_s: float, draw: float) -> float:
-    """How long to wait after so many attempts: doubled each time, the second half of it by lot.
-
-    ``draw`` is 0 to 1. Jitter keeps workers that failed together from coming back together
-    (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/, "equal jitter").
-    """
-    whole = min(longest_s, first_s * 2.0 ** min(attempts - 1, 64))
-    return whole / 2 + draw * whole / 2

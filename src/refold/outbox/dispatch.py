@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import NamedTuple, Self
@@ -44,12 +44,11 @@ class Dispatch:
     after: int
     tried: dict[str, Tried] = field(default_factory=dict, init=False)
     settled: int = field(default=0, init=False)
-    _under_way: int = field(default=0, init=False)
-    _woken: bool = field(default=False, init=False)
+    _under_way: dict[Future[str | None], Asked] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         # Its put may be called by a signal handler, wherever that comes.
-        self._mail: SimpleQueue[tuple[Asked, Future[str | None]] | None] = SimpleQueue()
+        self._mail: SimpleQueue[Future[str | None] | None] = SimpleQueue()
         self._log = self._followed(self.after)
         self._threads = ThreadPoolExecutor(self.workers, thread_name_prefix="refold-outbox")
 
@@ -68,19 +67,16 @@ class Dispatch:
     def wait(self) -> None:
         """Sleep until an attempt ends, one is due, the log has grown, or it is time to look."""
         timeout_s = LOOK_EVERY_S
-        if self._under_way < self.workers and self.schedule.next_s is not None:
+        if len(self._under_way) < self.workers and self.schedule.next_s is not None:
             timeout_s = min(timeout_s, max(0.0, self.schedule.next_s - monotonic()))
-        try:
+        with suppress(Empty):
             self._take_in(self._mail.get(timeout=timeout_s))
             while True:
                 self._take_in(self._mail.get_nowait())
-        except Empty:
-            return
 
     def wake(self) -> None:
         """End the wait that is, or the next one."""
-        if not self._woken:
-            self._woken = True
+        if self._mail.empty():  # What is in it ends the wait too.
             self._mail.put(None)
 
     @property
@@ -122,7 +118,7 @@ class Dispatch:
             self.schedule.add(asked, now_s)
 
     def _start(self) -> None:
-        while self._under_way < self.workers:
+        while len(self._under_way) < self.workers:
             asked = self.schedule.take(monotonic())
             if asked is None:
                 return
@@ -130,29 +126,23 @@ class Dispatch:
                 self._finish(asked)  # Another worker has recorded its outcome.
                 continue
             number = self.tried.get(asked.id, Tried()).attempts + 1
-            self._under_way += 1
             future = self._threads.submit(self.attempt, asked.id, number)
-            future.add_done_callback(partial(self._ended, asked))
+            self._under_way[future] = asked
+            future.add_done_callback(self._mail.put)
 
-    def _ended(self, asked: Asked, future: Future[str | None]) -> None:
-        self._mail.put((asked, future))
-
-    def _take_in(self, message: tuple[Asked, Future[str | None]] | None) -> None:
-        if message is None:
-            self._woken = False
+    def _take_in(self, ended: Future[str | None] | None) -> None:
+        if ended is None:
             return
-        asked, future = message
-        self._under_way -= 1
-        error = future.result()
+        asked, error = self._under_way.pop(ended), ended.result()
         if error is None:
             self.settled += 1
-            self.backlog.settle(asked.id)
+            self.backlog.open.pop(asked.id, None)
             self._finish(asked)
             return
         attempts = self.tried.get(asked.id, Tried()).attempts + 1
         self.tried[asked.id] = Tried(attempts, error)
         delay_s = self.delay_s(attempts)
-        tell_failed(asked.id, attempt=attempts, error=error, next_try_s=delay_s)
+        tell_failed(asked.id, attempts, error, delay_s)
         self.schedule.again(asked, monotonic() + delay_s)
 
     def _finish(self, asked: Asked) -> None:

@@ -6,6 +6,7 @@ from hashlib import sha256
 from typing import Any, Final, Literal
 
 from refold.conversation.events import Fields
+from refold.conversation.governance import EffectCommitted
 from refold.core.event import NAME_BYTES_MAX
 from refold.core.registry import event
 
@@ -40,6 +41,10 @@ class EffectFailed(Fields, frozen=True):
     reason: Literal["refused", "gave_up"]
     error: str
     attempts: int = 1
+
+
+OUTCOMES: Final = {COMMITTED: EffectCommitted, FAILED: EffectFailed}
+Outcome = EffectCommitted | EffectFailed
 
 
 def outcome_key(effect_id: str) -> str:

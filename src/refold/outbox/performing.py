@@ -9,7 +9,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 
@@ -19,7 +19,15 @@ from refold.core.recorded import Recorded
 from refold.engine.append import Append, batch_of
 from refold.engine.store import Store
 from refold.errors import InvalidEvent, RefoldError, Rejected, UsageError
-from refold.outbox.events import COMMITTED, FAILED, EffectFailed, EffectRequested, outcome_key
+from refold.http import backoff_s
+from refold.outbox.events import (
+    COMMITTED,
+    FAILED,
+    EffectFailed,
+    EffectRequested,
+    Outcome,
+    outcome_key,
+)
 
 Answer = EffectCommitted | str | None
 Handler = Callable[[EffectRequested, str], Answer | Awaitable[Answer]]
@@ -32,7 +40,7 @@ or what cannot be stored, counts as None, with a warning: the effect was done. R
 LOGGER: Final = logging.getLogger("refold.outbox")
 RECORDINGS_MAX: Final = 5
 """How often an outcome is tried to be recorded while the store cannot take it."""
-PAUSE_S: Final = 0.05
+PAUSE_S: Final = 0.1
 ERROR_CHARS_MAX: Final = 2_000
 
 
@@ -51,50 +59,52 @@ class Performer:
         raises.
         """
         recorded = self.store.event(effect_id)
+        outcome: Outcome
         try:
             effect: EffectRequested = recorded.to_class(EffectRequested)
-            key = effect.idempotency_key or recorded.id
-            answer = self._answer(effect, key)
+            key = effect.idempotency_key or effect_id
+            answer = self.handlers[effect.name](effect, key)
+            answer = asyncio.run(_awaited(answer)) if inspect.isawaitable(answer) else answer
         except Rejected as refusal:
-            append = _failed(recorded, "refused", _text(refusal.reason), number)
+            outcome = EffectFailed(effect_id, "refused", _text(refusal.reason), number)
         except Exception as error:
             if number < self.attempts_max:
                 return _text(repr(error))
-            append = _failed(recorded, "gave_up", _text(repr(error)), number)
+            outcome = EffectFailed(effect_id, "gave_up", _text(repr(error)), number)
         else:
-            append = self._committed(recorded, answer, key, number)
-        self._record(append, outcome_key(effect_id))
+            outcome = self._committed(recorded, answer, key, number)
+        if isinstance(outcome, EffectFailed):
+            tell_failed(effect_id, number, outcome.error, None)
+        self._record(_append(recorded, outcome))
         return None
 
-    def _answer(self, effect: EffectRequested, key: str) -> object:
-        answer = self.handlers[effect.name](effect, key)
-        return asyncio.run(_awaited(answer)) if inspect.isawaitable(answer) else answer
-
-    def _committed(self, recorded: Recorded, answer: object, key: str, number: int) -> Append:
+    def _committed(
+        self, recorded: Recorded, answer: object, key: str, number: int
+    ) -> EffectCommitted:
         """The outcome of a handler that has returned.
 
         What it gave may be of no use; the effect was done, and must not be done again for that.
         """
         try:
-            append = _append(recorded, COMMITTED, _outcome(answer, key, recorded.id))
-            batch_of(append, self.store.registry)
+            outcome = _outcome(answer, key, recorded.id)
+            batch_of(_append(recorded, outcome), self.store.registry)
         except Exception as unusable:
-            tell_unusable(recorded.id, attempt=number, error=_text(str(unusable)))
-            return _append(recorded, COMMITTED, EffectCommitted(key, effect=recorded.id))
-        return append
+            facts = {"effect": recorded.id, "attempt": number, "error": _text(str(unusable))}
+            _tell("done, and recorded without what its handler gave: %(error)s", facts)
+            return EffectCommitted(key, effect=recorded.id)
+        return outcome
 
-    def _record(self, append: Append, key: str) -> None:
-        stream, events, *_ = append
+    def _record(self, append: Append) -> None:
         for number in range(1, RECORDINGS_MAX + 1):
             try:
-                self.store.append(stream, events, key=key, metadata=append.metadata)
+                self.store.append(**append._asdict())
                 return
             except RefoldError as error:
-                if isinstance(error, UsageError) and error.code == "key_reused":
+                if error.code == "key_reused":
                     return  # Another worker was first: its outcome stands.
                 if error.retry not in ("later", "check") or number == RECORDINGS_MAX:
                     raise
-            time.sleep(random.uniform(0, PAUSE_S * 2**number))
+            time.sleep(backoff_s(number, random.random(), first_s=PAUSE_S))
 
 
 def checked_handlers(handlers: Mapping[str, Handler]) -> dict[str, Handler]:
@@ -121,20 +131,15 @@ def _outcome(answer: object, key: str, effect_id: str) -> EffectCommitted:
     )
 
 
-def _failed(
-    recorded: Recorded, reason: Literal["refused", "gave_up"], error: str, number: int
-) -> Append:
-    tell_failed(recorded.id, attempt=number, error=error, next_try_s=None)
-    return _append(recorded, FAILED, EffectFailed(recorded.id, reason, error, number))
-
-
 async def _awaited(answer: Awaitable[Any]) -> Any:
     return await answer
 
 
-def _append(recorded: Recorded, type_name: str, outcome: EffectCommitted | EffectFailed) -> Append:
+def _append(recorded: Recorded, outcome: Outcome) -> Append:
     # By its type, not its class: a store's own registry need not know the class.
-    return Append(recorded.stream, [Event(type_name, outcome)], metadata=recorded.cause)
+    event = Event(FAILED if isinstance(outcome, EffectFailed) else COMMITTED, outcome)
+    key = outcome_key(recorded.id)
+    return Append(recorded.stream, [event], metadata=recorded.cause, key=key)
 
 
 def _text(error: str) -> str:
@@ -145,19 +150,15 @@ def _text(error: str) -> str:
 # -- what an operator is told while it works --------------------------------------------------
 
 
-def tell_failed(effect: str, *, attempt: int, error: str, next_try_s: float | None) -> None:
+def tell_failed(effect: str, attempt: int, error: str, next_try_s: float | None) -> None:
     """An attempt at an effect has failed; the next is so many seconds away, None: there is none.
 
     The facts are attributes of the log record too, by the names of the arguments.
     """
     when = "it is not tried again" if next_try_s is None else f"next try in {next_try_s:.1f} s"
     facts = {"effect": effect, "attempt": attempt, "error": error, "next_try_s": next_try_s}
-    text = "effect %(effect)s: attempt %(attempt)d failed: %(error)s; " + when
-    LOGGER.warning(text, facts, extra=facts)
+    _tell("attempt %(attempt)d failed: %(error)s; " + when, facts)
 
 
-def tell_unusable(effect: str, *, attempt: int, error: str) -> None:
-    """A handler has done an effect, and what it gave cannot be recorded."""
-    facts = {"effect": effect, "attempt": attempt, "error": error}
-    text = "effect %(effect)s: done, and recorded without what its handler gave: %(error)s"
-    LOGGER.warning(text, facts, extra=facts)
+def _tell(text: str, facts: dict[str, object]) -> None:
+    LOGGER.warning(f"effect %(effect)s: {text}", facts, extra=facts)

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from refold.core.recorded import Recorded
 from refold.engine.store import Store
 from refold.errors import NotFound, UsageError
-from refold.outbox.backlog import TYPES, Backlog, asked_by, is_branch
+from refold.outbox.backlog import TYPES, Backlog, asked_by
 from refold.outbox.dispatch import Tried
 from refold.outbox.events import COMMITTED, FAILED, REQUESTED, EffectFailed
 
@@ -79,12 +79,10 @@ def status_of(
     backlog = Backlog(wanted=lambda _: True, effects_max=max(limit, HELD_MAX))
     events = partial(store.read_all, categories=categories, types=TYPES)
     for recorded in events(after=0):
-        outcome = backlog.note(recorded)
-        if is_branch(recorded.stream) or (recorded.type != REQUESTED and outcome is None):
-            continue
-        counts[recorded.type] += 1
-        if isinstance(outcome, EffectFailed):
-            failed.append((outcome, recorded))
+        noted = backlog.note(recorded)
+        counts[recorded.type] += noted is not None
+        if isinstance(noted, EffectFailed):
+            failed.append((noted, recorded))
     while len(backlog.open) < limit and backlog.left_out_after is not None:
         for recorded in events(after=backlog.read_again()):
             backlog.note(recorded)
@@ -92,9 +90,9 @@ def status_of(
     pending = []
     for asked in oldest:
         attempts, error = tried.get(asked.id, Tried())
-        at_us, is_handled = asked.requested_at_us, asked.name in handled
-        waiting = (is_handled, attempts, asked.error or error)
-        pending.append(PendingEffect(asked.id, asked.name, at_us, (now_us - at_us) / 1e6, *waiting))
+        at_us, said = asked.requested_at_us, asked.error or error
+        waiting = (now_us - at_us) / 1e6, asked.name in handled, attempts, said
+        pending.append(PendingEffect(asked.id, asked.name, at_us, *waiting))
     return OutboxStatus(
         requested=counts[REQUESTED],
         committed=counts[COMMITTED],

@@ -11,7 +11,8 @@ from typing import Final, Self, get_args
 
 from refold.engine.store import Store, system_clock
 from refold.errors import StoreClosed, UsageError
-from refold.outbox.backlog import Asked, Backlog, Order, Schedule, delay_s
+from refold.http import backoff_s
+from refold.outbox.backlog import Backlog, Order, Schedule
 from refold.outbox.dispatch import Dispatch
 from refold.outbox.performing import Handler, Performer, checked_handlers
 from refold.outbox.status import OutboxStatus, status_of
@@ -67,8 +68,9 @@ class Outbox:
             Dispatch,
             store,
             Performer(store, self._handlers, attempts_max).attempt,
-            delay_s=lambda attempts: delay_s(
-                attempts, first_s=first_delay_s, longest_s=delay_max_s, draw=random.random()
+            # Half of each wait by lot: workers that failed together do not come back together.
+            delay_s=lambda attempts: backoff_s(
+                attempts, random.uniform(0.5, 1), first_s=first_delay_s, longest_s=delay_max_s
             ),
             workers=workers,
             categories=categories,
@@ -130,16 +132,15 @@ class Outbox:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _is_handled(self, asked: Asked) -> bool:
-        return asked.name in self._handlers
-
     @contextmanager
     def _dispatching(self, *, until: int | None) -> Iterator[Dispatch]:
         if not self._at_work.acquire(blocking=False):
             raise UsageError("this outbox is at work already: make another one")
         try:
             with self._dispatch_of(
-                backlog=Backlog(self._is_handled, EFFECTS_HELD_MAX, until),
+                backlog=Backlog(
+                    lambda asked: asked.name in self._handlers, EFFECTS_HELD_MAX, until
+                ),
                 schedule=self._schedule(),
                 after=self._after,
             ) as dispatch:
