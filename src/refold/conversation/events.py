@@ -21,6 +21,8 @@ Effect = Literal["read", "write", "irreversible", "unknown"]
 """What a tool does to the world; ``unknown`` is treated as the worst."""
 
 
+Channel = Literal["voice", "chat", "email", "api"]
+Direction = Literal["inbound", "outbound"]
 ToolKind = Literal["function", "custom"]
 """Whether a tool takes arguments as JSON, or any text."""
 
@@ -93,8 +95,8 @@ class Word(Fields, frozen=True):
 class SessionStarted(Fields, frozen=True):
     """A conversation begins; an initial state that is not here is lost at the first rewind."""
 
-    channel: Literal["voice", "chat", "email", "api"] = "chat"
-    direction: Literal["inbound", "outbound"] = "inbound"
+    channel: Channel = "chat"
+    direction: Direction = "inbound"
     parties: list[Party] = []
     initial_state: dict[str, Any] = {}
 

@@ -17,22 +17,21 @@ from refold.errors import InvalidEvent
 
 
 def answer(
-    response: ModelResponse, text: str | None, tool_calls: Sequence[ToolCall]
+    response: ModelResponse, text: str | None, tool_calls: Sequence[ToolCall], message_id: str
 ) -> list[object]:
-    """An answer's events: the response, the words where there are any, the calls.
+    """An answer's events, of one message: the response, the words where there are any, the calls.
 
     Words of "" count only where there is no call beside them.
     """
     _check_calls(tool_calls)
-    message_id = response.message_id
-    events: list[object] = [response]
+    events: list[object] = [replace(response, message_id=message_id)]
     if text or (text is not None and not tool_calls):
         reason = response.finish_reason
         events.append(AgentUtterance(text=text, finish_reason=reason, message_id=message_id))
     return events + [replace(call, message_id=message_id) for call in tool_calls]
 
 
-def completion(body: Any, response: ModelResponse) -> list[Event]:
+def completion(body: Any, response: ModelResponse, message_id: str) -> list[Event]:
     """The events of a chat completion, as OpenAI's API gives it; ``response`` has the rest.
 
     The message is kept exactly: what the events have no field for goes into their metadata, and
@@ -40,7 +39,7 @@ def completion(body: Any, response: ModelResponse) -> list[Event]:
     :class:`InvalidEvent` where there is not exactly one choice, no message in it, or a call that
     is none.
     """
-    events, unread = read_completion(as_json(body), response)
+    events, unread = read_completion(as_json(body), replace(response, message_id=message_id))
     if not isinstance(events[0].data, ModelResponse):
         raise refused(f"there is no answer, but an error: {events[0].data.error}", ["choices"])
     for one in unread:

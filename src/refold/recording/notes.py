@@ -23,8 +23,6 @@ from refold.errors import InvalidEvent
 from refold.recording.answers import check_arguments
 
 USER: Final = "user"
-AGENT: Final = "agent"
-TOOL: Final = "tool"
 SYSTEM: Final = "system"
 """The actor of what neither side and no tool did: how a session starts and ends."""
 
@@ -51,7 +49,7 @@ class Notes:
     agent: events.AgentConfigured | None = None
     last: str | None = None
     asked: str | None = None
-    response: tuple[str | None, str] | None = None
+    response: tuple[str | None, str | None] = (None, None)
     spoken: str | None = None
     open_calls: dict[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
 
@@ -64,12 +62,9 @@ class Notes:
                 self.is_ended = isinstance(event, events.SessionEnded)
             case events.AgentConfigured():
                 self.agent = event
-            case (
-                events.UserUtterance()
-                | voice.DtmfReceived()
-                | events.ModelRequest()
-                | events.ModelFailed()
-            ):
+            case events.UserUtterance() | voice.DtmfReceived():
+                self.asked = here
+            case events.ModelRequest() | events.ModelFailed():
                 self.asked = here
             case events.ModelResponse():
                 self.response = (event.message_id, here)
@@ -85,7 +80,7 @@ class Notes:
 
     def cause_and_actor(self, event: object) -> tuple[str | None, str | None]:
         """The id of the event that led to this one, and who did it; None where neither is known."""
-        agent = (self.agent and self.agent.agent) or AGENT
+        agent = (self.agent and self.agent.agent) or "agent"
         match event:
             case events.UserUtterance() | voice.PlaybackInterrupted():
                 return self.spoken or self.last, event.party or USER
@@ -94,7 +89,7 @@ class Notes:
             case events.ModelRequest() | events.ModelResponse() | events.ModelFailed():
                 return self.asked or self.last, agent
             case events.AgentUtterance() | events.ToolCall():
-                message_id, response = self.response or (None, None)
+                message_id, response = self.response
                 is_of_it = response is not None and message_id == event.message_id
                 return response if is_of_it else self.asked or self.last, agent
             case events.ToolDecided():
@@ -106,7 +101,7 @@ class Notes:
 
     def _call(self, call_id: str) -> tuple[str | None, str]:
         """The event and tool of the call of an id that has waited longest."""
-        return next(iter(self.open_calls.get(call_id, ())), (self.last, TOOL))
+        return next(iter(self.open_calls.get(call_id, ())), (self.last, "tool"))
 
 
 def stamped(
