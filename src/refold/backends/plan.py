@@ -51,15 +51,8 @@ class Place(NamedTuple):
     key: str | None
     digest: bytes
 
-    def appended(self, first: int, recorded_at: int, *, duplicate: bool = False) -> Appended:
-        """What its caller is told, where ``first`` was the first free position."""
-        write, offset, version, _, _ = self
-        count = len(write.kinds)
-        last, position = version + count - 1, first + offset + count - 1
-        return Appended(write.stream, last, position, count, recorded_at, duplicate)
-
     def row(self, first: int, recorded_at: int) -> Row:
-        """The same as the log gives it back."""
+        """The write as the log gives it back, where ``first`` was the first free position."""
         return Row(
             first + self.offset,
             self.write.stream,
@@ -92,12 +85,17 @@ class Plan:
 
     def outcomes(self, first: int, recorded_at: int) -> list[Outcome]:
         """What the callers are told, where ``first`` was the first free position."""
-        return [
-            [place.appended(first, recorded_at, duplicate=one.duplicate) for place in one.places]
-            if isinstance(one, Accepted)
-            else one
-            for one in self.decisions
-        ]
+        outcomes: list[Outcome] = []
+        for decision in self.decisions:
+            if isinstance(decision, Accepted):
+                places, duplicate = decision
+                decision = []
+                for write, offset, version, _, _ in places:
+                    count = len(write.kinds)
+                    ends = (version + count - 1, first + offset + count - 1)
+                    decision.append(Appended(write.stream, *ends, count, recorded_at, duplicate))
+            outcomes.append(decision)
+        return outcomes
 
     def decide(self, batch: Batch) -> Accepted | list[Appended] | RefoldError:
         """What one more batch comes to, after those before it."""

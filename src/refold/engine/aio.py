@@ -21,11 +21,11 @@ from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 from refold.core.expected import ANY, Expected
 from refold.core.query import Condition, Query
 from refold.core.recorded import Recorded
-from refold.engine.append import Append, appended, batch_of
+from refold.engine.append import Append, batch_of
 from refold.engine.branch import Branch
 from refold.engine.store import Store
 from refold.engine.subscription import AsyncSubscription, Subscription
-from refold.errors import StoreClosed
+from refold.errors import RefoldError, StoreClosed
 from refold.ports import Appended
 
 P = ParamSpec("P")
@@ -127,7 +127,10 @@ class AsyncStore:
             store = await self._run(lambda: self._store)
         condition = None if unless is None else Condition(unless, after)
         batch = batch_of(append, store.registry, condition=condition)
-        return appended((await store._writer.append_async([batch]))[0])[0]
+        (outcome,) = await store._writer.append_async([batch])
+        if isinstance(outcome, RefoldError):
+            raise outcome
+        return outcome[0]
 
     async def branch(self, stream: str, *, at: int | None = None) -> Branch[Awaitable[Any]]:
         """See :meth:`refold.Store.branch`; read at once, and its ``save`` is to be awaited."""
