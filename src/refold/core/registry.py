@@ -163,10 +163,6 @@ class Registry:
         """
         return self.upcasts.run(kind, self.current(kind).schema, data, event_id=event_id)
 
-    def upcasters_of(self, type_name: str) -> list[Callable[[dict[str, Any]], Any]]:
-        """The upcasters and splits of a type, oldest schema first."""
-        return [step.function for kind, step in self.upcasts.steps() if kind.type == type_name]
-
     def becomes(self, kind: Kind) -> frozenset[str]:
         """The types that an event stored as ``kind`` may count as; none when it is retired."""
         return self.upcasts.becomes(self.current(kind))
