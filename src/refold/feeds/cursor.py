@@ -10,17 +10,14 @@ from __future__ import annotations
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from refold.core.fold import Fold
 from refold.core.registry import event
 
 RECENT_MAX: Final = 10_000
 """How many transactions are known without asking the store; it knows all of them, by their keys."""
-RECEIVED: Final = "feed.received"
 UNRECOGNIZED: Final = "feed.unrecognized"
-RECOGNIZED: Final = "feed.recognized"
-CONTRADICTED: Final = "feed.contradicted"
-POLLED: Final = "feed.polled"
 
 
 class Noted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -36,7 +33,7 @@ class Came(Noted, frozen=True, kw_only=True):
     at_us: int | None = None
 
 
-@event(RECEIVED)
+@event("feed.received")
 class FeedReceived(Came, frozen=True, kw_only=True):
     """A transaction came and was turned into events, in the same append; numbers are text."""
 
@@ -54,7 +51,7 @@ class FeedUnrecognized(Came, frozen=True, kw_only=True):
     error: str | None = None
 
 
-@event(RECOGNIZED)
+@event("feed.recognized")
 class FeedRecognized(Noted, frozen=True, kw_only=True):
     """A transaction that was unrecognized has now been turned into events, in the same append."""
 
@@ -62,7 +59,7 @@ class FeedRecognized(Noted, frozen=True, kw_only=True):
     type: str
 
 
-@event(CONTRADICTED)
+@event("feed.contradicted")
 class FeedContradicted(Came, frozen=True, kw_only=True):
     """A transaction came again with other content. What was made of the first stands.
 
@@ -72,7 +69,7 @@ class FeedContradicted(Came, frozen=True, kw_only=True):
     text: str
 
 
-@event(POLLED)
+@event("feed.polled")
 class FeedPolled(Noted, frozen=True, kw_only=True):
     """How far the feed has read, and what it read since it last said so.
 
@@ -121,8 +118,7 @@ class FeedState(msgspec.Struct):
         """From where the next round reads: before the cursor, for what comes late."""
         if self.at.cursor_us is None:
             return None
-        since_us = self.at.cursor_us - overlap_us
-        return min(since_us, since_us if self.at.held_since_us is None else self.at.held_since_us)
+        return min(known(self.at.cursor_us - overlap_us, self.at.held_since_us))
 
 
 Feed: Final[Fold[FeedState]] = Fold("feed", FeedState)
@@ -143,11 +139,9 @@ def _unrecognized(state: FeedState, event: FeedUnrecognized) -> FeedState:
 @Feed.on(FeedRecognized)
 def _recognized(state: FeedState, event: FeedRecognized) -> FeedState:
     state.received[event.type] = state.received.get(event.type, 0) + 1
-    left = state.unrecognized.get(event.type, 0) - 1
+    left = state.unrecognized.pop(event.type, 0) - 1
     if left > 0:
         state.unrecognized[event.type] = left
-    else:
-        state.unrecognized.pop(event.type, None)
     return state
 
 
@@ -177,35 +171,41 @@ def _seen(state: FeedState, came: Came) -> FeedState:
     return state
 
 
-def turned(at: FeedPolled, skew: tuple[int, int], *, now_us: int, overlap_us: int) -> FeedPolled:
+def known(*times_us: int | None) -> list[int]:
+    """The times without those that are not known."""
+    return [time_us for time_us in times_us if time_us is not None]
+
+
+def turned(
+    at: FeedPolled, skew: tuple[int, int] | None, *, now_us: int, overlap_us: int
+) -> FeedPolled:
     """The place in the light of a measured skew (and its error): itself, where that is no news.
 
     Back went the service's clock: the cursor goes back with it, and the round starts again (what
     is stamped by the clock set back, before the cursor, would else be lost in silence).
     Forward: what was stamped before and comes late is still asked for, for as long as it may.
     """
+    if skew is None:
+        return at
     skew_us, error_us = skew
+    news = replace(at, skew_us=skew_us, skew_error_us=error_us)
     if at.skew_us is None:
-        return msgspec.structs.replace(at, skew_us=skew_us, skew_error_us=error_us)
+        return news
     moved_us, doubt_us = skew_us - at.skew_us, at.skew_error_us + error_us
     if abs(moved_us) <= doubt_us:
         return at
-    news = msgspec.structs.replace(at, skew_us=skew_us, skew_error_us=error_us)
     if moved_us > 0:
         # Nothing read yet: what is to come late was stamped about now, by the clock as it was.
         read_us = now_us + at.skew_us if at.cursor_us is None else at.cursor_us
-        since_us = read_us - overlap_us - doubt_us
-        return msgspec.structs.replace(
+        return replace(
             news,
-            held_since_us=min(since_us, since_us if at.held_since_us is None else at.held_since_us),
+            held_since_us=min(known(read_us - overlap_us - doubt_us, at.held_since_us)),
             held_until_us=now_us + skew_us + overlap_us + doubt_us,
         )
     if at.cursor_us is None:
         return news
     back_us = at.cursor_us + moved_us - doubt_us
-    return msgspec.structs.replace(
-        news, cursor_us=back_us, since_us=None, next=None, highest_us=None
-    )
+    return replace(news, cursor_us=back_us, since_us=None, next=None, highest_us=None)
 
 
 def ended(at: FeedPolled, *, now_us: int) -> FeedPolled:
@@ -214,11 +214,11 @@ def ended(at: FeedPolled, *, now_us: int) -> FeedPolled:
     But not past the service's own now: a transaction from the future must not hide the present.
     """
     service_now_us = now_us + (at.skew_us or 0) + at.skew_error_us
-    seen = [us for us in (at.cursor_us, at.highest_us) if us is not None]
+    seen = known(at.cursor_us, at.highest_us)
     cursor_us = min(max(seen), service_now_us) if seen else None
     # The round that comes first after that moment has still been held: it has read what was late.
     held = at.held_until_us is not None and service_now_us < at.held_until_us
-    return msgspec.structs.replace(
+    return replace(
         at,
         cursor_us=cursor_us,
         next=None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final, Literal
 
 from refold.core.event import Event
@@ -19,6 +20,7 @@ from refold.feeds.cursor import (
     FeedUnrecognized,
 )
 from refold.feeds.source import Source, Transaction
+from refold.http import decode_exactly
 
 ERROR_CHARS_MAX: Final = 500
 WAITING_MAX: Final = 10_000
@@ -39,17 +41,15 @@ class Ingest:
 
     def take(self, state: FeedState, transaction: Transaction) -> Taken:
         """Store a transaction and bring ``state`` up to date; what it was."""
-        digest = transaction.digest
         seen = state.recent.get(transaction.id)
-        if seen is not None and seen.digest == digest:
+        if seen is not None and seen.digest == transaction.digest:
             return "repeated"
-        came = {"id": transaction.id, "type": transaction.type, "digest": digest}
         try:
-            event, is_known = self._stored(transaction, came)
+            event, is_known = self._stored(transaction)
         except UsageError as error:
             if error.code != "key_reused":
                 raise
-            return self._again(transaction, came)
+            return self._again(transaction)
         Feed.evolve(state, event)
         if is_known:
             return "repeated"  # Another poller was first.
@@ -59,10 +59,9 @@ class Ingest:
         """Try what is unrecognized again; how many are recognized now."""
         done = 0
         for transaction in self._waiting():
-            said = {"id": transaction.id, "type": transaction.type}
-            meaning, parts = self._meaning(transaction, {**said, "digest": transaction.digest})
+            meaning, parts = self._meaning(transaction)
             if isinstance(meaning, FeedReceived):
-                event = FeedRecognized(**said)
+                event = FeedRecognized(id=transaction.id, type=transaction.type)
                 try:
                     done += not self._append(transaction, event, parts, self._mark(transaction.id))
                 except (InvalidEvent, UsageError) as error:
@@ -71,65 +70,62 @@ class Ingest:
                         raise
         return done
 
-    def _stored(
-        self, transaction: Transaction, came: Mapping[str, str]
-    ) -> tuple[FeedReceived | FeedUnrecognized, bool]:
+    def _stored(self, transaction: Transaction) -> tuple[FeedReceived | FeedUnrecognized, bool]:
         key = self._source.key(transaction.id)
-        event, parts = self._meaning(transaction, came)
+        event, parts = self._meaning(transaction)
         try:
             return event, self._append(transaction, event, parts, key)
         except (InvalidEvent, UsageError) as error:
             if error.code == "key_reused":
                 raise
-            event = _unrecognized(transaction, came, error)
+            event = _unrecognized(transaction, error)
             return event, self._append(transaction, event, (), key)
 
     def _meaning(
-        self, transaction: Transaction, came: Mapping[str, str]
+        self, transaction: Transaction
     ) -> tuple[FeedReceived | FeedUnrecognized, Sequence[Append]]:
         try:
             parts = _checked(self._to_appends(transaction))
         except Exception as error:
             # One transaction that cannot be understood must not hide those after it.
-            return _unrecognized(transaction, came, error), ()
+            return _unrecognized(transaction, error), ()
         if parts is None:
-            return _unrecognized(transaction, came, None), ()
-        data = dict(transaction.data)
-        return FeedReceived(**came, at_us=transaction.at_us, transaction=data), parts
+            return _unrecognized(transaction), ()
+        return FeedReceived(**_came(transaction), transaction=dict(transaction.data)), parts
 
     def _append(
         self, transaction: Transaction, event: object, parts: Sequence[Append], key: str
     ) -> bool:
         """Store an event of the feed and what goes with it; whether it was there already."""
         said = {"feed": self._source.name, "transaction": transaction.id}
-        appends = [_timed(Append(self._source.stream, [event]), transaction.at_us, None)]
-        appends += [_timed(part, transaction.at_us, said) for part in parts if part.events]
+        named = [part._replace(metadata={**said, **(part.metadata or {})}) for part in parts]
+        appends = [
+            part._replace(events=[_timed(event, transaction.at_us) for event in part.events])
+            for part in (Append(self._source.stream, [event]), *named)
+            if part.events
+        ]
         return self._store.append_together(appends, key=key)[0].duplicate
 
-    def _again(self, transaction: Transaction, came: Mapping[str, str]) -> Taken:
+    def _again(self, transaction: Transaction) -> Taken:
         """A transaction whose id was stored before: with this content, or with another."""
         key = self._source.key(transaction.id)
         found = self._store.find(key)
-        if found and self._store.event(found[0].ids[0]).data["digest"] == came["digest"]:
+        if found and self._store.event(found[0].ids[0]).data["digest"] == transaction.digest:
             return "repeated"  # It had another meaning then: to_appends has changed.
-        event = FeedContradicted(**came, at_us=transaction.at_us, text=transaction.text)
-        part = _timed(Append(self._source.stream, [event]), transaction.at_us, None)
-        mark = f"{key}/{came['digest'][:16]}"
-        stored = self._store.append(part.stream, part.events, key=mark)
-        return "repeated" if stored.duplicate else "contradicted"
+        event = FeedContradicted(**_came(transaction), text=transaction.text)
+        mark = f"{key}/{transaction.digest[:16]}"
+        return "repeated" if self._append(transaction, event, (), mark) else "contradicted"
 
     def _waiting(self) -> list[Transaction]:
         """The transactions that are unrecognized still, the oldest 10,000."""
-        waiting: list[Transaction] = []
-        for recorded in self._store.read_all(categories=["feed"], types=[UNRECOGNIZED]):
-            if recorded.stream != self._source.stream:
-                continue
-            kept: FeedUnrecognized = recorded.to_class(FeedUnrecognized)
-            if self._store.find(self._mark(kept.id)) is None:
-                waiting.append(self._source.transaction(kept.text))
-            if len(waiting) == WAITING_MAX:
-                break
-        return waiting
+        came = (
+            recorded.to_class(FeedUnrecognized)
+            for recorded in self._store.read_all(categories=["feed"], types=[UNRECOGNIZED])
+            if recorded.stream == self._source.stream
+        )
+        kept = (event.text for event in came if self._store.find(self._mark(event.id)) is None)
+        texts = islice(kept, WAITING_MAX)
+        return [self._source.read_transaction(decode_exactly(text)) for text in texts]
 
     def _mark(self, transaction_id: str) -> str:
         return f"{self._source.key(transaction_id)}/recognized"
@@ -155,21 +151,21 @@ def _checked(given: Any) -> Sequence[Append] | None:
     return parts
 
 
-def _unrecognized(
-    transaction: Transaction, came: Mapping[str, str], error: Exception | None
-) -> FeedUnrecognized:
+def _came(transaction: Transaction) -> dict[str, Any]:
+    """What every event of a transaction that came says of it."""
+    names = ("id", "type", "digest", "at_us")
+    return {name: getattr(transaction, name) for name in names}
+
+
+def _unrecognized(transaction: Transaction, error: Exception | None = None) -> FeedUnrecognized:
     said = None if error is None else f"{type(error).__name__}: {error}"[:ERROR_CHARS_MAX]
-    return FeedUnrecognized(**came, at_us=transaction.at_us, text=transaction.text, error=said)
+    return FeedUnrecognized(**_came(transaction), text=transaction.text, error=said)
 
 
-def _timed(part: Append, at_us: int | None, said: Mapping[str, Any] | None) -> Append:
-    """The part with the transaction's time and name, where it has none of its own."""
-    events = [event if at_us is None else _at(event, at_us) for event in part.events]
-    metadata = {**said, **(part.metadata or {})} if said else part.metadata
-    return part._replace(events=events, metadata=metadata)
-
-
-def _at(event: object, at_us: int) -> object:
+def _timed(event: object, at_us: int | None) -> object:
+    """The event with the transaction's time, where it has none of its own."""
+    if at_us is None:
+        return event
     if not isinstance(event, Event):
         return Event.of(event, occurred_at=at_us)
     if event.occurred_at is not None:

@@ -5,27 +5,22 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, get_args
 
-import msgspec
+from msgspec.structs import replace
 
 from refold.core.clock import Instant, to_us
 from refold.engine.store import Store, system_clock
 from refold.errors import NotFound, Rejected, Unavailable, UsageError
-from refold.feeds.cursor import Feed, FeedPolled, FeedState, ended, turned
-from refold.feeds.http import Answer, JsonService
+from refold.feeds.cursor import Feed, FeedPolled, FeedState, ended, known, turned
+from refold.feeds.http import JsonService
 from refold.feeds.ingest import Ingest, Taken, ToAppends
-from refold.feeds.source import Source, Transaction
+from refold.feeds.source import Source
 from refold.ports import Clock
 
 PAGES_MAX: Final = 100
 OVERLAP_S: Final = 300.0
-NO_NEWS: Final[dict[Taken, int]] = {
-    "received": 0,
-    "repeated": 0,
-    "unrecognized": 0,
-    "contradicted": 0,
-}
+NO_NEWS: Final[dict[str, int]] = dict.fromkeys(get_args(Taken), 0)
 _US: Final = 1_000_000
 
 
@@ -177,50 +172,45 @@ class Poller:
         return state.since_us(self._overlap_us)
 
     def _round(self, state: FeedState, since_us: int | None, token: str | None = None) -> Polled:
-        tally: Counter[Taken] = Counter()
-        told: Counter[Taken] = Counter()
+        tally: Counter[str] = Counter()
+        fresh: Counter[str] = Counter()
         highest_us = None if token is None else state.at.highest_us
-        at = msgspec.structs.replace(state.at, next=token, highest_us=highest_us)
+        at = replace(state.at, next=token, highest_us=highest_us)
         for number in range(1, self._pages_max + 1):
             answer = self._service.get(self._source.path, self._source.query(since_us, token))
-            before, at = at, self._turned(at, answer)
-            if at.cursor_us != before.cursor_us:
-                self._note(state, at, tally - told)
-                told = Counter(tally)
+            cursor_us, now_us = at.cursor_us, self._clock()
+            at = turned(at, answer.skew, now_us=now_us, overlap_us=self._overlap_us)
+            if at.cursor_us != cursor_us:
+                self._note(state, at, fresh)
                 since_us, token = self._earlier(state, since_us), None
                 continue
             where = f"{self._service.url}{self._source.path}"
             items, token = self._source.read(answer.value, token, where=where)
-            tally.update(self._ingest.take(state, transaction) for transaction in items)
-            at = msgspec.structs.replace(
-                at, since_us=since_us, next=token, highest_us=_highest(at, items)
-            )
+            taken = [self._ingest.take(state, transaction) for transaction in items]
+            tally.update(taken)
+            fresh.update(taken)
+            highest_us = max(known(at.highest_us, *(item.at_us for item in items)), default=None)
+            at = replace(at, since_us=since_us, next=token, highest_us=highest_us)
             if token is None:
-                self._note(state, ended(at, now_us=self._clock()), tally - told)
-                return _polled(tally, number, is_over=True)
-            if _news(tally - told) or number == self._pages_max:
-                self._note(state, at, tally - told)
-                told = Counter(tally)
-        return _polled(tally, self._pages_max, is_over=False)
-
-    def _turned(self, at: FeedPolled, answer: Answer) -> FeedPolled:
-        if answer.skew is None:
-            return at
-        return turned(at, answer.skew, now_us=self._clock(), overlap_us=self._overlap_us)
+                self._note(state, ended(at, now_us=self._clock()), fresh)
+                return Polled(**tally, pages=number, is_over=True)
+            if _news(fresh) or number == self._pages_max:
+                self._note(state, at, fresh)
+        return Polled(**tally, pages=self._pages_max, is_over=False)
 
     def _earlier(self, state: FeedState, since_us: int | None) -> int | None:
         """Where to start again: no later than this round did."""
         moved_us = state.since_us(self._overlap_us)
         return None if since_us is None or moved_us is None else min(since_us, moved_us)
 
-    def _note(self, state: FeedState, at: FeedPolled, fresh: Counter[Taken]) -> None:
+    def _note(self, state: FeedState, at: FeedPolled, fresh: Counter[str]) -> None:
         """Record the place where it has moved, and what was read since it last was."""
-        kept = msgspec.structs.replace(state.at, since_us=at.since_us, **NO_NEWS)
-        if not _news(fresh) and kept == msgspec.structs.replace(at, **NO_NEWS):
-            return
-        event = msgspec.structs.replace(at, **{**NO_NEWS, **fresh})
-        self._store.append(self._source.stream, [event])
-        Feed.evolve(state, event)
+        kept = replace(state.at, since_us=at.since_us, **NO_NEWS)
+        if _news(fresh) or kept != replace(at, **NO_NEWS):
+            event = replace(at, **{**NO_NEWS, **fresh})
+            self._store.append(self._source.stream, [event])
+            Feed.evolve(state, event)
+        fresh.clear()
 
     def _state(self) -> FeedState:
         try:
@@ -229,22 +219,5 @@ class Poller:
             return FeedState()
 
 
-def _news(fresh: Counter[Taken]) -> bool:
+def _news(fresh: Counter[str]) -> bool:
     return any(count for what, count in fresh.items() if what != "repeated")
-
-
-def _highest(at: FeedPolled, items: list[Transaction]) -> int | None:
-    """The latest time that the round has seen."""
-    times = [item.at_us for item in items if item.at_us is not None]
-    return max([*times, *([] if at.highest_us is None else [at.highest_us])], default=None)
-
-
-def _polled(tally: Counter[Taken], pages: int, *, is_over: bool) -> Polled:
-    return Polled(
-        tally["received"],
-        tally["repeated"],
-        tally["unrecognized"],
-        tally["contradicted"],
-        pages,
-        is_over,
-    )

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from decimal import Decimal
+from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -18,7 +18,6 @@ from refold.errors import Unavailable, UsageError
 ID_BYTES_MAX: Final = 120
 NAME_BYTES_MAX: Final = 60
 _canonical = msgspec.json.Encoder(order="deterministic", decimal_format="number").encode
-_exact = msgspec.json.Decoder(float_hook=Decimal).decode
 
 
 @dataclass(frozen=True)
@@ -34,12 +33,12 @@ class Transaction:
     at_us: int | None
     data: Mapping[str, Any]
 
-    @property
+    @cached_property
     def text(self) -> str:
         """The transaction as canonical JSON: members in the order of their names."""
         return _canonical(self.data).decode()
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 over :attr:`text`, in hexadecimal."""
         return hashlib.sha256(self.text.encode()).hexdigest()
@@ -173,10 +172,6 @@ class Source:
         if token is not None:
             asked[self.page] = token
         return asked
-
-    def transaction(self, text: str) -> Transaction:
-        """A transaction of the text that was kept of it."""
-        return self.read_transaction(_exact(text))
 
 
 def _time(said: Any) -> int | None:

@@ -14,9 +14,8 @@ from refold.replay.decision import Decision, decisions
 from refold.replay.figures import Figures, Paired, figures, paired
 from refold.replay.journal import answers_on
 from refold.replay.variant import (
-    NEXT_STEP,
-    NOT_MEASURED,
     OPENED,
+    ReplayResult,
     Variant,
     branch_name,
     check_variant,
@@ -37,18 +36,13 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     paired: Paired
 
 
-class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+class Comparison(ReplayResult, frozen=True, kw_only=True):
     """A replay compared with its record; ``mode`` says how every figure here was made.
 
     ``not_measured`` says in a sentence what that mode does not show. ``msgspec.json.encode`` and
     ``msgspec.to_builtins`` turn it into JSON, the same log into the same bytes.
     """
 
-    mode: str
-    not_measured: str
-    variant: Variant
-    variant_id: str
-    sample: int
     figures: Figures
     control: Control | None
     conversations: list[ConversationComparison]
@@ -87,8 +81,6 @@ def compare(
             paired=paired(compared, again),
         )
     return Comparison(
-        mode=NEXT_STEP,
-        not_measured=NOT_MEASURED,
         variant=variant,
         variant_id=variant.id,
         sample=sample,
@@ -109,14 +101,15 @@ def _compared(
 
 
 def _check_control(control: Variant, *, is_candidate: bool) -> None:
-    wrong = ""
+    changed = [name for name in ("prompt", "tools") if getattr(control, name) is not None]
+    if changed:
+        raise UsageError(
+            f"the control changes the {changed[-1]}: a control is the recorded agent again, so "
+            "that what differs is noise",
+            argument="control",
+        )
     if is_candidate:
-        wrong = "is the candidate itself: give another variant or control_sample="
-    for changed in ("prompt", "tools"):
-        if getattr(control, changed) is not None:
-            wrong = (
-                f"changes the {changed}: a control is the recorded agent again, so that what "
-                "differs is noise"
-            )
-    if wrong:
-        raise UsageError(f"the control {wrong}", argument="control")
+        raise UsageError(
+            "the control is the candidate itself: give another variant or control_sample=",
+            argument="control",
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -60,13 +60,12 @@ class ReplayFinished(Fields, frozen=True):
 
 
 class StoredAnswer(msgspec.Struct, frozen=True):
-    """A candidate's answer to the decision at event ``at``.
+    """A candidate's answer to a decision.
 
     ``id`` is the first event that holds it. ``action`` is None where there was no answer; ``error``
     then says why.
     """
 
-    at: str
     id: str
     action: Action | None
     error: str | None = None
@@ -79,7 +78,7 @@ def answers(branch: Iterable[Recorded]) -> dict[str, StoredAnswer]:
         said = recorded.metadata.get("replay")
         if isinstance(said, dict) and isinstance(at := said.get("at"), str):
             asked.setdefault(at, []).append(recorded)
-    return {at: _answer(at, events) for at, events in asked.items()}
+    return {at: _answer(events) for at, events in asked.items()}
 
 
 def answers_on(store: Store, branch: str) -> dict[str, StoredAnswer]:
@@ -87,12 +86,12 @@ def answers_on(store: Store, branch: str) -> dict[str, StoredAnswer]:
     return {} if store.head(branch) == NO_EVENTS else answers(store.read(branch))
 
 
-def _answer(at: str, events: list[Recorded]) -> StoredAnswer:
+def _answer(events: list[Recorded]) -> StoredAnswer:
     for decision in decisions(events):
-        return StoredAnswer(at, decision.at, decision.action)
+        return StoredAnswer(decision.at, decision.action)
     last = events[-1]
     error = last.to_class(ModelFailed).error if last.type == "model.failed" else "no answer"
-    return StoredAnswer(at, last.id, None, error)
+    return StoredAnswer(last.id, None, error)
 
 
 @dataclass(frozen=True)
@@ -106,21 +105,21 @@ class Task:
     tools: Mapping[str, Tool]
 
 
+@dataclass
 class Journal:
     """Records a replay of one variant as events, each decision once.
 
     Every append is keyed or checked, so a run that was cut off anywhere is continued by the next.
     """
 
-    def __init__(self, store: Store, variant: Variant, *, sample: int) -> None:
-        self._store = store
-        self._variant = variant
-        self.sample = sample
-        self._open: set[str] = set()
+    store: Store
+    variant: Variant
+    sample: int
+    begun: set[str] = field(default_factory=set)
 
     def branch(self, stream: str) -> str:
         """The name of a stream's branch."""
-        return branch_name(stream, self._variant, self.sample)
+        return branch_name(stream, self.variant, self.sample)
 
     def record(self, task: Task, outcome: Outcome) -> Outcome:
         """Add the outcome of a decision to the branch; it may come back as a failure.
@@ -134,7 +133,7 @@ class Journal:
             answer = _events(outcome.action, f"replay-{decision.version}", task.tools)
             key = _key(branch, str(decision.version))
             try:
-                self._store.append(branch, answer, key=key, metadata=said)
+                self.store.append(branch, answer, key=key, metadata=said)
             except InvalidEvent as error:
                 failure = ModelFailure(f"the answer cannot be stored: {error}", kind="garbage")
                 outcome = Outcome(outcome.attempts, failure=failure)
@@ -145,35 +144,35 @@ class Journal:
         if outcome.failure is not None:
             status = outcome.failure.status
             failed = ModelFailed(error=outcome.error, attempt=outcome.attempts, status=status)
-            self._store.append(branch, [failed], metadata=said)
+            self.store.append(branch, [failed], metadata=said)
         return outcome
 
     def finish(self, stream: str) -> None:
         """Close the branch with its counts, unless they are its last word already."""
         branch = self.branch(stream)
-        if self._store.head(branch) == NO_EVENTS:
+        if self.store.head(branch) == NO_EVENTS:
             return
-        events = list(self._store.read(branch))
+        events = list(self.store.read(branch))
         found = answers(events).values()
         answered = sum(answer.action is not None for answer in found)
         finished = ReplayFinished(answered=answered, failed=len(found) - answered)
         last = events[-1]
         if last.type != "replay.finished" or last.to_class(ReplayFinished) != finished:
-            self._store.append(branch, [finished])
+            self.store.append(branch, [finished])
 
     def _ensure(self, branch: str, task: Task) -> None:
         """Begin the branch, once."""
-        if branch in self._open:
+        if branch in self.begun:
             return
-        said = msgspec.to_builtins(self._variant)
-        if self._store.head(branch) == NO_EVENTS:
-            shared = self._store.branch(task.stream, at=task.fork_version)
+        said = msgspec.to_builtins(self.variant)
+        if self.store.head(branch) == NO_EVENTS:
+            shared = self.store.branch(task.stream, at=task.fork_version)
             # Another process may be replaying the same; all that follows is keyed.
             with suppress(Conflict):
-                self._store.save_branch(shared, branch, variant=said)
+                self.store.save_branch(shared, branch, variant=said)
         started = ReplayStarted(variant=said, mode=NEXT_STEP, sample=self.sample)
-        self._store.append(branch, [started], key=_key(branch, "started"))
-        self._open.add(branch)
+        self.store.append(branch, [started], key=_key(branch, "started"))
+        self.begun.add(branch)
 
 
 def _events(action: Action, message_id: str, tools: Mapping[str, Tool]) -> list[object]:
@@ -188,20 +187,22 @@ def _events(action: Action, message_id: str, tools: Mapping[str, Tool]) -> list[
     said = AgentUtterance(
         text=action.text, finish_reason=action.finish_reason, message_id=message_id
     )
-    calls = [_called(call, tools.get(call.name), message_id) for call in action.calls]
+    calls = [
+        _called(call, tools.get(call.name, Tool(name=call.name)), message_id)
+        for call in action.calls
+    ]
     return [response, said, *calls] if action.text or not calls else [response, *calls]
 
 
-def _called(call: Call, tool: Tool | None, message_id: str) -> ToolCall:
-    known = Tool(name=call.name) if tool is None else tool
+def _called(call: Call, tool: Tool, message_id: str) -> ToolCall:
     return ToolCall(
         call_id=call.call_id,
         name=call.name,
         arguments=call.arguments,
         parsed=None if call.kind == "custom" else parsed_arguments(call.arguments),
         kind=call.kind,
-        schema_hash=known.schema_hash,
-        effect=known.effect,
+        schema_hash=tool.schema_hash,
+        effect=tool.effect,
         message_id=message_id,
     )
 

@@ -54,7 +54,7 @@ class Replay:
     def conversations(self, sample: int = 0, *, category: str | None = None) -> list[str]:
         """The streams of a sample; raises :class:`~refold.errors.NotFound` for none."""
         streams = self.streams.get(sample, [])
-        found = [stream for stream in streams if _is_of(category, stream)]
+        found = [s for s in streams if category is None or s.partition("-")[0] == category]
         if not found:
             raise NotFound(f"nothing was replayed as sample {sample} of {self}")
         return found
@@ -83,9 +83,10 @@ class Replay:
 def replays(store: Store, *, category: str | None = None) -> list[Replay]:
     """Every replay that a store holds, one a variant; of all conversations or of a category."""
     found: dict[str, Replay] = {}
-    for info in store.streams():
+    # A branch is of the category of its stream, with a mark.
+    for info in store.streams(category=None if category is None else f"{category}~"):
         named = _BRANCH.fullmatch(info.stream)
-        if named is None or not _is_of(category, named[1]):
+        if named is None:
             continue
         stream, variant_id, sample = named[1], named[2], int(named[3])
         if variant_id not in found:
@@ -113,10 +114,6 @@ def find_replay(found: Collection[Replay], wanted: str | None = None) -> Replay:
         case []:
             raise NotFound(f"no replay is called {wanted!r}: {_listed(found)}")
     raise UsageError(f"several replays fit: name one with --variant: {_listed(matches)}")
-
-
-def _is_of(category: str | None, stream: str) -> bool:
-    return category is None or stream.partition("-")[0] == category
 
 
 def _listed(some: Iterable[Replay]) -> str:

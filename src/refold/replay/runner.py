@@ -27,9 +27,9 @@ from refold.replay.request import configured_by, request_at
 from refold.replay.requests import ATTEMPTS_MAX, GRACE_S, Asker, Outcome
 from refold.replay.variant import (
     NEXT_STEP,
-    NOT_MEASURED,
     OPENED,
     REPLAY_MARK,
+    ReplayResult,
     Variant,
     check_variant,
     checked_streams,
@@ -50,7 +50,7 @@ class FailedDecision(msgspec.Struct, frozen=True):
     attempts: int
 
 
-class ReplaySummary(msgspec.Struct, frozen=True, kw_only=True):
+class ReplaySummary(ReplayResult, frozen=True, kw_only=True):
     """What a run of a replay did; ``mode`` says how, ``not_measured`` what that does not show.
 
     Of ``decisions`` in ``conversations``, ``kept`` had their answer before; this run's ``answered``
@@ -58,11 +58,6 @@ class ReplaySummary(msgspec.Struct, frozen=True, kw_only=True):
     this run. ``failures`` holds the first 20. A later run asks what failed again.
     """
 
-    mode: str
-    not_measured: str
-    variant: Variant
-    variant_id: str
-    sample: int
     conversations: int
     decisions: int
     kept: int
@@ -136,14 +131,15 @@ def replay(
         )
     asker = Asker(candidate, limiter=RateLimiter(requests_per_second), attempts_max=attempts_max)
     model = candidate.model if isinstance(candidate, ChatEndpoint) else None
-    journal = Journal(store, variant, sample=sample)
-    run = _Run(store, variant, model, journal, prices or {}, progress)
+    journal = Journal(store, variant, sample)
+    run = _Run(journal, model, prices or {}, progress)
     run.plan(streams)
-    if run.missing:
+    for stream, missing in run.missing.items():
+        # Those for which a run that was cut off had done everything but that.
+        if not missing:
+            journal.finish(stream)
+    if any(run.missing.values()):
         _work_off(run, asker, workers)
-    # Those for which a run that was cut off had done everything but that.
-    for stream in run.complete:
-        journal.finish(stream)
     return run.summary
 
 
@@ -171,37 +167,28 @@ class _Run:
     keeps what is written of one stream in order.
     """
 
-    store: Store
-    variant: Variant
-    model: str | None
     journal: Journal
+    model: str | None
     prices: Prices
     progress: Progress | None
     missing: dict[str, set[str]] = field(default_factory=dict)
-    complete: list[str] = field(default_factory=list)
     recording: dict[str, asyncio.Lock] = field(default_factory=dict)
 
     def plan(self, streams: Iterable[str]) -> None:
         """Find what is missing, in every stream, before anything is asked."""
-        every = 0
+        every, store = 0, self.journal.store
         for stream in dict.fromkeys(checked_streams(streams)):
             branch = self.journal.branch(stream)
             _check_stream(stream, branch)
-            found = {decision.at for decision in decisions(self.store.read(stream))}
+            found = {decision.at for decision in decisions(store.read(stream))}
             every += len(found)
-            stored = answers_on(self.store, branch).items()
-            missing = found - {at for at, answer in stored if answer.action is not None}
-            if missing:
-                self.missing[stream] = missing
-            else:
-                self.complete.append(stream)
+            stored = answers_on(store, branch).items()
+            self.missing[stream] = found - {at for at, answer in stored if answer.action}
         self.summary = ReplaySummary(
-            mode=NEXT_STEP,
-            not_measured=NOT_MEASURED,
-            variant=self.variant,
-            variant_id=self.variant.id,
+            variant=self.journal.variant,
+            variant_id=self.journal.variant.id,
             sample=self.journal.sample,
-            conversations=len(self.missing) + len(self.complete),
+            conversations=len(self.missing),
             decisions=every,
             kept=every - sum(map(len, self.missing.values())),
         )
@@ -209,14 +196,15 @@ class _Run:
 
     def tasks(self) -> Iterator[Task]:
         """Every decision that is missing, conversation by conversation."""
-        for stream, missing in self.missing.items():
-            wanted = set(missing)
-            history = list(self.store.read(stream))
+        store, variant = self.journal.store, self.journal.variant
+        wanted = {stream: set(missing) for stream, missing in self.missing.items() if missing}
+        for stream, missing in wanted.items():
+            history = list(store.read(stream))
             tools = {tool.name: tool for tool in configured_by(history).tools}
             found = decisions(history)
             for decision in found:
-                if decision.at in wanted:
-                    request = request_at(history, decision, self.variant, model=self.model)
+                if decision.at in missing:
+                    request = request_at(history, decision, variant, model=self.model)
                     yield Task(stream, decision, request, found[0].version - 1, tools)
 
     async def record(self, task: Task, outcome: Outcome) -> None:

@@ -97,10 +97,9 @@ def mcnemar_pairs_needed(
     approximation: asked for 0.80, the exact test then has 0.76 to 0.79, so plan for somewhat
     more. Never below the number that lets the exact test reject at all.
     """
-    _check_planning(discordant_rate, alpha, power)
+    z_alpha, z_power = _quantiles(discordant_rate, alpha, power)
     fits = 0 < abs(difference) <= discordant_rate
     _check(fits, "difference", difference, f"other than 0 and within {discordant_rate=}")
-    z_alpha, z_power = _normal_quantile(1 - alpha), NormalDist().inv_cdf(power)
     under_null = z_alpha * math.sqrt(discordant_rate)
     under_effect = z_power * math.sqrt(discordant_rate - difference**2)
     connor = ((under_null + under_effect) / difference) ** 2
@@ -116,8 +115,7 @@ def mcnemar_smallest_effect(
     when no difference that fits ``discordant_rate`` would be shown by so few pairs.
     """
     _check(pairs >= 0, "pairs", pairs, "at least 0")
-    _check_planning(discordant_rate, alpha, power)
-    z_alpha, z_power = _normal_quantile(1 - alpha), NormalDist().inv_cdf(power)
+    z_alpha, z_power = _quantiles(discordant_rate, alpha, power)
     inside = pairs - z_alpha**2 + z_power**2
     if inside < 0 or pairs * discordant_rate < _differing_pairs_min(alpha):
         return None
@@ -141,7 +139,9 @@ def cluster_bootstrap(
     trial came out the same there is nothing to resample: then Wilson's interval counts each
     cluster once, the fewest independent trials there can have been.
     """
-    filled = _filled(clusters)
+    for successes, trials in clusters:
+        _check_counts(successes, trials)
+    filled = [cluster for cluster in clusters if cluster[1]]
     _check(0 < confidence < 1, "confidence", confidence, "above 0 and below 1")
     _check(resamples >= 100, "resamples", resamples, "at least 100")
     if len(filled) < 2:
@@ -149,7 +149,9 @@ def cluster_bootstrap(
     successes, trials = total(filled)
     if successes in (0, trials):
         return wilson(len(filled) if successes else 0, len(filled), confidence=confidence)
-    rates = _resampled_rates(filled, resamples, Random(seed))
+    generator = Random(seed)
+    drawn = (total(generator.choices(filled, k=len(filled))) for _ in range(resamples))
+    rates = [won / tried for won, tried in drawn]
     tail = 50 * (1 - confidence)
     return Interval(percentile(rates, tail), percentile(rates, 100 - tail))
 
@@ -174,13 +176,8 @@ def summarise(values: Iterable[float]) -> Summary | None:
     _check(all(map(math.isfinite, ordered)), "values", ordered, "finite numbers")
     if not ordered:
         return None
-    p50, p95, p99 = (percentile(ordered, q) for q in (50, 95, 99))
-    return Summary(len(ordered), math.fsum(ordered) / len(ordered), p50, p95, p99)
-
-
-def _resampled_rates(clusters: Sequence[Cluster], resamples: int, generator: Random) -> list[float]:
-    drawn = (total(generator.choices(clusters, k=len(clusters))) for _ in range(resamples))
-    return [successes / trials for successes, trials in drawn]
+    percentiles = (percentile(ordered, q) for q in (50, 95, 99))
+    return Summary(len(ordered), math.fsum(ordered) / len(ordered), *percentiles)
 
 
 def total(clusters: Sequence[Cluster]) -> Cluster:
@@ -199,18 +196,13 @@ def _differing_pairs_min(alpha: float) -> int:
     return math.ceil(1 - math.log2(alpha))
 
 
-def _filled(clusters: Sequence[Cluster]) -> list[Cluster]:
-    """The clusters that have trials."""
-    for successes, trials in clusters:
-        _check_counts(successes, trials)
-    return [cluster for cluster in clusters if cluster[1]]
-
-
-def _check_planning(discordant_rate: float, alpha: float, power: float) -> None:
+def _quantiles(discordant_rate: float, alpha: float, power: float) -> tuple[float, float]:
+    """The normal quantiles of a plan, which is checked."""
     _check(0 < alpha < 1, "alpha", alpha, "above 0 and below 1")
     # With less power than alpha, chance alone would do.
     _check(alpha < power < 1, "power", power, f"above alpha={alpha} and below 1")
     _check(0 <= discordant_rate <= 1, "discordant_rate", discordant_rate, "from 0 to 1")
+    return _normal_quantile(1 - alpha), NormalDist().inv_cdf(power)
 
 
 def _check_counts(successes: int, trials: int) -> None:

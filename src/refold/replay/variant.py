@@ -55,6 +55,16 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return hashlib.sha256(canonical).hexdigest()[:_ID_LENGTH]
 
 
+class ReplayResult(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of what tells of a replay: of which one, how it was made, what that does not show."""
+
+    mode: str = NEXT_STEP
+    not_measured: str = NOT_MEASURED
+    variant: Variant
+    variant_id: str
+    sample: int
+
+
 def branch_name(stream: str, variant: Variant, sample: int = 0) -> str:
     """The branch that holds a replay: ``call-42~replay-<variant id>-<sample>``."""
     return f"{stream}{REPLAY_MARK}{variant.id}-{sample}"
