@@ -34,8 +34,7 @@ def store(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> refold.Store:
     """Appends of one or of three events, read in pages of 7 and packed by 10."""
-    for name in ("EVENTS_PER_PAGE", "EVENTS_PER_PAGE_MAX"):
-        monkeypatch.setattr(f"refold.engine.lineage.{name}", 7)
+    monkeypatch.setattr("refold.engine.lineage.EVENTS_PER_PAGE", 7)
     monkeypatch.setattr("refold.backends.sqlite.compaction.EVENTS_PER_SEGMENT", 10)
     for module in ("refold.core.snapshot", "refold.engine.snapshots"):
         monkeypatch.setattr(f"{module}.EVENTS_BETWEEN_MIN", 13)

@@ -424,7 +424,6 @@ class SqliteMachine(StoreMachine):
 
 SMALL = {
     "refold.engine.lineage.EVENTS_PER_PAGE": 2,
-    "refold.engine.lineage.EVENTS_PER_PAGE_MAX": 3,
     "refold.engine.reader.LOG_ROWS_PER_PAGE": 1,
     "refold.engine.reader.LOG_ROWS_PER_PAGE_MAX": 2,
     "refold.engine.store.STREAMS_PER_PAGE": 2,

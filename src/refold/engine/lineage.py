@@ -14,9 +14,7 @@ from refold.errors import Corrupt, NotFound, UsageError
 from refold.ports import Backend, StreamInfo
 
 EVENTS_PER_PAGE: Final = 1_024
-"""In the first page of a stream; who reads on is given more at a time."""
-PAGE_GROWTH: Final = 4
-EVENTS_PER_PAGE_MAX: Final = 16_384
+"""In a page of a stream: larger ones cost more to make room for than the queries that they save."""
 LOG_ROWS_PER_PAGE: Final = 512
 LOG_ROWS_PER_PAGE_MAX: Final = 8_192
 LINEAGE_MAX: Final = 1_000
@@ -87,9 +85,10 @@ def clipped(stretches: Sequence[Stretch], *, first: int, last: int) -> list[Stre
 def forward(
     backend: Backend, stretches: Sequence[Stretch], *, events_max: int = 0
 ) -> Iterator[Row]:
-    """The rows of stretches, oldest first, a page at a time: first of ``events_max`` (0: many)."""
+    """The rows of stretches, oldest first, a page of ``events_max`` (0: many) at a time."""
+    size = events_max or EVENTS_PER_PAGE
     for stream, begin, last in stretches:
-        first, size = begin, events_max or EVENTS_PER_PAGE
+        first = begin
         while first <= last:
             rows = backend.rows(stream, first=first, last=last, backward=False, events_max=size)
             if not rows:
@@ -102,15 +101,16 @@ def forward(
                 else:
                     yield row
                 first = row.last_version + 1
-            size = min(size * PAGE_GROWTH, EVENTS_PER_PAGE_MAX)
 
 
 def backward(backend: Backend, stretches: Sequence[Stretch]) -> Iterator[Row]:
     """The rows of stretches, newest first, a page at a time."""
     for stream, first, end in reversed(stretches):
-        last, size = end, EVENTS_PER_PAGE
+        last = end
         while first <= last:
-            rows = backend.rows(stream, first=first, last=last, backward=True, events_max=size)
+            rows = backend.rows(
+                stream, first=first, last=last, backward=True, events_max=EVENTS_PER_PAGE
+            )
             if not rows:
                 raise _missing(stream, last)
             for row in rows:
@@ -120,7 +120,6 @@ def backward(backend: Backend, stretches: Sequence[Stretch]) -> Iterator[Row]:
                 else:
                     yield row
                 last = row.version - 1
-            size = min(size * PAGE_GROWTH, EVENTS_PER_PAGE_MAX)
 
 
 def _check_next(stream: str, version: int, row: Row) -> None:
