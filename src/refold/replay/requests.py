@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Final, Self
 
 import msgspec
@@ -93,46 +93,42 @@ class CircuitBreaker:
         )
 
 
+@dataclass
 class Asker:
     """Asks a candidate at a rate, again where that can help; a context of one event loop."""
 
-    def __init__(
-        self,
-        candidate: Candidate,
-        *,
-        limiter: RateLimiter,
-        pace: Pace | None = None,
-        attempts_max: int = ATTEMPTS_MAX,
-    ) -> None:
-        if attempts_max < 1:
+    candidate: Candidate
+    _: KW_ONLY
+    limiter: RateLimiter
+    pace: Pace = field(default_factory=Pace)
+    attempts_max: int = ATTEMPTS_MAX
+
+    def __post_init__(self) -> None:
+        if self.attempts_max < 1:
             raise UsageError(
-                f"attempts_max={attempts_max} must be 1 or more", argument="attempts_max"
+                f"attempts_max={self.attempts_max} must be 1 or more", argument="attempts_max"
             )
-        self._candidate = candidate
-        self._limiter = limiter
-        self._pace = pace or Pace()
-        self._attempts_max = attempts_max
-        name = getattr(candidate, "__qualname__", type(candidate).__qualname__)
-        self._breaker = CircuitBreaker(getattr(candidate, "url", name))
+        name = getattr(self.candidate, "__qualname__", type(self.candidate).__qualname__)
+        self._breaker = CircuitBreaker(getattr(self.candidate, "url", name))
 
     async def __aenter__(self) -> Self:
-        if isinstance(self._candidate, ChatEndpoint):
+        if isinstance(self.candidate, ChatEndpoint):
             # Not in the time of the first answers.
-            self._candidate.http.ready()
+            self.candidate.http.ready()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if isinstance(self._candidate, ChatEndpoint):
-            await self._candidate.http.aclose()
+        if isinstance(self.candidate, ChatEndpoint):
+            await self.candidate.http.aclose()
 
     async def ask(self, request: ChatRequest) -> Outcome:
         """The outcome of one decision.
 
         Raises :class:`~refold.errors.Unavailable` when there is no point in asking anything more.
         """
-        retries = Retries(self._attempts_max, self._limiter, self._pace)
+        retries = Retries(self.attempts_max, self.limiter, self.pace)
         while True:
-            await self._pace.sleep(retries.turn_s())
+            await self.pace.sleep(retries.turn_s())
             try:
                 action = await self._attempt(request)
             except ModelFailure as failure:
@@ -141,13 +137,13 @@ class Asker:
                 if pause_s is None:
                     self._breaker.gave_up(failure)
                     return Outcome(retries.seen.total(), failure=failure)
-                await self._pace.sleep(pause_s)
+                await self.pace.sleep(pause_s)
             else:
                 self._breaker.answered()
                 return Outcome(retries.seen.total() + 1, action=action)
 
     async def _attempt(self, request: ChatRequest) -> Action:
-        began_s = self._pace.now_s()
+        began_s = self.pace.now_s()
         try:
             action = action_of(await finished(self._answered(request), grace_s=GRACE_S))
         except ModelFailure as failure:
@@ -155,16 +151,16 @@ class Asker:
             raise
         if action.latency_ms is not None:
             return action
-        latency_ms = round((self._pace.now_s() - began_s) * 1_000, 3)
+        latency_ms = round((self.pace.now_s() - began_s) * 1_000, 3)
         return msgspec.structs.replace(action, latency_ms=latency_ms)
 
     async def _answered(self, request: ChatRequest) -> Any:
-        if isinstance(self._candidate, ChatEndpoint):
-            return await self._candidate.ask(request)
+        if isinstance(self.candidate, ChatEndpoint):
+            return await self.candidate.ask(request)
 
         def called() -> Any:
             with _explained():
-                return self._candidate(request)
+                return self.candidate(request)
 
         answered: Any = await on_thread(called)
         if inspect.isawaitable(answered):

@@ -1,8 +1,9 @@
 """Statistics for paired comparisons, from the standard library alone.
 
 The unit is the conversation. Turns of one conversation resemble each other, so a rate over turns
-takes whole conversations as *clusters*, each given as ``(successes, trials)``. What needs chance
-takes a ``seed``: the same arguments give the same answer.
+takes whole conversations as *clusters*, each given as ``(successes, trials)``. Intervals are of
+95% confidence, tests at 5%. What needs chance has a fixed seed: the same arguments give the same
+answer.
 """
 
 from __future__ import annotations
@@ -16,6 +17,14 @@ from typing import Final, NamedTuple
 
 from refold.errors import UsageError
 
+CONFIDENCE: Final = 0.95
+POWER: Final = 0.8
+RESAMPLES: Final = 2_000
+Z: Final = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+"""So many standard deviations, to each side, hold 95% of a normal variable."""
+Z_POWER: Final = NormalDist().inv_cdf(POWER)
+DIFFERING_PAIRS_MIN: Final = 6
+"""The fewest differing pairs for which the exact test can reach 5%: 2 * 0.5**6 is 3%."""
 EXACT_PAIRS_MAX: Final = 100_000
 """``mcnemar_exact`` adds up the binomial tail up to this many differing pairs."""
 
@@ -45,19 +54,18 @@ class Summary:
     p99: float
 
 
-def wilson(successes: int, trials: int, *, confidence: float = 0.95) -> Interval:
+def wilson(successes: int, trials: int) -> Interval:
     """The score interval of a rate of independent trials; ``(0, 1)`` for no trials.
 
     Source: Wilson 1927, "Probable inference, the law of succession, and statistical inference",
     JASA 22, without continuity correction. Raises :class:`UsageError` for counts that cannot be.
     """
     _check_counts(successes, trials)
-    z = _normal_quantile(confidence)
     if trials == 0:
         return UNKNOWN
-    rate, spread = successes / trials, z * z / trials
+    rate, spread = successes / trials, Z * Z / trials
     centre = (rate + spread / 2) / (1 + spread)
-    half = z * math.sqrt(rate * (1 - rate) / trials + spread / (4 * trials)) / (1 + spread)
+    half = Z * math.sqrt(rate * (1 - rate) / trials + spread / (4 * trials)) / (1 + spread)
     # The ends are exactly 0 and 1 there; rounding would leave 1e-18.
     low = 0.0 if successes == 0 else centre - half
     high = 1.0 if successes == trials else centre + half
@@ -86,10 +94,8 @@ def mcnemar_exact(only_first: int, only_second: int) -> float:
     return min(1.0, 2 * tail / (1 << differing))
 
 
-def mcnemar_pairs_needed(
-    difference: float, discordant_rate: float, *, alpha: float = 0.05, power: float = 0.8
-) -> int:
-    """How many pairs show a ``difference`` between two rates with this ``power``.
+def mcnemar_pairs_needed(difference: float, discordant_rate: float) -> int:
+    """How many pairs show a ``difference`` between two rates with 80% power.
 
     ``discordant_rate`` is the share of pairs whose two outcomes differ; ``difference`` (its sign
     does not matter) cannot be larger. Source: Connor 1987, "Sample size for testing differences
@@ -97,41 +103,33 @@ def mcnemar_pairs_needed(
     approximation: asked for 0.80, the exact test then has 0.76 to 0.79, so plan for somewhat
     more. Never below the number that lets the exact test reject at all.
     """
-    z_alpha, z_power = _quantiles(discordant_rate, alpha, power)
+    _check_rate(discordant_rate)
     fits = 0 < abs(difference) <= discordant_rate
     _check(fits, "difference", difference, f"other than 0 and within {discordant_rate=}")
-    under_null = z_alpha * math.sqrt(discordant_rate)
-    under_effect = z_power * math.sqrt(discordant_rate - difference**2)
+    under_null = Z * math.sqrt(discordant_rate)
+    under_effect = Z_POWER * math.sqrt(discordant_rate - difference**2)
     connor = ((under_null + under_effect) / difference) ** 2
-    return math.ceil(max(connor, _differing_pairs_min(alpha) / discordant_rate))
+    return math.ceil(max(connor, DIFFERING_PAIRS_MIN / discordant_rate))
 
 
-def mcnemar_smallest_effect(
-    pairs: int, discordant_rate: float, *, alpha: float = 0.05, power: float = 0.8
-) -> float | None:
+def mcnemar_smallest_effect(pairs: int, discordant_rate: float) -> float | None:
     """The smallest difference between two rates that this many pairs would show.
 
     The inverse of :func:`mcnemar_pairs_needed`, with the same source and the same caution. None
     when no difference that fits ``discordant_rate`` would be shown by so few pairs.
     """
     _check(pairs >= 0, "pairs", pairs, "at least 0")
-    z_alpha, z_power = _quantiles(discordant_rate, alpha, power)
-    inside = pairs - z_alpha**2 + z_power**2
-    if inside < 0 or pairs * discordant_rate < _differing_pairs_min(alpha):
+    _check_rate(discordant_rate)
+    inside = pairs - Z**2 + Z_POWER**2
+    if inside < 0 or pairs * discordant_rate < DIFFERING_PAIRS_MIN:
         return None
     # Connor's equation is a quadratic in the difference; this is the root the power belongs to.
-    reach = z_alpha * math.sqrt(pairs) + z_power * math.sqrt(inside)
-    effect = math.sqrt(discordant_rate) * reach / (pairs + z_power**2)
+    reach = Z * math.sqrt(pairs) + Z_POWER * math.sqrt(inside)
+    effect = math.sqrt(discordant_rate) * reach / (pairs + Z_POWER**2)
     return effect if effect <= discordant_rate else None
 
 
-def cluster_bootstrap(
-    clusters: Sequence[Cluster],
-    *,
-    confidence: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> Interval:
+def cluster_bootstrap(clusters: Sequence[Cluster]) -> Interval:
     """An interval for all successes over all trials that resamples whole clusters.
 
     Percentile bootstrap (Efron 1979, "Bootstrap methods", Annals of Statistics 7); too narrow for
@@ -142,17 +140,15 @@ def cluster_bootstrap(
     for successes, trials in clusters:
         _check_counts(successes, trials)
     filled = [cluster for cluster in clusters if cluster[1]]
-    _check(0 < confidence < 1, "confidence", confidence, "above 0 and below 1")
-    _check(resamples >= 100, "resamples", resamples, "at least 100")
     if len(filled) < 2:
         return UNKNOWN
     successes, trials = total(filled)
     if successes in (0, trials):
-        return wilson(len(filled) if successes else 0, len(filled), confidence=confidence)
-    generator = Random(seed)
-    drawn = (total(generator.choices(filled, k=len(filled))) for _ in range(resamples))
+        return wilson(len(filled) if successes else 0, len(filled))
+    generator = Random(0)
+    drawn = (total(generator.choices(filled, k=len(filled))) for _ in range(RESAMPLES))
     rates = [won / tried for won, tried in drawn]
-    tail = 50 * (1 - confidence)
+    tail = 50 * (1 - CONFIDENCE)
     return Interval(percentile(rates, tail), percentile(rates, 100 - tail))
 
 
@@ -185,24 +181,8 @@ def total(clusters: Sequence[Cluster]) -> Cluster:
     return sum(won for won, _ in clusters), sum(tried for _, tried in clusters)
 
 
-def _normal_quantile(confidence: float) -> float:
-    """How many standard deviations, to each side, hold ``confidence`` of a normal variable."""
-    _check(0 < confidence < 1, "confidence", confidence, "above 0 and below 1")
-    return NormalDist().inv_cdf((1 + confidence) / 2)
-
-
-def _differing_pairs_min(alpha: float) -> int:
-    """The fewest differing pairs for which the exact test can reach ``alpha``: 2 * 0.5**k."""
-    return math.ceil(1 - math.log2(alpha))
-
-
-def _quantiles(discordant_rate: float, alpha: float, power: float) -> tuple[float, float]:
-    """The normal quantiles of a plan, which is checked."""
-    _check(0 < alpha < 1, "alpha", alpha, "above 0 and below 1")
-    # With less power than alpha, chance alone would do.
-    _check(alpha < power < 1, "power", power, f"above alpha={alpha} and below 1")
+def _check_rate(discordant_rate: float) -> None:
     _check(0 <= discordant_rate <= 1, "discordant_rate", discordant_rate, "from 0 to 1")
-    return _normal_quantile(1 - alpha), NormalDist().inv_cdf(power)
 
 
 def _check_counts(successes: int, trials: int) -> None:
