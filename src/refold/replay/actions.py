@@ -59,7 +59,12 @@ def compare_actions(recorded: Action, candidate: Action) -> Difference:
     Calls are matched by tool name in order, as many as possible; words are compared without the
     white space around them.
     """
-    pairs, only_recorded, only_candidate = _matched(recorded.calls, candidate.calls)
+    olds, news = recorded.calls, candidate.calls
+    places = list(_places(olds, news))
+    old_places, new_places = {i for i, _ in places}, {j for _, j in places}
+    pairs = [_pair(olds[i], news[j]) for i, j in places]
+    only_recorded = [call for i, call in enumerate(olds) if i not in old_places]
+    only_candidate = [call for j, call in enumerate(news) if j not in new_places]
     if only_recorded or only_candidate:
         level: Level = "tools"
     elif any(pair.changes for pair in pairs):
@@ -75,18 +80,6 @@ def arguments_of(call: Call) -> Any:
     A number is a ``Decimal`` where a float would be another number.
     """
     return _with_floats(_exactly(call))
-
-
-def _matched(
-    olds: Sequence[Call], news: Sequence[Call]
-) -> tuple[list[CallPair], list[Call], list[Call]]:
-    places = list(_places(olds, news))
-    old_places, new_places = {i for i, _ in places}, {j for _, j in places}
-    return (
-        [_pair(olds[i], news[j]) for i, j in places],
-        [call for i, call in enumerate(olds) if i not in old_places],
-        [call for j, call in enumerate(news) if j not in new_places],
-    )
 
 
 def _places(olds: Sequence[Call], news: Sequence[Call]) -> Iterable[tuple[int, int]]:

@@ -114,30 +114,26 @@ def paired(
     candidate: Iterable[ConversationComparison], control: Iterable[ConversationComparison]
 ) -> Paired:
     """The candidate against the control, over the conversations that both answered throughout."""
-    controls = {c.stream: c.same_action for c in control if c.same_action is not None}
-    outcomes = Counter(
-        (c.same_action, controls[c.stream])
-        for c in candidate
-        if c.same_action is not None and c.stream in controls
-    )
-    pairs = outcomes.total()
+    controls = {c.stream: c.same_action for c in control}
+    outcomes = Counter((c.same_action, controls.get(c.stream)) for c in candidate)
+    both, neither = outcomes[True, True], outcomes[False, False]
     only_candidate, only_control = outcomes[True, False], outcomes[False, True]
     discordant = only_candidate + only_control
+    pairs = both + discordant + neither
+    discordant_rate = discordant / pairs if pairs else 0.0
     difference = (only_candidate - only_control) / pairs if pairs else None
     return Paired(
         pairs=pairs,
-        both=outcomes[True, True],
+        both=both,
         only_candidate=only_candidate,
         only_control=only_control,
-        neither=outcomes[False, False],
+        neither=neither,
         discordant=discordant,
         difference=difference,
         p=stats.mcnemar_exact(only_candidate, only_control),
-        smallest_effect=(
-            stats.mcnemar_smallest_effect(pairs, discordant / pairs) if discordant else None
-        ),
+        smallest_effect=stats.mcnemar_smallest_effect(pairs, discordant_rate),
         pairs_needed=(
-            stats.mcnemar_pairs_needed(difference, discordant / pairs) if difference else None
+            stats.mcnemar_pairs_needed(difference, discordant_rate) if difference else None
         ),
     )
 
