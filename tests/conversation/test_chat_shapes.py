@@ -37,7 +37,7 @@ ASKED = {"role": "user", "content": "Book it."}
 def words(**message: Any) -> tuple[str, list[str]]:
     """The text of a message, and the pointers of what is not understood."""
     unread: list[Any] = []
-    text = read_words(message, [], unread).text
+    text, _ = read_words(message, [], unread)
     return text, [one.pointer for one in unread]
 
 

@@ -23,6 +23,7 @@ from refold.core.jsonvalue import pointer
 from refold.errors import InvalidEvent
 
 Message = Mapping[str, Any]
+Parts = list[dict[str, Any]]
 _TEXT_KINDS: Final = frozenset({"text", "input_text", "output_text", "refusal"})
 _THOUGHTS: Final = frozenset({"reasoning", "thinking"})
 _KNOWN_OF_TOOL: Final = frozenset({"type", "function", "custom", "effect"})
@@ -50,17 +51,11 @@ class Unread(NamedTuple):
     reason: str
 
 
-class Words(NamedTuple):
-    """What a message says: its text ("" for none), and its parts where it is more than text."""
+def read_words(message: Message, path: Path, unread: list[Unread]) -> tuple[str, Parts | None]:
+    """What a message says: its text ("" for none), and its parts where it is more than text.
 
-    text: str
-    parts: list[dict[str, Any]] | None
-
-
-def read_words(message: Message, path: Path, unread: list[Unread]) -> Words:
-    """The words of a message, a refusal and what audio says among them.
-
-    Text parts are joined; a refusal beside words follows them on a line of its own.
+    A refusal and what audio says are words too. Text parts are joined; a refusal beside words
+    follows them on a line of its own.
     """
     content = message.get("content")
     text = _content_text(content, [*path, "content"], unread)
@@ -69,7 +64,7 @@ def read_words(message: Message, path: Path, unread: list[Unread]) -> Words:
         text = f"{text}\n{refusal}" if text else refusal
     if not text:
         text = _content_text(message.get("audio"), [*path, "audio"], unread)
-    return Words(text, _parts(content))
+    return text, _parts(content)
 
 
 def attachments(parts: Sequence[Mapping[str, Any]] | None) -> list[str]:
@@ -222,7 +217,7 @@ def _part_text(part: object, path: Path, unread: list[Unread]) -> str:
     return ""
 
 
-def _parts(content: object) -> list[dict[str, Any]] | None:
+def _parts(content: object) -> Parts | None:
     """Content as parts; None where it is text alone."""
     content = [content] if isinstance(content, dict) else content
     if not isinstance(content, list) or not any(isinstance(part, dict) for part in content):

@@ -137,10 +137,10 @@ def _typed(
     name = _text(message.get("name"))
     match message.get("role"):
         case "system" | "developer":
-            return [replace(agent, prompt=events.Prompt(read_words(message, path, unread).text))]
+            text, _ = read_words(message, path, unread)
+            return [replace(agent, prompt=events.Prompt(text))]
         case "user":
-            words = read_words(message, path, unread)
-            return [events.UserUtterance(words.text, words.parts, party=name)]
+            return [events.UserUtterance(*read_words(message, path, unread), party=name)]
         case "assistant":
             return _answered(message, path, f"m{index}", unread, agent.tools)
         case "tool":

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
 
+from refold.conversation import events, voice
 from refold.conversation.chat_shapes import with_marks
 from refold.conversation.fold import Conversation
 from refold.conversation.state import ConversationState, ToolAnswer, ToolUse, Utterance, at
-from refold.conversation.voice import DtmfReceived
+from refold.core.fold import taken
+from refold.core.history import SessionForked
 from refold.core.jsonvalue import parse_pointer
 from refold.core.recorded import Recorded, history_of
 from refold.errors import UsageError
@@ -50,18 +52,17 @@ def transcript(history: Iterable[Recorded]) -> list[Line]:
     an unknown type is shown as its payload. What was redacted is not shown, whether or not its
     bytes are still stored.
     """
-    events = list(history_of(history, call="transcript"))
-    state = Conversation.run(events).state
+    known = list(history_of(history, call="transcript"))
+    state = Conversation.run(known).state
     made = _made(state)
     redacted: defaultdict[str, list[str]] = defaultdict(list)
     for redaction in state.redactions:
         redacted[redaction.event.event].append(redaction.event.pointer)
     lines: list[Line] = []
-    for recorded in (part for whole in events for part in whole.parts() or (whole,)):
+    for recorded in (part for whole in known for part in whole.parts() or (whole,)):
         if recorded.type not in _LEFT_OUT:
-            own = made[recorded.origin_id, recorded.type]
-            part = own.pop(0) if own else None
-            who, text = _said(recorded, part, redacted[recorded.origin_id])
+            own = made[recorded.origin_id, recorded.type] or [None]
+            who, text = _said(recorded, own.pop(0), redacted[recorded.origin_id])
             lines.append(Line(recorded.origin_id, at(recorded), who, recorded.type, text))
     return lines
 
@@ -106,8 +107,6 @@ def _made(state: ConversationState) -> defaultdict[tuple[str, str], list[Any]]:
         made[turn.id, f"{turn.role}.utterance"].append(turn)
     for refused in state.refused_patches:
         made[refused.id, "state.patched"].append(refused.reason)
-    for pressed in state.keys_pressed:
-        made[pressed.id, "dtmf.received"].append(pressed.event)
     for answer in state.unmatched_results:
         made[answer.id, "tool.result"].append((answer, f"no open call {answer.event.call_id}"))
     for use in state.tool_calls:
@@ -135,12 +134,11 @@ def _said(recorded: Recorded, part: object, redacted: list[str]) -> Said:
             value = REDACTED if _covers(redacted, "result") else _value(result.result)
             who = "tool error" if result.is_error else "tool result"
             return who, f"{result.name or tool}: {value}"
-        case DtmfReceived():
-            return "user", REDACTED if redacted else f"presses {part.digits}"
         case str():
             return "state", f"not applied: {part}"
-    say = _SAID.get(recorded.type)
-    who, text = say(recorded.data) if say else (recorded.type, _value(recorded.data))
+    handler = Conversation.handlers.get(recorded.type)
+    typed = None if handler is None else taken(recorded, handler)
+    who, text = _told(typed) or (recorded.type, _value(recorded.data))
     return who, REDACTED if redacted else text
 
 
@@ -152,69 +150,48 @@ def _utterance(said: Utterance, *, hidden: bool) -> Said:
     return who, text if said.heard is None else f"{text} [interrupted]"
 
 
-def _interrupted(data: dict[str, Any]) -> Said:
-    unheard = data.get("unplayed_text")
-    more = f", not heard: “{unheard}”" if unheard else ""
-    return data.get("party") or "user", f"interrupts; heard: “{data['played_text']}”{more}"
+def _told(event: object) -> Said | None:
+    """Who and the text of an event by itself; None for one that is shown as its payload."""
+    match event:
+        case voice.DtmfReceived(digits=digits):
+            return "user", f"presses {digits}"
+        case voice.PlaybackInterrupted(played_text=heard, unplayed_text=unheard):
+            more = f", not heard: “{unheard}”" if unheard else ""
+            return event.party or "user", f"interrupts; heard: “{heard}”{more}"
+        case events.ToolDecided(changed_arguments=changed):
+            more = f": {shortened(changed)}" if changed else ""
+            return event.approver, f"{event.decision} the call {event.call_id}{more}"
+        case events.ModelFailed():
+            return "model", f"failed (attempt {event.attempt}): {event.error}"
+        case events.SessionStarted():
+            people = ", ".join(party.name or party.role for party in event.parties)
+            more = f"; {people}" if people else ""
+            return "session", f"started: {event.channel}, {event.direction}{more}"
+        case events.SessionEnded(error=error):
+            return "session", f"ended: {event.reason}" + (f" ({error})" if error else "")
+        case SessionForked(variant=changes):
+            text = f"branch of {event.from_stream} after version {event.from_version}"
+            return "session", text + (f": {_value(changes)}" if changes is not None else "")
+        case events.AgentConfigured():
+            return event.agent or "agent", f"configured: {_configuration(event) or 'nothing'}"
+        case events.StatePatched(patch=operations):
+            return "state", shortened("; ".join(map(_operation, operations)))
+    return None
 
 
-def _decided(data: dict[str, Any]) -> Said:
-    changed = data.get("changed_arguments")
-    more = f": {shortened(changed)}" if changed else ""
-    return data["approver"], f"{data['decision']} the call {data['call_id']}{more}"
-
-
-def _failed(data: dict[str, Any]) -> Said:
-    return "model", f"failed (attempt {data.get('attempt', 1)}): {data['error']}"
-
-
-def _started(data: dict[str, Any]) -> Said:
-    people = ", ".join(party.get("name") or party["role"] for party in data.get("parties") or ())
-    text = f"{data.get('channel', 'chat')}, {data.get('direction', 'inbound')}"
-    return "session", f"started: {text}" + (f"; {people}" if people else "")
-
-
-def _ended(data: dict[str, Any]) -> Said:
-    error = data.get("error")
-    return "session", f"ended: {data.get('reason', 'completed')}" + (f" ({error})" if error else "")
-
-
-def _forked(data: dict[str, Any]) -> Said:
-    changes = data.get("variant")
-    text = f"branch of {data['from_stream']} after version {data['from_version']}"
-    return "session", text + (f": {_value(changes)}" if changes is not None else "")
-
-
-def _configured(data: dict[str, Any]) -> Said:
-    prompt = " ".join((data.get("prompt") or {}).get("text", "").split())
+def _configuration(agent: events.AgentConfigured) -> str:
+    prompt = " ".join(agent.prompt.text.split()) if agent.prompt is not None else ""
     said = {
-        "model": data.get("model"),
-        "tools": ", ".join(tool["name"] for tool in data.get("tools") or ()),
+        "model": agent.model,
+        "tools": ", ".join(tool.name for tool in agent.tools),
         "prompt": shortened(prompt, chars_max=PROMPT_CHARS_MAX),
     }
-    text = "; ".join(f"{name} {value}" for name, value in said.items() if value)
-    return data.get("agent") or "agent", f"configured: {text or 'nothing'}"
-
-
-def _patched(data: dict[str, Any]) -> Said:
-    return "state", shortened("; ".join(_operation(operation) for operation in data["patch"]))
+    return "; ".join(f"{name} {value}" for name, value in said.items() if value)
 
 
 def _operation(operation: dict[str, Any]) -> str:
     target = f"{operation.get('op')} {operation.get('path')}"
     return f"{target} = {_value(operation['value'])}" if "value" in operation else target
-
-
-_SAID: Final[dict[str, Callable[[Any], Said]]] = {
-    "session.started": _started,
-    "session.ended": _ended,
-    "session.forked": _forked,
-    "agent.configured": _configured,
-    "playback.interrupted": _interrupted,
-    "tool.decided": _decided,
-    "model.failed": _failed,
-    "state.patched": _patched,
-}
 
 
 # -- text ---------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from refold.conversation.fold import Conversation
 from refold.core.diff import diff_states
@@ -12,9 +12,6 @@ from refold.core.fold import Fold
 from refold.core.patch import Operation
 from refold.core.recorded import Recorded
 from refold.engine.branch import Branch
-from refold.errors import NotFound
-
-R = TypeVar("R")
 
 
 class Groundless(NamedTuple):
@@ -25,11 +22,11 @@ class Groundless(NamedTuple):
 
 
 @dataclass(frozen=True)
-class WhatIf(Generic[R]):
+class WhatIf:
     """A branch without some events: those ``removed``, and those that lose their ground."""
 
-    before: Branch[R]
-    after: Branch[R]
+    before: Branch[Any]
+    after: Branch[Any]
     removed: list[Recorded]
     groundless: list[Groundless]
 
@@ -38,7 +35,7 @@ class WhatIf(Generic[R]):
         return diff_states(self.before.fold(fold).state, self.after.fold(fold).state)
 
 
-def what_if(branch: Branch[R], *, without: Sequence[str]) -> WhatIf[R]:
+def what_if(branch: Branch[Any], *, without: Sequence[str]) -> WhatIf:
     """A conversation without some events, given by their ids, or by their versions as digits.
 
     A tool's result or approval rests on its call; any event on those that it names as its basis,
@@ -83,17 +80,9 @@ def _named_by(recorded: Recorded, calls: dict[str, str]) -> Iterator[str]:
         yield cause
 
 
-def _event_id(branch: Branch[R], wanted: str) -> str:
-    """An id as it is; the id of the event at a version."""
+def _event_id(branch: Branch[Any], wanted: str) -> str:
+    """An id as it is; the id of the event at a version, or that which it would have."""
     if not wanted.isdecimal():
         return wanted
-    for recorded in branch.events:
-        if recorded.version == int(wanted):
-            return recorded.id
-    last = branch.events[-1].version
-    raise NotFound(
-        f"{branch.stream!r} has no version {wanted}: its last is {last}",
-        stream=branch.stream,
-        version=int(wanted),
-        last=last,
-    )
+    ids = {recorded.version: recorded.id for recorded in branch}
+    return ids.get(int(wanted), f"{branch.stream}@{int(wanted)}")
