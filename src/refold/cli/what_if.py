@@ -61,7 +61,7 @@ def what_if_command(
 
 
 def _lines(
-    stream: str, found: WhatIf[Any], fold: str, operations: Sequence[Any], saved: str | None
+    stream: str, found: WhatIf, fold: str, operations: Sequence[Any], saved: str | None
 ) -> Iterator[str]:
     yield f"{clean(stream)} without"
     yield from printing.event_lines(found.removed)

@@ -98,7 +98,7 @@ class MessageWriter:
         self._messages = Messages()
         self._fixes: list[tuple[Message, Fix]] = []
         # The answers since the last turn of the user, by message id.
-        self._open: dict[str, Message] = {}
+        self._open: dict[str | None, Message] = {}
         # The last answer and the ids of its calls.
         self._last: Message = {}
         self._called: set[str] = set()
@@ -113,12 +113,10 @@ class MessageWriter:
                 message = self._said_by_other("system", prompt.text)
             case events.UserUtterance(text=text, parts=parts):
                 message = self._said_by_other("user", text if parts is None else parts)
-            case events.AgentUtterance(message_id=message_id):
-                message = self._answer(
-                    message_id, event.text if event.parts is None else event.parts
-                )
+            case events.AgentUtterance(text=text, parts=parts):
+                message = self._answer(event.message_id, text if parts is None else parts)
             case events.ToolCall():
-                message = self._answer_of_call(event.message_id)
+                message = self._answer(event.message_id)
                 self._called |= {event.call_id} if message is self._last else set()
                 text_key = "input" if event.kind == "custom" else "arguments"
                 function = {"name": event.name, text_key: event.arguments}
@@ -127,21 +125,21 @@ class MessageWriter:
                 calls.append(_fixed(item, fix.get("call", {})))
             case events.ToolResult():
                 message = _result(event)
-                place = None if "late" in fix else self.place_of_result(event)
-                self._messages.insert(len(self._messages) if place is None else place, message)
+                since = 0 if "late" in fix else self.said_since_call(event)
+                self._messages.insert(len(self._messages) - since, message)
             case _:
                 return None
         if fix:
             self._fixes.append((message, fix))
         return message
 
-    def place_of_result(self, result: events.ToolResult) -> int | None:
-        """Where a result goes before what others said since its call; None for the end."""
-        place = len(self._messages)
+    def said_since_call(self, result: events.ToolResult) -> int:
+        """How many messages others have said since the call of a result, which goes before them."""
+        count = 0
         if result.call_id in self._called:
-            while self._messages[place - 1]["role"] not in ("assistant", "tool"):
-                place -= 1
-        return None if place == len(self._messages) else place
+            while self._messages[-1 - count]["role"] not in ("assistant", "tool"):
+                count += 1
+        return count
 
     def finished(self, loss: list[Loss]) -> Messages:
         """The messages, each as it was where that is known."""
@@ -154,23 +152,23 @@ class MessageWriter:
         self._open.clear()
         return self._put({"role": role, "content": content})
 
-    def _answer(self, message_id: str | None, content: object) -> Message:
-        begun = self._open.get(message_id or "")
-        if begun is not None and begun["content"] is None:
-            begun["content"] = content
-            return begun
-        message = self._last = self._put({"role": "assistant", "content": content})
-        self._called = set()
-        if message_id is not None:
-            self._open[message_id] = message
-        return message
+    def _answer(self, message_id: str | None, content: object = None) -> Message:
+        """The answer that words are part of, or a call, which has no content.
 
-    def _answer_of_call(self, message_id: str | None) -> Message:
-        """The answer that a call is part of: the one of its id, else the one just before it."""
-        if message_id is not None:
-            return self._open.get(message_id) or self._answer(message_id, None)
-        last = self._messages[-1] if self._messages else {}
-        return last if last.get("role") == "assistant" else self._answer(None, None)
+        It is the one of its id; of a call without an id the one just before it.
+        """
+        message = self._open.get(message_id)
+        if message_id is None and content is None and self._messages:
+            last = self._messages[-1]
+            message = last if last["role"] == "assistant" else None
+        if message is None or None not in (content, message["content"]):
+            message = self._last = self._put({"role": "assistant", "content": None})
+            self._called = set()
+            if message_id is not None:
+                self._open[message_id] = message
+        if content is not None:
+            message["content"] = content
+        return message
 
     def _put(self, message: Message) -> Message:
         self._messages.append(message)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from msgspec.structs import asdict
 
@@ -112,33 +112,32 @@ def _patched(state: State, event: events.StatePatched, recorded: Recorded) -> No
 
 @_happens(events.UserUtterance)
 def _user_said(state: State, event: events.UserUtterance, recorded: Recorded) -> None:
-    state.transcript.append(
-        Utterance(
-            id=recorded.origin_id,
-            at=rfc3339(recorded.occurred_at_us),
-            role="user",
-            text=event.text,
-            party=event.party,
-            confidence=event.confidence,
-            attachments=attachments(event.parts) if event.parts else [],
-        )
-    )
+    said = _utterance("user", event, recorded)
+    said.confidence = event.confidence
+    state.transcript.append(said)
 
 
 @_happens(events.AgentUtterance)
 def _agent_said(state: State, event: events.AgentUtterance, recorded: Recorded) -> None:
-    state.transcript.append(
-        Utterance(
-            id=recorded.origin_id,
-            at=rfc3339(recorded.occurred_at_us),
-            role="agent",
-            text=event.text,
-            heard=state.early_interruptions.pop(event.message_id or "", None),
-            party=event.party,
-            finish_reason=event.finish_reason,
-            message_id=event.message_id,
-            attachments=attachments(event.parts) if event.parts else [],
-        )
+    said = _utterance("agent", event, recorded)
+    said.heard = state.early_interruptions.pop(event.message_id or "", None)
+    said.finish_reason, said.message_id = event.finish_reason, event.message_id
+    state.transcript.append(said)
+
+
+def _utterance(
+    role: Literal["user", "agent"],
+    said: events.UserUtterance | events.AgentUtterance,
+    recorded: Recorded,
+) -> Utterance:
+    """What the words of both sides have in common."""
+    return Utterance(
+        id=recorded.origin_id,
+        at=rfc3339(recorded.occurred_at_us),
+        role=role,
+        text=said.text,
+        party=said.party,
+        attachments=attachments(said.parts) if said.parts else [],
     )
 
 

@@ -205,7 +205,7 @@ def _text(value: object) -> str | None:
 def _exactly(message: Message, typed: Sequence[Any], writer: MessageWriter) -> list[Event]:
     """Each event with what it alone would lose of the message that it is read from."""
     fixes: list[Fix] = [{} for _ in typed]
-    if isinstance(typed[0], events.ToolResult) and writer.place_of_result(typed[0]) is not None:
+    if isinstance(typed[0], events.ToolResult) and writer.said_since_call(typed[0]):
         fixes[0]["late"] = True
     written = [writer.add(event, fix) for event, fix in zip(typed, fixes, strict=True)]
     plain = dict(written[0] or {})
