@@ -7,9 +7,9 @@ import msgspec
 import pytest
 
 from refold.conversation.amounts import read_amount
-from refold.conversation.chat_json import exact_arguments
 from refold.conversation.chat_shapes import (
     attachments,
+    exact_arguments,
     read_calls,
     read_tools,
     read_usage,

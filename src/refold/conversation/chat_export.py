@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 from refold.conversation import events
-from refold.conversation.chat_json import json_text
+from refold.conversation.chat_shapes import json_text
 from refold.core.jsonvalue import copy, pointer
 from refold.core.recorded import Recorded, history_of
 

@@ -11,19 +11,25 @@ the older ``function_call`` and ``functions`` among them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, Final, Literal, NamedTuple, get_args
 
 import msgspec
 
 from refold.conversation import events
 from refold.conversation.amounts import read_amount
-from refold.conversation.chat_json import Path, check_json, json_text, parsed_arguments, refused
+from refold.core import jsonvalue
 from refold.core.jsonvalue import pointer
-from refold.errors import InvalidEvent
+from refold.errors import InvalidEvent, UsageError
 
 Message = Mapping[str, Any]
 Parts = list[dict[str, Any]]
+Path = list[str | int]
+
+DEPTH_MAX: Final = 100
+"""How deep a message may nest: under what an event may, since it is wrapped in one."""
+
+_EXACT: Final = msgspec.json.Decoder(float_hook=Decimal)
 _TEXT_KINDS: Final = frozenset({"text", "input_text", "output_text", "refusal"})
 _THOUGHTS: Final = frozenset({"reasoning", "thinking"})
 _KNOWN_OF_TOOL: Final = frozenset({"type", "function", "custom", "effect"})
@@ -115,8 +121,7 @@ def function_id(name: object) -> str:
 
 def read_id(value: object) -> str:
     """The id of a call, "" where there is none."""
-    is_number = isinstance(value, int) and not isinstance(value, bool)
-    return value if isinstance(value, str) else str(value) if is_number else ""
+    return value if isinstance(value, str) else str(value) if type(value) is int else ""
 
 
 def read_usage(usage: object, path: Path, unread: list[Unread]) -> events.Usage | None:
@@ -128,7 +133,7 @@ def read_usage(usage: object, path: Path, unread: list[Unread]) -> events.Usage 
         holder: Any = usage
         for key in place:
             holder = holder.get(key) if isinstance(holder, Mapping) else None
-        if isinstance(holder, int) and not isinstance(holder, bool) and holder >= 0:
+        if type(holder) is int and holder >= 0:
             counts.setdefault(field, holder)
         elif holder is not None:
             reason = f"{holder!r:.50} is not a number of tokens"
@@ -314,3 +319,65 @@ def _effect(effect: Any, path: Path, unread: list[Unread]) -> events.Effect:
     known = ", ".join(get_args(events.Effect))
     unread.append(Unread("tool", pointer(path), f"{effect!r} is not an effect: {known}"))
     return "unknown"
+
+
+# -- JSON: what can be kept exactly, and what tool arguments say --------------------------------
+
+
+def parsed_arguments(arguments: str) -> Any:
+    """What a string of tool arguments says; None when it is not JSON that can be stored."""
+    try:
+        parsed = msgspec.json.decode(arguments)
+        check_json(parsed, [])
+    except (msgspec.DecodeError, InvalidEvent, RecursionError):
+        return None
+    return parsed
+
+
+def exact_arguments(arguments: str) -> Any:
+    """What tool arguments say, to compare: each number by its exact value, none at all as ``{}``.
+
+    The text itself where it is not JSON; of a JSON string the JSON, as its text is another.
+    """
+    if not arguments.strip():
+        return {}
+    try:
+        value = _EXACT.decode(arguments)
+        jsonvalue.check(value)
+    except (msgspec.DecodeError, UsageError, InvalidOperation, RecursionError):
+        return arguments
+    return {} if value is None else json_text(value) if isinstance(value, str) else value
+
+
+def as_json(answer: Any) -> Any:
+    """What an SDK's object says, without the defaults that nobody set; anything else as it is."""
+    dump = getattr(answer, "model_dump", None)
+    return answer if dump is None else dump(exclude_unset=True)
+
+
+def json_text(value: Any) -> str:
+    """A value as JSON text."""
+    return msgspec.json.encode(value).decode()
+
+
+def check_json(value: Any, path: Path) -> None:
+    """Refuse what would come back changed, or not at all, from its stored JSON."""
+    try:
+        jsonvalue.check(value, level=jsonvalue.DEPTH_MAX - DEPTH_MAX)
+        if msgspec.json.decode(msgspec.json.encode(value)) == value:
+            return
+    except (UsageError, TypeError, ValueError, RecursionError):
+        pass
+    if len(path) >= DEPTH_MAX:
+        raise refused(f"nested more than {DEPTH_MAX} levels deep", path)
+    items = value.items() if isinstance(value, dict) else ()
+    for key, child in enumerate(value) if isinstance(value, list) else items:
+        if isinstance(value, dict) and not isinstance(key, str):
+            raise refused(f"the key {key!r} is not text", path)
+        check_json(child, [*path, key])
+    raise refused(f"{value!r:.40} would not come back from JSON as it is", path)
+
+
+def refused(reason: str, path: Path) -> InvalidEvent:
+    """The error for what cannot be represented, with where it stands."""
+    return InvalidEvent(reason, path=pointer(path))

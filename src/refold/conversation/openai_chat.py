@@ -13,25 +13,30 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+import msgspec
 from msgspec.structs import replace
 
 from refold.conversation import events
 from refold.conversation.chat_export import Fix, MessageWriter
-from refold.conversation.chat_json import Path, canonical_json, check_json, refused
 from refold.conversation.chat_shapes import (
+    Path,
     Unread,
+    check_json,
     described,
     function_id,
     read_calls,
     read_id,
     read_usage,
     read_words,
+    refused,
 )
 from refold.core.event import Event
 from refold.errors import InvalidEvent
 
 Message = Mapping[str, Any]
 AGENT_UNKNOWN: Final = events.AgentConfigured()
+
+_canonical: Final = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Chat(NamedTuple):
@@ -189,9 +194,8 @@ def _message(choices: list[Any]) -> Message:
 def _failure(error: object) -> events.ModelFailed:
     said = error if isinstance(error, Mapping) else {}
     status = said.get("code")
-    is_status = isinstance(status, int) and not isinstance(status, bool)
     return events.ModelFailed(
-        error=str(said.get("message") or error), status=status if is_status else None
+        error=str(said.get("message") or error), status=status if type(status) is int else None
     )
 
 
@@ -232,4 +236,4 @@ def _difference(wanted: Message, exported: Message) -> Fix:
 
 def _same(first: Any, second: Any) -> bool:
     # As JSON: 1, 1.0 and true are equal to Python.
-    return first is second or canonical_json(first) == canonical_json(second)
+    return first is second or _canonical(first) == _canonical(second)

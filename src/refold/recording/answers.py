@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from refold.conversation.chat_json import as_json, refused
+from refold.conversation.chat_shapes import as_json, refused
 from refold.conversation.events import AgentUtterance, ModelResponse, ToolCall
 from refold.conversation.openai_chat import read_completion
 from refold.core.event import Event

@@ -12,8 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from refold.conversation import events, voice
-from refold.conversation.chat_json import parsed_arguments
-from refold.conversation.chat_shapes import described
+from refold.conversation.chat_shapes import described, parsed_arguments
 from refold.core.clock import Instant
 from refold.core.event import Event, Kind, event_id
 from refold.core.expected import NO_EVENTS
@@ -118,8 +117,7 @@ def stamped(
     for one in given:
         event = _whole(one, notes)
         typed = _typed(event)
-        cause, actor = notes.cause_and_actor(typed)
-        known = (("causation", cause), ("actor", actor))
+        known = zip(("causation", "actor"), notes.cause_and_actor(typed), strict=True)
         own = {name: value for name, value in known if value is not None}
         at = occurred_at if event.occurred_at is None else event.occurred_at
         made.append(replace(event, metadata={**own, **(event.metadata or {})}, occurred_at=at))

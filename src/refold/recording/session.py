@@ -108,8 +108,7 @@ class Recorder(ABC, Generic[S, R]):
         """The stream that is written to."""
         self._opening = opening
         self._notes = Notes(stream)
-        self._is_open = False
-        self._is_suspended = False
+        self._is_open = self._is_suspended = False
         own = {"correlation": stream, "origin": "recorded", "actor": SYSTEM}
         self._metadata = {**own, **(metadata or {})}
 

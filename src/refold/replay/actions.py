@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 from msgspec.structs import asdict, replace
 
-from refold.conversation.chat_json import exact_arguments
+from refold.conversation.chat_shapes import exact_arguments
 from refold.core import alignment, patch
 from refold.core.patch import Operation
 from refold.replay.decision import Action, Call, Decision

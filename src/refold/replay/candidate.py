@@ -11,8 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from refold.conversation.amounts import read_amount
-from refold.conversation.chat_json import as_json
-from refold.conversation.chat_shapes import read_cost
+from refold.conversation.chat_shapes import as_json, read_cost
 from refold.conversation.events import ModelFailed, ModelResponse
 from refold.conversation.openai_chat import read_completion
 from refold.errors import InvalidEvent, RefoldError, Rejected, Unavailable, UsageError

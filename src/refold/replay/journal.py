@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from refold.conversation.chat_json import parsed_arguments
+from refold.conversation.chat_shapes import parsed_arguments
 from refold.conversation.events import (
     AgentUtterance,
     Fields,

@@ -10,8 +10,7 @@ from typing import Final, Literal
 import msgspec
 
 from refold.conversation.chat_export import is_late_result, to_messages
-from refold.conversation.chat_json import parsed_arguments
-from refold.conversation.chat_shapes import with_marks
+from refold.conversation.chat_shapes import parsed_arguments, with_marks
 from refold.conversation.events import ToolCall
 from refold.conversation.fold import Conversation
 from refold.conversation.openai_chat import from_messages
