@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from refold.conversation import EffectCommitted
 from refold.core.event import Event
 from refold.core.recorded import Recorded
-from refold.outbox.backlog import Asked, Backlog, Order, Schedule, asked_by
-from refold.outbox.events import EffectFailed, EffectRequested, outcome_key
+from refold.outbox.backlog import Backlog, Order, Schedule
+from refold.outbox.effects import Asked, EffectFailed, EffectRequested, asked_by, outcome_key
 from refold.testing import as_recorded
 
 

@@ -15,7 +15,7 @@ transactional-outbox.html); the log itself is the table.
 """
 
 from refold.conversation.governance import EffectCommitted
-from refold.outbox.events import EffectFailed, EffectRequested
+from refold.outbox.effects import EffectFailed, EffectRequested
 from refold.outbox.worker import Outbox
 
 __all__ = ["EffectCommitted", "EffectFailed", "EffectRequested", "Outbox"]

@@ -6,37 +6,14 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
-from typing import Final, Literal, NamedTuple
+from operator import attrgetter
+from typing import Literal
 
 from refold.core.recorded import Recorded
 from refold.errors import CodecError
-from refold.outbox.events import OUTCOMES, REQUESTED, EffectRequested, Outcome
+from refold.outbox.effects import OUTCOMES, REQUESTED, Asked, Outcome, asked_by
 
 Order = Literal["any", "stream"]
-TYPES: Final = (REQUESTED, *OUTCOMES)
-
-
-class Asked(NamedTuple):
-    """A requested effect; ``name`` is None when its payload could not be read (``error``)."""
-
-    id: str
-    stream: str
-    name: str | None
-    position: int
-    requested_at_us: int
-    error: str | None = None
-
-
-def asked_by(recorded: Recorded) -> Asked:
-    """A request as the backlog keeps it, without its arguments."""
-    name, error = None, None
-    try:
-        name = recorded.to_class(EffectRequested).name
-    except CodecError as unreadable:
-        error = str(unreadable)
-    return Asked(
-        recorded.id, recorded.stream, name, recorded.position, recorded.recorded_at_us, error
-    )
 
 
 @dataclass
@@ -117,7 +94,8 @@ class Schedule:
     """
 
     def __init__(self, order: Order) -> None:
-        self._order = order
+        # What must not be performed together has the same lane.
+        self._lane: Callable[[Asked], str] = attrgetter("stream" if order == "stream" else "id")
         self._lanes: dict[str, deque[Asked]] = {}
         self._due: list[tuple[float, int, Asked]] = []
 
@@ -154,6 +132,3 @@ class Schedule:
     def is_empty(self) -> bool:
         """Whether every effect is finished."""
         return not self._lanes
-
-    def _lane(self, asked: Asked) -> str:
-        return asked.stream if self._order == "stream" else asked.id

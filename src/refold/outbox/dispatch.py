@@ -8,48 +8,40 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from time import monotonic
-from typing import NamedTuple, Self
+from typing import Self
 
 from refold.engine.store import Store
 from refold.engine.subscription import LOOK_EVERY_S, Subscription
 from refold.errors import StoreClosed
-from refold.outbox.backlog import TYPES, Asked, Backlog, Schedule
-from refold.outbox.performing import tell_failed
-
-Attempt = Callable[[str, int], str | None]
-
-
-class Tried(NamedTuple):
-    """What an effect has behind it in this process: attempts, and the last one's error."""
-
-    attempts: int = 0
-    error: str | None = None
+from refold.outbox.backlog import Backlog, Order, Schedule
+from refold.outbox.effects import TYPES, Asked
+from refold.outbox.performing import Tried
 
 
 @dataclass
 class Dispatch:
     """Performs a backlog on a pool of threads; used by one thread, but for :meth:`wake`.
 
-    ``tried`` holds the effects that were attempted and are still open, ``settled`` counts those
-    that this dispatch has brought to their outcome.
+    ``log`` is what it reads, ``tried`` holds the effects that were attempted and are still open,
+    ``settled`` counts those that this dispatch has brought to their outcome.
     """
 
     store: Store
-    attempt: Attempt
-    backlog: Backlog
-    schedule: Schedule
-    delay_s: Callable[[int], float]
+    attempt: Callable[[str, int], Tried | None]
+    order: Order
     workers: int
     categories: Sequence[str] | None
+    backlog: Backlog
     after: int
     tried: dict[str, Tried] = field(default_factory=dict, init=False)
     settled: int = field(default=0, init=False)
-    _under_way: dict[Future[str | None], Asked] = field(default_factory=dict, init=False)
+    _under_way: dict[Future[Tried | None], Asked] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         # Its put may be called by a signal handler, wherever that comes.
-        self._mail: SimpleQueue[Future[str | None] | None] = SimpleQueue()
-        self._log = self._followed(self.after)
+        self._mail: SimpleQueue[Future[Tried | None] | None] = SimpleQueue()
+        self.log = self._followed(self.after)
+        self._schedule = Schedule(self.order)
         self._threads = ThreadPoolExecutor(self.workers, thread_name_prefix="refold-outbox")
 
     def step(self) -> bool:
@@ -59,7 +51,7 @@ class Dispatch:
         """
         self._look()
         self._start()
-        if self.schedule.is_empty and self.backlog.left_out_after is None:
+        if self._schedule.is_empty and self.backlog.left_out_after is None:
             return False
         self.wait()
         return True
@@ -67,8 +59,8 @@ class Dispatch:
     def wait(self) -> None:
         """Sleep until an attempt ends, one is due, the log has grown, or it is time to look."""
         timeout_s = LOOK_EVERY_S
-        if len(self._under_way) < self.workers and self.schedule.next_s is not None:
-            timeout_s = min(timeout_s, max(0.0, self.schedule.next_s - monotonic()))
+        if len(self._under_way) < self.workers and self._schedule.next_s is not None:
+            timeout_s = min(timeout_s, max(0.0, self._schedule.next_s - monotonic()))
         with suppress(Empty):
             self._take_in(self._mail.get(timeout=timeout_s))
             while True:
@@ -79,17 +71,12 @@ class Dispatch:
         if self._mail.empty():  # What is in it ends the wait too.
             self._mail.put(None)
 
-    @property
-    def settled_to(self) -> int:
-        """The position up to which every wanted effect has its outcome."""
-        return self.backlog.settled_to(self._log.position)
-
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Wait for what is under way, which records its outcome itself."""
-        self._log.bell.unlisten(self.wake)
+        self.log.bell.unlisten(self.wake)
         try:
             while kind is None and self._under_way:
                 self._take_in(self._mail.get())
@@ -104,22 +91,22 @@ class Dispatch:
     def _look(self) -> None:
         """Read to the end of the log: only there is it known which effects have no outcome."""
         if self.backlog.has_room():
-            self._log.bell.unlisten(self.wake)
-            self._log = self._followed(self.backlog.read_again())
+            self.log.bell.unlisten(self.wake)
+            self.log = self._followed(self.backlog.read_again())
         head = self.store.log_head()
-        while self._log.position < head:
-            self._log.fill()
-            if self._log.closed:
+        while self.log.position < head:
+            self.log.fill()
+            if self.log.closed:
                 raise StoreClosed("the store was closed while its outbox was at work")
-            while (recorded := self._log.take()) is not None:
+            while (recorded := self.log.take()) is not None:
                 self.backlog.note(recorded)
         now_s = monotonic()
         for asked in self.backlog.take_new():
-            self.schedule.add(asked, now_s)
+            self._schedule.add(asked, now_s)
 
     def _start(self) -> None:
         while len(self._under_way) < self.workers:
-            asked = self.schedule.take(monotonic())
+            asked = self._schedule.take(monotonic())
             if asked is None:
                 return
             if asked.id not in self.backlog.open:
@@ -130,21 +117,18 @@ class Dispatch:
             self._under_way[future] = asked
             future.add_done_callback(self._mail.put)
 
-    def _take_in(self, ended: Future[str | None] | None) -> None:
+    def _take_in(self, ended: Future[Tried | None] | None) -> None:
         if ended is None:
             return
-        asked, error = self._under_way.pop(ended), ended.result()
-        if error is None:
+        asked, tried = self._under_way.pop(ended), ended.result()
+        if tried is None:
             self.settled += 1
             self.backlog.open.pop(asked.id, None)
             self._finish(asked)
-            return
-        attempts = self.tried.get(asked.id, Tried()).attempts + 1
-        self.tried[asked.id] = Tried(attempts, error)
-        delay_s = self.delay_s(attempts)
-        tell_failed(asked.id, attempts, error, delay_s)
-        self.schedule.again(asked, monotonic() + delay_s)
+        else:
+            self.tried[asked.id] = tried
+            self._schedule.again(asked, monotonic() + tried.delay_s)
 
     def _finish(self, asked: Asked) -> None:
         self.tried.pop(asked.id, None)
-        self.schedule.finish(asked, monotonic())
+        self._schedule.finish(asked, monotonic())

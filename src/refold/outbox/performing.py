@@ -9,25 +9,19 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-import msgspec
+from msgspec.structs import replace
 
 from refold.conversation.governance import EffectCommitted
 from refold.core.event import Event
 from refold.core.recorded import Recorded
+from refold.core.registry import default_registry
 from refold.engine.append import Append, batch_of
 from refold.engine.store import Store
 from refold.errors import InvalidEvent, RefoldError, Rejected, UsageError
 from refold.http import backoff_s
-from refold.outbox.events import (
-    COMMITTED,
-    FAILED,
-    EffectFailed,
-    EffectRequested,
-    Outcome,
-    outcome_key,
-)
+from refold.outbox.effects import EffectFailed, EffectRequested, Outcome, outcome_key
 
 Answer = EffectCommitted | str | None
 Handler = Callable[[EffectRequested, str], Answer | Awaitable[Answer]]
@@ -44,6 +38,14 @@ PAUSE_S: Final = 0.1
 ERROR_CHARS_MAX: Final = 2_000
 
 
+class Tried(NamedTuple):
+    """What an effect has behind it in a run: attempts, the last one's error, the wait after it."""
+
+    attempts: int = 0
+    error: str | None = None
+    delay_s: float = 0.0
+
+
 @dataclass
 class Performer:
     """Performs effects; every attempt may be made on a thread of its own."""
@@ -51,9 +53,11 @@ class Performer:
     store: Store
     handlers: Mapping[str, Handler]
     attempts_max: int
+    first_delay_s: float
+    delay_max_s: float
 
-    def attempt(self, effect_id: str, number: int) -> str | None:
-        """Attempt an effect for the n-th time; the error when it is to be tried again.
+    def attempt(self, effect_id: str, number: int) -> Tried | None:
+        """Attempt an effect for the n-th time; what it has behind it when it is to be tried again.
 
         None: it has its outcome, this one or that of another worker. Raises what the store
         raises.
@@ -69,7 +73,7 @@ class Performer:
             outcome = EffectFailed(effect_id, "refused", _text(refusal.reason), number)
         except Exception as error:
             if number < self.attempts_max:
-                return _text(repr(error))
+                return self._tried(effect_id, number, _text(repr(error)))
             outcome = EffectFailed(effect_id, "gave_up", _text(repr(error)), number)
         else:
             outcome = self._committed(recorded, answer, key, number)
@@ -78,20 +82,32 @@ class Performer:
         self._record(_append(recorded, outcome))
         return None
 
-    def _committed(
-        self, recorded: Recorded, answer: object, key: str, number: int
-    ) -> EffectCommitted:
+    def _tried(self, effect_id: str, number: int, error: str) -> Tried:
+        # Half of the wait by lot: workers that failed together do not come back together.
+        part, longest_s = random.uniform(0.5, 1), self.delay_max_s
+        delay_s = backoff_s(number, part, first_s=self.first_delay_s, longest_s=longest_s)
+        tell_failed(effect_id, number, error, delay_s)
+        return Tried(number, error, delay_s)
+
+    def _committed(self, recorded: Recorded, answer: object, key: str, number: int) -> Outcome:
         """The outcome of a handler that has returned.
 
         What it gave may be of no use; the effect was done, and must not be done again for that.
         """
+        plain = EffectCommitted(key, effect=recorded.id)
         try:
-            outcome = _outcome(answer, key, recorded.id)
+            if isinstance(answer, EffectCommitted):
+                outcome = replace(answer, effect=recorded.id)
+            elif answer is None or isinstance(answer, str):
+                outcome = replace(plain, reference=answer or key)
+            else:
+                wanted = "give EffectCommitted, its reference as text, or None"
+                raise InvalidEvent(f"it is of type {type(answer).__name__}: {wanted}")
             batch_of(_append(recorded, outcome), self.store.registry)
         except Exception as unusable:
             facts = {"effect": recorded.id, "attempt": number, "error": _text(str(unusable))}
             _tell("done, and recorded without what its handler gave: %(error)s", facts)
-            return EffectCommitted(key, effect=recorded.id)
+            return plain
         return outcome
 
     def _record(self, append: Append) -> None:
@@ -120,26 +136,14 @@ def checked_handlers(handlers: Mapping[str, Handler]) -> dict[str, Handler]:
     return dict(handlers)
 
 
-def _outcome(answer: object, key: str, effect_id: str) -> EffectCommitted:
-    if isinstance(answer, EffectCommitted):
-        return msgspec.structs.replace(answer, effect=effect_id)
-    if answer is None or isinstance(answer, str):
-        return EffectCommitted(answer or key, effect=effect_id)
-    raise InvalidEvent(
-        f"it is of type {type(answer).__name__}: "
-        "give EffectCommitted, its reference as text, or None"
-    )
-
-
 async def _awaited(answer: Awaitable[Any]) -> Any:
     return await answer
 
 
 def _append(recorded: Recorded, outcome: Outcome) -> Append:
     # By its type, not its class: a store's own registry need not know the class.
-    event = Event(FAILED if isinstance(outcome, EffectFailed) else COMMITTED, outcome)
-    key = outcome_key(recorded.id)
-    return Append(recorded.stream, [event], metadata=recorded.cause, key=key)
+    event = Event(default_registry.kind_of(outcome).type, outcome)
+    return Append(recorded.stream, [event], metadata=recorded.cause, key=outcome_key(recorded.id))
 
 
 def _text(error: str) -> str:

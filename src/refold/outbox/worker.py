@@ -2,25 +2,71 @@
 
 from __future__ import annotations
 
-import random
 import threading
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Final, Self, get_args
+from itertools import islice
+from typing import Final, NamedTuple, Self, get_args
 
 from refold.engine.store import Store, system_clock
-from refold.errors import StoreClosed, UsageError
-from refold.http import backoff_s
-from refold.outbox.backlog import Backlog, Order, Schedule
+from refold.errors import NotFound, StoreClosed, UsageError
+from refold.outbox.backlog import Backlog, Order
 from refold.outbox.dispatch import Dispatch
-from refold.outbox.performing import Handler, Performer, checked_handlers
-from refold.outbox.status import OutboxStatus, status_of
+from refold.outbox.effects import COMMITTED, FAILED, REQUESTED, TYPES, Asked, EffectFailed, asked_by
+from refold.outbox.performing import Handler, Performer, Tried, checked_handlers
 from refold.ports import Clock
 
 WORKERS_MAX: Final = 256
 EFFECTS_HELD_MAX: Final = 50_000
 """How many pending effects are held in memory; the rest waits in the log."""
+LISTED_MAX: Final = 10_000
+"""How many of them, when no more are asked for, a status holds while it reads."""
+
+
+class PendingEffect(NamedTuple):
+    """An effect without an outcome.
+
+    ``handled``: the outbox that was asked has a handler for its name. ``attempts`` and ``error``
+    (of the last one) are those of its run; an effect that cannot be read has no name, and says so
+    in ``error``.
+    """
+
+    id: str
+    name: str | None
+    requested_at_us: int
+    age_s: float
+    handled: bool
+    attempts: int
+    error: str | None
+
+
+class FailedEffect(NamedTuple):
+    """An effect that failed: ``refused`` and not done, or ``gave_up``, and nobody knows."""
+
+    id: str
+    name: str | None
+    reason: str
+    error: str
+    attempts: int
+    failed_at_us: int
+    age_s: float
+
+
+class OutboxStatus(NamedTuple):
+    """Counts of all effects; the oldest pending and the latest failed ones, oldest first."""
+
+    requested: int
+    committed: int
+    failed: int
+    oldest_pending: list[PendingEffect]
+    latest_failed: list[FailedEffect]
+
+    @property
+    def pending(self) -> int:
+        """How many have no outcome yet."""
+        return self.requested - self.committed - self.failed
 
 
 class Outbox:
@@ -63,18 +109,8 @@ class Outbox:
             raise UsageError(f"attempts_max={attempts_max} must be 1 or more")
         self._store = store
         self._handlers = checked_handlers(handlers)
-        self._schedule = partial(Schedule, order)
-        self._dispatch_of = partial(
-            Dispatch,
-            store,
-            Performer(store, self._handlers, attempts_max).attempt,
-            # Half of each wait by lot: workers that failed together do not come back together.
-            delay_s=lambda attempts: backoff_s(
-                attempts, random.uniform(0.5, 1), first_s=first_delay_s, longest_s=delay_max_s
-            ),
-            workers=workers,
-            categories=categories,
-        )
+        performer = Performer(store, self._handlers, attempts_max, first_delay_s, delay_max_s)
+        self._dispatch_of = partial(Dispatch, store, performer.attempt, order, workers, categories)
         self._categories = categories
         self._clock = clock
         self._after = 0
@@ -112,19 +148,29 @@ class Outbox:
     def status(self, *, limit: int = 100) -> OutboxStatus:
         """How the effects of the log stand: counts, and up to ``limit`` of the pending and failed.
 
-        Reads every ``effect.*`` event of the log.
+        Reads every ``effect.*`` event of the log, once where at most 10,000 are pending at a time.
         """
         if limit < 0:
             raise UsageError(f"limit={limit} must be 0 or more")
-        dispatch = self._dispatch
-        return status_of(
-            self._store,
-            handled=self._handlers,
-            tried=dict(dispatch.tried) if dispatch else {},
-            now_us=self._clock(),
-            limit=limit,
-            categories=self._categories,
-        )
+        now_us, dispatch = self._clock(), self._dispatch
+        tried = dict(dispatch.tried) if dispatch else {}
+        counts = Counter[str]()
+        failed: deque[tuple[EffectFailed, int]] = deque(maxlen=limit)
+        backlog = Backlog(lambda _: True, max(limit, LISTED_MAX))
+        events = partial(self._store.read_all, categories=self._categories, types=TYPES)
+        for recorded in events(after=0):
+            noted = backlog.note(recorded)
+            counts[recorded.type] += noted is not None
+            if isinstance(noted, EffectFailed):
+                failed.append((noted, recorded.recorded_at_us))
+        while len(backlog.open) < limit and backlog.left_out_after is not None:
+            for recorded in events(after=backlog.read_again()):
+                backlog.note(recorded)
+        oldest = islice(backlog.open.values(), limit)  # It is in the order of the log.
+        pending = [self._pending(one, tried.get(one.id, Tried()), now_us) for one in oldest]
+        failures = [self._failed(*one, now_us) for one in failed]
+        sums = counts[REQUESTED], counts[COMMITTED], counts[FAILED]
+        return OutboxStatus(*sums, oldest_pending=pending, latest_failed=failures)
 
     def __enter__(self) -> Self:
         return self
@@ -132,21 +178,30 @@ class Outbox:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _pending(self, asked: Asked, tried: Tried, now_us: int) -> PendingEffect:
+        at_us, name = asked.requested_at_us, asked.name
+        error = asked.error or tried.error
+        waiting = (now_us - at_us) / 1e6, name in self._handlers, tried.attempts, error
+        return PendingEffect(asked.id, name, at_us, *waiting)
+
+    def _failed(self, outcome: EffectFailed, at_us: int, now_us: int) -> FailedEffect:
+        try:
+            name = asked_by(self._store.event(outcome.effect)).name
+        except (NotFound, UsageError):
+            name = None  # It names no event: somebody else has recorded it.
+        why = outcome.reason, outcome.error, outcome.attempts
+        return FailedEffect(outcome.effect, name, *why, at_us, (now_us - at_us) / 1e6)
+
     @contextmanager
     def _dispatching(self, *, until: int | None) -> Iterator[Dispatch]:
         if not self._at_work.acquire(blocking=False):
             raise UsageError("this outbox is at work already: make another one")
         try:
-            with self._dispatch_of(
-                backlog=Backlog(
-                    lambda asked: asked.name in self._handlers, EFFECTS_HELD_MAX, until
-                ),
-                schedule=self._schedule(),
-                after=self._after,
-            ) as dispatch:
+            backlog = Backlog(lambda asked: asked.name in self._handlers, EFFECTS_HELD_MAX, until)
+            with self._dispatch_of(backlog, self._after) as dispatch:
                 self._dispatch = dispatch
                 yield dispatch
-                self._after = dispatch.settled_to
+                self._after = backlog.settled_to(dispatch.log.position)
         finally:
             self._dispatch = None
             self._at_work.release()

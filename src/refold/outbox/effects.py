@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from refold.conversation.events import Fields
 from refold.conversation.governance import EffectCommitted
 from refold.core.event import NAME_BYTES_MAX
+from refold.core.recorded import Recorded
 from refold.core.registry import event
+from refold.errors import CodecError
 
 REQUESTED: Final = "effect.requested"
 COMMITTED: Final = "effect.committed"
@@ -44,6 +46,7 @@ class EffectFailed(Fields, frozen=True):
 
 
 OUTCOMES: Final = {COMMITTED: EffectCommitted, FAILED: EffectFailed}
+TYPES: Final = (REQUESTED, *OUTCOMES)
 Outcome = EffectCommitted | EffectFailed
 
 
@@ -53,3 +56,26 @@ def outcome_key(effect_id: str) -> str:
     if len(key.encode()) <= NAME_BYTES_MAX:
         return key
     return f"{sha256(effect_id.encode()).hexdigest()}/outcome"
+
+
+class Asked(NamedTuple):
+    """A requested effect; ``name`` is None when its payload could not be read (``error``)."""
+
+    id: str
+    stream: str
+    name: str | None
+    position: int
+    requested_at_us: int
+    error: str | None = None
+
+
+def asked_by(recorded: Recorded) -> Asked:
+    """A request as the backlog keeps it, without its arguments."""
+    name, error = None, None
+    try:
+        name = recorded.to_class(EffectRequested).name
+    except CodecError as unreadable:
+        error = str(unreadable)
+    return Asked(
+        recorded.id, recorded.stream, name, recorded.position, recorded.recorded_at_us, error
+    )
