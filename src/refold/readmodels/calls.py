@@ -8,9 +8,7 @@ import msgspec
 
 from refold.conversation.events import AgentConfigured, ToolCall, ToolResult
 from refold.core.recorded import Recorded
-from refold.projections.projection import Projection
-from refold.projections.rows import Rows
-from refold.projections.table import Table
+from refold.projections import Projection, Rows, Table
 from refold.readmodels.columns import kept_from, shown, version_of
 
 
@@ -118,9 +116,8 @@ def _called(rows: Rows, event: ToolCall, recorded: Recorded) -> None:
 @kept_from(tool_usage, ToolResult)
 def _returned(rows: Rows, event: ToolResult, recorded: Recorded) -> None:
     session = _session(rows, recorded)
-    call = _answered(rows, session, event) or _row(
-        session, event.call_id, event.name or "", recorded
-    )
+    call = _answered(rows, session, event)
+    call = call or _row(session, event.call_id, event.name or "", recorded)
     call.returned_at = shown(recorded.occurred_at_us)
     call.latency_ms, call.is_error = event.latency_ms, event.is_error
     rows.put(CALLS, call)
@@ -129,25 +126,15 @@ def _returned(rows: Rows, event: ToolResult, recorded: Recorded) -> None:
 def _answered(rows: Rows, session: ToolSessionRow, event: ToolResult) -> ToolCallRow | None:
     """The call that a result answers: ids repeat, so the one that has waited longest."""
     waiting = _decode(session.open_calls)
-    same = waiting.get(event.call_id)
-    if same is None:
+    if event.call_id not in waiting:
         return None
-    version = same.pop(0)
-    if not same:
-        del waiting[event.call_id]
-    session.open_calls = _encode(waiting).decode()
+    version = waiting[event.call_id].pop(0)
+    left = {call_id: versions for call_id, versions in waiting.items() if versions}
+    session.open_calls = _encode(left).decode()
     rows.put(SESSIONS, session)
     return rows.get(CALLS, (session.stream, version))
 
 
 def _row(session: ToolSessionRow, call_id: str, tool: str, recorded: Recorded) -> ToolCallRow:
-    return ToolCallRow(
-        stream=session.stream,
-        version=recorded.version,
-        call_id=call_id,
-        tool=tool,
-        agent=session.agent,
-        agent_version=session.agent_version,
-        model=session.model,
-        position=recorded.position,
-    )
+    by = session.agent, session.agent_version, session.model
+    return ToolCallRow(session.stream, recorded.version, call_id, tool, *by, recorded.position)

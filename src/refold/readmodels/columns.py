@@ -6,20 +6,14 @@ branch also holds only the events after its fork, so its own events alone would 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime, timedelta
-from decimal import Decimal
+from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 
-import msgspec
-
-from refold.conversation.amounts import add
-from refold.conversation.events import AgentConfigured, Party
+from refold.conversation.events import AgentConfigured, Party, Usage
 from refold.core.clock import from_us
 from refold.core.recorded import Recorded
-from refold.projections.projection import Projection
-from refold.projections.rows import Rows
+from refold.projections import Projection, Rows
 
 HASH_CHARS: Final = 12
 """How much of a prompt's hash names a version that nobody gave a name."""
@@ -29,19 +23,9 @@ SUBJECT: Final = "subject"
 """Known by the subject in the metadata of an event: whoever recorded it knew the person."""
 PARTY: Final = "party"
 """Known by the id, else the address, of a party: as far as it was known when it began."""
-_MS: Final = timedelta(milliseconds=1)
 _KEPT: Final = 4_096
-_sums_in = msgspec.json.Decoder(dict[str, Decimal]).decode
-_encode = msgspec.json.Encoder(order="sorted").encode
 
 Handle = TypeVar("Handle", bound=Callable[[Rows, Any, Recorded], None])
-
-
-class Person(NamedTuple):
-    """A person by the key that all conversations of theirs share."""
-
-    key: str
-    name: str | None
 
 
 def kept_from(projection: Projection, *events: type) -> Callable[[Handle], Handle]:
@@ -67,11 +51,6 @@ def shown(us: int) -> str:
     return from_us(us).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
-def elapsed_ms(earlier: str, later: str) -> int:
-    """Whole milliseconds from one shown moment to another."""
-    return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)) // _MS
-
-
 def version_of(agent: AgentConfigured) -> str | None:
     """The version as configured, else the id of the prompt, else the start of its hash."""
     prompt = agent.prompt
@@ -80,19 +59,19 @@ def version_of(agent: AgentConfigured) -> str | None:
     return prompt.id or prompt.hash[:HASH_CHARS] or None
 
 
-def with_added(sums: str, currency: str, amount: Decimal) -> str:
-    """Exact sums by currency as one column, such as ``{"EUR":"0.10"}``, after one more amount."""
-    totals = _sums_in(sums)
-    add(totals, currency, amount)
-    return _encode(totals).decode()
+def count_tokens(row: Any, usage: Usage | None) -> None:
+    """Add the tokens of an answer to the columns that are called like its fields."""
+    for column in ("input_tokens", "output_tokens", "cached_tokens") if usage else ():
+        setattr(row, column, getattr(row, column) + getattr(usage, column))
 
 
-def customers_of(parties: Iterable[Party]) -> Iterator[Person]:
-    """The customers among parties that can be told from others; a name alone is shared by many."""
-    for party in parties:
-        key = party.id or party.address
-        if party.role == CUSTOMER and key:
-            yield Person(key, party.name)
+def customers_of(parties: Iterable[Party]) -> list[tuple[str | None, str | None]]:
+    """The customers among parties: the key that all conversations of a person share, and a name.
+
+    Who has no key cannot be told from others: a name alone is shared by many.
+    """
+    customers = [party for party in parties if party.role == CUSTOMER]
+    return [(party.id or party.address or None, party.name) for party in customers]
 
 
 def subject_of(recorded: Recorded) -> str | None:

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
 
 from refold.conversation import events, governance, voice
+from refold.conversation.amounts import add
 from refold.core.recorded import Recorded
-from refold.projections.projection import Projection
-from refold.projections.rows import Rows
-from refold.projections.table import Table
+from refold.projections import Projection, Rows, Table
 from refold.readmodels.columns import (
-    CUSTOMER,
     PARTY,
     SUBJECT,
+    count_tokens,
     customers_of,
-    elapsed_ms,
     kept_from,
     shown,
     subject_of,
     version_of,
-    with_added,
 )
 
 
@@ -94,6 +92,8 @@ conversations: Final = Projection("conversations", tables=[LISTED], revision=1)
 """One row a conversation: who, when, through what, with which agent, how it ended, what it cost."""
 
 Change = Callable[[ConversationRow, Any, Recorded], None]
+_sums_in = msgspec.json.Decoder(dict[str, Decimal]).decode
+_encode = msgspec.json.Encoder(order="sorted").encode
 # What is said of a conversation later takes none of its time.
 _AFTERWARDS: Final = (governance.DecisionRecorded, events.ScoreRecorded)
 _COUNTED_IN: Final[dict[type, tuple[str, ...]]] = {
@@ -142,7 +142,8 @@ def _live(row: ConversationRow, at: str) -> None:
         row.started_at = row.last_at = at
     elif at > row.last_at or at < row.started_at:
         row.started_at, row.last_at = min(row.started_at, at), max(row.last_at, at)
-        row.duration_ms = elapsed_ms(row.started_at, row.last_at)
+        took = datetime.fromisoformat(row.last_at) - datetime.fromisoformat(row.started_at)
+        row.duration_ms = took // timedelta(milliseconds=1)
 
 
 @_on(events.SessionStarted)
@@ -150,11 +151,11 @@ def _started(row: ConversationRow, event: events.SessionStarted, _: Recorded) ->
     row.channel, row.direction = event.channel, event.direction
     row.status, row.ended_at, row.end_reason, row.error = "open", None, None, None
     row.parties = msgspec.json.encode(event.parties).decode()
-    names = (party.name for party in event.parties if party.role == CUSTOMER)
-    row.customer_name = next(filter(None, names), None)
+    people = customers_of(event.parties)
+    row.customer_name = next((name for _, name in people if name), None)
     if row.customer_by != SUBJECT:
-        person = next(customers_of(event.parties), None)
-        row.customer, row.customer_by = (person.key, PARTY) if person else (None, None)
+        row.customer = next((key for key, _ in people if key), None)
+        row.customer_by = PARTY if row.customer else None
 
 
 @_on(events.SessionEnded)
@@ -181,11 +182,10 @@ def _answered(row: ConversationRow, event: events.ModelResponse, _: Recorded) ->
     row.answers += 1
     row.model = row.model or event.model
     if event.cost is not None:
-        row.cost = with_added(row.cost, event.currency, event.cost)
-    if (usage := event.usage) is not None:
-        row.input_tokens += usage.input_tokens
-        row.output_tokens += usage.output_tokens
-        row.cached_tokens += usage.cached_tokens
+        totals = _sums_in(row.cost)
+        add(totals, event.currency, event.cost)
+        row.cost = _encode(totals).decode()
+    count_tokens(row, event.usage)
     _measured(row, "model_latencies", "model_latency_ms", event.latency_ms)
     _measured(row, "first_tokens", "first_token_ms", event.first_token_ms)
 

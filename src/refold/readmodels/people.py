@@ -10,19 +10,8 @@ import msgspec
 from refold.conversation import events, voice
 from refold.conversation.amounts import plus
 from refold.core.recorded import Recorded
-from refold.projections.projection import Projection
-from refold.projections.rows import Rows
-from refold.projections.table import Table
-from refold.readmodels.columns import (
-    CUSTOMER,
-    PARTY,
-    SUBJECT,
-    Person,
-    customers_of,
-    kept_from,
-    shown,
-    subject_of,
-)
+from refold.projections import Projection, Rows, Table
+from refold.readmodels.columns import PARTY, SUBJECT, customers_of, kept_from, shown, subject_of
 
 
 class CustomerConversationRow(msgspec.Struct):
@@ -109,14 +98,13 @@ _encode = msgspec.json.Encoder().encode
 @kept_from(customers, events.SessionStarted)
 def _started(rows: Rows, event: events.SessionStarted, recorded: Recorded) -> None:
     session = _session(rows, recorded)
-    named = [party.name for party in event.parties if party.role == CUSTOMER]
-    session.name = named[0] if len(named) == 1 else None
+    people = customers_of(event.parties)
+    session.name = people[0][1] if len(people) == 1 else None
     if session.known_by == SUBJECT:
-        first = _people_in(session.people)[0]
-        rows.put(LINKS, _linked(session, Person(first, session.name)))
+        _put_link(rows, session, _people_in(session.people)[0], session.name)
     else:
-        for person in customers_of(event.parties):
-            _link(rows, session, person)
+        for person, name in people:
+            _link(rows, session, person, name)
     rows.put(SESSIONS, session)
 
 
@@ -157,36 +145,33 @@ def _session(rows: Rows, recorded: Recorded) -> CustomerSessionRow:
 
 
 def _about(rows: Rows, session: CustomerSessionRow, subject: str) -> None:
-    """Make a conversation one of its subject's: that tells more than the parties did."""
+    """Make a conversation one of its subject's: that tells more than the parties did.
+
+    It is taken from the people that its parties seemed to be.
+    """
     if session.known_by == PARTY:
-        _unlink(rows, session)
-        session.known_by = SUBJECT
+        for person in _people_in(session.people):
+            rows.delete(LINKS, (person, session.stream))
+            for currency, spent in _spent_in(session.spent).items():
+                _spend(rows, person, currency, Spent(spent.cost.copy_negate(), -spent.answers))
+        session.people, session.known_by = "[]", SUBJECT
     is_first, session.subject = session.people == "[]", subject
-    _link(rows, session, Person(subject, session.name if is_first else None))
+    _link(rows, session, subject, session.name if is_first else None)
 
 
-def _link(rows: Rows, session: CustomerSessionRow, person: Person) -> None:
-    """Make a conversation one of a person's, with what it has cost so far."""
+def _link(rows: Rows, session: CustomerSessionRow, person: str | None, name: str | None) -> None:
+    """Make a conversation one of a person's who is known, with what it has cost so far."""
     people = _people_in(session.people)
-    if person.key in people:
+    if person is None or person in people:
         return
-    session.people = _encode([*people, person.key]).decode()
-    rows.put(LINKS, _linked(session, person))
+    session.people = _encode([*people, person]).decode()
+    _put_link(rows, session, person, name)
     for currency, spent in _spent_in(session.spent).items():
-        _spend(rows, person.key, currency, spent)
+        _spend(rows, person, currency, spent)
 
 
-def _unlink(rows: Rows, session: CustomerSessionRow) -> None:
-    """Take a conversation from the people that its parties seemed to be."""
-    for person in _people_in(session.people):
-        rows.delete(LINKS, (person, session.stream))
-        for currency, spent in _spent_in(session.spent).items():
-            _spend(rows, person, currency, Spent(spent.cost.copy_negate(), -spent.answers))
-    session.people = "[]"
-
-
-def _linked(session: CustomerSessionRow, person: Person) -> CustomerConversationRow:
-    return CustomerConversationRow(person.key, session.stream, session.known_by, person.name)
+def _put_link(rows: Rows, session: CustomerSessionRow, person: str, name: str | None) -> None:
+    rows.put(LINKS, CustomerConversationRow(person, session.stream, session.known_by, name))
 
 
 def _spend(rows: Rows, person: str, currency: str, spent: Spent) -> None:

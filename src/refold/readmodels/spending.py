@@ -10,10 +10,8 @@ import msgspec
 from refold.conversation.amounts import plus
 from refold.conversation.events import AgentConfigured, ModelResponse
 from refold.core.recorded import Recorded
-from refold.projections.projection import Projection
-from refold.projections.rows import Rows
-from refold.projections.table import Table
-from refold.readmodels.columns import kept_from, shown
+from refold.projections import Projection, Rows, Table
+from refold.readmodels.columns import count_tokens, kept_from, shown
 
 
 class CostRow(msgspec.Struct):
@@ -61,8 +59,5 @@ def _answered(rows: Rows, event: ModelResponse, recorded: Recorded) -> None:
         row.unpriced_answers += 1
     else:
         row.cost = plus(row.cost, event.cost)
-    if (usage := event.usage) is not None:
-        row.input_tokens += usage.input_tokens
-        row.output_tokens += usage.output_tokens
-        row.cached_tokens += usage.cached_tokens
+    count_tokens(row, event.usage)
     rows.put(COSTS, row)
