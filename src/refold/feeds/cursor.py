@@ -124,16 +124,14 @@ class FeedState(msgspec.Struct):
 Feed: Final[Fold[FeedState]] = Fold("feed", FeedState)
 
 
-@Feed.on(FeedReceived)
-def _received(state: FeedState, event: FeedReceived) -> FeedState:
-    state.received[event.type] = state.received.get(event.type, 0) + 1
-    return _seen(state, event)
-
-
-@Feed.on(FeedUnrecognized)
-def _unrecognized(state: FeedState, event: FeedUnrecognized) -> FeedState:
-    state.unrecognized[event.type] = state.unrecognized.get(event.type, 0) + 1
-    return _seen(state, event)
+@Feed.on(FeedReceived, FeedUnrecognized)
+def _came(state: FeedState, event: FeedReceived | FeedUnrecognized) -> FeedState:
+    counts = state.received if isinstance(event, FeedReceived) else state.unrecognized
+    counts[event.type] = counts.get(event.type, 0) + 1
+    state.recent[event.id] = Seen(event.digest, event.at_us)
+    if len(state.recent) > RECENT_MAX:
+        del state.recent[next(iter(state.recent))]
+    return state
 
 
 @Feed.on(FeedRecognized)
@@ -161,13 +159,6 @@ def _polled(state: FeedState, event: FeedPolled) -> FeedState:
             for id, seen in state.recent.items()
             if seen.at_us is None or seen.at_us >= event.since_us
         }
-    return state
-
-
-def _seen(state: FeedState, came: Came) -> FeedState:
-    state.recent[came.id] = Seen(came.digest, came.at_us)
-    if len(state.recent) > RECENT_MAX:
-        del state.recent[next(iter(state.recent))]
     return state
 
 
@@ -216,13 +207,8 @@ def ended(at: FeedPolled, *, now_us: int) -> FeedPolled:
     service_now_us = now_us + (at.skew_us or 0) + at.skew_error_us
     seen = known(at.cursor_us, at.highest_us)
     cursor_us = min(max(seen), service_now_us) if seen else None
+    place = replace(at, cursor_us=cursor_us, next=None, highest_us=None)
+    if at.held_until_us is None or service_now_us < at.held_until_us:
+        return place
     # The round that comes first after that moment has still been held: it has read what was late.
-    held = at.held_until_us is not None and service_now_us < at.held_until_us
-    return replace(
-        at,
-        cursor_us=cursor_us,
-        next=None,
-        highest_us=None,
-        held_since_us=at.held_since_us if held else None,
-        held_until_us=at.held_until_us if held else None,
-    )
+    return replace(place, held_since_us=None, held_until_us=None)
