@@ -17,6 +17,9 @@ CHARS_MAX: Final = 400
 
 _ABSENT: Final = object()
 
+Place = tuple[str, str, str]
+"""Where, and what is shown of the expected value and of the other."""
+
 
 def cut(line: str) -> str:
     """A line short enough to be read."""
@@ -29,16 +32,15 @@ def shown(recorded: Recorded) -> str:
     if recorded.metadata:
         line += f" metadata={cut(repr(dict(recorded.metadata)))}"
     if recorded.occurred_at_us != recorded.recorded_at_us:
-        line += f" occurred_at={_time(recorded)}"
+        line += f" occurred_at={rfc3339(recorded.occurred_at_us)}"
     return line
 
 
 def of_events(expected: Sequence[Recorded], got: Sequence[Recorded]) -> list[str]:
     """The places in which two lists of events differ."""
-    pairs = enumerate(zip_longest(expected, got))
     return _lines(
         (f"event {index}{where}", one, other)
-        for index, (before, after) in pairs
+        for index, (before, after) in enumerate(zip_longest(expected, got))
         for where, one, other in _event_places(before, after)
     )
 
@@ -48,9 +50,7 @@ def of_values(expected: object, got: object) -> list[str]:
     return _lines(_places((), expected, got))
 
 
-def _event_places(
-    expected: Recorded | None, got: Recorded | None
-) -> Iterator[tuple[str, object, object]]:
+def _event_places(expected: Recorded | None, got: Recorded | None) -> Iterator[Place]:
     if expected is None or got is None or expected.stored_kind != got.stored_kind:
         yield "", _kind(expected), _kind(got)
         return
@@ -59,25 +59,14 @@ def _event_places(
     for where, one, other in _places((), expected.metadata, got.metadata):
         yield f" in its metadata at {where or 'the root'}", one, other
     if expected.occurred_at_us != got.occurred_at_us:
-        yield " in its time", _time(expected), _time(got)
+        yield " in its time", rfc3339(expected.occurred_at_us), rfc3339(got.occurred_at_us)
 
 
-def _time(recorded: Recorded) -> object:
-    return _Bare(rfc3339(recorded.occurred_at_us))
+def _kind(recorded: Recorded | None) -> str:
+    return _value(_ABSENT) if recorded is None else recorded.stored_kind.tag
 
 
-def _kind(recorded: Recorded | None) -> object:
-    return _ABSENT if recorded is None else _Bare(recorded.stored_kind.tag)
-
-
-class _Bare(str):
-    """Text that is shown without quotes."""
-
-    __slots__ = ()
-    __repr__ = str.__str__
-
-
-def _places(path: tuple[str, ...], expected: Any, got: Any) -> Iterator[tuple[str, object, object]]:
+def _places(path: tuple[str, ...], expected: Any, got: Any) -> Iterator[Place]:
     if isinstance(expected, Mapping) and isinstance(got, Mapping):
         for key in dict.fromkeys((*expected, *got)):
             one, other = expected.get(key, _ABSENT), got.get(key, _ABSENT)
@@ -86,16 +75,13 @@ def _places(path: tuple[str, ...], expected: Any, got: Any) -> Iterator[tuple[st
         for index, (one, other) in enumerate(zip_longest(expected, got, fillvalue=_ABSENT)):
             yield from _places((*path, str(index)), one, other)
     elif expected is not got and expected != got:
-        yield pointer(path), expected, got
+        yield pointer(path), _value(expected), _value(got)
 
 
-def _lines(places: Iterator[tuple[str, object, object]]) -> list[str]:
-    found = list(islice(places, LINES_MAX + 1))
-    lines = [
-        f"  {where or 'it'}: expected {_value(expected)}, got {_value(got)}"
-        for where, expected, got in found[:LINES_MAX]
-    ]
-    return [*lines, "  …"] if len(found) > LINES_MAX else lines
+def _lines(places: Iterator[Place]) -> list[str]:
+    found = islice(places, LINES_MAX + 1)
+    lines = [f"  {where or 'it'}: expected {one}, got {other}" for where, one, other in found]
+    return [*lines[:LINES_MAX], "  …"] if len(lines) > LINES_MAX else lines
 
 
 def _value(value: object) -> str:

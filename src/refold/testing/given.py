@@ -22,6 +22,7 @@ from refold.testing.projected import Projected
 
 S = TypeVar("S")
 K = TypeVar("K")
+Lines = Sequence[str]
 
 
 @overload
@@ -75,7 +76,7 @@ class When(Generic[S, K]):
         if isinstance(self.outcome, Rejected):
             self._fail(self._shown(events))
         if differing := of_events(self._recorded(events), self._recorded(self.outcome)):
-            self._fail(self._shown(events), differing=differing)
+            self._fail(self._shown(events), differing)
         return self
 
     def then_nothing(self) -> When[S, K]:
@@ -96,7 +97,7 @@ class When(Generic[S, K]):
         facts = _facts(self.outcome)
         got = {name: facts[name] for name in wanted if name in facts}
         if got != wanted:
-            self._fail(expected, differing=of_values(wanted, got))
+            self._fail(expected, of_values(wanted, got))
         return self
 
     def then_state(self, state: S) -> When[S, K]:
@@ -109,16 +110,10 @@ class When(Generic[S, K]):
         reached = fold.run(as_recorded(happened, registry=fold.registry)).state
         if reached != state:
             differing = _states_differ(state, reached)
-            self._fail([f"  state {state!r}"], [f"  state {reached!r}"], differing=differing)
+            self._fail([f"  state {state!r}"], differing, [f"  state {reached!r}"])
         return self
 
-    def _fail(
-        self,
-        expected: Sequence[str],
-        happened: Sequence[str] | None = None,
-        *,
-        differing: Sequence[str] = (),
-    ) -> NoReturn:
+    def _fail(self, expected: Lines, differing: Lines = (), got: Lines | None = None) -> NoReturn:
         __tracebackhide__ = True
         story = [
             "given",
@@ -128,7 +123,7 @@ class When(Generic[S, K]):
             "then expected",
             *expected,
             "but got",
-            *(self._outcome_shown() if happened is None else happened),
+            *(got or self._outcome_shown()),
             *(["which differs in", *differing] if differing else []),
         ]
         raise AssertionError("\n".join(story))

@@ -93,7 +93,8 @@ class Projected:
     def _projector(self) -> Projector:
         keeper = self._store._backend
         assert isinstance(keeper, TableKeeper)
-        context = Context(keeper=keeper, log=self._store._backend, clock=lambda: 0, pause=_at_once)
+        # A test does not wait before it tries an event again.
+        context = Context(keeper, keeper, lambda: 0, lambda _: False)
         runner = Runner(context, self.projection)
         while runner.advance():
             pass
@@ -125,8 +126,3 @@ def _shown(given: object) -> str:
     if isinstance(given, Event) and given.type:
         return f"{given.type} {given.data!r}"
     return repr(given.data if isinstance(given, Event) else given)
-
-
-def _at_once(_pause_s: float) -> bool:
-    """A test does not wait before it tries an event again."""
-    return False
