@@ -200,6 +200,16 @@ def test_keys_pressed_are_not_shown() -> None:
     assert "4711" not in str(said(refold.Event("dtmf.received", {"digits": "4711"})))
 
 
+def test_keys_pressed_are_not_shown_on_a_saved_branch_either() -> None:
+    """A copy of an old event is masked as the event itself is: it was once shown as its payload."""
+    with refold.open("memory:") as store:
+        words, keys = UserUtterance(text="hi"), refold.Event("dtmf.received", {"digits": "4711"})
+        store.append("call-1", [words, keys])
+        store.branch("call-1").without("call-1@0").save("call-1~b")
+        lines = transcript(store.read("call-1~b"))
+    assert [line.text for line in lines if line.who == "user"] == ["presses ••••"]
+
+
 def test_each_day_has_a_heading() -> None:
     """Lines show the time of day; the date stands once above the lines of its day."""
     days = [

@@ -150,7 +150,8 @@ class MessageWriter:
 
     def _said_by_other(self, role: str, content: object) -> Message:
         self._open.clear()
-        return self._put({"role": role, "content": content})
+        self._messages.append({"role": role, "content": content})
+        return self._messages[-1]
 
     def _answer(self, message_id: str | None, content: object = None) -> Message:
         """The answer that words are part of, or a call, which has no content.
@@ -162,16 +163,13 @@ class MessageWriter:
             last = self._messages[-1]
             message = last if last["role"] == "assistant" else None
         if message is None or None not in (content, message["content"]):
-            message = self._last = self._put({"role": "assistant", "content": None})
+            message = self._last = {"role": "assistant", "content": None}
+            self._messages.append(message)
             self._called = set()
             if message_id is not None:
                 self._open[message_id] = message
         if content is not None:
             message["content"] = content
-        return message
-
-    def _put(self, message: Message) -> Message:
-        self._messages.append(message)
         return message
 
 

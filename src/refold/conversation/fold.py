@@ -286,11 +286,10 @@ def _revoked(state: State, event: governance.ConsentRevoked, recorded: Recorded)
 def _redacted(state: State, event: governance.RedactionApplied, recorded: Recorded) -> State:
     state.redactions.append(occurrence(event, recorded))
     answers = (use.answer for use in state.tool_calls if use.answer is not None)
-    for parts in (state.transcript, state.tool_calls, answers, state.unmatched_results):
-        for part in parts:
-            if part.id == event.event:
-                part.redacted.append(event.pointer)
-                return state
+    parts: list[Utterance | ToolUse | ToolAnswer] = [*state.transcript, *state.tool_calls]
+    parts += [*answers, *state.unmatched_results]
+    if part := next((part for part in parts if part.id == event.event), None):
+        part.redacted.append(event.pointer)
     return state
 
 

@@ -16,20 +16,10 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
+from refold.conversation import chat_shapes as shapes
 from refold.conversation import events
 from refold.conversation.chat_export import Fix, MessageWriter
-from refold.conversation.chat_shapes import (
-    Path,
-    Unread,
-    check_json,
-    described,
-    function_id,
-    read_calls,
-    read_id,
-    read_usage,
-    read_words,
-    refused,
-)
+from refold.conversation.chat_shapes import Path, Unread
 from refold.core.event import Event
 from refold.errors import InvalidEvent
 
@@ -121,11 +111,11 @@ def read_completion(
         response,
         response_id=_text(body.get("id")),
         model=_text(body.get("model")),
-        usage=read_usage(body.get("usage"), ["usage"], unread),
+        usage=shapes.read_usage(body.get("usage"), ["usage"], unread),
         finish_reason=_text(choice.get("finish_reason")),
     )
     path: Path = ["choices", 0, "message"]
-    check_json(message, path)
+    shapes.check_json(message, path)
     typed = _answered(message, path, made.message_id, unread, tools)
     said = _exactly({"role": "assistant", **message}, typed, MessageWriter())
     return Chat([Event.of(made), *said, *failed], unread)
@@ -137,24 +127,24 @@ def _typed(
     """The events of a message, at least one, without what they alone would lose of it."""
     path: Path = [index]
     if not isinstance(message, Mapping):
-        raise refused("a chat message must be an object", path)
-    check_json(message, path)
+        raise shapes.refused("a chat message must be an object", path)
+    shapes.check_json(message, path)
     name = _text(message.get("name"))
     match message.get("role"):
         case "system" | "developer":
-            text, _ = read_words(message, path, unread)
+            text, _ = shapes.read_words(message, path, unread)
             return [replace(agent, prompt=events.Prompt(text))]
         case "user":
-            return [events.UserUtterance(*read_words(message, path, unread), party=name)]
+            return [events.UserUtterance(*shapes.read_words(message, path, unread), party=name)]
         case "assistant":
             return _answered(message, path, f"m{index}", unread, agent.tools)
         case "tool":
-            call_id = read_id(message.get("tool_call_id"))
+            call_id = shapes.read_id(message.get("tool_call_id"))
             return [events.ToolResult(call_id, message.get("content"), name=name)]
         case "function":
-            return [events.ToolResult(function_id(name), message.get("content"), name=name)]
+            return [events.ToolResult(shapes.function_id(name), message.get("content"), name=name)]
         case role:
-            raise refused(f"there is no event for the role {role!r}", [index, "role"])
+            raise shapes.refused(f"there is no event for the role {role!r}", [index, "role"])
 
 
 def _answered(
@@ -169,8 +159,8 @@ def _answered(
     What is not understood leaves a part behind, so that it does not pass for silence.
     """
     known = len(unread)
-    text, parts = read_words(message, path, unread)
-    calls = [described(call, tools) for call in read_calls(message, path, unread)]
+    text, parts = shapes.read_words(message, path, unread)
+    calls = [shapes.described(call, tools) for call in shapes.read_calls(message, path, unread)]
     parts = parts or [{"type": f"unread {one.what}"} for one in unread[known:]]
     told: list[Any] = [replace(call, message_id=message_id) for call in calls]
     if text or parts or not calls:
@@ -182,13 +172,13 @@ def _answered(
 
 def _message(choices: list[Any]) -> Message:
     if not choices:
-        raise refused("no choices", ["choices"])
+        raise shapes.refused("no choices", ["choices"])
     if not isinstance(choices[0], Mapping):
-        raise refused("a choice must be an object", ["choices", 0])
+        raise shapes.refused("a choice must be an object", ["choices", 0])
     message = choices[0].get("message")
     if isinstance(message, Mapping) and message.get("role", "assistant") == "assistant":
         return message
-    raise refused("there is no assistant message", ["choices", 0, "message"])
+    raise shapes.refused("there is no assistant message", ["choices", 0, "message"])
 
 
 def _failure(error: object) -> events.ModelFailed:

@@ -124,7 +124,10 @@ Said = tuple[str, str]
 def _said(recorded: Recorded, part: object, redacted: list[str]) -> Said:
     match part:
         case Utterance():
-            return _utterance(part, hidden=_covers(redacted, "text", "parts"))
+            hidden = _covers(redacted, "text", "parts")
+            words = with_marks(part.text, part.attachments) or "(nothing)"
+            heard = words if part.heard is None else f"{words} [interrupted]"
+            return part.party or part.role, REDACTED if hidden else heard
         case ToolUse(event=call):
             hidden = _covers(redacted, "arguments", "parsed")
             arguments = REDACTED if hidden else shortened(call.arguments)
@@ -140,14 +143,6 @@ def _said(recorded: Recorded, part: object, redacted: list[str]) -> Said:
     typed = None if handler is None else taken(recorded, handler)
     who, text = _told(typed) or (recorded.type, _value(recorded.data))
     return who, REDACTED if redacted else text
-
-
-def _utterance(said: Utterance, *, hidden: bool) -> Said:
-    who = said.party or said.role
-    if hidden:
-        return who, REDACTED
-    text = with_marks(said.text, said.attachments) or "(nothing)"
-    return who, text if said.heard is None else f"{text} [interrupted]"
 
 
 def _told(event: object) -> Said | None:
