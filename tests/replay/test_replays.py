@@ -57,3 +57,11 @@ def test_a_sample_that_was_not_run_is_not_found(store: refold.Store) -> None:
         one.conversations(7)
     with pytest.raises(NotFound):
         one.conversations(category="mail")
+
+
+def test_a_replay_of_a_branch_is_of_the_category_of_its_stream(store: refold.Store) -> None:
+    """Where the name of the branch has a hyphen, too."""
+    store.save_branch(store.branch("call-1"), "call~what-if")
+    replay(store, ["call~what-if"], VARIANT, as_recorded)
+    one = find_replay(replays(store, category="call"))
+    assert one.conversations(category="call") == ["call-1", "call-2", "call~what-if"]

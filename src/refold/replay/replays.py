@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from refold.core.clock import rfc3339
+from refold.core.event import category_of
 from refold.engine.store import Store
 from refold.errors import NotFound, UsageError
 from refold.replay.journal import answers
@@ -54,7 +55,7 @@ class Replay:
     def conversations(self, sample: int = 0, *, category: str | None = None) -> list[str]:
         """The streams of a sample; raises :class:`~refold.errors.NotFound` for none."""
         streams = self.streams.get(sample, [])
-        found = [s for s in streams if category is None or s.partition("-")[0] == category]
+        found = [s for s in streams if category in (None, category_of(s).rstrip("~"))]
         if not found:
             raise NotFound(f"nothing was replayed as sample {sample} of {self}")
         return found
