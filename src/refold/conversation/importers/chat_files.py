@@ -121,15 +121,13 @@ def _events(line: Fields, raw: bytes, options: Options) -> list[Event]:
 def _tools(line: Fields, options: Options) -> list[Tool]:
     """The tools that were offered, with the effects that the options say of them."""
     given = [key for key in TOOLS if line.holder.get(key) is not None]
-    if not given:
-        return list(options.tools)
     effects = {tool.name: tool.effect for tool in options.tools}
     offered: list[Tool] = []
     for key in given:
         tools, unread = read_tools(line.holder[key])
         offered += [replace(tool, effect=effects.get(tool.name, tool.effect)) for tool in tools]
         line.note(key, unread)
-    return offered
+    return offered if given else list(options.tools)
 
 
 def _answer(

@@ -188,7 +188,12 @@ def _settle(
     if isinstance(outcome, BackendError):
         raise outcome
     if isinstance(outcome, RefoldError):
-        why = _changed(found.stream, outcome) or outcome.message
+        why = outcome.message
+        if outcome.code == "key_reused":
+            why = f"{found.stream} was imported before with other content: it is left as it is; "
+            why += "give another category to import this one beside it"
+        elif isinstance(outcome, Conflict):
+            why = f"{found.stream} is there already and was not imported: give another category"
         _fail(report, Problem(found.file, found.line, why, found.stream))
         return
     if outcome.duplicate:
@@ -225,17 +230,6 @@ def _fail(report: ImportReport, problem: Problem) -> None:
 def _tell(report: ImportReport, problems: Sequence[Problem]) -> None:
     report.problem_count += len(problems)
     report.problems += problems[: LISTED_MAX - len(report.problems)]
-
-
-def _changed(stream: str, error: RefoldError) -> str | None:
-    if error.code == "key_reused":
-        return (
-            f"{stream} was imported before with other content: it is left as it is; "
-            "give another category to import this one beside it"
-        )
-    if isinstance(error, Conflict):
-        return f"{stream} is there already and was not imported: give another category"
-    return None
 
 
 def _content(recorded: Recorded) -> tuple[Any, ...]:

@@ -62,28 +62,28 @@ def elements(read: Callable[[int], bytes]) -> Iterator[Value]:
     while is_more:
         text.next()
         signature = signature or _signature_of(text.ahead)
-        number, element = number + 1, _element(text.line, number + 1)
+        number, line = number + 1, text.line
         size, error = text.value_size()
         value = text.drop(1 if error else size)
         if not error:
             follows = text.next()
             if follows in (",", "]", ""):
-                yield element._replace(raw=value.encode(_BYTES))
+                yield _element(line, number, value.encode(_BYTES))
                 text.drop(1)
                 if follows == ",":
                     continue
                 if follows == "]" and not text.next():
                     return
-                number, element = number + 1, _element(text.line, number + 1)
+                number, line = number + 1, text.line
             error = _SAID_OF.get(follows, "there is no comma after it")
         broken += 1
         is_more = broken < BROKEN_MAX and text.has_next(signature)
         rest = "" if is_more else "; nothing after it is read"
-        yield element._replace(error=error + rest)
+        yield _element(line, number, b"", error + rest)
 
 
-def _element(line: int, number: int) -> Value:
-    return Value(line, number, b"", place=f"element {number}: ")
+def _element(line: int, number: int, raw: bytes, error: str = "") -> Value:
+    return Value(line, number, raw, error, f"element {number}: ")
 
 
 def _signature_of(element: str) -> re.Pattern[str] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from io import BufferedReader, BytesIO, RawIOBase
 from pathlib import Path
 from typing import Final, Literal, Self, cast
@@ -121,11 +121,9 @@ def _buffered(content: bytes) -> BufferedReader:
 
 def size_bytes(names: list[str]) -> int | None:
     """How many bytes these inputs hold together; None where one has no known size."""
-    try:
+    with suppress(OSError):  # It is told when it is opened.
         if all(name != STDIN and Path(name).is_file() for name in names):
             return sum(Path(name).stat().st_size for name in names)
-    except OSError:
-        pass  # It is told when it is opened.
     return None
 
 
