@@ -7,6 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
+
+import refold
+from refold.core.encode import encode_body, encode_one_by_one
+
 PROGRAM = """
 import dataclasses, json, sys
 import msgspec, refold
@@ -62,3 +67,23 @@ def test_a_retry_of_another_process_is_the_same_append(tmp_path: Path) -> None:
     assert [duplicate for duplicate, _, _ in answers] == [False, True, True, True]
     assert len({tuple(order) for _, order, _ in answers}) > 1  # the processes did differ
     assert {tuple(stored) for _, _, stored in answers} == {("word-0", "word-1")}
+
+
+def test_an_empty_set_is_written_though_defaults_are_left_out(tmp_path: Path) -> None:
+    """As releases before wrote it, however it is encoded: their keys are known again."""
+    kinds = refold.Registry()
+
+    @kinds.event("visit")
+    class Visit(msgspec.Struct, omit_defaults=True):
+        count: int = 0
+        tags: frozenset[str] = frozenset()
+        note: str | None = None
+
+    text = '[["visit",{"count":1,"tags":[]}]]'
+    for encode in (encode_body, encode_one_by_one):
+        assert encode([Visit(1)], kinds, repeatable=True).text == text
+        assert encode([Visit(1)], kinds).text == '[["visit",{"count":1}]]'
+    with refold.open(str(tmp_path / "a.db"), registry=kinds) as store:
+        done = [store.append("a-1", [Visit(1)], key="once").duplicate for _ in range(2)]
+        assert done == [False, True]
+        assert store.event("a-1@0").raw == b'{"count":1,"tags":[]}'

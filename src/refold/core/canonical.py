@@ -10,12 +10,16 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final
+from functools import lru_cache
+from types import UnionType
+from typing import Any, Final, Literal, Union, get_args, get_origin
 
 import msgspec
+from msgspec import structs
 
 DEPTH_MAX: Final = 128
 """How deep a payload may nest: far below where any JSON reader gives up."""
@@ -37,7 +41,7 @@ def with_sorted_sets(value: Any) -> Any:
     if isinstance(value, _LISTS):
         return [with_sorted_sets(item) for item in value]
     changed = copy.copy(value)
-    for name in field_names(value):
+    for name in _suspects(value.__class__):
         if hasattr(value, name):
             _put(changed, name, with_sorted_sets(getattr(value, name)))
     return changed
@@ -53,26 +57,40 @@ def _holds_set(value: Any, depth: int = 0) -> bool:
     elif isinstance(value, _SETS):
         return True
     else:
-        parts = [getattr(value, name, None) for name in field_names(value)]
+        parts = [getattr(value, name, None) for name in _suspects(cls)]
     for part in parts:
         if part.__class__ not in _SCALARS and depth < DEPTH_MAX and _holds_set(part, depth + 1):
             return True
     return False
 
 
-def field_names(value: Any) -> Sequence[str]:
+def field_names(cls: type) -> Sequence[str]:
     """The fields of what is stored as an object or array of them; none of anything else."""
-    if isinstance(value, msgspec.Struct):
-        return value.__struct_fields__
-    if is_dataclass(value) and not isinstance(value, type):
-        return [field.name for field in fields(value)]
-    return [field.name for field in getattr(type(value), "__attrs_attrs__", ())]
+    if issubclass(cls, msgspec.Struct):
+        return cls.__struct_fields__
+    if is_dataclass(cls):
+        return [field.name for field in fields(cls)]
+    return [field.name for field in getattr(cls, "__attrs_attrs__", ())]
+
+
+@lru_cache(maxsize=4096)
+def _suspects(cls: type) -> Sequence[str]:
+    """The fields of a class that may hold a set, by what a Struct says of them."""
+    with suppress(Exception):  # No Struct, or annotations that cannot be resolved.
+        return [field.name for field in structs.fields(cls) if not _is_scalar(field.type)]
+    return field_names(cls)
+
+
+def _is_scalar(annotation: Any) -> bool:
+    if get_origin(annotation) in (Union, UnionType):
+        return all(map(_is_scalar, get_args(annotation)))
+    return get_origin(annotation) is Literal or annotation in _SCALARS
 
 
 def _put(value: Any, name: str, part: Any) -> None:
     """Set a field of a copy, frozen or not."""
     if isinstance(value, msgspec.Struct):
-        msgspec.structs.force_setattr(value, name, part)
+        structs.force_setattr(value, name, part)
     else:
         object.__setattr__(value, name, part)
 

@@ -86,7 +86,7 @@ def encode_body(events: Sequence[object], registry: Registry, *, repeatable: boo
         text = raw.decode()
     except _NOT_AT_ONCE:
         return encode_one_by_one(events, registry, repeatable=repeatable)
-    if repeatable and raw.count(b"[") > 1 + len(kinds):
+    if repeatable:
         ordered = with_sorted_sets(events)
         if ordered is not events:
             return encode_body(ordered, registry)

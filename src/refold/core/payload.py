@@ -102,7 +102,7 @@ def _children(value: Any) -> Iterator[tuple[str, Any]] | None:
         return _children(value.value)
     if isinstance(value, msgspec.Raw):
         return _children(read_back(value))
-    names = field_names(value)
+    names = field_names(type(value))
     if not names:
         return None
     return ((name, getattr(value, name)) for name in names if hasattr(value, name))
