@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 import refold
+from refold.core.canonical import digest_of
 from refold.engine.group_commit import BATCHES_PER_CHUNK_MAX
 from refold.errors import Conflict, InvalidEvent, UsageError
 
@@ -77,3 +81,27 @@ def test_async(tmp_path: Path) -> None:
             return [outcome.stream async for outcome in many]
 
     assert asyncio.run(run()) == [f"s-{number}" for number in range(300)]
+
+
+def test_the_parts_of_one_append_are_digested_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their key is that of the whole: it is checked, and its bytes are hashed, once."""
+    digested: list[int] = []
+
+    def counted(parts: Iterable[tuple[str, str, str | None]]) -> bytes:
+        found = list(parts)
+        digested.append(len(found))
+        return digest_of(found)
+
+    monkeypatch.setattr("refold.engine.append.digest_of", counted)
+    with refold.open("memory:") as store:
+        store.append_together([one("a-1"), one("b-1"), one("c-1")], key="once")
+    assert digested == [3]
+
+
+def test_no_tags_may_be_said_with_none() -> None:
+    """As with the other arguments that may be left out; those in the metadata stay."""
+    nothing: Any = None
+    with refold.open("memory:") as store:
+        for metadata in (None, {"k": 1}, {"tags": ["x"]}):
+            store.append("a-1", one("a-1").events, tags=nothing, metadata=metadata)
+        assert [event.metadata for event in store.read("a-1")] == [{}, {"k": 1}, {"tags": ["x"]}]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from refold.core.fold import Decider, Fold
 from refold.engine.aio import AsyncStore
 from refold.engine.store import Store
 from refold.errors import Conflict, NotFound, StoreClosed
+from refold.ports import Batch, Outcome
 
 COUNT: Fold[int] = Fold("count", lambda: 0)
 COUNT.on("test.token")(lambda state, event: state + 1)
@@ -61,6 +63,48 @@ def test_many_tasks_append_at_once(tmp_path: Path, url: str) -> None:
             told = {answer.version: f"{number}" for number, answer in enumerate(answers)}
             async for event in store.read("call-1"):
                 assert event.data["token"] == told[event.version]
+
+    asyncio.run(run())
+
+
+def test_all_that_append_together_at_once_share_commits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many they are: no thread stands between them and the next commit."""
+    commits: list[int] = []
+    gate = threading.Event()
+    commit = Store._commit
+
+    def gated(self: Store, batches: Sequence[Batch]) -> Sequence[Outcome]:
+        commits.append(len(batches))
+        assert gate.wait(WAIT_S)
+        return commit(self, batches)
+
+    monkeypatch.setattr(Store, "_commit", gated)
+
+    async def run() -> None:
+        async with refold.open_async(tmp_path / "log.db") as store:
+            parts = [refold.Append("a-1", token("a")), refold.Append("b-1", token("b"))]
+            calls = [asyncio.create_task(store.append_together(parts)) for _ in range(100)]
+            await asyncio.sleep(0)  # Each call has begun.
+            gate.set()
+            answers = await asyncio.gather(*calls)
+            assert sorted(a.version for a, _ in answers) == list(range(100))
+        assert len(commits) <= 2
+        assert sum(commits) == 100
+
+    asyncio.run(run())
+
+
+def test_a_subscription_refuses_what_it_does_not_take_at_the_call() -> None:
+    """Not at its first event, far from the mistake."""
+
+    async def run() -> None:
+        async with refold.open_async("memory:") as store:
+            subscribe: Any = store.subscribe
+            for args, named in (((), {"bogus": 1}), ((5,), {})):
+                with pytest.raises(TypeError):
+                    subscribe(*args, **named)
 
     asyncio.run(run())
 

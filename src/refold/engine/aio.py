@@ -21,12 +21,13 @@ from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 from refold.core.expected import ANY, Expected
 from refold.core.query import Condition, Query
 from refold.core.recorded import Recorded
-from refold.engine.append import Append, batch_of
+from refold.core.registry import Registry
+from refold.engine.append import Append, appended, batch_of, batch_together
 from refold.engine.branch import Branch
 from refold.engine.store import Store
 from refold.engine.subscription import AsyncSubscription, Subscription
-from refold.errors import RefoldError, StoreClosed
-from refold.ports import Appended
+from refold.errors import StoreClosed
+from refold.ports import Appended, Batch
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -60,18 +61,6 @@ def _iterated(
     return iterate
 
 
-def _subscribed(
-    method: Callable[Concatenate[Store, P], Subscription],
-) -> Callable[Concatenate[AsyncStore, P], AsyncSubscription]:
-    @wraps(method)
-    def call(self: AsyncStore, /, *args: P.args, **kwargs: P.kwargs) -> AsyncSubscription:
-        after: Any = kwargs.get("after", 0)
-        opened = partial(self._run, lambda: method(self._store, *args, **kwargs))
-        return AsyncSubscription(opened, self._run, after=after)
-
-    return call
-
-
 class AsyncStore:
     """A :class:`~refold.Store` to ``await``: the same names, arguments, results and errors.
 
@@ -87,7 +76,6 @@ class AsyncStore:
         self._closed = False
         self._threads = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="refold")
 
-    append_together = _awaited(Store.append_together)
     execute = _awaited(Store.execute)
     head = _awaited(Store.head)
     log_head = _awaited(Store.log_head)
@@ -106,7 +94,6 @@ class AsyncStore:
     read_all = _iterated(Store.read_all)
     streams = _iterated(Store.streams)
     check = _iterated(Store.check)
-    subscribe = _subscribed(Store.subscribe)
 
     async def append(
         self,
@@ -122,15 +109,41 @@ class AsyncStore:
     ) -> Appended:
         """See :meth:`refold.Store.append`; joins the next commit without a thread of its own."""
         append = Append(stream, events, expected, metadata, key, tags)
+        condition = None if unless is None else Condition(unless, after)
+        return (await self._append(partial(batch_of, append, condition=condition)))[0]
+
+    async def append_together(
+        self,
+        appends: Sequence[Append],
+        *,
+        key: str | None = None,
+        unless: Query | None = None,
+        after: int = 0,
+    ) -> list[Appended]:
+        """See :meth:`refold.Store.append_together`; joins the next commit as ``append`` does."""
+        condition = None if unless is None else Condition(unless, after)
+        return await self._append(partial(batch_together, appends, key, condition=condition))
+
+    async def _append(self, batch_for: Callable[[Registry], Batch]) -> list[Appended]:
         store = self._opened
         if store is None:
             store = await self._run(lambda: self._store)
-        condition = None if unless is None else Condition(unless, after)
-        batch = batch_of(append, store.registry, condition=condition)
-        (outcome,) = await store._writer.append_async([batch])
-        if isinstance(outcome, RefoldError):
-            raise outcome
-        return outcome[0]
+        (outcome,) = await store._writer.append_async([batch_for(store.registry)])
+        return appended(outcome)
+
+    def subscribe(
+        self,
+        *,
+        after: int = 0,
+        categories: Sequence[str] | None = None,
+        types: Sequence[str] | None = None,
+    ) -> AsyncSubscription:
+        """See :meth:`refold.Store.subscribe`; to be used from the loop that called it."""
+
+        def opened() -> Subscription:
+            return self._store.subscribe(after=after, categories=categories, types=types)
+
+        return AsyncSubscription(partial(self._run, opened), self._run, after=after)
 
     async def branch(self, stream: str, *, at: int | None = None) -> Branch[Awaitable[Any]]:
         """See :meth:`refold.Store.branch`; read at once, and its ``save`` is to be awaited."""

@@ -53,20 +53,24 @@ def batch_of(
     Under a key its bytes are the same in every process that makes it; ``digest`` is what is
     compared when the key comes again: by default that of these bytes.
     """
-    stream, events, expected, metadata, key, tags = append
+    key = append.key
+    writes = [_write_of(append, registry, repeatable=key is not None)]
+    return _conditional(writes, key, registry, condition, digest)
+
+
+def _write_of(append: Append, registry: Registry, *, repeatable: bool = False) -> Write:
+    stream, events, expected, metadata, _, tags = append
     # Only text can be looked up.
     (_check_stream if stream.__class__ is str else _check_stream.__wrapped__)(stream)
     if expected.__class__ is not Expectation and (expected.__class__ is not int or expected < 0):
         check_expected(expected)
-    body = encode_body(events, registry, repeatable=key is not None)
+    body = encode_body(events, registry, repeatable=repeatable)
     if tags or (metadata and (metadata.__class__ is not dict or "tags" in metadata)):
         tags, metadata = _tagged(append)
     text = encode_metadata(metadata) if metadata else None
-    tags = tuple(tags)
-    writes = [Write(stream, expected, body.kinds, text, body.text, None, body.occurred, tags)]
-    if key is None and condition is None:
-        return Batch(writes)
-    return _conditional(writes, key, registry, condition, digest)
+    return Write(
+        stream, expected, body.kinds, text, body.text, None, body.occurred, tuple(tags or ())
+    )
 
 
 def _tagged(append: Append) -> tuple[tuple[str, ...], Mapping[str, Any] | None]:
@@ -75,7 +79,7 @@ def _tagged(append: Append) -> tuple[tuple[str, ...], Mapping[str, Any] | None]:
     held = metadata.get("tags", ()) if isinstance(metadata, Mapping) else ()
     if not append.tags and not held:
         return (), metadata
-    tags = checked_tags([*checked_tags(append.tags), *checked_tags(held)])
+    tags = checked_tags([*checked_tags(append.tags or ()), *checked_tags(held)])
     return tags, {**(metadata or {}), "tags": list(tags)}
 
 
@@ -91,8 +95,8 @@ def batch_together(
         _check_is_append(append)
         if append.key is not None:
             raise UsageError("the parts of one append share its key: give key= beside them")
-    batches = [batch_of(append._replace(key=key), registry) for append in appends]
-    writes = [batch.writes[0] for batch in batches]
+    repeatable = key is not None
+    writes = [_write_of(append, registry, repeatable=repeatable) for append in appends]
     return _conditional(writes, key, registry, condition, b"")
 
 
@@ -134,8 +138,7 @@ def branch_batch(stream: str, fork: Fork, events: Sequence[object], registry: Re
     for first in range(0, len(events), EVENTS_PER_APPEND_MAX):
         expected = STREAM_EXISTS if writes else NO_STREAM
         part = Append(stream, events[first : first + EVENTS_PER_APPEND_MAX], expected)
-        (write,) = batch_of(part, registry).writes
-        writes.append(write._replace(fork=None if writes else fork))
+        writes.append(_write_of(part, registry)._replace(fork=None if writes else fork))
     return Batch(writes)
 
 
