@@ -11,7 +11,7 @@ from refold.core.event import event_id
 from refold.core.expected import NO_EVENTS
 from refold.core.stored import Row
 from refold.errors import Corrupt, NotFound, UsageError
-from refold.ports import Backend, StreamInfo
+from refold.ports import Backend
 
 EVENTS_PER_PAGE: Final = 1_024
 """In a page of a stream: larger ones cost more to make room for than the queries that they save."""
@@ -32,31 +32,27 @@ class Stretch(NamedTuple):
     last: int
 
 
-def head_of(backend: Backend, stream: str) -> StreamInfo:
-    """The stream; :class:`NotFound` when it does not exist."""
+def lineage(backend: Backend, stream: str) -> list[Stretch]:
+    """The stretches of a stream from its root to itself; one, unless it is a branch.
+
+    :class:`NotFound` when it does not exist.
+    """
     if not isinstance(stream, str):
         raise UsageError(f"a stream is named by text, not {stream!r:.99}", argument="stream")
-    info = backend.head(stream)
-    if info is None:
-        raise NotFound(f"there is no stream {stream!r}", stream=stream)
-    return info
-
-
-def lineage(backend: Backend, stream: str) -> list[Stretch]:
-    """The stretches of a stream from its root to itself; one, unless it is a branch."""
-    info = head_of(backend, stream)
     stretches: list[Stretch] = []
-    last = info.version
+    name, last = stream, NO_LAST
     for _ in range(LINEAGE_MAX):
-        if info.fork is None:
-            stretches.append(Stretch(info.stream, 0, last))
+        info = backend.head(name)
+        if info is None:
+            raise NotFound(f"there is no stream {name!r}", stream=name)
+        last = info.version if last == NO_LAST else last
+        shared = NO_EVENTS if info.fork is None else info.fork.version
+        if last > shared:
+            stretches.append(Stretch(name, shared + 1, last))
+        last = min(last, shared)
+        if info.fork is None or last == NO_EVENTS:
             return stretches[::-1]
-        if last > info.fork.version:
-            stretches.append(Stretch(info.stream, info.fork.version + 1, last))
-        last = min(last, info.fork.version)
-        if last == NO_EVENTS:
-            return stretches[::-1]
-        info = head_of(backend, info.fork.parent)
+        name = info.fork.parent
     raise Corrupt(f"{stream!r} branches more than {LINEAGE_MAX} deep", stream=stream)
 
 
@@ -82,44 +78,30 @@ def clipped(stretches: Sequence[Stretch], *, first: int, last: int) -> list[Stre
     ]
 
 
-def forward(
-    backend: Backend, stretches: Sequence[Stretch], *, events_max: int = 0
+def rows_in(
+    backend: Backend,
+    stretch: Stretch,
+    *,
+    backward: bool = False,
+    events_max: int = EVENTS_PER_PAGE,
 ) -> Iterator[Row]:
-    """The rows of stretches, oldest first, a page of ``events_max`` (0: many) at a time."""
-    size = events_max or EVENTS_PER_PAGE
-    for stream, begin, last in stretches:
-        first = begin
-        while first <= last:
-            rows = backend.rows(stream, first=first, last=last, backward=False, events_max=size)
-            if not rows:
-                raise _missing(stream, first)
-            for row in rows:
-                _check_next(stream, first, row)
-                if row.version < first and first > begin:
-                    # Packed since the last page, together with what was on it.
-                    yield from (part for part in row.appends() if part.version >= first)
-                else:
-                    yield row
-                first = row.last_version + 1
-
-
-def backward(backend: Backend, stretches: Sequence[Stretch]) -> Iterator[Row]:
-    """The rows of stretches, newest first, a page at a time."""
-    for stream, first, end in reversed(stretches):
-        last = end
-        while first <= last:
-            rows = backend.rows(
-                stream, first=first, last=last, backward=True, events_max=EVENTS_PER_PAGE
-            )
-            if not rows:
-                raise _missing(stream, last)
-            for row in rows:
-                _check_next(stream, last, row)
-                if row.last_version > last and last < end:
-                    yield from (part for part in reversed(row.appends()) if part.version <= last)
-                else:
-                    yield row
-                last = row.version - 1
+    """The rows of a stretch, oldest or newest first, a page of ``events_max`` at a time."""
+    stream, first, last = stretch
+    while first <= last:
+        page = backend.rows(
+            stream, first=first, last=last, backward=backward, events_max=events_max
+        )
+        if not page:
+            raise _missing(stream, last if backward else first)
+        for row in page:
+            _check_next(stream, last if backward else first, row)
+            if row.version < first > stretch.first or row.last_version > last < stretch.last:
+                # Packed since the last page, together with what was on it.
+                left = [a for a in row.appends() if a.last_version >= first and a.version <= last]
+                yield from reversed(left) if backward else left
+            else:
+                yield row
+            first, last = (first, row.version - 1) if backward else (row.last_version + 1, last)
 
 
 def _check_next(stream: str, version: int, row: Row) -> None:
@@ -211,7 +193,8 @@ def _searched(
             looked = (low + high + 1) // 2
         looked = min(max(looked, low + 1), high)
         row = row_at(backend, stretches, looked)
-        told = known(row, last_beside(stretches, looked))
+        # A row may go on where its branch does not.
+        told = known(row, _holding(stretches, looked).last)
         up = told.low >= looked
         low, high = max(low, told.low), min(high, told.high)
         below, above = (row, above) if up else (below, row)
@@ -235,11 +218,6 @@ def _standing(row: Row, *, recorded_until: int | None, position: int | None) -> 
             return version + max(position - part.position + 1, 0)
         version += part.event_count
     return version
-
-
-def last_beside(stretches: Sequence[Stretch], version: int) -> int:
-    """The last version of the stretch of a version: a row may go on where its branch does not."""
-    return _holding(stretches, version).last
 
 
 def _holding(stretches: Sequence[Stretch], version: int) -> Stretch:

@@ -17,16 +17,16 @@ from refold.core.registry import Registry
 from refold.core.stored import Row
 from refold.engine.checks import check_whole
 from refold.engine.lineage import (
+    EVENTS_PER_PAGE,
     LOG_ROWS_PER_PAGE,
     LOG_ROWS_PER_PAGE_MAX,
     NO_LAST,
     Stretch,
-    backward,
     clipped,
-    forward,
     last_version_occurred,
     last_version_where,
     lineage,
+    rows_in,
 )
 from refold.engine.snapshots import Snapshots
 from refold.errors import Corrupt, UsageError
@@ -77,7 +77,7 @@ class Reader:
         if version != NO_EVENTS:
             stretches = clipped(stretches, first=version + 1, last=NO_LAST)
         for stretch in stretches:
-            for row in forward(self._backend, [stretch]):
+            for row in rows_in(self._backend, stretch):
                 first, last = stretch.first, min(row.last_version, stretch.last)
                 state = self._over(state, row, fold, first=first, last=last, stops=snapshots)
                 version = last
@@ -104,51 +104,45 @@ class Reader:
         whole = last_version_occurred(self._backend, before, until_us=until_us)
         folded = self.fold(clipped(before, first=0, last=whole), fold)
         border = clipped(before, first=whole + 1, last=NO_LAST)
-        folded = self._occurred_on_border(border, fold, folded, until_us)
+        folded = self._occurred(border, fold, folded, until_us, in_order=True)
         return self._occurred(tail, fold, folded, until_us)
 
     def _occurred(
-        self, stretches: Sequence[Stretch], fold: Fold[S], folded: Folded[S], until_us: int
+        self,
+        stretches: Sequence[Stretch],
+        fold: Fold[S],
+        folded: Folded[S],
+        until_us: int,
+        *,
+        in_order: bool = False,
     ) -> Folded[S]:
-        for stretch in stretches:
-            for row in forward(self._backend, [stretch]):
-                folded = self._occurred_in(row, stretch, fold, folded, until_us)
-        return folded
+        """The state after those events of stretches, too, that had occurred by an instant.
 
-    def _occurred_on_border(
-        self, stretches: Sequence[Stretch], fold: Fold[S], folded: Folded[S], until_us: int
-    ) -> Folded[S]:
-        """Of stretches in order of their times, what had occurred; ends at the first that is later.
-
-        That may be several rows: the times of a row that goes on after a fork are those of all
-        its events, so that bisection takes it for later than its part on this branch is.
+        ``in_order`` of their times they end at the first row that is later. That may be several
+        rows on: the times of a row that goes on after a fork are those of all its events, so that
+        bisection takes it for later than its part on this branch is.
         """
+        size = BORDER_EVENTS if in_order else EVENTS_PER_PAGE
         for stretch in stretches:
-            for row in forward(self._backend, [stretch], events_max=BORDER_EVENTS):
-                if row.span()[0] > until_us:
+            for row in rows_in(self._backend, stretch, events_max=size):
+                earliest, latest = row.span()
+                if latest <= until_us:
+                    version = min(row.last_version, stretch.last)
+                    state = self._over(folded.state, row, fold, first=stretch.first, last=version)
+                    folded = Folded(state, version, row.position_of(version))
+                elif earliest <= until_us:
+                    events = [e for e in self._within(row, stretch) if e.occurred_at_us <= until_us]
+                    folded = fold.run(events, folded.state) if events else folded
+                elif in_order:
                     return folded
-                folded = self._occurred_in(row, stretch, fold, folded, until_us)
         return folded
 
-    def _occurred_in(
-        self, row: Row, stretch: Stretch, fold: Fold[S], folded: Folded[S], until_us: int
-    ) -> Folded[S]:
-        """One row more, or those of its events that had occurred by an instant."""
-        first, last = row.span()
-        if first > until_us:
-            return folded
-        if last <= until_us:
-            version = min(row.last_version, stretch.last)
-            state = self._over(folded.state, row, fold, first=stretch.first, last=version)
-            return Folded(state, version, row.position_of(version))
-        events = [e for e in self._within(row, stretch) if e.occurred_at_us <= until_us]
-        return fold.run(events, folded.state) if events else folded
-
-    def events(self, stretches: Sequence[Stretch]) -> Iterator[Recorded]:
-        """The events of stretches, oldest first."""
-        for stretch in stretches:
-            for row in forward(self._backend, [stretch]):
-                yield from self._within(row, stretch)
+    def events(self, stretches: Sequence[Stretch], *, backward: bool = False) -> Iterator[Recorded]:
+        """The events of stretches, oldest or newest first."""
+        for stretch in reversed(stretches) if backward else stretches:
+            for row in rows_in(self._backend, stretch, backward=backward):
+                events = self._within(row, stretch)
+                yield from reversed(events) if backward else events
 
     def unread(self, stretches: Sequence[Stretch]) -> Unread:
         """The same from the first version on, read when they are asked for."""
@@ -157,12 +151,6 @@ class Reader:
             return self.events(clipped(stretches, first=first, last=last))
 
         return Unread(read, stretches[-1].last + 1 if stretches else 0)
-
-    def events_backward(self, stretches: Sequence[Stretch]) -> Iterator[Recorded]:
-        """The events of stretches, newest first."""
-        for stretch in reversed(stretches):
-            for row in backward(self._backend, [stretch]):
-                yield from reversed(self._within(row, stretch))
 
     def log(
         self,
@@ -222,6 +210,7 @@ class Reader:
 
     def fold_matching(self, query: Query, fold: Fold[S], *, position: int | None) -> Folded[S]:
         """The state after the events of a query, up to a position or the head of the log."""
+        check_whole(position=position)
         head = self.log_head()
         until = head if position is None else max(min(position, head), 0)
         state = fold.run(self._counting(query, until=until)).state

@@ -196,8 +196,7 @@ class Store(Upkeep):
             raise UsageError(f"direction={direction!r} is neither 'forward' nor 'backward'")
         last = NO_LAST if to_version is None else to_version
         stretches = clipped(lineage(self._backend, stream), first=from_version, last=last)
-        events = self._reader.events if direction == "forward" else self._reader.events_backward
-        return islice(events(stretches), limit)
+        return islice(self._reader.events(stretches, backward=direction == "backward"), limit)
 
     def read_all(
         self,
@@ -309,7 +308,6 @@ class Store(Upkeep):
         after=position)``. It has no snapshots and, of the moments, only ``position``.
         """
         checks.check_fold(fold)
-        checks.check_whole(version=version, position=position)
         if isinstance(stream, Query):
             if (version, recorded_until, occurred_until) != (None, None, None):
                 raise UsageError("a fold over a query takes no moment but position=")
