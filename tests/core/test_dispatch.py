@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from refold.core import dispatch
 from refold.core.dispatch import Decoder
 from refold.core.encode import encode_body, encode_one_by_one, row_of
 from refold.core.event import Event
@@ -258,3 +259,28 @@ def test_tags_that_are_learnt_at_once_are_all_decoded() -> None:
     decoder = Decoder(wrap)
     for body in (b'[["test.a",2]]', b'[["test.b",2]]', b'[["test.a",2],["test.b",2]]'):
         assert {event.data for event in decoder(body)} == {2}
+
+
+@pytest.mark.parametrize(
+    ("reads", "looks", "body"),
+    [
+        ("__call__", "_decode_tags", '[["test.new",1]]'),
+        ("bodies", "_decode_tags_of_bodies", '[[["test.new",1]]]'),
+    ],
+)
+def test_what_another_thread_learnt_meanwhile_is_used(
+    monkeypatch: pytest.MonkeyPatch, reads: str, looks: str, body: str
+) -> None:
+    """A good body is read, even where its types became known between the failure and the look."""
+    decoder = Decoder(
+        lambda tag: msgspec.defstruct("Any", [("data", Any)], tag=tag, array_like=True)
+    )
+    read, tags_of = getattr(decoder, reads), getattr(dispatch, looks)
+
+    def overtaken(body: str) -> Any:
+        monkeypatch.undo()
+        read(body)
+        return tags_of(body)
+
+    monkeypatch.setattr(dispatch, looks, overtaken)
+    assert len(read(body)) == 1

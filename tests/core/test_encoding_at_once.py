@@ -73,6 +73,16 @@ def test_usual_events_are_encoded_at_once(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(encode_body(turn * 1_000, REGISTRY).kinds) == 4_000
 
 
+def test_types_that_are_new_are_met_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An append of many types that never turned up before takes the quick way too.
+
+    One by one, each of them cost as much as all before it.
+    """
+    monkeypatch.delattr(encode, "encode_one_by_one")
+    new: list[object] = [Event(f"new.type{n}", {"n": n}) for n in range(300)]
+    assert len(encode_body(new, REGISTRY).kinds) == 300
+
+
 @pytest.mark.parametrize(
     "bad",
     [

@@ -143,6 +143,30 @@ def test_snapshots_never_change_a_state(
                 assert store.fold(stream, bare, version=version) == with_snapshots
 
 
+@pytest.mark.parametrize("forked", [False, True])
+def test_no_snapshot_stands_where_a_fold_did_not_come(tmp_path: Path, forked: bool) -> None:
+    """A fold that ends in the midst of a row leaves none for a version behind its end.
+
+    Snapshots are believed once they are kept: a wrong one would lose events from then on, so it
+    must never be made. Those that were made wrong before are not found out.
+    """
+    fold: refold.Fold[Total] = refold.Fold("watched", Total, registry=KINDS)
+
+    @fold.on(Added)
+    def add(state: Total, event: Added, _: refold.Recorded) -> Total:
+        return Total(state.amount + event.amount, state.count + 1)
+
+    with filled(tmp_path / "a.db", events=300, per_append=1) as store:
+        store.compact()
+        for at in (100, 140, 200):
+            if forked:
+                store.branch("acc-1", at=at).adding(Added(Decimal(1))).save(f"acc-1~b{at}")
+                assert store.fold(f"acc-1~b{at}", fold).state.count == at + 2
+            else:
+                assert store.fold("acc-1", fold, version=at).state.count == at + 1
+        assert store.fold("acc-1", fold).state == Total(Decimal(sum(range(300))), 300)
+
+
 def test_a_changed_fold_ignores_old_snapshots(tmp_path: Path) -> None:
     """Another revision, or other code under the same revision, folds from the beginning."""
     with filled(tmp_path / "a.db", events=600) as store:

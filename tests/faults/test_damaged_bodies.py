@@ -69,6 +69,22 @@ def test_a_fold_says_that_an_append_is_damaged(tmp_path: Path, damage: list[str]
             list(store.read("test-1"))
 
 
+def test_a_damaged_append_leaves_no_snapshot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many are taken within one row: it is known to be whole at its end alone."""
+    for module in ("refold.core.snapshot", "refold.engine.snapshots"):
+        monkeypatch.setattr(f"{module}.EVENTS_BETWEEN_MIN", 3)
+    monkeypatch.setattr("refold.engine.snapshots.KEPT_AT_ONCE", 1)
+    fold: refold.Fold[list[int]] = refold.Fold("kept", list)
+    fold.on("test.a")(lambda state, event: [*state, event["n"]])
+    path = made(tmp_path / "log.db", f"UPDATE log SET body = '[{EVENT}]' WHERE version = 4")
+    with refold.open(path) as store:
+        for _ in range(2):
+            with pytest.raises(Corrupt, match="test-1@4"):
+                store.fold("test-1", fold)
+
+
 @pytest.mark.parametrize("occurred", [False, True])
 def test_damaged_metadata_is_named(tmp_path: Path, occurred: bool) -> None:
     """The append that it belongs to, not the page that it is read with."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import reduce
+from functools import cached_property, reduce
 from itertools import chain
 from operator import or_
 from typing import Any, Final, NamedTuple
@@ -82,25 +82,31 @@ _decode_tags: Final = msgspec.json.Decoder(list[_Tagged]).decode
 _decode_tags_of_bodies: Final = msgspec.json.Decoder(list[list[_Tagged]]).decode
 
 
-class _Known(NamedTuple):
+class _Known:
     """The classes of the tags that were met, and what decodes by them: a body, several at once."""
 
-    wrappers: Mapping[str, type]
-    body: Decode
-    bodies: Decode
+    def __init__(self, wrappers: Mapping[str, type]) -> None:
+        self.wrappers = wrappers
+        events: Any = list[reduce(or_, wrappers.values())]  # type: ignore[misc]
+        self.body: Decode = msgspec.json.Decoder(events).decode
+        self._several: Any = list[events]
+
+    @cached_property
+    def bodies(self) -> Decode:
+        """Made when it is asked for: what checks appends never does."""
+        return msgspec.json.Decoder(self._several).decode
 
 
 class Decoder:
     """Decodes bodies as lists of the classes that ``wrap`` makes, one a tag; threads may share it.
 
-    Raises :class:`msgspec.DecodeError` for a body that does not fit them. What is ``known`` learns
-    nothing: it refuses a tag that has not turned up before.
+    Raises :class:`msgspec.DecodeError` for a body that does not fit them.
     """
 
     def __init__(self, wrap: Callable[[str], type]) -> None:
         self._wrap = wrap
         # Replaced as one: who meets new tags at the same time learns them again.
-        self.known = _known({"": _made("Nothing", [], "")})
+        self.known = _Known({"": _made("Nothing", [], "")})
 
     def __call__(self, body: str | bytes) -> list[Any]:
         """The events of a body."""
@@ -108,8 +114,6 @@ class Decoder:
             return self.known.body(body)
         except msgspec.ValidationError:
             known = self._learnt(_decode_tags(body))
-            if known is None:
-                raise
         return known.body(body)
 
     def bodies(self, array: str | bytes) -> list[list[Any]]:
@@ -118,24 +122,16 @@ class Decoder:
             return self.known.bodies(array)
         except msgspec.ValidationError:
             known = self._learnt(chain.from_iterable(_decode_tags_of_bodies(array)))
-            if known is None:
-                raise
         return known.bodies(array)
 
-    def _learnt(self, events: Iterable[_Tagged]) -> _Known | None:
-        """What knows the tags of some events too; None where they are known."""
-        wrappers = self.known.wrappers
-        new = {event.tag for event in events} - wrappers.keys()
-        if not new:
-            return None
-        known = self.known = _known({**wrappers, **{tag: self._wrap(tag) for tag in sorted(new)}})
+    def _learnt(self, events: Iterable[_Tagged]) -> _Known:
+        """What knows the tags of some events too, which another thread may have taught it."""
+        known = self.known
+        new = {event.tag for event in events} - known.wrappers.keys()
+        if new:
+            wrappers = {**known.wrappers, **{tag: self._wrap(tag) for tag in sorted(new)}}
+            known = self.known = _Known(wrappers)
         return known
-
-
-def _known(wrappers: Mapping[str, type]) -> _Known:
-    events: Any = list[reduce(or_, wrappers.values())]  # type: ignore[misc]
-    decoders = (msgspec.json.Decoder(shape).decode for shape in (events, list[events]))
-    return _Known(wrappers, *decoders)
 
 
 class Dispatch:

@@ -74,7 +74,7 @@ def encode_body(events: Sequence[object], registry: Registry, *, repeatable: boo
     """
     if events.__class__ not in _LISTS or not 0 < len(events) <= EVENTS_PER_APPEND_MAX:
         _check_list(events)
-    decode = decoder_of(registry, registry.revision).known.body
+    decode = decoder_of(registry, registry.revision)
     try:
         kinds: tuple[Any, ...] = tuple(map(registry.tags.get, map(type, events)))
         arrays: list[tuple[Any, ...]] = list(zip(kinds, events, strict=True))

@@ -127,7 +127,7 @@ class Fold(Generic[S]):
             if begin < first or version > last + 1:
                 events = events[max(first - begin, 0) : max(last + 1 - begin, 0)]
                 begin = max(begin, first)
-            while stops.due < begin + len(events):
+            while stops.due < min(begin + len(events), last + 1):
                 ahead = stops.due + 1 - begin
                 state = self._run(state, events[:ahead], row, part, begin, shift)
                 stops.reached(state, row)

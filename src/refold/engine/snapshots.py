@@ -58,8 +58,11 @@ class Snapshots(Stops, Generic[S]):
         return Folded(self._fold.initial(), NO_EVENTS, 0)
 
     def reached(self, state: S, row: Row) -> None:
-        """Take a snapshot: the run has crossed the interval since the last one."""
-        self.past(row, last=self.due)
+        """Take a snapshot: the run has crossed the interval since the last one.
+
+        It is kept once the whole row was found to hold what it says.
+        """
+        self._note(row, self.due)
         folded = Folded(state, self.due, row.position_of(self.due))
         reached = Reached(folded, self.occurred_to, self.in_order)
         snapshot = self._snapshotter.take(row.stream, reached) if self._snapshotter else None
@@ -70,10 +73,14 @@ class Snapshots(Stops, Generic[S]):
         if self._taken and self._taken[-1].stream != row.stream:
             self.keep()
         self._taken.append(snapshot)
-        if len(self._taken) == KEPT_AT_ONCE:
-            self.keep()
 
     def past(self, row: Row, *, last: int) -> None:
+        """Note what the run has come past; a row is whole, so what was taken may be kept."""
+        self._note(row, last)
+        if len(self._taken) >= KEPT_AT_ONCE:
+            self.keep()
+
+    def _note(self, row: Row, last: int) -> None:
         """Note the times of those appends that begin behind the last version noted.
 
         One that begins before it was counted when a snapshot was taken in its midst.
