@@ -17,7 +17,7 @@ from refold.core.registry import default_registry
 from refold.feeds import cursor as feeds
 from refold.ledger import events as money
 from refold.outbox import effects
-from refold.projections import log as decisions
+from refold.projections import cursor as decisions
 from refold.replay import journal
 
 GROUPS = {

@@ -8,7 +8,8 @@ transaction that changes the rows. A generation is one filling of a projection's
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -190,6 +191,13 @@ class Catalog(NamedTuple):
             (current, previous, name),
         )
 
+    def swap(self, entry: Entry, generation: int) -> None:
+        """Show a generation; the one that was shown is kept until it is confirmed."""
+        self.show(entry.name, entry.generations[generation], instead_of=entry.shown)
+        self.set_current(entry.name, generation, entry.current)
+        for number in (generation, entry.current):
+            self.raise_fence(entry.name, number)
+
     def raise_fence(self, name: str, generation: int) -> None:
         """Let everybody who works on a generation look at the catalog again."""
         self.execute(
@@ -236,6 +244,15 @@ def catalog_of(keeper: TableKeeper) -> Catalog:
     if keeper.query(SQLITE.exists, ("refold_parked",)):
         return Catalog(keeper.query)
     return Catalog(_nothing)
+
+
+@contextmanager
+def changed(keeper: TableKeeper, name: str) -> Iterator[tuple[Catalog, Entry]]:
+    """A transaction in which the catalog is changed, and the projection as it stands there."""
+    catalog_of(keeper).started(name)  # Else a catalog that was never made would be looked into.
+    with keeper.tables() as transaction:
+        catalog = Catalog(transaction.execute)
+        yield catalog, catalog.started(name)
 
 
 def begun(keeper: TableKeeper, projection: Projection, *, now: int) -> Entry:

@@ -1,19 +1,30 @@
-"""Where a process has one generation of a projection, and what it remembers of its rows."""
+"""Where a process has one generation of a projection: the log from there on, and its rows.
+
+The log is read in pages of rows, narrowed to what the projection wants.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
+import msgspec
+
+from refold.core.event import parse_event_id
+from refold.core.recorded import decode_row
+from refold.core.registry import Registry, event
 from refold.core.stored import Row
+from refold.errors import Corrupt
 from refold.ports import Backend, Clock, TableKeeper, Transaction
 from refold.projections.catalog import Catalog, Generation, Parked
-from refold.projections.log import Log
 from refold.projections.projection import FAR, NONE, Projection
 from refold.projections.rows import Execute, Rows
 
 ROWS_HELD_MAX: Final = 100_000
 """More rows in memory after a batch, and all are dropped."""
+SKIPPED: Final = "projection.skipped"
+_EVENTS_PER_STREAM_PAGE: Final = 1_024
+_NO_CLASSES: Final = Registry()
 
 
 def tell_nobody(_name: str, _parked: Parked) -> None:
@@ -32,6 +43,63 @@ class Context(NamedTuple):
     clock: Clock
     pause: Callable[[float], bool]
     on_parked: Callable[[str, Parked], object] = tell_nobody
+
+
+@event(SKIPPED)
+class ProjectionSkipped(msgspec.Struct, frozen=True):
+    """A projection leaves an event out, now and in every rebuild; ``event`` is its id."""
+
+    projection: str
+    event: str
+    reason: str
+
+
+class Page(NamedTuple):
+    """Rows in order of position; with them, everything up to ``end`` has been looked at."""
+
+    rows: list[Row]
+    end: int
+
+
+class Log(NamedTuple):
+    """What a projection wants of a log."""
+
+    backend: Backend
+    projection: Projection
+
+    def page(self, *, after: int, rows_max: int) -> Page | None:
+        """What comes after a position; None where nothing does yet."""
+        head = self.backend.log_head()
+        if head <= after:
+            return None
+        types, categories = self.projection.types, self.projection.categories
+        if types == []:
+            return Page([], head)
+        found = self.backend.log(after=after, categories=categories, types=types, rows_max=rows_max)
+        rows = _unpacked(found)
+        if types is None and categories is None:
+            _check_gapless(rows, after)
+        # Up to the head of before: what came after it was perhaps not seen by the query.
+        return Page(rows, last_of(rows[-1]) if rows else head)
+
+    def stream(self, stream: str, *, first: int) -> Iterator[Row]:
+        """The rows of one stream alone from a version on."""
+        while page := self.backend.rows(
+            stream, first=first, last=FAR, backward=False, events_max=_EVENTS_PER_STREAM_PAGE
+        ):
+            yield from _unpacked(page)
+            first = page[-1].last_version + 1
+
+    def skipped(self) -> dict[str, frozenset[int]]:
+        """The versions to leave out because somebody said so, by stream."""
+        name = self.projection.name
+        found: dict[str, set[int]] = {}
+        for row in self.stream(decisions_about(name), first=0):
+            for recorded in decode_row(row, _NO_CLASSES):
+                if recorded.type == SKIPPED:
+                    stream, version = parse_event_id(recorded.data["event"])
+                    found.setdefault(stream, set()).add(version)
+        return {stream: frozenset(versions) for stream, versions in found.items()}
 
 
 class Cursor:
@@ -126,3 +194,29 @@ class Cursor:
         self.forget()
         if self.position == 0:
             self.rows.begin_empty()
+
+
+def decisions_about(projection: str) -> str:
+    """The stream that remembers what was decided about a projection."""
+    return f"projection-{projection}"
+
+
+def last_of(row: Row) -> int:
+    """The position of the last event of a row that is not packed."""
+    return row.position + row.event_count - 1
+
+
+def _unpacked(found: list[Row]) -> list[Row]:
+    if all(row.packed_parts is None for row in found):
+        return found
+    return [part for row in found for part in row.appends()]
+
+
+def _check_gapless(rows: list[Row], after: int) -> None:
+    for position, _, _, count, *_ in rows:
+        last = position + count - 1
+        if not position <= after + 1 <= last:
+            raise Corrupt(
+                f"position {after + 1} is missing; run `refold doctor`", position=after + 1
+            )
+        after = last

@@ -12,11 +12,16 @@ from refold.core.event import Event, parse_event_id
 from refold.engine.store import Store
 from refold.errors import NotFound, StoreClosed, Unavailable, UsageError
 from refold.ports import SqlValue, TableKeeper
-from refold.projections import rebuild as rebuilding
-from refold.projections.catalog import Parked, catalog_of
-from refold.projections.cursor import Context, tell_nobody
+from refold.projections.catalog import Parked, begun, catalog_of, changed, is_unchanged
+from refold.projections.cursor import (
+    SKIPPED,
+    Context,
+    Log,
+    ProjectionSkipped,
+    decisions_about,
+    tell_nobody,
+)
 from refold.projections.dialect import quoted
-from refold.projections.log import SKIPPED, Log, ProjectionSkipped, decisions_about
 from refold.projections.projection import NONE, Projection, by_name
 from refold.projections.retry import retry
 from refold.projections.runner import Runner
@@ -28,6 +33,7 @@ R = TypeVar("R", bound=msgspec.Struct)
 FAILURES_MAX: Final = 10
 """How often in a row the storage may be unavailable before ``run`` gives up."""
 BACKOFF_MAX_S: Final = 5.0
+SWAPS_MAX: Final = 10_000
 
 
 class Projector:
@@ -204,23 +210,73 @@ class Projector:
         rebuild that was cut off goes on where it was. ``progress`` gets positions done and in all.
         Raises :class:`~refold.errors.Unavailable` where :meth:`close` was called meanwhile.
         """
-        return rebuilding.rebuild(
-            self._context,
-            self._named(name),
-            progress=progress or (lambda _done, _in_all: None),
-            is_stopped=self._stopped.is_set,
-        )
+        projection = self._named(name)
+        runner = Runner(self._context, projection, generation=self._begun_filling(projection))
+        runner.load()
+        for _ in range(SWAPS_MAX):
+            head = self._store.log_head()
+            while runner.position < head:
+                if self._stopped.is_set():
+                    raise Unavailable(
+                        f"the rebuild of projection {name!r} was stopped at position "
+                        f"{runner.position}: the next one goes on from there",
+                        projection=name,
+                    )
+                runner.advance(until=head)
+                if progress is not None:
+                    progress(runner.position, head)
+            if self._is_swapped(runner):
+                return runner.generation
+        raise Unavailable(f"projection {name!r} is moved faster than it can be rebuilt")
 
     def confirm(self, name: str) -> int | None:
         """Drop the generation before the current one; its number, None where there is none."""
-        return rebuilding.confirm(self._keeper, name)
+        with changed(self._keeper, name) as (catalog, entry):
+            if entry.previous is not None:
+                catalog.drop(name, entry.generations[entry.previous])
+                catalog.set_current(name, entry.current, None)
+            return entry.previous
 
     def roll_back(self, name: str) -> int:
         """Show the generation before the current one again; its number.
 
-        It goes on from where it stood, with the code that made it.
+        It goes on from where it stood when it was swapped out, with the code that made it. What
+        was current is kept in its place.
         """
-        return rebuilding.roll_back(self._keeper, name)
+        with changed(self._keeper, name) as (catalog, entry):
+            if entry.previous is None:
+                raise UsageError(
+                    f"projection {name!r} has no generation to go back to", projection=name
+                )
+            catalog.swap(entry, entry.previous)
+            return entry.previous
+
+    def _begun_filling(self, projection: Projection) -> int:
+        """The generation to fill: one begun by the same code, else a new one."""
+        name, now = projection.name, self._context.clock()
+        begun(self._keeper, projection, now=now)
+        with changed(self._keeper, name) as (catalog, entry):
+            number = max(entry.generations) + 1
+            if entry.filling is not None:
+                if is_unchanged(projection, entry.generations[entry.filling]):
+                    return entry.filling
+                catalog.drop(name, entry.generations[entry.filling])
+            return catalog.add(projection, number, instead_of=entry.shown, now=now).number
+
+    def _is_swapped(self, filled: Runner) -> bool:
+        """Swap a generation in, unless the current one has come further: nobody's reads go back."""
+        name, generation = filled.projection.name, filled.generation
+        with changed(self._keeper, name) as (catalog, entry):
+            if entry.current == generation:
+                return True  # Another rebuild of the same generation did.
+            if generation not in entry.generations:
+                raise NotFound(f"another rebuild of projection {name!r} took the place of this one")
+            if entry.shown.position > filled.position:
+                return False
+            if entry.previous is not None:
+                catalog.drop(name, entry.generations[entry.previous])
+            catalog.swap(entry, generation)
+            return True
 
     def _named(self, name: str) -> Projection:
         try:

@@ -8,8 +8,7 @@ from typing import Final
 
 from refold.errors import RefoldError
 from refold.projections.catalog import Catalog, Parked, catalog_of, check_unchanged
-from refold.projections.cursor import Context
-from refold.projections.log import Log
+from refold.projections.cursor import Context, Log
 from refold.projections.projection import FAR, NONE, Poisoned, Projection
 from refold.projections.rows import Rows
 

@@ -16,8 +16,7 @@ from refold.errors import NotFound, Unavailable, UsageError
 from refold.ports import SqlValue, TableKeeper, Transaction
 from refold.projections import retry
 from refold.projections.catalog import Catalog, adopt_python, begun, check_unchanged
-from refold.projections.cursor import Context, Cursor
-from refold.projections.log import Page, last_of
+from refold.projections.cursor import Context, Cursor, Page, last_of
 from refold.projections.projection import FAR, NONE, Poisoned, Projection
 from refold.projections.rows import Raced
 
@@ -90,6 +89,11 @@ class Runner:
         self._suspicion = retry.Suspicion()
         self._is_known = False
         self._is_stopped = False
+
+    @property
+    def generation(self) -> int:
+        """The number of the generation that it moves."""
+        return self._cursor.generation
 
     @property
     def position(self) -> int:
