@@ -24,7 +24,7 @@ from refold.ledger.events import (
     FundsDeposited,
     FundsWithdrawn,
 )
-from refold.ledger.what_if import WhatIf
+from refold.ledger.hindsight import WhatIf
 from tests.ledger.money import usdc
 
 

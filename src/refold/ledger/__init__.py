@@ -14,8 +14,8 @@ What happens to money is a class of ``refold.ledger.events``, what a wallet is a
 
 from refold.ledger import commands, events
 from refold.ledger.accounts import Account
-from refold.ledger.budget import SharedBudget
 from refold.ledger.folds import Balances, Portfolio, ProfitAndLoss
+from refold.ledger.hindsight import balances_at, impossible, local_day, profit_and_loss, what_if
 from refold.ledger.limits import (
     Limit,
     bets_per,
@@ -25,9 +25,7 @@ from refold.ledger.limits import (
     stake_per_day,
     stake_per_hour,
 )
-from refold.ledger.moments import balances_at, local_day, profit_and_loss
-from refold.ledger.wallet import WalletState, wallet, wallet_with
-from refold.ledger.what_if import impossible, what_if
+from refold.ledger.wallet import SharedBudget, WalletState, wallet, wallet_with
 
 __all__ = [
     "Account",

@@ -14,13 +14,17 @@ A rejection is a :class:`refold.Rejected`; ``reason`` is one of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final, Literal
 
+import msgspec
+
 from refold.core.event import Event
 from refold.core.fold import Decider, Fold
+from refold.core.query import Query
 from refold.core.recorded import Recorded
+from refold.engine.store import Store
 from refold.errors import Rejected, UsageError
 from refold.ledger import commands as ask
 from refold.ledger.accounts import PortfolioState
@@ -28,6 +32,7 @@ from refold.ledger.events import BetPlaced
 from refold.ledger.folds import OUTCOMES, POSTED, post
 from refold.ledger.limits import Bettors, Limit, PastBet, check_limits, longest_s, noted
 from refold.ledger.money import ZERO, is_asset, minus, plus, why_not_money
+from refold.ports import Appended
 
 
 class WalletState(PortfolioState):
@@ -47,15 +52,7 @@ def wallet_with(
     *limits: Limit, rejections: Literal["raised", "recorded"] = "raised"
 ) -> Decider[WalletState, ask.WalletCommand]:
     """The wallet with limits on its bets; ``rejections`` as for :class:`refold.Decider`."""
-
-    def decide(command: ask.WalletCommand, state: WalletState) -> Sequence[object]:
-        return decided(command, state, limits, state)
-
-    return Decider(_fold(kept_s=2 * longest_s(limits)), decide, rejections=rejections)
-
-
-def _fold(*, kept_s: int) -> Fold[WalletState]:
-    """The fold of a wallet that remembers the bets of so many seconds before the last."""
+    kept_s = 2 * longest_s(limits)
     # The name tells the snapshots of one memory from those of another.
     fold = Fold("ledger-wallet" + (f"-{kept_s}s" if kept_s else ""), WalletState)
     fold.on(*(cls for cls in POSTED if cls is not BetPlaced or not kept_s))(post)
@@ -66,7 +63,10 @@ def _fold(*, kept_s: int) -> Fold[WalletState]:
             noted(state.past, event, recorded, kept_s=kept_s)
             return post(state, event)
 
-    return fold
+    def decide(command: ask.WalletCommand, state: WalletState) -> Sequence[object]:
+        return decided(command, state, limits, state)
+
+    return Decider(fold, decide, rejections=rejections)
 
 
 def decided(
@@ -140,3 +140,68 @@ _SETTLED: Final = {outcome: event for event, (outcome, _) in OUTCOMES.items()}
 
 wallet: Final = wallet_with()
 """The wallet without limits: ``store.execute("agent-1", wallet, Deposit(…))``."""
+
+
+# -- a budget that several agents share: each with money of its own --------------------------------
+
+
+class SharedState(msgspec.Struct):
+    """The wallets under a budget, by stream, and the bets of all that its limits look at."""
+
+    wallets: dict[str, WalletState] = {}
+    past: list[PastBet] = []
+
+    def spent(self) -> dict[str, Decimal]:
+        """Stakes, open and lost, and fees, less winnings, of all wallets, by asset."""
+        totals: dict[str, Decimal] = {}
+        for each in self.wallets.values():
+            for asset, amount in each.spent().items():
+                totals[asset] = plus(totals.get(asset, ZERO), amount)
+        return totals
+
+
+class SharedBudget:
+    """Limits on what several agents bet together; exact under concurrency.
+
+    The streams under it are those whose events have its tag: use :meth:`execute` for all that
+    their agents do, and ``tags=[budget.tag]`` for what is appended without a command. A decision
+    rests on all of them, so one that another agent came before is made again.
+    """
+
+    def __init__(self, tag: str, *limits: Limit) -> None:
+        self.tag = tag
+        self.query = Query(tags=[tag])
+        self.limits = limits
+        self.fold = Fold(f"ledger-budget {tag}", SharedState)
+        kept_s = 2 * longest_s(limits)
+
+        @self.fold.on(*POSTED)
+        def posted(state: SharedState, event: Any, recorded: Recorded) -> SharedState:
+            if isinstance(event, BetPlaced) and kept_s:
+                noted(state.past, event, recorded, kept_s=kept_s)
+            post(state.wallets.setdefault(recorded.stream, WalletState()), event)
+            return state
+
+    def decider(self, stream: str) -> Decider[SharedState, ask.WalletCommand]:
+        """What the agent of a stream may do under the budget, and with its own money."""
+
+        def decide(command: ask.WalletCommand, state: SharedState) -> Sequence[object]:
+            own = state.wallets.get(stream, WalletState())
+            return decided(command, own, self.limits, state)
+
+        return Decider(self.fold, decide)
+
+    def execute(
+        self,
+        store: Store,
+        stream: str,
+        command: ask.WalletCommand,
+        *,
+        command_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Appended | None:
+        """Carry out a command of one agent; see :meth:`refold.Store.execute`."""
+        decider = self.decider(stream)
+        return store.execute(
+            stream, decider, command, command_id=command_id, metadata=metadata, over=self.query
+        )
