@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import weakref
+from collections.abc import Callable
 from decimal import Decimal
+from pickle import dumps, loads
 from typing import Any
 
 import msgspec
 import pytest
 
 from refold.core.event import Event, Kind
+from refold.core.fold import Fold
 from refold.core.recorded import Recorded, decode_row
 from refold.core.registry import Registry
-from refold.core.stored import Row
+from refold.core.stored import Row, decode_body
 from refold.errors import CodecError, UnknownEventType, UpcastFailed
 from refold.testing import as_recorded
 
@@ -169,3 +174,55 @@ def test_recorded_events_are_equal_when_all_that_is_stored_is(registry: Registry
     assert all(other != first for other in others)
     assert first != "a.b"
     assert "test-1@0" in repr(first)
+
+
+def watched(registry: Registry, *rows: Row) -> list[list[Recorded]]:
+    """The recorded events of rows as a step is given them: decoded to their class on the way."""
+    fold: Fold[list[Recorded]] = Fold("watched", list, registry=registry)
+    fold.on(Noted)(lambda state, _event, recorded: [*state, recorded])
+    return [fold.over([], row, first=0, last=row.last_version) for row in rows]
+
+
+def noted_row(position: int, *, events: int) -> Row:
+    """An append of notes, as stored."""
+    body = ",".join(f'["test.noted",{{"text" : "{n}"}},7,{{"k":1}}]' for n in range(events))
+    return Row(position, f"call-{position}", 0, events, 0, '{"m":2}', f"[{body}]", 7, 7)
+
+
+def test_the_bytes_of_a_row_are_looked_up_once(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many of its events are asked for theirs, by turns with those of other rows too."""
+    one_row, other_row = watched(registry, *(noted_row(n, events=20) for n in (1, 100)))
+    decoded: list[Any] = []
+
+    def counted(body: Any) -> Any:
+        decoded.append(body)
+        return decode_body(body)
+
+    monkeypatch.setattr("refold.core.recorded.decode_body", counted)
+    for number, events in enumerate(zip(one_row, other_row, strict=True)):
+        assert [event.raw for event in events] == [b'{"text" : "%d"}' % number] * 2
+    assert len(decoded) == 2
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda e: loads(dumps(e))])
+def test_a_recorded_event_goes_to_another_process(
+    copied: Callable[[Recorded], Recorded],
+) -> None:
+    """One that was read, and one that a step was given, with all that is stored of it."""
+    row = noted_row(1, events=3)
+    registry = Registry()
+    registry.event("test.noted")(Noted)
+    for event in (decode_row(row, registry)[1], watched(registry, row)[0][1]):
+        again = copied(event)
+        assert again == event
+        assert again.raw == b'{"text" : "1"}'
+        assert again.event == Noted("1")
+        assert again.metadata == {"m": 2, "k": 1}
+
+
+def test_a_recorded_event_may_be_referred_to_weakly(registry: Registry) -> None:
+    """As what keeps notes on events without keeping the events does."""
+    event = one(Event("a.b"), registry)
+    assert weakref.ref(event)() is event

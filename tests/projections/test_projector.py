@@ -1,7 +1,9 @@
 """Projections kept from a log: caught up, followed, waited for; on every backend."""
 
+import dataclasses
 import threading
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 
 import msgspec
@@ -333,3 +335,25 @@ def test_compaction_changes_nothing(tmp_path: Path) -> None:
         projector.rebuild("sums")
         assert stored(projector) == expected
         assert all(check.good for check in store.check())
+
+
+def test_a_class_that_cannot_be_decoded_is_named(store: refold.Store) -> None:
+    """It is no event's fault: nothing is tried again or set aside, and the cause is told."""
+    store.append("test-1", [Event("test.either", {"text": "1"})])
+    kinds = refold.Registry()
+
+    @kinds.event("test.either")
+    @dataclasses.dataclass
+    class Either:
+        text: str | Decimal
+
+    class Texts(msgspec.Struct):
+        text: str
+
+    table = Table("texts", Texts, key=("text",))
+    projection = Projection("texts", tables=[table], registry=kinds)
+    projection.on(Either)(lambda rows, event: rows.put(table, Texts(str(event.text))))
+    projector = Projector(store, [projection])
+    with pytest.raises(TypeError, match="str-like"):
+        projector.catch_up()
+    assert projector.status()[0].parked == ()

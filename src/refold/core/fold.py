@@ -11,7 +11,7 @@ import msgspec
 from refold.core.dispatch import Dispatch, Handler, register
 from refold.core.event import Event, checked_kind
 from refold.core.payload import encode_payload
-from refold.core.recorded import Recorded, decode_row, history_of, unrecorded
+from refold.core.recorded import Recorded, StoredEvents, decode_row, history_of, unrecorded
 from refold.core.registry import Registry, default_registry
 from refold.core.stored import Part, Row, corrupt
 from refold.errors import Rejected, UnknownEventType, UsageError
@@ -116,7 +116,7 @@ class Fold(Generic[S]):
         The same as by :meth:`step`, event by event. Raises :class:`~refold.errors.Corrupt`.
         """
         dispatch = self._dispatch()
-        version = row.version
+        version, stored = row.version, StoredEvents(row)
         for part, events in dispatch.appends(row):
             if events is None:
                 return self._explained(state, row, max(first, version), last, stops)
@@ -129,17 +129,23 @@ class Fold(Generic[S]):
                 begin = max(begin, first)
             while stops.due < min(begin + len(events), last + 1):
                 ahead = stops.due + 1 - begin
-                state = self._run(state, events[:ahead], row, part, begin, shift)
+                state = self._run(state, events[:ahead], stored, part, begin, shift)
                 stops.reached(state, row)
                 events, begin = events[ahead:], begin + ahead
-            state = self._run(state, events, row, part, begin, shift)
+            state = self._run(state, events, stored, part, begin, shift)
         if version != row.last_version + 1:
             decode_row(row, self.registry)
             raise corrupt(row, f"it does not hold {row.event_count} events")
         return state
 
     def _run(
-        self, state: S, events: list[Any], row: Row, part: Part | None, version: int, shift: int
+        self,
+        state: S,
+        events: list[Any],
+        stored: StoredEvents,
+        part: Part | None,
+        version: int,
+        shift: int,
     ) -> S:
         """The state after events from a version on; of which append, where that is asked for.
 
@@ -152,13 +158,13 @@ class Fold(Generic[S]):
                     if state is None:
                         self.checked(state, "an event")
             return state
-        stream, registry, recorded_at = row.stream, self.registry, part.recorded_at
+        stream, registry, recorded_at = stored.row.stream, self.registry, part.recorded_at
         for version, event in enumerate(events, version):  # noqa: B020
             watch = event.watch
             if watch is not None:
                 at = recorded_at if event.occurred_at is None else event.occurred_at
-                position = version + shift
-                recorded = Recorded(stream, version, position, at, event, part, row, registry)
+                place = (stream, version, version + shift)
+                recorded = Recorded(*place, at, event, part, registry, stored)
                 state = watch(state, event.data, recorded)
             elif event.step is not None:
                 state = event.step(state, event.data)

@@ -24,7 +24,19 @@ UNSAVED_POSITION: Final = 0
 """The position of an event that is only in memory."""
 
 
-class Recorded(msgspec.Struct, dict=True, eq=False):
+class StoredEvents:
+    """The events of a row as stored, decoded when one of them is first asked for its bytes."""
+
+    def __init__(self, row: Row) -> None:
+        self.row = row
+
+    @cached_property
+    def events(self) -> list[StoredEvent]:
+        """All of them, in order."""
+        return [event for append in self.row.appends() for event in decode_body(append.body)]
+
+
+class Recorded(msgspec.Struct, dict=True, eq=False, weakref=True):
     """An event of the log, decoded as far as it is asked for.
 
     ``position`` is its place in the whole log from 1 (0: not in the log, an event of an unsaved
@@ -41,8 +53,9 @@ class Recorded(msgspec.Struct, dict=True, eq=False):
     _stored: Any
     """The event as it stands in its row: a :class:`StoredEvent`, or one like it."""
     _append: Part
-    _row: Row
     _registry: Registry
+    _stored_events: StoredEvents | None = None
+    """Those of its row, shared by all of it, where ``_stored`` may hold no bytes."""
     whole: Recorded | None = None
 
     @property
@@ -60,8 +73,9 @@ class Recorded(msgspec.Struct, dict=True, eq=False):
     def raw(self) -> bytes:
         """The exact stored bytes of the payload."""
         data = self._stored.data
-        if data.__class__ is not msgspec.Raw:  # It was decoded to its class on the way.
-            data = _events_in(self._row)[self.version - self._row.version].data
+        shared = self._stored_events
+        if shared and data.__class__ is not msgspec.Raw:  # It was decoded to its class on the way.
+            data = shared.events[self.version - shared.row.version].data
         return bytes(data)
 
     @property
@@ -159,9 +173,17 @@ class Recorded(msgspec.Struct, dict=True, eq=False):
             ) from error
 
     def _part(self, kind: Kind, raw: bytes) -> Recorded:
+        return msgspec.structs.replace(self, _stored=self._stored_as(kind, raw), whole=self)
+
+    def _stored_as(self, kind: Kind, raw: bytes) -> StoredEvent:
         own = self._stored
-        stored = StoredEvent(kind.tag, msgspec.Raw(raw), own.occurred_at, own.metadata)
-        return msgspec.structs.replace(self, _stored=stored, whole=self)
+        return StoredEvent(kind.tag, msgspec.Raw(raw), own.occurred_at, own.metadata)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled with its own stored bytes, without the others of its row."""
+        place = (self.stream, self.version, self.position, self.occurred_at_us)
+        stored = self._stored_as(self.stored_kind, self.raw)
+        return Recorded, (*place, stored, self._append, self._registry, None, self.whole)
 
     @cached_property
     def metadata(self) -> Mapping[str, Any]:
@@ -228,7 +250,6 @@ def decode_row(row: Row, registry: Registry) -> list[Recorded]:
             append.recorded_at if stored.occurred_at is None else stored.occurred_at,
             stored,
             part,
-            append,
             registry,
         )
         for append in row.appends()
@@ -255,7 +276,7 @@ def unrecorded(kind: Kind, raw: bytes, registry: Registry) -> Recorded:
     stored = StoredEvent(kind.tag, msgspec.Raw(raw))
     row = Row(UNSAVED_POSITION, "unrecorded", 0, 1, 0, None, b"")
     (part,) = row.parts()
-    return Recorded(row.stream, 0, UNSAVED_POSITION, 0, stored, part, row, registry)
+    return Recorded(row.stream, 0, UNSAVED_POSITION, 0, stored, part, registry)
 
 
 def history_of(events: object, *, call: str) -> Iterator[Recorded]:
@@ -278,11 +299,6 @@ def history_of(events: object, *, call: str) -> Iterator[Recorded]:
 def parts_of(history: Iterable[Recorded]) -> Iterator[Recorded]:
     """The events of a history with each that is split as its parts, and none that is retired."""
     return (part for recorded in history for part in recorded.parts())
-
-
-@lru_cache(maxsize=1)  # Its events may be asked for their bytes one after the other.
-def _events_in(row: Row) -> list[StoredEvent]:
-    return [event for append in row.appends() for event in decode_body(append.body)]
 
 
 def _object_in(text: str | bytes | None) -> dict[str, Any]:

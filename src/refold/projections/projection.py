@@ -13,7 +13,7 @@ from refold.core.dispatch import Dispatch, Handler, arguments_by_place, register
 from refold.core.event import Kind, event_id
 from refold.core.fingerprint import code_of, digest_of, shape_of, upcasting_facts
 from refold.core.fold import taken
-from refold.core.recorded import Recorded, decode_row
+from refold.core.recorded import Recorded, StoredEvents, decode_row
 from refold.core.registry import Registry, default_registry
 from refold.core.stored import Row
 from refold.errors import BackendError, StoreClosed, UsageError
@@ -141,10 +141,11 @@ class Projection:
         changed until then stays in ``rows``; :class:`~refold.errors.Corrupt` where the events are
         not there.
         """
-        position, shift = row.position - 1, row.version - row.position
+        position, shift, stored = row.position, row.version - row.position, StoredEvents(row)
         (part,) = row.parts()
+        events = self._decoded(row)  # What fails here is the fault of no one event.
         try:
-            for position, event in enumerate(self._decoded(row), row.position):
+            for position, event in enumerate(events, row.position):
                 if not after < position <= until or (without and position + shift in without):
                     continue
                 if event.__class__ is Recorded:
@@ -154,7 +155,7 @@ class Projection:
                 elif event.watch is not None:
                     place = (row.stream, position + shift, position)
                     at = part.recorded_at if event.occurred_at is None else event.occurred_at
-                    recorded = Recorded(*place, at, event, part, row, self.registry)
+                    recorded = Recorded(*place, at, event, part, self.registry, stored)
                     event.watch(rows, event.data, recorded)
         except (BackendError, StoreClosed, Raced):
             raise
