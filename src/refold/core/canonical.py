@@ -47,20 +47,26 @@ def with_sorted_sets(value: Any) -> Any:
     return changed
 
 
-def _holds_set(value: Any, depth: int = 0) -> bool:
+def _holds_set(value: Any) -> bool:
     """Whether there is a set anywhere in a payload; what nests deeper is refused elsewhere."""
-    cls = value.__class__
-    if isinstance(value, dict):
-        parts: Iterable[Any] = value.values()
-    elif cls is list or cls is tuple:
-        parts = value
-    elif isinstance(value, _SETS):
-        return True
-    else:
-        parts = [getattr(value, name, None) for name in _suspects(cls)]
-    for part in parts:
-        if part.__class__ not in _SCALARS and depth < DEPTH_MAX and _holds_set(part, depth + 1):
-            return True
+    level = [value]
+    for _ in range(DEPTH_MAX + 1):
+        parts: list[Any] = []
+        for part in level:
+            cls = part.__class__
+            if cls in _SCALARS:
+                continue
+            if cls is dict or isinstance(part, dict):
+                parts += part.values()
+            elif cls is list or cls is tuple:
+                parts += part
+            elif isinstance(part, _SETS):
+                return True
+            else:
+                parts += [getattr(part, name, None) for name in _suspects(cls)]
+        if not parts:
+            break
+        level = parts
     return False
 
 
