@@ -41,6 +41,14 @@ def test_a_refusal_is_final_and_says_why(listing: Listing, status: int) -> None:
     assert len(listing.asked) == 1
 
 
+def test_a_refusal_in_no_unicode_is_final_too(listing: Listing) -> None:
+    """What it says is shown as far as it can be read."""
+    listing.replies = [Reply(404, b'{"error": "\xff"}'), GOOD]
+    with asking(listing) as service, pytest.raises(Rejected, match="404.*\ufffd") as raised:
+        service.get()
+    assert (raised.value.answer, len(listing.asked)) == (None, 1)
+
+
 def test_it_gives_up_after_its_tries(listing: Listing) -> None:
     """No request is repeated for ever; the last failure is the answer."""
     listing.replies = [Reply(500)] * 5 + [Reply(503)]
@@ -51,7 +59,12 @@ def test_it_gives_up_after_its_tries(listing: Listing) -> None:
 
 @pytest.mark.parametrize(
     ("reply", "code"),
-    [(Reply(200, b"{"), "garbage"), (Reply(200, content_length="9"), "broken")],
+    [
+        (Reply(200, b"{"), "garbage"),
+        (Reply(200, b'{"id": "\xff"}'), "garbage"),
+        (Reply(500, b'{"error": "\xff"}'), "busy"),
+        (Reply(200, content_length="9"), "broken"),
+    ],
 )
 def test_a_broken_answer_is_asked_for_again(listing: Listing, reply: Reply, code: str) -> None:
     """One cut short or that is no JSON is no answer; what it was is in the code."""
