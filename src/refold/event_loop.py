@@ -97,6 +97,12 @@ async def on_thread(call: Callable[[], T]) -> T:
     return await asyncio.wrap_future(future)
 
 
+def is_stopping() -> bool:
+    """Whether the task that this runs in was cancelled."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 async def _held(coroutine: Coroutine[Any, Any, T]) -> T:
     try:
         return await coroutine

@@ -44,7 +44,7 @@ def test_a_refusal_is_final_and_says_why(listing: Listing, status: int) -> None:
 def test_a_refusal_in_no_unicode_is_final_too(listing: Listing) -> None:
     """What it says is shown as far as it can be read."""
     listing.replies = [Reply(404, b'{"error": "\xff"}'), GOOD]
-    with asking(listing) as service, pytest.raises(Rejected, match="404.*\ufffd") as raised:
+    with asking(listing) as service, pytest.raises(Rejected, match=r"404.*\ufffd") as raised:
         service.get()
     assert (raised.value.answer, len(listing.asked)) == (None, 1)
 

@@ -1,5 +1,6 @@
 """A replay that is stopped, or whose candidate fails, keeps what it has and says what it lacks."""
 
+import asyncio
 import threading
 from decimal import Decimal
 
@@ -9,6 +10,7 @@ import refold
 from refold.conversation.events import AgentUtterance, ModelFailed
 from refold.errors import Unavailable
 from refold.replay import Action, ChatEndpoint, ChatRequest, ModelFailure, compare
+from refold.replay.candidate import Candidate
 from tests.replay.stories import (
     BRANCH,
     VARIANT,
@@ -20,6 +22,8 @@ from tests.replay.stories import (
     run,
 )
 from tests.support.chat_server import BROKEN, GARBAGE, HANG, ChatServer, Fault, busy
+
+NO_UNICODE = Fault(200, b'{"error": {"message": "\xff"}}')
 
 
 @pytest.fixture
@@ -94,6 +98,9 @@ def test_an_endpoint_that_is_down_stops_the_run_at_once(store: refold.Store) -> 
         ([BROKEN, BROKEN], 4, 0),
         ([GARBAGE], 3, 0),
         ([GARBAGE, GARBAGE], 3, 1),
+        ([NO_UNICODE, NO_UNICODE], 3, 1),
+        ([NO_UNICODE._replace(status=500)], 3, 0),
+        ([NO_UNICODE._replace(status=404)], 2, 1),
         ([Fault(400)], 2, 1),
         ([busy(), GARBAGE, BROKEN], 5, 0),
     ],
@@ -151,6 +158,56 @@ def test_an_answer_that_cannot_be_stored_is_a_failure(store: refold.Store) -> No
     summary = run(store, odd)
     assert (summary.answered, summary.failed) == (1, 1)
     assert levels(store) == ["failed", "same"]
+
+
+async def cancels_its_own(request: ChatRequest) -> Action:
+    raise asyncio.CancelledError
+
+
+async def awaits_cancelled(request: ChatRequest) -> Action:
+    task = asyncio.ensure_future(asyncio.sleep(9))
+    task.cancel()
+    await task
+    return Action()
+
+
+async def cancels_itself(request: ChatRequest) -> Action:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    await asyncio.sleep(0)
+    return Action()
+
+
+def cancels_on_a_thread(request: ChatRequest) -> Action:
+    raise asyncio.CancelledError
+
+
+@pytest.mark.parametrize(
+    "candidate", [cancels_its_own, awaits_cancelled, cancels_itself, cancels_on_a_thread]
+)
+def test_a_cancellation_of_the_candidates_own_is_its_failure(
+    store: refold.Store, candidate: Candidate
+) -> None:
+    """Nobody stopped the run, so every decision is asked."""
+    record(store, "call-1")
+    summary = run(store, candidate)
+    assert (summary.answered, summary.failed) == (0, 2)
+    assert {failed.error for failed in summary.failures} == {
+        "error: the candidate raised CancelledError: "
+    }
+
+
+def test_a_run_that_lost_its_workers_does_not_end_as_if_done(store: refold.Store) -> None:
+    """It says what was not asked."""
+    streams = [record(store, f"call-{n}") for n in range(4)]
+
+    def cancel(done: int, total: int, cost: Decimal | None, failures: int) -> None:
+        if done:
+            raise asyncio.CancelledError
+
+    with pytest.raises(Unavailable, match="7 decisions not asked"):
+        run(store, as_recorded, *streams, workers=1, progress=cancel)
 
 
 def test_a_candidate_may_say_that_it_is_busy(store: refold.Store) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from typing import Any, Final, Self
 import msgspec
 
 from refold.errors import RefoldError, Unavailable, UsageError
-from refold.event_loop import finished, on_thread
+from refold.event_loop import finished, is_stopping, on_thread
 from refold.http import Pace, RateLimiter, Retries
 from refold.replay.candidate import (
     FAILURES_MAX,
@@ -149,6 +150,13 @@ class Asker:
         except ModelFailure as failure:
             self._breaker.failed(failure)
             raise
+        except asyncio.CancelledError as error:
+            if is_stopping():
+                raise
+            # The candidate's own.
+            cancelled = _raised(error)
+            self._breaker.failed(cancelled)
+            raise cancelled from error
         if action.latency_ms is not None:
             return action
         latency_ms = round((self.pace.now_s() - began_s) * 1_000, 3)
@@ -177,5 +185,9 @@ def _explained() -> Iterator[None]:
     except RefoldError:
         raise
     except Exception as error:
-        message = f"the candidate raised {type(error).__name__}: {snippet(str(error))}"
-        raise ModelFailure(message, kind="error") from error
+        raise _raised(error) from error
+
+
+def _raised(error: BaseException) -> ModelFailure:
+    message = f"the candidate raised {type(error).__name__}: {snippet(str(error))}"
+    return ModelFailure(message, kind="error")

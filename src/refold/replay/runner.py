@@ -16,8 +16,8 @@ from refold.core.event import check_name
 from refold.core.expected import NO_EVENTS
 from refold.engine.store import Store
 from refold.engine.store_check import check_store
-from refold.errors import NotFound, UsageError
-from refold.event_loop import Interrupted, LoopThread, finished
+from refold.errors import NotFound, Unavailable, UsageError
+from refold.event_loop import Interrupted, LoopThread, finished, is_stopping
 from refold.http import RateLimiter
 from refold.replay.candidate import Candidate, ChatEndpoint
 from refold.replay.decision import Prices, decisions, priced
@@ -254,7 +254,7 @@ async def _asked(run: _Run, asker: Asker, workers: int) -> None:
     tasks, taking = run.tasks(), asyncio.Lock()
 
     async def work() -> None:
-        while not _is_stopping():
+        while not is_stopping():
             async with taking:
                 task = await asyncio.to_thread(next, tasks, None)
             if task is None:
@@ -269,8 +269,9 @@ async def _asked(run: _Run, asker: Asker, workers: int) -> None:
     except BaseExceptionGroup as several:
         first = several.exceptions[0]
         raise first from first.__cause__
-
-
-def _is_stopping() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+    # A group takes a worker that was cancelled alone for one that is done.
+    if left := sum(map(len, run.missing.values())):
+        raise Unavailable(
+            f"the replay stopped with {left} decisions not asked, as something in it was "
+            "cancelled; starting it again does what is missing"
+        )
