@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import refold
-from refold.backends.sqlite import pages
+from refold.backends.sqlite import queries
 from refold.backends.sqlite.backend import SqliteBackend
 
 PAGE_BYTES = 20_000
@@ -17,7 +17,7 @@ PAGE_BYTES = 20_000
 @pytest.fixture
 def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SqliteBackend:
     """A stream of appends from small to larger than a page, by payload or by metadata."""
-    monkeypatch.setattr(pages, "PAGE_BYTES_MAX", PAGE_BYTES)
+    monkeypatch.setattr(queries, "PAGE_BYTES_MAX", PAGE_BYTES)
     with refold.open(tmp_path / "a.db", synchronous="NORMAL") as store:
         for number in range(60):
             size = 50_000 if number == 33 else 900 * (number % 7)

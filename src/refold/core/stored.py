@@ -65,7 +65,8 @@ class Part(msgspec.Struct, array_like=True, frozen=True):
 
 _kind_of = lru_cache(maxsize=4096)(Kind.parse)
 decode_body = msgspec.json.Decoder(list[StoredEvent]).decode
-_decode_parts = msgspec.json.Decoder(list[Part]).decode
+# A run of a fold asks a row for its parts more than once.
+_decode_parts = lru_cache(maxsize=1)(msgspec.json.Decoder(list[Part]).decode)
 _decode_events = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
 

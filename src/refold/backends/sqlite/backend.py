@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, TypeVar
 
 import apsw
 
-from refold.backends.sqlite import doctor, maintenance, pages, queries, snapshots, tags
+from refold.backends.sqlite import doctor, maintenance, queries, snapshots, tags
 from refold.backends.sqlite.compression import Frames, dictionary_bytes
 from refold.backends.sqlite.errors import (
     BUSY_WAIT_MS,
@@ -28,7 +28,6 @@ from refold.backends.sqlite.file import (
     rows_of,
     shaped,
 )
-from refold.backends.sqlite.rows import Rows
 from refold.backends.sqlite.writer import Writer
 from refold.backends.tables import Tables, progress_of, queried
 from refold.core.event import Kind
@@ -57,7 +56,6 @@ SNAPSHOT_WAIT_MS: Final = 100
 NO_LAST: Final = (1 << 63) - 1
 Synchronous = Literal["FULL", "NORMAL"]
 
-_HEAD: Final = queries.STREAM.format(wanted="name = ?")
 _WINDOW_POSITIONS_PER_ROW: Final = 8
 """Where segments interleave, a page is cut by positions: about so many for each row asked for."""
 
@@ -86,7 +84,6 @@ class SqliteBackend:
         self._vfs = vfs
         self._closed = False
         self._frames = Frames(self._dictionary)
-        self._rows = Rows(self._frames, self._first_hole)
         self._write_lock = threading.Lock()
         self._readers: deque[apsw.Connection] = deque(maxlen=READERS_KEPT_MAX)
         self._tables = Tables(self._connected, lambda: naming_errors(path), where=str(path))
@@ -119,13 +116,12 @@ class SqliteBackend:
         wanted = last if backward else first
         low = max(first, last - events_max + 1) if backward else first
         high = last if backward else min(last, first + events_max - 1)
-        found = self._read(pages.joined_page, stream, low, high, backward)
-        joined = self._rows.joined(stream, found) if found else None
+        joined = self._read(queries.joined_page, stream, low, high, backward)
         if joined is not None and joined.version <= wanted <= joined.last_version:
             return [joined]
         # It was packed by the time that the appends were read, is yet to come, or is missing.
-        packed = self._query(queries.SEGMENTS, (stream, low, high))
-        rows = [self._rows.row(stream, values) for values in packed]
+        packed = self._query(queries.SEGMENTS, stream, low, high)
+        rows = [queries.row_of(self._frames, stream, values) for values in packed]
         if joined is not None and not any(r.version <= wanted <= r.last_version for r in rows):
             return [joined]
         return rows[::-1] if backward else rows
@@ -141,10 +137,10 @@ class SqliteBackend:
         """See :class:`~refold.ports.Backend`."""
         narrowed, wanted = queries.narrowed(categories, types)
         sql = queries.LOG_ROWS.format(narrowed=narrowed)
-        if not self._query(queries.PACKED_AFTER, (after,)):
+        if not self._query(queries.PACKED_AFTER, after):
             values = [after, NO_LAST, rows_max, *wanted]
-            found = self._read(pages.log_page, sql, values) or []
-            rows = [self._rows.row(name, values) for name, *values in found]
+            found = self._read(queries.log_page, sql, values) or []
+            rows = [queries.row_of(self._frames, name, values) for name, *values in found]
             # A compaction may have come between the two queries.
             if all(row.packed_parts is None for row in rows):
                 return rows
@@ -156,14 +152,12 @@ class SqliteBackend:
         if item.types:
             kinds = shaped(self._query("SELECT id, tag FROM types"), int, str)
             mask = tags.mask_of([i for i, tag in kinds if Kind.parse(tag).type in item.types])
-        found = self._read(
-            lambda reader: tags.appends(reader, item, mask, after=after, rows_max=rows_max)
-        )
+        found = self._read(tags.appends, item, mask, after=after, rows_max=rows_max)
         segments: dict[int, list[Row]] = {}
         rows: list[Row] = []
         for name, *values, stream, version in found or ():
             if values[0] is not None:
-                rows.append(self._rows.row(name, [*values, None, None]))
+                rows.append(queries.row_of(self._frames, name, [*values, None, None]))
             else:
                 rows.append(self._packed_append(segments, stream, version))
         return rows
@@ -193,13 +187,13 @@ class SqliteBackend:
         end = after
         while end < head:
             end += size
-            found = self._query(sql, [after, end, NO_LAST, *wanted])
+            found = self._query(sql, after, end, NO_LAST, *wanted)
             # One segment after the other: where many interleave, all of them would be the log.
-            parts = (
-                part for name, *values in found for part in self._rows.row(name, values).appends()
-            )
             rows = [
-                r for r in parts if after < r.position + r.event_count - 1 and r.position <= end
+                row
+                for name, *values in found
+                for row in queries.row_of(self._frames, name, values).appends()
+                if after < row.position + row.event_count - 1 and row.position <= end
             ]
             if rows:
                 return sorted(rows, key=_position)
@@ -207,8 +201,7 @@ class SqliteBackend:
 
     def head(self, stream: str) -> StreamInfo | None:
         """See :class:`~refold.ports.Backend`."""
-        found = self._query(_HEAD, (stream,))
-        return queries.stream_info(found[0]) if found else None
+        return self._read(queries.head, stream)
 
     def log_head(self) -> int:
         """See :class:`~refold.ports.Backend`."""
@@ -217,21 +210,18 @@ class SqliteBackend:
 
     def streams(self, *, category: str | None, after: str, streams_max: int) -> list[StreamInfo]:
         """See :class:`~refold.ports.Backend`."""
+        wanted = "name > ?1 ORDER BY name LIMIT ?2"
         if category is None:
-            found = self._query(
-                queries.STREAM.format(wanted="name > ? ORDER BY name LIMIT ?"), (after, streams_max)
-            )
+            found = self._query(queries.STREAM.format(wanted=wanted), after, streams_max)
         else:
-            sql = queries.STREAM.format(wanted="category = ? AND name > ? ORDER BY name LIMIT ?")
-            found = self._query(sql, (category, after, streams_max))
+            sql = queries.STREAM.format(wanted=f"category = ?3 AND {wanted}")
+            found = self._query(sql, after, streams_max, category)
         return [queries.stream_info(row) for row in found]
 
     def snapshot(self, stream: str, *, fold: str, fingerprint: str, last: int) -> Snapshot | None:
         """See :class:`~refold.ports.SnapshotKeeper`."""
-        with self._reading() as connection:
-            return snapshots.latest(
-                connection, stream, fold=fold, fingerprint=fingerprint, last=last
-            )
+        wanted = {"fold": fold, "fingerprint": fingerprint, "last": last}
+        return self._read(snapshots.latest, stream, **wanted)
 
     def keep_snapshots(self, taken: Sequence[Snapshot]) -> None:
         """See :class:`~refold.ports.SnapshotKeeper`; does nothing while others write for long."""
@@ -307,27 +297,18 @@ class SqliteBackend:
                 while True:
                     closing.callback(self._readers.pop().close)
 
-    def _first_hole(self, stream: str, version: int) -> int:
-        return int(self._query(queries.FIRST_HOLE, (stream, version))[0][0])
-
     def _dictionary(self, number: int) -> bytes:
         with self._reading() as connection:
             return dictionary_bytes(connection, number)
 
-    def _query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    def _query(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         return self._read(rows_of, sql, *values) or []
 
-    def _read(self, read: Callable[..., T], *arguments: Any) -> T | None:
+    def _read(self, read: Callable[..., T], *arguments: Any, **named: Any) -> T | None:
         """What a function reads by a connection, given before the arguments."""
-        connection = self._taken()
-        try:
-            return read(connection, *arguments)
-        except UnicodeEncodeError:
-            return None  # UTF-8 cannot hold the name, so no row does.
-        except DRIVER_ERRORS as error:
-            raise driver_error(error, self._path) from error
-        finally:
-            self._give_back(connection)
+        with self._reading() as connection, suppress(UnicodeEncodeError):
+            return read(connection, *arguments, **named)
+        return None  # UTF-8 cannot hold the name, so no row does.
 
     def _connected(self) -> apsw.Connection:
         mode: Mode = "read" if self._mode == "read" else "write"
@@ -338,27 +319,21 @@ class SqliteBackend:
     @contextmanager
     def _reading(self, path: Path | None = None) -> Iterator[apsw.Connection]:
         """A reader of this thread's own, for one query; ``path`` is what errors are about."""
-        connection = self._taken()
+        if self._closed:
+            raise StoreClosed(f"{self._path} is closed")
+        try:
+            connection = self._readers.pop()
+        except IndexError:
+            connection = self._connected()
         try:
             yield connection
         except DRIVER_ERRORS as error:
             raise driver_error(error, path or self._path) from error
         finally:
-            self._give_back(connection)
-
-    def _taken(self) -> apsw.Connection:
-        if self._closed:
-            raise StoreClosed(f"{self._path} is closed")
-        try:
-            return self._readers.pop()
-        except IndexError:
-            return self._connected()
-
-    def _give_back(self, connection: apsw.Connection) -> None:
-        if self._closed or len(self._readers) >= READERS_KEPT_MAX:
-            connection.close()
-        else:
-            self._readers.append(connection)
+            if self._closed or len(self._readers) >= READERS_KEPT_MAX:
+                connection.close()
+            else:
+                self._readers.append(connection)
 
 
 def _position(row: Row) -> int:

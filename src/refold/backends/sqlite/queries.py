@@ -1,4 +1,7 @@
-"""Reading rows: hot appends, and packed segments.
+"""Reading rows, a page at a time: hot appends, and packed segments.
+
+A page is so many rows, and no more bytes than a reader should have to hold. SQLite gives what a
+damaged row says, of whatever type: what is not as it was written is refused.
 
 A compaction that commits between two statements could hide an append: so what was not among the
 appends is looked for among the segments after them, and the log is read by one statement. Its last
@@ -14,17 +17,36 @@ from typing import Any, Final
 import apsw
 
 from refold.backends.plan import row_key
+from refold.backends.sqlite.compression import Frames
 from refold.backends.sqlite.file import rows_of, shaped
 from refold.core.encode import EVENTS_PER_APPEND_MAX
+from refold.core.event import event_id
+from refold.core.stored import SEPARATOR, Row
 from refold.errors import Corrupt
 from refold.ports import Appended, Fork, Kept, StreamInfo
+
+PAGE_BYTES_MAX: Final = 16 * 1024 * 1024
+"""A page of the log ends after the append with which it has come to so many bytes.
+
+A page of a stream joins bodies in one value and metadata in another: neither is larger, but for
+those of a single append.
+"""
+_FEWER: Final = 8
+"""A page that comes to too many bytes is asked for again with so many times fewer events."""
+_METADATA, _BODY = 7, 8
+"""The places of the texts among the columns of the log."""
+_HOT_TYPES: Final = (str, int, int, int, int, str)
+_PACKED_TYPES: Final = (*_HOT_TYPES[:-1], bytes)
+_JOINED_TYPES: Final = (int, int, int, int, int, bytes, bytes)
+_INTEGERS: Final = {int, type(None)}
+_TEXTS: Final = {str, type(None)}
 
 _OVERLAPPING: Final = """
 WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version BETWEEN ifnull((
     SELECT max(version) FROM {table}
     WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version <= ?2
 ), ?2) AND ?3 AND version + count > ?2"""
-JOINED: Final = f"""
+_JOINED: Final = f"""
 SELECT min(position), min(version), sum(count), max(version + count), min(recorded_at),
     CAST(group_concat(body, char(30)) AS BLOB), CAST('[[' || group_concat(concat_ws(
         ',', position, count, recorded_at, ifnull(metadata, 'null'), occurred_from, occurred_to
@@ -42,7 +64,7 @@ SELECT position, version, count, recorded_at, occurred_from, occurred_to, NULL, 
 FROM segments {_OVERLAPPING.format(table="segments")} ORDER BY version"""
 """The segments that overlap them."""
 
-FIRST_HOLE: Final = """
+_FIRST_HOLE: Final = """
 SELECT version + count FROM log AS before
 WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version >= ?2 AND NOT EXISTS (
     SELECT 1 FROM log WHERE stream = before.stream AND version = before.version + before.count
@@ -71,6 +93,7 @@ SELECT name, parent, fork_version,
         SELECT recorded_at FROM log WHERE stream = streams.id ORDER BY version DESC LIMIT 1
     ), packed_at)
 FROM streams WHERE {wanted}"""
+_HEAD: Final = STREAM.format(wanted="name = ?")
 
 LAST_ROW: Final = "SELECT position, count, recorded_at FROM log ORDER BY position DESC LIMIT 1"
 LOG_HEAD: Final = "SELECT position + count - 1 FROM log ORDER BY position DESC LIMIT 1"
@@ -85,6 +108,79 @@ FROM log JOIN streams ON streams.id = stream WHERE key = ?1
 UNION ALL
 SELECT name, position, version, count, recorded_at, digest
 FROM keys JOIN streams ON streams.id = stream WHERE key = ?1"""
+
+
+def joined_page(
+    connection: apsw.Connection, stream: str, first: int, last: int, backward: bool
+) -> Row | None:
+    """The appends of a stream that overlap two versions as one row; None where there are none.
+
+    Where they are too large to be joined they are fewer, from ``first`` on, or up to ``last``.
+    """
+    before = connection.limit(apsw.SQLITE_LIMIT_LENGTH)
+    try:
+        # A single append may be larger.
+        connection.limit(apsw.SQLITE_LIMIT_LENGTH, PAGE_BYTES_MAX if first < last else before)
+        values = connection.execute(_JOINED, (stream, first, last)).get
+    except apsw.TooBigError:
+        if first == last:
+            raise
+        values = None
+    finally:
+        connection.limit(apsw.SQLITE_LIMIT_LENGTH, before)
+    if values is None:
+        fewer = (last - first) // _FEWER
+        first, last = (last - fewer, last) if backward else (first, first + fewer)
+        return joined_page(connection, stream, first, last, backward)
+    position, version, count, end, recorded_at, body, parts = values
+    if version is None:
+        return None
+    shaped([values], *_JOINED_TYPES)
+    if end - version != count:
+        missing = int(connection.execute(_FIRST_HOLE, (stream, version)).get)
+        raise Corrupt(
+            f"{event_id(stream, missing)} is missing; run `refold doctor`",
+            stream=stream,
+            version=missing,
+        )
+    place = (position, stream, version, count, recorded_at)
+    return Row(*place, None, body, packed_parts=parts, joined=SEPARATOR in body)
+
+
+def log_page(connection: apsw.Connection, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """The rows of the log up to the bound of a page."""
+    rows: list[tuple[Any, ...]] = []
+    size_bytes = 0
+    for row in connection.execute(sql, values):
+        rows.append(row)
+        # A damaged row may hold something else, which its reader refuses.
+        texts = [text for text in (row[_METADATA], row[_BODY]) if isinstance(text, str | bytes)]
+        size_bytes += sum(map(len, texts))
+        if size_bytes >= PAGE_BYTES_MAX:
+            break
+    return rows
+
+
+def row_of(frames: Frames, stream: str, values: Sequence[Any]) -> Row:
+    """An append of the log, or a segment."""
+    position, version, count, at, first, last, metadata, body, dictionary, body_bytes = values
+    types = (type(stream), type(position), type(version), type(count), type(at), type(body))
+    spans = {type(first), type(last), type(dictionary), type(body_bytes)}
+    if (
+        types != (_HOT_TYPES if body_bytes is None else _PACKED_TYPES)
+        or not spans <= _INTEGERS
+        or type(metadata) not in _TEXTS
+    ):
+        raise Corrupt(
+            f"the row at position {position} is not as it was written; run `refold doctor`",
+            position=position,
+            stream=stream,
+        )
+    if body_bytes is None:
+        return Row(position, stream, version, count, at, metadata, body, first, last)
+    return frames.unpacked(
+        stream, position, version, count, at, first, last, body, dictionary, body_bytes
+    )
 
 
 def narrowed(
@@ -106,15 +202,21 @@ def narrowed(
     return narrowed, wanted
 
 
+def head(connection: apsw.Connection, stream: str) -> StreamInfo | None:
+    """A stream by its name."""
+    found = connection.execute(_HEAD, (stream,)).get
+    return None if found is None else stream_info(found)
+
+
 def stream_info(row: tuple[Any, ...]) -> StreamInfo:
-    """A row of :data:`STREAMS`; :class:`~refold.errors.Corrupt` where it has no events."""
+    """A row of :data:`STREAM`; :class:`~refold.errors.Corrupt` where it has no events."""
     name, parent, fork_version, version, recorded_at = row
     if version is None or recorded_at is None:
         raise Corrupt(f"the events of {name!r} are missing; run `refold doctor`", stream=name)
-    shaped([row], str, str | None, int | None, int, int)
     if parent is None:
+        shaped([row], str, object, int | None, int, int)
         return StreamInfo(name, version, None, recorded_at)
-    shaped([(fork_version,)], int)
+    shaped([row], str, str, int, int, int)
     return StreamInfo(name, version, Fork(parent, fork_version), recorded_at)
 
 
