@@ -22,7 +22,7 @@ from refold.errors import NotFound
 if TYPE_CHECKING:
     from refold.projections import Projector
     from refold.projections.catalog import Parked
-    from refold.projections.status import ProjectionStatus
+    from refold.projections.projector import ProjectionStatus
 
 PARKED_SHOWN_MAX: Final = 20
 STATE_WORDS: Final = {

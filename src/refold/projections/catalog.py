@@ -10,13 +10,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
 from refold.core.fingerprint import CODE_REVISION
 from refold.errors import NotFound, UsageError
-from refold.ports import SqlValue, TableKeeper
+from refold.ports import TableKeeper
 from refold.projections.dialect import SQLITE, named, physical_name, quoted
 from refold.projections.projection import Fingerprint, Projection
 from refold.projections.rows import Execute
@@ -243,7 +243,7 @@ def catalog_of(keeper: TableKeeper) -> Catalog:
     """The catalog as it is stored; an empty one where there is none yet."""
     if keeper.query(SQLITE.exists, ("refold_parked",)):
         return Catalog(keeper.query)
-    return Catalog(_nothing)
+    return Catalog(lambda sql, values=(): [])  # noqa: ARG005
 
 
 @contextmanager
@@ -306,7 +306,3 @@ def adopt_python(keeper: TableKeeper, projection: Projection, generation: Genera
             "WHERE projection = ? AND generation = ?",
             (projection.fingerprint().code, PYTHON, projection.name, generation.number),
         )
-
-
-def _nothing(sql: str, values: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:  # noqa: ARG001
-    return []

@@ -27,10 +27,6 @@ _EVENTS_PER_STREAM_PAGE: Final = 1_024
 _NO_CLASSES: Final = Registry()
 
 
-def tell_nobody(_name: str, _parked: Parked) -> None:
-    """Nobody wants to know at once: the catalog says it."""
-
-
 class Context(NamedTuple):
     """What projections are kept with: the log, where the rows are, the clock, how to pause.
 
@@ -42,7 +38,7 @@ class Context(NamedTuple):
     keeper: TableKeeper
     clock: Clock
     pause: Callable[[float], bool]
-    on_parked: Callable[[str, Parked], object] = tell_nobody
+    on_parked: Callable[[str, Parked], object] | None = None
 
 
 @event(SKIPPED)
@@ -105,7 +101,8 @@ class Log(NamedTuple):
 class Cursor:
     """One generation as it was read; ``wanted`` None is whichever is current.
 
-    What is remembered holds as long as the fence stands where it was read.
+    What is remembered holds as long as the fence stands where it was read; ``is_known`` is false
+    where it has yet to be read, or read again.
     """
 
     def __init__(
@@ -139,6 +136,11 @@ class Cursor:
         self.skipped = self.log.skipped()
         self.undo()
 
+    @property
+    def is_known(self) -> bool:
+        """Whether a generation was taken, and nothing has failed that may have changed it."""
+        return self._fence >= 0
+
     def is_ahead(self, catalog: Catalog) -> bool:
         """Whether nobody has changed the generation since, or put another in its place."""
         entry = catalog.entry(self.projection.name)
@@ -161,13 +163,8 @@ class Cursor:
 
     def move(self, transaction: Transaction, position: int) -> None:
         """Store, with the rows, that they stand at a position."""
-        Catalog(transaction.execute).move(
-            self.projection.name,
-            self.generation,
-            position,
-            rate=self.rate,
-            now=self._clock(),
-        )
+        name, catalog = self.projection.name, Catalog(transaction.execute)
+        catalog.move(name, self.generation, position, rate=self.rate, now=self._clock())
 
     def moved(self, position: int) -> None:
         """The transaction of :meth:`move` stands."""

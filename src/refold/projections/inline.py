@@ -14,15 +14,7 @@ from typing import Any, Final
 from refold.core.event import category_of
 from refold.core.stored import Row
 from refold.errors import BackendError, RefoldError, StoreClosed, Unavailable, UsageError
-from refold.ports import (
-    Backend,
-    Batch,
-    Clock,
-    Outcome,
-    SqlValue,
-    TableKeeper,
-    Transaction,
-)
+from refold.ports import Backend, Batch, Clock, Outcome, SqlValue, TableKeeper, Transaction
 from refold.projections.catalog import Catalog, check_unchanged
 from refold.projections.cursor import Context, Cursor
 from refold.projections.projection import Poisoned, Projection, by_name

@@ -1,10 +1,10 @@
-"""Keeping projections: catch up, follow, rebuild, and set right what went wrong."""
+"""Keeping projections: catch up, follow, say how they stand, rebuild, set right what went wrong."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Literal, NamedTuple, Self, TypeVar
 
 import msgspec
 
@@ -13,19 +13,11 @@ from refold.engine.store import Store
 from refold.errors import NotFound, StoreClosed, Unavailable, UsageError
 from refold.ports import SqlValue, TableKeeper
 from refold.projections.catalog import Parked, begun, catalog_of, changed, is_unchanged
-from refold.projections.cursor import (
-    SKIPPED,
-    Context,
-    Log,
-    ProjectionSkipped,
-    decisions_about,
-    tell_nobody,
-)
+from refold.projections.cursor import SKIPPED, Context, Log, ProjectionSkipped, decisions_about
 from refold.projections.dialect import quoted
 from refold.projections.projection import NONE, Projection, by_name
 from refold.projections.retry import retry
 from refold.projections.runner import Runner
-from refold.projections.status import ProjectionStatus, status_of
 from refold.projections.table import Table
 
 R = TypeVar("R", bound=msgspec.Struct)
@@ -34,6 +26,31 @@ FAILURES_MAX: Final = 10
 """How often in a row the storage may be unavailable before ``run`` gives up."""
 BACKOFF_MAX_S: Final = 5.0
 SWAPS_MAX: Final = 10_000
+State = Literal["new", "current", "changed", "unknown"]
+
+
+class ProjectionStatus(NamedTuple):
+    """A projection as it stands.
+
+    ``state``: ``"new"`` was never started, ``"changed"`` is not what its rows were made by and has
+    to be rebuilt; of an ``"unknown"`` one the code was not given. ``position`` is where its rows
+    stand, ``lag_events`` how many positions of the log are to come, ``lag_s`` how long ago the
+    first of them was recorded. ``rate`` is in positions a second at the last moves.
+    ``filling_position`` is how far a rebuild has come, None where there is none; ``previous`` is
+    the generation that waits to be confirmed.
+    """
+
+    name: str
+    state: State
+    generation: int = 0
+    previous: int | None = None
+    position: int = 0
+    lag_events: int = 0
+    lag_s: float = 0.0
+    rate: float = 0.0
+    moved_at_us: int = 0
+    filling_position: int | None = None
+    parked: tuple[Parked, ...] = ()
 
 
 class Projector:
@@ -61,8 +78,7 @@ class Projector:
         self._store = store
         self._keeper: TableKeeper = keeper
         self._stopped = threading.Event()
-        told = on_parked or tell_nobody
-        self._context = Context(store._backend, keeper, store._clock, self._stopped.wait, told)
+        self._context = Context(store._backend, keeper, store._clock, self._stopped.wait, on_parked)
         self._runners = {
             name: Runner(self._context, projection) for name, projection in self.projections.items()
         }
@@ -119,12 +135,8 @@ class Projector:
         self.close()
 
     def _advanced(self) -> int:
-        moved = 0
-        for runner in self._runners.values():
-            if self._stopped.is_set():
-                break
-            moved += runner.advance()
-        return moved
+        runners = self._runners.values()
+        return sum(runner.advance() for runner in runners if not self._stopped.is_set())
 
     # -- read ---------------------------------------------------------------------------------
 
@@ -149,12 +161,12 @@ class Projector:
 
     def status(self) -> list[ProjectionStatus]:
         """How each projection stands; changes nothing."""
-        return [status_of(self._context, name, one) for name, one in self.projections.items()]
+        return [_status_of(self._context, name, one) for name, one in self.projections.items()]
 
     def others(self) -> list[ProjectionStatus]:
         """How those stand that have rows here and whose code was not given; changes nothing."""
         names = set(catalog_of(self._keeper).names()) - self.projections.keys()
-        return [status_of(self._context, name, None) for name in sorted(names)]
+        return [_status_of(self._context, name, None) for name in sorted(names)]
 
     def _check_started(self, table: Table[Any]) -> None:
         for name, projection in self.projections.items():
@@ -297,3 +309,36 @@ class Projector:
             if generation is not None
             for parked in catalog.parked(name, generation).values()
         ]
+
+
+def _status_of(context: Context, name: str, projection: Projection | None) -> ProjectionStatus:
+    """How a projection stands, given with its code or not; reads only."""
+    head = context.log.log_head()
+    catalog = catalog_of(context.keeper)
+    entry = catalog.entry(name)
+    if entry is None:
+        return ProjectionStatus(name, "new", lag_events=head, lag_s=_lag_s(context, 0, head))
+    shown, filling = entry.shown, entry.filling
+    state: State = "unknown"
+    if projection is not None:
+        state = "current" if is_unchanged(projection, shown) else "changed"
+    return ProjectionStatus(
+        name,
+        state,
+        shown.number,
+        entry.previous,
+        shown.position,
+        max(head - shown.position, 0),
+        _lag_s(context, shown.position, head),
+        shown.rate,
+        shown.moved_at,
+        None if filling is None else entry.generations[filling].position,
+        tuple(catalog.parked(name, shown.number).values()),
+    )
+
+
+def _lag_s(context: Context, position: int, head: int) -> float:
+    if position >= head:
+        return 0.0
+    (first,) = context.log.log(after=position, categories=None, types=None, rows_max=1)
+    return max(context.clock() - first.recorded_at, 0) / 1e6

@@ -28,6 +28,8 @@ class Suspicion:
 
     def limit(self, position: int) -> int:
         """The last position of a batch that begins after ``position``."""
+        if position >= self._suspect:
+            self.clear()
         before = self._suspect - 1
         return before if position < before else self._suspect
 
@@ -39,20 +41,21 @@ class Suspicion:
         self._failures += 1
         return BACKOFF_S * 2**self._failures if self._failures < ATTEMPTS_MAX else None
 
-    def passed(self, position: int) -> None:
-        """The rows stand at a position now."""
-        if position >= self._suspect:
-            self.clear()
-
     def clear(self) -> None:
         """Suspect nobody."""
         self._suspect, self._failures = FAR, 0
 
 
 def parked_for(poison: Poisoned, *, attempts: int, now: int) -> Parked:
-    """A stream set aside from an event on."""
-    error = described(poison.__cause__)
-    return Parked(poison.stream, poison.version, poison.position, error, attempts, now)
+    """A stream set aside from an event on: what went wrong, and where in the handler."""
+    error = poison.__cause__
+    text = f"{type(error).__name__}: {error}"
+    frames = traceback.extract_tb(error.__traceback__ if error is not None else None)
+    if frames:
+        last = frames[-1]
+        text = f"{text[:ERROR_CHARS_MAX]} ({PurePath(last.filename).name}:{last.lineno})"
+    said = text.encode(errors="replace").decode()
+    return Parked(poison.stream, poison.version, poison.position, said, attempts, now)
 
 
 def check_room(name: str, parked: int) -> None:
@@ -64,18 +67,6 @@ def check_room(name: str, parked: int) -> None:
             code="too_many_parked",
             projection=name,
         )
-
-
-def described(error: BaseException | None) -> str:
-    """What went wrong, and where in the handler."""
-    if error is None:
-        return "unknown"
-    text = f"{type(error).__name__}: {error}"
-    frames = traceback.extract_tb(error.__traceback__)
-    if frames:
-        last = frames[-1]
-        text = f"{text[:ERROR_CHARS_MAX]} ({PurePath(last.filename).name}:{last.lineno})"
-    return text.encode(errors="replace").decode()
 
 
 def retry(context: Context, projection: Projection, generation: int, stream: str) -> Parked | None:
@@ -116,7 +107,13 @@ def _taken_up(
             write=lambda: transaction,
         )
         end = filled.position if stopped is None else min(filled.position, stopped.position - 1)
-        _handle(Log(context.log, projection), rows, parked, end)
+        log, after = Log(context.log, projection), parked.position - 1
+        without = log.skipped().get(stream, NONE)
+        rows.write_through()
+        for row in log.stream(stream, first=parked.version):
+            if row.position > end:
+                break
+            projection.handle(rows, row, after=after, until=end, without=without)
         catalog.unpark(*key, stream)
         again = None
         if stopped is not None:
@@ -125,12 +122,3 @@ def _taken_up(
             catalog.park(*key, again)
         catalog.raise_fence(*key)
         return again
-
-
-def _handle(log: Log, rows: Rows, parked: Parked, end: int) -> None:
-    without, after = log.skipped().get(parked.stream, NONE), parked.position - 1
-    rows.write_through()
-    for row in log.stream(parked.stream, first=parked.version):
-        if row.position > end:
-            break
-        log.projection.handle(rows, row, after=after, until=end, without=without)

@@ -7,7 +7,7 @@ in the transaction that moves the progress too. So a batch of events costs a han
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -39,9 +39,6 @@ class _Bound(NamedTuple):
     delete: str
     held: dict[Values, Values | None]
     dirty: dict[Values, None]
-
-
-_STATEMENTS: Final = (SQLITE.select, SQLITE.put, SQLITE.delete)
 
 
 class Rows:
@@ -78,10 +75,8 @@ class Rows:
 
     def put(self, table: Table[R], row: R) -> None:
         """Keep a row, in place of the one with its key."""
-        bound = self._of(table)
-        values = table.values(row)
-        key = table.key_in(values)
-        self._change(bound, key, values)
+        bound, values = self._of(table), table.values(row)
+        self._change(bound, table.key_in(values), values)
 
     def delete(self, table: Table[Any], key: object) -> None:
         """Take a row away; does nothing where there is none."""
@@ -162,5 +157,5 @@ class Rows:
 
 
 def _bound(table: Table[Any], physical: str) -> _Bound:
-    select, put, delete = (made(table, physical) for made in _STATEMENTS)
-    return _Bound(select, put, delete, {}, {})
+    place = (table, physical)
+    return _Bound(SQLITE.select(*place), SQLITE.put(*place), SQLITE.delete(*place), {}, {})

@@ -87,7 +87,6 @@ class Runner:
             context, projection, wanted=generation, read=self._unit.read, write=self._unit.write
         )
         self._suspicion = retry.Suspicion()
-        self._is_known = False
         self._is_stopped = False
 
     @property
@@ -113,15 +112,13 @@ class Runner:
         check_unchanged(self.projection, generation)
         adopt_python(keeper, self.projection, generation)
         self._cursor.take(generation, Catalog(keeper.query))
-        self._suspicion.passed(self.position)
-        self._is_known = True
 
     def advance(self, *, until: int = FAR) -> int:
         """Move on by one batch; by how many positions. 0: there is nothing to do now.
 
         Raises :class:`~refold.errors.UsageError` where the projection has changed since.
         """
-        if not self._is_known:
+        if not self._cursor.is_known:
             self.load()
         before = self.position
         for _ in range(TRIES_MAX):
@@ -150,7 +147,7 @@ class Runner:
                 self._cursor.undo()
                 self._cursor.rows.write_through()
         except BaseException:
-            self._is_known = False  # What became of the transaction is looked up.
+            self._cursor.distrust()  # What became of the transaction is looked up.
             raise
 
     def _apply(self, page: Page, end: int) -> None:
@@ -164,7 +161,7 @@ class Runner:
                 raise Unstorable from error
             self._note_rate(end, time.monotonic() - started)
             self._cursor.move(transaction, end)
-        self._moved(end)
+        self._cursor.moved(end)
 
     def _handled(self, page: Page, end: int) -> int:
         """Handle events up to a position; the position where it stopped."""
@@ -203,12 +200,9 @@ class Runner:
             self.load()
             return
         self._cursor.parked.add(poison.stream)
-        self._moved(poison.position)
-        self._context.on_parked(name, parked)
-
-    def _moved(self, position: int) -> None:
-        self._cursor.moved(position)
-        self._suspicion.passed(position)
+        self._cursor.moved(poison.position)
+        if self._context.on_parked is not None:
+            self._context.on_parked(name, parked)
 
     def _note_rate(self, position: int, spent_s: float) -> None:
         cursor = self._cursor

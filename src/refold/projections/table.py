@@ -32,14 +32,15 @@ _encode_json = msgspec.json.Encoder().encode
 class Column(NamedTuple):
     """A column: its SQL type, the class of a value that stands in SQL as it is, and the ways.
 
-    ``encode`` and ``decode`` are None where a value needs no change.
+    ``encode`` is for any other value, and raises where that is none of the column's; ``decode`` is
+    None where what SQL gives needs no change.
     """
 
     name: str
     sql: str
     nullable: bool
     plain: type | None
-    encode: Callable[[Any], SqlValue] | None
+    encode: Callable[[Any], SqlValue]
     decode: Callable[[Any], Any] | None
 
 
@@ -65,9 +66,10 @@ class Table(Generic[R]):
         self.key = (key,) if isinstance(key, str) else tuple(key)
         self.indexes = tuple((one,) if isinstance(one, str) else tuple(one) for one in indexes)
         self._check_columns()
-        places = [self._place(column) for column in self.key]
+        names = [column.name for column in self.columns]
+        places = [names.index(name) for name in self.key]
         self._key_columns = [self.columns[place] for place in places]
-        self._values = _tuple_of(attrgetter, [column.name for column in self.columns])
+        self._values = _tuple_of(attrgetter, names)
         self.key_in = _tuple_of(itemgetter, places)
         self._decoders = [
             (place, column.decode) for place, column in enumerate(self.columns) if column.decode
@@ -135,19 +137,14 @@ class Table(Generic[R]):
             plain: SqlValue = value
             return plain
         try:
-            if column.encode is not None:
-                return column.encode(value)
+            return column.encode(value)
         except (TypeError, ValueError, AttributeError) as error:
-            raise self._misfit(column, value) from error
-        raise self._misfit(column, value)
-
-    def _misfit(self, column: Column, value: Any) -> UsageError:
-        kind = column.sql if column.nullable else f"{column.sql}, never None"
-        return UsageError(
-            f"{self.name}.{column.name} is {kind}: {value!r} is no such value",
-            table=self.name,
-            column=column.name,
-        )
+            kind = column.sql if column.nullable else f"{column.sql}, never None"
+            raise UsageError(
+                f"{self.name}.{column.name} is {kind}: {value!r} is no such value",
+                table=self.name,
+                column=column.name,
+            ) from error
 
     def _check_columns(self) -> None:
         known = {column.name: column for column in self.columns}
@@ -156,9 +153,6 @@ class Table(Generic[R]):
                 raise UsageError(f"table {self.name!r} has no column {name!r}")
         if not self.key or any(known[name].nullable for name in self.key):
             raise UsageError(f"table {self.name!r} needs a key of columns that are never None")
-
-    def _place(self, name: str) -> int:
-        return [column.name for column in self.columns].index(name)
 
 
 def _is_plain(column: Column, value: Any) -> bool:
@@ -189,13 +183,13 @@ def _column(name: str, kind: inspect.Type, annotated: Any) -> Column:
     nullable = len(others) < len(options) or isinstance(kind, inspect.AnyType)
     match others:
         case [inspect.StrType()]:
-            return Column(name, "TEXT", nullable, str, None, None)
+            return Column(name, "TEXT", nullable, str, _none_but_plain, None)
         case [inspect.IntType()]:
-            return Column(name, "INTEGER", nullable, int, None, None)
+            return Column(name, "INTEGER", nullable, int, _none_but_plain, None)
         case [inspect.FloatType()]:
             return Column(name, "REAL", nullable, float, _real, None)
         case [inspect.BytesType()]:
-            return Column(name, "BLOB", nullable, bytes, None, None)
+            return Column(name, "BLOB", nullable, bytes, _none_but_plain, None)
         case [inspect.BoolType()]:
             return Column(name, "INTEGER", nullable, None, _bit, bool)
         case [inspect.DecimalType()]:
@@ -220,6 +214,10 @@ def _values_of(kind: inspect.EnumType | inspect.LiteralType) -> list[object]:
     if isinstance(kind, inspect.LiteralType):
         return list(kind.values)
     return [member.value for member in kind.cls]
+
+
+def _none_but_plain(value: Any) -> SqlValue:
+    raise TypeError(f"{value!r} is of another type")
 
 
 def _real(value: Any) -> float:
