@@ -13,6 +13,7 @@ from refold import Event, Recorded
 from refold.errors import NotFound, RefoldError, Unavailable, UsageError
 from refold.projections import Projection, Projector, Rows, Table, retry, runner
 from refold.projections.catalog import Parked
+from refold.projections.cursor import Log
 from tests.projections.sums import failing, folded, folded_without, stored, sums, told
 
 
@@ -202,6 +203,28 @@ def test_closing_sets_nothing_aside(store: refold.Store, monkeypatch: pytest.Mon
     assert 0 < projector.status()[0].position < store.log_head()
     with pytest.raises(Unavailable):
         projector.rebuild("sums")
+
+
+def test_what_is_set_aside_stays_so_where_it_could_not_be_looked_up(
+    store: refold.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The storage fails while a runner learns what waits: it learns that before it goes on."""
+    failing_sums = sums(fails_on=failing("s-1@3"))
+    told(store)
+    Projector(store, [failing_sums]).catch_up()
+    told(store)
+    fresh, look_up = Projector(store, [failing_sums]), Log.skipped
+
+    def unavailable(_log: Log) -> dict[str, frozenset[int]]:
+        monkeypatch.setattr(Log, "skipped", look_up)
+        raise Unavailable("not now")
+
+    monkeypatch.setattr(Log, "skipped", unavailable)
+    with pytest.raises(Unavailable):
+        fresh._advanced()
+    while fresh._advanced():
+        pass
+    assert stored(fresh) == folded_without(store, parked={"s-1": 3})
 
 
 def test_a_handler_that_swallows_errors_does_no_harm(

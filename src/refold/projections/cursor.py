@@ -129,12 +129,14 @@ class Cursor:
 
     def take(self, generation: Generation, catalog: Catalog) -> None:
         """Go on from a generation as the catalog has it."""
+        self.distrust()  # Until everything is read.
         self.generation, self.position = generation.number, generation.position
-        self._fence, self.rate = generation.fence, generation.rate
-        # After the fence: what changes from here on raises it.
+        self.rate = generation.rate
+        # Later than the fence: what changes from there on raises it.
         self.parked = set(catalog.parked(self.projection.name, generation.number))
         self.skipped = self.log.skipped()
         self.undo()
+        self._fence = generation.fence
 
     @property
     def is_known(self) -> bool:
