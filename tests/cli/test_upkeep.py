@@ -1,12 +1,14 @@
 """Keeping a store: sizes, compaction, backup and restore, repair."""
 
+import tempfile
 from pathlib import Path
 
 import apsw
 import pytest
 
 import refold
-from tests.cli.running import Refold
+from tests.cli.running import Ran, Refold
+from tests.faults.unprivileged import unprivileged
 
 
 @pytest.fixture
@@ -103,3 +105,37 @@ def test_repair_says_what_it_does_and_keeps_the_log(run: Refold, filled: Path) -
     assert done.code == 0, done
     assert "made every index again" in done.out
     assert run("log", "--json").out == before
+
+
+def test_a_backup_in_a_folder_of_others_is_restored(
+    run: Refold, filled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing can be written it is read as it is, and found to be good."""
+    with tempfile.TemporaryDirectory() as name:
+        monkeypatch.chdir(name)
+        assert run("backup", "copy.db", "--db", str(filled)).code == 0
+        run("doctor", "--db", "copy.db")  # a child cannot import what it needs
+        Path("mine").mkdir()
+        Path("mine").chmod(0o777)
+        Path(name).chmod(0o555)
+
+        def there() -> tuple[Ran, Ran]:
+            restore = ("restore", "copy.db", "--db", "mine/restored.db")
+            return run("doctor", "--json", "--db", "copy.db"), run(*restore)
+
+        doctored, restored = unprivileged(there)
+        Path(name).chmod(0o755)
+        assert (doctored.code, restored.code) == (0, 0), (doctored, restored)
+        assert {"check": "journal mode", "good": True, "detail": "wal"} in doctored.lines
+        with refold.open("mine/restored.db") as store:
+            assert store.log_head() == 200
+        monkeypatch.undo()
+
+
+def test_a_store_that_is_not_in_wal_mode_is_told(run: Refold, filled: Path) -> None:
+    """Whoever switched it: it is found."""
+    connection = apsw.Connection(str(filled))
+    connection.execute("PRAGMA journal_mode=DELETE").fetchall()
+    connection.close()
+    (journal,) = (one for one in run("doctor", "--json").lines if one["check"] == "journal mode")
+    assert journal == {"check": "journal mode", "good": False, "detail": "rollback journal"}

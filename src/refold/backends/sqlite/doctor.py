@@ -145,8 +145,9 @@ def _schema(connection: apsw.Connection) -> tuple[bool, str]:
 
 
 def _journal_mode(connection: apsw.Connection) -> tuple[bool, str]:
-    journal = connection.pragma("journal_mode")
-    return (journal == "wal", str(journal))
+    # The header says what the file is; the pragma says "delete" of it where no WAL can be made.
+    _, versions = connection.read("main", 0, 18, 2)
+    return (versions == b"\2\2", "wal" if versions == b"\2\2" else "rollback journal")
 
 
 def _size(connection: apsw.Connection, path: Path) -> tuple[bool, str]:
