@@ -56,6 +56,7 @@ def test_what_if_writes_nothing_unless_asked(run: Refold, call: str) -> None:
     assert "tool.call" not in [line["type"] for line in kept]
     again = run("what-if", call, "--without", "3", "--save", "call-1~b", "--json")
     assert (again.code, again.error["code"]) == (1, "conflict")
+    assert "exists already: give another name" in again.error["message"]
 
 
 def test_what_if_refuses_what_is_not_there(run: Refold, call: str) -> None:

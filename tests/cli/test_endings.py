@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import sqlite3
 import subprocess
@@ -301,3 +302,41 @@ def test_every_command_is_summarised_as_its_own_help_is() -> None:
         command = main.get_command(context, name)
         assert command is not None
         assert command.get_short_help_str(limit=100) == summary
+
+
+def test_an_interruption_is_an_error_as_json_too(capsys: pytest.CaptureFixture[str]) -> None:
+    """With `--json` it is told as every other ending is."""
+
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    assert errors.exit_code(interrupted, errors.Run(as_json=True)) == 130
+    assert json.loads(capsys.readouterr().err)["error"]["code"] == "interrupted"
+
+
+@pytest.mark.parametrize("args", [(), ("import",), ("export",), ("projections",)])
+def test_a_group_without_a_command_shows_its_help(run: Refold, args: tuple[str, ...]) -> None:
+    """As help, not as an error."""
+    done = run(*args)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("Usage: refold")
+
+
+def _in_a_shell(command: str) -> subprocess.CompletedProcess[str]:
+    program = f"{shlex.quote(sys.executable)} -m refold {command}"
+    return subprocess.run(
+        ["sh", "-c", program], capture_output=True, text=True, timeout=LIMIT_S, check=False
+    )
+
+
+def test_a_closed_stdout_is_written_to_by_nobody(call: str) -> None:
+    """`>&-`: no traceback, and the code of what was done."""
+    for command in (f"state {call} >&-", "streams --json >&-", "--help >&-"):
+        done = _in_a_shell(command)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_error_never_comes_out_as_data() -> None:
+    """`2>&-`: what nobody hears does not go to stdout in its place."""
+    done = _in_a_shell("streams --db none.db 2>&-")
+    assert (done.returncode, done.stdout) == (2, "")

@@ -1,6 +1,7 @@
 """`refold replay` and `refold compare`, against a real endpoint on this machine."""
 
 import json
+import shlex
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -272,3 +273,54 @@ def test_a_report_that_cannot_be_written_is_refused(run: Refold, call: str) -> N
     replayed(run, call, "Yes.")
     done = run("compare", "--report", "gone/out.html", "--json")
     assert (done.code, done.error["path"]) == (2, "gone/out.html")
+
+
+def test_nothing_compared_is_not_the_same(run: Refold, call: str) -> None:
+    """Where every decision failed, the gate on differences is shut."""
+    with serving(status(500)) as service:
+        assert run("replay", call, "--base-url", service.url, *ONCE).code == 3
+    assert run("compare").code == 0
+    assert run("compare", "--fail-on", "different").code == 1
+
+
+def test_hints_name_the_store_that_was_named(run: Refold, call: str, tmp_path: Path) -> None:
+    """The next command can be pasted; where no store was named, none is."""
+    (tmp_path / "refold.db").rename(tmp_path / "my calls.db")
+    with serving(says("Yes.")) as service:
+        asked = ("replay", call, "--base-url", service.url)
+        named = run(*asked, "--db", "my calls.db").out.splitlines()[-1]
+        by_variable = run(*asked, REFOLD_URL="my calls.db").out.splitlines()[-1]
+    assert named == f"{by_variable} --db 'my calls.db'"
+    assert run(*shlex.split(named.partition("refold ")[2])).code == 0
+
+
+def test_a_control_that_was_not_run_is_refused(run: Refold, call: str) -> None:
+    """A number that no sample of the control has: exit 2, and what there is."""
+    control = replayed(run, call, "Yes.")
+    hot = replayed(run, call, "No.", "--label", "hot")
+    done = run("compare", "--variant", hot, "--control", control, "--control-sample", "5")
+    assert done.code == 2
+    assert f"sample 5 of {control}, 1 conversation\n" in done.err
+
+
+def test_a_category_without_replays_is_named(run: Refold, call: str) -> None:
+    """It is the category that has none, not the sample."""
+    replayed(run, call, "Yes.")
+    done = run("compare", "--category", "nope")
+    assert done.code == 2
+    assert "nothing in category 'nope' was replayed" in done.err
+
+
+def test_an_endpoint_that_cannot_be_reached_is_named_once(run: Refold, tmp_path: Path) -> None:
+    """However the replay ends."""
+    with refold.open(tmp_path / "refold.db") as store, record(store, "call-1") as session:
+        for number in range(9):
+            session.user_said(f"question {number}")
+            session.model_answered("Hm.", model="m-1")
+    with serving(says("")) as service:
+        pass
+    options = ("--model", "openai:m-1", *ONCE)
+    done = run("replay", "call-1", "--base-url", service.url, *options)
+    assert done.code == 3
+    assert "cannot be reached: no connection" in done.err
+    assert done.err.count(service.url) == 1

@@ -20,11 +20,7 @@ from refold.times import rfc3339, to_us
 
 _PLACED: Final = ("position", "stream", "version", "id", "recorded_at")
 """What `refold show --json` prints beside; left out, so that its lines can be appended again."""
-_EXPECTED: Final = {
-    "any": refold.ANY,
-    "none": refold.NO_STREAM,
-    "exists": refold.STREAM_EXISTS,
-}
+_EXPECTED: Final = {"any": refold.ANY, "none": refold.NO_STREAM, "exists": refold.STREAM_EXISTS}
 
 
 def _expected(value: str) -> Any:
@@ -41,10 +37,7 @@ def _expected(value: str) -> Any:
 @option("--type", "type_name", metavar="TYPE", help="Event type; without it, events are on stdin.")
 @option("--data", metavar="JSON", help="Payload: JSON, @file, or - for stdin.  [default: {}]")
 @option("--metadata", metavar="JSON", help="What all the events share: JSON or @file.")
-@time_option(
-    "--occurred-at",
-    help="When it happened: RFC 3339, a date or an age.  [default: now]",
-)
+@time_option("--occurred-at", help="When it happened: RFC 3339, a date or an age.  [default: now]")
 @option(
     "--expected",
     type=read_by(_expected),

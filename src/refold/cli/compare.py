@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Final
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     "--fail-on",
     multiple=True,
     type=click.Choice(["different", "failed"]),
-    help="Exit with 1 when any action differs, or any decision has no answer.",
+    help="Exit with 1 when an action differs or none was compared, or a decision has no answer.",
 )
 def compare_command(
     url: str,
@@ -65,7 +65,11 @@ def compare_command(
     with opened(url) as store:
         found = engine.replays(store)
         chosen = engine.find_replay(found, variant_name or _described(options))
-        noise = None if control is None else engine.find_replay(found, control).variant
+        noise = None
+        if control is not None:
+            against = engine.find_replay(found, control)
+            against.conversations(control_sample)  # Refuses a sample that was not run.
+            noise = against.variant
         comparison = engine.compare(
             store,
             streams or chosen.conversations(sample, category=category),
@@ -78,12 +82,13 @@ def compare_command(
             write_report(comparison, report, read=store.read)
             output.note(f"wrote {report}")
     output.show(comparison, comparison_lines(comparison))
-    return FINDING if any(_GATES[gate](comparison.figures) for gate in fail_on) else FINE
+    return FINDING if any(_GATES[gate](comparison.figures.counts) for gate in fail_on) else FINE
 
 
-_GATES: Final = {
-    "different": lambda figures: figures.counts["tools"] + figures.counts["arguments"] > 0,
-    "failed": lambda figures: figures.counts["failed"] + figures.counts["missing"] > 0,
+_GATES: Final[dict[str, Callable[[Mapping[str, int]], bool]]] = {
+    # Where nothing was compared, nothing was found alike.
+    "different": lambda n: n["tools"] + n["arguments"] > 0 or n["same"] + n["words"] == 0,
+    "failed": lambda n: n["failed"] + n["missing"] > 0,
 }
 
 

@@ -46,11 +46,14 @@ def exit_code(call: Callable[[], int | None], run: Run) -> int:
         sys.stdout.flush()
         return code or FINE
     except (click.Abort, KeyboardInterrupt):
-        print("interrupted", file=sys.stderr)
+        _say("interrupted", run, {"code": "interrupted", "retry": "later"})
         return INTERRUPTED
     except RefoldError as error:
         _say(error.message, run, {**error.facts, "code": error.code, "retry": error.retry})
         return _code_of(error)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return WRONG_USAGE
     except click.ClickException as error:
         _say(_with_hint(error), run, {"code": "usage", "retry": "never"})
         return WRONG_USAGE

@@ -19,18 +19,11 @@ def parsed(text: str, *, source: str, first_line: int = 1) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         line = first_line + error.lineno - 1
-        raise InvalidEvent(
-            f"{source}, line {line}, column {error.colno}: not JSON: {error.msg}",
-            source=source,
-            line=line,
-            column=error.colno,
-        ) from error
+        what = f"{source}, line {line}, column {error.colno}: not JSON: {error.msg}"
+        raise InvalidEvent(what, source=source, line=line, column=error.colno) from error
     except (RecursionError, ValueError) as error:
-        raise InvalidEvent(
-            f"{source}, line {first_line}: cannot be kept as JSON: {error}",
-            source=source,
-            line=first_line,
-        ) from error
+        what = f"{source}, line {first_line}: cannot be kept as JSON: {error}"
+        raise InvalidEvent(what, source=source, line=first_line) from error
 
 
 def argument(given: str, *, option: str) -> Any:

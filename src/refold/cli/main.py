@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -51,6 +52,11 @@ class Root(click.Group):
 
     def main(self, args: Sequence[str] | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
         """Run and exit; ``args`` are those of the process by default."""
+        # Python has no file for what the caller closed, and takes one of these for the other.
+        sys.stdout, sys.stderr = (
+            file or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+            for file in (sys.stdout, sys.stderr)
+        )
         given = sys.argv[1:] if args is None else list(args)
         run = errors.Run.of(given)
         extra.update(prog_name="refold", standalone_mode=False, obj=run)

@@ -9,6 +9,7 @@ from functools import partial, reduce, wraps
 from inspect import cleandoc
 from math import inf
 from pathlib import Path
+from shlex import quote
 from typing import Any, Final, Literal
 
 import click
@@ -155,6 +156,14 @@ def opened(
             from refold.cli.suggest import with_suggestion
 
             raise with_suggestion(store, error) from error
+
+
+def named_store() -> str:
+    """`` --db URL`` where the command was called with one, for a hint at the next command."""
+    context = click.get_current_context()
+    if context.get_parameter_source("url") is not click.core.ParameterSource.COMMANDLINE:
+        return ""
+    return f" --db {quote(context.params['url'])}"
 
 
 def read_by(read: Callable[[str], Any]) -> Callable[[object], Any]:

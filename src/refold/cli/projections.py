@@ -290,12 +290,9 @@ def _metrics(found: Sequence[ProjectionStatus]) -> Iterator[str]:
     yield "# EOF"
 
 
-def _measured(one: ProjectionStatus) -> dict[str, float]:
-    return {
-        "position": one.position,
-        "lag_events": one.lag_events,
+def _measured(one: ProjectionStatus) -> dict[str, Any]:
+    return one._asdict() | {
         "lag_seconds": one.lag_s,
-        "rate": one.rate,
         "parked_streams": len(one.parked),
         "changed": one.state == "changed",
     }

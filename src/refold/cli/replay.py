@@ -11,7 +11,7 @@ import click
 
 from refold.cli import endpoint, output
 from refold.cli.errors import FAILED, FINDING, FINE
-from refold.cli.options import command, opened, option, read_by
+from refold.cli.options import command, named_store, opened, option, read_by
 from refold.cli.text import clean, counted
 from refold.errors import UsageError
 
@@ -64,11 +64,7 @@ if TYPE_CHECKING:
     help="Dollars for a million tokens of a model, where the provider does not say the cost.",
 )
 def replay_command(
-    url: str,
-    streams: tuple[str, ...],
-    category: str | None,
-    mode: str,
-    **options: Any,
+    url: str, streams: tuple[str, ...], category: str | None, mode: str, **options: Any
 ) -> int:
     """Ask another prompt or model the recorded questions.
 
@@ -156,7 +152,7 @@ def _explained(store: Store, streams: list[str], variant: Variant, sample: int) 
         kept = figures.decisions - figures.counts["missing"] - figures.counts["failed"]
         output.note(
             f"{kept:,} of {counted(figures.decisions, 'decision')} are answered and kept: the same "
-            f"command asks for the rest, `refold compare --variant {variant.id}` shows them"
+            f"command asks for the rest, `{_comparing(variant.id)}` shows them"
         )
         raise
 
@@ -204,4 +200,8 @@ def _lines(summary: ReplaySummary) -> Iterator[str]:
         f"  {summary.kept:,} kept, {summary.answered:,} answered, {summary.failed:,} failed, "
         f"{counted(summary.requests, 'request')}{tokens}{cost}"
     )
-    yield f"  compare: refold compare --variant {summary.variant_id}"
+    yield f"  compare: {_comparing(summary.variant_id)}"
+
+
+def _comparing(variant_id: str) -> str:
+    return f"refold compare --variant {variant_id}{named_store()}"

@@ -52,4 +52,7 @@ def check_head(*, stream: str, expected: Expected, head: int) -> None:
         case _:
             met = head > NO_EVENTS
     if not met:
-        raise Conflict(stream=stream, expected=expected, actual=head)
+        advice = "read again and decide again"
+        if expected is Expectation.NO_STREAM:
+            advice = "it exists already: give another name, or " + advice
+        raise Conflict(stream=stream, expected=expected, actual=head, advice=advice)

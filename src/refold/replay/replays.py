@@ -50,14 +50,15 @@ class Replay:
         """Its id, label, and how much there is of it."""
         label = f" ({self.variant.label})" if self.variant.label else ""
         count = max(len(streams) for streams in self.streams.values())
-        return f"{self.variant.id}{label}, {count} conversations"
+        return f"{self.variant.id}{label}, {count} conversation{'s' if count != 1 else ''}"
 
     def conversations(self, sample: int = 0, *, category: str | None = None) -> list[str]:
         """The streams of a sample; raises :class:`~refold.errors.NotFound` for none."""
         streams = self.streams.get(sample, [])
         found = [s for s in streams if category in (None, category_of(s).rstrip("~"))]
         if not found:
-            raise NotFound(f"nothing was replayed as sample {sample} of {self}")
+            of = "" if category is None else f" in category {category!r}"
+            raise NotFound(f"nothing{of} was replayed as sample {sample} of {self}")
         return found
 
     def run(self, store: Store, sample: int) -> ReplayRun:

@@ -73,7 +73,7 @@ class CircuitBreaker:
         elif not self.was_reached:
             self.unreachable += 1
             if self.unreachable >= UNREACHABLE_MAX:
-                raise self._opened(f"cannot be reached: {failure.message}") from failure
+                raise self._opened("cannot be reached", failure) from failure
 
     def gave_up(self, failure: ModelFailure) -> None:
         """A decision stays without an answer."""
@@ -82,14 +82,14 @@ class CircuitBreaker:
             return
         self.in_a_row += 1
         if self.in_a_row >= FAILED_IN_A_ROW_MAX:
-            raise self._opened(
-                f"gave no answer to {self.in_a_row} decisions in a row, "
-                f"the last time: {failure.message}"
-            ) from failure
+            what = f"gave no answer to {self.in_a_row} decisions in a row, the last time"
+            raise self._opened(what, failure) from failure
 
-    def _opened(self, why: str) -> Unavailable:
+    def _opened(self, what: str, failure: ModelFailure) -> Unavailable:
+        why = failure.message.removeprefix(f"{self.name}: ")
         return Unavailable(
-            f"{self.name} {why}; the replay stopped, and starting it again does what is missing",
+            f"{self.name} {what}: {why}; the replay stopped, "
+            "and starting it again does what is missing",
             candidate=self.name,
         )
 
