@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 
 import refold
-from refold.replay.report import write_report
+from refold.replay import Action, Call, ChatRequest, Variant, compare, replay
+from refold.replay.report import render_report, write_report
 from tests.replay.pages import Page
-from tests.replay.stories import record
-from tests.replay.test_report import told
+from tests.replay.stories import as_recorded, record
+from tests.replay.test_report import VARIANT, told
 from tools.screenshot import chromium, find_chromium, take_picture
 
 ITS_MAKER = re.compile(r"\b(google|googleapis|gstatic)\.com\b")
@@ -115,6 +116,40 @@ def test_a_picture_of_it_is_not_blank(
     assert len(set(rows)) > height // 4
     colours = {row[at : at + 3] for row in rows[::4] for at in range(0, len(row), 12)}
     assert len(colours) > 30
+
+
+MEASURES = """<script>
+const wide = [...document.querySelectorAll(".levels, .pairs, .patterns")].filter(
+  (table) => table.parentElement.scrollWidth > table.parentElement.clientWidth);
+const heads = [...document.querySelectorAll(".pairs th")].filter((one) => one.clientWidth < 80);
+const names = [...document.querySelectorAll(".patterns code")].filter(
+  (name) => name.getClientRects().length > 1);
+parent.postMessage([wide, heads, names].map((found) => found.length).join(), "*");
+</script>"""
+FRAME = """<iframe src="narrow.html" style="width: 400px; height: 900px; border: 0"></iframe><p>
+<script>onmessage = ({ data }) => { document.querySelector("p").textContent = data; };</script>"""
+
+
+def test_its_tables_can_be_read_on_a_phone(tmp_path: Path) -> None:
+    """No column is off the edge, no head is a few letters wide, no name of a tool is broken."""
+    store = refold.open("memory:")
+    record(store, "call-1")
+    control = Variant(params={"seed": 2})
+    replay(store, ["call-1"], control, as_recorded)
+
+    def other_tool(_request: ChatRequest) -> Action:
+        return Action(calls=(Call("request_nurse_callback", "{}"),))
+
+    told(store, other_tool)
+    text = render_report(compare(store, ["call-1"], VARIANT, control=control), read=store.read)
+    measured = re.sub(r"<meta http-equiv[^>]*>", "", text).replace("</body>", f"{MEASURES}</body>")
+    assert measured.count(MEASURES) == 1
+    (tmp_path / "narrow.html").write_text(measured, encoding="utf-8")
+    frame = tmp_path / "frame.html"
+    frame.write_text(FRAME, encoding="utf-8")
+    options = ("--dump-dom", "--hide-scrollbars", "--virtual-time-budget=2000")
+    done = chromium(frame.as_uri(), *options)
+    assert "<p>0,0,0" in done.stdout.replace("\n", ""), done.stdout
 
 
 def test_it_asks_nobody_for_anything(proxy: Proxy) -> None:
