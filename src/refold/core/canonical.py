@@ -27,6 +27,7 @@ _OF_COMMAND: Final = b"\x01"
 _SCALARS: Final = frozenset({str, int, float, bool, type(None), bytes, Decimal, datetime})
 _SETS: Final = (set, frozenset)
 _LISTS: Final = (list, tuple)
+_LEVELS: Final = range(DEPTH_MAX + 1)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -50,16 +51,16 @@ def with_sorted_sets(value: Any) -> Any:
 def _holds_set(value: Any) -> bool:
     """Whether there is a set anywhere in a payload; what nests deeper is refused elsewhere."""
     level = [value]
-    for _ in range(DEPTH_MAX + 1):
+    for _ in _LEVELS:
         parts: list[Any] = []
         for part in level:
             cls = part.__class__
             if cls in _SCALARS:
                 continue
-            if cls is dict or isinstance(part, dict):
-                parts += part.values()
-            elif cls is list or cls is tuple:
+            if cls is list or cls is tuple:
                 parts += part
+            elif cls is dict or isinstance(part, dict):
+                parts += part.values()
             elif isinstance(part, _SETS):
                 return True
             else:
