@@ -6,7 +6,9 @@ from typing import Any
 import msgspec
 import pytest
 
+import refold
 from refold.conversation.amounts import read_amount
+from refold.conversation.chat_export import to_messages
 from refold.conversation.chat_shapes import (
     attachments,
     exact_arguments,
@@ -103,6 +105,11 @@ def calls(**message: Any) -> tuple[list[tuple[str, str, str]], list[str]]:
          [("c", "run", "ls")], []),
         ({"function_call": {"name": "f", "arguments": "{}"}}, [("function:f", "f", "{}")], []),
         ({"tool_calls": [CALL], "function_call": CALL["function"]}, [("c1", "book", "{}")], []),
+        ({"tool_calls": [CALL], "function_call": {"name": "book", "arguments": " { }"}},
+         [("c1", "book", "{}")], []),
+        ({"tool_calls": [{"function": {"name": "f", "arguments": "[1]"}}],
+          "function_call": {"name": "f", "arguments": "[true]"}},
+         [("", "f", "[1]"), ("function:f", "f", "[true]")], []),
         ({"tool_calls": [CALL], "function_call": {"name": "g", "arguments": ""}},
          [("c1", "book", "{}"), ("function:g", "g", "")], []),
         ({"tool_calls": [{"type": "web_search"}, CALL]},
@@ -304,6 +311,43 @@ def test_an_unreadable_call_leaves_the_rest_of_its_message() -> None:
     chat = read_messages([ASKED, answer])
     assert [call.name for call in of_type(chat, ToolCall)] == ["book"]
     assert [one.pointer for one in chat.unread] == ["/1/tool_calls/0/function"]
+
+
+@pytest.mark.parametrize("item", [5, None, {"id": "x", "type": "mcp"}])
+def test_an_unreadable_call_is_not_taken_for_the_legacy_call_beside_it(item: Any) -> None:
+    """Both are kept, and come back as they were."""
+    legacy = {"name": "f", "arguments": "{}"}
+    said = {"role": "assistant", "content": None, "tool_calls": [item], "function_call": legacy}
+    chat = read_messages([said])
+    assert [call.name for call in of_type(chat, ToolCall)] == ["f"]
+    with refold.open("memory:") as store:
+        store.append("chat-1", chat.events)
+        assert to_messages(store.read("chat-1")) == [said]
+
+
+@pytest.mark.parametrize(
+    ("said", "marks"),
+    [
+        ({"tool_calls": [{"type": "web_search"}]}, ["unread call"]),
+        ({"function_call": {}}, ["unread call"]),
+        ({"tool_calls": {"a": 1}}, ["unread call"]),
+        ({"refusal": 5}, ["unread words"]),
+        ({"content": ["Here", 5]}, ["unread words"]),
+        ({"content": ["Here", {"type": "text", "value": "a"}]}, ["text"]),
+        (
+            {"content": ["Here", {"type": "image"}], "tool_calls": 3},
+            ["image", "unread call"],
+        ),
+        ({"content": ["Here", {"type": "thinking", "text": "a"}, {"type": [1]}]}, ["[1]"]),
+    ],
+)
+def test_what_is_not_understood_stands_beside_the_words(
+    said: dict[str, Any], marks: list[str]
+) -> None:
+    """So that the answer is not taken for its words alone."""
+    (event,) = read_messages([{"role": "assistant", "content": "Here", **said}]).events
+    assert (event.data.text, attachments(event.data.parts)) == ("Here", marks)
+    assert event.data.parts[0] == {"type": "text", "text": "Here"}
 
 
 @pytest.mark.parametrize(

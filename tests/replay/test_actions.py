@@ -30,6 +30,14 @@ def calls(*names: str, arguments: str = "{}") -> Action:
     return Action(calls=tuple(Call(name, arguments) for name in names))
 
 
+def image(url: str, text: str = "") -> Action:
+    return Action(text=text, parts=({"type": "image_url", "image_url": {"url": url}},))
+
+
+UNREAD_WORDS = Action(text="x", parts=({"type": "text", "text": "x"}, {"type": "unread words"}))
+UNREAD_CALL = Action(parts=({"type": "unread call"},))
+
+
 @pytest.mark.parametrize(
     ("recorded", "candidate", "level"),
     [
@@ -47,6 +55,14 @@ def calls(*names: str, arguments: str = "{}") -> Action:
         (calls("a"), calls("a", arguments=""), "same"),
         (calls("a", arguments="not JSON"), calls("a", arguments="not JSON"), "same"),
         (calls("a", arguments="not JSON"), calls("a"), "arguments"),
+        (image("A"), image("A"), "same"),
+        (image("A"), image("B"), "words"),
+        (image("A", "Here"), Action(text="Here"), "words"),
+        (Action(text="Here"), image("A", "Here"), "words"),
+        (image("A"), Action(text="[image_url]"), "words"),
+        (UNREAD_WORDS, UNREAD_WORDS, "words"),
+        (UNREAD_CALL, UNREAD_CALL, "tools"),
+        (UNREAD_CALL, Action(text="[unread call]"), "tools"),
     ],
 )
 def test_the_level_is_the_largest_difference(

@@ -81,7 +81,10 @@ def test_a_completion_gives_words_calls_usage_cost_model_and_reason() -> None:
         (Action(text="x"), Action(text="x")),
         (message(content="x"), Action(text="x")),
         (message(content=""), Action()),
-        (message(content=[{"type": "text", "text": "x"}, {"type": "image"}]), Action(text="x")),
+        (
+            message(content=[{"type": "text", "text": "x"}, {"type": "image"}]),
+            Action(text="x", parts=({"type": "text", "text": "x"}, {"type": "image"})),
+        ),
         (message(content=None, refusal="I will not."), Action(text="I will not.")),
         (message(tool_calls=[LOOKUP]), Action(calls=(Call("lookup", '{"a": 1}', "c1"),))),
         (
@@ -102,7 +105,9 @@ def test_a_completion_gives_words_calls_usage_cost_model_and_reason() -> None:
             Action(calls=(Call("run", "ls", "c", "custom"),)),
         ),
         (message(content=["x", "y"]), Action(text="xy")),
-        (message(content=[{"type": "image"}]), Action(text="[image]")),
+        (message(content="x", role=None), Action(text="x")),
+        (message(content=[{"type": "thinking", "thinking": "x"}]), Action()),
+        (message(content=[{"type": "image"}]), Action(parts=({"type": "image"},))),
         (
             message(content=[{"type": "refusal", "refusal": "I will not."}]),
             Action(text="I will not."),

@@ -340,6 +340,19 @@ def test_a_decision_may_be_the_first_event(store: refold.Store) -> None:
     assert levels(store) == ["words"]
 
 
+def test_what_is_more_than_words_is_stored_as_it_was_answered(store: refold.Store) -> None:
+    """An image has no words that nobody said, and is compared as what it is."""
+    store.append("call-1", tells())
+    picture = {"type": "image_url", "image_url": {"url": "A"}}
+    run(store, lambda _: {"role": "assistant", "content": [picture]})
+    own = [event for event in store.read(BRANCH) if event.stream == BRANCH]
+    (said,) = (event for event in own if event.type == "agent.utterance")
+    assert (said.data["text"], said.data["parts"]) == ("", [picture])
+    (decision,) = compare(store, ["call-1"], VARIANT).conversations[0].decisions
+    assert decision.candidate is not None
+    assert (decision.level, decision.candidate.shown) == ("words", "[image_url]")
+
+
 def test_tool_calls_without_words_stay_without_words(store: refold.Store) -> None:
     """An utterance is recorded only where something was said, or nothing was done at all."""
     record(store, "call-1")

@@ -8,7 +8,7 @@ from msgspec import Raw
 import refold
 from refold import Event
 from refold.conversation.events import AgentUtterance, ToolCall, ToolResult, UserUtterance
-from refold.conversation.openai_chat import from_messages
+from refold.conversation.openai_chat import from_messages, read_messages
 from refold.errors import NotFound
 from refold.replay import verify
 from refold.replay.verify import Mismatch
@@ -116,6 +116,22 @@ def test_imported_messages_that_no_model_accepts_are_reported() -> None:
         ]
     )
     assert found_in(*events) == [("call-1@3", "results")]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"content": "Here", "tool_calls": [{"id": "x", "type": "mcp"}]},
+        {"content": None, "tool_calls": [5], "function_call": {"name": "f", "arguments": "{}"}},
+        {"content": [{"type": "image_url", "image_url": {"url": "A"}}]},
+        {"content": ["x", 5]},
+        {"content": [{"type": "thinking", "thinking": "x"}]},
+    ],
+)
+def test_what_is_imported_though_odd_can_be_read_back(answer: dict[str, Any]) -> None:
+    """What the importer takes is no mismatch of the record."""
+    messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", **answer}]
+    assert found_in(*read_messages(messages).events) == []
 
 
 def test_an_answer_split_by_another_is_reported() -> None:

@@ -30,8 +30,11 @@ DEPTH_MAX: Final = 100
 """How deep a message may nest: under what an event may, since it is wrapped in one."""
 
 _EXACT: Final = msgspec.json.Decoder(float_hook=Decimal)
-_TEXT_KINDS: Final = frozenset({"text", "input_text", "output_text", "refusal"})
-_THOUGHTS: Final = frozenset({"reasoning", "thinking"})
+UNREAD_CALL: Final = {"type": "unread call"}
+"""The part that an answer has in place of a call that is not understood."""
+
+_TEXT_KINDS: Final = ("text", "input_text", "output_text", "refusal", "unread call", "unread words")
+_THOUGHTS: Final = ("reasoning", "thinking")
 _KNOWN_OF_TOOL: Final = frozenset({"type", "function", "custom", "effect"})
 _KNOWN_OF_FUNCTION: Final = frozenset({"name", "description", "parameters", "effect"})
 # The counts of a usage, under the names of chat completions and those of later APIs.
@@ -74,12 +77,16 @@ def read_words(message: Message, path: Path, unread: list[Unread]) -> tuple[str,
 
 
 def attachments(parts: Sequence[Mapping[str, Any]] | None) -> list[str]:
-    """The kinds of the parts that are not words: ``image_url``, ``input_audio`` and the like."""
+    """The kinds of the parts that are not words: ``image_url``, ``input_audio`` and the like.
+
+    Thoughts are none of them.
+    """
     kinds: list[str] = []
     for part in parts or ():
         unread: list[Unread] = []
         kind = str(part.get("type", "part"))
-        if not _part_text(part, [], unread) and (unread or kind not in _TEXT_KINDS):
+        is_told = kind not in _THOUGHTS and not _part_text(part, [], unread)
+        if is_told and (unread or kind not in _TEXT_KINDS):
             kinds.append(kind)
     return kinds
 
@@ -90,9 +97,17 @@ def with_marks(text: str, attachments: Sequence[str]) -> str:
     return " ".join([text, *marks] if text else marks)
 
 
-def shown_words(said: events.AgentUtterance) -> str:
-    """The words of an answer; without any, the marks of what it is instead."""
-    return said.text or with_marks("", attachments(said.parts))
+def more_than_words(parts: Parts | None) -> Parts:
+    """The parts without thoughts, in their order; none where they are words alone."""
+    told = [part for part in parts or () if part.get("type") not in _THOUGHTS]
+    return told if attachments(told) else []
+
+
+def has_unread(parts: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether one of the parts is not understood."""
+    unread: list[Unread] = []
+    _content_text(list(parts), [], unread)
+    return bool(unread)
 
 
 def read_calls(message: Message, path: Path, unread: list[Unread]) -> list[events.ToolCall]:
@@ -107,11 +122,15 @@ def read_calls(message: Message, path: Path, unread: list[Unread]) -> list[event
     calls = [call for call in read if call is not None]
     if legacy is not None:
         called = _call({"function": legacy}, path, unread, key="function_call")
-        said = {(call.name, call.arguments) for call in calls}
         # Some servers write one call in both forms.
-        if called is not None and (called.name, called.arguments) not in said:
+        if called is not None and not any(_is_one_call(called, call) for call in calls):
             calls.append(msgspec.structs.replace(called, call_id=function_id(called.name)))
     return calls
+
+
+def _is_one_call(one: events.ToolCall, other: events.ToolCall) -> bool:
+    said = [exact_arguments(call.arguments) for call in (one, other)]
+    return (one.name, one.kind) == (other.name, other.kind) and jsonvalue.equal(*said)
 
 
 def function_id(name: object) -> str:

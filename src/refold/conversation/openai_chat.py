@@ -117,7 +117,7 @@ def read_completion(
     path: Path = ["choices", 0, "message"]
     shapes.check_json(message, path)
     typed = _answered(message, path, made.message_id, unread, tools)
-    said = _exactly({"role": "assistant", **message}, typed, MessageWriter())
+    said = _exactly({**message, "role": "assistant"}, typed, MessageWriter())
     return Chat([Event.of(made), *said, *failed], unread)
 
 
@@ -156,12 +156,17 @@ def _answered(
 ) -> list[Any]:
     """The words of an answer, where it has any or nothing else, and its tool calls.
 
-    What is not understood leaves a part behind, so that it does not pass for silence.
+    What is not understood leaves a part behind, so that it does not pass for silence, nor for
+    the words beside it.
     """
     known = len(unread)
     text, parts = shapes.read_words(message, path, unread)
     calls = [shapes.described(call, tools) for call in shapes.read_calls(message, path, unread)]
-    parts = parts or [{"type": f"unread {one.what}"} for one in unread[known:]]
+    is_odd = shapes.has_unread(parts or [])
+    marks = [one.what for one in unread[known:] if one.what == "call" or not is_odd]
+    if marks:
+        parts = parts or ([{"type": "text", "text": text}] if text else [])
+        parts = [*parts, *({"type": f"unread {what}"} for what in marks)]
     told: list[Any] = [replace(call, message_id=message_id) for call in calls]
     if text or parts or not calls:
         party = _text(message.get("name"))
@@ -176,7 +181,7 @@ def _message(choices: list[Any]) -> Message:
     if not isinstance(choices[0], Mapping):
         raise shapes.refused("a choice must be an object", ["choices", 0])
     message = choices[0].get("message")
-    if isinstance(message, Mapping) and message.get("role", "assistant") == "assistant":
+    if isinstance(message, Mapping) and message.get("role") in (None, "assistant"):
         return message
     raise shapes.refused("there is no assistant message", ["choices", 0, "message"])
 
@@ -205,7 +210,9 @@ def _exactly(message: Message, typed: Sequence[Any], writer: MessageWriter) -> l
     plain = dict(written[0] or {})
     calls = [n for n, event in enumerate(typed) if isinstance(event, events.ToolCall)]
     items = message.get("tool_calls")
-    if isinstance(items, list) and items and len(items) == len(calls):
+    # As many as the calls, they are those calls unless one was not read and the legacy call was.
+    was_read = shapes.UNREAD_CALL not in (getattr(typed[0], "parts", None) or ())
+    if isinstance(items, list) and items and len(items) == len(calls) and was_read:
         for place, item, exported in zip(calls, items, plain["tool_calls"], strict=True):
             if fix := _difference(item, exported):
                 fixes[place]["call"] = fix

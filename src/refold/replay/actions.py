@@ -10,8 +10,8 @@ from typing import Any, Literal, TypeVar
 import msgspec
 from msgspec.structs import asdict, replace
 
-from refold.conversation.chat_shapes import exact_arguments
-from refold.core import alignment, patch
+from refold.conversation.chat_shapes import UNREAD_CALL, exact_arguments, has_unread
+from refold.core import alignment, jsonvalue, patch
 from refold.core.patch import Operation
 from refold.replay.decision import Action, Call, Decision
 from refold.replay.journal import StoredAnswer
@@ -22,11 +22,12 @@ T = TypeVar("T")
 Level = Literal["same", "words", "arguments", "tools", "failed", "missing"]
 """How far an answer is from the recorded one.
 
-``same``: the same tool calls (names in order, arguments by value) and the same words.
-``words``: the same calls, or both none, in other words. ``arguments``: the same tools in the same
-order, at least one with other arguments. ``tools``: other tools, another order or number, or words
-on one side and calls on the other. ``failed``: the candidate gave no answer (a network or server
-fault, not a verdict on it). ``missing``: it was not asked.
+``same``: the same tool calls (names in order, arguments by value), words and parts.
+``words``: the same calls, or both none, in other words or parts, or in some not understood.
+``arguments``: the same tools in the same order, at least one with other arguments. ``tools``:
+other tools, another order or number, words on one side and calls on the other, or a call that is
+not understood. ``failed``: the candidate gave no answer (a network or server fault, not a verdict
+on it). ``missing``: it was not asked.
 """
 LEVELS: tuple[Level, ...] = ("same", "words", "arguments", "tools", "failed", "missing")
 SAME_ACTION: frozenset[Level] = frozenset({"same", "words"})
@@ -65,12 +66,15 @@ def compare_actions(recorded: Action, candidate: Action) -> Difference:
     pairs = [_pair(olds[i], news[j]) for i, j in places]
     only_recorded = [call for i, call in enumerate(olds) if i not in old_places]
     only_candidate = [call for j, call in enumerate(news) if j not in new_places]
-    if only_recorded or only_candidate:
+    parts = [*recorded.parts, *candidate.parts]
+    if only_recorded or only_candidate or UNREAD_CALL in parts:
         level: Level = "tools"
     elif any(pair.changes for pair in pairs):
         level = "arguments"
     else:
-        level = "same" if recorded.text.strip() == candidate.text.strip() else "words"
+        same = recorded.text.strip() == candidate.text.strip() and not has_unread(parts)
+        same = same and jsonvalue.equal(recorded.parts, candidate.parts)
+        level = "same" if same else "words"
     return Difference(level, pairs, only_recorded, only_candidate)
 
 

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import takewhile
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
-from refold.conversation.chat_shapes import shown_words
+from refold.conversation.chat_shapes import attachments, more_than_words, with_marks
 from refold.conversation.events import AgentUtterance, ModelResponse, ToolCall, ToolKind, Usage
 from refold.core.recorded import Recorded, history_of, parts_of
 
@@ -40,8 +40,7 @@ class Call(msgspec.Struct, frozen=True):
 class Action(msgspec.Struct, frozen=True):
     """One answer of an agent: words ("" for none), tool calls in order, and what it took.
 
-    An answer that is something else, as an image, has a mark such as ``[image_url]`` for words.
-
+    An answer that is more than words, as an image, has all its content in ``parts``.
     ``cost`` is in US dollars; None where nobody said, or said it in another currency.
     """
 
@@ -52,6 +51,12 @@ class Action(msgspec.Struct, frozen=True):
     cost: Decimal | None = None
     latency_ms: float | None = None
     model: str | None = None
+    parts: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def shown(self) -> str:
+        """The words to be read, with a mark such as ``[image_url]`` for what is beside them."""
+        return with_marks(self.text, attachments(self.parts))
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -93,13 +98,14 @@ def action_in(events: Sequence[object]) -> Action:
     response = responses[-1] if responses else ModelResponse()
     reasons = [response.finish_reason, *(event.finish_reason for event in said)]
     return Action(
-        text="\n".join(text for event in said if (text := shown_words(event))),
+        text="\n".join(event.text for event in said if event.text),
         calls=tuple(Call(call.name, call.arguments, call.call_id, call.kind) for call in calls),
         finish_reason=next(filter(None, reasons), None),
         usage=response.usage,
         cost=response.cost if response.currency == DOLLARS else None,
         latency_ms=response.latency_ms,
         model=response.model,
+        parts=tuple(part for event in said for part in more_than_words(event.parts)),
     )
 
 

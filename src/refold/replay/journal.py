@@ -185,13 +185,17 @@ def _events(action: Action, message_id: str, tools: Mapping[str, Tool]) -> list[
         message_id=message_id,
     )
     said = AgentUtterance(
-        text=action.text, finish_reason=action.finish_reason, message_id=message_id
+        text=action.text,
+        parts=list(action.parts) or None,
+        finish_reason=action.finish_reason,
+        message_id=message_id,
     )
     calls = [
         _called(call, tools.get(call.name, Tool(name=call.name)), message_id)
         for call in action.calls
     ]
-    return [response, said, *calls] if action.text or not calls else [response, *calls]
+    speaks = action.text or action.parts or not calls
+    return [response, said, *calls] if speaks else [response, *calls]
 
 
 def _called(call: Call, tool: Tool, message_id: str) -> ToolCall:

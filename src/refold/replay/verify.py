@@ -10,10 +10,10 @@ from typing import Final, Literal
 import msgspec
 
 from refold.conversation.chat_export import is_late_result, to_messages
-from refold.conversation.chat_shapes import parsed_arguments, with_marks
+from refold.conversation.chat_shapes import parsed_arguments
 from refold.conversation.events import ToolCall
 from refold.conversation.fold import Conversation
-from refold.conversation.openai_chat import from_messages
+from refold.conversation.openai_chat import read_messages
 from refold.conversation.state import ConversationState
 from refold.core import jsonvalue
 from refold.core.history import History
@@ -104,7 +104,7 @@ def _in_messages(
 ) -> Iterator[_Found]:
     """Whether a history's chat messages say what its events say."""
     messages = to_messages(history)
-    again = decisions(empty.adding(*from_messages(messages)))
+    again = decisions(empty.adding(*read_messages(messages).events))
     for mine, theirs in zip_longest(recorded, again):
         if _said(mine) != _said(theirs):
             at = "" if mine is None else mine.at
@@ -120,8 +120,7 @@ def _in_fold(recorded: Sequence[Decision], state: ConversationState) -> Iterator
     """Whether the fold of a conversation holds the words and calls of its decisions."""
     words = "\n".join(d.action.text for d in recorded if d.action.text)
     agent = (turn for turn in state.transcript if turn.role == "agent")
-    turns = (turn.text or with_marks("", turn.attachments) for turn in agent)
-    if words != "\n".join(text for text in turns if text):
+    if words != "\n".join(turn.text for turn in agent if turn.text):
         yield ("", "fold", "the agent's words in the transcript are others")
     calls = [(c.call_id, c.name, c.arguments) for d in recorded for c in d.action.calls]
     used = (use.event for use in state.tool_calls)
@@ -161,11 +160,11 @@ def _results(
 
 
 def _said(decision: Decision | None) -> object:
-    return decision and (decision.action.text, decision.action.calls)
+    return decision and (decision.action.text, decision.action.parts, decision.action.calls)
 
 
 def _shown(decision: Decision | None) -> str:
     if decision is None:
         return "no answer"
     names = ", ".join(call.name for call in decision.action.calls)
-    return f"{decision.action.text!r}" + (f" calling {names}" if names else "")
+    return f"{decision.action.shown!r}" + (f" calling {names}" if names else "")

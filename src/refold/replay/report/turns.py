@@ -119,7 +119,7 @@ def _sides(decision: DecisionComparison) -> list[Side]:
         return [Side("Recorded", recorded), Side("Candidate")]
     if decision.level == "same":
         return [Side("Both", recorded)]
-    olds, news = compare_words(cut(recorded.text).shown, cut(candidate.text).shown)
+    olds, news = compare_words(cut(recorded.shown).shown, cut(candidate.shown).shown)
     pairs = {id(call): pair for pair in decision.pairs for call in (pair.recorded, pair.candidate)}
     return [
         Side("Recorded", recorded, "del", olds, pairs),
@@ -169,4 +169,5 @@ def _hidden(decision: DecisionComparison) -> DecisionComparison:
 
 def _emptied(action: Action) -> Action:
     calls = tuple(Call(call.name, REDACTED, call.call_id, call.kind) for call in action.calls)
-    return msgspec.structs.replace(action, text=REDACTED if action.text else "", calls=calls)
+    text = REDACTED if action.shown else ""
+    return msgspec.structs.replace(action, text=text, calls=calls, parts=())
