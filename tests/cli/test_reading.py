@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 import refold
+from refold.conversation.events import UserUtterance
 from tests.cli.running import CALL, Refold
 
 KEYS = [
@@ -48,6 +49,17 @@ def test_a_conversation_is_shown_as_a_transcript(run: Refold, call: str) -> None
     assert rows[0] == "2026-03-01"
     assert "2 09:02:00 user Is Tuesday free?" in rows
     assert any(row.startswith("3 09:03:00") and "slots" in row for row in rows)
+
+
+def test_a_long_name_of_a_speaker_does_not_widen_every_line(run: Refold) -> None:
+    """It is cut, as in a transcript of the library."""
+    said = [UserUtterance(text="Hi", party="Ann " * 50), UserUtterance(text="Bye")]
+    with refold.open("refold.db") as store:
+        store.append("call-9", said)
+    rows = run("show", "call-9").out.splitlines()[1:]
+    assert max(map(len, rows)) < 60
+    assert rows[0].endswith("…  Hi")
+    assert rows[0].index("Hi") == rows[1].index("Bye")
 
 
 def test_other_streams_are_shown_as_their_events(run: Refold) -> None:

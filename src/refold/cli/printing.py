@@ -122,7 +122,9 @@ def _payload(recorded: refold.Recorded, taken: int) -> str:
 
 def transcript_lines(lines: Sequence[Line]) -> Iterator[str]:
     """The lines under the day that they were said on; long text is broken to fit a terminal."""
-    who_width = max((len(clean(line.who)) for line in lines), default=0)
+    from refold.conversation.transcript import WHO_CHARS_MAX
+
+    who_width = max((len(one_line(line.who, WHO_CHARS_MAX)) for line in lines), default=0)
     day = ""
     for line in lines:
         date, _, time = line.at.partition("T")
@@ -134,7 +136,7 @@ def transcript_lines(lines: Sequence[Line]) -> Iterator[str]:
 
 def _rows(line: Line, time: str, who_width: int) -> Iterator[str]:
     version = line.id.rpartition("@")[2]
-    who = clean(line.who)
+    who = one_line(line.who, who_width)
     margin = " " * (4 + 2 + len(time) + 2 + who_width + 2)
     head = f"{output.styled(f'{version:>4}  {time}', dim=True)}  "
     head += output.styled(f"{who:<{who_width}}", **_STYLES.get(line.type, {"dim": True}))

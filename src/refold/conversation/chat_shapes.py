@@ -17,7 +17,6 @@ from typing import Any, Final, Literal, NamedTuple, get_args
 import msgspec
 
 from refold.conversation import events
-from refold.conversation.amounts import read_amount
 from refold.core import jsonvalue
 from refold.core.jsonvalue import pointer
 from refold.errors import InvalidEvent, UsageError
@@ -160,14 +159,6 @@ def read_usage(usage: object, path: Path, unread: list[Unread]) -> events.Usage 
     if not isinstance(usage, Mapping):
         unread.append(Unread("usage", pointer(path), "usage must be an object"))
     return events.Usage(**counts) if counts else None
-
-
-def read_cost(completion: Message) -> Decimal | None:
-    """What the provider says that it charges, in US dollars; None where it does not say."""
-    usage, said = completion.get("usage"), completion.get("cost")
-    if said is None and isinstance(usage, Mapping):
-        said = usage.get("cost")
-    return read_amount(said)
 
 
 def read_tools(items: object) -> tuple[list[events.Tool], list[Unread]]:
@@ -319,12 +310,17 @@ def _tool(item: object, path: Path, unread: list[Unread]) -> events.Tool:
         raise refused("a tool's parameters must be an object", [*inside, "parameters"])
     known = _KNOWN_OF_FUNCTION | _KNOWN_OF_TOOL
     lost: list[Path] = [[*inside, key] for key in function if key not in known]
+    description = function.get("description")
+    if not isinstance(description, str | None):
+        lost.append([*inside, "description"])
+    if not isinstance(function.get("parameters"), dict | None):
+        lost.append([*inside, "parameters"])
     if kind is not None:
         lost += [[*path, key] for key in item if key not in _KNOWN_OF_TOOL]
     unread += [Unread("tool", pointer(place), "") for place in lost]
     return events.Tool(
         name=name,
-        description=str(function.get("description") or ""),
+        description=description if isinstance(description, str) else "",
         parameters=parameters,
         schema_hash=events.sha256_of(parameters),
         effect=_effect(item.get("effect") or function.get("effect"), path, unread),

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -18,6 +19,7 @@ from msgspec.structs import replace
 
 from refold.conversation import chat_shapes as shapes
 from refold.conversation import events
+from refold.conversation.amounts import read_amount
 from refold.conversation.chat_export import Fix, MessageWriter
 from refold.conversation.chat_shapes import Path, Unread
 from refold.core.event import Event
@@ -119,6 +121,17 @@ def read_completion(
     typed = _answered(message, path, made.message_id, unread, tools)
     said = _exactly({**message, "role": "assistant"}, typed, MessageWriter())
     return Chat([Event.of(made), *said, *failed], unread)
+
+
+def read_cost(completion: Message, unread: list[Unread]) -> Decimal | None:
+    """What the provider says that it charges, in US dollars; None where it does not say."""
+    usage, said, path = completion.get("usage"), completion.get("cost"), "/cost"
+    if said is None and isinstance(usage, Mapping):
+        said, path = usage.get("cost"), "/usage/cost"
+    cost = read_amount(said)
+    if cost is None and said is not None:
+        unread.append(Unread("usage", path, f"{said!s:.50} is not an amount"))
+    return cost
 
 
 def _typed(

@@ -11,9 +11,9 @@ import msgspec
 from msgspec.structs import replace
 
 from refold.conversation.amounts import read_amount
-from refold.conversation.chat_shapes import as_json, read_cost
+from refold.conversation.chat_shapes import as_json
 from refold.conversation.events import ModelFailed, ModelResponse
-from refold.conversation.openai_chat import read_completion
+from refold.conversation.openai_chat import read_completion, read_cost
 from refold.errors import InvalidEvent, RefoldError, Rejected, Unavailable, UsageError
 from refold.http import HttpClient, checked_url, decoded
 from refold.replay.decision import Action, action_in
@@ -178,7 +178,7 @@ def parse_completion(completion: Any) -> Action:
     action = action_in(typed)
     if len(action.calls) > CALLS_MAX or not all(call.name for call in action.calls):
         raise _garbage(f"a tool call without a name, or over {CALLS_MAX}: {snippet(action.calls)}")
-    return replace(action, cost=read_cost(completion))
+    return replace(action, cost=read_cost(completion, []))
 
 
 def snippet(value: Any) -> str:

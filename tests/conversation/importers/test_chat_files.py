@@ -179,6 +179,30 @@ def test_a_logged_call_ends_with_its_answer(store: refold.Store, tmp_path: Path)
     assert events[0].metadata["openai_chat"]["response"]["usage"] == usage
 
 
+@pytest.mark.parametrize(
+    ("said", "cost", "pointers"),
+    [
+        ("0.12345678901234567890123", Decimal("0.12345678901234567890123"), []),
+        ("null", None, []),
+        ('"free"', None, ["/response/usage/cost"]),
+        ("-1", None, ["/response/usage/cost"]),
+        ("1e40", None, ["/response/usage/cost"]),
+    ],
+)
+def test_what_a_response_says_it_cost_is_exact_or_told(
+    store: refold.Store, tmp_path: Path, said: str, cost: Decimal | None, pointers: list[str]
+) -> None:
+    """It is not rounded on its way, and what is no amount is named."""
+    path = tmp_path / "call.json"
+    response = {"choices": [{"message": {"content": "a"}}], "usage": {"cost": "COST"}}
+    whole = json.dumps({"messages": [USER], "response": response})
+    path.write_text(whole.replace('"COST"', said))
+    report = import_files(store, "openai-chat", [path])
+    assert [loss.pointer for loss in report.loss] == pointers
+    (told,) = (e.event for e in store.read("chat-call") if e.type == "model.response")
+    assert told.cost == cost
+
+
 @pytest.mark.parametrize("odd", [{"cost": "free"}, {"cost": -1}, {"cost": "NaN"}, {"cost": True},
                                  {"timestamp": "now"}, {"timestamp": 1e300}, {"timestamp": -1e15},
                                  {"timestamp": "2026-13-01"}, {"created": []}, {"created_at": 12},

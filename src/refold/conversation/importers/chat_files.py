@@ -18,12 +18,12 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec.structs import replace
 
-from refold.conversation.chat_shapes import Unread, read_cost, read_tools
+from refold.conversation.chat_shapes import Unread, read_tools
 from refold.conversation.events import AgentConfigured, ModelResponse, SessionStarted, Tool
 from refold.conversation.importers.base import Fields, Found, Options, Problem, read_each
 from refold.conversation.importers.json_array import Value
 from refold.conversation.importers.source import Source
-from refold.conversation.openai_chat import read_completion
+from refold.conversation.openai_chat import read_completion, read_cost
 from refold.core.clock import to_us
 from refold.core.event import Event
 from refold.errors import InvalidEvent
@@ -44,10 +44,8 @@ _SECONDS: Final = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 _FIRST: Final = re.compile(rb'\[\s*\{.*?"(role|messages)"\s*:', re.DOTALL)
 
 
-class _Exact(msgspec.Struct):
-    """What must not pass through a float on its way."""
-
-    cost: Decimal
+# Money must not pass through a float on its way.
+_EXACT: Final = msgspec.json.Decoder(float_hook=Decimal)
 
 
 def read_chat_files(source: Source, options: Options) -> Iterator[Found | Problem]:
@@ -136,8 +134,11 @@ def _answer(
     """The events of the answer that a log of a single call ends with."""
     cost = line.read("cost", lambda _: _cost(raw))
     latency_s: float | None = line.read("latency_sec", partial(msgspec.convert, type=_SECONDS))
+    unread: list[Unread] = []
+    charged = read_cost(_EXACT.decode(raw)["response"], unread) if response else None
+    line.note("response", unread)
     told = ModelResponse(
-        cost=read_cost(response) if cost is None else cost,
+        cost=charged if cost is None else cost,
         latency_ms=None if latency_s is None else latency_s * 1_000.0,
         message_id=f"m{len(line.holder['messages'])}",
     )
@@ -156,7 +157,7 @@ def _answer(
 
 
 def _cost(raw: bytes) -> Decimal:
-    cost = msgspec.json.decode(raw, type=_Exact).cost
+    cost = msgspec.convert(_EXACT.decode(raw)["cost"], Decimal)
     if not cost.is_finite() or cost < 0:
         raise ValueError(f"{cost} is not a cost")
     return cost
