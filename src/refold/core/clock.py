@@ -25,25 +25,26 @@ def to_us(moment: Instant, *, now_us: int | None = None) -> int:
 
     Where ``now_us`` says when it is now, the text may be an age too: ``2h``, ``7d``.
     """
-    if isinstance(moment, bool):
-        raise UsageError(f"{moment!r} is not an instant")
-    if isinstance(moment, int):
-        return _within_calendar(moment)
-    if isinstance(moment, datetime):
-        return _datetime_us(moment)
+    if isinstance(moment, str):
+        ago = _AGO.fullmatch(moment.strip())
+        if now_us is None or ago is None:
+            moment = _parsed(moment)
+        else:
+            moment = now_us - int(ago[1]) * _UNIT_S[ago[2]] * 1_000_000
     if isinstance(moment, date):
-        return _datetime_us(datetime(moment.year, moment.month, moment.day, tzinfo=UTC))
-    if not isinstance(moment, str):
+        moment = _calendar_us(moment)
+    if isinstance(moment, bool) or not isinstance(moment, int):
         raise UsageError(f"{moment!r} is not an instant: give a datetime, a date or RFC 3339 text")
-    ago = None if now_us is None else _AGO.fullmatch(moment.strip())
-    if now_us is None or ago is None:
-        return _text_us(moment)
-    return _within_calendar(now_us - int(ago[1]) * _UNIT_S[ago[2]] * 1_000_000)
+    from_us(moment)  # Raises where the calendar does not hold it.
+    return moment
 
 
 def from_us(us: int) -> datetime:
     """The aware UTC datetime of microseconds since the epoch; see :func:`to_us`."""
-    return EPOCH + timedelta(microseconds=_within_calendar(us))
+    try:
+        return EPOCH + timedelta(microseconds=us)
+    except OverflowError as error:
+        raise UsageError(f"{us} microseconds is outside the years 1 to 9999") from error
 
 
 @lru_cache(maxsize=16)  # What is made of one event, or of one append, shares an instant.
@@ -53,24 +54,18 @@ def rfc3339(us: int) -> str:
     return text
 
 
-def _within_calendar(us: int) -> int:
-    if not EARLIEST_US <= us <= LATEST_US:
-        raise UsageError(f"{us} microseconds is outside the years 1 to 9999")
-    return us
-
-
-def _text_us(text: str) -> int:
+def _parsed(text: str) -> date:
     try:
-        if len(text) == 10:
-            return to_us(date.fromisoformat(text))
-        return _datetime_us(datetime.fromisoformat(text))
-    except (ValueError, OverflowError) as error:
+        return date.fromisoformat(text) if len(text) == 10 else datetime.fromisoformat(text)
+    except ValueError as error:
         raise UsageError(
             f"{text!r} is not an instant: give RFC 3339 (2026-03-01T09:00:00Z) or a date"
         ) from error
 
 
-def _datetime_us(moment: datetime) -> int:
+def _calendar_us(moment: date) -> int:
+    if not isinstance(moment, datetime):
+        moment = datetime(moment.year, moment.month, moment.day, tzinfo=UTC)
     if moment.tzinfo is None:
         raise UsageError(f"{moment.isoformat()} has no time zone; add one, such as Z or +02:00")
-    return _within_calendar((moment - EPOCH) // timedelta(microseconds=1))
+    return (moment - EPOCH) // timedelta(microseconds=1)

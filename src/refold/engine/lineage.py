@@ -94,7 +94,8 @@ def rows_in(
         if not page:
             raise _missing(stream, last if backward else first)
         for row in page:
-            _check_next(stream, last if backward else first, row)
+            if not row.version <= (last if backward else first) <= row.last_version:
+                raise _missing(stream, last if backward else first)
             if row.version < first > stretch.first or row.last_version > last < stretch.last:
                 # Packed since the last page, together with what was on it.
                 left = [a for a in row.appends() if a.last_version >= first and a.version <= last]
@@ -104,13 +105,8 @@ def rows_in(
             first, last = (first, row.version - 1) if backward else (row.last_version + 1, last)
 
 
-def _check_next(stream: str, version: int, row: Row) -> None:
-    """Refuse to pass over a hole: what is missing was recorded once."""
-    if not row.version <= version < row.version + row.event_count:
-        raise _missing(stream, version)
-
-
 def _missing(stream: str, version: int) -> Corrupt:
+    """The error for a hole, which is not passed over: what is missing was recorded once."""
     event = event_id(stream, version)
     return Corrupt(f"{event} is missing; run `refold doctor`", stream=stream, version=version)
 
@@ -236,7 +232,6 @@ def row_at(backend: Backend, stretches: Sequence[Stretch], version: int) -> Row:
     """The row that holds a version of stretches."""
     stream = _holding(stretches, version).stream
     page = backend.rows(stream, first=version, last=version, backward=False, events_max=1)
-    if not page:
+    if not page or not page[0].version <= version <= page[0].last_version:
         raise _missing(stream, version)
-    _check_next(stream, version, page[0])
     return page[0]

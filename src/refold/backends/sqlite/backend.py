@@ -306,9 +306,11 @@ class SqliteBackend:
 
     def _read(self, read: Callable[..., T], *arguments: Any, **named: Any) -> T | None:
         """What a function reads by a connection, given before the arguments."""
-        with self._reading() as connection, suppress(UnicodeEncodeError):
-            return read(connection, *arguments, **named)
-        return None  # UTF-8 cannot hold the name, so no row does.
+        with self._reading() as connection:
+            try:
+                return read(connection, *arguments, **named)
+            except UnicodeEncodeError:
+                return None  # UTF-8 cannot hold the name, so no row does.
 
     def _connected(self) -> apsw.Connection:
         mode: Mode = "read" if self._mode == "read" else "write"

@@ -117,10 +117,9 @@ def joined_page(
 
     Where they are too large to be joined they are fewer, from ``first`` on, or up to ``last``.
     """
-    before = connection.limit(apsw.SQLITE_LIMIT_LENGTH)
+    # A single append may be larger: -1 leaves the limit as it is.
+    before = connection.limit(apsw.SQLITE_LIMIT_LENGTH, PAGE_BYTES_MAX if first < last else -1)
     try:
-        # A single append may be larger.
-        connection.limit(apsw.SQLITE_LIMIT_LENGTH, PAGE_BYTES_MAX if first < last else before)
         values = connection.execute(_JOINED, (stream, first, last)).get
     except apsw.TooBigError:
         if first == last:
