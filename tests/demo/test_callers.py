@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from refold.demo.callers import PLANS, Caller, callers
-from refold.demo.clinic import AGENT, TOOLS, Clinic, Patient
+from refold.demo.clinic import AGENT, PLANS, TOOLS, Caller, Clinic, Patient, callers
 
 ADA = Patient("P-1", "Ada Alder", "1985-03-04", "555-0101")
 

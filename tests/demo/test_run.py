@@ -9,7 +9,7 @@ import pytest
 
 import refold
 from refold.demo import Demo
-from refold.demo.look import DemoResult
+from refold.demo.run import DemoResult
 from refold.errors import UsageError
 from refold.replay import verify
 

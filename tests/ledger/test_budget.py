@@ -34,11 +34,11 @@ def check_budget(store: refold.Store, outcomes: Counter[str]) -> None:
     state = BUDGET.fold.initial()
     for recorded in store.read_all(matching=BUDGET.query):
         state = BUDGET.fold.step(state, recorded)
-        assert state.spent()["USDC"] <= 10, recorded.id
+        assert state.spent("USDC") <= 10, recorded.id
         for each in state.wallets.values():
             assert min(each.of("USDC").available, each.of("USDC").staked) >= 0
     assert outcomes["done"] == PLACEABLE
-    assert state.spent()["USDC"] == PLACEABLE * STAKE
+    assert state.spent("USDC") == PLACEABLE * STAKE
     placed = store.read_all(types=["bet.placed"])
     assert sum(e.event.amount for e in placed) == PLACEABLE * STAKE
     for agent in AGENTS:

@@ -16,7 +16,7 @@ from refold.cli.text import one_line
 from refold.errors import UsageError
 
 if TYPE_CHECKING:
-    from refold.demo.look import CallFigures, DemoResult, Moment
+    from refold.demo.run import CallFigures, DemoResult, Moment
 
 OPERATIONS_SHOWN_MAX: Final = 8
 

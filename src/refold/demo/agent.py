@@ -84,8 +84,8 @@ def _reply(turn: Turn, facts: dict[str, Any], tools: set[str], *, variety: int) 
     """A turn in words and calls; a tool that is not there is not called."""
     slot = slot_label(facts[turn.slot]) if turn.slot else ""
     said = phrase(turn.say, {**facts, "slot": slot}, variety=variety) if turn.say else ""
-    again: Result = facts["last"]
-    name, arguments = again[:2] if turn.use == "the_same" else (turn.use, turn.give)
+    repeated = facts["tool"], facts["arguments"]
+    name, arguments = repeated if turn.use == "the_same" else (turn.use, turn.give)
     calls = ((name, arguments or facts[name]),) if name in tools else ()
     return Reply(said, calls)
 
@@ -100,10 +100,8 @@ def _facts(rules: Rules, talk: Talk) -> dict[str, Any]:
         **rules,
         **vars(talk),
         "times": talk.times[talk.question],
-        "last": last,
-        "tool": last.name,
+        **last._asdict(),
         "error": last.error,
-        "result": last.value,
         "lost_slot": any(result.error == "slot_taken" for result in talk.results),
         **_caller(rules, talk),
         **_slots(rules, talk),
@@ -114,9 +112,7 @@ def _caller(rules: Rules, talk: Talk) -> dict[str, Any]:
     """Who is calling, as far as that is known and has to be known."""
     wanted = [what for what in _FIELDS if what != "phone" or rules["verify_by_phone"]]
     identity = {what: said for what in wanted if (said := getattr(talk, what))}
-    moment_has_come = rules["verify"] == "first" or (
-        rules["verify"] == "before_booking" and talk.chosen
-    )
+    moment_has_come = {"first": True, "before_booking": talk.chosen}.get(rules["verify"])
     must_know = talk.goal in ("cancel", "move") or (talk.goal == "book" and moment_has_come)
     patient_id, name = talk.patient.get("patient_id"), talk.patient.get("name") or talk.name
     upcoming: Slot = next(iter(talk.patient.get("upcoming") or ()), {})

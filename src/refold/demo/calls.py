@@ -23,8 +23,7 @@ from refold.conversation import (
     to_messages,
 )
 from refold.demo.agent import MODEL
-from refold.demo.callers import Caller, Saying, callers
-from refold.demo.clinic import AGENT, TOOLS, Clinic
+from refold.demo.clinic import AGENT, TOOLS, Caller, Clinic, Saying, callers
 from refold.demo.listen import KEYPAD
 from refold.demo.tables import RECORDED
 from refold.recording.session import Session

@@ -27,14 +27,14 @@ _heard: Final = lru_cache(maxsize=4_096)(partial(read, _TABLE["patterns"]))
 class Result(NamedTuple):
     """A tool's answer to one call."""
 
-    name: str = ""
+    tool: str = ""
     arguments: dict[str, Any] = {}
-    value: dict[str, Any] = {}
+    result: dict[str, Any] = {}
 
     @property
     def error(self) -> str:
         """The code of the tool's error; empty when it worked."""
-        return str(self.value.get("error", ""))
+        return str(self.result.get("error", ""))
 
 
 @dataclass
@@ -164,18 +164,18 @@ def _recall(talk: Talk, text: str) -> None:
 def _learn(talk: Talk, result: Result) -> None:
     """What a tool gave back."""
     talk.results.append(result)
-    match result.name, result.error:
+    match result.tool, result.error:
         case "find_patient", "not_found":
             talk.lookups.append(result.arguments)
         case "find_patient", "":
-            talk.patient = result.value
+            talk.patient = result.result
         case "list_slots", "":
-            talk.listing, talk.slots = result.arguments, list(result.value.get("slots", []))
+            talk.listing, talk.slots = result.arguments, list(result.result.get("slots", []))
         case "book_appointment", "slot_taken":
             talk.refused.append(str(result.arguments.get("slot_id")))
             talk.chosen, talk.listing = None, {}
         case "book_appointment", "":
-            talk.booked, talk.chosen = result.value, None
+            talk.booked, talk.chosen = result.result, None
             # A move is done only when the old appointment is gone too.
             talk.goal = talk.goal if talk.goal == "move" else "done"
         case "cancel_appointment", "":

@@ -1,25 +1,32 @@
-"""The demo from end to end: record, show, rewind, ask what if, replay, compare, report."""
+"""The demo from end to end: record, show, rewind, ask what if, replay, compare, report.
+
+What it shows of its calls are plain values that are worth printing: a `DemoResult`.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
 import refold
 from refold.conversation import Conversation, transcript
-from refold.demo import look, tables
-from refold.demo.callers import PLANS
+from refold.conversation.state import ConversationState
+from refold.conversation.transcript import Line
 from refold.demo.calls import SOURCE, record_calls
+from refold.demo.clinic import PLANS
 from refold.demo.server import DemoServer
+from refold.demo.tables import CHANGED
 from refold.errors import UsageError
 from refold.replay import ChatEndpoint, ChatRequest, Variant, compare, replay
+from refold.replay.compare import Comparison
 from refold.replay.report import write_report
 from refold.replay.runner import ReplaySummary
 
@@ -27,8 +34,80 @@ SEED_MAX: Final = 9_999
 RUNS_MAX: Final = 100
 TITLE: Final = "Larkspur Clinic reception: a shorter prompt"
 
+NOTE = (
+    "The agent of this demo is a rule-based stand-in for a model: it follows the rules that it "
+    "recognises in its prompt. Callers, patients and phone numbers are made up."
+)
+"""What must stand wherever the demo's figures do."""
+
 Step = Literal["record", "replay", "control"]
 Progress = Callable[[Step, int, int], None]
+States = Mapping[str, ConversationState]
+"""The calls as they are at their end, by stream."""
+
+
+class CallFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """What was recorded; ``reused`` of the calls were in the store already, from a run before.
+
+    ``intents`` and ``ends`` count the calls by what they were for and how they ended.
+    """
+
+    calls: int
+    reused: int
+    events: int
+    turns: int
+    tool_calls: int
+    tool_errors: int
+    interruptions: int
+    intents: dict[str, int]
+    ends: dict[str, int]
+
+
+class Moment(msgspec.Struct, frozen=True, kw_only=True):
+    """The state of a call after one of its events: ``id`` and ``at`` are that event's."""
+
+    version: int
+    id: str
+    at: str
+    state: ConversationState
+
+
+class WhatIf(msgspec.Struct, frozen=True, kw_only=True):
+    """A branch on which one event never happened.
+
+    ``without`` is that event as a line of the transcript; ``patch`` are the RFC 6902 operations
+    from the state as it was to the state of the branch.
+    """
+
+    stream: str
+    without: Line
+    patch: list[dict[str, Any]]
+
+
+class DemoResult(msgspec.Struct, frozen=True, kw_only=True):
+    """A run of the demo; ``msgspec.to_builtins`` makes it JSON values.
+
+    ``shown`` is the stream that ``transcript``, ``half_way``, ``at_end`` and ``what_if`` are of.
+    ``timings_s`` has the seconds of each step and ``total``; ``requests`` counts what the local
+    server answered, 0 when everything was there from a run before.
+    """
+
+    note: str
+    model: str
+    seed: int
+    store: str | None
+    recorded: CallFigures
+    shown: str
+    transcript: list[Line]
+    half_way: Moment
+    at_end: Moment
+    what_if: WhatIf
+    replayed: ReplaySummary
+    control: ReplaySummary
+    comparison: Comparison
+    report: str
+    requests: int
+    timings_s: dict[str, float]
 
 
 def _no_progress(_step: Step, _done: int, _total: int) -> None:
@@ -55,7 +134,7 @@ class Demo(DemoServer):
         seed: int = 7,
         report_path: str | os.PathLike[str] = "refold-demo.html",
         progress: Progress = _no_progress,
-    ) -> look.DemoResult:
+    ) -> DemoResult:
         """Record made-up calls of a clinic's reception, replay them with another prompt, compare.
 
         Everything stays on this machine: the agent is a rule-based stand-in for a model.
@@ -85,12 +164,10 @@ class Demo(DemoServer):
             result = self._run(opened, seed, report, progress)
         return msgspec.structs.replace(result, store=where)
 
-    def _run(
-        self, store: refold.Store, seed: int, report: Path, progress: Progress
-    ) -> look.DemoResult:
+    def _run(self, store: refold.Store, seed: int, report: Path, progress: Progress) -> DemoResult:
         timings_s: dict[str, float] = {}
         began_s, asked_before = perf_counter(), self.requests
-        variant = Variant(prompt=tables.CHANGED, label="shorter prompt")
+        variant = Variant(prompt=CHANGED, label="shorter prompt")
         control = Variant(params={"seed": seed + 1_000})
 
         def again(asked: Variant, step: Step) -> ReplaySummary:
@@ -108,21 +185,21 @@ class Demo(DemoServer):
         with _timed("compare", timings_s):
             comparison = compare(store, streams, variant, control=control)
         with _timed("report", timings_s):
-            write_report(comparison, report, read=store.read, title=TITLE, note=look.NOTE)
+            write_report(comparison, report, read=store.read, title=TITLE, note=NOTE)
         with _timed("look", timings_s):
             states = {stream: store.fold(stream, Conversation).state for stream in streams}
-            shown = look.most_telling(states)
-            result = look.DemoResult(
-                note=look.NOTE,
+            shown = most_telling(states)
+            result = DemoResult(
+                note=NOTE,
                 model=self.model,
                 seed=seed,
                 store=None,
-                recorded=look.call_figures(store, states, reused),
+                recorded=call_figures(store, states, reused),
                 shown=shown,
                 transcript=transcript(store.read(shown)),
-                half_way=look.moment(store, shown, store.head(shown) // 2),
-                at_end=look.moment(store, shown, store.head(shown)),
-                what_if=look.what_if(store, shown, states[shown]),
+                half_way=moment(store, shown, store.head(shown) // 2),
+                at_end=moment(store, shown, store.head(shown)),
+                what_if=without_an_answer(store, shown, states[shown]),
                 replayed=replayed,
                 control=repeated,
                 comparison=comparison,
@@ -169,3 +246,57 @@ def _timed(name: str, timings_s: dict[str, float]) -> Iterator[None]:
     began_s = perf_counter()
     yield
     timings_s[name] = round(perf_counter() - began_s, 3)
+
+
+# -- what is shown of the calls --------------------------------------------------------------------
+
+
+def most_telling(states: States) -> str:
+    """A call worth showing: one that was interrupted, changed something, and is not too long."""
+
+    def interest(stream: str) -> tuple[bool, int]:
+        state = states[stream]
+        interrupted = any(turn.heard is not None for turn in state.transcript)
+        books = any(use.event.name == "book_appointment" for use in state.tool_calls)
+        return interrupted and books, -len(state.transcript)
+
+    return max(states, key=interest)
+
+
+def call_figures(store: refold.Store, states: States, reused: int) -> CallFigures:
+    """What was recorded, counted."""
+    uses = [use for state in states.values() for use in state.tool_calls]
+    turns = [turn for state in states.values() for turn in state.transcript]
+    return CallFigures(
+        calls=len(states),
+        reused=reused,
+        events=sum(store.head(stream) + 1 for stream in states),
+        turns=len(turns),
+        tool_calls=len(uses),
+        tool_errors=sum(use.answer is not None and use.answer.event.is_error for use in uses),
+        interruptions=sum(turn.heard is not None for turn in turns),
+        intents=dict(Counter(str(s.initial_state.get("intent")) for s in states.values())),
+        ends=dict(Counter(str(state.end_reason) for state in states.values())),
+    )
+
+
+def moment(store: refold.Store, stream: str, version: int) -> Moment:
+    """A call as it was after one of its events."""
+    event = store.event(f"{stream}@{version}")
+    at = next((line.at for line in transcript([event])), event.occurred_at.isoformat())
+    state = store.fold(stream, Conversation, version=version).state
+    return Moment(version=version, id=event.id, at=at, state=state)
+
+
+def without_an_answer(store: refold.Store, stream: str, state: ConversationState) -> WhatIf:
+    """The call without the last thing that a tool gave back."""
+    answers = [use.answer for use in state.tool_calls if use.answer is not None]
+    if not answers:
+        raise refold.NotFound(f"no tool gave anything back in {stream}", stream=stream)
+    branch = store.branch(stream)
+    without = branch.without(answers[-1].id)
+    (line,) = (line for line in transcript(branch) if line.id == answers[-1].id)
+    changes = msgspec.to_builtins(refold.diff_states(state, without.fold(Conversation).state))
+    # As RFC 6902 writes an operation: without the value that was there before.
+    patch = [{k: v for k, v in change.items() if k != "before"} for change in changes]
+    return WhatIf(stream=stream, without=line, patch=patch)

@@ -6,7 +6,7 @@ escrow, a fee or an open bet. An account takes the entries that it has a field f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from typing import Any, Final, TypeVar
 
@@ -43,27 +43,25 @@ def post(book: B, event: Any) -> B:
             held = book.assets[asset] = book.account()
         before = getattr(held, field, None)
         if isinstance(before, Decimal):
-            setattr(held, field, plus(before, Decimal(amount)))
+            setattr(held, field, plus(before, amount))
         elif before is not None:
             setattr(held, field, before + amount)
     return book
 
 
-def _registered(event: said.AgentRegistered, book: Book[Any]) -> Iterator[Entry]:
-    if isinstance(book, PortfolioState):
+def _noted(event: Any, book: Book[Any]) -> tuple[Entry, ...]:
+    """Notes what moves nothing: whose the book is, and what nobody knows the meaning of."""
+    if isinstance(event, said.UnrecognizedTransaction):
+        book.unrecognized[event.kind] = book.unrecognized.get(event.kind, 0) + 1
+    elif isinstance(book, PortfolioState):
         book.agent = event.agent
-    yield from ()
+    return ()
 
 
 def _moved(event: Any, _book: Book[Any]) -> Iterator[Entry]:
     goes_out = isinstance(event, said.FundsWithdrawn | said.FeeCharged)
     yield event.asset, "available", event.amount.copy_negate() if goes_out else event.amount
     yield event.asset, _TOTALLED[type(event)], event.amount
-
-
-def _unrecognized(event: said.UnrecognizedTransaction, book: Book[Any]) -> Iterator[Entry]:
-    book.unrecognized[event.kind] = book.unrecognized.get(event.kind, 0) + 1
-    yield from ()
 
 
 def _placed(event: said.BetPlaced, book: Book[Any]) -> Iterator[Entry]:
@@ -115,14 +113,14 @@ def _in_escrow(event: said.EscrowLocked | said.EscrowReleased, book: Book[Any]) 
     yield event.asset, back, change.copy_negate()
 
 
-_ENTRIES: Final[dict[type, Callable[[Any, Book[Any]], Iterator[Entry]]]] = {
+_ENTRIES: Final[dict[type, Callable[[Any, Book[Any]], Iterable[Entry]]]] = {
     **dict.fromkeys(_TOTALLED, _moved),
     **dict.fromkeys(OUTCOMES, _settled),
-    said.AgentRegistered: _registered,
+    said.AgentRegistered: _noted,
     said.BetPlaced: _placed,
     said.EscrowLocked: _in_escrow,
     said.EscrowReleased: _in_escrow,
-    said.UnrecognizedTransaction: _unrecognized,
+    said.UnrecognizedTransaction: _noted,
 }
 """The entries of an event; the book notes whose it is, and what bets and escrows are open."""
 POSTED: Final = tuple(_ENTRIES)

@@ -7,8 +7,9 @@ hours can be joined at their border.
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
+from functools import reduce
 from typing import Final, Protocol
 
 import msgspec
@@ -33,32 +34,16 @@ class PastBet(msgspec.Struct, frozen=True, order=True):
     amount: Decimal
 
 
-class Limit(Protocol):
-    """A rule on bets."""
-
-    @property
-    def window_s(self) -> int:
-        """How many seconds back it looks; 0: it does not ask for the time."""
-        ...
-
-    def check(
-        self, bet: PlaceBet, at_us: int, past: Sequence[PastBet], spent: Mapping[str, Decimal]
-    ) -> None:
-        """Raise :class:`~refold.errors.Rejected` where the bet would break the rule.
-
-        ``past``: bets of the last two windows, oldest first. ``spent``: stakes and fees less
-        winnings, by asset.
-        """
-        ...
-
-
 class Bettors(Protocol):
-    """Those whose bets the limits look at: one agent, or several under a budget."""
+    """Those whose bets the limits look at: one agent, or several under a budget.
+
+    ``past``: their bets of the last two windows, oldest first.
+    """
 
     past: list[PastBet]
 
-    def spent(self) -> dict[str, Decimal]:
-        """Stakes, open and lost, and fees, less winnings, by asset."""
+    def spent(self, asset: str) -> Decimal:
+        """Stakes, open and lost, and fees, less winnings."""
         ...
 
 
@@ -76,13 +61,11 @@ class Rate(msgspec.Struct, frozen=True, kw_only=True):
         if type(self.window_s) is not int or self.window_s < 1:
             raise UsageError(f"{self.window_s!r} seconds is no stretch of time")
 
-    def check(
-        self, bet: PlaceBet, at_us: int, past: Sequence[PastBet], _spent: Mapping[str, Decimal]
-    ) -> None:
-        """See :class:`Limit`."""
+    def check(self, bet: PlaceBet, at_us: int, bettors: Bettors) -> None:
+        """Raise :class:`~refold.errors.Rejected` where the bet would break the rule."""
         if self.asset not in (None, bet.asset):
             return
-        mine = [each for each in past if self.asset in (None, each.asset)]
+        mine = [each for each in bettors.past if self.asset in (None, each.asset)]
         times, window_us = [each.at_us for each in mine], self.window_s * _US
         # A bet may be placed as of an earlier moment: then later stretches hold it too.
         later = times[bisect_right(times, at_us) : bisect_right(times, at_us + window_us - 1)]
@@ -91,9 +74,8 @@ class Rate(msgspec.Struct, frozen=True, kw_only=True):
             self._check_stretch(bet, held)
 
     def _check_stretch(self, bet: PlaceBet, held: Sequence[PastBet]) -> None:
-        used, needed = ZERO, self._weight(bet.amount)
-        for each in held:
-            used = plus(used, self._weight(each.amount))
+        used = reduce(plus, (self._weight(each.amount) for each in held), ZERO)
+        needed = self._weight(bet.amount)
         if plus(used, needed) > self.most:
             raise Rejected(
                 "bet_limit" if self.asset is None else "stake_limit",
@@ -125,11 +107,9 @@ class LossMax(msgspec.Struct, frozen=True, kw_only=True):
     asset: str
     window_s: int = 0
 
-    def check(
-        self, bet: PlaceBet, _at_us: int, _past: Sequence[PastBet], spent: Mapping[str, Decimal]
-    ) -> None:
-        """See :class:`Limit`."""
-        used = spent.get(self.asset, ZERO)
+    def check(self, bet: PlaceBet, _at_us: int, bettors: Bettors) -> None:
+        """Raise :class:`~refold.errors.Rejected` where the bet would go over the budget."""
+        used = bettors.spent(self.asset)
         if bet.asset == self.asset and plus(used, bet.amount) > self.most:
             raise Rejected(
                 "budget_exceeded",
@@ -139,6 +119,10 @@ class LossMax(msgspec.Struct, frozen=True, kw_only=True):
                 used=used,
                 needed=bet.amount,
             )
+
+
+Limit = Rate | LossMax
+"""A rule on bets; ``window_s`` is how many seconds back it looks, 0 where it asks for no time."""
 
 
 def bets_per_hour(most: int) -> Limit:
@@ -199,7 +183,7 @@ def check_limits(bet: PlaceBet, limits: Sequence[Limit], bettors: Bettors) -> No
     if window_s and past and at_us <= past[-1].at_us - window_s * _US:
         raise Rejected("out_of_date", at=rfc3339(at_us), last_bet_at=rfc3339(past[-1].at_us))
     for limit in limits:
-        limit.check(bet, at_us, past, bettors.spent())
+        limit.check(bet, at_us, bettors)
 
 
 def _checked(most: Decimal) -> Decimal:

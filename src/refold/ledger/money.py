@@ -24,20 +24,15 @@ _EXACT: Final = Context(
 )
 _RATIO: Final = Context(prec=RATIO_DIGITS, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[])
 
-
-def plus(amount: Decimal, more: Decimal) -> Decimal:
-    """``amount + more``, exact."""
-    return _EXACT.add(amount, more)
-
-
-def minus(amount: Decimal, less: Decimal) -> Decimal:
-    """``amount - less``, exact."""
-    return _EXACT.subtract(amount, less)
+plus: Final = _EXACT.add
+"""``amount + more``, exact."""
+minus: Final = _EXACT.subtract
+"""``amount - less``, exact."""
 
 
 def ratio(part: Decimal | int, whole: Decimal | int) -> Decimal | None:
     """``part / whole``, rounded to 28 digits; None where the whole is 0."""
-    return _RATIO.divide(Decimal(part), Decimal(whole)) if whole else None
+    return _RATIO.divide(part, whole) if whole else None
 
 
 def why_not_money(amount: Any) -> NotMoney | None:
@@ -61,9 +56,6 @@ def why_not_money(amount: Any) -> NotMoney | None:
 
 def is_asset(asset: Any) -> bool:
     """Whether this names an asset: printable text without white space, at most 64 bytes."""
-    return (
-        isinstance(asset, str)
-        and 0 < len(asset.encode(errors="replace")) <= ASSET_BYTES_MAX
-        and asset.isprintable()
-        and not any(map(str.isspace, asset))
-    )
+    if not isinstance(asset, str) or not asset.isprintable() or " " in asset:
+        return False
+    return 0 < len(asset.encode(errors="replace")) <= ASSET_BYTES_MAX

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from functools import reduce
 from typing import Any, Final, Literal
 
 import msgspec
@@ -40,12 +41,10 @@ class WalletState(PortfolioState):
 
     past: list[PastBet] = []
 
-    def spent(self) -> dict[str, Decimal]:
-        """Stakes, open and lost, and fees, less winnings, by asset."""
-        return {
-            asset: minus(plus(plus(a.staked, a.settled), a.fees), a.won)
-            for asset, a in self.assets.items()
-        }
+    def spent(self, asset: str) -> Decimal:
+        """Stakes, open and lost, and fees, less winnings."""
+        held = self.of(asset)
+        return minus(plus(plus(held.staked, held.settled), held.fees), held.won)
 
 
 def wallet_with(
@@ -151,13 +150,9 @@ class SharedState(msgspec.Struct):
     wallets: dict[str, WalletState] = {}
     past: list[PastBet] = []
 
-    def spent(self) -> dict[str, Decimal]:
-        """Stakes, open and lost, and fees, less winnings, of all wallets, by asset."""
-        totals: dict[str, Decimal] = {}
-        for each in self.wallets.values():
-            for asset, amount in each.spent().items():
-                totals[asset] = plus(totals.get(asset, ZERO), amount)
-        return totals
+    def spent(self, asset: str) -> Decimal:
+        """Stakes, open and lost, and fees, less winnings, of all wallets."""
+        return reduce(plus, (each.spent(asset) for each in self.wallets.values()), ZERO)
 
 
 class SharedBudget:
