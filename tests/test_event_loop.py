@@ -3,6 +3,8 @@
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -53,6 +55,48 @@ def test_an_interrupt_waits_for_the_end_of_what_it_cancels() -> None:
         thread.run(tidy())
     assert ended == ["tidy"]
     thread.close()
+
+
+INTERRUPTED_TWICE = """
+import asyncio, os, signal, threading, time
+from refold.event_loop import LoopThread, finished
+
+def press():
+    for _ in range(2):
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGINT)
+
+async def waits():
+    await asyncio.to_thread(int)
+    await finished(asyncio.sleep(30), grace_s=30)
+
+async def blocks():
+    await asyncio.to_thread(int)
+    time.sleep(30)
+
+async def stays():
+    while True:
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            pass
+
+thread = LoopThread()
+threading.Thread(target=press, daemon=True).start()
+try:
+    thread.run(WORK())
+except KeyboardInterrupt:
+    thread.close()
+    print("ended")
+"""
+
+
+@pytest.mark.parametrize("work", ["waits", "blocks", "stays"])
+def test_a_second_interrupt_waits_no_longer(work: str) -> None:
+    """The process ends, and nothing but its own words is printed."""
+    program = [sys.executable, "-c", INTERRUPTED_TWICE.replace("WORK", work)]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=15, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ended\n", "")
 
 
 def test_what_ends_within_the_grace_is_kept() -> None:

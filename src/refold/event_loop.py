@@ -6,9 +6,11 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
+
+ABANDONED_S: Final = 1.0
 
 
 class LoopThread:
@@ -19,6 +21,7 @@ class LoopThread:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
+        self._ending_max_s: float | None = None
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
 
@@ -44,15 +47,32 @@ class LoopThread:
             return future.result()
         except BaseException:
             future.cancel()
+            self._ending_max_s = ABANDONED_S
             ended.wait()
+            self._ending_max_s = None
             raise
 
     def close(self) -> None:
-        """End the thread."""
-        self.run(self._loop.shutdown_default_executor())
+        """End the thread and what is still on it.
+
+        Where :meth:`run` was interrupted again, what does not end in a second is left to the end
+        of the process.
+        """
+        ending = asyncio.run_coroutine_threadsafe(self._drained(), self._loop)
+        try:
+            ending.result(self._ending_max_s)
+        except TimeoutError:
+            return
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    async def _drained(self) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await self._loop.shutdown_default_executor()
 
 
 class Interrupted(Exception):
