@@ -53,6 +53,9 @@ def test_a_custom_tool_is_offered_as_one() -> None:
     assert request_at(history, decisions(history)[0], Variant()).tools == [custom]
 
 
+CUSTOM = {"type": "custom", "custom": {"name": "run"}}
+
+
 @pytest.mark.parametrize(
     ("variant", "name", "value"),
     [
@@ -62,6 +65,9 @@ def test_a_custom_tool_is_offered_as_one() -> None:
         (Variant(params={"seed": 7}), "seed", 7),
         (Variant(tools=[TOOL]), "tools", [TOOL]),
         (Variant(tools=[TOOL["function"]]), "tools", [TOOL]),  # type: ignore[list-item]
+        (Variant(tools=[{"type": "function", **TOOL["function"]}]), "tools", [TOOL]),  # type: ignore[dict-item]
+        (Variant(tools=[CUSTOM]), "tools", [CUSTOM]),
+        (Variant(tools=[{"type": "web_search"}]), "tools", [{"type": "web_search"}]),
     ],
 )
 def test_a_variant_changes_only_what_it_names(variant: Variant, name: str, value: Any) -> None:

@@ -90,4 +90,7 @@ def _as_openai(tool: Tool) -> dict[str, Any]:
 
 
 def _wrapped(tool: dict[str, Any]) -> dict[str, Any]:
-    return tool if "function" in tool else {"type": "function", "function": tool}
+    if "function" in tool or tool.get("type", "function") != "function":
+        return tool
+    function = {name: value for name, value in tool.items() if name != "type"}
+    return {"type": "function", "function": function}
