@@ -251,7 +251,8 @@ class HttpClient:
                 reply = Reply(shown, response.headers, bytes(answer))
                 return self._judged(response.status_code, reply, said)
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
-            raise no_answer(shown, f"no connection: {error}", code="unreachable") from error
+            why = f"no connection: {_reason(error)}"
+            raise no_answer(shown, why, code="unreachable") from error
         except (TimeoutError, httpx2.TimeoutException) as error:
             why = f"no whole answer in {self.timeout_s:g} s"
             raise no_answer(shown, why, code="timeout") from error
@@ -353,6 +354,15 @@ def decoded(reply: Reply, decode: Callable[[bytes], Any] = msgspec.json.decode) 
 def no_answer(url: str, why: str, *, code: str) -> Unavailable:
     """The error for a request without an answer of use."""
     return Unavailable(f"{url}: {why}", code=code, url=url)
+
+
+def _reason(error: BaseException) -> BaseException:
+    """What the system said of a connection: libraries wrap it in words of their own."""
+    inner: BaseException | None = error
+    while inner is not None and not getattr(inner, "errno", None):
+        several = getattr(inner, "exceptions", (None,))
+        inner = several[0] or inner.__cause__ or inner.__context__
+    return inner or error
 
 
 def _shown(content: bytes, answer: Any = None) -> str:

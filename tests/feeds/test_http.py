@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator
 from decimal import Decimal
@@ -94,6 +95,7 @@ def test_nobody_there_is_told_apart(listing: Listing) -> None:
     with pytest.raises(Unavailable) as raised:
         service.get()
     assert raised.value.code == "unreachable"
+    assert f"[Errno {errno.ECONNREFUSED}]" in str(raised.value)
 
 
 def test_an_answer_without_end_is_cut(listing: Listing, monkeypatch: pytest.MonkeyPatch) -> None:
