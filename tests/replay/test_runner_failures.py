@@ -9,7 +9,7 @@ import pytest
 import refold
 from refold.conversation.events import AgentUtterance, ModelFailed
 from refold.errors import Unavailable
-from refold.replay import Action, ChatEndpoint, ChatRequest, ModelFailure, compare
+from refold.replay import Action, Call, ChatEndpoint, ChatRequest, ModelFailure, compare
 from refold.replay.candidate import Candidate
 from tests.replay.stories import (
     BRANCH,
@@ -148,16 +148,39 @@ def test_a_failure_is_recorded_with_its_status_and_attempts(store: refold.Store)
     )
 
 
-def test_an_answer_that_cannot_be_stored_is_a_failure(store: refold.Store) -> None:
-    """Half a surrogate pair is no text; the run goes on."""
+@pytest.mark.parametrize(
+    "action",
+    [
+        Action(text="\ud800"),
+        Action(calls=(Call("lookup", "\ud800"),)),
+        Action(calls=[5]),  # type: ignore[arg-type]
+        Action(calls=(Call("lookup", 5),)),  # type: ignore[arg-type]
+    ],
+)
+def test_an_answer_that_cannot_be_stored_is_a_failure(store: refold.Store, action: Action) -> None:
+    """Half a surrogate pair is no text, nor a number a call; the run goes on."""
     record(store, "call-1")
 
     def odd(request: ChatRequest) -> Action:
-        return Action(text="\ud800") if request.index == 0 else as_recorded(request)
+        return action if request.index == 0 else as_recorded(request)
 
     summary = run(store, odd)
     assert (summary.answered, summary.failed) == (1, 1)
+    assert summary.failures[0].error.startswith("garbage: ")
     assert levels(store) == ["failed", "same"]
+
+
+def test_an_error_that_cannot_be_stored_is_as_much_of_it_as_can(store: refold.Store) -> None:
+    """Half a surrogate pair in what a candidate raises does not end the run."""
+    record(store, "call-1")
+
+    def odd(request: ChatRequest) -> Action:
+        raise ValueError("x\ud800")
+
+    summary = run(store, odd)
+    assert {failed.error for failed in summary.failures} == {
+        "error: the candidate raised ValueError: x?"
+    }
 
 
 async def cancels_its_own(request: ChatRequest) -> Action:

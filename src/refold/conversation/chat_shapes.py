@@ -344,7 +344,7 @@ def parsed_arguments(arguments: str) -> Any:
     try:
         parsed = msgspec.json.decode(arguments)
         check_json(parsed, [])
-    except (msgspec.DecodeError, InvalidEvent, RecursionError):
+    except (msgspec.DecodeError, ValueError, InvalidEvent, RecursionError):
         return None
     return parsed
 

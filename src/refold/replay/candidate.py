@@ -16,7 +16,7 @@ from refold.conversation.events import ModelFailed, ModelResponse
 from refold.conversation.openai_chat import read_completion, read_cost
 from refold.errors import InvalidEvent, RefoldError, Rejected, Unavailable, UsageError
 from refold.http import HttpClient, checked_url, decoded
-from refold.replay.decision import Action, action_in
+from refold.replay.decision import Action, Call, action_in
 from refold.replay.request import ChatRequest
 
 Answered = Action | Mapping[str, Any]
@@ -52,6 +52,8 @@ class ModelFailure(RefoldError):
         status: int | None = None,
         retry_after_s: float | None = None,
     ) -> None:
+        # What a candidate says may hold half a surrogate pair, which nothing can store.
+        message = message.encode("utf-8", "replace").decode()
         super().__init__(message, kind=kind, status=status, retry_after_s=retry_after_s)
 
     @classmethod
@@ -147,7 +149,11 @@ def action_of(answered: Answered) -> Action:
     of which a part is not understood is none, as it would be taken for another.
     """
     if isinstance(answered, Action):
-        return replace(answered, cost=read_amount(answered.cost))
+        try:
+            calls = msgspec.convert(msgspec.to_builtins(answered.calls), tuple[Call, ...])
+        except (TypeError, msgspec.ValidationError) as error:
+            raise _garbage(f"calls that are none: {error}: {snippet(answered.calls)}") from error
+        return replace(answered, calls=calls, cost=read_amount(answered.cost))
     try:
         # As a service would have sent it: tuples are lists, an SDK's object is what was set.
         said = msgspec.json.decode(msgspec.json.encode(as_json(answered)))
