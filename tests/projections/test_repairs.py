@@ -12,8 +12,7 @@ import refold
 from refold import Event, Recorded
 from refold.errors import NotFound, RefoldError, Unavailable, UsageError
 from refold.projections import Projection, Projector, Rows, Table, retry, runner
-from refold.projections.catalog import Parked
-from refold.projections.cursor import Log
+from refold.projections.catalog import Catalog, Parked
 from tests.projections.sums import failing, folded, folded_without, stored, sums, told
 
 
@@ -213,13 +212,13 @@ def test_what_is_set_aside_stays_so_where_it_could_not_be_looked_up(
     told(store)
     Projector(store, [failing_sums]).catch_up()
     told(store)
-    fresh, look_up = Projector(store, [failing_sums]), Log.skipped
+    fresh, look_up = Projector(store, [failing_sums]), Catalog.parked
 
-    def unavailable(_log: Log) -> dict[str, frozenset[int]]:
-        monkeypatch.setattr(Log, "skipped", look_up)
+    def unavailable(*_: object) -> dict[str, Parked]:
+        monkeypatch.setattr(Catalog, "parked", look_up)
         raise Unavailable("not now")
 
-    monkeypatch.setattr(Log, "skipped", unavailable)
+    monkeypatch.setattr(Catalog, "parked", unavailable)
     with pytest.raises(Unavailable):
         fresh._advanced()
     while fresh._advanced():

@@ -65,30 +65,16 @@ class Turns:
 
     def __init__(self) -> None:
         self._mutex = threading.Lock()
-        self._turns: WeakValueDictionary[object, _Turn] = WeakValueDictionary()
+        # A lock is forgotten when nobody has it.
+        self._turns: WeakValueDictionary[object, AbstractContextManager[object]]
+        self._turns = WeakValueDictionary()
 
     def of(self, subject: object) -> AbstractContextManager[object]:
         """The turn of a stream or a query."""
         if not isinstance(subject, Query):
             check_name(subject, what="a stream name")
         with self._mutex:
-            turn = self._turns.get(subject)
-            if turn is None:
-                turn = self._turns[subject] = _Turn()
-            return turn
-
-
-class _Turn:
-    """A lock that can be forgotten when nobody has it."""
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
+            return self._turns.setdefault(subject, threading.RLock())
 
 
 class Execution(NamedTuple):

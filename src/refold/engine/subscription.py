@@ -11,6 +11,8 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 from itertools import islice
 from typing import Any, Final, Self
 
@@ -23,7 +25,10 @@ EVENTS_PER_PAGE: Final = 512
 
 
 class Bell:
-    """Rung after every commit; wakes the threads and loops that wait for one."""
+    """Rung after every commit; wakes the threads and loops that wait for one.
+
+    Each of the ``listeners`` is called at every ring, from the ringing thread.
+    """
 
     def __init__(self) -> None:
         self.rung = 0
@@ -54,14 +59,6 @@ class Bell:
                 self._woken.wait(LOOK_EVERY_S)
             self.sleepers -= 1
 
-    def listen(self, listener: Callable[[], None]) -> None:
-        """Call ``listener`` at every ring, from the ringing thread."""
-        self.listeners.add(listener)
-
-    def unlisten(self, listener: Callable[[], None]) -> None:
-        """Stop calling ``listener``."""
-        self.listeners.discard(listener)
-
 
 class Pages:
     """The log from a position on, a page at a time; blocking."""
@@ -75,8 +72,7 @@ class Pages:
         types: Sequence[str] | None,
     ) -> None:
         self._reader = reader
-        self._categories = categories
-        self._types = types
+        self._open = partial(reader.log, categories=categories, types=types)
         self._log: Iterator[Recorded] | None = None
         self._head = 0
         self.position = after
@@ -87,7 +83,7 @@ class Pages:
             self._head = self._reader.log_head()
             if self._head <= self.position:
                 return deque()
-            self._log = self._opened()
+            self._log = self._open(after=self.position)
         log, self._log = self._log, None  # A read that fails leaves nothing to go on from.
         page = deque(islice(log, EVENTS_PER_PAGE))
         if page:
@@ -99,9 +95,6 @@ class Pages:
             # Nothing that is wanted stands between the last of these and the head.
             self.position = max(self._head, self.position)
         return page
-
-    def _opened(self) -> Iterator[Recorded]:
-        return self._reader.log(after=self.position, categories=self._categories, types=self._types)
 
 
 class Subscription:
@@ -191,15 +184,16 @@ class AsyncSubscription:
         sync = self._sync
         if sync is None:
             sync = self._sync = await self._open()
-            sync.bell.listen(self._ring)
+            sync.bell.listeners.add(self._ring)
         while not self._closed:
             if self._filling is None and (recorded := sync.take()) is not None:
                 return recorded
             self._rung.clear()
-            if not await self._filled(sync):
-                await self._wait()
+            if not await self._filled(sync) and not self._closed:
+                with suppress(TimeoutError):  # Another process may have written: look.
+                    await asyncio.wait_for(self._rung.wait(), LOOK_EVERY_S)
             self._closed = self._closed or sync.closed
-        sync.bell.unlisten(self._ring)
+        sync.bell.listeners.discard(self._ring)
         raise StopAsyncIteration
 
     async def close(self) -> None:
@@ -207,7 +201,7 @@ class AsyncSubscription:
         self._closed = True
         self._rung.set()
         if self._sync is not None:
-            self._sync.bell.unlisten(self._ring)
+            self._sync.bell.listeners.discard(self._ring)
 
     async def __aenter__(self) -> Self:
         return self
@@ -231,16 +225,6 @@ class AsyncSubscription:
             if filling.done():
                 self._filling = None
 
-    async def _wait(self) -> None:
-        if self._closed:
-            return
-        try:
-            await asyncio.wait_for(self._rung.wait(), LOOK_EVERY_S)
-        except TimeoutError:
-            return  # Another process may have written: look.
-
     def _ring(self) -> None:
-        try:
+        with suppress(RuntimeError):  # The loop has been closed: nobody is left to wake.
             self._loop.call_soon_threadsafe(self._rung.set)
-        except RuntimeError:
-            return  # The loop has been closed: nobody is left to wake.

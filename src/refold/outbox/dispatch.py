@@ -76,7 +76,7 @@ class Dispatch:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Wait for what is under way, which records its outcome itself."""
-        self.log.bell.unlisten(self.wake)
+        self.log.bell.listeners.discard(self.wake)
         try:
             while kind is None and self._under_way:
                 self._take_in(self._mail.get())
@@ -85,13 +85,13 @@ class Dispatch:
 
     def _followed(self, after: int) -> Subscription:
         log = self.store.subscribe(after=after, categories=self.categories, types=TYPES)
-        log.bell.listen(self.wake)
+        log.bell.listeners.add(self.wake)
         return log
 
     def _look(self) -> None:
         """Read to the end of the log: only there is it known which effects have no outcome."""
         if self.backlog.has_room():
-            self.log.bell.unlisten(self.wake)
+            self.log.bell.listeners.discard(self.wake)
             self.log = self._followed(self.backlog.read_again())
         head = self.store.log_head()
         while self.log.position < head:
