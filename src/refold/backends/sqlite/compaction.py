@@ -8,6 +8,8 @@ neither. The last append of the log is never packed: writers know the head of th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from itertools import chain, islice
 from typing import Final, NamedTuple
 
 import apsw
@@ -31,7 +33,7 @@ SAMPLE_BYTES_MAX: Final = 100 * DICTIONARY_BYTES
 _POSITIONS: Final = """
 SELECT position, recorded_at FROM log WHERE position >= ? ORDER BY position LIMIT 1"""
 _STREAMS: Final = """
-SELECT stream, name, category, packed_version, sum(count) FROM log
+SELECT stream, name, category, ifnull(packed_version, -1), sum(count) FROM log
 JOIN streams ON streams.id = stream WHERE position < ? GROUP BY stream"""
 _HOT: Final = """
 SELECT position, version, count, recorded_at, occurred_from, occurred_to, metadata, body, types
@@ -82,28 +84,22 @@ class Packer:
     def __init__(self, connection: apsw.Connection, frames: Frames) -> None:
         self._connection = connection
         self._frames = frames
-        self._dictionaries: dict[str, int | None] = {}
+        self._dictionary = cache(self._found_or_trained)
 
     def pack(self, *, recorded_before: int, progress: Callable[[int, int], None]) -> Packed:
         """Pack every append recorded before a moment; ``progress`` gets events done and in all."""
         cutoff = self._cutoff(recorded_before)
-        found = rows_of(self._connection, _STREAMS, cutoff)
-        streams = shaped(found, int, str, str, int | None, int)
-        in_all = sum(row[-1] for row in streams)
+        found = shaped(rows_of(self._connection, _STREAMS, cutoff), int, str, str, int, int)
+        in_all = sum(row[-1] for row in found)
+        streams = [_Stream(*row[:-1]) for row in found]
+        ready = chain.from_iterable(self._segments(stream, cutoff) for stream in streams)
         events = segments = 0
-        ready: list[_Ready] = []
-        for stream_id, name, category, packed_version, _ in streams:
-            packed = -1 if packed_version is None else packed_version
-            for one in self._segments(_Stream(stream_id, name, category, packed), cutoff):
-                ready.append(one)
-                if len(ready) == SEGMENTS_PER_COMMIT:
-                    events += self._stored(ready)
-                    segments += len(ready)
-                    ready = []
-                    progress(events, in_all)
-        events += self._stored(ready)
+        while batch := list(islice(ready, SEGMENTS_PER_COMMIT)):
+            events += self._stored(batch)
+            segments += len(batch)
+            progress(events, in_all)
         progress(events, in_all)
-        return Packed(events, segments + len(ready))
+        return Packed(events, segments)
 
     def _cutoff(self, recorded_before: int) -> int:
         """The first position not to be packed, by bisection: neither clock nor place goes back."""
@@ -121,9 +117,7 @@ class Packer:
 
     def _segments(self, stream: _Stream, cutoff: int) -> Iterator[_Ready]:
         """The segments of a stream's old appends; a small last one is packed again with more."""
-        group, replaces = self._reopened(stream)
-        types = group[0][1] if group else 0
-        rows = [row for row, _ in group]
+        rows, types, replaces = self._reopened(stream)
         taken = 0
         for row, row_types in self._hot(stream, cutoff):
             rows.append(row)
@@ -135,12 +129,12 @@ class Packer:
         if taken:
             yield self._ready(stream, rows, types, taken, replaces)
 
-    def _reopened(self, stream: _Stream) -> tuple[list[tuple[Row, int]], int | None]:
+    def _reopened(self, stream: _Stream) -> tuple[list[Row], int, int | None]:
         found = shaped(rows_of(self._connection, _LAST_SEGMENT, stream.id), *_SEGMENT_TYPES)
         if not found or found[0][2] * 2 > EVENTS_PER_SEGMENT:
-            return [], None
+            return [], 0, None
         *values, types = found[0]
-        return [(self._frames.unpacked(stream.name, *values), types)], values[0]
+        return [self._frames.unpacked(stream.name, *values)], types, values[0]
 
     def _hot(self, stream: _Stream, cutoff: int) -> Iterator[tuple[Row, int]]:
         after = stream.packed_version
@@ -195,11 +189,6 @@ class Packer:
         self._connection.execute(_INSERT, values)
         self._connection.execute(_PACKED_TO, (last, segment.last_recorded_at, stream.id))
         return last - one.first_out + 1
-
-    def _dictionary(self, category: str) -> int | None:
-        if category not in self._dictionaries:
-            self._dictionaries[category] = self._found_or_trained(category)
-        return self._dictionaries[category]
 
     def _found_or_trained(self, category: str) -> int | None:
         wanted = "SELECT id FROM dictionaries WHERE category = ?"

@@ -24,8 +24,8 @@ class Frames:
 
     def __init__(self, dictionary_bytes: Callable[[int], bytes]) -> None:
         self._dictionary_bytes = dictionary_bytes
-        self._dictionaries: dict[int, Any] = {}
-        self._compressors: dict[int | None, Any] = {}
+        self._dictionary = cache(self._made_dictionary)
+        self._compressor = cache(self._made_compressor)
 
     def packed(self, segment: Segment, dictionary: int | None) -> bytes:
         """The frame of a segment; it carries a checksum of what is in it."""
@@ -56,38 +56,20 @@ class Frames:
                 stream=stream,
             ) from error
         body, parts = text[:body_bytes], text[body_bytes:]
-        return Row(
-            position,
-            stream,
-            version,
-            count,
-            recorded_at,
-            None,
-            body,
-            occurred_from,
-            occurred_to,
-            parts,
-        )
+        place = (position, stream, version, count, recorded_at)
+        return Row(*place, None, body, occurred_from, occurred_to, parts)
 
-    def _dictionary(self, number: int | None) -> Any:
-        if number is None:
-            return None
-        if number not in self._dictionaries:
-            self._dictionaries[number] = zstd().ZstdDict(self._dictionary_bytes(number))
-        return self._dictionaries[number]
+    def _made_dictionary(self, number: int | None) -> Any:
+        return None if number is None else zstd().ZstdDict(self._dictionary_bytes(number))
 
-    def _compressor(self, dictionary: int | None) -> Any:
-        if dictionary not in self._compressors:
-            parameter = zstd().CompressionParameter
-            options = {
-                parameter.compression_level: LEVEL,
-                parameter.checksum_flag: 1,
-                parameter.dict_id_flag: 0,
-            }
-            self._compressors[dictionary] = zstd().ZstdCompressor(
-                options=options, zstd_dict=self._dictionary(dictionary)
-            )
-        return self._compressors[dictionary]
+    def _made_compressor(self, dictionary: int | None) -> Any:
+        parameter = zstd().CompressionParameter
+        options = {
+            parameter.compression_level: LEVEL,
+            parameter.checksum_flag: 1,
+            parameter.dict_id_flag: 0,
+        }
+        return zstd().ZstdCompressor(options=options, zstd_dict=self._dictionary(dictionary))
 
 
 @cache

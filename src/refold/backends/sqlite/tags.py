@@ -114,11 +114,8 @@ def found_after(
 
     ``types`` holds the number of every stored kind.
     """
-    for item in query.items:
-        found = _item_found_after(connection, item, types, frames, after=after)
-        if found is not None:
-            return found
-    return None
+    found = (_item_found_after(connection, one, types, frames, after=after) for one in query.items)
+    return next((position for position in found if position is not None), None)
 
 
 def _item_found_after(
@@ -185,10 +182,8 @@ OTHER_TYPES_BIT: Final = 62
 
 
 def _tagged(item: QueryItem, *, first_place: int) -> str:
-    others = [
-        _OTHER.format(place=place) for place, _ in enumerate(item.tags[1:], start=first_place)
-    ]
-    return _TAGGED.format(others="".join(others))
+    places = range(first_place, first_place + len(item.tags[1:]))
+    return _TAGGED.format(others="".join(_OTHER.format(place=place) for place in places))
 
 
 def first_wrong(connection: apsw.Connection, frames: Frames) -> str | None:
