@@ -9,7 +9,6 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from refold.ledger.accounts import Outcome
 from refold.ledger.events import (
     BetCancelled,
     BetLost,
@@ -23,6 +22,7 @@ from refold.ledger.events import (
     FundsWithdrawn,
     UnrecognizedTransaction,
 )
+from refold.ledger.folds import Outcome
 
 ASSETS = ("USDC", "ETH")
 AMOUNTS = st.one_of(

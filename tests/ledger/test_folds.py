@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 import refold
 from refold import ledger
 from refold.core.snapshot import Reached, snapshotter_of
-from refold.ledger.accounts import Bets, PortfolioState, Result, Unmatched
 from refold.ledger.events import (
     AgentRegistered,
     BetCancelled,
@@ -27,6 +26,7 @@ from refold.ledger.events import (
     FundsDeposited,
     UnrecognizedTransaction,
 )
+from refold.ledger.folds import Bets, PortfolioState, Result, Unmatched
 from refold.ledger.money import DECIMAL_PLACES_MAX, RATIO_DIGITS, WHOLE_DIGITS_MAX
 from refold.testing import as_recorded
 from tests.ledger.money import ASSETS, Model, exact, histories, seen, usdc

@@ -16,7 +16,6 @@ import refold
 from refold import Event
 from refold.errors import NotFound, UsageError
 from refold.ledger import ProfitAndLoss, balances_at, local_day, profit_and_loss
-from refold.ledger.accounts import Result
 from refold.ledger.events import (
     BetLost,
     BetPlaced,
@@ -26,6 +25,7 @@ from refold.ledger.events import (
     FundsWithdrawn,
     UnrecognizedTransaction,
 )
+from refold.ledger.folds import Result
 from refold.times import to_us
 from tests.conformance.suites import HandClock
 from tests.ledger.money import Model, exact, histories, usdc

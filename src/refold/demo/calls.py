@@ -13,15 +13,8 @@ import msgspec
 
 import refold
 from refold import recording
-from refold.conversation import (
-    AgentConfigured,
-    CallTransferred,
-    DtmfReceived,
-    Party,
-    PlaybackInterrupted,
-    ToolCall,
-    to_messages,
-)
+from refold.conversation import events, to_messages
+from refold.conversation.voice import CallTransferred, DtmfReceived, PlaybackInterrupted
 from refold.demo.agent import MODEL
 from refold.demo.clinic import AGENT, TOOLS, Caller, Clinic, Saying, callers
 from refold.demo.listen import KEYPAD
@@ -83,15 +76,15 @@ def record_calls(
 
 
 def _picked_up(store: refold.Store, stream: str, caller: Caller, clock: Clock) -> Session:
-    customer = Party(role="customer", name=caller.patient.name, address=caller.patient.phone)
+    customer = events.Party(role="customer", name=caller.patient.name, address=caller.patient.phone)
     prompt = {"text": RECORDED, "id": "reception-1"}
     params = {"temperature": 0.7, "seed": caller.number}
-    agent = msgspec.convert({**AGENT, "prompt": prompt, "params": params}, AgentConfigured)
+    agent = msgspec.convert({**AGENT, "prompt": prompt, "params": params}, events.AgentConfigured)
     return recording.record(
         store,
         stream,
         channel="voice",
-        parties=[customer, Party(role="agent", name="receptionist")],
+        parties=[customer, events.Party(role="agent", name="receptionist")],
         initial_state={"intent": caller.intent, "habit": caller.habit},
         agent=agent,
         metadata={"source": SOURCE},
@@ -138,7 +131,7 @@ class _Call:
         latency_ms = round((perf_counter() - asked_s) * 1000, 3)
         self.session.model_answered(
             action.text or None,
-            tool_calls=msgspec.convert(action.calls, list[ToolCall], from_attributes=True),
+            tool_calls=msgspec.convert(action.calls, list[events.ToolCall], from_attributes=True),
             usage=action.usage,
             cost=action.cost,
             latency_ms=latency_ms,

@@ -174,14 +174,12 @@ class Demo(DemoServer):
             def tell(done: int, total: int, *_: object) -> None:
                 progress(step, done, total)
 
-            return replay(store, streams, asked, self._endpoint(), workers=2, progress=tell)
+            with _timed(step, timings_s):
+                return replay(store, streams, asked, self._endpoint(), workers=2, progress=tell)
 
         with _timed("record", timings_s):
             streams, reused = self._calls(store, seed, progress)
-        with _timed("replay", timings_s):
-            replayed = again(variant, "replay")
-        with _timed("control", timings_s):
-            repeated = again(control, "control")
+        replayed, repeated = again(variant, "replay"), again(control, "control")
         with _timed("compare", timings_s):
             comparison = compare(store, streams, variant, control=control)
         with _timed("report", timings_s):
@@ -225,8 +223,7 @@ class Demo(DemoServer):
         with closing(self._endpoint()) as endpoint:
             # The first request pays for loading the HTTP client, and no call should.
             endpoint(ChatRequest(messages=[{"role": "user", "content": ""}], model=self.model))
-            tell = partial(progress, "record")
-            record_calls(store, streams, endpoint, seed=seed, progress=tell)
+            record_calls(store, streams, endpoint, seed=seed, progress=partial(progress, "record"))
         return streams, 0
 
     def _endpoint(self) -> ChatEndpoint:

@@ -111,11 +111,7 @@ class _Asked(msgspec.Struct):
 
 
 class _Refused(Exception):
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        kind = "server_error" if status >= 500 else "invalid_request_error"
-        self.body = {"error": {"message": message, "type": kind, "code": code}}
+    """Status, code and message of an answer that is an error."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -130,10 +126,10 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             answered = completion(self._request())
         except _Refused as refused:
-            self._send(refused.status, refused.body)
+            self._refuse(*refused.args)
         except Exception as error:
             # Messages of a shape nobody foresaw; the line must not go dead over them.
-            self._send(500, _Refused(500, "unforeseen", f"{type(error).__name__}: {error}").body)
+            self._refuse(500, "unforeseen", f"{type(error).__name__}: {error}")
         else:
             self.server.answered.append(answered["id"])
             self._send(200, answered)
@@ -142,7 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path.rstrip("/") == "/v1/models":
             self._send(200, {"object": "list", "data": [{"id": MODEL, "object": "model"}]})
         else:
-            self._send(404, _Refused(404, "not_found", f"nothing at {self.path}").body)
+            self._refuse(404, "not_found", f"nothing at {self.path}")
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing: the demo's own output is what counts."""
@@ -166,6 +162,10 @@ class _Handler(BaseHTTPRequestHandler):
         if asked.stream:
             raise _Refused(400, "bad_request", "the demo does not stream")
         return request
+
+    def _refuse(self, status: int, code: str, message: str) -> None:
+        kind = "server_error" if status >= 500 else "invalid_request_error"
+        self._send(status, {"error": {"message": message, "type": kind, "code": code}})
 
     def _send(self, status: int, value: object) -> None:
         body = msgspec.json.encode(value)

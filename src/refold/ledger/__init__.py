@@ -13,8 +13,7 @@ What happens to money is a class of ``refold.ledger.events``, what a wallet is a
 """
 
 from refold.ledger import commands, events
-from refold.ledger.accounts import Account
-from refold.ledger.folds import Balances, Portfolio, ProfitAndLoss
+from refold.ledger.folds import Account, Balances, Portfolio, ProfitAndLoss
 from refold.ledger.hindsight import balances_at, impossible, local_day, profit_and_loss, what_if
 from refold.ledger.limits import (
     Limit,

@@ -13,7 +13,7 @@ import msgspec
 
 from refold.core.clock import Instant
 from refold.ledger import events
-from refold.ledger.accounts import Outcome
+from refold.ledger.folds import Outcome
 
 
 class WalletCommand(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,9 +22,8 @@ from refold.core.registry import default_registry
 from refold.engine.branch import Branch
 from refold.engine.store import Store
 from refold.errors import Rejected, UsageError
-from refold.ledger.accounts import BalancesState, PortfolioState, ProfitAndLossState, Result
+from refold.ledger import folds
 from refold.ledger.commands import ANSWERED, SettleBet, WalletCommand
-from refold.ledger.folds import Balances, Portfolio, ProfitAndLoss
 from refold.ledger.money import minus
 from refold.ledger.wallet import WalletState, wallet
 from refold.ports import Appended
@@ -36,9 +35,9 @@ Wallet = Decider[WalletState, Any]
 
 def balances_at(
     store: Store, stream: str, at: Instant, *, clock: ByClock = "occurred"
-) -> BalancesState:
+) -> folds.BalancesState:
     """The balances of a stream at an instant, what happened at that very instant included."""
-    return _until(store, stream, Balances, to_us(at), clock)
+    return _until(store, stream, folds.Balances, to_us(at), clock)
 
 
 def profit_and_loss(
@@ -48,7 +47,7 @@ def profit_and_loss(
     since: Instant | None = None,
     until: Instant | None = None,
     clock: ByClock = "occurred",
-) -> ProfitAndLossState:
+) -> folds.ProfitAndLossState:
     """What a stretch of time, ``[since, until)``, added to the results of a stream.
 
     A stake counts when the bet was placed, an outcome and what it paid when it was settled, so
@@ -60,10 +59,10 @@ def profit_and_loss(
         raise UsageError(f"a stretch of time that ends, {until!r}, before it begins, {since!r}")
     # Instants are whole microseconds: before one is until the last.
     end_us = None if until_us is None else max(until_us - 1, EARLIEST_US)
-    results = _until(store, stream, ProfitAndLoss, end_us, clock)
+    results = _until(store, stream, folds.ProfitAndLoss, end_us, clock)
     if since_us is None or since_us == EARLIEST_US:
         return results
-    before = _until(store, stream, ProfitAndLoss, since_us - 1, clock)
+    before = _until(store, stream, folds.ProfitAndLoss, since_us - 1, clock)
     for asset, result in results.assets.items():
         results.assets[asset] = _added(result, before.of(asset))
     results.unrecognized = dict(Counter(results.unrecognized) - Counter(before.unrecognized))
@@ -88,10 +87,10 @@ def _until(store: Store, stream: str, fold: Fold[S], until_us: int | None, clock
     return store.fold(stream, fold, occurred_until=occurred, recorded_until=recorded).state
 
 
-def _added(after: Result, before: Result) -> Result:
+def _added(after: folds.Result, before: folds.Result) -> folds.Result:
     pairs = zip(astuple(after), astuple(before), strict=True)
     parts: Iterator[Any] = (minus(a, b) if isinstance(a, Decimal) else a - b for a, b in pairs)
-    return Result(*parts)
+    return folds.Result(*parts)
 
 
 # -- what if a bad bet had not been placed: what there would be, and what could not have followed --
@@ -116,9 +115,9 @@ class WhatIf(NamedTuple):
     branch: Branch[Appended]
     possible: Branch[Appended]
     impossible: tuple[Impossible, ...]
-    happened: PortfolioState
-    supposed: PortfolioState
-    remaining: PortfolioState
+    happened: folds.PortfolioState
+    supposed: folds.PortfolioState
+    remaining: folds.PortfolioState
 
 
 def what_if(
@@ -134,7 +133,7 @@ def what_if(
     branch = history.without(*without)
     found = impossible(history, branch, decider=decider)
     possible = branch.without(*(each.event.id for each in found))
-    states = (each.fold(Portfolio).state for each in (history, branch, possible))
+    states = (each.fold(folds.Portfolio).state for each in (history, branch, possible))
     return WhatIf(branch, possible, found, *states)
 
 

@@ -21,8 +21,6 @@ from refold.ledger.commands import PlaceBet
 from refold.ledger.events import BetPlaced
 from refold.ledger.money import ZERO, minus, plus, why_not_money
 
-HOUR_S: Final = 3_600
-DAY_S: Final = 86_400
 _US: Final = 1_000_000
 
 
@@ -127,7 +125,7 @@ Limit = Rate | LossMax
 
 def bets_per_hour(most: int) -> Limit:
     """At most so many bets in any hour."""
-    return bets_per(HOUR_S, most)
+    return bets_per(3_600, most)
 
 
 def bets_per(window_s: int, most: int) -> Limit:
@@ -139,12 +137,12 @@ def bets_per(window_s: int, most: int) -> Limit:
 
 def stake_per_hour(most: Decimal, asset: str) -> Limit:
     """At most so much staked in any hour."""
-    return stake_per(HOUR_S, most, asset)
+    return stake_per(3_600, most, asset)
 
 
 def stake_per_day(most: Decimal, asset: str) -> Limit:
     """At most so much staked in any 24 hours."""
-    return stake_per(DAY_S, most, asset)
+    return stake_per(86_400, most, asset)
 
 
 def stake_per(window_s: int, most: Decimal, asset: str) -> Limit:

@@ -28,9 +28,8 @@ from refold.core.recorded import Recorded
 from refold.engine.store import Store
 from refold.errors import Rejected, UsageError
 from refold.ledger import commands as ask
-from refold.ledger.accounts import PortfolioState
 from refold.ledger.events import BetPlaced
-from refold.ledger.folds import OUTCOMES, POSTED, post
+from refold.ledger.folds import OUTCOMES, POSTED, PortfolioState, post
 from refold.ledger.limits import Bettors, Limit, PastBet, check_limits, longest_s, noted
 from refold.ledger.money import ZERO, is_asset, minus, plus, why_not_money
 from refold.ports import Appended
