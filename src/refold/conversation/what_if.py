@@ -12,6 +12,7 @@ from refold.core.fold import Fold
 from refold.core.patch import Operation
 from refold.core.recorded import Recorded
 from refold.engine.branch import Branch
+from refold.errors import NotFound
 
 
 class Groundless(NamedTuple):
@@ -81,8 +82,16 @@ def _named_by(recorded: Recorded, calls: dict[str, str]) -> Iterator[str]:
 
 
 def _event_id(branch: Branch[Any], wanted: str) -> str:
-    """An id as it is; the id of the event at a version, or that which it would have."""
+    """An id as it is; the id of the event at a version."""
     if not wanted.isdecimal():
         return wanted
     ids = {recorded.version: recorded.id for recorded in branch}
-    return ids.get(int(wanted), f"{branch.stream}@{int(wanted)}")
+    if (version := int(wanted)) not in ids:
+        last = max(ids, default=-1)
+        raise NotFound(
+            f"{branch.stream!r} has no version {version}: its last is {last}",
+            stream=branch.stream,
+            version=version,
+            last=last,
+        )
+    return ids[version]
