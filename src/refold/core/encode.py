@@ -74,7 +74,7 @@ def encode_body(events: Sequence[object], registry: Registry, *, repeatable: boo
     """
     if events.__class__ not in _LISTS or not 0 < len(events) <= EVENTS_PER_APPEND_MAX:
         _check_list(events)
-    decode = decoder_of(registry, registry.revision)
+    decoder = decoder_of(registry, registry.revision)
     try:
         kinds: tuple[Any, ...] = tuple(map(registry.tags.get, map(type, events)))
         arrays: list[tuple[Any, ...]] = list(zip(kinds, events, strict=True))
@@ -82,7 +82,10 @@ def encode_body(events: Sequence[object], registry: Registry, *, repeatable: boo
             arrays = [_array_of(event, registry) for event in events]
             kinds = tuple([array[0] for array in arrays])
         raw = encode_unchecked(arrays)
-        read = decode(raw)
+        try:
+            read = decoder.known.body(raw)
+        except msgspec.ValidationError:  # Of a type that is new, or unfit.
+            read = decoder(raw)
         text = raw.decode()
     except _NOT_AT_ONCE:
         return encode_one_by_one(events, registry, repeatable=repeatable)

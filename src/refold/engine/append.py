@@ -55,6 +55,8 @@ def batch_of(
     """
     key = append.key
     writes = [_write_of(append, registry, repeatable=key is not None)]
+    if key is None and condition is None:
+        return Batch(writes)
     return _conditional(writes, key, registry, condition, digest)
 
 
