@@ -86,21 +86,13 @@ def open_async(
     """
     return AsyncStore(
         lambda: open(
-            url,
-            mode=mode,
-            synchronous=synchronous,
-            registry=registry,
-            clock=clock,
-            inline=inline,
+            url, mode=mode, synchronous=synchronous, registry=registry, clock=clock, inline=inline
         )
     )
 
 
 def _backend(
-    url: str | os.PathLike[str] | None,
-    *,
-    mode: Mode,
-    synchronous: Synchronous,
+    url: str | os.PathLike[str] | None, *, mode: Mode, synchronous: Synchronous
 ) -> Backend:
     _check_choice("mode", mode, Mode)
     _check_choice("synchronous", synchronous, Synchronous)

@@ -21,8 +21,7 @@ def compact_command(url: str, before: int | None) -> None:
     """
     with refold.open(url, mode="write") as store, output.progress("compact") as tell:
         packed = store.compact(
-            recorded_before=before,
-            progress=lambda done, in_all: tell(done, in_all, "packing"),
+            recorded_before=before, progress=lambda done, in_all: tell(done, in_all, "packing")
         )
     shown = f"packed {packed.events:,} events into {packed.segments:,} segments"
     output.show(packed._asdict(), shown)

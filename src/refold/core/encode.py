@@ -226,11 +226,7 @@ def _occurred(events: Sequence[Any]) -> Occurred | None:
 
 
 def encode_one_by_one(
-    events: Sequence[object],
-    registry: Registry,
-    *,
-    repeatable: bool = False,
-    are_old: bool = False,
+    events: Sequence[object], registry: Registry, *, repeatable: bool = False, are_old: bool = False
 ) -> Body:
     """The same, or which event cannot be stored, where, and why.
 

@@ -12,14 +12,7 @@ from typing import Any, Final, Literal, get_args
 import msgspec
 from msgspec import UNSET
 
-from refold.core.alignment import (
-    Pair,
-    Score,
-    common_ends,
-    heaviest_pairs,
-    place_by_place,
-    refined,
-)
+from refold.core.alignment import Pair, Score, common_ends, heaviest_pairs, place_by_place, refined
 from refold.core.jsonvalue import (
     Numbering,
     check,

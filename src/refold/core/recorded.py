@@ -213,10 +213,7 @@ class Recorded(msgspec.Struct, dict=True, eq=False, weakref=True):
 
         The correlation goes on from its own metadata; where that has none, it begins with this.
         """
-        return {
-            "causation": self.id,
-            "correlation": str(self.metadata.get("correlation", self.id)),
-        }
+        return {"causation": self.id, "correlation": str(self.metadata.get("correlation", self.id))}
 
     @property
     def occurred_at(self) -> datetime:

@@ -38,9 +38,7 @@ LOST_LEADER_S: Final = 0.5
 Commit = Callable[[Sequence[Batch]], Sequence[Outcome]]
 
 
-def chunked(
-    batches: Iterable[Batch | RefoldError],
-) -> Iterator[list[Batch | RefoldError]]:
+def chunked(batches: Iterable[Batch | RefoldError]) -> Iterator[list[Batch | RefoldError]]:
     """Batches in commits of a bounded size, whatever stands between them included."""
     chunk: list[Batch | RefoldError] = []
     chars = 0

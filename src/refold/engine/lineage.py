@@ -79,11 +79,7 @@ def clipped(stretches: Sequence[Stretch], *, first: int, last: int) -> list[Stre
 
 
 def rows_in(
-    backend: Backend,
-    stretch: Stretch,
-    *,
-    backward: bool = False,
-    events_max: int = EVENTS_PER_PAGE,
+    backend: Backend, stretch: Stretch, *, backward: bool = False, events_max: int = EVENTS_PER_PAGE
 ) -> Iterator[Row]:
     """The rows of a stretch, oldest or newest first, a page of ``events_max`` at a time."""
     stream, first, last = stretch

@@ -182,10 +182,7 @@ class Cursor:
     def forget(self) -> None:
         """Drop the rows in memory, changed or not."""
         self.rows = Rows(
-            self.projection.tables,
-            generation=self.generation,
-            read=self._read,
-            write=self._write,
+            self.projection.tables, generation=self.generation, read=self._read, write=self._write
         )
 
     def undo(self) -> None:

@@ -87,11 +87,7 @@ def retry(context: Context, projection: Projection, generation: int, stream: str
 
 
 def _taken_up(
-    context: Context,
-    projection: Projection,
-    generation: int,
-    stream: str,
-    stopped: Poisoned | None,
+    context: Context, projection: Projection, generation: int, stream: str, stopped: Poisoned | None
 ) -> Parked | None:
     key = (projection.name, generation)
     with context.keeper.tables() as transaction:

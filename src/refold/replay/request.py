@@ -39,11 +39,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def request_at(
-    history: Sequence[Recorded],
-    decision: Decision,
-    variant: Variant,
-    *,
-    model: str | None = None,
+    history: Sequence[Recorded], decision: Decision, variant: Variant, *, model: str | None = None
 ) -> ChatRequest:
     """The request for one decision: everything as recorded up to it, but for the variant.
 

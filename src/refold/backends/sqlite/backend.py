@@ -13,12 +13,7 @@ import apsw
 
 from refold.backends.sqlite import doctor, maintenance, queries, snapshots, tags
 from refold.backends.sqlite.compression import Frames, dictionary_bytes
-from refold.backends.sqlite.errors import (
-    BUSY_WAIT_MS,
-    DRIVER_ERRORS,
-    driver_error,
-    naming_errors,
-)
+from refold.backends.sqlite.errors import BUSY_WAIT_MS, DRIVER_ERRORS, driver_error, naming_errors
 from refold.backends.sqlite.file import (
     Mode,
     check_path,

@@ -71,8 +71,7 @@ def write_report(
         target.write_bytes(page.encode())
     except OSError as error:
         raise UsageError(
-            f"the report cannot be written to {target}: {error.strerror or error}",
-            path=str(target),
+            f"the report cannot be written to {target}: {error.strerror or error}", path=str(target)
         ) from error
     return target
 

@@ -9,12 +9,7 @@ import msgspec
 
 from refold.conversation.governance import RedactionApplied
 from refold.core.recorded import Recorded, parts_of
-from refold.replay.actions import (
-    CallPair,
-    ConversationComparison,
-    DecisionComparison,
-    arguments_of,
-)
+from refold.replay.actions import CallPair, ConversationComparison, DecisionComparison, arguments_of
 from refold.replay.decision import Action, Call
 from refold.replay.report.formatting import cut, offset, text_at
 from refold.replay.report.links import Link, event_anchor
