@@ -1,5 +1,6 @@
 """Verifying finds every way in which a record does not agree with itself."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -170,3 +171,51 @@ def test_a_stream_that_does_not_exist_is_not_found() -> None:
     """A typo is not a sound record."""
     with refold.open("memory:") as store, pytest.raises(NotFound):
         verify(store, ["call-9"])
+
+
+# -- branches --------------------------------------------------------------------------------------
+
+
+def branches_of(store: refold.Store, stream: str, name: str) -> list[str]:
+    """A branch without each event of a stream, and one that stops at each of its versions."""
+    made = []
+    for version in range(store.head(stream) + 1):
+        at = next(e for e in store.read(stream) if e.version == version).id
+        for kind, branch in (
+            ("without", store.branch(stream).without(at)),
+            ("at", store.branch(stream, at=version)),
+        ):
+            made.append(f"{stream}~{name}{kind}{version}")
+            branch.save(made[-1])
+    return made
+
+
+def as_found(store: refold.Store, stream: str) -> list[tuple[int | None, str, str]]:
+    """The mismatches of one stream by the version that they stand at."""
+    found = verify(store, [stream]).mismatches
+    ids = {event.id: event.version for event in store.read(stream)}
+    return [(ids[m.at] if m.at else None, m.kind, m.detail) for m in found]
+
+
+@pytest.mark.parametrize("is_compacted", [False, True])
+def test_a_branch_is_verified_as_the_same_events_in_a_stream(
+    tmp_path: Path, *, is_compacted: bool
+) -> None:
+    """Branches at every version, without any one event, of branches, of packed streams."""
+    with refold.open(str(tmp_path / "s.db")) as store:
+        late = ToolResult(call_id="c1", result="x")
+        again = [USER, call(), AgentUtterance(text="hm", message_id="m7"), late, *tells()]
+        record(store, "call-1", opening(), asks_tool(), tells(), again)
+        if is_compacted:
+            store.compact()
+        first = branches_of(store, "call-1", "a")
+        second = branches_of(store, "call-1~awithout1", "b")[::3]
+        kinds = set()
+        for number, branch in enumerate([*first, *second]):
+            plain = f"plain-{number}"
+            events = [Event(e.type, e.data) for e in store.read(branch)]
+            store.append(plain, events)
+            found = as_found(store, branch)
+            assert found == as_found(store, plain), branch
+            kinds |= {kind for _, kind, _ in found}
+        assert "results" in kinds
