@@ -17,12 +17,17 @@ INTERNAL = {"core", "engine", "backends", "cli"}
 
 
 def files_of(part: str) -> list[Path]:
-    """The Python files that a line of the table speaks of."""
+    """The Python files that a line of the table speaks of; not those of a part inside it."""
+    if part == "src":
+        return files_under(SRC, suffix=".py")
     places = TABLE["parts"].get(part, [part])
+    others = [SRC / place for own in TABLE["parts"].values() if own != places for place in own]
     found: list[Path] = []
-    for place in places if part != "src" else ["."]:
+    for place in places:
         path = SRC / place
-        found += [path] if path.is_file() else files_under(path, suffix=".py")
+        inside = [other for other in others if path in other.parents]
+        files = [path] if path.is_file() else files_under(path, suffix=".py")
+        found += [file for file in files if not any(other in file.parents for other in inside)]
     return found
 
 
@@ -46,7 +51,7 @@ def test_a_part_keeps_to_its_lines_of_code(part: str) -> None:
 def test_every_file_stands_in_one_line_of_the_table() -> None:
     """What stands in no line could grow unseen."""
     counted = [path for part in TABLE["budgets"] if part != "src" for path in files_of(part)]
-    assert sorted(counted) == files_of("src")
+    assert sorted(counted) == sorted(files_of("src"))
 
 
 def test_a_usual_file_is_read_in_one_go() -> None:

@@ -37,13 +37,14 @@ _THOUGHTS: Final = ("reasoning", "thinking")
 _KNOWN_OF_TOOL: Final = frozenset({"type", "function", "custom", "effect"})
 _KNOWN_OF_FUNCTION: Final = frozenset({"name", "description", "parameters", "effect"})
 # The counts of a usage, under the names of chat completions and those of later APIs.
+_INPUT: Final = ("prompt_tokens", "input_tokens")
+_OUTPUT: Final = ("completion_tokens", "output_tokens")
+_CACHE: Final = ("cached_tokens", "cache_write_tokens")
 _COUNTS: Final = (
-    ("input_tokens", ("prompt_tokens",)),
-    ("input_tokens", ("input_tokens",)),
-    ("output_tokens", ("completion_tokens",)),
-    ("output_tokens", ("output_tokens",)),
-    ("cached_tokens", ("prompt_tokens_details", "cached_tokens")),
-    ("cached_tokens", ("input_tokens_details", "cached_tokens")),
+    *(("input_tokens", (key,)) for key in _INPUT),
+    *(("output_tokens", (key,)) for key in _OUTPUT),
+    *((count, (f"{key}_details", count)) for count in _CACHE for key in _INPUT),
+    *(("reasoning_tokens", (f"{key}_details", "reasoning_tokens")) for key in _OUTPUT),
 )
 
 

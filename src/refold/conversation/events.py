@@ -75,11 +75,18 @@ class Prompt(Fields, frozen=True):
 
 
 class Usage(Fields, frozen=True):
-    """Tokens of one model answer."""
+    """Tokens of one model answer.
+
+    ``cached_tokens`` are those of the input that the provider read from its cache, and
+    ``cache_write_tokens`` those that it wrote there; ``reasoning_tokens`` are part of the output.
+    None of the last two where the provider does not say.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
+    cache_write_tokens: Annotated[int | None, ADDED] = None
+    reasoning_tokens: Annotated[int | None, ADDED] = None
 
 
 class Word(Fields, frozen=True):

@@ -10,7 +10,7 @@ events stay readable, and a history recorded live, without that metadata, export
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
@@ -64,21 +64,30 @@ def read_messages(
     """
     if isinstance(messages, str | bytes | Mapping) or not isinstance(messages, Sequence):
         raise InvalidEvent("chat messages must be a list")
-    chat, writer = Chat([], []), MessageWriter()
+    unread: list[Unread] = []
+    said = [event for one in read_each(messages, agent, unread) for event in one]
+    begins = bool(said) and isinstance(said[0].data, events.AgentConfigured)
+    if agent != AGENT_UNKNOWN and not begins:
+        said.insert(0, Event.of(agent))
+    return Chat(said, unread)
+
+
+def read_each(
+    messages: Iterable[Message], agent: events.AgentConfigured, unread: list[Unread]
+) -> Iterator[list[Event]]:
+    """The events of each message, as :func:`read_messages` has them together."""
+    writer = MessageWriter()
     open_calls: Counter[str] = Counter()
     for index, message in enumerate(messages):
-        typed = _typed(index, message, agent, chat.unread)
+        typed = _typed(index, message, agent, unread)
         open_calls.update(one.call_id for one in typed if isinstance(one, events.ToolCall))
         if isinstance(result := typed[0], events.ToolResult):
-            if not open_calls[result.call_id]:
+            if open_calls[result.call_id]:
+                open_calls[result.call_id] -= 1
+            else:
                 reason = f"a result without a call before it: {result.call_id!r}"
-                chat.unread.append(Unread("result", f"/{index}", reason))
-            open_calls[result.call_id] = max(open_calls[result.call_id] - 1, 0)
-        chat.events.extend(_exactly(message, typed, writer))
-    begins = bool(chat.events) and isinstance(chat.events[0].data, events.AgentConfigured)
-    if agent != AGENT_UNKNOWN and not begins:
-        chat.events.insert(0, Event.of(agent))
-    return chat
+                unread.append(Unread("result", f"/{index}", reason))
+        yield _exactly(message, typed, writer)
 
 
 def read_completion(

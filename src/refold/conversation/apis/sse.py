@@ -1,0 +1,78 @@
+"""Server-sent events, as streamed answers come: bytes in any chunks to events.
+
+The format is that of WHATWG HTML, 9.2.6 "Interpreting an event stream"
+(https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation).
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
+
+_LINE_END: Final = re.compile(r"\r\n|\n|\r")
+
+
+class Frame(NamedTuple):
+    """One event of a stream: its type ("" where it names none) and its data."""
+
+    event: str
+    data: str
+
+
+class SseParser:
+    """Reads an event stream as it comes; what is no UTF-8 becomes U+FFFD.
+
+    A frame is given when the blank line behind it has come; :meth:`end` gives the one that the
+    stream ended in, as some servers leave out the blank line behind the last. It may be half a
+    frame.
+    """
+
+    def __init__(self) -> None:
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        self._rest: list[str] = []
+        self._is_first, self._was_cr = True, False
+        self._event, self._data = "", list[str]()
+
+    def feed(self, chunk: bytes) -> list[Frame]:
+        """The frames that these bytes complete."""
+        return list(self._frames(self._lines(self._decode(chunk))))
+
+    def end(self) -> list[Frame]:
+        """The frame that the stream ended in, if any."""
+        return list(self._frames(["".join(self._rest), ""]))
+
+    def _lines(self, text: str) -> Iterator[str]:
+        if not text:
+            return
+        ends_in_cr = text.endswith("\r")
+        # A byte order mark at the start, and the other half of a line end that was cut in two.
+        text = text.removeprefix("\ufeff" if self._is_first else "\n" * self._was_cr)
+        self._is_first, self._was_cr = False, ends_in_cr
+        *lines, rest = _LINE_END.split(text)
+        for line in lines:
+            yield "".join((*self._rest, line))
+            self._rest.clear()
+        if rest:
+            self._rest.append(rest)
+
+    def _frames(self, lines: Iterable[str]) -> Iterator[Frame]:
+        for line in lines:
+            if not line:
+                if self._data:
+                    yield Frame(self._event, "\n".join(self._data))
+                self._event, self._data = "", []
+                continue
+            field, _, value = line.partition(":")
+            value = value.removeprefix(" ")
+            if field == "data":
+                self._data.append(value)
+            elif field == "event":
+                self._event = value
+
+
+def frames_of(chunks: Iterable[bytes]) -> list[Frame]:
+    """The frames of a stream of which all that will come is there."""
+    parser = SseParser()
+    return [frame for chunk in chunks for frame in parser.feed(chunk)] + parser.end()
