@@ -18,7 +18,7 @@ from refold.feeds import cursor as feeds
 from refold.ledger import events as money
 from refold.outbox import effects
 from refold.projections import cursor as decisions
-from refold.replay import journal
+from refold.replay import events as replays
 
 GROUPS = {
     "Conversations": events,
@@ -29,10 +29,10 @@ GROUPS = {
     "Feeds": feeds,
     "Branches": branch,
     "Projections": decisions,
-    "Replays": journal,
+    "Replays": replays,
 }
 # What their modules say of themselves is not about events.
-UNSAID = (branch, journal, decisions)
+UNSAID = (branch, replays, decisions)
 HEAD = """# Events
 
 Made from the classes by `tools/events_reference.py`; do not edit.

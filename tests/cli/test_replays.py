@@ -37,14 +37,14 @@ def test_a_store_without_replays_says_so(run: Refold, call: str) -> None:
 def test_replays_are_listed_with_what_they_are(run: Refold) -> None:
     """Which variant, when, of which conversations, how many answers; each sample for itself."""
     recorded(3)
-    with serving(says("Yes, at nine.")) as service:
+    answers = [says("Yes, at nine.")]
+    with serving(lambda request: answers[-1](request)) as service:
         base = ("--base-url", service.url)
         assert run("replay", "call-0", "call-1", "--prompt", "Be long.", *base).code == 0
         assert run("replay", "--category", "call", "--label", "again", *base).code == 0
-    with serving(status(500)) as service:
+        answers.append(status(500))
         options = ("--prompt", "Be long.", "--samples", "2", "--attempts", "1")
-        ran = run("replay", "call-0", *options, "--base-url", service.url)
-        assert ran.code == 3
+        assert run("replay", "call-0", *options, *base).code == 3
     rows: list[dict[str, Any]] = run("replays", "--json").lines
     told = {
         (row["label"], row["sample"]): (row["answered"], row["failed"], row["streams"])
@@ -110,3 +110,59 @@ def test_an_interrupted_replay_says_what_is_kept_and_how_to_go_on(tmp_path: Path
         kept = figures.decisions - figures.counts["missing"] - figures.counts["failed"]
     assert int(said[1]) == kept
     assert 3 <= kept < 2 * CALLS
+
+
+def test_no_gate_lets_pass_what_was_never_asked(run: Refold) -> None:
+    """Of a category all there is counts; of a replay by itself what it was to ask."""
+    recorded(3)
+    with serving(says("Yes, at nine.")) as service:
+        base = ("--base-url", service.url)
+        assert run("replay", "call-0", "--label", "part", *base).code == 0
+        assert run("compare", "--fail-on", "failed").code == 0
+        of_all = ("compare", "--category", "call", "--fail-on")
+        for gate in ("failed", "different"):
+            assert run(*of_all, gate).code == 1
+        assert "4 of 6 have no answer: 4 never begun" in run(*of_all, "failed").out.splitlines()[0]
+        assert run("replay", "--category", "call", "--label", "part", *base).code == 0
+        assert run(*of_all, "failed").code == 0
+        assert run("replay", "call-0", "--label", "control", *base).code == 0
+    controlled = ("compare", "--variant", "part", "--control", "control", "--fail-on", "failed")
+    assert run(*controlled).code == 1
+
+
+def test_a_decision_that_failed_shuts_every_gate(run: Refold) -> None:
+    """The answers that came were no other action; one did not come."""
+    recorded(2)
+    first = [status(500)]
+
+    def answer(request: dict[str, Any]) -> tuple[int, bytes]:
+        return (first.pop() if first else says("Yes, at nine."))(request)
+
+    with serving(answer) as service:
+        ran = run("replay", "--category", "call", "--attempts", "1", "--base-url", service.url)
+        assert ran.code == 1
+    (found,) = run("compare", "--json").lines
+    accounting = {"decisions": 4, "answered": 3, "failed": 1, "missing": 0, "never_begun": 0}
+    assert found["figures"]["accounting"] == accounting
+    for gate in ("failed", "different"):
+        assert run("compare", "--fail-on", gate).code == 1
+    assert "; 1 of 4 have no answer: 1 failed" in run("replays").out
+
+
+def test_a_second_endpoint_is_asked_and_named(run: Refold) -> None:
+    """The same command against another --base-url; compare wants to know which of the two."""
+    recorded(2)
+    with serving(says("Yes, at nine.")) as one, serving(says("No.")) as other:
+        for service in (one, other, one, other):
+            asked = ("replay", "--category", "call", "--param", "seed=1")
+            ran = run(*asked, "--base-url", service.url)
+            assert ran.code == 0
+            assert (f" at {other.url}" in ran.out) is (service is other)
+        assert (len(one.requests), len(other.requests)) == (4, 4)
+    runs = {row["variant"]: row["changes"] for row in run("replays", "--json").lines}
+    assert sorted(len(changes) for changes in runs.values()) == [1, 2]
+    for options in ([], ["--param", "seed=1"]):
+        ran = run("compare", *options)
+        assert (ran.code, other.url in ran.err) == (2, True)
+    for variant in runs:
+        assert run("compare", "--variant", variant, "--fail-on", "failed").code == 0

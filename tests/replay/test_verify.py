@@ -193,7 +193,7 @@ def branches_of(store: refold.Store, stream: str, name: str) -> list[str]:
 def as_found(store: refold.Store, stream: str) -> list[tuple[int | None, str, str]]:
     """The mismatches of one stream by the version that they stand at."""
     found = verify(store, [stream]).mismatches
-    ids = {event.id: event.version for event in store.read(stream)}
+    ids = {at: e.version for e in store.read(stream) for at in (e.id, e.origin_id)}
     return [(ids[m.at] if m.at else None, m.kind, m.detail) for m in found]
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec.structs import replace
 
 from refold.cli import endpoint, output
 from refold.cli.errors import FINDING, FINE
@@ -14,7 +15,9 @@ from refold.cli.options import NEW_FILE, command, count_option, opened, option
 from refold.cli.text import clean
 
 if TYPE_CHECKING:
+    from refold import Store
     from refold.replay.compare import Comparison
+    from refold.replay.replays import Replay
 
 
 @command("compare")
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
     "--fail-on",
     multiple=True,
     type=click.Choice(["different", "failed"]),
-    help="Exit with 1 when an action differs or none was compared, or a decision has no answer.",
+    help="Exit with 1 when an action differs; with either, when a decision has no answer.",
 )
 def compare_command(
     url: str,
@@ -64,32 +67,32 @@ def compare_command(
 
     with opened(url) as store:
         found = engine.replays(store)
-        chosen = engine.find_replay(found, variant_name or _described(options))
+        chosen = _chosen(found, variant_name, options)
         noise = None
         if control is not None:
             against = engine.find_replay(found, control)
             against.conversations(control_sample)  # Refuses a sample that was not run.
             noise = against.variant
-        comparison = engine.compare(
-            store,
-            streams or chosen.conversations(sample, category=category),
-            chosen.variant,
-            control=noise,
-            sample=sample,
-            control_sample=control_sample,
-        )
+        those = streams or _conversations(store, chosen, sample, category)
+        samples = {"sample": sample, "control_sample": control_sample}
+        comparison = engine.compare(store, those, chosen.variant, control=noise, **samples)
         if report is not None:
             write_report(comparison, report, read=store.read)
             output.note(f"wrote {report}")
     output.show(comparison, comparison_lines(comparison))
-    return FINDING if any(_GATES[gate](comparison.figures.counts) for gate in fail_on) else FINE
+    return FINDING if fail_on and _is_finding(comparison, fail_on) else FINE
 
 
-_GATES: Final[dict[str, Callable[[Mapping[str, int]], bool]]] = {
-    # Where nothing was compared, nothing was found alike.
-    "different": lambda n: n["tools"] + n["arguments"] > 0 or n["same"] + n["words"] == 0,
-    "failed": lambda n: n["failed"] + n["missing"] > 0,
-}
+def _is_finding(comparison: Comparison, fail_on: tuple[str, ...]) -> bool:
+    """Whether a gate is shut; each is over a decision without an answer, of the control too.
+
+    What was not answered was not found alike, nor is what was answered all that there is.
+    """
+    sides = [side for side in (comparison, comparison.control) if side is not None]
+    accounts = [side.figures.accounting for side in sides]
+    counts = comparison.figures.counts
+    is_different = "different" in fail_on and counts["tools"] + counts["arguments"] > 0
+    return is_different or not all(0 < one.answered == one.decisions for one in accounts)
 
 
 def comparison_lines(comparison: Comparison) -> Iterator[str]:
@@ -103,7 +106,19 @@ def comparison_lines(comparison: Comparison) -> Iterator[str]:
         yield output.styled(text, dim=True)
 
 
-def _described(options: dict[str, Any]) -> str | None:
-    """The id of the variant that the options describe; None where they describe none."""
+def _chosen(found: list[Replay], name: str | None, options: dict[str, Any]) -> Replay:
+    """The replay of a name, or of the options that it was run with, whatever endpoint answered."""
+    from refold.replay import find_replay
+
     changed = endpoint.variant_of(options)
-    return None if changed == type(changed)() else changed.id
+    if name or changed == type(changed)():
+        return find_replay(found, name)
+    same = [one for one in found if replace(one.variant, endpoint=None) == changed]
+    return find_replay(same) if same else find_replay(found, changed.id)
+
+
+def _conversations(store: Store, chosen: Replay, sample: int, category: str | None) -> list[str]:
+    """What the replay was to ask; of a category all there is, as that is what it is taken for."""
+    planned = chosen.conversations(sample, category=category)
+    of = () if category is None else store.streams(category=category)
+    return list(dict.fromkeys([*planned, *(i.stream for i in of if "~" not in i.stream)]))

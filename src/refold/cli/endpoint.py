@@ -133,8 +133,8 @@ def variant_of(options: dict[str, Any]) -> Variant:
     """The variant that a command's options describe, which are taken out of them."""
     from refold.replay import Variant
 
-    said = {name: options.pop(name) for name in Variant.__struct_fields__}
-    return Variant(**{**said, "params": dict(said["params"])})
+    said = {name: options.pop(name) for name in ("prompt", "model", "tools", "label")}
+    return Variant(**said, params=dict(options.pop("params")))
 
 
 def endpoint(base_url: str, *, timeout_s: float) -> ChatEndpoint:

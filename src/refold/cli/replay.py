@@ -17,7 +17,7 @@ from refold.errors import UsageError
 
 if TYPE_CHECKING:
     from refold import Store
-    from refold.replay import Price, Variant
+    from refold.replay import Variant
     from refold.replay.runner import ReplaySummary
     from refold.replay.verify import Verification
 
@@ -103,31 +103,25 @@ def _next_step(
     base_url: str,
     timeout: float,
     samples: int,
-    prices: tuple[tuple[str, Price], ...],
     **options: Any,
 ) -> int:
     import refold.replay as engine
+    from refold.replay.plan import answered_by
 
     outcome = FINE
     changed = endpoint.variant_of(options)
+    options["prices"] = dict(options["prices"])
     candidate = endpoint.endpoint(base_url, timeout_s=timeout)
     with opened(url, mode="write") as store:
         chosen = engine.select(store, streams=streams, category=category)
+        changed = answered_by(store, changed, candidate.url)
         for sample in range(samples):
             with (
                 _explained(store, chosen, changed, sample),
                 output.progress(f"replay {changed.id}") as tell,
             ):
-                summary = engine.replay(
-                    store,
-                    chosen,
-                    changed,
-                    candidate,
-                    sample=sample,
-                    prices=dict(prices),
-                    progress=lambda done, total, *more: tell(done, total, _detail(*more)),
-                    **options,
-                )
+                options["progress"] = lambda done, total, *more: tell(done, total, _detail(*more))
+                summary = engine.replay(store, chosen, changed, candidate, sample=sample, **options)
             output.show(summary, _lines(summary))
             outcome = max(outcome, _outcome(summary))
     return outcome
@@ -187,12 +181,14 @@ def _lines(summary: ReplaySummary) -> Iterator[str]:
 
     failures = [f"{failure.at}: {failure.error}" for failure in summary.failures]
     output.note_some(failures, len(failures), more="more failed", count=summary.failed)
+    # Where the answers of another endpoint are the variant's own.
+    at = f" at {clean(summary.variant.endpoint)}" if summary.variant.endpoint else ""
     usage = summary.usage
     tokens = f"; {usage.input_tokens:,} tokens in, {usage.output_tokens:,} out"
     tokens = tokens if summary.requests else ""
     cost = f", {money(summary.cost)}" if summary.cost is not None else ""
     yield (
-        f"variant {summary.variant_id}, sample {summary.sample}: "
+        f"variant {summary.variant_id}{at}, sample {summary.sample}: "
         f"{counted(summary.conversations, 'conversation')}, "
         f"{counted(summary.decisions, 'decision')}"
     )

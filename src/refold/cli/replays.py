@@ -39,13 +39,16 @@ def replays_command(url: str, category: str | None) -> None:
 
 
 def _line(run: ReplayRun) -> str:
+    from refold.replay.report.formatting import unanswered
+
     name = output.styled(run.variant, bold=True)
     label = f"  ({run.label})" if run.label else ""
+    left = f"; {rest}" if (rest := unanswered(run)) else ""
     changed = "; ".join(_changed(*change) for change in run.changes.items()) or "nothing changed"
     return (
-        f"{name}  sample {run.sample}  {run.last_at[:16]}"
+        f"{name}  sample {run.sample}  {(run.last_at or 'nothing asked')[:16]}"
         f"  {counted(run.conversations, 'conversation')}, {run.answered:,} answered, "
-        f"{run.failed:,} failed  {clean(changed)}{clean(label)}"
+        f"{run.failed:,} failed{left}  {clean(changed)}{clean(label)}"
     )
 
 

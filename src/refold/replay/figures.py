@@ -53,10 +53,25 @@ class Totals(msgspec.Struct, frozen=True):
     latency: Summary | None
 
 
+class Accounting(msgspec.Struct, frozen=True):
+    """What became of every decision that was to be asked: the rest adds up to ``decisions``.
+
+    ``failed`` got no answer. ``missing`` were not asked, in conversations of which something was;
+    ``never_begun`` are those of conversations of which nothing was asked.
+    """
+
+    decisions: int
+    answered: int
+    failed: int
+    missing: int
+    never_begun: int
+
+
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """A replay in figures.
 
-    ``counts`` is how many decisions stand at each level. ``by_decision`` is the share of answered
+    ``counts`` is how many decisions stand at each level, where never begun is missing too;
+    ``accounting`` tells the two apart. ``by_decision`` is the share of answered
     decisions with the same action; turns of one conversation are not independent, so its interval
     resamples conversations. ``by_conversation`` is the share of conversations in which every
     action was the same, among those answered throughout. ``cost_delta`` and ``latency_delta`` are
@@ -66,6 +81,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     conversations: int
     decisions: int
     counts: dict[str, int]
+    accounting: Accounting
     by_decision: Rate
     by_conversation: Rate
     recorded: Totals
@@ -101,6 +117,10 @@ def figures(conversations: Sequence[ConversationComparison]) -> Figures:
         conversations=len(conversations),
         decisions=len(every),
         counts={level: sum(c.counts[level] for c in conversations) for level in LEVELS},
+        accounting=account(
+            (len(c.decisions), sum(c.counts[level] for level in _ANSWERED), c.counts["failed"])
+            for c in conversations
+        ),
         by_decision=_by_decision([c.counts for c in conversations]),
         by_conversation=_by_conversation([c.same_action for c in conversations]),
         recorded=_totals([d.recorded for d in every]),
@@ -108,6 +128,15 @@ def figures(conversations: Sequence[ConversationComparison]) -> Figures:
         cost_delta=total_cost(d.cost_delta for d in every),
         latency_delta=stats.summarise(known(d.latency_delta_ms for d in every)),
     )
+
+
+def account(outcomes: Iterable[tuple[int, int, int]]) -> Accounting:
+    """The account of some conversations, each as how many decisions, answered and failed."""
+    found = list(outcomes)
+    decisions, answered, failed = (sum(one[place] for one in found) for place in range(3))
+    never_begun = sum(every for every, answered, failed in found if answered + failed == 0)
+    missing = decisions - answered - failed - never_begun
+    return Accounting(decisions, answered, failed, missing, never_begun)
 
 
 def paired(

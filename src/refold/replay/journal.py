@@ -6,14 +6,12 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 import msgspec
 
 from refold.conversation.chat_shapes import parsed_arguments
 from refold.conversation.events import (
     AgentUtterance,
-    Fields,
     ModelFailed,
     ModelResponse,
     Tool,
@@ -21,42 +19,17 @@ from refold.conversation.events import (
 )
 from refold.core.expected import NO_EVENTS
 from refold.core.recorded import Recorded
-from refold.core.registry import event
 from refold.engine.store import Store
 from refold.errors import Conflict, InvalidEvent, UsageError
 from refold.replay.candidate import ModelFailure
 from refold.replay.decision import Action, Call, Decision, decisions
+from refold.replay.events import ReplayFinished, ReplayStarted
+from refold.replay.plan import keep_plan
 from refold.replay.request import ChatRequest
 from refold.replay.requests import Outcome
 from refold.replay.variant import NEXT_STEP, Variant, branch_name
 
 ORIGIN = "replay"
-
-
-@event("replay.started")
-class ReplayStarted(Fields, frozen=True):
-    """A replay of a conversation begins: with which variant, in which mode."""
-
-    variant: dict[str, Any]
-    mode: str
-    sample: int = 0
-
-
-@event("replay.diverged")
-class ReplayDiverged(Fields, frozen=True):
-    """A replay left its record: where and why."""
-
-    at: str
-    reason: str
-    detail: Any = None
-
-
-@event("replay.finished")
-class ReplayFinished(Fields, frozen=True):
-    """A replay is complete: how many decisions were answered and how many failed."""
-
-    answered: int
-    failed: int = 0
 
 
 class StoredAnswer(msgspec.Struct, frozen=True):
@@ -110,11 +83,14 @@ class Journal:
     """Records a replay of one variant as events, each decision once.
 
     Every append is keyed or checked, so a run that was cut off anywhere is continued by the next.
+    ``planned`` are the streams that the run is to ask, ``endpoint`` whom it asks.
     """
 
     store: Store
     variant: Variant
     sample: int
+    endpoint: str | None = None
+    planned: list[str] = field(default_factory=list)
     begun: set[str] = field(default_factory=set)
 
     def branch(self, stream: str) -> str:
@@ -164,6 +140,8 @@ class Journal:
         """Begin the branch, once."""
         if branch in self.begun:
             return
+        if not self.begun:
+            keep_plan(self.store, self.variant, self.sample, self.planned, self.endpoint)
         said = msgspec.to_builtins(self.variant)
         if self.store.head(branch) == NO_EVENTS:
             shared = self.store.branch(task.stream, at=task.fork_version)

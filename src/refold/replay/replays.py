@@ -8,23 +8,28 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import asdict
 
 from refold.core.clock import rfc3339
 from refold.core.event import category_of
+from refold.core.expected import NO_EVENTS
 from refold.engine.store import Store
 from refold.errors import NotFound, UsageError
+from refold.replay.decision import decisions
+from refold.replay.figures import Accounting, account
 from refold.replay.journal import answers
+from refold.replay.plan import plans
 from refold.replay.variant import Variant, branch_name
 
 _BRANCH: Final = re.compile(r"(.+)~replay-([0-9a-f]{12})-(\d{1,9})")
 LISTED_MAX: Final = 10
 
 
-class ReplayRun(msgspec.Struct, frozen=True, kw_only=True):
+class ReplayRun(Accounting, frozen=True, kw_only=True):
     """One sample of a variant: when it ran, and what came of the decisions.
 
     ``changes`` is what the variant says but its label: empty where the recorded agent was asked
-    again.
+    again. ``first_at`` is empty where nothing was asked yet.
     """
 
     variant: str
@@ -34,14 +39,12 @@ class ReplayRun(msgspec.Struct, frozen=True, kw_only=True):
     first_at: str
     last_at: str
     conversations: int
-    answered: int
-    failed: int
     streams: list[str]
 
 
 @dataclass(frozen=True)
 class Replay:
-    """A variant and, by sample, the streams that it was tried on."""
+    """A variant and, by sample, the streams that it was to be tried on, asked or not yet."""
 
     variant: Variant
     streams: dict[int, list[str]] = field(default_factory=dict)
@@ -49,13 +52,14 @@ class Replay:
     def __str__(self) -> str:
         """Its id, label, and how much there is of it."""
         label = f" ({self.variant.label})" if self.variant.label else ""
+        label += f" at {self.variant.endpoint}" if self.variant.endpoint else ""
         count = max(len(streams) for streams in self.streams.values())
         return f"{self.variant.id}{label}, {count} conversation{'s' if count != 1 else ''}"
 
     def conversations(self, sample: int = 0, *, category: str | None = None) -> list[str]:
         """The streams of a sample; raises :class:`~refold.errors.NotFound` for none."""
         streams = self.streams.get(sample, [])
-        found = [s for s in streams if category in (None, category_of(s).rstrip("~"))]
+        found = [s for s in streams if category in (None, _category(s))]
         if not found:
             of = "" if category is None else f" in category {category!r}"
             raise NotFound(f"nothing{of} was replayed as sample {sample} of {self}")
@@ -65,26 +69,38 @@ class Replay:
         """What a sample came to."""
         streams = sorted(self.conversations(sample))
         branches = [branch_name(stream, self.variant, sample) for stream in streams]
-        own = [[e for e in store.read(branch) if e.stream == branch] for branch in branches]
-        outcomes = [answer.action for events in own for answer in answers(events).values()]
+        own = set(branches)
+        begun = [list(store.read(b)) if store.head(b) != NO_EVENTS else [] for b in branches]
+        asked = [[a.action is not None for a in answers(events).values()] for events in begun]
+        every = [len(decisions(store.read(stream))) for stream in streams]
+        moments = [e.recorded_at_us for events in begun for e in events if e.stream in own]
+        found = account(
+            (n, of.count(True), of.count(False)) for n, of in zip(every, asked, strict=True)
+        )
         said: dict[str, Any] = msgspec.to_builtins(self.variant)
         return ReplayRun(
             variant=self.variant.id,
             label=said.pop("label", None),
             changes=said,
             sample=sample,
-            first_at=rfc3339(min(events[0].recorded_at_us for events in own)),
-            last_at=rfc3339(max(events[-1].recorded_at_us for events in own)),
+            first_at=rfc3339(min(moments)) if moments else "",
+            last_at=rfc3339(max(moments)) if moments else "",
             conversations=len(streams),
-            answered=sum(action is not None for action in outcomes),
-            failed=sum(action is None for action in outcomes),
             streams=streams,
+            **asdict(found),
         )
 
 
 def replays(store: Store, *, category: str | None = None) -> list[Replay]:
     """Every replay that a store holds, one a variant; of all conversations or of a category."""
     found: dict[str, Replay] = {}
+    tried: dict[tuple[str, int], dict[str, None]] = {}
+    for plan in plans(store):
+        for sample, streams in plan.streams.items():
+            of = [stream for stream in streams if category in (None, _category(stream))]
+            if of:
+                found.setdefault(plan.variant.id, Replay(plan.variant))
+                tried[plan.variant.id, sample] = dict.fromkeys(of)
     # A branch is of the category of its stream, with a mark.
     for info in store.streams(category=None if category is None else f"{category}~"):
         named = _BRANCH.fullmatch(info.stream)
@@ -93,7 +109,9 @@ def replays(store: Store, *, category: str | None = None) -> list[Replay]:
         stream, variant_id, sample = named[1], named[2], int(named[3])
         if variant_id not in found:
             found[variant_id] = Replay(_variant_on(store, info.stream))
-        found[variant_id].streams.setdefault(sample, []).append(stream)
+        tried.setdefault((variant_id, sample), {})[stream] = None
+    for (variant_id, sample), of_sample in tried.items():
+        found[variant_id].streams[sample] = list(of_sample)
     return list(found.values())
 
 
@@ -116,6 +134,10 @@ def find_replay(found: Collection[Replay], wanted: str | None = None) -> Replay:
         case []:
             raise NotFound(f"no replay is called {wanted!r}: {_listed(found)}")
     raise UsageError(f"several replays fit: name one with --variant: {_listed(matches)}")
+
+
+def _category(stream: str) -> str:
+    return category_of(stream).rstrip("~")
 
 
 def _listed(some: Iterable[Replay]) -> str:

@@ -23,6 +23,7 @@ from refold.replay.candidate import Candidate, ChatEndpoint
 from refold.replay.decision import Prices, decisions, priced
 from refold.replay.figures import total_usage
 from refold.replay.journal import Journal, Task, answers_on
+from refold.replay.plan import answered_by
 from refold.replay.request import configured_by, request_at
 from refold.replay.requests import ATTEMPTS_MAX, GRACE_S, Asker, Outcome
 from refold.replay.variant import (
@@ -104,7 +105,8 @@ def replay(
     At each decision it gets the recorded conversation so far with only ``variant`` changed, and
     answers once. Its answers are saved on a branch a conversation (see :func:`branch_name`), one
     keyed append each, so running again asks only what is missing or failed. ``sample`` numbers
-    independent runs of one variant.
+    independent runs of one variant. The answers of another endpoint than the first are kept as a
+    variant that names it: that of the summary.
 
     ``workers`` requests are under way at once, ``requests_per_second`` start at most; timeouts,
     429, 5xx and lost connections are tried up to ``attempts_max`` times. ``prices`` gives the cost
@@ -130,8 +132,10 @@ def replay(
             f"workers={workers} must be 1 to {WORKERS_MAX}", argument="workers", value=workers
         )
     asker = Asker(candidate, limiter=RateLimiter(requests_per_second), attempts_max=attempts_max)
-    model = candidate.model if isinstance(candidate, ChatEndpoint) else None
-    journal = Journal(store, variant, sample)
+    model, endpoint = None, None
+    if isinstance(candidate, ChatEndpoint):
+        model, endpoint = candidate.model, candidate.url
+    journal = Journal(store, answered_by(store, variant, endpoint), sample, endpoint)
     run = _Run(journal, model, prices or {}, progress)
     run.plan(streams)
     for stream, missing in run.missing.items():
@@ -184,6 +188,7 @@ class _Run:
             every += len(found)
             stored = answers_on(store, branch).items()
             self.missing[stream] = found - {at for at, answer in stored if answer.action}
+            self.journal.planned.append(stream)
         self.summary = ReplaySummary(
             variant=self.journal.variant,
             variant_id=self.journal.variant.id,

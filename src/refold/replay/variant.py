@@ -29,8 +29,8 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``prompt`` takes the place of the system message, or is added where there was none. ``tools``
     are OpenAI tools (or only their ``function`` part); an empty list takes all tools away.
     ``params`` (such as ``temperature``) are laid over the recorded ones. ``label`` tells apart
-    candidates that differ in what is not said here, such as two endpoints or two functions: it is
-    part of the id.
+    candidates that differ in what is not said here, such as two functions: it is part of the id.
+    ``endpoint`` is put there by :func:`replay` where another endpoint answered the same before.
     """
 
     prompt: str | None = None
@@ -38,6 +38,7 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tools: list[dict[str, Any]] | None = None
     params: dict[str, Any] = {}
     label: str | None = None
+    endpoint: str | None = None
 
     def __post_init__(self) -> None:
         if taken := sorted(RESERVED_PARAMS & self.params.keys()):

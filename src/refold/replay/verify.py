@@ -142,13 +142,13 @@ def _arguments(history: Iterable[Recorded]) -> Iterator[_Found]:
 def _results(
     history: Sequence[Recorded], recorded: Sequence[Decision], state: ConversationState
 ) -> Iterator[_Found]:
-    # The fold names an event that a branch copied by the id that it had before.
-    place = {event.origin_id: index for index, event in enumerate(history)}
     for answer in state.unmatched_results:
-        yield (history[place[answer.id]].id, "results", "a result without a call")
+        yield (answer.id, "results", "a result without a call")
     for event in parts_of(history):
         if is_late_result(event):
             yield (event.id, "results", "other messages between a call and its result")
+    # The fold names an event that a branch copied by the id that it had before.
+    place = {event.origin_id: index for index, event in enumerate(history)}
     begun = [decision.version for decision in recorded]
     for use in state.tool_calls:
         following = bisect_right(begun, place[use.id])
@@ -157,7 +157,7 @@ def _results(
         )
         if late:
             detail = f"{use.event.name}: no result before the agent's next answer"
-            yield (history[place[use.id]].id, "results", detail)
+            yield (use.id, "results", detail)
 
 
 def _said(decision: Decision | None) -> object:

@@ -9,7 +9,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from refold.replay.figures import Figures, Rate
+from refold.replay.figures import Accounting, Figures, Rate
 
 NOTHING: Final = "–"
 """What stands where nothing is known."""
@@ -82,13 +82,25 @@ def differing(rate: Rate) -> int:
 
 
 def verdict(figures: Figures) -> str:
-    """The outcome in one sentence."""
-    rate = figures.by_decision
+    """The outcome in one sentence, with what has no answer."""
+    rate, left = figures.by_decision, unanswered(figures.accounting)
+    answered = " answered" if left else ""
     if not rate.trials:
-        return "No decision was compared"
-    if not differing(rate):
-        return f"The candidate took the same action in all {counted(rate.trials, 'decision')}"
-    return f"The candidate acted differently in {differing(rate):,} of {rate.trials:,} decisions"
+        said = "No decision was compared"
+    elif not differing(rate):
+        every = counted(rate.trials, "decision")
+        said = f"The candidate took the same action in all {every}{answered}"
+    else:
+        every = f"{differing(rate):,} of {rate.trials:,} decisions"
+        said = f"The candidate acted differently in {every}{answered}"
+    return f"{said}; {left}" if left else said
+
+
+def unanswered(of: Accounting) -> str:
+    """``5 of 20 have no answer: 2 failed, 3 missing``; "" where every decision has one."""
+    left = {"failed": of.failed, "missing": of.missing, "never begun": of.never_begun}
+    parts = ", ".join(f"{count:,} {what}" for what, count in left.items() if count)
+    return f"{sum(left.values()):,} of {of.decisions:,} have no answer: {parts}" if parts else ""
 
 
 def different(counts: Mapping[str, int]) -> int:

@@ -1,0 +1,107 @@
+"""What a replay set out to do, kept before its first answer: which conversations, and whom it asks.
+
+So that a run that was cut off tells what it never came to, and that the answers of one endpoint do
+not pass for those of another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
+
+import msgspec
+from msgspec.structs import replace
+
+from refold.core.expected import NO_EVENTS
+from refold.engine.store import Store
+from refold.errors import UsageError
+from refold.replay.events import ReplayPlanned
+from refold.replay.variant import Variant
+
+CATEGORY: Final = "replay~"
+"""The category of the streams that hold plans."""
+STREAMS_AN_EVENT_MAX: Final = 1_000
+A_FUNCTION: Final = "a function"
+"""The endpoint of a variant that a function answers, where an endpoint answered it before."""
+_NAME: Final = re.compile(r"replay~plan-([0-9a-f]{12})")
+
+
+class Plan(NamedTuple):
+    """All that the runs of a variant set out to do: the streams of each sample, in order.
+
+    ``endpoint`` is the one that the first of them asked; the answers are its.
+    """
+
+    variant: Variant
+    endpoint: str | None
+    streams: dict[int, list[str]]
+
+
+def plan_of(store: Store, variant_id: str) -> Plan | None:
+    """The plan of a variant; None where nothing was asked yet."""
+    name = _name(variant_id)
+    if store.head(name) == NO_EVENTS:
+        return None
+    found = [e.to_class(ReplayPlanned) for e in store.read(name) if e.type == "replay.planned"]
+    streams: dict[int, dict[str, None]] = {}
+    for one in found:
+        streams.setdefault(one.sample, {}).update(dict.fromkeys(one.streams))
+    variant = msgspec.convert(found[0].variant, Variant)
+    return Plan(variant, found[0].endpoint, {n: list(of) for n, of in streams.items()})
+
+
+def plans(store: Store) -> Iterator[Plan]:
+    """Every plan in a store."""
+    for info in store.streams(category=CATEGORY):
+        named = _NAME.fullmatch(info.stream)
+        if named is not None and (plan := plan_of(store, named[1])) is not None:
+            yield plan
+
+
+def answered_by(store: Store, variant: Variant, endpoint: str | None) -> Variant:
+    """The variant that the answers of an endpoint (None: of a function) are kept as.
+
+    It is the variant itself, unless another endpoint has answered that already: then it names the
+    endpoint, so that it has an id and branches of its own.
+    """
+    if variant.endpoint is not None and variant.endpoint != (endpoint or A_FUNCTION):
+        raise UsageError(
+            f"the variant is of the endpoint {variant.endpoint}, and {endpoint or A_FUNCTION} is "
+            "asked: leave endpoint= out of the variant, or ask that one",
+            argument="variant",
+        )
+    plan = plan_of(store, variant.id)
+    if plan is None or plan.endpoint == endpoint:
+        return variant
+    return replace(variant, endpoint=endpoint or A_FUNCTION)
+
+
+def keep_plan(
+    store: Store, variant: Variant, sample: int, streams: Iterable[str], endpoint: str | None
+) -> None:
+    """Put what a run sets out to do on record, as far as it is not there yet.
+
+    Raises :class:`UsageError` where a run of the variant with another endpoint began meanwhile.
+    """
+    name, before = _name(variant.id), plan_of(store, variant.id)
+    planned = set() if before is None else set(before.streams.get(sample, ()))
+    new = [stream for stream in streams if stream not in planned]
+    said = msgspec.to_builtins(variant)
+    parts = [new[n : n + STREAMS_AN_EVENT_MAX] for n in range(0, len(new), STREAMS_AN_EVENT_MAX)]
+    if parts:
+        events = [ReplayPlanned(said, sample, part, endpoint) for part in parts]
+        key = hashlib.sha256(msgspec.json.encode(events)).hexdigest()
+        store.append(name, events, key=f"plan-{key}")
+    plan = plan_of(store, variant.id)
+    if plan is not None and plan.endpoint != endpoint:
+        raise UsageError(
+            f"another run of variant {variant.id} has begun meanwhile with "
+            f"{plan.endpoint or A_FUNCTION}: start again, and the answers are kept apart",
+            variant=variant.id,
+        )
+
+
+def _name(variant_id: str) -> str:
+    return f"replay~plan-{variant_id}"
