@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import refold
+from refold.capture.exact import check_exact
 from refold.cli import output
 from refold.cli.errors import FINDING, FINE
 from refold.cli.options import command, opened, option
@@ -19,7 +20,8 @@ from refold.errors import Corrupt
 def doctor_command(url: str, repair: bool) -> int:
     """Check a store from end to end.
 
-    The file, its schema, its positions, versions and bodies are looked at. Reads everything and
+    The file, its schema, its positions, versions and bodies are looked at, and whether captured
+    calls come back to the byte. Reads everything and
     changes nothing; with --repair it says what it does, and still never touches the log. Exits
     with 1 when a check fails.
 
@@ -45,7 +47,7 @@ def _looked_at(url: str, *, repair: bool) -> bool:
             for done in store.repair():
                 output.show({"repaired": done}, f"did  {done}")
     with opened(url) as store:
-        outcomes = [_shown(*check) for check in store.check()]
+        outcomes = [_shown(*check) for check in (*store.check(), *check_exact(store))]
     return all(outcomes)
 
 

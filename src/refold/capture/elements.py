@@ -1,0 +1,262 @@
+"""A request's exact bytes in linear space: each element of its lists is kept once a stream.
+
+A request to a model holds the whole conversation again, so that N turns kept whole cost N² bytes,
+and a clock in the system prompt spoils a common front. Here a request is what stands between its
+elements and the runs of elements of earlier requests that fill it. An element is a value of a list
+at the top level (``messages``, ``tools``, …), or any other value there that is not short. What
+this makes is read back before it is used: what would not come back exactly is kept whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, groupby, islice, zip_longest
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from refold.capture.events import COUNT_MAX, WireAnswer, WireRequest
+from refold.core.payload import encode_payload, read_back
+from refold.errors import Corrupt, InvalidEvent
+
+ELEMENT_BYTES_MIN: Final = 64
+"""A shorter value at the top level stays where it is: to name it would cost more."""
+RECENT_MAX: Final = 8
+"""How many of the last requests are looked through for runs."""
+KNOWN_MAX: Final = 100_000
+"""How many elements of a stream are known again; the oldest are forgotten, and then kept anew."""
+PIECE_BYTES_MAX: Final = 4 * 1024 * 1024
+"""The most of a form that goes into one event; half of what an event may hold, as it is quoted."""
+TRAIL_BYTES_MAX: Final = 3
+"""The most bytes of a cut character that stand before the next whole one."""
+
+_decode_top: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_list: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_form: Final = msgspec.json.Decoder(WireRequest).decode
+encode_form: Final = msgspec.json.Encoder().encode
+
+
+class Place(NamedTuple):
+    """Where an element stands: the version of its request, and how many stand before it there."""
+
+    version: int
+    before: int
+
+
+class Recent(NamedTuple):
+    """A request not long ago: the digests of its elements, and the last place of each."""
+
+    version: int
+    digests: Sequence[bytes]
+    places: Mapping[bytes, int]
+
+
+class Known:
+    """The elements that a stream holds, by digest, so that they need not be kept again."""
+
+    def __init__(self) -> None:
+        self._first: dict[bytes, Place] = {}
+        self._recent: list[Recent] = []
+
+    def __len__(self) -> int:
+        return len(self._first)
+
+    def take(self, version: int, digests: Sequence[bytes]) -> None:
+        """Note the elements of the newest request, which stands at a version."""
+        for index, one in enumerate(digests):
+            if one not in self._first:
+                self._first[one] = Place(version, index)
+        for one in list(islice(self._first, max(len(self._first) - KNOWN_MAX, 0))):
+            del self._first[one]
+        newest = Recent(version, digests, dict(zip(digests, range(len(digests)), strict=True)))
+        self._recent = [newest, *self._recent[: RECENT_MAX - 1]]
+
+    def learn(self, version: int, form: WireRequest) -> None:
+        """Note what a request that was recorded before has kept; not that it is recent."""
+        before = 0
+        for first, count, *earlier in form.runs:
+            kept = [] if earlier else form.new[first : first + count]
+            for index, element in enumerate(kept, before):
+                self._first.setdefault(digest_of(bytes(element)), Place(version, index))
+            before += count
+
+    def find(self, digest: bytes) -> Place | None:
+        """Where an element stood last, as far as is known."""
+        for version, _, places in self._recent:
+            if digest in places:
+                return Place(version, places[digest])
+        return self._first.get(digest)
+
+    def after(self, place: Place) -> Sequence[bytes]:
+        """The digests of what stands after a place, as far as is known."""
+        for version, digests, _ in self._recent:
+            if version == place.version:
+                return digests[place.before + 1 :]
+        return ()
+
+
+def digest_of(element: bytes) -> bytes:
+    """What an element is known by."""
+    return hashlib.blake2b(element, digest_size=16).digest()
+
+
+def taken_apart(body: bytes, known: Known) -> tuple[WireRequest, list[bytes]]:
+    """The linear form of a request, and the digests of its elements; pure."""
+    exact = hashlib.sha256(body).hexdigest()
+    try:
+        gaps, elements = _split(body)
+        digests = [digest_of(element) for element in elements]
+        runs, fresh = _runs(digests, known)
+        form = WireRequest(
+            hash=exact,
+            gaps=[(gap.decode(), len(list(same))) for gap, same in groupby(gaps)],
+            runs=runs,
+            new=[msgspec.Raw(elements[index]) for index in fresh],
+        )
+        raw = encode_form(form)
+        read_back(msgspec.Raw(raw))
+        if len(raw) <= PIECE_BYTES_MAX:
+            encode_payload(msgspec.Raw(raw))
+        if joined(_decode_form(raw), elements) == body:
+            return form, digests
+    except (ValueError, RecursionError, InvalidEvent):
+        pass  # No JSON object, or one that cannot be stored as it is.
+    try:
+        return WireRequest(hash=exact, text=body.decode()), []
+    except UnicodeDecodeError:
+        return WireRequest(hash=exact, base64=b64encode(body).decode()), []
+
+
+def _split(body: bytes) -> tuple[list[bytes], list[bytes]]:
+    """What stands before, between and after the elements, and the elements, as they stand."""
+    gaps: list[bytes] = []
+    elements: list[bytes] = []
+    at = gap = 0
+    for element in _elements(body):
+        # Mostly behind as much as the last; to search for a long text takes longer.
+        near = body.startswith(element, at + gap)
+        start = at + gap if near else body.index(element, at)
+        gap = start - at
+        gaps.append(body[at:start])
+        elements.append(element)
+        at = start + len(element)
+    return [*gaps, body[at:]], elements
+
+
+def _elements(body: bytes) -> Iterator[bytes]:
+    for value in map(bytes, _decode_top(body).values()):
+        if len(value) >= ELEMENT_BYTES_MIN:
+            yield from map(bytes, _decode_list(value)) if value[:1] == b"[" else (value,)
+
+
+def _runs(digests: Sequence[bytes], known: Known) -> tuple[list[list[int]], list[int]]:
+    """The runs of a request, and the indexes of the elements that must be kept with it."""
+    runs: list[list[int]] = []
+    fresh: dict[bytes, int] = {}
+    indexes: list[int] = []
+    at = 0
+    while at < len(digests):
+        one = digests[at]
+        place = known.find(one)
+        if place is not None:
+            count = 1 + _common(known.after(place), digests[at + 1 :])
+            runs.append([place.before, count, place.version])
+            at += count
+            continue
+        kept = fresh.setdefault(one, len(fresh))
+        if kept == len(indexes):
+            indexes.append(at)
+        if runs and len(runs[-1]) == 2 and kept == sum(runs[-1]):
+            runs[-1][1] += 1
+        else:
+            runs.append([kept, 1])
+        at += 1
+    return runs, indexes
+
+
+def _common(first: Sequence[bytes], second: Sequence[bytes]) -> int:
+    """How many values two sequences begin with alike."""
+    pairs = zip(first, second, strict=False)
+    differing = (count for count, (one, other) in enumerate(pairs) if one != other)
+    return next(differing, min(len(first), len(second)))
+
+
+# -- back to bytes --------------------------------------------------------------------------------
+
+
+def read_form(raw: bytes) -> WireRequest:
+    """A form from its JSON text; :class:`~refold.errors.Corrupt` where it is none."""
+    try:
+        return _decode_form(raw)
+    except (ValueError, RecursionError) as error:
+        raise Corrupt(f"a recorded request cannot be read: {error}") from error
+
+
+def elements_of(
+    version: int,
+    form_at: Callable[[int], WireRequest],
+    whole: Mapping[int, Sequence[bytes]] | None = None,
+) -> list[bytes]:
+    """The elements of the request at a version, from its own form and those that it leads to.
+
+    ``whole`` has the elements of some requests at hand. Each request on the way is looked at
+    once, newest first. Raises :class:`~refold.errors.Corrupt` where a run leads nowhere.
+    """
+    size = sum(run[1] for run in form_at(version).runs)
+    found: list[bytes | None] = [None] * min(size, COUNT_MAX)
+    pending = {version: [(0, size, 0)]}
+    while pending:
+        at = max(pending)
+        wanted = pending.pop(at)
+        if whole is not None and at in whole:
+            for first, count, place in wanted:
+                found[place : place + count] = whole[at][first : first + count]
+            continue
+        form, begin = form_at(at), 0
+        for start, length, *earlier in form.runs:
+            for first, count, place in wanted:
+                low, high = max(first, begin), min(first + count, begin + length)
+                if low >= high:
+                    continue
+                source, to = start + low - begin, place + low - first
+                if not earlier:
+                    part = map(bytes, form.new[source : source + high - low])
+                    found[to : to + high - low] = part
+                elif earlier[0] < at:
+                    pending.setdefault(earlier[0], []).append((source, high - low, to))
+            begin += length
+    if len(found) != size or None in found:
+        raise Corrupt(f"an element of the request at version {version} is missing", version=version)
+    return [element for element in found if element is not None]
+
+
+def joined(form: WireRequest, elements: Iterable[bytes]) -> bytes:
+    """The bytes of a request from its form and its elements."""
+    if not form.gaps:
+        return form.text.encode() or b64decode(form.base64)
+    gaps = chain.from_iterable([text.encode()] * count for text, count in form.gaps)
+    pairs = zip_longest(gaps, elements, fillvalue=b"")
+    return b"".join(chain.from_iterable(pairs))
+
+
+# -- answers --------------------------------------------------------------------------------------
+
+
+def answer_kept(data: bytes, **end: Any) -> WireAnswer:
+    """Bytes of an answer as an event: text as far as they are UTF-8, the rest as base64."""
+    lead = 0
+    while lead < min(TRAIL_BYTES_MAX, len(data)) and data[lead] & 0xC0 == 0x80:
+        lead += 1
+    try:
+        text, rest = data[lead:].decode(), b""
+    except UnicodeDecodeError as error:
+        cut = lead + error.start
+        text, rest = data[lead:cut].decode(), data[cut:]
+    return WireAnswer(text, b64encode(data[:lead]).decode(), b64encode(rest).decode(), **end)
+
+
+def answer_bytes(kept: WireAnswer) -> bytes:
+    """The bytes of an answer that an event holds."""
+    return b64decode(kept.lead) + kept.text.encode() + b64decode(kept.rest)

@@ -1,0 +1,170 @@
+"""The exact bytes of recorded calls, from the store; each is checked by its hash."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any, Final
+
+from refold.capture.elements import RECENT_MAX, answer_bytes, elements_of, joined, read_form
+from refold.capture.events import WireAnswer, WirePiece, WireRequest
+from refold.core.event import event_id
+from refold.core.recorded import Recorded
+from refold.engine.store import Store
+from refold.errors import Corrupt, NotFound, RefoldError
+from refold.ports import Check
+
+CALL: Final = "call"
+"""The metadata that names the call which an event is of."""
+PAGE_EVENTS: Final = 256
+FORMS_MAX: Final = 1_024
+"""How many forms are held, so that a chain of them is read in pages."""
+
+
+def request_of(store: Store, stream: str, version: int) -> bytes:
+    """The exact body of the model request that the event at a version is part of.
+
+    Any event of the call will do: the words that were sent, ``model.request``, what came of it.
+    Raises :class:`~refold.errors.NotFound` for one of no captured call,
+    :class:`~refold.errors.Corrupt` where the bytes are not those that were sent.
+    """
+    return Requests(store, stream).body_at(_request_at(store, stream, version).version)
+
+
+def answer_of(store: Store, stream: str, version: int) -> bytes:
+    """The exact bytes of the answer to that request, compressed where they came compressed.
+
+    Of a call that is still going on, or was never ended, what has come; errors as for
+    :func:`request_of`.
+    """
+    request = _request_at(store, stream, version)
+    call, found = request.noted(CALL), hashlib.sha256()
+    parts: list[bytes] = []
+    for recorded in store.read(stream, from_version=request.version):
+        if recorded.type == "wire.answer" and recorded.noted(CALL) == call:
+            kept: WireAnswer = recorded.to_class(WireAnswer)
+            parts.append(answer_bytes(kept))
+            found.update(parts[-1])
+            if kept.hash is not None:
+                _check(found.hexdigest(), kept.hash, recorded.id)
+                break
+    return b"".join(parts)
+
+
+class Requests:
+    """The requests of a stream; a few are held, so that reading them in order is quick."""
+
+    def __init__(self, store: Store, stream: str) -> None:
+        self._store, self._stream = store, stream
+        self._forms: dict[int, WireRequest] = {}
+        self._whole: dict[int, list[bytes]] = {}
+
+    def body_at(self, version: int) -> bytes:
+        """The exact bytes of the ``wire.request`` at a version."""
+        form = self.form_at(version)
+        body = joined(form, self.elements_at(version))
+        _check(hashlib.sha256(body).hexdigest(), form.hash, event_id(self._stream, version))
+        return body
+
+    def elements_at(self, version: int) -> list[bytes]:
+        """The elements of that request."""
+        elements = elements_of(version, self.form_at, self._whole)
+        self._whole[version] = elements
+        while len(self._whole) > RECENT_MAX:
+            del self._whole[next(iter(self._whole))]
+        return elements
+
+    def form_at(self, version: int) -> WireRequest:
+        """The linear form that is kept at a version."""
+        if version not in self._forms:
+            self._read_back_from(version)
+        try:
+            return self._forms[version]
+        except KeyError:
+            raise Corrupt(
+                f"{event_id(self._stream, version)} is no request, which another one leads to; "
+                "run `refold doctor`",
+                stream=self._stream,
+                version=version,
+            ) from None
+
+    def _read_back_from(self, version: int) -> None:
+        if len(self._forms) > FORMS_MAX:
+            self._forms.clear()
+        page = self._store.read(
+            self._stream, to_version=version, direction="backward", limit=PAGE_EVENTS
+        )
+        for recorded in page:
+            if recorded.type == "wire.request":
+                self._forms[recorded.version] = self.form_of(recorded)
+
+    def form_of(self, recorded: Recorded) -> WireRequest:
+        """The form that an event holds, itself or in the pieces before it."""
+        form = read_form(recorded.raw)
+        if not form.pieces:
+            return form
+        first, last = recorded.version - form.pieces, recorded.version - 1
+        pieces = self._store.read(self._stream, from_version=first, to_version=last)
+        return read_form("".join(one.to_class(WirePiece).text for one in pieces).encode())
+
+
+def check_exact(store: Store) -> Iterator[Check]:
+    """Read every captured request and answer back and compare it with its hash."""
+    last: dict[str, Requests] = {}
+    requests = answers = 0
+    bad: list[str] = []
+    coming: dict[tuple[str, Any], Any] = {}
+    for recorded in store.read_all(types=["wire.request", "wire.answer"]):
+        try:
+            if recorded.type == "wire.request":
+                requests += 1
+                reader = last.pop(recorded.stream, None) or Requests(store, recorded.stream)
+                last = dict([*last.items(), (recorded.stream, reader)][-RECENT_MAX:])
+                reader.body_at(recorded.version)
+            else:
+                call = (recorded.stream, recorded.noted(CALL))
+                answers += _is_whole(recorded, coming.setdefault(call, hashlib.sha256()))
+                if recorded.to_class(WireAnswer).hash is not None:
+                    del coming[call]
+        except RefoldError as error:
+            bad.append(f"{recorded.id}: {error.message}")
+    if requests or answers:
+        told = f"{requests} requests and {answers} answers are what their hashes say"
+        yield Check("exact bytes", not bad, bad[0] if bad else told)
+
+
+def _is_whole(recorded: Recorded, found: Any) -> bool:
+    """Whether an event ends an answer, whose bytes so far were ``found``."""
+    kept: WireAnswer = recorded.to_class(WireAnswer)
+    found.update(answer_bytes(kept))
+    if kept.hash is not None:
+        _check(found.hexdigest(), kept.hash, recorded.id)
+    return kept.hash is not None
+
+
+def _request_at(store: Store, stream: str, version: int) -> Recorded:
+    """The ``wire.request`` of the call that an event is of."""
+    event = store.event(event_id(stream, version))
+    call = event.noted(CALL)
+    if call is not None:
+        for recorded in store.read(stream, from_version=version):
+            if recorded.noted(CALL) != call:
+                break
+            if recorded.type == "wire.request":
+                return recorded
+        for recorded in store.read(stream, to_version=version, direction="backward"):
+            if recorded.type == "wire.request" and recorded.noted(CALL) == call:
+                return recorded
+    raise NotFound(
+        f"{event.id} is of no captured call: look for `wire.request` in `refold log {stream}`",
+        id=event.id,
+    )
+
+
+def _check(found: str, recorded: str, event: str) -> None:
+    if found != recorded:
+        raise Corrupt(
+            f"the bytes of {event} have the SHA-256 {found}, where {recorded} was recorded; "
+            "run `refold doctor`",
+            id=event,
+        )
