@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from tests.conformance.appending import Appending, Deciding, Keys, Together
 from tests.conformance.branching import Branching
+from tests.conformance.clocks import Clocks
 from tests.conformance.conditions import Commands, Conditions
 from tests.conformance.durable import Reopening, Sharing
 from tests.conformance.reading import ReadingStreams, ReadingTheLog
@@ -42,6 +43,7 @@ __all__ = [
 
 class StoreConformance(
     Appending,
+    Clocks,
     Together,
     Keys,
     Deciding,

@@ -47,6 +47,19 @@ def from_us(us: int) -> datetime:
         raise UsageError(f"{us} microseconds is outside the years 1 to 9999") from error
 
 
+def recordable(us: object, *, what: str) -> int:
+    """Microseconds that may be recorded, of the years 1970 to 9999; else :class:`UsageError`.
+
+    ``what`` says whose they are: a clock may give anything.
+    """
+    if isinstance(us, bool) or not isinstance(us, int) or not 0 <= us <= LATEST_US:
+        raise UsageError(
+            f"{what} {us!r:.99} cannot be recorded: give microseconds UTC, a whole number of the "
+            "years 1970 to 9999"
+        )
+    return us
+
+
 @lru_cache(maxsize=16)  # What is made of one event, or of one append, shares an instant.
 def rfc3339(us: int) -> str:
     """RFC 3339 text in UTC with microseconds where there are any: ``2026-03-01T09:00:00Z``."""

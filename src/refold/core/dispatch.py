@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from refold.core.event import Kind
+from refold.core.jsonvalue import number
 from refold.core.registry import Registry
 from refold.core.stored import ABSENT, OccurredAt, Part, Row
 from refold.errors import UsageError
@@ -88,13 +89,13 @@ class _Known:
     def __init__(self, wrappers: Mapping[str, type]) -> None:
         self.wrappers = wrappers
         events: Any = list[reduce(or_, wrappers.values())]  # type: ignore[misc]
-        self.body: Decode = msgspec.json.Decoder(events).decode
+        self.body: Decode = msgspec.json.Decoder(events, float_hook=number).decode
         self._several: Any = list[events]
 
     @cached_property
     def bodies(self) -> Decode:
         """Made when it is asked for: what checks appends never does."""
-        return msgspec.json.Decoder(self._several).decode
+        return msgspec.json.Decoder(self._several, float_hook=number).decode
 
 
 class Decoder:

@@ -23,9 +23,11 @@ from refold.core.payload import (
     UNENCODABLE,
     encode_payload,
     encode_unchecked,
+    has_other_keys,
     may_be_deep,
     plain,
     read_back,
+    walk,
 )
 from refold.core.recorded import Recorded
 from refold.core.registry import Registry
@@ -78,7 +80,8 @@ def encode_body(events: Sequence[object], registry: Registry, *, repeatable: boo
     try:
         kinds: tuple[Any, ...] = tuple(map(registry.tags.get, map(type, events)))
         arrays: list[tuple[Any, ...]] = list(zip(kinds, events, strict=True))
-        if None in kinds:
+        are_typed = None not in kinds
+        if not are_typed:
             arrays = [_array_of(event, registry) for event in events]
             kinds = tuple([array[0] for array in arrays])
         raw = encode_unchecked(arrays)
@@ -95,7 +98,8 @@ def encode_body(events: Sequence[object], registry: Registry, *, repeatable: boo
             return encode_body(ordered, registry)
     bare = list(map(_rest_of, read)) == [_NOTHING] * len(kinds)
     # Every event takes two, its array's and its payload's: only the rest can make one deep.
-    deep = raw.count(b"[") + raw.count(b"{") - 2 * len(kinds) > DEPTH_MAX and not _are_flat(raw)
+    objects = raw.count(b"{")
+    deep = raw.count(b"[") + objects - 2 * len(kinds) > DEPTH_MAX and not _are_flat(raw)
     if (
         deep
         or len(raw) > EVENT_BYTES_MAX
@@ -103,6 +107,12 @@ def encode_body(events: Sequence[object], registry: Registry, *, repeatable: boo
         or (b"N" in raw and b"NaN" in raw)  # One byte is found sooner than three.
         or b"nfinity" in raw
         or (b"null" in raw and not _hide_nothing(read, arrays))
+        # Of the fields of a class none is lost; anything else may be a dict, whose keys may be.
+        or not (
+            (are_typed and objects <= len(kinds))
+            or _come_back(read, kinds, raw, bare)
+            or _have_text_keys(arrays)
+        )
     ):
         return encode_one_by_one(events, registry, repeatable=repeatable)
     return Body(text, kinds, None if bare else _occurred(read))
@@ -209,6 +219,29 @@ def _hide_nothing(read: Sequence[Any], arrays: Sequence[tuple[Any, ...]]) -> boo
         return _pack([array[1::2] for array in arrays]) == _pack(back)
     except UNENCODABLE:
         return False
+
+
+def _come_back(read: Sequence[Any], kinds: Sequence[str], raw: bytes, bare: bool) -> bool:
+    """Whether what was read makes the same text again: then no key or digit of it was lost."""
+    if bare:
+        again = [(kind, event.data) for kind, event in zip(kinds, read, strict=True)]
+    else:
+        again = [_as_stored(kind, event) for kind, event in zip(kinds, read, strict=True)]
+    return encode_unchecked(again) == raw
+
+
+def _as_stored(kind: str, event: Any) -> tuple[Any, ...]:
+    if event.metadata is not ABSENT:
+        return kind, event.data, event.occurred_at, _decode(event.metadata)
+    return (
+        (kind, event.data) if event.occurred_at is None else (kind, event.data, event.occurred_at)
+    )
+
+
+def _have_text_keys(arrays: Sequence[tuple[Any, ...]]) -> bool:
+    """Whether no key of payloads or metadata is anything but text, nor hidden in JSON text."""
+    leaves = (leaf for array in arrays for part in array[1::2] for _, leaf in walk(part))
+    return all(not isinstance(leaf, msgspec.Raw) and not has_other_keys(leaf) for leaf in leaves)
 
 
 def _are_flat(raw: bytes) -> bool:

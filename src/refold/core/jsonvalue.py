@@ -1,4 +1,4 @@
-"""JSON values: what they may be, when two are equal, and JSON Pointers (RFC 6901) into them.
+"""JSON values: how text is read as one, when two are equal, and JSON Pointers (RFC 6901) into them.
 
 A JSON value is None, a bool, a finite number (int, float or Decimal), a str, a list (or tuple,
 the same here), or a dict with str keys, nested at most 200 deep. Two numbers are equal when their
@@ -7,9 +7,11 @@ values are, whatever their Python type (1, 1.0 and ``Decimal("1.00")``); ``True`
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Hashable, Iterable, Sequence
 from decimal import Decimal
+from math import isfinite
 from typing import Any, Final, NoReturn
 
 from refold.errors import UsageError
@@ -18,7 +20,64 @@ DEPTH_MAX: Final = 200
 """The deepest nesting of lists and dicts, so that recursion stays well within Python's limit."""
 
 _LEAVES: Final = (str, int, float, Decimal, type(None))
+_SURE: Final = re.compile(r"-?[0-9.]{1,16}")
+"""Numbers with a point that are floats for sure: every float has 15 digits (IEEE 754)."""
 _INDEX: Final = re.compile(r"0|[1-9][0-9]{0,17}")
+
+
+def number(text: str) -> float | Decimal:
+    """A JSON number with a point or an exponent, to the last digit.
+
+    A float where that is written as the same number, else a Decimal. ValueError where it is too
+    large for that too.
+    """
+    found = float(text)
+    if _SURE.fullmatch(text):
+        return found
+    try:
+        exact = Decimal(text)
+    except ArithmeticError as error:
+        raise ValueError(f"the number {text:.40} is out of range") from error
+    return found if isfinite(found) and Decimal(repr(found)) == exact else exact
+
+
+def read(text: str | bytes) -> Any:
+    """What JSON text says: whole numbers as int, others as :func:`number` gives them.
+
+    Raises ValueError for what is no JSON, and :class:`UsageError` where a key stands twice in one
+    object: of such two other readers keep one, and not all of them the same.
+    """
+    twice: list[str] = []
+
+    def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(pairs)
+        if len(made) < len(pairs):
+            keys = [key for key, _ in pairs]
+            twice.extend(key for key in made if keys.count(key) > 1)
+        return made
+
+    value = json.loads(
+        text if isinstance(text, str) else text.decode(),
+        object_pairs_hook=members,
+        parse_float=number,
+        parse_constant=_no_number,
+    )
+    if twice:
+        raise UsageError(f"the key {twice[0]!r:.99} stands twice in one object", key=twice[0])
+    return value
+
+
+def rounded(value: Any) -> tuple[str, Decimal] | None:
+    """The first number of a value that floats would round, and its JSON Pointer; None for none."""
+    pending: list[tuple[Any, Any]] = [(value, None)]
+    while pending:
+        item, trail = pending.pop()
+        if isinstance(item, Decimal):
+            return _place(trail), item
+        if isinstance(item, dict | list):
+            children = item.items() if isinstance(item, dict) else enumerate(item)
+            pending += [(child, (trail, key)) for key, child in children]
+    return None
 
 
 def check(value: Any, *, level: int = 1) -> int:
@@ -151,9 +210,17 @@ def _check_keys(item: dict[Any, Any], trail: Any) -> None:
 
 
 def _refuse(message: str, trail: Any) -> NoReturn:
+    where = _place(trail)
+    raise UsageError(f"{message}, at {where!r}", pointer=where)
+
+
+def _place(trail: Any) -> str:
     parts = []
     while trail is not None:
         trail, part = trail
         parts.append(part)
-    where = pointer(reversed(parts))
-    raise UsageError(f"{message}, at {where!r}", pointer=where)
+    return pointer(reversed(parts))
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no JSON number")

@@ -10,8 +10,9 @@ from typing import Any, Final
 
 import msgspec
 
+from refold.core import jsonvalue
 from refold.core.canonical import DEPTH_MAX, field_names, with_sorted_sets
-from refold.errors import InvalidEvent
+from refold.errors import InvalidEvent, UsageError
 
 EVENT_BYTES_MAX: Final = 8 * 1024 * 1024
 """The largest payload of one event, encoded."""
@@ -20,14 +21,6 @@ encode_unchecked = msgspec.json.Encoder().encode
 """Any payload to JSON; writes NaN as null, and nests without a limit."""
 UNENCODABLE: Final = (TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 """How the encoder refuses a payload."""
-
-
-def may_hide_a_number(raw: bytes) -> bool:
-    """Whether an encoded payload may hold a number that JSON has not, so that it must be looked at.
-
-    The encoder writes null for NaN and infinities, and the words for those of ``Decimal``.
-    """
-    return b"null" in raw or b"NaN" in raw or b"nfinity" in raw
 
 
 def may_be_deep(raw: bytes) -> bool:
@@ -42,9 +35,8 @@ def encode_payload(payload: Any, *, what: str = "payload") -> bytes:
         raw, payload = bytes(payload), read_back(payload)
     else:
         raw = _encoded(payload)
-    if may_hide_a_number(raw) or may_be_deep(raw):
-        for path, leaf in walk(payload):
-            _check_leaf(path, leaf)
+    for path, leaf in walk(payload):
+        _check_leaf(path, leaf)
     if len(raw) > EVENT_BYTES_MAX:
         path, size_bytes = _largest_part(payload)
         raise InvalidEvent(
@@ -65,7 +57,10 @@ def _encoded(payload: Any) -> bytes:
 def read_back(payload: msgspec.Raw) -> Any:
     """What a payload given as JSON text says; refused unless it is one value that can be read."""
     try:
-        return msgspec.json.decode(payload)
+        msgspec.json.decode(payload)
+        return jsonvalue.read(bytes(payload))
+    except UsageError as error:
+        raise InvalidEvent(f"a msgspec.Raw cannot be stored: {error.message}") from error
     except (ValueError, RecursionError) as error:
         raise InvalidEvent(f"a msgspec.Raw is not one JSON value: {error}") from error
 
@@ -92,6 +87,11 @@ def plain(payload: Any) -> Any:
     return with_sorted_sets(payload.model_dump()) if hasattr(payload, "model_dump") else payload
 
 
+def has_other_keys(leaf: Any) -> bool:
+    """Whether a leaf of :func:`walk` is of a dict with keys that are not text."""
+    return isinstance(leaf, dict) and not all(key.__class__ is str for key in leaf)
+
+
 def _children(value: Any) -> Iterator[tuple[str, Any]] | None:
     """The parts of whatever becomes a JSON object or array; None for a leaf."""
     if isinstance(value, dict):
@@ -115,6 +115,8 @@ def _check_leaf(path: str, leaf: Any) -> None:
         raise InvalidEvent(f"{leaf} cannot be stored: JSON has no such number", path=path)
     if isinstance(leaf, Decimal) and not leaf.is_finite():
         raise InvalidEvent(f"Decimal {leaf} cannot be stored: it is not a number", path=path)
+    if has_other_keys(leaf) and len(msgspec.json.decode(encode_unchecked(leaf))) < len(leaf):
+        raise InvalidEvent("two keys are the same text in JSON: one would be lost", path=path)
 
 
 def _refusal(payload: Any, error: Exception) -> InvalidEvent:

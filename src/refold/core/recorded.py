@@ -11,14 +11,21 @@ import msgspec
 
 from refold.core.clock import EARLIEST_US, LATEST_US, from_us
 from refold.core.event import Kind
+from refold.core.jsonvalue import number
 from refold.core.registry import Registry
 from refold.core.split import parted
 from refold.core.stored import ABSENT, Part, Row, StoredEvent, corrupt, decode_body, text_or_none
 from refold.errors import CodecError, Corrupt, UsageError
 
-_decode = msgspec.json.decode
+_decode = msgspec.json.Decoder(float_hook=number).decode
 _as_json = lru_cache(maxsize=64)(msgspec.json.encode)
-_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
+_decode_object = msgspec.json.Decoder(dict[str, Any], float_hook=number).decode
+
+
+@lru_cache(maxsize=1024)
+def _decoder_of(cls: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(cls, float_hook=number)
+
 
 UNSAVED_POSITION: Final = 0
 """The position of an event that is only in memory."""
@@ -165,7 +172,7 @@ class Recorded(msgspec.Struct, dict=True, eq=False, weakref=True):
             if hasattr(cls, "model_validate"):
                 return cls.model_validate(self.decoded())
             if self.kind == self.stored_kind:
-                return _decode(self.raw, type=cls)
+                return _decoder_of(cls).decode(self.raw)
             return msgspec.convert(self.decoded(), cls, str_keys=True)
         except (ValueError, RecursionError) as error:
             raise CodecError(

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from refold.core.event import Event, Kind, checked_tag
+from refold.core.jsonvalue import number
 from refold.core.payload import encode_payload
 from refold.core.registry import Registry
 from refold.core.upcast import Step, failed
@@ -15,7 +16,7 @@ from refold.errors import RefoldError
 
 SPLITS_DEEP_MAX: Final = 16
 """How often what a split made may be split again."""
-_decode = msgspec.json.decode
+_decode = msgspec.json.Decoder(float_hook=number).decode
 _kind_of = lru_cache(maxsize=4096)(Kind.parse)
 
 

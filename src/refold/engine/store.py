@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, Literal, Self, TypeVar
 
-from refold.core.clock import Instant, to_us
+from refold.core.clock import LATEST_US, Instant, recordable, to_us
 from refold.core.encode import copied
 from refold.core.event import Event, check_name, parse_event_id
 from refold.core.expected import ANY, NO_EVENTS, Expected
@@ -26,7 +26,7 @@ from refold.engine.progress import wait_for
 from refold.engine.reader import Reader
 from refold.engine.subscription import Bell, Pages, Subscription
 from refold.engine.upkeep import Upkeep
-from refold.errors import NotFound, RefoldError, UsageError
+from refold.errors import NotFound, RefoldError, Unavailable, UsageError
 from refold.ports import Appended, Backend, Batch, Clock, Committer, Fork, Kept, Outcome, StreamInfo
 
 S = TypeVar("S")
@@ -372,7 +372,13 @@ class Store(Upkeep):
         self.close()
 
     def _commit(self, batches: Sequence[Batch]) -> list[Outcome]:
-        outcomes = self._committer.commit(batches, now=self._clock())
+        try:
+            now = self._clock()
+        except Exception as error:
+            raise Unavailable(f"the clock failed: {error!r:.200}; nothing was written") from error
+        if now.__class__ is not int or not 0 <= now <= LATEST_US:
+            recordable(now, what="the clock's reading")
+        outcomes = self._committer.commit(batches, now=now)
         self._bell.rung += 1
         if self._bell.sleepers or self._bell.listeners:
             self._bell.wake()
