@@ -416,6 +416,17 @@ def _real(conversations: Path, folder: Path) -> Iterator[Workload]:
         note=note,
     )
     yield Workload(
+        "verify",
+        "the replay of 200 recorded conversations from their own record",
+        "s",
+        [_entry(subject, subject, "verify", **fold) for subject in ("refold", "seed")],
+        prepare=[bare, *given[1:], Ask("seed", "take_in", {"name": "real", "path": lines})],
+        clear=dropped,
+        rounds=3,
+        compared=("refold", "seed"),
+        note=note,
+    )
+    yield Workload(
         "bytes-real",
         "bytes an event on disk, recorded conversations (an append a conversation)",
         "bytes/event",

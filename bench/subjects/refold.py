@@ -25,6 +25,7 @@ from refold.conversation.importers import import_files
 from refold.core.registry import default_registry
 from refold.projections import Projector
 from refold.readmodels import built_in
+from refold.replay import verify
 
 REGISTRY: Final = refold.Registry()
 CONVERSATIONS: Final = 200
@@ -250,6 +251,14 @@ class Refold(Subject):
         took_s, states = timed(work, seconds=seconds, times_min=3)
         said = sum(len(state.transcript) for state in states)
         return {"value": took_s, "state": [said, sum(len(state.tool_calls) for state in states)]}
+
+    def verify(self, *, name: str, seconds: float) -> dict[str, object]:
+        """Seconds to replay every conversation of a kept log from its own record."""
+        store = self.kept[name].store
+        streams = [info.stream for info in store.streams()]
+        took_s, found = timed(lambda: verify(store, streams), seconds=seconds, times_min=1)
+        assert not found.mismatches
+        return {"value": took_s, "state": found.decisions}
 
     def fold_from_snapshot(self, *, name: str, seconds: float) -> dict[str, object]:
         """Seconds to fold the first conversation of a kept log from its newest snapshot."""

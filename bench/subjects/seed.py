@@ -109,6 +109,35 @@ def _conversations(events: list[dict[str, Any]]) -> Rows:
     return [(stream, *row[:3], *map(str, row[3:])) for stream, row in rows.items()]
 
 
+def _messages(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Events as chat messages: what one answer said and called is one."""
+    messages: list[dict[str, Any]] = []
+    of_last = None
+    for event in events:
+        kind, data = event["event_type"], event["data"]
+        of = data.get("message_id")
+        match kind:
+            case "agent.configured":
+                messages.append(
+                    {"role": "system", "content": (data.get("prompt") or {}).get("text")}
+                )
+            case "user.utterance":
+                messages.append({"role": "user", "content": data["text"]})
+            case "agent.utterance":
+                messages.append({"role": "assistant", "content": data["text"]})
+            case "tool.call":
+                if of is None or of != of_last:
+                    messages.append({"role": "assistant", "content": None})
+                function = {"name": data["name"], "arguments": data["arguments"]}
+                call = {"id": data["call_id"], "type": "function", "function": function}
+                messages[-1].setdefault("tool_calls", []).append(call)
+            case "tool.result":
+                said = {"tool_call_id": data["call_id"], "content": data["result"]}
+                messages.append({"role": "tool", **said})
+        of_last = of
+    return messages
+
+
 MODELS: Final[dict[str, Callable[[list[dict[str, Any]]], Rows]]] = {
     "costs": _costs,
     "tool_usage": _tool_usage,
@@ -219,6 +248,27 @@ class SeedStore:
                 state["redactions"].append(data)
         return state
 
+    def decisions(self, stream: str) -> int:
+        """How many answers a conversation has, each held against its own record."""
+        events = self.read("stream_id = ? ORDER BY version", stream)
+        whole, asked, count = _messages(events), set(), 0
+        for place, event in enumerate(events):
+            kind, data = event["event_type"], event["data"]
+            if kind == "tool.call":
+                assert data.get("parsed") in (None, json.loads(data["arguments"]))
+                asked.add(data["call_id"])
+            assert kind != "tool.result" or data["call_id"] in asked
+            before = events[place - 1]["data"].get("message_id") if place else None
+            if kind in ("agent.utterance", "tool.call") and data.get("message_id") != before:
+                seen = _messages(events[:place])
+                assert seen == whole[: len(seen)]
+                count += 1
+        state = self.conversation(stream)
+        assert len(state["tool_calls"]) == len(
+            [e for e in events if e["event_type"] == "tool.call"]
+        )
+        return count
+
     def made(self, model: str) -> list[tuple[Any, ...]]:
         """A read model of the whole log, read, summed and written."""
         rows = MODELS[model](self.read("1 ORDER BY id"))
@@ -279,6 +329,14 @@ class Seed(Subject):
         took_s, states = timed(work, seconds=seconds, times_min=3)
         said = sum(len(state["transcript"]) for state in states)
         return {"value": took_s, "state": [said, sum(len(s["tool_calls"]) for s in states)]}
+
+    def verify(self, *, name: str, seconds: float) -> dict[str, object]:
+        """Seconds to hold every answer of a kept log against its own record."""
+        store = self.kept[name]
+        streams = store.streams()
+        work = lambda: sum(store.decisions(stream) for stream in streams)  # noqa: E731
+        took_s, decisions = timed(work, seconds=seconds, times_min=1)
+        return {"value": took_s, "state": decisions}
 
     def rebuild(self, *, name: str, events: int, projection: str) -> dict[str, object]:
         """Events a second of the log at which a read model is made anew: all read, all written."""

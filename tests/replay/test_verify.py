@@ -167,6 +167,16 @@ def test_a_mismatch_says_what_was_found_on_either_side() -> None:
     assert mismatch == Mismatch("call-1", "call-1@1", "answers", "log: 'No.'; export: 'Yes.'")
 
 
+def test_a_store_that_knows_other_classes_is_verified_too() -> None:
+    """The events of a conversation are refold's own, whatever else a store holds."""
+    with refold.open("memory:", registry=refold.Registry()) as store:
+        store.append("call-1", [Event("user.utterance", {"text": "Hi"})])
+        said = {"text": "Hello", "message_id": "m1"}
+        store.append("call-1", [Event("agent.utterance", said)])
+        verification = verify(store, ["call-1"])
+    assert (verification.decisions, verification.mismatches) == (1, [])
+
+
 def test_a_stream_that_does_not_exist_is_not_found() -> None:
     """A typo is not a sound record."""
     with refold.open("memory:") as store, pytest.raises(NotFound):

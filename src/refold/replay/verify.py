@@ -92,7 +92,7 @@ def verify(
 def _disagreements(
     store: Store, stream: str, history: Sequence[Recorded], recorded: Sequence[Decision]
 ) -> Iterator[_Found]:
-    yield from _in_messages(History(stream, (), 0, store.registry), history, recorded)
+    yield from _in_messages(History(stream, (), 0, Conversation.registry), history, recorded)
     state = store.fold(stream, Conversation).state
     yield from _arguments(history)
     yield from _in_fold(recorded, state)
