@@ -136,11 +136,12 @@ class MemoryBackend:
         rows_max: int,
     ) -> list[Row]:
         """See :class:`~refold.ports.Backend`."""
+        of_categories, of_types = set(categories or ()), set(types or ())
 
         def is_wanted(index: int) -> bool:
-            category = category_of(self._log[index].stream)
-            of_types = types is None or not self._types[index].isdisjoint(types)
-            return of_types and (categories is None or category in categories)
+            if types is not None and self._types[index].isdisjoint(of_types):
+                return False
+            return categories is None or category_of(self._log[index].stream) in of_categories
 
         return self._after(after, is_wanted, rows_max)
 

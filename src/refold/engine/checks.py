@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Sequence
 
 from refold.core.fold import Decider, Fold
@@ -28,11 +29,14 @@ def check_whole(**numbers: object) -> None:
             raise UsageError(f"{name}={number!r} is not a whole number", argument=name)
 
 
-def check_limit(limit: int | None) -> None:
-    """Refuse a limit that is no number, or negative."""
+def checked_limit(limit: int | None) -> int | None:
+    """A limit as Python counts, no log has more; refused when it is no number, or negative."""
     check_whole(limit=limit)
     if limit is not None and limit < 0:
-        raise UsageError(f"limit={limit} is negative: give 0 or more, or None for no limit")
+        raise UsageError(
+            f"limit={limit} is negative: give 0 or more, or None for no limit", argument="limit"
+        )
+    return None if limit is None else min(limit, sys.maxsize)
 
 
 def check_fold(fold: object) -> None:

@@ -160,10 +160,11 @@ class Reader:
         types: Sequence[str] | None = None,
     ) -> Iterator[Recorded]:
         """The events of the whole log over a position, narrowed, in order."""
-        types = None if types is None else [Kind.parse(name).type for name in types]
+        wanted = None if types is None else {Kind.parse(name).type for name in types}
+        types = None if wanted is None else sorted(wanted)
         for row in self._log_rows(after, categories, types):
             for recorded in decode_row(row, self._registry):
-                if recorded.position > after and (types is None or recorded.type in types):
+                if recorded.position > after and (wanted is None or recorded.type in wanted):
                     yield recorded
 
     def fold_log(self, fold: Fold[S], *, after: int, categories: Sequence[str] | None) -> Folded[S]:

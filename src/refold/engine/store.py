@@ -190,7 +190,7 @@ class Store(Upkeep):
         ``from_version`` and ``to_version`` are inclusive; ``direction`` is ``"forward"`` or
         ``"backward"``. Raises :class:`~refold.errors.NotFound` when there is no such stream.
         """
-        checks.check_limit(limit)
+        limit = checks.checked_limit(limit)
         checks.check_whole(from_version=from_version, to_version=to_version)
         if direction not in ("forward", "backward"):
             raise UsageError(f"direction={direction!r} is neither 'forward' nor 'backward'")
@@ -213,7 +213,7 @@ class Store(Upkeep):
         schema); or ``matching`` those of a query. Ends at the events that were there when it
         arrives at the end.
         """
-        checks.check_limit(limit)
+        limit = checks.checked_limit(limit)
         checks.check_whole(after=after)
         if matching is not None:
             if categories is not None or types is not None:

@@ -178,18 +178,22 @@ class SqliteBackend:
     def _packed_log(self, sql: str, wanted: list[Any], after: int, rows_max: int) -> list[Row]:
         """The rows of a window of positions, the appends of segments set in their order."""
         head = self.log_head()
-        size = rows_max * _WINDOW_POSITIONS_PER_ROW
+        positions = rows_max * _WINDOW_POSITIONS_PER_ROW
         end = after
         while end < head:
-            end += size
+            end += positions
             found = self._query(sql, after, end, NO_LAST, *wanted)
+            rows: list[Row] = []
+            size_bytes = 0
             # One segment after the other: where many interleave, all of them would be the log.
-            rows = [
-                row
-                for name, *values in found
-                for row in queries.row_of(self._frames, name, values).appends()
-                if after < row.position + row.event_count - 1 and row.position <= end
-            ]
+            for name, *values in found:
+                for row in queries.row_of(self._frames, name, values).appends():
+                    if after < row.position + row.event_count - 1 and row.position <= end:
+                        rows.append(row)
+                        size_bytes += len(row.body)
+                if size_bytes > queries.PAGE_BYTES_MAX:
+                    rows, size_bytes = queries.first_half(rows)
+                    end = rows[-1].position
             if rows:
                 return sorted(rows, key=_position)
         return []

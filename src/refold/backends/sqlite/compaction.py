@@ -34,7 +34,8 @@ _POSITIONS: Final = """
 SELECT position, recorded_at FROM log WHERE position >= ? ORDER BY position LIMIT 1"""
 _STREAMS: Final = """
 SELECT stream, name, category, ifnull(packed_version, -1), sum(count) FROM log
-JOIN streams ON streams.id = stream WHERE position < ? GROUP BY stream"""
+JOIN streams ON streams.id = stream WHERE position < ? GROUP BY stream
+ORDER BY category, stream"""
 _HOT: Final = """
 SELECT position, version, count, recorded_at, occurred_from, occurred_to, metadata, body, types
 FROM log
@@ -217,5 +218,5 @@ class Packer:
 def _is_full(rows: Sequence[Row]) -> bool:
     return (
         sum(row.event_count for row in rows) >= EVENTS_PER_SEGMENT
-        or sum(len(row.body) for row in rows) >= TEXT_BYTES_PER_SEGMENT
+        or sum(len(row.body) + len(row.metadata or "") for row in rows) >= TEXT_BYTES_PER_SEGMENT
     )

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from importlib import import_module
 from typing import Any, Final
 
 import apsw
 
+from refold.core.payload import EVENT_BYTES_MAX
 from refold.core.stored import Row, Segment
-from refold.errors import Corrupt
+from refold.errors import Corrupt, Unavailable
 
 LEVEL: Final = 9
 """Next to 3: a twentieth less room, a third more time to pack, and none to read."""
 DICTIONARY_BYTES: Final = 64 * 1024
 SAMPLE_BYTES_MIN: Final = 20 * DICTIONARY_BYTES
 """A category with less to pack than this gains less from a dictionary than it takes."""
+DICTIONARIES_KEPT_MAX: Final = 64
+"""In memory, about 100 KiB each; a compaction goes category by category."""
+COMPRESSORS_KEPT_MAX: Final = 4
+"""Some MiB each."""
+PART_BYTES_MAX: Final = EVENT_BYTES_MAX + 256
+"""What a segment says of one of its appends: its metadata, which have the bound of a payload, its
+place and its times."""
 
 
 class Frames:
@@ -24,8 +32,8 @@ class Frames:
 
     def __init__(self, dictionary_bytes: Callable[[int], bytes]) -> None:
         self._dictionary_bytes = dictionary_bytes
-        self._dictionary = cache(self._made_dictionary)
-        self._compressor = cache(self._made_compressor)
+        self._dictionary = lru_cache(DICTIONARIES_KEPT_MAX)(self._made_dictionary)
+        self._compressor = lru_cache(COMPRESSORS_KEPT_MAX)(self._made_compressor)
 
     def packed(self, segment: Segment, dictionary: int | None) -> bytes:
         """The frame of a segment; it carries a checksum of what is in it."""
@@ -45,19 +53,36 @@ class Frames:
         dictionary: int | None,
         body_bytes: int,
     ) -> Row:
-        """The row of a stored segment; :class:`Corrupt` when its frame is damaged."""
+        """The row of a stored segment; :class:`Corrupt` when its frame is damaged.
+
+        It takes no more memory than the row says that its events need:
+        :class:`~refold.errors.Unavailable` where there is not so much.
+        """
+        what = f"the packed segment at position {position} ({stream}@{version})"
+        facts: dict[str, Any] = {"position": position, "stream": stream, "version": version}
         try:
-            text = zstd().decompress(frame, zstd_dict=self._dictionary(dictionary))
-        except zstd().ZstdError as error:
-            raise Corrupt(
-                f"the packed segment at position {position} ({stream}@{version}) cannot be "
-                f"unpacked: {error}; run `refold doctor`",
-                position=position,
-                stream=stream,
-            ) from error
+            text = self._text(frame, dictionary, body_bytes, count)
+        except (zstd().ZstdError, ValueError) as error:
+            reason = f"{what} cannot be unpacked: {error}; run `refold doctor`"
+            raise Corrupt(reason, **facts) from error
+        except MemoryError as error:
+            raise Unavailable(f"there is no memory left to unpack {what}", **facts) from error
         body, parts = text[:body_bytes], text[body_bytes:]
         place = (position, stream, version, count, recorded_at)
         return Row(*place, None, body, occurred_from, occurred_to, parts)
+
+    def _text(self, frame: bytes, dictionary: int | None, body_bytes: int, count: int) -> bytes:
+        """What a frame holds: what it says of its size must be what its row says of it."""
+        size = zstd().get_frame_info(frame).decompressed_size
+        if size is None or not 0 <= body_bytes <= size <= body_bytes + count * PART_BYTES_MAX:
+            says = "does not say how many bytes it holds" if size is None else f"says {size} bytes"
+            raise ValueError(f"it {says}, where {body_bytes} are those of {count} events")
+        decompressor = zstd().ZstdDecompressor(zstd_dict=self._dictionary(dictionary))
+        # A byte more than there is: so it comes to the frame's end, and to its checksum.
+        text = bytes(decompressor.decompress(frame, max_length=size + 1))
+        if len(text) != size or not decompressor.eof or decompressor.unused_data:
+            raise ValueError(f"it holds other than the {size} bytes that it says")
+        return text
 
     def _made_dictionary(self, number: int | None) -> Any:
         return None if number is None else zstd().ZstdDict(self._dictionary_bytes(number))

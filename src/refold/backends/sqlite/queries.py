@@ -11,7 +11,10 @@ two columns, dictionary and body_bytes, are NULL for an append.
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
+from operator import attrgetter
 from typing import Any, Final
 
 import apsw
@@ -160,6 +163,14 @@ def log_page(connection: apsw.Connection, sql: str, values: Sequence[Any]) -> li
     return rows
 
 
+def first_half(rows: list[Row]) -> tuple[list[Row], int]:
+    """The first rows of more than a page holds, in order, up to half a page; and their bytes."""
+    rows = sorted(rows, key=attrgetter("position"))
+    ends = list(accumulate(len(row.body) for row in rows))
+    count = max(bisect_right(ends, PAGE_BYTES_MAX // 2), 1)
+    return rows[:count], ends[count - 1]
+
+
 def row_of(frames: Frames, stream: str, values: Sequence[Any]) -> Row:
     """An append of the log, or a segment."""
     position, version, count, at, first, last, metadata, body, dictionary, body_bytes = values
@@ -190,14 +201,15 @@ def narrowed(
     The types are looked up by the query itself: one that is new while it runs is in both or in
     neither. Schemas of a type share its name; a row too many does no harm, the reader looks again.
     """
-    narrowed, wanted = "", [*(categories or ())]
-    places = [f"?{number}" for number in range(4, 5 + len(wanted))]
+    # Each list as one value: SQLite bounds how many a statement has, and how deep a row of ORs is.
+    narrowed, wanted = (
+        "",
+        [json.dumps(list(names)) for names in (categories, types) if names is not None],
+    )
     if categories is not None:
-        narrowed += f" AND (name IS NULL OR category IN ({','.join(places[:-1])}))"
+        narrowed += " AND (name IS NULL OR category IN (SELECT value FROM json_each(?4)))"
     if types is not None:
-        # As one value: SQLite bounds how many a statement has, and how deep a row of ORs is.
-        wanted.append(json.dumps(list(types)))
-        narrowed += f" AND types & {TYPE_BITS.format(names=places[-1])} != 0"
+        narrowed += f" AND types & {TYPE_BITS.format(names=f'?{3 + len(wanted)}')} != 0"
     return narrowed, wanted
 
 

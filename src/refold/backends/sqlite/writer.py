@@ -71,7 +71,7 @@ class Writer:
         self._frames = Frames(partial(dictionary_bytes, connection))
         self._path = path
         self._stream_ids: dict[str, int] = {}
-        self._heads: dict[str, int] = {}
+        self._versions: dict[str, int] = {}
         self._types: dict[str, int] = {}
         self._masks: dict[tuple[str, ...], int] = {}
         self._last_position: int | None = None
@@ -89,7 +89,7 @@ class Writer:
             return []
         writes, key, digest, condition = batches[0]
         stream, expected, kinds, metadata, body, _, occurred, _ = writes[0]
-        head, mask = self._heads.get(stream), self._masks.get(kinds)
+        head, mask = self._versions.get(stream), self._masks.get(kinds)
         is_alone = len(batches) == len(writes) == 1 and condition is None and beside is None
         if not is_alone or head is None or mask is None or expected not in (ANY, head):
             return self._commit_group(batches, now, beside)
@@ -125,7 +125,7 @@ class Writer:
         if not stored:
             return self._commit_group(batches, now, beside)
         self._stale = False
-        self._heads[stream] = head + count
+        self._versions[stream] = head + count
         self._last_position, self._next_position = position, position + count
         self._recorded_at = recorded_at
         return [[Appended(stream, head + count, position + count - 1, count, recorded_at)]]
@@ -225,16 +225,16 @@ class Writer:
 
         Keys are looked up where the insert has met a taken one: there it costs nothing.
         """
-        missing = wanted.streams - self._heads.keys()
+        missing = wanted.streams - self._versions.keys()
         if missing:
             found = rows_of(self._connection, _HEADS, json.dumps(list(missing)))
             for stream, number, version in shaped(found, str, int, int):
-                self._stream_ids[stream], self._heads[stream] = number, version
+                self._stream_ids[stream], self._versions[stream] = number, version
         keys = wanted.keys if look_up_keys else set()
         kept = {key: kept for key in keys if (kept := kept_under(self._connection, key))}
         broken = {one: self._found_after(one) for one in wanted.conditions}
         by_condition = {one: position for one, position in broken.items() if position is not None}
-        return Known(self._next_position - 1, self._heads, kept, by_condition)
+        return Known(self._next_position - 1, self._versions, kept, by_condition)
 
     def _found_after(self, condition: Condition) -> int | None:
         query, after = condition
@@ -259,9 +259,9 @@ class Writer:
             return None
         if places:
             self._recorded_at = recorded_at
-        self._heads.update(planned.heads)
+        self._versions.update(planned.heads)
         self._next_position += planned.event_count
-        if len(self._heads) > STREAMS_CACHED_MAX:
+        if len(self._versions) > STREAMS_CACHED_MAX:
             self._forget_streams()
         return planned.outcomes(first, recorded_at)
 
@@ -312,7 +312,7 @@ class Writer:
 
     def _forget_streams(self) -> None:
         self._stream_ids.clear()
-        self._heads.clear()
+        self._versions.clear()
 
     def _recall(self) -> None:
         """Fill the caches anew: another process wrote, or a commit failed."""
