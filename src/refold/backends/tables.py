@@ -80,8 +80,8 @@ class Tables:
             if connection.in_transaction:
                 # An interrupt came between a failure and its rollback.
                 connection.execute("ROLLBACK")
-            connection.execute("BEGIN IMMEDIATE")
             try:
+                connection.execute("BEGIN IMMEDIATE")
                 yield SqlTransaction(connection)
                 connection.execute("COMMIT")
             except BaseException:

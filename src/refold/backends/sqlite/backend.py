@@ -102,7 +102,11 @@ class SqliteBackend:
                 raise StoreClosed(f"{self._path} is closed")
             if self._writer is None:
                 raise UsageError(f"{self._path} was opened for reading", code="not_writable")
-            return self._writer.commit(batches, now=now, beside=beside)
+            try:
+                return self._writer.commit(batches, now=now, beside=beside)
+            except BaseException:
+                self._writer.undo()
+                raise
 
     def rows(
         self, stream: str, *, first: int, last: int, backward: bool, events_max: int
@@ -331,8 +335,11 @@ class SqliteBackend:
         except DRIVER_ERRORS as error:
             raise driver_error(error, path or self._path) from error
         finally:
-            if self._closed or len(self._readers) >= READERS_KEPT_MAX:
-                connection.close()
+            # In a transaction: an interrupt came before its end, or before that of a query, whose
+            # view of the log every later query by this connection would have.
+            is_clean = connection.txn_state() == apsw.SQLITE_TXN_NONE
+            if self._closed or len(self._readers) >= READERS_KEPT_MAX or not is_clean:
+                connection.close(True)
             else:
                 self._readers.append(connection)
 

@@ -15,7 +15,8 @@ from typing import Final, NamedTuple
 import apsw
 
 from refold.backends.sqlite.compression import DICTIONARY_BYTES, Frames, trained
-from refold.backends.sqlite.file import rows_of, shaped, transaction
+from refold.backends.sqlite.file import rows_of, shaped
+from refold.backends.transaction import transacted
 from refold.core.stored import Row, Segment, corrupt, joined
 from refold.ports import Packed
 
@@ -160,8 +161,7 @@ class Packer:
 
     def _stored(self, ready: Sequence[_Ready]) -> int:
         """Put segments in and their appends out; the events that were moved."""
-        with transaction(self._connection):
-            return sum(map(self._store, ready))
+        return transacted(self._connection, lambda: sum(map(self._store, ready)))
 
     def _store(self, one: _Ready) -> int:
         segment, stream = one.segment, one.stream

@@ -95,8 +95,8 @@ _PACKED_PARTS: Final = "SELECT 1 FROM keys WHERE key = ?1 OR key BETWEEN ?1 || ?
 
 def checks(connection: apsw.Connection, path: Path, frames: Frames) -> Iterator[Check]:
     """One line a thing looked at; reads the whole file, as it is at one moment."""
-    connection.execute("BEGIN")  # Writers and compactions go on meanwhile.
     try:
+        connection.execute("BEGIN")  # Writers and compactions go on meanwhile.
         yield from _checks(connection, path, frames)
     finally:
         if connection.in_transaction:

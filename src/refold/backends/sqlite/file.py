@@ -14,6 +14,7 @@ from urllib.parse import quote
 import apsw
 
 from refold.backends.sqlite.errors import BUSY_WAIT_MS, naming_errors
+from refold.backends.transaction import transacted
 from refold.errors import Corrupt, NotFound, UsageError
 
 APPLICATION_ID: Final = 0x7265666F
@@ -88,11 +89,14 @@ def _make_current(connection: apsw.Connection, path: Path, *, is_new: bool) -> N
         # Lets a compaction give pages back to the file system.
         connection.execute("PRAGMA auto_vacuum=INCREMENTAL").fetchall()
     _switch_to_wal(connection)
-    with transaction(connection):  # two openers take turns
-        for number in range(_checked_version(connection, path) + 1, SCHEMA_VERSION + 1):
-            connection.execute(_migration(number)).fetchall()
-        connection.execute(f"PRAGMA application_id={APPLICATION_ID}").fetchall()
-        connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}").fetchall()
+    transacted(connection, _migrate, connection, path)  # two openers take turns
+
+
+def _migrate(connection: apsw.Connection, path: Path) -> None:
+    for number in range(_checked_version(connection, path) + 1, SCHEMA_VERSION + 1):
+        connection.execute(_migration(number)).fetchall()
+    connection.execute(f"PRAGMA application_id={APPLICATION_ID}").fetchall()
+    connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}").fetchall()
 
 
 def _switch_to_wal(connection: apsw.Connection) -> None:
@@ -151,20 +155,6 @@ def synced(connection: apsw.Connection) -> Iterator[None]:
         yield
     finally:
         connection.pragma("synchronous", level)
-
-
-@contextmanager
-def transaction(connection: apsw.Connection) -> Iterator[None]:
-    """Take the write lock, and commit at the end; an error undoes everything."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        # SQLite has undone it by itself after some errors, such as a full disk.
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
 
 
 def _checked_version(connection: apsw.Connection, path: Path) -> int:

@@ -7,7 +7,8 @@ from typing import Final
 
 import apsw
 
-from refold.backends.sqlite.file import rows_of, shaped, transaction
+from refold.backends.sqlite.file import rows_of, shaped
+from refold.backends.transaction import transacted
 from refold.core.snapshot import Snapshot
 
 _LATEST: Final = """
@@ -34,7 +35,10 @@ def latest(
 
 def save(connection: apsw.Connection, snapshots: Sequence[Snapshot]) -> None:
     """Keep snapshots, and drop those that an older fold of the same name left."""
-    with transaction(connection):
-        first = snapshots[0]
-        connection.execute(_DROP_STALE, (first.stream, first.fold, first.fingerprint))
-        connection.executemany(_SAVE, snapshots)
+    transacted(connection, _save, connection, snapshots)
+
+
+def _save(connection: apsw.Connection, snapshots: Sequence[Snapshot]) -> None:
+    first = snapshots[0]
+    connection.execute(_DROP_STALE, (first.stream, first.fold, first.fingerprint))
+    connection.executemany(_SAVE, snapshots)

@@ -15,7 +15,8 @@ import apsw
 import msgspec
 
 from refold.backends.sqlite.compression import Frames
-from refold.backends.sqlite.file import rows_of, shaped, transaction
+from refold.backends.sqlite.file import rows_of, shaped
+from refold.backends.transaction import transacted
 from refold.core.event import Kind
 from refold.core.query import Query, QueryItem
 from refold.core.stored import Row, corrupt, decode_body
@@ -201,14 +202,17 @@ def first_wrong(connection: apsw.Connection, frames: Frames) -> str | None:
 
 def remade(connection: apsw.Connection, frames: Frames) -> int:
     """Make the index anew, all at once; how many tags of appends it holds now."""
-    with transaction(connection):
-        connection.execute("DELETE FROM tags")
-        connection.execute(f"INSERT INTO tags {_DUE}")
-        connection.executemany(
-            "INSERT INTO tags VALUES (?, ?, ?, ?, ?, ?)", _packed(connection, frames)
-        )
-        ((count,),) = rows_of(connection, "SELECT count(*) FROM tags")
-        return int(count)
+    return transacted(connection, _remade, connection, frames)
+
+
+def _remade(connection: apsw.Connection, frames: Frames) -> int:
+    connection.execute("DELETE FROM tags")
+    connection.execute(f"INSERT INTO tags {_DUE}")
+    connection.executemany(
+        "INSERT INTO tags VALUES (?, ?, ?, ?, ?, ?)", _packed(connection, frames)
+    )
+    ((count,),) = rows_of(connection, "SELECT count(*) FROM tags")
+    return int(count)
 
 
 def _packed(connection: apsw.Connection, frames: Frames) -> Iterator[_Entry]:

@@ -8,8 +8,9 @@ from typing import Final
 import apsw
 
 from refold.backends.sqlite.errors import DRIVER_ERRORS
-from refold.backends.sqlite.file import rows_of, synced, transaction
+from refold.backends.sqlite.file import rows_of, synced
 from refold.backends.sqlite.queries import LAST_ROW
+from refold.backends.transaction import transacted
 from refold.ports import Batch
 
 _AT: Final = """
@@ -28,12 +29,16 @@ def is_undone(connection: apsw.Connection, batches: Sequence[Batch], *, position
     try:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-        with synced(connection), transaction(connection):
-            if _may_be_there(connection, batches, position):
-                return False
-            connection.pragma("user_version", connection.pragma("user_version"))
+        with synced(connection):
+            return transacted(connection, _is_overwritten, connection, batches, position)
     except DRIVER_ERRORS:
         return False
+
+
+def _is_overwritten(connection: apsw.Connection, batches: Sequence[Batch], position: int) -> bool:
+    if _may_be_there(connection, batches, position):
+        return False
+    connection.pragma("user_version", connection.pragma("user_version"))
     return True
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -20,10 +19,12 @@ from refold.backends.plan import Known, Needs, Place, Plan, needs, plan
 from refold.backends.sqlite import tags
 from refold.backends.sqlite.compression import Frames, dictionary_bytes
 from refold.backends.sqlite.errors import DRIVER_ERRORS, commit_error
-from refold.backends.sqlite.file import rows_of, shaped, transaction
+from refold.backends.sqlite.file import rows_of, shaped
 from refold.backends.sqlite.queries import LAST_ROW, kept_under
+from refold.backends.sqlite.statements import ALONE, COLUMNS, NEW_COLUMNS, insert_of
 from refold.backends.sqlite.undo import is_undone
 from refold.backends.tables import SqlTransaction
+from refold.backends.transaction import transacted
 from refold.core.encode import span_of
 from refold.core.event import category_of
 from refold.core.expected import ANY
@@ -44,19 +45,8 @@ SELECT name, id, coalesce(
     packed_version, fork_version, -1
 ) FROM streams WHERE name IN (SELECT value FROM json_each(?))"""
 _NEXT_STREAM: Final = "SELECT ifnull(max(id), 0) + 1 FROM streams"
-_NAMES: Final = (
-    "position, stream, version, count, recorded_at, types, key, digest, metadata, body, "
-    "occurred_from, occurred_to"
-)
-_NEW_NAMES: Final = "new_kinds, new_stream, new_category, new_parent, new_fork_version"
-_COLUMNS: Final = 12
-_NEW_COLUMNS: Final = 5
 _NO_STREAM: Final = (None,) * 4
 _NO_SPAN: Final = (None, None)
-_INSERT: Final = f"INSERT INTO log ({_NAMES}) "
-_INSERT_NEW: Final = f"INSERT INTO appending ({_NAMES}, {_NEW_NAMES}) "
-
-_NO_LOCK: Final = nullcontext()
 
 
 class _KeyTaken(Exception):
@@ -116,7 +106,7 @@ class Writer:
             self._last_position,
         )
         try:
-            self._connection.execute(_ALONE, values)
+            self._connection.execute(ALONE, values)
             stored = self._connection.changes() > 0
         except apsw.ConstraintError:
             stored = False  # Its key is taken, for one: a plan finds out.
@@ -124,10 +114,10 @@ class Writer:
             raise self._named(error, batches) from error
         if not stored:
             return self._commit_group(batches, now, beside)
-        self._stale = False
         self._versions[stream] = head + count
         self._last_position, self._next_position = position, position + count
         self._recorded_at = recorded_at
+        self._stale = False
         return [[Appended(stream, head + count, position + count - 1, count, recorded_at)]]
 
     def _commit_group(
@@ -156,17 +146,13 @@ class Writer:
         for race in range(RACES_MAX):
             stale = self._begun()
             locks = race >= RACES_BEFORE_LOCKING
+            attempt = partial(self._attempted, batches, wanted, now, look_up_keys=look_up_keys)
             try:
                 # A large commit would lose to small ones for ever: at last it plans under the lock.
-                with transaction(self._connection) if locks else _NO_LOCK:
-                    if stale or locks:
-                        self._recall()
-                    self._first = self._next_position
-                    planned = plan(batches, self._known(wanted, look_up_keys=look_up_keys))
-                    # A repeated append fails its expected version: its key has the answer.
-                    if not look_up_keys and _refuses_a_key(batches, planned):
-                        raise _KeyTaken
-                    outcomes = self._stored(planned, now)
+                if locks:
+                    outcomes = transacted(self._connection, attempt, recalls=True)
+                else:
+                    outcomes = attempt(recalls=stale)
             except _KeyTaken as taken:
                 if look_up_keys and locks:
                     raise Corrupt(
@@ -180,18 +166,43 @@ class Writer:
                 return outcomes
         raise Unavailable(f"lost {RACES_MAX} races with other writers; nothing was written")
 
+    def _attempted(
+        self,
+        batches: Sequence[Batch],
+        wanted: Needs,
+        now: int,
+        *,
+        look_up_keys: bool,
+        recalls: bool,
+    ) -> list[Outcome] | None:
+        """One attempt to plan and store; None where another writer came first."""
+        if recalls:
+            self._recall()
+        self._first = self._next_position
+        planned = plan(batches, self._known(wanted, look_up_keys=look_up_keys))
+        # A repeated append fails its expected version: its key has the answer.
+        if not look_up_keys and _refuses_a_key(batches, planned):
+            raise _KeyTaken
+        return self._stored(planned, now)
+
     def _commit_beside(self, batches: Sequence[Batch], now: int, beside: Beside) -> list[Outcome]:
         stale = self._begun()
         self._first = self._next_position
-        with transaction(self._connection):
-            if stale or not self._is_current():
-                self._recall()
-            self._first = self._next_position
-            tables = SqlTransaction(self._connection)
-            beside.begin(tables, after=self._first - 1)
-            outcomes = [self._stored_beside(batch, now, tables, beside) for batch in batches]
-            beside.end(tables, position=self._next_position - 1)
+        work = (batches, now, beside)
+        outcomes = transacted(self._connection, self._all_beside, *work, recalls=stale)
         self._stale = False
+        return outcomes
+
+    def _all_beside(
+        self, batches: Sequence[Batch], now: int, beside: Beside, *, recalls: bool
+    ) -> list[Outcome]:
+        if recalls or not self._is_current():
+            self._recall()
+        self._first = self._next_position
+        tables = SqlTransaction(self._connection)
+        beside.begin(tables, after=self._first - 1)
+        outcomes = [self._stored_beside(batch, now, tables, beside) for batch in batches]
+        beside.end(tables, position=self._next_position - 1)
         return outcomes
 
     def _stored_beside(
@@ -212,12 +223,15 @@ class Writer:
         self._connection.execute("RELEASE append")
         return outcomes[0] if refusal is None else refusal
 
+    def undo(self) -> None:
+        """Leave what an interrupt has kept from being undone, between a failure and its end."""
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
     def _begun(self) -> bool:
         """Start an attempt; whether what is cached may not be what is stored."""
         stale, self._stale = self._stale, True  # until it is known what became of this attempt
-        if self._connection.in_transaction:
-            # An interrupt came between a failure and its rollback.
-            self._connection.execute("ROLLBACK")
+        self.undo()
         return stale
 
     def _known(self, wanted: Needs, *, look_up_keys: bool) -> Known:
@@ -250,7 +264,9 @@ class Writer:
             elif len(places) <= ROWS_PER_STATEMENT_MAX:
                 stored = self._insert(places, recorded_at)
             else:
-                stored = self._insert_many(places, recorded_at)
+                one = self._connection.in_transaction
+                insert = partial(self._insert_many, places, recorded_at)
+                stored = insert() if one else transacted(self._connection, insert)
         except apsw.ConstraintError as error:
             if "log.key" in str(error):
                 raise _KeyTaken from error
@@ -266,13 +282,11 @@ class Writer:
         return planned.outcomes(first, recorded_at)
 
     def _insert_many(self, places: Sequence[Place], recorded_at: int) -> bool:
-        already = self._connection.in_transaction
-        with _NO_LOCK if already else transaction(self._connection):
-            stored = self._is_current()
-            if stored:
-                for start in range(0, len(places), ROWS_PER_STATEMENT_MAX):
-                    self._insert(places[start : start + ROWS_PER_STATEMENT_MAX], recorded_at)
-            return stored
+        stored = self._is_current()
+        if stored:
+            for start in range(0, len(places), ROWS_PER_STATEMENT_MAX):
+                self._insert(places[start : start + ROWS_PER_STATEMENT_MAX], recorded_at)
+        return stored
 
     def _insert(self, places: Sequence[Place], recorded_at: int) -> bool:
         """Store rows, with the streams and kinds that are new, in one statement."""
@@ -301,11 +315,11 @@ class Writer:
                 values += (new_kinds, *(new_stream or _NO_STREAM))
                 new_kinds = None  # with the first row alone
         count = 1 << (len(places) - 1).bit_length()  # few distinct statements, so all stay cached
-        columns = _COLUMNS if is_plain else _COLUMNS + _NEW_COLUMNS
+        columns = COLUMNS if is_plain else COLUMNS + NEW_COLUMNS
         values += [None] * (columns * (count - len(places)))
         values.append(self._last_position)
         before = self._connection.total_changes()
-        self._connection.execute(_statement(count, columns), values)
+        self._connection.execute(insert_of(count, columns), values)
         is_stored = self._connection.total_changes() != before
         self._last_position = self._next_position + places[-1].offset if is_stored else -1
         return is_stored
@@ -363,21 +377,3 @@ def _refuses_a_key(batches: Sequence[Batch], planned: Plan) -> bool:
         batch.key is not None and isinstance(decision, RefoldError)
         for batch, decision in zip(batches, planned.decisions, strict=True)
     )
-
-
-_ALONE: Final = (
-    f"{_INSERT} SELECT {','.join('?' * _COLUMNS)} WHERE (SELECT max(position) FROM log) IS ?"
-)
-_statements: dict[tuple[int, int], str] = {}
-
-
-def _statement(places: int, columns: int) -> str:
-    """The insert of up to ``places`` rows, guarded by the last row of the log."""
-    if (places, columns) not in _statements:
-        row = f"({','.join('?' * columns)})"
-        into = _INSERT if columns == _COLUMNS else _INSERT_NEW
-        _statements[places, columns] = (
-            f"{into} SELECT * FROM (VALUES {','.join([row] * places)}) "
-            "WHERE column1 IS NOT NULL AND (SELECT max(position) FROM log) IS ?"
-        )
-    return _statements[places, columns]
