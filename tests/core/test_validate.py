@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import pytest
 
 import refold
+from refold.core.validate import is_closed
 from refold.errors import InvalidEvent
 
 KINDS = refold.Registry()
@@ -74,3 +76,58 @@ def test_a_copy_of_a_misfit_is_kept() -> None:
             store.append("order-1", [refold.Event("ordered", raw), Ordered(3)])  # type: ignore[arg-type]
         store.branch("order-1").adding(Ordered([])).save("order-1~b")
         assert len(list(store.read("order-1~b"))) == 4
+
+
+class Cost(msgspec.Struct):
+    amount: float
+    kind: Literal["a", "b"] = "a"
+    counts: dict[str, list[int]] = {}
+    share: Annotated[float, msgspec.Meta(ge=0)] | str = 0.5
+
+
+class Costs(msgspec.Struct):
+    costs: list[Cost]
+
+
+class MaybeCost(msgspec.Struct):
+    cost: Cost | None
+
+
+class Exact(msgspec.Struct):
+    amount: Decimal
+
+
+class Anything(msgspec.Struct):
+    value: dict[str, Any]
+
+
+class Tree(msgspec.Struct):
+    children: list[Tree]
+
+
+class Keyed(msgspec.Struct):
+    by_score: dict[float, int]
+
+
+@pytest.mark.parametrize(("cls", "closed"), [(Cost, True), (Costs, True), (MaybeCost, False)])
+def test_a_class_without_null_is_closed(cls: type, closed: bool) -> None:
+    """Scalars, and lists, dicts and classes of them; a null anywhere opens it."""
+    assert is_closed(cls) is closed
+
+
+@pytest.mark.parametrize("cls", [Exact, Anything, Tree, Keyed, Any, dict])
+def test_what_takes_anything_or_itself_is_not_closed(cls: Any) -> None:
+    """What may hold null, NaN or depth somewhere has to be searched."""
+    assert not is_closed(cls)
+
+
+@pytest.mark.parametrize("amount", [math.nan, math.inf, -math.inf, None])
+def test_no_number_that_json_has_not_passes_for_a_closed_class(amount: Any) -> None:
+    """Null stands for none of them, and what is a number comes back."""
+    kinds = refold.Registry()
+    kinds.event("test.costs")(Costs)
+    with refold.open("memory:", registry=kinds) as store:
+        with pytest.raises(InvalidEvent):
+            store.append("s", [Costs([Cost(1.0), Cost(amount)])])
+        store.append("s", [Costs([Cost(1.0)]), Costs([])])
+        assert store.event("s@0").event == Costs([Cost(1.0)])

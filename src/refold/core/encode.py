@@ -44,6 +44,7 @@ _PLAIN: Final = frozenset({str, int, bool})
 _NOT_AT_ONCE: Final = (*UNENCODABLE, RefoldError, msgspec.DecodeError)
 _decode: Final = msgspec.json.decode
 _pack: Final = msgspec.msgpack.Encoder().encode
+_is_closed: Final = attrgetter("is_closed")
 _rest_of: Final = attrgetter("occurred_at", "metadata")
 _NOTHING: Final = (None, ABSENT)
 
@@ -97,6 +98,14 @@ def encode_body(events: Sequence[object], registry: Registry, *, repeatable: boo
         if ordered is not events:
             return encode_body(ordered, registry)
     bare = list(map(_rest_of, read)) == [_NOTHING] * len(kinds)
+    if (
+        bare
+        and are_typed
+        and len(raw) <= EVENT_BYTES_MAX
+        and all(map(_is_closed, read))
+        and _come_back(read, kinds, raw, bare)
+    ):
+        return Body(text, kinds)
     # Every event takes two, its array's and its payload's: only the rest can make one deep.
     objects = raw.count(b"{")
     deep = raw.count(b"[") + objects - 2 * len(kinds) > DEPTH_MAX and not _are_flat(raw)

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec import inspect
 
 from refold.core.dispatch import PLACED, Decoder
 from refold.core.event import Kind
@@ -18,6 +19,7 @@ from refold.core.patch import pointer
 from refold.core.registry import Registry
 from refold.errors import InvalidEvent
 
+_SCALARS = (inspect.BoolType, inspect.IntType, inspect.FloatType, inspect.StrType)
 _PLACE = re.compile(r"(.*?)(?: - at `\$\[(\d+)\](?:\[1\])?(.*)`)?", re.DOTALL)
 _STEP = re.compile(r"\[(\d+|\.\.\.)\]|\.([^.\[]+)")
 
@@ -44,9 +46,39 @@ def decoder_of(registry: Registry, _revision: int) -> Decoder:
         cls: Any = registry.class_of(kind) if registry.has_class(kind) else Any
         if hasattr(cls, "model_validate"):
             cls = Any  # A pydantic model checks what it is made with.
-        return msgspec.defstruct("Fitted", [("data", cls), *PLACED], tag=tag, array_like=True)
+        fields = [("data", cls), *PLACED]
+        said = {"is_closed": is_closed(cls)}
+        return msgspec.defstruct("Fitted", fields, tag=tag, array_like=True, namespace=said)
 
     return Decoder(wrap)
+
+
+def is_closed(cls: Any) -> bool:
+    """Whether what reads as a class, and encodes to the same text again, hides nothing.
+
+    The encoder writes null for what JSON has no number for, and nests without a limit; a reader
+    that takes null, any value or itself would not notice. A closed class takes none of them.
+    """
+    is_struct = isinstance(cls, type) and issubclass(cls, msgspec.Struct)
+    return is_struct and _is_closed(inspect.type_info(cls), ())
+
+
+def _is_closed(kind: inspect.Type, within: tuple[type, ...]) -> bool:
+    """``within``: the classes around, for one that holds itself nests without a limit."""
+    match kind:
+        case inspect.Metadata(type=bare):
+            return _is_closed(bare, within)
+        case inspect.LiteralType(values=values):
+            return None not in values
+        case inspect.UnionType(types=types) | inspect.TupleType(item_types=types):
+            return all(_is_closed(each, within) for each in types)
+        case inspect.DictType(key_type=inspect.StrType(), value_type=item):
+            return _is_closed(item, within)
+        case inspect.ListType(item_type=item) | inspect.VarTupleType(item_type=item):
+            return _is_closed(item, within)
+        case inspect.StructType(cls=cls, fields=fields) if cls not in within:
+            return all(_is_closed(field.type, (*within, cls)) for field in fields)
+    return isinstance(kind, _SCALARS)
 
 
 def misfit(body: bytes, registry: Registry) -> Misfit | None:
