@@ -55,8 +55,9 @@ class WireAnswer(Wire, frozen=True):
     """Bytes of an answer as they came, in order of version: ``lead``, ``text`` and ``rest``.
 
     ``lead`` and ``rest`` are base64 of what is no UTF-8 by itself: the ends of a character that
-    was cut in two, or a compressed answer. The last of a call, and only that, says how it ended
-    (``ending``) and the SHA-256, in hex, of all its bytes (``hash``).
+    was cut in two, or a compressed answer. The first of a call has the status and the headers that
+    are kept; the last, and only that, says how it ended (``ending``) and the SHA-256, in hex, of
+    all its bytes (``hash``).
     """
 
     text: str = ""
@@ -66,3 +67,11 @@ class WireAnswer(Wire, frozen=True):
     hash: str | None = None
     status: int | None = None
     headers: dict[str, str] = {}
+
+
+@event("wire.branch")
+class WireBranch(Wire, frozen=True):
+    """The history of its tags stands in a branch, in which tags find nothing."""
+
+    stream: str
+    version: int

@@ -38,17 +38,24 @@ def answer_of(store: Store, stream: str, version: int) -> bytes:
     :func:`request_of`.
     """
     request = _request_at(store, stream, version)
-    call, found = request.noted(CALL), hashlib.sha256()
     parts: list[bytes] = []
-    for recorded in store.read(stream, from_version=request.version):
+    for recorded, kept in answers_in(store, stream, request.version, request.noted(CALL)):
+        parts.append(answer_bytes(kept))
+        if kept.hash is not None:
+            _check(hashlib.sha256(b"".join(parts)).hexdigest(), kept.hash, recorded.id)
+    return b"".join(parts)
+
+
+def answers_in(
+    store: Store, stream: str, version: int, call: str
+) -> Iterator[tuple[Recorded, WireAnswer]]:
+    """What a stream holds of the answer to a call, from a version on, up to its end."""
+    for recorded in store.read(stream, from_version=version):
         if recorded.type == "wire.answer" and recorded.noted(CALL) == call:
             kept: WireAnswer = recorded.to_class(WireAnswer)
-            parts.append(answer_bytes(kept))
-            found.update(parts[-1])
+            yield recorded, kept
             if kept.hash is not None:
-                _check(found.hexdigest(), kept.hash, recorded.id)
-                break
-    return b"".join(parts)
+                return
 
 
 class Requests:

@@ -129,12 +129,17 @@ def followed(stream: str, history: Iterable[Recorded]) -> Notes:
     """The notes at the end of a history."""
     notes = Notes(stream)
     for recorded in history:
-        parts = recorded.parts(among=_VOCABULARY)
-        for event in [part.to_class(_VOCABULARY[part.type]) for part in parts] or [None]:
-            # The parts of a split event stand at one version.
-            notes.version = recorded.version - 1
-            notes.take(event)
+        follow(notes, recorded)
     return notes
+
+
+def follow(notes: Notes, recorded: Recorded) -> None:
+    """Note the next event of the history that was read so far."""
+    parts = recorded.parts(among=_VOCABULARY)
+    for event in [part.to_class(_VOCABULARY[part.type]) for part in parts] or [None]:
+        # The parts of a split event stand at one version.
+        notes.version = recorded.version - 1
+        notes.take(event)
 
 
 def _whole(event: object, notes: Notes) -> Event:
