@@ -81,6 +81,7 @@ def test_every_decision_is_asked_once(replayed: Replayed) -> None:
     first = replayed.first
     assert (first.conversations, first.decisions) == (200, DECISIONS)
     assert (first.answered, first.requests, first.failed) == (DECISIONS, DECISIONS, 0)
+    assert first.usage is not None
     assert first.usage.input_tokens > 1_000_000
 
 

@@ -177,21 +177,21 @@ def _verification_lines(found: Verification) -> Iterator[str]:
 
 
 def _lines(summary: ReplaySummary) -> Iterator[str]:
-    from refold.replay.report.formatting import money
+    from refold.replay.report.formatting import at_least, money
 
     failures = [f"{failure.at}: {failure.error}" for failure in summary.failures]
     output.note_some(failures, len(failures), more="more failed", count=summary.failed)
     # Where the answers of another endpoint are the variant's own.
     at = f" at {clean(summary.variant.endpoint)}" if summary.variant.endpoint else ""
-    usage = summary.usage
-    tokens = f"; {usage.input_tokens:,} tokens in, {usage.output_tokens:,} out"
-    tokens = tokens if summary.requests else ""
-    cost = f", {money(summary.cost)}" if summary.cost is not None else ""
-    yield (
-        f"variant {summary.variant_id}{at}, sample {summary.sample}: "
-        f"{counted(summary.conversations, 'conversation')}, "
-        f"{counted(summary.decisions, 'decision')}"
-    )
+    tokens = "; tokens not known" if summary.requests else ""
+    if (usage := summary.usage) is not None:
+        tokens = f"{usage.input_tokens:,} tokens in, {usage.output_tokens:,} out"
+        tokens = "; " + at_least(tokens, summary.usage_known, summary.requests)
+    spent = at_least(money(summary.cost), summary.cost_known, summary.requests)
+    cost = f", {spent}" if summary.cost is not None else ""
+    every = counted(summary.conversations, "conversation")
+    every += f", {counted(summary.decisions, 'decision')}"
+    yield f"variant {summary.variant_id}{at}, sample {summary.sample}: {every}"
     yield (
         f"  {summary.kept:,} kept, {summary.answered:,} answered, {summary.failed:,} failed, "
         f"{counted(summary.requests, 'request')}{tokens}{cost}"

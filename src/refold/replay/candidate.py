@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 from urllib.parse import urlunsplit
 
 import msgspec
@@ -12,13 +12,14 @@ from msgspec.structs import replace
 
 from refold.conversation.amounts import read_amount
 from refold.conversation.chat_shapes import as_json
-from refold.conversation.events import ModelFailed, ModelResponse
+from refold.conversation.events import ModelFailed, ModelResponse, Usage
 from refold.conversation.openai_chat import read_completion, read_cost
 from refold.errors import InvalidEvent, RefoldError, Rejected, Unavailable, UsageError
 from refold.http import HttpClient, checked_url, decoded
-from refold.replay.decision import Action, Call, action_in
+from refold.replay.decision import Action, action_in
 from refold.replay.request import ChatRequest
 
+T = TypeVar("T")
 Answered = Action | Mapping[str, Any]
 """An action, an assistant message as a dict, or a whole chat completion as a dict."""
 Candidate = Callable[[ChatRequest], Answered | Awaitable[Answered]]
@@ -54,6 +55,9 @@ class ModelFailure(RefoldError):
     ) -> None:
         # What a candidate says may hold half a surrogate pair, which nothing can store.
         message = message.encode("utf-8", "replace").decode()
+        # Nor can a status that is none be.
+        status = status if type(status) is int and 0 <= status < STATUS_END else None
+        retry_after_s = _known(retry_after_s, float)
         super().__init__(message, kind=kind, status=status, retry_after_s=retry_after_s)
 
     @classmethod
@@ -135,6 +139,9 @@ def _key_of_environment() -> str:
     return next((key for name in KEY_VARIABLES if (key := os.environ.get(name))), "")
 
 
+STATUS_END: Final = 1_000
+MEASURE_END: Final = 2**53
+"""From here on a count, or a number of milliseconds, is none."""
 CALLS_MAX: Final = 1_000
 """The most tool calls that one answer may hold."""
 SNIPPET_CHARS: Final = 200
@@ -149,15 +156,19 @@ def action_of(answered: Answered) -> Action:
     of which a part is not understood is none, as it would be taken for another.
     """
     if isinstance(answered, Action):
+        took = {
+            "cost": read_amount(answered.cost),
+            "latency_ms": _known(answered.latency_ms, float),
+            "usage": _known(answered.usage, Usage),
+        }
         try:
-            calls = msgspec.convert(msgspec.to_builtins(answered.calls), tuple[Call, ...])
-        except (TypeError, msgspec.ValidationError) as error:
-            raise _garbage(f"calls that are none: {error}: {snippet(answered.calls)}") from error
-        return replace(answered, calls=calls, cost=read_amount(answered.cost))
+            return msgspec.convert(msgspec.to_builtins(replace(answered, **took)), Action)
+        except Exception as error:
+            raise _garbage(f"an action that is none: {error}: {snippet(answered)}") from error
     try:
         # As a service would have sent it: tuples are lists, an SDK's object is what was set.
         said = msgspec.json.decode(msgspec.json.encode(as_json(answered)))
-    except (TypeError, ValueError, RecursionError) as error:
+    except Exception as error:
         raise _garbage(f"an answer that is not JSON: {error}") from error
     if not isinstance(said, dict):
         raise _garbage(f"{type(answered).__name__} where an action or a message must be")
@@ -184,12 +195,38 @@ def parse_completion(completion: Any) -> Action:
     action = action_in(typed)
     if len(action.calls) > CALLS_MAX or not all(call.name for call in action.calls):
         raise _garbage(f"a tool call without a name, or over {CALLS_MAX}: {snippet(action.calls)}")
-    return replace(action, cost=read_cost(completion, []))
+    usage = _known(action.usage, Usage) if _counts_both(completion.get("usage")) else None
+    return replace(action, usage=usage, cost=read_cost(completion, []))
+
+
+def _known(value: Any, kind: type[T]) -> T | None:
+    """What an answer took, as far as it is a measure: of its kind, finite and not negative."""
+    try:
+        found = msgspec.convert(msgspec.to_builtins(value), kind)
+        measures = msgspec.to_builtins(found)
+    except Exception:
+        return None
+    every = measures.values() if isinstance(measures, dict) else [measures]
+    return found if all(one is None or 0 <= one < MEASURE_END for one in every) else None
+
+
+def _counts_both(usage: Any) -> bool:
+    """Whether a usage says what was read and what was said; half of it is no price."""
+    names = ("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens")
+    counts = usage if isinstance(usage, dict) else {}
+    return all(any(_is_count(counts.get(name)) for name in either) for either in names)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
 
 
 def snippet(value: Any) -> str:
     """The beginning of what came instead, for an error message."""
-    text = value if isinstance(value, str) else repr(value)
+    try:
+        text = value if isinstance(value, str) else repr(value)
+    except Exception:
+        text = f"a {type(value).__name__} that cannot be shown"
     return text if len(text) <= SNIPPET_CHARS else f"{text[:SNIPPET_CHARS]}…"
 
 

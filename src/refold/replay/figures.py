@@ -43,6 +43,7 @@ class Rate(msgspec.Struct, frozen=True):
 class Totals(msgspec.Struct, frozen=True):
     """What one side took: sums over the decisions where it is known, and over how many.
 
+    Where that is fewer than were answered, it took at least so much.
     ``cost`` is in US dollars; ``latency`` summarises milliseconds an answer.
     """
 
@@ -191,14 +192,16 @@ def _totals(actions: Sequence[Action]) -> Totals:
     return Totals(
         cost=total_cost(costs),
         cost_known=len(known(costs)),
-        usage=total_usage(usages) if usages else None,
+        usage=total_usage(usages),
         usage_known=len(usages),
         latency=stats.summarise(known(a.latency_ms for a in actions)),
     )
 
 
-def total_usage(usages: Sequence[Usage]) -> Usage:
-    """Tokens added up."""
+def total_usage(usages: Sequence[Usage]) -> Usage | None:
+    """Tokens added up; None for none."""
+    if not usages:
+        return None
     return Usage(
         input_tokens=sum(usage.input_tokens for usage in usages),
         output_tokens=sum(usage.output_tokens for usage in usages),

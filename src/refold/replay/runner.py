@@ -19,6 +19,7 @@ from refold.engine.store_check import check_store
 from refold.errors import NotFound, Unavailable, UsageError
 from refold.event_loop import Interrupted, LoopThread, finished, is_stopping
 from refold.http import RateLimiter
+from refold.replay.actions import known, total_cost
 from refold.replay.candidate import Candidate, ChatEndpoint
 from refold.replay.decision import Prices, decisions, priced
 from refold.replay.figures import total_usage
@@ -55,8 +56,10 @@ class ReplaySummary(ReplayResult, frozen=True, kw_only=True):
     """What a run of a replay did; ``mode`` says how, ``not_measured`` what that does not show.
 
     Of ``decisions`` in ``conversations``, ``kept`` had their answer before; this run's ``answered``
-    and ``failed`` took ``requests``. ``cost`` (US dollars, None: not known) and ``usage`` are of
-    this run. ``failures`` holds the first 20. A later run asks what failed again.
+    and ``failed`` took ``requests``. ``cost`` (US dollars) and ``usage`` are sums of this run over
+    the ``cost_known`` and ``usage_known`` answers that told; None where none did, and at least so
+    much where fewer did than ``requests`` were made. ``failures`` holds the first 20. A later run
+    asks what failed again.
     """
 
     conversations: int
@@ -65,8 +68,10 @@ class ReplaySummary(ReplayResult, frozen=True, kw_only=True):
     answered: int = 0
     failed: int = 0
     requests: int = 0
-    usage: Usage = Usage()
+    usage: Usage | None = None
+    usage_known: int = 0
     cost: Decimal | None = None
+    cost_known: int = 0
     failures: list[FailedDecision] = []
 
     def adding(self, at: str, outcome: Outcome) -> ReplaySummary:
@@ -81,8 +86,10 @@ class ReplaySummary(ReplayResult, frozen=True, kw_only=True):
             self,
             requests=requests,
             answered=self.answered + 1,
-            usage=self.usage if usage is None else total_usage([self.usage, usage]),
-            cost=self.cost if cost is None else (self.cost or Decimal(0)) + cost,
+            usage=total_usage(known([self.usage, usage])),
+            usage_known=self.usage_known + (usage is not None),
+            cost=total_cost([self.cost, cost]),
+            cost_known=self.cost_known + (cost is not None),
         )
 
 

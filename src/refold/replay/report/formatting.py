@@ -145,6 +145,11 @@ def money(amount: Decimal | None) -> str:
     return f"${amount:.{digits}f}".replace("$-", "−$")
 
 
+def at_least(text: str, known: int, asked: int) -> str:
+    """An amount, as the least that it can be where not all that add up to it are known."""
+    return text if known >= asked or text == NOTHING else f"at least {text}"
+
+
 def signed(text: str) -> str:
     """A difference with its sign: what has none and is something gets a plus."""
     return text if text.startswith("−") or text == NOTHING else f"+{text}"
