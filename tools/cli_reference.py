@@ -11,7 +11,7 @@ import click
 
 from refold.cli.main import main
 
-COMMON = ("--db", "--json")
+COMMON = ("--db", "--config", "--json")
 PLUG_INS = {"ai-trader"}
 """Commands that are here because `make setup` installs the plug-in of the examples."""
 HEAD = """# Command line
@@ -62,17 +62,30 @@ An event is always the same object: `position`, `stream`, `version`, `id`, `type
 | option | variable | default | what it does |
 |---|---|---|---|
 | `--db URL` | `REFOLD_URL` | `refold.db` | The store: a path or `sqlite:///path`. |
+| `--config FILE` | `REFOLD_CONFIG` | | Your settings, in place of every other file of them. |
 | `--json` | `REFOLD_JSON` | | One JSON object a line. |
 
 Only `append`, `import` and `demo` make a store that is missing.
 
 ## Settings
 
-An option is taken from the command line, else from its environment variable, else from
-`refold.toml` or, where there is none, `[tool.refold]` of `pyproject.toml` in the current folder,
-else its default. `db` and `json` may stand at the top, for every command; other options stand in
-a table named after their command. A list is an array in the file and words in a variable. A key
-that nothing answers to is an error.
+An option is taken from the command line, else from its environment variable, else from a file of
+settings, else its default. These files are read, the first that says something of an option counts:
+
+1. the file that `--config` or `REFOLD_CONFIG` names; then no other is read
+2. `refold.toml` or, where there is none, `[tool.refold]` of `pyproject.toml` in the current folder
+3. `refold.toml` in your folder of settings (`~/.config/refold/` on Linux)
+
+`db` and `json` may stand at the top, for every command; other options stand in a table named
+after their command. A list is an array in the file and words in a variable. A key that nothing
+answers to, and a value that its option cannot have, is an error. An option that is given twice is
+one too, where it takes one value.
+
+A file that is found in the current folder may have come with somebody else's files. So it does
+not say what code is run (`from`, and a `fold` that is not built in), who is asked and gets your
+key (`base-url`), or which files outside the folder are read or written, but for the store's
+(`db`). What it says of these is ignored, which one line on stderr tells; `refold replay` then
+asks nobody. Where the file is yours, name it: `--config refold.toml`.
 
 ```toml
 # file: refold.toml

@@ -22,6 +22,7 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     for name in list(os.environ):
         if name.startswith("REFOLD_") or name in ("NO_COLOR", "FORCE_COLOR"):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "no" / "settings"))
     monkeypatch.chdir(tmp_path)
     path = list(sys.path)
     yield

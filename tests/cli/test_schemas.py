@@ -132,7 +132,7 @@ def test_wrong_usage_is_told(run: Refold, args: list[str]) -> None:
 
 
 def test_settings_may_name_the_module(run: Refold, tmp_path: Path) -> None:
-    """In refold.toml, once for all runs."""
-    (tmp_path / "refold.toml").write_text('[schemas]\nfrom = ["shop_of_schemas:kinds"]\n')
-    found = run("schemas", "--json", "--type", "order.placed").lines
+    """In a file of the user's own, once for all runs."""
+    (tmp_path / "own.toml").write_text('[schemas]\nfrom = ["shop_of_schemas:kinds"]\n')
+    found = run("schemas", "--json", "--type", "order.placed", "--config", "own.toml").lines
     assert found[0]["reads_as"] == "order.placed.v2"

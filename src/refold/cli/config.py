@@ -1,15 +1,25 @@
-"""Defaults from `refold.toml`, or `[tool.refold]` of `pyproject.toml`, in the current folder.
+"""Defaults of options from files of settings: the user's own, and what is found in a folder.
 
 Keys are the long names of options. `db` and `json` may stand at the top, for every command; other
 options stand in a table named after their command: ``[replay]``, ``[import]``.
+
+A file is the user's own when it is named (``--config``, ``REFOLD_CONFIG``: then no other is read)
+or is ``refold.toml`` in the folder that the system gives a program for settings. One that is found
+in the current folder may have come with somebody else's files. It is read over the user's own, but
+what it says of code to run, of hosts that get keys and conversations, and of files outside its
+folder is ignored.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+import click
+
+from refold.cli import jsontext
 from refold.cli.text import suggestion
 from refold.errors import UsageError
 
@@ -17,55 +27,112 @@ COMMON: Final = ("db", "json")
 """Options of every command."""
 FILE: Final = "refold.toml"
 PROJECT_FILE: Final = "pyproject.toml"
+BYTES_MAX: Final = 256 * 1024
+OWN: Final = frozenset({"base-url", "from", "fold"})
+"""Options that import code or say who is asked: never taken from a file that was found."""
+
+Options = Mapping[str, click.Option]
+Names = Collection[str]
 
 
-def defaults(
-    folder: Path, *, command: str, commands: Collection[str], options: Collection[str]
-) -> dict[str, Any]:
-    """What the settings of a folder say of these options of a command.
+class Settings(NamedTuple):
+    """What files say of a command's options, by long name; what is ignored, and of which file."""
 
-    Raises :class:`UsageError` for a key that nothing answers to, naming the nearest that exists.
+    values: dict[str, Any]
+    ignored: dict[str, str]
+
+
+def settings(
+    table: str, options: Options, keys: Names, *, tables: Names, named: str | None
+) -> Settings:
+    """What files say of the ``options`` (by long name) of a command whose table is ``table``.
+
+    ``keys`` may stand in that table, ``tables`` beside it; ``named`` is the file that the user
+    named. Raises :class:`UsageError` for a file that cannot be read, a key that nothing answers to
+    (with the nearest that exists) and a value that its option cannot have.
     """
-    file, table = _settings(folder)
-    _check_keys(f"{file}:", table, [*COMMON, *commands])
-    own = table.get(command, {})
-    _check_keys(f"{file}: [{command}]", own, options)
-    shared = {key: table[key] for key in COMMON if key in table and key in options}
-    return {**shared, **own}
+
+    def said(path: str) -> dict[str, Any]:
+        content = _parsed(path)
+        _check_keys(f"{path}:", content, [*COMMON, *tables])
+        own = _table(f"{path}: [{table}]", content.get(table, {}))
+        _check_keys(f"{path}: [{table}]", own, keys)
+        values = {key: content[key] for key in COMMON if key in content} | own
+        known = options.keys() & values.keys()
+        return {key: _fit(f"{path}: --{key}", options[key], values[key]) for key in sorted(known)}
+
+    if named is not None:
+        return Settings(said(named), {})
+    mine = os.path.join(click.get_app_dir("refold"), FILE)  # noqa: PTH118
+    values = said(mine) if os.path.isfile(mine) else {}  # noqa: PTH113
+    path = next(filter(_has_settings, (FILE, PROJECT_FILE)), None)
+    found = {} if path is None else said(path)
+    ignored = [key for key, value in found.items() if not _is_harmless(key, value)]
+    heard = {key: value for key, value in found.items() if key not in ignored}
+    return Settings(values | heard, {key: str(path) for key in ignored})
 
 
-def _settings(folder: Path) -> tuple[str, dict[str, Any]]:
-    """The first file that has any, and what it says."""
-    text = _text(folder / FILE)
-    if text is not None:
-        return FILE, _parsed(text, FILE)
-    text = _text(folder / PROJECT_FILE)
-    if text is not None and "tool.refold" in text:
-        return PROJECT_FILE, _parsed(text, PROJECT_FILE).get("tool", {}).get("refold", {})
-    return FILE, {}
+def _has_settings(name: str) -> bool:
+    """Whether a file of the current folder is ours: what else a project says may be broken."""
+    if os.path.exists(name) and not os.path.isfile(name):  # noqa: PTH110, PTH113
+        raise UsageError(f"{name} is not a file: settings are read from it", path=name)
+    if name == FILE:
+        return os.path.lexists(name)
+    return os.path.isfile(name) and b"refold" in _content(name)  # noqa: PTH113
 
 
-def _check_keys(where: str, table: object, known: Collection[str]) -> None:
-    if not isinstance(table, Mapping):
-        raise UsageError(f"{where} must be a table, not {type(table).__name__}")
+def _is_harmless(key: str, value: Any) -> bool:
+    """Whether a stranger may say so: no code (our own folds have no colon), no file elsewhere."""
+    if key in OWN and not (key == "fold" and ":" not in str(value)):
+        return False
+    return key == "db" or not any(map(_leads_away, value if isinstance(value, list) else [value]))
+
+
+def _leads_away(value: Any) -> bool:
+    """Whether a text names a file that is outside the current folder, links resolved."""
+    try:
+        path = Path(str(value).removeprefix("@")).resolve()
+    except (OSError, RuntimeError):  # too long for a name, or links in a circle
+        return False
+    return not path.is_relative_to(Path().resolve())
+
+
+def _fit(where: str, option: click.Option, value: Any) -> Any:
+    """The value as the option would be given it; one text is a list of one."""
+    several = value if option.multiple and isinstance(value, list) else [value]
+    for one in several:
+        is_odd = isinstance(one, list | dict) or isinstance(one, bool) != option.is_flag
+        if is_odd or "\0" in str(one):
+            what = "true or false" if option.is_flag else "text or a number"
+            raise UsageError(f"{where} must be {what}, not {type(one).__name__}")
+    fit = [one if isinstance(one, bool) else str(one) for one in several]
+    return fit if option.multiple else fit[0]
+
+
+def _table(where: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise UsageError(f"{where} must be a table, not {type(value).__name__}")
+    return value
+
+
+def _check_keys(where: str, table: Mapping[str, Any], known: Names) -> None:
     for key in table:
         if key not in known:
             raise UsageError(f"{where} knows no {key!r}{suggestion(key, known)}", key=key)
 
 
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path.name} cannot be read: {error}", path=path.name) from error
-
-
-def _parsed(text: str, name: str) -> dict[str, Any]:
+def _parsed(path: str) -> dict[str, Any]:
     import tomllib
 
     try:
-        return tomllib.loads(text)
-    except ValueError as error:
-        raise UsageError(f"{name} is not TOML: {error}", path=name) from error
+        content = tomllib.loads(_content(path).decode())
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path} is not TOML: {error}", path=path) from error
+    if os.path.basename(path) != PROJECT_FILE:  # noqa: PTH119
+        return content
+    tools = _table(f"{path}: [tool]", content.get("tool", {}))
+    return _table(f"{path}: [tool.refold]", tools.get("refold", {}))
+
+
+def _content(path: str) -> bytes:
+    return jsontext.file_bytes(path, bytes_max=BYTES_MAX)

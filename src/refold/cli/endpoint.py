@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from refold.cli import jsontext
-from refold.cli.options import option, read_by, together
+from refold.cli.options import ignored, option, read_by, together
 from refold.cli.text import one_line
 from refold.errors import InvalidEvent, UsageError
 
@@ -141,6 +141,9 @@ def endpoint(base_url: str, *, timeout_s: float) -> ChatEndpoint:
     """The endpoint to ask; the key is only ever read from the environment."""
     from refold.replay import ChatEndpoint
 
+    if file := ignored("base-url"):
+        # Nor is anyone else asked: what a conversation holds was not meant for them.
+        raise UsageError(f"{file} names whom to ask: say so yourself, with --base-url or --config")
     if base_url.rstrip("/") == OPENAI_URL and not any(os.environ.get(k) for k in KEY_VARIABLES):
         raise UsageError(
             f"no key for {OPENAI_URL}: set {' or '.join(KEY_VARIABLES)}, "

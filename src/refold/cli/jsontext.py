@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from refold.errors import InvalidEvent, UsageError
+
+FILE_BYTES_MAX: Final = 64 * 1024 * 1024
 
 
 def parsed(text: str, *, source: str, first_line: int = 1) -> Any:
@@ -38,11 +40,22 @@ def argument(given: str, *, option: str) -> Any:
 def file_text(name: str) -> str:
     """The text of a file that the user named."""
     try:
-        return Path(name).read_text(encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{name} cannot be read: {error.strerror}", path=name) from error
+        return file_bytes(name).decode()
     except UnicodeDecodeError as error:
         raise UsageError(f"{name} is not UTF-8 text: {error.reason}", path=name) from error
+
+
+def file_bytes(name: str, *, bytes_max: int = FILE_BYTES_MAX) -> bytes:
+    """What a file holds, up to a bound."""
+    try:
+        with Path(name).open("rb") as file:
+            content = file.read(bytes_max + 1)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise UsageError(f"{name} cannot be read: {why}", path=name) from error
+    if len(content) > bytes_max:
+        raise UsageError(f"{name} is over {bytes_max} bytes", path=name)
+    return content
 
 
 def stdin() -> str:

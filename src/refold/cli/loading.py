@@ -33,10 +33,11 @@ fold_option: Final = option(
 def loaded(place: str, *, what: str, cls: type = object) -> Any:
     """The module of ``module``, or the value of ``module:attribute``.
 
-    Modules of the folder that the command is run in are found. Raises :class:`UsageError` where
+    Modules of the folder that the command is run in are found, once the user names one that is not
+    ours: a stranger's folder hides none of the installed. Raises :class:`UsageError` where
     there is none, where importing it fails, and for what is not of the class.
     """
-    if "" not in sys.path:
+    if "" not in sys.path and not place.startswith("refold."):
         sys.path.insert(0, "")
     module, _, attribute = place.partition(":")
     try:

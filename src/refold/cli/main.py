@@ -106,7 +106,7 @@ def main() -> None:
     """Record what an agent saw and did; rewind it, branch it, replay it, compare it.
 
     Data goes to stdout, progress to stderr. Every option can also be set by the environment
-    variable that its help names, or in refold.toml or [tool.refold] of pyproject.toml.
+    variable that its help names, or in a file of settings (--config, refold.toml).
 
     Exit codes: 0 fine; 1 a finding (a difference, a conflict, a failed check); 2 wrong usage;
     3 the store or a service failed; 130 interrupted.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial, reduce, wraps
@@ -13,9 +15,10 @@ from shlex import quote
 from typing import Any, Final, Literal
 
 import click
+from click.core import ParameterSource
 
 import refold
-from refold.cli import config
+from refold.cli import config, output
 from refold.cli.errors import Run
 from refold.errors import NotFound, UsageError
 from refold.times import to_us
@@ -47,31 +50,78 @@ JSON: Final = click.Option(
 )
 
 
+CONFIG: Final = click.Option(
+    ["--config"],
+    envvar="REFOLD_CONFIG",
+    show_envvar=True,
+    metavar="FILE",
+    expose_value=False,
+    help="Your settings, in place of every other file of them.",
+)
+_IGNORED: Final = "refold.ignored"
+_FOUND: Final = (
+    "{file}: ignored {keys}: a file found here does not say what code runs, who is asked or what "
+    "lies elsewhere; if it is yours, --config {file}"
+)
+
+
 class Command(click.Command):
-    """A command whose options may be set in a file."""
+    """A command whose options may be set in a file, and that takes each of them once."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Arguments first, then the environment, then the file."""
-        if not set(args) & set(ctx.help_option_names):
-            ctx.default_map = self._configured(ctx)
-        return super().parse_args(ctx, args)
+        """Arguments first, then the environment, then files; what those may not say is told."""
+        if set(args) & set(ctx.help_option_names):
+            return super().parse_args(ctx, args)
+        given, _, order = self.make_parser(ctx).parse_args(list(args))
+        _check_once(order)
+        options = _by_long_name(self)
+        named = given.get("config") or os.environ.get("REFOLD_CONFIG") or None
+        values, ignored = self._settings(ctx, options, named)
+        ctx.default_map = {str(options[key].name): value for key, value in values.items()}
+        left = super().parse_args(ctx, args)
+        unsaid = {key: file for key, file in ignored.items() if not is_said(ctx, options[key])}
+        ctx.meta[_IGNORED] = unsaid
+        for file in {*unsaid.values()}:
+            output.note(_FOUND.format(file=file, keys=", ".join(unsaid)))
+        return left
 
-    def _configured(self, ctx: click.Context) -> dict[str, Any]:
-        root = ctx.find_root()
-        assert isinstance(root.command, click.Group)
-        names = {
-            name.removeprefix("--"): parameter.name or name
-            for parameter in self.params
-            for name in parameter.opts
-            if name.startswith("--")
-        }
-        found = config.defaults(
-            Path(),
-            command=ctx.command_path.split()[1],
-            commands=root.command.list_commands(root),
-            options=names,
-        )
-        return {names[key]: value for key, value in found.items()}
+    def _settings(
+        self, ctx: click.Context, options: config.Options, named: str | None
+    ) -> config.Settings:
+        root, parent = ctx.find_root().command, ctx.parent and ctx.parent.command
+        assert isinstance(root, click.Group) and isinstance(parent, click.Group)
+        siblings = () if parent is root else parent.commands.values()
+        keys = [*options, *(key for one in siblings for key in _by_long_name(one))]
+        table, tables = ctx.command_path.split()[1], root.list_commands(ctx)
+        return config.settings(table, options, keys, tables=tables, named=named)
+
+
+def is_said(ctx: click.Context, parameter: click.Parameter) -> bool:
+    """Whether a value comes from the user, and not from the default."""
+    return ctx.get_parameter_source(str(parameter.name)) is not ParameterSource.DEFAULT
+
+
+def ignored(key: str) -> str | None:
+    """The file whose word on an option is not taken, where nothing else says it."""
+    found: str | None = click.get_current_context().meta[_IGNORED].get(key)
+    return found
+
+
+def _by_long_name(command: click.Command) -> dict[str, click.Option]:
+    return {
+        name.removeprefix("--"): parameter
+        for parameter in command.params
+        if isinstance(parameter, click.Option)
+        for name in parameter.opts
+        if name.startswith("--")
+    }
+
+
+def _check_once(order: list[click.Parameter]) -> None:
+    """Refuse an option that was given twice, where only one of them could count."""
+    for one, count in Counter(order).items():
+        if count > 1 and isinstance(one, click.Option) and not one.multiple and not one.is_flag:
+            raise click.UsageError(f"{one.opts[0]} was given {count} times: give it once")
 
 
 def command(
@@ -102,7 +152,7 @@ def command(
                 help="The store: a path or sqlite:///path.",
             )
         )
-        made.params.append(JSON)
+        made.params += [CONFIG, JSON]
         if group is not None:
             group.add_command(made)
         return made
@@ -161,7 +211,7 @@ def opened(
 def named_store() -> str:
     """`` --db URL`` where the command was called with one, for a hint at the next command."""
     context = click.get_current_context()
-    if context.get_parameter_source("url") is not click.core.ParameterSource.COMMANDLINE:
+    if context.get_parameter_source("url") is not ParameterSource.COMMANDLINE:
         return ""
     return f" --db {quote(context.params['url'])}"
 
