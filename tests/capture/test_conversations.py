@@ -1,4 +1,4 @@
-"""Which conversation a call belongs to: each rule of docs/explanation/capture.md with its limits."""
+"""Which conversation a call belongs to: each rule of docs/explanation/capture.md, and limits."""
 
 import json
 from collections.abc import Iterator

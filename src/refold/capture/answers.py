@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from dataclasses import replace as with_
 from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
 
+from refold.capture.call import Call
 from refold.conversation import events
-from refold.conversation.apis.base import Api, Assembled
+from refold.conversation.apis.base import Assembled
 from refold.conversation.apis.sse import Frame, frames_of
 from refold.core.event import Event
 from refold.errors import InvalidEvent
@@ -26,103 +26,82 @@ _WHY: Final = {
     "timeout": "no more came in time",
     "cancelled": "the caller cancelled it",
     "unreachable": "no answer came",
-    "lost": "the process that made the call ended before the answer was whole",
+    None: "the process that made the call ended before the answer was whole",
 }
 
 
-@dataclass(slots=True)
-class Came:
-    """What came of a call: bytes as on the wire, and how it ended.
-
-    ``ending`` is a :data:`call.Ending`, or ``lost`` where the process that made it ended first.
-    """
-
-    data: bytes
-    ending: str
-    status: int | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    error: str | None = None
-    attempt: int = 1
-
-
 def read_answer(
-    api: Api, came: Came, response: events.ModelResponse, tools: Sequence[events.Tool]
+    call: Call, data: bytes, response: events.ModelResponse, tools: Sequence[events.Tool]
 ) -> list[Event]:
-    """The events of an answer; ``model.failed`` is the last where it is none, or not whole.
+    """The events of an answer of which ``data`` came; ``model.failed`` ends one that is not whole.
 
-    Words that came of an answer that is not whole are kept before it. Half a call was not made.
+    The words that came of such an answer are kept before it; half a call was not made. A call
+    without an ending is one whose process ended.
     """
-    read = _assembled(api, came)
-    if came.status is None or came.status >= 400 or not read.body:
-        return [_failed(came, read.error or read.body)]
+    read = _assembled(call, data)
+    if call.status is None or call.status >= 400 or not read.body:
+        return [_failed(call, read.error or read.body)]
     try:
-        chat = api.read_answer(read.body, response, tools)
+        said, unread = call.api.read_answer(read.body, response, tools)
     except InvalidEvent as refused:
         why = {"message": f"the answer is none: {refused.message}"} if read.is_whole else None
-        return [_failed(came, read.error or why)]
-    told = {"unread": [one.pointer for one in chat.unread]} if chat.unread else None
-    said = [with_(chat.events[0], metadata=told or chat.events[0].metadata), *chat.events[1:]]
-    failures = [one.data for one in said if isinstance(one.data, events.ModelFailed)]
+        return [_failed(call, read.error or why)]
+    if unread:
+        said[0] = with_(said[0], metadata={"unread": [one.pointer for one in unread]})
+    failures = [one.data.error for one in said if isinstance(one.data, events.ModelFailed)]
     if read.is_whole and not failures:
         return [_finished(one, said[0].data) for one in said]
-    words = [
-        one for one in said if isinstance(one.data, events.AgentUtterance) and _tells(one.data)
-    ]
-    kept = [one for one in said if isinstance(one.data, events.ModelResponse) and words] + words
-    error = {"message": failures[0].error} if failures else read.error
-    return [*kept, _failed(came, error)]
+    words = [one for one in said if isinstance(one.data, events.AgentUtterance)]
+    words = [one for one in words if one.data.text or one.data.parts]
+    error = {"message": failures[0]} if failures else read.error
+    return [*(said[:1] if words else []), *words, _failed(call, error)]
 
 
-def _assembled(api: Api, came: Came) -> Assembled:
+def _assembled(call: Call, data: bytes) -> Assembled:
     """The body of an answer, streamed or not; an empty one of what is no JSON."""
-    data = _unpacked(came)
-    kind = came.headers.get("content-type", "")
+    data = _unpacked(data, call.answer_headers.get("content-encoding"))
+    kind = call.answer_headers.get("content-type", "")
     if "event-stream" in kind or data.lstrip().startswith((b"data:", b"event:")):
-        return api.assemble(frames_of([data]))
+        return call.api.assemble(frames_of([data]))
     try:
         body = msgspec.json.decode(data)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        is_all = came.ending == "whole" or (came.status or 0) >= 400
-        return Assembled({}, False, {"message": _text(data)} if data and is_all else None)
+    except (ValueError, RecursionError):
+        is_all = data and (call.ending == "whole" or (call.status or 0) >= 400)
+        text = data[: 4 * ERROR_CHARS_MAX].decode(errors="replace").strip()
+        return Assembled({}, False, {"message": text} if is_all else None)
     if isinstance(body, list):  # As Gemini streams where no events are asked for.
-        return api.assemble([Frame("", msgspec.json.encode(item).decode()) for item in body])
+        return call.api.assemble(Frame("", msgspec.json.encode(one).decode()) for one in body)
     return Assembled(body if isinstance(body, dict) else {}, True)
 
 
-def _unpacked(came: Came) -> bytes:
+def _unpacked(data: bytes, packing: str | None) -> bytes:
     """The bytes without the compression that the headers name, as far as they go."""
-    packing = came.headers.get("content-encoding")
     if not packing:
-        return came.data
-    import httpx2  # Late: whoever captures has one of its kind, but not each of its calls needs it.
+        return data
+    import httpx2  # Late: few answers need it.
 
     try:
-        whole = httpx2.Response(200, headers={"content-encoding": packing}, content=came.data)
-        return whole.content
+        return httpx2.Response(200, headers={"content-encoding": packing}, content=data).content
     except httpx2.DecodingError:
         return b""
 
 
-def _failed(came: Came, said: Mapping[str, Any] | None) -> Event:
-    why = _message(said)
-    if not why and came.status is not None and came.status >= 400:
-        why = f"HTTP {came.status}"
+def _failed(call: Call, said: Mapping[str, Any] | None) -> Event:
+    why = _message((said or {}).get("error", said))
+    if not why and call.status is not None and call.status >= 400:
+        why = f"HTTP {call.status}"
     elif not why:
-        why = f"{_WHY[came.ending]}: {came.error}" if came.error else _WHY[came.ending]
-    return Event.of(events.ModelFailed(why[:ERROR_CHARS_MAX], came.attempt, came.status))
+        why = f"{_WHY[call.ending]}: {call.error}" if call.error else _WHY[call.ending]
+    return Event.of(events.ModelFailed(why[:ERROR_CHARS_MAX], call.attempt, call.status))
 
 
-def _message(said: Mapping[str, Any] | None) -> str:
-    """What a server says of an error, in its own words."""
-    error = (said or {}).get("error", said)
+def _message(error: object) -> str:
+    """What a server says of an error, in its own words; "" where it says nothing."""
     if isinstance(error, Mapping):
         message = error.get("message")
-        return message if isinstance(message, str) else _text(msgspec.json.encode(error))
+        said = message if isinstance(message, str) else msgspec.json.encode(error).decode()
+        return said if error else ""
     return error if isinstance(error, str) else ""
-
-
-def _text(data: bytes) -> str:
-    return data[: 4 * ERROR_CHARS_MAX].decode(errors="replace").strip()
 
 
 def _finished(event: Event, response: Any) -> Event:
@@ -130,7 +109,3 @@ def _finished(event: Event, response: Any) -> Event:
     if not isinstance(event.data, events.AgentUtterance):
         return event
     return with_(event, data=replace(event.data, finish_reason=response.finish_reason))
-
-
-def _tells(said: events.AgentUtterance) -> bool:
-    return bool(said.text or said.parts)

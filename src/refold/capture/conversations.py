@@ -133,6 +133,16 @@ def named_in(body: Mapping[str, Any], category: str) -> str | None:
     return name
 
 
+def response_tags(response_id: str | None) -> set[str]:
+    """The tag by which an answer is found again, where it has an id that may be one."""
+    tag = f"{RESPONSE}{response_id}"
+    try:
+        check_name(tag, what="a tag")
+    except InvalidEvent:
+        return set()
+    return {tag} if response_id else set()
+
+
 def _chained(before: str, said: Any) -> str:
     return hashlib.blake2b(before.encode() + _encode(said), digest_size=16).hexdigest()
 

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from refold.capture.events import COUNT_MAX, WireAnswer, WireRequest
+from refold.capture.events import COUNT_MAX, WireAnswer, WirePiece, WireRequest
 from refold.core.payload import encode_payload, read_back
 from refold.errors import Corrupt, InvalidEvent
 
@@ -181,6 +181,16 @@ def _common(first: Sequence[bytes], second: Sequence[bytes]) -> int:
     pairs = zip(first, second, strict=False)
     differing = (count for count, (one, other) in enumerate(pairs) if one != other)
     return next(differing, min(len(first), len(second)))
+
+
+def in_events(form: WireRequest) -> list[WireRequest | WirePiece]:
+    """A form as one event, or with pieces before it where it is too large for that."""
+    raw = encode_form(form)
+    if len(raw) <= PIECE_BYTES_MAX:
+        return [form]
+    text, size = raw.decode(), PIECE_BYTES_MAX // 4  # Characters of up to four bytes.
+    pieces = [WirePiece(text[at : at + size]) for at in range(0, len(text), size)]
+    return [*pieces, WireRequest(pieces=len(pieces))]
 
 
 # -- back to bytes --------------------------------------------------------------------------------

@@ -6,9 +6,6 @@ The rules and their limits stand in docs/explanation/capture.md.
 from __future__ import annotations
 
 import hashlib
-import os
-import secrets
-import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
@@ -22,7 +19,7 @@ from refold.capture.conversations import (
     looked_for,
     named_in,
 )
-from refold.capture.following import Followed, Sent
+from refold.capture.followed import Followed, goes_on
 from refold.capture.histories import Histories, Spot
 from refold.conversation.apis.base import Asked
 from refold.conversation.events import AgentConfigured
@@ -34,12 +31,6 @@ FOLLOWED_MAX: Final = 64
 """How many streams are at hand; others are read again when a call goes on with them."""
 RETRY_US_MAX: Final = 600 * 1_000_000
 """How long after a first request without an answer the same one tries again, and begins nothing."""
-GOING_ON_US_MAX: Final = 3_600 * 1_000_000
-"""How long a call may go on of which it cannot be seen whether its process still runs."""
-
-GOING_ON: Final[set[str]] = set()
-"""The calls of this process that go on."""
-_TOKEN: Final = secrets.token_hex(4)
 
 
 class Placed(NamedTuple):
@@ -86,7 +77,7 @@ class Places:
             if state is not None:
                 if tag.startswith(RESPONSE):
                     chains = chains_of(asked.elements, Chain.at(state.tags))
-                root = named or state.stream.partition("~")[0]
+                root = named or state.notes.stream.partition("~")[0]
                 return Placed(state, chains[-1], seen, root)
         return self._unfitting(call, named, asked, chains[-1])
 
@@ -138,28 +129,3 @@ def _asks_again(state: Followed, call: Call) -> bool:
     asked, at_us = state.asked
     is_soon = call.started_us - at_us < RETRY_US_MAX
     return is_soon and asked == hashlib.sha256(call.request).hexdigest()
-
-
-def this_process() -> str:
-    """What this process is known by to others."""
-    return f"{socket.gethostname()}:{os.getpid()}:{_TOKEN}"
-
-
-def goes_on(call: str, sent: Sent, *, now_us: int) -> bool:
-    """Whether a call without an end still goes on, as far as can be seen from here.
-
-    One of this machine does while its process runs, one of another for an hour.
-    """
-    if sent.process == this_process():
-        return call in GOING_ON
-    host, _, rest = sent.process.rpartition(":")[0].rpartition(":")
-    if host == socket.gethostname() and rest.isdecimal():
-        if int(rest) == os.getpid():
-            return False
-        try:
-            os.kill(int(rest), 0)
-        except ProcessLookupError:
-            return False
-        except OSError:
-            pass
-    return now_us - sent.at_us < GOING_ON_US_MAX
