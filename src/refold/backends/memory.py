@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -29,6 +28,7 @@ from refold.ports import (
     Transaction,
     Write,
 )
+from refold.process import Turn
 
 
 class _Stream:
@@ -42,7 +42,7 @@ class MemoryBackend:
     """Keeps every row in lists under one lock."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        self._lock = Turn()
         self._log: list[Row] = []
         self._positions: list[int] = []
         self._writes: list[Write] = []
@@ -56,7 +56,7 @@ class MemoryBackend:
         self, batches: Sequence[Batch], *, now: int, beside: Beside | None = None
     ) -> list[Outcome]:
         """See :class:`~refold.ports.Backend`."""
-        with self._lock:
+        with self._lock():
             if beside is None:
                 return self._stored(batches, now)
             with self.tables() as tables:
@@ -116,7 +116,7 @@ class MemoryBackend:
         self, stream: str, *, first: int, last: int, backward: bool, events_max: int
     ) -> list[Row]:
         """See :class:`~refold.ports.Backend`."""
-        with self._lock:
+        with self._lock():
             found = self._streams.get(stream)
             if found is None:
                 return []
@@ -155,7 +155,7 @@ class MemoryBackend:
         return self._after(after, is_wanted, rows_max)
 
     def _after(self, after: int, is_wanted: Callable[[int], bool], rows_max: int) -> list[Row]:
-        with self._lock:
+        with self._lock():
             found = (
                 self._log[index]
                 for index in range(self._index_after(after), len(self._log))
@@ -165,7 +165,7 @@ class MemoryBackend:
 
     def find(self, key: str) -> Kept | None:
         """See :class:`~refold.ports.Backend`."""
-        with self._lock:
+        with self._lock():
             return self._keys.get(key)
 
     def _found_after(self, query: Query, after: int) -> int | None:
@@ -182,7 +182,7 @@ class MemoryBackend:
 
     def head(self, stream: str) -> StreamInfo | None:
         """See :class:`~refold.ports.Backend`."""
-        with self._lock:
+        with self._lock():
             found = self._streams.get(stream)
             if found is None:
                 return None
@@ -193,12 +193,12 @@ class MemoryBackend:
 
     def log_head(self) -> int:
         """See :class:`~refold.ports.Backend`."""
-        with self._lock:
+        with self._lock():
             return self._log[-1].position + self._log[-1].event_count - 1 if self._log else 0
 
     def streams(self, *, category: str | None, after: str, streams_max: int) -> list[StreamInfo]:
         """See :class:`~refold.ports.Backend`."""
-        with self._lock:
+        with self._lock():
             names = sorted(
                 name
                 for name in self._streams
@@ -208,7 +208,7 @@ class MemoryBackend:
 
     def snapshot(self, stream: str, *, fold: str, fingerprint: str, last: int) -> Snapshot | None:
         """See :class:`~refold.ports.SnapshotKeeper`."""
-        with self._lock:
+        with self._lock():
             kept = self._snapshots.get((stream, fold), {})
             fitting = [
                 s for s in kept.values() if s.fingerprint == fingerprint and s.version <= last
@@ -217,14 +217,14 @@ class MemoryBackend:
 
     def keep_snapshots(self, snapshots: Sequence[Snapshot]) -> None:
         """See :class:`~refold.ports.SnapshotKeeper`."""
-        with self._lock:
+        with self._lock():
             for taken in snapshots:
                 kept = self._snapshots.setdefault((taken.stream, taken.fold), {})
                 kept[taken.version] = taken
 
     def drop_snapshots(self) -> int:
         """See :class:`~refold.ports.SnapshotKeeper`."""
-        with self._lock:
+        with self._lock():
             count = sum(len(kept) for kept in self._snapshots.values())
             self._snapshots.clear()
             return count
@@ -243,7 +243,8 @@ class MemoryBackend:
 
     def check(self) -> Iterator[Check]:
         """See :class:`~refold.ports.Backend`."""
-        yield Check("storage", True, "in memory: nothing outlives this process")
+        with self._lock():
+            yield Check("storage", True, "in memory: nothing outlives this process")
 
     def close(self) -> None:
         """See :class:`~refold.ports.Backend`."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import cache, partial
 from typing import Any, Final
 
 import apsw
 
-from refold.errors import BackendError, StoreClosed, UsageError
+from refold.backends.rest import Connection
+from refold.errors import BackendError, UsageError
 from refold.ports import SqlValue
+from refold.process import Turn
 
 Query = Callable[[str, Sequence[SqlValue]], list[tuple[Any, ...]]]
 
@@ -54,29 +56,16 @@ class SqlTransaction:
 
 
 class Tables:
-    """Tables written by a connection of their own, made when it is needed; threads take turns.
+    """Tables in a database; threads take turns. ``connected`` lends a connection for a block."""
 
-    ``naming`` gives errors of the driver our names while something is done.
-    """
-
-    def __init__(
-        self,
-        connect: Callable[[], apsw.Connection],
-        naming: Callable[[], AbstractContextManager[None]],
-        *,
-        where: str,
-    ) -> None:
-        self._connect = connect
-        self._naming = naming
-        self._where = where
-        self._turn = threading.RLock()
-        self._connection: apsw.Connection | None = None
-        self._closed = False
+    def __init__(self, connected: Callable[[], AbstractContextManager[apsw.Connection]]) -> None:
+        self._connected = connected
+        self._turn = Turn()
 
     @contextmanager
     def transaction(self) -> Iterator[SqlTransaction]:
         """Take the write lock; commit at the end, and undo everything after an error."""
-        with self._connected() as connection:
+        with self._turn(), self._connected() as connection:
             if connection.in_transaction:
                 # An interrupt came between a failure and its rollback.
                 connection.execute("ROLLBACK")
@@ -91,32 +80,23 @@ class Tables:
                 raise
 
     def query(self, sql: str, values: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:
-        """The rows of a query, by the connection that writes."""
-        with self._connected() as connection:
+        """The rows of a query."""
+        with self._turn(), self._connected() as connection:
             return queried(connection, sql, values)
-
-    def close(self) -> None:
-        """Let go of the connection, when nobody writes."""
-        with self._turn, self._naming():
-            self._closed = True
-            connection, self._connection = self._connection, None
-            if connection is not None:
-                connection.close()
-
-    @contextmanager
-    def _connected(self) -> Iterator[apsw.Connection]:
-        with self._turn, self._naming():
-            if self._closed:
-                raise StoreClosed(f"{self._where} is closed")
-            if self._connection is None:
-                self._connection = self._connect()
-            yield self._connection
 
 
 def in_memory() -> Tables:
     """Tables beside a log in memory: a SQLite database of their own, in memory too."""
-    where = "the tables in memory"
-    return Tables(lambda: apsw.Connection(":memory:"), _naming_errors, where=where)
+    made = cache(partial(Connection, ":memory:"))
+
+    @contextmanager
+    def connected() -> Iterator[apsw.Connection]:
+        try:
+            yield made()
+        except apsw.Error as error:
+            raise BackendError(f"the tables in memory: SQLite failed: {error}") from error
+
+    return Tables(connected)
 
 
 def queried(
@@ -167,11 +147,3 @@ def refused(sql: str) -> Iterator[None]:
         yield
     except _CALLERS_FAULT as error:
         raise UsageError(f"SQLite refused `{sql}`: {error}", code="sql_refused", sql=sql) from error
-
-
-@contextmanager
-def _naming_errors() -> Iterator[None]:
-    try:
-        yield
-    except apsw.Error as error:
-        raise BackendError(f"the tables in memory: SQLite failed: {error}") from error

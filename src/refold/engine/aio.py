@@ -14,10 +14,11 @@ from collections.abc import (
     Sequence,
 )
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial, wraps
+from functools import cached_property, partial, wraps
 from itertools import islice
 from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
+from refold import process
 from refold.core.expected import ANY, Expected
 from refold.core.query import Condition, Query
 from refold.core.recorded import Recorded
@@ -66,7 +67,8 @@ class AsyncStore:
 
     Made by :func:`refold.open_async`. ``append_many``, ``read``, ``read_all``, ``streams`` and
     ``check`` are async iterators; a subscription is used from the loop that asked for it. A call
-    whose task is cancelled goes on to its end: an append may still be stored.
+    whose task is cancelled goes on to its end: an append may still be stored. It belongs to the
+    process that first asks something of it.
     """
 
     def __init__(self, opener: Callable[[], Store]) -> None:
@@ -157,8 +159,9 @@ class AsyncStore:
 
     async def close(self) -> None:
         """Let go of files, connections and threads; waits for calls that are under way."""
-        self._closed = True
-        await asyncio.to_thread(self._close)
+        if self._process.is_here:
+            self._closed = True
+            await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
         self._threads.shutdown()
@@ -172,6 +175,11 @@ class AsyncStore:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
+    @cached_property
+    def _process(self) -> process.Process:
+        """The process that first asked anything of it; the threads are there."""
+        return process.here()
+
     @property
     def _store(self) -> Store:
         """The store, opened by the first call, always on a worker thread."""
@@ -181,6 +189,7 @@ class AsyncStore:
             return self._opened
 
     async def _run(self, call: Callable[[], R]) -> R:
+        self._process.check()
         if self._closed:
             raise StoreClosed("the store is closed")
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)

@@ -26,6 +26,7 @@ from refold.core.recorded import Recorded
 from refold.engine.append import Append
 from refold.errors import Conflict, NotFound, Rejected, UsageError
 from refold.ports import Appended, Kept
+from refold.process import Turn
 
 S = TypeVar("S")
 K = TypeVar("K")
@@ -64,7 +65,7 @@ class Turns:
     """Threads that decide on the same thing take turns: they would only lose to each other."""
 
     def __init__(self) -> None:
-        self._mutex = threading.Lock()
+        self._mutex = Turn()
         # A lock is forgotten when nobody has it.
         self._turns: WeakValueDictionary[object, AbstractContextManager[object]]
         self._turns = WeakValueDictionary()
@@ -73,7 +74,7 @@ class Turns:
         """The turn of a stream or a query."""
         if not isinstance(subject, Query):
             check_name(subject, what="a stream name")
-        with self._mutex:
+        with self._mutex():
             return self._turns.setdefault(subject, threading.RLock())
 
 

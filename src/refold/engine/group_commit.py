@@ -13,8 +13,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from os import getpid
 from typing import Final
 
+from refold import process
 from refold.errors import (
     LOOK_OR_REPEAT,
     OutcomeUnknown,
@@ -74,6 +76,7 @@ class GroupCommit:
     def __init__(self, commit: Commit, *, waiting_max: int = WAITING_MAX) -> None:
         self._commit = commit
         self._waiting_max = waiting_max
+        self.process = process.here()
         self._mutex = threading.Lock()
         self._waiting: deque[_Request] = deque()
         self._in_hand: Sequence[_Request] = ()
@@ -89,6 +92,8 @@ class GroupCommit:
 
         A commit that failed is raised; no batch of it has an outcome then.
         """
+        if self.process.pid != getpid():  # Before a lock that a thread of the parent may hold.
+            self.process.check()
         with self._mutex:
             if self._closed or self._waiting:
                 self._admit()
@@ -111,6 +116,7 @@ class GroupCommit:
 
         A waiter that is cancelled gives up its answer, not its append: that may still be stored.
         """
+        self.process.check()
         future: asyncio.Future[Sequence[Outcome]] = asyncio.get_running_loop().create_future()
         with self._mutex:
             if self._closed or self._waiting:

@@ -61,6 +61,7 @@ class Store(Upkeep):
         self._clock = clock
         self._bell = Bell()
         self._writer = GroupCommit(self._commit)
+        self._process = self._writer.process
         self._turns = Turns()
         self.registry = registry
         self._committer: Committer = committer or backend
@@ -360,10 +361,14 @@ class Store(Upkeep):
     # -- the rest -----------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Let go of files and connections; closing twice is fine."""
-        self._writer.close()
-        self._backend.close()
-        self._bell.ring()
+        """Let go of files and connections; closing twice is fine.
+
+        In a process forked from the one that opened it, this does nothing: nothing is its own.
+        """
+        if self._process.is_here:
+            self._writer.close()
+            self._backend.close()
+            self._bell.ring()
 
     def __enter__(self) -> Self:
         return self

@@ -16,6 +16,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, Final, Self
 
+from refold import process
 from refold.core.recorded import Recorded
 from refold.engine.reader import Reader
 from refold.errors import StoreClosed
@@ -33,6 +34,7 @@ class Bell:
     def __init__(self) -> None:
         self.rung = 0
         self.sleepers = 0
+        self.process = process.here()
         self._woken = threading.Condition()
         self.listeners: set[Callable[[], None]] = set()
 
@@ -43,7 +45,7 @@ class Bell:
 
     def wake(self) -> None:
         """Wake the ``sleepers`` and ``listeners``, when the bell has rung."""
-        if self.sleepers:
+        if self.sleepers and self.process.is_here:
             with self._woken:
                 self._woken.notify_all()
         if self.listeners:
@@ -214,6 +216,7 @@ class AsyncSubscription:
 
         Its thread reads on: a second one beside it would put its own page in the place of that one.
         """
+        sync.bell.process.check()
         filling = self._filling or asyncio.ensure_future(self._run(sync.fill))
         self._filling = filling
         try:

@@ -125,8 +125,9 @@ class Projector:
 
     def close(self) -> None:
         """Let ``run``, ``catch_up`` and ``rebuild`` end after the batch they are at."""
-        self._stopped.set()
-        self._store._bell.ring()
+        if self._store._process.is_here:
+            self._stopped.set()
+            self._store._bell.ring()
 
     def __enter__(self) -> Self:
         return self

@@ -10,6 +10,7 @@ import asyncio
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import nullcontext
 from decimal import Decimal
 from functools import partial
 from inspect import isawaitable
@@ -275,9 +276,8 @@ class Recorder(ABC, Generic[S, R]):
         given = make(f"m{notes.version + 1}")
         made, after = stamped(notes, given, occurred_at=occurred_at)
         expected = NO_STREAM if notes.version == NO_EVENTS else notes.version
-        appended: Appended = await self._answered(
-            self._store.append(self.stream, made, expected=expected, metadata=self._metadata)
-        )
+        answer = self._store.append(self.stream, made, expected=expected, metadata=self._metadata)
+        appended: Appended = await self._answered(answer)
         self._notes = after
         return appended
 
@@ -304,7 +304,8 @@ class Session(Recorder[Store, Appended]):
         self._run(partial(self._leave, error))
 
     def _run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        with self._turn:
+        # A forked process waits for no thread of its parent's: the store refuses.
+        with self._turn if self._store._process.is_here else nullcontext():
             try:
                 work().send(None)
             except StopIteration as done:
@@ -341,7 +342,7 @@ class AsyncSession(Recorder[AsyncStore, Coroutine[Any, Any, Appended]]):
         return await asyncio.shield(asyncio.ensure_future(self._in_turn(work)))
 
     async def _in_turn(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        async with self._turn:
+        async with self._turn if self._store._process.is_here else nullcontext():
             return await work()
 
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
+from os import getpid
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
 import apsw
 
+from refold import process
+from refold.backends.rest import resting
 from refold.backends.sqlite import doctor, maintenance, queries, snapshots, tags
 from refold.backends.sqlite.compression import Frames, dictionary_bytes
-from refold.backends.sqlite.errors import BUSY_WAIT_MS, DRIVER_ERRORS, driver_error, naming_errors
+from refold.backends.sqlite.errors import BUSY_WAIT_MS, DRIVER_ERRORS, driver_error
 from refold.backends.sqlite.file import (
     Mode,
     check_path,
@@ -73,25 +76,28 @@ class SqliteBackend:
         vfs: str | None = None,
     ) -> None:
         check_path(path, mode=mode)
-        self._path = path
+        # A process may change its folder before it opens another connection.
+        self._path = path.absolute()
         self._mode: Mode = mode
         self._synchronous: Synchronous = synchronous
         self._vfs = vfs
         self._closed = False
+        self._process = process.here()
         self._frames = Frames(self._dictionary)
         self._write_lock = threading.Lock()
         self._readers: deque[apsw.Connection] = deque(maxlen=READERS_KEPT_MAX)
-        self._tables = Tables(self._connected, lambda: naming_errors(path), where=str(path))
+        self._tables = Tables(self._reading)
         first = connect(path, mode=mode, synchronous=synchronous, vfs=vfs)
         try:
             prepare(first, path, mode=mode)
             self._writing = None if mode == "read" else first
-            self._writer = None if mode == "read" else Writer(first, path)
+            self._writer = None if mode == "read" else Writer(first, self._path)
         except BaseException:
             close_quietly(first)
             raise
         if mode == "read":
             self._readers.append(first)
+        resting.add(self)
 
     def commit(
         self, batches: Sequence[Batch], *, now: int, beside: Beside | None = None
@@ -100,12 +106,11 @@ class SqliteBackend:
         with self._write_lock:
             if self._closed:
                 raise StoreClosed(f"{self._path} is closed")
-            if self._writer is None:
-                raise UsageError(f"{self._path} was opened for reading", code="not_writable")
+            writer = self._writer or self._new_writer()
             try:
-                return self._writer.commit(batches, now=now, beside=beside)
+                return writer.commit(batches, now=now, beside=beside)
             except BaseException:
-                self._writer.undo()
+                writer.undo()
                 raise
 
     def rows(
@@ -291,14 +296,33 @@ class SqliteBackend:
 
     def close(self) -> None:
         """Let go of the file; closing twice is fine."""
-        with self._write_lock, naming_errors(self._path), ExitStack() as closing:
-            self._closed = True
-            closing.callback(self._tables.close)
-            if self._writing is not None:
-                closing.callback(self._writing.close)
-            with suppress(IndexError):
-                while True:
-                    closing.callback(self._readers.pop().close)
+        if self._process.is_here:
+            with self._write_lock:
+                self._closed = True
+            self.close_idle()
+
+    def close_idle(self) -> None:
+        """Close the connections that nobody uses; they are opened again when they are needed."""
+        self._writer = None  # Whoever commits next lets go of it too, and waits for another.
+        if not self._write_lock.locked():
+            with self._write_lock:
+                self._close_writing()
+        with suppress(IndexError):
+            while True:
+                close_quietly(self._readers.pop())
+
+    def _new_writer(self) -> Writer:
+        if self._mode == "read":
+            raise UsageError(f"{self._path} was opened for reading", code="not_writable")
+        self._close_writing()
+        self._writing = self._connected()
+        self._writer = writer = Writer(self._writing, self._path)
+        return writer
+
+    def _close_writing(self) -> None:
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            close_quietly(writing)
 
     def _dictionary(self, number: int) -> bytes:
         with self._reading() as connection:
@@ -324,6 +348,8 @@ class SqliteBackend:
     @contextmanager
     def _reading(self, path: Path | None = None) -> Iterator[apsw.Connection]:
         """A reader of this thread's own, for one query; ``path`` is what errors are about."""
+        if self._process.pid != getpid():
+            self._process.check()
         if self._closed:
             raise StoreClosed(f"{self._path} is closed")
         try:

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import apsw
 
+from refold.backends.rest import Connection
 from refold.backends.sqlite.errors import BUSY_WAIT_MS, naming_errors
 from refold.backends.transaction import transacted
 from refold.errors import Corrupt, NotFound, UsageError
@@ -48,7 +49,7 @@ def connect(
             # Where nothing can be written, WAL has no place for its index: read the file alone.
             name = f"file:{quote(str(path.absolute()))}?immutable=1"
             flags |= apsw.SQLITE_OPEN_URI
-        connection = apsw.Connection(name, flags=flags, vfs=vfs, statementcachesize=64)
+        connection = Connection(name, flags=flags, vfs=vfs, statementcachesize=64)
         try:
             connection.set_busy_timeout(BUSY_WAIT_MS)
             connection.execute(f"PRAGMA synchronous={synchronous}").fetchall()
