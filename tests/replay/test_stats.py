@@ -16,22 +16,25 @@ from refold.errors import UsageError
 from refold.replay import stats
 
 counts = st.integers(0, 2_000)
+ODD = (0.0, 1.0, -0.5, 1.5, math.nan)
 clusters = st.lists(
     st.integers(0, 20).flatmap(lambda tried: st.tuples(st.integers(0, tried), st.just(tried))),
     min_size=2,
     max_size=30,
 )
+levels = st.sampled_from([0.5, 0.8, 0.9, 0.95, 0.99, 0.999])
 measurements = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60)
 
 
 class TestWilson:
-    @given(counts, counts)
-    def test_agrees_with_scipy(self, won: int, lost: int) -> None:
-        """The interval is scipy's of 95% for every count."""
+    @given(counts, counts, levels)
+    def test_agrees_with_scipy(self, won: int, lost: int, confidence: float) -> None:
+        """The interval is scipy's for every count and confidence; without one it is of 95%."""
         assume(won + lost)
-        expected = oracle.binomtest(won, won + lost).proportion_ci(0.95, method="wilson")
-        got = stats.wilson(won, won + lost)
+        expected = oracle.binomtest(won, won + lost).proportion_ci(confidence, method="wilson")
+        got = stats.wilson(won, won + lost, confidence=confidence)
         assert got == pytest.approx((expected.low, expected.high), abs=1e-12)
+        assert stats.wilson(won, won + lost) == stats.wilson(won, won + lost, confidence=0.95)
 
     @given(counts, counts)
     def test_holds_the_rate_and_stays_within_0_and_1(self, won: int, lost: int) -> None:
@@ -89,15 +92,30 @@ class TestPlanning:
         assert stats.mcnemar_pairs_needed(0.4, 0.5) == 23
         assert stats.mcnemar_pairs_needed(-0.4, 0.5) == 23
 
-    @given(st.integers(1, 5_000), st.floats(0.02, 1.0))
-    def test_effect_and_pairs_are_inverse(self, pairs: int, rate: float) -> None:
+    @given(st.integers(1, 5_000), st.floats(0.02, 1.0), levels, st.floats(0.6, 0.99))
+    def test_effect_and_pairs_are_inverse(
+        self, pairs: int, rate: float, confidence: float, power: float
+    ) -> None:
         """The smallest effect of n pairs needs n pairs, and any larger one no more."""
-        effect = stats.mcnemar_smallest_effect(pairs, rate)
+        asked = {"alpha": 1 - confidence, "power": power}
+        effect = stats.mcnemar_smallest_effect(pairs, rate, **asked)
         assume(effect is not None and effect < rate)
         assert effect is not None
         larger = effect + (rate - effect) * 1e-6
-        assert stats.mcnemar_pairs_needed(larger, rate) <= pairs
-        assert stats.mcnemar_pairs_needed(effect * 0.9, rate) >= pairs
+        assert stats.mcnemar_pairs_needed(larger, rate, **asked) <= pairs
+        assert stats.mcnemar_pairs_needed(effect * 0.9, rate, **asked) >= pairs
+
+    @pytest.mark.parametrize("alpha", [0.1, 0.05, 0.01, 0.001])
+    @pytest.mark.parametrize("power", [0.8, 0.9, 0.95])
+    def test_connors_formula_with_scipys_quantiles(self, alpha: float, power: float) -> None:
+        """At any level and power; and never fewer pairs than let the exact test reject."""
+        for difference, rate in ((0.1, 0.2), (0.05, 0.3), (0.3, 0.3), (1.0, 1.0)):
+            null = oracle.norm.isf(alpha / 2) * math.sqrt(rate)
+            effect = oracle.norm.ppf(power) * math.sqrt(rate - difference**2)
+            fewest = next(n for n in range(1, 99) if stats.mcnemar_exact(n, 0) <= alpha)
+            expected = math.ceil(max(((null + effect) / difference) ** 2, fewest / rate))
+            got = stats.mcnemar_pairs_needed(difference, rate, alpha=alpha, power=power)
+            assert got == expected
 
     @pytest.mark.parametrize(
         ("difference", "rate"), [(0.4, 0.5), (0.1, 0.2), (0.1, 0.1), (0.05, 0.2), (0.3, 0.3)]
@@ -134,15 +152,23 @@ class TestClusters:
         assert first == stats.cluster_bootstrap(sample)
         assert 0 <= first.low <= first.high <= 1
 
-    def test_bootstrap_agrees_with_the_clustered_error(self) -> None:
-        """On 200 even clusters the interval is about the rate ± 1.96 standard errors."""
+    @pytest.mark.parametrize("confidence", [0.5, 0.95])
+    def test_bootstrap_agrees_with_the_clustered_error(self, confidence: float) -> None:
+        """On 200 even clusters the interval is about the normal one, at any level and seed."""
         sample = [((n * 37) % 11, 10 + n % 3) for n in range(200)]
         won, tried = np.array(sample).T
         rate = won.sum() / tried.sum()
         # The linearised ratio estimator (Cochran, Sampling Techniques, 1977, chapter 6).
         error = oracle.sem((won - rate * tried) / tried.mean())
-        got = stats.cluster_bootstrap(sample)
-        assert got == pytest.approx((rate - 1.96 * error, rate + 1.96 * error), abs=error / 5)
+        half = oracle.norm.ppf((1 + confidence) / 2) * error
+        ends = set()
+        for seed in range(2):
+            asked = {"resamples": 3_000, "seed": seed}
+            got = stats.cluster_bootstrap(sample, confidence=confidence, **asked)
+            assert got == pytest.approx((rate - half, rate + half), abs=error / 5)
+            assert got == stats.cluster_bootstrap(sample, confidence=confidence, **asked)
+            ends.add(got)
+        assert len(ends) == 2
 
     def test_whole_clusters_are_resampled(self) -> None:
         """Turns that agree within a conversation widen the interval over that of Wilson."""
@@ -190,6 +216,19 @@ class TestPercentiles:
         (lambda: stats.mcnemar_pairs_needed(0.1, 1.5), "discordant_rate"),
         (lambda: stats.mcnemar_smallest_effect(-1, 0.5), "pairs"),
         (lambda: stats.mcnemar_smallest_effect(10, -0.5), "discordant_rate"),
+        *(
+            (lambda level=level: stats.wilson(1, 2, confidence=level), "confidence")
+            for level in ODD
+        ),
+        *((lambda a=a: stats.mcnemar_pairs_needed(0.1, 0.2, alpha=a), "alpha") for a in ODD),
+        *((lambda a=a: stats.mcnemar_smallest_effect(9, 0.2, alpha=a), "alpha") for a in ODD),
+        *((lambda p=p: stats.mcnemar_pairs_needed(0.1, 0.2, power=p), "power") for p in ODD),
+        (lambda: stats.mcnemar_smallest_effect(9, 0.2, power=0.05), "power"),
+        *((lambda c=c: stats.cluster_bootstrap([], confidence=c), "confidence") for c in ODD),
+        (lambda: stats.cluster_bootstrap([], resamples=99), "resamples"),
+        (lambda: stats.cluster_bootstrap([], resamples=1_000_001), "resamples"),
+        (lambda: stats.cluster_bootstrap([], resamples=1e3), "resamples"),  # type: ignore[arg-type]
+        (lambda: stats.cluster_bootstrap([], seed=0.5), "seed"),  # type: ignore[arg-type]
         (lambda: stats.cluster_bootstrap([(2, 1)]), "successes"),
         (lambda: stats.percentile([], 50), "values"),
         (lambda: stats.percentile([1.0], 101), "q"),

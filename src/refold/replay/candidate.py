@@ -214,11 +214,7 @@ def _counts_both(usage: Any) -> bool:
     """Whether a usage says what was read and what was said; half of it is no price."""
     names = ("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens")
     counts = usage if isinstance(usage, dict) else {}
-    return all(any(_is_count(counts.get(name)) for name in either) for either in names)
-
-
-def _is_count(value: Any) -> bool:
-    return type(value) is int and value >= 0
+    return all(any(_known(counts.get(name), int) is not None for name in of) for of in names)
 
 
 def snippet(value: Any) -> str:

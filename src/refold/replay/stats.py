@@ -2,8 +2,9 @@
 
 The unit is the conversation. Turns of one conversation resemble each other, so a rate over turns
 takes whole conversations as *clusters*, each given as ``(successes, trials)``. Intervals are of
-95% confidence, tests at 5%. What needs chance has a fixed seed: the same arguments give the same
-answer.
+95% ``confidence`` unless another is asked for, plans are for a two-sided test at ``alpha`` that
+finds what is there with ``power``. What needs chance takes a ``seed``: the same arguments give the
+same answer. What cannot be is refused: :class:`UsageError`.
 """
 
 from __future__ import annotations
@@ -18,13 +19,11 @@ from typing import Final, NamedTuple
 from refold.errors import UsageError
 
 CONFIDENCE: Final = 0.95
+ALPHA: Final = 0.05
 POWER: Final = 0.8
 RESAMPLES: Final = 2_000
-Z: Final = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
-"""So many standard deviations, to each side, hold 95% of a normal variable."""
-Z_POWER: Final = NormalDist().inv_cdf(POWER)
-DIFFERING_PAIRS_MIN: Final = 6
-"""The fewest differing pairs for which the exact test can reach 5%: 2 * 0.5**6 is 3%."""
+RESAMPLES_MIN: Final = 100
+RESAMPLES_MAX: Final = 1_000_000
 EXACT_PAIRS_MAX: Final = 100_000
 """``mcnemar_exact`` adds up the binomial tail up to this many differing pairs."""
 
@@ -54,18 +53,19 @@ class Summary:
     p99: float
 
 
-def wilson(successes: int, trials: int) -> Interval:
+def wilson(successes: int, trials: int, *, confidence: float = CONFIDENCE) -> Interval:
     """The score interval of a rate of independent trials; ``(0, 1)`` for no trials.
 
     Source: Wilson 1927, "Probable inference, the law of succession, and statistical inference",
     JASA 22, without continuity correction. Raises :class:`UsageError` for counts that cannot be.
     """
     _check_counts(successes, trials)
+    z = _deviations(confidence)
     if trials == 0:
         return UNKNOWN
-    rate, spread = successes / trials, Z * Z / trials
+    rate, spread = successes / trials, z * z / trials
     centre = (rate + spread / 2) / (1 + spread)
-    half = Z * math.sqrt(rate * (1 - rate) / trials + spread / (4 * trials)) / (1 + spread)
+    half = z * math.sqrt(rate * (1 - rate) / trials + spread / (4 * trials)) / (1 + spread)
     # The ends are exactly 0 and 1 there; rounding would leave 1e-18.
     low = 0.0 if successes == 0 else centre - half
     high = 1.0 if successes == trials else centre + half
@@ -94,8 +94,10 @@ def mcnemar_exact(only_first: int, only_second: int) -> float:
     return min(1.0, 2 * tail / (1 << differing))
 
 
-def mcnemar_pairs_needed(difference: float, discordant_rate: float) -> int:
-    """How many pairs show a ``difference`` between two rates with 80% power.
+def mcnemar_pairs_needed(
+    difference: float, discordant_rate: float, *, alpha: float = ALPHA, power: float = POWER
+) -> int:
+    """How many pairs show a ``difference`` between two rates with this power.
 
     ``discordant_rate`` is the share of pairs whose two outcomes differ; ``difference`` (its sign
     does not matter) cannot be larger. Source: Connor 1987, "Sample size for testing differences
@@ -103,33 +105,41 @@ def mcnemar_pairs_needed(difference: float, discordant_rate: float) -> int:
     approximation: asked for 0.80, the exact test then has 0.76 to 0.79, so plan for somewhat
     more. Never below the number that lets the exact test reject at all.
     """
-    _check_rate(discordant_rate)
+    z, z_power = _planned(discordant_rate, alpha, power)
     fits = 0 < abs(difference) <= discordant_rate
     _check(fits, "difference", difference, f"other than 0 and within {discordant_rate=}")
-    under_null = Z * math.sqrt(discordant_rate)
-    under_effect = Z_POWER * math.sqrt(discordant_rate - difference**2)
+    under_null = z * math.sqrt(discordant_rate)
+    under_effect = z_power * math.sqrt(discordant_rate - difference**2)
     connor = ((under_null + under_effect) / difference) ** 2
-    return math.ceil(max(connor, DIFFERING_PAIRS_MIN / discordant_rate))
+    return math.ceil(max(connor, _differing_pairs_min(alpha) / discordant_rate))
 
 
-def mcnemar_smallest_effect(pairs: int, discordant_rate: float) -> float | None:
+def mcnemar_smallest_effect(
+    pairs: int, discordant_rate: float, *, alpha: float = ALPHA, power: float = POWER
+) -> float | None:
     """The smallest difference between two rates that this many pairs would show.
 
     The inverse of :func:`mcnemar_pairs_needed`, with the same source and the same caution. None
     when no difference that fits ``discordant_rate`` would be shown by so few pairs.
     """
     _check(pairs >= 0, "pairs", pairs, "at least 0")
-    _check_rate(discordant_rate)
-    inside = pairs - Z**2 + Z_POWER**2
-    if inside < 0 or pairs * discordant_rate < DIFFERING_PAIRS_MIN:
+    z, z_power = _planned(discordant_rate, alpha, power)
+    inside = pairs - z**2 + z_power**2
+    if inside < 0 or pairs * discordant_rate < _differing_pairs_min(alpha):
         return None
     # Connor's equation is a quadratic in the difference; this is the root the power belongs to.
-    reach = Z * math.sqrt(pairs) + Z_POWER * math.sqrt(inside)
-    effect = math.sqrt(discordant_rate) * reach / (pairs + Z_POWER**2)
+    reach = z * math.sqrt(pairs) + z_power * math.sqrt(inside)
+    effect = math.sqrt(discordant_rate) * reach / (pairs + z_power**2)
     return effect if effect <= discordant_rate else None
 
 
-def cluster_bootstrap(clusters: Sequence[Cluster]) -> Interval:
+def cluster_bootstrap(
+    clusters: Sequence[Cluster],
+    *,
+    confidence: float = CONFIDENCE,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Interval:
     """An interval for all successes over all trials that resamples whole clusters.
 
     Percentile bootstrap (Efron 1979, "Bootstrap methods", Annals of Statistics 7); too narrow for
@@ -139,16 +149,20 @@ def cluster_bootstrap(clusters: Sequence[Cluster]) -> Interval:
     """
     for successes, trials in clusters:
         _check_counts(successes, trials)
+    _check_between("confidence", confidence)
+    fits = type(resamples) is int and RESAMPLES_MIN <= resamples <= RESAMPLES_MAX
+    _check(fits, "resamples", resamples, f"{RESAMPLES_MIN:,} to {RESAMPLES_MAX:,}")
+    _check(type(seed) is int, "seed", seed, "a whole number")
     filled = [cluster for cluster in clusters if cluster[1]]
     if len(filled) < 2:
         return UNKNOWN
     successes, trials = total(filled)
     if successes in (0, trials):
-        return wilson(len(filled) if successes else 0, len(filled))
-    generator = Random(0)
-    drawn = (total(generator.choices(filled, k=len(filled))) for _ in range(RESAMPLES))
+        return wilson(len(filled) if successes else 0, len(filled), confidence=confidence)
+    generator = Random(seed)
+    drawn = (total(generator.choices(filled, k=len(filled))) for _ in range(resamples))
     rates = [won / tried for won, tried in drawn]
-    tail = 50 * (1 - CONFIDENCE)
+    tail = 50 * (1 - confidence)
     return Interval(percentile(rates, tail), percentile(rates, 100 - tail))
 
 
@@ -181,8 +195,28 @@ def total(clusters: Sequence[Cluster]) -> Cluster:
     return sum(won for won, _ in clusters), sum(tried for _, tried in clusters)
 
 
-def _check_rate(discordant_rate: float) -> None:
+def _deviations(confidence: float) -> float:
+    """How many standard deviations, to each side, hold so much of a normal variable."""
+    _check_between("confidence", confidence)
+    return NormalDist().inv_cdf((1 + confidence) / 2)
+
+
+def _planned(discordant_rate: float, alpha: float, power: float) -> tuple[float, float]:
+    """The standard deviations that a plan allows for chance, and for its power."""
     _check(0 <= discordant_rate <= 1, "discordant_rate", discordant_rate, "from 0 to 1")
+    _check_between("alpha", alpha)
+    # With no more power than alpha, chance alone would do.
+    _check_between("power", power, above=alpha)
+    return _deviations(1 - alpha), NormalDist().inv_cdf(power)
+
+
+def _differing_pairs_min(alpha: float) -> int:
+    """The fewest differing pairs for which the exact test can reach ``alpha``: 2 * 0.5**n."""
+    return math.ceil(1 - math.log2(alpha))
+
+
+def _check_between(argument: str, value: float, above: float = 0) -> None:
+    _check(above < value < 1, argument, value, f"between {above} and 1")
 
 
 def _check_counts(successes: int, trials: int) -> None:

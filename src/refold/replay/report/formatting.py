@@ -9,6 +9,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
+from refold.replay.actions import known
 from refold.replay.figures import Accounting, Figures, Rate
 
 NOTHING: Final = "–"
@@ -115,8 +116,7 @@ def share(count: int, whole: int) -> float:
 
 def total(amounts: Iterable[Any]) -> Any:
     """The sum of those that are known; None when none is."""
-    known = [amount for amount in amounts if amount is not None]
-    return sum(known) if known else None
+    return sum(given) if (given := known(amounts)) else None
 
 
 def number(value: int) -> str:
