@@ -1,8 +1,7 @@
 """The one reader of the shapes inside OpenAI's chat completions: words, calls, usage, tools.
 
 Importing, recording and replay read these shapes here and nowhere else, so that none of them
-takes for the same what another does not. What is odd voids itself alone: it is told as
-:class:`Unread`, and what stands beside it is read.
+takes for the same what another does not. What is odd voids itself alone, told as :class:`Unread`.
 
 The shapes are those of the Chat Completions API (https://platform.openai.com/docs/api-reference/chat),
 the older ``function_call`` and ``functions`` among them.
@@ -39,11 +38,11 @@ _KNOWN_OF_FUNCTION: Final = frozenset({"name", "description", "parameters", "eff
 # The counts of a usage, under the names of chat completions and those of later APIs.
 _INPUT: Final = ("prompt_tokens", "input_tokens")
 _OUTPUT: Final = ("completion_tokens", "output_tokens")
-_CACHE: Final = ("cached_tokens", "cache_write_tokens")
 _COUNTS: Final = (
     *(("input_tokens", (key,)) for key in _INPUT),
     *(("output_tokens", (key,)) for key in _OUTPUT),
-    *((count, (f"{key}_details", count)) for count in _CACHE for key in _INPUT),
+    *(("cached_tokens", (f"{key}_details", "cached_tokens")) for key in _INPUT),
+    *(("cache_write_tokens", (f"{key}_details", "cache_write_tokens")) for key in _INPUT),
     *(("reasoning_tokens", (f"{key}_details", "reasoning_tokens")) for key in _OUTPUT),
 )
 
@@ -113,12 +112,11 @@ def has_unread(parts: Sequence[Mapping[str, Any]]) -> bool:
 def read_calls(message: Message, path: Path, unread: list[Unread]) -> list[events.ToolCall]:
     """The tool calls of an assistant message; the older ``function_call`` is one of them."""
     items, legacy = message.get("tool_calls"), message.get("function_call")
-    places: list[tuple[Any, Path]] = []
+    read: list[events.ToolCall | None] = []
     if isinstance(items, list):
-        places += [(item, [*path, "tool_calls", n]) for n, item in enumerate(items)]
+        read = [_call(item, [*path, "tool_calls", n], unread) for n, item in enumerate(items)]
     elif items is not None:
         unread.append(Unread("call", pointer([*path, "tool_calls"]), "tool_calls must be a list"))
-    read = [_call(item, place, unread) for item, place in places]
     calls = [call for call in read if call is not None]
     if legacy is not None:
         called = _call({"function": legacy}, path, unread, key="function_call")
@@ -145,21 +143,24 @@ def read_id(value: object) -> str:
 
 def read_usage(usage: object, path: Path, unread: list[Unread]) -> events.Usage | None:
     """The tokens of an answer; None where nobody counted them."""
-    if usage is None:
-        return None
     counts: dict[str, int] = {}
     for field, place in _COUNTS:
-        holder: Any = usage
-        for key in place:
-            holder = holder.get(key) if isinstance(holder, Mapping) else None
-        if type(holder) is int and holder >= 0:
-            counts.setdefault(field, holder)
-        elif holder is not None:
-            reason = f"{holder!r:.50} is not a number of tokens"
-            unread.append(Unread("usage", pointer([*path, *place]), reason))
-    if not isinstance(usage, Mapping):
+        if (count := read_count(usage, place, path, unread)) is not None:
+            counts.setdefault(field, count)
+    if not isinstance(usage, Mapping | None):
         unread.append(Unread("usage", pointer(path), "usage must be an object"))
     return events.Usage(**counts) if counts else None
+
+
+def read_count(usage: object, place: Sequence[str], path: Path, unread: list[Unread]) -> int | None:
+    """The number of tokens at a place in a usage; None where there is none."""
+    for key in place:
+        usage = usage.get(key) if isinstance(usage, Mapping) else None
+    if usage is None or (type(usage) is int and usage >= 0):
+        return usage
+    reason = f"{usage!r:.50} is not a number of tokens"
+    unread.append(Unread("usage", pointer([*path, *place]), reason))
+    return None
 
 
 def read_tools(items: object) -> tuple[list[events.Tool], list[Unread]]:

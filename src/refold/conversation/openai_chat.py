@@ -106,7 +106,7 @@ def read_completion(
     items = body.get("choices")
     choices: list[Any] = items if isinstance(items, list) else []
     errors = [holder.get("error") for holder in (*choices[:1], body) if isinstance(holder, Mapping)]
-    failed = [Event.of(_failure(error)) for error in errors if error][:1]
+    failed = [Event.of(failure_of(error)) for error in errors if error][:1]
     try:
         message = _message(choices)
     except InvalidEvent:
@@ -208,7 +208,8 @@ def _message(choices: list[Any]) -> Message:
     raise shapes.refused("there is no assistant message", ["choices", 0, "message"])
 
 
-def _failure(error: object) -> events.ModelFailed:
+def failure_of(error: object) -> events.ModelFailed:
+    """The failure that the error object of a body is, with its code where that is a number."""
     said = error if isinstance(error, Mapping) else {}
     status = said.get("code")
     return events.ModelFailed(

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from refold.conversation.apis.anthropic_messages import ANTHROPIC_MESSAGES
 from refold.conversation.apis.base import Api
 from refold.conversation.apis.openai_chat import OPENAI_CHAT
 
-APIS: Final[tuple[Api, ...]] = (OPENAI_CHAT,)
+APIS: Final[tuple[Api, ...]] = (OPENAI_CHAT, ANTHROPIC_MESSAGES)
 
 
 def api_of(path: str) -> Api | None:

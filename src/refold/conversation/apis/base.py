@@ -10,18 +10,25 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
+from refold.conversation import chat_shapes as shapes
 from refold.conversation.apis.sse import Frame
-from refold.conversation.chat_shapes import Path, Unread, check_json
-from refold.conversation.events import AgentConfigured, ModelResponse, Tool
+from refold.conversation.chat_shapes import Unread
+from refold.conversation.events import AgentConfigured, ModelResponse, Prompt, Tool
 from refold.conversation.openai_chat import Chat
 from refold.core.event import Event
 from refold.errors import InvalidEvent
 
 Body = dict[str, Any]
+
+_MODEL: Final = re.compile(r"/(?:models|deployments)/([^/:?]+)[/:]")
+_OF_ALL: Final = ("model", "tools", "stream", "metadata")
+ASKING: Final = ("user", "safety_identifier", "prompt_cache_key", "store", "stream_options")
+"""The keys of OpenAI's requests that say who asks, or what becomes of the answer."""
 
 
 class Asked(NamedTuple):
@@ -60,22 +67,51 @@ class Api(ABC):
     provider: ClassVar[str]
     lists: ClassVar[tuple[str, ...]]
     _path: ClassVar[re.Pattern[str]]
+    _talk: ClassVar[str]
+    """The key of a request that holds the conversation."""
+    _no_params: ClassVar[tuple[str, ...]]
+    """The keys of a request that are no parameters of the agent, beside those of all APIs."""
+    _goes_on: ClassVar[tuple[str, ...]] = ()
+    """The keys that say that the conversation began elsewhere, where its calls may be."""
 
     def matches(self, path: str) -> bool:
         """Whether a URL's path is a call of this API, behind whatever prefix; a query is none."""
         return self._path.search(path.partition("?")[0].rstrip("/")) is not None
 
-    @abstractmethod
     def read_request(self, body: Mapping[str, Any], path: str = "") -> Asked:
         """What a request asks; ``path`` is that of its URL, where some APIs name the model.
 
-        Raises :class:`~refold.errors.InvalidEvent` for what is no request of this API.
+        A prompt that comes after others have spoken configures the agent anew: it is an element's
+        event. Raises :class:`~refold.errors.InvalidEvent` for what is no request of this API.
         """
+        body = self._body(body)
+        items = body.get(self._talk)
+        if not isinstance(items, list):
+            raise InvalidEvent(f"a request of {self.name} has {self._talk}", path=f"/{self._talk}")
+        unread: list[Unread] = []
+        named = _MODEL.search(path)
+        others = {self._talk, *_OF_ALL, *self._no_params}
+        agent = AgentConfigured(
+            model=text_or_none(body.get("model")) or (named[1] if named else None),
+            provider=self.provider,
+            params=_params({key: body[key] for key in body.keys() - others}, unread),
+            tools=self._tools(body, unread),
+        )
+        said = [self._prompt(body, unread)]
+        elements = self._elements(items, agent, unread)
+        for element in elements:
+            if not (element and isinstance(configured := element[0].data, AgentConfigured)):
+                break
+            said.append(configured.prompt.text if configured.prompt is not None else None)
+            element.clear()
+        if any(body.get(key) for key in self._goes_on):
+            unread = [one for one in unread if one.what != "result"]
+        prompts = [text for text in said if text is not None]
+        prompt = Prompt("\n\n".join(prompts)) if prompts else None
+        return Asked(replace(agent, prompt=prompt), elements, unread)
 
     @abstractmethod
-    def read_answer(
-        self, body: Mapping[str, Any], response: ModelResponse, tools: Sequence[Tool] = ()
-    ) -> Chat:
+    def read_answer(self, body: Any, response: ModelResponse, tools: Sequence[Tool] = ()) -> Chat:
         """The events of an answer: ``model.response``, the words, the calls, or ``model.failed``.
 
         ``response`` has the message id and whatever else the answer does not say; calls get what
@@ -87,6 +123,24 @@ class Api(ABC):
     def assemble(self, frames: Iterable[Frame]) -> Assembled:
         """A streamed answer put together; frames that are not understood are passed over."""
 
+    def _body(self, body: object) -> Mapping[str, Any]:
+        """A request or an answer in the one form that is read; {} for what is no object."""
+        return body if isinstance(body, Mapping) else {}
+
+    def _prompt(self, _body: Mapping[str, Any], _unread: list[Unread], /) -> str | None:
+        """What a request says to the model beside the conversation; None for nothing."""
+        return None
+
+    @abstractmethod
+    def _tools(self, body: Mapping[str, Any], unread: list[Unread]) -> list[Tool]:
+        """The tools that a request offers."""
+
+    @abstractmethod
+    def _elements(
+        self, items: list[Any], agent: AgentConfigured, unread: list[Unread]
+    ) -> list[list[Event]]:
+        """The events of each element of the conversation."""
+
 
 def data_of(frame: Frame) -> Body:
     """The JSON object that a frame holds; {} for what holds none, as ``[DONE]``."""
@@ -97,19 +151,12 @@ def data_of(frame: Frame) -> Body:
     return data if isinstance(data, dict) else {}
 
 
-def params_of(body: Mapping[str, Any], others: Iterable[str], unread: list[Unread]) -> Body:
-    """The parameters of a request: all that is set in it beside ``others``."""
-    params: Body = {}
-    for key in body.keys() - set(others):
-        path: Path = [key]
-        try:
-            check_json(body[key], path)
-        except InvalidEvent as error:
-            unread.append(Unread("field", error.path, error.reason))
-            continue
-        if body[key] is not None:
-            params[key] = body[key]
-    return dict(sorted(params.items()))
+def error_in(frame: Frame, data: Body) -> Body | None:
+    """The error that a frame tells of in place of an answer, as an object; None for none."""
+    said: Any = data.get("error")
+    if said is None and "error" in (frame.event, data.get("type")):
+        said = data or frame.data
+    return said if isinstance(said, dict | None) else {"message": str(said)}
 
 
 def objects_in(items: object) -> list[Body]:
@@ -117,9 +164,27 @@ def objects_in(items: object) -> list[Body]:
     return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
 
 
-def error_in(frame: Frame, data: Body) -> Body | None:
-    """The error that a frame tells of in place of an answer, as an object; None for none."""
-    said: Any = data.get("error")
-    if said is None and frame.event == "error":
-        said = data or frame.data
-    return said if isinstance(said, dict | None) else {"message": str(said)}
+def text_or_none(value: object) -> str | None:
+    """The value where it is text."""
+    return value if isinstance(value, str) else None
+
+
+def tools_in(items: object, path: str, unread: list[Unread]) -> list[Tool]:
+    """The tools of a list in the shape of chat completions; none where nothing is given."""
+    tools, odd = shapes.read_tools([] if items is None else items)
+    unread += [one._replace(pointer=path + one.pointer) for one in odd]
+    return tools
+
+
+def _params(given: Body, unread: list[Unread]) -> Body:
+    """What of the fields is set and can be kept."""
+    params: Body = {}
+    for key, value in sorted(given.items()):
+        try:
+            shapes.check_json(value, [key])
+        except InvalidEvent as error:
+            unread.append(Unread("field", error.path, error.reason))
+            continue
+        if value is not None:
+            params[key] = value
+    return params
