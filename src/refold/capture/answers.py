@@ -18,6 +18,8 @@ from refold.errors import InvalidEvent
 
 ERROR_CHARS_MAX: Final = 2_000
 """How much of what a server says instead of an answer goes into ``model.failed``."""
+TEXT_CHARS_MAX: Final = 65_536
+"""A longer text is only named in an event that would be too large; the exact bytes have it."""
 
 _WHY: Final = {
     "whole": "the answer ended before the API's own end of it",
@@ -109,3 +111,21 @@ def _finished(event: Event, response: Any) -> Event:
     if not isinstance(event.data, events.AgentUtterance):
         return event
     return with_(event, data=replace(event.data, finish_reason=response.finish_reason))
+
+
+def shortened(event: Event) -> Event:
+    """An event that is too large to be stored, with its long texts named instead."""
+    if not isinstance(event.data, events.Fields):
+        return event
+    data = msgspec.convert(_short(msgspec.to_builtins(event.data)), type(event.data))
+    return with_(event, data=data)
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, str) and len(value) > TEXT_CHARS_MAX:
+        return f"[{len(value):,} characters of SHA-256 {events.sha256_of(value)}]"
+    if isinstance(value, list):
+        return [_short(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _short(item) for key, item in value.items()}
+    return value

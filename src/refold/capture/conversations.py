@@ -96,17 +96,25 @@ def chains_of(elements: Sequence[Sequence[Event]], start: Chain) -> list[Chain]:
     return chains
 
 
-def looked_for(chains: Sequence[Chain]) -> list[tuple[str, int]]:
-    """The tags by which the beginning of a history may be found, and its elements, longest first.
+class Beginning(NamedTuple):
+    """A beginning of a history: its tag, how many elements it is, whether an agent spoke in it."""
 
-    Not in the middle of an agent's turn: a call is about all of it.
+    tag: str
+    seen: int
+    answered: bool
+
+
+def beginnings(chains: Sequence[Chain]) -> list[Beginning]:
+    """The beginnings that a stream may end with, longest first.
+
+    None ends in the middle of an agent's turn: a call is about all of it.
     """
-    ends = [
-        place
-        for place in range(len(chains) - 1, 0, -1)
-        if place == len(chains) - 1 or not chains[place].is_turn or not chains[place + 1].is_turn
+    last = len(chains) - 1
+    return [
+        Beginning(chains[place].tag, place, chains[place].answered)
+        for place in range(last, 0, -1)
+        if place == last or not (chains[place].is_turn and chains[place + 1].is_turn)
     ]
-    return [(chains[place].tag, place) for place in ends]
 
 
 def after_last_answer(elements: Sequence[Sequence[Event]]) -> int:

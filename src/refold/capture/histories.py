@@ -52,30 +52,26 @@ class Histories:
         for tag in [*islice(self._held, max(len(self._held) - HELD_MAX, 0))]:
             del self._held[tag]
 
-    def spots(self, tags: Sequence[str]) -> dict[str, list[Spot]]:
-        """Where the histories of these tags stand, the newest first, if anywhere.
+    def at_hand(self, tag: str) -> Sequence[Spot]:
+        """Where the histories of a tag stand as far as is known here, the newest first."""
+        return self._held.get(tag, ())
 
-        The store is asked for the first few of them where none is at hand.
-        """
-        found = {tag: self._held[tag] for tag in tags if tag in self._held}
-        return found or self._stored(tags[:LOOKED_UP_MAX])
-
-    def _stored(self, tags: Sequence[str]) -> dict[str, list[Spot]]:
-        found: dict[str, list[Spot]] = {}
-        query = reduce(or_, (Query(tags=[tag]) for tag in tags))
+    def look_up(self, tags: Sequence[str]) -> None:
+        """Ask the store for the first few of these tags; what it finds is at hand then."""
+        if not tags:
+            return
+        query = reduce(or_, (Query(tags=[tag]) for tag in tags[:LOOKED_UP_MAX]))
         head = self._store.log_head()
         for back in BACK:
             matching = self._store.read_all(matching=query, after=max(head - back, 0))
-            for recorded in islice(matching, EVENTS_MAX):
+            found = [one for one in islice(matching, EVENTS_MAX) if one.type not in _OF_REQUEST]
+            for recorded in found:
                 spot = Spot(recorded.stream, recorded.version)
                 if recorded.type == "wire.branch":
                     spot = Spot(recorded.data["stream"], recorded.data["version"])
-                if recorded.type not in _OF_REQUEST:
-                    self.note(recorded.metadata["tags"], spot)
-            found = {tag: self._held[tag] for tag in tags if tag in self._held}
+                self.note(recorded.metadata["tags"], spot)
             if found or back >= head:
-                break
-        return found
+                return
 
 
 def with_branch(append: Append, spot: Spot) -> list[Append]:

@@ -6,17 +6,18 @@ The rules and their limits stand in docs/explanation/capture.md.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from refold.capture.call import Call
 from refold.capture.conversations import (
     RESPONSE,
+    Beginning,
     Chain,
     after_last_answer,
+    beginnings,
     chains_of,
-    looked_for,
     named_in,
 )
 from refold.capture.followed import Followed, goes_on
@@ -67,32 +68,49 @@ class Places:
         """Where a call belongs; makes the branch where it belongs on one."""
         named = call.conversation or named_in(body, self._category)
         chains = chains_of(asked.elements, Chain())
-        wanted = looked_for(chains)
+        wanted = beginnings(chains)
         if isinstance(answered := body.get("previous_response_id"), str):
-            wanted = [(RESPONSE + answered, 0)]
-        spots = self.histories.spots([tag for tag, _ in wanted])
-        for tag, seen in wanted:
-            is_known = tag.startswith(RESPONSE) or chains[seen].answered
-            state = self._fitting(tag, spots.get(tag, ()), call, named, is_known=is_known)
-            if state is not None:
-                if tag.startswith(RESPONSE):
-                    chains = chains_of(asked.elements, Chain.at(state.tags))
-                root = named or state.notes.stream.partition("~")[0]
-                return Placed(state, chains[-1], seen, root)
-        return self._unfitting(call, named, asked, chains[-1])
+            wanted = [Beginning(RESPONSE + answered, 0, True)]
+        found = self._ending_so(wanted, call, named)
+        if found is None:
+            self.histories.look_up([one.tag for one in wanted])
+            found = self._ending_so(wanted, call, named) or self._branching(wanted, call, named)
+        if found is None:
+            return self._unfitting(call, named, asked, chains[-1])
+        state, seen = found
+        if isinstance(answered, str):
+            chains = chains_of(asked.elements, Chain.at(state.tags))
+        return Placed(state, chains[-1], seen, named or state.notes.stream.partition("~")[0])
 
-    def _fitting(
-        self, tag: str, spots: Sequence[Spot], call: Call, named: str | None, *, is_known: bool
-    ) -> Followed | None:
-        """The stream that ends with a history, or a branch from where it stood."""
-        ours = [one for one in spots if named is None or _is_part(one.stream, named)]
-        for stream in [one.stream for one in ours]:
+    def _ending_so(
+        self, wanted: Sequence[Beginning], call: Call, named: str | None
+    ) -> tuple[Followed, int] | None:
+        """A stream that ends as a call's history begins, and how much of that it is."""
+        for stream in dict.fromkeys(spot.stream for _, spot in self._spots(wanted, named)):
             state = self.following(stream)
-            is_free = not any(goes_on(*one, now_us=call.started_us) for one in state.open.items())
-            is_meant = is_known or named is not None or _asks_again(state, call)
-            if tag in state.tags and is_free and is_meant:
-                return state
-        return self._branched(ours[0], call) if is_known and ours else None
+            if any(goes_on(*one, now_us=call.started_us) for one in state.open.items()):
+                continue
+            longest = next((one for one in wanted if one.tag in state.tags), None)
+            if longest and (longest.answered or named or _asks_again(state, call)):
+                return state, longest.seen
+        return None
+
+    def _branching(
+        self, wanted: Sequence[Beginning], call: Call, named: str | None
+    ) -> tuple[Followed, int] | None:
+        """A branch from where the longest beginning stood in which an agent had spoken."""
+        for one, spot in self._spots(wanted, named):
+            if one.answered:
+                return self._branched(spot, call), one.seen
+        return None
+
+    def _spots(
+        self, wanted: Sequence[Beginning], named: str | None
+    ) -> Iterator[tuple[Beginning, Spot]]:
+        for one in wanted:
+            for spot in self.histories.at_hand(one.tag):
+                if named is None or _is_part(spot.stream, named):
+                    yield one, spot
 
     def _branched(self, spot: Spot, call: Call) -> Followed:
         name = f"{spot.stream.partition('~')[0]}~{call.id[-12:]}"

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec.structs import replace
 
-from refold.capture.answers import read_answer
+from refold.capture.answers import read_answer, shortened
 from refold.capture.call import Call
 from refold.capture.conversations import Chain, response_tags
 from refold.capture.elements import answer_bytes, answer_kept, in_events, taken_apart
@@ -36,6 +36,8 @@ from refold.recording.notes import stamped
 
 TRIES_MAX: Final = 100
 """How often an append is made again after others who write to the same stream."""
+ANSWER_BYTES_MAX: Final = 1 << 20
+"""The most of an answer that goes into one event, which may be six times as long, as JSON text."""
 UNREAD_MAX: Final = 20
 """How many places of a request that are not understood are named."""
 
@@ -57,6 +59,7 @@ class _Going:
     chain: Chain
     data: bytearray = field(default_factory=bytearray)
     pieces: int = 0
+    has_failed: bool = False
 
 
 class Recorder:
@@ -88,12 +91,17 @@ class Recorder:
         body = _object_in(call.request)
         asked = _asked(call, body)
         self._until_stored(call, lambda: self._begin(call, body, asked))
+        self._streams.add(hash(self._calls[call.id].stream))
 
     def received(self, call: Call, data: bytes) -> None:
         """Record bytes of the answer as they came."""
         going = self._calls.get(call.id)
         if going is None or not data:
             return
+        for at in range(0, len(data), ANSWER_BYTES_MAX):
+            self._received(call, going, data[at : at + ANSWER_BYTES_MAX])
+
+    def _received(self, call: Call, going: _Going, data: bytes) -> None:
         kept = answer_kept(data, **({} if going.pieces else _head(call)))
         key, metadata = f"{call.id}.{going.pieces}", _metadata(call, going)
         self._until_stored(
@@ -109,6 +117,8 @@ class Recorder:
             follow = self._places.following
             self._until_stored(call, lambda: self._end(follow(going.stream), call, going))
             self._let_go(call)
+            self._ended += 1
+            self._failed += going.has_failed
 
     # -- a call begins ----------------------------------------------------------------------------
 
@@ -133,7 +143,6 @@ class Recorder:
         given = [*said, *exact, about]
         self._append(state, call, given, metadata, [chain.tag], spot, call.started_us)
         state.request_kept(spot.version + len(exact), digests)
-        self._streams.add(hash(stream))
 
     # -- a call ends ------------------------------------------------------------------------------
 
@@ -161,8 +170,7 @@ class Recorder:
         spot = Spot(state.notes.stream, state.notes.version + len(given))
         at_us = None if call.ending is None else call.started_us + _us(call.latency_ms)
         self._append(state, call, given, _metadata(call, going), sorted(tags), spot, at_us)
-        self._ended += 1
-        self._failed += is_failed
+        going.has_failed = is_failed
 
     def _lost(self, call_id: str, request: Recorded) -> tuple[Call, _Going]:
         """A call whose process ended before it did, with what had come of its answer."""
@@ -194,7 +202,11 @@ class Recorder:
         expected = NO_STREAM if version == NO_EVENTS else version
         append = Append(spot.stream, made, expected, metadata, tags=tags)
         key = call.id if PROCESS in metadata else f"{call.id}.end"
-        self._store.append_together(with_branch(append, spot), key=key)
+        try:
+            self._store.append_together(with_branch(append, spot), key=key)
+        except InvalidEvent:  # As of an image that is larger than an event may be.
+            append = append._replace(events=[*map(shortened, made)])
+            self._store.append_together(with_branch(append, spot), key=key)
         self._places.histories.note(tags, spot)
 
     def _until_stored(self, call: Call, work: Callable[[], object]) -> None:
