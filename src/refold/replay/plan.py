@@ -42,9 +42,10 @@ class Plan(NamedTuple):
 def plan_of(store: Store, variant_id: str) -> Plan | None:
     """The plan of a variant; None where nothing was asked yet."""
     name = _name(variant_id)
-    if store.head(name) == NO_EVENTS:
+    events = () if store.head(name) == NO_EVENTS else store.read(name)
+    found = [e.to_class(ReplayPlanned) for e in events if e.type == "replay.planned"]
+    if not found:
         return None
-    found = [e.to_class(ReplayPlanned) for e in store.read(name) if e.type == "replay.planned"]
     streams: dict[int, dict[str, None]] = {}
     for one in found:
         streams.setdefault(one.sample, {}).update(dict.fromkeys(one.streams))
@@ -94,11 +95,10 @@ def keep_plan(
         events = [ReplayPlanned(said, sample, part, endpoint) for part in parts]
         key = hashlib.sha256(msgspec.json.encode(events)).hexdigest()
         store.append(name, events, key=f"plan-{key}")
-    plan = plan_of(store, variant.id)
-    if plan is not None and plan.endpoint != endpoint:
+    if answered_by(store, variant, endpoint) != variant:
         raise UsageError(
-            f"another run of variant {variant.id} has begun meanwhile with "
-            f"{plan.endpoint or A_FUNCTION}: start again, and the answers are kept apart",
+            f"another endpoint began to answer variant {variant.id} meanwhile: start again, and "
+            "the answers are kept apart",
             variant=variant.id,
         )
 
