@@ -123,12 +123,9 @@ class Conflict(RefoldError):
         else:
             now = f"its last version is {actual}" if actual >= 0 else "it does not exist"
             what = f"stream {stream!r} was expected at {expected}, but {now}"
+        facts: dict[str, Any] = {"stream": stream, "expected": expected, "actual": actual}
         super().__init__(
-            f"{what}; {advice}",
-            stream=stream,
-            expected=expected,
-            actual=actual,
-            **({} if query is None else {"query": query}),
+            f"{what}; {advice}", **facts, **({} if query is None else {"query": query})
         )
 
 

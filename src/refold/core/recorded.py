@@ -310,12 +310,6 @@ def _object_in(text: str | bytes | None) -> dict[str, Any]:
 
 
 def _identity(recorded: Recorded) -> tuple[object, ...]:
-    return (
-        recorded.position,
-        recorded.id,
-        recorded.stored_kind,
-        recorded.occurred_at_us,
-        recorded.recorded_at_us,
-        recorded.raw,
-        recorded.metadata,
-    )
+    times = recorded.occurred_at_us, recorded.recorded_at_us
+    what = recorded.stored_kind, recorded.raw, recorded.metadata
+    return recorded.position, recorded.id, *times, *what

@@ -7,13 +7,13 @@ stands: name, revision, the code of its steps, and the shapes of its events and 
 from __future__ import annotations
 
 import hashlib
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from refold.core.clock import EARLIEST_US
-from refold.core.fingerprint import digest_of, handlers_facts, shape_of
+from refold.core.fingerprint import code_of, digest_of, handlers_facts, shape_of
 from refold.core.fold import Fold, Folded
 
 S = TypeVar("S")
@@ -57,10 +57,17 @@ class Snapshotter(Generic[S]):
         self._fold = fold
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(state_type)
-        self.fingerprint = digest_of(
+        self._state_type = state_type
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What the fold is; made where a history is long enough for a snapshot, before it runs."""
+        fold = self._fold
+        return digest_of(
             fold.name,
             fold.revision,
-            shape_of(state_type),
+            shape_of(self._state_type),
+            code_of(fold.initial, self._state_type),
             handlers_facts(fold.handlers, fold.registry),
         )
 
@@ -73,17 +80,9 @@ class Snapshotter(Generic[S]):
                 return None
         except (TypeError, ValueError, OverflowError, RecursionError):
             return None
-        bare = Snapshot(
-            stream,
-            self._fold.name,
-            self.fingerprint,
-            folded.version,
-            folded.position,
-            reached.occurred_to,
-            int(reached.in_order),
-            state,
-            b"",
-        )
+        place = self._fold.name, self.fingerprint, folded.version, folded.position
+        times = reached.occurred_to, int(reached.in_order)
+        bare = Snapshot(stream, *place, *times, state, b"")
         return bare._replace(digest=_digest(bare))
 
     def restored(self, snapshot: Snapshot) -> Reached[S] | None:

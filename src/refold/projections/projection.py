@@ -206,12 +206,11 @@ class Projection:
         # As SQLite has them: what a projection is does not hang on where its rows live.
         views = sorted(self.views_in(SQLITE).items())
         shape = digest_of(self.name, self.revision, self.categories, tables, views, kinds, events)
-        code = [
-            (code_of(handler.evolve), upcasting_facts(name, self.registry))
-            for name, handler in handlers
-        ]
-        every = None if self.every is None else code_of(self.every.evolve)
-        return Fingerprint(shape, digest_of(kinds, code, every))
+        upcasting = [upcasting_facts(name, self.registry) for name, _ in handlers]
+        taking = [(handler.evolve, handler.target) for _, handler in handlers]
+        rows = [table.row for table in self.tables.values()]
+        every = None if self.every is None else self.every.evolve
+        return Fingerprint(shape, digest_of(kinds, upcasting, code_of(*rows, every, *taking)))
 
     def _check_takes(self, handle: Callable[..., Any], count: int, wanted: str) -> None:
         """Refuse what cannot be called with so many arguments by place, as far as it says."""

@@ -173,21 +173,10 @@ class Packer:
         self._connection.execute(_DELETE, out)
         if one.replaces is not None:
             self._connection.execute("DELETE FROM segments WHERE position = ?", (one.replaces,))
-        values = (
-            segment.position,
-            segment.last_position,
-            stream.id,
-            segment.version,
-            segment.event_count,
-            segment.recorded_at,
-            segment.occurred_from,
-            segment.occurred_to,
-            one.types,
-            one.dictionary,
-            segment.body_bytes,
-            one.frame,
-        )
-        self._connection.execute(_INSERT, values)
+        place = segment.position, segment.last_position, stream.id, segment.version
+        times = segment.recorded_at, segment.occurred_from, segment.occurred_to
+        frame = one.types, one.dictionary, segment.body_bytes, one.frame
+        self._connection.execute(_INSERT, (*place, segment.event_count, *times, *frame))
         self._connection.execute(_PACKED_TO, (last, segment.last_recorded_at, stream.id))
         return last - one.first_out + 1
 

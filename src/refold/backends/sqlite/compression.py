@@ -40,24 +40,14 @@ class Frames:
         compressor = self._compressor(dictionary)
         return bytes(compressor.compress(segment.text, compressor.FLUSH_FRAME))
 
-    def unpacked(
-        self,
-        stream: str,
-        position: int,
-        version: int,
-        count: int,
-        recorded_at: int,
-        occurred_from: int,
-        occurred_to: int,
-        frame: bytes,
-        dictionary: int | None,
-        body_bytes: int,
-    ) -> Row:
+    def unpacked(self, stream: str, *values: Any) -> Row:
         """The row of a stored segment; :class:`Corrupt` when its frame is damaged.
 
-        It takes no more memory than the row says that its events need:
-        :class:`~refold.errors.Unavailable` where there is not so much.
+        ``values`` are its position, version, count, recorded_at, occurred_from, occurred_to, frame,
+        dictionary and body_bytes, as they are stored. It takes no more memory than the row says
+        that its events need: :class:`~refold.errors.Unavailable` where there is not so much.
         """
+        position, version, count, recorded_at, first, last, frame, dictionary, body_bytes = values
         what = f"the packed segment at position {position} ({stream}@{version})"
         facts: dict[str, Any] = {"position": position, "stream": stream, "version": version}
         try:
@@ -69,7 +59,7 @@ class Frames:
             raise Unavailable(f"there is no memory left to unpack {what}", **facts) from error
         body, parts = text[:body_bytes], text[body_bytes:]
         place = (position, stream, version, count, recorded_at)
-        return Row(*place, None, body, occurred_from, occurred_to, parts)
+        return Row(*place, None, body, first, last, parts)
 
     def _text(self, frame: bytes, dictionary: int | None, body_bytes: int, count: int) -> bytes:
         """What a frame holds: what it says of its size must be what its row says of it."""

@@ -28,16 +28,8 @@ _BAD_TO: Final = (3, 51, 2)
 """SQLite versions that can corrupt a WAL database when its log is reset (fixed in 3.51.3)."""
 
 CUT_SHORT: Final = (
-    apsw.CorruptError,
-    apsw.SQLError,
-    RefoldError,
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    RecursionError,
-    TypeError,
-    ValueError,
+    *(apsw.CorruptError, apsw.SQLError, RefoldError, MemoryError, RecursionError),
+    *(ArithmeticError, AttributeError, LookupError, TypeError, ValueError),
 )
 """What damage can end a look with: a finding like any other."""
 _ANY_KIND: Final = Registry()

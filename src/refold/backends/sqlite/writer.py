@@ -91,20 +91,9 @@ class Writer:
         position, version, count = self._next_position, head + 1, len(kinds)
         self._first = position
         self._stale = True  # until it is known what became of this attempt
-        values = (
-            position,
-            self._stream_ids[stream],
-            version,
-            count,
-            recorded_at,
-            mask,
-            key,
-            digest or None,
-            metadata,
-            body,
-            *(_NO_SPAN if occurred is None else span_of(occurred, recorded_at)),
-            self._last_position,
-        )
+        place = position, self._stream_ids[stream], version, count, recorded_at, mask
+        span = _NO_SPAN if occurred is None else span_of(occurred, recorded_at)
+        values = (*place, key, digest or None, metadata, body, *span, self._last_position)
         try:
             self._connection.execute(ALONE, values)
             stored = self._connection.changes() > 0
@@ -298,19 +287,10 @@ class Writer:
             places, new_streams, strict=True
         ):
             stream, _, kinds, metadata, body, _, occurred, _ = write
-            values += (
-                self._next_position + offset,
-                self._stream_ids[stream],
-                version,
-                len(kinds),
-                recorded_at,
-                self._masks.get(kinds) or self._mask(kinds),
-                key,
-                digest or None,
-                metadata,
-                body,
-                *span_of(occurred, recorded_at),
-            )
+            place = self._next_position + offset, self._stream_ids[stream], version, len(kinds)
+            mask = self._masks.get(kinds) or self._mask(kinds)
+            values += (*place, recorded_at, mask, key, digest or None, metadata, body)
+            values += span_of(occurred, recorded_at)
             if not is_plain:
                 values += (new_kinds, *(new_stream or _NO_STREAM))
                 new_kinds = None  # with the first row alone

@@ -1,0 +1,1 @@
+"""What code does, as facts: for telling whether something was made by the same code."""
