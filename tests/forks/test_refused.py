@@ -256,3 +256,60 @@ def test_locks_held_at_the_fork_are_not_waited_for(tmp_path: Path) -> None:
         with held_by_a_thread(locks):
             found = told_by_child(lambda: [(name, outcome(use)) for name, use in uses])
         assert found == [(name, "forked") for name, _ in uses]
+
+
+# -- forks that Python is not told of ----------------------------------------------------------
+
+
+def test_a_fork_in_c_is_seen_too(tmp_path: Path) -> None:
+    """As some servers make them: use, end and opening are refused, the parent's file is whole."""
+    program = f"""
+import ctypes, gc, os
+import refold
+from refold import Event
+
+event, path = Event("e", {{}}), {str(tmp_path / "log.db")!r}
+
+
+def code(use):
+    try:
+        use()
+    except refold.RefoldError as error:
+        return error.code
+
+
+async def appended():
+    await waiting.append("s", [event])
+
+
+import asyncio
+store, memory = refold.open(path), refold.open("memory:")
+waiting = refold.open_async(path)
+asyncio.run(appended())
+store.append("s", [event])
+store.log_head()
+memory.append("s", [event])
+if ctypes.PyDLL(None).fork() == 0:
+    uses = [
+        lambda: store.append("s", [event]),
+        store.log_head,
+        lambda: list(store.read_all()),
+        lambda: memory.append("s", [event]),
+        memory.log_head,
+        lambda: asyncio.run(appended()),
+        lambda: refold.open(path),
+    ]
+    codes = [code(use) for use in uses]
+    store.close()
+    memory.close()
+    asyncio.run(waiting.close())
+    vars(store).clear()
+    gc.collect()
+    os._exit(0 if codes == ["forked"] * len(uses) else 1)
+_, status = os.wait()
+assert status == 0, status
+assert os.path.getsize(path + "-wal") > 0
+assert store.append("s", [event]).position == 3
+assert all(check.good for check in store.check())
+"""
+    ran_alone(program)
