@@ -2,6 +2,7 @@
 
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 import refold
+from refold.backends.sqlite.place import SETTLED_NS
 from refold.conversation import AgentUtterance, Conversation, UserUtterance
 from tests.house.tree import ROOT, SRC
 
@@ -42,10 +44,11 @@ def functions_called(call: Callable[[], object]) -> dict[str, set[str]]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[refold.Store]:
-    """A store in a file whose stream, types and connections are warm."""
+    """A store in a file whose stream, types and connections are warm, and its folder at rest."""
     with refold.open(tmp_path / "agents.db") as opened:
         for _ in range(5):
             opened.append("call-1", [UserUtterance(text="Hi"), AgentUtterance(text="Hello")])
+            time.sleep(SETTLED_NS / 1e9)
             opened.append("call-1", [UserUtterance(text="Hi")])
             opened.fold("call-1", Conversation)
         yield opened

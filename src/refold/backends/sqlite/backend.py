@@ -16,7 +16,7 @@ from refold import process
 from refold.backends.rest import resting
 from refold.backends.sqlite import doctor, maintenance, queries, snapshots, tags
 from refold.backends.sqlite.compression import Frames, dictionary_bytes
-from refold.backends.sqlite.errors import BUSY_WAIT_MS, DRIVER_ERRORS, driver_error
+from refold.backends.sqlite.errors import BUSY_WAIT_MS, DRIVER_ERRORS, driver_error, naming_errors
 from refold.backends.sqlite.file import (
     Mode,
     check_path,
@@ -26,13 +26,14 @@ from refold.backends.sqlite.file import (
     rows_of,
     shaped,
 )
+from refold.backends.sqlite.place import FILE_GONE, Place, stat_of
 from refold.backends.sqlite.writer import Writer
 from refold.backends.tables import Tables, progress_of, queried
 from refold.core.event import Kind
 from refold.core.query import QueryItem
 from refold.core.snapshot import Snapshot
 from refold.core.stored import Row
-from refold.errors import Corrupt, StoreClosed, Unavailable, UsageError
+from refold.errors import BackendError, Corrupt, StoreClosed, Unavailable, UsageError
 from refold.ports import (
     Batch,
     Beside,
@@ -83,6 +84,7 @@ class SqliteBackend:
         self._vfs = vfs
         self._closed = False
         self._process = process.here()
+        self._place = Place(self._path)
         self._frames = Frames(self._dictionary)
         self._write_lock = threading.Lock()
         self._readers: deque[apsw.Connection] = deque(maxlen=READERS_KEPT_MAX)
@@ -92,6 +94,7 @@ class SqliteBackend:
             prepare(first, path, mode=mode)
             self._writing = None if mode == "read" else first
             self._writer = None if mode == "read" else Writer(first, self._path)
+            self._place.check()
         except BaseException:
             close_quietly(first)
             raise
@@ -107,6 +110,12 @@ class SqliteBackend:
             if self._closed:
                 raise StoreClosed(f"{self._path} is closed")
             writer = self._writer or self._new_writer()
+            try:  # Without a call where all is well: here it is each append's.
+                is_well = stat_of(self._place.folder).st_ctime_ns == self._place.seen_ns
+            except OSError:
+                is_well = False
+            if not is_well:
+                self._place.check()
             try:
                 return writer.commit(batches, now=now, beside=beside)
             except BaseException:
@@ -285,9 +294,15 @@ class SqliteBackend:
             return maintenance.sizes(connection, self._path)
 
     def copy_to(self, target: Path) -> int:
-        """See :class:`~refold.ports.Maintained`; writers go on meanwhile."""
-        with self._reading(target) as connection:
-            return maintenance.copy_to(connection, target)
+        """See :class:`~refold.ports.Maintained`; also of files that are gone, while open here."""
+        try:
+            with self._reading(target) as connection:
+                return maintenance.copy_to(connection, target)
+        except BackendError as gone:
+            if gone.code != FILE_GONE or self._writing is None:
+                raise
+        with self._write_lock, naming_errors(target):
+            return maintenance.copy_to(self._writing, target)
 
     def repair(self) -> Iterator[str]:
         """See :class:`~refold.ports.Maintained`."""
@@ -310,6 +325,7 @@ class SqliteBackend:
         with suppress(IndexError):
             while True:
                 close_quietly(self._readers.pop())
+        self._place.rest()
 
     def _new_writer(self) -> Writer:
         if self._mode == "read":
@@ -357,6 +373,12 @@ class SqliteBackend:
         except IndexError:
             connection = self._connected()
         try:
+            try:
+                is_well = stat_of(self._place.folder).st_ctime_ns == self._place.seen_ns
+            except OSError:
+                is_well = False
+            if not is_well:
+                self._place.check()
             yield connection
         except DRIVER_ERRORS as error:
             raise driver_error(error, path or self._path) from error

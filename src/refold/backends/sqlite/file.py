@@ -53,6 +53,7 @@ def connect(
         try:
             connection.set_busy_timeout(BUSY_WAIT_MS)
             connection.execute(f"PRAGMA synchronous={synchronous}").fetchall()
+            connection.pragma("user_version")  # From the first read on it holds the WAL.
         except BaseException:
             close_quietly(connection)
             raise

@@ -20,6 +20,7 @@ from refold.backends.sqlite import tags
 from refold.backends.sqlite.compression import Frames, dictionary_bytes
 from refold.backends.sqlite.errors import DRIVER_ERRORS, commit_error
 from refold.backends.sqlite.file import rows_of, shaped
+from refold.backends.sqlite.place import gone
 from refold.backends.sqlite.queries import LAST_ROW, kept_under
 from refold.backends.sqlite.statements import ALONE, COLUMNS, NEW_COLUMNS, insert_of
 from refold.backends.sqlite.undo import is_undone
@@ -69,6 +70,7 @@ class Writer:
         self._first = 1  # the first position of the commit that is being made
         self._next_stream = 1
         self._recorded_at = 0
+        self._told = 0  # the last position that a caller was told of
         self._stale = True
 
     def commit(
@@ -106,6 +108,7 @@ class Writer:
         self._versions[stream] = head + count
         self._last_position, self._next_position = position, position + count
         self._recorded_at = recorded_at
+        self._told = position + count - 1
         self._stale = False
         return [[Appended(stream, head + count, position + count - 1, count, recorded_at)]]
 
@@ -135,13 +138,13 @@ class Writer:
         for race in range(RACES_MAX):
             stale = self._begun()
             locks = race >= RACES_BEFORE_LOCKING
-            attempt = partial(self._attempted, batches, wanted, now, look_up_keys=look_up_keys)
+            attempt = (batches, wanted, now, look_up_keys, stale or locks)
             try:
                 # A large commit would lose to small ones for ever: at last it plans under the lock.
                 if locks:
-                    outcomes = transacted(self._connection, attempt, recalls=True)
+                    outcomes = transacted(self._connection, self._attempted, *attempt)
                 else:
-                    outcomes = attempt(recalls=stale)
+                    outcomes = self._attempted(*attempt)
             except _KeyTaken as taken:
                 if look_up_keys and locks:
                     raise Corrupt(
@@ -151,18 +154,12 @@ class Writer:
                 look_up_keys = True
                 continue
             if outcomes is not None:
-                self._stale = False
+                self._told, self._stale = self._next_position - 1, False
                 return outcomes
         raise Unavailable(f"lost {RACES_MAX} races with other writers; nothing was written")
 
     def _attempted(
-        self,
-        batches: Sequence[Batch],
-        wanted: Needs,
-        now: int,
-        *,
-        look_up_keys: bool,
-        recalls: bool,
+        self, batches: Sequence[Batch], wanted: Needs, now: int, look_up_keys: bool, recalls: bool
     ) -> list[Outcome] | None:
         """One attempt to plan and store; None where another writer came first."""
         if recalls:
@@ -175,15 +172,13 @@ class Writer:
         return self._stored(planned, now)
 
     def _commit_beside(self, batches: Sequence[Batch], now: int, beside: Beside) -> list[Outcome]:
-        stale = self._begun()
-        self._first = self._next_position
-        work = (batches, now, beside)
-        outcomes = transacted(self._connection, self._all_beside, *work, recalls=stale)
-        self._stale = False
+        work = (batches, now, beside, self._begun())
+        outcomes = transacted(self._connection, self._all_beside, *work)
+        self._told, self._stale = self._next_position - 1, False
         return outcomes
 
     def _all_beside(
-        self, batches: Sequence[Batch], now: int, beside: Beside, *, recalls: bool
+        self, batches: Sequence[Batch], now: int, beside: Beside, recalls: bool
     ) -> list[Outcome]:
         if recalls or not self._is_current():
             self._recall()
@@ -317,11 +312,11 @@ class Writer:
         kinds = rows_of(self._connection, "SELECT id, tag FROM types")
         self._types = {tag: number for number, tag in shaped(kinds, int, str)}
         ((self._next_stream,),) = rows_of(self._connection, _NEXT_STREAM)
-        if last:
-            self._last_position, count, self._recorded_at = last[0]
-            self._next_position = last[0][0] + count
-        else:
-            self._last_position, self._next_position, self._recorded_at = None, 1, 0
+        self._last_position, count, self._recorded_at = last[0] if last else (None, 1, 0)
+        self._next_position = (self._last_position or 0) + count
+        if self._next_position <= self._told:
+            ends = f"ends at {self._next_position - 1}, where {self._told} was stored here"
+            raise gone(self._path, f"made a log that {ends}")
 
     def _is_current(self) -> bool:
         last = rows_of(self._connection, LAST_ROW)

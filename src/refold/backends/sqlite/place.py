@@ -1,0 +1,80 @@
+"""Where a database is, and whether it still is there while it is open.
+
+A file that is removed, renamed or replaced stays open: SQLite goes on writing to what no path leads
+to, and whoever opens the path finds another log or none. The same holds for the two files beside
+it, the WAL and its index (https://sqlite.org/howtocorrupt.html, 2.4 and 4.2 to 4.4).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from os.path import samestat
+from pathlib import Path
+from typing import Final
+
+from refold.errors import BackendError
+
+stat_of: Final = os.stat
+"""In half the time of a Path's: it is asked before every commit and read."""
+FILE_GONE: Final = "file_gone"
+SETTLED_NS: Final = 30_000_000
+"""A folder whose time is older than this shows any change by another: Linux counts up to 10 ms."""
+
+
+class Place:
+    """The files of a database that one backend has open; any thread may check.
+
+    ``seen_ns`` is when ``folder`` had changed last when all was well: it is another moment once
+    anything in it was made, removed or renamed. None: too early to rely on, or not well. A path
+    that leads through links has no ``folder``: each of them may change.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        # SQLite follows links before it names the files beside.
+        real = path.resolve()
+        self.folder = str(real.parent) if real == path else ""
+        self.seen_ns: int | None = None
+        self._names = (str(self.path), f"{real}-wal", f"{real}-shm")
+        self._open: list[os.stat_result | None] = [None] * len(self._names)
+
+    def check(self) -> None:
+        """Refuse to go on where the files are no longer those that are open.
+
+        For who has a connection: while there is one, SQLite leaves the files beside where they are.
+        What is not there yet, such as a WAL that nobody has written to, is noted when it is.
+        """
+        folder = _stat(self.folder)
+        for index, name in enumerate(self._names):
+            known, found = self._open[index], _stat(name)
+            if known is None:
+                self._open[index] = found
+            elif found is None or not samestat(known, found):
+                how = "replaced" if found else "removed or renamed"
+                raise gone(self.path, how, file=name)
+        is_old = folder is not None and time.time_ns() - folder.st_ctime_ns > SETTLED_NS
+        self.seen_ns = folder.st_ctime_ns if folder and is_old else None
+
+    def rest(self) -> None:
+        """The connections are closed; the next one may make the files beside anew."""
+        self._open[1:], self.seen_ns = [None, None], None
+
+
+def gone(path: Path, how: str, *, file: str = "") -> BackendError:
+    """What a caller is told of a file that is no longer what it was when it was opened."""
+    return BackendError(
+        f"{file or path} was {how} while {path} was open: what would be appended here would be "
+        "lost, and nothing was written. Save what was acknowledged with backup() of this store, or "
+        "put the file back; then close it, and open what is to be gone on with",
+        code=FILE_GONE,
+        path=str(path),
+        file=file or str(path),
+    )
+
+
+def _stat(name: str) -> os.stat_result | None:
+    try:
+        return stat_of(name)
+    except OSError:
+        return None
