@@ -11,6 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from refold.capture import events as wire
 from refold.conversation import events, governance, voice
 from refold.core import history as branch
 from refold.core.registry import default_registry
@@ -30,6 +31,7 @@ GROUPS = {
     "Branches": branch,
     "Projections": decisions,
     "Replays": replays,
+    "Captured calls": wire,
 }
 # What their modules say of themselves is not about events.
 UNSAID = (branch, replays, decisions)
@@ -37,9 +39,10 @@ HEAD = """# Events
 
 Made from the classes by `tools/events_reference.py`; do not edit.
 
-The types that `refold.conversation`, `refold.replay` and `refold.ledger` define. Your own stand
-beside them: [define events](../how-to/define-events.md). A field that has its default is not
-stored. A Decimal is stored as text. Every type is at schema 1 unless its heading says otherwise."""
+The types that `refold.conversation`, `refold.replay`, `refold.ledger` and `refold.capture` define.
+Your own stand beside them: [define events](../how-to/define-events.md). A field that has its
+default is not stored. A Decimal is stored as text. Every type is at schema 1 unless its heading
+says otherwise."""
 SHARED = """## Parts
 
 What the fields above are made of."""
@@ -105,9 +108,12 @@ def shown(hint: Any) -> str:
         return f"list of {shown(parts[0])}"
     if origin is dict:
         return "object"
+    if origin is tuple:
+        return "pair"
     if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
         return f"[{hint.__name__}](#{hint.__name__.lower()})"
     plain = {str: "text", int: "integer", float: "number", bool: "boolean", Any: "any JSON"}
+    plain[msgspec.Raw] = "any JSON"
     return plain.get(hint, getattr(hint, "__name__", str(hint)))
 
 

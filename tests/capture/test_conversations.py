@@ -328,9 +328,10 @@ def test_a_response_that_is_gone_on_from_is_found(
     ask("e", "f", previous_response_id="resp_d")
     ask("x", "y", previous_response_id="resp_b")
     ask("z", "w", previous_response_id="resp_y")
-    ask("new", "n", previous_response_id="resp_of another store")
+    for odd in ("resp_of another store", "x" * 300, "\n", 7):
+        ask("new", "n", previous_response_id=odd)
     said = sorted(words_in(store, stream) for stream in streams_of(store))
-    assert said == [list("abcdef"), list("abxyzw"), ["new", "n"]]
+    assert said == [list("abcdef"), list("abxyzw"), *[["new", "n"]] * 4]
 
 
 # -- what fails -----------------------------------------------------------------------------------

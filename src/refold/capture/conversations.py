@@ -50,12 +50,8 @@ class Chain(NamedTuple):
     @property
     def digest(self) -> str:
         """What the history up to here is known by; "" for one that has not begun."""
-        words = self.words.strip()
-        return (
-            _chained(self.settled, ["agent", words, self.calls])
-            if self.calls or words
-            else (self.settled)
-        )
+        said = ["agent", self.words.strip(), self.calls]
+        return _chained(self.settled, said) if any(said[1:]) else self.settled
 
     @property
     def is_turn(self) -> bool:
@@ -141,14 +137,14 @@ def named_in(body: Mapping[str, Any], category: str) -> str | None:
     return name
 
 
-def response_tags(response_id: str | None) -> set[str]:
-    """The tag by which an answer is found again, where it has an id that may be one."""
+def response_tags(response_id: object) -> set[str]:
+    """The tag by which an answer is found again; none where it has no id that may be one."""
     tag = f"{RESPONSE}{response_id}"
     try:
         check_name(tag, what="a tag")
     except InvalidEvent:
         return set()
-    return {tag} if response_id else set()
+    return {tag} if response_id and isinstance(response_id, str) else set()
 
 
 def _chained(before: str, said: Any) -> str:

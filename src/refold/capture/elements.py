@@ -13,7 +13,7 @@ import hashlib
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, groupby, islice, zip_longest
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
@@ -38,63 +38,44 @@ _decode_form: Final = msgspec.json.Decoder(WireRequest).decode
 encode_form: Final = msgspec.json.Encoder().encode
 
 
-class Place(NamedTuple):
-    """Where an element stands: the version of its request, and how many stand before it there."""
-
-    version: int
-    before: int
-
-
-class Recent(NamedTuple):
-    """A request not long ago: the digests of its elements, and the last place of each."""
-
-    version: int
-    digests: Sequence[bytes]
-    places: Mapping[bytes, int]
-
-
 class Known:
     """The elements that a stream holds, by digest, so that they need not be kept again."""
 
     def __init__(self) -> None:
-        self._first: dict[bytes, Place] = {}
-        self._recent: list[Recent] = []
-
-    def __len__(self) -> int:
-        return len(self._first)
-
-    def take(self, version: int, digests: Sequence[bytes]) -> None:
-        """Note the elements of the newest request, which stands at a version."""
-        for index, one in enumerate(digests):
-            if one not in self._first:
-                self._first[one] = Place(version, index)
-        for one in list(islice(self._first, max(len(self._first) - KNOWN_MAX, 0))):
-            del self._first[one]
-        newest = Recent(version, digests, dict(zip(digests, range(len(digests)), strict=True)))
-        self._recent = [newest, *self._recent[: RECENT_MAX - 1]]
+        # Where each element stood first, as a run of one; and of the last requests, newest first,
+        # the version, the digests, and where each of these stands.
+        self._first: dict[bytes, list[int]] = {}
+        self._recent: list[tuple[int, Sequence[bytes], Mapping[bytes, int]]] = []
 
     def learn(self, version: int, form: WireRequest) -> None:
         """Note what a request that was recorded before has kept; not that it is recent."""
         before = 0
         for first, count, *earlier in form.runs:
             kept = [] if earlier else form.new[first : first + count]
-            for index, element in enumerate(kept, before):
-                self._first.setdefault(digest_of(bytes(element)), Place(version, index))
+            for place, element in enumerate(kept, before):
+                self._first.setdefault(digest_of(bytes(element)), [place, 1, version])
             before += count
 
-    def find(self, digest: bytes) -> Place | None:
-        """Where an element stood last, as far as is known."""
-        for version, _, places in self._recent:
-            if digest in places:
-                return Place(version, places[digest])
-        return self._first.get(digest)
+    def take(self, version: int, digests: Sequence[bytes]) -> None:
+        """Note the elements of the newest request, which stands at a version."""
+        for place, one in enumerate(digests):
+            if one not in self._first:
+                self._first[one] = [place, 1, version]
+        for one in [*islice(self._first, max(len(self._first) - KNOWN_MAX, 0))]:
+            del self._first[one]
+        places = dict(zip(digests, range(len(digests)), strict=True))
+        self._recent = [(version, digests, places), *self._recent[: RECENT_MAX - 1]]
 
-    def after(self, place: Place) -> Sequence[bytes]:
-        """The digests of what stands after a place, as far as is known."""
-        for version, digests, _ in self._recent:
-            if version == place.version:
-                return digests[place.before + 1 :]
-        return ()
+    def run(self, digests: Sequence[bytes], at: int) -> list[int] | None:
+        """A run that elements go on with from a place; None where the first of them is new."""
+        for version, known, places in self._recent:
+            first = places.get(digests[at])
+            if first is not None:
+                pairs = zip(known[first:], digests[at:], strict=False)
+                other = (count for count, (one, two) in enumerate(pairs) if one != two)
+                return [first, next(other, min(len(known) - first, len(digests) - at)), version]
+        alone = self._first.get(digests[at])
+        return None if alone is None else [*alone]
 
 
 def digest_of(element: bytes) -> bytes:
@@ -152,35 +133,21 @@ def _elements(body: bytes) -> Iterator[bytes]:
 
 
 def _runs(digests: Sequence[bytes], known: Known) -> tuple[list[list[int]], list[int]]:
-    """The runs of a request, and the indexes of the elements that must be kept with it."""
+    """The runs of a request, and the places of the elements that must be kept with it."""
     runs: list[list[int]] = []
     fresh: dict[bytes, int] = {}
-    indexes: list[int] = []
+    places: list[int] = []
     at = 0
     while at < len(digests):
-        one = digests[at]
-        place = known.find(one)
-        if place is not None:
-            count = 1 + _common(known.after(place), digests[at + 1 :])
-            runs.append([place.before, count, place.version])
-            at += count
-            continue
-        kept = fresh.setdefault(one, len(fresh))
-        if kept == len(indexes):
-            indexes.append(at)
-        if runs and len(runs[-1]) == 2 and kept == sum(runs[-1]):
+        run = known.run(digests, at) or [fresh.setdefault(digests[at], len(fresh)), 1]
+        if len(fresh) > len(places):
+            places.append(at)
+        at += run[1]
+        if runs and len(run) == len(runs[-1]) == 2 and run[0] == sum(runs[-1]):
             runs[-1][1] += 1
         else:
-            runs.append([kept, 1])
-        at += 1
-    return runs, indexes
-
-
-def _common(first: Sequence[bytes], second: Sequence[bytes]) -> int:
-    """How many values two sequences begin with alike."""
-    pairs = zip(first, second, strict=False)
-    differing = (count for count, (one, other) in enumerate(pairs) if one != other)
-    return next(differing, min(len(first), len(second)))
+            runs.append(run)
+    return runs, places
 
 
 def in_events(form: WireRequest) -> list[WireRequest | WirePiece]:

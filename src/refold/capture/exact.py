@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 from refold.capture.elements import RECENT_MAX, answer_bytes, elements_of, joined, read_form
 from refold.capture.events import WireAnswer, WirePiece, WireRequest
@@ -117,36 +117,26 @@ class Requests:
 
 def check_exact(store: Store) -> Iterator[Check]:
     """Read every captured request and answer back and compare it with its hash."""
-    last: dict[str, Requests] = {}
-    requests = answers = 0
-    bad: list[str] = []
-    coming: dict[tuple[str, Any], Any] = {}
-    for recorded in store.read_all(types=["wire.request", "wire.answer"]):
+    readers: dict[str, Requests] = {}
+    counts, bad = {"wire.request": 0, "wire.answer": 0}, ""
+    for recorded in store.read_all(types=[*counts]):
+        stream, version = recorded.stream, recorded.version
         try:
             if recorded.type == "wire.request":
-                requests += 1
-                reader = last.pop(recorded.stream, None) or Requests(store, recorded.stream)
-                last = dict([*last.items(), (recorded.stream, reader)][-RECENT_MAX:])
-                reader.body_at(recorded.version)
+                reader = readers.pop(stream, None) or Requests(store, stream)
+                readers = dict([*readers.items(), (stream, reader)][-RECENT_MAX:])
+                reader.body_at(version)
+            elif recorded.to_class(WireAnswer).hash is None:
+                continue
             else:
-                call = (recorded.stream, recorded.noted(CALL))
-                answers += _is_whole(recorded, coming.setdefault(call, hashlib.sha256()))
-                if recorded.to_class(WireAnswer).hash is not None:
-                    del coming[call]
+                answer_of(store, stream, version)
+            counts[recorded.type] += 1
         except RefoldError as error:
-            bad.append(f"{recorded.id}: {error.message}")
-    if requests or answers:
+            bad = bad or f"{recorded.id}: {error.message}"
+    if bad or any(counts.values()):
+        requests, answers = counts.values()
         told = f"{requests} requests and {answers} answers are what their hashes say"
-        yield Check("exact bytes", not bad, bad[0] if bad else told)
-
-
-def _is_whole(recorded: Recorded, found: Any) -> bool:
-    """Whether an event ends an answer, whose bytes so far were ``found``."""
-    kept: WireAnswer = recorded.to_class(WireAnswer)
-    found.update(answer_bytes(kept))
-    if kept.hash is not None:
-        _check(found.hexdigest(), kept.hash, recorded.id)
-    return kept.hash is not None
+        yield Check("exact bytes", not bad, bad or told)
 
 
 def _request_at(store: Store, stream: str, version: int) -> Recorded:

@@ -12,13 +12,13 @@ from typing import Any, Final, NamedTuple
 
 from refold.capture.call import Call
 from refold.capture.conversations import (
-    RESPONSE,
     Beginning,
     Chain,
     after_last_answer,
     beginnings,
     chains_of,
     named_in,
+    response_tags,
 )
 from refold.capture.followed import Followed, goes_on
 from refold.capture.histories import Histories, Spot
@@ -69,8 +69,9 @@ class Places:
         named = call.conversation or named_in(body, self._category)
         chains = chains_of(asked.elements, Chain())
         wanted = beginnings(chains)
-        if isinstance(answered := body.get("previous_response_id"), str):
-            wanted = [Beginning(RESPONSE + answered, 0, True)]
+        answered = response_tags(body.get("previous_response_id"))
+        if answered:
+            wanted = [Beginning(tag, seen=0, answered=True) for tag in answered]
         found = self._ending_so(wanted, call, named)
         if found is None:
             self.histories.look_up([one.tag for one in wanted])
@@ -78,7 +79,7 @@ class Places:
         if found is None:
             return self._unfitting(call, named, asked, chains[-1])
         state, seen = found
-        if isinstance(answered, str):
+        if answered:
             chains = chains_of(asked.elements, Chain.at(state.tags))
         return Placed(state, chains[-1], seen, named or state.notes.stream.partition("~")[0])
 

@@ -132,16 +132,16 @@ class Recorder:
         for other, request in [*state.open.items()]:
             if not goes_on(other, request, now_us=call.started_us):
                 self._end(state, *self._lost(other, request))
+                state.catch_up()
         said = _said(state, asked, seen)
         form, digests = taken_apart(call.request, state.known())
         exact = in_events(form)
         made = events.ModelRequest(call.api.name, hash=form.hash, attempt=call.attempt)
-        unread = [one.pointer for one in asked.unread[:UNREAD_MAX]]
-        about = Event.of(made, metadata={"unread": unread} if unread else None)
+        unread = {"unread": [one.pointer for one in asked.unread[:UNREAD_MAX]]}
+        given = [*said, *exact, Event.of(made, metadata=unread if asked.unread else None)]
+        about = _metadata(call, going) | {PROCESS: this_process()}
         spot = Spot(stream, state.notes.version + len(said))
-        metadata = _metadata(call, going) | {PROCESS: this_process()}
-        given = [*said, *exact, about]
-        self._append(state, call, given, metadata, [chain.tag], spot, call.started_us)
+        self._append(state, spot, given, about, {chain.tag}, at_us=call.started_us, key=call.id)
         state.request_kept(spot.version + len(exact), digests)
 
     # -- a call ends ------------------------------------------------------------------------------
@@ -149,28 +149,29 @@ class Recorder:
     def _end(self, state: Followed, call: Call, going: _Going) -> None:
         if call.id not in state.open:
             return
-        agent = state.notes.agent or AGENT_UNKNOWN
+        version, agent = state.notes.version, state.notes.agent or AGENT_UNKNOWN
+        times: dict[str, Any] = {
+            "first_token_ms": call.first_token_ms,
+            "latency_ms": call.latency_ms,
+        }
         # The message is known by the version of its response, behind the end of the bytes.
-        response = events.ModelResponse(
-            first_token_ms=call.first_token_ms,
-            latency_ms=call.latency_ms,
-            message_id=f"m{state.notes.version + 2}",
-        )
+        response = events.ModelResponse(message_id=f"m{version + 2}", **times)
         said = read_answer(call, bytes(going.data), response, agent.tools)
         first, tags = said[0].data, {going.chain.after(said).tag}
         if isinstance(first, events.ModelResponse):
             cost = self._prices.cost((first.model, agent.model), first.usage)
             said[0] = with_(said[0], data=replace(first, cost=cost))
             tags |= response_tags(first.response_id)
-        if is_failed := isinstance(said[-1].data, events.ModelFailed):
+        going.has_failed = isinstance(said[-1].data, events.ModelFailed)
+        if going.has_failed:
             tags.add(going.chain.tag)
+        kept = {} if going.data else _head(call)
         whole = hashlib.sha256(going.data).hexdigest()
-        head = {} if going.data else _head(call)
-        given = [WireAnswer(ending=call.ending or "lost", hash=whole, **head), *said]
-        spot = Spot(state.notes.stream, state.notes.version + len(given))
-        at_us = None if call.ending is None else call.started_us + _us(call.latency_ms)
-        self._append(state, call, given, _metadata(call, going), sorted(tags), spot, at_us)
-        going.has_failed = is_failed
+        given = [WireAnswer(ending=call.ending or "lost", hash=whole, **kept), *said]
+        spot = Spot(state.notes.stream, version + len(given))
+        at_us = call.started_us + round((call.latency_ms or 0) * 1_000) if call.ending else None
+        about, key = _metadata(call, going), f"{call.id}.end"
+        self._append(state, spot, given, about, tags, at_us=at_us, key=key)
 
     def _lost(self, call_id: str, request: Recorded) -> tuple[Call, _Going]:
         """A call whose process ended before it did, with what had come of its answer."""
@@ -188,20 +189,13 @@ class Recorder:
     # -- the store --------------------------------------------------------------------------------
 
     def _append(
-        self,
-        state: Followed,
-        call: Call,
-        given: Sequence[object],
-        metadata: dict[str, Any],
-        tags: Sequence[str],
-        spot: Spot,
-        at_us: int | None,
-    ) -> None:
+        self, state: Followed, spot: Spot, given: Sequence[object], about: dict[str, Any],
+        tags: set[str], *, at_us: int | None, key: str,
+    ) -> None:  # fmt: skip
         made, _ = stamped(state.notes, given, occurred_at=at_us)
         version = state.notes.version
         expected = NO_STREAM if version == NO_EVENTS else version
-        append = Append(spot.stream, made, expected, metadata, tags=tags)
-        key = call.id if PROCESS in metadata else f"{call.id}.end"
+        append = Append(spot.stream, made, expected, about, tags=sorted(tags))
         try:
             self._store.append_together(with_branch(append, spot), key=key)
         except InvalidEvent:  # As of an image that is larger than an event may be.
@@ -234,10 +228,6 @@ def _metadata(call: Call, going: _Going) -> dict[str, Any]:
 
 def _head(call: Call) -> dict[str, Any]:
     return {"status": call.status, "headers": dict(call.answer_headers)}
-
-
-def _us(ms: float | None) -> int:
-    return round((ms or 0) * 1_000)
 
 
 def _object_in(raw: bytes) -> dict[str, Any]:
