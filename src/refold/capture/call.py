@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from refold.conversation.apis.base import Api
 
@@ -18,7 +19,8 @@ class Call:
     """One request to a model's endpoint and what came back, as far as it has come.
 
     ``request`` is the body as sent. The headers are those of an allow-list, names in lower case;
-    ``url`` has neither user nor query. ``conversation`` is the stream that the caller named.
+    ``url`` has neither user nor query. ``conversation`` is the stream that the caller named,
+    ``metadata`` what the caller adds to that of each event.
     ``attempt`` counts the SDK's own retries, from 1. ``started_us`` is microseconds UTC; the other
     times are milliseconds since then by the monotonic clock. ``status`` is None while there is no
     answer, ``ending`` while it goes on.
@@ -31,6 +33,7 @@ class Call:
     headers: dict[str, str]
     started_us: int
     conversation: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
     attempt: int = 1
     status: int | None = None
     answer_headers: dict[str, str] = field(default_factory=dict)

@@ -223,7 +223,7 @@ class Recorder:
 
 
 def _metadata(call: Call, going: _Going) -> dict[str, Any]:
-    return {"correlation": going.conversation, "origin": "recorded", CALL: call.id}
+    return {**call.metadata, "correlation": going.conversation, "origin": "recorded", CALL: call.id}
 
 
 def _head(call: Call) -> dict[str, Any]:

@@ -80,6 +80,7 @@ Example:
 """,
     lazy={
         "demo": ("demo", "Record, rewind, replay and compare forty made-up calls."),
+        "run": ("run", "Run a program and record its model calls."),
         "import": ("import_", "Bring recorded conversations into a store."),
         "export": ("export", "Print conversations in another format."),
         "append": ("append", "Add events to the end of a stream."),

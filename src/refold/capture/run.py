@@ -1,0 +1,68 @@
+"""A program run so that its model calls are recorded, without a line of it changed.
+
+Each Python process that it begins finds :mod:`refold.capture.startup` on its path.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+from uuid import uuid4
+
+from refold.capture.install import install
+from refold.engine.store import Store
+from refold.errors import NotFound, UsageError
+
+STARTUP: Final = Path(__file__).with_name("startup")
+_URL, _ID = "REFOLD_RUN_URL", "REFOLD_RUN_ID"
+
+
+class Ran(NamedTuple):
+    """How a program ended, and the model calls of it that are in the store, in which streams."""
+
+    exit_code: int
+    calls: int
+    streams: list[str]
+
+
+def run(program: Sequence[str], store: Store, url: str) -> Ran:
+    """Run a program with the environment of this one, and wait for its end.
+
+    ``url`` is the address of ``store``; it must hold in every folder. The calls of this run have
+    its id in their metadata, under ``run``. Raises :class:`~refold.errors.NotFound` where there is
+    no such program.
+    """
+    run_id, since = uuid4().hex, store.log_head()
+    path = os.pathsep.join(filter(None, (str(STARTUP), os.environ.get("PYTHONPATH"))))
+    code = _ended(program, {_URL: url, _ID: run_id, "PYTHONPATH": path})
+    log = store.read_all(after=since, types=["wire.request"])
+    streams = [one.stream for one in log if one.noted("run") == run_id]
+    return Ran(code, len(streams), sorted({*streams}))
+
+
+def attach() -> None:
+    """Record what this process sends; called as it starts."""
+    install(os.environ[_URL], metadata={"run": os.environ[_ID]})
+
+
+def _ended(program: Sequence[str], own: dict[str, str]) -> int:
+    """The exit code of a program, as a shell gives it."""
+    try:
+        child = subprocess.Popen(program, env={**os.environ, **own})
+    except FileNotFoundError as error:
+        raise NotFound(f"there is no program {program[0]!r}", program=program[0]) from error
+    except OSError as error:
+        raise UsageError(f"{program[0]!r} cannot be run: {error.strerror}") from error
+
+    def forward(number: int, _frame: Any) -> None:
+        child.send_signal(number)
+
+    # Ctrl-C reaches the child by its terminal; what ends this process alone is passed on.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, forward)
+    code = child.wait()
+    return 128 - code if code < 0 else code

@@ -1,0 +1,196 @@
+"""From the caller's thread to the recorder: a queue and a thread, so that recording is in no way.
+
+A store that is given by its address is opened by the process that records, the forked one too.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import math
+import os
+import queue
+import threading
+import time
+import weakref
+from contextlib import suppress
+from typing import Any, Final, Literal
+
+from refold.capture.call import Call
+from refold.capture.first_token import FirstToken
+from refold.capture.recorder import Recorder
+from refold.engine.store import Store
+from refold.errors import BackendError, UsageError
+
+OnError = Literal["log", "raise"]
+
+BATCH_S: Final = 0.1
+"""How long pieces of an answer wait for others: what a killed process loses of it at most."""
+PENDING_BYTES_MAX: Final = 256 << 20
+"""What may wait for a store that does not take it; what comes then is lost, and counted."""
+
+_log: Final = logging.getLogger("refold.capture")
+_writers: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
+_Step = tuple[Call, bytes | None, float] | threading.Event | None
+"""A call and a piece of its answer (None: it begins; empty: it ends) and when that came; or
+somebody who waits for all before; or None, the end of the thread."""
+
+
+class Writer:
+    """Hands what the transports see to a recorder, in order.
+
+    With ``on_error="log"`` on a thread of its own: what fails is told once and counted in
+    ``lost``, and the agent's call goes on. With ``"raise"`` on the caller's, and raises there.
+    """
+
+    def __init__(
+        self, store: Store | str | os.PathLike[str], *, on_error: OnError = "log", **options: Any
+    ) -> None:
+        if on_error not in ("log", "raise"):
+            raise UsageError(f"on_error={on_error!r} is neither 'log' nor 'raise'")
+        self.store, self.raises, self.lost = store, on_error == "raise", 0
+        self._options = options
+        self._told = False
+        self._start()
+        _writers.add(self)
+
+    def _start(self) -> None:
+        self._process = os.getpid()
+        self._recorder: Recorder | None = None
+        self._opened: Store | None = None
+        self._steps: queue.SimpleQueue[_Step] = queue.SimpleQueue()
+        self._pending = 0
+        self._waiting: dict[Call, tuple[list[bytes], float]] = {}
+        self._watched: dict[Call, FirstToken] = {}
+        self._skipped: set[Call] = set()
+        self._turn = threading.RLock()
+        self._thread: threading.Thread | None = None
+
+    # -- the caller's thread ----------------------------------------------------------------------
+
+    def begin(self, call: Call) -> None:
+        """A request is about to be sent."""
+        if self._process != os.getpid():
+            self._start()
+        if self._pending > PENDING_BYTES_MAX:
+            self._lose(call, BackendError("the store does not keep up with what is captured"))
+        else:
+            self._put(call, None, 0.0)
+
+    def data(self, call: Call, chunk: bytes) -> None:
+        """A piece of the answer came."""
+        self._put(call, chunk, time.perf_counter())
+
+    def end(self, call: Call) -> None:
+        """The call has its ending."""
+        self._put(call, b"", 0.0)
+
+    def flush(self, timeout_s: float = 30.0) -> bool:
+        """Wait until all that was handed over is recorded; False where it takes longer."""
+        if self.raises or self._thread is None or self._process != os.getpid():
+            return True
+        done = threading.Event()
+        self._steps.put(done)
+        return done.wait(timeout_s)
+
+    def stop(self) -> None:
+        """Let the thread record what is left, close a store that was opened here, and end."""
+        if self._thread is not None and self._process == os.getpid():
+            self._steps.put(None)
+        elif self._opened is not None and self._process == os.getpid():
+            self._opened.close()
+
+    def _put(self, call: Call, chunk: bytes | None, at: float) -> None:
+        if self.raises:
+            with self._turn:
+                self._take(call, chunk, at)
+            return
+        if chunk:
+            self._pending += len(chunk)  # Off by a piece where threads meet: it is only a bound.
+        elif self._thread is None:
+            self._begin_thread()
+        self._steps.put((call, chunk, at))
+
+    def _begin_thread(self) -> None:
+        with self._turn:
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._run, name="refold-capture", daemon=True
+                )
+                self._thread.start()
+
+    # -- the writer's -----------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while True:
+            step: _Step | Literal[False] = False
+            with suppress(queue.Empty):
+                step = self._steps.get(timeout=BATCH_S if self._waiting else None)
+            if isinstance(step, tuple):
+                try:
+                    self._take(*step)
+                except Exception as error:
+                    self._lose(step[0], error)
+            is_asked = step is None or isinstance(step, threading.Event)
+            self._send_waiting(math.inf if is_asked else time.perf_counter() - BATCH_S)
+            if isinstance(step, threading.Event):
+                step.set()
+            elif step is None:
+                break
+        if self._opened is not None:
+            self._opened.close()
+
+    def _take(self, call: Call, chunk: bytes | None, at: float) -> None:
+        if chunk is None:
+            self._recording().begin(call)
+            self._watched[call] = FirstToken(call)
+        elif call in self._skipped:
+            self._pending -= len(chunk)
+            self._skipped -= set() if chunk else {call}
+        elif chunk:
+            self._pending -= len(chunk)
+            if self._watched[call].waits:
+                self._watched[call].take(chunk, at)
+            self._waiting.setdefault(call, ([], at))[0].append(chunk)
+        else:
+            self._watched.pop(call, None)
+            chunks, _ = self._waiting.pop(call, ([], 0.0))
+            if chunks:
+                self._recording().received(call, b"".join(chunks))
+            self._recording().end(call)
+
+    def _send_waiting(self, until: float) -> None:
+        for call, (chunks, since) in [*self._waiting.items()]:
+            if since <= until:
+                del self._waiting[call]
+                try:
+                    self._recording().received(call, b"".join(chunks))
+                except Exception as error:
+                    self._lose(call, error)
+
+    def _recording(self) -> Recorder:
+        if self._recorder is None:
+            if isinstance(self.store, Store):
+                store = self.store
+            else:
+                from refold.connect import open as open_store
+
+                store = self._opened = open_store(self.store)
+            self._recorder = Recorder(store, **self._options)
+        return self._recorder
+
+    def _lose(self, call: Call, error: Exception) -> None:
+        self.lost += call not in self._skipped
+        self._skipped.add(call)
+        if not self._told:
+            self._told = True
+            _log.warning("a model call was not recorded, and others may not be: %s", error)
+
+
+def flush(timeout_s: float = 30.0) -> bool:
+    """Wait until the store has all that was captured so far; False where it takes longer."""
+    waited = [writer.flush(timeout_s) for writer in [*_writers]]
+    return all(waited)
+
+
+atexit.register(flush)

@@ -1,0 +1,285 @@
+"""A whole process is recorded, and `refold run` does it to a program that knows nothing of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import httpx2
+import openai
+import pytest
+
+import refold
+from refold import capture
+from refold.conversation import Conversation
+from refold.errors import UsageError
+from tests.capture.model_server import ModelServer, chat, chat_stream
+from tests.house.tree import BIN
+
+AGENT = """
+import asyncio, sys
+import openai
+
+url, words = sys.argv[1], sys.argv[2:]
+messages = [{"role": "system", "content": "You are brief."}]
+
+def whole():
+    with openai.OpenAI(api_key="x", base_url=url) as client:
+        for word in words[:1]:
+            messages.append({"role": "user", "content": word})
+            said = client.chat.completions.create(model="m", messages=messages)
+            messages.append(said.choices[0].message.model_dump(exclude_unset=True))
+
+async def streamed():
+    async with openai.AsyncOpenAI(api_key="x", base_url=url) as client:
+        for word in words[1:]:
+            messages.append({"role": "user", "content": word})
+            stream = await client.chat.completions.create(model="m", messages=messages, stream=True)
+            said = "".join([c.choices[0].delta.content or "" async for c in stream if c.choices])
+            messages.append({"role": "assistant", "content": said})
+
+whole()
+asyncio.run(streamed())
+"""
+
+
+@pytest.fixture(autouse=True)
+def _clean() -> Iterator[None]:
+    yield
+    capture.uninstall()
+
+
+def ask(server: ModelServer, text: str = "Hi") -> None:
+    with openai.OpenAI(api_key="x", base_url=f"{server.url}/v1") as client:
+        client.chat.completions.create(model="m", messages=[{"role": "user", "content": text}])
+
+
+def types(path: Path) -> list[str]:
+    with refold.open(path, mode="read") as store:
+        return [event.type for event in store.read_all()]
+
+
+def test_all_of_a_process_is_recorded_until_it_is_uninstalled(
+    server: ModelServer, tmp_path: Path
+) -> None:
+    """By both libraries; the same store again is no matter, another is refused."""
+    before = (httpx2.Client.send, httpx2.AsyncClient.send, httpx.Client.send)
+    path = tmp_path / "a.db"
+    capture.install(path)
+    capture.install(path)
+    ask(server)
+    body = {"model": "m", "messages": [{"role": "user", "content": "Hey"}]}
+    httpx.post(f"{server.url}/v1/chat/completions", json=body)
+    httpx.get(f"{server.url}/other")
+    with pytest.raises(UsageError, match="another store"):
+        capture.install(tmp_path / "b.db")
+    capture.uninstall()
+    capture.uninstall()
+    assert (httpx2.Client.send, httpx2.AsyncClient.send, httpx.Client.send) == before
+    ask(server, "unseen")
+    assert types(path).count("model.request") == 2
+    assert types(path).count("model.response") == 2
+
+
+def test_one_client_among_installed_ones_records_a_call_once(
+    server: ModelServer, tmp_path: Path
+) -> None:
+    """In the store of the client."""
+    capture.install(tmp_path / "all.db")
+    own = capture.client(tmp_path / "own.db")
+    with openai.OpenAI(api_key="x", base_url=f"{server.url}/v1", http_client=own) as client:
+        said: Any = [{"role": "user", "content": "Hi"}]
+        client.chat.completions.create(model="m", messages=said)
+    assert capture.flush()
+    capture.uninstall()
+    assert types(tmp_path / "own.db").count("model.request") == 1
+    assert not (tmp_path / "all.db").exists()
+
+
+def test_recording_that_fails_does_not_fail_the_call(
+    server: ModelServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Unless that is asked for."""
+    (tmp_path / "a.db").write_bytes(b"no database " * 100)
+    capture.install(tmp_path / "a.db")
+    ask(server)
+    ask(server)
+    assert capture.flush()
+    assert len(caplog.records) == 1
+    capture.uninstall()
+    capture.install(tmp_path / "a.db", on_error="raise")
+    with pytest.raises(refold.RefoldError):
+        ask(server)
+
+
+# -- refold run -----------------------------------------------------------------------------------
+
+
+def run(*program: str, db: Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    command = [str(BIN / "refold"), "run", "--db", str(db), "--", *program]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=False, **options
+    )
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> str:
+    path = tmp_path / "agent.py"
+    path.write_text(AGENT)
+    return str(path)
+
+
+def test_a_program_is_recorded_without_a_line_of_it_changed(
+    server: ModelServer, tmp_path: Path, agent: str
+) -> None:
+    """Whole and streamed calls of one conversation, blocking and async, exactly."""
+    server.script = [chat("One."), chat_stream(["Tw", "o."]), chat_stream(["Three."])]
+    db = tmp_path / "a.db"
+    ended = run(sys.executable, agent, f"{server.url}/v1", "a", "b", "c", db=db)
+    assert ended.returncode == 0, ended.stderr
+    assert "recorded 3 model calls in 1 stream" in ended.stderr
+    with refold.open(db, mode="read") as store:
+        (stream,) = [info.stream for info in store.streams()]
+        state = store.fold(stream, Conversation).state
+        sent = [
+            capture.request_of(store, stream, event.version)
+            for event in store.read(stream)
+            if event.type == "wire.request"
+        ]
+    said = [(turn.role, turn.text) for turn in state.transcript]
+    assert said == [
+        ("user", "a"),
+        ("agent", "One."),
+        ("user", "b"),
+        ("agent", "Two."),
+        ("user", "c"),
+        ("agent", "Three."),
+    ]
+    assert sent == [received.body for received in server.received]
+    assert state.agent is not None
+    assert state.agent.prompt is not None
+    assert state.agent.prompt.text == "You are brief."
+
+
+def test_the_programs_that_it_begins_are_recorded_too(
+    server: ModelServer, tmp_path: Path, agent: str
+) -> None:
+    """Each process opens the store for itself."""
+    parent = tmp_path / "parent.py"
+    parent.write_text(
+        "import subprocess, sys\n"
+        "for word in 'ab':\n"
+        f"    command = [sys.executable, {agent!r}, {server.url + '/v1'!r}, word]\n"
+        "    subprocess.run(command, check=True)\n"
+    )
+    ended = run(sys.executable, str(parent), db=tmp_path / "a.db")
+    assert ended.returncode == 0, ended.stderr
+    assert "recorded 2 model calls in 2 streams" in ended.stderr
+
+
+def test_nothing_attached_is_an_error(tmp_path: Path) -> None:
+    """A wrapper that captures nothing must not look as if it had."""
+    for program in ([sys.executable, "-I", "-c", "1"], [sys.executable, "-c", "1"], ["true"]):
+        ended = run(*program, db=tmp_path / "a.db")
+        assert ended.returncode == 3
+        assert "no model call" in ended.stderr
+
+
+def test_the_exit_code_is_the_programs(tmp_path: Path) -> None:
+    """And a program that is not there is named."""
+    ended = run(sys.executable, "-c", "import httpx2; raise SystemExit(7)", db=tmp_path / "a.db")
+    assert ended.returncode == 7
+    assert "no model call" in ended.stderr
+    missing = run("no-such-program", db=tmp_path / "a.db")
+    assert missing.returncode == 2
+    assert "there is no program 'no-such-program'" in missing.stderr
+
+
+def test_the_users_own_sitecustomize_is_run(tmp_path: Path) -> None:
+    """As it would have been."""
+    (tmp_path / "sitecustomize.py").write_text("print('own one')\n")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    ended = run(sys.executable, "-c", "import httpx2", db=tmp_path / "a.db", env=environment)
+    assert ended.returncode == 3, ended.stderr
+    # By the Python of refold, and by that of the program.
+    assert ended.stdout == "own one\n" * 2
+
+
+def test_a_process_outside_is_not_touched(tmp_path: Path) -> None:
+    """What is not run by it does not import refold."""
+    run(sys.executable, "-c", "import httpx2", db=tmp_path / "a.db")
+    shown = subprocess.run(
+        [sys.executable, "-c", "import sys; print('refold' in sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert shown.stdout == "False\n"
+
+
+def test_a_killed_program_leaves_what_had_come(
+    server: ModelServer, tmp_path: Path, agent: str
+) -> None:
+    """The pieces of the answer are there; the conversation goes on and says that it was cut."""
+    server.script = [chat("One."), chat_stream(["word "] * 400, size=400, pause_s=0.05)]
+    db, pid = tmp_path / "a.db", tmp_path / "pid"
+    command = [str(BIN / "refold"), "run", "--json", "--db", str(db), "--"]
+    program = [sys.executable, "-c", TELLS, str(pid), agent, f"{server.url}/v1", "a", "b"]
+
+    def kill() -> None:
+        while len(server.received) < 2 or server.pieces < 30:
+            time.sleep(0.01)
+        os.kill(int(pid.read_text()), signal.SIGKILL)
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    ended = subprocess.run(
+        [*command, *program], capture_output=True, text=True, timeout=60, check=False
+    )
+    killer.join()
+    assert ended.returncode == 128 + signal.SIGKILL, ended.stderr
+    assert json.loads(ended.stdout)["calls"] == 2
+    with refold.open(db) as store:
+        (stream,) = [info.stream for info in store.streams()]
+        last = [e.version for e in store.read(stream) if e.type == "wire.request"][-1]
+        had_come = capture.answer_of(store, stream, last)
+    assert had_come.count(b'"word "') > 3
+    assert server.sent[1].startswith(had_come)
+    # It goes on: the next process says what is known of the call that was cut.
+    server.script = [chat("Two.")]
+    with (
+        refold.open(db) as store,
+        openai.OpenAI(
+            api_key="x", base_url=f"{server.url}/v1", http_client=capture.client(store)
+        ) as client,
+    ):
+        said: Any = [
+            {"role": "system", "content": "You are brief."},
+            {"role": "user", "content": "a"},
+            {"role": "assistant", "content": "One."},
+            {"role": "user", "content": "b"},
+        ]
+        client.chat.completions.create(model="m", messages=said)
+        assert capture.flush()
+        state = store.fold(stream, Conversation).state
+        assert [info.stream for info in store.streams()] == [stream]
+    (failure,) = state.model_failures
+    assert "ended before the answer was whole" in failure.event.error
+    assert state.transcript[-1].text == "Two."
+
+
+TELLS = """
+import os, pathlib, runpy, sys
+pathlib.Path(sys.argv[1]).write_text(str(os.getpid()))
+sys.argv = sys.argv[2:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""

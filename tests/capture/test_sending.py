@@ -1,0 +1,400 @@
+"""What the taps see: the bytes on the wire, unchanged for the caller, and how each call ended."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+import anthropic
+import httpx
+import httpx2
+import openai
+import pytest
+
+from refold.capture import threads
+from refold.capture.call import Call
+from refold.capture.sending import HEADER, Taps, watched, watched_async
+from tests.capture.model_server import (
+    ModelServer,
+    Reply,
+    chat,
+    chat_stream,
+    messages_stream,
+    zipped,
+)
+
+MESSAGES: Any = [{"role": "user", "content": "hé"}]
+LIBRARIES = pytest.mark.parametrize("library", [httpx2, httpx])
+
+
+class Seen:
+    """A writer that keeps what it is told, in order."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self.bytes: dict[Call, bytes] = {}
+        self.ended: list[Call] = []
+
+    def begin(self, call: Call) -> None:
+        assert call.ending is None
+        self.calls.append(call)
+        self.bytes[call] = b""
+
+    def data(self, call: Call, chunk: bytes) -> None:
+        assert chunk
+        assert call not in self.ended
+        self.bytes[call] += chunk
+
+    def end(self, call: Call) -> None:
+        assert call.ending is not None
+        assert call not in self.ended
+        self.ended.append(call)
+
+    def only(self) -> tuple[Call, bytes]:
+        """The one call there was, which has ended, and its answer."""
+        (call,) = self.calls
+        assert self.ended == [call]
+        return call, self.bytes[call]
+
+
+class Every:
+    def __contains__(self, host: object) -> bool:
+        return True
+
+
+EVERY = Every()
+
+
+def client(library: ModuleType, seen: Seen, hosts: Any = EVERY, **options: Any) -> Any:
+    made = library.Client(**options)
+    made.send = partial(watched(library.Client.send, library, _taps(seen, hosts)), made)
+    return made
+
+
+def async_client(library: ModuleType, seen: Seen, hosts: Any = EVERY, **options: Any) -> Any:
+    made = library.AsyncClient(**options)
+    wrapped = watched_async(library.AsyncClient.send, library, _taps(seen, hosts))
+    made.send = partial(wrapped, made)
+    return made
+
+
+def _taps(seen: Seen, hosts: Any) -> Taps:
+    return Taps(seen, hosts, None)  # type: ignore[arg-type]
+
+
+def post(library: ModuleType, server: ModelServer, seen: Seen, **extra: Any) -> Any:
+    """A call without an SDK."""
+    with client(library, seen) as made:
+        body = {"model": "m", "messages": MESSAGES}
+        return made.post(f"{server.url}/v1/chat/completions", json=body, **extra)
+
+
+# -- exact bytes ----------------------------------------------------------------------------------
+
+
+@LIBRARIES
+@pytest.mark.parametrize("pack", [lambda reply: reply, zipped])
+@pytest.mark.parametrize("make", [chat, chat_stream])
+def test_bytes_are_those_of_the_wire(
+    server: ModelServer, library: ModuleType, pack: Any, make: Callable[[], Reply]
+) -> None:
+    """Whole or streamed, packed or not: seen as sent, and given to the caller as ever."""
+    server.script = [pack(make())]
+    seen = Seen()
+    answer = post(library, server, seen)
+    call, got = seen.only()
+    assert got == server.sent[0]
+    assert call.request == server.received[0].body
+    assert (call.ending, call.status, call.error) == ("whole", 200, None)
+    assert answer.content == make().body
+    assert answer.is_closed
+
+
+@LIBRARIES
+@pytest.mark.parametrize("pack", [lambda reply: reply, zipped])
+def test_bytes_are_those_of_the_wire_async(
+    server: ModelServer, library: ModuleType, pack: Any
+) -> None:
+    """The same on an event loop."""
+    server.script = [pack(chat_stream())]
+    seen = Seen()
+
+    async def ask() -> bytes:
+        async with async_client(library, seen) as made:
+            url = f"{server.url}/v1/chat/completions"
+            async with made.stream("POST", url, json={"messages": MESSAGES}) as answer:
+                return b"".join([chunk async for chunk in answer.aiter_bytes()])
+
+    assert asyncio.run(ask()) == chat_stream().body
+    call, got = seen.only()
+    assert got == server.sent[0]
+    assert call.ending == "whole"
+
+
+def test_openai_streams_as_ever(server: ModelServer) -> None:
+    """The SDK sees the stream that it would see, and the tap its exact bytes."""
+    server.script = [chat_stream()]
+    seen = Seen()
+    url = f"{server.url}/v1"
+    with openai.OpenAI(api_key="x", base_url=url, http_client=client(httpx2, seen)) as made:
+        chunks = made.chat.completions.create(model="m", messages=MESSAGES, stream=True)
+        words = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert words == "Hi café … \U0001f600 done"
+    call, got = seen.only()
+    # The SDK may close at [DONE], before the connection's own end.
+    assert call.ending in ("whole", "closed")
+    assert got == server.sent[0]
+    assert call.request == server.received[0].body
+
+
+def test_openai_async_streams_as_ever(server: ModelServer) -> None:
+    """The same with the SDK for an event loop."""
+    server.script = [chat_stream()]
+    seen = Seen()
+
+    async def ask() -> str:
+        url, own = f"{server.url}/v1", async_client(httpx2, seen)
+        async with openai.AsyncOpenAI(api_key="x", base_url=url, http_client=own) as made:
+            chunks = await made.chat.completions.create(model="m", messages=MESSAGES, stream=True)
+            return "".join([c.choices[0].delta.content or "" async for c in chunks if c.choices])
+
+    assert asyncio.run(ask()) == "Hi café … \U0001f600 done"
+    assert seen.only()[1] == server.sent[0]
+
+
+def test_anthropic_streams_as_ever(server: ModelServer) -> None:
+    """The same with the SDK of Anthropic."""
+    server.script = [messages_stream()]
+    seen = Seen()
+    own = client(httpx2, seen)
+    with (
+        anthropic.Anthropic(api_key="x", base_url=server.url, http_client=own) as made,
+        made.messages.stream(model="x", max_tokens=9, messages=MESSAGES) as stream,
+    ):
+        assert "".join(stream.text_stream) == "Hi café … \U0001f600 done"
+    call, got = seen.only()
+    assert got == server.sent[0]
+    assert call.api.name == "anthropic.messages"
+    assert call.headers["anthropic-version"]
+
+
+# -- endings --------------------------------------------------------------------------------------
+
+
+@LIBRARIES
+def test_a_stream_left_early_is_closed(server: ModelServer, library: ModuleType) -> None:
+    """What the caller did not read was not seen, and nothing more is read for it."""
+    server.script = [chat_stream(pause_s=0.01)]
+    seen = Seen()
+    with client(library, seen) as made:
+        url = f"{server.url}/v1/chat/completions"
+        with made.stream("POST", url, json={"messages": MESSAGES}) as answer:
+            for chunk in answer.iter_raw():
+                assert chunk
+                break
+    call, got = seen.only()
+    assert call.ending == "closed"
+    assert got
+    assert server.sent[0].startswith(got)
+
+
+@LIBRARIES
+def test_a_broken_connection_is_a_cut(server: ModelServer, library: ModuleType) -> None:
+    """What had come is there, with the error."""
+    server.script = [chat_stream(cut=200)]
+    seen = Seen()
+    with pytest.raises(library.RemoteProtocolError):
+        post(library, server, seen)
+    call, got = seen.only()
+    assert call.ending == "cut"
+    assert call.error is not None
+    assert call.error.startswith("RemoteProtocolError")
+    assert got == server.sent[0][:200]
+
+
+@LIBRARIES
+def test_a_time_out_in_the_head_and_in_the_body(server: ModelServer, library: ModuleType) -> None:
+    """Before the answer and within it."""
+    for reply in (Reply(b"{}", wait_s=1), chat_stream(pause_s=1)):
+        server.script = [reply]
+        seen = Seen()
+        with pytest.raises(library.ReadTimeout):
+            post(library, server, seen, timeout=0.2)
+        assert seen.only()[0].ending == "timeout"
+
+
+@LIBRARIES
+def test_nobody_there_is_unreachable(library: ModuleType) -> None:
+    """There was no answer at all."""
+    seen = Seen()
+    with client(library, seen) as made, pytest.raises(library.ConnectError):
+        made.post("http://127.0.0.1:9/v1/chat/completions", json={"messages": MESSAGES})
+    call, got = seen.only()
+    assert (call.ending, call.status, got) == ("unreachable", None, b"")
+
+
+@LIBRARIES
+def test_a_cancelled_task_is_cancelled(server: ModelServer, library: ModuleType) -> None:
+    """What had come before is there."""
+    server.script = [chat_stream(pause_s=0.05)]
+    seen = Seen()
+
+    async def ask() -> None:
+        async with async_client(library, seen) as made:
+            url = f"{server.url}/v1/chat/completions"
+            task = asyncio.create_task(made.post(url, json={"messages": MESSAGES}))
+            while not any(seen.bytes.values()):
+                await asyncio.sleep(0.01)
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    asyncio.run(ask())
+    call, got = seen.only()
+    assert call.ending == "cancelled"
+    assert server.sent[0].startswith(got)
+
+
+def test_each_try_of_an_sdk_is_a_call(server: ModelServer) -> None:
+    """With its status, its number and its answer."""
+    busy = Reply(b'{"error": {"message": "slow down"}}', status=429, headers={"retry-after": "0"})
+    server.script = [busy, busy, chat()]
+    seen = Seen()
+    url, own = f"{server.url}/v1", client(httpx2, seen)
+    with openai.OpenAI(api_key="x", base_url=url, http_client=own, max_retries=2) as made:
+        made.chat.completions.create(model="m", messages=MESSAGES)
+    assert [(call.status, call.attempt) for call in seen.calls] == [(429, 1), (429, 2), (200, 3)]
+    assert [seen.bytes[call] for call in seen.calls] == server.sent
+    assert seen.calls[0].answer_headers["retry-after"] == "0"
+
+
+# -- what passes unread ---------------------------------------------------------------------------
+
+
+@LIBRARIES
+def test_what_is_no_call_of_a_model_passes_unread(server: ModelServer, library: ModuleType) -> None:
+    """Not even its body is looked at."""
+    seen = Seen()
+    pieces_asked_for: list[int] = []
+
+    def pieces() -> Any:
+        for number in range(3):
+            pieces_asked_for.append(number)
+            yield b"x"
+
+    with client(library, seen, hosts=None) as made:
+        assert made.get(f"{server.url}/v1/models").status_code == 200
+        for path in ("/v1/embeddings", "/upload", "/v1/messages", "/v1/responses"):
+            # Read as it is sent: a body that may be read once alone.
+            assert made.post(f"{server.url}{path}", content=pieces()).status_code == 200
+    assert seen.calls == []
+    assert [received.body for received in server.received[1:]] == [b"xxx"] * 4
+
+
+@LIBRARIES
+def test_only_the_hosts_asked_for(server: ModelServer, library: ModuleType) -> None:
+    """Where hosts are named, others pass."""
+    seen = Seen()
+    url = f"{server.url}/v1/chat/completions"
+    with client(library, seen, hosts={"api.openai.com"}) as made:
+        made.post(url, json={"messages": MESSAGES})
+    assert seen.calls == []
+    with client(library, seen, hosts={"127.0.0.1"}) as made:
+        made.post(url, json={"messages": MESSAGES})
+    assert len(seen.calls) == 1
+
+
+# -- secrets --------------------------------------------------------------------------------------
+
+
+@LIBRARIES
+@pytest.mark.parametrize("pack", [lambda reply: reply, zipped])
+def test_no_secret_is_seen(server: ModelServer, library: ModuleType, pack: Any) -> None:
+    """Not in headers, address or error, however the answer repeats it; the caller sees it all."""
+    canaries = [f"canary-{n}-secret" for n in range(7)]
+    said = " ".join(canaries)
+    server.script = [
+        pack(
+            Reply(
+                f'{{"error": "wrong key: {said}"}}'.encode(),
+                status=401,
+                headers={"set-cookie": canaries[0], "x-request-id": "r1"},
+            )
+        )
+    ]
+    seen = Seen()
+    with client(library, seen) as made:
+        answer = made.post(
+            f"http://u:{canaries[5]}@127.0.0.1:{server.server_port}/v1/chat/completions"
+            f"?key={canaries[4]}",
+            json={"messages": MESSAGES},
+            headers={
+                "x-api-key": canaries[1],
+                "Cookie": f"a={canaries[2]}; b=2",
+                "Authorization": f"Bearer {canaries[3]}",
+                "api-key": canaries[0],
+                "x-goog-api-key": canaries[6],
+            },
+        )
+    call, got = seen.only()
+    kept = repr((call, got))
+    assert "canary" not in kept.replace(repr(call.request), "")
+    assert got.count(b"[removed]") == len(canaries)
+    assert call.url == f"{server.url}/v1/chat/completions"
+    assert call.answer_headers["x-request-id"] == "r1"
+    assert said in answer.text
+
+
+# -- conversations that are named -----------------------------------------------------------------
+
+
+@LIBRARIES
+def test_the_header_names_the_conversation_and_is_not_sent(
+    server: ModelServer, library: ModuleType
+) -> None:
+    """It is for the recorder alone."""
+    seen = Seen()
+    post(library, server, seen, headers={HEADER: "call-42"})
+    assert seen.only()[0].conversation == "call-42"
+    assert HEADER not in server.received[0].headers
+
+
+def test_a_block_names_it_for_its_tasks_and_threads(server: ModelServer) -> None:
+    """And for nothing behind it."""
+    seen = Seen()
+    ask = partial(post, httpx2, server, seen)
+
+    async def in_tasks() -> None:
+        await asyncio.gather(*(asyncio.to_thread(ask) for _ in range(2)))
+
+    try:
+        with threads.conversation("call-42"):
+            thread = threading.Thread(target=ask)
+            thread.start()
+            thread.join()
+            asyncio.run(in_tasks())
+        ask()
+    finally:
+        threads.unfollow()
+    assert [call.conversation for call in seen.calls] == ["call-42"] * 3 + [None]
+
+
+def test_a_thread_of_a_pool_is_in_no_conversation_later(server: ModelServer) -> None:
+    """Though it was begun in one."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    seen = Seen()
+    ask = partial(post, httpx2, server, seen)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            with threads.conversation("call-42"):
+                pool.submit(ask).result()
+            pool.submit(ask).result()
+    finally:
+        threads.unfollow()
+    assert [call.conversation for call in seen.calls] == ["call-42", None]

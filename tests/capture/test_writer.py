@@ -1,0 +1,191 @@
+"""From the caller's thread to the recorder: in order, in batches, and in no one's way."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import refold
+from refold.capture import writer as writers
+from refold.capture.call import Call
+from refold.capture.writer import Writer
+from refold.conversation.apis import api_of
+from refold.errors import UsageError
+
+Step = tuple[str, str, bytes]
+
+
+class Fake:
+    """A recorder that keeps its steps, and fails where it is told to."""
+
+    def __init__(self, store: Any, **_: Any) -> None:
+        self.store = store
+        self.steps: list[Step] = []
+        self.fails_at: tuple[str, str] | None = None
+        self.may_go_on = threading.Event()
+        self.may_go_on.set()
+
+    def begin(self, call: Call) -> None:
+        self._note("begin", call)
+
+    def received(self, call: Call, data: bytes) -> None:
+        self._note("received", call, data)
+
+    def end(self, call: Call) -> None:
+        self._note("end", call)
+
+    def _note(self, what: str, call: Call, data: bytes = b"") -> None:
+        assert self.may_go_on.wait(20)
+        if (what, call.id) == self.fails_at:
+            raise OSError("no space left")
+        self.steps.append((what, call.id, data))
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
+    made = Fake(None)
+    monkeypatch.setattr(writers, "Recorder", lambda store, **_: made)
+    return made
+
+
+@contextmanager
+def writing(**options: Any) -> Iterator[Writer]:
+    with refold.open("memory:") as store:
+        made = Writer(store, **options)
+        try:
+            yield made
+        finally:
+            assert made.flush(20)
+            made.stop()
+
+
+def call(name: str) -> Call:
+    api = api_of("/v1/chat/completions")
+    assert api is not None
+    streamed = {"content-type": "text/event-stream"}
+    return Call(name, api, "http://h/v1", b"{}", {}, 1, answer_headers=streamed)
+
+
+def test_the_steps_of_each_call_come_in_order_and_whole(fake: Fake) -> None:
+    """Of calls on several threads at once; pieces in batches."""
+    pieces = {f"c{n}": [f"{n}.{k} ".encode() for k in range(300)] for n in range(4)}
+
+    def drive(made: Writer, name: str) -> None:
+        one = call(name)
+        made.begin(one)
+        for piece in pieces[name]:
+            made.data(one, piece)
+        made.end(one)
+
+    with writing() as made:
+        threads = [threading.Thread(target=drive, args=(made, name)) for name in pieces]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    for name, sent in pieces.items():
+        own = [step for step in fake.steps if step[1] == name]
+        assert own[0][0] == "begin"
+        assert own[-1][0] == "end"
+        assert {step[0] for step in own[1:-1]} == {"received"}
+        assert b"".join(step[2] for step in own) == b"".join(sent)
+        # Several pieces are one step.
+        assert len(own) < 100
+
+
+def test_a_piece_waits_no_longer_than_a_moment_for_others(fake: Fake) -> None:
+    """So that a killed process loses little."""
+    one = call("c")
+    with writing() as made:
+        made.begin(one)
+        made.data(one, b"first")
+        until = time.monotonic() + 10
+        while ("received", "c", b"first") not in fake.steps and time.monotonic() < until:
+            time.sleep(0.01)
+        assert fake.steps[-1] == ("received", "c", b"first")
+        made.end(one)
+
+
+def test_what_fails_is_told_once_and_counted_and_the_rest_goes_on(
+    fake: Fake, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Wherever in a call it fails."""
+    with writing() as made, caplog.at_level(logging.WARNING, "refold.capture"):
+        for name, at in (("a", "begin"), ("b", "received"), ("c", "end"), ("d", "never")):
+            fake.fails_at = (at, name)
+            one = call(name)
+            made.begin(one)
+            made.data(one, b"x")
+            made.end(one)
+            assert made.flush(20)
+    assert made.lost == 3
+    assert [step[0] for step in fake.steps if step[1] == "d"] == ["begin", "received", "end"]
+    assert [step for step in fake.steps if step[1] == "a"] == []
+    (told,) = caplog.messages
+    assert "no space left" in told
+
+
+def test_by_choice_it_raises_on_the_callers_thread(fake: Fake) -> None:
+    """And the call is not made."""
+    fake.fails_at = ("begin", "c")
+    with writing(on_error="raise") as made:
+        with pytest.raises(OSError, match="no space left"):
+            made.begin(call("c"))
+        one = call("d")
+        made.begin(one)
+        made.data(one, b"x")
+        made.data(one, b"y")
+        made.end(one)
+    assert fake.steps == [("begin", "d", b""), ("received", "d", b"xy"), ("end", "d", b"")]
+
+
+def test_a_store_that_does_not_keep_up_bounds_what_waits(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes over the bound is lost and counted; later calls are recorded."""
+    monkeypatch.setattr(writers, "PENDING_BYTES_MAX", 1000)
+    fake.may_go_on.clear()
+    with writing() as made:
+        for name in ("a", "b", "c"):
+            one = call(name)
+            made.begin(one)
+            made.data(one, b"x" * 2000)
+            made.end(one)
+        assert made.lost == 2
+        fake.may_go_on.set()
+        assert made.flush(20)
+        one = call("d")
+        made.begin(one)
+        made.end(one)
+    assert [step[1] for step in fake.steps if step[0] == "end"] == ["a", "d"]
+    assert made.lost == 2
+
+
+def test_a_forked_process_opens_the_store_for_itself(tmp_path: Path) -> None:
+    """And has a thread of its own."""
+    made = Writer(str(tmp_path / "a.db"))
+    try:
+        made._recording()
+        parent = made._opened
+        child = os.fork()
+        if child == 0:
+            made.begin(call("c"))
+            fine = made.flush(10) and made._opened is not parent and made._opened is not None
+            os._exit(0 if fine else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    finally:
+        made.stop()
+
+
+def test_a_wrong_choice_is_refused() -> None:
+    """The error names the choices."""
+    with pytest.raises(UsageError, match="neither 'log' nor 'raise'"):
+        Writer("x.db", on_error="warn")  # type: ignore[arg-type]
