@@ -305,3 +305,23 @@ def test_threads_that_fork_at_once(tmp_path: Path) -> None:
             thread.join()
     assert len(told) == 8
     check_log(path, told)
+
+
+def test_files_that_are_gone_stay_open_over_a_fork(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was acknowledged is nowhere else any more: it can still be saved afterwards."""
+    monkeypatch.setattr(rest, "REST_MAX_S", 0.05)
+    path, saved = tmp_path / "log.db", tmp_path / "saved.db"
+    with refold.open(path) as store:
+        filled(store)
+        for file in list(tmp_path.iterdir()):
+            file.unlink()
+        filled_by(path)
+        told_by_child(lambda: None)
+        with pytest.raises(refold.errors.BackendError) as gone:
+            store.append("call-1", [EVENT])
+        assert gone.value.code == "file_gone"
+        store.backup(saved)
+    with refold.open(saved) as again:
+        assert again.log_head() == 3

@@ -44,6 +44,9 @@ def system_clock() -> int:
 class Store(Upkeep):
     """A log of events and what can be done with it; safe to share between threads.
 
+    It belongs to the process that opened it: in one that was forked from that, every use is refused
+    (:class:`~refold.errors.UsageError`, code ``forked``).
+
     Made by :func:`refold.open`. Close it, or use it in a ``with`` statement. ``committer`` stores
     what is appended, where it is not the backend itself.
     """

@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from operator import attrgetter
 from os import getpid
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
@@ -213,7 +214,7 @@ class SqliteBackend:
                     rows, size_bytes = queries.first_half(rows)
                     end = rows[-1].position
             if rows:
-                return sorted(rows, key=_position)
+                return sorted(rows, key=attrgetter("position"))
         return []
 
     def head(self, stream: str) -> StreamInfo | None:
@@ -314,10 +315,16 @@ class SqliteBackend:
         if self._process.is_here:
             with self._write_lock:
                 self._closed = True
-            self.close_idle()
+                self._close_writing()
+            self._let_go()
 
     def close_idle(self) -> None:
         """Close the connections that nobody uses; they are opened again when they are needed."""
+        with suppress(BackendError):  # Files that are gone are there as long as they are open.
+            self._place.check()
+            self._let_go()
+
+    def _let_go(self) -> None:
         self._writer = None  # Whoever commits next lets go of it too, and waits for another.
         if not self._write_lock.locked():
             with self._write_lock:
@@ -390,7 +397,3 @@ class SqliteBackend:
                 connection.close(True)
             else:
                 self._readers.append(connection)
-
-
-def _position(row: Row) -> int:
-    return row.position
