@@ -15,19 +15,11 @@ import apsw
 
 from refold import process
 from refold.backends.rest import resting
-from refold.backends.sqlite import doctor, maintenance, queries, snapshots, tags
+from refold.backends.sqlite import doctor, file, maintenance, queries, snapshots, tags
 from refold.backends.sqlite.compression import Frames, dictionary_bytes
-from refold.backends.sqlite.errors import BUSY_WAIT_MS, DRIVER_ERRORS, driver_error, naming_errors
-from refold.backends.sqlite.file import (
-    Mode,
-    check_path,
-    close_quietly,
-    connect,
-    prepare,
-    rows_of,
-    shaped,
-)
-from refold.backends.sqlite.place import FILE_GONE, Place, stat_of
+from refold.backends.sqlite.errors import DRIVER_ERRORS, driver_error, naming_errors
+from refold.backends.sqlite.file import Mode, close_quietly, rows_of, shaped
+from refold.backends.sqlite.place import FILE_GONE, Place, Rest, stat_of
 from refold.backends.sqlite.writer import Writer
 from refold.backends.tables import Tables, progress_of, queried
 from refold.core.event import Kind
@@ -51,9 +43,6 @@ from refold.ports import (
 T = TypeVar("T")
 
 READERS_KEPT_MAX: Final = 8
-SNAPSHOT_WAIT_MS: Final = 100
-"""How long a fold waits for the write lock to leave a snapshot: its state is not held up by it."""
-NO_LAST: Final = (1 << 63) - 1
 Synchronous = Literal["FULL", "NORMAL"]
 
 _WINDOW_POSITIONS_PER_ROW: Final = 8
@@ -77,7 +66,7 @@ class SqliteBackend:
         synchronous: Synchronous = "FULL",
         vfs: str | None = None,
     ) -> None:
-        check_path(path, mode=mode)
+        file.check_path(path, mode=mode)
         # A process may change its folder before it opens another connection.
         self._path = path.absolute()
         self._mode: Mode = mode
@@ -90,12 +79,13 @@ class SqliteBackend:
         self._write_lock = threading.Lock()
         self._readers: deque[apsw.Connection] = deque(maxlen=READERS_KEPT_MAX)
         self._tables = Tables(self._reading)
-        first = connect(path, mode=mode, synchronous=synchronous, vfs=vfs)
+        self._rest = self._place.at_rest() if mode == "read" else None
+        first = self._connected(mode)
         try:
-            prepare(first, path, mode=mode)
+            file.prepare(first, path, mode=mode)
             self._writing = None if mode == "read" else first
             self._writer = None if mode == "read" else Writer(first, self._path)
-            self._place.check()
+            self._place.check(alone=self._rest is not None)
         except BaseException:
             close_quietly(first)
             raise
@@ -152,7 +142,7 @@ class SqliteBackend:
         narrowed, wanted = queries.narrowed(categories, types)
         sql = queries.LOG_ROWS.format(narrowed=narrowed)
         if not self._query(queries.PACKED_AFTER, after):
-            values = [after, NO_LAST, rows_max, *wanted]
+            values = [after, tags.LAST_POSITION, rows_max, *wanted]
             found = self._read(queries.log_page, sql, values) or []
             rows = [queries.row_of(self._frames, name, values) for name, *values in found]
             # A compaction may have come between the two queries.
@@ -201,7 +191,7 @@ class SqliteBackend:
         end = after
         while end < head:
             end += positions
-            found = self._query(sql, after, end, NO_LAST, *wanted)
+            found = self._query(sql, after, end, tags.LAST_POSITION, *wanted)
             rows: list[Row] = []
             size_bytes = 0
             # One segment after the other: where many interleave, all of them would be the log.
@@ -245,13 +235,8 @@ class SqliteBackend:
         """See :class:`~refold.ports.SnapshotKeeper`; does nothing while others write for long."""
         if self._mode == "read" or not taken:
             return
-        not_now = suppress(Unavailable, UsageError)
-        with not_now, self._reading() as connection:
-            connection.set_busy_timeout(SNAPSHOT_WAIT_MS)
-            try:
-                snapshots.save(connection, taken)
-            finally:
-                connection.set_busy_timeout(BUSY_WAIT_MS)
+        with suppress(Unavailable, UsageError), self._reading() as connection:
+            snapshots.save(connection, taken)
 
     def drop_snapshots(self) -> int:
         """See :class:`~refold.ports.SnapshotKeeper`."""
@@ -329,6 +314,9 @@ class SqliteBackend:
         if not self._write_lock.locked():
             with self._write_lock:
                 self._close_writing()
+        self._close_idle_readers()
+
+    def _close_idle_readers(self) -> None:
         with suppress(IndexError):
             while True:
                 close_quietly(self._readers.pop())
@@ -362,11 +350,12 @@ class SqliteBackend:
             except UnicodeEncodeError:
                 return None  # UTF-8 cannot hold the name, so no row does.
 
-    def _connected(self) -> apsw.Connection:
-        mode: Mode = "read" if self._mode == "read" else "write"
+    def _connected(self, mode: Mode = "write") -> apsw.Connection:
         # Snapshots and segments too: what they left unsynced, a later failed sync could lose
         # from the middle of the WAL, with every append that was acknowledged after it.
-        return connect(self._path, mode=mode, synchronous=self._synchronous, vfs=self._vfs)
+        return file.connect(
+            self._path, mode, self._synchronous, self._vfs, alone=self._rest is not None
+        )
 
     @contextmanager
     def _reading(self, path: Path | None = None) -> Iterator[apsw.Connection]:
@@ -375,25 +364,37 @@ class SqliteBackend:
             self._process.check()
         if self._closed:
             raise StoreClosed(f"{self._path} is closed")
+        rest = self._renewed() if self._mode == "read" else None
         try:
             connection = self._readers.pop()
         except IndexError:
-            connection = self._connected()
+            connection = self._connected("read" if self._mode == "read" else "write")
         try:
             try:
                 is_well = stat_of(self._place.folder).st_ctime_ns == self._place.seen_ns
             except OSError:
                 is_well = False
             if not is_well:
-                self._place.check()
+                self._place.check(alone=rest is not None)
             yield connection
         except DRIVER_ERRORS as error:
             raise driver_error(error, path or self._path) from error
         finally:
             # In a transaction: an interrupt came before its end, or before that of a query, whose
             # view of the log every later query by this connection would have.
-            is_clean = connection.txn_state() == apsw.SQLITE_TXN_NONE
+            is_clean = connection.txn_state() == apsw.SQLITE_TXN_NONE and rest == self._rest
             if self._closed or len(self._readers) >= READERS_KEPT_MAX or not is_clean:
                 connection.close(True)
+                self._place.rest()
             else:
                 self._readers.append(connection)
+            if rest is not None:
+                self._place.check_unchanged(rest)
+
+    def _renewed(self) -> Rest | None:
+        """The state of a file at rest; what was opened of another state shows that for ever."""
+        rest = self._place.at_rest()
+        if rest != self._rest:
+            self._rest = rest
+            self._close_idle_readers()
+        return rest

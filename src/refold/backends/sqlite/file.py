@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -40,13 +39,20 @@ _MIGRATIONS: Final = resources.files("refold.backends.sqlite") / "migrations"
 
 
 def connect(
-    path: Path, *, mode: Mode, synchronous: str = "FULL", vfs: str | None = None
+    path: Path,
+    mode: Mode,
+    synchronous: str = "FULL",
+    vfs: str | None = None,
+    *,
+    alone: bool = False,
 ) -> apsw.Connection:
-    """A connection set up for the log; the file's schema is not looked at."""
+    """A connection set up for the log; the file's schema is not looked at.
+
+    ``alone``: read the file by itself, as it is. Nobody may write to it meanwhile.
+    """
     with naming_errors(path):
         name, flags = str(path), _FLAGS[mode]
-        if mode == "read" and _is_at_rest(path):
-            # Where nothing can be written, WAL has no place for its index: read the file alone.
+        if alone:
             name = f"file:{quote(str(path.absolute()))}?immutable=1"
             flags |= apsw.SQLITE_OPEN_URI
         connection = Connection(name, flags=flags, vfs=vfs, statementcachesize=64)
@@ -58,12 +64,6 @@ def connect(
             close_quietly(connection)
             raise
         return connection
-
-
-def _is_at_rest(path: Path) -> bool:
-    """Whether the file lies in a folder that cannot be written, with nothing left in a WAL."""
-    wal = path.with_name(path.name + "-wal")
-    return not os.access(path.parent, os.W_OK) and not (wal.exists() and wal.stat().st_size)
 
 
 def close_quietly(connection: apsw.Connection) -> None:

@@ -13,13 +13,16 @@ from os.path import samestat
 from pathlib import Path
 from typing import Final
 
-from refold.errors import BackendError
+from refold.errors import BackendError, Unavailable
 
 stat_of: Final = os.stat
 """In half the time of a Path's: it is asked before every commit and read."""
 FILE_GONE: Final = "file_gone"
 SETTLED_NS: Final = 30_000_000
 """A folder whose time is older than this shows any change by another: Linux counts up to 10 ms."""
+
+Rest = tuple[int, int, int]
+"""An inode, a size in bytes, and the time of the last change."""
 
 
 class Place:
@@ -36,17 +39,43 @@ class Place:
         real = path.resolve()
         self.folder = str(real.parent) if real == path else ""
         self.seen_ns: int | None = None
+        may_write = os.access(real, os.W_OK) and os.access(real.parent, os.W_OK)
+        self._is_guarded = not may_write
         self._names = (str(self.path), f"{real}-wal", f"{real}-shm")
         self._open: list[os.stat_result | None] = [None] * len(self._names)
 
-    def check(self) -> None:
+    def at_rest(self) -> Rest | None:
+        """The state of a file that may be read by itself; None where SQLite is to look after it.
+
+        Who may write neither the file nor its folder can have no WAL or index of their own. Where
+        there is none, nobody has the file open for writing, and all of the log is in it; another
+        state is told from this one by the time, once that has moved on.
+        """
+        if not self._is_guarded:
+            return None
+        found, wal, index = map(_stat, self._names)
+        if found is None or (wal is not None and (wal.st_size or index is not None)):
+            return None
+        if 0 <= time.time_ns() - found.st_ctime_ns < SETTLED_NS:
+            time.sleep(SETTLED_NS / 1e9)
+            return self.at_rest()
+        return found.st_ino, found.st_size, found.st_ctime_ns
+
+    def check_unchanged(self, rest: Rest) -> None:
+        """Refuse what was read of a file by itself, where it was written meanwhile."""
+        if self.at_rest() != rest:
+            what = f"{self.path} was being written while it was read: read again"
+            raise Unavailable(what, path=str(self.path))
+
+    def check(self, *, alone: bool = False) -> None:
         """Refuse to go on where the files are no longer those that are open.
 
         For who has a connection: while there is one, SQLite leaves the files beside where they are.
         What is not there yet, such as a WAL that nobody has written to, is noted when it is.
+        ``alone``: the file is read by itself, at rest.
         """
         folder = _stat(self.folder)
-        for index, name in enumerate(self._names):
+        for index, name in enumerate(self._names[: 1 if alone else None]):
             known, found = self._open[index], _stat(name)
             if known is None:
                 self._open[index] = found

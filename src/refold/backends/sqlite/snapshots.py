@@ -7,10 +7,13 @@ from typing import Final
 
 import apsw
 
+from refold.backends.sqlite.errors import BUSY_WAIT_MS
 from refold.backends.sqlite.file import rows_of, shaped
 from refold.backends.transaction import transacted
 from refold.core.snapshot import Snapshot
 
+WAIT_MS: Final = 100
+"""How long a fold waits for the write lock to leave a snapshot: its state is not held up by it."""
 _LATEST: Final = """
 SELECT version, position, occurred_to, in_order, state, digest FROM snapshots
 WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND fold = ?2 AND fingerprint = ?3
@@ -35,7 +38,11 @@ def latest(
 
 def save(connection: apsw.Connection, snapshots: Sequence[Snapshot]) -> None:
     """Keep snapshots, and drop those that an older fold of the same name left."""
-    transacted(connection, _save, connection, snapshots)
+    connection.set_busy_timeout(WAIT_MS)
+    try:
+        transacted(connection, _save, connection, snapshots)
+    finally:
+        connection.set_busy_timeout(BUSY_WAIT_MS)
 
 
 def _save(connection: apsw.Connection, snapshots: Sequence[Snapshot]) -> None:
