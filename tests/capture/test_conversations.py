@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import refold
 from refold.capture.exact import check_exact, request_of
@@ -389,3 +391,33 @@ def test_a_conversation_goes_on_after_an_answer_that_was_cut(
     assert words_in(store, stream) == ["a", "b", "c", "half an answer ", "d", "e"]
     why = "the connection broke before the answer was whole: ReadError"
     assert failures_in(store, stream) == [(why, 1, 200)]
+
+
+# -- all of it ------------------------------------------------------------------------------------
+
+
+@given(st.data())
+@settings(max_examples=25)
+def test_whatever_is_gone_on_with_each_history_is_in_a_stream(data: st.DataObject) -> None:
+    """Beginnings, turns, going back, cut answers and new processes, in any order; to the byte."""
+    store = refold.open("memory:")
+    recorder = Recorder(store)
+    histories: list[list[Message]] = []
+    for turn in range(data.draw(st.integers(1, 12))):
+        if data.draw(st.integers(0, 3)) == 0:
+            recorder = Recorder(store)
+        earlier = data.draw(st.sampled_from([[], *histories]))
+        cut = data.draw(st.integers(0, len(earlier) // 2)) * 2
+        messages = [*earlier[:cut], user(f"question {turn}")]
+        call = call_of(asked([SYSTEM, *messages]))
+        recorder.begin(call)
+        if data.draw(st.integers(0, 4)) == 0:
+            ends(recorder, call, streamed("half", end=False), ending="cut")
+            continue
+        answer = agent(data.draw(st.sampled_from(["yes", "no"])))
+        ends(recorder, call, [answered(answer)])
+        histories.append([*messages, answer])
+    said = [to_messages(store.read(stream)) for stream in streams_of(store)]
+    beginnings = [[*said_in[:n]] for said_in in said for n in range(1, len(said_in) + 1)]
+    assert all([SYSTEM, *history] in beginnings for history in histories)
+    assert [check.good for check in check_exact(store)] == [True]

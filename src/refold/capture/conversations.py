@@ -108,7 +108,7 @@ def beginnings(chains: Sequence[Chain]) -> list[Beginning]:
     last = len(chains) - 1
     return [
         Beginning(chains[place].tag, place, chains[place].answered)
-        for place in range(last, 0, -1)
+        for place in range(last, -1 if chains[0].digest else 0, -1)
         if place == last or not (chains[place].is_turn and chains[place + 1].is_turn)
     ]
 

@@ -64,10 +64,15 @@ class Places:
         state.catch_up()
         return state
 
-    def place(self, call: Call, body: Mapping[str, Any], asked: Asked) -> Placed:
-        """Where a call belongs; makes the branch where it belongs on one."""
-        named = call.conversation or named_in(body, self._category)
-        chains = chains_of(asked.elements, Chain())
+    def fitting(
+        self, call: Call, body: Mapping[str, Any], asked: Asked, start: Chain
+    ) -> Placed | None:
+        """The stream that a call goes on with, or a branch of it; None where none fits.
+
+        ``asked`` is what it says after the history ``start``.
+        """
+        named = self._named(call, body)
+        chains = chains_of(asked.elements, start)
         wanted = beginnings(chains)
         answered = response_tags(body.get("previous_response_id"))
         if answered:
@@ -77,7 +82,7 @@ class Places:
             self.histories.look_up([one.tag for one in wanted])
             found = self._ending_so(wanted, call, named) or self._branching(wanted, call, named)
         if found is None:
-            return self._unfitting(call, named, asked, chains[-1])
+            return None
         state, seen = found
         if answered:
             chains = chains_of(asked.elements, Chain.at(state.tags))
@@ -119,16 +124,18 @@ class Places:
             self._store.branch(spot.stream, at=spot.version).save(name)
         return self.following(name)
 
-    def _unfitting(self, call: Call, named: str | None, asked: Asked, chain: Chain) -> Placed:
+    def unfitting(self, call: Call, body: Mapping[str, Any], asked: Asked) -> Placed:
         """Where a call belongs whose history stands nowhere."""
-        if named is None:
-            stream = f"{self._category}-{call.id}"
-            return Placed(self.following(stream), chain, 0, stream)
-        state = self.following(named)
-        if _is_aside(asked.agent, state.notes.agent):
+        chain, named = chains_of(asked.elements, Chain())[-1], self._named(call, body)
+        state = self.following(named or f"{self._category}-{call.id}")
+        stream = state.notes.stream
+        if named and _is_aside(asked.agent, state.notes.agent):
             return Placed(self.following(f"{named}.{call.id[-12:]}"), chain, 0, named)
         is_new = state.notes.version == NO_EVENTS
-        return Placed(state, chain, 0 if is_new else after_last_answer(asked.elements), named)
+        return Placed(state, chain, 0 if is_new else after_last_answer(asked.elements), stream)
+
+    def _named(self, call: Call, body: Mapping[str, Any]) -> str | None:
+        return call.conversation or named_in(body, self._category)
 
 
 def _is_part(stream: str, conversation: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as with_
 from typing import Any, Final, NamedTuple
@@ -19,6 +19,7 @@ from refold.capture.elements import answer_bytes, answer_kept, in_events, taken_
 from refold.capture.events import WireAnswer
 from refold.capture.exact import CALL, answers_in
 from refold.capture.followed import GOING_ON, PROCESS, Followed, goes_on, this_process
+from refold.capture.heard import Heard
 from refold.capture.histories import Spot, with_branch
 from refold.capture.placing import Places
 from refold.capture.prices import Prices, PriceTable
@@ -76,6 +77,7 @@ class Recorder:
         self._store = store
         self._prices = PriceTable(prices)
         self._places = Places(store, category)
+        self._heard = Heard()
         self._calls: dict[str, _Going] = {}
         self._ended = self._failed = 0
         self._streams: set[int] = set()
@@ -89,8 +91,7 @@ class Recorder:
         """Record what a request says that its conversation had not, and the request, exactly."""
         GOING_ON.add(call.id)
         body = _object_in(call.request)
-        asked = _asked(call, body)
-        self._until_stored(call, lambda: self._begin(call, body, asked))
+        self._until_stored(call, lambda: self._begin(call, body))
         self._streams.add(hash(self._calls[call.id].stream))
 
     def received(self, call: Call, data: bytes) -> None:
@@ -122,27 +123,34 @@ class Recorder:
 
     # -- a call begins ----------------------------------------------------------------------------
 
-    def _begin(self, call: Call, body: dict[str, Any], asked: Asked) -> None:
+    def _begin(self, call: Call, body: dict[str, Any]) -> None:
         going = self._calls.get(call.id)
         if going is not None and call.id in self._places.following(going.stream).open:
             return  # It was stored, though the store could not say so.
-        state, chain, seen, conversation = self._places.place(call, body, asked)
+        said, start = self._heard.unread(body)
+        asked = _asked(call, said)
+        placed = self._places.fitting(call, body, asked, start)
+        if placed is None and start.digest:
+            asked = _asked(call, body)
+            placed = self._places.fitting(call, body, asked, Chain())
+        state, chain, seen, conversation = placed or self._places.unfitting(call, body, asked)
         stream = state.notes.stream
         going = self._calls[call.id] = _Going(stream, conversation, chain)
         for other, request in [*state.open.items()]:
             if not goes_on(other, request, now_us=call.started_us):
                 self._end(state, *self._lost(other, request))
                 state.catch_up()
-        said = _said(state, asked, seen)
+        new = _said(state, asked, seen)
         form, digests = taken_apart(call.request, state.known())
         exact = in_events(form)
         made = events.ModelRequest(call.api.name, hash=form.hash, attempt=call.attempt)
-        unread = {"unread": [one.pointer for one in asked.unread[:UNREAD_MAX]]}
-        given = [*said, *exact, Event.of(made, metadata=unread if asked.unread else None)]
+        told = {"unread": [one.pointer for one in asked.unread[:UNREAD_MAX]]}
+        given = [*new, *exact, Event.of(made, metadata=told if asked.unread else None)]
         about = _metadata(call, going) | {PROCESS: this_process()}
-        spot = Spot(stream, state.notes.version + len(said))
+        spot = Spot(stream, state.notes.version + len(new))
         self._append(state, spot, given, about, {chain.tag}, at_us=call.started_us, key=call.id)
         state.request_kept(spot.version + len(exact), digests)
+        self._heard.note(body, asked, chain)
 
     # -- a call ends ------------------------------------------------------------------------------
 
@@ -238,7 +246,7 @@ def _object_in(raw: bytes) -> dict[str, Any]:
     return body if isinstance(body, dict) else {}
 
 
-def _asked(call: Call, body: dict[str, Any]) -> Asked:
+def _asked(call: Call, body: Mapping[str, Any]) -> Asked:
     """What a request says; nothing where it is none of its API."""
     try:
         return call.api.read_request(body, urlsplit(call.url).path)
