@@ -74,6 +74,8 @@ class Scale:
     growth: tuple[int, ...]
     turns: int
     """Of one long conversation."""
+    calls: int
+    """Of one conversation whose every request holds all of it."""
 
 
 FULL = Scale(
@@ -87,6 +89,7 @@ FULL = Scale(
     bytes_events=24_000,
     growth=(100_000, 10_000_000),
     turns=10_000,
+    calls=1_000,
 )
 QUICK = Scale(
     seconds=0.1,
@@ -99,4 +102,5 @@ QUICK = Scale(
     bytes_events=6_000,
     growth=(10_000, 100_000),
     turns=1_000,
+    calls=200,
 )

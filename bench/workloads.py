@@ -29,6 +29,7 @@ def workloads(scale: Scale, *, conversations: Path, folder: Path) -> list[Worklo
         _long_conversation(scale),
         *_beside(scale),
         _bytes(scale),
+        *_captured(scale),
         *_real(conversations, folder),
         _growth(scale),
     ]
@@ -375,6 +376,48 @@ def _bytes(scale: Scale) -> Workload:
             *(Ask(subject, "use") for subject in _STORES),
         ],
         rounds=1,
+    )
+
+
+def _captured(scale: Scale) -> Iterator[Workload]:
+    """A conversation as it goes over the wire, the clock in its prompt."""
+    build = {"turns": scale.calls}
+    made = [
+        Ask("refold", "build_captured", {"name": "captured", **build}),
+        Ask("refold", "build_captured", {"name": "captured-packed", **build}),
+        Ask("refold", "pack", {"name": "captured-packed"}),
+        Ask("refold", "build_whole", {"name": "whole", **build}),
+        Ask("langgraph", "build_captured", {"name": "captured", **build}),
+    ]
+    size = {"events": scale.calls}
+    yield Workload(
+        "capture",
+        f"bytes a call on disk, captured: one conversation of {scale.calls:,} calls",
+        "bytes/event",
+        [
+            _entry("refold", "refold", "size", name="captured", **size),
+            _entry("refold, packed", "refold", "size", name="captured-packed", **size),
+            _entry("each request whole", "refold", "size", name="whole", **size),
+            _entry(
+                "langgraph, its state at each step", "langgraph", "size", name="captured", **size
+            ),
+        ],
+        [
+            Target("refold", 0.5, (other,))
+            for other in ("each request whole", "langgraph, its state at each step")
+        ],
+        prepare=made,
+        clear=[
+            *(Ask("refold", "drop", {"name": n}) for n in ("captured", "captured-packed", "whole")),
+            Ask("langgraph", "drop", {"name": "captured"}),
+        ],
+        rounds=1,
+    )
+    yield Workload(
+        "capture-apart",
+        "taking apart a captured request of 240 KB (to be 5 ms at most)",
+        "s",
+        [_entry("refold", "refold", "take_apart", seconds=scale.seconds)],
     )
 
 

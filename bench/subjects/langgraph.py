@@ -1,7 +1,7 @@
 """langgraph-checkpoint-sqlite: not an event store; it saves an agent's state after every step.
 
 A step here saves a state that holds the last message alone, which is the least it can be; the
-``messages`` workload keeps the list of messages in the state, which is what agents do.
+``capture`` workload keeps the list of messages in the state, which is what agents do.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.sqlite import SqliteSaver
 
+from bench import captured
 from bench.measuring import timed
 from bench.subject import Subject, serve
 from bench.workload import Made
@@ -57,18 +58,16 @@ class Langgraph(Subject):
     def open(self, path: Path) -> LanggraphStore:
         return LanggraphStore(path, self.events)
 
-    def build_messages(self, *, name: str, events: int) -> dict[str, float]:
-        """Steps a second of a session whose state holds every message so far; it is kept."""
+    def build_captured(self, *, name: str, turns: int) -> dict[str, float]:
+        """Calls a second of saving, after each, a state that holds every message; it is kept."""
         store = self.kept[name] = self.open(self._path(name))
-        messages: list[Any] = []
 
         def work() -> None:
-            for n in range(events):
-                messages.append(self.events[n % len(self.events)].data)
-                store.save(0, {"messages": messages})
+            for turn in captured.turns(turns):
+                store.save(0, {"messages": turn.messages})
 
         took_s, _ = timed(work, seconds=0)
-        return {"value": events / took_s}
+        return {"value": turns / took_s}
 
 
 if __name__ == "__main__":

@@ -16,11 +16,16 @@ import msgspec
 import refold
 import refold.core.snapshot as core_snapshot
 import refold.engine.snapshots as engine_snapshots
+from bench import captured
 from bench.dialogues import COSTS, spent
 from bench.measuring import awaited, called, timed
 from bench.subject import Subject, serve, state_of
 from bench.workload import State
+from refold.capture.call import Call
+from refold.capture.elements import Known, taken_apart
+from refold.capture.recorder import Recorder
 from refold.conversation import Conversation
+from refold.conversation.apis.openai_chat import OPENAI_CHAT
 from refold.conversation.importers import import_files
 from refold.core.registry import default_registry
 from refold.projections import Projector
@@ -29,6 +34,7 @@ from refold.replay import verify
 
 REGISTRY: Final = refold.Registry()
 CONVERSATIONS: Final = 200
+URL: Final = "https://models.example/v1/chat/completions"
 
 
 class Usage(msgspec.Struct):
@@ -243,6 +249,30 @@ class Refold(Subject):
         self.kept[name] = store
         self.reopen(store)
 
+    def build_captured(self, *, name: str, turns: int) -> dict[str, float]:
+        """Calls a second of capturing a conversation of so many; the log is kept."""
+        store = RefoldStore(refold.open(self._path(name)), self)
+        took_s, _ = timed(lambda: _capture(store.store, turns), seconds=0)
+        self.kept[name] = store
+        return {"value": turns / took_s}
+
+    def build_whole(self, *, name: str, turns: int) -> None:
+        """The same, each request and answer kept whole."""
+        store = RefoldStore(refold.open(self._path(name)), self)
+        for turn in captured.turns(turns):
+            bodies = [msgspec.Raw(turn.request), msgspec.Raw(turn.answer)]
+            store.store.append("chat-1", [refold.Event("body", {"of": body}) for body in bodies])
+        self.kept[name] = store
+
+    def take_apart(self, *, seconds: float) -> dict[str, float]:
+        """Seconds to take apart a request of which the last turn is new."""
+        known = Known()
+        bodies = [turn.request for turn in captured.turns(1_020)]
+        for version, body in enumerate(bodies[1_000:-1]):
+            known.take(version, taken_apart(body, known)[1])
+        took_s, _ = timed(lambda: taken_apart(bodies[-1], known), seconds=seconds, times_min=3)
+        return {"value": took_s}
+
     def fold_conversations(self, *, name: str, seconds: float) -> dict[str, object]:
         """Seconds to fold every conversation of a kept log, each from its first event on."""
         store = self.kept[name].store
@@ -374,6 +404,18 @@ class Refold(Subject):
                 line = (info.stream, [event[:2] for event in events], events[0][2])
                 out.write(msgspec.json.encode(line) + b"\n")
         return {"value": count}
+
+
+def _capture(store: refold.Store, turns: int) -> None:
+    """Record calls as their transport tells of them, each answer in one piece."""
+    recorder = Recorder(store)
+    for number, turn in enumerate(captured.turns(turns)):
+        call = Call(f"{number:032}", OPENAI_CHAT, URL, turn.request, {}, started_us=number)
+        recorder.begin(call)
+        call.status = 200
+        recorder.received(call, turn.answer)
+        call.ending, call.latency_ms = "whole", 1.0
+        recorder.end(call)
 
 
 def _moments(store: refold.Store, by: str) -> Iterator[dict[str, int]]:
