@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
+import apsw
 import msgspec
 import pytest
 
@@ -61,6 +62,28 @@ def test_sql_reads_tables_and_views_by_their_plain_names(store: refold.Store) ->
         "ATTACH ':memory:' AS other",
         "SELECT 1; DROP VIEW sums",
         "PRAGMA user_version = 7",
+        "PRAGMA user_version(7)",
+        "pragma Journal_Mode = DELETE",
+        "PRAGMA query_only = 1",
+        "SELECT 1; PRAGMA synchronous = 0",
+        "PRAGMA writable_schema = 1",
+        "PRAGMA optimize",
+        "PRAGMA incremental_vacuum",
+        "PRAGMA wal_checkpoint",
+        "BEGIN IMMEDIATE",
+        "COMMIT",
+        "SAVEPOINT mine",
+        "VACUUM",
+        "VACUUM INTO 'copy.db'",
+        "REINDEX",
+        "ANALYZE",
+        "DETACH main",
+        'EXPLAIN DELETE FROM "sums@1"',
+        'WITH a AS (SELECT 1) DELETE FROM "sums@1"',
+        "CREATE VIRTUAL TABLE mine USING fts5(text)",
+        "SELECT load_extension('mine')",
+        "SELECT fts3_tokenizer('simple')",
+        "SELECT * FROM sums WHERE optimize(stream)",
         "",
     ],
 )
@@ -77,6 +100,49 @@ def test_a_query_only_reads(store: refold.Store, sql: str) -> None:
     store.append("s-1", [Event("added", {"n": 1})])
     projector.catch_up()
     assert stored(projector) == folded(store.read_all())
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "PRAGMA table_info(kinds)",
+        "pragma Table_XInfo('kinds')",
+        "SELECT * FROM pragma_table_info('kinds')",
+        "PRAGMA user_version",
+        "PRAGMA integrity_check",
+        "EXPLAIN QUERY PLAN SELECT * FROM sums",
+        "SELECT upper(type), sum(events) OVER (), json_array(1) FROM kinds WHERE type LIKE '%'",
+        "WITH RECURSIVE n(i) AS (VALUES (1) UNION SELECT i + 1 FROM n WHERE i < 3) SELECT i FROM n",
+    ],
+)
+def test_what_only_reads_is_a_query(store: refold.Store, sql: str) -> None:
+    """PRAGMAs that ask, functions that compute, plans: whatever SQLite says only reads."""
+    told(store)
+    projector = Projector(store, [sums()])
+    projector.catch_up()
+    assert projector.query(sql)
+
+
+@pytest.mark.parametrize(
+    ("made", "ask"),
+    [
+        ("fts5(a)", "SELECT bm25(f), snippet(f, 0, '', '', '', 9) FROM f WHERE f MATCH '1'"),
+        ("rtree(id, a, b)", "SELECT id FROM f WHERE a <= 1"),
+    ],
+)
+def test_a_query_reads_a_table_that_is_an_index(tmp_path: Path, made: str, ask: str) -> None:
+    """Full-text and spatial tables prepare statements that write, and run none of them."""
+    path = tmp_path / "log.db"
+    refold.open(path).close()
+    connection = apsw.Connection(str(path))
+    connection.execute(f"CREATE VIRTUAL TABLE f USING {made}")
+    connection.execute(f"INSERT INTO f VALUES ({', '.join('1' * (1 + made.count(',')))})")
+    connection.close()
+    with refold.open(path) as store:
+        assert len(Projector(store, []).query(ask)) == 1
+        with pytest.raises(UsageError) as caught:
+            Projector(store, []).query("DELETE FROM f")
+        assert caught.value.code == "read_only"
 
 
 def test_a_query_of_a_store_opened_for_reading_only_reads(tmp_path: Path) -> None:

@@ -36,6 +36,23 @@ _PROGRESS: Final = """
 SELECT min(position) FROM refold_progress JOIN refold_projections
 ON name = projection AND current = generation WHERE name = ?"""
 _WRITES: Final = re.compile(r"\s*(insert|replace|update|delete|create|drop|alter)\b", re.IGNORECASE)
+_READS: Final = {apsw.SQLITE_SELECT, apsw.SQLITE_READ, apsw.SQLITE_RECURSIVE}
+_ROW_CHANGES: Final = {apsw.SQLITE_INSERT, apsw.SQLITE_UPDATE, apsw.SQLITE_DELETE}
+_ASKS: Final = re.compile(
+    "(collation|database|foreign_key|function|index|module|pragma|table)_list|data_version|"
+    "(foreign_key|integrity|quick)_check|(index|table)_x?info|(freelist|page)_count|compile_options"
+)
+"""PRAGMAs that read whatever value they are given (https://sqlite.org/pragma.html)."""
+_SETS: Final = re.compile(
+    "application_id|auto_vacuum|foreign_keys|secure_delete|temp_store|encoding|synchronous|"
+    "(cache|mmap|page)_size|journal_size_limit|(schema|user)_version|busy_timeout|query_only"
+)
+"""PRAGMAs that read where they are given none, and set what they are given."""
+_FUNCTIONS: Final = """
+SELECT name FROM pragma_function_list WHERE builtin AND NOT flags & 0x80000 OR flags & 0x200000"""
+"""Those of SQLite but the ones that it keeps from views (SQLITE_DIRECTONLY), which act outside; of
+others those that are said to have no effect (SQLITE_INNOCUOUS)."""
+_OF_FULL_TEXT: Final = {"bm25", "highlight", "match", "matchinfo", "offsets", "snippet"}
 
 
 class SqlTransaction:
@@ -105,14 +122,42 @@ def queried(
     """The rows of a query; a statement that is none is refused before its first step."""
     cursor = connection.cursor()
     cursor.exec_trace = _check_reads
+    changes: set[int] = set()
+
+    def authorized(action: int, *names: str | None) -> int:
+        if _is_read(action, *names):
+            return apsw.SQLITE_OK
+        changes.add(action)
+        # Spatial tables prepare their own when they are read. A caller's are refused by what
+        # SQLite says of the whole statement.
+        return apsw.SQLITE_OK if action in _ROW_CHANGES else apsw.SQLITE_DENY
+
     with refused(sql):
         try:
+            # What is prepared already is prepared again: SQLite asks about all that it runs.
+            connection.authorizer = authorized
             return cursor.execute(sql, values).fetchall()
-        except apsw.SQLError as error:
-            if _WRITES.match(sql):
-                # Such as an INSERT into a view: there is a better reason than SQLite's.
+        except (apsw.SQLError, apsw.AuthError) as error:
+            # An INSERT into a view, for one: there is a better reason than SQLite's.
+            if changes or _WRITES.match(sql):
                 raise _not_read_only(sql) from error
             raise
+        finally:
+            connection.authorizer = None
+
+
+def _is_read(action: int, name: str | None, value: str | None, *_: str | None) -> bool:
+    """Of an action within a statement (https://sqlite.org/c3ref/set_authorizer.html)."""
+    if action == apsw.SQLITE_PRAGMA:
+        pragma = str(name).lower()
+        return bool(_ASKS.fullmatch(pragma) or (value is None and _SETS.fullmatch(pragma)))
+    return action in _READS or (action == apsw.SQLITE_FUNCTION and value in _functions())
+
+
+@cache
+def _functions() -> frozenset[str]:
+    found = apsw.Connection(":memory:").execute(_FUNCTIONS)
+    return frozenset(str(name) for (name,) in found) | _OF_FULL_TEXT
 
 
 def progress_of(query: Query, projection: str) -> int | None:
@@ -125,7 +170,7 @@ def progress_of(query: Query, projection: str) -> int | None:
 
 
 def _check_reads(cursor: apsw.Cursor, sql: str, _values: object) -> bool:
-    # BEGIN and ATTACH write nothing, and would outlast the query: they have no columns.
+    # Some have neither rows nor effect; whoever asks for them means something else.
     if cursor.is_readonly and cursor.get_description():
         return True
     raise _not_read_only(sql)
