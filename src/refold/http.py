@@ -17,11 +17,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 import msgspec
 
-from refold.errors import Rejected, Unavailable, UsageError
+from refold import secrecy
+from refold.errors import RefoldError, Rejected, Unavailable, UsageError
 from refold.event_loop import LoopThread
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ CONNECT_MAX_S: Final = 10.0
 CONNECT_SHARE: Final = 0.9
 """So much of the whole time may go into connecting: what fails then was surely not carried out."""
 SAID_CHARS_MAX: Final = 300
-SECRET_CHARS_MIN: Final = 6
 _COME_BACK: Final = frozenset({408, 425, 429})
 _HERE: Final = ("all://127.0.0.1", "all://localhost", "all://[::1]")
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -188,8 +188,10 @@ class HttpClient:
 
     ``timeout_s`` bounds a whole answer, and 16 MiB; redirects are not followed, and no proxy of
     the environment's leads to this machine. Errors name neither headers nor parameters, nor what a
-    service repeats of the headers. Connections are made when first needed and let go by ``close``
-    and ``aclose``, after which the client can be used again.
+    service repeats of the headers; values of headers and parameters that are secrets by their names
+    are taken out of whatever it answers. Nothing of a request is logged, and no error of a library
+    hangs on one of ours. Connections are made when first needed and let go by ``close`` and
+    ``aclose``, after which the client can be used again.
     """
 
     def __init__(
@@ -224,15 +226,16 @@ class HttpClient:
         ``code`` is ``unreachable``, ``timeout``, ``broken``, ``busy`` (with ``status`` and
         ``retry_after_s``; also for the statuses of ``come_back``) or ``garbage``.
         """
-        import httpx2
-
         said = {**self._headers, **checked_headers(headers)}
         sent: dict[str, Any] = {"params": params, "content": content, "headers": said}
         if content is not None:
             sent["headers"] = {**said, "content-type": "application/json"}
         shown = url.partition("?")[0]
-        client = self.ready()
+        named = [*said.items(), *(params or {}).items(), *parse_qsl(urlsplit(url).query)]
+        secrets = secrecy.of(named)
+        token = secrecy.SENDING.set(True)
         try:
+            client = self.ready()
             async with (
                 asyncio.timeout(self.timeout_s),
                 client.stream(method, url, **sent) as response,
@@ -243,18 +246,33 @@ class HttpClient:
                     if len(answer) > ANSWER_BYTES_MAX:
                         why = f"the answer is over {ANSWER_BYTES_MAX} bytes"
                         raise no_answer(shown, why, code="garbage")
-                reply = Reply(shown, response.headers, bytes(answer))
-                return self._judged(response.status_code, reply, said)
-        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
-            why = f"no connection: {_reason(error)}"
-            raise no_answer(shown, why, code="unreachable") from error
-        except (TimeoutError, httpx2.TimeoutException) as error:
-            why = f"no whole answer in {self.timeout_s:g} s"
-            raise no_answer(shown, why, code="timeout") from error
-        except httpx2.DecodingError as error:
-            raise no_answer(shown, f"it cannot be unpacked: {error}", code="garbage") from error
-        except httpx2.TransportError as error:
-            raise no_answer(shown, f"the connection broke: {error}", code="broken") from error
+                reply = Reply(shown, response.headers, secrecy.without(bytes(answer), secrets))
+                return self._judged(response.status_code, reply, secrecy.forms(said.values()))
+        except RefoldError:
+            raise
+        except Exception as error:
+            code, why = self._failure(error)
+        finally:
+            secrecy.SENDING.reset(token)
+        # Not from the library's error: its words and its traceback may hold what is secret.
+        hidden = secrecy.without(why.encode(), secrets + secrecy.forms(said.values())).decode()
+        raise no_answer(shown, hidden, code=code)
+
+    def _failure(self, error: Exception) -> tuple[str, str]:
+        """The code and the words for what a library raised."""
+        import httpx2
+
+        match error:
+            case httpx2.ConnectError() | httpx2.ConnectTimeout():
+                return "unreachable", f"no connection: {_reason(error)}"
+            case TimeoutError() | httpx2.TimeoutException():
+                return "timeout", f"no whole answer in {self.timeout_s:g} s"
+            case httpx2.DecodingError():
+                return "garbage", f"it cannot be unpacked: {error}"
+            case httpx2.TransportError():
+                return "broken", f"the connection broke: {error}"
+        # An address that is none, or a proxy or certificates that the environment names.
+        return "unreachable", f"it cannot be asked ({type(error).__name__}): see URL and proxies"
 
     def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """What a coroutine that sends gives or raises, for a caller that is on no event loop."""
@@ -290,13 +308,14 @@ class HttpClient:
                 limits=httpx2.Limits(max_connections=None),
                 mounts=dict.fromkeys(_HERE),
             )
+            secrecy.keep_out_of_logs()
         return self._clients[loop]
 
-    def _judged(self, status: int, reply: Reply, said: Mapping[str, str]) -> Reply:
+    def _judged(self, status: int, reply: Reply, secrets: list[str]) -> Reply:
         """The reply, unless its status says that it is none."""
         if 200 <= status < 300:
             return reply
-        content = _unquoted(reply.content, said)
+        content = secrecy.without(reply.content, secrets)
         answer = _json_or_none(content)
         facts: dict[str, Any] = {"url": reply.url, "status": status}
         why = f"{reply.url}: status {status}: {_shown(content, answer)}"
@@ -313,9 +332,9 @@ def checked_url(url: str) -> SplitResult:
     """The parts of a service's URL; one that holds a password is refused without naming it."""
     if "@" in url.partition("://")[2].partition("/")[0]:
         raise UsageError("the URL holds a user or password: give api_key= or headers= instead")
-    refusal = UsageError(
-        f"{url!r} is not the URL of a service such as https://example.org/v1", url=url
-    )
+    # What may be a password or a key is not named.
+    named = "this" if {*url} & {*"@?#"} else repr(url)
+    refusal = UsageError(f"{named} is not the URL of a service such as https://example.org/v1")
     try:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
@@ -330,9 +349,10 @@ def checked_url(url: str) -> SplitResult:
 def checked_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
     """The headers; what none can carry is refused without naming it, for it may be a secret."""
     for name, value in (headers or {}).items():
-        if _NAME.fullmatch(name) is None:
+        if not isinstance(name, str) or _NAME.fullmatch(name) is None:
             raise UsageError(f"{name!r} is not the name of a header")
-        if not (value.isascii() and value.isprintable() and value == value.strip()):
+        is_text = isinstance(value, str) and value.isascii() and value.isprintable()
+        if not is_text or value != value.strip():
             raise UsageError(f"the header {name!r} has a value that no header can have")
     return dict(headers or {})
 
@@ -341,9 +361,9 @@ def decoded(reply: Reply, decode: Callable[[bytes], Any] = msgspec.json.decode) 
     """The JSON of a reply; raises :class:`~refold.errors.Unavailable` (``garbage``) for none."""
     try:
         return decode(reply.content)
-    except _NOT_JSON as error:
+    except _NOT_JSON:
         why = f"the answer is not JSON: {_shown(reply.content)}"
-        raise no_answer(reply.url, why, code="garbage") from error
+        raise no_answer(reply.url, why, code="garbage") from None
 
 
 def no_answer(url: str, why: str, *, code: str) -> Unavailable:
@@ -368,15 +388,6 @@ def _shown(content: bytes, answer: Any = None) -> str:
         case _:
             text = content.decode(errors="replace").strip()
     return text if len(text) <= SAID_CHARS_MAX else f"{text[:SAID_CHARS_MAX]}…"
-
-
-def _unquoted(content: bytes, headers: Mapping[str, str]) -> bytes:
-    """What a service said, without what it repeats of the headers: their long words."""
-    words = {word for value in headers.values() for word in value.split()}
-    for secret in sorted(words, key=len, reverse=True):
-        if len(secret) >= SECRET_CHARS_MIN:
-            content = content.replace(secret.encode(), b"[secret]")
-    return content
 
 
 def _json_or_none(content: bytes) -> Any:

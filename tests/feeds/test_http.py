@@ -82,7 +82,7 @@ def test_silence_ends_in_time(listing: Listing) -> None:
     """A service that takes a request and says nothing is asked again."""
     listing.replies = [Reply(None), Reply(None)]
     with (
-        asking(listing, timeout_s=0.05, tries_max=2) as service,
+        asking(listing, timeout_s=0.5, tries_max=2) as service,
         pytest.raises(Unavailable) as raised,
     ):
         service.get()

@@ -100,6 +100,10 @@ class JsonService:
         ``code`` is ``unreachable``, ``timeout``, ``broken``, ``busy`` or ``garbage``, and but for
         the first the request may have been carried out.
         """
+        if path and path[0] not in "/?":
+            raise UsageError(
+                f"the path {path.partition('?')[0]!r} begins with no /", argument="path"
+            )
         content = None if body is None else msgspec.json.encode(body)
         sent: dict[str, Any] = {"params": params, "content": content, "headers": headers}
         retries = Retries(

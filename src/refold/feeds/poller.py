@@ -184,7 +184,7 @@ class Poller:
                 self._note(state, at, fresh)
                 since_us, token = self._earlier(state, since_us), None
                 continue
-            where = f"{self._service.url}{self._source.path}"
+            where = f"{self._service.url}{self._source.path}".partition("?")[0]
             items, token = self._source.read(answer.value, token, where=where)
             taken = [self._ingest.take(state, transaction) for transaction in items]
             tally.update(taken)

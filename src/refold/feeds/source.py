@@ -88,7 +88,7 @@ class Source:
 
     name: str
     path: str = ""
-    params: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, str] = field(default_factory=dict, repr=False)
     since: str = "since"
     page: str = "page"
     read_page: Callable[[Any], Page] = read_page

@@ -1,0 +1,56 @@
+"""Secrets that go with a request, and how they are kept out of what is said of it."""
+
+from __future__ import annotations
+
+import logging
+import re
+from base64 import b64decode
+from collections.abc import Iterable
+from contextlib import suppress
+from contextvars import ContextVar
+from typing import Final
+from urllib.parse import quote
+
+SECRET_CHARS_MIN: Final = 6
+_SECRET: Final = re.compile(
+    r"auth|cookie|token|secret|passw|credential|session|sign|(?<!idempotency-)(?<!idempotency_)key",
+    re.IGNORECASE,
+)
+"""Names of headers and parameters whose values are secrets."""
+_SCHEMES: Final = ("bearer", "basic", "digest")
+_LOGGERS: Final = ("httpx2", *(f"httpcore2.{part}" for part in ("connection", "http11", "proxy")))
+SENDING: Final = ContextVar("refold.secrecy.sending", default=False)
+"""Whether a request of ours is under way in this task."""
+
+
+def of(named: Iterable[tuple[str, str]]) -> list[str]:
+    """The secrets among named values, such as headers, in all their forms."""
+    return forms(value for name, value in named if _SECRET.search(name))
+
+
+def without(content: bytes, secrets: Iterable[str]) -> bytes:
+    """What a service said, without what it repeats of what is secret."""
+    for secret in secrets:
+        content = content.replace(secret.encode(), b"[secret]")
+    return content
+
+
+def forms(values: Iterable[str]) -> list[str]:
+    """The long words of values, also as JSON, URLs and ``Basic`` write them; the longest first."""
+    words = {word for value in values for word in (*value.split(), *re.split("[\\s;,=]+", value))}
+    with suppress(ValueError):
+        plain = {b64decode(word, validate=True).decode() for word in words if word.endswith("=")}
+        words |= {part for both in plain for part in (both, *both.split(":", 1))}
+    long = [one for one in words if len(one) >= SECRET_CHARS_MIN and one.lower() not in _SCHEMES]
+    forms = {form for one in long for form in (one, one.replace("/", r"\/"), quote(one, safe=""))}
+    return sorted(forms, key=len, reverse=True)
+
+
+def keep_out_of_logs() -> None:
+    """Silence the HTTP library's loggers for our requests: they name parameters and answers."""
+    for name in _LOGGERS:
+        logging.getLogger(name).addFilter(_is_not_ours)
+
+
+def _is_not_ours(_record: logging.LogRecord) -> bool:
+    return not SENDING.get()
