@@ -42,7 +42,7 @@ SAID_CHARS_MAX: Final = 300
 _COME_BACK: Final = frozenset({408, 425, 429})
 _HERE: Final = ("all://127.0.0.1", "all://localhost", "all://[::1]")
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_NOT_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError)
+_NOT_JSON: Final = (msgspec.DecodeError, ValueError, RecursionError, ArithmeticError)
 decode_exactly: Final = msgspec.json.Decoder(float_hook=Decimal).decode
 """JSON with its numbers digit for digit: those with a point are Decimal."""
 

@@ -137,13 +137,12 @@ def broken(_: Any) -> Any:
     raise KeyError("rows")
 
 
-@pytest.mark.parametrize("functions", [{"read_page": broken}, {"read_transaction": broken}])
 def test_a_page_that_cannot_be_read_is_named(
-    listing: Listing, service: JsonService, store: refold.Store, functions: dict[str, Any]
+    listing: Listing, service: JsonService, store: refold.Store
 ) -> None:
     """Whatever the function raises, it is an error of refold with the feed and the page."""
     listing.add("t1", 1)
-    bank = Poller(store, service, Source(name="bank", **functions), lambda _: [])
+    bank = Poller(store, service, Source(name="bank", read_page=broken), lambda _: [])
     with pytest.raises(Unavailable) as raised:
         bank.poll()
     error = raised.value

@@ -44,7 +44,8 @@ class FeedReceived(Came, frozen=True, kw_only=True):
 class FeedUnrecognized(Came, frozen=True, kw_only=True):
     """A transaction came that means nothing here, or whose events could not be made (``error``).
 
-    ``text`` is the transaction as JSON. When it is reconsidered, it may be recognized.
+    ``text`` is the transaction as JSON, "" where it is too long for a store. A part that could not
+    be read stands in it as text. When it is reconsidered, it may be recognized.
     """
 
     text: str
@@ -53,10 +54,14 @@ class FeedUnrecognized(Came, frozen=True, kw_only=True):
 
 @event("feed.recognized")
 class FeedRecognized(Noted, frozen=True, kw_only=True):
-    """A transaction that was unrecognized has now been turned into events, in the same append."""
+    """A transaction that was unrecognized has now been turned into events, in the same append.
+
+    ``other_id``: its id could not be read then. It was received under this one now.
+    """
 
     id: str
     type: str
+    other_id: str | None = None
 
 
 @event("feed.contradicted")
@@ -136,7 +141,8 @@ def _came(state: FeedState, event: FeedReceived | FeedUnrecognized) -> FeedState
 
 @Feed.on(FeedRecognized)
 def _recognized(state: FeedState, event: FeedRecognized) -> FeedState:
-    state.received[event.type] = state.received.get(event.type, 0) + 1
+    if event.other_id is None:
+        state.received[event.type] = state.received.get(event.type, 0) + 1
     left = state.unrecognized.pop(event.type, 0) - 1
     if left > 0:
         state.unrecognized[event.type] = left

@@ -10,6 +10,7 @@ import msgspec
 from refold.core.clock import to_us
 from refold.engine.store import system_clock
 from refold.errors import Unavailable, UsageError
+from refold.feeds.reading import read_json
 from refold.http import (
     HttpClient,
     Pace,
@@ -17,7 +18,6 @@ from refold.http import (
     Reply,
     Retries,
     checked_url,
-    decode_exactly,
     decoded,
     http_date,
 )
@@ -30,6 +30,7 @@ DATE_STEP_US: Final = 1_000_000
 class Answer(NamedTuple):
     """What a service said: ``value`` is its JSON, numbers with a point as Decimal.
 
+    What cannot be read of an item of a list is text, :class:`~refold.feeds.reading.Unread`.
     ``skew`` is how far its clock is ahead of this one by its ``Date`` header, and the error of
     that, in microseconds; None without the header.
     """
@@ -127,7 +128,7 @@ class JsonService:
     def _once(self, method: str, url: str, sent: Mapping[str, Any]) -> Answer:
         sent_us = self._clock()
         reply = self._http.wait(self._http.send(method, url, **sent))
-        return Answer(decoded(reply, decode_exactly), _skew(reply, sent_us, self._clock()))
+        return Answer(decoded(reply, read_json), _skew(reply, sent_us, self._clock()))
 
 
 def _skew(reply: Reply, sent_us: int, got_us: int) -> tuple[int, int] | None:

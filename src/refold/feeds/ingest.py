@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any, Final, Literal
+
+from msgspec import structs
 
 from refold.core.event import Event
 from refold.engine.append import Append
@@ -58,32 +61,50 @@ class Ingest:
     def reconsider(self) -> int:
         """Try what is unrecognized again; how many are recognized now."""
         done = 0
-        for transaction in self._waiting():
+        for kept in self._waiting():
+            transaction = self._source.transaction(decode_exactly(kept.text))
             meaning, parts = self._meaning(transaction)
-            if isinstance(meaning, FeedReceived):
-                event = FeedRecognized(id=transaction.id, type=transaction.type)
-                try:
-                    done += not self._append(transaction, event, parts, self._mark(transaction.id))
-                except (InvalidEvent, UsageError) as error:
-                    # What cannot be stored leaves it where it is, as it did when it came.
-                    if error.code == "key_reused":
-                        raise
+            if not isinstance(meaning, FeedReceived):
+                continue
+            try:
+                done += self._recognize(kept, transaction, parts)
+            except (InvalidEvent, UsageError) as error:
+                # What cannot be stored leaves it where it is, as it did when it came.
+                if error.code == "key_reused":
+                    raise
         return done
+
+    def _recognize(
+        self, kept: FeedUnrecognized, transaction: Transaction, parts: Sequence[Append]
+    ) -> bool:
+        """Note that a transaction is recognized now; whether nobody had yet."""
+        event = FeedRecognized(id=kept.id, type=kept.type)
+        if transaction.id != kept.id:
+            # Its id could not be read then. The service may list it again, so it goes by its own.
+            self.take(FeedState(), transaction)
+            event, parts = structs.replace(event, other_id=transaction.id), ()
+        return not self._append(transaction, event, parts, self._mark(kept.id))
 
     def _stored(self, transaction: Transaction) -> tuple[FeedReceived | FeedUnrecognized, bool]:
         key = self._source.key(transaction.id)
         event, parts = self._meaning(transaction)
-        try:
-            return event, self._append(transaction, event, parts, key)
-        except (InvalidEvent, UsageError) as error:
-            if error.code == "key_reused":
-                raise
-            event = _unrecognized(transaction, error)
-            return event, self._append(transaction, event, (), key)
+        timed = transaction
+        for text in (transaction.text, ""):
+            try:
+                return event, self._append(timed, event, parts, key)
+            except (InvalidEvent, UsageError) as error:
+                if error.code == "key_reused":
+                    raise
+                # As text, without the time; and without that too, where it is too long.
+                event, parts = _unrecognized(transaction, error, text=text), ()
+                timed = replace(transaction, at_us=None)
+        return event, self._append(timed, event, parts, key)
 
     def _meaning(
         self, transaction: Transaction
     ) -> tuple[FeedReceived | FeedUnrecognized, Sequence[Append]]:
+        if transaction.unread:
+            return _unrecognized(transaction, ValueError(f"unreadable: {transaction.unread}")), ()
         try:
             parts = _checked(self._to_appends(transaction))
         except Exception as error:
@@ -116,16 +137,15 @@ class Ingest:
         mark = f"{key}/{transaction.digest[:16]}"
         return "repeated" if self._append(transaction, event, (), mark) else "contradicted"
 
-    def _waiting(self) -> list[Transaction]:
-        """The transactions that are unrecognized still, the oldest 10,000."""
+    def _waiting(self) -> list[FeedUnrecognized]:
+        """The transactions that are unrecognized still and kept as text, the oldest 10,000."""
         came = (
             recorded.to_class(FeedUnrecognized)
             for recorded in self._store.read_all(categories=["feed"], types=[UNRECOGNIZED])
             if recorded.stream == self._source.stream
         )
-        kept = (event.text for event in came if self._store.find(self._mark(event.id)) is None)
-        texts = islice(kept, WAITING_MAX)
-        return [self._source.read_transaction(decode_exactly(text)) for text in texts]
+        kept = (one for one in came if one.text and self._store.find(self._mark(one.id)) is None)
+        return list(islice(kept, WAITING_MAX))
 
     def _mark(self, transaction_id: str) -> str:
         return f"{self._source.key(transaction_id)}/recognized"
@@ -133,20 +153,21 @@ class Ingest:
 
 def _checked(given: Any) -> Sequence[Append] | None:
     """What a function gave, if it is what it should give; raises UsageError."""
-    advice = "give a list of refold.Append(stream, [event, ...]), or None"
     if given is None:
         return None
-    if isinstance(given, Append) or not isinstance(given, Iterable):
-        raise UsageError(f"to_appends gave one {type(given).__name__}: {advice}")
-    parts = list(given)
+    # An append is a tuple, so it could be taken for a list of what is in it.
+    is_list = isinstance(given, Iterable) and not isinstance(given, Append)
+    parts: list[Any] = list(given) if is_list else [None]
     for part in parts:
-        if not isinstance(part, Append):
-            raise UsageError(f"to_appends gave a list with {type(part).__name__} in it: {advice}")
-        if not isinstance(part.events, Sequence) or isinstance(part.events, str):
-            raise UsageError(f"an Append has one {type(part.events).__name__}, no list: {advice}")
-        if not isinstance(part.metadata, Mapping | None):
+        if not (
+            isinstance(part, Append)
+            and isinstance(part.events, Sequence)
+            and not isinstance(part.events, str)
+            and isinstance(part.metadata, Mapping | None)
+        ):
             raise UsageError(
-                f"the metadata of an Append is {type(part.metadata).__name__}, no dict"
+                f"to_appends gave {given!r:.200}: "
+                "give a list of refold.Append(stream, [event, ...]), or None"
             )
     return parts
 
@@ -157,9 +178,12 @@ def _came(transaction: Transaction) -> dict[str, Any]:
     return {name: getattr(transaction, name) for name in names}
 
 
-def _unrecognized(transaction: Transaction, error: Exception | None = None) -> FeedUnrecognized:
+def _unrecognized(
+    transaction: Transaction, error: Exception | None = None, text: str | None = None
+) -> FeedUnrecognized:
     said = None if error is None else f"{type(error).__name__}: {error}"[:ERROR_CHARS_MAX]
-    return FeedUnrecognized(**_came(transaction), text=transaction.text, error=said)
+    text = transaction.text if text is None else text
+    return FeedUnrecognized(**_came(transaction), text=text, error=said)
 
 
 def _timed(event: object, at_us: int | None) -> object:

@@ -69,8 +69,8 @@ class Poller:
 
     A type that ``to_appends`` answers with None, and a transaction that it raises for or answers
     with anything but appends, are kept as ``feed.unrecognized`` (with the error), counted, and do
-    not hold up the others. Events get the transaction's
-    time as ``occurred_at`` where they have none.
+    not hold up the others; so is one that cannot be read (``Transaction.unread``). Events get the
+    transaction's time as ``occurred_at`` where they have none.
     """
 
     def __init__(
@@ -153,15 +153,9 @@ class Poller:
     def status(self) -> FeedStatus:
         """How the feed stands, from its own stream."""
         state = self._state()
-        return FeedStatus(
-            self._source.name,
-            state.at.cursor_us,
-            state.at.skew_us,
-            state.at.skew_error_us,
-            state.received,
-            state.unrecognized,
-            state.contradicted,
-        )
+        at = state.at
+        counts = state.received, state.unrecognized, state.contradicted
+        return FeedStatus(self._source.name, at.cursor_us, at.skew_us, at.skew_error_us, *counts)
 
     # -- one round ----------------------------------------------------------------------------
 

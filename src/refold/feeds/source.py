@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Final, NamedTuple
 
@@ -14,6 +14,7 @@ import msgspec
 from refold.core.clock import EARLIEST_US, rfc3339, to_us
 from refold.core.event import check_name
 from refold.errors import Unavailable, UsageError
+from refold.feeds.reading import readable
 
 ID_BYTES_MAX: Final = 120
 NAME_BYTES_MAX: Final = 60
@@ -25,13 +26,15 @@ class Transaction:
     """What the service says happened: its ``id``, ``type`` and time, and all of it in ``data``.
 
     Numbers with a point are :class:`~decimal.Decimal`, never floats. ``at_us`` is microseconds
-    UTC by the service's clock; None where it says no time that can be read.
+    UTC by the service's clock; None where it says no time that can be read. ``unread`` says which
+    part of it cannot be had, such as ``NaN``, and is text in ``data``; "" where there is none.
     """
 
     id: str
     type: str
     at_us: int | None
     data: Mapping[str, Any]
+    unread: str = ""
 
     @cached_property
     def text(self) -> str:
@@ -64,11 +67,10 @@ def read_transaction(item: Any) -> Transaction:
 
     What has no usable id is known by its digest, and what has no type has the type "".
     """
-    data = item if isinstance(item, dict) else {"value": item}
+    data = _as_data(item)
     given, kind = data.get("id"), data.get("type")
-    unnamed = Transaction("", "", None, data)
     return Transaction(
-        str(given) if isinstance(given, str | int) and given != "" else f"sha256:{unnamed.digest}",
+        str(given) if isinstance(given, str | int) and given != "" else _name_of(data),
         kind if isinstance(kind, str) else "",
         _time(data.get("at")),
         data,
@@ -82,8 +84,8 @@ class Source:
     ``name`` names the feed for ever: its stream is ``feed-<name>``. ``params`` go with every
     request. ``since`` and ``page`` are the parameters that ask for transactions from a time on
     (RFC 3339, that time included) and for a further page. ``read_page`` takes an answer apart,
-    ``read_transaction`` one of its items; what they raise
-    means that the page cannot be read.
+    ``read_transaction`` one of its items. What the first raises means that the page cannot be read,
+    what the second raises that the item cannot: it is kept as unrecognized.
     """
 
     name: str
@@ -118,23 +120,34 @@ class Source:
         with self._reading(token, where):
             page: Any = self.read_page(answer)
         if not isinstance(page, Page) or not isinstance(page.next, str | None):
-            raise UsageError(
-                f"read_page of the feed {self.name!r} gave {page!r:.200}: "
-                "give Page(items, next), where next is the next page's token, or None",
-                feed=self.name,
-            )
+            advice = "give Page(items, next), where next is the next page's token, or None"
+            raise self._refusal(f"read_page gave {page!r:.200}: {advice}")
         with self._reading(token, where):
             if page.next is not None and page.next == token:
                 raise ValueError("it names itself as the next")
-            read: list[Any] = [self.read_transaction(item) for item in page.items]
-        for given in read:
-            if not isinstance(given, Transaction):
-                raise UsageError(
-                    f"read_transaction of the feed {self.name!r} gave {given!r:.200}: "
-                    "give Transaction(id, type, at_us, data)",
-                    feed=self.name,
-                )
-        return read, page.next
+            items = list(page.items)
+        return [self.transaction(item) for item in items], page.next
+
+    def transaction(self, item: Any) -> Transaction:
+        """The transaction of an item; one that cannot be read is all in its ``data``, no more."""
+        unread: list[str] = []
+        item = readable(item, unread)
+        try:
+            given: Any = self.read_transaction(item)
+            if isinstance(given, Transaction):
+                # Raises for what could not be stored: here, that is this one's alone.
+                _ = given.digest, self.key(given.id), given.type.encode()
+        except Exception as error:
+            unread.append(f"{type(error).__name__}: {error}")
+            data = _as_data(item)
+            given = Transaction(_name_of(data), "", None, data)
+        if not isinstance(given, Transaction):
+            advice = "give Transaction(id, type, at_us, data)"
+            raise self._refusal(f"read_transaction gave {given!r:.200}: {advice}")
+        return replace(given, unread="; ".join(unread)) if unread else given
+
+    def _refusal(self, why: str) -> UsageError:
+        return UsageError(f"feed {self.name!r}: {why}", feed=self.name)
 
     @contextmanager
     def _reading(self, token: str | None, where: str) -> Iterator[None]:
@@ -144,12 +157,8 @@ class Source:
         except Exception as error:
             name = "the first page" if token is None else f"page {token!r}"
             said = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
-            raise Unavailable(
-                f"{where}: {name} of the feed {self.name!r} cannot be read: {said}",
-                code="garbage",
-                feed=self.name,
-                page=token,
-            ) from error
+            why = f"{where}: {name} of the feed {self.name!r} cannot be read: {said}"
+            raise Unavailable(why, code="garbage", feed=self.name, page=token) from error
 
     def key(self, transaction_id: str) -> str:
         """The append key of a transaction: one for each id, whatever the id is made of.
@@ -172,6 +181,15 @@ class Source:
         if token is not None:
             asked[self.page] = token
         return asked
+
+
+def _name_of(data: Mapping[str, Any]) -> str:
+    """The id of what has none."""
+    return f"sha256:{Transaction('', '', None, data).digest}"
+
+
+def _as_data(item: Any) -> dict[str, Any]:
+    return item if isinstance(item, dict) else {"value": item}
 
 
 def _time(said: Any) -> int | None:
