@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from refold.cli import endpoint, output
 from refold.cli.errors import FINDING, FINE
-from refold.cli.options import NEW_FILE, command, count_option, opened, option
+from refold.cli.options import NEW_FILE, command, count_option, no_effect, opened, option
 from refold.cli.text import clean
 
 if TYPE_CHECKING:
@@ -65,6 +65,12 @@ def compare_command(
     import refold.replay as engine
     from refold.replay.report import write_report
 
+    if variant_name is not None:
+        no_effect("beside --variant, which names the replay", *options)
+    if control is None:
+        no_effect("without --control", "control_sample")
+    if streams:
+        no_effect("beside the names of streams", "category")
     with opened(url) as store:
         found = engine.replays(store)
         chosen = _chosen(found, variant_name, options)

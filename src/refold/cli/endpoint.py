@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -129,12 +130,21 @@ variant_options: Final = together(
 """What is changed; :func:`variant_of` takes it."""
 
 
+def by_name(pairs: Iterable[tuple[str, Any]], option: str) -> dict[str, Any]:
+    """The values of an option that may be given several times; each name once."""
+    made: dict[str, Any] = {}
+    for name, value in pairs:
+        if made.setdefault(name, value) is not value:
+            raise UsageError(f"{option} says {name} twice: give each name once")
+    return made
+
+
 def variant_of(options: dict[str, Any]) -> Variant:
     """The variant that a command's options describe, which are taken out of them."""
     from refold.replay import Variant
 
     said = {name: options.pop(name) for name in ("prompt", "model", "tools", "label")}
-    return Variant(**said, params=dict(options.pop("params")))
+    return Variant(**said, params=by_name(options.pop("params"), "--param"))
 
 
 def endpoint(base_url: str, *, timeout_s: float) -> ChatEndpoint:

@@ -25,5 +25,5 @@ def log_command(
         found = store.read_all(
             after=after, categories=categories or None, types=types or None, limit=limit
         )
-        if not printing.print_events(found) and (categories or types) and limit != 0:
+        if not printing.print_events(found) and (categories or types or after) and limit != 0:
             suggest.note_nothing(store, categories=categories, types=types)

@@ -101,6 +101,15 @@ def is_said(ctx: click.Context, parameter: click.Parameter) -> bool:
     return ctx.get_parameter_source(str(parameter.name)) is not ParameterSource.DEFAULT
 
 
+def no_effect(why: str, *names: str) -> None:
+    """Refuse parameters that were given on the command line and would be ignored."""
+    context = click.get_current_context()
+    for one in context.command.params:
+        source = context.get_parameter_source(str(one.name))
+        if one.name in names and source is ParameterSource.COMMANDLINE:
+            raise UsageError(f"{one.opts[0]} has no effect {why}: leave it out")
+
+
 def ignored(key: str) -> str | None:
     """The file whose word on an option is not taken, where nothing else says it."""
     found: str | None = click.get_current_context().meta[_IGNORED].get(key)
@@ -235,6 +244,8 @@ def _instant_us(given: str) -> int:
 def _new_file(path: str) -> str:
     if not Path(path).parent.is_dir() or Path(path).is_dir():
         raise UsageError(f"{path} cannot be written: name a file in a folder", path=path)
+    if Path(path).suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"{path} would hold HTML: give it a name that ends in .html", path=path)
     return path
 
 
@@ -256,10 +267,23 @@ moment_options: Final = together(
 """The options of time travel, named as the moments of ``Store.fold``."""
 
 
+def not_reached(
+    store: refold.Store, stream: str, *, version: int | None, position: int | None = None
+) -> str | None:
+    """What to say of a version of a stream, or a position of the log, that is not there yet."""
+    last = store.head(stream), store.log_head()
+    for name, given, there in zip(("version", "position"), (version, position), last, strict=True):
+        if given is not None and given > there >= 0:
+            return f"there is no {name} {given} here: the last is {there}"
+    return None
+
+
 def events_until(
     store: refold.Store, stream: str, *, version: int | None, **bounds: int | None
 ) -> list[refold.Recorded]:
     """The events of a stream that ``Store.fold`` would fold."""
+    if said := not_reached(store, stream, version=version, position=bounds["position"]):
+        output.note(said)
     position, recorded, occurred = (
         inf if (bound := bounds[name]) is None else bound
         for name in ("position", "recorded_until", "occurred_until")

@@ -15,7 +15,7 @@ import refold
 from refold.cli import output
 from refold.cli.errors import FINDING, FINE
 from refold.cli.loading import projections_from
-from refold.cli.options import command, group, opened, option
+from refold.cli.options import command, group, named_store, no_effect, opened, option
 from refold.cli.text import clean, one_line, suggestion
 from refold.errors import NotFound
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 PARKED_SHOWN_MAX: Final = 20
 STATE_WORDS: Final = {
-    "new": "never started: `refold projections run` does",
-    "changed": "changed: `refold projections rebuild {name}`",
+    "new": "never started: `refold projections run{db}` does",
+    "changed": "changed: `refold projections rebuild {name}{db}`",
     "unknown": "its code was not given: --from MODULE:ATTRIBUTE does",
 }
 METRICS: Final = {
@@ -73,6 +73,8 @@ def status(url: str, places: tuple[str, ...], as_metrics: bool) -> int:
         refold projections status
         refold projections status --metrics > refold.prom
     """
+    if as_metrics:
+        no_effect("beside --metrics", "as_json")
     with opened(url) as store:
         projector = _projector(store, places)
         found = [*projector.status(), *(() if places else projector.others())]
@@ -129,10 +131,11 @@ def rebuild(url: str, names: tuple[str, ...], places: tuple[str, ...]) -> None:
                 spent_s = time.monotonic() - started
             events = store.log_head()
             said = {"projection": name, "generation": generation, "events": events}
+            confirm_it = f"`refold projections confirm {name}{named_store()}`"
             output.show(
                 {**said, "seconds": round(spent_s, 3)},
                 f"{name}: shows generation {generation}, from {events:,} events in "
-                f"{spent_s:.1f} s; `confirm {name}` drops the one before",
+                f"{spent_s:.1f} s; {confirm_it} drops the one before",
             )
 
 
@@ -266,7 +269,7 @@ def _summary(status: ProjectionStatus) -> Iterator[str]:
     """A few lines for a person."""
     yield f"{status.name}  {_how_far(status)}"
     if status.state in STATE_WORDS:
-        yield f"  {STATE_WORDS[status.state].format(name=status.name)}"
+        yield f"  {STATE_WORDS[status.state].format(name=status.name, db=named_store())}"
     if status.filling_position is not None:
         yield f"  a rebuild has come to position {status.filling_position:,}"
     if status.previous is not None:

@@ -11,7 +11,7 @@ import click
 
 from refold.cli import endpoint, output
 from refold.cli.errors import FAILED, FINDING, FINE
-from refold.cli.options import command, named_store, opened, option, read_by
+from refold.cli.options import command, named_store, no_effect, opened, option, read_by
 from refold.cli.text import clean, counted
 from refold.errors import UsageError
 
@@ -81,6 +81,7 @@ def replay_command(
     if not streams and category is None:
         raise UsageError("name the streams to replay, or a --category")
     if mode == "verify":
+        no_effect("with --mode verify, which asks no one", *options)
         return _verify(url, streams, category)
     return _next_step(url, streams, category, **options)
 
@@ -110,7 +111,7 @@ def _next_step(
 
     outcome = FINE
     changed = endpoint.variant_of(options)
-    options["prices"] = dict(options["prices"])
+    options["prices"] = endpoint.by_name(options["prices"], "--price")
     candidate = endpoint.endpoint(base_url, timeout_s=timeout)
     with opened(url, mode="write") as store:
         chosen = engine.select(store, streams=streams, category=category)

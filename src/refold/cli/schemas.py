@@ -9,7 +9,7 @@ import refold
 from refold.cli import jsontext, output, suggest
 from refold.cli.errors import FINDING, FINE
 from refold.cli.loading import registry_from
-from refold.cli.options import command, opened, option
+from refold.cli.options import command, no_effect, opened, option
 from refold.cli.text import clean, counted, one_line
 from refold.errors import RefoldError, UsageError
 
@@ -50,6 +50,7 @@ def schemas_command(
     """
     registry = registry_from(modules)
     if example is not None:
+        no_effect("beside --example, for which no store is needed", "url")
         return _try(types, jsontext.argument(example, option="--example"), registry)
     from refold.schemas import survey
 

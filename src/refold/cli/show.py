@@ -8,6 +8,7 @@ import click
 
 from refold.cli import output, printing
 from refold.cli.options import command, events_until, moment_options, opened
+from refold.cli.text import clean
 
 
 @command("show")
@@ -26,6 +27,8 @@ def show_command(url: str, stream: str, **moment: Any) -> None:
     """
     with opened(url) as store:
         found = events_until(store, stream, **moment)
+    if not found:
+        output.note(f"{clean(stream)} had no events then")
     if output.as_json():
         printing.print_events(found)
         return

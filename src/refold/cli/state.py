@@ -10,6 +10,7 @@ import msgspec
 from refold.cli import output
 from refold.cli.loading import fold_for, fold_option
 from refold.cli.options import command, events_until, moment_options, opened, option
+from refold.cli.text import clean
 from refold.errors import UsageError
 
 
@@ -31,9 +32,11 @@ def state_command(
         refold state account-7 --fold bank:balance --known-at 2d
     """
     with opened(url) as store:
-        events = events_until(store, stream, **moment) if fold_name is None else ()
+        events = events_until(store, stream, **moment)
         fold = fold_for(fold_name, events)
         folded = store.fold(stream, fold, **moment)
+    if not events:
+        output.note(f"{clean(stream)} had no events then: this is the state that it began with")
     try:
         value: Any = msgspec.to_builtins(folded.state, str_keys=True)
     except TypeError as error:
