@@ -267,8 +267,8 @@ class Refold(Subject):
     def take_apart(self, *, seconds: float) -> dict[str, float]:
         """Seconds to take apart a request of which the last turn is new."""
         known = Known()
-        bodies = [turn.request for turn in captured.turns(1_020)]
-        for version, body in enumerate(bodies[1_000:-1]):
+        bodies = [turn.request for turn in captured.turns(520)]
+        for version, body in enumerate(bodies[500:-1]):
             known.take(version, taken_apart(body, known)[1])
         took_s, _ = timed(lambda: taken_apart(bodies[-1], known), seconds=seconds, times_min=3)
         return {"value": took_s}

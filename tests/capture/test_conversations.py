@@ -13,6 +13,7 @@ import refold
 from refold.capture.exact import check_exact, request_of
 from refold.capture.recorder import Recorder
 from refold.conversation import Conversation, to_messages
+from refold.conversation.apis.anthropic_messages import ANTHROPIC_MESSAGES
 from tests.capture.talk import (
     START_US,
     Message,
@@ -391,6 +392,62 @@ def test_a_conversation_goes_on_after_an_answer_that_was_cut(
     assert words_in(store, stream) == ["a", "b", "c", "half an answer ", "d", "e"]
     why = "the connection broke before the answer was whole: ReadError"
     assert failures_in(store, stream) == [(why, 1, 200)]
+
+
+def test_a_conversation_by_messages_of_anthropic_is_one(
+    store: refold.Store, recorders: Iterator[Recorder]
+) -> None:
+    """Its prompt beside the messages, results in the user's, the cache's marks moving on."""
+    mark = {"cache_control": {"type": "ephemeral"}}
+    thinking = {"type": "thinking", "thinking": "So.", "signature": "c2ln"}
+    use = {"type": "tool_use", "id": "t1", "name": "look", "input": {"a": 1}}
+    returned = {"type": "tool_result", "tool_use_id": "t1", "content": [_text("found")]}
+    answers = [[thinking, _text("Let me see."), use], [_text("There.")], [_text("Bye.")]]
+    first = {"role": "user", "content": [_text("Hi") | mark]}
+    messages: list[list[dict[str, Any]]] = [
+        [first],
+        [
+            {"role": "user", "content": "Hi"},
+            {"role": "assistant", "content": [thinking, _text("Let me see."), use]},
+            {"role": "user", "content": [returned | mark]},
+        ],
+        [
+            {"role": "user", "content": [_text("Hi")]},
+            {"role": "assistant", "content": [_text("Let me see."), use]},
+            {"role": "user", "content": [returned]},
+            {"role": "assistant", "content": "There."},
+            {"role": "user", "content": [_text("Thanks") | mark]},
+        ],
+    ]
+    for turn, content in enumerate(answers):
+        body = {"model": "c-1", "max_tokens": 9, "system": [_text(f"It is {turn}.") | mark]}
+        call = call_of(json.dumps(body | {"messages": messages[turn]}).encode())
+        call.api, call.url = ANTHROPIC_MESSAGES, "https://models.example/v1/messages"
+        answer = {
+            "id": f"msg_{turn}",
+            "type": "message",
+            "role": "assistant",
+            "model": "c-1",
+            "content": content,
+            "stop_reason": "tool_use" if use in content else "end_turn",
+            "usage": {"input_tokens": 5, "output_tokens": 7},
+        }
+        recorder = next(recorders)
+        recorder.begin(call)
+        ends(recorder, call, [json.dumps(answer).encode()])
+    (stream,) = streams_of(store)
+    assert words_in(store, stream) == ["Hi", "Let me see.", "There.", "Thanks", "Bye."]
+    state = store.fold(stream, Conversation).state
+    assert [one.event.name for one in state.tool_calls] == ["look"]
+    assert state.open_calls == {}
+    assert state.usage.output_tokens == 21
+    prompts = [one.data["prompt"]["text"] for one in store.read(stream) if "configured" in one.type]
+    assert prompts == ["It is 0.", "It is 1.", "It is 2."]
+    assert [check.good for check in check_exact(store)] == [True]
+
+
+def _text(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text}
 
 
 # -- all of it ------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from refold.capture.exact import answer_of, check_exact, request_of
 from refold.capture.recorder import Recorder
 from refold.conversation import AgentConfigured, Conversation, Prompt, to_messages
 from refold.conversation.state import ConversationState
+from refold.replay import verify
 from tests.capture.talk import (
     Message,
     agent,
@@ -95,6 +96,14 @@ def test_it_folds_to_what_a_recording_by_hand_folds_to(store: refold.Store) -> N
     assert _said(store.fold(captured, Conversation).state) == _said(
         store.fold(hand, Conversation).state
     )
+
+
+def test_it_replays_from_its_own_record(store: refold.Store) -> None:
+    """Each decision of the agent is one, and what led to it is what was sent."""
+    a_conversation(Recorder(store))
+    found = verify(store, streams_of(store))
+    assert found.mismatches == []
+    assert found.decisions == 3
 
 
 def _completion(message: Message) -> Any:

@@ -287,3 +287,30 @@ def test_no_bytes_of_an_answer_are_too_many_for_an_event(tmp_path: Path) -> None
         ends(recorder, call, [data])
         (info,) = store.streams()
         assert answer_of(store, info.stream, info.version) == data
+
+
+@pytest.mark.parametrize("has_tags", [True, False])
+def test_conversations_go_on_when_nothing_is_at_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_tags: bool
+) -> None:
+    """What is in memory is bounded; the store has the rest, but one that finds nothing by tags."""
+    bounds = {"placing.DIGESTS_MAX": 1, "heard.HEARD_MAX": 1}
+    bounds |= {"histories.HELD_MAX": 8, "elements.KNOWN_MAX": 1} if has_tags else {}
+    for name, value in bounds.items():
+        monkeypatch.setattr(f"refold.capture.{name}", value)
+    with refold.open(tmp_path / "agents.db") as store:
+        if not has_tags:
+            monkeypatch.setattr("refold.engine.reader.TagKeeper", Journal)
+        recorder = Recorder(store)
+        both = [[user("a " + "x" * 99)], [user("b " + "y" * 99)]]
+        for turn in range(4):
+            for messages in both:
+                talk(recorder, messages, agent(f"c{turn}"))
+                messages.append(user(f"d{turn}"))
+        said = [to_messages(store.read(info.stream)) for info in store.streams()]
+        assert sorted(said, key=str) == [messages[:-1] for messages in both]
+        assert [check.good for check in check_exact(store)] == [True]
+
+
+class Journal:
+    """No store is one."""

@@ -47,6 +47,10 @@ class Known:
         self._first: dict[bytes, list[int]] = {}
         self._recent: list[tuple[int, Sequence[bytes], Mapping[bytes, int]]] = []
 
+    def __len__(self) -> int:
+        """How many digests it holds, those of each recent request by themselves."""
+        return len(self._first) + sum(len(digests) for _, digests, _ in self._recent)
+
     def learn(self, version: int, form: WireRequest) -> None:
         """Note what a request that was recorded before has kept; not that it is recent."""
         before = 0

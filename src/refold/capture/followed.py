@@ -38,9 +38,12 @@ class Followed:
         self.asked = ("", 0)
         self._store = store
         self._known = Known()
-        self._requests = Requests(store, stream)
         self._unseen: list[int] = []
         self._seen = -1
+
+    def __len__(self) -> int:
+        """How many digests of elements it takes up; an empty one takes room too."""
+        return 100 + len(self._known)
 
     def catch_up(self) -> None:
         """Read what was appended since, by whomever."""
@@ -51,8 +54,9 @@ class Followed:
 
     def known(self) -> Known:
         """The elements that it holds."""
+        requests = Requests(self._store, self.notes.stream)
         for version in self._unseen[-RECENT_MAX:]:
-            self._known.take(version, [*map(digest_of, self._requests.elements_at(version))])
+            self._known.take(version, [*map(digest_of, requests.elements_at(version))])
         self._unseen.clear()
         return self._known
 
@@ -67,7 +71,7 @@ class Followed:
         if call is not None and (tags := recorded.noted("tags")):
             self.tags = frozenset(tags)
         if recorded.type == "wire.request":
-            form = self._requests.form_of(recorded)
+            form = Requests(self._store, recorded.stream).form_of(recorded)
             self.open[call] = recorded
             self.asked = (form.hash, recorded.occurred_at_us)
             if recorded.version != self._seen:

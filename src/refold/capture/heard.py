@@ -17,7 +17,7 @@ from refold.conversation.events import AgentConfigured
 
 KEYS: Final = ("messages", "input", "contents")
 """The lists that hold a conversation in a request, in one API or another."""
-HEARD_MAX: Final = 16
+HEARD_MAX: Final = 64
 """How many conversations are at hand; others are read again as a whole."""
 
 

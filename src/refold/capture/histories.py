@@ -12,8 +12,9 @@ from refold.capture.events import WireBranch
 from refold.core.query import Query
 from refold.engine.append import Append
 from refold.engine.store import Store
+from refold.errors import UsageError
 
-HELD_MAX: Final = 100_000
+HELD_MAX: Final = 20_000
 """How many tags are at hand; the store has them all."""
 STREAMS_MAX: Final = 8
 """How many streams with one and the same history are looked at, the newest first."""
@@ -64,7 +65,10 @@ class Histories:
         head = self._store.log_head()
         for back in BACK:
             matching = self._store.read_all(matching=query, after=max(head - back, 0))
-            found = [one for one in islice(matching, EVENTS_MAX) if one.type not in _OF_REQUEST]
+            try:
+                found = [one for one in islice(matching, EVENTS_MAX) if one.type not in _OF_REQUEST]
+            except UsageError:  # A kind of store that finds nothing by tags.
+                return
             for recorded in found:
                 spot = Spot(recorded.stream, recorded.version)
                 if recorded.type == "wire.branch":

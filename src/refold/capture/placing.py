@@ -28,8 +28,9 @@ from refold.core.expected import NO_EVENTS
 from refold.engine.store import Store
 from refold.errors import Conflict
 
-FOLLOWED_MAX: Final = 64
-"""How many streams are at hand; others are read again when a call goes on with them."""
+DIGESTS_MAX: Final = 500_000
+"""How many digests of elements are at hand, of about 100 bytes; the streams of others are read
+again when a call goes on with them."""
 RETRY_US_MAX: Final = 600 * 1_000_000
 """How long after a first request without an answer the same one tries again, and begins nothing."""
 
@@ -59,9 +60,9 @@ class Places:
         """A stream as it stands now, a new one too."""
         state = self._followed.pop(stream, None) or Followed(self._store, stream)
         self._followed[stream] = state
-        if len(self._followed) > FOLLOWED_MAX:
-            del self._followed[next(iter(self._followed))]
         state.catch_up()
+        while sum(map(len, self._followed.values())) > DIGESTS_MAX and len(self._followed) > 1:
+            del self._followed[next(iter(self._followed))]
         return state
 
     def fitting(
