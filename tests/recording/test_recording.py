@@ -12,6 +12,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import anthropic
 import msgspec
 import pytest
 
@@ -378,7 +379,7 @@ class Completion:
     def __init__(self, message: dict[str, Any]) -> None:
         self._message = message
 
-    def model_dump(self, *, exclude_unset: bool = False) -> dict[str, Any]:
+    def model_dump(self, *, exclude_unset: bool = False, **_: Any) -> dict[str, Any]:
         unset = {"refusal": None, "annotations": None, "audio": None, "function_call": None}
         return completion(self._message if exclude_unset else {**unset, **self._message})
 
@@ -424,6 +425,73 @@ def test_a_legacy_function_is_answered_under_its_name(store: refold.Store) -> No
     state = state_of(store)
     assert (state.open_calls, state.unmatched_results) == ({}, [])
     assert state.tool_calls[0].event.effect == "read"
+
+
+SAID: dict[str, Any] = {
+    "text": "One moment.",
+    "arguments": '{"day":"mon"}',
+    "usage": Usage(9, 4, 8, None, 2),
+}
+MESSAGE: dict[str, Any] = {
+    "id": "r1",
+    "type": "message",
+    "role": "assistant",
+    "model": "m-2026",
+    "stop_reason": "tool_use",
+    "content": [
+        {"type": "thinking", "thinking": "hm", "signature": "c2ln"},
+        {"type": "text", "text": "One moment."},
+        {"type": "tool_use", "id": "c1", "name": "slots", "input": {"day": "mon"}},
+    ],
+    "usage": {
+        "input_tokens": 1,
+        "cache_read_input_tokens": 8,
+        "output_tokens": 4,
+        "output_tokens_details": {"thinking_tokens": 2},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    "answered",
+    [
+        MESSAGE,
+        anthropic.types.Message.model_validate(MESSAGE),
+    ],
+    ids=lambda answered: type(answered).__name__,
+)
+def test_an_answer_of_any_api_is_recorded_as_it_came(store: refold.Store, answered: Any) -> None:
+    """Words, calls, counts and thoughts with their signatures, of the JSON and of the SDKs."""
+    with recording.record(store, "call-1", agent=CLINIC) as session:
+        appended = session.model_responded(answered, latency_ms=7)
+    response, said, call = (store.event(event_id).event for event_id in appended.ids)
+    assert (response.response_id, response.model, response.latency_ms) == ("r1", "m-2026", 7)
+    assert response.usage == SAID["usage"]
+    assert len(response.parts) == 3
+    assert {"c2ln", "b3A="} & {str(v) for part in response.parts for v in part.values()}
+    assert (said.text, said.parts) == (SAID["text"], None)
+    assert said.finish_reason == response.finish_reason
+    assert (call.name, call.arguments, call.effect) == ("slots", SAID["arguments"], "read")
+    assert {response.message_id} == {said.message_id, call.message_id}
+
+
+@pytest.mark.parametrize(
+    ("answered", "path"),
+    [
+        ({**MESSAGE, "content": [{"type": "tool_use", "input": {}}]}, "/content/0/name"),
+        ({**MESSAGE, "content": "x"}, ""),
+        ({"type": "message", "error": {"message": "no"}}, "/choices"),
+    ],
+)
+def test_what_is_no_answer_of_any_api_is_refused(
+    store: refold.Store, answered: dict[str, Any], path: str
+) -> None:
+    """A broken call, no content, several candidates: with the place; nothing is stored."""
+    with recording.record(store, "call-1") as session:
+        with pytest.raises(InvalidEvent) as caught:
+            session.model_responded(answered)
+        assert (caught.value.path or "") == path
+    assert types_of(store) == ["session.started", "session.ended"]
 
 
 def test_real_completions_come_back_as_they_were(store: refold.Store) -> None:

@@ -168,7 +168,7 @@ def test_an_error_in_a_choice_is_no_answer(code: int, kind: str) -> None:
 class Answered:
     """A completion as an SDK holds it: what was set, and defaults that nobody set."""
 
-    def model_dump(self, *, exclude_unset: bool = False) -> dict[str, Any]:
+    def model_dump(self, *, exclude_unset: bool = False, **_: Any) -> dict[str, Any]:
         unset = {} if exclude_unset else {"refusal": None, "annotations": None}
         return {"choices": [{"message": message(content="x", **unset)}]}
 
@@ -176,6 +176,48 @@ class Answered:
 def test_an_object_of_an_sdk_is_an_answer() -> None:
     """A candidate may give on what its client gave it."""
     assert action_of(Answered()) == Action(text="x")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "answered",
+    [
+        {
+            "type": "message",
+            "model": "m",
+            "content": [
+                {"type": "thinking", "thinking": "hm", "signature": "s"},
+                {"type": "text", "text": "I look."},
+                {"type": "tool_use", "id": "t", "name": "find", "input": {"a": 1}},
+            ],
+            "stop_reason": "end",
+            "usage": {"input_tokens": 2, "cache_read_input_tokens": 3, "output_tokens": 7},
+        },
+    ],
+    ids=["anthropic"],
+)
+def test_a_candidate_may_answer_as_any_api_does(answered: dict[str, Any]) -> None:
+    """Each is the same action; thoughts are no part of it."""
+    action = action_of(answered)
+    assert action == Action(
+        text="I look.",
+        calls=(Call("find", '{"a":1}', "t"),),
+        finish_reason="end",
+        usage=action.usage,
+        model="m",
+    )
+    usage = action.usage
+    assert usage is not None
+    assert (usage.input_tokens, usage.output_tokens, usage.cached_tokens) == (5, 7, 3)
+
+
+def test_half_of_what_another_api_counts_is_no_usage() -> None:
+    """Nor is an answer one in which a block is not known."""
+    said = {"type": "message", "content": [{"type": "text", "text": "A"}]}
+    assert action_of({**said, "usage": {"input_tokens": 5}}).usage is None
+    for odd in ({"type": "hologram"}, {"type": "tool_use"}):
+        with pytest.raises(ModelFailure) as failed:
+            action_of({**said, "content": [odd]})
+        assert failed.value.kind == "garbage"
 
 
 @pytest.mark.parametrize("cost", [None, True, -1, "free", float("nan"), [1], "1e9999999"])

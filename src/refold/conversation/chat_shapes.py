@@ -32,7 +32,7 @@ UNREAD_CALL: Final = {"type": "unread call"}
 """The part that an answer has in place of a call that is not understood."""
 
 _TEXT_KINDS: Final = ("text", "input_text", "output_text", "refusal", "unread call", "unread words")
-_THOUGHTS: Final = ("reasoning", "thinking")
+_THOUGHTS: Final = ("reasoning", "thinking", "redacted_thinking", "thought")
 _KNOWN_OF_TOOL: Final = frozenset({"type", "function", "custom", "effect"})
 _KNOWN_OF_FUNCTION: Final = frozenset({"name", "description", "parameters", "effect"})
 # The counts of a usage, under the names of chat completions and those of later APIs.
@@ -367,9 +367,9 @@ def exact_arguments(arguments: str) -> Any:
 
 
 def as_json(answer: Any) -> Any:
-    """What an SDK's object says, without the defaults that nobody set; anything else as it is."""
+    """What an SDK's object says, as the API named it, without what nobody set; else as it is."""
     dump = getattr(answer, "model_dump", None)
-    return answer if dump is None else dump(exclude_unset=True)
+    return answer if dump is None else dump(mode="json", by_alias=True, exclude_unset=True)
 
 
 def json_text(value: Any) -> str:

@@ -80,14 +80,21 @@ def read_each(
     open_calls: Counter[str] = Counter()
     for index, message in enumerate(messages):
         typed = _typed(index, message, agent, unread)
-        open_calls.update(one.call_id for one in typed if isinstance(one, events.ToolCall))
-        if isinstance(result := typed[0], events.ToolResult):
-            if open_calls[result.call_id]:
-                open_calls[result.call_id] -= 1
-            else:
-                reason = f"a result without a call before it: {result.call_id!r}"
-                unread.append(Unread("result", f"/{index}", reason))
+        pair(typed, open_calls, f"/{index}", unread)
         yield _exactly(message, typed, writer)
+
+
+def pair(made: Iterable[Any], calls: Counter[str], at: str, unread: list[Unread]) -> None:
+    """Count the calls among events, and tell of the results that answer none of those before."""
+    for event in made:
+        match event:
+            case events.ToolCall(call_id=own_id):
+                calls[own_id] += 1
+            case events.ToolResult(call_id=own_id) if calls[own_id]:
+                calls[own_id] -= 1
+            case events.ToolResult(call_id=own_id):
+                reason = f"a result without a call before it: {own_id!r}"
+                unread.append(Unread("result", at, reason))
 
 
 def read_completion(
@@ -120,10 +127,10 @@ def read_completion(
     ]
     made = replace(
         response,
-        response_id=_text(body.get("id")),
-        model=_text(body.get("model")),
+        response_id=text_or_none(body.get("id")),
+        model=text_or_none(body.get("model")),
         usage=shapes.read_usage(body.get("usage"), ["usage"], unread),
-        finish_reason=_text(choice.get("finish_reason")),
+        finish_reason=text_or_none(choice.get("finish_reason")),
     )
     path: Path = ["choices", 0, "message"]
     shapes.check_json(message, path)
@@ -151,7 +158,7 @@ def _typed(
     if not isinstance(message, Mapping):
         raise shapes.refused("a chat message must be an object", path)
     shapes.check_json(message, path)
-    name = _text(message.get("name"))
+    name = text_or_none(message.get("name"))
     match message.get("role"):
         case "system" | "developer":
             text, _ = shapes.read_words(message, path, unread)
@@ -191,9 +198,8 @@ def _answered(
         parts = [*parts, *({"type": f"unread {what}"} for what in marks)]
     told: list[Any] = [replace(call, message_id=message_id) for call in calls]
     if text or parts or not calls:
-        party = _text(message.get("name"))
-        said = events.AgentUtterance(text, parts or None, message_id=message_id, party=party)
-        told.insert(0, said)
+        said = events.AgentUtterance(text, parts or None, message_id=message_id)
+        told.insert(0, replace(said, party=text_or_none(message.get("name"))))
     return told
 
 
@@ -211,13 +217,12 @@ def _message(choices: list[Any]) -> Message:
 def failure_of(error: object) -> events.ModelFailed:
     """The failure that the error object of a body is, with its code where that is a number."""
     said = error if isinstance(error, Mapping) else {}
-    status = said.get("code")
-    return events.ModelFailed(
-        error=str(said.get("message") or error), status=status if type(status) is int else None
-    )
+    status = said["code"] if type(said.get("code")) is int else None
+    return events.ModelFailed(str(said.get("message") or error), status=status)
 
 
-def _text(value: object) -> str | None:
+def text_or_none(value: object) -> str | None:
+    """The value where it is text."""
     return value if isinstance(value, str) else None
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from refold.conversation.apis import read_answer
 from refold.conversation.chat_shapes import as_json, refused
 from refold.conversation.events import AgentUtterance, ModelResponse, ToolCall
-from refold.conversation.openai_chat import read_completion
 from refold.core.event import Event
 from refold.errors import InvalidEvent
 
@@ -32,19 +32,19 @@ def answer(
 
 
 def completion(body: Any, response: ModelResponse, message_id: str) -> list[Event]:
-    """The events of a chat completion, as OpenAI's API gives it; ``response`` has the rest.
+    """The events of an answer as its API gives it; ``response`` has the rest.
 
-    The message is kept exactly: what the events have no field for goes into their metadata, and
-    the pointers of what is not understood into that of the response, under ``unread``. Raises
-    :class:`InvalidEvent` where there is not exactly one choice, no message in it, or a call that
-    is none.
+    It may be of any API of :mod:`refold.conversation.apis`. A chat message is kept exactly: what
+    the events have no field for goes into their metadata; and the pointers of what is not
+    understood into that of the response, under ``unread``. Raises :class:`InvalidEvent` where
+    there is not exactly one choice, no message in it, or a call that is none.
     """
-    events, unread = read_completion(as_json(body), replace(response, message_id=message_id))
+    events, unread = read_answer(as_json(body), replace(response, message_id=message_id))
     if not isinstance(events[0].data, ModelResponse):
         raise refused(f"there is no answer, but an error: {events[0].data.error}", ["choices"])
     for one in unread:
         if one.what == "choice":
-            raise refused("several: record the one that the agent went on with", ["choices"])
+            raise refused("several: record the one taken", [one.pointer.split("/")[1]])
         if one.what == "call":
             raise InvalidEvent(one.reason, path=one.pointer)
     for place, event in enumerate(events):
@@ -72,7 +72,7 @@ def _check_calls(tool_calls: Sequence[object]) -> None:
         if not isinstance(call, ToolCall):
             raise InvalidEvent(
                 f"a tool call is a ToolCall(call_id=…, name=…, arguments='{{…}}'), not a "
-                f"{type(call).__name__}; model_responded takes a chat completion as it came",
+                f"{type(call).__name__}; model_responded takes an answer as it came",
                 path=path,
             )
         check_arguments(call, path=f"{path}/arguments")

@@ -184,15 +184,17 @@ class Recorder(ABC, Generic[S, R]):
         first_token_ms: float | None = None,
         occurred_at: Instant | None = None,
     ) -> R:
-        """Record an OpenAI chat completion as :meth:`model_answered` does.
+        """Record an answer as its API gave it, as :meth:`model_answered` does.
 
-        It is the JSON object, or an object of an SDK, of which what was set is recorded.
+        It is an OpenAI chat completion or an Anthropic message: the JSON object, or an object of
+        an SDK, of which what was set is recorded.
 
-        Arguments stay the string they are, and the message exports as it was. What is not
-        understood of it is named in the metadata of ``model.response``, under ``unread``; an error
-        beside the words is ``model.failed`` after them. Raises
-        :class:`~refold.errors.InvalidEvent`, with the JSON Pointer, for what is no completion of
-        one choice, or holds a call that is none.
+        Arguments stay the string they are, and a chat message exports as it was. What words and
+        calls do not say, as thoughts with signatures and citations, stands in the ``parts`` of
+        ``model.response``. What is not understood is named in its metadata, under ``unread``; an
+        error beside the words is ``model.failed`` after them. Raises
+        :class:`~refold.errors.InvalidEvent`, with the JSON Pointer, for what is no answer of one
+        choice, or holds a call that is none.
         """
         known = events.ModelResponse(
             first_token_ms=first_token_ms,

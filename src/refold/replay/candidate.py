@@ -11,9 +11,10 @@ import msgspec
 from msgspec.structs import replace
 
 from refold.conversation.amounts import read_amount
+from refold.conversation.apis import api_of_answer
 from refold.conversation.chat_shapes import as_json
 from refold.conversation.events import ModelFailed, ModelResponse, Usage
-from refold.conversation.openai_chat import read_completion, read_cost
+from refold.conversation.openai_chat import read_cost
 from refold.errors import InvalidEvent, RefoldError, Rejected, Unavailable, UsageError
 from refold.http import HttpClient, checked_url, decoded
 from refold.replay.decision import Action, action_in
@@ -74,7 +75,7 @@ class ModelFailure(RefoldError):
 
 
 KEY_VARIABLES: Final = ("REFOLD_API_KEY", "OPENAI_API_KEY")
-_PATH: Final = "/chat/completions"
+_PATH, _CHAT = "/chat/completions", "openai.chat"
 _CONFLICT: Final = 409
 """Two requests at a time for one thing, as OpenAI answers where it holds a lock: ask again."""
 
@@ -150,7 +151,7 @@ _SAYS: Final = frozenset({"content", "tool_calls", "function_call", "refusal", "
 
 
 def action_of(answered: Answered) -> Action:
-    """The action of whatever a candidate may answer with: an action, a message, a completion.
+    """The action of whatever a candidate may answer with: an action, a message, an API's answer.
 
     Raises :class:`ModelFailure` of kind ``garbage`` saying what is not as it must be: an answer
     of which a part is not understood is none, as it would be taken for another.
@@ -172,30 +173,31 @@ def action_of(answered: Answered) -> Action:
         raise _garbage(f"an answer that is not JSON: {error}") from error
     if not isinstance(said, dict):
         raise _garbage(f"{type(answered).__name__} where an action or a message must be")
-    is_message = "choices" not in said and "error" not in said
+    is_message = api_of_answer(said).name == _CHAT and not said.keys() & {"choices", "error"}
     return parse_completion({"choices": [{"message": said}]} if is_message else said)
 
 
 def parse_completion(completion: Any) -> Action:
-    """The action of the first choice of a chat completion object, with usage, cost and model."""
+    """The action of the first choice of an answer, with usage, cost and model.
+
+    It is a chat completion, or an answer of another API of :mod:`refold.conversation.apis`.
+    """
+    api = api_of_answer(completion)
     try:
-        events, unread = read_completion(completion, ModelResponse())
+        events, unread = api.read_answer(completion, ModelResponse())
     except (InvalidEvent, RecursionError) as error:
         raise _garbage(f"no answer: {error}: {snippet(completion)}") from error
     typed = [event.data for event in events]
-    for event in typed:
-        if isinstance(event, ModelFailed):
-            raise _failure(event)
-    for one in unread:
-        if one.what in ("words", "call"):
-            raise _garbage(f"{one.reason} at {one.pointer}: {snippet(completion)}")
-    message = completion["choices"][0]["message"]
-    if not message.keys() & _SAYS:
+    if failed := [event for event in typed if isinstance(event, ModelFailed)]:
+        raise _failure(failed[0])
+    if odd := [one for one in unread if one.what in ("words", "call")]:
+        raise _garbage(f"{odd[0].reason} at {odd[0].pointer}: {snippet(completion)}")
+    if api.name == _CHAT and not (message := completion["choices"][0]["message"]).keys() & _SAYS:
         raise _garbage(f"no assistant message: {snippet(message)}")
     action = action_in(typed)
     if len(action.calls) > CALLS_MAX or not all(call.name for call in action.calls):
         raise _garbage(f"a tool call without a name, or over {CALLS_MAX}: {snippet(action.calls)}")
-    usage = _known(action.usage, Usage) if _counts_both(completion.get("usage")) else None
+    usage = _known(action.usage, Usage) if _counts_both(completion) else None
     return replace(action, usage=usage, cost=read_cost(completion, []))
 
 
@@ -210,11 +212,13 @@ def _known(value: Any, kind: type[T]) -> T | None:
     return found if all(one is None or 0 <= one < MEASURE_END for one in every) else None
 
 
-def _counts_both(usage: Any) -> bool:
-    """Whether a usage says what was read and what was said; half of it is no price."""
-    names = ("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens")
+def _counts_both(completion: Any) -> bool:
+    """Whether an answer says how much was read and how much was said; half of it is no price."""
+    given = ("prompt_tokens", "input_tokens", "promptTokenCount")
+    said = ("completion_tokens", "output_tokens", "candidatesTokenCount")
+    usage = completion.get("usage", completion.get("usageMetadata"))
     counts = usage if isinstance(usage, dict) else {}
-    return all(any(_known(counts.get(name), int) is not None for name in of) for of in names)
+    return all(any(_known(counts.get(n), int) is not None for n in of) for of in (given, said))
 
 
 def snippet(value: Any) -> str:

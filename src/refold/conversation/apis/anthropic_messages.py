@@ -8,7 +8,7 @@ from the cache or written to it are input beside ``input_tokens`` there, and par
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -16,10 +16,9 @@ import msgspec
 from refold.conversation import chat_shapes as shapes
 from refold.conversation import events
 from refold.conversation.apis import base, blocks
-from refold.conversation.apis.base import Assembled, Body
+from refold.conversation.apis.base import Body
 from refold.conversation.apis.blocks import Piece
 from refold.conversation.apis.joining import join
-from refold.conversation.apis.sse import Frame
 from refold.conversation.chat_shapes import Path, Unread
 
 _MEDIA: Final = frozenset({"image", "document", "search_result", "container_upload"})
@@ -38,13 +37,8 @@ class AnthropicMessages(blocks.BlockApi):
     _talk = "messages"
     _no_params = ("system", "cache_control", "diagnostics", "anthropic_version")
     _roles = {"user": "user", "assistant": "agent", "system": "prompt"}
-    _facts = {
-        "response_id": "id",
-        "model": "model",
-        "finish_reason": "stop_reason",
-        "usage": "usage",
-    }
-    _calls = frozenset({"tool_use"})
+    _facts = ("id", "model", "stop_reason", "usage")
+    _calls = ("tool_use",)
     _counts = {
         "input_tokens": "input_tokens cache_read_input_tokens cache_creation_input_tokens",
         "output_tokens": "output_tokens",
@@ -53,15 +47,11 @@ class AnthropicMessages(blocks.BlockApi):
         "reasoning_tokens": "output_tokens_details/thinking_tokens",
     }
 
-    def assemble(self, frames: Iterable[Frame]) -> Assembled:
+    def _joined(self, said: Sequence[Body]) -> tuple[Body, bool]:
         """The message of a stream. The input of a call that was cut stays the text that came."""
         body: Body = {}
-        made: dict[Any, Body] = {}
-        error: Body | None = None
-        is_whole = False
-        for frame in frames:
-            data = base.data_of(frame)
-            error = error or base.error_in(frame, data)
+        made: dict[str, Body] = {}
+        for data in said:
             index = str(data.get("index"))
             match data:
                 case {"type": "message_start", "message": dict(message)}:
@@ -77,11 +67,9 @@ class AnthropicMessages(blocks.BlockApi):
                     counts = _set_in(body.get("usage")) | _set_in(data.get("usage"))
                     more = _set_in(data) | _set_in(data.get("delta")) | {"usage": counts}
                     body |= {key: more[key] for key in more.keys() - {"type", "delta"}}
-                case {"type": "message_stop"}:
-                    is_whole = True
         if body or made:
             body["content"] = [_finished(block) for block in made.values()]
-        return Assembled(body, is_whole and error is None, error)
+        return body, any(data.get("type") == "message_stop" for data in said)
 
     def _prompt(self, body: Mapping[str, Any], unread: list[Unread], /) -> str | None:
         system = self._pieces(body.get("system"), ["system"], unread)

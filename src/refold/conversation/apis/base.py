@@ -19,12 +19,14 @@ from refold.conversation import chat_shapes as shapes
 from refold.conversation.apis.sse import Frame
 from refold.conversation.chat_shapes import Unread
 from refold.conversation.events import AgentConfigured, ModelResponse, Prompt, Tool
-from refold.conversation.openai_chat import Chat
+from refold.conversation.openai_chat import Chat, text_or_none
 from refold.core.event import Event
 from refold.errors import InvalidEvent
 
 Body = dict[str, Any]
 
+DONE: Final = "[DONE]"
+"""What the last frame of a chat completion holds."""
 _MODEL: Final = re.compile(r"/(?:models|deployments)/([^/:?]+)[/:]")
 _OF_ALL: Final = ("model", "tools", "stream", "metadata")
 ASKING: Final = ("user", "safety_identifier", "prompt_cache_key", "store", "stream_options")
@@ -119,9 +121,16 @@ class Api(ABC):
         there is neither an answer nor an error.
         """
 
-    @abstractmethod
     def assemble(self, frames: Iterable[Frame]) -> Assembled:
         """A streamed answer put together; frames that are not understood are passed over."""
+        read = [(frame, data_of(frame)) for frame in frames]
+        body, is_whole = self._joined([data for _, data in read])
+        errors = [error for error in (error_in(*one) for one in read) if error is not None]
+        return Assembled(body, is_whole and not errors, errors[0] if errors else None)
+
+    @abstractmethod
+    def _joined(self, said: Sequence[Body]) -> tuple[Body, bool]:
+        """The body that the objects of a stream make, and whether its end is among them."""
 
     def _body(self, body: object) -> Mapping[str, Any]:
         """A request or an answer in the one form that is read; {} for what is no object."""
@@ -143,7 +152,9 @@ class Api(ABC):
 
 
 def data_of(frame: Frame) -> Body:
-    """The JSON object that a frame holds; {} for what holds none, as ``[DONE]``."""
+    """The JSON object that a frame holds; OpenAI's last as its type, {} for what holds none."""
+    if frame.data.strip() == DONE:
+        return {"type": DONE}
     try:
         data = msgspec.json.decode(frame.data)
     except (msgspec.DecodeError, RecursionError):
@@ -162,11 +173,6 @@ def error_in(frame: Frame, data: Body) -> Body | None:
 def objects_in(items: object) -> list[Body]:
     """The objects in a list; none of what is no list."""
     return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
-
-
-def text_or_none(value: object) -> str | None:
-    """The value where it is text."""
-    return value if isinstance(value, str) else None
 
 
 def tools_in(items: object, path: str, unread: list[Unread]) -> list[Tool]:

@@ -21,7 +21,7 @@ from refold.conversation import chat_shapes as shapes
 from refold.conversation import events
 from refold.conversation.apis.base import Api, Body
 from refold.conversation.chat_shapes import Path, Unread
-from refold.conversation.openai_chat import Chat, failure_of
+from refold.conversation.openai_chat import Chat, failure_of, pair, text_or_none
 from refold.core.event import Event
 from refold.core.jsonvalue import pointer
 from refold.errors import InvalidEvent
@@ -51,10 +51,10 @@ class BlockApi(Api):
     """Who each role is; a prompt configures the agent."""
     _content: ClassVar[str] = "content"
     """The key of a message that holds its blocks."""
-    _calls: ClassVar[frozenset[str]]
+    _calls: ClassVar[tuple[str, ...]]
     """The types of the blocks that are calls."""
-    _facts: ClassVar[Mapping[str, str]]
-    """Where an answer has its ``response_id``, ``model``, ``finish_reason`` and ``usage``."""
+    _facts: ClassVar[tuple[str, str, str, str]]
+    """Where an answer has its id, its model, why it ended, and its usage."""
     _counts: ClassVar[Mapping[str, str]]
     """For each field of a usage the counts that it is the sum of, as ``key`` or ``key/key``."""
 
@@ -70,10 +70,10 @@ class BlockApi(Api):
             raise InvalidEvent(f"there is neither an answer of {self.name} nor an error")
         if said is None:
             return Chat(failed, [])
-        facts = {name: body.get(key) for name, key in self._facts.items()}
-        usage = self._usage(facts.pop("usage"), unread)
-        texts = {name: fact for name, fact in facts.items() if isinstance(fact, str)}
-        made = replace(response, usage=usage, **texts)
+        own_id, model, reason = (text_or_none(body.get(key)) for key in self._facts[:3])
+        usage = self._usage(body.get(self._facts[3]), unread)
+        known = {"response_id": own_id, "model": model, "finish_reason": reason}
+        made = replace(response, usage=usage, **known)
         return Chat([*answered(said, made, tools), *failed], unread)
 
     @abstractmethod
@@ -97,16 +97,9 @@ class BlockApi(Api):
             # What an agent says without a pause is one message.
             own = own if hasattr(last, "message_id") else f"m{index}"
             elements.append(self._element(item, path, own, agent, unread))
-            for event in elements[-1]:
-                last = event.data
-                match last:
-                    case events.ToolCall(call_id=call_id):
-                        open_calls[call_id] += 1
-                    case events.ToolResult(call_id=call_id) if open_calls[call_id]:
-                        open_calls[call_id] -= 1
-                    case events.ToolResult(call_id=call_id):
-                        reason = f"a result without a call before it: {call_id!r}"
-                        unread.append(Unread("result", pointer(path), reason))
+            made = [event.data for event in elements[-1]]
+            last = made[-1] if made else last
+            pair(made, open_calls, pointer(path), unread)
         return elements
 
     def _element(
@@ -115,7 +108,7 @@ class BlockApi(Api):
         """The events of an element; ``own`` is the id of the message where it is the agent's."""
         pieces = self._pieces(item.get(self._content), [*path, self._content], unread)
         role = item.get("role")
-        match self._roles.get(role):
+        match self._roles.get(role) if isinstance(role, str | None) else None:
             case "user":
                 return heard(pieces)
             case "agent":
@@ -150,7 +143,7 @@ class BlockApi(Api):
         counts: dict[str, int] = {}
         for field, places in self._counts.items():
             split = [place.split("/") for place in places.split()]
-            found = [shapes.read_count(usage, p, [self._facts["usage"]], unread) for p in split]
+            found = [shapes.read_count(usage, p, [self._facts[3]], unread) for p in split]
             if known := [count for count in found if count is not None]:
                 counts[field] = sum(known)
         return events.Usage(**counts) if counts else None
@@ -165,25 +158,17 @@ def words_of(block: Body, path: Path, key: str = "text") -> Piece:
     return Piece("words", block, text, is_plain=key == "text" and not any(more))
 
 
-def call_of(
-    block: Body, path: Path, call_id: object, arguments: object, said: str, *, is_text: bool = False
-) -> Piece:
+def call_of(block: Body, path: Path, call_id: object, arguments: object, said: str) -> Piece:
     """The piece of a call, its arguments the text that came, or that of the JSON that came.
 
-    ``said`` names what the call says of the block; there may be more in it. Of a custom tool the
-    arguments are any text.
+    ``said`` names what the call says of the block; there may be more in it.
     """
     name = block.get("name")
     if not isinstance(name, str):
         raise shapes.refused("a tool call must name its function", [*path, "name"])
-    text = arguments if isinstance(arguments, str) else shapes.json_text(arguments or {})
-    call = events.ToolCall(
-        shapes.read_id(call_id),
-        name,
-        text,
-        kind="custom" if is_text else "function",
-        parsed=None if is_text else shapes.parsed_arguments(text),
-    )
+    given = {} if arguments is None else arguments
+    text = given if isinstance(given, str) else shapes.json_text(given)
+    call = events.ToolCall(shapes.read_id(call_id), name, text, shapes.parsed_arguments(text))
     more = [block[key] for key in block.keys() - {"type", "name", *said.split()}]
     return Piece("call", block, event=call, is_plain=not any(more))
 
@@ -201,9 +186,8 @@ def answered(
 ) -> list[Event]:
     """The events of an answer: the response, words where there are any or nothing else, calls."""
     order = [piece.kind for piece in pieces if piece.kind in ("words", "call")]
-    is_told = all(p.is_plain or p.kind == "media" for p in pieces) and order == sorted(
-        order, reverse=True
-    )
+    is_told = all(piece.is_plain or piece.kind == "media" for piece in pieces)
+    is_told = is_told and order == sorted(order, reverse=True)
     parts = [] if is_told else [piece.raw for piece in pieces if piece.kind != "media"]
     shown = [piece for piece in pieces if piece.kind in ("words", "media", "odd")]
     said = None if all(p.kind == "words" for p in shown) else [piece.raw for piece in shown]
@@ -232,7 +216,8 @@ def heard(pieces: Sequence[Piece]) -> list[Event]:
     made = [Event.of(piece.event) for piece in pieces if piece.kind == "result"]
     said = [piece for piece in pieces if piece.kind != "result"]
     if said or not made:
-        parts = None if all(piece.is_plain for piece in said) else [piece.raw for piece in said]
+        is_told = all(piece.is_plain and piece.kind == "words" for piece in said)
+        parts = None if is_told else [piece.raw for piece in said]
         made.append(Event.of(events.UserUtterance(text_of(said), parts)))
     return made
 

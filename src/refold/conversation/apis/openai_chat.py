@@ -7,13 +7,12 @@ requests, and answers in chunks (https://platform.openai.com/docs/api-reference/
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from refold.conversation.apis import base
-from refold.conversation.apis.base import Assembled, Body
+from refold.conversation.apis.base import Body
 from refold.conversation.apis.joining import join
-from refold.conversation.apis.sse import Frame
 from refold.conversation.chat_shapes import Unread
 from refold.conversation.events import AgentConfigured, ModelResponse, Tool
 from refold.conversation.openai_chat import Chat, read_completion, read_each
@@ -36,25 +35,21 @@ class OpenAIChat(base.Api):
         """As :func:`~refold.conversation.openai_chat.read_completion`."""
         return read_completion(body, response, tools)
 
-    def assemble(self, frames: Iterable[Frame]) -> Assembled:
-        """The chat completion that the chunks are of; it ends where each choice says why."""
+    def _joined(self, said: Sequence[Body]) -> tuple[Body, bool]:
+        """The completion that chunks are of; it ends where each choice says why."""
         body: Body = {}
         choices: dict[int, Body] = {}
-        error: Body | None = None
-        is_done = False
-        for frame in frames:
-            chunk = base.data_of(frame)
-            error = error or base.error_in(frame, chunk)
-            is_done = is_done or frame.data.strip() == "[DONE]"
+        for chunk in said:
             body |= {k: v for k, v in chunk.items() if k not in _OF_CHUNKS and v is not None}
-            for said in base.objects_in(chunk.get("choices")):
-                index = said.get("index")
-                _add(choices.setdefault(index if type(index) is int else 0, {}), said)
+            for choice in base.objects_in(chunk.get("choices")):
+                index = choice.get("index")
+                _add(choices.setdefault(index if type(index) is int else 0, {}), choice)
+        is_done = body.pop("type", None) == base.DONE
         if body or choices:
             made = [_made(index, choices[index]) for index in sorted(choices)]
             body = {**body, "object": "chat.completion", "choices": made}
         ends = [choice.get("finish_reason") for choice in choices.values()]
-        return Assembled(body, error is None and (is_done or bool(ends and all(ends))), error)
+        return body, is_done or bool(ends and all(ends))
 
     def _tools(self, body: Mapping[str, Any], unread: list[Unread]) -> list[Tool]:
         keys = ("tools", "functions")
