@@ -1,8 +1,10 @@
 """The demo agent is served over real HTTP, and says plainly that it is no model."""
 
+import errno
 import json
 from collections.abc import Iterator
 from http.client import HTTPConnection
+from socketserver import TCPServer
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,6 +15,7 @@ from refold.demo import Demo, tables
 from refold.demo.agent import MODEL
 from refold.demo.clinic import TOOLS
 from refold.demo.server import REQUEST_BYTES_MAX
+from refold.errors import Unavailable
 from refold.replay import ChatEndpoint, ChatRequest, ModelFailure
 
 HELLO = [{"role": "system", "content": tables.RECORDED}]
@@ -132,3 +135,14 @@ def test_the_replays_own_client_reads_its_answers(server: Demo) -> None:
         endpoint(ChatRequest(messages=HELLO, model="gpt-4o"))
     assert (refused.value.kind, refused.value.status) == ("refused", 404)
     endpoint.close()
+
+
+def test_an_address_that_cannot_be_listened_on_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an error of ours, with what the system said."""
+
+    def taken(_: TCPServer) -> None:
+        raise OSError(errno.EADDRINUSE, "Address already in use")
+
+    monkeypatch.setattr(TCPServer, "server_bind", taken)
+    with pytest.raises(Unavailable, match=r"cannot listen on 127\.0\.0\.1: Address already in use"):
+        Demo()

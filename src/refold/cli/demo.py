@@ -72,7 +72,8 @@ def _check_store(url: str) -> None:
     if not Path(url.removeprefix("sqlite:///")).is_file():
         return
     with opened(url) as store:
-        other = next((i.stream for i in store.streams() if not i.stream.startswith("call-")), None)
+        streams = (info.stream for info in store.streams())
+        other = next((one for one in streams if not one.startswith(("call-", "replay~"))), None)
     if other is not None:
         raise UsageError(f"{url} holds {other!r}: give the demo a store of its own with --db")
 

@@ -228,7 +228,10 @@ class Demo(DemoServer):
 
     def _endpoint(self) -> ChatEndpoint:
         # No key: the environment's may be a real one, and none of the demo's business.
-        return ChatEndpoint(self.base_url, api_key="", timeout_s=30)
+        endpoint = ChatEndpoint(self.base_url, api_key="", timeout_s=30)
+        # Its port is another at every run, and the answers are the same agent's.
+        endpoint.url = "the demo's endpoint"
+        return endpoint
 
 
 def _is_whole(store: refold.Store, stream: str) -> bool:

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Final, Self
 import msgspec
 
 from refold.demo.agent import MODEL, answer
+from refold.errors import Unavailable
 
 REQUEST_BYTES_MAX: Final = 4_000_000
 IDLE_S: Final = 30
@@ -36,7 +37,10 @@ class DemoServer:
     model: Final = MODEL
 
     def __init__(self) -> None:
-        self._http = _Http(("127.0.0.1", 0), _Handler)
+        try:
+            self._http = _Http(("127.0.0.1", 0), _Handler)
+        except OSError as error:
+            raise Unavailable(f"the demo cannot listen on 127.0.0.1: {error.strerror}") from error
         self._http.answered = []
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True)
         self.base_url = f"http://127.0.0.1:{self._http.server_port}/v1"
