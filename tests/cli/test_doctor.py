@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 import refold
+from refold.capture.recorder import Recorder
+from tests.capture.talk import agent, talk, user
 from tests.cli.running import Refold
 
 
@@ -52,3 +54,21 @@ def test_what_is_wrong_inside_the_log_is_told_with_what_helps(run: Refold, size_
     assert "BAD" in ran.out
     assert "refold restore" in ran.err
     assert "cut short" not in ran.out
+
+
+def test_captured_calls_are_read_back_to_the_byte(run: Refold) -> None:
+    """How many there are; which one is not what was sent, where the log itself is whole."""
+    with refold.open("refold.db") as store:
+        talk(Recorder(store), [user("Is nine free?")], agent("Yes"))
+    ran = run("doctor")
+    assert ran.code == 0
+    assert "exact bytes: 1 requests and 1 answers are what their hashes say" in ran.out
+    with refold.open("refold.db") as store:
+        (info,) = store.streams()
+        form = next(one for one in store.read(info.stream) if one.type == "wire.request")
+        wrong = refold.Event("wire.request", form.data | {"hash": "0" * 64})
+        store.append(info.stream, [wrong], metadata={"call": "another"})
+    ran = run("doctor")
+    assert ran.code == 1
+    assert f"BAD  exact bytes: {info.stream}@{info.version + 1}: the bytes of" in ran.out
+    assert "refold doctor" not in ran.out + ran.err

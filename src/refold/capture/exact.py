@@ -132,7 +132,8 @@ def check_exact(store: Store) -> Iterator[Check]:
                 answer_of(store, stream, version)
             counts[recorded.type] += 1
         except RefoldError as error:
-            bad = bad or f"{recorded.id}: {error.message}"
+            # It is doctor who asks.
+            bad = bad or f"{recorded.id}: {error.message.partition('; run ')[0]}"
     if bad or any(counts.values()):
         requests, answers = counts.values()
         told = f"{requests} requests and {answers} answers are what their hashes say"

@@ -58,11 +58,13 @@ class Places:
 
     def following(self, stream: str) -> Followed:
         """A stream as it stands now, a new one too."""
-        state = self._followed.pop(stream, None) or Followed(self._store, stream)
+        state = self._followed.pop(stream, None)
+        if state is None:
+            state = Followed(self._store, stream)
+            while sum(map(len, self._followed.values())) > DIGESTS_MAX:
+                del self._followed[next(iter(self._followed))]
         self._followed[stream] = state
         state.catch_up()
-        while sum(map(len, self._followed.values())) > DIGESTS_MAX and len(self._followed) > 1:
-            del self._followed[next(iter(self._followed))]
         return state
 
     def fitting(
