@@ -8,9 +8,8 @@ It promises: a batch is stored whole or not at all; positions are dense from 1 a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from refold.core.encode import Occurred
 from refold.core.event import event_id
@@ -19,6 +18,8 @@ from refold.core.query import Condition, QueryItem
 from refold.core.snapshot import Snapshot
 from refold.core.stored import Row
 from refold.errors import RefoldError
+
+T = TypeVar("T")
 
 Clock = Callable[[], int]
 """Microseconds UTC, now."""
@@ -136,6 +137,10 @@ class Transaction(Protocol):
     def executemany(self, sql: str, values: Iterable[Sequence[SqlValue]]) -> None:
         """Run one statement for each of many values."""
         ...
+
+
+Begin = Callable[[], Transaction]
+"""Begins a transaction, once; gives the same one when it is called again."""
 
 
 class Beside(Protocol):
@@ -305,11 +310,12 @@ class ProgressKeeper(Protocol):
 class TableKeeper(Protocol):
     """A backend in whose database projections keep their tables."""
 
-    def tables(self) -> AbstractContextManager[Transaction]:
-        """Statements stored together, with the write lock held from the start to the end.
+    def write(self, work: Callable[[Begin], T]) -> T:
+        """What some work answers; all that it writes is stored together when it is done.
 
-        An error of the block undoes them. A statement that SQL refuses is a
-        :class:`~refold.errors.UsageError`.
+        It begins the transaction, where there is something to write, by calling what it is given:
+        from then on the write lock is held. An error of the work undoes what it wrote. A statement
+        that SQL refuses is a :class:`~refold.errors.UsageError`. One thread at a time.
         """
         ...
 

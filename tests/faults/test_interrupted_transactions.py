@@ -10,6 +10,7 @@ these places, and what it raises is raised there.
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -52,6 +53,13 @@ def counting(name: str = "counts") -> Projection:
     return projection
 
 
+def is_freeing(frame: FrameType | None) -> bool:
+    """Whether a function runs because something is freed."""
+    while frame is not None and frame.f_code.co_name != "__del__":
+        frame = frame.f_back
+    return frame is not None
+
+
 class Interrupt:
     """Raises KeyboardInterrupt in the n-th place where one can come; counts them."""
 
@@ -59,8 +67,9 @@ class Interrupt:
         self.at = at
         self.passed = 0
 
-    def __call__(self, _frame: FrameType, event: str, _argument: object) -> None:
-        if event in ("call", "c_return"):
+    def __call__(self, frame: FrameType, event: str, _argument: object) -> None:
+        # What is raised while something is freed, Python prints and forgets.
+        if event in ("call", "c_return") and not is_freeing(frame):
             self.passed += 1
             if self.passed == self.at:
                 raise KeyboardInterrupt
@@ -68,6 +77,7 @@ class Interrupt:
     def during(self, call: Callable[[], object]) -> KeyboardInterrupt | None:
         """Make a call; the interrupt, with all that its traceback keeps alive."""
         before = sys.getprofile()
+        gc.disable()
         sys.setprofile(self)
         try:
             call()
@@ -75,6 +85,7 @@ class Interrupt:
             return interrupt
         finally:
             sys.setprofile(before)
+            gc.enable()
         return None
 
 

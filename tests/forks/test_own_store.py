@@ -18,6 +18,7 @@ import refold
 from refold import Event
 from refold.backends import rest
 from refold.errors import UsageError
+from refold.ports import Begin
 from tests.forks.uses import COUNT, EVENT, filled
 from tests.projections.sums import sums
 from tests.support.forking import Answer, Busy, told_by_child
@@ -206,11 +207,14 @@ def test_a_child_of_a_busy_parent_is_told_so(
     path = tmp_path / "log.db"
     with refold.open(path) as store:
         filled(store)
-        with store._backend.tables() as transaction:  # type: ignore[attr-defined]
-            transaction.execute("CREATE TABLE mine (x)")
+
+        def busy(begin: Begin) -> None:
+            begin().execute("CREATE TABLE mine (x)")
             with pytest.raises(UsageError, match="was in use when this process was forked") as told:
                 told_by_child(lambda: refold.open(tmp_path / "other.db"))
             assert told.value.code == "forked"
+
+        store._backend.write(busy)  # type: ignore[attr-defined]
         assert store.append("call-1", [EVENT]).position == 4
         assert told_by_child(lambda: appended(path, "child", 3)) == {
             f"child-{n}": 5 + n for n in range(3)
@@ -224,7 +228,9 @@ def test_a_block_that_a_child_leaves_undoes_and_commits_nothing(
     monkeypatch.setattr(rest, "REST_MAX_S", 0.05)
     with refold.open(tmp_path / "log.db") as store:
         tables: Any = store._backend
-        with tables.tables() as transaction:
+
+        def block(begin: Begin) -> None:
+            transaction = begin()
             transaction.execute("CREATE TABLE mine (x)")
             transaction.execute("INSERT INTO mine VALUES (1)")
 
@@ -239,6 +245,8 @@ def test_a_block_that_a_child_leaves_undoes_and_commits_nothing(
 
             assert told_by_child(leave) == "forked,forked,forked"
             transaction.execute("INSERT INTO mine VALUES (3)")
+
+        tables.write(block)
         assert tables.query("SELECT x FROM mine") == [(1,), (3,)]
 
 

@@ -117,8 +117,8 @@ def test_what_an_older_refold_filled_in_parts_is_filled_anew(store: refold.Store
     projector.catch_up()
     keeper = store._backend
     assert isinstance(keeper, TableKeeper)
-    with keeper.tables() as transaction:
-        transaction.execute("INSERT INTO refold_progress VALUES ('sums', 1, 1, 7, 0, 0, 0)")
+    part = "INSERT INTO refold_progress VALUES ('sums', 1, 1, 7, 0, 0, 0)"
+    keeper.write(lambda begin: begin().execute(part))
     (one,) = projector.status()
     assert (one.state, one.position) == ("changed", 7)
     assert store.wait_for("sums", 7, timeout_s=0) == 7

@@ -1,15 +1,16 @@
 """The unit of work of a projection: what handlers see, and what is written in the end."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
+import apsw
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refold.backends.tables import in_memory
+from refold.backends.tables import SqlTransaction, Tables
 from refold.errors import UsageError
 from refold.ports import Transaction
 from refold.projections.dialect import SQLITE, named
@@ -33,12 +34,12 @@ class Base:
     """A database with the tables, and a count of what was asked of it."""
 
     def __init__(self) -> None:
-        self.tables = in_memory()
+        self.connection = apsw.Connection(":memory:")
+        self.tables = Tables(lambda: nullcontext(self.connection))
         self.asked = 0
         self.writing: Transaction | None = None
-        with self.tables.transaction() as transaction:
-            for statement in (*SQLITE.create(ITEMS, "items@1"), *SQLITE.create(OTHERS, "others@1")):
-                transaction.execute(statement)
+        for statement in (*SQLITE.create(ITEMS, "items@1"), *SQLITE.create(OTHERS, "others@1")):
+            self.connection.execute(statement)
 
     def rows(self) -> Rows:
         """A fresh unit of work."""
@@ -57,7 +58,8 @@ class Base:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """While it lasts, rows can be written."""
-        with self.tables.transaction() as self.writing:
+        with self.connection:
+            self.writing = SqlTransaction(self.connection)
             yield
         self.writing = None
 

@@ -4,9 +4,8 @@ The model is the log itself: at every moment the rows must be what a plain loop 
 to their position gives.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, Final, cast
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar, cast
 
 import pytest
 from hypothesis import settings
@@ -15,10 +14,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 import refold
 from refold import Event
-from refold.ports import TableKeeper, Transaction
+from refold.ports import Begin, TableKeeper, Transaction
 from refold.projections import Projector, runner
 from refold.projections.catalog import Entry, catalog_of
 from tests.projections.sums import folded, stored, sums
+
+T = TypeVar("T")
 
 STREAMS: Final = ["s-1", "s-2", "s-3"]
 NEVER: Final = 1_000_000
@@ -42,14 +43,21 @@ class Crashing:
         self._tick()
         return self._keeper.query(sql, values)
 
-    @contextmanager
-    def tables(self) -> Iterator[Transaction]:
+    def write(self, work: Callable[[Begin], T]) -> T:
         """See ``TableKeeper``; it may end before the commit, or right after it."""
-        self._tick()
-        with self._keeper.tables() as transaction:
-            yield _CrashingTransaction(self, transaction)
+
+        def within(begin: Begin) -> T:
+            answer = work(lambda: self._begun(begin))
             self._tick()
+            return answer
+
+        answer = self._keeper.write(within)
         self._tick()
+        return answer
+
+    def _begun(self, begin: Begin) -> Transaction:
+        self._tick()
+        return _CrashingTransaction(self, begin())
 
     def _tick(self) -> None:
         self.left -= 1

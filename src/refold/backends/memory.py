@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from refold.backends.plan import Known, Needs, matches, needs, plan
 from refold.backends.tables import in_memory, progress_of
@@ -18,6 +17,7 @@ from refold.core.stored import Row
 from refold.errors import RefoldError
 from refold.ports import (
     Batch,
+    Begin,
     Beside,
     Check,
     Fork,
@@ -29,6 +29,8 @@ from refold.ports import (
     Write,
 )
 from refold.process import Turn
+
+T = TypeVar("T")
 
 
 class _Stream:
@@ -59,12 +61,16 @@ class MemoryBackend:
         with self._lock():
             if beside is None:
                 return self._stored(batches, now)
-            with self.tables() as tables:
-                beside.begin(tables, after=self.log_head())
-                add = partial(beside.add, tables)
-                outcomes = [self._stored([batch], now, tables, add)[0] for batch in batches]
-                beside.end(tables, position=self.log_head())
-                return outcomes
+            return self.write(lambda begin: self._all_beside(batches, now, begin(), beside))
+
+    def _all_beside(
+        self, batches: Sequence[Batch], now: int, tables: Transaction, beside: Beside
+    ) -> list[Outcome]:
+        beside.begin(tables, after=self.log_head())
+        add = partial(beside.add, tables)
+        outcomes = [self._stored([batch], now, tables, add)[0] for batch in batches]
+        beside.end(tables, position=self.log_head())
+        return outcomes
 
     def _stored(
         self,
@@ -229,9 +235,9 @@ class MemoryBackend:
             self._snapshots.clear()
             return count
 
-    def tables(self) -> AbstractContextManager[Transaction]:
+    def write(self, work: Callable[[Begin], T]) -> T:
         """See :class:`~refold.ports.TableKeeper`."""
-        return self._tables.transaction()
+        return self._tables.write(work)
 
     def query(self, sql: str, values: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:
         """See :class:`~refold.ports.TableKeeper`."""

@@ -51,7 +51,9 @@ class Connection(apsw.Connection):
             super().close(force)
 
     def __del__(self) -> None:
-        if not self.process.is_here:  # Never freed: that would close it.
+        if (
+            hasattr(self, "process") and not self.process.is_here
+        ):  # Never freed: that would close it.
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))
 
 

@@ -6,15 +6,16 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache, partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import apsw
 
 from refold.backends.rest import Connection
 from refold.errors import BackendError, UsageError
-from refold.ports import SqlValue
+from refold.ports import Begin, SqlValue
 from refold.process import Turn
 
+T = TypeVar("T")
 Query = Callable[[str, Sequence[SqlValue]], list[tuple[Any, ...]]]
 
 _CALLERS_FAULT: Final = (
@@ -79,27 +80,34 @@ class Tables:
         self._connected = connected
         self._turn = Turn()
 
-    @contextmanager
-    def transaction(self) -> Iterator[SqlTransaction]:
-        """Take the write lock; commit at the end, and undo everything after an error."""
+    def write(self, work: Callable[[Begin], T]) -> T:
+        """See :meth:`~refold.ports.TableKeeper.write`."""
         with self._turn(), self._connected() as connection:
-            if connection.in_transaction:
-                # An interrupt came between a failure and its rollback.
-                connection.execute("ROLLBACK")
-            try:
-                connection.execute("BEGIN IMMEDIATE")
-                yield SqlTransaction(connection)
-                connection.execute("COMMIT")
-            except BaseException:
-                # SQLite has undone it by itself after some errors, such as a full disk.
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
+            return _written(connection, work)
 
     def query(self, sql: str, values: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:
         """The rows of a query."""
         with self._turn(), self._connected() as connection:
             return queried(connection, sql, values)
+
+
+def _written(connection: apsw.Connection, work: Callable[[Begin], T]) -> T:
+    begun: list[SqlTransaction] = []
+
+    def begin() -> SqlTransaction:
+        if not begun:
+            connection.execute("BEGIN IMMEDIATE")
+            begun.append(SqlTransaction(connection))
+        return begun[0]
+
+    try:  # As in transacted().
+        answer = work(begin)
+        if begun:
+            connection.execute("COMMIT")
+        return answer
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
 
 
 def in_memory() -> Tables:

@@ -8,18 +8,19 @@ transaction that changes the rows. A generation is one filling of a projection's
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Final, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
 from refold.core.fingerprint import CODE_REVISION
 from refold.errors import NotFound, UsageError
-from refold.ports import TableKeeper
+from refold.ports import Begin, TableKeeper
 from refold.projections.dialect import SQLITE, named, physical_name, quoted
 from refold.projections.projection import Fingerprint, Projection
 from refold.projections.rows import Execute
+
+T = TypeVar("T")
 
 _decode = msgspec.json.decode
 PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}/{CODE_REVISION}"
@@ -246,13 +247,15 @@ def catalog_of(keeper: TableKeeper) -> Catalog:
     return Catalog(lambda sql, values=(): [])  # noqa: ARG005
 
 
-@contextmanager
-def changed(keeper: TableKeeper, name: str) -> Iterator[tuple[Catalog, Entry]]:
-    """A transaction in which the catalog is changed, and the projection as it stands there."""
+def changed(keeper: TableKeeper, name: str, change: Callable[[Catalog, Entry], T]) -> T:
+    """What a change of the catalog answers, given the projection as it stands in a transaction."""
     catalog_of(keeper).started(name)  # Else a catalog that was never made would be looked into.
-    with keeper.tables() as transaction:
-        catalog = Catalog(transaction.execute)
-        yield catalog, catalog.started(name)
+
+    def within(begin: Begin) -> T:
+        catalog = Catalog(begin().execute)
+        return change(catalog, catalog.started(name))
+
+    return keeper.write(within)
 
 
 def begun(keeper: TableKeeper, projection: Projection, *, now: int) -> Entry:
@@ -261,15 +264,18 @@ def begun(keeper: TableKeeper, projection: Projection, *, now: int) -> Entry:
     entry = catalog_of(keeper).entry(name)
     if entry is not None:
         return entry
-    with keeper.tables() as transaction:
+
+    def within(begin: Begin) -> Entry:
+        catalog = Catalog(begin().execute)
         for statement in SQLITE.catalog():
-            transaction.execute(statement)
-        catalog = Catalog(transaction.execute)
+            catalog.execute(statement)
         if catalog.entry(name) is None:  # Another may have been first.
             generation = catalog.add(projection, 1, instead_of=None, now=now)
             catalog.execute("INSERT INTO refold_projections VALUES (?, 1, NULL)", (name,))
             catalog.show(name, generation, instead_of=None)
         return catalog.started(name)
+
+    return keeper.write(within)
 
 
 def check_unchanged(projection: Projection, generation: Generation) -> None:
@@ -300,9 +306,8 @@ def adopt_python(keeper: TableKeeper, projection: Projection, generation: Genera
     """From now on compare with the code as this version of Python has it."""
     if generation.python == PYTHON:
         return
-    with keeper.tables() as transaction:
-        transaction.execute(
-            "UPDATE refold_generations SET code = ?, python = ? "
-            "WHERE projection = ? AND generation = ?",
-            (projection.fingerprint().code, PYTHON, projection.name, generation.number),
-        )
+    adopted = (projection.fingerprint().code, PYTHON, projection.name, generation.number)
+    sql = (
+        "UPDATE refold_generations SET code = ?, python = ? WHERE projection = ? AND generation = ?"
+    )
+    keeper.write(lambda begin: begin().execute(sql, adopted))

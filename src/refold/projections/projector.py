@@ -12,7 +12,15 @@ from refold.core.event import Event, parse_event_id
 from refold.engine.store import Store
 from refold.errors import NotFound, StoreClosed, Unavailable, UsageError
 from refold.ports import SqlValue, TableKeeper
-from refold.projections.catalog import Parked, begun, catalog_of, changed, is_unchanged
+from refold.projections.catalog import (
+    Catalog,
+    Entry,
+    Parked,
+    begun,
+    catalog_of,
+    changed,
+    is_unchanged,
+)
 from refold.projections.cursor import SKIPPED, Context, Log, ProjectionSkipped, decisions_about
 from refold.projections.dialect import quoted
 from refold.projections.projection import NONE, Projection, by_name
@@ -244,11 +252,14 @@ class Projector:
 
     def confirm(self, name: str) -> int | None:
         """Drop the generation before the current one; its number, None where there is none."""
-        with changed(self._keeper, name) as (catalog, entry):
+
+        def confirmed(catalog: Catalog, entry: Entry) -> int | None:
             if entry.previous is not None:
                 catalog.drop(name, entry.generations[entry.previous])
                 catalog.set_current(name, entry.current, None)
             return entry.previous
+
+        return changed(self._keeper, name, confirmed)
 
     def roll_back(self, name: str) -> int:
         """Show the generation before the current one again; its number.
@@ -256,7 +267,8 @@ class Projector:
         It goes on from where it stood when it was swapped out, with the code that made it. What
         was current is kept in its place.
         """
-        with changed(self._keeper, name) as (catalog, entry):
+
+        def rolled_back(catalog: Catalog, entry: Entry) -> int:
             if entry.previous is None:
                 raise UsageError(
                     f"projection {name!r} has no generation to go back to", projection=name
@@ -264,11 +276,14 @@ class Projector:
             catalog.swap(entry, entry.previous)
             return entry.previous
 
+        return changed(self._keeper, name, rolled_back)
+
     def _begun_filling(self, projection: Projection) -> int:
         """The generation to fill: one begun by the same code, else a new one."""
         name, now = projection.name, self._context.clock()
         begun(self._keeper, projection, now=now)
-        with changed(self._keeper, name) as (catalog, entry):
+
+        def filling(catalog: Catalog, entry: Entry) -> int:
             number = max(entry.generations) + 1
             if entry.filling is not None:
                 if is_unchanged(projection, entry.generations[entry.filling]):
@@ -276,10 +291,13 @@ class Projector:
                 catalog.drop(name, entry.generations[entry.filling])
             return catalog.add(projection, number, instead_of=entry.shown, now=now).number
 
+        return changed(self._keeper, name, filling)
+
     def _is_swapped(self, filled: Runner) -> bool:
         """Swap a generation in, unless the current one has come further: nobody's reads go back."""
         name, generation = filled.projection.name, filled.generation
-        with changed(self._keeper, name) as (catalog, entry):
+
+        def swapped(catalog: Catalog, entry: Entry) -> bool:
             if entry.current == generation:
                 return True  # Another rebuild of the same generation did.
             if generation not in entry.generations:
@@ -290,6 +308,8 @@ class Projector:
                 catalog.drop(name, entry.generations[entry.previous])
             catalog.swap(entry, generation)
             return True
+
+        return changed(self._keeper, name, swapped)
 
     def _named(self, name: str) -> Projection:
         try:

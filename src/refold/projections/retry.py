@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import traceback
+from functools import partial
 from pathlib import PurePath
 from typing import Final
 
 from refold.errors import RefoldError
+from refold.ports import Begin
 from refold.projections.catalog import Catalog, Parked, catalog_of, check_unchanged
 from refold.projections.cursor import Context, Log
 from refold.projections.projection import FAR, NONE, Poisoned, Projection
@@ -80,41 +82,46 @@ def retry(context: Context, projection: Projection, generation: int, stream: str
     stopped: Poisoned | None = None
     while True:
         try:
-            return _taken_up(context, projection, generation, stream, stopped)
+            take_up = partial(_taken_up, context, projection, generation, stream, stopped)
+            return context.keeper.write(take_up)
         except Poisoned as poison:
             # Undone as a whole: again, up to before that event.
             stopped = poison
 
 
 def _taken_up(
-    context: Context, projection: Projection, generation: int, stream: str, stopped: Poisoned | None
+    context: Context,
+    projection: Projection,
+    generation: int,
+    stream: str,
+    stopped: Poisoned | None,
+    begin: Begin,
 ) -> Parked | None:
-    key = (projection.name, generation)
-    with context.keeper.tables() as transaction:
-        catalog = Catalog(transaction.execute)
-        parked = catalog.parked(*key).get(stream)
-        filled = catalog.started(projection.name).generations.get(generation)
-        if parked is None or filled is None:
-            return None
-        rows = Rows(
-            projection.tables,
-            generation=generation,
-            read=transaction.execute,
-            write=lambda: transaction,
-        )
-        end = filled.position if stopped is None else min(filled.position, stopped.position - 1)
-        log, after = Log(context.log, projection), parked.position - 1
-        without = log.skipped().get(stream, NONE)
-        rows.write_through()
-        for row in log.stream(stream, first=parked.version):
-            if row.position > end:
-                break
-            projection.handle(rows, row, after=after, until=end, without=without)
-        catalog.unpark(*key, stream)
-        again = None
-        if stopped is not None:
-            attempts = parked.attempts + 1 if stopped.version == parked.version else 1
-            again = parked_for(stopped, attempts=attempts, now=context.clock())
-            catalog.park(*key, again)
-        catalog.raise_fence(*key)
-        return again
+    key, transaction = (projection.name, generation), begin()
+    catalog = Catalog(transaction.execute)
+    parked = catalog.parked(*key).get(stream)
+    filled = catalog.started(projection.name).generations.get(generation)
+    if parked is None or filled is None:
+        return None
+    rows = Rows(
+        projection.tables,
+        generation=generation,
+        read=transaction.execute,
+        write=lambda: transaction,
+    )
+    end = filled.position if stopped is None else min(filled.position, stopped.position - 1)
+    log, after = Log(context.log, projection), parked.position - 1
+    without = log.skipped().get(stream, NONE)
+    rows.write_through()
+    for row in log.stream(stream, first=parked.version):
+        if row.position > end:
+            break
+        projection.handle(rows, row, after=after, until=end, without=without)
+    catalog.unpark(*key, stream)
+    again = None
+    if stopped is not None:
+        attempts = parked.attempts + 1 if stopped.version == parked.version else 1
+        again = parked_for(stopped, attempts=attempts, now=context.clock())
+        catalog.park(*key, again)
+    catalog.raise_fence(*key)
+    return again

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from refold.errors import NotFound, Unavailable, UsageError
-from refold.ports import SqlValue, TableKeeper, Transaction
+from refold.ports import Begin, SqlValue, TableKeeper, Transaction
 from refold.projections import retry
 from refold.projections.catalog import Catalog, adopt_python, begun, check_unchanged
 from refold.projections.cursor import Context, Cursor, Page, last_of
 from refold.projections.projection import FAR, NONE, Poisoned, Projection
 from refold.projections.rows import Raced
+
+T = TypeVar("T")
 
 ROWS_PER_PAGE: Final = 4_096
 ROWS_CHANGED_MAX: Final = 50_000
@@ -38,9 +39,21 @@ class Unit:
     def __init__(self, keeper: TableKeeper, check: Callable[[Transaction], None]) -> None:
         self._keeper = keeper
         self._check = check
-        self._stack = ExitStack()
+        self._begin: Begin | None = None
         self._transaction: Transaction | None = None
         self._is_lost = False
+
+    def run(self, work: Callable[[], T]) -> T:
+        """What some work answers; what it writes is stored when it is done, or undone."""
+
+        def within(begin: Begin) -> T:
+            self._begin, self._transaction, self._is_lost = begin, None, False
+            return work()
+
+        try:
+            return self._keeper.write(within)
+        finally:
+            self._begin = self._transaction = None
 
     def read(self, sql: str, values: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:
         """The rows of a query."""
@@ -50,24 +63,17 @@ class Unit:
 
     def write(self) -> Transaction:
         """The transaction; raises :class:`Raced` where what was read is not what stands now."""
+        if self._begin is None:
+            raise UsageError("rows are the handler's for the time of its call alone")
         if self._is_lost:
             raise Raced  # Again: a handler may have swallowed the first.
         if self._transaction is None:
-            transaction = self._stack.enter_context(self._keeper.tables())
+            transaction = self._begin()
             self._is_lost = True
             self._check(transaction)
             self._is_lost = False
             self._transaction = transaction
         return self._transaction
-
-    def __enter__(self) -> Unit:
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._transaction, self._is_lost = None, False
-        # Closed through the stack: it commits, or undoes what was done.
-        stack, self._stack = self._stack, ExitStack()
-        stack.__exit__(*error)
 
 
 class Runner:
@@ -151,17 +157,19 @@ class Runner:
             raise
 
     def _apply(self, page: Page, end: int) -> None:
+        self._cursor.moved(self._unit.run(lambda: self._moved(page, end)))
+
+    def _moved(self, page: Page, end: int) -> int:
         started = time.monotonic()
-        with self._unit as unit:
-            end = self._handled(page, end)
-            transaction = unit.write()
-            try:
-                self._cursor.rows.flush()
-            except UsageError as error:
-                raise Unstorable from error
-            self._note_rate(end, time.monotonic() - started)
-            self._cursor.move(transaction, end)
-        self._cursor.moved(end)
+        end = self._handled(page, end)
+        transaction = self._unit.write()
+        try:
+            self._cursor.rows.flush()
+        except UsageError as error:
+            raise Unstorable from error
+        self._note_rate(end, time.monotonic() - started)
+        self._cursor.move(transaction, end)
+        return end
 
     def _handled(self, page: Page, end: int) -> int:
         """Handle events up to a position; the position where it stopped."""
@@ -191,11 +199,14 @@ class Runner:
         retry.check_room(name, len(self._cursor.parked))
         now = self._context.clock()
         parked = retry.parked_for(poison, attempts=retry.ATTEMPTS_MAX, now=now)
+
+        def park() -> None:
+            transaction = self._unit.write()
+            Catalog(transaction.execute).park(name, self._cursor.generation, parked)
+            self._cursor.move(transaction, poison.position)
+
         try:
-            with self._unit as unit:
-                transaction = unit.write()
-                Catalog(transaction.execute).park(name, self._cursor.generation, parked)
-                self._cursor.move(transaction, poison.position)
+            self._unit.run(park)
         except Raced:
             self.load()
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from operator import attrgetter
 from os import getpid
 from pathlib import Path
@@ -29,6 +29,7 @@ from refold.core.stored import Row
 from refold.errors import BackendError, Corrupt, StoreClosed, Unavailable, UsageError
 from refold.ports import (
     Batch,
+    Begin,
     Beside,
     Check,
     Kept,
@@ -37,7 +38,6 @@ from refold.ports import (
     PartSize,
     SqlValue,
     StreamInfo,
-    Transaction,
 )
 
 T = TypeVar("T")
@@ -244,11 +244,11 @@ class SqliteBackend:
             connection.execute("DELETE FROM snapshots")
             return connection.changes()
 
-    def tables(self) -> AbstractContextManager[Transaction]:
+    def write(self, work: Callable[[Begin], T]) -> T:
         """See :class:`~refold.ports.TableKeeper`."""
         if self._mode == "read":
             raise UsageError(f"{self._path} was opened for reading", code="not_writable")
-        return self._tables.transaction()
+        return self._tables.write(work)
 
     def query(self, sql: str, values: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:
         """See :class:`~refold.ports.TableKeeper`."""
