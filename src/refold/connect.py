@@ -34,7 +34,8 @@ def open(
     """Open a log.
 
     ``url`` is a path, ``sqlite:///relative``, ``sqlite:////absolute`` or ``memory:``; by default
-    the environment variable ``REFOLD_URL``, else ``refold.db`` here. ``mode``: ``"create"`` makes
+    the environment variable ``REFOLD_URL``, else ``refold.db`` here. A path that ends in
+    ``.jsonl`` is a journal: a file of JSON lines, for one process. ``mode``: ``"create"`` makes
     the file when it is missing, ``"write"`` wants it there, ``"read"`` never writes.
     ``synchronous``: with ``"FULL"`` an acknowledged event survives power loss, with ``"NORMAL"`` a
     crash of the process. ``registry`` holds the event classes, ``clock`` gives microseconds UTC.
@@ -103,9 +104,14 @@ def _backend(
         from refold.backends.memory import MemoryBackend
 
         return MemoryBackend()
+    path = _path_of(where)
+    if path.suffix == ".jsonl":
+        from refold.backends.journal import JournalBackend
+
+        return JournalBackend(path, mode=mode, synchronous=synchronous)
     from refold.backends.sqlite import SqliteBackend
 
-    return SqliteBackend(_path_of(where), mode=mode, synchronous=synchronous)
+    return SqliteBackend(path, mode=mode, synchronous=synchronous)
 
 
 def _path_of(where: str) -> Path:

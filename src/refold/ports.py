@@ -272,6 +272,15 @@ class SnapshotKeeper(Protocol):
 
 
 @runtime_checkable
+class Copied(Protocol):
+    """A backend whose whole log can be stored in another."""
+
+    def batches(self) -> Iterator[tuple[int, Batch]]:
+        """Every batch as it was stored, in order, each with when it was recorded."""
+        ...
+
+
+@runtime_checkable
 class Compactor(Protocol):
     """A backend that can pack old appends."""
 

@@ -10,6 +10,7 @@ from typing import Any, Self, cast
 
 import pytest
 
+from refold.backends.journal import JournalBackend
 from refold.backends.memory import MemoryBackend
 from refold.backends.sqlite import SqliteBackend
 from refold.core.registry import Registry
@@ -18,6 +19,7 @@ from refold.engine.branch import Branch
 from refold.engine.store import Store, system_clock
 from refold.ports import Backend, Clock
 from tests.conformance import sample
+from tests.conformance.durable import Reopening
 from tests.conformance.suites import (
     BackendConformance,
     DurableConformance,
@@ -126,12 +128,35 @@ class InSqlite:
             backend.close()
 
 
+class InJournal:
+    """One file of JSON lines a test; one backend at a time, for it has one writer."""
+
+    @pytest.fixture
+    def open_backend(self, tmp_path: Path) -> Iterator[OpenBackend]:
+        """A log in a journal."""
+        backends: list[JournalBackend] = []
+
+        def open_backend() -> Backend:
+            if not backends or backends[-1].is_closed:
+                path = tmp_path / "log.jsonl"
+                backends.append(JournalBackend(path, synchronous="NORMAL"))
+            return backends[-1]
+
+        yield open_backend
+        for backend in backends:
+            backend.close()
+
+
 class TestMemoryBackend(InMemory, BackendConformance):
     """The port, in memory."""
 
 
 class TestSqliteBackend(InSqlite, BackendConformance):
     """The port, on SQLite."""
+
+
+class TestJournalBackend(InJournal, BackendConformance):
+    """The port, on a journal."""
 
 
 class TestMemoryStore(InMemory, OnBackend, StoreConformance):
@@ -148,3 +173,11 @@ class TestMemoryAsyncStore(InMemory, OnAsync, StoreConformance):
 
 class TestSqliteAsyncStore(InSqlite, OnAsync, StoreConformance, DurableConformance):
     """The verbs from an event loop, on SQLite."""
+
+
+class TestJournalStore(InJournal, OnBackend, StoreConformance, Reopening):
+    """The verbs, on a journal."""
+
+
+class TestJournalAsyncStore(InJournal, OnAsync, StoreConformance, Reopening):
+    """The verbs from an event loop, on a journal."""

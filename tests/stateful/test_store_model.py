@@ -422,6 +422,50 @@ class SqliteMachine(StoreMachine):
         self.store.compact(recorded_before=before)
 
 
+class JournalMachine(StoreMachine):
+    """The rules on a file of JSON lines, which may be torn, reopened, or copied to a database."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.path = Path(self.folder.name, "log.jsonl")
+
+    def opened(self) -> Store:
+        """The journal of this run."""
+        return refold.open(self.path, registry=REGISTRY, clock=self.clock, synchronous="NORMAL")
+
+    def teardown(self) -> None:
+        """Diagnose the file, and take it away."""
+        if hasattr(self, "store"):
+            assert [check for check in self.store.check() if not check.good] == []
+        super().teardown()
+        self.folder.cleanup()
+
+    @rule(torn=st.binary(max_size=5))
+    def reopen(self, torn: bytes) -> None:
+        """Close the store and open the file again, with the beginning of a line at its end."""
+        self.store.close()
+        with self.path.open("ab") as file:
+            file.write(torn.replace(b"\n", b""))
+        self.store = self.opened()
+        for follower in self.followers:
+            follower.move_to(self.store)
+
+    @rule()
+    def copy(self) -> None:
+        """A copy in a database says what the journal says, its keys included."""
+        with (
+            refold.open(self.path, mode="read", registry=REGISTRY) as source,
+            refold.open("memory:", registry=REGISTRY) as copy,
+        ):
+            assert source.copy_into(copy) == self.store.log_head()
+            mine = [(e, e.recorded_at_us) for e in self.store.read_all()]
+            assert [(e, e.recorded_at_us) for e in copy.read_all()] == mine
+            assert list(copy.streams()) == list(self.store.streams())
+            for key in ("tx-1", "tx-2", "tx-3"):
+                assert copy.find(key) == self.store.find(key)
+
+
 SMALL = {
     "refold.engine.lineage.EVENTS_PER_PAGE": 2,
     "refold.engine.reader.LOG_ROWS_PER_PAGE": 1,
@@ -444,7 +488,7 @@ STEPS = settings(
 )
 
 
-@pytest.mark.parametrize("machine", [MemoryMachine, SqliteMachine])
+@pytest.mark.parametrize("machine", [MemoryMachine, SqliteMachine, JournalMachine])
 def test_a_store_is_what_its_model_is(machine: type[StoreMachine]) -> None:
     """Whatever is called in whatever order, the store and the model say the same."""
     run_state_machine_as_test(machine, settings=STEPS)

@@ -8,7 +8,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
-from refold.backends.plan import Known, Needs, matches, needs, plan
+from refold.backends.plan import Known, Needs, Plan, matches, needs, plan
 from refold.backends.tables import in_memory, progress_of
 from refold.core.event import Kind, category_of
 from refold.core.query import Query, QueryItem
@@ -91,6 +91,7 @@ class MemoryBackend:
             tables.execute("RELEASE append")
             if refusal is not None:
                 return [refusal]
+        self._before_kept(planned, rows, batches)
         for place, row in zip(planned.places, rows, strict=True):
             self._keep(place.write, row)
         outcomes = planned.outcomes(first, recorded_at)
@@ -98,6 +99,9 @@ class MemoryBackend:
             if batch.key is not None and isinstance(outcome, list):
                 self._keys.setdefault(batch.key, Kept(outcome, batch.digest))
         return outcomes
+
+    def _before_kept(self, planned: Plan, rows: Sequence[Row], batches: Sequence[Batch]) -> None:
+        """Rows of a plan are about to be kept."""
 
     def _known(self, wanted: Needs) -> Known:
         infos = [info for stream in wanted.streams if (info := self.head(stream))]

@@ -99,6 +99,7 @@ Example:
         "stats": ("stats", "Show what each part of a store takes."),
         "compact": ("compact", "Pack old events, to a third or less."),
         "backup": ("backup", "Copy a store to a new file."),
+        "copy": ("copy", "Copy a journal into a store that it has outgrown."),
         "restore": ("backup", "Make a store from a backup."),
     },
 )

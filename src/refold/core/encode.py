@@ -124,7 +124,7 @@ def encode_body(events: Sequence[object], registry: Registry, *, repeatable: boo
         )
     ):
         return encode_one_by_one(events, registry, repeatable=repeatable)
-    return Body(text, kinds, None if bare else _occurred(read))
+    return Body(text, kinds, None if bare else occurred_of(read))
 
 
 def span_of(occurred: Occurred | None, recorded_at: int) -> tuple[int, int] | tuple[None, None]:
@@ -262,7 +262,8 @@ def _are_flat(raw: bytes) -> bool:
     )
 
 
-def _occurred(events: Sequence[Any]) -> Occurred | None:
+def occurred_of(events: Sequence[Any]) -> Occurred | None:
+    """What events, as they are read from a body, say of their time."""
     times = [event.occurred_at for event in events if event.occurred_at is not None]
     return Occurred(min(times), max(times), len(times) == len(events)) if times else None
 
@@ -299,7 +300,7 @@ def encode_one_by_one(
     raw = b"[" + b",".join(parts) + b"]"
     if len(raw) > APPEND_BYTES_MAX:
         raise InvalidEvent(f"an append of {len(raw)} bytes, over {APPEND_BYTES_MAX}: split it")
-    return Body(raw.decode(), tuple(kinds), _occurred(read))
+    return Body(raw.decode(), tuple(kinds), occurred_of(read))
 
 
 def _encoded(array: tuple[Any, ...]) -> bytes:

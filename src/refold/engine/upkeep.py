@@ -7,8 +7,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from refold.core.clock import Instant, to_us
-from refold.errors import UsageError
-from refold.ports import Backend, Check, Checkable, Clock, Compactor, Maintained, Packed, PartSize
+from refold.errors import RefoldError, UsageError
+from refold.ports import (
+    Backend,
+    Check,
+    Checkable,
+    Clock,
+    Compactor,
+    Copied,
+    Maintained,
+    Packed,
+    PartSize,
+)
 
 
 class Upkeep:
@@ -39,6 +49,27 @@ class Upkeep:
             raise UsageError("this kind of store has nothing to compact")
         before = self._clock() + 1 if recorded_before is None else to_us(recorded_before)
         return self._backend.compact(recorded_before=before, progress=progress or _silent)
+
+    def copy_into(
+        self, other: Upkeep, *, progress: Callable[[int, int], None] | None = None
+    ) -> int:
+        """Store the whole log of a journal in another, empty store; how many events that were.
+
+        Events, versions, positions, times and keys are the same there. ``progress`` gets the
+        events done and those in all.
+        """
+        if not isinstance(self._backend, Copied):
+            raise UsageError("only a journal is copied; a database has backup()")
+        target, done, whole = other._backend, 0, self._backend.log_head()
+        if target.log_head():
+            raise UsageError("the store to copy into must be empty: give it a file of its own")
+        for recorded_at, batch in self._backend.batches():
+            (outcome,) = target.commit([batch], now=recorded_at)
+            if isinstance(outcome, RefoldError):
+                raise outcome
+            done = outcome[-1].position
+            (progress or _silent)(done, whole)
+        return done
 
     def sizes(self) -> list[PartSize]:
         """What each part of the storage takes, in bytes, and the events in it."""
