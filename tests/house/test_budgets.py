@@ -27,7 +27,9 @@ def files_of(part: str) -> list[Path]:
         path = SRC / place
         inside = [other for other in others if path in other.parents]
         files = [path] if path.is_file() else files_under(path, suffix=".py")
-        found += [file for file in files if not any(other in file.parents for other in inside)]
+        found += [
+            file for file in files if not any(other in (file, *file.parents) for other in inside)
+        ]
     return found
 
 

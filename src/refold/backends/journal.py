@@ -221,8 +221,7 @@ class JournalBackend(MemoryBackend):
             if size == self._size:
                 return
             if size < self._size:
-                path = str(self._path)
-                raise Corrupt(f"{path} is shorter than it was: its end was cut off", path=path)
+                raise self._corrupt(self._lines, "the file ends before it")
             self._is_loading = True
             try:
                 with open(self._file, "rb", closefd=False) as file:
