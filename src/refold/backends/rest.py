@@ -18,8 +18,8 @@ from weakref import WeakSet
 
 import apsw
 
-from refold import process
 from refold.errors import UsageError
+from refold.process import here
 
 REST_MAX_S: Final = 1.0
 """How long a fork waits for what other threads are at."""
@@ -36,8 +36,10 @@ class Connection(apsw.Connection):
     remembers of locks that this process does not have.
     """
 
+    process = here()  # Until it is made: an interrupt may come before.
+
     def __init__(self, name: str, **options: Any) -> None:
-        self.process, self.name = process.here(), name
+        self.process, self.name = here(), name
         with _opening:
             for path in [one.name for one in _open_files() if not one.process.is_here]:
                 why = f"{path} was in use when this process was forked: no store can be opened here"
@@ -72,10 +74,10 @@ def _rest() -> None:
 
 
 def _forked() -> None:
+    _opening.release()
     resting.clear()
     for connection in _open_files():  # The end of a block that it was used in is refused.
         connection.exec_trace = lambda cursor, *_: cursor.connection.process.check()
-    _opening.release()
 
 
 os.register_at_fork(before=_rest, after_in_parent=_opening.release, after_in_child=_forked)
