@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import refold
 from refold.backends.sqlite import SqliteBackend
-from refold.backends.sqlite.file import APPLICATION_ID, SCHEMA_VERSION, _migration
+from refold.backends.sqlite.file import APPLICATION_ID, SCHEMA_VERSION, migration
 from refold.core.clock import to_us
 from refold.core.encode import encode_metadata
 from refold.core.event import Event
@@ -142,7 +142,7 @@ def test_the_view_shows_any_metadata_and_any_time(
     """An event's own metadata goes on top of what is shared, whatever they hold; nulls stay."""
     connection = apsw.Connection(":memory:")
     for number in range(1, SCHEMA_VERSION + 1):
-        connection.execute(_migration(number)).fetchall()
+        connection.execute(migration(number)).fetchall()
     body = json.dumps([["a.b", {}, at_us, *([own] if own else [])]])
     connection.execute("INSERT INTO streams (id, name, category) VALUES (1, 'a', 'a')")
     connection.execute(

@@ -53,7 +53,10 @@ _FUNCTIONS: Final = """
 SELECT name FROM pragma_function_list WHERE builtin AND NOT flags & 0x80000 OR flags & 0x200000"""
 """Those of SQLite but the ones that it keeps from views (SQLITE_DIRECTONLY), which act outside; of
 others those that are said to have no effect (SQLITE_INNOCUOUS)."""
-_OF_FULL_TEXT: Final = {"bm25", "highlight", "match", "matchinfo", "offsets", "snippet"}
+_OTHERS_READING: Final = {"bm25", "highlight", "match", "matchinfo", "offsets", "snippet"} | {
+    "refold_unpacked"
+}
+"""Of full-text tables, and of a log's packed appends."""
 
 
 class SqlTransaction:
@@ -165,7 +168,7 @@ def _is_read(action: int, name: str | None, value: str | None, *_: str | None) -
 @cache
 def _functions() -> frozenset[str]:
     found = apsw.Connection(":memory:").execute(_FUNCTIONS)
-    return frozenset(str(name) for (name,) in found) | _OF_FULL_TEXT
+    return frozenset(str(name) for (name,) in found) | _OTHERS_READING
 
 
 def progress_of(query: Query, projection: str) -> int | None:

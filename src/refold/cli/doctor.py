@@ -15,7 +15,7 @@ from refold.errors import Corrupt
 @option(
     "--repair",
     is_flag=True,
-    help="First make again what can be made from the log: indexes, snapshots, free pages.",
+    help="First make again what can be made from the log: indexes, views, tags, snapshots.",
 )
 def doctor_command(url: str, repair: bool) -> int:
     """Check a store from end to end.

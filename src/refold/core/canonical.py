@@ -102,15 +102,15 @@ def _put(value: Any, name: str, part: Any) -> None:
         object.__setattr__(value, name, part)
 
 
-def digest_of(parts: Iterable[tuple[str, str, str | None]]) -> bytes:
+def digest_of(parts: Iterable[tuple[str, str | bytes, str | bytes | None]]) -> bytes:
     """SHA-256 over what a keyed append stores: stream, body and metadata of each of its parts.
 
-    Each text has its length before it, in UTF-8.
+    Each text has its length before it, in UTF-8; it may be given as that.
     """
     digest = hashlib.sha256()
     for part in parts:
         for text in part:
-            encoded = (text or "").encode()
+            encoded = text if isinstance(text, bytes) else (text or "").encode()
             digest.update(len(encoded).to_bytes(8, "big"))
             digest.update(encoded)
     return digest.digest()

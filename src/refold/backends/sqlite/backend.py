@@ -15,7 +15,7 @@ import apsw
 
 from refold import process
 from refold.backends.rest import resting
-from refold.backends.sqlite import doctor, file, maintenance, queries, snapshots, tags
+from refold.backends.sqlite import doctor, file, maintenance, queries, snapshots, tags, unpacked
 from refold.backends.sqlite.compression import Frames, dictionary_bytes
 from refold.backends.sqlite.errors import DRIVER_ERRORS, driver_error, naming_errors
 from refold.backends.sqlite.file import Mode, close_quietly, rows_of, shaped
@@ -253,7 +253,7 @@ class SqliteBackend:
     def query(self, sql: str, values: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:
         """See :class:`~refold.ports.TableKeeper`."""
         with self._reading() as connection:
-            return queried(connection, sql, values)
+            return queried(unpacked.shown(connection, self._frames), sql, values)
 
     def progress(self, projection: str) -> int | None:
         """See :class:`~refold.ports.ProgressKeeper`."""

@@ -96,7 +96,7 @@ def _make_current(connection: apsw.Connection, path: Path, *, is_new: bool) -> N
 
 def _migrate(connection: apsw.Connection, path: Path) -> None:
     for number in range(_checked_version(connection, path) + 1, SCHEMA_VERSION + 1):
-        connection.execute(_migration(number)).fetchall()
+        connection.execute(migration(number)).fetchall()
     connection.execute(f"PRAGMA application_id={APPLICATION_ID}").fetchall()
     connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}").fetchall()
 
@@ -178,7 +178,8 @@ def _checked_version(connection: apsw.Connection, path: Path) -> int:
     return int(version)
 
 
-def _migration(number: int) -> str:
+def migration(number: int) -> str:
+    """The SQL that makes a schema of the one before it."""
     for entry in _MIGRATIONS.iterdir():
         if entry.name.startswith(f"{number:04d}_"):
             return entry.read_text(encoding="utf-8")

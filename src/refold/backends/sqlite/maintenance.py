@@ -9,6 +9,7 @@ from typing import Final
 
 import apsw
 
+from refold.backends.sqlite import schema
 from refold.backends.sqlite.compression import Frames
 from refold.backends.sqlite.doctor import CUT_SHORT
 from refold.backends.sqlite.file import rows_of
@@ -67,6 +68,7 @@ def copy_to(connection: apsw.Connection, target: Path) -> int:
 
 def repairs(connection: apsw.Connection, frames: Frames) -> Iterator[str]:
     """Do what is always safe, saying what was done; the log itself is never touched."""
+    yield from schema.remade(connection)
     connection.execute("REINDEX")
     yield "made every index again from its table"
     connection.execute("DELETE FROM snapshots")

@@ -1,0 +1,43 @@
+"""Packed events in SQL: what a connection needs to show them, beside those that are not packed."""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Any, Final
+
+import apsw
+import msgspec
+
+from refold.backends.sqlite.compression import Frames
+from refold.backends.sqlite.file import rows_of
+
+_VIEWS: Final = resources.files("refold.backends.sqlite") / "unpacked.sql"
+_HOT: Final = "SELECT sql FROM main.sqlite_schema WHERE (type, name) = ('view', 'events')"
+_EVENTS: Final = "CREATE TEMP VIEW events AS SELECT * FROM main.events UNION ALL {packed}"
+
+
+def shown(connection: apsw.Connection, frames: Frames) -> apsw.Connection:
+    """A connection, with the views ``refold_appends`` and ``events``, of all that is stored.
+
+    They stand before what the file has under these names, and end with the connection.
+    """
+
+    def unpacked(*segment: Any) -> str:
+        rows = frames.unpacked(*segment).appends()
+        return msgspec.json.encode([_listed(row) for row in rows]).decode()
+
+    if not connection.execute("SELECT 1 FROM sqlite_temp_schema WHERE name = 'events'").get:
+        connection.create_scalar_function(
+            "refold_unpacked", unpacked, 10, deterministic=True, flags=apsw.SQLITE_INNOCUOUS
+        )
+        connection.execute(_VIEWS.read_text(encoding="utf-8"))
+        for (sql,) in rows_of(connection, _HOT):
+            packed = sql[sql.index("SELECT") :].replace("FROM log\n", "FROM refold_packed AS log\n")
+            connection.execute(_EVENTS.format(packed=packed))
+    return connection
+
+
+def _listed(row: Any) -> tuple[Any, ...]:
+    texts = [text if text is None else str(text, "utf-8") for text in (row.metadata, row.body)]
+    place = (row.position, row.version, row.event_count, row.recorded_at)
+    return (*place, texts[0], row.occurred_from, row.occurred_to, texts[1])
