@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace as with_
 from typing import Any, Final
 
@@ -82,10 +83,12 @@ def _unpacked(data: bytes, packing: str | None) -> bytes:
         return data
     import httpx2  # Late: few answers need it.
 
-    try:
-        return httpx2.Response(200, headers={"content-encoding": packing}, content=data).content
-    except httpx2.DecodingError:
-        return b""
+    parts: list[bytes] = []
+    stream = httpx2.ByteStream(data)
+    with suppress(httpx2.DecodingError):  # It was cut: what could be unpacked is there.
+        headers = {"content-encoding": packing}
+        parts.extend(httpx2.Response(200, headers=headers, stream=stream).iter_bytes())
+    return b"".join(parts)
 
 
 def _failed(call: Call, said: Mapping[str, Any] | None) -> Event:
