@@ -13,7 +13,13 @@ import refold
 from refold import recording
 from refold.capture.exact import answer_of, check_exact, request_of
 from refold.capture.recorder import Recorder
-from refold.conversation import AgentConfigured, Conversation, Prompt, to_messages
+from refold.conversation import (
+    AgentConfigured,
+    Conversation,
+    Prompt,
+    to_messages,
+    transcript,
+)
 from refold.conversation.state import ConversationState
 from refold.replay import verify
 from tests.capture.talk import (
@@ -33,9 +39,9 @@ PRICES = {"m-1": {"input": "1.50", "output": 6}}
 SYSTEM = {"role": "system", "content": "You help."}
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[refold.Store]:
-    with refold.open(tmp_path / "agents.db") as opened:
+@pytest.fixture(params=["agents.db", "agents.jsonl"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[refold.Store]:
+    with refold.open(tmp_path / request.param) as opened:
         yield opened
 
 
@@ -104,6 +110,35 @@ def test_it_replays_from_its_own_record(store: refold.Store) -> None:
     found = verify(store, streams_of(store))
     assert found.mismatches == []
     assert found.decisions == 3
+
+
+def test_a_transcript_says_each_thing_once(store: refold.Store) -> None:
+    """The exact bytes beside it are for machines."""
+    a_conversation(Recorder(store))
+    lines = transcript(store.read(only(store)))
+    assert [line.type for line in lines] == [
+        "session.started", "agent.configured", "user.utterance", "tool.call", "tool.result",
+        "agent.utterance", "user.utterance", "agent.utterance",
+    ]  # fmt: skip
+
+
+def test_a_packed_log_is_gone_on_with(tmp_path: Path) -> None:
+    """What is packed is found, read back and not kept again, as what is not."""
+    messages = [SYSTEM, user("a" * 100)]
+    with refold.open(tmp_path / "agents.db") as store:
+        for turn in range(12):
+            sent = asked(messages)
+            talk(Recorder(store), messages, agent(f"b{turn} " + "b" * 100))
+            (stream,) = streams_of(store)
+            requests = [one for one in store.read(stream) if one.type == "wire.request"]
+            assert request_of(store, stream, requests[-1].version) == sent
+            messages.append(user(f"c{turn} " + "c" * 100))
+            store.compact()
+        stream = only(store)
+        assert to_messages(store.read(stream)) == messages[:-1]
+        requests = [one for one in store.read(stream) if one.type == "wire.request"]
+        assert [len(one.data["new"]) for one in requests] == [2] * 12
+        assert [check.good for check in check_exact(store)] == [True]
 
 
 def _completion(message: Message) -> Any:

@@ -26,9 +26,10 @@ WHO_CHARS_MAX: Final = 24
 REDACTED: Final = "[redacted]"
 
 # What a reader of the words can do without; an answer's tokens and price are in the state.
-_LEFT_OUT: Final = frozenset(
-    {"model.request", "model.response", "speech.started", "speech.stopped", "access.recorded"}
-)
+_LEFT_OUT: Final = frozenset({
+    "model.request", "model.response", "speech.started", "speech.stopped", "access.recorded",
+    "wire.request", "wire.piece", "wire.answer",
+})  # fmt: skip
 # C0 and C1 controls but the line feed and tab, line separators, and what sets the direction.
 _HARMFUL: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
@@ -48,9 +49,9 @@ class Line(msgspec.Struct, frozen=True):
 def transcript(history: Iterable[Recorded]) -> list[Line]:
     """The lines of a history: words, tool calls, results, interruptions and the rest.
 
-    Requests and prices of models, speech detection and access records are left out; an event of
-    an unknown type is shown as its payload. What was redacted is not shown, whether or not its
-    bytes are still stored.
+    Requests and prices of models, the exact bytes of captured calls, speech detection and access
+    records are left out; an event of an unknown type is shown as its payload. What was redacted is
+    not shown, whether or not its bytes are still stored.
     """
     known = list(history_of(history, call="transcript"))
     state = Conversation.run(known).state
@@ -74,8 +75,7 @@ def rendered(lines: Iterable[Line]) -> list[str]:
     """
     shown = [(line.at, _name(line.who), _harmless(line.text)) for line in lines]
     width = max((len(who) for _, who, _ in shown), default=0)
-    texts: list[str] = []
-    day = ""
+    texts, day = list[str](), ""
     for moment, who, text in shown:
         date, _, time = moment.partition("T")
         if date != day:
