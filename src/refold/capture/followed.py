@@ -95,7 +95,8 @@ def goes_on(call: str, request: Recorded, *, now_us: int) -> bool:
     if process == this_process():
         return call in GOING_ON
     host, _, number = process.rpartition(":")[0].rpartition(":")
-    if host == socket.gethostname() and number.isdecimal():
+    is_here = host == socket.gethostname() and os.name == "posix"
+    if is_here and number.isdecimal():
         if int(number) == os.getpid():
             return False
         try:

@@ -26,8 +26,8 @@ class PriceTable:
     """Prices by model: a mapping or a JSON or TOML file of such.
 
     ``{"gpt-5": {"input": "1.25", "cached": "0.125", "output": "10"}}`` in US dollars a million
-    tokens; ``cached`` and ``cache_write`` where the provider charges these otherwise. A model's
-    dated names (``gpt-5-2025-08-07``) have its price unless they have their own.
+    tokens; ``cached`` is what input from the provider's cache costs, ``cache_write`` what goes into
+    it. A model's dated names (``gpt-5-2025-08-07``) have its price unless they have their own.
     """
 
     def __init__(self, prices: Prices | None) -> None:
