@@ -101,8 +101,10 @@ def test_a_history_written_back_otherwise_is_the_same(
         result("c2", "y"),
     ]
     talk(next(recorders), messages, agent("Done"))
+    messages[3] = {**result("c1", ""), "content": [{"type": "text", "text": "x"}]}
+    talk(next(recorders), [*messages, user("More")], agent("Yes"))
     (stream,) = streams_of(store)
-    assert words_in(store, stream) == ["Hi", "Done"]
+    assert words_in(store, stream) == ["Hi", "Done", "More", "Yes"]
     assert store.fold(stream, Conversation).state.open_calls == {}
 
 
@@ -335,6 +337,22 @@ def test_a_response_that_is_gone_on_from_is_found(
         ask("new", "n", previous_response_id=odd)
     said = sorted(words_in(store, stream) for stream in streams_of(store))
     assert said == [list("abcdef"), list("abxyzw"), *[["new", "n"]] * 4]
+
+
+def test_a_branch_has_no_part_in_calls_that_its_parent_ends(store: refold.Store) -> None:
+    """Of calls at once in one named stream, the branch begins while one goes on."""
+    recorder, known = Recorder(store), {"conversation": "call-1"}
+    slow = call_of(asked([user("slow")]), **known)
+    recorder.begin(slow)
+    messages = [user("a")]
+    talk(recorder, messages, agent("b"), **known)
+    for words in ("c1", "c2"):
+        talk(recorder, [*messages, user(words)], agent("d"), **known)
+    ends(recorder, slow, [answered(agent("late"))])
+    talk(recorder, [*messages, user("c2"), agent("d"), user("e")], agent("f"), **known)
+    said = {stream: words_in(store, stream) for stream in streams_of(store)}
+    assert all(failures_in(store, stream) == [] for stream in said)
+    assert ["slow", "a", "b", "c2", "d", "e", "f"] in said.values()
 
 
 # -- what fails -----------------------------------------------------------------------------------

@@ -152,9 +152,12 @@ def _chained(before: str, said: Any) -> str:
 
 
 def _bare(value: Any) -> Any:
-    """A value without the marks of a provider's cache, which move on from turn to turn."""
+    """A value without the marks of a provider's cache, which move on; text parts are their text."""
     if isinstance(value, list):
-        return [_bare(item) for item in value]
+        bare = [_bare(item) for item in value]
+        texts = [part["text"] for part in bare if isinstance(part, dict) and "text" in part]
+        is_text = len(texts) == len(bare) and all(isinstance(text, str) for text in texts)
+        return "".join(texts) if is_text else bare
     if isinstance(value, dict):
         return {key: item for key, item in value.items() if key != "cache_control"}
     return value

@@ -72,7 +72,8 @@ class Followed:
             self.tags = frozenset(tags)
         if recorded.type == "wire.request":
             form = Requests(self._store, recorded.stream).form_of(recorded)
-            self.open[call] = recorded
+            if recorded.stream == self.notes.stream:  # Else it ends in the parent of this branch.
+                self.open[call] = recorded
             self.asked = (form.hash, recorded.occurred_at_us)
             if recorded.version != self._seen:
                 self._known.learn(recorded.version, form)
