@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import apsw
@@ -76,3 +78,52 @@ def test_a_damaged_segment_is_no_short_answer(path: Path) -> None:
     with refold.open(path) as store, pytest.raises(refold.RefoldError) as caught:
         Projector(store, []).query("SELECT count(*) FROM events")
     assert caught.value.code == "corrupt"
+
+
+def asked(path: Path, sql: str) -> subprocess.CompletedProcess[str]:
+    """What the SQLite that comes with Python answers, in a process of its own."""
+    program = (
+        "import sqlite3, sys\n"
+        "for row in sqlite3.connect(sys.argv[1]).execute(sys.argv[2]): print(*row)\n"
+    )
+    command = [sys.executable, "-c", program, str(path), sql]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+WHOLE = [
+    "SELECT count(*) FROM events",
+    "SELECT id FROM events WHERE stream = 'c-2' AND version > 0",
+    "SELECT count(*) FROM events WHERE type = 'none'",
+    "SELECT max(position) FROM events",
+    "SELECT a.id FROM events AS a JOIN events AS b USING (stream) WHERE a.version < b.version",
+    "SELECT name, count(version) FROM streams LEFT JOIN events ON stream = name GROUP BY name",
+    "SELECT EXISTS (SELECT 1 FROM events WHERE stream = 'c-0')",
+    "SELECT id FROM events ORDER BY position LIMIT 1",
+]
+
+
+@pytest.mark.parametrize("sql", WHOLE)
+def test_another_program_gets_all_events_or_an_error(path: Path, sql: str) -> None:
+    """The view once left out what was packed, without a word."""
+    before = asked(path, sql)
+    assert (before.returncode, before.stderr) == (0, "")
+    assert before.stdout
+    with refold.open(path) as store:
+        expected = [" ".join(map(str, row)) for row in Projector(store, []).query(sql)]
+        assert before.stdout.splitlines() == expected
+        store.compact()
+    after = asked(path, sql)
+    assert after.returncode != 0
+    assert after.stdout == ""
+    assert "c-0@0 and others are packed" in after.stderr
+    assert "events_unpacked" in after.stderr
+
+
+def test_another_program_can_ask_for_what_is_not_packed_and_what_is(path: Path) -> None:
+    """Both parts together are the log."""
+    with refold.open(path) as store:
+        packed = store.compact().events
+        head = store.log_head()
+    said = "SELECT sum(events), sum(last_version - first_version + 1) FROM events_packed"
+    assert asked(path, said).stdout.split() == [str(packed)] * 2
+    assert asked(path, "SELECT count(*) FROM events_unpacked").stdout.strip() == str(head - packed)

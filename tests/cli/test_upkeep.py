@@ -36,6 +36,17 @@ def test_compaction_shows_in_the_sizes_and_nowhere_else(run: Refold, filled: Pat
     assert "bytes an event" in run("stats").out
 
 
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_compaction_says_first_what_others_will_not_see(
+    run: Refold, filled: Path, options: tuple[str, ...]
+) -> None:
+    """On stderr, with `--json` too, and before the progress of its work."""
+    assert filled.exists()
+    ran = run("compact", *options)
+    assert "the view events tells others so in an error" in ran.err.splitlines()[0]
+    assert "events_unpacked" in ran.err
+
+
 def test_compaction_of_what_is_old(run: Refold, filled: Path) -> None:
     """`--before` keeps what is newer."""
     assert filled.exists()

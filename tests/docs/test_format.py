@@ -189,13 +189,21 @@ def test_the_view_works_in_the_sqlite_of_this_python(db: apsw.Connection, path: 
     program = (
         "import json, sqlite3, sys\n"
         "db = sqlite3.connect(f'file:{sys.argv[1]}?mode=ro', uri=True)\n"
-        "print(json.dumps(db.execute('SELECT * FROM events ORDER BY position').fetchall()))\n"
+        "asked = f'SELECT * FROM {sys.argv[2]} ORDER BY position'\n"
+        "print(json.dumps(db.execute(asked).fetchall()))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program, path], capture_output=True, text=True, check=True
-    )
-    mine = [list(row) for row in db.execute("SELECT * FROM events ORDER BY position")]
-    assert json.loads(done.stdout) == mine
+
+    def shown(view: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", program, str(path), view]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    mine = [list(row) for row in db.execute("SELECT * FROM events_unpacked ORDER BY position")]
+    assert json.loads(shown("events_unpacked").stdout) == mine
+    ((packed,),) = db.execute("SELECT ifnull(sum(events), 0) FROM events_packed")
+    if packed:
+        assert "SQLite alone cannot unpack them" in shown("events").stderr
+    else:
+        assert json.loads(shown("events").stdout) == mine
     times = {row[3]: row[6:8] for row in mine}
     assert all(
         len(at) == len("2026-03-01T12:00:00.000000Z") for row in times.values() for at in row

@@ -12,16 +12,20 @@ from refold.cli.options import command, time_option
 def compact_command(url: str, before: int | None) -> None:
     """Pack old events, to a third or less.
 
-    Appends of a stream are packed together and read as before, by every command; in SQL the
-    events view does not show them. Writers and readers go on meanwhile, and it may be stopped at
-    any moment.
+    Appends of a stream are packed together and read as before, by every command and by SQL through
+    refold. Other programs cannot unpack them: for these the view events fails from then on, and
+    events_unpacked has the rest. Writers and readers go on meanwhile, and it may be stopped at any
+    moment.
 
         refold compact --before 7d
         refold compact --db agents.db
     """
     with refold.open(url, mode="write") as store, output.progress("compact") as tell:
-        packed = store.compact(
+        output.note(
+            "only refold reads what is packed: the view events tells others so in an error,\n"
+            "and events_unpacked has what is not packed (docs/how-to/read-with-sql.md)"
+        )
+        events, segments = packed = store.compact(
             recorded_before=before, progress=lambda done, in_all: tell(done, in_all, "packing")
         )
-    shown = f"packed {packed.events:,} events into {packed.segments:,} segments"
-    output.show(packed._asdict(), shown)
+    output.show(packed._asdict(), f"packed {events:,} events into {segments:,} segments")

@@ -19,7 +19,7 @@ from refold.errors import Corrupt, NotFound, UsageError
 
 APPLICATION_ID: Final = 0x7265666F
 """``refo`` in a file's header: this is a refold database."""
-SCHEMA_VERSION: Final = 5
+SCHEMA_VERSION: Final = 6
 HEADER_BYTES: Final = 100
 """No database is shorter (https://www.sqlite.org/fileformat2.html, 1.3)."""
 _SWITCH_EVERY_MS: Final = 10

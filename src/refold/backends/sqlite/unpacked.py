@@ -12,8 +12,8 @@ from refold.backends.sqlite.compression import Frames
 from refold.backends.sqlite.file import rows_of
 
 _VIEWS: Final = resources.files("refold.backends.sqlite") / "unpacked.sql"
-_HOT: Final = "SELECT sql FROM main.sqlite_schema WHERE (type, name) = ('view', 'events')"
-_EVENTS: Final = "CREATE TEMP VIEW events AS SELECT * FROM main.events UNION ALL {packed}"
+_HOT: Final = "SELECT sql FROM main.sqlite_schema WHERE (type, name) = ('view', 'events_unpacked')"
+_EVENTS: Final = "CREATE TEMP VIEW events AS SELECT * FROM main.events_unpacked UNION ALL {packed}"
 
 
 def shown(connection: apsw.Connection, frames: Frames) -> apsw.Connection:

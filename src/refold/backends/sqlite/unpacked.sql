@@ -1,6 +1,6 @@
 -- Packed appends as the table log has those that are not, and both. For connections of refold, which
 -- know the function: it gives a segment as a JSON array of its appends.
-CREATE TEMP VIEW refold_packed AS
+CREATE TEMP VIEW IF NOT EXISTS refold_packed AS
 SELECT
     part.value ->> 0 AS position, segments.stream, part.value ->> 1 AS version,
     part.value ->> 2 AS count, part.value ->> 3 AS recorded_at,
@@ -20,7 +20,7 @@ JOIN json_each(refold_unpacked(
 LEFT JOIN main.keys ON (keys.stream, keys.position, keys.version, keys.count, keys.recorded_at)
     = (segments.stream, part.value ->> 0, part.value ->> 1, part.value ->> 2, part.value ->> 3);
 
-CREATE TEMP VIEW refold_appends AS
+CREATE TEMP VIEW IF NOT EXISTS refold_appends AS
 SELECT
     position, stream, version, count, recorded_at, types, key, digest, metadata, occurred_from,
     occurred_to, body
@@ -29,7 +29,7 @@ UNION ALL
 SELECT * FROM refold_packed;
 
 -- What the table tags should hold.
-CREATE TEMP VIEW refold_tags AS
+CREATE TEMP VIEW IF NOT EXISTS refold_tags AS
 SELECT said.value AS tag, position + count - 1 AS last_position, stream, version, count, types
 FROM refold_appends JOIN main.streams ON streams.id = stream AND category NOT LIKE '%~'
 JOIN json_each(metadata, '$.tags') AS said ON said.type = 'text'
