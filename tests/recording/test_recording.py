@@ -14,7 +14,9 @@ from typing import Any
 
 import anthropic
 import msgspec
+import openai
 import pytest
+from google import genai
 
 import refold
 from refold import recording
@@ -450,6 +452,62 @@ MESSAGE: dict[str, Any] = {
         "output_tokens_details": {"thinking_tokens": 2},
     },
 }
+RESPONSE: dict[str, Any] = {
+    "id": "r1",
+    "object": "response",
+    "status": "completed",
+    "model": "m-2026",
+    "output": [
+        {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "b3A="},
+        {
+            "type": "message",
+            "id": "msg_1",
+            "role": "assistant",
+            "status": "completed",
+            "content": [{"type": "output_text", "text": "One moment.", "annotations": []}],
+        },
+        {
+            "type": "function_call",
+            "id": "fc_1",
+            "call_id": "c1",
+            "name": "slots",
+            "arguments": '{"day":"mon"}',
+        },
+    ],
+    "usage": {
+        "input_tokens": 9,
+        "input_tokens_details": {"cached_tokens": 8},
+        "output_tokens": 4,
+        "output_tokens_details": {"reasoning_tokens": 2},
+        "total_tokens": 13,
+    },
+}
+GENERATED: dict[str, Any] = {
+    "responseId": "r1",
+    "modelVersion": "m-2026",
+    "candidates": [
+        {
+            "finishReason": "STOP",
+            "content": {
+                "role": "model",
+                "parts": [
+                    {"text": "hm", "thought": True},
+                    {"text": "One moment."},
+                    {
+                        "functionCall": {"id": "c1", "name": "slots", "args": {"day": "mon"}},
+                        "thoughtSignature": "c2ln",
+                    },
+                ],
+            },
+        }
+    ],
+    "usageMetadata": {
+        "promptTokenCount": 9,
+        "cachedContentTokenCount": 8,
+        "candidatesTokenCount": 2,
+        "thoughtsTokenCount": 2,
+    },
+}
 
 
 @pytest.mark.parametrize(
@@ -457,6 +515,10 @@ MESSAGE: dict[str, Any] = {
     [
         MESSAGE,
         anthropic.types.Message.model_validate(MESSAGE),
+        RESPONSE,
+        openai.types.responses.Response.construct(**RESPONSE),
+        GENERATED,
+        genai.types.GenerateContentResponse.model_validate(GENERATED),
     ],
     ids=lambda answered: type(answered).__name__,
 )
@@ -480,7 +542,10 @@ def test_an_answer_of_any_api_is_recorded_as_it_came(store: refold.Store, answer
     [
         ({**MESSAGE, "content": [{"type": "tool_use", "input": {}}]}, "/content/0/name"),
         ({**MESSAGE, "content": "x"}, ""),
-        ({"type": "message", "error": {"message": "no"}}, "/choices"),
+        ({**RESPONSE, "status": "queued", "output": []}, ""),
+        ({**RESPONSE, "output": [{"type": "function_call"}]}, "/output/0/name"),
+        ({**GENERATED, "candidates": [*GENERATED["candidates"]] * 2}, "/candidates"),
+        ({"promptFeedback": {"blockReason": "SAFETY"}}, "/choices"),
     ],
 )
 def test_what_is_no_answer_of_any_api_is_refused(

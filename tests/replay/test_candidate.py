@@ -192,8 +192,43 @@ def test_an_object_of_an_sdk_is_an_answer() -> None:
             "stop_reason": "end",
             "usage": {"input_tokens": 2, "cache_read_input_tokens": 3, "output_tokens": 7},
         },
+        {
+            "object": "response",
+            "model": "m",
+            "status": "end",
+            "output": [
+                {"type": "reasoning", "summary": []},
+                {"type": "message", "content": [{"type": "output_text", "text": "I look."}]},
+                {"type": "function_call", "call_id": "t", "name": "find", "arguments": '{"a":1}'},
+            ],
+            "usage": {
+                "input_tokens": 5,
+                "input_tokens_details": {"cached_tokens": 3},
+                "output_tokens": 7,
+            },
+        },
+        {
+            "candidates": [
+                {
+                    "content": {
+                        "parts": [
+                            {"text": "hm", "thought": True},
+                            {"text": "I look."},
+                            {"functionCall": {"id": "t", "name": "find", "args": {"a": 1}}},
+                        ]
+                    },
+                    "finishReason": "end",
+                }
+            ],
+            "modelVersion": "m",
+            "usageMetadata": {
+                "promptTokenCount": 5,
+                "cachedContentTokenCount": 3,
+                "candidatesTokenCount": 7,
+            },
+        },
     ],
-    ids=["anthropic"],
+    ids=["anthropic", "responses", "gemini"],
 )
 def test_a_candidate_may_answer_as_any_api_does(answered: dict[str, Any]) -> None:
     """Each is the same action; thoughts are no part of it."""

@@ -186,8 +186,8 @@ class Recorder(ABC, Generic[S, R]):
     ) -> R:
         """Record an answer as its API gave it, as :meth:`model_answered` does.
 
-        It is an OpenAI chat completion or an Anthropic message: the JSON object, or an object of
-        an SDK, of which what was set is recorded.
+        It is an OpenAI chat completion or response, an Anthropic message or a Gemini answer: the
+        JSON object, or an object of an SDK, of which what was set is recorded.
 
         Arguments stay the string they are, and a chat message exports as it was. What words and
         calls do not say, as thoughts with signatures and citations, stands in the ``parts`` of

@@ -11,11 +11,13 @@ from typing import Any, Final
 
 from refold.conversation.apis.anthropic_messages import ANTHROPIC_MESSAGES
 from refold.conversation.apis.base import Api
+from refold.conversation.apis.gemini import GEMINI
 from refold.conversation.apis.openai_chat import OPENAI_CHAT
+from refold.conversation.apis.openai_responses import OPENAI_RESPONSES
 from refold.conversation.events import ModelResponse, Tool
 from refold.conversation.openai_chat import Chat
 
-APIS: Final[tuple[Api, ...]] = (OPENAI_CHAT, ANTHROPIC_MESSAGES)
+APIS: Final[tuple[Api, ...]] = (OPENAI_CHAT, OPENAI_RESPONSES, ANTHROPIC_MESSAGES, GEMINI)
 
 
 def api_of(path: str) -> Api | None:
@@ -26,6 +28,10 @@ def api_of(path: str) -> Api | None:
 def api_of_answer(body: object) -> Api:
     """The API that an answer is of, by what stands in it; chat completions where nothing says."""
     match body:
+        case {"candidates": _} | {"promptFeedback": _} | {"prompt_feedback": _}:
+            return GEMINI
+        case {"object": "response"} | {"output": list()}:
+            return OPENAI_RESPONSES
         case {"type": "message"}:
             return ANTHROPIC_MESSAGES
     return OPENAI_CHAT

@@ -25,16 +25,12 @@ def join(whole: Body, piece: Mapping[str, Any]) -> None:
                 join(before, value)
             case None | list(), list():
                 whole[key] = _grown(before or [], value, are_calls=key == "tool_calls")
-            case str(), list():
-                whole[key] = [*_text_parts(before), *value]
+            case str(), list() if before:
+                whole[key] = [{"type": "text", "text": before}, *value]
             case list(), str():
-                whole[key] = [*before, *_text_parts(value)]
+                whole[key] = [*before, {"type": "text", "text": value}]
             case _:
                 whole[key] = value
-
-
-def _text_parts(text: str) -> list[Any]:
-    return [{"type": "text", "text": text}] if text else []
 
 
 def _grown(items: list[Any], pieces: list[Any], *, are_calls: bool) -> list[Any]:

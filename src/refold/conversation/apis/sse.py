@@ -7,11 +7,9 @@ The format is that of WHATWG HTML, 9.2.6 "Interpreting an event stream"
 from __future__ import annotations
 
 import codecs
-import re
+import io
 from collections.abc import Iterable, Iterator
-from typing import Final, NamedTuple
-
-_LINE_END: Final = re.compile(r"\r\n|\n|\r")
+from typing import NamedTuple
 
 
 class Frame(NamedTuple):
@@ -30,9 +28,10 @@ class SseParser:
     """
 
     def __init__(self) -> None:
-        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        # Whatever ends a line is \n behind it, and a byte order mark at the start is left out.
+        without_mark = codecs.getincrementaldecoder("utf-8-sig")("replace")
+        self._decode = io.IncrementalNewlineDecoder(without_mark, translate=True).decode
         self._rest: list[str] = []
-        self._is_first, self._was_cr = True, False
         self._event, self._data = "", list[str]()
 
     def feed(self, chunk: bytes) -> list[Frame]:
@@ -41,21 +40,14 @@ class SseParser:
 
     def end(self) -> list[Frame]:
         """The frame that the stream ended in, if any."""
-        return list(self._frames(["".join(self._rest), ""]))
+        return list(self._frames(self._lines(self._decode(b"", final=True) + "\n\n")))
 
     def _lines(self, text: str) -> Iterator[str]:
-        if not text:
-            return
-        ends_in_cr = text.endswith("\r")
-        # A byte order mark at the start, and the other half of a line end that was cut in two.
-        text = text.removeprefix("\ufeff" if self._is_first else "\n" * self._was_cr)
-        self._is_first, self._was_cr = False, ends_in_cr
-        *lines, rest = _LINE_END.split(text)
+        *lines, rest = text.split("\n")
         for line in lines:
             yield "".join((*self._rest, line))
             self._rest.clear()
-        if rest:
-            self._rest.append(rest)
+        self._rest.append(rest)
 
     def _frames(self, lines: Iterable[str]) -> Iterator[Frame]:
         for line in lines:
