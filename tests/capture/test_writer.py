@@ -185,6 +185,21 @@ def test_a_forked_process_opens_the_store_for_itself(tmp_path: Path) -> None:
         made.stop()
 
 
+def test_what_a_stopped_writer_has_left_is_waited_for(fake: Fake) -> None:
+    """Its client is gone, and what it was given is not."""
+    with refold.open("memory:") as store:
+        made = Writer(store)
+        fake.may_go_on.clear()
+        one = call("c")
+        made.begin(one)
+        made.end(one)
+        made.stop()
+        assert not made.flush(0.05)
+        fake.may_go_on.set()
+        assert writers.flush(20)
+    assert [step[0] for step in fake.steps] == ["begin", "end"]
+
+
 def test_a_wrong_choice_is_refused() -> None:
     """The error names the choices."""
     with pytest.raises(UsageError, match="neither 'log' nor 'raise'"):

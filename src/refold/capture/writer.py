@@ -65,6 +65,7 @@ class Writer:
         self._skipped: set[Call] = set()
         self._turn = threading.RLock()
         self._thread: threading.Thread | None = None
+        self._is_stopped = False
 
     # -- the caller's thread ----------------------------------------------------------------------
 
@@ -89,12 +90,16 @@ class Writer:
         """Wait until all that was handed over is recorded; False where it takes longer."""
         if self.raises or self._thread is None or self._process != os.getpid():
             return True
+        if self._is_stopped:
+            self._thread.join(timeout_s)
+            return not self._thread.is_alive()
         done = threading.Event()
         self._steps.put(done)
         return done.wait(timeout_s)
 
     def stop(self) -> None:
         """Let the thread record what is left, close a store that was opened here, and end."""
+        self._is_stopped = True
         if self._thread is not None and self._process == os.getpid():
             self._steps.put(None)
         elif self._opened is not None and self._process == os.getpid():
