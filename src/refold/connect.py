@@ -10,8 +10,9 @@ from urllib.parse import unquote, urlsplit
 
 from refold.core.registry import Registry, default_registry
 from refold.engine.aio import AsyncStore
+from refold.engine.checks import refuse_unless
 from refold.engine.store import Store, system_clock
-from refold.errors import UsageError
+from refold.errors import UsageError, shown
 from refold.ports import Backend, Clock
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ def store_over(
     inline: Iterable[Projection] = (),
 ) -> Store:
     """A store over a backend, its inline projections caught up; see :func:`open`."""
+    refuse_unless(isinstance(registry, Registry), "a refold.Registry", registry=registry)
+    refuse_unless(callable(clock), "a function that gives microseconds", clock=clock)
     kept = tuple(inline)
     if not kept:
         return Store(backend, registry=registry, clock=clock)
@@ -98,8 +101,10 @@ def _backend(
     _check_choice("mode", mode, Mode)
     _check_choice("synchronous", synchronous, Synchronous)
     if url is not None and not isinstance(url, str | bytes | os.PathLike):
-        raise UsageError(f"url={url!r} is not a path, sqlite:///path or memory:", argument="url")
+        raise UsageError(f"url={shown(url)} is not {_FORMS}", argument="url")
     where = os.fsdecode(url) if url is not None else os.environ.get("REFOLD_URL", "refold.db")
+    if any("\ud800" <= char <= "\udfff" for char in where):
+        raise UsageError(f"{where!r} is not UTF-8, in which SQLite is given a path", url=where)
     if where == "memory:":
         from refold.backends.memory import MemoryBackend
 
@@ -134,4 +139,4 @@ def _path_of(where: str) -> Path:
 def _check_choice(name: str, given: str, choices: Any) -> None:
     allowed = get_args(choices)
     if given not in allowed:
-        raise UsageError(f"{name}={given!r} is none of {', '.join(allowed)}")
+        raise UsageError(f"{name}={shown(given)} is none of {', '.join(allowed)}")

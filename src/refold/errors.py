@@ -63,6 +63,14 @@ def _rebuilt(
     return error
 
 
+def shown(value: object) -> str:
+    """A value as a message shows it, in at most 99 characters, whatever it is."""
+    try:
+        return f"{value!r:.99}"
+    except Exception:  # Such as of a number of thousands of digits.
+        return f"a {type(value).__name__}"
+
+
 def copied(error: RefoldError) -> RefoldError:
     """An error for each of several callers, so that their tracebacks do not mix."""
     own = copy.copy(error)
@@ -122,11 +130,11 @@ class Conflict(RefoldError):
             what = f"an event of {query} was appended after position {expected}, at {actual}"
         else:
             now = f"its last version is {actual}" if actual >= 0 else "it does not exist"
-            what = f"stream {stream!r} was expected at {expected}, but {now}"
+            at = shown(expected) if isinstance(expected, int) else expected
+            what = f"stream {stream!r} was expected at {at}, but {now}"
         facts: dict[str, Any] = {"stream": stream, "expected": expected, "actual": actual}
-        super().__init__(
-            f"{what}; {advice}", **facts, **({} if query is None else {"query": query})
-        )
+        facts |= {} if query is None else {"query": query}
+        super().__init__(f"{what}; {advice}", **facts)
 
 
 class Rejected(RefoldError):

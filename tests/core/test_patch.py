@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET
 
-from refold.core import patch
+from refold.core import jsonvalue, patch
 from refold.core.patch import Operation
 from refold.errors import UsageError
 
@@ -58,7 +58,7 @@ class TestDiff:
         """An empty difference and equality are the same statement."""
         equal = shape(before) == shape(after)
         assert (patch.diff(before, after) == []) == equal
-        assert patch.equal(before, after) == equal
+        assert jsonvalue.equal(before, after) == equal
 
     @given(documents, documents)
     def test_is_understood_by_another_library(self, before: Any, after: Any) -> None:
@@ -75,7 +75,7 @@ class TestDiff:
             if operation.op == "add":
                 assert "before" not in members_of(operation)
             else:
-                assert shape(patch.resolve(document, operation.path)) == shape(operation.before)
+                assert shape(jsonvalue.resolve(document, operation.path)) == shape(operation.before)
             document = patch.apply(document, [operation])
 
     @given(letters, letters)
@@ -185,7 +185,7 @@ class TestDiff:
 )
 def test_equality_is_that_of_json(first: Any, second: Any, same: bool) -> None:
     """Numbers by value, text by characters, arrays in order, objects without (RFC 6902, 4.6)."""
-    assert patch.equal(first, second) is same
+    assert jsonvalue.equal(first, second) is same
     assert (patch.diff(first, second) == []) is same
     if same:
         assert patch.apply(first, [{"op": "test", "path": "", "value": second}]) == first
@@ -373,7 +373,7 @@ class TestDepth:
         """The deepest allowed documents are compared and patched."""
         before, after = nested(200, leaf=1), nested(200, leaf=2)
         operations = patch.diff(before, after)
-        assert [len(patch.parse_pointer(op.path)) for op in operations] == [200]
+        assert [len(jsonvalue.parse_pointer(op.path)) for op in operations] == [200]
         assert patch.apply(before, operations) == after
 
     @pytest.mark.parametrize("levels", [201, 5_000])
@@ -383,7 +383,7 @@ class TestDepth:
         calls = (
             lambda: patch.diff(deep, 1),
             lambda: patch.diff(1, deep),
-            lambda: patch.equal(1, deep),
+            lambda: jsonvalue.equal(1, deep),
             lambda: patch.apply(deep, []),
             lambda: patch.apply({}, [written("add", "/a", deep[0])]),
             lambda: patch.apply({}, [written("add", "", {}), written("replace", "", deep)]),
@@ -460,31 +460,31 @@ class TestPointer:
     )
     def test_examples_of_rfc_6901(self, text: str, parts: tuple[str, ...], value: Any) -> None:
         """Each example of section 5 is read, written and resolved as the RFC says."""
-        assert patch.parse_pointer(text) == parts
-        assert patch.pointer(parts) == text
-        assert patch.resolve(RFC_6901_DOCUMENT, text) == value
+        assert jsonvalue.parse_pointer(text) == parts
+        assert jsonvalue.pointer(parts) == text
+        assert jsonvalue.resolve(RFC_6901_DOCUMENT, text) == value
 
     @given(st.lists(st.text("a/~01")))
     def test_what_is_written_is_read_back(self, parts: list[str]) -> None:
         """Escaping loses nothing, whatever the keys."""
-        assert patch.parse_pointer(patch.pointer(parts)) == tuple(parts)
+        assert jsonvalue.parse_pointer(jsonvalue.pointer(parts)) == tuple(parts)
 
     def test_indexes_may_be_numbers(self) -> None:
         """A path made of keys and indexes needs no conversion."""
-        assert patch.pointer(["a", 0, "b"]) == "/a/0/b"
+        assert jsonvalue.pointer(["a", 0, "b"]) == "/a/0/b"
 
     @pytest.mark.parametrize("text", ["a", "#/a", "/~", "/~2", "/a~", "/~~0", None, 3])
     def test_what_is_no_pointer_is_refused(self, text: Any) -> None:
         """No leading slash, a tilde that escapes nothing, or no text at all."""
         with pytest.raises(UsageError) as caught:
-            patch.parse_pointer(text)
+            jsonvalue.parse_pointer(text)
         assert caught.value.pointer == text
 
     @pytest.mark.parametrize("text", ["/b", "/foo/2", "/foo/-", "/foo/00", "/foo/0/b", "foo"])
     def test_what_leads_nowhere_is_refused(self, text: str) -> None:
         """A pointer to nothing is an error that names it."""
         with pytest.raises(UsageError) as caught:
-            patch.resolve(RFC_6901_DOCUMENT, text)
+            jsonvalue.resolve(RFC_6901_DOCUMENT, text)
         assert caught.value.pointer == text
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refold.core import patch
+from refold.core import jsonvalue, patch
 from refold.replay import Action, Call
 from refold.replay.actions import Level, arguments_of, compare_actions
 
@@ -157,7 +157,7 @@ def test_arguments_differ_exactly_when_there_are_changes(first: Any, second: Any
     """No difference goes without a path, and no path without a difference."""
     one, other = calls("a", arguments=json.dumps(first)), calls("a", arguments=json.dumps(second))
     difference = compare_actions(one, other)
-    alike = patch.equal(arguments_of(one.calls[0]), arguments_of(other.calls[0]))
+    alike = jsonvalue.equal(arguments_of(one.calls[0]), arguments_of(other.calls[0]))
     assert (difference.level == "same") == alike == (not difference.pairs[0].changes)
 
 

@@ -166,12 +166,8 @@ class MemoryBackend:
 
     def _after(self, after: int, is_wanted: Callable[[int], bool], rows_max: int) -> list[Row]:
         with self._lock():
-            found = (
-                self._log[index]
-                for index in range(self._index_after(after), len(self._log))
-                if is_wanted(index)
-            )
-            return list(islice(found, rows_max))
+            found = filter(is_wanted, range(self._index_after(after), len(self._log)))
+            return [self._log[index] for index in islice(found, rows_max)]
 
     def find(self, key: str) -> Kept | None:
         """See :class:`~refold.ports.Backend`."""
@@ -197,9 +193,7 @@ class MemoryBackend:
             if found is None:
                 return None
             row = found.rows[-1]
-            return StreamInfo(
-                stream, row.version + row.event_count - 1, found.fork, row.recorded_at
-            )
+            return StreamInfo(stream, row.last_version, found.fork, row.recorded_at)
 
     def log_head(self) -> int:
         """See :class:`~refold.ports.Backend`."""
@@ -209,11 +203,8 @@ class MemoryBackend:
     def streams(self, *, category: str | None, after: str, streams_max: int) -> list[StreamInfo]:
         """See :class:`~refold.ports.Backend`."""
         with self._lock():
-            names = sorted(
-                name
-                for name in self._streams
-                if name > after and category in (None, category_of(name))
-            )
+            later = sorted(name for name in self._streams if name > after)
+            names = [name for name in later if category in (None, category_of(name))]
             return [info for name in names[:streams_max] if (info := self.head(name))]
 
     def snapshot(self, stream: str, *, fold: str, fingerprint: str, last: int) -> Snapshot | None:

@@ -80,7 +80,7 @@ Example:
 """,
     lazy={
         "demo": ("demo", "Record, rewind, replay and compare forty made-up calls."),
-        "run": ("run", "Run a program and record its model calls."),
+        "run": ("run", "Run a program and record each model call that it makes."),
         "import": ("import_", "Bring recorded conversations into a store."),
         "export": ("export", "Print conversations in another format."),
         "append": ("append", "Add events to the end of a stream."),
@@ -99,7 +99,7 @@ Example:
         "stats": ("stats", "Show what each part of a store takes."),
         "compact": ("compact", "Pack old events, to a third or less."),
         "backup": ("backup", "Copy a store to a new file."),
-        "copy": ("copy", "Copy a journal into a store that it has outgrown."),
+        "copy": ("copy", "Copy a journal into a new store that it has outgrown."),
         "restore": ("backup", "Make a store from a backup."),
     },
 )

@@ -107,22 +107,21 @@ def digest_of(parts: Iterable[tuple[str, str | bytes, str | bytes | None]]) -> b
 
     Each text has its length before it, in UTF-8; it may be given as that.
     """
-    digest = hashlib.sha256()
-    for part in parts:
-        for text in part:
-            encoded = text if isinstance(text, bytes) else (text or "").encode()
-            digest.update(len(encoded).to_bytes(8, "big"))
-            digest.update(encoded)
-    return digest.digest()
+    return _hashed(text or b"" for part in parts for text in part)
 
 
 def digest_of_command(stream: str, command: bytes) -> bytes:
     """What a command's append is known by: SHA-256 over it and its stream, after a byte 1."""
+    return _OF_COMMAND + _hashed((stream, command))
+
+
+def _hashed(texts: Iterable[str | bytes]) -> bytes:
     digest = hashlib.sha256()
-    for text in (stream.encode(), command):
-        digest.update(len(text).to_bytes(8, "big"))
-        digest.update(text)
-    return _OF_COMMAND + digest.digest()
+    for text in texts:
+        encoded = text.encode() if isinstance(text, str) else text
+        digest.update(len(encoded).to_bytes(8, "big"))
+        digest.update(encoded)
+    return digest.digest()
 
 
 def is_of_command(digest: bytes) -> bool:

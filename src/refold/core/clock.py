@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import msgspec
 
-from refold.errors import UsageError
+from refold.errors import UsageError, shown
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EARLIEST_US = -62_135_596_800_000_000  # 0001-01-01, where datetime starts
@@ -34,7 +34,9 @@ def to_us(moment: Instant, *, now_us: int | None = None) -> int:
     if isinstance(moment, date):
         moment = _calendar_us(moment)
     if isinstance(moment, bool) or not isinstance(moment, int):
-        raise UsageError(f"{moment!r} is not an instant: give a datetime, a date or RFC 3339 text")
+        raise UsageError(
+            f"{shown(moment)} is not an instant: give a datetime, date or RFC 3339 text"
+        )
     from_us(moment)  # Raises where the calendar does not hold it.
     return moment
 
@@ -44,7 +46,7 @@ def from_us(us: int) -> datetime:
     try:
         return EPOCH + timedelta(microseconds=us)
     except OverflowError as error:
-        raise UsageError(f"{us} microseconds is outside the years 1 to 9999") from error
+        raise UsageError(f"{shown(us)} microseconds is outside the years 1 to 9999") from error
 
 
 def recordable(us: object, *, what: str) -> int:
@@ -54,7 +56,7 @@ def recordable(us: object, *, what: str) -> int:
     """
     if isinstance(us, bool) or not isinstance(us, int) or not 0 <= us <= LATEST_US:
         raise UsageError(
-            f"{what} {us!r:.99} cannot be recorded: give microseconds UTC, a whole number of the "
+            f"{what} {shown(us)} cannot be recorded: give microseconds UTC, a whole number of the "
             "years 1970 to 9999"
         )
     return us

@@ -21,7 +21,7 @@ from refold.core.event import Kind
 from refold.core.jsonvalue import number
 from refold.core.registry import Registry
 from refold.core.stored import ABSENT, OccurredAt, Part, Row
-from refold.errors import UsageError
+from refold.errors import UsageError, shown
 
 Decode = Callable[[str | bytes], list[Any]]
 
@@ -50,7 +50,7 @@ def register(
     for what is no function.
     """
     if not callable(function):
-        raise UsageError(f"{owner} is given functions, not {function!r}")
+        raise UsageError(f"{owner} is given functions, not {shown(function)}")
     wants_recorded = arguments_by_place(function) > 2
     for event in events:
         if isinstance(event, str):
@@ -59,7 +59,7 @@ def register(
             target, kind = event, registry.kind_of_class(event)
             schema = kind.schema
         else:
-            raise UsageError(f"{owner} takes event classes and type names, not {event!r}")
+            raise UsageError(f"{owner} takes event classes and type names, not {shown(event)}")
         if kind.type in handlers:
             raise UsageError(f"{owner} has something that takes {kind.type!r} already")
         handlers[kind.type] = Handler(function, target, wants_recorded, schema)

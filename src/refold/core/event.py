@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from refold.core.clock import Instant
-from refold.errors import InvalidEvent, UsageError
+from refold.errors import InvalidEvent, UsageError, shown
 
 NAME_BYTES_MAX: Final = 255
 """The longest stream name or key, in UTF-8 bytes."""
@@ -84,14 +84,14 @@ def parse_event_id(text: str) -> tuple[str, int]:
     """Stream and version of an id such as ``call-42@7``."""
     stream, _, version = text.rpartition("@") if isinstance(text, str) else ("", "", "")
     if not stream or not _VERSION.fullmatch(version):
-        raise UsageError(f"{text!r} is not an event id such as call-42@7", id=text)
+        raise UsageError(f"{shown(text)} is not an event id such as call-42@7", id=text)
     return stream, int(version)
 
 
 def check_name(name: object, *, what: str, bytes_max: int = NAME_BYTES_MAX) -> None:
     """Refuse an empty, over-long or unprintable stream name, key or type."""
     if not isinstance(name, str) or not name:
-        raise InvalidEvent(f"{what} must be text that is not empty, not {name!r}")
+        raise InvalidEvent(f"{what} must be text that is not empty, not {shown(name)}")
     if not name.isprintable() and any(map(_is_control, name)):
         raise InvalidEvent(f"{what} {name!r} holds a control character")
     size_bytes = len(name.encode())
@@ -106,7 +106,9 @@ def _is_control(char: str) -> bool:
 def checked_tag(type_name: str, schema: int) -> str:
     """The stored tag of an untyped event's type and schema."""
     if not isinstance(type_name, str):
-        raise InvalidEvent(f"an event type must be text, not {type_name!r}")
+        raise InvalidEvent(f"an event type must be text, not {shown(type_name)}")
+    if type(schema) is not int:  # Nor, maybe, what a cache can be asked for.
+        checked_kind(type_name, schema)
     return _cached_tag(type_name, schema)
 
 
@@ -121,7 +123,7 @@ def checked_kind(type_name: str, schema: int) -> Kind:
     if any(char.isspace() for char in type_name):
         raise InvalidEvent(f"an event type {type_name!r} holds white space")
     if isinstance(schema, bool) or not isinstance(schema, int) or not 1 <= schema < 10**9:
-        raise InvalidEvent(f"schema {schema!r} of {type_name!r} is not a whole number from 1")
+        raise InvalidEvent(f"schema {shown(schema)} of {type_name!r} is not a whole number from 1")
     named = Kind.parse(type_name)
     if Kind.parse(named.type) != Kind(named.type):
         raise InvalidEvent(f"an event type {type_name!r} names two schemas")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final
 
-from refold.errors import Conflict, UsageError
+from refold.errors import Conflict, UsageError, shown
 
 NO_EVENTS: Final = -1
 """The version of a stream that does not exist."""
@@ -35,7 +35,7 @@ def check_expected(expected: Expected) -> None:
         return
     if isinstance(expected, bool) or not isinstance(expected, int) or expected < 0:
         raise UsageError(
-            f"expected={expected!r} is not ANY, NO_STREAM, STREAM_EXISTS or a version from 0",
+            f"expected={shown(expected)} is not ANY, NO_STREAM, STREAM_EXISTS or a version from 0",
             expected=expected,
         )
 

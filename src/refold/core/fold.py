@@ -14,7 +14,7 @@ from refold.core.payload import encode_payload
 from refold.core.recorded import Recorded, StoredEvents, decode_row, history_of, unrecorded
 from refold.core.registry import Registry, default_registry
 from refold.core.stored import Part, Row, corrupt
-from refold.errors import Rejected, UnknownEventType, UsageError
+from refold.errors import Rejected, UnknownEventType, UsageError, shown
 
 S = TypeVar("S")
 K = TypeVar("K")
@@ -258,10 +258,10 @@ class Decider(Generic[S, K]):
         if not isinstance(fold, Fold) or not callable(decide):
             raise UsageError(
                 "a decider is made of a refold.Fold and a function decide(command, state), not "
-                f"of {fold!r} and {decide!r}"
+                f"of {shown(fold)} and {shown(decide)}"
             )
         if rejections not in get_args(Rejections):
-            raise UsageError(f"rejections={rejections!r} is neither 'raised' nor 'recorded'")
+            raise UsageError(f"rejections={shown(rejections)} is neither 'raised' nor 'recorded'")
         self.fold = fold
         self.rejections = rejections
         self._decide = decide

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, get_args
 
 import msgspec
 from msgspec import UNSET
+from msgspec.structs import asdict
 
 from refold.core.alignment import Pair, Score, common_ends, heaviest_pairs, place_by_place, refined
 from refold.core.jsonvalue import (
@@ -21,24 +22,9 @@ from refold.core.jsonvalue import (
     index_in,
     parse_pointer,
     pointer,
-    resolve,
     walk,
 )
 from refold.errors import UsageError
-
-__all__ = [
-    "ALIGNMENT_CELLS_MAX",
-    "COPIED_VALUES_MAX",
-    "Operation",
-    "apply",
-    "as_rfc6902",
-    "diff",
-    "equal",
-    "parse_pointer",
-    "pointer",
-    "resolve",
-    "to_json",
-]
 
 ALIGNMENT_CELLS_MAX: Final = 1_000_000
 """What one diff may spend on aligning lists: n entries against m take n * m cells, and again the
@@ -49,6 +35,7 @@ COPIED_VALUES_MAX: Final = 100_000
 OpName = Literal["add", "remove", "replace", "move", "copy", "test"]
 
 _OP_NAMES: Final = get_args(OpName)
+_MEMBERS: Final = ("op", "from", "path", "value")
 _LISTS: Final = (list, tuple)
 
 
@@ -64,13 +51,8 @@ class Operation(msgspec.Struct, frozen=True, rename={"from_": "from"}):
 
 def to_json(operation: Operation) -> dict[str, Any]:
     """The operation as the RFC writes it, without ``before``."""
-    members = {
-        "op": operation.op,
-        "from": operation.from_,
-        "path": operation.path,
-        "value": operation.value,
-    }
-    return {name: member for name, member in members.items() if member is not UNSET}
+    members = {**asdict(operation), "from": operation.from_}
+    return {name: members[name] for name in _MEMBERS if members[name] is not UNSET}
 
 
 def as_rfc6902(operations: Iterable[Operation]) -> list[dict[str, Any]]:

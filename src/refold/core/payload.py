@@ -79,7 +79,7 @@ def walk(value: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, Any]
     if isinstance(value, dict):
         yield path, dict.fromkeys(value)
     for key, child in children:
-        yield from walk(child, f"{path}/{_escaped(key)}", depth + 1)
+        yield from walk(child, path + jsonvalue.pointer((key,)), depth + 1)
 
 
 def plain(payload: Any) -> Any:
@@ -137,7 +137,3 @@ def _largest_part(value: Any) -> tuple[str, int]:
         key=lambda part: part[1],
         default=("", 0),
     )
-
-
-def _escaped(key: str) -> str:
-    return key.replace("~", "~0").replace("/", "~1")

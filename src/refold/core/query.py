@@ -6,12 +6,12 @@ https://dcb.events/specification/ calls a dynamic consistency boundary.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from refold.core.event import Kind, check_name
 from refold.core.upcast import Upcasts
-from refold.errors import InvalidEvent, UsageError
+from refold.errors import InvalidEvent, UsageError, shown
 
 TAGS_MAX: Final = 32
 """How many tags an append may have, and a part of a query."""
@@ -39,7 +39,7 @@ class Query:
     """
 
     def __init__(self, *, types: Sequence[str] = (), tags: Sequence[str] = ()) -> None:
-        if isinstance(types, str) or isinstance(tags, str):
+        if any(isinstance(n, str) or not isinstance(n, Collection) for n in (types, tags)):
             raise UsageError("types and tags of a query are lists of names")
         if not types and not tags:
             raise UsageError("a query of everything: give it types, tags or both")
@@ -49,6 +49,8 @@ class Query:
         self.items: tuple[QueryItem, ...] = (QueryItem(names, checked_tags(tags)),)
 
     def __or__(self, other: Query) -> Query:
+        if not isinstance(other, Query):
+            return NotImplemented
         both = object.__new__(Query)
         both.items = tuple(dict.fromkeys((*self.items, *other.items)))
         if len(both.items) > ITEMS_MAX:
@@ -93,7 +95,7 @@ class Condition(NamedTuple):
 def checked_tags(tags: Sequence[str]) -> tuple[str, ...]:
     """Tags without repeats; :class:`InvalidEvent` unless they are a list of names."""
     if isinstance(tags, str) or not isinstance(tags, Sequence):
-        raise InvalidEvent(f"tags must be a list of names, not {tags!r}")
+        raise InvalidEvent(f"tags must be a list of names, not {shown(tags)}")
     for tag in tags:
         check_name(tag, what="a tag")
     distinct = tuple(dict.fromkeys(tags))

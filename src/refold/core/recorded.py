@@ -15,7 +15,7 @@ from refold.core.jsonvalue import number
 from refold.core.registry import Registry
 from refold.core.split import parted
 from refold.core.stored import ABSENT, Part, Row, StoredEvent, corrupt, decode_body, text_or_none
-from refold.errors import CodecError, Corrupt, UsageError
+from refold.errors import CodecError, Corrupt, UsageError, shown
 
 _decode = msgspec.json.Decoder(float_hook=number).decode
 _as_json = lru_cache(maxsize=64)(msgspec.json.encode)
@@ -126,11 +126,11 @@ class Recorded(msgspec.Struct, dict=True, eq=False, weakref=True):
         try:
             return _decode(self.raw)
         except (ValueError, RecursionError) as error:
-            raise Corrupt(
-                f"the payload of {self.id} cannot be read: {error}; run `refold doctor`",
-                stream=self.stream,
-                version=self.version,
-            ) from error
+            raise self._unreadable("payload", error) from error
+
+    def _unreadable(self, part: str, error: Exception) -> Corrupt:
+        why = f"the {part} of {self.id} cannot be read: {error}; run `refold doctor`"
+        return Corrupt(why, stream=self.stream, version=self.version)
 
     @cached_property
     def event(self) -> Any:
@@ -199,11 +199,7 @@ class Recorded(msgspec.Struct, dict=True, eq=False, weakref=True):
             shared = _object_in(text_or_none(self._append.metadata))
             own = _object_in(text_or_none(self._stored.metadata))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise Corrupt(
-                f"the metadata of {self.id} cannot be read: {error}; run `refold doctor`",
-                stream=self.stream,
-                version=self.version,
-            ) from error
+            raise self._unreadable("metadata", error) from error
         return {**shared, **own}
 
     def noted(self, name: str) -> Any:
@@ -236,6 +232,9 @@ class Recorded(msgspec.Struct, dict=True, eq=False, weakref=True):
         if not isinstance(other, Recorded):
             return NotImplemented
         return _identity(self) == _identity(other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
 
     def __hash__(self) -> int:
         return hash((self.id, self.raw))
@@ -287,7 +286,7 @@ def history_of(events: object, *, call: str) -> Iterator[Recorded]:
     """The recorded events that ``call`` was given; :class:`UsageError` for anything else."""
     if isinstance(events, str) or not isinstance(events, Iterable):
         raise UsageError(
-            f"{call} takes a history, such as store.read(stream) or a branch, not {events!r:.99}",
+            f"{call} takes a history, such as store.read(stream) or a branch, not {shown(events)}",
             call=call,
         )
     for event in events:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from importlib import import_module
 from typing import Any, Final, TypeVar, overload
 
 from refold.core.event import Kind, checked_kind
 from refold.core.upcast import Step, Upcasts
-from refold.errors import InvalidEvent, UnknownEventType, UsageError
+from refold.errors import InvalidEvent, UnknownEventType, UsageError, shown
 
 C = TypeVar("C", bound=type)
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
@@ -69,9 +71,9 @@ class Registry:
         and splits of their own. Raises :class:`UsageError` when another function does this already.
         """
         kind = checked_kind(type_name, schema)
-        if isinstance(into, str):
-            raise UsageError(f"into={into!r} is one name: give a list, into=[{into!r}]")
-        types = tuple(Kind.parse(name).type for name in into)
+        if isinstance(into, str) or not isinstance(into, Collection):
+            raise UsageError(f"into={shown(into)} is no list of names, such as into=['a.b']")
+        types = tuple(checked_kind(name, 1).type for name in into)
 
         def register(function: Any) -> Any:
             self.upcasts.add(kind, Step(function, types))
@@ -176,6 +178,12 @@ class Registry:
             return "it is split; use .events"
         return "import the module that defines it, or use .data"
 
+    def __reduce__(self) -> Any:
+        """The default one is that of the process that it comes to, which imports its classes."""
+        if self is default_registry:
+            return _default, (sorted({cls.__module__ for cls in self._kinds}),)
+        return super().__reduce__()
+
     def _raise_current(self, kind: Kind) -> None:
         self.revision += 1
         self._current[kind.type] = max(kind.schema, self._current.get(kind.type, 0))
@@ -184,6 +192,13 @@ class Registry:
 default_registry: Final = Registry()
 event: Final = default_registry.event
 upcast: Final = default_registry.upcast
+
+
+def _default(modules: Collection[str]) -> Registry:
+    for name in modules:
+        with suppress(ImportError):
+            import_module(name)
+    return default_registry
 
 
 def _path_of(cls: type) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 from refold.core.event import Kind
@@ -128,7 +128,8 @@ class Upcasts:
                 name = ahead.pop()
                 if name not in seen and name not in self._retired:
                     seen.add(name)
-                    ahead += _into(step for (of, _), step in self._steps.items() if of == name)
+                    steps = [step for (of, _), step in self._steps.items() if of == name]
+                    ahead += [into for step in steps for into in step.into]
             self._reached[type_name] = frozenset(seen)
         return self._reached[type_name]
 
@@ -171,7 +172,3 @@ def _name_of(function: Callable[..., Any]) -> object:
 def _path_of(function: Callable[..., Any]) -> str:
     name = getattr(function, "__qualname__", None)
     return repr(function) if name is None else f"{getattr(function, '__module__', None)}.{name}"
-
-
-def _into(steps: Iterable[Step]) -> list[str]:
-    return [name for step in steps for name in step.into]

@@ -15,7 +15,7 @@ from msgspec import inspect
 
 from refold.core.dispatch import PLACED, Decoder
 from refold.core.event import Kind
-from refold.core.patch import pointer
+from refold.core.jsonvalue import pointer
 from refold.core.registry import Registry
 from refold.errors import InvalidEvent
 

@@ -87,6 +87,7 @@ class AsyncStore:
     compact = _awaited(Store.compact)
     sizes = _awaited(Store.sizes)
     backup = _awaited(Store.backup)
+    copy_into = _awaited(Store.copy_into)
     repair = _iterated(Store.repair)
     fold = _awaited(Store.fold)
     fold_all = _awaited(Store.fold_all)

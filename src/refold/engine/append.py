@@ -19,7 +19,7 @@ from refold.core.expected import (
 )
 from refold.core.query import Condition, Query, checked_tags
 from refold.core.registry import Registry
-from refold.errors import RefoldError, UsageError
+from refold.errors import RefoldError, UsageError, shown
 from refold.ports import Appended, Batch, Fork, Outcome, Write
 
 STREAMS_PER_APPEND_MAX: Final = 1_000
@@ -57,7 +57,7 @@ def batch_of(
     writes = [_write_of(append, registry, repeatable=key is not None)]
     if key is None and condition is None:
         return Batch(writes)
-    return _conditional(writes, key, registry, condition, digest)
+    return _conditional(Batch(writes, key, digest, condition), registry)
 
 
 def _write_of(append: Append, registry: Registry, *, repeatable: bool = False) -> Write:
@@ -99,16 +99,12 @@ def batch_together(
             raise UsageError("the parts of one append share its key: give key= beside them")
     repeatable = key is not None
     writes = [_write_of(append, registry, repeatable=repeatable) for append in appends]
-    return _conditional(writes, key, registry, condition, b"")
+    return _conditional(Batch(writes, key, b"", condition), registry)
 
 
-def _conditional(
-    writes: Sequence[Write],
-    key: str | None,
-    registry: Registry,
-    condition: Condition | None,
-    digest: bytes,
-) -> Batch:
+def _conditional(batch: Batch, registry: Registry) -> Batch:
+    """The batch with its key and its condition checked; what has a key has a digest."""
+    writes, key, digest, condition = batch
     if condition is not None:
         condition = _checked_condition(condition, registry)
     if key is None:
@@ -122,9 +118,9 @@ def _checked_condition(condition: Condition, registry: Registry) -> Condition:
     """The condition on what is stored; it is looked at in a commit, with those of others."""
     query, after = condition
     if not isinstance(query, Query):
-        raise UsageError(f"unless={query!r:.99} is not a refold.Query", argument="unless")
+        raise UsageError(f"unless={shown(query)} is not a refold.Query", argument="unless")
     if isinstance(after, bool) or not isinstance(after, int) or after < 0:
-        raise UsageError(f"after={after!r:.99} is not a position from 0", argument="after")
+        raise UsageError(f"after={shown(after)} is not a position from 0", argument="after")
     return Condition(query.of_stored(registry.upcasts), after)
 
 

@@ -21,10 +21,10 @@ from refold.core.canonical import digest_of_command
 from refold.core.event import Event, check_name
 from refold.core.expected import ANY, NO_EVENTS, NO_STREAM, Expected
 from refold.core.fold import Decider, Fold, Folded
-from refold.core.query import Condition, Query
+from refold.core.query import Condition, Query, checked_tags
 from refold.core.recorded import Recorded
 from refold.engine.append import Append
-from refold.errors import Conflict, NotFound, Rejected, UsageError
+from refold.errors import Conflict, NotFound, Rejected, UsageError, shown
 from refold.ports import Appended, Kept
 from refold.process import Turn
 
@@ -207,6 +207,7 @@ def tags_of(tags: Sequence[str] | None, over: Query | None) -> tuple[str, ...]:
     Without the latter the next decision over the same query would not see them.
     """
     if over is not None and not isinstance(over, Query):
-        raise UsageError(f"over={over!r:.99} is not a refold.Query", argument="over")
+        raise UsageError(f"over={shown(over)} is not a refold.Query", argument="over")
     items = () if over is None else over.items
-    return tuple(dict.fromkeys([*(tags or ()), *(tag for item in items for tag in item.tags)]))
+    rested_on = [tag for item in items for tag in item.tags]
+    return tuple(dict.fromkeys((*checked_tags(() if tags is None else tags), *rested_on)))

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from refold.core.event import event_id
 from refold.core.expected import NO_EVENTS
 from refold.core.stored import Row
+from refold.engine.checks import refuse_unless
 from refold.errors import Corrupt, NotFound, UsageError
 from refold.ports import Backend
 
@@ -37,8 +38,7 @@ def lineage(backend: Backend, stream: str) -> list[Stretch]:
 
     :class:`NotFound` when it does not exist.
     """
-    if not isinstance(stream, str):
-        raise UsageError(f"a stream is named by text, not {stream!r:.99}", argument="stream")
+    refuse_unless(isinstance(stream, str), "the name of a stream", stream=stream)
     stretches: list[Stretch] = []
     name, last = stream, NO_LAST
     for _ in range(LINEAGE_MAX):
@@ -197,7 +197,7 @@ def _searched(
 
 def _share(first: int, wanted: int, last: int) -> float:
     """How far a value lies between two others, from 0 to 1."""
-    return min(max((wanted - first) / (last - first), 0.0), 1.0) if last > first else 1.0
+    return (min(max(wanted, first), last) - first) / (last - first) if last > first else 1.0
 
 
 def _standing(row: Row, *, recorded_until: int | None, position: int | None) -> int:

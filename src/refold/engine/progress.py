@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Final
 
+from refold.engine.checks import check_given, refuse_unless
 from refold.errors import NotFound, Unavailable, UsageError
 from refold.ports import Backend, ProgressKeeper
 
@@ -19,7 +20,11 @@ def wait_for(backend: Backend, projection: str, position: int, *, timeout_s: flo
     """
     if not isinstance(backend, ProgressKeeper):
         raise UsageError("this kind of store keeps no projections")
-    deadline, look_s = time.monotonic() + timeout_s, _LOOK_FIRST_S
+    refuse_unless(isinstance(projection, str), "the name of a projection", projection=projection)
+    check_given(position=position)
+    is_time = isinstance(timeout_s, int | float) and timeout_s == timeout_s
+    refuse_unless(is_time, "a number of seconds", timeout_s=timeout_s)
+    deadline, look_s = time.monotonic() + max(min(timeout_s, 1e9), 0), _LOOK_FIRST_S
     while (reached := _position_of(backend, projection)) < position:
         left_s = deadline - time.monotonic()
         if left_s <= 0:

@@ -15,7 +15,7 @@ from refold.core.query import Query, QueryItem
 from refold.core.recorded import Recorded, decode_row
 from refold.core.registry import Registry
 from refold.core.stored import Row
-from refold.engine.checks import check_whole
+from refold.engine.checks import check_given, check_whole
 from refold.engine.lineage import (
     EVENTS_PER_PAGE,
     LOG_ROWS_PER_PAGE,
@@ -55,7 +55,8 @@ class Reader:
         recorded_until: Instant | None = None,
     ) -> list[Stretch]:
         """Where a stream's events stand, up to a moment (each bound inclusive)."""
-        check_whole(version=version, position=position)
+        if version is not None or position is not None:
+            check_whole(version=version, position=position)
         stretches = lineage(self._backend, stream)
         last = NO_LAST if version is None else version
         if position is not None or recorded_until is not None:
@@ -169,7 +170,7 @@ class Reader:
 
     def fold_log(self, fold: Fold[S], *, after: int, categories: Sequence[str] | None) -> Folded[S]:
         """The state after the events of the whole log over a position, in order."""
-        check_whole(after=after)
+        check_given(after=after)
         state, position = fold.initial(), max(after, 0)
         for row in self._log_rows(after, categories, None):
             first = row.version + max(after + 1 - row.position, 0)

@@ -26,7 +26,7 @@ from refold.engine.progress import wait_for
 from refold.engine.reader import Reader
 from refold.engine.subscription import Bell, Pages, Subscription
 from refold.engine.upkeep import Upkeep
-from refold.errors import NotFound, RefoldError, Unavailable, UsageError
+from refold.errors import NotFound, RefoldError, Unavailable, UsageError, shown
 from refold.ports import Appended, Backend, Batch, Clock, Committer, Fork, Kept, Outcome, StreamInfo
 
 S = TypeVar("S")
@@ -68,8 +68,6 @@ class Store(Upkeep):
         self._turns = Turns()
         self.registry = registry
         self._committer: Committer = committer or backend
-
-    # -- append -------------------------------------------------------------------------------
 
     def append(
         self,
@@ -139,6 +137,7 @@ class Store(Upkeep):
         is taken or stored until the iterator is advanced. ``progress`` is called after each
         commit with the number of appends done.
         """
+        checks.refuse_unless(isinstance(appends, Iterable), "a list of appends", appends=appends)
         done = 0
         for chunk in chunked(prepared(append, self.registry) for append in appends):
             yield from self._stored(chunk)
@@ -167,18 +166,15 @@ class Store(Upkeep):
         of those of the stream, and is made again when one of them came first; its events get the
         tags of that query beside ``tags``.
 
-        Gives None when the decider had nothing to record. Raises
-        :class:`~refold.errors.Rejected` when the domain said no,
-        :class:`~refold.errors.UsageError` when the id was another command's, and
-        :class:`~refold.errors.Conflict` after 10 lost races.
+        Gives None when the decider had nothing to record. Raises :class:`~refold.errors.Rejected`
+        when the domain said no, :class:`~refold.errors.UsageError` when the id was another
+        command's, and :class:`~refold.errors.Conflict` after 10 lost races.
         """
         checks.check_decider(decider)
         wanted = tags_of(tags, over)
         asked = Execution(stream, decider, command, command_id, metadata, wanted, over)
         with self._turns.of(stream if over is None else over):
             return executed(self, asked)
-
-    # -- read ---------------------------------------------------------------------------------
 
     def read(
         self,
@@ -195,9 +191,10 @@ class Store(Upkeep):
         ``"backward"``. Raises :class:`~refold.errors.NotFound` when there is no such stream.
         """
         limit = checks.checked_limit(limit)
-        checks.check_whole(from_version=from_version, to_version=to_version)
+        checks.check_given(from_version=from_version)
+        checks.check_whole(to_version=to_version)
         if direction not in ("forward", "backward"):
-            raise UsageError(f"direction={direction!r} is neither 'forward' nor 'backward'")
+            raise UsageError(f"direction={shown(direction)} is neither 'forward' nor 'backward'")
         last = NO_LAST if to_version is None else to_version
         stretches = clipped(lineage(self._backend, stream), first=from_version, last=last)
         return islice(self._reader.events(stretches, backward=direction == "backward"), limit)
@@ -218,10 +215,11 @@ class Store(Upkeep):
         arrives at the end.
         """
         limit = checks.checked_limit(limit)
-        checks.check_whole(after=after)
+        checks.check_given(after=after)
         if matching is not None:
             if categories is not None or types is not None:
                 raise UsageError("give matching=, or categories and types: not both")
+            checks.refuse_unless(isinstance(matching, Query), "a refold.Query", matching=matching)
             found = self._reader.matching(matching, after=after, until=self.log_head())
             return islice(found, limit)
         checks.check_names(categories=categories, types=types)
@@ -240,12 +238,13 @@ class Store(Upkeep):
         it. Events of other processes arrive within a tenth of a second.
         """
         checks.check_names(categories=categories, types=types)
-        checks.check_whole(after=after)
+        checks.check_given(after=after)
         pages = Pages(self._reader, after=after, categories=categories, types=types)
         return Subscription(pages, self._bell)
 
     def head(self, stream: str) -> int:
         """The last version of a stream; -1 when it does not exist."""
+        checks.refuse_unless(isinstance(stream, str), "the name of a stream", stream=stream)
         info = self._backend.head(stream)
         return NO_EVENTS if info is None else info.version
 
@@ -277,18 +276,20 @@ class Store(Upkeep):
 
     def _kept_under(self, key: str) -> Kept | None:
         """The same with the digest of what was asked for; not for other callers."""
+        checks.refuse_unless(isinstance(key, str), "a key: give text", key=key)
         return self._backend.find(key)
 
     def streams(self, *, category: str | None = None) -> Iterator[StreamInfo]:
         """Every stream by name, with its last version, its fork, and when it was last written."""
+        checks.refuse_unless(
+            isinstance(category, str | None), "a category's name", category=category
+        )
         after = ""
         while page := self._backend.streams(
             category=category, after=after, streams_max=STREAMS_PER_PAGE
         ):
             yield from page
             after = page[-1].stream
-
-    # -- fold and branch ----------------------------------------------------------------------
 
     def fold(
         self,
@@ -348,6 +349,7 @@ class Store(Upkeep):
         Its first own event is ``session.forked``; events after the divergence are copied. Raises
         :class:`~refold.errors.Conflict` when the stream exists.
         """
+        checks.refuse_unless(isinstance(branch, Branch), "a branch of a stream", branch=branch)
         check_name(stream, what="a branch's name")
         if "~" not in stream:
             raise UsageError(f"name a branch with a ~, such as {branch.stream}~b, not {stream!r}")
@@ -360,8 +362,6 @@ class Store(Upkeep):
         batch = branch_batch(stream, fork, events, self.registry)
         last = appended(self._writer.append([batch])[0])[-1]
         return last._replace(event_count=len(events))
-
-    # -- the rest -----------------------------------------------------------------------------
 
     def close(self) -> None:
         """Let go of files and connections; closing twice is fine.

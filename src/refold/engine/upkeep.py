@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from refold.core.clock import Instant, to_us
+from refold.engine.checks import refuse_unless
 from refold.errors import RefoldError, UsageError
 from refold.ports import (
     Backend,
@@ -60,6 +61,7 @@ class Upkeep:
         """
         if not isinstance(self._backend, Copied):
             raise UsageError("only a journal is copied; a database has backup()")
+        refuse_unless(isinstance(other, Upkeep), "an open refold.Store", other=other)
         target, done, whole = other._backend, 0, self._backend.log_head()
         if target.log_head():
             raise UsageError("the store to copy into must be empty: give it a file of its own")

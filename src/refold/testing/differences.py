@@ -9,7 +9,7 @@ from typing import Any, Final
 from msgspec.json import decode
 
 from refold.core.clock import rfc3339
-from refold.core.patch import pointer
+from refold.core.jsonvalue import pointer
 from refold.core.recorded import Recorded
 
 LINES_MAX: Final = 10

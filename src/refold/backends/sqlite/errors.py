@@ -71,45 +71,37 @@ def _may_be_stored(error: Exception) -> bool:
 
 def driver_error(error: Exception, path: Path) -> RefoldError:
     """The name of what went wrong with a file while nothing is appended to it."""
-    where = str(path)
+    if isinstance(error, apsw.TooBigError):
+        return InvalidEvent(f"an append is more than {path} can hold: split it")
+    kind, what, code = _named(error, path)
+    return kind(f"{path} {what}", code=code, path=str(path))
+
+
+def _named(error: Exception, path: Path) -> tuple[type[RefoldError], str, str | None]:
+    """What to raise, what it says of the file, and its code where that is not the usual one."""
     match error:
         case apsw.NotADBError():
-            return UsageError(f"{path} is not a refold database", code="not_a_database", path=where)
+            return UsageError, "is not a refold database", "not_a_database"
         case _ if isinstance(error, _DAMAGED):
-            return Corrupt(
-                f"{path} is damaged: {error}{_cut_short(path)}; run `refold doctor`", path=where
-            )
+            return Corrupt, f"is damaged: {error}{_cut_short(path)}; run `refold doctor`", None
         case _ if isinstance(error, _NOT_AS_WRITTEN):
-            return Corrupt(
-                f"{path} is not as refold wrote it: {error}{_cut_short(path)}; run `refold doctor`",
-                path=where,
-            )
+            what = f"is not as refold wrote it: {error}{_cut_short(path)}; run `refold doctor`"
+            return Corrupt, what, None
         case apsw.CantOpenError() if _may_be_opened(path):
-            return Unavailable(
-                f"{path} cannot be opened now: does this process hold too many files?", path=where
-            )
+            what = "cannot be opened now: does this process hold too many files?"
+            return Unavailable, what, None
         case apsw.ReadOnlyError() | apsw.CantOpenError() | apsw.PermissionsError():
-            return UsageError(
-                f"{path} cannot be opened: check its permissions and its folder's, where SQLite "
-                "keeps files of its own, for readers too",
-                code="not_writable",
-                path=where,
-            )
+            what = "cannot be opened: check its permissions and its folder's, where SQLite keeps "
+            return UsageError, f"{what}files of its own, for readers too", "not_writable"
         case apsw.BusyError() | apsw.LockedError() | apsw.ProtocolError():
-            return Unavailable(
-                f"{path} stayed locked by another process for {BUSY_WAIT_MS} ms; "
-                "nothing was written",
-                path=where,
-            )
+            what = f"stayed locked by another process for {BUSY_WAIT_MS} ms; nothing was written"
+            return Unavailable, what, None
         case apsw.FullError():
-            return Unavailable(
-                f"the disk of {path} is full; nothing was written: free some space", path=where
-            )
+            what = "is on a disk that is full; nothing was written: free some space"
+            return Unavailable, what, None
         case apsw.IOError() | apsw.NoMemError():
-            return Unavailable(f"{path} cannot be reached now: {error}", path=where)
-        case apsw.TooBigError():
-            return InvalidEvent(f"an append is more than {path} can hold: split it", path=where)
-    return BackendError(f"{path}: SQLite failed: {error}", path=where)
+            return Unavailable, f"cannot be reached now: {error}", None
+    return BackendError, f"cannot be used: SQLite failed: {error}", None
 
 
 def _cut_short(path: Path) -> str:

@@ -202,10 +202,8 @@ def narrowed(
     neither. Schemas of a type share its name; a row too many does no harm, the reader looks again.
     """
     # Each list as one value: SQLite bounds how many a statement has, and how deep a row of ORs is.
-    narrowed, wanted = (
-        "",
-        [json.dumps(list(names)) for names in (categories, types) if names is not None],
-    )
+    narrowed = ""
+    wanted = [json.dumps(list(names)) for names in (categories, types) if names is not None]
     if categories is not None:
         narrowed += " AND (name IS NULL OR category IN (SELECT value FROM json_each(?4)))"
     if types is not None:

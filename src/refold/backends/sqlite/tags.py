@@ -19,7 +19,7 @@ from refold.backends.sqlite.file import rows_of, shaped
 from refold.backends.sqlite.unpacked import shown
 from refold.backends.transaction import transacted
 from refold.core.event import Kind
-from refold.core.query import Query, QueryItem
+from refold.core.query import QueryItem
 from refold.core.stored import Row, corrupt, decode_body
 from refold.errors import Corrupt
 
@@ -81,28 +81,15 @@ def appends(
 
 def found_after(
     connection: apsw.Connection,
-    query: Query,
-    types: Mapping[str, int],
     frames: Frames,
-    *,
+    types: Mapping[str, int],
     after: int,
+    item: QueryItem,
 ) -> int | None:
-    """The last position of an append that holds an event of a query after a position.
+    """The last position of an append that holds an event of a part of a query after a position.
 
     ``types`` holds the number of every stored kind.
     """
-    found = (_item_found_after(connection, one, types, frames, after=after) for one in query.items)
-    return next((position for position in found if position is not None), None)
-
-
-def _item_found_after(
-    connection: apsw.Connection,
-    item: QueryItem,
-    types: Mapping[str, int],
-    frames: Frames,
-    *,
-    after: int,
-) -> int | None:
     after = min(after, LAST_POSITION)
     wanted = [kind for kind in types if Kind.parse(kind).type in item.types]
     mask = mask_of([types[kind] for kind in wanted]) if item.types else ALL_TYPES

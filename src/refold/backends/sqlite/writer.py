@@ -236,7 +236,8 @@ class Writer:
 
     def _found_after(self, condition: Condition) -> int | None:
         query, after = condition
-        return tags.found_after(self._connection, query, self._types, self._frames, after=after)
+        look = partial(tags.found_after, self._connection, self._frames, self._types, after)
+        return next((found for found in map(look, query.items) if found is not None), None)
 
     def _stored(self, planned: Plan, now: int) -> list[Outcome] | None:
         """Store what was planned; None where the log is not what the plan was made on."""
