@@ -9,6 +9,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -259,3 +260,10 @@ def test_a_store_may_be_closed_while_others_read(tmp_path: Path) -> None:
         store.close()
         assert sum(reader.result(WAIT_S) for reader in readers) == 3
     assert [p.name for p in tmp_path.iterdir()] == ["log.db"]
+
+
+def test_each_number_has_one_migration() -> None:
+    """Two of one number would be taken in the order that the file system gives them."""
+    folder = resources.files("refold.backends.sqlite") / "migrations"
+    numbers = sorted(int(file.name[:4]) for file in folder.iterdir())
+    assert numbers == list(range(1, SCHEMA_VERSION + 1))

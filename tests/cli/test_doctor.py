@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
+import apsw
 import pytest
 
-import refold
+import refold.times
 from refold.capture.recorder import Recorder
 from tests.capture.talk import agent, talk, user
 from tests.cli.running import Refold
@@ -72,3 +74,45 @@ def test_captured_calls_are_read_back_to_the_byte(run: Refold) -> None:
     assert ran.code == 1
     assert f"BAD  exact bytes: {info.stream}@{info.version + 1}: the bytes of" in ran.out
     assert "refold doctor" not in ran.out + ran.err
+
+
+def test_an_event_of_the_future_is_a_finding(run: Refold) -> None:
+    """Which one, how many, and what to do; a backup would not help, so none is named."""
+    later_us = (int(time.time()) + 3600) * 1_000_000
+    with refold.open("refold.db") as store:
+        store.append("call-1", [refold.Event("a.b"), refold.Event("a.b", occurred_at=later_us)])
+        store.append("call-2", [refold.Event("a.b", occurred_at=later_us + 1)])
+        store.append("call-2", [refold.Event("a.b", occurred_at=later_us - 3_595 * 1_000_000)])
+    for packed in (False, True):
+        if packed:
+            assert run("compact").code == 0
+        ran = run("doctor")
+        assert ran.code == 1
+        (bad,) = [line for line in ran.out.splitlines() if line.startswith("BAD")]
+        assert bad.startswith("BAD  occurred in time: 2 events say")
+        assert f"the first call-1@1, at {refold.times.rfc3339(later_us)}" in bad
+        assert "mend the clock" in bad
+        assert ran.err == ""
+
+
+def test_times_that_have_passed_are_none(run: Refold) -> None:
+    """Long ago, now, and a minute that clocks may differ by."""
+    now_us = int(time.time()) * 1_000_000
+    with refold.open("refold.db") as store:
+        for at in (0, now_us, now_us + 30_000_000):
+            store.append("call-1", [refold.Event("a.b", occurred_at=at)])
+    assert run("doctor").code == 0
+
+
+def test_a_schema_that_is_altered_is_told_with_what_to_do_and_mended(run: Refold) -> None:
+    """Which trigger is missing; the repair makes it, and all is well."""
+    refold.open("refold.db").close()
+    connection = apsw.Connection("refold.db")
+    connection.execute("DROP TRIGGER log_tags")
+    connection.close()
+    ran = run("doctor")
+    assert ran.code == 1
+    assert "the trigger log_tags is missing: `refold doctor --repair` makes it again" in ran.out
+    ran = run("doctor", "--repair")
+    assert ran.code == 0
+    assert "did  the trigger log_tags is missing: made it again" in ran.out

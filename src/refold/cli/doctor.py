@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import refold
+import refold.times
 from refold.capture.exact import check_exact
 from refold.cli import output
 from refold.cli.errors import FINDING, FINE
@@ -20,38 +20,39 @@ from refold.errors import Corrupt
 def doctor_command(url: str, repair: bool) -> int:
     """Check a store from end to end.
 
-    The file, its schema, its positions, versions and bodies are looked at, and whether captured
-    calls come back to the byte. Reads everything and
-    changes nothing; with --repair it says what it does, and still never touches the log. Exits
+    The file, its schema, its positions, versions, bodies and times are looked at, whether captured
+    calls come back to the byte, and whether an append would be stored. Reads everything and changes
+    nothing; with --repair it says what it does, and still never touches the log. Exits
     with 1 when a check fails.
 
         refold doctor --db agents.db
         refold doctor --db agents.db --repair
     """
     try:
-        good = _looked_at(url, repair=repair)
+        bad = _looked_at(url, repair=repair)
     except Corrupt as damage:
-        good = _shown("readable", False, damage.message.partition("; run `refold doctor`")[0])
-    if not good:
+        bad = _shown("readable", False, damage.message.partition("; run `refold doctor`")[0])
+    if bad not in ([], [refold.times.OCCURRED]):
         output.note(
             "what is missing from the log only a backup has: move the file away, and "
             f"`refold restore BACKUP --db {clean(url)}`"
         )
-    return FINE if good else FINDING
+    return FINDING if bad else FINE
 
 
-def _looked_at(url: str, *, repair: bool) -> bool:
-    """Whether every check was good."""
+def _looked_at(url: str, *, repair: bool) -> list[str]:
+    """The checks that found something."""
     if repair:
         with refold.open(url, mode="write") as store:
             for done in store.repair():
                 output.show({"repaired": done}, f"did  {done}")
     with opened(url) as store:
-        outcomes = [_shown(*check) for check in (*store.check(), *check_exact(store))]
-    return all(outcomes)
+        checks = (*store.check(), *check_exact(store), *refold.times.check_occurred(store))
+        return [name for check in checks for name in _shown(*check)]
 
 
-def _shown(name: str, good: bool, detail: str) -> bool:
+def _shown(name: str, good: bool, detail: str) -> list[str]:
+    """The name, where it is not good."""
     word = output.styled("ok  ", fg="green") if good else output.styled("BAD ", fg="red", bold=True)
     output.show({"check": name, "good": good, "detail": detail}, f"{word} {name}: {detail}")
-    return good
+    return [] if good else [name]
