@@ -103,6 +103,15 @@ def test_the_check_finds_what_is_not_exact(store: refold.Store) -> None:
         answer_of(store, "chat-2", 0)
 
 
+def test_the_check_reads_the_log_once(store: refold.Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long a stream is, of which each request leads to the one before."""
+    known = Known()
+    for turns in range(1, 60):
+        record(store, str(turns), body_of(turns), known, b"one", b"two")
+    monkeypatch.delattr(refold.Store, "read")
+    assert [check.good for check in check_exact(store)] == [True]
+
+
 def test_branches_share_the_elements_of_their_parent(store: refold.Store) -> None:
     """A run may lead to a request that the branch shares."""
     known = Known()

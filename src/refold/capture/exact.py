@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 from refold.capture.elements import RECENT_MAX, answer_bytes, elements_of, joined, read_form
 from refold.capture.events import WireAnswer, WirePiece, WireRequest
@@ -73,6 +73,13 @@ class Requests:
         _check(hashlib.sha256(body).hexdigest(), form.hash, event_id(self._stream, version))
         return body
 
+    def body_of(self, recorded: Recorded) -> bytes:
+        """The same of one that was read, which is quicker for those of a stream in order."""
+        if len(self._forms) > FORMS_MAX:
+            self._forms.clear()
+        self._forms[recorded.version] = self.form_of(recorded)
+        return self.body_at(recorded.version)
+
     def elements_at(self, version: int) -> list[bytes]:
         """The elements of that request."""
         elements = elements_of(version, self.form_at, self._whole)
@@ -118,18 +125,21 @@ class Requests:
 def check_exact(store: Store) -> Iterator[Check]:
     """Read every captured request and answer back and compare it with its hash."""
     readers: dict[str, Requests] = {}
+    coming: dict[tuple[str, Any], Any] = {}
     counts, bad = {"wire.request": 0, "wire.answer": 0}, ""
     for recorded in store.read_all(types=[*counts]):
-        stream, version = recorded.stream, recorded.version
+        stream = recorded.stream
         try:
             if recorded.type == "wire.request":
                 reader = readers.pop(stream, None) or Requests(store, stream)
                 readers = dict([*readers.items(), (stream, reader)][-RECENT_MAX:])
-                reader.body_at(version)
-            elif recorded.to_class(WireAnswer).hash is None:
-                continue
+                reader.body_of(recorded)
             else:
-                answer_of(store, stream, version)
+                kept, call = recorded.to_class(WireAnswer), (stream, recorded.noted(CALL))
+                coming.setdefault(call, hashlib.sha256()).update(answer_bytes(kept))
+                if kept.hash is None:
+                    continue
+                _check(coming.pop(call).hexdigest(), kept.hash, recorded.id)
             counts[recorded.type] += 1
         except RefoldError as error:
             # It is doctor who asks.
