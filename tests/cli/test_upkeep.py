@@ -47,6 +47,27 @@ def test_compaction_says_first_what_others_will_not_see(
     assert "events_unpacked" in ran.err
 
 
+def test_sql_sees_all_events_and_only_reads(run: Refold, filled: Path) -> None:
+    """Packed or not; as text and as JSON; a PRAGMA that sets is wrong usage."""
+    asked = "SELECT stream, count(*), NULL, max(data ->> 'n') FROM events GROUP BY 1 ORDER BY 1"
+    before = run("sql", asked).out
+    assert before.splitlines()[0].startswith("call-0|50||")
+    run("compact")
+    assert filled.exists()
+    assert run("sql", asked).out == before
+    assert run("sql", asked, "--json").lines[0][:3] == ["call-0", 50, None]
+    assert run("sql", "SELECT char(27)").out == "\\x1b\n"
+    for refused in (
+        "PRAGMA user_version = 9",
+        "DELETE FROM log",
+        "ATTACH 'x' AS y",
+        "SELECT nothing",
+    ):
+        ran = run("sql", refused)
+        assert (ran.code, ran.out) == (2, "")
+    assert run("doctor").code == 0
+
+
 def test_compaction_of_what_is_old(run: Refold, filled: Path) -> None:
     """`--before` keeps what is newer."""
     assert filled.exists()

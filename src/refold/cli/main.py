@@ -97,6 +97,7 @@ Example:
         "projections": ("projections", "Keep tables from the events, and set them right."),
         "doctor": ("doctor", "Check a store from end to end."),
         "stats": ("stats", "Show what each part of a store takes."),
+        "sql": ("sql", "Ask in SQL, of all events and of the read models."),
         "compact": ("compact", "Pack old events, to a third or less."),
         "backup": ("backup", "Copy a store to a new file."),
         "copy": ("copy", "Copy a journal into a new store that it has outgrown."),
