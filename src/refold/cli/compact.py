@@ -23,7 +23,7 @@ def compact_command(url: str, before: int | None) -> None:
     with refold.open(url, mode="write") as store, output.progress("compact") as tell:
         output.note(
             "only refold reads what is packed: the view events tells others so in an error,\n"
-            "and events_unpacked has what is not packed (docs/how-to/read-with-sql.md)"
+            "`refold sql` asks all, events_unpacked has the rest (docs/how-to/read-with-sql.md)"
         )
         events, segments = packed = store.compact(
             recorded_before=before, progress=lambda done, in_all: tell(done, in_all, "packing")
