@@ -30,6 +30,7 @@ def workloads(scale: Scale, *, conversations: Path, folder: Path) -> list[Worklo
         *_beside(scale),
         _bytes(scale),
         *_captured(scale),
+        *_calls(),
         *_real(conversations, folder),
         _growth(scale),
     ]
@@ -377,6 +378,23 @@ def _bytes(scale: Scale) -> Workload:
         ],
         rounds=1,
     )
+
+
+def _calls() -> Iterator[Workload]:
+    """What capture costs the thread that makes a call, beside the bare client."""
+    for streamed in (False, True):
+        kinds = (("bare client", False), ("captured", True))
+        yield Workload(
+            "capture-chunk" if streamed else "capture-call",
+            "processor time of the caller's thread, "
+            + ("a chunk of a streamed answer" if streamed else "a call of 15 KB"),
+            "s",
+            [
+                _entry(label, "refold", "calls", captured=captured, streamed=streamed)
+                for label, captured in kinds
+            ],
+            rounds=3,
+        )
 
 
 def _captured(scale: Scale) -> Iterator[Workload]:

@@ -11,16 +11,19 @@ from pathlib import Path
 from typing import Any, Final
 from unittest.mock import patch
 
+import httpx2
 import msgspec
 
 import refold
 import refold.core.snapshot as core_snapshot
 import refold.engine.snapshots as engine_snapshots
 from bench import captured
+from bench.calls import caller_s, serving
 from bench.dialogues import COSTS, spent
 from bench.measuring import awaited, called, timed
 from bench.subject import Subject, serve, state_of
 from bench.workload import State
+from refold import capture
 from refold.capture.call import Call
 from refold.capture.elements import Known, taken_apart
 from refold.capture.recorder import Recorder
@@ -281,6 +284,17 @@ class Refold(Subject):
         took_s, states = timed(work, seconds=seconds, times_min=3)
         said = sum(len(state.transcript) for state in states)
         return {"value": took_s, "state": [said, sum(len(state.tool_calls) for state in states)]}
+
+    def calls(self, *, captured: bool, streamed: bool) -> dict[str, float]:
+        """Processor seconds of the caller's thread a call of 15 KB, or a chunk of an answer."""
+        path = self._path("calls")
+        with serving() as url, refold.open(path) as store:
+            client = capture.client(store) if captured else httpx2.Client()
+            with client:
+                took_s = caller_s(client, url, streamed=streamed, calls=20 if streamed else 200)
+            capture.flush()
+        self._remove(path)
+        return {"value": took_s}
 
     def verify(self, *, name: str, seconds: float) -> dict[str, object]:
         """Seconds to replay every conversation of a kept log from its own record."""

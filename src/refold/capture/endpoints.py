@@ -80,12 +80,13 @@ def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return {k: v for k, v in lower if k in _KEPT or k.startswith(_KEPT_BEGINNINGS)}
 
 
-def secrets(request: Any) -> list[bytes]:
+def secrets(headers: Any, url: Any) -> list[bytes]:
     """What a request says that must not be kept, wherever it is said again; the longest first."""
-    headers = request.headers.items()
-    values = {v for name, v in headers if name.lower() in _SECRET_HEADERS or "key" in name.lower()}
-    values |= set(_words(values)) | {str(value) for value in request.url.params.values()}
-    values |= set(filter(None, (request.url.username, request.url.password)))
+    values = {
+        v for name, v in headers.items() if name.lower() in _SECRET_HEADERS or "key" in name.lower()
+    }
+    values |= set(_words(values)) | {str(value) for value in url.params.values()}
+    values |= set(filter(None, (url.username, url.password)))
     values |= {unquote_plus(value) for value in values}
     long = {value.encode() for value in values if len(value) >= _SECRET_CHARS_MIN}
     return sorted(long, key=len, reverse=True)

@@ -82,7 +82,7 @@ class Tap:
 
     def __init__(self, call: Call, writer: Writer, request: Any) -> None:
         self._call, self._writer, self._request = call, writer, request
-        self._secrets = secrets(request)
+        self._headers = request.headers.copy()  # Signing may give the request others.
         self._began = time.perf_counter()
         self._refusal: list[bytes] | None = None
         writer.begin(call)
@@ -125,8 +125,9 @@ class Tap:
         self._writer.end(call)
 
     def _clean(self, body: bytes) -> bytes:
-        # Signing a request, after it was seen first, may have given it others.
-        return without([*self._secrets, *secrets(self._request)], body)
+        url = self._request.url
+        both = [*secrets(self._headers, url), *secrets(self._request.headers, url)]
+        return without(both, body)
 
     @contextmanager
     def watching(self) -> Iterator[None]:
