@@ -20,7 +20,7 @@ from refold.core.event import Event
 from refold.core.fold import Fold
 from refold.core.recorded import Recorded, decode_row
 from refold.core.registry import Registry
-from refold.core.stored import Row
+from refold.core.stored import SEPARATOR, Row, joined
 from refold.errors import CodecError, RefoldError, UpcastFailed, UsageError
 
 REGISTRY = Registry()
@@ -101,6 +101,7 @@ def made(*, with_model: bool, with_recorded: bool) -> Fold[list[Any]]:
         fold.on(Model)(lambda state, event: [*state, event.text])
     if with_recorded:
         fold.on("test.watched")(watched)
+        fold.on("test.placed")(placed)
     return fold
 
 
@@ -109,7 +110,18 @@ def watched(state: list[Any], event: Any, recorded: Recorded) -> list[Any]:
     return [*state, (recorded.id, recorded.position, event)]
 
 
+def placed(state: list[Any], event: Any, id: str, at_us: int) -> list[Any]:
+    """A step that asks for no more than the place of its event."""
+    return [*state, (id, at_us, event)]
+
+
 WORDS = st.sampled_from(["", "a", "é\x00\n", '"quoted"', "x" * 50])
+PLACES: list[dict[str, Any]] = [
+    {},
+    {"occurred_at": 5},
+    {"metadata": {"k": 1}},
+    {"metadata": {"copied_from": "call-0@3"}, "occurred_at": 9},
+]
 GOOD: list[st.SearchStrategy[object]] = [
     st.builds(Said, WORDS),
     st.builds(Noted, WORDS, st.integers(-5, 5)),
@@ -121,6 +133,7 @@ GOOD: list[st.SearchStrategy[object]] = [
     st.builds(lambda t: Event("test.said", {"text": t, "unknown": [1]}), WORDS),
     st.builds(lambda w: Event("test.loose", w), st.none() | WORDS | st.lists(WORDS)),
     st.builds(lambda w: Event("test.watched", w), WORDS),
+    st.builds(lambda w, of: Event("test.placed", w, **of), WORDS, st.sampled_from(PLACES)),
     st.builds(lambda n: Event(f"test.other{n}", {"n": n}), st.integers(0, 99)),
     st.builds(lambda n: Event(f"test.loose.v{n}", n), st.integers(2, 4)),
 ]
@@ -146,6 +159,17 @@ def rows_of(appends: list[list[object]]) -> list[Row]:
         )
         version += len(events)
     return rows
+
+
+def page_of(rows: list[Row], *, is_packed: bool) -> Row:
+    """The rows as one, as a page of appends joins them, or as a segment packs them."""
+    segment = joined(rows)
+    first, count = rows[0], segment.event_count
+    body, parts = segment.text[: segment.body_bytes], segment.text[segment.body_bytes :]
+    if not is_packed:
+        body = SEPARATOR.join(str(row.body).encode() for row in rows)
+    place = first.position, first.stream, first.version, count, first.recorded_at, None
+    return Row(*place, body, packed_parts=parts, joined=SEPARATOR in body)
 
 
 def outcome(run: Any) -> Any:
@@ -185,6 +209,10 @@ def test_any_history_folds_fast_as_it_folds_slowly(
     rows = rows_of(appends)
     assert fast(fold, rows, 0, 10**6) == slow(fold, rows, 0, 10**6)
     assert fast(fold, rows, first, last) == slow(fold, rows, first, last)
+    if rows:
+        for page in (page_of(rows, is_packed=False), page_of(rows, is_packed=True)):
+            assert fast(fold, [page], 0, 10**6) == slow(fold, rows, 0, 10**6)
+            assert fast(fold, [page], first, last) == slow(fold, rows, first, last)
 
 
 @given(st.lists(st.lists(ANY_EVENTS, min_size=1, max_size=4), max_size=4), st.booleans())

@@ -151,6 +151,25 @@ def test_an_option_of_a_step_is_not_its_recorded_event() -> None:
     assert fold.run(history(Said("a"))).state == ["a", False]
 
 
+def test_a_step_of_four_arguments_is_given_the_place_of_its_event() -> None:
+    """The id and the time of the recorded event; not where a fourth has a value of its own."""
+    fold: Fold[list[Any]] = Fold("places", list, registry=REGISTRY)
+
+    @fold.on(Said)
+    def _(state: list[Any], event: Said, id: str, at_us: int) -> list[Any]:
+        return [*state, (event.text, id, at_us)]
+
+    @fold.on("test.noted")
+    def _(state: list[Any], event: Any, recorded: Recorded, more: int = 1) -> list[Any]:
+        return [*state, recorded.id, more]
+
+    said = Event.of(Said("a"), occurred_at=7)
+    events = history(said, Event("test.noted"))
+    assert fold.run(events).state == [("a", "test-1@0", 7), "test-1@1", 1]
+    with pytest.raises(UsageError):
+        fold.evolve([], Said("a"))
+
+
 def test_events_that_were_not_recorded_evolve_the_state() -> None:
     """Typed, dressed or untyped, each gets to its step as if it came from the log."""
     fold = log_fold()

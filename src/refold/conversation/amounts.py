@@ -15,16 +15,13 @@ AMOUNT_DIGITS_MAX: Final = 20
 
 _ZERO: Final = Decimal(0)
 _CONTEXT: Final = Context(prec=DIGITS, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[])
+plus: Final = _CONTEXT.add
+"""The sum of two amounts."""
 
 
 def add(totals: dict[str, Decimal], currency: str, amount: Decimal) -> None:
     """Add an amount to the total of its currency."""
-    totals[currency] = _CONTEXT.add(totals.get(currency, _ZERO), amount)
-
-
-def plus(amount: Decimal, more: Decimal) -> Decimal:
-    """``amount + more``."""
-    return _CONTEXT.add(amount, more)
+    totals[currency] = plus(totals.get(currency, _ZERO), amount)
 
 
 def read_amount(said: object) -> Decimal | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from msgspec.structs import asdict
 
@@ -43,24 +43,32 @@ NO_CURRENCY: Final = "XXX"
 
 
 def _happens(*kinds: type) -> Callable[[Change], Change]:
-    """Decorator: what these events change; each takes part of the conversation's time."""
+    """Decorator: what these events change; each takes part of the conversation's time.
+
+    The five that most events are of are steps themselves, and ask for no more than their place.
+    """
 
     def register(change: Change) -> Change:
         @Conversation.on(*kinds)
         def step(state: State, event: Any, recorded: Recorded) -> State:
             change(state, event, recorded)
-            at_us, first, last = recorded.occurred_at_us, state.first_at_us, state.last_at_us
-            if first is None or last is None:
-                state.first_at_us = state.last_at_us = at_us
-            elif at_us > last:
-                state.last_at_us, state.duration_ms = at_us, (at_us - first) // 1_000
-            elif at_us < first:
-                state.first_at_us, state.duration_ms = at_us, (last - at_us) // 1_000
-            return state
+            return _lengthen(state, recorded.occurred_at_us)
 
         return change
 
     return register
+
+
+def _lengthen(state: State, at_us: int) -> State:
+    """The state when something happened in it at a moment in microseconds."""
+    first, last = state.first_at_us, state.last_at_us
+    if first is None or last is None:
+        state.first_at_us = state.last_at_us = at_us
+    elif at_us > last:
+        state.last_at_us, state.duration_ms = at_us, (at_us - first) // 1_000
+    elif at_us < first:
+        state.first_at_us, state.duration_ms = at_us, (last - at_us) // 1_000
+    return state
 
 
 @_happens(
@@ -110,35 +118,26 @@ def _patched(state: State, event: events.StatePatched, recorded: Recorded) -> No
 # -- words --------------------------------------------------------------------------------------
 
 
-@_happens(events.UserUtterance)
-def _user_said(state: State, event: events.UserUtterance, recorded: Recorded) -> None:
-    said = _utterance("user", event, recorded)
+@Conversation.on(events.UserUtterance)
+def _user_said(state: State, event: events.UserUtterance, id: str, at_us: int) -> State:
+    said = Utterance(id=id, at=rfc3339(at_us), role="user", text=event.text, party=event.party)
     said.confidence = event.confidence
+    if event.parts:
+        said.attachments = attachments(event.parts)
     state.transcript.append(said)
+    return state if at_us == state.last_at_us else _lengthen(state, at_us)
 
 
-@_happens(events.AgentUtterance)
-def _agent_said(state: State, event: events.AgentUtterance, recorded: Recorded) -> None:
-    said = _utterance("agent", event, recorded)
-    said.heard = state.early_interruptions.pop(event.message_id or "", None)
+@Conversation.on(events.AgentUtterance)
+def _agent_said(state: State, event: events.AgentUtterance, id: str, at_us: int) -> State:
+    said = Utterance(id=id, at=rfc3339(at_us), role="agent", text=event.text, party=event.party)
     said.finish_reason, said.message_id = event.finish_reason, event.message_id
+    if event.parts:
+        said.attachments = attachments(event.parts)
+    if state.early_interruptions:
+        said.heard = state.early_interruptions.pop(event.message_id or "", None)
     state.transcript.append(said)
-
-
-def _utterance(
-    role: Literal["user", "agent"],
-    said: events.UserUtterance | events.AgentUtterance,
-    recorded: Recorded,
-) -> Utterance:
-    """What the words of both sides have in common."""
-    return Utterance(
-        id=recorded.origin_id,
-        at=rfc3339(recorded.occurred_at_us),
-        role=role,
-        text=said.text,
-        party=said.party,
-        attachments=attachments(said.parts) if said.parts else [],
-    )
+    return state if at_us == state.last_at_us else _lengthen(state, at_us)
 
 
 @_happens(voice.PlaybackInterrupted)
@@ -169,15 +168,17 @@ def _transferred(state: State, event: voice.CallTransferred, recorded: Recorded)
 # -- models and tools ---------------------------------------------------------------------------
 
 
-@_happens(events.ModelResponse)
-def _responded(state: State, event: events.ModelResponse, _: Recorded) -> None:
-    usage, totals = event.usage or events.Usage(), state.usage
+@Conversation.on(events.ModelResponse)
+def _responded(state: State, event: events.ModelResponse, _id: str, at_us: int) -> State:
+    usage, totals = event.usage, state.usage
     totals.responses += 1
-    totals.input_tokens += usage.input_tokens
-    totals.output_tokens += usage.output_tokens
-    totals.cached_tokens += usage.cached_tokens
+    if usage is not None:
+        totals.input_tokens += usage.input_tokens
+        totals.output_tokens += usage.output_tokens
+        totals.cached_tokens += usage.cached_tokens
     if event.cost is not None:
         add(state.cost, event.currency, event.cost)
+    return state if at_us == state.last_at_us else _lengthen(state, at_us)
 
 
 @_happens(events.ModelFailed)
@@ -185,12 +186,11 @@ def _failed(state: State, event: events.ModelFailed, recorded: Recorded) -> None
     state.model_failures.append(occurrence(event, recorded))
 
 
-@_happens(events.ToolCall)
-def _called(state: State, event: events.ToolCall, recorded: Recorded) -> None:
+@Conversation.on(events.ToolCall)
+def _called(state: State, event: events.ToolCall, id: str, at_us: int) -> State:
     state.open_calls.setdefault(event.call_id, []).append(len(state.tool_calls))
-    state.tool_calls.append(
-        ToolUse(id=recorded.origin_id, at=rfc3339(recorded.occurred_at_us), event=event)
-    )
+    state.tool_calls.append(ToolUse(id=id, at=rfc3339(at_us), event=event))
+    return state if at_us == state.last_at_us else _lengthen(state, at_us)
 
 
 @_happens(events.ToolDecided)
@@ -201,17 +201,18 @@ def _decided(state: State, event: events.ToolDecided, recorded: Recorded) -> Non
             return
 
 
-@_happens(events.ToolResult)
-def _returned(state: State, event: events.ToolResult, recorded: Recorded) -> None:
-    answer = ToolAnswer(id=recorded.origin_id, at=rfc3339(recorded.occurred_at_us), event=event)
+@Conversation.on(events.ToolResult)
+def _returned(state: State, event: events.ToolResult, id: str, at_us: int) -> State:
+    answer = ToolAnswer(id=id, at=rfc3339(at_us), event=event)
     places = state.open_calls.get(event.call_id)
     if places is None:
         state.unmatched_results.append(answer)
-        return
-    # Call ids do repeat within a conversation: the call that has waited longest is answered.
-    state.tool_calls[places.pop(0)].answer = answer
-    if not places:
-        del state.open_calls[event.call_id]
+    else:
+        # Call ids do repeat within a conversation: the call that has waited longest is answered.
+        state.tool_calls[places.pop(0)].answer = answer
+        if not places:
+            del state.open_calls[event.call_id]
+    return state if at_us == state.last_at_us else _lengthen(state, at_us)
 
 
 # -- what is said about a conversation: it takes none of its time ------------------------------

@@ -9,7 +9,7 @@ handed on as it is stored, as a recorded event.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property, reduce
 from itertools import chain
 from operator import or_
@@ -20,7 +20,7 @@ import msgspec
 from refold.core.event import Kind
 from refold.core.jsonvalue import number
 from refold.core.registry import Registry
-from refold.core.stored import ABSENT, OccurredAt, Part, Row
+from refold.core.stored import ABSENT, OccurredAt
 from refold.errors import UsageError, shown
 
 Decode = Callable[[str | bytes], list[Any]]
@@ -33,6 +33,7 @@ class Handler(NamedTuple):
     target: type | None
     wants_recorded: bool
     schema: int | None
+    wants_place: bool = False
 
 
 def register(
@@ -45,13 +46,15 @@ def register(
 ) -> None:
     """Let a function take the events of these classes or type names.
 
-    It is given the recorded event too where it has three arguments by place. Raises
+    It is given the recorded event too where it has three arguments by place, and where it must
+    have four, the id that the event has wherever it was copied to and when it occurred. Raises
     :class:`~refold.errors.UsageError` for what is neither, for a type that is taken already, and
     for what is no function.
     """
     if not callable(function):
         raise UsageError(f"{owner} is given functions, not {shown(function)}")
-    wants_recorded = arguments_by_place(function) > 2
+    named, needed = arguments_by_place(function)
+    wants_place = needed == named == 4
     for event in events:
         if isinstance(event, str):
             target, kind, schema = None, Kind.parse(event), None
@@ -62,17 +65,19 @@ def register(
             raise UsageError(f"{owner} takes event classes and type names, not {shown(event)}")
         if kind.type in handlers:
             raise UsageError(f"{owner} has something that takes {kind.type!r} already")
-        handlers[kind.type] = Handler(function, target, wants_recorded, schema)
+        wants_recorded = named > 2 and not wants_place
+        handlers[kind.type] = Handler(function, target, wants_recorded, schema, wants_place)
 
 
-def arguments_by_place(function: Callable[..., Any]) -> int:
-    """How many arguments by place a function names; 0 where it does not say."""
+def arguments_by_place(function: Callable[..., Any]) -> tuple[int, int]:
+    """How many arguments by place a function names, and needs; none where it does not say."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
-        return 0
+        return 0, 0
     by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return sum(parameter.kind in by_place for parameter in parameters)
+    named = [parameter.default for parameter in parameters if parameter.kind in by_place]
+    return len(named), named.count(inspect.Parameter.empty)
 
 
 class _Tagged(msgspec.Struct, array_like=True):
@@ -138,10 +143,11 @@ class Decoder:
 class Dispatch:
     """Says of each stored event which function takes it.
 
-    What :attr:`decode` gives has ``step``, which takes its ``data``; or ``watch``, which takes
-    that and the recorded event, of the kind that ``kind`` says; or None for both. ``whole`` is the
-    ``watch`` of what must be looked into. Types without a handler are looked into where ``every``
-    event is wanted. ``gives_recorded`` says whether there may be any ``watch``, as far as decoded.
+    What :attr:`decode` gives has ``step``, which takes its ``data``; or ``place``, which takes
+    that, an id and a time; or ``watch``, which takes that and the recorded event, of the kind that
+    ``kind`` says; or None for all of them. ``whole`` is the ``watch`` of what must be looked into.
+    Types without a handler are looked into where ``every`` event is wanted. ``gives_place`` says
+    whether there may be any ``place`` or ``watch``, as far as decoded.
     """
 
     def __init__(
@@ -157,33 +163,7 @@ class Dispatch:
         self._whole = whole
         self._every = every
         self.decode: Final = Decoder(self._wrapper)
-        self.gives_recorded = any(handler.wants_recorded for handler in handlers.values())
-
-    def appends(self, row: Row) -> Iterator[tuple[Part | None, list[Any] | None]]:
-        """The decoded events of each append of a row, with what the row says of that append.
-
-        Of several at a time, without a part, while nothing takes recorded events. None at the end
-        where the bytes of the row are not what it says, or must be looked into to say why.
-        """
-        parts = iter(row.parts()) if self.gives_recorded else None
-        for piece in row.pieces():
-            try:
-                bodies = self.decode.bodies(piece) if row.joined else [self.decode(piece)]
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                yield None, None
-                return
-            if parts is None:
-                yield None, list(chain.from_iterable(bodies))
-                continue
-            for events in bodies:  # Of one append, or of all, where it is packed.
-                end = 0
-                while end < len(events):
-                    part = next(parts, None)
-                    begin, end = end, end + (part.event_count if part else 0)
-                    if not begin < end <= len(events):
-                        yield None, None
-                        return
-                    yield part, events[begin:end]
+        self.gives_place = any(h.wants_recorded or h.wants_place for h in handlers.values())
 
     def _wrapper(self, tag: str) -> type:
         kind = Kind.parse(tag)
@@ -192,10 +172,12 @@ class Dispatch:
             return _made("Skipped", [], tag)
         handler = self._handlers.get(kind.type)
         if handler is None or self._is_to_be_looked_into(kind, handler):
-            self.gives_recorded = True
+            self.gives_place = True
             data: tuple[str, Any] = ("data", msgspec.Raw)
             return _made("Whole", [data, *PLACED], tag, watch=self._whole, kind=kind)
         data = ("data", handler.target or Any)
+        if handler.wants_place:
+            return _made("Placed", [data, *PLACED], tag, place=handler.evolve, kind=kind)
         if handler.wants_recorded:
             return _made("Watched", [data, *PLACED], tag, watch=handler.evolve, kind=kind)
         return _made("Taken", [data], tag, step=handler.evolve)
@@ -223,11 +205,13 @@ def _made(
     *,
     step: Callable[..., Any] | None = None,
     watch: Callable[..., Any] | None = None,
+    place: Callable[..., Any] | None = None,
     kind: Kind | None = None,
 ) -> type:
     said = {
         "step": step and staticmethod(step),
         "watch": watch and staticmethod(watch),
+        "place": place and staticmethod(place),
         "kind": kind,
     }
     return msgspec.defstruct(name, fields, tag=tag, array_like=True, gc=False, namespace=said)

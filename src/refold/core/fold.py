@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar, get_args
 
 import msgspec
@@ -13,7 +13,7 @@ from refold.core.event import Event, checked_kind
 from refold.core.payload import encode_payload
 from refold.core.recorded import Recorded, StoredEvents, decode_row, history_of, unrecorded
 from refold.core.registry import Registry, default_registry
-from refold.core.stored import Part, Row, corrupt
+from refold.core.stored import ABSENT, Part, Row, corrupt
 from refold.errors import Rejected, UnknownEventType, UsageError, shown
 
 S = TypeVar("S")
@@ -22,6 +22,7 @@ Rejections = Literal["raised", "recorded"]
 Evolve = TypeVar("Evolve", bound=Callable[..., Any])
 
 EVENTS_PER_DECISION_MAX: Final = 10_000
+NO_PART: Final = Part(0, 0, 0)
 
 
 class Folded(NamedTuple, Generic[S]):
@@ -33,22 +34,6 @@ class Folded(NamedTuple, Generic[S]):
     state: S
     version: int
     position: int
-
-
-class Stops:
-    """Versions at which a run of a fold stops on its way; none of them here."""
-
-    due: int = sys.maxsize
-    """The next one."""
-
-    def reached(self, state: Any, row: Row) -> None:
-        """The run has come to ``due``, which stands in a row: say a later one."""
-
-    def past(self, row: Row, *, last: int) -> None:
-        """The run has come to version ``last``, which stands in a row."""
-
-
-NO_STOPS: Final = Stops()
 
 
 class Fold(Generic[S]):
@@ -84,7 +69,9 @@ class Fold(Generic[S]):
         """Decorator: this function is the step for these event classes or type names.
 
         It is called with ``(state, event)``, or ``(state, event, recorded)`` when it takes three
-        arguments, and returns the next state. By type name the event is the payload as a dict.
+        arguments, or ``(state, event, id, at_us)`` when it must have four, and returns the next
+        state. ``id`` is the event's :attr:`~Recorded.origin_id`, ``at_us`` its ``occurred_at_us``:
+        who needs no more is called in less time. By type name the event is the payload as a dict.
         """
 
         def register_step(evolve: Evolve) -> Evolve:
@@ -97,7 +84,9 @@ class Fold(Generic[S]):
         """The state after one more recorded event; after each part, where it is split."""
         for part in recorded.parts(among=self.handlers):
             handler, event = self.handlers[part.type], self._taken(part)
-            given = (event, part) if handler.wants_recorded else (event,)
+            given: tuple[object, ...] = (event, part) if handler.wants_recorded else (event,)
+            if handler.wants_place:
+                given = (event, part.origin_id, part.occurred_at_us)
             state = self.checked(handler.evolve(state, *given), part.type)
         return state
 
@@ -110,75 +99,68 @@ class Fold(Generic[S]):
             version, position = recorded.version, recorded.position
         return Folded(state, version, position)
 
-    def over(self, state: S, row: Row, *, first: int, last: int, stops: Stops = NO_STOPS) -> S:
+    def over(self, state: S, row: Row, *, first: int, last: int) -> S:
         """The state after the events of a stored row that stand at versions first..last.
 
         The same as by :meth:`step`, event by event. Raises :class:`~refold.errors.Corrupt`.
         """
-        dispatch = self._dispatch()
-        version, stored = row.version, StoredEvents(row)
-        for part, events in dispatch.appends(row):
-            if events is None:
-                return self._explained(state, row, max(first, version), last, stops)
-            if part is None and dispatch.gives_recorded:  # It has just turned out.
-                return self.over(state, row, first=max(first, version), last=last, stops=stops)
-            begin, shift = version, part.position - version if part else 0
-            version += len(events)
-            if begin < first or version > last + 1:
+        dispatch, stream, registry = self._dispatch(), row.stream, self.registry
+        decode, end, row_end = dispatch.decode.bodies, row.version, row.version + row.event_count
+        parts: list[Part] = []
+        counts: list[int] = []
+        part, part_index, part_end, stored = NO_PART, 0, end, StoredEvents(row)
+        for piece in row.pieces():
+            try:
+                bodies = decode(piece)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                return self._explained(state, row, max(first, end), last)
+            counts += map(len, bodies)
+            begin, events = end, list(chain.from_iterable(bodies))
+            end += len(events)
+            if end > row_end:
+                break
+            if begin < first or end > last + 1:
                 events = events[max(first - begin, 0) : max(last + 1 - begin, 0)]
-                begin = max(begin, first)
-            while stops.due < min(begin + len(events), last + 1):
-                ahead = stops.due + 1 - begin
-                state = self._run(state, events[:ahead], stored, part, begin, shift)
-                stops.reached(state, row)
-                events, begin = events[ahead:], begin + ahead
-            state = self._run(state, events, stored, part, begin, shift)
-        if version != row.last_version + 1:
-            decode_row(row, self.registry)
+            if not dispatch.gives_place:
+                for event in events:
+                    if event.step is not None:
+                        state = event.step(state, event.data)
+                        if state is None:
+                            self.checked(state, "an event")
+                continue
+            parts = parts or row.parts()
+            if part is NO_PART and sum([part.event_count for part in parts]) != row.event_count:
+                return self._explained(state, row, max(begin, first), last)
+            for version, event in enumerate(events, max(begin, first)):
+                if event.step is not None:
+                    state = event.step(state, event.data)
+                elif event.kind is not None:
+                    while version >= part_end:
+                        part, part_index = parts[part_index], part_index + 1
+                        part_end += part.event_count
+                    at_us = part.recorded_at if event.occurred_at is None else event.occurred_at
+                    if event.metadata is ABSENT and event.place is not None:
+                        state = event.place(state, event.data, f"{stream}@{version}", at_us)
+                    else:
+                        position = part.position + part.event_count - part_end + version
+                        place = stream, version, position, at_us
+                        recorded = Recorded(*place, event, part, registry, stored)
+                        if event.place is not None:
+                            state = event.place(state, event.data, recorded.origin_id, at_us)
+                        else:
+                            state = event.watch(state, event.data, recorded)
+                if state is None:
+                    self.checked(state, "an event")
+        if end != row_end or (parts and row.joined and counts != [p.event_count for p in parts]):
+            decode_row(row, registry)
             raise corrupt(row, f"it does not hold {row.event_count} events")
         return state
 
-    def _run(
-        self,
-        state: S,
-        events: list[Any],
-        stored: StoredEvents,
-        part: Part | None,
-        version: int,
-        shift: int,
-    ) -> S:
-        """The state after events from a version on; of which append, where that is asked for.
-
-        ``shift`` is how far positions are from versions.
-        """
-        if part is None:
-            for event in events:
-                if event.step is not None:
-                    state = event.step(state, event.data)
-                    if state is None:
-                        self.checked(state, "an event")
-            return state
-        stream, registry, recorded_at = stored.row.stream, self.registry, part.recorded_at
-        for version, event in enumerate(events, version):  # noqa: B020
-            watch = event.watch
-            if watch is not None:
-                at = recorded_at if event.occurred_at is None else event.occurred_at
-                place = (stream, version, version + shift)
-                recorded = Recorded(*place, at, event, part, registry, stored)
-                state = watch(state, event.data, recorded)
-            elif event.step is not None:
-                state = event.step(state, event.data)
-            if state is None:
-                self.checked(state, "an event")
-        return state
-
-    def _explained(self, state: S, row: Row, first: int, last: int, stops: Stops) -> S:
+    def _explained(self, state: S, row: Row, first: int, last: int) -> S:
         """What :meth:`over` gives, event by event: an error then says which event it is about."""
         for recorded in decode_row(row, self.registry):
             if first <= recorded.version <= last:
                 state = self.step(state, recorded)
-                if recorded.version == stops.due:
-                    stops.reached(state, row)
         return state
 
     def _dispatch(self) -> Dispatch:
@@ -199,7 +181,7 @@ class Fold(Generic[S]):
         """
         for name, typed in self._unrecorded(event):
             handler = self.handlers[name]
-            if handler.wants_recorded:
+            if handler.wants_recorded or handler.wants_place:
                 raise UsageError(
                     f"the step for {name!r} of fold {self.name!r} needs a recorded event"
                 )

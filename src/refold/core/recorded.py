@@ -31,11 +31,10 @@ UNSAVED_POSITION: Final = 0
 """The position of an event that is only in memory."""
 
 
-class StoredEvents:
+class StoredEvents(msgspec.Struct, dict=True):
     """The events of a row as stored, decoded when one of them is first asked for its bytes."""
 
-    def __init__(self, row: Row) -> None:
-        self.row = row
+    row: Row
 
     @cached_property
     def events(self) -> list[StoredEvent]:

@@ -114,16 +114,15 @@ class Row(NamedTuple):
                 yield part.span()
             begins += part.event_count
 
-    def pieces(self) -> Iterator[str | bytes]:
-        """Its body; of joined appends arrays of bodies, some at a time, in order."""
-        if not self.joined:
-            yield self.body
-            return
+    def pieces(self) -> Iterator[bytes]:
+        """Its bodies in JSON arrays, in order: one, or of joined appends some at a time."""
         body, start = _utf8(self.body), 0
-        while (end := body.find(SEPARATOR, start + PIECE_BYTES)) >= 0:
-            yield b"[%b]" % body[start:end].replace(SEPARATOR, b",")
-            start = end + 1
-        yield b"[%b]" % body[start:].replace(SEPARATOR, b",")
+        if self.joined:
+            while (end := body.find(SEPARATOR, start + PIECE_BYTES)) >= 0:
+                yield b"[%b]" % body[start:end].replace(SEPARATOR, b",")
+                start = end + 1
+            body = body[start:].replace(SEPARATOR, b",")
+        yield b"[%b]" % body
 
     def parts(self) -> list[Part]:
         """What it says of each of its appends, in order."""

@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 from refold.core.clock import Instant, to_us
 from refold.core.event import Kind
 from refold.core.expected import NO_EVENTS
-from refold.core.fold import NO_STOPS, Fold, Folded, Stops
+from refold.core.fold import Fold, Folded
 from refold.core.history import Unread
 from refold.core.query import Query, QueryItem
 from refold.core.recorded import Recorded, decode_row
@@ -75,13 +75,14 @@ class Reader:
         snapshots = Snapshots(fold, self._keeper)
         state, version, position = snapshots.start(stretches)
         row: Row | None = None
-        if version != NO_EVENTS:
-            stretches = clipped(stretches, first=version + 1, last=NO_LAST)
-        for stretch in stretches:
-            for row in rows_in(self._backend, stretch):
-                first, last = stretch.first, min(row.last_version, stretch.last)
-                state = self._over(state, row, fold, first=first, last=last, stops=snapshots)
-                version = last
+        for stretch in clipped(stretches, first=version + 1, last=NO_LAST):
+            version = stretch.first - 1
+            while version < stretch.last:
+                to_due = stretch._replace(first=version + 1, last=min(stretch.last, snapshots.due))
+                for row in rows_in(self._backend, to_due):
+                    first, version = version + 1, min(row.last_version, to_due.last)
+                    state = self._over(state, row, fold, first=first, last=version)
+                    snapshots.passed(state, row, first=first, last=version)
         snapshots.keep()
         return Folded(state, version, position if row is None else row.position_of(version))
 
@@ -253,17 +254,13 @@ class Reader:
         """The last position of the log; 0 when it is empty."""
         return self._backend.log_head()
 
-    def _over(
-        self, state: S, row: Row, fold: Fold[S], *, first: int, last: int, stops: Stops = NO_STOPS
-    ) -> S:
+    def _over(self, state: S, row: Row, fold: Fold[S], *, first: int, last: int) -> S:
         """The state after a row; of appends that cannot be read it says which one it is."""
         try:
-            state = fold.over(state, row, first=first, last=last, stops=stops)
-            stops.past(row, last=last)
+            return fold.over(state, row, first=first, last=last)
         except Corrupt:
             self._name_culprit(row)
             raise
-        return state
 
     def _name_culprit(self, row: Row) -> None:
         """Raise for the append of a page that cannot be read."""

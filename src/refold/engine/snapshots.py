@@ -7,7 +7,7 @@ from typing import Final, Generic, TypeVar
 
 from refold.core.clock import EARLIEST_US
 from refold.core.expected import NO_EVENTS
-from refold.core.fold import Fold, Folded, Stops
+from refold.core.fold import Fold, Folded
 from refold.core.snapshot import (
     EVENTS_BETWEEN_MIN,
     Reached,
@@ -24,12 +24,14 @@ S = TypeVar("S")
 KEPT_AT_ONCE: Final = 64
 
 
-class Snapshots(Stops, Generic[S]):
+class Snapshots(Generic[S]):
     """A run of a fold that starts at the newest snapshot and leaves new ones at intervals.
 
     Where there can be none, it starts at the beginning and leaves nothing.
     """
 
+    due: int = NO_LAST
+    """The version after which the next one is to be taken."""
     occurred_to: int = EARLIEST_US
     """The latest ``occurred_at`` of what went in."""
     in_order: bool = True
@@ -40,7 +42,6 @@ class Snapshots(Stops, Generic[S]):
         self._keeper = keeper
         self._snapshotter = None if keeper is None else snapshotter_of(fold)
         self._taken: list[Snapshot] = []
-        self._version = NO_EVENTS
         self._last = NO_EVENTS
         if self._snapshotter is not None:
             self.due = EVENTS_BETWEEN_MIN - 1
@@ -53,43 +54,32 @@ class Snapshots(Stops, Generic[S]):
             if found is not None:
                 snapshot, (folded, self.occurred_to, self.in_order) = found
                 self.due = snapshot.version + events_until_next(snapshot.state)
-                self._version = folded.version
                 return folded
         return Folded(self._fold.initial(), NO_EVENTS, 0)
 
-    def reached(self, state: S, row: Row) -> None:
-        """Take a snapshot: the run has crossed the interval since the last one.
+    def passed(self, state: S, row: Row, *, first: int, last: int) -> None:
+        """The run has come past versions of a row: take a snapshot where that is due.
 
-        It is kept once the whole row was found to hold what it says.
+        Times are those of the appends that begin there: one that begins before was counted then.
         """
-        self._note(row, self.due)
-        folded = Folded(state, self.due, row.position_of(self.due))
+        if self.due > self._last:
+            return
+        for earliest, latest in row.spans(first=first, last=last):
+            self.in_order = self.in_order and earliest >= self.occurred_to
+            self.occurred_to = max(self.occurred_to, latest)
+        if last == self.due:
+            self._take(row.stream, Folded(state, last, row.position_of(last)))
+
+    def _take(self, stream: str, folded: Folded[S]) -> None:
         reached = Reached(folded, self.occurred_to, self.in_order)
-        snapshot = self._snapshotter.take(row.stream, reached) if self._snapshotter else None
+        snapshot = self._snapshotter.take(stream, reached) if self._snapshotter else None
         if snapshot is None:
             self.due = NO_LAST
             return
         self.due = snapshot.version + events_until_next(snapshot.state)
-        if self._taken and self._taken[-1].stream != row.stream:
+        if len(self._taken) >= KEPT_AT_ONCE or (self._taken and self._taken[-1].stream != stream):
             self.keep()
         self._taken.append(snapshot)
-
-    def past(self, row: Row, *, last: int) -> None:
-        """Note what the run has come past; a row is whole, so what was taken may be kept."""
-        self._note(row, last)
-        if len(self._taken) >= KEPT_AT_ONCE:
-            self.keep()
-
-    def _note(self, row: Row, last: int) -> None:
-        """Note the times of those appends that begin behind the last version noted.
-
-        One that begins before it was counted when a snapshot was taken in its midst.
-        """
-        if self.due <= self._last:
-            for earliest, latest in row.spans(first=self._version + 1, last=last):
-                self.in_order = self.in_order and earliest >= self.occurred_to
-                self.occurred_to = max(self.occurred_to, latest)
-            self._version = last
 
     def keep(self) -> None:
         """Hand what was taken to the backend."""

@@ -93,7 +93,7 @@ class Projection:
 
         def register_handler(handle: Handle) -> Handle:
             wanted = "(rows, event) or (rows, event, recorded)"
-            self._check_takes(handle, 3 if arguments_by_place(handle) > 2 else 2, wanted)
+            self._check_takes(handle, 3 if arguments_by_place(handle)[0] > 2 else 2, wanted)
             owner = f"projection {self.name!r}"
             register(self.handlers, handle, events, self.registry, owner=owner)
             return handle
