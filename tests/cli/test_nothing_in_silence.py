@@ -204,3 +204,23 @@ def test_no_file_that_a_command_takes_brings_a_traceback(run: Refold, call: str,
         assert "Traceback" not in done.err, (args, done)
         assert "bug in refold" not in done.err, (args, done)
         assert done.code or kind in ("empty", "nothing"), (args, done)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("replay", "call-1", "--label", "\udcff"),
+        ("replay", "call-1", "--model", "openai:\udcff"),
+        ("replay", "call-1", "--param", "a=\udcff"),
+        ("compare", "--label", "\udcff"),
+        ("append", "a", "--type", "session.ended", "--key", "\udcff"),
+        ("append", "\udcff", "--type", "session.ended"),
+        ("show", "\udcff"),
+        ("streams", "--db", "\udcff"),
+        ("streams", "--config", "\udcff"),
+    ],
+)
+def test_bytes_that_are_no_text_are_refused(run: Refold, call: str, args: tuple[str, ...]) -> None:
+    """As a shell may pass them: they came out as a bug."""
+    base = ("--base-url", "http://127.0.0.1:9", "--attempts", "1") if args[0] == "replay" else ()
+    refused(run(*args, *base))

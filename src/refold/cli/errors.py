@@ -57,6 +57,11 @@ def exit_code(call: Callable[[], int | None], run: Run) -> int:
     except click.ClickException as error:
         _say(_with_hint(error), run, {"code": "usage", "retry": "never"})
         return WRONG_USAGE
+    except UnicodeEncodeError as error:  # bytes of an argument that are no UTF-8
+        _say(
+            f"text that cannot be kept or shown: {error}", run, {"code": "usage", "retry": "never"}
+        )
+        return WRONG_USAGE
     except BrokenPipeError:
         close_output()
         return OUTPUT_CLOSED
