@@ -18,6 +18,7 @@ import pytest
 
 import refold
 from refold import Append, Event, Fold
+from refold.backends.sqlite.file import close_quietly
 from refold.errors import BackendError, Corrupt
 
 EVENTS = 30
@@ -239,3 +240,30 @@ def test_what_others_rightly_do_to_the_files_is_no_loss(
         relative.append("call-1", said(EVENTS + 3))
     store.append("call-1", said(EVENTS + 4))
     assert numbers(store) == list(range(EVENTS + 5))
+
+
+# -- files that come and go with the connections ------------------------------------------------
+
+
+def test_a_reader_that_opens_while_the_last_connection_closes(
+    store: refold.Store, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The WAL was removed by the close, and made anew by the reader: nothing has been replaced."""
+    backend: Any = store._backend
+    found = list[int]()
+
+    def closed(connection: apsw.Connection) -> None:
+        close_quietly(connection)
+        if not found:
+            path.with_name("other").touch()  # or the new WAL may get the inode of the old one
+            found.append(backend.log_head())
+
+    store.log_head()
+    with backend._write_lock:
+        backend._writer = None
+        backend._close_writing()
+    monkeypatch.setattr("refold.backends.sqlite.backend.close_quietly", closed)
+    backend._close_idle_readers()
+    assert found == [EVENTS]
+    monkeypatch.undo()
+    assert store.append("call-1", said(EVENTS)).position == EVENTS + 1

@@ -186,11 +186,8 @@ class SqliteBackend:
 
     def _packed_log(self, sql: str, wanted: list[Any], after: int, rows_max: int) -> list[Row]:
         """The rows of a window of positions, the appends of segments set in their order."""
-        head = self.log_head()
-        positions = rows_max * _WINDOW_POSITIONS_PER_ROW
-        end = after
-        while end < head:
-            end += positions
+        step = rows_max * _WINDOW_POSITIONS_PER_ROW
+        for end in range(after + step, self.log_head() + step, step):
             found = self._query(sql, after, end, tags.LAST_POSITION, *wanted)
             rows: list[Row] = []
             size_bytes = 0
@@ -306,7 +303,7 @@ class SqliteBackend:
     def close_idle(self) -> None:
         """Close the connections that nobody uses; they are opened again when they are needed."""
         with suppress(BackendError):  # Files that are gone are there as long as they are open.
-            self._place.check()
+            self._place.check(notes=False)
             self._let_go()
 
     def _let_go(self) -> None:
@@ -319,8 +316,9 @@ class SqliteBackend:
     def _close_idle_readers(self) -> None:
         with suppress(IndexError):
             while True:
-                close_quietly(self._readers.pop())
-        self._place.rest()
+                reader = self._readers.pop()
+                self._place.forget()
+                close_quietly(reader)
 
     def _new_writer(self) -> Writer:
         if self._mode == "read":
@@ -333,6 +331,7 @@ class SqliteBackend:
     def _close_writing(self) -> None:
         writing, self._writing = self._writing, None
         if writing is not None:
+            self._place.forget()
             close_quietly(writing)
 
     def _dictionary(self, number: int) -> bytes:
@@ -384,8 +383,8 @@ class SqliteBackend:
             # view of the log every later query by this connection would have.
             is_clean = connection.txn_state() == apsw.SQLITE_TXN_NONE and rest == self._rest
             if self._closed or len(self._readers) >= READERS_KEPT_MAX or not is_clean:
+                self._place.forget()
                 connection.close(True)
-                self._place.rest()
             else:
                 self._readers.append(connection)
             if rest is not None:
@@ -396,5 +395,6 @@ class SqliteBackend:
         rest = self._place.at_rest()
         if rest != self._rest:
             self._rest = rest
+            self._place.forget()
             self._close_idle_readers()
         return rest

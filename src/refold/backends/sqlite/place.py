@@ -67,26 +67,31 @@ class Place:
             what = f"{self.path} was being written while it was read: read again"
             raise Unavailable(what, path=str(self.path))
 
-    def check(self, *, alone: bool = False) -> None:
+    def check(self, *, alone: bool = False, notes: bool = True) -> None:
         """Refuse to go on where the files are no longer those that are open.
 
         For who has a connection: while there is one, SQLite leaves the files beside where they are.
-        What is not there yet, such as a WAL that nobody has written to, is noted when it is.
-        ``alone``: the file is read by itself, at rest.
+        What is not there yet, such as a WAL that nobody has written to, is noted when it is; not by
+        ``notes=False``, for who has none. ``alone``: the file is read by itself, at rest.
         """
         folder = _stat(self.folder)
         for index, name in enumerate(self._names[: 1 if alone else None]):
             known, found = self._open[index], _stat(name)
-            if known is None:
-                self._open[index] = found
-            elif found is None or not samestat(known, found):
+            if known and not (found and samestat(known, found)):
                 how = "replaced" if found else "removed or renamed"
                 raise gone(self.path, how, file=name)
+            if notes and not known:
+                self._open[index] = found
         is_old = folder is not None and time.time_ns() - folder.st_ctime_ns > SETTLED_NS
-        self.seen_ns = folder.st_ctime_ns if folder and is_old else None
+        self.seen_ns = folder.st_ctime_ns if notes and folder and is_old else None
 
-    def rest(self) -> None:
-        """The connections are closed; the next one may make the files beside anew."""
+    def forget(self) -> None:
+        """Let the files beside be other ones: a connection is about to be closed.
+
+        The last one that is closed removes them, and another thread may make them anew at once. Not
+        afterwards: that thread would compare with what was there. What is noted again meanwhile is
+        noted by a thread with a connection of its own, which keeps the files until it comes here.
+        """
         self._open[1:], self.seen_ns = [None, None], None
 
 
