@@ -59,10 +59,14 @@ def answers_in(
 
 
 class Requests:
-    """The requests of a stream; a few are held, so that reading them in order is quick."""
+    """The requests of a stream; a few are held, so that reading them in order is quick.
 
-    def __init__(self, store: Store, stream: str) -> None:
-        self._store, self._stream = store, stream
+    ``kind`` is the type of events that are kept as they are, fields of a ``wire.request`` among
+    their own.
+    """
+
+    def __init__(self, store: Store, stream: str, kind: str = "wire.request") -> None:
+        self._store, self._stream, self._kind = store, stream, kind
         self._forms: dict[int, WireRequest] = {}
         self._whole: dict[int, list[bytes]] = {}
 
@@ -109,7 +113,7 @@ class Requests:
             self._stream, to_version=version, direction="backward", limit=PAGE_EVENTS
         )
         for recorded in page:
-            if recorded.type == "wire.request":
+            if recorded.type == self._kind:
                 self._forms[recorded.version] = self.form_of(recorded)
 
     def form_of(self, recorded: Recorded) -> WireRequest:

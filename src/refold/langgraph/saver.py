@@ -1,0 +1,291 @@
+"""LangGraph's checkpoint saver on a refold store."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import lru_cache, wraps
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from urllib.parse import unquote
+
+from langchain_core.runnables import RunnableConfig as Config
+from langgraph.checkpoint import base as langgraph
+from langgraph.checkpoint.base import ChannelVersions as Versions
+from langgraph.checkpoint.base import Checkpoint, CheckpointTuple
+from langgraph.checkpoint.base import CheckpointMetadata as Metadata
+from langgraph.checkpoint.serde.base import SerializerProtocol
+
+from refold.core.jsonvalue import parse_pointer, pointer
+from refold.engine.store import Store
+from refold.errors import Conflict, UsageError
+from refold.langgraph.thread import Key, Thread
+from refold.langgraph.values import shown, typed
+
+THREADS_MAX: Final = 64
+"""How many threads are held in memory; another is read from its streams again."""
+ATTEMPTS_MAX: Final = 100
+
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S", bound="RefoldSaver")
+
+
+def _awaited(
+    method: Callable[Concatenate[S, P], R],
+) -> Callable[Concatenate[S, P], Coroutine[Any, Any, R]]:
+    @wraps(method)
+    async def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return await asyncio.to_thread(method, self, *args, **kwargs)
+
+    return call
+
+
+class RefoldSaver(langgraph.BaseCheckpointSaver[int]):
+    """Saves the threads of LangGraph's graphs in a :class:`refold.Store`, for sync and async use.
+
+    Thread ``42`` is the stream ``thread-42`` (``category`` names another one than ``thread``), a
+    checkpoint an event that holds what is new in it, a fork a branch. ``serde`` serialises values,
+    as for any saver. Threads, tasks and processes may share a store. What is deleted or pruned is
+    not found any more, but stands in the log. Raises what ``append`` of the store raises, and
+    :class:`~refold.Conflict` after 100 lost races.
+    """
+
+    def __init__(
+        self, store: Store, *, category: str = "thread", serde: SerializerProtocol | None = None
+    ) -> None:
+        super().__init__(serde=serde)
+        if not category or set("-~") & set(category):
+            raise UsageError(f"a category is a word without - and ~, unlike {category!r}")
+        self._store, self._category = store, category
+        self._thread = lru_cache(THREADS_MAX)(lambda id: Thread(store, self._stream(id)))
+
+    # -- read ---------------------------------------------------------------------------------
+
+    def get_tuple(self, config: Config) -> CheckpointTuple | None:
+        """The checkpoint that a config names, or the newest of its namespace."""
+        named: Any = {"checkpoint_ns": "", **config["configurable"]}
+        return next(self.list({"configurable": named}, limit=1), None)
+
+    def list(
+        self,
+        config: Config | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: Config | None = None,
+        limit: int | None = None,
+    ) -> Iterator[CheckpointTuple]:
+        """Checkpoints, newest first: of a config, with this metadata, older than ``before``."""
+        named = config["configurable"] if config else {}
+        ns, id = named.get("checkpoint_ns"), named.get("checkpoint_id")
+        until = before["configurable"].get("checkpoint_id") if before else None
+        threads = [str(named["thread_id"])] if config else self._thread_ids()
+        found = [
+            (key, thread_id)
+            for thread_id in threads
+            for key in self._visible(thread_id)
+            if ns in (None, key[0]) and (not id or key[1] == id) and (not until or key[1] < until)
+        ]
+        left = len(found) if limit is None else limit
+        for key, thread_id in sorted(found, key=lambda each: each[0][1], reverse=True):
+            if left <= 0:
+                return
+            made = self._tuple(thread_id, key)
+            if made and all(made.metadata.get(k) == v for k, v in (filter or {}).items()):
+                left -= 1
+                yield made
+
+    def get_delta_channel_history(
+        self, *, config: Config, channels: Sequence[str]
+    ) -> Mapping[str, langgraph.DeltaChannelHistory]:
+        """What makes the values of delta channels: along the ancestors of a checkpoint alone.
+
+        A write belongs to the child that it led to: those of a branch that was left do not come
+        back in a fork. What was pruned still counts.
+        """
+        found: dict[str, Any] = {channel: {"writes": []} for channel in channels}
+        target, missing = self.get_tuple(config), set(channels)
+        thread, key = self._place(target.config if target else config)
+        with thread.lock:
+            for parent, writes in thread.path_to(thread.saved[key]) if target and missing else ():
+                for each in reversed(writes):
+                    if each.channel in missing:
+                        write = (each.task, each.channel, self._load(each.value))
+                        found[each.channel]["writes"].insert(0, write)
+                values = _values(thread.state(parent))
+                for channel in missing & values.keys():
+                    found[channel]["seed"] = self._load(values[channel])
+                missing -= values.keys()
+                if not missing:
+                    break
+        return found
+
+    # -- write --------------------------------------------------------------------------------
+
+    def put(
+        self, config: Config, checkpoint: Checkpoint, metadata: Metadata, new_versions: Versions
+    ) -> Config:
+        """Save a checkpoint, the child of the one that the config names."""
+        thread, (ns, parent) = self._place(config)
+        key, versions = (ns, checkpoint["id"]), checkpoint["channel_versions"]
+        rest = {name: part for name, part in checkpoint.items() if name != "channel_values"}
+        made = {
+            "checkpoint": self._show(rest),
+            "metadata": self._show(langgraph.get_checkpoint_metadata(config, metadata)),
+        }
+
+        def state(before: dict[str, Any]) -> dict[str, Any]:
+            """A channel whose version did not change is as it was in the parent."""
+            old = self._load(before["checkpoint"])["channel_versions"] if before else {}
+            kept = _values(before)
+            values = {
+                name: kept[name]
+                if name in kept and name not in new_versions and versions.get(name) == old.get(name)
+                else self._show(value)
+                for name, value in checkpoint["channel_values"].items()
+            }
+            return {**made, **dict(_flat(values))}
+
+        *_, run = [("", ""), *(metadata.get("parents") or {}).items()]
+        with thread.lock:
+            _retried(lambda: thread.save(key, (ns, parent) if parent else None, run, state))
+        return _config(config["configurable"]["thread_id"], key)
+
+    def put_writes(
+        self, config: Config, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        """Save what a task wrote after a checkpoint; saved again, it counts once."""
+        thread, key = self._place(config)
+        listed = [
+            (langgraph.WRITES_IDX_MAP.get(channel, index), channel, self._show(value))
+            for index, (channel, value) in enumerate(writes)
+        ]
+        with thread.lock:
+            thread.write(key, task_id, task_path, listed)
+
+    def delete_thread(self, thread_id: str) -> None:
+        """Let nothing of a thread be found any more."""
+        self._thread(str(thread_id)).hide(self._visible(thread_id))
+
+    def delete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """Let the checkpoints of these runs be found no more, in whatever thread."""
+        for each in self.list(None):
+            if each.metadata.get("run_id") in run_ids:
+                thread, key = self._place(each.config)
+                thread.hide([key])
+
+    def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        """Let only the newest checkpoint of each namespace be found, or with ``delete`` none.
+
+        The delta channels of those that are kept keep their values.
+        """
+        if strategy not in ("keep_latest", "delete"):
+            raise UsageError(f"strategy={strategy!r} is neither 'keep_latest' nor 'delete'")
+        for thread_id in thread_ids:
+            keys = self._visible(thread_id)
+            kept = {key[0]: key for key in reversed(keys)} if strategy == "keep_latest" else {}
+            self._thread(str(thread_id)).hide(set(keys) - set(kept.values()))
+
+    def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        """Append all that a thread holds to a new one, a :class:`~refold.Conflict` otherwise."""
+        source = self._thread(str(source_thread_id))
+        with source.lock:
+            source.copy_to(self._stream(str(target_thread_id)))
+
+    # -- the same to await --------------------------------------------------------------------
+
+    aget_tuple = _awaited(get_tuple)
+    aget_delta_channel_history = _awaited(get_delta_channel_history)
+    aput = _awaited(put)
+    aput_writes = _awaited(put_writes)
+    adelete_thread = _awaited(delete_thread)
+    adelete_for_runs = _awaited(delete_for_runs)
+    aprune = _awaited(prune)
+    acopy_thread = _awaited(copy_thread)
+
+    async def alist(self, config: Config | None, **options: Any) -> AsyncIterator[CheckpointTuple]:
+        """See :meth:`list`."""
+        found = self.list(config, **options)
+        while (each := await asyncio.to_thread(next, found, None)) is not None:
+            yield each
+
+    # -- values and threads -------------------------------------------------------------------
+
+    def _show(self, value: Any) -> Any:
+        return shown(self.serde.dumps_typed(value))
+
+    def _load(self, node: Any) -> Any:
+        return self.serde.loads_typed(typed(node))
+
+    def _stream(self, thread_id: str) -> str:
+        # A name with ~ would be that of a branch.
+        name = re.sub(r"[%~\x00-\x1f\x7f]", lambda each: f"%{ord(each[0]):02X}", thread_id)
+        return f"{self._category}-{name}"
+
+    def _thread_ids(self) -> Iterator[str]:
+        for each in self._store.streams(category=self._category):
+            yield unquote(each.stream.removeprefix(f"{self._category}-"))
+
+    def _place(self, config: Config) -> tuple[Thread, Key]:
+        named = config["configurable"]
+        key = named.get("checkpoint_ns", ""), named.get("checkpoint_id") or ""
+        return self._thread(str(named["thread_id"])), key
+
+    def _visible(self, thread_id: str) -> Sequence[Key]:
+        """The checkpoints of a thread that are not deleted, newest first."""
+        thread = self._thread(str(thread_id))
+        with thread.lock:
+            thread.catch_up()
+            keys = thread.saved.keys() - thread.hidden
+        return sorted(keys, key=lambda key: key[1], reverse=True)
+
+    def _tuple(self, thread_id: str, key: Key) -> CheckpointTuple:
+        thread = self._thread(thread_id)
+        with thread.lock:
+            saved = thread.saved[key]
+            state, pending = thread.state(saved), thread.pending(key)
+        values = {name: self._load(node) for name, node in _values(state).items()}
+        checkpoint: Any = {**self._load(state["checkpoint"]), "channel_values": values}
+        return CheckpointTuple(
+            _config(thread_id, key),
+            checkpoint,
+            self._load(state["metadata"]),
+            _config(thread_id, saved.parent) if saved.parent else None,
+            [(each.task, each.channel, self._load(each.value)) for each in pending],
+        )
+
+
+def _flat(values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The values of channels by JSON Pointer; of a dict one by one, so that each is kept once."""
+    for name, node in values.items():
+        if isinstance(node, dict) and node and all(key[:1] != "$" for key in node):
+            yield from ((pointer((name, key)), part) for key, part in node.items())
+        else:
+            yield pointer((name,)), node
+
+
+def _values(state: dict[str, Any]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for path, node in state.items():
+        if path.startswith("/"):
+            name, *keys = parse_pointer(path)
+            if keys:
+                values.setdefault(name, {})[keys[0]] = node
+            else:
+                values[name] = node
+    return values
+
+
+def _config(thread_id: str, key: Key) -> Config:
+    named = {"thread_id": thread_id, "checkpoint_ns": key[0], "checkpoint_id": key[1]}
+    return {"configurable": named}
+
+
+def _retried(append: Callable[[], None]) -> None:
+    """Make an append that rests on what was read, again where another came first."""
+    for _ in range(ATTEMPTS_MAX - 1):
+        with suppress(Conflict):
+            append()
+            return
+    append()

@@ -1,0 +1,217 @@
+"""A thread as its streams tell it, brought up to date when it is asked.
+
+The stream of thread 42 is ``thread-42``, its forks are branches of that: ``thread-42~1``, ``~2``, …
+A checkpoint is an event that holds its state as that differs from the one before it in its history,
+the way a captured request is kept. What was deleted stands in the log and is not found any more.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from bisect import bisect
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from itertools import repeat, takewhile
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from refold.capture.elements import Known, digest_of, in_events, taken_apart
+from refold.capture.exact import Requests
+from refold.core.encode import EVENTS_PER_APPEND_MAX
+from refold.core.event import Event
+from refold.core.expected import NO_STREAM, STREAM_EXISTS
+from refold.core.recorded import Recorded
+from refold.engine.append import Append
+from refold.engine.store import Store
+
+CHECKPOINT: Final = "langgraph.checkpoint"
+WRITES: Final = "langgraph.writes"
+DELETED: Final = "langgraph.deleted"
+
+Key = tuple[str, str]
+"""The namespace and the id of a checkpoint."""
+
+
+class Said(msgspec.Struct, omit_defaults=True):
+    """What the events of a thread say, each some of it; a checkpoint also holds its state."""
+
+    ns: str = ""
+    id: str = ""
+    parent: str | None = None
+    task: str = ""
+    path: str = ""
+    writes: list[tuple[int, str, Any]] = []
+    checkpoints: list[Key] = []
+
+
+class Saved(NamedTuple):
+    """A checkpoint of the log: event ``version`` of ``stream``."""
+
+    stream: str
+    version: int
+    position: int
+    key: Key
+    parent: Key | None
+
+
+class Write(NamedTuple):
+    """A pending write; ``value`` as :func:`~refold.langgraph.values.shown` gives it."""
+
+    position: int
+    path: str
+    task: str
+    place: int
+    channel: str
+    value: Any
+
+
+class Thread:
+    """One thread, as far as :meth:`catch_up` has read it; to be used under its ``lock``."""
+
+    def __init__(self, store: Store, stream: str) -> None:
+        self.lock = threading.RLock()
+        self.saved: dict[Key, Saved] = {}
+        self.hidden: set[Key] = set()
+        self._store, self._stream = store, stream
+        self._heads: dict[str, int] = {}
+        self._states: dict[str, Requests] = {}
+        self._lines: defaultdict[str, list[Saved]] = defaultdict(list)
+        self._writes: defaultdict[Key, list[Write]] = defaultdict(list)
+        self._children: defaultdict[Key, list[int]] = defaultdict(list)
+
+    def catch_up(self) -> None:
+        """Read what was appended since, by whichever process."""
+        streams = list(self._heads) or [self._stream]
+        while self._store.head(f"{self._stream}~{len(streams)}") >= 0:
+            streams.append(f"{self._stream}~{len(streams)}")
+        come = (each for stream in streams for each in self._new_in(stream))
+        for recorded in sorted(come, key=lambda each: each.position):
+            self._take(recorded)
+
+    def state(self, at: Saved) -> dict[str, Any]:
+        """What a checkpoint holds: its parts by name, as JSON."""
+        states = self._states.setdefault(at.stream, Requests(self._store, at.stream, CHECKPOINT))
+        return msgspec.json.decode(states.body_at(at.version), type=dict[str, Any])
+
+    def pending(self, key: Key, since: int = -1, until: int = sys.maxsize) -> list[Write]:
+        """The writes of a checkpoint between two positions, in the order they are applied in.
+
+        A task writes each index once, but again for a fork: after a child of the checkpoint.
+        """
+        kept: dict[tuple[str, int], tuple[int, Write]] = {}
+        for write in self._writes[key]:
+            if since < write.position < until:
+                turn = bisect(self._children[key], write.position)
+                first, _ = kept.get((write.task, write.place), (-1, None))
+                if write.place < 0 or turn > first:
+                    kept[write.task, write.place] = turn, write
+        return sorted((write for _, write in kept.values()), key=lambda write: write[1:4])
+
+    def path_to(self, at: Saved) -> Iterator[tuple[Saved, list[Write]]]:
+        """The ancestors of a checkpoint, nearest first, and the writes by which each led there.
+
+        A write belongs to the next child after it, so that no other fork's are among them.
+        """
+        seen = {at.key}
+        while at.parent in self.saved and at.parent not in seen:
+            others = [each for each in self._children[at.parent] if each < at.position]
+            yield (
+                self.saved[at.parent],
+                self.pending(at.parent, max(others, default=-1), at.position),
+            )
+            seen.add(at.parent)
+            at = self.saved[at.parent]
+
+    # -- what is added ------------------------------------------------------------------------
+
+    def save(self, key: Key, parent: Key | None, run: Key, state: Callable[[Any], Any]) -> None:
+        """Append a checkpoint where its parent is the last one, else on a branch from there.
+
+        ``state`` makes what it holds of what its parent holds. Without a parent it goes where
+        ``run`` is. Raises :class:`~refold.Conflict` where another append came first.
+        """
+        self.catch_up()
+        known, before = Known(), self.saved.get(parent) if parent else None
+        held = msgspec.json.encode(state(self.state(before) if before else {}))
+        if before:
+            elements = self._states[before.stream].elements_at(before.version)
+            known.take(before.version, [digest_of(element) for element in elements])
+        *pieces, form = in_events(taken_apart(held, known)[0])
+        said = Said(*key, parent=parent[1] if parent else None)
+        whole = msgspec.structs.asdict(said) | msgspec.structs.asdict(form)
+        holds = {name: part for name, part in whole.items() if part}
+        events = [*(Event("wire.piece", piece) for piece in pieces), Event(CHECKPOINT, holds)]
+        if before and before is not self._tip(before):
+            branch = self._store.branch(before.stream, at=before.version).adding(*events)
+            branch.save(f"{self._stream}~{len(self._heads)}")
+        else:
+            beside = before or self.saved.get(run)
+            stream = beside.stream if beside else self._stream
+            self._store.append(stream, events, expected=self._heads.get(stream, NO_STREAM))
+
+    def write(self, key: Key, task: str, path: str, writes: list[tuple[int, str, Any]]) -> None:
+        """Append what a task wrote after a checkpoint."""
+        self.catch_up()
+        stream = self.saved[key].stream if key in self.saved else self._stream
+        said = Said(*key, task=task, path=path, writes=writes)
+        self._store.append(stream, [Event(WRITES, said)])
+
+    def hide(self, keys: Iterable[Key]) -> None:
+        """Append that these checkpoints are no longer to be found."""
+        if found := sorted(keys):
+            self._store.append(self._stream, [Event(DELETED, Said(checkpoints=found))])
+
+    def copy_to(self, target: str) -> None:
+        """Append all of its stream to one that is not there yet, then its forks as forks."""
+        self.catch_up()
+        for stream in self._heads:
+            own = [each for each in self._store.read(stream) if each.stream == stream]
+            events = [Event(each.type, msgspec.Raw(each.raw)) for each in own]
+            if stream == self._stream:
+                pages = range(0, len(events), EVENTS_PER_APPEND_MAX)
+                parts = [events[first : first + EVENTS_PER_APPEND_MAX] for first in pages]
+                expected = [NO_STREAM, *[STREAM_EXISTS] * len(parts)]
+                self._store.append_together([*map(Append, repeat(target), parts, expected)])
+            else:
+                parent = target + own[0].data["from_stream"].removeprefix(self._stream)
+                branch = self._store.branch(parent, at=own[0].data["from_version"])
+                branch.adding(*events[1:]).save(target + stream.removeprefix(self._stream))
+
+    # -- what is read -------------------------------------------------------------------------
+
+    def _new_in(self, stream: str) -> Iterable[Recorded]:
+        seen = self._heads.get(stream, -1)
+        if self._store.head(stream) <= seen:
+            return ()
+        events = self._store.read(stream, direction="backward")
+        return takewhile(lambda each: each.stream == stream and each.version > seen, events)
+
+    def _take(self, recorded: Recorded) -> None:
+        stream, version, position = recorded.stream, recorded.version, recorded.position
+        self._heads[stream] = version
+        said = msgspec.json.decode(recorded.raw, type=Said)
+        key = said.ns, said.id
+        if recorded.type == "session.forked":
+            shared = self._lines[recorded.data["from_stream"]]
+            self._lines[stream] += [
+                each for each in shared if each.version <= recorded.data["from_version"]
+            ]
+        elif recorded.type == CHECKPOINT:
+            parent = None if said.parent is None else (said.ns, said.parent)
+            self.saved[key] = Saved(stream, version, position, key, parent)
+            self._lines[stream].append(self.saved[key])
+            self.hidden.discard(key)
+            if parent:
+                self._children[parent].append(position)
+        elif recorded.type == WRITES:
+            found = [Write(position, said.path, said.task, *write) for write in said.writes]
+            self._writes[key] += found
+        elif recorded.type == DELETED:
+            self.hidden.update(said.checkpoints)
+
+    def _tip(self, beside: Saved) -> Saved:
+        """The last checkpoint in the history of one, of its namespace."""
+        line = reversed(self._lines[beside.stream])
+        return next(each for each in line if each.key[0] == beside.key[0])
