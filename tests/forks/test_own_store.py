@@ -1,10 +1,12 @@
 """A forked process opens the same log for itself: nothing that anybody was told of is lost."""
 
+import asyncio
 import os
 import random
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context
@@ -65,6 +67,48 @@ def test_parent_and_child_append_at_once(tmp_path: Path) -> None:
             children = [Answer(partial(appended, path, f"child-{n}", 20)) for n in range(8)]
             for child in children:
                 told |= child.get()
+    check_log(path, told)
+
+
+def test_a_loop_that_forks_and_a_loop_in_the_child(tmp_path: Path) -> None:
+    """Tasks append while their loop forks; each child opens the log in a loop of a new thread.
+
+    A child ends by ``os._exit``: it has its parent's selector, and to unwind the parent's loop
+    would take from that what the parent waits for.
+    """
+    path, told = tmp_path / "log.db", Told()
+
+    async def put(store: refold.AsyncStore, who: str, count: int) -> Told:
+        said = Told()
+        for number in range(count):
+            key = f"{who}-{number}"
+            answer = await store.append(f"s-{who}", [Event("e", {"key": key})], key=key)
+            said[key] = answer.position
+            await store.head(f"s-{who}")
+        return said
+
+    async def own(who: str) -> Told:
+        async with refold.open_async(path) as store:
+            return await put(store, who, 5)
+
+    def child(who: str) -> Told:
+        with ThreadPoolExecutor(1) as threads:
+            return threads.submit(lambda: asyncio.run(own(who))).result()
+
+    async def parent() -> list[Answer]:
+        async with refold.open_async(path, synchronous="NORMAL") as store:
+            tasks = [asyncio.create_task(put(store, f"p{n}", 40)) for n in range(8)]
+            children = list[Answer]()
+            for number in range(4):
+                await asyncio.sleep(0.01)
+                children.append(Answer(partial(child, f"c{number}")))
+            for said in await asyncio.gather(*tasks):
+                told.update(said)
+            return children
+
+    for answer in asyncio.run(parent()):
+        told.update(answer.get())
+    assert len(told) == 8 * 40 + 4 * 5
     check_log(path, told)
 
 
