@@ -10,9 +10,9 @@ from urllib.parse import unquote, urlsplit
 
 from refold.core.registry import Registry, default_registry
 from refold.engine.aio import AsyncStore
-from refold.engine.checks import refuse_unless
+from refold.engine.checks import check_path
 from refold.engine.store import Store, system_clock
-from refold.errors import UsageError, shown
+from refold.errors import UsageError, refuse_unless, shown
 from refold.ports import Backend, Clock
 
 if TYPE_CHECKING:
@@ -103,8 +103,7 @@ def _backend(
     if url is not None and not isinstance(url, str | bytes | os.PathLike):
         raise UsageError(f"url={shown(url)} is not {_FORMS}", argument="url")
     where = os.fsdecode(url) if url is not None else os.environ.get("REFOLD_URL", "refold.db")
-    if any("\ud800" <= char <= "\udfff" for char in where):
-        raise UsageError(f"{where!r} is not UTF-8, in which SQLite is given a path", url=where)
+    check_path(url=where)
     if where == "memory:":
         from refold.backends.memory import MemoryBackend
 

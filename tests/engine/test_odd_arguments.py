@@ -139,17 +139,28 @@ CALLS: dict[str, Callable[[Any, Any], Any]] = {
     "save_branch": lambda s, v: s.save_branch(v, "call-1~c"),
     "branch.fold": lambda s, v: s.branch("call-1").fold(v),
     "compact": lambda s, v: s.compact(recorded_before=v),
+    "compact.progress": lambda s, v: s.compact(progress=None if callable(v) else v),
+    "many.progress": lambda s, v: list(s.append_many([], progress=v)),
+    "copy_into": lambda s, v: s.copy_into(v),
+    "backup": lambda s, v: s.backup(Path(tempfile.mkdtemp(), v) if isinstance(v, str) else v),
     "Query.types": lambda s, v: rf.Query(types=v),
     "Query.tags": lambda s, v: rf.Query(tags=v),
     "Fold.on": lambda s, v: rf.Fold("q", int).on(v)(lambda s, e: s),
     "Fold.on.f": lambda s, v: rf.Fold("q", int).on("e")(v),
+    "Fold.name": lambda s, v: s.fold("call-1", rf.Fold(v, int)),
+    "Fold.initial": lambda s, v: s.fold("call-1", rf.Fold("q", v)),
+    "Fold.revision": lambda s, v: s.fold("call-1", rf.Fold("q", int, revision=v)),
+    "Fold.state_type": lambda s, v: s.fold("call-1", rf.Fold("q", int, state_type=v)),
+    "Fold.registry": lambda s, v: s.fold("call-1", rf.Fold("q", int, registry=v)),
     "Fold.run": lambda s, v: COUNT.run(v),
     "Fold.evolve": lambda s, v: COUNT.evolve(0, v),
     "Decider": lambda s, v: rf.Decider(v, v),
     "Decider.rej": lambda s, v: rf.Decider(COUNT, lambda c, s: [], rejections=v),
     "event()": lambda s, v: rf.Registry().event(v)(int),
     "event.schema": lambda s, v: rf.Registry().event("e", schema=v)(int),
+    "event.class": lambda s, v: rf.Registry().event("e")(v),
     "upcast": lambda s, v: rf.Registry().upcast(v, schema=1)(lambda d: d),
+    "upcast.function": lambda s, v: rf.Registry().upcast("e", schema=1)(v),
     "upcast.schema": lambda s, v: rf.Registry().upcast("e", schema=v)(lambda d: d),
     "upcast.into": lambda s, v: rf.Registry().upcast("e", schema=1, into=v)(lambda d: d),
     "retire": lambda s, v: rf.Registry().retire(v, reason="x"),
@@ -216,21 +227,21 @@ def test_a_closed_store_says_so(tmp_path: Path, kind: str) -> None:
         lambda: store.append_together([refold.Append("call-1", EVENTS)]),
         lambda: list(store.append_many([refold.Append("call-1", EVENTS)])),
         lambda: store.execute("call-1", DECIDER, 1),
+        lambda: list(store.read("call-1")),
+        lambda: list(store.read_all()),
+        lambda: store.head("call-1"),
+        lambda: store.log_head(),
+        lambda: store.event("call-1@0"),
+        lambda: store.find("k"),
+        lambda: list(store.streams()),
+        lambda: store.fold("call-1", COUNT),
+        lambda: store.fold_all(COUNT),
+        lambda: store.branch("call-1"),
+        lambda: store.wait_for("p", 1),
+        lambda: list(store.check()),
     ]
     if kind == "file":
         verbs += [
-            lambda: list(store.read("call-1")),
-            lambda: list(store.read_all()),
-            lambda: store.head("call-1"),
-            lambda: store.log_head(),
-            lambda: store.event("call-1@0"),
-            lambda: store.find("k"),
-            lambda: list(store.streams()),
-            lambda: store.fold("call-1", COUNT),
-            lambda: store.fold_all(COUNT),
-            lambda: store.branch("call-1"),
-            lambda: store.wait_for("p", 1),
-            lambda: list(store.check()),
             lambda: store.compact(),
             lambda: store.sizes(),
             lambda: store.backup(tmp_path / "b.db"),
@@ -239,8 +250,10 @@ def test_a_closed_store_says_so(tmp_path: Path, kind: str) -> None:
     for verb in verbs:
         with pytest.raises(StoreClosed):
             verb()
-    if kind == "file":
-        assert list(store.subscribe()) == []
+    assert list(store.subscribe()) == []
+    with refold.open(tmp_path / "b.db" if kind == "file" else kind) as other:
+        begun = other.subscribe()
+    assert list(begun) == []
 
 
 def test_an_async_store_refuses_the_same() -> None:

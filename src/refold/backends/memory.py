@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from refold.backends.plan import Known, Needs, Plan, matches, needs, plan
 from refold.backends.tables import in_memory, progress_of
@@ -14,7 +15,7 @@ from refold.core.event import Kind, category_of
 from refold.core.query import Query, QueryItem
 from refold.core.snapshot import Snapshot
 from refold.core.stored import Row
-from refold.errors import RefoldError
+from refold.errors import RefoldError, StoreClosed
 from refold.ports import (
     Batch,
     Begin,
@@ -44,7 +45,7 @@ class MemoryBackend:
     """Keeps every row in lists under one lock."""
 
     def __init__(self) -> None:
-        self._lock = Turn()
+        self._lock: Callable[[], AbstractContextManager[object]] = Turn()
         self._log: list[Row] = []
         self._positions: list[int] = []
         self._writes: list[Write] = []
@@ -232,10 +233,12 @@ class MemoryBackend:
 
     def write(self, work: Callable[[Begin], T]) -> T:
         """See :class:`~refold.ports.TableKeeper`."""
+        self._lock()  # Refused where it is closed.
         return self._tables.write(work)
 
     def query(self, sql: str, values: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:
         """See :class:`~refold.ports.TableKeeper`."""
+        self._lock()
         return self._tables.query(sql, values)
 
     def progress(self, projection: str) -> int | None:
@@ -249,3 +252,8 @@ class MemoryBackend:
 
     def close(self) -> None:
         """See :class:`~refold.ports.Backend`."""
+        self._lock = _refused
+
+
+def _refused() -> NoReturn:
+    raise StoreClosed("the store is closed")

@@ -14,7 +14,7 @@ from refold.core.payload import encode_payload
 from refold.core.recorded import Recorded, StoredEvents, decode_row, history_of, unrecorded
 from refold.core.registry import Registry, default_registry
 from refold.core.stored import ABSENT, Part, Row, corrupt
-from refold.errors import Rejected, UnknownEventType, UsageError, shown
+from refold.errors import Rejected, UnknownEventType, UsageError, refuse_unless, shown
 
 S = TypeVar("S")
 K = TypeVar("K")
@@ -55,6 +55,10 @@ class Fold(Generic[S]):
         state_type: Any = None,
         registry: Registry = default_registry,
     ) -> None:
+        refuse_unless(isinstance(name, str) and name, "the name of the fold", name=name)
+        refuse_unless(callable(initial), "a class or function for the first state", initial=initial)
+        refuse_unless(isinstance(registry, Registry), "a refold.Registry", registry=registry)
+        refuse_unless(isinstance(revision, int), "a whole number", revision=revision)
         if state_type is None and isinstance(initial, type):
             state_type = initial
         self.state_type = state_type

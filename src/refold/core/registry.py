@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar, overload
 
 from refold.core.event import Kind, checked_kind
 from refold.core.upcast import Step, Upcasts
-from refold.errors import InvalidEvent, UnknownEventType, UsageError, shown
+from refold.errors import InvalidEvent, UnknownEventType, UsageError, refuse_unless, shown
 
 C = TypeVar("C", bound=type)
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
@@ -39,6 +39,7 @@ class Registry:
         kind = checked_kind(type_name, schema)
 
         def register(cls: C) -> C:
+            refuse_unless(isinstance(cls, type), "a class of events", cls=cls)
             held = self._classes.get(kind)
             if held is not None and _path_of(held) != _path_of(cls):
                 raise UsageError(
@@ -76,6 +77,7 @@ class Registry:
         types = tuple(checked_kind(name, 1).type for name in into)
 
         def register(function: Any) -> Any:
+            refuse_unless(callable(function), "a function from old to new", function=function)
             self.upcasts.add(kind, Step(function, types))
             self._raise_current(kind if types else Kind(kind.type, kind.schema + 1))
             return function

@@ -111,7 +111,7 @@ def snapshotter_of(fold: Fold[S]) -> Snapshotter[S] | None:
 def _snapshotter(fold: Fold[S], _steps: int, _revision: int) -> Snapshotter[S] | None:
     try:
         return Snapshotter(fold, fold.state_type)
-    except TypeError:
+    except (TypeError, ValueError):
         return None  # msgspec cannot tell such states apart, as with a union of plain structs.
 
 

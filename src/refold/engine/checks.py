@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from collections.abc import Collection, Sequence
 
 from refold.core.fold import Decider, Fold
-from refold.errors import UsageError, shown
-
-
-def refuse_unless(right: bool, wanted: str, **given: object) -> None:
-    """Refuse an argument, given by its name, that is not what is wanted."""
-    if right:
-        return
-    ((name, value),) = given.items()
-    raise UsageError(f"{name}={shown(value)} is not {wanted}", argument=name)
+from refold.errors import refuse_unless, wrong_argument
 
 
 def check_names(**filters: Sequence[str] | None) -> None:
@@ -50,9 +44,23 @@ def checked_limit(limit: int | None) -> int | None:
 
 def check_fold(fold: object) -> None:
     """Refuse what is no fold, such as its name or the class of its state."""
-    refuse_unless(isinstance(fold, Fold), "a refold.Fold such as Conversation", fold=fold)
+    if not isinstance(fold, Fold):
+        raise wrong_argument("a refold.Fold such as Conversation", fold=fold)
 
 
 def check_decider(decider: object) -> None:
     """Refuse what is no decider, such as its fold."""
     refuse_unless(isinstance(decider, Decider), "a refold.Decider(fold, decide)", decider=decider)
+
+
+def check_path(**paths: object) -> None:
+    """Refuse what names no file: SQLite is given names in UTF-8, and ends them at a NUL."""
+    for name, path in paths.items():
+        text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
+        right = isinstance(text, str) and not re.search(r"[\0\ud800-\udfff]", text)
+        refuse_unless(right, "the path of a file, in UTF-8", **{name: path})
+
+
+def check_progress(progress: object) -> None:
+    """Refuse what cannot be told how far a long call has come."""
+    refuse_unless(progress is None or callable(progress), "a function", progress=progress)

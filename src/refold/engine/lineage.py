@@ -10,8 +10,7 @@ from typing import Final, NamedTuple
 from refold.core.event import event_id
 from refold.core.expected import NO_EVENTS
 from refold.core.stored import Row
-from refold.engine.checks import refuse_unless
-from refold.errors import Corrupt, NotFound, UsageError
+from refold.errors import Corrupt, NotFound, UsageError, wrong_argument
 from refold.ports import Backend
 
 EVENTS_PER_PAGE: Final = 1_024
@@ -38,7 +37,8 @@ def lineage(backend: Backend, stream: str) -> list[Stretch]:
 
     :class:`NotFound` when it does not exist.
     """
-    refuse_unless(isinstance(stream, str), "the name of a stream", stream=stream)
+    if not isinstance(stream, str):
+        raise wrong_argument("the name of a stream", stream=stream)
     stretches: list[Stretch] = []
     name, last = stream, NO_LAST
     for _ in range(LINEAGE_MAX):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from refold.engine.checks import check_given, refuse_unless
-from refold.errors import NotFound, Unavailable, UsageError
+from refold.engine.checks import check_given
+from refold.errors import NotFound, Unavailable, UsageError, refuse_unless
 from refold.ports import Backend, ProgressKeeper
 
 _LOOK_FIRST_S: Final = 0.001

@@ -26,7 +26,7 @@ from refold.engine.progress import wait_for
 from refold.engine.reader import Reader
 from refold.engine.subscription import Bell, Pages, Subscription
 from refold.engine.upkeep import Upkeep
-from refold.errors import NotFound, RefoldError, Unavailable, UsageError, shown
+from refold.errors import NotFound, RefoldError, Unavailable, UsageError, refuse_unless, shown
 from refold.ports import Appended, Backend, Batch, Clock, Committer, Fork, Kept, Outcome, StreamInfo
 
 S = TypeVar("S")
@@ -137,7 +137,8 @@ class Store(Upkeep):
         is taken or stored until the iterator is advanced. ``progress`` is called after each
         commit with the number of appends done.
         """
-        checks.refuse_unless(isinstance(appends, Iterable), "a list of appends", appends=appends)
+        refuse_unless(isinstance(appends, Iterable), "a list of appends", appends=appends)
+        checks.check_progress(progress)
         done = 0
         for chunk in chunked(prepared(append, self.registry) for append in appends):
             yield from self._stored(chunk)
@@ -219,7 +220,7 @@ class Store(Upkeep):
         if matching is not None:
             if categories is not None or types is not None:
                 raise UsageError("give matching=, or categories and types: not both")
-            checks.refuse_unless(isinstance(matching, Query), "a refold.Query", matching=matching)
+            refuse_unless(isinstance(matching, Query), "a refold.Query", matching=matching)
             found = self._reader.matching(matching, after=after, until=self.log_head())
             return islice(found, limit)
         checks.check_names(categories=categories, types=types)
@@ -244,7 +245,7 @@ class Store(Upkeep):
 
     def head(self, stream: str) -> int:
         """The last version of a stream; -1 when it does not exist."""
-        checks.refuse_unless(isinstance(stream, str), "the name of a stream", stream=stream)
+        refuse_unless(isinstance(stream, str), "the name of a stream", stream=stream)
         info = self._backend.head(stream)
         return NO_EVENTS if info is None else info.version
 
@@ -276,14 +277,12 @@ class Store(Upkeep):
 
     def _kept_under(self, key: str) -> Kept | None:
         """The same with the digest of what was asked for; not for other callers."""
-        checks.refuse_unless(isinstance(key, str), "a key: give text", key=key)
+        refuse_unless(isinstance(key, str), "a key: give text", key=key)
         return self._backend.find(key)
 
     def streams(self, *, category: str | None = None) -> Iterator[StreamInfo]:
         """Every stream by name, with its last version, its fork, and when it was last written."""
-        checks.refuse_unless(
-            isinstance(category, str | None), "a category's name", category=category
-        )
+        refuse_unless(isinstance(category, str | None), "a category's name", category=category)
         after = ""
         while page := self._backend.streams(
             category=category, after=after, streams_max=STREAMS_PER_PAGE
@@ -349,7 +348,7 @@ class Store(Upkeep):
         Its first own event is ``session.forked``; events after the divergence are copied. Raises
         :class:`~refold.errors.Conflict` when the stream exists.
         """
-        checks.refuse_unless(isinstance(branch, Branch), "a branch of a stream", branch=branch)
+        refuse_unless(isinstance(branch, Branch), "a branch of a stream", branch=branch)
         check_name(stream, what="a branch's name")
         if "~" not in stream:
             raise UsageError(f"name a branch with a ~, such as {branch.stream}~b, not {stream!r}")

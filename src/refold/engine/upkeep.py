@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from refold.core.clock import Instant, to_us
-from refold.engine.checks import refuse_unless
-from refold.errors import RefoldError, UsageError
+from refold.engine.checks import check_path, check_progress
+from refold.errors import RefoldError, UsageError, refuse_unless
 from refold.ports import (
     Backend,
     Check,
@@ -48,6 +48,7 @@ class Upkeep:
         """
         if not isinstance(self._backend, Compactor):
             raise UsageError("this kind of store has nothing to compact")
+        check_progress(progress)
         before = self._clock() + 1 if recorded_before is None else to_us(recorded_before)
         return self._backend.compact(recorded_before=before, progress=progress or _silent)
 
@@ -62,6 +63,7 @@ class Upkeep:
         if not isinstance(self._backend, Copied):
             raise UsageError("only a journal is copied; a database has backup()")
         refuse_unless(isinstance(other, Upkeep), "an open refold.Store", other=other)
+        check_progress(progress)
         target, done, whole = other._backend, 0, self._backend.log_head()
         if target.log_head():
             raise UsageError("the store to copy into must be empty: give it a file of its own")
@@ -83,6 +85,7 @@ class Upkeep:
         Writers go on meanwhile. To restore one, open it and back it up to where it belongs.
         Raises :class:`~refold.errors.UsageError` when the file exists.
         """
+        check_path(path=path)
         return self._maintained().copy_to(Path(path))
 
     def repair(self) -> Iterator[str]:

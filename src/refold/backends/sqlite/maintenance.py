@@ -12,7 +12,7 @@ import apsw
 from refold.backends.sqlite import schema
 from refold.backends.sqlite.compression import Frames
 from refold.backends.sqlite.doctor import CUT_SHORT
-from refold.backends.sqlite.file import rows_of
+from refold.backends.sqlite.file import check_path, rows_of
 from refold.backends.sqlite.tags import remade
 from refold.errors import UsageError
 from refold.ports import PartSize
@@ -46,10 +46,9 @@ def sizes(connection: apsw.Connection, path: Path) -> list[PartSize]:
 
 def copy_to(connection: apsw.Connection, target: Path) -> int:
     """A consistent copy of the database as it stands, synced before it gets its name; its bytes."""
-    if target.exists():
+    if os.path.lexists(target):
         raise UsageError(f"{target} exists: give a name that is free", path=str(target))
-    if not target.parent.is_dir():
-        raise UsageError(f"the folder {target.parent} does not exist", path=str(target))
+    check_path(target, mode="create")
     unfinished = target.with_name(f"{target.name}.unfinished")
     unfinished.unlink(missing_ok=True)
     try:
