@@ -16,7 +16,7 @@ import pytest
 
 import refold
 from refold import Event, Fold
-from refold.backends.sqlite.place import Place
+from refold.backends.sqlite.place import FilePlace
 from refold.errors import Unavailable
 from tests.faults.unprivileged import unprivileged
 
@@ -159,7 +159,7 @@ def test_what_was_written_while_it_was_read_is_refused(folder: Path) -> None:
     path = folder / "log.db"
 
     def read() -> object:
-        place = Place(path.resolve())
+        place = FilePlace(path.resolve())
         rest = place.at_rest()
         assert rest is not None
         place.check_unchanged(rest)

@@ -204,8 +204,16 @@ def test_a_file_that_is_put_back_is_gone_on_with(store: refold.Store, path: Path
     assert numbers(store) == list(range(EVENTS + 1))
 
 
-def test_a_log_restored_into_the_same_file_is_told(store: refold.Store, path: Path) -> None:
-    """SQLite's own backup writes into the file as it stands: the log goes back."""
+@pytest.mark.parametrize("forks", [False, True])
+def test_a_log_restored_into_the_same_file_is_told(
+    store: refold.Store, path: Path, forks: bool
+) -> None:
+    """SQLite's own backup writes into the file as it stands: the log goes back.
+
+    Also where the process forked meanwhile, for which its connections were closed.
+    """
+    if forks and os.fork() == 0:
+        os._exit(0)
     connection = apsw.Connection(str(path))
     copy = apsw.Connection(str(path.with_name("copy.db")))
     with connection.backup("main", copy, "main") as backup:

@@ -19,7 +19,7 @@ from refold.backends.sqlite import doctor, file, maintenance, queries, snapshots
 from refold.backends.sqlite.compression import Frames, dictionary_bytes
 from refold.backends.sqlite.errors import DRIVER_ERRORS, driver_error, naming_errors
 from refold.backends.sqlite.file import Mode, close_quietly, rows_of, shaped
-from refold.backends.sqlite.place import FILE_GONE, Place, Rest, stat_of
+from refold.backends.sqlite.place import FILE_GONE, FilePlace, Rest, stat_of
 from refold.backends.sqlite.writer import Writer
 from refold.backends.tables import Tables, progress_of, queried
 from refold.core.event import Kind
@@ -74,7 +74,7 @@ class SqliteBackend:
         self._vfs = vfs
         self._closed = False
         self._process = process.here()
-        self._place = Place(self._path)
+        self._place = FilePlace(self._path)
         self._frames = Frames(self._dictionary)
         self._write_lock = threading.Lock()
         self._readers: deque[apsw.Connection] = deque(maxlen=READERS_KEPT_MAX)
@@ -84,7 +84,7 @@ class SqliteBackend:
         try:
             file.prepare(first, path, mode=mode)
             self._writing = None if mode == "read" else first
-            self._writer = None if mode == "read" else Writer(first, self._path)
+            self._writer = None if mode == "read" else Writer(first, self._place)
             self._place.check(alone=self._rest is not None)
         except BaseException:
             close_quietly(first)
@@ -325,7 +325,7 @@ class SqliteBackend:
             raise UsageError(f"{self._path} was opened for reading", code="not_writable")
         self._close_writing()
         self._writing = self._connected()
-        self._writer = writer = Writer(self._writing, self._path)
+        self._writer = writer = Writer(self._writing, self._place)
         return writer
 
     def _close_writing(self) -> None:

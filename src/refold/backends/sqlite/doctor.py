@@ -15,6 +15,7 @@ import apsw
 
 from refold.backends.sqlite.compression import Frames
 from refold.backends.sqlite.file import SCHEMA_VERSION, close_quietly, connect, rows_of
+from refold.backends.sqlite.place import FilePlace
 from refold.backends.sqlite.schema import differences
 from refold.backends.sqlite.tags import OTHER_TYPES_BIT
 from refold.backends.sqlite.unpacked import shown
@@ -212,7 +213,9 @@ def _appending(connection: apsw.Connection, path: Path) -> tuple[bool, str]:
         metadata = '{"tags":["refold-doctor"]}'
         body = '[["refold.doctor",{}]]'
         writes = [Write(name, ANY, ("refold.doctor",), metadata, body) for name in streams]
-        Writer(writing, path).commit([Batch(writes, "refold-doctor")], now=0, beside=_Undone())
+        Writer(writing, FilePlace(path)).commit(
+            [Batch(writes, "refold-doctor")], now=0, beside=_Undone()
+        )
     except _Undone:
         return (True, "checked")
     finally:

@@ -25,12 +25,13 @@ Rest = tuple[int, int, int]
 """An inode, a size in bytes, and the time of the last change."""
 
 
-class Place:
+class FilePlace:
     """The files of a database that one backend has open; any thread may check.
 
     ``seen_ns`` is when ``folder`` had changed last when all was well: it is another moment once
     anything in it was made, removed or renamed. None: too early to rely on, or not well. A path
-    that leads through links has no ``folder``: each of them may change.
+    that leads through links has no ``folder``: each of them may change. ``told`` is the last
+    position that a caller was told of.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,6 +40,7 @@ class Place:
         real = path.resolve()
         self.folder = str(real.parent) if real == path else ""
         self.seen_ns: int | None = None
+        self.told = 0
         may_write = os.access(real, os.W_OK) and os.access(real.parent, os.W_OK)
         self._is_guarded = not may_write
         self._names = (str(self.path), f"{real}-wal", f"{real}-shm")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 import apsw
@@ -20,7 +19,7 @@ from refold.backends.sqlite import tags
 from refold.backends.sqlite.compression import Frames, dictionary_bytes
 from refold.backends.sqlite.errors import DRIVER_ERRORS, commit_error
 from refold.backends.sqlite.file import rows_of, shaped
-from refold.backends.sqlite.place import gone
+from refold.backends.sqlite.place import FilePlace, gone
 from refold.backends.sqlite.queries import LAST_ROW, kept_under
 from refold.backends.sqlite.statements import ALONE, COLUMNS, NEW_COLUMNS, insert_of
 from refold.backends.sqlite.undo import is_undone
@@ -57,10 +56,10 @@ class _KeyTaken(Exception):
 class Writer:
     """The one connection that writes. Not for several threads at once."""
 
-    def __init__(self, connection: apsw.Connection, path: Path) -> None:
+    def __init__(self, connection: apsw.Connection, place: FilePlace) -> None:
         self._connection = connection
         self._frames = Frames(partial(dictionary_bytes, connection))
-        self._path = path
+        self._place, self._path = place, place.path
         self._stream_ids: dict[str, int] = {}
         self._versions: dict[str, int] = {}
         self._types: dict[str, int] = {}
@@ -70,7 +69,6 @@ class Writer:
         self._first = 1  # the first position of the commit that is being made
         self._next_stream = 1
         self._recorded_at = 0
-        self._told = 0  # the last position that a caller was told of
         self._stale = True
 
     def commit(
@@ -108,7 +106,7 @@ class Writer:
         self._versions[stream] = head + count
         self._last_position, self._next_position = position, position + count
         self._recorded_at = recorded_at
-        self._told = position + count - 1
+        self._place.told = position + count - 1
         self._stale = False
         return [[Appended(stream, head + count, position + count - 1, count, recorded_at)]]
 
@@ -154,7 +152,7 @@ class Writer:
                 look_up_keys = True
                 continue
             if outcomes is not None:
-                self._told, self._stale = self._next_position - 1, False
+                self._place.told, self._stale = self._next_position - 1, False
                 return outcomes
         raise Unavailable(f"lost {RACES_MAX} races with other writers; nothing was written")
 
@@ -174,7 +172,7 @@ class Writer:
     def _commit_beside(self, batches: Sequence[Batch], now: int, beside: Beside) -> list[Outcome]:
         work = (batches, now, beside, self._begun())
         outcomes = transacted(self._connection, self._all_beside, *work)
-        self._told, self._stale = self._next_position - 1, False
+        self._place.told, self._stale = self._next_position - 1, False
         return outcomes
 
     def _all_beside(
@@ -315,8 +313,8 @@ class Writer:
         ((self._next_stream,),) = rows_of(self._connection, _NEXT_STREAM)
         self._last_position, count, self._recorded_at = last[0] if last else (None, 1, 0)
         self._next_position = (self._last_position or 0) + count
-        if self._next_position <= self._told:
-            ends = f"ends at {self._next_position - 1}, where {self._told} was stored here"
+        if self._next_position <= self._place.told:
+            ends = f"ends at {self._next_position - 1}, where {self._place.told} was stored here"
             raise gone(self._path, f"made a log that {ends}")
 
     def _is_current(self) -> bool:
