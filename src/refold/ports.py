@@ -234,6 +234,19 @@ class Backend(Protocol):
 
 
 @runtime_checkable
+class WholeReader(Protocol):
+    """A backend that reads a short stream at once."""
+
+    def whole(self, stream: str, *, last: int) -> Row | None:
+        """All of a stream that ends by version ``last``, as one row.
+
+        None where it does not, is a branch, or is not kept so; what is to be told of it, such as
+        that it does not exist, is found by reading it as any other.
+        """
+        ...
+
+
+@runtime_checkable
 class TagKeeper(Protocol):
     """A backend that finds appends by their tags."""
 

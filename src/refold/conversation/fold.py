@@ -290,7 +290,7 @@ def _redacted(state: State, event: governance.RedactionApplied, recorded: Record
     parts: list[Utterance | ToolUse | ToolAnswer] = [*state.transcript, *state.tool_calls]
     parts += [*answers, *state.unmatched_results]
     if part := next((part for part in parts if part.id == event.event), None):
-        part.redacted.append(event.pointer)
+        part.redacted = [*part.redacted, event.pointer]
     return state
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, Generic, Literal, TypeVar
 
@@ -56,14 +57,14 @@ class Utterance(Entry, kw_only=True):
     confidence: float | None = None
     finish_reason: str | None = None
     message_id: str | None = None
-    attachments: list[str] = []
-    redacted: list[str] = []
+    attachments: Sequence[str] = ()
+    redacted: Sequence[str] = ()
 
 
 class ToolAnswer(Occurrence[events.ToolResult], kw_only=True):
     """What a tool gave back; ``redacted`` as in :class:`Utterance`."""
 
-    redacted: list[str] = []
+    redacted: Sequence[str] = ()
 
 
 class ToolUse(Occurrence[events.ToolCall], kw_only=True):
@@ -71,7 +72,7 @@ class ToolUse(Occurrence[events.ToolCall], kw_only=True):
 
     decision: Occurrence[events.ToolDecided] | None = None
     answer: ToolAnswer | None = None
-    redacted: list[str] = []
+    redacted: Sequence[str] = ()
 
 
 class UsageTotals(msgspec.Struct, kw_only=True):

@@ -119,22 +119,16 @@ class Decoder:
         try:
             return self.known.body(body)
         except msgspec.ValidationError:
-            known = self._learnt(_decode_tags(body))
-        return known.body(body)
+            return self._learnt(_decode_tags(body)).body(body)
 
-    def bodies(self, array: str | bytes) -> list[list[Any]]:
-        """The events of each body of an array of them."""
-        try:
-            return self.known.bodies(array)
-        except msgspec.ValidationError:
-            known = self._learnt(chain.from_iterable(_decode_tags_of_bodies(array)))
-        return known.bodies(array)
+    def bodies(self, array: bytes) -> list[list[Any]]:
+        """The events of each body of an array that :attr:`known` does not decode."""
+        return self._learnt(chain.from_iterable(_decode_tags_of_bodies(array))).bodies(array)
 
     def _learnt(self, events: Iterable[_Tagged]) -> _Known:
         """What knows the tags of some events too, which another thread may have taught it."""
         known = self.known
-        new = {event.tag for event in events} - known.wrappers.keys()
-        if new:
+        if new := {event.tag for event in events} - known.wrappers.keys():
             wrappers = {**known.wrappers, **{tag: self._wrap(tag) for tag in sorted(new)}}
             known = self.known = _Known(wrappers)
         return known

@@ -109,13 +109,16 @@ class Fold(Generic[S]):
         The same as by :meth:`step`, event by event. Raises :class:`~refold.errors.Corrupt`.
         """
         dispatch, stream, registry = self._dispatch(), row.stream, self.registry
-        decode, end, row_end = dispatch.decode.bodies, row.version, row.version + row.event_count
+        decode, end, row_end = dispatch.decode, row.version, row.version + row.event_count
         parts: list[Part] = []
         counts: list[int] = []
         part, part_index, part_end, stored = NO_PART, 0, end, StoredEvents(row)
         for piece in row.pieces():
             try:
-                bodies = decode(piece)
+                try:
+                    bodies = decode.known.bodies(piece)
+                except msgspec.ValidationError:
+                    bodies = decode.bodies(piece)
             except (msgspec.DecodeError, UnicodeDecodeError):
                 return self._explained(state, row, max(first, end), last)
             counts += map(len, bodies)

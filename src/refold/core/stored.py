@@ -116,7 +116,9 @@ class Row(NamedTuple):
 
     def pieces(self) -> Iterator[bytes]:
         """Its bodies in JSON arrays, in order: one, or of joined appends some at a time."""
-        body, start = _utf8(self.body), 0
+        body, start = self.body, 0
+        if isinstance(body, str):
+            body = body.encode()
         if self.joined:
             while (end := body.find(SEPARATOR, start + PIECE_BYTES)) >= 0:
                 yield b"[%b]" % body[start:end].replace(SEPARATOR, b",")

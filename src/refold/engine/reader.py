@@ -14,6 +14,7 @@ from refold.core.history import Unread
 from refold.core.query import Query, QueryItem
 from refold.core.recorded import Recorded, decode_row
 from refold.core.registry import Registry
+from refold.core.snapshot import EVENTS_BETWEEN_MIN
 from refold.core.stored import Row
 from refold.engine.checks import check_given, check_whole
 from refold.engine.lineage import (
@@ -30,7 +31,7 @@ from refold.engine.lineage import (
 )
 from refold.engine.snapshots import Snapshots
 from refold.errors import Corrupt, UsageError
-from refold.ports import Backend, SnapshotKeeper, TagKeeper
+from refold.ports import Backend, SnapshotKeeper, TagKeeper, WholeReader
 
 S = TypeVar("S")
 
@@ -44,6 +45,7 @@ class Reader:
     def __init__(self, backend: Backend, registry: Registry) -> None:
         self._backend = backend
         self._keeper = backend if isinstance(backend, SnapshotKeeper) else None
+        self._whole = backend if isinstance(backend, WholeReader) else None
         self._registry = registry
 
     def stretches(
@@ -66,6 +68,20 @@ class Reader:
             )
             last = min(last, known)
         return stretches if last == NO_LAST else clipped(stretches, first=0, last=last)
+
+    def fold_now(self, stream: str, fold: Fold[S]) -> Folded[S]:
+        """The state of a stream; at once, where it is too short for a snapshot."""
+        row = None
+        if self._whole is not None and isinstance(stream, str):
+            row = self._whole.whole(stream, last=EVENTS_BETWEEN_MIN - 2)
+        if row is not None:
+            try:
+                state = fold.over(fold.initial(), row, first=0, last=row.event_count - 1)
+                part = row.parts()[-1]
+                return Folded(state, row.event_count - 1, part.position + part.event_count - 1)
+            except Corrupt:
+                pass  # Read again, it is told which append it is.
+        return self.fold(self.stretches(stream), fold)
 
     def fold(self, stretches: Sequence[Stretch], fold: Fold[S]) -> Folded[S]:
         """The state after the events of stretches, a page of rows in memory at a time.

@@ -311,11 +311,14 @@ class Store(Upkeep):
         is -1 then and ``position`` how far the log was looked at, for ``append(…, unless=query,
         after=position)``. It has no snapshots and, of the moments, only ``position``.
         """
-        checks.check_fold(fold)
+        if fold.__class__ is not Fold:
+            checks.check_fold(fold)
         if isinstance(stream, Query):
             if (version, recorded_until, occurred_until) != (None, None, None):
                 raise UsageError("a fold over a query takes no moment but position=")
             return self._reader.fold_matching(stream, fold, position=position)
+        if version is position is recorded_until is occurred_until is None:
+            return self._reader.fold_now(stream, fold)
         stretches = self._reader.stretches(
             stream, version=version, position=position, recorded_until=recorded_until
         )
@@ -326,10 +329,7 @@ class Store(Upkeep):
     def fold_all(
         self, fold: Fold[S], *, after: int = 0, categories: Sequence[str] | None = None
     ) -> Folded[S]:
-        """The state after the whole log, at full speed; ``version`` is -1.
-
-        ``after`` leaves out what stands up to a position, ``categories`` keeps streams of these.
-        """
+        """The state after the log over a position, of some categories; ``version`` is -1."""
         checks.check_fold(fold)
         checks.check_names(categories=categories, types=None)
         return self._reader.fold_log(fold, after=after, categories=categories)

@@ -44,7 +44,6 @@ T = TypeVar("T")
 
 READERS_KEPT_MAX: Final = 8
 Synchronous = Literal["FULL", "NORMAL"]
-
 _WINDOW_POSITIONS_PER_ROW: Final = 8
 """Where segments interleave, a page is cut by positions: about so many for each row asked for."""
 
@@ -129,6 +128,11 @@ class SqliteBackend:
         if joined is not None and not any(r.version <= wanted <= r.last_version for r in rows):
             return [joined]
         return rows[::-1] if backward else rows
+
+    def whole(self, stream: str, *, last: int) -> Row | None:
+        """See :class:`~refold.ports.WholeReader`."""
+        row = self._read(queries.joined_page, stream, 0, last, sql=queries.WHOLE)
+        return row if row is not None and row.version == 0 else None
 
     def log(
         self,
@@ -215,13 +219,9 @@ class SqliteBackend:
 
     def streams(self, *, category: str | None, after: str, streams_max: int) -> list[StreamInfo]:
         """See :class:`~refold.ports.Backend`."""
-        wanted = "name > ?1 ORDER BY name LIMIT ?2"
-        if category is None:
-            found = self._query(queries.STREAM.format(wanted=wanted), after, streams_max)
-        else:
-            sql = queries.STREAM.format(wanted=f"category = ?3 AND {wanted}")
-            found = self._query(sql, after, streams_max, category)
-        return [queries.stream_info(row) for row in found]
+        narrowed, values = ("", ()) if category is None else ("category = ?3 AND ", (category,))
+        sql = queries.STREAM.format(wanted=f"{narrowed}name > ?1 ORDER BY name LIMIT ?2")
+        return [queries.stream_info(row) for row in self._query(sql, after, streams_max, *values)]
 
     def snapshot(self, stream: str, *, fold: str, fingerprint: str, last: int) -> Snapshot | None:
         """See :class:`~refold.ports.SnapshotKeeper`."""

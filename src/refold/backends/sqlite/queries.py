@@ -49,18 +49,24 @@ WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version BETWEEN ifnu
     SELECT max(version) FROM {table}
     WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version <= ?2
 ), ?2) AND ?3 AND version + count > ?2"""
-_JOINED: Final = f"""
+_APPENDS: Final = """
 SELECT min(position), min(version), sum(count), max(version + count), min(recorded_at),
     CAST(group_concat(body, char(30)) AS BLOB), CAST('[[' || group_concat(concat_ws(
         ',', position, count, recorded_at, ifnull(metadata, 'null'), occurred_from, occurred_to
     ), '],[') || ']]' AS BLOB)
-FROM log INDEXED BY log_version {_OVERLAPPING.format(table="log")}"""
+FROM log INDEXED BY log_version"""
+_JOINED: Final = f"{_APPENDS} {_OVERLAPPING.format(table='log')}"
 """The appends that overlap versions ?2..?3 of the stream ?1, as one row.
 
 A step of a query lets go of the interpreter, and a busy process takes its time to give it back: so
 a page of appends is one step. They are joined in the order of the index, and given as UTF-8, which
 is what a decoder takes.
 """
+WHOLE: Final = f"""{_APPENDS}
+WHERE stream = (SELECT id FROM streams WHERE name = ?1 AND parent IS NULL AND (
+    SELECT version + count FROM log WHERE stream = streams.id ORDER BY version DESC LIMIT 1
+) - 1 BETWEEN ?2 AND ?3)"""
+"""All the appends of a stream that is no branch and ends at versions ?2..?3, in the same way."""
 SEGMENTS: Final = f"""
 SELECT position, version, count, recorded_at, occurred_from, occurred_to, NULL, frame, dictionary,
     body_bytes
@@ -114,7 +120,13 @@ FROM keys JOIN streams ON streams.id = stream WHERE key = ?1"""
 
 
 def joined_page(
-    connection: apsw.Connection, stream: str, first: int, last: int, backward: bool
+    connection: apsw.Connection,
+    stream: str,
+    first: int,
+    last: int,
+    backward: bool = False,
+    *,
+    sql: str = _JOINED,
 ) -> Row | None:
     """The appends of a stream that overlap two versions as one row; None where there are none.
 
@@ -123,7 +135,7 @@ def joined_page(
     # A single append may be larger: -1 leaves the limit as it is.
     before = connection.limit(apsw.SQLITE_LIMIT_LENGTH, PAGE_BYTES_MAX if first < last else -1)
     try:
-        values = connection.execute(_JOINED, (stream, first, last)).get
+        values = connection.execute(sql, (stream, first, last)).get
     except apsw.TooBigError:
         if first == last:
             raise
@@ -133,11 +145,12 @@ def joined_page(
     if values is None:
         fewer = (last - first) // _FEWER
         first, last = (last - fewer, last) if backward else (first, first + fewer)
-        return joined_page(connection, stream, first, last, backward)
+        return joined_page(connection, stream, first, last, backward, sql=sql)
     position, version, count, end, recorded_at, body, parts = values
     if version is None:
         return None
-    shaped([values], *_JOINED_TYPES)
+    if tuple(map(type, values)) != _JOINED_TYPES:
+        shaped([values], *_JOINED_TYPES)
     if end - version != count:
         missing = int(connection.execute(_FIRST_HOLE, (stream, version)).get)
         raise Corrupt(
