@@ -88,7 +88,7 @@ def test_stdin_is_a_dash(process: Refold) -> None:
         ["import", "vcon", "x"],
         ["import", "openai-chat", "x.jsonl", "--tools", "gone.json"],
         ["import", "openai-chat", "x.jsonl", "--tools", "x.jsonl"],
-        ["import", "openai-chat", "x.jsonl", "--category", "a-b"],
+        ["import", "openai-chat", "x.jsonl", "--category", "a~b"],
         ["export", "openai-chat"],
         ["export", "openai-chat", "call-9"],
         ["export", "parquet", "call-1"],

@@ -18,7 +18,7 @@ import msgspec
 
 from refold import Event
 from refold.conversation.chat_export import Loss
-from refold.conversation.importers.base import Fork, Found, Options, Problem
+from refold.conversation.importers.base import Fork, Found, Importer, Options, Problem
 from refold.conversation.importers.source import STDIN, Source, named
 from refold.core.jsonvalue import pointer
 from refold.errors import UsageError
@@ -180,3 +180,15 @@ def _left_behind(lines: Lines, chain: Sequence[Entry], fork: Fork) -> Iterator[P
             f"id {entry.id}, {entry.said}: not in the history that the log ends with, "
             f"so it would have been lost; kept in {fork.stream}",
         )
+
+
+def looks_like(values: Sequence[Any], /) -> str:
+    """By what the first lines are known to be a position log; "" where they are not."""
+    for value in values:
+        match value:
+            case {"date": str(), "id": int() | float(), "positions": dict()}:
+                return "its lines have a date, an id and positions"
+    return ""
+
+
+AI_TRADER: Final = Importer("ai-trader", read_ai_trader, looks_like)

@@ -1,4 +1,4 @@
-"""`refold import`: one command a format, all alike."""
+"""`refold import`: finds out the format of each file; a command a format overrules it."""
 
 from __future__ import annotations
 
@@ -11,76 +11,118 @@ import click
 import refold
 from refold.cli import output
 from refold.cli.errors import FINDING, FINE
-from refold.cli.options import command, group, option
+from refold.cli.options import command, group, option, together
 from refold.cli.text import counted
 
 if TYPE_CHECKING:
     from refold.conversation.importers import ImportReport
 
 LOSSES_SHOWN_MAX: Final = 20
+ANY: Final = "any"
+"""The command that finds out the format; it may be left out."""
+
+_files = together(
+    click.argument(
+        "files",
+        nargs=-1,
+        required=True,
+        metavar="FILE...",
+        type=click.Path(exists=True, dir_okay=False, allow_dash=True),
+    ),
+    option("--category", metavar="NAME", help="How the streams' names begin."),
+    option(
+        "--tools",
+        type=click.Path(exists=True, dir_okay=False),
+        metavar="FILE",
+        help="The tools that the agent was offered, as JSON, with their effects.",
+    ),
+    option("--agent", metavar="NAME", help="Which agent it was, where the file does not say."),
+    option("--model", metavar="NAME", help="Its model, where the file does not say."),
+)
 
 
 class _Formats(click.Group):
-    """A command a format, those of plug-ins among them."""
+    """A command a format, those of plug-ins among them; without one, that for any."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Their names."""
         from refold.conversation.importers import Importer
 
-        return Importer.names()
+        return [ANY, *Importer.names()]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of a format, its importer loaded now."""
+        if cmd_name == ANY:
+            return import_any
         return _command(cmd_name) if cmd_name in self.list_commands(ctx) else None
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """A file, or an option, in place of a format: the format is found out."""
+        is_named = not args or args[0] in (*self.list_commands(ctx), *ctx.help_option_names)
+        return super().parse_args(ctx, args if is_named else [ANY, *args])
 
 
 @group("import", cls=_Formats)
 def import_command() -> None:
     """Bring recorded conversations into a store.
 
-    Each conversation is stored whole or not at all, and importing again changes nothing. What is
-    broken is named with its file and line, the rest goes on, and the exit code is 1.
+    `refold import FILE...` finds out the format of each file and says which it took, and why;
+    the name of a format before the files, or --format, overrules. Each conversation is stored
+    whole or not at all, and importing again changes nothing. What is broken is named with its
+    file and line, the rest goes on, and the exit code is 1.
 
+        refold import chats/*.jsonl --category chat
         refold import tau-bench gpt-4o-airline.json --tools airline-tools.json
-        refold import openai-chat chats/*.jsonl --category chat
-        zcat chats.jsonl.gz | refold import openai-chat -
+        zcat chats.jsonl.gz | refold import -
     """
+
+
+@command(ANY, group=import_command)
+@_files
+@option("--format", metavar="NAME", help="Take every file for this format.")
+def import_any(url: str, files: tuple[str, ...], format: str | None, **how: Any) -> int:
+    """Import files of any format that is known: `any` may be left out.
+
+    The format is found out by what stands in the first MiB of each file, whatever its name.
+
+        refold import any session.jsonl
+        refold import session.jsonl --format openai-chat
+    """
+    return _imported(url, format, files, how)
 
 
 def _command(name: str) -> click.Command:
     """The command that imports a format."""
-    from refold.conversation.importers import Importer, import_files
+    from refold.conversation.importers import Importer
 
     importer = Importer.named(name)
 
     @command(name, group=import_command, said=getdoc(importer.read))
-    @click.argument(
-        "files",
-        nargs=-1,
-        required=True,
-        metavar="FILE...",
-        type=click.Path(exists=True, dir_okay=False, allow_dash=True),
-    )
-    @option("--category", metavar="NAME", help="How the streams' names begin.")
-    @option(
-        "--tools",
-        type=click.Path(exists=True, dir_okay=False),
-        metavar="FILE",
-        help="The tools that the agent was offered, as JSON, with their effects.",
-    )
+    @_files
     def run(url: str, files: tuple[str, ...], **how: Any) -> int:
-        with refold.open(url) as store, output.progress(f"import {name}") as tell:
-            report = import_files(store, importer, files, progress=tell, **how)
-        output.show(_as_objects(report), _lines(report))
-        return FINE if report.ok else FINDING
+        return _imported(url, importer, files, how)
 
     return run
+
+
+def _imported(url: str, format: Any, files: tuple[str, ...], how: dict[str, Any]) -> int:
+    from refold.conversation.importers import import_files
+
+    label = f"import {getattr(format, 'name', format) or ANY}"
+    with refold.open(url) as store, output.progress(label) as tell:
+        report = import_files(store, format, files, progress=tell, **how)
+    if format is None:
+        for one in report.taken:
+            output.note(f"{one.file}: taken for {one.format}: {one.why}")
+    output.show(_as_objects(report), _lines(report))
+    return FINE if report.ok else FINDING
 
 
 def _as_objects(report: ImportReport) -> dict[str, Any]:
     """The problems and losses as objects too, not as the rows that tuples become."""
     said = {name: getattr(report, name) for name in report.__struct_fields__}
-    return said | {name: [one._asdict() for one in said[name]] for name in ("problems", "loss")}
+    rows = ("taken", "problems", "loss")
+    return said | {name: [one._asdict() for one in said[name]] for name in rows}
 
 
 def _lines(report: ImportReport) -> Iterator[str]:

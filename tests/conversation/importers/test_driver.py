@@ -230,6 +230,12 @@ def test_a_category_begins_the_names_of_the_streams(store: refold.Store, tmp_pat
     assert [info.stream for info in store.streams()] == ["chat-talk-1", "trial-talk-1"]
 
 
+def test_a_category_of_several_words_is_one_word(store: refold.Store, tmp_path: Path) -> None:
+    """A name such as gpt-4o may be the category: a stream's ends at its first hyphen."""
+    assert import_files(store, "openai-chat", [chat(tmp_path, [USER])], category="gpt-4o").ok
+    assert [info.stream for info in store.streams()] == ["gpt_4o-talk-1"]
+
+
 @pytest.mark.parametrize("bad_id", ["a~b", "a\nb", "x" * 300])
 def test_an_id_that_cannot_name_a_stream_is_a_problem(
     store: refold.Store, tmp_path: Path, bad_id: str
@@ -248,7 +254,7 @@ def test_wrong_calls_are_refused(store: refold.Store, tmp_path: Path) -> None:
         import_files(store, "vcon", [path])
     with pytest.raises(UsageError):
         import_files(store, "openai-chat", [])
-    for category in ("a-b", "a~"):
+    for category in ("~", "a~"):
         with pytest.raises(UsageError):
             import_files(store, "openai-chat", [path], category=category)
     for tools in (tmp_path / "none.json", tmp_path):

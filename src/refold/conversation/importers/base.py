@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final, NamedTuple, Self, TypeVar
@@ -22,10 +24,12 @@ T = TypeVar("T")
 
 GROUP: Final = "refold.importers"
 """The entry points of plug-ins: a format's name, and where the function that reads it is."""
+_HERE: Final = "refold.conversation.importers."
 BUILT_IN: Final = (
-    EntryPoint("tau-bench", "refold.conversation.importers.tau_bench:read_tau_bench", GROUP),
-    EntryPoint("openai-chat", "refold.conversation.importers.chat_files:read_chat_files", GROUP),
+    EntryPoint("tau-bench", _HERE + "tau_bench:TAU_BENCH", GROUP),
+    EntryPoint("openai-chat", _HERE + "chat_files:OPENAI_CHAT", GROUP),
 )
+"""The formats that come with refold; the last is asked last what an input looks like."""
 
 
 class Problem(NamedTuple):
@@ -51,7 +55,11 @@ class Fork(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A conversation as an importer found it: one stream, appended whole or not at all."""
+    """A conversation as an importer found it: one stream, appended whole or not at all.
+
+    ``run`` names the run that it is of, where a stream's name does not: the same task in another
+    run is kept beside it. The driver says the ``format``.
+    """
 
     stream: str
     events: Sequence[Any]
@@ -61,13 +69,24 @@ class Found(NamedTuple):
     problems: Sequence[Problem] = ()
     loss: Sequence[Loss] = ()
     forks: Sequence[Fork] = ()
+    run: str = ""
+    format: str = ""
 
 
 class Options(NamedTuple):
-    """``category`` begins the names of the streams; ``tools`` are those the agent was offered."""
+    """What the user says: the start of the streams' names, the tools offered, agent and model.
+
+    ``agent`` and ``model`` hold where an input does not name its own.
+    """
 
     category: str | None = None
     tools: Sequence[Tool] = ()
+    agent: str | None = None
+    model: str | None = None
+
+
+def _never(_values: Sequence[Any], /) -> str:
+    return ""
 
 
 class Importer(NamedTuple):
@@ -75,11 +94,14 @@ class Importer(NamedTuple):
 
     ``read`` gives the conversations of a source in its order, read as far as they are asked for;
     a :class:`Problem` by itself is one that failed. Its docstring is the help of the command, the
-    last paragraph the example.
+    last paragraph the example. ``looks_like`` says by what the first values of an input (lines,
+    elements, or the one document; the last may be cut) are known to be of this format, as in "its
+    lines have a sessionId"; "" where they are not.
     """
 
     name: str
     read: Callable[[Source, Options], Iterator[Found | Problem]]
+    looks_like: Callable[[Sequence[Any]], str] = _never
 
     @staticmethod
     def names() -> list[str]:
@@ -93,10 +115,34 @@ class Importer(NamedTuple):
         if name not in points:
             raise UsageError(f"no format {name!r}: give {', '.join(points)}", format=name)
         try:
-            return cls(name, points[name].load())
+            found = points[name].load()
         except Exception as error:  # A plug-in is anyone's code.
             place = points[name].value
             raise UsageError(f"the importer {place} cannot be had: {error!r}") from error
+        # An entry point is the function that reads, or a whole importer.
+        return (
+            cls(name, found.read, found.looks_like) if isinstance(found, cls) else cls(name, found)
+        )
+
+    def is_for(self, source: Source) -> bool:
+        """Whether a source looks like this format, or nobody can say."""
+        return self.looks_like is _never or bool(self.looks_like(source.sample))
+
+    @classmethod
+    def of(cls, source: Source) -> tuple[Self, str] | None:
+        """The importer that an input seems to be for, and by what; None where none says so.
+
+        The more general a format, the later it is asked: chat messages last.
+        """
+        *names, last = BUILT_IN
+        order = [point.name for point in names]
+        for name in [*order, *(_points().keys() - {*order, last.name}), last.name]:
+            # A plug-in that cannot be had, or fails here, is for no input.
+            with suppress(Exception):
+                importer = cls.named(name)
+                if why := importer.looks_like(source.sample):
+                    return importer, why
+        return None
 
 
 class Fields:
@@ -162,6 +208,18 @@ def read_each(
             where = f"{source.name}:{value.line}"
             loss = [Loss(where, one.reason or one.what, one.pointer) for one in unread]
             yield found._replace(file=source.name, line=value.line, loss=loss)
+
+
+def configured(events: Sequence[Any], given: Mapping[str, str]) -> list[Event]:
+    """Events whose agent has what is ``given`` of it, wherever its configuration does not say."""
+    made = [one if isinstance(one, Event) else Event.of(one) for one in events]
+    if not any(isinstance(one.data, AgentConfigured) for one in made):
+        made.insert(1, Event.of(AgentConfigured(), occurred_at=made[0].occurred_at))
+    for index, one in enumerate(made):
+        if isinstance(one.data, AgentConfigured):
+            own = {key: getattr(one.data, key) or value for key, value in given.items()}
+            made[index] = dataclasses.replace(one, data=msgspec.structs.replace(one.data, **own))
+    return made
 
 
 def _points() -> dict[str, EntryPoint]:

@@ -20,7 +20,14 @@ from msgspec.structs import replace
 
 from refold.conversation.chat_shapes import Unread, read_tools
 from refold.conversation.events import AgentConfigured, ModelResponse, SessionStarted, Tool
-from refold.conversation.importers.base import Fields, Found, Options, Problem, read_each
+from refold.conversation.importers.base import (
+    Fields,
+    Found,
+    Importer,
+    Options,
+    Problem,
+    read_each,
+)
 from refold.conversation.importers.json_array import Value
 from refold.conversation.importers.source import Source
 from refold.conversation.openai_chat import read_completion, read_cost
@@ -36,6 +43,14 @@ PARAMS: Final = frozenset(
         "parallel_tool_calls", "reasoning_effort", "service_tier",
     }
 )  # fmt: skip
+BLOCKS: Final = frozenset(
+    {"tool_use", "tool_result", "server_tool_use", "tool_call", "function_call"}
+)
+"""Content that other APIs have, and that chat completions have not: calls and their results."""
+WORDS: Final = frozenset(
+    {"content", "tool_calls", "function_call", "refusal", "audio", "reasoning_content", "reasoning"}
+)
+"""The fields of a message of which one at least is there."""
 TOOLS: Final = ("tools", "functions")
 TIMES: Final = ("timestamp", "created", "created_at", "create_time")
 """Where a conversation or a message may say when it was; the first that is a time holds."""
@@ -67,6 +82,20 @@ def read_chat_files(source: Source, options: Options) -> Iterator[Found | Proble
     return read_each(source, values, partial(_found, options, source.stem, several))
 
 
+def looks_like(values: Sequence[Any], /) -> str:
+    """By what the first values are known to be chat messages; "" where they are not."""
+    for value in values:
+        holder = {"messages": value} if isinstance(value, list) else value
+        match holder:
+            case {
+                "messages": [{"role": str(), "content": _} | {"role": str(), "tool_calls": _}, *_]
+            }:
+                return "it has messages with a role and content"
+            case {"role": "user" | "assistant" | "system", "content": _}:
+                return "it is a list of messages with a role and content"
+    return ""
+
+
 def time_us(value: Any) -> int:
     """Microseconds UTC of a time as logs write it; ValueError for what is none.
 
@@ -93,10 +122,27 @@ def _found(options: Options, stem: str, several: bool, line: Fields, value: Valu
     if not line.holder["messages"]:
         raise InvalidEvent("a conversation without messages", path="/messages")
     own_id = line.read("id", partial(msgspec.convert, type=str | int))
+    for index, message in enumerate(line.holder["messages"]):
+        _check(message, f"/messages/{index}")
     default_id = f"{stem}-{value.number}" if several else stem
     stream_id = default_id if own_id in (None, "") else own_id
     stream = f"{options.category or CATEGORY}-{stream_id}"
     return Found(stream, _events(line, value.raw, options))
+
+
+def _check(message: Any, at: str) -> None:
+    """Refuse a message of another API: its calls, or all of it, would be taken for words."""
+    match message:
+        case {"content": [*parts]} if any(
+            isinstance(part, dict) and part.get("type") in BLOCKS for part in parts
+        ):
+            raise InvalidEvent(
+                "a message of the Anthropic or the Responses API, not of chat completions", path=at
+            )
+        case {"role": "user" | "assistant" | "system" | "tool"} if not message.keys() & WORDS:
+            # Its words stand in a field that is not known here.
+            if odd := [key for key, value in message.items() if isinstance(value, list | dict)]:
+                raise InvalidEvent(f"a message without content, but with {odd[0]}", path=at)
 
 
 def _events(line: Fields, raw: bytes, options: Options) -> list[Event]:
@@ -197,3 +243,6 @@ def _timed(events: list[Event], line: Fields, response: Fields) -> list[Event]:
 def _time(holder: Fields, *keys: str) -> int | None:
     times = [holder.read(key, time_us) for key in keys]
     return next(filter(None, times), None)  # None of them is 0: they are later than 1973.
+
+
+OPENAI_CHAT: Final = Importer("openai-chat", read_chat_files, looks_like)

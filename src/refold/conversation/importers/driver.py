@@ -5,25 +5,25 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from refold.conversation.chat_export import Loss
 from refold.conversation.chat_shapes import read_tools
 from refold.conversation.events import Tool
-from refold.conversation.importers.base import Fork, Found, Importer, Options, Problem
-from refold.conversation.importers.source import Source, Unreadable, size_bytes
+from refold.conversation.importers.base import Fork, Found, Importer, Options, Problem, configured
+from refold.conversation.importers.elsewhere import hint
+from refold.conversation.importers.source import Source, Unreadable, named, size_bytes
 from refold.core.event import check_name
 from refold.core.expected import NO_STREAM
 from refold.core.recorded import Recorded
-from refold.engine.append import Append
+from refold.engine.append import Append, prepared
 from refold.engine.store import Store
 from refold.engine.store_check import check_store
 from refold.errors import BackendError, Conflict, InvalidEvent, RefoldError, UsageError
-from refold.ports import Appended
+from refold.ports import Appended, Batch
 
 LISTED_MAX: Final = 10_000
 """How many problems, and how many losses, a report lists; all are counted."""
@@ -32,15 +32,26 @@ Progress = Callable[[int, int | None], None]
 """Called with the bytes read so far and their total, None where that is not known."""
 
 
+class Taken(NamedTuple):
+    """The format that a file was taken for, and why: what in it says so, or that it was asked."""
+
+    file: str
+    format: str
+    why: str
+
+
 class ImportReport(msgspec.Struct, kw_only=True):
     """What an import did.
 
-    ``imported``, ``unchanged`` and ``failed`` count conversations, ``events`` those stored, and
-    ``branches`` the forks kept beside their conversation. ``problems`` and ``loss`` list at most
-    10,000 each; ``problem_count`` and ``loss_count`` count all.
+    ``format`` is the one that was asked for, "" where each file's was found out; ``taken`` tells
+    for each file which it was. ``imported``, ``unchanged`` and ``failed`` count conversations,
+    ``events`` those stored, and ``branches`` the forks kept beside their conversation.
+    ``problems`` and ``loss`` list at most 10,000 each; ``problem_count`` and ``loss_count`` count
+    all.
     """
 
     format: str
+    taken: list[Taken] = []
     imported: int = 0
     unchanged: int = 0
     failed: int = 0
@@ -59,18 +70,22 @@ class ImportReport(msgspec.Struct, kw_only=True):
 
 def import_files(
     store: Store,
-    format: str | Importer,
+    format: str | Importer | None,
     paths: Iterable[str | os.PathLike[str]],
     *,
     category: str | None = None,
     tools: str | os.PathLike[str] | None = None,
+    agent: str | None = None,
+    model: str | None = None,
     progress: Progress | None = None,
 ) -> ImportReport:
     """Import conversations: each whole or not at all, and again without changing anything.
 
-    ``format`` is ``tau-bench``, ``openai-chat``, the name of a plug-in's format, or an importer
-    itself; ``-`` among ``paths`` is the standard input. ``category`` begins the names of the
-    streams. ``tools`` is a JSON file of the tools that the agent was offered, with their effects.
+    ``format`` is one of :meth:`Importer.names`, an importer itself, or None: then that of each
+    file is found out by what stands in its first MiB. ``-`` among ``paths`` is the standard input.
+    ``category`` begins the names of the streams; a - in it becomes _. ``tools`` is a JSON file of
+    the tools that the agent was offered, with their effects. ``agent`` and ``model`` say which
+    they were where the input does not.
     ``progress`` is called with the bytes read and their total, None where it is not known.
 
     What is broken is in the report with its file and line, and the rest goes on. A conversation
@@ -84,27 +99,27 @@ def import_files(
         call="import_files",
         instead="open it with refold.open; from asyncio, call this in asyncio.to_thread",
     )
-    importer = format if isinstance(format, Importer) else Importer.named(format)
+    importer = format if isinstance(format, Importer | None) else Importer.named(format)
     if isinstance(paths, str | bytes | os.PathLike):
         raise UsageError(f"paths must be a list of files: give [{paths!r}]", argument="paths")
     names = [os.fspath(path) for path in paths]
     if not names:
         raise UsageError("no files to import: name them, or - for the standard input")
     if category is not None:
-        if set(category) & set("-~"):
-            raise UsageError(f"a category holds no - and no ~: {category!r}", category=category)
+        if "~" in category:
+            raise UsageError(f"a category holds no ~: {category!r}", category=category)
         check_name(category, what="a category")
-    options = Options(category, () if tools is None else _tools_of(Path(tools)))
-    items = _read(importer, options, names, progress or (lambda *_: None))
-    report = _stored(store, importer.name, items)
+        category = category.replace("-", "_")
+    said = Options(category, () if tools is None else _tools_of(Path(tools)), agent, model)
+    report = ImportReport(format="" if importer is None else importer.name)
+    _store(store, report, _read(importer, said, names, report, progress or (lambda *_: None)))
     order = {name: place for place, name in reversed(list(enumerate(names)))}
     report.problems.sort(key=lambda problem: (order[problem.file], problem.line))
     return report
 
 
-def _stored(store: Store, format: str, items: Iterable[Found | Problem]) -> ImportReport:
-    """The report of storing what was found."""
-    report = ImportReport(format=format)
+def _store(store: Store, report: ImportReport, items: Iterable[Found | Problem]) -> None:
+    """Store what is found, and report it."""
     waiting: deque[Found] = deque()
 
     def appends() -> Iterator[Append]:
@@ -113,13 +128,24 @@ def _stored(store: Store, format: str, items: Iterable[Found | Problem]) -> Impo
                 _fail(report, item)
             else:
                 waiting.append(item)
-                metadata = {"source": format, "origin": "imported", **item.metadata}
-                key = f"import:{format}:{item.stream}"
-                yield Append(item.stream, item.events, NO_STREAM, metadata, key)
+                yield _append_of(item)
 
+    owners: dict[str, str] = {}
     for outcome in store.append_many(appends()):
-        _settle(store, report, waiting.popleft(), outcome)
-    return report
+        found = waiting.popleft()
+        owners.setdefault(found.stream, found.file)
+        is_taken = isinstance(outcome, UsageError) and outcome.code == "key_reused"
+        if is_taken and found.run and (mark := _mark_of_run(store, owners, found)):
+            found = _beside(found, mark)
+            (outcome,) = store.append_many([_append_of(found)])
+        _settle(store, report, found, outcome)
+
+
+def _append_of(found: Found) -> Append:
+    run = {"run": found.run} if found.run else {}
+    metadata = {"source": found.format, "origin": "imported", **run, **found.metadata}
+    key = f"import:{found.format}:{found.stream}"
+    return Append(found.stream, found.events, NO_STREAM, metadata, key)
 
 
 def _tools_of(path: Path) -> list[Tool]:
@@ -140,13 +166,21 @@ def _tools_of(path: Path) -> list[Tool]:
 
 
 def _read(
-    importer: Importer, options: Options, names: list[str], progress: Progress
+    asked: Importer | None,
+    options: Options,
+    names: list[str],
+    report: ImportReport,
+    progress: Progress,
 ) -> Iterator[Found | Problem]:
     """What the sources hold, one after the other."""
     total_bytes, done_bytes = size_bytes(names), 0
     for name in names:
         try:
             with Source.opened(name) as source:
+                importer, why = (asked, "as asked") if asked else Importer.of(source) or (None, "")
+                if importer is None:
+                    raise Unreadable(f"no known format is recognised in it{hint(source)}")
+                report.taken.append(Taken(name, importer.name, why))
                 for item in _found_in(source, importer, options):
                     progress(done_bytes + source.read_bytes, total_bytes)
                     yield item
@@ -157,26 +191,34 @@ def _read(
 
 
 def _found_in(source: Source, importer: Importer, options: Options) -> Iterator[Found | Problem]:
-    """What the importer finds; of a file that it finds nothing in, which importer fits."""
-    items = importer.read(source, options)
-    first = next(items, None) or Problem(source.name, 0, "there are no conversations in it")
-    if isinstance(first, Problem) and (hint := _hint(source, importer, options)):
-        yield first._replace(message=first.message + hint)
-        return
-    yield first
-    yield from items
+    """What the importer finds; a file of another format, where it finds nothing, is one problem."""
+    is_other = bool(source.sample) and not importer.is_for(source)
+    first: Problem | None = None
+    count = 0
+    for item in importer.read(source, options):
+        count += 1
+        if isinstance(item, Found):
+            is_other = False
+            yield from filter(None, [first])
+            first = None
+            yield _completed(item, importer, options)
+        elif is_other:
+            first = first or item
+        else:
+            yield item
+    if not count:
+        first = Problem(source.name, 0, "there are no conversations in it")
+    if first is not None:
+        more = f" (and {count - 1:,} problems more)" if count > 1 else ""
+        advice = hint(source, importer, options)
+        yield first._replace(message=first.message + more + advice)
 
 
-def _hint(source: Source, importer: Importer, options: Options) -> str:
-    """Which other format finds something in the start of the source."""
-    for name in Importer.names():
-        # One that cannot be loaded, or read anything here, is no hint.
-        with suppress(RefoldError, Unreadable):
-            if name != importer.name:
-                items = Importer.named(name).read(source.start(), options)
-                if any(isinstance(item, Found) for item in items):
-                    return f"; this looks like {name}: import it as that"
-    return ""
+def _completed(item: Found, importer: Importer, options: Options) -> Found:
+    """What was found, with the format and what the user says of the agent."""
+    given = {k: v for k, v in (("agent", options.agent), ("model", options.model)) if v is not None}
+    events = configured(item.events, given) if given else item.events
+    return item._replace(format=importer.name, events=events)
 
 
 # -- what is stored -------------------------------------------------------------------------------
@@ -206,6 +248,27 @@ def _settle(
     report.loss += found.loss[: LISTED_MAX - len(report.loss)]
     for fork in found.forks:
         _keep(store, report, found, fork)
+
+
+def _mark_of_run(store: Store, owners: dict[str, str], found: Found) -> str:
+    """What tells a conversation from that of another run under the same name; "" for nothing.
+
+    It is the run's name where that differs, else, for runs of one name, a hash of what is in it.
+    """
+    first = next(iter(store.read(found.stream)), None)
+    if first and first.metadata.get("run", found.run) != found.run:
+        return named(found.run)
+    batch = prepared(_append_of(found), store.registry)
+    mark = batch.digest.hex()[:8] if isinstance(batch, Batch) else ""
+    is_another = owners[found.stream] != found.file or store.head(f"{found.stream}-{mark}") >= 0
+    return mark if is_another else ""
+
+
+def _beside(found: Found, mark: str) -> Found:
+    """A conversation under a name of its own."""
+    stream = f"{found.stream}-{mark}"
+    forks = [one._replace(of=stream, stream=f"{one.stream}-{mark}") for one in found.forks]
+    return found._replace(stream=stream, forks=forks)
 
 
 def _keep(store: Store, report: ImportReport, found: Found, fork: Fork) -> None:

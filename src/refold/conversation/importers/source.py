@@ -6,16 +6,19 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import cached_property
 from io import BufferedReader, BytesIO, RawIOBase
 from pathlib import Path
-from typing import Final, Literal, Self, cast
+from typing import IO, Any, Final, Self
 
 from refold.conversation.importers.json_array import CHUNK_BYTES, VALUE_BYTES_MAX, Value, elements
+from refold.conversation.importers.sample import Layout, first_values, value_span
 
 STDIN: Final = "-"
 START_BYTES: Final = 1024 * 1024
 """How far it is looked ahead to see what an input is."""
 _SUFFIX: Final = re.compile(r"\.(json|jsonl|ndjson)$", re.IGNORECASE)
+_NO_NAMES: Final = frozenset({"results", "result", "simulations", "output", "log", "data"})
 _BOM: Final = b"\xef\xbb\xbf"
 _COMPRESSED: Final = re.compile(
     rb"(?P<gzip>\x1f\x8b)|(?P<zstd>\x28\xb5\x2f\xfd)|(?P<bzip2>BZh)|(?P<xz>\xfd7zXZ\x00)|(?P<zip>PK\x03\x04)"
@@ -34,13 +37,13 @@ class Source:
     or no text.
     """
 
-    def __init__(self, name: str, reader: BufferedReader) -> None:
+    def __init__(self, name: str, reader: IO[bytes]) -> None:
         path = Path(name).resolve()
         self.name = name
         self.stem = "stdin" if name == STDIN else named(_SUFFIX.sub("", path.name))
         self.read_bytes = 0
-        self._reader = reader
-        start = reader.peek(START_BYTES)[:START_BYTES]
+        start = reader.read(START_BYTES)
+        self._reader = _buffered(_Begun(start, reader))
         if not start:
             raise Unreadable("the file is empty")
         if found := _COMPRESSED.match(start):
@@ -50,7 +53,8 @@ class Source:
         if start.startswith(_BOM):
             self._read(len(_BOM))
         self.head = start.removeprefix(_BOM).lstrip()
-        self.layout = _layout(self.head, path.suffix.lower())
+        is_cut = len(start) == START_BYTES
+        self.layout = _layout(self.head, path.suffix.lower(), is_cut=is_cut)
 
     @classmethod
     @contextmanager
@@ -58,7 +62,7 @@ class Source:
         """A file by its path, or ``-`` for the standard input; :class:`Unreadable` says why not."""
         try:
             with _stdin() if name == STDIN else Path(name).open("rb", START_BYTES) as reader:
-                yield cls(name, cast("BufferedReader", reader))
+                yield cls(name, reader)
         except FileNotFoundError as error:
             raise Unreadable("there is no such file") from error
         except IsADirectoryError as error:
@@ -68,7 +72,23 @@ class Source:
 
     def start(self) -> Self:
         """The head of it, as a source of its own."""
-        return type(self)(self.name, _buffered(self.head))
+        return type(self)(self.name, BytesIO(self.head))
+
+    @cached_property
+    def sample(self) -> list[Any]:
+        """The first values, decoded, at most 50, the last as far as it is in sight."""
+        return first_values(self.head, self.layout)
+
+    @property
+    def run(self) -> str:
+        """The run that a file of results is of, by its name, or its folder's where it has none."""
+        is_named = self.name == STDIN or self.stem.lower() not in _NO_NAMES
+        return self.stem if is_named else named(Path(self.name).resolve().parent.name)
+
+    @property
+    def is_all_in_sight(self) -> bool:
+        """Whether ``head`` is all that there is."""
+        return len(self.head) < START_BYTES - len(_BOM)
 
     def values(self) -> Iterator[Value]:
         """The lines, the elements, or the one value, as the source is laid out."""
@@ -109,14 +129,31 @@ class Source:
         return raw
 
 
-def _stdin() -> AbstractContextManager[BufferedReader]:
-    """The standard input, left open; what stands in for it without a buffer is in memory."""
-    stdin = sys.stdin.buffer
-    return nullcontext(stdin) if isinstance(stdin, BufferedReader) else _buffered(stdin.read())
+class _Begun(RawIOBase):
+    """A file of which the start has been read already, from that start on."""
+
+    def __init__(self, start: bytes, rest: IO[bytes]) -> None:
+        self._start, self._rest = BytesIO(start), rest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        size = self._start.readinto(buffer)
+        if not size:
+            more = self._rest.read(len(buffer))
+            size = len(more)
+            buffer[:size] = more
+        return size
 
 
-def _buffered(content: bytes) -> BufferedReader:
-    return BufferedReader(cast("RawIOBase", BytesIO(content)))
+def _stdin() -> AbstractContextManager[IO[bytes]]:
+    """The standard input, left open."""
+    return nullcontext(sys.stdin.buffer)
+
+
+def _buffered(raw: RawIOBase) -> BufferedReader:
+    return BufferedReader(raw, CHUNK_BYTES)
 
 
 def size_bytes(names: list[str]) -> int | None:
@@ -132,19 +169,32 @@ def named(text: str) -> str:
     return re.sub(r"[^\w.-]+", "_", text).strip("._") or "unnamed"
 
 
-def _layout(head: bytes, suffix: str) -> Literal["lines", "array", "one"]:
-    """How a source is laid out, by its first two lines, and by its name where they do not say."""
+def _layout(head: bytes, suffix: str, *, is_cut: bool) -> Layout:
+    """How a source is laid out, by its first value, and by its first lines where that is cut.
+
+    A file that is called one of lines is no document where it is broken.
+    """
+    is_lines = suffix in (".jsonl", ".ndjson")
+    if span := value_span(head):
+        lines, follow_bytes = span
+        # One line in a file of lines is a line.
+        is_document = lines > 1 or (not follow_bytes and not is_lines)
+    else:
+        is_document = (is_cut or not is_lines) and _is_left_open(head, suffix)
+    if not is_document:
+        return "lines"
+    return "array" if head.startswith(b"[") else "one"
+
+
+def _is_left_open(head: bytes, suffix: str) -> bool:
+    """Whether a value that does not end in sight, or is broken, goes on after its first line."""
     first, line_break, rest = head.partition(b"\n")
     first, second = first.strip(), rest.lstrip().partition(b"\n")[0].strip()
     if suffix == ".json":
-        is_document = not (second and _is_whole(first))
-    else:
-        # The first line of a document leaves it open, and the second is but a part of it.
-        is_open = first[:1] in (b"[", b"{") and first[-1:] in (b"[", b"{", b",")
-        is_document = bool(line_break) and is_open and (first == b"[" or not _is_whole(second))
-    if not is_document or suffix in (".jsonl", ".ndjson"):
-        return "lines"
-    return "array" if first.startswith(b"[") else "one"
+        return not (second and _is_whole(first))
+    # The first line of a document leaves it open, and the second is but a part of it.
+    is_open = first[:1] in (b"[", b"{") and first[-1:] in (b"[", b"{", b",")
+    return bool(line_break) and is_open and (first == b"[" or not _is_whole(second))
 
 
 def _is_whole(line: bytes) -> bool:

@@ -14,7 +14,14 @@ import msgspec
 from msgspec.structs import replace
 
 from refold.conversation import events
-from refold.conversation.importers.base import Fields, Found, Options, Problem, read_each
+from refold.conversation.importers.base import (
+    Fields,
+    Found,
+    Importer,
+    Options,
+    Problem,
+    read_each,
+)
 from refold.conversation.importers.json_array import Value
 from refold.conversation.importers.source import Source
 from refold.core.event import Event
@@ -39,15 +46,28 @@ def read_tau_bench(source: Source, options: Options) -> Iterator[Found | Problem
     """Import results of tau-bench: a JSON array of conversations with task, trial and reward.
 
     The streams are called CATEGORY-TASK-TRIAL; the category is by default the end of the file's
-    name (airline for gpt-4o-airline.json).
+    name, and what stands before it the agent's (airline and gpt-4o for gpt-4o-airline.json). The
+    same tasks of another agent are kept beside them, their names ending in the file's.
 
         refold import tau-bench gpt-4o-airline.json --tools airline-tools.json
     """
-    category = options.category or source.stem.rpartition("-")[2]
-    return read_each(source, source.elements(), partial(_found, category, options.tools))
+    agent, _, category = source.stem.rpartition("-")
+    setup = events.AgentConfigured(agent=options.agent or agent or None, tools=list(options.tools))
+    convert = partial(_found, options.category or category, setup, source.run)
+    return read_each(source, source.elements(), convert)
 
 
-def _found(category: str, tools: Sequence[events.Tool], element: Fields, _value: Value) -> Found:
+def looks_like(values: Sequence[Any], /) -> str:
+    """By what the first values are known to be results of tau-bench; "" where they are not."""
+    match values:
+        case [{"task_id": _, "traj": list()}, *_]:
+            return "its elements have a task_id and a traj"
+    return ""
+
+
+def _found(
+    category: str, agent: events.AgentConfigured, run: str, element: Fields, _value: Value
+) -> Found:
     result = msgspec.convert(element.holder, Result)
     task = element.inside("info").inside("task")
     user_id = task.typed("user_id", str)
@@ -59,17 +79,21 @@ def _found(category: str, tools: Sequence[events.Tool], element: Fields, _value:
     beside = {key: value for key, value in element.holder.items() if key != "traj"}
     found: list[Any] = [
         events.SessionStarted(
-            parties=[events.Party(role="customer", id=user_id), events.Party(role="agent")],
+            parties=[
+                events.Party(role="customer", id=user_id),
+                events.Party(role="agent", name=agent.agent),
+            ],
             initial_state={"task_id": result.task_id, "trial": result.trial, **settled},
         ),
-        *map(_marked, element.messages("traj", events.AgentConfigured(tools=list(tools)))),
+        *map(_marked, element.messages("traj", agent)),
         # All that the file says of the task and its rating, as it was.
         Event.of(events.SessionEnded(reason=_end(result.traj)), metadata={"tau_bench": beside}),
     ]
     if reward is not None:
         found.append(events.ScoreRecorded(name="reward", value=reward, rater=RATER))
     stream = f"{category}-{result.task_id}-{result.trial}"
-    return Found(stream, found, metadata={} if user_id is None else {"subject": user_id})
+    metadata = {} if user_id is None else {"subject": user_id}
+    return Found(stream, found, metadata=metadata, run=run)
 
 
 def _marked(event: Event) -> Event:
@@ -88,3 +112,6 @@ def _end(traj: list[Any]) -> str:
         case {"role": "tool", "name": name} if name == TRANSFER_TOOL:
             return "transferred"
     return "unfinished"
+
+
+TAU_BENCH: Final = Importer("tau-bench", read_tau_bench, looks_like)
