@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import partial
 from typing import Annotated, Any, Final
 
@@ -30,8 +29,8 @@ from refold.conversation.importers.base import (
 )
 from refold.conversation.importers.json_array import Value
 from refold.conversation.importers.source import Source
+from refold.conversation.importers.when import TIMES, time_in
 from refold.conversation.openai_chat import read_completion, read_cost
-from refold.core.clock import to_us
 from refold.core.event import Event
 from refold.errors import InvalidEvent
 
@@ -52,8 +51,6 @@ WORDS: Final = frozenset(
 )
 """The fields of a message of which one at least is there."""
 TOOLS: Final = ("tools", "functions")
-TIMES: Final = ("timestamp", "created", "created_at", "create_time")
-"""Where a conversation or a message may say when it was; the first that is a time holds."""
 _SECONDS: Final = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 # In an array, what its first element is: a message, or a conversation with messages.
 _FIRST: Final = re.compile(rb'\[\s*\{.*?"(role|messages)"\s*:', re.DOTALL)
@@ -94,24 +91,6 @@ def looks_like(values: Sequence[Any], /) -> str:
             case {"role": "user" | "assistant" | "system", "content": _}:
                 return "it is a list of messages with a role and content"
     return ""
-
-
-def time_us(value: Any) -> int:
-    """Microseconds UTC of a time as logs write it; ValueError for what is none.
-
-    It is ISO 8601 text, in UTC where it names no zone, or a number since 1970, its unit known by
-    its size: seconds, milliseconds, microseconds or nanoseconds, from 1973 on.
-    """
-    try:
-        number = Decimal(str(value))
-        size = number.adjusted() - 8
-        if number > 0 and 0 <= size < 12:
-            return to_us(int(number.scaleb(6 - size // 3 * 3)))
-    except InvalidOperation:
-        if isinstance(value, str):
-            moment = datetime.fromisoformat(value)
-            return to_us(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
-    raise ValueError(f"{value!r:.50} is not a time")
 
 
 def _found(options: Options, stem: str, several: bool, line: Fields, value: Value) -> Found:
@@ -224,12 +203,12 @@ def _beside(said: Mapping[str, Any], response: Mapping[str, Any]) -> dict[str, A
 
 def _timed(events: list[Event], line: Fields, response: Fields) -> list[Event]:
     """The events at the times that the log gives; one without goes with what was before it."""
-    said_us = _time(line, *TIMES) or _time(response, "created")
+    said_us = time_in(line, *TIMES) or time_in(response, "created")
     for index, message in enumerate(line.holder["messages"]):
-        _time(Fields(message, line.unread, f"/messages/{index}"), *TIMES)
+        time_in(Fields(message, line.unread, f"/messages/{index}"), *TIMES)
     # A time is among the fields of its message that an event keeps beside.
     kept = [(event.metadata or {}).get("openai", {}).get("set", {}) for event in events]
-    own = [_time(Fields(fields, []), *TIMES) for fields in kept]
+    own = [time_in(Fields(fields, []), *TIMES) for fields in kept]
     known = [us for us in (said_us, next(filter(None, own), None)) if us is not None]
     if not known:
         return events
@@ -238,11 +217,6 @@ def _timed(events: list[Event], line: Fields, response: Fields) -> list[Event]:
         now_us = own_us or now_us
         timed.append(Event.of(event.data, metadata=event.metadata, occurred_at=now_us))
     return timed
-
-
-def _time(holder: Fields, *keys: str) -> int | None:
-    times = [holder.read(key, time_us) for key in keys]
-    return next(filter(None, times), None)  # None of them is 0: they are later than 1973.
 
 
 OPENAI_CHAT: Final = Importer("openai-chat", read_chat_files, looks_like)

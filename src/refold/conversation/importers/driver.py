@@ -14,7 +14,7 @@ from refold.conversation.chat_export import Loss
 from refold.conversation.chat_shapes import read_tools
 from refold.conversation.events import Tool
 from refold.conversation.importers.base import Fork, Found, Importer, Options, Problem, configured
-from refold.conversation.importers.elsewhere import hint
+from refold.conversation.importers.elsewhere import hint, is_known
 from refold.conversation.importers.source import Source, Unreadable, named, size_bytes
 from refold.core.event import check_name
 from refold.core.expected import NO_STREAM
@@ -192,7 +192,8 @@ def _read(
 
 def _found_in(source: Source, importer: Importer, options: Options) -> Iterator[Found | Problem]:
     """What the importer finds; a file of another format, where it finds nothing, is one problem."""
-    is_other = bool(source.sample) and not importer.is_for(source)
+    is_odd = not importer.is_for(source)
+    is_other = is_odd and is_known(source)
     first: Problem | None = None
     count = 0
     for item in importer.read(source, options):
@@ -205,13 +206,17 @@ def _found_in(source: Source, importer: Importer, options: Options) -> Iterator[
         elif is_other:
             first = first or item
         else:
-            yield item
+            yield _advised(item, source, importer, options) if is_odd and count == 1 else item
     if not count:
         first = Problem(source.name, 0, "there are no conversations in it")
     if first is not None:
         more = f" (and {count - 1:,} problems more)" if count > 1 else ""
-        advice = hint(source, importer, options)
-        yield first._replace(message=first.message + more + advice)
+        told = first._replace(message=first.message + more)
+        yield _advised(told, source, importer, options)
+
+
+def _advised(problem: Problem, source: Source, importer: Importer, options: Options) -> Problem:
+    return problem._replace(message=problem.message + hint(source, importer, options))
 
 
 def _completed(item: Found, importer: Importer, options: Options) -> Found:

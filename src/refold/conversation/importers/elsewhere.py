@@ -27,6 +27,11 @@ def hint(source: Source, importer: Importer | None = None, options: Options = NO
     return f"; this looks like {kind}: {GUIDE}" if kind else f"; for more formats {GUIDE}"
 
 
+def is_known(source: Source) -> bool:
+    """Whether a source looks like some format, one that has an importer or one that has none."""
+    return bool(likely(source.sample)) or Importer.of(source) is not None
+
+
 def _finds(importer: Importer, source: Source, options: Options) -> bool:
     """Whether an importer finds something in the start of a source; what is cut may hide it."""
     with suppress(RefoldError, Unreadable):
