@@ -30,6 +30,7 @@ def workloads(scale: Scale, *, conversations: Path, folder: Path) -> list[Worklo
         *_beside(scale),
         _bytes(scale),
         *_captured(scale),
+        _steps(scale),
         *_calls(),
         *_real(conversations, folder),
         _growth(scale),
@@ -436,6 +437,27 @@ def _captured(scale: Scale) -> Iterator[Workload]:
         "taking apart a captured request of 240 KB (to be 5 ms at most)",
         "s",
         [_entry("refold", "refold", "take_apart", seconds=scale.seconds)],
+    )
+
+
+def _steps(scale: Scale) -> Workload:
+    """What a checkpointer of LangGraph keeps of a graph whose state is a conversation."""
+    turns = scale.calls // 4
+    return Workload(
+        "steps",
+        f"bytes a step on disk, LangGraph's checkpoints: one thread of {2 * turns:,} steps",
+        "bytes/event",
+        [
+            _entry(subject, subject, "size", name="steps", events=2 * turns)
+            for subject in ("refold", "langgraph")
+        ],
+        [Target("refold", 0.2, ("langgraph",))],
+        prepare=[
+            Ask(subject, "build_steps", {"name": "steps", "turns": turns})
+            for subject in ("refold", "langgraph")
+        ],
+        clear=[Ask(subject, "drop", {"name": "steps"}) for subject in ("refold", "langgraph")],
+        rounds=1,
     )
 
 

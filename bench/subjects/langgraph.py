@@ -1,7 +1,7 @@
 """langgraph-checkpoint-sqlite: not an event store; it saves an agent's state after every step.
 
 A step here saves a state that holds the last message alone, which is the least it can be; the
-``capture`` workload keeps the list of messages in the state, which is what agents do.
+``capture`` and ``steps`` workloads keep the list of messages in the state, which is what agents do.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.sqlite import SqliteSaver
 
-from bench import captured
+from bench import captured, steps
 from bench.measuring import timed
 from bench.subject import Subject, serve
 from bench.workload import Made
@@ -26,7 +26,7 @@ class LanggraphStore:
 
     def __init__(self, path: Path, events: list[Made]) -> None:
         self._connection = sqlite3.connect(str(path), check_same_thread=False)
-        self._saver = SqliteSaver(self._connection)
+        self.saver = SqliteSaver(self._connection)
         self._events = events
         self._configs: dict[int, Any] = {}
         self._steps = count()
@@ -45,7 +45,7 @@ class LanggraphStore:
         if config is None:
             config = {"configurable": {"thread_id": str(stream), "checkpoint_ns": ""}}
         metadata: Any = {"source": "loop", "step": step, "parents": {}}
-        self._configs[stream] = self._saver.put(config, checkpoint, metadata, {})
+        self._configs[stream] = self.saver.put(config, checkpoint, metadata, {})
 
     def settle(self) -> None:
         self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -68,6 +68,12 @@ class Langgraph(Subject):
 
         took_s, _ = timed(work, seconds=0)
         return {"value": turns / took_s}
+
+    def build_steps(self, *, name: str, turns: int) -> dict[str, float]:
+        """Checkpoints a second of a graph's steps; they are kept."""
+        store = self.kept[name] = self.open(self._path(name))
+        took_s, _ = timed(lambda: steps.save(store.saver, turns), seconds=0)
+        return {"value": 2 * turns / took_s}
 
 
 if __name__ == "__main__":

@@ -259,6 +259,15 @@ class Refold(Subject):
         self.kept[name] = store
         return {"value": turns / took_s}
 
+    def build_steps(self, *, name: str, turns: int) -> dict[str, float]:
+        """Checkpoints a second of a LangGraph graph's steps; the log is kept."""
+        from bench import steps
+        from refold.langgraph import RefoldSaver
+
+        store = self.kept[name] = RefoldStore(refold.open(self._path(name)), self)
+        took_s, _ = timed(lambda: steps.save(RefoldSaver(store.store), turns), seconds=0)
+        return {"value": 2 * turns / took_s}
+
     def build_whole(self, *, name: str, turns: int) -> None:
         """The same, each request and answer kept whole."""
         store = RefoldStore(refold.open(self._path(name)), self)

@@ -79,9 +79,7 @@ class Requests:
 
     def body_of(self, recorded: Recorded) -> bytes:
         """The same of one that was read, which is quicker for those of a stream in order."""
-        if len(self._forms) > FORMS_MAX:
-            self._forms.clear()
-        self._forms[recorded.version] = self.form_of(recorded)
+        self.note(recorded)
         return self.body_at(recorded.version)
 
     def elements_at(self, version: int) -> list[bytes]:
@@ -105,6 +103,12 @@ class Requests:
                 stream=self._stream,
                 version=version,
             ) from None
+
+    def note(self, recorded: Recorded) -> None:
+        """Take the form of an event that was just read, which is then not read again."""
+        if len(self._forms) > FORMS_MAX:
+            self._forms.clear()
+        self._forms[recorded.version] = self.form_of(recorded)
 
     def _read_back_from(self, version: int) -> None:
         if len(self._forms) > FORMS_MAX:

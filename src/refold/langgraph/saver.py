@@ -10,6 +10,7 @@ from functools import lru_cache, wraps
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 from urllib.parse import unquote
 
+import msgspec
 from langchain_core.runnables import RunnableConfig as Config
 from langgraph.checkpoint import base as langgraph
 from langgraph.checkpoint.base import ChannelVersions as Versions
@@ -26,6 +27,8 @@ from refold.langgraph.values import shown, typed
 THREADS_MAX: Final = 64
 """How many threads are held in memory; another is read from its streams again."""
 ATTEMPTS_MAX: Final = 100
+
+_decode = msgspec.json.Decoder().decode
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -135,17 +138,15 @@ class RefoldSaver(langgraph.BaseCheckpointSaver[int]):
             "metadata": self._show(langgraph.get_checkpoint_metadata(config, metadata)),
         }
 
-        def state(before: dict[str, Any]) -> dict[str, Any]:
+        def state(before: dict[str, msgspec.Raw]) -> dict[str, Any]:
             """A channel whose version did not change is as it was in the parent."""
-            old = self._load(before["checkpoint"])["channel_versions"] if before else {}
-            kept = _values(before)
-            values = {
-                name: kept[name]
-                if name in kept and name not in new_versions and versions.get(name) == old.get(name)
-                else self._show(value)
-                for name, value in checkpoint["channel_values"].items()
-            }
-            return {**made, **dict(_flat(values))}
+            old = self._load(_decode(before["checkpoint"]))["channel_versions"] if before else {}
+            parts: dict[str, Any] = dict(made)
+            for name, value in checkpoint["channel_values"].items():
+                is_new = name in new_versions or versions.get(name) != old.get(name)
+                kept = {} if is_new else {k: v for k, v in before.items() if _channel(k) == name}
+                parts |= kept or _flat(name, self._show(value))
+            return parts
 
         *_, run = [("", ""), *(metadata.get("parents") or {}).items()]
         with thread.lock:
@@ -246,34 +247,36 @@ class RefoldSaver(langgraph.BaseCheckpointSaver[int]):
             saved = thread.saved[key]
             state, pending = thread.state(saved), thread.pending(key)
         values = {name: self._load(node) for name, node in _values(state).items()}
-        checkpoint: Any = {**self._load(state["checkpoint"]), "channel_values": values}
+        checkpoint: Any = {**self._load(_decode(state["checkpoint"])), "channel_values": values}
         return CheckpointTuple(
             _config(thread_id, key),
             checkpoint,
-            self._load(state["metadata"]),
+            self._load(_decode(state["metadata"])),
             _config(thread_id, saved.parent) if saved.parent else None,
             [(each.task, each.channel, self._load(each.value)) for each in pending],
         )
 
 
-def _flat(values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The values of channels by JSON Pointer; of a dict one by one, so that each is kept once."""
-    for name, node in values.items():
-        if isinstance(node, dict) and node and all(key[:1] != "$" for key in node):
-            yield from ((pointer((name, key)), part) for key, part in node.items())
-        else:
-            yield pointer((name,)), node
+def _flat(name: str, node: Any) -> dict[str, Any]:
+    """The value of a channel by JSON Pointer, that of a dict by its keys: each is kept once."""
+    if isinstance(node, dict) and node and all(key[:1] != "$" for key in node):
+        return {pointer((name, key)): part for key, part in node.items()}
+    return {pointer((name,)): node}
 
 
-def _values(state: dict[str, Any]) -> dict[str, Any]:
+def _channel(path: str) -> str | None:
+    return parse_pointer(path)[0] if path.startswith("/") else None
+
+
+def _values(state: dict[str, msgspec.Raw]) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    for path, node in state.items():
+    for path, raw in state.items():
         if path.startswith("/"):
             name, *keys = parse_pointer(path)
             if keys:
-                values.setdefault(name, {})[keys[0]] = node
+                values.setdefault(name, {})[keys[0]] = _decode(raw)
             else:
-                values[name] = node
+                values[name] = _decode(raw)
     return values
 
 

@@ -12,6 +12,7 @@ import threading
 from bisect import bisect
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from itertools import repeat, takewhile
 from typing import Any, Final, NamedTuple
 
@@ -76,7 +77,7 @@ class Thread:
         self.hidden: set[Key] = set()
         self._store, self._stream = store, stream
         self._heads: dict[str, int] = {}
-        self._states: dict[str, Requests] = {}
+        self._states = cache(lambda name: Requests(store, name, CHECKPOINT))
         self._lines: defaultdict[str, list[Saved]] = defaultdict(list)
         self._writes: defaultdict[Key, list[Write]] = defaultdict(list)
         self._children: defaultdict[Key, list[int]] = defaultdict(list)
@@ -91,9 +92,9 @@ class Thread:
             self._take(recorded)
 
     def state(self, at: Saved) -> dict[str, Any]:
-        """What a checkpoint holds: its parts by name, as JSON."""
-        states = self._states.setdefault(at.stream, Requests(self._store, at.stream, CHECKPOINT))
-        return msgspec.json.decode(states.body_at(at.version), type=dict[str, Any])
+        """What a checkpoint holds: its parts by name, as JSON text."""
+        body = self._states(at.stream).body_at(at.version)
+        return msgspec.json.decode(body, type=dict[str, msgspec.Raw])
 
     def pending(self, key: Key, since: int = -1, until: int = sys.maxsize) -> list[Write]:
         """The writes of a checkpoint between two positions, in the order they are applied in.
@@ -136,7 +137,7 @@ class Thread:
         known, before = Known(), self.saved.get(parent) if parent else None
         held = msgspec.json.encode(state(self.state(before) if before else {}))
         if before:
-            elements = self._states[before.stream].elements_at(before.version)
+            elements = self._states(before.stream).elements_at(before.version)
             known.take(before.version, [digest_of(element) for element in elements])
         *pieces, form = in_events(taken_apart(held, known)[0])
         said = Said(*key, parent=parent[1] if parent else None)
@@ -185,8 +186,8 @@ class Thread:
         seen = self._heads.get(stream, -1)
         if self._store.head(stream) <= seen:
             return ()
-        events = self._store.read(stream, direction="backward")
-        return takewhile(lambda each: each.stream == stream and each.version > seen, events)
+        events = self._store.read(stream, from_version=seen + 1, direction="backward")
+        return takewhile(lambda each: each.stream == stream, events)
 
     def _take(self, recorded: Recorded) -> None:
         stream, version, position = recorded.stream, recorded.version, recorded.position
@@ -199,6 +200,7 @@ class Thread:
                 each for each in shared if each.version <= recorded.data["from_version"]
             ]
         elif recorded.type == CHECKPOINT:
+            self._states(stream).note(recorded)
             parent = None if said.parent is None else (said.ns, said.parent)
             self.saved[key] = Saved(stream, version, position, key, parent)
             self._lines[stream].append(self.saved[key])
