@@ -64,6 +64,7 @@ def store_over(
     """A store over a backend, its inline projections caught up; see :func:`open`."""
     refuse_unless(isinstance(registry, Registry), "a refold.Registry", registry=registry)
     refuse_unless(callable(clock), "a function that gives microseconds", clock=clock)
+    refuse_unless(isinstance(inline, Iterable), "a list of projections", inline=inline)
     kept = tuple(inline)
     if not kept:
         return Store(backend, registry=registry, clock=clock)

@@ -84,6 +84,11 @@ class UsageError(RefoldError):
     code = "usage"
 
 
+def is_number(value: object, *, least: float = 0) -> bool:
+    """Whether a value is a number, whole or not, and not below another."""
+    return isinstance(value, int | float) and value >= least
+
+
 def wrong_argument(wanted: str, **given: object) -> UsageError:
     """The error for an argument, given by its name, that is not what is wanted."""
     ((name, value),) = given.items()

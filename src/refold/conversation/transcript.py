@@ -17,7 +17,7 @@ from refold.core.fold import taken
 from refold.core.history import SessionForked
 from refold.core.jsonvalue import parse_pointer
 from refold.core.recorded import Recorded, history_of
-from refold.errors import UsageError
+from refold.errors import UsageError, refuse_unless
 
 PROMPT_CHARS_MAX: Final = 72
 VALUE_CHARS_MAX: Final = 400
@@ -73,6 +73,9 @@ def rendered(lines: Iterable[Line]) -> list[str]:
 
     Characters that could move a terminal's cursor or turn its text around are shown as codes.
     """
+    lines = list(lines) if isinstance(lines, Iterable) else [lines]
+    for line in lines:
+        refuse_unless(isinstance(line, Line), "a line of a transcript", line=line)
     shown = [(line.at, _name(line.who), _harmless(line.text)) for line in lines]
     width = max((len(who) for _, who, _ in shown), default=0)
     texts, day = list[str](), ""

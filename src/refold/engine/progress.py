@@ -6,7 +6,7 @@ import time
 from typing import Final
 
 from refold.engine.checks import check_given
-from refold.errors import NotFound, Unavailable, UsageError, refuse_unless
+from refold.errors import NotFound, Unavailable, UsageError, is_number, refuse_unless, shown
 from refold.ports import Backend, ProgressKeeper
 
 _LOOK_FIRST_S: Final = 0.001
@@ -22,15 +22,14 @@ def wait_for(backend: Backend, projection: str, position: int, *, timeout_s: flo
         raise UsageError("this kind of store keeps no projections")
     refuse_unless(isinstance(projection, str), "the name of a projection", projection=projection)
     check_given(position=position)
-    is_time = isinstance(timeout_s, int | float) and timeout_s == timeout_s
-    refuse_unless(is_time, "a number of seconds", timeout_s=timeout_s)
-    deadline, look_s = time.monotonic() + max(min(timeout_s, 1e9), 0), _LOOK_FIRST_S
+    refuse_unless(is_number(timeout_s), "a number of seconds, from 0", timeout_s=timeout_s)
+    deadline, look_s = time.monotonic() + min(timeout_s, 1e9), _LOOK_FIRST_S
     while (reached := _position_of(backend, projection)) < position:
         left_s = deadline - time.monotonic()
         if left_s <= 0:
             raise Unavailable(
-                f"projection {projection!r} stands at {reached}, not yet at {position}, after "
-                f"{timeout_s} s: does `refold projections run` run?",
+                f"projection {projection!r} stands at {reached}, not yet at {shown(position)}, "
+                f"after {timeout_s} s: does `refold projections run` run?",
                 code="timeout",
                 projection=projection,
                 position=reached,

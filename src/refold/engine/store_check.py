@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from refold.engine.aio import AsyncStore
 from refold.engine.store import Store
-from refold.errors import UsageError
+from refold.errors import UsageError, shown
 
 
 def check_store(store: object, *, call: str, instead: str) -> None:
@@ -18,4 +18,4 @@ def check_store(store: object, *, call: str, instead: str) -> None:
 
 
 def _named(value: object) -> str:
-    return f"an {type(value).__name__}" if type(value).__name__[:1] == "A" else repr(value)
+    return f"an {type(value).__name__}" if type(value).__name__[:1] == "A" else shown(value)

@@ -9,7 +9,7 @@ import msgspec
 
 from refold.core.clock import to_us
 from refold.engine.store import system_clock
-from refold.errors import Unavailable, UsageError
+from refold.errors import Unavailable, UsageError, is_number, refuse_unless, shown
 from refold.feeds.reading import read_json
 from refold.http import (
     HttpClient,
@@ -61,8 +61,9 @@ class JsonService:
         clock: Clock = system_clock,
         pace: Pace | None = None,
     ) -> None:
-        if tries_max < 1:
-            raise UsageError(f"{tries_max=} must be at least 1", argument="tries_max")
+        if not (isinstance(tries_max, int) and tries_max >= 1):
+            raise UsageError(f"tries_max={shown(tries_max)} must be at least 1, a whole number")
+        refuse_unless(is_number(first_delay_s), "a number of seconds", first_delay_s=first_delay_s)
         parts = checked_url(url)
         if parts.query or parts.fragment:
             raise UsageError("the URL holds parameters: give params= instead")
@@ -101,11 +102,21 @@ class JsonService:
         ``code`` is ``unreachable``, ``timeout``, ``broken``, ``busy`` or ``garbage``, and but for
         the first the request may have been carried out.
         """
+        refuse_unless(isinstance(path, str), "text", path=path)
         if path and path[0] not in "/?":
             raise UsageError(
                 f"the path {path.partition('?')[0]!r} begins with no /", argument="path"
             )
-        content = None if body is None else msgspec.json.encode(body)
+        if not isinstance(params, Mapping | None) or not all(
+            isinstance(n, str) for n in params or ()
+        ):
+            raise UsageError("params are given by name, such as {'team': 'voice'}")
+        if tries_max is not None:
+            refuse_unless(isinstance(tries_max, int), "a whole number", tries_max=tries_max)
+        try:
+            content = None if body is None else msgspec.json.encode(body)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise UsageError(f"the body cannot be JSON: {error}", argument="body") from error
         sent: dict[str, Any] = {"params": params, "content": content, "headers": headers}
         retries = Retries(
             tries_max or self._tries_max, self._limiter, self._pace, first_s=self._first_delay_s

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 
 from refold.core.clock import Instant, to_us
 from refold.engine.store import Store, system_clock
-from refold.errors import NotFound, Rejected, Unavailable, UsageError
+from refold.engine.store_check import check_store
+from refold.errors import NotFound, Rejected, Unavailable, UsageError, is_number, refuse_unless
 from refold.feeds.cursor import Feed, FeedPolled, FeedState, ended, known, turned
 from refold.feeds.http import JsonService
 from refold.feeds.ingest import Ingest, Taken, ToAppends
@@ -84,8 +85,16 @@ class Poller:
         pages_max: int = PAGES_MAX,
         clock: Clock = system_clock,
     ) -> None:
-        if pages_max < 1 or not overlap_s >= 0:
-            raise UsageError(f"{pages_max=} must be at least 1, {overlap_s=} not negative")
+        check_store(store, call="Poller", instead="give refold.open(…)")
+        refuse_unless(isinstance(service, JsonService), "a JsonService", service=service)
+        refuse_unless(isinstance(source, Source), "a Source", source=source)
+        refuse_unless(callable(to_appends), "a function of a transaction", to_appends=to_appends)
+        if (
+            not isinstance(pages_max, int)
+            or pages_max < 1
+            or not (is_number(overlap_s) and overlap_s < 1e12)
+        ):
+            raise UsageError("pages_max must be at least 1, overlap_s a number, not negative")
         self._store = store
         self._source = source
         self._ingest = Ingest(store, source, to_appends)

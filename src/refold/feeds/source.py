@@ -13,7 +13,7 @@ import msgspec
 
 from refold.core.clock import EARLIEST_US, rfc3339, to_us
 from refold.core.event import check_name
-from refold.errors import Unavailable, UsageError
+from refold.errors import Unavailable, UsageError, refuse_unless
 from refold.feeds.reading import readable
 
 ID_BYTES_MAX: Final = 120
@@ -98,6 +98,7 @@ class Source:
 
     def __post_init__(self) -> None:
         check_name(self.name, what="a feed's name", bytes_max=NAME_BYTES_MAX)
+        refuse_unless(isinstance(self.params, Mapping), "a mapping of text", params=self.params)
         if "~" in self.name:
             raise UsageError(f"a feed's name has no ~, which is for branches: {self.name!r}")
         if "/" in self.name:

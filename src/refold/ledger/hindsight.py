@@ -20,8 +20,10 @@ from refold.core.history import History
 from refold.core.recorded import Recorded
 from refold.core.registry import default_registry
 from refold.engine.branch import Branch
+from refold.engine.checks import check_decider, check_names
 from refold.engine.store import Store
-from refold.errors import Rejected, UsageError
+from refold.engine.store_check import check_store
+from refold.errors import Rejected, UsageError, refuse_unless, shown
 from refold.ledger import folds
 from refold.ledger.commands import ANSWERED, SettleBet, WalletCommand
 from refold.ledger.money import minus
@@ -74,6 +76,8 @@ def local_day(day: date, zone: tzinfo) -> tuple[datetime, datetime]:
 
     ``profit_and_loss(store, stream, since=start, until=end)`` is then that day's.
     """
+    refuse_unless(isinstance(day, date), "a date", day=day)
+    refuse_unless(isinstance(zone, tzinfo), "a time zone such as ZoneInfo(…)", zone=zone)
     if isinstance(day, datetime):
         raise UsageError(f"{day!r} is a moment: give its date in the zone that is meant")
     following = day + timedelta(days=1)
@@ -81,8 +85,9 @@ def local_day(day: date, zone: tzinfo) -> tuple[datetime, datetime]:
 
 
 def _until(store: Store, stream: str, fold: Fold[S], until_us: int | None, clock: ByClock) -> S:
+    check_store(store, call="a look back", instead="give refold.open(…)")
     if clock not in ("occurred", "recorded"):
-        raise UsageError(f"clock={clock!r} is neither 'occurred' nor 'recorded'")
+        raise UsageError(f"clock={shown(clock)} is neither 'occurred' nor 'recorded'")
     occurred, recorded = (until_us if clock == each else None for each in ("occurred", "recorded"))
     return store.fold(stream, fold, occurred_until=occurred, recorded_until=recorded).state
 
@@ -129,6 +134,9 @@ def what_if(
     asked: by default the one without limits. Raises :class:`~refold.errors.NotFound` for a stream
     or an event that is not there.
     """
+    check_store(store, call="what_if", instead="give refold.open(…)")
+    check_names(without=without)
+    refuse_unless(without is not None, "a list of ids of events", without=without)
     history = store.branch(stream)
     branch = history.without(*without)
     found = impossible(history, branch, decider=decider)
@@ -147,6 +155,9 @@ def impossible(
     reports what it did, in its own order) is taken as it is on both.
     """
     decider = wallet if decider is None else decider
+    check_decider(decider)
+    for given in (happened, branch):
+        refuse_unless(isinstance(given, History), "a branch of a stream", history=given)
     anyway = {each.event.id for each in _refusals(happened, decider)}
     return tuple(_refusals(branch, decider, taken=anyway))
 

@@ -16,7 +16,7 @@ import msgspec
 
 from refold.core.clock import rfc3339, to_us
 from refold.core.recorded import Recorded
-from refold.errors import Rejected, UsageError
+from refold.errors import Rejected, UsageError, refuse_unless, shown
 from refold.ledger.commands import PlaceBet
 from refold.ledger.events import BetPlaced
 from refold.ledger.money import ZERO, minus, plus, why_not_money
@@ -57,7 +57,7 @@ class Rate(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if type(self.window_s) is not int or self.window_s < 1:
-            raise UsageError(f"{self.window_s!r} seconds is no stretch of time")
+            raise UsageError(f"{shown(self.window_s)} seconds is no stretch of time")
 
     def check(self, bet: PlaceBet, at_us: int, bettors: Bettors) -> None:
         """Raise :class:`~refold.errors.Rejected` where the bet would break the rule."""
@@ -131,7 +131,7 @@ def bets_per_hour(most: int) -> Limit:
 def bets_per(window_s: int, most: int) -> Limit:
     """At most so many bets in any stretch of so many seconds."""
     if type(most) is not int or most < 0:
-        raise UsageError(f"{most!r} bets is no limit: give a whole number, 0 or more")
+        raise UsageError(f"{shown(most)} bets is no limit: give a whole number, 0 or more")
     return Rate(most=Decimal(most), window_s=window_s)
 
 
@@ -165,6 +165,8 @@ def noted(past: list[PastBet], bet: BetPlaced, recorded: Recorded, *, kept_s: in
 
 def longest_s(limits: Sequence[Limit]) -> int:
     """The longest stretch that any of the limits looks at, in seconds."""
+    for limit in limits:
+        refuse_unless(isinstance(limit, Rate | LossMax), "one of those made here", limit=limit)
     return max((limit.window_s for limit in limits), default=0)
 
 
@@ -187,5 +189,5 @@ def check_limits(bet: PlaceBet, limits: Sequence[Limit], bettors: Bettors) -> No
 def _checked(most: Decimal) -> Decimal:
     reason = why_not_money(most)
     if reason is not None:
-        raise UsageError(f"{most!r} is no limit: it is {reason.replace('_', ' ')}")
+        raise UsageError(f"{shown(most)} is no limit: it is {reason.replace('_', ' ')}")
     return most

@@ -19,7 +19,7 @@ from refold.core.recorded import Recorded
 from refold.core.registry import default_registry
 from refold.engine.append import Append, batch_of
 from refold.engine.store import Store
-from refold.errors import InvalidEvent, RefoldError, Rejected, UsageError
+from refold.errors import InvalidEvent, RefoldError, Rejected, UsageError, shown
 from refold.http import backoff_s
 from refold.outbox.effects import EffectFailed, EffectRequested, Outcome, outcome_key
 
@@ -130,9 +130,11 @@ def checked_handlers(handlers: Mapping[str, Handler]) -> dict[str, Handler]:
         raise UsageError(f"the handlers are of type {type(handlers).__name__}: {advice}")
     for name, handler in handlers.items():
         if not isinstance(name, str) or not name:
-            raise UsageError(f"{name!r} names no effect: {advice}")
+            raise UsageError(f"{shown(name)} names no effect: {advice}")
         if not callable(handler):
-            raise UsageError(f"the handler of {name!r} cannot be called: {handler!r}; {advice}")
+            raise UsageError(
+                f"the handler of {name!r} cannot be called: {shown(handler)}; {advice}"
+            )
     return dict(handlers)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +12,8 @@ from itertools import islice
 from typing import Final, NamedTuple, Self, get_args
 
 from refold.engine.store import Store, system_clock
-from refold.errors import NotFound, StoreClosed, UsageError
+from refold.engine.store_check import check_store
+from refold.errors import NotFound, StoreClosed, UsageError, shown
 from refold.outbox.backlog import Backlog, Order
 from refold.outbox.dispatch import Dispatch
 from refold.outbox.effects import COMMITTED, FAILED, REQUESTED, TYPES, Asked, EffectFailed, asked_by
@@ -101,12 +103,13 @@ class Outbox:
         categories: Sequence[str] | None = None,
         clock: Clock = system_clock,
     ) -> None:
+        check_store(store, call="Outbox", instead="give refold.open(…)")
         if order not in get_args(Order):
-            raise UsageError(f"order={order!r} is none of {', '.join(get_args(Order))}")
-        if not 1 <= workers <= WORKERS_MAX:
-            raise UsageError(f"workers={workers} must be 1 to {WORKERS_MAX}")
-        if attempts_max < 1:
-            raise UsageError(f"attempts_max={attempts_max} must be 1 or more")
+            raise UsageError(f"order={shown(order)} is none of {', '.join(get_args(Order))}")
+        if not isinstance(workers, int) or not 1 <= workers <= WORKERS_MAX:
+            raise UsageError(f"workers={shown(workers)} must be 1 to {WORKERS_MAX}")
+        if not isinstance(attempts_max, int) or attempts_max < 1:
+            raise UsageError(f"attempts_max={shown(attempts_max)} must be 1 or more")
         self._store = store
         self._handlers = checked_handlers(handlers)
         performer = Performer(store, self._handlers, attempts_max, first_delay_s, delay_max_s)
@@ -150,8 +153,9 @@ class Outbox:
 
         Reads every ``effect.*`` event of the log, once where at most 10,000 are pending at a time.
         """
-        if limit < 0:
-            raise UsageError(f"limit={limit} must be 0 or more")
+        if not isinstance(limit, int) or limit < 0:
+            raise UsageError(f"limit={shown(limit)} must be 0 or more")
+        limit = min(limit, sys.maxsize)
         now_us, dispatch = self._clock(), self._dispatch
         tried = dict(dispatch.tried) if dispatch else {}
         counts = Counter[str]()

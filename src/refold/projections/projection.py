@@ -16,7 +16,8 @@ from refold.core.fold import taken
 from refold.core.recorded import Recorded, StoredEvents, decode_row
 from refold.core.registry import Registry, default_registry
 from refold.core.stored import Row
-from refold.errors import BackendError, StoreClosed, UsageError
+from refold.engine.checks import check_names
+from refold.errors import BackendError, StoreClosed, UsageError, refuse_unless, shown
 from refold.projections.dialect import SQLITE, Dialect, named
 from refold.projections.rows import Raced, Rows
 from refold.projections.table import Table, check_sql_name
@@ -69,8 +70,15 @@ class Projection:
         registry: Registry = default_registry,
     ) -> None:
         _check_name(name)
-        if isinstance(categories, str):
-            raise UsageError(f"categories={categories!r} is one name: give [{categories!r}]")
+        check_names(categories=categories)
+        right = isinstance(tables, Sequence) and all(isinstance(one, Table) for one in tables)
+        refuse_unless(right, "a list of tables", tables=tables)
+        right = isinstance(views, Mapping | None) and all(
+            isinstance(part, str) for view in (views or {}).items() for part in view
+        )
+        refuse_unless(right, "SELECTs by the names of views", views=views)
+        refuse_unless(isinstance(registry, Registry), "a refold.Registry", registry=registry)
+        refuse_unless(isinstance(revision, int), "a whole number", revision=revision)
         self.name = name
         self.tables = {table.name: table for table in tables}
         self.views = dict(views or {})
@@ -238,12 +246,12 @@ class Projection:
 def by_name(projections: Iterable[Projection]) -> dict[str, Projection]:
     """Projections by name; two of one name, or a table that two have, are refused."""
     if isinstance(projections, Projection) or not isinstance(projections, Iterable):
-        raise UsageError(f"give a list of projections, such as [orders], not {projections!r}")
+        raise UsageError(f"give a list of projections, such as [orders], not {shown(projections)}")
     found: dict[str, Projection] = {}
     owners: dict[str, str] = {}
     for projection in projections:
         if not isinstance(projection, Projection):
-            raise UsageError(f"{projection!r} is not a refold.projections.Projection")
+            raise UsageError(f"{shown(projection)} is not a refold.projections.Projection")
         if projection.name in found:
             raise UsageError(f"two projections are called {projection.name!r}")
         found[projection.name] = projection
@@ -270,4 +278,4 @@ def _essential(schema: Any) -> Any:
 
 def _check_name(name: str) -> None:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise UsageError(f"a projection is named like tools or cost-by-day, not {name!r}")
+        raise UsageError(f"a projection is named like tools or cost-by-day, not {shown(name)}")

@@ -9,8 +9,10 @@ from typing import Any, Final, Literal, NamedTuple, Self, TypeVar
 import msgspec
 
 from refold.core.event import Event, parse_event_id
+from refold.engine.checks import check_progress
 from refold.engine.store import Store
-from refold.errors import NotFound, StoreClosed, Unavailable, UsageError
+from refold.engine.store_check import check_store
+from refold.errors import NotFound, StoreClosed, Unavailable, UsageError, refuse_unless, shown
 from refold.ports import SqlValue, TableKeeper
 from refold.projections.catalog import (
     Catalog,
@@ -79,6 +81,9 @@ class Projector:
         rows: Store | None = None,
         on_parked: Callable[[str, Parked], object] | None = None,
     ) -> None:
+        for one in (store, rows or store):
+            check_store(one, call="Projector", instead="give refold.open(…)")
+        refuse_unless(on_parked is None or callable(on_parked), "a function", on_parked=on_parked)
         keeper = (rows or store)._backend
         if not isinstance(keeper, TableKeeper):
             raise UsageError("this kind of store keeps no tables: give rows=refold.open(…)")
@@ -100,6 +105,7 @@ class Projector:
         Raises :class:`~refold.errors.UsageError` (code ``projection_changed``) where a projection
         is not what its rows were made by.
         """
+        check_progress(progress)
         head = self._store.log_head()
         for runner in self._runners.values():
             runner.load()
@@ -196,7 +202,9 @@ class Projector:
         ]
         if stream is not None and not waiting:
             raise NotFound(
-                f"projection {name!r} has not set {stream!r} aside", projection=name, stream=stream
+                f"projection {name!r} has not set {shown(stream)} aside",
+                projection=name,
+                stream=stream,
             )
         failed = [
             retry(self._context, projection, generation, parked.stream)
@@ -212,7 +220,7 @@ class Projector:
         """
         projection = self._named(name)
         stream, version = parse_event_id(event_id)
-        if not reason.strip():
+        if not isinstance(reason, str) or not reason.strip():
             raise UsageError(f"say why {event_id} is to be left out: reason=")
         if not any((one.stream, one.version) == (stream, version) for _, one in self._parked(name)):
             raise NotFound(
@@ -231,6 +239,7 @@ class Projector:
         rebuild that was cut off goes on where it was. ``progress`` gets positions done and in all.
         Raises :class:`~refold.errors.Unavailable` where :meth:`close` was called meanwhile.
         """
+        check_progress(progress)
         projection = self._named(name)
         runner = Runner(self._context, projection, generation=self._begun_filling(projection))
         runner.load()
@@ -312,13 +321,12 @@ class Projector:
         return changed(self._keeper, name, swapped)
 
     def _named(self, name: str) -> Projection:
-        try:
-            return self.projections[name]
-        except KeyError:
+        if not isinstance(name, str) or name not in self.projections:
             known = ", ".join(self.projections) or "none"
             raise NotFound(
-                f"there is no projection {name!r} here, only {known}", projection=name
-            ) from None
+                f"there is no projection {shown(name)} here, only {known}", projection=name
+            )
+        return self.projections[name]
 
     def _parked(self, name: str) -> list[tuple[int, Parked]]:
         """What is set aside in what is shown and in what is being filled, by generation."""

@@ -18,7 +18,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 import msgspec
 from msgspec import inspect
 
-from refold.errors import UsageError
+from refold.errors import UsageError, refuse_unless, shown
 from refold.ports import SqlValue
 
 R = TypeVar("R", bound=msgspec.Struct)
@@ -63,6 +63,9 @@ class Table(Generic[R]):
         self.name = name
         self.row = row
         self.columns = _columns_of(name, row)
+        for names in (key, *(indexes if isinstance(indexes, Sequence) else (indexes,))):
+            right = isinstance(names, Sequence) and all(isinstance(one, str) for one in names)
+            refuse_unless(right, "the names of columns", key_or_index=names)
         self.key = (key,) if isinstance(key, str) else tuple(key)
         self.indexes = tuple((one,) if isinstance(one, str) else tuple(one) for one in indexes)
         self._check_columns()
@@ -163,14 +166,14 @@ def _is_plain(column: Column, value: Any) -> bool:
 def check_sql_name(name: str, *, what: str) -> None:
     """Refuse a name that SQL would need quotes for, or that refold or SQLite keep."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise UsageError(f"a {what} is named like tool_calls, not {name!r}")
+        raise UsageError(f"a {what} is named like tool_calls, not {shown(name)}")
     if name.startswith(("refold_", "sqlite_")):
         raise UsageError(f"{name!r}: names that begin with refold_ or sqlite_ are taken")
 
 
 def _columns_of(table: str, row: type) -> list[Column]:
     if not (isinstance(row, type) and issubclass(row, msgspec.Struct)):
-        raise UsageError(f"the rows of table {table!r} must be a msgspec.Struct, not {row!r}")
+        raise UsageError(f"the rows of table {table!r} must be a msgspec.Struct, not {shown(row)}")
     info = inspect.type_info(row)
     assert isinstance(info, inspect.StructType)
     types = {field.name: field.type for field in msgspec.structs.fields(row)}

@@ -23,7 +23,7 @@ from refold.core.expected import NO_EVENTS, NO_STREAM
 from refold.engine.aio import AsyncStore
 from refold.engine.store import Store
 from refold.engine.store_check import check_store
-from refold.errors import Conflict, InvalidEvent, UsageError
+from refold.errors import Conflict, InvalidEvent, UsageError, refuse_unless
 from refold.ports import Appended
 from refold.recording.answers import answer, completion, exact_cost
 from refold.recording.notes import SYSTEM, Notes, followed, stamped
@@ -77,6 +77,9 @@ class Recorder(ABC, Generic[S, R]):
         ``agent.configured``; it raises :class:`~refold.errors.Conflict` when the stream exists.
         ``metadata`` (``tenant``, ``subject``, ``traceparent``, …) goes with every event.
         """
+        refuse_unless(isinstance(parties, Sequence), "a list of parties", parties=parties)
+        right = isinstance(initial_state, Mapping | None)
+        refuse_unless(right, "a mapping", initial_state=initial_state)
         started = events.SessionStarted(channel, direction, [*parties], {**(initial_state or {})})
         opening = [Event.of(event, occurred_at=occurred_at) for event in (started, agent) if event]
         return cls(store, stream, opening, metadata, call="record")
@@ -136,6 +139,7 @@ class Recorder(ABC, Generic[S, R]):
         occurred_at: Instant | None = None,
     ) -> R:
         """Record what the person said: ``user.utterance``."""
+        refuse_unless(isinstance(words, Sequence), "a list of words", words=words)
         said = events.UserUtterance(text, parts, party, confidence, language, list(words), audio)
         return self._recorded(lambda _: [said], occurred_at)
 
@@ -161,6 +165,7 @@ class Recorder(ABC, Generic[S, R]):
         configured tools, ``parsed`` from its arguments. ``parts`` is for reasoning and the like.
         ``cost`` is a ``Decimal``: :class:`~refold.errors.InvalidEvent` for a float.
         """
+        refuse_unless(isinstance(parts, Sequence), "a list of parts", parts=parts)
         response = events.ModelResponse(
             response_id=response_id,
             model=model,

@@ -16,7 +16,7 @@ from refold.conversation.chat_shapes import as_json
 from refold.conversation.events import ModelFailed, ModelResponse, Usage
 from refold.conversation.openai_chat import read_cost
 from refold.errors import InvalidEvent, RefoldError, Rejected, Unavailable, UsageError
-from refold.http import HttpClient, checked_url, decoded
+from refold.http import HttpClient, checked_headers, checked_url, decoded
 from refold.replay.decision import Action, action_in
 from refold.replay.request import ChatRequest
 
@@ -104,7 +104,9 @@ class ChatEndpoint:
         # A query may hold a key, and this is what errors name.
         self.url = self._target.partition("?")[0]
         self.model = model
-        said = dict(headers or {})
+        said = checked_headers(headers)
+        if not isinstance(api_key, str | None):
+            raise UsageError("api_key= is text, or None for that of the environment")
         if key := (_key_of_environment() if api_key is None else api_key).strip():
             said["authorization"] = f"Bearer {key}"
         self.http = HttpClient(headers=said, timeout_s=timeout_s, come_back=frozenset({_CONFLICT}))

@@ -8,7 +8,7 @@ import msgspec
 
 from refold.engine.store import Store
 from refold.engine.store_check import check_store
-from refold.errors import UsageError
+from refold.errors import UsageError, refuse_unless
 from refold.replay.actions import ConversationComparison, compare_conversation
 from refold.replay.decision import Decision, decisions
 from refold.replay.figures import Figures, Paired, figures, paired
@@ -67,6 +67,7 @@ def compare(
     check_store(store, call="compare", instead=OPENED)
     check_variant(variant)
     if control is not None:
+        refuse_unless(isinstance(control, Variant), "a refold.replay.Variant", control=control)
         _check_control(control, is_candidate=(control.id, control_sample) == (variant.id, sample))
     recorded = {stream: decisions(store.read(stream)) for stream in checked_streams(streams)}
     compared = _compared(store, recorded, variant, sample)

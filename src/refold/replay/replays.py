@@ -14,6 +14,7 @@ from refold.core.clock import rfc3339
 from refold.core.event import category_of
 from refold.core.expected import NO_EVENTS
 from refold.engine.store import Store
+from refold.engine.store_check import check_store
 from refold.errors import NotFound, UsageError
 from refold.replay.decision import decisions
 from refold.replay.figures import Accounting, account
@@ -93,6 +94,7 @@ class Replay:
 
 def replays(store: Store, *, category: str | None = None) -> list[Replay]:
     """Every replay that a store holds, one a variant; of all conversations or of a category."""
+    check_store(store, call="replays", instead="give refold.open(…)")
     found: dict[str, Replay] = {}
     tried: dict[tuple[str, int], dict[str, None]] = {}
     for plan in plans(store):

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
-from refold.errors import UsageError
+from refold.engine.checks import check_given
+from refold.errors import UsageError, refuse_unless, shown
 
 NEXT_STEP: Final = "next-step"
 NOT_MEASURED: Final = (
@@ -21,6 +22,7 @@ REPLAY_MARK: Final = "~replay-"
 """What stands between a stream's name and the variant in the name of a replay's branch."""
 OPENED: Final = "open it with refold.open; from asyncio, call this in asyncio.to_thread"
 _ID_LENGTH: Final = 12
+SAMPLES_MAX: Final = 10**9
 
 
 class Variant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -41,6 +43,14 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     endpoint: str | None = None
 
     def __post_init__(self) -> None:
+        for name in ("prompt", "model", "label", "endpoint"):
+            said = getattr(self, name)
+            refuse_unless(isinstance(said, str | None), "text, or None", **{name: said})
+        tools = self.tools
+        right = isinstance(tools, list | None) and all(isinstance(t, dict) for t in tools or ())
+        refuse_unless(right, "a list of tools, each an object", tools=tools)
+        right = isinstance(self.params, dict) and all(isinstance(name, str) for name in self.params)
+        refuse_unless(right, "a dict of parameters by name", params=self.params)
         if taken := sorted(RESERVED_PARAMS & self.params.keys()):
             raise UsageError(
                 f"params cannot hold {taken[0]!r}: it is part of every request; "
@@ -52,7 +62,10 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def id(self) -> str:
         """Twelve hex digits of SHA-256 over the canonical JSON: equal variants, equal ids."""
-        canonical = msgspec.json.encode(self, order="deterministic")
+        try:
+            canonical = msgspec.json.encode(self, order="deterministic")
+        except (TypeError, ValueError, RecursionError) as error:
+            raise UsageError(f"a variant must be JSON: {error}", argument="variant") from error
         return hashlib.sha256(canonical).hexdigest()[:_ID_LENGTH]
 
 
@@ -68,6 +81,10 @@ class ReplayResult(msgspec.Struct, frozen=True, kw_only=True):
 
 def branch_name(stream: str, variant: Variant, sample: int = 0) -> str:
     """The branch that holds a replay: ``call-42~replay-<variant id>-<sample>``."""
+    check_variant(variant)
+    refuse_unless(isinstance(stream, str), "the name of a stream", stream=stream)
+    check_given(sample=sample)
+    refuse_unless(0 <= sample < SAMPLES_MAX, "the number of a sample, from 0", sample=sample)
     return f"{stream}{REPLAY_MARK}{variant.id}-{sample}"
 
 
@@ -77,13 +94,17 @@ def checked_streams(streams: Iterable[str]) -> Iterable[str]:
         raise UsageError(
             f"streams must be a list of streams: give [{streams!r}]", argument="streams"
         )
-    return streams
+    refuse_unless(isinstance(streams, Iterable), "a list of streams", streams=streams)
+    listed = list(streams)
+    right = all(isinstance(stream, str) for stream in listed)
+    refuse_unless(right, "a list of the names of streams", streams=listed)
+    return listed
 
 
 def check_variant(variant: object) -> None:
     """Refuse what is no variant, such as the dict that it could be made of."""
     if not isinstance(variant, Variant):
         raise UsageError(
-            f"variant={variant!r} is not a refold.replay.Variant: give Variant(prompt=…)",
+            f"variant={shown(variant)} is not a refold.replay.Variant: give Variant(prompt=…)",
             argument="variant",
         )

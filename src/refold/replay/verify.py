@@ -18,6 +18,7 @@ from refold.conversation.state import ConversationState
 from refold.core import jsonvalue
 from refold.core.history import History
 from refold.core.recorded import Recorded, parts_of
+from refold.engine.checks import check_progress
 from refold.engine.store import Store
 from refold.engine.store_check import check_store
 from refold.errors import NotFound, RefoldError
@@ -69,6 +70,7 @@ def verify(
     :class:`~refold.errors.NotFound` for a stream that does not exist.
     """
     check_store(store, call="verify", instead=OPENED)
+    check_progress(progress)
     mismatches: list[Mismatch] = []
     conversations = count = 0
     for conversations, stream in enumerate(checked_streams(streams), 1):

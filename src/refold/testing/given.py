@@ -11,6 +11,7 @@ from typing import Any, Generic, NoReturn, TypeVar, overload
 
 import msgspec
 
+from refold.core.clock import to_us
 from refold.core.encode import encode_one_by_one, row_of
 from refold.core.fold import Decider
 from refold.core.recorded import Recorded, decode_row
@@ -173,5 +174,5 @@ def as_recorded(
     if not events:
         return []
     body = encode_one_by_one(events, registry, are_old=True)
-    row = row_of(body, position=1, stream=stream, version=0, recorded_at=recorded_at_us)
+    row = row_of(body, position=1, stream=stream, version=0, recorded_at=to_us(recorded_at_us))
     return decode_row(row, registry)
