@@ -15,7 +15,7 @@ from refold.core.encode import encode_body, encode_metadata, row_of
 from refold.core.event import Event
 from refold.core.fold import Folded
 from refold.core.recorded import decode_row
-from refold.core.snapshot import Reached, Snapshot, Snapshotter, _digest
+from refold.core.snapshot import Snapshot, Snapshotter, _digest
 from refold.core.stored import Row, Segment, joined
 from refold.errors import Corrupt, RefoldError
 from tests.faults.judging import facts
@@ -82,7 +82,8 @@ def _segment() -> Segment:
 
 def _snapshot() -> Snapshot:
     state = Counted(3, ["a", "é"], {"x": 1.5, "y": None})
-    taken = Snapshotter(COUNTING, Counted).take("call-1", Reached(Folded(state, 8, 9), 5, True))
+    folded, snapshotter = Folded(state, 8, 9), Snapshotter(COUNTING, Counted)
+    taken = snapshotter.take("call-1", folded, occurred_to=5, in_order=True)
     assert taken is not None
     return taken
 
@@ -202,4 +203,4 @@ def test_a_damaged_snapshot_is_not_believed(state: bytes, digest: bytes, version
     assert (snapshotter.restored(other) is None) == (other != SNAPSHOT)
     forged = other._replace(digest=_digest(other))
     restored = snapshotter.restored(forged)
-    assert restored is None or isinstance(restored.folded.state, Counted)
+    assert restored is None or isinstance(restored, Counted)

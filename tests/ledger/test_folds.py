@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import refold
 from refold import ledger
-from refold.core.snapshot import Reached, snapshotter_of
+from refold.core.snapshot import snapshotter_of
 from refold.ledger.events import (
     AgentRegistered,
     BetCancelled,
@@ -90,12 +90,12 @@ def test_a_snapshot_at_any_version_changes_nothing(
     state = fold.initial()
     for event in recorded:
         folded = refold.Folded(fold.step(state, event), event.version, event.position)
-        snapshot = snapshotter.take("agent-1", Reached(folded))
+        snapshot = snapshotter.take("agent-1", folded, occurred_to=0, in_order=True)
         assert snapshot is not None
         restored = snapshotter.restored(snapshot)
         assert restored is not None
-        assert restored.folded == folded
-        state = restored.folded.state
+        assert restored == folded.state
+        state = restored
     assert state == fold.run(recorded).state
 
 

@@ -12,7 +12,6 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from refold.core.clock import EARLIEST_US
 from refold.core.fingerprint import code_of, digest_of, handlers_facts, shape_of
 from refold.core.fold import Fold, Folded
 
@@ -21,7 +20,8 @@ S = TypeVar("S")
 EVENTS_BETWEEN_MIN: Final = 250
 """Folding fewer events than this is quicker than what a snapshot of them would cost."""
 STATE_BYTES_PER_EVENT: Final = 20
-"""Snapshots of a large state are taken so seldom that they add about this much to an event."""
+"""Snapshots of a large state are so few that they add about this much to an event, while that does
+not leave them too far behind (:func:`next_due`)."""
 
 
 class Snapshot(NamedTuple):
@@ -40,14 +40,6 @@ class Snapshot(NamedTuple):
     in_order: int
     state: bytes
     digest: bytes
-
-
-class Reached(NamedTuple, Generic[S]):
-    """How far a run of a fold has come, and the times on its way; see :class:`Snapshot`."""
-
-    folded: Folded[S]
-    occurred_to: int = EARLIEST_US
-    in_order: bool = True
 
 
 class Snapshotter(Generic[S]):
@@ -71,30 +63,32 @@ class Snapshotter(Generic[S]):
             handlers_facts(fold.handlers, fold.registry),
         )
 
-    def take(self, stream: str, reached: Reached[S]) -> Snapshot | None:
+    def take(
+        self, stream: str, folded: Folded[S], *, occurred_to: int, in_order: bool
+    ) -> Snapshot | None:
         """A snapshot, or None where the state does not come back from bytes as it was."""
-        folded = reached.folded
         try:
             state = self._encode(folded.state)
             if self._decode.decode(state) != folded.state:
                 return None
         except (TypeError, ValueError, OverflowError, RecursionError):
             return None
-        place = self._fold.name, self.fingerprint, folded.version, folded.position
-        times = reached.occurred_to, int(reached.in_order)
-        bare = Snapshot(stream, *place, *times, state, b"")
+        place = stream, self._fold.name, self.fingerprint, folded.version, folded.position
+        bare = Snapshot(*place, occurred_to, int(in_order), state, b"")
         return bare._replace(digest=_digest(bare))
 
-    def restored(self, snapshot: Snapshot) -> Reached[S] | None:
-        """What a snapshot holds; None when it is not this fold's, damaged, or of another shape."""
+    def restored(self, snapshot: Snapshot) -> S | None:
+        """The state of a snapshot; None where it is not this fold's, damaged, or of another shape.
+
+        No state is None: a step returns one.
+        """
         if snapshot.fingerprint != self.fingerprint or _digest(snapshot) != snapshot.digest:
             return None
         try:
-            state = self._decode.decode(snapshot.state)
+            state: S = self._decode.decode(snapshot.state)
         except (ValueError, RecursionError):
             return None
-        folded = Folded(state, snapshot.version, snapshot.position)
-        return Reached(folded, snapshot.occurred_to, bool(snapshot.in_order))
+        return state
 
 
 def snapshotter_of(fold: Fold[S]) -> Snapshotter[S] | None:
@@ -115,9 +109,14 @@ def _snapshotter(fold: Fold[S], _steps: int, _revision: int) -> Snapshotter[S] |
         return None  # msgspec cannot tell such states apart, as with a union of plain structs.
 
 
-def events_until_next(state: bytes) -> int:
-    """How many events to fold after a snapshot of this state before the next one."""
-    return max(EVENTS_BETWEEN_MIN, len(state) // STATE_BYTES_PER_EVENT)
+def next_due(snapshot: Snapshot) -> int:
+    """The version after which the next snapshot is to be taken.
+
+    However large the state is, a fold goes over no more events than went into its snapshot: a
+    state that grows with its stream then takes, in all its snapshots, twice the newest at most.
+    """
+    seldom = min(len(snapshot.state) // STATE_BYTES_PER_EVENT, snapshot.version + 1)
+    return snapshot.version + max(EVENTS_BETWEEN_MIN, seldom)
 
 
 def _digest(snapshot: Snapshot) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Sequence
+from operator import attrgetter
 from typing import Final, TypeVar
 
 from refold.core.clock import Instant, to_us
@@ -220,7 +221,7 @@ class Reader:
         """The events of a query with positions over ``after`` up to ``until``, in order."""
         found = [self._matching_item(item, after) for item in query.items]
         last = 0
-        for recorded in heapq.merge(*found, key=_position):
+        for recorded in heapq.merge(*found, key=attrgetter("position")):
             if recorded.position > until:
                 return
             if recorded.position > last:  # one event may match several items
@@ -296,7 +297,3 @@ class Reader:
             self._name_culprit(row)
             raise
         return [e for e in events if stretch.first <= e.version <= stretch.last]
-
-
-def _position(recorded: Recorded) -> int:
-    return recorded.position

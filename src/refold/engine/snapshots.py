@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from refold.core.clock import EARLIEST_US
 from refold.core.expected import NO_EVENTS
 from refold.core.fold import Fold, Folded
 from refold.core.snapshot import (
     EVENTS_BETWEEN_MIN,
-    Reached,
     Snapshot,
-    events_until_next,
+    next_due,
     snapshotter_of,
 )
 from refold.core.stored import Row
@@ -49,12 +48,15 @@ class Snapshots(Generic[S]):
     def start(self, stretches: Sequence[Stretch]) -> Folded[S]:
         """The newest snapshot within the stretches, else the initial state."""
         self._last = stretches[-1].last if stretches else NO_EVENTS
-        for stretch in reversed(stretches) if self._last >= self.due else ():
-            found = self._newest(stretch)
-            if found is not None:
-                snapshot, (folded, self.occurred_to, self.in_order) = found
-                self.due = snapshot.version + events_until_next(snapshot.state)
-                return folded
+        if self._keeper is not None and self._snapshotter is not None and self._last >= self.due:
+            wanted = {"fold": self._fold.name, "fingerprint": self._snapshotter.fingerprint}
+            for stream, first, last in reversed(stretches):
+                found = self._keeper.snapshot(stream, last=last, **wanted)
+                state = self._snapshotter.restored(found) if found else None
+                if found is not None and found.version >= first and state is not None:
+                    self.occurred_to, self.in_order = found.occurred_to, bool(found.in_order)
+                    self.due = next_due(found)
+                    return Folded(state, found.version, found.position)
         return Folded(self._fold.initial(), NO_EVENTS, 0)
 
     def passed(self, state: S, row: Row, *, first: int, last: int) -> None:
@@ -71,33 +73,16 @@ class Snapshots(Generic[S]):
             self._take(row.stream, Folded(state, last, row.position_of(last)))
 
     def _take(self, stream: str, folded: Folded[S]) -> None:
-        reached = Reached(folded, self.occurred_to, self.in_order)
-        snapshot = self._snapshotter.take(stream, reached) if self._snapshotter else None
-        if snapshot is None:
-            self.due = NO_LAST
-            return
-        self.due = snapshot.version + events_until_next(snapshot.state)
+        times: dict[str, Any] = {"occurred_to": self.occurred_to, "in_order": self.in_order}
+        snapshot = self._snapshotter.take(stream, folded, **times) if self._snapshotter else None
+        self.due = next_due(snapshot) if snapshot else NO_LAST
         if len(self._taken) >= KEPT_AT_ONCE or (self._taken and self._taken[-1].stream != stream):
             self.keep()
-        self._taken.append(snapshot)
+        if snapshot is not None:
+            self._taken.append(snapshot)
 
     def keep(self) -> None:
         """Hand what was taken to the backend."""
         if self._taken and self._keeper is not None:
             self._keeper.keep_snapshots(self._taken)
             self._taken = []
-
-    def _newest(self, stretch: Stretch) -> tuple[Snapshot, Reached[S]] | None:
-        """The newest snapshot in a stretch, and what it holds."""
-        if self._keeper is None or self._snapshotter is None:
-            return None
-        snapshot = self._keeper.snapshot(
-            stretch.stream,
-            fold=self._fold.name,
-            fingerprint=self._snapshotter.fingerprint,
-            last=stretch.last,
-        )
-        if snapshot is None or snapshot.version < stretch.first:
-            return None
-        reached = self._snapshotter.restored(snapshot)
-        return None if reached is None else (snapshot, reached)
