@@ -40,6 +40,14 @@ def desk(saver: Any) -> Any:
     return builder.compile(checkpointer=saver)
 
 
+def nested(saver: Any) -> Any:
+    """A graph whose one node is the desk."""
+    builder = StateGraph(Desk)
+    builder.add_node("desk", desk(None))
+    builder.add_edge(START, "desk")
+    return builder.compile(checkpointer=saver)
+
+
 def joined(current: list[str] | None, writes: Sequence[list[str]]) -> list[str]:
     """The reducer of a delta channel."""
     return [*(current or []), *(entry for write in writes for entry in write)]

@@ -11,7 +11,7 @@ from langgraph.types import Command
 
 import refold
 from refold.langgraph import RefoldSaver
-from tests.langgraph.graphs import desk, logging, thread
+from tests.langgraph.graphs import desk, logging, nested, thread
 
 
 @pytest.fixture
@@ -66,6 +66,24 @@ def test_a_graph_runs_so_on_an_event_loop(store: refold.Store) -> None:
         return [told(each) async for each in graph.aget_state_history(at, limit=5)]
 
     assert asyncio.run(run(RefoldSaver(store))) == asyncio.run(run(InMemorySaver()))
+
+
+def test_a_graph_within_a_graph_is_interrupted_and_forked(store: refold.Store) -> None:
+    """A subgraph has checkpoints of its own, in a namespace of the same thread."""
+
+    def run(saver: Any) -> list[Any]:
+        graph, at = nested(saver), thread()
+        graph.invoke({"messages": [("user", "Nine?")]}, at)
+        inner = graph.get_state(at, subgraphs=True).tasks[0].state
+        seen = [inner.values["messages"][-1].content, inner.next]
+        graph.invoke(Command(resume="yes"), at)
+        asked = next(each for each in graph.get_state_history(at) if each.next == ("desk",))
+        graph.invoke(None, asked.config)
+        seen.append(graph.invoke(Command(resume="no"), at)["approved"])
+        return seen + [told(each) for each in graph.get_state_history(at)]
+
+    assert run(RefoldSaver(store)) == run(InMemorySaver())
+    assert {each.stream for each in store.streams()} == {"thread-t", "thread-t~1"}
 
 
 def test_another_process_goes_on_where_one_stopped(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Threads in the log: forks, writes, what is deleted, several writers, names, sizes."""
 
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langgraph.checkpoint.base import BaseCheckpointSaver, empty_checkpoint
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.types import ERROR, INTERRUPT
 
 import refold
@@ -23,6 +25,21 @@ def store(tmp_path: Path) -> Iterator[refold.Store]:
     """A store in a file."""
     with refold.open(str(tmp_path / "agents.db")) as opened:
         yield opened
+
+
+class Pad:
+    """A cipher whose bytes are others each time, as good ones are."""
+
+    def encrypt(self, plaintext: bytes) -> tuple[str, bytes]:
+        """A pad of random bytes, and the text with it."""
+        pad = os.urandom(len(plaintext))
+        return "pad", pad + bytes(a ^ b for a, b in zip(pad, plaintext, strict=True))
+
+    def decrypt(self, ciphername: str, ciphertext: bytes) -> bytes:
+        """The text again."""
+        half = len(ciphertext) // 2
+        pairs = zip(ciphertext[:half], ciphertext[half:], strict=True)
+        return bytes(a ^ b for a, b in pairs)
 
 
 def put(saver: BaseCheckpointSaver[Any], parent: Any, version: int = 1, **values: Any) -> Any:
@@ -157,6 +174,47 @@ def test_a_channel_that_did_not_change_is_kept_once(store: refold.Store) -> None
     assert max(sizes[1:]) < 2_000
 
 
+def test_a_channel_without_a_version_is_what_was_given(store: refold.Store) -> None:
+    """Nothing says that it did not change."""
+    saver = RefoldSaver(store)
+    at: Any = thread(checkpoint_ns="")
+    for value in ("one", "two"):
+        checkpoint = empty_checkpoint()
+        checkpoint["channel_values"] = {"x": value}
+        at = saver.put(at, checkpoint, {}, {})
+        assert values_of(RefoldSaver(store), at) == {"x": value}
+
+
+def test_a_serialiser_that_encrypts_leaves_no_words_in_the_log(store: refold.Store) -> None:
+    """State, metadata and writes are its bytes, and come back."""
+    serde = EncryptedSerializer(Pad())
+    saver = RefoldSaver(store, serde=serde)
+    at = put(saver, thread(), said=["hushed"])
+    after = put(saver, at, 2, said=["hushed", "still"])
+    saver.put_writes(after, [("d", "hushed")], "task")
+    assert values_of(RefoldSaver(store, serde=serde), after) == {"said": ["hushed", "still"]}
+    assert replayed(saver, put(saver, after, 3, said=[])) == ["hushed"]
+    assert not any(b"hushed" in each.raw or b"loop" in each.raw for each in store.read("thread-t"))
+
+
+def test_the_checkpoints_of_a_run_are_deleted_in_every_thread(store: refold.Store) -> None:
+    """Those of other runs stay, and a parent that is gone is found no more."""
+    saver = RefoldSaver(store)
+    ends = {}
+    for name in ("t", "u"):
+        at: Any = thread(name, checkpoint_ns="")
+        for run in ("a", "b"):
+            at = saver.put(at, empty_checkpoint(), {"run_id": run}, {})
+        ends[name] = at
+    saver.delete_for_runs(["a", "none"])
+    left = list(RefoldSaver(store).list(None))
+    assert {each.config["configurable"]["thread_id"] for each in left} == {"t", "u"}
+    assert [each.metadata.get("run_id") for each in left] == ["b", "b"]
+    for each in left:
+        assert each.parent_config is not None
+        assert saver.get_tuple(each.parent_config) is None
+
+
 def test_a_state_larger_than_an_event_is_kept(store: refold.Store) -> None:
     """Documents of 20 MB go into pieces."""
     saver = RefoldSaver(store)
@@ -266,6 +324,16 @@ def test_a_category_that_is_none_is_refused(store: refold.Store, category: str) 
     """Its threads would be in another."""
     with pytest.raises(UsageError, match="category"):
         RefoldSaver(store, category=category)
+
+
+def test_other_events_may_stand_in_the_stream_of_a_thread(store: refold.Store) -> None:
+    """Whoever else appends to it, in whatever shape, is passed over."""
+    saver = RefoldSaver(store)
+    at = put(saver, thread(), x=1)
+    store.append("thread-t", [refold.Event("note", {"id": 5, "ns": None, "writes": "none"})])
+    after = put(saver, at, 2, x=2)
+    assert [t.config for t in RefoldSaver(store).list(thread())] == [after, at]
+    assert [each.stream for each in store.streams()] == ["thread-t"]
 
 
 def test_a_history_is_a_stream_to_be_folded(store: refold.Store) -> None:

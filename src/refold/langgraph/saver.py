@@ -143,8 +143,9 @@ class RefoldSaver(langgraph.BaseCheckpointSaver[int]):
             old = self._load(_decode(before["checkpoint"]))["channel_versions"] if before else {}
             parts: dict[str, Any] = dict(made)
             for name, value in checkpoint["channel_values"].items():
-                is_new = name in new_versions or versions.get(name) != old.get(name)
-                kept = {} if is_new else {k: v for k, v in before.items() if _channel(k) == name}
+                is_old = name in versions.keys() - new_versions.keys()
+                is_old = is_old and versions[name] == old.get(name)
+                kept = {k: v for k, v in before.items() if is_old and _channel(k) == name}
                 parts |= kept or _flat(name, self._show(value))
             return parts
 
@@ -171,10 +172,10 @@ class RefoldSaver(langgraph.BaseCheckpointSaver[int]):
 
     def delete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Let the checkpoints of these runs be found no more, in whatever thread."""
-        for each in self.list(None):
-            if each.metadata.get("run_id") in run_ids:
-                thread, key = self._place(each.config)
-                thread.hide([key])
+        for thread_id in self._thread_ids():
+            found = self.list({"configurable": {"thread_id": thread_id}})
+            gone = (each.config for each in found if each.metadata.get("run_id") in run_ids)
+            self._thread(thread_id).hide(self._place(config)[1] for config in gone)
 
     def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
         """Let only the newest checkpoint of each namespace be found, or with ``delete`` none.

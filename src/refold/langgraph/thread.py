@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from bisect import bisect
+from bisect import bisect, insort
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
@@ -191,8 +191,8 @@ class Thread:
 
     def _take(self, recorded: Recorded) -> None:
         stream, version, position = recorded.stream, recorded.version, recorded.position
-        self._heads[stream] = version
-        said = msgspec.json.decode(recorded.raw, type=Said)
+        is_own = recorded.type in (CHECKPOINT, WRITES, DELETED)
+        said = msgspec.json.decode(recorded.raw, type=Said) if is_own else Said()
         key = said.ns, said.id
         if recorded.type == "session.forked":
             shared = self._lines[recorded.data["from_stream"]]
@@ -206,12 +206,15 @@ class Thread:
             self._lines[stream].append(self.saved[key])
             self.hidden.discard(key)
             if parent:
-                self._children[parent].append(position)
+                insort(self._children[parent], position)
         elif recorded.type == WRITES:
-            found = [Write(position, said.path, said.task, *write) for write in said.writes]
-            self._writes[key] += found
+            # Streams are read one after the other: what comes now may have been written before.
+            for write in said.writes:
+                made = Write(position, said.path, said.task, *write)
+                insort(self._writes[key], made, key=lambda each: each.position)
         elif recorded.type == DELETED:
             self.hidden.update(said.checkpoints)
+        self._heads[stream] = version
 
     def _tip(self, beside: Saved) -> Saved:
         """The last checkpoint in the history of one, of its namespace."""
