@@ -2,14 +2,15 @@
 
 A backend keeps appends as :class:`~refold.core.stored.Row` values and knows nothing of payloads.
 It promises: a batch is stored whole or not at all; positions are dense from 1 and versions from 0;
-``recorded_at`` never goes backwards along positions; a reader never sees position n+1 before n.
+``recorded_at`` never goes backwards along positions, but at :data:`CLOCK_STREAM`; a reader never
+sees position n+1 before n.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, Final, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from refold.core.encode import Occurred
 from refold.core.event import event_id
@@ -23,6 +24,8 @@ T = TypeVar("T")
 
 Clock = Callable[[], int]
 """Microseconds UTC, now."""
+CLOCK_STREAM: Final = "refold-clock"
+"""The stream whose appends begin time again: ``recorded_at`` may go back there, and only there."""
 SqlValue = str | int | float | bytes | None
 """What stands in a column of SQL."""
 
@@ -165,7 +168,9 @@ class Committer(Protocol):
     def commit(self, batches: Sequence[Batch], *, now: int) -> list[Outcome]:
         """Store batches in order, each with its own outcome; raises when none could be stored.
 
-        ``now`` is the clock in microseconds; the stored time is at least that of the last event.
+        ``now`` is the clock in microseconds; the stored time is at least that of the last event,
+        but where an append to :data:`CLOCK_STREAM` begins it again. Where the clock stands behind
+        the stored time, what it says is stored too: events without a time occurred then.
         """
         ...
 
@@ -289,7 +294,7 @@ class Copied(Protocol):
     """A backend whose whole log can be stored in another."""
 
     def batches(self) -> Iterator[tuple[int, Batch]]:
-        """Every batch as it was stored, in order, each with when it was recorded."""
+        """Every batch as it was stored, in order, each with what the clock said then."""
         ...
 
 
@@ -297,8 +302,8 @@ class Copied(Protocol):
 class Compactor(Protocol):
     """A backend that can pack old appends."""
 
-    def compact(self, *, recorded_before: int, progress: Callable[[int, int], None]) -> Packed:
-        """Pack appends recorded before a moment; ``progress`` gets events done and in all."""
+    def compact(self, *, until: int, progress: Callable[[int, int], None]) -> Packed:
+        """Pack appends up to a position; ``progress`` gets events done and in all."""
         ...
 
 

@@ -19,7 +19,6 @@ import pytest
 import refold
 from refold import Event
 from refold.backends.journal import JournalBackend
-from refold.core.clock import to_us
 from refold.errors import (
     BackendError,
     Corrupt,
@@ -28,6 +27,7 @@ from refold.errors import (
     Unavailable,
     UsageError,
 )
+from refold.times import restart_clock, to_us
 from tests.house.tree import BIN
 
 NUMBERS: Any = [Event("test.n", {"n": 1})]
@@ -60,6 +60,34 @@ def test_a_line_can_be_read_by_anyone(path: Path) -> None:
     assert (first["key"], first["metadata"]) == ("k", {"m": 1})
     assert to_us(first["recorded_at"]) > 0
     assert [(line["stream"], line["position"]) for line in second] == [("call-1", 2), ("call-2", 3)]
+
+
+def test_what_the_clock_said_is_kept(path: Path) -> None:
+    """Where it stood behind, and where time began again: opened anew, and copied."""
+    readings = [900, 100, 800]
+    clock = lambda: readings[0] * 1_000_000  # noqa: E731
+    with refold.open(path, clock=clock) as store:
+        store.append("call-1", n(1), key="k")
+        del readings[0]
+        with pytest.warns(RuntimeWarning, match="restart-clock"):
+            store.append_together([refold.Append("call-1", n(2)), refold.Append("call-2", n(3))])
+        restart_clock(store)
+        del readings[0]
+        store.append("call-1", n(4))
+        written = list(store.read_all())
+    assert [one.occurred_at_us // 1_000_000 for one in written] == [900, 100, 100, 100, 800]
+    assert [one.recorded_at_us // 1_000_000 for one in written] == [900, 900, 900, 100, 800]
+    _, (behind, _), turn, _ = map(json.loads, path.read_text().splitlines())
+    assert (to_us(behind["clock_at"]), "clock_at" in turn) == (100_000_000, False)
+    with refold.open(path, clock=clock) as again, refold.open(path.with_suffix(".db")) as database:
+        assert list(again.read_all()) == written
+        assert again.copy_into(database) == 5
+        assert list(database.read_all()) == written
+        assert all(check.good for store in (again, database) for check in store.check())
+        for store in (again, database):
+            known = [event.version for event in store.read("call-1")]
+            fold = store.fold("call-1", refold.Fold("any", int), recorded_until=100_000_000)
+            assert (fold.version, known) == (1, [0, 1, 2])
 
 
 def test_bytes_with_line_breaks_come_back(path: Path) -> None:

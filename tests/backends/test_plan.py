@@ -151,7 +151,7 @@ def test_a_group_comes_to_what_its_batches_come_to_one_by_one(group_list: Any) -
         assert list(map(told, planned.outcomes(first, 7))) == list(map(model.store, group))
         assert planned.event_count == len(model.log) + 1 - first
         assert all(head == model.head(stream) for stream, head in planned.heads.items())
-        rows = [place.row(first, 7) for place in planned.places]
+        rows = [place.row(first, 7, None) for place in planned.places]
         assert [row.position for row in rows] == sorted(row.position for row in rows)
         assert sum(row.event_count for row in rows) == planned.event_count
 

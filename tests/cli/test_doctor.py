@@ -11,6 +11,7 @@ import pytest
 
 import refold.times
 from refold.capture.recorder import Recorder
+from refold.engine.store import system_clock
 from tests.capture.talk import agent, talk, user
 from tests.cli.running import Refold
 
@@ -116,3 +117,23 @@ def test_a_schema_that_is_altered_is_told_with_what_to_do_and_mended(run: Refold
     ran = run("doctor", "--repair")
     assert ran.code == 0
     assert "did  the trigger log_tags is missing: made it again" in ran.out
+
+
+def test_a_clock_that_is_behind_is_told_and_mended(run: Refold) -> None:
+    """A figure, a finding, a command that adds one event; and then all is well."""
+    day_us = 86_400 * 1_000_000
+    with refold.open("refold.db", clock=lambda: system_clock() + 9 * day_us) as store:
+        store.append("call-1", [refold.Event("user.utterance", {"text": "Hi"})])
+    found = run("doctor", "--json")
+    assert (found.code, found.lines[-2]["check"], found.lines[-2]["good"]) == (1, "time", False)
+    assert "--restart-clock" in found.lines[-2]["detail"]
+    assert "refold restore" not in found.err
+    assert 8 * 86_400 < run("stats", "--json").lines[-1]["clock_behind_s"] <= 9 * 86_400
+    assert "seconds behind the log" in run("stats").out
+    assert run("show", "call-1", "--known-at", "2026-01-01", "--json").out == ""
+    assert run("doctor", "--restart-clock").code == 0
+    assert run("doctor").code == 0
+    assert run("stats", "--json").lines[-1]["clock_behind_s"] == 0
+    assert run("doctor", "--restart-clock").code == 2
+    assert [line["id"] for line in run("log", "--json").lines] == ["call-1@0", "refold-clock@0"]
+    assert len(run("show", "call-1", "--known-at", "1s", "--json").lines) == 0

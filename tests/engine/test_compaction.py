@@ -125,7 +125,7 @@ def test_two_compactions_at_once_leave_no_hole(tmp_path: Path) -> None:
         return made
 
     def pack(one: _Overtaken) -> None:
-        one.pack(recorded_before=1 << 62, progress=lambda *_: None)
+        one.pack(until=1 << 62, progress=lambda *_: None)
 
     with refold.open(path, synchronous="NORMAL") as store:
 

@@ -127,7 +127,7 @@ def test_a_damaged_row_is_corrupt_or_can_be_read(
 def test_damaged_parts_of_a_row_are_corrupt_or_can_be_read(parts: bytes) -> None:
     """A row of several appends, of which the places and times are not what they were."""
     body = b'[["a.b",1],["a.b",2],["a.b",3]]'
-    row = Row(1, "call-1", 0, 3, 5, None, body, 5, 6, parts)
+    row = Row(1, "call-1", 0, 3, 5, None, body, 5, 6, packed_parts=parts)
     ask_all_of_row(row)
     for call in (
         lambda: row.appends(),

@@ -44,7 +44,8 @@ class Line(msgspec.Struct, omit_defaults=True):
     """One append of a journal, as a :class:`~refold.ports.Write` and its place.
 
     ``events`` is its body and ``metadata`` its shared metadata: as they are, or as a string where
-    they have line breaks. ``recorded_at`` is RFC 3339, ``digest`` hexadecimal.
+    they have line breaks. ``recorded_at`` is RFC 3339, and so is ``clock_at``, what the clock said
+    where it stood behind that; ``digest`` is hexadecimal.
     """
 
     position: int
@@ -56,16 +57,16 @@ class Line(msgspec.Struct, omit_defaults=True):
     fork: Fork | None = None
     key: str | None = None
     digest: str = ""
+    clock_at: str | None = None
 
     def write(self) -> Write:
         """The append that this line says was stored."""
         body = _read(self.events)
         metadata = None if isinstance(self.metadata, msgspec.UnsetType) else _read(self.metadata)
         events = decode_body(body)
-        tags = msgspec.json.decode(metadata).get("tags", ()) if metadata else ()
+        tags = tuple(msgspec.json.decode(metadata).get("tags", ()) if metadata else ())
         kinds = tuple(event.tag for event in events)
-        place = (self.stream, ANY, kinds, metadata, body, self.fork, occurred_of(events))
-        return Write(*place, tuple(tags))
+        return Write(self.stream, ANY, kinds, metadata, body, self.fork, occurred_of(events), tags)
 
 
 _decode: Final = msgspec.json.Decoder(Line | list[Line]).decode
@@ -122,7 +123,7 @@ class JournalBackend(MemoryBackend):
             yield Check("lines", False, error.message)
 
     def batches(self) -> Iterator[tuple[int, Batch]]:
-        """Every batch as it was stored, with when, in order: to store them elsewhere."""
+        """See :class:`~refold.ports.Copied`."""
         for number, raw in enumerate(self._path.read_bytes().splitlines()[: self._lines], 1):
             yield self._parsed(raw, number)[1:]
 
@@ -242,8 +243,8 @@ class JournalBackend(MemoryBackend):
 
     def _take(self, raw: bytes) -> None:
         number = self._lines + 1
-        lines, recorded_at, batch = self._parsed(raw, number)
-        (outcome,) = self._stored([batch], recorded_at)
+        lines, now, batch = self._parsed(raw, number)
+        (outcome,) = self._stored([batch], now)
         if isinstance(outcome, RefoldError):
             raise self._corrupt(number, outcome.message) from outcome
         for line, part in zip(lines, outcome, strict=True):
@@ -258,7 +259,7 @@ class JournalBackend(MemoryBackend):
             lines = read if isinstance(read, list) else [read]
             writes, first = [line.write() for line in lines], lines[0]
             batch = Batch(writes, first.key, bytes.fromhex(first.digest))
-            return lines, to_us(first.recorded_at), batch
+            return lines, to_us(first.clock_at or first.recorded_at), batch
         except (msgspec.DecodeError, ValueError, LookupError, AttributeError, UsageError) as error:
             raise self._corrupt(number, str(error)) from error
 
@@ -307,6 +308,7 @@ def _encoded(rows: Sequence[Row], batch: Batch) -> bytes:
         for row, write in zip(rows, batch.writes, strict=True)
     ]
     lines[0].key, lines[0].digest = batch.key, batch.digest.hex()
+    lines[0].clock_at = None if rows[0].clock_at is None else rfc3339(rows[0].clock_at)
     return msgspec.json.encode(lines[0] if len(lines) == 1 else lines) + b"\n"
 
 
@@ -316,8 +318,7 @@ def _kept(text: str) -> msgspec.Raw:
 
 
 def _read(raw: msgspec.Raw) -> str:
-    kept = bytes(raw)
-    return msgspec.json.decode(kept, type=str) if kept.startswith(b'"') else kept.decode()
+    return msgspec.json.decode(raw, type=str) if bytes(raw)[:1] == b'"' else bytes(raw).decode()
 
 
 def _sync_folder(path: Path) -> None:

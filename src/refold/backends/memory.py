@@ -82,8 +82,8 @@ class MemoryBackend:
     ) -> list[Outcome]:
         planned = plan(batches, self._known(needs(batches)))
         first = self.log_head() + 1
-        recorded_at = max(now, self._log[-1].recorded_at) if self._log else now
-        rows = [place.row(first, recorded_at) for place in planned.places]
+        moment = planned.moment(now, self._log[-1].recorded_at if self._log else now)
+        rows = [place.row(first, *moment) for place in planned.places]
         if rows and tables is not None and add is not None:
             tables.execute("SAVEPOINT append")
             refusal = add(rows)
@@ -95,7 +95,7 @@ class MemoryBackend:
         self._before_kept(planned, rows, batches)
         for place, row in zip(planned.places, rows, strict=True):
             self._keep(place.write, row)
-        outcomes = planned.outcomes(first, recorded_at)
+        outcomes = planned.outcomes(first, moment[0])
         for batch, outcome in zip(batches, outcomes, strict=True):
             if batch.key is not None and isinstance(outcome, list):
                 self._keys.setdefault(batch.key, Kept(outcome, batch.digest))

@@ -18,7 +18,7 @@ from refold.core.expected import ANY, NO_EVENTS, check_head
 from refold.core.query import Condition, Query
 from refold.core.stored import Row
 from refold.errors import Conflict, NotFound, RefoldError, UsageError
-from refold.ports import Appended, Batch, Fork, Kept, Outcome, Write
+from refold.ports import CLOCK_STREAM, Appended, Batch, Fork, Kept, Outcome, Write
 
 
 class Needs(NamedTuple):
@@ -51,18 +51,12 @@ class Place(NamedTuple):
     key: str | None
     digest: bytes
 
-    def row(self, first: int, recorded_at: int) -> Row:
+    def row(self, first: int, recorded_at: int, clock_at: int | None) -> Row:
         """The write as the log gives it back, where ``first`` was the first free position."""
-        return Row(
-            first + self.offset,
-            self.write.stream,
-            self.version,
-            len(self.write.kinds),
-            recorded_at,
-            self.write.metadata,
-            self.write.body,
-            *span_of(self.write.occurred, recorded_at),
-        )
+        write = self.write
+        times = (*span_of(write.occurred, recorded_at, clock_at), clock_at)
+        place = (first + self.offset, write.stream, self.version, len(write.kinds), recorded_at)
+        return Row(*place, write.metadata, write.body, *times)
 
 
 class Accepted(NamedTuple):
@@ -82,6 +76,15 @@ class Plan:
     heads: dict[str, int] = field(default_factory=dict)
     event_count: int = 0
     keys: dict[str, Accepted] = field(default_factory=dict)
+
+    def moment(self, now: int, last: int) -> tuple[int, int | None]:
+        """When it is recorded, and what the clock says where it stands behind that.
+
+        That is ``now``, but not before ``last``, when the last event of the log was: time goes
+        back only where the first is an append to :data:`~refold.ports.CLOCK_STREAM`.
+        """
+        restarts = bool(self.places) and self.places[0].write.stream == CLOCK_STREAM
+        return (now, None) if now >= last or restarts else (last, now)
 
     def outcomes(self, first: int, recorded_at: int) -> list[Outcome]:
         """What the callers are told, where ``first`` was the first free position."""

@@ -53,9 +53,8 @@ class Connection(apsw.Connection):
             super().close(force)
 
     def __del__(self) -> None:
-        if (
-            hasattr(self, "process") and not self.process.is_here
-        ):  # Never freed: that would close it.
+        # Never freed: that would close it.
+        if hasattr(self, "process") and not self.process.is_here:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))
 
 

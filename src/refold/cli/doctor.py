@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import refold.times
+import refold
+from refold import times
 from refold.capture.exact import check_exact
 from refold.cli import output
 from refold.cli.errors import FINDING, FINE
@@ -17,22 +18,31 @@ from refold.errors import Corrupt
     is_flag=True,
     help="First make again what can be made from the log: indexes, views, tags, snapshots.",
 )
-def doctor_command(url: str, repair: bool) -> int:
+@option(
+    "--restart-clock",
+    is_flag=True,
+    help="First let time begin again: the clock is right, and the log's last time was wrong.",
+)
+def doctor_command(url: str, repair: bool, restart_clock: bool) -> int:
     """Check a store from end to end.
 
     The file, its schema, its positions, versions, bodies and times are looked at, whether captured
-    calls come back to the byte, and whether an append would be stored. Reads everything and changes
-    nothing; with --repair it says what it does, and still never touches the log. Exits
-    with 1 when a check fails.
+    calls come back to the byte, whether an append would be stored, and whether the clock stands
+    behind the log. Reads everything and changes nothing; with --repair it says what it does, and
+    still never touches the log; --restart-clock appends one event. Exits with 1 when a check fails.
 
         refold doctor --db agents.db
         refold doctor --db agents.db --repair
     """
     try:
+        if restart_clock:
+            with refold.open(url, mode="write") as store:
+                when = times.rfc3339(times.restart_clock(store).recorded_at_us)
+            output.show({"restarted_at": when}, f"did  time begins again at {when}")
         bad = _looked_at(url, repair=repair)
     except Corrupt as damage:
         bad = _shown("readable", False, damage.message.partition("; run `refold doctor`")[0])
-    if bad not in ([], [refold.times.OCCURRED]):
+    if not set(bad) <= set(times.CHECKS):
         output.note(
             "what is missing from the log only a backup has: move the file away, and "
             f"`refold restore BACKUP --db {clean(url)}`"
@@ -47,7 +57,7 @@ def _looked_at(url: str, *, repair: bool) -> list[str]:
             for done in store.repair():
                 output.show({"repaired": done}, f"did  {done}")
     with opened(url) as store:
-        checks = (*store.check(), *check_exact(store), *refold.times.check_occurred(store))
+        checks = (*store.check(), *check_exact(store), *times.check_times(store))
         return [name for check in checks for name in _shown(*check)]
 
 

@@ -284,14 +284,15 @@ def events_until(
     """The events of a stream that ``Store.fold`` would fold."""
     if said := not_reached(store, stream, version=version, position=bounds["position"]):
         output.note(said)
-    position, recorded, occurred = (
-        inf if (bound := bounds[name]) is None else bound
-        for name in ("position", "recorded_until", "occurred_until")
+    if bounds["recorded_until"] is not None:
+        # What was known when, the store knows: its clock may have gone back.
+        moment = {"version": version, "recorded_until": bounds["recorded_until"]}
+        version = store.fold(stream, refold.Fold("moment", int), **moment).version
+    position, occurred = (
+        inf if (bound := bounds[name]) is None else bound for name in ("position", "occurred_until")
     )
     return [
         one
         for one in store.read(stream, to_version=version)
-        if one.position <= position
-        and one.recorded_at_us <= recorded
-        and one.occurred_at_us <= occurred
+        if one.position <= position and one.occurred_at_us <= occurred
     ]

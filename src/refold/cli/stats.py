@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from refold.cli import output
 from refold.cli.options import command, opened
+from refold.times import clock_behind_us
 
 
 @command("stats")
@@ -11,18 +12,20 @@ def stats_command(url: str) -> None:
     """Show what each part of a store takes.
 
     In bytes, in all and an event. `log` holds the events as they were appended, `segments` those
-    that `refold compact` packed.
+    that `refold compact` packed. "clock_behind_s" is how far the clock stands behind the log's last
+    time.
 
         refold stats --db agents.db
     """
     with opened(url) as store:
         sizes = store.sizes()
-        events = store.log_head()
+        events, behind_s = store.log_head(), clock_behind_us(store) / 1e6
     total = sum(size.size_bytes for size in sizes)
     for size in sizes:
         output.show(size._asdict(), _row(*size))
-    said = {"part": "all", "size_bytes": total, "events": events}
-    output.show(said, _row("all", total, events))
+    said = {"part": "all", "size_bytes": total, "events": events, "clock_behind_s": behind_s}
+    behind = [f"the clock is {behind_s:,.0f} seconds behind the log"] if behind_s > 60 else []
+    output.show(said, [_row("all", total, events), *behind])
 
 
 def _row(part: str, size_bytes: int, events: int | None) -> str:

@@ -23,7 +23,6 @@ from refold.core.payload import (
     UNENCODABLE,
     encode_payload,
     encode_unchecked,
-    has_other_keys,
     may_be_deep,
     plain,
     read_back,
@@ -47,6 +46,9 @@ _pack: Final = msgspec.msgpack.Encoder().encode
 _is_closed: Final = attrgetter("is_closed")
 _rest_of: Final = attrgetter("occurred_at", "metadata")
 _NOTHING: Final = (None, ABSENT)
+
+
+Span = tuple[int, int] | tuple[None, None]
 
 
 class Occurred(NamedTuple):
@@ -98,17 +100,14 @@ def encode_body(events: Sequence[object], registry: Registry, *, repeatable: boo
         if ordered is not events:
             return encode_body(ordered, registry)
     bare = list(map(_rest_of, read)) == [_NOTHING] * len(kinds)
-    if (
-        bare
-        and are_typed
-        and len(raw) <= EVENT_BYTES_MAX
-        and all(map(_is_closed, read))
-        and _come_back(read, kinds, raw, bare)
-    ):
+    is_closed = bare and are_typed and all(map(_is_closed, read))
+    if is_closed and len(raw) <= EVENT_BYTES_MAX and _come_back(read, kinds, raw, bare):
         return Body(text, kinds)
     # Every event takes two, its array's and its payload's: only the rest can make one deep.
     objects = raw.count(b"{")
     deep = raw.count(b"[") + objects - 2 * len(kinds) > DEPTH_MAX and not _are_flat(raw)
+    # Of the fields of a class none is lost; anything else may be a dict, whose keys may be.
+    is_flat = are_typed and objects <= len(kinds)
     if (
         deep
         or len(raw) > EVENT_BYTES_MAX
@@ -116,24 +115,20 @@ def encode_body(events: Sequence[object], registry: Registry, *, repeatable: boo
         or (b"N" in raw and b"NaN" in raw)  # One byte is found sooner than three.
         or b"nfinity" in raw
         or (b"null" in raw and not _hide_nothing(read, arrays))
-        # Of the fields of a class none is lost; anything else may be a dict, whose keys may be.
-        or not (
-            (are_typed and objects <= len(kinds))
-            or _come_back(read, kinds, raw, bare)
-            or _have_text_keys(arrays)
-        )
+        or not (is_flat or _come_back(read, kinds, raw, bare) or _have_text_keys(arrays))
     ):
         return encode_one_by_one(events, registry, repeatable=repeatable)
     return Body(text, kinds, None if bare else occurred_of(read))
 
 
-def span_of(occurred: Occurred | None, recorded_at: int) -> tuple[int, int] | tuple[None, None]:
+def span_of(occurred: Occurred | None, recorded_at: int, clock_at: int | None = None) -> Span:
     """The earliest and latest ``occurred_at`` of an append recorded at a moment, as rows say it."""
+    now = recorded_at if clock_at is None else clock_at
     if occurred is None:
-        return None, None
+        return (None, None) if clock_at is None else (now, now)
     if occurred.whole:
         return occurred.first, occurred.last
-    return min(occurred.first, recorded_at), max(occurred.last, recorded_at)
+    return min(occurred.first, now), max(occurred.last, now)
 
 
 def row_of(
@@ -183,9 +178,7 @@ def copied(recorded: Recorded) -> Event:
 
 
 def _check_list(events: object) -> None:
-    if not isinstance(events, list) and (
-        not isinstance(events, Sequence) or isinstance(events, str | bytes)
-    ):
+    if not isinstance(events, Sequence) or isinstance(events, str | bytes):
         raise InvalidEvent(f"events must be a list of events, not {type(events).__name__}")
     if not events:
         raise InvalidEvent("an append needs at least one event")
@@ -242,15 +235,13 @@ def _come_back(read: Sequence[Any], kinds: Sequence[str], raw: bytes, bare: bool
 def _as_stored(kind: str, event: Any) -> tuple[Any, ...]:
     if event.metadata is not ABSENT:
         return kind, event.data, event.occurred_at, _decode(event.metadata)
-    return (
-        (kind, event.data) if event.occurred_at is None else (kind, event.data, event.occurred_at)
-    )
+    return (kind, event.data, *(() if event.occurred_at is None else (event.occurred_at,)))
 
 
 def _have_text_keys(arrays: Sequence[tuple[Any, ...]]) -> bool:
-    """Whether no key of payloads or metadata is anything but text, nor hidden in JSON text."""
+    """Whether no key of payloads or metadata is anything but text."""
     leaves = (leaf for array in arrays for part in array[1::2] for _, leaf in walk(part))
-    return all(not isinstance(leaf, msgspec.Raw) and not has_other_keys(leaf) for leaf in leaves)
+    return all(key.__class__ is str for leaf in leaves if isinstance(leaf, dict) for key in leaf)
 
 
 def _are_flat(raw: bytes) -> bool:

@@ -42,17 +42,10 @@ def check_expected(expected: Expected) -> None:
 
 def check_head(*, stream: str, expected: Expected, head: int) -> None:
     """Raise :class:`Conflict` unless ``head`` (the last version, -1 for none) is as expected."""
-    match expected:
-        case int():
-            met = head == expected
-        case Expectation.ANY:
-            met = True
-        case Expectation.NO_STREAM:
-            met = head == NO_EVENTS
-        case _:
-            met = head > NO_EVENTS
-    if not met:
+    met: dict[Expected, bool]
+    met = {ANY: True, NO_STREAM: head == NO_EVENTS, STREAM_EXISTS: head > NO_EVENTS}
+    if not met.get(expected, head == expected):
         advice = "read again and decide again"
-        if expected is Expectation.NO_STREAM:
+        if expected is NO_STREAM:
             advice = "it exists already: give another name, or " + advice
         raise Conflict(stream=stream, expected=expected, actual=head, advice=advice)

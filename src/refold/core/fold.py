@@ -145,7 +145,8 @@ class Fold(Generic[S]):
                     while version >= part_end:
                         part, part_index = parts[part_index], part_index + 1
                         part_end += part.event_count
-                    at_us = part.recorded_at if event.occurred_at is None else event.occurred_at
+                    now_us = part.recorded_at if part.clock_at is None else part.clock_at
+                    at_us = now_us if event.occurred_at is None else event.occurred_at
                     if event.metadata is ABSENT and event.place is not None:
                         state = event.place(state, event.data, f"{stream}@{version}", at_us)
                     else:

@@ -44,40 +44,16 @@ def number(text: str) -> float | Decimal:
 def read(text: str | bytes) -> Any:
     """What JSON text says: whole numbers as int, others as :func:`number` gives them.
 
-    Raises ValueError for what is no JSON, and :class:`UsageError` where a key stands twice in one
-    object: of such two other readers keep one, and not all of them the same.
+    Raises ValueError for what is no JSON or a number that nothing holds, and :class:`UsageError`
+    where a key stands twice in one object: of such two other readers keep one,
+    and not all of them the same.
     """
-    twice: list[str] = []
-
-    def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        made = dict(pairs)
-        if len(made) < len(pairs):
-            keys = [key for key, _ in pairs]
-            twice.extend(key for key in made if keys.count(key) > 1)
-        return made
-
-    value = json.loads(
+    return json.loads(
         text if isinstance(text, str) else text.decode(),
-        object_pairs_hook=members,
+        object_pairs_hook=_members,
         parse_float=number,
         parse_constant=_no_number,
     )
-    if twice:
-        raise UsageError(f"the key {twice[0]!r:.99} stands twice in one object", key=twice[0])
-    return value
-
-
-def rounded(value: Any) -> tuple[str, Decimal] | None:
-    """The first number of a value that floats would round, and its JSON Pointer; None for none."""
-    pending: list[tuple[Any, Any]] = [(value, None)]
-    while pending:
-        item, trail = pending.pop()
-        if isinstance(item, Decimal):
-            return _place(trail), item
-        if isinstance(item, dict | list):
-            children = item.items() if isinstance(item, dict) else enumerate(item)
-            pending += [(child, (trail, key)) for key, child in children]
-    return None
 
 
 def check(value: Any, *, level: int = 1) -> int:
@@ -210,16 +186,20 @@ def _check_keys(item: dict[Any, Any], trail: Any) -> None:
 
 
 def _refuse(message: str, trail: Any) -> NoReturn:
-    where = _place(trail)
-    raise UsageError(f"{message}, at {where!r}", pointer=where)
-
-
-def _place(trail: Any) -> str:
     parts = []
     while trail is not None:
         trail, part = trail
         parts.append(part)
-    return pointer(reversed(parts))
+    where = pointer(reversed(parts))
+    raise UsageError(f"{message}, at {where!r}", pointer=where)
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        key = next(key for place, (key, _) in enumerate(pairs) if key in dict(pairs[:place]))
+        raise UsageError(f"the key {key!r:.99} stands twice in one object", key=key)
+    return made
 
 
 def _no_number(text: str) -> NoReturn:

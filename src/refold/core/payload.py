@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from enum import Enum
 from math import isfinite
+from operator import itemgetter
 from typing import Any, Final
 
 import msgspec
@@ -59,9 +60,7 @@ def read_back(payload: msgspec.Raw) -> Any:
     try:
         msgspec.json.decode(payload)
         return jsonvalue.read(bytes(payload))
-    except UsageError as error:
-        raise InvalidEvent(f"a msgspec.Raw cannot be stored: {error.message}") from error
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, UsageError) as error:
         raise InvalidEvent(f"a msgspec.Raw is not one JSON value: {error}") from error
 
 
@@ -87,11 +86,6 @@ def plain(payload: Any) -> Any:
     return with_sorted_sets(payload.model_dump()) if hasattr(payload, "model_dump") else payload
 
 
-def has_other_keys(leaf: Any) -> bool:
-    """Whether a leaf of :func:`walk` is of a dict with keys that are not text."""
-    return isinstance(leaf, dict) and not all(key.__class__ is str for key in leaf)
-
-
 def _children(value: Any) -> Iterator[tuple[str, Any]] | None:
     """The parts of whatever becomes a JSON object or array; None for a leaf."""
     if isinstance(value, dict):
@@ -115,7 +109,7 @@ def _check_leaf(path: str, leaf: Any) -> None:
         raise InvalidEvent(f"{leaf} cannot be stored: JSON has no such number", path=path)
     if isinstance(leaf, Decimal) and not leaf.is_finite():
         raise InvalidEvent(f"Decimal {leaf} cannot be stored: it is not a number", path=path)
-    if has_other_keys(leaf) and len(msgspec.json.decode(encode_unchecked(leaf))) < len(leaf):
+    if isinstance(leaf, dict) and len(msgspec.json.decode(encode_unchecked(leaf))) < len(leaf):
         raise InvalidEvent("two keys are the same text in JSON: one would be lost", path=path)
 
 
@@ -132,8 +126,5 @@ def _refusal(payload: Any, error: Exception) -> InvalidEvent:
 
 
 def _largest_part(value: Any) -> tuple[str, int]:
-    return max(
-        ((path, len(encode_unchecked(leaf))) for path, leaf in walk(value)),
-        key=lambda part: part[1],
-        default=("", 0),
-    )
+    sizes = [(path, len(encode_unchecked(leaf))) for path, leaf in walk(value)]
+    return max(sizes, key=itemgetter(1), default=("", 0))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import Any, Final
 
 import msgspec
@@ -20,12 +20,7 @@ from refold.errors import CodecError, Corrupt, UsageError, shown
 _decode = msgspec.json.Decoder(float_hook=number).decode
 _as_json = lru_cache(maxsize=64)(msgspec.json.encode)
 _decode_object = msgspec.json.Decoder(dict[str, Any], float_hook=number).decode
-
-
-@lru_cache(maxsize=1024)
-def _decoder_of(cls: Any) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(cls, float_hook=number)
-
+_decoder_of: Any = lru_cache(maxsize=1024)(partial(msgspec.json.Decoder, float_hook=number))
 
 UNSAVED_POSITION: Final = 0
 """The position of an event that is only in memory."""
@@ -195,8 +190,8 @@ class Recorded(msgspec.Struct, dict=True, eq=False, weakref=True):
     def metadata(self) -> Mapping[str, Any]:
         """What the append said of all its events, and what it said of this one on top."""
         try:
-            shared = _object_in(text_or_none(self._append.metadata))
-            own = _object_in(text_or_none(self._stored.metadata))
+            shared = _decode_object(text_or_none(self._append.metadata) or b"{}")
+            own = _decode_object(text_or_none(self._stored.metadata) or b"{}")
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise self._unreadable("metadata", error) from error
         return {**shared, **own}
@@ -249,7 +244,7 @@ def decode_row(row: Row, registry: Registry) -> list[Recorded]:
             append.stream,
             append.version + index,
             append.position + index if append.position else UNSAVED_POSITION,
-            append.recorded_at if stored.occurred_at is None else stored.occurred_at,
+            part.now if stored.occurred_at is None else stored.occurred_at,
             stored,
             part,
             registry,
@@ -301,10 +296,6 @@ def history_of(events: object, *, call: str) -> Iterator[Recorded]:
 def parts_of(history: Iterable[Recorded]) -> Iterator[Recorded]:
     """The events of a history with each that is split as its parts, and none that is retired."""
     return (part for recorded in history for part in recorded.parts())
-
-
-def _object_in(text: str | bytes | None) -> dict[str, Any]:
-    return _decode_object(text) if text else {}
 
 
 def _identity(recorded: Recorded) -> tuple[object, ...]:

@@ -47,6 +47,7 @@ class Part(msgspec.Struct, array_like=True, frozen=True):
 
     ``metadata`` is its JSON text, empty or null for none. ``occurred_from`` and ``occurred_to``
     are the earliest and latest ``occurred_at`` in it, None where they are ``recorded_at``.
+    ``clock_at`` is what the clock said where it stood behind ``recorded_at``.
     """
 
     position: int
@@ -55,6 +56,12 @@ class Part(msgspec.Struct, array_like=True, frozen=True):
     metadata: msgspec.Raw = ABSENT
     occurred_from: int | None = None
     occurred_to: int | None = None
+    clock_at: int | None = None
+
+    @property
+    def now(self) -> int:
+        """What the clock said: when those of its events occurred that do not say it themselves."""
+        return self.recorded_at if self.clock_at is None else self.clock_at
 
     def span(self) -> tuple[int, int]:
         """The earliest and latest ``occurred_at`` of its events."""
@@ -80,6 +87,7 @@ class Row(NamedTuple):
     each one's :class:`Part`; then ``metadata`` is not used. With ``joined``, ``body`` is the bodies
     of its appends with ``SEPARATOR`` between them instead. ``occurred_from`` and ``occurred_to``
     are the earliest and latest ``occurred_at`` of its events, None where all are ``recorded_at``.
+    ``clock_at`` is what the clock said of a single append, where it stood behind ``recorded_at``.
     """
 
     position: int
@@ -91,6 +99,7 @@ class Row(NamedTuple):
     body: str | bytes
     occurred_from: int | None = None
     occurred_to: int | None = None
+    clock_at: int | None = None
     packed_parts: bytes | None = None
     joined: bool = False
 
@@ -135,7 +144,7 @@ class Row(NamedTuple):
                 raise corrupt(self, str(error)) from error
         metadata = self.metadata or b""
         raw = metadata.encode() if isinstance(metadata, str) else metadata
-        times = (self.occurred_from, self.occurred_to)
+        times = (self.occurred_from, self.occurred_to, self.clock_at)
         return [Part(self.position, self.event_count, self.recorded_at, msgspec.Raw(raw), *times)]
 
     def appends(self) -> list[Row]:
@@ -151,7 +160,8 @@ class Row(NamedTuple):
         for part, body in zip(parts, self._bodies(parts), strict=True):
             place = (part.position, stream, version, part.event_count, part.recorded_at)
             metadata = text_or_none(part.metadata)
-            rows.append(Row(*place, metadata, body, part.occurred_from, part.occurred_to))
+            times = (part.occurred_from, part.occurred_to, part.clock_at)
+            rows.append(Row(*place, metadata, body, *times))
             version += part.event_count
         return rows
 
@@ -247,7 +257,8 @@ def _trimmed(part: Part) -> Sequence[object]:
     bare = (part.position, part.event_count, part.recorded_at)
     metadata = part.metadata if text_or_none(part.metadata) else None
     if part.occurred_from is not None:
-        return (*bare, metadata, part.occurred_from, part.occurred_to)
+        clock = () if part.clock_at is None else (part.clock_at,)
+        return (*bare, metadata, part.occurred_from, part.occurred_to, *clock)
     return bare if metadata is None else (*bare, metadata)
 
 

@@ -11,7 +11,7 @@ import random
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
@@ -113,17 +113,16 @@ class Execution(NamedTuple):
 def executed(log: Log, command: Execution) -> Appended | None:
     """Carry a command out; see :meth:`refold.Store.execute`."""
     digest = command.digest()
-    for attempt in range(DECISIONS_MAX):
-        try:
-            return _first_outcome(log, command, digest) or _attempted(log, command, digest)
-        except Conflict:
-            if attempt == DECISIONS_MAX - 1:
-                raise
-            time.sleep(random.uniform(0, BACKOFF_S * 2**attempt))
-    raise AssertionError("the loop above returns or raises")
+    for attempt in range(DECISIONS_MAX - 1):
+        with suppress(Conflict):
+            return _attempted(log, command, digest)
+        time.sleep(random.uniform(0, BACKOFF_S * 2**attempt))
+    return _attempted(log, command, digest)
 
 
 def _attempted(log: Log, command: Execution, digest: bytes) -> Appended | None:
+    if done := _first_outcome(log, command, digest):
+        return done
     folded = _folded(log, command)
     try:
         events, refusal = command.decider.decide(command.command, folded.state), None

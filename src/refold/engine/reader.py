@@ -30,6 +30,7 @@ from refold.engine.lineage import (
     lineage,
     rows_in,
 )
+from refold.engine.moments import is_in_order, position_known
 from refold.engine.snapshots import Snapshots
 from refold.errors import Corrupt, UsageError
 from refold.ports import Backend, SnapshotKeeper, TagKeeper, WholeReader
@@ -62,12 +63,13 @@ class Reader:
             check_whole(version=version, position=position)
         stretches = lineage(self._backend, stream)
         last = NO_LAST if version is None else version
-        if position is not None or recorded_until is not None:
-            until_us = None if recorded_until is None else to_us(recorded_until)
-            known = last_version_where(
-                self._backend, stretches, recorded_until=until_us, position=position
-            )
-            last = min(last, known)
+        until_us = None if recorded_until is None else to_us(recorded_until)
+        if until_us is not None and not is_in_order(self._backend):
+            known = position_known(self._backend, until_us)
+            position, until_us = known if position is None else min(position, known), None
+        if position is not None or until_us is not None:
+            where = {"recorded_until": until_us, "position": position}
+            last = min(last, last_version_where(self._backend, stretches, **where))
         return stretches if last == NO_LAST else clipped(stretches, first=0, last=last)
 
     def fold_now(self, stream: str, fold: Fold[S]) -> Folded[S]:

@@ -22,6 +22,7 @@ from refold.engine.branch import Branch
 from refold.engine.commands import Execution, Turns, executed, tags_of
 from refold.engine.group_commit import GroupCommit, chunked
 from refold.engine.lineage import NO_LAST, check_depth, clipped, lineage
+from refold.engine.moments import BEHIND_US, is_told_behind
 from refold.engine.progress import wait_for
 from refold.engine.reader import Reader
 from refold.engine.subscription import Bell, Pages, Subscription
@@ -134,8 +135,7 @@ class Store(Upkeep):
         Takes up to 256 appends or 4 MiB at a time and stores them in one commit, durable before
         their outcomes are given; a refused one (an invalid event, a conflict, a key used before
         for other bytes) fails alone, as the error that :meth:`append` would have raised. Nothing
-        is taken or stored until the iterator is advanced. ``progress`` is called after each
-        commit with the number of appends done.
+        is taken or stored until the iterator is advanced. ``progress`` gets the number done.
         """
         refuse_unless(isinstance(appends, Iterable), "a list of appends", appends=appends)
         checks.check_progress(progress)
@@ -283,10 +283,8 @@ class Store(Upkeep):
     def streams(self, *, category: str | None = None) -> Iterator[StreamInfo]:
         """Every stream by name, with its last version, its fork, and when it was last written."""
         refuse_unless(isinstance(category, str | None), "a category's name", category=category)
-        after = ""
-        while page := self._backend.streams(
-            category=category, after=after, streams_max=STREAMS_PER_PAGE
-        ):
+        after, most = "", STREAMS_PER_PAGE
+        while page := self._backend.streams(category=category, after=after, streams_max=most):
             yield from page
             after = page[-1].stream
 
@@ -386,6 +384,9 @@ class Store(Upkeep):
         if now.__class__ is not int or not 0 <= now <= LATEST_US:
             recordable(now, what="the clock's reading")
         outcomes = self._committer.commit(batches, now=now)
+        first = outcomes[0] if outcomes else None
+        if isinstance(first, list) and first[0].recorded_at_us - now > BEHIND_US:
+            self._said_behind = self._said_behind or is_told_behind(first[0], now)
         self._bell.rung += 1
         if self._bell.sleepers or self._bell.listeners:
             self._bell.wake()

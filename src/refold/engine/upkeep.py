@@ -6,31 +6,23 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from refold import ports
 from refold.core.clock import Instant, to_us
 from refold.engine.checks import check_path, check_progress
+from refold.engine.moments import position_known
 from refold.errors import RefoldError, UsageError, refuse_unless
-from refold.ports import (
-    Backend,
-    Check,
-    Checkable,
-    Clock,
-    Compactor,
-    Copied,
-    Maintained,
-    Packed,
-    PartSize,
-)
 
 
 class Upkeep:
     """What a store can do for its storage; what a kind of storage lacks is refused."""
 
-    _backend: Backend
-    _clock: Clock
+    _backend: ports.Backend
+    _said_behind: bool = False
+    """Whether it was told that the clock stands behind the log."""
 
-    def check(self) -> Iterator[Check]:
+    def check(self) -> Iterator[ports.Check]:
         """Diagnose the storage: one line a thing looked at, its outcome and detail."""
-        if not isinstance(self._backend, Checkable):
+        if not isinstance(self._backend, ports.Checkable):
             raise UsageError("this kind of store has nothing to check")
         return self._backend.check()
 
@@ -39,18 +31,20 @@ class Upkeep:
         *,
         recorded_before: Instant | None = None,
         progress: Callable[[int, int], None] | None = None,
-    ) -> Packed:
+    ) -> ports.Packed:
         """Pack old appends, which then take a third of the room or less; see ``docs/format.md``.
 
         Packs what was recorded before a moment (default: everything but the last append) and
         changes nothing that can be read. Writers and readers go on meanwhile; it may be killed at
         any moment. ``progress`` gets the events done and those in all.
         """
-        if not isinstance(self._backend, Compactor):
+        if not isinstance(self._backend, ports.Compactor):
             raise UsageError("this kind of store has nothing to compact")
         check_progress(progress)
-        before = self._clock() + 1 if recorded_before is None else to_us(recorded_before)
-        return self._backend.compact(recorded_before=before, progress=progress or _silent)
+        until = self._backend.log_head()
+        if recorded_before is not None:
+            until = position_known(self._backend, to_us(recorded_before) - 1)
+        return self._backend.compact(until=until, progress=progress or (lambda *_: None))
 
     def copy_into(
         self, other: Upkeep, *, progress: Callable[[int, int], None] | None = None
@@ -60,22 +54,23 @@ class Upkeep:
         Events, versions, positions, times and keys are the same there. ``progress`` gets the
         events done and those in all.
         """
-        if not isinstance(self._backend, Copied):
+        if not isinstance(self._backend, ports.Copied):
             raise UsageError("only a journal is copied; a database has backup()")
         refuse_unless(isinstance(other, Upkeep), "an open refold.Store", other=other)
         check_progress(progress)
         target, done, whole = other._backend, 0, self._backend.log_head()
         if target.log_head():
             raise UsageError("the store to copy into must be empty: give it a file of its own")
-        for recorded_at, batch in self._backend.batches():
-            (outcome,) = target.commit([batch], now=recorded_at)
+        for now, batch in self._backend.batches():
+            (outcome,) = target.commit([batch], now=now)
             if isinstance(outcome, RefoldError):
                 raise outcome
             done = outcome[-1].position
-            (progress or _silent)(done, whole)
+            if progress:
+                progress(done, whole)
         return done
 
-    def sizes(self) -> list[PartSize]:
+    def sizes(self) -> list[ports.PartSize]:
         """What each part of the storage takes, in bytes, and the events in it."""
         return self._maintained().sizes()
 
@@ -92,11 +87,7 @@ class Upkeep:
         """Make again what can be made from the log, which is never touched; says what it did."""
         return self._maintained().repair()
 
-    def _maintained(self) -> Maintained:
-        if not isinstance(self._backend, Maintained):
+    def _maintained(self) -> ports.Maintained:
+        if not isinstance(self._backend, ports.Maintained):
             raise UsageError("this kind of store is not kept in a file")
         return self._backend
-
-
-def _silent(*_: int) -> None:
-    """Progress that nobody asked for."""

@@ -162,7 +162,7 @@ class Projection:
                     event.step(rows, event.data)
                 elif event.watch is not None:
                     place = (row.stream, position + shift, position)
-                    at = part.recorded_at if event.occurred_at is None else event.occurred_at
+                    at = part.now if event.occurred_at is None else event.occurred_at
                     recorded = Recorded(*place, at, event, part, self.registry, stored)
                     event.watch(rows, event.data, recorded)
         except (BackendError, StoreClosed, Raced):

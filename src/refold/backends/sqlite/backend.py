@@ -261,13 +261,13 @@ class SqliteBackend:
         with self._reading() as connection:
             yield from doctor.checks(connection, self._path, self._frames)
 
-    def compact(self, *, recorded_before: int, progress: Callable[[int, int], None]) -> Packed:
+    def compact(self, *, until: int, progress: Callable[[int, int], None]) -> Packed:
         """See :class:`~refold.ports.Compactor`; writers go on meanwhile."""
         from refold.backends.sqlite.compaction import Packer
 
         with self._reading() as connection:
             packer = Packer(connection, Frames(self._dictionary))
-            packed = packer.pack(recorded_before=recorded_before, progress=progress)
+            packed = packer.pack(until=until, progress=progress)
             connection.execute("PRAGMA incremental_vacuum").fetchall()
             return packed
 

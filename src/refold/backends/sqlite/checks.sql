@@ -74,8 +74,9 @@ SELECT last_position FROM (SELECT * FROM tags EXCEPT SELECT * FROM refold_tags);
 
 -- clock: recorded_at goes back at position
 SELECT position FROM (
-    SELECT position, recorded_at, lag(recorded_at) OVER (ORDER BY position) AS before FROM log
-) WHERE recorded_at < before;
+    SELECT position, stream, recorded_at, lag(recorded_at) OVER (ORDER BY position) AS before
+    FROM log
+) WHERE recorded_at < before AND stream IS NOT (SELECT id FROM streams WHERE name = 'refold-clock');
 
 -- clock: recorded_at is not within 1970 to 9999 at position
 SELECT position FROM (

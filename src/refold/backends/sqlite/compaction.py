@@ -16,9 +16,10 @@ import apsw
 
 from refold.backends.sqlite.compression import DICTIONARY_BYTES, Frames, trained
 from refold.backends.sqlite.file import rows_of, shaped
+from refold.backends.sqlite.queries import row_of
 from refold.backends.transaction import transacted
 from refold.core.stored import Row, Segment, corrupt, joined
-from refold.ports import Packed
+from refold.ports import CLOCK_STREAM, Packed
 
 EVENTS_PER_SEGMENT: Final = 192
 """A frame takes whole pages, and wastes less of its last one the larger it is.
@@ -31,15 +32,13 @@ SEGMENTS_PER_COMMIT: Final = 64
 ROWS_PER_PAGE: Final = 1_024
 SAMPLE_BYTES_MAX: Final = 100 * DICTIONARY_BYTES
 
-_POSITIONS: Final = """
-SELECT position, recorded_at FROM log WHERE position >= ? ORDER BY position LIMIT 1"""
-_STREAMS: Final = """
+_STREAMS: Final = f"""
 SELECT stream, name, category, ifnull(packed_version, -1), sum(count) FROM log
-JOIN streams ON streams.id = stream WHERE position < ? GROUP BY stream
-ORDER BY category, stream"""
+JOIN streams ON streams.id = stream WHERE position < ? AND name IS NOT '{CLOCK_STREAM}'
+GROUP BY stream ORDER BY category, stream"""
 _HOT: Final = """
-SELECT position, version, count, recorded_at, occurred_from, occurred_to, metadata, body, types
-FROM log
+SELECT position, version, count, recorded_at, occurred_from, occurred_to, clock_at, metadata, body,
+    types FROM log
 WHERE stream = ? AND version > ? AND position < ? ORDER BY version LIMIT ?"""
 _SAMPLES: Final = """
 SELECT body FROM log JOIN streams ON streams.id = stream WHERE category = ? LIMIT 20000"""
@@ -53,7 +52,6 @@ SELECT coalesce(packed_version, fork_version, -1) + 1 = ?2 AND ?4 = (
     SELECT count(*) FROM log WHERE stream = ?1 AND version BETWEEN ?2 AND ?3
 ) FROM streams WHERE id = ?1"""
 _PACKED_TO: Final = "UPDATE streams SET packed_version = ?, packed_at = ? WHERE id = ?"
-_HOT_TYPES: Final = (int, int, int, int, int | None, int | None, str | None, str, int)
 _SEGMENT_TYPES: Final = (int, int, int, int, int, int, bytes, int | None, int, int)
 _LAST_SEGMENT: Final = """
 SELECT position, version, count, recorded_at, occurred_from, occurred_to, frame, dictionary,
@@ -88,9 +86,11 @@ class Packer:
         self._frames = frames
         self._dictionary = cache(self._found_or_trained)
 
-    def pack(self, *, recorded_before: int, progress: Callable[[int, int], None]) -> Packed:
-        """Pack every append recorded before a moment; ``progress`` gets events done and in all."""
-        cutoff = self._cutoff(recorded_before)
+    def pack(self, *, until: int, progress: Callable[[int, int], None]) -> Packed:
+        """Pack every append up to a position; ``progress`` gets events done and in all."""
+        # The log's last append stays where it is.
+        ((last,),) = rows_of(self._connection, "SELECT max(position) FROM log")
+        cutoff = min(until + 1, last or 1)
         found = shaped(rows_of(self._connection, _STREAMS, cutoff), int, str, str, int, int)
         in_all = sum(row[-1] for row in found)
         streams = [_Stream(*row[:-1]) for row in found]
@@ -102,20 +102,6 @@ class Packer:
             progress(events, in_all)
         progress(events, in_all)
         return Packed(events, segments)
-
-    def _cutoff(self, recorded_before: int) -> int:
-        """The first position not to be packed, by bisection: neither clock nor place goes back."""
-        ((last,),) = rows_of(self._connection, "SELECT max(position) FROM log")
-        low, high = 1, last or 1
-        while low < high:
-            middle = (low + high) // 2
-            found = rows_of(self._connection, _POSITIONS, middle)
-            position, recorded_at = shaped(found, int, int)[0]
-            if recorded_at < recorded_before and position < high:
-                low = position + 1
-            else:
-                high = middle
-        return high
 
     def _segments(self, stream: _Stream, cutoff: int) -> Iterator[_Ready]:
         """The segments of a stream's old appends; a small last one is packed again with more."""
@@ -141,12 +127,10 @@ class Packer:
     def _hot(self, stream: _Stream, cutoff: int) -> Iterator[tuple[Row, int]]:
         after = stream.packed_version
         while page := rows_of(self._connection, _HOT, stream.id, after, cutoff, ROWS_PER_PAGE):
-            for values in shaped(page, *_HOT_TYPES):
-                position, version, count, recorded_at, first, last, metadata, body, types = values
-                place = (position, stream.name, version, count, recorded_at)
-                row = Row(*place, metadata, body, first, last)
-                if count < 1:
-                    raise corrupt(row, f"it says that it holds {count} events")
+            for *values, types in page:
+                row = row_of(self._frames, stream.name, [*values, None, None])
+                if row.event_count < 1 or not isinstance(types, int):
+                    raise corrupt(row, f"it says that it holds {row.event_count} events")
                 yield row, types
                 after = row.last_version
 

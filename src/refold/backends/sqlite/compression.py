@@ -59,7 +59,7 @@ class Frames:
             raise Unavailable(f"there is no memory left to unpack {what}", **facts) from error
         body, parts = text[:body_bytes], text[body_bytes:]
         place = (position, stream, version, count, recorded_at)
-        return Row(*place, None, body, first, last, parts)
+        return Row(*place, None, body, first, last, packed_parts=parts)
 
     def _text(self, frame: bytes, dictionary: int | None, body_bytes: int, count: int) -> bytes:
         """What a frame holds: what it says of its size must be what its row says of it."""

@@ -43,7 +43,7 @@ _QUERIES: Final = resources.files("refold.backends.sqlite") / "checks.sql"
 
 _APPENDS: Final = """
 SELECT types, position, name, version, count, recorded_at, metadata, body, occurred_from,
-    occurred_to
+    occurred_to, clock_at
 FROM log JOIN streams ON streams.id = stream"""
 _SEGMENTS: Final = """
 SELECT types, last_position, iif(version + count - 1 = packed_version, packed_at, NULL), name,
@@ -139,8 +139,7 @@ def _journal_mode(connection: apsw.Connection) -> tuple[bool, str]:
 
 def _size(connection: apsw.Connection, path: Path) -> tuple[bool, str]:
     (hot,), (packed,) = rows_of(connection, _COUNTS)
-    detail = f"{hot + packed} events, {packed} of them packed, {_size_bytes(path)} bytes"
-    return (True, detail)
+    return (True, f"{hot + packed} events, {packed} of them packed, {_size_bytes(path)} bytes")
 
 
 def _digests(connection: apsw.Connection) -> str | None:

@@ -19,9 +19,10 @@ from refold.errors import Corrupt, NotFound, UsageError
 
 APPLICATION_ID: Final = 0x7265666F
 """``refo`` in a file's header: this is a refold database."""
-SCHEMA_VERSION: Final = 6
+SCHEMA_VERSION: Final = 7
 HEADER_BYTES: Final = 100
 """No database is shorter (https://www.sqlite.org/fileformat2.html, 1.3)."""
+_TO_WAL: Final = "PRAGMA journal_mode=WAL"
 _SWITCH_EVERY_MS: Final = 10
 
 Mode = Literal["create", "write", "read"]
@@ -103,14 +104,12 @@ def _migrate(connection: apsw.Connection, path: Path) -> None:
 
 def _switch_to_wal(connection: apsw.Connection) -> None:
     """SQLite does not wait for another opener here, whatever the busy timeout says."""
-    for attempt in range(BUSY_WAIT_MS // _SWITCH_EVERY_MS):
-        try:
-            connection.execute("PRAGMA journal_mode=WAL").fetchall()
+    for _ in range(BUSY_WAIT_MS // _SWITCH_EVERY_MS):
+        with suppress(apsw.BusyError):
+            connection.execute(_TO_WAL).fetchall()
             return
-        except apsw.BusyError:
-            if attempt == BUSY_WAIT_MS // _SWITCH_EVERY_MS - 1:
-                raise
-            time.sleep(_SWITCH_EVERY_MS / 1_000)
+        time.sleep(_SWITCH_EVERY_MS / 1_000)
+    connection.execute(_TO_WAL).fetchall()
 
 
 def check_path(path: Path, *, mode: Mode) -> None:

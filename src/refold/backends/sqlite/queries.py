@@ -36,7 +36,7 @@ those of a single append.
 """
 _FEWER: Final = 8
 """A page that comes to too many bytes is asked for again with so many times fewer events."""
-_METADATA, _BODY = 7, 8
+_METADATA, _BODY = 8, 9
 """The places of the texts among the columns of the log."""
 _HOT_TYPES: Final = (str, int, int, int, int, str)
 _PACKED_TYPES: Final = (*_HOT_TYPES[:-1], bytes)
@@ -52,7 +52,8 @@ WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version BETWEEN ifnu
 _APPENDS: Final = """
 SELECT min(position), min(version), sum(count), max(version + count), min(recorded_at),
     CAST(group_concat(body, char(30)) AS BLOB), CAST('[[' || group_concat(concat_ws(
-        ',', position, count, recorded_at, ifnull(metadata, 'null'), occurred_from, occurred_to
+        ',', position, count, recorded_at, ifnull(metadata, 'null'), occurred_from, occurred_to,
+        clock_at
     ), '],[') || ']]' AS BLOB)
 FROM log INDEXED BY log_version"""
 _JOINED: Final = f"{_APPENDS} {_OVERLAPPING.format(table='log')}"
@@ -68,8 +69,8 @@ WHERE stream = (SELECT id FROM streams WHERE name = ?1 AND parent IS NULL AND (
 ) - 1 BETWEEN ?2 AND ?3)"""
 """All the appends of a stream that is no branch and ends at versions ?2..?3, in the same way."""
 SEGMENTS: Final = f"""
-SELECT position, version, count, recorded_at, occurred_from, occurred_to, NULL, frame, dictionary,
-    body_bytes
+SELECT position, version, count, recorded_at, occurred_from, occurred_to, NULL, NULL, frame,
+    dictionary, body_bytes
 FROM segments {_OVERLAPPING.format(table="segments")} ORDER BY version"""
 """The segments that overlap them."""
 
@@ -80,14 +81,14 @@ WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version >= ?2 AND NO
 ) ORDER BY version LIMIT 1"""
 
 LOG_ROWS: Final = """
-SELECT name, position, version, count, recorded_at, occurred_from, occurred_to, metadata, body,
-    NULL, NULL
+SELECT name, position, version, count, recorded_at, occurred_from, occurred_to, clock_at, metadata,
+    body, NULL, NULL
 FROM log LEFT JOIN streams ON streams.id = log.stream
 WHERE position >= ifnull((SELECT max(position) FROM log WHERE position <= ?1 + 1), 1)
     AND position + count - 1 > ?1 AND position <= ?2 {narrowed}
 UNION ALL
-SELECT name, position, version, count, recorded_at, occurred_from, occurred_to, NULL, frame,
-    dictionary, body_bytes
+SELECT name, position, version, count, recorded_at, occurred_from, occurred_to, NULL, NULL,
+    frame, dictionary, body_bytes
 FROM segments LEFT JOIN streams ON streams.id = segments.stream
 WHERE last_position > ?1 AND position <= ?2 {narrowed}
 ORDER BY position LIMIT ?3"""
@@ -186,9 +187,9 @@ def first_half(rows: list[Row]) -> tuple[list[Row], int]:
 
 def row_of(frames: Frames, stream: str, values: Sequence[Any]) -> Row:
     """An append of the log, or a segment."""
-    position, version, count, at, first, last, metadata, body, dictionary, body_bytes = values
+    position, version, count, at, first, last, now, metadata, body, number, body_bytes = values
     types = (type(stream), type(position), type(version), type(count), type(at), type(body))
-    spans = {type(first), type(last), type(dictionary), type(body_bytes)}
+    spans = set(map(type, (first, last, now, number, body_bytes)))
     if (
         types != (_HOT_TYPES if body_bytes is None else _PACKED_TYPES)
         or not spans <= _INTEGERS
@@ -200,9 +201,9 @@ def row_of(frames: Frames, stream: str, values: Sequence[Any]) -> Row:
             stream=stream,
         )
     if body_bytes is None:
-        return Row(position, stream, version, count, at, metadata, body, first, last)
+        return Row(position, stream, version, count, at, metadata, body, first, last, now)
     return frames.unpacked(
-        stream, position, version, count, at, first, last, body, dictionary, body_bytes
+        stream, position, version, count, at, first, last, body, number, body_bytes
     )
 
 

@@ -10,15 +10,17 @@ _NAMES: Final = (
     "occurred_from, occurred_to"
 )
 _NEW_NAMES: Final = "new_kinds, new_stream, new_category, new_parent, new_fork_version"
-COLUMNS: Final = 12
+COLUMNS: Final = 13
 NEW_COLUMNS: Final = 5
-_INSERT: Final = f"INSERT INTO log ({_NAMES}) "
-_INSERT_NEW: Final = f"INSERT INTO appending ({_NAMES}, {_NEW_NAMES}) "
+_INSERT: Final = f"INSERT INTO log ({_NAMES}, clock_at) "
+_INSERT_NEW: Final = f"INSERT INTO appending ({_NAMES}, clock_at, {_NEW_NAMES}) "
 
 ALONE: Final = (
-    f"{_INSERT} SELECT {','.join('?' * COLUMNS)} WHERE (SELECT max(position) FROM log) IS ?"
+    f"INSERT INTO log ({_NAMES}) SELECT {','.join('?' * (COLUMNS - 1))} "
+    "WHERE (SELECT max(position) FROM log) IS ?"
 )
-"""One append of known kinds to a known stream; the last value is the last position."""
+"""One append of known kinds to a known stream, while the clock is not behind; the last value is
+the last position."""
 
 
 @cache

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from types import NoneType
 from typing import Any, Final
 
 import apsw
@@ -33,19 +32,19 @@ AND EXISTS (SELECT 1 FROM tags AS other
     WHERE other.tag = ?{place} AND other.last_position = tags.last_position)"""
 _APPENDS: Final = """
 SELECT name, hot.position, hot.version, hot.count, hot.recorded_at, hot.occurred_from,
-    hot.occurred_to, hot.metadata, hot.body, tagged.stream, tagged.version
+    hot.occurred_to, hot.clock_at, hot.metadata, hot.body, tagged.stream, tagged.version
 FROM (SELECT * {tagged} ORDER BY last_position LIMIT {limit}) AS tagged
 LEFT JOIN streams ON streams.id = tagged.stream
 LEFT JOIN log AS hot ON hot.position = tagged.last_position - tagged.count + 1
 ORDER BY tagged.last_position"""
 """The columns of an append are NULL where it has been packed."""
 SEGMENT_OF: Final = """
-SELECT name, position, version, count, recorded_at, occurred_from, occurred_to, NULL, frame,
-    dictionary, body_bytes
+SELECT name, position, version, count, recorded_at, occurred_from, occurred_to, frame, dictionary,
+    body_bytes
 FROM segments LEFT JOIN streams ON streams.id = segments.stream
 WHERE stream = ?1 AND version <= ?2 ORDER BY version DESC LIMIT 1"""
 
-_SEGMENT_TYPES: Final = (str, int, int, int, int, int, int, NoneType, bytes, int | None, int)
+_SEGMENT_TYPES: Final = (str, int, int, int, int, int, int, bytes, int | None, int)
 
 _HAS_TYPE: Final = """
 EXISTS (SELECT 1 FROM json_each(hot.body) AS event
@@ -115,10 +114,8 @@ def found_after(
 
 def parts_at(connection: apsw.Connection, frames: Frames, stream: int, version: int) -> list[Row]:
     """The appends of the segment of a stream that holds a version."""
-    for name, *values in shaped(rows_of(connection, SEGMENT_OF, stream, version), *_SEGMENT_TYPES):
-        position, first, count, at, occurred_from, occurred_to, _, *rest = values
-        place = (position, first, count, at, occurred_from, occurred_to)
-        return frames.unpacked(name, *place, *rest).appends()
+    for values in shaped(rows_of(connection, SEGMENT_OF, stream, version), *_SEGMENT_TYPES):
+        return frames.unpacked(*values).appends()
     return []
 
 

@@ -40,4 +40,4 @@ def shown(connection: apsw.Connection, frames: Frames) -> apsw.Connection:
 def _listed(row: Any) -> tuple[Any, ...]:
     texts = [text if text is None else str(text, "utf-8") for text in (row.metadata, row.body)]
     place = (row.position, row.version, row.event_count, row.recorded_at)
-    return (*place, texts[0], row.occurred_from, row.occurred_to, texts[1])
+    return (*place, texts[0], row.occurred_from, row.occurred_to, texts[1], row.clock_at)

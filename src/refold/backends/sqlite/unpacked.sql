@@ -9,7 +9,7 @@ SELECT
         FROM json_each(part.value ->> 7) AS event JOIN main.types ON types.tag = event.value ->> 0
     ) AS types,
     keys.key, keys.digest, part.value ->> 4 AS metadata, part.value ->> 5 AS occurred_from,
-    part.value ->> 6 AS occurred_to, part.value ->> 7 AS body
+    part.value ->> 6 AS occurred_to, part.value ->> 7 AS body, part.value ->> 8 AS clock_at
 FROM main.segments
 JOIN main.streams ON streams.id = segments.stream
 JOIN json_each(refold_unpacked(
@@ -23,7 +23,7 @@ LEFT JOIN main.keys ON (keys.stream, keys.position, keys.version, keys.count, ke
 CREATE TEMP VIEW IF NOT EXISTS refold_appends AS
 SELECT
     position, stream, version, count, recorded_at, types, key, digest, metadata, occurred_from,
-    occurred_to, body
+    occurred_to, body, clock_at
 FROM main.log
 UNION ALL
 SELECT * FROM refold_packed;

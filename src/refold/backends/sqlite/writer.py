@@ -84,15 +84,14 @@ class Writer:
         if not is_alone or head is None or mask is None or expected not in (ANY, head):
             return self._commit_group(batches, now, beside)
         # In a transaction: an interrupt came between a failure and its rollback.
-        if self._stale or self._connection.in_transaction:
+        if self._stale or self._connection.in_transaction or now < self._recorded_at:
             return self._commit_group(batches, now, beside)
         # One append of known kinds to one known stream takes no plan.
-        recorded_at = now if now > self._recorded_at else self._recorded_at
         position, version, count = self._next_position, head + 1, len(kinds)
         self._first = position
         self._stale = True  # until it is known what became of this attempt
-        place = position, self._stream_ids[stream], version, count, recorded_at, mask
-        span = _NO_SPAN if occurred is None else span_of(occurred, recorded_at)
+        place = position, self._stream_ids[stream], version, count, now, mask
+        span = _NO_SPAN if occurred is None else span_of(occurred, now)
         values = (*place, key, digest or None, metadata, body, *span, self._last_position)
         try:
             self._connection.execute(ALONE, values)
@@ -105,10 +104,10 @@ class Writer:
             return self._commit_group(batches, now, beside)
         self._versions[stream] = head + count
         self._last_position, self._next_position = position, position + count
-        self._recorded_at = recorded_at
+        self._recorded_at = now
         self._place.told = position + count - 1
         self._stale = False
-        return [[Appended(stream, head + count, position + count - 1, count, recorded_at)]]
+        return [[Appended(stream, head + count, position + count - 1, count, now)]]
 
     def _commit_group(
         self, batches: Sequence[Batch], now: int, beside: Beside | None
@@ -192,8 +191,8 @@ class Writer:
     ) -> Outcome:
         # Nobody else writes now: what is looked up here still holds when it is stored.
         planned = plan([batch], self._known(needs([batch]), look_up_keys=True))
-        first, recorded_at = self._next_position, max(now, self._recorded_at)
-        rows = [place.row(first, recorded_at) for place in planned.places]
+        first, moment = self._next_position, planned.moment(now, self._recorded_at)
+        rows = [place.row(first, *moment) for place in planned.places]
         self._connection.execute("SAVEPOINT append")
         outcomes = self._stored(planned, now)
         if outcomes is None:
@@ -239,16 +238,16 @@ class Writer:
 
     def _stored(self, planned: Plan, now: int) -> list[Outcome] | None:
         """Store what was planned; None where the log is not what the plan was made on."""
-        first, recorded_at = self._next_position, max(now, self._recorded_at)
+        first, moment = self._next_position, planned.moment(now, self._recorded_at)
         places = planned.places
         try:
             if not places:
                 stored = self._is_current()
             elif len(places) <= ROWS_PER_STATEMENT_MAX:
-                stored = self._insert(places, recorded_at)
+                stored = self._insert(places, moment)
             else:
                 one = self._connection.in_transaction
-                insert = partial(self._insert_many, places, recorded_at)
+                insert = partial(self._insert_many, places, moment)
                 stored = insert() if one else transacted(self._connection, insert)
         except apsw.ConstraintError as error:
             if "log.key" in str(error):
@@ -257,26 +256,27 @@ class Writer:
         if not stored:
             return None
         if places:
-            self._recorded_at = recorded_at
+            self._recorded_at = moment[0]
         self._versions.update(planned.heads)
         self._next_position += planned.event_count
         if len(self._versions) > STREAMS_CACHED_MAX:
             self._forget_streams()
-        return planned.outcomes(first, recorded_at)
+        return planned.outcomes(first, moment[0])
 
-    def _insert_many(self, places: Sequence[Place], recorded_at: int) -> bool:
+    def _insert_many(self, places: Sequence[Place], moment: tuple[int, int | None]) -> bool:
         stored = self._is_current()
         if stored:
             for start in range(0, len(places), ROWS_PER_STATEMENT_MAX):
-                self._insert(places[start : start + ROWS_PER_STATEMENT_MAX], recorded_at)
+                self._insert(places[start : start + ROWS_PER_STATEMENT_MAX], moment)
         return stored
 
-    def _insert(self, places: Sequence[Place], recorded_at: int) -> bool:
+    def _insert(self, places: Sequence[Place], moment: tuple[int, int | None]) -> bool:
         """Store rows, with the streams and kinds that are new, in one statement."""
         new_kinds = self._numbered_kinds(places)
         new_streams = [self._numbered_stream(place.write) for place in places]
         is_plain = new_kinds is None and not any(new_streams)
         values: list[Any] = []
+        recorded_at, clock_at = moment
         for (write, offset, version, key, digest), new_stream in zip(
             places, new_streams, strict=True
         ):
@@ -284,7 +284,7 @@ class Writer:
             place = self._next_position + offset, self._stream_ids[stream], version, len(kinds)
             mask = self._masks.get(kinds) or self._mask(kinds)
             values += (*place, recorded_at, mask, key, digest or None, metadata, body)
-            values += span_of(occurred, recorded_at)
+            values += (*span_of(occurred, recorded_at, clock_at), clock_at)
             if not is_plain:
                 values += (new_kinds, *(new_stream or _NO_STREAM))
                 new_kinds = None  # with the first row alone
