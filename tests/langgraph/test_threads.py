@@ -216,9 +216,9 @@ def test_the_checkpoints_of_a_run_are_deleted_in_every_thread(store: refold.Stor
 
 
 def test_a_state_larger_than_an_event_is_kept(store: refold.Store) -> None:
-    """Documents of 20 MB go into pieces."""
+    """Documents of 11 MB go into pieces."""
     saver = RefoldSaver(store)
-    values: dict[str, Any] = {"pages": ["é" * 3_000_000, "x" * 9_000_000, "y"]}
+    values: dict[str, Any] = {"pages": ["é" * 1_000_000, "x" * 9_000_000, "y"]}
     at = put(saver, thread(), **values)
     after = put(saver, at, 2, pages=[*values["pages"], "z"])
     assert values_of(RefoldSaver(store), at) == values
