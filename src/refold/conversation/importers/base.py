@@ -27,6 +27,9 @@ GROUP: Final = "refold.importers"
 _HERE: Final = "refold.conversation.importers."
 BUILT_IN: Final = (
     EntryPoint("tau-bench", _HERE + "tau_bench:TAU_BENCH", GROUP),
+    EntryPoint("tau2-bench", _HERE + "tau2:TAU2", GROUP),
+    EntryPoint("openai-responses", _HERE + "api_files:RESPONSES_FILES", GROUP),
+    EntryPoint("anthropic-messages", _HERE + "api_files:ANTHROPIC_FILES", GROUP),
     EntryPoint("openai-chat", _HERE + "chat_files:OPENAI_CHAT", GROUP),
 )
 """The formats that come with refold; the last is asked last what an input looks like."""
@@ -125,8 +128,12 @@ class Importer(NamedTuple):
         )
 
     def is_for(self, source: Source) -> bool:
-        """Whether a source looks like this format, or nobody can say."""
-        return self.looks_like is _never or bool(self.looks_like(source.sample))
+        """Whether a source looks like this format and no other, or nobody can say."""
+        found = Importer.of(source)
+        is_own = (
+            bool(self.looks_like(source.sample)) if found is None else found[0].name == self.name
+        )
+        return is_own or self.looks_like is _never
 
     @classmethod
     def of(cls, source: Source) -> tuple[Self, str] | None:

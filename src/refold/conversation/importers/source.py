@@ -164,6 +164,11 @@ def size_bytes(names: list[str]) -> int | None:
     return None
 
 
+def names(text: str) -> frozenset[str]:
+    """The words of a text, as the names of fields or kinds."""
+    return frozenset(text.split())
+
+
 def named(text: str) -> str:
     """Text from a path as part of a stream's name: without spaces, ``~`` and the like."""
     return re.sub(r"[^\w.-]+", "_", text).strip("._") or "unnamed"

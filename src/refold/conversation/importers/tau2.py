@@ -1,0 +1,210 @@
+"""tau2-bench results: one document with the run's setup, its tasks and its simulations.
+
+Shapes are those of https://github.com/sierra-research/tau2-bench (``data_model/simulation.py`` and
+``message.py``). The customer is simulated by a model that may call tools of its own: the agent
+sees neither calls nor results, so they are events of the customer, ``customer.tool_call`` and
+``customer.tool_result``. Cost and tokens of the conversation are the agent's.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import msgspec
+from msgspec import structs
+
+from refold.conversation import chat_shapes as shapes
+from refold.conversation import events
+from refold.conversation.amounts import read_amount
+from refold.conversation.chat_export import Loss
+from refold.conversation.chat_shapes import Unread
+from refold.conversation.importers.base import Fields, Found, Importer, Options, Problem
+from refold.conversation.importers.source import Source
+from refold.conversation.importers.when import time_us
+from refold.conversation.openai_chat import pair
+from refold.core.event import Event
+from refold.errors import InvalidEvent
+
+RATER: Final = "tau2-bench"
+_TOLD: Final = frozenset({"role", "content", "tool_calls", "timestamp", "id", "tool_messages"})
+
+
+def read_tau2(source: Source, options: Options) -> Iterator[Found | Problem]:
+    """Import results of tau2-bench: a JSON document with info, tasks and simulations.
+
+    The streams are called CATEGORY-TASK-TRIAL; the category is by default the domain. The same
+    tasks of another run are kept beside them, their names ending in the file's, or its folder's.
+    Tokens and cost are the agent's; those of the simulated customer stand beside.
+
+        refold import tau2-bench data/simulations/run-1/results.json
+    """
+    for value in source.whole() if source.layout != "lines" else source.lines():
+        try:
+            if value.error:
+                raise ValueError(value.error)
+            document = msgspec.json.decode(value.raw)
+            simulations = document.get("simulations") if isinstance(document, dict) else None
+            if not isinstance(simulations, list):
+                raise ValueError("results of tau2 have simulations, a list")
+        except (ValueError, RecursionError) as error:
+            yield Problem(source.name, value.line, str(error))
+            continue
+        for index, one in enumerate(simulations):
+            at = f"/simulations/{index}"
+            unread: list[Unread] = []
+            try:
+                found = _found(document, Fields(one, unread, at), source, options)
+            except (InvalidEvent, ValueError, ArithmeticError) as error:
+                yield Problem(source.name, value.line, f"{at}: {error}")
+                continue
+            where = f"{source.name}:{value.line}"
+            loss = [Loss(where, no.reason or no.what, no.pointer) for no in unread]
+            yield found._replace(file=source.name, line=value.line, loss=loss)
+
+
+def looks_like(values: Sequence[Any], /) -> str:
+    """By what the first values are known to be results of tau2; "" where they are not."""
+    for value in values:
+        match value:
+            case {"simulations": list()} | {"info": {"agent_info": _, "environment_info": _}}:
+                return "it has simulations, and the info of agent, customer and environment"
+    return ""
+
+
+def _found(document: dict[str, Any], run: Fields, source: Source, options: Options) -> Found:
+    if not isinstance(run.holder, dict) or not isinstance(run.holder.get("messages"), list):
+        raise InvalidEvent("a simulation is an object with messages")
+    if not isinstance(task_id := run.holder.get("task_id"), str | int):
+        raise InvalidEvent("a simulation has a task_id", path="/task_id")
+    info = Fields(document, run.unread).inside("info")
+    about, customer = info.inside("agent_info"), info.inside("user_info")
+    where = info.inside("environment_info")
+    policy, trial = where.typed("policy", str), run.holder.get("trial", 0)
+    agent = events.AgentConfigured(
+        prompt=None if policy is None else events.Prompt(policy),
+        model=about.typed("llm", str),
+        params=about.typed("llm_args", dict[str, Any]) or {},
+        tools=list(options.tools),
+        agent=about.typed("implementation", str),
+    )
+    parties = [events.Party("customer", customer.typed("implementation", str))]
+    parties.append(events.Party("agent", agent.agent))
+    settled = {"task_id": task_id, "trial": trial, **_task(document, task_id)}
+    started = events.SessionStarted(parties=parties, initial_state=settled)
+    beside = {key: value for key, value in run.holder.items() if key != "messages"}
+    setup = {"timestamp": document.get("timestamp"), **info.holder}
+    ended = events.SessionEnded(run.typed("termination_reason", str) or "unfinished")
+    start_us, end_us = run.read("start_time", time_us), run.read("end_time", time_us)
+    said = _messages(run, agent)
+    costs = [one.data.cost for one in said if isinstance(one.data, events.ModelResponse)]
+    whole = run.read("agent_cost", _amount)
+    if whole and not any(costs):  # Not told answer by answer.
+        said.append(Event.of(events.ModelResponse(cost=whole), occurred_at=end_us))
+    made = [
+        Event.of(started, metadata={"tau2": setup}, occurred_at=start_us),
+        Event.of(agent, occurred_at=start_us),
+        *said,
+    ]
+    if (cost := run.read("user_cost", _amount)) is not None:
+        told = {"cost": str(cost), "currency": "USD", "model": customer.typed("llm", str)}
+        made.append(Event("customer.cost", told, occurred_at=end_us))
+    made.append(Event.of(ended, metadata={"tau2": beside}, occurred_at=end_us))
+    if (reward := run.inside("reward_info").typed("reward", float)) is not None:
+        score = events.ScoreRecorded("reward", reward, RATER)
+        made.append(Event.of(score, occurred_at=end_us))
+    category = (options.category or where.typed("domain_name", str) or source.stem).replace(
+        "-", "_"
+    )
+    return Found(f"{category}-{task_id}-{trial}", made, run=source.run)
+
+
+def _task(document: dict[str, Any], task_id: object) -> dict[str, Any]:
+    """What was settled of the task before the first word."""
+    tasks = document.get("tasks")
+    for task in tasks if isinstance(tasks, list) else ():
+        if isinstance(task, dict) and task.get("id") == task_id and "user_scenario" in task:
+            return {"user_scenario": task["user_scenario"]}
+    return {}
+
+
+def _amount(said: Any) -> Any:
+    if (amount := read_amount(said)) is None:
+        raise ValueError(f"{said!r:.50} is not an amount")
+    return amount
+
+
+def _messages(run: Fields, agent: events.AgentConfigured) -> list[Event]:
+    """The events of the messages; the agent's calls and the customer's each with their results."""
+    made: list[Event] = []
+    calls: Counter[str] = Counter()
+    customers: Counter[str] = Counter()
+    now_us: int | None = None
+    for index, holder in enumerate(run.holder["messages"]):
+        at = f"{run.at}/messages/{index}"
+        if not isinstance(holder, dict):
+            raise InvalidEvent("a message must be an object", path=f"/messages/{index}")
+        inside = holder.get("tool_messages")
+        for one in inside if isinstance(inside, list) else [holder]:
+            message = Fields(one, run.unread, at)
+            now_us = message.read("timestamp", time_us) or now_us
+            own = _message(message, f"m{index}", agent)
+            pair([event.data for event in own], calls, at, run.unread)
+            pair(_of_customer(own), customers, at, run.unread)
+            beside = {key: value for key, value in one.items() if key not in _TOLD and value}
+            for event in own:
+                metadata = {"tau2": beside} if beside and event is own[0] else None
+                made.append(replace(event, metadata=metadata, occurred_at=now_us))
+    return made
+
+
+def _message(message: Fields, own: str, agent: events.AgentConfigured) -> list[Event]:
+    """The events of one message; ``own`` is its id where it is the agent's."""
+    said, role = message.holder, message.holder.get("role")
+    text, is_users = message.typed("content", str), said.get("requestor") == "user"
+    if role == "tool":
+        result = events.ToolResult(shapes.read_id(said.get("id")), said.get("content"))
+        result = structs.replace(result, is_error=said.get("error") is True)
+        return [_customers("tool_result", result) if is_users else Event.of(result)]
+    calls = [_call(one) for one in message.typed("tool_calls", list[dict[str, Any]]) or ()]
+    if role == "user":
+        words = [Event.of(events.UserUtterance(text or ""))] if text or not calls else []
+        return [*words, *(_customers("tool_call", call) for call in calls)]
+    if role != "assistant":
+        raise InvalidEvent(f"there is no event for the role {role!r:.50}", path="/role")
+    usage = shapes.read_usage(said.get("usage"), ["usage"], found := list[Unread]())
+    message.note(
+        "usage", [one._replace(pointer=one.pointer.removeprefix("/usage")) for one in found]
+    )
+    seconds, cost = message.typed("generation_time_seconds", float), message.read("cost", _amount)
+    told: list[Any] = []
+    if usage is not None or cost:
+        spent = events.ModelResponse(model=agent.model, usage=usage, cost=cost, message_id=own)
+        told = [structs.replace(spent, latency_ms=None if seconds is None else seconds * 1_000)]
+    if text or not calls:
+        told.append(events.AgentUtterance(text or "", message_id=own))
+    told += [structs.replace(shapes.described(c, agent.tools), message_id=own) for c in calls]
+    return [Event.of(one) for one in told]
+
+
+def _call(item: dict[str, Any]) -> events.ToolCall:
+    if not isinstance(item.get("name"), str):
+        raise InvalidEvent("a tool call must name its function", path="/tool_calls")
+    text = shapes.json_text(item.get("arguments") or {})
+    parsed = shapes.parsed_arguments(text)
+    return events.ToolCall(shapes.read_id(item.get("id")), item["name"], text, parsed)
+
+
+def _customers(kind: str, event: events.ToolCall | events.ToolResult) -> Event:
+    """A call or a result that is the customer's: the agent has no part in it."""
+    return Event(f"customer.{kind}", msgspec.to_builtins(event))
+
+
+def _of_customer(made: list[Event]) -> Iterator[events.ToolCall | events.ToolResult]:
+    kinds = {"customer.tool_call": events.ToolCall, "customer.tool_result": events.ToolResult}
+    return (msgspec.convert(e.data, kinds[e.type]) for e in made if e.type in kinds)
+
+
+TAU2: Final = Importer("tau2-bench", read_tau2, looks_like)
