@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from base64 import b64decode
@@ -25,7 +26,12 @@ SENDING: Final = ContextVar("refold.secrecy.sending", default=False)
 
 def of(named: Iterable[tuple[str, str]]) -> list[str]:
     """The secrets among named values, such as headers, in all their forms."""
-    return forms(value for name, value in named if _SECRET.search(name))
+    return forms(value for name, value in named if is_secret(name))
+
+
+def is_secret(name: str) -> bool:
+    """Whether a header or parameter of this name holds a secret."""
+    return _SECRET.search(name) is not None
 
 
 def without(content: bytes, secrets: Iterable[str]) -> bytes:
@@ -37,13 +43,29 @@ def without(content: bytes, secrets: Iterable[str]) -> bytes:
 
 def forms(values: Iterable[str]) -> list[str]:
     """The long words of values, also as JSON, URLs and ``Basic`` write them; the longest first."""
-    words = {word for value in values for word in (*value.split(), *re.split("[\\s;,=]+", value))}
-    with suppress(ValueError):
-        plain = {b64decode(word, validate=True).decode() for word in words if word.endswith("=")}
-        words |= {part for both in plain for part in (both, *both.split(":", 1))}
+    words: set[str] = set()
+    for value in values:
+        said = {value.strip(), *value.split(), *re.split("[\\s;,=]+", value)}
+        is_basic = value[:6].lower() == "basic "
+        words |= said.union(*(_unpacked(one) for one in said if is_basic or one.endswith("=")))
     long = [one for one in words if len(one) >= SECRET_CHARS_MIN and one.lower() not in _SCHEMES]
-    forms = {form for one in long for form in (one, one.replace("/", r"\/"), quote(one, safe=""))}
+    forms = {form for one in long for form in _written(one)}
     return sorted(forms, key=len, reverse=True)
+
+
+def _unpacked(word: str) -> set[str]:
+    """What a word of ``Basic`` says, whole and as user and password; nothing of another word."""
+    with suppress(ValueError):
+        both = b64decode(word, validate=True).decode()
+        return {both, *both.split(":", 1)}
+    return set()
+
+
+def _written(word: str) -> set[str]:
+    """A word as it is, and as texts, JSON and URLs write it."""
+    quoted = {json.dumps(word, ensure_ascii=is_ascii)[1:-1] for is_ascii in (True, False)}
+    plain = {word, *quoted, quote(word, safe=""), quote(word)}
+    return plain | {one.replace("/", r"\/") for one in plain}
 
 
 def keep_out_of_logs() -> None:

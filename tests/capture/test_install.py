@@ -283,3 +283,71 @@ pathlib.Path(sys.argv[1]).write_text(str(os.getpid()))
 sys.argv = sys.argv[2:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
+
+
+POOL = """
+import multiprocessing, sys
+import httpx2
+from refold import capture
+
+def ask(n):
+    body = {"messages": [{"role": "user", "content": f"Hi {n}"}]}
+    httpx2.post(sys.argv[2] + "/v1/chat/completions", json=body)
+
+if __name__ == "__main__":
+    capture.install(sys.argv[1])
+    ask(0)
+    for n, how in enumerate(["fork"], 1):
+        child = multiprocessing.get_context(how).Process(target=ask, args=(n,))
+        child.start()
+        child.join()
+"""
+
+
+def test_a_process_of_multiprocessing_writes_what_is_left(
+    server: ModelServer, tmp_path: Path
+) -> None:
+    """It ends without a look at atexit, but not before what was captured is recorded."""
+    script, path = tmp_path / "pool.py", tmp_path / "agents.db"
+    script.write_text(POOL)
+    subprocess.run([sys.executable, script, path, server.url], check=True)
+    with refold.open(path) as store:
+        said = [one for info in store.streams() for one in store.read(info.stream)]
+    assert sorted(one.data["text"] for one in said if one.type == "user.utterance") == [
+        "Hi 0",
+        "Hi 1",
+    ]
+    assert sum(one.type == "agent.utterance" for one in said) == 2
+
+
+def test_a_stream_that_goes_on_is_recorded_to_its_end(server: ModelServer, tmp_path: Path) -> None:
+    """Though what was installed is not any more."""
+    path, server.script = tmp_path / "agents.db", [chat_stream(pause_s=0.01)]
+    capture.install(path)
+    with openai.OpenAI(api_key="x", base_url=f"{server.url}/v1") as client:
+        messages: Any = [{"role": "user", "content": "Hi"}]
+        stream = client.chat.completions.create(model="m", messages=messages, stream=True)
+        next(stream)
+        capture.uninstall()
+        assert len([*stream]) == 7
+        assert capture.flush()
+        server.script = [chat()]
+        ask(server)
+    assert capture.flush()
+    assert types(path)[-2:] == ["model.response", "agent.utterance"]
+    assert types(path).count("wire.request") == 1
+
+
+def test_what_others_put_around_it_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Uninstalled, it takes away what is its own alone."""
+    monkeypatch.setattr(httpx2.Client, "send", httpx2.Client.send)  # As it is now, afterwards.
+    capture.install(tmp_path / "agents.db")
+    own: Any = (httpx2.Client.send, httpx.Client.send)
+
+    def others(client: Any, request: Any, **options: Any) -> Any:
+        return own[0](client, request, **options)
+
+    monkeypatch.setattr(httpx2.Client, "send", others)
+    capture.uninstall()
+    assert vars(httpx2.Client)["send"] is others
+    assert vars(httpx.Client)["send"] is not own[1]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from types import ModuleType
 from typing import Any
+from urllib.parse import quote
 
 import anthropic
 import httpx
@@ -35,10 +37,16 @@ LIBRARIES = pytest.mark.parametrize("library", [httpx2, httpx])
 class Seen:
     """A writer that keeps what it is told, in order."""
 
+    is_stopped = raises = False
+
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.bytes: dict[Call, bytes] = {}
         self.ended: list[Call] = []
+        self.told: list[Exception] = []
+
+    def tell(self, error: Exception) -> None:
+        self.told.append(error)
 
     def begin(self, call: Call) -> None:
         assert call.ending is None
@@ -348,6 +356,125 @@ def test_no_secret_is_seen(server: ModelServer, library: ModuleType, pack: Any) 
     assert call.url == f"{server.url}/v1/chat/completions"
     assert call.answer_headers["x-request-id"] == "r1"
     assert said in answer.text
+
+
+@LIBRARIES
+def test_no_secret_is_seen_however_it_is_named_or_written(
+    server: ModelServer, library: ModuleType
+) -> None:
+    """Any header that says it is one; quoted for a URL or JSON; in a header of the answer."""
+    names = ("authorization", "x-amz-security-token", "x-auth-token", "x-session", "x-api-key")
+    headers = {name: f'canary/{n}+"secret' for n, name in enumerate(names)}
+    values = [*headers.values(), "canary:u/ser", 'canary:pass"word']
+    written = [form for one in values for form in (one, quote(one), quote(one, safe=""))]
+    body = json.dumps({"error": {"message": " ".join(written)}}).encode()
+    told = {"x-request-id": headers["x-api-key"]}
+    server.script = [Reply(body, status=401, headers=told)]
+    seen = Seen()
+    user, word = (quote(one, safe="") for one in values[-2:])
+    url = f"http://{user}:{word}@127.0.0.1:{server.server_port}/v1/chat/completions"
+    with client(library, seen) as made:
+        made.post(url, json={"messages": MESSAGES}, headers=headers)
+        basic = library.BasicAuth("canary-user", "canary-passw")
+        server.script = [Reply(b"canary-user and canary-passw are wrong", status=401)]
+        made.post(f"{server.url}/v1/chat/completions", json={}, auth=basic)
+    assert "canary" not in repr([(call, seen.bytes[call]) for call in seen.calls])
+
+
+# -- what is the caller's own ---------------------------------------------------------------------
+
+
+@LIBRARIES
+def test_a_request_may_be_sent_again(server: ModelServer, library: ModuleType) -> None:
+    """Each time it is a call, and the request is what it was."""
+    seen = Seen()
+    with client(library, seen) as made:
+        request = made.build_request(
+            "POST", f"{server.url}/v1/chat/completions", json={}, headers={HEADER: "call-1"}
+        )
+        before = request.extensions, dict(request.headers)
+        for _ in range(3):
+            made.send(request)
+        assert (request.extensions, dict(request.headers)) == before
+    assert [call.conversation for call in seen.calls] == ["call-1"] * 3
+    assert HEADER not in server.received[-1].headers
+
+
+@LIBRARIES
+def test_a_hook_that_raises_is_no_broken_connection(
+    server: ModelServer, library: ModuleType
+) -> None:
+    """The status is known, and the body where the hook has read it."""
+    server.script = [Reply(b'{"error": "no"}', status=429)]
+    for reads in (False, True):
+        seen = Seen()
+
+        def hook(response: Any, reads: bool = reads) -> None:
+            if reads:
+                response.read()
+            response.raise_for_status()
+
+        with (
+            client(library, seen, event_hooks={"response": [hook]}) as made,
+            pytest.raises(library.HTTPStatusError),
+        ):
+            made.post(f"{server.url}/v1/chat/completions", json={})
+        call, got = seen.only()
+        assert (call.status, call.ending) == (429, "whole" if reads else "closed")
+        assert got == (b'{"error": "no"}' if reads else b"")
+
+
+@LIBRARIES
+def test_a_hook_that_keeps_nothing_fails_as_ever(server: ModelServer, library: ModuleType) -> None:
+    """A stream that it has read through is used up; sending itself does not fail for it."""
+    seen = Seen()
+
+    def hook(response: Any) -> None:
+        for _ in response.iter_bytes():
+            pass
+
+    with client(library, seen, event_hooks={"response": [hook]}) as made:
+        request = made.build_request("POST", f"{server.url}/v1/chat/completions", json={})
+        assert made.send(request, stream=True).status_code == 200
+        with pytest.raises(library.StreamConsumed):
+            made.send(request)
+    assert [call.ending for call in seen.ended] == ["closed", "closed"]
+
+
+@LIBRARIES
+def test_an_error_that_is_no_text_is_the_callers_as_it_was(library: ModuleType) -> None:
+    """A lone surrogate in its words does not become another error."""
+    seen = Seen()
+
+    def refuses(_: object) -> None:
+        raise library.ConnectError("no \udcff")
+
+    with (
+        client(library, seen, transport=library.MockTransport(refuses)) as made,
+        pytest.raises(library.ConnectError),
+    ):
+        made.post("http://localhost/v1/chat/completions", json={})
+    call, _ = seen.only()
+    assert call.error == "ConnectError: no \\udcff"
+
+
+def test_a_name_that_cannot_be_had_does_not_fail_the_call(server: ModelServer) -> None:
+    """The call is recorded without it; by choice the error is raised."""
+    seen = Seen()
+
+    def named(_: object) -> str:
+        raise LookupError("nobody speaks")
+
+    with httpx2.Client() as made:
+        send = watched(httpx2.Client.send, httpx2, Taps(seen, EVERY, named))  # type: ignore[arg-type]
+        request = made.build_request("POST", f"{server.url}/v1/chat/completions", json={})
+        assert send(made, request).status_code == 200
+        call, _ = seen.only()
+        assert call.conversation is None
+        assert [str(one) for one in seen.told] == ["nobody speaks"]
+        seen.raises = True
+        with pytest.raises(LookupError):
+            send(made, request)
 
 
 # -- conversations that are named -----------------------------------------------------------------

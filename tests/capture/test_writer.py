@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -204,3 +204,60 @@ def test_a_wrong_choice_is_refused() -> None:
     """The error names the choices."""
     with pytest.raises(UsageError, match="neither 'log' nor 'raise'"):
         Writer("x.db", on_error="warn")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("on_error", ["log", "raise"])
+def test_calls_that_go_on_are_recorded_after_a_stop(
+    tmp_path: Path, fake: Fake, on_error: Any
+) -> None:
+    """To their end; then the store that was opened for them is closed."""
+    made = Writer(tmp_path / "agents.db", on_error=on_error)
+    one, lost = call("a"), call("lost")
+    fake.fails_at = ("begin", "lost")
+    made.begin(one)
+    with suppress(OSError):
+        made.begin(lost)
+    made.stop()
+    assert made.flush(20)
+    made.data(one, b"x")
+    made.end(one)
+    assert made.flush(20)
+    assert [step for step in fake.steps if step[1] == "a"] == [
+        ("begin", "a", b""),
+        ("received", "a", b"x"),
+        ("end", "a", b""),
+    ]
+    assert made.flush(20)
+
+
+def test_requests_that_wait_are_bounded_too(monkeypatch: pytest.MonkeyPatch, fake: Fake) -> None:
+    """A store that does not answer does not keep every prompt in memory."""
+    monkeypatch.setattr(writers, "PENDING_BYTES_MAX", 100)
+    fake.may_go_on.clear()
+    with writing() as made:
+        for n in range(9):
+            one = call(str(n))
+            one.request = b"x" * 60
+            made.begin(one)
+            made.end(one)
+        assert made.lost == 7
+        fake.may_go_on.set()
+
+
+def test_where_no_thread_can_begin_the_call_goes_on(
+    monkeypatch: pytest.MonkeyPatch, fake: Fake
+) -> None:
+    """As where the program ends: it is lost, counted, and does not raise."""
+
+    def refuses(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with writing() as made:
+        with monkeypatch.context() as ending:
+            ending.setattr(threading.Thread, "start", refuses)
+            made.begin(call("a"))
+        assert made.lost == 1
+        made.begin(one := call("b"))
+        made.end(one)
+        assert made.flush(20)
+        assert [step[:2] for step in fake.steps] == [("begin", "b"), ("end", "b")]

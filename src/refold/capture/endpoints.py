@@ -9,6 +9,7 @@ from collections.abc import Container, Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import unquote_plus
 
+from refold import secrecy
 from refold.conversation.apis import api_of
 from refold.conversation.apis.base import Api
 
@@ -54,8 +55,6 @@ _KEPT: Final = frozenset(
     }
 )
 _KEPT_BEGINNINGS: Final = ("anthropic-ratelimit-", "x-ratelimit-")
-_SECRET_CHARS_MIN: Final = 6
-"""Shorter values of headers and queries are no secrets, and may be parts of any word."""
 
 
 def endpoint(request: Any, hosts: Container[str] | None) -> Api | None:
@@ -80,29 +79,20 @@ def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return {k: v for k, v in lower if k in _KEPT or k.startswith(_KEPT_BEGINNINGS)}
 
 
-def secrets(headers: Any, url: Any) -> list[bytes]:
-    """What a request says that must not be kept, wherever it is said again; the longest first."""
-    values = {
-        v for name, v in headers.items() if name.lower() in _SECRET_HEADERS or "key" in name.lower()
-    }
-    values |= set(_words(values)) | {str(value) for value in url.params.values()}
-    values |= set(filter(None, (url.username, url.password)))
-    values |= {unquote_plus(value) for value in values}
-    long = {value.encode() for value in values if len(value) >= _SECRET_CHARS_MIN}
-    return sorted(long, key=len, reverse=True)
+def secrets(headers: Iterable[Any], url: Any) -> list[str]:
+    """What a request says that must not be kept, wherever it is said again; the longest first.
+
+    ``headers`` are those that it was made with, and those that it was sent with.
+    """
+    named = [item for each in headers for item in each.items()]
+    values = [value for name, value in named if secrecy.is_secret(name)]
+    values += [str(value) for value in url.params.values()]
+    values += filter(None, (url.username, url.password))
+    return secrecy.forms([*values, *map(unquote_plus, values)])
 
 
-_SECRET_HEADERS: Final = frozenset({"authorization", "cookie", "proxy-authorization"})
-
-
-def _words(values: Iterable[str]) -> Iterable[str]:
-    """The token of ``Bearer token``, each value of ``a=1; b=2``."""
-    for value in values:
-        yield from (word.split("=", 1)[-1] for word in value.replace(";", " ").split())
-
-
-def without(secret: Iterable[bytes], body: bytes) -> bytes:
-    """A body with ``[removed]`` in place of each secret."""
-    for value in secret:
-        body = body.replace(value, b"[removed]")
-    return body
+def without(hidden: Iterable[str], said: str) -> str:
+    """A text with ``[removed]`` in place of each secret."""
+    for value in hidden:
+        said = said.replace(value, "[removed]")
+    return said

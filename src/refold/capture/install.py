@@ -18,8 +18,8 @@ from refold.errors import UsageError
 LIBRARIES: Final = ("httpx2", "httpx")
 _installed: list[Any] = []
 """The store and the writer that are in force."""
-_originals: list[tuple[Any, Any]] = []
-"""The patched classes and what they sent by before."""
+_originals: list[tuple[Any, Any, Any]] = []
+"""The patched classes, what they sent by before, and what they send by."""
 
 
 def install(
@@ -55,16 +55,17 @@ def install(
     threads.follow()
     for library in [import_module(name) for name in LIBRARIES if find_spec(name)]:
         for cls, wrap in ((library.Client, watched), (library.AsyncClient, watched_async)):
-            _originals.append((cls, cls.send))
-            cls.send = wrap(cls.send, library, taps)
+            original, cls.send = cls.send, wrap(cls.send, library, taps)
+            _originals.append((cls, original, cls.send))
     _installed[:] = store, writer
 
 
 def uninstall() -> None:
     """Undo :func:`install` once what was captured is recorded; nothing where none is in force."""
     while _originals:
-        cls, original = _originals.pop()
-        cls.send = original
+        cls, original, own = _originals.pop()
+        if cls.send is own:  # Else another stands around it, and it passes all on from here.
+            cls.send = original
     if _installed:
         threads.unfollow()
         _installed[1].flush()

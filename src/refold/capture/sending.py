@@ -25,6 +25,7 @@ HEADER: Final = "x-refold-conversation"
 _RETRIES: Final = "x-stainless-retry-count"
 _PACKING: Final = "content-encoding"
 _SEEN: Final = "refold.capture"
+_AS_BYTES: Final = "surrogateescape"
 Send = Callable[..., Any]
 Named = Callable[[Any], str | None]
 
@@ -48,18 +49,13 @@ class Taps:
 
     def api(self, request: Any) -> Api | None:
         """The API of a request that is watched and not seen already by another tap."""
-        if _SEEN in request.extensions:
+        if _SEEN in request.extensions or self.writer.is_stopped:
             return None
         return endpoint(request, self._hosts)
 
     def begin(self, request: Any, api: Api, body: bytes) -> Tap:
         """A call of a model begins."""
-        # Asked before the header goes: a callable may look at it.
-        named = request.headers.get(HEADER) or threads.current()
-        if named is None and self._named is not None:
-            named = self._named(request)
-        request.headers.pop(HEADER, None)
-        request.extensions = {**request.extensions, _SEEN: True}
+        named = request.headers.get(HEADER) or threads.current() or self._name(request)
         retries = request.headers.get(_RETRIES, "")
         url = request.url
         port = f":{url.port}" if url.port else ""
@@ -76,6 +72,16 @@ class Taps:
         )
         return Tap(call, self.writer, request)
 
+    def _name(self, request: Any) -> str | None:
+        """What the caller's callable says; one that fails has named nothing."""
+        try:
+            return None if self._named is None else self._named(request)
+        except Exception as error:
+            if self.writer.raises:
+                raise
+            self.writer.tell(error)
+            return None
+
 
 class Tap:
     """One call on its way: it tells the writer what comes, once each."""
@@ -89,17 +95,29 @@ class Tap:
 
     def answered(self, response: Any, library: ModuleType) -> None:
         """The head of the answer came; the body of an error is held back to remove secrets."""
+        self._head(response)
+        if response.is_stream_consumed:
+            self._read_by_hook(response)
+        else:
+            response.stream = _stream_of(library)(response.stream, self)
+
+    def _head(self, response: Any) -> None:
         call = self._call
         call.status, call.first_byte_ms = response.status_code, self._ms()
-        call.answer_headers = kept_headers(response.headers)
+        kept = kept_headers(response.headers)
+        hidden = self._secrets()
+        call.answer_headers = {name: without(hidden, value) for name, value in kept.items()}
         if response.status_code >= 400:
             self._refusal = []
-        if not response.is_stream_consumed:
-            response.stream = _stream_of(library)(response.stream, self)
-        else:  # A hook of the caller's has read it, and unpacked it.
-            call.answer_headers.pop(_PACKING, None)
+
+    def _read_by_hook(self, response: Any, raised: BaseException | None = None) -> None:
+        """A hook of the caller's had the answer before: it has unpacked it, or kept none of it."""
+        self._call.answer_headers.pop(_PACKING, None)
+        try:
             self.data(response.content)
-            self.end("whole")
+        except RuntimeError as error:  # ResponseNotRead
+            self.end("closed", raised or error)
+        self.end("whole")
 
     def data(self, chunk: bytes) -> None:
         """A piece of the body, as on the wire."""
@@ -118,16 +136,32 @@ class Tap:
         if self._refusal is not None:
             packed, self._refusal = b"".join(self._refusal), None
             raw = _unpacked(packed, call.answer_headers.pop(_PACKING, None))
-            self.data(self._clean(raw))
+            said = without(self._secrets(), raw.decode(errors=_AS_BYTES))
+            self.data(said.encode(errors=_AS_BYTES))
         if error is not None:
-            text = f"{type(error).__name__}: {error}"
-            call.error = self._clean(text.encode()).decode()
+            text = f"{type(error).__name__}: {error}".encode(errors="backslashreplace").decode()
+            call.error = without(self._secrets(), text)
         self._writer.end(call)
 
-    def _clean(self, body: bytes) -> bytes:
-        url = self._request.url
-        both = [*secrets(self._headers, url), *secrets(self._request.headers, url)]
-        return without(both, body)
+    def _secrets(self) -> list[str]:
+        return secrets((self._headers, self._request.headers), self._request.url)
+
+    @contextmanager
+    def sending(self) -> Iterator[None]:
+        """The request is sent in this block, and is afterwards what it was: it may be sent again.
+
+        It is marked for other taps meanwhile, and the name of its stream stays here.
+        """
+        request = self._request
+        request.extensions = {**request.extensions, _SEEN: True}
+        named = request.headers.pop(HEADER, None)
+        try:
+            with self.watching():
+                yield
+        finally:
+            request.extensions.pop(_SEEN, None)
+            if named is not None:
+                request.headers[HEADER] = named
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -138,6 +172,10 @@ class Tap:
             self.end("closed")
             raise
         except BaseException as error:
+            answer = getattr(error, "response", None)
+            if self._call.status is None and answer is not None:
+                self._head(answer)
+                self._read_by_hook(answer, error)
             self.end(_ending(error, is_answered=self._call.status is not None), error)
             raise
 
@@ -154,7 +192,7 @@ def watched(original: Send, library: ModuleType, taps: Taps) -> Send:
         if api is None:
             return original(client, request, stream=stream, **options)
         tap = taps.begin(request, api, request.read())
-        with tap.watching():
+        with tap.sending():
             response = original(client, request, stream=True, **options)
         tap.answered(response, library)
         if not stream:
@@ -176,7 +214,7 @@ def watched_async(original: Send, library: ModuleType, taps: Taps) -> Send:
         if api is None:
             return await original(client, request, stream=stream, **options)
         tap = taps.begin(request, api, await request.aread())
-        with tap.watching():
+        with tap.sending():
             response = await original(client, request, stream=True, **options)
         tap.answered(response, library)
         if not stream:

@@ -16,7 +16,7 @@ _current: Final[ContextVar[str | None]] = ContextVar("refold.capture.conversatio
 current = _current.get
 """The stream of the conversation in force, None where none is."""
 _lock: Final = threading.Lock()
-_originals: Final[list[tuple[type, str, Any]]] = []
+_originals: Final[list[tuple[type, str, Any, Any]]] = []
 
 
 @contextmanager
@@ -51,14 +51,16 @@ def unfollow() -> None:
     """Undo :func:`follow`."""
     with _lock:
         while _originals:
-            cls, name, original = _originals.pop()
-            setattr(cls, name, original)
+            cls, name, original, own = _originals.pop()
+            if getattr(cls, name) is own:  # Else another stands around it; it does no harm there.
+                setattr(cls, name, original)
 
 
 def _replace(cls: type, name: str, make: Any) -> None:
     original = getattr(cls, name)
-    _originals.append((cls, name, original))
-    setattr(cls, name, wraps(original)(make(original)))
+    own = wraps(original)(make(original))
+    _originals.append((cls, name, original, own))
+    setattr(cls, name, own)
 
 
 def _start(original: Any) -> Any:

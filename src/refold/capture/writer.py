@@ -10,6 +10,7 @@ import logging
 import math
 import os
 import queue
+import sys
 import threading
 import time
 import weakref
@@ -65,7 +66,7 @@ class Writer:
         self._skipped: set[Call] = set()
         self._turn = threading.RLock()
         self._thread: threading.Thread | None = None
-        self._is_stopped = False
+        self.is_stopped = False
 
     # -- the caller's thread ----------------------------------------------------------------------
 
@@ -76,7 +77,13 @@ class Writer:
         if self._pending > PENDING_BYTES_MAX:
             self._lose(call, BackendError("the store does not keep up with what is captured"))
         else:
-            self._put(call, None, 0.0)
+            self._pending += len(call.request)
+            try:
+                self._put(call, None, 0.0)
+            except RuntimeError as error:  # No thread can be begun, as where the program ends.
+                if self.raises:
+                    raise
+                self._lose(call, error)
 
     def data(self, call: Call, chunk: bytes) -> None:
         """A piece of the answer came."""
@@ -90,25 +97,33 @@ class Writer:
         """Wait until all that was handed over is recorded; False where it takes longer."""
         if self.raises or self._thread is None or self._process != os.getpid():
             return True
-        if self._is_stopped:
-            self._thread.join(timeout_s)
-            return not self._thread.is_alive()
-        done = threading.Event()
+        done, until = threading.Event(), time.monotonic() + timeout_s
         self._steps.put(done)
-        return done.wait(timeout_s)
+        while not done.wait(min(BATCH_S, max(until - time.monotonic(), 0))):
+            if not self._thread.is_alive():
+                return True
+            if time.monotonic() >= until:
+                return False
+        return True
 
     def stop(self) -> None:
-        """Let the thread record what is left, close a store that was opened here, and end."""
-        self._is_stopped = True
-        if self._thread is not None and self._process == os.getpid():
+        """Let the calls that go on be recorded to their end; then close a store opened here."""
+        self.is_stopped = True
+        if self._process != os.getpid():
+            return
+        if self._thread is not None:
             self._steps.put(None)
-        elif self._opened is not None and self._process == os.getpid():
-            self._opened.close()
+        elif self.raises:
+            with self._turn:
+                self._close_after_the_last()
 
     def _put(self, call: Call, chunk: bytes | None, at: float) -> None:
         if self.raises:
             with self._turn:
-                self._take(call, chunk, at)
+                try:
+                    self._take(call, chunk, at)
+                finally:
+                    self._close_after_the_last()
             return
         if chunk:
             self._pending += len(chunk)  # Off by a piece where threads meet: it is only a bound.
@@ -119,10 +134,12 @@ class Writer:
     def _begin_thread(self) -> None:
         with self._turn:
             if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="refold-capture", daemon=True
-                )
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="refold-capture", daemon=True)
+                thread.start()
+                self._thread = thread
+                if processes := sys.modules.get("multiprocessing.util"):
+                    # A process that is forked by it ends without a look at atexit.
+                    processes.Finalize(None, flush, exitpriority=100)
 
     # -- the writer's -----------------------------------------------------------------------------
 
@@ -140,18 +157,26 @@ class Writer:
             self._send_waiting(math.inf if is_asked else time.perf_counter() - BATCH_S)
             if isinstance(step, threading.Event):
                 step.set()
-            elif step is None:
+            if self._close_after_the_last():
                 break
-        if self._opened is not None:
+
+    def _close_after_the_last(self) -> bool:
+        """Whether all is recorded that this was to record; a store opened here is closed then."""
+        is_over = self.is_stopped and not self._watched and self._steps.empty()
+        if is_over and self._opened is not None:
             self._opened.close()
+        return is_over
 
     def _take(self, call: Call, chunk: bytes | None, at: float) -> None:
         if chunk is None:
+            self._pending -= len(call.request)
             self._recording().begin(call)
             self._watched[call] = FirstToken(call)
         elif call in self._skipped:
             self._pending -= len(chunk)
-            self._skipped -= set() if chunk else {call}
+            if not chunk:
+                self._skipped.discard(call)
+                self._watched.pop(call, None)
         elif chunk:
             self._pending -= len(chunk)
             if self._watched[call].waits:
@@ -187,6 +212,10 @@ class Writer:
     def _lose(self, call: Call, error: Exception) -> None:
         self.lost += call not in self._skipped
         self._skipped.add(call)
+        self.tell(error)
+
+    def tell(self, error: Exception) -> None:
+        """Log that something could not be recorded as it should, once."""
         if not self._told:
             self._told = True
             _log.warning("a model call was not recorded, and others may not be: %s", error)
