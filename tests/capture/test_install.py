@@ -351,3 +351,15 @@ def test_what_others_put_around_it_stays(tmp_path: Path, monkeypatch: pytest.Mon
     capture.uninstall()
     assert vars(httpx2.Client)["send"] is others
     assert vars(httpx.Client)["send"] is not own[1]
+
+
+@pytest.mark.parametrize("address", ["calls.jsonl", "memory:"])
+def test_a_store_of_one_process_is_refused_before_the_program_runs(
+    tmp_path: Path, address: str
+) -> None:
+    """Its processes could not write there."""
+    program: list[str | Path] = [BIN / "refold", "run", "--db", address, "--", "touch", "ran"]
+    ran = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ran.returncode == 2
+    assert "record into a database" in ran.stderr
+    assert [*tmp_path.iterdir()] == []

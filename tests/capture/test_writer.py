@@ -114,6 +114,22 @@ def test_a_piece_waits_no_longer_than_a_moment_for_others(fake: Fake) -> None:
         made.end(one)
 
 
+def test_who_is_behind_takes_more_at_once(fake: Fake) -> None:
+    """Pieces that waited long for a slow store are still joined."""
+    one = call("c")
+    fake.may_go_on.clear()
+    with writing() as made:
+        made.begin(one)
+        for _ in range(50):
+            made.data(one, b"x")
+        time.sleep(2 * writers.BATCH_S)
+        fake.may_go_on.set()
+        made.end(one)
+        assert made.flush(20)
+    assert sum(step[0] == "received" for step in fake.steps) < 25
+    assert b"".join(step[2] for step in fake.steps) == b"x" * 50
+
+
 def test_what_fails_is_told_once_and_counted_and_the_rest_goes_on(
     fake: Fake, caplog: pytest.LogCaptureFixture
 ) -> None:

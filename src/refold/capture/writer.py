@@ -15,6 +15,7 @@ import threading
 import time
 import weakref
 from contextlib import suppress
+from importlib import import_module
 from typing import Any, Final, Literal
 
 from refold.capture.call import Call
@@ -31,6 +32,8 @@ PENDING_BYTES_MAX: Final = 256 << 20
 """What may wait for a store that does not take it; what comes then is lost, and counted."""
 
 _log: Final = logging.getLogger("refold.capture")
+_OPENING: Final = ("refold.connect", "refold.backends.sqlite", "refold.backends.journal")
+"""The modules that open a store."""
 _writers: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
 _Step = tuple[Call, bytes | None, float] | threading.Event | None
 """A call and a piece of its answer (None: it begins; empty: it ends) and when that came; or
@@ -52,6 +55,10 @@ class Writer:
         self.store, self.raises, self.lost = store, on_error == "raise", 0
         self._options = options
         self._told = False
+        if not isinstance(store, Store):
+            # Here, not on the thread: who is forked in the midst of an import has half a module.
+            for name in _OPENING:
+                import_module(name)
         self._start()
         _writers.add(self)
 
@@ -181,7 +188,8 @@ class Writer:
             self._pending -= len(chunk)
             if self._watched[call].waits:
                 self._watched[call].take(chunk, at)
-            self._waiting.setdefault(call, ([], at))[0].append(chunk)
+            # Counted from now, not from when it came: who is behind takes more at once, not less.
+            self._waiting.setdefault(call, ([], time.perf_counter()))[0].append(chunk)
         else:
             self._watched.pop(call, None)
             chunks, _ = self._waiting.pop(call, ([], 0.0))

@@ -12,6 +12,7 @@ from refold.cli import output
 from refold.cli.errors import FAILED
 from refold.cli.options import command
 from refold.cli.text import counted
+from refold.errors import UsageError
 
 
 @command("run")
@@ -28,6 +29,11 @@ def run_command(url: str, program: tuple[str, ...]) -> int:
     from refold.capture.run import run
 
     path = Path(url.removeprefix("sqlite:///")).absolute()
+    if url == "memory:" or path.suffix == ".jsonl":
+        raise UsageError(
+            f"--db {url} has one process that writes, and those of a program are several: "
+            "record into a database, such as --db agents.db"
+        )
     with refold.open(path) as store:
         ran = run(program, store, str(path))
     output.show(ran._asdict(), [])
