@@ -2,6 +2,7 @@
 
 import json
 import os
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -213,3 +214,15 @@ def test_a_store_is_made_where_import_is_told_to(run: Refold, tmp_path: Path) ->
     assert stat.S_ISREG((tmp_path / "new.db").stat().st_mode)
     with refold.open(tmp_path / "new.db", mode="read") as store:
         assert store.log_head() > 0
+
+
+def test_a_table_of_events_moves_in_by_one_command(run: Refold, tmp_path: Path) -> None:
+    """With its columns named; another database than SQLite is refused, and says what to do."""
+    with sqlite3.connect(tmp_path / "app.db") as db:
+        db.execute("CREATE TABLE history(stream_id, version, kind, data)")
+        db.execute("INSERT INTO history VALUES ('a-1', 1, 'said', '{}')")
+    db.close()
+    done = run("import", "sql", "app.db", "--table", "history", "--column", "type=kind")
+    assert (done.code, "1 imported (1 event)" in done.out) == (0, True)
+    refused = run("import", "sql", "postgresql://host/db")
+    assert (refused.code, "SQLite" in refused.err) == (2, True)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 LOSSES_SHOWN_MAX: Final = 20
 ANY: Final = "any"
 """The command that finds out the format; it may be left out."""
+SQL: Final = "sql"
+"""The command for a table of events."""
 
 _files = together(
     click.argument(
@@ -48,12 +50,12 @@ class _Formats(click.Group):
         """Their names."""
         from refold.conversation.importers import Importer
 
-        return [ANY, *Importer.names()]
+        return [ANY, SQL, *Importer.names()]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of a format, its importer loaded now."""
-        if cmd_name == ANY:
-            return import_any
+        if cmd_name in (ANY, SQL):
+            return import_any if cmd_name == ANY else import_sql
         return _command(cmd_name) if cmd_name in self.list_commands(ctx) else None
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -89,6 +91,33 @@ def import_any(url: str, files: tuple[str, ...], format: str | None, **how: Any)
         refold import session.jsonl --format openai-chat
     """
     return _imported(url, format, files, how)
+
+
+@command(SQL, group=import_command)
+@click.argument("file", metavar="FILE")
+@option("--table", default="events", metavar="NAME", help="The table of the events.")
+@option(
+    "--column",
+    multiple=True,
+    metavar="FIELD=COLUMN",
+    help="The column of a field: stream, version, type, data, metadata, time.",
+)
+def import_sql(url: str, file: str, table: str, column: tuple[str, ...]) -> int:
+    """Import a table of events from a SQLite file, stream by stream; again, it adds nothing.
+
+    Its columns are by default stream_id, version, event_type, data, metadata and occurred_at;
+    the last two may be missing. What else a row has is kept with its event, as its metadata row.
+
+        refold import sql events.db
+        refold import sql app.db --table history --column type=kind --column data=payload
+    """
+    from refold.conversation.importers.sql_table import import_table
+
+    columns = {field: name for field, _, name in (one.partition("=") for one in column)}
+    with refold.open(url) as store:
+        report = import_table(store, file, table=table, columns=columns)
+    output.show(_as_objects(report), _lines(report))
+    return FINE if report.ok else FINDING
 
 
 def _command(name: str) -> click.Command:

@@ -251,7 +251,7 @@ def test_wrong_calls_are_refused(store: refold.Store, tmp_path: Path) -> None:
     """An unknown format, no paths, a category that is none, a tools file that is none."""
     path = chat(tmp_path, [USER])
     with pytest.raises(UsageError):
-        import_files(store, "vcon", [path])
+        import_files(store, "parchment", [path])
     with pytest.raises(UsageError):
         import_files(store, "openai-chat", [])
     for category in ("~", "a~"):

@@ -28,6 +28,11 @@ _HERE: Final = "refold.conversation.importers."
 BUILT_IN: Final = (
     EntryPoint("tau-bench", _HERE + "tau_bench:TAU_BENCH", GROUP),
     EntryPoint("tau2-bench", _HERE + "tau2:TAU2", GROUP),
+    EntryPoint("otlp", _HERE + "otlp:OTLP", GROUP),
+    EntryPoint("langfuse", _HERE + "langfuse:LANGFUSE", GROUP),
+    EntryPoint("langsmith", _HERE + "langsmith:LANGSMITH", GROUP),
+    EntryPoint("inspect", _HERE + "inspect_log:INSPECT", GROUP),
+    EntryPoint("vcon", _HERE + "vcon:VCON", GROUP),
     EntryPoint("openai-responses", _HERE + "api_files:RESPONSES_FILES", GROUP),
     EntryPoint("anthropic-messages", _HERE + "api_files:ANTHROPIC_FILES", GROUP),
     EntryPoint("openai-chat", _HERE + "chat_files:OPENAI_CHAT", GROUP),

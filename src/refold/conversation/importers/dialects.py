@@ -1,0 +1,278 @@
+"""Requests and answers of models as tracers and frameworks write them, for the readers of the APIs.
+
+OpenTelemetry's GenAI messages (``parts``), LangChain's (``lc``, ``type`` and ``data``), the AI
+SDK's (``tool-call``) and flat tool calls are turned into chat messages; a body in the shape of an
+API is left as it is. Nothing is read here: what each message says, the API's reader finds out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from refold.conversation.apis.anthropic_messages import ANTHROPIC_MESSAGES
+from refold.conversation.apis.base import Api, Body
+from refold.conversation.apis.gemini import GEMINI
+from refold.conversation.apis.openai_chat import OPENAI_CHAT
+from refold.conversation.apis.openai_responses import OPENAI_RESPONSES
+from refold.conversation.chat_shapes import json_text
+
+Shaped = tuple[Api, Body]
+
+_ROLES: Final = {
+    "human": "user", "HumanMessage": "user", "ai": "assistant", "AIMessage": "assistant",
+    "model": "assistant", "SystemMessage": "system", "ToolMessage": "tool",
+    "FunctionMessage": "function",
+}  # fmt: skip
+_CHAT_ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
+_SCHEMAS: Final = ("inputSchema", "input_schema")
+_BLOCKS: Final = ("tool_use", "tool_result", "thinking", "redacted_thinking", "server_tool_use")
+_ITEMS: Final = ("function_call", "function_call_output", "reasoning", "message")
+
+
+def decoded(value: Any) -> Any:
+    """What JSON text says; anything else as it is."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+        try:
+            return msgspec.json.decode(value)
+        except (msgspec.DecodeError, RecursionError):
+            return value
+    return value
+
+
+def is_printed(value: Any) -> bool:
+    """Whether messages are recorded as the text that they print as, which nobody can read."""
+    items = value.get("messages") if isinstance(value, dict) else None
+    return isinstance(items, list) and bool(items) and all(isinstance(i, str) for i in items)
+
+
+def request_in(value: Any) -> Shaped | None:
+    """The request that a recorded input is, and the API whose shape it has; None for none."""
+    match value := decoded(value):
+        case {"contents": list()}:
+            config = value.get("config")
+            value = {**value, **(config if isinstance(config, dict) else {})}
+            if isinstance(prompt := value.get("system_instruction"), str):
+                value["system_instruction"] = {"parts": [{"text": prompt}]}
+            return GEMINI, {key: value[key] for key in value.keys() - {"config", "http_options"}}
+        case [{"parts": [dict(first), *_]}, *_] if "type" not in first:
+            return GEMINI, {"contents": value}
+        case {"messages": [list(items), *_]}:
+            return request_in({**value, "messages": items})
+        case {"messages": list(items)} | {"input": list(items)} | [*items]:
+            return _request_of(items, value if isinstance(value, dict) else {})
+        case str(text) | {"prompt": str(text)} | {"input": str(text)} | {"args": [str(text)]}:
+            return OPENAI_CHAT, {"messages": [{"role": "user", "content": text}]}
+        case {"prompts": [str(text)]}:
+            return OPENAI_CHAT, {"messages": [{"role": "user", "content": text}]}
+    return None
+
+
+def answer_in(value: Any) -> Shaped | None:
+    """The answer that a recorded output is, and the API whose shape it has; None for none."""
+    match value := decoded(value):
+        case {"choices": [{"message": _}, *_] as choices}:
+            return OPENAI_CHAT, {**value, "choices": [_chosen(choice) for choice in choices]}
+        case {"object": "response"} | {"output": [{"type": _}, *_]}:
+            return OPENAI_RESPONSES, value
+        case {"type": "message", "content": list()}:
+            return ANTHROPIC_MESSAGES, value
+        case {"candidates": _}:
+            return GEMINI, value
+        case {"content": {"parts": list()}}:
+            return GEMINI, {**value, "candidates": [value]}
+        case {"generations": [[{"message": message}, *_], *_]}:
+            return answer_in(message)
+        case {"messages": [*_, message]} | {"output": dict(message)} | [[message]]:
+            return answer_in(message)
+        case [{"toolName": _}, *_]:
+            calls = [{"type": "tool-call", **call} for call in value]
+            return _choices([{"role": "assistant", "content": calls}])
+        case str(text) if text:
+            return _choices([{"role": "assistant", "content": text}])
+        case [{"type": str(kind)}, *_] if kind in _ITEMS:
+            return OPENAI_RESPONSES, {"output": value}
+        case [dict(), *_]:
+            return _choices(value)
+        case {"role": _} | {"message": dict()} | {"lc": _} | {"type": _, "data": dict()}:
+            return _choices([value])
+        case {"content": str() | list()} | {"tool_calls": list()}:
+            return _choices([{"role": "assistant", **value}])
+    return None
+
+
+def tools_of(items: Any) -> Any:
+    """Tools in the shape of chat completions, each of which may be text of JSON."""
+    made = [decoded(item) for item in items] if isinstance(items, list) else items
+    if isinstance(made, list):
+        for tool in made:
+            for key in _SCHEMAS:
+                if isinstance(tool, dict) and key in tool:
+                    tool["parameters"] = tool.pop(key)
+    return made
+
+
+def chat_of(items: Iterable[Any]) -> list[Any]:
+    """Chat messages of messages in any of the dialects.
+
+    A message whose role is the name of a tool that was called before it is that tool's result.
+    """
+    names: dict[Any, Any] = {}
+    chat: list[Any] = []
+    for item in items:
+        for message in _messages(item):
+            role = message.get("role") if isinstance(message, dict) else None
+            if role in names and role not in _CHAT_ROLES:
+                message = {**message, "role": "tool", "name": role, "tool_call_id": names[role]}
+            chat.append(message)
+            for call in _objects(message, "tool_calls"):
+                function = call.get("function")
+                if isinstance(function, dict):
+                    names[function.get("name")] = call.get("id")
+    return chat
+
+
+def _request_of(items: list[Any], given: Body) -> Shaped:
+    dicts = [item for item in items if isinstance(item, dict)]
+    kinds = {str(part.get("type")) for item in dicts for part in _objects(item, "content")}
+    if any(item.get("type") in _ITEMS and not item.get("parts") for item in dicts):
+        return OPENAI_RESPONSES, {**given, "input": items}
+    is_plain = not any("lc" in item or "tool_calls" in item for item in dicts)
+    if is_plain and ("system" in given or kinds.intersection(_BLOCKS)):
+        return ANTHROPIC_MESSAGES, {**given, "messages": items}
+    return OPENAI_CHAT, {**given, "messages": chat_of(items)}
+
+
+def _choices(items: list[Any]) -> Shaped:
+    choices = []
+    for item in items:
+        (message, *_) = chat_of([item]) or [{}]
+        reason = item.get("finish_reason") if isinstance(item, dict) else None
+        choices.append({"message": message, "finish_reason": reason})
+    return OPENAI_CHAT, {"choices": choices}
+
+
+def _chosen(choice: Any) -> Any:
+    """A choice whose calls are as chat completions have them, and its reason by that name."""
+    if not isinstance(choice, dict) or not isinstance(message := choice.get("message"), dict):
+        return choice
+    calls = _objects(message, "tool_calls")
+    is_chat = all(isinstance(one.get("function", one.get("custom")), dict) for one in calls)
+    reason = choice.get("finish_reason", choice.get("stop_reason"))
+    return {**choice, "message": message if is_chat else _plain(message), "finish_reason": reason}
+
+
+def _messages(message: Any) -> list[Any]:
+    match message:
+        case {"lc": _, "id": [*_, str(kind)], "kwargs": dict(inner)}:
+            return [_langchain(inner, kind.removesuffix("Chunk"))]
+        case {"type": str(kind), "data": dict(inner)}:
+            return [_langchain(inner, kind)]
+        case {"type": "human" | "ai" | "system" | "tool" as kind, "content": _}:
+            return [_langchain(message, kind)]
+        case {"message": dict(inner)}:
+            return _messages(inner)
+        case {"parts": list(parts)}:
+            return _of_parts({k: message[k] for k in message.keys() - {"parts"}}, parts)
+        case {"content": [*parts]} if any(str(_type(part)).startswith("tool-") for part in parts):
+            return _of_parts(message, parts)
+        case {"contents": list(parts)}:
+            held = [part.get("message_content", part) for part in parts if isinstance(part, dict)]
+            return [_plain({**message, "content": held})]
+        case {"role": _}:
+            return [_plain(message)]
+        case str(text):
+            return [{"role": "user", "content": text}]
+    return [message]
+
+
+def _langchain(inner: Body, kind: str) -> Body:
+    """The calls of a message stand beside its content, sometimes as the provider wrote them."""
+    given = inner.get("additional_kwargs")
+    calls = given.get("tool_calls") if isinstance(given, dict) else None
+    content = inner.get("content")
+    if isinstance(content, list) and inner.get("tool_calls"):
+        content = [part for part in content if _type(part) not in ("tool_use", "function_call")]
+    made = {
+        **inner,
+        "role": kind,
+        "content": content,
+        "tool_calls": calls or inner.get("tool_calls"),
+    }
+    return _plain(made)
+
+
+def _plain(message: Body) -> Body:
+    """A message with the role and the calls as chat messages have them."""
+    role = message.get("role")
+    made = {**message, "role": _ROLES.get(role, role) if isinstance(role, str) else role}
+    if isinstance(calls := message.get("tool_calls"), list):
+        made["tool_calls"] = [_called(call) for call in calls]
+    if not made.get("tool_calls"):
+        made.pop("tool_calls", None)
+    if made["role"] == "tool" and isinstance(name := message.get("function"), str):
+        made["name"] = name
+    if made["role"] == "tool" and "tool_call_id" not in made and "id" in made:
+        made["tool_call_id"] = made.pop("id")
+    return made
+
+
+def _called(call: Any) -> Any:
+    """A call as chat messages have it, out of its flat form."""
+    inner = call.get("tool_call", call) if isinstance(call, dict) else call
+    if not isinstance(inner, dict) or "custom" in inner:
+        return inner
+    if isinstance(inner.get("function"), dict):
+        return inner
+    name = inner.get("name", inner.get("function"))
+    return _call(inner.get("id"), name, inner.get("arguments", inner.get("args")))
+
+
+def _call(call_id: Any, name: Any, arguments: Any) -> Body:
+    text = arguments if isinstance(arguments, str) else json_text(arguments or {})
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": text}}
+
+
+def _of_parts(message: Body, parts: list[Any]) -> list[Any]:
+    """The words and calls of parts as one message, each result as a message of its own."""
+    said: list[Any] = []
+    calls: list[Body] = []
+    results: list[Body] = []
+    for part in parts:
+        match part:
+            case {"type": "text", "content": str(text)}:
+                said.append({"type": "text", "text": text})
+            case {"type": "reasoning", "content": str(text)}:
+                said.append({"type": "reasoning", "text": text})
+            case {"type": "tool_call"}:
+                calls.append(_call(part.get("id"), part.get("name"), part.get("arguments")))
+            case {"type": "tool-call"} | {"toolCallId": _, "input": _}:
+                given = part.get("input", part.get("args"))
+                calls.append(_call(part.get("toolCallId"), part.get("toolName"), given))
+            case {"type": "tool_call_response", "id": own_id}:
+                results.append(_result(own_id, part.get("response", part.get("result"))))
+            case {"type": "tool-result", "toolCallId": own_id}:
+                output = part.get("output", part.get("result"))
+                is_typed = isinstance(output, dict) and output.keys() == {"type", "value"}
+                results.append(_result(own_id, output["value"] if is_typed else output))
+            case _:
+                said.append(part)
+    only_text = [part["text"] for part in said if _type(part) == "text" and "text" in part]
+    content = only_text[0] if len(said) == len(only_text) == 1 else said or None
+    words = {**message, "content": content, **({"tool_calls": calls} if calls else {})}
+    return [*([_plain(words)] if said or calls or not results else []), *results]
+
+
+def _result(call_id: Any, content: Any) -> Body:
+    return {"role": "tool", "tool_call_id": call_id, "content": content}
+
+
+def _type(part: Any) -> Any:
+    return part.get("type") if isinstance(part, dict) else None
+
+
+def _objects(holder: Any, key: str) -> list[Body]:
+    items = holder.get(key) if isinstance(holder, Mapping) else None
+    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []

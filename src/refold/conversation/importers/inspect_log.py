@@ -1,0 +1,171 @@
+"""Inspect eval logs: a log with its samples as JSON, or a sample by itself.
+
+``{"eval": …, "samples": […]}`` is what ``inspect log dump`` writes
+(https://inspect.aisi.org.uk/eval-logs.html). A sample's calls of models and tools are steps of a
+trace; without them its ``messages`` are all that is known. Texts that a log keeps once, as
+``attachment://…``, are put where they belong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+
+from refold.conversation import events
+from refold.conversation.chat_shapes import Unread
+from refold.conversation.importers.base import Fields, Found, Importer, Options, Problem
+from refold.conversation.importers.json_array import Value
+from refold.conversation.importers.source import Source, named
+from refold.conversation.importers.spans import Span, Trace
+from refold.conversation.importers.traces import read_traces, traces_in
+from refold.conversation.importers.usage import usage_in
+from refold.conversation.importers.when import time_us
+from refold.core.event import Event
+
+_GRADES: Final = {"C": 1.0, "I": 0.0, "P": 0.5, "N": 0.0}
+"""What Inspect's own metrics take its grades for: correct, incorrect, partial, no answer."""
+_ATTACHED: Final = "attachment://"
+_TOLD: Final = ("messages", "events", "attachments", "output")
+
+
+def read_inspect(source: Source, options: Options) -> Iterator[Found | Problem]:
+    """Import eval logs of Inspect as JSON: each sample with its scores.
+
+    The streams are called CATEGORY-SAMPLE-EPOCH; the category is by default the task. A .eval
+    file is a zip of such samples: `inspect log dump` gives the JSON.
+
+        refold import inspect popularity.json
+    """
+    return read_traces(source.name, "inspect", options, traces_in(source, _samples))
+
+
+def looks_like(values: Sequence[Any], /) -> str:
+    """By what the first values are known to be of Inspect; "" where they are not."""
+    for value in values:
+        match value:
+            case {"eval": {"task": _}}:
+                return "it has the eval of a task"
+            case {"epoch": int() | float(), "target": _, "messages": list()}:
+                return "it is a sample with an epoch and a target"
+    return ""
+
+
+def _samples(value: Value) -> Iterator[Trace]:
+    log = msgspec.json.decode(value.raw)
+    given = log.get("eval") if isinstance(log, dict) else None
+    if isinstance(given, dict) and isinstance(log.get("samples"), list):
+        for number, sample in enumerate(log["samples"]):
+            yield _trace(sample, given, f"/samples/{number}", value.line)
+    elif isinstance(log, dict) and "epoch" in log:
+        yield _trace(log, {}, "", value.line)
+    else:
+        raise ValueError("a log of Inspect has eval and samples (a header alone has none)")
+
+
+def _trace(given: Any, log: Mapping[str, Any], at: str, line: int) -> Trace:
+    unread: list[Unread] = []
+    sample = Fields(_attached(given, given.get("attachments") or {}), unread, at)
+    held = sample.typed("events", list[dict[str, Any]]) or []
+    spans = [
+        span
+        for number, one in enumerate(held)
+        for span in _span(Fields(one, unread, f"{at}/events/{number}"))
+    ]
+    if not any(span.kind == "model" for span in spans):
+        spans = [_words(sample, str(log.get("created") or ""))]
+    beside = {key: value for key, value in sample.holder.items() if key not in _TOLD}
+    end_us = max((span.end_us or span.start_us or 0 for span in spans), default=0) or None
+    ended = [Event.of(one, occurred_at=end_us) for one in [*_scores(sample), _end(sample.holder)]]
+    task, run = str(log.get("task") or "inspect"), str(log.get("run_id") or "")
+    own_id = f"{named(str(given.get('id')))}-{given.get('epoch')}"
+    return Trace(
+        own_id, spans, line, {"inspect": {"sample": beside, "eval": log}}, {}, ended, unread,
+        run=run, category=named(task).replace("-", "_"),
+    )  # fmt: skip
+
+
+def _span(one: Fields) -> list[Span]:
+    """The step that an event is, if it is one: what else a log tells of is no conversation."""
+    event, kind = one.holder, one.holder.get("event")
+    start_us = one.read("timestamp", time_us)
+    if kind not in ("model", "tool") or start_us is None:
+        return []
+    failed = event.get("error")
+    why = failed.get("message") if isinstance(failed, dict) else failed
+    output = one.inside("output")
+    config = {key: value for key, value in one.inside("config").holder.items() if value is not None}
+    usage, end_us = output.holder.get("usage"), one.read("completed", time_us)
+    made = Span(
+        id=str(event.get("uuid") or one.at),
+        parent="",
+        kind="model" if kind == "model" else "tool",
+        name=str(event.get("function") or event.get("model")),
+        at=one.at,
+        start_us=start_us,
+        end_us=end_us,
+        error=str(why or ""),
+        call_id=str(event.get("id")) if kind == "tool" else "",
+        asked=event.get("input") if kind == "model" else event.get("arguments"),
+        answered=(output.holder or None) if kind == "model" else event.get("result"),
+        asked_at=f"{one.at}/input",
+        answered_at=f"{one.at}/output",
+        model=event.get("model"),
+        agent=event.get("role"),
+        params=config,
+        tools=event.get("tools"),
+        usage=usage_in(usage, f"{one.at}/output/usage", one.unread),
+    )
+    return [made]
+
+
+def _words(sample: Fields, created: str) -> Span:
+    """The messages of a sample whose steps are not in the log."""
+    start_us = Fields({"created": created or None}, []).read("created", time_us)
+    messages = sample.holder.get("messages")
+    at = f"{sample.at}/messages"
+    return Span(sample.at, "", "words", "messages", at, start_us, asked=messages, asked_at=at)
+
+
+def _scores(sample: Fields) -> Iterator[events.ScoreRecorded]:
+    for name, score in sample.inside("scores").holder.items():
+        given = score if isinstance(score, dict) else {"value": score}
+        value = given.get("value")
+        parts = value.items() if isinstance(value, dict) else [("", value)]
+        for part, one in parts:
+            number = _GRADES.get(one) if isinstance(one, str) else one
+            if not isinstance(number, int | float):
+                unread = Unread("field", "", f"{one!r:.50} is no number and no grade of Inspect")
+                sample.note(f"scores/{name}", [unread])
+                continue
+            comment = given.get("explanation")
+            told = f"{name}.{part}" if part else name
+            yield events.ScoreRecorded(told, float(number), f"inspect:{name}", comment)
+
+
+def _end(sample: Mapping[str, Any]) -> events.SessionEnded:
+    match sample:
+        case {"error": {"message": why}}:
+            return events.SessionEnded("error", str(why))
+        case {"limit": {"type": kind}}:
+            return events.SessionEnded(f"{kind} limit")
+    return events.SessionEnded()
+
+
+def _attached(value: Any, texts: Mapping[str, Any]) -> Any:
+    """A value with the texts that it only refers to."""
+    match value:
+        case str() if value.startswith(_ATTACHED):
+            return texts.get(value.removeprefix(_ATTACHED), value)
+        case list():
+            return list(map(partial(_attached, texts=texts), value))
+        case dict():
+            return {
+                key: _attached(one, texts) for key, one in value.items() if key != "attachments"
+            }
+    return value
+
+
+INSPECT: Final = Importer("inspect", read_inspect, looks_like)

@@ -1,0 +1,318 @@
+"""Conversations of a tree of spans: what OpenTelemetry, Langfuse and LangSmith record.
+
+Each call of a model has the whole conversation so far in its input. A call goes on with the
+conversation that its input begins with, and what is new in it is added; a call that none fits, as
+a sub-agent's, begins one of its own. Of calls that hold each other, as a framework's around its
+client's, one is read: the innermost whose messages can be read, with the innermost figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+from msgspec.structs import replace
+
+from refold.conversation import chat_shapes as shapes
+from refold.conversation import events
+from refold.conversation.apis.base import Api, Asked, Body
+from refold.conversation.apis.openai_responses import OPENAI_RESPONSES
+from refold.conversation.chat_shapes import Unread
+from refold.conversation.importers.base import Options
+from refold.conversation.importers.dialects import (
+    answer_in,
+    decoded,
+    is_printed,
+    request_in,
+    tools_of,
+)
+from refold.conversation.importers.spans import Span, Trace
+from refold.core import jsonvalue
+from refold.core.event import Event
+from refold.errors import InvalidEvent
+
+_CALL: Final = '["call",'
+# What an answer of Responses repeats of its request.
+_REPEATED: Final = ("instructions", "tools", "temperature", "top_p", "tool_choice", "reasoning")
+
+
+@dataclass
+class _Talk:
+    """A conversation as far as it is known: its events, and a key for each that comes again."""
+
+    said: list[Event]
+    keys: list[str] = field(default_factory=list)
+    setup: events.AgentConfigured | None = None
+    open: dict[str, events.ToolCall] = field(default_factory=dict)
+
+    def keys_with(self, has_calls: bool) -> list[str]:
+        """The keys, those of calls only where they are told."""
+        return [key for key in self.keys if has_calls or not key.startswith(_CALL)]
+
+    def add(self, event: Event, at_us: int | None) -> None:
+        self.said.append(Event.of(event.data, metadata=event.metadata, occurred_at=at_us))
+        self.keys += [key] if (key := _key(event.data)) else []
+        match event.data:
+            case events.ToolCall(call_id=own_id):
+                self.open[own_id] = event.data
+            case events.ToolResult(call_id=own_id):
+                self.open.pop(own_id, None)
+
+
+class Telling:
+    """Tells a trace as conversations: ``talks``, and what of it is ``unread``."""
+
+    def __init__(self, trace: Trace, options: Options) -> None:
+        self.talks: list[_Talk] = []
+        self.unread: list[Unread] = []
+        self._trace, self._options = trace, options
+        self._spans = sorted(trace.spans, key=lambda span: (span.start_us or 0, span.at))
+        self._by_id = {span.id: span for span in self._spans}
+        self._ran: list[Span] = []
+
+    def tell(self) -> None:
+        """Go through the spans in the order of their time."""
+        calls = {span.id: span for span in self._calls()}
+        for span in self._spans:
+            if span.id in calls:
+                self._call(calls[span.id])
+            elif span.kind in ("tool", "other"):
+                self._tool(span)
+        for talk in self.talks:
+            for call in list(talk.open.values()):
+                if ran := self._run_of(call):
+                    talk.add(_result_of(ran, call), ran.end_us)
+        if not self.talks:
+            raise InvalidEvent("there is no call of a model or of a tool in it")
+
+    def _calls(self) -> Iterator[Span]:
+        """The calls of models, each once however many spans it has."""
+        models = [span for span in self._spans if span.kind in ("model", "words")]
+        inner: dict[str, list[Span]] = {span.id: [] for span in models}
+        for span in models:
+            for holder in self._holders(span):
+                if holder.id in inner:
+                    inner[holder.id].append(span)
+        for span in models:
+            held = inner[span.id]
+            if any(_is_readable(one) for one in held):
+                continue
+            holders = (one for one in self._holders(span) if one.kind == "model")
+            if not _is_readable(span) and any(map(_is_readable, holders)):
+                continue
+            if len(held) == 1:
+                (last,) = held
+                span = span._replace(usage=last.usage, cost=last.cost, params=last.params)
+            yield span
+
+    def _holders(self, span: Span) -> Iterator[Span]:
+        seen, parent = {span.id}, span.parent
+        while parent in self._by_id and parent not in seen:
+            seen.add(parent)
+            yield self._by_id[parent]
+            parent = self._by_id[parent].parent
+
+    def _call(self, span: Span) -> None:
+        asked = self._asked(span)
+        said = [event for element in asked.elements for event in element]
+        keys = [key for event in said if (key := _key(event.data))]
+        talk = self._fitting(keys)
+        known = len(talk.keys_with(any(key.startswith(_CALL) for key in keys)))
+        if asked.agent != talk.setup:
+            talk.setup = asked.agent
+            talk.add(Event.of(asked.agent), span.start_us)
+        for event in said:
+            if known:
+                known -= 1 if _key(event.data) else 0
+                continue
+            self._heard(talk, event, span)
+        for event in self._answer(span, asked.agent) if span.kind == "model" else ():
+            talk.add(event, span.end_us or span.start_us)
+
+    def _heard(self, talk: _Talk, event: Event, span: Span) -> None:
+        """Add what a request says; a result with the time and the figures of its tool's span."""
+        result = event.data
+        if not isinstance(result, events.ToolResult):
+            talk.add(event, span.start_us)
+            return
+        if not result.call_id and len(talk.open) == 1:
+            result = replace(result, call_id=next(iter(talk.open)))
+        call = talk.open.get(result.call_id)
+        ran = self._run_of(call) if call else None
+        if ran is not None:
+            result = replace(result, latency_ms=ran.latency_ms)
+        beside = (event.metadata or {}).get("openai", {}).get("set", {})
+        if (ran and ran.error) or beside.get("error"):
+            result = replace(result, is_error=True)
+        at_us = ran.end_us if ran else None
+        talk.add(Event.of(result, metadata=event.metadata), at_us or span.start_us)
+
+    def _fitting(self, keys: list[str]) -> _Talk:
+        """The longest conversation that goes on like this; a new one where none does."""
+        # Some instrumentations leave out of a request the calls that its results answer.
+        has_calls = any(key.startswith(_CALL) for key in keys)
+        fit = [
+            talk for talk in self.talks if (own := talk.keys_with(has_calls)) == keys[: len(own)]
+        ]
+        if not fit:
+            fit = [_Talk([])]
+            metadata = {"trace": {"id": self._trace.id, **self._trace.beside}}
+            at_us = self._spans[0].start_us
+            fit[0].add(Event.of(events.SessionStarted(), metadata=metadata), at_us)
+            self.talks += fit
+        return max(fit, key=lambda talk: len(talk.keys))
+
+    def _asked(self, span: Span) -> Asked:
+        tools = self._tools(span)
+        agent = self._named(events.AgentConfigured(params=dict(span.params), tools=tools), span)
+        if span.asked is None:
+            self._lose(span.at, "what the model was asked is not recorded")
+            return Asked(agent, [], [])
+        found = request_in(span.asked)
+        if found is None:
+            self._lose(span.asked_at, "what the model was asked is in no shape that is known")
+            return Asked(agent, [], [])
+        asked = _as_answered(*found, decoded(span.answered))
+        self._note(span.asked_at, asked.unread)
+        own = asked.agent
+        own = replace(own, params={**span.params, **own.params}, tools=own.tools or tools)
+        return asked._replace(agent=self._named(own, span))
+
+    def _named(self, agent: events.AgentConfigured, span: Span) -> events.AgentConfigured:
+        """The agent with what its span says of it."""
+        holders = [span, *self._holders(span)]
+        name = next((one.agent for one in holders if one.agent), None) or self._options.agent
+        model = span.model or agent.model or self._options.model
+        return replace(agent, agent=name, model=model, provider=span.provider)
+
+    def _tools(self, span: Span) -> list[events.Tool]:
+        if span.tools is None:
+            return list(self._options.tools)
+        tools, unread = shapes.read_tools(tools_of(span.tools))
+        self._note(span.at, unread)
+        return tools
+
+    def _answer(self, span: Span, agent: events.AgentConfigured) -> list[Event]:
+        told = events.ModelResponse(message_id=span.id)
+        found = None if span.answered is None else answer_in(span.answered)
+        made = [Event.of(told)]
+        if found is not None:
+            try:
+                chat = found[0].read_answer(found[1], told, agent.tools)
+            except InvalidEvent as error:
+                self._lose(span.answered_at, error.reason)
+            else:
+                self._note(span.answered_at, chat.unread)
+                made = chat.events
+        elif span.answered is not None:
+            self._lose(span.answered_at, "the answer is in no shape that is known")
+        elif not span.error:
+            self._lose(span.at, "the answer is not recorded")
+        if found is None and span.error:
+            made = []
+        failed = [events.ModelFailed(span.error)] if span.error else []
+        return [*(self._figured(event, span) for event in made), *map(Event.of, failed)]
+
+    def _figured(self, event: Event, span: Span) -> Event:
+        """A response with the figures of its span, where the answer itself has none."""
+        if not isinstance(own := event.data, events.ModelResponse):
+            return event
+        figured = replace(
+            own,
+            usage=own.usage or span.usage,
+            model=own.model or span.model,
+            response_id=own.response_id or span.response_id,
+            latency_ms=span.latency_ms,
+            first_token_ms=span.first_token_ms,
+            cost=span.cost,
+        )
+        kept = {"span": {"id": span.id, "parent": span.parent, "name": span.name, **span.beside}}
+        return Event.of(figured, metadata={**(event.metadata or {}), **kept})
+
+    def _tool(self, span: Span) -> None:
+        """A tool that ran: for a call that is open, or called by no model that is recorded."""
+        if any(_fits(span, call) for talk in self.talks for call in talk.open.values()):
+            self._ran.append(span)
+            return
+        if span.kind == "other":
+            self._lose(span.at, f"a step that is no call: {span.name}")
+            return
+        talk = self.talks[-1] if self.talks else self._fitting([])
+        text = span.asked if isinstance(span.asked, str) else shapes.json_text(span.asked or {})
+        own_id, parsed = span.call_id or span.id, shapes.parsed_arguments(text)
+        call = events.ToolCall(own_id, span.name, text, parsed)
+        talk.add(Event.of(shapes.described(call, self._options.tools)), span.start_us)
+        talk.add(_result_of(span, call), span.end_us)
+
+    def _run_of(self, call: events.ToolCall) -> Span | None:
+        """The span of the tool that ran for a call, the surest first; it is taken once."""
+        fits = [span for span in self._ran if _fits(span, call)]
+        fits.sort(key=lambda span: not span.call_id)
+        if not fits:
+            return None
+        self._ran.remove(fits[0])
+        return fits[0]
+
+    def _note(self, at: str, unread: Iterable[Unread]) -> None:
+        """Losses inside a field that may be text: its own pointer, and why, and where in it."""
+        for one in unread:
+            self._lose(at, f"{one.reason or one.what} ({one.pointer})")
+
+    def _lose(self, at: str, reason: str) -> None:
+        self.unread.append(Unread("field", at, reason))
+
+
+def _as_answered(api: Api, body: Body, answer: Any) -> Asked:
+    """What a request says: what Responses repeats of it in the answer may stand nowhere else."""
+    answered = answer_in(answer)
+    if answered is None or answered[0] is not OPENAI_RESPONSES or not isinstance(answer, dict):
+        return api.read_request(body)
+    repeated = {key: answer[key] for key in _REPEATED if answer.get(key) is not None}
+    given = {"input": body.get("messages"), **repeated, **body}
+    return OPENAI_RESPONSES.read_request({k: v for k, v in given.items() if k != "messages"})
+
+
+def _result_of(span: Span, call: events.ToolCall) -> Event:
+    result = decoded(span.answered)
+    if result is None and span.error:
+        result = span.error
+    made = events.ToolResult(
+        call.call_id, result, bool(span.error), span.latency_ms, name=call.name
+    )
+    return Event.of(made)
+
+
+def _fits(span: Span, call: events.ToolCall) -> bool:
+    """Whether a tool's span can be of a call: by its id, else by its name and arguments."""
+    if span.call_id and span.call_id == call.call_id:
+        return True
+    if span.name != call.name or (span.call_id and not call.call_id.startswith("function:")):
+        return False
+    text = span.asked if isinstance(span.asked, str) else shapes.json_text(span.asked or {})
+    said = shapes.exact_arguments(text), shapes.exact_arguments(call.arguments)
+    return span.asked is None or jsonvalue.equal(*said)
+
+
+def _is_readable(span: Span) -> bool:
+    """Whether the messages of a call are recorded as such, and not as a text of them all."""
+    asked = decoded(span.asked)
+    is_text = isinstance(asked, str) or is_printed(asked)
+    return not is_text and request_in(asked) is not None
+
+
+def _key(data: Any) -> str:
+    """What an event says, to find it again in the next request; "" where it says nothing."""
+    match data:
+        case events.UserUtterance(text=text, parts=parts):
+            said: list[Any] = ["user", text.strip(), shapes.attachments(parts)]
+        case events.AgentUtterance(text=text) if text.strip():
+            said = ["agent", text.strip()]
+        case events.ToolCall(name=name, arguments=arguments):
+            said = ["call", name, shapes.exact_arguments(arguments)]
+        case events.ToolResult(result=result):
+            said = ["result", result]
+        case _:
+            return ""
+    return msgspec.json.encode(said, order="deterministic").decode()

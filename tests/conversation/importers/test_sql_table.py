@@ -1,0 +1,122 @@
+"""A table of events moves in: by default one of the common schema, else by its columns."""
+
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import refold
+from refold.conversation.importers.sql_table import import_table
+from refold.errors import UsageError
+
+SCHEMA = """CREATE TABLE events(
+ id INTEGER PRIMARY KEY AUTOINCREMENT, event_id TEXT UNIQUE NOT NULL, stream_id TEXT NOT NULL,
+ stream_type TEXT NOT NULL, event_type TEXT NOT NULL, version INTEGER NOT NULL,
+ data TEXT NOT NULL, metadata TEXT NOT NULL, occurred_at TEXT NOT NULL)"""
+AT = "2026-03-02T10:00:00+00:00"
+
+
+def table(path: Path, *rows: tuple[str, int, str, Any]) -> Path:
+    """A file with a table of rows: stream, version, type, data."""
+    with sqlite3.connect(path) as db:
+        db.execute(SCHEMA)
+        for number, (stream, version, kind, data) in enumerate(rows):
+            text = data if isinstance(data, str) else json.dumps(data)
+            values = (f"e{number}", stream, "call", kind, version, text, '{"by": "me"}', AT)
+            columns = "event_id, stream_id, stream_type, event_type, version, data, metadata"
+            holes = ", ".join("?" * 8)
+            db.execute(f"INSERT INTO events({columns}, occurred_at) VALUES ({holes})", values)
+    db.close()
+    return path
+
+
+def test_each_stream_comes_in_the_order_of_its_versions(
+    store: refold.Store, tmp_path: Path
+) -> None:
+    """With types, data, metadata and times; what else a row has stands beside."""
+    rows = [
+        ("call-2", 1, "Said", {"n": 3}),
+        ("call-1", 2, "Said", {"n": 2}),
+        ("call-1", 1, "Asked", {"n": 1}),
+    ]
+    report = import_table(store, table(tmp_path / "t.db", *rows))
+    assert (report.imported, report.events, report.ok, report.loss) == (2, 3, True, [])
+    first, second = store.read("call-1")
+    assert (first.type, first.data, second.data) == ("Asked", {"n": 1}, {"n": 2})
+    assert first.occurred_at.isoformat() == AT
+    assert first.metadata["by"] == "me"
+    assert first.metadata["row"] == {"id": 3, "event_id": "e2", "stream_type": "call"}
+
+
+def test_again_it_adds_nothing(store: refold.Store, tmp_path: Path) -> None:
+    """And a stream that has other events by now is a problem."""
+    path = table(tmp_path / "t.db", ("a-1", 1, "Said", {}))
+    import_table(store, path)
+    assert import_table(store, path).unchanged == 1
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE events SET data = '{\"x\": 1}'")
+    db.close()
+    report = import_table(store, path)
+    assert (report.failed, report.problems[0].stream) == (1, "a-1")
+
+
+def test_a_long_stream_comes_in_parts(
+    store: refold.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each continues the one before."""
+    monkeypatch.setattr("refold.conversation.importers.sql_table.PART_EVENTS", 2)
+    rows = [("a-1", n, "Said", {"n": n}) for n in range(1, 6)]
+    path = table(tmp_path / "t.db", *rows)
+    report = import_table(store, path)
+    assert (report.imported, report.events) == (1, 5)
+    assert [one.data["n"] for one in store.read("a-1")] == [1, 2, 3, 4, 5]
+    assert import_table(store, path).unchanged == 1
+
+
+def test_other_columns_are_named(store: refold.Store, tmp_path: Path) -> None:
+    """The table too; metadata and time may be missing."""
+    with sqlite3.connect(tmp_path / "t.db") as db:
+        db.execute('CREATE TABLE "my log"(s, n INTEGER, kind, body)')
+        db.execute("INSERT INTO \"my log\" VALUES ('a-1', 0, 'said', '{\"x\": 1}')")
+    db.close()
+    columns = {"stream": "s", "version": "n", "type": "kind", "data": "body"}
+    report = import_table(store, tmp_path / "t.db", table="my log", columns=columns)
+    assert (report.imported, report.ok) == (1, True)
+    (one,) = store.read("a-1")
+    assert one.data == {"x": 1}
+
+
+def test_what_is_odd_is_told(store: refold.Store, tmp_path: Path) -> None:
+    """A gap is a loss; data that is no JSON, or a version twice, refuses its stream alone."""
+    rows = [
+        ("a-1", 1, "Said", {}), ("a-1", 4, "Said", {}), ("b-1", 1, "Said", "{"),
+        ("c-1", 1, "Said", {}), ("c-1", 1, "Said", {}), ("d-1", 1, "a b", {}),
+    ]  # fmt: skip
+    report = import_table(store, table(tmp_path / "t.db", *rows))
+    assert [one.what for one in report.loss] == ["versions 2 to 3 are not there"]
+    assert (report.imported, report.failed) == (1, 3)
+    assert sorted(str(one.stream) for one in report.problems) == ["b-1", "c-1", "d-1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("postgresql://host/db", {}),
+        ("none.db", {}),
+        ("text.db", {}),
+        ("t.db", {"table": "other"}),
+        ("t.db", {"columns": {"data": "other"}}),
+        ("t.db", {"columns": {"colour": "data"}}),
+    ],
+)
+def test_what_cannot_be_read_is_refused(
+    store: refold.Store, tmp_path: Path, name: str, how: Any
+) -> None:
+    """Another database, no file, no table or column of that name."""
+    table(tmp_path / "t.db", ("a-1", 1, "Said", {}))
+    (tmp_path / "text.db").write_text("no database, but text that is long enough to be read as one")
+    where = name if "://" in name else str(tmp_path / name)
+    with pytest.raises(UsageError):
+        import_table(store, where, **how)
