@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from decimal import Decimal
-from typing import Any
+from typing import Final
 
 import msgspec
 
-from refold.core.jsonvalue import pointer, read
+from refold.core.jsonvalue import read
 
-__all__ = ["exact", "read", "rounded"]
+__all__ = ["exact", "read"]
 
-_encode = msgspec.json.Encoder(decimal_format="number").encode
+_encode: Final = msgspec.json.Encoder(decimal_format="number").encode
 
 
 def exact(value: object) -> msgspec.Raw:
-    """A value that was read as JSON as its text, with each number as it was read."""
+    """A value that was read as JSON as its text, with each number as it was read.
+
+    It may stand in a payload, metadata, or anything else that is encoded.
+    """
     return msgspec.Raw(_encode(value))
-
-
-def rounded(value: Any, *place: str | int) -> Iterator[tuple[str, Decimal]]:
-    """The numbers of a value that a float would round, each with its JSON Pointer."""
-    if isinstance(value, Decimal):
-        yield pointer(place), value
-    if isinstance(value, dict | list):
-        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from rounded(item, *place, key)

@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from refold.core.event import Kind, checked_kind
+from refold.core.jsonvalue import read
 from refold.core.payload import encode_payload
 from refold.core.recorded import Recorded, unrecorded
 from refold.core.registry import Registry, default_registry
@@ -173,7 +174,7 @@ def _read(recorded: Recorded, registry: Registry) -> None:
 
 def _example(recorded: Recorded) -> Example:
     parts = [ReadAs(part.type, part.schema, part.data) for part in recorded.parts()]
-    return Example(recorded.id, msgspec.json.decode(recorded.raw), parts)
+    return Example(recorded.id, read(recorded.raw), parts)
 
 
 def _gap(kind: Kind, registry: Registry) -> str | None:

@@ -87,7 +87,7 @@ STORY = [
     Append(
         "call-1",
         [
-            Event("user.said", {"text": 'é "\n\x00'}, occurred_at=-1, metadata={"own": 1}),
+            Event("user.said", {"text": 'é "\n\x00'}, occurred_at=1, metadata={"own": 1}),
             Event("user.said.v2", [1, 2.5, "3"], occurred_at="2026-03-01T09:00:00.5Z"),
         ],
         metadata={"actor": "ann", "trace": None},

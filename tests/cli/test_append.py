@@ -130,7 +130,7 @@ def test_untyped_allows_unknown_types_and_still_checks_known_ones(run: Refold) -
         ("user.utterance", "[]", {"type": "user.utterance"}),
         ("user.utterance", '{"text": "x', {"line": 1, "column": 10}),
         ("user.utterance", '{"text":\n "x"\n]', {"line": 3, "column": 1}),
-        ("session.ended", '{"reason": "done", "error": NaN}', {"type": "session.ended"}),
+        ("session.ended", '{"reason": "done", "error": NaN}', {"source": "--data", "line": 1}),
     ],
 )
 def test_a_payload_that_does_not_fit_is_refused(

@@ -108,13 +108,13 @@ class Appending:
             "test.noted.v3",
             {"a": [1, None, "é"]},
             metadata={"actor": "her", "own": 1},
-            occurred_at="1969-12-31T23:59:59Z",
+            occurred_at="1970-01-01T00:00:01Z",
         )
         store.append("call-1", [own, Said("hi")], metadata={"actor": "him", "trace": "t"})
         noted, spoken = store.read("call-1")
         assert (noted.type, noted.schema, noted.data) == ("test.noted", 3, {"a": [1, None, "é"]})
         assert noted.metadata == {"actor": "her", "trace": "t", "own": 1}
-        assert (noted.occurred_at_us, noted.recorded_at_us) == (-1_000_000, 5_000_000)
+        assert (noted.occurred_at_us, noted.recorded_at_us) == (1_000_000, 5_000_000)
         assert (spoken.event, spoken.metadata) == (Said("hi"), {"actor": "him", "trace": "t"})
         assert (spoken.occurred_at_us, spoken.recorded_at_us) == (5_000_000, 5_000_000)
 

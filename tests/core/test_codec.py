@@ -147,14 +147,14 @@ def test_the_bytes_of_an_append() -> None:
             Event("a.b"),
             Event("a.b.v2", [1, "é"], occurred_at="1970-01-01T00:00:01Z"),
             Event("a.b", None, metadata={"k": 1.50}),
-            Event.of(Paid(Decimal("1.50")), metadata={"k": {}}, occurred_at=-1),
+            Event.of(Paid(Decimal("1.50")), metadata={"k": {}}, occurred_at=1),
             Event("a.b", {"x": 1}, metadata={}),
         ],
         REGISTRY,
     )
     assert body.text == (
         '[["a.b",{}],["a.b.v2",[1,"é"],1000000],["a.b",null,null,{"k":1.5}],'
-        '["test.paid",{"amount":"1.50","note":null},-1,{"k":{}}],["a.b",{"x":1}]]'
+        '["test.paid",{"amount":"1.50","note":null},1,{"k":{}}],["a.b",{"x":1}]]'
     )
     assert body.kinds == ("a.b", "a.b.v2", "a.b", "test.paid", "a.b")
 

@@ -16,7 +16,7 @@ from refold.core.encode import encode_body, encode_metadata
 from refold.core.jsonvalue import read
 from refold.core.registry import Registry
 from refold.errors import InvalidEvent, UsageError
-from refold.jsontext import rounded
+from refold.jsontext import exact
 from tests.fuzz.values import JSON_VALUES, same_json
 
 DIGITS = st.text("0123456789", min_size=1, max_size=30)
@@ -36,8 +36,7 @@ def test_a_number_is_read_to_the_last_digit(text: str) -> None:
     assert Decimal(value if isinstance(value, int) else repr(value).strip("Decimal()'")) == Decimal(
         text
     )
-    found = [("/0/a", value)] if isinstance(value, Decimal) else []
-    assert list(rounded([{"a": value}])) == found
+    assert read(bytes(exact([{"a": value}]))) == [{"a": value}]
 
 
 @pytest.mark.parametrize(
@@ -67,10 +66,13 @@ def test_what_json_writes_is_read_as_it_was(value: Any) -> None:
     assert same_json(read(json.dumps(value)), value)
 
 
-@pytest.mark.parametrize("text", ["NaN", "-Infinity", "1e99999999999999999999", "[1", "", "'a'"])
+@pytest.mark.parametrize(
+    "text",
+    ["NaN", "-Infinity", "1e99999999999999999999", "[1", "", "'a'", "9" * 5_000, '"\\ud800"'],
+)
 def test_what_is_no_json_is_refused(text: str) -> None:
     """The words of JavaScript among it, which Python's reader takes."""
-    with pytest.raises((ValueError, ArithmeticError)):
+    with pytest.raises(ValueError):
         read(text)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from refold.cli.loading import known_registry
 from refold.cli.options import command, option, read_by, time_option
 from refold.cli.text import clean, suggestion
 from refold.errors import InvalidEvent, UnknownEventType, UsageError
+from refold.jsontext import exact, read
 from refold.times import rfc3339, to_us
 
 _PLACED: Final = ("position", "stream", "version", "id", "recorded_at")
@@ -80,7 +82,8 @@ def append_command(
     for place, event in placed:
         check(event, place=place)
     with refold.open(url) as store:
-        appended = store.append(stream, [event for _, event in placed], metadata=shared, **how)
+        events = [_exactly(event) for _, event in placed]
+        appended = store.append(stream, events, metadata=_each_kept(shared), **how)
     stored = appended._asdict()
     when = rfc3339(stored.pop("recorded_at_us"))
     output.show({**stored, "recorded_at": when, "ids": appended.ids}, _line(appended))
@@ -123,6 +126,18 @@ def _event_of(value: Any, place: str) -> refold.Event:
     return refold.Event(**said)
 
 
+def _exactly(event: refold.Event) -> refold.Event:
+    """The event with each number as it was written."""
+    metadata = _each_kept(event.metadata)
+    return replace(event, data=jsontext.kept(event.data), metadata=metadata)
+
+
+def _each_kept(metadata: Any) -> Any:
+    if not isinstance(metadata, dict):
+        return metadata
+    return {key: jsontext.kept(value) for key, value in metadata.items()}
+
+
 def _line(appended: refold.Appended) -> str:
     first, last = appended.ids[0], appended.ids[-1]
     named = first if first == last else f"{first} to {last}"
@@ -152,6 +167,7 @@ def _check(event: refold.Event, *, place: str) -> None:
 def _check_known(event: refold.Event, *, place: str) -> None:
     """Refuse an event that does not fit the class of its type; a type without one may be it."""
     tag = _tag(event)
+    known_registry().check_in_use(tag)
     cls = _classes().get(tag)
     if cls is None:
         return
@@ -163,9 +179,11 @@ def _check_known(event: refold.Event, *, place: str) -> None:
             near = suggestion(name, fields) or f": it has {', '.join(sorted(fields))}"
             raise InvalidEvent(f"{place}: {tag} has no field {name!r}{near}", type=tag, field=name)
     try:
-        msgspec.convert(event.data, cls)
+        fitted: Any = msgspec.convert(event.data, cls)
     except msgspec.ValidationError as error:
         raise InvalidEvent(f"{place}: not a {tag}: {error}", type=tag) from error
+    for what in jsontext.lost(event.data, read(bytes(exact(fitted)))):
+        raise InvalidEvent(f"{place}: not a {tag}: {what}", type=tag)
 
 
 @cache

@@ -70,7 +70,7 @@ def _model(given: str) -> str:
 
 
 def _tools(name: str) -> list[dict[str, Any]]:
-    tools = jsontext.parsed(jsontext.file_text(name), source=name)
+    tools = jsontext.floats(jsontext.parsed(jsontext.file_text(name), source=name), source=name)
     if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
         raise UsageError(f"{name} is not a list of tools", path=name)
     return [_without_effect(tool) for tool in tools]
@@ -89,9 +89,10 @@ def _param(text: str) -> tuple[str, Any]:
     if not equals or not name:
         raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--param")
     try:
-        return name, jsontext.parsed(value, source="--param")
+        read = jsontext.parsed(value, source="--param")
     except InvalidEvent:
         return name, value
+    return name, jsontext.floats(read, source=f"--param {name}")
 
 
 variant_options: Final = together(

@@ -4,28 +4,60 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from refold.errors import InvalidEvent, UsageError
+from refold.jsontext import exact, read
 
 FILE_BYTES_MAX: Final = 64 * 1024 * 1024
+_NUMBERS: Final = (int, float, Decimal)
 
 
 def parsed(text: str, *, source: str, first_line: int = 1) -> Any:
-    """The value; :class:`InvalidEvent` with source, line and column where it is not JSON.
+    """The value, its numbers to the last digit; :class:`InvalidEvent` where it is not JSON.
 
-    ``first_line`` is the line of ``source`` that the text begins on.
+    That has source, line and column; ``first_line`` is the line of ``source`` that the text begins
+    on.
     """
     try:
-        return json.loads(text)
+        return read(text)
     except json.JSONDecodeError as error:
         line = first_line + error.lineno - 1
         what = f"{source}, line {line}, column {error.colno}: not JSON: {error.msg}"
         raise InvalidEvent(what, source=source, line=line, column=error.colno) from error
-    except (RecursionError, ValueError) as error:
+    except (RecursionError, ValueError, UsageError) as error:
         what = f"{source}, line {first_line}: cannot be kept as JSON: {error}"
         raise InvalidEvent(what, source=source, line=first_line) from error
+
+
+def kept(value: Any) -> Any:
+    """A value that was read, as it is to be stored: each number as it was read."""
+    text = exact(value)
+    return value if bytes(text) == msgspec.json.encode(value) else text
+
+
+def lost(given: Any, had: Any, at: str = "") -> Iterator[str]:
+    """The numbers of a value that a reader has not as they were given, with where they stand."""
+    if isinstance(given, dict) and isinstance(had, dict):
+        for key in given.keys() & had.keys():
+            yield from lost(given[key], had[key], f"{at}/{key}")
+    elif isinstance(given, list) and isinstance(had, list):
+        for index, (one, other) in enumerate(zip(given, had, strict=False)):
+            yield from lost(one, other, f"{at}/{index}")
+    elif isinstance(given, _NUMBERS) and isinstance(had, _NUMBERS) and given != had:
+        yield f"{given} at {at!r} has more digits than are kept of it: {had}"
+
+
+def floats(value: Any, *, source: str) -> Any:
+    """A value for who reads numbers as floats: one that would be rounded is refused."""
+    for what in lost(value, msgspec.json.decode(exact(value))):
+        raise UsageError(f"{source}: {what}")
+    return value
 
 
 def argument(given: str, *, option: str) -> Any:

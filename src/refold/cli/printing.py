@@ -11,6 +11,7 @@ import msgspec
 import refold
 from refold.cli import output
 from refold.cli.text import clean, one_line
+from refold.jsontext import exact
 from refold.times import rfc3339
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ def event_json(recorded: refold.Recorded) -> dict[str, Any]:
         "schema": recorded.schema,
         "occurred_at": rfc3339(recorded.occurred_at_us),
         "recorded_at": rfc3339(recorded.recorded_at_us),
-        "data": recorded.data,
-        "metadata": recorded.metadata,
+        "data": exact(recorded.data),
+        "metadata": exact(recorded.metadata),
     }
 
 
@@ -49,7 +50,7 @@ def change_json(change: refold.Change) -> dict[str, Any]:
         "kind": change.kind,
         "before": None if change.before is None else event_json(change.before),
         "after": None if change.after is None else event_json(change.after),
-        "patch": change.patch,
+        "patch": exact(change.patch),
     }
 
 
@@ -106,7 +107,7 @@ def operation_lines(operations: Iterable[Any]) -> Iterator[str]:
 
 
 def _shown(value: object, room: int) -> str:
-    return "" if value is msgspec.UNSET else one_line(output.compact(value), room)
+    return "" if value is msgspec.UNSET else one_line(output.compact(exact(value)), room)
 
 
 def _signed(sign: str, recorded: refold.Recorded, *, fg: str) -> str:
@@ -117,7 +118,7 @@ def _signed(sign: str, recorded: refold.Recorded, *, fg: str) -> str:
 def _payload(recorded: refold.Recorded, taken: int) -> str:
     """As much of a payload as fits beside what is ``taken`` of the line."""
     room = max(output.width() - taken, PAYLOAD_WIDTH_MIN)
-    return one_line(output.compact(recorded.data), room)
+    return one_line(output.compact(exact(recorded.data)), room)
 
 
 def transcript_lines(lines: Sequence[Line]) -> Iterator[str]:

@@ -12,6 +12,7 @@ from refold.cli.loading import registry_from
 from refold.cli.options import command, no_effect, opened, option
 from refold.cli.text import clean, counted, one_line
 from refold.errors import RefoldError, UsageError
+from refold.jsontext import exact
 
 if TYPE_CHECKING:
     from refold.schemas import Example, StoredSchema
@@ -60,7 +61,7 @@ def schemas_command(
             suggest.note_nothing(store, types=types)
     for one in found:
         if not types or {one.type, f"{one.type}.v{one.schema}"} & {*types}:
-            output.show(one, _lines(one))
+            output.show(exact(one), _lines(one))
     return FINDING if any(one.finding for one in found) else FINE
 
 
@@ -80,11 +81,11 @@ def _try(types: tuple[str, ...], payload: Any, registry: refold.Registry) -> int
     if len(types) != 1:
         raise UsageError("--example is a payload of one --type: give it, with its schema (x.v2)")
     try:
-        found = tried(types[0], payload, registry)
+        found = tried(types[0], jsontext.kept(payload), registry)
     except RefoldError as error:
         output.show({"finding": error.message}, _bad(error.message))
         return FINDING
-    output.show(found, _example_lines(found))
+    output.show(exact(found), _example_lines(found))
     return FINE
 
 

@@ -174,8 +174,8 @@ def read_tools(items: object) -> tuple[list[events.Tool], list[Unread]]:
     unread: list[Unread] = []
     if isinstance(items, str):
         try:
-            items = msgspec.json.decode(items)
-        except (msgspec.DecodeError, RecursionError) as error:
+            items = jsonvalue.read(items)
+        except (ValueError, UsageError, RecursionError) as error:
             return [], [Unread("tool", "", f"tools are not JSON: {error}")]
     if not isinstance(items, list):
         return [], [Unread("tool", "", "tools must be a list")]
@@ -344,9 +344,9 @@ def _effect(effect: Any, path: Path, unread: list[Unread]) -> events.Effect:
 def parsed_arguments(arguments: str) -> Any:
     """What a string of tool arguments says; None when it is not JSON that can be stored."""
     try:
-        parsed = msgspec.json.decode(arguments)
+        parsed = jsonvalue.read(arguments)
         check_json(parsed, [])
-    except (msgspec.DecodeError, ValueError, InvalidEvent, RecursionError):
+    except (ValueError, UsageError, InvalidEvent, RecursionError):
         return None
     return parsed
 

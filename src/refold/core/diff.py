@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from refold.core import patch
+from refold.core.jsonvalue import Numbering, check, equal
 from refold.core.patch import Operation
 from refold.core.recorded import Recorded, history_of
 
@@ -47,15 +48,16 @@ class HistoryDiff:
 def diff(before: Iterable[Recorded], after: Iterable[Recorded]) -> HistoryDiff:
     """How one history became another, compared by type and payload.
 
-    Either may be a list of recorded events, a branch, or what ``read`` gives. Times, ids and
+    Either may be a list of recorded events, a branch, or what ``read`` gives. Payloads are the same
+    where they are the same JSON: numbers by value (1 is 1.0), keys in any order. Times, ids and
     metadata are not compared. An event of an old schema is compared as what it is read as, one
     that is split part by part. Raises :class:`~refold.errors.UpcastFailed` where it cannot be.
     """
     first, second = (list(history_of(given, call="diff")) for given in (before, after))
     shared = _shared(first, second)
     first, second = _parted(first[shared:]), _parted(second[shared:])
-    key = _key_as_read if any(map(_is_reshaped, first + second)) else _key
-    keys = list(map(key, first)), list(map(key, second))
+    numbers = Numbering()
+    keys = [[_key(event, numbers) for event in side] for side in (first, second)]
     changes: list[Change] = []
     for operation, i1, i2, j1, j2 in _opcodes(*keys):
         if operation != "equal":
@@ -85,7 +87,7 @@ def _opcodes(first: list[Any], second: list[Any]) -> list[tuple[str, int, int, i
 def _shared(first: Sequence[Recorded], second: Sequence[Recorded]) -> int:
     count = 0
     for a, b in zip(first, second, strict=False):
-        if _key(a) != _key(b):
+        if a.stored_kind != b.stored_kind or not (a.raw == b.raw or equal(a.data, b.data)):
             break
         count += 1
     return count
@@ -111,13 +113,7 @@ def _parted(events: Sequence[Recorded]) -> list[Recorded]:
     return [part for event in events for part in event.parts() or (event,)]
 
 
-def _is_reshaped(recorded: Recorded) -> bool:
-    return recorded.whole is not None or recorded.kind != recorded.stored_kind
-
-
-def _key_as_read(recorded: Recorded) -> tuple[str, bytes]:
-    return recorded.kind.tag, msgspec.json.encode(recorded.data, order="sorted")
-
-
-def _key(recorded: Recorded) -> tuple[str, bytes]:
-    return recorded.stored_kind.tag, recorded.raw
+def _key(recorded: Recorded, numbers: Numbering) -> tuple[str, int]:
+    """What events are the same by: the kind, and the payload as it is read, numbers by value."""
+    check(recorded.data)
+    return recorded.kind.tag, numbers.of(recorded.data)

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from refold.core.canonical import DEPTH_MAX, with_sorted_sets
-from refold.core.clock import to_us
+from refold.core.clock import recordable, to_us
 from refold.core.event import Event, checked_tag
 from refold.core.payload import (
     EVENT_BYTES_MAX,
@@ -198,6 +198,8 @@ def _array_of(event: object, registry: Registry) -> tuple[Any, ...]:
         data = plain(data)
     if at is not None:
         at = to_us(at)
+        if at < 0 and "copied_from" not in (metadata or ()):  # What is stored may be copied.
+            recordable(at, what="occurred_at")
     if not metadata:
         return (tag, data) if at is None else (tag, data, at)
     if not isinstance(metadata, Mapping):

@@ -14,6 +14,8 @@ from decimal import Decimal
 from math import isfinite
 from typing import Any, Final, NoReturn
 
+import msgspec
+
 from refold.errors import UsageError
 
 DEPTH_MAX: Final = 200
@@ -22,6 +24,8 @@ DEPTH_MAX: Final = 200
 _LEAVES: Final = (str, int, float, Decimal, type(None))
 _SURE: Final = re.compile(r"-?[0-9.]{1,16}")
 """Numbers with a point that are floats for sure: every float has 15 digits (IEEE 754)."""
+_check_text: Final = msgspec.json.Decoder(float_hook=str).decode
+"""Refuses half of a surrogate pair, which nothing can store."""
 _INDEX: Final = re.compile(r"0|[1-9][0-9]{0,17}")
 
 
@@ -45,15 +49,17 @@ def read(text: str | bytes) -> Any:
     """What JSON text says: whole numbers as int, others as :func:`number` gives them.
 
     Raises ValueError for what is no JSON or a number that nothing holds, and :class:`UsageError`
-    where a key stands twice in one object: of such two other readers keep one,
-    and not all of them the same.
+    where a key stands twice in one object: of such two other readers keep one, and not all of them
+    the same.
     """
-    return json.loads(
+    value = json.loads(
         text if isinstance(text, str) else text.decode(),
         object_pairs_hook=_members,
         parse_float=number,
         parse_constant=_no_number,
     )
+    _check_text(text)
+    return value
 
 
 def check(value: Any, *, level: int = 1) -> int:

@@ -58,7 +58,7 @@ def _encoded(payload: Any) -> bytes:
 def read_back(payload: msgspec.Raw) -> Any:
     """What a payload given as JSON text says; refused unless it is one value that can be read."""
     try:
-        msgspec.json.decode(payload)
+        msgspec.json.decode(payload)  # Not every reader has a number over the range of floats.
         return jsonvalue.read(bytes(payload))
     except (ValueError, RecursionError, UsageError) as error:
         raise InvalidEvent(f"a msgspec.Raw is not one JSON value: {error}") from error

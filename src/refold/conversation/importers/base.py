@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from decimal import Decimal
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final, NamedTuple, Self, TypeVar
@@ -18,6 +19,7 @@ from refold.conversation.importers.json_array import Value
 from refold.conversation.importers.source import Source
 from refold.conversation.openai_chat import read_messages
 from refold.core.event import Event
+from refold.core.jsonvalue import read
 from refold.errors import InvalidEvent, UsageError
 
 T = TypeVar("T")
@@ -171,7 +173,10 @@ class Fields:
         """A field as ``how`` understands it, which raises ValueError where it does not."""
         value = self.holder.get(key)
         try:
-            return None if value is None else how(value)
+            found = None if value is None else how(value)
+            if isinstance(found, float) and isinstance(value, int | Decimal) and found != value:
+                raise ValueError(f"{value} has more digits than are kept of it")
+            return found
         except (ValueError, ArithmeticError, UsageError) as error:
             self.note(key, [Unread("field", "", str(error))])
             return None
@@ -211,10 +216,10 @@ def read_each(
         try:
             if value.error:
                 raise ValueError(value.error)
-            found = convert(Fields(msgspec.json.decode(value.raw), unread), value)
+            found = convert(Fields(read(value.raw), unread), value)
             if "~" in found.stream:
                 raise ValueError(f"{found.stream!r} cannot name a stream here: ~ names a branch")
-        except (InvalidEvent, ValueError, ArithmeticError, RecursionError) as error:
+        except (InvalidEvent, UsageError, ValueError, ArithmeticError, RecursionError) as error:
             yield Problem(source.name, value.line, f"{value.place}{error}")
         else:
             where = f"{source.name}:{value.line}"

@@ -18,6 +18,7 @@ from refold.conversation.importers.elsewhere import hint, is_known
 from refold.conversation.importers.source import Source, Unreadable, named, size_bytes
 from refold.core.event import check_name
 from refold.core.expected import NO_STREAM
+from refold.core.jsonvalue import read
 from refold.core.recorded import Recorded
 from refold.engine.append import Append, prepared
 from refold.engine.store import Store
@@ -151,8 +152,8 @@ def _append_of(found: Found) -> Append:
 def _tools_of(path: Path) -> list[Tool]:
     """The tools of a JSON file; UsageError says what is wrong with it."""
     try:
-        tools, unread = read_tools(msgspec.json.decode(path.read_bytes()))
-    except (OSError, ValueError, RecursionError) as error:
+        tools, unread = read_tools(read(path.read_bytes()))
+    except (OSError, ValueError, RecursionError, UsageError) as error:
         why = getattr(error, "strerror", None) or error
         raise UsageError(f"tools file {path} cannot be read: {why}", path=str(path)) from error
     # Without a reason it is a field that is not known here.
