@@ -139,3 +139,9 @@ def test_a_header_without_samples_is_a_problem(store: refold.Store, tmp_path: Pa
     """There is no conversation in it."""
     report = told(store, tmp_path / "l.json", {"eval": {"task": "t"}, "status": "success"})
     assert (report.imported, report.failed) == (0, 1)
+
+
+def test_a_sample_that_is_none(store: refold.Store, tmp_path: Path) -> None:
+    """It is a problem, and no crash."""
+    report = told(store, tmp_path / "l.json", {"eval": {"task": "t"}, "samples": ["odd"]})
+    assert (report.imported, report.failed) == (0, 1)

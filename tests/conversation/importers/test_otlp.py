@@ -271,3 +271,13 @@ def test_a_part_of_an_unknown_kind_is_kept_as_it_was(store: refold.Store, tmp_pa
     assert [one.what for one in report.loss] == [
         "a content part without words (/messages/1/content/0)"
     ]
+
+
+def test_an_odd_trace_costs_itself_alone(store: refold.Store, tmp_path: Path) -> None:
+    """A span without a time, or with a number that is none; the other traces come in."""
+    given = CHAT | {"gen_ai.input.messages": [USER], "gen_ai.output.messages": [SAYS]}
+    timeless = {"traceId": "t2", "spanId": "x", "attributes": []}
+    odd = {**span("m", 0, 1, given, traceId="t3"), "startTimeUnixNano": [1]}
+    good = span("m", 0, 1, given)
+    report = imported(store, tmp_path / "t.jsonl", "otlp", otlp(timeless, odd, good))
+    assert (report.imported, report.failed) == (1, 2)

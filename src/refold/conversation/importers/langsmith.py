@@ -19,7 +19,7 @@ from refold.conversation.chat_shapes import Unread
 from refold.conversation.importers.base import Fields, Found, Importer, Options, Problem
 from refold.conversation.importers.chat_files import PARAMS
 from refold.conversation.importers.source import Source
-from refold.conversation.importers.spans import Kind, Span, Trace
+from refold.conversation.importers.spans import ODD, Kind, Span, Trace
 from refold.conversation.importers.traces import read_traces
 from refold.conversation.importers.usage import usage_in
 from refold.conversation.importers.when import time_us
@@ -69,7 +69,10 @@ def _traces(source: Source) -> Iterator[Trace | Problem]:
             }
             held[str(run["id"])] = (before | more, first_at, line)
     for trace_id, held in traces.items():
-        yield _trace(trace_id, list(held.values()))
+        try:
+            yield _trace(trace_id, list(held.values()))
+        except ODD as error:
+            yield Problem(source.name, 1, f"trace {trace_id}: {error}")
 
 
 def _runs(document: Any) -> Iterator[tuple[dict[str, Any], str]]:

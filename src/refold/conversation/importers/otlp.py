@@ -15,7 +15,7 @@ import msgspec
 from refold.conversation.importers import otel_attributes as otel
 from refold.conversation.importers.base import Found, Importer, Options, Problem
 from refold.conversation.importers.source import Source
-from refold.conversation.importers.spans import Span, Trace
+from refold.conversation.importers.spans import ODD, Span, Trace
 from refold.conversation.importers.traces import read_traces
 
 Row = dict[str, Any]
@@ -62,17 +62,22 @@ def _traces(source: Source) -> Iterator[Trace | Problem]:
             rows.setdefault(str(span.get("traceId")), []).append((span, at, value.line))
         for log, _ in _records(document, "resourceLogs", "scopeLogs", "logRecords"):
             logs.setdefault(str(log.get("spanId")), []).append(_logged(log))
-    yield from _told(rows, logs)
+    yield from _told(source.name, rows, logs)
 
 
 def _told(
+    source_name: str,
     rows: Mapping[str, Sequence[tuple[Row, str, int]]],
     logs: Mapping[str, Sequence[tuple[str, Row]]],
-) -> Iterator[Trace]:
+) -> Iterator[Trace | Problem]:
     """The traces with a call of a model, those of one conversation together."""
     talks: dict[str, Trace] = {}
     for trace_id, held in rows.items():
-        made = [(_span(row, at, logs), line) for row, at, line in held]
+        try:
+            made = [(_span(row, at, logs), line) for row, at, line in held]
+        except ODD as error:
+            yield Problem(source_name, held[0][2], f"trace {trace_id}: {error}")
+            continue
         spans = [span for (span, _), _ in made]
         if not any(span.kind in ("model", "tool") for span in spans):
             continue

@@ -8,9 +8,8 @@ from refold.conversation.chat_export import Loss
 from refold.conversation.importers.base import Found, Options, Problem
 from refold.conversation.importers.json_array import Value
 from refold.conversation.importers.source import Source, named
-from refold.conversation.importers.spans import Trace
+from refold.conversation.importers.spans import ODD, Trace
 from refold.conversation.importers.telling import Telling
-from refold.errors import InvalidEvent
 
 
 def traces_in(
@@ -22,7 +21,7 @@ def traces_in(
             if value.error:
                 raise ValueError(value.error)
             yield from read(value)
-        except (InvalidEvent, ValueError, RecursionError) as error:
+        except ODD as error:
             yield Problem(source.name, value.line, f"{value.place}{error}")
 
 
@@ -37,7 +36,7 @@ def read_traces(
         try:
             told = Telling(trace, options)
             told.tell()
-        except (InvalidEvent, ValueError, ArithmeticError, RecursionError) as error:
+        except ODD as error:
             yield Problem(source_name, trace.line, f"trace {trace.id}: {error}")
             continue
         base = f"{options.category or trace.category or category}-{named(trace.id)}"

@@ -30,6 +30,7 @@ from refold.conversation.importers.base import (
 from refold.conversation.importers.dialects import decoded
 from refold.conversation.importers.json_array import Value
 from refold.conversation.importers.source import Source
+from refold.conversation.importers.spans import ODD
 from refold.conversation.importers.when import time_us
 from refold.core.event import Event
 
@@ -169,7 +170,10 @@ class _Talk:
                         turn.get("parties"), str(turn["text"]), None, own_us or start_us
                     )
             case {"results": {"channels": [*channels]}}:
-                yield from self._heard(one, channels, start_us)
+                try:
+                    yield from list(self._heard(one, channels, start_us))
+                except ODD as error:
+                    one.note("body", [Unread("words", "", f"a transcript that is odd: {error!r}")])
             case body:
                 why = "a transcript in no shape that is known"
                 one.note("body", [Unread("words", "", why)] if body else [])
