@@ -139,6 +139,34 @@ def test_the_agent_is_told_only_when_it_changes(store: refold.Store) -> None:
     assert [one["prompt"]["text"] for one in agents] == ["You help.", "Be brief.", "Be brief."]
 
 
+def test_a_prompt_right_behind_what_was_read_before_changes_the_agent(
+    store: refold.Store, recorders: Iterator[Recorder]
+) -> None:
+    """It is none of those that come before all others."""
+    messages = [SYSTEM, user("a")]
+    recorder, first = next(recorders), call_of(asked(messages), conversation="chat-1")
+    recorder.begin(first)
+    ends(recorder, first, [b"{}"], status=500)
+    messages += [{"role": "system", "content": "Be brief."}, user("c")]
+    talk(next(recorders), messages, agent("d"), conversation="chat-1")
+    messages.append(user("e"))
+    talk(next(recorders), messages, agent("f"), conversation="chat-1")
+    agents = [one.data for one in store.read("chat-1") if one.type == "agent.configured"]
+    assert [one["prompt"]["text"] for one in agents] == ["You help.", "Be brief."]
+
+
+def test_what_is_unread_is_named_by_its_place_in_the_whole_request(
+    store: refold.Store, recorders: Iterator[Recorder]
+) -> None:
+    """Also where the messages before it were read with an earlier request."""
+    messages = [SYSTEM, user("a")]
+    talk(next(recorders), messages, agent("b"))
+    odd: Message = {"role": "user", "content": [{"type": "text", "text": 3}]}
+    talk(next(recorders), [*messages, odd], agent("c"), rest={"tools": [3]})
+    (*_, request) = store.read_all(types=["model.request"])
+    assert sorted(request.noted("unread")) == ["/messages/3/content/0", "/tools/0"]
+
+
 def test_a_beginning_that_was_not_captured_is_recorded_with_the_first_call(
     store: refold.Store,
 ) -> None:

@@ -37,7 +37,10 @@ class Heard:
         known, chain = self._last.get(_first(said), ([], Chain()))
         if not known or "previous_response_id" in body or said[: len(known)] != known:
             return body, Chain()
-        return {**body, key: [*head, *said[len(known) :]]}, chain
+        rest = said[len(known) :]
+        if rest and _is_prompt(rest[0]):  # It would stand with those that come first.
+            return body, Chain()
+        return {**body, key: [*head, *rest]}, chain
 
     def note(self, body: Mapping[str, Any], asked: Asked, chain: Chain) -> None:
         """A whole request was read, to a history; not where the agent changes within it."""
@@ -54,9 +57,12 @@ def _parted(body: Mapping[str, Any]) -> tuple[str, Sequence[Any], list[Any]]:
     """Where the messages of a request stand, those of the system that come first, the others."""
     key = next((key for key in KEYS if isinstance(body.get(key), list)), "")
     items = body.get(key, [])
-    roles = (one.get("role") if isinstance(one, Mapping) else None for one in items)
-    count = next((n for n, role in enumerate(roles) if role not in ("system", "developer")), 0)
+    count = next((n for n, one in enumerate(items) if not _is_prompt(one)), 0)
     return key, items[:count], items[count:]
+
+
+def _is_prompt(item: Any) -> bool:
+    return isinstance(item, Mapping) and item.get("role") in ("system", "developer")
 
 
 def _first(said: Sequence[Any]) -> bytes:

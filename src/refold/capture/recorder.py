@@ -133,6 +133,8 @@ class Recorder:
         if placed is None and start.digest:
             asked = _asked(call, body)
             placed = self._places.fitting(call, body, asked, Chain())
+        # By their places in all of it, not in what was new.
+        unread = asked.unread and _asked(call, body).unread
         state, chain, seen, conversation = placed or self._places.unfitting(call, body, asked)
         stream = state.notes.stream
         going = self._calls[call.id] = _Going(stream, conversation, chain)
@@ -144,8 +146,8 @@ class Recorder:
         form, digests = taken_apart(call.request, state.known())
         exact = in_events(form)
         made = events.ModelRequest(call.api.name, hash=form.hash, attempt=call.attempt)
-        told = {"unread": [one.pointer for one in asked.unread[:UNREAD_MAX]]}
-        given = [*new, *exact, Event.of(made, metadata=told if asked.unread else None)]
+        told = {"unread": [one.pointer for one in unread[:UNREAD_MAX]]}
+        given = [*new, *exact, Event.of(made, metadata=told if unread else None)]
         about = _metadata(call, going) | {PROCESS: this_process()}
         spot = Spot(stream, state.notes.version + len(new))
         self._append(state, spot, given, about, {chain.tag}, at_us=call.started_us, key=call.id)
