@@ -216,6 +216,38 @@ def test_what_a_stopped_writer_has_left_is_waited_for(fake: Fake) -> None:
     assert [step[0] for step in fake.steps] == ["begin", "end"]
 
 
+def test_the_first_token_is_timed_from_the_call_and_not_from_its_recording(fake: Fake) -> None:
+    """However late a slow store takes the call in."""
+    fake.may_go_on.clear()
+    with writing() as made:
+        one = call("c")
+        made.begin(one)
+        time.sleep(0.05)
+        made.data(one, b'data: {"text": "x"}\n\n')
+        made.end(one)
+        fake.may_go_on.set()
+        assert made.flush(20)
+    assert one.first_token_ms is not None
+    assert one.first_token_ms >= 50
+
+
+def test_nothing_is_held_of_calls_that_were_lost(fake: Fake) -> None:
+    """Wherever they failed: their requests are large."""
+    with writing() as made:
+        for at in ("begin", "received", "end"):
+            fake.fails_at = (at, at)
+            one = call(at)
+            made.begin(one)
+            made.data(one, b"x")
+            assert made.flush(20)
+            made.end(one)
+        assert made.flush(20)
+        assert (made.lost, made._pending) == (3, 0)
+        assert not made._skipped
+        assert not made._watched
+        assert not made._waiting
+
+
 def test_a_wrong_choice_is_refused() -> None:
     """The error names the choices."""
     with pytest.raises(UsageError, match="neither 'log' nor 'raise'"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 import zlib
 from typing import Any, Final
 
@@ -19,11 +18,12 @@ class FirstToken:
 
     It gives the call its ``first_token_ms``. A frame that only begins an answer, or names its
     role, has nothing of it. The time stays unknown where an answer is not streamed, and where it
-    is packed otherwise than by gzip or deflate.
+    is packed otherwise than by gzip or deflate. ``began`` is when the call did, by
+    ``time.perf_counter``.
     """
 
-    def __init__(self, call: Call) -> None:
-        self._call, self._began = call, time.perf_counter()
+    def __init__(self, call: Call, began: float) -> None:
+        self._call, self._began = call, began
         self._frames = SseParser()
         self._unpack: Any = None
         self.waits = True

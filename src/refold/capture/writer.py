@@ -86,7 +86,7 @@ class Writer:
         else:
             self._pending += len(call.request)
             try:
-                self._put(call, None, 0.0)
+                self._put(call, None, time.perf_counter())
             except RuntimeError as error:  # No thread can be begun, as where the program ends.
                 if self.raises:
                     raise
@@ -160,6 +160,7 @@ class Writer:
                     self._take(*step)
                 except Exception as error:
                     self._lose(step[0], error)
+                    self._skipped -= {step[0]} if step[1] == b"" else set()
             is_asked = step is None or isinstance(step, threading.Event)
             self._send_waiting(math.inf if is_asked else time.perf_counter() - BATCH_S)
             if isinstance(step, threading.Event):
@@ -178,7 +179,7 @@ class Writer:
         if chunk is None:
             self._pending -= len(call.request)
             self._recording().begin(call)
-            self._watched[call] = FirstToken(call)
+            self._watched[call] = FirstToken(call, at)
         elif call in self._skipped:
             self._pending -= len(chunk)
             if not chunk:
