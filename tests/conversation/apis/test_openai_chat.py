@@ -12,6 +12,7 @@ from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletionChunk
 
 from refold.conversation.apis import api_of
+from refold.conversation.apis.joining import join
 from refold.conversation.apis.openai_chat import OPENAI_CHAT
 from refold.conversation.apis.sse import Frame, frames_of
 from refold.conversation.events import (
@@ -403,3 +404,12 @@ def test_no_frames_raise(said: list[Any]) -> None:
     except InvalidEvent:
         return
     assert isinstance(events[0].data, ModelResponse | ModelFailed)
+
+
+def test_a_list_that_comes_in_pieces_is_not_copied_for_each() -> None:
+    """As of log probabilities: one piece a token, and an answer has tens of thousands."""
+    whole: dict[str, Any] = {"content": [{"token": "a"}]}
+    held = whole["content"]
+    join(whole, {"content": [{"token": "b"}, {"token": "c"}]})
+    assert whole["content"] is held
+    assert [one["token"] for one in held] == ["a", "b", "c"]

@@ -38,7 +38,6 @@ def _grown(items: list[Any], pieces: list[Any], *, are_calls: bool) -> list[Any]
 
     A call that a server gives no index is known by its id; a piece without one is of the last.
     """
-    items = list(items)
     for piece in pieces:
         last = _last_of(items, piece, are_calls) if isinstance(piece, dict) else None
         if last is None:
@@ -50,8 +49,8 @@ def _grown(items: list[Any], pieces: list[Any], *, are_calls: bool) -> list[Any]
 
 def _last_of(items: list[Any], piece: Body, are_calls: bool) -> Body | None:
     index, own_id = piece.get("index"), piece.get("id")
-    objects = [item for item in reversed(items) if isinstance(item, dict)]
+    objects = (item for item in reversed(items) if isinstance(item, dict))
     if index is not None:
         return next((item for item in objects if item.get("index") == index), None)
-    is_more = are_calls and objects and own_id in (None, "", objects[0].get("id"))
-    return objects[0] if is_more else None
+    last = next(objects, None) if are_calls else None
+    return last if last and own_id in (None, "", last.get("id")) else None
