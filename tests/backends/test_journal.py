@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,16 @@ def numbers(store: refold.Store) -> list[int]:
 
 def n(number: int) -> list[Any]:
     return [Event("test.n", {"n": number})]
+
+
+def test_whatever_space_a_payload_has_it_is_stored_elsewhere_too(path: Path) -> None:
+    """A carriage return ends no line."""
+    raw = msgspec.Raw(b'{"n":\r1}')
+    with refold.open(path) as store:
+        store.append("call-1", [Event("test.n", raw)])
+    with closing(JournalBackend(path, mode="read")) as backend:
+        ((_, batch),) = backend.batches()
+    assert batch.writes[0].body == '[["test.n",{"n":\r1}]]'
 
 
 def test_a_line_can_be_read_by_anyone(path: Path) -> None:

@@ -124,7 +124,7 @@ class JournalBackend(MemoryBackend):
 
     def batches(self) -> Iterator[tuple[int, Batch]]:
         """See :class:`~refold.ports.Copied`."""
-        for number, raw in enumerate(self._path.read_bytes().splitlines()[: self._lines], 1):
+        for number, raw in enumerate(self._path.read_bytes().split(b"\n")[: self._lines], 1):
             yield self._parsed(raw, number)[1:]
 
     @property
