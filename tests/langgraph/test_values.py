@@ -12,7 +12,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.types import Interrupt, Send
 
-from refold.langgraph.values import DEPTH_MAX, shown, typed
+from refold.langgraph.values import DEPTH_MAX, _read, shown, typed
 
 SERDE = JsonPlusSerializer()
 LEAVES = (
@@ -93,3 +93,11 @@ def test_a_deep_value_comes_back(depth: int) -> None:
         value = [value]
     serialised = SERDE.dumps_typed(value)
     assert kept(serialised) == serialised
+
+
+def test_whole_values_are_not_held() -> None:
+    """Each of a thread's is as long as the thread: only the objects in them are read once."""
+    before = _read.cache_info().currsize
+    for count in range(20):
+        shown(("msgpack", msgspec.msgpack.encode([f"{n} of these" for n in range(count)])))
+    assert _read.cache_info().currsize == before

@@ -25,7 +25,7 @@ def shown(serialised: tuple[str, bytes]) -> Any:
     kind, data = serialised
     if kind == "null" and not data:
         return None
-    node = _read(bytes(data), 0) if kind == "msgpack" else None
+    node = _read.__wrapped__(bytes(data), 0) if kind == "msgpack" else None
     return {"$typed": [kind, b64encode(data).decode()]} if node is None else node
 
 
@@ -36,7 +36,8 @@ def typed(node: Any) -> tuple[str, bytes]:
     return ("null", b"") if node is None else ("msgpack", encode(_packed(node)))
 
 
-# Most of a state was in the one before: each message is read once.
+# Most of a state was in the one before: each message is read once. Not a whole value: those of a
+# thread are as long as it is, and so many of them would fill the memory.
 @lru_cache(maxsize=4096)
 def _read(data: bytes, depth: int) -> Any:
     """The JSON of msgpack; None where it would not come back to the byte, or says nil alone."""
