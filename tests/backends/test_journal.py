@@ -57,6 +57,27 @@ def test_whatever_space_a_payload_has_it_is_stored_elsewhere_too(path: Path) -> 
     assert batch.writes[0].body == '[["test.n",{"n":\r1}]]'
 
 
+def test_nothing_is_written_behind_what_an_interrupt_kept_from_memory(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would stand at the same place, and the file could not be read again."""
+    with refold.open(path) as store:
+        store.append("call-1", n(0))
+        with monkeypatch.context() as patched:
+            patched.setattr(JournalBackend, "_keep", _interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                store.append("call-1", n(1))
+        with pytest.raises(Unavailable, match="open it again"):
+            store.append("call-1", n(2))
+    with refold.open(path) as store:
+        store.append("call-1", n(3))
+        assert numbers(store) == [0, 1, 3]
+
+
+def _interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_a_line_can_be_read_by_anyone(path: Path) -> None:
     """An append is a line, appends that belong together are one."""
     with refold.open(path) as store:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import Final, Literal, NoReturn
+from typing import Any, Final, Literal, NoReturn
 
 import msgspec
 
@@ -139,6 +139,14 @@ class JournalBackend(MemoryBackend):
             os.close(file)
 
     # -- writing ----------------------------------------------------------------------------------
+
+    def _stored(self, *given: Any) -> list[Outcome]:
+        size = self._size
+        try:
+            return super()._stored(*given)
+        except BaseException:  # An interrupt, between file and memory.
+            self._is_broken |= self._size != size  # What comes next would stand there twice.
+            raise
 
     def _before_kept(self, planned: Plan, rows: Sequence[Row], batches: Sequence[Batch]) -> None:
         """Write what is to be kept, one line a batch."""
@@ -295,18 +303,11 @@ class _JournalTurn(Turn):
 
 def _encoded(rows: Sequence[Row], batch: Batch) -> bytes:
     """The line of a batch, its rows as they are to be kept."""
-    lines = [
-        Line(
-            row.position,
-            row.stream,
-            row.version,
-            rfc3339(row.recorded_at),
-            _kept(write.body),
-            msgspec.UNSET if write.metadata is None else _kept(write.metadata),
-            write.fork,
-        )
-        for row, write in zip(rows, batch.writes, strict=True)
-    ]
+    lines: list[Line] = []
+    for row, write in zip(rows, batch.writes, strict=True):
+        place = row.position, row.stream, row.version, rfc3339(row.recorded_at)
+        metadata = msgspec.UNSET if write.metadata is None else _kept(write.metadata)
+        lines.append(Line(*place, _kept(write.body), metadata, write.fork))
     lines[0].key, lines[0].digest = batch.key, batch.digest.hex()
     lines[0].clock_at = None if rows[0].clock_at is None else rfc3339(rows[0].clock_at)
     return msgspec.json.encode(lines[0] if len(lines) == 1 else lines) + b"\n"
