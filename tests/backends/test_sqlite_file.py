@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import apsw
 import pytest
@@ -267,3 +267,32 @@ def test_each_number_has_one_migration() -> None:
     folder = resources.files("refold.backends.sqlite") / "migrations"
     numbers = sorted(int(file.name[:4]) for file in folder.iterdir())
     assert numbers == list(range(1, SCHEMA_VERSION + 1))
+
+
+def test_a_fork_does_not_wait_for_who_waits_for_it(tmp_path: Path) -> None:
+    """A commit that takes its turn as connections are laid to rest opens one after the fork."""
+    backend = SqliteBackend(tmp_path / "a.db")
+    turn, seen = backend._write_lock, []
+
+    class Lock:
+        """A lock that another thread takes right before it is asked for."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(turn, name)
+
+        def acquire(self, *, blocking: bool = True) -> bool:
+            seen.append(blocking)
+            with turn:
+                return turn.acquire(blocking=False)
+
+        def __enter__(self) -> None:
+            raise AssertionError("it is waited for")
+
+        def __exit__(self, *_: object) -> None:
+            """Nothing was entered."""
+
+    backend._write_lock = cast(Any, Lock())
+    backend.close_idle()
+    backend._write_lock = turn
+    backend.close()
+    assert seen == [False]

@@ -214,8 +214,7 @@ class SqliteBackend:
 
     def log_head(self) -> int:
         """See :class:`~refold.ports.Backend`."""
-        found = shaped(self._query(queries.LOG_HEAD), int)
-        return int(found[0][0]) if found else 0
+        return next((int(n) for (n,) in shaped(self._query(queries.LOG_HEAD), int)), 0)
 
     def streams(self, *, category: str | None, after: str, streams_max: int) -> list[StreamInfo]:
         """See :class:`~refold.ports.Backend`."""
@@ -308,9 +307,11 @@ class SqliteBackend:
 
     def _let_go(self) -> None:
         self._writer = None  # Whoever commits next lets go of it too, and waits for another.
-        if not self._write_lock.locked():
-            with self._write_lock:
+        if self._write_lock.acquire(blocking=False):  # Who has it may wait for this fork.
+            try:
                 self._close_writing()
+            finally:
+                self._write_lock.release()
         self._close_idle_readers()
 
     def _close_idle_readers(self) -> None:
@@ -352,9 +353,8 @@ class SqliteBackend:
     def _connected(self, mode: Mode = "write") -> apsw.Connection:
         # Snapshots and segments too: what they left unsynced, a later failed sync could lose
         # from the middle of the WAL, with every append that was acknowledged after it.
-        return file.connect(
-            self._path, mode, self._synchronous, self._vfs, alone=self._rest is not None
-        )
+        alone = self._rest is not None
+        return file.connect(self._path, mode, self._synchronous, self._vfs, alone=alone)
 
     @contextmanager
     def _reading(self, path: Path | None = None) -> Iterator[apsw.Connection]:
