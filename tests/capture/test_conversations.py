@@ -85,6 +85,21 @@ def test_conversations_that_are_alike_go_on_each_by_itself(
     assert said == [["Hi", "Hello", f"I am {n}", "Ah"] for n in range(3)]
 
 
+def test_conversations_alike_for_several_turns_are_not_branched(
+    store: refold.Store, recorders: Iterator[Recorder]
+) -> None:
+    """The same first two turns of three users: the third is each one's own."""
+    shared = [SYSTEM, user("Hi"), agent("Hello"), user("Thanks"), agent("Sure")]
+    for _ in range(3):
+        talk(next(recorders), shared[:2], agent("Hello"))
+    for _ in range(3):
+        talk(next(recorders), shared[:4], agent("Sure"))
+    for n in range(3):
+        talk(next(recorders), [*shared, user(f"I am {n}")], agent("Ah"))
+    said = sorted(words_in(store, stream) for stream in streams_of(store))
+    assert said == [["Hi", "Hello", "Thanks", "Sure", f"I am {n}", "Ah"] for n in range(3)]
+
+
 def test_a_history_written_back_otherwise_is_the_same(
     store: refold.Store, recorders: Iterator[Recorder]
 ) -> None:

@@ -102,21 +102,24 @@ def test_one_client_among_installed_ones_records_a_call_once(
     assert capture.flush()
     capture.uninstall()
     assert types(tmp_path / "own.db").count("model.request") == 1
-    assert not (tmp_path / "all.db").exists()
+    assert types(tmp_path / "all.db") == []
 
 
 def test_recording_that_fails_does_not_fail_the_call(
     server: ModelServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Unless that is asked for."""
-    (tmp_path / "a.db").write_bytes(b"no database " * 100)
+    for path in (tmp_path / "a.db", tmp_path / "b.db"):
+        refold.open(path).close()
     capture.install(tmp_path / "a.db")
+    (tmp_path / "a.db").write_bytes(b"no database " * 100)
     ask(server)
     ask(server)
     assert capture.flush()
     assert len(caplog.records) == 1
     capture.uninstall()
-    capture.install(tmp_path / "a.db", on_error="raise")
+    capture.install(tmp_path / "b.db", on_error="raise")
+    (tmp_path / "b.db").write_bytes(b"no database " * 100)
     with pytest.raises(refold.RefoldError):
         ask(server)
 
@@ -363,3 +366,56 @@ def test_a_store_of_one_process_is_refused_before_the_program_runs(
     assert ran.returncode == 2
     assert "record into a database" in ran.stderr
     assert [*tmp_path.iterdir()] == []
+
+
+# -- what is refused where it is given ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"store": 5},
+        {"store": None},
+        {"store": "/nosuch/x.db"},
+        {"prices": {"tiny-1": (1, 2)}},
+        {"prices": "nofile.json"},
+        {"metadata": "x"},
+        {"conversation": 7},
+        {"conversation": ""},
+        {"on_error": "warn"},
+    ],
+)
+@pytest.mark.parametrize("way", [capture.client, capture.async_client, capture.install])
+def test_what_is_wrong_is_refused_before_any_call(
+    tmp_path: Path, way: Any, wrong: dict[str, Any]
+) -> None:
+    """Not logged at the first call, when the agent is at work."""
+    given = {"store": tmp_path / "a.db", **wrong}
+    with pytest.raises((UsageError, refold.RefoldError)):
+        way(given.pop("store"), **given)
+
+
+def test_a_conversation_may_be_given_by_its_name(server: ModelServer, tmp_path: Path) -> None:
+    """A string is the stream of all calls of a client."""
+    with refold.open(tmp_path / "a.db") as store:
+        own = capture.client(store, conversation="call-42")
+        with openai.OpenAI(api_key="x", base_url=f"{server.url}/v1", http_client=own) as client:
+            said: Any = [{"role": "user", "content": "Hi"}]
+            client.chat.completions.create(model="m", messages=said)
+        assert capture.flush()
+        assert [info.stream for info in store.streams()] == ["call-42"]
+
+
+def test_a_program_that_ends_leaves_one_file(server: ModelServer, tmp_path: Path) -> None:
+    """What was opened by its address is closed at the end, though nobody says so."""
+    program = (
+        "import sys, openai\n"
+        "from refold import capture\n"
+        "capture.install(sys.argv[2])\n"
+        "client = openai.OpenAI(api_key='x', base_url=sys.argv[1])\n"
+        "client.chat.completions.create(model='m', messages=[{'role': 'user', 'content': 'Hi'}])\n"
+    )
+    command = [sys.executable, "-c", program, f"{server.url}/v1", str(tmp_path / "a.db")]
+    subprocess.run(command, check=True, timeout=60)
+    assert [path.name for path in tmp_path.iterdir() if path.name != "a.db.lock"] == ["a.db"]
+    assert types(tmp_path / "a.db").count("model.response") == 1

@@ -51,7 +51,7 @@ def _made(
     store: Address,
     *,
     library: ModuleType | None = None,
-    conversation: Named | None = None,
+    conversation: Named | str | None = None,
     on_error: OnError = "log",
     prices: Prices | None = None,
     metadata: Mapping[str, Any] | None = None,

@@ -26,7 +26,7 @@ def install(
     store: Store | str | os.PathLike[str],
     *,
     hosts: Collection[str] | None = None,
-    conversation: Named | None = None,
+    conversation: Named | str | None = None,
     on_error: OnError = "log",
     prices: Prices | None = None,
     metadata: Mapping[str, Any] | None = None,
@@ -36,9 +36,10 @@ def install(
     ``store`` is an open store, or the address of one (see :func:`refold.open`), which each process
     opens for itself, forked ones too. ``hosts`` are the only ones whose calls are recorded; by
     default every model endpoint: a known host, a path that only a model's API has, or a request of
-    a model's SDK. Whatever else is sent passes untouched and unread. ``conversation`` gives the
-    stream of a request (an ``httpx2.Request``), or None. ``on_error="raise"`` makes a call fail
-    that cannot be recorded; by default that is logged once, to ``refold.capture``, and counted.
+    a model's SDK. Whatever else is sent passes untouched and unread. ``conversation`` is a
+    stream, or gives that of a request (an ``httpx2.Request``), or None. ``on_error="raise"`` makes
+    a call fail that cannot be recorded; by default that is logged once, to ``refold.capture``, and
+    counted.
     ``prices`` has, by model, what a million tokens cost in US dollars (see
     :mod:`refold.capture.prices`); without it, and for other models, the cost is unknown.
     ``metadata`` goes into that of each event.

@@ -83,7 +83,9 @@ class Places:
         found = self._ending_so(wanted, call, named)
         if found is None:
             self.histories.look_up([one.tag for one in wanted])
-            found = self._ending_so(wanted, call, named) or self._branching(wanted, call, named)
+            found = self._ending_so(wanted, call, named)
+            if found is None and not start.digest:  # All of the history is here to choose from.
+                found = self._branching(wanted, call, named)
         if found is None:
             return None
         state, seen = found

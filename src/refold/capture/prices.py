@@ -58,10 +58,13 @@ class PriceTable:
 
 
 def _read(path: Path) -> Any:
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".toml":
-        return tomllib.loads(text, parse_float=Decimal)
-    return json.loads(text, parse_float=Decimal)
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".toml":
+            return tomllib.loads(text, parse_float=Decimal)
+        return json.loads(text, parse_float=Decimal)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"prices: {path} cannot be read: {error}", path=str(path)) from error
 
 
 def _checked(model: str, table: object) -> dict[str, Decimal]:

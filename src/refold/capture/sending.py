@@ -19,6 +19,8 @@ from refold.capture.call import Call, Ending
 from refold.capture.endpoints import endpoint, kept_headers, secrets, without
 from refold.capture.writer import Writer
 from refold.conversation.apis.base import Api
+from refold.core.event import check_name
+from refold.errors import UsageError
 
 HEADER: Final = "x-refold-conversation"
 """Names the stream of a call; it is taken out before the request is sent."""
@@ -33,19 +35,25 @@ Named = Callable[[Any], str | None]
 class Taps:
     """Which requests are watched, and where what they bring is written.
 
-    ``named`` gives the stream of a request, or None where it does not know; ``metadata`` goes into
-    that of each event.
+    ``named`` is a stream, or gives that of a request, None where it does not know; ``metadata``
+    goes into that of each event.
     """
 
     def __init__(
         self,
         writer: Writer,
         hosts: Container[str] | None,
-        named: Named | None,
+        named: Named | str | None,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
-        self.writer, self._hosts, self._named = writer, hosts, named
-        self._metadata = metadata or {}
+        if isinstance(named, str):
+            check_name(named, what="the conversation")
+        elif named is not None and not callable(named):
+            raise UsageError(f"conversation={named!r:.50} is no stream and no function to one")
+        if metadata is not None and not isinstance(metadata, Mapping):
+            raise UsageError(f"metadata={metadata!r:.50} is no mapping")
+        self.writer, self._hosts, self._metadata = writer, hosts, metadata or {}
+        self._named = (lambda _: named) if isinstance(named, str) else named
 
     def api(self, request: Any) -> Api | None:
         """The API of a request that is watched and not seen already by another tap."""

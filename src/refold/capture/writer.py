@@ -20,6 +20,7 @@ from typing import Any, Final, Literal
 
 from refold.capture.call import Call
 from refold.capture.first_token import FirstToken
+from refold.capture.prices import PriceTable
 from refold.capture.recorder import Recorder
 from refold.engine.store import Store
 from refold.errors import BackendError, UsageError
@@ -30,6 +31,9 @@ BATCH_S: Final = 0.1
 """How long pieces of an answer wait for others: what a killed process loses of it at most."""
 PENDING_BYTES_MAX: Final = 256 << 20
 """What may wait for a store that does not take it; what comes then is lost, and counted."""
+
+CLOSING_MAX_S: Final = 2.0
+"""How long the end of a program waits for a call that is still under way."""
 
 _log: Final = logging.getLogger("refold.capture")
 _OPENING: Final = ("refold.connect", "refold.backends.sqlite", "refold.backends.journal")
@@ -52,6 +56,9 @@ class Writer:
     ) -> None:
         if on_error not in ("log", "raise"):
             raise UsageError(f"on_error={on_error!r} is neither 'log' nor 'raise'")
+        if not isinstance(store, Store | str | os.PathLike):
+            raise UsageError(f"a store or its address, not {store!r:.50}: give 'agents.db'")
+        PriceTable(options.get("prices"))  # Refused here, not at the first call.
         self.store, self.raises, self.lost = store, on_error == "raise", 0
         self._options = options
         self._told = False
@@ -59,6 +66,7 @@ class Writer:
             # Here, not on the thread: who is forked in the midst of an import has half a module.
             for name in _OPENING:
                 import_module(name)
+            _opened(store).close()
         self._start()
         _writers.add(self)
 
@@ -212,9 +220,7 @@ class Writer:
             if isinstance(self.store, Store):
                 store = self.store
             else:
-                from refold.connect import open as open_store
-
-                store = self._opened = open_store(self.store)
+                store = self._opened = _opened(self.store)
             self._recorder = Recorder(store, **self._options)
         return self._recorder
 
@@ -230,10 +236,23 @@ class Writer:
             _log.warning("a model call was not recorded, and others may not be: %s", error)
 
 
+def _opened(address: str | os.PathLike[str]) -> Store:
+    from refold.connect import open as open_store
+
+    return open_store(address)
+
+
 def flush(timeout_s: float = 30.0) -> bool:
     """Wait until the store has all that was captured so far; False where it takes longer."""
     waited = [writer.flush(timeout_s) for writer in [*_writers]]
     return all(waited)
 
 
-atexit.register(flush)
+@atexit.register
+def _close() -> None:
+    """Record what is left, and close what was opened here: one file remains."""
+    flush()
+    for writer in [*_writers]:
+        writer.stop()
+        if writer._thread is not None:
+            writer._thread.join(CLOSING_MAX_S)
