@@ -12,6 +12,7 @@ import refold
 from refold.conversation.events import Usage
 from refold.replay import Action, ChatRequest, ModelFailure, Price, compare
 from refold.replay.candidate import parse_completion
+from refold.replay.figures import total_usage
 from refold.replay.report import render_report, summary
 from tests.replay.stories import VARIANT, as_recorded, record, run
 
@@ -117,3 +118,10 @@ def test_a_count_of_no_size_is_not_known() -> None:
         usage = {"prompt_tokens": odd, "completion_tokens": 1}
         action = parse_completion({"choices": [{"message": message}], "usage": usage})
         assert (action.text, action.usage) == ("Hm.", None)
+
+
+def test_tokens_of_every_kind_are_added_up() -> None:
+    """What is known of a kind; None where no answer tells it."""
+    one, other = Usage(10, 5, 0, 7, 3), Usage(1, 1, 0, 2, None)
+    assert total_usage([one, other]) == Usage(11, 6, 0, 9, 3)
+    assert total_usage([Usage(1, 1)]) == Usage(1, 1)

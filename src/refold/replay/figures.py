@@ -206,4 +206,12 @@ def total_usage(usages: Sequence[Usage]) -> Usage | None:
         input_tokens=sum(usage.input_tokens for usage in usages),
         output_tokens=sum(usage.output_tokens for usage in usages),
         cached_tokens=sum(usage.cached_tokens for usage in usages),
+        cache_write_tokens=_sum_of(usage.cache_write_tokens for usage in usages),
+        reasoning_tokens=_sum_of(usage.reasoning_tokens for usage in usages),
     )
+
+
+def _sum_of(counts: Iterable[int | None]) -> int | None:
+    """What is known of them added up; None where nothing is."""
+    said = known(counts)
+    return sum(said) if said else None
