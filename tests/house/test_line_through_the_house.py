@@ -1,5 +1,6 @@
 """A warm append and a warm fold pass through few functions, in the modules that the page names."""
 
+import gc
 import re
 import sys
 import time
@@ -32,11 +33,14 @@ def functions_called(call: Callable[[], object]) -> dict[str, set[str]]:
         if event == "call" and path.startswith(f"{SRC}/") and not code.co_name.startswith("<"):
             found.setdefault(str(Path(path).relative_to(SRC)), set()).add(name)
 
+    gc.collect()
+    gc.disable()  # What other tests left behind must not end within the call.
     sys.setprofile(watch)
     try:
         call()
     finally:
         sys.setprofile(None)
+        gc.enable()
     return found
 
 
