@@ -24,9 +24,9 @@ from bench.measuring import awaited, called, timed
 from bench.subject import Subject, serve, state_of
 from bench.workload import State
 from refold import capture
-from refold.capture.call import Call
-from refold.capture.elements import Known, taken_apart
-from refold.capture.recorder import Recorder
+from refold.capture.call import ModelCall
+from refold.capture.elements import KnownElements, taken_apart
+from refold.capture.recorder import CallRecorder
 from refold.conversation import Conversation
 from refold.conversation.apis.openai_chat import OPENAI_CHAT
 from refold.conversation.importers import import_files
@@ -278,7 +278,7 @@ class Refold(Subject):
 
     def take_apart(self, *, seconds: float) -> dict[str, float]:
         """Seconds to take apart a request of which the last turn is new."""
-        known = Known()
+        known = KnownElements()
         bodies = [turn.request for turn in captured.turns(520)]
         for version, body in enumerate(bodies[500:-1]):
             known.take(version, taken_apart(body, known)[1])
@@ -431,9 +431,9 @@ class Refold(Subject):
 
 def _capture(store: refold.Store, turns: int) -> None:
     """Record calls as their transport tells of them, each answer in one piece."""
-    recorder = Recorder(store)
+    recorder = CallRecorder(store)
     for number, turn in enumerate(captured.turns(turns)):
-        call = Call(f"{number:032}", OPENAI_CHAT, URL, turn.request, {}, started_us=number)
+        call = ModelCall(f"{number:032}", OPENAI_CHAT, URL, turn.request, {}, started_us=number)
         recorder.begin(call)
         call.status = 200
         recorder.received(call, turn.answer)

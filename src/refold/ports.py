@@ -130,7 +130,7 @@ class PartSize(NamedTuple):
     events: int | None
 
 
-class Transaction(Protocol):
+class TableTransaction(Protocol):
     """Statements that are stored together or not at all."""
 
     def execute(self, sql: str, values: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:
@@ -142,22 +142,22 @@ class Transaction(Protocol):
         ...
 
 
-Begin = Callable[[], Transaction]
+Begin = Callable[[], TableTransaction]
 """Begins a transaction, once; gives the same one when it is called again."""
 
 
 class Beside(Protocol):
     """What is stored beside appends, in their transaction; one commit at a time."""
 
-    def begin(self, transaction: Transaction, *, after: int) -> None:
+    def begin(self, transaction: TableTransaction, *, after: int) -> None:
         """Appends are to come that follow a position; what this raises refuses all of them."""
         ...
 
-    def add(self, transaction: Transaction, rows: Sequence[Row]) -> RefoldError | None:
+    def add(self, transaction: TableTransaction, rows: Sequence[Row]) -> RefoldError | None:
         """One append is stored; an error refuses it alone and undoes what was written for it."""
         ...
 
-    def end(self, transaction: Transaction, *, position: int) -> None:
+    def end(self, transaction: TableTransaction, *, position: int) -> None:
         """That was all: the log ends at a position now."""
         ...
 

@@ -58,7 +58,7 @@ def _forked() -> Process:
 os.register_at_fork(after_in_child=_forked)
 
 
-class Turn:
+class ProcessLock:
     """A lock for ``with turn():``, which its holder may take again; refused in a forked process."""
 
     def __init__(self) -> None:

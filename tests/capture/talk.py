@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import uuid4
 
-from refold.capture.call import Call, Ending
-from refold.capture.recorder import Recorder
+from refold.capture.call import Ending, ModelCall
+from refold.capture.recorder import CallRecorder
 from refold.conversation.apis.openai_chat import OPENAI_CHAT
 
 URL = "https://models.example/v1/chat/completions"
@@ -58,15 +58,15 @@ def streamed(text: str, *, end: bool = True) -> list[bytes]:
     return [*made, b"data: [DONE]\n\n"] if end else made
 
 
-def call_of(body: bytes, **known: Any) -> Call:
+def call_of(body: bytes, **known: Any) -> ModelCall:
     """A call about to be sent."""
     given: dict[str, Any] = {"headers": {}, "started_us": START_US, **known}
-    return Call(id=uuid4().hex, api=OPENAI_CHAT, url=URL, request=body, **given)
+    return ModelCall(id=uuid4().hex, api=OPENAI_CHAT, url=URL, request=body, **given)
 
 
 def ends(
-    recorder: Recorder,
-    call: Call,
+    recorder: CallRecorder,
+    call: ModelCall,
     pieces: Iterable[bytes] = (),
     *,
     ending: Ending = "whole",
@@ -84,7 +84,9 @@ def ends(
     recorder.end(call)
 
 
-def talk(recorder: Recorder, messages: list[Message], answer: Message, **known: Any) -> Call:
+def talk(
+    recorder: CallRecorder, messages: list[Message], answer: Message, **known: Any
+) -> ModelCall:
     """One whole call; the answer is added to the messages."""
     rest = known.pop("rest", {})
     call = call_of(asked(messages, **rest), **known)

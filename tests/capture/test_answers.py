@@ -10,7 +10,7 @@ import pytest
 import refold
 from refold.backends.sqlite.compression import zstd
 from refold.capture.exact import answer_of, check_exact
-from refold.capture.recorder import Recorder
+from refold.capture.recorder import CallRecorder
 from refold.conversation import Conversation
 from tests.capture.talk import agent, answered, asked, call_of, ends, streamed, talk, user
 
@@ -24,7 +24,7 @@ def store() -> refold.Store:
 
 def came(store: refold.Store, *pieces: bytes, **known: Any) -> list[Any]:
     """The typed events of what came of one call."""
-    recorder, call = Recorder(store), call_of(asked([user("Hi")]))
+    recorder, call = CallRecorder(store), call_of(asked([user("Hi")]))
     recorder.begin(call)
     headers = known.pop("headers", None)
     if headers is None:
@@ -161,7 +161,7 @@ def test_a_compressed_stream_is_read_as_far_as_it_came(store: refold.Store, pack
 
 def test_what_is_not_understood_is_named(store: refold.Store) -> None:
     """In the metadata of what it stands beside."""
-    recorder = Recorder(store)
+    recorder = CallRecorder(store)
     call = call_of(asked([user("Hi")], tools=[{"type": "web_search"}]))
     recorder.begin(call)
     odd = {"role": "assistant", "content": "a", "tool_calls": [{"id": "c", "function": {}}]}
@@ -175,7 +175,7 @@ def test_what_is_not_understood_is_named(store: refold.Store) -> None:
 @pytest.mark.parametrize("body", [b"", b"no JSON", b"[]", b"{}", b'{"messages": 7}', b"\xff"])
 def test_a_request_that_is_none_is_kept_all_the_same(store: refold.Store, body: bytes) -> None:
     """Exactly, in a stream of its own, with what the server said to it."""
-    recorder, call = Recorder(store), call_of(body)
+    recorder, call = CallRecorder(store), call_of(body)
     recorder.begin(call)
     ends(recorder, call, [error({"message": "Bad"})], status=400)
     (info,) = store.streams()
@@ -191,7 +191,7 @@ def test_a_tool_call_says_what_its_tool_does(store: refold.Store) -> None:
     """As its request described it."""
     schema = {"type": "object", "properties": {"amount": {"type": "number"}}}
     tool = {"type": "function", "function": {"name": "pay", "parameters": schema}}
-    talk(Recorder(store), [user("Pay")], CALLED, rest={"tools": [tool]})
+    talk(CallRecorder(store), [user("Pay")], CALLED, rest={"tools": [tool]})
     (info,) = store.streams()
     events = {one.type: one.event for one in store.read(info.stream) if "wire" not in one.type}
     assert events["tool.call"].schema_hash == events["agent.configured"].tools[0].schema_hash != ""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import refold
 from refold.capture.exact import check_exact, request_of
-from refold.capture.recorder import Recorder
+from refold.capture.recorder import CallRecorder
 from refold.conversation import Conversation, to_messages
 from refold.conversation.apis.anthropic_messages import ANTHROPIC_MESSAGES
 from tests.capture.talk import (
@@ -38,13 +38,13 @@ def store(tmp_path: Path) -> Iterator[refold.Store]:
 
 
 @pytest.fixture(params=["the same process", "another process"])
-def recorders(request: pytest.FixtureRequest, store: refold.Store) -> Iterator[Recorder]:
+def recorders(request: pytest.FixtureRequest, store: refold.Store) -> Iterator[CallRecorder]:
     """Recorders of one process, or each of another, which knows what is stored alone."""
-    one = Recorder(store)
+    one = CallRecorder(store)
 
-    def endless() -> Iterator[Recorder]:
+    def endless() -> Iterator[CallRecorder]:
         while True:
-            yield one if request.param == "the same process" else Recorder(store)
+            yield one if request.param == "the same process" else CallRecorder(store)
 
     return endless()
 
@@ -62,7 +62,7 @@ def words_in(store: refold.Store, stream: str) -> list[str]:
 
 def test_each_new_beginning_is_a_conversation(store: refold.Store) -> None:
     """The same words of two users too, before anybody has answered and after."""
-    recorder = Recorder(store)
+    recorder = CallRecorder(store)
     both = [call_of(asked([SYSTEM, user("Hi")])) for _ in range(2)]
     for call in both:
         recorder.begin(call)
@@ -74,7 +74,7 @@ def test_each_new_beginning_is_a_conversation(store: refold.Store) -> None:
 
 
 def test_conversations_that_are_alike_go_on_each_by_itself(
-    store: refold.Store, recorders: Iterator[Recorder]
+    store: refold.Store, recorders: Iterator[CallRecorder]
 ) -> None:
     """While their histories are the same they cannot be told apart; neither is lost or branched."""
     for _ in range(3):
@@ -86,7 +86,7 @@ def test_conversations_that_are_alike_go_on_each_by_itself(
 
 
 def test_conversations_alike_for_several_turns_are_not_branched(
-    store: refold.Store, recorders: Iterator[Recorder]
+    store: refold.Store, recorders: Iterator[CallRecorder]
 ) -> None:
     """The same first two turns of three users: the third is each one's own."""
     shared = [SYSTEM, user("Hi"), agent("Hello"), user("Thanks"), agent("Sure")]
@@ -101,7 +101,7 @@ def test_conversations_alike_for_several_turns_are_not_branched(
 
 
 def test_a_history_written_back_otherwise_is_the_same(
-    store: refold.Store, recorders: Iterator[Recorder]
+    store: refold.Store, recorders: Iterator[CallRecorder]
 ) -> None:
     """SDKs write a message back with more keys, without nulls, with other white space in JSON."""
     messages = [SYSTEM, user("Hi")]
@@ -124,7 +124,7 @@ def test_a_history_written_back_otherwise_is_the_same(
 
 
 def test_agents_that_hand_over_share_a_conversation(
-    store: refold.Store, recorders: Iterator[Recorder]
+    store: refold.Store, recorders: Iterator[CallRecorder]
 ) -> None:
     """The prompt, the model and the tools are no part of the history; they are told as they are."""
     messages = [SYSTEM, user("I want my money")]
@@ -142,7 +142,7 @@ def test_agents_that_hand_over_share_a_conversation(
 
 def test_the_agent_is_told_only_when_it_changes(store: refold.Store) -> None:
     """Also where a system message stands in the middle of a conversation."""
-    recorder, messages = Recorder(store), [SYSTEM, user("a")]
+    recorder, messages = CallRecorder(store), [SYSTEM, user("a")]
     talk(recorder, messages, agent("b"))
     messages += [{"role": "system", "content": "Be brief."}, user("c")]
     talk(recorder, messages, agent("d"))
@@ -155,7 +155,7 @@ def test_the_agent_is_told_only_when_it_changes(store: refold.Store) -> None:
 
 
 def test_a_prompt_right_behind_what_was_read_before_changes_the_agent(
-    store: refold.Store, recorders: Iterator[Recorder]
+    store: refold.Store, recorders: Iterator[CallRecorder]
 ) -> None:
     """It is none of those that come before all others."""
     messages = [SYSTEM, user("a")]
@@ -171,7 +171,7 @@ def test_a_prompt_right_behind_what_was_read_before_changes_the_agent(
 
 
 def test_what_is_unread_is_named_by_its_place_in_the_whole_request(
-    store: refold.Store, recorders: Iterator[Recorder]
+    store: refold.Store, recorders: Iterator[CallRecorder]
 ) -> None:
     """Also where the messages before it were read with an earlier request."""
     messages = [SYSTEM, user("a")]
@@ -188,7 +188,7 @@ def test_a_beginning_that_was_not_captured_is_recorded_with_the_first_call(
     """As examples in a prompt, or a conversation that began elsewhere."""
     messages = [SYSTEM, user("1"), agent(None, ("c1", "f", "{}")), result("c1", "r"), agent("2")]
     messages.append(user("3"))
-    talk(Recorder(store), messages, agent("4"))
+    talk(CallRecorder(store), messages, agent("4"))
     (stream,) = streams_of(store)
     assert to_messages(store.read(stream)) == messages
     calls = [one.data["message_id"] for one in store.read(stream) if "message_id" in one.data]
@@ -199,7 +199,7 @@ def test_a_beginning_that_was_not_captured_is_recorded_with_the_first_call(
 
 
 def test_the_same_beginning_continued_twice_branches(
-    store: refold.Store, recorders: Iterator[Recorder]
+    store: refold.Store, recorders: Iterator[CallRecorder]
 ) -> None:
     """And each goes on by itself, the branch of a branch too."""
     beginning = [SYSTEM, user("a")]
@@ -224,7 +224,7 @@ def test_the_same_beginning_continued_twice_branches(
 
 def test_an_answer_made_anew_is_a_branch(store: refold.Store) -> None:
     """The same request again, when it was answered."""
-    recorder, messages = Recorder(store), [SYSTEM, user("a")]
+    recorder, messages = CallRecorder(store), [SYSTEM, user("a")]
     talk(recorder, messages, agent("b"))
     messages.append(user("c"))
     talk(recorder, [*messages], agent("d1"))
@@ -239,7 +239,7 @@ def test_an_answer_made_anew_is_a_branch(store: refold.Store) -> None:
 
 def test_calls_at_once_with_the_same_history_are_told_apart(store: refold.Store) -> None:
     """The second is a branch, whichever ends first; the conversation goes on with the first."""
-    recorder, messages = Recorder(store), [SYSTEM, user("a")]
+    recorder, messages = CallRecorder(store), [SYSTEM, user("a")]
     talk(recorder, messages, agent("b"))
     messages.append(user("c"))
     first, second = (call_of(asked(messages)) for _ in range(2))
@@ -255,7 +255,7 @@ def test_calls_at_once_with_the_same_history_are_told_apart(store: refold.Store)
 
 def test_sub_agents_have_streams_of_their_own(store: refold.Store) -> None:
     """They begin otherwise; while they run, the one that asked them waits."""
-    recorder, main = Recorder(store), [SYSTEM, user("Find it")]
+    recorder, main = CallRecorder(store), [SYSTEM, user("Find it")]
     talk(recorder, main, agent(None, ("c1", "research", "{}")))
     sub = [{"role": "system", "content": "You research."}, user("it")]
     for turn in range(2):
@@ -284,7 +284,7 @@ def test_sub_agents_have_streams_of_their_own(store: refold.Store) -> None:
 )
 def test_metadata_names_the_conversation(store: refold.Store, rest: dict[str, Any]) -> None:
     """Also for calls whose messages have nothing in common."""
-    recorder = Recorder(store)
+    recorder = CallRecorder(store)
     for words in "ab":
         talk(recorder, [SYSTEM, user(words)], agent(words.upper()), rest=rest)
     assert streams_of(store) == ["chat-42"]
@@ -295,14 +295,14 @@ def test_a_session_in_the_user_id_names_it(store: refold.Store) -> None:
     """As coding agents write it into the metadata of Anthropic's API."""
     session = "0f6a8b4e-5ee4-4f2c-9f1f-0a3f6f0c2d11"
     rest = {"metadata": {"user_id": f"user_abc_account__session_{session}"}}
-    talk(Recorder(store), [user("a")], agent("b"), rest=rest)
+    talk(CallRecorder(store), [user("a")], agent("b"), rest=rest)
     assert streams_of(store) == [f"chat-{session}"]
 
 
 @pytest.mark.parametrize("odd", ["x" * 300, "a\nb", 7, None, {}, [], "\u2028"])
 def test_an_odd_name_does_no_harm(store: refold.Store, odd: Any) -> None:
     """What cannot name a stream stands for one all the same, or is passed over."""
-    recorder = Recorder(store)
+    recorder = CallRecorder(store)
     for words in "ab":
         rest = {"metadata": {"session_id": odd}, "conversation": odd}
         talk(recorder, [user(words)], agent("x"), rest=rest)
@@ -310,7 +310,7 @@ def test_an_odd_name_does_no_harm(store: refold.Store, odd: Any) -> None:
 
 
 def test_what_the_caller_names_goes_before_metadata(
-    store: refold.Store, recorders: Iterator[Recorder]
+    store: refold.Store, recorders: Iterator[CallRecorder]
 ) -> None:
     """And before the history, which another stream may have too."""
     messages = [SYSTEM, user("a")]
@@ -328,7 +328,7 @@ def test_what_the_caller_names_goes_before_metadata(
 
 
 def test_a_window_that_slides_stays_in_its_named_conversation(
-    store: refold.Store, recorders: Iterator[Recorder]
+    store: refold.Store, recorders: Iterator[CallRecorder]
 ) -> None:
     """Only what is new of it is recorded; the requests stay exact."""
     messages: list[Message] = []
@@ -340,7 +340,7 @@ def test_a_window_that_slides_stays_in_its_named_conversation(
 
 
 def test_another_agent_in_a_named_conversation_has_a_stream_beside_it(
-    store: refold.Store, recorders: Iterator[Recorder]
+    store: refold.Store, recorders: Iterator[CallRecorder]
 ) -> None:
     """One with another prompt and other tools, whose messages are not of the conversation."""
     tool = {"type": "function", "function": {"name": "look", "parameters": {}}}
@@ -361,7 +361,7 @@ def test_another_agent_in_a_named_conversation_has_a_stream_beside_it(
 
 
 def test_a_response_that_is_gone_on_from_is_found(
-    store: refold.Store, recorders: Iterator[Recorder]
+    store: refold.Store, recorders: Iterator[CallRecorder]
 ) -> None:
     """By its id, where a request sends only what is new; twice makes a branch."""
 
@@ -384,7 +384,7 @@ def test_a_response_that_is_gone_on_from_is_found(
 
 def test_a_branch_has_no_part_in_calls_that_its_parent_ends(store: refold.Store) -> None:
     """Of calls at once in one named stream, the branch begins while one goes on."""
-    recorder, known = Recorder(store), {"conversation": "call-1"}
+    recorder, known = CallRecorder(store), {"conversation": "call-1"}
     slow = call_of(asked([user("slow")]), **known)
     recorder.begin(slow)
     messages = [user("a")]
@@ -407,7 +407,7 @@ def failures_in(store: refold.Store, stream: str) -> list[tuple[str, int, int | 
 
 
 def test_retries_of_one_call_are_one_turn(
-    store: refold.Store, recorders: Iterator[Recorder]
+    store: refold.Store, recorders: Iterator[CallRecorder]
 ) -> None:
     """The same bytes again after a refusal: each attempt is told, the words once."""
     body = asked([SYSTEM, user("a")])
@@ -427,7 +427,7 @@ def test_retries_of_one_call_are_one_turn(
 
 def test_a_first_call_that_failed_is_not_gone_on_with_much_later(store: refold.Store) -> None:
     """Another may have said the same."""
-    recorder, body = Recorder(store), asked([user("Hi")])
+    recorder, body = CallRecorder(store), asked([user("Hi")])
     for minutes in (0, 11):
         call = call_of(body, started_us=START_US + minutes * 60_000_000)
         recorder.begin(call)
@@ -437,7 +437,7 @@ def test_a_first_call_that_failed_is_not_gone_on_with_much_later(store: refold.S
 
 @pytest.mark.parametrize("partial", [True, False], ids=["with the words", "without them"])
 def test_a_conversation_goes_on_after_an_answer_that_was_cut(
-    store: refold.Store, recorders: Iterator[Recorder], partial: bool
+    store: refold.Store, recorders: Iterator[CallRecorder], partial: bool
 ) -> None:
     """Whether the agent tells the model what had come or not."""
     messages = [SYSTEM, user("a")]
@@ -456,7 +456,7 @@ def test_a_conversation_goes_on_after_an_answer_that_was_cut(
 
 
 def test_a_conversation_by_messages_of_anthropic_is_one(
-    store: refold.Store, recorders: Iterator[Recorder]
+    store: refold.Store, recorders: Iterator[CallRecorder]
 ) -> None:
     """Its prompt beside the messages, results in the user's, the cache's marks moving on."""
     mark = {"cache_control": {"type": "ephemeral"}}
@@ -519,11 +519,11 @@ def _text(text: str) -> dict[str, Any]:
 def test_whatever_is_gone_on_with_each_history_is_in_a_stream(data: st.DataObject) -> None:
     """Beginnings, turns, going back, cut answers and new processes, in any order; to the byte."""
     store = refold.open("memory:")
-    recorder = Recorder(store)
+    recorder = CallRecorder(store)
     histories: list[list[Message]] = []
     for turn in range(data.draw(st.integers(1, 12))):
         if data.draw(st.integers(0, 3)) == 0:
-            recorder = Recorder(store)
+            recorder = CallRecorder(store)
         earlier = data.draw(st.sampled_from([[], *histories]))
         cut = data.draw(st.integers(0, len(earlier) // 2)) * 2
         messages = [*earlier[:cut], user(f"question {turn}")]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from refold.capture.elements import (
     ELEMENT_BYTES_MIN,
-    Known,
+    KnownElements,
     answer_bytes,
     answer_kept,
     digest_of,
@@ -42,7 +42,7 @@ class Stream:
     """The requests of one stream, as they are kept."""
 
     def __init__(self) -> None:
-        self.known = Known()
+        self.known = KnownElements()
         self.stored: list[bytes] = []
 
     def keep(self, body: bytes) -> WireRequest:
@@ -55,7 +55,7 @@ class Stream:
 
     def restart(self) -> None:
         """Know only what the stored forms say, as a new process does."""
-        self.known = Known()
+        self.known = KnownElements()
         for version in range(len(self.stored)):
             self.known.learn(version, self.form_at(version))
         for version in range(max(len(self.stored) - 3, 0), len(self.stored)):

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 import refold
-from refold.capture.elements import Known, answer_kept, encode_form, taken_apart
+from refold.capture.elements import KnownElements, answer_kept, encode_form, taken_apart
 from refold.capture.events import WirePiece, WireRequest
 from refold.capture.exact import Requests, answer_of, check_exact, request_of
 from refold.core.event import Event
@@ -28,7 +28,9 @@ def body_of(turns: int, words: str = "w") -> bytes:
     ).encode()
 
 
-def record(store: refold.Store, call: str, body: bytes, known: Known, *answer: bytes) -> int:
+def record(
+    store: refold.Store, call: str, body: bytes, known: KnownElements, *answer: bytes
+) -> int:
     """A call as it is kept; the version of its request."""
     form, digests = taken_apart(body, known)
     given = [Event("note", {}), Event("wire.request", msgspec.Raw(encode_form(form)))]
@@ -43,7 +45,7 @@ def record(store: refold.Store, call: str, body: bytes, known: Known, *answer: b
 
 def test_a_call_comes_back_from_any_of_its_events(store: refold.Store) -> None:
     """Calls that go on at once are told apart."""
-    known = Known()
+    known = KnownElements()
     first = record(store, "a", body_of(1), known, b"one ", b"two")
     second = record(store, "b", body_of(2), known)
     third = store.append("chat-1", [answer_kept(b"three", hash=None)], metadata={"call": "b"})
@@ -64,7 +66,7 @@ def test_what_is_of_no_call_is_refused(store: refold.Store) -> None:
 
 def test_long_streams_come_back_from_their_end_and_in_order(store: refold.Store) -> None:
     """Whatever is held of them meanwhile."""
-    known = Known()
+    known = KnownElements()
     versions = [record(store, str(turns), body_of(turns), known) for turns in range(1, 300)]
     for at, turns in ((-1, 299), (150, 151), (0, 1)):
         assert request_of(store, "chat-1", versions[at]) == body_of(turns)
@@ -74,7 +76,7 @@ def test_long_streams_come_back_from_their_end_and_in_order(store: refold.Store)
 
 def test_a_form_in_pieces_comes_back(store: refold.Store) -> None:
     """As one is kept that is too large for an event."""
-    form, _ = taken_apart(body_of(3), Known())
+    form, _ = taken_apart(body_of(3), KnownElements())
     text = encode_form(form).decode()
     pieces = [WirePiece(text[:50]), WirePiece(text[50:]), WireRequest(pieces=2)]
     at = store.append("chat-1", pieces, metadata={"call": "a"}).version
@@ -84,7 +86,7 @@ def test_a_form_in_pieces_comes_back(store: refold.Store) -> None:
 def test_the_check_finds_what_is_not_exact(store: refold.Store) -> None:
     """A hash that is another, in a request and in an answer."""
     assert list(check_exact(store)) == []
-    known = Known()
+    known = KnownElements()
     record(store, "a", body_of(1), known, b"one", b"two")
     record(store, "b", body_of(2), known, b"one")
     (good,) = check_exact(store)
@@ -105,7 +107,7 @@ def test_the_check_finds_what_is_not_exact(store: refold.Store) -> None:
 
 def test_the_check_reads_the_log_once(store: refold.Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long a stream is, of which each request leads to the one before."""
-    known = Known()
+    known = KnownElements()
     for turns in range(1, 60):
         record(store, str(turns), body_of(turns), known, b"one", b"two")
     monkeypatch.delattr(refold.Store, "read")
@@ -114,7 +116,7 @@ def test_the_check_reads_the_log_once(store: refold.Store, monkeypatch: pytest.M
 
 def test_branches_share_the_elements_of_their_parent(store: refold.Store) -> None:
     """A run may lead to a request that the branch shares."""
-    known = Known()
+    known = KnownElements()
     at = record(store, "a", body_of(5), known)
     store.branch("chat-1", at=at).save("chat-1~b")
     form, _ = taken_apart(body_of(6), known)

@@ -7,7 +7,7 @@ import pytest
 
 import refold
 from refold.capture.exact import check_exact
-from refold.capture.recorder import Recorder
+from refold.capture.recorder import CallRecorder
 from refold.conversation import Conversation
 from refold.conversation.apis import APIS
 from tests.capture.talk import call_of, ends
@@ -107,9 +107,9 @@ GEMINI = ("gemini.generate_content", "https://models.example/v1beta/models/g-1:g
 def test_a_conversation_is_one(api: tuple[str, str], turns: list[Turn], restarts: bool) -> None:
     """With each word, call and result once, and the bytes exact."""
     store = refold.open("memory:")
-    recorder = Recorder(store)
+    recorder = CallRecorder(store)
     for body, answer in turns:
-        recorder = Recorder(store) if restarts else recorder
+        recorder = CallRecorder(store) if restarts else recorder
         call = call_of(json.dumps(body).encode())
         call.api, call.url = next(one for one in APIS if one.name == api[0]), api[1]
         recorder.begin(call)

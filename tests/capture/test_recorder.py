@@ -12,7 +12,7 @@ import pytest
 import refold
 from refold import recording
 from refold.capture.exact import answer_of, check_exact, request_of
-from refold.capture.recorder import Recorder
+from refold.capture.recorder import CallRecorder
 from refold.conversation import (
     AgentConfigured,
     Conversation,
@@ -58,7 +58,7 @@ def types_of(store: refold.Store, stream: str) -> list[str]:
     return [one.type for one in store.read(stream) if not one.type.startswith("wire.")]
 
 
-def a_conversation(recorder: Recorder) -> list[Message]:
+def a_conversation(recorder: CallRecorder) -> list[Message]:
     messages = [SYSTEM, user("Is nine free?")]
     talk(recorder, messages, agent(None, ("c1", "slots", '{"day": "mon"}')))
     messages.append(result("c1", "09:00"))
@@ -70,7 +70,7 @@ def a_conversation(recorder: Recorder) -> list[Message]:
 
 def test_a_conversation_is_recorded_as_one(store: refold.Store) -> None:
     """Each thing once, in the order in which it was said."""
-    recorder = Recorder(store, prices=PRICES)
+    recorder = CallRecorder(store, prices=PRICES)
     messages = a_conversation(recorder)
     stream = only(store)
     assert types_of(store, stream) == [
@@ -85,7 +85,7 @@ def test_a_conversation_is_recorded_as_one(store: refold.Store) -> None:
 
 def test_it_folds_to_what_a_recording_by_hand_folds_to(store: refold.Store) -> None:
     """But for the places of its events."""
-    a_conversation(Recorder(store, prices=PRICES))
+    a_conversation(CallRecorder(store, prices=PRICES))
     cost = Decimal("0.00021")
     configured = AgentConfigured(prompt=Prompt("You help."), model="m-1", provider="openai")
     by_hand: Any = {"cost": cost, "latency_ms": 250.0, "first_token_ms": 90.0}
@@ -106,7 +106,7 @@ def test_it_folds_to_what_a_recording_by_hand_folds_to(store: refold.Store) -> N
 
 def test_it_replays_from_its_own_record(store: refold.Store) -> None:
     """Each decision of the agent is one, and what led to it is what was sent."""
-    a_conversation(Recorder(store))
+    a_conversation(CallRecorder(store))
     found = verify(store, streams_of(store))
     assert found.mismatches == []
     assert found.decisions == 3
@@ -114,7 +114,7 @@ def test_it_replays_from_its_own_record(store: refold.Store) -> None:
 
 def test_a_transcript_says_each_thing_once(store: refold.Store) -> None:
     """The exact bytes beside it are for machines."""
-    a_conversation(Recorder(store))
+    a_conversation(CallRecorder(store))
     lines = transcript(store.read(only(store)))
     assert [line.type for line in lines] == [
         "session.started", "agent.configured", "user.utterance", "tool.call", "tool.result",
@@ -128,7 +128,7 @@ def test_a_packed_log_is_gone_on_with(tmp_path: Path) -> None:
     with refold.open(tmp_path / "agents.db") as store:
         for turn in range(12):
             sent = asked(messages)
-            talk(Recorder(store), messages, agent(f"b{turn} " + "b" * 100))
+            talk(CallRecorder(store), messages, agent(f"b{turn} " + "b" * 100))
             (stream,) = streams_of(store)
             requests = [one for one in store.read(stream) if one.type == "wire.request"]
             assert request_of(store, stream, requests[-1].version) == sent
@@ -159,7 +159,7 @@ def _said(state: ConversationState) -> Any:
 
 def test_the_bytes_are_those_of_the_wire(store: refold.Store) -> None:
     """Of each call, from any of its events."""
-    recorder = Recorder(store)
+    recorder = CallRecorder(store)
     messages = [SYSTEM, user("Hi")]
     bodies: dict[str, tuple[bytes, bytes]] = {}
     for turn in range(3):
@@ -182,7 +182,7 @@ def test_another_process_goes_on_with_the_stream(tmp_path: Path) -> None:
     messages = [SYSTEM | {"content": "s" * 200}, user("Hi")]
     for turn in range(6):
         with refold.open(tmp_path / "agents.db") as store:
-            talk(Recorder(store), messages, agent(f"answer {turn}"))
+            talk(CallRecorder(store), messages, agent(f"answer {turn}"))
         messages.append(user(f"question {turn}"))
     with refold.open(tmp_path / "agents.db") as store:
         stream = only(store)

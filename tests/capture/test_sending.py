@@ -19,7 +19,7 @@ import openai
 import pytest
 
 from refold.capture import threads
-from refold.capture.call import Call
+from refold.capture.call import ModelCall
 from refold.capture.sending import HEADER, Taps, watched, watched_async
 from tests.capture.model_server import (
     ModelServer,
@@ -40,30 +40,30 @@ class Seen:
     is_stopped = raises = False
 
     def __init__(self) -> None:
-        self.calls: list[Call] = []
-        self.bytes: dict[Call, bytes] = {}
-        self.ended: list[Call] = []
+        self.calls: list[ModelCall] = []
+        self.bytes: dict[ModelCall, bytes] = {}
+        self.ended: list[ModelCall] = []
         self.told: list[Exception] = []
 
     def tell(self, error: Exception) -> None:
         self.told.append(error)
 
-    def begin(self, call: Call) -> None:
+    def begin(self, call: ModelCall) -> None:
         assert call.ending is None
         self.calls.append(call)
         self.bytes[call] = b""
 
-    def data(self, call: Call, chunk: bytes) -> None:
+    def data(self, call: ModelCall, chunk: bytes) -> None:
         assert chunk
         assert call not in self.ended
         self.bytes[call] += chunk
 
-    def end(self, call: Call) -> None:
+    def end(self, call: ModelCall) -> None:
         assert call.ending is not None
         assert call not in self.ended
         self.ended.append(call)
 
-    def only(self) -> tuple[Call, bytes]:
+    def only(self) -> tuple[ModelCall, bytes]:
         """The one call there was, which has ended, and its answer."""
         (call,) = self.calls
         assert self.ended == [call]

@@ -12,7 +12,7 @@ import pytest
 import refold
 from refold.capture.exact import answer_of, check_exact, request_of
 from refold.capture.followed import GOING_ON, GOING_ON_US_MAX
-from refold.capture.recorder import Recorder
+from refold.capture.recorder import CallRecorder
 from refold.conversation import Conversation, to_messages
 from refold.errors import Conflict, OutcomeUnknown, Unavailable
 from tests.capture.talk import START_US, agent, asked, call_of, ends, streamed, talk, user
@@ -21,9 +21,9 @@ ROOT = Path(__file__).parents[2]
 BEGUN = """
 import sys, time
 import refold
-from refold.capture.recorder import Recorder
+from refold.capture.recorder import CallRecorder
 from tests.capture.talk import agent, asked, call_of, streamed, talk, user
-recorder = Recorder(refold.open(sys.argv[1]))
+recorder = CallRecorder(refold.open(sys.argv[1]))
 messages = [user("a")]
 if sys.argv[2] == "later":
     talk(recorder, messages, agent("b"))
@@ -39,9 +39,9 @@ time.sleep(60)
 TALKING = """
 import sys
 import refold
-from refold.capture.recorder import Recorder
+from refold.capture.recorder import CallRecorder
 from tests.capture.talk import agent, talk, user
-recorder, me = Recorder(refold.open(sys.argv[1])), sys.argv[2]
+recorder, me = CallRecorder(refold.open(sys.argv[1])), sys.argv[2]
 messages = [user("shared " + "s" * 200)]
 for turn in range(int(sys.argv[3])):
     messages.append(user(f"{me} {turn} " + "w" * 200))
@@ -82,7 +82,7 @@ def test_what_came_before_a_kill_is_there_and_the_conversation_goes_on(
     messages = [user("a")] + ([agent("b"), user("c")] if which == "later" else [])
     before = [one["content"] for one in messages]
     with refold.open(path) as store:
-        recorder = Recorder(store)
+        recorder = CallRecorder(store)
         talk(recorder, messages, agent("again"), rest={"stream": True})
         (info,) = store.streams()
         assert words_in(store, info.stream) == [*before, "half of it ", "again"]
@@ -126,7 +126,7 @@ def test_two_processes_capture_into_one_stream(tmp_path: Path) -> None:
 def test_calls_of_two_recorders_in_one_stream_keep_their_elements_once(tmp_path: Path) -> None:
     """What the other has kept is known when its turn comes."""
     with refold.open(tmp_path / "agents.db") as store:
-        both, messages = [Recorder(store), Recorder(store)], [user("a" * 100)]
+        both, messages = [CallRecorder(store), CallRecorder(store)], [user("a" * 100)]
         for turn in range(8):
             talk(both[turn % 2], messages, agent(f"b{turn} " + "b" * 100))
             messages.append(user(f"c{turn} " + "c" * 100))
@@ -149,7 +149,7 @@ def test_a_store_that_is_unsure_makes_nothing_double(
     """Each append is made once, whether the store that failed had made it or not."""
     with refold.open(tmp_path / "agents.db") as store:
         _failing_each_time(store, monkeypatch, error, stored=stored)
-        recorder, messages = Recorder(store), [user("a")]
+        recorder, messages = CallRecorder(store), [user("a")]
         for turn in range(3):
             call = call_of(asked(messages))
             recorder.begin(call)
@@ -188,7 +188,7 @@ def test_a_call_that_cannot_be_stored_is_let_go(
 ) -> None:
     """Its error is told once; the next call is recorded, and does not wait for it."""
     with refold.open(tmp_path / "agents.db") as store:
-        recorder, messages = Recorder(store), [user("a")]
+        recorder, messages = CallRecorder(store), [user("a")]
         talk(recorder, messages, agent("b"))
         messages.append(user("c"))
         call = call_of(asked(messages))
@@ -224,7 +224,7 @@ def test_a_call_that_goes_on_is_not_taken_for_lost(
 ) -> None:
     """Where its process cannot be asked it may go on for an hour."""
     with refold.open(tmp_path / "agents.db") as store:
-        recorder, messages = Recorder(store), [user("a")]
+        recorder, messages = CallRecorder(store), [user("a")]
         talk(recorder, messages, agent("b"))
         messages.append(user("c"))
         with monkeypatch.context() as elsewhere:
@@ -248,7 +248,7 @@ def test_a_process_that_ended_is_known_by_its_number(
             sleeping.kill()
             sleeping.wait()
         with refold.open(tmp_path / f"{is_running}.db") as store:
-            recorder, messages = Recorder(store), [user("a"), agent("b"), user("c")]
+            recorder, messages = CallRecorder(store), [user("a"), agent("b"), user("c")]
             with monkeypatch.context() as elsewhere:
                 name = f"{socket.gethostname()}:{sleeping.pid}:ab"
                 elsewhere.setattr("refold.capture.recorder.this_process", lambda name=name: name)
@@ -264,7 +264,7 @@ def test_what_is_larger_than_an_event_is_kept_once(tmp_path: Path) -> None:
     image = "data:image/png;base64," + "iVBORw0K" * 1_100_000
     parts = [{"type": "image_url", "image_url": {"url": image}}, {"type": "text", "text": "é?"}]
     with refold.open(tmp_path / "agents.db") as store:
-        recorder, messages = Recorder(store), [{"role": "user", "content": parts}]
+        recorder, messages = CallRecorder(store), [{"role": "user", "content": parts}]
         talk(recorder, messages, agent("A cat"))
         call = talk(recorder, [*messages, user("Sure?")], agent("Yes"))
         (info,) = store.streams()
@@ -280,7 +280,7 @@ def test_what_is_larger_than_an_event_is_kept_once(tmp_path: Path) -> None:
 def test_no_bytes_of_an_answer_are_too_many_for_an_event(tmp_path: Path) -> None:
     """Whatever it takes to write them as JSON."""
     with refold.open(tmp_path / "agents.db") as store:
-        recorder = Recorder(store)
+        recorder = CallRecorder(store)
         call = call_of(asked([user("a")]))
         recorder.begin(call)
         data = bytes(range(256)) * 5_000 + b"\x01" * 2_000_000
@@ -301,7 +301,7 @@ def test_conversations_go_on_when_nothing_is_at_hand(
     with refold.open(tmp_path / "agents.db") as store:
         if not has_tags:
             monkeypatch.setattr("refold.engine.reader.TagKeeper", Journal)
-        recorder = Recorder(store)
+        recorder = CallRecorder(store)
         both = [[user("a " + "x" * 99)], [user("b " + "y" * 99)]]
         for turn in range(4):
             for messages in both:

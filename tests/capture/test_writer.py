@@ -15,8 +15,8 @@ import pytest
 
 import refold
 from refold.capture import writer as writers
-from refold.capture.call import Call
-from refold.capture.writer import Writer
+from refold.capture.call import ModelCall
+from refold.capture.writer import CaptureWriter
 from refold.conversation.apis import api_of
 from refold.errors import UsageError
 
@@ -33,16 +33,16 @@ class Fake:
         self.may_go_on = threading.Event()
         self.may_go_on.set()
 
-    def begin(self, call: Call) -> None:
+    def begin(self, call: ModelCall) -> None:
         self._note("begin", call)
 
-    def received(self, call: Call, data: bytes) -> None:
+    def received(self, call: ModelCall, data: bytes) -> None:
         self._note("received", call, data)
 
-    def end(self, call: Call) -> None:
+    def end(self, call: ModelCall) -> None:
         self._note("end", call)
 
-    def _note(self, what: str, call: Call, data: bytes = b"") -> None:
+    def _note(self, what: str, call: ModelCall, data: bytes = b"") -> None:
         assert self.may_go_on.wait(20)
         if (what, call.id) == self.fails_at:
             raise OSError("no space left")
@@ -57,9 +57,9 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
 
 
 @contextmanager
-def writing(**options: Any) -> Iterator[Writer]:
+def writing(**options: Any) -> Iterator[CaptureWriter]:
     with refold.open("memory:") as store:
-        made = Writer(store, **options)
+        made = CaptureWriter(store, **options)
         try:
             yield made
         finally:
@@ -67,18 +67,18 @@ def writing(**options: Any) -> Iterator[Writer]:
             made.stop()
 
 
-def call(name: str) -> Call:
+def call(name: str) -> ModelCall:
     api = api_of("/v1/chat/completions")
     assert api is not None
     streamed = {"content-type": "text/event-stream"}
-    return Call(name, api, "http://h/v1", b"{}", {}, 1, answer_headers=streamed)
+    return ModelCall(name, api, "http://h/v1", b"{}", {}, 1, answer_headers=streamed)
 
 
 def test_the_steps_of_each_call_come_in_order_and_whole(fake: Fake) -> None:
     """Of calls on several threads at once; pieces in batches."""
     pieces = {f"c{n}": [f"{n}.{k} ".encode() for k in range(300)] for n in range(4)}
 
-    def drive(made: Writer, name: str) -> None:
+    def drive(made: CaptureWriter, name: str) -> None:
         one = call(name)
         made.begin(one)
         for piece in pieces[name]:
@@ -187,7 +187,7 @@ def test_a_store_that_does_not_keep_up_bounds_what_waits(
 
 def test_a_forked_process_opens_the_store_for_itself(tmp_path: Path) -> None:
     """And has a thread of its own."""
-    made = Writer(str(tmp_path / "a.db"))
+    made = CaptureWriter(str(tmp_path / "a.db"))
     try:
         made._recording()
         parent = made._opened
@@ -204,7 +204,7 @@ def test_a_forked_process_opens_the_store_for_itself(tmp_path: Path) -> None:
 def test_what_a_stopped_writer_has_left_is_waited_for(fake: Fake) -> None:
     """Its client is gone, and what it was given is not."""
     with refold.open("memory:") as store:
-        made = Writer(store)
+        made = CaptureWriter(store)
         fake.may_go_on.clear()
         one = call("c")
         made.begin(one)
@@ -251,7 +251,7 @@ def test_nothing_is_held_of_calls_that_were_lost(fake: Fake) -> None:
 def test_a_wrong_choice_is_refused() -> None:
     """The error names the choices."""
     with pytest.raises(UsageError, match="neither 'log' nor 'raise'"):
-        Writer("x.db", on_error="warn")  # type: ignore[arg-type]
+        CaptureWriter("x.db", on_error="warn")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("on_error", ["log", "raise"])
@@ -259,7 +259,7 @@ def test_calls_that_go_on_are_recorded_after_a_stop(
     tmp_path: Path, fake: Fake, on_error: Any
 ) -> None:
     """To their end; then the store that was opened for them is closed."""
-    made = Writer(tmp_path / "agents.db", on_error=on_error)
+    made = CaptureWriter(tmp_path / "agents.db", on_error=on_error)
     one, lost = call("a"), call("lost")
     fake.fails_at = ("begin", "lost")
     made.begin(one)

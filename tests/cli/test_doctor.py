@@ -10,7 +10,7 @@ import apsw
 import pytest
 
 import refold.times
-from refold.capture.recorder import Recorder
+from refold.capture.recorder import CallRecorder
 from refold.engine.store import system_clock
 from tests.capture.talk import agent, talk, user
 from tests.cli.running import Refold
@@ -62,7 +62,7 @@ def test_what_is_wrong_inside_the_log_is_told_with_what_helps(run: Refold, size_
 def test_captured_calls_are_read_back_to_the_byte(run: Refold) -> None:
     """How many there are; which one is not what was sent, where the log itself is whole."""
     with refold.open("refold.db") as store:
-        talk(Recorder(store), [user("Is nine free?")], agent("Yes"))
+        talk(CallRecorder(store), [user("Is nine free?")], agent("Yes"))
     ran = run("doctor")
     assert ran.code == 0
     assert "exact bytes: 1 requests and 1 answers are what their hashes say" in ran.out

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refold.core.event import Event
-from refold.core.history import Unread
+from refold.core.history import UnreadEvents
 from refold.core.recorded import Recorded
 from refold.testing import as_recorded
 
@@ -36,7 +36,7 @@ class Source:
 def test_it_is_the_tuple_of_its_events(count: int, later: int, data: st.DataObject) -> None:
     """Its length, its items, its slices of every kind, and what is added to it."""
     events, after = made(count), made(later)
-    unread = Unread(Source(events).read, count) + after
+    unread = UnreadEvents(Source(events).read, count) + after
     whole = events + after
     assert len(unread) == len(whole)
     assert tuple(unread) == whole
@@ -51,7 +51,7 @@ def test_it_is_the_tuple_of_its_events(count: int, later: int, data: st.DataObje
 def test_what_was_added_is_not_read_for() -> None:
     """The end needs no event from before it, the last one no other, and all are read once."""
     source, after = Source(made(5)), made(3)
-    unread = Unread(source.read, 5) + after
+    unread = UnreadEvents(source.read, 5) + after
     assert unread[5:] == after
     assert unread[8:] == ()
     assert unread[-1] == after[-1]

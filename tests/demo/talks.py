@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Any
 
-from refold.demo.agent import MODEL, Reply, answer
+from refold.demo.agent import MODEL, AgentReply, answer
 from refold.demo.clinic import TOOLS
 
 Message = dict[str, Any]
@@ -45,7 +45,7 @@ LISTED = used("list_slots", {"slots": SLOTS}, count=1)
 OFFERED = agent("The earliest is Tuesday 3 March at 9:10 with Dr Hale. Would that suit you?")
 
 
-def ask(prompt: str, *turns: list[Message], tools: Any = TOOLS, **options: Any) -> Reply:
+def ask(prompt: str, *turns: list[Message], tools: Any = TOOLS, **options: Any) -> AgentReply:
     """What the agent answers under a prompt after these turns."""
     messages = [{"role": "system", "content": prompt}, *(m for turn in turns for m in turn)]
     request = {"model": MODEL, "messages": messages, "tools": list(tools), **options}

@@ -3,7 +3,7 @@
 import pytest
 
 from refold.demo import tables
-from refold.demo.agent import Reply
+from refold.demo.agent import AgentReply
 from refold.demo.clinic import TOOLS
 from tests.demo.talks import (
     APPOINTMENT,
@@ -24,7 +24,7 @@ WHO = "Verify identity (name and date of birth) before any appointment is discus
 LATER = "Verify identity before booking."
 
 
-def tools_of(reply: Reply) -> list[str]:
+def tools_of(reply: AgentReply) -> list[str]:
     return [name for name, _ in reply.calls]
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from refold.demo import tables
 from refold.demo.agent import DEFAULTS, RULES, read_rules
-from refold.demo.tables import Pattern
+from refold.demo.tables import WordPattern
 
 EXAMPLES = [(rule, text) for rule in RULES for text in rule.examples]
 NEGATED = [
@@ -23,7 +23,9 @@ def changed(prompt: str) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(("rule", "text"), EXAMPLES, ids=[text for _, text in EXAMPLES])
-def test_each_documented_example_turns_its_rule_on_and_no_other(rule: Pattern, text: str) -> None:
+def test_each_documented_example_turns_its_rule_on_and_no_other(
+    rule: WordPattern, text: str
+) -> None:
     """An example of the rule book changes just the fields that its own rule reads from it."""
     said = {name: value for name, value in rule.read(text).items() if value != DEFAULTS[name]}
     assert changed(text) == said != {}

@@ -24,7 +24,7 @@ from refold.ledger.events import (
     FundsDeposited,
     FundsWithdrawn,
 )
-from refold.ledger.hindsight import WhatIf
+from refold.ledger.hindsight import LedgerWhatIf
 from tests.ledger.money import usdc
 
 
@@ -41,7 +41,7 @@ def story(store: refold.Store, *events: object) -> None:
         store.append("agent-1", [event])
 
 
-def said(found: WhatIf) -> list[tuple[str, str]]:
+def said(found: LedgerWhatIf) -> list[tuple[str, str]]:
     """Which events could not have happened, and why."""
     return [(each.event.id, each.rejection.reason) for each in found.impossible]
 

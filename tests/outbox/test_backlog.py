@@ -12,7 +12,13 @@ from refold.conversation import EffectCommitted
 from refold.core.event import Event
 from refold.core.recorded import Recorded
 from refold.outbox.backlog import Backlog, Order, Schedule
-from refold.outbox.effects import Asked, EffectFailed, EffectRequested, asked_by, outcome_key
+from refold.outbox.effects import (
+    EffectFailed,
+    EffectRequested,
+    RequestedEffect,
+    asked_by,
+    outcome_key,
+)
 from refold.testing import as_recorded
 
 
@@ -134,9 +140,9 @@ def test_what_cannot_be_read_is_kept_with_its_error() -> None:
     assert asked.error
 
 
-def asked(number: int, stream: str = "order-1") -> Asked:
+def asked(number: int, stream: str = "order-1") -> RequestedEffect:
     """A request as the backlog keeps it."""
-    return Asked(f"{stream}@{number}", stream, "mail", number + 1, 0)
+    return RequestedEffect(f"{stream}@{number}", stream, "mail", number + 1, 0)
 
 
 def test_a_schedule_gives_what_is_due_oldest_first() -> None:

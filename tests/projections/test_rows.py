@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from refold.backends.tables import SqlTransaction, Tables
 from refold.errors import UsageError
-from refold.ports import Transaction
+from refold.ports import TableTransaction
 from refold.projections.dialect import SQLITE, named
 from refold.projections.rows import Rows
 from refold.projections.table import Table
@@ -37,14 +37,14 @@ class Base:
         self.connection = apsw.Connection(":memory:")
         self.tables = Tables(lambda: nullcontext(self.connection))
         self.asked = 0
-        self.writing: Transaction | None = None
+        self.writing: TableTransaction | None = None
         for statement in (*SQLITE.create(ITEMS, "items@1"), *SQLITE.create(OTHERS, "others@1")):
             self.connection.execute(statement)
 
     def rows(self) -> Rows:
         """A fresh unit of work."""
 
-        def write() -> Transaction:
+        def write() -> TableTransaction:
             assert self.writing is not None, "written outside of a transaction"
             return self.writing
 

@@ -21,7 +21,7 @@ from refold.replay.report.formatting import (
 )
 from refold.replay.report.links import Link, anchor
 from refold.replay.report.render import environment, pieces, with_quotes
-from refold.replay.report.text_diff import WORDS_MAX, Run, compare_lines, compare_words
+from refold.replay.report.text_diff import WORDS_MAX, WordRun, compare_lines, compare_words
 
 TEXTS = st.text(st.sampled_from("ab ,.\n"), max_size=60)
 
@@ -55,15 +55,15 @@ def test_very_long_texts_are_not_aligned() -> None:
     """The work is bounded: beyond so many words, each side is marked whole."""
     long = "word " * WORDS_MAX
     olds, _ = compare_words(long, long + "more")
-    assert olds == [Run(long, True)]
+    assert olds == [WordRun(long, True)]
 
 
 def test_marks_leave_white_space_alone() -> None:
     """A mark begins and ends at a word; white space alone has none."""
-    assert Run("a ", False).marked == ("a ", "", "")
-    assert Run(" b ", True).marked == (" ", "b", " ")
-    assert Run(" ", True).marked == (" ", "", "")
-    runs = [Run("a ", False), Run(" b ", True)]
+    assert WordRun("a ", False).marked == ("a ", "", "")
+    assert WordRun(" b ", True).marked == (" ", "b", " ")
+    assert WordRun(" ", True).marked == (" ", "", "")
+    runs = [WordRun("a ", False), WordRun(" b ", True)]
     assert piece("marked", runs, "ins") == "a  <ins>b</ins> "
 
 

@@ -14,9 +14,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 import refold
 from refold import Event
-from refold.ports import Begin, TableKeeper, Transaction
+from refold.ports import Begin, TableKeeper, TableTransaction
 from refold.projections import Projector, runner
-from refold.projections.catalog import Entry, catalog_of
+from refold.projections.catalog import CatalogEntry, catalog_of
 from tests.projections.sums import folded, stored, sums
 
 T = TypeVar("T")
@@ -55,7 +55,7 @@ class Crashing:
         self._tick()
         return answer
 
-    def _begun(self, begin: Begin) -> Transaction:
+    def _begun(self, begin: Begin) -> TableTransaction:
         self._tick()
         return _CrashingTransaction(self, begin())
 
@@ -66,7 +66,7 @@ class Crashing:
 
 
 class _CrashingTransaction:
-    def __init__(self, keeper: Crashing, transaction: Transaction) -> None:
+    def __init__(self, keeper: Crashing, transaction: TableTransaction) -> None:
         self._keeper = keeper
         self._transaction = transaction
 
@@ -159,7 +159,7 @@ class ProjectionMachine(RuleBasedStateMachine):
             self._projector().catch_up()
             assert stored(Projector(self.store, [sums()])) == folded(self.store.read_all())
 
-    def _entry(self) -> Entry | None:
+    def _entry(self) -> CatalogEntry | None:
         return catalog_of(self.keeper).entry("sums")
 
     def _projector(self, who: int = 0) -> Projector:

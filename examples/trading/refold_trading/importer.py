@@ -18,8 +18,8 @@ import msgspec
 
 from refold import Event
 from refold.conversation.chat_export import Loss
-from refold.conversation.importers.base import Fork, Found, Importer, Options, Problem
-from refold.conversation.importers.source import STDIN, Source, named
+from refold.conversation.importers.base import Found, FoundFork, Importer, Options, Problem
+from refold.conversation.importers.source import STDIN, ImportSource, named
 from refold.core.jsonvalue import pointer
 from refold.errors import UsageError
 from refold.times import to_us
@@ -56,7 +56,7 @@ class Record(msgspec.Struct):
     this_action: Action | None = None
 
 
-def read_ai_trader(source: Source, options: Options) -> Iterator[Found | Problem]:
+def read_ai_trader(source: ImportSource, options: Options) -> Iterator[Found | Problem]:
     """Import position logs of AI-Trader: a JSON line an action, with the book after it.
 
     A log that forks is reported line by line: the history that it ends with becomes the stream,
@@ -140,7 +140,7 @@ def _found(lines: Lines, stream: str, agent: str, loss: Sequence[Loss]) -> Found
     for entry in main:
         version += len(entry.events)
         places[entry.line] = (stream, version)
-    forks: list[Fork] = []
+    forks: list[FoundFork] = []
     problems = list(lines.problems)
     for number, chain in enumerate(abandoned(lines, main), 1):
         fork = _fork(f"{stream}~fork-{number}", places, chain)
@@ -157,7 +157,7 @@ def _of_agent(event: Event, agent: str) -> Event:
     return Event.of(opened, metadata=event.metadata, occurred_at=event.occurred_at)
 
 
-def _fork(name: str, places: dict[int, tuple[str, int]], chain: Sequence[Entry]) -> Fork:
+def _fork(name: str, places: dict[int, tuple[str, int]], chain: Sequence[Entry]) -> FoundFork:
     """A chain of abandoned lines as a branch; notes where each of its lines stands in it."""
     parent = chain[0].parent
     assert parent is not None, "only the first line follows none, and it is in the main history"
@@ -169,10 +169,10 @@ def _fork(name: str, places: dict[int, tuple[str, int]], chain: Sequence[Entry])
         places[entry.line] = (name, version)
     events = [event for entry in chain for event in entry.events]
     variant = {"left_behind_lines": [entry.line for entry in chain]}
-    return Fork(name, of, at, events, variant)
+    return FoundFork(name, of, at, events, variant)
 
 
-def _left_behind(lines: Lines, chain: Sequence[Entry], fork: Fork) -> Iterator[Problem]:
+def _left_behind(lines: Lines, chain: Sequence[Entry], fork: FoundFork) -> Iterator[Problem]:
     for entry in chain:
         yield Problem(
             lines.file,

@@ -35,12 +35,12 @@ from refold.errors import (
     UsageError,
 )
 from refold.ports import Batch, Beside, Check, Fork, Outcome, Write
-from refold.process import Turn
+from refold.process import ProcessLock
 
 _FLAGS: Final = {"create": os.O_RDWR | os.O_CREAT, "write": os.O_RDWR, "read": os.O_RDONLY}
 
 
-class Line(msgspec.Struct, omit_defaults=True):
+class JournalLine(msgspec.Struct, omit_defaults=True):
     """One append of a journal, as a :class:`~refold.ports.Write` and its place.
 
     ``events`` is its body and ``metadata`` its shared metadata: as they are, or as a string where
@@ -69,7 +69,7 @@ class Line(msgspec.Struct, omit_defaults=True):
         return Write(self.stream, ANY, kinds, metadata, body, self.fork, occurred_of(events), tags)
 
 
-_decode: Final = msgspec.json.Decoder(Line | list[Line]).decode
+_decode: Final = msgspec.json.Decoder(JournalLine | list[JournalLine]).decode
 
 
 class JournalBackend(MemoryBackend):
@@ -261,7 +261,7 @@ class JournalBackend(MemoryBackend):
                 raise self._corrupt(number, "it is not what comes after the line before")
         self._lines, self._size = number, self._size + len(raw) + 1
 
-    def _parsed(self, raw: bytes, number: int) -> tuple[list[Line], int, Batch]:
+    def _parsed(self, raw: bytes, number: int) -> tuple[list[JournalLine], int, Batch]:
         try:
             read = _decode(raw)
             lines = read if isinstance(read, list) else [read]
@@ -287,7 +287,7 @@ class JournalBackend(MemoryBackend):
             raise Unavailable(f"{path} cannot be opened: {error.strerror}", path=path) from error
 
 
-class _JournalTurn(Turn):
+class _JournalTurn(ProcessLock):
     """Turns of which each begins with a look at the file."""
 
     def __init__(self, begin: Callable[[], None]) -> None:
@@ -303,11 +303,11 @@ class _JournalTurn(Turn):
 
 def _encoded(rows: Sequence[Row], batch: Batch) -> bytes:
     """The line of a batch, its rows as they are to be kept."""
-    lines: list[Line] = []
+    lines: list[JournalLine] = []
     for row, write in zip(rows, batch.writes, strict=True):
         place = row.position, row.stream, row.version, rfc3339(row.recorded_at)
         metadata = msgspec.UNSET if write.metadata is None else _kept(write.metadata)
-        lines.append(Line(*place, _kept(write.body), metadata, write.fork))
+        lines.append(JournalLine(*place, _kept(write.body), metadata, write.fork))
     lines[0].key, lines[0].digest = batch.key, batch.digest.hex()
     lines[0].clock_at = None if rows[0].clock_at is None else rfc3339(rows[0].clock_at)
     return msgspec.json.encode(lines[0] if len(lines) == 1 else lines) + b"\n"

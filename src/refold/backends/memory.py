@@ -26,10 +26,10 @@ from refold.ports import (
     Outcome,
     SqlValue,
     StreamInfo,
-    Transaction,
+    TableTransaction,
     Write,
 )
-from refold.process import Turn
+from refold.process import ProcessLock
 
 T = TypeVar("T")
 
@@ -45,7 +45,7 @@ class MemoryBackend:
     """Keeps every row in lists under one lock."""
 
     def __init__(self) -> None:
-        self._lock: Callable[[], AbstractContextManager[object]] = Turn()
+        self._lock: Callable[[], AbstractContextManager[object]] = ProcessLock()
         self._log: list[Row] = []
         self._positions: list[int] = []
         self._writes: list[Write] = []
@@ -65,7 +65,7 @@ class MemoryBackend:
             return self.write(lambda begin: self._all_beside(batches, now, begin(), beside))
 
     def _all_beside(
-        self, batches: Sequence[Batch], now: int, tables: Transaction, beside: Beside
+        self, batches: Sequence[Batch], now: int, tables: TableTransaction, beside: Beside
     ) -> list[Outcome]:
         beside.begin(tables, after=self.log_head())
         add = partial(beside.add, tables)
@@ -77,7 +77,7 @@ class MemoryBackend:
         self,
         batches: Sequence[Batch],
         now: int,
-        tables: Transaction | None = None,
+        tables: TableTransaction | None = None,
         add: Callable[[Sequence[Row]], RefoldError | None] | None = None,
     ) -> list[Outcome]:
         planned = plan(batches, self._known(needs(batches)))

@@ -13,7 +13,7 @@ import apsw
 from refold.backends.rest import Connection
 from refold.errors import BackendError, UsageError
 from refold.ports import Begin, SqlValue
-from refold.process import Turn
+from refold.process import ProcessLock
 
 T = TypeVar("T")
 Query = Callable[[str, Sequence[SqlValue]], list[tuple[Any, ...]]]
@@ -60,7 +60,7 @@ _OTHERS_READING: Final = {"bm25", "highlight", "match", "matchinfo", "offsets", 
 
 
 class SqlTransaction:
-    """The statements of one transaction; see :class:`~refold.ports.Transaction`."""
+    """The statements of one transaction; see :class:`~refold.ports.TableTransaction`."""
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
@@ -81,7 +81,7 @@ class Tables:
 
     def __init__(self, connected: Callable[[], AbstractContextManager[apsw.Connection]]) -> None:
         self._connected = connected
-        self._turn = Turn()
+        self._turn = ProcessLock()
 
     def write(self, work: Callable[[Begin], T]) -> T:
         """See :meth:`~refold.ports.TableKeeper.write`."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
-from refold.capture.call import Call
+from refold.capture.call import ModelCall
 from refold.conversation import events
 from refold.conversation.apis.base import Assembled
 from refold.conversation.apis.sse import Frame, frames_of
@@ -34,7 +34,7 @@ _WHY: Final = {
 
 
 def read_answer(
-    call: Call, data: bytes, response: events.ModelResponse, tools: Sequence[events.Tool]
+    call: ModelCall, data: bytes, response: events.ModelResponse, tools: Sequence[events.Tool]
 ) -> list[Event]:
     """The events of an answer of which ``data`` came; ``model.failed`` ends one that is not whole.
 
@@ -60,7 +60,7 @@ def read_answer(
     return [*(said[:1] if words else []), *words, _failed(call, error)]
 
 
-def _assembled(call: Call, data: bytes) -> Assembled:
+def _assembled(call: ModelCall, data: bytes) -> Assembled:
     """The body of an answer, streamed or not; an empty one of what is no JSON."""
     data = _unpacked(data, call.answer_headers.get("content-encoding"))
     kind = call.answer_headers.get("content-type", "")
@@ -91,7 +91,7 @@ def _unpacked(data: bytes, packing: str | None) -> bytes:
     return b"".join(parts)
 
 
-def _failed(call: Call, said: Mapping[str, Any] | None) -> Event:
+def _failed(call: ModelCall, said: Mapping[str, Any] | None) -> Event:
     why = _message((said or {}).get("error", said))
     if not why and call.status is not None and call.status >= 400:
         why = f"HTTP {call.status}"
@@ -118,7 +118,7 @@ def _finished(event: Event, response: Any) -> Event:
 
 def shortened(event: Event) -> Event:
     """An event that is too large to be stored, with its long texts named instead."""
-    if not isinstance(event.data, events.Fields):
+    if not isinstance(event.data, events.Payload):
         return event
     data = msgspec.convert(_short(msgspec.to_builtins(event.data)), type(event.data))
     return with_(event, data=data)

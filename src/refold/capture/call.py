@@ -15,7 +15,7 @@ answer came."""
 
 
 @dataclass(slots=True, eq=False)
-class Call:
+class ModelCall:
     """One request to a model's endpoint and what came back, as far as it has come.
 
     ``request`` is the body as sent. The headers are those of an allow-list, names in lower case;

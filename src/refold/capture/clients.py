@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from refold.capture.prices import Prices
 from refold.capture.sending import Named, Send, Taps, watched, watched_async
-from refold.capture.writer import OnError, Writer
+from refold.capture.writer import CaptureWriter, OnError
 from refold.engine.store import Store
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _made(
     options.setdefault("timeout", library.Timeout(ANSWER_S, connect=CONNECT_S))
     options.setdefault("follow_redirects", True)
     made = cls(**options)
-    writer = Writer(store, on_error=on_error, prices=prices)
+    writer = CaptureWriter(store, on_error=on_error, prices=prices)
     made.send = partial(
         wrap(cls.send, library, Taps(writer, _EveryHost(), conversation, metadata)), made
     )

@@ -38,7 +38,7 @@ _decode_form: Final = msgspec.json.Decoder(WireRequest).decode
 encode_form: Final = msgspec.json.Encoder().encode
 
 
-class Known:
+class KnownElements:
     """The elements that a stream holds, by digest, so that they need not be kept again."""
 
     def __init__(self) -> None:
@@ -87,7 +87,7 @@ def digest_of(element: bytes) -> bytes:
     return hashlib.blake2b(element, digest_size=16).digest()
 
 
-def taken_apart(body: bytes, known: Known) -> tuple[WireRequest, list[bytes]]:
+def taken_apart(body: bytes, known: KnownElements) -> tuple[WireRequest, list[bytes]]:
     """The linear form of a request, and the digests of its elements; pure."""
     exact = hashlib.sha256(body).hexdigest()
     try:
@@ -136,7 +136,7 @@ def _elements(body: bytes) -> Iterator[bytes]:
             yield from map(bytes, _decode_list(value)) if value[:1] == b"[" else (value,)
 
 
-def _runs(digests: Sequence[bytes], known: Known) -> tuple[list[list[int]], list[int]]:
+def _runs(digests: Sequence[bytes], known: KnownElements) -> tuple[list[list[int]], list[int]]:
     """The runs of a request, and the places of the elements that must be kept with it."""
     runs: list[list[int]] = []
     fresh: dict[bytes, int] = {}

@@ -6,7 +6,7 @@ import re
 import zlib
 from typing import Any, Final
 
-from refold.capture.call import Call
+from refold.capture.call import ModelCall
 from refold.conversation.apis.sse import Frame, SseParser
 
 _BEGINNINGS: Final = ("ping", "message_start", "response.created", "response.in_progress")
@@ -22,7 +22,7 @@ class FirstToken:
     ``time.perf_counter``.
     """
 
-    def __init__(self, call: Call, began: float) -> None:
+    def __init__(self, call: ModelCall, began: float) -> None:
         self._call, self._began = call, began
         self._frames = SseParser()
         self._unpack: Any = None

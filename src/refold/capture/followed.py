@@ -7,7 +7,7 @@ import secrets
 import socket
 from typing import Final
 
-from refold.capture.elements import RECENT_MAX, Known, digest_of
+from refold.capture.elements import RECENT_MAX, KnownElements, digest_of
 from refold.capture.events import WireAnswer
 from refold.capture.exact import CALL, Requests
 from refold.core.recorded import Recorded
@@ -37,7 +37,7 @@ class Followed:
         self.open: dict[str, Recorded] = {}
         self.asked = ("", 0)
         self._store = store
-        self._known = Known()
+        self._known = KnownElements()
         self._unseen: list[int] = []
         self._seen = -1
 
@@ -52,7 +52,7 @@ class Followed:
             for recorded in self._store.read(stream, from_version=version + 1):
                 self._take(recorded)
 
-    def known(self) -> Known:
+    def known(self) -> KnownElements:
         """The elements that it holds."""
         requests = Requests(self._store, self.notes.stream)
         for version in self._unseen[-RECENT_MAX:]:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from refold.capture import threads
 from refold.capture.prices import Prices
 from refold.capture.sending import Named, Taps, watched, watched_async
-from refold.capture.writer import OnError, Writer
+from refold.capture.writer import CaptureWriter, OnError
 from refold.engine.store import Store
 from refold.errors import UsageError
 
@@ -51,7 +51,7 @@ def install(
         if _installed[0] == store:
             return
         raise UsageError("capture is installed for another store: call uninstall() first")
-    writer = Writer(store, on_error=on_error, prices=prices)
+    writer = CaptureWriter(store, on_error=on_error, prices=prices)
     taps = Taps(writer, hosts, conversation, metadata)
     threads.follow()
     for library in [import_module(name) for name in LIBRARIES if find_spec(name)]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
-from refold.capture.call import Call
+from refold.capture.call import ModelCall
 from refold.capture.conversations import (
     Beginning,
     Chain,
@@ -68,7 +68,7 @@ class Places:
         return state
 
     def fitting(
-        self, call: Call, body: Mapping[str, Any], asked: Asked, start: Chain
+        self, call: ModelCall, body: Mapping[str, Any], asked: Asked, start: Chain
     ) -> Placed | None:
         """The stream that a call goes on with, or a branch of it; None where none fits.
 
@@ -94,7 +94,7 @@ class Places:
         return Placed(state, chains[-1], seen, named or state.notes.stream.partition("~")[0])
 
     def _ending_so(
-        self, wanted: Sequence[Beginning], call: Call, named: str | None
+        self, wanted: Sequence[Beginning], call: ModelCall, named: str | None
     ) -> tuple[Followed, int] | None:
         """A stream that ends as a call's history begins, and how much of that it is."""
         for stream in dict.fromkeys(spot.stream for _, spot in self._spots(wanted, named)):
@@ -107,7 +107,7 @@ class Places:
         return None
 
     def _branching(
-        self, wanted: Sequence[Beginning], call: Call, named: str | None
+        self, wanted: Sequence[Beginning], call: ModelCall, named: str | None
     ) -> tuple[Followed, int] | None:
         """A branch from where the longest beginning stood in which an agent had spoken."""
         for one, spot in self._spots(wanted, named):
@@ -123,13 +123,13 @@ class Places:
                 if named is None or _is_part(spot.stream, named):
                     yield one, spot
 
-    def _branched(self, spot: Spot, call: Call) -> Followed:
+    def _branched(self, spot: Spot, call: ModelCall) -> Followed:
         name = f"{spot.stream.partition('~')[0]}~{call.id[-12:]}"
         with suppress(Conflict):  # It was made before an append was lost to another writer.
             self._store.branch(spot.stream, at=spot.version).save(name)
         return self.following(name)
 
-    def unfitting(self, call: Call, body: Mapping[str, Any], asked: Asked) -> Placed:
+    def unfitting(self, call: ModelCall, body: Mapping[str, Any], asked: Asked) -> Placed:
         """Where a call belongs whose history stands nowhere."""
         chain, named = chains_of(asked.elements, Chain())[-1], self._named(call, body)
         state = self.following(named or f"{self._category}-{call.id}")
@@ -139,7 +139,7 @@ class Places:
         is_new = state.notes.version == NO_EVENTS
         return Placed(state, chain, 0 if is_new else after_last_answer(asked.elements), stream)
 
-    def _named(self, call: Call, body: Mapping[str, Any]) -> str | None:
+    def _named(self, call: ModelCall, body: Mapping[str, Any]) -> str | None:
         return call.conversation or named_in(body, self._category)
 
 
@@ -155,7 +155,7 @@ def _is_aside(now: AgentConfigured, before: AgentConfigured | None) -> bool:
     return tools[0] != tools[1] and now.prompt != before.prompt
 
 
-def _asks_again(state: Followed, call: Call) -> bool:
+def _asks_again(state: Followed, call: ModelCall) -> bool:
     """Whether a call repeats the last request of a stream, and soon."""
     asked, at_us = state.asked
     is_soon = call.started_us - at_us < RETRY_US_MAX

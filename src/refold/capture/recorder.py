@@ -13,7 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from refold.capture.answers import read_answer, shortened
-from refold.capture.call import Call
+from refold.capture.call import ModelCall
 from refold.capture.conversations import Chain, response_tags
 from refold.capture.elements import answer_bytes, answer_kept, in_events, taken_apart
 from refold.capture.events import WireAnswer
@@ -63,7 +63,7 @@ class _Going:
     has_failed: bool = False
 
 
-class Recorder:
+class CallRecorder:
     """Records calls in a store; of one thread, but calls may interleave.
 
     Streams that nobody names are ``category-<id of their first call>``. ``prices`` is what
@@ -87,14 +87,14 @@ class Recorder:
         """What has been recorded so far."""
         return Counts(self._ended, self._failed, len(self._streams))
 
-    def begin(self, call: Call) -> None:
+    def begin(self, call: ModelCall) -> None:
         """Record what a request says that its conversation had not, and the request, exactly."""
         GOING_ON.add(call.id)
         body = _object_in(call.request)
         self._until_stored(call, lambda: self._begin(call, body))
         self._streams.add(hash(self._calls[call.id].stream))
 
-    def received(self, call: Call, data: bytes) -> None:
+    def received(self, call: ModelCall, data: bytes) -> None:
         """Record bytes of the answer as they came."""
         going = self._calls.get(call.id)
         if going is None or not data:
@@ -102,7 +102,7 @@ class Recorder:
         for at in range(0, len(data), ANSWER_BYTES_MAX):
             self._received(call, going, data[at : at + ANSWER_BYTES_MAX])
 
-    def _received(self, call: Call, going: _Going, data: bytes) -> None:
+    def _received(self, call: ModelCall, going: _Going, data: bytes) -> None:
         kept = answer_kept(data, **({} if going.pieces else _head(call)))
         key, metadata = f"{call.id}.{going.pieces}", _metadata(call, going)
         self._until_stored(
@@ -111,7 +111,7 @@ class Recorder:
         going.data += data
         going.pieces += 1
 
-    def end(self, call: Call) -> None:
+    def end(self, call: ModelCall) -> None:
         """Record what came of a call: an answer, or how it failed."""
         going = self._calls.get(call.id)
         if going is not None:
@@ -123,7 +123,7 @@ class Recorder:
 
     # -- a call begins ----------------------------------------------------------------------------
 
-    def _begin(self, call: Call, body: dict[str, Any]) -> None:
+    def _begin(self, call: ModelCall, body: dict[str, Any]) -> None:
         going = self._calls.get(call.id)
         if going is not None and call.id in self._places.following(going.stream).open:
             return  # It was stored, though the store could not say so.
@@ -156,7 +156,7 @@ class Recorder:
 
     # -- a call ends ------------------------------------------------------------------------------
 
-    def _end(self, state: Followed, call: Call, going: _Going) -> None:
+    def _end(self, state: Followed, call: ModelCall, going: _Going) -> None:
         if call.id not in state.open:
             return
         version, agent = state.notes.version, state.notes.agent or AGENT_UNKNOWN
@@ -183,14 +183,14 @@ class Recorder:
         about, key = _metadata(call, going), f"{call.id}.end"
         self._append(state, spot, given, about, tags, at_us=at_us, key=key)
 
-    def _lost(self, call_id: str, request: Recorded) -> tuple[Call, _Going]:
+    def _lost(self, call_id: str, request: Recorded) -> tuple[ModelCall, _Going]:
         """A call whose process ended before it did, with what had come of its answer."""
         stream, metadata = request.stream, request.metadata
         asked = self._store.event(event_id(stream, request.version + 1)).event
         kept = [one for _, one in answers_in(self._store, stream, request.version, call_id)]
         head = kept[0] if kept else WireAnswer()
         api = next((one for one in APIS if one.name == asked.api), APIS[0])
-        call = Call(call_id, api, "", b"", {}, request.occurred_at_us, attempt=asked.attempt)
+        call = ModelCall(call_id, api, "", b"", {}, request.occurred_at_us, attempt=asked.attempt)
         call.status, call.answer_headers = head.status, head.headers
         data = bytearray().join(map(answer_bytes, kept))
         chain = Chain.at(metadata.get("tags", ()))
@@ -213,7 +213,7 @@ class Recorder:
             self._store.append_together(with_branch(append, spot), key=key)
         self._places.histories.note(tags, spot)
 
-    def _until_stored(self, call: Call, work: Callable[[], object]) -> None:
+    def _until_stored(self, call: ModelCall, work: Callable[[], object]) -> None:
         """Do it again where another writer came first, or the store could not say what became."""
         try:
             for left in reversed(range(TRIES_MAX)):
@@ -227,16 +227,16 @@ class Recorder:
             self._let_go(call)
             raise
 
-    def _let_go(self, call: Call) -> None:
+    def _let_go(self, call: ModelCall) -> None:
         self._calls.pop(call.id, None)
         GOING_ON.discard(call.id)
 
 
-def _metadata(call: Call, going: _Going) -> dict[str, Any]:
+def _metadata(call: ModelCall, going: _Going) -> dict[str, Any]:
     return {**call.metadata, "correlation": going.conversation, "origin": "recorded", CALL: call.id}
 
 
-def _head(call: Call) -> dict[str, Any]:
+def _head(call: ModelCall) -> dict[str, Any]:
     return {"status": call.status, "headers": dict(call.answer_headers)}
 
 
@@ -248,7 +248,7 @@ def _object_in(raw: bytes) -> dict[str, Any]:
     return body if isinstance(body, dict) else {}
 
 
-def _asked(call: Call, body: Mapping[str, Any]) -> Asked:
+def _asked(call: ModelCall, body: Mapping[str, Any]) -> Asked:
     """What a request says; nothing where it is none of its API."""
     try:
         return call.api.read_request(body, urlsplit(call.url).path)

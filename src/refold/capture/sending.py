@@ -15,9 +15,9 @@ from typing import Any, Final
 from uuid import uuid4
 
 from refold.capture import threads
-from refold.capture.call import Call, Ending
+from refold.capture.call import Ending, ModelCall
 from refold.capture.endpoints import endpoint, kept_headers, secrets, without
-from refold.capture.writer import Writer
+from refold.capture.writer import CaptureWriter
 from refold.conversation.apis.base import Api
 from refold.core.event import check_name
 from refold.errors import UsageError
@@ -41,7 +41,7 @@ class Taps:
 
     def __init__(
         self,
-        writer: Writer,
+        writer: CaptureWriter,
         hosts: Container[str] | None,
         named: Named | str | None,
         metadata: Mapping[str, Any] | None = None,
@@ -67,7 +67,7 @@ class Taps:
         retries = request.headers.get(_RETRIES, "")
         url = request.url
         port = f":{url.port}" if url.port else ""
-        call = Call(
+        call = ModelCall(
             id=uuid4().hex,
             api=api,
             url=f"{url.scheme}://{url.host}{port}{url.path}",
@@ -94,7 +94,7 @@ class Taps:
 class Tap:
     """One call on its way: it tells the writer what comes, once each."""
 
-    def __init__(self, call: Call, writer: Writer, request: Any) -> None:
+    def __init__(self, call: ModelCall, writer: CaptureWriter, request: Any) -> None:
         self._call, self._writer, self._request = call, writer, request
         self._headers = request.headers.copy()  # Signing may give the request others.
         self._began = time.perf_counter()

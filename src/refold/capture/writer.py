@@ -18,10 +18,10 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Any, Final, Literal
 
-from refold.capture.call import Call
+from refold.capture.call import ModelCall
 from refold.capture.first_token import FirstToken
 from refold.capture.prices import PriceTable
-from refold.capture.recorder import Recorder
+from refold.capture.recorder import CallRecorder
 from refold.engine.store import Store
 from refold.errors import BackendError, UsageError
 
@@ -39,12 +39,12 @@ _log: Final = logging.getLogger("refold.capture")
 _OPENING: Final = ("refold.connect", "refold.backends.sqlite", "refold.backends.journal")
 """The modules that open a store."""
 _writers: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
-_Step = tuple[Call, bytes | None, float] | threading.Event | None
+_Step = tuple[ModelCall, bytes | None, float] | threading.Event | None
 """A call and a piece of its answer (None: it begins; empty: it ends) and when that came; or
 somebody who waits for all before; or None, the end of the thread."""
 
 
-class Writer:
+class CaptureWriter:
     """Hands what the transports see to a recorder, in order.
 
     With ``on_error="log"`` on a thread of its own: what fails is told once and counted in
@@ -72,20 +72,20 @@ class Writer:
 
     def _start(self) -> None:
         self._process = os.getpid()
-        self._recorder: Recorder | None = None
+        self._recorder: CallRecorder | None = None
         self._opened: Store | None = None
         self._steps: queue.SimpleQueue[_Step] = queue.SimpleQueue()
         self._pending = 0
-        self._waiting: dict[Call, tuple[list[bytes], float]] = {}
-        self._watched: dict[Call, FirstToken] = {}
-        self._skipped: set[Call] = set()
+        self._waiting: dict[ModelCall, tuple[list[bytes], float]] = {}
+        self._watched: dict[ModelCall, FirstToken] = {}
+        self._skipped: set[ModelCall] = set()
         self._turn = threading.RLock()
         self._thread: threading.Thread | None = None
         self.is_stopped = False
 
     # -- the caller's thread ----------------------------------------------------------------------
 
-    def begin(self, call: Call) -> None:
+    def begin(self, call: ModelCall) -> None:
         """A request is about to be sent."""
         if self._process != os.getpid():
             self._start()
@@ -100,11 +100,11 @@ class Writer:
                     raise
                 self._lose(call, error)
 
-    def data(self, call: Call, chunk: bytes) -> None:
+    def data(self, call: ModelCall, chunk: bytes) -> None:
         """A piece of the answer came."""
         self._put(call, chunk, time.perf_counter())
 
-    def end(self, call: Call) -> None:
+    def end(self, call: ModelCall) -> None:
         """The call has its ending."""
         self._put(call, b"", 0.0)
 
@@ -132,7 +132,7 @@ class Writer:
             with self._turn:
                 self._close_after_the_last()
 
-    def _put(self, call: Call, chunk: bytes | None, at: float) -> None:
+    def _put(self, call: ModelCall, chunk: bytes | None, at: float) -> None:
         if self.raises:
             with self._turn:
                 try:
@@ -183,7 +183,7 @@ class Writer:
             self._opened.close()
         return is_over
 
-    def _take(self, call: Call, chunk: bytes | None, at: float) -> None:
+    def _take(self, call: ModelCall, chunk: bytes | None, at: float) -> None:
         if chunk is None:
             self._pending -= len(call.request)
             self._recording().begin(call)
@@ -215,16 +215,16 @@ class Writer:
                 except Exception as error:
                     self._lose(call, error)
 
-    def _recording(self) -> Recorder:
+    def _recording(self) -> CallRecorder:
         if self._recorder is None:
             if isinstance(self.store, Store):
                 store = self.store
             else:
                 store = self._opened = _opened(self.store)
-            self._recorder = Recorder(store, **self._options)
+            self._recorder = CallRecorder(store, **self._options)
         return self._recorder
 
-    def _lose(self, call: Call, error: Exception) -> None:
+    def _lose(self, call: ModelCall, error: Exception) -> None:
         self.lost += call not in self._skipped
         self._skipped.add(call)
         self.tell(error)

@@ -27,14 +27,14 @@ ToolKind = Literal["function", "custom"]
 """Whether a tool takes arguments as JSON, or any text."""
 
 
-class Fields(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+class Payload(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Base of everything here: immutable, defaults are not stored, and nothing holds itself.
 
     A field that a class gets later is marked ``ADDED``: read models kept before go on.
     """
 
 
-class Party(Fields, frozen=True):
+class Party(Payload, frozen=True):
     """Someone in a session: ``role`` is customer, agent, human or system."""
 
     role: str
@@ -43,7 +43,7 @@ class Party(Fields, frozen=True):
     address: str | None = None
 
 
-class Tool(Fields, frozen=True):
+class Tool(Payload, frozen=True):
     """A tool as offered to a model; ``parameters`` is the JSON schema of its arguments.
 
     ``schema_hash`` is SHA-256, in hex, of the schema as JSON with sorted keys and no white space;
@@ -62,7 +62,7 @@ class Tool(Fields, frozen=True):
             force_setattr(self, "schema_hash", sha256_of(self.parameters))
 
 
-class Prompt(Fields, frozen=True):
+class Prompt(Payload, frozen=True):
     """A system prompt; ``hash`` is SHA-256 of its UTF-8 text, in hex, filled in if not given."""
 
     text: str
@@ -74,7 +74,7 @@ class Prompt(Fields, frozen=True):
             force_setattr(self, "hash", sha256_of(self.text))
 
 
-class Usage(Fields, frozen=True):
+class Usage(Payload, frozen=True):
     """Tokens of one model answer.
 
     ``cached_tokens`` are those of the input that the provider read from its cache, and
@@ -89,7 +89,7 @@ class Usage(Fields, frozen=True):
     reasoning_tokens: Annotated[int | None, ADDED] = None
 
 
-class Word(Fields, frozen=True):
+class Word(Payload, frozen=True):
     """A recognised word and where it stands in the audio."""
 
     text: str
@@ -99,7 +99,7 @@ class Word(Fields, frozen=True):
 
 
 @event("session.started")
-class SessionStarted(Fields, frozen=True):
+class SessionStarted(Payload, frozen=True):
     """A conversation begins; an initial state that is not here is lost at the first rewind."""
 
     channel: Channel = "chat"
@@ -109,7 +109,7 @@ class SessionStarted(Fields, frozen=True):
 
 
 @event("session.ended")
-class SessionEnded(Fields, frozen=True):
+class SessionEnded(Payload, frozen=True):
     """A conversation ends: ``reason`` is completed, error, cancelled, transferred or another."""
 
     reason: str = "completed"
@@ -117,7 +117,7 @@ class SessionEnded(Fields, frozen=True):
 
 
 @event("agent.configured")
-class AgentConfigured(Fields, frozen=True):
+class AgentConfigured(Payload, frozen=True):
     """From here on the agent runs with this prompt, model and tools.
 
     It is the whole configuration: what an earlier one said and this one does not is no longer in
@@ -134,7 +134,7 @@ class AgentConfigured(Fields, frozen=True):
 
 
 @event("user.utterance")
-class UserUtterance(Fields, frozen=True):
+class UserUtterance(Payload, frozen=True):
     """What the person said; ``parts`` where it was more than text; the rest for voice."""
 
     text: str
@@ -147,7 +147,7 @@ class UserUtterance(Fields, frozen=True):
 
 
 @event("agent.utterance")
-class AgentUtterance(Fields, frozen=True):
+class AgentUtterance(Payload, frozen=True):
     """What the agent answered. What was heard of it may be less: see playback.interrupted.
 
     ``party`` is which agent of several it was.
@@ -161,7 +161,7 @@ class AgentUtterance(Fields, frozen=True):
 
 
 @event("model.request")
-class ModelRequest(Fields, frozen=True):
+class ModelRequest(Payload, frozen=True):
     """A call to a model; ``messages`` refers to events by id, ``hash`` covers the whole request."""
 
     api: str
@@ -172,7 +172,7 @@ class ModelRequest(Fields, frozen=True):
 
 
 @event("model.response")
-class ModelResponse(Fields, frozen=True):
+class ModelResponse(Payload, frozen=True):
     """A model's answer with its price; what it says and calls are events of the same message."""
 
     response_id: str | None = None
@@ -188,7 +188,7 @@ class ModelResponse(Fields, frozen=True):
 
 
 @event("model.failed")
-class ModelFailed(Fields, frozen=True):
+class ModelFailed(Payload, frozen=True):
     """A model call that gave no answer."""
 
     error: str
@@ -197,7 +197,7 @@ class ModelFailed(Fields, frozen=True):
 
 
 @event("tool.call")
-class ToolCall(Fields, frozen=True):
+class ToolCall(Payload, frozen=True):
     """The agent calls a tool; ``arguments`` is the verbatim string, ``parsed`` what it says.
 
     The text that a ``custom`` tool takes is not parsed.
@@ -214,7 +214,7 @@ class ToolCall(Fields, frozen=True):
 
 
 @event("tool.decided")
-class ToolDecided(Fields, frozen=True):
+class ToolDecided(Payload, frozen=True):
     """Someone approved, refused or changed a tool call before it ran."""
 
     call_id: str
@@ -224,7 +224,7 @@ class ToolDecided(Fields, frozen=True):
 
 
 @event("tool.result")
-class ToolResult(Fields, frozen=True):
+class ToolResult(Payload, frozen=True):
     """What a tool gave back, as the agent saw it."""
 
     call_id: str
@@ -235,7 +235,7 @@ class ToolResult(Fields, frozen=True):
 
 
 @event("retrieval.completed")
-class RetrievalCompleted(Fields, frozen=True):
+class RetrievalCompleted(Payload, frozen=True):
     """Documents were looked up for the agent."""
 
     query: str
@@ -244,7 +244,7 @@ class RetrievalCompleted(Fields, frozen=True):
 
 
 @event("memory.read")
-class MemoryRead(Fields, frozen=True):
+class MemoryRead(Payload, frozen=True):
     """The agent read its long-term memory."""
 
     query: str
@@ -253,7 +253,7 @@ class MemoryRead(Fields, frozen=True):
 
 
 @event("memory.written")
-class MemoryWritten(Fields, frozen=True):
+class MemoryWritten(Payload, frozen=True):
     """The agent wrote to its long-term memory."""
 
     ids: list[str] = []
@@ -261,14 +261,14 @@ class MemoryWritten(Fields, frozen=True):
 
 
 @event("state.patched")
-class StatePatched(Fields, frozen=True):
+class StatePatched(Payload, frozen=True):
     """The session's state changed by an RFC 6902 patch."""
 
     patch: list[dict[str, Any]]
 
 
 @event("score.recorded")
-class ScoreRecorded(Fields, frozen=True):
+class ScoreRecorded(Payload, frozen=True):
     """Someone rated a conversation; ``rater`` is a person, a program or a model with version."""
 
     name: str

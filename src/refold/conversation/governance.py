@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from refold.conversation.events import Fields
+from refold.conversation.events import Payload
 from refold.core.registry import event
 
 
 @event("decision.recorded")
-class DecisionRecorded(Fields, frozen=True):
+class DecisionRecorded(Payload, frozen=True):
     """A decision with its amount, its reasons, and the events it rests on."""
 
     amount: Decimal | None = None
@@ -20,7 +20,7 @@ class DecisionRecorded(Fields, frozen=True):
 
 
 @event("effect.committed")
-class EffectCommitted(Fields, frozen=True):
+class EffectCommitted(Payload, frozen=True):
     """Something was done to the outside world; ``effect`` is the id of its request, if any."""
 
     reference: str
@@ -31,7 +31,7 @@ class EffectCommitted(Fields, frozen=True):
 
 
 @event("effect.reversed")
-class EffectReversed(Fields, frozen=True):
+class EffectReversed(Payload, frozen=True):
     """Something done to the outside world was undone."""
 
     reference: str
@@ -42,7 +42,7 @@ class EffectReversed(Fields, frozen=True):
 
 
 @event("consent.recorded")
-class ConsentRecorded(Fields, frozen=True):
+class ConsentRecorded(Payload, frozen=True):
     """A person agreed to a purpose."""
 
     party: str
@@ -52,7 +52,7 @@ class ConsentRecorded(Fields, frozen=True):
 
 
 @event("consent.revoked")
-class ConsentRevoked(Fields, frozen=True):
+class ConsentRevoked(Payload, frozen=True):
     """A person took consent back."""
 
     party: str
@@ -60,7 +60,7 @@ class ConsentRevoked(Fields, frozen=True):
 
 
 @event("redaction.applied")
-class RedactionApplied(Fields, frozen=True):
+class RedactionApplied(Payload, frozen=True):
     """A value of an event was removed: which (id and JSON Pointer), how, why, by whose word."""
 
     event: str
@@ -71,7 +71,7 @@ class RedactionApplied(Fields, frozen=True):
 
 
 @event("erasure.executed")
-class ErasureExecuted(Fields, frozen=True):
+class ErasureExecuted(Payload, frozen=True):
     """A subject's data was erased; what answered and what did not."""
 
     subject: str
@@ -80,7 +80,7 @@ class ErasureExecuted(Fields, frozen=True):
 
 
 @event("hold.placed")
-class HoldPlaced(Fields, frozen=True):
+class HoldPlaced(Payload, frozen=True):
     """Nothing about the subject may be erased until the hold is released."""
 
     hold: str
@@ -89,7 +89,7 @@ class HoldPlaced(Fields, frozen=True):
 
 
 @event("hold.released")
-class HoldReleased(Fields, frozen=True):
+class HoldReleased(Payload, frozen=True):
     """A hold has ended."""
 
     hold: str
@@ -97,7 +97,7 @@ class HoldReleased(Fields, frozen=True):
 
 
 @event("access.recorded")
-class AccessRecorded(Fields, frozen=True):
+class AccessRecorded(Payload, frozen=True):
     """Protected data was read."""
 
     actor: str

@@ -19,14 +19,14 @@ from refold.core.recorded import Recorded
 E = TypeVar("E")
 
 
-class Entry(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
+class StatePart(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """Base of the parts: where in the log, and when. None holds itself."""
 
     id: str
     at: str
 
 
-class Occurrence(Entry, Generic[E], kw_only=True):
+class Occurrence(StatePart, Generic[E], kw_only=True):
     """An event and its place."""
 
     event: E
@@ -42,7 +42,7 @@ def at(recorded: Recorded) -> str:
     return rfc3339(recorded.occurred_at_us)
 
 
-class Utterance(Entry, kw_only=True):
+class Utterance(StatePart, kw_only=True):
     """Words of one side, in the order of the log.
 
     ``heard`` is what was heard of them where playback was interrupted; None: all of them.
@@ -84,7 +84,7 @@ class UsageTotals(msgspec.Struct, kw_only=True):
     cached_tokens: int = 0
 
 
-class Consent(Entry, kw_only=True):
+class Consent(StatePart, kw_only=True):
     """What a person agreed to; without a ``basis`` only that they took it back is recorded."""
 
     party: str
@@ -115,7 +115,7 @@ class Money(msgspec.Struct, kw_only=True):
     unmatched_reversals: list[Occurrence[governance.EffectReversed]] = []
 
 
-class RefusedPatch(Entry, kw_only=True):
+class RefusedPatch(StatePart, kw_only=True):
     """A ``state.patched`` that could not be applied, as on a branch that left out what it needs.
 
     The working state stayed as it was before it.

@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 from msgspec.structs import force_setattr
 
-from refold.conversation.events import Fields
+from refold.conversation.events import Payload
 from refold.core.registry import event
 
 DIGIT_MASK: Final = "•"
@@ -14,7 +14,7 @@ DIGIT_MASK: Final = "•"
 
 
 @event("speech.started")
-class SpeechStarted(Fields, frozen=True):
+class SpeechStarted(Payload, frozen=True):
     """Someone started to speak."""
 
     party: str
@@ -22,7 +22,7 @@ class SpeechStarted(Fields, frozen=True):
 
 
 @event("speech.stopped")
-class SpeechStopped(Fields, frozen=True):
+class SpeechStopped(Payload, frozen=True):
     """Someone stopped speaking."""
 
     party: str
@@ -30,7 +30,7 @@ class SpeechStopped(Fields, frozen=True):
 
 
 @event("playback.interrupted")
-class PlaybackInterrupted(Fields, frozen=True):
+class PlaybackInterrupted(Payload, frozen=True):
     """The caller cut the agent off: only ``played_text`` was heard."""
 
     played_text: str
@@ -41,7 +41,7 @@ class PlaybackInterrupted(Fields, frozen=True):
 
 
 @event("dtmf.received")
-class DtmfReceived(Fields, frozen=True):
+class DtmfReceived(Payload, frozen=True):
     """Keys pressed on a phone: only how many, unless ``masked=False`` says they are harmless.
 
     The keys themselves are dropped when the event is made, so no PIN reaches the log by default.
@@ -56,7 +56,7 @@ class DtmfReceived(Fields, frozen=True):
 
 
 @event("call.held")
-class CallHeld(Fields, frozen=True):
+class CallHeld(Payload, frozen=True):
     """The call was put on hold."""
 
     from_party: str | None = None
@@ -64,7 +64,7 @@ class CallHeld(Fields, frozen=True):
 
 
 @event("call.transferred")
-class CallTransferred(Fields, frozen=True):
+class CallTransferred(Payload, frozen=True):
     """The call was handed to someone else."""
 
     to_party: str

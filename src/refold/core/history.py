@@ -28,7 +28,7 @@ class SessionForked(msgspec.Struct, frozen=True, omit_defaults=True):
     variant: Any = None
 
 
-class Unread(Sequence[Recorded]):
+class UnreadEvents(Sequence[Recorded]):
     """Events that are read when they are asked for, with others after them.
 
     ``read(first, last)`` gives those at indexes first to last, of ``count``.
@@ -47,8 +47,8 @@ class Unread(Sequence[Recorded]):
     def __len__(self) -> int:
         return self._count + len(self._after)
 
-    def __add__(self, others: tuple[Recorded, ...]) -> Unread:
-        return Unread(self._read, self._count, self._after + others)
+    def __add__(self, others: tuple[Recorded, ...]) -> UnreadEvents:
+        return UnreadEvents(self._read, self._count, self._after + others)
 
     @overload
     def __getitem__(self, index: int) -> Recorded: ...
@@ -84,7 +84,7 @@ class History:
     """
 
     stream: str
-    events: tuple[Recorded, ...] | Unread
+    events: tuple[Recorded, ...] | UnreadEvents
     shared: int
     registry: Registry
     changes: tuple[str, ...] = ()

@@ -18,8 +18,18 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from refold.demo.clinic import AGENT
-from refold.demo.listen import Result, Talk, listen, text_of
-from refold.demo.tables import Pattern, Slot, When, holds, listed, phrase, read, slot_label, text
+from refold.demo.listen import HeardResult, Talk, listen, text_of
+from refold.demo.tables import (
+    Slot,
+    When,
+    WordPattern,
+    holds,
+    listed,
+    phrase,
+    read,
+    slot_label,
+    text,
+)
 
 MODEL: Final[str] = AGENT["model"]
 SLIP_ONE_IN: Final = 40
@@ -29,7 +39,7 @@ Rules = dict[str, Any]
 _FIELDS: Final = {"name": "full name", "date_of_birth": "date of birth", "phone": "phone number"}
 
 
-class Turn(msgspec.Struct, frozen=True):
+class AgentTurn(msgspec.Struct, frozen=True):
     """What the agent does when the conditions hold: see ``data/turns.toml``."""
 
     when: When = {}
@@ -41,10 +51,10 @@ class Turn(msgspec.Struct, frozen=True):
 
 class _Prompt(msgspec.Struct, frozen=True):
     defaults: Rules
-    rules: tuple[Pattern, ...]
+    rules: tuple[WordPattern, ...]
 
 
-class Reply(NamedTuple):
+class AgentReply(NamedTuple):
     """An answer: what is said, and which tools are called with which arguments."""
 
     text: str = ""
@@ -55,7 +65,7 @@ _PROMPT: Final = msgspec.toml.decode(text("prompt.toml"), type=_Prompt)
 RULES: Final = _PROMPT.rules
 DEFAULTS: Final = _PROMPT.defaults
 """How the agent behaves under an empty prompt."""
-_TURNS: Final = msgspec.toml.decode(text("turns.toml"), type=dict[str, list[Turn]])["turns"]
+_TURNS: Final = msgspec.toml.decode(text("turns.toml"), type=dict[str, list[AgentTurn]])["turns"]
 
 
 @lru_cache(maxsize=256)
@@ -65,7 +75,7 @@ def read_rules(prompt: str) -> Rules:
     return reduce(or_, said, DEFAULTS)
 
 
-def answer(request: Mapping[str, Any], chance: int) -> Reply:
+def answer(request: Mapping[str, Any], chance: int) -> AgentReply:
     """What the demo agent says and does for a body of ``POST /v1/chat/completions``.
 
     ``chance`` decides what a model would sample, where the request has a ``temperature``.
@@ -80,14 +90,14 @@ def answer(request: Mapping[str, Any], chance: int) -> Reply:
     return _reply(_TURNS[-1] if slips else turn, facts, tools, variety=chance % 97)
 
 
-def _reply(turn: Turn, facts: dict[str, Any], tools: set[str], *, variety: int) -> Reply:
+def _reply(turn: AgentTurn, facts: dict[str, Any], tools: set[str], *, variety: int) -> AgentReply:
     """A turn in words and calls; a tool that is not there is not called."""
     slot = slot_label(facts[turn.slot]) if turn.slot else ""
     said = phrase(turn.say, {**facts, "slot": slot}, variety=variety) if turn.say else ""
     repeated = facts["tool"], facts["arguments"]
     name, arguments = repeated if turn.use == "the_same" else (turn.use, turn.give)
     calls = ((name, arguments or facts[name]),) if name in tools else ()
-    return Reply(said, calls)
+    return AgentReply(said, calls)
 
 
 # -- the facts: what conditions, wordings and tools are filled from --------------------------------
@@ -95,7 +105,7 @@ def _reply(turn: Turn, facts: dict[str, Any], tools: set[str], *, variety: int) 
 
 def _facts(rules: Rules, talk: Talk) -> dict[str, Any]:
     """Rules, talk, and what follows from them; under the name of a tool, its arguments."""
-    last = talk.results[-1] if talk.results else Result()
+    last = talk.results[-1] if talk.results else HeardResult()
     return {
         **rules,
         **vars(talk),

@@ -148,7 +148,7 @@ def _error(code: str, message: str) -> Answer:
 # -- the callers: each answers what they hear, with a goal and habits ------------------------------
 
 
-class Line(msgspec.Struct, frozen=True):
+class CallerLine(msgspec.Struct, frozen=True):
     """What a caller says when the conditions hold, at most ``times``.
 
     Without wordings they hang up. ``cuts_in``: they do not let the agent's sentence end.
@@ -166,7 +166,7 @@ class _Callers(msgspec.Struct, frozen=True):
     last_names: tuple[str, ...]
     topics: tuple[str, ...]
     plans: tuple[tuple[str, str, int], ...]
-    lines: tuple[Line, ...]
+    lines: tuple[CallerLine, ...]
 
 
 _TABLE: Final = msgspec.toml.decode(text("callers.toml"), type=_Callers)

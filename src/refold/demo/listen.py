@@ -15,16 +15,16 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from refold.demo.tables import MONTHS, Pattern, Slot, cues_in, read, slot_label, text
+from refold.demo.tables import MONTHS, Slot, WordPattern, cues_in, read, slot_label, text
 
 KEYPAD: Final = "(keypad) "
 """What the demo's voice line puts before keys that the caller pressed."""
-_TABLE: Final = msgspec.toml.decode(text("hearing.toml"), type=dict[str, list[Pattern]])
+_TABLE: Final = msgspec.toml.decode(text("hearing.toml"), type=dict[str, list[WordPattern]])
 # What was said is heard again with every request of a conversation.
 _heard: Final = lru_cache(maxsize=4_096)(partial(read, _TABLE["patterns"]))
 
 
-class Result(NamedTuple):
+class HeardResult(NamedTuple):
     """A tool's answer to one call."""
 
     tool: str = ""
@@ -71,7 +71,7 @@ class Talk:
     is_confirmed: bool = False
     booked: Slot | None = None
     nurse_asked: bool = False
-    results: list[Result] = field(default_factory=list)
+    results: list[HeardResult] = field(default_factory=list)
 
     @property
     def date_of_birth(self) -> str:
@@ -97,7 +97,7 @@ def listen(messages: Sequence[Mapping[str, Any]]) -> Talk:
                     calls[call["id"]] = (said["name"], _object(said["arguments"]))
             case "tool":
                 name, arguments = calls.get(message.get("tool_call_id", ""), ("", {}))
-                _learn(talk, Result(name, arguments, _object(words)))
+                _learn(talk, HeardResult(name, arguments, _object(words)))
     return talk
 
 
@@ -161,7 +161,7 @@ def _recall(talk: Talk, text: str) -> None:
         talk.offered = [slot for slot in talk.slots if slot_label(slot) in text]
 
 
-def _learn(talk: Talk, result: Result) -> None:
+def _learn(talk: Talk, result: HeardResult) -> None:
     """What a tool gave back."""
     talk.results.append(result)
     match result.tool, result.error:

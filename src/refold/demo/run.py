@@ -72,7 +72,7 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
     state: ConversationState
 
 
-class WhatIf(msgspec.Struct, frozen=True, kw_only=True):
+class ShownWhatIf(msgspec.Struct, frozen=True, kw_only=True):
     """A branch on which one event never happened.
 
     ``without`` is that event as a line of the transcript; ``patch`` are the RFC 6902 operations
@@ -101,7 +101,7 @@ class DemoResult(msgspec.Struct, frozen=True, kw_only=True):
     transcript: list[Line]
     half_way: Moment
     at_end: Moment
-    what_if: WhatIf
+    what_if: ShownWhatIf
     replayed: ReplaySummary
     control: ReplaySummary
     comparison: Comparison
@@ -288,7 +288,7 @@ def moment(store: refold.Store, stream: str, version: int) -> Moment:
     return Moment(version=version, id=event.id, at=at, state=state)
 
 
-def without_an_answer(store: refold.Store, stream: str, state: ConversationState) -> WhatIf:
+def without_an_answer(store: refold.Store, stream: str, state: ConversationState) -> ShownWhatIf:
     """The call without the last thing that a tool gave back."""
     answers = [use.answer for use in state.tool_calls if use.answer is not None]
     if not answers:
@@ -299,4 +299,4 @@ def without_an_answer(store: refold.Store, stream: str, state: ConversationState
     changes = msgspec.to_builtins(refold.diff_states(state, without.fold(Conversation).state))
     # As RFC 6902 writes an operation: without the value that was there before.
     patch = [{k: v for k, v in change.items() if k != "before"} for change in changes]
-    return WhatIf(stream=stream, without=line, patch=patch)
+    return ShownWhatIf(stream=stream, without=line, patch=patch)

@@ -1,8 +1,8 @@
 """The demo's tables: prompts, phrases, patterns and turns are files under ``data``, read here.
 
-Three forms serve everyone who speaks or listens in the demo: a :class:`Pattern` turns words into
-fields, conditions choose a row by the facts (:func:`holds`), and a :class:`Phrase` says something
-that :func:`cues_in` knows again.
+Three forms serve everyone who speaks or listens in the demo: a :class:`WordPattern` turns words
+into fields, conditions choose a row by the facts (:func:`holds`), and a :class:`Phrase` says
+something that :func:`cues_in` knows again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def text(name: str) -> str:
     return resources.files(__package__).joinpath("data", name).read_text(encoding="utf-8")
 
 
-class Pattern(msgspec.Struct, frozen=True):
+class WordPattern(msgspec.Struct, frozen=True):
     """What words that match mean, as fields: see the tables that consist of these.
 
     Unless the pattern is ``exact``, case does not matter: the words of a group are lower-cased, and
@@ -62,7 +62,7 @@ def _plain(words: str) -> str | int:
     return int(words) if words.isdecimal() else _NUMBERS.get(words, words)
 
 
-def read(patterns: Iterable[Pattern], words: str) -> dict[str, Any]:
+def read(patterns: Iterable[WordPattern], words: str) -> dict[str, Any]:
     """The fields that the words set by any of the patterns; later ones win."""
     return {name: value for pattern in patterns for name, value in pattern.read(words).items()}
 

@@ -26,7 +26,7 @@ from refold.core.recorded import Recorded
 from refold.engine.append import Append
 from refold.errors import Conflict, NotFound, Rejected, UsageError, shown
 from refold.ports import Appended, Kept
-from refold.process import Turn
+from refold.process import ProcessLock
 
 S = TypeVar("S")
 K = TypeVar("K")
@@ -39,7 +39,7 @@ REJECTED: Final = "command.rejected"
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
-class Log(Protocol):
+class CommandLog(Protocol):
     """What a command needs of a store."""
 
     def fold(self, stream: str | Query, fold: Fold[S]) -> Folded[S]:
@@ -65,7 +65,7 @@ class Turns:
     """Threads that decide on the same thing take turns: they would only lose to each other."""
 
     def __init__(self) -> None:
-        self._mutex = Turn()
+        self._mutex = ProcessLock()
         # A lock is forgotten when nobody has it.
         self._turns: WeakValueDictionary[object, AbstractContextManager[object]]
         self._turns = WeakValueDictionary()
@@ -110,7 +110,7 @@ class Execution(NamedTuple):
         return {**ids, **(self.metadata or {})}
 
 
-def executed(log: Log, command: Execution) -> Appended | None:
+def executed(log: CommandLog, command: Execution) -> Appended | None:
     """Carry a command out; see :meth:`refold.Store.execute`."""
     digest = command.digest()
     for attempt in range(DECISIONS_MAX - 1):
@@ -120,7 +120,7 @@ def executed(log: Log, command: Execution) -> Appended | None:
     return _attempted(log, command, digest)
 
 
-def _attempted(log: Log, command: Execution, digest: bytes) -> Appended | None:
+def _attempted(log: CommandLog, command: Execution, digest: bytes) -> Appended | None:
     if done := _first_outcome(log, command, digest):
         return done
     folded = _folded(log, command)
@@ -153,7 +153,7 @@ def _attempted(log: Log, command: Execution, digest: bytes) -> Appended | None:
     return outcome
 
 
-def _folded(log: Log, command: Execution) -> Folded[Any]:
+def _folded(log: CommandLog, command: Execution) -> Folded[Any]:
     fold: Fold[Any] = command.decider.fold
     try:
         return log.fold(command.stream if command.over is None else command.over, fold)
@@ -167,7 +167,7 @@ def _expected(command: Execution, folded: Folded[Any]) -> Expected:
     return NO_STREAM if folded.version == NO_EVENTS else folded.version
 
 
-def _first_outcome(log: Log, command: Execution, digest: bytes) -> Appended | None:
+def _first_outcome(log: CommandLog, command: Execution, digest: bytes) -> Appended | None:
     """What the command came to when it was done before; None where it was not, or has no id."""
     kept = None if command.command_id is None else log._kept_under(command.command_id)
     if kept is None:
@@ -185,7 +185,7 @@ def _first_outcome(log: Log, command: Execution, digest: bytes) -> Appended | No
     return _not_rejected(log, first._replace(duplicate=True))
 
 
-def _not_rejected(log: Log, outcome: Appended) -> Appended:
+def _not_rejected(log: CommandLog, outcome: Appended) -> Appended:
     """The outcome, where it was not a recorded rejection: that is raised again."""
     first = log.event(outcome.ids[0])
     if first.type == REJECTED:

@@ -107,7 +107,7 @@ def _missing(stream: str, version: int) -> Corrupt:
     return Corrupt(f"{event} is missing; run `refold doctor`", stream=stream, version=version)
 
 
-class _Known(NamedTuple):
+class _Bounds(NamedTuple):
     """What one row tells: versions up to ``low`` are within the bounds, those over ``high`` not."""
 
     low: int
@@ -126,13 +126,13 @@ def last_version_where(
     Neither clock nor position ever goes back in a stream, so a few rows tell.
     """
 
-    def known(row: Row, last: int) -> _Known:
+    def known(row: Row, last: int) -> _Bounds:
         standing = _standing(row, recorded_until=recorded_until, position=position)
         if standing < row.version:
-            return _Known(NO_EVENTS, standing)
+            return _Bounds(NO_EVENTS, standing)
         if standing < min(row.last_version, last):
-            return _Known(standing, standing)
-        return _Known(min(standing, last), NO_LAST)
+            return _Bounds(standing, standing)
+        return _Bounds(min(standing, last), NO_LAST)
 
     def share(first: Row, last: Row) -> float:
         if position is None:
@@ -148,10 +148,10 @@ def last_version_occurred(backend: Backend, stretches: Sequence[Stretch], *, unt
     Only for stretches whose appends stand in the order of their times.
     """
 
-    def known(row: Row, last: int) -> _Known:
+    def known(row: Row, last: int) -> _Bounds:
         if row.span()[1] <= until_us:
-            return _Known(min(row.last_version, last), NO_LAST)
-        return _Known(NO_EVENTS, row.version - 1)
+            return _Bounds(min(row.last_version, last), NO_LAST)
+        return _Bounds(NO_EVENTS, row.version - 1)
 
     def share(first: Row, last: Row) -> float:
         return _share(first.span()[1], until_us, last.span()[1])
@@ -162,7 +162,7 @@ def last_version_occurred(backend: Backend, stretches: Sequence[Stretch], *, unt
 def _searched(
     backend: Backend,
     stretches: Sequence[Stretch],
-    known: Callable[[Row, int], _Known],
+    known: Callable[[Row, int], _Bounds],
     share: Callable[[Row, Row], float],
 ) -> int:
     """The last version within some bounds: guessed by ``share``, bracketed, and guessed again.

@@ -11,7 +11,7 @@ from refold.core.clock import Instant, to_us
 from refold.core.event import Kind
 from refold.core.expected import NO_EVENTS
 from refold.core.fold import Fold, Folded
-from refold.core.history import Unread
+from refold.core.history import UnreadEvents
 from refold.core.query import Query, QueryItem
 from refold.core.recorded import Recorded, decode_row
 from refold.core.registry import Registry
@@ -165,13 +165,13 @@ class Reader:
                 events = self._within(row, stretch)
                 yield from reversed(events) if backward else events
 
-    def unread(self, stretches: Sequence[Stretch]) -> Unread:
+    def unread(self, stretches: Sequence[Stretch]) -> UnreadEvents:
         """The same from the first version on, read when they are asked for."""
 
         def read(first: int, last: int) -> Iterator[Recorded]:
             return self.events(clipped(stretches, first=first, last=last))
 
-        return Unread(read, stretches[-1].last + 1 if stretches else 0)
+        return UnreadEvents(read, stretches[-1].last + 1 if stretches else 0)
 
     def log(
         self,

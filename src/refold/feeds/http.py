@@ -30,7 +30,7 @@ DATE_STEP_US: Final = 1_000_000
 class Answer(NamedTuple):
     """What a service said: ``value`` is its JSON, numbers with a point as Decimal.
 
-    What cannot be read of an item of a list is text, :class:`~refold.feeds.reading.Unread`.
+    What cannot be read of an item of a list is text, :class:`~refold.feeds.reading.UnreadText`.
     ``skew`` is how far its clock is ahead of this one by its ``Date`` header, and the error of
     that, in microseconds; None without the header.
     """

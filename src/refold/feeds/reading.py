@@ -19,12 +19,12 @@ _PART: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
 _DEEP: Final = "\0deep"
 
 
-class Unread(str):
+class UnreadText(str):
     """A value that cannot be had, as it was written."""
 
 
 def read_json(content: bytes) -> Any:
-    """The value; in place of a part of a list that cannot be had stands :class:`Unread`.
+    """The value; in place of a part of a list that cannot be had stands :class:`UnreadText`.
 
     Numbers with a point are Decimal. Raises ValueError for what is not JSON, and where what cannot
     be had is not in a list.
@@ -44,7 +44,7 @@ def readable(value: Any, unread: list[str], at: str = "") -> Any:
     if not isinstance(value, str):
         return value
     plain = value.encode(errors="backslashreplace").decode()
-    if isinstance(value, Unread) or plain != value:
+    if isinstance(value, UnreadText) or plain != value:
         unread.append(f"{at}: {plain:.60}")
     return plain
 
@@ -53,7 +53,7 @@ def _check(value: Any) -> None:
     if isinstance(value, dict):
         for part in (*value.keys(), *value.values()):
             _check(part)
-    elif isinstance(value, Unread):
+    elif isinstance(value, UnreadText):
         raise ValueError(f"unreadable: {value:.60}")
     elif isinstance(value, str):
         value.encode()
@@ -63,7 +63,7 @@ def _number(kind: Callable[[str], Any], text: str) -> Any:
     try:
         return kind(text)
     except (ArithmeticError, ValueError):
-        return Unread(text)
+        return UnreadText(text)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> Any:
@@ -71,15 +71,17 @@ def _object(pairs: list[tuple[str, Any]]) -> Any:
     for key, value in pairs:
         said.setdefault(key, []).append(value)
     if _DEEP in said:
-        return Unread(said[_DEEP][0])
-    return {k: v[0] if len(v) == 1 else Unread(json.dumps(v, default=str)) for k, v in said.items()}
+        return UnreadText(said[_DEEP][0])
+    return {
+        k: v[0] if len(v) == 1 else UnreadText(json.dumps(v, default=str)) for k, v in said.items()
+    }
 
 
 _decode: Final = json.JSONDecoder(
     strict=False,  # A line break in a text costs nobody anything.
     parse_float=partial(_number, Decimal),
     parse_int=partial(_number, int),
-    parse_constant=Unread,
+    parse_constant=UnreadText,
     object_pairs_hook=_object,
 ).decode
 

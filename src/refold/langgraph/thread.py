@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from refold.capture.elements import Known, digest_of, in_events, taken_apart
+from refold.capture.elements import KnownElements, digest_of, in_events, taken_apart
 from refold.capture.exact import Requests
 from refold.core.encode import EVENTS_PER_APPEND_MAX
 from refold.core.event import Event
@@ -57,7 +57,7 @@ class Saved(NamedTuple):
     parent: Key | None
 
 
-class Write(NamedTuple):
+class ChannelWrite(NamedTuple):
     """A pending write; ``value`` as :func:`~refold.langgraph.values.shown` gives it."""
 
     position: int
@@ -79,7 +79,7 @@ class Thread:
         self._heads: dict[str, int] = {}
         self._states = cache(lambda name: Requests(store, name, CHECKPOINT))
         self._lines: defaultdict[str, list[Saved]] = defaultdict(list)
-        self._writes: defaultdict[Key, list[Write]] = defaultdict(list)
+        self._writes: defaultdict[Key, list[ChannelWrite]] = defaultdict(list)
         self._children: defaultdict[Key, list[int]] = defaultdict(list)
 
     def catch_up(self) -> None:
@@ -96,12 +96,12 @@ class Thread:
         body = self._states(at.stream).body_at(at.version)
         return msgspec.json.decode(body, type=dict[str, msgspec.Raw])
 
-    def pending(self, key: Key, since: int = -1, until: int = sys.maxsize) -> list[Write]:
+    def pending(self, key: Key, since: int = -1, until: int = sys.maxsize) -> list[ChannelWrite]:
         """The writes of a checkpoint between two positions, in the order they are applied in.
 
         A task writes each index once, but again for a fork: after a child of the checkpoint.
         """
-        kept: dict[tuple[str, int], tuple[int, Write]] = {}
+        kept: dict[tuple[str, int], tuple[int, ChannelWrite]] = {}
         for write in self._writes[key]:
             if since < write.position < until:
                 turn = bisect(self._children[key], write.position)
@@ -110,7 +110,7 @@ class Thread:
                     kept[write.task, write.place] = turn, write
         return sorted((write for _, write in kept.values()), key=lambda write: write[1:4])
 
-    def path_to(self, at: Saved) -> Iterator[tuple[Saved, list[Write]]]:
+    def path_to(self, at: Saved) -> Iterator[tuple[Saved, list[ChannelWrite]]]:
         """The ancestors of a checkpoint, nearest first, and the writes by which each led there.
 
         A write belongs to the next child after it, so that no other fork's are among them.
@@ -134,7 +134,7 @@ class Thread:
         ``run`` is. Raises :class:`~refold.Conflict` where another append came first.
         """
         self.catch_up()
-        known, before = Known(), self.saved.get(parent) if parent else None
+        known, before = KnownElements(), self.saved.get(parent) if parent else None
         held = msgspec.json.encode(state(self.state(before) if before else {}))
         if before:
             elements = self._states(before.stream).elements_at(before.version)
@@ -210,7 +210,7 @@ class Thread:
         elif recorded.type == WRITES:
             # Streams are read one after the other: what comes now may have been written before.
             for write in said.writes:
-                made = Write(position, said.path, said.task, *write)
+                made = ChannelWrite(position, said.path, said.task, *write)
                 insort(self._writes[key], made, key=lambda each: each.position)
         elif recorded.type == DELETED:
             self.hidden.update(said.checkpoints)

@@ -108,7 +108,7 @@ class Impossible(NamedTuple):
     rejection: Rejected
 
 
-class WhatIf(NamedTuple):
+class LedgerWhatIf(NamedTuple):
     """What happened beside what would have.
 
     ``branch`` is the history that was asked for, ``impossible`` what in it could not have
@@ -127,7 +127,7 @@ class WhatIf(NamedTuple):
 
 def what_if(
     store: Store, stream: str, without: Sequence[str], *, decider: Wallet | None = None
-) -> WhatIf:
+) -> LedgerWhatIf:
     """The history of a stream had these events (their ids) never happened.
 
     Nothing is written; both branches can be saved. ``decider`` is the wallet whose guards are
@@ -142,7 +142,7 @@ def what_if(
     found = impossible(history, branch, decider=decider)
     possible = branch.without(*(each.event.id for each in found))
     states = (each.fold(folds.Portfolio).state for each in (history, branch, possible))
-    return WhatIf(branch, possible, found, *states)
+    return LedgerWhatIf(branch, possible, found, *states)
 
 
 def impossible(

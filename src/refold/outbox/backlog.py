@@ -11,7 +11,7 @@ from typing import Literal
 
 from refold.core.recorded import Recorded
 from refold.errors import CodecError
-from refold.outbox.effects import OUTCOMES, REQUESTED, Asked, Outcome, asked_by
+from refold.outbox.effects import OUTCOMES, REQUESTED, Outcome, RequestedEffect, asked_by
 
 Order = Literal["any", "stream"]
 
@@ -25,14 +25,14 @@ class Backlog:
     Requests past ``until`` are not its concern.
     """
 
-    wanted: Callable[[Asked], bool]
+    wanted: Callable[[RequestedEffect], bool]
     effects_max: int
     until: int | None = None
-    open: dict[str, Asked] = field(default_factory=dict, init=False)
+    open: dict[str, RequestedEffect] = field(default_factory=dict, init=False)
     left_out_after: int | None = field(default=None, init=False)
-    _new: list[Asked] = field(default_factory=list, init=False)
+    _new: list[RequestedEffect] = field(default_factory=list, init=False)
 
-    def note(self, recorded: Recorded) -> Asked | Outcome | None:
+    def note(self, recorded: Recorded) -> RequestedEffect | Outcome | None:
         """Take in one event; gives what it says.
 
         None: it is in a branch, which tells what might have been, or no outcome of a request, or
@@ -53,7 +53,7 @@ class Backlog:
         self.open.pop(outcome.effect, None)
         return outcome
 
-    def take_new(self) -> list[Asked]:
+    def take_new(self) -> list[RequestedEffect]:
         """What is open and was not given out before, oldest first."""
         new, self._new = self._new, []
         return [asked for asked in new if asked.id in self.open]
@@ -74,7 +74,7 @@ class Backlog:
         places += [p for p in (self.until, self.left_out_after) if p is not None]
         return min(places)
 
-    def _add(self, asked: Asked) -> None:
+    def _add(self, asked: RequestedEffect) -> None:
         past = self.until is not None and asked.position > self.until
         if past or self.left_out_after is not None or asked.id in self.open:
             return
@@ -95,26 +95,28 @@ class Schedule:
 
     def __init__(self, order: Order) -> None:
         # What must not be performed together has the same lane.
-        self._lane: Callable[[Asked], str] = attrgetter("stream" if order == "stream" else "id")
-        self._lanes: dict[str, deque[Asked]] = {}
-        self._due: list[tuple[float, int, Asked]] = []
+        self._lane: Callable[[RequestedEffect], str] = attrgetter(
+            "stream" if order == "stream" else "id"
+        )
+        self._lanes: dict[str, deque[RequestedEffect]] = {}
+        self._due: list[tuple[float, int, RequestedEffect]] = []
 
-    def add(self, asked: Asked, at_s: float) -> None:
+    def add(self, asked: RequestedEffect, at_s: float) -> None:
         """An effect to perform at a time, or when those before it are finished."""
         lane = self._lanes.setdefault(self._lane(asked), deque())
         lane.append(asked)
         if len(lane) == 1:
             self.again(asked, at_s)
 
-    def again(self, asked: Asked, at_s: float) -> None:
+    def again(self, asked: RequestedEffect, at_s: float) -> None:
         """An effect that was taken, to perform at a later time."""
         heappush(self._due, (at_s, asked.position, asked))
 
-    def take(self, now_s: float) -> Asked | None:
+    def take(self, now_s: float) -> RequestedEffect | None:
         """The next effect whose time has come."""
         return heappop(self._due)[2] if self._due and self._due[0][0] <= now_s else None
 
-    def finish(self, asked: Asked, now_s: float) -> None:
+    def finish(self, asked: RequestedEffect, now_s: float) -> None:
         """An effect that was taken and is done with: the next of its stream may come."""
         lane = self._lanes[self._lane(asked)]
         lane.popleft()

@@ -14,12 +14,12 @@ from refold.engine.store import Store
 from refold.engine.subscription import LOOK_EVERY_S, Subscription
 from refold.errors import StoreClosed
 from refold.outbox.backlog import Backlog, Order, Schedule
-from refold.outbox.effects import TYPES, Asked
+from refold.outbox.effects import TYPES, RequestedEffect
 from refold.outbox.performing import Tried
 
 
 @dataclass
-class Dispatch:
+class EffectPool:
     """Performs a backlog on a pool of threads; used by one thread, but for :meth:`wake`.
 
     ``log`` is what it reads, ``tried`` holds the effects that were attempted and are still open,
@@ -35,7 +35,9 @@ class Dispatch:
     after: int
     tried: dict[str, Tried] = field(default_factory=dict, init=False)
     settled: int = field(default=0, init=False)
-    _under_way: dict[Future[Tried | None], Asked] = field(default_factory=dict, init=False)
+    _under_way: dict[Future[Tried | None], RequestedEffect] = field(
+        default_factory=dict, init=False
+    )
 
     def __post_init__(self) -> None:
         # Its put may be called by a signal handler, wherever that comes.
@@ -129,6 +131,6 @@ class Dispatch:
             self.tried[asked.id] = tried
             self._schedule.again(asked, monotonic() + tried.delay_s)
 
-    def _finish(self, asked: Asked) -> None:
+    def _finish(self, asked: RequestedEffect) -> None:
         self.tried.pop(asked.id, None)
         self._schedule.finish(asked, monotonic())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import Any, Final, Literal, NamedTuple
 
-from refold.conversation.events import Fields
+from refold.conversation.events import Payload
 from refold.conversation.governance import EffectCommitted
 from refold.core.event import NAME_BYTES_MAX
 from refold.core.recorded import Recorded
@@ -18,7 +18,7 @@ FAILED: Final = "effect.failed"
 
 
 @event(REQUESTED)
-class EffectRequested(Fields, frozen=True):
+class EffectRequested(Payload, frozen=True):
     """Something is to be done to the outside world, once; appended with the decision to do it.
 
     The worker's handler of this ``name`` gets the ``arguments``, and the event's own id as the
@@ -32,7 +32,7 @@ class EffectRequested(Fields, frozen=True):
 
 
 @event(FAILED)
-class EffectFailed(Fields, frozen=True):
+class EffectFailed(Payload, frozen=True):
     """An effect (by the id of its request) that will not be tried again.
 
     ``refused``: it was not done. ``gave_up``: so many attempts ended without an answer, and it may
@@ -58,7 +58,7 @@ def outcome_key(effect_id: str) -> str:
     return f"{sha256(effect_id.encode()).hexdigest()}/outcome"
 
 
-class Asked(NamedTuple):
+class RequestedEffect(NamedTuple):
     """A requested effect; ``name`` is None when its payload could not be read (``error``)."""
 
     id: str
@@ -69,13 +69,13 @@ class Asked(NamedTuple):
     error: str | None = None
 
 
-def asked_by(recorded: Recorded) -> Asked:
+def asked_by(recorded: Recorded) -> RequestedEffect:
     """A request as the backlog keeps it, without its arguments."""
     name, error = None, None
     try:
         name = recorded.to_class(EffectRequested).name
     except CodecError as unreadable:
         error = str(unreadable)
-    return Asked(
+    return RequestedEffect(
         recorded.id, recorded.stream, name, recorded.position, recorded.recorded_at_us, error
     )

@@ -15,8 +15,16 @@ from refold.engine.store import Store, system_clock
 from refold.engine.store_check import check_store
 from refold.errors import NotFound, StoreClosed, UsageError, shown
 from refold.outbox.backlog import Backlog, Order
-from refold.outbox.dispatch import Dispatch
-from refold.outbox.effects import COMMITTED, FAILED, REQUESTED, TYPES, Asked, EffectFailed, asked_by
+from refold.outbox.dispatch import EffectPool
+from refold.outbox.effects import (
+    COMMITTED,
+    FAILED,
+    REQUESTED,
+    TYPES,
+    EffectFailed,
+    RequestedEffect,
+    asked_by,
+)
 from refold.outbox.performing import Handler, Performer, Tried, checked_handlers
 from refold.ports import Clock
 
@@ -113,12 +121,14 @@ class Outbox:
         self._store = store
         self._handlers = checked_handlers(handlers)
         performer = Performer(store, self._handlers, attempts_max, first_delay_s, delay_max_s)
-        self._dispatch_of = partial(Dispatch, store, performer.attempt, order, workers, categories)
+        self._dispatch_of = partial(
+            EffectPool, store, performer.attempt, order, workers, categories
+        )
         self._categories = categories
         self._clock = clock
         self._after = 0
         self._at_work = threading.Lock()
-        self._dispatch: Dispatch | None = None
+        self._dispatch: EffectPool | None = None
         self._closed = False
 
     def catch_up(self) -> int:
@@ -182,7 +192,7 @@ class Outbox:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _pending(self, asked: Asked, tried: Tried, now_us: int) -> PendingEffect:
+    def _pending(self, asked: RequestedEffect, tried: Tried, now_us: int) -> PendingEffect:
         at_us, name = asked.requested_at_us, asked.name
         error = asked.error or tried.error
         waiting = (now_us - at_us) / 1e6, name in self._handlers, tried.attempts, error
@@ -197,7 +207,7 @@ class Outbox:
         return FailedEffect(outcome.effect, name, *why, at_us, (now_us - at_us) / 1e6)
 
     @contextmanager
-    def _dispatching(self, *, until: int | None) -> Iterator[Dispatch]:
+    def _dispatching(self, *, until: int | None) -> Iterator[EffectPool]:
         if not self._at_work.acquire(blocking=False):
             raise UsageError("this outbox is at work already: make another one")
         try:

@@ -60,7 +60,7 @@ class Generation(NamedTuple):
         return [*self.views, *self.tables]
 
 
-class Entry(NamedTuple):
+class CatalogEntry(NamedTuple):
     """A projection as the catalog has it."""
 
     name: str
@@ -107,7 +107,7 @@ class Catalog(NamedTuple):
 
     execute: Execute
 
-    def entry(self, name: str) -> Entry | None:
+    def entry(self, name: str) -> CatalogEntry | None:
         """The projection, or None where it was never started."""
         found = self.execute(_ENTRY, (name,))
         if not found:
@@ -119,9 +119,9 @@ class Catalog(NamedTuple):
             for _, _, number, shape, code, python, tables, views, *progress in found
         }
         current, previous, *_ = found[0]
-        return Entry(name, current, previous, generations)
+        return CatalogEntry(name, current, previous, generations)
 
-    def started(self, name: str) -> Entry:
+    def started(self, name: str) -> CatalogEntry:
         """The same; :class:`~refold.errors.NotFound` where it was never started."""
         entry = self.entry(name)
         if entry is None:
@@ -192,7 +192,7 @@ class Catalog(NamedTuple):
             (current, previous, name),
         )
 
-    def swap(self, entry: Entry, generation: int) -> None:
+    def swap(self, entry: CatalogEntry, generation: int) -> None:
         """Show a generation; the one that was shown is kept until it is confirmed."""
         self.show(entry.name, entry.generations[generation], instead_of=entry.shown)
         self.set_current(entry.name, generation, entry.current)
@@ -247,7 +247,7 @@ def catalog_of(keeper: TableKeeper) -> Catalog:
     return Catalog(lambda sql, values=(): [])  # noqa: ARG005
 
 
-def changed(keeper: TableKeeper, name: str, change: Callable[[Catalog, Entry], T]) -> T:
+def changed(keeper: TableKeeper, name: str, change: Callable[[Catalog, CatalogEntry], T]) -> T:
     """What a change of the catalog answers, given the projection as it stands in a transaction."""
     catalog_of(keeper).started(name)  # Else a catalog that was never made would be looked into.
 
@@ -258,14 +258,14 @@ def changed(keeper: TableKeeper, name: str, change: Callable[[Catalog, Entry], T
     return keeper.write(within)
 
 
-def begun(keeper: TableKeeper, projection: Projection, *, now: int) -> Entry:
+def begun(keeper: TableKeeper, projection: Projection, *, now: int) -> CatalogEntry:
     """The projection as it stands; begins its first generation where it has none."""
     name = projection.name
     entry = catalog_of(keeper).entry(name)
     if entry is not None:
         return entry
 
-    def within(begin: Begin) -> Entry:
+    def within(begin: Begin) -> CatalogEntry:
         catalog = Catalog(begin().execute)
         for statement in SQLITE.catalog():
             catalog.execute(statement)

@@ -15,7 +15,7 @@ from refold.core.recorded import decode_row
 from refold.core.registry import Registry, event
 from refold.core.stored import Row
 from refold.errors import Corrupt
-from refold.ports import Backend, Clock, TableKeeper, Transaction
+from refold.ports import Backend, Clock, TableKeeper, TableTransaction
 from refold.projections.catalog import Catalog, Generation, Parked
 from refold.projections.projection import FAR, NONE, Projection
 from refold.projections.rows import Execute, Rows
@@ -50,33 +50,33 @@ class ProjectionSkipped(msgspec.Struct, frozen=True):
     reason: str
 
 
-class Page(NamedTuple):
+class LogPage(NamedTuple):
     """Rows in order of position; with them, everything up to ``end`` has been looked at."""
 
     rows: list[Row]
     end: int
 
 
-class Log(NamedTuple):
+class LogView(NamedTuple):
     """What a projection wants of a log."""
 
     backend: Backend
     projection: Projection
 
-    def page(self, *, after: int, rows_max: int) -> Page | None:
+    def page(self, *, after: int, rows_max: int) -> LogPage | None:
         """What comes after a position; None where nothing does yet."""
         head = self.backend.log_head()
         if head <= after:
             return None
         types, categories = self.projection.types, self.projection.categories
         if types == []:
-            return Page([], head)
+            return LogPage([], head)
         found = self.backend.log(after=after, categories=categories, types=types, rows_max=rows_max)
         rows = _unpacked(found)
         if types is None and categories is None:
             _check_gapless(rows, after)
         # Up to the head of before: what came after it was perhaps not seen by the query.
-        return Page(rows, last_of(rows[-1]) if rows else head)
+        return LogPage(rows, last_of(rows[-1]) if rows else head)
 
     def stream(self, stream: str, *, first: int) -> Iterator[Row]:
         """The rows of one stream alone from a version on."""
@@ -112,10 +112,10 @@ class Cursor:
         *,
         wanted: int | None,
         read: Execute,
-        write: Callable[[], Transaction],
+        write: Callable[[], TableTransaction],
     ) -> None:
         self.projection = projection
-        self.log = Log(context.log, projection)
+        self.log = LogView(context.log, projection)
         self.wanted = wanted
         self.generation = 0
         self.position = 0
@@ -163,7 +163,7 @@ class Cursor:
                     self.rows, row, after=self.position, until=until, without=without
                 )
 
-    def move(self, transaction: Transaction, position: int) -> None:
+    def move(self, transaction: TableTransaction, position: int) -> None:
         """Store, with the rows, that they stand at a position."""
         name, catalog = self.projection.name, Catalog(transaction.execute)
         catalog.move(name, self.generation, position, rate=self.rate, now=self._clock())

@@ -14,7 +14,7 @@ from typing import Any, Final
 from refold.core.event import category_of
 from refold.core.stored import Row
 from refold.errors import BackendError, RefoldError, StoreClosed, Unavailable, UsageError
-from refold.ports import Backend, Batch, Clock, Outcome, SqlValue, TableKeeper, Transaction
+from refold.ports import Backend, Batch, Clock, Outcome, SqlValue, TableKeeper, TableTransaction
 from refold.projections.catalog import Catalog, check_unchanged
 from refold.projections.cursor import Context, Cursor
 from refold.projections.projection import Poisoned, Projection, by_name
@@ -44,7 +44,7 @@ class Inline:
             Cursor(self._context, projection, wanted=None, read=self._read, write=self._write)
             for projection in by_name(projections).values()
         ]
-        self._transaction: Transaction | None = None
+        self._transaction: TableTransaction | None = None
         self._end = 0
 
     def catch_up(self) -> None:
@@ -74,13 +74,13 @@ class Inline:
                 return outcomes
         raise Unavailable("other processes append faster than inline projections can be caught up")
 
-    def begin(self, transaction: Transaction, *, after: int) -> None:
+    def begin(self, transaction: TableTransaction, *, after: int) -> None:
         """See :class:`~refold.ports.Beside`."""
         self._transaction = transaction
         for cursor in self._cursors:
             _bring(cursor, Catalog(transaction.execute), after)
 
-    def add(self, transaction: Transaction, rows: Sequence[Row]) -> RefoldError | None:  # noqa: ARG002
+    def add(self, transaction: TableTransaction, rows: Sequence[Row]) -> RefoldError | None:  # noqa: ARG002
         """See :class:`~refold.ports.Beside`."""
         for cursor in self._cursors:
             refusal = _refusal(cursor, rows)
@@ -90,7 +90,7 @@ class Inline:
                 return refusal
         return None
 
-    def end(self, transaction: Transaction, *, position: int) -> None:
+    def end(self, transaction: TableTransaction, *, position: int) -> None:
         """See :class:`~refold.ports.Beside`."""
         for cursor in self._cursors:
             cursor.move(transaction, position)
@@ -99,7 +99,7 @@ class Inline:
     def _read(self, sql: str, values: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:
         return self._write().execute(sql, values)
 
-    def _write(self) -> Transaction:
+    def _write(self) -> TableTransaction:
         if self._transaction is None:
             raise UsageError("rows are the handler's for the time of its call alone")
         return self._transaction

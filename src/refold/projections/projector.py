@@ -16,14 +16,14 @@ from refold.errors import NotFound, StoreClosed, Unavailable, UsageError, refuse
 from refold.ports import SqlValue, TableKeeper
 from refold.projections.catalog import (
     Catalog,
-    Entry,
+    CatalogEntry,
     Parked,
     begun,
     catalog_of,
     changed,
     is_unchanged,
 )
-from refold.projections.cursor import SKIPPED, Context, Log, ProjectionSkipped, decisions_about
+from refold.projections.cursor import SKIPPED, Context, LogView, ProjectionSkipped, decisions_about
 from refold.projections.dialect import quoted
 from refold.projections.projection import NONE, Projection, by_name
 from refold.projections.retry import retry
@@ -226,7 +226,7 @@ class Projector:
             raise NotFound(
                 f"projection {name!r} has not set {event_id} aside", projection=name, id=event_id
             )
-        if version not in Log(self._store._backend, projection).skipped().get(stream, NONE):
+        if version not in LogView(self._store._backend, projection).skipped().get(stream, NONE):
             # By its type, not its class: a store's own registry need not know the class.
             said = Event(SKIPPED, ProjectionSkipped(name, event_id, reason))
             self._store.append(decisions_about(name), [said])
@@ -262,7 +262,7 @@ class Projector:
     def confirm(self, name: str) -> int | None:
         """Drop the generation before the current one; its number, None where there is none."""
 
-        def confirmed(catalog: Catalog, entry: Entry) -> int | None:
+        def confirmed(catalog: Catalog, entry: CatalogEntry) -> int | None:
             if entry.previous is not None:
                 catalog.drop(name, entry.generations[entry.previous])
                 catalog.set_current(name, entry.current, None)
@@ -277,7 +277,7 @@ class Projector:
         was current is kept in its place.
         """
 
-        def rolled_back(catalog: Catalog, entry: Entry) -> int:
+        def rolled_back(catalog: Catalog, entry: CatalogEntry) -> int:
             if entry.previous is None:
                 raise UsageError(
                     f"projection {name!r} has no generation to go back to", projection=name
@@ -292,7 +292,7 @@ class Projector:
         name, now = projection.name, self._context.clock()
         begun(self._keeper, projection, now=now)
 
-        def filling(catalog: Catalog, entry: Entry) -> int:
+        def filling(catalog: Catalog, entry: CatalogEntry) -> int:
             number = max(entry.generations) + 1
             if entry.filling is not None:
                 if is_unchanged(projection, entry.generations[entry.filling]):
@@ -306,7 +306,7 @@ class Projector:
         """Swap a generation in, unless the current one has come further: nobody's reads go back."""
         name, generation = filled.projection.name, filled.generation
 
-        def swapped(catalog: Catalog, entry: Entry) -> bool:
+        def swapped(catalog: Catalog, entry: CatalogEntry) -> bool:
             if entry.current == generation:
                 return True  # Another rebuild of the same generation did.
             if generation not in entry.generations:

@@ -10,7 +10,7 @@ from typing import Final
 from refold.errors import RefoldError
 from refold.ports import Begin
 from refold.projections.catalog import Catalog, Parked, catalog_of, check_unchanged
-from refold.projections.cursor import Context, Log
+from refold.projections.cursor import Context, LogView
 from refold.projections.projection import FAR, NONE, Poisoned, Projection
 from refold.projections.rows import Rows
 
@@ -110,7 +110,7 @@ def _taken_up(
         write=lambda: transaction,
     )
     end = filled.position if stopped is None else min(filled.position, stopped.position - 1)
-    log, after = Log(context.log, projection), parked.position - 1
+    log, after = LogView(context.log, projection), parked.position - 1
     without = log.skipped().get(stream, NONE)
     rows.write_through()
     for row in log.stream(stream, first=parked.version):

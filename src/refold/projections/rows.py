@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import msgspec
 
 from refold.errors import UsageError
-from refold.ports import SqlValue, Transaction
+from refold.ports import SqlValue, TableTransaction
 from refold.projections.dialect import SQLITE, named, physical_name
 from refold.projections.table import Table, Values
 
@@ -53,7 +53,7 @@ class Rows:
         *,
         generation: int,
         read: Execute,
-        write: Callable[[], Transaction],
+        write: Callable[[], TableTransaction],
     ) -> None:
         self.names = {name: physical_name(name, generation) for name in tables}
         self._bound = {name: _bound(table, self.names[name]) for name, table in tables.items()}

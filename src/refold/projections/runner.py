@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 from refold.errors import NotFound, Unavailable, UsageError
-from refold.ports import Begin, SqlValue, TableKeeper, Transaction
+from refold.ports import Begin, SqlValue, TableKeeper, TableTransaction
 from refold.projections import retry
 from refold.projections.catalog import Catalog, adopt_python, begun, check_unchanged
-from refold.projections.cursor import Context, Cursor, Page, last_of
+from refold.projections.cursor import Context, Cursor, LogPage, last_of
 from refold.projections.projection import FAR, NONE, Poisoned, Projection
 from refold.projections.rows import Raced
 
@@ -36,11 +36,11 @@ class Unstorable(Exception):
 class Unit:
     """One transaction, begun when something is to be written; until then, reads see what is."""
 
-    def __init__(self, keeper: TableKeeper, check: Callable[[Transaction], None]) -> None:
+    def __init__(self, keeper: TableKeeper, check: Callable[[TableTransaction], None]) -> None:
         self._keeper = keeper
         self._check = check
         self._begin: Begin | None = None
-        self._transaction: Transaction | None = None
+        self._transaction: TableTransaction | None = None
         self._is_lost = False
 
     def run(self, work: Callable[[], T]) -> T:
@@ -61,7 +61,7 @@ class Unit:
             return self._keeper.query(sql, values)
         return self._transaction.execute(sql, values)
 
-    def write(self) -> Transaction:
+    def write(self) -> TableTransaction:
         """The transaction; raises :class:`Raced` where what was read is not what stands now."""
         if self._begin is None:
             raise UsageError("rows are the handler's for the time of its call alone")
@@ -135,10 +135,10 @@ class Runner:
                 return self.position - before
         raise Unavailable(f"projection {self.projection.name!r} lost {TRIES_MAX} races")
 
-    def _page(self) -> Page | None:
+    def _page(self) -> LogPage | None:
         return self._cursor.log.page(after=self.position, rows_max=ROWS_PER_PAGE)
 
-    def _try(self, page: Page, end: int) -> None:
+    def _try(self, page: LogPage, end: int) -> None:
         try:
             self._apply(page, end)
         except Raced:
@@ -156,10 +156,10 @@ class Runner:
             self._cursor.distrust()  # What became of the transaction is looked up.
             raise
 
-    def _apply(self, page: Page, end: int) -> None:
+    def _apply(self, page: LogPage, end: int) -> None:
         self._cursor.moved(self._unit.run(lambda: self._moved(page, end)))
 
-    def _moved(self, page: Page, end: int) -> int:
+    def _moved(self, page: LogPage, end: int) -> int:
         started = time.monotonic()
         end = self._handled(page, end)
         transaction = self._unit.write()
@@ -171,7 +171,7 @@ class Runner:
         self._cursor.move(transaction, end)
         return end
 
-    def _handled(self, page: Page, end: int) -> int:
+    def _handled(self, page: LogPage, end: int) -> int:
         """Handle events up to a position; the position where it stopped."""
         for first in range(0, len(page.rows), _ROWS_PER_LOOK):
             rows = page.rows[first : first + _ROWS_PER_LOOK]
@@ -220,6 +220,6 @@ class Runner:
         rate = (position - cursor.position) / max(spent_s, 1e-6)
         cursor.rate = _RATE_MEMORY * (cursor.rate or rate) + (1 - _RATE_MEMORY) * rate
 
-    def _check_fence(self, transaction: Transaction) -> None:
+    def _check_fence(self, transaction: TableTransaction) -> None:
         if not self._cursor.is_ahead(Catalog(transaction.execute)):
             raise Raced

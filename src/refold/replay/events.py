@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from refold.conversation.events import Fields
+from refold.conversation.events import Payload
 from refold.core.registry import event
 
 
 @event("replay.planned")
-class ReplayPlanned(Fields, frozen=True):
+class ReplayPlanned(Payload, frozen=True):
     """A run of a replay begins: which conversations it is to ask, as which sample, and whom.
 
     ``endpoint`` is the address that is asked, absent for a function.
@@ -22,7 +22,7 @@ class ReplayPlanned(Fields, frozen=True):
 
 
 @event("replay.started")
-class ReplayStarted(Fields, frozen=True):
+class ReplayStarted(Payload, frozen=True):
     """A replay of a conversation begins: with which variant, in which mode."""
 
     variant: dict[str, Any]
@@ -31,7 +31,7 @@ class ReplayStarted(Fields, frozen=True):
 
 
 @event("replay.diverged")
-class ReplayDiverged(Fields, frozen=True):
+class ReplayDiverged(Payload, frozen=True):
     """A replay left its record: where and why."""
 
     at: str
@@ -40,7 +40,7 @@ class ReplayDiverged(Fields, frozen=True):
 
 
 @event("replay.finished")
-class ReplayFinished(Fields, frozen=True):
+class ReplayFinished(Payload, frozen=True):
     """A replay is complete: how many decisions were answered and how many failed."""
 
     answered: int

@@ -26,7 +26,7 @@ BY_CONVERSATION = "Wilson, 95%"
 _ANSWERED = frozenset(LEVELS) - NOT_COMPARED
 
 
-class Rate(msgspec.Struct, frozen=True):
+class Proportion(msgspec.Struct, frozen=True):
     """``successes`` of ``trials``, and between what ends the true rate lies, by ``method``.
 
     ``rate`` is None without trials.
@@ -83,8 +83,8 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     decisions: int
     counts: dict[str, int]
     accounting: Accounting
-    by_decision: Rate
-    by_conversation: Rate
+    by_decision: Proportion
+    by_conversation: Proportion
     recorded: Totals
     candidate: Totals
     cost_delta: Decimal | None
@@ -168,7 +168,7 @@ def paired(
     )
 
 
-def _by_decision(counts: Iterable[dict[str, int]]) -> Rate:
+def _by_decision(counts: Iterable[dict[str, int]]) -> Proportion:
     clusters = [
         (sum(of[level] for level in SAME_ACTION), sum(of[level] for level in _ANSWERED))
         for of in counts
@@ -177,14 +177,14 @@ def _by_decision(counts: Iterable[dict[str, int]]) -> Rate:
     return _rate(successes, trials, stats.cluster_bootstrap(clusters), BY_DECISION)
 
 
-def _by_conversation(outcomes: Iterable[bool | None]) -> Rate:
+def _by_conversation(outcomes: Iterable[bool | None]) -> Proportion:
     found = known(outcomes)
     successes, trials = sum(found), len(found)
     return _rate(successes, trials, stats.wilson(successes, trials), BY_CONVERSATION)
 
 
-def _rate(successes: int, trials: int, interval: Interval, method: str) -> Rate:
-    return Rate(successes, trials, successes / trials if trials else None, *interval, method)
+def _rate(successes: int, trials: int, interval: Interval, method: str) -> Proportion:
+    return Proportion(successes, trials, successes / trials if trials else None, *interval, method)
 
 
 def _totals(actions: Sequence[Action]) -> Totals:

@@ -28,7 +28,7 @@ A_FUNCTION: Final = "a function"
 _NAME: Final = re.compile(r"replay~plan-([0-9a-f]{12})")
 
 
-class Plan(NamedTuple):
+class ReplayPlan(NamedTuple):
     """All that the runs of a variant set out to do: the streams of each sample, in order.
 
     ``endpoint`` is the one that the first of them asked; the answers are its.
@@ -39,7 +39,7 @@ class Plan(NamedTuple):
     streams: dict[int, list[str]]
 
 
-def plan_of(store: Store, variant_id: str) -> Plan | None:
+def plan_of(store: Store, variant_id: str) -> ReplayPlan | None:
     """The plan of a variant; None where nothing was asked yet."""
     name = _name(variant_id)
     events = () if store.head(name) == NO_EVENTS else store.read(name)
@@ -50,10 +50,10 @@ def plan_of(store: Store, variant_id: str) -> Plan | None:
     for one in found:
         streams.setdefault(one.sample, {}).update(dict.fromkeys(one.streams))
     variant = msgspec.convert(found[0].variant, Variant)
-    return Plan(variant, found[0].endpoint, {n: list(of) for n, of in streams.items()})
+    return ReplayPlan(variant, found[0].endpoint, {n: list(of) for n, of in streams.items()})
 
 
-def plans(store: Store) -> Iterator[Plan]:
+def plans(store: Store) -> Iterator[ReplayPlan]:
     """Every plan in a store."""
     for info in store.streams(category=CATEGORY):
         named = _NAME.fullmatch(info.stream)

@@ -15,7 +15,7 @@ from refold.conversation import Conversation
 from refold.conversation.importers import Importer, import_files
 from refold.conversation.importers.elsewhere import GUIDE, likely
 from refold.conversation.importers.sample import first_values
-from refold.conversation.importers.source import START_BYTES, Source
+from refold.conversation.importers.source import START_BYTES, ImportSource
 from tests.conversation.importers.inputs import line, tau_element
 
 CHAT = [{"role": "user", "content": "Is it free?"}, {"role": "assistant", "content": "It is."}]
@@ -102,8 +102,8 @@ def test_a_format_without_an_importer_is_named(
     assert store.log_head() == 0
 
 
-def _source(path: Path) -> Source:
-    with Source.opened(str(path)) as source:
+def _source(path: Path) -> ImportSource:
+    with ImportSource.opened(str(path)) as source:
         return source
 
 

@@ -58,7 +58,7 @@ SELECT position, version, count, recorded_at, occurred_from, occurred_to, frame,
     body_bytes, types FROM segments WHERE stream = ? ORDER BY version DESC LIMIT 1"""
 
 
-class _Stream(NamedTuple):
+class _PackedStream(NamedTuple):
     id: int
     name: str
     category: str
@@ -68,7 +68,7 @@ class _Stream(NamedTuple):
 class _Ready(NamedTuple):
     """A segment to put in: ``rows_out`` hot appends from ``first_out`` on go out for it."""
 
-    stream: _Stream
+    stream: _PackedStream
     segment: Segment
     frame: bytes
     dictionary: int | None
@@ -93,7 +93,7 @@ class Packer:
         cutoff = min(until + 1, last or 1)
         found = shaped(rows_of(self._connection, _STREAMS, cutoff), int, str, str, int, int)
         in_all = sum(row[-1] for row in found)
-        streams = [_Stream(*row[:-1]) for row in found]
+        streams = [_PackedStream(*row[:-1]) for row in found]
         ready = chain.from_iterable(self._segments(stream, cutoff) for stream in streams)
         events = segments = 0
         while batch := list(islice(ready, SEGMENTS_PER_COMMIT)):
@@ -103,7 +103,7 @@ class Packer:
         progress(events, in_all)
         return Packed(events, segments)
 
-    def _segments(self, stream: _Stream, cutoff: int) -> Iterator[_Ready]:
+    def _segments(self, stream: _PackedStream, cutoff: int) -> Iterator[_Ready]:
         """The segments of a stream's old appends; a small last one is packed again with more."""
         rows, types, replaces = self._reopened(stream)
         taken = 0
@@ -117,14 +117,14 @@ class Packer:
         if taken:
             yield self._ready(stream, rows, types, taken, replaces)
 
-    def _reopened(self, stream: _Stream) -> tuple[list[Row], int, int | None]:
+    def _reopened(self, stream: _PackedStream) -> tuple[list[Row], int, int | None]:
         found = shaped(rows_of(self._connection, _LAST_SEGMENT, stream.id), *_SEGMENT_TYPES)
         if not found or found[0][2] * 2 > EVENTS_PER_SEGMENT:
             return [], 0, None
         *values, types = found[0]
         return [self._frames.unpacked(stream.name, *values)], types, values[0]
 
-    def _hot(self, stream: _Stream, cutoff: int) -> Iterator[tuple[Row, int]]:
+    def _hot(self, stream: _PackedStream, cutoff: int) -> Iterator[tuple[Row, int]]:
         after = stream.packed_version
         while page := rows_of(self._connection, _HOT, stream.id, after, cutoff, ROWS_PER_PAGE):
             for *values, types in page:
@@ -135,7 +135,7 @@ class Packer:
                 after = row.last_version
 
     def _ready(
-        self, stream: _Stream, rows: list[Row], types: int, taken: int, replaces: int | None
+        self, stream: _PackedStream, rows: list[Row], types: int, taken: int, replaces: int | None
     ) -> _Ready:
         segment = joined(rows)
         dictionary = self._dictionary(stream.category)

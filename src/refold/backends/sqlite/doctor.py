@@ -26,7 +26,7 @@ from refold.core.recorded import decode_row
 from refold.core.registry import Registry
 from refold.core.stored import Row, corrupt
 from refold.errors import RefoldError
-from refold.ports import Batch, Check, Transaction, Write
+from refold.ports import Batch, Check, TableTransaction, Write
 
 _BAD_FROM: Final = (3, 7, 0)
 _BAD_TO: Final = (3, 51, 2)
@@ -225,13 +225,13 @@ def _appending(connection: apsw.Connection, path: Path) -> tuple[bool, str]:
 class _Undone(Exception):
     """Undoes what it is stored beside, at its end."""
 
-    def begin(self, transaction: Transaction, *, after: int) -> None:
+    def begin(self, transaction: TableTransaction, *, after: int) -> None:
         """Let appends come."""
 
-    def add(self, transaction: Transaction, rows: Sequence[Row]) -> None:
+    def add(self, transaction: TableTransaction, rows: Sequence[Row]) -> None:
         """Let each be stored."""
 
-    def end(self, transaction: Transaction, *, position: int) -> None:  # noqa: ARG002
+    def end(self, transaction: TableTransaction, *, position: int) -> None:  # noqa: ARG002
         """Undo all of them."""
         raise self
 

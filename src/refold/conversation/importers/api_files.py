@@ -21,7 +21,7 @@ from refold.conversation.apis.base import Api, Body
 from refold.conversation.apis.openai_responses import OPENAI_RESPONSES
 from refold.conversation.chat_shapes import Unread
 from refold.conversation.importers.base import (
-    Fields,
+    FieldReader,
     Found,
     Importer,
     Options,
@@ -29,7 +29,7 @@ from refold.conversation.importers.base import (
     read_each,
 )
 from refold.conversation.importers.json_array import VALUE_BYTES_MAX, Value
-from refold.conversation.importers.source import Source, names
+from refold.conversation.importers.source import ImportSource, names
 from refold.conversation.importers.when import TIMES, time_in
 from refold.conversation.openai_chat import text_or_none
 from refold.core.event import Event
@@ -50,7 +50,7 @@ _OF_ITEM: Final = names(
 UNKNOWN: Final = vocabulary.AgentConfigured()
 
 
-class Kind(NamedTuple):
+class LogShape(NamedTuple):
     """What sets the files of one API apart: ``talk`` is where a request has the conversation."""
 
     api: Api
@@ -59,7 +59,7 @@ class Kind(NamedTuple):
     params: frozenset[str]
 
 
-ANTHROPIC: Final = Kind(
+ANTHROPIC: Final = LogShape(
     ANTHROPIC_MESSAGES,
     "claude",
     "messages",
@@ -68,7 +68,7 @@ ANTHROPIC: Final = Kind(
         "mcp_servers container context_management output_config output_format betas"
     ),
 )
-RESPONSES: Final = Kind(
+RESPONSES: Final = LogShape(
     OPENAI_RESPONSES,
     "response",
     "input",
@@ -80,7 +80,7 @@ RESPONSES: Final = Kind(
 )
 
 
-def read_anthropic(source: Source, options: Options) -> Iterator[Found | Problem]:
+def read_anthropic(source: ImportSource, options: Options) -> Iterator[Found | Problem]:
     """Import Anthropic Messages: requests, conversations or logged calls, as JSON or JSON lines.
 
     A value is a request with "messages", a list of messages, or an object with "request" and
@@ -94,7 +94,7 @@ def read_anthropic(source: Source, options: Options) -> Iterator[Found | Problem
     return _read(ANTHROPIC, source, options)
 
 
-def read_responses(source: Source, options: Options) -> Iterator[Found | Problem]:
+def read_responses(source: ImportSource, options: Options) -> Iterator[Found | Problem]:
     """Import calls of OpenAI's Responses API: requests, items or logged calls, JSON or JSON lines.
 
     A value is a request with "input", a response with "output", both, or a list of items. A file
@@ -159,7 +159,7 @@ def _is_item(item: Any) -> bool:
     return False
 
 
-def _read(kind: Kind, source: Source, options: Options) -> Iterator[Found | Problem]:
+def _read(kind: LogShape, source: ImportSource, options: Options) -> Iterator[Found | Problem]:
     first = source.sample[0] if source.sample else None
     if isinstance(first, dict) and not _is_call(kind, first):
         values, several = _as_one(source), False
@@ -168,12 +168,12 @@ def _read(kind: Kind, source: Source, options: Options) -> Iterator[Found | Prob
     return read_each(source, values, partial(_found, kind, options, source.stem, several))
 
 
-def _is_call(kind: Kind, value: Mapping[str, Any]) -> bool:
+def _is_call(kind: LogShape, value: Mapping[str, Any]) -> bool:
     call = _call(kind, value)
     return kind.talk in call or ("output" in call and "call_id" not in call)
 
 
-def _as_one(source: Source) -> Iterator[Value]:
+def _as_one(source: ImportSource) -> Iterator[Value]:
     """All values of a source as one list: what its lines or elements are, is messages."""
     if source.layout != "lines":
         yield from source.whole()
@@ -197,7 +197,7 @@ def _as_one(source: Source) -> Iterator[Value]:
     yield Value(1, 1, b"[" + b",".join(raws) + b"]")
 
 
-def _call(kind: Kind, value: Any) -> Body:
+def _call(kind: LogShape, value: Any) -> Body:
     """The request in a value, with the response where there is one; {} where there is none."""
     if isinstance(value, list):
         return {kind.talk: value}
@@ -209,14 +209,14 @@ def _call(kind: Kind, value: Any) -> Body:
 
 
 def _found(
-    kind: Kind, options: Options, stem: str, several: bool, line: Fields, value: Value
+    kind: LogShape, options: Options, stem: str, several: bool, line: FieldReader, value: Value
 ) -> Found:
-    call = Fields(_call(kind, line.holder), line.unread)
+    call = FieldReader(_call(kind, line.holder), line.unread)
     talk = call.holder.get(kind.talk, [] if "output" in call.holder else None)
     if not isinstance(talk, list | str) or (not talk and "output" not in call.holder):
         raise InvalidEvent(f"a conversation of {kind.api.name} has {kind.talk}")
     _check(talk)
-    said = Fields(call.holder, line.unread)
+    said = FieldReader(call.holder, line.unread)
     own_id = said.read("id", partial(msgspec.convert, type=str | int))
     own_id = own_id or text_or_none(call.holder.get("custom_id"))
     default_id = f"{stem}-{value.number}" if several else stem
@@ -231,7 +231,7 @@ def _check(talk: Any) -> None:
             raise InvalidEvent("a message of chat completions", path=f"/{index}")
 
 
-def _events(kind: Kind, options: Options, call: Fields, talk: Any) -> list[Event]:
+def _events(kind: LogShape, options: Options, call: FieldReader, talk: Any) -> list[Event]:
     known = {kind.talk, *_OF_CALL, *kind.params}
     request = {key: value for key, value in call.holder.items() if key in known}
     asked = kind.api.read_request({**request, kind.talk: talk})
@@ -252,13 +252,13 @@ def _events(kind: Kind, options: Options, call: Fields, talk: Any) -> list[Event
     timed = [Event.of(one.data, metadata=one.metadata, occurred_at=now_us) for one in events]
     for index, (item, made) in enumerate(zip(items, asked.elements, strict=True)):
         at = f"/{kind.talk}/{index}"
-        fields = Fields(item if isinstance(item, dict) else {}, call.unread, at)
+        fields = FieldReader(item if isinstance(item, dict) else {}, call.unread, at)
         now_us = time_in(fields, *TIMES) or now_us
         timed += _told(kind, fields, made, now_us)
     return timed + [Event.of(one.data, occurred_at=now_us) for one in answer]
 
 
-def _told(kind: Kind, item: Fields, made: list[Event], now_us: int | None) -> list[Event]:
+def _told(kind: LogShape, item: FieldReader, made: list[Event], now_us: int | None) -> list[Event]:
     """The events of an item: with who spoke, its time, and what of it no event says."""
     beside = {key: value for key, value in item.holder.items() if key not in _OF_ITEM}
     if beside.get("name") and item.holder.get("type", "message") != "message":
@@ -276,7 +276,9 @@ def _told(kind: Kind, item: Fields, made: list[Event], now_us: int | None) -> li
     return events
 
 
-def _answer(kind: Kind, call: Fields, count: int, agent: vocabulary.AgentConfigured) -> list[Event]:
+def _answer(
+    kind: LogShape, call: FieldReader, count: int, agent: vocabulary.AgentConfigured
+) -> list[Event]:
     """The events of the answer that a log of a call ends with."""
     held = next((key for key in _RESPONSES if isinstance(call.holder.get(key), dict)), "")
     body = call.holder[held] if held else call.holder

@@ -16,7 +16,7 @@ from refold.conversation.chat_export import Loss
 from refold.conversation.chat_shapes import Unread
 from refold.conversation.events import AgentConfigured, Tool
 from refold.conversation.importers.json_array import Value
-from refold.conversation.importers.source import Source
+from refold.conversation.importers.source import ImportSource
 from refold.conversation.openai_chat import read_messages
 from refold.core.event import Event
 from refold.core.jsonvalue import read
@@ -54,7 +54,7 @@ class Problem(NamedTuple):
     stream: str | None = None
 
 
-class Fork(NamedTuple):
+class FoundFork(NamedTuple):
     """A history that leaves another: events after version ``at`` of the stream ``of``."""
 
     stream: str
@@ -78,7 +78,7 @@ class Found(NamedTuple):
     metadata: Mapping[str, Any] = {}
     problems: Sequence[Problem] = ()
     loss: Sequence[Loss] = ()
-    forks: Sequence[Fork] = ()
+    forks: Sequence[FoundFork] = ()
     run: str = ""
     format: str = ""
 
@@ -110,7 +110,7 @@ class Importer(NamedTuple):
     """
 
     name: str
-    read: Callable[[Source, Options], Iterator[Found | Problem]]
+    read: Callable[[ImportSource, Options], Iterator[Found | Problem]]
     looks_like: Callable[[Sequence[Any]], str] = _never
 
     @staticmethod
@@ -134,7 +134,7 @@ class Importer(NamedTuple):
             cls(name, found.read, found.looks_like) if isinstance(found, cls) else cls(name, found)
         )
 
-    def is_for(self, source: Source) -> bool:
+    def is_for(self, source: ImportSource) -> bool:
         """Whether a source looks like this format and no other, or nobody can say."""
         found = Importer.of(source)
         is_own = (
@@ -143,7 +143,7 @@ class Importer(NamedTuple):
         return is_own or self.looks_like is _never
 
     @classmethod
-    def of(cls, source: Source) -> tuple[Self, str] | None:
+    def of(cls, source: ImportSource) -> tuple[Self, str] | None:
         """The importer that an input seems to be for, and by what; None where none says so.
 
         The more general a format, the later it is asked: chat messages last.
@@ -159,7 +159,7 @@ class Importer(NamedTuple):
         return None
 
 
-class Fields:
+class FieldReader:
     """An object of a source, its fields read one by one: one that is odd voids itself alone.
 
     It counts as not given, and ``unread`` notes it by its JSON Pointer. ``at`` is that of the
@@ -204,7 +204,7 @@ class Fields:
 
 
 def read_each(
-    source: Source, values: Iterable[Value], convert: Callable[[Fields, Value], Found]
+    source: ImportSource, values: Iterable[Value], convert: Callable[[FieldReader, Value], Found]
 ) -> Iterator[Found | Problem]:
     """The conversations of values, one each; a value that is none fails alone.
 
@@ -216,7 +216,7 @@ def read_each(
         try:
             if value.error:
                 raise ValueError(value.error)
-            found = convert(Fields(read(value.raw), unread), value)
+            found = convert(FieldReader(read(value.raw), unread), value)
             if "~" in found.stream:
                 raise ValueError(f"{found.stream!r} cannot name a stream here: ~ names a branch")
         except (InvalidEvent, UsageError, ValueError, ArithmeticError, RecursionError) as error:

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from refold.conversation.chat_shapes import Unread, read_tools
 from refold.conversation.events import AgentConfigured, ModelResponse, SessionStarted, Tool
 from refold.conversation.importers.base import (
-    Fields,
+    FieldReader,
     Found,
     Importer,
     Options,
@@ -28,7 +28,7 @@ from refold.conversation.importers.base import (
     read_each,
 )
 from refold.conversation.importers.json_array import Value
-from refold.conversation.importers.source import Source
+from refold.conversation.importers.source import ImportSource
 from refold.conversation.importers.when import TIMES, time_in
 from refold.conversation.openai_chat import read_completion, read_cost
 from refold.core.event import Event
@@ -60,7 +60,7 @@ _FIRST: Final = re.compile(rb'\[\s*\{.*?"(role|messages)"\s*:', re.DOTALL)
 _EXACT: Final = msgspec.json.Decoder(float_hook=Decimal)
 
 
-def read_chat_files(source: Source, options: Options) -> Iterator[Found | Problem]:
+def read_chat_files(source: ImportSource, options: Options) -> Iterator[Found | Problem]:
     """Import OpenAI chat messages: JSON lines, a conversation a line, or a file of one.
 
     A line is a list of messages, or an object with "messages" and, if there are, "id", "model",
@@ -93,9 +93,9 @@ def looks_like(values: Sequence[Any], /) -> str:
     return ""
 
 
-def _found(options: Options, stem: str, several: bool, line: Fields, value: Value) -> Found:
+def _found(options: Options, stem: str, several: bool, line: FieldReader, value: Value) -> Found:
     if isinstance(line.holder, list):
-        line = Fields({"messages": line.holder}, line.unread)
+        line = FieldReader({"messages": line.holder}, line.unread)
     if not isinstance(line.holder, dict) or not isinstance(line.holder.get("messages"), list):
         raise InvalidEvent("a conversation is a list of messages or an object with messages")
     if not line.holder["messages"]:
@@ -124,7 +124,7 @@ def _check(message: Any, at: str) -> None:
                 raise InvalidEvent(f"a message without content, but with {odd[0]}", path=at)
 
 
-def _events(line: Fields, raw: bytes, options: Options) -> list[Event]:
+def _events(line: FieldReader, raw: bytes, options: Options) -> list[Event]:
     tools = _tools(line, options)
     response = line.inside("response")
     answered = response.typed("model", str)
@@ -141,7 +141,7 @@ def _events(line: Fields, raw: bytes, options: Options) -> list[Event]:
     return _timed([started, *events, *answer], line, response)
 
 
-def _tools(line: Fields, options: Options) -> list[Tool]:
+def _tools(line: FieldReader, options: Options) -> list[Tool]:
     """The tools that were offered, with the effects that the options say of them."""
     given = [key for key in TOOLS if line.holder.get(key) is not None]
     effects = {tool.name: tool.effect for tool in options.tools}
@@ -154,7 +154,7 @@ def _tools(line: Fields, options: Options) -> list[Tool]:
 
 
 def _answer(
-    line: Fields, raw: bytes, response: Mapping[str, Any], tools: Sequence[Tool]
+    line: FieldReader, raw: bytes, response: Mapping[str, Any], tools: Sequence[Tool]
 ) -> list[Event]:
     """The events of the answer that a log of a single call ends with."""
     cost = line.read("cost", lambda _: _cost(raw))
@@ -201,14 +201,14 @@ def _beside(said: Mapping[str, Any], response: Mapping[str, Any]) -> dict[str, A
     return beside
 
 
-def _timed(events: list[Event], line: Fields, response: Fields) -> list[Event]:
+def _timed(events: list[Event], line: FieldReader, response: FieldReader) -> list[Event]:
     """The events at the times that the log gives; one without goes with what was before it."""
     said_us = time_in(line, *TIMES) or time_in(response, "created")
     for index, message in enumerate(line.holder["messages"]):
-        time_in(Fields(message, line.unread, f"/messages/{index}"), *TIMES)
+        time_in(FieldReader(message, line.unread, f"/messages/{index}"), *TIMES)
     # A time is among the fields of its message that an event keeps beside.
     kept = [(event.metadata or {}).get("openai", {}).get("set", {}) for event in events]
-    own = [time_in(Fields(fields, []), *TIMES) for fields in kept]
+    own = [time_in(FieldReader(fields, []), *TIMES) for fields in kept]
     known = [us for us in (said_us, next(filter(None, own), None)) if us is not None]
     if not known:
         return events

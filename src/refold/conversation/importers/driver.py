@@ -13,9 +13,16 @@ import msgspec
 from refold.conversation.chat_export import Loss
 from refold.conversation.chat_shapes import read_tools
 from refold.conversation.events import Tool
-from refold.conversation.importers.base import Fork, Found, Importer, Options, Problem, configured
+from refold.conversation.importers.base import (
+    Found,
+    FoundFork,
+    Importer,
+    Options,
+    Problem,
+    configured,
+)
 from refold.conversation.importers.elsewhere import hint, is_known
-from refold.conversation.importers.source import Source, Unreadable, named, size_bytes
+from refold.conversation.importers.source import ImportSource, Unreadable, named, size_bytes
 from refold.core.event import check_name
 from refold.core.expected import NO_STREAM
 from refold.core.jsonvalue import read
@@ -177,7 +184,7 @@ def _read(
     total_bytes, done_bytes = size_bytes(names), 0
     for name in names:
         try:
-            with Source.opened(name) as source:
+            with ImportSource.opened(name) as source:
                 importer, why = (asked, "as asked") if asked else Importer.of(source) or (None, "")
                 if importer is None:
                     raise Unreadable(f"no known format is recognised in it{hint(source)}")
@@ -191,7 +198,9 @@ def _read(
             yield Problem(name, 0, str(error))
 
 
-def _found_in(source: Source, importer: Importer, options: Options) -> Iterator[Found | Problem]:
+def _found_in(
+    source: ImportSource, importer: Importer, options: Options
+) -> Iterator[Found | Problem]:
     """What the importer finds; a file of another format, where it finds nothing, is one problem."""
     is_odd = not importer.is_for(source)
     is_other = is_odd and is_known(source)
@@ -216,7 +225,9 @@ def _found_in(source: Source, importer: Importer, options: Options) -> Iterator[
         yield _advised(told, source, importer, options)
 
 
-def _advised(problem: Problem, source: Source, importer: Importer, options: Options) -> Problem:
+def _advised(
+    problem: Problem, source: ImportSource, importer: Importer, options: Options
+) -> Problem:
     return problem._replace(message=problem.message + hint(source, importer, options))
 
 
@@ -277,7 +288,7 @@ def _beside(found: Found, mark: str) -> Found:
     return found._replace(stream=stream, forks=forks)
 
 
-def _keep(store: Store, report: ImportReport, found: Found, fork: Fork) -> None:
+def _keep(store: Store, report: ImportReport, found: Found, fork: FoundFork) -> None:
     """Store a fork as a branch, unless it is there already."""
     branch = store.branch(fork.of, at=fork.at).adding(*fork.events)
     try:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from refold.conversation.importers.base import Found, Importer, Options
-from refold.conversation.importers.source import Source, Unreadable
+from refold.conversation.importers.source import ImportSource, Unreadable
 from refold.errors import RefoldError
 
 GUIDE: Final = 'see the how-to page "Bring another format"'
@@ -15,7 +15,9 @@ GUIDE: Final = 'see the how-to page "Bring another format"'
 NOTHING_SAID: Final = Options()
 
 
-def hint(source: Source, importer: Importer | None = None, options: Options = NOTHING_SAID) -> str:
+def hint(
+    source: ImportSource, importer: Importer | None = None, options: Options = NOTHING_SAID
+) -> str:
     """What to do with a source that ``importer`` found nothing in, or that none is known for."""
     found = Importer.of(source)
     if found is not None and (importer is None or found[0].name != importer.name):
@@ -27,12 +29,12 @@ def hint(source: Source, importer: Importer | None = None, options: Options = NO
     return f"; this looks like {kind}: {GUIDE}" if kind else f"; for more formats {GUIDE}"
 
 
-def is_known(source: Source) -> bool:
+def is_known(source: ImportSource) -> bool:
     """Whether a source looks like some format, one that has an importer or one that has none."""
     return bool(likely(source.sample)) or Importer.of(source) is not None
 
 
-def _finds(importer: Importer, source: Source, options: Options) -> bool:
+def _finds(importer: Importer, source: ImportSource, options: Options) -> bool:
     """Whether an importer finds something in the start of a source; what is cut may hide it."""
     with suppress(RefoldError, Unreadable):
         is_found = any(isinstance(one, Found) for one in importer.read(source.start(), options))

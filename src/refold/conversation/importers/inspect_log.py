@@ -16,9 +16,9 @@ import msgspec
 
 from refold.conversation import events
 from refold.conversation.chat_shapes import Unread
-from refold.conversation.importers.base import Fields, Found, Importer, Options, Problem
+from refold.conversation.importers.base import FieldReader, Found, Importer, Options, Problem
 from refold.conversation.importers.json_array import Value
-from refold.conversation.importers.source import Source, named
+from refold.conversation.importers.source import ImportSource, named
 from refold.conversation.importers.spans import Span, Trace
 from refold.conversation.importers.traces import read_traces, traces_in
 from refold.conversation.importers.usage import usage_in
@@ -31,7 +31,7 @@ _ATTACHED: Final = "attachment://"
 _TOLD: Final = ("messages", "events", "attachments", "output")
 
 
-def read_inspect(source: Source, options: Options) -> Iterator[Found | Problem]:
+def read_inspect(source: ImportSource, options: Options) -> Iterator[Found | Problem]:
     """Import eval logs of Inspect as JSON: each sample with its scores.
 
     The streams are called CATEGORY-SAMPLE-EPOCH; the category is by default the task. A .eval
@@ -67,12 +67,12 @@ def _samples(value: Value) -> Iterator[Trace]:
 
 def _trace(given: Any, log: Mapping[str, Any], at: str, line: int) -> Trace:
     unread: list[Unread] = []
-    sample = Fields(_attached(given, given.get("attachments") or {}), unread, at)
+    sample = FieldReader(_attached(given, given.get("attachments") or {}), unread, at)
     held = sample.typed("events", list[dict[str, Any]]) or []
     spans = [
         span
         for number, one in enumerate(held)
-        for span in _span(Fields(one, unread, f"{at}/events/{number}"))
+        for span in _span(FieldReader(one, unread, f"{at}/events/{number}"))
     ]
     if not any(span.kind == "model" for span in spans):
         spans = [_words(sample, str(log.get("created") or ""))]
@@ -87,7 +87,7 @@ def _trace(given: Any, log: Mapping[str, Any], at: str, line: int) -> Trace:
     )  # fmt: skip
 
 
-def _span(one: Fields) -> list[Span]:
+def _span(one: FieldReader) -> list[Span]:
     """The step that an event is, if it is one: what else a log tells of is no conversation."""
     event, kind = one.holder, one.holder.get("event")
     start_us = one.read("timestamp", time_us)
@@ -121,15 +121,15 @@ def _span(one: Fields) -> list[Span]:
     return [made]
 
 
-def _words(sample: Fields, created: str) -> Span:
+def _words(sample: FieldReader, created: str) -> Span:
     """The messages of a sample whose steps are not in the log."""
-    start_us = Fields({"created": created or None}, []).read("created", time_us)
+    start_us = FieldReader({"created": created or None}, []).read("created", time_us)
     messages = sample.holder.get("messages")
     at = f"{sample.at}/messages"
     return Span(sample.at, "", "words", "messages", at, start_us, asked=messages, asked_at=at)
 
 
-def _scores(sample: Fields) -> Iterator[events.ScoreRecorded]:
+def _scores(sample: FieldReader) -> Iterator[events.ScoreRecorded]:
     for name, score in sample.inside("scores").holder.items():
         given = score if isinstance(score, dict) else {"value": score}
         value = given.get("value")

@@ -16,11 +16,11 @@ from refold.conversation import events
 from refold.conversation.amounts import read_amount
 from refold.conversation.chat_shapes import Unread
 from refold.conversation.importers import otel_attributes as otel
-from refold.conversation.importers.base import Fields, Found, Importer, Options, Problem
+from refold.conversation.importers.base import FieldReader, Found, Importer, Options, Problem
 from refold.conversation.importers.chat_files import PARAMS
 from refold.conversation.importers.dialects import decoded, is_printed, request_in
 from refold.conversation.importers.json_array import Value
-from refold.conversation.importers.source import Source
+from refold.conversation.importers.source import ImportSource
 from refold.conversation.importers.spans import Kind, Span, Trace
 from refold.conversation.importers.traces import read_traces, traces_in
 from refold.conversation.importers.usage import usage_in
@@ -31,7 +31,7 @@ _KINDS: Final[dict[str, Kind]] = {"GENERATION": "model", "TOOL": "tool", "AGENT"
 _EXACT: Final = msgspec.json.Decoder(float_hook=Decimal)
 
 
-def read_langfuse(source: Source, options: Options) -> Iterator[Found | Problem]:
+def read_langfuse(source: ImportSource, options: Options) -> Iterator[Found | Problem]:
     """Import traces of Langfuse: each with its observations, one a document, line or element.
 
     The streams are called CATEGORY-TRACE; the category is by default langfuse. Scores come along.
@@ -54,7 +54,7 @@ def _trace(value: Value) -> Iterator[Trace]:
         raise ValueError("an export of Langfuse has a trace with its observations")
     unread: list[Unread] = []
     is_within = isinstance(document.get("trace"), dict)
-    trace = Fields(document["trace"] if is_within else document, unread, "/trace" * is_within)
+    trace = FieldReader(document["trace"] if is_within else document, unread, "/trace" * is_within)
     own_id, who = trace.typed("id", str), trace.typed("userId", str)
     session = trace.typed("sessionId", str)
     if not own_id:
@@ -63,7 +63,9 @@ def _trace(value: Value) -> Iterator[Trace]:
     for number, one in enumerate(document["observations"]):
         at = f"/observations/{number}"
         if isinstance(one, dict):
-            spans += _span(Fields(one, unread, at), exact["observations"][number].get("totalCost"))
+            spans += _span(
+                FieldReader(one, unread, at), exact["observations"][number].get("totalCost")
+            )
         else:
             unread.append(Unread("field", at, "it is no observation"))
     beside = {k: v for k, v in trace.holder.items() if k != "observations"}
@@ -73,7 +75,7 @@ def _trace(value: Value) -> Iterator[Trace]:
     yield Trace(own_id, spans, value.line, {"langfuse": beside}, metadata, scores, unread)
 
 
-def _span(one: Fields, cost: Any) -> list[Span]:
+def _span(one: FieldReader, cost: Any) -> list[Span]:
     """The span of an observation; none where it does not say when it was."""
     start_us = one.read("startTime", time_us)
     if start_us is None:
@@ -121,7 +123,7 @@ def _span(one: Fields, cost: Any) -> list[Span]:
     return [made]
 
 
-def _scores(trace: Fields) -> Iterator[Event]:
+def _scores(trace: FieldReader) -> Iterator[Event]:
     for number, score in enumerate(trace.typed("scores", list[dict[str, Any]]) or []):
         value = score.get("value")
         if not isinstance(value, int | float) or score.get("longStringValue"):
@@ -130,7 +132,7 @@ def _scores(trace: Fields) -> Iterator[Event]:
         rater = score.get("authorUserId") or score.get("source") or "langfuse"
         name, comment = str(score.get("name")), score.get("comment")
         made = events.ScoreRecorded(name, float(value), str(rater), comment)
-        at_us = Fields(score, trace.unread, f"{trace.at}/scores/{number}").read(
+        at_us = FieldReader(score, trace.unread, f"{trace.at}/scores/{number}").read(
             "timestamp", time_us
         )
         yield Event.of(made, occurred_at=at_us)

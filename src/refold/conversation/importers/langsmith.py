@@ -16,9 +16,9 @@ from refold.conversation import chat_shapes as shapes
 from refold.conversation import events
 from refold.conversation.amounts import read_amount
 from refold.conversation.chat_shapes import Unread
-from refold.conversation.importers.base import Fields, Found, Importer, Options, Problem
+from refold.conversation.importers.base import FieldReader, Found, Importer, Options, Problem
 from refold.conversation.importers.chat_files import PARAMS
-from refold.conversation.importers.source import Source
+from refold.conversation.importers.source import ImportSource
 from refold.conversation.importers.spans import ODD, Kind, Span, Trace
 from refold.conversation.importers.traces import read_traces
 from refold.conversation.importers.usage import usage_in
@@ -30,7 +30,7 @@ _LISTS: Final = ("post", "patch", "runs")
 _THREADS: Final = ("session_id", "conversation_id", "thread_id")
 
 
-def read_langsmith(source: Source, options: Options) -> Iterator[Found | Problem]:
+def read_langsmith(source: ImportSource, options: Options) -> Iterator[Found | Problem]:
     """Import runs of LangSmith: lines or elements of runs, documents of "runs", batches of its SDK.
 
     The streams are called CATEGORY-TRACE; the category is by default langsmith.
@@ -51,7 +51,7 @@ def looks_like(values: Sequence[Any], /) -> str:
     return ""
 
 
-def _traces(source: Source) -> Iterator[Trace | Problem]:
+def _traces(source: ImportSource) -> Iterator[Trace | Problem]:
     traces: dict[str, dict[str, tuple[dict[str, Any], str, int]]] = {}
     for value in source.values():
         try:
@@ -91,7 +91,7 @@ def _trace(trace_id: str, runs: list[tuple[dict[str, Any], str, int]]) -> Trace:
     scores: list[Event] = []
     metadata: dict[str, Any] = {}
     for run, at, _ in runs:
-        one = Fields(run, unread, at)
+        one = FieldReader(run, unread, at)
         spans += _span(one)
         stats = one.typed("feedback_stats", dict[str, Any]) or {}
         for name, said in stats.items():
@@ -108,7 +108,7 @@ def _trace(trace_id: str, runs: list[tuple[dict[str, Any], str, int]]) -> Trace:
     return Trace(trace_id, spans, runs[0][2], {"langsmith": beside}, metadata, scores, unread)
 
 
-def _span(one: Fields) -> list[Span]:
+def _span(one: FieldReader) -> list[Span]:
     start_us = one.read("start_time", time_us)
     if start_us is None:
         one.note("start_time", [Unread("field", "", "a run without a time")])
@@ -158,7 +158,7 @@ def _call_id(outputs: dict[str, Any]) -> str:
     return shapes.read_id(kwargs.get("tool_call_id")) if isinstance(kwargs, dict) else ""
 
 
-def _usage(outputs: dict[str, Any], one: Fields) -> events.Usage | None:
+def _usage(outputs: dict[str, Any], one: FieldReader) -> events.Usage | None:
     """The tokens in ``usage_metadata``, which stands beside the answer or in its message."""
     given = outputs.get("usage_metadata")
     match outputs:

@@ -14,7 +14,7 @@ import msgspec
 
 from refold.conversation.importers import otel_attributes as otel
 from refold.conversation.importers.base import Found, Importer, Options, Problem
-from refold.conversation.importers.source import Source
+from refold.conversation.importers.source import ImportSource
 from refold.conversation.importers.spans import ODD, Span, Trace
 from refold.conversation.importers.traces import read_traces
 
@@ -23,7 +23,7 @@ Row = dict[str, Any]
 _ERROR: Final = (2, "STATUS_CODE_ERROR")
 
 
-def read_otlp(source: Source, options: Options) -> Iterator[Found | Problem]:
+def read_otlp(source: ImportSource, options: Options) -> Iterator[Found | Problem]:
     """Import OpenTelemetry traces as OTLP JSON, with the GenAI conventions: documents or lines.
 
     The streams are called CATEGORY-CONVERSATION, or CATEGORY-TRACE where spans name no
@@ -45,7 +45,7 @@ def _is_document(value: Any) -> bool:
     return any(isinstance(given.get(key), list) for key in ("resourceSpans", "resourceLogs"))
 
 
-def _traces(source: Source) -> Iterator[Trace | Problem]:
+def _traces(source: ImportSource) -> Iterator[Trace | Problem]:
     rows: dict[str, list[tuple[Row, str, int]]] = {}
     logs: dict[str, list[tuple[str, Row]]] = {}
     for value in source.values():

@@ -29,7 +29,7 @@ class Unreadable(Exception):
     """An input of which nothing can be read."""
 
 
-class Source:
+class ImportSource:
     """An input with a name, the ``stem`` of which serves to name streams.
 
     ``layout`` is what it seems to hold: a value on each of its ``lines``, an ``array``, or

@@ -21,8 +21,8 @@ from refold.conversation import events
 from refold.conversation.amounts import read_amount
 from refold.conversation.chat_export import Loss
 from refold.conversation.chat_shapes import Unread
-from refold.conversation.importers.base import Fields, Found, Importer, Options, Problem
-from refold.conversation.importers.source import Source
+from refold.conversation.importers.base import FieldReader, Found, Importer, Options, Problem
+from refold.conversation.importers.source import ImportSource
 from refold.conversation.importers.when import time_us
 from refold.conversation.openai_chat import pair
 from refold.core.event import Event
@@ -32,7 +32,7 @@ RATER: Final = "tau2-bench"
 _TOLD: Final = frozenset({"role", "content", "tool_calls", "timestamp", "id", "tool_messages"})
 
 
-def read_tau2(source: Source, options: Options) -> Iterator[Found | Problem]:
+def read_tau2(source: ImportSource, options: Options) -> Iterator[Found | Problem]:
     """Import results of tau2-bench: a JSON document with info, tasks and simulations.
 
     The streams are called CATEGORY-TASK-TRIAL; the category is by default the domain. The same
@@ -56,7 +56,7 @@ def read_tau2(source: Source, options: Options) -> Iterator[Found | Problem]:
             at = f"/simulations/{index}"
             unread: list[Unread] = []
             try:
-                found = _found(document, Fields(one, unread, at), source, options)
+                found = _found(document, FieldReader(one, unread, at), source, options)
             except (InvalidEvent, ValueError, ArithmeticError) as error:
                 yield Problem(source.name, value.line, f"{at}: {error}")
                 continue
@@ -74,12 +74,14 @@ def looks_like(values: Sequence[Any], /) -> str:
     return ""
 
 
-def _found(document: dict[str, Any], run: Fields, source: Source, options: Options) -> Found:
+def _found(
+    document: dict[str, Any], run: FieldReader, source: ImportSource, options: Options
+) -> Found:
     if not isinstance(run.holder, dict) or not isinstance(run.holder.get("messages"), list):
         raise InvalidEvent("a simulation is an object with messages")
     if not isinstance(task_id := run.holder.get("task_id"), str | int):
         raise InvalidEvent("a simulation has a task_id", path="/task_id")
-    info = Fields(document, run.unread).inside("info")
+    info = FieldReader(document, run.unread).inside("info")
     about, customer = info.inside("agent_info"), info.inside("user_info")
     where = info.inside("environment_info")
     policy, trial = where.typed("policy", str), run.holder.get("trial", 0)
@@ -136,7 +138,7 @@ def _amount(said: Any) -> Any:
     return amount
 
 
-def _messages(run: Fields, agent: events.AgentConfigured) -> list[Event]:
+def _messages(run: FieldReader, agent: events.AgentConfigured) -> list[Event]:
     """The events of the messages; the agent's calls and the customer's each with their results."""
     made: list[Event] = []
     calls: Counter[str] = Counter()
@@ -148,7 +150,7 @@ def _messages(run: Fields, agent: events.AgentConfigured) -> list[Event]:
             raise InvalidEvent("a message must be an object", path=f"/messages/{index}")
         inside = holder.get("tool_messages")
         for one in inside if isinstance(inside, list) else [holder]:
-            message = Fields(one, run.unread, at)
+            message = FieldReader(one, run.unread, at)
             now_us = message.read("timestamp", time_us) or now_us
             own = _message(message, f"m{index}", agent)
             pair([event.data for event in own], calls, at, run.unread)
@@ -160,7 +162,7 @@ def _messages(run: Fields, agent: events.AgentConfigured) -> list[Event]:
     return made
 
 
-def _message(message: Fields, own: str, agent: events.AgentConfigured) -> list[Event]:
+def _message(message: FieldReader, own: str, agent: events.AgentConfigured) -> list[Event]:
     """The events of one message; ``own`` is its id where it is the agent's."""
     said, role = message.holder, message.holder.get("role")
     text, is_users = message.typed("content", str), said.get("requestor") == "user"

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from refold.conversation import events
 from refold.conversation.importers.base import (
-    Fields,
+    FieldReader,
     Found,
     Importer,
     Options,
@@ -23,7 +23,7 @@ from refold.conversation.importers.base import (
     read_each,
 )
 from refold.conversation.importers.json_array import Value
-from refold.conversation.importers.source import Source
+from refold.conversation.importers.source import ImportSource
 from refold.core.event import Event
 
 RATER: Final = "tau-bench"
@@ -34,7 +34,7 @@ ERROR_MARK: Final = "Error"
 """How the content of a tool result begins when the tool failed."""
 
 
-class Result(msgspec.Struct):
+class TauResult(msgspec.Struct):
     """What an element must say; the whole of it is kept beside."""
 
     task_id: int | str
@@ -42,7 +42,7 @@ class Result(msgspec.Struct):
     traj: list[Any]
 
 
-def read_tau_bench(source: Source, options: Options) -> Iterator[Found | Problem]:
+def read_tau_bench(source: ImportSource, options: Options) -> Iterator[Found | Problem]:
     """Import results of tau-bench: a JSON array of conversations with task, trial and reward.
 
     The streams are called CATEGORY-TASK-TRIAL; the category is by default the end of the file's
@@ -66,9 +66,9 @@ def looks_like(values: Sequence[Any], /) -> str:
 
 
 def _found(
-    category: str, agent: events.AgentConfigured, run: str, element: Fields, _value: Value
+    category: str, agent: events.AgentConfigured, run: str, element: FieldReader, _value: Value
 ) -> Found:
-    result = msgspec.convert(element.holder, Result)
+    result = msgspec.convert(element.holder, TauResult)
     task = element.inside("info").inside("task")
     user_id = task.typed("user_id", str)
     reward = element.typed("reward", float)

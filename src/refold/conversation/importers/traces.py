@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Iterator
 from refold.conversation.chat_export import Loss
 from refold.conversation.importers.base import Found, Options, Problem
 from refold.conversation.importers.json_array import Value
-from refold.conversation.importers.source import Source, named
+from refold.conversation.importers.source import ImportSource, named
 from refold.conversation.importers.spans import ODD, Trace
 from refold.conversation.importers.telling import Telling
 
 
 def traces_in(
-    source: Source, read: Callable[[Value], Iterable[Trace]]
+    source: ImportSource, read: Callable[[Value], Iterable[Trace]]
 ) -> Iterator[Trace | Problem]:
     """The traces of each value of a source; a value of which ``read`` refuses is a problem."""
     for value in source.values():

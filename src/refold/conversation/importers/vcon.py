@@ -20,7 +20,7 @@ import msgspec
 from refold.conversation import events, voice
 from refold.conversation.chat_shapes import Unread
 from refold.conversation.importers.base import (
-    Fields,
+    FieldReader,
     Found,
     Importer,
     Options,
@@ -29,7 +29,7 @@ from refold.conversation.importers.base import (
 )
 from refold.conversation.importers.dialects import decoded
 from refold.conversation.importers.json_array import Value
-from refold.conversation.importers.source import Source
+from refold.conversation.importers.source import ImportSource
 from refold.conversation.importers.spans import ODD
 from refold.conversation.importers.when import time_us
 from refold.core.event import Event
@@ -39,7 +39,7 @@ Row = dict[str, Any]
 _AGENTS: Final = ("agent", "assistant", "bot", "ai")
 
 
-def read_vcon(source: Source, options: Options) -> Iterator[Found | Problem]:
+def read_vcon(source: ImportSource, options: Options) -> Iterator[Found | Problem]:
     """Import vCons: messages, emails, and transcripts of calls, each said by its party.
 
     The streams are called CATEGORY-UUID; the category is by default vcon. Which party is the
@@ -61,12 +61,12 @@ def looks_like(values: Sequence[Any], /) -> str:
     return ""
 
 
-def _found(options: Options, run: str, given: Fields, _value: Value) -> Found:
-    vcon = Fields(_unsigned(given), given.unread)
+def _found(options: Options, run: str, given: FieldReader, _value: Value) -> Found:
+    vcon = FieldReader(_unsigned(given), given.unread)
     parties = vcon.typed("parties", list[Row])
     if parties is None:
         raise ValueError("a vCon has parties")
-    talk = _Talk(vcon, parties, options)
+    talk = _VconTalk(vcon, parties, options)
     dialogs = vcon.typed("dialog", list[Row]) or []
     analyses = vcon.typed("analysis", list[Row]) or []
     made = [
@@ -94,7 +94,7 @@ def _found(options: Options, run: str, given: Fields, _value: Value) -> Found:
     return Found(f"{options.category or 'vcon'}-{own_id}", [start, *made], run=run)
 
 
-def _unsigned(given: Fields) -> Any:
+def _unsigned(given: FieldReader) -> Any:
     holder = given.holder
     if not isinstance(holder, dict):
         raise ValueError("a vCon is an object")
@@ -106,10 +106,10 @@ def _unsigned(given: Fields) -> Any:
     return msgspec.json.decode(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
 
 
-class _Talk:
+class _VconTalk:
     """What the parties of a vCon say."""
 
-    def __init__(self, vcon: Fields, parties: list[Row], options: Options) -> None:
+    def __init__(self, vcon: FieldReader, parties: list[Row], options: Options) -> None:
         self._vcon, self._parties = vcon, parties
         self._agents = {
             number
@@ -130,7 +130,7 @@ class _Talk:
 
     def dialog(self, row: Row, at: str) -> Iterator[Event]:
         """The events of a dialog; a recording has none of its own."""
-        one = Fields(row, self._vcon.unread, at)
+        one = FieldReader(row, self._vcon.unread, at)
         at_us = one.read("start", time_us)
         match row.get("type"):
             case "text":
@@ -155,17 +155,17 @@ class _Talk:
 
     def analysis(self, row: Row, at: str, dialogs: list[Row]) -> Iterator[Event]:
         """What a transcript says, each of its turns; other analyses are kept beside only."""
-        one, kind = Fields(row, self._vcon.unread, at), str(row.get("type"))
+        one, kind = FieldReader(row, self._vcon.unread, at), str(row.get("type"))
         if not kind.startswith("transcript"):
             return
         number = row.get("dialog")
         number = number[0] if isinstance(number, list) and number else number
         about = dict(enumerate(dialogs)).get(number if isinstance(number, int) else -1, {})
-        start_us = Fields(about, []).read("start", time_us)
+        start_us = FieldReader(about, []).read("start", time_us)
         match decoded(row.get("body")):
             case [{"text": _}, *_] as turns:
                 for turn in turns:
-                    own_us = Fields(turn, []).read("start", time_us)
+                    own_us = FieldReader(turn, []).read("start", time_us)
                     yield self._said(
                         turn.get("parties"), str(turn["text"]), None, own_us or start_us
                     )
@@ -178,7 +178,9 @@ class _Talk:
                 why = "a transcript in no shape that is known"
                 one.note("body", [Unread("words", "", why)] if body else [])
 
-    def _heard(self, one: Fields, channels: list[Any], start_us: int | None) -> Iterator[Event]:
+    def _heard(
+        self, one: FieldReader, channels: list[Any], start_us: int | None
+    ) -> Iterator[Event]:
         """Deepgram's: a channel each, and its guess at the speaker, who is none of the parties."""
         one.note(
             "body", [Unread("field", "", "who of the parties each speaker is, it does not say")]
@@ -206,7 +208,7 @@ class _Talk:
         party = self.party(number)
         return party.name or party.address
 
-    def _body(self, one: Fields) -> tuple[str, list[Row] | None]:
+    def _body(self, one: FieldReader) -> tuple[str, list[Row] | None]:
         """The words of a text, and its parts where it is an email with more than words."""
         body = one.typed("body", str) or ""
         if not body and one.holder.get("url"):

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
-from refold.conversation.importers.base import Fields
+from refold.conversation.importers.base import FieldReader
 from refold.core.clock import to_us
 
 TIMES: Final = ("timestamp", "created", "created_at", "create_time")
@@ -31,7 +31,7 @@ def time_us(value: Any) -> int:
     raise ValueError(f"{value!r:.50} is not a time")
 
 
-def time_in(holder: Fields, *keys: str) -> int | None:
+def time_in(holder: FieldReader, *keys: str) -> int | None:
     """The first of some fields that is a time, as :func:`time_us` has it; None where none is."""
     times = [holder.read(key, time_us) for key in keys or TIMES]
     return next(filter(None, times), None)  # None of them is 0: they are later than 1973.

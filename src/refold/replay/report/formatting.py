@@ -10,7 +10,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 import msgspec
 
 from refold.replay.actions import known
-from refold.replay.figures import Accounting, Figures, Rate
+from refold.replay.figures import Accounting, Figures, Proportion
 
 NOTHING: Final = "–"
 """What stands where nothing is known."""
@@ -77,7 +77,7 @@ def some_values(values: Iterable[str]) -> str:
     return ", ".join([*shown, "…"] if left_off else shown)
 
 
-def differing(rate: Rate) -> int:
+def differing(rate: Proportion) -> int:
     """How many of the trials had no success."""
     return rate.trials - rate.successes
 
@@ -129,7 +129,7 @@ def percent(part: float | None) -> str:
     return NOTHING if part is None else f"{part * 100:.1f} %"
 
 
-def interval(rate: Rate) -> str:
+def interval(rate: Proportion) -> str:
     """``95 % sure to lie between 68.6 % and 76.2 %``, or that nothing is known."""
     ends = f"between {percent(rate.low)} and {percent(rate.high)}"
     return ends if rate.trials else "nothing was answered"

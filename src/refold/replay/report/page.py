@@ -161,7 +161,7 @@ def _configured(history: Sequence[Recorded]) -> AgentConfigured:
 # -- what it does differently ---------------------------------------------------------------------
 
 
-class Pattern(msgspec.Struct):
+class CommonChange(msgspec.Struct):
     """A change that decisions have in common: ``places`` are their streams and events.
 
     ``befores`` and ``afters`` are the tools called on either side ("" for words alone) or, at
@@ -175,13 +175,13 @@ class Pattern(msgspec.Struct):
     places: dict[tuple[str, str], None] = {}
 
 
-def patterns(placed: Iterable[Placed]) -> list[Pattern]:
+def patterns(placed: Iterable[Placed]) -> list[CommonChange]:
     """The changes of tools and arguments, the most frequent first."""
-    found: dict[tuple[str, ...], Pattern] = {}
+    found: dict[tuple[str, ...], CommonChange] = {}
     for stream, decision in placed:
         for tool, path, before, after in _changes(decision):
             key = (tool, path) if path else (tool, before, after)
-            pattern = found.setdefault(key, Pattern(tool, path))
+            pattern = found.setdefault(key, CommonChange(tool, path))
             pattern.befores[before] = pattern.afters[after] = None
             pattern.places[stream, decision.at] = None
     return sorted(found.values(), key=lambda pattern: -len(pattern.places))

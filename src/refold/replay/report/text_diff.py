@@ -19,7 +19,7 @@ PAIRS_TRIED_MAX: Final = 2_500
 _WORDS: Final = re.compile(r"\w+|\s+|[^\w\s]")
 
 
-class Run(NamedTuple):
+class WordRun(NamedTuple):
     """A stretch of one text; ``is_own``: the other text does not have it."""
 
     text: str
@@ -32,7 +32,7 @@ class Run(NamedTuple):
         return self.text.partition(own) if own else (self.text, "", "")
 
 
-class Line(NamedTuple):
+class DiffLine(NamedTuple):
     """A line of two texts laid over each other.
 
     ``mark`` is the element around what it has of its own: ``del`` where it is taken out, ``ins``
@@ -42,18 +42,18 @@ class Line(NamedTuple):
 
     mark: Literal["", "del", "ins"]
     text: str
-    runs: list[Run] | None = None
+    runs: list[WordRun] | None = None
     left_out: int = 0
 
 
-def compare_words(before: str, after: str) -> tuple[list[Run], list[Run]]:
+def compare_words(before: str, after: str) -> tuple[list[WordRun], list[WordRun]]:
     """Both texts as runs, in order; each side's texts joined give that side back."""
     olds, news = _WORDS.findall(before), _WORDS.findall(after)
     changes = _changes(olds, news)
     return _runs(olds, [one[:2] for one in changes]), _runs(news, [one[2:] for one in changes])
 
 
-def compare_lines(before: str, after: str) -> Iterator[Line]:
+def compare_lines(before: str, after: str) -> Iterator[DiffLine]:
     """Two texts as one: lines kept, taken out, put in; changed ones word by word."""
     olds, news = before.splitlines(), after.splitlines()
     matcher = SequenceMatcher(None, olds, news, autojunk=False)
@@ -64,9 +64,9 @@ def compare_lines(before: str, after: str) -> Iterator[Line]:
         for old, new in _versions(olds[i1:i2], news[j1:j2]):
             own_old, own_new = compare_words(old, new) if old and new else (None, None)
             if old is not None:
-                yield Line("del", old, own_old)
+                yield DiffLine("del", old, own_old)
             if new is not None:
-                yield Line("ins", new, own_new)
+                yield DiffLine("ins", new, own_new)
 
 
 def _changes(olds: list[str], news: list[str]) -> list[tuple[int, int, int, int]]:
@@ -94,9 +94,9 @@ def _share_kept(olds: list[str], news: list[str], matcher: SequenceMatcher[str])
     return 2 * sum(not word.isspace() for word in kept) / total if total else 1.0
 
 
-def _runs(words: Sequence[str], own: Iterable[tuple[int, int]]) -> list[Run]:
+def _runs(words: Sequence[str], own: Iterable[tuple[int, int]]) -> list[WordRun]:
     edges = pairwise([0, *chain.from_iterable(own), len(words)])
-    runs = [Run("".join(words[i:j]), bool(n % 2)) for n, (i, j) in enumerate(edges)]
+    runs = [WordRun("".join(words[i:j]), bool(n % 2)) for n, (i, j) in enumerate(edges)]
     return [run for run in runs if run.text]
 
 
@@ -121,10 +121,10 @@ def _likeness(first: str, second: str) -> float:
     return SequenceMatcher(None, first.split(), second.split(), autojunk=False).ratio()
 
 
-def _kept(lines: Sequence[str], *, is_first: bool, is_last: bool) -> list[Line]:
+def _kept(lines: Sequence[str], *, is_first: bool, is_last: bool) -> list[DiffLine]:
     head = 0 if is_first else CONTEXT_LINES
     tail = 0 if is_last else CONTEXT_LINES
-    kept = [Line("", line) for line in lines]
+    kept = [DiffLine("", line) for line in lines]
     if (left_out := len(lines) - head - tail) <= 1:
         return kept
-    return [*kept[:head], Line("", "", left_out=left_out), *kept[len(kept) - tail :]]
+    return [*kept[:head], DiffLine("", "", left_out=left_out), *kept[len(kept) - tail :]]

@@ -13,7 +13,7 @@ from refold.replay.actions import CallPair, ConversationComparison, DecisionComp
 from refold.replay.decision import Action, Call
 from refold.replay.report.formatting import cut, offset, text_at
 from refold.replay.report.links import Link, event_anchor
-from refold.replay.report.text_diff import Run, compare_words
+from refold.replay.report.text_diff import WordRun, compare_words
 
 REDACTED: Final = "[redacted]"
 SPAN_MIN_US: Final = 1_000_000
@@ -38,7 +38,7 @@ class Side(msgspec.Struct, frozen=True):
     who: str
     action: Action | None = None
     mark: str = "span"
-    words: list[Run] = []
+    words: list[WordRun] = []
     pairs: Mapping[int, CallPair] = {}
     beside: Action | None = None
 
@@ -57,7 +57,7 @@ class Side(msgspec.Struct, frozen=True):
             yield call.name, arguments_of(call), pair is not None, changes
 
 
-class Row(msgspec.Struct, frozen=True):
+class TurnRow(msgspec.Struct, frozen=True):
     """A row of a conversation: an event that both saw, or a ``decision`` with its ``sides``.
 
     ``clock`` is the time since the start of the conversation; ``type`` and ``data`` are those of
@@ -76,7 +76,7 @@ class Row(msgspec.Struct, frozen=True):
 
 def conversation_rows(
     conversation: ConversationComparison, history: Sequence[Recorded]
-) -> Iterator[Row]:
+) -> Iterator[TurnRow]:
     """The rows of a conversation; without a history only its decisions."""
     decisions = {decision.at: decision for decision in conversation.decisions}
     clock_of = _clock(history)
@@ -90,12 +90,12 @@ def conversation_rows(
             data = recorded.data if isinstance(recorded.data, dict) else {}
             tool = text_at(data, "name") or tools.get(text_at(data, "call_id"), "tool")
             type_name, data = ("", {}) if is_among(gone, recorded) else (recorded.type, data)
-            yield Row(link, clock, kind, type=type_name, data=data, tool=tool)
+            yield TurnRow(link, clock, kind, type=type_name, data=data, tool=tool)
         elif (decision := decisions.pop(recorded.id, None)) is not None:
-            yield Row(link, clock, "decision", decision, _sides(decision))
+            yield TurnRow(link, clock, "decision", decision, _sides(decision))
     for decision in decisions.values():
         link = Link(decision.at, event_anchor(conversation.stream, decision.at))
-        yield Row(link, "", "decision", decision, _sides(decision))
+        yield TurnRow(link, "", "decision", decision, _sides(decision))
 
 
 def _clock(history: Sequence[Recorded]) -> Callable[[Recorded], str]:
