@@ -20,7 +20,13 @@ from refold.errors import UsageError
 from tests.conversation.importers.inputs import real, tau_element
 from tests.conversation.importers.test_api_files import ANSWER, REQUEST, RESPONSE
 from tests.conversation.importers.test_api_files import CALL as CALL_OF_RESPONSES
+from tests.conversation.importers.test_inspect_log import log
+from tests.conversation.importers.test_otlp import CALLS, RESULT, SAYS, TOOL, of_today
+from tests.conversation.importers.test_otlp import USER as USER_OF_SPANS
+from tests.conversation.importers.test_sessions import ROLLOUT, TALK, TREE
 from tests.conversation.importers.test_tau2 import results
+from tests.conversation.importers.test_vcon import AT, vcon
+from tests.conversation.importers.traces import otlp, span
 from tests.fuzz.values import HALVES, JSON_VALUES, KEYS, TEXT, damaged, fuzzed
 
 NAMES = ["some-airline.json", "talk.jsonl", "gpt.positions.jsonl", "one.json", "a b~c.ndjson"]
@@ -63,11 +69,53 @@ def twisted(draw: st.DrawFn, sample: Any) -> Any:
     return value
 
 
+CHAT = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]
+STARTED: dict[str, Any] = {"start_time": "2026-03-02T10:00:00Z", "extra": {"metadata": {}}}
 SAMPLES: dict[str, Any] = {
     "tau2-bench": results(),
+    "otlp": otlp(
+        span("m1", 0, 1, of_today([USER_OF_SPANS], [CALLS])),
+        span("f", 1, 1.5, TOOL, parentSpanId="m1"),
+        span("m2", 2, 4, of_today([USER_OF_SPANS, CALLS, RESULT], [SAYS])),
+    ),
+    "langfuse": {
+        "id": "t",
+        "observations": [
+            {
+                "id": "g",
+                "type": "GENERATION",
+                "startTime": "2026-03-02T10:00:00Z",
+                "input": {"messages": CHAT[:1]},
+                "output": CHAT[1],
+                "usageDetails": {"input": 1, "output": 2},
+            },
+            {"id": "s", "type": "SPAN", "parentObservationId": "g", "input": {}, "output": "x"},
+        ],
+        "scores": [{"name": "good", "value": 0.5, "source": "EVAL"}],
+    },
+    "langsmith": {
+        "runs": [
+            {
+                **STARTED, "id": "m", "trace_id": "t", "run_type": "llm",
+                "inputs": {"messages": CHAT[:1]}, "outputs": {"choices": [{"message": CHAT[1]}]},
+            },
+            {
+                **STARTED, "id": "f", "trace_id": "t", "run_type": "tool", "parent_run_id": "m",
+                "name": "f", "inputs": {"input": "{}"}, "outputs": {"output": "x"},
+            },
+        ]
+    },
+    "inspect": log(),
+    "vcon": vcon(
+        {"type": "text", "start": AT, "parties": [0, 1], "body": "Hi"},
+        {"type": "text", "start": AT, "parties": [0, 1], "originator": 1, "body": "Ho"},
+    ),
+    "claude-code": [json.loads(entry) for entry in TREE.splitlines()],
+    "codex": ROLLOUT,
+    "chatgpt": TALK,
     "anthropic-messages": {"request": REQUEST, "response": ANSWER},
     "openai-responses": {**CALL_OF_RESPONSES, **RESPONSE},
-}
+}  # fmt: skip
 SHAPES: dict[str, st.SearchStrategy[Any]] = {
     "openai-chat": st.one_of(
         CONVERSATIONS,
@@ -153,7 +201,12 @@ def test_any_json_is_imported_or_told(
     format_: str, data: st.DataObject, name: str, lines: bool
 ) -> None:
     """Values in the shape of the format, or of any other: stored whole, or told by line."""
-    values = data.draw(st.lists(SHAPES[format_] | JSON_VALUES, max_size=4))
+    values = data.draw(
+        # A session is all the lines of a file.
+        SHAPES[format_]
+        if isinstance(SAMPLES.get(format_), list)
+        else st.lists(SHAPES[format_] | JSON_VALUES, max_size=4)
+    )
     if lines:
         content = "\n".join(json.dumps(value) for value in values)
     else:
@@ -223,8 +276,9 @@ def judge(store: refold.Store, report: ImportReport, file: str, lines: int) -> N
         assert 0 <= problem.line <= lines
         assert problem.message
     for event in events:
-        # What the simulated customer does is untyped.
-        assert event.type.startswith("customer.") or event.event is not None
+        # What the simulated customer does, and lines that are no messages, are untyped.
+        is_untyped = event.type.startswith(("customer.", "claude_code.", "codex."))
+        assert is_untyped or event.event is not None
     json.dumps([[e.data, e.metadata] for e in events], allow_nan=False)
 
 

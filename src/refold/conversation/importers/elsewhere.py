@@ -81,12 +81,6 @@ def _name(value: Any) -> str:
             return "Gemini contents"
         case {"source": str(), "action": _} | {"source": str(), "observation": _}:
             return "OpenHands events"
-        case {"sessionId": str(), "uuid": _, "message": _} | {"type": "summary", "leafUuid": _}:
-            return "a Claude Code session"
-        case {"type": "session_meta" | "response_item" | "turn_context", "payload": dict()}:
-            return "a Codex session"
-        case {"mapping": dict(), "current_node": _}:
-            return "a ChatGPT export"
         case {"ticks": _, "task_id": _}:
             return "a voice run of tau2"
         case {"source": str(), "content": _, "type": str()} | {"agent_name": _, "content": _}:

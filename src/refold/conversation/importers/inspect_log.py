@@ -24,6 +24,7 @@ from refold.conversation.importers.traces import read_traces, traces_in
 from refold.conversation.importers.usage import usage_in
 from refold.conversation.importers.when import time_us
 from refold.core.event import Event
+from refold.errors import InvalidEvent
 
 _GRADES: Final = {"C": 1.0, "I": 0.0, "P": 0.5, "N": 0.0}
 """What Inspect's own metrics take its grades for: correct, incorrect, partial, no answer."""
@@ -66,6 +67,8 @@ def _samples(value: Value) -> Iterator[Trace]:
 
 
 def _trace(given: Any, log: Mapping[str, Any], at: str, line: int) -> Trace:
+    if not isinstance(given, dict):
+        raise InvalidEvent("a sample is an object", path=at)
     unread: list[Unread] = []
     sample = FieldReader(_attached(given, given.get("attachments") or {}), unread, at)
     held = sample.typed("events", list[dict[str, Any]]) or []

@@ -1,0 +1,217 @@
+"""Codex sessions: the JSON lines of a rollout, items of the Responses API in what is said of them.
+
+A line is ``{timestamp, type, payload}``; the oldest sessions have the items alone, behind a first
+line with the session. The events that only repeat an item are left out; what is neither is kept
+as it is, as ``codex.line``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from refold.conversation import events
+from refold.conversation.apis.openai_responses import OPENAI_RESPONSES
+from refold.conversation.chat_export import Loss
+from refold.conversation.chat_shapes import Unread, check_json, read_usage
+from refold.conversation.importers.base import FieldReader, Found, Importer, Options, Problem
+from refold.conversation.importers.session_lines import SessionLine, read_entries
+from refold.conversation.importers.source import ImportSource, named, names
+from refold.conversation.importers.when import time_us
+from refold.conversation.openai_chat import text_or_none
+from refold.core.event import Event
+from refold.errors import InvalidEvent
+
+CATEGORY: Final = "codex"
+_REPEATS: Final = names("user_message agent_message agent_reasoning agent_reasoning_raw_content")
+"""Events that say again what an item says."""
+_ITEMS: Final = ("message", "reasoning", "compaction")
+_KNOWN: Final = names("event_msg compacted turn_context ghost_snapshot state")
+
+
+def read_codex(source: ImportSource, options: Options) -> Iterator[Found | Problem]:
+    """Import sessions of Codex: the rollout files in ~/.codex/sessions.
+
+    The streams are called CATEGORY-SESSION; the category is by default codex.
+
+        refold import codex ~/.codex/sessions/2026/03/02/rollout-*.jsonl
+    """
+    problems: list[Problem] = []
+    entries = list(read_entries(source, problems))
+    yield from problems
+    if entries:
+        try:
+            yield _found(source, options, entries)
+        except (InvalidEvent, ValueError, ArithmeticError) as error:
+            yield Problem(source.name, entries[0].line, str(error))
+
+
+def looks_like(values: Sequence[Any], /) -> str:
+    """By what the first lines are known to be a session of Codex; "" where they are not."""
+    for value in values:
+        match value:
+            case {"type": "session_meta" | "response_item" | "turn_context", "payload": dict()}:
+                return "its lines are a session_meta, response_items and their like"
+            case {"record_type": "state"} | {"id": _, "instructions": _, "git": _}:
+                return "it is an early session of Codex"
+    return ""
+
+
+def _found(source: ImportSource, options: Options, entries: list[SessionLine]) -> Found:
+    metas = [one.value for one in entries if _kind(one) == "session_meta"]
+    meta = _payload(metas[0]) if metas else {}
+    items = [one for one in entries if _kind(one) == "response_item"]
+    if not items:
+        raise InvalidEvent("a session without items")
+    contexts = [_payload(one.value) for one in entries if _kind(one) == "turn_context"]
+    prompt = meta.get("base_instructions")
+    prompt = prompt.get("text") if isinstance(prompt, dict) else meta.get("instructions")
+    request = {"input": [_payload(one.value) for one in items], "instructions": prompt}
+    asked = OPENAI_RESPONSES.read_request(request)
+    about = replace(
+        asked.agent,
+        agent="codex",
+        version=text_or_none(meta.get("cli_version")),
+        provider=text_or_none(meta.get("model_provider")) or asked.agent.provider,
+        tools=list(options.tools),
+    )
+    agent = _configured(about, contexts[0] if contexts else {})
+    loss = [
+        Loss(f"{source.name}:{items[index].line}", one.reason or one.what, f"/payload{rest}")
+        for one in asked.unread
+        for index, rest in [_place(one.pointer)]
+    ]
+    reader = _RolloutReader(source.name, about, agent, loss)
+    elements = dict(zip((one.line for one in items), asked.elements, strict=True))
+    first_us = reader.time(entries[0])
+    started = Event.of(events.SessionStarted(), metadata={"codex": meta}, occurred_at=first_us)
+    made = [started, Event.of(agent, occurred_at=first_us)]
+    for entry in entries:
+        made += reader.events(entry, elements.get(entry.line))
+    session = text_or_none(meta.get("id")) or source.stem
+    stream = f"{options.category or CATEGORY}-{named(session)}"
+    return Found(stream, made, source.name, entries[0].line, loss=reader.loss)
+
+
+class _RolloutReader:
+    """Reads lines in their order, with the agent as it runs."""
+
+    def __init__(
+        self,
+        file: str,
+        about: events.AgentConfigured,
+        agent: events.AgentConfigured,
+        loss: list[Loss],
+    ) -> None:
+        self.file, self.about, self.agent, self.loss = file, about, agent, loss
+        self._total: Any = None
+        self._message_id: str | None = None
+
+    def time(self, entry: SessionLine) -> int | None:
+        """When a line was written."""
+        holder = entry.value if isinstance(entry.value, dict) else {}
+        unread: list[Unread] = []
+        at_us = FieldReader(holder, unread).read("timestamp", time_us)
+        self._lose(entry, unread)
+        return at_us
+
+    def events(self, entry: SessionLine, element: list[Event] | None) -> list[Event]:
+        """The events of a line; ``element`` are those of its item."""
+        at_us, payload = self.time(entry), _payload(entry.value)
+        made: list[Event] = []
+        match _kind(entry), payload:
+            case "response_item", _:
+                made = element or []
+                ids = [getattr(event.data, "message_id", None) for event in made]
+                self._message_id = next(filter(None, ids), self._message_id)
+            case "turn_context", _:
+                agent = _configured(self.about, payload)
+                made = [] if agent == self.agent else [Event.of(agent)]
+                self.agent = agent
+            case "event_msg", {"type": "token_count"}:
+                made = self._spent(entry, payload)
+            case "event_msg", {"type": "error", "message": message}:
+                made = [Event.of(events.ModelFailed(str(message)))]
+            case ("event_msg", {"type": str(kind)}) if kind in _REPEATS:
+                pass
+            case "session_meta", _:
+                pass
+            case kind, _:
+                made = [self._kept(entry, kind)]
+        return [Event(one.type, one.data, one.schema, one.metadata, at_us) for one in made]
+
+    def _spent(self, entry: SessionLine, payload: Mapping[str, Any]) -> list[Event]:
+        """The tokens of the last answer; the same count is written more than once."""
+        info = payload.get("info")
+        if not isinstance(info, dict) or info.get("total_token_usage") == self._total:
+            return []
+        self._total, last = info.get("total_token_usage"), info.get("last_token_usage")
+        unread: list[Unread] = []
+        usage = read_usage(_as_usage(last), ["payload", "info", "last_token_usage"], unread)
+        self._lose(entry, unread)
+        model, own = self.agent.model, self._message_id
+        return [Event.of(events.ModelResponse(model=model, usage=usage, message_id=own))]
+
+    def _kept(self, entry: SessionLine, kind: str) -> Event:
+        value = entry.value if isinstance(entry.value, dict) else {"value": entry.value}
+        check_json(value, [])
+        if kind not in _KNOWN:
+            self._lose(entry, [Unread("field", "", "a line not understood, kept as it is")])
+        return Event("codex.line", value)
+
+    def _lose(self, entry: SessionLine, unread: list[Unread]) -> None:
+        where = f"{self.file}:{entry.line}"
+        self.loss += [Loss(where, one.reason or one.what, one.pointer) for one in unread]
+
+
+def _kind(entry: SessionLine) -> str:
+    """What a line is; "" for what is none."""
+    match entry.value:
+        case {"type": "response_item", "payload": {"type": "ghost_snapshot"}}:
+            return "ghost_snapshot"
+        case {"type": str(kind), "payload": dict()}:
+            return kind
+        case {"record_type": str(kind)}:
+            return kind
+        case {"type": str(kind)} if kind in _ITEMS or kind.endswith(("_call", "_output")):
+            return "response_item"
+        case {"id": str(), "timestamp": _}:
+            return "session_meta"
+    return ""
+
+
+def _payload(line: Any) -> dict[str, Any]:
+    """What a line is about; the line itself in the oldest sessions."""
+    if not isinstance(line, dict):
+        return {}
+    payload = line.get("payload", line)
+    return payload if isinstance(payload, dict) else {}
+
+
+def _place(at: str) -> tuple[int, str]:
+    """The number of the item that a pointer leads into, and the rest of the pointer."""
+    number, _, rest = at.removeprefix("/input/").partition("/")
+    return (int(number), f"/{rest}" if rest else "") if number.isdecimal() else (0, at)
+
+
+def _configured(about: events.AgentConfigured, turn: Mapping[str, Any]) -> events.AgentConfigured:
+    keys = ("effort", "summary", "approval_policy", "sandbox_policy", "personality")
+    params = {key: turn[key] for key in keys if turn.get(key) is not None}
+    return replace(about, model=text_or_none(turn.get("model")), params=params)
+
+
+def _as_usage(said: Any) -> Any:
+    """A count of tokens under the names of the Responses API."""
+    if not isinstance(said, dict):
+        return said
+    cached, thought = said.get("cached_input_tokens"), said.get("reasoning_output_tokens")
+    return {
+        **said,
+        "input_tokens_details": {"cached_tokens": cached},
+        "output_tokens_details": {"reasoning_tokens": thought},
+    }
+
+
+CODEX: Final = Importer("codex", read_codex, looks_like)

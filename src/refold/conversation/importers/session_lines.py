@@ -1,0 +1,35 @@
+"""The lines of a session's log, all of them: what the logs of coding agents have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from refold.conversation.importers.base import Problem
+from refold.conversation.importers.source import ImportSource
+from refold.core.jsonvalue import read
+
+LINES_BYTES_MAX = 1024 * 1024 * 1024
+"""The largest log of sessions: it is held in memory, whole."""
+
+
+class SessionLine(NamedTuple):
+    """A line: its number from 1, and the value on it."""
+
+    line: int
+    value: Any
+
+
+def read_entries(source: ImportSource, problems: list[Problem]) -> Iterator[SessionLine]:
+    """The values on the lines, or the elements; what is broken becomes a problem."""
+    for value in source.values():
+        if source.read_bytes > LINES_BYTES_MAX:
+            why = f"nothing after {LINES_BYTES_MAX} bytes is read"
+            problems.append(Problem(source.name, value.line, why))
+            return
+        try:
+            if value.error:
+                raise ValueError(value.error)
+            yield SessionLine(value.number, read(value.raw))
+        except (ValueError, RecursionError) as error:
+            problems.append(Problem(source.name, value.line, f"{value.place}{error}"))
