@@ -62,7 +62,7 @@ def read_claude_code(source: ImportSource, options: Options) -> Iterator[Found |
         try:
             yield _session(source, options, session, entries)
         except (InvalidEvent, ValueError, ArithmeticError) as error:
-            yield Problem(source.name, entries[0].line, str(error))
+            yield Problem(source.name, entries[0].begins, str(error))
 
 
 def looks_like(values: Sequence[Any], /) -> str:
@@ -119,7 +119,7 @@ def _session(
         lines = {"lines": [entry.line for entry in side]}
         forks.append(FoundFork(f"{stream}~{number}", stream, at, told, lines))
     loss = reader.loss
-    return Found(stream, [started, *made], source.name, entries[0].line, loss=loss, forks=forks)
+    return Found(stream, [started, *made], source.name, entries[0].begins, loss=loss, forks=forks)
 
 
 # -- the tree --------------------------------------------------------------------------------------

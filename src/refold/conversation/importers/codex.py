@@ -45,7 +45,7 @@ def read_codex(source: ImportSource, options: Options) -> Iterator[Found | Probl
         try:
             yield _found(source, options, entries)
         except (InvalidEvent, ValueError, ArithmeticError) as error:
-            yield Problem(source.name, entries[0].line, str(error))
+            yield Problem(source.name, entries[0].begins, str(error))
 
 
 def looks_like(values: Sequence[Any], /) -> str:
@@ -92,7 +92,7 @@ def _found(source: ImportSource, options: Options, entries: list[SessionLine]) -
         made += reader.events(entry, elements.get(entry.line))
     session = text_or_none(meta.get("id")) or source.stem
     stream = f"{options.category or CATEGORY}-{named(session)}"
-    return Found(stream, made, source.name, entries[0].line, loss=reader.loss)
+    return Found(stream, made, source.name, entries[0].begins, loss=reader.loss)
 
 
 class _RolloutReader:

@@ -14,10 +14,11 @@ LINES_BYTES_MAX = 1024 * 1024 * 1024
 
 
 class SessionLine(NamedTuple):
-    """A line: its number from 1, and the value on it."""
+    """A line or element: its number from 1, the value, and the line of the file it begins on."""
 
     line: int
     value: Any
+    begins: int
 
 
 def read_entries(source: ImportSource, problems: list[Problem]) -> Iterator[SessionLine]:
@@ -30,6 +31,6 @@ def read_entries(source: ImportSource, problems: list[Problem]) -> Iterator[Sess
         try:
             if value.error:
                 raise ValueError(value.error)
-            yield SessionLine(value.number, read(value.raw))
+            yield SessionLine(value.number, read(value.raw), value.line)
         except (ValueError, RecursionError) as error:
             problems.append(Problem(source.name, value.line, f"{value.place}{error}"))
