@@ -14,9 +14,10 @@ from msgspec.structs import replace
 from refold.conversation.events import Usage
 from refold.core.event import check_name
 from refold.core.expected import NO_EVENTS
+from refold.engine.checks import check_progress
 from refold.engine.store import Store
 from refold.engine.store_check import check_store
-from refold.errors import NotFound, Unavailable, UsageError
+from refold.errors import NotFound, Unavailable, UsageError, refuse_unless, shown
 from refold.event_loop import Interrupted, LoopThread, finished, is_stopping
 from refold.http import RateLimiter
 from refold.replay.actions import known, total_cost
@@ -125,19 +126,8 @@ def replay(
     anything is asked, and :class:`~refold.errors.Unavailable` when the candidate cannot be reached
     or fails at 20 decisions in a row.
     """
-    if mode != NEXT_STEP:
-        raise UsageError(f"mode={mode!r}: replay runs {NEXT_STEP!r}; see verify() for the record")
-    check_store(store, call="replay", instead=OPENED)
-    check_variant(variant)
-    if not callable(candidate):
-        raise UsageError(
-            f"candidate={candidate!r} is no function of a request, nor a ChatEndpoint",
-            argument="candidate",
-        )
-    if not 1 <= workers <= WORKERS_MAX:
-        raise UsageError(
-            f"workers={workers} must be 1 to {WORKERS_MAX}", argument="workers", value=workers
-        )
+    _check_arguments(store, variant, candidate, mode, workers, attempts_max)
+    check_progress(progress)
     asker = Asker(candidate, limiter=RateLimiter(requests_per_second), attempts_max=attempts_max)
     model, endpoint = None, None
     if isinstance(candidate, ChatEndpoint):
@@ -152,6 +142,35 @@ def replay(
     if any(run.missing.values()):
         _work_off(run, asker, workers)
     return run.summary
+
+
+def _check_arguments(
+    store: object,
+    variant: object,
+    candidate: object,
+    mode: object,
+    workers: object,
+    attempts_max: object,
+) -> None:
+    if mode != NEXT_STEP:
+        raise UsageError(
+            f"mode={shown(mode)}: replay runs {NEXT_STEP!r}; see verify() for the record"
+        )
+    check_store(store, call="replay", instead=OPENED)
+    check_variant(variant)
+    if not callable(candidate):
+        raise UsageError(
+            f"candidate={shown(candidate)} is no function of a request, nor a ChatEndpoint",
+            argument="candidate",
+        )
+    if type(workers) is not int or not 1 <= workers <= WORKERS_MAX:
+        raise UsageError(
+            f"workers={shown(workers)} must be 1 to {WORKERS_MAX}",
+            argument="workers",
+            value=workers,
+        )
+    right = type(attempts_max) is int and attempts_max > 0
+    refuse_unless(right, "a number of tries, from 1", attempts_max=attempts_max)
 
 
 def select(store: Store, *, streams: Sequence[str] = (), category: str | None = None) -> list[str]:
