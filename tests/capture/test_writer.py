@@ -52,7 +52,7 @@ class Fake:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
     made = Fake(None)
-    monkeypatch.setattr(writers, "Recorder", lambda store, **_: made)
+    monkeypatch.setattr(writers, "CallRecorder", lambda store, **_: made)
     return made
 
 

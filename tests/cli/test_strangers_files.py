@@ -251,7 +251,15 @@ SLOW = {"refold demo": ODD_VALUES[11:16:4], "refold replay": ODD_VALUES[::6]}
 """Where each run takes a while, a few are enough."""
 
 
-@pytest.mark.parametrize("path", [path for path, _ in leaves(main)])
+# The commands of `import` have the same options, and one code: one of them, and that of tables.
+TRIED = [
+    path
+    for path, _ in leaves(main)
+    if not path.startswith("refold import ") or path.endswith((" openai-chat", " sql"))
+]
+
+
+@pytest.mark.parametrize("path", TRIED)
 def test_any_value_of_any_key_is_taken_or_refused(
     run: Refold, call: str, tmp_path: Path, path: str
 ) -> None:
