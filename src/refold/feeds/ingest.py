@@ -188,7 +188,8 @@ def _unrecognized(
 
 def _timed(event: object, at_us: int | None) -> object:
     """The event with the transaction's time, where it has none of its own."""
-    if at_us is None:
+    # Some services give the year 1 where they know no time; no event occurred before 1970.
+    if at_us is None or at_us < 0:
         return event
     if not isinstance(event, Event):
         return Event.of(event, occurred_at=at_us)
