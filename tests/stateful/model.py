@@ -86,7 +86,7 @@ class Model:
                 return "conflict"
             heads[part.stream] = head + len(part.events)
         recorded_at = max(now, self.log[-1].recorded_at if self.log else now)
-        answers = [self._stored(part, recorded_at) for part in parts]
+        answers = [self._stored(part, recorded_at, now) for part in parts]
         if key is not None:
             self.keys[key] = (content, answers)
         return answers
@@ -139,9 +139,9 @@ class Model:
         chosen = [events[version] for version in versions]
         return tuple(e.n for e in chosen if e.type in TYPES[:2] and e.n is not None)
 
-    def _stored(self, part: Append, recorded_at: int) -> Appended:
+    def _stored(self, part: Append, recorded_at: int, now: int) -> Appended:
         for name, n, at in map(told, part.events):
-            at_us = recorded_at if at is None else at
+            at_us = now if at is None else at
             self.log.append(Kept(part.stream, name, n, at_us, recorded_at))
             self.streams.setdefault(part.stream, []).append(len(self.log))
         return Appended(

@@ -220,7 +220,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.branches += 1
         name = f"{NAMES[0]}~{self.branches}"
         recorded_at = max(self.clock.us, self.model.log[-1].recorded_at)
-        forked = Kept(name, "session.forked", None, recorded_at, recorded_at)
+        forked = Kept(name, "session.forked", None, self.clock.us, recorded_at)
         own = [forked, *(k._replace(stream=name, recorded_at=recorded_at) for k in tail)]
         self.model.fork(parent, shared, name, own)
         answer = branch.save(name)
