@@ -26,7 +26,7 @@ EVENTS = st.lists(
     st.builds(
         lambda value, at, said: Event("a.b", value, occurred_at=at, metadata=said),
         JSON_VALUES,
-        st.none() | st.integers(-(10**15), 10**16),
+        st.none() | st.integers(0, 10**16),
         st.none() | st.dictionaries(KEYS, JSON_VALUES, max_size=3),
     ),
     min_size=1,
