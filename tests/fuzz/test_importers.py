@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import refold
@@ -28,7 +28,6 @@ from tests.conversation.importers.test_tau2 import results
 from tests.conversation.importers.test_vcon import AT, vcon
 from tests.conversation.importers.traces import otlp, span
 from tests.fuzz.values import HALVES, JSON_VALUES, KEYS, TEXT, damaged, fuzzed
-from tests.support.soak import bound
 
 NAMES = ["some-airline.json", "talk.jsonl", "gpt.positions.jsonl", "one.json", "a b~c.ndjson"]
 CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a": 1e400}'}}
@@ -197,7 +196,6 @@ def test_any_bytes_are_imported_or_told(content: bytes, name: str, format_: str)
 
 @pytest.mark.parametrize("format_", Importer.names())
 @fuzzed(60, 800)
-@settings(max_examples=bound(20, 200))
 @given(data=st.data(), name=st.sampled_from(NAMES), lines=st.booleans())
 def test_any_json_is_imported_or_told(
     format_: str, data: st.DataObject, name: str, lines: bool
@@ -222,7 +220,6 @@ def test_any_json_is_imported_or_told(
 
 @pytest.mark.parametrize("format_", Importer.names())
 @fuzzed(25, 400)
-@settings(max_examples=bound(20, 200))
 @given(data=st.data())
 def test_a_damaged_file_is_imported_as_far_as_it_is_sound(
     format_: str, data: st.DataObject
