@@ -32,6 +32,7 @@ class Fake:
         self.fails_at: tuple[str, str] | None = None
         self.may_go_on = threading.Event()
         self.may_go_on.set()
+        self.is_asked = threading.Event()
 
     def begin(self, call: ModelCall) -> None:
         self._note("begin", call)
@@ -43,6 +44,7 @@ class Fake:
         self._note("end", call)
 
     def _note(self, what: str, call: ModelCall, data: bytes = b"") -> None:
+        self.is_asked.set()
         assert self.may_go_on.wait(20)
         if (what, call.id) == self.fails_at:
             raise OSError("no space left")
@@ -288,7 +290,8 @@ def test_requests_that_wait_are_bounded_too(monkeypatch: pytest.MonkeyPatch, fak
             one.request = b"x" * 60
             made.begin(one)
             made.end(one)
-        assert made.lost == 7
+            assert fake.is_asked.wait(20)  # The first has left the queue.
+        assert made.lost == 6
         fake.may_go_on.set()
 
 

@@ -12,7 +12,7 @@ import apsw
 from refold.backends.sqlite.file import SCHEMA_VERSION, migration
 from refold.backends.transaction import transacted
 
-_DIFFERENCES: Final = resources.files("refold.backends.sqlite") / "schema.sql"
+_FOLDER: Final = resources.files("refold.backends.sqlite")
 _OBJECTS: Final = """
 SELECT json_group_array(json_array(name, type, sql)) FROM sqlite_schema WHERE sql IS NOT NULL"""
 _COLUMNS: Final = """
@@ -26,7 +26,7 @@ def differences(connection: apsw.Connection) -> list[tuple[str, str | None]]:
 
     And with the SQL that makes it again, where it is made of the log, or a rule about it.
     """
-    rows: Any = connection.execute(_DIFFERENCES.read_text(encoding="utf-8"), _due())
+    rows: Any = connection.execute(_differing(), _due())
     return list(rows)
 
 
@@ -41,6 +41,11 @@ def remade(connection: apsw.Connection) -> Iterator[str]:
                     yield f"{name}: made it again"
                 except apsw.Error as error:
                     yield f"{name}: left it, for {error}"
+
+
+@cache
+def _differing() -> str:
+    return (_FOLDER / "schema.sql").read_text(encoding="utf-8")
 
 
 @cache

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from refold.conversation.importers.base import Problem
 from refold.conversation.importers.source import ImportSource
 from refold.core.jsonvalue import read
+from refold.errors import UsageError
 
 LINES_BYTES_MAX = 1024 * 1024 * 1024
 """The largest log of sessions: it is held in memory, whole."""
@@ -32,5 +33,5 @@ def read_entries(source: ImportSource, problems: list[Problem]) -> Iterator[Sess
             if value.error:
                 raise ValueError(value.error)
             yield SessionLine(value.number, read(value.raw), value.line)
-        except (ValueError, RecursionError) as error:
+        except (ValueError, RecursionError, UsageError) as error:
             problems.append(Problem(source.name, value.line, f"{value.place}{error}"))
