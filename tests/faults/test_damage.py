@@ -328,6 +328,21 @@ def test_a_newer_log_is_refused(tmp_path: Path, mode: Any) -> None:
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("version", range(1, SCHEMA_VERSION))
+def test_a_log_that_is_said_to_be_older_says_the_way_back(tmp_path: Path, version: int) -> None:
+    """Another program has set its version back: what refuses it names that, and it helps."""
+    path = tmp_path / "log.db"
+    changed(path, user_version=version)
+    with pytest.raises(Corrupt, match=f"its schema is {version}.*PRAGMA user_version"):
+        refold.open(path)
+    connection = apsw.Connection(str(path))
+    connection.pragma("user_version", SCHEMA_VERSION)
+    connection.close()
+    with refold.open(path) as store:
+        assert [e.type for e in store.read("call-1")] == ["said"]
+        assert all(check.good for check in store.check())
+
+
 @pytest.mark.parametrize("mode", ["create", "write", "read"])
 def test_the_database_of_another_program_is_refused(tmp_path: Path, mode: Any) -> None:
     """By its tables, by its version, by its id; nothing is written into it."""

@@ -96,8 +96,15 @@ def _make_current(connection: apsw.Connection, path: Path, *, is_new: bool) -> N
 
 
 def _migrate(connection: apsw.Connection, path: Path) -> None:
-    for number in range(_checked_version(connection, path) + 1, SCHEMA_VERSION + 1):
-        connection.execute(migration(number)).fetchall()
+    version = _checked_version(connection, path)
+    try:
+        for number in range(version + 1, SCHEMA_VERSION + 1):
+            connection.execute(migration(number)).fetchall()
+    except apsw.SQLError as error:
+        says = f"says that its schema is {version}, and yet: {error}"
+        way_out = f"undo it with PRAGMA user_version={SCHEMA_VERSION}, then run `refold doctor`"
+        reason = f"{path} {says}; was its user_version changed? {way_out}"
+        raise Corrupt(reason, path=str(path)) from error
     connection.execute(f"PRAGMA application_id={APPLICATION_ID}").fetchall()
     connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}").fetchall()
 
