@@ -539,3 +539,16 @@ def test_whatever_is_gone_on_with_each_history_is_in_a_stream(data: st.DataObjec
     beginnings = [[*said_in[:n]] for said_in in said for n in range(1, len(said_in) + 1)]
     assert all([SYSTEM, *history] in beginnings for history in histories)
     assert [check.good for check in check_exact(store)] == [True]
+
+
+def test_an_answer_that_was_said_aloud_is_known_by_its_id(store: refold.Store) -> None:
+    """A client sends nothing else of it again."""
+    recorder = CallRecorder(store)
+    spoken = {"id": "audio_1", "data": "UklGRg==", "expires_at": 9, "transcript": "Hello"}
+    messages = [user("Hi")]
+    talk(recorder, messages, {"role": "assistant", "content": None, "audio": spoken})
+    messages[-1] = {"role": "assistant", "audio": {"id": "audio_1"}}
+    talk(recorder, [*messages, user("Thanks")], agent("Bye"))
+    (info,) = store.streams()
+    said = store.fold(info.stream, Conversation).state.transcript
+    assert [one.text for one in said] == ["Hi", "Hello", "Thanks", "Bye"]

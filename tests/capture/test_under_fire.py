@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 import refold
+from refold.capture import followed, placing, recorder
 from refold.capture.exact import answer_of, check_exact, request_of
 from refold.capture.followed import GOING_ON, GOING_ON_US_MAX
 from refold.capture.recorder import CallRecorder
 from refold.conversation import Conversation, to_messages
 from refold.errors import Conflict, OutcomeUnknown, Unavailable
-from tests.capture.talk import START_US, agent, asked, call_of, ends, streamed, talk, user
+from tests.capture.talk import START_US, agent, answered, asked, call_of, ends, streamed, talk, user
 
 ROOT = Path(__file__).parents[2]
 BEGUN = """
@@ -314,3 +315,27 @@ def test_conversations_go_on_when_nothing_is_at_hand(
 
 class Journal:
     """No store is one."""
+
+
+def test_a_call_that_ends_while_the_next_is_placed_is_not_taken_for_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two recorders of one process: what the first has yet to write, the second must not."""
+    store = refold.open("memory:")
+    first, second = CallRecorder(store), CallRecorder(store)
+    messages = [user("a")]
+    call = call_of(asked(messages), conversation="call-1")
+    first.begin(call)
+    original = followed.goes_on
+
+    def ends_now(*args: Any, **named: Any) -> bool:
+        monkeypatch.undo()
+        ends(first, call, [answered(agent("b"))])
+        return original(*args, **named)
+
+    monkeypatch.setattr(recorder, "goes_on", ends_now)
+    monkeypatch.setattr(placing, "goes_on", lambda *_, **__: False)
+    talk(second, [*messages, agent("b"), user("c")], agent("d"), conversation="call-1")
+    (info,) = store.streams()
+    assert words_in(store, info.stream) == ["a", "b", "c", "d"]
+    assert "model.failed" not in {one.type for one in store.read(info.stream)}

@@ -68,8 +68,8 @@ class Chain(NamedTuple):
         chain = self
         for event in said:
             match event.data:
-                case events.AgentUtterance(text=text):
-                    chain = chain._replace(words=chain.words + text, answered=True)
+                case events.AgentUtterance():
+                    chain = chain._replace(words=chain.words + _words(event), answered=True)
                 case events.ToolCall() as call:
                     made = (call.call_id, call.name, exact_arguments(call.arguments))
                     chain = chain._replace(calls=(*chain.calls, made), answered=True)
@@ -149,6 +149,15 @@ def response_tags(response_id: object) -> set[str]:
 
 def _chained(before: str, said: Any) -> str:
     return hashlib.blake2b(before.encode() + _encode(said), digest_size=16).hexdigest()
+
+
+def _words(event: Event) -> str:
+    """What an agent said; what it said aloud by its id, as that is all that is sent again."""
+    match event.metadata:
+        case {"openai": {"set": {"audio": {"id": str(own)}}}}:
+            return own
+    text: str = event.data.text
+    return text
 
 
 def _bare(value: Any) -> Any:

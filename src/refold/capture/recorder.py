@@ -138,10 +138,13 @@ class CallRecorder:
         state, chain, seen, conversation = placed or self._places.unfitting(call, body, asked)
         stream = state.notes.stream
         going = self._calls[call.id] = _Going(stream, conversation, chain)
-        for other, request in [*state.open.items()]:
-            if not goes_on(other, request, now_us=call.started_us):
-                self._end(state, *self._lost(other, request))
-                state.catch_up()
+        lost = [one for one in state.open.items() if not goes_on(*one, now_us=call.started_us)]
+        if lost and self._store.head(stream) > state.notes.version:
+            self._begin(call, body)  # They have ended since the stream was read.
+            return
+        for one in lost:
+            self._end(state, *self._lost(*one))
+            state.catch_up()
         new = _said(state, asked, seen)
         form, digests = taken_apart(call.request, state.known())
         exact = in_events(form)
