@@ -96,11 +96,12 @@ def test_the_wheel_brings_its_types_and_its_data(wheel: Path, installed: Path) -
     assert expected - {path.relative_to(package) for path in package.rglob("*")} == set()
 
 
-def test_what_an_extra_brings_is_asked_for_by_its_name(installed: Path) -> None:
-    """Without LangGraph its checkpointer says what to install."""
-    python = str(installed / "bin" / "python")
-    tried = "try:\n import refold.langgraph\nexcept ModuleNotFoundError as e:\n print(e)"
-    assert "pip install 'refold[langgraph]'" in run(python, "-c", tried, folder=installed)
+@pytest.mark.parametrize("extra", ["langgraph", "openai-agents"])
+def test_what_an_extra_brings_is_asked_for_by_its_name(installed: Path, extra: str) -> None:
+    """Without its framework an adapter says what to install."""
+    python, module = str(installed / "bin" / "python"), f"refold.{extra.replace('-', '_')}"
+    tried = f"try:\n import {module}\nexcept ModuleNotFoundError as e:\n print(e)"
+    assert f"pip install 'refold[{extra}]'" in run(python, "-c", tried, folder=installed)
 
 
 def test_the_base_install_is_small(installed: Path) -> None:

@@ -29,6 +29,7 @@ REDACTED: Final = "[redacted]"
 _LEFT_OUT: Final = frozenset({
     "model.request", "model.response", "speech.started", "speech.stopped", "access.recorded",
     "wire.request", "wire.piece", "wire.answer",
+    "openai_agents.item",
 })  # fmt: skip
 # C0 and C1 controls but the line feed and tab, line separators, and what sets the direction.
 _HARMFUL: Final = re.compile(
@@ -49,9 +50,9 @@ class Line(msgspec.Struct, frozen=True):
 def transcript(history: Iterable[Recorded]) -> list[Line]:
     """The lines of a history: words, tool calls, results, interruptions and the rest.
 
-    Requests and prices of models, the exact bytes of captured calls, speech detection and access
-    records are left out; an event of an unknown type is shown as its payload. What was redacted is
-    not shown, whether or not its bytes are still stored.
+    Requests and prices of models, the exact bytes of captured calls and messages, speech detection
+    and access records are left out; an event of an unknown type is shown as its payload. What was
+    redacted is not shown, whether or not its bytes are still stored.
     """
     known = list(history_of(history, call="transcript"))
     state = Conversation.run(known).state

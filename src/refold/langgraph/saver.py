@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import suppress
 from functools import lru_cache, wraps
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 from urllib.parse import unquote
@@ -20,13 +19,13 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from refold.core.jsonvalue import parse_pointer, pointer
 from refold.engine.store import Store
-from refold.errors import Conflict, UsageError
+from refold.errors import UsageError
 from refold.langgraph.thread import Key, Thread
 from refold.langgraph.values import shown, typed
+from refold.verbatim import check_category, retried
 
 THREADS_MAX: Final = 64
 """How many threads are held in memory; another is read from its streams again."""
-ATTEMPTS_MAX: Final = 100
 
 _decode = msgspec.json.Decoder().decode
 
@@ -59,8 +58,7 @@ class RefoldSaver(langgraph.BaseCheckpointSaver[int]):
         self, store: Store, *, category: str = "thread", serde: SerializerProtocol | None = None
     ) -> None:
         super().__init__(serde=serde)
-        if not category or set("-~") & set(category):
-            raise UsageError(f"a category is a word without - and ~, unlike {category!r}")
+        check_category(category)
         self._store, self._category = store, category
         self._thread = lru_cache(THREADS_MAX)(lambda id: Thread(store, self._stream(id)))
 
@@ -151,7 +149,7 @@ class RefoldSaver(langgraph.BaseCheckpointSaver[int]):
 
         *_, run = [("", ""), *(metadata.get("parents") or {}).items()]
         with thread.lock:
-            _retried(lambda: thread.save(key, (ns, parent) if parent else None, run, state))
+            retried(lambda: thread.save(key, (ns, parent) if parent else None, run, state))
         return _config(config["configurable"]["thread_id"], key)
 
     def put_writes(
@@ -284,12 +282,3 @@ def _values(state: dict[str, msgspec.Raw]) -> dict[str, Any]:
 def _config(thread_id: str, key: Key) -> Config:
     named = {"thread_id": thread_id, "checkpoint_ns": key[0], "checkpoint_id": key[1]}
     return {"configurable": named}
-
-
-def _retried(append: Callable[[], None]) -> None:
-    """Make an append that rests on what was read, again where another came first."""
-    for _ in range(ATTEMPTS_MAX - 1):
-        with suppress(Conflict):
-            append()
-            return
-    append()

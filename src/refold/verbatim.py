@@ -1,0 +1,163 @@
+"""What a framework gave, kept in a store exactly, and beside it what it says.
+
+A message is an event of a type of its adapter's own, whose ``value`` is the message as it came.
+Right before it stand the events of the vocabulary that it says, so that the stream is read, folded
+and shown as any conversation.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial, wraps
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+
+import msgspec
+
+from refold.capture.answers import shortened
+from refold.capture.elements import PIECE_BYTES_MAX
+from refold.capture.events import WirePiece
+from refold.capture.threads import current
+from refold.conversation.events import AgentUtterance, ToolCall, ToolResult, UserUtterance
+from refold.core.encode import EVENTS_PER_APPEND_MAX
+from refold.core.event import Event
+from refold.core.expected import ANY, Expected
+from refold.core.payload import encode_payload
+from refold.core.recorded import Recorded
+from refold.engine.append import Append
+from refold.engine.store import Store
+from refold.errors import Conflict, InvalidEvent, UsageError, shown
+from refold.ports import Appended
+
+ATTEMPTS_MAX: Final = 100
+PIECE_CHARS: Final = PIECE_BYTES_MAX // 4
+"""Of a text whose backslashes and quotes are escaped once more."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S")
+
+
+class Verbatim(msgspec.Struct):
+    """How an event holds a message: as its value, its JSON text, or in so many pieces before it."""
+
+    value: msgspec.Raw = msgspec.Raw()
+    text: str = ""
+    pieces: int = 0
+
+
+def kept(type_name: str, text: str, **beside: Any) -> list[Event]:
+    """The events that hold what a JSON text says, the last of them of the type.
+
+    It holds the text itself where what it says can be no payload (NaN, half of a surrogate pair,
+    more than 128 levels), and what is larger than an event may be is in pieces before it.
+    ``beside`` are other fields of the event.
+    """
+    with suppress(UnicodeEncodeError, InvalidEvent):
+        payload = msgspec.json.encode({**beside, "value": msgspec.Raw(text.encode())})
+        if len(payload) <= PIECE_BYTES_MAX:
+            encode_payload(msgspec.Raw(payload))
+            return [Event(type_name, msgspec.Raw(payload))]
+    text = json.dumps(json.loads(text))
+    if len(text) <= PIECE_CHARS:
+        return [Event(type_name, {**beside, "text": text})]
+    pieces = [text[at : at + PIECE_CHARS] for at in range(0, len(text), PIECE_CHARS)]
+    last = Event(type_name, {**beside, "pieces": len(pieces)})
+    return [*(Event.of(WirePiece(piece)) for piece in pieces), last]
+
+
+def text_of(store: Store, recorded: Recorded) -> str:
+    """The JSON text that an event of :func:`kept` holds."""
+    held: Verbatim = msgspec.json.decode(recorded.raw, type=Verbatim)
+    if held.pieces:
+        first, last = recorded.version - held.pieces, recorded.version - 1
+        pieces = store.read(recorded.stream, from_version=first, to_version=last)
+        return "".join(piece.to_class(WirePiece).text for piece in pieces)
+    return held.text or bytes(held.value).decode()
+
+
+def json_text(value: object) -> str:
+    """A value as JSON text; :class:`~refold.errors.InvalidEvent` for what is no JSON."""
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidEvent(f"{shown(value)} is not JSON: {error}") from error
+
+
+def readable(text: str) -> Any:
+    """What a JSON text says, such that it can be told: without halves of characters and NaN."""
+    with suppress(UnicodeEncodeError):
+        text.encode()
+        return json.loads(text, parse_constant=str)
+    whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return json.loads(whole, parse_constant=str)
+
+
+def told(stream: str, said: Iterable[Event]) -> list[Event]:
+    """What of the events tells a conversation, and can be stored in a stream.
+
+    None in a block of :func:`refold.capture.conversation` with that stream, where the calls to the
+    model tell it. Of what is too large for an event, long texts are only named.
+    """
+    if current() == stream:
+        return []
+    kinds = UserUtterance, AgentUtterance, ToolCall, ToolResult
+    words = [event for event in said if isinstance(event.data, kinds)]
+    fit = (event if _fits(event) else shortened(event) for event in words)
+    return [event for event in fit if _fits(event)]
+
+
+def _fits(event: Event) -> bool:
+    try:
+        encode_payload(event.data)
+    except InvalidEvent:
+        return False
+    return True
+
+
+def append_all(
+    store: Store,
+    stream: str,
+    events: Sequence[Event],
+    *,
+    expected: Expected = ANY,
+    metadata: Mapping[str, Any] | None = None,
+) -> Appended:
+    """Append any number of events to a stream, all or none."""
+    starts = range(0, len(events), EVENTS_PER_APPEND_MAX)
+    pages = [events[at : at + EVENTS_PER_APPEND_MAX] for at in starts]
+    parts = [Append(stream, page, ANY, metadata) for page in pages]
+    parts[0] = parts[0]._replace(expected=expected)
+    return store.append_together(parts)[-1]
+
+
+def retried(append: Callable[[], R]) -> R:
+    """Make an append that rests on what was read, again where another came first.
+
+    Raises :class:`~refold.errors.Conflict` after 100 times.
+    """
+    for _ in range(ATTEMPTS_MAX - 1):
+        with suppress(Conflict):
+            return append()
+    return append()
+
+
+def check_category(category: str) -> None:
+    """Refuse what cannot be the first word of a stream's name."""
+    if not category or set("-~") & set(category):
+        raise UsageError(f"a category is a word without - and ~, unlike {category!r}")
+
+
+def awaited(
+    method: Callable[Concatenate[S, P], R],
+) -> Callable[Concatenate[S, P], Coroutine[Any, Any, R]]:
+    """The method to ``await``, on a worker thread, whichever event loop runs."""
+
+    @wraps(method)
+    async def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        from anyio import to_thread  # Late: it comes with the frameworks.
+
+        return await to_thread.run_sync(partial(method, self, *args, **kwargs))
+
+    return call
