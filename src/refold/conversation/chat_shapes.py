@@ -373,8 +373,8 @@ def as_json(answer: Any) -> Any:
 
 
 def json_text(value: Any) -> str:
-    """A value as JSON text."""
-    return msgspec.json.encode(value).decode()
+    """A value as JSON text, numbers to the last digit."""
+    return msgspec.json.Encoder(decimal_format="number").encode(value).decode()
 
 
 def check_json(value: Any, path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from decimal import Decimal
 from math import isfinite
 from typing import Any, Final, NoReturn
@@ -45,16 +45,16 @@ def number(text: str) -> float | Decimal:
     return found if isfinite(found) and Decimal(repr(found)) == exact else exact
 
 
-def read(text: str | bytes) -> Any:
+def read(text: str | bytes, as_object: Callable[[Any], Any] | None = None) -> Any:
     """What JSON text says: whole numbers as int, others as :func:`number` gives them.
 
     Raises ValueError for what is no JSON or a number that nothing holds, and :class:`UsageError`
     where a key stands twice in one object: of such two other readers keep one, and not all of them
-    the same.
+    the same. ``as_object`` makes an object of its pairs in another way than :func:`members`.
     """
     value = json.loads(
         text if isinstance(text, str) else text.decode(),
-        object_pairs_hook=_members,
+        object_pairs_hook=as_object or members,
         parse_float=number,
         parse_constant=_no_number,
     )
@@ -200,7 +200,8 @@ def _refuse(message: str, trail: Any) -> NoReturn:
     raise UsageError(f"{message}, at {where!r}", pointer=where)
 
 
-def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of its pairs; UsageError where a key stands twice."""
     made = dict(pairs)
     if len(made) < len(pairs):
         key = next(key for place, (key, _) in enumerate(pairs) if key in dict(pairs[:place]))

@@ -21,6 +21,7 @@ from refold.conversation.apis.base import Api, Body
 from refold.conversation.apis.openai_responses import OPENAI_RESPONSES
 from refold.conversation.chat_shapes import Unread
 from refold.conversation.importers.base import (
+    ODD,
     FieldReader,
     Found,
     Importer,
@@ -28,7 +29,7 @@ from refold.conversation.importers.base import (
     Problem,
     read_each,
 )
-from refold.conversation.importers.json_array import VALUE_BYTES_MAX, Value
+from refold.conversation.importers.json_array import VALUE_BYTES_MAX, Value, checked
 from refold.conversation.importers.source import ImportSource, names
 from refold.conversation.importers.when import TIMES, time_in
 from refold.conversation.openai_chat import text_or_none
@@ -187,8 +188,8 @@ def _as_one(source: ImportSource) -> Iterator[Value]:
             yield value._replace(raw=b"", error=value.error or too_long)
             return
         try:
-            msgspec.json.decode(value.raw)
-        except (ValueError, RecursionError) as error:
+            checked(value.read())
+        except ODD as error:
             # Without one of its messages a conversation would be misread.
             why = f"{error}; the lines are one conversation, which is not taken without this one"
             yield value._replace(raw=b"", error=why)

@@ -12,18 +12,31 @@ from typing import Any, Final, NamedTuple, Self, TypeVar
 
 import msgspec
 
+from refold.conversation.amounts import read_amount
 from refold.conversation.chat_export import Loss
 from refold.conversation.chat_shapes import Unread
 from refold.conversation.events import AgentConfigured, Tool
-from refold.conversation.importers.json_array import Value
+from refold.conversation.importers.json_array import Value, checked
 from refold.conversation.importers.source import ImportSource
 from refold.conversation.openai_chat import read_messages
 from refold.core.event import Event
-from refold.core.jsonvalue import read
 from refold.errors import InvalidEvent, UsageError
 
 T = TypeVar("T")
 
+ODD: Final = (
+    InvalidEvent,
+    UsageError,
+    ValueError,
+    ArithmeticError,
+    RecursionError,
+    TypeError,
+    LookupError,
+    AttributeError,
+)
+"""What the values of strangers raise where they are not as their format has them."""
+_NO_WORDS: Final = (TypeError, LookupError, AttributeError)
+# Of these the message alone, as "'id'", says nothing.
 GROUP: Final = "refold.importers"
 """The entry points of plug-ins: a format's name, and where the function that reads it is."""
 _HERE: Final = "refold.conversation.importers."
@@ -206,6 +219,36 @@ class FieldReader:
         self.unread += [one._replace(pointer=f"{self.at}/{key}{one.pointer}") for one in unread]
 
 
+def amount(said: object) -> Decimal:
+    """An amount of money, to the last digit; ValueError for what is none."""
+    if (found := read_amount(said)) is None:
+        raise ValueError(f"{said!r:.50} is not an amount")
+    return found
+
+
+def read_all(
+    source: ImportSource,
+    read: Callable[[Value], Iterable[T | Problem]],
+    values: Iterable[Value] | None = None,
+) -> Iterator[T | Problem]:
+    """What ``read`` gives for each of the values of a source, or of ``values``, one by one.
+
+    A value that is broken, or that ``read`` refuses with one of :data:`ODD`, is a problem; what
+    it gave before stays.
+    """
+    for value in source.values() if values is None else values:
+        try:
+            yield from read(value)
+        except ODD as error:
+            yield problem_of(source, value, error)
+
+
+def problem_of(source: ImportSource, value: Value, error: object, at: str = "") -> Problem:
+    """What is wrong with a value, or with the part of it that ``at`` names."""
+    said = f"{type(error).__name__}: {error}" if isinstance(error, _NO_WORDS) else str(error)
+    return Problem(source.name, value.line, f"{value.place}{at}{said}")
+
+
 def read_each(
     source: ImportSource, values: Iterable[Value], convert: Callable[[FieldReader, Value], Found]
 ) -> Iterator[Found | Problem]:
@@ -214,20 +257,21 @@ def read_each(
     ``convert`` raises :class:`~refold.errors.InvalidEvent` or ValueError for what is no
     conversation. What it notes as unread becomes the loss of its conversation.
     """
-    for value in values:
+
+    def read(value: Value) -> Iterator[Found]:
         unread: list[Unread] = []
-        try:
-            if value.error:
-                raise ValueError(value.error)
-            found = convert(FieldReader(read(value.raw), unread), value)
-            if "~" in found.stream:
-                raise ValueError(f"{found.stream!r} cannot name a stream here: ~ names a branch")
-        except (InvalidEvent, UsageError, ValueError, ArithmeticError, RecursionError) as error:
-            yield Problem(source.name, value.line, f"{value.place}{error}")
-        else:
-            where = f"{source.name}:{value.line}"
-            loss = [Loss(where, one.reason or one.what, one.pointer) for one in unread]
-            yield found._replace(file=source.name, line=value.line, loss=loss)
+        found = convert(FieldReader(checked(value.read()), unread), value)
+        if "~" in found.stream:
+            raise ValueError(f"{found.stream!r} cannot name a stream here: ~ names a branch")
+        where = f"{source.name}:{value.line}"
+        yield found._replace(file=source.name, line=value.line, loss=losses(where, unread))
+
+    return read_all(source, read, values)
+
+
+def losses(where: str, unread: Iterable[Unread]) -> list[Loss]:
+    """What is unread of a conversation that begins at ``where``, as the report lists it."""
+    return [Loss(where, one.reason or one.what, one.pointer) for one in unread]
 
 
 def configured(events: Sequence[Any], given: Mapping[str, str]) -> list[Event]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from decimal import Decimal
 from functools import partial
 from typing import Annotated, Any, Final
 
@@ -25,6 +24,7 @@ from refold.conversation.importers.base import (
     Importer,
     Options,
     Problem,
+    amount,
     read_each,
 )
 from refold.conversation.importers.json_array import Value
@@ -54,10 +54,6 @@ TOOLS: Final = ("tools", "functions")
 _SECONDS: Final = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 # In an array, what its first element is: a message, or a conversation with messages.
 _FIRST: Final = re.compile(rb'\[\s*\{.*?"(role|messages)"\s*:', re.DOTALL)
-
-
-# Money must not pass through a float on its way.
-_EXACT: Final = msgspec.json.Decoder(float_hook=Decimal)
 
 
 def read_chat_files(source: ImportSource, options: Options) -> Iterator[Found | Problem]:
@@ -106,7 +102,7 @@ def _found(options: Options, stem: str, several: bool, line: FieldReader, value:
     default_id = f"{stem}-{value.number}" if several else stem
     stream_id = default_id if own_id in (None, "") else own_id
     stream = f"{options.category or CATEGORY}-{stream_id}"
-    return Found(stream, _events(line, value.raw, options))
+    return Found(stream, _events(line, options))
 
 
 def _check(message: Any, at: str) -> None:
@@ -124,7 +120,7 @@ def _check(message: Any, at: str) -> None:
                 raise InvalidEvent(f"a message without content, but with {odd[0]}", path=at)
 
 
-def _events(line: FieldReader, raw: bytes, options: Options) -> list[Event]:
+def _events(line: FieldReader, options: Options) -> list[Event]:
     tools = _tools(line, options)
     response = line.inside("response")
     answered = response.typed("model", str)
@@ -135,7 +131,7 @@ def _events(line: FieldReader, raw: bytes, options: Options) -> list[Event]:
         tools=tools,
     )
     events = line.messages("messages", agent)
-    answer = _answer(line, raw, response.holder, tools)
+    answer = _answer(line, response.holder, tools)
     beside = _beside(line.holder, response.holder if answer else {})
     started = Event.of(SessionStarted(), metadata={"openai_chat": beside} if beside else None)
     return _timed([started, *events, *answer], line, response)
@@ -153,14 +149,12 @@ def _tools(line: FieldReader, options: Options) -> list[Tool]:
     return offered if given else list(options.tools)
 
 
-def _answer(
-    line: FieldReader, raw: bytes, response: Mapping[str, Any], tools: Sequence[Tool]
-) -> list[Event]:
+def _answer(line: FieldReader, response: Mapping[str, Any], tools: Sequence[Tool]) -> list[Event]:
     """The events of the answer that a log of a single call ends with."""
-    cost = line.read("cost", lambda _: _cost(raw))
+    cost = line.read("cost", amount)
     latency_s: float | None = line.read("latency_sec", partial(msgspec.convert, type=_SECONDS))
     unread: list[Unread] = []
-    charged = read_cost(_EXACT.decode(raw)["response"], unread) if response else None
+    charged = read_cost(response, unread) if response else None
     line.note("response", unread)
     told = ModelResponse(
         cost=charged if cost is None else cost,
@@ -179,13 +173,6 @@ def _answer(
             if value is not None:
                 line.note(key, [Unread("field", "", "there is no answer that it is of")])
     return events
-
-
-def _cost(raw: bytes) -> Decimal:
-    cost = msgspec.convert(_EXACT.decode(raw)["cost"], Decimal)
-    if not cost.is_finite() or cost < 0:
-        raise ValueError(f"{cost} is not a cost")
-    return cost
 
 
 def _beside(said: Mapping[str, Any], response: Mapping[str, Any]) -> dict[str, Any]:

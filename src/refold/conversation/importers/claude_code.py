@@ -22,6 +22,7 @@ from refold.conversation.apis.anthropic_messages import ANTHROPIC_MESSAGES
 from refold.conversation.chat_export import Loss
 from refold.conversation.chat_shapes import Unread, check_json
 from refold.conversation.importers.base import (
+    ODD,
     FieldReader,
     Found,
     FoundFork,
@@ -52,16 +53,16 @@ def read_claude_code(source: ImportSource, options: Options) -> Iterator[Found |
 
         refold import claude-code ~/.claude/projects/-home-me-app/*.jsonl
     """
-    problems: list[Problem] = []
     sessions: dict[str, list[SessionLine]] = {}
-    for entry in read_entries(source, problems):
-        own = entry.value.get("sessionId") if isinstance(entry.value, dict) else None
-        sessions.setdefault(own if isinstance(own, str) else "", []).append(entry)
-    yield from problems
+    for entry in read_entries(source):
+        if isinstance(entry, Problem):
+            yield entry
+        else:
+            sessions.setdefault(_field(entry, "sessionId") or "", []).append(entry)
     for session, entries in _whole(sessions, source.stem).items():
         try:
             yield _session(source, options, session, entries)
-        except (InvalidEvent, ValueError, ArithmeticError) as error:
+        except ODD as error:
             yield Problem(source.name, entries[0].begins, str(error))
 
 

@@ -16,7 +16,7 @@ from refold.conversation import events
 from refold.conversation.apis.openai_responses import OPENAI_RESPONSES
 from refold.conversation.chat_export import Loss
 from refold.conversation.chat_shapes import Unread, check_json, read_usage
-from refold.conversation.importers.base import FieldReader, Found, Importer, Options, Problem
+from refold.conversation.importers.base import ODD, FieldReader, Found, Importer, Options, Problem
 from refold.conversation.importers.session_lines import SessionLine, read_entries
 from refold.conversation.importers.source import ImportSource, named, names
 from refold.conversation.importers.when import time_us
@@ -38,13 +38,13 @@ def read_codex(source: ImportSource, options: Options) -> Iterator[Found | Probl
 
         refold import codex ~/.codex/sessions/2026/03/02/rollout-*.jsonl
     """
-    problems: list[Problem] = []
-    entries = list(read_entries(source, problems))
-    yield from problems
+    read = list(read_entries(source))
+    yield from (one for one in read if isinstance(one, Problem))
+    entries = [one for one in read if isinstance(one, SessionLine)]
     if entries:
         try:
             yield _found(source, options, entries)
-        except (InvalidEvent, ValueError, ArithmeticError) as error:
+        except ODD as error:
             yield Problem(source.name, entries[0].begins, str(error))
 
 

@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-import msgspec
-
 from refold.conversation.apis.anthropic_messages import ANTHROPIC_MESSAGES
 from refold.conversation.apis.base import Api, Body
 from refold.conversation.apis.gemini import GEMINI
 from refold.conversation.apis.openai_chat import OPENAI_CHAT
 from refold.conversation.apis.openai_responses import OPENAI_RESPONSES
 from refold.conversation.chat_shapes import json_text
+from refold.core import jsonvalue
 
 Shaped = tuple[Api, Body]
 
@@ -33,11 +32,15 @@ _ITEMS: Final = ("function_call", "function_call_output", "reasoning", "message"
 
 
 def decoded(value: Any) -> Any:
-    """What JSON text says; anything else as it is."""
+    """What JSON text says; anything else as it is.
+
+    Raises :class:`~refold.errors.UsageError` for text in which a key stands twice: its words would
+    be taken for something else.
+    """
     if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
         try:
-            return msgspec.json.decode(value)
-        except (msgspec.DecodeError, RecursionError):
+            return jsonvalue.read(value)
+        except (ValueError, RecursionError):
             return value
     return value
 

@@ -9,18 +9,26 @@ trace; without them its ``messages`` are all that is known. Texts that a log kee
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from functools import partial
 from typing import Any, Final
 
-import msgspec
-
 from refold.conversation import events
 from refold.conversation.chat_shapes import Unread
-from refold.conversation.importers.base import FieldReader, Found, Importer, Options, Problem
-from refold.conversation.importers.json_array import Value
+from refold.conversation.importers.base import (
+    ODD,
+    FieldReader,
+    Found,
+    Importer,
+    Options,
+    Problem,
+    problem_of,
+    read_all,
+)
+from refold.conversation.importers.json_array import Value, checked
 from refold.conversation.importers.source import ImportSource, named
 from refold.conversation.importers.spans import Span, Trace
-from refold.conversation.importers.traces import read_traces, traces_in
+from refold.conversation.importers.traces import read_traces
 from refold.conversation.importers.usage import usage_in
 from refold.conversation.importers.when import time_us
 from refold.core.event import Event
@@ -40,7 +48,7 @@ def read_inspect(source: ImportSource, options: Options) -> Iterator[Found | Pro
 
         refold import inspect popularity.json
     """
-    return read_traces(source.name, "inspect", options, traces_in(source, _samples))
+    return read_traces(source.name, "inspect", options, read_all(source, partial(_samples, source)))
 
 
 def looks_like(values: Sequence[Any], /) -> str:
@@ -54,14 +62,19 @@ def looks_like(values: Sequence[Any], /) -> str:
     return ""
 
 
-def _samples(value: Value) -> Iterator[Trace]:
-    log = msgspec.json.decode(value.raw)
+def _samples(source: ImportSource, value: Value) -> Iterator[Trace | Problem]:
+    log = value.read()
     given = log.get("eval") if isinstance(log, dict) else None
     if isinstance(given, dict) and isinstance(log.get("samples"), list):
+        checked(given)
         for number, sample in enumerate(log["samples"]):
-            yield _trace(sample, given, f"/samples/{number}", value.line)
+            at = f"/samples/{number}"
+            try:
+                yield _trace(checked(sample), given, at, value.line)
+            except ODD as error:
+                yield problem_of(source, value, error, f"{at}: ")
     elif isinstance(log, dict) and "epoch" in log:
-        yield _trace(log, {}, "", value.line)
+        yield _trace(checked(log), {}, "", value.line)
     else:
         raise ValueError("a log of Inspect has eval and samples (a header alone has none)")
 
@@ -139,7 +152,7 @@ def _scores(sample: FieldReader) -> Iterator[events.ScoreRecorded]:
         parts = value.items() if isinstance(value, dict) else [("", value)]
         for part, one in parts:
             number = _GRADES.get(one) if isinstance(one, str) else one
-            if not isinstance(number, int | float):
+            if not isinstance(number, int | float | Decimal):
                 unread = Unread("field", "", f"{one!r:.50} is no number and no grade of Inspect")
                 sample.note(f"scores/{name}", [unread])
                 continue

@@ -9,7 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
+
+from refold.core import jsonvalue
+from refold.errors import UsageError
+
+T = TypeVar("T")
 
 VALUE_BYTES_MAX: Final = 64 * 1024 * 1024
 """The largest line, element or document that is read."""
@@ -44,6 +49,42 @@ class Value(NamedTuple):
     raw: bytes
     error: str = ""
     place: str = ""
+
+    def read(self) -> Any:
+        """What it says, to the last digit.
+
+        An object in which a key stands twice is :class:`Doubled` in it: a document may hold many
+        conversations, and only the one that it is of is refused. Raises ValueError for what is no
+        JSON.
+        """
+        if self.error:
+            raise ValueError(self.error)
+        return jsonvalue.read(self.raw, _marked)
+
+
+class Doubled(dict[str, Any]):
+    """An object in which a key stands twice, with the last that was said: not to be trusted."""
+
+    def __init__(self, error: UsageError, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.error = error
+
+
+def checked(value: T) -> T:
+    """A value in which no object is :class:`Doubled`; UsageError says which key is."""
+    pending: list[Any] = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, Doubled):
+            raise item.error
+        pending += (
+            item.values()
+            if isinstance(item, dict)
+            else item
+            if isinstance(item, list | tuple)
+            else ()
+        )
+    return value
 
 
 def elements(read: Callable[[int], bytes]) -> Iterator[Value]:
@@ -92,6 +133,13 @@ def _signature_of(element: str) -> re.Pattern[str] | None:
     if found is None:
         return None
     return re.compile(r"\s*".join(re.escape(one) for one in _TOKEN.findall(found[0])))
+
+
+def _marked(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    try:
+        return jsonvalue.members(pairs)
+    except UsageError as error:
+        return Doubled(error, pairs)
 
 
 class _Text:

@@ -10,25 +10,29 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
-import msgspec
-
 from refold.conversation import events
 from refold.conversation.amounts import read_amount
 from refold.conversation.chat_shapes import Unread
 from refold.conversation.importers import otel_attributes as otel
-from refold.conversation.importers.base import FieldReader, Found, Importer, Options, Problem
+from refold.conversation.importers.base import (
+    FieldReader,
+    Found,
+    Importer,
+    Options,
+    Problem,
+    read_all,
+)
 from refold.conversation.importers.chat_files import PARAMS
 from refold.conversation.importers.dialects import decoded, is_printed, request_in
-from refold.conversation.importers.json_array import Value
+from refold.conversation.importers.json_array import Value, checked
 from refold.conversation.importers.source import ImportSource
 from refold.conversation.importers.spans import Kind, Span, Trace
-from refold.conversation.importers.traces import read_traces, traces_in
+from refold.conversation.importers.traces import read_traces
 from refold.conversation.importers.usage import usage_in
 from refold.conversation.importers.when import time_us
 from refold.core.event import Event
 
 _KINDS: Final[dict[str, Kind]] = {"GENERATION": "model", "TOOL": "tool", "AGENT": "agent"}
-_EXACT: Final = msgspec.json.Decoder(float_hook=Decimal)
 
 
 def read_langfuse(source: ImportSource, options: Options) -> Iterator[Found | Problem]:
@@ -38,7 +42,7 @@ def read_langfuse(source: ImportSource, options: Options) -> Iterator[Found | Pr
 
         refold import langfuse trace.json
     """
-    return read_traces(source.name, "langfuse", options, traces_in(source, _trace))
+    return read_traces(source.name, "langfuse", options, read_all(source, _trace))
 
 
 def looks_like(values: Sequence[Any], /) -> str:
@@ -48,8 +52,7 @@ def looks_like(values: Sequence[Any], /) -> str:
 
 
 def _trace(value: Value) -> Iterator[Trace]:
-    # Money must not pass through a float on its way.
-    document, exact = msgspec.json.decode(value.raw), _EXACT.decode(value.raw)
+    document = checked(value.read())
     if not isinstance(document, dict) or not isinstance(document.get("observations"), list):
         raise ValueError("an export of Langfuse has a trace with its observations")
     unread: list[Unread] = []
@@ -63,9 +66,7 @@ def _trace(value: Value) -> Iterator[Trace]:
     for number, one in enumerate(document["observations"]):
         at = f"/observations/{number}"
         if isinstance(one, dict):
-            spans += _span(
-                FieldReader(one, unread, at), exact["observations"][number].get("totalCost")
-            )
+            spans += _span(FieldReader(one, unread, at))
         else:
             unread.append(Unread("field", at, "it is no observation"))
     beside = {k: v for k, v in trace.holder.items() if k != "observations"}
@@ -75,7 +76,7 @@ def _trace(value: Value) -> Iterator[Trace]:
     yield Trace(own_id, spans, value.line, {"langfuse": beside}, metadata, scores, unread)
 
 
-def _span(one: FieldReader, cost: Any) -> list[Span]:
+def _span(one: FieldReader) -> list[Span]:
     """The span of an observation; none where it does not say when it was."""
     start_us = one.read("startTime", time_us)
     if start_us is None:
@@ -114,7 +115,7 @@ def _span(one: FieldReader, cost: Any) -> list[Span]:
         params=params,
         tools=tools,
         usage=usage_in(given.get("usageDetails"), f"{one.at}/usageDetails", one.unread),
-        cost=read_amount(cost) or None,
+        cost=read_amount(given.get("totalCost")) or None,
         first_token_ms=None if first_s is None else first_s * 1_000,
         call_id=traced.call_id,
         beside={"modelParameters": rest} if rest else {},
@@ -126,7 +127,7 @@ def _span(one: FieldReader, cost: Any) -> list[Span]:
 def _scores(trace: FieldReader) -> Iterator[Event]:
     for number, score in enumerate(trace.typed("scores", list[dict[str, Any]]) or []):
         value = score.get("value")
-        if not isinstance(value, int | float) or score.get("longStringValue"):
+        if not isinstance(value, int | float | Decimal) or score.get("longStringValue"):
             trace.note(f"scores/{number}", [Unread("field", "", "a score that is no number")])
             continue
         rater = score.get("authorUserId") or score.get("source") or "langfuse"

@@ -7,19 +7,26 @@ A run is ``{"id", "trace_id", "run_type", "inputs", "outputs", …}``
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
-
-import msgspec
 
 from refold.conversation import chat_shapes as shapes
 from refold.conversation import events
 from refold.conversation.amounts import read_amount
 from refold.conversation.chat_shapes import Unread
-from refold.conversation.importers.base import FieldReader, Found, Importer, Options, Problem
+from refold.conversation.importers.base import (
+    ODD,
+    FieldReader,
+    Found,
+    Importer,
+    Options,
+    Problem,
+    read_all,
+)
 from refold.conversation.importers.chat_files import PARAMS
+from refold.conversation.importers.json_array import Doubled, Value, checked
 from refold.conversation.importers.source import ImportSource
-from refold.conversation.importers.spans import ODD, Kind, Span, Trace
+from refold.conversation.importers.spans import Kind, Span, Trace
 from refold.conversation.importers.traces import read_traces
 from refold.conversation.importers.usage import usage_in
 from refold.conversation.importers.when import time_us
@@ -53,24 +60,23 @@ def looks_like(values: Sequence[Any], /) -> str:
 
 def _traces(source: ImportSource) -> Iterator[Trace | Problem]:
     traces: dict[str, dict[str, tuple[dict[str, Any], str, int]]] = {}
-    for value in source.values():
-        try:
-            if value.error:
-                raise ValueError(value.error)
-            runs = list(_runs(msgspec.json.decode(value.raw)))
-        except (ValueError, RecursionError) as error:
-            yield Problem(source.name, value.line, f"{value.place}{error}")
-            continue
-        for run, at in runs:
+
+    def read(value: Value) -> Iterable[Problem]:
+        for run, at in list(_runs(value.read())):
             held = traces.setdefault(str(run.get("trace_id") or run["id"]), {})
             before, first_at, line = held.get(str(run["id"]), ({}, at, value.line))
             more = {
                 key: v for key, v in run.items() if v not in (None, {}, []) or key not in before
             }
-            held[str(run["id"])] = (before | more, first_at, line)
+            # What is doubled stays so: the trace is refused for it.
+            whole = run if isinstance(run, Doubled) else before | more
+            held[str(run["id"])] = (whole, first_at, line)
+        return ()
+
+    yield from read_all(source, read)
     for trace_id, held in traces.items():
         try:
-            yield _trace(trace_id, list(held.values()))
+            yield _trace(trace_id, checked(list(held.values())))
         except ODD as error:
             yield Problem(source.name, 1, f"trace {trace_id}: {error}")
 

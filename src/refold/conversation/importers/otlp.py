@@ -10,12 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-import msgspec
-
 from refold.conversation.importers import otel_attributes as otel
-from refold.conversation.importers.base import Found, Importer, Options, Problem
+from refold.conversation.importers.base import (
+    ODD,
+    Found,
+    Importer,
+    Options,
+    Problem,
+    problem_of,
+    read_all,
+)
+from refold.conversation.importers.json_array import Value, checked
 from refold.conversation.importers.source import ImportSource
-from refold.conversation.importers.spans import ODD, Span, Trace
+from refold.conversation.importers.spans import Span, Trace
 from refold.conversation.importers.traces import read_traces
 
 Row = dict[str, Any]
@@ -48,20 +55,20 @@ def _is_document(value: Any) -> bool:
 def _traces(source: ImportSource) -> Iterator[Trace | Problem]:
     rows: dict[str, list[tuple[Row, str, int]]] = {}
     logs: dict[str, list[tuple[str, Row]]] = {}
-    for value in source.values():
-        try:
-            if value.error:
-                raise ValueError(value.error)
-            document = msgspec.json.decode(value.raw)
-            if not _is_document(document):
-                raise ValueError("a document of OTLP has resourceSpans or resourceLogs")
-        except (ValueError, RecursionError) as error:
-            yield Problem(source.name, value.line, f"{value.place}{error}")
-            continue
+
+    def read(value: Value) -> Iterator[Problem]:
+        document = value.read()
+        if not _is_document(document):
+            raise ValueError("a document of OTLP has resourceSpans or resourceLogs")
         for span, at in _records(document, "resourceSpans", "scopeSpans", "spans"):
             rows.setdefault(str(span.get("traceId")), []).append((span, at, value.line))
-        for log, _ in _records(document, "resourceLogs", "scopeLogs", "logRecords"):
-            logs.setdefault(str(log.get("spanId")), []).append(_logged(log))
+        for log, at in _records(document, "resourceLogs", "scopeLogs", "logRecords"):
+            try:
+                logs.setdefault(str(log.get("spanId")), []).append(_logged(checked(log)))
+            except ODD as error:
+                yield problem_of(source, value, error, f"{at}: ")
+
+    yield from read_all(source, read)
     yield from _told(source.name, rows, logs)
 
 
@@ -74,7 +81,7 @@ def _told(
     talks: dict[str, Trace] = {}
     for trace_id, held in rows.items():
         try:
-            made = [(_span(row, at, logs), line) for row, at, line in held]
+            made = [(_span(checked(row), at, logs), line) for row, at, line in held]
         except ODD as error:
             yield Problem(source_name, held[0][2], f"trace {trace_id}: {error}")
             continue

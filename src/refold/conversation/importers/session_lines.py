@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from refold.conversation.importers.base import Problem
+from refold.conversation.importers.base import Problem, read_all
+from refold.conversation.importers.json_array import Value, checked
 from refold.conversation.importers.source import ImportSource
-from refold.core.jsonvalue import read
-from refold.errors import UsageError
 
 LINES_BYTES_MAX = 1024 * 1024 * 1024
 """The largest log of sessions: it is held in memory, whole."""
@@ -22,16 +21,12 @@ class SessionLine(NamedTuple):
     begins: int
 
 
-def read_entries(source: ImportSource, problems: list[Problem]) -> Iterator[SessionLine]:
-    """The values on the lines, or the elements; what is broken becomes a problem."""
-    for value in source.values():
+def read_entries(source: ImportSource) -> Iterator[SessionLine | Problem]:
+    """The values on the lines, or the elements; what is broken is a problem."""
+
+    def read(value: Value) -> Iterator[SessionLine]:
         if source.read_bytes > LINES_BYTES_MAX:
-            why = f"nothing after {LINES_BYTES_MAX} bytes is read"
-            problems.append(Problem(source.name, value.line, why))
-            return
-        try:
-            if value.error:
-                raise ValueError(value.error)
-            yield SessionLine(value.number, read(value.raw), value.line)
-        except (ValueError, RecursionError, UsageError) as error:
-            problems.append(Problem(source.name, value.line, f"{value.place}{error}"))
+            raise ValueError(f"nothing after {LINES_BYTES_MAX} bytes is read")
+        yield SessionLine(value.number, checked(value.read()), value.line)
+
+    return read_all(source, read)

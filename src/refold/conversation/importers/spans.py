@@ -4,23 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from refold.conversation import events
 from refold.conversation.chat_shapes import Unread
 from refold.core.event import Event
-from refold.errors import InvalidEvent
 
-ODD: Final = (
-    InvalidEvent,
-    ValueError,
-    ArithmeticError,
-    RecursionError,
-    TypeError,
-    LookupError,
-    AttributeError,
-)
-"""What the records of strangers raise where they are not as their format has them."""
 Kind = Literal["model", "words", "tool", "agent", "other"]
 
 

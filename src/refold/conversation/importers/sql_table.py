@@ -16,12 +16,12 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import apsw
-import msgspec
 
 from refold.conversation.chat_export import Loss
 from refold.conversation.importers.base import Problem
 from refold.conversation.importers.driver import ImportReport
 from refold.conversation.importers.when import time_us
+from refold.core import jsonvalue
 from refold.core.event import Event
 from refold.core.expected import NO_STREAM
 from refold.engine.append import Append
@@ -178,8 +178,8 @@ def _event(row: Row, fields: Mapping[str, str], where: str, report: ImportReport
 def _json(value: Any, where: str) -> Any:
     if isinstance(value, str | bytes):
         try:
-            return msgspec.json.decode(value)
-        except (msgspec.DecodeError, RecursionError) as error:
+            return jsonvalue.read(value)
+        except (ValueError, UsageError, RecursionError) as error:
             raise ValueError(f"{where}: {value!r:.40} is not JSON: {error}") from error
     return value
 

@@ -18,10 +18,20 @@ from msgspec import structs
 
 from refold.conversation import chat_shapes as shapes
 from refold.conversation import events
-from refold.conversation.amounts import read_amount
-from refold.conversation.chat_export import Loss
 from refold.conversation.chat_shapes import Unread
-from refold.conversation.importers.base import FieldReader, Found, Importer, Options, Problem
+from refold.conversation.importers.base import (
+    ODD,
+    FieldReader,
+    Found,
+    Importer,
+    Options,
+    Problem,
+    amount,
+    losses,
+    problem_of,
+    read_all,
+)
+from refold.conversation.importers.json_array import Value, checked
 from refold.conversation.importers.source import ImportSource
 from refold.conversation.importers.when import time_us
 from refold.conversation.openai_chat import pair
@@ -41,28 +51,25 @@ def read_tau2(source: ImportSource, options: Options) -> Iterator[Found | Proble
 
         refold import tau2-bench data/simulations/run-1/results.json
     """
-    for value in source.whole() if source.layout != "lines" else source.lines():
-        try:
-            if value.error:
-                raise ValueError(value.error)
-            document = msgspec.json.decode(value.raw)
-            simulations = document.get("simulations") if isinstance(document, dict) else None
-            if not isinstance(simulations, list):
-                raise ValueError("results of tau2 have simulations, a list")
-        except (ValueError, RecursionError) as error:
-            yield Problem(source.name, value.line, str(error))
-            continue
+
+    def read(value: Value) -> Iterator[Found | Problem]:
+        document = value.read()
+        simulations = document.get("simulations") if isinstance(document, dict) else None
+        if not isinstance(simulations, list):
+            raise ValueError("results of tau2 have simulations, a list")
+        checked({key: document[key] for key in document.keys() - {"simulations"}})
         for index, one in enumerate(simulations):
             at = f"/simulations/{index}"
             unread: list[Unread] = []
             try:
-                found = _found(document, FieldReader(one, unread, at), source, options)
-            except (InvalidEvent, ValueError, ArithmeticError) as error:
-                yield Problem(source.name, value.line, f"{at}: {error}")
+                found = _found(document, FieldReader(checked(one), unread, at), source, options)
+            except ODD as error:
+                yield problem_of(source, value, error, f"{at}: ")
                 continue
-            where = f"{source.name}:{value.line}"
-            loss = [Loss(where, no.reason or no.what, no.pointer) for no in unread]
+            loss = losses(f"{source.name}:{value.line}", unread)
             yield found._replace(file=source.name, line=value.line, loss=loss)
+
+    return read_all(source, read, source.lines() if source.layout == "lines" else source.whole())
 
 
 def looks_like(values: Sequence[Any], /) -> str:
@@ -102,7 +109,7 @@ def _found(
     start_us, end_us = run.read("start_time", time_us), run.read("end_time", time_us)
     said = _messages(run, agent)
     costs = [one.data.cost for one in said if isinstance(one.data, events.ModelResponse)]
-    whole = run.read("agent_cost", _amount)
+    whole = run.read("agent_cost", amount)
     if whole and not any(costs):  # Not told answer by answer.
         said.append(Event.of(events.ModelResponse(cost=whole), occurred_at=end_us))
     made = [
@@ -110,7 +117,7 @@ def _found(
         Event.of(agent, occurred_at=start_us),
         *said,
     ]
-    if (cost := run.read("user_cost", _amount)) is not None:
+    if (cost := run.read("user_cost", amount)) is not None:
         told = {"cost": str(cost), "currency": "USD", "model": customer.typed("llm", str)}
         made.append(Event("customer.cost", told, occurred_at=end_us))
     made.append(Event.of(ended, metadata={"tau2": beside}, occurred_at=end_us))
@@ -130,12 +137,6 @@ def _task(document: dict[str, Any], task_id: object) -> dict[str, Any]:
         if isinstance(task, dict) and task.get("id") == task_id and "user_scenario" in task:
             return {"user_scenario": task["user_scenario"]}
     return {}
-
-
-def _amount(said: Any) -> Any:
-    if (amount := read_amount(said)) is None:
-        raise ValueError(f"{said!r:.50} is not an amount")
-    return amount
 
 
 def _messages(run: FieldReader, agent: events.AgentConfigured) -> list[Event]:
@@ -180,7 +181,7 @@ def _message(message: FieldReader, own: str, agent: events.AgentConfigured) -> l
     message.note(
         "usage", [one._replace(pointer=one.pointer.removeprefix("/usage")) for one in found]
     )
-    seconds, cost = message.typed("generation_time_seconds", float), message.read("cost", _amount)
+    seconds, cost = message.typed("generation_time_seconds", float), message.read("cost", amount)
     told: list[Any] = []
     if usage is not None or cost:
         spent = events.ModelResponse(model=agent.model, usage=usage, cost=cost, message_id=own)

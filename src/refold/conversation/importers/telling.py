@@ -31,7 +31,7 @@ from refold.conversation.importers.dialects import (
 from refold.conversation.importers.spans import Span, Trace
 from refold.core import jsonvalue
 from refold.core.event import Event
-from refold.errors import InvalidEvent
+from refold.errors import InvalidEvent, UsageError
 
 _CALL: Final = '["call",'
 # What an answer of Responses repeats of its request.
@@ -275,13 +275,23 @@ def _as_answered(api: Api, body: Body, answer: Any) -> Asked:
 
 
 def _result_of(span: Span, call: events.ToolCall) -> Event:
-    result = decoded(span.answered)
+    result = _kept(span.answered)
     if result is None and span.error:
         result = span.error
     made = events.ToolResult(
         call.call_id, result, bool(span.error), span.latency_ms, name=call.name
     )
     return Event.of(made)
+
+
+def _kept(result: Any) -> Any:
+    """What a result says as JSON, where that comes back as it is; else its text."""
+    try:
+        said = decoded(result)
+        shapes.check_json(said, [])
+    except (InvalidEvent, UsageError):
+        return result if isinstance(result, str) else shapes.json_text(result)
+    return said
 
 
 def _fits(span: Span, call: events.ToolCall) -> bool:

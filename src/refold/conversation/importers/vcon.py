@@ -15,11 +15,10 @@ from email.policy import default as mime_rules
 from functools import partial
 from typing import Any, Final
 
-import msgspec
-
 from refold.conversation import events, voice
 from refold.conversation.chat_shapes import Unread
 from refold.conversation.importers.base import (
+    ODD,
     FieldReader,
     Found,
     Importer,
@@ -30,8 +29,8 @@ from refold.conversation.importers.base import (
 from refold.conversation.importers.dialects import decoded
 from refold.conversation.importers.json_array import Value
 from refold.conversation.importers.source import ImportSource
-from refold.conversation.importers.spans import ODD
 from refold.conversation.importers.when import time_us
+from refold.core import jsonvalue
 from refold.core.event import Event
 
 Row = dict[str, Any]
@@ -103,7 +102,7 @@ def _unsigned(given: FieldReader) -> Any:
     if not isinstance(payload := holder.get("payload"), str):
         return holder
     given.note("signatures", [Unread("field", "", "the signature was not checked")])
-    return msgspec.json.decode(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    return jsonvalue.read(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
 
 
 class _VconTalk:

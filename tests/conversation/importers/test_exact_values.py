@@ -1,0 +1,160 @@
+"""What a source says is read in one way by every importer: to the last digit, no key twice."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import refold
+from refold.conversation.importers import import_files
+from tests.conversation.importers.inputs import tau_element
+from tests.conversation.importers.test_api_files import CALL, REQUEST
+from tests.conversation.importers.test_inspect_log import log
+from tests.conversation.importers.test_langsmith import lc, run
+from tests.conversation.importers.test_otlp import SAYS, USER, of_today
+from tests.conversation.importers.test_sessions import ROLLOUT, entry
+from tests.conversation.importers.test_sessions import TALK as TREE
+from tests.conversation.importers.test_tau2 import call as tau2_call
+from tests.conversation.importers.test_tau2 import message, results
+from tests.conversation.importers.test_vcon import AT, vcon
+from tests.conversation.importers.traces import otlp, span
+
+MARK = "M-ARK"
+"""A key that stands once where it is written, and twice where a test says so."""
+LONG = "1.00000000000000000000000000012"
+NOTE = {MARK: 1}
+CHAT = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]
+ANSWER = {"choices": [{"message": CHAT[1]}]}
+
+
+def observed(own: str, **more: Any) -> dict[str, Any]:
+    """A trace of Langfuse with one call."""
+    call = {"id": "g", "type": "GENERATION", "startTime": AT, "input": CHAT[:1], "output": CHAT[1]}
+    return {"id": own, "observations": [{**call, **more}]}
+
+
+def simulated(**changed: Any) -> dict[str, Any]:
+    """Two simulations of tau2, of which the first is changed."""
+    document = results(**changed)
+    document["simulations"].append({**results()["simulations"][0], "trial": 1})
+    return document
+
+
+def sampled(**changed: Any) -> dict[str, Any]:
+    """Two samples of Inspect, of which the first is changed."""
+    document = log(**changed)
+    document["samples"].append({**log()["samples"][0], "epoch": 1})
+    return document
+
+
+def ran(trace: str, **more: Any) -> dict[str, Any]:
+    """A run of LangSmith."""
+    made = run(f"m{trace}", "llm", 0, {"messages": CHAT[:1]}, {"message": CHAT[1]}, **more)
+    return {**made, "trace_id": trace}
+
+
+TALKS: dict[str, list[Any]] = {
+    "tau-bench": [[tau_element(0, info=NOTE), tau_element(1)]],
+    "openai-chat": [{"messages": CHAT, "x": NOTE}, {"messages": CHAT}],
+    "anthropic-messages": [{**REQUEST, "metadata": NOTE}, REQUEST],
+    "openai-responses": [{**CALL, "metadata": NOTE}, CALL],
+    "chatgpt": [{**TREE, "id": "a", "x": NOTE}, {**TREE, "id": "b"}],
+    "vcon": [
+        vcon({"type": "text", "start": AT, "parties": 0, "body": "Hi"}, uuid=own, x=note)
+        for own, note in (("a", NOTE), ("b", {}))
+    ],
+    "langfuse": [observed("a", x=NOTE), observed("b")],
+    "langsmith": [{"runs": [ran("a", extra=NOTE), ran("b")]}],
+    "otlp": [
+        otlp(
+            span("m", 0, 1, of_today([USER], [SAYS]), x=NOTE),
+            span("m", 0, 1, of_today([USER], [SAYS]), traceId="t2"),
+        )
+    ],
+    "inspect": [sampled(metadata=NOTE)],
+    "tau2-bench": [simulated(x=NOTE)],
+    # Of a session's log a line alone is refused.
+    "claude-code": [entry("a", None, "Hi", 1), entry("b", "a", "Ho", 2, x=NOTE)],
+    "codex": [*ROLLOUT, {"type": "event_msg", "payload": {"type": "x", **NOTE}}],
+}
+
+
+def written(path: Path, format_: str, twice: bool) -> Path:
+    text = "".join(json.dumps(one) + "\n" for one in TALKS[format_])
+    assert text.count(f'"{MARK}"') == 1
+    path.write_text(text.replace(f'"{MARK}"', f'"{MARK}": 0, "{MARK}"') if twice else text)
+    return path
+
+
+@pytest.mark.parametrize("format_", TALKS)
+def test_a_key_that_stands_twice_costs_its_conversation_alone(
+    store: refold.Store, tmp_path: Path, format_: str
+) -> None:
+    """Which of the two is meant nobody knows: it is told, and the others come in."""
+    is_session = format_ in ("claude-code", "codex")
+    path = written(tmp_path / "twice.jsonl", format_, twice=True)
+    report = import_files(store, format_, [path])
+    assert (report.imported, report.failed) == (1, 1)
+    (problem,) = report.problems
+    assert f"'{MARK}' stands twice" in problem.message
+    whole = written(tmp_path / "twice.jsonl", format_, twice=False)
+    with refold.open("memory:") as sound:
+        again = import_files(sound, format_, [whole])
+        assert (again.imported, again.problems) == (1 if is_session else 2, [])
+
+
+COSTS: dict[str, Any] = {
+    "openai-chat": {
+        "messages": CHAT,
+        "cost": LONG,
+        "response": {"choices": [{"message": CHAT[1]}]},
+    },
+    "langfuse": observed("a", totalCost=LONG),
+    "langsmith": ran("a", total_cost=LONG),
+    "tau2-bench": results(messages=[message(0, "assistant", "Hi", cost=LONG)]),
+    "claude-code": entry("a", None, [{"type": "text", "text": "Ho"}], 1, id="M", costUSD=LONG),
+}
+
+
+@pytest.mark.parametrize("format_", COSTS)
+def test_a_cost_is_kept_to_the_last_digit(
+    store: refold.Store, tmp_path: Path, format_: str
+) -> None:
+    """As a number, and not only where it is written as text."""
+    (tmp_path / "c.json").write_text(json.dumps(COSTS[format_]).replace(f'"{LONG}"', LONG))
+    report = import_files(store, format_, [tmp_path / "c.json"])
+    assert (report.imported, report.loss) == (1, [])
+    costs = [one.event.cost for one in store.read_all(types=["model.response"])]
+    assert list(map(str, costs)) == [LONG]
+
+
+NUMBER = {"n": LONG}
+FUNCTION = {"id": "c", "type": "function", "function": {"name": "f", "arguments": NUMBER}}
+USE = {"type": "tool_use", "id": "c", "name": "f", "input": NUMBER}
+PART = {"type": "tool_call", "id": "c", "name": "f", "arguments": NUMBER}
+OF_LANGCHAIN = {"name": "f", "args": NUMBER, "id": "c"}
+OF_TAU2 = {**tau2_call("c", "assistant")[0], "arguments": NUMBER}
+ARGUMENTS: dict[str, Any] = {
+    "openai-chat": [{"role": "assistant", "tool_calls": [FUNCTION]}],
+    "anthropic-messages": {"system": "", "messages": [{"role": "assistant", "content": [USE]}]},
+    "langsmith": run("m", "llm", 0, {}, lc("AIMessage", content="", tool_calls=[OF_LANGCHAIN])),
+    "otlp": otlp(span("m", 0, 1, of_today([USER], [{"role": "assistant", "parts": [PART]}]))),
+    "tau2-bench": results(messages=[message(0, "assistant", None, tool_calls=[OF_TAU2])]),
+}
+
+
+@pytest.mark.parametrize("format_", ARGUMENTS)
+def test_a_number_in_arguments_is_kept_exactly_or_told(
+    store: refold.Store, tmp_path: Path, format_: str
+) -> None:
+    """Whichever a format can: nothing is rounded in silence."""
+    text = json.dumps(ARGUMENTS[format_])
+    for quote in ('"', '\\"'):
+        text = text.replace(f"{quote}{LONG}{quote}", LONG)
+    (tmp_path / "c.json").write_text(text)
+    report = import_files(store, format_, [tmp_path / "c.json"])
+    assert report.imported + report.failed == 1
+    calls = [one.event.arguments for one in store.read_all(types=["tool.call"])]
+    told = [one.what for one in report.loss] + [one.message for one in report.problems]
+    assert calls == [f'{{"n":{LONG}}}'] or (calls == [] and LONG in str(told))
