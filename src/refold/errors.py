@@ -89,13 +89,13 @@ def is_number(value: object, *, least: float = 0) -> bool:
     return isinstance(value, int | float) and value >= least
 
 
-def wrong_argument(wanted: str, **given: object) -> UsageError:
+def wrong_argument(wanted: str, /, **given: object) -> UsageError:
     """The error for an argument, given by its name, that is not what is wanted."""
     ((name, value),) = given.items()
     return UsageError(f"{name}={shown(value)} is not {wanted}", argument=name)
 
 
-def refuse_unless(right: object, wanted: str, **given: object) -> None:
+def refuse_unless(right: object, wanted: str, /, **given: object) -> None:
     """Refuse an argument where it is not right; see :func:`wrong_argument`."""
     if not right:
         raise wrong_argument(wanted, **given)

@@ -65,10 +65,13 @@ def test_a_table_is_what_the_page_says(name: str) -> None:
 
 @pytest.mark.parametrize("name", TABLES)
 def test_sql_finds_the_columns_of_the_page(projector: Projector, name: str) -> None:
-    """What SQLite itself says of the table under its plain name."""
+    """What SQLite itself says of the table under its plain name; a table of words has no types."""
     found = projector.query(f"PRAGMA table_info({name})")
+    has_types = not TABLES[name].words
     assert [(column, kind) for _, column, kind, *_ in found] == [
-        (column, kind.removesuffix(", null")) for column, kind in documented(name)
+        (column, kind.removesuffix(", null") if has_types else "BLOB")
+        for column, kind in documented(name)
+        if has_types or column != "rowid"
     ]
 
 

@@ -176,3 +176,44 @@ def test_a_row_of_another_class_is_refused() -> None:
 def test_any_name_can_be_quoted() -> None:
     """Quotes inside are doubled."""
     assert quoted('a"b') == '"a""b"'
+
+
+class Note(msgspec.Struct):
+    """A row that is found by its words."""
+
+    rowid: int
+    about: str
+    text: str | None = None
+
+
+def test_a_table_of_words_finds_rows_and_keeps_no_text() -> None:
+    """Put, put again and taken away by its key, found by its words whatever case and accents."""
+    notes = Table("notes", Note, key="rowid", words="text")
+    connection = apsw.Connection(":memory:")
+    for statement in SQLITE.create(notes, "notes@1"):
+        connection.execute(statement)
+    put = SQLITE.put(notes, "notes@1")
+    for text in ("Café au lait", "Tea"):
+        connection.execute(put, notes.values(Note(1, "a", text)))
+        connection.execute(put, notes.values(Note(2, "b", "café")))
+    match = "SELECT about FROM [notes@1] WHERE text MATCH 'cafe'"
+    assert connection.execute(match).fetchall() == [("b",)]
+    (values,) = connection.execute(SQLITE.select(notes, "notes@1"), (1,)).fetchall()
+    assert notes.row_of(values) == Note(1, "a", None)
+    connection.execute(SQLITE.delete(notes, "notes@1"), (2,))
+    assert not connection.execute(match).fetchall()
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"key": "about", "words": ["text"]}, "its key is rowid"),
+        ({"key": "rowid", "words": ["text"], "indexes": [["about"]]}, "without indexes"),
+        ({"key": "rowid", "words": ["texts"]}, "has no column 'texts'"),
+        ({"key": "rowid", "words": [1]}, "not the names of columns"),
+    ],
+)
+def test_a_table_of_words_that_cannot_be_is_refused(how: dict[str, Any], said: str) -> None:
+    """Where it is defined, with the reason."""
+    with pytest.raises(UsageError, match=said):
+        Table("notes", Note, **how)

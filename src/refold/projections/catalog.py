@@ -163,8 +163,10 @@ class Catalog(NamedTuple):
     def drop(self, name: str, generation: Generation) -> None:
         """Take a generation away, rows and all."""
         for table in generation.tables:
-            physical = quoted(physical_name(table, generation.number))
-            self.execute(f"DROP TABLE IF EXISTS {physical}")
+            physical = physical_name(table, generation.number)
+            # SQLite 3.54 forgets the columns beside the words of a full-text table that it drops.
+            for part in (physical, f"{physical}_content"):
+                self.execute(f"DROP TABLE IF EXISTS {quoted(part)}")
         for table in ("generations", "progress", "parked"):
             self.execute(
                 f"DELETE FROM refold_{table} WHERE projection = ? AND generation = ?",

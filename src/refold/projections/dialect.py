@@ -38,6 +38,8 @@ class Dialect:
 
     def create(self, table: Table[Any], physical: str) -> list[str]:
         """The statements that make a table and its indexes under a name of its own."""
+        if table.words:
+            return [_full_text(table, physical)]
         columns = [
             f"{quoted(c.name)} {c.sql}{'' if c.nullable else ' NOT NULL'}" for c in table.columns
         ]
@@ -60,8 +62,9 @@ class Dialect:
 
     def put(self, table: Table[Any], physical: str) -> str:
         """The statement that puts a row, in place of the one with its key."""
+        columns = ", ".join(quoted(column.name) for column in table.columns)
         places = ", ".join("?" * len(table.columns))
-        return f"REPLACE INTO {quoted(physical)} VALUES ({places})"
+        return f"REPLACE INTO {quoted(physical)} ({columns}) VALUES ({places})"
 
     def delete(self, table: Table[Any], physical: str) -> str:
         """The statement that takes the row of a key away."""
@@ -99,6 +102,18 @@ def named(sql: str, names: Mapping[str, str]) -> str:
         return quoted(names[found[1]])
 
     return _PLACEHOLDER.sub(physical, sql)
+
+
+def _full_text(table: Table[Any], physical: str) -> str:
+    """The statement for a table of words, which keeps no text (https://sqlite.org/fts5.html)."""
+    columns = [
+        f"{quoted(c.name)}{'' if c.name in table.words else ' UNINDEXED'}"
+        for c in table.columns
+        if c.name not in table.key
+    ]
+    kept = "content = '', contentless_delete = 1, contentless_unindexed = 1"
+    how = f"{kept}, tokenize = 'unicode61 remove_diacritics 2'"
+    return f"CREATE VIRTUAL TABLE {quoted(physical)} USING fts5({', '.join(columns)}, {how})"
 
 
 def _of_key(table: Table[Any]) -> str:

@@ -47,8 +47,10 @@ class Column(NamedTuple):
 class Table(Generic[R]):
     """A table of rows of one class, found by ``key``, its primary key.
 
-    ``name`` is how SQL knows it; ``indexes`` are lists of columns. Raises
-    :class:`~refold.errors.UsageError` for a name or column that cannot be one.
+    ``name`` is how SQL knows it; ``indexes`` are lists of columns. With ``words`` it is a full-text
+    table (SQLite's FTS5) that finds rows by the words of these columns and keeps nothing else of
+    them: they are read back as None. Its key is then ``rowid``, a whole number, and it has no
+    indexes. Raises :class:`~refold.errors.UsageError` for a name or column that cannot be one.
     """
 
     def __init__(
@@ -58,16 +60,18 @@ class Table(Generic[R]):
         *,
         key: Sequence[str] | str,
         indexes: Sequence[Sequence[str]] = (),
+        words: Sequence[str] = (),
     ) -> None:
         check_sql_name(name, what="table")
         self.name = name
         self.row = row
         self.columns = _columns_of(name, row)
-        for names in (key, *(indexes if isinstance(indexes, Sequence) else (indexes,))):
+        for names in (key, words, *(indexes if isinstance(indexes, Sequence) else (indexes,))):
             right = isinstance(names, Sequence) and all(isinstance(one, str) for one in names)
-            refuse_unless(right, "the names of columns", key_or_index=names)
+            refuse_unless(right, "the names of columns", key_or_index_or_words=names)
         self.key = (key,) if isinstance(key, str) else tuple(key)
         self.indexes = tuple((one,) if isinstance(one, str) else tuple(one) for one in indexes)
+        self.words = (words,) if isinstance(words, str) else tuple(words)
         self._check_columns()
         names = [column.name for column in self.columns]
         places = [names.index(name) for name in self.key]
@@ -125,7 +129,8 @@ class Table(Generic[R]):
     def shape(self) -> tuple[object, ...]:
         """What two tables that hold the same have in common."""
         columns = [(c.name, c.sql, c.nullable) for c in self.columns]
-        return self.name, columns, self.key, self.indexes
+        words = (self.words,) if self.words else ()  # Of no table that was made before there were.
+        return self.name, columns, self.key, self.indexes, *words
 
     def _changed_in(self, types: tuple[type, ...], values: tuple[Any, ...]) -> list[int]:
         pairs = zip(self.columns, values, strict=True)
@@ -151,9 +156,11 @@ class Table(Generic[R]):
 
     def _check_columns(self) -> None:
         known = {column.name: column for column in self.columns}
-        for name in (*self.key, *(name for index in self.indexes for name in index)):
+        for name in (*self.key, *self.words, *(name for index in self.indexes for name in index)):
             if name not in known:
                 raise UsageError(f"table {self.name!r} has no column {name!r}")
+        if self.words and (self.key != ("rowid",) or self.indexes):
+            raise UsageError(f"table {self.name!r} has words: its key is rowid, without indexes")
         if not self.key or any(known[name].nullable for name in self.key):
             raise UsageError(f"table {self.name!r} needs a key of columns that are never None")
 

@@ -1,24 +1,29 @@
 """Read models that come with refold: tables of what agents did, for anything that speaks SQL.
 
 They are projections (:mod:`refold.projections`) over the vocabulary of a conversation, kept in the
-database of the log: ``conversations``, ``tool_usage``, ``costs`` and ``customers``, each an
-attribute of this module. docs/reference/read-models.md explains every column::
+database of the log: ``conversations``, ``tool_usage``, ``costs``, ``customers`` and ``search``,
+each an attribute of this module. docs/reference/read-models.md explains every column::
 
     from refold.projections import Projector
     from refold.readmodels import built_in
 
     Projector(store, built_in()).catch_up()
+
+:func:`find` gives the streams that are as :class:`Wanted`::
+
+    find(store, Wanted(tool="refund", with_error=True, text="gift card")).streams
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from refold.projections.projection import Projection
+    from refold.readmodels.finding import Wanted, find
 
-__all__ = ["built_in"]
+__all__ = ["Wanted", "built_in", "find"]
 
 # Imported when first asked for: whoever names one pays for it alone.
 _MODULE_OF = {
@@ -26,16 +31,18 @@ _MODULE_OF = {
     "tool_usage": "calls",
     "costs": "spending",
     "customers": "people",
+    "search": "searching",
+    "Wanted": "finding",
+    "find": "finding",
 }
 
 
 def built_in() -> tuple[Projection, ...]:
-    """All of them: ``conversations``, ``tool_usage``, ``costs``, ``customers``."""
-    return tuple(map(__getattr__, _MODULE_OF))
+    """All of them: ``conversations``, ``tool_usage``, ``costs``, ``customers``, ``search``."""
+    return tuple(__getattr__(name) for name in _MODULE_OF if name not in __all__)
 
 
-def __getattr__(name: str) -> Projection:
+def __getattr__(name: str) -> Any:
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found: Projection = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-    return found
+    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)

@@ -1,0 +1,347 @@
+"""Finding streams: what `refold.readmodels.find` gives is what a look through all events gives."""
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+import refold
+from refold.conversation import (
+    AgentConfigured,
+    AgentUtterance,
+    ModelFailed,
+    ModelResponse,
+    Party,
+    SessionEnded,
+    SessionStarted,
+    ToolCall,
+    ToolResult,
+    UserUtterance,
+)
+from refold.errors import UsageError
+from refold.projections import Projector
+from refold.readmodels import Wanted, find
+from refold.readmodels.searching import search
+from refold.replay import Variant, branch_name
+
+DAY_US = 86_400_000_000
+NOON_US = 1_772_366_400_000_000
+NAMES = st.sampled_from(["desk", "Desk", "back office", "NOT", '"', "ü"])
+# Words that are operators, signs, accents and scripts without spaces to FTS5 and to others.
+WORDS = st.sampled_from(
+    [
+        *("refund", "Refund", "café", "CAFE\u0301", "AND", "NOT", "NEAR(a b)", '"', "*", "-", "ß"),
+        *(
+            "don't",
+            "order-42",
+            "返金を",
+            "金",
+            "返",
+            "ขอบคุณ",
+            "привет",
+            "a:b",
+            "^a",
+            "{a}",
+            "😀",
+            "\0",
+        ),
+    ]
+)
+TEXTS = st.lists(WORDS, max_size=4).map(" ".join)
+COSTS = st.none() | st.sampled_from([Decimal("0.1"), Decimal("0.2"), Decimal("1E-20"), Decimal(3)])
+PAYLOADS: st.SearchStrategy[Any] = st.one_of(
+    st.builds(UserUtterance, text=TEXTS),
+    st.builds(AgentUtterance, text=TEXTS, party=st.none() | NAMES),
+    st.builds(AgentConfigured, agent=st.none() | NAMES, model=st.none() | NAMES),
+    st.builds(
+        SessionStarted,
+        parties=st.lists(
+            st.builds(Party, role=st.sampled_from(["agent", "customer"]), name=NAMES), max_size=2
+        ),
+    ),
+    st.builds(
+        ModelResponse,
+        model=st.none() | NAMES,
+        cost=COSTS,
+        currency=st.sampled_from(["USD", "EUR"]),
+    ),
+    st.builds(ModelFailed, error=TEXTS),
+    st.builds(
+        ToolCall, call_id=st.just("c"), name=NAMES, parsed=st.none() | st.dictionaries(NAMES, TEXTS)
+    ),
+    st.builds(
+        ToolResult,
+        call_id=st.just("c"),
+        name=st.none() | NAMES,
+        is_error=st.booleans(),
+        result=st.none() | TEXTS | st.lists(TEXTS | st.integers(0, 99), max_size=2),
+    ),
+    st.builds(SessionEnded, reason=st.sampled_from(["completed", "error"]), error=st.none()),
+    st.just(refold.Event("order.placed", {"text": "refund"})),
+)
+APPENDS = st.lists(
+    st.tuples(
+        st.sampled_from(["call-1", "call-2", "order-1"]),
+        st.lists(st.tuples(PAYLOADS, st.integers(-3, 3)), min_size=1, max_size=4),
+    ),
+    max_size=6,
+)
+MOMENTS = st.none() | st.integers(-3, 3).map(lambda days: NOON_US + days * DAY_US)
+OPTIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "since": MOMENTS,
+        "until": MOMENTS,
+        "agent": NAMES,
+        "model": NAMES,
+        "tool": NAMES,
+        "with_error": st.just(True),
+        "cost_over": st.sampled_from([Decimal(0), Decimal("0.3"), Decimal("0.30000000000000001")]),
+        "text": st.lists(WORDS, min_size=1, max_size=2).map(" ".join),
+    },
+)
+
+
+def tokens(text: str) -> list[str]:
+    """The words of a text: letters and digits in a row, without accents; Han and Thai by letter."""
+    plain = unicodedata.normalize("NFD", text.lower())
+    plain = re.sub("[\u0300-\u036f]", "", plain)
+    plain = re.sub("([\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff])", r" \1 ", plain)
+    return "".join(c if unicodedata.category(c)[0] in "LN" else " " for c in plain).split()
+
+
+def says(text: str, wanted: str) -> bool:
+    """Whether all the words, each of which may be several in a row, stand in a text."""
+    heard = tokens(text)
+    rows = [row for word in wanted.replace("\0", " ").split() if (row := tokens(word))]
+    return all(
+        any(heard[at : at + len(row)] == row for at in range(len(heard) - len(row) + 1))
+        for row in rows
+    )
+
+
+def flat(value: Any) -> str:
+    """The text in a JSON value."""
+    if isinstance(value, dict):
+        return " ".join(f"{key} {flat(one)}" for key, one in value.items())
+    if isinstance(value, list):
+        return " ".join(map(flat, value))
+    return "" if value is None else str(value)
+
+
+def said(event: refold.Recorded) -> str:
+    """What an event says, of its plain JSON."""
+    data = event.data
+    match event.type:
+        case "user.utterance" | "agent.utterance":
+            return str(data["text"])
+        case "tool.call":
+            given = data.get("parsed")
+            return f"{data['name']} {data.get('arguments', '{}') if given is None else flat(given)}"
+        case "tool.result":
+            return flat(data.get("result"))
+        case "model.failed" | "session.ended":
+            return str(data.get("error") or "")
+    return ""
+
+
+def names_in(event: refold.Recorded, kind: str) -> Iterator[str | None]:
+    """The names of a kind that an event mentions."""
+    data = event.data
+    places = {
+        "agent": {"agent.configured": "agent", "agent.utterance": "party"},
+        "model": {"agent.configured": "model", "model.response": "model"},
+        "tool": {"tool.call": "name", "tool.result": "name"},
+    }
+    if event.type in places[kind]:
+        yield data.get(places[kind][event.type])
+    if kind == "agent" and event.type == "session.started":
+        yield from (one["name"] for one in data.get("parties", []) if one["role"] == "agent")
+
+
+def failed(event: refold.Recorded) -> bool:
+    """Whether an event is that something failed."""
+    data = event.data
+    return (
+        event.type == "model.failed"
+        or (event.type == "tool.result" and bool(data.get("is_error")))
+        or (event.type == "session.ended" and data.get("reason", "completed") == "error")
+    )
+
+
+def fits(events: Sequence[refold.Recorded], options: dict[str, Any]) -> bool:
+    """Whether a stream of these own events is as wanted."""
+    times = [event.occurred_at_us for event in events]
+    spent: dict[str, Decimal] = {}
+    for event in events:
+        if event.type == "model.response" and event.data.get("cost") is not None:
+            currency = event.data.get("currency", "USD")
+            spent[currency] = spent.get(currency, Decimal(0)) + Decimal(event.data["cost"])
+    checks: dict[str, Callable[[Any], bool]] = {
+        "since": lambda since: since is None or max(times) >= since,
+        "until": lambda until: until is None or min(times) <= until,
+        "with_error": lambda _: any(map(failed, events)),
+        "cost_over": lambda least: any(cost > least for cost in spent.values()),
+        "text": lambda words: any(says(said(event), words) for event in events if said(event)),
+    }
+    for kind in ("agent", "model", "tool"):
+        named = {name for event in events for name in names_in(event, kind)}
+        checks[kind] = named.__contains__
+    return all(checks[name](value) for name, value in options.items())
+
+
+def naive(store: refold.Store, options: dict[str, Any]) -> list[str]:
+    """The streams as wanted, from a look through the whole log."""
+    own: dict[str, list[refold.Recorded]] = {}
+    for event in store.read_all():
+        if event.type != "session.forked":
+            own.setdefault(event.stream, []).append(event)
+    return sorted(stream for stream, events in own.items() if fits(events, options))
+
+
+def has_words(text: str) -> bool:
+    """Whether there is anything to look for."""
+    return bool(tokens(text.replace("\0", " ")))
+
+
+@given(appends=APPENDS, options=OPTIONS, pauses=st.sets(st.integers(0, 5)))
+@example([("call-1", [(UserUtterance("返金を"), 0)])], {"text": "金"}, set())
+@example([("call-1", [(UserUtterance('say "NOT" * '), 0)])], {"text": 'NOT " *'}, set())
+@settings(max_examples=60)
+def test_the_streams_that_are_found_are_those_that_a_look_at_all_events_finds(
+    appends: Any, options: dict[str, Any], pauses: set[int]
+) -> None:
+    """Any options over any history, kept up to date in pieces or at once, branches too."""
+    bounds = [options.get("since") or 0, options.get("until") or 2**60]
+    if bounds[0] > bounds[1] or not has_words(options.get("text", "a")):
+        with pytest.raises(UsageError):
+            Wanted(**options)
+        return
+    with refold.open("memory:") as store:
+        for number, (stream, events) in enumerate(appends):
+            timed = [
+                refold.Event.of(one, occurred_at=NOON_US + days * DAY_US)
+                if not isinstance(one, refold.Event)
+                else one
+                for one, days in events
+            ]
+            store.append(stream, timed)
+            if number in pauses:
+                find(store, Wanted())
+                name = f"{stream}~{number}"
+                store.branch(stream).adding(UserUtterance("refund 返金を")).save(name)
+        found = find(store, Wanted(**options))
+        assert found.streams == naive(store, options)
+        assert find(store, Wanted(**options), rows=refold.open("memory:")) == found
+        if "text" in options:
+            assert found.positions == frozenset(
+                e.position for e in store.read_all() if said(e) and says(said(e), options["text"])
+            )
+
+
+def test_what_is_asked_must_be_able_to_hold() -> None:
+    """Times the wrong way round, no words, an amount that is none: refused at once."""
+    wrongs: dict[str, dict[str, Any]] = {
+        "is after until": {"since": "2026-03-02", "until": "2026-03-01"},
+        "is not 1 to 100 words": {"text": ' "!" - 😀 \0'},
+        "text='a0 a1": {"text": " ".join(f"a{n}" for n in range(101))},
+        "no amount of money": {"cost_over": Decimal("NaN")},
+        "not an instant": {"since": "yesterday"},
+    }
+    for wrong, given_ in wrongs.items():
+        with pytest.raises(UsageError, match=wrong):
+            Wanted(**given_)
+    with pytest.raises(UsageError, match=r"wanted=.* is not a refold.readmodels.Wanted"):
+        find(refold.open("memory:"), {"text": "a"})  # type: ignore[arg-type]
+
+
+def test_a_name_that_no_stream_has_is_told_with_those_that_there_are() -> None:
+    """Only where nothing is found, and of the kind that was asked for."""
+    with refold.open("memory:") as store:
+        store.append("call-1", [AgentConfigured(agent="desk", model="small-1")])
+        nothing = find(store, Wanted(model="small", agent="desk"))
+        assert (nothing.streams, nothing.unknown) == ([], [("model", "small", ["small-1"])])
+        assert find(store, Wanted(agent="desk")).unknown == []
+
+
+def test_no_replay_is_found() -> None:
+    """What a replay asked never happened; other branches are found by what they hold themselves."""
+    replayed = branch_name("call-1", Variant(model="m"), 0)
+    with refold.open("memory:") as store:
+        store.append("call-1", [UserUtterance("a refund"), UserUtterance("please")])
+        store.branch("call-1", at=0).adding(UserUtterance("now")).save("call-1~b")
+        store.branch("call-1", at=0).adding(UserUtterance("now")).save(replayed)
+        store.append("replay~plan-0123456789ab", [UserUtterance("now")])
+        assert find(store, Wanted(text="now")).streams == ["call-1~b"]
+        assert find(store, Wanted()).streams == ["call-1", "call-1~b"]
+
+
+def test_a_branch_that_holds_only_bytes_of_the_wire_is_not_found() -> None:
+    """It holds nothing that was said or done."""
+    with refold.open("memory:") as store:
+        store.append("call-1", [UserUtterance("a")])
+        store.branch("call-1").adding(refold.Event("wire.answer", {"text": "a"})).save("call-1~b")
+        assert find(store, Wanted()).streams == ["call-1"]
+
+
+def test_a_store_that_is_only_read_has_its_rows_elsewhere(tmp_path: Any) -> None:
+    """In memory, where the log is gone through each time."""
+    with refold.open(tmp_path / "a.db") as store:
+        store.append("call-1", [UserUtterance("hello there")])
+    with refold.open(tmp_path / "a.db", mode="read") as store, refold.open("memory:") as rows:
+        with pytest.raises(UsageError, match="opened for reading"):
+            find(store, Wanted(text="hello"))
+        assert find(store, Wanted(text="hello"), rows=rows).streams == ["call-1"]
+
+
+def test_a_journal_is_gone_through(tmp_path: Any) -> None:
+    """It keeps its tables in memory, opened for reading or for more."""
+    with refold.open(tmp_path / "a.jsonl") as store:
+        store.append("call-1", [UserUtterance("hello there")])
+        assert find(store, Wanted(text="hello")).streams == ["call-1"]
+    with refold.open(tmp_path / "a.jsonl", mode="read") as store:
+        assert find(store, Wanted(text="hello")).streams == ["call-1"]
+
+
+def test_rows_that_another_refold_made_are_made_anew(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has to run a rebuild to find something; the old tables are dropped, words and all."""
+    with refold.open(tmp_path / "a.db") as store:
+        store.append("call-1", [UserUtterance("hello")])
+        find(store, Wanted())
+        monkeypatch.setattr(search, "revision", 2)
+        monkeypatch.setattr(search, "_made", None)
+        told: list[tuple[int, int]] = []
+        found = find(store, Wanted(text="hello"), progress=lambda *done: told.append(done))
+        assert (found.streams, found.positions) == (["call-1"], frozenset({1}))
+        assert told == [(1, 1)]
+        names = Projector(store, []).query("SELECT name FROM sqlite_schema WHERE name LIKE '%@%'")
+        assert names
+        assert [name for (name,) in names if "@2" not in name] == []
+
+
+def test_a_stream_that_could_not_be_read_is_told(tmp_path: Any) -> None:
+    """An event of the vocabulary that is none: what follows it in its stream is not found."""
+    odd = [refold.Event("user.utterance", {"text": "hello"}), refold.Event("tool.call", {})]
+    with refold.open(tmp_path / "a.db", registry=refold.Registry()) as store:
+        store.append("call-1", odd)
+        store.append("call-2", odd[:1])
+    with refold.open(tmp_path / "a.db") as store:
+        found = find(store, Wanted(text="hello"))
+        assert (found.streams, found.unread) == (["call-1", "call-2"], ["call-1"])
+
+
+def test_sql_finds_events_by_their_words() -> None:
+    """The view `search` is for anybody's SELECTs; it keeps no text of its own."""
+    with refold.open("memory:") as store:
+        store.append("call-1", [UserUtterance("hello there"), UserUtterance("bye")])
+        projector = Projector(store, [search])
+        projector.catch_up()
+        found = projector.query("SELECT position, stream, text FROM search WHERE text MATCH 'bye'")
+        assert found == [(2, "call-1", None)]
