@@ -12,6 +12,7 @@ from refold.backends.sqlite.compression import zstd
 from refold.capture.exact import answer_of, check_exact
 from refold.capture.recorder import CallRecorder
 from refold.conversation import Conversation
+from refold.conversation.apis.gemini import GEMINI
 from tests.capture.talk import agent, answered, asked, call_of, ends, streamed, talk, user
 
 CALLED = agent("Wait", ("c1", "pay", '{"amount": 5}'))
@@ -65,6 +66,9 @@ def error(message: Any) -> bytes:
         ([b"x" * 9_000], {"status": 500}, ("x" * 2_000, 500)),
         ([error({"message": "Overloaded"})], {}, ("Overloaded", 200)),
         ([b"not JSON"], {}, ("not JSON", 200)),
+        ([b"[Errno 5] broken"], {"status": 502}, ("[Errno 5] broken", 502)),
+        ([b'[{"error":{"message":"Slow down"}}]'], {"status": 429}, ("Slow down", 429)),
+        ([b"["], {"ending": "cut"}, ("the connection broke before", 200)),
         ([b"[]"], {}, ("the answer ended before the API's own end of it", 200)),
         ([b'{"choices":[]}'], {}, ("the answer is none: no choices", 200)),
         ([b'{"choices":[{"mess'], {"ending": "cut"}, ("the connection broke before", 200)),
@@ -196,3 +200,32 @@ def test_a_tool_call_says_what_its_tool_does(store: refold.Store) -> None:
     events = {one.type: one.event for one in store.read(info.stream) if "wire" not in one.type}
     assert events["tool.call"].schema_hash == events["agent.configured"].tools[0].schema_hash != ""
     assert events["tool.call"].message_id == events["model.response"].message_id is not None
+
+
+def test_an_array_cut_anywhere_keeps_its_words() -> None:
+    """As Gemini streams where no events are asked for: each object that had come, marked as cut."""
+    words = ["one ", "two ", "three"]
+    chunks: list[Any] = [
+        {"candidates": [{"content": {"role": "model", "parts": [{"text": word}]}, "index": 0}]}
+        for word in words
+    ]
+    chunks[-1]["candidates"][0]["finishReason"] = "STOP"
+    raw = json.dumps(chunks, indent=1).replace("},\n {", "}\r\n,\r\n {").encode()
+    for cut in range(0, len(raw) + 1, 7):
+        store = refold.open("memory:")
+        call = call_of(json.dumps({"contents": [{"parts": [{"text": "Hi"}]}]}).encode())
+        call.api, call.url = GEMINI, "https://models.example/v1beta/models/g:streamGenerateContent"
+        recorder = CallRecorder(store)
+        recorder.begin(call)
+        ends(recorder, call, [raw[:cut]], ending="cut")
+        (info,) = store.streams()
+        events = [one for one in store.read(info.stream) if not one.type.startswith("wire.")]
+        said = [one.data["text"] for one in events if one.type == "agent.utterance"]
+        whole = sum(_ends_at(raw, word) <= cut for word in words)
+        assert said == ["".join(words[:whole])] * bool(whole)
+        assert (events[-1].type == "model.failed") == (whole < len(words))
+
+
+def _ends_at(raw: bytes, word: str) -> int:
+    """Where the object with a word ends in an array that is indented by one."""
+    return raw.index(b"\n }", raw.index(json.dumps(word).encode())) + 3

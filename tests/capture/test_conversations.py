@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import refold
 from refold.capture.exact import check_exact, request_of
+from refold.capture.histories import STREAMS_MAX
 from refold.capture.recorder import CallRecorder
 from refold.conversation import Conversation, to_messages
 from refold.conversation.apis.anthropic_messages import ANTHROPIC_MESSAGES
@@ -85,6 +86,30 @@ def test_conversations_that_are_alike_go_on_each_by_itself(
     assert said == [["Hi", "Hello", f"I am {n}", "Ah"] for n in range(3)]
 
 
+def test_of_many_that_are_alike_the_newest_are_looked_at(
+    store: refold.Store, recorders: Iterator[CallRecorder]
+) -> None:
+    """Of 11 with one and the same history 8 go on; whoever comes then is a branch of the newest.
+
+    No history is lost for it: each stands whole in a stream.
+    """
+    shared = [SYSTEM, user("Hi"), agent("Hello")]
+    for _ in range(STREAMS_MAX + 3):
+        talk(next(recorders), shared[:2], agent("Hello"))
+    roots = streams_of(store)
+    for n in range(STREAMS_MAX + 3):
+        talk(next(recorders), [*shared, user(f"I am {n}")], agent("Ah"))
+    said = {stream: words_in(store, stream) for stream in streams_of(store)}
+    gone_on = [["Hi", "Hello", f"I am {n}", "Ah"] for n in range(STREAMS_MAX + 3)]
+    assert sorted(one for one in said.values() if len(one) > 2) == sorted(gone_on)
+    branches = [stream for stream in said if "~" in stream]
+    assert sorted(len(said[stream]) for stream in roots) == [2] * 3 + [4] * STREAMS_MAX
+    assert {stream.partition("~")[0] for stream in branches} <= {*roots}
+    assert len(branches) == 3
+    talk(next(recorders), [*shared, user("I am 9"), agent("Ah"), user("So?")], agent("So."))
+    assert len(streams_of(store)) == len(said)
+
+
 def test_conversations_alike_for_several_turns_are_not_branched(
     store: refold.Store, recorders: Iterator[CallRecorder]
 ) -> None:
@@ -121,6 +146,26 @@ def test_a_history_written_back_otherwise_is_the_same(
     (stream,) = streams_of(store)
     assert words_in(store, stream) == ["Hi", "Done", "More", "Yes"]
     assert store.fold(stream, Conversation).state.open_calls == {}
+
+
+@pytest.mark.parametrize(("one", "other"), [(1, True), (0, False), (1, 1.0)])
+def test_what_python_takes_for_equal_is_not_the_same(
+    store: refold.Store, recorders: Iterator[CallRecorder], one: Any, other: Any
+) -> None:
+    """1, 1.0 and true in a message are three: the second history is no more of the first."""
+
+    def begun(value: Any) -> list[Message]:
+        parts = [{"type": "image_url", "image_url": {"url": "x", "detail": value}}]
+        return [SYSTEM, {"role": "user", "content": parts}]
+
+    for value, words in ((one, "a"), (other, "b")):
+        messages = begun(value)
+        talk(next(recorders), messages, agent("Hello"))
+        talk(next(recorders), [*messages, user(words)], agent("Ah"))
+    messages = [*begun(other), agent("Hello"), user("b"), agent("Ah"), user("c")]
+    talk(next(recorders), messages, agent("So"))
+    said = sorted(words_in(store, stream) for stream in streams_of(store))
+    assert said == [["", "Hello", "a", "Ah"], ["", "Hello", "b", "Ah", "c", "So"]]
 
 
 def test_agents_that_hand_over_share_a_conversation(

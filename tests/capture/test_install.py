@@ -72,9 +72,9 @@ def test_all_of_a_process_is_recorded_until_it_is_uninstalled(
     server: ModelServer, tmp_path: Path
 ) -> None:
     """By both libraries; the same store again is no matter, another is refused."""
-    before = (httpx2.Client.send, httpx2.AsyncClient.send, httpx.Client.send)
     path = tmp_path / "a.db"
     capture.install(path)
+    before = (httpx2.Client.send, httpx2.AsyncClient.send, httpx.Client.send)
     capture.install(path)
     ask(server)
     body = {"model": "m", "messages": [{"role": "user", "content": "Hey"}]}
@@ -88,6 +88,27 @@ def test_all_of_a_process_is_recorded_until_it_is_uninstalled(
     ask(server, "unseen")
     assert types(path).count("model.request") == 2
     assert types(path).count("model.response") == 2
+    capture.install(path)
+    ask(server, "seen")
+    capture.uninstall()
+    assert (httpx2.Client.send, httpx2.AsyncClient.send, httpx.Client.send) == before
+    assert types(path).count("model.response") == 3
+
+
+def test_the_name_of_a_conversation_leaves_after_uninstall_neither(
+    server: ModelServer, tmp_path: Path
+) -> None:
+    """The agent goes on as it was written, with the header at each call."""
+    capture.install(tmp_path / "a.db")
+    for library in (httpx2, httpx):
+        named = {"x-refold-conversation": "call-42"}
+        with library.Client(headers=named) as client:
+            for _ in range(2):
+                client.post(f"{server.url}/v1/chat/completions", json={"messages": []})
+                capture.uninstall()
+    assert len(server.received) == 4
+    assert not any("x-refold-conversation" in each.headers for each in server.received)
+    assert types(tmp_path / "a.db").count("model.request") == 1
 
 
 def test_one_client_among_installed_ones_records_a_call_once(
@@ -195,6 +216,8 @@ def test_nothing_attached_is_an_error(tmp_path: Path) -> None:
         ended = run(*program, db=tmp_path / "a.db")
         assert ended.returncode == 3
         assert "no model call" in ended.stderr
+        for to_check in ("came to a call of a model", "httpx", "refold is installed", "-I, -E"):
+            assert to_check in ended.stderr
 
 
 def test_the_exit_code_is_the_programs(tmp_path: Path) -> None:
@@ -205,6 +228,19 @@ def test_the_exit_code_is_the_programs(tmp_path: Path) -> None:
     missing = run("no-such-program", db=tmp_path / "a.db")
     assert missing.returncode == 2
     assert "there is no program 'no-such-program'" in missing.stderr
+    assert "python" not in missing.stderr
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o755], ids=["not executable", "without a first line"])
+@pytest.mark.parametrize("name", ["agent.py", "./agent.py"])
+def test_a_script_that_is_no_program_is_told_how_to_run(
+    tmp_path: Path, agent: str, name: str, mode: int
+) -> None:
+    """The whole command that does, its arguments with it."""
+    Path(agent).chmod(mode)
+    ended = run(name, "two words", db=tmp_path / "a.db", cwd=tmp_path)
+    assert ended.returncode == 2
+    assert f"try: refold run -- python {name} 'two words'" in ended.stderr
 
 
 def test_the_users_own_sitecustomize_is_run(tmp_path: Path) -> None:
@@ -341,8 +377,10 @@ def test_a_stream_that_goes_on_is_recorded_to_its_end(server: ModelServer, tmp_p
     assert types(path).count("wire.request") == 1
 
 
-def test_what_others_put_around_it_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Uninstalled, it takes away what is its own alone."""
+def test_what_others_put_around_it_stays(
+    server: ModelServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Uninstalled and installed again; each call is recorded once all the same."""
     monkeypatch.setattr(httpx2.Client, "send", httpx2.Client.send)  # As it is now, afterwards.
     capture.install(tmp_path / "agents.db")
     own: Any = (httpx2.Client.send, httpx.Client.send)
@@ -353,7 +391,11 @@ def test_what_others_put_around_it_stays(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(httpx2.Client, "send", others)
     capture.uninstall()
     assert vars(httpx2.Client)["send"] is others
-    assert vars(httpx.Client)["send"] is not own[1]
+    assert vars(httpx.Client)["send"] is own[1]  # It takes out what names a conversation.
+    capture.install(tmp_path / "agents.db")
+    ask(server)
+    capture.uninstall()
+    assert types(tmp_path / "agents.db").count("model.request") == 1
 
 
 @pytest.mark.parametrize("address", ["calls.jsonl", "memory:"])

@@ -91,8 +91,9 @@ def async_client(library: ModuleType, seen: Seen, hosts: Any = EVERY, **options:
     return made
 
 
-def _taps(seen: Seen, hosts: Any) -> Taps:
-    return Taps(seen, hosts, None)  # type: ignore[arg-type]
+def _taps(seen: Seen, hosts: Any, named: Any = None) -> Callable[[], Taps]:
+    made = Taps(seen, hosts, named)  # type: ignore[arg-type]
+    return lambda: made
 
 
 def post(library: ModuleType, server: ModelServer, seen: Seen, **extra: Any) -> Any:
@@ -381,6 +382,22 @@ def test_no_secret_is_seen_however_it_is_named_or_written(
     assert "canary" not in repr([(call, seen.bytes[call]) for call in seen.calls])
 
 
+@LIBRARIES
+def test_a_key_in_an_answer_is_kept_as_it_came_but_not_in_its_headers(
+    server: ModelServer, library: ModuleType
+) -> None:
+    """The bytes of what is no error are exact, whatever a server repeats in them: a limit."""
+    said = chat("your key is canary-1-secret")
+    said.headers = {"x-request-id": "for canary-1-secret", "openai-model": "m"}
+    server.script = [said]
+    seen = Seen()
+    answer = post(library, server, seen, headers={"authorization": "Bearer canary-1-secret"})
+    call, got = seen.only()
+    assert got == server.sent[0] == answer.content
+    assert call.answer_headers["x-request-id"] == "for [removed]"
+    assert "canary" not in repr(call).replace(repr(call.request), "")
+
+
 # -- what is the caller's own ---------------------------------------------------------------------
 
 
@@ -466,7 +483,7 @@ def test_a_name_that_cannot_be_had_does_not_fail_the_call(server: ModelServer) -
         raise LookupError("nobody speaks")
 
     with httpx2.Client() as made:
-        send = watched(httpx2.Client.send, httpx2, Taps(seen, EVERY, named))  # type: ignore[arg-type]
+        send = watched(httpx2.Client.send, httpx2, _taps(seen, EVERY, named))
         request = made.build_request("POST", f"{server.url}/v1/chat/completions", json={})
         assert send(made, request).status_code == 200
         call, _ = seen.only()
@@ -489,6 +506,29 @@ def test_the_header_names_the_conversation_and_is_not_sent(
     post(library, server, seen, headers={HEADER: "call-42"})
     assert seen.only()[0].conversation == "call-42"
     assert HEADER not in server.received[0].headers
+
+
+@LIBRARIES
+def test_the_header_leaves_with_no_request(server: ModelServer, library: ModuleType) -> None:
+    """Nor with one that is not watched, nor when nothing is recorded any more."""
+    seen = Seen()
+    named = {HEADER: "call-42"}
+    with client(library, seen, hosts={"elsewhere"}, headers=named) as made:
+        made.post(f"{server.url}/v1/chat/completions", json={})
+    with client(library, seen, headers=named) as made:
+        made.post(f"{server.url}/v1/embeddings", json={})
+        made.get(f"{server.url}/v1/models")
+        seen.is_stopped = True
+        made.post(f"{server.url}/v1/chat/completions", json={})
+
+    async def ask() -> None:
+        async with async_client(library, seen, headers=named) as made:
+            await made.post(f"{server.url}/v1/chat/completions", json={})
+
+    asyncio.run(ask())
+    assert seen.calls == []
+    assert len(server.received) == 5
+    assert not any(HEADER in each.headers for each in server.received)
 
 
 def test_a_block_names_it_for_its_tasks_and_threads(server: ModelServer) -> None:

@@ -319,6 +319,28 @@ def test_any_text_names_a_thread(store: refold.Store, name: str) -> None:
     assert values_of(RefoldSaver(store), thread(name)) is None
 
 
+def test_a_fork_is_no_thread_nor_is_another_stream(store: refold.Store) -> None:
+    """Each checkpoint is listed once, of the thread that it is of."""
+    saver = RefoldSaver(store)
+    first = put(saver, thread(), x=1)
+    put(saver, first, x=2)
+    put(saver, first, x=3)
+    store.append("thread", [refold.Event("note", {})])
+    store.append("threads-1", [refold.Event("note", {})])
+    for each in (saver, RefoldSaver(store)):
+        assert [*each._thread_ids()] == ["t"]
+        found = [t.config["configurable"] for t in each.list(None)]
+        assert [one["thread_id"] for one in found] == ["t"] * 3
+        assert len({one["checkpoint_id"] for one in found}) == 3
+
+
+@pytest.mark.parametrize("given", ["agents.db", Path("agents.db"), None])
+def test_what_is_no_open_store_is_refused(given: Any) -> None:
+    """Where it is given, with what to write there."""
+    with pytest.raises(UsageError, match=r"takes an open store: refold\.open\("):
+        RefoldSaver(given)
+
+
 @pytest.mark.parametrize("category", ["", "a-b", "a~"])
 def test_a_category_that_is_none_is_refused(store: refold.Store, category: str) -> None:
     """Its threads would be in another."""

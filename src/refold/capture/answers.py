@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace as with_
 from typing import Any, Final
@@ -22,6 +23,7 @@ ERROR_CHARS_MAX: Final = 2_000
 TEXT_CHARS_MAX: Final = 65_536
 """A longer text is only named in an event that would be too large; the exact bytes have it."""
 
+_decoder: Final = json.JSONDecoder()
 _WHY: Final = {
     "whole": "the answer ended before the API's own end of it",
     "cut": "the connection broke before the answer was whole",
@@ -66,15 +68,27 @@ def _assembled(call: ModelCall, data: bytes) -> Assembled:
     kind = call.answer_headers.get("content-type", "")
     if "event-stream" in kind or data.lstrip().startswith((b"data:", b"event:")):
         return call.api.assemble(frames_of([data]))
+    if data.lstrip().startswith(b"["):  # As Gemini streams where no events are asked for.
+        values = [*_values_in(data.decode(errors="replace"))]
+        if values:
+            return call.api.assemble(Frame("", text) for text in values)
     try:
         body = msgspec.json.decode(data)
     except (ValueError, RecursionError):
         is_all = data and (call.ending == "whole" or (call.status or 0) >= 400)
         text = data[: 4 * ERROR_CHARS_MAX].decode(errors="replace").strip()
         return Assembled({}, False, {"message": text} if is_all else None)
-    if isinstance(body, list):  # As Gemini streams where no events are asked for.
-        return call.api.assemble(Frame("", msgspec.json.encode(one).decode()) for one in body)
     return Assembled(body if isinstance(body, dict) else {}, True)
+
+
+def _values_in(array: str) -> Iterator[str]:
+    """The text of the whole values of a JSON array, as far as it came."""
+    end, last = array.index("[") + 1, len(array)
+    with suppress(ValueError, RecursionError):
+        while end < last:
+            start = next((n for n in range(end, last) if array[n] not in " \t\r\n,"), last)
+            _, end = _decoder.raw_decode(array, start)
+            yield array[start:end]
 
 
 def _unpacked(data: bytes, packing: str | None) -> bytes:

@@ -47,7 +47,7 @@ def async_client(store: Address, **options: Any) -> httpx2.AsyncClient:
 
 def _made(
     kind: str,
-    wrap: Callable[[Send, ModuleType, Taps], Send],
+    wrap: Callable[[Send, ModuleType, Callable[[], Taps]], Send],
     store: Address,
     *,
     library: ModuleType | None = None,
@@ -63,9 +63,8 @@ def _made(
     options.setdefault("follow_redirects", True)
     made = cls(**options)
     writer = CaptureWriter(store, on_error=on_error, prices=prices)
-    made.send = partial(
-        wrap(cls.send, library, Taps(writer, _EveryHost(), conversation, metadata)), made
-    )
+    taps = Taps(writer, _EveryHost(), conversation, metadata)
+    made.send = partial(wrap(cls.send, library, lambda: taps), made)
     weakref.finalize(made, writer.stop)
     return made
 

@@ -16,10 +16,10 @@ from refold.engine.store import Store
 from refold.errors import UsageError
 
 LIBRARIES: Final = ("httpx2", "httpx")
-_installed: list[Any] = []
-"""The store and the writer that are in force."""
-_originals: list[tuple[Any, Any, Any]] = []
-"""The patched classes, what they sent by before, and what they send by."""
+_installed: list[Taps] = []
+"""The taps in force, if any."""
+_own: dict[type, Any] = {}
+"""What the patched classes send by. It stays: no conversation's name may ever leave."""
 
 
 def install(
@@ -48,27 +48,29 @@ def install(
     :class:`~refold.errors.UsageError` where another store is in force.
     """
     if _installed:
-        if _installed[0] == store:
+        if _installed[0].writer.store == store:
             return
         raise UsageError("capture is installed for another store: call uninstall() first")
     writer = CaptureWriter(store, on_error=on_error, prices=prices)
-    taps = Taps(writer, hosts, conversation, metadata)
+    _installed.append(Taps(writer, hosts, conversation, metadata))
     threads.follow()
     for library in [import_module(name) for name in LIBRARIES if find_spec(name)]:
         for cls, wrap in ((library.Client, watched), (library.AsyncClient, watched_async)):
-            original, cls.send = cls.send, wrap(cls.send, library, taps)
-            _originals.append((cls, original, cls.send))
-    _installed[:] = store, writer
+            if cls.send is not _own.get(cls):
+                _own[cls] = cls.send = wrap(cls.send, library, _in_force)
 
 
 def uninstall() -> None:
-    """Undo :func:`install` once what was captured is recorded; nothing where none is in force."""
-    while _originals:
-        cls, original, own = _originals.pop()
-        if cls.send is own:  # Else another stands around it, and it passes all on from here.
-            cls.send = original
+    """Undo :func:`install` once what was captured is recorded; nothing where none is in force.
+
+    What stays in the libraries passes all on; it takes out the header that names a conversation.
+    """
     if _installed:
         threads.unfollow()
-        _installed[1].flush()
-        _installed[1].stop()
-        _installed.clear()
+        writer = _installed.pop().writer
+        writer.flush()
+        writer.stop()
+
+
+def _in_force() -> Taps | None:
+    return _installed[0] if _installed else None

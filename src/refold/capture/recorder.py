@@ -127,7 +127,7 @@ class CallRecorder:
         going = self._calls.get(call.id)
         if going is not None and call.id in self._places.following(going.stream).open:
             return  # It was stored, though the store could not say so.
-        said, start = self._heard.unread(body)
+        said, start = self._heard.unread(call.request, body)
         asked = _asked(call, said)
         placed = self._places.fitting(call, body, asked, start)
         if placed is None and start.digest:
@@ -155,7 +155,7 @@ class CallRecorder:
         spot = Spot(stream, state.notes.version + len(new))
         self._append(state, spot, given, about, {chain.tag}, at_us=call.started_us, key=call.id)
         state.request_kept(spot.version + len(exact), digests)
-        self._heard.note(body, asked, chain)
+        self._heard.note(call.request, body, asked, chain)
 
     # -- a call ends ------------------------------------------------------------------------------
 

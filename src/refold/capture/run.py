@@ -10,6 +10,7 @@ import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import join
 from typing import Any, Final, NamedTuple
 from uuid import uuid4
 
@@ -49,14 +50,22 @@ def attach() -> None:
     install(os.environ[_URL], metadata={"run": os.environ[_ID]})
 
 
+def _advice(program: Sequence[str]) -> str:
+    """How a script is run that is no program by itself."""
+    is_script = program[0].endswith((".py", ".pyw", ".pyz")) or Path(program[0]).is_dir()
+    return f"; try: refold run -- python {join(program)}" if is_script else ""
+
+
 def _ended(program: Sequence[str], own: dict[str, str]) -> int:
     """The exit code of a program, as a shell gives it."""
     try:
         child = subprocess.Popen(program, env={**os.environ, **own})
     except FileNotFoundError as error:
-        raise NotFound(f"there is no program {program[0]!r}", program=program[0]) from error
+        said = f"there is no program {program[0]!r}{_advice(program)}"
+        raise NotFound(said, program=program[0]) from error
     except OSError as error:
-        raise UsageError(f"{program[0]!r} cannot be run: {error.strerror}") from error
+        said = f"{program[0]!r} cannot be run: {error.strerror}{_advice(program)}"
+        raise UsageError(said) from error
 
     def forward(number: int, _frame: Any) -> None:
         child.send_signal(number)

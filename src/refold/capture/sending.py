@@ -23,7 +23,7 @@ from refold.core.event import check_name
 from refold.errors import UsageError
 
 HEADER: Final = "x-refold-conversation"
-"""Names the stream of a call; it is taken out before the request is sent."""
+"""Names the stream of a call; it is taken out of each request, whether that is watched or not."""
 _RETRIES: Final = "x-stainless-retry-count"
 _PACKING: Final = "content-encoding"
 _SEEN: Final = "refold.capture"
@@ -61,9 +61,9 @@ class Taps:
             return None
         return endpoint(request, self._hosts)
 
-    def begin(self, request: Any, api: Api, body: bytes) -> Tap:
-        """A call of a model begins."""
-        named = request.headers.get(HEADER) or threads.current() or self._name(request)
+    def begin(self, request: Any, api: Api, body: bytes, name: str | None) -> Tap:
+        """A call of a model begins; ``name`` is the stream that its header named."""
+        named = name or threads.current() or self._name(request)
         retries = request.headers.get(_RETRIES, "")
         url = request.url
         port = f":{url.port}" if url.port else ""
@@ -158,18 +158,15 @@ class Tap:
     def sending(self) -> Iterator[None]:
         """The request is sent in this block, and is afterwards what it was: it may be sent again.
 
-        It is marked for other taps meanwhile, and the name of its stream stays here.
+        It is marked for other taps meanwhile.
         """
         request = self._request
         request.extensions = {**request.extensions, _SEEN: True}
-        named = request.headers.pop(HEADER, None)
         try:
             with self.watching():
                 yield
         finally:
             request.extensions.pop(_SEEN, None)
-            if named is not None:
-                request.headers[HEADER] = named
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -191,17 +188,30 @@ class Tap:
         return round((time.perf_counter() - self._began) * 1000, 3)
 
 
-def watched(original: Send, library: ModuleType, taps: Taps) -> Send:
-    """The ``send`` of a ``Client``, with a tap on each call of a model."""
+@contextmanager
+def _without_name(request: Any) -> Iterator[str | None]:
+    """The stream that a request names; in this block, in which it is sent, it does not."""
+    named = request.headers.pop(HEADER, None)
+    try:
+        yield named
+    finally:
+        if named is not None:
+            request.headers[HEADER] = named
+
+
+def watched(original: Send, library: ModuleType, in_force: Callable[[], Taps | None]) -> Send:
+    """The ``send`` of a ``Client``, with a tap on each call of a model while taps are in force."""
 
     @wraps(original)
     def send(client: Any, request: Any, *, stream: bool = False, **options: Any) -> Any:
-        api = taps.api(request)
-        if api is None:
-            return original(client, request, stream=stream, **options)
-        tap = taps.begin(request, api, request.read())
-        with tap.sending():
-            response = original(client, request, stream=True, **options)
+        taps = in_force()
+        api = taps.api(request) if taps else None
+        with _without_name(request) as named:
+            if taps is None or api is None:
+                return original(client, request, stream=stream, **options)
+            tap = taps.begin(request, api, request.read(), named)
+            with tap.sending():
+                response = original(client, request, stream=True, **options)
         tap.answered(response, library)
         if not stream:
             try:
@@ -213,17 +223,19 @@ def watched(original: Send, library: ModuleType, taps: Taps) -> Send:
     return send
 
 
-def watched_async(original: Send, library: ModuleType, taps: Taps) -> Send:
-    """The ``send`` of an ``AsyncClient``, with a tap on each call of a model."""
+def watched_async(original: Send, library: ModuleType, in_force: Callable[[], Taps | None]) -> Send:
+    """The ``send`` of an ``AsyncClient``, as :func:`watched`."""
 
     @wraps(original)
     async def send(client: Any, request: Any, *, stream: bool = False, **options: Any) -> Any:
-        api = taps.api(request)
-        if api is None:
-            return await original(client, request, stream=stream, **options)
-        tap = taps.begin(request, api, await request.aread())
-        with tap.sending():
-            response = await original(client, request, stream=True, **options)
+        taps = in_force()
+        api = taps.api(request) if taps else None
+        with _without_name(request) as named:
+            if taps is None or api is None:
+                return await original(client, request, stream=stream, **options)
+            tap = taps.begin(request, api, await request.aread(), named)
+            with tap.sending():
+                response = await original(client, request, stream=True, **options)
         tap.answered(response, library)
         if not stream:
             try:

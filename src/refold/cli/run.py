@@ -39,8 +39,11 @@ def run_command(url: str, program: tuple[str, ...]) -> int:
     output.show(ran._asdict(), [])
     if not ran.calls:
         output.note(
-            f"error: no model call of {join(program)!r} was recorded: refold must be installed in "
-            "its Python, its client stand on httpx or httpx2, and Python run without -I, -E and -S"
+            f"error: no model call of {join(program)!r} was recorded. Check that it came to a call "
+            "of a model (POST to a path such as /v1/chat/completions, /v1/responses, /v1/messages "
+            "or …:generateContent), that its client stands on httpx or httpx2 (not requests, "
+            "aiohttp or gRPC), that refold is installed in the Python that runs it, and that this "
+            "runs without -I, -E and -S"
         )
         return ran.exit_code or FAILED
     said = f"recorded {counted(ran.calls, 'model call')} in {counted(len(ran.streams), 'stream')}"

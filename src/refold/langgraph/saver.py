@@ -58,6 +58,8 @@ class RefoldSaver(langgraph.BaseCheckpointSaver[int]):
         self, store: Store, *, category: str = "thread", serde: SerializerProtocol | None = None
     ) -> None:
         super().__init__(serde=serde)
+        if not isinstance(store, Store):
+            raise UsageError(f"RefoldSaver takes an open store: refold.open({store!r:.80})")
         check_category(category)
         self._store, self._category = store, category
         self._thread = lru_cache(THREADS_MAX)(lambda id: Thread(store, self._stream(id)))
@@ -224,8 +226,11 @@ class RefoldSaver(langgraph.BaseCheckpointSaver[int]):
         return f"{self._category}-{name}"
 
     def _thread_ids(self) -> Iterator[str]:
+        # A fork is a branch, whose category is another.
+        beginning = f"{self._category}-"
         for each in self._store.streams(category=self._category):
-            yield unquote(each.stream.removeprefix(f"{self._category}-"))
+            if each.stream.startswith(beginning):
+                yield unquote(each.stream.removeprefix(beginning))
 
     def _place(self, config: Config) -> tuple[Thread, Key]:
         named = config["configurable"]
