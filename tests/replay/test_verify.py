@@ -4,14 +4,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec import Raw
 
 import refold
 from refold import Event
+from refold.conversation.chat_export import to_messages
 from refold.conversation.events import AgentUtterance, ToolCall, ToolResult, UserUtterance
 from refold.conversation.openai_chat import from_messages, read_messages
 from refold.errors import NotFound
 from refold.replay import verify
+from refold.replay.decision import before, decisions
 from refold.replay.verify import Mismatch
 from tests.replay.stories import asks_tool, opening, record, tells
 
@@ -175,6 +179,52 @@ def test_a_store_that_knows_other_classes_is_verified_too() -> None:
         store.append("call-1", [Event("agent.utterance", said)])
         verification = verify(store, ["call-1"])
     assert (verification.decisions, verification.mismatches) == (1, [])
+
+
+ANY_EVENT = st.one_of(
+    st.builds(UserUtterance, text=st.sampled_from("ab")),
+    st.builds(
+        AgentUtterance,
+        text=st.sampled_from("ab"),
+        message_id=st.sampled_from([None, "m1", "m2"]),
+    ),
+    st.builds(
+        call,
+        call_id=st.sampled_from(["c1", "c2"]),
+        message_id=st.sampled_from([None, "m1", "m2"]),
+        arguments=st.just("{}"),
+    ),
+    st.builds(ToolResult, call_id=st.sampled_from(["c1", "c2", "c3"]), result=st.just("done")),
+)
+FIXES = st.sampled_from([{}, {"late": True}, {"set": {"content": "a"}}, {"unset": ["content"]}])
+
+
+@given(
+    st.lists(
+        st.builds(
+            lambda data, fix: Event.of(data, metadata={"openai": fix} if fix else {}),
+            ANY_EVENT,
+            FIXES,
+        ),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_what_an_agent_had_seen_is_looked_at_wherever_it_may_have_changed(
+    events: list[Event],
+) -> None:
+    """One pass finds what exporting the conversation again at each decision finds."""
+    with refold.open("memory:") as store:
+        store.append("call-1", events)
+        history = list(store.read("call-1"))
+        found = {one.at for one in verify(store, ["call-1"]).mismatches if one.kind == "prefix"}
+    whole = to_messages(history)
+    expected = set()
+    for decision in decisions(history):
+        seen = to_messages(before(history, decision))
+        if seen != whole[: len(seen)]:
+            expected.add(decision.at)
+    assert found == expected
 
 
 def test_a_stream_that_does_not_exist_is_not_found() -> None:

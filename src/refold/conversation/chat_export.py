@@ -6,13 +6,13 @@ meanwhile. What stands in the metadata of imported events: :mod:`refold.conversa
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 from refold.conversation import events
 from refold.conversation.chat_shapes import json_text
 from refold.core.jsonvalue import copy, pointer
-from refold.core.recorded import Recorded, history_of
+from refold.core.recorded import Recorded, history_of, parts_of
 
 Message = dict[str, Any]
 Fix = dict[str, Any]
@@ -66,6 +66,20 @@ def to_messages(history: Iterable[Recorded]) -> Messages:
     return writer.finished(loss)
 
 
+def first_touched(history: Iterable[Recorded]) -> Iterator[tuple[Recorded, int, int]]:
+    """Each event of a history, and what it does to the messages of those before it.
+
+    The place of the first message that it writes or moves, and how many messages there are then.
+    An event that no message holds touches none: its place is after the last.
+    """
+    writer = MessageWriter()
+    for recorded in parts_of(history):
+        message = _written(writer, recorded)
+        count = len(writer.messages)
+        place = count if message is None else writer.place_of(message)
+        yield recorded, place, count
+
+
 def is_late_result(recorded: Recorded) -> bool:
     """Whether a result is exported behind messages that came after its call, as it was imported.
 
@@ -74,12 +88,18 @@ def is_late_result(recorded: Recorded) -> bool:
     return recorded.type == "tool.result" and "late" in _fix_of(recorded)
 
 
+def _written(writer: MessageWriter, recorded: Recorded) -> Message | None:
+    """Write an event; the message that it is in."""
+    cls, _ = _CARRIED.get(recorded.type, (None, frozenset()))
+    return None if cls is None else writer.add(recorded.to_class(cls), _fix_of(recorded))
+
+
 def _lost(writer: MessageWriter, recorded: Recorded) -> list[Loss]:
     """Write an event; what of it has no place in the messages."""
-    cls, carried = _CARRIED.get(recorded.type, (None, frozenset()))
-    fix = _fix_of(recorded)
-    if cls is None or writer.add(recorded.to_class(cls), fix) is None:
+    if _written(writer, recorded) is None:
         return [Loss(recorded.id, recorded.type)]
+    _, carried = _CARRIED[recorded.type]
+    fix = _fix_of(recorded)
     if fix.get("set", {}).get("name") == recorded.data.get("party"):
         carried |= {"party"}
     lost = (name for name in recorded.data if name not in carried)
@@ -95,7 +115,7 @@ class MessageWriter:
     """Messages as they grow: which answer a tool call belongs to, and what is still to be fixed."""
 
     def __init__(self) -> None:
-        self._messages = Messages()
+        self.messages = Messages()
         self._fixes: list[tuple[Message, Fix]] = []
         # The answers since the last turn of the user, by message id.
         self._open: dict[str | None, Message] = {}
@@ -126,7 +146,7 @@ class MessageWriter:
             case events.ToolResult():
                 message = _result(event)
                 since = 0 if "late" in fix else self.said_since_call(event)
-                self._messages.insert(len(self._messages) - since, message)
+                self.messages.insert(len(self.messages) - since, message)
             case _:
                 return None
         if fix:
@@ -137,21 +157,26 @@ class MessageWriter:
         """How many messages others have said since the call of a result, which goes before them."""
         count = 0
         if result.call_id in self._called:
-            while self._messages[-1 - count]["role"] not in ("assistant", "tool"):
+            while self.messages[-1 - count]["role"] not in ("assistant", "tool"):
                 count += 1
         return count
+
+    def place_of(self, message: Message) -> int:
+        """Where a message that was written stands; it is looked for from the end."""
+        places = range(len(self.messages) - 1, -1, -1)
+        return next(place for place in places if self.messages[place] is message)
 
     def finished(self, loss: list[Loss]) -> Messages:
         """The messages, each as it was where that is known."""
         for message, fix in self._fixes:
             _fixed(message, fix)
-        self._messages.loss = loss
-        return self._messages
+        self.messages.loss = loss
+        return self.messages
 
     def _said_by_other(self, role: str, content: object) -> Message:
         self._open.clear()
-        self._messages.append({"role": role, "content": content})
-        return self._messages[-1]
+        self.messages.append({"role": role, "content": content})
+        return self.messages[-1]
 
     def _answer(self, message_id: str | None, content: object = None) -> Message:
         """The answer that words are part of, or a call, which has no content.
@@ -159,12 +184,12 @@ class MessageWriter:
         It is the one of its id; of a call without an id the one just before it.
         """
         message = self._open.get(message_id)
-        if message_id is None and content is None and self._messages:
-            last = self._messages[-1]
+        if message_id is None and content is None and self.messages:
+            last = self.messages[-1]
             message = last if last["role"] == "assistant" else None
         if message is None or None not in (content, message["content"]):
             message = self._last = {"role": "assistant", "content": None}
-            self._messages.append(message)
+            self.messages.append(message)
             self._called = set()
             if message_id is not None:
                 self._open[message_id] = message

@@ -116,8 +116,13 @@ def before(history: Sequence[Recorded], decision: Decision) -> list[Recorded]:
         if recorded.version < decision.version:
             seen.append(recorded)
         elif recorded.version == decision.version:
-            seen += takewhile(lambda part: part.type not in _CLASSES, recorded.parts())
+            seen += takewhile(lambda part: not is_of_answer(part), recorded.parts())
     return seen
+
+
+def is_of_answer(recorded: Recorded) -> bool:
+    """Whether an event is part of an answer of the agent, by its type."""
+    return recorded.type in _CLASSES
 
 
 @dataclass

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import zip_longest
+from itertools import accumulate, zip_longest
 from typing import Final, Literal
 
 import msgspec
 
-from refold.conversation.chat_export import is_late_result, to_messages
+from refold.conversation.chat_export import first_touched, is_late_result, to_messages
 from refold.conversation.chat_shapes import parsed_arguments
 from refold.conversation.events import ToolCall
 from refold.conversation.fold import Conversation
@@ -22,7 +22,7 @@ from refold.engine.checks import check_progress
 from refold.engine.store import Store
 from refold.engine.store_check import check_store
 from refold.errors import NotFound, RefoldError
-from refold.replay.decision import Decision, before, decisions
+from refold.replay.decision import Decision, before, decisions, is_of_answer
 from refold.replay.variant import OPENED, checked_streams
 
 VERIFY: Final = "verify"
@@ -111,11 +111,31 @@ def _in_messages(
         if _said(mine) != _said(theirs):
             at = "" if mine is None else mine.at
             yield (at, "answers", f"log: {_shown(mine)}; export: {_shown(theirs)}")
-    for decision in recorded:
+    for decision in _touched_later(history, recorded):
         seen = to_messages(before(history, decision))
         if seen != messages[: len(seen)]:
             detail = f"the {len(seen)} messages before it changed with what came later"
             yield (decision.at, "prefix", detail)
+
+
+def _touched_later(history: Sequence[Recorded], recorded: Sequence[Decision]) -> Iterator[Decision]:
+    """The decisions before which a message stood that a later event wrote to, or moved.
+
+    Those of all others need no second look: a long conversation is exported once, not at each.
+    """
+    events = list(first_touched(history))
+    # The first message that each event, or any after it, touches; and how many stood before it.
+    later = [*accumulate(reversed([place for _, place, _ in events]), min)][::-1]
+    counts = [0, *(count for _, _, count in events)]
+    answers = {
+        event.version: index
+        for index, (event, _, _) in reversed([*enumerate(events)])
+        if is_of_answer(event)
+    }
+    for decision in recorded:
+        index = answers[decision.version]
+        if later[index] < counts[index]:
+            yield decision
 
 
 def _in_fold(recorded: Sequence[Decision], state: ConversationState) -> Iterator[_Found]:
