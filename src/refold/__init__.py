@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from refold.engine.branch import Branch
     from refold.engine.store import Store
     from refold.engine.subscription import Subscription
-    from refold.ports import Appended, StreamInfo
+    from refold.ports import Appended
+    from refold.tools import tool
 
 # Imported when first asked for: `refold --help` must not wait for a store.
 _NAMES = {
@@ -48,7 +49,8 @@ _NAMES = {
     "engine.branch": ["Branch"],
     "engine.store": ["Store"],
     "engine.subscription": ["Subscription"],
-    "ports": ["Appended", "StreamInfo"],
+    "ports": ["Appended"],
+    "tools": ["tool"],
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 
@@ -74,7 +76,6 @@ __all__ = [
     "Registry",
     "Rejected",
     "Store",
-    "StreamInfo",
     "Subscription",
     "__version__",
     "diff",
@@ -82,6 +83,7 @@ __all__ = [
     "event",
     "open",
     "open_async",
+    "tool",
     "upcast",
 ]
 

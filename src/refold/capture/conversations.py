@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -74,10 +75,10 @@ class Chain(NamedTuple):
                     made = (call.call_id, call.name, exact_arguments(call.arguments))
                     chain = chain._replace(calls=(*chain.calls, made), answered=True)
                 case events.UserUtterance() as one:
-                    other = [_bare(part) for part in more_than_words(one.parts)]
+                    other = [bare(part) for part in more_than_words(one.parts)]
                     chain = chain._then(["user", one.text, other])
                 case events.ToolResult() as result:
-                    chain = chain._then(["result", result.call_id, _bare(result.result)])
+                    chain = chain._then(["result", result.call_id, bare(result.result)])
         return chain
 
     def _then(self, said: list[Any]) -> Chain:
@@ -160,13 +161,21 @@ def _words(event: Event) -> str:
     return text
 
 
-def _bare(value: Any) -> Any:
+def told(result: Any) -> str:
+    """A digest of what the result of a tool says, as a value or as JSON text of it."""
+    said = bare(result)
+    with suppress(ValueError, RecursionError):
+        said = msgspec.json.decode(said) if isinstance(said, str) else said
+    return _chained("", said)
+
+
+def bare(value: Any) -> Any:
     """A value without the marks of a provider's cache, which move on; text parts are their text."""
     if isinstance(value, list):
-        bare = [_bare(item) for item in value]
-        texts = [part["text"] for part in bare if isinstance(part, dict) and "text" in part]
-        is_text = len(texts) == len(bare) and all(isinstance(text, str) for text in texts)
-        return "".join(texts) if is_text else bare
+        shown = [bare(item) for item in value]
+        texts = [part["text"] for part in shown if isinstance(part, dict) and "text" in part]
+        is_text = len(texts) == len(shown) and all(isinstance(text, str) for text in texts)
+        return "".join(texts) if is_text else shown
     if isinstance(value, dict):
         return {key: item for key, item in value.items() if key != "cache_control"}
     return value

@@ -7,12 +7,14 @@ import secrets
 import socket
 from typing import Final
 
+from refold.capture.conversations import told
 from refold.capture.elements import RECENT_MAX, KnownElements, digest_of
 from refold.capture.events import WireAnswer
 from refold.capture.exact import CALL, Requests
 from refold.core.recorded import Recorded
 from refold.engine.store import Store
 from refold.recording.notes import Notes, follow
+from refold.recording.tool_run import RAN, SOURCE
 
 PROCESS: Final = "process"
 """The metadata that names the process which made a call."""
@@ -28,7 +30,8 @@ class Followed:
     """A stream as far as it was read.
 
     ``tags`` are those of the history up to here; ``open`` has the ``wire.request`` of each call
-    that has no end yet; ``asked`` is the hash of the last request, and when it was made.
+    that has no end yet; ``asked`` is the hash of the last request, and when it was made; ``ran``
+    has what the results say that the tools themselves told, by call id.
     """
 
     def __init__(self, store: Store, stream: str) -> None:
@@ -36,6 +39,7 @@ class Followed:
         self.tags: frozenset[str] = frozenset()
         self.open: dict[str, Recorded] = {}
         self.asked = ("", 0)
+        self.ran: dict[str, str] = {}
         self._store = store
         self._known = KnownElements()
         self._unseen: list[int] = []
@@ -78,6 +82,10 @@ class Followed:
             if recorded.version != self._seen:
                 self._known.learn(recorded.version, form)
                 self._unseen.append(recorded.version)
+        elif recorded.type == "tool.call":
+            self.ran.pop(recorded.data["call_id"], None)
+        elif recorded.type == "tool.result" and recorded.noted(SOURCE) == RAN:
+            self.ran[recorded.data["call_id"]] = told(recorded.data.get("result"))
         elif recorded.type == "wire.answer" and recorded.to_class(WireAnswer).hash is not None:
             self.open.pop(call, None)
 

@@ -120,7 +120,7 @@ class Places:
     ) -> Iterator[tuple[Beginning, Spot]]:
         for one in wanted:
             for spot in self.histories.at_hand(one.tag):
-                if named is None or _is_part(spot.stream, named):
+                if named is None or is_part(spot.stream, named):
                     yield one, spot
 
     def _branched(self, spot: Spot, call: ModelCall) -> Followed:
@@ -143,7 +143,8 @@ class Places:
         return call.conversation or named_in(body, self._category)
 
 
-def _is_part(stream: str, conversation: str) -> bool:
+def is_part(stream: str, conversation: str) -> bool:
+    """Whether a stream is of a conversation: its own, a branch of it, or one beside it."""
     return stream == conversation or stream.startswith((f"{conversation}~", f"{conversation}."))
 
 

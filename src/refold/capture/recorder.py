@@ -21,8 +21,9 @@ from refold.capture.exact import CALL, answers_in
 from refold.capture.followed import GOING_ON, PROCESS, Followed, goes_on, this_process
 from refold.capture.heard import Heard
 from refold.capture.histories import Spot, with_branch
-from refold.capture.placing import Places
+from refold.capture.placing import Places, is_part
 from refold.capture.prices import Prices, PriceTable
+from refold.capture.tools import ToolRuns, unsaid
 from refold.conversation import events
 from refold.conversation.apis import APIS
 from refold.conversation.apis.base import Asked
@@ -33,7 +34,9 @@ from refold.core.recorded import Recorded
 from refold.engine.append import Append
 from refold.engine.store import Store
 from refold.errors import Conflict, InvalidEvent, OutcomeUnknown
+from refold.recording.in_force import Telling
 from refold.recording.notes import stamped
+from refold.recording.tool_run import ToolRun
 
 TRIES_MAX: Final = 100
 """How often an append is made again after others who write to the same stream."""
@@ -78,6 +81,7 @@ class CallRecorder:
         self._prices = PriceTable(prices)
         self._places = Places(store, category)
         self._heard = Heard()
+        self._tools = ToolRuns(store, self._places, self._goes_on)
         self._calls: dict[str, _Going] = {}
         self._ended = self._failed = 0
         self._streams: set[int] = set()
@@ -120,6 +124,13 @@ class CallRecorder:
             self._let_go(call)
             self._ended += 1
             self._failed += going.has_failed
+
+    def tool(self, named: str | None, run: ToolRun, make: Telling) -> None:
+        """Record a run of a tool, in the conversation that the caller named."""
+        self._again(lambda: self._tools.tell(named, run, make))
+
+    def _goes_on(self, stream: str) -> bool:
+        return any(is_part(going.stream, stream) for going in self._calls.values())
 
     # -- a call begins ----------------------------------------------------------------------------
 
@@ -185,6 +196,7 @@ class CallRecorder:
         at_us = call.started_us + round((call.latency_ms or 0) * 1_000) if call.ending else None
         about, key = _metadata(call, going), f"{call.id}.end"
         self._append(state, spot, given, about, tags, at_us=at_us, key=key)
+        self._tools.note(spot.stream, said)
 
     def _lost(self, call_id: str, request: Recorded) -> tuple[ModelCall, _Going]:
         """A call whose process ended before it did, with what had come of its answer."""
@@ -217,18 +229,21 @@ class CallRecorder:
         self._places.histories.note(tags, spot)
 
     def _until_stored(self, call: ModelCall, work: Callable[[], object]) -> None:
-        """Do it again where another writer came first, or the store could not say what became."""
         try:
-            for left in reversed(range(TRIES_MAX)):
-                try:
-                    work()
-                    break
-                except (Conflict, OutcomeUnknown):
-                    if not left:
-                        raise
+            self._again(work)
         except BaseException:
             self._let_go(call)
             raise
+
+    def _again(self, work: Callable[[], object]) -> None:
+        """Do it again where another writer came first, or the store could not say what became."""
+        for left in reversed(range(TRIES_MAX)):
+            try:
+                work()
+                break
+            except (Conflict, OutcomeUnknown):
+                if not left:
+                    raise
 
     def _let_go(self, call: ModelCall) -> None:
         self._calls.pop(call.id, None)
@@ -269,7 +284,8 @@ def _said(state: Followed, asked: Asked, seen: int) -> list[Event]:
         begins.append(Event.of(events.SessionStarted()))
     if agent not in (AGENT_UNKNOWN, state.notes.agent):
         begins.append(Event.of(agent))
-    return [*begins, *_numbered(asked.elements[seen:], state.notes.version + len(begins) + 1)]
+    said = [[*unsaid(state, one)] for one in asked.elements[seen:]]
+    return [*begins, *_numbered(said, state.notes.version + len(begins) + 1)]
 
 
 def _numbered(elements: Sequence[Sequence[Event]], version: int) -> Iterator[Event]:

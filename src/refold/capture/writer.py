@@ -24,6 +24,8 @@ from refold.capture.prices import PriceTable
 from refold.capture.recorder import CallRecorder
 from refold.engine.store import Store
 from refold.errors import BackendError, UsageError
+from refold.recording.in_force import Telling
+from refold.recording.tool_run import ToolRun
 
 OnError = Literal["log", "raise"]
 
@@ -39,9 +41,12 @@ _log: Final = logging.getLogger("refold.capture")
 _OPENING: Final = ("refold.connect", "refold.backends.sqlite", "refold.backends.journal")
 """The modules that open a store."""
 _writers: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
-_Step = tuple[ModelCall, bytes | None, float] | threading.Event | None
-"""A call and a piece of its answer (None: it begins; empty: it ends) and when that came; or
-somebody who waits for all before; or None, the end of the thread."""
+_Piece = tuple[ModelCall, bytes | None, float]
+"""A call and a piece of its answer (None: it begins; empty: it ends) and when that came."""
+_Run = tuple[str | None, ToolRun, Telling]
+"""A run of a tool in a conversation that may be named, and what tells it."""
+_Step = _Piece | _Run | threading.Event | None
+"""One of these, or somebody who waits for all before, or None, the end of the thread."""
 
 
 class CaptureWriter:
@@ -61,7 +66,7 @@ class CaptureWriter:
         PriceTable(options.get("prices"))  # Refused here, not at the first call.
         self.store, self.raises, self.lost = store, on_error == "raise", 0
         self._options = options
-        self._told = False
+        self._told: set[str] = set()
         if not isinstance(store, Store):
             # Here, not on the thread: who is forked in the midst of an import has half a module.
             for name in _OPENING:
@@ -107,6 +112,17 @@ class CaptureWriter:
     def end(self, call: ModelCall) -> None:
         """The call has its ending."""
         self._put(call, b"", 0.0)
+
+    def tool(self, named: str | None, run: ToolRun, make: Telling) -> None:
+        """A tool is run, in the conversation that the caller named."""
+        if self._process != os.getpid():
+            self._start()
+        if self.raises:
+            with self._turn:
+                self._recording().tool(named, run, make)
+        else:
+            self._begin_thread()
+            self._steps.put((named, run, make))
 
     def flush(self, timeout_s: float = 30.0) -> bool:
         """Wait until all that was handed over is recorded; False where it takes longer."""
@@ -164,17 +180,27 @@ class CaptureWriter:
             with suppress(queue.Empty):
                 step = self._steps.get(timeout=BATCH_S if self._waiting else None)
             if isinstance(step, tuple):
-                try:
-                    self._take(*step)
-                except Exception as error:
-                    self._lose(step[0], error)
-                    self._skipped -= {step[0]} if step[1] == b"" else set()
+                self._do(step)
             is_asked = step is None or isinstance(step, threading.Event)
             self._send_waiting(math.inf if is_asked else time.perf_counter() - BATCH_S)
             if isinstance(step, threading.Event):
                 step.set()
             if self._close_after_the_last():
                 break
+
+    def _do(self, step: _Piece | _Run) -> None:
+        match step:
+            case (ModelCall() as call, chunk, at):
+                try:
+                    self._take(call, chunk, at)
+                except Exception as error:
+                    self._lose(call, error)
+                    self._skipped -= {call} if chunk == b"" else set()
+            case (named, run, make):
+                try:
+                    self._recording().tool(named, run, make)
+                except Exception as error:
+                    self.tell(error, what="a run of a tool")
 
     def _close_after_the_last(self) -> bool:
         """Whether all is recorded that this was to record; a store opened here is closed then."""
@@ -229,17 +255,23 @@ class CaptureWriter:
         self._skipped.add(call)
         self.tell(error)
 
-    def tell(self, error: Exception) -> None:
-        """Log that something could not be recorded as it should, once."""
-        if not self._told:
-            self._told = True
-            _log.warning("a model call was not recorded, and others may not be: %s", error)
+    def tell(self, error: Exception, *, what: str = "a model call") -> None:
+        """Log that something could not be recorded as it should, once of each kind."""
+        if what not in self._told:
+            self._told.add(what)
+            _log.warning("%s was not recorded, and others may not be: %s", what, error)
 
 
 def _opened(address: str | os.PathLike[str]) -> Store:
     from refold.connect import open as open_store
 
     return open_store(address)
+
+
+def writer_in_force() -> CaptureWriter | None:
+    """The writer of this process, None where none or more than one is."""
+    working = [writer for writer in [*_writers] if not writer.is_stopped]
+    return working[0] if len(working) == 1 else None
 
 
 def flush(timeout_s: float = 30.0) -> bool:

@@ -28,6 +28,7 @@ _CARRIED: Final[dict[str, tuple[type, frozenset[str]]]] = {
         frozenset({"call_id", "name", "arguments", "parsed", "message_id", "kind"}),
     ),
     "tool.result": (events.ToolResult, frozenset({"call_id", "name", "result"})),
+    "tool.relayed": (events.ToolRelayed, frozenset({"call_id", "result"})),
 }
 
 
@@ -147,6 +148,8 @@ class MessageWriter:
                 message = _result(event)
                 since = 0 if "late" in fix else self.said_since_call(event)
                 self.messages.insert(len(self.messages) - since, message)
+            case events.ToolRelayed():
+                return self._relayed(event)
             case _:
                 return None
         if fix:
@@ -165,6 +168,14 @@ class MessageWriter:
         """Where a message that was written stands; it is looked for from the end."""
         places = range(len(self.messages) - 1, -1, -1)
         return next(place for place in places if self.messages[place] is message)
+
+    def _relayed(self, told: events.ToolRelayed) -> Message | None:
+        """The message of a result, which says what the agent was told; None where there is none."""
+        for message in reversed(self.messages):
+            if message.get("tool_call_id") == told.call_id:
+                message["content"] = _content(told.result)
+                return message
+        return None
 
     def finished(self, loss: list[Loss]) -> Messages:
         """The messages, each as it was where that is known."""
@@ -199,9 +210,13 @@ class MessageWriter:
 
 
 def _result(result: events.ToolResult) -> Message:
-    text = result.result if isinstance(result.result, str) else json_text(result.result)
-    message: Message = {"role": "tool", "tool_call_id": result.call_id, "content": text}
+    content = _content(result.result)
+    message: Message = {"role": "tool", "tool_call_id": result.call_id, "content": content}
     return message if result.name is None else message | {"name": result.name}
+
+
+def _content(result: Any) -> str:
+    return result if isinstance(result, str) else json_text(result)
 
 
 def _fixed(message: Message, fix: Fix) -> Message:

@@ -234,6 +234,14 @@ class ToolResult(Payload, frozen=True):
     name: str | None = None
 
 
+@event("tool.relayed")
+class ToolRelayed(Payload, frozen=True):
+    """What the agent was told instead of what the tool itself gave back, where the two differ."""
+
+    call_id: str
+    result: Any = None
+
+
 @event("retrieval.completed")
 class RetrievalCompleted(Payload, frozen=True):
     """Documents were looked up for the agent."""

@@ -76,6 +76,7 @@ def _lengthen(state: State, at_us: int) -> State:
     events.RetrievalCompleted,
     events.MemoryRead,
     events.MemoryWritten,
+    events.ToolRelayed,
     voice.SpeechStarted,
     voice.SpeechStopped,
 )

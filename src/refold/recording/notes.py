@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -20,6 +20,7 @@ from refold.core.recorded import Recorded
 from refold.core.registry import default_registry
 from refold.errors import InvalidEvent
 from refold.recording.answers import check_arguments
+from refold.recording.declared import effect_of
 
 USER: Final = "user"
 SYSTEM: Final = "system"
@@ -32,14 +33,22 @@ _VOCABULARY: Final[dict[str, type]] = {
 }
 
 
+class WaitingCall(NamedTuple):
+    """A tool call without a result: its event id, its tool, its arguments as they were given."""
+
+    id: str
+    name: str
+    arguments: str
+
+
 @dataclass
 class Notes:
     """Where a session stands.
 
     ``version`` is the last version of ``stream``. The ids name the events that the next ones may
     follow from: the last of all, what the model has to answer, its last response and the message
-    id of that, the agent's last words. ``open_calls`` has, by call id, the event id and tool of
-    each call without a result, oldest first.
+    id of that, the agent's last words. ``open_calls`` has, by call id, each call without a result,
+    oldest first; ``taken`` the event ids of those that a run of the tool is about to answer.
     """
 
     stream: str
@@ -50,7 +59,8 @@ class Notes:
     asked: str | None = None
     response: tuple[str | None, str | None] = (None, None)
     spoken: str | None = None
-    open_calls: dict[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
+    open_calls: dict[str, tuple[WaitingCall, ...]] = field(default_factory=dict)
+    taken: set[str] = field(default_factory=set)
 
     def take(self, event: object) -> None:
         """Note one more event of the stream; None is one that nothing follows from."""
@@ -71,7 +81,8 @@ class Notes:
                 self.spoken = here
             case events.ToolCall():
                 waiting = self.open_calls.get(event.call_id, ())
-                self.open_calls[event.call_id] = (*waiting, (here, event.name))
+                call = WaitingCall(here, event.name, event.arguments)
+                self.open_calls[event.call_id] = (*waiting, call)
             case events.ToolResult():
                 self.asked = here
                 if waiting := self.open_calls.pop(event.call_id, ())[1:]:
@@ -100,7 +111,9 @@ class Notes:
 
     def _call(self, call_id: str) -> tuple[str | None, str]:
         """The event and tool of the call of an id that has waited longest."""
-        return next(iter(self.open_calls.get(call_id, ())), (self.last, "tool"))
+        for call in self.open_calls.get(call_id, ()):
+            return call.id, call.name
+        return self.last, "tool"
 
 
 def stamped(
@@ -148,6 +161,8 @@ def _whole(event: object, notes: Notes) -> Event:
     if isinstance(whole.data, events.ToolCall) and not whole.type:
         check_arguments(whole.data, path="/arguments")
         call = described(whole.data, notes.agent.tools if notes.agent is not None else [])
+        if call.effect == "unknown":
+            call = msgspec.structs.replace(call, effect=effect_of(call.name))
         if call.parsed is None and call.kind == "function":
             call = msgspec.structs.replace(call, parsed=parsed_arguments(call.arguments))
         return replace(whole, data=call)

@@ -10,7 +10,8 @@ import asyncio
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
+from contextvars import Token
 from decimal import Decimal
 from functools import partial
 from inspect import isawaitable
@@ -18,7 +19,7 @@ from typing import Any, ClassVar, Final, Generic, Self, TypeVar
 
 from refold.conversation import events
 from refold.core.clock import Instant
-from refold.core.event import Event
+from refold.core.event import Event, event_id
 from refold.core.expected import NO_EVENTS, NO_STREAM
 from refold.engine.aio import AsyncStore
 from refold.engine.store import Store
@@ -26,16 +27,15 @@ from refold.engine.store_check import check_store
 from refold.errors import Conflict, InvalidEvent, UsageError, refuse_unless
 from refold.ports import Appended
 from refold.recording.answers import answer, completion, exact_cost
+from refold.recording.in_force import Tell, Telling, Told, begun, telling
 from refold.recording.notes import SYSTEM, Notes, followed, stamped
+from refold.recording.tool_run import ToolRun, error_text, stored
 
 S = TypeVar("S")
 R = TypeVar("R")
 T = TypeVar("T")
 Make = Callable[[str], Sequence[object]]
 """Makes events, of one answer where there is one, under the message id that it is given."""
-
-ERROR_CHARS_MAX: Final = 2_000
-"""How much of an exception's text the end of a session keeps."""
 
 
 class Recorder(ABC, Generic[S, R]):
@@ -113,6 +113,7 @@ class Recorder(ABC, Generic[S, R]):
         self._opening = opening
         self._notes = Notes(stream)
         self._is_open = self._is_suspended = False
+        self._outer: Token[Tell | None] | None = None
         own = {"correlation": stream, "origin": "recorded", "actor": SYSTEM}
         self._metadata = {**own, **(metadata or {})}
 
@@ -241,6 +242,25 @@ class Recorder(ABC, Generic[S, R]):
     def _run(self, work: Callable[[], Coroutine[Any, Any, Appended]]) -> R:
         """Run the work when all that was begun before it is done."""
 
+    @abstractmethod
+    def _tell(self, run: ToolRun, make: Telling) -> Told:
+        """Record a run of a tool, as :data:`~refold.recording.in_force.Tell`."""
+
+    async def _told(self, run: ToolRun, make: Telling) -> None:
+        version = self.version
+        if given := make(self._notes, run):
+            await self._add(lambda _: given)
+            stored(self._notes, run, event_id(self.stream, version + 1))
+
+    def _in_force(self) -> None:
+        self._outer = telling.set(self._tell)
+
+    def _out_of_force(self) -> None:
+        # Left by another task than entered it, as fixtures do: there is nothing to take back.
+        with suppress(ValueError):
+            if self._outer is not None:
+                telling.reset(self._outer)
+
     async def _enter(self) -> None:
         if self._is_open or self.version != NO_EVENTS:
             raise UsageError("a recorder is for one block: make another", stream=self.stream)
@@ -305,9 +325,11 @@ class Session(Recorder[Store, Appended]):
 
     def __enter__(self) -> Self:
         self._run(self._enter)
+        self._in_force()
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._out_of_force()
         self._run(partial(self._leave, error))
 
     def _run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -319,6 +341,9 @@ class Session(Recorder[Store, Appended]):
                 result: T = done.value
                 return result
         raise AssertionError("nothing that a Session does can wait")
+
+    def _tell(self, run: ToolRun, make: Telling) -> None:
+        self._run(partial(self._told, run, make))
 
 
 class AsyncSession(Recorder[AsyncStore, Coroutine[Any, Any, Appended]]):
@@ -339,14 +364,20 @@ class AsyncSession(Recorder[AsyncStore, Coroutine[Any, Any, Appended]]):
             if self._opening:
                 await self._run(partial(self._leave, error))
             raise
+        self._loop = asyncio.get_running_loop()
+        self._in_force()
         return self
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._out_of_force()
         await self._run(partial(self._leave, error))
 
     async def _run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         # Shielded: a cancelled call that was half done would leave the version unknown.
         return await asyncio.shield(asyncio.ensure_future(self._in_turn(work)))
+
+    def _tell(self, run: ToolRun, make: Telling) -> Told:
+        return begun(self._in_turn(partial(self._told, run, make)), self._loop)
 
     async def _in_turn(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         async with self._turn if self._store._process.is_here else nullcontext():
@@ -357,15 +388,4 @@ def _ending(error: BaseException | None) -> events.SessionEnded:
     if error is None:
         return events.SessionEnded(reason="completed")
     reason = "error" if isinstance(error, Exception) else "cancelled"
-    return events.SessionEnded(reason=reason, error=_described(error))
-
-
-def _described(error: BaseException) -> str:
-    """Type and message; whatever the message is, it must not keep the end from being recorded."""
-    name = type(error).__qualname__
-    try:
-        text = str(error)
-    except Exception:
-        text = "(its text could not be had)"
-    kept = f"{name}: {text}"[:ERROR_CHARS_MAX] if text else name
-    return kept.encode(errors="replace").decode()
+    return events.SessionEnded(reason=reason, error=error_text(error))

@@ -1,0 +1,156 @@
+"""One run of a tool, told as a call of the vocabulary and its result; pure.
+
+A run that answers a call which the history holds is told as that call's: by its id, else by name
+and arguments. Any other is a call of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from uuid import uuid4
+
+import msgspec
+
+from refold.conversation import events
+from refold.conversation.chat_shapes import exact_arguments, json_text
+from refold.core.event import Event, parse_event_id
+from refold.recording.notes import Notes, WaitingCall
+
+SOURCE: Final = "source"
+RAN: Final = "tool"
+"""The metadata, and its value, that marks what a tool itself told, and not a model's request."""
+TEXT_CHARS_MAX: Final = 2_000
+"""How much is kept of the text of an exception, and of a value that JSON cannot say."""
+VALUE_BYTES_MAX: Final = 4 << 20
+"""The most of arguments or of a result that is kept; of more, size and SHA-256."""
+
+
+@dataclass(slots=True, eq=False)
+class ToolRun:
+    """A run of a tool as it is known so far; ``arguments`` and ``result`` are JSON values.
+
+    ``call`` is the event id of the call that it answers, None until that is known;
+    ``latency_ms`` is None while it goes on. ``metadata`` is added to that of its events.
+    """
+
+    name: str
+    arguments: Mapping[str, Any]
+    started_us: int
+    effect: events.Effect = "unknown"
+    call_id: str | None = None
+    schema_hash: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    result: Any = None
+    is_error: bool = False
+    latency_ms: float | None = None
+    call: str | None = None
+    id: str = field(default_factory=lambda: uuid4().hex)
+
+
+def waiting_for(
+    notes: Notes, run: ToolRun, *, exactly: bool = False
+) -> Iterator[tuple[str, WaitingCall]]:
+    """The calls without a result that a run may answer, with their ids, the likeliest first.
+
+    With a call id, those of that id, the one that has waited longest first. Else the newest of its
+    name whose arguments are among those of the run; where there is none and it need not be
+    ``exactly`` that, the only one of its name: what runs a tool may convert arguments.
+    """
+    waiting = [
+        (call_id, call)
+        for call_id, calls in notes.open_calls.items()
+        for call in calls
+        if call.id not in notes.taken
+    ]
+    if run.call_id is not None:
+        return (one for one in waiting if one[0] == run.call_id)
+    named = [one for one in waiting if one[1].name == run.name]
+    named.sort(key=lambda one: parse_event_id(one[1].id)[1], reverse=True)
+    same = [one for one in named if _agree(one[1].arguments, run.arguments)]
+    return iter(same or (named if len(named) == 1 and not exactly else []))
+
+
+def began(notes: Notes, run: ToolRun) -> list[Event]:
+    """The call that a run is; nothing where the history holds it, and the run then has its id."""
+    call_id, call = next(waiting_for(notes, run), (run.call_id, None))
+    if call is not None:
+        run.call_id, run.call = call_id, call.id
+        notes.taken.add(call.id)
+        return []
+    run.call_id = run.call_id or f"run_{run.id[:24]}"
+    text = json_text(run.arguments)
+    called = events.ToolCall(
+        run.call_id, run.name, text, schema_hash=run.schema_hash, effect=run.effect
+    )
+    return [Event.of(called, metadata=_marked(run), occurred_at=run.started_us)]
+
+
+def stored(notes: Notes, run: ToolRun, event_id: str) -> None:
+    """The events of a run are stored, the first under this id: no other run is its call."""
+    if run.call is None:
+        run.call = event_id
+        notes.taken |= {event_id} if run.call_id in notes.open_calls else set()
+
+
+def ended(notes: Notes, run: ToolRun) -> list[Event]:
+    """The result of a run, with the call before it where that was not told."""
+    called = began(notes, run) if run.call is None else []
+    if run.call is not None:
+        notes.taken.discard(run.call)
+    result = events.ToolResult(str(run.call_id), run.result, run.is_error, run.latency_ms)
+    at_us = run.started_us + round((run.latency_ms or 0) * 1_000)
+    return [*called, Event.of(result, metadata=_marked(run), occurred_at=at_us)]
+
+
+def json_value(value: Any) -> Any:
+    """A value as JSON says it; its text where JSON cannot, its size where it is too large."""
+    try:
+        made = _listed(msgspec.to_builtins(value, str_keys=True, enc_hook=_shown))
+        text = msgspec.json.encode(made)
+        if len(text) > VALUE_BYTES_MAX:
+            return f"[{len(text):,} bytes of SHA-256 {events.sha256_of(made)}]"
+        return made if msgspec.json.decode(text) == made else _repr(value)
+    except Exception:  # Whatever an object of the caller's raises when it is looked at.
+        return _repr(value)
+
+
+def error_text(error: BaseException) -> str:
+    """Type and message; whatever the message is, it must not keep it from being recorded."""
+    name = type(error).__qualname__
+    try:
+        text = str(error)
+    except Exception:
+        text = "(its text could not be had)"
+    kept = f"{name}: {text}"[:TEXT_CHARS_MAX] if text else name
+    return kept.encode(errors="replace").decode()
+
+
+def _shown(value: Any) -> Any:
+    dump = getattr(value, "model_dump", None)
+    return _repr(value) if dump is None else dump(mode="json", by_alias=True)
+
+
+def _listed(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_listed(item) for item in value]
+    return {k: _listed(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+def _repr(value: Any) -> str:
+    try:
+        text = repr(value)[:TEXT_CHARS_MAX]
+    except Exception:
+        text = f"<{type(value).__qualname__}>"
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _agree(asked: str, given: Mapping[str, Any]) -> bool:
+    """Whether a run was given all that a model asked for; more may have been filled in."""
+    said, ran = exact_arguments(asked), exact_arguments(json_text(given))
+    return isinstance(said, dict) and isinstance(ran, dict) and said.items() <= ran.items()
+
+
+def _marked(run: ToolRun) -> dict[str, Any]:
+    return {SOURCE: RAN, **run.metadata}

@@ -1,0 +1,574 @@
+"""An agent's own tools: each run is one call and one result, whatever recorded the call."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import refold
+from refold import capture, recording, tools
+from refold.conversation import Conversation, ToolCall, to_messages
+from refold.conversation.state import ConversationState, ToolUse
+from refold.errors import UsageError
+from refold.recording import declared
+from refold.recording.tool_run import json_value
+from tests.capture.model_server import ModelServer, chat, serving
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A log that said nothing yet; afterwards nothing of a test is declared or installed."""
+    monkeypatch.setattr(tools, "_said", set())
+    monkeypatch.setattr(declared, "_declared", {**declared._declared})
+    yield
+    capture.uninstall()
+
+
+@pytest.fixture
+def server() -> Iterator[ModelServer]:
+    """A scripted model server."""
+    with serving() as made:
+        yield made
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[refold.Store]:
+    """An empty store."""
+    with refold.open(tmp_path / "a.db") as made:
+        yield made
+
+
+def state_of(store: refold.Store, stream: str = "call-1") -> ConversationState:
+    return store.fold(stream, Conversation).state
+
+
+def told(use: ToolUse) -> tuple[Any, ...]:
+    """What a call and its answer come to, but for ids and times."""
+    assert use.answer is not None
+    call, result = use.event, use.answer.event
+    return call.name, call.parsed, call.effect, result.result, result.is_error
+
+
+@refold.tool(effect="read")
+def find_slots(day: str, limit: int = 3) -> list[str]:
+    """Free hours of a day."""
+    return [f"{day} {hour}:00" for hour in range(9, 9 + limit)]
+
+
+class Desk:
+    """A tool's methods."""
+
+    @refold.tool(effect="write")
+    def book(self, slot: str, /, *guests: str, **notes: str) -> str:
+        """Book a slot."""
+        return f"booked {slot}"
+
+    @refold.tool("opening_hours", effect="read")
+    @staticmethod
+    def hours() -> str:
+        """When it is open."""
+        return "9-17"
+
+    @refold.tool
+    @classmethod
+    def place(cls) -> str:
+        """Where it is."""
+        return cls.__name__
+
+
+# -- in the block of a recorder -------------------------------------------------------------------
+
+
+def test_a_run_is_recorded_with_arguments_result_latency_and_effect(store: refold.Store) -> None:
+    """Where no model asked for it, as a call of its own; the function is as it was."""
+    with recording.record(store, "call-1") as session:
+        assert find_slots("friday", limit=1) == ["friday 9:00"]
+    assert (session.version, find_slots.__name__, find_slots.__doc__) == (
+        3, "find_slots", "Free hours of a day."
+    )  # fmt: skip
+    (use,) = state_of(store).tool_calls
+    asked = {"day": "friday", "limit": 1}
+    assert told(use) == ("find_slots", asked, "read", ["friday 9:00"], False)
+    assert json.loads(use.event.arguments) == asked
+    assert use.answer is not None
+    latency_ms = use.answer.event.latency_ms
+    assert latency_ms is not None and 0 <= latency_ms < 5_000
+    assert [e.metadata["actor"] for e in store.read("call-1")][1:3] == ["agent", "find_slots"]
+    assert [e.metadata.get("source") for e in store.read("call-1")] == [None, "tool", "tool", None]
+
+
+def test_a_run_is_the_call_that_the_model_made(store: refold.Store) -> None:
+    """The newest of its name and arguments; the effect and the result are told, the call is one."""
+    asked = [ToolCall(f"c{n}", "find_slots", json.dumps({"day": d})) for n, d in enumerate("aba")]
+    with recording.record(store, "call-1") as session:
+        session.model_answered(tool_calls=asked)
+        find_slots(day="a", limit=0)
+        find_slots("b", limit=1)
+        find_slots("a", limit=1)
+    uses = state_of(store).tool_calls
+    results = [use.answer and use.answer.event.result for use in uses]
+    assert results == [["a 9:00"], ["b 9:00"], []]
+    assert [use.event.call_id for use in uses] == ["c0", "c1", "c2"]
+    assert {use.event.effect for use in uses} == {"read"}
+
+
+def test_a_call_is_paired_by_its_id_first(store: refold.Store) -> None:
+    """The id that a function is given is no argument; an id of no call is that of a new one."""
+
+    @refold.tool(call_id_from="tool_call_id")
+    def weather(place: str, tool_call_id: str) -> str:
+        return f"{place} {tool_call_id}"
+
+    with recording.record(store, "call-1") as session:
+        asked = [ToolCall(one, "weather", '{"place": "Ulm"}') for one in ("c1", "c2")]
+        session.model_answered(tool_calls=asked)
+        weather("Ulm", "c1")
+        weather("Ulm", tool_call_id="c2")
+        weather("Ulm", tool_call_id="c9")
+        with refold.tool("weather", call_id="c9", arguments={"place": "Bonn"}) as running:
+            running.result = 1
+    uses = state_of(store).tool_calls
+    assert [(use.event.call_id, told(use)[1], told(use)[3]) for use in uses] == [
+        ("c1", {"place": "Ulm"}, "Ulm c1"),
+        ("c2", {"place": "Ulm"}, "Ulm c2"),
+        ("c9", {"place": "Ulm"}, "Ulm c9"),
+        ("c9", {"place": "Bonn"}, 1),
+    ]
+
+
+def test_the_only_call_of_a_name_is_it_though_its_arguments_were_converted(
+    store: refold.Store,
+) -> None:
+    """A framework makes a date of a text; of two such calls nobody knows which it was."""
+    with recording.record(store, "call-1") as session:
+        session.model_answered(tool_calls=[ToolCall("c1", "find_slots", '{"day": "1"}')])
+        find_slots(day=1, limit=0)  # type: ignore[arg-type]
+        asked = [ToolCall(f"d{day}", "find_slots", json.dumps({"day": day})) for day in "23"]
+        session.model_answered(tool_calls=asked)
+        find_slots(day=2, limit=0)  # type: ignore[arg-type]
+    state = state_of(store)
+    assert [use.answer is not None for use in state.tool_calls] == [True, False, False, True]
+    assert state.tool_calls[0].event.call_id == "c1"
+
+
+def test_a_run_within_a_run_takes_no_call_that_is_being_answered(store: refold.Store) -> None:
+    """A tool that calls itself is a second call, inside the first."""
+
+    @refold.tool
+    def fold(depth: int) -> int:
+        return depth if depth == 0 else fold(depth - 1) + 1
+
+    with recording.record(store, "call-1") as session:
+        session.model_answered(tool_calls=[ToolCall("c1", "fold", '{"depth": 1}')])
+        assert fold(1) == 1
+    first, second = state_of(store).tool_calls
+    assert (first.event.call_id, told(first)[3]) == ("c1", 1)
+    assert told(second)[1:4:2] == ({"depth": 0}, 0)
+
+
+def test_an_error_is_the_result_and_goes_on(store: refold.Store) -> None:
+    """With its type and text; also one that is no ``Exception``, and one whose text fails."""
+
+    class Odd(Exception):
+        def __str__(self) -> str:
+            raise ValueError("no text")
+
+    @refold.tool(effect="irreversible")
+    def fail(error: str) -> None:
+        raise {"key": KeyError("x"), "stop": KeyboardInterrupt(), "odd": Odd()}[error]
+
+    with recording.record(store, "call-1"):
+        for error, kind in (("key", KeyError), ("stop", KeyboardInterrupt), ("odd", Odd)):
+            with pytest.raises(kind):
+                fail(error)
+    uses = state_of(store).tool_calls
+    assert [told(use)[2:] for use in uses] == [
+        ("irreversible", "KeyError: 'x'", True),
+        ("irreversible", "KeyboardInterrupt", True),
+        ("irreversible", f"{Odd.__qualname__}: (its text could not be had)", True),
+    ]
+
+
+def test_methods_are_tools_without_their_object(store: refold.Store) -> None:
+    """Positional-only, further and named arguments are told by name; static and class methods."""
+    with recording.record(store, "call-1"):
+        Desk().book("9:00", "Ann", "Bo", note="window")
+        Desk().hours()
+        Desk.place()
+    assert [told(use) for use in state_of(store).tool_calls] == [
+        ("book", {"slot": "9:00", "guests": ["Ann", "Bo"], "note": "window"}, "write",
+         "booked 9:00", False),
+        ("opening_hours", {}, "read", "9-17", False),
+        ("place", {}, "unknown", "Desk", False),
+    ]  # fmt: skip
+
+
+def test_what_is_no_function_of_one_result_is_refused() -> None:
+    """Generators, classes, effects that are none, a block without a name."""
+
+    def each() -> Iterator[int]:
+        yield 1
+
+    async def each_async() -> Any:
+        yield 1
+
+    for wrong in (each, each_async, Desk, partial(each)):
+        with pytest.raises(UsageError):
+            refold.tool(effect="read")(wrong)
+    with pytest.raises(UsageError, match="read, write, irreversible, unknown"):
+        refold.tool(effect="harmless")  # type: ignore[call-overload]
+    with pytest.raises(UsageError, match="no name"), refold.tool(effect="read"):
+        pass
+
+
+def test_a_block_is_a_run(store: refold.Store) -> None:
+    """Sync and async; ``is_error`` says that a result is a failure."""
+
+    async def later() -> None:
+        async with refold.tool("post", effect="write", arguments={"n": 2}) as running:
+            running.result, running.is_error = {"status": 500}, True
+
+    with recording.record(store, "call-1"):
+        with refold.tool("post", effect="write", arguments={"n": 1}) as running:
+            running.result = {"status": 201}
+        asyncio.run(later())
+    assert [told(use) for use in state_of(store).tool_calls] == [
+        ("post", {"n": 1}, "write", {"status": 201}, False),
+        ("post", {"n": 2}, "write", {"status": 500}, True),
+    ]
+
+
+def test_async_tools_run_at_once_in_an_async_session(tmp_path: Path) -> None:
+    """In order, each with its call; a cancelled one has an error; sync ones too."""
+
+    @refold.tool(effect="read")
+    async def look(key: int) -> int:
+        await asyncio.sleep(0.01 * (3 - key))
+        return key * 10
+
+    @refold.tool
+    async def hang() -> None:
+        await asyncio.sleep(60)
+
+    async def talk() -> ConversationState:
+        async with refold.open_async(tmp_path / "a.db") as store:
+            async with recording.record_async(store, "call-1") as session:
+                asked = [ToolCall(f"c{n}", "look", json.dumps({"key": n})) for n in range(3)]
+                await session.model_answered(tool_calls=asked)
+                assert await asyncio.gather(*(look(n) for n in range(3))) == [0, 10, 20]
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(hang(), 0.02)
+                find_slots("here", limit=1)
+                await session.model_answered("Done.")
+                await asyncio.to_thread(find_slots, "there", limit=1)
+                await session.user_said("Thanks.")
+            return (await store.fold("call-1", Conversation)).state
+
+    state = asyncio.run(talk())
+    assert [told(use)[3:] for use in state.tool_calls] == [
+        (0, False), (10, False), (20, False), ("CancelledError", True),
+        (["here 9:00"], False), (["there 9:00"], False),
+    ]  # fmt: skip
+    assert [use.event.call_id for use in state.tool_calls[:3]] == ["c0", "c1", "c2"]
+    here, answered = state.tool_calls[4].answer, state.transcript[0]
+    assert here is not None
+    assert int(here.id.split("@")[1]) < int(answered.id.split("@")[1]), "in the order of the calls"
+
+
+def test_tools_of_many_threads_are_each_recorded_once(store: refold.Store) -> None:
+    """Each in the recorder of the context that it was given its work in."""
+    from contextvars import copy_context
+
+    with recording.record(store, "call-1"), ThreadPoolExecutor(8) as pool:
+        work = [
+            pool.submit(copy_context().run, find_slots, str(n), limit=1) for n in range(40)
+        ]  # fmt: skip
+        assert [one.result() for one in work] == [[f"{n} 9:00"] for n in range(40)]
+    uses = state_of(store).tool_calls
+    assert sorted(told(use)[1]["day"] for use in uses) == sorted(map(str, range(40)))
+    assert all(told(use)[3] == [f"{told(use)[1]['day']} 9:00"] for use in uses)
+
+
+@dataclass
+class Money:
+    """A value of the caller's."""
+
+    amount: Decimal
+    unit: object = None
+
+
+@given(
+    st.one_of(
+        st.floats(), st.binary(), st.text(), st.integers(), st.sets(st.integers()),
+        st.dictionaries(st.integers(), st.decimals()), st.just(object()), st.just(Money),
+        st.builds(Money, st.decimals(), st.just(object())), st.lists(st.just(object())),
+        st.recursive(st.none(), st.lists, max_leaves=4), st.just("x" * 5_000_000), st.just(1 << 99),
+    )
+)  # fmt: skip
+def test_any_value_becomes_one_that_a_store_takes(value: object) -> None:
+    """Whatever a tool gives back can be recorded, and comes back as it was recorded."""
+    shown = json_value(value)
+    with refold.open("memory:") as store:
+        store.append("s-1", [refold.Event("tool.result", {"call_id": "c", "result": shown})])
+        (event,) = store.read("s-1")
+        assert event.data["result"] == shown
+
+
+def test_values_are_shown_as_json_says_them() -> None:
+    """Exact numbers as text, fields by name, what is unknown by its ``repr``."""
+
+    class Own:
+        def __repr__(self) -> str:
+            return "Own()"
+
+    class Broken:
+        def __repr__(self) -> str:
+            raise RuntimeError
+
+    assert json_value({"m": Money(Decimal("1.50"), Own())}) == {
+        "m": {"amount": "1.50", "unit": "Own()"}
+    }
+    assert json_value(float("nan")) == "nan"
+    assert json_value([Broken()]) == [f"<{Broken.__qualname__}>"]
+    assert json_value("x" * 5_000_000).startswith("[5,000,002 bytes of SHA-256 ")
+
+
+def test_recording_that_fails_does_not_fail_the_tool(
+    store: refold.Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another wrote to the stream, the session is over, the store is closed: told once."""
+    with recording.record(store, "call-1") as session:
+        session.suspend()
+        store.append("call-1", [refold.Event("note", {})])
+        assert find_slots("a", limit=1) == ["a 9:00"]
+        with pytest.raises(KeyError), refold.tool("x") as running:
+            raise KeyError(running)
+        store.close()
+        assert find_slots("b", limit=1) == ["b 9:00"]
+    assert [r.levelname for r in caplog.records if r.name == "refold.tools"] == ["WARNING"]
+    assert "was not recorded" in caplog.text
+
+
+def test_without_a_conversation_the_tool_runs_and_that_is_said_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Nothing is recorded, and nothing fails."""
+    assert find_slots("a", limit=1) == find_slots("a", limit=1) == ["a 9:00"]
+    said = [r.message for r in caplog.records if r.name == "refold.tools"]
+    assert said == ["no conversation is recorded here: the runs of 'find_slots' are not either"]
+
+
+def test_the_effect_of_a_tool_is_that_of_its_calls(store: refold.Store) -> None:
+    """Also of those that nobody ran; what the agent's configuration says goes before it; two
+    tools of one name with two effects are unknown.
+    """
+    refold.tool("send", effect="irreversible")(lambda: None)
+    for effect in ("read", "write"):
+        refold.tool("both", effect=effect)(lambda: None)
+    with recording.record(store, "call-1") as session:
+        calls = [ToolCall("1", "send"), ToolCall("2", "both"), ToolCall("3", "send", effect="read")]
+        session.model_answered(tool_calls=calls)
+    uses = state_of(store).tool_calls
+    assert [use.event.effect for use in uses] == ["irreversible", "unknown", "read"]
+
+
+# -- where capture records ------------------------------------------------------------------------
+
+
+def called(*calls: tuple[str, str, dict[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {"id": id, "type": "function", "function": {"name": name, "arguments": json.dumps(given)}}
+        for id, name, given in calls
+    ]
+
+
+def loop(
+    server: ModelServer, ask: Callable[[dict[str, Any]], str], text: str = "Hi"
+) -> list[dict[str, Any]]:
+    """An agent's loop: what the model asks for is run by ``ask``, until it says no more."""
+    messages: list[dict[str, Any]] = [{"role": "user", "content": text}]
+    with openai.OpenAI(api_key="x", base_url=f"{server.url}/v1", max_retries=0) as client:
+        while True:
+            answer = client.chat.completions.create(model="m", messages=messages)  # type: ignore[arg-type]
+            messages.append(answer.choices[0].message.model_dump(exclude_unset=True))
+            made = messages[-1].get("tool_calls") or []
+            if not made:
+                return messages
+            for call in made:
+                given = json.loads(call["function"]["arguments"])
+                said = {"role": "tool", "tool_call_id": call["id"], "content": ask(given)}
+                messages.append(said)
+
+
+def wire_script(server: ModelServer, *calls: tuple[str, str, dict[str, Any]]) -> None:
+    server.script = [chat("", content=None, tool_calls=called(*calls)), chat("Done.")]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_captured_call_and_its_run_are_one(
+    server: ModelServer, store: refold.Store, named: bool
+) -> None:
+    """One call and one result, with the tool's latency; the bytes are what they were."""
+    wire_script(server, ("c1", "find_slots", {"day": "a"}), ("c2", "find_slots", {"day": "b"}))
+    capture.install(store)
+    ask = lambda given: json.dumps(find_slots(**given, limit=1), indent=1)  # noqa: E731
+    if named:
+        with capture.conversation("call-1"):
+            sent = loop(server, ask)
+    else:
+        sent = loop(server, ask)
+    assert capture.flush()
+    (info,) = store.streams()
+    state = state_of(store, info.stream)
+    assert [told(use) for use in state.tool_calls] == [
+        ("find_slots", {"day": "a"}, "read", ["a 9:00"], False),
+        ("find_slots", {"day": "b"}, "read", ["b 9:00"], False),
+    ]
+    assert all(use.answer and use.answer.event.latency_ms is not None for use in state.tool_calls)
+    assert state.unmatched_results == []
+    types = [event.type for event in store.read(info.stream)]
+    assert (types.count("tool.call"), types.count("tool.result")) == (2, 2)
+    assert "tool.relayed" not in types, "the same value, with other white space"
+    assert [turn.text for turn in state.transcript] == ["Hi", "Done."]
+    last = [e for e in store.read(info.stream) if e.type == "wire.request"][-1]
+    body = json.loads(capture.request_of(store, info.stream, last.version))
+    assert body["messages"] == sent[:-1]
+
+
+def test_what_the_agent_was_told_instead_is_kept_beside_it(
+    server: ModelServer, store: refold.Store
+) -> None:
+    """As an error's text in the agent's own words: a model is shown what it was shown."""
+
+    @refold.tool(effect="write")
+    def pay(amount: int) -> None:
+        raise PermissionError("over the limit")
+
+    def ask(given: dict[str, Any]) -> str:
+        try:
+            return str(pay(**given))
+        except PermissionError:
+            return "You may not pay so much."
+
+    wire_script(server, ("c1", "pay", {"amount": 9}))
+    capture.install(store)
+    with capture.conversation("call-1"):
+        sent = loop(server, ask)
+    assert capture.flush()
+    (use,) = state_of(store).tool_calls
+    assert told(use)[2:] == ("write", "PermissionError: over the limit", True)
+    shown = to_messages(store.read("call-1"))
+    assert [m["content"] for m in shown] == ["Hi", None, "You may not pay so much.", "Done."]
+    assert shown[2] == sent[2]
+
+
+def test_a_run_that_no_model_asked_for_is_a_call_of_its_own_in_a_named_conversation(
+    server: ModelServer, store: refold.Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Before, between and after model calls; without a name nobody knows where it belongs."""
+    capture.install(store)
+    with capture.conversation("call-1"):
+        find_slots("before", limit=0)
+        loop(server, lambda given: "")
+        find_slots("after", limit=0)
+    find_slots("outside", limit=0)
+    assert capture.flush()
+    uses = state_of(store).tool_calls
+    assert [told(use)[1]["day"] for use in uses] == ["before", "after"]
+    assert [info.stream for info in store.streams()] == ["call-1"]
+    assert "a run of a tool was not recorded" in caplog.text
+    with capture.conversation("call-1"):
+        loop(server, lambda given: "", text="And again?")
+    assert capture.flush()
+    assert [turn.text[:2] for turn in state_of(store).transcript] == ["Hi", "Hi", "An", "Hi"]
+
+
+def test_the_same_call_in_two_conversations_is_answered_in_neither(
+    server: ModelServer, store: refold.Store
+) -> None:
+    """Unless the ids say which: then what the tool told is there before the next request."""
+    calls = called(("c1", "find_slots", {"day": "a"}))
+    server.script = [chat("", content=None, tool_calls=calls)] * 2 + [chat("Done.")]
+    capture.install(store)
+    with openai.OpenAI(api_key="x", base_url=f"{server.url}/v1") as client:
+        for text in ("One", "Two"):
+            asked: Any = [{"role": "user", "content": text}]
+            client.chat.completions.create(model="m", messages=asked)
+    find_slots("a", limit=0)
+    assert capture.flush()
+    uses = [state_of(store, info.stream).tool_calls for info in store.streams()]
+    assert [[use.answer for use in each] for each in uses] == [[None], [None]]
+
+
+def test_a_run_that_begins_before_its_answer_has_ended_is_still_that_call(
+    server: ModelServer, store: refold.Store
+) -> None:
+    """As in frameworks that run tools while the answer is read."""
+    calls = called(("c1", "find_slots", {"day": "a"}))
+    message = {"role": "assistant", "tool_calls": [{"index": 0, **calls[0]}]}
+    head = {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "m-1"}
+    choices = [{"index": 0, "delta": message, "finish_reason": None}]
+    ends = [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]
+    lines = [json.dumps({**head, "choices": each}) for each in (choices, ends)]
+    body = "".join(f"data: {line}\n\n" for line in lines) + "data: [DONE]\n\n"
+    reply = chat()
+    reply.body, reply.type, reply.size = body.encode(), "text/event-stream", len(lines[0]) + 8
+    server.script = [reply]
+    capture.install(store)
+    started, go_on = threading.Event(), threading.Event()
+
+    @refold.tool("find_slots", effect="read")
+    def slow(day: str) -> str:
+        started.set()
+        go_on.wait(10)
+        return day
+
+    with (
+        openai.OpenAI(api_key="x", base_url=f"{server.url}/v1") as client,
+        capture.conversation("call-1"),
+    ):
+        asked: Any = [{"role": "user", "content": "Hi"}]
+        with client.chat.completions.create(model="m", messages=asked, stream=True) as stream:
+            next(iter(stream))
+            thread = threading.Thread(target=slow, args=("a",))
+            thread.start()
+            started.wait(10)
+            assert capture.flush()
+            for _ in stream:
+                pass
+        go_on.set()
+        thread.join()
+    assert capture.flush()
+    (use,) = state_of(store).tool_calls
+    assert (use.event.call_id, told(use)[3]) == ("c1", "a")
+
+
+def test_capture_that_cannot_store_does_not_fail_the_tool(
+    server: ModelServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With ``on_error="raise"`` too, which is for model calls; it is told."""
+    caplog.set_level(logging.WARNING)
+    store = refold.open(tmp_path / "b.db")
+    for on_error in ("log", "raise"):
+        capture.install(store, on_error=on_error)
+        store.close()
+        with capture.conversation("call-1"):
+            assert find_slots("a", limit=1) == ["a 9:00"]
+        capture.uninstall()
+        store = refold.open(tmp_path / "c.db")
+    store.close()
+    assert {r.name for r in caplog.records} >= {"refold.capture", "refold.tools"}
