@@ -5,20 +5,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from decimal import Decimal
-from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final, NamedTuple, Self, TypeVar
 
 import msgspec
 
-from refold.conversation.amounts import read_amount
 from refold.conversation.chat_export import Loss
 from refold.conversation.chat_shapes import Unread
 from refold.conversation.events import AgentConfigured, Tool
+from refold.conversation.importers.detection import FORMATS, known
+from refold.conversation.importers.fields import FieldReader
 from refold.conversation.importers.json_array import Value, checked
 from refold.conversation.importers.source import ImportSource
-from refold.conversation.openai_chat import read_messages
 from refold.core.event import Event
 from refold.errors import InvalidEvent, UsageError
 
@@ -39,23 +37,26 @@ _NO_WORDS: Final = (TypeError, LookupError, AttributeError)
 # Of these the message alone, as "'id'", says nothing.
 GROUP: Final = "refold.importers"
 """The entry points of plug-ins: a format's name, and where the function that reads it is."""
-_HERE: Final = "refold.conversation.importers."
-BUILT_IN: Final = (
-    EntryPoint("tau-bench", _HERE + "tau_bench:TAU_BENCH", GROUP),
-    EntryPoint("tau2-bench", _HERE + "tau2:TAU2", GROUP),
-    EntryPoint("otlp", _HERE + "otlp:OTLP", GROUP),
-    EntryPoint("langfuse", _HERE + "langfuse:LANGFUSE", GROUP),
-    EntryPoint("langsmith", _HERE + "langsmith:LANGSMITH", GROUP),
-    EntryPoint("inspect", _HERE + "inspect_log:INSPECT", GROUP),
-    EntryPoint("vcon", _HERE + "vcon:VCON", GROUP),
-    EntryPoint("claude-code", _HERE + "claude_code:CLAUDE_CODE", GROUP),
-    EntryPoint("codex", _HERE + "codex:CODEX", GROUP),
-    EntryPoint("chatgpt", _HERE + "chatgpt:CHATGPT", GROUP),
-    EntryPoint("openai-responses", _HERE + "api_files:RESPONSES_FILES", GROUP),
-    EntryPoint("anthropic-messages", _HERE + "api_files:ANTHROPIC_FILES", GROUP),
-    EntryPoint("openai-chat", _HERE + "chat_files:OPENAI_CHAT", GROUP),
-)
-"""The formats that come with refold; the last is asked last what an input looks like."""
+BUILT_IN: Final = {
+    name: EntryPoint(name, f"refold.conversation.importers.{place}", GROUP)
+    for name, place in {
+        "tau-bench": "tau_bench:TAU_BENCH",
+        "tau2-bench": "tau2:TAU2",
+        "otlp": "otlp:OTLP",
+        "langfuse": "langfuse:LANGFUSE",
+        "langsmith": "langsmith:LANGSMITH",
+        "inspect": "inspect_log:INSPECT",
+        "vcon": "vcon:VCON",
+        "claude-code": "claude_code:CLAUDE_CODE",
+        "codex": "codex:CODEX",
+        "chatgpt": "chatgpt:CHATGPT",
+        "openai-responses": "call_files:RESPONSES_FILES",
+        "anthropic-messages": "call_files:ANTHROPIC_FILES",
+        "openai-chat": "call_files:CHAT_FILES",
+    }.items()
+}
+"""The formats that come with refold, as :mod:`~refold.conversation.importers.detection` orders
+them."""
 
 
 class Problem(NamedTuple):
@@ -152,78 +153,25 @@ class Importer(NamedTuple):
 
     def is_for(self, source: ImportSource) -> bool:
         """Whether a source looks like this format and no other, or nobody can say."""
-        found = Importer.of(source)
-        is_own = (
-            bool(self.looks_like(source.sample)) if found is None else found[0].name == self.name
-        )
-        return is_own or self.looks_like is _never
+        if found := Importer.of(source):
+            return found[0].name == self.name
+        return self.looks_like is _never and self.name not in BUILT_IN
 
     @classmethod
     def of(cls, source: ImportSource) -> tuple[Self, str] | None:
         """The importer that an input seems to be for, and by what; None where none says so.
 
-        The more general a format, the later it is asked: chat messages last.
+        Plug-ins are asked before chat messages, the most general format.
         """
-        *names, last = BUILT_IN
-        order = [point.name for point in names]
-        for name in [*order, *(_points().keys() - {*order, last.name}), last.name]:
-            # A plug-in that cannot be had, or fails here, is for no input.
-            with suppress(Exception):
-                importer = cls.named(name)
-                if why := importer.looks_like(source.sample):
-                    return importer, why
-        return None
-
-
-class FieldReader:
-    """An object of a source, its fields read one by one: one that is odd voids itself alone.
-
-    It counts as not given, and ``unread`` notes it by its JSON Pointer. ``at`` is that of the
-    object.
-    """
-
-    def __init__(self, holder: Any, unread: list[Unread], at: str = "") -> None:
-        self.holder, self.unread, self.at = holder, unread, at
-
-    def read(self, key: str, how: Callable[[Any], T]) -> T | None:
-        """A field as ``how`` understands it, which raises ValueError where it does not."""
-        value = self.holder.get(key)
-        try:
-            found = None if value is None else how(value)
-            if isinstance(found, float) and isinstance(value, int | Decimal) and found != value:
-                raise ValueError(f"{value} has more digits than are kept of it")
-            return found
-        except (ValueError, ArithmeticError, UsageError) as error:
-            self.note(key, [Unread("field", "", str(error))])
-            return None
-
-    def typed(self, key: str, kind: type[T]) -> T | None:
-        """A field that must be of a type."""
-        return self.read(key, partial(msgspec.convert, type=kind))
-
-    def inside(self, key: str) -> Self:
-        """The fields of a field that must be an object; none where it is not."""
-        return type(self)(self.typed(key, dict[str, Any]) or {}, self.unread, f"{self.at}/{key}")
-
-    def messages(self, key: str, agent: AgentConfigured) -> list[Event]:
-        """The events of the chat messages in a field; InvalidEvent where there can be none."""
-        try:
-            chat = read_messages(self.holder[key], agent)
-        except InvalidEvent as error:
-            raise InvalidEvent(error.reason, path=f"/{key}{error.path}") from error
-        self.note(key, chat.unread)
-        return chat.events
-
-    def note(self, key: str, unread: Iterable[Unread]) -> None:
-        """Note what is not understood of a field."""
-        self.unread += [one._replace(pointer=f"{self.at}/{key}{one.pointer}") for one in unread]
-
-
-def amount(said: object) -> Decimal:
-    """An amount of money, to the last digit; ValueError for what is none."""
-    if (found := read_amount(said)) is None:
-        raise ValueError(f"{said!r:.50} is not an amount")
-    return found
+        found = known(source.sample)
+        if found is None or found[0] == FORMATS[-1]:
+            for name in _points().keys() - BUILT_IN.keys():
+                # A plug-in that cannot be had, or fails here, is for no input.
+                with suppress(Exception):
+                    importer = cls.named(name)
+                    if why := importer.looks_like(source.sample):
+                        return importer, why
+        return None if found is None else (cls.named(found[0]), found[1])
 
 
 def read_all(
@@ -288,5 +236,4 @@ def configured(events: Sequence[Any], given: Mapping[str, str]) -> list[Event]:
 
 def _points() -> dict[str, EntryPoint]:
     """By name; a plug-in does not take the place of a built-in format."""
-    built_in = {point.name: point for point in BUILT_IN}
-    return built_in | {point.name: point for point in entry_points(group=GROUP)} | built_in
+    return BUILT_IN | {point.name: point for point in entry_points(group=GROUP)} | BUILT_IN

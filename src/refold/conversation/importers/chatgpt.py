@@ -18,7 +18,6 @@ from msgspec.structs import replace
 from refold.conversation import events
 from refold.conversation.chat_shapes import Unread, check_json, parsed_arguments
 from refold.conversation.importers.base import (
-    FieldReader,
     Found,
     FoundFork,
     Importer,
@@ -26,9 +25,10 @@ from refold.conversation.importers.base import (
     Problem,
     read_each,
 )
+from refold.conversation.importers.detection import is_node
+from refold.conversation.importers.fields import FieldReader
 from refold.conversation.importers.json_array import Value
 from refold.conversation.importers.source import ImportSource, named, names
-from refold.conversation.importers.when import time_in
 from refold.conversation.openai_chat import text_or_none
 from refold.core.event import Event
 from refold.core.jsonvalue import pointer
@@ -52,25 +52,12 @@ def read_chatgpt(source: ImportSource, options: Options) -> Iterator[Found | Pro
     return read_each(source, source.values(), partial(_found, options, source.stem))
 
 
-def looks_like(values: Sequence[Any], /) -> str:
-    """By what the first values are known to be ChatGPT's; "" where they are not."""
-    for value in values:
-        match value:
-            case {"mapping": dict(nodes)} if any(map(_is_node, nodes.values())):
-                return "its conversations have a mapping of messages with parents"
-    return ""
-
-
-def _is_node(node: Any) -> bool:
-    return isinstance(node, dict) and not {"parent", "children", "message"}.isdisjoint(node)
-
-
 def _found(options: Options, stem: str, talk: FieldReader, value: Value) -> Found:
     nodes = talk.inside("mapping").holder if isinstance(talk.holder, dict) else {}
     nodes = {
         key: {**node, "parent": text_or_none(node.get("parent"))}
         for key, node in nodes.items()
-        if _is_node(node)
+        if is_node(node)
     }
     if not any(node.get("message") for node in nodes.values()):
         raise InvalidEvent("a conversation has a mapping with messages", path="/mapping")
@@ -86,7 +73,7 @@ def _found(options: Options, stem: str, talk: FieldReader, value: Value) -> Foun
     started = Event.of(
         events.SessionStarted(),
         metadata={"chatgpt": beside},
-        occurred_at=time_in(talk, "create_time"),
+        occurred_at=talk.time("create_time"),
     )
     reader = _TreeReader(talk, nodes, options)
     main = reader.read(_path(nodes, current, set()))
@@ -173,7 +160,7 @@ class _TreeReader:
             case _:
                 raise InvalidEvent(f"there is no event for the role {role!r:.50}", path=at)
         beside = {k: v for k, v in message.items() if k != "content" and v not in (None, {}, [])}
-        at_us = time_in(fields, "create_time")
+        at_us = fields.time("create_time")
         told = [Event.of(one, occurred_at=at_us) for one in made]
         if told:
             told[-1] = dataclasses.replace(told[-1], metadata={"chatgpt": beside})
@@ -249,4 +236,4 @@ def _call(key: str, tool: str, text: str) -> events.ToolCall:
     return events.ToolCall(key, tool, text, parsed, message_id=key, kind=kind)
 
 
-CHATGPT: Final = Importer("chatgpt", read_chatgpt, looks_like)
+CHATGPT: Final = Importer("chatgpt", read_chatgpt)

@@ -11,28 +11,26 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, Final
 
 from msgspec.structs import replace
 
 from refold.conversation import events
-from refold.conversation.amounts import read_amount
 from refold.conversation.apis.anthropic_messages import ANTHROPIC_MESSAGES
 from refold.conversation.chat_export import Loss
 from refold.conversation.chat_shapes import Unread, check_json
 from refold.conversation.importers.base import (
     ODD,
-    FieldReader,
     Found,
     FoundFork,
     Importer,
     Options,
     Problem,
 )
+from refold.conversation.importers.fields import FieldReader
 from refold.conversation.importers.session_lines import SessionLine, read_entries
 from refold.conversation.importers.source import ImportSource, named, names
-from refold.conversation.importers.when import time_us
 from refold.conversation.openai_chat import pair, text_or_none
 from refold.core.event import Event
 from refold.errors import InvalidEvent
@@ -64,17 +62,6 @@ def read_claude_code(source: ImportSource, options: Options) -> Iterator[Found |
             yield _session(source, options, session, entries)
         except ODD as error:
             yield Problem(source.name, entries[0].begins, str(error))
-
-
-def looks_like(values: Sequence[Any], /) -> str:
-    """By what the first lines are known to be of Claude Code; "" where they are not."""
-    for value in values:
-        match value:
-            case {"sessionId": str(), "uuid": _, "message": _}:
-                return "its lines have a sessionId, a uuid and a message"
-            case {"type": "summary", "leafUuid": _}:
-                return "it has a summary with a leafUuid"
-    return ""
 
 
 def _whole(sessions: dict[str, list[SessionLine]], stem: str) -> dict[str, list[SessionLine]]:
@@ -246,7 +233,7 @@ class _EntryReader:
         first = group[0]
         unread: list[Unread] = []
         holder = first.value if isinstance(first.value, dict) else {}
-        self._now_us = FieldReader(holder, unread).read("timestamp", time_us) or self._now_us
+        self._now_us = FieldReader(holder, unread).time("timestamp") or self._now_us
         if role := _role(first):
             made = self._answer(group, unread) if role == "assistant" else _heard(first, unread)
             pair([event.data for event in made], self._calls, "/message", unread)
@@ -265,7 +252,7 @@ class _EntryReader:
         blocks = [block for one in said for block in _blocks(one["content"])]
         message = {**said[-1], "content": blocks}
         fields = FieldReader(group[-1].value, unread)
-        cost, ms = fields.read("costUSD", read_amount), fields.typed("durationMs", float)
+        cost, ms = fields.amount("costUSD"), fields.typed("durationMs", float)
         own_id = str(message.get("id") or f"m{group[0].line}")
         response = events.ModelResponse(cost=cost, latency_ms=ms, message_id=own_id)
         chat = ANTHROPIC_MESSAGES.read_answer(message, response)
@@ -318,4 +305,4 @@ def _by(agent: str, event: Event) -> Event:
     return Event.of(replace(event.data, party=agent)) if is_said else event
 
 
-CLAUDE_CODE: Final = Importer("claude-code", read_claude_code, looks_like)
+CLAUDE_CODE: Final = Importer("claude-code", read_claude_code)

@@ -7,7 +7,7 @@ as it is, as ``codex.line``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -15,11 +15,11 @@ from msgspec.structs import replace
 from refold.conversation import events
 from refold.conversation.apis.openai_responses import OPENAI_RESPONSES
 from refold.conversation.chat_export import Loss
-from refold.conversation.chat_shapes import Unread, check_json, read_usage
-from refold.conversation.importers.base import ODD, FieldReader, Found, Importer, Options, Problem
+from refold.conversation.chat_shapes import Unread, check_json
+from refold.conversation.importers.base import ODD, Found, Importer, Options, Problem
+from refold.conversation.importers.fields import FieldReader
 from refold.conversation.importers.session_lines import SessionLine, read_entries
 from refold.conversation.importers.source import ImportSource, named, names
-from refold.conversation.importers.when import time_us
 from refold.conversation.openai_chat import text_or_none
 from refold.core.event import Event
 from refold.errors import InvalidEvent
@@ -46,17 +46,6 @@ def read_codex(source: ImportSource, options: Options) -> Iterator[Found | Probl
             yield _found(source, options, entries)
         except ODD as error:
             yield Problem(source.name, entries[0].begins, str(error))
-
-
-def looks_like(values: Sequence[Any], /) -> str:
-    """By what the first lines are known to be a session of Codex; "" where they are not."""
-    for value in values:
-        match value:
-            case {"type": "session_meta" | "response_item" | "turn_context", "payload": dict()}:
-                return "its lines are a session_meta, response_items and their like"
-            case {"record_type": "state"} | {"id": _, "instructions": _, "git": _}:
-                return "it is an early session of Codex"
-    return ""
 
 
 def _found(source: ImportSource, options: Options, entries: list[SessionLine]) -> Found:
@@ -113,7 +102,7 @@ class _RolloutReader:
         """When a line was written."""
         holder = entry.value if isinstance(entry.value, dict) else {}
         unread: list[Unread] = []
-        at_us = FieldReader(holder, unread).read("timestamp", time_us)
+        at_us = FieldReader(holder, unread).time("timestamp")
         self._lose(entry, unread)
         return at_us
 
@@ -147,9 +136,9 @@ class _RolloutReader:
         info = payload.get("info")
         if not isinstance(info, dict) or info.get("total_token_usage") == self._total:
             return []
-        self._total, last = info.get("total_token_usage"), info.get("last_token_usage")
+        self._total = info.get("total_token_usage")
         unread: list[Unread] = []
-        usage = read_usage(_as_usage(last), ["payload", "info", "last_token_usage"], unread)
+        usage = FieldReader(info, unread, "/payload/info").usage("last_token_usage")
         self._lose(entry, unread)
         model, own = self.agent.model, self._message_id
         return [Event.of(events.ModelResponse(model=model, usage=usage, message_id=own))]
@@ -202,16 +191,4 @@ def _configured(about: events.AgentConfigured, turn: Mapping[str, Any]) -> event
     return replace(about, model=text_or_none(turn.get("model")), params=params)
 
 
-def _as_usage(said: Any) -> Any:
-    """A count of tokens under the names of the Responses API."""
-    if not isinstance(said, dict):
-        return said
-    cached, thought = said.get("cached_input_tokens"), said.get("reasoning_output_tokens")
-    return {
-        **said,
-        "input_tokens_details": {"cached_tokens": cached},
-        "output_tokens_details": {"reasoning_tokens": thought},
-    }
-
-
-CODEX: Final = Importer("codex", read_codex, looks_like)
+CODEX: Final = Importer("codex", read_codex)

@@ -7,11 +7,11 @@ API is left as it is. Nothing is read here: what each message says, the API's re
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Final
 
 from refold.conversation.apis.anthropic_messages import ANTHROPIC_MESSAGES
-from refold.conversation.apis.base import Api, Body
+from refold.conversation.apis.base import Api, Body, objects_in
 from refold.conversation.apis.gemini import GEMINI
 from refold.conversation.apis.openai_chat import OPENAI_CHAT
 from refold.conversation.apis.openai_responses import OPENAI_RESPONSES
@@ -126,11 +126,12 @@ def chat_of(items: Iterable[Any]) -> list[Any]:
     chat: list[Any] = []
     for item in items:
         for message in _messages(item):
-            role = message.get("role") if isinstance(message, dict) else None
+            said = message if isinstance(message, dict) else {}
+            role = said.get("role")
             if role in names and role not in _CHAT_ROLES:
-                message = {**message, "role": "tool", "name": role, "tool_call_id": names[role]}
+                message = {**said, "role": "tool", "name": role, "tool_call_id": names[role]}
             chat.append(message)
-            for call in _objects(message, "tool_calls"):
+            for call in objects_in(said.get("tool_calls")):
                 function = call.get("function")
                 if isinstance(function, dict):
                     names[function.get("name")] = call.get("id")
@@ -139,7 +140,7 @@ def chat_of(items: Iterable[Any]) -> list[Any]:
 
 def _request_of(items: list[Any], given: Body) -> Shaped:
     dicts = [item for item in items if isinstance(item, dict)]
-    kinds = {str(part.get("type")) for item in dicts for part in _objects(item, "content")}
+    kinds = {str(part.get("type")) for item in dicts for part in objects_in(item.get("content"))}
     if any(item.get("type") in _ITEMS and not item.get("parts") for item in dicts):
         return OPENAI_RESPONSES, {**given, "input": items}
     is_plain = not any("lc" in item or "tool_calls" in item for item in dicts)
@@ -161,7 +162,7 @@ def _chosen(choice: Any) -> Any:
     """A choice whose calls are as chat completions have them, and its reason by that name."""
     if not isinstance(choice, dict) or not isinstance(message := choice.get("message"), dict):
         return choice
-    calls = _objects(message, "tool_calls")
+    calls = objects_in(message.get("tool_calls"))
     is_chat = all(isinstance(one.get("function", one.get("custom")), dict) for one in calls)
     reason = choice.get("finish_reason", choice.get("stop_reason"))
     return {**choice, "message": message if is_chat else _plain(message), "finish_reason": reason}
@@ -274,8 +275,3 @@ def _result(call_id: Any, content: Any) -> Body:
 
 def _type(part: Any) -> Any:
     return part.get("type") if isinstance(part, dict) else None
-
-
-def _objects(holder: Any, key: str) -> list[Body]:
-    items = holder.get(key) if isinstance(holder, Mapping) else None
-    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []

@@ -51,27 +51,21 @@ def _name(value: Any) -> str:
     match value:
         case {"conversations": [{"from": _}, *_]} | [{"from": _, "value": _}, *_]:
             return "ShareGPT conversations"
-        case {"vcon": _} | {"parties": list(), "dialog": list()}:
-            return "a vCon"
         case {"resourceSpans": _} | {"resource_spans": _} | {"scopeSpans": _}:
             return "OTLP traces (OpenTelemetry)"
-        case {"role": str(), "parts": [{"type": _}, *_]}:
+        case {"role": _, "parts": [{"type": _}, *_]} | {
+            "messages": [{"parts": [{"type": _}, *_]}, *_]
+        }:
             return "OpenTelemetry GenAI messages"
-        case {"messages": [{"role": str(), "parts": [{"type": _}, *_]}, *_]}:
-            return "OpenTelemetry GenAI messages"
-        case {"trace": _, "observations": _} | {"observations": [{"traceId": _}, *_]}:
-            return "a Langfuse export"
         case {"traceId": _, "type": "GENERATION" | "SPAN" | "EVENT"}:
             return "a Langfuse export"
-        case {"run_type": _} | {"runs": [{"run_type": _}, *_]} | {"trace_id": _, "dotted_order": _}:
+        case {"trace_id": _, "dotted_order": _}:
             return "a LangSmith export"
         case {"message": {"type": "end-of-call-report"}} | {"artifact": {"messages": _}}:
             return "a Vapi call"
         case {"transcript_object": _} | {"call": {"transcript_object": _}}:
             return "a Retell call"
-        case {"eval": {"task": _} | {"task_id": _}, "samples": _}:
-            return "an Inspect log"
-        case {"eval": dict(), "status": _}:
+        case {"eval": dict()}:
             return "an Inspect log"
         case {"trajectory": list(), "history": list()} | {"trajectory": list(), "info": _}:
             return "a SWE-agent trajectory"

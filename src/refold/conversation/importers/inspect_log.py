@@ -8,8 +8,7 @@ trace; without them its ``messages`` are all that is known. Texts that a log kee
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from decimal import Decimal
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -17,7 +16,6 @@ from refold.conversation import events
 from refold.conversation.chat_shapes import Unread
 from refold.conversation.importers.base import (
     ODD,
-    FieldReader,
     Found,
     Importer,
     Options,
@@ -25,18 +23,31 @@ from refold.conversation.importers.base import (
     problem_of,
     read_all,
 )
+from refold.conversation.importers.fields import FieldReader
 from refold.conversation.importers.json_array import Value, checked
 from refold.conversation.importers.source import ImportSource, named
-from refold.conversation.importers.spans import Span, Trace
-from refold.conversation.importers.traces import read_traces
-from refold.conversation.importers.usage import usage_in
-from refold.conversation.importers.when import time_us
+from refold.conversation.importers.spans import Span, Trace, spans_of
+from refold.conversation.importers.telling import read_traces
 from refold.core.event import Event
 from refold.errors import InvalidEvent
 
 _GRADES: Final = {"C": 1.0, "I": 0.0, "P": 0.5, "N": 0.0}
 """What Inspect's own metrics take its grades for: correct, incorrect, partial, no answer."""
 _ATTACHED: Final = "attachment://"
+_STEP: Final = {
+    "id": "uuid", "start_us": "timestamp", "end_us": "completed", "error": "error/message error",
+}  # fmt: skip
+_MODEL: Final = {
+    **_STEP, "name": "model", "model": "model", "agent": "role", "asked": "input",
+    "answered": "output", "tools": "tools", "usage": "output/usage",
+}  # fmt: skip
+_TOOL: Final = {
+    **_STEP,
+    "name": "function",
+    "asked": "arguments",
+    "answered": "result",
+    "call_id": "id",
+}
 _TOLD: Final = ("messages", "events", "attachments", "output")
 
 
@@ -49,17 +60,6 @@ def read_inspect(source: ImportSource, options: Options) -> Iterator[Found | Pro
         refold import inspect popularity.json
     """
     return read_traces(source.name, "inspect", options, read_all(source, partial(_samples, source)))
-
-
-def looks_like(values: Sequence[Any], /) -> str:
-    """By what the first values are known to be of Inspect; "" where they are not."""
-    for value in values:
-        match value:
-            case {"eval": {"task": _}}:
-                return "it has the eval of a task"
-            case {"epoch": int() | float(), "target": _, "messages": list()}:
-                return "it is a sample with an epoch and a target"
-    return ""
 
 
 def _samples(source: ImportSource, value: Value) -> Iterator[Trace | Problem]:
@@ -88,7 +88,7 @@ def _trace(given: Any, log: Mapping[str, Any], at: str, line: int) -> Trace:
     spans = [
         span
         for number, one in enumerate(held)
-        for span in _span(FieldReader(one, unread, f"{at}/events/{number}"))
+        for span in _spans(FieldReader(one, unread, f"{at}/events/{number}"))
     ]
     if not any(span.kind == "model" for span in spans):
         spans = [_words(sample, str(log.get("created") or ""))]
@@ -103,46 +103,23 @@ def _trace(given: Any, log: Mapping[str, Any], at: str, line: int) -> Trace:
     )  # fmt: skip
 
 
-def _span(one: FieldReader) -> list[Span]:
+def _spans(one: FieldReader) -> list[Span]:
     """The step that an event is, if it is one: what else a log tells of is no conversation."""
-    event, kind = one.holder, one.holder.get("event")
-    start_us = one.read("timestamp", time_us)
-    if kind not in ("model", "tool") or start_us is None:
-        return []
-    failed = event.get("error")
-    why = failed.get("message") if isinstance(failed, dict) else failed
-    output = one.inside("output")
-    config = {key: value for key, value in one.inside("config").holder.items() if value is not None}
-    usage, end_us = output.holder.get("usage"), one.read("completed", time_us)
-    made = Span(
-        id=str(event.get("uuid") or one.at),
-        parent="",
-        kind="model" if kind == "model" else "tool",
-        name=str(event.get("function") or event.get("model")),
-        at=one.at,
-        start_us=start_us,
-        end_us=end_us,
-        error=str(why or ""),
-        call_id=str(event.get("id")) if kind == "tool" else "",
-        asked=event.get("input") if kind == "model" else event.get("arguments"),
-        answered=(output.holder or None) if kind == "model" else event.get("result"),
-        asked_at=f"{one.at}/input",
-        answered_at=f"{one.at}/output",
-        model=event.get("model"),
-        agent=event.get("role"),
-        params=config,
-        tools=event.get("tools"),
-        usage=usage_in(usage, f"{one.at}/output/usage", one.unread),
-    )
-    return [made]
+    match one.holder.get("event"):
+        case "model":
+            output, config = one.inside("output").holder, one.inside("config").holder
+            params = {key: value for key, value in config.items() if value is not None}
+            return spans_of(one, "model", _MODEL, answered=output or None, params=params)
+        case "tool":
+            return spans_of(one, "tool", _TOOL)
+    return []
 
 
 def _words(sample: FieldReader, created: str) -> Span:
     """The messages of a sample whose steps are not in the log."""
-    start_us = FieldReader({"created": created or None}, []).read("created", time_us)
-    messages = sample.holder.get("messages")
-    at = f"{sample.at}/messages"
-    return Span(sample.at, "", "words", "messages", at, start_us, asked=messages, asked_at=at)
+    start_us = FieldReader({"created": created or None}, []).time("created")
+    messages, at = sample.holder.get("messages"), f"{sample.at}/messages"
+    return Span(sample.at, "words", at, start_us, asked=messages, asked_at=at)
 
 
 def _scores(sample: FieldReader) -> Iterator[events.ScoreRecorded]:
@@ -152,9 +129,8 @@ def _scores(sample: FieldReader) -> Iterator[events.ScoreRecorded]:
         parts = value.items() if isinstance(value, dict) else [("", value)]
         for part, one in parts:
             number = _GRADES.get(one) if isinstance(one, str) else one
-            if not isinstance(number, int | float | Decimal):
-                unread = Unread("field", "", f"{one!r:.50} is no number and no grade of Inspect")
-                sample.note(f"scores/{name}", [unread])
+            if not isinstance(number, int | float):
+                sample.lose(f"scores/{name}", f"{one!s:.50} is no number and no grade of Inspect")
                 continue
             comment = given.get("explanation")
             told = f"{name}.{part}" if part else name
@@ -184,4 +160,4 @@ def _attached(value: Any, texts: Mapping[str, Any]) -> Any:
     return value
 
 
-INSPECT: Final = Importer("inspect", read_inspect, looks_like)
+INSPECT: Final = Importer("inspect", read_inspect)

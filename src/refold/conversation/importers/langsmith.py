@@ -7,32 +7,29 @@ A run is ``{"id", "trace_id", "run_type", "inputs", "outputs", …}``
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from refold.conversation import chat_shapes as shapes
 from refold.conversation import events
-from refold.conversation.amounts import read_amount
 from refold.conversation.chat_shapes import Unread
-from refold.conversation.importers.base import (
-    ODD,
-    FieldReader,
-    Found,
-    Importer,
-    Options,
-    Problem,
-    read_all,
-)
-from refold.conversation.importers.chat_files import PARAMS
+from refold.conversation.importers.base import ODD, Found, Importer, Options, Problem, read_all
+from refold.conversation.importers.call_files import PARAMS
+from refold.conversation.importers.fields import FieldReader
 from refold.conversation.importers.json_array import Doubled, Value, checked
 from refold.conversation.importers.source import ImportSource
-from refold.conversation.importers.spans import Kind, Span, Trace
-from refold.conversation.importers.traces import read_traces
-from refold.conversation.importers.usage import usage_in
-from refold.conversation.importers.when import time_us
+from refold.conversation.importers.spans import Kind, Span, Trace, spans_of
+from refold.conversation.importers.telling import read_traces
 from refold.core.event import Event
 
 _KINDS: Final[dict[str, Kind]] = {"llm": "model", "chat_model": "model", "tool": "tool"}
+_PLACES: Final = {
+    "id": "id", "parent": "parent_run_id", "name": "name", "start_us": "start_time",
+    "end_us": "end_time", "asked": "inputs", "answered": "outputs", "cost": "total_cost",
+    "model": "inputs/model extra/metadata/ls_model_name extra/invocation_params/model",
+    "provider": "extra/metadata/ls_provider",
+    "agent": "extra/metadata/lc_agent_name extra/metadata/agent_name",
+}  # fmt: skip
 _LISTS: Final = ("post", "patch", "runs")
 _THREADS: Final = ("session_id", "conversation_id", "thread_id")
 
@@ -45,17 +42,6 @@ def read_langsmith(source: ImportSource, options: Options) -> Iterator[Found | P
         refold import langsmith runs.jsonl
     """
     return read_traces(source.name, "langsmith", options, _traces(source))
-
-
-def looks_like(values: Sequence[Any], /) -> str:
-    """By what the first values are known to be of LangSmith; "" where they are not."""
-    for value in values:
-        match value:
-            case (
-                {"run_type": _} | {"post": [{"run_type": _}, *_]} | {"runs": [{"run_type": _}, *_]}
-            ):
-                return "its runs have a run_type"
-    return ""
 
 
 def _traces(source: ImportSource) -> Iterator[Trace | Problem]:
@@ -98,11 +84,12 @@ def _trace(trace_id: str, runs: list[tuple[dict[str, Any], str, int]]) -> Trace:
     metadata: dict[str, Any] = {}
     for run, at, _ in runs:
         one = FieldReader(run, unread, at)
-        spans += _span(one)
+        spans += _spans(one)
         stats = one.typed("feedback_stats", dict[str, Any]) or {}
         for name, said in stats.items():
-            if isinstance(said, dict) and type(said.get("avg")) in (int, float):
-                scores.append(Event.of(events.ScoreRecorded(name, said["avg"], "langsmith")))
+            told = FieldReader(said if isinstance(said, dict) else {}, unread, f"{at}/{name}")
+            if (average := told.typed("avg", float)) is not None:
+                scores.append(Event.of(events.ScoreRecorded(name, average, "langsmith")))
         said = one.inside("extra").inside("metadata").holder
         thread = next((said[key] for key in _THREADS if said.get(key)), None)
         metadata |= {"correlation": str(thread)} if thread else {}
@@ -114,63 +101,38 @@ def _trace(trace_id: str, runs: list[tuple[dict[str, Any], str, int]]) -> Trace:
     return Trace(trace_id, spans, runs[0][2], {"langsmith": beside}, metadata, scores, unread)
 
 
-def _span(one: FieldReader) -> list[Span]:
-    start_us = one.read("start_time", time_us)
-    if start_us is None:
-        one.note("start_time", [Unread("field", "", "a run without a time")])
-        return []
-    run = one.holder
-    said, kind = one.inside("extra").inside("metadata").holder, str(run.get("run_type"))
-    given = one.inside("extra").inside("invocation_params").holder
-    asked = one.inside("inputs").holder
-    outputs = one.inside("outputs").holder
-    first_us, name = one.read("first_token_time", time_us), str(run.get("name"))
-    params = {key: value for key, value in {**given, **asked}.items() if key in PARAMS}
-    made = Span(
-        id=str(run["id"]),
-        parent=str(run.get("parent_run_id")),
-        kind=_KINDS.get(kind, "other"),
-        name=name,
-        at=one.at,
-        start_us=start_us,
-        end_us=one.read("end_time", time_us),
-        asked=_input(asked) if kind == "tool" else asked or None,
-        answered=outputs.get("output", outputs) if kind == "tool" else outputs or None,
-        asked_at=f"{one.at}/inputs",
-        answered_at=f"{one.at}/outputs",
-        model=asked.get("model") or said.get("ls_model_name") or given.get("model"),
-        provider=said.get("ls_provider"),
-        agent=said.get("lc_agent_name") or said.get("agent_name"),
-        params={key: value for key, value in params.items() if value is not None},
-        tools=asked.get("tools") or given.get("tools"),
-        usage=_usage(outputs, one),
-        cost=read_amount(run.get("total_cost")) or None,
+def _spans(one: FieldReader) -> list[Span]:
+    run, kind = one.holder, _KINDS.get(str(one.holder.get("run_type")), "other")
+    asked, outputs = one.inside("inputs").holder, one.inside("outputs").holder
+    given = {**one.inside("extra").inside("invocation_params").holder, **asked}
+    # A tool's arguments may stand inside, as its output does.
+    inner = asked.get("input") if asked.keys() == {"input"} else None
+    output = outputs.get("output", outputs)
+    if kind == "tool":
+        asked, outputs = inner if isinstance(inner, dict) else asked, output
+    first_us, start_us = one.time("first_token_time"), one.time("start_time") or 0
+    places = ("output/kwargs/tool_call_id", "output/tool_call_id")
+    return spans_of(
+        one,
+        kind,
+        _PLACES,
+        asked=asked or None,
+        answered=outputs or None,
+        params={k: v for k, v in given.items() if k in PARAMS and v is not None},
+        tools=given.get("tools"),
+        usage=one.usage("outputs/usage_metadata") or _inner_usage(one),
         first_token_ms=None if first_us is None else (first_us - start_us) / 1_000,
         error=str(run.get("error") or ""),
-        call_id=_call_id(outputs),
+        call_id=one.inside("outputs").first(" ".join(places), shapes.read_id),
     )
-    return [made]
 
 
-def _input(inputs: dict[str, Any]) -> Any:
-    """A tool's arguments: LangChain writes them as text, which may be Python's and no JSON."""
-    inner = inputs.get("input")
-    return inner if inputs.keys() == {"input"} and isinstance(inner, dict) else inputs
+def _inner_usage(one: FieldReader) -> events.Usage | None:
+    """The tokens that stand in the message of an answer."""
+    match one.holder.get("outputs"):
+        case {"generations": [[{"message": {"kwargs": dict(inner)}}, *_], *_]}:
+            return FieldReader(inner, one.unread, f"{one.at}/outputs").usage("usage_metadata")
+    return None
 
 
-def _call_id(outputs: dict[str, Any]) -> str:
-    output = outputs.get("output")
-    kwargs = output.get("kwargs", output) if isinstance(output, dict) else {}
-    return shapes.read_id(kwargs.get("tool_call_id")) if isinstance(kwargs, dict) else ""
-
-
-def _usage(outputs: dict[str, Any], one: FieldReader) -> events.Usage | None:
-    """The tokens in ``usage_metadata``, which stands beside the answer or in its message."""
-    given = outputs.get("usage_metadata")
-    match outputs:
-        case {"generations": [[{"message": {"kwargs": {"usage_metadata": inner}}}, *_], *_]}:
-            given = inner
-    return usage_in(given, f"{one.at}/outputs", one.unread)
-
-
-LANGSMITH: Final = Importer("langsmith", read_langsmith, looks_like)
+LANGSMITH: Final = Importer("langsmith", read_langsmith)

@@ -9,25 +9,47 @@ what instrumentations wrote that came before: OpenInference's ``llm.*``, numbere
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final
 
-from refold.conversation import events
+from refold.conversation.apis.base import objects_in
 from refold.conversation.importers.dialects import decoded
-from refold.conversation.importers.usage import usage_in
+from refold.conversation.importers.fields import read_counts
+from refold.conversation.importers.spans import Kind
 
 Attributes = Mapping[str, Any]
 
-_MODEL_CALLS: Final = ("chat", "text_completion", "generate_content", "completion")
+_TEXTS: Final = {
+    "model": "gen_ai.request.model llm.model_name ai.model.id",
+    "provider": "gen_ai.provider.name gen_ai.system llm.provider llm.system",
+    "agent": "gen_ai.agent.name agent.name agent_name ai.telemetry.functionId",
+    "tool": "gen_ai.tool.name tool.name ai.toolCall.name",
+    "call_id": "gen_ai.tool.call.id tool_call.id ai.toolCall.id",
+    "response_id": "gen_ai.response.id ai.response.id",
+    "conversation": "gen_ai.conversation.id session.id",
+}
+_TOOL: Final = {
+    "asked": (
+        "gen_ai.tool.call.arguments tool_arguments ai.toolCall.args input.value"
+        " gcp.vertex.agent.tool_call_args"
+    ),
+    "answered": (
+        "gen_ai.tool.call.result tool_response ai.toolCall.result output.value"
+        " gcp.vertex.agent.tool_response"
+    ),
+}
+_KINDS: Final[Mapping[str, Kind]] = {
+    **dict.fromkeys(("execute_tool", "ai.toolCall", "tool"), "tool"),
+    **dict.fromkeys(("invoke_agent", "create_agent", "invoke_workflow", "agent"), "agent"),
+    **dict.fromkeys(("chat", "text_completion", "generate_content", "completion", "llm"), "model"),
+}
+"""What an operation is, or a kind of span of OpenInference's."""
 _NOT_KEPT: Final = ("model", "encoding_formats", "embedding")
-_DETAILS: Final = "gen_ai.client.inference.operation.details"
-_TOOL_INPUT: Final = (
-    "gen_ai.tool.call.arguments", "tool_arguments", "ai.toolCall.args", "input.value",
-    "gcp.vertex.agent.tool_call_args",
+_IN_EVENTS: Final = (
+    "gen_ai.client.inference.operation.details", "gen_ai.content.prompt",
+    "gen_ai.content.completion",
 )  # fmt: skip
-_TOOL_OUTPUT: Final = (
-    "gen_ai.tool.call.result", "tool_response", "ai.toolCall.result", "output.value",
-    "gcp.vertex.agent.tool_response",
-)  # fmt: skip
+_ASKED: Final = "gcp.vertex.agent.llm_request gen_ai.prompt ai.prompt.messages"
+_ANSWERED: Final = "gen_ai.output.messages gcp.vertex.agent.llm_response gen_ai.completion"
 _SAID: Final = {
     "gen_ai.system.message": "system",
     "gen_ai.user.message": "user",
@@ -36,108 +58,79 @@ _SAID: Final = {
 }
 
 
-class Traced(NamedTuple):
-    """A step, as far as it is one of an agent; ``kind`` is "other" where nothing says so."""
+def read(attributes: Attributes, happened: Sequence[tuple[str, Attributes]]) -> dict[str, Any]:
+    """What a span says by its attributes and by the events that happened in it, by name.
 
-    kind: Literal["model", "tool", "agent", "other"]
-    asked: Any
-    answered: Any
-    model: str | None
-    provider: str | None
-    agent: str | None
-    tool: str | None
-    call_id: str
-    params: dict[str, Any]
-    tools: Any
-    usage: events.Usage | None
-    response_id: str | None
-    conversation: str | None
-
-
-def read(attributes: Attributes, happened: Sequence[tuple[str, Attributes]]) -> Traced:
-    """What a span says by its attributes and by the events that happened in it, by name."""
+    The fields of a :class:`~refold.conversation.importers.spans.Span`, and the ``tool`` and the
+    ``conversation`` that it names; None for what it does not say. The kind is "other" where
+    nothing says.
+    """
     logged = [(str(one.get("event.name")), one) for one in _objects(attributes.get("events"))]
     happened = [*happened, *logged]
     given: dict[str, Any] = dict(attributes)
     for name, one in happened:
-        if name in (_DETAILS, "gen_ai.content.prompt", "gen_ai.content.completion"):
+        if name in _IN_EVENTS:
             given |= one
     kind = _kind(given)
-    is_tool = kind == "tool"
-    text = {key: value for key, value in given.items() if isinstance(value, str)}
-
-    def first(*keys: str) -> str | None:
-        return next((text[key] for key in keys if text.get(key)), None)
-
-    return Traced(
-        kind=kind,
-        asked=_tool_input(given) if is_tool else _asked(given, happened),
-        answered=_tool_output(given) if is_tool else _answered(given, happened),
-        model=first("gen_ai.request.model", "llm.model_name", "ai.model.id"),
-        provider=first("gen_ai.provider.name", "gen_ai.system", "llm.provider", "llm.system"),
-        agent=first("gen_ai.agent.name", "agent.name", "agent_name", "ai.telemetry.functionId"),
-        tool=first("gen_ai.tool.name", "tool.name", "ai.toolCall.name"),
-        call_id=first("gen_ai.tool.call.id", "tool_call.id", "ai.toolCall.id") or "",
-        params=_params(given),
-        tools=_tools(given),
-        usage=usage_in(_counts(given), "", []),
-        response_id=first("gen_ai.response.id", "ai.response.id"),
-        conversation=first("gen_ai.conversation.id", "session.id"),
-    )
+    texts = {key: value for key, value in given.items() if isinstance(value, str) and value}
+    starts = ("gen_ai.usage.", "llm.token_count.")
+    counts = {key.removeprefix(s): given[key] for key in given for s in starts if key.startswith(s)}
+    return {
+        **{field: _first(texts, keys) for field, keys in _TEXTS.items()},
+        "kind": kind,
+        "asked": _first(given, _TOOL["asked"]) if kind == "tool" else _asked(given, happened),
+        "answered": _first(given, _TOOL["answered"])
+        if kind == "tool"
+        else _answered(given, happened),
+        "params": _params(given),
+        "tools": _tools(given),
+        "usage": read_counts(counts)[0],
+    }
 
 
-def _kind(given: Attributes) -> Literal["model", "tool", "agent", "other"]:
+def _first(given: Attributes, keys: str) -> Any:
+    return next((given[key] for key in keys.split() if key in given), None)
+
+
+def _kind(given: Attributes) -> Kind:
     operation = str(given.get("gen_ai.operation.name") or given.get("ai.operationId") or "")
     kind = str(given.get("openinference.span.kind") or given.get("llm.request.type") or "").lower()
-    if operation in ("execute_tool", "ai.toolCall") or kind == "tool":
-        return "tool"
-    if operation in ("invoke_agent", "create_agent", "invoke_workflow") or kind == "agent":
-        return "agent"
-    is_call = operation in _MODEL_CALLS or kind in ("llm", "chat", "completion")
-    if is_call or operation.endswith((".doGenerate", ".doStream")):
+    is_call = operation.endswith((".doGenerate", ".doStream"))
+    if is_call or (not (operation or kind) and given.get("gen_ai.request.model")):
         return "model"
-    if not operation and not kind and given.get("gen_ai.request.model"):
-        return "model"
-    return "other"
+    found: set[Kind] = {_KINDS.get(operation, "other"), _KINDS.get(kind, "other")}
+    order: Sequence[Kind] = ("tool", "agent", "model")
+    return next((one for one in order if one in found), "other")
 
 
 def _asked(given: Attributes, happened: Sequence[tuple[str, Attributes]]) -> Any:
     messages = decoded(given.get("gen_ai.input.messages"))
     if messages is not None:
-        system = decoded(given.get("gen_ai.system_instructions"))
-        prompt = {"role": "system", "parts": system} if isinstance(system, list) else system
-        if isinstance(prompt, str):
-            prompt = {"role": "system", "content": prompt}
-        return [prompt, *messages] if prompt and isinstance(messages, list) else messages
-    for key in ("gcp.vertex.agent.llm_request", "gen_ai.prompt", "ai.prompt.messages"):
-        if key in given:
-            return given[key]
+        prompt = decoded(given.get("gen_ai.system_instructions"))
+        key = "parts" if isinstance(prompt, list) else "content"
+        is_beside = prompt and isinstance(messages, list)
+        return [{"role": "system", key: prompt}, *messages] if is_beside else messages
+    if (found := _first(given, _ASKED)) is not None:
+        return found
     if items := _numbered(given, "gen_ai.prompt") or _numbered(given, "llm.input_messages"):
         return items
-    said = [(_SAID[name], _body(one)) for name, one in happened if name in _SAID]
-    items = [{"role": role, **one} for role, one in said]
+    items = [{"role": _SAID[name], **_body(one)} for name, one in happened if name in _SAID]
     return items or given.get("input.value")
 
 
 def _answered(given: Attributes, happened: Sequence[tuple[str, Attributes]]) -> Any:
-    for key in ("gen_ai.output.messages", "gcp.vertex.agent.llm_response", "gen_ai.completion"):
-        if key in given:
-            return given[key]
-    items = _numbered(given, "gen_ai.completion") or _numbered(given, "llm.output_messages")
-    if items:
+    if (found := _first(given, _ANSWERED)) is not None:
+        return found
+    if items := _numbered(given, "gen_ai.completion") or _numbered(given, "llm.output_messages"):
         return items
     choices = [_body(one) for name, one in happened if name == "gen_ai.choice"]
     if choices:
         made = [c if "message" in c else {"message": {"role": "assistant", **c}} for c in choices]
         return {"choices": [{**c, "message": _message(decoded(c["message"]))} for c in made]}
-    if "ai.response.text" in given or "ai.response.toolCalls" in given:
-        calls = [
-            {"type": "tool-call", **one} for one in _objects(given.get("ai.response.toolCalls"))
-        ]
-        text = given.get("ai.response.text")
-        said = [{"type": "text", "text": text}] if text else []
-        return [{"role": "assistant", "content": [*said, *calls]}]
-    return given.get("output.value")
+    text, calls = given.get("ai.response.text"), _objects(given.get("ai.response.toolCalls"))
+    said = [{"type": "text", "text": text}] if text else []
+    said += [{"type": "tool-call", **one} for one in calls]
+    return [{"role": "assistant", "content": said}] if said else given.get("output.value")
 
 
 def _message(message: Any) -> Any:
@@ -154,19 +147,9 @@ def _body(one: Attributes) -> dict[str, Any]:
     return made
 
 
-def _tool_input(given: Attributes) -> Any:
-    return next((given[key] for key in _TOOL_INPUT if key in given), None)
-
-
-def _tool_output(given: Attributes) -> Any:
-    return next((given[key] for key in _TOOL_OUTPUT if key in given), None)
-
-
 def _params(given: Attributes) -> dict[str, Any]:
     start = "gen_ai.request."
-    named = {
-        key.removeprefix(start): value for key, value in given.items() if key.startswith(start)
-    }
+    named = {key.removeprefix(start): one for key, one in given.items() if key.startswith(start)}
     return {key: value for key, value in named.items() if not key.startswith(_NOT_KEPT)}
 
 
@@ -176,12 +159,6 @@ def _tools(given: Attributes) -> Any:
         return tools
     numbered = [one.get("tool", {}) for one in _objects(_numbered(given, "llm.tools"))]
     return [one.get("json_schema") for one in numbered] or None
-
-
-def _counts(given: Attributes) -> Attributes:
-    starts = ("gen_ai.usage.", "llm.token_count.")
-    counts = [(key, start) for key in given for start in starts if key.startswith(start)]
-    return {key.removeprefix(start): given[key] for key, start in counts}
 
 
 def _numbered(given: Attributes, start: str) -> list[Any]:
@@ -194,7 +171,8 @@ def _numbered(given: Attributes, start: str) -> list[Any]:
                 inner = holder.setdefault(name, {})
                 holder = inner if isinstance(inner, dict) else {}
             holder[path[-1]] = value
-    return _listed(root) if all(key.isdigit() for key in root) and root else []
+    listed = _listed(root)
+    return listed if isinstance(listed, list) else []
 
 
 def _listed(made: Any) -> Any:
@@ -202,11 +180,10 @@ def _listed(made: Any) -> Any:
     if not isinstance(made, dict):
         return made
     inner = {key: _listed(value) for key, value in made.items()}
-    if inner and all(key.isdigit() for key in inner):
+    if inner and all(key.isdecimal() for key in inner):
         return [inner[key] for key in sorted(inner, key=int)]
     return inner
 
 
 def _objects(items: Any) -> list[dict[str, Any]]:
-    items = decoded(items)
-    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+    return objects_in(decoded(items))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from refold.conversation.apis.base import objects_in
 from refold.conversation.importers import otel_attributes as otel
 from refold.conversation.importers.base import (
     ODD,
@@ -23,11 +24,14 @@ from refold.conversation.importers.base import (
 from refold.conversation.importers.json_array import Value, checked
 from refold.conversation.importers.source import ImportSource
 from refold.conversation.importers.spans import Span, Trace
-from refold.conversation.importers.traces import read_traces
+from refold.conversation.importers.telling import read_traces
 
 Row = dict[str, Any]
+Logs = Mapping[str, Sequence[tuple[str, Row]]]
 
 _ERROR: Final = (2, "STATUS_CODE_ERROR")
+_SPANS: Final = ("resourceSpans", "scopeSpans", "spans")
+_LOGS: Final = ("resourceLogs", "scopeLogs", "logRecords")
 
 
 def read_otlp(source: ImportSource, options: Options) -> Iterator[Found | Problem]:
@@ -41,15 +45,9 @@ def read_otlp(source: ImportSource, options: Options) -> Iterator[Found | Proble
     return read_traces(source.name, "otlp", options, _traces(source))
 
 
-def looks_like(values: Sequence[Any], /) -> str:
-    """By what the first values are known to be of OTLP; "" where they are not."""
-    is_known = any(_is_document(value) for value in values)
-    return "it has the resourceSpans of OTLP" if is_known else ""
-
-
 def _is_document(value: Any) -> bool:
     given = value if isinstance(value, dict) else {}
-    return any(isinstance(given.get(key), list) for key in ("resourceSpans", "resourceLogs"))
+    return any(isinstance(given.get(key), list) for key in (_SPANS[0], _LOGS[0]))
 
 
 def _traces(source: ImportSource) -> Iterator[Trace | Problem]:
@@ -60,82 +58,60 @@ def _traces(source: ImportSource) -> Iterator[Trace | Problem]:
         document = value.read()
         if not _is_document(document):
             raise ValueError("a document of OTLP has resourceSpans or resourceLogs")
-        for span, at in _records(document, "resourceSpans", "scopeSpans", "spans"):
+        for span, at in _records(document, *_SPANS):
             rows.setdefault(str(span.get("traceId")), []).append((span, at, value.line))
-        for log, at in _records(document, "resourceLogs", "scopeLogs", "logRecords"):
+        for log, at in _records(document, *_LOGS):
             try:
                 logs.setdefault(str(log.get("spanId")), []).append(_logged(checked(log)))
             except ODD as error:
                 yield problem_of(source, value, error, f"{at}: ")
 
     yield from read_all(source, read)
-    yield from _told(source.name, rows, logs)
-
-
-def _told(
-    source_name: str,
-    rows: Mapping[str, Sequence[tuple[Row, str, int]]],
-    logs: Mapping[str, Sequence[tuple[str, Row]]],
-) -> Iterator[Trace | Problem]:
-    """The traces with a call of a model, those of one conversation together."""
     talks: dict[str, Trace] = {}
     for trace_id, held in rows.items():
         try:
-            made = [(_span(checked(row), at, logs), line) for row, at, line in held]
+            made = [_span(checked(row), at, logs) for row, at, _ in held]
         except ODD as error:
-            yield Problem(source_name, held[0][2], f"trace {trace_id}: {error}")
+            yield Problem(source.name, held[0][2], f"trace {trace_id}: {error}")
             continue
-        spans = [span for (span, _), _ in made]
-        if not any(span.kind in ("model", "tool") for span in spans):
-            continue
-        name = next((name for (_, name), _ in made if name), None) or trace_id
-        line = made[0][1]
-        before = talks.get(name) or Trace(name, [], line, {"otlp": {"traces": []}}, run=trace_id)
-        traces = [*before.beside["otlp"]["traces"], trace_id]
-        talks[name] = before._replace(
-            spans=[*before.spans, *spans], beside={"otlp": {"traces": traces}}
-        )
+        if any(span.kind in ("model", "tool") for span, _ in made):
+            name = next((name for _, name in made if name), None) or trace_id
+            first = Trace(name, [], held[0][2], {"otlp": {"traces": []}}, run=trace_id)
+            before = talks.get(name, first)
+            traces = {"otlp": {"traces": [*before.beside["otlp"]["traces"], trace_id]}}
+            spans = [*before.spans, *(span for span, _ in made)]
+            # Those of one conversation are told together.
+            talks[name] = before._replace(spans=spans, beside=traces)
     yield from talks.values()
 
 
-def _span(
-    row: Row, at: str, logs: Mapping[str, Sequence[tuple[str, Row]]]
-) -> tuple[Span, str | None]:
+def _span(row: Row, at: str, logs: Logs) -> tuple[Span, str | None]:
     """A span, and the conversation that it says it is of."""
     attributes = _attributes(row)
-    own_id = str(row.get("spanId"))
-    happened = [(str(one.get("name")), _attributes(one)) for one in _objects(row.get("events"))]
+    own_id, name = str(row.get("spanId")), str(row.get("name"))
+    happened = [(str(one.get("name")), _attributes(one)) for one in objects_in(row.get("events"))]
     told = otel.read(attributes, [*happened, *logs.get(own_id, ())])
-    status = row.get("status")
-    failed = isinstance(status, dict) and status.get("code") in _ERROR
-    why = status.get("message") if isinstance(status, dict) else None
     start_us, end_us = _us(row.get("startTimeUnixNano")), _us(row.get("endTimeUnixNano"))
     if start_us is None:
         raise ValueError(f"the span {own_id} has no time")
-    name = str(row.get("name"))
+    tool, conversation = told.pop("tool"), told.pop("conversation")
+    error = ""
+    match row.get("status"):
+        case {"code": code, **status} if code in _ERROR:
+            error = str(status.get("message") or attributes.get("error.type") or "failed")
     span = Span(
+        **{**told, "call_id": told["call_id"] or ""},
         id=own_id,
-        parent=str(row.get("parentSpanId")),
-        kind=told.kind,
-        name=told.tool or name.removeprefix("execute_tool ") if told.kind == "tool" else name,
         at=at,
         start_us=start_us,
         end_us=end_us,
-        asked=told.asked,
-        answered=told.answered,
+        name=tool or name.removeprefix("execute_tool ") if told["kind"] == "tool" else name,
+        parent=str(row.get("parentSpanId")),
         asked_at=f"{at}/attributes",
         answered_at=f"{at}/attributes",
-        model=told.model,
-        provider=told.provider,
-        agent=told.agent,
-        params=told.params,
-        tools=told.tools,
-        usage=told.usage,
-        response_id=told.response_id,
-        call_id=told.call_id,
-        error=str(why or attributes.get("error.type") or "failed") if failed else "",
+        error=error,
     )
-    return span, told.conversation
+    return span, conversation
 
 
 def _logged(log: Row) -> tuple[str, Row]:
@@ -153,14 +129,14 @@ def _records(document: Row, *path: str) -> Iterator[tuple[Row, str]]:
         found = [
             (one, f"{at}/{key}/{number}")
             for holder, at in found
-            for number, one in enumerate(_objects(holder.get(key)))
+            for number, one in enumerate(objects_in(holder.get(key)))
         ]
     yield from found
 
 
 def _attributes(holder: Row) -> Row:
-    items = _objects(holder.get("attributes"))
-    return {str(item.get("key")): _value(item.get("value")) for item in items}
+    items = objects_in(holder.get("attributes"))
+    return {str(one.get("key")): _value(one.get("value")) for one in items}
 
 
 def _value(value: Any) -> Any:
@@ -171,8 +147,7 @@ def _value(value: Any) -> Any:
         case {"arrayValue": dict(inner)}:
             return [_value(one) for one in inner.get("values") or []]
         case {"kvlistValue": dict(inner)}:
-            pairs = _objects(inner.get("values"))
-            return {str(one.get("key")): _value(one.get("value")) for one in pairs}
+            return _attributes({"attributes": inner.get("values")})
         case {"stringValue": one} | {"boolValue": one} | {"doubleValue": one} | {"bytesValue": one}:
             return one
     return None
@@ -182,8 +157,4 @@ def _us(nanoseconds: Any) -> int | None:
     return None if nanoseconds in (None, "", 0, "0") else int(nanoseconds) // 1_000
 
 
-def _objects(items: Any) -> list[Row]:
-    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
-
-
-OTLP: Final = Importer("otlp", read_otlp, looks_like)
+OTLP: Final = Importer("otlp", read_otlp)

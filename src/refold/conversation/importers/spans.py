@@ -1,16 +1,25 @@
-"""Steps of a trace, as OpenTelemetry, Langfuse, LangSmith and Inspect record them."""
+"""Steps of a trace, as OpenTelemetry, Langfuse, LangSmith and Inspect record them.
+
+A format is a table of the places where its steps have what a :class:`Span` has.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Literal, NamedTuple
+from functools import partial
+from typing import Any, Final, Literal, NamedTuple
+
+import msgspec
 
 from refold.conversation import events
 from refold.conversation.chat_shapes import Unread
+from refold.conversation.importers.fields import FieldReader, amount, time_us
 from refold.core.event import Event
 
 Kind = Literal["model", "words", "tool", "agent", "other"]
+Places = Mapping[str, str]
+"""For each field of a span where it may stand: keys, or ``key/key``; the first that is set."""
 
 
 class Span(NamedTuple):
@@ -23,11 +32,11 @@ class Span(NamedTuple):
     """
 
     id: str
-    parent: str
     kind: Kind
-    name: str
     at: str
     start_us: int | None
+    name: str = ""
+    parent: str = ""
     end_us: int | None = None
     asked: Any = None
     answered: Any = None
@@ -69,3 +78,36 @@ class Trace(NamedTuple):
     unread: Sequence[Unread] = ()
     run: str = ""
     category: str = ""
+
+
+def _as_it_is(value: Any) -> Any:
+    return None if value == {} else value
+
+
+_HOW: Final[Mapping[str, Callable[[Any], Any]]] = {
+    **dict.fromkeys(("start_us", "end_us"), time_us),
+    **dict.fromkeys(("asked", "answered", "tools"), _as_it_is),
+    "cost": amount,
+    "id": str,
+    "call_id": str,
+}
+_TEXT: Final = partial(msgspec.convert, type=str)
+
+
+def spans_of(one: FieldReader, kind: Kind, places: Places, **given: Any) -> list[Span]:
+    """The span of an object whose fields stand in ``places``; none where it has no time.
+
+    What is ``given`` goes before what stands there.
+    """
+    said: dict[str, Any] = {}
+    for field, where in places.items():
+        found = one.usage(where) if field == "usage" else one.first(where, _HOW.get(field, _TEXT))
+        if found is not None:
+            said[field] = found
+    if said.get("start_us") is None:
+        one.lose(places["start_us"], "a step without a time")
+        return []
+    for field in ("asked", "answered"):
+        said[f"{field}_at"] = f"{one.at}/{places.get(field, '')}".rstrip("/")
+    said |= {key: value for key, value in given.items() if value is not None}
+    return [Span(**{"id": one.at, **said}, kind=kind, at=one.at)]

@@ -20,7 +20,7 @@ import apsw
 from refold.conversation.chat_export import Loss
 from refold.conversation.importers.base import Problem
 from refold.conversation.importers.driver import ImportReport
-from refold.conversation.importers.when import time_us
+from refold.conversation.importers.fields import time_us
 from refold.core import jsonvalue
 from refold.core.event import Event
 from refold.core.expected import NO_STREAM

@@ -9,7 +9,7 @@ sees neither calls nor results, so they are events of the customer, ``customer.t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final
 
@@ -21,19 +21,17 @@ from refold.conversation import events
 from refold.conversation.chat_shapes import Unread
 from refold.conversation.importers.base import (
     ODD,
-    FieldReader,
     Found,
     Importer,
     Options,
     Problem,
-    amount,
     losses,
     problem_of,
     read_all,
 )
+from refold.conversation.importers.fields import FieldReader
 from refold.conversation.importers.json_array import Value, checked
 from refold.conversation.importers.source import ImportSource
-from refold.conversation.importers.when import time_us
 from refold.conversation.openai_chat import pair
 from refold.core.event import Event
 from refold.errors import InvalidEvent
@@ -72,15 +70,6 @@ def read_tau2(source: ImportSource, options: Options) -> Iterator[Found | Proble
     return read_all(source, read, source.lines() if source.layout == "lines" else source.whole())
 
 
-def looks_like(values: Sequence[Any], /) -> str:
-    """By what the first values are known to be results of tau2; "" where they are not."""
-    for value in values:
-        match value:
-            case {"simulations": list()} | {"info": {"agent_info": _, "environment_info": _}}:
-                return "it has simulations, and the info of agent, customer and environment"
-    return ""
-
-
 def _found(
     document: dict[str, Any], run: FieldReader, source: ImportSource, options: Options
 ) -> Found:
@@ -106,10 +95,10 @@ def _found(
     beside = {key: value for key, value in run.holder.items() if key != "messages"}
     setup = {"timestamp": document.get("timestamp"), **info.holder}
     ended = events.SessionEnded(run.typed("termination_reason", str) or "unfinished")
-    start_us, end_us = run.read("start_time", time_us), run.read("end_time", time_us)
+    start_us, end_us = run.time("start_time"), run.time("end_time")
     said = _messages(run, agent)
     costs = [one.data.cost for one in said if isinstance(one.data, events.ModelResponse)]
-    whole = run.read("agent_cost", amount)
+    whole = run.amount("agent_cost")
     if whole and not any(costs):  # Not told answer by answer.
         said.append(Event.of(events.ModelResponse(cost=whole), occurred_at=end_us))
     made = [
@@ -117,7 +106,7 @@ def _found(
         Event.of(agent, occurred_at=start_us),
         *said,
     ]
-    if (cost := run.read("user_cost", amount)) is not None:
+    if (cost := run.amount("user_cost")) is not None:
         told = {"cost": str(cost), "currency": "USD", "model": customer.typed("llm", str)}
         made.append(Event("customer.cost", told, occurred_at=end_us))
     made.append(Event.of(ended, metadata={"tau2": beside}, occurred_at=end_us))
@@ -152,7 +141,7 @@ def _messages(run: FieldReader, agent: events.AgentConfigured) -> list[Event]:
         inside = holder.get("tool_messages")
         for one in inside if isinstance(inside, list) else [holder]:
             message = FieldReader(one, run.unread, at)
-            now_us = message.read("timestamp", time_us) or now_us
+            now_us = message.time("timestamp") or now_us
             own = _message(message, f"m{index}", agent)
             pair([event.data for event in own], calls, at, run.unread)
             pair(_of_customer(own), customers, at, run.unread)
@@ -177,11 +166,8 @@ def _message(message: FieldReader, own: str, agent: events.AgentConfigured) -> l
         return [*words, *(_customers("tool_call", call) for call in calls)]
     if role != "assistant":
         raise InvalidEvent(f"there is no event for the role {role!r:.50}", path="/role")
-    usage = shapes.read_usage(said.get("usage"), ["usage"], found := list[Unread]())
-    message.note(
-        "usage", [one._replace(pointer=one.pointer.removeprefix("/usage")) for one in found]
-    )
-    seconds, cost = message.typed("generation_time_seconds", float), message.read("cost", amount)
+    usage, cost = message.usage("usage"), message.amount("cost")
+    seconds = message.typed("generation_time_seconds", float)
     told: list[Any] = []
     if usage is not None or cost:
         spent = events.ModelResponse(model=agent.model, usage=usage, cost=cost, message_id=own)
@@ -210,4 +196,4 @@ def _of_customer(made: list[Event]) -> Iterator[events.ToolCall | events.ToolRes
     return (msgspec.convert(e.data, kinds[e.type]) for e in made if e.type in kinds)
 
 
-TAU2: Final = Importer("tau2-bench", read_tau2, looks_like)
+TAU2: Final = Importer("tau2-bench", read_tau2)

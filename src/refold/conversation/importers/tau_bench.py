@@ -6,7 +6,7 @@ Each element is ``{task_id, trial, reward, info, traj}``, ``traj`` the OpenAI ch
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from typing import Any, Final
 
@@ -15,13 +15,13 @@ from msgspec.structs import replace
 
 from refold.conversation import events
 from refold.conversation.importers.base import (
-    FieldReader,
     Found,
     Importer,
     Options,
     Problem,
     read_each,
 )
+from refold.conversation.importers.fields import FieldReader
 from refold.conversation.importers.json_array import Value
 from refold.conversation.importers.source import ImportSource
 from refold.core.event import Event
@@ -55,14 +55,6 @@ def read_tau_bench(source: ImportSource, options: Options) -> Iterator[Found | P
     setup = events.AgentConfigured(agent=options.agent or agent or None, tools=list(options.tools))
     convert = partial(_found, options.category or category, setup, source.run)
     return read_each(source, source.elements(), convert)
-
-
-def looks_like(values: Sequence[Any], /) -> str:
-    """By what the first values are known to be results of tau-bench; "" where they are not."""
-    match values:
-        case [{"task_id": _, "traj": list()}, *_]:
-            return "its elements have a task_id and a traj"
-    return ""
 
 
 def _found(
@@ -114,4 +106,4 @@ def _end(traj: list[Any]) -> str:
     return "unfinished"
 
 
-TAU_BENCH: Final = Importer("tau-bench", read_tau_bench, looks_like)
+TAU_BENCH: Final = Importer("tau-bench", read_tau_bench)

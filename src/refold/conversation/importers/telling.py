@@ -20,7 +20,7 @@ from refold.conversation import events
 from refold.conversation.apis.base import Api, Asked, Body
 from refold.conversation.apis.openai_responses import OPENAI_RESPONSES
 from refold.conversation.chat_shapes import Unread
-from refold.conversation.importers.base import Options
+from refold.conversation.importers.base import ODD, Found, Options, Problem, losses
 from refold.conversation.importers.dialects import (
     answer_in,
     decoded,
@@ -28,6 +28,7 @@ from refold.conversation.importers.dialects import (
     request_in,
     tools_of,
 )
+from refold.conversation.importers.source import named
 from refold.conversation.importers.spans import Span, Trace
 from refold.core import jsonvalue
 from refold.core.event import Event
@@ -262,6 +263,36 @@ class Telling:
 
     def _lose(self, at: str, reason: str) -> None:
         self.unread.append(Unread("field", at, reason))
+
+
+def read_traces(
+    source_name: str, category: str, options: Options, traces: Iterable[Trace | Problem]
+) -> Iterator[Found | Problem]:
+    """The conversations of traces; a trace that holds none is a problem by itself."""
+    for trace in traces:
+        if isinstance(trace, Problem):
+            yield trace
+            continue
+        try:
+            told = Telling(trace, options)
+            told.tell()
+        except ODD as error:
+            yield Problem(source_name, trace.line, f"trace {trace.id}: {error}")
+            continue
+        base = f"{options.category or trace.category or category}-{named(trace.id)}"
+        loss = losses(f"{source_name}:{trace.line}", [*trace.unread, *told.unread])
+        for number, talk in enumerate(told.talks):
+            stream = f"{base}.{number + 1}" if number else base
+            made = talk.said if number else [*talk.said, *trace.scores]
+            yield Found(
+                stream,
+                made,
+                file=source_name,
+                line=trace.line,
+                metadata=trace.metadata,
+                loss=() if number else loss,
+                run=trace.run,
+            )
 
 
 def _as_answered(api: Api, body: Body, answer: Any) -> Asked:

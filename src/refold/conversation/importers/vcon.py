@@ -8,7 +8,7 @@ A signed vCon is read without checking its signature; an encrypted one is refuse
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from email import message_from_string
 from email.message import EmailMessage
 from email.policy import default as mime_rules
@@ -19,7 +19,6 @@ from refold.conversation import events, voice
 from refold.conversation.chat_shapes import Unread
 from refold.conversation.importers.base import (
     ODD,
-    FieldReader,
     Found,
     Importer,
     Options,
@@ -27,9 +26,9 @@ from refold.conversation.importers.base import (
     read_each,
 )
 from refold.conversation.importers.dialects import decoded
+from refold.conversation.importers.fields import FieldReader
 from refold.conversation.importers.json_array import Value
 from refold.conversation.importers.source import ImportSource
-from refold.conversation.importers.when import time_us
 from refold.core import jsonvalue
 from refold.core.event import Event
 
@@ -47,17 +46,6 @@ def read_vcon(source: ImportSource, options: Options) -> Iterator[Found | Proble
         refold import vcon call.vcon --agent Bob
     """
     return read_each(source, source.values(), partial(_found, options, source.stem))
-
-
-def looks_like(values: Sequence[Any], /) -> str:
-    """By what the first values are known to be a vCon; "" where they are not."""
-    for value in values:
-        match value:
-            case {"vcon": str()} | {"parties": list(), "dialog": list()}:
-                return "it has the parties and the dialog of a vCon"
-            case {"payload": str(), "signatures": list()}:
-                return "it is signed as a vCon is"
-    return ""
 
 
 def _found(options: Options, run: str, given: FieldReader, _value: Value) -> Found:
@@ -85,7 +73,7 @@ def _found(options: Options, run: str, given: FieldReader, _value: Value) -> Fou
     )
     beside = {key: value for key, value in vcon.holder.items() if key != "dialog"}
     beside["dialog"] = [{k: v for k, v in row.items() if k != "body"} for row in dialogs]
-    at_us = made[0].occurred_at if made else vcon.read("created_at", time_us)
+    at_us = made[0].occurred_at if made else vcon.time("created_at")
     start = Event.of(started, metadata={"vcon": beside}, occurred_at=at_us)
     if not made and not is_call:
         raise ValueError("a vCon without a dialog")
@@ -130,7 +118,7 @@ class _VconTalk:
     def dialog(self, row: Row, at: str) -> Iterator[Event]:
         """The events of a dialog; a recording has none of its own."""
         one = FieldReader(row, self._vcon.unread, at)
-        at_us = one.read("start", time_us)
+        at_us = one.time("start")
         match row.get("type"):
             case "text":
                 text, parts = self._body(one)
@@ -160,11 +148,11 @@ class _VconTalk:
         number = row.get("dialog")
         number = number[0] if isinstance(number, list) and number else number
         about = dict(enumerate(dialogs)).get(number if isinstance(number, int) else -1, {})
-        start_us = FieldReader(about, []).read("start", time_us)
+        start_us = FieldReader(about, []).time("start")
         match decoded(row.get("body")):
             case [{"text": _}, *_] as turns:
                 for turn in turns:
-                    own_us = FieldReader(turn, []).read("start", time_us)
+                    own_us = FieldReader(turn, []).time("start")
                     yield self._said(
                         turn.get("parties"), str(turn["text"]), None, own_us or start_us
                     )
@@ -229,4 +217,4 @@ class _VconTalk:
         return text, [{"type": "text", "text": text}, *more] if more else None
 
 
-VCON: Final = Importer("vcon", read_vcon, looks_like)
+VCON: Final = Importer("vcon", read_vcon)

@@ -1,0 +1,167 @@
+"""The fields of a stranger's object, each read by itself: times, amounts, tokens and the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from functools import partial
+from typing import Any, Final, Self, TypeVar
+
+import msgspec
+
+from refold.conversation import events
+from refold.conversation.amounts import read_amount
+from refold.conversation.chat_shapes import Unread
+from refold.conversation.openai_chat import read_messages
+from refold.core.clock import to_us
+from refold.core.event import Event
+from refold.errors import InvalidEvent, UsageError
+
+T = TypeVar("T")
+
+TIMES: Final = "timestamp created created_at create_time"
+"""Where a conversation or a message may say when it was; the first that is a time holds."""
+_COUNTS: Final = {
+    "input_tokens": "input_tokens prompt_tokens input prompt",
+    "output_tokens": "output_tokens completion_tokens output completion",
+    "cached_tokens": (
+        "cache_read.input_tokens cache_read_input_tokens input_tokens_cache_read"
+        " input_token_details.cache_read prompt_details.cache_read input_cache_read"
+        " input_cached_tokens cached_input_tokens prompt_tokens_details.cached_tokens"
+        " input_tokens_details.cached_tokens"
+    ),
+    "cache_write_tokens": (
+        "cache_creation.input_tokens cache_creation_input_tokens input_tokens_cache_write"
+        " input_token_details.cache_creation"
+    ),
+    "reasoning_tokens": (
+        "reasoning.output_tokens reasoning_tokens output_token_details.reasoning"
+        " completion_details.reasoning output_reasoning reasoning_output_tokens"
+        " completion_tokens_details.reasoning_tokens output_tokens_details.reasoning_tokens"
+    ),
+}
+"""For each field the names that it has: OpenAI's, OpenTelemetry's, Langfuse's, LangChain's …"""
+
+
+class FieldReader:
+    """An object of a source, its fields read one by one: one that is odd voids itself alone.
+
+    It counts as not given, and ``unread`` notes it by its JSON Pointer. ``at`` is that of the
+    object.
+    """
+
+    def __init__(self, holder: Any, unread: list[Unread], at: str = "") -> None:
+        self.holder, self.unread, self.at = holder, unread, at
+
+    def read(self, key: str, how: Callable[[Any], T]) -> T | None:
+        """A field as ``how`` understands it, which raises ValueError where it does not."""
+        value = self.holder.get(key)
+        try:
+            found = None if value is None else how(value)
+            if isinstance(found, float) and isinstance(value, int | Decimal) and found != value:
+                raise ValueError(f"{value} has more digits than are kept of it")
+            return found
+        except (ValueError, ArithmeticError, UsageError) as error:
+            self.lose(key, str(error))
+            return None
+
+    def typed(self, key: str, kind: type[T]) -> T | None:
+        """A field that must be of a type."""
+        return self.read(key, partial(msgspec.convert, type=kind))
+
+    def first(self, places: str, how: Callable[[Any], T]) -> T | None:
+        """The first of some fields, each a key or ``key/key``, that is there and understood."""
+        for place in places.split():
+            *holders, key = place.split("/")
+            reader = self
+            for name in holders:
+                inner = reader.holder.get(name)
+                held = inner if isinstance(inner, dict) else {}
+                reader = type(self)(held, self.unread, f"{reader.at}/{name}")
+            if (found := reader.read(key, how)) not in (None, ""):
+                return found
+        return None
+
+    def inside(self, key: str) -> Self:
+        """The fields of a field that must be an object; none where it is not."""
+        return type(self)(self.typed(key, dict[str, Any]) or {}, self.unread, f"{self.at}/{key}")
+
+    def time(self, places: str = TIMES) -> int | None:
+        """The first of some fields that is a time, as :func:`time_us` has it; None for none."""
+        times = [self.first(place, time_us) for place in places.split()]
+        return next(filter(None, times), None)  # None of them is 0: they are later than 1973.
+
+    def amount(self, places: str) -> Decimal | None:
+        """The first of some fields that is an amount of money, to the last digit."""
+        return self.first(places, amount)
+
+    def usage(self, places: str) -> events.Usage | None:
+        """The tokens in the first of some fields; None where nobody counted them."""
+        return self.first(places, self._usage)
+
+    def messages(self, key: str, agent: events.AgentConfigured) -> list[Event]:
+        """The events of the chat messages in a field; InvalidEvent where there can be none."""
+        try:
+            chat = read_messages(self.holder[key], agent)
+        except InvalidEvent as error:
+            raise InvalidEvent(error.reason, path=f"/{key}{error.path}") from error
+        self.note(key, chat.unread)
+        return chat.events
+
+    def note(self, key: str, unread: Iterable[Unread]) -> None:
+        """Note what is not understood of a field."""
+        at = f"{self.at}/{key}" if key else self.at
+        self.unread += [one._replace(pointer=at + one.pointer) for one in unread]
+
+    def lose(self, key: str, reason: str) -> None:
+        """Note that a field is not kept, and why."""
+        self.note(key, [Unread("field", "", reason)])
+
+    def _usage(self, said: Any) -> events.Usage | None:
+        counts, odd = read_counts(said)
+        self.unread += [Unread("usage", self.at, one) for one in odd]
+        return counts
+
+
+def read_counts(said: Any) -> tuple[events.Usage | None, list[str]]:
+    """The tokens that an object counts, None for none, and what is odd of it."""
+    given: dict[str, Any] = {}
+    for key, value in said.items() if isinstance(said, Mapping) else ():
+        inner = value.items() if isinstance(value, Mapping) else ()
+        given |= {key: value, **{f"{key}.{name}": one for name, one in inner}}
+    counts: dict[str, int] = {}
+    odd: list[str] = []
+    for field, names in _COUNTS.items():
+        for name in names.split():
+            count = given.get(name)
+            if type(count) is int and count >= 0:
+                counts.setdefault(field, count)
+            elif count is not None and not isinstance(count, Mapping):
+                odd.append(f"{name}: {count!r:.50} is not a number of tokens")
+    return (events.Usage(**counts) if counts else None), odd
+
+
+def time_us(value: Any) -> int:
+    """Microseconds UTC of a time as logs write it; ValueError for what is none.
+
+    It is ISO 8601 text, in UTC where it names no zone, or a number since 1970, its unit known by
+    its size: seconds, milliseconds, microseconds or nanoseconds, from 1973 on.
+    """
+    try:
+        number = Decimal(str(value))
+        size = number.adjusted() - 8
+        if number > 0 and 0 <= size < 12:
+            return to_us(int(number.scaleb(6 - size // 3 * 3)))
+    except InvalidOperation:
+        if isinstance(value, str):
+            moment = datetime.fromisoformat(value)
+            return to_us(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+    raise ValueError(f"{value!r:.50} is not a time")
+
+
+def amount(said: object) -> Decimal:
+    """An amount of money, to the last digit; ValueError for what is none."""
+    if (found := read_amount(said)) is None:
+        raise ValueError(f"{said!r:.50} is not an amount")
+    return found
