@@ -29,7 +29,7 @@ from refold.engine.store import Store
 from refold.errors import InvalidEvent, UsageError, shown
 from refold.process import ProcessLock
 from refold.verbatim import (
-    append_all,
+    appends_of,
     awaited,
     check_category,
     json_text,
@@ -104,7 +104,7 @@ class RefoldSession:
         for text, said in zip(texts, _said(texts), strict=True):
             events += [*told(self._stream, said), *kept(ITEM, text)]
         if events:
-            append_all(self._store, self._stream, events)
+            self._store.append_together(appends_of(self._stream, events))
 
     def _pop_item(self) -> Item | None:
         """Take the last item away; None where there is none."""

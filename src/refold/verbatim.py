@@ -8,10 +8,12 @@ and shown as any conversation.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial, wraps
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from urllib.parse import quote
 
 import msgspec
 
@@ -20,6 +22,7 @@ from refold.capture.elements import PIECE_BYTES_MAX
 from refold.capture.events import WirePiece
 from refold.capture.threads import current
 from refold.conversation.events import AgentUtterance, ToolCall, ToolResult, UserUtterance
+from refold.core.clock import recordable, to_us
 from refold.core.encode import EVENTS_PER_APPEND_MAX
 from refold.core.event import Event
 from refold.core.expected import ANY, Expected
@@ -27,12 +30,13 @@ from refold.core.payload import encode_payload
 from refold.core.recorded import Recorded
 from refold.engine.append import Append
 from refold.engine.store import Store
-from refold.errors import Conflict, InvalidEvent, UsageError, shown
-from refold.ports import Appended
+from refold.errors import Conflict, InvalidEvent, RefoldError, UsageError, shown
 
 ATTEMPTS_MAX: Final = 100
 PIECE_CHARS: Final = PIECE_BYTES_MAX // 4
 """Of a text whose backslashes and quotes are escaped once more."""
+
+_UNNAMEABLE: Final = re.compile("[%/~\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -116,20 +120,18 @@ def _fits(event: Event) -> bool:
     return True
 
 
-def append_all(
-    store: Store,
+def appends_of(
     stream: str,
     events: Sequence[Event],
     *,
     expected: Expected = ANY,
     metadata: Mapping[str, Any] | None = None,
-) -> Appended:
-    """Append any number of events to a stream, all or none."""
+) -> list[Append]:
+    """Any number of events as the parts of one append to a stream."""
     starts = range(0, len(events), EVENTS_PER_APPEND_MAX)
     pages = [events[at : at + EVENTS_PER_APPEND_MAX] for at in starts]
-    parts = [Append(stream, page, ANY, metadata) for page in pages]
-    parts[0] = parts[0]._replace(expected=expected)
-    return store.append_together(parts)[-1]
+    wanted = [expected, *[ANY] * len(pages)]
+    return [Append(stream, page, wanted[at], metadata) for at, page in enumerate(pages)]
 
 
 def retried(append: Callable[[], R]) -> R:
@@ -147,6 +149,21 @@ def check_category(category: str) -> None:
     """Refuse what cannot be the first word of a stream's name."""
     if not category or set("-~") & set(category):
         raise UsageError(f"a category is a word without - and ~, unlike {category!r}")
+
+
+def nameable(text: str) -> str:
+    """A part of a stream's name, from which ``urllib.parse.unquote`` gives the text again.
+
+    It has no ``~``, which makes a name that of a branch, and no ``/``.
+    """
+    return _UNNAMEABLE.sub(lambda each: "%7E" if each[0] == "~" else quote(each[0], safe=""), text)
+
+
+def time_us(said: object) -> int | None:
+    """The microseconds of a moment in RFC 3339; None of what says none that can be recorded."""
+    with suppress(RefoldError):
+        return recordable(to_us(said), what="the time") if isinstance(said, str) else None
+    return None
 
 
 def awaited(
