@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from refold.errors import (
 )
 from refold.times import restart_clock, to_us
 from tests.house.tree import BIN
+from tests.support.forking import ended, forked
 
 NUMBERS: Any = [Event("test.n", {"n": 1})]
 
@@ -214,6 +216,91 @@ def test_a_file_that_is_gone_is_told_at_the_next_append(path: Path, how: str) ->
         assert error.value.code == "file_gone"
         moved.rename(path)
         assert store.append("call-1", n(3)).position == 2
+
+
+@pytest.mark.parametrize("how", ["removed", "replaced"])
+def test_a_reader_of_a_file_that_is_gone_is_told(path: Path, how: str) -> None:
+    """What it has read is no longer what is there: it would never see what comes."""
+    with refold.open(path) as store:
+        store.append("call-1", n(1))
+    with refold.open(path, mode="read") as reader:
+        assert numbers(reader) == [1]
+        moved = path.rename(path.with_suffix(".old"))
+        if how == "replaced":
+            with refold.open(path) as another:
+                another.append("call-1", n(2))
+        with pytest.raises(BackendError) as error:
+            numbers(reader)
+        assert error.value.code == "file_gone"
+        moved.rename(path)
+        assert numbers(reader) == [1]
+
+
+def test_a_check_is_right_while_another_process_writes(path: Path) -> None:
+    """What was written between two looks is no fault of the file."""
+    with refold.open(path) as writer, refold.open(path, mode="read") as reader:
+        writer.append("call-1", n(1))
+
+        @contextmanager
+        def read_by(again: JournalBackend) -> Iterator[JournalBackend]:
+            with closing(again):
+                yield again
+            writer.append("call-1", n(2))
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("refold.backends.journal.closing", read_by)
+            (check,) = reader.check()
+        assert check.good, check.detail
+        assert numbers(reader) == [1, 2]
+
+
+def test_a_forked_process_opens_the_journal_of_one_that_is_gone(path: Path) -> None:
+    """As a daemon does: what it was forked with keeps no lock on the file."""
+
+    def middle() -> None:
+        store = refold.open(path)
+        store.append("call-1", n(1))
+
+        def daemon() -> None:
+            with pytest.raises(UsageError) as refused:
+                list(store.check())
+            assert refused.value.code == "forked"
+            while os.getppid() == parent:
+                time.sleep(0.001)
+            with refold.open(path) as own:
+                own.append("call-1", n(2))
+            os.write(told, b"done")
+
+        parent = os.getpid()
+        forked(daemon)
+
+    heard, told = os.pipe()
+    assert ended(forked(middle)) == 0
+    os.close(told)
+    assert os.read(heard, 9) == b"done"
+    os.close(heard)
+    with refold.open(path) as store:
+        assert numbers(store) == [1, 2]
+
+
+def check_heard(pipe: int) -> None:
+    """Wait for a word."""
+    assert os.read(pipe, 1)
+
+
+def test_a_forked_process_keeps_no_lock_of_a_journal(path: Path) -> None:
+    """Its parent closes the file and opens it again, however long the child lives."""
+    heard, told = os.pipe()
+    store = refold.open(path)
+    store.append("call-1", n(1))
+    child = forked(lambda: check_heard(heard))
+    store.close()
+    with refold.open(path) as again:
+        assert again.append("call-1", n(2)).position == 2
+    os.write(told, b"x")
+    assert ended(child) == 0
+    os.close(heard)
+    os.close(told)
 
 
 def test_a_full_disk_stores_nothing_of_an_append(path: Path) -> None:

@@ -137,7 +137,7 @@ class InJournal:
         backends: list[JournalBackend] = []
 
         def open_backend() -> Backend:
-            if not backends or backends[-1].is_closed:
+            if not backends or backends[-1]._file < 0:
                 path = tmp_path / "log.jsonl"
                 backends.append(JournalBackend(path, synchronous="NORMAL"))
             return backends[-1]

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Literal, NoReturn
+from weakref import WeakSet
 
 import msgspec
 
@@ -35,7 +36,6 @@ from refold.errors import (
     UsageError,
 )
 from refold.ports import Batch, Beside, Check, Fork, Outcome, Write
-from refold.process import ProcessLock
 
 _FLAGS: Final = {"create": os.O_RDWR | os.O_CREAT, "write": os.O_RDWR, "read": os.O_RDONLY}
 
@@ -70,6 +70,8 @@ class JournalLine(msgspec.Struct, omit_defaults=True):
 
 
 _decode: Final = msgspec.json.Decoder(JournalLine | list[JournalLine]).decode
+_opened = WeakSet["JournalBackend"]()
+"""The journals of this process: a forked child has the same files open."""
 
 
 class JournalBackend(MemoryBackend):
@@ -88,8 +90,10 @@ class JournalBackend(MemoryBackend):
     ) -> None:
         super().__init__()
         self._path, self._mode, self._syncs = path, mode, synchronous == "FULL"
-        self._size = self._lines = 0
+        self._size, self._lines, self._file = 0, 0, -1
         self._is_loading = self._is_broken = False
+        self._turn, self._lock = self._lock, self._begun_turn
+        _opened.add(self)
         with self._naming():
             self._file = os.open(path, _FLAGS[mode], 0o644)
         try:
@@ -101,7 +105,6 @@ class JournalBackend(MemoryBackend):
         except BaseException:
             self.close()
             raise
-        self._lock = _JournalTurn(self._begin_turn)
 
     def commit(
         self, batches: Sequence[Batch], *, now: int, beside: Beside | None = None
@@ -115,25 +118,31 @@ class JournalBackend(MemoryBackend):
 
     def check(self) -> Iterator[Check]:
         """See :class:`~refold.ports.Checkable`."""
-        try:
-            with closing(JournalBackend(self._path, mode="read")) as again:
-                events, lines = again.log_head(), again._lines
-            yield Check("lines", events == self.log_head(), f"{lines:,} lines, {events:,} events")
-        except RefoldError as error:
-            yield Check("lines", False, error.message)
+        with self._lock():
+            before = self.log_head()
+            try:
+                with closing(JournalBackend(self._path, mode="read")) as again:
+                    events, said = again.log_head(), f"{again._lines:,} lines, "
+                # Another process may write on what is read here.
+                good, said = before <= events <= self.log_head(), f"{said}{events:,} events"
+            except RefoldError as error:
+                good, said = False, error.message
+        yield Check("lines", good, said)
 
     def batches(self) -> Iterator[tuple[int, Batch]]:
         """See :class:`~refold.ports.Copied`."""
         for number, raw in enumerate(self._path.read_bytes().split(b"\n")[: self._lines], 1):
             yield self._parsed(raw, number)[1:]
 
-    @property
-    def is_closed(self) -> bool:
-        """Whether it has let go of its file."""
-        return self._file < 0
-
     def close(self) -> None:
         """See :class:`~refold.ports.Backend`."""
+        if self._file >= 0:
+            # A child that was forked this moment has the file open too.
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Close the file, and leave it locked where another process has it open."""
         file, self._file = self._file, -1
         if file >= 0:
             os.close(file)
@@ -174,13 +183,12 @@ class JournalBackend(MemoryBackend):
         self._size += len(data)
 
     def _undo(self, error: OSError) -> NoReturn:
-        path = str(self._path)
         try:
             os.ftruncate(self._file, self._size)
         except OSError:
             raise self._unknown(error) from error
-        why = f"{path} cannot be written: {error.strerror}; nothing was stored"
-        raise Unavailable(why, path=path) from error
+        why = f"{self._path} cannot be written: {error.strerror}; nothing was stored"
+        raise Unavailable(why, path=str(self._path)) from error
 
     def _unknown(self, error: OSError) -> OutcomeUnknown:
         self._is_broken, path = True, str(self._path)
@@ -188,11 +196,10 @@ class JournalBackend(MemoryBackend):
         return OutcomeUnknown(f"{why}; open it again and look", path=path)
 
     def _sync(self) -> None:
-        if not self._syncs:
-            return
-        if hasattr(fcntl, "F_FULLFSYNC"):  # macOS: fsync leaves it in the disk's own memory.
+        if self._syncs and hasattr(fcntl, "F_FULLFSYNC"):
+            # macOS: fsync leaves it in the disk's own memory.
             fcntl.fcntl(self._file, fcntl.F_FULLFSYNC)
-        else:
+        elif self._syncs:
             os.fdatasync(self._file)
 
     def _check_writable(self) -> None:
@@ -201,25 +208,24 @@ class JournalBackend(MemoryBackend):
             raise UsageError(f"{path} was opened to read: open it with mode='write'", path=path)
         if self._is_broken:
             raise Unavailable(f"{path} failed in the midst of a write: open it again", path=path)
+        self._check_place()
+
+    def _check_place(self) -> None:
+        """Refuse to go on where no path leads to the file any more."""
         with suppress(FileNotFoundError):
             if os.path.samestat(self._path.stat(), os.fstat(self._file)):
                 return
-        raise BackendError(
-            f"{path} was removed or replaced while it was open, and nothing was written: put the "
-            "file back, or close this store and open what is to be gone on with",
-            code="file_gone",
-            path=path,
-        )
+        why = f"{self._path} was removed or replaced while it was open, and nothing was written"
+        advice = "put the file back, or close this store and open what is to be gone on with"
+        raise BackendError(f"{why}: {advice}", code="file_gone", path=str(self._path))
 
     def _lock_file(self) -> None:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise Unavailable(
-                f"{self._path} is open to write elsewhere, and a journal has one writer: open it "
-                "with mode='read', or `refold copy` it to a database that several may write",
-                path=str(self._path),
-            ) from error
+            why = f"{self._path} is open to write elsewhere, and a journal has one writer"
+            advice = "open it to read, or `refold copy` it to a database that several may write"
+            raise Unavailable(f"{why}: {advice}", path=str(self._path)) from error
 
     # -- reading ----------------------------------------------------------------------------------
 
@@ -243,11 +249,16 @@ class JournalBackend(MemoryBackend):
             finally:
                 self._is_loading = False
 
-    def _begin_turn(self) -> None:
-        if self.is_closed:
-            raise StoreClosed("this store is closed")
-        if self._mode == "read" and not self._is_loading:
-            self._follow()
+    def _begun_turn(self) -> AbstractContextManager[object]:
+        """The lock, after a look at the file."""
+        lock = self._turn()
+        with lock:
+            if self._file < 0:
+                raise StoreClosed("this store is closed")
+            if self._mode == "read" and not self._is_loading:
+                self._check_place()
+                self._follow()
+        return lock
 
     def _take(self, raw: bytes) -> None:
         number = self._lines + 1
@@ -278,27 +289,13 @@ class JournalBackend(MemoryBackend):
     @contextmanager
     def _naming(self) -> Iterator[None]:
         """Name what goes wrong with the file."""
-        path = str(self._path)
         try:
             yield
         except FileNotFoundError as error:
-            raise NotFound(f"there is no {path}", path=path) from error
+            raise NotFound(f"there is no {self._path}", path=str(self._path)) from error
         except OSError as error:
-            raise Unavailable(f"{path} cannot be opened: {error.strerror}", path=path) from error
-
-
-class _JournalTurn(ProcessLock):
-    """Turns of which each begins with a look at the file."""
-
-    def __init__(self, begin: Callable[[], None]) -> None:
-        super().__init__()
-        self._begin = begin
-
-    def __call__(self) -> AbstractContextManager[object]:
-        lock = super().__call__()
-        with lock:
-            self._begin()
-        return lock
+            why = f"{self._path} cannot be opened: {error.strerror}"
+            raise Unavailable(why, path=str(self._path)) from error
 
 
 def _encoded(rows: Sequence[Row], batch: Batch) -> bytes:
@@ -314,8 +311,7 @@ def _encoded(rows: Sequence[Row], batch: Batch) -> bytes:
 
 
 def _kept(text: str) -> msgspec.Raw:
-    raw = text.encode()
-    return msgspec.Raw(msgspec.json.encode(text) if b"\n" in raw else raw)
+    return msgspec.Raw(msgspec.json.encode(text) if "\n" in text else text.encode())
 
 
 def _read(raw: msgspec.Raw) -> str:
@@ -329,3 +325,12 @@ def _sync_folder(path: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _forked() -> None:
+    """A file stays locked as long as any child of who locked it has it open."""
+    for journal in list(_opened):
+        journal.let_go()
+
+
+os.register_at_fork(after_in_child=_forked)
