@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import apsw
 import pytest
@@ -19,7 +19,7 @@ import pytest
 import refold
 from refold import Append, Event, Fold
 from refold.backends.sqlite.file import close_quietly
-from refold.errors import BackendError, Corrupt
+from refold.errors import BackendError, Corrupt, UsageError
 
 EVENTS = 30
 
@@ -275,3 +275,23 @@ def test_a_reader_that_opens_while_the_last_connection_closes(
     assert found == [EVENTS]
     monkeypatch.undo()
     assert store.append("call-1", said(EVENTS)).position == EVENTS + 1
+
+
+@pytest.mark.parametrize("mode", ["create", "write", "read"])
+def test_a_file_of_two_names_is_opened_by_none(
+    store: refold.Store, path: Path, mode: Literal["create", "write", "read"]
+) -> None:
+    """SQLite would keep a WAL for each name: what was appended by one was lost by the other.
+
+    Found with `ln`: five appends of another process were acknowledged and overwritten.
+    """
+    other = path.with_name("other.db")
+    os.link(path, other)
+    for name in (path, other):
+        with pytest.raises(UsageError) as error:
+            refold.open(name, mode=mode)
+        assert error.value.code == "hard_links"
+    other.unlink()
+    store.append("call-1", said(EVENTS))
+    with refold.open(path, mode=mode) as again:
+        assert numbers(again) == [*range(EVENTS + 1)]

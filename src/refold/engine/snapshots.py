@@ -8,12 +8,7 @@ from typing import Any, Final, Generic, TypeVar
 from refold.core.clock import EARLIEST_US
 from refold.core.expected import NO_EVENTS
 from refold.core.fold import Fold, Folded
-from refold.core.snapshot import (
-    EVENTS_BETWEEN_MIN,
-    Snapshot,
-    next_due,
-    snapshotter_of,
-)
+from refold.core.snapshot import EVENTS_BETWEEN_MIN, Snapshot, next_due, snapshotter_of
 from refold.core.stored import Row
 from refold.engine.lineage import NO_LAST, Stretch
 from refold.ports import SnapshotKeeper

@@ -125,17 +125,20 @@ def check_path(path: Path, *, mode: Mode) -> None:
         raise UsageError(f"{str(path)!r} is no file (a log in memory is memory:)", path=str(path))
     try:
         missing_folder = not path.parent.is_dir()
-        missing = not path.exists()
         folder = path.is_dir()
-        size_bytes = 0 if missing else path.stat().st_size
+        found = path.stat() if path.exists() else None
     except OSError as error:
         raise UsageError(f"{path} cannot be reached: {error.strerror}", path=str(path)) from error
     if folder:
         raise UsageError(f"{path} is a directory: give the path of a file in it", path=str(path))
-    if not folder and 0 < size_bytes < HEADER_BYTES:
+    if found and 0 < found.st_size < HEADER_BYTES:
         # SQLite takes a file of one byte for an empty one, and would write over it.
         raise UsageError(f"{path} is not a refold database", code="not_a_database", path=str(path))
-    if missing and mode != "create":
+    if found and found.st_nlink > 1:  # https://www.sqlite.org/howtocorrupt.html, 2.5
+        why = f"{path} has {found.st_nlink} names, and SQLite would keep a WAL for each: appends"
+        advice = "would be lost. Copy the file, or remove its other names (hard links)"
+        raise UsageError(f"{why} {advice}", code="hard_links", path=str(path))
+    if not found and mode != "create":
         raise NotFound(f"{path} does not exist: record or import something first", path=str(path))
     if missing_folder:
         raise UsageError(f"the folder {path.parent} does not exist", path=str(path))
