@@ -66,6 +66,8 @@ KINDS = {
     "an attribute of a function": Kind(
         "def marked(x):\n    return marked.rate * x\nmarked.rate = 7", "marked(1)"
     ),
+    "an array": Kind("import array\nnumbers = array.array('i', [1, 7])", "numbers[1]"),
+    "a view of bytes": Kind("view = memoryview(bytes([1, 7]))", "view[1]"),
     "functools.cache": Kind("@functools.cache\ndef cached(x):\n    return x + 7", "cached(1)"),
     "functools.lru_cache": Kind(
         "@functools.lru_cache(maxsize=3)\ndef kept(x):\n    return x + 7", "kept(1)"

@@ -20,7 +20,7 @@ from refold.core.registry import Registry
 from refold.inspection.reach import ADDED as ADDED
 from refold.inspection.reach import code_of as code_of
 
-CODE_REVISION: Final = 3
+CODE_REVISION: Final = 4
 """Raised where :func:`code_of` says something else of the same code than it did before."""
 
 

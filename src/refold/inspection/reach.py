@@ -12,6 +12,7 @@ import re
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import cached_property, partial, partialmethod, singledispatchmethod
@@ -161,6 +162,9 @@ class _Reach:
         is_data = is_dataclass(cls) or hasattr(cls, "__struct_fields__") or cls is SimpleNamespace
         if is_data or _module_of(cls) in self._homes:
             return (_state_of(value),)
+        with suppress(TypeError, ValueError, BufferError):  # An array, of numpy for one.
+            numbers = memoryview(value)
+            return numbers.format, numbers.shape, numbers.tobytes()
         name = getattr(value, "__qualname__", getattr(value, "__name__", None))
         return name, getattr(value, "__self__", None)
 
