@@ -12,6 +12,7 @@ import os
 import threading
 from contextlib import AbstractContextManager
 from os import getpid
+from typing import NoReturn
 
 from refold.errors import UsageError
 
@@ -40,6 +41,11 @@ class Process:
             facts = {"opened_in": opened_in, "process": process}
             raise UsageError(f"{why} from it: {advice}", code="forked", **facts)
 
+    def __reduce__(self) -> NoReturn:
+        """What was opened is neither copied nor sent elsewhere; so refuse each that has a part."""
+        advice = "give its address, and open it there"
+        raise UsageError(f"a store cannot be pickled or copied: {advice}", code="not_copied")
+
 
 _here = Process()
 
@@ -62,8 +68,8 @@ class ProcessLock:
     """A lock for ``with turn():``, which its holder may take again; refused in a forked process."""
 
     def __init__(self) -> None:
+        self._process = here()  # First: it says why this cannot be pickled.
         self.lock = threading.RLock()
-        self._process = here()
 
     def __call__(self) -> AbstractContextManager[object]:
         """The lock, where it is this process's own."""

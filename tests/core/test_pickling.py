@@ -15,7 +15,7 @@ import pytest
 import refold
 from refold.conversation import Conversation, UserUtterance
 from refold.core.registry import default_registry
-from refold.errors import RefoldError
+from refold.errors import RefoldError, UsageError
 
 WAYS: dict[str, Callable[[Any], Any]] = {
     "pickle": lambda value: pickle.loads(pickle.dumps(value)),
@@ -106,3 +106,15 @@ def test_the_default_registry_is_that_of_the_process(store: refold.Store, tmp_pa
     command = [sys.executable, "-c", program, str(tmp_path / "it")]
     told = subprocess.run(command, capture_output=True, text=True, check=True)
     assert told.stdout == "call-1@0 Hi\n"
+
+
+@pytest.mark.parametrize("url", ["memory:", "s.db", "s.jsonl"])
+@pytest.mark.parametrize("way", [*WAYS.keys() - {"copy"}])
+def test_what_holds_a_store_says_what_to_do_instead(tmp_path: Path, url: str, way: str) -> None:
+    """A store is not sent to another process, nor is what reads or writes by it."""
+    with refold.open(url if url == "memory:" else tmp_path / url) as store:
+        for held in (store, store.subscribe(), [store]):
+            with pytest.raises(UsageError, match="address") as error:
+                WAYS[way](held)
+            assert error.value.code == "not_copied"
+        store.append("a-1", [refold.Event("e", {})])

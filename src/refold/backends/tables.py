@@ -80,8 +80,8 @@ class Tables:
     """Tables in a database; threads take turns. ``connected`` lends a connection for a block."""
 
     def __init__(self, connected: Callable[[], AbstractContextManager[apsw.Connection]]) -> None:
-        self._connected = connected
         self._turn = ProcessLock()
+        self._connected = connected
 
     def write(self, work: Callable[[Begin], T]) -> T:
         """See :meth:`~refold.ports.TableKeeper.write`."""
