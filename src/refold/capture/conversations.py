@@ -162,8 +162,12 @@ def _words(event: Event) -> str:
 
 
 def told(result: Any) -> str:
-    """A digest of what the result of a tool says, as a value or as JSON text of it."""
-    said = bare(result)
+    """A digest of what the result of a tool says, as a value or as JSON text of it.
+
+    What a tool of MCP gives says its ``content``: what stands beside that says it again.
+    """
+    is_mcp = isinstance(result, dict) and isinstance(result.get("content"), list)
+    said = bare(result["content"] if is_mcp else result)
     with suppress(ValueError, RecursionError):
         said = msgspec.json.decode(said) if isinstance(said, str) else said
     return _chained("", said)
