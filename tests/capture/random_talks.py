@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import zip_longest
 from types import ModuleType
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, cast
 
 import msgspec
 from msgspec.structs import replace
@@ -24,6 +24,7 @@ from refold.conversation.events import (
     ModelFailed,
     ModelRequest,
     ModelResponse,
+    Prompt,
     SessionStarted,
     ToolCall,
 )
@@ -45,7 +46,7 @@ WHY = {
 FAULTS: Final[tuple[Any, ...]] = (
     "refused", "unreachable", "cut", "closed", "timeout", "hangs", "interrupt",
 )  # fmt: skip
-Fault = Literal["unreachable", "closed"] | Broken
+Fault = Literal["refused", "unreachable", "closed"] | Broken
 
 
 class Sent(NamedTuple):
@@ -57,6 +58,20 @@ class Sent(NamedTuple):
     plain: bytes
     comes: Comes
     ends: list[int] = []
+
+    @property
+    def raw(self) -> bytes:
+        """All that comes on the wire."""
+        return b"".join(self.comes.chunks)
+
+
+class Ask(NamedTuple):
+    """One request, and who is asked; ``attempt`` counts those of a client by itself, from 1."""
+
+    agent: Agent
+    request: bytes
+    streams: bool
+    attempt: int = 1
 
 
 @dataclass
@@ -151,6 +166,8 @@ class Talk:
     speaker: Speaker
     caller: Caller
     seed: int
+    packed: float = 0.3
+    """How likely an answer comes compressed."""
     expected: list[Any] = field(default_factory=lambda: [SessionStarted()])
     unread: list[list[str]] = field(default_factory=list)
     exact: list[tuple[bytes, bytes]] = field(default_factory=list)
@@ -161,6 +178,7 @@ class Talk:
         self._items: list[Body] = []
         self._new: list[Any] = []
         self._agent: AgentConfigured | None = None
+        self._prompt: Prompt | None = None
         self._messages = 0
 
     def run(self) -> Iterator[None]:
@@ -169,6 +187,8 @@ class Talk:
         agent = speaker.agent(draw)
         words = self.first
         for _ in range(draw.choice([1, 1, 2, 3])):
+            if draw.chance(0.15):
+                self._instruct(draw.words())
             self._hear(speaker.user(draw, words))
             for _ in range(2):
                 body = yield from self._answered(agent)
@@ -184,9 +204,36 @@ class Talk:
             if draw.chance(0.2):
                 agent = speaker.agent(draw)
 
+    def _instruct(self, text: str) -> None:
+        """Another prompt from here on."""
+        item = self._items and self.speaker.instructions(self.draw, text)
+        if item:
+            self._items.append(item)
+            self._new.append(Prompt(text))
+
     def _hear(self, turn: Turn) -> None:
         self._items += turn.items
         self._new += turn.events
+
+    def breaks(self, at: int) -> bool:
+        """A streamed answer that breaks off, and the same asked again.
+
+        ``at`` counts places: an even one is the end of a frame, an odd one is a byte before the
+        next. False: there are not as many.
+        """
+        draw, speaker = self.draw, self.speaker
+        agent = speaker.agent(draw)
+        self._hear(speaker.user(draw, self.first))
+        ask = Ask(agent, draw.json(speaker.request(draw, agent, self._items, streams=True)), True)
+        answer = speaker.answer(draw, agent, streams=True)
+        sent, whole = self._sent(answer, streams=True)
+        places = [0, *(place for end in sent.ends for place in (end - 1, end))]
+        if at < len(places):
+            fault: Fault = draw.choice(["cut", "timeout"])
+            if not self._breaks(ask, fault, sent, answer, upto=places[at]).is_whole:
+                self._call(ask, self._sent(answer, streams=True)[0])
+                self._comes_to(agent, speaker.spoken(whole))
+        return at < len(places)
 
     def _answered(self, agent: Agent) -> Generator[None, None, Body | str]:
         """Ask until there is an answer: its body, or the words of one that was interrupted."""
@@ -194,28 +241,40 @@ class Talk:
         streams = draw.chance(0.5)
         request = draw.json(speaker.request(draw, agent, self._items, streams=streams))
         for attempt in range(1, draw.choice([1, 1, 1, 2, 3])):
-            fault = draw.choice(FAULTS)
+            ask, fault = Ask(agent, request, streams, attempt), draw.choice(FAULTS)
             answer = speaker.answer(draw, agent, streams=streams)
-            if fault == "refused":
-                came = self._refused(agent, request, attempt, streams)
-            else:
-                came = self._broken(agent, request, attempt, fault, answer, streams)
+            came = self._fails(ask, fault, answer)
             yield
             if came.is_whole:
                 return answer
-            said = [one.text for one in speaker.spoken(came) if isinstance(one, AgentUtterance)]
-            if fault == "closed" and said and said[0].strip() and draw.chance(0.5):
-                return said[0]
+            if fault == "closed" and (heard := speaker.heard(came)) and draw.chance(0.5):
+                return heard
         answer = speaker.answer(draw, agent, streams=streams)
         sent, came = self._sent(answer, streams)
-        self._call(agent, request, sent, streams)
+        self._call(Ask(agent, request, streams), sent)
         self._comes_to(agent, speaker.spoken(came))
         yield
         return answer
 
     # -- calls ------------------------------------------------------------------------------------
 
-    def _refused(self, agent: Agent, request: bytes, attempt: int, streams: bool) -> Came:
+    def _fails(self, ask: Ask, fault: Fault, answer: Body) -> Came:
+        """A call that gets no answer, or not all of it: what had come."""
+        draw = self.draw
+        if fault == "refused":
+            return self._refused(ask)
+        if fault == "unreachable":
+            how: Any = draw.choice(["cut", "timeout", "interrupt"])
+            self._call(ask, Sent(b"", Comes([], None, broken=how)), answer=b"")
+            why = WHY["unreachable" if how == "cut" else how]
+            self._comes_to(ask.agent, [ModelFailed(why, ask.attempt)])
+            return Came()
+        sent, _ = self._sent(answer, ask.streams)
+        if fault == "closed":
+            return self._breaks(ask, fault, sent, answer, draw.randint(0, len(sent.comes.chunks)))
+        return self._breaks(ask, fault, sent, answer, draw.randint(0, len(sent.raw)))
+
+    def _refused(self, ask: Ask) -> Came:
         """The server says no; its words are the failure's."""
         draw = self.draw
         status, why = draw.choice([400, 429, 500, 503, 529]), draw.words()
@@ -223,68 +282,66 @@ class Talk:
         if draw.chance(0.2):
             why = "<html>Bad gateway</html>"
             body = why.encode()
-        sent = _on_wire(draw, body, "application/json")
+        sent = self._on_wire(body, "application/json")
         sent.comes.status = status
-        self._call(agent, request, sent, streams, attempt=attempt, answer=body)
-        self._comes_to(agent, [ModelFailed(why, attempt, status)])
+        self._call(ask, sent, answer=body)
+        self._comes_to(ask.agent, [ModelFailed(why, ask.attempt, status)])
         return Came()
 
-    def _broken(
-        self, agent: Agent, request: bytes, attempt: int, fault: Fault, answer: Body, streams: bool
-    ) -> Came:
-        """What comes of an answer that breaks off somewhere."""
-        draw = self.draw
-        if fault == "unreachable":
-            how: Any = draw.choice(["cut", "timeout", "interrupt"])
-            sent = Sent(b"", Comes([], None, broken=how))
-            self._call(agent, request, sent, streams, attempt=attempt, answer=b"")
-            why = WHY["unreachable" if how == "cut" else how]
-            self._comes_to(agent, [ModelFailed(why, attempt)])
-            return Came()
-        sent, came = self._sent(answer, streams)
-        raw = b"".join(sent.comes.chunks)
+    def _breaks(self, ask: Ask, fault: Fault, sent: Sent, answer: Body, upto: int) -> Came:
+        """An answer breaks off after so many bytes, or the caller leaves after so many pieces."""
+        comes, closes, raw = sent.comes, None, sent.raw[:upto]
         if fault == "closed":
-            closes = draw.randint(0, len(sent.comes.chunks))
-            raw = b"".join(sent.comes.chunks[:closes])
+            closes, raw = upto, b"".join(comes.chunks[:upto])
         else:
-            closes, raw = None, raw[: draw.randint(0, len(raw))]
-            sent.comes.chunks, sent.comes.broken = draw.chunks(raw), fault
-        plain = _unpacked(raw) if "content-encoding" in sent.comes.headers else raw
-        if not streams:
-            came = came if plain == sent.plain else Came()
-        else:
+            comes.chunks, comes.broken = self.draw.chunks(raw), cast(Broken, fault)
+        plain = _unpacked(raw) if "content-encoding" in comes.headers else raw
+        if ask.streams:
             came = self._came(answer, sum(end <= len(plain) for end in sent.ends))
-        self._call(agent, request, sent, streams, attempt=attempt, answer=raw, closes=closes)
+        else:
+            came = self.speaker.came(answer) if plain == sent.plain else Came()
+        self._call(ask, sent, answer=raw, closes=closes)
         made = self.speaker.spoken(came) if came.facts else []
         if not came.is_whole:
             words = [one for one in made if isinstance(one, AgentUtterance)]
             words = [one for one in words if one.text or one.parts]
             made = [*made[:1], *words] if words else []
-            made.append(ModelFailed(WHY[fault], attempt, 200))
-        self._comes_to(agent, made)
+            made.append(ModelFailed(WHY[fault], ask.attempt, 200))
+        self._comes_to(ask.agent, made)
         return came
 
     def _call(
-        self, agent: Agent, request: bytes, sent: Sent, streams: bool, *,
-        attempt: int = 1, answer: bytes | None = None, closes: int | None = None,
-    ) -> None:  # fmt: skip
+        self, ask: Ask, sent: Sent, *, answer: bytes | None = None, closes: int | None = None
+    ) -> None:
         """Make a call, and note what must be there of its beginning."""
         headers = {"content-type": "application/json", "authorization": "Bearer sk-canary"}
-        if attempt > 1:
-            headers["x-stainless-retry-count"] = str(attempt - 1)
-        path = self.speaker.path(streams=streams)
-        self.caller.get(self.draw, path, request, headers, sent, closes)
-        if agent.configured != self._agent:
-            self._agent = agent.configured
-            self.expected.append(agent.configured)
-        self.expected += self._new
+        if ask.attempt > 1:
+            headers["x-stainless-retry-count"] = str(ask.attempt - 1)
+        path = self.speaker.path(streams=ask.streams)
+        self.caller.get(self.draw, path, ask.request, headers, sent, closes)
+        agent = ask.agent
+        if self._new and isinstance(self._new[0], Prompt):  # Nobody has spoken by the one before.
+            self._prompt = self._new.pop(0)
+        self._configures(agent.configured)
+        for one in self._new:
+            if isinstance(one, Prompt):
+                self._prompt = one
+                self._configures(agent.configured)
+            else:
+                self.expected.append(one)
         self._new = []
-        self.expected.append(
-            ModelRequest(self.speaker.name, hash=sha256(request).hexdigest(), attempt=attempt)
-        )
+        known = sha256(ask.request).hexdigest()
+        self.expected.append(ModelRequest(self.speaker.name, hash=known, attempt=ask.attempt))
         self.unread.append([*agent.unread, *self.speaker.unread([*agent.lead, *self._items])])
-        kept = b"".join(sent.comes.chunks) if answer is None else answer
-        self.exact.append((request, kept))
+        self.exact.append((ask.request, sent.raw if answer is None else answer))
+
+    def _configures(self, agent: AgentConfigured) -> None:
+        """The agent is another, or has another prompt, since it was last said."""
+        if self._prompt is not None:
+            agent = replace(agent, prompt=self._prompt)
+        if agent != self._agent:
+            self._agent = agent
+            self.expected.append(agent)
 
     def _comes_to(self, agent: Agent, made: list[Any]) -> None:
         tools = agent.configured.tools
@@ -299,7 +356,7 @@ class Talk:
     def _sent(self, answer: Body, streams: bool) -> tuple[Sent, Came]:
         draw = self.draw
         if not streams:
-            sent = _on_wire(draw, draw.json(answer), "application/json")
+            sent = self._on_wire(draw.json(answer), "application/json")
             return sent, self.speaker.came(answer)
         raw, ends, line = b"", [], draw.choice([b"\n", b"\r\n", b"\r"])
         raw += draw.choice([b"", b"\xef\xbb\xbf"])
@@ -313,8 +370,19 @@ class Talk:
             raw += b"data: " + said
             ends.append(len(raw))
             raw += line + line
-        sent = _on_wire(draw, raw, "text/event-stream")._replace(ends=ends)
+        sent = self._on_wire(raw, "text/event-stream")._replace(ends=ends)
         return sent, self._came(answer, len(ends))
+
+    def _on_wire(self, plain: bytes, kind: str) -> Sent:
+        draw, raw = self.draw, plain
+        headers = {"content-type": kind, "x-request-id": "r-1", "set-cookie": "a=b"}
+        if draw.chance(self.packed):
+            headers["content-encoding"] = "gzip"
+            packer = zlib.compressobj(wbits=31)
+            pieces = draw.chunks(plain)
+            flushed = (packer.compress(one) + packer.flush(zlib.Z_SYNC_FLUSH) for one in pieces)
+            raw = b"".join(flushed) + packer.flush()
+        return Sent(plain, Comes(draw.chunks(raw), headers=headers))
 
     def _came(self, answer: Body, count: int) -> Came:
         """What had come of a streamed answer with so many of its frames."""
@@ -323,18 +391,6 @@ class Talk:
         for _ in range(count):
             next(frames)
         return came
-
-
-def _on_wire(draw: Draw, plain: bytes, kind: str) -> Sent:
-    headers = {"content-type": kind, "x-request-id": "r-1", "set-cookie": "a=b"}
-    raw = plain
-    if draw.chance(0.3):
-        headers["content-encoding"] = "gzip"
-        packer = zlib.compressobj(wbits=31)
-        pieces = draw.chunks(plain)
-        flushed = (packer.compress(one) + packer.flush(zlib.Z_SYNC_FLUSH) for one in pieces)
-        raw = b"".join(flushed) + packer.flush()
-    return Sent(plain, Comes(draw.chunks(raw), headers=headers))
 
 
 def _unpacked(raw: bytes) -> bytes:

@@ -120,3 +120,29 @@ def test_a_conversation_is_one(api: tuple[str, str], turns: list[Turn], restarts
     assert [one.event.name for one in state.tool_calls] == ["look"]
     assert (state.open_calls, state.unmatched_results, state.model_failures) == ({}, [], [])
     assert [check.good for check in check_exact(store)] == [True]
+
+
+def test_a_call_from_a_response_that_failed_is_asked_again_in_its_place() -> None:
+    """Its words stand once, and no branch is made; after an answer the same again is a branch."""
+    store = refold.open("memory:")
+    recorder = CallRecorder(store)
+
+    def ask(turn: Turn, status: int = 200) -> None:
+        call = call_of(json.dumps(turn[0]).encode())
+        call.api, call.url = APIS[1], RESPONSES[1]
+        recorder.begin(call)
+        ends(recorder, call, [json.dumps(turn[1]).encode()], status=status)
+
+    first, second, third = BY_RESPONSE
+    ask(first)
+    ask((second[0], {"error": {"message": "Slow down"}}), status=429)
+    ask((second[0], {"error": {"message": "Slow down"}}), status=429)
+    ask(second)
+    ask(third)
+    (info,) = store.streams()
+    state = store.fold(info.stream, Conversation).state
+    assert [one.text for one in state.transcript] == ["Hi", "There.", "Thanks", "Bye."]
+    assert len(state.model_failures) == 2
+    assert state.unmatched_results == []
+    ask(third)
+    assert [one.stream.partition("~")[0] for one in store.streams()].count(info.stream) == 2

@@ -157,8 +157,7 @@ def _words(event: Event) -> str:
     match event.metadata:
         case {"openai": {"set": {"audio": {"id": str(own)}}}}:
             return own
-    text: str = event.data.text
-    return text
+    return str(event.data.text)
 
 
 def told(result: Any) -> str:

@@ -30,15 +30,15 @@ class Followed:
     """A stream as far as it was read.
 
     ``tags`` are those of the history up to here; ``open`` has the ``wire.request`` of each call
-    that has no end yet; ``asked`` is the hash of the last request, and when it was made; ``ran``
-    has what the results say that the tools themselves told, by call id.
+    that has no end yet; ``asked`` is the last request: its hash, when it was made, its history;
+    ``ran`` has what the results say that the tools themselves told, by call id.
     """
 
     def __init__(self, store: Store, stream: str) -> None:
         self.notes = Notes(stream)
         self.tags: frozenset[str] = frozenset()
         self.open: dict[str, Recorded] = {}
-        self.asked = ("", 0)
+        self.asked = ("", 0, self.tags)
         self.ran: dict[str, str] = {}
         self._store = store
         self._known = KnownElements()
@@ -78,7 +78,7 @@ class Followed:
             form = Requests(self._store, recorded.stream).form_of(recorded)
             if recorded.stream == self.notes.stream:  # Else it ends in the parent of this branch.
                 self.open[call] = recorded
-            self.asked = (form.hash, recorded.occurred_at_us)
+            self.asked = (form.hash, recorded.occurred_at_us, self.tags)
             if recorded.version != self._seen:
                 self._known.learn(recorded.version, form)
                 self._unseen.append(recorded.version)

@@ -5,9 +5,9 @@ The rules and their limits stand in docs/explanation/capture.md.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
 from refold.capture.call import ModelCall
@@ -33,6 +33,10 @@ DIGESTS_MAX: Final = 500_000
 again when a call goes on with them."""
 RETRY_US_MAX: Final = 600 * 1_000_000
 """How long after a first request without an answer the same one tries again, and begins nothing."""
+
+
+AGAIN: Final = "again:"
+"""In place of a tag: the last request of a stream, which had no answer."""
 
 
 class Placed(NamedTuple):
@@ -79,7 +83,8 @@ class Places:
         wanted = beginnings(chains)
         answered = response_tags(body.get("previous_response_id"))
         if answered:
-            wanted = [Beginning(tag, seen=0, answered=True) for tag in answered]
+            wanted = [Beginning(AGAIN, seen=len(asked.elements), answered=True)]
+            wanted += [Beginning(tag, seen=0, answered=True) for tag in answered]
         found = self._ending_so(wanted, call, named)
         if found is None:
             self.histories.look_up([one.tag for one in wanted])
@@ -90,7 +95,9 @@ class Places:
             return None
         state, seen = found
         if answered:
-            chains = chains_of(asked.elements, Chain.at(state.tags))
+            chains = chains_of(
+                asked.elements[seen:], Chain.at(state.asked[2] if seen else state.tags)
+            )
         return Placed(state, chains[-1], seen, named or state.notes.stream.partition("~")[0])
 
     def _ending_so(
@@ -101,8 +108,11 @@ class Places:
             state = self.following(stream)
             if any(goes_on(*one, now_us=call.started_us) for one in state.open.items()):
                 continue
-            longest = next((one for one in wanted if one.tag in state.tags), None)
-            if longest and (longest.answered or named or _asks_again(state, call)):
+            asks_again = _asks_again(state, call)
+            # Of an answer that came nothing asks again, but for another one.
+            tags = state.tags | ({AGAIN} if asks_again and state.asked[2] <= state.tags else set())
+            longest = next((one for one in wanted if one.tag in tags), None)
+            if longest and (longest.answered or named or asks_again):
                 return state, longest.seen
         return None
 
@@ -158,6 +168,5 @@ def _is_aside(now: AgentConfigured, before: AgentConfigured | None) -> bool:
 
 def _asks_again(state: Followed, call: ModelCall) -> bool:
     """Whether a call repeats the last request of a stream, and soon."""
-    asked, at_us = state.asked
-    is_soon = call.started_us - at_us < RETRY_US_MAX
-    return is_soon and asked == hashlib.sha256(call.request).hexdigest()
+    asked, at_us, _ = state.asked
+    return call.started_us - at_us < RETRY_US_MAX and asked == sha256(call.request).hexdigest()

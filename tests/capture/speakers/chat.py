@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from hashlib import sha256
 from typing import Any
 
 from refold.conversation.events import (
@@ -18,13 +17,10 @@ from refold.conversation.events import (
     UserUtterance,
 )
 from tests.capture.speakers.drawing import Draw
-from tests.capture.speakers.said import Agent, Body, Came, Speaker, Turn, result
+from tests.capture.speakers.said import NO_SCHEMA, Agent, Body, Came, Speaker, Turn, result
 
 IMAGE: Body = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
 SOUND: Body = {"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}}
-
-
-NO_SCHEMA = sha256(b"{}").hexdigest()
 
 
 class ChatSpeaker(Speaker):
@@ -51,7 +47,7 @@ class ChatSpeaker(Speaker):
             unread = [f"/tools/{len(tools)}/name"]
             head.setdefault("tools", []).append({"type": "web_search"})
         prompts = [draw.words() for _ in range(draw.choice([0, 1, 1, 2, 3]))]
-        lead = [_instructions(draw, text) for text in prompts]
+        lead = [self.instructions(draw, text) for text in prompts]
         configured = AgentConfigured(
             model=head["model"],
             provider="openai",
@@ -60,6 +56,10 @@ class ChatSpeaker(Speaker):
             prompt=Prompt("\n\n".join(prompts)) if prompts else None,
         )
         return Agent({**head, **params, **beside}, lead, configured, unread)
+
+    def instructions(self, draw: Draw, text: str) -> Body:
+        content: Any = [{"type": "text", "text": text}] if draw.chance(0.2) else text
+        return {"role": draw.choice(["system", "developer"]), "content": content}
 
     def user(self, draw: Draw, words: str) -> Turn:
         message: Body = {"role": "user", "content": words}
@@ -160,6 +160,9 @@ class ChatSpeaker(Speaker):
             made.append(AgentUtterance(text, parts, reason))
         return [*made, *calls]
 
+    def heard(self, came: Came) -> str:
+        return "" if "audio" in came.facts.get("message", {}) else super().heard(came)
+
     def frames(self, draw: Draw, body: Body, came: Came) -> Iterator[tuple[str, Any]]:
         head = {key: body[key] for key in ("id", "created", "model")}
         head["object"] = "chat.completion.chunk"
@@ -215,11 +218,6 @@ def _tool(draw: Draw, number: int) -> tuple[Body, Tool]:
     schema = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
     function = {"name": name, "description": "Does it.", "parameters": schema}
     return {"type": "function", "function": function}, Tool(name, "Does it.", schema)
-
-
-def _instructions(draw: Draw, text: str) -> Body:
-    content: Any = [{"type": "text", "text": text}] if draw.chance(0.2) else text
-    return {"role": draw.choice(["system", "developer"]), "content": content}
 
 
 def _call(draw: Draw, name: str, kind: str, streams: bool) -> Body:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any, Literal, NamedTuple
 
 from msgspec.structs import replace
@@ -24,6 +25,8 @@ from refold.conversation.events import (
 from tests.capture.speakers.drawing import Draw
 
 Body = dict[str, Any]
+NO_SCHEMA = sha256(b"{}").hexdigest()
+"""The hash of a schema that says nothing."""
 
 
 @dataclass
@@ -84,6 +87,10 @@ class Speaker(ABC):
     def user(self, draw: Draw, words: str) -> Turn:
         """A person says something."""
 
+    def instructions(self, draw: Draw, text: str) -> Body | None:
+        """An item with a prompt from there on; None where the API has none."""
+        return None
+
     @abstractmethod
     def results(self, draw: Draw, calls: Sequence[ToolCall]) -> Turn:
         """The tools' results."""
@@ -111,7 +118,7 @@ class Speaker(ABC):
     def request(self, draw: Draw, agent: Agent, items: list[Body], *, streams: bool) -> Body:
         """The body of a call."""
         body = {**agent.head, self.talk: [*agent.lead, *items]}
-        return draw.shuffled(body)
+        return draw.shuffled(body | ({"stream": True} if streams else {}))
 
     def unread(self, items: Sequence[Body]) -> list[str]:
         """Where items of a request say something that is not understood."""
@@ -138,6 +145,11 @@ class Speaker(ABC):
             said = [one.raw for one in shown] if has_media else None
             made.append(AgentUtterance(text, said, reason))
         return [*made, *calls]
+
+    def heard(self, came: Came) -> str:
+        """The words of an answer that broke off, where a client can go on from them; else ""."""
+        said = [one.text for one in self.spoken(came) if isinstance(one, AgentUtterance)]
+        return said[0] if said and said[0].strip() else ""
 
     def calls(self, came: Came) -> list[ToolCall]:
         """The calls of an answer."""
