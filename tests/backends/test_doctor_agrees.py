@@ -184,6 +184,22 @@ def test_what_users_add_beside_is_theirs(path: Path, sql: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "does",
+    [
+        "DELETE FROM log WHERE position = NEW.position",
+        "UPDATE log SET body = '[]' WHERE position = NEW.position",
+        "UPDATE log SET count = 2 WHERE position = NEW.position",
+    ],
+)
+def test_a_trigger_that_changes_what_is_appended_is_a_finding(path: Path, does: str) -> None:
+    """An append would be acknowledged, and not be there."""
+    assert damaged(path, f"CREATE TRIGGER mine AFTER INSERT ON log BEGIN {does}; END")
+    (found,) = findings(path)
+    assert found.name == "appending"
+    assert "trigger" in found.detail
+
+
+@pytest.mark.parametrize(
     "sql",
     [
         *(f"DROP {named}" for named in OBJECTS if not named.startswith("TABLE")),

@@ -25,7 +25,7 @@ from refold.core.expected import ANY
 from refold.core.recorded import decode_row
 from refold.core.registry import Registry
 from refold.core.stored import Row, corrupt
-from refold.errors import RefoldError
+from refold.errors import Corrupt, RefoldError
 from refold.ports import Batch, Check, TableTransaction, Write
 
 _BAD_FROM: Final = (3, 7, 0)
@@ -54,6 +54,8 @@ _PART: Final = "\x1f"
 
 _LAST_STREAM: Final = """
 SELECT name FROM streams WHERE id = (SELECT stream FROM log ORDER BY position DESC LIMIT 1)"""
+_LAST_APPEND: Final = "SELECT position + count - 1, body FROM log ORDER BY position DESC LIMIT 1"
+_APPENDED: Final = '[["refold.doctor",{}]]'
 _KEYED: Final = """
 SELECT key, digest, position, name, body, metadata FROM refold_appends
 LEFT JOIN streams ON streams.id = stream WHERE key IS NOT NULL ORDER BY key"""
@@ -210,11 +212,9 @@ def _appending(connection: apsw.Connection, path: Path) -> tuple[bool, str]:
         return (True, "not tried: this process may only read the file")
     writing = connect(path, mode="write", vfs=connection.open_vfs)
     try:
-        last = rows_of(writing, _LAST_STREAM)
-        streams = ["refold-doctor", *(name for (name,) in last)]
-        metadata = '{"tags":["refold-doctor"]}'
-        body = '[["refold.doctor",{}]]'
-        writes = [Write(name, ANY, ("refold.doctor",), metadata, body) for name in streams]
+        streams = [("refold-doctor",), *rows_of(writing, _LAST_STREAM)]
+        kinds, tags = ("refold.doctor",), '{"tags":["refold-doctor"]}'
+        writes = [Write(name, ANY, kinds, tags, _APPENDED) for (name,) in streams]
         Writer(writing, FilePlace(path)).commit(
             [Batch(writes, "refold-doctor")], now=0, beside=_Undone()
         )
@@ -234,8 +234,10 @@ class _Undone(Exception):
     def add(self, transaction: TableTransaction, rows: Sequence[Row]) -> None:
         """Let each be stored."""
 
-    def end(self, transaction: TableTransaction, *, position: int) -> None:  # noqa: ARG002
-        """Undo all of them."""
+    def end(self, transaction: TableTransaction, *, position: int) -> None:
+        """Undo all of them; refuse where they do not stand as they were given."""
+        if transaction.execute(_LAST_APPEND) != [(position, _APPENDED)]:
+            raise Corrupt("a trigger changes or deletes what is appended: DROP it")
         raise self
 
 
