@@ -89,6 +89,7 @@ def _forms(key: str) -> list[bytes]:
         key.encode(),
         json.dumps(key).replace("/", "\\/").encode(),
         quote(key, safe="").encode(),
+        "".join(f"\\u{ord(char):04x}" for char in key).encode(),
     ]
 
 
@@ -107,7 +108,7 @@ ECHOES: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("echo", ECHOES)
-@pytest.mark.parametrize("form", range(3))
+@pytest.mark.parametrize("form", range(4))
 def test_what_a_service_repeats_is_not_said(
     echo: str, form: int, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -166,6 +167,7 @@ def test_data_is_left_whole(caplog: pytest.LogCaptureFixture) -> None:
     [
         f"http://u:{KEY}@h/v1", f"u:{KEY}@h/v1", f"http:/u:{KEY}@h", f"//u:{KEY}@h",
         f"htp://h?key={KEY}", f"http://?key={KEY}", f"http://u:p?{KEY}@h", f"http://h:x#{KEY}",
+        f"http://h/v1#{KEY}",
     ],
 )  # fmt: skip
 def test_a_url_that_is_refused_is_not_shown_where_it_may_hold_a_secret(url: str) -> None:
@@ -185,6 +187,37 @@ def test_values_that_no_header_has_are_refused_before_they_are_used(value: objec
             made("http://127.0.0.1:9", headers=headers)
         assert "x-api-key" in str(raised.value)
         assert "clé" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", [f"authorization: Bearer {KEY}", f"{KEY}\n", "", 7])
+def test_names_that_no_header_has_are_refused_unnamed(name: object) -> None:
+    """Where a value stands for its name, that is the secret."""
+    headers: dict[str, str] = {name: "x"}  # type: ignore[dict-item]
+    for made in (JsonService, ChatEndpoint):
+        with pytest.raises(UsageError) as raised:
+            made("http://127.0.0.1:9", headers=headers)
+        assert KEY not in everything(raised.value)
+
+
+def test_an_answer_without_secrets_keeps_its_escapes() -> None:
+    """It is taken apart as it was sent."""
+    body = rb'{"a": "\u0041\"\u0022\\u0041\u00e9"}'
+    with answering(lambda to, _: to.sendall(whole("200 OK", body))) as url:
+        service = JsonService(url, headers=HEADERS, tries_max=1)
+        got = service.get()
+        service.close()
+    assert got.value == json.loads(body)
+
+
+def test_what_is_left_of_an_answer_is_read() -> None:
+    """Only the secret is taken out of it, also where it stands beside escapes that are needed."""
+    secret = _forms(KEY)[3]
+    body = b'{"a": "\\u0022%s\\u005c\\n", "b": "\\\\u0041"}' % secret
+    with answering(lambda to, _: to.sendall(whole("200 OK", body))) as url:
+        service = JsonService(url, headers=HEADERS, tries_max=1)
+        got = service.get()
+        service.close()
+    assert got.value == {"a": '"[secret]\\\n', "b": "\\u0041"}
 
 
 @pytest.mark.parametrize("path", ["@evil.example/x", "x", ":9/x"])

@@ -339,6 +339,8 @@ def checked_url(url: str) -> SplitResult:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
             raise refusal
+        if parts.fragment:  # It is sent to nobody, and may be meant for a secret.
+            raise UsageError("the URL has a part after #, which is not sent: leave it out")
     except ValueError:
         raise refusal from None
     if not url.isprintable() or " " in url:
@@ -348,9 +350,9 @@ def checked_url(url: str) -> SplitResult:
 
 def checked_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
     """The headers; what none can carry is refused without naming it, for it may be a secret."""
-    for name, value in (headers or {}).items():
+    for number, (name, value) in enumerate((headers or {}).items(), 1):
         if not isinstance(name, str) or _NAME.fullmatch(name) is None:
-            raise UsageError(f"{name!r} is not the name of a header")
+            raise UsageError(f"header {number} has a name that no header can have")
         is_text = isinstance(value, str) and value.isascii() and value.isprintable()
         if not is_text or value != value.strip():
             raise UsageError(f"the header {name!r} has a value that no header can have")

@@ -18,6 +18,7 @@ _SECRET: Final = re.compile(
     re.IGNORECASE,
 )
 """Names of headers and parameters whose values are secrets."""
+_ESCAPE: Final = re.compile(rb"\\(?:u00([2-7][0-9a-f])|.)", re.IGNORECASE | re.DOTALL)
 _SCHEMES: Final = ("bearer", "basic", "digest")
 _LOGGERS: Final = ("httpx2", *(f"httpcore2.{part}" for part in ("connection", "http11", "proxy")))
 SENDING: Final = ContextVar("refold.secrecy.sending", default=False)
@@ -36,9 +37,19 @@ def is_secret(name: str) -> bool:
 
 def without(content: bytes, secrets: Iterable[str]) -> bytes:
     """What a service said, without what it repeats of what is secret."""
-    for secret in secrets:
-        content = content.replace(secret.encode(), b"[secret]")
+    words = [secret.encode() for secret in secrets]
+    read = _ESCAPE.sub(_read, content) if b"\\u00" in content else content
+    if any(word in read for word in words):
+        content = read
+    for word in words:
+        content = content.replace(word, b"[secret]")
     return content
+
+
+def _read(escape: re.Match[bytes]) -> bytes:
+    """The character of an escape of JSON that needs none; any other as it is."""
+    char = chr(int(escape[1] or b"22", 16)).encode()
+    return escape[0] if char in b'"\\' else char
 
 
 def forms(values: Iterable[str]) -> list[str]:
