@@ -24,6 +24,7 @@ from urllib.parse import unquote
 
 from msgspec.structs import replace
 
+from refold import verbatim
 from refold.conversation.apis.anthropic_messages import ANTHROPIC_MESSAGES
 from refold.conversation.events import AgentUtterance, ToolCall
 from refold.conversation.openai_chat import text_or_none
@@ -34,19 +35,6 @@ from refold.engine.append import STREAMS_PER_APPEND_MAX, Append
 from refold.engine.store import Store
 from refold.errors import InvalidEvent, UsageError, shown
 from refold.process import ProcessLock
-from refold.verbatim import (
-    appends_of,
-    awaited,
-    check_category,
-    json_text,
-    kept,
-    nameable,
-    readable,
-    retried,
-    text_of,
-    time_us,
-    told,
-)
 
 if find_spec("claude_agent_sdk") is None:
     raise ModuleNotFoundError(
@@ -84,17 +72,19 @@ class RefoldSessionStore:
     """
 
     def __init__(self, store: Store, *, category: str = "claude") -> None:
-        check_category(category)
+        verbatim.check_category(category)
         self._store, self._category = store, category
         self._transcript = lru_cache(TRANSCRIPTS_MAX)(lambda stream: Transcript(store, stream))
 
-    def _append(self, key: SessionKey, entries: list[SessionStoreEntry]) -> None:
+    @verbatim.awaited
+    def append(self, key: SessionKey, entries: list[SessionStoreEntry]) -> None:
         """Add entries to a transcript, all or none."""
         transcript = self._transcript(self._stream(key))
         with transcript.turn():
-            retried(lambda: transcript.add(key, entries))
+            verbatim.retried(lambda: transcript.add(key, entries))
 
-    def _load(self, key: SessionKey) -> list[SessionStoreEntry] | None:
+    @verbatim.awaited
+    def load(self, key: SessionKey) -> list[SessionStoreEntry] | None:
         """The entries of a transcript in order; None where there are none."""
         stream, entries = self._stream(key), dict[object, Any]()
         if self._store.head(stream) == NO_EVENTS:
@@ -103,22 +93,25 @@ class RefoldSessionStore:
             if recorded.type == DELETED:
                 entries.clear()
             elif recorded.type == ENTRY:
-                entry = json.loads(text_of(self._store, recorded))
+                entry = json.loads(verbatim.text_of(self._store, recorded))
                 entries[_uuid(entry) or recorded.version] = entry
         return [*entries.values()] or None
 
-    def _list_sessions(self, project_key: str) -> list[SessionStoreListEntry]:
+    @verbatim.awaited
+    def list_sessions(self, project_key: str) -> list[SessionStoreListEntry]:
         """The sessions of a project, and when each was last added to (ms since 1970)."""
         return [{"session_id": own, "mtime": _ms(last)} for own, last in self._of(project_key)]
 
-    def _list_session_summaries(self, project_key: str) -> list[SessionSummaryEntry]:
+    @verbatim.awaited
+    def list_session_summaries(self, project_key: str) -> list[SessionSummaryEntry]:
         """What the SDK sums up of each session of a project."""
         return [
             {"session_id": own, "mtime": _ms(last), "data": last.noted("summary") or {}}
             for own, last in self._of(project_key)
         ]
 
-    def _delete(self, key: SessionKey) -> None:
+    @verbatim.awaited
+    def delete(self, key: SessionKey) -> None:
         """Let a transcript be found no more; that of a session with those of its subagents."""
         stream = self._stream(key)
         found = [stream] if self._last(stream) else []
@@ -128,17 +121,11 @@ class RefoldSessionStore:
             names = found[at : at + STREAMS_PER_APPEND_MAX]
             self._store.append_together([Append(name, [Event(DELETED)]) for name in names])
 
-    def _list_subkeys(self, key: SessionListSubkeysKey) -> list[str]:
+    @verbatim.awaited
+    def list_subkeys(self, key: SessionListSubkeysKey) -> list[str]:
         """The subpaths of a session."""
         stream = self._stream({**key})
         return [unquote(rest) for rest, _ in self._live(f"{stream}/")]
-
-    append = awaited(_append)
-    load = awaited(_load)
-    list_sessions = awaited(_list_sessions)
-    list_session_summaries = awaited(_list_session_summaries)
-    delete = awaited(_delete)
-    list_subkeys = awaited(_list_subkeys)
 
     def _stream(self, key: Mapping[str, Any]) -> str:
         project, session, subpath = (key.get(k) for k in ("project_key", "session_id", "subpath"))
@@ -146,11 +133,15 @@ class RefoldSessionStore:
             if not isinstance(given, str) or not given:
                 advice = "project_key, session_id and, of a subagent, subpath are text, not empty"
                 raise UsageError(f"{shown(key)} is no key of a session: {advice}")
-        below = "" if subpath is None else "/" + "/".join(map(nameable, str(subpath).split("/")))
-        return f"{self._prefix(str(project))}{nameable(str(session))}{below}"
+        below = (
+            ""
+            if subpath is None
+            else "/" + "/".join(map(verbatim.nameable, str(subpath).split("/")))
+        )
+        return f"{self._prefix(str(project))}{verbatim.nameable(str(session))}{below}"
 
     def _prefix(self, project: str) -> str:
-        name = nameable(project)
+        name = verbatim.nameable(project)
         if len(name.encode()) > PROJECT_CHARS_MAX:
             digest = hashlib.sha256(name.encode()).hexdigest()[:16]
             name = f"{name.encode()[:PROJECT_CHARS_MAX].decode(errors='ignore')}.{digest}"
@@ -196,7 +187,7 @@ class Transcript:
         for entry in entries:
             if not isinstance(entry, dict):
                 raise InvalidEvent(f"{shown(entry)} is no entry of a transcript: give an object")
-            text, own = json_text(entry), _uuid(entry)
+            text, own = verbatim.json_text(entry), _uuid(entry)
             if own is None or known.get(own) != hash(text):
                 new.append(entry)
                 events += _events(self._stream, text)
@@ -205,7 +196,7 @@ class Transcript:
         if new:
             expected = NO_STREAM if self._head == NO_EVENTS else self._head
             summed = None if key.get("subpath") else {"summary": self._summed(key, new)}
-            parts = appends_of(self._stream, events, expected=expected, metadata=summed)
+            parts = verbatim.appends_of(self._stream, events, expected=expected, metadata=summed)
             self._store.append_together(parts)
 
     def _summed(self, key: SessionKey, new: list[SessionStoreEntry]) -> Any:
@@ -215,7 +206,7 @@ class Transcript:
         before: SessionSummaryEntry | None = None
         if self._summary is not None:
             before = {"session_id": key["session_id"], "mtime": 0, "data": self._summary}
-        return readable(json_text(fold_session_summary(before, key, new)["data"]))
+        return verbatim.readable(verbatim.json_text(fold_session_summary(before, key, new)["data"]))
 
     def _catch_up(self) -> None:
         if self._store.head(self._stream) == self._head:
@@ -225,7 +216,7 @@ class Transcript:
                 self._known.clear()
                 self._summary = None
             elif recorded.type == ENTRY:
-                text = text_of(self._store, recorded)
+                text = verbatim.text_of(self._store, recorded)
                 if (own := _uuid(json.loads(text))) is not None:
                     self._known[own] = hash(text)
                 self._summary = recorded.noted("summary")
@@ -234,9 +225,9 @@ class Transcript:
 
 def _events(stream: str, text: str) -> list[Event]:
     """The events of an entry, at the time that it says."""
-    entry = readable(text)
-    events = [*told(stream, _said(entry)), *kept(ENTRY, text)]
-    at_us = time_us(entry.get("timestamp")) if isinstance(entry, dict) else None
+    entry = verbatim.readable(text)
+    events = [*verbatim.told(stream, _said(entry)), *verbatim.kept(ENTRY, text)]
+    at_us = verbatim.time_us(entry.get("timestamp")) if isinstance(entry, dict) else None
     return [dataclasses.replace(event, occurred_at=at_us) for event in events]
 
 

@@ -21,24 +21,14 @@ from uuid import uuid4
 
 import msgspec
 
+from refold import verbatim
 from refold.conversation.apis.openai_responses import OPENAI_RESPONSES
 from refold.core.event import Event
 from refold.core.expected import NO_EVENTS
 from refold.core.recorded import Recorded
 from refold.engine.store import Store
-from refold.errors import InvalidEvent, UsageError, shown
+from refold.errors import InvalidEvent
 from refold.process import ProcessLock
-from refold.verbatim import (
-    appends_of,
-    awaited,
-    check_category,
-    json_text,
-    kept,
-    readable,
-    retried,
-    text_of,
-    told,
-)
 
 if find_spec("agents") is None:
     raise ModuleNotFoundError(
@@ -75,15 +65,15 @@ class RefoldSession:
         category: str = "session",
         session_settings: SessionSettings | None = None,
     ) -> None:
-        check_category(category)
-        if not isinstance(session_id, str) or not session_id:
-            raise UsageError(f"a session's id is text that is not empty, not {shown(session_id)}")
+        verbatim.check_category(category)
+        verbatim.check_id(session_id, what="a session's id")
         self.session_id, self.session_settings = session_id, session_settings
         self._store, self._stream = store, f"{category}-{session_id}"
         self._turn = ProcessLock()
         self._head, self._live = NO_EVENTS, dict[int, str]()
 
-    def _get_items(self, limit: int | None = None, *, version: int | None = None) -> list[Item]:
+    @verbatim.awaited
+    def get_items(self, limit: int | None = None, *, version: int | None = None) -> list[Item]:
         """The items there are, the oldest first, or the last ``limit`` of them.
 
         ``version``: as they were when this was the last version of the stream.
@@ -97,32 +87,30 @@ class RefoldSession:
             found = found[max(len(found) - limit, 0) :]
         return [json.loads(text) for text in found]
 
-    def _add_items(self, items: list[Item]) -> None:
+    @verbatim.awaited
+    def add_items(self, items: list[Item]) -> None:
         """Append items, all or none."""
         events: list[Event] = []
-        texts = [json_text(item) for item in items]
+        texts = [verbatim.json_text(item) for item in items]
         for text, said in zip(texts, _said(texts), strict=True):
-            events += [*told(self._stream, said), *kept(ITEM, text)]
+            events += [*verbatim.told(self._stream, said), *verbatim.kept(ITEM, text)]
         if events:
-            self._store.append_together(appends_of(self._stream, events))
+            self._store.append_together(verbatim.appends_of(self._stream, events))
 
-    def _pop_item(self) -> Item | None:
+    @verbatim.awaited
+    def pop_item(self) -> Item | None:
         """Take the last item away; None where there is none."""
         with self._turn():
-            text = retried(self._popped)
+            text = verbatim.retried(self._popped)
         item: Item | None = None if text is None else json.loads(text)
         return item
 
-    def _clear_session(self) -> None:
+    @verbatim.awaited
+    def clear_session(self) -> None:
         """Take all items away, those that others add meanwhile too."""
         with self._turn():
             if self._now():
                 self._store.append(self._stream, [Event(CLEARED)])
-
-    get_items = awaited(_get_items)
-    add_items = awaited(_add_items)
-    pop_item = awaited(_pop_item)
-    clear_session = awaited(_clear_session)
 
     def _popped(self) -> str | None:
         live = self._now()
@@ -149,7 +137,7 @@ class RefoldSession:
 
     def _take(self, live: dict[int, str], recorded: Recorded) -> None:
         if recorded.type == ITEM:
-            live[recorded.version] = text_of(self._store, recorded)
+            live[recorded.version] = verbatim.text_of(self._store, recorded)
         elif recorded.type == POPPED:
             live.pop(recorded.data["version"], None)
         elif recorded.type == CLEARED:
@@ -158,7 +146,7 @@ class RefoldSession:
 
 def _said(texts: list[str]) -> Iterable[list[Event]]:
     """What each of some items says; what an agent says without a pause is one message."""
-    items = [readable(text) for text in texts]
+    items = [verbatim.readable(text) for text in texts]
     try:
         elements = OPENAI_RESPONSES.read_request({"input": items}).elements
     except InvalidEvent:  # One is no object.

@@ -81,10 +81,14 @@ def text_of(store: Store, recorded: Recorded) -> str:
     return held.text or bytes(held.value).decode()
 
 
-def json_text(value: object) -> str:
-    """A value as JSON text; :class:`~refold.errors.InvalidEvent` for what is no JSON."""
+def json_text(value: object, dumps: Callable[[Any], str | bytes] | None = None) -> str:
+    """A value as JSON text; :class:`~refold.errors.InvalidEvent` for what is no JSON.
+
+    ``dumps`` is how its framework writes it, where that has a way of its own.
+    """
     try:
-        return json.dumps(value, ensure_ascii=False)
+        text = json.dumps(value, ensure_ascii=False) if dumps is None else dumps(value)
+        return text if isinstance(text, str) else text.decode()
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidEvent(f"{shown(value)} is not JSON: {error}") from error
 
@@ -149,6 +153,12 @@ def check_category(category: str) -> None:
     """Refuse what cannot be the first word of a stream's name."""
     if not category or set("-~") & set(category):
         raise UsageError(f"a category is a word without - and ~, unlike {category!r}")
+
+
+def check_id(given: object, *, what: str) -> None:
+    """Refuse what cannot name a session or a conversation."""
+    if not isinstance(given, str) or not given:
+        raise UsageError(f"{what} is text that is not empty, not {shown(given)}")
 
 
 def nameable(text: str) -> str:

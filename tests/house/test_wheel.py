@@ -96,7 +96,7 @@ def test_the_wheel_brings_its_types_and_its_data(wheel: Path, installed: Path) -
     assert expected - {path.relative_to(package) for path in package.rglob("*")} == set()
 
 
-@pytest.mark.parametrize("extra", ["langgraph", "openai-agents", "claude-agent-sdk"])
+@pytest.mark.parametrize("extra", ["langgraph", "openai-agents", "claude-agent-sdk", "pydantic-ai"])
 def test_what_an_extra_brings_is_asked_for_by_its_name(installed: Path, extra: str) -> None:
     """Without its framework an adapter says what to install."""
     python, module = str(installed / "bin" / "python"), f"refold.{extra.replace('-', '_')}"

@@ -29,7 +29,7 @@ REDACTED: Final = "[redacted]"
 _LEFT_OUT: Final = frozenset({
     "model.request", "model.response", "speech.started", "speech.stopped", "access.recorded",
     "wire.request", "wire.piece", "wire.answer",
-    "openai_agents.item", "claude.entry",
+    "openai_agents.item", "claude.entry", "pydantic_ai.entry", "pydantic_ai.record",
 })  # fmt: skip
 # C0 and C1 controls but the line feed and tab, line separators, and what sets the direction.
 _HARMFUL: Final = re.compile(
