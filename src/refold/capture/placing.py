@@ -95,9 +95,8 @@ class Places:
             return None
         state, seen = found
         if answered:
-            chains = chains_of(
-                asked.elements[seen:], Chain.at(state.asked[2] if seen else state.tags)
-            )
+            before = state.asked[2] if seen else state.tags
+            chains = chains_of(asked.elements[seen:], Chain.at(before))
         return Placed(state, chains[-1], seen, named or state.notes.stream.partition("~")[0])
 
     def _ending_so(
