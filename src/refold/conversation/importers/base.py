@@ -40,19 +40,19 @@ GROUP: Final = "refold.importers"
 BUILT_IN: Final = {
     name: EntryPoint(name, f"refold.conversation.importers.{place}", GROUP)
     for name, place in {
-        "tau-bench": "tau_bench:TAU_BENCH",
-        "tau2-bench": "tau2:TAU2",
-        "otlp": "otlp:OTLP",
-        "langfuse": "langfuse:LANGFUSE",
-        "langsmith": "langsmith:LANGSMITH",
-        "inspect": "inspect_log:INSPECT",
-        "vcon": "vcon:VCON",
-        "claude-code": "claude_code:CLAUDE_CODE",
-        "codex": "codex:CODEX",
-        "chatgpt": "chatgpt:CHATGPT",
-        "openai-responses": "call_files:RESPONSES_FILES",
-        "anthropic-messages": "call_files:ANTHROPIC_FILES",
-        "openai-chat": "call_files:CHAT_FILES",
+        "tau-bench": "tau_bench:read_tau_bench",
+        "tau2-bench": "tau2:read_tau2",
+        "otlp": "otlp:read_otlp",
+        "langfuse": "langfuse:read_langfuse",
+        "langsmith": "langsmith:read_langsmith",
+        "inspect": "inspect_log:read_inspect",
+        "vcon": "vcon:read_vcon",
+        "claude-code": "claude_code:read_claude_code",
+        "codex": "codex:read_codex",
+        "chatgpt": "chatgpt:read_chatgpt",
+        "openai-responses": "call_files:read_responses",
+        "anthropic-messages": "call_files:read_anthropic",
+        "openai-chat": "call_files:read_chat",
     }.items()
 }
 """The formats that come with refold, as :mod:`~refold.conversation.importers.detection` orders
@@ -100,6 +100,10 @@ class Found(NamedTuple):
     format: str = ""
 
 
+Conversations = Iterator[Found | Problem]
+"""The conversations of a source in its order; a problem by itself is one that failed."""
+
+
 class Options(NamedTuple):
     """What the user says: the start of the streams' names, the tools offered, agent and model.
 
@@ -127,7 +131,7 @@ class Importer(NamedTuple):
     """
 
     name: str
-    read: Callable[[ImportSource, Options], Iterator[Found | Problem]]
+    read: Callable[[ImportSource, Options], Conversations]
     looks_like: Callable[[Sequence[Any]], str] = _never
 
     @staticmethod
@@ -191,6 +195,21 @@ def read_all(
             yield problem_of(source, value, error)
 
 
+def read_parts(
+    source: ImportSource, value: Value, parts: Iterable[Any], at: str, read: Callable[[Any, str], T]
+) -> Iterator[T | Problem]:
+    """What ``read`` gives for each of the parts of a document and its place; one alone may fail.
+
+    ``at`` is the JSON Pointer of the list that they stand in.
+    """
+    for number, part in enumerate(parts):
+        place = f"{at}/{number}"
+        try:
+            yield read(checked(part), place)
+        except ODD as error:
+            yield problem_of(source, value, error, f"{place}: ")
+
+
 def problem_of(source: ImportSource, value: Value, error: object, at: str = "") -> Problem:
     """What is wrong with a value, or with the part of it that ``at`` names."""
     said = f"{type(error).__name__}: {error}" if isinstance(error, _NO_WORDS) else str(error)
@@ -199,7 +218,7 @@ def problem_of(source: ImportSource, value: Value, error: object, at: str = "") 
 
 def read_each(
     source: ImportSource, values: Iterable[Value], convert: Callable[[FieldReader, Value], Found]
-) -> Iterator[Found | Problem]:
+) -> Conversations:
     """The conversations of values, one each; a value that is none fails alone.
 
     ``convert`` raises :class:`~refold.errors.InvalidEvent` or ValueError for what is no

@@ -25,7 +25,7 @@ from refold.conversation.apis.openai_chat import OPENAI_CHAT
 from refold.conversation.apis.openai_responses import OPENAI_RESPONSES
 from refold.conversation.chat_shapes import read_tools
 from refold.conversation.events import AgentConfigured, ModelResponse, Tool
-from refold.conversation.importers.base import ODD, Found, Importer, Options, Problem, read_each
+from refold.conversation.importers.base import ODD, Conversations, Found, Options, read_each
 from refold.conversation.importers.detection import REQUESTS, call_in
 from refold.conversation.importers.fields import FieldReader
 from refold.conversation.importers.json_array import VALUE_BYTES_MAX, Value, checked
@@ -94,7 +94,7 @@ RESPONSES: Final = CallShape(
 )
 
 
-def read_chat(source: ImportSource, options: Options) -> Iterator[Found | Problem]:
+def read_chat(source: ImportSource, options: Options) -> Conversations:
     """Import OpenAI chat messages: JSON lines, a conversation a line, or a file of one.
 
     A line is a list of messages, or an object with "messages" and, if there are, "id", "model",
@@ -108,7 +108,7 @@ def read_chat(source: ImportSource, options: Options) -> Iterator[Found | Proble
     return _read(CHAT, source, options)
 
 
-def read_anthropic(source: ImportSource, options: Options) -> Iterator[Found | Problem]:
+def read_anthropic(source: ImportSource, options: Options) -> Conversations:
     """Import Anthropic Messages: requests, conversations or logged calls, as JSON or JSON lines.
 
     A value is a request with "messages", a list of messages, or an object with "request" and
@@ -122,7 +122,7 @@ def read_anthropic(source: ImportSource, options: Options) -> Iterator[Found | P
     return _read(ANTHROPIC, source, options)
 
 
-def read_responses(source: ImportSource, options: Options) -> Iterator[Found | Problem]:
+def read_responses(source: ImportSource, options: Options) -> Conversations:
     """Import calls of OpenAI's Responses API: requests, items or logged calls, JSON or JSON lines.
 
     A value is a request with "input", a response with "output", both, or a list of items. A file
@@ -136,7 +136,7 @@ def read_responses(source: ImportSource, options: Options) -> Iterator[Found | P
     return _read(RESPONSES, source, options)
 
 
-def _read(kind: CallShape, source: ImportSource, options: Options) -> Iterator[Found | Problem]:
+def _read(kind: CallShape, source: ImportSource, options: Options) -> Conversations:
     # A line that is a list is a conversation by itself.
     is_talk = source.layout == "lines" and source.head.startswith(b"[")
     first = source.sample[0] if source.sample and not is_talk else None
@@ -352,8 +352,3 @@ def _beside(
         case [dict(first), *_]:
             rest["choice"] = {key: value for key, value in first.items() if key != "message"}
     return beside | ({"response": rest} if rest else {})
-
-
-CHAT_FILES: Final = Importer("openai-chat", read_chat)
-ANTHROPIC_FILES: Final = Importer("anthropic-messages", read_anthropic)
-RESPONSES_FILES: Final = Importer("openai-responses", read_responses)

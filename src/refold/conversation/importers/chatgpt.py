@@ -9,7 +9,7 @@ made anew or words edited, is a branch that leaves it where the paths part. A me
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -17,14 +17,7 @@ from msgspec.structs import replace
 
 from refold.conversation import events
 from refold.conversation.chat_shapes import Unread, check_json, parsed_arguments
-from refold.conversation.importers.base import (
-    Found,
-    FoundFork,
-    Importer,
-    Options,
-    Problem,
-    read_each,
-)
+from refold.conversation.importers.base import Conversations, Found, FoundFork, Options, read_each
 from refold.conversation.importers.detection import is_node
 from refold.conversation.importers.fields import FieldReader
 from refold.conversation.importers.json_array import Value
@@ -41,7 +34,7 @@ _THOUGHTS: Final = frozenset({"thoughts", "reasoning_recap"})
 _SHOWN: Final = frozenset({"multimodal_text", "user_editable_context", "model_editable_context"})
 
 
-def read_chatgpt(source: ImportSource, options: Options) -> Iterator[Found | Problem]:
+def read_chatgpt(source: ImportSource, options: Options) -> Conversations:
     """Import ChatGPT's data export: conversations.json, or one of its conversations.
 
     The streams are called CATEGORY-ID; the category is by default chatgpt. Answers made anew and
@@ -234,6 +227,3 @@ def _call(key: str, tool: str, text: str) -> events.ToolCall:
     parsed = parsed_arguments(text)
     kind: events.ToolKind = "function" if parsed is not None else "custom"
     return events.ToolCall(key, tool, text, parsed, message_id=key, kind=kind)
-
-
-CHATGPT: Final = Importer("chatgpt", read_chatgpt)

@@ -9,9 +9,8 @@ kept as they are, as ``claude_code.entry``.
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
-from collections.abc import Iterator
+from dataclasses import replace as with_event
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -19,14 +18,15 @@ from msgspec.structs import replace
 from refold.conversation import events
 from refold.conversation.apis.anthropic_messages import ANTHROPIC_MESSAGES
 from refold.conversation.chat_export import Loss
-from refold.conversation.chat_shapes import Unread, check_json
+from refold.conversation.chat_shapes import Unread
 from refold.conversation.importers.base import (
     ODD,
+    Conversations,
     Found,
     FoundFork,
-    Importer,
     Options,
     Problem,
+    losses,
 )
 from refold.conversation.importers.fields import FieldReader
 from refold.conversation.importers.session_lines import SessionLine, read_entries
@@ -35,15 +35,16 @@ from refold.conversation.openai_chat import pair, text_or_none
 from refold.core.event import Event
 from refold.errors import InvalidEvent
 
-CATEGORY: Final = "claude"
 _KNOWN: Final = names(
     "summary system file-history-snapshot queue-operation progress attachment "
     "custom-title ai-title last-prompt permission-mode agent-name tag pr-link"
 )
 """Entries that say something beside the messages."""
+Side = tuple[int | None, list[SessionLine]]
+"""The line that a chain was left at, None for a side chain, and its entries."""
 
 
-def read_claude_code(source: ImportSource, options: Options) -> Iterator[Found | Problem]:
+def read_claude_code(source: ImportSource, options: Options) -> Conversations:
     """Import sessions of Claude Code: the JSON lines in ~/.claude/projects.
 
     The streams are called CATEGORY-SESSION; the category is by default claude. Side chains and
@@ -56,7 +57,7 @@ def read_claude_code(source: ImportSource, options: Options) -> Iterator[Found |
         if isinstance(entry, Problem):
             yield entry
         else:
-            sessions.setdefault(_field(entry, "sessionId") or "", []).append(entry)
+            sessions.setdefault(entry.text("sessionId") or "", []).append(entry)
     for session, entries in _whole(sessions, source.stem).items():
         try:
             yield _session(source, options, session, entries)
@@ -69,13 +70,11 @@ def _whole(sessions: dict[str, list[SessionLine]], stem: str) -> dict[str, list[
     first = next(filter(None, sessions), stem)
     whole: dict[str, list[SessionLine]] = {}
     for session, entries in sessions.items():
-        ids = {_field(entry, "uuid") for entry in entries}
-        begins = next((_field(e, "parentUuid") for e in entries if _role(e)), "")
+        ids = {entry.text("uuid") for entry in entries}
+        begins = next((entry.text("parentUuid") for entry in entries if _role(entry)), "")
         is_part = not session or (begins is not None and begins not in ids)
         whole.setdefault(first if is_part else session, []).extend(entries)
-    return {
-        session: sorted(entries, key=lambda one: one.line) for session, entries in whole.items()
-    }
+    return {session: sorted(held, key=lambda one: one.line) for session, held in whole.items()}
 
 
 def _session(
@@ -85,9 +84,9 @@ def _session(
         raise InvalidEvent("a session without messages")
     main, sides = _chains(entries)
     # The log of a subagent alone is a conversation beside that of its session.
-    agents = {_field(entry, "agentId") for entry in main if _is_side(entry)}
-    name = "-".join([session, *sorted(str(agent) for agent in agents if agent)])
-    stream = f"{options.category or CATEGORY}-{named(name)}"
+    agents = {entry.text("agentId") or "" for entry in main if _is_side(entry)}
+    name = "-".join([session, *sorted(agents - {""})])
+    stream = f"{options.category or 'claude'}-{named(name)}"
     reader = _EntryReader(source.name)
     made: list[Event] = []
     versions: dict[int, int] = {}
@@ -95,10 +94,9 @@ def _session(
         made += reader.events(group)
         # The session's start comes before them all.
         versions |= dict.fromkeys((entry.line for entry in group), len(made))
-    times = [event.occurred_at for event in made if event.occurred_at is not None]
-    first_us = times[0] if times else None
+    first_us = next((one.occurred_at for one in made if one.occurred_at is not None), None)
     started = Event.of(events.SessionStarted(), occurred_at=first_us)
-    made = [dataclasses.replace(e, occurred_at=e.occurred_at or first_us) for e in made]
+    made = [with_event(one, occurred_at=one.occurred_at or first_us) for one in made]
     forks: list[FoundFork] = []
     for number, (left, side) in enumerate(sides, 1):
         before = [at for line, at in versions.items() if line < side[0].line]
@@ -106,14 +104,11 @@ def _session(
         told = [event for group in _messages(side) for event in reader.events(group)]
         lines = {"lines": [entry.line for entry in side]}
         forks.append(FoundFork(f"{stream}~{number}", stream, at, told, lines))
-    loss = reader.loss
-    return Found(stream, [started, *made], source.name, entries[0].begins, loss=loss, forks=forks)
+    begins = entries[0].begins
+    return Found(stream, [started, *made], source.name, begins, loss=reader.loss, forks=forks)
 
 
 # -- the tree --------------------------------------------------------------------------------------
-
-Side = tuple[int | None, list[SessionLine]]
-"""The line that a chain was left at, None for a side chain, and its entries."""
 
 
 def _chains(entries: list[SessionLine]) -> tuple[list[SessionLine], list[Side]]:
@@ -121,34 +116,26 @@ def _chains(entries: list[SessionLine]) -> tuple[list[SessionLine], list[Side]]:
     own = [entry for entry in entries if not _is_side(entry)]
     if not any(map(_role, own)):
         return entries, []
-    sides: dict[Any, Side] = {}
-    of_entry: dict[int, Any] = {}
-    by_id: dict[str, SessionLine] = {}
-    for entry in entries:
-        if own_id := _field(entry, "uuid"):
-            by_id.setdefault(own_id, entry)
-    for entry in entries:
-        if _is_side(entry):
-            parent = by_id.get(str(_field(entry, "parentUuid")), entry)
-            key = _field(entry, "agentId") or of_entry.get(parent.line, f"side {entry.line}")
-            of_entry[entry.line] = key
-            sides.setdefault(key, (None, []))[1].append(entry)
+    by_id = {own_id: entry for entry in reversed(entries) if (own_id := entry.text("uuid"))}
     parents = _parents(own, by_id)
     path = _path(own, parents)
-    ids = {_message_id(entry) for entry in own if entry.line in path and _message_id(entry)}
-    for entry in own:
-        parent_line = parents.get(entry.line)
-        if entry.line in path:
-            continue
-        if parent_line in of_entry:
-            key = of_entry[parent_line]
-        elif not _role(entry) or _is_result(entry) or _message_id(entry) in ids:
-            continue
+    ids = {_message_id(entry) for entry in own if entry.line in path} - {None}
+    sides: dict[Any, Side] = {}
+    chains: dict[int | None, Any] = {}  # By line; a chain's key, None for the history.
+    for entry in entries:
+        left, is_main = parents.get(entry.line), False
+        if _is_side(entry):
+            before = by_id.get(entry.text("parentUuid") or "", entry)
+            key = entry.text("agentId") or chains.get(before.line, f"side {entry.line}")
         else:
-            key = entry.line
-        of_entry[entry.line] = key
-        sides.setdefault(key, (parent_line, []))[1].append(entry)
-    return [entry for entry in own if entry.line not in of_entry], list(sides.values())
+            is_beside = not _role(entry) or _is_result(entry) or _message_id(entry) in ids
+            is_main = entry.line in path or (is_beside and not chains.get(left))
+            key = chains.get(left) or entry.line
+        chains[entry.line] = None if is_main else key
+        if not is_main:
+            sides.setdefault(key, (left, []))[1].append(entry)
+    beside = sorted(sides.values(), key=lambda side: side[0] is not None)
+    return [entry for entry in own if not chains[entry.line]], beside
 
 
 def _parents(own: list[SessionLine], by_id: dict[str, SessionLine]) -> dict[int, int]:
@@ -156,7 +143,7 @@ def _parents(own: list[SessionLine], by_id: dict[str, SessionLine]) -> dict[int,
     parents: dict[int, int] = {}
     last: SessionLine | None = None
     for entry in own:
-        said = _field(entry, "parentUuid") or _field(entry, "logicalParentUuid")
+        said = entry.text("parentUuid") or entry.text("logicalParentUuid")
         parent = by_id.get(str(said), last)
         parent = last if parent is None or parent.line >= entry.line else parent
         if parent is not None:
@@ -185,13 +172,8 @@ def _messages(chain: list[SessionLine]) -> list[list[SessionLine]]:
     return list(groups.values())
 
 
-def _field(entry: SessionLine, key: str) -> str | None:
-    """A text of an entry; None where it has none."""
-    return text_or_none(entry.value.get(key)) if isinstance(entry.value, dict) else None
-
-
 def _is_side(entry: SessionLine) -> bool:
-    return isinstance(entry.value, dict) and bool(entry.value.get("isSidechain"))
+    return bool(entry.holder.get("isSidechain"))
 
 
 def _role(entry: SessionLine) -> str | None:
@@ -203,7 +185,7 @@ def _role(entry: SessionLine) -> str | None:
 
 
 def _message_id(entry: SessionLine) -> str | None:
-    message = entry.value.get("message") if isinstance(entry.value, dict) else None
+    message = entry.holder.get("message")
     return text_or_none(message.get("id")) if isinstance(message, dict) else None
 
 
@@ -230,37 +212,31 @@ class _EntryReader:
 
     def events(self, group: list[SessionLine]) -> list[Event]:
         """The events of a message, or of an entry that is none."""
-        first = group[0]
-        unread: list[Unread] = []
-        holder = first.value if isinstance(first.value, dict) else {}
-        self._now_us = FieldReader(holder, unread).time("timestamp") or self._now_us
+        first, metadata, unread = group[0], None, list[Unread]()
+        self._now_us = FieldReader(first.holder, unread).time("timestamp") or self._now_us
         if role := _role(first):
             made = self._answer(group, unread) if role == "assistant" else _heard(first, unread)
             pair([event.data for event in made], self._calls, "/message", unread)
-            metadata = self._left(holder)
+            metadata = self._left(first.holder)
         else:
-            made, metadata = [_kept(first, unread)], {}
-        where = f"{self.file}:{first.line}"
-        self.loss += [Loss(where, one.reason or one.what, one.pointer) for one in unread]
-        told = [dataclasses.replace(event, occurred_at=self._now_us) for event in made]
+            made = [first.kept("claude_code.entry", first.text("type") in _KNOWN, unread)]
+        self.loss += losses(f"{self.file}:{first.line}", unread)
+        told = [with_event(event, occurred_at=self._now_us) for event in made]
         if metadata and told:
-            told[0] = dataclasses.replace(told[0], metadata={"claude_code": metadata})
+            told[0] = with_event(told[0], metadata={"claude_code": metadata})
         return told
 
     def _answer(self, group: list[SessionLine], unread: list[Unread]) -> list[Event]:
         said = [entry.value["message"] for entry in group]
         blocks = [block for one in said for block in _blocks(one["content"])]
-        message = {**said[-1], "content": blocks}
         fields = FieldReader(group[-1].value, unread)
+        own_id = str(said[-1].get("id") or f"m{group[0].line}")
         cost, ms = fields.amount("costUSD"), fields.typed("durationMs", float)
-        own_id = str(message.get("id") or f"m{group[0].line}")
         response = events.ModelResponse(cost=cost, latency_ms=ms, message_id=own_id)
-        chat = ANTHROPIC_MESSAGES.read_answer(message, response)
-        unread += [one._replace(pointer=f"/message{one.pointer}") for one in chat.unread]
-        made = chat.events
-        if agent := fields.typed("agentId", str):
-            made = [_by(agent, event) for event in made]
-        model = message.get("model")
+        chat = ANTHROPIC_MESSAGES.read_answer({**said[-1], "content": blocks}, response)
+        fields.note("message", chat.unread)
+        agent, model = fields.typed("agentId", str), said[-1].get("model")
+        made = [_by(agent, event) for event in chat.events] if agent else chat.events
         if model != self._model and isinstance(model, str) and not model.startswith("<"):
             self._model, version = model, fields.typed("version", str)
             about = events.AgentConfigured(None, model, "anthropic", agent=agent or "claude-code")
@@ -277,22 +253,12 @@ class _EntryReader:
 
 def _heard(entry: SessionLine, unread: list[Unread]) -> list[Event]:
     """The events of a message of the user: results of tools, and words."""
-    asked = ANTHROPIC_MESSAGES.read_request(
-        {"messages": [{"role": "user", **entry.value["message"]}]}
-    )
+    message = {"role": "user", **entry.value["message"]}
+    asked = ANTHROPIC_MESSAGES.read_request({"messages": [message]})
     for one in asked.unread:
         if one.what != "result":  # Paired with calls of other messages.
             unread.append(one._replace(pointer=one.pointer.replace("/messages/0", "/message", 1)))
     return asked.elements[0]
-
-
-def _kept(entry: SessionLine, unread: list[Unread]) -> Event:
-    """An entry as it is."""
-    value = entry.value if isinstance(entry.value, dict) else {"value": entry.value}
-    check_json(value, [])
-    if text_or_none(value.get("type")) not in _KNOWN:
-        unread.append(Unread("field", "", "an entry that is not understood, kept as it is"))
-    return Event("claude_code.entry", value)
 
 
 def _blocks(content: str | list[Any]) -> list[Any]:
@@ -303,6 +269,3 @@ def _by(agent: str, event: Event) -> Event:
     """An agent's words with which of the agents it was."""
     is_said = isinstance(event.data, events.AgentUtterance)
     return Event.of(replace(event.data, party=agent)) if is_said else event
-
-
-CLAUDE_CODE: Final = Importer("claude-code", read_claude_code)

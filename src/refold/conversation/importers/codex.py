@@ -7,7 +7,8 @@ as it is, as ``codex.line``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import replace as with_event
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -15,8 +16,8 @@ from msgspec.structs import replace
 from refold.conversation import events
 from refold.conversation.apis.openai_responses import OPENAI_RESPONSES
 from refold.conversation.chat_export import Loss
-from refold.conversation.chat_shapes import Unread, check_json
-from refold.conversation.importers.base import ODD, Found, Importer, Options, Problem
+from refold.conversation.chat_shapes import Unread
+from refold.conversation.importers.base import ODD, Conversations, Found, Options, Problem, losses
 from refold.conversation.importers.fields import FieldReader
 from refold.conversation.importers.session_lines import SessionLine, read_entries
 from refold.conversation.importers.source import ImportSource, named, names
@@ -24,14 +25,13 @@ from refold.conversation.openai_chat import text_or_none
 from refold.core.event import Event
 from refold.errors import InvalidEvent
 
-CATEGORY: Final = "codex"
 _REPEATS: Final = names("user_message agent_message agent_reasoning agent_reasoning_raw_content")
 """Events that say again what an item says."""
 _ITEMS: Final = ("message", "reasoning", "compaction")
 _KNOWN: Final = names("event_msg compacted turn_context ghost_snapshot state")
 
 
-def read_codex(source: ImportSource, options: Options) -> Iterator[Found | Problem]:
+def read_codex(source: ImportSource, options: Options) -> Conversations:
     """Import sessions of Codex: the rollout files in ~/.codex/sessions.
 
     The streams are called CATEGORY-SESSION; the category is by default codex.
@@ -49,15 +49,14 @@ def read_codex(source: ImportSource, options: Options) -> Iterator[Found | Probl
 
 
 def _found(source: ImportSource, options: Options, entries: list[SessionLine]) -> Found:
-    metas = [one.value for one in entries if _kind(one) == "session_meta"]
-    meta = _payload(metas[0]) if metas else {}
+    meta = next((_payload(one) for one in entries if _kind(one) == "session_meta"), {})
+    turn = next((_payload(one) for one in entries if _kind(one) == "turn_context"), {})
     items = [one for one in entries if _kind(one) == "response_item"]
     if not items:
         raise InvalidEvent("a session without items")
-    contexts = [_payload(one.value) for one in entries if _kind(one) == "turn_context"]
     prompt = meta.get("base_instructions")
     prompt = prompt.get("text") if isinstance(prompt, dict) else meta.get("instructions")
-    request = {"input": [_payload(one.value) for one in items], "instructions": prompt}
+    request = {"input": list(map(_payload, items)), "instructions": prompt}
     asked = OPENAI_RESPONSES.read_request(request)
     about = replace(
         asked.agent,
@@ -66,21 +65,18 @@ def _found(source: ImportSource, options: Options, entries: list[SessionLine]) -
         provider=text_or_none(meta.get("model_provider")) or asked.agent.provider,
         tools=list(options.tools),
     )
-    agent = _configured(about, contexts[0] if contexts else {})
-    loss = [
-        Loss(f"{source.name}:{items[index].line}", one.reason or one.what, f"/payload{rest}")
-        for one in asked.unread
-        for index, rest in [_place(one.pointer)]
-    ]
-    reader = _RolloutReader(source.name, about, agent, loss)
+    reader = _RolloutReader(source.name, about, _configured(about, turn))
+    for one in asked.unread:
+        index, rest = _place(one.pointer)
+        reader.lose(items[index], [one._replace(pointer=f"/payload{rest}")])
     elements = dict(zip((one.line for one in items), asked.elements, strict=True))
+    started = Event.of(events.SessionStarted(), metadata={"codex": meta})
     first_us = reader.time(entries[0])
-    started = Event.of(events.SessionStarted(), metadata={"codex": meta}, occurred_at=first_us)
-    made = [started, Event.of(agent, occurred_at=first_us)]
+    made = [with_event(e, occurred_at=first_us) for e in (started, Event.of(reader.agent))]
     for entry in entries:
-        made += reader.events(entry, elements.get(entry.line))
+        made += reader.events(entry, elements.get(entry.line) or [])
     session = text_or_none(meta.get("id")) or source.stem
-    stream = f"{options.category or CATEGORY}-{named(session)}"
+    stream = f"{options.category or 'codex'}-{named(session)}"
     return Found(stream, made, source.name, entries[0].begins, loss=reader.loss)
 
 
@@ -88,31 +84,27 @@ class _RolloutReader:
     """Reads lines in their order, with the agent as it runs."""
 
     def __init__(
-        self,
-        file: str,
-        about: events.AgentConfigured,
-        agent: events.AgentConfigured,
-        loss: list[Loss],
+        self, file: str, about: events.AgentConfigured, agent: events.AgentConfigured
     ) -> None:
-        self.file, self.about, self.agent, self.loss = file, about, agent, loss
+        self.file, self.about, self.agent = file, about, agent
+        self.loss: list[Loss] = []
         self._total: Any = None
         self._message_id: str | None = None
 
     def time(self, entry: SessionLine) -> int | None:
         """When a line was written."""
-        holder = entry.value if isinstance(entry.value, dict) else {}
-        unread: list[Unread] = []
-        at_us = FieldReader(holder, unread).time("timestamp")
-        self._lose(entry, unread)
+        fields = FieldReader(entry.holder, [])
+        at_us = fields.time("timestamp")
+        self.lose(entry, fields.unread)
         return at_us
 
-    def events(self, entry: SessionLine, element: list[Event] | None) -> list[Event]:
+    def events(self, entry: SessionLine, element: list[Event]) -> list[Event]:
         """The events of a line; ``element`` are those of its item."""
-        at_us, payload = self.time(entry), _payload(entry.value)
+        at_us, payload = self.time(entry), _payload(entry)
         made: list[Event] = []
         match _kind(entry), payload:
             case "response_item", _:
-                made = element or []
+                made = element
                 ids = [getattr(event.data, "message_id", None) for event in made]
                 self._message_id = next(filter(None, ids), self._message_id)
             case "turn_context", _:
@@ -128,8 +120,14 @@ class _RolloutReader:
             case "session_meta", _:
                 pass
             case kind, _:
-                made = [self._kept(entry, kind)]
-        return [Event(one.type, one.data, one.schema, one.metadata, at_us) for one in made]
+                unread: list[Unread] = []
+                made = [entry.kept("codex.line", kind in _KNOWN, unread)]
+                self.lose(entry, unread)
+        return [with_event(one, occurred_at=at_us) for one in made]
+
+    def lose(self, entry: SessionLine, unread: list[Unread]) -> None:
+        """Note what of a line is not kept."""
+        self.loss += losses(f"{self.file}:{entry.line}", unread)
 
     def _spent(self, entry: SessionLine, payload: Mapping[str, Any]) -> list[Event]:
         """The tokens of the last answer; the same count is written more than once."""
@@ -137,22 +135,11 @@ class _RolloutReader:
         if not isinstance(info, dict) or info.get("total_token_usage") == self._total:
             return []
         self._total = info.get("total_token_usage")
-        unread: list[Unread] = []
-        usage = FieldReader(info, unread, "/payload/info").usage("last_token_usage")
-        self._lose(entry, unread)
+        fields = FieldReader(info, [], "/payload/info")
+        usage = fields.usage("last_token_usage")
+        self.lose(entry, fields.unread)
         model, own = self.agent.model, self._message_id
         return [Event.of(events.ModelResponse(model=model, usage=usage, message_id=own))]
-
-    def _kept(self, entry: SessionLine, kind: str) -> Event:
-        value = entry.value if isinstance(entry.value, dict) else {"value": entry.value}
-        check_json(value, [])
-        if kind not in _KNOWN:
-            self._lose(entry, [Unread("field", "", "a line not understood, kept as it is")])
-        return Event("codex.line", value)
-
-    def _lose(self, entry: SessionLine, unread: list[Unread]) -> None:
-        where = f"{self.file}:{entry.line}"
-        self.loss += [Loss(where, one.reason or one.what, one.pointer) for one in unread]
 
 
 def _kind(entry: SessionLine) -> str:
@@ -171,11 +158,9 @@ def _kind(entry: SessionLine) -> str:
     return ""
 
 
-def _payload(line: Any) -> dict[str, Any]:
+def _payload(entry: SessionLine) -> dict[str, Any]:
     """What a line is about; the line itself in the oldest sessions."""
-    if not isinstance(line, dict):
-        return {}
-    payload = line.get("payload", line)
+    payload = entry.holder.get("payload", entry.holder)
     return payload if isinstance(payload, dict) else {}
 
 
@@ -189,6 +174,3 @@ def _configured(about: events.AgentConfigured, turn: Mapping[str, Any]) -> event
     keys = ("effort", "summary", "approval_policy", "sandbox_policy", "personality")
     params = {key: turn[key] for key in keys if turn.get(key) is not None}
     return replace(about, model=text_or_none(turn.get("model")), params=params)
-
-
-CODEX: Final = Importer("codex", read_codex)

@@ -15,13 +15,11 @@ from typing import Any, Final
 from refold.conversation import events
 from refold.conversation.chat_shapes import Unread
 from refold.conversation.importers.base import (
-    ODD,
-    Found,
-    Importer,
+    Conversations,
     Options,
     Problem,
-    problem_of,
     read_all,
+    read_parts,
 )
 from refold.conversation.importers.fields import FieldReader
 from refold.conversation.importers.json_array import Value, checked
@@ -51,7 +49,7 @@ _TOOL: Final = {
 _TOLD: Final = ("messages", "events", "attachments", "output")
 
 
-def read_inspect(source: ImportSource, options: Options) -> Iterator[Found | Problem]:
+def read_inspect(source: ImportSource, options: Options) -> Conversations:
     """Import eval logs of Inspect as JSON: each sample with its scores.
 
     The streams are called CATEGORY-SAMPLE-EPOCH; the category is by default the task. A .eval
@@ -67,19 +65,15 @@ def _samples(source: ImportSource, value: Value) -> Iterator[Trace | Problem]:
     given = log.get("eval") if isinstance(log, dict) else None
     if isinstance(given, dict) and isinstance(log.get("samples"), list):
         checked(given)
-        for number, sample in enumerate(log["samples"]):
-            at = f"/samples/{number}"
-            try:
-                yield _trace(checked(sample), given, at, value.line)
-            except ODD as error:
-                yield problem_of(source, value, error, f"{at}: ")
+        read = partial(_trace, log=given, line=value.line)
+        yield from read_parts(source, value, log["samples"], "/samples", read)
     elif isinstance(log, dict) and "epoch" in log:
-        yield _trace(checked(log), {}, "", value.line)
+        yield _trace(checked(log), "", {}, value.line)
     else:
         raise ValueError("a log of Inspect has eval and samples (a header alone has none)")
 
 
-def _trace(given: Any, log: Mapping[str, Any], at: str, line: int) -> Trace:
+def _trace(given: Any, at: str, log: Mapping[str, Any], line: int) -> Trace:
     if not isinstance(given, dict):
         raise InvalidEvent("a sample is an object", path=at)
     unread: list[Unread] = []
@@ -158,6 +152,3 @@ def _attached(value: Any, texts: Mapping[str, Any]) -> Any:
                 key: _attached(one, texts) for key, one in value.items() if key != "attachments"
             }
     return value
-
-
-INSPECT: Final = Importer("inspect", read_inspect)

@@ -12,7 +12,7 @@ from typing import Any, Final
 from refold.conversation import events
 from refold.conversation.chat_shapes import Unread
 from refold.conversation.importers import otel_attributes as otel
-from refold.conversation.importers.base import Found, Importer, Options, Problem, read_all
+from refold.conversation.importers.base import Conversations, Options, read_all
 from refold.conversation.importers.call_files import PARAMS
 from refold.conversation.importers.dialects import decoded, is_printed, request_in
 from refold.conversation.importers.fields import FieldReader
@@ -30,7 +30,7 @@ _PLACES: Final = {
 }  # fmt: skip
 
 
-def read_langfuse(source: ImportSource, options: Options) -> Iterator[Found | Problem]:
+def read_langfuse(source: ImportSource, options: Options) -> Conversations:
     """Import traces of Langfuse: each with its observations, one a document, line or element.
 
     The streams are called CATEGORY-TRACE; the category is by default langfuse. Scores come along.
@@ -111,6 +111,3 @@ def _scores(trace: FieldReader) -> Iterator[Event]:
         comment = one.typed("comment", str)
         made = events.ScoreRecorded(str(score.get("name")), value, str(rater), comment)
         yield Event.of(made, occurred_at=one.time("timestamp"))
-
-
-LANGFUSE: Final = Importer("langfuse", read_langfuse)

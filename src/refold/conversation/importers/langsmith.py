@@ -13,7 +13,7 @@ from typing import Any, Final
 from refold.conversation import chat_shapes as shapes
 from refold.conversation import events
 from refold.conversation.chat_shapes import Unread
-from refold.conversation.importers.base import ODD, Found, Importer, Options, Problem, read_all
+from refold.conversation.importers.base import ODD, Conversations, Options, Problem, read_all
 from refold.conversation.importers.call_files import PARAMS
 from refold.conversation.importers.fields import FieldReader
 from refold.conversation.importers.json_array import Doubled, Value, checked
@@ -34,7 +34,7 @@ _LISTS: Final = ("post", "patch", "runs")
 _THREADS: Final = ("session_id", "conversation_id", "thread_id")
 
 
-def read_langsmith(source: ImportSource, options: Options) -> Iterator[Found | Problem]:
+def read_langsmith(source: ImportSource, options: Options) -> Conversations:
     """Import runs of LangSmith: lines or elements of runs, documents of "runs", batches of its SDK.
 
     The streams are called CATEGORY-TRACE; the category is by default langsmith.
@@ -133,6 +133,3 @@ def _inner_usage(one: FieldReader) -> events.Usage | None:
         case {"generations": [[{"message": {"kwargs": dict(inner)}}, *_], *_]}:
             return FieldReader(inner, one.unread, f"{one.at}/outputs").usage("usage_metadata")
     return None
-
-
-LANGSMITH: Final = Importer("langsmith", read_langsmith)

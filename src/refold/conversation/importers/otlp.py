@@ -14,8 +14,7 @@ from refold.conversation.apis.base import objects_in
 from refold.conversation.importers import otel_attributes as otel
 from refold.conversation.importers.base import (
     ODD,
-    Found,
-    Importer,
+    Conversations,
     Options,
     Problem,
     problem_of,
@@ -34,7 +33,7 @@ _SPANS: Final = ("resourceSpans", "scopeSpans", "spans")
 _LOGS: Final = ("resourceLogs", "scopeLogs", "logRecords")
 
 
-def read_otlp(source: ImportSource, options: Options) -> Iterator[Found | Problem]:
+def read_otlp(source: ImportSource, options: Options) -> Conversations:
     """Import OpenTelemetry traces as OTLP JSON, with the GenAI conventions: documents or lines.
 
     The streams are called CATEGORY-CONVERSATION, or CATEGORY-TRACE where spans name no
@@ -155,6 +154,3 @@ def _value(value: Any) -> Any:
 
 def _us(nanoseconds: Any) -> int | None:
     return None if nanoseconds in (None, "", 0, "0") else int(nanoseconds) // 1_000
-
-
-OTLP: Final = Importer("otlp", read_otlp)

@@ -18,16 +18,13 @@ from msgspec import structs
 
 from refold.conversation import chat_shapes as shapes
 from refold.conversation import events
-from refold.conversation.chat_shapes import Unread
 from refold.conversation.importers.base import (
-    ODD,
+    Conversations,
     Found,
-    Importer,
     Options,
-    Problem,
     losses,
-    problem_of,
     read_all,
+    read_parts,
 )
 from refold.conversation.importers.fields import FieldReader
 from refold.conversation.importers.json_array import Value, checked
@@ -40,7 +37,7 @@ RATER: Final = "tau2-bench"
 _TOLD: Final = frozenset({"role", "content", "tool_calls", "timestamp", "id", "tool_messages"})
 
 
-def read_tau2(source: ImportSource, options: Options) -> Iterator[Found | Problem]:
+def read_tau2(source: ImportSource, options: Options) -> Conversations:
     """Import results of tau2-bench: a JSON document with info, tasks and simulations.
 
     The streams are called CATEGORY-TASK-TRIAL; the category is by default the domain. The same
@@ -50,22 +47,20 @@ def read_tau2(source: ImportSource, options: Options) -> Iterator[Found | Proble
         refold import tau2-bench data/simulations/run-1/results.json
     """
 
-    def read(value: Value) -> Iterator[Found | Problem]:
+    def read(value: Value) -> Conversations:
         document = value.read()
         simulations = document.get("simulations") if isinstance(document, dict) else None
         if not isinstance(simulations, list):
             raise ValueError("results of tau2 have simulations, a list")
         checked({key: document[key] for key in document.keys() - {"simulations"}})
-        for index, one in enumerate(simulations):
-            at = f"/simulations/{index}"
-            unread: list[Unread] = []
-            try:
-                found = _found(document, FieldReader(checked(one), unread, at), source, options)
-            except ODD as error:
-                yield problem_of(source, value, error, f"{at}: ")
-                continue
-            loss = losses(f"{source.name}:{value.line}", unread)
-            yield found._replace(file=source.name, line=value.line, loss=loss)
+
+        def found(one: Any, at: str) -> Found:
+            run = FieldReader(one, [], at)
+            made = _found(document, run, source, options)
+            loss = losses(f"{source.name}:{value.line}", run.unread)
+            return made._replace(file=source.name, line=value.line, loss=loss)
+
+        yield from read_parts(source, value, simulations, "/simulations", found)
 
     return read_all(source, read, source.lines() if source.layout == "lines" else source.whole())
 
@@ -194,6 +189,3 @@ def _customers(kind: str, event: events.ToolCall | events.ToolResult) -> Event:
 def _of_customer(made: list[Event]) -> Iterator[events.ToolCall | events.ToolResult]:
     kinds = {"customer.tool_call": events.ToolCall, "customer.tool_result": events.ToolResult}
     return (msgspec.convert(e.data, kinds[e.type]) for e in made if e.type in kinds)
-
-
-TAU2: Final = Importer("tau2-bench", read_tau2)

@@ -6,7 +6,6 @@ Each element is ``{task_id, trial, reward, info, traj}``, ``traj`` the OpenAI ch
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 from typing import Any, Final
 
@@ -14,13 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from refold.conversation import events
-from refold.conversation.importers.base import (
-    Found,
-    Importer,
-    Options,
-    Problem,
-    read_each,
-)
+from refold.conversation.importers.base import Conversations, Found, Options, read_each
 from refold.conversation.importers.fields import FieldReader
 from refold.conversation.importers.json_array import Value
 from refold.conversation.importers.source import ImportSource
@@ -42,7 +35,7 @@ class TauResult(msgspec.Struct):
     traj: list[Any]
 
 
-def read_tau_bench(source: ImportSource, options: Options) -> Iterator[Found | Problem]:
+def read_tau_bench(source: ImportSource, options: Options) -> Conversations:
     """Import results of tau-bench: a JSON array of conversations with task, trial and reward.
 
     The streams are called CATEGORY-TASK-TRIAL; the category is by default the end of the file's
@@ -104,6 +97,3 @@ def _end(traj: list[Any]) -> str:
         case {"role": "tool", "name": name} if name == TRANSFER_TOOL:
             return "transferred"
     return "unfinished"
-
-
-TAU_BENCH: Final = Importer("tau-bench", read_tau_bench)

@@ -20,7 +20,7 @@ from refold.conversation import events
 from refold.conversation.apis.base import Api, Asked, Body
 from refold.conversation.apis.openai_responses import OPENAI_RESPONSES
 from refold.conversation.chat_shapes import Unread
-from refold.conversation.importers.base import ODD, Found, Options, Problem, losses
+from refold.conversation.importers.base import ODD, Conversations, Found, Options, Problem, losses
 from refold.conversation.importers.dialects import (
     answer_in,
     decoded,
@@ -267,7 +267,7 @@ class Telling:
 
 def read_traces(
     source_name: str, category: str, options: Options, traces: Iterable[Trace | Problem]
-) -> Iterator[Found | Problem]:
+) -> Conversations:
     """The conversations of traces; a trace that holds none is a problem by itself."""
     for trace in traces:
         if isinstance(trace, Problem):

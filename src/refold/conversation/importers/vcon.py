@@ -17,14 +17,7 @@ from typing import Any, Final
 
 from refold.conversation import events, voice
 from refold.conversation.chat_shapes import Unread
-from refold.conversation.importers.base import (
-    ODD,
-    Found,
-    Importer,
-    Options,
-    Problem,
-    read_each,
-)
+from refold.conversation.importers.base import ODD, Conversations, Found, Options, read_each
 from refold.conversation.importers.dialects import decoded
 from refold.conversation.importers.fields import FieldReader
 from refold.conversation.importers.json_array import Value
@@ -37,7 +30,7 @@ Row = dict[str, Any]
 _AGENTS: Final = ("agent", "assistant", "bot", "ai")
 
 
-def read_vcon(source: ImportSource, options: Options) -> Iterator[Found | Problem]:
+def read_vcon(source: ImportSource, options: Options) -> Conversations:
     """Import vCons: messages, emails, and transcripts of calls, each said by its party.
 
     The streams are called CATEGORY-UUID; the category is by default vcon. Which party is the
@@ -215,6 +208,3 @@ class _VconTalk:
             for part in mail.iter_attachments()
         ]
         return text, [{"type": "text", "text": text}, *more] if more else None
-
-
-VCON: Final = Importer("vcon", read_vcon)
