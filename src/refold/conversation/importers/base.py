@@ -40,8 +40,8 @@ GROUP: Final = "refold.importers"
 BUILT_IN: Final = {
     name: EntryPoint(name, f"refold.conversation.importers.{place}", GROUP)
     for name, place in {
-        "tau-bench": "tau_bench:read_tau_bench",
-        "tau2-bench": "tau2:read_tau2",
+        "tau-bench": "tau:read_tau_bench",
+        "tau2-bench": "tau:read_tau2",
         "otlp": "otlp:read_otlp",
         "langfuse": "langfuse:read_langfuse",
         "langsmith": "langsmith:read_langsmith",

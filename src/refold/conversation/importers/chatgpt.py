@@ -9,7 +9,7 @@ made anew or words edited, is a branch that leaves it where the paths part. A me
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -27,7 +27,6 @@ from refold.core.event import Event
 from refold.core.jsonvalue import pointer
 from refold.errors import InvalidEvent
 
-CATEGORY: Final = "chatgpt"
 _SAID: Final = names("text code execution_output tether_quote system_error tether_browsing_display")
 """Content that is text, in its ``parts``, ``text`` or ``result``."""
 _THOUGHTS: Final = frozenset({"thoughts", "reasoning_recap"})
@@ -55,74 +54,65 @@ def _found(options: Options, stem: str, talk: FieldReader, value: Value) -> Foun
     if not any(node.get("message") for node in nodes.values()):
         raise InvalidEvent("a conversation has a mapping with messages", path="/mapping")
     own_id = talk.typed("conversation_id", str) or talk.typed("id", str) or f"{stem}-{value.number}"
-    stream = f"{options.category or CATEGORY}-{named(own_id)}"
-    parents = {key for node in nodes.values() if (key := node.get("parent"))}
+    stream = f"{options.category or 'chatgpt'}-{named(own_id)}"
+    parents = {node["parent"] for node in nodes.values()}
     leaves = [key for key in nodes if key not in parents]
     current = text_or_none(talk.holder.get("current_node"))
     if current not in nodes:
-        talk.note("current_node", [Unread("field", "", "it names no message: the last is taken")])
+        talk.lose("current_node", "it names no message: the last is taken")
         current = (leaves or list(nodes))[-1]
     beside = {key: told for key, told in talk.holder.items() if key != "mapping"}
     started = Event.of(
-        events.SessionStarted(),
-        metadata={"chatgpt": beside},
-        occurred_at=talk.time("create_time"),
+        events.SessionStarted(), metadata={"chatgpt": beside}, occurred_at=talk.time("create_time")
     )
     reader = _TreeReader(talk, nodes, options)
-    main = reader.read(_path(nodes, current, set()))
-    reader.places = {key: (stream, at) for key, at in reader.taken}
+    main = reader.read(_path(nodes, current, reader.places), stream, 0)
     forks: list[FoundFork] = []
     for leaf in leaves:
-        path = _path(nodes, leaf, set(reader.places))
-        if not path:
-            continue
-        parent = nodes[path[0]].get("parent")
-        of, at = reader.places.get(parent, (stream, 0))
-        name = f"{stream}~{len(forks) + 1}"
-        told = reader.read(path)
-        # The branch's own events come after its session.forked.
-        reader.places |= {
-            key: (name, at + 1 + count) if count else (of, at) for key, count in reader.taken
-        }
-        if told:
-            forks.append(FoundFork(name, of, at, told, {"leaf": leaf}))
+        if path := _path(nodes, leaf, reader.places):
+            of, at = reader.places.get(nodes[path[0]]["parent"], (stream, 0))
+            name = f"{stream}~{len(forks) + 1}"
+            # The branch's own events come after its session.forked.
+            if told := reader.read(path, name, at + 1, (of, at)):
+                forks.append(FoundFork(name, of, at, told, {"leaf": leaf}))
     return Found(stream, [started, *main], forks=forks)
 
 
-def _path(nodes: dict[str, Any], leaf: str | None, placed: set[str]) -> list[str]:
+def _path(nodes: dict[str, Any], leaf: str | None, placed: Mapping[str, Any]) -> list[str]:
     """The nodes that lead to one, from the root, or from the first that is not placed yet."""
-    path: list[str] = []
-    seen = set(placed)
-    while leaf in nodes and leaf not in seen:
-        seen.add(leaf)
-        path.append(leaf)
-        leaf = nodes[leaf].get("parent")
-    return path[::-1]
+    path: dict[str, None] = {}
+    while leaf in nodes and leaf not in placed and leaf not in path:
+        path[leaf] = None
+        leaf = nodes[leaf]["parent"]
+    return list(path)[::-1]
 
 
 class _TreeReader:
-    """Reads nodes in their order. ``taken`` tells how many events there are up to each."""
+    """Reads nodes in their order. ``places`` tells the stream and the version of each."""
 
     def __init__(self, talk: FieldReader, nodes: dict[str, Any], options: Options) -> None:
         self.talk, self.nodes, self.options = talk, nodes, options
         self.places: dict[Any, tuple[str, int]] = {}
-        self.taken: list[tuple[str, int]] = []
         self._model: str | None = None
         self._answered: frozenset[str] = frozenset()
         # What holds after each node: its model, and the calls that were answered by then.
         self._after: dict[Any, tuple[str | None, frozenset[str]]] = {}
 
-    def read(self, path: Sequence[str]) -> list[Event]:
-        """The events of the nodes of a path."""
+    def read(
+        self, path: Sequence[str], stream: str, at: int, left: tuple[str, int] | None = None
+    ) -> list[Event]:
+        """The events of the nodes of a path, behind version ``at`` of a stream.
+
+        ``left`` is where the path leaves another: the place of what has no events before others.
+        """
         made: list[Event] = []
-        self.taken = []
         for key in path:
-            above = self.nodes[key].get("parent")
+            above = self.nodes[key]["parent"]
             self._model, self._answered = self._after.get(above, (None, frozenset()))
             message = self.nodes[key].get("message")
             if isinstance(message, dict):
                 made += self._message(key, message)
-            self.taken.append((key, len(made)))
+            self.places[key] = (stream, at + len(made)) if made or not left else left
             self._after[key] = self._model, self._answered
         return made
 
@@ -175,14 +165,11 @@ class _TreeReader:
         self, key: str, message: FieldReader, name: str | None, said: Any
     ) -> events.ToolResult:
         """A tool's message: the result of the nearest call above it that is not answered yet."""
-        above = self.nodes[key].get("parent")
-        while above in self.nodes:
-            call = self.nodes[above].get("message")
-            if _is_call(call) and above not in self._answered:
+        for above in reversed(_path(self.nodes, self.nodes[key]["parent"], {})):
+            if _is_call(self.nodes[above].get("message")) and above not in self._answered:
                 self._answered |= {above}
                 return events.ToolResult(above, said, name=name)
-            above = self.nodes[above].get("parent")
-        message.note("author", [Unread("result", "", "a tool's message that answers no call")])
+        message.lose("author", "a tool's message that answers no call")
         return events.ToolResult(key, said, name=name)
 
 

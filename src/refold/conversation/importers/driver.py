@@ -75,6 +75,22 @@ class ImportReport(msgspec.Struct, kw_only=True):
         """Whether everything was as it should be."""
         return self.problem_count == 0
 
+    def fail(self, problem: Problem) -> None:
+        """Count a conversation that failed."""
+        self.failed += 1
+        self.tell([problem])
+
+    def tell(self, problems: Sequence[Problem]) -> None:
+        """List problems."""
+        self.problem_count += len(problems)
+        self.problems += problems[: LISTED_MAX - len(self.problems)]
+
+    def lose(self, loss: Iterable[Loss]) -> None:
+        """List losses."""
+        told = list(loss)
+        self.loss_count += len(told)
+        self.loss += told[: LISTED_MAX - len(self.loss)]
+
 
 def import_files(
     store: Store,
@@ -133,7 +149,7 @@ def _store(store: Store, report: ImportReport, items: Iterable[Found | Problem])
     def appends() -> Iterator[Append]:
         for item in items:
             if isinstance(item, Problem):
-                _fail(report, item)
+                report.fail(item)
             else:
                 waiting.append(item)
                 yield _append_of(item)
@@ -253,16 +269,15 @@ def _settle(
             why += "give another category to import this one beside it"
         elif isinstance(outcome, Conflict):
             why = f"{found.stream} is there already and was not imported: give another category"
-        _fail(report, Problem(found.file, found.line, why, found.stream))
+        report.fail(Problem(found.file, found.line, why, found.stream))
         return
     if outcome.duplicate:
         report.unchanged += 1
     else:
         report.imported += 1
         report.events += outcome.event_count
-    _tell(report, found.problems)
-    report.loss_count += len(found.loss)
-    report.loss += found.loss[: LISTED_MAX - len(report.loss)]
+    report.tell(found.problems)
+    report.lose(found.loss)
     for fork in found.forks:
         _keep(store, report, found, fork)
 
@@ -299,17 +314,7 @@ def _keep(store: Store, report: ImportReport, found: Found, fork: FoundFork) -> 
         stored = store.read(fork.stream, from_version=fork.at + 2)
         if [_content(e) for e in stored] != [_content(e) for e in branch.events[fork.at + 1 :]]:
             why = f"{fork.stream} is there with other events"
-            _fail(report, Problem(found.file, found.line, why, fork.stream))
-
-
-def _fail(report: ImportReport, problem: Problem) -> None:
-    report.failed += 1
-    _tell(report, [problem])
-
-
-def _tell(report: ImportReport, problems: Sequence[Problem]) -> None:
-    report.problem_count += len(problems)
-    report.problems += problems[: LISTED_MAX - len(report.problems)]
+            report.fail(Problem(found.file, found.line, why, fork.stream))
 
 
 def _content(recorded: Recorded) -> tuple[Any, ...]:

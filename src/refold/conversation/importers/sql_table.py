@@ -18,15 +18,17 @@ from urllib.parse import quote
 import apsw
 
 from refold.conversation.chat_export import Loss
-from refold.conversation.importers.base import Problem
+from refold.conversation.chat_shapes import Unread
+from refold.conversation.importers.base import ODD, Problem
 from refold.conversation.importers.driver import ImportReport
-from refold.conversation.importers.fields import time_us
+from refold.conversation.importers.fields import FieldReader
 from refold.core import jsonvalue
 from refold.core.event import Event
 from refold.core.expected import NO_STREAM
 from refold.engine.append import Append
 from refold.engine.store import Store
 from refold.errors import BackendError, InvalidEvent, RefoldError, UsageError
+from refold.jsontext import exact
 
 COLUMNS: Final = {
     "stream": "stream_id",
@@ -80,7 +82,7 @@ def import_table(
             if isinstance(outcome, BackendError):
                 raise outcome
             if isinstance(outcome, RefoldError):
-                _fail(report, Problem(name, 0, f"{stream}: {outcome.message}", stream))
+                report.fail(Problem(name, 0, f"{stream}: {outcome.message}", stream))
             else:
                 report.imported += number == 0 and not outcome.duplicate
                 report.unchanged += number == 0 and outcome.duplicate
@@ -137,7 +139,7 @@ def _streams(
         try:
             yield str(stream), _events(list(held), fields, f"{name}:{stream}", report)
         except (InvalidEvent, ValueError) as error:
-            _fail(report, Problem(name, 0, f"{stream}: {error}", str(stream)))
+            report.fail(Problem(name, 0, f"{stream}: {error}", str(stream)))
 
 
 def _names(cursor: apsw.Cursor) -> list[str]:
@@ -154,7 +156,7 @@ def _events(
         if version == last:
             raise ValueError(f"version {version} is there twice")
         if version != last + 1:
-            _lose(report, Loss(where, f"versions {last + 1} to {version - 1} are not there", ""))
+            report.lose([Loss(where, f"versions {last + 1} to {version - 1} are not there", "")])
         last = version
         made.append(_event(row, fields, f"{where}@{version}", report))
     return made
@@ -162,38 +164,24 @@ def _events(
 
 def _event(row: Row, fields: Mapping[str, str], where: str, report: ImportReport) -> Event:
     known = {field: row[column] for field, column in fields.items()}
-    rest = {key: value for key, value in row.items() if key not in fields.values()}
-    at_us = None
-    if (said := known.get("time")) is not None:
-        try:
-            at_us = time_us(said)
-        except ValueError as error:
-            _lose(report, Loss(where, str(error), f"/{fields['time']}"))
+    beside = {k: v for k, v in row.items() if k not in fields.values() and type(v) is not bytes}
+    odd: list[Unread] = []
+    at_us = FieldReader(known, odd).time("time")
+    report.lose(Loss(where, one.reason, f"/{fields['time']}") for one in odd)
     data, metadata = _json(known["data"], where), _json(known.get("metadata") or "{}", where)
-    beside = {key: value for key, value in rest.items() if not isinstance(value, bytes)}
-    kept = {**(metadata if isinstance(metadata, dict) else {"metadata": metadata}), "row": beside}
-    return Event(str(known["type"]), data, metadata=kept, occurred_at=at_us)
+    said = metadata if isinstance(metadata, dict) else {"metadata": metadata}
+    kept = {key: exact(value) for key, value in {**said, "row": beside}.items()}
+    return Event(str(known["type"]), exact(data), metadata=kept, occurred_at=at_us)
 
 
 def _json(value: Any, where: str) -> Any:
     if isinstance(value, str | bytes):
         try:
             return jsonvalue.read(value)
-        except (ValueError, UsageError, RecursionError) as error:
+        except ODD as error:
             raise ValueError(f"{where}: {value!r:.40} is not JSON: {error}") from error
     return value
 
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
-
-
-def _fail(report: ImportReport, problem: Problem) -> None:
-    report.failed += 1
-    report.problem_count += 1
-    report.problems.append(problem)
-
-
-def _lose(report: ImportReport, loss: Loss) -> None:
-    report.loss_count += 1
-    report.loss.append(loss)
