@@ -23,8 +23,8 @@ from refold.conversation.apis.anthropic_messages import ANTHROPIC_MESSAGES
 from refold.conversation.apis.base import Api
 from refold.conversation.apis.openai_chat import OPENAI_CHAT
 from refold.conversation.apis.openai_responses import OPENAI_RESPONSES
-from refold.conversation.chat_shapes import read_tools
-from refold.conversation.events import AgentConfigured, ModelResponse, Tool
+from refold.conversation.chat_shapes import Unread
+from refold.conversation.events import AgentConfigured, ModelResponse
 from refold.conversation.importers.base import ODD, Conversations, Found, Options, read_each
 from refold.conversation.importers.detection import REQUESTS, call_in
 from refold.conversation.importers.fields import FieldReader
@@ -183,9 +183,7 @@ def _found(
     if isinstance(talk, str) and kind is RESPONSES:
         talk = [{"role": "user", "content": talk}]
     if not isinstance(talk, list):
-        raise InvalidEvent(
-            f"a conversation is a list of messages or items, or an object with {kind.talk}"
-        )
+        raise InvalidEvent(f"a conversation is a list of messages, or an object with {kind.talk}")
     if not talk and (kind is not RESPONSES or "output" not in call.holder):
         raise InvalidEvent(f"a conversation without {kind.talk}", path=f"/{kind.talk}")
     for index, item in enumerate(talk):
@@ -222,17 +220,15 @@ def _events(kind: CallShape, options: Options, call: FieldReader, talk: list[Any
     if kind is RESPONSES and not held and "output" in call.holder:
         response = call
     agent, elements = _asked(kind, options, call, response, talk)
-    answer = _answer(kind, call, response, len(talk), agent)
+    answer = _answer(kind, call, response, f"m{len(talk)}", agent)
     beside = _beside(kind, call.holder, {} if response is call or not answer else response.holder)
     said_us = call.time() or response.time("created")
     fields = [FieldReader(one, call.unread, f"/{kind.talk}/{n}") for n, one in enumerate(talk)]
     times = [one.time() for one in fields]
-    known = [us for us in (said_us, next(filter(None, times), None)) if us is not None]
-    now_us = min(known, default=None)
-    started = Event.of(
-        vocabulary.SessionStarted(), metadata={kind.beside: beside} if beside else None
-    )
-    begun = [started, *([Event.of(agent)] if _is_to_tell(agent, elements) else [])]
+    now_us = min(filter(None, (said_us, next(filter(None, times), None))), default=None)
+    metadata = {kind.beside: beside} if beside else None
+    begun = [Event.of(vocabulary.SessionStarted(), metadata=metadata)]
+    begun += [Event.of(agent)] if _is_to_tell(agent, elements) else []
     timed = [with_event(one, occurred_at=now_us) for one in begun]
     for item, made, own_us in zip(fields, elements, times, strict=True):
         now_us = own_us or now_us
@@ -248,30 +244,26 @@ def _asked(
     model = call.typed("model", str)
     if model is None and response is not call:
         model = response.typed("model", str)
+    beside = call.inside("kwargs").holder if kind is CHAT else {}
+    given = {key: value for key, value in {**beside, **call.holder}.items() if value is not None}
+    request = {key: given[key] for key in given.keys() & {*_SETUP, *kind.params}}
+    # The prompts of chat messages stay where they are, so that they come back as they were.
+    said = [] if kind is CHAT else talk
+    asked = kind.api.read_request({**request, kind.talk: said, "model": model})
+    call.unread += asked.unread
+    effects = {tool.name: tool.effect for tool in options.tools}
+    offered = asked.agent.tools or options.tools
+    tools = [replace(one, effect=effects.get(one.name, one.effect)) for one in offered]
+    agent = replace(asked.agent, tools=tools)
     if kind is not CHAT:
-        known = {*_SETUP, *kind.params}
-        request = {key: value for key, value in call.holder.items() if key in known}
-        asked = kind.api.read_request({**request, kind.talk: talk, "model": model})
-        call.unread += asked.unread
-        return replace(
-            asked.agent, tools=_tools(asked.agent.tools or None, options)
-        ), asked.elements
-    given = call.inside("kwargs").holder | call.holder
-    params = {key: value for key, value in given.items() if key in PARAMS and value is not None}
-    offered: list[Tool] | None = None
-    for key in ("tools", "functions"):
-        if call.holder.get(key) is not None:
-            tools, unread = read_tools(call.holder[key])
-            offered = [*(offered or ()), *tools]
-            call.note(key, unread)
-    agent = AgentConfigured(model=model, params=params, tools=_tools(offered, options))
-    start = len(call.unread)
+        return agent, asked.elements
+    unread: list[Unread] = []
+    agent = replace(agent, provider=None)
     try:
-        elements = list(read_messages(talk, agent, call.unread))
+        elements = list(read_messages(talk, agent, unread))
     except InvalidEvent as error:
         raise InvalidEvent(error.reason, path=f"/messages{error.path}") from error
-    inside = call.unread[start:]
-    call.unread[start:] = [one._replace(pointer=f"/messages{one.pointer}") for one in inside]
+    call.note("messages", unread)
     return agent, elements
 
 
@@ -280,13 +272,6 @@ def _is_to_tell(agent: AgentConfigured, elements: list[list[Event]]) -> bool:
     first = elements[0] if elements else []
     is_told = bool(first) and isinstance(first[0].data, AgentConfigured)
     return not is_told and replace(agent, provider=None) != _UNKNOWN
-
-
-def _tools(offered: list[Tool] | None, options: Options) -> list[Tool]:
-    """The tools that were offered, with the effects that the options say of them."""
-    effects = {tool.name: tool.effect for tool in options.tools}
-    told = options.tools if offered is None else offered
-    return [replace(tool, effect=effects.get(tool.name, tool.effect)) for tool in told]
 
 
 def _told(kind: CallShape, item: FieldReader, made: list[Event]) -> list[Event]:
@@ -308,16 +293,16 @@ def _told(kind: CallShape, item: FieldReader, made: list[Event]) -> list[Event]:
 
 
 def _answer(
-    kind: CallShape, call: FieldReader, response: FieldReader, count: int, agent: AgentConfigured
+    kind: CallShape, call: FieldReader, response: FieldReader, own: str, agent: AgentConfigured
 ) -> list[Event]:
     """The events of the answer that a log of a call ends with."""
     cost, body = call.amount("cost"), response.holder
     latency_s: float | None = call.read("latency_sec", partial(msgspec.convert, type=_SECONDS))
-    unread: list[Any] = []
+    unread: list[Unread] = []
     told = ModelResponse(
         cost=read_cost(body, unread) if cost is None else cost,
         latency_ms=None if latency_s is None else latency_s * 1_000.0,
-        message_id=f"m{count}",
+        message_id=own,
     )
     response.note("", unread)
     events: list[Event] = []
@@ -343,9 +328,8 @@ def _beside(
     taken = {kind.talk, *(_ANSWERS if kind is RESPONSES else ()), *(_RESPONSES if response else ())}
     taken |= {key for key in kind.params.union(_SETUP) if call.get(key) is not None}
     taken |= {"model"} if isinstance(call.get("model"), str) else set()
-    taken |= {
-        key for key in REQUESTS if isinstance(held := call.get(key), dict) and kind.talk in held
-    }
+    held = [key for key in REQUESTS if isinstance(call.get(key), dict)]
+    taken |= {key for key in held if kind.talk in call[key]}
     beside = {key: value for key, value in call.items() if key not in taken}
     rest = {key: value for key, value in response.items() if key not in _ANSWERS}
     match response.get("choices"):
