@@ -105,6 +105,23 @@ def test_wrong_usage_of_import_and_export(
     assert "Traceback" not in done.err
 
 
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("talks", "talks is a directory: name the files in it, as talks/*"),
+        ("talks/*.jsonl", "no file matches talks/*.jsonl"),
+    ],
+)
+def test_what_holds_no_files_is_told_in_a_line(
+    run: Refold, tmp_path: Path, given: str, says: str
+) -> None:
+    """A directory, and a pattern that the shell found nothing for: what to give in its place."""
+    (tmp_path / "talks").mkdir()
+    done = run("import", given)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert says in done.err
+
+
 def test_a_file_that_is_not_there_makes_no_store(run: Refold, tmp_path: Path) -> None:
     """A typo in a file's name leaves no empty database behind."""
     run("import", "openai-chat", "gone.jsonl", "--db", "new.db")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from inspect import getdoc
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -23,14 +24,22 @@ ANY: Final = "any"
 SQL: Final = "sql"
 """The command for a table of events."""
 
+
+class _Source(click.Path):
+    """A file to read, or ``-``."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """The path; a directory, and a pattern that the shell left as it is, are told as such."""
+        if Path(value).is_dir():
+            self.fail(f"{value} is a directory: name the files in it, as {value}/*", param, ctx)
+        if set("*?[") & set(value) and not Path(value).exists():
+            self.fail(f"no file matches {value}", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+_SOURCE: Final = _Source(exists=True, allow_dash=True)
 _files = together(
-    click.argument(
-        "files",
-        nargs=-1,
-        required=True,
-        metavar="FILE...",
-        type=click.Path(exists=True, dir_okay=False, allow_dash=True),
-    ),
+    click.argument("files", nargs=-1, required=True, metavar="FILE...", type=_SOURCE),
     option("--category", metavar="NAME", help="How the streams' names begin."),
     option(
         "--tools",
