@@ -82,7 +82,7 @@ class RefoldSession:
             limit = self.session_settings.limit
         with self._turn():
             texts = self._at(version) if version is not None else self._now()
-        found = [*texts.values()]
+            found = [*texts.values()]
         if limit is not None and limit >= 0:
             found = found[max(len(found) - limit, 0) :]
         return [json.loads(text) for text in found]

@@ -370,6 +370,27 @@ def test_threads_and_processes_lose_and_double_nothing(tmp_path: Path) -> None:
         assert len(kept) == len(wanted)
 
 
+def test_who_comes_second_looks_again(store: refold.Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another added between its look and its append is not added again, and is summed up."""
+    append_together = store.append_together
+    before = [[entry("u1", "one", customTitle="theirs")]]
+
+    def raced(*args: Any, **given: Any) -> Any:
+        while before:
+            run(RefoldSessionStore(store).append(KEY, before.pop()))
+        return append_together(*args, **given)
+
+    monkeypatch.setattr(store, "append_together", raced)
+    mine = [entry("u1", "one", customTitle="theirs"), entry("u2", "two", aiTitle="mine")]
+    run(RefoldSessionStore(store).append(KEY, mine))
+    kept = [
+        each.data["value"]["uuid"] for each in store.read(STREAM) if each.type == "claude.entry"
+    ]
+    assert kept == ["u1", "u2"]
+    (summary,) = run(RefoldSessionStore(store).list_session_summaries(KEY["project_key"]))
+    assert (summary["data"]["custom_title"], summary["data"]["ai_title"]) == ("theirs", "mine")
+
+
 def test_a_store_of_another_process_is_refused(store: refold.Store) -> None:
     """Nor is a closed one used."""
     sessions = RefoldSessionStore(store)

@@ -245,6 +245,7 @@ def test_threads_of_two_stores_lose_and_double_nothing(tmp_path: Path) -> None:
         for number in range(6):
             run(session.add_items([user(f"{worker}.{number}"), user(f"{worker}.{number}b")]))
             popped.append(run(session.pop_item()))
+            assert all(one["role"] == "user" for one in run(session.get_items()))
 
     with refold.open(path) as one, refold.open(path) as two:
         shared = RefoldSession(one, "42")
