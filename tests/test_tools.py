@@ -33,7 +33,7 @@ from tests.capture.model_server import ModelServer, chat, serving
 def _clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A log that said nothing yet; afterwards nothing of a test is declared or installed."""
     monkeypatch.setattr(tools, "_said", set())
-    monkeypatch.setattr(declared, "_declared", {**declared._declared})
+    monkeypatch.setattr(declared, "_declared", {"find_slots": "read"})
     yield
     capture.uninstall()
 

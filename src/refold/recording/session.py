@@ -243,17 +243,26 @@ class Recorder(ABC, Generic[S, R]):
         """Run the work when all that was begun before it is done."""
 
     @abstractmethod
+    def _soon(self, work: Callable[[], Coroutine[Any, Any, None]]) -> Told:
+        """Run the work when all that was begun before it is done, waiting for nothing."""
+
+    def _beside(self, make: Callable[[Notes], Sequence[object]]) -> Told:
+        """Record what is made of the session as it stands then, if it is anything."""
+        return self._soon(partial(self._made, make))
+
     def _tell(self, run: ToolRun, make: Telling) -> Told:
         """Record a run of a tool, as :data:`~refold.recording.in_force.Tell`."""
+        return self._soon(partial(self._told, run, make))
+
+    async def _made(self, make: Callable[[Notes], Sequence[object]]) -> None:
+        if given := make(self._notes):
+            await self._add(lambda _: given)
 
     async def _told(self, run: ToolRun, make: Telling) -> None:
         version = self.version
-        if given := make(self._notes, run):
-            await self._add(lambda _: given)
+        await self._made(lambda notes: make(notes, run))
+        if self.version > version:
             stored(self._notes, run, event_id(self.stream, version + 1))
-
-    def _in_force(self) -> None:
-        self._outer = telling.set(self._tell)
 
     def _out_of_force(self) -> None:
         # Left by another task than entered it, as fixtures do: there is nothing to take back.
@@ -325,7 +334,7 @@ class Session(Recorder[Store, Appended]):
 
     def __enter__(self) -> Self:
         self._run(self._enter)
-        self._in_force()
+        self._outer = telling.set(self._tell)
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
@@ -342,8 +351,8 @@ class Session(Recorder[Store, Appended]):
                 return result
         raise AssertionError("nothing that a Session does can wait")
 
-    def _tell(self, run: ToolRun, make: Telling) -> None:
-        self._run(partial(self._told, run, make))
+    def _soon(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._run(work)
 
 
 class AsyncSession(Recorder[AsyncStore, Coroutine[Any, Any, Appended]]):
@@ -365,7 +374,7 @@ class AsyncSession(Recorder[AsyncStore, Coroutine[Any, Any, Appended]]):
                 await self._run(partial(self._leave, error))
             raise
         self._loop = asyncio.get_running_loop()
-        self._in_force()
+        self._outer = telling.set(self._tell)
         return self
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
@@ -376,8 +385,8 @@ class AsyncSession(Recorder[AsyncStore, Coroutine[Any, Any, Appended]]):
         # Shielded: a cancelled call that was half done would leave the version unknown.
         return await asyncio.shield(asyncio.ensure_future(self._in_turn(work)))
 
-    def _tell(self, run: ToolRun, make: Telling) -> Told:
-        return begun(self._in_turn(partial(self._told, run, make)), self._loop)
+    def _soon(self, work: Callable[[], Coroutine[Any, Any, None]]) -> Told:
+        return begun(self._in_turn(work), self._loop)
 
     async def _in_turn(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         async with self._turn if self._store._process.is_here else nullcontext():
