@@ -254,6 +254,38 @@ def test_cost_comes_from_the_provider_or_else_from_the_prices(store: refold.Stor
     assert (candidate.cost, candidate.cost_known) == (Decimal("0.5022"), 2)
 
 
+ODD_PRICES = [
+    Decimal("NaN"), Decimal("Infinity"), Decimal(-1), Decimal("1E+999999"), "x", True, None, [1],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("said", ODD_PRICES)
+def test_a_price_is_an_amount(said: Any) -> None:
+    """What is none would cost a run its end, or its answers nothing."""
+    with pytest.raises(UsageError) as error:
+        Price(input=said, output=Decimal(1))
+    assert error.value.argument == "input"
+
+
+@pytest.mark.parametrize("said", [2.5, "2.5", Decimal("2.50")])
+def test_a_price_is_taken_as_it_is_said(store: refold.Store, said: Any) -> None:
+    """Costs are exact, however their price was written."""
+    record(store, "call-1")
+    usage = Usage(input_tokens=3, output_tokens=1)
+    prices = {"small": Price(input=said, output=said)}
+    summary = run(store, lambda _: Action(text="x", usage=usage, model="small"), prices=prices)
+    assert summary.cost == Decimal("0.00002")
+
+
+@pytest.mark.parametrize("prices", [5, [1], "small", {"small": 5}, {"small": {"input": "1"}}])
+def test_prices_are_by_model(store: refold.Store, prices: Any) -> None:
+    """Refused before anything is asked."""
+    record(store, "call-1")
+    with pytest.raises(UsageError) as error:
+        run(store, prices=prices)
+    assert error.value.argument == "prices"
+
+
 def test_a_cost_that_is_not_known_is_none(store: refold.Store) -> None:
     """Not zero: nobody said that it was free."""
     record(store, "call-1")

@@ -84,13 +84,15 @@ def _without_effect(tool: dict[str, Any]) -> dict[str, Any]:
 
 
 def _param(text: str) -> tuple[str, Any]:
-    """Name and value of ``name=value``; a value that is no JSON is text."""
+    """Name and value of ``name=value``; what is no JSON, and was not meant to be, is text."""
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--param")
     try:
         read = jsontext.parsed(value, source="--param")
     except InvalidEvent:
+        if value.lstrip().startswith(("{", "[")):
+            raise
         return name, value
     return name, jsontext.floats(read, source=f"--param {name}")
 

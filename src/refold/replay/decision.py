@@ -10,9 +10,11 @@ from typing import Any, Final
 
 import msgspec
 
+from refold.conversation.amounts import read_amount
 from refold.conversation.chat_shapes import attachments, more_than_words, with_marks
 from refold.conversation.events import AgentUtterance, ModelResponse, ToolCall, ToolKind, Usage
 from refold.core.recorded import Recorded, history_of, parts_of
+from refold.errors import refuse_unless
 
 DOLLARS: Final = "USD"
 
@@ -177,9 +179,23 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     output: Decimal
     cached_input: Decimal | None = None
 
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            said = getattr(self, name)
+            amount = read_amount(said)
+            right = amount is not None or (said is None and name == "cached_input")
+            refuse_unless(right, "an amount of US dollars", **{name: said})
+            msgspec.structs.force_setattr(self, name, amount)
+
 
 Prices = Mapping[str, Price]
 """Prices by the model's name."""
+
+
+def check_prices(prices: object) -> None:
+    """Refuse what does not give models a :class:`Price`."""
+    right = isinstance(prices, Mapping) and all(isinstance(one, Price) for one in prices.values())
+    refuse_unless(prices is None or right, "a Price by the name of each model", prices=prices)
 
 
 def priced(action: Action, asked_model: str | None, prices: Prices) -> Action:

@@ -22,7 +22,7 @@ from refold.event_loop import Interrupted, LoopThread, finished, is_stopping
 from refold.http import RateLimiter
 from refold.replay.actions import known, total_cost
 from refold.replay.candidate import Candidate, ChatEndpoint
-from refold.replay.decision import Prices, decisions, priced
+from refold.replay.decision import Prices, check_prices, decisions, priced
 from refold.replay.figures import total_usage
 from refold.replay.journal import Journal, Task, answers_on
 from refold.replay.plan import answered_by
@@ -127,6 +127,7 @@ def replay(
     or fails at 20 decisions in a row.
     """
     _check_arguments(store, variant, candidate, mode, workers, attempts_max)
+    check_prices(prices)
     check_progress(progress)
     asker = Asker(candidate, limiter=RateLimiter(requests_per_second), attempts_max=attempts_max)
     model, endpoint = None, None
@@ -158,17 +159,9 @@ def _check_arguments(
         )
     check_store(store, call="replay", instead=OPENED)
     check_variant(variant)
-    if not callable(candidate):
-        raise UsageError(
-            f"candidate={shown(candidate)} is no function of a request, nor a ChatEndpoint",
-            argument="candidate",
-        )
-    if type(workers) is not int or not 1 <= workers <= WORKERS_MAX:
-        raise UsageError(
-            f"workers={shown(workers)} must be 1 to {WORKERS_MAX}",
-            argument="workers",
-            value=workers,
-        )
+    refuse_unless(callable(candidate), "a function, or a ChatEndpoint", candidate=candidate)
+    right = type(workers) is int and 1 <= workers <= WORKERS_MAX
+    refuse_unless(right, f"a number from 1 to {WORKERS_MAX}", workers=workers)
     right = type(attempts_max) is int and attempts_max > 0
     refuse_unless(right, "a number of tries, from 1", attempts_max=attempts_max)
 
