@@ -490,11 +490,37 @@ def test_a_run_that_no_model_asked_for_is_a_call_of_its_own_in_a_named_conversat
     uses = state_of(store).tool_calls
     assert [told(use)[1]["day"] for use in uses] == ["before", "after"]
     assert [info.stream for info in store.streams()] == ["call-1"]
+    first, second, *_ = store.read("call-1")
+    assert (first.type, second.type) == ("session.started", "tool.call")
+    assert {e.metadata["causation"] for e in store.read("call-1") if e.type == "tool.result"} == {
+        use.id for use in uses
+    }
     assert "a run of a tool was not recorded" in caplog.text
     with capture.conversation("call-1"):
         loop(server, lambda given: "", text="And again?")
     assert capture.flush()
     assert [turn.text[:2] for turn in state_of(store).transcript] == ["Hi", "Hi", "An", "Hi"]
+
+
+def test_the_first_request_after_a_run_is_recorded_whole(
+    server: ModelServer, store: refold.Store
+) -> None:
+    """Also where examples of answers stand in it: nothing of it was told before."""
+    capture.install(store)
+    asked: Any = [
+        {"role": "user", "content": "2+2"},
+        {"role": "assistant", "content": "4"},
+        {"role": "user", "content": "3+3"},
+    ]
+    with (
+        openai.OpenAI(api_key="x", base_url=f"{server.url}/v1") as client,
+        capture.conversation("call-1"),
+    ):
+        find_slots("before", limit=0)
+        client.chat.completions.create(model="m", messages=asked)
+    assert capture.flush()
+    said = [turn.text for turn in state_of(store).transcript]
+    assert said[:3] == ["2+2", "4", "3+3"] and len(said) == 4
 
 
 def test_the_same_call_in_two_conversations_is_answered_in_neither(

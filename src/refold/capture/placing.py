@@ -24,7 +24,6 @@ from refold.capture.followed import Followed, goes_on
 from refold.capture.histories import Histories, Spot
 from refold.conversation.apis.base import Asked
 from refold.conversation.events import AgentConfigured
-from refold.core.expected import NO_EVENTS
 from refold.engine.store import Store
 from refold.errors import Conflict
 
@@ -145,7 +144,8 @@ class Places:
         stream = state.notes.stream
         if named and _is_aside(asked.agent, state.notes.agent):
             return Placed(self.following(f"{named}.{call.id[-12:]}"), chain, 0, named)
-        is_new = state.notes.version == NO_EVENTS
+        # Tools may have run before the first call.
+        is_new = not state.asked[0] and state.notes.spoken is None
         return Placed(state, chain, 0 if is_new else after_last_answer(asked.elements), stream)
 
     def _named(self, call: ModelCall, body: Mapping[str, Any]) -> str | None:

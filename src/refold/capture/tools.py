@@ -61,13 +61,16 @@ class ToolRuns:
         if make is began and not is_waiting and self._goes_on(state.notes.stream):
             return  # The answer that may hold its call has not ended; the run's end will tell both.
         stream, version = state.notes.stream, state.notes.version
-        made, after = stamped(state.notes, make(state.notes, run))
-        if made:
-            expected = NO_STREAM if version == NO_EVENTS else version
+        is_new = version == NO_EVENTS
+        says = make(state.notes, run)
+        begins = [events.SessionStarted()] if is_new else []
+        made, after = stamped(state.notes, [*begins, *says])
+        if says:
+            expected = NO_STREAM if is_new else version
             about = {"correlation": named or stream.partition("~")[0], "origin": "recorded"}
             key = f"{run.id}.{make.__name__}"
             self._store.append(stream, made, expected=expected, metadata=about, key=key)
-            stored(after, run, event_id(stream, version + 1))
+            stored(after, run, event_id(stream, version + 1 + is_new))
 
     def _stream_of(self, named: str | None, run: ToolRun) -> Followed | None:
         if run.call is not None:
