@@ -35,14 +35,14 @@ def is_secret(name: str) -> bool:
     return _SECRET.search(name) is not None
 
 
-def without(content: bytes, secrets: Iterable[str]) -> bytes:
-    """What a service said, without what it repeats of what is secret."""
+def without(content: bytes, secrets: Iterable[str], *, mark: bytes = b"[secret]") -> bytes:
+    """What a service said, with a mark in place of what it repeats of what is secret."""
     words = [secret.encode() for secret in secrets]
     read = _ESCAPE.sub(_read, content) if b"\\u00" in content else content
     if any(word in read for word in words):
         content = read
     for word in words:
-        content = content.replace(word, b"[secret]")
+        content = content.replace(word, mark)
     return content
 
 

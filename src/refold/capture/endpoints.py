@@ -93,6 +93,5 @@ def secrets(headers: Iterable[Any], url: Any) -> list[str]:
 
 def without(hidden: Iterable[str], said: str) -> str:
     """A text with ``[removed]`` in place of each secret."""
-    for value in hidden:
-        said = said.replace(value, "[removed]")
-    return said
+    raw = said.encode(errors="surrogateescape")
+    return secrecy.without(raw, hidden, mark=b"[removed]").decode(errors="surrogateescape")
