@@ -38,8 +38,19 @@ from tests.conversation.apis.frames import (
     wire,
     words,
 )
+from tests.conversation.apis.reading import (
+    SLOTS,
+    any_json,
+    asker_of,
+    assert_read_or_refused,
+    reader_of,
+    responses_of,
+)
 
 Body = dict[str, Any]
+read = reader_of(ANTHROPIC_MESSAGES)
+asked = asker_of(ANTHROPIC_MESSAGES, "messages")
+response = responses_of("msg_1", "claude", "end_turn")
 CLAUDE_CODE = Path(__file__).resolve().parents[4] / "shared" / "data" / "formats" / "claude-code"
 
 
@@ -53,13 +64,6 @@ CALL = {"type": "tool_use", "id": "t1", "name": "slots", "input": {"day": "Fri",
 SEARCH = {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {"query": "x"}}
 FOUND = {"type": "web_search_tool_result", "tool_use_id": "s1", "content": []}
 IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AA=="}}
-SLOTS = Tool("slots", "Free times.", {"type": "object"})
-
-
-def asked(*messages: Body, **more: Any) -> list[list[Any]]:
-    """The events of each message of a request."""
-    request = ANTHROPIC_MESSAGES.read_request({"messages": list(messages), **more})
-    return [[event.data for event in one] for one in request.elements]
 
 
 def user(*content: Any) -> Body:
@@ -73,17 +77,6 @@ def assistant(*content: Any) -> Body:
 def answer(*content: Any, **more: Any) -> Body:
     head = {"id": "msg_1", "type": "message", "role": "assistant", "model": "claude"}
     return {**head, "content": list(content), "stop_reason": "end_turn", **more}
-
-
-def read(body: Body, tools: list[Tool] | None = None) -> tuple[list[Any], list[tuple[str, str]]]:
-    """The events of an answer, and what of it is not understood."""
-    chat = ANTHROPIC_MESSAGES.read_answer(body, ModelResponse(message_id="m1"), tools or [])
-    return [event.data for event in chat.events], [(u.what, u.pointer) for u in chat.unread]
-
-
-def response(**fields: Any) -> ModelResponse:
-    common = {"response_id": "msg_1", "model": "claude", "finish_reason": "end_turn"}
-    return ModelResponse(**{**common, "message_id": "m1", **fields})
 
 
 # -- paths and requests ---------------------------------------------------------------------------
@@ -523,13 +516,7 @@ KEYS = ["type", "index", "delta", "message", "content_block", "content", "usage"
         "partial_json", "citation", "id", "name", "input", "stop_reason", "to"]  # fmt: skip
 KINDS = ["message_start", "content_block_start", "content_block_delta", "message_delta", "error",
          "message_stop", "text", "tool_use", "fallback", "text_delta"]  # fmt: skip
-anything = st.recursive(
-    st.none() | st.integers(0, 2) | texts | st.sampled_from(KINDS),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4)
-    ),
-    max_leaves=12,
-)
+anything = any_json(KEYS, st.sampled_from(KINDS))
 
 
 @given(st.lists(st.tuples(st.sampled_from(KINDS), anything), max_size=6))
@@ -538,12 +525,7 @@ def test_no_frames_raise(said: list[tuple[str, Any]]) -> None:
     bodies = [one if isinstance(one, dict) else {"delta": one, "message": one} for _, one in said]
     kinds = [kind for kind, _ in said]
     frames = [frame({"type": k, **body}, k) for k, body in zip(kinds, bodies, strict=True)]
-    made = ANTHROPIC_MESSAGES.assemble(frames)
-    try:
-        events = ANTHROPIC_MESSAGES.read_answer(made.body, ModelResponse()).events
-    except InvalidEvent:
-        return
-    assert isinstance(events[0].data, ModelResponse | ModelFailed)
+    assert_read_or_refused(ANTHROPIC_MESSAGES, frames)
 
 
 # -- real messages --------------------------------------------------------------------------------

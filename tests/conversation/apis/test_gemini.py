@@ -28,9 +28,19 @@ from refold.conversation.events import (
     UserUtterance,
 )
 from refold.errors import InvalidEvent
-from tests.conversation.apis.frames import chunked, cuts, frame, pieces, texts, wire, words
+from tests.conversation.apis.frames import chunked, cuts, frame, pieces, wire, words
+from tests.conversation.apis.reading import (
+    any_json,
+    asker_of,
+    assert_read_or_refused,
+    reader_of,
+    responses_of,
+)
 
 Body = dict[str, Any]
+read = reader_of(GEMINI)
+asked = asker_of(GEMINI, "contents")
+response = responses_of("r1", "gemini", "STOP")
 SLOTS = Tool("slots", "Free times.", {"type": "OBJECT"})
 THOUGHT = {"text": "hm", "thought": True}
 CALL = {"functionCall": {"id": "t1", "name": "slots", "args": {"day": "Fri", "n": 1.0}}}
@@ -59,23 +69,6 @@ def model(*parts: Body) -> Body:
 def answer(*parts: Body, **more: Any) -> Body:
     candidate = {"content": model(*parts), "finishReason": "STOP", **more}
     return {"candidates": [candidate], "modelVersion": "gemini", "responseId": "r1"}
-
-
-def read(body: Any, tools: list[Tool] | None = None) -> tuple[list[Any], list[tuple[str, str]]]:
-    """The events of an answer, and what of it is not understood."""
-    chat = GEMINI.read_answer(body, ModelResponse(message_id="m1"), tools or [])
-    return [event.data for event in chat.events], [(u.what, u.pointer) for u in chat.unread]
-
-
-def response(**fields: Any) -> ModelResponse:
-    common = {"response_id": "r1", "model": "gemini", "finish_reason": "STOP", "message_id": "m1"}
-    return ModelResponse(**{**common, **fields})
-
-
-def asked(*contents: Any, **more: Any) -> list[list[Any]]:
-    """The events of each content of a request."""
-    request = GEMINI.read_request({"contents": list(contents), **more})
-    return [[event.data for event in one] for one in request.elements]
 
 
 # -- paths and requests ---------------------------------------------------------------------------
@@ -434,27 +427,13 @@ def test_the_object_of_the_sdk_is_read_as_its_json() -> None:
     assert read(dumped) == read(body)
 
 
-anything = st.recursive(
-    st.none() | st.integers(-1, 2) | texts,
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(
-        st.sampled_from(
-            ["candidates", "content", "parts", "text", "functionCall", "args", "name", "index",
-             "finishReason", "promptFeedback", "blockReason", "error", "usageMetadata", "thought"]
-        ),
-        inner,
-        max_size=4,
-    ),
-    max_leaves=12,
-)  # fmt: skip
+KEYS = ["candidates", "content", "parts", "text", "functionCall", "args", "name", "index",
+        "finishReason", "promptFeedback", "blockReason", "error", "usageMetadata",
+        "thought"]  # fmt: skip
+anything = any_json(KEYS)
 
 
 @given(st.lists(anything | anything.map(lambda one: {"candidates": [one]}), max_size=5))
 def test_no_frames_raise(said: list[Any]) -> None:
     """Whatever JSON comes: it is put together, and read or refused by name."""
-    made = GEMINI.assemble(Frame("", msgspec.json.encode(one).decode()) for one in said)
-    try:
-        events = GEMINI.read_answer(made.body, ModelResponse()).events
-    except InvalidEvent:
-        return
-    assert isinstance(events[0].data, ModelResponse | ModelFailed)
+    assert_read_or_refused(GEMINI, [Frame("", msgspec.json.encode(one).decode()) for one in said])

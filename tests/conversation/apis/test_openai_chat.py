@@ -29,6 +29,7 @@ from refold.conversation.events import (
 )
 from refold.errors import InvalidEvent
 from tests.conversation.apis.frames import chunked, cuts, frame, pieces, set_in, texts, wire, words
+from tests.conversation.apis.reading import any_json, assert_read_or_refused
 
 Body = dict[str, Any]
 DONE = frame("[DONE]")
@@ -386,24 +387,14 @@ KEYS = [
     "usage",
     "message",
 ]
-odd = st.recursive(
-    st.none() | st.booleans() | st.integers(0, 2) | texts,
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4)
-    ),
-    max_leaves=12,
-)
+odd = any_json(KEYS, st.booleans())
 
 
 @given(st.lists(odd.map(lambda value: {"choices": [value]}) | odd, max_size=5))
 def test_no_frames_raise(said: list[Any]) -> None:
     """Whatever JSON comes: it is put together, and read or refused by name."""
-    made = OPENAI_CHAT.assemble(Frame("", msgspec.json.encode(one).decode()) for one in said)
-    try:
-        events = OPENAI_CHAT.read_answer(made.body, ModelResponse()).events
-    except InvalidEvent:
-        return
-    assert isinstance(events[0].data, ModelResponse | ModelFailed)
+    frames = (Frame("", msgspec.json.encode(one).decode()) for one in said)
+    assert_read_or_refused(OPENAI_CHAT, frames)
 
 
 def test_a_list_that_comes_in_pieces_is_not_copied_for_each() -> None:

@@ -28,9 +28,19 @@ from refold.conversation.events import (
 )
 from refold.errors import InvalidEvent
 from tests.conversation.apis.frames import chunked, cuts, frame, pieces, set_in, texts, wire, words
+from tests.conversation.apis.reading import (
+    SLOTS,
+    any_json,
+    asker_of,
+    assert_read_or_refused,
+    reader_of,
+    responses_of,
+)
 
 Body = dict[str, Any]
-SLOTS = Tool("slots", "Free times.", {"type": "object"})
+read = reader_of(OPENAI_RESPONSES)
+asked = asker_of(OPENAI_RESPONSES, "input")
+response = responses_of("resp_1", "gpt", "completed")
 THOUGHT = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "b3BhcXVl"}
 CALL = {"type": "function_call", "id": "fc_1", "call_id": "t1", "name": "slots", "arguments": "{}"}
 SEARCH = {"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {"query": "x"}}
@@ -51,23 +61,6 @@ def message(*content: Body, **more: Any) -> Body:
 def answer(*output: Body, **more: Any) -> Body:
     head = {"id": "resp_1", "object": "response", "status": "completed", "model": "gpt"}
     return {**head, "output": list(output), "error": None, "incomplete_details": None, **more}
-
-
-def read(body: Body, tools: list[Tool] | None = None) -> tuple[list[Any], list[tuple[str, str]]]:
-    """The events of an answer, and what of it is not understood."""
-    chat = OPENAI_RESPONSES.read_answer(body, ModelResponse(message_id="m1"), tools or [])
-    return [event.data for event in chat.events], [(u.what, u.pointer) for u in chat.unread]
-
-
-def response(**fields: Any) -> ModelResponse:
-    common = {"response_id": "resp_1", "model": "gpt", "finish_reason": "completed"}
-    return ModelResponse(**{**common, "message_id": "m1", **fields})
-
-
-def asked(*items: Any, **more: Any) -> list[list[Any]]:
-    """The events of each item of a request."""
-    request = OPENAI_RESPONSES.read_request({"input": list(items), **more})
-    return [[event.data for event in one] for one in request.elements]
 
 
 # -- paths and requests ---------------------------------------------------------------------------
@@ -518,16 +511,7 @@ KEYS = ["type", "output_index", "content_index", "summary_index", "delta", "item
 KINDS = ["created", "completed", "output_item.added", "content_part.added", "output_text.delta",
          "output_text.annotation.added", "function_call_arguments.delta",
          "reasoning_summary_part.added", "reasoning_summary_text.delta"]  # fmt: skip
-anything = st.recursive(
-    st.none()
-    | st.integers(-1, 2)
-    | texts
-    | st.sampled_from(["message", "function_call", "reasoning"]),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4)
-    ),
-    max_leaves=12,
-)
+anything = any_json(KEYS, st.sampled_from(["message", "function_call", "reasoning"]))
 
 
 @given(st.lists(st.tuples(st.sampled_from(KINDS), anything), max_size=6))
@@ -536,9 +520,4 @@ def test_no_frames_raise(given_frames: list[tuple[str, Any]]) -> None:
     frames = [event(kind, **{"output_index": 0, "item": one, "response": one, "part": one,
                              "delta": one, "annotation": one, "content_index": 1})
               for kind, one in given_frames]  # fmt: skip
-    made = OPENAI_RESPONSES.assemble(frames)
-    try:
-        events = OPENAI_RESPONSES.read_answer(made.body, ModelResponse()).events
-    except InvalidEvent:
-        return
-    assert isinstance(events[0].data, ModelResponse | ModelFailed)
+    assert_read_or_refused(OPENAI_RESPONSES, frames)
