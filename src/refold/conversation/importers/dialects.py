@@ -66,9 +66,13 @@ def request_in(value: Any) -> Shaped | None:
             return request_in({**value, "messages": items})
         case {"messages": list(items)} | {"input": list(items)} | [*items]:
             return _request_of(items, value if isinstance(value, dict) else {})
-        case str(text) | {"prompt": str(text)} | {"input": str(text)} | {"args": [str(text)]}:
-            return OPENAI_CHAT, {"messages": [{"role": "user", "content": text}]}
-        case {"prompts": [str(text)]}:
+        case (
+            str(text)
+            | {"prompt": str(text)}
+            | {"input": str(text)}
+            | {"args": [str(text)]}
+            | {"prompts": [str(text)]}
+        ):
             return OPENAI_CHAT, {"messages": [{"role": "user", "content": text}]}
     return None
 
@@ -76,8 +80,8 @@ def request_in(value: Any) -> Shaped | None:
 def answer_in(value: Any) -> Shaped | None:
     """The answer that a recorded output is, and the API whose shape it has; None for none."""
     match value := decoded(value):
-        case {"choices": [{"message": _}, *_] as choices}:
-            return OPENAI_CHAT, {**value, "choices": [_chosen(choice) for choice in choices]}
+        case {"choices": [{"message": dict()}, *_] as choices}:
+            return OPENAI_CHAT, value | _choices(choices)
         case {"object": "response"} | {"output": [{"type": _}, *_]}:
             return OPENAI_RESPONSES, value
         case {"type": "message", "content": list()}:
@@ -92,17 +96,17 @@ def answer_in(value: Any) -> Shaped | None:
             return answer_in(message)
         case [{"toolName": _}, *_]:
             calls = [{"type": "tool-call", **call} for call in value]
-            return _choices([{"role": "assistant", "content": calls}])
+            return OPENAI_CHAT, _choices([{"role": "assistant", "content": calls}])
         case str(text) if text:
-            return _choices([{"role": "assistant", "content": text}])
+            return OPENAI_CHAT, _choices([{"role": "assistant", "content": text}])
         case [{"type": str(kind)}, *_] if kind in _ITEMS:
             return OPENAI_RESPONSES, {"output": value}
         case [dict(), *_]:
-            return _choices(value)
+            return OPENAI_CHAT, _choices(value)
         case {"role": _} | {"message": dict()} | {"lc": _} | {"type": _, "data": dict()}:
-            return _choices([value])
+            return OPENAI_CHAT, _choices([value])
         case {"content": str() | list()} | {"tool_calls": list()}:
-            return _choices([{"role": "assistant", **value}])
+            return OPENAI_CHAT, _choices([{"role": "assistant", **value}])
     return None
 
 
@@ -149,86 +153,69 @@ def _request_of(items: list[Any], given: Body) -> Shaped:
     return OPENAI_CHAT, {**given, "messages": chat_of(items)}
 
 
-def _choices(items: list[Any]) -> Shaped:
+def _choices(items: list[Any]) -> Body:
+    """Choices, or messages alone, as a completion has them."""
     choices = []
     for item in items:
+        given = item if isinstance(item, dict) else {}
         (message, *_) = chat_of([item]) or [{}]
-        reason = item.get("finish_reason") if isinstance(item, dict) else None
-        choices.append({"message": message, "finish_reason": reason})
-    return OPENAI_CHAT, {"choices": choices}
-
-
-def _chosen(choice: Any) -> Any:
-    """A choice whose calls are as chat completions have them, and its reason by that name."""
-    if not isinstance(choice, dict) or not isinstance(message := choice.get("message"), dict):
-        return choice
-    calls = objects_in(message.get("tool_calls"))
-    is_chat = all(isinstance(one.get("function", one.get("custom")), dict) for one in calls)
-    reason = choice.get("finish_reason", choice.get("stop_reason"))
-    return {**choice, "message": message if is_chat else _plain(message), "finish_reason": reason}
+        reason = given.get("finish_reason", given.get("stop_reason"))
+        beside = given if "message" in given else {}
+        choices.append({**beside, "message": message, "finish_reason": reason})
+    return {"choices": choices}
 
 
 def _messages(message: Any) -> list[Any]:
     match message:
         case {"lc": _, "id": [*_, str(kind)], "kwargs": dict(inner)}:
-            return [_langchain(inner, kind.removesuffix("Chunk"))]
+            return _plain(inner, kind.removesuffix("Chunk"))
         case {"type": str(kind), "data": dict(inner)}:
-            return [_langchain(inner, kind)]
+            return _plain(inner, kind)
         case {"type": "human" | "ai" | "system" | "tool" as kind, "content": _}:
-            return [_langchain(message, kind)]
+            return _plain(message, kind)
         case {"message": dict(inner)}:
             return _messages(inner)
-        case {"parts": list(parts)}:
-            return _of_parts({k: message[k] for k in message.keys() - {"parts"}}, parts)
-        case {"content": [*parts]} if any(str(_type(part)).startswith("tool-") for part in parts):
-            return _of_parts(message, parts)
-        case {"contents": list(parts)}:
-            held = [part.get("message_content", part) for part in parts if isinstance(part, dict)]
-            return [_plain({**message, "content": held})]
-        case {"role": _}:
-            return [_plain(message)]
+        case {"role": _} | {"parts": list()} | {"contents": list()}:
+            return _plain(message, message.get("role"))
         case str(text):
             return [{"role": "user", "content": text}]
     return [message]
 
 
-def _langchain(inner: Body, kind: str) -> Body:
-    """The calls of a message stand beside its content, sometimes as the provider wrote them."""
-    given = inner.get("additional_kwargs")
+def _plain(message: Body, role: Any) -> list[Body]:
+    """A message with role and calls as chat messages have them; its results behind it."""
+    made = {key: value for key, value in message.items() if key not in ("parts", "contents")}
+    made["role"] = _ROLES.get(role, role) if isinstance(role, str) else role
+    parts = message.get("parts", message.get("content"))
+    if isinstance(held := message.get("contents"), list):
+        parts = [part.get("message_content", part) for part in held if isinstance(part, dict)]
+        made["content"] = parts
+    # The calls of a LangChain message stand beside its content, sometimes as the provider has them.
+    given = message.get("additional_kwargs")
     calls = given.get("tool_calls") if isinstance(given, dict) else None
-    content = inner.get("content")
-    if isinstance(content, list) and inner.get("tool_calls"):
-        content = [part for part in content if _type(part) not in ("tool_use", "function_call")]
-    made = {
-        **inner,
-        "role": kind,
-        "content": content,
-        "tool_calls": calls or inner.get("tool_calls"),
-    }
-    return _plain(made)
-
-
-def _plain(message: Body) -> Body:
-    """A message with the role and the calls as chat messages have them."""
-    role = message.get("role")
-    made = {**message, "role": _ROLES.get(role, role) if isinstance(role, str) else role}
-    if isinstance(calls := message.get("tool_calls"), list):
-        made["tool_calls"] = [_called(call) for call in calls]
-    if not made.get("tool_calls"):
-        made.pop("tool_calls", None)
-    if made["role"] == "tool" and isinstance(name := message.get("function"), str):
-        made["name"] = name
-    if made["role"] == "tool" and "tool_call_id" not in made and "id" in made:
-        made["tool_call_id"] = made.pop("id")
-    return made
+    calls = calls or message.get("tool_calls")
+    calls = [_called(call) for call in calls] if isinstance(calls, list) else calls
+    results: list[Body] = []
+    if isinstance(parts, list) and ("parts" in message or any(map(_is_of_sdk, parts))):
+        made["content"], of_parts, results = _of_parts(parts)
+        calls = of_parts or calls
+        if results and not calls and not made["content"]:
+            return results
+    elif isinstance(parts, list) and calls:
+        made["content"] = [one for one in parts if _type(one) not in ("tool_use", "function_call")]
+    made.pop("tool_calls", None)
+    made |= {"tool_calls": calls} if calls else {}
+    if made["role"] == "tool":
+        made |= {"name": name} if isinstance(name := message.get("function"), str) else {}
+        if "tool_call_id" not in made and "id" in made:
+            made["tool_call_id"] = made.pop("id")
+    return [made, *results]
 
 
 def _called(call: Any) -> Any:
     """A call as chat messages have it, out of its flat form."""
     inner = call.get("tool_call", call) if isinstance(call, dict) else call
-    if not isinstance(inner, dict) or "custom" in inner:
-        return inner
-    if isinstance(inner.get("function"), dict):
+    if not isinstance(inner, dict) or "custom" in inner or isinstance(inner.get("function"), dict):
         return inner
     name = inner.get("name", inner.get("function"))
     return _call(inner.get("id"), name, inner.get("arguments", inner.get("args")))
@@ -239,17 +226,15 @@ def _call(call_id: Any, name: Any, arguments: Any) -> Body:
     return {"id": call_id, "type": "function", "function": {"name": name, "arguments": text}}
 
 
-def _of_parts(message: Body, parts: list[Any]) -> list[Any]:
-    """The words and calls of parts as one message, each result as a message of its own."""
+def _of_parts(parts: list[Any]) -> tuple[Any, list[Body], list[Body]]:
+    """The content that parts are, their calls, and each result as a message of its own."""
     said: list[Any] = []
     calls: list[Body] = []
     results: list[Body] = []
     for part in parts:
         match part:
-            case {"type": "text", "content": str(text)}:
-                said.append({"type": "text", "text": text})
-            case {"type": "reasoning", "content": str(text)}:
-                said.append({"type": "reasoning", "text": text})
+            case {"type": "text" | "reasoning" as kind, "content": str(text)}:
+                said.append({"type": kind, "text": text})
             case {"type": "tool_call"}:
                 calls.append(_call(part.get("id"), part.get("name"), part.get("arguments")))
             case {"type": "tool-call"} | {"toolCallId": _, "input": _}:
@@ -263,10 +248,10 @@ def _of_parts(message: Body, parts: list[Any]) -> list[Any]:
                 results.append(_result(own_id, output["value"] if is_typed else output))
             case _:
                 said.append(part)
-    only_text = [part["text"] for part in said if _type(part) == "text" and "text" in part]
-    content = only_text[0] if len(said) == len(only_text) == 1 else said or None
-    words = {**message, "content": content, **({"tool_calls": calls} if calls else {})}
-    return [*([_plain(words)] if said or calls or not results else []), *results]
+    match said:
+        case [{"type": "text", "text": text}]:
+            return text, calls, results
+    return said or None, calls, results
 
 
 def _result(call_id: Any, content: Any) -> Body:
@@ -275,3 +260,7 @@ def _result(call_id: Any, content: Any) -> Body:
 
 def _type(part: Any) -> Any:
     return part.get("type") if isinstance(part, dict) else None
+
+
+def _is_of_sdk(part: Any) -> bool:
+    return str(_type(part)).startswith("tool-")
