@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 
 from refold.conversation import events
-from refold.conversation.chat_shapes import Unread
+from refold.conversation.chat_shapes import Unread, json_text
 from refold.conversation.importers.fields import FieldReader, amount, time_us
 from refold.core.event import Event
 
@@ -61,6 +61,11 @@ class Span(NamedTuple):
         if self.start_us is None or self.end_us is None:
             return None
         return (self.end_us - self.start_us) / 1_000
+
+    @property
+    def arguments(self) -> str:
+        """What a tool was asked, as text."""
+        return self.asked if isinstance(self.asked, str) else json_text(self.asked or {})
 
 
 class Trace(NamedTuple):

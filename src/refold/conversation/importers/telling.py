@@ -166,27 +166,26 @@ class Telling:
         return max(fit, key=lambda talk: len(talk.keys))
 
     def _asked(self, span: Span) -> Asked:
-        tools = self._tools(span)
-        agent = self._named(events.AgentConfigured(params=dict(span.params), tools=tools), span)
-        if span.asked is None:
+        """What a call asks, its agent as request and span configure it together."""
+        asked = Asked(events.AgentConfigured(), [], [])
+        if found := request_in(span.asked):
+            asked = _as_answered(*found, decoded(span.answered))
+            self._note(span.asked_at, asked.unread)
+        elif span.asked is None:
             self._lose(span.at, "what the model was asked is not recorded")
-            return Asked(agent, [], [])
-        found = request_in(span.asked)
-        if found is None:
+        else:
             self._lose(span.asked_at, "what the model was asked is in no shape that is known")
-            return Asked(agent, [], [])
-        asked = _as_answered(*found, decoded(span.answered))
-        self._note(span.asked_at, asked.unread)
         own = asked.agent
-        own = replace(own, params={**span.params, **own.params}, tools=own.tools or tools)
-        return asked._replace(agent=self._named(own, span))
-
-    def _named(self, agent: events.AgentConfigured, span: Span) -> events.AgentConfigured:
-        """The agent with what its span says of it."""
-        holders = [span, *self._holders(span)]
-        name = next((one.agent for one in holders if one.agent), None) or self._options.agent
-        model = span.model or agent.model or self._options.model
-        return replace(agent, agent=name, model=model, provider=span.provider)
+        names = (one.agent for one in (span, *self._holders(span)) if one.agent)
+        agent = replace(
+            own,
+            agent=next(names, self._options.agent),
+            model=span.model or own.model or self._options.model,
+            provider=span.provider,
+            params={**span.params, **own.params},
+            tools=own.tools or self._tools(span),
+        )
+        return asked._replace(agent=agent)
 
     def _tools(self, span: Span) -> list[events.Tool]:
         if span.tools is None:
@@ -196,10 +195,11 @@ class Telling:
         return tools
 
     def _answer(self, span: Span, agent: events.AgentConfigured) -> list[Event]:
+        """The events of an answer, with the figures of its span; and of its failure."""
         told = events.ModelResponse(message_id=span.id)
-        found = None if span.answered is None else answer_in(span.answered)
-        made = [Event.of(told)]
-        if found is not None:
+        made = [] if span.error else [Event.of(told)]
+        if found := answer_in(span.answered):
+            made = [Event.of(told)]
             try:
                 chat = found[0].read_answer(found[1], told, agent.tools)
             except InvalidEvent as error:
@@ -211,26 +211,8 @@ class Telling:
             self._lose(span.answered_at, "the answer is in no shape that is known")
         elif not span.error:
             self._lose(span.at, "the answer is not recorded")
-        if found is None and span.error:
-            made = []
         failed = [events.ModelFailed(span.error)] if span.error else []
-        return [*(self._figured(event, span) for event in made), *map(Event.of, failed)]
-
-    def _figured(self, event: Event, span: Span) -> Event:
-        """A response with the figures of its span, where the answer itself has none."""
-        if not isinstance(own := event.data, events.ModelResponse):
-            return event
-        figured = replace(
-            own,
-            usage=own.usage or span.usage,
-            model=own.model or span.model,
-            response_id=own.response_id or span.response_id,
-            latency_ms=span.latency_ms,
-            first_token_ms=span.first_token_ms,
-            cost=span.cost,
-        )
-        kept = {"span": {"id": span.id, "parent": span.parent, "name": span.name, **span.beside}}
-        return Event.of(figured, metadata={**(event.metadata or {}), **kept})
+        return [*(_figured(event, span) for event in made), *map(Event.of, failed)]
 
     def _tool(self, span: Span) -> None:
         """A tool that ran: for a call that is open, or called by no model that is recorded."""
@@ -241,20 +223,18 @@ class Telling:
             self._lose(span.at, f"a step that is no call: {span.name}")
             return
         talk = self.talks[-1] if self.talks else self._fitting([])
-        text = span.asked if isinstance(span.asked, str) else shapes.json_text(span.asked or {})
-        own_id, parsed = span.call_id or span.id, shapes.parsed_arguments(text)
-        call = events.ToolCall(own_id, span.name, text, parsed)
+        text, own_id = span.arguments, span.call_id or span.id
+        call = events.ToolCall(own_id, span.name, text, shapes.parsed_arguments(text))
         talk.add(Event.of(shapes.described(call, self._options.tools)), span.start_us)
         talk.add(_result_of(span, call), span.end_us)
 
     def _run_of(self, call: events.ToolCall) -> Span | None:
         """The span of the tool that ran for a call, the surest first; it is taken once."""
         fits = [span for span in self._ran if _fits(span, call)]
-        fits.sort(key=lambda span: not span.call_id)
-        if not fits:
-            return None
-        self._ran.remove(fits[0])
-        return fits[0]
+        first = min(fits, key=lambda span: not span.call_id, default=None)
+        if first is not None:
+            self._ran.remove(first)
+        return first
 
     def _note(self, at: str, unread: Iterable[Unread]) -> None:
         """Losses inside a field that may be text: its own pointer, and why, and where in it."""
@@ -305,6 +285,23 @@ def _as_answered(api: Api, body: Body, answer: Any) -> Asked:
     return OPENAI_RESPONSES.read_request({k: v for k, v in given.items() if k != "messages"})
 
 
+def _figured(event: Event, span: Span) -> Event:
+    """A response with the figures of its span, where the answer itself has none."""
+    if not isinstance(own := event.data, events.ModelResponse):
+        return event
+    figured = replace(
+        own,
+        usage=own.usage or span.usage,
+        model=own.model or span.model,
+        response_id=own.response_id or span.response_id,
+        latency_ms=span.latency_ms,
+        first_token_ms=span.first_token_ms,
+        cost=span.cost,
+    )
+    kept = {"span": {"id": span.id, "parent": span.parent, "name": span.name, **span.beside}}
+    return Event.of(figured, metadata={**(event.metadata or {}), **kept})
+
+
 def _result_of(span: Span, call: events.ToolCall) -> Event:
     result = _kept(span.answered)
     if result is None and span.error:
@@ -331,8 +328,7 @@ def _fits(span: Span, call: events.ToolCall) -> bool:
         return True
     if span.name != call.name or (span.call_id and not call.call_id.startswith("function:")):
         return False
-    text = span.asked if isinstance(span.asked, str) else shapes.json_text(span.asked or {})
-    said = shapes.exact_arguments(text), shapes.exact_arguments(call.arguments)
+    said = shapes.exact_arguments(span.arguments), shapes.exact_arguments(call.arguments)
     return span.asked is None or jsonvalue.equal(*said)
 
 
