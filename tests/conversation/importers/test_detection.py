@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 import refold
 from refold.conversation import Conversation
 from refold.conversation.importers import Importer, import_files
+from refold.conversation.importers.base import BUILT_IN
+from refold.conversation.importers.detection import FORMATS
 from refold.conversation.importers.elsewhere import GUIDE, likely
-from refold.conversation.importers.sample import first_values
-from refold.conversation.importers.source import START_BYTES, ImportSource
+from refold.conversation.importers.source import START_BYTES, ImportSource, first_values
 from tests.conversation.importers.inputs import line, tau_element
 
 CHAT = [{"role": "user", "content": "Is it free?"}, {"role": "assistant", "content": "It is."}]
@@ -58,6 +59,11 @@ def test_the_format_is_that_of_the_content(
     found, why = taken(store, tmp_path / name)
     assert found == format_
     assert why
+
+
+def test_every_format_that_comes_along_is_in_the_table() -> None:
+    """In one order: the more general a format, the later it is thought of."""
+    assert tuple(BUILT_IN) == FORMATS
 
 
 def test_a_plug_in_says_what_it_knows(store: refold.Store, tmp_path: Path) -> None:

@@ -12,13 +12,13 @@ from tests.conversation.importers.inputs import tau_element
 from tests.conversation.importers.test_api_files import CALL, REQUEST
 from tests.conversation.importers.test_inspect_log import log
 from tests.conversation.importers.test_langsmith import lc, run
-from tests.conversation.importers.test_otlp import SAYS, USER, of_today
+from tests.conversation.importers.test_otlp import SAYS, TOOL, USER, of_today
 from tests.conversation.importers.test_sessions import ROLLOUT, entry
 from tests.conversation.importers.test_sessions import TALK as TREE
 from tests.conversation.importers.test_tau2 import call as tau2_call
 from tests.conversation.importers.test_tau2 import message, results
 from tests.conversation.importers.test_vcon import AT, vcon
-from tests.conversation.importers.traces import otlp, span
+from tests.conversation.importers.traces import imported, otlp, said, span
 
 MARK = "M-ARK"
 """A key that stands once where it is written, and twice where a test says so."""
@@ -158,3 +158,28 @@ def test_a_number_in_arguments_is_kept_exactly_or_told(
     calls = [one.event.arguments for one in store.read_all(types=["tool.call"])]
     told = [one.what for one in report.loss] + [one.message for one in report.problems]
     assert calls == [f'{{"n":{LONG}}}'] or (calls == [] and LONG in str(told))
+
+
+TWICE = '{"role": "user", "role": "assistant", "parts": []}'
+
+
+def test_text_of_json_with_a_key_twice(store: refold.Store, tmp_path: Path) -> None:
+    """Messages are not guessed at: the trace is refused. A tool's result stays the text it is."""
+    asked = of_today([USER], [SAYS]) | {"gen_ai.input.messages": f"[{TWICE}]"}
+    report = imported(store, tmp_path / "t.jsonl", "otlp", otlp(span("m", 0, 1, asked)))
+    assert (report.imported, report.failed) == (0, 1)
+    assert "'role' stands twice" in report.problems[0].message
+    ran = TOOL | {"gen_ai.tool.call.arguments": "{}", "gen_ai.tool.call.result": TWICE}
+    imported(store, tmp_path / "t.jsonl", "otlp", otlp(span("f", 0, 1, ran, traceId="t2")))
+    assert said(store, "otlp-t2") == [("call", "c1", "weather", {}), ("result", "c1", TWICE)]
+
+
+@pytest.mark.parametrize("value", [{"n": LONG}, [LONG]])
+def test_a_number_in_a_tools_result_is_kept_exactly(
+    store: refold.Store, tmp_path: Path, value: Any
+) -> None:
+    """As text where an event cannot hold it."""
+    text = json.dumps(value).replace(f'"{LONG}"', LONG)
+    ran = TOOL | {"gen_ai.tool.call.arguments": "{}", "gen_ai.tool.call.result": text}
+    imported(store, tmp_path / "t.jsonl", "otlp", otlp(span("f", 0, 1, ran)))
+    assert said(store, "otlp-t1")[-1] == ("result", "c1", text)

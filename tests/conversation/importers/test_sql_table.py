@@ -100,6 +100,16 @@ def test_what_is_odd_is_told(store: refold.Store, tmp_path: Path) -> None:
     assert sorted(str(one.stream) for one in report.problems) == ["b-1", "c-1", "d-1"]
 
 
+def test_data_is_read_to_the_last_digit(store: refold.Store, tmp_path: Path) -> None:
+    """It is stored as it was written; where a key stands twice its stream is refused alone."""
+    number = "1.00000000000000000000000000012"
+    rows = [("a-1", 1, "Said", f'{{"n": {number}}}'), ("b-1", 1, "Said", '{"n": 1, "n": 2}')]
+    report = import_table(store, table(tmp_path / "t.db", *rows))
+    assert (report.imported, [one.stream for one in report.problems]) == (1, ["b-1"])
+    (one,) = store.read("a-1")
+    assert number.encode() in one.raw
+
+
 @pytest.mark.parametrize(
     ("name", "how"),
     [
