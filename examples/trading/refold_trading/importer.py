@@ -19,6 +19,7 @@ import msgspec
 from refold import Event
 from refold.conversation.chat_export import Loss
 from refold.conversation.importers.base import Found, FoundFork, Importer, Options, Problem
+from refold.conversation.importers.json_array import checked
 from refold.conversation.importers.source import STDIN, ImportSource, named
 from refold.core.jsonvalue import pointer
 from refold.errors import UsageError
@@ -69,9 +70,7 @@ def read_ai_trader(source: ImportSource, options: Options) -> Iterator[Found | P
     loss: list[Loss] = []
     for line in source.lines():
         try:
-            if line.error:
-                raise ValueError(line.error)
-            follow(lines, _entry(line.number, line.raw, lines, loss))
+            follow(lines, _entry(line.number, checked(line.read()), lines, loss))
         except (ValueError, ArithmeticError, RecursionError, UsageError) as error:
             yield Problem(source.name, line.number, str(error))
     if lines.entries:
@@ -81,10 +80,9 @@ def read_ai_trader(source: ImportSource, options: Options) -> Iterator[Found | P
         yield _found(lines, f"{options.category or CATEGORY}-{rest}", agent, loss)
 
 
-def _entry(number: int, raw: bytes, lines: Lines, loss: list[Loss]) -> Entry:
-    record = msgspec.json.decode(raw, type=Record)
+def _entry(number: int, whole: Any, lines: Lines, loss: list[Loss]) -> Entry:
+    record = msgspec.convert(whole, Record)
     _check_numbers(record)
-    whole = msgspec.json.decode(raw)
     lost = [[key] for key in whole if key not in _KNOWN]
     action = whole.get("this_action") or {}
     lost += [["this_action", key] for key in action if key not in _KNOWN_OF_ACTION]

@@ -54,6 +54,7 @@ def ran(trace: str, **more: Any) -> dict[str, Any]:
     return {**made, "trace_id": trace}
 
 
+BOOK = {"date": "2025-11-01 10:00:00", "id": 0, "positions": {"X": 0, "CASH": 1}}
 TALKS: dict[str, list[Any]] = {
     "tau-bench": [[tau_element(0, info=NOTE), tau_element(1)]],
     "openai-chat": [{"messages": CHAT, "x": NOTE}, {"messages": CHAT}],
@@ -74,7 +75,8 @@ TALKS: dict[str, list[Any]] = {
     ],
     "inspect": [sampled(metadata=NOTE)],
     "tau2-bench": [simulated(x=NOTE)],
-    # Of a session's log a line alone is refused.
+    # Of a session's log, and of a plug-in's here, a line alone is refused.
+    "ai-trader": [BOOK, {**BOOK, "id": 1, **NOTE}],
     "claude-code": [entry("a", None, "Hi", 1), entry("b", "a", "Ho", 2, x=NOTE)],
     "codex": [*ROLLOUT, {"type": "event_msg", "payload": {"type": "x", **NOTE}}],
 }
@@ -92,7 +94,7 @@ def test_a_key_that_stands_twice_costs_its_conversation_alone(
     store: refold.Store, tmp_path: Path, format_: str
 ) -> None:
     """Which of the two is meant nobody knows: it is told, and the others come in."""
-    is_session = format_ in ("claude-code", "codex")
+    is_session = format_ in ("ai-trader", "claude-code", "codex")
     path = written(tmp_path / "twice.jsonl", format_, twice=True)
     report = import_files(store, format_, [path])
     assert (report.imported, report.failed) == (1, 1)
