@@ -149,7 +149,8 @@ def test_what_ends_a_call_otherwise_is_its_error() -> None:
                     with pytest.raises(mcp.MCPError):
                         await session.call_tool("broken")
                     task = asyncio.ensure_future(session.call_tool("wait", {"seconds": 9}))
-                    await asyncio.sleep(0.2)
+                    while len(await uses(store)) < 2:
+                        await asyncio.sleep(0.02)
                     task.cancel()
                     with pytest.raises(asyncio.CancelledError):
                         await task

@@ -127,9 +127,17 @@ def test_an_answer_that_nobody_heard_anything_of_is_told() -> None:
     """It was generated and cut off before its first word was played."""
 
     async def talk(session: AgentSession[None], agent: Receptionist) -> None:
+        written = asyncio.Event()
+
+        async def noted(text: Any, settings: Any) -> Any:
+            async for delta in text:
+                yield delta
+            written.set()
+
+        agent.transcription_node = noted  # type: ignore[assignment, method-assign]
         agent.tts_node = slow_to_start  # type: ignore[assignment, method-assign]
         handle = session.say("You have won.")
-        await asyncio.sleep(0.2)
+        await asyncio.wait_for(written.wait(), 20)
         await session.interrupt()
         await handle.wait_for_playout()
 
