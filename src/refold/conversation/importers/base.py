@@ -23,18 +23,12 @@ from refold.errors import InvalidEvent, UsageError
 T = TypeVar("T")
 
 ODD: Final = (
-    InvalidEvent,
-    UsageError,
-    ValueError,
-    ArithmeticError,
-    RecursionError,
-    TypeError,
-    LookupError,
+    InvalidEvent, UsageError, ValueError, ArithmeticError, RecursionError, TypeError, LookupError,
     AttributeError,
-)
+)  # fmt: skip
 """What the values of strangers raise where they are not as their format has them."""
-_NO_WORDS: Final = (TypeError, LookupError, AttributeError)
 # Of these the message alone, as "'id'", says nothing.
+_NO_WORDS: Final = (TypeError, LookupError, AttributeError)
 GROUP: Final = "refold.importers"
 """The entry points of plug-ins: a format's name, and where the function that reads it is."""
 BUILT_IN: Final = {
@@ -151,9 +145,7 @@ class Importer(NamedTuple):
             place = points[name].value
             raise UsageError(f"the importer {place} cannot be had: {error!r}") from error
         # An entry point is the function that reads, or a whole importer.
-        return (
-            cls(name, found.read, found.looks_like) if isinstance(found, cls) else cls(name, found)
-        )
+        return found._replace(name=name) if isinstance(found, cls) else cls(name, found)
 
     def is_for(self, source: ImportSource) -> bool:
         """Whether a source looks like this format and no other, or nobody can say."""

@@ -77,13 +77,8 @@ def checked(value: T) -> T:
         item = pending.pop()
         if isinstance(item, Doubled):
             raise item.error
-        pending += (
-            item.values()
-            if isinstance(item, dict)
-            else item
-            if isinstance(item, list | tuple)
-            else ()
-        )
+        held = item.values() if isinstance(item, dict) else item
+        pending += held if isinstance(item, dict | list | tuple) else ()
     return value
 
 

@@ -6,7 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cached_property
 from io import BufferedReader, BytesIO, RawIOBase
 from pathlib import Path
@@ -54,7 +54,7 @@ class ImportSource:
         self.stem = "stdin" if name == STDIN else named(_SUFFIX.sub("", path.name))
         self.read_bytes = 0
         start = reader.read(START_BYTES)
-        self._reader = _buffered(_Begun(start, reader))
+        self._reader = BufferedReader(_Begun(start, reader), CHUNK_BYTES)
         if not start:
             raise Unreadable("the file is empty")
         if found := _COMPRESSED.match(start):
@@ -72,7 +72,8 @@ class ImportSource:
     def opened(cls, name: str) -> Iterator[Self]:
         """A file by its path, or ``-`` for the standard input; :class:`Unreadable` says why not."""
         try:
-            with _stdin() if name == STDIN else Path(name).open("rb", START_BYTES) as reader:
+            stdin = nullcontext(sys.stdin.buffer)  # Left open.
+            with stdin if name == STDIN else Path(name).open("rb", START_BYTES) as reader:
                 yield cls(name, reader)
         except FileNotFoundError as error:
             raise Unreadable("there is no such file") from error
@@ -156,15 +157,6 @@ class _Begun(RawIOBase):
             size = len(more)
             buffer[:size] = more
         return size
-
-
-def _stdin() -> AbstractContextManager[IO[bytes]]:
-    """The standard input, left open."""
-    return nullcontext(sys.stdin.buffer)
-
-
-def _buffered(raw: RawIOBase) -> BufferedReader:
-    return BufferedReader(raw, CHUNK_BYTES)
 
 
 def size_bytes(names: list[str]) -> int | None:

@@ -85,13 +85,9 @@ class Trace(NamedTuple):
     category: str = ""
 
 
-def _as_it_is(value: Any) -> Any:
-    return None if value == {} else value
-
-
 _HOW: Final[Mapping[str, Callable[[Any], Any]]] = {
     **dict.fromkeys(("start_us", "end_us"), time_us),
-    **dict.fromkeys(("asked", "answered", "tools"), _as_it_is),
+    **dict.fromkeys(("asked", "answered", "tools"), lambda said: None if said == {} else said),
     "cost": amount,
     "id": str,
     "call_id": str,
