@@ -118,6 +118,15 @@ def test_other_fields_are_kept(store: refold.Store, tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_what_other_apis_call_a_prompt_is_no_parameter(store: refold.Store, tmp_path: Path) -> None:
+    """Asked for by name, a file is read as chat completions have it: the rest stands beside."""
+    said = {"system": "S", "instructions": "I", "prompt": "P", "output": "O", "text": "T"}
+    path = write(tmp_path, line(messages=[USER], id="a", model="m", **said))
+    assert import_files(store, "openai-chat", [path]).imported == 1
+    assert configured(store, "chat-a").params == {}
+    assert next(iter(store.read("chat-a"))).metadata["openai_chat"] == {"id": "a", **said}
+
+
 def test_what_is_lost_of_a_tool_is_listed(store: refold.Store, tmp_path: Path) -> None:
     """A field of a tool that has no place is named by file, line and pointer."""
     tool = {"type": "function", "function": {"name": "f", "strict": True}, "cache": 1}

@@ -43,7 +43,6 @@ PARAMS: Final = names(
 """The parameters of chat completions."""
 _RESPONSES: Final = ("response", "response_body")
 _ANSWERS: Final = ("choices", "output", "content")
-_SETUP: Final = ("tools", "functions", "system", "instructions")
 _OF_ITEM: Final = names(
     "role content type id status call_id arguments input output summary encrypted_content phase "
     "model usage stop_reason stop_sequence stop_details container"
@@ -60,25 +59,28 @@ _UNKNOWN: Final = AgentConfigured()
 class CallShape(NamedTuple):
     """What sets the files of one API apart: ``talk`` is where a request has the conversation.
 
-    What no event says of a request stands in the metadata of its start, as ``beside``.
+    ``fields`` are those of a request that the API's reader reads; what no event says of the rest
+    stands in the metadata of its start, as ``beside``.
     """
 
     api: Api
     category: str
     talk: str
     beside: str
-    params: frozenset[str]
+    fields: frozenset[str]
 
 
-CHAT: Final = CallShape(OPENAI_CHAT, "chat", "messages", "openai_chat", PARAMS)
+CHAT: Final = CallShape(
+    OPENAI_CHAT, "chat", "messages", "openai_chat", PARAMS | {"tools", "functions"}
+)
 ANTHROPIC: Final = CallShape(
     ANTHROPIC_MESSAGES,
     "claude",
     "messages",
     ANTHROPIC_MESSAGES.name,
     names(
-        "max_tokens temperature top_p top_k stop_sequences thinking tool_choice service_tier "
-        "mcp_servers container context_management output_config output_format betas"
+        "system tools max_tokens temperature top_p top_k stop_sequences thinking tool_choice "
+        "service_tier mcp_servers container context_management output_config output_format betas"
     ),
 )
 RESPONSES: Final = CallShape(
@@ -87,8 +89,8 @@ RESPONSES: Final = CallShape(
     "input",
     OPENAI_RESPONSES.name,
     names(
-        "temperature top_p max_output_tokens max_tool_calls reasoning text tool_choice "
-        "truncation parallel_tool_calls include background store service_tier prompt "
+        "instructions tools temperature top_p max_output_tokens max_tool_calls reasoning text "
+        "tool_choice truncation parallel_tool_calls include background store service_tier prompt "
         "previous_response_id conversation top_logprobs"
     ),
 )
@@ -246,7 +248,7 @@ def _asked(
         model = response.typed("model", str)
     beside = call.inside("kwargs").holder if kind is CHAT else {}
     given = {key: value for key, value in {**beside, **call.holder}.items() if value is not None}
-    request = {key: given[key] for key in given.keys() & {*_SETUP, *kind.params}}
+    request = {key: given[key] for key in given.keys() & kind.fields}
     # The prompts of chat messages stay where they are, so that they come back as they were.
     said = [] if kind is CHAT else talk
     asked = kind.api.read_request({**request, kind.talk: said, "model": model})
@@ -326,7 +328,7 @@ def _beside(
 ) -> dict[str, Any]:
     """What no event holds: kept as it was with the start of the session."""
     taken = {kind.talk, *(_ANSWERS if kind is RESPONSES else ()), *(_RESPONSES if response else ())}
-    taken |= {key for key in kind.params.union(_SETUP) if call.get(key) is not None}
+    taken |= {key for key in kind.fields if call.get(key) is not None}
     taken |= {"model"} if isinstance(call.get("model"), str) else set()
     held = [key for key in REQUESTS if isinstance(call.get(key), dict)]
     taken |= {key for key in held if kind.talk in call[key]}
