@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 import refold
 from refold.capture.exact import check_exact, request_of
-from refold.capture.histories import STREAMS_MAX
 from refold.capture.recorder import CallRecorder
+from refold.capture.streams import LOOKED_UP_MAX, STREAMS_MAX
 from refold.conversation import Conversation, to_messages
 from refold.conversation.apis.anthropic_messages import ANTHROPIC_MESSAGES
 from tests.capture.talk import (
@@ -71,7 +71,7 @@ def test_each_new_beginning_is_a_conversation(store: refold.Store) -> None:
         ends(recorder, call, [answered(agent("Hello"))])
     talk(recorder, [SYSTEM, user("Hi")], agent("Hello"))
     assert [words_in(store, stream) for stream in streams_of(store)] == [["Hi", "Hello"]] * 3
-    assert recorder.recorded.streams == 3
+    assert len(streams_of(store)) == 3
 
 
 def test_conversations_that_are_alike_go_on_each_by_itself(
@@ -108,6 +108,26 @@ def test_of_many_that_are_alike_the_newest_are_looked_at(
     assert len(branches) == 3
     talk(next(recorders), [*shared, user("I am 9"), agent("Ah"), user("So?")], agent("So."))
     assert len(streams_of(store)) == len(said)
+
+
+@pytest.mark.parametrize("count", [LOOKED_UP_MAX - 1, LOOKED_UP_MAX])
+def test_the_store_is_asked_for_the_longest_beginnings_alone(
+    store: refold.Store, count: int
+) -> None:
+    """Another process finds a history behind which no more than 7 messages are new.
+
+    One that has seen it finds it behind however many; where it is not found, nothing is lost.
+    """
+    messages, own = [SYSTEM, user("Hi")], CallRecorder(store)
+    talk(own, messages, agent("Hello"))
+    said = [f"and {n}" for n in range(count)]
+    talk(CallRecorder(store), [*messages, *map(user, said)], agent("Ah"))
+    is_found = count < LOOKED_UP_MAX
+    found = [words_in(store, stream) for stream in streams_of(store)]
+    whole = ["Hi", "Hello", *said, "Ah"]
+    assert sorted(found, key=len) == ([] if is_found else [["Hi", "Hello"]]) + [whole]
+    talk(own, [*messages, *map(user, said), user("more")], agent("Oh"))
+    assert len(streams_of(store)) == len(found) + is_found
 
 
 def test_conversations_alike_for_several_turns_are_not_branched(

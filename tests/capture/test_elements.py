@@ -15,7 +15,6 @@ from refold.capture.elements import (
     KnownElements,
     answer_bytes,
     answer_kept,
-    digest_of,
     elements_of,
     encode_form,
     joined,
@@ -47,10 +46,10 @@ class Stream:
 
     def keep(self, body: bytes) -> WireRequest:
         """Keep one more request; its form."""
-        form, digests = taken_apart(body, self.known)
+        form = taken_apart(body, self.known)
         self.stored.append(encode_form(form))
         encode_payload(form)
-        self.known.take(len(self.stored) - 1, digests)
+        self.known.learn(len(self.stored) - 1, form)
         return form
 
     def restart(self) -> None:
@@ -58,9 +57,6 @@ class Stream:
         self.known = KnownElements()
         for version in range(len(self.stored)):
             self.known.learn(version, self.form_at(version))
-        for version in range(max(len(self.stored) - 3, 0), len(self.stored)):
-            digests = [digest_of(one) for one in elements_of(version, self.form_at)]
-            self.known.take(version, digests)
 
     def form_at(self, version: int) -> WireRequest:
         """The form that was stored."""

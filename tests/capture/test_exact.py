@@ -32,10 +32,10 @@ def record(
     store: refold.Store, call: str, body: bytes, known: KnownElements, *answer: bytes
 ) -> int:
     """A call as it is kept; the version of its request."""
-    form, digests = taken_apart(body, known)
+    form = taken_apart(body, known)
     given = [Event("note", {}), Event("wire.request", msgspec.Raw(encode_form(form)))]
     at = store.append("chat-1", given, metadata={"call": call}).version
-    known.take(at, digests)
+    known.learn(at, form)
     whole = hashlib.sha256(b"".join(answer)).hexdigest()
     for place, piece in enumerate(answer, 1):
         end = {"ending": "whole", "hash": whole} if place == len(answer) else {}
@@ -76,7 +76,7 @@ def test_long_streams_come_back_from_their_end_and_in_order(store: refold.Store)
 
 def test_a_form_in_pieces_comes_back(store: refold.Store) -> None:
     """As one is kept that is too large for an event."""
-    form, _ = taken_apart(body_of(3), KnownElements())
+    form = taken_apart(body_of(3), KnownElements())
     text = encode_form(form).decode()
     pieces = [WirePiece(text[:50]), WirePiece(text[50:]), WireRequest(pieces=2)]
     at = store.append("chat-1", pieces, metadata={"call": "a"}).version
@@ -92,7 +92,7 @@ def test_the_check_finds_what_is_not_exact(store: refold.Store) -> None:
     (good,) = check_exact(store)
     assert good.good
     assert good.detail == "2 requests and 2 answers are what their hashes say"
-    form, _ = taken_apart(body_of(3), known)
+    form = taken_apart(body_of(3), known)
     wrong = msgspec.structs.replace(form, hash="0" * 64)
     at = store.append("chat-1", [wrong], metadata={"call": "c"}).version
     (bad,) = check_exact(store)
@@ -119,7 +119,7 @@ def test_branches_share_the_elements_of_their_parent(store: refold.Store) -> Non
     known = KnownElements()
     at = record(store, "a", body_of(5), known)
     store.branch("chat-1", at=at).save("chat-1~b")
-    form, _ = taken_apart(body_of(6), known)
+    form = taken_apart(body_of(6), known)
     assert len(form.new) == 1
     own = store.append("chat-1~b", [form], metadata={"call": "b"}).version
     assert request_of(store, "chat-1~b", own) == body_of(6)

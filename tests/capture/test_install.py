@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import pytest
 
 import refold
 from refold import capture
+from refold.capture.writer import _writers
 from refold.conversation import Conversation
 from refold.errors import UsageError
 from tests.capture.model_server import ModelServer, chat, chat_stream
@@ -461,3 +463,13 @@ def test_a_program_that_ends_leaves_one_file(server: ModelServer, tmp_path: Path
     subprocess.run(command, check=True, timeout=60)
     assert [path.name for path in tmp_path.iterdir() if path.name != "a.db.lock"] == ["a.db"]
     assert types(tmp_path / "a.db").count("model.response") == 1
+
+
+def test_a_client_that_is_gone_records_no_more(tmp_path: Path) -> None:
+    """At once, not when the garbage of the process is next collected."""
+    made = capture.client(tmp_path / "agents.db")
+    seen = weakref.ref(made)
+    writers = {writer for writer in _writers if not writer.is_stopped}
+    del made
+    assert seen() is None
+    assert [writer.is_stopped for writer in writers].count(True) == 1

@@ -245,9 +245,7 @@ def test_nothing_is_held_of_calls_that_were_lost(fake: Fake) -> None:
             made.end(one)
         assert made.flush(20)
         assert (made.lost, made._pending) == (3, 0)
-        assert not made._skipped
-        assert not made._watched
-        assert not made._waiting
+        assert not made._calls
 
 
 def test_a_wrong_choice_is_refused() -> None:

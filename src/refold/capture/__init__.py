@@ -18,9 +18,8 @@ does not, unless ``on_error="raise"``. It is all in the store when :func:`flush`
 the program ends.
 """
 
-from refold.capture.clients import async_client, client
 from refold.capture.exact import answer_of, request_of
-from refold.capture.install import install, uninstall
+from refold.capture.install import async_client, client, install, uninstall
 from refold.capture.threads import conversation
 from refold.capture.writer import flush
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace as with_
@@ -14,7 +15,7 @@ from msgspec.structs import replace
 from refold.capture.call import ModelCall
 from refold.conversation import events
 from refold.conversation.apis.base import Assembled
-from refold.conversation.apis.sse import Frame, frames_of
+from refold.conversation.apis.sse import Frame, SseParser, frames_of
 from refold.core.event import Event
 from refold.errors import InvalidEvent
 
@@ -64,7 +65,7 @@ def read_answer(
 
 def _assembled(call: ModelCall, data: bytes) -> Assembled:
     """The body of an answer, streamed or not; an empty one of what is no JSON."""
-    data = _unpacked(data, call.answer_headers.get("content-encoding"))
+    data = unpacked(data, call.answer_headers.get("content-encoding"))
     kind = call.answer_headers.get("content-type", "")
     if "event-stream" in kind or data.lstrip().startswith((b"data:", b"event:")):
         return call.api.assemble(frames_of([data]))
@@ -91,7 +92,7 @@ def _values_in(array: str) -> Iterator[str]:
             yield array[start:end]
 
 
-def _unpacked(data: bytes, packing: str | None) -> bytes:
+def unpacked(data: bytes, packing: str | None) -> bytes:
     """The bytes without the compression that the headers name, as far as they go."""
     if not packing:
         return data
@@ -106,21 +107,16 @@ def _unpacked(data: bytes, packing: str | None) -> bytes:
 
 
 def _failed(call: ModelCall, said: Mapping[str, Any] | None) -> Event:
-    why = _message((said or {}).get("error", said))
+    """Why there is no whole answer: in the words of the server, where it has any."""
+    error = (said or {}).get("error", said)
+    why = error.get("message") if isinstance(error, Mapping) else error
+    if error and not isinstance(why, str):
+        why = msgspec.json.encode(error).decode()
     if not why and call.status is not None and call.status >= 400:
         why = f"HTTP {call.status}"
     elif not why:
-        why = f"{_WHY[call.ending]}: {call.error}" if call.error else _WHY[call.ending]
+        why = ": ".join(filter(None, (_WHY[call.ending], call.error)))
     return Event.of(events.ModelFailed(why[:ERROR_CHARS_MAX], call.attempt, call.status))
-
-
-def _message(error: object) -> str:
-    """What a server says of an error, in its own words; "" where it says nothing."""
-    if isinstance(error, Mapping):
-        message = error.get("message")
-        said = message if isinstance(message, str) else msgspec.json.encode(error).decode()
-        return said if error else ""
-    return error if isinstance(error, str) else ""
 
 
 def _finished(event: Event, response: Any) -> Event:
@@ -146,3 +142,36 @@ def _short(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _short(item) for key, item in value.items()}
     return value
+
+
+# -- while it streams -----------------------------------------------------------------------------
+
+_BEGINNINGS: Final = ("ping", "message_start", "response.created", "response.in_progress")
+_NOTHING_YET: Final = re.compile(r'"delta":\s*\{("role":\s*"\w+"|"content":\s*(""|null)|[\s,])*\}')
+
+
+class FirstToken:
+    """Looks through an answer until the first frame that has something of it.
+
+    It gives the call its ``first_token_ms``. A frame that only begins an answer, or names its
+    role, has nothing of it. The time stays unknown where an answer is not streamed. ``began`` is
+    when the call did, by ``time.perf_counter``.
+    """
+
+    def __init__(self, call: ModelCall, began: float) -> None:
+        self._call, self._began, self._came = call, began, b""
+        self._waits = True
+
+    def take(self, chunk: bytes, at: float) -> None:
+        """One more piece of the answer; ``at`` is when it came, by ``time.perf_counter``."""
+        headers = self._call.answer_headers
+        if self._waits and "event-stream" in headers.get("content-type", ""):
+            self._came += chunk
+            frames = SseParser().feed(unpacked(self._came, headers.get("content-encoding")))
+            if any(map(_has_token, frames)):
+                self._waits = False
+                self._call.first_token_ms = round((at - self._began) * 1000, 3)
+
+
+def _has_token(frame: Frame) -> bool:
+    return frame.event not in _BEGINNINGS and not _NOTHING_YET.search(frame.data)

@@ -19,8 +19,8 @@ class ModelCall:
     """One request to a model's endpoint and what came back, as far as it has come.
 
     ``request`` is the body as sent. The headers are those of an allow-list, names in lower case;
-    ``url`` has neither user nor query. ``conversation`` is the stream that the caller named,
-    ``metadata`` what the caller adds to that of each event.
+    ``url`` has neither user nor query. ``conversation`` is the stream that the caller named, or
+    the request itself, ``metadata`` what the caller adds to that of each event.
     ``attempt`` counts the SDK's own retries, from 1. ``started_us`` is microseconds UTC; the other
     times are milliseconds since then by the monotonic clock. ``status`` is None while there is no
     answer, ``ending`` while it goes on.
@@ -37,7 +37,6 @@ class ModelCall:
     attempt: int = 1
     status: int | None = None
     answer_headers: dict[str, str] = field(default_factory=dict)
-    first_byte_ms: float | None = None
     first_token_ms: float | None = None
     latency_ms: float | None = None
     ending: Ending | None = None

@@ -123,12 +123,10 @@ def after_last_answer(elements: Sequence[Sequence[Event]]) -> int:
 
 def named_in(body: Mapping[str, Any], category: str) -> str | None:
     """The stream that a request's own metadata names; None where it names none."""
-    metadata = body.get("metadata")
-    said = [metadata.get(name) for name in NAMES] if isinstance(metadata, Mapping) else []
-    if isinstance(metadata, Mapping) and isinstance(user := metadata.get("user_id"), str):
-        found = _SESSION.search(user)
-        said.append(found[1] if found else None)
-    kept = body.get("conversation")
+    given, kept = body.get("metadata"), body.get("conversation")
+    metadata = given if isinstance(given, Mapping) else {}
+    session = _SESSION.search(str(metadata.get("user_id")))
+    said = [metadata.get(name) for name in NAMES] + [session and session[1]]
     said.append(kept.get("id") if isinstance(kept, Mapping) else kept)
     name = next((f"{category}-{one}" for one in said if one and isinstance(one, str)), None)
     try:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain, groupby, islice, zip_longest
 from typing import Any, Final
 
@@ -32,19 +32,23 @@ PIECE_BYTES_MAX: Final = 4 * 1024 * 1024
 TRAIL_BYTES_MAX: Final = 3
 """The most bytes of a cut character that stand before the next whole one."""
 
-_decode_top: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_decode_list: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
+decode_top: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+decode_list: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_form: Final = msgspec.json.Decoder(WireRequest).decode
 encode_form: Final = msgspec.json.Encoder().encode
 
 
 class KnownElements:
-    """The elements that a stream holds, by digest, so that they need not be kept again."""
+    """The elements that a stream holds, by digest, so that they need not be kept again.
+
+    It follows from the forms of the stream alone, oldest first: whoever reads them knows the same.
+    """
 
     def __init__(self) -> None:
-        # Where each element stood first, as a run of one; and of the last requests, newest first,
-        # the version, the digests, and where each of these stands.
-        self._first: dict[bytes, list[int]] = {}
+        # Where each element stood first, the version and the place, and which one stood there.
+        self._first: dict[bytes, tuple[int, int]] = {}
+        self._at: dict[tuple[int, int], bytes] = {}
+        # Of the last requests, newest first: the version, the digests, and where each stands.
         self._recent: list[tuple[int, Sequence[bytes], Mapping[bytes, int]]] = []
 
     def __len__(self) -> int:
@@ -52,22 +56,27 @@ class KnownElements:
         return len(self._first) + sum(len(digests) for _, digests, _ in self._recent)
 
     def learn(self, version: int, form: WireRequest) -> None:
-        """Note what a request that was recorded before has kept; not that it is recent."""
-        before = 0
+        """Note the newest request, which stands at a version."""
+        recent = {version: digests for version, digests, _ in self._recent}
+        digests: list[bytes] = []
         for first, count, *earlier in form.runs:
-            kept = [] if earlier else form.new[first : first + count]
-            for place, element in enumerate(kept, before):
-                self._first.setdefault(digest_of(bytes(element)), [place, 1, version])
-            before += count
+            places = range(first, first + count)
+            if not earlier:
+                digests += (digest_of(bytes(form.new[place])) for place in places)
+            elif earlier[0] in recent:
+                digests += recent[earlier[0]][first : first + count]
+            else:
+                digests += (self._at.get((earlier[0], place), b"") for place in places)
+        self.take(version, digests)
 
     def take(self, version: int, digests: Sequence[bytes]) -> None:
-        """Note the elements of the newest request, which stands at a version."""
-        for place, one in enumerate(digests):
-            if one not in self._first:
-                self._first[one] = [place, 1, version]
-        for one in [*islice(self._first, max(len(self._first) - KNOWN_MAX, 0))]:
-            del self._first[one]
+        """Note the elements of the newest request; of one that is not known, no digest."""
         places = dict(zip(digests, range(len(digests)), strict=True))
+        for digest in places.keys() - self._first.keys() - {b""}:
+            self._first[digest] = version, places[digest]
+            self._at[version, places[digest]] = digest
+        for digest in [*islice(self._first, max(len(self._first) - KNOWN_MAX, 0))]:
+            del self._at[self._first.pop(digest)]
         self._recent = [(version, digests, places), *self._recent[: RECENT_MAX - 1]]
 
     def run(self, digests: Sequence[bytes], at: int) -> list[int] | None:
@@ -78,8 +87,8 @@ class KnownElements:
                 pairs = zip(known[first:], digests[at:], strict=False)
                 other = (count for count, (one, two) in enumerate(pairs) if one != two)
                 return [first, next(other, min(len(known) - first, len(digests) - at)), version]
-        alone = self._first.get(digests[at])
-        return None if alone is None else [*alone]
+        version, place = self._first.get(digests[at], (-1, 0))
+        return None if version < 0 else [place, 1, version]
 
 
 def digest_of(element: bytes) -> bytes:
@@ -87,71 +96,66 @@ def digest_of(element: bytes) -> bytes:
     return hashlib.blake2b(element, digest_size=16).digest()
 
 
-def taken_apart(body: bytes, known: KnownElements) -> tuple[WireRequest, list[bytes]]:
-    """The linear form of a request, and the digests of its elements; pure."""
+def taken_apart(body: bytes, known: KnownElements) -> WireRequest:
+    """The linear form of a request; pure."""
     exact = hashlib.sha256(body).hexdigest()
     try:
         gaps, elements = _split(body)
-        digests = [digest_of(element) for element in elements]
+        digests = [*map(digest_of, elements)]
         runs, fresh = _runs(digests, known)
+        by_digest = dict(zip(digests, elements, strict=True))
         form = WireRequest(
             hash=exact,
             gaps=[(gap.decode(), len(list(same))) for gap, same in groupby(gaps)],
             runs=runs,
-            new=[msgspec.Raw(elements[index]) for index in fresh],
+            new=[msgspec.Raw(by_digest[digest]) for digest in fresh],
         )
         raw = encode_form(form)
         read_back(msgspec.Raw(raw))
         if len(raw) <= PIECE_BYTES_MAX:
             encode_payload(msgspec.Raw(raw))
         if joined(_decode_form(raw), elements) == body:
-            return form, digests
+            return form
     except (ValueError, RecursionError, InvalidEvent):
         pass  # No JSON object, or one that cannot be stored as it is.
     try:
-        return WireRequest(hash=exact, text=body.decode()), []
+        return WireRequest(hash=exact, text=body.decode())
     except UnicodeDecodeError:
-        return WireRequest(hash=exact, base64=b64encode(body).decode()), []
+        return WireRequest(hash=exact, base64=b64encode(body).decode())
 
 
 def _split(body: bytes) -> tuple[list[bytes], list[bytes]]:
     """What stands before, between and after the elements, and the elements, as they stand."""
     gaps: list[bytes] = []
     elements: list[bytes] = []
-    at = gap = 0
-    for element in _elements(body):
-        # Mostly behind as much as the last; to search for a long text takes longer.
-        near = body.startswith(element, at + gap)
-        start = at + gap if near else body.index(element, at)
-        gap = start - at
-        gaps.append(body[at:start])
-        elements.append(element)
-        at = start + len(element)
-    return [*gaps, body[at:]], elements
+    end = gap = 0
+    for value in map(bytes, decode_top(body).values()):
+        is_list = value[:1] == b"["
+        for element in map(bytes, decode_list(value)) if is_list else (value,):
+            if len(value) >= ELEMENT_BYTES_MIN:
+                # Mostly behind as much as the last; to search for a long text takes longer.
+                near = body.startswith(element, end + gap)
+                start = end + gap if near else body.index(element, end)
+                gap = start - end
+                gaps.append(body[end:start])
+                elements.append(element)
+                end = start + len(element)
+    return [*gaps, body[end:]], elements
 
 
-def _elements(body: bytes) -> Iterator[bytes]:
-    for value in map(bytes, _decode_top(body).values()):
-        if len(value) >= ELEMENT_BYTES_MIN:
-            yield from map(bytes, _decode_list(value)) if value[:1] == b"[" else (value,)
-
-
-def _runs(digests: Sequence[bytes], known: KnownElements) -> tuple[list[list[int]], list[int]]:
-    """The runs of a request, and the places of the elements that must be kept with it."""
+def _runs(digests: Sequence[bytes], known: KnownElements) -> tuple[list[list[int]], list[bytes]]:
+    """The runs of a request, and the elements that must be kept with it."""
     runs: list[list[int]] = []
     fresh: dict[bytes, int] = {}
-    places: list[int] = []
     at = 0
     while at < len(digests):
         run = known.run(digests, at) or [fresh.setdefault(digests[at], len(fresh)), 1]
-        if len(fresh) > len(places):
-            places.append(at)
         at += run[1]
         if runs and len(run) == len(runs[-1]) == 2 and run[0] == sum(runs[-1]):
             runs[-1][1] += 1
         else:
             runs.append(run)
-    return runs, places
+    return runs, [*fresh]
 
 
 def in_events(form: WireRequest) -> list[WireRequest | WirePiece]:

@@ -5,7 +5,7 @@ Decided by address and headers alone: nothing else of what passes is read.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import unquote_plus
 
@@ -13,58 +13,32 @@ from refold import secrecy
 from refold.conversation.apis import api_of
 from refold.conversation.apis.base import Api
 
-HOSTS: Final = frozenset(
-    {
-        "api.anthropic.com",
-        "api.cerebras.ai",
-        "api.deepseek.com",
-        "api.fireworks.ai",
-        "api.groq.com",
-        "api.mistral.ai",
-        "api.openai.com",
-        "api.perplexity.ai",
-        "api.together.xyz",
-        "api.x.ai",
-        "generativelanguage.googleapis.com",
-        "openrouter.ai",
-    }
-)
+HOSTS: Final = frozenset((
+    "api.anthropic.com", "api.cerebras.ai", "api.deepseek.com", "api.fireworks.ai",
+    "api.groq.com", "api.mistral.ai", "api.openai.com", "api.perplexity.ai", "api.together.xyz",
+    "api.x.ai", "generativelanguage.googleapis.com", "openrouter.ai",
+))  # fmt: skip
 """Hosts that serve models and nothing else that has an address such as a model's."""
 
 _OF_SDKS: Final = ("anthropic-version", "x-stainless-lang", "x-goog-api-client")
 _UNMISTAKABLE: Final = ("/chat/completions", ":generateContent", ":streamGenerateContent")
-_KEPT: Final = frozenset(
-    {
-        "anthropic-beta",
-        "anthropic-version",
-        "content-encoding",
-        "content-type",
-        "date",
-        "openai-beta",
-        "openai-model",
-        "openai-processing-ms",
-        "openai-version",
-        "request-id",
-        "retry-after",
-        "retry-after-ms",
-        "user-agent",
-        "x-request-id",
-        "x-should-retry",
-        "x-stainless-package-version",
-        "x-stainless-retry-count",
-    }
-)
+_KEPT: Final = frozenset((
+    "anthropic-beta", "anthropic-version", "content-encoding", "content-type", "date",
+    "openai-beta", "openai-model", "openai-processing-ms", "openai-version", "request-id",
+    "retry-after", "retry-after-ms", "user-agent", "x-request-id", "x-should-retry",
+    "x-stainless-package-version", "x-stainless-retry-count",
+))  # fmt: skip
 _KEPT_BEGINNINGS: Final = ("anthropic-ratelimit-", "x-ratelimit-")
 
 
-def endpoint(request: Any, hosts: Container[str] | None) -> Api | None:
+def endpoint(request: Any, hosts: Callable[[str], bool] | None) -> Api | None:
     """The API that a request of httpx or httpx2 calls; None: it is none, and passes unread.
 
-    ``hosts`` are those that are watched, None for all: then a path that others may have too counts
-    on a known host, or with a header that the SDKs of models send.
+    ``hosts`` tells those that are watched, None for all: then a path that others may have too
+    counts on a known host, or with a header that the SDKs of models send.
     """
     url = request.url
-    if request.method != "POST" or (hosts is not None and url.host not in hosts):
+    if request.method != "POST" or (hosts is not None and not hosts(url.host)):
         return None
     api = api_of(url.path)
     if api is None or hosts is not None or url.host in HOSTS:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterator
+from functools import lru_cache, partial
+from itertools import chain, takewhile
 from typing import Any, Final
 
 from refold.capture.elements import RECENT_MAX, answer_bytes, elements_of, joined, read_form
@@ -38,22 +41,19 @@ def answer_of(store: Store, stream: str, version: int) -> bytes:
     :func:`request_of`.
     """
     request = _request_at(store, stream, version)
-    parts: list[bytes] = []
-    for recorded, kept in answers_in(store, stream, request.version, request.noted(CALL)):
-        parts.append(answer_bytes(kept))
-        if kept.hash is not None:
-            _check(hashlib.sha256(b"".join(parts)).hexdigest(), kept.hash, recorded.id)
-    return b"".join(parts)
+    kept = [*answers_in(store, stream, request.version, request.noted(CALL))]
+    data = b"".join(map(answer_bytes, kept))
+    if kept and kept[-1].hash is not None:
+        _check(hashlib.sha256(data).hexdigest(), kept[-1].hash, f"the answer to {request.id}")
+    return data
 
 
-def answers_in(
-    store: Store, stream: str, version: int, call: str
-) -> Iterator[tuple[Recorded, WireAnswer]]:
+def answers_in(store: Store, stream: str, version: int, call: str) -> Iterator[WireAnswer]:
     """What a stream holds of the answer to a call, from a version on, up to its end."""
     for recorded in store.read(stream, from_version=version):
         if recorded.type == "wire.answer" and recorded.noted(CALL) == call:
             kept: WireAnswer = recorded.to_class(WireAnswer)
-            yield recorded, kept
+            yield kept
             if kept.hash is not None:
                 return
 
@@ -77,11 +77,6 @@ class Requests:
         _check(hashlib.sha256(body).hexdigest(), form.hash, event_id(self._stream, version))
         return body
 
-    def body_of(self, recorded: Recorded) -> bytes:
-        """The same of one that was read, which is quicker for those of a stream in order."""
-        self.note(recorded)
-        return self.body_at(recorded.version)
-
     def elements_at(self, version: int) -> list[bytes]:
         """The elements of that request."""
         elements = elements_of(version, self.form_at, self._whole)
@@ -91,9 +86,12 @@ class Requests:
         return elements
 
     def form_at(self, version: int) -> WireRequest:
-        """The linear form that is kept at a version."""
+        """The linear form that is kept at a version; those before it are read with it."""
         if version not in self._forms:
-            self._read_back_from(version)
+            page = self._store.read(
+                self._stream, to_version=version, direction="backward", limit=PAGE_EVENTS
+            )
+            self.note(*(recorded for recorded in page if recorded.type == self._kind))
         try:
             return self._forms[version]
         except KeyError:
@@ -104,21 +102,11 @@ class Requests:
                 version=version,
             ) from None
 
-    def note(self, recorded: Recorded) -> None:
-        """Take the form of an event that was just read, which is then not read again."""
+    def note(self, *read: Recorded) -> None:
+        """Take the forms of events that were just read, which are then not read again."""
         if len(self._forms) > FORMS_MAX:
             self._forms.clear()
-        self._forms[recorded.version] = self.form_of(recorded)
-
-    def _read_back_from(self, version: int) -> None:
-        if len(self._forms) > FORMS_MAX:
-            self._forms.clear()
-        page = self._store.read(
-            self._stream, to_version=version, direction="backward", limit=PAGE_EVENTS
-        )
-        for recorded in page:
-            if recorded.type == self._kind:
-                self._forms[recorded.version] = self.form_of(recorded)
+        self._forms |= {recorded.version: self.form_of(recorded) for recorded in read}
 
     def form_of(self, recorded: Recorded) -> WireRequest:
         """The form that an event holds, itself or in the pieces before it."""
@@ -132,19 +120,17 @@ class Requests:
 
 def check_exact(store: Store) -> Iterator[Check]:
     """Read every captured request and answer back and compare it with its hash."""
-    readers: dict[str, Requests] = {}
-    coming: dict[tuple[str, Any], Any] = {}
+    reader = lru_cache(RECENT_MAX)(partial(Requests, store))
+    coming: dict[tuple[str, Any], Any] = defaultdict(hashlib.sha256)
     counts, bad = {"wire.request": 0, "wire.answer": 0}, ""
     for recorded in store.read_all(types=[*counts]):
-        stream = recorded.stream
         try:
             if recorded.type == "wire.request":
-                reader = readers.pop(stream, None) or Requests(store, stream)
-                readers = dict([*readers.items(), (stream, reader)][-RECENT_MAX:])
-                reader.body_of(recorded)
+                reader(recorded.stream).note(recorded)
+                reader(recorded.stream).body_at(recorded.version)
             else:
-                kept, call = recorded.to_class(WireAnswer), (stream, recorded.noted(CALL))
-                coming.setdefault(call, hashlib.sha256()).update(answer_bytes(kept))
+                kept, call = recorded.to_class(WireAnswer), (recorded.stream, recorded.noted(CALL))
+                coming[call].update(answer_bytes(kept))
                 if kept.hash is None:
                     continue
                 _check(coming.pop(call).hexdigest(), kept.hash, recorded.id)
@@ -163,24 +149,21 @@ def _request_at(store: Store, stream: str, version: int) -> Recorded:
     event = store.event(event_id(stream, version))
     call = event.noted(CALL)
     if call is not None:
-        for recorded in store.read(stream, from_version=version):
-            if recorded.noted(CALL) != call:
-                break
-            if recorded.type == "wire.request":
-                return recorded
-        for recorded in store.read(stream, to_version=version, direction="backward"):
-            if recorded.type == "wire.request" and recorded.noted(CALL) == call:
-                return recorded
+        ahead = store.read(stream, from_version=version)
+        behind = store.read(stream, to_version=version, direction="backward")
+        for one in chain(takewhile(lambda one: one.noted(CALL) == call, ahead), behind):
+            if one.type == "wire.request" and one.noted(CALL) == call:
+                return one
     raise NotFound(
         f"{event.id} is of no captured call: look for `wire.request` in `refold log {stream}`",
         id=event.id,
     )
 
 
-def _check(found: str, recorded: str, event: str) -> None:
+def _check(found: str, recorded: str, what: str) -> None:
     if found != recorded:
         raise Corrupt(
-            f"the bytes of {event} have the SHA-256 {found}, where {recorded} was recorded; "
+            f"the bytes of {what} have the SHA-256 {found}, where {recorded} was recorded; "
             "run `refold doctor`",
-            id=event,
+            id=what,
         )

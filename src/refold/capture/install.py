@@ -1,29 +1,70 @@
-"""A whole process: each model call that any of its clients makes is recorded."""
+"""The ways in: one client that records what an SDK sends and gets, or a whole process."""
 
 from __future__ import annotations
 
-import os
+import weakref
 from collections.abc import Collection, Mapping
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, Final
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final
 
 from refold.capture import threads
 from refold.capture.prices import Prices
-from refold.capture.sending import Named, Taps, watched, watched_async
-from refold.capture.writer import CaptureWriter, OnError
-from refold.engine.store import Store
+from refold.capture.sending import WATCHED, Named, Taps
+from refold.capture.writer import Address, OnError
 from refold.errors import UsageError
 
+if TYPE_CHECKING:
+    import httpx2
+
+CONNECT_S: Final = 5.0
+ANSWER_S: Final = 600.0
+"""Time-outs that the SDKs of models use: a long answer takes minutes."""
 LIBRARIES: Final = ("httpx2", "httpx")
+_OPTIONS: Final = ("conversation", "on_error", "prices", "metadata")
 _installed: list[Taps] = []
 """The taps in force, if any."""
 _own: dict[type, Any] = {}
 """What the patched classes send by. It stays: no conversation's name may ever leave."""
 
 
+def client(store: Address, **options: Any) -> httpx2.Client:
+    """A blocking HTTP client that records each model call made with it.
+
+    ::
+
+        openai.OpenAI(http_client=refold.capture.client("agents.db"))
+
+    ``conversation``, ``on_error``, ``prices`` and ``metadata`` as for
+    :func:`refold.capture.install`; every host counts. ``library`` is ``httpx`` for an SDK that
+    still stands on it (by default ``httpx2``); all other options are those of its ``Client``.
+    """
+    made: httpx2.Client = _made("Client", store, **options)
+    return made
+
+
+def async_client(store: Address, **options: Any) -> httpx2.AsyncClient:
+    """As :func:`client`, for an SDK's async client."""
+    made: httpx2.AsyncClient = _made("AsyncClient", store, **options)
+    return made
+
+
+def _made(kind: str, store: Address, library: ModuleType | None = None, **options: Any) -> Any:
+    library = library or import_module("httpx2")
+    own = {name: options.pop(name) for name in _OPTIONS if name in options}
+    timeout = library.Timeout(ANSWER_S, connect=CONNECT_S)
+    cls = getattr(library, kind)
+    # A class of its own: a client that held itself would be there until cycles are collected.
+    watching = type(kind, (cls,), {"send": WATCHED[kind](cls.send, library, lambda: taps)})
+    made = watching(**{"timeout": timeout, "follow_redirects": True, **options})
+    taps = Taps(store, lambda _: True, **own)
+    weakref.finalize(made, taps.writer.stop)
+    return made
+
+
 def install(
-    store: Store | str | os.PathLike[str],
+    store: Address,
     *,
     hosts: Collection[str] | None = None,
     conversation: Named | str | None = None,
@@ -51,11 +92,14 @@ def install(
         if _installed[0].writer.store == store:
             return
         raise UsageError("capture is installed for another store: call uninstall() first")
-    writer = CaptureWriter(store, on_error=on_error, prices=prices)
-    _installed.append(Taps(writer, hosts, conversation, metadata))
+    watches = None if hosts is None else hosts.__contains__
+    recording: Any = {"on_error": on_error, "prices": prices}
+    taps = Taps(store, watches, conversation=conversation, metadata=metadata, **recording)
+    _installed.append(taps)
     threads.follow()
     for library in [import_module(name) for name in LIBRARIES if find_spec(name)]:
-        for cls, wrap in ((library.Client, watched), (library.AsyncClient, watched_async)):
+        for kind, wrap in WATCHED.items():
+            cls = getattr(library, kind)
             if cls.send is not _own.get(cls):
                 _own[cls] = cls.send = wrap(cls.send, library, _in_force)
 
@@ -63,10 +107,9 @@ def install(
 def uninstall() -> None:
     """Undo :func:`install` once what was captured is recorded; nothing where none is in force.
 
-    What stays in the libraries passes all on; it takes out the header that names a conversation.
+    What stays in the libraries passes all on, but the header that names a conversation.
     """
     if _installed:
-        threads.unfollow()
         writer = _installed.pop().writer
         writer.flush()
         writer.stop()

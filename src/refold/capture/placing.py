@@ -5,10 +5,11 @@ The rules and their limits stand in docs/explanation/capture.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from hashlib import sha256
+from hashlib import blake2b, sha256
 from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
 
 from refold.capture.call import ModelCall
 from refold.capture.conversations import (
@@ -20,12 +21,13 @@ from refold.capture.conversations import (
     named_in,
     response_tags,
 )
-from refold.capture.followed import Followed, goes_on
-from refold.capture.histories import Histories, Spot
+from refold.capture.elements import decode_list, decode_top
+from refold.capture.streams import Followed, Histories, goes_on
 from refold.conversation.apis.base import Asked
 from refold.conversation.events import AgentConfigured
+from refold.conversation.openai_chat import AGENT_UNKNOWN
 from refold.engine.store import Store
-from refold.errors import Conflict
+from refold.errors import Conflict, InvalidEvent
 
 DIGESTS_MAX: Final = 500_000
 """How many digests of elements are at hand, of about 100 bytes; the streams of others are read
@@ -34,21 +36,27 @@ RETRY_US_MAX: Final = 600 * 1_000_000
 """How long after a first request without an answer the same one tries again, and begins nothing."""
 
 
+KEYS: Final = ("messages", "input", "contents")
+"""The lists that hold a conversation in a request, in one API or another."""
+HEARD_MAX: Final = 64
+"""How many conversations are at hand; others are read again as a whole."""
 AGAIN: Final = "again:"
 """In place of a tag: the last request of a stream, which had no answer."""
 
 
 class Placed(NamedTuple):
-    """Where a call belongs.
+    """Where a call belongs, and what it says.
 
-    ``chain`` is the history that it is about, of which the stream holds the first ``seen``
-    elements; ``conversation`` is what the stream is part of.
+    ``conversation`` is what the stream is part of, ``chain`` the history that the call is about.
+    ``asked`` is what the request says beyond what was read before; the stream holds the first
+    ``seen`` elements of it.
     """
 
     state: Followed
-    chain: Chain
-    seen: int
     conversation: str
+    chain: Chain
+    asked: Asked
+    seen: int
 
 
 class Places:
@@ -57,6 +65,7 @@ class Places:
     def __init__(self, store: Store, category: str) -> None:
         self._store, self._category = store, category
         self._followed: dict[str, Followed] = {}
+        self._heard = Heard()
         self.histories = Histories(store)
 
     def following(self, stream: str) -> Followed:
@@ -70,39 +79,52 @@ class Places:
         state.catch_up()
         return state
 
-    def fitting(
+    def place(self, call: ModelCall, body: Mapping[str, Any]) -> Placed:
+        """The stream that a call goes on with, a branch of it, or a new one."""
+        call.conversation = call.conversation or named_in(body, self._category)
+        said, start = self._heard.unread(call.request, body)
+        asked = asked_in(call, said)
+        placed = self._fitting(call, body, asked, start)
+        if placed is None and start.digest:
+            asked = asked_in(call, body)
+            placed = self._fitting(call, body, asked, Chain())
+        placed = placed or self._unfitting(call, asked)
+        self._heard.note(call.request, body, asked, placed.chain)
+        return placed
+
+    def _fitting(
         self, call: ModelCall, body: Mapping[str, Any], asked: Asked, start: Chain
     ) -> Placed | None:
-        """The stream that a call goes on with, or a branch of it; None where none fits.
-
-        ``asked`` is what it says after the history ``start``.
-        """
-        named = self._named(call, body)
+        """The stream that goes on with what a call says after the history ``start``, if any."""
         chains = chains_of(asked.elements, start)
         wanted = beginnings(chains)
         answered = response_tags(body.get("previous_response_id"))
         if answered:
             wanted = [Beginning(AGAIN, seen=len(asked.elements), answered=True)]
             wanted += [Beginning(tag, seen=0, answered=True) for tag in answered]
-        found = self._ending_so(wanted, call, named)
+        found = self._ending_so(wanted, call)
         if found is None:
             self.histories.look_up([one.tag for one in wanted])
-            found = self._ending_so(wanted, call, named)
+            found = self._ending_so(wanted, call)
             if found is None and not start.digest:  # All of the history is here to choose from.
-                found = self._branching(wanted, call, named)
+                found = self._branching(wanted, call)
         if found is None:
             return None
         state, seen = found
         if answered:
             before = state.asked[2] if seen else state.tags
             chains = chains_of(asked.elements[seen:], Chain.at(before))
-        return Placed(state, chains[-1], seen, named or state.notes.stream.partition("~")[0])
+        conversation = call.conversation or _root(state.notes.stream)
+        return Placed(state, conversation, chains[-1], asked, seen)
 
     def _ending_so(
-        self, wanted: Sequence[Beginning], call: ModelCall, named: str | None
+        self, wanted: Sequence[Beginning], call: ModelCall
     ) -> tuple[Followed, int] | None:
         """A stream that ends as a call's history begins, and how much of that it is."""
-        for stream in dict.fromkeys(spot.stream for _, spot in self._spots(wanted, named)):
+        spots = (spot for one in wanted for spot in self.histories.at_hand(one.tag))
+        for stream in dict.fromkeys(spot.stream for spot in spots):
+            if not is_part(stream, call.conversation):
+                continue
             state = self.following(stream)
             if any(goes_on(*one, now_us=call.started_us) for one in state.open.items()):
                 continue
@@ -110,51 +132,56 @@ class Places:
             # Of an answer that came nothing asks again, but for another one.
             tags = state.tags | ({AGAIN} if asks_again and state.asked[2] <= state.tags else set())
             longest = next((one for one in wanted if one.tag in tags), None)
-            if longest and (longest.answered or named or asks_again):
+            if longest and (longest.answered or call.conversation or asks_again):
                 return state, longest.seen
         return None
 
     def _branching(
-        self, wanted: Sequence[Beginning], call: ModelCall, named: str | None
+        self, wanted: Sequence[Beginning], call: ModelCall
     ) -> tuple[Followed, int] | None:
         """A branch from where the longest beginning stood in which an agent had spoken."""
-        for one, spot in self._spots(wanted, named):
-            if one.answered:
-                return self._branched(spot, call), one.seen
+        for one in wanted:
+            for spot in self.histories.at_hand(one.tag) if one.answered else ():
+                if is_part(spot.stream, call.conversation):
+                    name = f"{_root(spot.stream)}~{call.id[-12:]}"
+                    with suppress(Conflict):  # Made before an append was lost to another writer.
+                        self._store.branch(spot.stream, at=spot.version).save(name)
+                    return self.following(name), one.seen
         return None
 
-    def _spots(
-        self, wanted: Sequence[Beginning], named: str | None
-    ) -> Iterator[tuple[Beginning, Spot]]:
-        for one in wanted:
-            for spot in self.histories.at_hand(one.tag):
-                if named is None or is_part(spot.stream, named):
-                    yield one, spot
-
-    def _branched(self, spot: Spot, call: ModelCall) -> Followed:
-        name = f"{spot.stream.partition('~')[0]}~{call.id[-12:]}"
-        with suppress(Conflict):  # It was made before an append was lost to another writer.
-            self._store.branch(spot.stream, at=spot.version).save(name)
-        return self.following(name)
-
-    def unfitting(self, call: ModelCall, body: Mapping[str, Any], asked: Asked) -> Placed:
+    def _unfitting(self, call: ModelCall, asked: Asked) -> Placed:
         """Where a call belongs whose history stands nowhere."""
-        chain, named = chains_of(asked.elements, Chain())[-1], self._named(call, body)
+        named = call.conversation
         state = self.following(named or f"{self._category}-{call.id}")
-        stream = state.notes.stream
-        if named and _is_aside(asked.agent, state.notes.agent):
-            return Placed(self.following(f"{named}.{call.id[-12:]}"), chain, 0, named)
         # Tools may have run before the first call.
         is_new = not state.asked[0] and state.notes.spoken is None
-        return Placed(state, chain, 0 if is_new else after_last_answer(asked.elements), stream)
+        seen = 0 if is_new else after_last_answer(asked.elements)
+        conversation = state.notes.stream
+        if named and _is_aside(asked.agent, state.notes.agent):
+            state, seen = self.following(f"{named}.{call.id[-12:]}"), 0
+        return Placed(state, conversation, chains_of(asked.elements, Chain())[-1], asked, seen)
 
-    def _named(self, call: ModelCall, body: Mapping[str, Any]) -> str | None:
-        return call.conversation or named_in(body, self._category)
+
+def asked_in(call: ModelCall, body: Mapping[str, Any]) -> Asked:
+    """What a body of a call says; nothing where it is none of its API."""
+    try:
+        return call.api.read_request(body, urlsplit(call.url).path)
+    except InvalidEvent:
+        return Asked(AGENT_UNKNOWN, [], [])
 
 
-def is_part(stream: str, conversation: str) -> bool:
-    """Whether a stream is of a conversation: its own, a branch of it, or one beside it."""
-    return stream == conversation or stream.startswith((f"{conversation}~", f"{conversation}."))
+def _root(stream: str) -> str:
+    """The stream that a branch began in, or itself."""
+    return stream.partition("~")[0]
+
+
+def is_part(stream: str, conversation: str | None) -> bool:
+    """Whether a stream is of a conversation: its own, a branch of it, or one beside it.
+
+    None is any conversation.
+    """
+    own = conversation
+    return own is None or stream == own or stream.startswith((f"{own}~", f"{own}."))
 
 
 def _is_aside(now: AgentConfigured, before: AgentConfigured | None) -> bool:
@@ -169,3 +196,74 @@ def _asks_again(state: Followed, call: ModelCall) -> bool:
     """Whether a call repeats the last request of a stream, and soon."""
     asked, at_us, _ = state.asked
     return call.started_us - at_us < RETRY_US_MAX and asked == sha256(call.request).hexdigest()
+
+
+# -- what was read before -------------------------------------------------------------------------
+
+
+class _SoFar(NamedTuple):
+    """So many messages, by the hash of their bytes, and the history that they are."""
+
+    length: int
+    digest: bytes
+    chain: Chain
+
+
+class Heard:
+    """The messages of the last requests with the histories that they are.
+
+    Reading the events of 2,000 messages again at each turn would take ten times as long as keeping
+    their bytes. What is compared is the bytes of the messages: 1, 1.0 and true are three.
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[bytes, _SoFar] = {}
+
+    def unread(self, request: bytes, body: Mapping[str, Any]) -> tuple[Mapping[str, Any], Chain]:
+        """The body of a request without what was read before, and the history that this is.
+
+        Messages of the system that come first stay: they configure the agent. What is sent to go on
+        from an earlier response is all new.
+        """
+        key, prompts, said = _parted(request, body)
+        known = self._last.get(_hash(said[:1]))
+        if known is None or "previous_response_id" in body:
+            return body, Chain()
+        items = body[key]
+        rest = items[prompts + known.length :]
+        # A prompt that comes next would stand with those that come first.
+        if _hash(said[: known.length]) != known.digest or (rest and _is_prompt(rest[0])):
+            return body, Chain()
+        return {**body, key: [*items[:prompts], *rest]}, known.chain
+
+    def note(self, request: bytes, body: Mapping[str, Any], asked: Asked, chain: Chain) -> None:
+        """A whole request was read, to a history.
+
+        Not where the agent changes within it, nor where the history began elsewhere.
+        """
+        _, _, said = _parted(request, body)
+        first = _hash(said[:1])
+        self._last.pop(first, None)
+        agents = (isinstance(one.data, AgentConfigured) for el in asked.elements for one in el)
+        if said and "previous_response_id" not in body and not any(agents):
+            self._last[first] = _SoFar(len(said), _hash(said), chain)
+        if len(self._last) > HEARD_MAX:
+            del self._last[next(iter(self._last))]
+
+
+def _parted(request: bytes, body: Mapping[str, Any]) -> tuple[str, int, Sequence[bytes]]:
+    """Where the messages of a request stand, how many prompts come first, the others' bytes."""
+    key = next((key for key in KEYS if isinstance(body.get(key), list)), None)
+    if key is None:
+        return "", 0, ()
+    items = body[key]
+    count = next((n for n, one in enumerate(items) if not _is_prompt(one)), 0)
+    return key, count, [bytes(raw) for raw in decode_list(decode_top(request)[key])[count:]]
+
+
+def _is_prompt(item: Any) -> bool:
+    return isinstance(item, Mapping) and item.get("role") in ("system", "developer")
+
+
+def _hash(said: Sequence[bytes]) -> bytes:
+    return blake2b(b"\n".join(said), digest_size=16).digest()

@@ -69,8 +69,7 @@ def _read(path: Path) -> Any:
 
 def _checked(model: str, table: object) -> dict[str, Decimal]:
     said = table if isinstance(table, Mapping) else {}
-    read = {kind: read_amount(said[kind]) for kind in KINDS if kind in said}
-    prices = {kind: amount for kind, amount in read.items() if amount is not None}
+    prices = {kind: price for kind in KINDS if (price := read_amount(said.get(kind))) is not None}
     if not said or len(prices) != len(said):
         raise UsageError(
             f"prices of {model!r} are amounts in US dollars a million tokens under some of "

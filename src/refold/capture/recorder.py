@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from dataclasses import replace as with_
-from typing import Any, Final, NamedTuple
-from urllib.parse import urlsplit
+from functools import partial
+from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
@@ -18,11 +19,17 @@ from refold.capture.conversations import Chain, response_tags
 from refold.capture.elements import answer_bytes, answer_kept, in_events, taken_apart
 from refold.capture.events import WireAnswer
 from refold.capture.exact import CALL, answers_in
-from refold.capture.followed import GOING_ON, PROCESS, Followed, goes_on, this_process
-from refold.capture.heard import Heard
-from refold.capture.histories import Spot, with_branch
-from refold.capture.placing import Places, is_part
+from refold.capture.placing import Places, asked_in, is_part
 from refold.capture.prices import Prices, PriceTable
+from refold.capture.streams import (
+    GOING_ON,
+    PROCESS,
+    Followed,
+    Spot,
+    goes_on,
+    this_process,
+    with_branch,
+)  # fmt: skip
 from refold.capture.tools import ToolRuns, unsaid
 from refold.conversation import events
 from refold.conversation.apis import APIS
@@ -46,24 +53,18 @@ UNREAD_MAX: Final = 20
 """How many places of a request that are not understood are named."""
 
 
-class Counts(NamedTuple):
-    """What a recorder has recorded: calls that ended, those of them that failed, streams."""
-
-    calls: int
-    failed: int
-    streams: int
-
-
 @dataclass(slots=True)
 class _Going:
-    """A call that goes on: where it is recorded, the history that it is about, what came."""
+    """A call that goes on: where it is recorded, the history that it is about, what came.
+
+    ``about`` is the metadata of its events.
+    """
 
     stream: str
-    conversation: str
     chain: Chain
+    about: dict[str, Any]
     data: bytearray = field(default_factory=bytearray)
     pieces: int = 0
-    has_failed: bool = False
 
 
 class CallRecorder:
@@ -80,40 +81,27 @@ class CallRecorder:
         self._store = store
         self._prices = PriceTable(prices)
         self._places = Places(store, category)
-        self._heard = Heard()
         self._tools = ToolRuns(store, self._places, self._goes_on)
         self._calls: dict[str, _Going] = {}
-        self._ended = self._failed = 0
-        self._streams: set[int] = set()
-
-    @property
-    def recorded(self) -> Counts:
-        """What has been recorded so far."""
-        return Counts(self._ended, self._failed, len(self._streams))
 
     def begin(self, call: ModelCall) -> None:
         """Record what a request says that its conversation had not, and the request, exactly."""
         GOING_ON.add(call.id)
         body = _object_in(call.request)
         self._until_stored(call, lambda: self._begin(call, body))
-        self._streams.add(hash(self._calls[call.id].stream))
 
     def received(self, call: ModelCall, data: bytes) -> None:
         """Record bytes of the answer as they came."""
         going = self._calls.get(call.id)
-        if going is None or not data:
+        if going is None:
             return
         for at in range(0, len(data), ANSWER_BYTES_MAX):
-            self._received(call, going, data[at : at + ANSWER_BYTES_MAX])
-
-    def _received(self, call: ModelCall, going: _Going, data: bytes) -> None:
-        kept = answer_kept(data, **({} if going.pieces else _head(call)))
-        key, metadata = f"{call.id}.{going.pieces}", _metadata(call, going)
-        self._until_stored(
-            call, lambda: self._store.append(going.stream, [kept], key=key, metadata=metadata)
-        )
-        going.data += data
-        going.pieces += 1
+            piece = data[at : at + ANSWER_BYTES_MAX]
+            kept = [answer_kept(piece, **({} if going.pieces else _head(call)))]
+            told: Any = {"key": f"{call.id}.{going.pieces}", "metadata": going.about}
+            self._until_stored(call, partial(self._store.append, going.stream, kept, **told))
+            going.data += piece
+            going.pieces += 1
 
     def end(self, call: ModelCall) -> None:
         """Record what came of a call: an answer, or how it failed."""
@@ -122,8 +110,6 @@ class CallRecorder:
             follow = self._places.following
             self._until_stored(call, lambda: self._end(follow(going.stream), call, going))
             self._let_go(call)
-            self._ended += 1
-            self._failed += going.has_failed
 
     def tool(self, named: str | None, run: ToolRun, make: Telling) -> None:
         """Record a run of a tool, in the conversation that the caller named."""
@@ -138,17 +124,9 @@ class CallRecorder:
         going = self._calls.get(call.id)
         if going is not None and call.id in self._places.following(going.stream).open:
             return  # It was stored, though the store could not say so.
-        said, start = self._heard.unread(call.request, body)
-        asked = _asked(call, said)
-        placed = self._places.fitting(call, body, asked, start)
-        if placed is None and start.digest:
-            asked = _asked(call, body)
-            placed = self._places.fitting(call, body, asked, Chain())
-        # By their places in all of it, not in what was new.
-        unread = asked.unread and _asked(call, body).unread
-        state, chain, seen, conversation = placed or self._places.unfitting(call, body, asked)
+        state, conversation, chain, asked, seen = self._places.place(call, body)
         stream = state.notes.stream
-        going = self._calls[call.id] = _Going(stream, conversation, chain)
+        going = self._calls[call.id] = _Going(stream, chain, _about(call, conversation))
         lost = [one for one in state.open.items() if not goes_on(*one, now_us=call.started_us)]
         if lost and self._store.head(stream) > state.notes.version:
             self._begin(call, body)  # They have ended since the stream was read.
@@ -157,16 +135,15 @@ class CallRecorder:
             self._end(state, *self._lost(*one))
             state.catch_up()
         new = _said(state, asked, seen)
-        form, digests = taken_apart(call.request, state.known())
-        exact = in_events(form)
+        form = taken_apart(call.request, state.known)
         made = events.ModelRequest(call.api.name, hash=form.hash, attempt=call.attempt)
-        told = {"unread": [one.pointer for one in unread[:UNREAD_MAX]]}
-        given = [*new, *exact, Event.of(made, metadata=told if unread else None)]
-        about = _metadata(call, going) | {PROCESS: this_process()}
+        # By their places in all of it, not in what was new.
+        unread = asked.unread and asked_in(call, body).unread
+        told = {"unread": [one.pointer for one in unread[:UNREAD_MAX]]} if unread else None
+        given = [*new, *in_events(form), Event.of(made, metadata=told)]
+        about = going.about | {PROCESS: this_process()}
         spot = Spot(stream, state.notes.version + len(new))
         self._append(state, spot, given, about, {chain.tag}, at_us=call.started_us, key=call.id)
-        state.request_kept(spot.version + len(exact), digests)
-        self._heard.note(call.request, body, asked, chain)
 
     # -- a call ends ------------------------------------------------------------------------------
 
@@ -174,10 +151,7 @@ class CallRecorder:
         if call.id not in state.open:
             return
         version, agent = state.notes.version, state.notes.agent or AGENT_UNKNOWN
-        times: dict[str, Any] = {
-            "first_token_ms": call.first_token_ms,
-            "latency_ms": call.latency_ms,
-        }
+        times: Any = {"first_token_ms": call.first_token_ms, "latency_ms": call.latency_ms}
         # The message is known by the version of its response, behind the end of the bytes.
         response = events.ModelResponse(message_id=f"m{version + 2}", **times)
         said = read_answer(call, bytes(going.data), response, agent.tools)
@@ -186,30 +160,28 @@ class CallRecorder:
             cost = self._prices.cost((first.model, agent.model), first.usage)
             said[0] = with_(said[0], data=replace(first, cost=cost))
             tags |= response_tags(first.response_id)
-        going.has_failed = isinstance(said[-1].data, events.ModelFailed)
-        if going.has_failed:
+        if isinstance(said[-1].data, events.ModelFailed):
             tags.add(going.chain.tag)
         kept = {} if going.data else _head(call)
         whole = hashlib.sha256(going.data).hexdigest()
         given = [WireAnswer(ending=call.ending or "lost", hash=whole, **kept), *said]
         spot = Spot(state.notes.stream, version + len(given))
         at_us = call.started_us + round((call.latency_ms or 0) * 1_000) if call.ending else None
-        about, key = _metadata(call, going), f"{call.id}.end"
-        self._append(state, spot, given, about, tags, at_us=at_us, key=key)
+        self._append(state, spot, given, going.about, tags, at_us=at_us, key=f"{call.id}.end")
         self._tools.note(spot.stream, said)
 
     def _lost(self, call_id: str, request: Recorded) -> tuple[ModelCall, _Going]:
         """A call whose process ended before it did, with what had come of its answer."""
         stream, metadata = request.stream, request.metadata
         asked = self._store.event(event_id(stream, request.version + 1)).event
-        kept = [one for _, one in answers_in(self._store, stream, request.version, call_id)]
+        kept = [*answers_in(self._store, stream, request.version, call_id)]
         head = kept[0] if kept else WireAnswer()
         api = next((one for one in APIS if one.name == asked.api), APIS[0])
         call = ModelCall(call_id, api, "", b"", {}, request.occurred_at_us, attempt=asked.attempt)
         call.status, call.answer_headers = head.status, head.headers
         data = bytearray().join(map(answer_bytes, kept))
         chain = Chain.at(metadata.get("tags", ()))
-        return call, _Going(stream, metadata["correlation"], chain, data)
+        return call, _Going(stream, chain, _about(call, metadata["correlation"]), data)
 
     # -- the store --------------------------------------------------------------------------------
 
@@ -237,21 +209,19 @@ class CallRecorder:
 
     def _again(self, work: Callable[[], object]) -> None:
         """Do it again where another writer came first, or the store could not say what became."""
-        for left in reversed(range(TRIES_MAX)):
-            try:
+        for _ in range(TRIES_MAX - 1):
+            with suppress(Conflict, OutcomeUnknown):
                 work()
-                break
-            except (Conflict, OutcomeUnknown):
-                if not left:
-                    raise
+                return
+        work()
 
     def _let_go(self, call: ModelCall) -> None:
         self._calls.pop(call.id, None)
         GOING_ON.discard(call.id)
 
 
-def _metadata(call: ModelCall, going: _Going) -> dict[str, Any]:
-    return {**call.metadata, "correlation": going.conversation, "origin": "recorded", CALL: call.id}
+def _about(call: ModelCall, conversation: str) -> dict[str, Any]:
+    return {**call.metadata, "correlation": conversation, "origin": "recorded", CALL: call.id}
 
 
 def _head(call: ModelCall) -> dict[str, Any]:
@@ -264,14 +234,6 @@ def _object_in(raw: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return body if isinstance(body, dict) else {}
-
-
-def _asked(call: ModelCall, body: Mapping[str, Any]) -> Asked:
-    """What a request says; nothing where it is none of its API."""
-    try:
-        return call.api.read_request(body, urlsplit(call.url).path)
-    except InvalidEvent:
-        return Asked(AGENT_UNKNOWN, [], [])
 
 
 def _said(state: Followed, asked: Asked, seen: int) -> list[Event]:

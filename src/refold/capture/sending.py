@@ -7,17 +7,18 @@ unpacked, and go on to the caller as they come.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Container, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import aclosing, closing, contextmanager
 from functools import cache, wraps
 from types import ModuleType
 from typing import Any, Final
 from uuid import uuid4
 
 from refold.capture import threads
+from refold.capture.answers import unpacked
 from refold.capture.call import Ending, ModelCall
 from refold.capture.endpoints import endpoint, kept_headers, secrets, without
-from refold.capture.writer import CaptureWriter
+from refold.capture.writer import Address, CaptureWriter
 from refold.conversation.apis.base import Api
 from refold.core.event import check_name
 from refold.errors import UsageError
@@ -35,25 +36,23 @@ Named = Callable[[Any], str | None]
 class Taps:
     """Which requests are watched, and where what they bring is written.
 
-    ``named`` is a stream, or gives that of a request, None where it does not know; ``metadata``
-    goes into that of each event.
+    ``hosts`` tells those that are watched, None for every model endpoint; the other arguments are
+    those of :func:`refold.capture.install`.
     """
 
     def __init__(
-        self,
-        writer: CaptureWriter,
-        hosts: Container[str] | None,
-        named: Named | str | None,
-        metadata: Mapping[str, Any] | None = None,
-    ) -> None:
-        if isinstance(named, str):
-            check_name(named, what="the conversation")
-        elif named is not None and not callable(named):
-            raise UsageError(f"conversation={named!r:.50} is no stream and no function to one")
-        if metadata is not None and not isinstance(metadata, Mapping):
+        self, store: Address, hosts: Callable[[str], bool] | None, *,
+        conversation: Named | str | None = None, metadata: Mapping[str, Any] | None = None,
+        **recording: Any,
+    ) -> None:  # fmt: skip
+        self._hosts, self._metadata, self._named = hosts, metadata or {}, conversation
+        if isinstance(conversation, str):
+            check_name(conversation, what="the conversation")
+        elif conversation is not None and not callable(conversation):
+            raise UsageError(f"conversation={conversation!r:.50} is no stream nor gives one")
+        if not isinstance(self._metadata, Mapping):
             raise UsageError(f"metadata={metadata!r:.50} is no mapping")
-        self.writer, self._hosts, self._metadata = writer, hosts, metadata or {}
-        self._named = (lambda _: named) if isinstance(named, str) else named
+        self.writer = CaptureWriter(store, **recording)
 
     def api(self, request: Any) -> Api | None:
         """The API of a request that is watched and not seen already by another tap."""
@@ -83,7 +82,7 @@ class Taps:
     def _name(self, request: Any) -> str | None:
         """What the caller's callable says; one that fails has named nothing."""
         try:
-            return None if self._named is None else self._named(request)
+            return self._named(request) if callable(self._named) else self._named
         except Exception as error:
             if self.writer.raises:
                 raise
@@ -98,7 +97,7 @@ class Tap:
         self._call, self._writer, self._request = call, writer, request
         self._headers = request.headers.copy()  # Signing may give the request others.
         self._began = time.perf_counter()
-        self._refusal: list[bytes] | None = None
+        self._refusal: bytearray | None = None
         writer.begin(call)
 
     def answered(self, response: Any, library: ModuleType) -> None:
@@ -111,12 +110,12 @@ class Tap:
 
     def _head(self, response: Any) -> None:
         call = self._call
-        call.status, call.first_byte_ms = response.status_code, self._ms()
+        call.status = response.status_code
         kept = kept_headers(response.headers)
         hidden = self._secrets()
         call.answer_headers = {name: without(hidden, value) for name, value in kept.items()}
         if response.status_code >= 400:
-            self._refusal = []
+            self._refusal = bytearray()
 
     def _read_by_hook(self, response: Any, raised: BaseException | None = None) -> None:
         """A hook of the caller's had the answer before: it has unpacked it, or kept none of it."""
@@ -130,7 +129,7 @@ class Tap:
     def data(self, chunk: bytes) -> None:
         """A piece of the body, as on the wire."""
         if self._refusal is not None:
-            self._refusal.append(chunk)
+            self._refusal += chunk
         elif chunk:
             self._writer.data(self._call, chunk)
 
@@ -142,8 +141,8 @@ class Tap:
         call.latency_ms = self._ms()
         call.ending = ending
         if self._refusal is not None:
-            packed, self._refusal = b"".join(self._refusal), None
-            raw = _unpacked(packed, call.answer_headers.pop(_PACKING, None))
+            raw = unpacked(bytes(self._refusal), call.answer_headers.pop(_PACKING, None))
+            self._refusal = None
             said = without(self._secrets(), raw.decode(errors=_AS_BYTES))
             self.data(said.encode(errors=_AS_BYTES))
         if error is not None:
@@ -153,20 +152,6 @@ class Tap:
 
     def _secrets(self) -> list[str]:
         return secrets((self._headers, self._request.headers), self._request.url)
-
-    @contextmanager
-    def sending(self) -> Iterator[None]:
-        """The request is sent in this block, and is afterwards what it was: it may be sent again.
-
-        It is marked for other taps meanwhile.
-        """
-        request = self._request
-        request.extensions = {**request.extensions, _SEEN: True}
-        try:
-            with self.watching():
-                yield
-        finally:
-            request.extensions.pop(_SEEN, None)
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -189,12 +174,19 @@ class Tap:
 
 
 @contextmanager
-def _without_name(request: Any) -> Iterator[str | None]:
-    """The stream that a request names; in this block, in which it is sent, it does not."""
+def _as_sent(request: Any, *, is_watched: bool) -> Iterator[str | None]:
+    """The stream that a request names, which it does not say in this block, in which it is sent.
+
+    One that is watched is marked for other taps. Afterwards it is what it was, to be sent again.
+    """
     named = request.headers.pop(HEADER, None)
+    if is_watched:
+        request.extensions = {**request.extensions, _SEEN: True}
     try:
         yield named
     finally:
+        if is_watched:
+            request.extensions.pop(_SEEN, None)
         if named is not None:
             request.headers[HEADER] = named
 
@@ -206,18 +198,16 @@ def watched(original: Send, library: ModuleType, in_force: Callable[[], Taps | N
     def send(client: Any, request: Any, *, stream: bool = False, **options: Any) -> Any:
         taps = in_force()
         api = taps.api(request) if taps else None
-        with _without_name(request) as named:
+        with _as_sent(request, is_watched=api is not None) as named:
             if taps is None or api is None:
                 return original(client, request, stream=stream, **options)
             tap = taps.begin(request, api, request.read(), named)
-            with tap.sending():
+            with tap.watching():
                 response = original(client, request, stream=True, **options)
         tap.answered(response, library)
         if not stream:
-            try:
+            with closing(response):
                 response.read()
-            finally:
-                response.close()
         return response
 
     return send
@@ -230,21 +220,23 @@ def watched_async(original: Send, library: ModuleType, in_force: Callable[[], Ta
     async def send(client: Any, request: Any, *, stream: bool = False, **options: Any) -> Any:
         taps = in_force()
         api = taps.api(request) if taps else None
-        with _without_name(request) as named:
+        with _as_sent(request, is_watched=api is not None) as named:
             if taps is None or api is None:
                 return await original(client, request, stream=stream, **options)
             tap = taps.begin(request, api, await request.aread(), named)
-            with tap.sending():
+            with tap.watching():
                 response = await original(client, request, stream=True, **options)
         tap.answered(response, library)
         if not stream:
-            try:
+            async with aclosing(response):
                 await response.aread()
-            finally:
-                await response.aclose()
         return response
 
     return send
+
+
+WATCHED: Final = {"Client": watched, "AsyncClient": watched_async}
+"""By the class of a library, what its ``send`` becomes."""
 
 
 @cache
@@ -282,16 +274,6 @@ def _stream_of(library: ModuleType) -> type:
                 self._tap.end("closed")
 
     return Tapped
-
-
-def _unpacked(body: bytes, packing: str | None) -> bytes:
-    """The body of an error as text; nothing where it is packed in a way that is not known."""
-    from httpx2 import DecodingError, Response
-
-    try:
-        return Response(200, headers={_PACKING: packing} if packing else {}, content=body).content
-    except DecodingError:
-        return b""
 
 
 def _ending(error: BaseException, *, is_answered: bool) -> Ending:

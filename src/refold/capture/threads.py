@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
-from functools import wraps
+from functools import cache, partial, wraps
+from threading import Thread
 from typing import Any, Final
 
 from refold.core.event import check_name
@@ -15,8 +15,6 @@ from refold.core.event import check_name
 _current: Final[ContextVar[str | None]] = ContextVar("refold.capture.conversation", default=None)
 current = _current.get
 """The stream of the conversation in force, None where none is."""
-_lock: Final = threading.Lock()
-_originals: Final[list[tuple[type, str, Any, Any]]] = []
 
 
 @contextmanager
@@ -39,43 +37,26 @@ def conversation(stream: str) -> Iterator[None]:
         _current.reset(token)
 
 
+@cache
 def follow() -> None:
-    """Let threads and pools know the conversation in which they are given their work."""
-    with _lock:
-        if not _originals:
-            _replace(threading.Thread, "start", _start)
-            _replace(ThreadPoolExecutor, "submit", _submit)
-
-
-def unfollow() -> None:
-    """Undo :func:`follow`."""
-    with _lock:
-        while _originals:
-            cls, name, original, own = _originals.pop()
-            if getattr(cls, name) is own:  # Else another stands around it; it does no harm there.
-                setattr(cls, name, original)
-
-
-def _replace(cls: type, name: str, make: Any) -> None:
-    original = getattr(cls, name)
-    own = wraps(original)(make(original))
-    _originals.append((cls, name, original, own))
-    setattr(cls, name, own)
+    """Let threads and pools know, from now on, the conversation in which they get their work."""
+    for cls, name, make in ((Thread, "start", _start), (ThreadPoolExecutor, "submit", _submit)):
+        original = getattr(cls, name)
+        setattr(cls, name, wraps(original)(make(original)))
 
 
 def _start(original: Any) -> Any:
-    def start(thread: threading.Thread) -> None:
+    def start(thread: Thread) -> None:
         if (stream := current()) is not None:
-            run = thread.run
-
-            def in_conversation() -> None:
-                _current.set(stream)
-                run()
-
-            thread.run = in_conversation  # type: ignore[method-assign]
+            thread.run = partial(_run_in, stream, thread.run)  # type: ignore[method-assign]
         original(thread)
 
     return start
+
+
+def _run_in(stream: str, run: Callable[[], None]) -> None:
+    _current.set(stream)
+    run()
 
 
 def _submit(original: Any) -> Any:

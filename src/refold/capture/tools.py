@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from refold.capture.conversations import told
-from refold.capture.followed import Followed
 from refold.capture.placing import Places, is_part
+from refold.capture.streams import Followed
 from refold.conversation import events
 from refold.core.event import Event, event_id, parse_event_id
 from refold.core.expected import NO_EVENTS, NO_STREAM

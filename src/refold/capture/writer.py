@@ -14,12 +14,14 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from contextlib import suppress
-from importlib import import_module
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Literal
 
+from refold.capture.answers import FirstToken
 from refold.capture.call import ModelCall
-from refold.capture.first_token import FirstToken
 from refold.capture.prices import PriceTable
 from refold.capture.recorder import CallRecorder
 from refold.engine.store import Store
@@ -27,26 +29,30 @@ from refold.errors import BackendError, UsageError
 from refold.recording.in_force import Telling
 from refold.recording.tool_run import ToolRun
 
+Address = Store | str | os.PathLike[str]
 OnError = Literal["log", "raise"]
 
 BATCH_S: Final = 0.1
 """How long pieces of an answer wait for others: what a killed process loses of it at most."""
 PENDING_BYTES_MAX: Final = 256 << 20
 """What may wait for a store that does not take it; what comes then is lost, and counted."""
-
 CLOSING_MAX_S: Final = 2.0
 """How long the end of a program waits for a call that is still under way."""
 
 _log: Final = logging.getLogger("refold.capture")
-_OPENING: Final = ("refold.connect", "refold.backends.sqlite", "refold.backends.journal")
-"""The modules that open a store."""
 _writers: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
-_Piece = tuple[ModelCall, bytes | None, float]
-"""A call and a piece of its answer (None: it begins; empty: it ends) and when that came."""
-_Run = tuple[str | None, ToolRun, Telling]
-"""A run of a tool in a conversation that may be named, and what tells it."""
-_Step = _Piece | _Run | threading.Event | None
-"""One of these, or somebody who waits for all before, or None, the end of the thread."""
+
+_Step = tuple[Callable[[], None], Callable[[Exception], None]]
+"""Something to be done, and who is told where it fails."""
+
+
+@dataclass(slots=True)
+class Underway:
+    """What is held of a call that is being recorded: the pieces that wait, and since when."""
+
+    first_token: FirstToken
+    waiting: list[bytes] = field(default_factory=list)
+    since: float = 0.0
 
 
 class CaptureWriter:
@@ -56,54 +62,47 @@ class CaptureWriter:
     ``lost``, and the agent's call goes on. With ``"raise"`` on the caller's, and raises there.
     """
 
-    def __init__(
-        self, store: Store | str | os.PathLike[str], *, on_error: OnError = "log", **options: Any
-    ) -> None:
+    def __init__(self, store: Address, *, on_error: OnError = "log", **options: Any) -> None:
         if on_error not in ("log", "raise"):
             raise UsageError(f"on_error={on_error!r} is neither 'log' nor 'raise'")
         if not isinstance(store, Store | str | os.PathLike):
             raise UsageError(f"a store or its address, not {store!r:.50}: give 'agents.db'")
         PriceTable(options.get("prices"))  # Refused here, not at the first call.
         self.store, self.raises, self.lost = store, on_error == "raise", 0
+        self.is_stopped = False
         self._options = options
         self._told: set[str] = set()
         if not isinstance(store, Store):
-            # Here, not on the thread: who is forked in the midst of an import has half a module.
-            for name in _OPENING:
-                import_module(name)
+            # Tried here, so that its modules are there: a process forked in the midst of an import
+            # would have half of one.
             _opened(store).close()
         self._start()
         _writers.add(self)
 
     def _start(self) -> None:
-        self._process = os.getpid()
+        """Begin with nothing, as a forked process does too."""
         self._recorder: CallRecorder | None = None
         self._opened: Store | None = None
         self._steps: queue.SimpleQueue[_Step] = queue.SimpleQueue()
         self._pending = 0
-        self._waiting: dict[ModelCall, tuple[list[bytes], float]] = {}
-        self._watched: dict[ModelCall, FirstToken] = {}
-        self._skipped: set[ModelCall] = set()
+        self._calls: dict[ModelCall, Underway] = {}
         self._turn = threading.RLock()
         self._thread: threading.Thread | None = None
-        self.is_stopped = False
 
     # -- the caller's thread ----------------------------------------------------------------------
 
     def begin(self, call: ModelCall) -> None:
         """A request is about to be sent."""
-        if self._process != os.getpid():
-            self._start()
-        if self._pending > PENDING_BYTES_MAX:
-            self._lose(call, BackendError("the store does not keep up with what is captured"))
-        else:
-            self._pending += len(call.request)
-            try:
-                self._put(call, None, time.perf_counter())
-            except RuntimeError as error:  # No thread can be begun, as where the program ends.
-                if self.raises:
-                    raise
-                self._lose(call, error)
+        try:
+            if self._pending > PENDING_BYTES_MAX:
+                raise BackendError("the store does not keep up with what is captured")
+            if self._thread is None and not self.raises:
+                self._begin_thread()  # None can be begun where the program ends.
+            self._put(call, None, time.perf_counter())
+        except (BackendError, RuntimeError) as error:
+            if self.raises:
+                raise
+            self._lose(call, error)
 
     def data(self, call: ModelCall, chunk: bytes) -> None:
         """A piece of the answer came."""
@@ -115,21 +114,18 @@ class CaptureWriter:
 
     def tool(self, named: str | None, run: ToolRun, make: Telling) -> None:
         """A tool is run, in the conversation that the caller named."""
-        if self._process != os.getpid():
-            self._start()
-        if self.raises:
-            with self._turn:
-                self._recording().tool(named, run, make)
-        else:
+        if not self.raises:
             self._begin_thread()
-            self._steps.put((named, run, make))
+        lost = partial(self.tell, what="a run of a tool")
+        self._give(lambda: self._recording().tool(named, run, make), lost)
 
     def flush(self, timeout_s: float = 30.0) -> bool:
         """Wait until all that was handed over is recorded; False where it takes longer."""
-        if self.raises or self._thread is None or self._process != os.getpid():
+        if self._thread is None:
             return True
         done, until = threading.Event(), time.monotonic() + timeout_s
-        self._steps.put(done)
+        for work in (self._hand_over_all, done.set):
+            self._steps.put((work, self.tell))
         while not done.wait(min(BATCH_S, max(until - time.monotonic(), 0))):
             if not self._thread.is_alive():
                 return True
@@ -140,27 +136,28 @@ class CaptureWriter:
     def stop(self) -> None:
         """Let the calls that go on be recorded to their end; then close a store opened here."""
         self.is_stopped = True
-        if self._process != os.getpid():
-            return
         if self._thread is not None:
-            self._steps.put(None)
-        elif self.raises:
+            self._steps.put((self._hand_over_all, self.tell))
+        else:
             with self._turn:
                 self._close_after_the_last()
 
     def _put(self, call: ModelCall, chunk: bytes | None, at: float) -> None:
+        """Give on a piece of an answer (None: the call begins; empty: it ends) that came then."""
+        if self.raises or self._thread is not None:
+            self._pending += _size(call, chunk)  # Off by a piece where threads meet: only a bound.
+            self._give(partial(self._take, call, chunk, at), partial(self._lose, call))
+
+    def _give(self, work: Callable[[], None], lost: Callable[[Exception], None]) -> None:
+        """Do something here and now, or have it done by the thread, which tells what fails."""
         if self.raises:
             with self._turn:
                 try:
-                    self._take(call, chunk, at)
+                    work()
                 finally:
                     self._close_after_the_last()
-            return
-        if chunk:
-            self._pending += len(chunk)  # Off by a piece where threads meet: it is only a bound.
-        elif self._thread is None:
-            self._begin_thread()
-        self._steps.put((call, chunk, at))
+        else:
+            self._steps.put((work, lost))
 
     def _begin_thread(self) -> None:
         with self._turn:
@@ -175,84 +172,64 @@ class CaptureWriter:
     # -- the writer's -----------------------------------------------------------------------------
 
     def _run(self) -> None:
-        while True:
-            step: _Step | Literal[False] = False
+        while not self._close_after_the_last():
+            is_waiting = any(held.waiting for held in self._calls.values())
             with suppress(queue.Empty):
-                step = self._steps.get(timeout=BATCH_S if self._waiting else None)
-            if isinstance(step, tuple):
-                self._do(step)
-            is_asked = step is None or isinstance(step, threading.Event)
-            self._send_waiting(math.inf if is_asked else time.perf_counter() - BATCH_S)
-            if isinstance(step, threading.Event):
-                step.set()
-            if self._close_after_the_last():
-                break
-
-    def _do(self, step: _Piece | _Run) -> None:
-        match step:
-            case (ModelCall() as call, chunk, at):
+                work, lost = self._steps.get(timeout=BATCH_S if is_waiting else None)
                 try:
-                    self._take(call, chunk, at)
+                    work()
                 except Exception as error:
-                    self._lose(call, error)
-                    self._skipped -= {call} if chunk == b"" else set()
-            case (named, run, make):
-                try:
-                    self._recording().tool(named, run, make)
-                except Exception as error:
-                    self.tell(error, what="a run of a tool")
+                    lost(error)
+            self._hand_over_all(time.perf_counter() - BATCH_S)
 
     def _close_after_the_last(self) -> bool:
         """Whether all is recorded that this was to record; a store opened here is closed then."""
-        is_over = self.is_stopped and not self._watched and self._steps.empty()
+        is_over = self.is_stopped and not self._calls and self._steps.empty()
         if is_over and self._opened is not None:
             self._opened.close()
         return is_over
 
     def _take(self, call: ModelCall, chunk: bytes | None, at: float) -> None:
+        self._pending -= _size(call, chunk)
+        held = self._calls.get(call)
         if chunk is None:
-            self._pending -= len(call.request)
             self._recording().begin(call)
-            self._watched[call] = FirstToken(call, at)
-        elif call in self._skipped:
-            self._pending -= len(chunk)
-            if not chunk:
-                self._skipped.discard(call)
-                self._watched.pop(call, None)
-        elif chunk:
-            self._pending -= len(chunk)
-            if self._watched[call].waits:
-                self._watched[call].take(chunk, at)
+            self._calls[call] = Underway(FirstToken(call, at))
+        elif held is not None and chunk:
+            held.first_token.take(chunk, at)
             # Counted from now, not from when it came: who is behind takes more at once, not less.
-            self._waiting.setdefault(call, ([], time.perf_counter()))[0].append(chunk)
-        else:
-            self._watched.pop(call, None)
-            chunks, _ = self._waiting.pop(call, ([], 0.0))
-            if chunks:
-                self._recording().received(call, b"".join(chunks))
+            held.since = held.since if held.waiting else time.perf_counter()
+            held.waiting.append(chunk)
+        elif held is not None:
+            self._hand_over(call, held)
             self._recording().end(call)
+            del self._calls[call]
 
-    def _send_waiting(self, until: float) -> None:
-        for call, (chunks, since) in [*self._waiting.items()]:
-            if since <= until:
-                del self._waiting[call]
+    def _hand_over(self, call: ModelCall, held: Underway) -> None:
+        pieces, held.waiting = held.waiting, []
+        if pieces:
+            self._recording().received(call, b"".join(pieces))
+
+    def _hand_over_all(self, until: float = math.inf) -> None:
+        for call, held in [*self._calls.items()]:
+            if held.waiting and held.since <= until:
                 try:
-                    self._recording().received(call, b"".join(chunks))
+                    self._hand_over(call, held)
                 except Exception as error:
                     self._lose(call, error)
 
     def _recording(self) -> CallRecorder:
         if self._recorder is None:
-            if isinstance(self.store, Store):
-                store = self.store
-            else:
-                store = self._opened = _opened(self.store)
+            store = self.store
+            if not isinstance(store, Store):
+                store = self._opened = _opened(store)
             self._recorder = CallRecorder(store, **self._options)
         return self._recorder
 
     def _lose(self, call: ModelCall, error: Exception) -> None:
-        self.lost += call not in self._skipped
-        self._skipped.add(call)
+        """Count a call that cannot be recorded; what comes of it still is passed over."""
+        self._calls.pop(call, None)
+        self.lost += 1
         self.tell(error)
 
     def tell(self, error: Exception, *, what: str = "a model call") -> None:
@@ -260,6 +237,10 @@ class CaptureWriter:
         if what not in self._told:
             self._told.add(what)
             _log.warning("%s was not recorded, and others may not be: %s", what, error)
+
+
+def _size(call: ModelCall, chunk: bytes | None) -> int:
+    return len(call.request if chunk is None else chunk)
 
 
 def _opened(address: str | os.PathLike[str]) -> Store:
@@ -288,3 +269,13 @@ def _close() -> None:
         writer.stop()
         if writer._thread is not None:
             writer._thread.join(CLOSING_MAX_S)
+
+
+def _begin_anew() -> None:
+    """In a forked process: what its parent had under way is the parent's."""
+    for writer in [*_writers]:
+        writer._start()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)

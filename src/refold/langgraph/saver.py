@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
-from functools import lru_cache, wraps
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final
 from urllib.parse import unquote
 
 import msgspec
@@ -22,26 +22,12 @@ from refold.engine.store import Store
 from refold.errors import UsageError
 from refold.langgraph.thread import Key, Thread
 from refold.langgraph.values import shown, typed
-from refold.verbatim import check_category, retried
+from refold.verbatim import awaited, check_category, retried
 
 THREADS_MAX: Final = 64
 """How many threads are held in memory; another is read from its streams again."""
 
 _decode = msgspec.json.Decoder().decode
-
-P = ParamSpec("P")
-R = TypeVar("R")
-S = TypeVar("S", bound="RefoldSaver")
-
-
-def _awaited(
-    method: Callable[Concatenate[S, P], R],
-) -> Callable[Concatenate[S, P], Coroutine[Any, Any, R]]:
-    @wraps(method)
-    async def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return await asyncio.to_thread(method, self, *args, **kwargs)
-
-    return call
 
 
 class RefoldSaver(langgraph.BaseCheckpointSaver[int]):
@@ -195,17 +181,6 @@ class RefoldSaver(langgraph.BaseCheckpointSaver[int]):
         with source.lock:
             source.copy_to(self._stream(str(target_thread_id)))
 
-    # -- the same to await --------------------------------------------------------------------
-
-    aget_tuple = _awaited(get_tuple)
-    aget_delta_channel_history = _awaited(get_delta_channel_history)
-    aput = _awaited(put)
-    aput_writes = _awaited(put_writes)
-    adelete_thread = _awaited(delete_thread)
-    adelete_for_runs = _awaited(delete_for_runs)
-    aprune = _awaited(prune)
-    acopy_thread = _awaited(copy_thread)
-
     async def alist(self, config: Config | None, **options: Any) -> AsyncIterator[CheckpointTuple]:
         """See :meth:`list`."""
         found = self.list(config, **options)
@@ -259,6 +234,14 @@ class RefoldSaver(langgraph.BaseCheckpointSaver[int]):
             _config(thread_id, saved.parent) if saved.parent else None,
             [(each.task, each.channel, self._load(each.value)) for each in pending],
         )
+
+
+# The same to await, with the types that the base class declares.
+for _name in (
+    "get_tuple", "get_delta_channel_history", "put", "put_writes", "delete_thread",
+    "delete_for_runs", "prune", "copy_thread",
+):  # fmt: skip
+    setattr(RefoldSaver, f"a{_name}", awaited(getattr(RefoldSaver, _name)))
 
 
 def _flat(name: str, node: Any) -> dict[str, Any]:

@@ -13,19 +13,18 @@ from bisect import bisect, insort
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
-from itertools import repeat, takewhile
+from itertools import takewhile
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from refold.capture.elements import KnownElements, digest_of, in_events, taken_apart
 from refold.capture.exact import Requests
-from refold.core.encode import EVENTS_PER_APPEND_MAX
 from refold.core.event import Event
-from refold.core.expected import NO_STREAM, STREAM_EXISTS
+from refold.core.expected import NO_STREAM
 from refold.core.recorded import Recorded
-from refold.engine.append import Append
 from refold.engine.store import Store
+from refold.verbatim import appends_of
 
 CHECKPOINT: Final = "langgraph.checkpoint"
 WRITES: Final = "langgraph.writes"
@@ -118,12 +117,10 @@ class Thread:
         seen = {at.key}
         while at.parent in self.saved and at.parent not in seen:
             others = [each for each in self._children[at.parent] if each < at.position]
-            yield (
-                self.saved[at.parent],
-                self.pending(at.parent, max(others, default=-1), at.position),
-            )
-            seen.add(at.parent)
+            writes = self.pending(at.parent, max(others, default=-1), at.position)
             at = self.saved[at.parent]
+            yield at, writes
+            seen.add(at.key)
 
     # -- what is added ------------------------------------------------------------------------
 
@@ -139,7 +136,7 @@ class Thread:
         if before:
             elements = self._states(before.stream).elements_at(before.version)
             known.take(before.version, [digest_of(element) for element in elements])
-        *pieces, form = in_events(taken_apart(held, known)[0])
+        *pieces, form = in_events(taken_apart(held, known))
         said = Said(*key, parent=parent[1] if parent else None)
         whole = msgspec.structs.asdict(said) | msgspec.structs.asdict(form)
         holds = {name: part for name, part in whole.items() if part}
@@ -171,10 +168,7 @@ class Thread:
             own = [each for each in self._store.read(stream) if each.stream == stream]
             events = [Event(each.type, msgspec.Raw(each.raw)) for each in own]
             if stream == self._stream:
-                pages = range(0, len(events), EVENTS_PER_APPEND_MAX)
-                parts = [events[first : first + EVENTS_PER_APPEND_MAX] for first in pages]
-                expected = [NO_STREAM, *[STREAM_EXISTS] * len(parts)]
-                self._store.append_together([*map(Append, repeat(target), parts, expected)])
+                self._store.append_together(appends_of(target, events, expected=NO_STREAM))
             else:
                 parent = target + own[0].data["from_stream"].removeprefix(self._stream)
                 branch = self._store.branch(parent, at=own[0].data["from_version"])
