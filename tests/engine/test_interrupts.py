@@ -7,13 +7,18 @@ lead over, and all who waited, waited for ever.
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from types import FrameType
 from typing import Any
 
 import pytest
 
+import refold
 from refold.core.expected import ANY
 from refold.engine import group_commit
 from refold.engine.group_commit import GroupCommit
@@ -176,3 +181,34 @@ def test_an_interrupt_before_the_writer_thread_is_there_leaves_a_writer_that_clo
     closing.join(10)
     assert not closing.is_alive()
     loop.close()
+
+
+def test_an_interrupt_as_the_writer_thread_is_woken_leaves_nobody_waiting() -> None:
+    """Wherever Python code wakes it: the next append has its outcome, and the store closes."""
+    for step in range(1, 20):
+        store = refold.open_async("memory:")
+
+        async def append(store: refold.AsyncStore) -> int:
+            return (await store.append("a", [refold.Event("e", {})])).version
+
+        asyncio.run(append(store))
+        events = [step]
+
+        def interrupted(frame: FrameType, _event: str, _: object, left: list[int] = events) -> Any:
+            if frame.f_code.co_filename == threading.__file__:
+                left[0] -= 1
+                if left[0] == 0:
+                    raise KeyboardInterrupt
+            return partial(interrupted, left=left)
+
+        async def interrupt(store: refold.AsyncStore, trace: Any = interrupted) -> None:
+            sys.settrace(trace)
+            try:
+                await store.append("a", [refold.Event("e", {})])
+            finally:
+                sys.settrace(None)
+
+        with suppress(KeyboardInterrupt):
+            asyncio.run(interrupt(store))
+        assert asyncio.run(asyncio.wait_for(append(store), 5)) >= 1
+        asyncio.run(store.close())

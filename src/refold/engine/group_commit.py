@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from os import getpid
+from queue import Empty, SimpleQueue
 from typing import Final
 
 from refold import process
@@ -85,7 +86,8 @@ class GroupCommit:
         self._closed = False
         self._idle = threading.Condition(self._mutex)
         self._thread: threading.Thread | None = None
-        self._wake = threading.Semaphore(0)
+        # Written in C: an interrupt inside a Semaphore leaves its lock held.
+        self._wake = SimpleQueue[None]()
 
     def append(self, batches: Sequence[Batch]) -> Sequence[Outcome]:
         """Store batches in one commit and give each its outcome, from any thread.
@@ -126,7 +128,7 @@ class GroupCommit:
             self._waiting.append(_Request(batches, future))
             if not self._busy:
                 self._busy = True
-                self._wake.release()
+                self._wake.put(None)
         return await future
 
     def close(self) -> None:
@@ -138,7 +140,7 @@ class GroupCommit:
                     self._busy = self._leading.locked()
             thread, self._thread = self._thread, None
         if thread is not None:
-            self._wake.release()
+            self._wake.put(None)
             thread.join()
 
     def _queued(self, batches: Sequence[Batch]) -> _Request:
@@ -152,9 +154,8 @@ class GroupCommit:
         if self._closed:
             raise StoreClosed("the store is closed")
         if len(self._waiting) >= self._waiting_max:
-            raise Overloaded(
-                f"{len(self._waiting)} appends already wait for a commit: slow down, or try later"
-            )
+            why = f"{len(self._waiting)} appends already wait for a commit"
+            raise Overloaded(f"{why}: slow down, or try later")
 
     def _follow(self, request: _Request) -> None:
         assert request.gate is not None
@@ -226,7 +227,7 @@ class GroupCommit:
                 return
             leader = self._waiting[0]
             if leader.gate is None:
-                self._wake.release()
+                self._wake.put(None)
             elif not leader.leads:
                 leader.leads = True
                 leader.gate.release()
@@ -254,14 +255,16 @@ class GroupCommit:
 
     def _run(self) -> None:
         while True:
-            if not self._wake.acquire(timeout=LOST_LEADER_S):
+            try:
+                self._wake.get(timeout=LOST_LEADER_S)
+            except Empty:
                 if self._waiting or self._in_hand:
                     self._rescue()
-            elif self._closed and not self._waiting:
+                continue
+            if self._closed and not self._waiting:
                 return
-            else:
-                with self._leading:
-                    self._lead()
+            with self._leading:
+                self._lead()
 
 
 def _wake_all(group: Iterable[_Request]) -> None:
@@ -291,7 +294,5 @@ def _resolve(requests: Iterable[_Request]) -> None:
 
 
 def _unknown(error: BaseException) -> OutcomeUnknown:
-    return OutcomeUnknown(
-        f"the commit was interrupted ({error!r}): the append may or may not be stored; "
-        f"{LOOK_OR_REPEAT}"
-    )
+    why = f"the commit was interrupted ({error!r}): the append may or may not be stored"
+    return OutcomeUnknown(f"{why}; {LOOK_OR_REPEAT}")
