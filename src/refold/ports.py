@@ -333,6 +333,12 @@ class ProgressKeeper(Protocol):
         ...
 
 
+class SelectedRows(list[tuple[Any, ...]]):
+    """The rows of a query; ``columns`` are their names, as SQL has them."""
+
+    columns: Sequence[str] = ()
+
+
 @runtime_checkable
 class TableKeeper(Protocol):
     """A backend in whose database projections keep their tables."""
@@ -346,7 +352,7 @@ class TableKeeper(Protocol):
         """
         ...
 
-    def query(self, sql: str, values: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:
+    def query(self, sql: str, values: Sequence[SqlValue] = ()) -> SelectedRows:
         """The rows of a query, over what is stored when it runs.
 
         A statement that changes anything is a :class:`~refold.errors.UsageError` (code

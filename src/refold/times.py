@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import inf
 from typing import Final
 
 from refold.core.clock import rfc3339, to_us
 from refold.core.event import Event
+from refold.core.fold import Fold
+from refold.core.recorded import Recorded
 from refold.engine.append import Append, appended, batch_of
 from refold.engine.moments import BEHIND_US, behind
 from refold.engine.store import Store
@@ -17,6 +20,35 @@ __all__ = ["check_times", "clock_behind_us", "restart_clock", "rfc3339", "to_us"
 
 CHECKS: Final = ("time", "occurred in time")
 """What the two checks are called."""
+
+
+def not_reached(
+    store: Store, stream: str, *, version: int | None, position: int | None = None
+) -> str | None:
+    """What to say of a version of a stream, or a position of the log, that is not there yet."""
+    last = store.head(stream), store.log_head()
+    for name, given, there in zip(("version", "position"), (version, position), last, strict=True):
+        if given is not None and given > there >= 0:
+            return f"there is no {name} {given} here: the last is {there}"
+    return None
+
+
+def events_until(
+    store: Store, stream: str, *, version: int | None, **bounds: int | None
+) -> list[Recorded]:
+    """The events of a stream that ``Store.fold`` would fold at these moments."""
+    if bounds["recorded_until"] is not None:
+        # What was known when, the store knows: its clock may have gone back.
+        moment = {"version": version, "recorded_until": bounds["recorded_until"]}
+        version = store.fold(stream, Fold("moment", int), **moment).version
+    position, occurred = (
+        inf if (bound := bounds[name]) is None else bound for name in ("position", "occurred_until")
+    )
+    return [
+        one
+        for one in store.read(stream, to_version=version)
+        if one.position <= position and one.occurred_at_us <= occurred
+    ]
 
 
 def check_times(store: Store) -> Iterator[Check]:

@@ -42,7 +42,10 @@ def test_an_option_of_which_one_counts_is_given_once(run: Refold, path: str) -> 
         refused(done, f"{name} was given 2 times")
 
 
-VERIFIED = ("--category", "--mode", "--db", "--json", "--config")
+CHOOSING = ("--since", "--until", "--agent", "--recorded-model", "--tool", "--with-error")
+VERIFIED = (
+    *("--category", "--mode", "--db", "--json", "--config", "--cost-over", "--text", *CHOOSING),
+)
 VALUES = {"--model": "openai:m", "--price": "m=1,2", "--param": "a=1", "--prompt": "Be quick."}
 
 

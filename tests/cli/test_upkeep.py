@@ -51,12 +51,21 @@ def test_sql_sees_all_events_and_only_reads(run: Refold, filled: Path) -> None:
     """Packed or not; as text and as JSON; a PRAGMA that sets is wrong usage."""
     asked = "SELECT stream, count(*), NULL, max(data ->> 'n') FROM events GROUP BY 1 ORDER BY 1"
     before = run("sql", asked).out
-    assert before.splitlines()[0].startswith("call-0|50||")
+    header, first, *_ = before.splitlines()
+    assert header == "stream|count(*)|NULL|max(data ->> 'n')"
+    assert first.startswith("call-0|50||")
     run("compact")
     assert filled.exists()
     assert run("sql", asked).out == before
-    assert run("sql", asked, "--json").lines[0][:3] == ["call-0", 50, None]
-    assert run("sql", "SELECT char(27)").out == "\\x1b\n"
+    assert [*run("sql", asked, "--json").lines[0].items()][:3] == [
+        ("stream", "call-0"),
+        ("count(*)", 50),
+        ("NULL", None),
+    ]
+    assert run("sql", "SELECT char(27)").out == "char(27)\n\\x1b\n"
+    (twice,) = run("sql", "SELECT 1 AS a, 2 AS a, 3 AS b", "--json").lines
+    assert twice == {"a": 1, "a:2": 2, "b": 3}
+    assert run("sql", "SELECT 1 AS a WHERE 0").out == "a\n"
     for refused in (
         "PRAGMA user_version = 9",
         "DELETE FROM log",

@@ -32,7 +32,7 @@ from refold.conversation import (
     rendered,
     transcript,
 )
-from refold.conversation.transcript import Line
+from refold.conversation.transcript import Line, loose_end
 
 START_US = 1_772_359_200_000_000  # 2026-03-01T10:00:00Z
 
@@ -245,3 +245,22 @@ def test_a_party_cannot_drive_the_terminal() -> None:
 def test_an_empty_history_has_no_lines() -> None:
     """Nothing was said: nothing is shown, not even a date."""
     assert rendered(transcript([])) == []
+
+
+def test_a_conversation_that_stops_half_way_is_told() -> None:
+    """What is missing, of the last event that something has to follow; "" where nothing is."""
+    said, call = UserUtterance("Hi"), ToolCall(call_id="c1", name="find")
+    for events, lacks in (
+        ([said], "nobody answered"),
+        ([said, AgentUtterance("Yes?")], ""),
+        ([said, call, ModelResponse()], "a call has no result"),
+        ([call, ToolResult(call_id="c1")], "the agent did not go on"),
+        ([said, ModelRequest(api="x")], "the model's answer did not come"),
+        ([said, ModelRequest(api="x"), ModelFailed("cut off")], ""),
+        ([refold.Event("note.taken", {})], ""),
+        ([], ""),
+    ):
+        with refold.open("memory:") as store:
+            for one in events:
+                store.append("call-1", [one])
+            assert loose_end(list(store.read("call-1")) if events else []) == lacks

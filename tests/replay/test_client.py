@@ -7,7 +7,7 @@ import pytest
 
 from refold.errors import UsageError
 from refold.replay import Action, ChatEndpoint, ChatRequest, ModelFailure
-from refold.replay.candidate import FailureKind
+from refold.replay.candidate import KEY_VARIABLES, FailureKind
 from tests.support.chat_server import (
     BROKEN,
     GARBAGE,
@@ -101,6 +101,25 @@ def test_a_key_is_never_shown(server: ChatServer) -> None:
     with pytest.raises(UsageError) as refused:
         ChatEndpoint(server.base_url, api_key="s3\x00cret")
     assert "cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_who_is_not_let_in_is_told_whose_key_was_sent(
+    server: ChatServer, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    """The variable that it was read from, and those that there are where none was."""
+    server.always = Fault(status, b"no")
+    asked = {"REFOLD_API_KEY": "a", "OPENAI_API_KEY": "b"}
+    none = "none, set REFOLD_API_KEY or OPENAI_API_KEY"
+    for said in ("REFOLD_API_KEY", "OPENAI_API_KEY", none):
+        for name in KEY_VARIABLES:
+            monkeypatch.delenv(name, raising=False)
+        if said in asked:
+            monkeypatch.setenv(said, asked[said])
+        failure = failure_of(ChatEndpoint(server.base_url))
+        assert failure.message.endswith(f"; the key sent: {said}")
+    given = failure_of(ChatEndpoint(server.base_url, api_key="c"))
+    assert given.message.endswith("; the key sent: api_key=")
 
 
 @pytest.mark.parametrize(

@@ -138,10 +138,14 @@ class TestPlanning:
 
 
 class TestClusters:
-    @pytest.mark.parametrize("sample", [[], [(3, 4)], [(3, 4), (0, 0)]])
-    def test_one_cluster_tells_nothing(self, sample: list[stats.Cluster]) -> None:
-        """Fewer than two clusters with trials have any rate."""
+    @pytest.mark.parametrize(
+        "sample",
+        [[], [(3, 4)], [(3, 4), (0, 0)], [(2, 3), (2, 3)], [(2, 3), (2, 3), (0, 1), (0, 0)]],
+    )
+    def test_few_clusters_tell_nothing(self, sample: list[stats.Cluster]) -> None:
+        """Two alike gave an interval from their rate to their rate; from four on there is one."""
         assert stats.cluster_bootstrap(sample) == (0.0, 1.0)
+        assert stats.cluster_bootstrap([(2, 3), (1, 3), (1, 3), (0, 1)]).low > 0
 
     @given(clusters)
     def test_bootstrap_depends_on_nothing_but_the_clusters(

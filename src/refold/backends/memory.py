@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from itertools import islice
-from typing import Any, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 from refold.backends.plan import Known, Needs, Plan, matches, needs, plan
 from refold.backends.tables import in_memory, progress_of
@@ -24,6 +24,7 @@ from refold.ports import (
     Fork,
     Kept,
     Outcome,
+    SelectedRows,
     SqlValue,
     StreamInfo,
     TableTransaction,
@@ -236,7 +237,7 @@ class MemoryBackend:
         self._lock()  # Refused where it is closed.
         return self._tables.write(work)
 
-    def query(self, sql: str, values: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:
+    def query(self, sql: str, values: Sequence[SqlValue] = ()) -> SelectedRows:
         """See :class:`~refold.ports.TableKeeper`."""
         self._lock()
         return self._tables.query(sql, values)

@@ -12,25 +12,17 @@ import apsw
 
 from refold.backends.rest import Connection
 from refold.errors import BackendError, UsageError
-from refold.ports import Begin, SqlValue
+from refold.ports import Begin, SelectedRows, SqlValue
 from refold.process import ProcessLock
 
 T = TypeVar("T")
 Query = Callable[[str, Sequence[SqlValue]], list[tuple[Any, ...]]]
 
 _CALLERS_FAULT: Final = (
-    apsw.SQLError,
+    apsw.SQLError, apsw.ConstraintError, apsw.MismatchError, apsw.TooBigError, apsw.RangeError,
+    apsw.BindingsError, apsw.IncompleteExecutionError, TypeError, OverflowError, UnicodeEncodeError,
     apsw.SchemaChangeError,  # A table that a statement was prepared for is no more.
-    apsw.ConstraintError,
-    apsw.MismatchError,
-    apsw.TooBigError,
-    apsw.RangeError,
-    apsw.BindingsError,
-    apsw.IncompleteExecutionError,
-    TypeError,
-    OverflowError,
-    UnicodeEncodeError,
-)
+)  # fmt: skip
 """What is wrong with a statement or its values, and not with the database."""
 
 _PROGRESS: Final = """
@@ -88,7 +80,7 @@ class Tables:
         with self._turn(), self._connected() as connection:
             return _written(connection, work)
 
-    def query(self, sql: str, values: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:
+    def query(self, sql: str, values: Sequence[SqlValue] = ()) -> SelectedRows:
         """The rows of a query."""
         with self._turn(), self._connected() as connection:
             return queried(connection, sql, values)
@@ -127,13 +119,19 @@ def in_memory() -> Tables:
     return Tables(connected)
 
 
-def queried(
-    connection: apsw.Connection, sql: str, values: Sequence[SqlValue] = ()
-) -> list[tuple[Any, ...]]:
+def queried(connection: apsw.Connection, sql: str, values: Sequence[SqlValue] = ()) -> SelectedRows:
     """The rows of a query; a statement that is none is refused before its first step."""
-    cursor = connection.cursor()
-    cursor.exec_trace = _check_reads
+    cursor, found = connection.cursor(), SelectedRows()
     changes: set[int] = set()
+
+    def checked(cursor: apsw.Cursor, sql: str, _values: object) -> bool:
+        # Some have neither rows nor effect; whoever asks for them means something else.
+        if not (cursor.is_readonly and cursor.get_description()):
+            raise _not_read_only(sql)
+        found.columns = [name for name, *_ in cursor.get_description()]
+        return True
+
+    cursor.exec_trace = checked
 
     def authorized(action: int, *names: str | None) -> int:
         if _is_read(action, *names):
@@ -147,7 +145,8 @@ def queried(
         try:
             # What is prepared already is prepared again: SQLite asks about all that it runs.
             connection.authorizer = authorized
-            return cursor.execute(sql, values).fetchall()
+            found += cursor.execute(sql, values)
+            return found
         except (apsw.SQLError, apsw.AuthError) as error:
             # An INSERT into a view, for one: there is a better reason than SQLite's.
             if changes or _WRITES.match(sql):
@@ -178,13 +177,6 @@ def progress_of(query: Query, projection: str) -> int | None:
     # One statement: a swap between two would show the progress of neither.
     ((position,),) = query(_PROGRESS, (projection,))
     return None if position is None else int(position)
-
-
-def _check_reads(cursor: apsw.Cursor, sql: str, _values: object) -> bool:
-    # Some have neither rows nor effect; whoever asks for them means something else.
-    if cursor.is_readonly and cursor.get_description():
-        return True
-    raise _not_read_only(sql)
 
 
 def _not_read_only(sql: str) -> UsageError:

@@ -10,12 +10,14 @@ import click
 from msgspec.structs import replace
 
 from refold.cli import endpoint, output
+from refold.cli.choosing import choosing, fitting
 from refold.cli.errors import FINDING, FINE
-from refold.cli.options import NEW_FILE, command, count_option, no_effect, opened, option
+from refold.cli.options import command, count_option, no_effect, opened, option, report_option
 from refold.cli.text import clean
 
 if TYPE_CHECKING:
     from refold import Store
+    from refold.readmodels.finding import Wanted
     from refold.replay.compare import Comparison
     from refold.replay.replays import Replay
 
@@ -23,17 +25,13 @@ if TYPE_CHECKING:
 @command("compare")
 @click.argument("streams", nargs=-1, metavar="[STREAM]...")
 @option("--category", metavar="NAME", help="Only conversations of this category.")
-@option(
-    "--variant",
-    "variant_name",
-    metavar="ID|LABEL",
-    help="Which replay; needed where there are several.",
-)
+@choosing(model="--recorded-model")
+@option("--variant", "variant_name", metavar="ID|LABEL", help="Which replay, of several.")
 @endpoint.variant_options
 @count_option("--sample", default=0, help="Which of its runs.")
 @option("--control", metavar="ID|LABEL", help="A replay with nothing changed (A/A): the noise.")
 @count_option("--control-sample", default=0, help="Which run of the control.")
-@option("--report", metavar="FILE", type=NEW_FILE, help="Write the comparison as one HTML file.")
+@report_option()
 @option(
     "--fail-on",
     multiple=True,
@@ -44,6 +42,7 @@ def compare_command(
     url: str,
     streams: tuple[str, ...],
     category: str | None,
+    wanted: Wanted | None,
     variant_name: str | None,
     sample: int,
     control: str | None,
@@ -79,7 +78,7 @@ def compare_command(
             against = engine.find_replay(found, control)
             against.conversations(control_sample)  # Refuses a sample that was not run.
             noise = against.variant
-        those = streams or _conversations(store, chosen, sample, category)
+        those = fitting(url, wanted, [*streams] or _conversations(store, chosen, sample, category))
         samples = {"sample": sample, "control_sample": control_sample}
         comparison = engine.compare(store, those, chosen.variant, control=noise, **samples)
         if report is not None:

@@ -6,12 +6,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import click
 import msgspec
 
 from refold.cli import output, printing
 from refold.cli.compare import comparison_lines
-from refold.cli.options import NEW_FILE, command, opened, option
+from refold.cli.options import command, int_option, opened, report_option
 from refold.cli.text import one_line
 from refold.errors import UsageError
 
@@ -27,20 +26,8 @@ OPERATIONS_SHOWN_MAX: Final = 8
     variable="REFOLD_DEMO_DB",
     store="refold-demo.db",
 )
-@option(
-    "--seed",
-    type=click.IntRange(0, 9999),
-    default=7,
-    metavar="N",
-    help="Who calls and what they say.",
-)
-@option(
-    "--report",
-    default="refold-demo.html",
-    metavar="FILE",
-    type=NEW_FILE,
-    help="Where the comparison is written.",
-)
+@int_option("--seed", 0, 9999, default=7, help="Who calls and what they say.")
+@report_option(default="refold-demo.html")
 def demo_command(url: str, seed: int, report: str) -> None:
     """Record, rewind, replay and compare forty made-up calls.
 

@@ -11,9 +11,10 @@ import refold
 from refold.cli import output, printing
 from refold.cli.errors import FINDING, FINE
 from refold.cli.loading import fold_for, fold_option
-from refold.cli.options import command, not_reached, opened
+from refold.cli.options import command, opened
 from refold.cli.text import counted
 from refold.errors import UsageError
+from refold.times import not_reached
 
 
 @command("diff")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from refold.cli import jsontext
-from refold.cli.options import ignored, option, read_by, together
+from refold.cli.options import Decorator, ignored, option, read_by, together
 from refold.cli.text import one_line
 from refold.errors import InvalidEvent, UsageError
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from refold.replay import ChatEndpoint, Price, Variant
 
 OPENAI_URL: Final = "https://api.openai.com/v1"
-KEY_VARIABLES: Final = ("REFOLD_API_KEY", "OPENAI_API_KEY")
 WORD_SHOWN_MAX: Final = 60
 PATH_CHARS_MAX: Final = 255
 _FILE_STARTS: Final = ("/", "./", "../", "~/")
@@ -97,28 +96,17 @@ def _param(text: str) -> tuple[str, Any]:
     return name, jsontext.floats(read, source=f"--param {name}")
 
 
+def _changed(name: str, read: Callable[[str], Any], metavar: str, said: str) -> Decorator:
+    """An option whose variable is the same in all commands."""
+    variable = f"REFOLD_{name.upper()}"
+    said = f"{said}  [default: as recorded]"
+    return option(f"--{name}", type=read_by(read), envvar=variable, metavar=metavar, help=said)
+
+
 variant_options: Final = together(
-    option(
-        "--prompt",
-        type=read_by(prompt_text),
-        envvar="REFOLD_PROMPT",
-        metavar="FILE|TEXT",
-        help="System prompt: a file, or the text itself.  [default: the recorded one]",
-    ),
-    option(
-        "--model",
-        type=read_by(_model),
-        envvar="REFOLD_MODEL",
-        metavar="openai:NAME",
-        help="Model at an OpenAI-compatible endpoint.  [default: the recorded one]",
-    ),
-    option(
-        "--tools",
-        type=read_by(_tools),
-        envvar="REFOLD_TOOLS",
-        metavar="FILE",
-        help="Tools as OpenAI takes them: a JSON list.  [default: the recorded ones]",
-    ),
+    _changed("prompt", prompt_text, "FILE|TEXT", "System prompt: a file, or the text itself."),
+    _changed("model", _model, "openai:NAME", "Model at an OpenAI-compatible endpoint."),
+    _changed("tools", _tools, "FILE", "Tools as OpenAI takes them: a JSON list."),
     option(
         "--param",
         "params",
@@ -152,7 +140,7 @@ def variant_of(options: dict[str, Any]) -> Variant:
 
 def endpoint(base_url: str, *, timeout_s: float) -> ChatEndpoint:
     """The endpoint to ask; the key is only ever read from the environment."""
-    from refold.replay import ChatEndpoint
+    from refold.replay.candidate import KEY_VARIABLES, ChatEndpoint
 
     if file := ignored("base-url"):
         # Nor is anyone else asked: what a conversation holds was not meant for them.

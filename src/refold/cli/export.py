@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from refold.cli import output
+from refold.cli.choosing import choosing, chosen
 from refold.cli.options import command, group, opened, option
-from refold.errors import UsageError
 
 LOSSES_SHOWN_MAX: Final = 10
 
@@ -26,21 +26,22 @@ def export_command() -> None:
 @command("openai-chat", group=export_command)
 @click.argument("streams", nargs=-1, metavar="[STREAM]...")
 @option("--category", metavar="NAME", help="All streams of this category too.")
-def openai_chat(url: str, streams: tuple[str, ...], category: str | None) -> None:
+@choosing()
+def openai_chat(url: str, **which: Any) -> None:
     """Print conversations as OpenAI chat messages: a JSON array each, one a line in a pipe.
 
-    With --json, an object each: "stream", "messages", and "loss", what has no place in messages.
+    Those named, or those of a category that all other options fit. With --json, an object each:
+    "stream", "messages", and "loss", what has no place in messages.
 
         refold export openai-chat call-42 | jq length
         refold export openai-chat --category call --json > calls.jsonl
+        refold export openai-chat --last 7d --tool refund --with-error > failed.jsonl
     """
     from refold.conversation import to_messages
-    from refold.replay import select
 
-    if not streams and category is None:
-        raise UsageError("name the streams to export, or a --category")
+    those = chosen(url, **which)
     with opened(url) as store:
-        for stream in select(store, streams=streams, category=category):
+        for stream in those:
             messages = to_messages(store.read(stream))
             if output.as_json():
                 loss = [one._asdict() for one in messages.loss]

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial, reduce, wraps
 from inspect import cleandoc
-from math import inf
 from pathlib import Path
 from shlex import quote
 from typing import Any, Final, Literal
@@ -18,10 +17,11 @@ import click
 from click.core import ParameterSource
 
 import refold
+from refold import times
 from refold.cli import config, output
 from refold.cli.errors import Run
 from refold.errors import NotFound, UsageError
-from refold.times import to_us
+from refold.times import not_reached, to_us
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -31,6 +31,11 @@ COUNT: Final = click.IntRange(min=0, max=2**63 - 1)
 option: Final = partial(click.option, show_envvar=True)
 """``click.option``; help names the environment variable too."""
 count_option: Final = partial(option, type=COUNT, metavar="N")
+
+
+def int_option(name: str, least: int, most: int, *names: str, **how: Any) -> Decorator:
+    """An option that takes a whole number of a range."""
+    return option(name, *names, type=click.IntRange(least, most), metavar="N", **how)
 
 
 def _note_json(ctx: click.Context, _option: click.Parameter, as_json: bool) -> None:
@@ -254,45 +259,22 @@ INSTANT: Final = read_by(_instant_us)
 time_option: Final = partial(option, type=INSTANT, metavar="T")
 NEW_FILE: Final = read_by(_new_file)
 """The name of a file that can be made; what cannot is told before the work is done."""
+report_option: Final = partial(
+    option, "--report", metavar="FILE", type=NEW_FILE, help="Write the comparison as one HTML file."
+)
 
 
 moment_options: Final = together(
     count_option("--version", help="Up to this version."),
     count_option("--position", help="Up to this log position."),
-    option("--at", "occurred_until", type=INSTANT, metavar="T", help="What had happened by then."),
-    option(
-        "--known-at", "recorded_until", type=INSTANT, metavar="T", help="What was known by then."
-    ),
+    time_option("--at", "occurred_until", help="What had happened by then."),
+    time_option("--known-at", "recorded_until", help="What was known by then."),
 )
 """The options of time travel, named as the moments of ``Store.fold``."""
 
 
-def not_reached(
-    store: refold.Store, stream: str, *, version: int | None, position: int | None = None
-) -> str | None:
-    """What to say of a version of a stream, or a position of the log, that is not there yet."""
-    last = store.head(stream), store.log_head()
-    for name, given, there in zip(("version", "position"), (version, position), last, strict=True):
-        if given is not None and given > there >= 0:
-            return f"there is no {name} {given} here: the last is {there}"
-    return None
-
-
-def events_until(
-    store: refold.Store, stream: str, *, version: int | None, **bounds: int | None
-) -> list[refold.Recorded]:
-    """The events of a stream that ``Store.fold`` would fold."""
-    if said := not_reached(store, stream, version=version, position=bounds["position"]):
+def events_until(store: refold.Store, stream: str, **moment: Any) -> list[refold.Recorded]:
+    """The events of a stream up to a moment; told where it has not come so far."""
+    if said := not_reached(store, stream, version=moment["version"], position=moment["position"]):
         output.note(said)
-    if bounds["recorded_until"] is not None:
-        # What was known when, the store knows: its clock may have gone back.
-        moment = {"version": version, "recorded_until": bounds["recorded_until"]}
-        version = store.fold(stream, refold.Fold("moment", int), **moment).version
-    position, occurred = (
-        inf if (bound := bounds[name]) is None else bound for name in ("position", "occurred_until")
-    )
-    return [
-        one
-        for one in store.read(stream, to_version=version)
-        if one.position <= position and one.occurred_at_us <= occurred
-    ]
+    return times.events_until(store, stream, **moment)

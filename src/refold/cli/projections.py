@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -29,14 +29,6 @@ STATE_WORDS: Final = {
     "new": "never started: `refold projections run{db}` does",
     "changed": "changed: `refold projections rebuild {name}{db}`",
     "unknown": "its code was not given: --from MODULE:ATTRIBUTE does",
-}
-METRICS: Final = {
-    "position": "The last position of the log that is in the rows.",
-    "lag_events": "Positions of the log that are not in the rows yet.",
-    "lag_seconds": "How long ago the first event that is not in the rows was recorded.",
-    "rate": "Positions a second at the last moves.",
-    "parked_streams": "Streams that were set aside because an event failed.",
-    "changed": "1 where the projection has to be rebuilt.",
 }
 from_option = option(
     "--from",
@@ -79,7 +71,9 @@ def status(url: str, places: tuple[str, ...], as_metrics: bool) -> int:
         projector = _projector(store, places)
         found = [*projector.status(), *(() if places else projector.others())]
     if as_metrics:
-        output.line("\n".join(_metrics(found)))
+        from refold.projections.metrics import metrics
+
+        output.line("\n".join(metrics(found)))
         return FINE
     for one in found:
         output.show(_as_object(one), _summary(one))
@@ -247,7 +241,7 @@ def _show_failed(name: str, failed: list[Parked]) -> int:
     return FINDING if failed else FINE
 
 
-# -- how they stand, for people, programs and OpenMetrics -----------------------------------------
+# -- how they stand, for people and programs -----------------------------------------------------
 
 
 def _as_object(status: ProjectionStatus) -> dict[str, Any]:
@@ -278,27 +272,6 @@ def _summary(status: ProjectionStatus) -> Iterator[str]:
         yield clean(f"  set aside: {one.id} ({one.attempts} attempts): {one.error}")
     if len(status.parked) > PARKED_SHOWN_MAX:
         yield f"  and {len(status.parked) - PARKED_SHOWN_MAX:,} more streams set aside"
-
-
-def _metrics(found: Sequence[ProjectionStatus]) -> Iterator[str]:
-    """The lines of OpenMetrics text, https://openmetrics.io: a sample a projection and metric."""
-    for name, said in METRICS.items():
-        metric, unit = f"refold_projection_{name}", name.rpartition("_")[2]
-        yield f"# TYPE {metric} gauge"
-        if unit in ("events", "seconds"):
-            yield f"# UNIT {metric} {unit}"
-        yield f"# HELP {metric} {said}"
-        for one in found:
-            yield f'{metric}{{projection="{one.name}"}} {_measured(one)[name]:g}'
-    yield "# EOF"
-
-
-def _measured(one: ProjectionStatus) -> dict[str, Any]:
-    return one._asdict() | {
-        "lag_seconds": one.lag_s,
-        "parked_streams": len(one.parked),
-        "changed": one.state == "changed",
-    }
 
 
 def _how_far(status: ProjectionStatus) -> str:

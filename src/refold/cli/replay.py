@@ -10,8 +10,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from refold.cli import endpoint, output
+from refold.cli.choosing import choosing, chosen
 from refold.cli.errors import FAILED, FINDING, FINE
-from refold.cli.options import command, named_store, no_effect, opened, option, read_by
+from refold.cli.options import (
+    command,
+    int_option,
+    named_store,
+    no_effect,
+    opened,
+    option,
+    read_by,
+)
 from refold.cli.text import clean, counted
 from refold.errors import UsageError
 
@@ -25,6 +34,7 @@ if TYPE_CHECKING:
 @command("replay")
 @click.argument("streams", nargs=-1, metavar="[STREAM]...")
 @option("--category", metavar="NAME", help="All streams of this category too.")
+@choosing(model="--recorded-model")
 @option(
     "--mode",
     type=click.Choice(["next-step", "verify"]),
@@ -39,22 +49,11 @@ if TYPE_CHECKING:
     metavar="URL",
     help="Where the model is served.",
 )
-@option("--samples", type=click.IntRange(1, 100), default=1, metavar="N", help="Independent runs.")
-@option(
-    "--workers", type=click.IntRange(1, 256), default=4, metavar="N", help="Requests at a time."
-)
+@int_option("--samples", 1, 100, default=1, help="Independent runs.")
+@int_option("--workers", 1, 256, default=4, help="Requests at a time.")
 @option("--rps", "requests_per_second", type=float, metavar="X", help="Requests a second at most.")
-@option(
-    "--timeout", type=float, default=120.0, metavar="SECONDS", help="How long one answer may take."
-)
-@option(
-    "--attempts",
-    "attempts_max",
-    type=click.IntRange(1, 20),
-    default=5,
-    metavar="N",
-    help="Tries of one decision.",
-)
+@option("--timeout", type=float, default=120.0, metavar="SECONDS", help="How long one may take.")
+@int_option("--attempts", 1, 20, "attempts_max", default=5, help="Tries of one decision.")
 @option(
     "--price",
     "prices",
@@ -64,42 +63,40 @@ if TYPE_CHECKING:
     help="Dollars for a million tokens of a model, where the provider does not say the cost.",
 )
 def replay_command(
-    url: str, streams: tuple[str, ...], category: str | None, mode: str, **options: Any
+    url: str, streams: tuple[str, ...], category: str | None, wanted: Any, mode: str, **options: Any
 ) -> int:
     """Ask another prompt or model the recorded questions.
 
     At each decision it sees the conversation exactly as it was recorded up to there, and answers
     once; the answers are kept on a branch of each conversation, so running again asks only what is
-    missing. `refold compare` says how they differ. The key is read from REFOLD_API_KEY or
-    OPENAI_API_KEY. Exits with 1 when a decision got no answer or the record does not verify, with 3
-    when nothing was answered.
+    missing. Conversations are those named, or of a category, and all that --since to --text say
+    must hold of them. `refold compare` says how the answers differ. The key is read from
+    REFOLD_API_KEY or OPENAI_API_KEY. Exits with 1 when a decision got no answer, the record does
+    not verify or there is none to ask again, with 3 when nothing was answered.
 
         refold replay --category call --prompt new-prompt.txt --model openai:gpt-4o-mini
         refold replay call-42 call-43 --model openai:small --base-url http://127.0.0.1:8000/v1
+        refold replay --last 7d --tool refund --with-error --prompt new-prompt.txt
         refold replay --category call --mode verify
     """
-    if not streams and category is None:
-        raise UsageError("name the streams to replay, or a --category")
     if mode == "verify":
         no_effect("with --mode verify, which asks no one", *options)
-        return _verify(url, streams, category)
-    return _next_step(url, streams, category, **options)
+        return _verify(url, chosen(url, streams, category, wanted))
+    return _next_step(url, chosen(url, streams, category, wanted), **options)
 
 
-def _verify(url: str, streams: tuple[str, ...], category: str | None) -> int:
-    from refold.replay import select, verify
+def _verify(url: str, streams: list[str]) -> int:
+    from refold.replay import verify
 
     with opened(url) as store, output.progress("verify") as tell:
-        chosen = select(store, streams=streams, category=category)
-        found = verify(store, chosen, progress=lambda done: tell(done, len(chosen)))
+        found = verify(store, streams, progress=lambda done: tell(done, len(streams)))
     output.show(found, _verification_lines(found))
-    return FINDING if found.mismatches else FINE
+    return FINE if found.decisions and not found.mismatches else FINDING
 
 
 def _next_step(
     url: str,
-    streams: tuple[str, ...],
-    category: str | None,
+    streams: list[str],
     *,
     base_url: str,
     timeout: float,
@@ -113,16 +110,19 @@ def _next_step(
     changed = endpoint.variant_of(options)
     options["prices"] = endpoint.by_name(options["prices"], "--price")
     candidate = endpoint.endpoint(base_url, timeout_s=timeout)
+    if base_url == endpoint.OPENAI_URL:
+        output.note(f"asks {candidate.url}: --base-url names another")
     with opened(url, mode="write") as store:
-        chosen = engine.select(store, streams=streams, category=category)
         changed = answered_by(store, changed, candidate.url)
         for sample in range(samples):
             with (
-                _explained(store, chosen, changed, sample),
+                _explained(store, streams, changed, sample),
                 output.progress(f"replay {changed.id}") as tell,
             ):
                 options["progress"] = lambda done, total, *more: tell(done, total, _detail(*more))
-                summary = engine.replay(store, chosen, changed, candidate, sample=sample, **options)
+                summary = engine.replay(
+                    store, streams, changed, candidate, sample=sample, **options
+                )
             output.show(summary, _lines(summary))
             outcome = max(outcome, _outcome(summary))
     return outcome
@@ -153,9 +153,9 @@ def _explained(store: Store, streams: list[str], variant: Variant, sample: int) 
 
 
 def _outcome(summary: ReplaySummary) -> int:
-    """A service that answered nothing failed; one that left out a decision is a finding."""
+    """A service that answered nothing failed; a decision left out, or none, is a finding."""
     if not summary.failed:
-        return FINE
+        return FINE if summary.decisions else FINDING
     return FINDING if summary.answered else FAILED
 
 

@@ -31,11 +31,7 @@ VALUE_WIDTH_MIN = 40
     "Registry of its own.",
 )
 @option("--type", "types", multiple=True, metavar="TYPE", help="Only events of these types.")
-@option(
-    "--example",
-    metavar="JSON",
-    help="Show what this payload of the one --type (x, x.v2) is read as; no store is needed.",
-)
+@option("--example", metavar="JSON", help="Show what this payload of the one --type is read as.")
 def schemas_command(
     url: str, modules: tuple[str, ...], types: tuple[str, ...], example: str | None
 ) -> int:

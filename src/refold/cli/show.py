@@ -19,7 +19,8 @@ def show_command(url: str, stream: str, **moment: Any) -> None:
 
     A conversation is shown as a transcript, any other stream as its events. T is RFC 3339, a date
     (its start, UTC) or an age (30m, 2h, 7d). --at asks what had happened by then, --known-at what
-    the log knew by then. The number at the left is the event's version.
+    the log knew by then. The number at the left is the event's version. What stops half-way, such
+    as a call without a result, is marked as unfinished at its end.
 
         refold show call-42
         refold show call-42 --version 7
@@ -33,6 +34,7 @@ def show_command(url: str, stream: str, **moment: Any) -> None:
         printing.print_events(found)
         return
     from refold.conversation import Conversation, transcript
+    from refold.conversation.transcript import loose_end
 
     if any(recorded.parts(among=Conversation.handlers) for recorded in found):
         lines = printing.transcript_lines(transcript(found))
@@ -40,3 +42,5 @@ def show_command(url: str, stream: str, **moment: Any) -> None:
         lines = printing.event_lines(found)
     for line in lines:
         output.line(line)
+    if (lacks := loose_end(found)) and set(moment.values()) == {None}:
+        output.line(output.styled(f"unfinished: {lacks}", dim=True))

@@ -54,11 +54,14 @@ def to_messages(history: Iterable[Recorded]) -> Messages:
     """The chat messages of a history: what a model would be shown of it.
 
     Tool calls join the agent's words of the same answer. Events and fields that have no place in
-    chat messages are left out, and listed in the ``loss`` of the list.
+    chat messages are left out, and listed in the ``loss`` of the list; bytes of the wire are not
+    listed, for what was said is told beside them.
     """
     writer = MessageWriter()
     loss: list[Loss] = []
     for recorded in history_of(history, call="to_messages"):
+        if recorded.type.startswith("wire."):
+            continue  # The bytes that what was said was read from.
         parts = recorded.parts()
         if not parts:
             loss.append(Loss(recorded.id, recorded.type))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -28,13 +28,29 @@ REDACTED: Final = "[redacted]"
 # What a reader of the words can do without; an answer's tokens and price are in the state.
 _LEFT_OUT: Final = frozenset({
     "model.request", "model.response", "speech.started", "speech.stopped", "access.recorded",
-    "wire.request", "wire.piece", "wire.answer",
+    "wire.request", "wire.piece", "wire.answer", "wire.branch",
     "openai_agents.item", "claude.entry", "pydantic_ai.entry", "pydantic_ai.record",
 })  # fmt: skip
+# What a conversation may stop at, and what is missing then; "" where nothing is.
+_STOPS: Final = {
+    "user.utterance": "nobody answered",
+    "model.request": "the model's answer did not come",
+    "tool.call": "a call has no result",
+    "tool.result": "the agent did not go on",
+    "agent.utterance": "",
+    "model.failed": "",
+    "session.ended": "",
+    "call.transferred": "",
+}
 # C0 and C1 controls but the line feed and tab, line separators, and what sets the direction.
 _HARMFUL: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
 )
+
+
+def loose_end(history: Sequence[Recorded]) -> str:
+    """What a conversation that stops here lacks, in a few words; "" where it lacks nothing."""
+    return next((_STOPS[e.type] for e in reversed(history) if e.type in _STOPS), "")
 
 
 class Line(msgspec.Struct, frozen=True):

@@ -12,6 +12,8 @@ from refold.engine.checks import check_path, check_progress
 from refold.engine.moments import position_known
 from refold.errors import RefoldError, UsageError, refuse_unless
 
+_NO_DATABASE = "no database: a journal is copied and measured as any file; `refold copy` makes one"
+
 
 class Upkeep:
     """What a store can do for its storage; what a kind of storage lacks is refused."""
@@ -89,5 +91,5 @@ class Upkeep:
 
     def _maintained(self) -> ports.Maintained:
         if not isinstance(self._backend, ports.Maintained):
-            raise UsageError("this kind of store is not kept in a file")
+            raise UsageError(_NO_DATABASE)
         return self._backend

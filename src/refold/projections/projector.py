@@ -13,7 +13,7 @@ from refold.engine.checks import check_progress
 from refold.engine.store import Store
 from refold.engine.store_check import check_store
 from refold.errors import NotFound, StoreClosed, Unavailable, UsageError, refuse_unless, shown
-from refold.ports import SqlValue, TableKeeper
+from refold.ports import SelectedRows, SqlValue, TableKeeper
 from refold.projections.catalog import (
     Catalog,
     CatalogEntry,
@@ -155,8 +155,8 @@ class Projector:
 
     # -- read ---------------------------------------------------------------------------------
 
-    def query(self, sql: str, values: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:
-        """The rows of a SQL query over the tables and views, as SQL has them.
+    def query(self, sql: str, values: Sequence[SqlValue] = ()) -> SelectedRows:
+        """The rows of a SQL query over the tables and views, and the names of their ``columns``.
 
         It only reads: :class:`~refold.errors.UsageError` (code ``read_only``) for a statement that
         changes anything.

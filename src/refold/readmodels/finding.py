@@ -13,7 +13,9 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from refold.conversation.amounts import read_amount
 from refold.core.clock import EARLIEST_US, LATEST_US, Instant, to_us
+from refold.core.recorded import Recorded
 from refold.engine.store import Store
 from refold.errors import UsageError, refuse_unless, shown
 from refold.ports import SqlValue
@@ -35,7 +37,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
     It went on at some time from ``since`` to ``until``, both included. An ``agent``, ``model`` or
     ``tool`` of exactly this name was in it. ``with_error``: a tool failed, a model gave no answer,
-    or it ended with an error. What is known of its cost is over ``cost_over``, in one currency.
+    or it ended with an error. What is known of its cost is over ``cost_over``, a decimal (as text
+    too), in one currency.
     ``text``: all these words stand in what one of its events says (utterances, calls and results
     of tools, errors), whatever their case and accents; signs between them are none. Raises
     :class:`~refold.errors.UsageError` for what can hold of no stream.
@@ -47,7 +50,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
     tool: str | None = None
     with_error: bool = False
-    cost_over: Decimal | None = None
+    cost_over: Decimal | str | None = None
     text: str | None = None
 
     def __post_init__(self) -> None:
@@ -55,9 +58,9 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
         if first > last:
             times = f"since={at(first)} is after until={at(last)}"
             raise UsageError(f"{times}: nothing happens between them")
-        cost = self.cost_over
-        if cost is not None and not (cost.is_finite() and cost >= 0):
-            raise UsageError(f"cost_over={cost} is no amount of money: give one from 0")
+        cost = read_amount(self.cost_over)
+        if self.cost_over is not None and (cost is None or cost < 0):
+            raise UsageError(f"cost_over={shown(self.cost_over)} is no amount of money from 0 on")
         if self.text is not None and not 0 < len(self.words) <= WORDS_MAX:
             raise UsageError(f"text={shown(self.text)} is not 1 to {WORDS_MAX} words")
 
@@ -83,17 +86,24 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FoundStreams(NamedTuple):
-    """The streams that fit, by name; ``positions`` of the events that say the words, if any were.
+    """The ``streams`` that are as ``wanted``, and ``positions`` of the events that say its words.
 
-    ``unknown`` are the names that were asked for and that no stream has: of which kind, the name,
-    and those that there are. ``unread`` are streams that could not be read to their end, for
-    :meth:`~refold.projections.Projector.status` says why.
+    ``unknown`` are the names that were asked for and that no stream has, where nothing was found:
+    of which kind, the name, and those that there are. ``unread`` are streams that could not be
+    read to their end; :meth:`~refold.projections.Projector.status` says why.
     """
 
-    streams: list[str]
+    wanted: Wanted
+    streams: frozenset[str]
     positions: frozenset[int] | None
     unknown: list[tuple[str, str, list[str]]]
     unread: list[str]
+
+    def has(self, event: Recorded) -> bool:
+        """Whether an event is of these streams, in the time, and says the words."""
+        first, last = self.wanted.bounds_us
+        said = self.positions is None or event.position in self.positions
+        return said and first <= event.occurred_at_us <= last and event.stream in self.streams
 
 
 def find(
@@ -111,17 +121,18 @@ def find(
     """
     refuse_unless(isinstance(wanted, Wanted), "a refold.readmodels.Wanted", wanted=wanted)
     projector = Projector(store, [search], rows=rows)
-    (before,) = projector.status()
-    if before.state == "changed":  # Made by another refold: nobody's rows are lost.
+    if projector.status()[0].state == "changed":  # Made by another refold: nobody's rows are lost.
         projector.rebuild(search.name, progress=progress)
         projector.confirm(search.name)
     projector.catch_up(progress=progress)
     (status,) = projector.status()
     terms, values = zip(*_conditions(wanted), strict=True)
     sql = f"SELECT stream, cost FROM search_streams AS one WHERE {' AND '.join(terms)}"
-    found = projector.query(f"{sql} ORDER BY stream", list(chain.from_iterable(values)))
-    streams = [stream for stream, cost in found if _is_over(wanted.cost_over, cost)]
+    found = projector.query(sql, list(chain.from_iterable(values)))
+    least = read_amount(wanted.cost_over)
+    streams = frozenset(stream for stream, cost in found if _is_over(least, cost))
     return FoundStreams(
+        wanted,
         streams,
         _positions(projector, wanted),
         [] if streams else list(_unknown(projector, wanted)),

@@ -81,7 +81,7 @@ _UNHEARD: Final = ("wire.", "session.forked")
 
 def spaced(text: str) -> str:
     """Text as its words are looked for and found."""
-    return _UNSPACED.sub(r" \1 ", text)
+    return text if text.isascii() else _UNSPACED.sub(r" \1 ", text)
 
 
 def facts_of(event: object) -> Facts:

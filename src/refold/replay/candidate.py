@@ -62,11 +62,11 @@ class ModelFailure(RefoldError):
         super().__init__(message, kind=kind, status=status, retry_after_s=retry_after_s)
 
     @classmethod
-    def of(cls, error: Unavailable | Rejected) -> ModelFailure:
-        """The failure that an error of the HTTP client is."""
+    def of(cls, error: Unavailable | Rejected, *, key: str) -> ModelFailure:
+        """The failure that an error of the HTTP client is; ``key`` says whose key was sent."""
         kind: Any = "refused" if isinstance(error, Rejected) else error.code
         return cls(
-            error.message,
+            f"{error.message}; {key}" if error.facts.get("status") in (401, 403) else error.message,
             # A lost connection may be the service's way to say that it has too much to do.
             kind="busy" if kind == "broken" else kind,
             status=error.facts.get("status"),
@@ -107,8 +107,10 @@ class ChatEndpoint:
         said = checked_headers(headers)
         if not isinstance(api_key, str | None):
             raise UsageError("api_key= is text, or None for that of the environment")
-        if key := (_key_of_environment() if api_key is None else api_key).strip():
+        name = next(filter(os.environ.get, KEY_VARIABLES), "") if api_key is None else "api_key="
+        if key := (os.environ.get(name, "") if api_key is None else api_key).strip():
             said["authorization"] = f"Bearer {key}"
+        self._key_said = f"the key sent: {name or 'none, set ' + ' or '.join(KEY_VARIABLES)}"
         self.http = HttpClient(headers=said, timeout_s=timeout_s, come_back=frozenset({_CONFLICT}))
 
     def __call__(self, request: ChatRequest) -> Action:
@@ -127,7 +129,7 @@ class ChatEndpoint:
         try:
             completion = decoded(await self.http.send("POST", self._target, content=content))
         except (Unavailable, Rejected) as error:
-            raise ModelFailure.of(error) from error
+            raise ModelFailure.of(error, key=self._key_said) from error
         return parse_completion(completion)
 
     def close(self) -> None:
@@ -136,10 +138,6 @@ class ChatEndpoint:
 
     def __repr__(self) -> str:
         return f"ChatEndpoint({self.url!r}, model={self.model!r})"
-
-
-def _key_of_environment() -> str:
-    return next((key for name in KEY_VARIABLES if (key := os.environ.get(name))), "")
 
 
 STATUS_END: Final = 1_000

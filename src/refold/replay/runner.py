@@ -170,15 +170,15 @@ def select(store: Store, *, streams: Sequence[str] = (), category: str | None = 
     """The streams to replay: those named, and those of a category; each once, branches left out.
 
     Named branches stay. Raises :class:`~refold.errors.NotFound` for a name that does not exist and
-    for a category without streams.
+    for a category without streams other than branches.
     """
     check_store(store, call="select", instead=OPENED)
     for stream in checked_streams(streams):
         if store.head(stream) == NO_EVENTS:
             raise NotFound(f"there is no stream {stream!r}", stream=stream)
     found = [] if category is None else [i.stream for i in store.streams(category=category)]
-    if category is not None and not found:
-        raise NotFound(f"there are no streams in category {category!r}", category=category)
+    if category is not None and all("~" in stream for stream in found):
+        raise NotFound(f"no stream but branches is in category {category!r}", category=category)
     return list(dict.fromkeys([*streams, *(stream for stream in found if "~" not in stream)]))
 
 

@@ -143,9 +143,10 @@ def cluster_bootstrap(
     """An interval for all successes over all trials that resamples whole clusters.
 
     Percentile bootstrap (Efron 1979, "Bootstrap methods", Annals of Statistics 7); too narrow for
-    fewer than about 20 clusters. ``(0, 1)`` for fewer than two clusters with trials. When every
-    trial came out the same there is nothing to resample: then Wilson's interval counts each
-    cluster once, the fewest independent trials there can have been.
+    fewer than about 20 clusters. ``(0, 1)`` for fewer than four clusters with trials: of these, the
+    ends of 95 % are the clusters' own rates. When every trial of two or more came out the same
+    there is nothing to resample: then Wilson's interval counts each cluster once, the fewest
+    independent trials there can have been.
     """
     for successes, trials in clusters:
         _check_counts(successes, trials)
@@ -154,9 +155,9 @@ def cluster_bootstrap(
     _check(fits, "resamples", resamples, f"{RESAMPLES_MIN:,} to {RESAMPLES_MAX:,}")
     _check(type(seed) is int, "seed", seed, "a whole number")
     filled = [cluster for cluster in clusters if cluster[1]]
-    if len(filled) < 2:
-        return UNKNOWN
     successes, trials = total(filled)
+    if len(filled) < (2 if successes in (0, trials) else 4):
+        return UNKNOWN
     if successes in (0, trials):
         return wilson(len(filled) if successes else 0, len(filled), confidence=confidence)
     generator = Random(seed)

@@ -36,12 +36,12 @@ from refold.ports import (
     Outcome,
     Packed,
     PartSize,
+    SelectedRows,
     SqlValue,
     StreamInfo,
 )
 
 T = TypeVar("T")
-
 READERS_KEPT_MAX: Final = 8
 Synchronous = Literal["FULL", "NORMAL"]
 _WINDOW_POSITIONS_PER_ROW: Final = 8
@@ -246,7 +246,7 @@ class SqliteBackend:
             raise UsageError(f"{self._path} was opened for reading", code="not_writable")
         return self._tables.write(work)
 
-    def query(self, sql: str, values: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:
+    def query(self, sql: str, values: Sequence[SqlValue] = ()) -> SelectedRows:
         """See :class:`~refold.ports.TableKeeper`."""
         with self._reading() as connection:
             return queried(unpacked.shown(connection, self._frames), sql, values)

@@ -130,9 +130,9 @@ def percent(part: float | None) -> str:
 
 
 def interval(rate: Proportion) -> str:
-    """``95 % sure to lie between 68.6 % and 76.2 %``, or that nothing is known."""
+    """``between 68.6 % and 76.2 %``, or that there is too little to say so."""
     ends = f"between {percent(rate.low)} and {percent(rate.high)}"
-    return ends if rate.trials else "nothing was answered"
+    return ends if rate.high - rate.low < 1 else "too few conversations to say how far off that is"
 
 
 def money(amount: Decimal | None) -> str:
