@@ -26,6 +26,7 @@ call-42@0, position 1
 $ refold show call-42
 ...
    0  ...  user  Is Tuesday free?
+unfinished: nobody answered
 $ refold show call-42 --json
 {"position":1,"stream":"call-42","version":0,"id":"call-42@0","type":"user.utterance","schema":1,...}
 ```
