@@ -75,8 +75,8 @@ def test_all_of_a_process_is_recorded_until_it_is_uninstalled(
 ) -> None:
     """By both libraries; the same store again is no matter, another is refused."""
     path = tmp_path / "a.db"
-    capture.install(path)
     before = (httpx2.Client.send, httpx2.AsyncClient.send, httpx.Client.send)
+    capture.install(path)
     capture.install(path)
     ask(server)
     body = {"model": "m", "messages": [{"role": "user", "content": "Hey"}]}
@@ -97,20 +97,21 @@ def test_all_of_a_process_is_recorded_until_it_is_uninstalled(
     assert types(path).count("model.response") == 3
 
 
-def test_the_name_of_a_conversation_leaves_after_uninstall_neither(
+def test_the_name_of_a_conversation_leaves_while_nothing_is_installed_alone(
     server: ModelServer, tmp_path: Path
 ) -> None:
-    """The agent goes on as it was written, with the header at each call."""
+    """Nothing of an installation stays in the libraries, whatever the agent goes on to send."""
     capture.install(tmp_path / "a.db")
     for library in (httpx2, httpx):
         named = {"x-refold-conversation": "call-42"}
         with library.Client(headers=named) as client:
-            for _ in range(2):
-                client.post(f"{server.url}/v1/chat/completions", json={"messages": []})
-                capture.uninstall()
-    assert len(server.received) == 4
+            client.post(f"{server.url}/v1/chat/completions", json={"messages": []})
+    capture.uninstall()
     assert not any("x-refold-conversation" in each.headers for each in server.received)
-    assert types(tmp_path / "a.db").count("model.request") == 1
+    with httpx2.Client(headers=named) as client:
+        client.post(f"{server.url}/v1/chat/completions", json={"messages": []})
+    assert server.received[-1].headers["x-refold-conversation"] == "call-42"
+    assert types(tmp_path / "a.db").count("model.request") == 2
 
 
 def test_one_client_among_installed_ones_records_a_call_once(
@@ -393,7 +394,7 @@ def test_what_others_put_around_it_stays(
     monkeypatch.setattr(httpx2.Client, "send", others)
     capture.uninstall()
     assert vars(httpx2.Client)["send"] is others
-    assert vars(httpx.Client)["send"] is own[1]  # It takes out what names a conversation.
+    assert vars(httpx.Client)["send"] is not own[1]
     capture.install(tmp_path / "agents.db")
     ask(server)
     capture.uninstall()

@@ -25,8 +25,8 @@ LIBRARIES: Final = ("httpx2", "httpx")
 _OPTIONS: Final = ("conversation", "on_error", "prices", "metadata")
 _installed: list[Taps] = []
 """The taps in force, if any."""
-_own: dict[type, Any] = {}
-"""What the patched classes send by. It stays: no conversation's name may ever leave."""
+_patched: list[tuple[type, Any, Any]] = []
+"""Each class of a library, what it sent by, and what it sends by now."""
 
 
 def client(store: Address, **options: Any) -> httpx2.Client:
@@ -100,15 +100,16 @@ def install(
     for library in [import_module(name) for name in LIBRARIES if find_spec(name)]:
         for kind, wrap in WATCHED.items():
             cls = getattr(library, kind)
-            if cls.send is not _own.get(cls):
-                _own[cls] = cls.send = wrap(cls.send, library, _in_force)
+            original, cls.send = cls.send, wrap(cls.send, library, _in_force)
+            _patched.append((cls, original, cls.send))
 
 
 def uninstall() -> None:
-    """Undo :func:`install` once what was captured is recorded; nothing where none is in force.
-
-    What stays in the libraries passes all on, but the header that names a conversation.
-    """
+    """Undo :func:`install` once what was captured is recorded; nothing where none is in force."""
+    while _patched:
+        cls, original, own = _patched.pop()
+        if vars(cls)["send"] is own:  # Else another stands around it, and it passes all on.
+            setattr(cls, "send", original)  # noqa: B010
     if _installed:
         writer = _installed.pop().writer
         writer.flush()
