@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 import refold
 from refold import capture, recording, tools
+from refold.capture import writer
 from refold.conversation import Conversation, ToolCall, to_messages
 from refold.conversation.state import ConversationState, ToolUse
 from refold.errors import UsageError
@@ -112,7 +113,7 @@ def test_a_run_is_recorded_with_arguments_result_latency_and_effect(store: refol
 
 
 def test_a_run_is_the_call_that_the_model_made(store: refold.Store) -> None:
-    """The newest of its name and arguments; the effect and the result are told, the call is one."""
+    """The first of its name and arguments; the effect and the result are told, the call is one."""
     asked = [ToolCall(f"c{n}", "find_slots", json.dumps({"day": d})) for n, d in enumerate("aba")]
     with recording.record(store, "call-1") as session:
         session.model_answered(tool_calls=asked)
@@ -121,7 +122,7 @@ def test_a_run_is_the_call_that_the_model_made(store: refold.Store) -> None:
         find_slots("a", limit=1)
     uses = state_of(store).tool_calls
     results = [use.answer and use.answer.event.result for use in uses]
-    assert results == [["a 9:00"], ["b 9:00"], []]
+    assert results == [[], ["b 9:00"], ["a 9:00"]]
     assert [use.event.call_id for use in uses] == ["c0", "c1", "c2"]
     assert {use.event.effect for use in uses} == {"read"}
 
@@ -163,6 +164,124 @@ def test_the_only_call_of_a_name_is_it_though_its_arguments_were_converted(
     state = state_of(store)
     assert [use.answer is not None for use in state.tool_calls] == [True, False, False, True]
     assert state.tool_calls[0].event.call_id == "c1"
+
+
+def test_the_newest_answer_is_answered_first_and_of_one_the_calls_in_order(
+    store: refold.Store,
+) -> None:
+    """What an earlier answer asked for and nobody ran is not what runs now."""
+    rolled = iter(range(1, 4))
+
+    @refold.tool
+    def roll() -> int:
+        return next(rolled)
+
+    with recording.record(store, "call-1") as session:
+        session.model_answered(tool_calls=[ToolCall("a1", "roll")])
+        session.model_answered(tool_calls=[ToolCall("b1", "roll"), ToolCall("b2", "roll")])
+        for _ in range(3):
+            roll()
+    uses = state_of(store).tool_calls
+    assert [(use.event.call_id, told(use)[3]) for use in uses] == [("a1", 3), ("b1", 1), ("b2", 2)]
+
+
+def test_a_run_within_a_run_takes_no_call_by_its_name_only(store: refold.Store) -> None:
+    """With other arguments than the model's it is a call of the tool's own; in a session inside
+    the tool, the only call of its name is it.
+    """
+
+    @refold.tool
+    def lookup(key: Any) -> str:
+        return f"L{key}"
+
+    @refold.tool
+    def report() -> str:
+        with recording.record(store, "call-2") as inner:
+            inner.model_answered(tool_calls=[ToolCall("d1", "lookup", '{"key": "7"}')])
+            lookup(7)
+        return lookup(2)
+
+    with recording.record(store, "call-1") as session:
+        asked = [ToolCall("c1", "report"), ToolCall("c2", "lookup", '{"key": "1"}')]
+        session.model_answered(tool_calls=asked)
+        report()
+        lookup(1)
+    uses = state_of(store).tool_calls
+    assert [told(use)[3] for use in uses] == ["L2", "L1", "L2"]
+    assert [use.event.call_id for use in uses][:2] == ["c1", "c2"]
+    (inner_use,) = state_of(store, "call-2").tool_calls
+    assert (inner_use.event.call_id, told(inner_use)[3]) == ("d1", "L7")
+
+
+def test_of_an_injected_object_only_its_type_is_kept(store: refold.Store) -> None:
+    """It may hold secrets, or the whole conversation; what the model asked for is compared."""
+
+    @dataclass
+    class Context:
+        api_key: str = "sk-secret"
+
+    @refold.tool
+    def pay(context: Context, price: Money) -> str:
+        return f"paid {price.amount}"
+
+    with recording.record(store, "call-1") as session:
+        asked = [
+            ToolCall(f"c{n}", "pay", json.dumps({"price": {"amount": str(n), "unit": None}}))
+            for n in (1, 2)
+        ]
+        session.model_answered(tool_calls=asked)
+        for amount in (2, 1, 3):
+            pay(Context(), Money(Decimal(amount)))
+    uses = state_of(store).tool_calls
+    assert [told(use)[3] for use in uses] == ["paid 1", "paid 2", "paid 3"]
+    assert told(uses[2])[1] == {"context": Context.__qualname__, "price": "Money"}
+    assert all(b"sk-secret" not in bytes(event.raw) for event in store.read("call-1"))
+
+
+def test_a_tool_on_another_event_loop_does_not_wait_for_its_recorder() -> None:
+    """The recorder's loop may be waiting for the thread of the tool."""
+    from contextvars import copy_context
+
+    @refold.tool
+    async def look() -> int:
+        return 1
+
+    async def talk() -> list[ToolUse]:
+        async with refold.open_async("memory:") as store:
+            async with recording.record_async(store, "call-1"):
+                found: list[int] = []
+                run = copy_context().run
+                work = lambda: run(lambda: found.append(asyncio.run(look())))  # noqa: E731
+                thread = threading.Thread(target=work, daemon=True)
+                thread.start()
+                thread.join(10)  # The loop stands still meanwhile.
+                assert found == [1]
+                await asyncio.sleep(0)
+            return (await store.fold("call-1", Conversation)).state.tool_calls
+
+    (use,) = asyncio.run(talk())
+    assert told(use)[3] == 1
+
+
+def test_a_tool_that_is_cancelled_while_its_call_is_told_has_an_end() -> None:
+    """The call is not left open: an error is its result."""
+
+    @refold.tool
+    async def look() -> int:
+        raise AssertionError("it was cancelled before")
+
+    async def talk() -> list[ToolUse]:
+        async with refold.open_async("memory:") as store:
+            async with recording.record_async(store, "call-1"):
+                task = asyncio.ensure_future(look())
+                await asyncio.sleep(0)
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+            return (await store.fold("call-1", Conversation)).state.tool_calls
+
+    (use,) = asyncio.run(talk())
+    assert told(use)[3:] == ("CancelledError", True)
 
 
 def test_a_run_within_a_run_takes_no_call_that_is_being_answered(store: refold.Store) -> None:
@@ -361,6 +480,38 @@ def test_recording_that_fails_does_not_fail_the_tool(
         assert find_slots("b", limit=1) == ["b 9:00"]
     assert [r.levelname for r in caplog.records if r.name == "refold.tools"] == ["WARNING"]
     assert "was not recorded" in caplog.text
+
+
+def test_looking_for_the_recorder_does_not_fail_the_tool(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever goes wrong there is told."""
+
+    def fails() -> None:
+        raise RuntimeError("Set changed size during iteration")
+
+    monkeypatch.setattr(tools, "writer_in_force", fails)
+    assert find_slots("a", limit=1) == ["a 9:00"]
+    assert "was not recorded" in caplog.text
+
+
+def test_recorders_are_listed_while_another_thread_makes_one(store: refold.Store) -> None:
+    """Neither gets in the other's way."""
+    held = [writer.CaptureWriter(store)]
+    is_added, go_on = threading.Event(), threading.Event()
+
+    class Slow(writer.CaptureWriter):
+        def __hash__(self) -> int:
+            is_added.set()
+            go_on.wait(0.05)
+            return id(self)
+
+    thread = threading.Thread(target=lambda: held.append(Slow(store)))
+    with writer._listing:
+        thread.start()
+        assert not is_added.wait(0.05), "it waits while they are listed"
+    thread.join()
+    assert {*held} <= {*writer._all()}
 
 
 def test_without_a_conversation_the_tool_runs_and_that_is_said_once(

@@ -13,6 +13,7 @@ nobody can know whether they are true.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
@@ -48,9 +49,10 @@ def recorded(session: S, *, prefix: str = "", effects: Mapping[str, Effect] | No
 
     Raises :class:`~refold.errors.UsageError` for what is no such session.
     """
-    missing = [name for name in ("call_tool", "list_tools") if not hasattr(session, name)]
+    known = sys.modules.get("mcp")  # Else nobody can have made one.
+    is_known = known is not None and isinstance(session, known.ClientSession | known.Client)
     unknown = {*(effects or {}).values()} - {*get_args(Effect)}
-    if missing:
+    if not is_known:
         raise UsageError(f"an mcp.ClientSession or mcp.Client is recorded, not {session!r:.60}")
     if unknown:
         raise UsageError(f"effects are {', '.join(get_args(Effect))}, not {sorted(unknown)}")
@@ -73,9 +75,10 @@ class _RecordedCalls:
     async def list_tools(self, *args: Any, **named: Any) -> Any:
         """The same list; what it says of each tool is known from then on."""
         listed = await self._list_tools(*args, **named)
-        for tool in listed.tools:
-            self._tools[tool.name] = tool
-            declare(self._prefix + tool.name, self._effect(tool.name))
+        with suppress(Exception):  # A list of another shape is the caller's all the same.
+            for tool in listed.tools:
+                self._tools[tool.name] = tool
+                declare(self._prefix + tool.name, self._effect(tool.name))
         return listed
 
     async def call_tool(
@@ -86,18 +89,27 @@ class _RecordedCalls:
             self._is_looked_up = True
             with suppress(Exception):  # It would only say more of the call.
                 await self._look_up()
-        tool = self._tools.get(name)
-        async with RunningTool(
-            self._prefix + name,
-            arguments or {},
-            effect=self._effect(name),
-            schema_hash=sha256_of(tool.input_schema) if tool else "",
-            metadata={"mcp": {**self._server(), **_hints(tool)}},
-        ) as running:
+        about = self._about(name)
+        async with RunningTool(f"{self._prefix}{name}", arguments or {}, **about) as running:
             answer = await self._call_tool(name, arguments, *args, **named)
-            running.result = _said(answer)
-            running.is_error = getattr(answer, "is_error", False)
+            running.is_error = getattr(answer, "is_error", False) is True
+            try:
+                running.result = _said(answer)
+            except Exception:  # No answer as the protocol has them: as any other value.
+                running.result = answer
         return answer
+
+    def _about(self, name: str) -> dict[str, Any]:
+        """What is known of a tool; nothing where its server says what nobody can read."""
+        try:
+            tool = self._tools.get(name)
+            schema_hash = sha256_of(tool.input_schema) if tool else ""
+            metadata = {"mcp": {**self._server(), **_hints(tool)}}
+            return {
+                "effect": self._effect(name), "schema_hash": schema_hash, "metadata": metadata
+            }  # fmt: skip
+        except Exception:
+            return {"effect": self._effects.get(name, "unknown")}
 
     async def _look_up(self) -> None:
         import anyio

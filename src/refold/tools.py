@@ -22,7 +22,8 @@ import inspect
 import logging
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from contextlib import suppress
+from contextvars import ContextVar, Token
 from functools import partial, wraps
 from typing import Any, Final, Self, TypeVar, get_args, overload
 
@@ -32,13 +33,15 @@ from refold.conversation.events import Effect
 from refold.errors import UsageError
 from refold.recording.declared import declare
 from refold.recording.in_force import Tell, Telling, Told, telling
-from refold.recording.tool_run import ToolRun, began, ended, error_text, json_value
+from refold.recording.tool_run import ToolRun, began, ended, error_text, is_plain, json_value
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _log: Final = logging.getLogger("refold.tools")
 _said: Final[set[str]] = set()
 """What was logged, and is not again."""
+_inside: Final[ContextVar[Any]] = ContextVar("refold.tools.inside", default=None)
+"""Where the run that goes on here is recorded: by whom, and the conversation that has a name."""
 
 
 class RunningTool:
@@ -53,6 +56,8 @@ class RunningTool:
         self.is_error = False
         self._name, self._arguments, self._known = name, arguments, known
         self._run: ToolRun | None = None
+        self._tell: Tell | None = None
+        self._outer: Token[Any] | None = None
         self._since = 0.0
 
     def __enter__(self) -> Self:
@@ -63,7 +68,11 @@ class RunningTool:
         self._end(error)
 
     async def __aenter__(self) -> Self:
-        await _recorded(self._begin())
+        try:
+            await _recorded(self._begin())
+        except asyncio.CancelledError as error:
+            self._end(error)  # The call is told all the same, and no block will be left to end it.
+            raise
         return self
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
@@ -73,8 +82,13 @@ class RunningTool:
         self.result, self.is_error = None, False
         made = json_value(self._arguments)
         given = made if isinstance(made, dict) else {"arguments": made}
-        self._run = ToolRun(self._name, given, time.time_ns() // 1_000, **self._known)
-        self._tell = _in_force(self._name)
+        self._run = run = ToolRun(self._name, given, time.time_ns() // 1_000, **self._known)
+        where = (telling.get(), conversation_in_force())
+        run.is_nested, self._outer = where == _inside.get(), _inside.set(where)
+        try:
+            self._tell = _in_force(self._name)
+        except Exception as error:
+            _not_recorded(self._name, error)
         told = self._told(began)
         self._since = time.perf_counter()
         return told
@@ -83,6 +97,8 @@ class RunningTool:
         run = self._run
         if run is None:
             return None
+        with suppress(ValueError):  # Ended in another context, where nothing is to be taken back.
+            _inside.reset(self._outer)  # type: ignore[arg-type]
         run.latency_ms = round((time.perf_counter() - self._since) * 1_000, 3)
         run.is_error = self.is_error or error is not None
         run.result = json_value(self.result) if error is None else error_text(error)
@@ -145,7 +161,8 @@ class ToolOf(RunningTool):
         self, name: str | None, effect: Effect, arguments: Any, call_id: str | None,
         call_id_from: str | None,
     ) -> None:  # fmt: skip
-        super().__init__(name or "", arguments or {}, effect=effect, call_id=call_id)
+        given = {} if arguments is None else arguments
+        super().__init__(name or "", given, effect=effect, call_id=call_id)
         self._effect, self._call_id_from = effect, call_id_from
 
     def _begin(self) -> Told:
@@ -185,8 +202,10 @@ class ToolOf(RunningTool):
     ) -> RunningTool:
         given = _arguments(signature, args, named)
         call_id = given.pop(self._call_id_from, None) if self._call_id_from else None
-        known = {"effect": self._effect, "call_id": call_id if isinstance(call_id, str) else None}
-        return RunningTool(name, given, **known)
+        objects = {name: value for name, value in given.items() if not is_plain(value)}
+        given |= {name: type(value).__qualname__ for name, value in objects.items()}
+        call_id = call_id if isinstance(call_id, str) else None
+        return RunningTool(name, given, effect=self._effect, call_id=call_id, objects=objects)
 
 
 def _check(function: Any, name: str) -> None:
@@ -242,10 +261,12 @@ def _in_force(name: str) -> Tell | None:
 
 
 async def _recorded(told: Told) -> None:
-    """Wait until it is recorded, also where the task is cancelled meanwhile."""
-    if told is not None:
-        future = asyncio.wrap_future(told) if isinstance(told, Future) else told
-        await asyncio.wait([asyncio.shield(future)])
+    """Wait until it is recorded, also where the task is cancelled meanwhile.
+
+    Not for what another event loop does: it may be waiting for this one, or run in no thread.
+    """
+    if isinstance(told, asyncio.Future) and told.get_loop() is asyncio.get_running_loop():
+        await asyncio.wait([asyncio.shield(told)])
 
 
 def _done(name: str, told: Any) -> None:

@@ -102,8 +102,8 @@ def test_the_name_of_a_conversation_leaves_while_nothing_is_installed_alone(
 ) -> None:
     """Nothing of an installation stays in the libraries, whatever the agent goes on to send."""
     capture.install(tmp_path / "a.db")
+    named = {"x-refold-conversation": "call-42"}
     for library in (httpx2, httpx):
-        named = {"x-refold-conversation": "call-42"}
         with library.Client(headers=named) as client:
             client.post(f"{server.url}/v1/chat/completions", json={"messages": []})
     capture.uninstall()

@@ -204,10 +204,50 @@ def test_recording_is_in_no_ones_way() -> None:
     asyncio.run(talk())
 
 
+def test_an_answer_that_cannot_be_read_is_the_callers_all_the_same() -> None:
+    """A list and an answer of another shape, a schema that is no JSON: nothing fails."""
+
+    async def talk() -> None:
+        async with refold.open_async("memory:") as store:
+            async with by_client() as client, recording.record_async(store, "call-1"):
+                (first, *_) = (await client.list_tools()).tools
+                shapes: list[Any] = [[], mcp.types.ListToolsResult(tools=[first])]
+                first.input_schema = {"of": object()}
+
+                async def list_tools(**named: Any) -> Any:
+                    return shapes.pop(0)
+
+                async def call_tool(name: str, arguments: Any) -> Any:
+                    return ["ran", name]
+
+                client.list_tools, client.call_tool = list_tools, call_tool  # type: ignore[method-assign,assignment]
+                recorded_mcp.recorded(client, effects={first.name: "read"})
+                assert await client.list_tools() == []
+                await client.list_tools()
+                got: Any = await client.call_tool(first.name, {})
+                assert got == ["ran", first.name]
+            (use,) = await uses(store)
+            assert answer(use) == (["ran", first.name], False)
+            assert use.event.effect == "read"
+
+    asyncio.run(talk())
+
+
 def test_what_is_no_session_is_refused() -> None:
-    """And effects that there are not."""
-    with pytest.raises(UsageError, match="ClientSession"):
-        recorded_mcp.recorded(object())  # type: ignore[type-var]
+    """Also what only looks like one, and effects that there are not."""
+
+    class Other:
+        """A client of another package."""
+
+        async def list_tools(self) -> list[Any]:
+            return []
+
+        async def call_tool(self, name: str) -> Any:
+            return name
+
+    for wrong in (object(), Other()):
+        with pytest.raises(UsageError, match="ClientSession"):
+            recorded_mcp.recorded(wrong)  # type: ignore[type-var]
     with pytest.raises(UsageError, match="harmless"):
         recorded_mcp.recorded(
             mcp.Client("http://127.0.0.1:9/mcp"),

@@ -41,6 +41,8 @@ CLOSING_MAX_S: Final = 2.0
 
 _log: Final = logging.getLogger("refold.capture")
 _writers: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
+_listing = threading.RLock()
+"""Held where a writer is added or all are listed, which threads may not do at once."""
 
 _Step = tuple[Callable[[], None], Callable[[Exception], None]]
 """Something to be done, and who is told where it fails."""
@@ -77,7 +79,8 @@ class CaptureWriter:
             # would have half of one.
             _opened(store).close()
         self._start()
-        _writers.add(self)
+        with _listing:
+            _writers.add(self)
 
     def _start(self) -> None:
         """Begin with nothing, as a forked process does too."""
@@ -249,15 +252,20 @@ def _opened(address: str | os.PathLike[str]) -> Store:
     return open_store(address)
 
 
+def _all() -> list[Any]:
+    with _listing:
+        return [*_writers]
+
+
 def writer_in_force() -> CaptureWriter | None:
     """The writer of this process, None where none or more than one is."""
-    working = [writer for writer in [*_writers] if not writer.is_stopped]
+    working = [writer for writer in _all() if not writer.is_stopped]
     return working[0] if len(working) == 1 else None
 
 
 def flush(timeout_s: float = 30.0) -> bool:
     """Wait until the store has all that was captured so far; False where it takes longer."""
-    waited = [writer.flush(timeout_s) for writer in [*_writers]]
+    waited = [writer.flush(timeout_s) for writer in _all()]
     return all(waited)
 
 
@@ -265,7 +273,7 @@ def flush(timeout_s: float = 30.0) -> bool:
 def _close() -> None:
     """Record what is left, and close what was opened here: one file remains."""
     flush()
-    for writer in [*_writers]:
+    for writer in _all():
         writer.stop()
         if writer._thread is not None:
             writer._thread.join(CLOSING_MAX_S)
@@ -273,7 +281,9 @@ def _close() -> None:
 
 def _begin_anew() -> None:
     """In a forked process: what its parent had under way is the parent's."""
-    for writer in [*_writers]:
+    global _listing
+    _listing = threading.RLock()  # Another thread may have held it, which is not here.
+    for writer in _all():
         writer._start()
 
 

@@ -34,11 +34,15 @@ _VOCABULARY: Final[dict[str, type]] = {
 
 
 class WaitingCall(NamedTuple):
-    """A tool call without a result: its event id, its tool, its arguments as they were given."""
+    """A tool call without a result: its event id, its tool, its arguments as they were given.
+
+    ``answer`` is the message id that the calls of one answer share; a call without one has its own.
+    """
 
     id: str
     name: str
     arguments: str
+    answer: str
 
 
 @dataclass
@@ -81,7 +85,7 @@ class Notes:
                 self.spoken = here
             case events.ToolCall():
                 waiting = self.open_calls.get(event.call_id, ())
-                call = WaitingCall(here, event.name, event.arguments)
+                call = WaitingCall(here, event.name, event.arguments, event.message_id or here)
                 self.open_calls[event.call_id] = (*waiting, call)
             case events.ToolResult():
                 self.asked = here

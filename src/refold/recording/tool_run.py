@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import date, time, timedelta
+from decimal import Decimal
+from enum import Enum
 from typing import Any, Final
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import msgspec
 
@@ -23,6 +26,7 @@ RAN: Final = "tool"
 """The metadata, and its value, that marks what a tool itself told, and not a model's request."""
 TEXT_CHARS_MAX: Final = 2_000
 """How much is kept of the text of an exception, and of a value that JSON cannot say."""
+_PLAIN: Final = (str, int, float, bytes, Decimal, date, time, timedelta, UUID, Enum)
 VALUE_BYTES_MAX: Final = 4 << 20
 """The most of arguments or of a result that is kept; of more, size and SHA-256."""
 
@@ -33,6 +37,9 @@ class ToolRun:
 
     ``call`` is the event id of the call that it answers, None until that is known;
     ``latency_ms`` is None while it goes on. ``metadata`` is added to that of its events.
+    ``objects`` are the arguments that are more than JSON, of which ``arguments`` has the type only:
+    what is injected may hold secrets, or all of a conversation. ``is_nested`` says that another run
+    of the same conversation goes on around it.
     """
 
     name: str
@@ -42,6 +49,8 @@ class ToolRun:
     call_id: str | None = None
     schema_hash: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    objects: Mapping[str, Any] = field(default_factory=dict)
+    is_nested: bool = False
     result: Any = None
     is_error: bool = False
     latency_ms: float | None = None
@@ -54,9 +63,10 @@ def waiting_for(
 ) -> Iterator[tuple[str, WaitingCall]]:
     """The calls without a result that a run may answer, with their ids, the likeliest first.
 
-    With a call id, those of that id, the one that has waited longest first. Else the newest of its
-    name whose arguments are among those of the run; where there is none and it need not be
-    ``exactly`` that, the only one of its name: what runs a tool may convert arguments.
+    With a call id, those of that id, the one that has waited longest first. Else those of its name
+    whose arguments are among those of the run, of the newest answer first, and of one answer in
+    order; where there is none and it need not be ``exactly`` that, the only one of its name: what
+    runs a tool may convert arguments. A nested run is mostly no call of a model's, so not by name.
     """
     waiting = [
         (call_id, call)
@@ -67,9 +77,13 @@ def waiting_for(
     if run.call_id is not None:
         return (one for one in waiting if one[0] == run.call_id)
     named = [one for one in waiting if one[1].name == run.name]
-    named.sort(key=lambda one: parse_event_id(one[1].id)[1], reverse=True)
-    same = [one for one in named if _agree(one[1].arguments, run.arguments)]
-    return iter(same or (named if len(named) == 1 and not exactly else []))
+    # The answers stand in their order in the history; sorting keeps that of the calls in each.
+    named.sort(key=lambda one: parse_event_id(one[1].id)[1])
+    answers = {one[1].answer: at for at, one in enumerate(named)}
+    named.sort(key=lambda one: answers[one[1].answer], reverse=True)
+    same = [one for one in named if _agree(one[1].arguments, run)]
+    is_enough = len(named) == 1 and not exactly and not run.is_nested
+    return iter(same or (named if is_enough else []))
 
 
 def began(notes: Notes, run: ToolRun) -> list[Event]:
@@ -116,6 +130,18 @@ def json_value(value: Any) -> Any:
         return _repr(value)
 
 
+def is_plain(value: Any) -> bool:
+    """Whether a value is one of JSON, or of the library's types that are one text or number."""
+    try:
+        if isinstance(value, Mapping):
+            return all(map(is_plain, value.values()))
+        if isinstance(value, list | tuple | set | frozenset):
+            return all(map(is_plain, value))
+    except Exception:  # As of what holds itself.
+        return False
+    return value is None or isinstance(value, _PLAIN)
+
+
 def error_text(error: BaseException) -> str:
     """Type and message; whatever the message is, it must not keep it from being recorded."""
     name = type(error).__qualname__
@@ -146,10 +172,14 @@ def _repr(value: Any) -> str:
     return text.encode(errors="backslashreplace").decode()
 
 
-def _agree(asked: str, given: Mapping[str, Any]) -> bool:
+def _agree(asked: str, run: ToolRun) -> bool:
     """Whether a run was given all that a model asked for; more may have been filled in."""
-    said, ran = exact_arguments(asked), exact_arguments(json_text(given))
-    return isinstance(said, dict) and isinstance(ran, dict) and said.items() <= ran.items()
+    said = exact_arguments(asked)
+    if not isinstance(said, dict):
+        return False
+    named = {name: json_value(value) for name, value in run.objects.items() if name in said}
+    ran = exact_arguments(json_text({**run.arguments, **named}))
+    return isinstance(ran, dict) and said.items() <= ran.items()
 
 
 def _marked(run: ToolRun) -> dict[str, Any]:
