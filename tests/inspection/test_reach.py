@@ -67,6 +67,9 @@ KINDS = {
         "def marked(x):\n    return marked.rate * x\nmarked.rate = 7", "marked(1)"
     ),
     "an array": Kind("import array\nnumbers = array.array('i', [1, 7])", "numbers[1]"),
+    "an array of objects": Kind(
+        "import numpy\nmixed = numpy.array([object(), 'a', 7], dtype=object)", "mixed[2]"
+    ),
     "a view of bytes": Kind("view = memoryview(bytes([1, 7]))", "view[1]"),
     "functools.cache": Kind("@functools.cache\ndef cached(x):\n    return x + 7", "cached(1)"),
     "functools.lru_cache": Kind(

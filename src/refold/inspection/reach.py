@@ -162,9 +162,11 @@ class _Reach:
         is_data = is_dataclass(cls) or hasattr(cls, "__struct_fields__") or cls is SimpleNamespace
         if is_data or _module_of(cls) in self._homes:
             return (_state_of(value),)
-        with suppress(TypeError, ValueError, BufferError):  # An array, of numpy for one.
+        with suppress(TypeError, ValueError, BufferError, AttributeError):
+            # An array, of numpy for one; where it holds objects, its bytes are addresses.
             numbers = memoryview(value)
-            return numbers.format, numbers.shape, numbers.tobytes()
+            is_bare = not re.search("[OPXz&]", re.sub(":.*?:", "", numbers.format))
+            return numbers.format, numbers.shape, numbers.tobytes() if is_bare else value.tolist()
         name = getattr(value, "__qualname__", getattr(value, "__name__", None))
         return name, getattr(value, "__self__", None)
 
@@ -184,10 +186,8 @@ def _enclosed(function: FunctionType) -> dict[str, object]:
     """What a function closes over, by name."""
     found: dict[str, object] = {}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        try:
+        with suppress(ValueError):  # It is not bound yet.
             found[name] = cell.cell_contents
-        except ValueError:  # It is not bound yet.
-            continue
     return found
 
 
