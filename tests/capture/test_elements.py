@@ -10,11 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from refold.capture import elements
 from refold.capture.elements import (
     ELEMENT_BYTES_MIN,
+    RECENT_MAX,
     KnownElements,
     answer_bytes,
     answer_kept,
+    digest_of,
     elements_of,
     encode_form,
     joined,
@@ -165,6 +168,17 @@ def test_after_a_restart_nothing_is_kept_again() -> None:
             stream.restart()
         stream.keep(json.dumps({"messages": messages(count), "tools": messages(3)}).encode())
     assert sum(new_of(stream)) == 29
+
+
+def test_the_elements_that_come_first_are_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever their digests: every process that reads a stream knows the same of it."""
+    monkeypatch.setattr(elements, "KNOWN_MAX", 4)
+    known = KnownElements()
+    known.take(1, [digest_of(bytes([n])) for n in range(40)])
+    for version in range(2, 2 + RECENT_MAX):
+        known.take(version, [])
+    runs = [known.run([digest_of(bytes([n]))], 0) for n in range(40)]
+    assert runs == [None] * 36 + [[n, 1, 1] for n in range(36, 40)]
 
 
 def clocked(turns: int) -> Iterator[bytes]:

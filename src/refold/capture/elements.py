@@ -72,7 +72,8 @@ class KnownElements:
     def take(self, version: int, digests: Sequence[bytes]) -> None:
         """Note the elements of the newest request; of one that is not known, no digest."""
         places = dict(zip(digests, range(len(digests)), strict=True))
-        for digest in places.keys() - self._first.keys() - {b""}:
+        # In order: what is forgotten first must not hang on hashes.
+        for digest in [one for one in places if one and one not in self._first]:
             self._first[digest] = version, places[digest]
             self._at[version, places[digest]] = digest
         for digest in [*islice(self._first, max(len(self._first) - KNOWN_MAX, 0))]:
