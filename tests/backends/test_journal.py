@@ -232,8 +232,42 @@ def test_a_reader_of_a_file_that_is_gone_is_told(path: Path, how: str) -> None:
         with pytest.raises(BackendError) as error:
             numbers(reader)
         assert error.value.code == "file_gone"
+        assert "nothing was read" in str(error.value) and "written" not in str(error.value)
         moved.rename(path)
         assert numbers(reader) == [1]
+
+
+def test_a_relative_path_stays_what_it_was_in_another_folder(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both who writes and who reads go on where the process has changed its folder."""
+    monkeypatch.chdir(path.parent)
+    with refold.open(path.name) as store, refold.open(path.name, mode="read") as reader:
+        (tmp_path / "other").mkdir()
+        monkeypatch.chdir(tmp_path / "other")
+        store.append("call-1", n(1))
+        assert numbers(reader) == numbers(store) == [1]
+
+
+def test_a_folder_that_cannot_be_looked_into_any_more_is_told(tmp_path: Path) -> None:
+    """As it is where the folder is none any more: in an error of refold's own, with the path."""
+    path = tmp_path / "folder" / "calls.jsonl"
+    path.parent.mkdir()
+    with refold.open(path) as store:
+        store.append("call-1", n(1))
+        kept = path.parent.rename(tmp_path / "kept")
+        path.parent.symlink_to(path.parent)
+        with pytest.raises(Unavailable) as unavailable:
+            store.append("call-1", n(2))
+        assert unavailable.value.path == str(path)
+        path.parent.unlink()
+        path.parent.write_text("no folder")
+        with pytest.raises(BackendError) as gone:
+            store.append("call-1", n(2))
+        assert gone.value.code == "file_gone"
+        path.parent.unlink()
+        kept.rename(path.parent)
+        assert store.append("call-1", n(2)).position == 2
 
 
 def test_a_check_is_right_while_another_process_writes(path: Path) -> None:

@@ -89,7 +89,7 @@ class JournalBackend(MemoryBackend):
         synchronous: str = "FULL",
     ) -> None:
         super().__init__()
-        self._path, self._mode, self._syncs = path, mode, synchronous == "FULL"
+        self._path, self._mode, self._syncs = path.absolute(), mode, synchronous == "FULL"
         self._size, self._lines, self._file = 0, 0, -1
         self._is_loading = self._is_broken = False
         self._turn, self._lock = self._lock, self._begun_turn
@@ -212,10 +212,11 @@ class JournalBackend(MemoryBackend):
 
     def _check_place(self) -> None:
         """Refuse to go on where no path leads to the file any more."""
-        with suppress(FileNotFoundError):
+        with self._naming(), suppress(FileNotFoundError, NotADirectoryError):
             if os.path.samestat(self._path.stat(), os.fstat(self._file)):
                 return
-        why = f"{self._path} was removed or replaced while it was open, and nothing was written"
+        undone = "read" if self._mode == "read" else "written"
+        why = f"{self._path} was removed or replaced while it was open, and nothing was {undone}"
         advice = "put the file back, or close this store and open what is to be gone on with"
         raise BackendError(f"{why}: {advice}", code="file_gone", path=str(self._path))
 
