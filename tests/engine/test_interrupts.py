@@ -183,6 +183,33 @@ def test_an_interrupt_before_the_writer_thread_is_there_leaves_a_writer_that_clo
     loop.close()
 
 
+def test_an_interrupt_as_the_writer_thread_says_that_it_runs_leaves_no_writer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Found in review: two writers waited to be woken, and close() woke the one it did not join."""
+    start, started = threading.Thread.start, list[threading.Thread]()
+
+    def interrupt(self: threading.Thread) -> None:
+        start(self)
+        started.append(self)
+        if len(started) == 1:
+            raise KeyboardInterrupt
+
+    writer = GroupCommit(lambda batches: [STORED for _ in batches])
+    loop = asyncio.new_event_loop()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(writer.append_async([Batch([])]))
+        assert loop.run_until_complete(writer.append_async([Batch([])])) == [STORED]
+    closing = threading.Thread(target=writer.close, daemon=True)
+    closing.start()
+    for thread in (closing, *started):
+        thread.join(10)
+        assert not thread.is_alive()
+    loop.close()
+
+
 def test_an_interrupt_as_the_writer_thread_is_woken_leaves_nobody_waiting() -> None:
     """Wherever Python code wakes it: the next append has its outcome, and the store closes."""
     for step in range(1, 20):

@@ -258,6 +258,10 @@ class GroupCommit:
             try:
                 self._wake.get(timeout=LOST_LEADER_S)
             except Empty:
+                # Closed before the rest is looked at: then nothing more comes. An interrupt in
+                # Thread.start() has left two of these, and close() wakes one.
+                if self._closed and not (self._waiting or self._in_hand):
+                    return
                 if self._waiting or self._in_hand:
                     self._rescue()
                 continue
