@@ -243,3 +243,20 @@ def test_a_table_of_events_moves_in_by_one_command(run: Refold, tmp_path: Path) 
     assert (done.code, "1 imported (1 event)" in done.out) == (0, True)
     refused = run("import", "sql", "postgresql://host/db")
     assert (refused.code, "SQLite" in refused.err) == (2, True)
+
+
+def test_one_conversation_that_cannot_be_read_leaves_the_others(
+    run: Refold, tmp_path: Path
+) -> None:
+    """It is left out and named, and the exit code is 1; alone it is the error that it was."""
+    # Appended by a program that does not know the class.
+    broken = "import refold; refold.open('refold.db').append("
+    broken += "'talk-1', [refold.Event('user.utterance', {'txt': 'Hi'})])"
+    subprocess.run([sys.executable, "-c", broken], cwd=tmp_path, check=True)
+    with refold.open(tmp_path / "refold.db") as store:
+        store.append("talk-2", [refold.Event("user.utterance", {"text": "Hi"})])
+    done = run("export", "openai-chat", "--category", "talk")
+    assert done.code == 1
+    assert json.loads(done.out) == [{"role": "user", "content": "Hi"}]
+    assert "left out talk-1: talk-1@0 does not fit" in done.err
+    assert run("export", "openai-chat", "talk-1").code == 2

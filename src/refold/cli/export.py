@@ -8,7 +8,10 @@ import click
 
 from refold.cli import output
 from refold.cli.choosing import choosing, chosen
+from refold.cli.errors import FINDING, FINE
 from refold.cli.options import command, group, opened, option
+from refold.cli.text import clean
+from refold.errors import CodecError
 
 LOSSES_SHOWN_MAX: Final = 10
 
@@ -27,11 +30,12 @@ def export_command() -> None:
 @click.argument("streams", nargs=-1, metavar="[STREAM]...")
 @option("--category", metavar="NAME", help="All streams of this category too.")
 @choosing()
-def openai_chat(url: str, **which: Any) -> None:
+def openai_chat(url: str, **which: Any) -> int:
     """Print conversations as OpenAI chat messages: a JSON array each, one a line in a pipe.
 
     Those named, or those of a category that all other options fit. With --json, an object each:
-    "stream", "messages", and "loss", what has no place in messages.
+    "stream", "messages", and "loss", what has no place in messages. Of several, one that cannot be
+    read is left out and told, and the exit code is 1.
 
         refold export openai-chat call-42 | jq length
         refold export openai-chat --category call --json > calls.jsonl
@@ -40,9 +44,17 @@ def openai_chat(url: str, **which: Any) -> None:
     from refold.conversation import to_messages
 
     those = chosen(url, **which)
+    code = FINE
     with opened(url) as store:
         for stream in those:
-            messages = to_messages(store.read(stream))
+            try:
+                messages = to_messages(store.read(stream))
+            except CodecError as error:
+                if len(those) == 1:
+                    raise
+                output.note(clean(f"left out {stream}: {error}"))
+                code = FINDING
+                continue
             if output.as_json():
                 loss = [one._asdict() for one in messages.loss]
                 output.json_block({"stream": stream, "messages": messages, "loss": loss})
@@ -53,3 +65,4 @@ def openai_chat(url: str, **which: Any) -> None:
             ]
             more = "more not in messages (--json has them)"
             output.note_some(lost, LOSSES_SHOWN_MAX, more=more)
+    return code

@@ -117,7 +117,7 @@ def _signed(sign: str, recorded: refold.Recorded, *, fg: str) -> str:
 
 def _payload(recorded: refold.Recorded, taken: int) -> str:
     """As much of a payload as fits beside what is ``taken`` of the line."""
-    room = max(output.width() - taken, PAYLOAD_WIDTH_MIN)
+    room = max(output.width(output.UNBROKEN) - taken, PAYLOAD_WIDTH_MIN)
     return one_line(output.compact(exact(recorded.data)), room)
 
 

@@ -128,7 +128,7 @@ class Decoder:
     def _learnt(self, events: Iterable[_Tagged]) -> _Known:
         """What knows the tags of some events too, which another thread may have taught it."""
         known = self.known
-        if new := {event.tag for event in events} - known.wrappers.keys():
+        if new := {event.tag for event in events}.difference(known.wrappers):
             wrappers = {**known.wrappers, **{tag: self._wrap(tag) for tag in sorted(new)}}
             known = self.known = _Known(wrappers)
         return known

@@ -220,7 +220,7 @@ class Writer:
 
         Keys are looked up where the insert has met a taken one: there it costs nothing.
         """
-        missing = wanted.streams - self._versions.keys()
+        missing = wanted.streams.difference(self._versions)  # A set less a view walks the view.
         if missing:
             found = rows_of(self._connection, _HEADS, json.dumps(list(missing)))
             for stream, number, version in shaped(found, str, int, int):
@@ -323,7 +323,7 @@ class Writer:
 
     def _numbered_kinds(self, places: Sequence[Place]) -> str | None:
         """Give the kinds that are new their numbers; these as JSON pairs, None for none."""
-        new = set[str]().union(*[place.write.kinds for place in places]) - self._types.keys()
+        new = set[str]().union(*[place.write.kinds for place in places]).difference(self._types)
         pairs = list(enumerate(sorted(new), start=len(self._types)))
         self._types.update((kind, number) for number, kind in pairs)
         return json.dumps(pairs) if pairs else None

@@ -36,7 +36,9 @@ class SessionLine(NamedTuple):
         """The line as it is, as an event of a type; told where it is not known what it says."""
         check_json(self.value, [])
         if not is_known:
-            unread.append(Unread("field", "", "a line that is not understood, kept as it is"))
+            unread.append(
+                Unread("field", "", "a line that is not understood: it stands beside, as it is")
+            )
         return Event(kind, self.value if isinstance(self.value, dict) else {"value": self.value})
 
 
