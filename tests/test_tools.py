@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
+import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,11 +25,14 @@ from hypothesis import strategies as st
 import refold
 from refold import capture, recording, tools
 from refold.capture import writer
+from refold.capture.call import ModelCall
+from refold.capture.recorder import CallRecorder
 from refold.conversation import Conversation, ToolCall, to_messages
+from refold.conversation.apis import APIS
 from refold.conversation.state import ConversationState, ToolUse
 from refold.errors import UsageError
 from refold.recording import declared
-from refold.recording.tool_run import json_value
+from refold.recording.tool_run import ToolRun, began, ended, json_value
 from tests.capture.model_server import ModelServer, chat, serving
 
 
@@ -495,23 +501,24 @@ def test_looking_for_the_recorder_does_not_fail_the_tool(
     assert "was not recorded" in caplog.text
 
 
-def test_recorders_are_listed_while_another_thread_makes_one(store: refold.Store) -> None:
-    """Neither gets in the other's way."""
-    held = [writer.CaptureWriter(store)]
-    is_added, go_on = threading.Event(), threading.Event()
-
-    class Slow(writer.CaptureWriter):
-        def __hash__(self) -> int:
-            is_added.set()
-            go_on.wait(0.05)
-            return id(self)
-
-    thread = threading.Thread(target=lambda: held.append(Slow(store)))
-    with writer._listing:
-        thread.start()
-        assert not is_added.wait(0.05), "it waits while they are listed"
-    thread.join()
-    assert {*held} <= {*writer._all()}
+def test_recorders_are_listed_while_another_thread_makes_them(
+    store: refold.Store,
+) -> None:
+    """Neither gets in the other's way; what nobody holds any more is no longer listed."""
+    held = [writer.CaptureWriter(store) for _ in range(50)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            made = pool.submit(lambda: [len([writer.CaptureWriter(store)]) for _ in range(2_000)])
+            while not made.done():
+                assert {*held} <= {*writer._all()}
+            made.result()
+    finally:
+        sys.setswitchinterval(interval)
+    gone = weakref.ref(held.pop())
+    gc.collect()
+    assert gone() is None and {*held} <= {*writer._all()}
 
 
 def test_without_a_conversation_the_tool_runs_and_that_is_said_once(
@@ -732,6 +739,122 @@ def test_a_run_that_begins_before_its_answer_has_ended_is_still_that_call(
     assert capture.flush()
     (use,) = state_of(store).tool_calls
     assert (use.event.call_id, told(use)[3]) == ("c1", "a")
+
+
+class Wire:
+    """Model calls as the transports tell them to a recorder, their answers ended when asked to."""
+
+    def __init__(self, store: refold.Store) -> None:
+        self.recorder, self.count = CallRecorder(store), 0
+        self.api = next(api for api in APIS if api.name == "openai.chat")
+
+    def call(
+        self, messages: list[dict[str, Any]], *made: tuple[str, str, dict[str, Any]],
+        named: str | None = None,
+    ) -> Callable[[], dict[str, Any]]:  # fmt: skip
+        """Ask; the answer with these tool calls has come; gives what ends it, and gives it."""
+        self.count += 1
+        body = json.dumps({"model": "m", "messages": messages}).encode()
+        url = "https://api.openai.com/v1/chat/completions"
+        one = ModelCall(f"{self.count:032x}", self.api, url, body, {}, 1, conversation=named)
+        self.recorder.begin(one)
+        said = {
+            "role": "assistant",
+            "content": None if made else "Bye",
+            "tool_calls": called(*made),
+        }
+        whole = {"id": f"r{self.count}", "object": "chat.completion", "model": "m"}
+        choices = [{"index": 0, "finish_reason": "stop", "message": said}]
+        one.status, one.answer_headers = 200, {"content-type": "application/json"}
+        self.recorder.received(one, json.dumps({**whole, "choices": choices}).encode())
+
+        def end() -> dict[str, Any]:
+            one.ending, one.latency_ms = "whole", 1.0
+            self.recorder.end(one)
+            return said
+
+        return end
+
+    def begin(self, name: str, given: dict[str, Any], named: str | None = None) -> Any:
+        """A run begins; gives what ends it with a result."""
+        run = ToolRun(name, given, 1)
+        self.recorder.tool(named, run, began)
+
+        def end(result: Any) -> None:
+            run.result, run.latency_ms = result, 1.0
+            self.recorder.tool(named, run, ended)
+
+        return end
+
+
+HI: list[dict[str, Any]] = [{"role": "user", "content": "Hi"}]
+
+
+def test_a_run_that_ends_before_its_answer_has_ended_is_still_that_call(
+    store: refold.Store,
+) -> None:
+    """As of a quick tool in frameworks that run tools while the answer is read."""
+    wire = Wire(store)
+    end = wire.call(HI, ("c1", "look", {"x": 1}), named="call-1")
+    wire.begin("look", {"x": 1}, "call-1")("done")
+    said = end()
+    wire.call(
+        [*HI, said, {"role": "tool", "tool_call_id": "c1", "content": "done"}], named="call-1"
+    )()
+    types = [event.type for event in store.read("call-1")]
+    (use,) = state_of(store).tool_calls
+    assert (use.event.call_id, told(use)[3]) == ("c1", "done")
+    assert (types.count("tool.result"), types.count("tool.relayed")) == (1, 0)
+
+
+def test_a_run_that_no_answer_asked_for_is_told_when_they_have_ended(store: refold.Store) -> None:
+    """In order, each once; and at the end of the program where an answer never ends."""
+    wire = Wire(store)
+    end = wire.call(HI, named="call-1")
+    wire.call(HI, named="other-1")
+    wire.begin("own", {"n": 1}, "call-1")(1)
+    wire.begin("own", {"n": 2}, "other-1")(2)
+    assert state_of(store).tool_calls == []
+    end()
+    assert [told(use)[3] for use in state_of(store).tool_calls] == [1]
+    assert state_of(store, "other-1").tool_calls == []
+    for _ in range(2):
+        wire.recorder.tell_due()
+    assert [told(use)[3] for use in state_of(store, "other-1").tool_calls] == [2]
+
+
+@pytest.mark.parametrize("is_quick", [True, False])
+def test_without_a_name_a_run_waits_for_all_answers_that_may_hold_its_call(
+    store: refold.Store, is_quick: bool
+) -> None:
+    """One conversation hung up with this call open, another's answer still comes: it is not known
+    whose the run is, and it goes into neither.
+    """
+    wire = Wire(store)
+    wire.call([{"role": "user", "content": "A"}], ("c1", "time", {}))()
+    end_b = wire.call([{"role": "user", "content": "B"}], ("c9", "time", {}))
+    end_run = wire.begin("time", {})
+    if is_quick:
+        end_run("9:00")
+        end_b()
+    else:
+        end_b()
+        with pytest.raises(refold.NotFound):
+            end_run("9:00")
+    uses = [use for info in store.streams() for use in state_of(store, info.stream).tool_calls]
+    assert [(use.event.call_id, use.answer) for use in uses] == [("c1", None), ("c9", None)]
+
+
+def test_without_a_name_the_only_call_is_it_when_the_others_have_ended(store: refold.Store) -> None:
+    """Answers of other conversations come meanwhile."""
+    wire = Wire(store)
+    end = wire.call(HI, ("c1", "time", {}))
+    end_other = wire.call([{"role": "user", "content": "Other"}])
+    wire.begin("time", {})("9:00")
+    end()
+    end_other()
+    (use,) = [use for info in store.streams() for use in state_of(store, info.stream).tool_calls]
+    assert (use.event.call_id, told(use)[3]) == ("c1", "9:00")
 
 
 def test_capture_that_cannot_store_does_not_fail_the_tool(

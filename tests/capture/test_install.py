@@ -21,7 +21,7 @@ import pytest
 
 import refold
 from refold import capture
-from refold.capture.writer import _writers
+from refold.capture.writer import _all
 from refold.conversation import Conversation
 from refold.errors import UsageError
 from tests.capture.model_server import ModelServer, chat, chat_stream
@@ -470,7 +470,7 @@ def test_a_client_that_is_gone_records_no_more(tmp_path: Path) -> None:
     """At once, not when the garbage of the process is next collected."""
     made = capture.client(tmp_path / "agents.db")
     seen = weakref.ref(made)
-    writers = {writer for writer in _writers if not writer.is_stopped}
+    writers = {writer for writer in _all() if not writer.is_stopped}
     del made
     assert seen() is None
     assert [writer.is_stopped for writer in writers].count(True) == 1

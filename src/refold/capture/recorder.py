@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -81,7 +82,7 @@ class CallRecorder:
         self._store = store
         self._prices = PriceTable(prices)
         self._places = Places(store, category)
-        self._tools = ToolRuns(store, self._places, self._goes_on)
+        self._tools = ToolRuns(store, self._places, self._going)
         self._calls: dict[str, _Going] = {}
 
     def begin(self, call: ModelCall) -> None:
@@ -115,8 +116,18 @@ class CallRecorder:
         """Record a run of a tool, in the conversation that the caller named."""
         self._again(lambda: self._tools.tell(named, run, make))
 
-    def _goes_on(self, stream: str) -> bool:
-        return any(is_part(going.stream, stream) for going in self._calls.values())
+    def tell_due(self, *, in_any_case: bool = True) -> None:
+        """Record the runs of tools that wait for no call any more, or all that wait."""
+        for tell in self._tools.due(in_any_case=in_any_case):
+            try:
+                self._again(tell)
+            except Exception as error:  # It is no fault of the call's.
+                logging.getLogger("refold.capture").warning(
+                    "a run of a tool was not recorded: %s", error
+                )
+
+    def _going(self, named: str | None) -> set[str]:
+        return {call for call, going in self._calls.items() if is_part(going.stream, named)}
 
     # -- a call begins ----------------------------------------------------------------------------
 
@@ -218,6 +229,7 @@ class CallRecorder:
     def _let_go(self, call: ModelCall) -> None:
         self._calls.pop(call.id, None)
         GOING_ON.discard(call.id)
+        self.tell_due(in_any_case=False)
 
 
 def _about(call: ModelCall, conversation: str) -> dict[str, Any]:

@@ -22,18 +22,20 @@ from refold.recording.notes import stamped
 from refold.recording.tool_run import ToolRun, began, stored, waiting_for
 
 CALLING_MAX: Final = 64
-"""In how many streams the last calls of tools are looked for."""
+"""How many streams are looked in for the last calls of tools, and how many runs may wait."""
 
 
 class ToolRuns:
     """Records runs of tools in the streams of a store that calls are captured into.
 
-    ``goes_on`` says whether a model call of a conversation has not ended yet.
+    ``going`` gives the ids of the model calls of a conversation that have not ended yet; of all
+    for None.
     """
 
-    def __init__(self, store: Store, places: Places, goes_on: Callable[[str], bool]) -> None:
-        self._store, self._places, self._goes_on = store, places, goes_on
+    def __init__(self, store: Store, places: Places, going: Callable[..., set[str]]) -> None:
+        self._store, self._places, self._going = store, places, going
         self._calling: dict[str, None] = {}
+        self._kept: list[tuple[set[str], Callable[[], None]]] = []
 
     def note(self, stream: str, said: Iterable[Event]) -> None:
         """An answer was recorded: a stream whose model has called a tool is one to look in."""
@@ -47,8 +49,25 @@ class ToolRuns:
         """Record what ``make`` says of a run, in the conversation of that name.
 
         Without a name, in the one that has the only call that it can be;
-        :class:`~refold.NotFound` where there is none, or not one.
+        :class:`~refold.NotFound` where there is none, or not one. While answers come that may hold
+        its call, it waits for their ends: :meth:`due`.
         """
+        going = self._going(named) if run.call is None and len(self._kept) < CALLING_MAX else set()
+        state = self._stream_of(named, run) if named and going else None
+        is_asked_for = state is not None and any(waiting_for(state.notes, run, exactly=True))
+        if is_asked_for or not going:
+            self._tell(named, run, make)
+        elif make is not began:
+            self._kept.append((going, lambda: self._tell(named, run, make)))
+
+    def due(self, *, in_any_case: bool) -> list[Callable[[], None]]:
+        """What tells the runs that wait for no model call any more, or all that wait."""
+        going = set() if in_any_case else self._going(None)
+        told = [tell for awaited, tell in self._kept if not awaited & going]
+        self._kept = [one for one in self._kept if one[0] & going]
+        return told
+
+    def _tell(self, named: str | None, run: ToolRun, make: Telling) -> None:
         state = self._stream_of(named, run)
         if state is None and make is began:
             return
@@ -57,9 +76,6 @@ class ToolRuns:
                 f"no model was seen to call {run.name!r} so, or more than one: name the "
                 "conversation, with refold.capture.conversation('call-42')"
             )
-        is_waiting = run.call is None and any(waiting_for(state.notes, run))
-        if make is began and not is_waiting and self._goes_on(state.notes.stream):
-            return  # The answer that may hold its call has not ended; the run's end will tell both.
         stream, version = state.notes.stream, state.notes.version
         is_new = version == NO_EVENTS
         says = make(state.notes, run)
@@ -75,16 +91,9 @@ class ToolRuns:
     def _stream_of(self, named: str | None, run: ToolRun) -> Followed | None:
         if run.call is not None:
             return self._places.following(parse_event_id(run.call)[0])
-        streams = [
-            stream for stream in reversed(self._calling) if not named or is_part(stream, named)
-        ]
-        found = [
-            state
-            for state in map(
-                self._places.following, dict.fromkeys([*streams, *([named] if named else [])])
-            )
-            if any(waiting_for(state.notes, run, exactly=named is None))
-        ]
+        streams = [one for one in reversed(self._calling) if is_part(one, named)]
+        states = map(self._places.following, dict.fromkeys([*streams, *([named] if named else [])]))
+        found = [one for one in states if any(waiting_for(one.notes, run, exactly=named is None))]
         if named is not None:
             return found[0] if found else self._places.following(named)
         return found[0] if len(found) == 1 else None

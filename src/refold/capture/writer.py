@@ -40,9 +40,8 @@ CLOSING_MAX_S: Final = 2.0
 """How long the end of a program waits for a call that is still under way."""
 
 _log: Final = logging.getLogger("refold.capture")
-_writers: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
-_listing = threading.RLock()
-"""Held where a writer is added or all are listed, which threads may not do at once."""
+_writers: Final[list[weakref.ref[Any]]] = []
+"""No set of weak references: that cannot be listed while another thread adds to it."""
 
 _Step = tuple[Callable[[], None], Callable[[Exception], None]]
 """Something to be done, and who is told where it fails."""
@@ -79,8 +78,7 @@ class CaptureWriter:
             # would have half of one.
             _opened(store).close()
         self._start()
-        with _listing:
-            _writers.add(self)
+        _writers.append(weakref.ref(self, _writers.remove))
 
     def _start(self) -> None:
         """Begin with nothing, as a forked process does too."""
@@ -253,8 +251,7 @@ def _opened(address: str | os.PathLike[str]) -> Store:
 
 
 def _all() -> list[Any]:
-    with _listing:
-        return [*_writers]
+    return [writer for known in [*_writers] if (writer := known()) is not None]
 
 
 def writer_in_force() -> CaptureWriter | None:
@@ -277,12 +274,13 @@ def _close() -> None:
         writer.stop()
         if writer._thread is not None:
             writer._thread.join(CLOSING_MAX_S)
+            if writer._recorder is not None:  # For runs of tools whose answers never ended.
+                writer._steps.put((writer._recorder.tell_due, writer.tell))
+                writer.flush(CLOSING_MAX_S)
 
 
 def _begin_anew() -> None:
     """In a forked process: what its parent had under way is the parent's."""
-    global _listing
-    _listing = threading.RLock()  # Another thread may have held it, which is not here.
     for writer in _all():
         writer._start()
 
