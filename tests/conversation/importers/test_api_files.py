@@ -201,3 +201,35 @@ def test_a_result_without_a_call_is_told(store: refold.Store, tmp_path: Path) ->
     report = import_files(store, None, [tmp_path / "t.json"])
     assert [one.pointer for one in report.loss] == ["/messages/0"]
     assert state_of(store).cost == dict[str, Decimal]()
+
+
+def test_the_outer_conversation_is_the_one(store: refold.Store, tmp_path: Path) -> None:
+    """A log may hold it beside its last request, of which the rest is taken and kept."""
+    ask = {"role": "user", "content": "Hi"}
+    talk = [ask, {"role": "assistant", "content": "Yes?"}, {"role": "user", "content": "Go"}]
+    request = {"model": "m", "messages": [ask]}
+    value = {"id": "call-9", "messages": talk, "request": request}
+    (tmp_path / "t.json").write_text(json.dumps(value))
+    import_files(store, "openai-chat", [tmp_path / "t.json"])
+    state = state_of(store)
+    assert [turn.text for turn in state.transcript] == ["Hi", "Yes?", "Go"]
+    assert state.agent is not None and state.agent.model == "m"
+    first, *_ = store.read("chat-call-9")
+    assert first.metadata["openai_chat"]["request"] == request
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"type": "mcp_call", "id": "c", "name": "look", "arguments": "{}", "output": "09:00"},
+        {"type": "custom_tool_call", "call_id": "c", "name": "look", "input": "Fri"},
+    ],
+)
+def test_lines_that_are_items_are_one_conversation(
+    store: refold.Store, tmp_path: Path, item: Any
+) -> None:
+    """Though the first has an output or an input, as a call has."""
+    (tmp_path / "t.jsonl").write_text(lines([item, *ITEMS]))
+    report = import_files(store, "openai-responses", [tmp_path / "t.jsonl"])
+    assert (report.imported, report.failed) == (1, 0)
+    assert [turn.text for turn in state_of(store).transcript] == ["Friday?", "Nine."]

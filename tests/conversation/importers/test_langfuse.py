@@ -163,3 +163,25 @@ def test_an_answer_in_no_known_shape_is_told(store: refold.Store, tmp_path: Path
     assert [(one.pointer, one.what) for one in report.loss] == [
         ("/observations/0/output", "the answer is in no shape that is known")
     ]
+
+
+def test_a_tool_that_says_nothing_has_answered(store: refold.Store, tmp_path: Path) -> None:
+    """Text that is empty is a result; null would say that there is none."""
+    step = {"id": "x", "type": "TOOL", "name": "look", "startTime": "2026-03-02T10:00:00Z"}
+    step |= {"input": "{}", "output": ""}
+    imported(store, tmp_path / "t.jsonl", "langfuse", {"id": "t", "observations": [step]})
+    (result,) = of_type(store, "langfuse-t", "tool.result")
+    assert result.result == ""
+
+
+def test_a_count_that_is_none_is_told_at_its_field(store: refold.Store, tmp_path: Path) -> None:
+    """The loss points at the counts, not at the step that has them."""
+    step: dict[str, Any] = {"id": "g", "type": "GENERATION", "startTime": "2026-03-02T10:00:00Z"}
+    step |= {"input": "Hi", "output": "Ho", "usageDetails": {"input": "many", "output": 2}}
+    document = {"id": "t", "observations": [step]}
+    report = imported(store, tmp_path / "t.jsonl", "langfuse", document)
+    assert [(one.pointer, one.what) for one in report.loss] == [
+        ("/observations/0/usageDetails", "input: 'many' is not a number of tokens")
+    ]
+    (response,) = of_type(store, "langfuse-t", "model.response")
+    assert response.usage.output_tokens == 2

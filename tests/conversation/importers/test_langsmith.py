@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import refold
 from refold.conversation.events import Usage
 from refold.conversation.importers import import_files
@@ -82,3 +84,16 @@ def test_what_is_no_run_is_a_problem_by_itself(store: refold.Store, tmp_path: Pa
     one = run("m", "llm", 1, {"messages": [{"role": "user", "content": "Hi"}]}, "Ho")
     report = imported(store, tmp_path / "t.jsonl", "langsmith", {"x": 1}, one, [1])
     assert (report.imported, report.failed) == (1, 2)
+
+
+@pytest.mark.parametrize("output", [0, False, [], "", {}, None])
+def test_the_output_of_a_tool_is_what_it_says(
+    store: refold.Store, tmp_path: Path, output: Any
+) -> None:
+    """As it stands in the run, what counts as false too; its input likewise."""
+    one = run("look", "tool", 1, {"input": {}}, {"output": output})
+    imported(store, tmp_path / "t.jsonl", "langsmith", one)
+    (call,) = of_type(store, "langsmith-t", "tool.call")
+    assert call.arguments == "{}"
+    (result,) = of_type(store, "langsmith-t", "tool.result")
+    assert (type(result.result), result.result) == (type(output), output)

@@ -117,6 +117,21 @@ def test_all_real_sessions_together(store: refold.Store) -> None:
     assert (report.imported, report.failed) == (3, 0)
 
 
+def test_each_side_chain_off_the_history_is_a_branch(store: refold.Store, tmp_path: Path) -> None:
+    """Two that were left at entries of the history, and name no agent, stay apart."""
+    sides = [
+        entry("s1", "u", "first asks", 3, isSidechain=True),
+        entry("s2", "s1", text("first says"), 4, id="S2", isSidechain=True),
+        entry("t1", "a", "second asks", 5, isSidechain=True),
+        entry("t2", "t1", text("second says"), 6, id="T2", isSidechain=True),
+    ]
+    history = [entry("u", None, "Hi", 1), entry("a", "u", text("Hello"), 2, id="A")]
+    report = imported(store, tmp_path / "s.jsonl", lines(*history, *sides))
+    assert (report.imported, report.branches) == (1, 2)
+    assert words(store, "claude-s~1")[-2:] == ["first asks", "first says"]
+    assert words(store, "claude-s~2") == ["Hi", "Hello", "second asks", "second says"]
+
+
 # -- Codex -----------------------------------------------------------------------------------------
 
 

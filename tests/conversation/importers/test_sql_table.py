@@ -130,3 +130,38 @@ def test_what_cannot_be_read_is_refused(
     where = name if "://" in name else str(tmp_path / name)
     with pytest.raises(UsageError):
         import_table(store, where, **how)
+
+
+@pytest.mark.parametrize("version", ["x", None, 1.5])
+def test_a_version_that_is_no_whole_number_refuses_its_stream(
+    store: refold.Store, tmp_path: Path, version: Any
+) -> None:
+    """Its stream alone: the others come in."""
+    with sqlite3.connect(tmp_path / "t.db") as db:
+        db.execute("CREATE TABLE events(stream_id, version, event_type, data)")
+        rows = [("a-1", version, "said", "{}"), ("b-1", 1, "said", "{}")]
+        db.executemany("INSERT INTO events VALUES (?, ?, ?, ?)", rows)
+    db.close()
+    report = import_table(store, tmp_path / "t.db")
+    assert [one.stream for one in store.streams()] == ["b-1"]
+    (problem,) = report.problems
+    assert problem.stream == "a-1"
+    assert f"version {version!r} is not a whole number" in problem.message
+
+
+@pytest.mark.parametrize("column", ["data", "score"])
+def test_a_number_without_an_end_refuses_its_stream(
+    store: refold.Store, tmp_path: Path, column: str
+) -> None:
+    """JSON has no number for it, and null would be another."""
+    with sqlite3.connect(tmp_path / "t.db") as db:
+        db.execute("CREATE TABLE events(stream_id, version, event_type, data, score REAL)")
+        rows = [("a-1", 1, "said", "{}", 0.5), ("b-1", 1, "said", "{}", 0.5)]
+        db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?)", rows)
+        db.execute(f"UPDATE events SET {column} = 9e999 WHERE stream_id = 'a-1'")
+    db.close()
+    report = import_table(store, tmp_path / "t.db")
+    assert [one.stream for one in store.streams()] == ["b-1"]
+    (problem,) = report.problems
+    assert problem.stream == "a-1"
+    assert f"{column} is infinite" in problem.message

@@ -50,6 +50,8 @@ _OF_ITEM: Final = names(
 """What the readers of the APIs know, or pass over, of a message or an item."""
 _OTHERS: Final = names("tool_use tool_result server_tool_use tool_call function_call")
 """Content that other APIs have, and that chat completions have not: calls and their results."""
+_TOOL_ITEMS: Final = ("mcp_call", "custom_tool_call", "local_shell_call_output")
+"""Items of Responses that have an ``input``, or an ``output`` and no ``call_id``."""
 _WORDS: Final = names("content tool_calls function_call refusal audio reasoning_content reasoning")
 """The fields of a chat message of which one at least is there."""
 _SECONDS: Final = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
@@ -151,9 +153,10 @@ def _read(kind: CallShape, source: ImportSource, options: Options) -> Conversati
 
 
 def _is_call(kind: CallShape, call: Mapping[str, Any]) -> bool:
-    # An item of Responses that is a result has an output too.
+    # An item of Responses may have an input or an output too.
+    is_item = kind is RESPONSES and call.get("type") in _TOOL_ITEMS
     is_answer = kind is RESPONSES and "output" in call and "call_id" not in call
-    return kind.talk in call or is_answer
+    return not is_item and (kind.talk in call or is_answer)
 
 
 def _as_one(source: ImportSource) -> Iterator[Value]:
@@ -330,8 +333,9 @@ def _beside(
     taken = {kind.talk, *(_ANSWERS if kind is RESPONSES else ()), *(_RESPONSES if response else ())}
     taken |= {key for key in kind.fields if call.get(key) is not None}
     taken |= {"model"} if isinstance(call.get("model"), str) else set()
-    held = [key for key in REQUESTS if isinstance(call.get(key), dict)]
-    taken |= {key for key in held if kind.talk in call[key]}
+    held = [key for key in REQUESTS if isinstance(call.get(key), dict) and kind.talk in call[key]]
+    # The request is taken where the conversation is that in it.
+    taken |= {key for key in held if call[key][kind.talk] is call.get(kind.talk)}
     beside = {key: value for key, value in call.items() if key not in taken}
     rest = {key: value for key, value in response.items() if key not in _ANSWERS}
     match response.get("choices"):

@@ -126,7 +126,7 @@ def _chains(entries: list[SessionLine]) -> tuple[list[SessionLine], list[Side]]:
         left, is_main = parents.get(entry.line), False
         if _is_side(entry):
             before = by_id.get(entry.text("parentUuid") or "", entry)
-            key = entry.text("agentId") or chains.get(before.line, f"side {entry.line}")
+            key = entry.text("agentId") or chains.get(before.line) or f"side {entry.line}"
         else:
             is_beside = not _role(entry) or _is_result(entry) or _message_id(entry) in ids
             is_main = entry.line in path or (is_beside and not chains.get(left))

@@ -35,7 +35,9 @@ def call_in(value: Any, talk: str) -> dict[str, Any]:
         return {talk: value}
     given = value if isinstance(value, dict) else {}
     inside = (given.get(key) for key in REQUESTS)
-    return {**given, **next((one for one in inside if isinstance(one, dict) and talk in one), {})}
+    request = next((one for one in inside if isinstance(one, dict) and talk in one), {})
+    # A log may hold the whole talk beside its last request.
+    return {**given, **request} if given.get(talk) is None else {**request, **given}
 
 
 def _known(value: Any) -> tuple[str, str] | None:

@@ -79,7 +79,7 @@ class FieldReader:
                 inner = reader.holder.get(name)
                 held = inner if isinstance(inner, dict) else {}
                 reader = type(self)(held, self.unread, f"{reader.at}/{name}")
-            if (found := reader.read(key, how)) not in (None, ""):
+            if (found := reader.read(key, how)) is not None:
                 return found
         return None
 
@@ -98,7 +98,13 @@ class FieldReader:
 
     def usage(self, places: str) -> events.Usage | None:
         """The tokens in the first of some fields; None where nobody counted them."""
-        return self.first(places, self._usage)
+        for place in places.split():
+            odd: list[str] = []
+            found = self.first(place, partial(_counted, odd))
+            self.note(place, [Unread("usage", "", one) for one in odd])
+            if found is not None:
+                return found
+        return None
 
     def messages(self, key: str, agent: events.AgentConfigured) -> list[Event]:
         """The events of the chat messages in a field; InvalidEvent where there can be none."""
@@ -118,10 +124,11 @@ class FieldReader:
         """Note that a field is not kept, and why."""
         self.note(key, [Unread("field", "", reason)])
 
-    def _usage(self, said: Any) -> events.Usage | None:
-        counts, odd = read_counts(said)
-        self.unread += [Unread("usage", self.at, one) for one in odd]
-        return counts
+
+def _counted(odd: list[str], said: Any) -> events.Usage | None:
+    counts, reasons = read_counts(said)
+    odd += reasons
+    return counts
 
 
 def read_counts(said: Any) -> tuple[events.Usage | None, list[str]]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from functools import partial
 from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
@@ -87,12 +86,16 @@ class Trace(NamedTuple):
 
 _HOW: Final[Mapping[str, Callable[[Any], Any]]] = {
     **dict.fromkeys(("start_us", "end_us"), time_us),
-    **dict.fromkeys(("asked", "answered", "tools"), lambda said: None if said == {} else said),
+    # Text may be empty: a tool that says "" has answered.
+    **dict.fromkeys(("asked", "answered"), lambda said: None if said == {} else said),
+    **dict.fromkeys(("id", "call_id"), lambda said: str(said) or None),
+    "tools": lambda said: None if said in ({}, "") else said,
     "cost": amount,
-    "id": str,
-    "call_id": str,
 }
-_TEXT: Final = partial(msgspec.convert, type=str)
+
+
+def _text(said: Any) -> str | None:
+    return msgspec.convert(said, str) or None
 
 
 def spans_of(one: FieldReader, kind: Kind, places: Places, **given: Any) -> list[Span]:
@@ -102,7 +105,7 @@ def spans_of(one: FieldReader, kind: Kind, places: Places, **given: Any) -> list
     """
     said: dict[str, Any] = {}
     for field, where in places.items():
-        found = one.usage(where) if field == "usage" else one.first(where, _HOW.get(field, _TEXT))
+        found = one.usage(where) if field == "usage" else one.first(where, _HOW.get(field, _text))
         if found is not None:
             said[field] = found
     if said.get("start_us") is None:

@@ -6,6 +6,7 @@ The columns are by default those of a common event table: ``stream_id``, ``versi
 
 from __future__ import annotations
 
+import math
 import os
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -150,12 +151,14 @@ def _events(
     rows: list[Row], fields: Mapping[str, str], where: str, report: ImportReport
 ) -> list[Event]:
     made = []
-    last = rows[0][fields["version"]] - 1
+    last: int | None = None
     for row in rows:
         version = row[fields["version"]]
+        if type(version) is not int:
+            raise ValueError(f"version {version!r:.40} is not a whole number")
         if version == last:
             raise ValueError(f"version {version} is there twice")
-        if version != last + 1:
+        if last is not None and version != last + 1:
             report.lose([Loss(where, f"versions {last + 1} to {version - 1} are not there", "")])
         last = version
         made.append(_event(row, fields, f"{where}@{version}", report))
@@ -163,6 +166,8 @@ def _events(
 
 
 def _event(row: Row, fields: Mapping[str, str], where: str, report: ImportReport) -> Event:
+    if endless := [k for k, v in row.items() if isinstance(v, float) and not math.isfinite(v)]:
+        raise ValueError(f"{where}: {endless[0]} is infinite, which JSON has no number for")
     known = {field: row[column] for field, column in fields.items()}
     beside = {k: v for k, v in row.items() if k not in fields.values() and type(v) is not bytes}
     odd: list[Unread] = []

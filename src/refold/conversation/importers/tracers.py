@@ -203,11 +203,12 @@ def _run(one: FieldReader) -> list[Span]:
     given = {**one.inside("extra").inside("invocation_params").holder, **asked}
     # A tool's arguments may stand inside, as its output does.
     inner = asked.get("input") if asked.keys() == {"input"} else None
-    output = outputs.get("output", outputs)
+    own: dict[str, Any] = {}
     if kind == "tool":
-        asked, outputs = inner if isinstance(inner, dict) else asked, output
+        own |= {"asked": inner} if isinstance(inner, dict) else {}
+        own |= {"answered": outputs["output"]} if "output" in outputs else {}
     first_us, start_us = one.time("first_token_time"), one.time("start_time") or 0
-    return spans_of(
+    spans = spans_of(
         one,
         kind,
         _OF_RUN,
@@ -218,13 +219,15 @@ def _run(one: FieldReader) -> list[Span]:
         usage=one.usage("outputs/usage_metadata") or _inner_usage(one),
         first_token_ms=None if first_us is None else (first_us - start_us) / 1_000,
         error=str(run.get("error") or ""),
-        call_id=one.first(_CALL_IDS, shapes.read_id),
+        call_id=one.first(_CALL_IDS, lambda said: shapes.read_id(said) or None),
     )
+    return [span._replace(**own) for span in spans]
 
 
 def _inner_usage(one: FieldReader) -> events.Usage | None:
     """The tokens that stand in the message of an answer."""
     match one.holder.get("outputs"):
         case {"generations": [[{"message": {"kwargs": dict(inner)}}, *_], *_]}:
-            return FieldReader(inner, one.unread, f"{one.at}/outputs").usage("usage_metadata")
+            at = f"{one.at}/outputs/generations/0/0/message/kwargs"
+            return FieldReader(inner, one.unread, at).usage("usage_metadata")
     return None
