@@ -191,6 +191,59 @@ def test_the_newest_answer_is_answered_first_and_of_one_the_calls_in_order(
     assert [(use.event.call_id, told(use)[3]) for use in uses] == [("a1", 3), ("b1", 1), ("b2", 2)]
 
 
+def test_a_function_that_gives_a_coroutine_ends_with_it(store: refold.Store) -> None:
+    """As one in a decorator that is not async itself; also with an error."""
+
+    def passed_on(function: Any) -> Any:
+        return lambda *args: function(*args)
+
+    @refold.tool("later")
+    @passed_on
+    async def later(wanted: int) -> int:
+        await asyncio.sleep(0)
+        return 1 // wanted
+
+    async def talk() -> None:
+        with pytest.raises(ZeroDivisionError):
+            await later(0)
+        assert [*await asyncio.gather(later(1), later(1))] == [1, 1]
+
+    with recording.record(store, "call-1"):
+        asyncio.run(talk())
+    results = [told(use)[3:] for use in state_of(store).tool_calls]
+    assert results[0] == ("ZeroDivisionError: integer division or modulo by zero", True)
+    assert results[1:] == [(1, False)] * 2
+
+
+def test_one_block_within_itself_is_two_runs(store: refold.Store) -> None:
+    """The object of a block may be used again, also inside of it: that fails nothing."""
+    block = refold.tool("post")
+    with recording.record(store, "call-1"), block, block:
+        pass
+    assert len(state_of(store).tool_calls) == 2
+
+
+def test_values_that_do_not_fit_into_an_event_are_shortened(store: refold.Store) -> None:
+    """Large ones by their size, deep ones and numbers that JSON has not as text, each by itself."""
+
+    @refold.tool
+    def give(text: str, other: Any) -> Any:
+        return other
+
+    deep: Any = 1
+    for _ in range(150):
+        deep = [deep]
+    with recording.record(store, "call-1"):
+        give('"' * 1_900_000, deep)
+        give("a" * 3_000_000, "b")
+        give("c", float("nan"))
+    first, second, third = state_of(store).tool_calls
+    assert told(first)[1]["text"].startswith("[3,800,002 bytes of SHA-256 ")
+    assert told(first)[1]["other"] == told(first)[3] == repr(deep)
+    assert told(second)[1] == {"text": "a" * 3_000_000, "other": "b"}
+    assert told(third)[1] == {"text": "c", "other": "nan"}
+
+
 def test_a_run_within_a_run_takes_no_call_by_its_name_only(store: refold.Store) -> None:
     """With other arguments than the model's it is a call of the tool's own; in a session inside
     the tool, the only call of its name is it.
@@ -821,6 +874,26 @@ def test_a_run_that_no_answer_asked_for_is_told_when_they_have_ended(store: refo
     for _ in range(2):
         wire.recorder.tell_due()
     assert [told(use)[3] for use in state_of(store, "other-1").tool_calls] == [2]
+
+
+def test_a_call_that_another_process_stores_first_is_the_runs(store: refold.Store) -> None:
+    """Between reading the conversation and appending to it."""
+
+    class Late:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(store, name)
+
+        def append(self, *args: Any, **named: Any) -> Any:
+            if ends:
+                ends.pop()()
+            return store.append(*args, **named)
+
+    ends = [Wire(store).call(HI, ("c1", "look", {"x": 1}), named="call-1")]
+    wire = Wire(store)
+    wire.recorder._tools._store = Late()  # type: ignore[assignment]
+    wire.begin("look", {"x": 1}, "call-1")("done")
+    (use,) = state_of(store).tool_calls
+    assert (use.event.call_id, told(use)[3]) == ("c1", "done")
 
 
 @pytest.mark.parametrize("is_quick", [True, False])

@@ -22,7 +22,7 @@ import inspect
 import logging
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from contextvars import ContextVar, Token
 from functools import partial, wraps
 from typing import Any, Final, Self, TypeVar, get_args, overload
@@ -31,9 +31,10 @@ from refold.capture.threads import current as conversation_in_force
 from refold.capture.writer import writer_in_force
 from refold.conversation.events import Effect
 from refold.errors import UsageError
+from refold.recording import tool_run
 from refold.recording.declared import declare
 from refold.recording.in_force import Tell, Telling, Told, telling
-from refold.recording.tool_run import ToolRun, began, ended, error_text, is_plain, json_value
+from refold.recording.tool_run import ToolRun, began, ended, error_text
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -58,14 +59,14 @@ class RunningTool:
         self._run: ToolRun | None = None
         self._tell: Tell | None = None
         self._outer: Token[Any] | None = None
-        self._since = 0.0
+        self._since, self._is_awaited = 0.0, False
 
     def __enter__(self) -> Self:
         self._begin()
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self._end(error)
+        self._go_out() if self._is_awaited and error is None else self._end(error)
 
     async def __aenter__(self) -> Self:
         try:
@@ -80,15 +81,10 @@ class RunningTool:
 
     def _begin(self) -> Told:
         self.result, self.is_error = None, False
-        made = json_value(self._arguments)
-        given = made if isinstance(made, dict) else {"arguments": made}
+        given = tool_run.json_arguments(self._arguments)
         self._run = run = ToolRun(self._name, given, time.time_ns() // 1_000, **self._known)
         where = (telling.get(), conversation_in_force())
         run.is_nested, self._outer = where == _inside.get(), _inside.set(where)
-        try:
-            self._tell = _in_force(self._name)
-        except Exception as error:
-            _not_recorded(self._name, error)
         told = self._told(began)
         self._since = time.perf_counter()
         return told
@@ -97,18 +93,32 @@ class RunningTool:
         run = self._run
         if run is None:
             return None
-        with suppress(ValueError):  # Ended in another context, where nothing is to be taken back.
-            _inside.reset(self._outer)  # type: ignore[arg-type]
+        self._go_out()
         run.latency_ms = round((time.perf_counter() - self._since) * 1_000, 3)
         run.is_error = self.is_error or error is not None
-        run.result = json_value(self.result) if error is None else error_text(error)
+        run.result = tool_run.json_value(self.result) if error is None else error_text(error)
         return self._told(ended)
 
+    def _go_out(self) -> None:
+        outer, self._outer = self._outer, None
+        with suppress(ValueError):  # Ended in another context, where nothing is to be taken back.
+            if outer is not None:
+                _inside.reset(outer)
+
+    async def _awaited(self, result: Any) -> Any:
+        """What a coroutine comes to that a function gave; the run ends with it."""
+        self._is_awaited = False
+        with ExitStack() as until:
+            until.push(self)
+            self.result = await result
+        return self.result
+
     def _told(self, make: Telling) -> Told:
-        if self._run is None or self._tell is None:
+        if self._run is None:
             return None
         try:
-            told = self._tell(self._run, make)
+            self._tell = _in_force(self._name) if make is began else self._tell
+            told = self._tell(self._run, make) if self._tell is not None else None
         except Exception as error:  # The tool goes on, whatever recording says.
             _not_recorded(self._name, error)
             return None
@@ -193,7 +203,8 @@ class ToolOf(RunningTool):
         def run(*args: Any, **named: Any) -> Any:
             with running(args, named) as run:
                 run.result = function(*args, **named)
-            return run.result
+                run._is_awaited = inspect.iscoroutine(run.result)
+            return run._awaited(run.result) if run._is_awaited else run.result
 
         return run  # type: ignore[return-value]
 
@@ -202,7 +213,7 @@ class ToolOf(RunningTool):
     ) -> RunningTool:
         given = _arguments(signature, args, named)
         call_id = given.pop(self._call_id_from, None) if self._call_id_from else None
-        objects = {name: value for name, value in given.items() if not is_plain(value)}
+        objects = {name: value for name, value in given.items() if not tool_run.is_plain(value)}
         given |= {name: type(value).__qualname__ for name, value in objects.items()}
         call_id = call_id if isinstance(call_id, str) else None
         return RunningTool(name, given, effect=self._effect, call_id=call_id, objects=objects)

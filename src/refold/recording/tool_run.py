@@ -28,7 +28,11 @@ TEXT_CHARS_MAX: Final = 2_000
 """How much is kept of the text of an exception, and of a value that JSON cannot say."""
 _PLAIN: Final = (str, int, float, bytes, Decimal, date, time, timedelta, UUID, Enum)
 VALUE_BYTES_MAX: Final = 4 << 20
-"""The most of arguments or of a result that is kept; of more, size and SHA-256."""
+"""The most of an argument or of a result that is kept; of more, size and SHA-256."""
+ARGUMENTS_BYTES_MAX: Final = 3 << 20
+"""The most of all arguments as JSON text in JSON; an event has them as values too."""
+DEPTH_MAX: Final = 120
+"""How deep a value may nest, in an event that may have 128 levels."""
 
 
 @dataclass(slots=True, eq=False)
@@ -93,10 +97,9 @@ def began(notes: Notes, run: ToolRun) -> list[Event]:
         run.call_id, run.call = call_id, call.id
         notes.taken.add(call.id)
         return []
-    run.call_id = run.call_id or f"run_{run.id[:24]}"
-    text = json_text(run.arguments)
+    text = json_text(_fitting(run.arguments))
     called = events.ToolCall(
-        run.call_id, run.name, text, schema_hash=run.schema_hash, effect=run.effect
+        _id_of(run), run.name, text, schema_hash=run.schema_hash, effect=run.effect
     )
     return [Event.of(called, metadata=_marked(run), occurred_at=run.started_us)]
 
@@ -104,7 +107,8 @@ def began(notes: Notes, run: ToolRun) -> list[Event]:
 def stored(notes: Notes, run: ToolRun, event_id: str) -> None:
     """The events of a run are stored, the first under this id: no other run is its call."""
     if run.call is None:
-        run.call = event_id
+        # Not before: where another writer came first, what it stored may be the run's call.
+        run.call, run.call_id = event_id, _id_of(run)
         notes.taken |= {event_id} if run.call_id in notes.open_calls else set()
 
 
@@ -113,7 +117,7 @@ def ended(notes: Notes, run: ToolRun) -> list[Event]:
     called = began(notes, run) if run.call is None else []
     if run.call is not None:
         notes.taken.discard(run.call)
-    result = events.ToolResult(str(run.call_id), run.result, run.is_error, run.latency_ms)
+    result = events.ToolResult(_id_of(run), run.result, run.is_error, run.latency_ms)
     at_us = run.started_us + round((run.latency_ms or 0) * 1_000)
     return [*called, Event.of(result, metadata=_marked(run), occurred_at=at_us)]
 
@@ -124,10 +128,18 @@ def json_value(value: Any) -> Any:
         made = _listed(msgspec.to_builtins(value, str_keys=True, enc_hook=_shown))
         text = msgspec.json.encode(made)
         if len(text) > VALUE_BYTES_MAX:
-            return f"[{len(text):,} bytes of SHA-256 {events.sha256_of(made)}]"
+            return _size(made)
         return made if msgspec.json.decode(text) == made else _repr(value)
     except Exception:  # Whatever an object of the caller's raises when it is looked at.
         return _repr(value)
+
+
+def json_arguments(given: Any) -> dict[str, Any]:
+    """Arguments by their names, each as :func:`json_value` has it."""
+    try:
+        return {str(name): json_value(value) for name, value in given.items()}
+    except Exception:  # No mapping, or one that cannot be read.
+        return {"arguments": json_value(given)}
 
 
 def is_plain(value: Any) -> bool:
@@ -153,15 +165,39 @@ def error_text(error: BaseException) -> str:
     return kept.encode(errors="replace").decode()
 
 
+def _id_of(run: ToolRun) -> str:
+    return run.call_id or f"run_{run.id[:24]}"
+
+
+def _fitting(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments that fit into an event: of the largest, where they do not, the size."""
+    kept = dict(arguments)
+    sizes = {name: len(json_text(json_text(value))) for name, value in kept.items()}
+    total = sum(sizes.values())
+    for name in sorted(sizes, key=sizes.__getitem__, reverse=True):
+        if total <= ARGUMENTS_BYTES_MAX:
+            break
+        kept[name], total = _size(kept[name]), total - sizes[name]
+    return kept
+
+
+def _size(made: Any) -> str:
+    return f"[{len(msgspec.json.encode(made)):,} bytes of SHA-256 {events.sha256_of(made)}]"
+
+
 def _shown(value: Any) -> Any:
     dump = getattr(value, "model_dump", None)
     return _repr(value) if dump is None else dump(mode="json", by_alias=True)
 
 
-def _listed(value: Any) -> Any:
+def _listed(value: Any, depth: int = 0) -> Any:
+    if depth > DEPTH_MAX:
+        raise ValueError("too deep for an event")
     if isinstance(value, list | tuple):
-        return [_listed(item) for item in value]
-    return {k: _listed(v) for k, v in value.items()} if isinstance(value, dict) else value
+        return [_listed(item, depth + 1) for item in value]
+    if isinstance(value, dict):
+        return {name: _listed(item, depth + 1) for name, item in value.items()}
+    return value
 
 
 def _repr(value: Any) -> str:
