@@ -1,5 +1,8 @@
 """What every test shares."""
 
+import signal
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import settings
 
@@ -16,3 +19,11 @@ settings.load_profile("refold")
 def pytest_runtest_teardown() -> None:
     """Of a long run, how much was done so far."""
     write_figures()
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c_is_pythons() -> Iterator[None]:
+    """An interrupt means to each test what it means to Python, whatever a library has set."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

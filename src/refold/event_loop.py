@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 
 ABANDONED_S: Final = 1.0
+SEEN_S: Final = 1.0
+"""How long an interrupt may go unseen that comes between two steps of waiting."""
 
 
 class LoopThread:
@@ -44,6 +46,9 @@ class LoopThread:
         future = asyncio.run_coroutine_threadsafe(to_its_end(), self._loop)
         try:
             self._loop.call_soon_threadsafe(may_begin.set)
+            while not future.done():
+                # An interrupt that comes just before the wait is seen when the wait ends.
+                wait((future,), timeout=SEEN_S)
             return future.result()
         except BaseException:
             future.cancel()
