@@ -400,7 +400,9 @@ def test_metadata_of_the_same_name_that_is_no_repair_is_left_aside() -> None:
 def test_bytes_of_the_wire_are_no_loss() -> None:
     """What was said is told beside them; they had been listed by the hundred."""
     with refold.open("memory:") as store:
-        wire = [refold.Event(f"wire.{what}", {}) for what in ("request", "piece", "answer")]
+        wire = [
+            refold.Event(f"wire.{what}", {"text": ""}) for what in ("request", "piece", "answer")
+        ]
         store.append("chat-1", [UserUtterance("Hi"), *wire])
         exported = to_messages(store.read("chat-1"))
     assert (exported, exported.loss) == ([{"role": "user", "content": "Hi"}], [])

@@ -144,7 +144,8 @@ def _read(kind: CallShape, source: ImportSource, options: Options) -> Conversati
     # A line that is a list is a conversation by itself.
     is_talk = source.layout == "lines" and source.head.startswith(b"[")
     first = source.sample[0] if source.sample and not is_talk else None
-    is_message = isinstance(first, dict) and ("role" in first or "type" in first)
+    names_it = {"role", "type"} if kind is RESPONSES else {"role"}  # A message's, or an item's.
+    is_message = isinstance(first, dict) and not names_it.isdisjoint(first)
     if is_message and not _is_call(kind, call_in(first, kind.talk)):
         values, several = _as_one(source), False
     else:
