@@ -29,7 +29,13 @@ PORT = 8_707
 def serve(arguments: argparse.Namespace) -> int:
     """Serve until interrupted."""
     faults = ALL if arguments.faults == "all" else Faults()
-    with Casino(seed=arguments.seed, faults=faults, port=arguments.port) as casino:
+    try:
+        casino = Casino(seed=arguments.seed, faults=faults, port=arguments.port)
+    except (OSError, OverflowError) as error:
+        why = f"port {arguments.port} cannot be used: {error}; give another by --port, 0 for any"
+        print(f"error: {why}", file=sys.stderr)
+        return 2
+    with casino:
         print(f"the casino is open at {casino.url}, faults: {arguments.faults}", flush=True)
         try:
             threading.Event().wait()

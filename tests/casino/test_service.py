@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
@@ -307,3 +309,14 @@ def test_unknown_faults_are_refused(house: CasinoClient) -> None:
     """A typing error must not look like a casino that is well."""
     asked = {"body": {"fial": 1}}
     assert refusal(house, "POST", "/admin/faults", **asked) == (422, "bad_faults")
+
+
+def test_a_port_that_cannot_be_used_is_told_in_a_line(casino: Casino) -> None:
+    """One that another program has, and a number that is none."""
+    for port, why in ((casino.url.rpartition(":")[2], "in use"), ("99999", "0-65535")):
+        command = [sys.executable, "-m", "examples.casino", "serve", "--port", port]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+        assert f"error: port {port} cannot be used" in done.stderr
+        assert why in done.stderr
+        assert "--port" in done.stderr
