@@ -256,3 +256,10 @@ def test_sql_says_what_makes_a_table(run: Refold, calls: Path, tmp_path: Path) -
     refused(run("sql", "SELECT * FROM events", *of), f"`refold copy {journal} --db agents.db`")
     for command in (("stats",), ("backup", "b.db")):
         refused(run(*command, *of), "a journal is copied and measured as any file")
+
+
+def test_sql_tells_a_number_without_an_end_from_nothing(run: Refold, calls: Path) -> None:
+    """JSON has no infinity: in an object it is text, beside a null and the largest float."""
+    assert calls.exists()
+    (row,) = run("sql", "--json", "SELECT 9e999 AS a, -9e999 AS b, NULL AS c, 1.5e308 AS d").lines
+    assert row == {"a": "inf", "b": "-inf", "c": None, "d": 1.5e308}

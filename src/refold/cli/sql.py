@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 from typing import Any
 
 import click
@@ -43,9 +44,14 @@ def sql_command(url: str, query: str) -> None:
 
 
 def _named(columns: Sequence[str], row: Sequence[Any]) -> dict[str, Any]:
-    """A row as an object; where columns share a name, the later ones have their place behind it."""
+    """A row as an object; where columns share a name, the later ones have their place behind it.
+
+    A number without an end is text: as JSON has none, it would be null, as if nothing were there.
+    """
     named: dict[str, Any] = {}
     for place, (name, value) in enumerate(zip(columns, row, strict=True), 1):
+        if isinstance(value, float) and not isfinite(value):
+            value = str(value)
         named[f"{name}:{place}" if name in named else name] = value
     return named
 
