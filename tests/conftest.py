@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+from refold.recording.in_force import telling
 from tests.support.soak import write_figures
 
 # The suites of every backend assert too; asked for before anything imports them.
@@ -27,3 +28,11 @@ def ctrl_c_is_pythons() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(autouse=True)
+def no_recorder_stays_in_force() -> Iterator[None]:
+    """The tools of the next test are its own."""
+    yield
+    left, _ = telling.get(), telling.set(None)
+    assert left is None, "a recorder was entered and not left"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from contextvars import copy_context
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def uses_of(store: refold.Store, folder: Path | None) -> dict[str, Callable[[], 
     service = JsonService("http://127.0.0.1:9", timeout_s=1)
     poller = Poller(store, service, Source(name="bank", params={}), lambda item: [])
     session = record(store, "call-2")
-    session.__enter__()
+    copy_context().run(session.__enter__)  # In force for no test after this.
     return {
         "append": lambda: store.append("call-1", [EVENT]),
         "append a warm stream": lambda: store.append("call-1", [EVENT], expected=2),
