@@ -93,6 +93,9 @@ ONE_OF_EACH: dict[str, Any] = {
     "hold.released": said.HoldReleased(hold="h", reason="settled"),
     "access.recorded": said.AccessRecorded(actor="Bo", purpose="audit", events=["call-1@0"]),
     "score.recorded": said.ScoreRecorded(name="kind", value=0.5, rater="Bo", comment="ok"),
+    "label.recorded": said.LabelRecorded(
+        name="outcome", value="lost", rater="Bo", comment="ok", at="call-1@3"
+    ),
 }
 
 

@@ -9,10 +9,12 @@
         print(line)
 """
 
+from refold.conversation.attributes import Attributes
 from refold.conversation.chat_export import to_messages
 from refold.conversation.events import (
     AgentConfigured,
     AgentUtterance,
+    LabelRecorded,
     MemoryRead,
     MemoryWritten,
     ModelFailed,
@@ -62,6 +64,7 @@ __all__ = [
     "AccessRecorded",
     "AgentConfigured",
     "AgentUtterance",
+    "Attributes",
     "CallHeld",
     "CallTransferred",
     "ConsentRecorded",
@@ -74,6 +77,7 @@ __all__ = [
     "ErasureExecuted",
     "HoldPlaced",
     "HoldReleased",
+    "LabelRecorded",
     "MemoryRead",
     "MemoryWritten",
     "ModelFailed",

@@ -285,6 +285,20 @@ class ScoreRecorded(Payload, frozen=True):
     comment: str | None = None
 
 
+@event("label.recorded")
+class LabelRecorded(Payload, frozen=True):
+    """Someone labelled a conversation, or one event of it (``at``, its id); ``rater`` as above.
+
+    The label ``outcome`` says how a conversation came out; each ``tag`` is one tag more.
+    """
+
+    name: str
+    value: str
+    rater: str
+    comment: str | None = None
+    at: str | None = None
+
+
 def sha256_of(value: Any) -> str:
     """SHA-256 in hex of a text in UTF-8, or of a JSON value with sorted keys; "" for neither."""
     try:
