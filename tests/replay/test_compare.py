@@ -4,12 +4,13 @@ from decimal import Decimal
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 import refold
 from refold.conversation.events import AgentUtterance, UserUtterance
 from refold.errors import NotFound, UsageError
 from refold.replay import Action, ChatRequest, ModelFailure, Variant, compare, replay, stats
-from refold.replay.compare import Comparison
+from refold.replay.compare import Comparison, json_pieces
 from tests.replay.stories import as_recorded, only_words, record
 
 CANDIDATE, CONTROL = Variant(label="candidate"), Variant(label="control")
@@ -149,9 +150,23 @@ def test_the_same_log_gives_the_same_bytes(store: refold.Store) -> None:
     replayed(store, CANDIDATE, others_from=5)
     replayed(store, CONTROL, others_from=8)
     first = compare(store, STREAMS, CANDIDATE, control=CONTROL)
-    encoded = msgspec.json.encode(first)
-    assert msgspec.json.encode(compare(store, STREAMS, CANDIDATE, control=CONTROL)) == encoded
-    assert msgspec.json.decode(encoded, type=Comparison) == first
+    encoded = b"".join(json_pieces(first))
+    again = compare(store, STREAMS, CANDIDATE, control=CONTROL)
+    assert b"".join(json_pieces(again)) == encoded
+    read = msgspec.json.decode(encoded, type=Comparison)
+    assert read == replace(first, conversations=list(first.conversations))
+    assert b"".join(json_pieces(read)) == encoded
+
+
+def test_what_is_added_later_is_not_in_a_comparison(store: refold.Store) -> None:
+    """Its conversations are read when they are gone through, and say what its figures say."""
+    replay(store, STREAMS[:4], CANDIDATE, only_words)
+    compared = compare(store, STREAMS, CANDIDATE)
+    before = list(compared.conversations)
+    replay(store, STREAMS, CANDIDATE, only_words)
+    store.append(STREAMS[0], [UserUtterance(text="Thanks."), AgentUtterance(text="Bye.")])
+    assert list(compared.conversations) == before == compared.conversations[:]
+    assert sum(c.counts["missing"] for c in before) == compared.figures.counts["missing"] == 12
 
 
 def test_every_compared_decision_links_to_its_events(store: refold.Store) -> None:

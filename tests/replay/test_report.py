@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import zlib
+from collections import Counter
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -23,7 +26,7 @@ from refold.conversation.voice import PlaybackInterrupted
 from refold.errors import UsageError
 from refold.replay import Action, Call, ChatRequest, ModelFailure, Variant, compare, replay
 from refold.replay.compare import Comparison
-from refold.replay.report import page, render_report, write_report
+from refold.replay.report import lists, render_report, write_report
 from tests.replay.pages import Page
 from tests.replay.stories import as_recorded, asks_tool, opening, record, tells
 
@@ -351,21 +354,50 @@ def test_a_branch_and_its_parent_have_places_of_their_own(store: refold.Store) -
     assert {"call-1@2", "call-1~more:call-1@2"} <= set(found.ids)
 
 
-def test_more_conversations_than_fit_are_counted_but_not_shown() -> None:
-    """The most different ones are shown turn by turn; the others are named without a link."""
+def unpacked(found: Page) -> list[tuple[str, str]]:
+    """What is packed in a page: the anchors in each pack, and its HTML."""
+    return [
+        (one.attributes["data-names"], zlib.decompress(base64.b64decode(one.text)).decode())
+        for one in found.all("template")
+    ]
+
+
+def test_long_lists_are_in_pages_and_every_item_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first page stands there, the others are packed; nothing is lost or doubled."""
     opened = refold.open("memory:")
-    count = page.CONVERSATIONS_SHOWN_MAX + 2
-    for number in range(count):
+    for number in range(7):
         record(opened, f"call-{number}")
+    whole = rendered(opened)
+    assert not whole.all("template")
+    for name in ("ROWS_A_PAGE", "TURNS_A_PAGE", "PLACES_A_PAGE"):
+        monkeypatch.setattr(lists, name, 3)
+    found = rendered(opened)
+    packed = unpacked(found)
+    assert [names for names, _ in packed if names] == [
+        " ".join(f"conversation:call-{n}" for n in page) for page in ((3, 4, 5), (6,))
+    ]
+    every = Page(f"<main>{''.join(html for _, html in packed)}</main>")
+    assert sorted(found.ids + every.ids) == sorted(whole.ids)
+    links = Counter(found.links + every.links)
+    assert links == Counter(whole.links)
+    assert len(found.all("details", "conversation")) == 3
 
-    def candidate(request: ChatRequest) -> Action:
-        return as_recorded(request) if request.at.startswith("call-0@") else answer(request)
 
-    found = rendered(opened, candidate)
-    assert len(found.all("details", "conversation")) == page.CONVERSATIONS_SHOWN_MAX
-    assert "conversation:call-0" not in found.ids
+def test_more_conversations_than_fit_are_counted_but_not_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first of them are shown turn by turn; the others are named without a link."""
+    monkeypatch.setattr(lists, "CONVERSATIONS_SHOWN_MAX", 3)
+    opened = refold.open("memory:")
+    for number in range(5):
+        record(opened, f"call-{number}")
+    found = rendered(opened)
+    assert len(found.all("details", "conversation")) == 3
+    assert "conversation:call-4" not in found.ids
     assert "2 conversations" in found.by_id("side-by-side").text
-    assert f"{count:,} recorded conversations" in found.text
+    assert "5 recorded conversations" in found.text
     assert {link.removeprefix("#") for link in found.links} <= set(found.ids)
 
 

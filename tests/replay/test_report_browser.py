@@ -17,7 +17,7 @@ import pytest
 
 import refold
 from refold.replay import Action, Call, ChatRequest, Variant, compare, replay
-from refold.replay.report import render_report, write_report
+from refold.replay.report import lists, render_report, write_report
 from tests.replay.pages import Page
 from tests.replay.stories import as_recorded, record
 from tests.replay.test_report import VARIANT, told
@@ -102,6 +102,23 @@ def test_a_link_to_a_turn_opens_its_conversation(report: Path) -> None:
     found = dumped(report, "#call-2@5")
     opened = [e for e in found.all("details", "conversation") if "open" in e.attributes]
     assert [e.attributes["id"] for e in opened] == ["conversation:call-2"]
+
+
+def test_a_link_to_a_turn_on_a_later_page_turns_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is packed is unpacked, put in the place of the first page, and opened."""
+    monkeypatch.setattr(lists, "TURNS_A_PAGE", 2)
+    store = refold.open("memory:")
+    for number in range(1, 6):
+        record(store, f"call-{number}")
+    path = write_report(told(store), tmp_path / "report.html", read=store.read)
+    found = dumped(path, "#call-5@2")
+    shown = [e.attributes["id"] for e in found.all("details", "conversation")]
+    assert shown == ["conversation:call-5"]
+    assert "open" in found.by_id("conversation:call-5").attributes
+    assert "At gate five." in found.by_id("conversation:call-5").text
+    assert "5 to 5 of 5" in found.by_id("side-by-side").text
 
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844)], ids=["desk", "phone"])

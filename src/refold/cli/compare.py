@@ -62,6 +62,7 @@ def compare_command(
         refold compare --json | jq .figures.by_decision
     """
     import refold.replay as engine
+    from refold.replay.compare import json_pieces
     from refold.replay.report import write_report
 
     if variant_name is not None:
@@ -84,7 +85,7 @@ def compare_command(
         if report is not None:
             write_report(comparison, report, read=store.read)
             output.note(f"wrote {report}")
-    output.show(comparison, comparison_lines(comparison))
+        output.show_pieces(json_pieces(comparison), comparison_lines(comparison))
     return FINDING if fail_on and _is_finding(comparison, fail_on) else FINE
 
 

@@ -22,10 +22,10 @@ UNBROKEN: Final = 1_000_000
 """The width of a pipe for running text: nothing is broken to fit."""
 
 
-def line(text: str = "") -> None:
+def line(text: str = "", end: str = "\n") -> None:
     """One or more lines of data on stdout."""
     try:
-        sys.stdout.write(f"{text}\n")
+        sys.stdout.write(f"{text}{end}")
     except BrokenPipeError:
         close_output()
         raise SystemExit(OUTPUT_CLOSED) from None
@@ -48,6 +48,16 @@ def show(value: object, plain: str | Iterable[str]) -> None:
         return
     for text in [plain] if isinstance(plain, str) else plain:
         line(text)
+
+
+def show_pieces(pieces: Iterable[bytes], plain: Iterable[str]) -> None:
+    """Like :func:`show`, where the JSON is too much to be made at once."""
+    if not as_json():
+        show(None, plain)
+        return
+    for piece in pieces:
+        line(_escaped(piece), end="")
+    line()
 
 
 def json_block(value: object) -> None:
@@ -90,7 +100,11 @@ _encode: Final = msgspec.json.Encoder().encode
 
 def compact(value: object) -> str:
     """A JSON value as text on one line; control characters that JSON allows are escaped too."""
-    return CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", _encode(value).decode())
+    return _escaped(_encode(value))
+
+
+def _escaped(json: bytes) -> str:
+    return CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", json.decode())
 
 
 class Tell(Protocol):

@@ -15,6 +15,7 @@ from time import perf_counter
 from typing import Any, Final, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 import refold
 from refold.conversation import Conversation, transcript
@@ -162,7 +163,7 @@ class Demo(DemoServer):
         # Demo data: a power cut may take the last of it, and then it is recorded again.
         with refold.open(where, synchronous="NORMAL") as opened:
             result = self._run(opened, seed, report, progress)
-        return msgspec.structs.replace(result, store=where)
+        return replace(result, store=where)
 
     def _run(self, store: refold.Store, seed: int, report: Path, progress: Progress) -> DemoResult:
         timings_s: dict[str, float] = {}
@@ -200,7 +201,7 @@ class Demo(DemoServer):
                 what_if=without_an_answer(store, shown, states[shown]),
                 replayed=replayed,
                 control=repeated,
-                comparison=comparison,
+                comparison=replace(comparison, conversations=list(comparison.conversations)),
                 report=str(report),
                 requests=self.requests - asked_before,
                 timings_s=timings_s,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 
 import msgspec
@@ -15,6 +16,7 @@ from refold.replay.actions import (
     NOT_COMPARED,
     SAME_ACTION,
     ConversationComparison,
+    Level,
     known,
     total_cost,
 )
@@ -23,6 +25,7 @@ from refold.replay.stats import Interval, Summary
 
 BY_DECISION = "bootstrap over conversations, 95%"
 BY_CONVERSATION = "Wilson, 95%"
+PARTINGS_SHOWN_MAX = 10
 _ANSWERED = frozenset(LEVELS) - NOT_COMPARED
 
 
@@ -91,6 +94,14 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     latency_delta: Summary | None
 
 
+class Parting(msgspec.Struct, frozen=True):
+    """A decision that was another action: where, at which level, and the event of the answer."""
+
+    at: str
+    level: Level
+    answer: str | None
+
+
 class Paired(msgspec.Struct, frozen=True, kw_only=True):
     """Candidate against control, conversation by conversation: was every action the same?
 
@@ -111,24 +122,63 @@ class Paired(msgspec.Struct, frozen=True, kw_only=True):
     pairs_needed: int | None
 
 
-def figures(conversations: Sequence[ConversationComparison]) -> Figures:
-    """The figures of some compared conversations."""
-    every = [decision for conversation in conversations for decision in conversation.decisions]
-    return Figures(
-        conversations=len(conversations),
-        decisions=len(every),
-        counts={level: sum(c.counts[level] for c in conversations) for level in LEVELS},
-        accounting=account(
-            (len(c.decisions), sum(c.counts[level] for level in _ANSWERED), c.counts["failed"])
-            for c in conversations
-        ),
-        by_decision=_by_decision([c.counts for c in conversations]),
-        by_conversation=_by_conversation([c.same_action for c in conversations]),
-        recorded=_totals([d.recorded for d in every]),
-        candidate=_totals([d.candidate for d in every if d.candidate]),
-        cost_delta=total_cost(d.cost_delta for d in every),
-        latency_delta=stats.summarise(known(d.latency_delta_ms for d in every)),
-    )
+def figures(conversations: Iterable[ConversationComparison]) -> Figures:
+    """The figures of some compared conversations, which are gone through once."""
+    tally = Tally()
+    for conversation in conversations:
+        tally.add(conversation)
+    return tally.figures()
+
+
+class Tally:
+    """What figures are made of, one conversation at a time: of each, no more than its counts.
+
+    ``same_action`` is, by stream, whether all of it was; see :class:`Comparison` for ``partings``.
+    """
+
+    def __init__(self) -> None:
+        self._counts: list[dict[str, int]] = []
+        self.same_action: dict[str, bool | None] = {}
+        self.partings = 0
+        self.first_partings: list[Parting] = []
+        self._recorded, self._candidate = _Sums(), _Sums()
+        self._cost_delta: Decimal | None = None
+        self._latency_deltas = array("d")
+
+    def add(self, conversation: ConversationComparison) -> None:
+        """One more conversation."""
+        self._counts.append(conversation.counts)
+        self.same_action[conversation.stream] = conversation.same_action
+        if (place := conversation.first_divergence) is not None:
+            self.partings += 1
+            if self.partings <= PARTINGS_SHOWN_MAX:
+                first = conversation.decisions[place]
+                self.first_partings.append(Parting(first.at, first.level, first.answer))
+        for decision in conversation.decisions:
+            self._recorded.add(decision.recorded)
+            if decision.candidate is not None:
+                self._candidate.add(decision.candidate)
+            self._cost_delta = total_cost([self._cost_delta, decision.cost_delta])
+            self._latency_deltas.extend(known([decision.latency_delta_ms]))
+
+    def figures(self) -> Figures:
+        """The figures of what was added."""
+        counts: dict[str, int] = {level: sum(of[level] for of in self._counts) for level in LEVELS}
+        return Figures(
+            conversations=len(self._counts),
+            decisions=sum(counts.values()),
+            counts=counts,
+            accounting=account(
+                (sum(of.values()), sum(of[level] for level in _ANSWERED), of["failed"])
+                for of in self._counts
+            ),
+            by_decision=_by_decision(self._counts),
+            by_conversation=_by_conversation(self.same_action.values()),
+            recorded=self._recorded.totals(),
+            candidate=self._candidate.totals(),
+            cost_delta=self._cost_delta,
+            latency_delta=stats.summarise(self._latency_deltas),
+        )
 
 
 def account(outcomes: Iterable[tuple[int, int, int]]) -> Accounting:
@@ -140,12 +190,12 @@ def account(outcomes: Iterable[tuple[int, int, int]]) -> Accounting:
     return Accounting(decisions, answered, failed, missing, never_begun)
 
 
-def paired(
-    candidate: Iterable[ConversationComparison], control: Iterable[ConversationComparison]
-) -> Paired:
-    """The candidate against the control, over the conversations that both answered throughout."""
-    controls = {c.stream: c.same_action for c in control}
-    outcomes = Counter((c.same_action, controls.get(c.stream)) for c in candidate)
+def paired(candidate: Mapping[str, bool | None], control: Mapping[str, bool | None]) -> Paired:
+    """The candidate against the control, over the conversations that both answered throughout.
+
+    Each says, by stream, whether every action was the same.
+    """
+    outcomes = Counter((same, control.get(stream)) for stream, same in candidate.items())
     both, neither = outcomes[True, True], outcomes[False, False]
     only_candidate, only_control = outcomes[True, False], outcomes[False, True]
     discordant = only_candidate + only_control
@@ -187,15 +237,32 @@ def _rate(successes: int, trials: int, interval: Interval, method: str) -> Propo
     return Proportion(successes, trials, successes / trials if trials else None, *interval, method)
 
 
-def _totals(actions: Sequence[Action]) -> Totals:
-    costs, usages = [a.cost for a in actions], known(a.usage for a in actions)
-    return Totals(
-        cost=total_cost(costs),
-        cost_known=len(known(costs)),
-        usage=total_usage(usages),
-        usage_known=len(usages),
-        latency=stats.summarise(known(a.latency_ms for a in actions)),
-    )
+class _Sums:
+    """What one side took, added up answer by answer."""
+
+    def __init__(self) -> None:
+        self._cost: Decimal | None = None
+        self._usage: Usage | None = None
+        self._cost_known = self._usage_known = 0
+        self._latencies = array("d")
+
+    def add(self, action: Action) -> None:
+        if action.cost is not None:
+            self._cost = total_cost([self._cost, action.cost])
+            self._cost_known += 1
+        if action.usage is not None:
+            self._usage = total_usage(known([self._usage, action.usage]))
+            self._usage_known += 1
+        self._latencies.extend(known([action.latency_ms]))
+
+    def totals(self) -> Totals:
+        return Totals(
+            cost=self._cost,
+            cost_known=self._cost_known,
+            usage=self._usage,
+            usage_known=self._usage_known,
+            latency=stats.summarise(self._latencies),
+        )
 
 
 def total_usage(usages: Sequence[Usage]) -> Usage | None:

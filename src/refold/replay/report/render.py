@@ -31,7 +31,18 @@ def pieces(template: str, **values: object) -> Iterator[str]:
     """A page, piece by piece, from the template of a name."""
     made = environment().get_template(template).stream(**values)
     made.enable_buffering(PIECE_EVENTS)
-    yield from (with_quotes(formatting.clean(piece)) for piece in made)
+    yield from map(finished, made)
+
+
+def finished(piece: str) -> str:
+    """A piece of a page with nothing that is no character in HTML, and with quotes as they are."""
+    return with_quotes(formatting.clean(piece))
+
+
+def macro(template: str, name: str, *values: object) -> str:
+    """What a macro of a template writes."""
+    written: str = getattr(environment().get_template(template).module, name)(*values)
+    return written
 
 
 def text(template: str, **values: object) -> str:
@@ -61,6 +72,7 @@ def environment() -> Environment:
         autoescape=True,
         undefined=StrictUndefined,
         loader=PackageLoader(__package__),
+        auto_reload=False,
         extensions=[_JoinedLines],
     )
     functions = (one for one in vars(formatting).values() if isinstance(one, FunctionType))
