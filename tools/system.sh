@@ -1,5 +1,6 @@
 #!/bin/sh
-# What the tests need that no Python package brings: a Chromium to look at the HTML report with.
+# What the tests need that no Python package brings: a Chromium to look at the HTML report with, and
+# PostgreSQL to read from.
 # Debian's root gets it installed; everybody else is told the one command to type.
 set -eu
 
@@ -13,6 +14,15 @@ has_chromium() {
     [ -x "/Applications/Chromium.app/Contents/MacOS/Chromium" ]
 }
 
+# Debian keeps its programs off the PATH; tests/support/postgres.py looks in the same places.
+has_postgres() {
+  for program in "$(command -v initdb)" /usr/lib/postgresql/*/bin/initdb \
+    /opt/homebrew/opt/postgresql*/bin/initdb /usr/local/opt/postgresql*/bin/initdb; do
+    if [ -x "$program" ]; then return 0; fi
+  done
+  return 1
+}
+
 # Without one of these tools/setup.sh has nothing to start from.
 can_make_environment() {
   [ -x .venv/bin/uv ] || uv --version >/dev/null 2>&1 ||
@@ -24,6 +34,7 @@ is_debian() { [ -r /etc/os-release ] && grep -q '^ID=debian$' /etc/os-release; }
 cd "$(dirname "$0")/.."
 packages=
 has_chromium || packages="chromium fonts-dejavu-core"
+has_postgres || packages="$packages postgresql"
 if is_debian && ! can_make_environment; then packages="$packages python3-venv"; fi
 if [ -z "$packages" ]; then exit 0; fi
 
@@ -36,12 +47,13 @@ if is_debian && [ "$(id -u)" = 0 ]; then
   exit 0
 fi
 
-say "The tests look at the HTML report in Chromium, and something they need is missing. Install it with"
+say "The tests look at the HTML report in Chromium and read from a PostgreSQL that they start, and"
+say "something they need is missing. Install it with"
 if [ "$(uname -s)" = Darwin ]; then
-  say "  brew install --cask google-chrome"
+  say "  brew install --cask google-chrome; brew install postgresql"
 elif is_debian; then
   say "  sudo apt-get install $packages"
 else
-  say "  your system's package manager, so that chromium or google-chrome is on PATH"
+  say "  your system's package manager, so that chromium or google-chrome, and PostgreSQL's initdb, are on PATH"
 fi
 exit 1

@@ -103,28 +103,31 @@ def import_any(url: str, files: tuple[str, ...], format: str | None, **how: Any)
 
 
 @command(SQL, group=import_command)
-@click.argument("file", metavar="FILE")
-@option("--table", default="events", metavar="NAME", help="The table of the events.")
+@click.argument("place", metavar="FILE|URL")
+@option("--table", default="events", metavar="NAME", help="The table of the events, or a view.")
 @option(
     "--column",
     multiple=True,
     metavar="FIELD=COLUMN",
     help="The column of a field: stream, version, type, data, metadata, time.",
 )
-def import_sql(url: str, file: str, table: str, column: tuple[str, ...]) -> int:
-    """Import a table of events from a SQLite file, stream by stream; again, it adds nothing.
+def import_sql(url: str, place: str, table: str, column: tuple[str, ...]) -> int:
+    """Import a table of events from a SQLite file or PostgreSQL, stream by stream.
 
     Its columns are by default stream_id, version, event_type, data, metadata and occurred_at;
     the last two may be missing. What else a row has is kept with its event, as its metadata row.
+    Importing again adds nothing. PostgreSQL is read by its URL, a password in PGPASSWORD or in
+    ~/.pgpass, and needs the extra: pip install 'refold[postgres]'.
 
         refold import sql events.db
         refold import sql app.db --table history --column type=kind --column data=payload
+        refold import sql postgresql://me@db.example/app --table audit.events
     """
     from refold.conversation.importers.sql_table import import_table
 
     columns = {field: name for field, _, name in (one.partition("=") for one in column)}
     with refold.open(url) as store:
-        report = import_table(store, file, table=table, columns=columns)
+        report = import_table(store, place, table=table, columns=columns)
     output.show(_as_objects(report), _lines(report))
     return FINE if report.ok else FINDING
 

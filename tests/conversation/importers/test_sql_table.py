@@ -113,7 +113,7 @@ def test_data_is_read_to_the_last_digit(store: refold.Store, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("name", "how"),
     [
-        ("postgresql://host/db", {}),
+        ("mysql://me:secret@host/db", {}),
         ("none.db", {}),
         ("text.db", {}),
         ("t.db", {"table": "other"}),
@@ -128,8 +128,9 @@ def test_what_cannot_be_read_is_refused(
     table(tmp_path / "t.db", ("a-1", 1, "Said", {}))
     (tmp_path / "text.db").write_text("no database, but text that is long enough to be read as one")
     where = name if "://" in name else str(tmp_path / name)
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError) as refused:
         import_table(store, where, **how)
+    assert "secret" not in str((refused.value, refused.value.facts))
 
 
 @pytest.mark.parametrize("version", ["x", None, 1.5])
@@ -165,3 +166,51 @@ def test_a_number_without_an_end_refuses_its_stream(
     (problem,) = report.problems
     assert problem.stream == "a-1"
     assert f"{column} is infinite" in problem.message
+
+
+def rows_of(path: Path, schema: str, *rows: tuple[Any, ...]) -> Path:
+    """A file with a table of this schema and these rows."""
+    with sqlite3.connect(path) as db:
+        db.execute(f"CREATE TABLE events({schema})")
+        for row in rows:
+            db.execute(f"INSERT INTO events VALUES ({', '.join('?' * len(row))})", row)
+    db.close()
+    return path
+
+
+def test_what_names_nothing_is_no_name(store: refold.Store, tmp_path: Path) -> None:
+    """NULL and bytes are no stream and no type; a whole number is one."""
+    rows = [
+        (None, 1, "said"), (None, 2, "said"), (b"a-1", 1, "said"), ("b-1", 1, None), (7, 1, "said"),
+    ]  # fmt: skip
+    schema = "stream_id, version, event_type, data DEFAULT '{}'"
+    filled = [(*row, "{}") for row in rows]
+    report = import_table(store, rows_of(tmp_path / "t.db", schema, *filled))
+    assert [one.stream for one in store.streams()] == ["7"]
+    assert [one.message for one in report.problems] == [
+        "2 rows: a stream None is neither text nor a whole number",
+        "b-1: a type None is neither text nor a whole number",
+        "b'a-1': a stream b'a-1' is neither text nor a whole number",
+    ]
+
+
+def test_a_blob_is_told_as_lost(store: refold.Store, tmp_path: Path) -> None:
+    """Beside the data; the data itself may be the bytes of JSON."""
+    schema = "stream_id, version, event_type, data, picture"
+    row = ("a-1", 1, "said", b'{"n": 1}', b"\x00\x01")
+    report = import_table(store, rows_of(tmp_path / "t.db", schema, row))
+    assert [(one.what, one.pointer) for one in report.loss] == [("a blob of 2 bytes", "/picture")]
+    (one,) = store.read("a-1")
+    assert (one.data, one.metadata["row"]) == ({"n": 1}, {})
+
+
+def test_streams_are_told_apart_by_their_characters(store: refold.Store, tmp_path: Path) -> None:
+    """Whatever the column takes for the same; a column that is computed is one too."""
+    schema = "stream_id TEXT COLLATE NOCASE, version, event_type, body, data AS (body)"
+    rows = [("a-1", 1), ("A-1", 1), ("a-1", 2), ("A-1", 2)]
+    with sqlite3.connect(tmp_path / "t.db") as db:
+        db.execute(f"CREATE TABLE events({schema})")
+        db.executemany("INSERT INTO events VALUES (?, ?, 'said', '{}')", rows)
+    db.close()
+    report = import_table(store, tmp_path / "t.db")
+    assert (report.imported, report.events, report.ok) == (2, 4, True)
