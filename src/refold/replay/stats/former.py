@@ -1,97 +1,22 @@
-"""Statistics for paired comparisons, from the standard library alone.
-
-The unit is the conversation. Turns of one conversation resemble each other, so a rate over turns
-takes whole conversations as *clusters*, each given as ``(successes, trials)``. Intervals are of
-95% ``confidence`` unless another is asked for, plans are for a two-sided test at ``alpha`` that
-finds what is there with ``power``. What needs chance takes a ``seed``: the same arguments give the
-same answer. What cannot be is refused: :class:`UsageError`.
-"""
+"""What the figures of a comparison still ask for."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from random import Random
 from statistics import NormalDist
-from typing import Final, NamedTuple
+from typing import Final
 
 from refold.errors import UsageError
+from refold.replay.stats.rates import CONFIDENCE, UNKNOWN, Interval, percentile, wilson
 
-CONFIDENCE: Final = 0.95
 ALPHA: Final = 0.05
 POWER: Final = 0.8
 RESAMPLES: Final = 2_000
 RESAMPLES_MIN: Final = 100
 RESAMPLES_MAX: Final = 1_000_000
-EXACT_PAIRS_MAX: Final = 100_000
-"""``mcnemar_exact`` adds up the binomial tail up to this many differing pairs."""
-
 Cluster = tuple[int, int]
-"""Successes and trials of one conversation."""
-
-
-class Interval(NamedTuple):
-    """The two ends of an interval of rates."""
-
-    low: float
-    high: float
-
-
-UNKNOWN: Final = Interval(0.0, 1.0)
-"""What is known of a rate without data."""
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """The shape of a list of measurements, in their own unit."""
-
-    count: int
-    mean: float
-    p50: float
-    p95: float
-    p99: float
-
-
-def wilson(successes: int, trials: int, *, confidence: float = CONFIDENCE) -> Interval:
-    """The score interval of a rate of independent trials; ``(0, 1)`` for no trials.
-
-    Source: Wilson 1927, "Probable inference, the law of succession, and statistical inference",
-    JASA 22, without continuity correction. Raises :class:`UsageError` for counts that cannot be.
-    """
-    _check_counts(successes, trials)
-    z = _deviations(confidence)
-    if trials == 0:
-        return UNKNOWN
-    rate, spread = successes / trials, z * z / trials
-    centre = (rate + spread / 2) / (1 + spread)
-    half = z * math.sqrt(rate * (1 - rate) / trials + spread / (4 * trials)) / (1 + spread)
-    # The ends are exactly 0 and 1 there; rounding would leave 1e-18.
-    low = 0.0 if successes == 0 else centre - half
-    high = 1.0 if successes == trials else centre + half
-    return Interval(low, high)
-
-
-def mcnemar_exact(only_first: int, only_second: int) -> float:
-    """Two-sided p that the two arms of paired yes/no outcomes are equally good.
-
-    ``only_first`` and ``only_second`` count the pairs in which just that arm succeeded; pairs in
-    which both or neither did say nothing. Exact binomial, conditional on those that differ, in
-    whole numbers; above 100,000 differing pairs, where that takes seconds and changes nothing a
-    reader would see, the normal approximation with Edwards' continuity correction. Source:
-    McNemar 1947, "Note on the sampling error of the difference between correlated proportions",
-    Psychometrika 12.
-    """
-    _check(only_first >= 0, "only_first", only_first, "at least 0")
-    _check(only_second >= 0, "only_second", only_second, "at least 0")
-    differing, fewer = only_first + only_second, min(only_first, only_second)
-    if differing > EXACT_PAIRS_MAX:
-        return math.erfc(max(0, differing - 2 * fewer - 1) / math.sqrt(2 * differing))
-    term = tail = math.comb(differing, fewer)
-    for k in range(fewer, 0, -1):
-        term = term * k // (differing - k + 1)
-        tail += term
-    return min(1.0, 2 * tail / (1 << differing))
 
 
 def mcnemar_pairs_needed(
@@ -165,30 +90,6 @@ def cluster_bootstrap(
     rates = [won / tried for won, tried in drawn]
     tail = 50 * (1 - confidence)
     return Interval(percentile(rates, tail), percentile(rates, 100 - tail))
-
-
-def percentile(values: Sequence[float], q: float) -> float:
-    """The ``q``-th percentile (0 to 100) of ``values`` in any order, linear between neighbours.
-
-    Type 7 of Hyndman and Fan 1996, the default of numpy. Raises :class:`UsageError` for no values.
-    """
-    _check(bool(values), "values", values, "one or more to have a percentile")
-    _check(0 <= q <= 100, "q", q, "from 0 to 100")
-    ordered = sorted(values)
-    place = (len(ordered) - 1) * q / 100
-    below = math.floor(place)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
-
-
-def summarise(values: Iterable[float]) -> Summary | None:
-    """Count, mean and percentiles of measurements such as latencies; None for none."""
-    ordered = sorted(values)
-    _check(all(map(math.isfinite, ordered)), "values", ordered, "finite numbers")
-    if not ordered:
-        return None
-    percentiles = (percentile(ordered, q) for q in (50, 95, 99))
-    return Summary(len(ordered), math.fsum(ordered) / len(ordered), *percentiles)
 
 
 def total(clusters: Sequence[Cluster]) -> Cluster:

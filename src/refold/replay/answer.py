@@ -1,0 +1,68 @@
+"""What a verdict says of one metric, and several of them together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import msgspec
+
+from refold.replay.metrics import Metric
+from refold.replay.stats import CONFIDENCE
+
+Answer = Literal[
+    "better", "worse", "equivalent", "inconclusive", "changed more than noise", "no change seen"
+]
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What can be said of one metric; numbers are in its unit, and None where not known.
+
+    ``candidate`` and ``control`` are means over the items known of both, ``difference`` the one
+    less the other, and ``low`` and ``high`` what it lies between with ``confidence``, by
+    ``method``. ``items`` were asked, in ``clusters``, and of ``missing`` an answer of either arm is
+    not known: counted as the lowest and the highest there can be, the difference over all items is
+    ``missing_low`` and ``missing_high``. ``smallest_effect`` would have been seen in four of five
+    such comparisons, ``clusters_needed`` settle an inconclusive one as often. ``p`` is the chance
+    of so large a difference where there is none, ``adjusted_p`` the same among several metrics.
+    ``plain`` is the answer in a sentence.
+    """
+
+    metric: Metric
+    answer: Answer
+    plain: str
+    candidate: float | None = None
+    control: float | None = None
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    method: str = ""
+    items: int = 0
+    clusters: int = 0
+    missing: int = 0
+    missing_low: float | None = None
+    missing_high: float | None = None
+    margin: float | None = None
+    smallest_effect: float | None = None
+    clusters_needed: int | None = None
+    p: float | None = None
+    adjusted_p: float | None = None
+    confidence: float = CONFIDENCE
+    is_complete: bool = True
+    clustered_by: str = "conversation"
+
+
+class Verdicts(msgspec.Struct, frozen=True, kw_only=True):
+    """One metric declared beforehand, the guardrails that must not get worse, and all others.
+
+    ``ship`` is the first sentence: would you ship this?
+    """
+
+    ship: str
+    primary: Verdict
+    guardrails: list[Verdict] = []
+    rest: list[Verdict] = []
+
+    def __iter__(self) -> Iterator[Verdict]:
+        """Each of them, the primary first."""
+        return iter([self.primary, *self.guardrails, *self.rest])

@@ -1,0 +1,106 @@
+"""The observations of two arms, item beside item, as what the statistics take."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+from statistics import fmean
+from typing import NamedTuple
+
+from refold.errors import refuse_unless
+from refold.replay.metrics import Metric, Observation
+from refold.replay.stats import Cluster
+
+Values = list[float | None]
+"""What an arm gave for an item: a value a sample, None where it is not known."""
+
+
+class PairedArms(NamedTuple):
+    """Two arms over the items that either was to be asked.
+
+    ``clusters`` are the differences, candidate less control, over the items known of both, and
+    ``candidate`` and ``control`` the means over the same items; None without any. ``missing``
+    counts the items of which an answer of either arm is not known; ``low`` and ``high`` are the
+    difference over *all* items if those were the lowest or the highest there can be, None where
+    nothing is known. ``reach`` is the most by which two values can lie apart. Where the metric has
+    no bounds, they are the least and the greatest value seen.
+    """
+
+    clusters: list[Cluster]
+    items: int
+    candidate: float | None
+    control: float | None
+    missing: int
+    low: float | None
+    high: float | None
+    reach: float
+
+
+class _Item(NamedTuple):
+    cluster: str
+    candidate: Values
+    control: Values
+
+    def difference(self, lowest: float | None = None, highest: float | None = None) -> float | None:
+        """Of what is known, or with the lowest and the highest in place of what is not."""
+        new, old = _mean(self.candidate, lowest), _mean(self.control, highest)
+        return None if new is None or old is None else new - old
+
+
+def paired_arms(
+    metric: Metric, candidate: Iterable[Observation], control: Iterable[Observation]
+) -> PairedArms:
+    """Two arms, item by item; samples of one item are averaged first.
+
+    An item that one arm has not, or has as None, is missing: neither 0 nor left out in silence.
+    An item whose observations name several clusters (trials of a task, each a conversation) is
+    above them, so it is its own cluster. Raises :class:`~refold.errors.UsageError` for a value
+    that is not a finite number.
+    """
+    items = _items(candidate, control)
+    seen = [value for one in items for side in one[1:] for value in side if value is not None]
+    known = [one for one in items if one.difference() is not None]
+    if not known:
+        return PairedArms([], len(items), None, None, len(items), None, None, math.inf)
+    lowest = min(seen) if metric.low is None else metric.low
+    highest = max(seen) if metric.high is None else metric.high
+    differences = defaultdict[str, list[float]](list)
+    for one in known:
+        differences[one.cluster].append(one.difference() or 0.0)
+    return PairedArms(
+        [(math.fsum(of), len(of)) for of in differences.values()],
+        len(items),
+        fmean(_mean(one.candidate) or 0.0 for one in known),
+        fmean(_mean(one.control) or 0.0 for one in known),
+        sum(None in one.candidate or None in one.control for one in items),
+        fmean(one.difference(lowest, highest) or 0.0 for one in items),
+        fmean(one.difference(highest, lowest) or 0.0 for one in items),
+        highest - lowest,
+    )
+
+
+def _items(candidate: Iterable[Observation], control: Iterable[Observation]) -> list[_Item]:
+    clusters = defaultdict[str, set[str]](set)
+    arms = [_values(arm, clusters) for arm in (candidate, control)]
+    return [
+        _Item(of.pop() if len(of) == 1 else item, *(arm.get(item, [None]) for arm in arms))
+        for item, of in clusters.items()
+    ]
+
+
+def _values(arm: Iterable[Observation], clusters: dict[str, set[str]]) -> dict[str, Values]:
+    values = defaultdict[str, Values](list)
+    for one in arm:
+        is_fine = one.value is None or math.isfinite(one.value)
+        refuse_unless(is_fine, f"a finite number, or None, for {one.item}", value=one.value)
+        clusters[one.item].add(one.cluster)
+        values[one.item].append(one.value)
+    return values
+
+
+def _mean(values: Values, instead: float | None = None) -> float | None:
+    """The mean of what is known; ``instead`` stands for each value that is not, where given."""
+    known = [instead if value is None else value for value in values]
+    found = [value for value in known if value is not None]
+    return fmean(found) if found else None

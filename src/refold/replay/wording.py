@@ -1,0 +1,117 @@
+"""Verdicts in plain sentences, for whoever has to decide and no statistician."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from refold.replay.answer import Verdict
+
+
+def amount(value: float | None, unit: str) -> str:
+    """A value of a metric with its unit: "2.1 %", "$0.013", "812 ms"."""
+    if value is None:
+        return "unknown"
+    match unit:
+        case "share":
+            return f"{_percent(value)} %"
+        case "USD":
+            return f"{'−' * (value < 0)}${abs(value):,.4g}"
+        case "ms":
+            return f"{value:,.0f} ms".replace("-", "−")
+    return f"{value:,.4g} {unit}".strip().replace("-", "−")
+
+
+def apart(value: float | None, unit: str) -> str:
+    """A difference of two values with its sign: that of two shares is in points."""
+    if value is None:
+        return "any amount"
+    sign = "+" * (value > 0)
+    return f"{sign}{_percent(value)} points" if unit == "share" else sign + amount(value, unit)
+
+
+def plain(verdict: Verdict) -> str:
+    """The answer in a sentence or two with its numbers, without a word of statistics."""
+    says, unit = verdict.metric.says, verdict.metric.unit
+    sides = (
+        f"{says}: {amount(verdict.candidate, unit)} with the candidate, "
+        f"{amount(verdict.control, unit)} with the control"
+    )
+    ends = f"{apart(verdict.low, unit)} to {apart(verdict.high, unit)}"
+    by = f"{apart(verdict.difference, unit)} ({ends}) in {_clusters(verdict, verdict.clusters)}"
+    match verdict.answer:
+        case "better" | "worse" | "changed more than noise":
+            text = f"{sides}; {by}"
+        case "equivalent":
+            allowed = apart(verdict.margin, unit).lstrip("+")
+            text = f"{sides}; {by}, all of it within the {allowed} that do not matter"
+        case "no change seen":
+            text = f"{sides}; {by}, no more than it differs from itself"
+        case _:
+            text = f"{sides}; {ends} would fit. {_missing_part(verdict)}"
+    return f"{verdict.answer[0].upper()}{verdict.answer[1:]}: {text.rstrip('. ')}."
+
+
+def nothing_known(verdict: Verdict, *, has_control: bool) -> str:
+    """Why nothing can be said of a metric, and what to do."""
+    if not has_control:
+        return (
+            f"Inconclusive: {verdict.metric.says}: nothing says how much the recorded agent "
+            "differs from itself. Ask it again with nothing changed, as a control."
+        )
+    return f"Inconclusive: {verdict.metric.says}: known of no item for both candidate and control."
+
+
+def ship(primary: Verdict, guardrails: Sequence[Verdict]) -> str:
+    """Would you ship this? The first sentence that somebody reads."""
+    asked = [primary, *guardrails]
+    if not all(one.is_complete for one in asked):
+        return "Do not decide yet: the run is not complete."
+    worse = [one.metric.says for one in asked if one.answer == "worse"]
+    open_ = [one for one in asked if one.answer == "inconclusive"]
+    if worse:
+        return f"Do not ship it: worse in {_list(worse)}."
+    if open_:
+        return (
+            f"Do not ship it yet: nothing sure of {_says(open_)}. {_missing_part(open_[0])}".strip()
+        )
+    guarded = f", and no harm to {_says(guardrails)}" if guardrails else ""
+    match primary.answer:
+        case "better":
+            return f"Ship it: better in {primary.metric.says}{guarded}."
+        case "equivalent":
+            return f"Ship it if you like: nothing lost or won in {primary.metric.says}{guarded}."
+        case "no change seen":
+            return f"Ship it if you like: no change seen in {primary.metric.says}{guarded}."
+    return (
+        f"Look before you ship it: it acts otherwise ({primary.metric.says}){guarded}. "
+        "Whether that is better, this metric does not say."
+    )
+
+
+def _missing_part(verdict: Verdict) -> str:
+    """What is missing for an answer."""
+    if not verdict.is_complete:
+        return "The run is not complete: let it end."
+    more = (verdict.clusters_needed or 0) - verdict.clusters
+    if more > 0:
+        return f"About {_clusters(verdict, more, 'more ')} would tell."
+    if verdict.missing:
+        return f"{verdict.missing:,} of {verdict.items:,} items lack an answer: ask them again."
+    return "" if verdict.p is None else "No number of them that could be asked would tell."
+
+
+def _clusters(verdict: Verdict, count: int, which: str = "") -> str:
+    return f"{count:,} {which}{verdict.clustered_by}{'s' * (count != 1)}"
+
+
+def _percent(value: float) -> str:
+    text = f"{100 * value:.1f}" if abs(value) >= 0.001 or not value else f"{100 * value:.1g}"
+    return text.replace("-", "−")
+
+
+def _says(verdicts: Sequence[Verdict]) -> str:
+    return _list([one.metric.says for one in verdicts])
+
+
+def _list(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
