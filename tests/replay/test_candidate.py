@@ -85,7 +85,10 @@ def test_a_completion_gives_words_calls_usage_cost_model_and_reason() -> None:
             message(content=[{"type": "text", "text": "x"}, {"type": "image"}]),
             Action(text="x", parts=({"type": "text", "text": "x"}, {"type": "image"})),
         ),
-        (message(content=None, refusal="I will not."), Action(text="I will not.")),
+        (
+            message(content=None, refusal="I will not."),
+            Action(text="I will not.", finish_reason="refusal"),
+        ),
         (message(tool_calls=[LOOKUP]), Action(calls=(Call("lookup", '{"a": 1}', "c1"),))),
         (
             message(tool_calls=[{"function": {"name": "f", "arguments": {"a": 1}}}]),
@@ -110,7 +113,7 @@ def test_a_completion_gives_words_calls_usage_cost_model_and_reason() -> None:
         (message(content=[{"type": "image"}]), Action(parts=({"type": "image"},))),
         (
             message(content=[{"type": "refusal", "refusal": "I will not."}]),
-            Action(text="I will not."),
+            Action(text="I will not.", finish_reason="refusal"),
         ),
         (message(audio={"id": "a", "transcript": "x"}), Action(text="x")),
         (Action(text="x", cost=0.1), Action(text="x", cost=Decimal("0.1"))),  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ import refold
 from refold.conversation.events import AgentUtterance, UserUtterance
 from refold.errors import NotFound, UsageError
 from refold.replay import Action, ChatRequest, ModelFailure, Variant, compare, replay, stats
+from refold.replay.actions import LEVELS
 from refold.replay.compare import Comparison, json_pieces
 from tests.replay.stories import as_recorded, only_words, record
 
@@ -45,15 +46,15 @@ def test_levels_counts_and_rates_add_up(store: refold.Store) -> None:
         "words": 4,
         "arguments": 0,
         "tools": 4,
-        "failed": 0,
-        "missing": 0,
+        **dict.fromkeys(LEVELS[4:], 0),
     }
-    assert (figures.by_decision.successes, figures.by_decision.trials) == (16, 20)
+    assert figures.not_assessed == 4
+    assert (figures.by_decision.successes, figures.by_decision.trials) == (12, 16)
     assert (figures.by_conversation.successes, figures.by_conversation.trials) == (6, 10)
     wilson = stats.wilson(6, 10)
     assert (figures.by_conversation.low, figures.by_conversation.high) == wilson
-    clusters = [(2, 2)] * 6 + [(1, 2)] * 4
-    assert (figures.by_decision.low, figures.by_decision.high) == stats.cluster_bootstrap(clusters)
+    clusters = [(2, 2)] * 6 + [(0, 1)] * 4
+    assert (figures.by_decision.low, figures.by_decision.high) == stats.share_interval(clusters)
     assert [c.first_divergence for c in compared.conversations] == [None] * 6 + [0] * 4
 
 

@@ -17,7 +17,7 @@ from refold.conversation.events import ModelFailed, ModelResponse, Usage
 from refold.conversation.openai_chat import read_cost
 from refold.errors import InvalidEvent, RefoldError, Rejected, Unavailable, UsageError
 from refold.http import HttpClient, checked_headers, checked_url, decoded
-from refold.replay.decision import Action, action_in
+from refold.replay.decision import REFUSED, Action, action_in
 from refold.replay.request import ChatRequest
 
 T = TypeVar("T")
@@ -192,9 +192,12 @@ def parse_completion(completion: Any) -> Action:
         raise _failure(failed[0])
     if odd := [one for one in unread if one.what in ("words", "call")]:
         raise _garbage(f"{odd[0].reason} at {odd[0].pointer}: {snippet(completion)}")
-    if api.name == _CHAT and not (message := completion["choices"][0]["message"]).keys() & _SAYS:
+    message = completion["choices"][0]["message"] if api.name == _CHAT else {}
+    if api.name == _CHAT and not message.keys() & _SAYS:
         raise _garbage(f"no assistant message: {snippet(message)}")
     action = action_in(typed)
+    if message.get("refusal"):
+        action = replace(action, finish_reason=REFUSED)
     if len(action.calls) > CALLS_MAX or not all(call.name for call in action.calls):
         raise _garbage(f"a tool call without a name, or over {CALLS_MAX}: {snippet(action.calls)}")
     usage = _known(action.usage, Usage) if _counts_both(completion) else None

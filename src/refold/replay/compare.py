@@ -15,8 +15,9 @@ from refold.core.expected import NO_EVENTS
 from refold.engine.store import Store
 from refold.engine.store_check import check_store
 from refold.errors import UsageError, refuse_unless
-from refold.replay.actions import ConversationComparison, compare_conversation
+from refold.replay.actions import ConversationComparison, Terms, compare_conversation
 from refold.replay.decision import Decision, decisions
+from refold.replay.faults import offered_in
 from refold.replay.figures import Figures, Paired, Parting, Tally, paired
 from refold.replay.journal import answers
 from refold.replay.variant import (
@@ -75,6 +76,7 @@ class Conversations(Sequence[ConversationComparison]):
 
     def __init__(self, store: Store, streams: Iterable[str], variant: Variant, sample: int) -> None:
         self._store = store
+        self._terms = Terms(offered=offered_in(variant.tools))
         self._places = [
             _Place(stream, store.head(stream), branch, store.head(branch))
             for stream in streams
@@ -113,7 +115,7 @@ class Conversations(Sequence[ConversationComparison]):
         branch, last = place.branch, place.branch_version
         events = () if last == NO_EVENTS else self._store.read(branch, to_version=last)
         recorded = self._recorded(place) if recorded is None else recorded
-        return compare_conversation(place.stream, branch, recorded, answers(events))
+        return compare_conversation(place.stream, branch, recorded, answers(events), self._terms)
 
 
 def compare(

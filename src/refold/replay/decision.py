@@ -17,6 +17,8 @@ from refold.core.recorded import Recorded, history_of, parts_of
 from refold.errors import refuse_unless
 
 DOLLARS: Final = "USD"
+REFUSED: Final = "refusal"
+"""Why an answer ended that holds a refusal, whatever else its API says of it."""
 
 _CLASSES: dict[str, type] = {
     "agent.utterance": AgentUtterance,
@@ -65,13 +67,14 @@ class Decision(msgspec.Struct, frozen=True):
     """An answer in its place: the ``index``-th of its conversation, from 0.
 
     ``at`` and ``version`` are the id and version of its first event, so the agent had seen the
-    events below ``version``.
+    events below ``version``. ``configured`` is the ``agent.configured`` in force; None without one.
     """
 
     index: int
     at: str
     version: int
     action: Action
+    configured: Recorded | None = None
 
 
 def decisions(history: Iterable[Recorded]) -> list[Decision]:
@@ -84,7 +87,13 @@ def decisions(history: Iterable[Recorded]) -> list[Decision]:
     """
     answers = (answer for answer in _answers(history) if answer.acts)
     return [
-        Decision(index, answer.first.id, answer.first.version, action_in(answer.events))
+        Decision(
+            index,
+            answer.first.id,
+            answer.first.version,
+            action_in(answer.events),
+            answer.configured,
+        )
         for index, answer in enumerate(answers)
     ]
 
@@ -99,6 +108,9 @@ def action_in(events: Sequence[object]) -> Action:
     responses = [event for event in events if isinstance(event, ModelResponse)]
     response = responses[-1] if responses else ModelResponse()
     reasons = [response.finish_reason, *(event.finish_reason for event in said)]
+    parts = [part for event in said for part in event.parts or ()]
+    if REFUSED in reasons or _holds_refusal([*parts, *response.parts]):
+        reasons.insert(0, REFUSED)
     return Action(
         text="\n".join(event.text for event in said if event.text),
         calls=tuple(Call(call.name, call.arguments, call.call_id, call.kind) for call in calls),
@@ -109,6 +121,16 @@ def action_in(events: Sequence[object]) -> Action:
         model=response.model,
         parts=tuple(part for event in said for part in more_than_words(event.parts)),
     )
+
+
+def _holds_refusal(parts: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether content holds a refusal; a message is a part with content of its own."""
+    inside = ([part, *_objects(part.get("content"))] for part in parts)
+    return any(part.get("type") == REFUSED for own in inside for part in own)
+
+
+def _objects(content: object) -> list[Any]:
+    return [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
 
 
 def before(history: Sequence[Recorded], decision: Decision) -> list[Recorded]:
@@ -133,6 +155,7 @@ class _Answer:
 
     first: Recorded
     message_id: str | None
+    configured: Recorded | None
     events: list[object] = field(default_factory=list)
 
     @property
@@ -154,19 +177,31 @@ class _Answer:
 def _answers(history: Iterable[Recorded]) -> list[_Answer]:
     answers: list[_Answer] = []
     is_open = same_turn = False
+    configured: Recorded | None = None
     for recorded in parts_of(history_of(history, call="decisions")):
         cls = _CLASSES.get(recorded.type)
         if cls is None:
+            configured = recorded if recorded.type == "agent.configured" else configured
             is_open = is_open and recorded.type not in _USER_TURNS
             same_turn = same_turn and recorded.type not in _OTHER_TURNS
             continue
         event = recorded.to_class(cls)
+        if isinstance(event, AgentUtterance) and _was_refused(recorded):
+            event = msgspec.structs.replace(event, finish_reason=REFUSED)
         message_id: str | None = event.message_id
         if not is_open or not answers[-1].takes(event, message_id, same_turn=same_turn):
-            answers.append(_Answer(recorded, message_id))
+            answers.append(_Answer(recorded, message_id, configured))
         answers[-1].events.append(event)
         is_open = same_turn = True
     return answers
+
+
+def _was_refused(recorded: Recorded) -> bool:
+    """Whether words stood in the field that a chat message has for a refusal."""
+    match recorded.noted("openai"):
+        case {"set": {"refusal": str(said)}}:
+            return bool(said)
+    return False
 
 
 _MILLION: Final = 1_000_000

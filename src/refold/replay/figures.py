@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
+from typing import Final
 
 import msgspec
 
@@ -16,6 +17,7 @@ from refold.replay.actions import (
     NOT_COMPARED,
     SAME_ACTION,
     ConversationComparison,
+    DecisionComparison,
     Level,
     known,
     total_cost,
@@ -23,7 +25,7 @@ from refold.replay.actions import (
 from refold.replay.decision import Action
 from refold.replay.stats import Interval, Summary
 
-BY_DECISION = "bootstrap over conversations, 95%"
+BY_DECISION = "clustered by conversation, 95%"
 BY_CONVERSATION = "Wilson, 95%"
 PARTINGS_SHOWN_MAX = 10
 _ANSWERED = frozenset(LEVELS) - NOT_COMPARED
@@ -60,7 +62,8 @@ class Totals(msgspec.Struct, frozen=True):
 class Accounting(msgspec.Struct, frozen=True):
     """What became of every decision that was to be asked: the rest adds up to ``decisions``.
 
-    ``failed`` got no answer. ``missing`` were not asked, in conversations of which something was;
+    ``answered`` has an outcome, an answer or the candidate's own limit; ``failed`` got no answer.
+    ``missing`` were not asked, in conversations of which something was;
     ``never_begun`` are those of conversations of which nothing was asked.
     """
 
@@ -71,15 +74,41 @@ class Accounting(msgspec.Struct, frozen=True):
     never_begun: int
 
 
+class ByRecord(msgspec.Struct, frozen=True):
+    """The rates split by what the record did: ``called`` a tool, or only ``spoke``.
+
+    ``called`` is the share that made the same calls, ``spoke`` the share that only spoke as well,
+    whatever it said. An agent that never calls has 0 and 1.
+    """
+
+    called: Proportion
+    spoke: Proportion
+
+
+class Baselines(msgspec.Struct, frozen=True):
+    """What agents without any sense would reach, of 1: so much is no achievement.
+
+    ``never_calls`` is the share of decisions of the record without a call, ``always_calls`` that
+    with one call, of the ``commonest_tool``. None without decisions, or without any call.
+    """
+
+    never_calls: float | None
+    commonest_tool: str | None
+    always_calls: float | None
+
+
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """A replay in figures.
 
     ``counts`` is how many decisions stand at each level, where never begun is missing too;
-    ``accounting`` tells the two apart. ``by_decision`` is the share of answered
-    decisions with the same action; turns of one conversation are not independent, so its interval
-    resamples conversations. ``by_conversation`` is the share of conversations in which every
-    action was the same, among those answered throughout. ``cost_delta`` and ``latency_delta`` are
-    candidate less recorded over the decisions where both are known.
+    ``accounting`` tells the two apart. ``by_decision`` is the share with the same action of the
+    decisions that are assessed; turns of one conversation are not independent, so its interval
+    is that of conversations. ``not_assessed`` are those where both only spoke, in other words:
+    whether these say the same, a judge or a check must tell. ``by_record`` splits the rates,
+    ``baselines`` is what they must be held against. ``broken`` is the share of broken answers,
+    ``broken_recorded`` that of the record. ``by_conversation`` is the share of conversations in
+    which every action was the same, among those answered throughout. ``cost_delta`` and
+    ``latency_delta`` are candidate less recorded over the decisions where both are known.
     """
 
     conversations: int
@@ -87,6 +116,11 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     counts: dict[str, int]
     accounting: Accounting
     by_decision: Proportion
+    not_assessed: int
+    by_record: ByRecord
+    baselines: Baselines
+    broken: Proportion
+    broken_recorded: Proportion
     by_conversation: Proportion
     recorded: Totals
     candidate: Totals
@@ -130,6 +164,29 @@ def figures(conversations: Iterable[ConversationComparison]) -> Figures:
     return tally.figures()
 
 
+Holds = Callable[[DecisionComparison], bool | None]
+"""Whether something holds of a decision that has an outcome; None leaves it out."""
+
+
+def is_compared(decision: DecisionComparison) -> bool:
+    """Whether a decision has an outcome: an answer, or the candidate's own limit."""
+    return decision.level not in NOT_COMPARED
+
+
+def is_same_action(decision: DecisionComparison) -> bool:
+    """Whether it did what was recorded: the same calls, or none as well; and is not broken."""
+    return decision.level in SAME_ACTION
+
+
+_SHARES: Mapping[str, Holds] = {
+    "by_decision": lambda d: is_same_action(d) if d.is_assessed else None,
+    "called": lambda d: is_same_action(d) if d.recorded.calls else None,
+    "spoke": lambda d: None if d.recorded.calls else is_same_action(d),
+    "broken": lambda d: bool(d.faults),
+    "broken_recorded": lambda d: bool(d.recorded_faults),
+}
+
+
 class Tally:
     """What figures are made of, one conversation at a time: of each, no more than its counts.
 
@@ -138,6 +195,9 @@ class Tally:
 
     def __init__(self) -> None:
         self._counts: list[dict[str, int]] = []
+        self._clusters: dict[str, list[stats.Cluster]] = {name: [] for name in _SHARES}
+        self._not_assessed = 0
+        self._called: Counter[str | None] = Counter()
         self.same_action: dict[str, bool | None] = {}
         self.partings = 0
         self.first_partings: list[Parting] = []
@@ -154,7 +214,13 @@ class Tally:
             if self.partings <= PARTINGS_SHOWN_MAX:
                 first = conversation.decisions[place]
                 self.first_partings.append(Parting(first.at, first.level, first.answer))
+        compared = [decision for decision in conversation.decisions if is_compared(decision)]
+        self._not_assessed += sum(not decision.is_assessed for decision in compared)
+        for name, holds in _SHARES.items():
+            told = known(map(holds, compared))
+            self._clusters[name].append((sum(told), len(told)))
         for decision in conversation.decisions:
+            self._called[_called(decision.recorded)] += 1
             self._recorded.add(decision.recorded)
             if decision.candidate is not None:
                 self._candidate.add(decision.candidate)
@@ -164,6 +230,7 @@ class Tally:
     def figures(self) -> Figures:
         """The figures of what was added."""
         counts: dict[str, int] = {level: sum(of[level] for of in self._counts) for level in LEVELS}
+        shares = {name: _share(clusters) for name, clusters in self._clusters.items()}
         return Figures(
             conversations=len(self._counts),
             decisions=sum(counts.values()),
@@ -172,7 +239,12 @@ class Tally:
                 (sum(of.values()), sum(of[level] for level in _ANSWERED), of["failed"])
                 for of in self._counts
             ),
-            by_decision=_by_decision(self._counts),
+            by_decision=shares["by_decision"],
+            not_assessed=self._not_assessed,
+            by_record=ByRecord(shares["called"], shares["spoke"]),
+            baselines=_baselines(self._called),
+            broken=shares["broken"],
+            broken_recorded=shares["broken_recorded"],
             by_conversation=_by_conversation(self.same_action.values()),
             recorded=self._recorded.totals(),
             candidate=self._candidate.totals(),
@@ -218,13 +290,28 @@ def paired(candidate: Mapping[str, bool | None], control: Mapping[str, bool | No
     )
 
 
-def _by_decision(counts: Iterable[dict[str, int]]) -> Proportion:
-    clusters = [
-        (sum(of[level] for level in SAME_ACTION), sum(of[level] for level in _ANSWERED))
-        for of in counts
-    ]
-    successes, trials = stats.total(clusters)
-    return _rate(successes, trials, stats.cluster_bootstrap(clusters), BY_DECISION)
+_SEVERAL: Final = "several calls"
+
+
+def _called(action: Action) -> str | None:
+    """The tool of an answer with one call; None for one without any."""
+    return action.calls[0].name if len(action.calls) == 1 else _SEVERAL if action.calls else None
+
+
+def _baselines(called: Counter[str | None]) -> Baselines:
+    count = called.total()
+    tools = Counter({name: times for name, times in called.items() if name not in (None, _SEVERAL)})
+    tool, times = next(iter(tools.most_common(1)), (None, None))
+    return Baselines(
+        never_calls=called[None] / count if count else None,
+        commonest_tool=tool,
+        always_calls=None if times is None else times / count,
+    )
+
+
+def _share(clusters: Sequence[stats.Cluster]) -> Proportion:
+    successes, trials = (int(sum(cluster[place] for cluster in clusters)) for place in (0, 1))
+    return _rate(successes, trials, stats.share_interval(clusters), BY_DECISION)
 
 
 def _by_conversation(outcomes: Iterable[bool | None]) -> Proportion:

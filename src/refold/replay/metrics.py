@@ -1,10 +1,20 @@
-"""What is measured: a metric as a value, and what an arm of a comparison gave for each item."""
+"""What is measured of answers and conversations: metrics by name, and one observation of one.
+
+A metric has a direction, so that a change in it is better or worse, or none: then it says only
+that something changed.
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable, Iterable, Iterator
+from math import isnan
+from typing import Final, Literal
 
 import msgspec
+
+from refold.replay.actions import ConversationComparison, DecisionComparison
+from refold.replay.figures import is_compared, is_same_action
+from refold.replay.normalising import normal_words
 
 
 class Metric(msgspec.Struct, frozen=True):
@@ -34,3 +44,72 @@ class Observation(msgspec.Struct, frozen=True):
     item: str
     cluster: str
     value: float | None
+
+
+_METRICS: Final = (
+    Metric("same_action", "answers that do what was recorded", None, "share", 0.0, 1.0),
+    Metric("same_calls", "answers that call what was recorded", None, "share", 0.0, 1.0),
+    Metric("same_words", "answers that say what was recorded", None, "share", 0.0, 1.0),
+    Metric("broken_answers", "answers that are broken", "lower", "share", 0.0, 1.0),
+    Metric("cost", "what an answer costs", "lower", "USD", 0.0),
+    Metric("latency_ms", "how long an answer takes", "lower", "ms", 0.0),
+    Metric("outcome", "conversations that ended as they should", "higher", "share", 0.0, 1.0),
+    Metric("reward", "the reward of a conversation", "higher", ""),
+)
+METRICS: Final[dict[str, Metric]] = {metric.name: metric for metric in _METRICS}
+"""The metrics that come with refold, by name."""
+
+
+def observations(
+    conversations: Iterable[ConversationComparison],
+    metric: Metric,
+    cluster_of: Callable[[str], str] = lambda stream: stream,
+) -> Iterator[Observation]:
+    """What a metric is at every item that it applies to; ``cluster_of`` takes a stream's name.
+
+    An item that was chosen and has no value, because it was not asked or the value is not known,
+    is an observation without one.
+    """
+    measure = _MEASURES[metric.name]
+    for conversation in conversations:
+        cluster = cluster_of(conversation.stream)
+        for decision in conversation.decisions:
+            value = _measured(decision, measure)
+            if value is None or not isnan(value):
+                yield Observation(decision.at, cluster, value)
+
+
+Measure = Callable[[DecisionComparison], float | None]
+"""A value at a decision that has an outcome; None where it is not known."""
+NOT_APPLICABLE: Final = float("nan")
+"""What a measure gives where it does not apply: that is no observation."""
+
+
+def _measured(decision: DecisionComparison, measure: Measure) -> float | None:
+    return measure(decision) if is_compared(decision) else None
+
+
+def _same_action(decision: DecisionComparison) -> float:
+    return float(is_same_action(decision)) if decision.is_assessed else NOT_APPLICABLE
+
+
+def _same_words(decision: DecisionComparison) -> float:
+    said = decision.candidate.text if decision.candidate is not None else ""
+    if not decision.recorded.text.strip():
+        return NOT_APPLICABLE
+    return float(normal_words(said) == normal_words(decision.recorded.text))
+
+
+def _cost(decision: DecisionComparison) -> float | None:
+    cost = decision.candidate.cost if decision.candidate is not None else None
+    return None if cost is None else float(cost)
+
+
+_MEASURES: Final[dict[str, Measure]] = {
+    "same_action": _same_action,
+    "same_calls": lambda decision: float(is_same_action(decision)),
+    "same_words": _same_words,
+    "broken_answers": lambda decision: float(bool(decision.faults)),
+    "cost": _cost,
+    "latency_ms": lambda decision: decision.candidate.latency_ms if decision.candidate else None,
+}

@@ -9,7 +9,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from refold.replay.actions import known
+from refold.replay.actions import LEVELS, NOT_COMPARED, SAME_ACTION, known
 from refold.replay.figures import Accounting, Figures, Proportion
 
 NOTHING: Final = "–"
@@ -20,6 +20,13 @@ MEANINGS: Final = {
     "words": "other words, the same action",
     "arguments": "the same tools with other arguments",
     "tools": "other tools, or words instead of a tool",
+    "empty": "said and did nothing",
+    "refused": "the model refused",
+    "filtered": "the provider kept it back",
+    "truncated": "cut off",
+    "not_offered": "calls a tool that it was not offered",
+    "broken_arguments": "arguments that are not what the tool takes",
+    "own_limit": "more than the candidate takes, such as its context",
     "failed": "the endpoint gave no answer",
     "missing": "was not asked",
 }
@@ -106,7 +113,7 @@ def unanswered(of: Accounting) -> str:
 
 def different(counts: Mapping[str, int]) -> int:
     """How many decisions were another action."""
-    return counts["tools"] + counts["arguments"]
+    return sum(counts[level] for level in LEVELS if level not in SAME_ACTION | NOT_COMPARED)
 
 
 def share(count: int, whole: int) -> float:

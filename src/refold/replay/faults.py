@@ -1,0 +1,150 @@
+"""What is broken about an answer by itself, whatever was recorded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import lru_cache
+from typing import Any, Final, Literal, get_args
+from unicodedata import category
+
+import msgspec
+
+from refold.conversation.chat_shapes import read_tools
+from refold.conversation.events import AgentConfigured, Tool
+from refold.core.recorded import Recorded
+from refold.replay.decision import Action, Call
+from refold.replay.json_schema import exact, misfit
+from refold.replay.normalising import exactly
+
+FaultKind = Literal[
+    "own_limit", "filtered", "refused", "truncated", "not_offered", "broken_arguments", "empty"
+]
+"""How an answer can be broken; of several, the first here is its level, the cause of the others.
+
+``own_limit``: there is none, as the request is more than the candidate takes (its context is too
+short, it does not know a parameter). ``filtered``: the provider kept it back. ``refused``: the
+model refused, and said so as the API does. ``truncated``: it was cut off. ``not_offered``: it calls
+a tool that it was not offered. ``broken_arguments``: arguments of a call are no JSON, or not what
+the schema of the tool asks for. ``empty``: it holds nothing, neither words nor calls nor anything
+beside them.
+"""
+FAULTS: Final[tuple[FaultKind, ...]] = get_args(FaultKind)
+Faults = dict[FaultKind, str]
+"""What is broken about an answer, each with what is known of it; "" where the kind says it."""
+
+_REASONS: Final[dict[str, FaultKind]] = {
+    **dict.fromkeys(("length", "max_tokens", "max_output_tokens", "incomplete"), "truncated"),
+    "model_context_window_exceeded": "truncated",
+    **dict.fromkeys(("content_filter", "content_filtered", "guardrail_intervened"), "filtered"),
+    **dict.fromkeys(("safety", "recitation", "blocklist", "prohibited_content"), "filtered"),
+    **dict.fromkeys(("spii", "image_safety"), "filtered"),
+    "refusal": "refused",
+    "malformed_function_call": "broken_arguments",
+}
+"""Why an answer ended, in the words of the APIs that there are, lower case."""
+_OWN_LIMIT: Final = re.compile(
+    r"context.{0,12}(length|window|limit|size)|too (long|large|many tokens)|maximum.{0,30}tokens"
+    r"|token.{0,20}(exceed|limit)|exceed.{0,40}token|unsupported|not support|unrecogni[sz]ed"
+    r"|unknown (parameter|name|field|argument)|extra inputs|status 413",
+    re.IGNORECASE,
+)
+_REFUSALS: Final = ("refused: ", "garbage: the service's error: ")
+_PASSES: Final = re.compile(r"status (401|402|403|404|408|409|429|5\d\d)\b")
+
+
+class Offered(Mapping[str, Any]):
+    """The tools that an answer could call: their schemas by name, with exact numbers.
+
+    ``is_known`` is False where the record does not say what was offered.
+    """
+
+    def __init__(self, tools: Iterable[Tool], *, is_known: bool = True) -> None:
+        self._schemas = {tool.name: exact(tool.parameters) for tool in tools}
+        self.is_known = is_known
+
+    def __getitem__(self, name: str) -> Any:
+        return self._schemas[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._schemas)
+
+    def __len__(self) -> int:
+        return len(self._schemas)
+
+
+UNKNOWN: Final = Offered((), is_known=False)
+
+
+def offered_by(configured: Recorded | None) -> Offered:
+    """The tools of a configuration in force.
+
+    One without tools does not say that there were none: few sources name them.
+    """
+    if configured is None:
+        return UNKNOWN
+    if configured.kind == configured.stored_kind:
+        with suppress(ValueError):
+            return _read(configured.raw)
+    return _among(configured.to_class(AgentConfigured))
+
+
+def offered_in(tools: Sequence[Mapping[str, Any]] | None) -> Offered | None:
+    """The tools of a variant; None where it leaves them as they were."""
+    return None if tools is None else Offered(read_tools(list(tools))[0])
+
+
+def faults_of(action: Action, offered: Offered = UNKNOWN) -> Faults:
+    """What is broken about an answer, given the tools that it was offered."""
+    found: Faults = {}
+    reason = (action.finish_reason or "").lower()
+    if (kind := _REASONS.get(reason)) is not None:
+        found[kind] = f"ended with {action.finish_reason}"
+    for call in action.calls:
+        if offered.is_known and call.name not in offered:
+            found.setdefault("not_offered", call.name)
+        if (why := _odd_arguments(call, offered.get(call.name))) is not None:
+            found.setdefault("broken_arguments", f"{call.name}: {why}")
+    if not (action.calls or action.parts or is_visible(action.text)):
+        found["empty"] = ""
+    return {kind: found[kind] for kind in FAULTS if kind in found}
+
+
+def is_cut_off(text: str, recorded: str) -> bool:
+    """Whether words are the beginning of the recorded ones and end in the midst of a word."""
+    said, whole = text.strip(), recorded.strip()
+    rest = whole.removeprefix(said)
+    return bool(said and rest != whole and rest and (said[-1] + rest[0]).isalnum())
+
+
+def is_own_limit(error: str) -> bool:
+    """Whether an answer failed for what the candidate does not take, by ``kind: message``.
+
+    Only a refusal of this very request says so: not one of the key, nor of the rate, and no fault
+    of the service.
+    """
+    is_final = error.startswith(_REFUSALS) and not _PASSES.search(error)
+    return is_final and _OWN_LIMIT.search(error) is not None
+
+
+def is_visible(text: str) -> bool:
+    """Whether a text has a character that is neither white space nor a mark of control."""
+    return any(category(character)[0] not in "ZC" for character in text)
+
+
+def _odd_arguments(call: Call, schema: Any) -> str | None:
+    if call.kind == "custom":
+        return None
+    arguments = exactly(call)
+    return misfit(arguments, schema) if isinstance(arguments, dict) else "no JSON object"
+
+
+@lru_cache(maxsize=256)
+def _read(raw: bytes) -> Offered:
+    """Of a payload: most conversations of an agent have the same, to the byte."""
+    return _among(msgspec.json.decode(raw, type=AgentConfigured))
+
+
+def _among(configured: AgentConfigured) -> Offered:
+    return Offered(configured.tools, is_known=bool(configured.tools))
