@@ -1,6 +1,8 @@
 """Finding streams: what `refold.readmodels.find` gives is what a look through all events gives."""
 
 import re
+import subprocess
+import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
@@ -14,15 +16,20 @@ import refold
 from refold.conversation import (
     AgentConfigured,
     AgentUtterance,
+    LabelRecorded,
     ModelFailed,
     ModelResponse,
     Party,
+    Prompt,
+    ScoreRecorded,
     SessionEnded,
     SessionStarted,
     ToolCall,
+    ToolRelayed,
     ToolResult,
     UserUtterance,
 )
+from refold.core.event import category_of
 from refold.errors import UsageError
 from refold.projections import Projector
 from refold.readmodels import Wanted, find
@@ -53,11 +60,18 @@ WORDS = st.sampled_from(
     ]
 )
 TEXTS = st.lists(WORDS, max_size=4).map(" ".join)
+PROMPTS = [Prompt("a"), Prompt("b", id="desk"), Prompt("c", id="ü", hash="abcd1"), Prompt("")]
 COSTS = st.none() | st.sampled_from([Decimal("0.1"), Decimal("0.2"), Decimal("1E-20"), Decimal(3)])
 PAYLOADS: st.SearchStrategy[Any] = st.one_of(
     st.builds(UserUtterance, text=TEXTS),
     st.builds(AgentUtterance, text=TEXTS, party=st.none() | NAMES),
-    st.builds(AgentConfigured, agent=st.none() | NAMES, model=st.none() | NAMES),
+    st.builds(
+        AgentConfigured,
+        agent=st.none() | NAMES,
+        model=st.none() | NAMES,
+        version=st.none() | NAMES,
+        prompt=st.none() | st.sampled_from(PROMPTS),
+    ),
     st.builds(
         SessionStarted,
         parties=st.lists(
@@ -79,8 +93,15 @@ PAYLOADS: st.SearchStrategy[Any] = st.one_of(
         call_id=st.just("c"),
         name=st.none() | NAMES,
         is_error=st.booleans(),
-        result=st.none() | TEXTS | st.lists(TEXTS | st.integers(0, 99), max_size=2),
+        result=st.none()
+        | TEXTS
+        | st.lists(TEXTS | st.integers(0, 99), max_size=2)
+        | st.sampled_from(
+            [{"error": "no"}, {"error": None}, ' {"isError": true}', '{"is_error": 1', "{}"]
+        ),
     ),
+    st.builds(ToolRelayed, call_id=st.just("c"), result=TEXTS),
+    st.builds(LabelRecorded, name=st.sampled_from(["tag", "outcome"]), value=NAMES, rater=NAMES),
     st.builds(SessionEnded, reason=st.sampled_from(["completed", "error"]), error=st.none()),
     st.just(refold.Event("order.placed", {"text": "refund"})),
 )
@@ -100,6 +121,10 @@ OPTIONS = st.fixed_dictionaries(
         "agent": NAMES,
         "model": NAMES,
         "tool": NAMES,
+        "tag": NAMES,
+        "outcome": NAMES | st.sampled_from(["open", "completed", "error"]),
+        "prompt_version": NAMES | st.sampled_from(["abcd", "abcd1", PROMPTS[0].hash[:9]]),
+        "category": st.sampled_from(["call", "order", "call~"]),
         "with_error": st.just(True),
         "cost_over": st.sampled_from([Decimal(0), Decimal("0.3"), Decimal("0.30000000000000001")]),
         "text": st.lists(WORDS, min_size=1, max_size=2).map(" ".join),
@@ -143,7 +168,7 @@ def said(event: refold.Recorded) -> str:
         case "tool.call":
             given = data.get("parsed")
             return f"{data['name']} {data.get('arguments', '{}') if given is None else flat(given)}"
-        case "tool.result":
+        case "tool.result" | "tool.relayed":
             return flat(data.get("result"))
         case "model.failed" | "session.ended":
             return str(data.get("error") or "")
@@ -153,15 +178,43 @@ def said(event: refold.Recorded) -> str:
 def names_in(event: refold.Recorded, kind: str) -> Iterator[str | None]:
     """The names of a kind that an event mentions."""
     data = event.data
-    places = {
+    places: dict[str, dict[str, str]] = {
+        "tag": {},
         "agent": {"agent.configured": "agent", "agent.utterance": "party"},
         "model": {"agent.configured": "model", "model.response": "model"},
         "tool": {"tool.call": "name", "tool.result": "name"},
     }
     if event.type in places[kind]:
         yield data.get(places[kind][event.type])
+    if event.type == "label.recorded" and kind == "tag" == data["name"]:
+        yield data["value"]
     if kind == "agent" and event.type == "session.started":
         yield from (one["name"] for one in data.get("parties", []) if one["role"] == "agent")
+
+
+def tells(result: Any) -> bool:
+    """Whether a result is an object that says that it is an error."""
+    return result in ({"error": "no"}, ' {"isError": true}')
+
+
+def outcome_of(events: Sequence[refold.Recorded]) -> str:
+    """The last label of that name, else why it ended since it last began; else open."""
+    ended = "open"
+    for event in events:
+        if event.type in ("session.started", "session.ended"):
+            is_end = event.type == "session.ended"
+            ended = event.data.get("reason", "completed") if is_end else "open"
+    labels = [event.data for event in events if event.type == "label.recorded"]
+    return str([ended, *(one["value"] for one in labels if one["name"] == "outcome")][-1])
+
+
+def has_prompt(events: Sequence[refold.Recorded], wanted: str) -> bool:
+    """Whether a prompt of this label, or whose hash begins so, was configured."""
+    configured = [event.data for event in events if event.type == "agent.configured"]
+    prompts = [one["prompt"] for one in configured if one.get("prompt")]
+    labels = {one.get("version") for one in configured} | {one.get("id") for one in prompts}
+    begins = len(wanted) >= 4 and any(one["hash"].startswith(wanted) for one in prompts)
+    return wanted in labels or begins
 
 
 def failed(event: refold.Recorded) -> bool:
@@ -169,14 +222,17 @@ def failed(event: refold.Recorded) -> bool:
     data = event.data
     return (
         event.type == "model.failed"
-        or (event.type == "tool.result" and bool(data.get("is_error")))
+        or (event.type == "tool.result" and bool(data.get("is_error") or tells(data.get("result"))))
         or (event.type == "session.ended" and data.get("reason", "completed") == "error")
     )
 
 
 def fits(events: Sequence[refold.Recorded], options: dict[str, Any]) -> bool:
     """Whether a stream of these own events is as wanted."""
-    times = [event.occurred_at_us for event in events]
+    lasting = [event for event in events if event.type != "label.recorded"] or events[:1]
+    if events[0] not in lasting:
+        lasting = [events[0], *lasting]  # A stream begins with whatever is first in it.
+    times = [event.occurred_at_us for event in lasting]
     spent: dict[str, Decimal] = {}
     for event in events:
         if event.type == "model.response" and event.data.get("cost") is not None:
@@ -189,7 +245,10 @@ def fits(events: Sequence[refold.Recorded], options: dict[str, Any]) -> bool:
         "cost_over": lambda least: any(cost > least for cost in spent.values()),
         "text": lambda words: any(says(said(event), words) for event in events if said(event)),
     }
-    for kind in ("agent", "model", "tool"):
+    checks["outcome"] = lambda wanted: outcome_of(events) == wanted
+    checks["prompt_version"] = lambda wanted: has_prompt(events, wanted)
+    checks["category"] = lambda wanted: category_of(events[0].stream) == wanted
+    for kind in ("agent", "model", "tool", "tag"):
         named = {name for event in events for name in names_in(event, kind)}
         checks[kind] = named.__contains__
     return all(checks[name](value) for name, value in options.items())
@@ -317,7 +376,7 @@ def test_rows_that_another_refold_made_are_made_anew(
     with refold.open(tmp_path / "a.db") as store:
         store.append("call-1", [UserUtterance("hello")])
         find(store, Wanted())
-        monkeypatch.setattr(search, "revision", 2)
+        monkeypatch.setattr(search, "revision", 3)
         monkeypatch.setattr(search, "_made", None)
         told: list[tuple[int, int]] = []
         found = find(store, Wanted(text="hello"), progress=lambda *done: told.append(done))
@@ -347,3 +406,105 @@ def test_sql_finds_events_by_their_words() -> None:
         projector.catch_up()
         found = projector.query("SELECT position, stream, text FROM search WHERE text MATCH 'bye'")
         assert found == [(2, "call-1", None)]
+
+
+def test_a_label_is_no_sign_of_life() -> None:
+    """What is said of a conversation later does not make it one of last week."""
+    with refold.open("memory:") as store:
+        old = refold.Event.of(UserUtterance("hi"), occurred_at=NOON_US)
+        store.append("call-1", [old])
+        store.append("call-1", [LabelRecorded("tag", "odd", "ann"), ScoreRecorded("x", 1, "ann")])
+        assert find(store, Wanted(since=NOON_US + DAY_US)).streams == frozenset()
+        assert find(store, Wanted(tag="odd", since=NOON_US)).streams == {"call-1"}
+
+
+def test_a_sample_is_the_same_wherever_it_is_taken(tmp_path: Any) -> None:
+    """By seed, of what fits; another seed gives another; what is new moves few of the others."""
+    with refold.open(tmp_path / "a.db") as store:
+        for number in range(50):
+            store.append(f"call-{number}", [UserUtterance("hi")])
+            store.append(f"mail-{number}", [UserUtterance("hi")])
+        wanted = Wanted(sample=5, seed=7, category="call")
+        first = find(store, wanted).streams
+        assert sorted(first) == ["call-12", "call-16", "call-22", "call-47", "call-49"]
+        assert find(store, Wanted(sample=5, seed=8, category="call")).streams != first
+        assert find(store, wanted, among=lambda one: one != "call-12").streams >= first - {
+            "call-12"
+        }
+        store.append("call-50", [UserUtterance("hi")])
+        assert len(find(store, wanted).streams & first) >= 4
+        assert len(find(store, Wanted(sample=500)).streams) == 101
+
+
+def test_a_stratified_sample_has_some_of_each() -> None:
+    """About its share, and one at least of each value; those of none are a stratum too."""
+    with refold.open("memory:") as store:
+        for number in range(40):
+            task = {"task": "a" if number < 30 else "b"} if number != 39 else {}
+            store.append(f"call-{number}", [UserUtterance("hi")], metadata=task)
+        taken = find(store, Wanted(sample=8, stratify="task")).streams
+        sizes = [
+            sum(int(one[5:]) in of for one in taken) for of in (range(30), range(30, 39), [39])
+        ]
+        assert sizes == [5, 2, 1]
+
+
+def test_a_prompt_is_known_by_its_label_or_hash() -> None:
+    """The beginning of a hash that several have is refused, and a wrong one is told."""
+    prompts = [
+        Prompt("a", hash="abcd11"),
+        Prompt("b", hash="abcd22", id="v1"),
+        Prompt("c", id="v10"),
+    ]
+    with refold.open("memory:") as store:
+        for number, prompt in enumerate(prompts):
+            store.append(f"call-{number}", [AgentConfigured(prompt=prompt)])
+        for asked, stream in (("abcd1", "call-0"), ("abcd22", "call-1"), ("v1", "call-1")):
+            assert find(store, Wanted(prompt_version=asked)).streams == {stream}
+        with pytest.raises(UsageError, match="'abcd' begins several hashes: abcd11, abcd22"):
+            find(store, Wanted(prompt_version="abcd"))
+        (unknown,) = find(store, Wanted(prompt_version="v2")).unknown
+        assert unknown[:2] == ("prompt version", "v2")
+
+
+OTHER_UPCASTERS = """
+import sys
+import refold
+from refold.conversation import UserUtterance
+from refold.core.registry import default_registry
+from refold.readmodels import Wanted, find
+
+@default_registry.upcast("note.taken", schema=1, into=["user.utterance"])
+def heard(data):
+    return [UserUtterance(text) for text in data["texts"]]
+
+with refold.open(sys.argv[1]) as store:
+    print(*(len(find(store, Wanted(text=word)).positions) for word in ("teapot", "umbrella")))
+"""
+
+
+def test_two_programs_with_other_upcasters_do_not_undo_each_others_rows(tmp_path: Any) -> None:
+    """Each goes on with the rows that it made; of what one event is split into, all is found."""
+    path = tmp_path / "a.db"
+
+    def other() -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", OTHER_UPCASTERS, str(path)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout.strip()
+
+    with refold.open(path) as store:
+        note = refold.Event("note.taken", {"texts": ["a teapot", "an umbrella"]})
+        store.append("call-1", [note])
+        assert find(store, Wanted(text="teapot")).positions == frozenset()
+        assert other() == "1 1"
+        generations = []
+        for number in range(3):
+            store.append("call-1", [UserUtterance("a teapot"), note])
+            assert len(find(store, Wanted(text="teapot")).positions or ()) == number + 1
+            assert other() == f"{2 * number + 3} {number + 2}"
+            generations.append(Projector(store, [search]).status()[0].generation)
+        assert generations == [2, 2, 2]

@@ -287,6 +287,27 @@ class Projector:
 
         return changed(self._keeper, name, rolled_back)
 
+    def adopt(self, name: str, *, progress: Callable[[int, int], None] | None = None) -> None:
+        """Show rows that this very code made: of the generation before, where it made that, or new.
+
+        Rows that other code of the same shape made are kept in their place, for the program that
+        goes on with them; those of another shape, as of an older refold, are dropped.
+        """
+        projection = self._named(name)
+        shape = catalog_of(self._keeper).started(name).shown.made_by.shape
+
+        def restored(catalog: Catalog, entry: CatalogEntry) -> bool:
+            before = None if entry.previous is None else entry.generations[entry.previous]
+            if before is None or not is_unchanged(projection, before):
+                return False
+            catalog.swap(entry, before.number)
+            return True
+
+        if not changed(self._keeper, name, restored):
+            self.rebuild(name, progress=progress)
+            if shape != projection.fingerprint().shape:
+                self.confirm(name)
+
     def _begun_filling(self, projection: Projection) -> int:
         """The generation to fill: one begun by the same code, else a new one."""
         name, now = projection.name, self._context.clock()

@@ -1,4 +1,4 @@
-"""Finding streams: by when they went on, who took part, what was done, what it cost and the words.
+"""Finding streams: by when they went on, who took part, what was done, how it came out, the words.
 
 The conditions are looked up in the read model ``search``, which is brought up to date first.
 """
@@ -6,7 +6,7 @@ The conditions are looked up in the read model ``search``, which is brought up t
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 from itertools import chain
 from typing import Final, NamedTuple
@@ -15,43 +15,66 @@ import msgspec
 
 from refold.conversation.amounts import read_amount
 from refold.core.clock import EARLIEST_US, LATEST_US, Instant, to_us
+from refold.core.event import category_of
 from refold.core.recorded import Recorded
 from refold.engine.store import Store
-from refold.errors import UsageError, refuse_unless, shown
+from refold.errors import Unavailable, UsageError, refuse_unless, shown
 from refold.ports import SqlValue
 from refold.projections import Projector
 from refold.readmodels.columns import shown as at
-from refold.readmodels.searching import amounts_in, search, spaced
+from refold.readmodels.sampling import sampled
+from refold.readmodels.searching import amounts_in, attributes_in, search, spaced
 
 NAMES_MAX: Final = 10_000
 """So many names are told where nothing was found."""
 WORDS_MAX: Final = 100
+TRIES_MAX: Final = 3
+"""How often rows are looked up again that another program made anew meanwhile."""
+HASH_DIGITS_MIN: Final = 4
+"""So many digits of a prompt's hash name a version, at least."""
+OPEN: Final = "open"
+"""The outcome of a conversation that has none yet."""
 _HAS: Final = """EXISTS (
     SELECT 1 FROM search_names AS has
-    WHERE has.kind = ? AND has.name = ? AND has.stream = one.stream)"""
+    WHERE has.kind = ? AND has.name = ? AND has.stream = one.stream AND has.position > one.gone_at)
+"""
+_HEX: Final = frozenset("0123456789abcdef")
 _SAYING: Final = "FROM search WHERE text MATCH ?"
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """What a stream must be to be found; what is None is not asked, and all that is must hold.
 
-    It went on at some time from ``since`` to ``until``, both included. An ``agent``, ``model`` or
-    ``tool`` of exactly this name was in it. ``with_error``: a tool failed, a model gave no answer,
-    or it ended with an error. What is known of its cost is over ``cost_over``, a decimal (as text
-    too), in one currency.
+    It is of the ``category``, and went on at some time from ``since`` to ``until``, both included.
+    An ``agent``, ``model`` or ``tool`` of exactly this name was in it, and a prompt of the
+    ``prompt_version``: its label, or the beginning of its hash. It has the ``tag``, and came out
+    with the ``outcome`` (``open``: it has none yet). ``with_error``: a tool failed or gave an
+    object that says so (``{"error": …}``, ``is_error``), a model gave no answer, or it ended with
+    an error. What is known of its cost is over ``cost_over``, a decimal (as text too), in one
+    currency.
     ``text``: all these words stand in what one of its events says (utterances, calls and results
-    of tools, errors), whatever their case and accents; signs between them are none. Raises
-    :class:`~refold.errors.UsageError` for what can hold of no stream.
+    of tools, errors), whatever their case and accents; signs between them are none.
+
+    Of all that fit, ``sample`` many are taken by chance, the same for the same log and ``seed``;
+    ``stratify`` by an attribute (see :meth:`Attributes.by`) takes of each of its values its share.
+    Raises :class:`~refold.errors.UsageError` for what can hold of no stream.
     """
 
+    category: str | None = None
     since: Instant | None = None
     until: Instant | None = None
     agent: str | None = None
+    prompt_version: str | None = None
     model: str | None = None
     tool: str | None = None
+    outcome: str | None = None
+    tag: str | None = None
     with_error: bool = False
     cost_over: Decimal | str | None = None
     text: str | None = None
+    sample: int | None = None
+    seed: int = 0
+    stratify: str | None = None
 
     def __post_init__(self) -> None:
         first, last = self.bounds_us
@@ -63,6 +86,12 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
             raise UsageError(f"cost_over={shown(self.cost_over)} is no amount of money from 0 on")
         if self.text is not None and not 0 < len(self.words) <= WORDS_MAX:
             raise UsageError(f"text={shown(self.text)} is not 1 to {WORDS_MAX} words")
+        right = self.sample is None or (type(self.sample) is int and self.sample > 0)
+        refuse_unless(right, "a number of conversations, from 1", sample=self.sample)
+        if self.sample is None and self.stratify is not None:
+            raise UsageError(
+                f"stratify={shown(self.stratify)} says how a sample is taken: give sample="
+            )
 
     @property
     def bounds_us(self) -> tuple[int, int]:
@@ -75,7 +104,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def names(self) -> list[tuple[str, str]]:
         """The names that are asked for, each with its kind."""
-        said = {"agent": self.agent, "model": self.model, "tool": self.tool}
+        said = {"agent": self.agent, "model": self.model, "tool": self.tool, "tag": self.tag}
         return [(kind, name) for kind, name in said.items() if name is not None]
 
     @property
@@ -110,41 +139,96 @@ def find(
     store: Store,
     wanted: Wanted,
     *,
+    among: Callable[[str], bool] | None = None,
     rows: Store | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> FoundStreams:
     """The streams that are as wanted; branches by their own events, and no replays.
 
-    The read model ``search`` is brought up to date first, in the store itself or in ``rows``, such
+    ``among`` says of a stream by its name whether it is asked about, before a sample is taken. The
+    read model ``search`` is brought up to date first, in the store itself or in ``rows``, such
     as ``refold.open("memory:")`` where the store cannot be written or keeps no tables.
     ``progress`` gets the positions of the log that are done, and the last one.
     """
     refuse_unless(isinstance(wanted, Wanted), "a refold.readmodels.Wanted", wanted=wanted)
     projector = Projector(store, [search], rows=rows)
-    if projector.status()[0].state == "changed":  # Made by another refold: nobody's rows are lost.
-        projector.rebuild(search.name, progress=progress)
-        projector.confirm(search.name)
-    projector.catch_up(progress=progress)
+    for _ in range(TRIES_MAX):
+        _bring_up(projector, progress)
+        found = _looked_up(projector, wanted, among)
+        if projector.status()[0].state == "current":  # Else another program shows its own.
+            return found
+    raise _taken_turns()
+
+
+def _bring_up(projector: Projector, progress: Callable[[int, int], None] | None) -> None:
+    """Bring the rows to where the log ends; those of another program are kept for it.
+
+    Two programs whose upcasters differ read the same log otherwise. Each goes on with the rows
+    that it made, and neither has to make them anew each time that it comes after the other.
+    """
+    for _ in range(TRIES_MAX):
+        if projector.status()[0].state == "changed":
+            projector.adopt(search.name, progress=progress)
+        try:
+            projector.catch_up(progress=progress)
+        except UsageError as error:
+            if error.code != "projection_changed":
+                raise
+        else:
+            return
+    raise _taken_turns()
+
+
+def _taken_turns() -> Unavailable:
+    return Unavailable(f"other programs make the read model {search.name!r} anew all the time")
+
+
+def _looked_up(
+    projector: Projector, wanted: Wanted, among: Callable[[str], bool] | None
+) -> FoundStreams:
+    names = [*wanted.names, *_prompt(projector, wanted)]
+    terms, values = zip(*_conditions(wanted, names), strict=True)
+    sql = f"SELECT stream, cost, attributes FROM search_streams AS one WHERE {' AND '.join(terms)}"
+    rows = projector.query(sql, list(chain.from_iterable(values)))
+    least, category = read_amount(wanted.cost_over), wanted.category
+    fit: dict[str, str] = {
+        stream: attributes
+        for stream, cost, attributes in rows
+        if _is_over(least, cost)
+        and category in (None, category_of(stream))
+        and (among is None or among(stream))
+    }
     (status,) = projector.status()
-    terms, values = zip(*_conditions(wanted), strict=True)
-    sql = f"SELECT stream, cost FROM search_streams AS one WHERE {' AND '.join(terms)}"
-    found = projector.query(sql, list(chain.from_iterable(values)))
-    least = read_amount(wanted.cost_over)
-    streams = frozenset(stream for stream, cost in found if _is_over(least, cost))
     return FoundStreams(
         wanted,
-        streams,
+        frozenset(_sample(wanted, fit)),
         _positions(projector, wanted),
-        [] if streams else list(_unknown(projector, wanted)),
+        [] if fit else list(_unknown(projector, wanted, names)),
         [parked.stream for parked in status.parked],
     )
 
 
-def _conditions(wanted: Wanted) -> Iterator[tuple[str, Sequence[SqlValue]]]:
+def _sample(wanted: Wanted, fit: dict[str, str]) -> Iterable[str]:
+    """Those that are taken of the streams that fit, each with what it is known by, as JSON."""
+    if wanted.sample is None:
+        return fit
+    by = wanted.stratify
+
+    def stratum_of(stream: str) -> str | None:
+        return None if by is None else attributes_in(fit[stream]).by(by)
+
+    return sampled(fit, wanted.sample, seed=wanted.seed, stratum_of=stratum_of)
+
+
+def _conditions(
+    wanted: Wanted, names: Iterable[tuple[str, str]]
+) -> Iterator[tuple[str, Sequence[SqlValue]]]:
     """What SQL can tell of a row ``one``: terms, each with its values."""
-    yield "last_at >= ? AND first_at <= ?", [*map(at, wanted.bounds_us)]
-    for kind, name in wanted.names:
+    yield "events > 0 AND last_at >= ? AND first_at <= ?", [*map(at, wanted.bounds_us)]
+    for kind, name in names:
         yield _HAS, (kind, name)
+    if wanted.outcome is not None:
+        yield f"ifnull(outcome, '{OPEN}') = ?", (wanted.outcome,)
     if wanted.with_error:
         yield "errors > 0", ()
     if wanted.text is not None:
@@ -154,6 +238,21 @@ def _conditions(wanted: Wanted) -> Iterator[tuple[str, Sequence[SqlValue]]]:
 def _is_over(least: Decimal | None, cost: str) -> bool:
     """Whether a cost by currency is over an amount, exactly; SQL would take it for a float."""
     return least is None or any(amount > least for amount in amounts_in(cost).values())
+
+
+def _prompt(projector: Projector, wanted: Wanted) -> list[tuple[str, str]]:
+    """The label, or the one hash that begins so, by which a version of a prompt is asked for."""
+    given = wanted.prompt_version
+    if given is None:
+        return []
+    is_hash = len(given) >= HASH_DIGITS_MIN and set(given) <= _HEX
+    found = _known(projector, "prompt", starts=given) if is_hash else []
+    if given in _known(projector, "version") or not found:
+        return [("version", given)]
+    if len(found) > 1:
+        some = ", ".join(one[: len(given) + HASH_DIGITS_MIN] for one in found[:3])
+        raise UsageError(f"prompt_version={given!r} begins several hashes: {some}; give more of it")
+    return [("prompt", found[0])]
 
 
 def _positions(projector: Projector, wanted: Wanted) -> frozenset[int] | None:
@@ -169,9 +268,22 @@ def _phrases(wanted: Wanted) -> str:
     return " ".join(f'"{word}"' for word in quoted)
 
 
-def _unknown(projector: Projector, wanted: Wanted) -> Iterator[tuple[str, str, list[str]]]:
-    for kind, name in wanted.names:
-        sql = "SELECT DISTINCT name FROM search_names WHERE kind = ? LIMIT ?"
-        known = [one for (one,) in projector.query(sql, (kind, NAMES_MAX))]
+def _unknown(
+    projector: Projector, wanted: Wanted, names: Iterable[tuple[str, str]]
+) -> Iterator[tuple[str, str, list[str]]]:
+    for kind, name in names:
+        known = _known(projector, kind)
         if name not in known:
-            yield kind, name, known
+            yield ("prompt version" if kind == "version" else kind), name, known
+    if wanted.outcome is not None:
+        sql = "SELECT DISTINCT ifnull(outcome, ?) FROM search_streams LIMIT ?"
+        known = [str(one) for (one,) in projector.query(sql, (OPEN, NAMES_MAX))]
+        if wanted.outcome not in known:
+            yield "outcome", wanted.outcome, known
+
+
+def _known(projector: Projector, kind: str, *, starts: str = "") -> list[str]:
+    """The names of a kind that there are, those that start so."""
+    sql = "SELECT DISTINCT name FROM search_names WHERE kind = ? AND substr(name, 1, ?) = ? LIMIT ?"
+    found = projector.query(sql, (kind, len(starts), starts, NAMES_MAX))
+    return [str(one) for (one,) in found]

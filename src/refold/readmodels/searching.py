@@ -2,7 +2,7 @@
 
 Unlike the others it has branches too: what an agent really said may stand in one, as in a
 conversation that was gone on with twice. A branch has rows of its own events alone. What a replay
-asked never happened, and is left out.
+asked never happened, and is left out; what a framework took back is not found any more.
 """
 
 from __future__ import annotations
@@ -16,27 +16,48 @@ import msgspec
 
 from refold.conversation import events
 from refold.conversation.amounts import add
+from refold.conversation.attributes import Attributes, names_in
+from refold.core import jsonvalue
 from refold.core.recorded import Recorded
 from refold.projections import Projection, Rows, Table
 from refold.readmodels.columns import shown
 
 
 class SearchStreamRow(msgspec.Struct):
-    """A stream: when it went on, how much went wrong in it, and what its answers cost (JSON)."""
+    """A stream: when it went on, what went wrong in it, what its answers cost, what it is known by.
+
+    ``cost`` and ``attributes`` are JSON. What stands up to the position ``gone_at`` was taken back;
+    ``events`` counts what there was since.
+    """
 
     stream: str
     first_at: str
     last_at: str
+    events: int = 0
     errors: int = 0
     cost: str = "{}"
+    outcome: str | None = None
+    attributes: str = "{}"
+    gone_at: int = 0
+    item_at: int = 0
 
 
 class SearchNameRow(msgspec.Struct):
-    """That a stream has to do with an agent, a model or a tool (``kind``) of a name."""
+    """That a stream has to do with an agent, a model, a tool … (``kind``) of a name."""
 
     kind: str
     name: str
     stream: str
+    position: int
+
+
+class SearchItemRow(msgspec.Struct):
+    """The positions of an item that a framework may take back, and of what it says."""
+
+    stream: str
+    version: int
+    first: int
+    last: int
 
 
 class SearchTextRow(msgspec.Struct):
@@ -57,17 +78,24 @@ class Facts(NamedTuple):
 
 STREAMS: Final = Table("search_streams", SearchStreamRow, key=("stream",), indexes=[("last_at",)])
 NAMES: Final = Table("search_names", SearchNameRow, key=("kind", "name", "stream"))
+ITEMS: Final = Table("search_items", SearchItemRow, key=("stream", "version"))
 TEXTS: Final = Table("search_texts", SearchTextRow, key=("rowid",), words=("text",))
+SAID: Final = """
+SELECT texts.rowid AS position, texts.stream, texts.text
+FROM {search_texts} AS texts
+JOIN {search_streams} AS one ON one.stream = texts.stream
+WHERE texts.rowid > one.gone_at
+"""
 search: Final = Projection(
-    "search",
-    tables=[STREAMS, NAMES, TEXTS],
-    views={"search": "SELECT rowid AS position, stream, text FROM {search_texts}"},
-    revision=1,
+    "search", tables=[STREAMS, NAMES, ITEMS, TEXTS], views={"search": SAID}, revision=2
 )
-"""What streams are found by: times, agents, models, tools, errors, cost and words."""
+"""What streams are found by: times, agents, models, tools, prompts, outcomes, errors, cost, words.
+"""
 
 amounts_in: Final = msgspec.json.Decoder(dict[str, Decimal]).decode
 """Amounts of money by currency, of the JSON that a column has them in."""
+attributes_in: Final = msgspec.json.Decoder(Attributes).decode
+"""What a stream is known by, of the JSON that a column has it in."""
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
 # Scripts that put no spaces between words (Thai, Lao, Burmese, Khmer, kana, Han): each character
 # is a word then, and a word that is looked for is some of them in a row.
@@ -76,7 +104,22 @@ _UNSPACED: Final = re.compile(
     "\U00020000-\U0003ffff])"
 )
 # What is neither said nor done, but kept beside.
-_UNHEARD: Final = ("wire.", "session.forked")
+_UNHEARD: Final = ("wire.", "session.forked", "projection.skipped", "dataset.versioned")
+# What is said of a conversation later: it did not go on then.
+_AFTERWARDS: Final = frozenset(
+    {
+        *("score.recorded", "label.recorded", "redaction.applied", "erasure.executed"),
+        *("hold.placed", "hold.released", "access.recorded"),
+    }
+)
+# What may be said again in another way: the last word on it counts.
+_SETTLING: Final = (
+    events.SessionStarted, events.SessionEnded, events.ScoreRecorded, events.LabelRecorded,
+)  # fmt: skip
+ITEM_POSITIONS_MAX: Final = 1_000
+"""So many positions before an item are looked through for what it says."""
+BRANCHES_MAX: Final = 100
+"""So many branches of a conversation of pydantic-ai are deleted with it."""
 
 
 def spaced(text: str) -> str:
@@ -85,30 +128,35 @@ def spaced(text: str) -> str:
 
 
 def facts_of(event: object) -> Facts:
-    """What an event of the vocabulary is found by."""
+    """What an event of the vocabulary is found by, beside what its conversation is known by."""
     match event:
-        case events.UserUtterance():
+        case events.UserUtterance() | events.AgentUtterance():
             return Facts(text=event.text)
-        case events.AgentUtterance():
-            return Facts([("agent", event.party)], event.text)
-        case events.SessionStarted():
-            agents = [one for one in event.parties if one.role == "agent"]
-            return Facts([("agent", one.name or one.id) for one in agents])
-        case events.AgentConfigured():
-            return Facts([("agent", event.agent), ("model", event.model)])
-        case events.ModelResponse():
-            return Facts([("model", event.model)])
         case events.ToolCall():
             given = event.arguments if event.parsed is None else _text_of(event.parsed)
             return Facts([("tool", event.name)], f"{event.name} {given}")
         case events.ToolResult():
-            return Facts([("tool", event.name)], _text_of(event.result), event.is_error)
+            is_error = event.is_error or says_error(event.result)
+            return Facts([("tool", event.name)], _text_of(event.result), is_error)
+        case events.ToolRelayed():
+            return Facts(text=_text_of(event.result))
         case events.ModelFailed():
             return Facts(text=event.error, is_error=True)
         case events.SessionEnded():
             failed = event.error is not None or event.reason == "error"
             return Facts(text=event.error or "", is_error=failed)
     return Facts()
+
+
+def says_error(result: Any) -> bool:
+    """Whether a tool's result is an object that says that it failed, or the JSON text of one."""
+    if isinstance(result, str) and result.lstrip().startswith("{"):
+        try:
+            result = jsonvalue.read(result.encode())
+        except (ValueError, RecursionError):
+            return False
+    names = ("error", "is_error", "isError")
+    return isinstance(result, dict) and any(result.get(name) for name in names)
 
 
 @search.on(
@@ -119,8 +167,11 @@ def facts_of(event: object) -> Facts:
     events.ModelResponse,
     events.ToolCall,
     events.ToolResult,
+    events.ToolRelayed,
     events.ModelFailed,
     events.SessionEnded,
+    events.ScoreRecorded,
+    events.LabelRecorded,
 )
 def _happened(rows: Rows, event: Any, recorded: Recorded) -> None:
     row = _seen(rows, recorded)
@@ -132,12 +183,16 @@ def _happened(rows: Rows, event: Any, recorded: Recorded) -> None:
         totals = amounts_in(row.cost)
         add(totals, event.currency, event.cost)
         row.cost = _encode(totals).decode()
-    rows.put(STREAMS, row)
-    for kind, name in names:
-        if name and rows.get(NAMES, (kind, name, row.stream)) is None:
-            rows.put(NAMES, SearchNameRow(kind, name, row.stream))
+    known = [*names_in(event, recorded), *names]
+    is_new = [_named(rows, row, kind, name, recorded) for kind, name in known if name]
+    if any(is_new) or recorded.version == 0 or isinstance(event, _SETTLING):
+        attributes = attributes_in(row.attributes)
+        attributes.take(event, recorded)
+        row.attributes, row.outcome = _encode(attributes).decode(), attributes.outcome
     if text:
-        rows.put(TEXTS, SearchTextRow(recorded.position, row.stream, spaced(text)))
+        row.item_at = row.item_at or recorded.position
+        _say(rows, row.stream, text, recorded)
+    rows.put(STREAMS, row)
 
 
 @search.on_every
@@ -150,11 +205,72 @@ def _passed(rows: Rows, recorded: Recorded) -> None:
 def _seen(rows: Rows, recorded: Recorded) -> SearchStreamRow | None:
     """The row of an event's stream, stretched to its time; None for what a replay asked."""
     stream, at = recorded.stream, shown(recorded.occurred_at_us)
-    if "~replay-" in stream or stream.startswith("replay~"):
+    if _is_replay(stream):
         return None
     row = rows.get(STREAMS, (stream,)) or SearchStreamRow(stream, at, at)
-    row.first_at, row.last_at = min(row.first_at, at), max(row.last_at, at)
+    if not row.events:
+        row.first_at = row.last_at = at
+    elif recorded.type not in _AFTERWARDS:
+        row.first_at, row.last_at = min(row.first_at, at), max(row.last_at, at)
+    row.events += 1
     return row
+
+
+def _is_replay(stream: str) -> bool:
+    return "~replay-" in stream or stream.startswith("replay~")
+
+
+def _named(rows: Rows, row: SearchStreamRow, kind: str, name: str, recorded: Recorded) -> bool:
+    """Put down that a stream has to do with a name; whether that is new."""
+    kind = "customer" if kind == "party" else kind
+    found = rows.get(NAMES, (kind, name, row.stream))
+    if found is not None and found.position > row.gone_at:
+        return False
+    rows.put(NAMES, SearchNameRow(kind, name, row.stream, recorded.position))
+    return True
+
+
+def _say(rows: Rows, stream: str, text: str, recorded: Recorded) -> None:
+    """Put down what an event says; the parts of one that is split stand at one position."""
+    before = rows.get(TEXTS, recorded.position) if recorded.whole is not None else None
+    said = [before.text] if before is not None and before.text else []
+    rows.put(TEXTS, SearchTextRow(recorded.position, stream, " ".join([*said, spaced(text)])))
+
+
+# -- what frameworks take back ---------------------------------------------------------------------
+
+
+@search.on("openai_agents.item")
+def _kept(rows: Rows, _: Any, recorded: Recorded) -> None:
+    row = _seen(rows, recorded)
+    if row is not None:
+        last = recorded.position
+        first = max(row.item_at or last, last - ITEM_POSITIONS_MAX)
+        rows.put(ITEMS, SearchItemRow(row.stream, recorded.version, first, last))
+        row.item_at = 0
+        rows.put(STREAMS, row)
+
+
+@search.on("openai_agents.popped")
+def _popped(rows: Rows, event: Any, recorded: Recorded) -> None:
+    item = rows.get(ITEMS, (recorded.stream, event["version"]))
+    if item is not None:
+        for position in range(item.first, item.last):
+            said = rows.get(TEXTS, position)
+            if said is not None and said.stream == recorded.stream:
+                rows.delete(TEXTS, position)
+        rows.delete(ITEMS, (recorded.stream, item.version))
+    _passed(rows, recorded)
+
+
+@search.on("openai_agents.cleared", "claude.deleted", "pydantic_ai.deleted")
+def _taken_back(rows: Rows, _: Any, recorded: Recorded) -> None:
+    at, names = shown(recorded.occurred_at_us), [recorded.stream]
+    if recorded.type == "pydantic_ai.deleted":
+        names += [f"{recorded.stream}~{number}" for number in range(1, BRANCHES_MAX + 1)]
+    for stream in names:
+        if rows.get(STREAMS, (stream,)) is not None:
+            rows.put(STREAMS, SearchStreamRow(stream, at, at, gone_at=recorded.position))
 
 
 def _text_of(value: Any) -> str:
