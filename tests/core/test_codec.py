@@ -199,6 +199,16 @@ class Renamed(msgspec.Struct, array_like=True):
 NOT_NUMBERS = [math.nan, math.inf, -math.inf, *(Decimal(n) for n in ("NaN", "-NaN", "-Infinity"))]
 
 
+def test_an_event_that_says_nothing_of_its_own_is_stored_as_what_it_holds() -> None:
+    """Bare, in a list with others, and as an event that holds another, which is none."""
+    paid, dressed = Paid(Decimal("1.50")), Event.of(Paid(Decimal("2")), metadata={"k": 1})
+    assert encode_body([Event.of(paid)] * 2, REGISTRY) == encode_body([paid] * 2, REGISTRY)
+    mixed = [Event.of(paid), Event("a.b", {"n": 1}), paid, dressed]
+    assert encode_body(mixed, REGISTRY) == encode_body([paid, *mixed[1:]], REGISTRY)
+    with pytest.raises(InvalidEvent, match="event 1: Event is not an event class"):
+        encode_body([paid, Event.of(Event("a.b"))], REGISTRY)
+
+
 @pytest.mark.parametrize("number", NOT_NUMBERS, ids=str)
 @pytest.mark.parametrize(
     ("place", "path"),

@@ -81,6 +81,8 @@ def encode_body(events: Sequence[object], registry: Registry, *, repeatable: boo
         _check_list(events)
     decoder = decoder_of(registry, registry.revision)
     try:
+        if Event in map(type, events):
+            events = [_bare(event, registry.tags) for event in events]
         kinds: tuple[Any, ...] = tuple(map(registry.tags.get, map(type, events)))
         arrays: list[tuple[Any, ...]] = list(zip(kinds, events, strict=True))
         are_typed = None not in kinds
@@ -186,6 +188,12 @@ def _check_list(events: object) -> None:
         raise InvalidEvent(
             f"{len(events)} events in one append, over {EVENTS_PER_APPEND_MAX}: split them"
         )
+
+
+def _bare(event: Any, tags: Mapping[type, str]) -> Any:
+    """The typed event that an :class:`Event` holds and says nothing of, which is the same."""
+    is_bare = event.__class__ is Event and event.type == "" and event.data.__class__ in tags
+    return event.data if is_bare and event.occurred_at is event.metadata is None else event
 
 
 def _array_of(event: object, registry: Registry) -> tuple[Any, ...]:

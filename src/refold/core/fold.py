@@ -122,7 +122,7 @@ class Fold(Generic[S]):
             except (msgspec.DecodeError, UnicodeDecodeError):
                 return self._explained(state, row, max(first, end), last)
             counts += map(len, bodies)
-            begin, events = end, list(chain.from_iterable(bodies))
+            begin, events = end, [*chain.from_iterable(bodies)] if len(bodies) != 1 else bodies[0]
             end += len(events)
             if end > row_end:
                 break

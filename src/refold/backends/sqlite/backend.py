@@ -124,7 +124,7 @@ class SqliteBackend:
             return [joined]
         # It was packed by the time that the appends were read, is yet to come, or is missing.
         packed = self._query(queries.SEGMENTS, stream, low, high)
-        rows = [queries.row_of(self._frames, stream, values) for values in packed]
+        rows = [queries.row_of(self._frames, [stream, *values]) for values in packed]
         if joined is not None and not any(r.version <= wanted <= r.last_version for r in rows):
             return [joined]
         return rows[::-1] if backward else rows
@@ -148,7 +148,7 @@ class SqliteBackend:
         if not self._query(queries.PACKED_AFTER, after):
             values = [after, tags.LAST_POSITION, rows_max, *wanted]
             found = self._read(queries.log_page, sql, values) or []
-            rows = [queries.row_of(self._frames, name, values) for name, *values in found]
+            rows = [queries.row_of(self._frames, values) for values in found]
             # A compaction may have come between the two queries.
             if all(row.packed_parts is None for row in rows):
                 return rows
@@ -165,7 +165,7 @@ class SqliteBackend:
         rows: list[Row] = []
         for name, *values, stream, version in found or ():
             if values[0] is not None:
-                rows.append(queries.row_of(self._frames, name, [*values, None, None]))
+                rows.append(queries.row_of(self._frames, [name, *values, None, None]))
             else:
                 rows.append(self._packed_append(segments, stream, version))
         return rows
@@ -196,8 +196,8 @@ class SqliteBackend:
             rows: list[Row] = []
             size_bytes = 0
             # One segment after the other: where many interleave, all of them would be the log.
-            for name, *values in found:
-                for row in queries.row_of(self._frames, name, values).appends():
+            for values in found:
+                for row in queries.row_of(self._frames, values).appends():
                     if after < row.position + row.event_count - 1 and row.position <= end:
                         rows.append(row)
                         size_bytes += len(row.body)

@@ -128,7 +128,7 @@ class Packer:
         after = stream.packed_version
         while page := rows_of(self._connection, _HOT, stream.id, after, cutoff, ROWS_PER_PAGE):
             for *values, types in page:
-                row = row_of(self._frames, stream.name, [*values, None, None])
+                row = row_of(self._frames, [stream.name, *values, None, None])
                 if row.event_count < 1 or not isinstance(types, int):
                     raise corrupt(row, f"it says that it holds {row.event_count} events")
                 yield row, types

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, product
 from operator import attrgetter
 from typing import Any, Final
 
@@ -36,13 +36,16 @@ those of a single append.
 """
 _FEWER: Final = 8
 """A page that comes to too many bytes is asked for again with so many times fewer events."""
-_METADATA, _BODY = 8, 9
-"""The places of the texts among the columns of the log."""
-_HOT_TYPES: Final = (str, int, int, int, int, str)
-_PACKED_TYPES: Final = (*_HOT_TYPES[:-1], bytes)
+_TEXTS: Final = slice(8, 10)
+"""Where metadata and body stand among the columns of the log."""
 _JOINED_TYPES: Final = (int, int, int, int, int, bytes, bytes)
-_INTEGERS: Final = {int, type(None)}
-_TEXTS: Final = {str, type(None)}
+_MAYBE: Final = (int, type(None))
+_PLACE: Final = [(str,), *[(int,)] * 4, *[_MAYBE] * 3]
+_ROW_TYPES: Final = {
+    *product(*_PLACE, (str, type(None)), (str,), _MAYBE, (type(None),)),
+    *product(*_PLACE, (str, type(None)), (bytes,), _MAYBE, (int,)),
+}
+"""What the columns of an append may hold, and those of a segment."""
 
 _OVERLAPPING: Final = """
 WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND version BETWEEN ifnull((
@@ -169,9 +172,11 @@ def log_page(connection: apsw.Connection, sql: str, values: Sequence[Any]) -> li
     size_bytes = 0
     for row in connection.execute(sql, values):
         rows.append(row)
-        # A damaged row may hold something else, which its reader refuses.
-        texts = [text for text in (row[_METADATA], row[_BODY]) if isinstance(text, str | bytes)]
-        size_bytes += sum(map(len, texts))
+        for text in row[_TEXTS]:
+            if isinstance(
+                text, str | bytes
+            ):  # A damaged row holds something else: its reader refuses.
+                size_bytes += len(text)
         if size_bytes >= PAGE_BYTES_MAX:
             break
     return rows
@@ -185,26 +190,18 @@ def first_half(rows: list[Row]) -> tuple[list[Row], int]:
     return rows[:count], ends[count - 1]
 
 
-def row_of(frames: Frames, stream: str, values: Sequence[Any]) -> Row:
+def row_of(frames: Frames, values: Sequence[Any]) -> Row:
     """An append of the log, or a segment."""
-    position, version, count, at, first, last, now, metadata, body, number, body_bytes = values
-    types = (type(stream), type(position), type(version), type(count), type(at), type(body))
-    spans = set(map(type, (first, last, now, number, body_bytes)))
-    if (
-        types != (_HOT_TYPES if body_bytes is None else _PACKED_TYPES)
-        or not spans <= _INTEGERS
-        or type(metadata) not in _TEXTS
-    ):
+    stream, position, version, count, at, first, last, now, metadata, body, number, size = values
+    if tuple(map(type, values)) not in _ROW_TYPES:
         raise Corrupt(
             f"the row at position {position} is not as it was written; run `refold doctor`",
             position=position,
             stream=stream,
         )
-    if body_bytes is None:
+    if size is None:
         return Row(position, stream, version, count, at, metadata, body, first, last, now)
-    return frames.unpacked(
-        stream, position, version, count, at, first, last, body, number, body_bytes
-    )
+    return frames.unpacked(stream, position, version, count, at, first, last, body, number, size)
 
 
 def narrowed(
