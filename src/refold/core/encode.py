@@ -202,8 +202,7 @@ def _array_of(event: object, registry: Registry) -> tuple[Any, ...]:
         return registry.kind_of(event).tag, plain(event)
     data, at, metadata = event.data, event.occurred_at, event.metadata
     tag = registry.kind_of(data).tag if event.type == "" else checked_tag(event.type, event.schema)
-    if data.__class__ is not dict:
-        data = plain(data)
+    data = data if data.__class__ is dict else plain(data)
     if at is not None:
         at = to_us(at)
         if at < 0 and "copied_from" not in (metadata or ()):  # What is stored may be copied.

@@ -172,11 +172,8 @@ def log_page(connection: apsw.Connection, sql: str, values: Sequence[Any]) -> li
     size_bytes = 0
     for row in connection.execute(sql, values):
         rows.append(row)
-        for text in row[_TEXTS]:
-            if isinstance(
-                text, str | bytes
-            ):  # A damaged row holds something else: its reader refuses.
-                size_bytes += len(text)
+        # A damaged row may hold something else, which its reader refuses.
+        size_bytes += sum([len(text) for text in row[_TEXTS] if isinstance(text, str | bytes)])
         if size_bytes >= PAGE_BYTES_MAX:
             break
     return rows
