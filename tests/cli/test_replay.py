@@ -131,7 +131,7 @@ def test_a_cost_is_compared_only_where_both_are_known(run: Refold, tmp_path: Pat
     options = ("--model", "openai:m-1", "--price", "m-1=100000,0", *ONCE)
     with serving(fails_late) as service:
         assert run("replay", "call-1", "--base-url", service.url, *options).code == 1
-    (told,) = (line for line in run("compare").out.splitlines() if line.startswith("cost"))
+    (told,) = (line for line in run("compare").out.splitlines() if line.startswith("cost $"))
     assert told == "cost $2.00 recorded, $1.00 candidate  +$0.00 where both are known"
 
 
@@ -240,7 +240,7 @@ def test_a_replay_is_named_by_id_label_or_options(run: Refold, call: str) -> Non
         assert run("compare", "--json", *named).lines[0]["variant_id"] == hot
     (found,) = run("compare", "--json", "--variant", "hot", "--control", plain).lines
     assert found["control"]["variant_id"] == plain
-    assert "McNemar" in run("compare", "--variant", "hot", "--control", plain).out
+    assert "the recorded agent again" in run("compare", "--variant", "hot", "--control", plain).out
     assert run("compare", "--variant", "hot", "--control", "hot").code == 2
     assert run("compare", "--variant", "cold").code == 2
     assert run("compare", "--variant", "hot", "--sample", "5").code == 2

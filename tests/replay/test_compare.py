@@ -7,10 +7,11 @@ import pytest
 from msgspec.structs import replace
 
 import refold
-from refold.conversation.events import AgentUtterance, UserUtterance
+from refold.conversation.events import AgentUtterance, LabelRecorded, UserUtterance
 from refold.errors import NotFound, UsageError
 from refold.replay import Action, ChatRequest, ModelFailure, Variant, compare, replay, stats
 from refold.replay.actions import LEVELS
+from refold.replay.arms import Question
 from refold.replay.compare import Comparison, json_pieces
 from tests.replay.stories import as_recorded, only_words, record
 
@@ -90,39 +91,90 @@ def test_a_failure_is_never_held_against_the_model(store: refold.Store) -> None:
     assert figures.by_conversation.trials == 0
 
 
-def test_the_control_is_paired_with_the_candidate_by_conversation(store: refold.Store) -> None:
-    """Exact McNemar on the conversations where one of the two did everything as recorded."""
+def test_the_verdict_is_on_the_difference_to_the_control(store: refold.Store) -> None:
+    """Not on that to the record: both arms at the same decisions, conversation by conversation."""
     replayed(store, CANDIDATE, others_from=2)
     replayed(store, CONTROL, others_from=9)
-    control = compare(store, STREAMS, CANDIDATE, control=CONTROL).control
-    assert control is not None
-    assert control.figures.by_conversation.rate == 0.9
-    paired = control.paired
-    assert (paired.pairs, paired.both, paired.neither) == (10, 2, 1)
-    assert (paired.only_candidate, paired.only_control, paired.discordant) == (0, 7, 7)
-    assert paired.difference == -0.7
-    assert paired.p == stats.mcnemar_exact(0, 7) == 2 / 2**7
-    assert paired.smallest_effect == stats.mcnemar_smallest_effect(10, 0.7)
-    assert paired.pairs_needed == stats.mcnemar_pairs_needed(-0.7, 0.7)
+    compared = compare(store, STREAMS, CANDIDATE, control=CONTROL)
+    assert compared.control is not None
+    assert compared.control.figures.by_conversation.rate == 0.9
+    (same,) = (one for one in compared.verdicts if one.metric.name == "same_calls")
+    assert same.candidate == pytest.approx(12 / 20)
+    assert same.control == pytest.approx(19 / 20)
+    assert (same.items, same.clusters, same.missing) == (20, 10, 0)
+    assert same.difference == pytest.approx(-7 / 20)
 
 
-def test_conversations_that_one_side_lacks_are_not_paired(store: refold.Store) -> None:
-    """A pair needs both outcomes."""
-    replayed(store, CANDIDATE, others_from=5)
-    replay(store, STREAMS[:4], CONTROL, as_recorded)
-    control = compare(store, STREAMS, CANDIDATE, control=CONTROL).control
-    assert control is not None
-    assert (control.paired.pairs, control.paired.discordant) == (4, 0)
-    assert (control.paired.p, control.paired.smallest_effect) == (1.0, None)
+def test_without_a_control_broken_answers_are_set_against_the_record(store: refold.Store) -> None:
+    """Which has none; of what has no direction nothing is said but what to do."""
+    replay(store, STREAMS, CANDIDATE, lambda _: Action(text=""))
+    verdicts = compare(store, STREAMS, CANDIDATE).verdicts
+    assert (verdicts.primary.metric.name, verdicts.primary.answer) == ("broken_answers", "worse")
+    assert (verdicts.primary.candidate, verdicts.primary.control) == (1.0, 0.0)
+    assert "Do not ship it" in verdicts.ship
+    (same,) = (one for one in verdicts if one.metric.name == "same_action")
+    assert same.answer == "inconclusive"
+    assert "as a control" in same.plain
+
+
+def test_the_question_says_what_decides(store: refold.Store) -> None:
+    """Primary, margin, guardrails and clusters are those of the question."""
+    replayed(store, CANDIDATE, others_from=10)
+    replay(store, STREAMS, CONTROL, as_recorded)
+    question = Question(
+        primary="same_calls", margin=0.4, guardrails=("broken_answers",), cluster="customer"
+    )
+    compared = compare(store, STREAMS, CANDIDATE, control=CONTROL, question=question)
+    assert compared.question == question
+    verdicts = compared.verdicts
+    assert (verdicts.primary.metric.name, verdicts.primary.margin) == ("same_calls", 0.4)
+    assert verdicts.primary.answer == "no change seen"
+    assert verdicts.primary.clustered_by == "customer"
+    assert [one.metric.name for one in verdicts.guardrails] == ["broken_answers"]
+    with pytest.raises(UsageError, match="no metric 'happiness'"):
+        Question(primary="happiness")
+
+
+def test_conversations_of_one_customer_are_one_cluster(store: refold.Store) -> None:
+    """What a question names is looked up in each conversation; who is not known is alone."""
+    for number, stream in enumerate(STREAMS[:9]):
+        store.append(stream, [LabelRecorded("customer-group", f"g{number // 3}", "someone")])
+    replay(store, STREAMS, CANDIDATE, as_recorded)
+    question = Question(cluster="customer-group")
+    assert compare(store, STREAMS, CANDIDATE, question=question).verdicts.primary.clusters == 4
+
+
+def test_an_incomplete_run_is_never_green(store: refold.Store) -> None:
+    """Not even where all that was asked is fine."""
+    replay(store, STREAMS[:9], CANDIDATE, as_recorded)
+    question = Question(margin=0.9)
+    assert compare(store, STREAMS[:9], CANDIDATE, question=question).verdicts.primary.answer == (
+        "equivalent"
+    )
+    verdicts = compare(store, STREAMS, CANDIDATE, question=question).verdicts
+    assert verdicts.primary.answer == "inconclusive"
+    assert verdicts.ship == "Do not decide yet: the run is not complete."
+
+
+def test_samples_are_averaged_first(store: refold.Store) -> None:
+    """All that were asked count in the figures; an item stays one item of the verdict."""
+    replay(store, STREAMS, CANDIDATE, as_recorded, sample=0)
+    replay(store, STREAMS, CANDIDATE, lambda _: Action(text=""), sample=1)
+    compared = compare(store, STREAMS, CANDIDATE)
+    assert (compared.samples, compared.figures.conversations) == ([0, 1], 10)
+    assert compared.figures.decisions == len(compared.conversations) * 2 == 40
+    primary = compared.verdicts.primary
+    assert (primary.candidate, primary.items, primary.clusters) == (0.5, 20, 10)
+    assert compare(store, STREAMS, CANDIDATE, sample=0).verdicts.primary.candidate == 0
 
 
 def test_another_sample_of_one_variant_is_a_control(store: refold.Store) -> None:
     """The noise of one variant against itself; the very same run is refused."""
     replayed(store, CANDIDATE, others_from=10)
     replay(store, STREAMS, CANDIDATE, only_words, sample=1)
-    control = compare(store, STREAMS, CANDIDATE, control=CANDIDATE, control_sample=1).control
-    assert control is not None
-    assert control.paired.only_candidate == 10
+    compared = compare(store, STREAMS, CANDIDATE, control=CANDIDATE, sample=0, control_sample=1)
+    assert compared.control is not None
+    assert (compared.samples, compared.control.samples) == ([0], [1])
     with pytest.raises(UsageError):
         compare(store, STREAMS, CANDIDATE, control=CANDIDATE)
 
@@ -194,3 +246,29 @@ def test_a_control_that_changes_the_agent_is_refused(store: refold.Store) -> Non
             compare(store, STREAMS, CANDIDATE, control=control)
         assert refused.value.argument == "control"
         assert changed in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("control", "why"),
+    [
+        (Variant(model="large"), "asks large"),
+        (Variant(params={"temperature": 2}), "temperature=2"),
+    ],
+)
+def test_a_control_of_another_model_is_no_control(
+    store: refold.Store, control: Variant, why: str
+) -> None:
+    """Nor one with other parameters: the record names both, so what differs is not noise."""
+    replay(store, STREAMS, CANDIDATE, as_recorded)
+    replay(store, STREAMS, control, as_recorded)
+    with pytest.raises(UsageError, match=why) as refused:
+        compare(store, STREAMS, CANDIDATE, control=control)
+    assert refused.value.argument == "control"
+
+
+def test_a_control_may_have_a_seed_and_name_what_was_recorded(store: refold.Store) -> None:
+    """The same model and parameters, spelled out, are no change."""
+    control = Variant(model="small", params={"temperature": 0, "seed": 7})
+    replay(store, STREAMS, CANDIDATE, as_recorded)
+    replay(store, STREAMS, control, as_recorded)
+    assert compare(store, STREAMS, CANDIDATE, control=control).control is not None

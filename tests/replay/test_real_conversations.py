@@ -131,8 +131,11 @@ def test_the_control_gives_the_noise_floor(replayed: Replayed) -> None:
         "tools": 891,
         **dict.fromkeys(LEVELS[4:], 0),
     }
-    paired = control.paired
-    assert (paired.pairs, paired.both, paired.neither) == (191, 1, 182)
+    same = {one.metric.name: one for one in replayed.compared.verdicts}["same_calls"]
+    assert (same.items, same.clusters, same.missing) == (DECISIONS, 200, 0)
+    assert same.answer == "changed more than noise"
+    assert same.low is not None
+    assert same.low > 0
 
 
 def test_argument_changes_lead_from_one_to_the_other(replayed: Replayed) -> None:

@@ -80,8 +80,14 @@ def compare_command(
             against.conversations(control_sample)  # Refuses a sample that was not run.
             noise = against.variant
         those = fitting(url, wanted, [*streams] or _conversations(store, chosen, sample, category))
-        samples = {"sample": sample, "control_sample": control_sample}
-        comparison = engine.compare(store, those, chosen.variant, control=noise, **samples)
+        comparison = engine.compare(
+            store,
+            those,
+            chosen.variant,
+            control=noise,
+            sample=sample,
+            control_sample=control_sample,
+        )
         if report is not None:
             write_report(comparison, report, read=store.read)
             output.note(f"wrote {report}")

@@ -11,15 +11,21 @@ from typing import NamedTuple, overload
 import msgspec
 from msgspec.structs import replace
 
+from refold.conversation.attributes import Attributes
 from refold.core.expected import NO_EVENTS
+from refold.core.recorded import Recorded
 from refold.engine.store import Store
 from refold.engine.store_check import check_store
 from refold.errors import UsageError, refuse_unless
 from refold.replay.actions import ConversationComparison, Terms, compare_conversation
+from refold.replay.answer import Verdicts
+from refold.replay.arms import OF_THE_RECORD, Arm, Question, itself, verdicts
+from refold.replay.control import check_control, check_recorded
 from refold.replay.decision import Decision, decisions
 from refold.replay.faults import offered_in
-from refold.replay.figures import Figures, Paired, Parting, Tally, paired
+from refold.replay.figures import Figures, Parting, Tally
 from refold.replay.journal import answers
+from refold.replay.plan import plan_of
 from refold.replay.variant import (
     OPENED,
     ReplayResult,
@@ -31,27 +37,29 @@ from refold.replay.variant import (
 
 
 class Control(msgspec.Struct, frozen=True, kw_only=True):
-    """Another replay of the same conversations, with nothing changed: the noise floor (A/A).
-
-    ``paired`` sets the candidate against it.
-    """
+    """Another replay of the same conversations, with nothing changed: the noise floor (A/A)."""
 
     variant: Variant
     variant_id: str
-    sample: int
+    samples: list[int]
     figures: Figures
-    paired: Paired
 
 
 class Comparison(ReplayResult, frozen=True, kw_only=True):
     """A replay compared with its record; ``mode`` says how every figure here was made.
 
-    ``not_measured`` says in a sentence what that mode does not show. ``partings`` counts the
+    ``not_measured`` says in a sentence what that mode does not show. ``verdicts`` answer the
+    ``question``, candidate against control; without a control, against the record, where that can
+    be. ``samples`` are the runs of the variant that are in it, of which ``sample`` is the first:
+    ``figures`` count the answers of all, verdicts average them first. ``partings`` counts the
     conversations in which some decision was another action; ``first_partings`` are the first of
     those decisions in the first ten of them. ``conversations`` are :class:`Conversations`;
     :func:`json_pieces` turns all of it into JSON, the same log into the same bytes.
     """
 
+    samples: list[int]
+    question: Question
+    verdicts: Verdicts
     figures: Figures
     control: Control | None
     partings: int
@@ -68,19 +76,32 @@ class _Place(NamedTuple):
     branch_version: int
 
 
+class _Beside(NamedTuple):
+    """A conversation, what was recorded of it, and what each side's samples came to."""
+
+    stream: str
+    history: list[Recorded]
+    decisions: list[Decision]
+    sides: list[list[ConversationComparison]]
+
+
 class Conversations(Sequence[ConversationComparison]):
     """Compared conversations in order, read from the log anew whenever they are gone through.
 
     So they take no memory, and need the store to be open; what is added to it later is not seen.
+    Each is there once a sample.
     """
 
-    def __init__(self, store: Store, streams: Iterable[str], variant: Variant, sample: int) -> None:
-        self._store = store
+    def __init__(
+        self, store: Store, streams: Iterable[str], variant: Variant, samples: Sequence[int]
+    ) -> None:
+        self._store, self.samples = store, samples
         self._terms = Terms(offered=offered_in(variant.tools))
         self._places = [
-            _Place(stream, store.head(stream), branch, store.head(branch))
+            _Place(stream, version, branch, store.head(branch))
             for stream in streams
-            for branch in [branch_name(stream, variant, sample)]
+            for version in [store.head(stream)]
+            for branch in [branch_name(stream, variant, sample) for sample in samples]
         ]
 
     def __len__(self) -> int:
@@ -100,11 +121,19 @@ class Conversations(Sequence[ConversationComparison]):
     def __iter__(self) -> Iterator[ConversationComparison]:
         return map(self._compared, self._places)
 
-    def beside(self, *others: Conversations) -> Iterator[list[ConversationComparison]]:
-        """These and other replays of the same conversations; the record is read once for all."""
-        for places in zip(*(one._places for one in (self, *others)), strict=True):
-            recorded = self._recorded(places[0])
-            yield [self._compared(place, recorded) for place in places]
+    def beside(self, *others: Conversations) -> Iterator[_Beside]:
+        """Each conversation with its samples in these and in others; its record is read once."""
+        sides = [one._by_stream() for one in (self, *others)]
+        for places in zip(*sides, strict=True):
+            stream, version, *_ = places[0][0]
+            history = list(self._store.read(stream, to_version=version))
+            made = decisions(history)
+            compared = [[self._compared(place, made) for place in side] for side in places]
+            yield _Beside(stream, history, made, compared)
+
+    def _by_stream(self) -> Iterator[list[_Place]]:
+        each = len(self.samples)
+        return (self._places[n : n + each] for n in range(0, len(self._places), each))
 
     def _recorded(self, place: _Place) -> list[Decision]:
         return decisions(self._store.read(place.stream, to_version=place.version))
@@ -124,39 +153,82 @@ def compare(
     variant: Variant,
     *,
     control: Variant | None = None,
-    sample: int = 0,
-    control_sample: int = 0,
+    sample: int | None = None,
+    control_sample: int | None = None,
+    question: Question | None = None,
 ) -> Comparison:
     """Compare what a replay of ``variant`` put on the streams' branches with what was recorded.
 
     ``control`` is the variant of an A/A replay of the same streams (or the same variant as another
-    ``control_sample``). Decisions that were not replayed count as missing. Raises
-    :class:`~refold.errors.NotFound` for a stream that does not exist,
-    :class:`~refold.errors.UsageError` for a control that changes the prompt or the tools.
+    ``control_sample``). All samples that were planned are taken together, unless one is named.
+    Decisions that were not replayed count as missing. Raises :class:`~refold.errors.NotFound` for
+    a stream that does not exist, :class:`~refold.errors.UsageError` for a control that is not the
+    recorded agent again: one with another prompt, other tools, another model or other parameters
+    than a seed.
     """
     check_store(store, call="compare", instead=OPENED)
     check_variant(variant)
+    asked = [(variant, _samples(store, variant, sample))]
     if control is not None:
         refuse_unless(isinstance(control, Variant), "a refold.replay.Variant", control=control)
-        _check_control(control, is_candidate=(control.id, control_sample) == (variant.id, sample))
-    asked = [(variant, sample), *([] if control is None else [(control, control_sample)])]
+        check_control(control)
+        asked.append((control, _samples(store, control, control_sample)))
+        _check_other(*asked)
+    question = question or Question()
     those = list(dict.fromkeys(checked_streams(streams)))
     sides = [Conversations(store, those, *one) for one in asked]
-    tallies = [Tally() for _ in sides]
-    for together in sides[0].beside(*sides[1:]):
-        for tally, one in zip(tallies, together, strict=True):
-            tally.add(one)
-    tally = tallies[0]
+    tallies, arms = [Tally() for _ in sides], [Arm(), Arm() if control else Arm(OF_THE_RECORD)]
+    for one in sides[0].beside(*sides[1:]):
+        if control is not None:
+            check_recorded(control, one.decisions)
+        cluster = one.stream
+        if question.cluster is not None:
+            cluster = Attributes.of(one.history).by(question.cluster) or cluster
+        for tally, compared in zip(tallies, one.sides, strict=True):
+            for each in compared:
+                tally.add(each)
+        against = one.sides[1] if control else [itself(one.stream, one.decisions)]
+        for arm, compared in zip(arms, (one.sides[0], against), strict=True):
+            for each in compared:
+                arm.add(each, cluster)
+    figures = [tally.figures() for tally in tallies]
     return Comparison(
         variant=variant,
         variant_id=variant.id,
-        sample=sample,
-        figures=tally.figures(),
-        control=None if control is None else _control(control, control_sample, *tallies),
-        partings=tally.partings,
-        first_partings=tally.first_partings,
+        sample=sides[0].samples[0],
+        samples=[*sides[0].samples],
+        question=question,
+        verdicts=verdicts(question, arms[0], arms[1], is_complete=all(map(_is_complete, figures))),
+        figures=figures[0],
+        control=None if control is None else _control(control, sides[1].samples, figures[1]),
+        partings=tallies[0].partings,
+        first_partings=tallies[0].first_partings,
         conversations=sides[0],
     )
+
+
+def _samples(store: Store, variant: Variant, sample: int | None) -> list[int]:
+    """The sample that is wanted, else all that were planned."""
+    if sample is not None:
+        return [sample]
+    plan = plan_of(store, variant.id)
+    return [0] if plan is None else sorted(plan.streams)
+
+
+def _check_other(candidate: tuple[Variant, list[int]], control: tuple[Variant, list[int]]) -> None:
+    if candidate[0].id == control[0].id and set(candidate[1]) & set(control[1]):
+        raise UsageError(
+            "the control is the candidate itself: give another variant or control_sample=",
+            argument="control",
+        )
+
+
+def _is_complete(figures: Figures) -> bool:
+    return not figures.accounting.missing and not figures.accounting.never_begun
+
+
+def _control(variant: Variant, samples: Sequence[int], figures: Figures) -> Control:
+    return Control(variant=variant, variant_id=variant.id, samples=[*samples], figures=figures)
 
 
 def json_pieces(comparison: Comparison) -> Iterator[bytes]:
@@ -166,28 +238,3 @@ def json_pieces(comparison: Comparison) -> Iterator[bytes]:
     for number, conversation in enumerate(comparison.conversations):
         yield (b"," if number else b"") + msgspec.json.encode(conversation)
     yield b"]}"
-
-
-def _control(variant: Variant, sample: int, candidate: Tally, again: Tally) -> Control:
-    return Control(
-        variant=variant,
-        variant_id=variant.id,
-        sample=sample,
-        figures=again.figures(),
-        paired=paired(candidate.same_action, again.same_action),
-    )
-
-
-def _check_control(control: Variant, *, is_candidate: bool) -> None:
-    changed = [name for name in ("prompt", "tools") if getattr(control, name) is not None]
-    if changed:
-        raise UsageError(
-            f"the control changes the {changed[-1]}: a control is the recorded agent again, so "
-            "that what differs is noise",
-            argument="control",
-        )
-    if is_candidate:
-        raise UsageError(
-            "the control is the candidate itself: give another variant or control_sample=",
-            argument="control",
-        )

@@ -136,26 +136,6 @@ class Parting(msgspec.Struct, frozen=True):
     answer: str | None
 
 
-class Paired(msgspec.Struct, frozen=True, kw_only=True):
-    """Candidate against control, conversation by conversation: was every action the same?
-
-    ``p`` is the exact McNemar test; ``difference`` the candidate's rate less the control's.
-    ``smallest_effect`` is the difference that this many pairs would have shown with 80% power,
-    ``pairs_needed`` how many pairs would show the difference seen; None where there is none.
-    """
-
-    pairs: int
-    both: int
-    only_candidate: int
-    only_control: int
-    neither: int
-    discordant: int
-    difference: float | None
-    p: float
-    smallest_effect: float | None
-    pairs_needed: int | None
-
-
 def figures(conversations: Iterable[ConversationComparison]) -> Figures:
     """The figures of some compared conversations, which are gone through once."""
     tally = Tally()
@@ -190,7 +170,7 @@ _SHARES: Mapping[str, Holds] = {
 class Tally:
     """What figures are made of, one conversation at a time: of each, no more than its counts.
 
-    ``same_action`` is, by stream, whether all of it was; see :class:`Comparison` for ``partings``.
+    A conversation may come again, as another sample. See :class:`Comparison` for ``partings``.
     """
 
     def __init__(self) -> None:
@@ -198,7 +178,8 @@ class Tally:
         self._clusters: dict[str, list[stats.Cluster]] = {name: [] for name in _SHARES}
         self._not_assessed = 0
         self._called: Counter[str | None] = Counter()
-        self.same_action: dict[str, bool | None] = {}
+        self._streams: set[str] = set()
+        self._same: list[bool | None] = []
         self.partings = 0
         self.first_partings: list[Parting] = []
         self._recorded, self._candidate = _Sums(), _Sums()
@@ -208,7 +189,8 @@ class Tally:
     def add(self, conversation: ConversationComparison) -> None:
         """One more conversation."""
         self._counts.append(conversation.counts)
-        self.same_action[conversation.stream] = conversation.same_action
+        self._streams.add(conversation.stream)
+        self._same.append(conversation.same_action)
         if (place := conversation.first_divergence) is not None:
             self.partings += 1
             if self.partings <= PARTINGS_SHOWN_MAX:
@@ -232,7 +214,7 @@ class Tally:
         counts: dict[str, int] = {level: sum(of[level] for of in self._counts) for level in LEVELS}
         shares = {name: _share(clusters) for name, clusters in self._clusters.items()}
         return Figures(
-            conversations=len(self._counts),
+            conversations=len(self._streams),
             decisions=sum(counts.values()),
             counts=counts,
             accounting=account(
@@ -245,7 +227,7 @@ class Tally:
             baselines=_baselines(self._called),
             broken=shares["broken"],
             broken_recorded=shares["broken_recorded"],
-            by_conversation=_by_conversation(self.same_action.values()),
+            by_conversation=_by_conversation(self._same),
             recorded=self._recorded.totals(),
             candidate=self._candidate.totals(),
             cost_delta=self._cost_delta,
@@ -260,34 +242,6 @@ def account(outcomes: Iterable[tuple[int, int, int]]) -> Accounting:
     never_begun = sum(every for every, answered, failed in found if answered + failed == 0)
     missing = decisions - answered - failed - never_begun
     return Accounting(decisions, answered, failed, missing, never_begun)
-
-
-def paired(candidate: Mapping[str, bool | None], control: Mapping[str, bool | None]) -> Paired:
-    """The candidate against the control, over the conversations that both answered throughout.
-
-    Each says, by stream, whether every action was the same.
-    """
-    outcomes = Counter((same, control.get(stream)) for stream, same in candidate.items())
-    both, neither = outcomes[True, True], outcomes[False, False]
-    only_candidate, only_control = outcomes[True, False], outcomes[False, True]
-    discordant = only_candidate + only_control
-    pairs = both + discordant + neither
-    discordant_rate = discordant / pairs if pairs else 0.0
-    difference = (only_candidate - only_control) / pairs if pairs else None
-    return Paired(
-        pairs=pairs,
-        both=both,
-        only_candidate=only_candidate,
-        only_control=only_control,
-        neither=neither,
-        discordant=discordant,
-        difference=difference,
-        p=stats.mcnemar_exact(only_candidate, only_control),
-        smallest_effect=stats.mcnemar_smallest_effect(pairs, discordant_rate),
-        pairs_needed=(
-            stats.mcnemar_pairs_needed(difference, discordant_rate) if difference else None
-        ),
-    )
 
 
 _SEVERAL: Final = "several calls"

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
+from refold.replay import wording
 from refold.replay.actions import LEVELS, NOT_COMPARED, SAME_ACTION, known
+from refold.replay.answer import Verdict
 from refold.replay.figures import Accounting, Figures, Proportion
+from refold.replay.variant import Variant
 
 NOTHING: Final = "–"
 """What stands where nothing is known."""
@@ -89,19 +92,66 @@ def differing(rate: Proportion) -> int:
     return rate.trials - rate.successes
 
 
-def verdict(figures: Figures) -> str:
-    """The outcome in one sentence, with what has no answer."""
+def acted(figures: Figures) -> str:
+    """How often the candidate did something else than was recorded, in one sentence."""
     rate, left = figures.by_decision, unanswered(figures.accounting)
     answered = " answered" if left else ""
     if not rate.trials:
-        said = "No decision was compared"
-    elif not differing(rate):
+        return "No decision was compared"
+    if not differing(rate):
         every = counted(rate.trials, "decision")
-        said = f"The candidate took the same action in all {every}{answered}"
-    else:
-        every = f"{differing(rate):,} of {rate.trials:,} decisions"
-        said = f"The candidate acted differently in {every}{answered}"
-    return f"{said}; {left}" if left else said
+        return f"The candidate took the same action in all {every}{answered}"
+    every = f"{differing(rate):,} of {rate.trials:,} decisions"
+    return f"The candidate acted differently in {every}{answered}"
+
+
+def without_sense(figures: Figures) -> str:
+    """What agents without any sense would reach: so much is no achievement."""
+    beside = figures.baselines
+    said = f"An agent that never calls a tool would do the same in {percent(beside.never_calls)}"
+    if beside.commonest_tool is not None:
+        said += f", one that always calls {beside.commonest_tool} in {percent(beside.always_calls)}"
+    return f"{said}; {counted(figures.not_assessed, 'decision')} in other words cannot be judged"
+
+
+def controlled(control: Variant) -> str:
+    """What a control is, named for what it is."""
+    asked = f"asked of {control.model}" if control.model else "the model that was recorded"
+    params = ", ".join(f"{name}={json_text(value)}" for name, value in control.params.items())
+    return f"the recorded agent again, {asked}" + (f", with {params}" if params else "")
+
+
+def samples_named(samples: Sequence[int]) -> str:
+    """``sample 0``, ``samples 0, 1, 2``."""
+    return f"sample{'s' * (len(samples) > 1)} {', '.join(map(str, samples))}"
+
+
+def amount(value: float | None, unit: str) -> str:
+    """A value of a metric, with its unit."""
+    return NOTHING if value is None else wording.amount(value, unit)
+
+
+def apart(value: float | None, unit: str) -> str:
+    """A difference of two values of a metric, with its sign and unit."""
+    return wording.apart(value, unit)
+
+
+def bounds(verdict: Verdict) -> str:
+    """What the missing answers could change, at worst and at best."""
+    unit = verdict.metric.unit
+    ends = f"{apart(verdict.missing_low, unit)} and {apart(verdict.missing_high, unit)}"
+    lack = f"{verdict.missing:,} of {verdict.items:,} lack an answer"
+    return f"{lack}: whatever they were, the difference over all is between {ends}."
+
+
+def how(verdict: Verdict) -> str:
+    """How an interval was found, for who wants to know."""
+    p = "" if verdict.p is None else f", p = {verdict.p:.3g}"
+    adjusted = "" if verdict.adjusted_p is None else f", {verdict.adjusted_p:.3g} among several"
+    return (
+        f"{percent(verdict.confidence)} interval over "
+        f"{counted(verdict.clusters, verdict.clustered_by)}: {verdict.method}{p}{adjusted}."
+    )
 
 
 def unanswered(of: Accounting) -> str:
