@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refold.errors import UsageError
-from refold.http import BACKOFF_MAX_S, RateLimiter, backoff_s, retry_after_s
+from refold.http import retry_after_s
+from refold.pacing import BACKOFF_MAX_S, RateLimiter, backoff_s
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urlsplit
 from refold import Append, Event
 from refold.core.clock import rfc3339, to_us
 from refold.feeds import JsonService, Transaction
-from refold.http import Pace
+from refold.pacing import Pace
 
 NOON = to_us("2026-03-01T12:00:00Z")
 US = 1_000_000

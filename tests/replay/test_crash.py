@@ -39,7 +39,7 @@ class DyingBackend(MemoryBackend):
         return super().commit(batches, now=now, beside=beside)
 
 
-COMMITS = 1 + 2 * (2 + 2 + 1)  # the plan; each stream: its branch, its start, two answers, its end
+COMMITS = 1 + 2 * (1 + 2 + 1)  # the plan; each stream: its branch, two answers, its end
 
 
 @pytest.mark.parametrize("commits", range(COMMITS))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 import refold
@@ -20,6 +21,7 @@ from refold.replay import (
     replay,
     replays,
 )
+from refold.replay.events import ReplayPlanned
 from refold.replay.figures import Accounting
 from refold.replay.plan import STREAMS_AN_EVENT_MAX, answered_by, keep_plan, plan_of
 from refold.replay.report import render_report, summary
@@ -41,6 +43,11 @@ def fails_first(request: ChatRequest) -> Action:
     if request.index == 0:
         raise ModelFailure("no", kind="refused")
     return as_recorded(request)
+
+
+def planned(endpoint: str | None = None) -> ReplayPlanned:
+    """The terms of a run that declares nothing."""
+    return ReplayPlanned(msgspec.to_builtins(VARIANT), 0, [], endpoint)
 
 
 def stops_at_the_third(done: int, *_: object) -> None:
@@ -121,7 +128,7 @@ def test_a_plan_of_many_streams_is_kept_in_parts(store: refold.Store) -> None:
     """No event grows without bound."""
     many = [f"call-{n}" for n in range(2 * STREAMS_AN_EVENT_MAX + 1)]
     for _ in range(2):
-        keep_plan(store, VARIANT, 0, many, None)
+        keep_plan(store, planned(), dict.fromkeys(many, 0))
     plan = plan_of(store, VARIANT.id)
     assert plan is not None
     assert (plan.streams, store.head(f"replay~plan-{VARIANT.id}")) == ({0: many}, 2)
@@ -174,7 +181,7 @@ def test_two_endpoints_that_begin_at_once_are_not_mixed(store: refold.Store) -> 
     record(store, "call-1")
 
     def late(request: ChatRequest) -> Action:
-        keep_plan(store, VARIANT, 0, ["call-1"], "http://127.0.0.1:9/v1")
+        keep_plan(store, planned("http://127.0.0.1:9/v1"), {"call-1": 0})
         return as_recorded(request)
 
     with pytest.raises(UsageError, match="start again"):

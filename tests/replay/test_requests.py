@@ -5,11 +5,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from refold.breaker import FAILED_IN_A_ROW_MAX, UNREACHABLE_MAX
 from refold.errors import Unavailable, UsageError
-from refold.http import RETRY_AFTER_MAX_S, Pace, RateLimiter
+from refold.pacing import RETRY_AFTER_MAX_S, Pace, RateLimiter
 from refold.replay import Action, ChatRequest, ModelFailure
 from refold.replay.candidate import FailureKind
-from refold.replay.requests import FAILED_IN_A_ROW_MAX, UNREACHABLE_MAX, Asker, Outcome
+from refold.replay.requests import Asker, Outcome
 
 REQUEST = ChatRequest(messages=[])
 

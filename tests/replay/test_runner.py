@@ -25,7 +25,8 @@ from refold.replay import (
     replay,
     select,
 )
-from refold.replay.request import request_at
+from refold.replay.decision import Decision
+from refold.replay.request import RequestMaker
 from tests.replay.stories import (
     BRANCH,
     VARIANT,
@@ -411,17 +412,18 @@ def test_questions_are_made_only_as_they_are_asked(
     made: list[str] = []
     asked: list[str] = []
 
-    def counted(*args: Any, **options: Any) -> ChatRequest:
-        request = request_at(*args, **options)
-        made.append(request.at)
+    make = RequestMaker.at
+
+    def counted(maker: RequestMaker, decision: Decision) -> list[ChatRequest]:
+        made.append(decision.at)
         assert len(made) - len(asked) <= 3
-        return request
+        return make(maker, decision)
 
     def candidate(request: ChatRequest) -> Action:
         asked.append(request.at)
         return as_recorded(request)
 
-    monkeypatch.setattr("refold.replay.runner.request_at", counted)
+    monkeypatch.setattr(RequestMaker, "at", counted)
     streams = [record(store, f"call-{n}") for n in range(10)]
     assert run(store, candidate, *streams, workers=2).answered == 20
     assert sorted(made) == sorted(asked)

@@ -34,7 +34,7 @@ def store() -> refold.Store:
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Here it matters that it is asked again, not how much later: see test_asking."""
-    monkeypatch.setattr("refold.http.BACKOFF_S", 0.001)
+    monkeypatch.setattr("refold.pacing.BACKOFF_S", 0.001)
 
 
 # -- interruptions ---------------------------------------------------------------------------------

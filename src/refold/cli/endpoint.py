@@ -117,6 +117,7 @@ variant_options: Final = together(
         help="Request parameter such as temperature=0. May be given several times.",
     ),
     option("--label", envvar="REFOLD_LABEL", metavar="TEXT", help="Tells equal variants apart."),
+    option("--for-agent", metavar="NAME", help="Change this agent, where several take turns."),
 )
 """What is changed; :func:`variant_of` takes it."""
 
@@ -134,7 +135,8 @@ def variant_of(options: dict[str, Any]) -> Variant:
     """The variant that a command's options describe, which are taken out of them."""
     from refold.replay import Variant
 
-    said = {name: options.pop(name) for name in ("prompt", "model", "tools", "label")}
+    said = {name: options.pop(name) for name in ("prompt", "model", "tools", "label", "for_agent")}
+    said["agent"] = said.pop("for_agent")
     return Variant(**said, params=by_name(options.pop("params"), "--param"))
 
 
@@ -151,6 +153,17 @@ def endpoint(base_url: str, *, timeout_s: float) -> ChatEndpoint:
             "or name your own endpoint with --base-url"
         )
     return ChatEndpoint(base_url, timeout_s=timeout_s)
+
+
+def amount(text: str) -> Decimal:
+    """US dollars."""
+    try:
+        said = Decimal(text)
+    except InvalidOperation:
+        said = Decimal("NaN")
+    if not (said.is_finite() and said >= 0):
+        raise click.BadParameter(f"{text!r} is not an amount of US dollars")
+    return said
 
 
 def price(text: str) -> tuple[str, Price]:

@@ -52,6 +52,18 @@ if TYPE_CHECKING:
 @int_option("--samples", 1, 100, default=1, help="Independent runs.")
 @int_option("--workers", 1, 256, default=4, help="Requests at a time.")
 @option("--rps", "requests_per_second", type=float, metavar="X", help="Requests a second at most.")
+@option("--requests-per-minute", type=float, metavar="X", help="Requests a minute at most.")
+@option("--tokens-per-minute", type=float, metavar="X", help="Tokens a minute at most, both ways.")
+@option("--max-cost", type=read_by(endpoint.amount), metavar="USD", help="Spend no more.")
+@int_option("--max-tokens", 0, 10**15, default=None, help="Use no more tokens, both ways.")
+@option(
+    "--outage",
+    "outage_max_s",
+    type=float,
+    default=600.0,
+    metavar="SECONDS",
+    help="How long to wait while the service is away.",
+)
 @option("--timeout", type=float, default=120.0, metavar="SECONDS", help="How long one may take.")
 @int_option("--attempts", 1, 20, "attempts_max", default=5, help="Tries of one decision.")
 @option(
@@ -114,22 +126,22 @@ def _next_step(
         output.note(f"asks {candidate.url}: --base-url names another")
     with opened(url, mode="write") as store:
         changed = answered_by(store, changed, candidate.url)
-        for sample in range(samples):
-            with (
-                _explained(store, streams, changed, sample),
-                output.progress(f"replay {changed.id}") as tell,
-            ):
-                options["progress"] = lambda done, total, *more: tell(done, total, _detail(*more))
-                summary = engine.replay(
-                    store, streams, changed, candidate, sample=sample, **options
-                )
+        with (
+            _explained(store, streams, changed, samples),
+            output.progress(f"replay {changed.id}") as tell,
+        ):
+            options["progress"] = lambda done, total, *more: tell(done, total, _detail(*more))
+            whole = engine.replay(store, streams, changed, candidate, samples=samples, **options)
+        for summary in whole.parts or [whole]:
             output.show(summary, _lines(summary))
             outcome = max(outcome, _outcome(summary))
+        if whole.stopped:
+            output.note(f"stopped: {whole.stopped}; the same command asks for the rest")
     return outcome
 
 
 @contextmanager
-def _explained(store: Store, streams: list[str], variant: Variant, sample: int) -> Iterator[None]:
+def _explained(store: Store, streams: list[str], variant: Variant, samples: int) -> Iterator[None]:
     """Say how to go on: where a run is interrupted, and where the record names no model."""
     try:
         yield
@@ -143,11 +155,12 @@ def _explained(store: Store, streams: list[str], variant: Variant, sample: int) 
     except KeyboardInterrupt:
         from refold.replay import compare
 
-        figures = compare(store, streams, variant, sample=sample).figures
-        kept = figures.decisions - figures.counts["missing"] - figures.counts["failed"]
+        found = [compare(store, streams, variant, sample=n).figures for n in range(samples)]
+        decisions = sum(one.decisions for one in found)
+        left = sum(one.counts["missing"] + one.counts["failed"] for one in found)
         output.note(
-            f"{kept:,} of {counted(figures.decisions, 'decision')} are answered and kept: the same "
-            f"command asks for the rest, `{_comparing(variant.id)}` shows them"
+            f"{decisions - left:,} of {counted(decisions, 'decision')} are answered and kept: "
+            f"the same command asks for the rest, `{_comparing(variant.id)}` shows them"
         )
         raise
 
@@ -155,7 +168,8 @@ def _explained(store: Store, streams: list[str], variant: Variant, sample: int) 
 def _outcome(summary: ReplaySummary) -> int:
     """A service that answered nothing failed; a decision left out, or none, is a finding."""
     if not summary.failed:
-        return FINE if summary.decisions else FINDING
+        is_whole = summary.decisions and not summary.stopped and not summary.unreadable
+        return FINE if is_whole else FINDING
     return FINDING if summary.answered else FAILED
 
 

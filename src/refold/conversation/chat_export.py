@@ -84,6 +84,34 @@ def first_touched(history: Iterable[Recorded]) -> Iterator[tuple[Recorded, int, 
         yield recorded, place, count
 
 
+class GrowingMessages:
+    """The messages of a history that is read event by event, at any moment of it."""
+
+    def __init__(self) -> None:
+        self._writer = MessageWriter()
+        self._told: list[Message] = []
+        # From this place on the messages are not those that were told last.
+        self._place = 0
+
+    def add(self, recorded: Recorded) -> Message | None:
+        """Read one more event; what :meth:`place_of` knows its message by, None for none."""
+        message = _written(self._writer, recorded)
+        if message is not None:
+            self._place = min(self._place, self._writer.place_of(message))
+        return message
+
+    def place_of(self, message: Message) -> int:
+        """Where the message stands that :meth:`add` gave."""
+        return self._writer.place_of(message)
+
+    def so_far(self) -> list[Message]:
+        """The messages now: a list of the caller's own, of messages that are not to be changed."""
+        changed = self._writer.messages[self._place :]
+        self._told[self._place :] = [self._writer.as_it_was(message) for message in changed]
+        self._place = len(self._told)
+        return self._told.copy()
+
+
 def is_late_result(recorded: Recorded) -> bool:
     """Whether a result is exported behind messages that came after its call, as it was imported.
 
@@ -120,7 +148,8 @@ class MessageWriter:
 
     def __init__(self) -> None:
         self.messages = Messages()
-        self._fixes: list[tuple[Message, Fix]] = []
+        # By the id of the message.
+        self._fixes: dict[int, list[Fix]] = {}
         # The answers since the last turn of the user, by message id.
         self._open: dict[str | None, Message] = {}
         # The last answer and the ids of its calls.
@@ -156,7 +185,7 @@ class MessageWriter:
             case _:
                 return None
         if fix:
-            self._fixes.append((message, fix))
+            self._fixes.setdefault(id(message), []).append(fix)
         return message
 
     def said_since_call(self, result: events.ToolResult) -> int:
@@ -182,10 +211,20 @@ class MessageWriter:
 
     def finished(self, loss: list[Loss]) -> Messages:
         """The messages, each as it was where that is known."""
-        for message, fix in self._fixes:
-            _fixed(message, fix)
+        for message in self.messages:
+            self._fix(message, message)
         self.messages.loss = loss
         return self.messages
+
+    def as_it_was(self, message: Message) -> Message:
+        """A copy of a message, as it was where that is known; the message may still grow."""
+        calls = message.get("tool_calls")
+        return self._fix({**message, **({"tool_calls": [*calls]} if calls else {})}, message)
+
+    def _fix(self, copied: Message, message: Message) -> Message:
+        for fix in self._fixes.get(id(message), ()):
+            _fixed(copied, fix)
+        return copied
 
     def _said_by_other(self, role: str, content: object) -> Message:
         self._open.clear()

@@ -173,7 +173,13 @@ class ModelRequest(Payload, frozen=True):
 
 @event("model.response")
 class ModelResponse(Payload, frozen=True):
-    """A model's answer with its price; what it says and calls are events of the same message."""
+    """A model's answer with its price; what it says and calls are events of the same message.
+
+    ``latency_ms`` is the time on the wire of the request that was answered, ``attempts`` how many
+    were sent for it, and ``wait_ms`` the time from the first of them to the answer. What the others
+    took is ``lost_usage`` as far as it is known; ``lost_unknown`` counts those that may have been
+    charged without a word.
+    """
 
     response_id: str | None = None
     model: str | None = None
@@ -185,6 +191,10 @@ class ModelResponse(Payload, frozen=True):
     currency: str = "USD"
     finish_reason: str | None = None
     message_id: str | None = None
+    attempts: Annotated[int, ADDED] = 1
+    wait_ms: Annotated[float | None, ADDED] = None
+    lost_usage: Annotated[Usage | None, ADDED] = None
+    lost_unknown: Annotated[int, ADDED] = 0
 
 
 @event("model.failed")

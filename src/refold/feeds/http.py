@@ -11,16 +11,8 @@ from refold.core.clock import to_us
 from refold.engine.store import system_clock
 from refold.errors import Unavailable, UsageError, is_number, refuse_unless, shown
 from refold.feeds.reading import read_json
-from refold.http import (
-    HttpClient,
-    Pace,
-    RateLimiter,
-    Reply,
-    Retries,
-    checked_url,
-    decoded,
-    http_date,
-)
+from refold.http import HttpClient, Reply, checked_url, decoded, http_date
+from refold.pacing import Pace, RateLimiter, Retries
 from refold.ports import Clock
 
 DATE_STEP_US: Final = 1_000_000

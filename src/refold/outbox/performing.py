@@ -20,8 +20,8 @@ from refold.core.registry import default_registry
 from refold.engine.append import Append, batch_of
 from refold.engine.store import Store
 from refold.errors import InvalidEvent, RefoldError, Rejected, UsageError, shown
-from refold.http import backoff_s
 from refold.outbox.effects import EffectFailed, EffectRequested, Outcome, outcome_key
+from refold.pacing import backoff_s
 
 Answer = EffectCommitted | str | None
 Handler = Callable[[EffectRequested, str], Answer | Awaitable[Answer]]

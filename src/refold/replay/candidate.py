@@ -10,12 +10,13 @@ from urllib.parse import urlunsplit
 import msgspec
 from msgspec.structs import replace
 
+from refold.breaker import NoAnswer
 from refold.conversation.amounts import read_amount
 from refold.conversation.apis import api_of_answer
 from refold.conversation.chat_shapes import as_json
 from refold.conversation.events import ModelFailed, ModelResponse, Usage
 from refold.conversation.openai_chat import read_cost
-from refold.errors import InvalidEvent, RefoldError, Rejected, Unavailable, UsageError
+from refold.errors import InvalidEvent, Rejected, Unavailable, UsageError
 from refold.http import HttpClient, checked_headers, checked_url, decoded
 from refold.replay.decision import REFUSED, Action, action_in
 from refold.replay.request import ChatRequest
@@ -37,12 +38,17 @@ FAILURES_MAX: Final[Mapping[str, int]] = {"garbage": 2, "refused": 1, "error": 1
 """How often one decision may fail so before asking again is pointless; the rest may pass."""
 
 
-class ModelFailure(RefoldError):
+class ModelFailure(NoAnswer):
     """A candidate gave no answer; recorded as ``model.failed`` and never held against the model.
 
     A candidate function may raise it to have ``busy`` or ``timeout`` asked again. ``status`` is
-    the HTTP status, ``retry_after_s`` what the service asked for, where known.
+    the HTTP status, ``retry_after_s`` what the service asked for, where known; ``usage`` what was
+    charged all the same, as far as the service says.
     """
+
+    kind: FailureKind
+    retry_after_s: float | None
+    usage: Usage | None = None
 
     code = "model_failed"
 
@@ -60,6 +66,11 @@ class ModelFailure(RefoldError):
         status = status if type(status) is int and 0 <= status < STATUS_END else None
         retry_after_s = _known(retry_after_s, float)
         super().__init__(message, kind=kind, status=status, retry_after_s=retry_after_s)
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing was charged for it: it was turned away, or never came to the service."""
+        return self.status is not None or self.kind in ("unreachable", "error")
 
     @classmethod
     def of(cls, error: Unavailable | Rejected, *, key: str) -> ModelFailure:

@@ -46,6 +46,10 @@ class Action(msgspec.Struct, frozen=True):
 
     An answer that is more than words, as an image, has all its content in ``parts``.
     ``cost`` is in US dollars; None where nobody said, or said it in another currency.
+    ``latency_ms`` is the time on the wire of the request that was answered, and ``first_token_ms``
+    that to its first piece where it was streamed. It took ``attempts`` requests and ``wait_ms`` in
+    all; what the others took is ``lost_usage`` as far as it is known, and ``lost_unknown`` counts
+    those that may have been charged without a word.
     """
 
     text: str = ""
@@ -56,6 +60,11 @@ class Action(msgspec.Struct, frozen=True):
     latency_ms: float | None = None
     model: str | None = None
     parts: tuple[dict[str, Any], ...] = ()
+    first_token_ms: float | None = None
+    attempts: int = 1
+    wait_ms: float | None = None
+    lost_usage: Usage | None = None
+    lost_unknown: int = 0
 
     @property
     def shown(self) -> str:
@@ -120,6 +129,11 @@ def action_in(events: Sequence[object]) -> Action:
         latency_ms=response.latency_ms,
         model=response.model,
         parts=tuple(part for event in said for part in more_than_words(event.parts)),
+        first_token_ms=response.first_token_ms,
+        attempts=response.attempts,
+        wait_ms=response.wait_ms,
+        lost_usage=response.lost_usage,
+        lost_unknown=response.lost_unknown,
     )
 
 
@@ -204,6 +218,25 @@ def _was_refused(recorded: Recorded) -> bool:
     return False
 
 
+def total_usage(usages: Sequence[Usage]) -> Usage | None:
+    """Tokens added up; None for none."""
+    if not usages:
+        return None
+    return Usage(
+        input_tokens=sum(usage.input_tokens for usage in usages),
+        output_tokens=sum(usage.output_tokens for usage in usages),
+        cached_tokens=sum(usage.cached_tokens for usage in usages),
+        cache_write_tokens=_sum_of(usage.cache_write_tokens for usage in usages),
+        reasoning_tokens=_sum_of(usage.reasoning_tokens for usage in usages),
+    )
+
+
+def _sum_of(counts: Iterable[int | None]) -> int | None:
+    """What is known of them added up; None where nothing is."""
+    said = [count for count in counts if count is not None]
+    return sum(said) if said else None
+
+
 _MILLION: Final = 1_000_000
 
 
@@ -237,16 +270,27 @@ def priced(action: Action, asked_model: str | None, prices: Prices) -> Action:
     """The action with its cost, unless the provider said it or it cannot be known.
 
     The price is that of the model that answered, else of the model asked for: providers answer
-    ``gpt-4o`` as ``gpt-4o-2024-08-06``.
+    ``gpt-4o`` as ``gpt-4o-2024-08-06``. Requests that were not answered cost too; where nobody
+    says what they took, the cost is not known.
     """
-    price = prices.get(action.model or "") or prices.get(asked_model or "")
-    if action.cost is not None or action.usage is None or price is None:
-        return action
-    cached = min(action.usage.cached_tokens, action.usage.input_tokens)
+    models = (action.model, asked_model)
+    costs = [action.cost if action.cost is not None else cost_of(action.usage, models, prices)]
+    if action.lost_usage is not None:
+        costs.append(cost_of(action.lost_usage, models, prices))
+    known = [cost for cost in costs if cost is not None]
+    is_known = len(known) == len(costs) and not action.lost_unknown
+    return msgspec.structs.replace(action, cost=sum(known, Decimal(0)) if is_known else None)
+
+
+def cost_of(usage: Usage | None, models: Iterable[str | None], prices: Prices) -> Decimal | None:
+    """What tokens cost in US dollars, by the first of some models that has a price, or None."""
+    price = next((prices[model] for model in models if model is not None and model in prices), None)
+    if usage is None or price is None:
+        return None
+    cached = min(usage.cached_tokens, usage.input_tokens)
     cached_price = price.input if price.cached_input is None else price.cached_input
-    dollars = (
-        (action.usage.input_tokens - cached) * price.input
+    return (
+        (usage.input_tokens - cached) * price.input
         + cached * cached_price
-        + action.usage.output_tokens * price.output
+        + usage.output_tokens * price.output
     ) / _MILLION
-    return msgspec.structs.replace(action, cost=dollars)

@@ -2,23 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Any
+from decimal import Decimal
+from typing import Annotated, Any, Literal
 
 from refold.conversation.events import Payload
+from refold.core.fingerprint import ADDED
 from refold.core.registry import event
+from refold.replay.decision import Price
+
+Role = Literal["candidate", "control"]
+"""What a variant is in its run: one to be judged, or the recorded agent asked again."""
 
 
 @event("replay.planned")
 class ReplayPlanned(Payload, frozen=True):
-    """A run of a replay begins: which conversations it is to ask, as which sample, and whom.
+    """A run of a replay begins: what it is to ask, whom, and what it is to be judged by.
 
-    ``endpoint`` is the address that is asked, absent for a function.
+    ``streams`` are asked as far as they went then: ``versions`` are their last ones, in the same
+    order. ``sample`` is the first of ``samples``. ``endpoint`` is the address that is asked, absent
+    for a function, and ``model`` what it is asked for where the record is not. ``run`` is the same
+    for all variants of one run. ``primary`` is the metric that was declared beforehand, ``margin``
+    how much of it is as good as nothing. ``code_version`` is that of refold.
     """
 
     variant: dict[str, Any]
     sample: int
     streams: list[str]
     endpoint: str | None = None
+    versions: Annotated[list[int], ADDED] = []
+    samples: Annotated[int, ADDED] = 1
+    role: Annotated[Role, ADDED] = "candidate"
+    run: Annotated[str, ADDED] = ""
+    model: Annotated[str | None, ADDED] = None
+    prompt_hash: Annotated[str, ADDED] = ""
+    seed: Annotated[int | None, ADDED] = None
+    primary: Annotated[str | None, ADDED] = None
+    margin: Annotated[float | None, ADDED] = None
+    max_cost: Annotated[Decimal | None, ADDED] = None
+    max_tokens: Annotated[int | None, ADDED] = None
+    workers: Annotated[int, ADDED] = 0
+    code_version: Annotated[str, ADDED] = ""
+    prices: Annotated[dict[str, Price], ADDED] = {}
 
 
 @event("replay.started")

@@ -23,6 +23,7 @@ from refold.replay.actions import (
     total_cost,
 )
 from refold.replay.decision import Action
+from refold.replay.decision import total_usage as total_usage
 from refold.replay.stats import Interval, Summary
 
 BY_DECISION = "clustered by conversation, 95%"
@@ -304,22 +305,3 @@ class _Sums:
             usage_known=self._usage_known,
             latency=stats.summarise(self._latencies),
         )
-
-
-def total_usage(usages: Sequence[Usage]) -> Usage | None:
-    """Tokens added up; None for none."""
-    if not usages:
-        return None
-    return Usage(
-        input_tokens=sum(usage.input_tokens for usage in usages),
-        output_tokens=sum(usage.output_tokens for usage in usages),
-        cached_tokens=sum(usage.cached_tokens for usage in usages),
-        cache_write_tokens=_sum_of(usage.cache_write_tokens for usage in usages),
-        reasoning_tokens=_sum_of(usage.reasoning_tokens for usage in usages),
-    )
-
-
-def _sum_of(counts: Iterable[int | None]) -> int | None:
-    """What is known of them added up; None where nothing is."""
-    said = known(counts)
-    return sum(said) if said else None

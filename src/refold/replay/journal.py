@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Final
 
 import msgspec
 
@@ -19,29 +20,43 @@ from refold.conversation.events import (
 )
 from refold.core.expected import NO_EVENTS
 from refold.core.recorded import Recorded
+from refold.engine.append import Append
 from refold.engine.store import Store
-from refold.errors import Conflict, InvalidEvent, UsageError
+from refold.errors import Conflict, InvalidEvent, RefoldError
 from refold.replay.candidate import ModelFailure
 from refold.replay.decision import Action, Call, Decision, decisions
 from refold.replay.events import ReplayFinished, ReplayStarted
-from refold.replay.plan import keep_plan
+from refold.replay.plan import ReplayPlan
 from refold.replay.request import ChatRequest
 from refold.replay.requests import Outcome
 from refold.replay.variant import NEXT_STEP, Variant, branch_name
 
-ORIGIN = "replay"
+ORIGIN: Final = "replay"
+OWN_LIMITS: Final = frozenset({400, 413, 414, 422})
+"""Statuses that say that this request will not be taken by this candidate."""
 
 
 class StoredAnswer(msgspec.Struct, frozen=True):
     """A candidate's answer to a decision.
 
     ``id`` is the first event that holds it. ``action`` is None where there was no answer; ``error``
-    then says why.
+    then says why, and ``status`` is the HTTP status where there was one.
     """
 
     id: str
     action: Action | None
     error: str | None = None
+    status: int | None = None
+
+    @property
+    def is_own_limit(self) -> bool:
+        """Whether it failed as the candidate cannot take such a request: too long, a parameter."""
+        return self.action is None and self.status in OWN_LIMITS
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether asking again would tell no more."""
+        return self.action is not None or self.is_own_limit
 
 
 def answers(branch: Iterable[Recorded]) -> dict[str, StoredAnswer]:
@@ -59,98 +74,135 @@ def answers_on(store: Store, branch: str) -> dict[str, StoredAnswer]:
     return {} if store.head(branch) == NO_EVENTS else answers(store.read(branch))
 
 
+def is_complete(store: Store, plan: ReplayPlan) -> bool:
+    """Whether all that a plan set out to ask is settled: only then is a verdict one over all of it.
+
+    A decision is, that has an answer or is over the candidate's own limit. A conversation that
+    cannot be read is not.
+    """
+    for sample, streams in plan.streams.items():
+        for stream in streams:
+            branch = branch_name(stream, plan.variant, sample)
+            try:
+                asked = decisions(store.read(stream, to_version=plan.versions.get(stream)))
+                stored = answers_on(store, branch)
+            except RefoldError:
+                return False
+            settled = {at for at, answer in stored.items() if answer.is_settled}
+            if any(decision.at not in settled for decision in asked):
+                return False
+    return True
+
+
 def _answer(events: list[Recorded]) -> StoredAnswer:
     for decision in decisions(events):
         return StoredAnswer(decision.at, decision.action)
     last = events[-1]
-    error = last.to_class(ModelFailed).error if last.type == "model.failed" else "no answer"
-    return StoredAnswer(last.id, None, error)
+    if last.type != "model.failed":
+        return StoredAnswer(last.id, None, "no answer")
+    failed: ModelFailed = last.to_class(ModelFailed)
+    return StoredAnswer(last.id, None, failed.error, failed.status)
 
 
 @dataclass(frozen=True)
 class Task:
-    """A decision to be asked, and what is needed to record the answer."""
+    """A decision to be asked, and what is needed to record the answer: where, and with what.
 
+    ``place`` is that of the journal among those of the run; ``left`` are the decisions of this
+    conversation and journal that have no outcome yet.
+    """
+
+    place: int
+    journal: Journal
     stream: str
     decision: Decision
     request: ChatRequest
     fork_version: int
     tools: Mapping[str, Tool]
+    left: set[str]
 
 
 @dataclass
 class Journal:
-    """Records a replay of one variant as events, each decision once.
+    """The branches of one sample of a variant.
 
     Every append is keyed or checked, so a run that was cut off anywhere is continued by the next.
-    ``planned`` are the streams that the run is to ask, ``endpoint`` whom it asks.
     """
 
     store: Store
     variant: Variant
     sample: int
-    endpoint: str | None = None
-    planned: list[str] = field(default_factory=list)
     begun: set[str] = field(default_factory=set)
 
     def branch(self, stream: str) -> str:
         """The name of a stream's branch."""
         return branch_name(stream, self.variant, self.sample)
 
-    def record(self, task: Task, outcome: Outcome) -> Outcome:
-        """Add the outcome of a decision to the branch; it may come back as a failure.
-
-        An answer that cannot be stored (too large, text that is no Unicode) is a failure.
-        """
-        branch, decision = self.branch(task.stream), task.decision
-        self._ensure(branch, task)
-        said = {"origin": ORIGIN, "replay": {"at": decision.at, "index": decision.index}}
-        if outcome.action is not None:
-            answer = _events(outcome.action, f"replay-{decision.version}", task.tools)
-            key = _key(branch, str(decision.version))
-            try:
-                self.store.append(branch, answer, key=key, metadata=said)
-            except InvalidEvent as error:
-                failure = ModelFailure(f"the answer cannot be stored: {error}", kind="garbage")
-                outcome = Outcome(outcome.attempts, failure=failure)
-            except UsageError as error:
-                # Another process has put its answer there meanwhile; one is enough.
-                if error.code != "key_reused":
-                    raise
-        if outcome.failure is not None:
-            status = outcome.failure.status
-            failed = ModelFailed(error=outcome.error, attempt=outcome.attempts, status=status)
-            self.store.append(branch, [failed], metadata=said)
-        return outcome
-
-    def finish(self, stream: str) -> None:
-        """Close the branch with its counts, unless they are its last word already."""
+    def read(self, stream: str) -> list[Recorded]:
+        """What is on a stream's branch; nothing where it does not exist yet."""
         branch = self.branch(stream)
-        if self.store.head(branch) == NO_EVENTS:
-            return
-        events = list(self.store.read(branch))
-        found = answers(events).values()
-        answered = sum(answer.action is not None for answer in found)
-        finished = ReplayFinished(answered=answered, failed=len(found) - answered)
-        last = events[-1]
-        if last.type != "replay.finished" or last.to_class(ReplayFinished) != finished:
-            self.store.append(branch, [finished])
+        return [] if self.store.head(branch) == NO_EVENTS else list(self.store.read(branch))
 
-    def _ensure(self, branch: str, task: Task) -> None:
-        """Begin the branch, once."""
+    def beginning(self, task: Task) -> list[Append]:
+        """Begin a task's branch, once; what is to be appended to it first."""
+        branch = self.branch(task.stream)
         if branch in self.begun:
-            return
-        if not self.begun:
-            keep_plan(self.store, self.variant, self.sample, self.planned, self.endpoint)
+            return []
         said = msgspec.to_builtins(self.variant)
         if self.store.head(branch) == NO_EVENTS:
             shared = self.store.branch(task.stream, at=task.fork_version)
             # Another process may be replaying the same; all that follows is keyed.
             with suppress(Conflict):
                 self.store.save_branch(shared, branch, variant=said)
-        started = ReplayStarted(variant=said, mode=NEXT_STEP, sample=self.sample)
-        self.store.append(branch, [started], key=_key(branch, "started"))
         self.begun.add(branch)
+        started = ReplayStarted(variant=said, mode=NEXT_STEP, sample=self.sample)
+        return [Append(branch, [started], key=_key(branch, "started"))]
+
+    def ending(self, stream: str) -> list[Append]:
+        """What closes a stream's branch with its counts, unless it is its last word already."""
+        events = self.read(stream)
+        if not events:
+            return []
+        found = answers(events).values()
+        answered = sum(answer.action is not None for answer in found)
+        finished = ReplayFinished(answered=answered, failed=len(found) - answered)
+        last = events[-1]
+        if last.type == "replay.finished" and last.to_class(ReplayFinished) == finished:
+            return []
+        self.begun.discard(self.branch(stream))
+        return [Append(self.branch(stream), [finished])]
+
+
+def record(store: Store, answered: Sequence[tuple[Task, Outcome]]) -> list[Outcome]:
+    """Add outcomes to their branches, together; an answer may come back as a failure.
+
+    One that cannot be stored (too large, text that is no Unicode) is a failure.
+    """
+    begun = [append for task, _ in answered for append in task.journal.beginning(task)]
+    appends = [_append(task, outcome) for task, outcome in answered]
+    stored = list(store.append_many([*begun, *appends]))[len(begun) :]
+    outcomes = [outcome for _, outcome in answered]
+    for place, error in enumerate(stored):
+        if isinstance(error, InvalidEvent):
+            failure = ModelFailure(f"the answer cannot be stored: {error}", kind="garbage")
+            outcomes[place] = Outcome(outcomes[place].attempts, failure=failure)
+            again = _append(answered[place][0], outcomes[place])
+            store.append(again.stream, again.events, metadata=again.metadata)
+        # A key that is taken: another process has put its answer there, and one is enough.
+        elif isinstance(error, RefoldError) and error.code != "key_reused":
+            raise error
+    return outcomes
+
+
+def _append(task: Task, outcome: Outcome) -> Append:
+    branch, decision = task.journal.branch(task.stream), task.decision
+    said = {"origin": ORIGIN, "replay": {"at": decision.at, "index": decision.index}}
+    if outcome.action is not None:
+        events = _events(outcome.action, f"replay-{decision.version}", task.tools)
+        return Append(branch, events, metadata=said, key=_key(branch, str(decision.version)))
+    status = None if outcome.failure is None else outcome.failure.status
+    failed = ModelFailed(error=outcome.error, attempt=outcome.attempts, status=status)
+    return Append(branch, [failed], metadata=said)
 
 
 def _events(action: Action, message_id: str, tools: Mapping[str, Tool]) -> list[object]:
@@ -158,6 +210,11 @@ def _events(action: Action, message_id: str, tools: Mapping[str, Tool]) -> list[
         model=action.model,
         usage=action.usage,
         latency_ms=action.latency_ms,
+        first_token_ms=action.first_token_ms,
+        attempts=action.attempts,
+        wait_ms=action.wait_ms,
+        lost_usage=action.lost_usage,
+        lost_unknown=action.lost_unknown,
         cost=action.cost,
         finish_reason=action.finish_reason,
         message_id=message_id,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 import msgspec
@@ -31,12 +31,16 @@ _NAME: Final = re.compile(r"replay~plan-([0-9a-f]{12})")
 class ReplayPlan(NamedTuple):
     """All that the runs of a variant set out to do: the streams of each sample, in order.
 
-    ``endpoint`` is the one that the first of them asked; the answers are its.
+    ``endpoint`` is the one that the first of them asked; the answers are its. ``versions`` are the
+    last ones of the streams when they were planned: what came later is none of it. ``terms`` is
+    what the last run declared, with the streams that it added.
     """
 
     variant: Variant
     endpoint: str | None
     streams: dict[int, list[str]]
+    versions: dict[str, int]
+    terms: ReplayPlanned
 
 
 def plan_of(store: Store, variant_id: str) -> ReplayPlan | None:
@@ -47,10 +51,14 @@ def plan_of(store: Store, variant_id: str) -> ReplayPlan | None:
     if not found:
         return None
     streams: dict[int, dict[str, None]] = {}
+    versions: dict[str, int] = {}
     for one in found:
-        streams.setdefault(one.sample, {}).update(dict.fromkeys(one.streams))
-    variant = msgspec.convert(found[0].variant, Variant)
-    return ReplayPlan(variant, found[0].endpoint, {n: list(of) for n, of in streams.items()})
+        for sample in range(one.sample, one.sample + one.samples):
+            streams.setdefault(sample, {}).update(dict.fromkeys(one.streams))
+        versions |= zip(one.streams, one.versions, strict=False)
+    variant, by_sample = msgspec.convert(found[0].variant, Variant), streams.items()
+    listed = {sample: list(of) for sample, of in by_sample}
+    return ReplayPlan(variant, found[0].endpoint, listed, versions, found[-1])
 
 
 def plans(store: Store) -> Iterator[ReplayPlan]:
@@ -79,28 +87,44 @@ def answered_by(store: Store, variant: Variant, endpoint: str | None) -> Variant
     return replace(variant, endpoint=endpoint or A_FUNCTION)
 
 
-def keep_plan(
-    store: Store, variant: Variant, sample: int, streams: Iterable[str], endpoint: str | None
-) -> None:
+def keep_plan(store: Store, terms: ReplayPlanned, versions: Mapping[str, int]) -> None:
     """Put what a run sets out to do on record, as far as it is not there yet.
 
-    Raises :class:`UsageError` where a run of the variant with another endpoint began meanwhile.
+    ``terms`` is all of it but the streams, which ``versions`` has with their last versions. Raises
+    :class:`UsageError` where a run of the variant with another endpoint began meanwhile.
     """
+    variant = msgspec.convert(terms.variant, Variant)
     name, before = _name(variant.id), plan_of(store, variant.id)
-    planned = set() if before is None else set(before.streams.get(sample, ()))
-    new = [stream for stream in streams if stream not in planned]
-    said = msgspec.to_builtins(variant)
-    parts = [new[n : n + STREAMS_AN_EVENT_MAX] for n in range(0, len(new), STREAMS_AN_EVENT_MAX)]
+    new = versions
+    if before is not None and _declared(before.terms) == _declared(terms):
+        samples = range(terms.sample, terms.sample + terms.samples)
+        planned = [set(before.streams.get(sample, ())) for sample in samples]
+        new = {
+            stream: version
+            for stream, version in versions.items()
+            if before.versions.get(stream) != version or not all(stream in of for of in planned)
+        }
+    listed = list(new)
+    parts = [
+        listed[n : n + STREAMS_AN_EVENT_MAX] for n in range(0, len(listed), STREAMS_AN_EVENT_MAX)
+    ]
     if parts:
-        events = [ReplayPlanned(said, sample, part, endpoint) for part in parts]
-        key = hashlib.sha256(msgspec.json.encode(events)).hexdigest()
+        events = [replace(terms, streams=of, versions=[new[one] for one in of]) for of in parts]
+        at = NO_EVENTS if before is None else store.head(name)
+        key = hashlib.sha256(msgspec.json.encode([at, events])).hexdigest()
         store.append(name, events, key=f"plan-{key}")
-    if answered_by(store, variant, endpoint) != variant:
+    if answered_by(store, variant, terms.endpoint) != variant:
         raise UsageError(
             f"another endpoint began to answer variant {variant.id} meanwhile: start again, and "
             "the answers are kept apart",
             variant=variant.id,
         )
+
+
+def _declared(terms: ReplayPlanned) -> ReplayPlanned:
+    """What a run is to be judged by and is not told by its variant, samples and streams."""
+    unlike = {"streams": [], "versions": [], "sample": 0, "samples": 1, "run": "", "workers": 0}
+    return replace(terms, **unlike)
 
 
 def _name(variant_id: str) -> str:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
 
-from refold.conversation.chat_export import to_messages
+from refold.conversation.chat_export import GrowingMessages
 from refold.conversation.events import AgentConfigured, Tool
 from refold.core.recorded import Recorded, parts_of
-from refold.replay.decision import Decision, before
+from refold.errors import UsageError
+from refold.replay.decision import Decision, is_of_answer
 from refold.replay.variant import RESERVED_PARAMS, Variant
 
 Message = dict[str, Any]
+Meant = Callable[[AgentConfigured], bool] | None
 _INSTRUCTIONS = ("system", "developer")
 
 
@@ -38,6 +41,74 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
         return {**body, "tools": self.tools} if self.tools else body
 
 
+class RequestMaker:
+    """Makes the requests of a conversation, decision by decision: each goes on from the one before.
+
+    ``model`` is asked for where a variant names none, before the recorded one. Raises
+    :class:`~refold.errors.UsageError` where a prompt or tools are for one agent of several and
+    nobody says for which.
+    """
+
+    def __init__(
+        self, history: Iterable[Recorded], variants: Sequence[Variant], *, model: str | None = None
+    ) -> None:
+        self._parts = list(parts_of(history))
+        self._place = 0
+        self._model = model
+        self._said = GrowingMessages()
+        self._prompts: list[tuple[AgentConfigured, Message]] = []
+        self._asked = [(variant, meant_of(self._parts, variant)) for variant in variants]
+        self._configure(AgentConfigured())
+
+    def at(self, decision: Decision) -> list[ChatRequest]:
+        """The request of each variant for a decision; decisions come in their order.
+
+        Everything is as recorded up to it, but for the variant.
+        """
+        for part in islice(self._parts, self._place, None):
+            if part.version > decision.version or (
+                part.version == decision.version and is_of_answer(part)
+            ):
+                break
+            self._place += 1
+            message = self._said.add(part)
+            if part.type == "agent.configured":
+                self._configure(part.to_class(AgentConfigured))
+                if message is not None:
+                    self._prompts.append((self._configured, message))
+        messages = self._said.so_far()
+        return [self._request(decision, messages, *asked) for asked in self._asked]
+
+    def _configure(self, configured: AgentConfigured) -> None:
+        self._configured = configured
+        self._tools = [_as_openai(tool) for tool in configured.tools]
+        kept = configured.params.items()
+        self._params = {name: value for name, value in kept if name not in RESERVED_PARAMS}
+
+    def _request(
+        self, decision: Decision, messages: list[Message], variant: Variant, meant: Meant
+    ) -> ChatRequest:
+        is_its = meant is None or meant(self._configured)
+        if not is_its and variant.agent is not None:
+            variant = Variant()
+        messages = [*messages]
+        if is_its and variant.prompt is not None:
+            own = [message for of, message in self._prompts if meant is not None and meant(of)]
+            places = [self._said.place_of(message) for message in own]
+            for place in places:
+                messages[place] = {**messages[place], "content": variant.prompt}
+            messages = messages if places else with_prompt(messages, variant.prompt)
+        tools = variant.tools if is_its else None
+        return ChatRequest(
+            messages=messages,
+            model=variant.model or self._model or self._configured.model,
+            tools=self._tools if tools is None else [_wrapped(tool) for tool in tools],
+            params={**self._params, **variant.params},
+            at=decision.at,
+            index=decision.index,
+        )
+
+
 def request_at(
     history: Sequence[Recorded], decision: Decision, variant: Variant, *, model: str | None = None
 ) -> ChatRequest:
@@ -45,18 +116,31 @@ def request_at(
 
     ``model`` is asked for where the variant names none, before the recorded one.
     """
-    seen = before(history, decision)
-    configured = configured_by(seen)
-    params = {name: v for name, v in configured.params.items() if name not in RESERVED_PARAMS}
-    tools = [_as_openai(tool) for tool in configured.tools]
-    return ChatRequest(
-        messages=with_prompt(to_messages(seen), variant.prompt),
-        model=variant.model or model or configured.model,
-        tools=tools if variant.tools is None else [_wrapped(tool) for tool in variant.tools],
-        params={**params, **variant.params},
-        at=decision.at,
-        index=decision.index,
-    )
+    (request,) = RequestMaker(history, [variant], model=model).at(decision)
+    return request
+
+
+def meant_of(history: Iterable[Recorded], variant: Variant) -> Meant:
+    """Which of the agents of a conversation a variant is for; None for all that there are."""
+    if variant.agent is not None:
+        return lambda configured: configured.agent == variant.agent
+    if variant.prompt is None and variant.tools is None:
+        return None
+    every = [part for part in parts_of(history) if part.type == "agent.configured"]
+    said = [(part, part.to_class(AgentConfigured)) for part in every]
+    if len(names := {one.agent for _, one in said if one.agent is not None}) > 1:
+        raise UsageError(
+            f"several agents are in {every[0].stream}: {', '.join(sorted(names))}; say for which "
+            "of them the prompt or the tools are: Variant(agent=…), --for-agent",
+            argument="agent",
+            stream=every[0].stream,
+        )
+    # Chat messages that were imported say more to one agent; who records says who takes over.
+    prompts = [one.prompt for part, one in said if one.prompt and part.noted("origin") is None]
+    if len({prompt.text for prompt in prompts}) < 2:
+        return None
+    last = prompts[-1]
+    return lambda configured: configured.prompt == last
 
 
 def with_prompt(messages: Sequence[Message], prompt: str | None) -> list[Message]:

@@ -7,13 +7,18 @@ import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import replace as replace_fields
+from itertools import count
 from typing import Any, Final, Self
 
-import msgspec
+from msgspec.structs import replace
 
-from refold.errors import RefoldError, Unavailable, UsageError
+from refold.breaker import OUTAGE_MAX_S, CircuitBreaker
+from refold.conversation.events import Usage
+from refold.errors import RefoldError, UsageError
 from refold.event_loop import finished, is_stopping, on_thread
-from refold.http import Pace, RateLimiter, Retries
+from refold.pacing import Pace, RateLimiter, Retries
+from refold.replay.budget import Budget, Held
 from refold.replay.candidate import (
     FAILURES_MAX,
     Candidate,
@@ -22,25 +27,29 @@ from refold.replay.candidate import (
     action_of,
     snippet,
 )
-from refold.replay.decision import Action
+from refold.replay.decision import Action, total_usage
 from refold.replay.request import ChatRequest
 
 ATTEMPTS_MAX: Final = 5
 GRACE_S: Final = 5.0
 """How long a run that is stopped waits for what is under way: it may be paid for."""
-UNREACHABLE_MAX: Final = 5
-"""So many failures to connect, before anything was ever reached, end the run."""
-FAILED_IN_A_ROW_MAX: Final = 20
-"""So many decisions in a row without an answer end the run."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of asking: an action, or the last failure; ``attempts`` counts the requests."""
+    """What came of asking: an action, or the last failure; ``attempts`` counts the requests.
+
+    ``answers_before`` is how many others had been answered when this one was given up.
+    """
 
     attempts: int
     action: Action | None = None
     failure: ModelFailure | None = None
+    answers_before: int = 0
+
+    def after(self, before: Outcome) -> Outcome:
+        """The outcome of asking again, with the requests of the first time."""
+        return replace_fields(self, attempts=self.attempts + before.attempts)
 
     @property
     def error(self) -> str:
@@ -49,60 +58,41 @@ class Outcome:
 
 
 @dataclass
-class CircuitBreaker:
-    """Counts failures of the candidate ``name`` and opens: raises :class:`Unavailable`.
+class Lost:
+    """What the requests took that were not answered: the tokens that are known, and the rest."""
 
-    So a run that gets nowhere ends before it has gone through every conversation.
-    """
+    usages: list[Usage] = field(default_factory=list)
+    unknown: int = 0
 
-    name: str
-    was_reached: bool = False
-    has_answered: bool = False
-    unreachable: int = 0
-    in_a_row: int = 0
+    def add(self, failure: ModelFailure) -> None:
+        """One more was not answered."""
+        if failure.usage is not None:
+            self.usages.append(failure.usage)
+        elif not failure.is_free:
+            self.unknown += 1
 
-    def answered(self) -> None:
-        """A decision has its answer."""
-        self.was_reached = self.has_answered = True
-        self.in_a_row = 0
-
-    def failed(self, failure: ModelFailure) -> None:
-        """An attempt failed."""
-        if failure.kind != "unreachable":
-            self.was_reached = True
-        elif not self.was_reached:
-            self.unreachable += 1
-            if self.unreachable >= UNREACHABLE_MAX:
-                raise self._opened("cannot be reached", failure) from failure
-
-    def gave_up(self, failure: ModelFailure) -> None:
-        """A decision stays without an answer."""
-        # Once something was answered, a refused request says more about itself (too long, say).
-        if failure.kind == "refused" and self.has_answered:
-            return
-        self.in_a_row += 1
-        if self.in_a_row >= FAILED_IN_A_ROW_MAX:
-            what = f"gave no answer to {self.in_a_row} decisions in a row, the last time"
-            raise self._opened(what, failure) from failure
-
-    def _opened(self, what: str, failure: ModelFailure) -> Unavailable:
-        why = failure.message.removeprefix(f"{self.name}: ")
-        return Unavailable(
-            f"{self.name} {what}: {why}; the replay stopped, "
-            "and starting it again does what is missing",
-            candidate=self.name,
-        )
+    def said(self) -> dict[str, Any]:
+        """As an :class:`Action` says it."""
+        return {"lost_usage": total_usage(self.usages), "lost_unknown": self.unknown}
 
 
 @dataclass
 class Asker:
-    """Asks a candidate at a rate, again where that can help; a context of one event loop."""
+    """Asks a candidate at a rate, again where that can help; a context of one event loop.
+
+    While the service is away (see :class:`CircuitBreaker`) everyone waits, and what fails then is
+    no try of a decision.
+    """
 
     candidate: Candidate
     _: KW_ONLY
     limiter: RateLimiter
+    tokens: RateLimiter = field(default_factory=RateLimiter)
+    budget: Budget = field(default_factory=Budget)
     pace: Pace = field(default_factory=Pace)
     attempts_max: int = ATTEMPTS_MAX
+    outage_max_s: float = OUTAGE_MAX_S
+    answers: int = 0
 
     def __post_init__(self) -> None:
         if self.attempts_max < 1:
@@ -110,7 +100,10 @@ class Asker:
                 f"attempts_max={self.attempts_max} must be 1 or more", argument="attempts_max"
             )
         name = getattr(self.candidate, "__qualname__", type(self.candidate).__qualname__)
-        self._breaker = CircuitBreaker(getattr(self.candidate, "url", name))
+        name = getattr(self.candidate, "url", name)
+        self._breaker = CircuitBreaker(name, self.pace, self.outage_max_s)
+        self._resting: set[asyncio.Task[Any] | None] = set()
+        self._numbers = count()
 
     async def __aenter__(self) -> Self:
         if isinstance(self.candidate, ChatEndpoint):
@@ -122,50 +115,103 @@ class Asker:
         if isinstance(self.candidate, ChatEndpoint):
             await self.candidate.http.aclose()
 
+    def stop(self) -> None:
+        """Wake everyone who only waits, by cancelling them: nothing of theirs is under way."""
+        for task in self._resting:
+            if task is not None:
+                task.cancel()
+
     async def ask(self, request: ChatRequest) -> Outcome:
         """The outcome of one decision.
 
-        Raises :class:`~refold.errors.Unavailable` when there is no point in asking anything more.
+        Raises :class:`~refold.errors.Unavailable` when there is no point in asking anything more,
+        and :class:`~refold.replay.budget.BudgetSpent` when nothing more may be.
         """
         retries = Retries(self.attempts_max, self.limiter, self.pace)
+        lost, sent, began_s, number = Lost(), 0, None, next(self._numbers)
         while True:
-            await self.pace.sleep(retries.turn_s())
+            with self._rest():
+                held = await self._admitted(request, retries, number)
+            began_s = self.pace.now_s() if began_s is None else began_s
+            sent += 1
             try:
                 action = await self._attempt(request)
             except ModelFailure as failure:
+                self.budget.settle(held, None, is_free=failure.is_free)
+                lost.add(failure)
+                if self._breaker.failed(failure, number):
+                    if failure.retry_after_s:
+                        self.limiter.hold(self.pace.now_s() + failure.retry_after_s)
+                    continue
                 most = FAILURES_MAX.get(failure.kind)
                 pause_s = retries.pause_s(failure.kind, failure.retry_after_s, most=most)
                 if pause_s is None:
                     self._breaker.gave_up(failure)
-                    return Outcome(retries.seen.total(), failure=failure)
-                await self.pace.sleep(pause_s)
+                    return Outcome(sent, failure=failure, answers_before=self.answers)
+                await self._sleep(pause_s)
+            except BaseException:
+                self.budget.settle(held, None)
+                raise
             else:
+                self.budget.settle(held, action)
                 self._breaker.answered()
-                return Outcome(retries.seen.total() + 1, action=action)
+                self.answers += 1
+                if sent > 1:
+                    wait_ms = round((self.pace.now_s() - began_s) * 1_000, 3)
+                    action = replace(action, attempts=sent, wait_ms=wait_ms, **lost.said())
+                return Outcome(sent, action=action)
+
+    async def _admitted(self, request: ChatRequest, retries: Retries, number: int) -> Held:
+        """Wait until a request may go: through an outage, for money, and for its turn."""
+        await self._breaker.passed(number)
+        held = await self.budget.hold(request)
+        try:
+            wait_s = max(retries.turn_s(), self._tokens_s(held))
+            while wait_s > 0:
+                await self.pace.sleep(wait_s)
+                # Somebody may have been told meanwhile that all are to wait.
+                wait_s = retries.turn_s() if self.limiter.is_held(self.pace.now_s()) else 0.0
+        except BaseException:
+            self.budget.settle(held, None, is_free=True)
+            raise
+        return held
+
+    def _tokens_s(self, held: Held) -> float:
+        now_s = self.pace.now_s()
+        return self.tokens.reserve(now_s, held.tokens) - now_s
+
+    async def _sleep(self, seconds: float) -> None:
+        with self._rest():
+            await self.pace.sleep(seconds)
+
+    @contextmanager
+    def _rest(self) -> Iterator[None]:
+        task = asyncio.current_task()
+        self._resting.add(task)
+        try:
+            yield
+        finally:
+            self._resting.discard(task)
 
     async def _attempt(self, request: ChatRequest) -> Action:
+        if isinstance(self.candidate, ChatEndpoint):
+            return await self.candidate.ask(request)
         began_s = self.pace.now_s()
+        # A function may change what it is given, and other requests hold the same.
+        given = replace(request, messages=[{**message} for message in request.messages])
         try:
-            action = action_of(await finished(self._answered(request), grace_s=GRACE_S))
-        except ModelFailure as failure:
-            self._breaker.failed(failure)
-            raise
+            action = action_of(await finished(self._answered(given), grace_s=GRACE_S))
         except asyncio.CancelledError as error:
             if is_stopping():
                 raise
             # The candidate's own.
-            cancelled = _raised(error)
-            self._breaker.failed(cancelled)
-            raise cancelled from error
+            raise _raised(error) from error
         if action.latency_ms is not None:
             return action
         latency_ms = round((self.pace.now_s() - began_s) * 1_000, 3)
-        return msgspec.structs.replace(action, latency_ms=latency_ms)
+        return replace(action, latency_ms=latency_ms)
 
     async def _answered(self, request: ChatRequest) -> Any:
-        if isinstance(self.candidate, ChatEndpoint):
-            return await self.candidate.ask(request)
-
         def called() -> Any:
             with _explained():
                 return self.candidate(request)

@@ -33,6 +33,8 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``params`` (such as ``temperature``) are laid over the recorded ones. ``label`` tells apart
     candidates that differ in what is not said here, such as two functions: it is part of the id.
     ``endpoint`` is put there by :func:`replay` where another endpoint answered the same before.
+    ``agent`` names the agent that all this is for, as ``agent.configured`` does: while another one
+    is in force it is asked as recorded.
     """
 
     prompt: str | None = None
@@ -41,9 +43,10 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     params: dict[str, Any] = {}
     label: str | None = None
     endpoint: str | None = None
+    agent: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("prompt", "model", "label", "endpoint"):
+        for name in ("prompt", "model", "label", "endpoint", "agent"):
             said = getattr(self, name)
             refuse_unless(isinstance(said, str | None), "text, or None", **{name: said})
         tools = self.tools

@@ -1,0 +1,129 @@
+"""A budget in money and tokens, reserved before anything is sent."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from refold.conversation.events import Usage
+from refold.errors import UsageError
+from refold.replay.decision import Action, Prices, cost_of
+from refold.replay.request import ChatRequest
+
+LIMITS: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+"""The parameters that bound an answer."""
+BYTES_A_TOKEN: Final = 2
+"""What a request is taken to hold at most, until answers say how much it was."""
+ANSWER_TOKENS: Final = 1_024
+"""How long an answer may be of which nobody says, until some are known."""
+AS_LONG_AGAIN: Final = 2
+"""How much longer than the longest so far the next may be."""
+
+
+class Held(NamedTuple):
+    """What is set aside for a request under way: the most that it may take."""
+
+    model: str | None
+    tokens: int = 0
+    cost: Decimal = Decimal(0)
+
+
+NOTHING: Final = Held(None)
+
+
+class BudgetSpent(Exception):
+    """What is left does not suffice for the next request; the words say of what."""
+
+
+@dataclass
+class Budget:
+    """What may be spent: ``max_cost`` US dollars, ``max_tokens`` in and out; None for no bound.
+
+    Each request is held before it is sent at the most that it may take, so that all that is under
+    way together keeps within the budget. An answer that no parameter bounds may be longer than
+    twice the longest before it: then the budget is exceeded by what it is longer. A request that
+    may have been charged without a word counts as what was held for it.
+    """
+
+    max_cost: Decimal | None = None
+    max_tokens: int | None = None
+    prices: Prices = field(default_factory=dict)
+    counts_tokens: bool = False
+    spent: Held = NOTHING
+    _held: dict[int, Held] = field(default_factory=dict)
+    _longest: int = 0
+    _dearest: Decimal | None = None
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def hold(self, request: ChatRequest) -> Held:
+        """Set aside what a request may take, once there is room for it.
+
+        Raises :class:`BudgetSpent` where there will be none, and
+        :class:`~refold.errors.UsageError` where nobody knows what the model costs.
+        """
+        bounds = self.max_cost, self.max_tokens
+        if bounds == (None, None) and not self.counts_tokens:
+            return Held(request.model)
+        while True:
+            held = self._most(request)
+            short = self._short(held)
+            # The first tells how long answers are, and what they cost.
+            if not short and (self._longest or _limit(request) or not self._held):
+                self._held[id(held)] = held
+                return held
+            if short and not self._held:
+                raise BudgetSpent(short)
+            await self._changed.wait()
+
+    def settle(self, held: Held, action: Action | None, *, is_free: bool = False) -> None:
+        """Give back what was held, and spend what it took: all of it where nobody says."""
+        if self._held.pop(id(held), None) is None:
+            return
+        tokens, cost = (0, Decimal(0)) if is_free else (held.tokens, held.cost)
+        if action is not None and action.usage is not None:
+            tokens = action.usage.input_tokens + action.usage.output_tokens
+            self._longest = max(self._longest, action.usage.output_tokens)
+        if action is not None:
+            told = action.cost
+            if told is None:
+                told = cost_of(action.usage, (action.model, held.model), self.prices)
+            elif self._dearest is None or told > self._dearest:
+                self._dearest = told
+            cost = cost if told is None else told
+        self.spent = Held(None, self.spent.tokens + tokens, self.spent.cost + cost)
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def _most(self, request: ChatRequest) -> Held:
+        size = len(msgspec.json.encode(request.body()))
+        longest = AS_LONG_AGAIN * self._longest if self._longest else ANSWER_TOKENS
+        usage = Usage(input_tokens=size // BYTES_A_TOKEN, output_tokens=_limit(request) or longest)
+        cost = cost_of(usage, (request.model,), self.prices)
+        if cost is None and self.max_cost is not None:
+            if self._dearest is None and self.spent.tokens:
+                raise UsageError(
+                    f"nobody says what {request.model} costs, so max_cost cannot be kept: give its "
+                    "price, --price NAME=IN,OUT",
+                    argument="max_cost",
+                )
+            cost = AS_LONG_AGAIN * (self._dearest or Decimal(0))
+        return Held(request.model, usage.input_tokens + usage.output_tokens, cost or Decimal(0))
+
+    def _short(self, held: Held) -> str:
+        """What does not suffice for this beside all that is held; "" where it does."""
+        every = [self.spent, *self._held.values(), held]
+        cost, tokens = sum(one.cost for one in every), sum(one.tokens for one in every)
+        if self.max_cost is not None and cost > self.max_cost:
+            return f"of {self.max_cost} US dollars {self.spent.cost:.6f} are spent"
+        if self.max_tokens is not None and tokens > self.max_tokens:
+            return f"of {self.max_tokens:,} tokens {self.spent.tokens:,} are spent"
+        return ""
+
+
+def _limit(request: ChatRequest) -> int | None:
+    said: list[Any] = [request.params.get(name) for name in LIMITS]
+    return next((one for one in said if type(one) is int), None)

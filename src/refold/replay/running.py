@@ -1,0 +1,301 @@
+"""A run under way: what is missing is asked by workers, and recorded as it comes, together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Final, NamedTuple
+
+from msgspec.structs import replace
+
+from refold.core.event import check_name
+from refold.core.recorded import Recorded
+from refold.engine.store import Store
+from refold.errors import CodecError, Corrupt, Unavailable, UpcastFailed, UsageError
+from refold.event_loop import Interrupted
+from refold.replay.budget import BudgetSpent
+from refold.replay.candidate import ModelFailure
+from refold.replay.decision import Decision, Prices, decisions, priced
+from refold.replay.events import ReplayPlanned
+from refold.replay.journal import Journal, Task, answers, record
+from refold.replay.plan import keep_plan
+from refold.replay.request import RequestMaker, configured_by, meant_of
+from refold.replay.requests import GRACE_S, Asker, Outcome
+from refold.replay.summary import ReplaySummary, together
+from refold.replay.variant import REPLAY_MARK
+
+Progress = Callable[[int, int, Decimal | None, int], None]
+"""Called with ``(done, total, cost, failures)`` of this run, after every decision."""
+GATHER_S: Final = 0.01
+"""How long an answer waits for others, to be recorded in one commit with them."""
+COMMIT_MAX: Final = 256
+UNREADABLE: Final = (CodecError, UpcastFailed, Corrupt)
+
+
+class _Waiting(NamedTuple):
+    task: Task
+    outcome: Outcome
+    stored: asyncio.Future[Outcome]
+
+
+@dataclass
+class RunningReplay:
+    """All variants and samples of a run, one ``journals`` each, asked in turn at each decision.
+
+    ``model`` is asked for where a variant names none, before the recorded one. ``versions`` are
+    the conversations as far as they are asked, ``terms`` what is to be put on record of the plan.
+    """
+
+    store: Store
+    journals: list[Journal]
+    model: str | None
+    prices: Prices
+    progress: Progress | None
+    terms: list[ReplayPlanned] = field(default_factory=list)
+    versions: dict[str, int] = field(default_factory=dict)
+    parts: list[ReplaySummary] = field(default_factory=list)
+    stopped: str = ""
+    is_stopping: bool = False
+    _missing: dict[str, list[int]] = field(default_factory=dict)
+    _tasks: Iterator[Task] = field(default_factory=lambda: iter(()))
+    _stream: str = ""
+    _later: list[tuple[Task, Outcome]] = field(default_factory=list)
+    _waiting: list[_Waiting] = field(default_factory=list)
+    _flushing: asyncio.Task[None] | None = None
+
+    # -- before anything is asked ------------------------------------------------------------------
+
+    def plan(self, streams: Iterable[str]) -> None:
+        """Find what is missing, in every stream, before anything is asked."""
+        names = list(dict.fromkeys(streams))
+        for journal in self.journals:
+            summary = ReplaySummary(
+                variant=journal.variant,
+                variant_id=journal.variant.id,
+                sample=journal.sample,
+                conversations=len(names),
+                decisions=0,
+                kept=0,
+            )
+            self.parts.append(summary)
+        for stream in names:
+            for journal in self.journals:
+                _check_stream(stream, journal.branch(stream))
+            self._plan(stream)
+        self._tell()
+
+    def _plan(self, stream: str) -> None:
+        history = list(self.store.read(stream))
+        self.versions[stream] = history[-1].version
+        try:
+            for variant in {id(one.variant): one.variant for one in self.journals}.values():
+                meant_of(history, variant)
+            found = {decision.at for decision in decisions(history)}
+            missing = [found - _answered(journal.read(stream)) for journal in self.journals]
+        except UNREADABLE as error:
+            self._unreadable(stream, error)
+            return
+        for place, left in enumerate(missing):
+            part = self.parts[place]
+            kept = part.kept + len(found) - len(left)
+            self.parts[place] = replace(part, decisions=part.decisions + len(found), kept=kept)
+            # Those for which a run that was cut off had done everything but that.
+            if not left:
+                list(self.store.append_many(self.journals[place].ending(stream)))
+        if any(missing):
+            self._missing[stream] = [len(left) for left in missing]
+
+    def _unreadable(self, stream: str, error: Exception) -> None:
+        self._missing.pop(stream, None)
+        self.parts = [part.unable(stream, error) for part in self.parts]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether there is nothing to ask."""
+        return not self._missing
+
+    @property
+    def summary(self) -> ReplaySummary:
+        """What it came to."""
+        return together([replace(part, stopped=self.stopped) for part in self.parts])
+
+    # -- asking ------------------------------------------------------------------------------------
+
+    async def work_off(self, asker: Asker, workers: int) -> None:
+        """Ask and record what is missing; what is under way when it is stopped is recorded too."""
+        self._streams, self._taking = iter([*self._missing]), asyncio.Lock()
+        self._gather_s = GATHER_S if workers > 1 else 0.0
+        async with asker:
+            tasks = [asyncio.create_task(self._work(asker)) for _ in range(workers)]
+            try:
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            finally:
+                self.is_stopping = True
+                asker.stop()
+                await _ended(tasks)
+        for task in tasks:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                raise error
+        left = sum(part.decisions - part.kept - part.answered - part.failed for part in self.parts)
+        if left and not self.stopped and not any(part.unreadable for part in self.parts):
+            # A worker that was cancelled alone is no error of its own.
+            raise Unavailable(
+                f"the replay stopped with {left} decisions not asked, as something in it was "
+                "cancelled; starting it again does what is missing"
+            )
+
+    async def _work(self, asker: Asker) -> None:
+        try:
+            while not self.is_stopping:
+                task, before = await self._next()
+                if task is None:
+                    return
+                if before is not None and asker.answers == before.answers_before:
+                    await self._put(task, before)
+                    continue
+                outcome = await asker.ask(task.request)
+                if before is not None:
+                    outcome = outcome.after(before)
+                elif _may_pass(outcome.failure):
+                    self._later.append((task, outcome))
+                    continue
+                await self._put(task, outcome)
+        except BudgetSpent as spent:
+            self.stopped, self.is_stopping = f"the budget is spent: {spent}", True
+            asker.stop()
+        except (KeyboardInterrupt, SystemExit) as error:
+            # By itself it would leave the event loop at once, and with it what is under way.
+            raise Interrupted from error
+
+    async def _next(self) -> tuple[Task | None, Outcome | None]:
+        """The next that is to be asked; at the end what the service had failed, with how."""
+        async with self._taking:
+            while True:
+                try:
+                    task = next(self._tasks, None)
+                except UNREADABLE as error:
+                    self._unreadable(self._stream, error)
+                    self._tasks = iter(())
+                    continue
+                if task is not None:
+                    return task, None
+                stream = next(self._streams, None)
+                if stream is None:
+                    return self._later.pop() if self._later else (None, None)
+                self._stream = stream
+                self._tasks = await asyncio.to_thread(self._load, stream)
+
+    def _load(self, stream: str) -> Iterator[Task]:
+        try:
+            history = list(self.store.read(stream, to_version=self.versions[stream]))
+            found = decisions(history)
+            every = {decision.at for decision in found}
+            lefts = [every - _answered(journal.read(stream)) for journal in self.journals]
+        except UNREADABLE as error:
+            self._unreadable(stream, error)
+            return iter(())
+        for place, (before, left) in enumerate(zip(self._missing.pop(stream), lefts, strict=True)):
+            part = self.parts[place]
+            self.parts[place] = replace(part, kept=part.kept + before - len(left))
+        return self._made(stream, history, found, lefts)
+
+    def _made(
+        self, stream: str, history: list[Recorded], found: list[Decision], lefts: list[set[str]]
+    ) -> Iterator[Task]:
+        variants = [journal.variant for journal in self.journals]
+        maker = RequestMaker(history, variants, model=self.model)
+        tools = {tool.name: tool for tool in configured_by(history).tools}
+        places = range(len(variants))
+        wanted = [set(left) for left in lefts]
+        for decision in found:
+            turns = [place for place in places if decision.at in wanted[place]]
+            requests = maker.at(decision) if turns else []
+            # Nobody is always the first.
+            first = decision.index % (len(turns) or 1)
+            for place in [*turns[first:], *turns[:first]]:
+                fork = found[0].version - 1
+                journal, left = self.journals[place], lefts[place]
+                yield Task(place, journal, stream, decision, requests[place], fork, tools, left)
+
+    # -- recording ---------------------------------------------------------------------------------
+
+    async def _put(self, task: Task, outcome: Outcome) -> None:
+        """Record an outcome, in one commit with those that come at the same time, and count it."""
+        if outcome.action is not None:
+            action = priced(outcome.action, task.request.model, self.prices)
+            outcome = Outcome(outcome.attempts, action=action)
+        stored: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(task, outcome, stored))
+        if self._flushing is None:
+            self._flushing = asyncio.create_task(self._flush())
+        outcome = await asyncio.shield(stored)
+        self.parts[task.place] = self.parts[task.place].adding(task.decision.at, outcome)
+        self._tell()
+
+    async def _flush(self) -> None:
+        while self._waiting:
+            if self._gather_s and not self.is_stopping:
+                await asyncio.sleep(self._gather_s)
+            batch, self._waiting = self._waiting[:COMMIT_MAX], self._waiting[COMMIT_MAX:]
+            try:
+                outcomes = await asyncio.to_thread(self._record, batch)
+            except BaseException as error:
+                for one in batch:
+                    if not one.stored.done():
+                        one.stored.set_exception(error)
+                continue
+            for one, outcome in zip(batch, outcomes, strict=True):
+                if not one.stored.done():
+                    one.stored.set_result(outcome)
+        self._flushing = None
+
+    def _record(self, batch: list[_Waiting]) -> list[Outcome]:
+        # The first: a service that was never reached leaves nothing.
+        while self.terms:
+            keep_plan(self.store, self.terms[0], self.versions)
+            del self.terms[0]
+        outcomes = record(self.store, [(one.task, one.outcome) for one in batch])
+        endings: list[Any] = []
+        for task, _, _ in batch:
+            task.left.discard(task.decision.at)
+            if not task.left:
+                endings += task.journal.ending(task.stream)
+        list(self.store.append_many(endings))
+        return outcomes
+
+    def _tell(self) -> None:
+        """Say how far it is."""
+        if self.progress is not None:
+            said = together(self.parts)
+            done, total = said.answered + said.failed, said.decisions - said.kept
+            self.progress(done, total, said.cost, said.failed)
+
+
+async def _ended(tasks: list[asyncio.Task[None]]) -> None:
+    """Give what is under way its grace: it may be paid for."""
+    if any(not task.done() for task in tasks):
+        await asyncio.wait(tasks, timeout=GRACE_S)
+    if late := [task for task in tasks if not task.done()]:
+        for task in late:
+            task.cancel()
+        await asyncio.wait(late, timeout=1)
+
+
+def _answered(branch: Iterable[Recorded]) -> set[str]:
+    return {at for at, answer in answers(branch).items() if answer.action is not None}
+
+
+def _may_pass(failure: ModelFailure | None) -> bool:
+    return failure is not None and failure.kind in ("busy", "unreachable")
+
+
+def _check_stream(stream: str, branch: str) -> None:
+    """Refuse now what could not be recorded, or would make no sense, after it was paid for."""
+    check_name(branch, what="the name of a replay's branch")
+    if REPLAY_MARK in stream:
+        raise UsageError(
+            f"{stream!r} is itself a replay: replay {stream.partition(REPLAY_MARK)[0]!r}",
+            stream=stream,
+        )

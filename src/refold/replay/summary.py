@@ -1,0 +1,103 @@
+"""What a run of a replay came to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
+
+from refold.conversation.events import Usage
+from refold.replay.decision import total_usage
+from refold.replay.requests import Outcome
+from refold.replay.variant import ReplayResult
+
+FAILURES_SHOWN_MAX: Final = 20
+
+
+class FailedDecision(msgspec.Struct, frozen=True):
+    """A decision without an answer: where, why (``kind: message``), after how many requests.
+
+    ``at`` is the stream of a conversation that cannot be read.
+    """
+
+    at: str
+    error: str
+    attempts: int
+
+
+class ReplaySummary(ReplayResult, frozen=True, kw_only=True):
+    """What a run of a replay did; ``mode`` says how, ``not_measured`` what that does not show.
+
+    Of ``decisions`` in ``conversations``, ``kept`` had their answer before; this run's ``answered``
+    and ``failed`` took ``requests``. ``unreadable`` conversations hold an event that does not fit
+    its class: what of them was not asked is missing. ``stopped`` says why a run ended before all
+    was asked. ``cost`` (US dollars) and ``usage`` are sums of this run over the ``cost_known`` and
+    ``usage_known`` answers that told; None where none did, and at least so much where fewer did
+    than ``requests`` were made. ``failures`` holds the first 20. A later run asks what failed
+    again. ``parts`` are the summaries of each variant and sample, where there are several.
+    """
+
+    conversations: int
+    decisions: int
+    kept: int
+    answered: int = 0
+    failed: int = 0
+    requests: int = 0
+    unreadable: int = 0
+    stopped: str = ""
+    usage: Usage | None = None
+    usage_known: int = 0
+    cost: Decimal | None = None
+    cost_known: int = 0
+    failures: list[FailedDecision] = []
+    parts: list[ReplaySummary] = []
+
+    def adding(self, at: str, outcome: Outcome) -> ReplaySummary:
+        """The summary with one more decision."""
+        requests = self.requests + outcome.attempts
+        if outcome.action is None:
+            failed = FailedDecision(at, outcome.error, outcome.attempts)
+            shown = [*self.failures, failed][:FAILURES_SHOWN_MAX]
+            return replace(self, requests=requests, failed=self.failed + 1, failures=shown)
+        usage, cost = outcome.action.usage, outcome.action.cost
+        return replace(
+            self,
+            requests=requests,
+            answered=self.answered + 1,
+            usage=total_usage([one for one in (self.usage, usage) if one is not None]),
+            usage_known=self.usage_known + (usage is not None),
+            cost=_sum(self.cost, cost),
+            cost_known=self.cost_known + (cost is not None),
+        )
+
+    def unable(self, stream: str, error: Exception) -> ReplaySummary:
+        """The summary with one more conversation that cannot be read."""
+        failed = FailedDecision(stream, f"unreadable: {error}", 0)
+        shown = [*self.failures, failed][:FAILURES_SHOWN_MAX]
+        return replace(self, unreadable=self.unreadable + 1, failures=shown)
+
+
+def together(parts: Sequence[ReplaySummary]) -> ReplaySummary:
+    """The summary of a run: that of its one variant and sample, or of all of them."""
+    if len(parts) == 1:
+        return parts[0]
+    cost: Decimal | None = None
+    for part in parts:
+        cost = _sum(cost, part.cost)
+    counts = ("decisions", "kept", "answered", "failed", "requests", "usage_known", "cost_known")
+    failures = [failure for part in parts for failure in part.failures]
+    return replace(
+        parts[0],
+        **{name: sum(getattr(part, name) for part in parts) for name in counts},
+        usage=total_usage([part.usage for part in parts if part.usage is not None]),
+        cost=cost,
+        failures=list(dict.fromkeys(failures))[:FAILURES_SHOWN_MAX],
+        parts=list(parts),
+    )
+
+
+def _sum(one: Decimal | None, other: Decimal | None) -> Decimal | None:
+    return other if one is None else one if other is None else one + other
