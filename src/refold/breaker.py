@@ -23,13 +23,6 @@ PROBE_MAX_S: Final = 15.0
 _AWAY: Final = frozenset({429, 502, 503, 504, 529})
 
 
-class NoAnswer(RefoldError):
-    """Why an attempt gave no answer: of what ``kind``, with which HTTP ``status``, in words."""
-
-    kind: str
-    status: int | None
-
-
 @dataclass
 class CircuitBreaker:
     """Counts failures of the candidate ``name``; raises :class:`Unavailable` to end the run.
@@ -37,7 +30,8 @@ class CircuitBreaker:
     Where several decisions fail and it is the service that fails, it opens: nobody asks, but for
     one probe after a pause (half open), later and later, until something is answered; after
     ``outage_max_s`` without an answer the run ends. So it does where it gets nowhere otherwise,
-    before it has gone through every conversation.
+    before it has gone through every conversation. A failure has a ``kind``, and the ``status`` of
+    HTTP where there was one.
     """
 
     name: str
@@ -74,15 +68,15 @@ class CircuitBreaker:
         self.in_a_row = 0
         self._is_back()
 
-    def failed(self, failure: NoAnswer, decision: int) -> bool:
+    def failed(self, failure: RefoldError, decision: int) -> bool:
         """An attempt failed. Whether an outage is on, which is no fault of the decision's."""
-        if failure.kind != "unreachable":
+        if failure.facts["kind"] != "unreachable":
             self.was_reached = True
         elif not self.was_reached:
             self.unreachable += 1
             if self.unreachable >= UNREACHABLE_MAX:
                 raise self._opened("cannot be reached", failure) from failure
-        if failure.kind != "unreachable" and failure.status not in _AWAY:
+        if failure.facts["kind"] != "unreachable" and failure.facts.get("status") not in _AWAY:
             self._is_back()
             return False
         self.away.add(decision)
@@ -102,10 +96,10 @@ class CircuitBreaker:
             self._tell()
         return True
 
-    def gave_up(self, failure: NoAnswer) -> None:
+    def gave_up(self, failure: RefoldError) -> None:
         """A decision stays without an answer."""
         # Once something was answered, a refused request says more about itself (too long, say).
-        if failure.kind == "refused" and self.has_answered:
+        if failure.facts["kind"] == "refused" and self.has_answered:
             return
         self.in_a_row += 1
         if self.in_a_row >= FAILED_IN_A_ROW_MAX:
@@ -124,7 +118,7 @@ class CircuitBreaker:
         self.changed.set()
         self.changed = asyncio.Event()
 
-    def _opened(self, what: str, failure: NoAnswer) -> Unavailable:
+    def _opened(self, what: str, failure: RefoldError) -> Unavailable:
         why = failure.message.removeprefix(f"{self.name}: ")
         return Unavailable(
             f"{self.name} {what}: {why}; the replay stopped, "

@@ -14,9 +14,7 @@ from refold.errors import UsageError
 
 BACKOFF_S: Final = 0.5
 BACKOFF_MAX_S: Final = 30.0
-STAGGER_S: Final = 0.02
 STAGGERED_S: Final = 2.0
-"""For so long after a pause nobody goes sooner than ``STAGGER_S`` after another."""
 RETRY_AFTER_MAX_S: Final = 120.0
 """A service that asks for a longer pause is given up for this request."""
 
@@ -44,11 +42,16 @@ class Pace:
 class RateLimiter:
     """Gives every request its moment, at most ``requests_per_second``; safe between threads.
 
-    None is no limit. Times are seconds on any clock that does not go back.
+    None is no limit. Times are seconds on any clock that does not go back. After a pause that the
+    service asked for, those who waited go ``stagger_s`` after one another, for two seconds.
     """
 
     def __init__(
-        self, requests_per_second: float | None = None, name: str = "requests_per_second"
+        self,
+        requests_per_second: float | None = None,
+        name: str = "requests_per_second",
+        *,
+        stagger_s: float = 0.0,
     ) -> None:
         if requests_per_second is not None and not requests_per_second > 0:
             raise UsageError(
@@ -56,19 +59,20 @@ class RateLimiter:
                 argument=name,
             )
         self._interval_s = 0.0 if requests_per_second is None else 1 / requests_per_second
+        self._stagger_s = stagger_s
         self._free_s = self._held_s = float("-inf")
         self._lock = threading.Lock()
 
     def reserve(self, now_s: float, weight: float = 1.0) -> float:
         """The moment, now or later, at which the next request may go; it is taken by this call.
 
-        ``weight`` is as how many it counts. After a pause those who waited go one by one.
+        ``weight`` is as how many it counts.
         """
         with self._lock:
             at_s = max(now_s, self._free_s)
             interval_s = self._interval_s * weight
             if self._held_s <= at_s < self._held_s + STAGGERED_S:
-                interval_s = max(interval_s, STAGGER_S)
+                interval_s = max(interval_s, self._stagger_s)
             self._free_s = at_s + interval_s
             return at_s
 

@@ -10,13 +10,12 @@ from urllib.parse import urlunsplit
 import msgspec
 from msgspec.structs import replace
 
-from refold.breaker import NoAnswer
 from refold.conversation.amounts import read_amount
 from refold.conversation.apis import api_of_answer
 from refold.conversation.chat_shapes import as_json
 from refold.conversation.events import ModelFailed, ModelResponse, Usage
 from refold.conversation.openai_chat import read_cost
-from refold.errors import InvalidEvent, Rejected, Unavailable, UsageError
+from refold.errors import InvalidEvent, RefoldError, Rejected, Unavailable, UsageError
 from refold.http import HttpClient, checked_headers, checked_url, decoded
 from refold.replay.decision import REFUSED, Action, action_in
 from refold.replay.request import ChatRequest
@@ -38,7 +37,7 @@ FAILURES_MAX: Final[Mapping[str, int]] = {"garbage": 2, "refused": 1, "error": 1
 """How often one decision may fail so before asking again is pointless; the rest may pass."""
 
 
-class ModelFailure(NoAnswer):
+class ModelFailure(RefoldError):
     """A candidate gave no answer; recorded as ``model.failed`` and never held against the model.
 
     A candidate function may raise it to have ``busy`` or ``timeout`` asked again. ``status`` is
@@ -47,6 +46,7 @@ class ModelFailure(NoAnswer):
     """
 
     kind: FailureKind
+    status: int | None
     retry_after_s: float | None
     usage: Usage | None = None
 

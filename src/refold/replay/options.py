@@ -23,6 +23,7 @@ from refold.replay.requests import ATTEMPTS_MAX, Asker
 from refold.replay.variant import Variant
 
 WORKERS_MAX: Final = 256
+STAGGER_S: Final = 0.02
 SAMPLES_MAX: Final = 1_000
 
 
@@ -75,7 +76,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
         cost: Any = self.max_cost
         return Asker(
             candidate,
-            limiter=RateLimiter(min(rates, default=None)),
+            limiter=RateLimiter(min(rates, default=None), stagger_s=STAGGER_S),
             tokens=RateLimiter(tokens),
             budget=Budget(cost, self.max_tokens, prices, counts_tokens=tokens is not None),
             attempts_max=self.attempts_max,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from refold.core.expected import NO_EVENTS
-from refold.engine.checks import check_progress
+from refold.engine.checks import check_given, check_progress
 from refold.engine.store import Store
 from refold.engine.store_check import check_store
 from refold.errors import NotFound, UsageError, refuse_unless, shown
@@ -62,6 +62,7 @@ def replay(
     refuse_unless(callable(candidate), "a function, or a ChatEndpoint", candidate=candidate)
     check_progress(progress)
     check_prices(prices)
+    check_given(sample=sample)
     how = RunOptions(**options)
     variants = _checked_variants(variant, control)
     model, endpoint = None, None
