@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
@@ -68,11 +70,27 @@ def http_date(text: str) -> datetime | None:
 
 
 class Reply(NamedTuple):
-    """An answer of status 2xx; ``url`` is what it came from, without what may be secret."""
+    """An answer of status 2xx; ``url`` is what it came from, without what may be secret.
+
+    ``took_s`` is the time on the wire: from the first byte of the request, once there was a
+    connection, to the last of the answer; ``first_s`` that to the first piece of its body.
+    """
 
     url: str
     headers: Mapping[str, str]
     content: bytes
+    took_s: float = 0.0
+    first_s: float = 0.0
+
+
+class _Wire:
+    """Sees when a request begins to go out."""
+
+    sent_s = 0.0
+
+    async def __call__(self, name: str, _info: object) -> None:
+        if name.endswith("send_request_headers.started"):
+            self.sent_s = time.monotonic()
 
 
 class HttpClient:
@@ -118,13 +136,15 @@ class HttpClient:
         ``code`` is ``unreachable``, ``timeout``, ``broken``, ``busy`` (with ``status`` and
         ``retry_after_s``; also for the statuses of ``come_back``) or ``garbage``.
         """
-        said = {**self._headers, **checked_headers(headers)}
+        said = self._headers if headers is None else {**self._headers, **checked_headers(headers)}
+        wire, first_s = _Wire(), 0.0
         sent: dict[str, Any] = {"params": params, "content": content, "headers": said}
+        sent["extensions"] = {"trace": wire}
         if content is not None:
             sent["headers"] = {**said, "content-type": "application/json"}
         shown = url.partition("?")[0]
-        named = [*said.items(), *(params or {}).items(), *parse_qsl(urlsplit(url).query)]
-        secrets = secrecy.of(named)
+        named = (*said.items(), *(params or {}).items(), *parse_qsl(urlsplit(url).query))
+        secrets, every = _hidden(named), _written(tuple(said.values()))
         token = secrecy.SENDING.set(True)
         try:
             client = self.ready()
@@ -134,12 +154,15 @@ class HttpClient:
             ):
                 answer = bytearray()
                 async for chunk in response.aiter_bytes():
+                    first_s = first_s or time.monotonic()
                     answer += chunk
                     if len(answer) > ANSWER_BYTES_MAX:
                         why = f"the answer is over {ANSWER_BYTES_MAX} bytes"
                         raise no_answer(shown, why, code="garbage")
-                reply = Reply(shown, response.headers, secrecy.without(bytes(answer), secrets))
-                return self._judged(response.status_code, reply, secrecy.forms(said.values()))
+                took = time.monotonic() - wire.sent_s, max(0.0, first_s - wire.sent_s)
+                content = secrecy.without(bytes(answer), secrets)
+                reply = Reply(shown, response.headers, content, *took)
+                return self._judged(response.status_code, reply, every)
         except RefoldError:
             raise
         except Exception as error:
@@ -147,7 +170,7 @@ class HttpClient:
         finally:
             secrecy.SENDING.reset(token)
         # Not from the library's error: its words and its traceback may hold what is secret.
-        hidden = secrecy.without(why.encode(), secrets + secrecy.forms(said.values())).decode()
+        hidden = secrecy.without(why.encode(), [*secrets, *every]).decode()
         raise no_answer(shown, hidden, code=code)
 
     def _failure(self, error: Exception) -> tuple[str, str]:
@@ -203,7 +226,7 @@ class HttpClient:
             secrecy.keep_out_of_logs()
         return self._clients[loop]
 
-    def _judged(self, status: int, reply: Reply, secrets: list[str]) -> Reply:
+    def _judged(self, status: int, reply: Reply, secrets: Sequence[str]) -> Reply:
         """The reply, unless its status says that it is none."""
         if 200 <= status < 300:
             return reply
@@ -249,6 +272,16 @@ def checked_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
         if not is_text or value != value.strip():
             raise UsageError(f"the header {name!r} has a value that no header can have")
     return dict(headers or {})
+
+
+@lru_cache(maxsize=256)
+def _hidden(named: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
+    return tuple(secrecy.of(named))
+
+
+@lru_cache(maxsize=256)
+def _written(values: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(secrecy.forms(values))
 
 
 def decoded(reply: Reply, decode: Callable[[bytes], Any] = msgspec.json.decode) -> Any:

@@ -12,11 +12,14 @@ from msgspec.structs import replace
 
 from refold.conversation.amounts import read_amount
 from refold.conversation.apis import api_of_answer
+from refold.conversation.apis.base import Api
+from refold.conversation.apis.openai_chat import OPENAI_CHAT
+from refold.conversation.apis.sse import frames_of
 from refold.conversation.chat_shapes import as_json
 from refold.conversation.events import ModelFailed, ModelResponse, Usage
 from refold.conversation.openai_chat import read_cost
 from refold.errors import InvalidEvent, RefoldError, Rejected, Unavailable, UsageError
-from refold.http import HttpClient, checked_headers, checked_url, decoded
+from refold.http import HttpClient, Reply, checked_headers, checked_url, decoded
 from refold.replay.decision import REFUSED, Action, action_in
 from refold.replay.request import ChatRequest
 
@@ -138,10 +141,14 @@ class ChatEndpoint:
             )
         content = msgspec.json.encode(request.body())
         try:
-            completion = decoded(await self.http.send("POST", self._target, content=content))
+            reply = await self.http.send("POST", self._target, content=content)
+            is_stream = reply.headers.get("content-type", "").startswith("text/event-stream")
+            completion = _streamed(OPENAI_CHAT, reply) if is_stream else decoded(reply)
         except (Unavailable, Rejected) as error:
             raise ModelFailure.of(error, key=self._key_said) from error
-        return parse_completion(completion)
+        took_ms, first_ms = (round(seconds * 1_000, 3) for seconds in reply[-2:])
+        action = parse_completion(completion)
+        return replace(action, latency_ms=took_ms, first_token_ms=first_ms if is_stream else None)
 
     def close(self) -> None:
         """Let go of connections; what is under way on them fails."""
@@ -186,6 +193,16 @@ def action_of(answered: Answered) -> Action:
         raise _garbage(f"{type(answered).__name__} where an action or a message must be")
     is_message = api_of_answer(said).name == _CHAT and not said.keys() & {"choices", "error"}
     return parse_completion({"choices": [{"message": said}]} if is_message else said)
+
+
+def _streamed(api: Api, reply: Reply) -> Any:
+    """The answer that a stream of server-sent events makes."""
+    made = api.assemble(frames_of([reply.content]))
+    if made.error is not None:
+        return {"error": made.error}
+    if not made.is_whole:
+        raise _garbage(f"the stream broke off before its end: {snippet(made.body)}")
+    return made.body
 
 
 def parse_completion(completion: Any) -> Action:
