@@ -860,6 +860,20 @@ def test_a_run_that_ends_before_its_answer_has_ended_is_still_that_call(
     assert (types.count("tool.result"), types.count("tool.relayed")) == (1, 0)
 
 
+def test_of_calls_that_share_an_id_no_result_takes_anothers_place(store: refold.Store) -> None:
+    """As of models that give none: a model is shown what it was shown."""
+    wire, shared = Wire(store), "function:look"
+    said = wire.call(HI, (shared, "look", {"x": 1}), (shared, "look", {"x": 2}), named="call-1")()
+    for x in (1, 2):
+        wire.begin("look", {"x": x}, "call-1")(f"done {x}")
+    results = [{"role": "tool", "tool_call_id": shared, "content": f"done {x}"} for x in (1, 2)]
+    wire.call([*HI, said, *results], named="call-1")()
+    events = [*store.read("call-1")]
+    assert [m["content"] for m in to_messages(events)] == ["Hi", None, "done 1", "done 2", "Bye"]
+    assert [told(use)[3] for use in state_of(store).tool_calls] == ["done 1", "done 2"]
+    assert "tool.relayed" not in [event.type for event in events]
+
+
 def test_a_run_that_no_answer_asked_for_is_told_when_they_have_ended(store: refold.Store) -> None:
     """In order, each once; and at the end of the program where an answer never ends."""
     wire = Wire(store)

@@ -54,7 +54,7 @@ class Followed:
     that has no end yet; ``asked`` is the last request: its hash, when it was made, its
     history; ``known``
     are the elements that it holds; ``ran`` has what the results say that the tools themselves told,
-    by call id.
+    by call id, which calls of one answer may share.
     """
 
     def __init__(self, store: Store, stream: str) -> None:
@@ -64,7 +64,7 @@ class Followed:
         self.asked = ("", 0, self.tags)
         self._store = store
         self.known = KnownElements()
-        self.ran: dict[str, str] = {}
+        self.ran: dict[str, list[str]] = {}
 
     def __len__(self) -> int:
         """How many digests of elements it takes up; an empty one takes room too."""
@@ -93,7 +93,8 @@ class Followed:
         elif recorded.type == "tool.call":
             self.ran.pop(recorded.data["call_id"], None)
         elif recorded.type == "tool.result" and recorded.noted(SOURCE) == RAN:
-            self.ran[recorded.data["call_id"]] = told(recorded.data.get("result"))
+            ran = self.ran.setdefault(recorded.data["call_id"], [])
+            ran.append(told(recorded.data.get("result")))
 
 
 def this_process() -> str:

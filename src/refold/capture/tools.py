@@ -100,10 +100,13 @@ class ToolRuns:
 
 
 def unsaid(state: Followed, said: Iterable[Event]) -> Iterator[Event]:
-    """The events of an element of a request without results that a tool itself has told."""
+    """The events of an element of a request without results that a tool itself has told.
+
+    Of calls that share an id nobody knows which one the agent was told something else of.
+    """
     for event in said:
         result = event.data
         if not isinstance(result, events.ToolResult) or result.call_id not in state.ran:
             yield event
-        elif state.ran[result.call_id] != told(result.result):
+        elif len(ran := state.ran[result.call_id]) == 1 and told(result.result) != ran[0]:
             yield Event.of(events.ToolRelayed(result.call_id, result.result))
