@@ -48,13 +48,15 @@ def recorded(session: AgentSession[Any], recorder: Session | AsyncSession) -> No
 class _RecordedSession:
     """Turns the events of a session into those of the vocabulary, in their order.
 
-    ``_generated`` is what the speech that is under way was going to say, as far as that is known.
+    ``_generated`` is what the speech that is under way was going to say, as far as that is known;
+    ``_under_way`` is its handle, where the session says it.
     """
 
     def __init__(self, session: Any, beside: QuietRecorder) -> None:
         self._session, self._beside = session, beside
         self._start_s = time.time()
         self._generated = ""
+        self._under_way: Any = None
         self._called: set[str] = set()
         self._language: str | None = None
         self._speaker: str | None = None
@@ -120,8 +122,10 @@ class _RecordedSession:
         self._tap(self._session.current_agent)
         event.speech_handle.add_done_callback(self._guarded(self._unheard))
 
-    def _unheard(self, _handle: Any) -> None:
+    def _unheard(self, handle: Any) -> None:
         """A speech is over: what is left of it was cut off before anything of it was heard."""
+        if self._under_way not in (None, handle):
+            return  # It was taken back while it waited for another.
         generated, self._generated = self._generated, ""
         if generated.strip():
             now_s = time.time()
@@ -143,6 +147,9 @@ class _RecordedSession:
 
         @wraps(node)
         async def transcription_node(text: Any, settings: Any) -> Any:
+            if self._session.current_speech is not self._under_way:
+                self._guarded(self._unheard)(self._under_way)
+                self._under_way = self._session.current_speech
             made = node(noted(text), settings)
             return await made if isawaitable(made) else made
 

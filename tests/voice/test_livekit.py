@@ -151,6 +151,23 @@ def test_an_answer_that_nobody_heard_anything_of_is_told() -> None:
     assert [(turn.text, turn.heard) for turn in state.transcript] == [("You have won.", "")]
 
 
+def test_what_is_taken_back_before_its_turn_cuts_nothing_off() -> None:
+    """The speech that it waited for is said to its end, and told once."""
+    first = "One two three four five six seven eight nine ten."
+
+    async def talk(session: AgentSession[None], agent: Receptionist) -> None:
+        playing = session.say(first)
+        waiting = session.say("And another.")
+        await until(session, "agent_state_changed", lambda event: event.new_state == "speaking")
+        _ = waiting.interrupt()
+        await playing.wait_for_playout()
+        await session.say("Bye.").wait_for_playout()
+
+    state, events = recorded_talk(talk)
+    assert [(turn.text, turn.heard) for turn in state.transcript] == [(first, None), ("Bye.", None)]
+    assert "playback.interrupted" not in {event.type for event in events}
+
+
 def test_calls_and_results_are_recorded_and_a_recorded_tool_once() -> None:
     """Also of a tool that hands over, after which another agent is configured."""
 
