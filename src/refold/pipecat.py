@@ -8,7 +8,9 @@
 
 It is an observer: frames pass it by, and none
 is changed. What a model generated is told by its frames, what of it was heard by the turns that
-the context aggregators behind the transport's output publish.
+the context aggregators behind the transport's output publish. No turn tells of what is said with
+``append_to_context=False``: it is recorded where it was said to its end, and of one that was cut
+off nobody knows what was heard.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final
 
 from refold.conversation import events
@@ -70,6 +73,8 @@ class _Generated:
 
     id: str
     text: str
+    is_aside: bool = False
+    """It is kept out of the model's context, and no turn tells of it."""
 
 
 class _RecordedPipeline:
@@ -106,12 +111,16 @@ class _RecordedPipeline:
                 self._unheard()
                 self._turns += 1
                 own_id = f"turn-{round(self._start_s * 1_000)}-{self._turns}"
-                self._answers.append(_Generated(own_id, getattr(frame, "text", "")))
+                is_aside = not getattr(frame, "append_to_context", True)
+                self._answers.append(_Generated(own_id, getattr(frame, "text", ""), is_aside))
                 self._last_id = own_id
-            case frames.LLMTextFrame() if self._answers:
-                self._answers[-1].text += frame.text
+            case frames.LLMTextFrame():
+                for answer in [one for one in self._answers if not one.is_aside][-1:]:
+                    answer.text += frame.text
             case frames.InterruptionFrame() | frames.CancelFrame():
-                self._is_cut = any(one.text.strip() for one in self._answers)
+                self._is_cut = bool(_joined(self._answers).strip())
+                if not self._is_cut:
+                    self._answers = [one for one in self._answers if not one.is_aside]
             case frames.LLMContextAssistantTurnFrame():
                 self._agent_said(frame)
             case frames.TranscriptionFrame():
@@ -137,6 +146,8 @@ class _RecordedPipeline:
                 self._result(frame)
             case _ if type(frame).__name__ in _SPEAKERS:
                 party, kind = _SPEAKERS[type(frame).__name__]
+                if (party, kind, self._is_cut) == ("agent", SpeechStopped, False):
+                    self._take_first(len(_asides(self._answers)))
                 self._beside.record(kind(party, self._now_ms()))
 
     # -- what the agent said ----------------------------------------------------------------------
@@ -145,10 +156,16 @@ class _RecordedPipeline:
         if self._is_cut:
             self._cut(turn.text)
         else:
-            count = self._told(turn.text)
-            said = [one for one in self._answers[:count] if one.text.strip()]
-            del self._answers[:count]
+            said = self._take_first(self._told(turn.text))
             self._beside.record(*spoken("", turn.text, is_cut=False, message_id=_id_of(said)))
+
+    def _take_first(self, count: int) -> list[_Generated]:
+        """Take so many answers off, which were said; tell the asides, give the others."""
+        said, self._answers = self._answers[:count], self._answers[count:]
+        for one in said:
+            if one.is_aside:
+                self._beside.record(events.AgentUtterance(one.text, message_id=one.id))
+        return [one for one in said if one.text.strip() and not one.is_aside]
 
     def _told(self, heard: str) -> int:
         """How many of the answers a turn that was heard to its end consists of."""
@@ -159,10 +176,12 @@ class _RecordedPipeline:
 
     def _cut(self, heard: str) -> None:
         """The turn was cut off: nothing that was waiting is said now."""
+        if heard:
+            self._take_first(len(_asides(self._answers)))
         waiting, self._answers, self._is_cut = self._answers, [], False
         tails = (waiting[place:] for place in range(len(waiting)))
         said = next((one for one in tails if unheard(_joined(one), heard) is not None), [])
-        said = [one for one in said if one.text.strip()]
+        said = [one for one in said if one.text.strip() and not one.is_aside]
         own_id, offset_ms = _id_of(said), self._now_ms()
         cut = spoken(_joined(said), heard, is_cut=True, message_id=own_id, offset_ms=offset_ms)
         self._beside.record(*cut)
@@ -229,7 +248,13 @@ class _RecordedPipeline:
 
 
 def _joined(answers: Sequence[_Generated]) -> str:
-    return "".join(one.text for one in answers)
+    """What a turn says of these answers."""
+    return "".join(one.text for one in answers if not one.is_aside)
+
+
+def _asides(answers: Sequence[_Generated]) -> list[_Generated]:
+    """Those that come before any answer that a turn tells of."""
+    return [*takewhile(lambda one: one.is_aside, answers)]
 
 
 def _id_of(said: Sequence[_Generated]) -> str | None:

@@ -128,6 +128,66 @@ def test_an_answer_that_nobody_heard_anything_of_is_told() -> None:
     ]  # fmt: skip
 
 
+def an_aside(text: str) -> frames.TTSSpeakFrame:
+    return frames.TTSSpeakFrame(text, append_to_context=False)
+
+
+def test_what_is_said_beside_the_context_is_told_once_it_was_said() -> None:
+    """By itself, and before the answer that comes behind it, under ids of their own."""
+
+    async def talk(line: Line, store: refold.AsyncStore) -> None:
+        await line.worker.queue_frame(an_aside("Please hold the line."))
+        await until(store, "agent.utterance")
+        await line.say("Hello.")
+        await until(store, "agent.utterance", 2)
+
+    state, events = recorded_talk(talk, (["It is nine."], ()))
+    assert [(turn.role, turn.text, turn.heard) for turn in state.transcript] == [
+        ("agent", "Please hold the line.", None),
+        ("user", "Hello.", None),
+        ("agent", "It is nine.", None),
+    ]
+    assert "playback.interrupted" not in {event.type for event in events}
+    assert len({turn.message_id for turn in state.transcript if turn.role == "agent"}) == 2
+
+
+@pytest.mark.parametrize("is_cut", [True, False])
+def test_an_aside_before_an_answer_does_not_become_part_of_it(*, is_cut: bool) -> None:
+    """Also where the answer is cut off, and where the aside comes in the midst of its text."""
+    given = [
+        an_aside("One moment."), frames.LLMFullResponseStartFrame(), frames.LLMTextFrame("It is "),
+        an_aside("Still looking."), frames.LLMTextFrame("nine."),
+        *([frames.InterruptionFrame()] if is_cut else []), frames.BotStoppedSpeakingFrame(),
+        frames.LLMContextAssistantTurnFrame("It is" if is_cut else "It is nine.", ""),
+        frames.BotStoppedSpeakingFrame(),
+    ]  # fmt: skip
+    said = [("One moment.", None), ("It is nine.", "It is" if is_cut else None)]
+    assert turns_of(given) == (said if is_cut else [*said, ("Still looking.", None)])
+
+
+def test_of_an_aside_that_was_cut_off_nothing_is_claimed() -> None:
+    """Neither that it was heard nor that it was not; and nothing of it comes up later."""
+    said = frames.LLMContextUserTurnFrame("Hello?", "")
+    given = [an_aside("One moment."), frames.InterruptionFrame(), frames.BotStoppedSpeakingFrame()]
+    assert turns_of([*given, said]) == [("Hello?", None)]
+
+
+def turns_of(given: list[Any]) -> list[tuple[str, str | None]]:
+    """What is recorded of frames: what each turn says, and what of it was heard."""
+    model = ScriptedModel()
+
+    async def push() -> ConversationState:
+        async with refold.open_async("memory:") as store:
+            async with recording.record_async(store, "call-1") as recorder:
+                observer = refold.pipecat.recorded(recorder)
+                for frame in given:
+                    down = FrameDirection.DOWNSTREAM
+                    await observer.on_push_frame(FramePushed(model, model, frame, down, 0))
+            return (await store.fold("call-1", Conversation)).state
+
+    return [(turn.text, turn.heard) for turn in asyncio.run(push()).transcript]
+
+
 def test_calls_and_results_are_recorded_and_a_recorded_tool_once() -> None:
     """With the answer that they are of; a tool that raises is an error, and none of the model."""
 
