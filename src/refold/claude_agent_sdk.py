@@ -175,7 +175,7 @@ class Transcript:
         self.turn = ProcessLock()
         self._store, self._stream = store, stream
         self._head = NO_EVENTS
-        self._known: dict[str, int] = {}
+        self._known: dict[object, int] = {}
         self._summary: dict[str, Any] | None = None
 
     def add(self, key: SessionKey, entries: list[SessionStoreEntry]) -> None:
@@ -183,16 +183,15 @@ class Transcript:
         self._catch_up()
         events: list[Event] = []
         new: list[SessionStoreEntry] = []
-        known = dict(self._known)
-        for entry in entries:
+        # Of several states of one entry in a batch the last counts, in the place of the first.
+        last = {_uuid(entry) or place: entry for place, entry in enumerate(entries)}
+        for own, entry in last.items():
             if not isinstance(entry, dict):
                 raise InvalidEvent(f"{shown(entry)} is no entry of a transcript: give an object")
-            text, own = verbatim.json_text(entry), _uuid(entry)
-            if own is None or known.get(own) != hash(text):
+            text = verbatim.json_text(entry)
+            if self._known.get(own) != hash(text):
                 new.append(entry)
                 events += _events(self._stream, text)
-            if own is not None:
-                known[own] = hash(text)
         if new:
             expected = NO_STREAM if self._head == NO_EVENTS else self._head
             summed = None if key.get("subpath") else {"summary": self._summed(key, new)}

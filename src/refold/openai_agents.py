@@ -23,7 +23,7 @@ import msgspec
 
 from refold import verbatim
 from refold.conversation.apis.openai_responses import OPENAI_RESPONSES
-from refold.core.event import Event
+from refold.core.event import Event, check_name
 from refold.core.expected import NO_EVENTS
 from refold.core.recorded import Recorded
 from refold.engine.store import Store
@@ -69,6 +69,7 @@ class RefoldSession:
         verbatim.check_id(session_id, what="a session's id")
         self.session_id, self.session_settings = session_id, session_settings
         self._store, self._stream = store, f"{category}-{session_id}"
+        check_name(self._stream, what="a session's stream")
         self._turn = ProcessLock()
         self._head, self._live = NO_EVENTS, dict[int, str]()
 
@@ -131,7 +132,8 @@ class RefoldSession:
 
     def _at(self, version: int) -> dict[int, str]:
         live: dict[int, str] = {}
-        for recorded in self._store.read(self._stream, to_version=version):
+        is_there = self._store.head(self._stream) != NO_EVENTS
+        for recorded in self._store.read(self._stream, to_version=version) if is_there else ():
             self._take(live, recorded)
         return live
 

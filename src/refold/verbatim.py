@@ -94,12 +94,15 @@ def json_text(value: object, dumps: Callable[[Any], str | bytes] | None = None) 
 
 
 def readable(text: str) -> Any:
-    """What a JSON text says, such that it can be told: without halves of characters and NaN."""
-    with suppress(UnicodeEncodeError):
-        text.encode()
-        return json.loads(text, parse_constant=str)
+    """What a JSON text says, such that it can be told: without halves of characters and NaN.
+
+    Raises :class:`~refold.errors.InvalidEvent` for what nests too deep to be read again.
+    """
     whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return json.loads(whole, parse_constant=str)
+    try:
+        return json.loads(whole, parse_constant=str)
+    except (ValueError, RecursionError) as error:
+        raise InvalidEvent(f"{text:.60}… cannot be read again: {error}") from error
 
 
 def told(stream: str, said: Iterable[Event]) -> list[Event]:

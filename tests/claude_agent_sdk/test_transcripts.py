@@ -129,6 +129,16 @@ def test_an_entry_that_says_something_else_takes_the_place_of_the_first(
     assert len(kept) == 3
 
 
+def test_of_several_states_in_one_batch_the_last_is_kept_once(store: refold.Store) -> None:
+    """Where the first stood; the batch again adds nothing."""
+    sessions = RefoldSessionStore(store)
+    batch = [entry("u1", "one"), entry("u2", "two"), entry("u1", "other")]
+    for _ in range(3):
+        run(sessions.append(KEY, batch))
+    assert run(sessions.load(KEY)) == [entry("u1", "other"), entry("u2", "two")]
+    assert [each.type for each in store.read(STREAM)].count("claude.entry") == 2
+
+
 def test_what_is_deleted_is_found_no_more_and_stands_in_the_log(store: refold.Store) -> None:
     """And what comes after is there, with uuids that were there before."""
     sessions = RefoldSessionStore(store)
@@ -414,7 +424,10 @@ def test_what_is_no_entry_is_refused(store: refold.Store) -> None:
     """Nothing of the batch is kept."""
     sessions = RefoldSessionStore(store)
     odd: Any
-    for odd in (["no", "object"], {"type": object()}):
+    deep: Any = []
+    for _ in range(100_000):
+        deep = [deep]
+    for odd in (["no", "object"], {"type": object()}, {"type": "odd", "deep": deep}):
         with pytest.raises(InvalidEvent, match=r"no entry|not JSON"):
             run(sessions.append(KEY, [entry("u1", "one"), odd]))
     assert store.head(STREAM) == -1

@@ -154,7 +154,13 @@ def test_an_id_that_is_none_is_refused(store: refold.Store, session_id: Any) -> 
     with pytest.raises(UsageError, match="category"):
         RefoldSession(store, "42", category="a-b")
     with pytest.raises(InvalidEvent, match="control character"):
-        run(RefoldSession(store, "a\nb").add_items([user("x")]))
+        RefoldSession(store, "a\nb")
+
+
+def test_a_session_that_is_not_there_was_empty_at_any_version(store: refold.Store) -> None:
+    """As it is now."""
+    session = RefoldSession(store, "42")
+    assert run(session.get_items()) == run(session.get_items(version=3)) == []
 
 
 def test_an_item_that_a_caller_changes_is_not_changed_in_the_session(store: refold.Store) -> None:

@@ -16,6 +16,7 @@ from pydantic_ai.tools import DeferredToolRequests
 from pydantic_ai.usage import RequestUsage, RunUsage
 
 import refold
+from refold import verbatim
 from refold.conversation import Conversation as Folded
 from refold.conversation import rendered, transcript
 from refold.errors import InvalidEvent
@@ -211,6 +212,20 @@ def test_a_message_larger_than_an_event_is_kept(store: refold.Store) -> None:
     assert run(RefoldConversationStore(store).load("1")).messages == [message]
     (turn,) = store.fold("conversation-1", Folded).state.transcript
     assert turn.text == "See:"
+
+
+def test_what_could_not_be_loaded_again_is_refused(store: refold.Store) -> None:
+    """As an answer of a tool that nests deeper than pydantic reads: nothing of the save is kept."""
+    conversations = RefoldConversationStore(store)
+    deep: Any = []
+    for _ in range(250):
+        deep = [deep]
+    told: list[Any] = [m.ModelRequest([m.ToolReturnPart("look", deep, "c1")])]
+    with pytest.raises(InvalidEvent, match="could not be loaded again"):
+        run(conversations.save(Conversation(conversation_id="1", messages=told)))
+    assert list(store.streams()) == []
+    with pytest.raises(InvalidEvent, match="cannot be read again"):
+        verbatim.readable("[" * 100_000)
 
 
 @pytest.mark.parametrize("odd", ["half \ud83d of a character", object()], ids=["half", "object"])
