@@ -2,9 +2,10 @@
 
 from decimal import Decimal
 
+import refold
 from refold import Event
 from refold.conversation import AgentConfigured, ModelResponse, Usage
-from tests.readmodels.tables import after
+from tests.readmodels.tables import after, caught_up
 
 
 def answer(cost: str | None = None, **said: object) -> ModelResponse:
@@ -68,6 +69,22 @@ def test_an_answer_belongs_to_the_agent_in_force() -> None:
 def test_a_branch_costs_nothing() -> None:
     """What a replay's candidate answered is in the report of the replay, not in the costs."""
     assert after(answer("1"), stream="call-1~v2")["costs"] == []
+
+
+def test_what_was_recorded_in_a_branch_was_paid() -> None:
+    """As a captured conversation goes on in one; by the agent that it has at the fork."""
+    with refold.open("memory:", clock=lambda: 1_772_355_600_000_000) as store:
+        store.append("call-1", [AgentConfigured(agent="a", model="m"), answer("1")])
+        for name, origin in (("call-1~b", "recorded"), ("call-1~replay-1", "replay")):
+            store.branch("call-1", at=0).save(name)
+            store.append(name, [answer("2")], metadata={"origin": origin})
+        store.append("call-1~b", [AgentConfigured(agent="b")], metadata={"origin": "recorded"})
+        store.append("call-1~b", [answer("4", model="m-2")], metadata={"origin": "recorded"})
+        rows = caught_up(store)["costs"]
+    assert [(row["agent"], row["model"], row["cost"]) for row in rows] == [
+        ("a", "m", Decimal(3)),
+        ("b", "m-2", Decimal(4)),
+    ]
 
 
 def test_events_without_a_price_are_no_answers() -> None:

@@ -1,7 +1,7 @@
 """What columns of several tables say: when, which agent, what it cost, with whom.
 
-Branches are left out of every read model: the rows say what happened, not what might have. A
-branch also holds only the events after its fork, so its own events alone would count it wrong.
+Branches are left out of read models: the rows say what happened, not what might have. A branch
+also holds only the events after its fork, so its own events alone would count it wrong.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""The read model ``costs``: what agents and models cost, day by day."""
+"""The read model ``costs``: what agents and models cost, day by day.
+
+Beside what happened in streams it has what was recorded as it happened in branches, as a captured
+conversation goes on in one that was asked again from an earlier message: that was paid too.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +13,10 @@ import msgspec
 
 from refold.conversation.amounts import plus
 from refold.conversation.events import AgentConfigured, ModelResponse
+from refold.core.history import SessionForked
 from refold.core.recorded import Recorded
 from refold.projections import Projection, Rows, Table
-from refold.readmodels.columns import count_tokens, kept_from, shown
+from refold.readmodels.columns import count_tokens, shown
 
 
 class CostRow(msgspec.Struct):
@@ -39,17 +44,32 @@ class CostSessionRow(msgspec.Struct):
 
 COSTS: Final = Table("costs", CostRow, key=("day", "agent", "model", "currency"))
 SESSIONS: Final = Table("cost_sessions", CostSessionRow, key=("stream",))
-costs: Final = Projection("costs", tables=[COSTS, SESSIONS], revision=1)
+costs: Final = Projection("costs", tables=[COSTS, SESSIONS], revision=2)
 """Cost and tokens by agent, model, currency and day."""
 
 
-@kept_from(costs, AgentConfigured)
+def _was_paid(recorded: Recorded) -> bool:
+    return "~" not in recorded.stream or recorded.noted("origin") == "recorded"
+
+
+@costs.on(SessionForked)
+def _forked(rows: Rows, event: SessionForked, recorded: Recorded) -> None:
+    """A branch begins with the agent of the stream that it leaves; a replay asks another."""
+    left = None if "~replay-" in recorded.stream else rows.get(SESSIONS, (event.from_stream,))
+    if left is not None:
+        rows.put(SESSIONS, CostSessionRow(recorded.stream, left.agent, left.model))
+
+
+@costs.on(AgentConfigured)
 def _configured(rows: Rows, event: AgentConfigured, recorded: Recorded) -> None:
-    rows.put(SESSIONS, CostSessionRow(recorded.stream, event.agent or "", event.model or ""))
+    if _was_paid(recorded):
+        rows.put(SESSIONS, CostSessionRow(recorded.stream, event.agent or "", event.model or ""))
 
 
-@kept_from(costs, ModelResponse)
+@costs.on(ModelResponse)
 def _answered(rows: Rows, event: ModelResponse, recorded: Recorded) -> None:
+    if not _was_paid(recorded):
+        return
     session = rows.get(SESSIONS, (recorded.stream,))
     agent, model = (session.agent, session.model) if session else ("", "")
     key = shown(recorded.occurred_at_us)[:10], agent, event.model or model, event.currency
