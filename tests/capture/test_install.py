@@ -11,6 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -151,8 +152,11 @@ def test_recording_that_fails_does_not_fail_the_call(
 # -- refold run -----------------------------------------------------------------------------------
 
 
-def run(*program: str, db: Path, **options: Any) -> subprocess.CompletedProcess[str]:
-    command = [str(BIN / "refold"), "run", "--db", str(db), "--", *program]
+def run(
+    *program: str, db: Path, own: tuple[str, ...] = (), **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a program by `refold run` with options of its own."""
+    command = [str(BIN / "refold"), "run", "--db", str(db), *own, "--", *program]
     return subprocess.run(
         command, capture_output=True, text=True, timeout=60, check=False, **options
     )
@@ -244,6 +248,21 @@ def test_a_script_that_is_no_program_is_told_how_to_run(
     ended = run(name, "two words", db=tmp_path / "a.db", cwd=tmp_path)
     assert ended.returncode == 2
     assert f"try: refold run -- python {name} 'two words'" in ended.stderr
+
+
+def test_what_answers_cost_is_known_by_prices(
+    server: ModelServer, tmp_path: Path, agent: str
+) -> None:
+    """As `refold replay` takes them; one that is none is refused before anything runs."""
+    server.script = [chat("One.")]
+    db, url = tmp_path / "a.db", f"{server.url}/v1"
+    ended = run(sys.executable, agent, url, "a", db=db, own=("--price", "m-1=1.5,6"))
+    assert ended.returncode == 0, ended.stderr
+    with refold.open(db, mode="read") as store:
+        (info,) = store.streams()
+        assert store.fold(info.stream, Conversation).state.cost == {"USD": Decimal("0.0000405")}
+    ended = run(sys.executable, agent, url, "a", db=db, own=("--price", "m-1=cheap"))
+    assert (ended.returncode, "NAME=INPUT,OUTPUT" in ended.stderr) == (2, True)
 
 
 def test_the_users_own_sitecustomize_is_run(tmp_path: Path) -> None:

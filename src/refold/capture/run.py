@@ -8,18 +8,20 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shlex import join
 from typing import Any, Final, NamedTuple
 from uuid import uuid4
+
+import msgspec
 
 from refold.capture.install import install
 from refold.engine.store import Store
 from refold.errors import NotFound, UsageError
 
 STARTUP: Final = Path(__file__).with_name("startup")
-_URL, _ID = "REFOLD_RUN_URL", "REFOLD_RUN_ID"
+_URL, _ID, _PRICES = "REFOLD_RUN_URL", "REFOLD_RUN_ID", "REFOLD_RUN_PRICES"
 
 
 class Ran(NamedTuple):
@@ -30,16 +32,20 @@ class Ran(NamedTuple):
     streams: list[str]
 
 
-def run(program: Sequence[str], store: Store, url: str) -> Ran:
+def run(
+    program: Sequence[str], store: Store, url: str, *, prices: Mapping[str, Any] | None = None
+) -> Ran:
     """Run a program with the environment of this one, and wait for its end.
 
     ``url`` is the address of ``store``; it must hold in every folder. The calls of this run have
-    its id in their metadata, under ``run``. Raises :class:`~refold.errors.NotFound` where there is
+    its id in their metadata, under ``run``. ``prices`` is a mapping as
+    :func:`refold.capture.install` takes it. Raises :class:`~refold.errors.NotFound` where there is
     no such program.
     """
     run_id, since = uuid4().hex, store.log_head()
     path = os.pathsep.join(filter(None, (str(STARTUP), os.environ.get("PYTHONPATH"))))
-    code = _ended(program, {_URL: url, _ID: run_id, "PYTHONPATH": path})
+    table = msgspec.json.encode(prices or {}).decode()
+    code = _ended(program, {_URL: url, _ID: run_id, _PRICES: table, "PYTHONPATH": path})
     log = store.read_all(after=since, types=["wire.request"])
     streams = [one.stream for one in log if one.noted("run") == run_id]
     return Ran(code, len(streams), sorted({*streams}))
@@ -47,7 +53,8 @@ def run(program: Sequence[str], store: Store, url: str) -> Ran:
 
 def attach() -> None:
     """Record what this process sends; called as it starts."""
-    install(os.environ[_URL], metadata={"run": os.environ[_ID]})
+    prices = msgspec.json.decode(os.environ.get(_PRICES, "{}"))
+    install(os.environ[_URL], prices=prices, metadata={"run": os.environ[_ID]})
 
 
 def _advice(program: Sequence[str]) -> str:

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 from shlex import join
+from typing import TYPE_CHECKING
 
 import click
 
 import refold
-from refold.cli import output
+from refold.cli import endpoint, output
 from refold.cli.errors import FAILED
-from refold.cli.options import command
+from refold.cli.options import command, option, read_by
 from refold.cli.text import counted
 from refold.errors import UsageError
+
+if TYPE_CHECKING:
+    from refold.replay import Price
 
 
 @command("run")
 @click.argument("program", nargs=-1, required=True, type=click.UNPROCESSED)
-def run_command(url: str, program: tuple[str, ...]) -> int:
+@option(
+    "--price",
+    "prices",
+    type=read_by(endpoint.price),
+    multiple=True,
+    metavar="NAME=IN,OUT",
+    help="Dollars for a million tokens of a model.",
+)
+def run_command(url: str, program: tuple[str, ...], prices: tuple[tuple[str, Price], ...]) -> int:
     """Run a program and record each model call that it makes.
 
     Its Python processes, those that they begin among them, record what they send to a model by
@@ -34,8 +47,9 @@ def run_command(url: str, program: tuple[str, ...]) -> int:
             f"--db {url} has one process that writes, and those of a program are several: "
             "record into a database, such as --db agents.db"
         )
+    by_model = endpoint.by_name(prices, "--price")
     with refold.open(path) as store:
-        ran = run(program, store, str(path))
+        ran = run(program, store, str(path), prices={m: _kinds(p) for m, p in by_model.items()})
     output.show(ran._asdict(), [])
     if not ran.calls:
         output.note(
@@ -49,3 +63,9 @@ def run_command(url: str, program: tuple[str, ...]) -> int:
     said = f"recorded {counted(ran.calls, 'model call')} in {counted(len(ran.streams), 'stream')}"
     output.note(f"{said}; see them with: refold streams --db {url}")
     return ran.exit_code
+
+
+def _kinds(price: Price) -> dict[str, Decimal]:
+    """A price as capture takes it."""
+    cached = price.input if price.cached_input is None else price.cached_input
+    return {"input": price.input, "cached": cached, "output": price.output}
