@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from refold.recording.in_force import telling
+from refold.recording.in_force import entered, in_force
 from tests.support.soak import write_figures
 
 # The suites of every backend assert too; asked for before anything imports them.
@@ -34,5 +34,5 @@ def ctrl_c_is_pythons() -> Iterator[None]:
 def no_recorder_stays_in_force() -> Iterator[None]:
     """The tools of the next test are its own."""
     yield
-    left, _ = telling.get(), telling.set(None)
+    left, _ = in_force(), entered.set(None)
     assert left is None, "a recorder was entered and not left"

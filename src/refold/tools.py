@@ -33,7 +33,7 @@ from refold.conversation.events import Effect
 from refold.errors import UsageError
 from refold.recording import tool_run
 from refold.recording.declared import declare
-from refold.recording.in_force import Tell, Telling, Told, telling
+from refold.recording.in_force import Tell, Telling, Told, in_force
 from refold.recording.tool_run import ToolRun, began, ended, error_text
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -83,7 +83,7 @@ class RunningTool:
         self.result, self.is_error = None, False
         given = tool_run.json_arguments(self._arguments)
         self._run = run = ToolRun(self._name, given, time.time_ns() // 1_000, **self._known)
-        where = (telling.get(), conversation_in_force())
+        where = (in_force(), conversation_in_force())
         run.is_nested, self._outer = where == _inside.get(), _inside.set(where)
         told = self._told(began)
         self._since = time.perf_counter()
@@ -263,8 +263,8 @@ def _arguments(
 
 def _in_force(name: str) -> Tell | None:
     """How a run is recorded here; None where it is not."""
-    if (tell := telling.get()) is not None:
-        return tell
+    if (recorder := in_force()) is not None:
+        return recorder._tell
     if (writer := writer_in_force()) is not None:
         return partial(writer.tool, conversation_in_force())
     _say_once("none", f"no conversation is recorded here: the runs of {name!r} are not either")

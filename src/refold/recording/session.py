@@ -10,8 +10,7 @@ import asyncio
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import nullcontext, suppress
-from contextvars import Token
+from contextlib import nullcontext
 from decimal import Decimal
 from functools import partial
 from inspect import isawaitable
@@ -27,7 +26,7 @@ from refold.engine.store_check import check_store
 from refold.errors import Conflict, InvalidEvent, UsageError, refuse_unless
 from refold.ports import Appended
 from refold.recording.answers import answer, completion, exact_cost
-from refold.recording.in_force import Tell, Telling, Told, begun, telling
+from refold.recording.in_force import InForce, Telling, Told, begun, entered, in_force
 from refold.recording.notes import SYSTEM, Notes, followed, stamped
 from refold.recording.tool_run import ToolRun, error_text, stored
 
@@ -113,7 +112,7 @@ class Recorder(ABC, Generic[S, R]):
         self._opening = opening
         self._notes = Notes(stream)
         self._is_open = self._is_suspended = False
-        self._outer: Token[Tell | None] | None = None
+        self._around: InForce | None = None
         own = {"correlation": stream, "origin": "recorded", "actor": SYSTEM}
         self._metadata = {**own, **(metadata or {})}
 
@@ -251,7 +250,7 @@ class Recorder(ABC, Generic[S, R]):
         return self._soon(partial(self._made, make))
 
     def _tell(self, run: ToolRun, make: Telling) -> Told:
-        """Record a run of a tool, as :data:`~refold.recording.in_force.Tell`."""
+        """Record a run of a tool."""
         return self._soon(partial(self._told, run, make))
 
     async def _made(self, make: Callable[[Notes], Sequence[object]]) -> None:
@@ -264,11 +263,13 @@ class Recorder(ABC, Generic[S, R]):
         if self.version > version:
             stored(self._notes, run, event_id(self.stream, version + 1))
 
+    def _come_into_force(self) -> None:
+        self._around = in_force()
+        entered.set(self)
+
     def _out_of_force(self) -> None:
-        # Left by another task than entered it, as fixtures do: there is nothing to take back.
-        with suppress(ValueError):
-            if self._outer is not None:
-                telling.reset(self._outer)
+        if entered.get() is self:  # Else another task leaves the block than entered it.
+            entered.set(self._around)
 
     async def _enter(self) -> None:
         if self._is_open or self.version != NO_EVENTS:
@@ -334,7 +335,7 @@ class Session(Recorder[Store, Appended]):
 
     def __enter__(self) -> Self:
         self._run(self._enter)
-        self._outer = telling.set(self._tell)
+        self._come_into_force()
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
@@ -374,19 +375,29 @@ class AsyncSession(Recorder[AsyncStore, Coroutine[Any, Any, Appended]]):
                 await self._run(partial(self._leave, error))
             raise
         self._loop = asyncio.get_running_loop()
-        self._outer = telling.set(self._tell)
+        self._soons: set[Any] = set()
+        self._come_into_force()
         return self
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._out_of_force()
-        await self._run(partial(self._leave, error))
+        await asyncio.shield(asyncio.ensure_future(self._left(error)))
+
+    async def _left(self, error: BaseException | None) -> None:
+        # What another loop or thread has begun comes to its turn here a moment later.
+        soons = map(asyncio.wrap_future, [*self._soons])
+        await asyncio.gather(*soons, return_exceptions=True)
+        await self._in_turn(partial(self._leave, error))
 
     async def _run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         # Shielded: a cancelled call that was half done would leave the version unknown.
         return await asyncio.shield(asyncio.ensure_future(self._in_turn(work)))
 
     def _soon(self, work: Callable[[], Coroutine[Any, Any, None]]) -> Told:
-        return begun(self._in_turn(work), self._loop)
+        told = begun(self._in_turn(work), self._loop)
+        self._soons.add(told)
+        told.add_done_callback(self._soons.discard)
+        return told
 
     async def _in_turn(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         async with self._turn if self._store._process.is_here else nullcontext():
