@@ -6,11 +6,14 @@ import asyncio
 import gc
 import json
 import logging
+import socket
+import subprocess
 import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
@@ -298,8 +301,7 @@ def test_of_an_injected_object_only_its_type_is_kept(store: refold.Store) -> Non
 
 
 def test_a_tool_on_another_event_loop_does_not_wait_for_its_recorder() -> None:
-    """The recorder's loop may be waiting for the thread of the tool."""
-    from contextvars import copy_context
+    """The recorder's loop may be waiting for the thread of the tool; its block waits for both."""
 
     @refold.tool
     async def look() -> int:
@@ -315,7 +317,6 @@ def test_a_tool_on_another_event_loop_does_not_wait_for_its_recorder() -> None:
                 thread.start()
                 thread.join(10)  # The loop stands still meanwhile.
                 assert found == [1]
-                await asyncio.sleep(0)
             return (await store.fold("call-1", Conversation)).state.tool_calls
 
     (use,) = asyncio.run(talk())
@@ -469,8 +470,6 @@ def test_async_tools_run_at_once_in_an_async_session(tmp_path: Path) -> None:
 
 def test_tools_of_many_threads_are_each_recorded_once(store: refold.Store) -> None:
     """Each in the recorder of the context that it was given its work in."""
-    from contextvars import copy_context
-
     with recording.record(store, "call-1"), ThreadPoolExecutor(8) as pool:
         work = [
             pool.submit(copy_context().run, find_slots, str(n), limit=1) for n in range(40)
@@ -539,6 +538,23 @@ def test_recording_that_fails_does_not_fail_the_tool(
         assert find_slots("b", limit=1) == ["b 9:00"]
     assert [r.levelname for r in caplog.records if r.name == "refold.tools"] == ["WARNING"]
     assert "was not recorded" in caplog.text
+
+
+def test_a_recorder_whose_block_another_task_left_is_not_in_force(
+    store: refold.Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As of a fixture: what runs then is recorded in the block around it, where one goes on."""
+    with recording.record(store, "call-1"):
+        left = recording.record(store, "left-1")
+        left.__enter__()
+        copy_context().run(left.__exit__, None, None, None)
+        find_slots("a", limit=0)
+    find_slots("nowhere", limit=0)
+    assert [told(use)[1]["day"] for use in state_of(store).tool_calls] == ["a"]
+    assert state_of(store, "left-1").tool_calls == []
+    assert [r.message for r in caplog.records] == [
+        "no conversation is recorded here: the runs of 'find_slots' are not either"
+    ]
 
 
 def test_looking_for_the_recorder_does_not_fail_the_tool(
@@ -797,15 +813,18 @@ def test_a_run_that_begins_before_its_answer_has_ended_is_still_that_call(
 class Wire:
     """Model calls as the transports tell them to a recorder, their answers ended when asked to."""
 
-    def __init__(self, store: refold.Store) -> None:
-        self.recorder, self.count = CallRecorder(store), 0
+    def __init__(self, store: refold.Store, count: int = 0) -> None:
+        self.recorder, self.count = CallRecorder(store), count
         self.api = next(api for api in APIS if api.name == "openai.chat")
 
     def call(
         self, messages: list[dict[str, Any]], *made: tuple[str, str, dict[str, Any]],
-        named: str | None = None,
+        named: str | None = None, is_sent: bool = True,
     ) -> Callable[[], dict[str, Any]]:  # fmt: skip
-        """Ask; the answer with these tool calls has come; gives what ends it, and gives it."""
+        """Ask; the answer with these tool calls has come; gives what ends it, and gives it.
+
+        Of one that is not ``is_sent`` nothing has come.
+        """
         self.count += 1
         body = json.dumps({"model": "m", "messages": messages}).encode()
         url = "https://api.openai.com/v1/chat/completions"
@@ -819,7 +838,8 @@ class Wire:
         whole = {"id": f"r{self.count}", "object": "chat.completion", "model": "m"}
         choices = [{"index": 0, "finish_reason": "stop", "message": said}]
         one.status, one.answer_headers = 200, {"content-type": "application/json"}
-        self.recorder.received(one, json.dumps({**whole, "choices": choices}).encode())
+        if is_sent:
+            self.recorder.received(one, json.dumps({**whole, "choices": choices}).encode())
 
         def end() -> dict[str, Any]:
             one.ending, one.latency_ms = "whole", 1.0
@@ -910,6 +930,32 @@ def test_a_call_that_another_process_stores_first_is_the_runs(store: refold.Stor
     assert (use.event.call_id, told(use)[3]) == ("c1", "done")
 
 
+@pytest.mark.parametrize("named", ["call-1", None])
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_a_run_that_waits_outlasts_its_process(
+    store: refold.Store, monkeypatch: pytest.MonkeyPatch, is_whole: bool, named: str | None
+) -> None:
+    """Who goes on with the conversation tells it, as the call of the answer where that had come."""
+    ended_process = subprocess.Popen([sys.executable, "-c", ""])
+    ended_process.wait()
+    wire = Wire(store)
+    with monkeypatch.context() as elsewhere:
+        own = f"{socket.gethostname()}:{ended_process.pid}:ab"
+        elsewhere.setattr("refold.capture.recorder.this_process", lambda: own)
+        calls = [("c1", "look", {"x": 1})] if is_whole else []
+        said = wire.call(HI, *calls, named="call-1", is_sent=is_whole)
+        wire.begin("look", {"x": 1}, named)("done")
+    assert state_of(store).tool_calls == []
+    Wire(store, 1).call([*HI, {"role": "user", "content": "Still there?"}], named="call-1")()
+    (use,) = state_of(store).tool_calls
+    assert told(use)[3] == "done"
+    assert (use.event.call_id == "c1") is is_whole
+    assert [turn.text for turn in state_of(store).transcript] == ["Hi", "Still there?", "Bye"]
+    said()
+    wire.recorder.tell_due()
+    assert [told(use)[3] for use in state_of(store).tool_calls] == ["done"]
+
+
 @pytest.mark.parametrize("is_quick", [True, False])
 def test_without_a_name_a_run_waits_for_all_answers_that_may_hold_its_call(
     store: refold.Store, is_quick: bool
@@ -942,6 +988,23 @@ def test_without_a_name_the_only_call_is_it_when_the_others_have_ended(store: re
     end_other()
     (use,) = [use for info in store.streams() for use in state_of(store, info.stream).tool_calls]
     assert (use.event.call_id, told(use)[3]) == ("c1", "9:00")
+
+
+def test_a_run_is_looked_for_where_calls_wait_alone(
+    store: refold.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not in all conversations whose model has ever called a tool."""
+    wire = Wire(store)
+    for n in range(5):
+        wire.call([{"role": "user", "content": str(n)}], (f"c{n}", "look", {"x": n}))()
+        wire.begin("look", {"x": n})("done")
+    asked: list[str] = []
+    places = wire.recorder._places
+    following = places.following
+    monkeypatch.setattr(places, "following", lambda name: (asked.append(name), following(name))[1])
+    with pytest.raises(refold.NotFound):
+        wire.begin("look", {"x": 9})("done")
+    assert len(asked) <= 2
 
 
 def test_capture_that_cannot_store_does_not_fail_the_tool(

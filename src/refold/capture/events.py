@@ -6,7 +6,7 @@ pass over them. The metadata of each names its call (``call``).
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -67,6 +67,18 @@ class WireAnswer(Wire, frozen=True):
     hash: str | None = None
     status: int | None = None
     headers: dict[str, str] = {}
+
+
+@event("wire.waiting")
+class WireWaiting(Wire, frozen=True):
+    """A run of a tool that ended while the answer still came that may hold its call.
+
+    It is told as the model's call, or as its own in the ``conversation``, when that has ended; by
+    who goes on with the conversation where the process ended before.
+    """
+
+    run: dict[str, Any]
+    conversation: str | None = None
 
 
 @event("wire.branch")

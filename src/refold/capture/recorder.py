@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from dataclasses import replace as with_
@@ -18,7 +18,7 @@ from refold.capture.answers import read_answer, shortened
 from refold.capture.call import ModelCall
 from refold.capture.conversations import Chain, response_tags
 from refold.capture.elements import answer_bytes, answer_kept, in_events, taken_apart
-from refold.capture.events import WireAnswer
+from refold.capture.events import WireAnswer, WireWaiting
 from refold.capture.exact import CALL, answers_in
 from refold.capture.placing import Places, asked_in, is_part
 from refold.capture.prices import Prices, PriceTable
@@ -44,7 +44,7 @@ from refold.engine.store import Store
 from refold.errors import Conflict, InvalidEvent, OutcomeUnknown
 from refold.recording.in_force import Telling
 from refold.recording.notes import stamped
-from refold.recording.tool_run import ToolRun
+from refold.recording.tool_run import ToolRun, ended
 
 TRIES_MAX: Final = 100
 """How often an append is made again after others who write to the same stream."""
@@ -118,7 +118,14 @@ class CallRecorder:
 
     def tell_due(self, *, in_any_case: bool = True) -> None:
         """Record the runs of tools that wait for no call any more, or all that wait."""
-        for tell in self._tools.due(in_any_case=in_any_case):
+        self._tell_each(self._tools.due(in_any_case=in_any_case))
+
+    def _tell_of(self, one: WireWaiting) -> Callable[[], None]:
+        run = msgspec.convert(one.run, ToolRun)
+        return lambda: self._tools.tell_now(one.conversation, run, ended)
+
+    def _tell_each(self, runs: Iterable[Callable[[], None]]) -> None:
+        for tell in runs:
             try:
                 self._again(tell)
             except Exception as error:  # It is no fault of the call's.
@@ -126,8 +133,9 @@ class CallRecorder:
                     "a run of a tool was not recorded: %s", error
                 )
 
-    def _going(self, named: str | None) -> set[str]:
-        return {call for call, going in self._calls.items() if is_part(going.stream, named)}
+    def _going(self, named: str | None) -> dict[str, str]:
+        calls = self._calls.items()
+        return {call: going.stream for call, going in calls if is_part(going.stream, named)}
 
     # -- a call begins ----------------------------------------------------------------------------
 
@@ -142,8 +150,11 @@ class CallRecorder:
         if lost and self._store.head(stream) > state.notes.version:
             self._begin(call, body)  # They have ended since the stream was read.
             return
-        for one in lost:
-            self._end(state, *self._lost(*one))
+        for lost_id, request in lost:
+            waiting = state.waiting.get(lost_id, ())
+            self._end(state, *self._lost(lost_id, request))
+            if request.noted(PROCESS) != this_process():  # Else it has told them.
+                self._tell_each(self._tell_of(one) for one in waiting)
             state.catch_up()
         new = _said(state, asked, seen)
         form = taken_apart(call.request, state.known)

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from refold.capture.conversations import told
 from refold.capture.elements import KnownElements
-from refold.capture.events import WireAnswer, WireBranch
+from refold.capture.events import WireAnswer, WireBranch, WireWaiting
 from refold.capture.exact import CALL, Requests
 from refold.core.query import Query
 from refold.core.recorded import Recorded
@@ -54,7 +54,8 @@ class Followed:
     that has no end yet; ``asked`` is the last request: its hash, when it was made, its
     history; ``known``
     are the elements that it holds; ``ran`` has what the results say that the tools themselves told,
-    by call id, which calls of one answer may share.
+    by call id, which calls of one answer may share; ``waiting`` the runs of tools that wait for
+    the end of a call.
     """
 
     def __init__(self, store: Store, stream: str) -> None:
@@ -64,6 +65,7 @@ class Followed:
         self.asked = ("", 0, self.tags)
         self._store = store
         self.known = KnownElements()
+        self.waiting: dict[str, list[WireWaiting]] = {}
         self.ran: dict[str, list[str]] = {}
 
     def __len__(self) -> int:
@@ -90,6 +92,9 @@ class Followed:
             self.known.learn(recorded.version, form)
         elif recorded.type == "wire.answer" and recorded.to_class(WireAnswer).hash is not None:
             self.open.pop(call, None)
+            self.waiting.pop(call, None)
+        elif recorded.type == "wire.waiting" and call in self.open:
+            self.waiting.setdefault(call, []).append(recorded.to_class(WireWaiting))
         elif recorded.type == "tool.call":
             self.ran.pop(recorded.data["call_id"], None)
         elif recorded.type == "tool.result" and recorded.noted(SOURCE) == RAN:

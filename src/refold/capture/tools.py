@@ -7,16 +7,22 @@ no second result; where the agent was told something else, that is recorded as `
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 
+import msgspec
+
 from refold.capture.conversations import told
+from refold.capture.events import WireWaiting
+from refold.capture.exact import CALL
 from refold.capture.placing import Places, is_part
 from refold.capture.streams import Followed
 from refold.conversation import events
 from refold.core.event import Event, event_id, parse_event_id
 from refold.core.expected import NO_EVENTS, NO_STREAM
 from refold.engine.store import Store
-from refold.errors import NotFound
+from refold.errors import InvalidEvent, NotFound
 from refold.recording.in_force import Telling
 from refold.recording.notes import stamped
 from refold.recording.tool_run import ToolRun, began, stored, waiting_for
@@ -28,14 +34,16 @@ CALLING_MAX: Final = 64
 class ToolRuns:
     """Records runs of tools in the streams of a store that calls are captured into.
 
-    ``going`` gives the ids of the model calls of a conversation that have not ended yet; of all
-    for None.
+    ``going`` gives the model calls of a conversation that have not ended yet, by their ids the
+    streams that they are recorded in; of all for None.
     """
 
-    def __init__(self, store: Store, places: Places, going: Callable[..., set[str]]) -> None:
+    def __init__(
+        self, store: Store, places: Places, going: Callable[[str | None], dict[str, str]]
+    ) -> None:
         self._store, self._places, self._going = store, places, going
         self._calling: dict[str, None] = {}
-        self._kept: list[tuple[set[str], Callable[[], None]]] = []
+        self._kept: dict[str, tuple[dict[str, str], Callable[[], None]]] = {}
 
     def note(self, stream: str, said: Iterable[Event]) -> None:
         """An answer was recorded: a stream whose model has called a tool is one to look in."""
@@ -52,22 +60,32 @@ class ToolRuns:
         :class:`~refold.NotFound` where there is none, or not one. While answers come that may hold
         its call, it waits for their ends: :meth:`due`.
         """
-        going = self._going(named) if run.call is None and len(self._kept) < CALLING_MAX else set()
+        may_wait = run.call is None and len(self._kept) < CALLING_MAX
+        going = self._going(named) if may_wait else {}
         state = self._stream_of(named, run) if named and going else None
         is_asked_for = state is not None and any(waiting_for(state.notes, run, exactly=True))
         if is_asked_for or not going:
-            self._tell(named, run, make)
+            self.tell_now(named, run, make)
         elif make is not began:
-            self._kept.append((going, lambda: self._tell(named, run, make)))
+            self._kept[run.id] = going, lambda: self.tell_now(named, run, make)
+            self._keep(going, named, run)
 
     def due(self, *, in_any_case: bool) -> list[Callable[[], None]]:
         """What tells the runs that wait for no model call any more, or all that wait."""
-        going = set() if in_any_case else self._going(None)
-        told = [tell for awaited, tell in self._kept if not awaited & going]
-        self._kept = [one for one in self._kept if one[0] & going]
-        return told
+        going = {} if in_any_case else self._going(None)
+        due = [own for own, (awaited, _) in self._kept.items() if not awaited.keys() & going.keys()]
+        return [self._kept.pop(own)[1] for own in due]
 
-    def _tell(self, named: str | None, run: ToolRun, make: Telling) -> None:
+    def _keep(self, going: dict[str, str], named: str | None, run: ToolRun) -> None:
+        """Let a run that waits outlast this process."""
+        (call, stream), *others = going.items()
+        known = msgspec.to_builtins(replace(run, objects={}))
+        waiting = WireWaiting(known, named or (None if others else stream))
+        with suppress(InvalidEvent):  # Too large together; it waits in memory alone.
+            self._store.append(stream, [waiting], key=f"{run.id}.waits", metadata={CALL: call})
+
+    def tell_now(self, named: str | None, run: ToolRun, make: Telling) -> None:
+        """Record what ``make`` says of a run, as :meth:`tell`, waiting for no answer."""
         state = self._stream_of(named, run)
         if state is None and make is began:
             return
@@ -92,7 +110,11 @@ class ToolRuns:
         if run.call is not None:
             return self._places.following(parse_event_id(run.call)[0])
         streams = [one for one in reversed(self._calling) if is_part(one, named)]
-        states = map(self._places.following, dict.fromkeys([*streams, *([named] if named else [])]))
+        names = dict.fromkeys([*streams, *([named] if named else [])])
+        states = [self._places.following(name) for name in names]
+        for state in states:
+            if not state.notes.open_calls:
+                self._calling.pop(state.notes.stream, None)
         found = [one for one in states if any(waiting_for(one.notes, run, exactly=named is None))]
         if named is not None:
             return found[0] if found else self._places.following(named)

@@ -28,7 +28,7 @@ REDACTED: Final = "[redacted]"
 # What a reader of the words can do without; an answer's tokens and price are in the state.
 _LEFT_OUT: Final = frozenset({
     "model.request", "model.response", "speech.started", "speech.stopped", "access.recorded",
-    "wire.request", "wire.piece", "wire.answer", "wire.branch",
+    "wire.request", "wire.piece", "wire.answer", "wire.branch", "wire.waiting",
     "openai_agents.item", "claude.entry", "pydantic_ai.entry", "pydantic_ai.record",
 })  # fmt: skip
 # What a conversation may stop at, and what is missing then; "" where nothing is.
