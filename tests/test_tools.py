@@ -1001,7 +1001,12 @@ def test_a_run_is_looked_for_where_calls_wait_alone(
     asked: list[str] = []
     places = wire.recorder._places
     following = places.following
-    monkeypatch.setattr(places, "following", lambda name: (asked.append(name), following(name))[1])
+
+    def noted(name: str) -> Any:
+        asked.append(name)
+        return following(name)
+
+    monkeypatch.setattr(places, "following", noted)
     with pytest.raises(refold.NotFound):
         wire.begin("look", {"x": 9})("done")
     assert len(asked) <= 2

@@ -38,7 +38,6 @@ from refold.core.event import Event, event_id
 from refold.core.expected import NO_EVENTS, NO_STREAM
 from refold.core.recorded import Recorded
 from refold.engine.store import Store
-from refold.errors import InvalidEvent, shown
 
 __all__ = ["RefoldConversationStore"]
 
@@ -173,7 +172,7 @@ class RefoldConversationStore(framework.ConversationStore):
         if follows != end:
             stream = self._branched(own, found.get(follows) or (own, NO_EVENTS))
         events = [event for entry in entries for event in _events(stream, entry)]
-        said = verbatim.kept(RECORD, _text(record, _records), stream=stream)
+        said = verbatim.kept(RECORD, verbatim.json_text(record, _records), stream=stream)
         apart, said = ([], [*events, *said]) if stream == own else (events, said)
         expected = NO_STREAM if stored.version == NO_EVENTS else stored.version
         parts = verbatim.appends_of(own, said, expected=expected)
@@ -251,23 +250,13 @@ class RefoldConversationStore(framework.ConversationStore):
 
 def _events(stream: str, entry: ConversationEntry) -> list[Event]:
     """The events of an entry, at the time that its message says."""
-    text = _text([entry.message], ModelMessagesTypeAdapter)[1:-1]
+    text = verbatim.json_text([entry.message], ModelMessagesTypeAdapter)[1:-1]
     message = verbatim.readable(text)
     said = verbatim.told(stream, _said(message, entry.id))
     events = [*said, *verbatim.kept(ENTRY, text, id=entry.id, parent=entry.parent_id)]
     times = [message.get("timestamp"), *(part.get("timestamp") for part in message["parts"])]
     at_us = next(filter(None, map(verbatim.time_us, times)), None)
     return [dataclasses.replace(event, occurred_at=at_us) for event in events]
-
-
-def _text(value: Any, adapter: TypeAdapter[Any]) -> str:
-    """The JSON text of a value; InvalidEvent for what could not be loaded again."""
-    text = verbatim.json_text(value, adapter.dump_json)
-    try:
-        adapter.validate_json(text)
-    except ValueError as error:
-        raise InvalidEvent(f"{shown(value)} could not be loaded again: {error}") from error
-    return text
 
 
 def _said(message: Any, message_id: str) -> list[Event]:

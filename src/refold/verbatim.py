@@ -81,14 +81,17 @@ def text_of(store: Store, recorded: Recorded) -> str:
     return held.text or bytes(held.value).decode()
 
 
-def json_text(value: object, dumps: Callable[[Any], str | bytes] | None = None) -> str:
+def json_text(value: object, adapter: Any = None) -> str:
     """A value as JSON text; :class:`~refold.errors.InvalidEvent` for what is no JSON.
 
-    ``dumps`` is how its framework writes it, where that has a way of its own.
+    ``adapter`` is the ``TypeAdapter`` of a value of pydantic's, which must also read it again.
     """
     try:
-        text = json.dumps(value, ensure_ascii=False) if dumps is None else dumps(value)
-        return text if isinstance(text, str) else text.decode()
+        if adapter is None:
+            return json.dumps(value, ensure_ascii=False)
+        text: bytes = adapter.dump_json(value)
+        adapter.validate_json(text)
+        return text.decode()
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidEvent(f"{shown(value)} is not JSON: {error}") from error
 

@@ -89,6 +89,7 @@ def test_what_was_heard_of_an_interrupted_answer_stands_beside_what_was_generate
     async def talk(line: Line, store: refold.AsyncStore) -> None:
         await line.say("Tell me all.")
         await until(store, "speech.started", 2)
+        await until(store, "model.response")  # All of it was generated.
         await asyncio.sleep(0.4)
         await line.say("Stop.")
         await until(store, "agent.utterance", 2)
