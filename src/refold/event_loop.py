@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, wait
+from inspect import isawaitable
 from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
@@ -13,6 +14,21 @@ T = TypeVar("T")
 ABANDONED_S: Final = 1.0
 SEEN_S: Final = 1.0
 """How long an interrupt may go unseen that comes between two steps of waiting."""
+
+
+async def answered(given: Any) -> Any:
+    """What is given: at once, or where it is awaited."""
+    return await given if isawaitable(given) else given
+
+
+def at_once(work: Coroutine[Any, Any, T]) -> T:
+    """What a coroutine gives or raises in which nothing waits."""
+    try:
+        work.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    raise AssertionError("what was to be done at once waits")
 
 
 class LoopThread:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import nullcontext
 from decimal import Decimal
 from functools import partial
-from inspect import isawaitable
 from typing import Any, ClassVar, Final, Generic, Self, TypeVar
 
 from refold.conversation import events
@@ -24,6 +23,7 @@ from refold.engine.aio import AsyncStore
 from refold.engine.store import Store
 from refold.engine.store_check import check_store
 from refold.errors import Conflict, InvalidEvent, UsageError, refuse_unless
+from refold.event_loop import answered, at_once
 from refold.ports import Appended
 from refold.recording.answers import answer, completion, exact_cost
 from refold.recording.in_force import InForce, Telling, Told, begun, entered, in_force
@@ -276,7 +276,7 @@ class Recorder(ABC, Generic[S, R]):
             raise UsageError("a recorder is for one block: make another", stream=self.stream)
         self._is_open = True
         if not self._opening:
-            history = await self._answered(self._store.branch(self.stream))
+            history = await answered(self._store.branch(self.stream))
             self._notes = followed(self.stream, history)
             self._check_going_on()
             return
@@ -310,17 +310,12 @@ class Recorder(ABC, Generic[S, R]):
         self._check_going_on()
         notes = self._notes
         # Unique in its stream, as the version is.
-        given = make(f"m{notes.version + 1}")
-        made, after = stamped(notes, given, occurred_at=occurred_at)
+        made, after = stamped(notes, make(f"m{notes.version + 1}"), occurred_at=occurred_at)
         expected = NO_STREAM if notes.version == NO_EVENTS else notes.version
-        answer = self._store.append(self.stream, made, expected=expected, metadata=self._metadata)
-        appended: Appended = await self._answered(answer)
+        told: Any = {"expected": expected, "metadata": self._metadata}
+        appended: Appended = await answered(self._store.append(self.stream, made, **told))
         self._notes = after
         return appended
-
-    async def _answered(self, given: Any) -> Any:
-        """What the store gives: at once, or where it is awaited."""
-        return await given if isawaitable(given) else given
 
     def _check_going_on(self) -> None:
         if self._notes.is_ended:
@@ -345,12 +340,7 @@ class Session(Recorder[Store, Appended]):
     def _run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         # A forked process waits for no thread of its parent's: the store refuses.
         with self._turn if self._store._process.is_here else nullcontext():
-            try:
-                work().send(None)
-            except StopIteration as done:
-                result: T = done.value
-                return result
-        raise AssertionError("nothing that a Session does can wait")
+            return at_once(work())
 
     def _soon(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._run(work)
@@ -385,8 +375,7 @@ class AsyncSession(Recorder[AsyncStore, Coroutine[Any, Any, Appended]]):
 
     async def _left(self, error: BaseException | None) -> None:
         # What another loop or thread has begun comes to its turn here a moment later.
-        soons = map(asyncio.wrap_future, [*self._soons])
-        await asyncio.gather(*soons, return_exceptions=True)
+        await asyncio.gather(*map(asyncio.wrap_future, [*self._soons]), return_exceptions=True)
         await self._in_turn(partial(self._leave, error))
 
     async def _run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
