@@ -178,7 +178,8 @@ def _useful(verdict: Verdict) -> float:
 def _clusters_needed(verdict: Verdict, found: PairedDifference) -> int | None:
     """How many settle it, if the difference is what it seems; more than there are, or None."""
     mean, useful = found.mean, _useful(verdict)
-    if not useful:
+    left_open = (verdict.missing_high or 0.0) - (verdict.missing_low or 0.0)
+    if not useful or left_open >= 2 * useful:  # More of them leave as much open.
         return None
     deviation = (mean.error or 0.0) * math.sqrt(mean.clusters)
     needed = clusters_needed(mean.mean, deviation, confidence=verdict.confidence, margin=useful)

@@ -93,11 +93,10 @@ def _missing_part(verdict: Verdict) -> str:
     if not verdict.is_complete:
         return "The run is not complete: let it end."
     more = (verdict.clusters_needed or 0) - verdict.clusters
-    if more > 0:
-        return f"About {_clusters(verdict, more, 'more ')} would tell."
+    told = [f"About {_clusters(verdict, more, 'more ')} would tell."] if more > 0 else []
     if verdict.missing:
-        return f"{verdict.missing:,} of {verdict.items:,} items lack an answer: ask them again."
-    return "" if verdict.p is None else "No number of them that could be asked would tell."
+        told += [f"{verdict.missing:,} of {verdict.items:,} items lack an answer: ask them again."]
+    return " ".join(told)
 
 
 def _clusters(verdict: Verdict, count: int, which: str = "") -> str:

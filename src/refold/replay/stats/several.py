@@ -37,7 +37,7 @@ def benjamini_hochberg(ps: Sequence[float]) -> list[float]:
 
 
 def always_valid(
-    deviations: float, clusters: int, confidence: float, *, planned: int = 100
+    deviations: float, clusters: int, confidence: float, *, planned: float = 100
 ) -> tuple[float, float]:
     """An interval that may be looked at after any cluster: its half width, and the p of a mean.
 

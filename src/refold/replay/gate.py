@@ -1,0 +1,214 @@
+"""A gate: from verdicts to an exit code, with its reasons, and as text for other programs.
+
+Nothing is read, written or asked here. Verdicts come from :mod:`~refold.replay.verdict`.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+import operator
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final, Literal, NamedTuple
+from xml.etree import ElementTree
+
+import msgspec
+
+from refold.errors import UsageError
+from refold.replay.answer import Verdict, Verdicts
+from refold.replay.metrics import Metric
+from refold.replay.wording import amount, apart
+
+PASSED: Final = 0
+FINDING: Final = 1
+INCONCLUSIVE: Final = 4
+
+State = Literal["passed", "failed", "inconclusive", "not gated"]
+"""What a gate makes of one verdict; the last: it could not have shut the gate."""
+
+_THRESHOLD: Final = re.compile(r"([^<>=]+?)\s*(>=|<=|>|<)\s*([^<>=]+)")
+_COMPARED: Final = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
+_NUMBER: Final = re.compile(r"([+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?)\s*([a-zA-Z%]*)")
+_ELEMENTS: Final = {
+    "failed": "failure",
+    "inconclusive": "error",
+    "not gated": "skipped",
+    "passed": "",
+}
+_COUNTED: Final = {"failure": "failures", "error": "errors", "skipped": "skipped"}
+_MARKS: Final = {PASSED: "✅", FINDING: "❌", INCONCLUSIVE: "❔"}
+_MARKUP: Final = re.compile(r"([\\`*_{}\[\]()+!|~$-])")
+_LINKED: Final = re.compile(r"([@#:]|(?<!\w)www)(?=[\w/.])", re.IGNORECASE)
+# What XML 1.0 has no place for, written out or as references.
+_NO_CHARACTER: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+
+
+class GatedVerdict(msgspec.Struct, frozen=True):
+    """A verdict, what the gate makes of it, and why."""
+
+    verdict: Verdict
+    state: State
+    reason: str
+
+
+class Gate(msgspec.Struct, frozen=True):
+    """0 where it is open, 1 for a finding, 4 where nothing can be said; with every verdict."""
+
+    exit_code: int
+    ship: str
+    gated: list[GatedVerdict]
+
+
+class Threshold(NamedTuple):
+    """The metric of this name may not be so: the gate is shut where the candidate's value is."""
+
+    name: str
+    sign: str
+    limit: float
+    text: str
+
+
+def gate(
+    verdicts: Verdicts,
+    fail_on: Sequence[str] = ("worse",),
+    *,
+    inconclusive: Literal["fail", "pass"] = "fail",
+) -> Gate:
+    """Whether to let a candidate through.
+
+    ``fail_on`` holds ``worse`` (the primary metric or a guardrail got worse), ``changed`` (a
+    metric without a direction changed more than noise), and thresholds on the candidate's own
+    value of a metric, in its unit or, of a share, in ``pt`` or ``%``: ``cost>0.05``,
+    ``broken_answers>2%``. A finding is 1. Else an inconclusive verdict on the primary metric, on a
+    guardrail, or on what was asked about, is 4; ``inconclusive="pass"`` lets it through, but never
+    a run that is not complete. Raises :class:`~refold.errors.UsageError` for what is neither, or
+    names a metric that was not measured.
+    """
+    every = list(verdicts)
+    words = {one for one in fail_on if one in ("worse", "changed")}
+    limits = [_threshold(one, every) for one in fail_on if one not in words]
+    must = [verdicts.primary, *verdicts.guardrails]
+    gated = [_gated(one, words, limits, is_needed=one in must) for one in every]
+    states = {one.state for one in gated}
+    may_pass = inconclusive == "pass" and all(one.is_complete for one in every)
+    code = INCONCLUSIVE if "inconclusive" in states and not may_pass else PASSED
+    return Gate(FINDING if "failed" in states else code, verdicts.ship, gated)
+
+
+def quantity_of(text: str, metric: Metric, *, argument: str = "margin", of: str = "") -> float:
+    """An amount of a metric as it is typed: ``2pt``, ``2%`` or ``0.02`` of a share.
+
+    Of other metrics a number in their own unit, with it or without: ``0.01USD``, ``50``. Raises
+    :class:`~refold.errors.UsageError` for anything else, such as ``2`` of a share; its message
+    names the ``argument`` and what was given, which is ``of`` where the text is a part of it.
+    """
+    found = _NUMBER.fullmatch(text.strip())
+    value, unit = (float(found[1]), found[2].lower()) if found else (math.nan, "")
+    own = "" if metric.unit == "share" else metric.unit.lower()
+    if metric.unit == "share" and unit in ("pt", "%"):
+        value, unit = value / 100, ""
+    is_share = metric.unit == "share"
+    if math.isnan(value) or unit not in ("", own) or (is_share and abs(value) > 1):
+        wanted = f"a number of {own}" if own else "points of it, as 2pt"
+        raise UsageError(
+            f"{argument}={(of or text)!r}: an amount of {metric.name} is {wanted}",
+            argument=argument,
+        )
+    return value
+
+
+def junit(gate: Gate, *, name: str = "refold") -> str:
+    """The gate as JUnit XML, in the shape that Jenkins and Maven's Surefire read.
+
+    A test case a verdict: a ``failure`` for a finding, an ``error`` where nothing can be said,
+    ``skipped`` where the gate does not ask. The time is 0: the same verdicts give the same bytes.
+    """
+    counted = Counter(_ELEMENTS[one.state] for one in gate.gated)
+    counts = {key: str(counted[element]) for element, key in _COUNTED.items()}
+    suites = ElementTree.Element("testsuites")
+    about = {"name": name, "tests": str(len(gate.gated)), **counts, "time": "0"}
+    suite = ElementTree.SubElement(suites, "testsuite", _characters(about))
+    for one in gate.gated:
+        about = {"classname": name, "name": one.verdict.metric.name, "time": "0"}
+        case = ElementTree.SubElement(suite, "testcase", _characters(about))
+        if element := _ELEMENTS[one.state]:
+            about = {"message": one.reason, "type": one.verdict.answer}
+            why = ElementTree.SubElement(case, element, _characters(about))
+            why.text = _NO_CHARACTER.sub("\ufffd", one.verdict.plain)
+    ElementTree.indent(suites)
+    return ElementTree.tostring(suites, "unicode", xml_declaration=False) + "\n"
+
+
+def markdown(gate: Gate, *, title: str = "refold") -> str:
+    """The gate as a summary for a pull request: the sentence, a table, and every plain answer."""
+    lines = [f"### {_MARKS[gate.exit_code]} {escaped(title)}: {escaped(gate.ship)}", ""]
+    lines += ["| gate | metric | candidate | control | difference | answer |"]
+    lines += ["|---|---|---:|---:|---:|---|", *map(_row, gate.gated), ""]
+    lines += [f"- {escaped(one.verdict.plain)}" for one in gate.gated]
+    return "\n".join(lines) + "\n"
+
+
+def escaped(text: str) -> str:
+    """Text for a page of Markdown: no markup in it works, nobody is mentioned, nothing linked."""
+    line = _MARKUP.sub(r"\\\1", html.escape(" ".join(text.split()), quote=False))
+    return _LINKED.sub(r"\1<!-- -->", _NO_CHARACTER.sub("\ufffd", line))
+
+
+def _row(one: GatedVerdict) -> str:
+    verdict, unit = one.verdict, one.verdict.metric.unit
+    ends = f"{apart(verdict.low, unit)} to {apart(verdict.high, unit)}"
+    difference = "" if verdict.difference is None else f"{apart(verdict.difference, unit)} ({ends})"
+    cells = [
+        one.state,
+        verdict.metric.name,
+        amount(verdict.candidate, unit),
+        amount(verdict.control, unit),
+        difference,
+        verdict.answer,
+    ]
+    return f"| {' | '.join(map(escaped, cells))} |"
+
+
+def _gated(
+    verdict: Verdict, fail_on: set[str], limits: Sequence[Threshold], *, is_needed: bool
+) -> GatedVerdict:
+    """What the gate makes of one verdict; the first reason to shut it counts."""
+    name, value = verdict.metric.name, verdict.candidate
+    own = [one for one in limits if one.name == name]
+    is_asked = is_needed or bool(own) or (not verdict.metric.direction and "changed" in fail_on)
+    over = [one.text for one in own if value is not None and _COMPARED[one.sign](value, one.limit)]
+    found = {"worse": "worse" if is_needed else "", "changed more than noise": "changed"}
+    if not is_asked:
+        return GatedVerdict(verdict, "not gated", "the gate does not ask about it")
+    if over and verdict.is_complete:
+        shown = amount(value, verdict.metric.unit)
+        return GatedVerdict(verdict, "failed", f"{name} is {shown}: {over[0]}")
+    if found.get(verdict.answer) in fail_on:
+        return GatedVerdict(verdict, "failed", f"{name}: {verdict.answer}")
+    is_open = verdict.answer == "inconclusive" or (own and value is None)
+    return GatedVerdict(
+        verdict, "inconclusive" if is_open else "passed", f"{name}: {verdict.answer}"
+    )
+
+
+def _threshold(text: str, verdicts: Sequence[Verdict]) -> Threshold:
+    found = _THRESHOLD.fullmatch(text.strip())
+    if not found:
+        raise UsageError(
+            f"fail_on={text!r} is neither worse, nor changed, nor a threshold such as cost>0.05",
+            argument="fail_on",
+        )
+    metrics = {one.metric.name: one.metric for one in verdicts}
+    if found[1] not in metrics:
+        raise UsageError(
+            f"fail_on={text!r}: {found[1]} was not measured, but {', '.join(metrics)} were",
+            argument="fail_on",
+        )
+    limit = quantity_of(found[3], metrics[found[1]], argument="fail_on", of=text)
+    return Threshold(found[1], found[2], limit, text.strip())
+
+
+def _characters(attributes: dict[str, str]) -> dict[str, str]:
+    return {key: _NO_CHARACTER.sub("\ufffd", value) for key, value in attributes.items()}
