@@ -10,8 +10,8 @@ import math
 import operator
 import re
 from collections import Counter
-from collections.abc import Sequence
-from typing import Final, Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Final, Literal
 from xml.etree import ElementTree
 
 import msgspec
@@ -61,13 +61,8 @@ class Gate(msgspec.Struct, frozen=True):
     gated: list[GatedVerdict]
 
 
-class Threshold(NamedTuple):
-    """The metric of this name may not be so: the gate is shut where the candidate's value is."""
-
-    name: str
-    sign: str
-    limit: float
-    text: str
+Threshold = tuple[str, Callable[[float, float], bool], float, str]
+"""The metric of this name; how its value may not stand to what limit; the text of it."""
 
 
 def gate(
@@ -176,21 +171,21 @@ def _gated(
 ) -> GatedVerdict:
     """What the gate makes of one verdict; the first reason to shut it counts."""
     name, value = verdict.metric.name, verdict.candidate
-    own = [one for one in limits if one.name == name]
+    own = [
+        (text, is_over(value or 0.0, limit)) for of, is_over, limit, text in limits if of == name
+    ]
     is_asked = is_needed or bool(own) or (not verdict.metric.direction and "changed" in fail_on)
-    over = [one.text for one in own if value is not None and _COMPARED[one.sign](value, one.limit)]
-    found = {"worse": "worse" if is_needed else "", "changed more than noise": "changed"}
-    if not is_asked:
-        return GatedVerdict(verdict, "not gated", "the gate does not ask about it")
-    if over and verdict.is_complete:
-        shown = amount(value, verdict.metric.unit)
-        return GatedVerdict(verdict, "failed", f"{name} is {shown}: {over[0]}")
-    if found.get(verdict.answer) in fail_on:
-        return GatedVerdict(verdict, "failed", f"{name}: {verdict.answer}")
-    is_open = verdict.answer == "inconclusive" or (own and value is None)
-    return GatedVerdict(
-        verdict, "inconclusive" if is_open else "passed", f"{name}: {verdict.answer}"
-    )
+    words = {"worse": "worse" if is_needed else "", "changed more than noise": "changed"}
+    state: State = "passed" if is_asked else "not gated"
+    reason = f"{name}: {verdict.answer}"
+    over = [text for text, is_over in own if is_over and value is not None and verdict.is_complete]
+    if over:
+        state, reason = "failed", f"{name} is {amount(value, verdict.metric.unit)}: {over[0]}"
+    elif is_asked and words.get(verdict.answer) in fail_on:
+        state = "failed"
+    elif is_asked and (verdict.answer == "inconclusive" or (own and value is None)):
+        state = "inconclusive"
+    return GatedVerdict(verdict, state, reason)
 
 
 def _threshold(text: str, verdicts: Sequence[Verdict]) -> Threshold:
@@ -207,7 +202,7 @@ def _threshold(text: str, verdicts: Sequence[Verdict]) -> Threshold:
             argument="fail_on",
         )
     limit = quantity_of(found[3], metrics[found[1]], argument="fail_on", of=text)
-    return Threshold(found[1], found[2], limit, text.strip())
+    return found[1], _COMPARED[found[2]], limit, text.strip()
 
 
 def _characters(attributes: dict[str, str]) -> dict[str, str]:

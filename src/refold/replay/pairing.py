@@ -16,28 +16,26 @@ Values = list[float | None]
 """What an arm gave for an item: a value a sample, None where it is not known."""
 
 
-class PairedArms(NamedTuple):
+class ArmMeans(NamedTuple):
     """Two arms over the items that either was to be asked.
 
-    ``clusters`` are the differences, candidate less control, over the items known of both, and
-    ``candidate`` and ``control`` the means over the same items; None without any. ``missing``
-    counts the items of which an answer of either arm is not known; ``low`` and ``high`` are the
-    difference over *all* items if those were the lowest or the highest there can be, None where
-    nothing is known. ``reach`` is the most by which two values can lie apart. Where the metric has
-    no bounds, they are the least and the greatest value seen.
+    ``candidate`` and ``control`` are means over the items known of both; None without any.
+    ``missing`` counts the items of which an answer of either arm is not known; ``missing_low`` and
+    ``missing_high`` are the difference over *all* items if those were the lowest or the highest
+    there can be.
     """
 
-    clusters: list[Cluster]
     items: int
-    candidate: float | None
-    control: float | None
     missing: int
-    low: float | None
-    high: float | None
-    reach: float
+    candidate: float | None = None
+    control: float | None = None
+    missing_low: float | None = None
+    missing_high: float | None = None
 
 
-class _Item(NamedTuple):
+class Pair(NamedTuple):
+    """What both arms gave for one item."""
+
     cluster: str
     candidate: Values
     control: Values
@@ -50,41 +48,39 @@ class _Item(NamedTuple):
 
 def paired_arms(
     metric: Metric, candidate: Iterable[Observation], control: Iterable[Observation]
-) -> PairedArms:
-    """Two arms, item by item; samples of one item are averaged first.
+) -> tuple[list[Cluster], float, ArmMeans]:
+    """The differences of two arms by cluster, how far two values can lie apart, and the means.
 
-    An item that one arm has not, or has as None, is missing: neither 0 nor left out in silence.
-    An item whose observations name several clusters (trials of a task, each a conversation) is
-    above them, so it is its own cluster. Raises :class:`~refold.errors.UsageError` for a value
-    that is not a finite number.
+    Samples of one item are averaged first. An item that one arm has not, or has as None, is
+    missing: neither 0 nor left out in silence. An item whose observations name several clusters
+    (trials of a task, each a conversation) is above them, so it is its own cluster. Where the
+    metric has no lowest or highest value, it is that of those seen. Raises
+    :class:`~refold.errors.UsageError` for a value that is not a finite number.
     """
-    items = _items(candidate, control)
-    seen = [value for one in items for side in one[1:] for value in side if value is not None]
-    known = [one for one in items if one.difference() is not None]
+    pairs = _pairs(candidate, control)
+    missing = sum(None in one.candidate or None in one.control for one in pairs)
+    known = [one for one in pairs if one.difference() is not None]
     if not known:
-        return PairedArms([], len(items), None, None, len(items), None, None, math.inf)
+        return [], math.inf, ArmMeans(len(pairs), missing)
+    seen = [value for one in pairs for side in one[1:] for value in side if value is not None]
     lowest = min(seen) if metric.low is None else metric.low
     highest = max(seen) if metric.high is None else metric.high
-    differences = defaultdict[str, list[float]](list)
+    by_cluster = defaultdict[str, list[float]](list)
     for one in known:
-        differences[one.cluster].append(one.difference() or 0.0)
-    return PairedArms(
-        [(math.fsum(of), len(of)) for of in differences.values()],
-        len(items),
-        fmean(_mean(one.candidate) or 0.0 for one in known),
-        fmean(_mean(one.control) or 0.0 for one in known),
-        sum(None in one.candidate or None in one.control for one in items),
-        fmean(one.difference(lowest, highest) or 0.0 for one in items),
-        fmean(one.difference(highest, lowest) or 0.0 for one in items),
-        highest - lowest,
-    )
+        by_cluster[one.cluster].append(one.difference() or 0.0)
+    new = fmean(_mean(one.candidate) or 0.0 for one in known)
+    old = fmean(_mean(one.control) or 0.0 for one in known)
+    ends = ((lowest, highest), (highest, lowest))
+    bounds = (fmean(one.difference(*end) or 0.0 for one in pairs) for end in ends)
+    clusters = [(math.fsum(of), len(of)) for of in by_cluster.values()]
+    return clusters, highest - lowest, ArmMeans(len(pairs), missing, new, old, *bounds)
 
 
-def _items(candidate: Iterable[Observation], control: Iterable[Observation]) -> list[_Item]:
+def _pairs(candidate: Iterable[Observation], control: Iterable[Observation]) -> list[Pair]:
     clusters = defaultdict[str, set[str]](set)
     arms = [_values(arm, clusters) for arm in (candidate, control)]
     return [
-        _Item(of.pop() if len(of) == 1 else item, *(arm.get(item, [None]) for arm in arms))
+        Pair(of.pop() if len(of) == 1 else item, *(arm.get(item, [None]) for arm in arms))
         for item, of in clusters.items()
     ]
 

@@ -22,18 +22,12 @@ from refold.replay.answer import Answer as Answer
 from refold.replay.answer import Verdict as Verdict
 from refold.replay.answer import Verdicts as Verdicts
 from refold.replay.metrics import Metric, Observation
-from refold.replay.pairing import PairedArms, paired_arms
-from refold.replay.stats import (
-    CONFIDENCE,
-    Looks,
-    PairedDifference,
-    benjamini_hochberg,
-    clusters_needed,
-    fewest_clusters,
-    holm,
-    paired_difference,
-    smallest_effect,
-)
+from refold.replay.pairing import paired_arms
+from refold.replay.stats import CONFIDENCE
+from refold.replay.stats.difference import Looks, PairedDifference, paired_difference
+from refold.replay.stats.exact import fewest_clusters
+from refold.replay.stats.power import clusters_needed, smallest_effect
+from refold.replay.stats.several import benjamini_hochberg, holm
 
 USEFUL_SHARE: Final = 0.05
 USEFUL_PART: Final = 0.1
@@ -63,28 +57,23 @@ def judge(
     refuse_unless(0 < confidence < 1, "between 0 and 1", confidence=confidence)
     is_fine = margin is None or (margin > 0 and math.isfinite(margin))
     refuse_unless(is_fine, "above 0, or None for none declared", margin=margin)
-    control = list(control)
-    arms = paired_arms(metric, candidate, control)
+    differences, reach, means = paired_arms(metric, candidate, asked := list(control))
     facts = Verdict(
         metric=metric,
         answer="inconclusive",
         plain="",
-        candidate=arms.candidate,
-        control=arms.control,
-        items=arms.items,
-        clusters=len(arms.clusters),
-        missing=arms.missing,
-        missing_low=arms.low,
-        missing_high=arms.high,
+        clusters=len(differences),
         margin=margin,
         confidence=confidence,
         is_complete=is_complete,
         clustered_by=clustered_by,
+        **means._asdict(),
     )
-    if not arms.clusters:
-        return replace(facts, plain=wording.nothing_known(facts, has_control=bool(control)))
-    found = paired_difference(arms.clusters, confidence=confidence, reach=arms.reach, looks=looks)
-    return _answered(_with_figures(facts, found, arms))
+    if not differences:
+        return replace(facts, plain=wording.nothing_known(facts, has_control=bool(asked)))
+    found = paired_difference(differences, confidence=confidence, reach=reach, looks=looks)
+    is_bounded = metric.low is not None and metric.high is not None
+    return _answered(_with_figures(facts, found, reach if is_bounded else math.inf))
 
 
 def family(
@@ -112,27 +101,16 @@ def _adjusted(
     ]
 
 
-def _with_figures(facts: Verdict, found: PairedDifference, arms: PairedArms) -> Verdict:
-    mean, metric = found.mean, facts.metric
-    is_bounded = metric.low is not None and metric.high is not None
-    reach = arms.reach if is_bounded else math.inf
+def _with_figures(facts: Verdict, found: PairedDifference, reach: float) -> Verdict:
+    mean, confidence = found.mean, facts.confidence
     ends = max(found.low, -reach), min(found.high, reach)
     low, high = (end if math.isfinite(end) else None for end in ends)
-    can_see = mean.error and mean.clusters >= fewest_clusters(1 - facts.confidence)
-    figures = replace(
-        facts,
-        difference=mean.mean,
-        low=low,
-        high=high,
-        method=found.method,
-        p=found.p,
-        smallest_effect=(
-            smallest_effect(mean.error, mean.degrees, confidence=facts.confidence)
-            if mean.error and can_see
-            else None
-        ),
-    )
-    return replace(figures, clusters_needed=_clusters_needed(figures, found))
+    effect = None
+    if mean.error and mean.clusters >= fewest_clusters(1 - confidence):
+        effect = smallest_effect(mean.error, mean.degrees, confidence=confidence)
+    figures = replace(facts, difference=mean.mean, low=low, high=high, p=found.p)
+    needed = _clusters_needed(figures, found)
+    return replace(figures, method=found.method, smallest_effect=effect, clusters_needed=needed)
 
 
 def _answered(verdict: Verdict) -> Verdict:
@@ -159,11 +137,8 @@ def _ends_with_missing(verdict: Verdict) -> tuple[float, float]:
     if verdict.low is None or verdict.high is None:
         return -math.inf, math.inf
     found = verdict.difference or 0.0
-    moved_low, moved_high = (
-        (verdict.missing_low or 0.0) - found,
-        (verdict.missing_high or 0.0) - found,
-    )
-    return verdict.low + min(0.0, moved_low), verdict.high + max(0.0, moved_high)
+    moved = [(end or 0.0) - found for end in (verdict.missing_low, verdict.missing_high)]
+    return verdict.low + min(0.0, moved[0]), verdict.high + max(0.0, moved[1])
 
 
 def _useful(verdict: Verdict) -> float:

@@ -12,8 +12,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats as oracle
 
-from refold.replay.stats import fewest_clusters, mcnemar_exact
-from refold.replay.stats.exact import can_be_exact, sign_flip_interval, sign_flip_p
+from refold.replay.stats.exact import (
+    can_be_exact,
+    fewest_clusters,
+    mcnemar_exact,
+    sign_flip_interval,
+    sign_flip_p,
+)
 
 differences = st.lists(
     st.integers(-40, 40).filter(bool).map(lambda n: n / 8), min_size=2, max_size=9

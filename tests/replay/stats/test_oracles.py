@@ -22,18 +22,10 @@ from statsmodels.stats.multitest import multipletests
 
 from refold.errors import UsageError
 from refold.replay.metrics import Metric, Observation
-from refold.replay.stats import (
-    ClusteredMean,
-    benjamini_hochberg,
-    clustered_mean,
-    holm,
-    mcnemar_exact,
-    paired_difference,
-    pass_at_k,
-    pass_hat_k,
-    wilson,
-)
-from refold.replay.stats.several import always_valid
+from refold.replay.stats import mcnemar_exact, pass_at_k, pass_hat_k, wilson
+from refold.replay.stats.clusters import ClusteredMean, clustered_mean
+from refold.replay.stats.difference import paired_difference
+from refold.replay.stats.several import always_valid, benjamini_hochberg, holm
 from refold.replay.verdict import judge
 
 DATA = Path(__file__).parents[4] / "shared" / "data"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats as oracle
 from statsmodels.stats.power import TTestPower
 
-from refold.replay.stats import clusters_needed, settled, smallest_effect
+from refold.replay.stats.power import clusters_needed, settled, smallest_effect
 
 FIVE_PERCENT = {"confidence": 0.95}
 

@@ -15,6 +15,7 @@ from scipy import stats as oracle
 from refold.errors import UsageError
 from refold.replay import stats
 from refold.replay.stats.exact import COINS_MAX
+from refold.replay.stats.rates import percentile
 
 counts = st.integers(0, 2_000)
 ODD = (0.0, 1.0, -0.5, 1.5, math.nan)
@@ -138,62 +139,12 @@ class TestPlanning:
         assert stats.mcnemar_pairs_needed(1.0, 1.0) == 6
 
 
-class TestClusters:
-    @pytest.mark.parametrize(
-        "sample",
-        [[], [(3, 4)], [(3, 4), (0, 0)], [(2, 3), (2, 3)], [(2, 3), (2, 3), (0, 1), (0, 0)]],
-    )
-    def test_few_clusters_tell_nothing(self, sample: list[tuple[int, int]]) -> None:
-        """Two alike gave an interval from their rate to their rate; from four on there is one."""
-        assert stats.cluster_bootstrap(sample) == (0.0, 1.0)
-        assert stats.cluster_bootstrap([(2, 3), (1, 3), (1, 3), (0, 1)]).low > 0
-
-    @given(clusters)
-    def test_bootstrap_depends_on_nothing_but_the_clusters(
-        self, sample: list[tuple[int, int]]
-    ) -> None:
-        """The same clusters give the same interval, inside [0, 1] and in order."""
-        first = stats.cluster_bootstrap(sample)
-        assert first == stats.cluster_bootstrap(sample)
-        assert 0 <= first.low <= first.high <= 1
-
-    @pytest.mark.parametrize("confidence", [0.5, 0.95])
-    def test_bootstrap_agrees_with_the_clustered_error(self, confidence: float) -> None:
-        """On 200 even clusters the interval is about the normal one, at any level and seed."""
-        sample = [((n * 37) % 11, 10 + n % 3) for n in range(200)]
-        won, tried = np.array(sample).T
-        rate = won.sum() / tried.sum()
-        # The linearised ratio estimator (Cochran, Sampling Techniques, 1977, chapter 6).
-        error = oracle.sem((won - rate * tried) / tried.mean())
-        half = oracle.norm.ppf((1 + confidence) / 2) * error
-        ends = set()
-        for seed in range(2):
-            asked = {"resamples": 3_000, "seed": seed}
-            got = stats.cluster_bootstrap(sample, confidence=confidence, **asked)
-            assert got == pytest.approx((rate - half, rate + half), abs=error / 5)
-            assert got == stats.cluster_bootstrap(sample, confidence=confidence, **asked)
-            ends.add(got)
-        assert len(ends) == 2
-
-    def test_whole_clusters_are_resampled(self) -> None:
-        """Turns that agree within a conversation widen the interval over that of Wilson."""
-        together = stats.cluster_bootstrap([(10, 10)] * 20 + [(0, 10)] * 20)
-        alone = stats.wilson(200, 400)
-        assert together.high - together.low > 2.5 * (alone.high - alone.low)
-
-    @pytest.mark.parametrize("won", [0, 10])
-    def test_trials_all_alike_are_not_certainty(self, won: int) -> None:
-        """All or nothing in every cluster gives Wilson's interval with clusters as trials."""
-        expected = stats.wilson(12 if won else 0, 12)
-        assert stats.cluster_bootstrap([(won, 10)] * 12) == expected
-
-
 class TestPercentiles:
     @given(measurements, st.floats(0, 100))
     def test_agrees_with_numpy(self, values: list[float], q: float) -> None:
         """Any percentile of values in any order is numpy's."""
         expected = np.percentile(values, q)
-        assert stats.percentile(values, q) == pytest.approx(expected, rel=1e-9, abs=1e-6)
+        assert percentile(values, q) == pytest.approx(expected, rel=1e-9, abs=1e-6)
 
     @given(measurements)
     def test_summary_holds_count_mean_and_percentiles(self, values: list[float]) -> None:
@@ -227,14 +178,8 @@ class TestPercentiles:
         *((lambda a=a: stats.mcnemar_smallest_effect(9, 0.2, alpha=a), "alpha") for a in ODD),
         *((lambda p=p: stats.mcnemar_pairs_needed(0.1, 0.2, power=p), "power") for p in ODD),
         (lambda: stats.mcnemar_smallest_effect(9, 0.2, power=0.05), "power"),
-        *((lambda c=c: stats.cluster_bootstrap([], confidence=c), "confidence") for c in ODD),
-        (lambda: stats.cluster_bootstrap([], resamples=99), "resamples"),
-        (lambda: stats.cluster_bootstrap([], resamples=1_000_001), "resamples"),
-        (lambda: stats.cluster_bootstrap([], resamples=1e3), "resamples"),  # type: ignore[arg-type]
-        (lambda: stats.cluster_bootstrap([], seed=0.5), "seed"),  # type: ignore[arg-type]
-        (lambda: stats.cluster_bootstrap([(2, 1)]), "successes"),
-        (lambda: stats.percentile([], 50), "values"),
-        (lambda: stats.percentile([1.0], 101), "q"),
+        (lambda: percentile([], 50), "values"),
+        (lambda: percentile([1.0], 101), "q"),
         (lambda: stats.summarise([math.inf]), "values"),
     ],
 )

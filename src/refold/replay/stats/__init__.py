@@ -7,28 +7,15 @@ random: the same arguments give the same answer. What cannot be is refused:
 """
 
 from refold.replay.stats.clusters import Cluster as Cluster
-from refold.replay.stats.clusters import ClusteredMean as ClusteredMean
-from refold.replay.stats.clusters import clustered_mean as clustered_mean
 from refold.replay.stats.difference import Looks as Looks
-from refold.replay.stats.difference import PairedDifference as PairedDifference
-from refold.replay.stats.difference import paired_difference as paired_difference
-from refold.replay.stats.exact import fewest_clusters as fewest_clusters
 from refold.replay.stats.exact import mcnemar_exact as mcnemar_exact
-from refold.replay.stats.former import cluster_bootstrap as cluster_bootstrap
 from refold.replay.stats.former import mcnemar_pairs_needed as mcnemar_pairs_needed
 from refold.replay.stats.former import mcnemar_smallest_effect as mcnemar_smallest_effect
-from refold.replay.stats.former import total as total
-from refold.replay.stats.power import clusters_needed as clusters_needed
-from refold.replay.stats.power import settled as settled
-from refold.replay.stats.power import smallest_effect as smallest_effect
 from refold.replay.stats.rates import CONFIDENCE as CONFIDENCE
 from refold.replay.stats.rates import Interval as Interval
 from refold.replay.stats.rates import Summary as Summary
-from refold.replay.stats.rates import percentile as percentile
 from refold.replay.stats.rates import share_interval as share_interval
 from refold.replay.stats.rates import summarise as summarise
 from refold.replay.stats.rates import wilson as wilson
-from refold.replay.stats.several import benjamini_hochberg as benjamini_hochberg
-from refold.replay.stats.several import holm as holm
 from refold.replay.stats.several import pass_at_k as pass_at_k
 from refold.replay.stats.several import pass_hat_k as pass_hat_k

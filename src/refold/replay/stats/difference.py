@@ -67,7 +67,7 @@ def paired_difference(
         p, method = sign_flip_p(differing), "exact sign flips of clusters"
     else:
         low, high, p = _by_t(mean, confidence)
-        method = "cluster-robust t (CR2)"
+        method = "cluster-robust t (jackknife)"
         if can_be_exact(differing):
             p = max(p, sign_flip_p(differing))
             is_binary = all(count == 1 and abs(total) in (0, 1) for total, count in clusters)

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from random import Random
 from statistics import NormalDist
 from typing import Final
 
 from refold.errors import UsageError
-from refold.replay.stats.rates import CONFIDENCE, UNKNOWN, Interval, percentile, wilson
 
 ALPHA: Final = 0.05
 POWER: Final = 0.8
-RESAMPLES: Final = 2_000
-RESAMPLES_MIN: Final = 100
-RESAMPLES_MAX: Final = 1_000_000
-Cluster = tuple[int, int]
 
 
 def mcnemar_pairs_needed(
@@ -58,45 +51,6 @@ def mcnemar_smallest_effect(
     return effect if effect <= discordant_rate else None
 
 
-def cluster_bootstrap(
-    clusters: Sequence[Cluster],
-    *,
-    confidence: float = CONFIDENCE,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> Interval:
-    """An interval for all successes over all trials that resamples whole clusters.
-
-    Percentile bootstrap (Efron 1979, "Bootstrap methods", Annals of Statistics 7); too narrow for
-    fewer than about 20 clusters. ``(0, 1)`` for fewer than four clusters with trials: of these, the
-    ends of 95 % are the clusters' own rates. When every trial of two or more came out the same
-    there is nothing to resample: then Wilson's interval counts each cluster once, the fewest
-    independent trials there can have been.
-    """
-    for successes, trials in clusters:
-        _check_counts(successes, trials)
-    _check_between("confidence", confidence)
-    fits = type(resamples) is int and RESAMPLES_MIN <= resamples <= RESAMPLES_MAX
-    _check(fits, "resamples", resamples, f"{RESAMPLES_MIN:,} to {RESAMPLES_MAX:,}")
-    _check(type(seed) is int, "seed", seed, "a whole number")
-    filled = [cluster for cluster in clusters if cluster[1]]
-    successes, trials = total(filled)
-    if len(filled) < (2 if successes in (0, trials) else 4):
-        return UNKNOWN
-    if successes in (0, trials):
-        return wilson(len(filled) if successes else 0, len(filled), confidence=confidence)
-    generator = Random(seed)
-    drawn = (total(generator.choices(filled, k=len(filled))) for _ in range(resamples))
-    rates = [won / tried for won, tried in drawn]
-    tail = 50 * (1 - confidence)
-    return Interval(percentile(rates, tail), percentile(rates, 100 - tail))
-
-
-def total(clusters: Sequence[Cluster]) -> Cluster:
-    """The successes and trials of all the clusters."""
-    return sum(won for won, _ in clusters), sum(tried for _, tried in clusters)
-
-
 def _deviations(confidence: float) -> float:
     """How many standard deviations, to each side, hold so much of a normal variable."""
     _check_between("confidence", confidence)
@@ -119,11 +73,6 @@ def _differing_pairs_min(alpha: float) -> int:
 
 def _check_between(argument: str, value: float, above: float = 0) -> None:
     _check(above < value < 1, argument, value, f"between {above} and 1")
-
-
-def _check_counts(successes: int, trials: int) -> None:
-    _check(trials >= 0, "trials", trials, "at least 0")
-    _check(0 <= successes <= trials, "successes", successes, f"from 0 to trials={trials}")
 
 
 def _check(is_fine: bool, argument: str, value: object, wanted: str) -> None:

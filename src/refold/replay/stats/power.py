@@ -9,6 +9,7 @@ one-sided tests, Phillips 1990, Journal of Pharmacokinetics and Biopharmaceutics
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from statistics import NormalDist
 from typing import Final
 
@@ -16,8 +17,8 @@ from refold.replay.stats.exact import fewest_clusters
 from refold.replay.stats.student import over_spread, t_deviations
 
 POWER: Final = 0.8
-CLUSTERS_MAX: Final = 10_000_000
-"""A plan for more clusters than this is none."""
+DOUBLED_MAX: Final = 2_000_000
+"""A plan for more than so many times the fewest is none."""
 _BELL: Final = NormalDist()
 
 
@@ -47,14 +48,11 @@ def smallest_effect(
     error: float, degrees: float, *, confidence: float, power: float = POWER
 ) -> float:
     """The smallest true difference that would have been seen with this power."""
-    low, high = 0.0, error
-    while settled(high, error, degrees, confidence=confidence) < power:
-        low, high = high, 2 * high
-    while high - low > 1e-6 * high:
-        middle = (low + high) / 2
-        seen = settled(middle, error, degrees, confidence=confidence)
-        low, high = (middle, high) if seen < power else (low, middle)
-    return high
+
+    def is_seen(difference: float) -> bool:
+        return settled(difference, error, degrees, confidence=confidence) >= power
+
+    return _least(is_seen, error, 1e-6 * error) or math.inf
 
 
 def clusters_needed(
@@ -68,23 +66,29 @@ def clusters_needed(
     """How many clusters settle the matter with this power, where the truth is ``difference``.
 
     ``deviation`` is the standard deviation of a cluster: its error times the root of how many
-    there were. Never fewer than let the exact test speak; None for more than ten million.
+    there were. Never fewer than let the exact test speak; None for more than twelve million.
     """
     fewest = fewest_clusters(1 - confidence)
 
-    def are_enough(clusters: int) -> bool:
-        error = deviation / math.sqrt(clusters)
-        chance = settled(difference, error, clusters - 1, confidence=confidence, margin=margin)
-        return chance >= power
+    def are_enough(clusters: float) -> bool:
+        count = math.ceil(clusters)
+        error = deviation / math.sqrt(count)
+        return settled(difference, error, count - 1, confidence=confidence, margin=margin) >= power
 
-    if deviation == 0 or are_enough(fewest):
+    if not deviation:
         return fewest
-    low, high = fewest, 2 * fewest
-    while not are_enough(high):
-        if high > CLUSTERS_MAX:
-            return None
+    needed = _least(are_enough, fewest, 0.25)
+    return None if needed is None else math.ceil(needed)
+
+
+def _least(is_enough: Callable[[float], bool], start: float, exactness: float) -> float | None:
+    """The least value, from ``start`` up to millions of it, that is enough; None if none is."""
+    low = high = start
+    while not is_enough(high):
         low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if are_enough(middle) else (middle, high)
+        if high > DOUBLED_MAX * start:
+            return None
+    while high - low > exactness:
+        middle = (low + high) / 2
+        low, high = (low, middle) if is_enough(middle) else (middle, high)
     return high
