@@ -73,6 +73,13 @@ def test_a_change_counts_wherever_it_stands_once_asked_about() -> None:
     assert [gate(undecided, on).exit_code for on in (["worse"], ["changed"])] == [0, 4]
 
 
+def test_other_words_alone_are_no_change() -> None:
+    """Several ways of saying a thing are right; who declares the words asks about them."""
+    words = said("changed more than noise", replace(SAME, name="same_words"))
+    assert gate(of(said("better"), rest=(words,)), ["changed"]).exit_code == 0
+    assert gate(of(said("better"), words), ["changed"]).exit_code == 1
+
+
 def test_a_finding_counts_more_than_what_cannot_be_told() -> None:
     """Worse is worse, whatever else is open."""
     assert gate(of(said("inconclusive"), said("worse", COST))).exit_code == 1

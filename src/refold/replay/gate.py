@@ -25,6 +25,9 @@ PASSED: Final = 0
 FINDING: Final = 1
 INCONCLUSIVE: Final = 4
 
+NO_CHANGE: Final = frozenset({"same_words"})
+"""Other words with the same calls are no change that ``changed`` asks about, unless declared."""
+
 State = Literal["passed", "failed", "inconclusive", "not gated"]
 """What a gate makes of one verdict; the last: it could not have shut the gate."""
 
@@ -174,7 +177,8 @@ def _gated(
     own = [
         (text, is_over(value or 0.0, limit)) for of, is_over, limit, text in limits if of == name
     ]
-    is_asked = is_needed or bool(own) or (not verdict.metric.direction and "changed" in fail_on)
+    may_change = not verdict.metric.direction and name not in NO_CHANGE
+    is_asked = is_needed or bool(own) or (may_change and "changed" in fail_on)
     words = {"worse": "worse" if is_needed else "", "changed more than noise": "changed"}
     state: State = "passed" if is_asked else "not gated"
     reason = f"{name}: {verdict.answer}"

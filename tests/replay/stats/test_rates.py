@@ -88,57 +88,6 @@ class TestMcNemar:
         assert stats.mcnemar_exact(60_000, 60_000) == 1.0
 
 
-class TestPlanning:
-    def test_connors_formula_by_hand(self) -> None:
-        """With 45 % and 5 % discordant, 23 pairs: ((1.96 √0.5 + 0.84 √0.34) / 0.4)² = 22.02."""
-        assert stats.mcnemar_pairs_needed(0.4, 0.5) == 23
-        assert stats.mcnemar_pairs_needed(-0.4, 0.5) == 23
-
-    @given(st.integers(1, 5_000), st.floats(0.02, 1.0), levels, st.floats(0.6, 0.99))
-    def test_effect_and_pairs_are_inverse(
-        self, pairs: int, rate: float, confidence: float, power: float
-    ) -> None:
-        """The smallest effect of n pairs needs n pairs, and any larger one no more."""
-        asked = {"alpha": 1 - confidence, "power": power}
-        effect = stats.mcnemar_smallest_effect(pairs, rate, **asked)
-        assume(effect is not None and effect < rate)
-        assert effect is not None
-        larger = effect + (rate - effect) * 1e-6
-        assert stats.mcnemar_pairs_needed(larger, rate, **asked) <= pairs
-        assert stats.mcnemar_pairs_needed(effect * 0.9, rate, **asked) >= pairs
-
-    @pytest.mark.parametrize("alpha", [0.1, 0.05, 0.01, 0.001])
-    @pytest.mark.parametrize("power", [0.8, 0.9, 0.95])
-    def test_connors_formula_with_scipys_quantiles(self, alpha: float, power: float) -> None:
-        """At any level and power; and never fewer pairs than let the exact test reject."""
-        for difference, rate in ((0.1, 0.2), (0.05, 0.3), (0.3, 0.3), (1.0, 1.0)):
-            null = oracle.norm.isf(alpha / 2) * math.sqrt(rate)
-            effect = oracle.norm.ppf(power) * math.sqrt(rate - difference**2)
-            fewest = next(n for n in range(1, 99) if stats.mcnemar_exact(n, 0) <= alpha)
-            expected = math.ceil(max(((null + effect) / difference) ** 2, fewest / rate))
-            got = stats.mcnemar_pairs_needed(difference, rate, alpha=alpha, power=power)
-            assert got == expected
-
-    @pytest.mark.parametrize(
-        ("difference", "rate"), [(0.4, 0.5), (0.1, 0.2), (0.1, 0.1), (0.05, 0.2), (0.3, 0.3)]
-    )
-    def test_exact_power_is_close_to_the_power_asked_for(
-        self, difference: float, rate: float
-    ) -> None:
-        """The exact test at the planned size has 0.75 to 0.82 of the 0.80 asked for."""
-        pairs = stats.mcnemar_pairs_needed(difference, rate)
-        assert 0.75 < exact_power(pairs, rate, difference) < 0.82
-
-    @pytest.mark.parametrize(("pairs", "rate"), [(0, 0.5), (5, 1.0), (50, 0.1), (100, 0.0)])
-    def test_too_few_pairs_show_nothing(self, pairs: int, rate: float) -> None:
-        """Below six differing pairs no effect is large enough, so there is none to name."""
-        assert stats.mcnemar_smallest_effect(pairs, rate) is None
-
-    def test_pairs_needed_lets_the_exact_test_reject(self) -> None:
-        """If every pair differs the same way, six are needed, whatever the approximation says."""
-        assert stats.mcnemar_pairs_needed(1.0, 1.0) == 6
-
-
 class TestPercentiles:
     @given(measurements, st.floats(0, 100))
     def test_agrees_with_numpy(self, values: list[float], q: float) -> None:
@@ -165,19 +114,10 @@ class TestPercentiles:
         (lambda: stats.wilson(-1, 3), "successes"),
         (lambda: stats.wilson(4, 3), "successes"),
         (lambda: stats.wilson(0, -1), "trials"),
-        (lambda: stats.mcnemar_pairs_needed(0.0, 0.5), "difference"),
-        (lambda: stats.mcnemar_pairs_needed(0.6, 0.5), "difference"),
-        (lambda: stats.mcnemar_pairs_needed(0.1, 1.5), "discordant_rate"),
-        (lambda: stats.mcnemar_smallest_effect(-1, 0.5), "pairs"),
-        (lambda: stats.mcnemar_smallest_effect(10, -0.5), "discordant_rate"),
         *(
             (lambda level=level: stats.wilson(1, 2, confidence=level), "confidence")
             for level in ODD
         ),
-        *((lambda a=a: stats.mcnemar_pairs_needed(0.1, 0.2, alpha=a), "alpha") for a in ODD),
-        *((lambda a=a: stats.mcnemar_smallest_effect(9, 0.2, alpha=a), "alpha") for a in ODD),
-        *((lambda p=p: stats.mcnemar_pairs_needed(0.1, 0.2, power=p), "power") for p in ODD),
-        (lambda: stats.mcnemar_smallest_effect(9, 0.2, power=0.05), "power"),
         (lambda: percentile([], 50), "values"),
         (lambda: percentile([1.0], 101), "q"),
         (lambda: stats.summarise([math.inf]), "values"),
@@ -189,15 +129,3 @@ def test_impossible_arguments_are_named(call: Callable[[], object], argument: st
         call()
     assert caught.value.argument == argument
     assert argument in caught.value.message
-
-
-def exact_power(pairs: int, rate: float, difference: float) -> float:
-    """The chance that the exact test at 0.05 rejects, over every number of differing pairs."""
-    lean, total = (rate + difference) / (2 * rate), 0.0
-    for differing in range(pairs + 1):
-        tail = 2 * oracle.binom.cdf(np.arange(differing + 1), differing, 0.5)
-        critical = int(np.searchsorted(tail, 0.05, side="right")) - 1
-        below = oracle.binom.cdf(critical, differing, lean)
-        above = oracle.binom.sf(differing - critical - 1, differing, lean)
-        total += oracle.binom.pmf(differing, pairs, rate) * (below + above)
-    return total

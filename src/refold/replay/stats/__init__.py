@@ -9,8 +9,6 @@ random: the same arguments give the same answer. What cannot be is refused:
 from refold.replay.stats.clusters import Cluster as Cluster
 from refold.replay.stats.difference import Looks as Looks
 from refold.replay.stats.exact import mcnemar_exact as mcnemar_exact
-from refold.replay.stats.former import mcnemar_pairs_needed as mcnemar_pairs_needed
-from refold.replay.stats.former import mcnemar_smallest_effect as mcnemar_smallest_effect
 from refold.replay.stats.rates import CONFIDENCE as CONFIDENCE
 from refold.replay.stats.rates import Interval as Interval
 from refold.replay.stats.rates import Summary as Summary
