@@ -132,7 +132,7 @@ def test_the_question_says_what_decides(store: refold.Store) -> None:
     assert verdicts.primary.clustered_by == "customer"
     assert [one.metric.name for one in verdicts.guardrails] == ["broken_answers"]
     with pytest.raises(UsageError, match="no metric 'happiness'"):
-        Question(primary="happiness")
+        compare(store, STREAMS, CANDIDATE, question=Question(primary="happiness"))
 
 
 def test_conversations_of_one_customer_are_one_cluster(store: refold.Store) -> None:

@@ -31,6 +31,19 @@ if TYPE_CHECKING:
 @count_option("--sample", default=0, help="Which of its runs.")
 @option("--control", metavar="ID|LABEL", help="A replay with nothing changed (A/A): the noise.")
 @count_option("--control-sample", default=0, help="Which run of the control.")
+@option(
+    "--check",
+    "checks",
+    multiple=True,
+    metavar="CHECK",
+    help="Also check both answers: a built-in one, as repeated_calls, or FILE.py:FUNCTION.",
+)
+@option(
+    "--ignore",
+    multiple=True,
+    metavar="TOOL/FIELD",
+    help="A field of arguments that does not count.",
+)
 @report_option()
 @option(
     "--fail-on",
@@ -48,6 +61,8 @@ def compare_command(
     control: str | None,
     control_sample: int,
     report: str | None,
+    checks: tuple[str, ...],
+    ignore: tuple[str, ...],
     fail_on: tuple[str, ...],
     **options: Any,
 ) -> int:
@@ -62,6 +77,7 @@ def compare_command(
         refold compare --json | jq .figures.by_decision
     """
     import refold.replay as engine
+    from refold.replay.checks.reading import read_check
     from refold.replay.compare import json_pieces
     from refold.replay.report import write_report
 
@@ -87,6 +103,8 @@ def compare_command(
             control=noise,
             sample=sample,
             control_sample=control_sample,
+            checks=[read_check(text) for text in checks],
+            ignore=ignore,
         )
         if report is not None:
             write_report(comparison, report, read=store.read)

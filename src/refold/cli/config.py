@@ -28,7 +28,9 @@ COMMON: Final = ("db", "json")
 FILE: Final = "refold.toml"
 PROJECT_FILE: Final = "pyproject.toml"
 BYTES_MAX: Final = 256 * 1024
-OWN: Final = frozenset({"base-url", "from", "fold"})
+OWN: Final = frozenset({"base-url", "from", "fold", "check"})
+NAMED: Final = ("fold", "check")
+"""Those of them of which a name without a colon is one of our own."""
 """Options that import code or say who is asked: never taken from a file that was found."""
 
 Options = Mapping[str, click.Option]
@@ -83,7 +85,7 @@ def _has_settings(name: str) -> bool:
 
 def _is_harmless(key: str, value: Any) -> bool:
     """Whether a stranger may say so: no code (our own folds have no colon), no file elsewhere."""
-    if key in OWN and not (key == "fold" and ":" not in str(value)):
+    if key in OWN and not (key in NAMED and ":" not in str(value)):
         return False
     return key == "db" or not any(map(_leads_away, value if isinstance(value, list) else [value]))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
-from collections.abc import Collection, Container, Iterator, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from math import isnan, nan
 from typing import Final
 
@@ -16,7 +16,7 @@ from refold.replay.actions import ConversationComparison, compare_conversation
 from refold.replay.answer import Verdict, Verdicts
 from refold.replay.decision import Decision
 from refold.replay.journal import StoredAnswer
-from refold.replay.metrics import METRICS, Observation, observations
+from refold.replay.metrics import METRICS, Metric, Observation, observations
 from refold.replay.stats import CONFIDENCE, Looks
 from refold.replay.verdict import family, judge
 
@@ -49,28 +49,33 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     confidence: float = CONFIDENCE
     looks: Looks = "one"
 
-    def __post_init__(self) -> None:
-        for name in (self.primary, *self.guardrails):
-            if name not in METRICS:
-                raise UsageError(
-                    f"there is no metric {name!r}: {', '.join(METRICS)}", argument="primary"
-                )
+
+def check_question(question: Question, known: Mapping[str, Metric]) -> None:
+    """Refuse a question for a metric that nobody measures."""
+    for name in (question.primary, *question.guardrails):
+        if name not in known:
+            raise UsageError(
+                f"there is no metric {name!r}: {', '.join(known)}; a check is one where it is made",
+                argument="primary",
+            )
 
 
 class Arm:
     """What one side gave, a conversation at a time: of each value no more than a few bytes."""
 
-    def __init__(self, metrics: Collection[str] = OF_ANSWERS) -> None:
-        self._metrics = metrics
+    def __init__(
+        self, metrics: Collection[str] = OF_ANSWERS, known: Mapping[str, Metric] = METRICS
+    ) -> None:
+        self._metrics = [known[name] for name in metrics]
         self._columns: defaultdict[str, _Column] = defaultdict(_Column)
 
     def add(
         self, conversation: ConversationComparison, cluster: str, *, item: str | None = None
     ) -> None:
         """One more conversation, of a cluster; ``item`` where all of it is one item."""
-        for name in self._metrics:
-            for one in observations([conversation], METRICS[name], lambda _: cluster):
-                self._columns[name].add(one if item is None else replace(one, item=item))
+        for metric in self._metrics:
+            for one in observations([conversation], metric, lambda _: cluster):
+                self._columns[metric.name].add(one if item is None else replace(one, item=item))
 
     def note(self, metric: str, one: Observation) -> None:
         """One more observation."""
@@ -121,6 +126,7 @@ def verdicts(
     candidate: Arm,
     control: Arm,
     metrics: Collection[str] = OF_ANSWERS,
+    known: Mapping[str, Metric] = METRICS,
     *,
     is_complete: bool,
 ) -> Verdicts:
@@ -128,7 +134,7 @@ def verdicts(
 
     def judged(name: str) -> Verdict:
         return judge(
-            METRICS[name],
+            known[name],
             candidate.of(name),
             control.of(name),
             margin=question.margin if name == question.primary else None,

@@ -19,12 +19,24 @@ from refold.engine.store_check import check_store
 from refold.errors import UsageError, refuse_unless
 from refold.replay.actions import ConversationComparison, Terms, compare_conversation
 from refold.replay.answer import Verdicts
-from refold.replay.arms import OF_THE_RECORD, Arm, Question, itself, verdicts
+from refold.replay.arms import (
+    OF_ANSWERS,
+    OF_THE_RECORD,
+    Arm,
+    Question,
+    check_question,
+    itself,
+    verdicts,
+)
+from refold.replay.checks.scoring import scored
+from refold.replay.checks.seen import Check
 from refold.replay.control import check_control, check_recorded
 from refold.replay.decision import Decision, decisions
 from refold.replay.faults import offered_in
 from refold.replay.figures import Figures, Parting, Tally
 from refold.replay.journal import answers
+from refold.replay.metrics import METRICS
+from refold.replay.normalising import NOTHING_IGNORED, Ignored, ignored
 from refold.replay.plan import plan_of
 from refold.replay.variant import (
     OPENED,
@@ -85,6 +97,13 @@ class _Beside(NamedTuple):
     sides: list[list[ConversationComparison]]
 
 
+class _Record(NamedTuple):
+    """A recorded conversation: its events, where checks look at them, and its decisions."""
+
+    history: list[Recorded]
+    decisions: list[Decision]
+
+
 class Conversations(Sequence[ConversationComparison]):
     """Compared conversations in order, read from the log anew whenever they are gone through.
 
@@ -93,10 +112,17 @@ class Conversations(Sequence[ConversationComparison]):
     """
 
     def __init__(
-        self, store: Store, streams: Iterable[str], variant: Variant, samples: Sequence[int]
+        self,
+        store: Store,
+        streams: Iterable[str],
+        variant: Variant,
+        samples: Sequence[int],
+        *,
+        checks: Sequence[Check] = (),
+        ignored: Ignored = NOTHING_IGNORED,
     ) -> None:
-        self._store, self.samples = store, samples
-        self._terms = Terms(offered=offered_in(variant.tools))
+        self._store, self.samples, self._checks = store, samples, checks
+        self._terms = Terms(ignored, offered_in(variant.tools))
         self._places = [
             _Place(stream, version, branch, store.head(branch))
             for stream in streams
@@ -128,23 +154,25 @@ class Conversations(Sequence[ConversationComparison]):
             stream, version, *_ = places[0][0]
             history = list(self._store.read(stream, to_version=version))
             made = decisions(history)
-            compared = [[self._compared(place, made) for place in side] for side in places]
+            record = _Record(history, made)
+            compared = [[self._compared(place, record) for place in side] for side in places]
             yield _Beside(stream, history, made, compared)
 
     def _by_stream(self) -> Iterator[list[_Place]]:
         each = len(self.samples)
         return (self._places[n : n + each] for n in range(0, len(self._places), each))
 
-    def _recorded(self, place: _Place) -> list[Decision]:
-        return decisions(self._store.read(place.stream, to_version=place.version))
+    def _recorded(self, place: _Place) -> _Record:
+        history = self._store.read(place.stream, to_version=place.version)
+        kept = list(history) if self._checks else []
+        return _Record(kept, decisions(kept or history))
 
-    def _compared(
-        self, place: _Place, recorded: list[Decision] | None = None
-    ) -> ConversationComparison:
+    def _compared(self, place: _Place, record: _Record | None = None) -> ConversationComparison:
         branch, last = place.branch, place.branch_version
         events = () if last == NO_EVENTS else self._store.read(branch, to_version=last)
-        recorded = self._recorded(place) if recorded is None else recorded
-        return compare_conversation(place.stream, branch, recorded, answers(events), self._terms)
+        history, made = self._recorded(place) if record is None else record
+        found = compare_conversation(place.stream, branch, made, answers(events), self._terms)
+        return scored(found, history, made, self._checks)
 
 
 def compare(
@@ -156,15 +184,19 @@ def compare(
     sample: int | None = None,
     control_sample: int | None = None,
     question: Question | None = None,
+    checks: Sequence[Check] = (),
+    ignore: Iterable[str] = (),
 ) -> Comparison:
     """Compare what a replay of ``variant`` put on the streams' branches with what was recorded.
 
     ``control`` is the variant of an A/A replay of the same streams (or the same variant as another
     ``control_sample``). All samples that were planned are taken together, unless one is named.
-    Decisions that were not replayed count as missing. Raises :class:`~refold.errors.NotFound` for
-    a stream that does not exist, :class:`~refold.errors.UsageError` for a control that is not the
-    recorded agent again: one with another prompt, other tools, another model or other parameters
-    than a seed.
+    Decisions that were not replayed count as missing. ``checks`` (see
+    :func:`~refold.replay.checks.reading.read_check`) are made of both answers at each decision;
+    ``ignore`` names fields of arguments that do not count: ``book/request_id``. Raises
+    :class:`~refold.errors.NotFound` for a stream that does not exist,
+    :class:`~refold.errors.UsageError` for a control that is not the recorded agent again: one with
+    another prompt, other tools, another model or other parameters than a seed.
     """
     check_store(store, call="compare", instead=OPENED)
     check_variant(variant)
@@ -176,8 +208,15 @@ def compare(
         _check_other(*asked)
     question = question or Question()
     those = list(dict.fromkeys(checked_streams(streams)))
-    sides = [Conversations(store, those, *one) for one in asked]
-    tallies, arms = [Tally() for _ in sides], [Arm(), Arm() if control else Arm(OF_THE_RECORD)]
+    known = METRICS | {check.metric.name: check.metric for check in checks}
+    check_question(question, known)
+    gone = ignored(ignore)
+    sides = [Conversations(store, those, *one, checks=checks, ignored=gone) for one in asked]
+    every = (*OF_ANSWERS, *(check.metric.name for check in checks))
+    of_control = (
+        every if control else tuple(n for n in every if n in OF_THE_RECORD or n not in METRICS)
+    )
+    tallies, arms = [Tally() for _ in sides], [Arm(every, known), Arm(of_control, known)]
     for one in sides[0].beside(*sides[1:]):
         if control is not None:
             check_recorded(control, one.decisions)
@@ -187,22 +226,25 @@ def compare(
         for tally, compared in zip(tallies, one.sides, strict=True):
             for each in compared:
                 tally.add(each)
-        against = one.sides[1] if control else [itself(one.stream, one.decisions)]
+        record = itself(one.stream, one.decisions)
+        against = one.sides[1] if control else [scored(record, *one[1:3], checks)]
         for arm, compared in zip(arms, (one.sides[0], against), strict=True):
             for each in compared:
                 arm.add(each, cluster)
-    figures = [tally.figures() for tally in tallies]
+    figures, first = [tally.figures() for tally in tallies], tallies[0]
     return Comparison(
         variant=variant,
         variant_id=variant.id,
         sample=sides[0].samples[0],
         samples=[*sides[0].samples],
         question=question,
-        verdicts=verdicts(question, arms[0], arms[1], is_complete=all(map(_is_complete, figures))),
+        verdicts=verdicts(
+            question, arms[0], arms[1], every, known, is_complete=all(map(_is_complete, figures))
+        ),
         figures=figures[0],
         control=None if control is None else _control(control, sides[1].samples, figures[1]),
-        partings=tallies[0].partings,
-        first_partings=tallies[0].first_partings,
+        partings=first.partings,
+        first_partings=first.first_partings,
         conversations=sides[0],
     )
 

@@ -90,6 +90,12 @@ def offered_by(configured: Recorded | None) -> Offered:
     return _among(configured.to_class(AgentConfigured))
 
 
+def tools_by(configured: Recorded | None) -> dict[str, Tool]:
+    """The tools of a configuration by name, with what each does to the world."""
+    tools = [] if configured is None else configured.to_class(AgentConfigured).tools
+    return {tool.name: tool for tool in tools}
+
+
 def offered_in(tools: Sequence[Mapping[str, Any]] | None) -> Offered | None:
     """The tools of a variant; None where it leaves them as they were."""
     return None if tools is None else Offered(read_tools(list(tools))[0])

@@ -198,14 +198,16 @@ def _append(task: Task, outcome: Outcome) -> Append:
     branch, decision = task.journal.branch(task.stream), task.decision
     said = {"origin": ORIGIN, "replay": {"at": decision.at, "index": decision.index}}
     if outcome.action is not None:
-        events = _events(outcome.action, f"replay-{decision.version}", task.tools)
+        events = answer_events(outcome.action, f"replay-{decision.version}", task.tools)
         return Append(branch, events, metadata=said, key=_key(branch, str(decision.version)))
     status = None if outcome.failure is None else outcome.failure.status
     failed = ModelFailed(error=outcome.error, attempt=outcome.attempts, status=status)
     return Append(branch, [failed], metadata=said)
 
 
-def _events(action: Action, message_id: str, tools: Mapping[str, Tool]) -> list[object]:
+def answer_events(
+    action: Action, message_id: str, tools: Mapping[str, Tool]
+) -> list[object]:
     response = ModelResponse(
         model=action.model,
         usage=action.usage,

@@ -11,6 +11,7 @@ from math import isnan
 from typing import Final, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from refold.replay.actions import ConversationComparison, DecisionComparison
 from refold.replay.figures import is_compared, is_same_action
@@ -64,29 +65,49 @@ def observations(
     conversations: Iterable[ConversationComparison],
     metric: Metric,
     cluster_of: Callable[[str], str] = lambda stream: stream,
+    *,
+    side: Literal["candidate", "recorded"] = "candidate",
 ) -> Iterator[Observation]:
-    """What a metric is at every item that it applies to; ``cluster_of`` takes a stream's name.
+    """What a metric is at every decision that it applies to; ``cluster_of`` takes a stream's name.
 
-    An item that was chosen and has no value, because it was not asked or the value is not known,
-    is an observation without one.
+    A decision that was to be asked and has no value, because it was not or the value is not known,
+    is an observation without one. ``side`` takes the recorded answers for an arm: the record is
+    never the same as itself by measure, so metrics without a direction have the candidate alone.
+    A metric that is none of :data:`METRICS` is a check that the comparison was made with.
     """
-    measure = _MEASURES[metric.name]
     for conversation in conversations:
         cluster = cluster_of(conversation.stream)
         for decision in conversation.decisions:
-            value = _measured(decision, measure)
+            one = decision if side == "candidate" else _as_recorded(decision)
+            value = _value(one, metric.name)
             if value is None or not isnan(value):
                 yield Observation(decision.at, cluster, value)
+
+
+def _as_recorded(decision: DecisionComparison) -> DecisionComparison:
+    return replace(
+        decision,
+        level="same",
+        candidate=decision.recorded,
+        faults=decision.recorded_faults,
+        scores=decision.recorded_scores,
+    )
+
+
+def _value(decision: DecisionComparison, name: str) -> float | None:
+    if not is_compared(decision):
+        return None
+    if (measure := _MEASURES.get(name)) is not None:
+        return measure(decision)
+    if decision.candidate is None:
+        return None
+    return decision.scores.get(name, NOT_APPLICABLE)
 
 
 Measure = Callable[[DecisionComparison], float | None]
 """A value at a decision that has an outcome; None where it is not known."""
 NOT_APPLICABLE: Final = float("nan")
 """What a measure gives where it does not apply: that is no observation."""
-
-
-def _measured(decision: DecisionComparison, measure: Measure) -> float | None:
-    return measure(decision) if is_compared(decision) else None
 
 
 def _same_action(decision: DecisionComparison) -> float:

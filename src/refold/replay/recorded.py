@@ -17,9 +17,17 @@ from refold.engine.store import Store
 from refold.engine.store_check import check_store
 from refold.errors import NotFound, UsageError
 from refold.replay.answer import Verdicts
-from refold.replay.arms import OF_THE_RECORD, PRIMARY, Arm, Question, itself, verdicts
+from refold.replay.arms import (
+    OF_THE_RECORD,
+    PRIMARY,
+    Arm,
+    Question,
+    check_question,
+    itself,
+    verdicts,
+)
 from refold.replay.decision import decisions
-from refold.replay.metrics import Observation
+from refold.replay.metrics import METRICS, Observation
 from refold.replay.stats import mcnemar_exact, pass_hat_k
 from refold.replay.variant import OPENED, checked_streams
 
@@ -108,6 +116,7 @@ def compare_recorded(
         for side in (first, second)
     )
     question = question or Question(primary=REWARD if is_rewarded else PRIMARY)
+    check_question(question, METRICS)
     if question.cluster is None:
         question = replace(question, cluster=pair_by)
     return RecordedComparison(

@@ -1,0 +1,1 @@
+"""Deterministic checks of conversations and of single answers: built in, or the user's own."""
