@@ -9,7 +9,8 @@ def test_what_if_shows_the_state_and_what_lost_its_ground(run: Refold, call: str
     (found,) = run("what-if", call, "--without", "call-1@3", "--json").lines
     assert [event["id"] for event in found["removed"]] == ["call-1@3"]
     assert [(one["id"], one["type"]) for one in found["groundless"]] == [
-        ("call-1@4", "tool.result")
+        ("call-1@4", "tool.result"),
+        ("call-1@5", "agent.utterance"),
     ]
     assert found["fold"] == "conversation"
     assert "/tool_calls/0" in [operation["path"] for operation in found["state"]]
@@ -33,7 +34,9 @@ def test_a_basis_a_message_and_a_cause_are_grounds(run: Refold) -> None:
             ],
         )
     (found,) = run("what-if", "call-1", "--without", "0", "--json").lines
-    assert [one["id"] for one in found["groundless"]] == ["call-1@1", "call-1@2", "call-1@3"]
+    lost = ["call-1@1", "call-1@2", "call-1@3", "call-1@4"]
+    assert [one["id"] for one in found["groundless"]] == lost
+    assert found["groundless"][3]["reason"] == "rests on call-1@1 (decision.recorded)"
 
 
 def test_a_call_id_that_is_used_again_is_told_apart(run: Refold) -> None:
@@ -42,8 +45,50 @@ def test_a_call_id_that_is_used_again_is_told_apart(run: Refold) -> None:
         asked = refold.Event("tool.call", {"call_id": "c1", "name": "slots"})
         given = refold.Event("tool.result", {"call_id": "c1", "result": "x"})
         store.append("call-1", [asked, given, asked, given])
-    (found,) = run("what-if", "call-1", "--without", "0", "--json").lines
-    assert [one["id"] for one in found["groundless"]] == ["call-1@1"]
+    (found,) = run("what-if", "call-1", "--without", "2", "--json").lines
+    assert [one["id"] for one in found["groundless"]] == ["call-1@3"]
+
+
+def test_an_answer_rests_on_what_it_answers(run: Refold) -> None:
+    """Where nobody wrote down causes: on all that came since the last; each is named once."""
+    with refold.open("refold.db") as store:
+        store.append(
+            "call-1",
+            [
+                refold.Event("user.utterance", {"text": "Who am I?"}),
+                refold.Event("tool.call", {"call_id": "c1", "name": "who"}),
+                refold.Event("tool.call", {"call_id": "c2", "name": "when"}),
+                refold.Event("tool.result", {"call_id": "c1", "result": "Mia"}),
+                refold.Event("tool.result", {"call_id": "c2", "result": "now"}),
+                refold.Event("agent.utterance", {"text": "You are Mia."}),
+                refold.Event("user.utterance", {"text": "Thanks."}),
+                refold.Event("agent.utterance", {"text": "Bye."}),
+            ],
+        )
+    (found,) = run("what-if", "call-1", "--without", "3", "--json").lines
+    assert [one["id"] for one in found["groundless"]] == ["call-1@5"]
+    (found,) = run("what-if", "call-1", "--without", "1", "--without", "2", "--json").lines
+    assert [one["id"] for one in found["groundless"]] == ["call-1@3", "call-1@4", "call-1@5"]
+    (found,) = run("what-if", "call-1", "--without", "6", "--json").lines
+    assert [one["id"] for one in found["groundless"]] == ["call-1@7"]
+
+
+def test_money_that_was_not_there_cannot_have_been_paid(run: Refold) -> None:
+    """Of a wallet: what its guards would have refused, without what was left out, is named."""
+    paid = {"amount": "5", "asset": "EUR"}
+    with refold.open("refold.db") as store:
+        kinds = ("funds.deposited", "funds.withdrawn", "funds.withdrawn")
+        amounts = ("9", "5", "4")
+        events = [
+            refold.Event(kind, {**paid, "amount": amount})
+            for kind, amount in zip(kinds, amounts, strict=True)
+        ]
+        store.append("agent-1", events)
+    (found,) = run("what-if", "agent-1", "--without", "0", "--json").lines
+    assert [one["id"] for one in found["impossible"]] == ["agent-1@1", "agent-1@2"]
+    assert "insufficient_funds" in found["impossible"][0]["reason"]
+    assert "cannot have happened" in run("what-if", "agent-1", "--without", "0").out
+    assert run("what-if", "agent-1", "--without", "2", "--json").lines[0]["impossible"] == []
 
 
 def test_what_if_writes_nothing_unless_asked(run: Refold, call: str) -> None:

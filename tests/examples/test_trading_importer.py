@@ -12,7 +12,7 @@ import pytest
 import refold
 from refold.conversation.importers import ImportReport, import_files
 from refold.core.encode import copied
-from refold_trading import PositionsReported, TradeExecuted, TradingBook
+from refold_trading import PositionsReported, TradeExecuted, TradingBook, oversold
 from tests.conversation.importers.inputs import real
 
 AGENTS = ["claude-3.7-sonnet", "gemini-2.5-flash", "gpt-5"]
@@ -317,3 +317,16 @@ def test_a_report_that_omits_a_symbol_says_that_none_is_held() -> None:
     ):
         book = TradingBook.evolve(book, event)
     assert (book.mismatches, book.differences["X"].folded) == (1, Decimal(2))
+
+
+def test_what_is_sold_and_not_held_cannot_have_happened() -> None:
+    """Without a purchase, the sales of what it bought are named; an installed guard of what-if."""
+    store = refold.open("memory:")
+    bought, sold = (
+        TradeExecuted(action=a, symbol="X", amount=Decimal(10)) for a in ("buy", "sell")
+    )
+    store.append("trader-1", [bought, sold, bought, sold, sold])
+    history = store.branch("trader-1")
+    assert oversold(history, history) == []
+    found = oversold(history, history.without("trader-1@2"))
+    assert [(one.id, why) for one, why in found] == [("trader-1@3", "sells 10 X where 0 are held")]

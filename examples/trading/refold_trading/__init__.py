@@ -9,6 +9,7 @@ from refold_trading.book import (
     TradeSkipped,
     TradingBook,
     in_common,
+    oversold,
     traded,
 )
 
@@ -21,5 +22,6 @@ __all__ = [
     "Traded",
     "TradingBook",
     "in_common",
+    "oversold",
     "traded",
 ]

@@ -6,7 +6,7 @@ reported is compared with it, never taken over, so a difference shows as one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
 from typing import Final, Literal
@@ -201,3 +201,25 @@ def _reported(book: Book, report: PositionsReported) -> Book:
     book.differences = differences(report.positions, book.shares)
     book.mismatches += bool(book.differences)
     return book
+
+
+def oversold(
+    happened: Iterable[Recorded], branch: Iterable[Recorded]
+) -> list[tuple[Recorded, str]]:
+    """The sales of a branch that sell more than is held there, though not in what happened."""
+    known = {recorded.id for recorded, _ in _oversold(happened)}
+    return [(recorded, why) for recorded, why in _oversold(branch) if recorded.id not in known]
+
+
+def _oversold(history: Iterable[Recorded]) -> Iterator[tuple[Recorded, str]]:
+    held: dict[str, Decimal] = {}
+    for recorded in history:
+        for part in recorded.parts(among=("portfolio.opened", "trade.executed")):
+            if part.type == "portfolio.opened":
+                held = dict(part.to_class(PortfolioOpened).positions)
+                continue
+            trade = part.to_class(TradeExecuted)
+            had, more = held.get(trade.symbol, NO_SHARES), change(trade)
+            held[trade.symbol] = _EXACT.add(had, more)
+            if more < 0 and held[trade.symbol] < 0:
+                yield recorded, f"sells {trade.amount} {trade.symbol} where {had} are held"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -13,7 +14,12 @@ from refold.cli.options import command, opened, option
 from refold.cli.text import clean, counted
 
 if TYPE_CHECKING:
+    from refold import Recorded
     from refold.conversation.what_if import WhatIf
+
+GUARDS: Final = "refold.guards"
+"""Entry points: functions of what happened and of a branch (both a history) that give what cannot
+have happened on the branch, though it did, each as the event and why."""
 
 
 @command("what-if")
@@ -32,8 +38,9 @@ def what_if_command(
 ) -> None:
     """Leave events out of a stream; show what changes.
 
-    The changes of its state, and the events that lose what they rest on. The stream itself stays as
-    it is. What the agent said later is taken as recorded: to ask it again, use `refold replay`.
+    The changes of its state, the events that lose what they rest on, and those that cannot have
+    happened then, such as a payment of money that was not there. The stream itself stays as it is.
+    What the agent said later is taken as recorded: to ask it again, use `refold replay`.
 
         refold what-if call-42 --without call-42@3
         refold what-if call-42 --without 3 --without 4 --save call-42~no-lookup
@@ -46,6 +53,7 @@ def what_if_command(
             found.after.save(save)
     fold = fold_for(fold_name, found.before.events)
     operations = found.changes(fold)
+    impossible = list(_impossible(found))
     said = {
         "stream": stream,
         "removed": [printing.event_json(recorded) for recorded in found.removed],
@@ -53,15 +61,33 @@ def what_if_command(
             {"id": one.event.id, "type": one.event.type, "reason": one.reason}
             for one in found.groundless
         ],
+        "impossible": [
+            {"id": one.id, "type": one.type, "reason": reason} for one, reason in impossible
+        ],
         "fold": fold.name,
         "state": operations,
         "saved": save,
     }
-    output.show(said, _lines(stream, found, fold.name, operations, save))
+    output.show(said, _lines(stream, found, fold.name, operations, impossible, save))
+
+
+def _impossible(found: WhatIf) -> Iterator[tuple[Recorded, str]]:
+    """What cannot have happened then: by the wallet, and by the guards of installed packages."""
+    from refold.ledger.hindsight import impossible
+
+    for one in impossible(found.before, found.after):
+        yield one.event, str(one.rejection)
+    for point in entry_points(group=GUARDS):
+        yield from point.load()(found.before, found.after)
 
 
 def _lines(
-    stream: str, found: WhatIf, fold: str, operations: Sequence[Any], saved: str | None
+    stream: str,
+    found: WhatIf,
+    fold: str,
+    operations: Sequence[Any],
+    impossible: Sequence[tuple[Recorded, str]],
+    saved: str | None,
 ) -> Iterator[str]:
     yield f"{clean(stream)} without"
     yield from printing.event_lines(found.removed)
@@ -70,5 +96,8 @@ def _lines(
     for one in found.groundless:
         named = clean(f"{one.event.id}  {one.event.type}")
         yield f"{output.styled(named, fg='yellow')} {one.reason}"
+    for event, reason in impossible:
+        named = clean(f"{event.id}  {event.type}")
+        yield f"{output.styled(named, fg='red')} cannot have happened: {clean(reason)}"
     if saved is not None:
         yield f"saved as {clean(saved)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from refold.conversation.fold import Conversation
 from refold.core.diff import diff_states
@@ -40,7 +40,9 @@ def what_if(branch: Branch[Any], *, without: Sequence[str]) -> WhatIf:
     """A conversation without some events, given by their ids, or by their versions as digits.
 
     A tool's result or approval rests on its call; any event on those that it names as its basis,
-    its messages or its cause. What the agent said later is taken as recorded. Raises
+    its messages or its cause; an answer that names none on what came since the agent's last: a
+    turn of the user, the results of its calls, what it looked up. What rests on an event that has
+    lost its ground has lost its own. What the agent said later is taken as recorded. Raises
     :class:`~refold.errors.NotFound` for an event that is not there.
     """
     after = branch.without(*(_event_id(branch, wanted) for wanted in without))
@@ -50,12 +52,35 @@ def what_if(branch: Branch[Any], *, without: Sequence[str]) -> WhatIf:
 
 
 def _groundless(before: Sequence[Recorded], removed: Sequence[Recorded]) -> Iterator[Groundless]:
-    types = {recorded.id: recorded.type for recorded in removed}
-    calls = _calls(before)
+    gone = {recorded.id: recorded.type for recorded in removed}
+    calls, answered = _calls(before), _answered(before)
     for recorded in before:
-        for basis in _named_by(recorded, calls) if recorded.id not in types else ():
-            if basis in types:
-                yield Groundless(recorded, f"rests on {basis} ({types[basis]})")
+        named = [*_named_by(recorded, calls)] or answered.get(recorded.id, [])
+        basis = next((basis for basis in named if basis in gone), None)
+        if basis is not None and recorded.id not in gone:
+            yield Groundless(recorded, f"rests on {basis} ({gone[basis]})")
+            gone[recorded.id] = recorded.type
+
+
+def _answered(events: Sequence[Recorded]) -> dict[str, list[str]]:
+    """What each event of an answer is the answer to, by their ids: all that came since the last."""
+    found: dict[str, list[str]] = {}
+    heard: list[str] = []
+    is_answering = False
+    for recorded in events:
+        if recorded.type in _ANSWERS:
+            found[recorded.id], is_answering = heard, True
+        elif recorded.type in _HEARD:
+            heard = [recorded.id] if is_answering else [*heard, recorded.id]
+            is_answering = False
+    return found
+
+
+_ANSWERS: Final = ("agent.utterance", "tool.call", "model.response")
+_HEARD: Final = (
+    *("user.utterance", "dtmf.received", "tool.result", "tool.relayed"),
+    *("retrieval.completed", "memory.read"),
+)
 
 
 def _calls(events: Sequence[Recorded]) -> dict[str, str]:

@@ -29,7 +29,7 @@ from refold.replay.arms import (
     verdicts,
 )
 from refold.replay.checks.scoring import scored
-from refold.replay.checks.seen import Check
+from refold.replay.checks.seen import NamedCheck
 from refold.replay.control import check_control, check_recorded
 from refold.replay.decision import Decision, decisions
 from refold.replay.faults import offered_in
@@ -117,8 +117,7 @@ class Conversations(Sequence[ConversationComparison]):
         streams: Iterable[str],
         variant: Variant,
         samples: Sequence[int],
-        *,
-        checks: Sequence[Check] = (),
+        checks: Sequence[NamedCheck] = (),
         ignored: Ignored = NOTHING_IGNORED,
     ) -> None:
         self._store, self.samples, self._checks = store, samples, checks
@@ -184,7 +183,7 @@ def compare(
     sample: int | None = None,
     control_sample: int | None = None,
     question: Question | None = None,
-    checks: Sequence[Check] = (),
+    checks: Sequence[NamedCheck] = (),
     ignore: Iterable[str] = (),
 ) -> Comparison:
     """Compare what a replay of ``variant`` put on the streams' branches with what was recorded.
@@ -207,30 +206,18 @@ def compare(
         asked.append((control, _samples(store, control, control_sample)))
         _check_other(*asked)
     question = question or Question()
-    those = list(dict.fromkeys(checked_streams(streams)))
+    those = dict.fromkeys(checked_streams(streams))
     known = METRICS | {check.metric.name: check.metric for check in checks}
     check_question(question, known)
-    gone = ignored(ignore)
-    sides = [Conversations(store, those, *one, checks=checks, ignored=gone) for one in asked]
-    every = (*OF_ANSWERS, *(check.metric.name for check in checks))
-    of_control = (
-        every if control else tuple(n for n in every if n in OF_THE_RECORD or n not in METRICS)
-    )
+    own = [check.metric.name for check in checks]
+    every = [*OF_ANSWERS, *own]
+    of_control = every if control else [*OF_THE_RECORD, *own]
+    sides = [Conversations(store, those, *one, checks, ignored(ignore)) for one in asked]
     tallies, arms = [Tally() for _ in sides], [Arm(every, known), Arm(of_control, known)]
     for one in sides[0].beside(*sides[1:]):
         if control is not None:
             check_recorded(control, one.decisions)
-        cluster = one.stream
-        if question.cluster is not None:
-            cluster = Attributes.of(one.history).by(question.cluster) or cluster
-        for tally, compared in zip(tallies, one.sides, strict=True):
-            for each in compared:
-                tally.add(each)
-        record = itself(one.stream, one.decisions)
-        against = one.sides[1] if control else [scored(record, *one[1:3], checks)]
-        for arm, compared in zip(arms, (one.sides[0], against), strict=True):
-            for each in compared:
-                arm.add(each, cluster)
+        _add(one, tallies, arms, _cluster(one, question), checks)
     figures, first = [tally.figures() for tally in tallies], tallies[0]
     return Comparison(
         variant=variant,
@@ -247,6 +234,32 @@ def compare(
         first_partings=first.first_partings,
         conversations=sides[0],
     )
+
+
+def _cluster(one: _Beside, question: Question) -> str:
+    told = question.cluster and Attributes.of(one.history).by(question.cluster)
+    return told or one.stream
+
+
+def _add(
+    one: _Beside,
+    tallies: Sequence[Tally],
+    arms: Sequence[Arm],
+    cluster: str,
+    checks: Sequence[NamedCheck],
+) -> None:
+    """Count a conversation on each side; where there is no control, the record is one."""
+    for tally, compared in zip(tallies, one.sides, strict=True):
+        for each in compared:
+            tally.add(each)
+    if len(one.sides) > 1:
+        against = one.sides[1]
+    else:
+        record = itself(one.stream, one.decisions)
+        against = [scored(record, one.history, one.decisions, checks)]
+    for arm, compared in zip(arms, (one.sides[0], against), strict=True):
+        for each in compared:
+            arm.add(each, cluster)
 
 
 def _samples(store: Store, variant: Variant, sample: int | None) -> list[int]:

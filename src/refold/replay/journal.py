@@ -205,9 +205,8 @@ def _append(task: Task, outcome: Outcome) -> Append:
     return Append(branch, [failed], metadata=said)
 
 
-def answer_events(
-    action: Action, message_id: str, tools: Mapping[str, Tool]
-) -> list[object]:
+def answer_events(action: Action, message_id: str, tools: Mapping[str, Tool]) -> list[object]:
+    """The events that an answer is recorded as; ``tools`` says what its calls do."""
     response = ModelResponse(
         model=action.model,
         usage=action.usage,

@@ -35,9 +35,9 @@ class _Check(NamedTuple):
         return self._replace(at=self.at + jsonvalue.pointer((key,)))
 
 
-def exact(schema: Any) -> Any:
-    """A schema with each number as its exact value, as :func:`misfit` takes it."""
-    return exact_arguments(json_text(schema))
+def exact(value: Any) -> Any:
+    """A JSON value with each number as its exact value, as :func:`misfit` takes both."""
+    return exact_arguments(f"[{json_text(value)}]")[0]
 
 
 def misfit(value: Any, schema: Any) -> str | None:

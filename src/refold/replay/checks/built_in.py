@@ -16,7 +16,7 @@ from refold.conversation.chat_shapes import exact_arguments
 from refold.conversation.state import ToolUse
 from refold.core import jsonvalue
 from refold.errors import UsageError
-from refold.replay.checks.seen import Measured, Seen, call_key
+from refold.replay.checks.seen import Examined, Measured, call_key
 from refold.replay.checks.words import claims_done, language_of, personal_data
 from refold.replay.json_schema import exact, misfit
 
@@ -34,19 +34,19 @@ class BuiltIn(NamedTuple):
     says: str
     setting: str
     read: Callable[[str], Any]
-    measure: Callable[[Seen, Any], Measured]
+    measure: Callable[[Examined, Any], Measured]
     default: str | None = None
 
 
 # -- calls ----------------------------------------------------------------------------------------
 
 
-def _repeated(seen: Seen, most: int) -> Measured:
+def _repeated(seen: Examined, most: int) -> Measured:
     counts = [max(Counter(calls).values(), default=0) for calls in seen.stretches]
     return max(counts, default=0) <= most if _tools(seen) else None
 
 
-def _loops(seen: Seen, times: int) -> Measured:
+def _loops(seen: Examined, times: int) -> Measured:
     return not any(_turns(calls, times) for calls in seen.stretches) if _tools(seen) else None
 
 
@@ -60,7 +60,7 @@ def _turns(calls: Sequence[str], times: int) -> bool:
     )
 
 
-def _tool_before(seen: Seen, tools: list[str]) -> Measured:
+def _tool_before(seen: Examined, tools: list[str]) -> Measured:
     first, then = tools
     own, is_done = _own(seen), False
     for use in seen.state.tool_calls:
@@ -70,7 +70,7 @@ def _tool_before(seen: Seen, tools: list[str]) -> Measured:
     return True if then in _tools(seen) else None
 
 
-def _done_twice(seen: Seen, _: str) -> Measured:
+def _done_twice(seen: Examined, _: str) -> Measured:
     own = _own(seen)
     acts = [use for use in seen.state.tool_calls if use.event.effect in _ACTS]
     done = Counter(
@@ -83,42 +83,42 @@ def _done_twice(seen: Seen, _: str) -> Measured:
 # -- words ----------------------------------------------------------------------------------------
 
 
-def _language(seen: Seen, wanted: str) -> Measured:
+def _language(seen: Examined, wanted: str) -> Measured:
     found = [found for text in _words(seen) if (found := language_of(text)) is not None]
     return {*found} == {wanted} if found else None
 
 
-def _personal_data(seen: Seen, _: str) -> Measured:
+def _personal_data(seen: Examined, _: str) -> Measured:
     heard = " ".join(turn.text for turn in seen.state.transcript if turn.role == "user")
     return not any(personal_data(text, heard) for text in _words(seen)) if _words(seen) else None
 
 
-def _kept_promises(seen: Seen, _: str) -> Measured:
+def _kept_promises(seen: Examined, _: str) -> Measured:
     if not any(map(claims_done, _words(seen))):
         return None
     acts = [use for use in seen.state.tool_calls if use.event.effect != "read"]
     return any(_succeeded(use) or (not seen.is_whole and use in _own(seen)) for use in acts)
 
 
-def _json_output(seen: Seen, schema: Any) -> Measured:
+def _json_output(seen: Examined, schema: Any) -> Measured:
     said = [exact_arguments(text) for text in _words(seen)]
     fits = (not isinstance(one, str) and misfit(one, schema) is None for one in said)
     return all(fits) if said else None
 
 
-def _says(seen: Seen, pattern: re.Pattern[str]) -> Measured:
+def _says(seen: Examined, pattern: re.Pattern[str]) -> Measured:
     return all(map(pattern.search, _words(seen))) if _words(seen) else None
 
 
-def _never_says(seen: Seen, pattern: re.Pattern[str]) -> Measured:
+def _never_says(seen: Examined, pattern: re.Pattern[str]) -> Measured:
     return not any(map(pattern.search, _words(seen))) if _words(seen) else None
 
 
 # -- how much, and how it ended -------------------------------------------------------------------
 
 
-def _at_most(much: Callable[[Seen], list[Any]]) -> Callable[[Seen, Decimal], Measured]:
-    def measure(seen: Seen, most: Decimal) -> Measured:
+def _at_most(much: Callable[[Examined], list[Any]]) -> Callable[[Examined, Decimal], Measured]:
+    def measure(seen: Examined, most: Decimal) -> Measured:
         told = much(seen)
         # What is not known of a part is not known of the whole.
         return sum(told) <= most if told and None not in told else None
@@ -126,17 +126,17 @@ def _at_most(much: Callable[[Seen], list[Any]]) -> Callable[[Seen, Decimal], Mea
     return measure
 
 
-def _tokens(seen: Seen) -> list[Any]:
+def _tokens(seen: Examined) -> list[Any]:
     usages = [action.usage for action in seen.answers]
     return [None if one is None else one.input_tokens + one.output_tokens for one in usages]
 
 
-def _ended(seen: Seen, reason: str) -> Measured:
+def _ended(seen: Examined, reason: str) -> Measured:
     is_over = seen.is_whole and seen.state.status == "ended"
     return seen.state.end_reason == reason if is_over else None
 
 
-def _state(seen: Seen, said: tuple[str, Any]) -> Measured:
+def _state(seen: Examined, said: tuple[str, Any]) -> Measured:
     if not seen.is_whole:
         return None
     try:
@@ -180,7 +180,10 @@ def _pattern(text: str) -> re.Pattern[str]:
 def _place(text: str) -> tuple[str, Any]:
     place, _, value = text.partition("=")
     jsonvalue.parse_pointer(place)
-    return place, exact_arguments(value)
+    match exact_arguments(f"[{value}]"):
+        case [one]:
+            return place, one
+    return place, value
 
 
 BUILT_IN: Final = {
@@ -227,17 +230,17 @@ BUILT_IN: Final = {
 """The checks by name."""
 
 
-def _tools(seen: Seen) -> list[str]:
+def _tools(seen: Examined) -> list[str]:
     return [call.name for action in seen.answers for call in action.calls]
 
 
-def _own(seen: Seen) -> list[ToolUse]:
+def _own(seen: Examined) -> list[ToolUse]:
     """The calls that are looked at: those of a single answer have no results yet."""
     uses = seen.state.tool_calls
     return uses if seen.is_whole else uses[len(uses) - len(_tools(seen)) :]
 
 
-def _words(seen: Seen) -> list[str]:
+def _words(seen: Examined) -> list[str]:
     return [action.text for action in seen.answers if action.text.strip()]
 
 

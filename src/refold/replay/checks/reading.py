@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from refold.errors import UsageError
 from refold.replay.checks.built_in import BUILT_IN
-from refold.replay.checks.seen import Check
+from refold.replay.checks.seen import NamedCheck
 from refold.replay.metrics import Metric
 
 GROUP: Final = "refold.metrics"
@@ -25,7 +25,7 @@ GROUP: Final = "refold.metrics"
 OWN: Final = "check:"
 
 
-def read_check(text: str) -> Check:
+def read_check(text: str) -> NamedCheck:
     """The check that a text names.
 
     A function gets the state that the conversation has come to and its events, and gives True,
@@ -41,7 +41,7 @@ def read_check(text: str) -> Check:
         said = setting if equals else own.default or ""
         given = _loaded(text, lambda: own.read(said))
         metric = Metric(f"{OWN}{text}", f"{own.says} {said}".strip(), "higher", "share", 0.0, 1.0)
-        return Check(metric, lambda seen: own.measure(seen, given))
+        return NamedCheck(metric, lambda seen: own.measure(seen, given))
     place, colon, attribute = text.rpartition(":")
     if colon:
         return _of(f"{OWN}{attribute}", _found(text, place, attribute))
@@ -53,14 +53,14 @@ def read_check(text: str) -> Check:
     raise UsageError(f"there is no check {text!r}{hint}", check=text)
 
 
-def _of(name: str, function: Any) -> Check:
+def _of(name: str, function: Any) -> NamedCheck:
     if not callable(function):
         raise UsageError(f"{name} is not a function of the state and the history", check=name)
     says = (getdoc(function) or name).partition("\n")[0].rstrip(".")
     unit: Any = getattr(function, "unit", "share")
     ends = (0.0, 1.0) if unit == "share" else (None, None)
     metric = Metric(name, says, getattr(function, "direction", "higher"), unit, *ends)
-    return Check(metric, lambda seen: function(seen.state, seen.history))
+    return NamedCheck(metric, lambda seen: function(seen.state, seen.history))
 
 
 def _found(text: str, place: str, attribute: str) -> Any:

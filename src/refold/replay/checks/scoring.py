@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from refold.conversation.attributes import Attributes
 from refold.core.recorded import Recorded
 from refold.replay.actions import ConversationComparison, known
-from refold.replay.checks.seen import Check, Seen, at_decision
+from refold.replay.checks.seen import Examined, NamedCheck, at_decision
 from refold.replay.decision import Decision, decisions
 from refold.replay.faults import faults_of, offered_by
 
@@ -23,7 +23,7 @@ def scored(
     compared: ConversationComparison,
     history: Sequence[Recorded],
     recorded: Iterable[Decision],
-    checks: Sequence[Check],
+    checks: Sequence[NamedCheck],
 ) -> ConversationComparison:
     """A comparison with what each check gives of both answers, where it applies to them."""
     if not checks:
@@ -49,7 +49,7 @@ def scored(
 
 
 def recorded_values(
-    stream: str, history: Sequence[Recorded], checks: Iterable[Check] = ()
+    stream: str, history: Sequence[Recorded], checks: Iterable[NamedCheck] = ()
 ) -> dict[str, float | None]:
     """What each metric is for a recorded conversation, by its name; None where it is not known.
 
@@ -69,11 +69,13 @@ def recorded_values(
         "latency_ms": fmean(latencies) if latencies else None,
         "outcome": None if said in _OPEN else float(said in _GOOD),
         "reward": told.reward,
-        **dict(_scores(checks, Seen(history, [one.action for one in made], stream, is_whole=True))),
+        **dict(
+            _scores(checks, Examined(history, [one.action for one in made], stream, is_whole=True))
+        ),
     }
 
 
-def _scores(checks: Iterable[Check], seen: Seen) -> Iterator[tuple[str, float]]:
+def _scores(checks: Iterable[NamedCheck], seen: Examined) -> Iterator[tuple[str, float]]:
     for check in checks:
         if (value := check.value(seen)) is not None:
             yield check.metric.name, value

@@ -25,7 +25,7 @@ Measured = bool | float | None
 
 
 @dataclass(frozen=True)
-class Seen:
+class Examined:
     """A conversation up to some point, and the ``answers`` that are looked at: its last, or all.
 
     ``is_whole`` says that it is a recorded conversation to its end. ``at`` names the place.
@@ -63,23 +63,23 @@ def call_key(call: Any) -> str:
     return f"{call.name} {encode(said).decode()}"
 
 
-def at_decision(history: Sequence[Recorded], decision: Decision, action: Action) -> Seen:
+def at_decision(history: Sequence[Recorded], decision: Decision, action: Action) -> Examined:
     """What was recorded up to a decision, and an answer in the place of the recorded one."""
     seen = tuple(before(history, decision))
     known = History(decision.at.rpartition("@")[0], seen, decision.version, Conversation.registry)
     tools = tools_by(decision.configured)
     added = known.adding(*answer_events(action, f"answer-{decision.version}", tools))
-    return Seen(list(added), [action], decision.at, is_whole=False)
+    return Examined(list(added), [action], decision.at, is_whole=False)
 
 
 @dataclass(frozen=True)
-class Check:
+class NamedCheck:
     """A metric, and how it is measured; ``says`` of the metric is what it says of what is seen."""
 
     metric: Metric
-    measure: Callable[[Seen], Measured]
+    measure: Callable[[Examined], Measured]
 
-    def value(self, seen: Seen) -> float | None:
+    def value(self, seen: Examined) -> float | None:
         """What it gives; None where it does not apply.
 
         Raises :class:`UsageError` that says what failed and where, which is never "no".
