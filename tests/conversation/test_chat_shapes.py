@@ -14,7 +14,6 @@ from refold.conversation.chat_shapes import (
     exact_arguments,
     read_calls,
     read_tools,
-    read_usage,
     read_words,
 )
 from refold.conversation.events import (
@@ -29,6 +28,7 @@ from refold.conversation.events import (
     UserUtterance,
 )
 from refold.conversation.openai_chat import Chat, read_completion, read_messages
+from refold.conversation.tokens import read_usage
 from refold.errors import InvalidEvent
 
 FREE = {"type": "object"}
@@ -156,8 +156,9 @@ def test_arguments_are_what_they_are_to_the_last_digit(one: str, other: str, ali
         ({"prompt_tokens": None, "completion_tokens": None}, None, []),
         ({"prompt_tokens": 3}, Usage(input_tokens=3), []),
         ({"input_tokens": 3, "output_tokens": 2}, Usage(input_tokens=3, output_tokens=2), []),
-        ({"prompt_tokens": "3", "completion_tokens": 2}, Usage(output_tokens=2),
-         ["/usage/prompt_tokens"]),
+        ({"prompt_tokens": "3", "completion_tokens": 2}, None, ["/usage/prompt_tokens"]),
+        ({"prompt_tokens": "3", "input_tokens": 3}, None, ["/usage/prompt_tokens"]),
+        ({"prompt_tokens": 3, "completion_tokens": -1}, None, ["/usage/completion_tokens"]),
         ({"prompt_tokens": 3, "prompt_tokens_details": {"cached_tokens": -1}},
          Usage(input_tokens=3), ["/usage/prompt_tokens_details/cached_tokens"]),
         ({"prompt_tokens": True}, None, ["/usage/prompt_tokens"]),
@@ -165,7 +166,7 @@ def test_arguments_are_what_they_are_to_the_last_digit(one: str, other: str, ali
     ],
 )  # fmt: skip
 def test_tokens_are_counted_or_not_known(usage: Any, read: Any, pointers: list[str]) -> None:
-    """A count that is none is told and spoils no other; nobody's count is None, not nothing."""
+    """A count that is none is told; of input or output it is not taken for 0 beside the other."""
     unread: list[Any] = []
     assert read_usage(usage, ["usage"], unread) == read
     assert [one.pointer for one in unread] == pointers

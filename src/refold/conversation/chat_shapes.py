@@ -35,16 +35,6 @@ _TEXT_KINDS: Final = ("text", "input_text", "output_text", "refusal", "unread ca
 _THOUGHTS: Final = ("reasoning", "thinking", "redacted_thinking", "thought")
 _KNOWN_OF_TOOL: Final = frozenset({"type", "function", "custom", "effect"})
 _KNOWN_OF_FUNCTION: Final = frozenset({"name", "description", "parameters", "effect"})
-# The counts of a usage, under the names of chat completions and those of later APIs.
-_INPUT: Final = ("prompt_tokens", "input_tokens")
-_OUTPUT: Final = ("completion_tokens", "output_tokens")
-_COUNTS: Final = (
-    *(("input_tokens", (key,)) for key in _INPUT),
-    *(("output_tokens", (key,)) for key in _OUTPUT),
-    *(("cached_tokens", (f"{key}_details", "cached_tokens")) for key in _INPUT),
-    *(("cache_write_tokens", (f"{key}_details", "cache_write_tokens")) for key in _INPUT),
-    *(("reasoning_tokens", (f"{key}_details", "reasoning_tokens")) for key in _OUTPUT),
-)
 
 
 class Unread(NamedTuple):
@@ -139,28 +129,6 @@ def function_id(name: object) -> str:
 def read_id(value: object) -> str:
     """The id of a call, "" where there is none."""
     return value if isinstance(value, str) else str(value) if type(value) is int else ""
-
-
-def read_usage(usage: object, path: Path, unread: list[Unread]) -> events.Usage | None:
-    """The tokens of an answer; None where nobody counted them."""
-    counts: dict[str, int] = {}
-    for field, place in _COUNTS:
-        if (count := read_count(usage, place, path, unread)) is not None:
-            counts.setdefault(field, count)
-    if not isinstance(usage, Mapping | None):
-        unread.append(Unread("usage", pointer(path), "usage must be an object"))
-    return events.Usage(**counts) if counts else None
-
-
-def read_count(usage: object, place: Sequence[str], path: Path, unread: list[Unread]) -> int | None:
-    """The number of tokens at a place in a usage; None where there is none."""
-    for key in place:
-        usage = usage.get(key) if isinstance(usage, Mapping) else None
-    if usage is None or (type(usage) is int and usage >= 0):
-        return usage
-    reason = f"{usage!r:.50} is not a number of tokens"
-    unread.append(Unread("usage", pointer([*path, *place]), reason))
-    return None
 
 
 def read_tools(items: object) -> tuple[list[events.Tool], list[Unread]]:

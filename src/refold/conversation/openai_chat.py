@@ -22,6 +22,7 @@ from refold.conversation import events
 from refold.conversation.amounts import read_amount
 from refold.conversation.chat_export import Fix, MessageWriter
 from refold.conversation.chat_shapes import Path, Unread
+from refold.conversation.tokens import read_usage
 from refold.core.event import Event
 from refold.errors import InvalidEvent
 
@@ -129,7 +130,7 @@ def read_completion(
         response,
         response_id=text_or_none(body.get("id")),
         model=text_or_none(body.get("model")),
-        usage=shapes.read_usage(body.get("usage"), ["usage"], unread),
+        usage=read_usage(body.get("usage"), ["usage"], unread),
         finish_reason=text_or_none(choice.get("finish_reason")),
     )
     path: Path = ["choices", 0, "message"]

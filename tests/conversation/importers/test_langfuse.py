@@ -175,13 +175,13 @@ def test_a_tool_that_says_nothing_has_answered(store: refold.Store, tmp_path: Pa
 
 
 def test_a_count_that_is_none_is_told_at_its_field(store: refold.Store, tmp_path: Path) -> None:
-    """The loss points at the counts, not at the step that has them."""
+    """The loss points at the count; the usage is not told with 0 in its place."""
     step: dict[str, Any] = {"id": "g", "type": "GENERATION", "startTime": "2026-03-02T10:00:00Z"}
     step |= {"input": "Hi", "output": "Ho", "usageDetails": {"input": "many", "output": 2}}
     document = {"id": "t", "observations": [step]}
     report = imported(store, tmp_path / "t.jsonl", "langfuse", document)
     assert [(one.pointer, one.what) for one in report.loss] == [
-        ("/observations/0/usageDetails", "input: 'many' is not a number of tokens")
+        ("/observations/0/usageDetails/input", "'many' is not a number of tokens")
     ]
     (response,) = of_type(store, "langfuse-t", "model.response")
-    assert response.usage.output_tokens == 2
+    assert response.usage is None

@@ -39,12 +39,12 @@ class AnthropicMessages(blocks.BlockApi):
     _roles = {"user": "user", "assistant": "agent", "system": "prompt"}
     _facts = ("id", "model", "stop_reason", "usage")
     _calls = ("tool_use",)
-    _counts = {
-        "input_tokens": "input_tokens cache_read_input_tokens cache_creation_input_tokens",
+    _tokens = {
+        "input_tokens": "input_tokens+cache_read_input_tokens+cache_creation_input_tokens",
         "output_tokens": "output_tokens",
         "cached_tokens": "cache_read_input_tokens",
         "cache_write_tokens": "cache_creation_input_tokens",
-        "reasoning_tokens": "output_tokens_details/thinking_tokens",
+        "reasoning_tokens": "output_tokens_details.thinking_tokens",
     }
 
     def _joined(self, said: Sequence[Body]) -> tuple[Body, bool]:

@@ -22,6 +22,7 @@ from refold.conversation import events
 from refold.conversation.apis.base import Api, Body
 from refold.conversation.chat_shapes import Path, Unread
 from refold.conversation.openai_chat import Chat, failure_of, pair, text_or_none
+from refold.conversation.tokens import CHAT_TOKENS, read_usage
 from refold.core.event import Event
 from refold.core.jsonvalue import pointer
 from refold.errors import InvalidEvent
@@ -55,8 +56,9 @@ class BlockApi(Api):
     """The types of the blocks that are calls."""
     _facts: ClassVar[tuple[str, str, str, str]]
     """Where an answer has its id, its model, why it ended, and its usage."""
-    _counts: ClassVar[Mapping[str, str]]
-    """For each field of a usage the counts that it is the sum of, as ``key`` or ``key/key``."""
+    _tokens: ClassVar[Mapping[str, str]] = CHAT_TOKENS
+    """Where a usage has what it counts, as :func:`~refold.conversation.tokens.read_usage`
+    wants it."""
 
     def read_answer(
         self, body: Any, response: events.ModelResponse, tools: Sequence[events.Tool] = ()
@@ -71,7 +73,8 @@ class BlockApi(Api):
         if said is None:
             return Chat(failed, [])
         own_id, model, reason = (text_or_none(body.get(key)) for key in self._facts[:3])
-        usage = self._usage(body.get(self._facts[3]), unread)
+        told = self._facts[3]
+        usage = read_usage(body.get(told), [told], unread, self._tokens)
         known = {"response_id": own_id, "model": model, "finish_reason": reason}
         made = replace(response, usage=usage, **known)
         return Chat([*answered(said, made, tools), *failed], unread)
@@ -138,15 +141,6 @@ class BlockApi(Api):
             reason = f"nothing of the type {block.get('type')!r:.50} is known"
             unread.append(Unread("words", pointer(path), reason))
         return piece
-
-    def _usage(self, usage: object, unread: list[Unread]) -> events.Usage | None:
-        counts: dict[str, int] = {}
-        for field, places in self._counts.items():
-            split = [place.split("/") for place in places.split()]
-            found = [shapes.read_count(usage, p, [self._facts[3]], unread) for p in split]
-            if known := [count for count in found if count is not None]:
-                counts[field] = sum(known)
-        return events.Usage(**counts) if counts else None
 
 
 def words_of(block: Body, path: Path, key: str = "text") -> Piece:

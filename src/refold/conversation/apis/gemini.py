@@ -41,9 +41,9 @@ class Gemini(blocks.BlockApi):
     _content = "parts"
     _facts = ("responseId", "modelVersion", "finishReason", "usageMetadata")
     _calls = ("functionCall",)
-    _counts = {
-        "input_tokens": "promptTokenCount toolUsePromptTokenCount",
-        "output_tokens": "candidatesTokenCount thoughtsTokenCount",
+    _tokens = {
+        "input_tokens": "promptTokenCount+toolUsePromptTokenCount",
+        "output_tokens": "candidatesTokenCount+thoughtsTokenCount",
         "cached_tokens": "cachedContentTokenCount",
         "reasoning_tokens": "thoughtsTokenCount",
     }

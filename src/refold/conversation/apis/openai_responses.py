@@ -75,9 +75,6 @@ class OpenAIResponses(blocks.BlockApi):
             body["output"] = [items[index] for index in sorted(items)]
         return body, is_whole
 
-    def _usage(self, usage: object, unread: list[Unread]) -> events.Usage | None:
-        return shapes.read_usage(usage, ["usage"], unread)
-
     def _prompt(self, body: Mapping[str, Any], _unread: list[Unread], /) -> str | None:
         return text_or_none(body.get("instructions"))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from functools import partial
@@ -14,6 +14,7 @@ from refold.conversation import events
 from refold.conversation.amounts import read_amount
 from refold.conversation.chat_shapes import Unread
 from refold.conversation.openai_chat import read_messages
+from refold.conversation.tokens import read_usage
 from refold.core.clock import to_us
 from refold.core.event import Event
 from refold.errors import InvalidEvent, UsageError
@@ -22,7 +23,7 @@ T = TypeVar("T")
 
 TIMES: Final = "timestamp created created_at create_time"
 """Where a conversation or a message may say when it was; the first that is a time holds."""
-_COUNTS: Final = {
+TOKENS: Final = {
     "input_tokens": "input_tokens prompt_tokens input prompt",
     "output_tokens": "output_tokens completion_tokens output completion",
     "cached_tokens": (
@@ -41,7 +42,7 @@ _COUNTS: Final = {
         " completion_tokens_details.reasoning_tokens output_tokens_details.reasoning_tokens"
     ),
 }
-"""For each field the names that it has: OpenAI's, OpenTelemetry's, Langfuse's, LangChain's …"""
+"""Where a usage has what it counts: by OpenAI's names, OpenTelemetry's, Langfuse's, LangChain's."""
 
 
 class FieldReader:
@@ -54,34 +55,38 @@ class FieldReader:
     def __init__(self, holder: Any, unread: list[Unread], at: str = "") -> None:
         self.holder, self.unread, self.at = holder, unread, at
 
-    def read(self, key: str, how: Callable[[Any], T]) -> T | None:
-        """A field as ``how`` understands it, which raises ValueError where it does not."""
-        value = self.holder.get(key)
+    def read(self, place: str, how: Callable[[Any], T]) -> T | None:
+        """A field as ``how`` understands it, which raises ValueError where it does not.
+
+        ``place`` is its key, or leads to it as ``key/key/0/key``.
+        """
+        value = self.at_place(place)
         try:
             found = None if value is None else how(value)
             if isinstance(found, float) and isinstance(value, int | Decimal) and found != value:
                 raise ValueError(f"{value} has more digits than are kept of it")
             return found
         except (ValueError, ArithmeticError, UsageError) as error:
-            self.lose(key, str(error))
+            self.lose(place, str(error))
             return None
+
+    def at_place(self, place: str) -> Any:
+        """What stands at a place; None where nothing does."""
+        value = self.holder
+        for key in place.split("/"):
+            if isinstance(value, list):
+                value = {str(number): one for number, one in enumerate(value)}
+            value = value.get(key) if isinstance(value, dict) else None
+        return value
 
     def typed(self, key: str, kind: type[T]) -> T | None:
         """A field that must be of a type."""
         return self.read(key, partial(msgspec.convert, type=kind))
 
     def first(self, places: str, how: Callable[[Any], T]) -> T | None:
-        """The first of some fields, each a key or ``key/key``, that is there and understood."""
-        for place in places.split():
-            *holders, key = place.split("/")
-            reader = self
-            for name in holders:
-                inner = reader.holder.get(name)
-                held = inner if isinstance(inner, dict) else {}
-                reader = type(self)(held, self.unread, f"{reader.at}/{name}")
-            if (found := reader.read(key, how)) is not None:
-                return found
-        return None
+        """The first of some fields that is there and understood."""
+        found = (self.read(place, how) for place in places.split())
+        return next((one for one in found if one is not None), None)
 
     def inside(self, key: str) -> Self:
         """The fields of a field that must be an object; none where it is not."""
@@ -89,22 +94,19 @@ class FieldReader:
 
     def time(self, places: str = TIMES) -> int | None:
         """The first of some fields that is a time, as :func:`time_us` has it; None for none."""
-        times = [self.first(place, time_us) for place in places.split()]
+        times = [self.read(place, time_us) for place in places.split()]
         return next(filter(None, times), None)  # None of them is 0: they are later than 1973.
 
     def amount(self, places: str) -> Decimal | None:
         """The first of some fields that is an amount of money, to the last digit."""
         return self.first(places, amount)
 
-    def usage(self, places: str) -> events.Usage | None:
-        """The tokens in the first of some fields; None where nobody counted them."""
-        for place in places.split():
-            odd: list[str] = []
-            found = self.first(place, partial(_counted, odd))
-            self.note(place, [Unread("usage", "", one) for one in odd])
-            if found is not None:
-                return found
-        return None
+    def usage(self, place: str) -> events.Usage | None:
+        """The tokens that a field counts; None where nobody counted them."""
+        odd: list[Unread] = []
+        found = read_usage(self.at_place(place), [], odd, TOKENS)
+        self.note(place, odd)
+        return found
 
     def messages(self, key: str, agent: events.AgentConfigured) -> list[Event]:
         """The events of the chat messages in a field; InvalidEvent where there can be none."""
@@ -123,30 +125,6 @@ class FieldReader:
     def lose(self, key: str, reason: str) -> None:
         """Note that a field is not kept, and why."""
         self.note(key, [Unread("field", "", reason)])
-
-
-def _counted(odd: list[str], said: Any) -> events.Usage | None:
-    counts, reasons = read_counts(said)
-    odd += reasons
-    return counts
-
-
-def read_counts(said: Any) -> tuple[events.Usage | None, list[str]]:
-    """The tokens that an object counts, None for none, and what is odd of it."""
-    given: dict[str, Any] = {}
-    for key, value in said.items() if isinstance(said, Mapping) else ():
-        inner = value.items() if isinstance(value, Mapping) else ()
-        given |= {key: value, **{f"{key}.{name}": one for name, one in inner}}
-    counts: dict[str, int] = {}
-    odd: list[str] = []
-    for field, names in _COUNTS.items():
-        for name in names.split():
-            count = given.get(name)
-            if type(count) is int and count >= 0:
-                counts.setdefault(field, count)
-            elif count is not None and not isinstance(count, Mapping):
-                odd.append(f"{name}: {count!r:.50} is not a number of tokens")
-    return (events.Usage(**counts) if counts else None), odd
 
 
 def time_us(value: Any) -> int:

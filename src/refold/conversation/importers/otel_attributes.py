@@ -12,9 +12,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from refold.conversation.apis.base import objects_in
+from refold.conversation.chat_shapes import Unread
 from refold.conversation.importers.dialects import decoded
-from refold.conversation.importers.fields import read_counts
+from refold.conversation.importers.fields import TOKENS
 from refold.conversation.importers.spans import Kind
+from refold.conversation.tokens import read_usage
 
 Attributes = Mapping[str, Any]
 
@@ -58,12 +60,14 @@ _SAID: Final = {
 }
 
 
-def read(attributes: Attributes, happened: Sequence[tuple[str, Attributes]]) -> dict[str, Any]:
+def read(
+    attributes: Attributes, happened: Sequence[tuple[str, Attributes]], unread: list[Unread]
+) -> dict[str, Any]:
     """What a span says by its attributes and by the events that happened in it, by name.
 
     The fields of a :class:`~refold.conversation.importers.spans.Span`, and the ``tool`` and the
     ``conversation`` that it names; None for what it does not say. The kind is "other" where
-    nothing says.
+    nothing says. Counts of tokens that are none are told as ``unread``.
     """
     logged = [(str(one.get("event.name")), one) for one in _objects(attributes.get("events"))]
     happened = [*happened, *logged]
@@ -84,7 +88,7 @@ def read(attributes: Attributes, happened: Sequence[tuple[str, Attributes]]) -> 
         else _answered(given, happened),
         "params": _params(given),
         "tools": _tools(given),
-        "usage": read_counts(counts)[0],
+        "usage": read_usage(counts, [], unread, TOKENS),
     }
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from refold.conversation.apis.base import objects_in
+from refold.conversation.chat_shapes import Unread
 from refold.conversation.importers import otel_attributes as otel
 from refold.conversation.importers.base import (
     ODD,
@@ -69,7 +70,8 @@ def _traces(source: ImportSource) -> Iterator[Trace | Problem]:
     talks: dict[str, Trace] = {}
     for trace_id, held in rows.items():
         try:
-            made = [_span(checked(row), at, logs) for row, at, _ in held]
+            unread: list[Unread] = []
+            made = [_span(checked(row), at, logs, unread) for row, at, _ in held]
         except ODD as error:
             yield Problem(source.name, held[0][2], f"trace {trace_id}: {error}")
             continue
@@ -80,16 +82,19 @@ def _traces(source: ImportSource) -> Iterator[Trace | Problem]:
             traces = {"otlp": {"traces": [*before.beside["otlp"]["traces"], trace_id]}}
             spans = [*before.spans, *(span for span, _ in made)]
             # Those of one conversation are told together.
-            talks[name] = before._replace(spans=spans, beside=traces)
+            odd = [*before.unread, *unread]
+            talks[name] = before._replace(spans=spans, beside=traces, unread=odd)
     yield from talks.values()
 
 
-def _span(row: Row, at: str, logs: Logs) -> tuple[Span, str | None]:
+def _span(row: Row, at: str, logs: Logs, unread: list[Unread]) -> tuple[Span, str | None]:
     """A span, and the conversation that it says it is of."""
     attributes = _attributes(row)
     own_id, name = str(row.get("spanId")), str(row.get("name"))
     happened = [(str(one.get("name")), _attributes(one)) for one in objects_in(row.get("events"))]
-    told = otel.read(attributes, [*happened, *logs.get(own_id, ())])
+    odd: list[Unread] = []
+    told = otel.read(attributes, [*happened, *logs.get(own_id, ())], odd)
+    unread += [Unread(o.what, f"{at}/attributes", f"{o.reason} ({o.pointer})") for o in odd]
     start_us, end_us = _us(row.get("startTimeUnixNano")), _us(row.get("endTimeUnixNano"))
     if start_us is None:
         raise ValueError(f"the span {own_id} has no time")

@@ -81,7 +81,7 @@ def _observation(one: FieldReader) -> list[Span]:
     metadata = decoded(given.get("metadata"))
     metadata = metadata if isinstance(metadata, dict) else {}
     attributes = metadata.get("attributes")
-    traced = otel.read(attributes if isinstance(attributes, dict) else {}, [])
+    traced = otel.read(attributes if isinstance(attributes, dict) else {}, [], [])
     asked = decoded(given.get("input"))
     is_told = request_in(asked) is not None and not is_printed(asked)
     name, kind = str(given.get("name")), _OBSERVATIONS.get(str(given.get("type"))) or traced["kind"]
@@ -130,6 +130,7 @@ _OF_RUN: Final = {
     "agent": "extra/metadata/lc_agent_name extra/metadata/agent_name",
 }  # fmt: skip
 _CALL_IDS: Final = "outputs/output/kwargs/tool_call_id outputs/output/tool_call_id"
+_INNER_USAGE: Final = "outputs/generations/0/0/message/kwargs/usage_metadata"
 _LISTS: Final = ("post", "patch", "runs")
 _THREADS: Final = ("session_id", "conversation_id", "thread_id")
 
@@ -216,18 +217,9 @@ def _run(one: FieldReader) -> list[Span]:
         answered=outputs or None,
         params={k: v for k, v in given.items() if k in PARAMS and v is not None},
         tools=given.get("tools"),
-        usage=one.usage("outputs/usage_metadata") or _inner_usage(one),
+        usage=one.usage("outputs/usage_metadata") or one.usage(_INNER_USAGE),
         first_token_ms=None if first_us is None else (first_us - start_us) / 1_000,
         error=str(run.get("error") or ""),
         call_id=one.first(_CALL_IDS, lambda said: shapes.read_id(said) or None),
     )
     return [span._replace(**own) for span in spans]
-
-
-def _inner_usage(one: FieldReader) -> events.Usage | None:
-    """The tokens that stand in the message of an answer."""
-    match one.holder.get("outputs"):
-        case {"generations": [[{"message": {"kwargs": dict(inner)}}, *_], *_]}:
-            at = f"{one.at}/outputs/generations/0/0/message/kwargs"
-            return FieldReader(inner, one.unread, at).usage("usage_metadata")
-    return None
