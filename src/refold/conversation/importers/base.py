@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Final, NamedTuple, Self, TypeVar
+from typing import Any, Final, NamedTuple, ParamSpec, Self, TypeVar
 
 import msgspec
 
@@ -21,6 +21,7 @@ from refold.core.event import Event
 from refold.errors import InvalidEvent, UsageError
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 ODD: Final = (
     InvalidEvent, UsageError, ValueError, ArithmeticError, RecursionError, TypeError, LookupError,
@@ -185,6 +186,16 @@ def read_all(
             yield from read(value)
         except ODD as error:
             yield problem_of(source, value, error)
+
+
+def tried(
+    source: ImportSource, line: int, read: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> Iterator[T | Problem]:
+    """What ``read`` gives; a problem of the line where it refuses with one of :data:`ODD`."""
+    try:
+        yield read(*args, **kwargs)
+    except ODD as error:
+        yield Problem(source.name, line, str(error))
 
 
 def read_parts(

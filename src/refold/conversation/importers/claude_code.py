@@ -11,25 +11,15 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace as with_event
+from functools import partial
 from typing import Any, Final
 
 from msgspec.structs import replace
 
 from refold.conversation import events
 from refold.conversation.apis.anthropic_messages import ANTHROPIC_MESSAGES
-from refold.conversation.chat_export import Loss
-from refold.conversation.chat_shapes import Unread
-from refold.conversation.importers.base import (
-    ODD,
-    Conversations,
-    Found,
-    FoundFork,
-    Options,
-    Problem,
-    losses,
-)
-from refold.conversation.importers.fields import FieldReader
-from refold.conversation.importers.session_lines import SessionLine, read_entries
+from refold.conversation.importers.base import Conversations, Found, FoundFork, Options
+from refold.conversation.importers.session_lines import SessionLine, read_sessions
 from refold.conversation.importers.source import ImportSource, named, names
 from refold.conversation.openai_chat import pair, text_or_none
 from refold.core.event import Event
@@ -52,34 +42,25 @@ def read_claude_code(source: ImportSource, options: Options) -> Conversations:
 
         refold import claude-code ~/.claude/projects/-home-me-app/*.jsonl
     """
-    sessions: dict[str, list[SessionLine]] = {}
-    for entry in read_entries(source):
-        if isinstance(entry, Problem):
-            yield entry
-        else:
-            sessions.setdefault(entry.text("sessionId") or "", []).append(entry)
-    for session, entries in _whole(sessions, source.stem).items():
-        try:
-            yield _session(source, options, session, entries)
-        except ODD as error:
-            yield Problem(source.name, entries[0].begins, str(error))
+    return read_sessions(source, partial(_sessions, source.stem), partial(_session, options))
 
 
-def _whole(sessions: dict[str, list[SessionLine]], stem: str) -> dict[str, list[SessionLine]]:
+def _sessions(stem: str, entries: list[SessionLine]) -> dict[str, list[SessionLine]]:
     """The sessions; what has no session, or none of its own, goes with the first."""
+    sessions: dict[str, list[SessionLine]] = {}
+    for entry in entries:
+        sessions.setdefault(entry.text("sessionId") or "", []).append(entry)
     first = next(filter(None, sessions), stem)
     whole: dict[str, list[SessionLine]] = {}
-    for session, entries in sessions.items():
-        ids = {entry.text("uuid") for entry in entries}
-        begins = next((entry.text("parentUuid") for entry in entries if _role(entry)), "")
+    for session, held in sessions.items():
+        ids = {entry.text("uuid") for entry in held}
+        begins = next((entry.text("parentUuid") for entry in held if _role(entry)), "")
         is_part = not session or (begins is not None and begins not in ids)
-        whole.setdefault(first if is_part else session, []).extend(entries)
+        whole.setdefault(first if is_part else session, []).extend(held)
     return {session: sorted(held, key=lambda one: one.line) for session, held in whole.items()}
 
 
-def _session(
-    source: ImportSource, options: Options, session: str, entries: list[SessionLine]
-) -> Found:
+def _session(options: Options, session: str, entries: list[SessionLine]) -> Found:
     if not any(map(_role, entries)):
         raise InvalidEvent("a session without messages")
     main, sides = _chains(entries)
@@ -87,7 +68,7 @@ def _session(
     agents = {entry.text("agentId") or "" for entry in main if _is_side(entry)}
     name = "-".join([session, *sorted(agents - {""})])
     stream = f"{options.category or 'claude'}-{named(name)}"
-    reader = _EntryReader(source.name)
+    reader = _EntryReader()
     made: list[Event] = []
     versions: dict[int, int] = {}
     for group in _messages(main):
@@ -95,7 +76,7 @@ def _session(
         # The session's start comes before them all.
         versions |= dict.fromkeys((entry.line for entry in group), len(made))
     first_us = next((one.occurred_at for one in made if one.occurred_at is not None), None)
-    started = Event.of(events.SessionStarted(), occurred_at=first_us)
+    made = [Event.of(events.SessionStarted()), *made]
     made = [with_event(one, occurred_at=one.occurred_at or first_us) for one in made]
     forks: list[FoundFork] = []
     for number, (left, side) in enumerate(sides, 1):
@@ -104,8 +85,7 @@ def _session(
         told = [event for group in _messages(side) for event in reader.events(group)]
         lines = {"lines": [entry.line for entry in side]}
         forks.append(FoundFork(f"{stream}~{number}", stream, at, told, lines))
-    begins = entries[0].begins
-    return Found(stream, [started, *made], source.name, begins, loss=reader.loss, forks=forks)
+    return Found(stream, made, forks=forks)
 
 
 # -- the tree --------------------------------------------------------------------------------------
@@ -202,9 +182,7 @@ def _is_result(entry: SessionLine) -> bool:
 class _EntryReader:
     """Reads entries in their order: what stays the same from one to the next is kept once."""
 
-    def __init__(self, file: str) -> None:
-        self.file = file
-        self.loss: list[Loss] = []
+    def __init__(self) -> None:
         self._beside: dict[str, Any] = {}
         self._model: Any = None
         self._now_us: int | None = None
@@ -212,33 +190,30 @@ class _EntryReader:
 
     def events(self, group: list[SessionLine]) -> list[Event]:
         """The events of a message, or of an entry that is none."""
-        first, metadata, unread = group[0], None, list[Unread]()
-        self._now_us = FieldReader(first.holder, unread).time("timestamp") or self._now_us
-        if role := _role(first):
-            made = self._answer(group, unread) if role == "assistant" else _heard(first, unread)
-            pair([event.data for event in made], self._calls, "/message", unread)
-            metadata = self._left(first.holder)
+        first, role = group[0], _role(group[0])
+        self._now_us = first.time("timestamp") or self._now_us
+        if role is None:
+            made = [first.kept("claude_code.entry", first.text("type") in _KNOWN)]
         else:
-            made = [first.kept("claude_code.entry", first.text("type") in _KNOWN, unread)]
-        self.loss += losses(f"{self.file}:{first.line}", unread)
-        told = [with_event(event, occurred_at=self._now_us) for event in made]
-        if metadata and told:
-            told[0] = with_event(told[0], metadata={"claude_code": metadata})
-        return told
+            made = self._answer(group) if role == "assistant" else _heard(first)
+            pair([event.data for event in made], self._calls, "/message", first.unread)
+            metadata = self._left(first.holder)
+            if metadata and made:
+                made[0] = with_event(made[0], metadata={"claude_code": metadata})
+        return [with_event(event, occurred_at=self._now_us) for event in made]
 
-    def _answer(self, group: list[SessionLine], unread: list[Unread]) -> list[Event]:
-        said = [entry.value["message"] for entry in group]
+    def _answer(self, group: list[SessionLine]) -> list[Event]:
+        said, last = [entry.value["message"] for entry in group], group[-1]
         blocks = [block for one in said for block in _blocks(one["content"])]
-        fields = FieldReader(group[-1].value, unread)
         own_id = str(said[-1].get("id") or f"m{group[0].line}")
-        cost, ms = fields.amount("costUSD"), fields.typed("durationMs", float)
+        cost, ms = last.amount("costUSD"), last.typed("durationMs", float)
         response = events.ModelResponse(cost=cost, latency_ms=ms, message_id=own_id)
         chat = ANTHROPIC_MESSAGES.read_answer({**said[-1], "content": blocks}, response)
-        fields.note("message", chat.unread)
-        agent, model = fields.typed("agentId", str), said[-1].get("model")
+        group[0].note("message", chat.unread)
+        agent, model = last.typed("agentId", str), said[-1].get("model")
         made = [_by(agent, event) for event in chat.events] if agent else chat.events
         if model != self._model and isinstance(model, str) and not model.startswith("<"):
-            self._model, version = model, fields.typed("version", str)
+            self._model, version = model, last.typed("version", str)
             about = events.AgentConfigured(None, model, "anthropic", agent=agent or "claude-code")
             made.insert(0, Event.of(replace(about, version=version)))
         return made
@@ -251,13 +226,14 @@ class _EntryReader:
         return new
 
 
-def _heard(entry: SessionLine, unread: list[Unread]) -> list[Event]:
+def _heard(entry: SessionLine) -> list[Event]:
     """The events of a message of the user: results of tools, and words."""
     message = {"role": "user", **entry.value["message"]}
     asked = ANTHROPIC_MESSAGES.read_request({"messages": [message]})
     for one in asked.unread:
         if one.what != "result":  # Paired with calls of other messages.
-            unread.append(one._replace(pointer=one.pointer.replace("/messages/0", "/message", 1)))
+            pointer = one.pointer.replace("/messages/0", "/message", 1)
+            entry.unread.append(one._replace(pointer=pointer))
     return asked.elements[0]
 
 

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace as with_event
+from functools import partial
 from typing import Any, Final
 
 from msgspec.structs import replace
 
 from refold.conversation import events
 from refold.conversation.apis.openai_responses import OPENAI_RESPONSES
-from refold.conversation.chat_export import Loss
-from refold.conversation.chat_shapes import Unread
-from refold.conversation.importers.base import ODD, Conversations, Found, Options, Problem, losses
-from refold.conversation.importers.fields import FieldReader
-from refold.conversation.importers.session_lines import SessionLine, read_entries
+from refold.conversation.importers.base import Conversations, Found, Options
+from refold.conversation.importers.session_lines import SessionLine, read_sessions
 from refold.conversation.importers.source import ImportSource, named, names
 from refold.conversation.openai_chat import text_or_none
 from refold.core.event import Event
@@ -38,17 +36,15 @@ def read_codex(source: ImportSource, options: Options) -> Conversations:
 
         refold import codex ~/.codex/sessions/2026/03/02/rollout-*.jsonl
     """
-    read = list(read_entries(source))
-    yield from (one for one in read if isinstance(one, Problem))
-    entries = [one for one in read if isinstance(one, SessionLine)]
-    if entries:
-        try:
-            yield _found(source, options, entries)
-        except ODD as error:
-            yield Problem(source.name, entries[0].begins, str(error))
+    return read_sessions(source, _whole, partial(_found, source, options))
 
 
-def _found(source: ImportSource, options: Options, entries: list[SessionLine]) -> Found:
+def _whole(entries: list[SessionLine]) -> dict[str, list[SessionLine]]:
+    """A rollout is one session."""
+    return {"": entries} if entries else {}
+
+
+def _found(source: ImportSource, options: Options, _name: str, entries: list[SessionLine]) -> Found:
     meta = next((_payload(one) for one in entries if _kind(one) == "session_meta"), {})
     turn = next((_payload(one) for one in entries if _kind(one) == "turn_context"), {})
     items = [one for one in entries if _kind(one) == "response_item"]
@@ -58,6 +54,9 @@ def _found(source: ImportSource, options: Options, entries: list[SessionLine]) -
     prompt = prompt.get("text") if isinstance(prompt, dict) else meta.get("instructions")
     request = {"input": list(map(_payload, items)), "instructions": prompt}
     asked = OPENAI_RESPONSES.read_request(request)
+    for one in asked.unread:
+        index, rest = _place(one.pointer)
+        items[index].note("payload", [one._replace(pointer=rest)])
     about = replace(
         asked.agent,
         agent="codex",
@@ -65,69 +64,47 @@ def _found(source: ImportSource, options: Options, entries: list[SessionLine]) -
         provider=text_or_none(meta.get("model_provider")) or asked.agent.provider,
         tools=list(options.tools),
     )
-    reader = _RolloutReader(source.name, about, _configured(about, turn))
-    for one in asked.unread:
-        index, rest = _place(one.pointer)
-        reader.lose(items[index], [one._replace(pointer=f"/payload{rest}")])
+    reader = _RolloutReader(about, _configured(about, turn))
+    begun = [Event.of(events.SessionStarted(), metadata={"codex": meta}), Event.of(reader.agent)]
     elements = dict(zip((one.line for one in items), asked.elements, strict=True))
-    started = Event.of(events.SessionStarted(), metadata={"codex": meta})
-    first_us = reader.time(entries[0])
-    made = [with_event(e, occurred_at=first_us) for e in (started, Event.of(reader.agent))]
-    for entry in entries:
-        made += reader.events(entry, elements.get(entry.line) or [])
+    made: list[Event] = []
+    for number, entry in enumerate(entries):
+        told = [] if number else begun
+        told = [*told, *reader.events(entry, elements.get(entry.line) or [])]
+        at_us = entry.time("timestamp")
+        made += [with_event(one, occurred_at=at_us) for one in told]
     session = text_or_none(meta.get("id")) or source.stem
-    stream = f"{options.category or 'codex'}-{named(session)}"
-    return Found(stream, made, source.name, entries[0].begins, loss=reader.loss)
+    return Found(f"{options.category or 'codex'}-{named(session)}", made)
 
 
 class _RolloutReader:
     """Reads lines in their order, with the agent as it runs."""
 
-    def __init__(
-        self, file: str, about: events.AgentConfigured, agent: events.AgentConfigured
-    ) -> None:
-        self.file, self.about, self.agent = file, about, agent
-        self.loss: list[Loss] = []
+    def __init__(self, about: events.AgentConfigured, agent: events.AgentConfigured) -> None:
+        self.about, self.agent = about, agent
         self._total: Any = None
         self._message_id: str | None = None
 
-    def time(self, entry: SessionLine) -> int | None:
-        """When a line was written."""
-        fields = FieldReader(entry.holder, [])
-        at_us = fields.time("timestamp")
-        self.lose(entry, fields.unread)
-        return at_us
-
     def events(self, entry: SessionLine, element: list[Event]) -> list[Event]:
         """The events of a line; ``element`` are those of its item."""
-        at_us, payload = self.time(entry), _payload(entry)
-        made: list[Event] = []
+        payload = _payload(entry)
         match _kind(entry), payload:
             case "response_item", _:
-                made = element
-                ids = [getattr(event.data, "message_id", None) for event in made]
+                ids = [getattr(event.data, "message_id", None) for event in element]
                 self._message_id = next(filter(None, ids), self._message_id)
+                return element
             case "turn_context", _:
-                agent = _configured(self.about, payload)
-                made = [] if agent == self.agent else [Event.of(agent)]
-                self.agent = agent
+                before, self.agent = self.agent, _configured(self.about, payload)
+                return [] if self.agent == before else [Event.of(self.agent)]
             case "event_msg", {"type": "token_count"}:
-                made = self._spent(entry, payload)
+                return self._spent(entry, payload)
             case "event_msg", {"type": "error", "message": message}:
-                made = [Event.of(events.ModelFailed(str(message)))]
+                return [Event.of(events.ModelFailed(str(message)))]
             case ("event_msg", {"type": str(kind)}) if kind in _REPEATS:
-                pass
+                return []
             case "session_meta", _:
-                pass
-            case kind, _:
-                unread: list[Unread] = []
-                made = [entry.kept("codex.line", kind in _KNOWN, unread)]
-                self.lose(entry, unread)
-        return [with_event(one, occurred_at=at_us) for one in made]
-
-    def lose(self, entry: SessionLine, unread: list[Unread]) -> None:
-        """Note what of a line is not kept."""
-        self.loss += losses(f"{self.file}:{entry.line}", unread)
+                return []
+        return [entry.kept("codex.line", _kind(entry) in _KNOWN)]
 
     def _spent(self, entry: SessionLine, payload: Mapping[str, Any]) -> list[Event]:
         """The tokens of the last answer; the same count is written more than once."""
@@ -135,9 +112,7 @@ class _RolloutReader:
         if not isinstance(info, dict) or info.get("total_token_usage") == self._total:
             return []
         self._total = info.get("total_token_usage")
-        fields = FieldReader(info, [], "/payload/info")
-        usage = fields.usage("last_token_usage")
-        self.lose(entry, fields.unread)
+        usage = entry.usage("payload/info/last_token_usage")
         model, own = self.agent.model, self._message_id
         return [Event.of(events.ModelResponse(model=model, usage=usage, message_id=own))]
 

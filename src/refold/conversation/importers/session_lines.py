@@ -2,52 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
 from refold.conversation.chat_shapes import Unread, check_json
-from refold.conversation.importers.base import Problem, read_all
+from refold.conversation.importers.base import (
+    Conversations,
+    Found,
+    Problem,
+    losses,
+    read_all,
+    tried,
+)
+from refold.conversation.importers.fields import FieldReader
 from refold.conversation.importers.json_array import Value, checked
 from refold.conversation.importers.source import ImportSource
 from refold.conversation.openai_chat import text_or_none
 from refold.core.event import Event
 
-LINES_BYTES_MAX = 1024 * 1024 * 1024
+LINES_BYTES_MAX: Final = 1024 * 1024 * 1024
 """The largest log of sessions: it is held in memory, whole."""
 
 
-class SessionLine(NamedTuple):
-    """A line or element: its number from 1, the value, and the line of the file it begins on."""
+class SessionLine(FieldReader):
+    """A line or element: its ``value``, its number from 1, and the line of the file it begins on.
 
-    line: int
-    value: Any
-    begins: int
+    Its fields are none where it is no object.
+    """
 
-    @property
-    def holder(self) -> dict[str, Any]:
-        """The value, where it is an object; else an empty one."""
-        return self.value if isinstance(self.value, dict) else {}
+    def __init__(self, value: Any, line: int, begins: int) -> None:
+        super().__init__(value if isinstance(value, dict) else {}, [])
+        self.value, self.line, self.begins = value, line, begins
 
     def text(self, key: str) -> str | None:
         """A text of it; None where it has none."""
         return text_or_none(self.holder.get(key))
 
-    def kept(self, kind: str, is_known: bool, unread: list[Unread]) -> Event:
+    def kept(self, kind: str, is_known: bool) -> Event:
         """The line as it is, as an event of a type; told where it is not known what it says."""
         check_json(self.value, [])
         if not is_known:
-            unread.append(
-                Unread("field", "", "a line that is not understood: it stands beside, as it is")
-            )
+            why = "a line that is not understood: it stands beside, as it is"
+            self.unread.append(Unread("field", "", why))
         return Event(kind, self.value if isinstance(self.value, dict) else {"value": self.value})
 
 
-def read_entries(source: ImportSource) -> Iterator[SessionLine | Problem]:
-    """The values on the lines, or the elements; what is broken is a problem."""
+def read_sessions(
+    source: ImportSource,
+    sessions_of: Callable[[list[SessionLine]], dict[str, list[SessionLine]]],
+    read: Callable[[str, list[SessionLine]], Found],
+) -> Conversations:
+    """The sessions of a log by their names, each of its lines; what is broken is a problem."""
 
-    def read(value: Value) -> Iterator[SessionLine]:
+    def line(value: Value) -> Iterator[SessionLine]:
         if source.read_bytes > LINES_BYTES_MAX:
             raise ValueError(f"nothing after {LINES_BYTES_MAX} bytes is read")
-        yield SessionLine(value.number, checked(value.read()), value.line)
+        yield SessionLine(checked(value.read()), value.number, value.line)
 
-    return read_all(source, read)
+    def session(name: str, lines: list[SessionLine]) -> Found:
+        found = read(name, lines)
+        loss = [lost for one in lines for lost in losses(f"{source.name}:{one.line}", one.unread)]
+        return found._replace(file=source.name, line=lines[0].begins, loss=loss)
+
+    entries: list[SessionLine] = []
+    for one in read_all(source, line):
+        if isinstance(one, Problem):
+            yield one
+        else:
+            entries.append(one)
+    for name, lines in sessions_of(entries).items():
+        yield from tried(source, lines[0].begins, session, name, lines)
