@@ -521,3 +521,14 @@ def test_no_frames_raise(given_frames: list[tuple[str, Any]]) -> None:
                              "delta": one, "annotation": one, "content_index": 1})
               for kind, one in given_frames]  # fmt: skip
     assert_read_or_refused(OPENAI_RESPONSES, frames)
+
+
+def test_who_spoke_is_kept() -> None:
+    """Of several people and agents each by its name, in a request and in an answer."""
+    (user,), (agent,) = asked(
+        {"role": "user", "name": "bob", "content": "Hi"},
+        {"role": "assistant", "name": "coder", "content": "Ho"},
+    )
+    assert [user.party, agent.party] == ["bob", "coder"]
+    (_, answer), _ = read({"output": [message(said("Ho"), name="coder")]})
+    assert (answer.text, answer.party) == ("Ho", "coder")

@@ -34,7 +34,11 @@ class AnthropicMessages(blocks.BlockApi):
     provider = "anthropic"
     lists = ("system", "messages", "tools")
     _path = re.compile(r"/v1/messages$|/publishers/anthropic/models/[^/]+:(stream)?[rR]awPredict$")
-    _talk = "messages"
+    talk = "messages"
+    asks = (
+        "max_tokens temperature top_p top_k stop_sequences thinking tool_choice service_tier "
+        "mcp_servers container context_management output_config output_format betas"
+    )
     _no_params = ("system", "cache_control", "diagnostics", "anthropic_version")
     _roles = {"user": "user", "assistant": "agent", "system": "prompt"}
     _facts = ("id", "model", "stop_reason", "usage")

@@ -62,15 +62,16 @@ class Assembled(NamedTuple):
 class Api(ABC):
     """One model API. ``name`` goes into ``model.request`` and ``provider`` into the agent's setup.
 
-    ``lists`` are the top-level keys of a request whose elements come again in the next request.
+    ``lists`` are the top-level keys of a request whose elements come again in the next request,
+    ``talk`` that of the conversation; ``asks`` names what else there says what is asked.
     """
 
     name: ClassVar[str]
     provider: ClassVar[str]
     lists: ClassVar[tuple[str, ...]]
+    talk: ClassVar[str]
+    asks: ClassVar[str] = ""
     _path: ClassVar[re.Pattern[str]]
-    _talk: ClassVar[str]
-    """The key of a request that holds the conversation."""
     _no_params: ClassVar[tuple[str, ...]]
     """The keys of a request that are no parameters of the agent, beside those of all APIs."""
     _goes_on: ClassVar[tuple[str, ...]] = ()
@@ -87,12 +88,12 @@ class Api(ABC):
         event. Raises :class:`~refold.errors.InvalidEvent` for what is no request of this API.
         """
         body = self._body(body)
-        items = body.get(self._talk)
+        items = body.get(self.talk)
         if not isinstance(items, list):
-            raise InvalidEvent(f"a request of {self.name} has {self._talk}", path=f"/{self._talk}")
+            raise InvalidEvent(f"a request of {self.name} has {self.talk}", path=f"/{self.talk}")
         unread: list[Unread] = []
         named = _MODEL.search(path)
-        others = {self._talk, *_OF_ALL, *self._no_params}
+        others = {self.talk, *_OF_ALL, *self._no_params}
         agent = AgentConfigured(
             model=text_or_none(body.get("model")) or (named[1] if named else None),
             provider=self.provider,

@@ -94,7 +94,7 @@ class BlockApi(Api):
         open_calls: Counter[str] = Counter()
         last, own = None, ""
         for index, item in enumerate(items):
-            path: Path = [self._talk, index]
+            path: Path = [self.talk, index]
             if not isinstance(item, dict):
                 raise shapes.refused("a message must be an object", path)
             # What an agent says without a pause is one message.
@@ -110,12 +110,12 @@ class BlockApi(Api):
     ) -> list[Event]:
         """The events of an element; ``own`` is the id of the message where it is the agent's."""
         pieces = self._pieces(item.get(self._content), [*path, self._content], unread)
-        role = item.get("role")
+        role, name = item.get("role"), text_or_none(item.get("name"))
         match self._roles.get(role) if isinstance(role, str | None) else None:
             case "user":
-                return heard(pieces)
+                return said_by(name, heard(pieces))
             case "agent":
-                return spoken(pieces, own, agent.tools)
+                return said_by(name, spoken(pieces, own, agent.tools))
             case "prompt":
                 return [Event.of(replace(agent, prompt=events.Prompt(text_of(pieces))))]
         raise shapes.refused(f"there is no event for the role {role!r:.50}", [*path, "role"])
@@ -189,7 +189,9 @@ def answered(
     own = response.message_id
     calls = [shapes.described(piece.event, tools) for piece in pieces if piece.kind == "call"]
     if shown or not calls:
-        made.append(events.AgentUtterance(text_of(pieces), said, message_id=own))
+        words = events.AgentUtterance(text_of(pieces), said, message_id=own)
+        names = (text_or_none(piece.raw.get("name")) for piece in pieces if piece.kind == "words")
+        made.append(replace(words, party=next(filter(None, names), None)))
     made += [replace(call, message_id=own) for call in calls]
     made += [piece.event for piece in pieces if piece.kind == "result"]
     return [Event.of(one) for one in made]
@@ -214,6 +216,15 @@ def heard(pieces: Sequence[Piece]) -> list[Event]:
         parts = None if is_told else [piece.raw for piece in said]
         made.append(Event.of(events.UserUtterance(text_of(said), parts)))
     return made
+
+
+def said_by(name: str | None, made: list[Event]) -> list[Event]:
+    """Events, their words with the name of whoever said them, where one is given."""
+    people = events.UserUtterance | events.AgentUtterance
+    return [
+        Event.of(replace(one.data, party=name)) if name and isinstance(one.data, people) else one
+        for one in made
+    ]
 
 
 def text_of(pieces: Sequence[Piece]) -> str:

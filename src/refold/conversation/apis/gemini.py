@@ -35,7 +35,7 @@ class Gemini(blocks.BlockApi):
     provider = "google"
     lists = ("contents", "tools")
     _path = re.compile(r":(generateContent|streamGenerateContent)$")
-    _talk = "contents"
+    talk = "contents"
     _no_params = ("systemInstruction", "labels")
     _roles = {"user": "user", "function": "user", None: "user", "model": "agent"}
     _content = "parts"

@@ -28,7 +28,12 @@ class OpenAIChat(base.Api):
     provider = "openai"
     lists = ("messages", "tools", "functions")
     _path = re.compile(r"/chat/completions$")
-    _talk = "messages"
+    talk = "messages"
+    asks = (
+        "temperature top_p n stop seed max_tokens max_completion_tokens presence_penalty "
+        "frequency_penalty logit_bias response_format tool_choice parallel_tool_calls "
+        "reasoning_effort service_tier"
+    )
     _no_params = ("functions", *base.ASKING)
 
     def read_answer(self, body: Any, response: ModelResponse, tools: Sequence[Tool] = ()) -> Chat:

@@ -49,7 +49,12 @@ class OpenAIResponses(blocks.BlockApi):
     provider = "openai"
     lists = ("input", "tools")
     _path = re.compile(r"/responses$")
-    _talk = "input"
+    talk = "input"
+    asks = (
+        "instructions temperature top_p max_output_tokens max_tool_calls reasoning text "
+        "tool_choice truncation parallel_tool_calls include background store service_tier "
+        "prompt previous_response_id conversation top_logprobs"
+    )
     _no_params = ("instructions", "background", "include", *_GOES_ON, *base.ASKING)
     _goes_on = _GOES_ON
     _roles = {"user": "user", "assistant": "agent", "system": "prompt", "developer": "prompt"}

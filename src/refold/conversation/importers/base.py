@@ -34,24 +34,8 @@ GROUP: Final = "refold.importers"
 """The entry points of plug-ins: a format's name, and where the function that reads it is."""
 BUILT_IN: Final = {
     name: EntryPoint(name, f"refold.conversation.importers.{place}", GROUP)
-    for name, place in {
-        "tau-bench": "tau:read_tau_bench",
-        "tau2-bench": "tau:read_tau2",
-        "otlp": "otlp:read_otlp",
-        "langfuse": "tracers:read_langfuse",
-        "langsmith": "tracers:read_langsmith",
-        "inspect": "inspect_log:read_inspect",
-        "vcon": "vcon:read_vcon",
-        "claude-code": "claude_code:read_claude_code",
-        "codex": "codex:read_codex",
-        "chatgpt": "chatgpt:read_chatgpt",
-        "openai-responses": "call_files:read_responses",
-        "anthropic-messages": "call_files:read_anthropic",
-        "openai-chat": "call_files:read_chat",
-    }.items()
+    for name, place in FORMATS.items()
 }
-"""The formats that come with refold, as :mod:`~refold.conversation.importers.detection` orders
-them."""
 
 
 class Problem(NamedTuple):
@@ -161,7 +145,7 @@ class Importer(NamedTuple):
         Plug-ins are asked before chat messages, the most general format.
         """
         found = known(source.sample)
-        if found is None or found[0] == FORMATS[-1]:
+        if found is None or found[0] == [*FORMATS][-1]:
             for name in _points().keys() - BUILT_IN.keys():
                 # A plug-in that cannot be had, or fails here, is for no input.
                 with suppress(Exception):

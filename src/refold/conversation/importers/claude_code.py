@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from refold.conversation import events
 from refold.conversation.apis.anthropic_messages import ANTHROPIC_MESSAGES
+from refold.conversation.apis.blocks import said_by
 from refold.conversation.importers.base import Conversations, Found, FoundFork, Options
 from refold.conversation.importers.session_lines import SessionLine, read_sessions
 from refold.conversation.importers.source import ImportSource, named, names
@@ -211,7 +212,7 @@ class _EntryReader:
         chat = ANTHROPIC_MESSAGES.read_answer({**said[-1], "content": blocks}, response)
         group[0].note("message", chat.unread)
         agent, model = last.typed("agentId", str), said[-1].get("model")
-        made = [_by(agent, event) for event in chat.events] if agent else chat.events
+        made = said_by(agent, chat.events)
         if model != self._model and isinstance(model, str) and not model.startswith("<"):
             self._model, version = model, last.typed("version", str)
             about = events.AgentConfigured(None, model, "anthropic", agent=agent or "claude-code")
@@ -239,9 +240,3 @@ def _heard(entry: SessionLine) -> list[Event]:
 
 def _blocks(content: str | list[Any]) -> list[Any]:
     return [{"type": "text", "text": content}] if isinstance(content, str) else content
-
-
-def _by(agent: str, event: Event) -> Event:
-    """An agent's words with which of the agents it was."""
-    is_said = isinstance(event.data, events.AgentUtterance)
-    return Event.of(replace(event.data, party=agent)) if is_said else event

@@ -9,11 +9,22 @@ REQUESTS: Final = ("request", "body", "params", "kwargs", "request_body")
 """Where a log of a call may hold the request."""
 _ITEMS: Final = ("function_call", "function_call_output", "reasoning", "custom_tool_call")
 _BLOCKS: Final = ("tool_use", "tool_result", "thinking", "redacted_thinking")
-FORMATS: Final = (
-    "tau-bench", "tau2-bench", "otlp", "langfuse", "langsmith", "inspect", "vcon", "claude-code",
-    "codex", "chatgpt", "openai-responses", "anthropic-messages", "openai-chat",
-)  # fmt: skip
-"""The formats that come with refold, the more general the later."""
+FORMATS: Final = {
+    "tau-bench": "tau:read_tau_bench",
+    "tau2-bench": "tau:read_tau2",
+    "otlp": "otlp:read_otlp",
+    "langfuse": "tracers:read_langfuse",
+    "langsmith": "tracers:read_langsmith",
+    "inspect": "inspect_log:read_inspect",
+    "vcon": "vcon:read_vcon",
+    "claude-code": "claude_code:read_claude_code",
+    "codex": "codex:read_codex",
+    "chatgpt": "chatgpt:read_chatgpt",
+    "openai-responses": "call_files:read_responses",
+    "anthropic-messages": "call_files:read_anthropic",
+    "openai-chat": "call_files:read_chat",
+}
+"""The formats that come with refold, the more general the later, and where each is read."""
 
 
 def known(values: Sequence[Any]) -> tuple[str, str] | None:
@@ -23,7 +34,7 @@ def known(values: Sequence[Any]) -> tuple[str, str] | None:
     The values are lines, elements, or the one document; the last may be cut.
     """
     found = [told for told in map(_known, values) if told is not None]
-    return min(found, key=lambda told: FORMATS.index(told[0]), default=None)
+    return min(found, key=lambda told: list(FORMATS).index(told[0]), default=None)
 
 
 def call_in(value: Any, talk: str) -> dict[str, Any]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from functools import partial
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -88,9 +88,14 @@ class FieldReader:
         found = (self.read(place, how) for place in places.split())
         return next((one for one in found if one is not None), None)
 
-    def inside(self, key: str) -> Self:
+    def inside(self, key: str) -> FieldReader:
         """The fields of a field that must be an object; none where it is not."""
-        return type(self)(self.typed(key, dict[str, Any]) or {}, self.unread, f"{self.at}/{key}")
+        return FieldReader(self.typed(key, dict[str, Any]) or {}, self.unread, f"{self.at}/{key}")
+
+    def each(self, key: str) -> Iterator[FieldReader]:
+        """The fields of each of a list of objects; of none where it is no such list."""
+        for number, one in enumerate(self.typed(key, list[dict[str, Any]]) or ()):
+            yield FieldReader(one, self.unread, f"{self.at}/{key}/{number}")
 
     def time(self, places: str = TIMES) -> int | None:
         """The first of some fields that is a time, as :func:`time_us` has it; None for none."""

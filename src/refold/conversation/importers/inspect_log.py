@@ -14,13 +14,7 @@ from typing import Any, Final
 
 from refold.conversation import events
 from refold.conversation.chat_shapes import Unread
-from refold.conversation.importers.base import (
-    Conversations,
-    Options,
-    Problem,
-    read_all,
-    read_parts,
-)
+from refold.conversation.importers.base import Conversations, Options, Problem, read_all, read_parts
 from refold.conversation.importers.fields import FieldReader
 from refold.conversation.importers.json_array import Value, checked
 from refold.conversation.importers.source import ImportSource, named
@@ -78,12 +72,7 @@ def _trace(given: Any, at: str, log: Mapping[str, Any], line: int) -> Trace:
         raise InvalidEvent("a sample is an object", path=at)
     unread: list[Unread] = []
     sample = FieldReader(_attached(given, given.get("attachments") or {}), unread, at)
-    held = sample.typed("events", list[dict[str, Any]]) or []
-    spans = [
-        span
-        for number, one in enumerate(held)
-        for span in _spans(FieldReader(one, unread, f"{at}/events/{number}"))
-    ]
+    spans = [span for one in sample.each("events") for span in _spans(one)]
     if not any(span.kind == "model" for span in spans):
         spans = [_words(sample, str(log.get("created") or ""))]
     beside = {key: value for key, value in sample.holder.items() if key not in _TOLD}

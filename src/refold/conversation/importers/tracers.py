@@ -14,17 +14,19 @@ from typing import Any, Final
 
 from refold.conversation import chat_shapes as shapes
 from refold.conversation import events
+from refold.conversation.apis.openai_chat import OPENAI_CHAT
 from refold.conversation.chat_shapes import Unread
 from refold.conversation.importers import otel_attributes as otel
 from refold.conversation.importers.base import ODD, Conversations, Options, Problem, read_all
-from refold.conversation.importers.call_files import PARAMS
 from refold.conversation.importers.dialects import decoded, is_printed, request_in
 from refold.conversation.importers.fields import FieldReader
 from refold.conversation.importers.json_array import Doubled, Value, checked
-from refold.conversation.importers.source import ImportSource
+from refold.conversation.importers.source import ImportSource, names
 from refold.conversation.importers.spans import Kind, Span, Trace, spans_of
 from refold.conversation.importers.telling import read_traces
 from refold.core.event import Event
+
+_PARAMS: Final = names(OPENAI_CHAT.asks)
 
 # -- Langfuse --------------------------------------------------------------------------------------
 
@@ -86,7 +88,7 @@ def _observation(one: FieldReader) -> list[Span]:
     is_told = request_in(asked) is not None and not is_printed(asked)
     name, kind = str(given.get("name")), _OBSERVATIONS.get(str(given.get("type"))) or traced["kind"]
     said = {k: v for k, v in one.inside("modelParameters").holder.items() if v not in (None, "")}
-    rest = {key: value for key, value in said.items() if key not in PARAMS}
+    rest = {key: value for key, value in said.items() if key not in _PARAMS}
     first_s = one.typed("timeToFirstToken", float)
     failed = given.get("level") == "ERROR"
     return spans_of(
@@ -97,7 +99,7 @@ def _observation(one: FieldReader) -> list[Span]:
         asked=None if is_told else traced["asked"],
         provider=traced["provider"],
         agent=traced["agent"] or (name if kind == "agent" else None),
-        params={key: value for key, value in said.items() if key in PARAMS},
+        params={key: value for key, value in said.items() if key in _PARAMS},
         tools=traced["tools"] or metadata.get("tools"),
         first_token_ms=None if first_s is None else first_s * 1_000,
         call_id=traced["call_id"],
@@ -107,8 +109,8 @@ def _observation(one: FieldReader) -> list[Span]:
 
 
 def _scores(trace: FieldReader) -> Iterator[Event]:
-    for number, score in enumerate(trace.typed("scores", list[dict[str, Any]]) or []):
-        one = FieldReader(score, trace.unread, f"{trace.at}/scores/{number}")
+    for one in trace.each("scores"):
+        score = one.holder
         value = None if score.get("longStringValue") else one.typed("value", float)
         if value is None:
             one.lose("", "a score that is no number")
@@ -215,7 +217,7 @@ def _run(one: FieldReader) -> list[Span]:
         _OF_RUN,
         asked=asked or None,
         answered=outputs or None,
-        params={k: v for k, v in given.items() if k in PARAMS and v is not None},
+        params={k: v for k, v in given.items() if k in _PARAMS and v is not None},
         tools=given.get("tools"),
         usage=one.usage("outputs/usage_metadata") or one.usage(_INNER_USAGE),
         first_token_ms=None if first_us is None else (first_us - start_us) / 1_000,

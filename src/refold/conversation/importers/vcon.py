@@ -48,8 +48,7 @@ def _found(options: Options, run: str, given: FieldReader, _value: Value) -> Fou
     if parties is None:
         raise ValueError("a vCon has parties")
     talk = _VconTalk(vcon, parties, options)
-    dialogs = [FieldReader(*one) for one in _rows(vcon, "dialog")]
-    analyses = [FieldReader(*one) for one in _rows(vcon, "analysis")]
+    dialogs, analyses = list(vcon.each("dialog")), list(vcon.each("analysis"))
     made = [event for one in dialogs for event in talk.dialog(one)]
     made += [event for one in analyses for event in talk.analysis(one, dialogs)]
     made.sort(key=lambda event: event.occurred_at or 0)
@@ -67,11 +66,6 @@ def _found(options: Options, run: str, given: FieldReader, _value: Value) -> Fou
     start = Event.of(started, metadata={"vcon": beside}, occurred_at=at_us)
     own_id = vcon.typed("uuid", str) or run
     return Found(f"{options.category or 'vcon'}-{own_id}", [start, *made], run=run)
-
-
-def _rows(vcon: FieldReader, key: str) -> Iterator[tuple[Row, list[Unread], str]]:
-    for number, row in enumerate(vcon.typed(key, list[Row]) or []):
-        yield row, vcon.unread, f"/{key}/{number}"
 
 
 def _unsigned(given: FieldReader) -> Any:
