@@ -21,7 +21,10 @@ from tests.cli.running import Refold
 from tests.cli.test_nothing_in_silence import refused
 from tests.cli.test_settings import leaves
 
-NAMES = ("--since", "--until", "--agent", "--tool", "--with-error", "--cost-over", "--text")
+NAMES = (
+    *("--since", "--until", "--agent", "--prompt-version", "--tool", "--outcome", "--tag"),
+    *("--with-error", "--cost-over", "--text", "--dataset", "--seed", "--stratify"),
+)
 """The options, but that of the model, which is called otherwise where another model is asked."""
 
 
@@ -72,7 +75,7 @@ def test_streams_are_found(
     """By one option or by all of several; branches by what they hold themselves."""
     assert calls.exists()
     done = run("streams", "--json", *options)
-    assert (done.code, [one["stream"] for one in done.lines]) == (0, streams)
+    assert (done.code, sorted(one["stream"] for one in done.lines)) == (0, streams)
     assert bool(done.err) == (not streams)
 
 
@@ -144,15 +147,32 @@ def test_a_replay_of_no_decision_is_a_finding(run: Refold, calls: Path) -> None:
     ("args", "said"),
     [
         (("replay", "--category", "call~", "--mode", "verify"), "no stream but branches"),
-        (("replay", "--mode", "verify"), "--category, --last, --tool"),
+        (("replay", "--mode", "verify"), "--category, --last, --dataset, --tool"),
         (("replay", "--text", "teapot", "--mode", "verify"), "no stream fits --text"),
         (("replay", "--tool", "refunt", "--mode", "verify"), "did you mean refund?"),
         (("export", "openai-chat", "--cost-over", "9", "--with-error"), "--with-error and --cost"),
         (("export", "openai-chat", "call-2", "--tool", "refund"), "no stream fits --tool"),
-        (("streams", "--since", "2026-04-01", "--until", "2026-03-01"), "is after until"),
+        (("streams", "--since", "2026-04-01", "--until", "2026-03-01"), "is after --until 2026"),
+        (("streams", "--last", "2026-04-01", "--until", "2026-03-01"), "--last 2026-04-01"),
+        (("streams", "--last", "soon"), "Invalid value for '--last'"),
+        (("streams", "--last", "1h", "--last", "2h"), "--last was given 2 times"),
+        (
+            ("export", "openai-chat", "--last", "1h", "--tool", "refund"),
+            "no stream fits --last and --tool",
+        ),
+        (("streams", "--seed", "7"), "--seed has no effect without a sample"),
+        (("streams", "--stratify", "task"), "--stratify has no effect without a sample"),
+        (("streams", "--sample", "0"), "Invalid value for '--sample'"),
         (("streams", "--since", "soon"), "not an instant"),
         (("log", "--text", "!?"), "is not 1 to 100 words"),
-        (("log", "--cost-over", "much"), "no amount of money"),
+        (("log", "--cost-over", "much"), "error: --cost-over 'much' is no amount of money"),
+        (("export", "openai-chat", "--tag", "odd"), "no stream has the tag 'odd'"),
+        (("export", "openai-chat", "--outcome", "lost"), "no stream has the outcome 'lost'"),
+        (
+            ("export", "openai-chat", "--prompt-version", "v9"),
+            "no stream has the prompt version 'v9'",
+        ),
+        (("log", "--dataset", "hard"), "there is no dataset 'hard': there is none"),
     ],
 )
 def test_what_chooses_nothing_is_refused(
@@ -193,7 +213,7 @@ def test_a_journal_and_a_store_that_cannot_be_written_are_gone_through(
     with refold.open(journal) as store:
         store.append("call-1", [UserUtterance("a teapot")])
     before = journal.read_bytes()
-    assert run("streams", "--text", "teapot", "--db", str(journal)).out.startswith("call-1")
+    assert "\ncall-1 " in run("streams", "--text", "teapot", "--db", str(journal)).out
     assert journal.read_bytes() == before
 
     really = refold.open
@@ -204,7 +224,7 @@ def test_a_journal_and_a_store_that_cannot_be_written_are_gone_through(
         return really(url, mode=mode, **how)  # type: ignore[arg-type]
 
     monkeypatch.setattr(refold, "open", only_read)
-    assert run("streams", "--text", "teapot").out.startswith("call-1~b")
+    assert "\ncall-1~b " in run("streams", "--text", "teapot").out
     with really(calls, mode="read") as store:
         assert "search" not in store._backend.query("SELECT name FROM sqlite_schema")  # type: ignore[attr-defined]
 
@@ -215,7 +235,7 @@ def test_what_could_not_be_read_is_told(run: Refold, tmp_path: Path) -> None:
     with refold.open(tmp_path / "refold.db", registry=refold.Registry()) as store:
         store.append("call-1", odd)
     done = run("streams", "--text", "hello")
-    assert done.out.startswith("call-1")
+    assert "\ncall-1 " in done.out
     assert done.err == "set aside, see `projections status`: call-1\n"
 
 
@@ -226,8 +246,8 @@ def test_what_refold_keeps_beside_is_left_out(run: Refold, calls: Path) -> None:
         store.append("replay~plan-0123456789ab", [refold.Event("replay.noted", {})])
     done = run("streams", "--json")
     names = [one["stream"] for one in done.lines]
-    assert names == ["call-1", "call-1~b", "call-2", "note-1"]
-    assert done.err.startswith("left out 2 streams of wire bytes and plans (--all)")
+    assert names == ["call-1~b", "note-1", "call-2", "call-1"]
+    assert done.err == "left out 2 streams of replays, plans, datasets and wire bytes (--all)\n"
     every = run("streams", "--all", "--json")
     assert len(every.lines) == 6
     assert every.err == ""

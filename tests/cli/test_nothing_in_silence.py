@@ -42,7 +42,10 @@ def test_an_option_of_which_one_counts_is_given_once(run: Refold, path: str) -> 
         refused(done, f"{name} was given 2 times")
 
 
-CHOOSING = ("--since", "--until", "--agent", "--recorded-model", "--tool", "--with-error")
+CHOOSING = (
+    *("--since", "--until", "--agent", "--prompt-version", "--recorded-model", "--tool"),
+    *("--outcome", "--tag", "--with-error", "--dataset", "--sample", "--seed", "--stratify"),
+)
 VERIFIED = (
     *("--category", "--mode", "--db", "--json", "--config", "--cost-over", "--text", *CHOOSING),
 )

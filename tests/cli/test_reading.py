@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import refold
-from refold.conversation.events import UserUtterance
+from refold.conversation import RedactionApplied, UserUtterance
 from tests.cli.running import CALL, Refold
 
 KEYS = [
@@ -150,18 +150,62 @@ def test_the_log_is_narrowed(
 
 
 def test_streams_are_listed_with_version_and_fork(run: Refold, call: str) -> None:
-    """Every stream by name; a branch says which version of which stream it left."""
+    """The newest first; a branch says which version of which stream it left."""
     run("what-if", call, "--without", "3", "--save", "call-1~b")
     lines = run("streams", "--json").lines
     assert [(line["stream"], line["version"], line["fork"]) for line in lines] == [
-        ("call-1", 6, None),
         ("call-1~b", 6, {"parent": "call-1", "version": 2}),
+        ("call-1", 6, None),
     ]
-    assert "from call-1@2" in run("streams").out
+    heading, branch, first = run("streams").out.splitlines()
+    assert heading.split() == ["stream", "last", "recorded", "first", "words"]
+    assert "from call-1@2  Yes, at nine." in branch
+    assert first.endswith("  Is Tuesday free?")
+    assert [list(line) for line in lines] == [
+        ["stream", "category", "version", "recorded_at", "fork", "opening"]
+    ] * 2
     assert [line["stream"] for line in run("streams", "--json", "--category", "call").lines] == [
         "call-1"
     ]
-    assert len(run("streams", "--json", "--limit", "1").lines) == 1
+    (newest,) = run("streams", "--json", "--limit", "1").lines
+    assert (newest["stream"], newest["opening"]) == ("call-1~b", "Yes, at nine.")
+
+
+def test_redacted_words_do_not_stand_in_the_list(run: Refold) -> None:
+    """What was removed from an event is shown nowhere, though its bytes may be stored still."""
+    with refold.open("refold.db") as store:
+        store.append("call-9", [UserUtterance("my card is 4711"), UserUtterance("thank you")])
+        removed = RedactionApplied("call-9@0", "/text", method="delete", reason="card")
+        store.append("call-9", [removed])
+    (line,) = run("streams", "--json").lines
+    assert line["opening"] == "thank you"
+
+
+@pytest.mark.parametrize("command", ["show", "state", "what-if", "diff", "export"])
+def test_the_only_name_that_begins_so_is_taken(run: Refold, call: str, command: str) -> None:
+    """Which it is is told; of several none is taken, and replays are left out."""
+    with refold.open("refold.db") as store:
+        store.append("chat-3f2a91", [UserUtterance("hi"), UserUtterance("bye")])
+        for name in ("chat-3f2a91~replay-a-0", "mail-1", "mail-2"):
+            store.append(name, [UserUtterance("ho")])
+    more = {
+        "what-if": ("--without", "1"),
+        "diff": ("chat-3f2a91",),
+    }.get(command, ())
+    of = ("export", "openai-chat") if command == "export" else (command,)
+    exact, short = run(*of, "chat-3f2a91", *more), run(*of, "chat-3f", *more)
+    assert short.out.replace("chat-3f ", "chat-3f2a91 ") == exact.out
+    assert short.err == "took chat-3f2a91 for chat-3f\n" + exact.err
+    refused = run(*of, "mail-", *more)
+    assert (refused.code, "did you mean mail-1 or mail-2?" in refused.err) == (2, True)
+
+
+def test_an_event_in_the_place_of_a_stream_points_to_its_version(run: Refold, call: str) -> None:
+    """What is shown up to an event is asked for by --version."""
+    for command in ("show", "state"):
+        done = run(command, "call-1@3")
+        assert done.code == 2
+        assert f"`refold {command} call-1 --version 3`" in done.err
 
 
 def test_state_prints_what_the_fold_gives(run: Refold, call: str) -> None:

@@ -7,68 +7,141 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+import msgspec
 
 import refold
 from refold.cli import output
-from refold.cli.options import is_said, opened, option, time_option, together
+from refold.cli.options import (
+    int_option,
+    is_said,
+    no_effect,
+    opened,
+    option,
+    time_option,
+    together,
+    typed,
+)
+from refold.cli.suggest import resolved
 from refold.cli.text import clean, suggestion
 from refold.errors import NotFound, UsageError
+from refold.times import rfc3339
 
 if TYPE_CHECKING:
     from refold.readmodels.finding import FoundStreams, Wanted
 
+SEEDS_MAX = 2**63 - 1
 
-def choosing(model: str = "--model") -> Callable[..., Any]:
-    """Decorator: what must hold of a stream, given as ``wanted``; None where nothing was said."""
+
+class Choice(NamedTuple):
+    """What must hold of conversations, and the dataset that they are of, by its name."""
+
+    wanted: Wanted
+    dataset: str | None = None
+
+    def said(self) -> dict[str, Any]:
+        """What was asked, as JSON values by the names of the options."""
+        asked = {**msgspec.structs.asdict(self.wanted), "dataset": self.dataset}
+        for name in ("since", "until"):
+            asked[name] = None if asked[name] is None else rfc3339(asked[name])
+        if self.wanted.sample is None:
+            del asked["seed"]
+        return {name: one for name, one in asked.items() if one is not None and one is not False}
+
+
+def choosing(*, model: str = "--model", sample: str = "--sample") -> Callable[..., Any]:
+    """Decorator: what must hold of a stream, given as ``wanted``; None where nothing was said.
+
+    ``model`` and ``sample`` are what two of the options are called where a command has others of
+    these names.
+    """
     options = together(
         time_option("--since", "--last", "of_since", help="Went on since: a time or age, 7d."),
         time_option("--until", "of_until", help="Went on before."),
         option("--agent", "of_agent", metavar="NAME", help="This agent was in it."),
+        option(
+            "--prompt-version",
+            "of_prompt_version",
+            metavar="HASH|LABEL",
+            help="A prompt of this label was in force, or of a hash that begins so.",
+        ),
         option(model, "of_model", metavar="NAME", help="This model was asked."),
         option("--tool", "of_tool", metavar="NAME", help="This tool was called."),
-        option("--with-error", "of_with_error", is_flag=True, help="Something failed in it."),
+        option(
+            "--outcome", "of_outcome", metavar="TEXT", help="It came out so: a label, or its end."
+        ),
+        option("--tag", "of_tag", metavar="NAME", help="It has this tag."),
+        option(
+            "--with-error",
+            "of_with_error",
+            is_flag=True,
+            help='Something failed: a tool that says so, by {"error": …} too, or a model.',
+        ),
         option("--cost-over", "of_cost_over", metavar="X", help="It cost more, in one currency."),
         option("--text", "of_text", metavar="WORDS", help="One of its events says these words."),
+        option("--dataset", "of_dataset", metavar="NAME[@N]", help="It is in this dataset."),
+        int_option(sample, 1, SEEDS_MAX, "of_sample", help="So many of them, by chance."),
+        int_option("--seed", 0, SEEDS_MAX, "of_seed", default=0, help="Which chance."),
+        option("--stratify", "of_stratify", metavar="BY", help="Its share of each task, agent, …"),
     )
 
     def decorate(function: Callable[..., Any]) -> Any:
         @wraps(function)
         def call(**given: Any) -> Any:
             said = {name: given.pop(name) for name in [*given] if name.startswith("of_")}
-            return function(**given, wanted=_wanted(said))
+            return function(**given, wanted=_choice(said))
 
         return options(call)
 
     return decorate
 
 
-def _wanted(said: dict[str, Any]) -> Wanted | None:
-    if all(value is None or value is False for value in said.values()):
+def _choice(said: dict[str, Any]) -> Choice | None:
+    seed, dataset = said.pop("of_seed"), said.pop("of_dataset")
+    if said["of_sample"] is None:
+        no_effect("without a sample", "of_seed", "of_stratify")
+    if dataset is None and all(value is None or value is False for value in said.values()):
         return None
     from refold.readmodels import Wanted
 
-    return Wanted(**{name.removeprefix("of_"): value for name, value in said.items()})
+    named = {name.removeprefix("of_"): value for name, value in said.items()}
+    return Choice(Wanted(**named, seed=seed), dataset)
 
 
-def found(url: str, wanted: Wanted) -> FoundStreams:
-    """The streams that fit. Whether some could not be looked into is told, and where none fits."""
+def found(url: str, choice: Choice, among: Sequence[str] | None = None) -> FoundStreams:
+    """The streams that fit, of those that are given or all.
+
+    Whether some could not be looked into is told.
+    """
     from refold.readmodels import find
 
+    own = _of_dataset(url, choice, among)
+    is_asked = None if own is None else frozenset(own).__contains__
     with output.progress("read the log") as tell, refold.open("memory:") as rows:
         try:
             with refold.open(url, mode="read" if url.endswith(".jsonl") else "write") as store:
-                those = find(store, wanted, progress=tell)
+                those = find(store, choice.wanted, among=is_asked, progress=tell)
         except UsageError as error:
             if error.code != "not_writable":
                 raise
             with opened(url) as store:
-                those = find(store, wanted, rows=rows, progress=tell)
+                those = find(store, choice.wanted, among=is_asked, rows=rows, progress=tell)
     if those.unread:
         output.note(f"set aside, see `projections status`: {clean(', '.join(those.unread[:9]))}")
     return those
+
+
+def _of_dataset(url: str, choice: Choice, among: Sequence[str] | None) -> Sequence[str] | None:
+    """Those of the streams that are in the dataset, where one is asked for."""
+    if choice.dataset is None:
+        return among
+    from refold.replay.datasets import Dataset
+
+    with opened(url) as store:
+        held = Dataset.named(store, choice.dataset).versions
+    return [*held] if among is None else [one for one in among if one in held]
 
 
 def nothing_fits(those: FoundStreams) -> str:
@@ -77,33 +150,37 @@ def nothing_fits(those: FoundStreams) -> str:
         return clean(f"no stream has the {kind} {name!r}{suggestion(name, known)}")
     context = click.get_current_context()
     asked = [one for one in context.command.params if one.name and one.name.startswith("of_")]
-    return f"no stream fits {' and '.join(one.opts[0] for one in asked if is_said(context, one))}"
+    names = [typed(context, one) for one in asked if is_said(context, one)]
+    return f"no stream fits {' and '.join(names)}"
 
 
 def chosen(
-    url: str, streams: Sequence[str], category: str | None, wanted: Wanted | None
+    url: str, streams: Sequence[str], category: str | None, wanted: Choice | None
 ) -> list[str]:
     """The conversations to work on, never none: those named, of a category or all, that fit.
 
-    Branches are worked on where they are named.
+    Branches are worked on where they are named, or in the dataset.
     """
     from refold.replay import select
 
     named = bool(streams or category is not None)
     if not named and wanted is None:
-        raise UsageError("name the streams, or say which: --category, --last, --tool, …")
+        raise UsageError("name the streams, or say which: --category, --last, --dataset, --tool, …")
     with opened(url) as store:
-        those = select(store, streams=streams, category=category) if named else None
+        names = [resolved(store, stream) for stream in streams]
+        those = select(store, streams=names, category=category) if named else None
     return fitting(url, wanted, those)
 
 
-def fitting(url: str, wanted: Wanted | None, streams: list[str] | None) -> list[str]:
+def fitting(url: str, wanted: Choice | None, streams: list[str] | None) -> list[str]:
     """Those of the streams that fit, of all but branches where none are given; never none."""
     if wanted is None:
         return streams or []
-    those = found(url, wanted)
-    every = sorted(stream for stream in those.streams if "~" not in stream)
-    fit = every if streams is None else [one for one in streams if one in those.streams]
+    if streams is None and wanted.dataset is None:
+        with opened(url) as store:
+            streams = [info.stream for info in store.streams() if "~" not in info.stream]
+    those = found(url, wanted, streams)
+    fit = sorted(those.streams) if streams is None else [s for s in streams if s in those.streams]
     if not fit:
         raise NotFound(nothing_fits(those))
     return fit

@@ -10,14 +10,13 @@ import click
 from msgspec.structs import replace
 
 from refold.cli import endpoint, output
-from refold.cli.choosing import choosing, fitting
+from refold.cli.choosing import Choice, choosing, fitting
 from refold.cli.errors import FINDING, FINE
 from refold.cli.options import command, count_option, no_effect, opened, option, report_option
 from refold.cli.text import clean
 
 if TYPE_CHECKING:
     from refold import Store
-    from refold.readmodels.finding import Wanted
     from refold.replay.compare import Comparison
     from refold.replay.replays import Replay
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 @command("compare")
 @click.argument("streams", nargs=-1, metavar="[STREAM]...")
 @option("--category", metavar="NAME", help="Only conversations of this category.")
-@choosing(model="--recorded-model")
+@choosing(model="--recorded-model", sample="--sample-size")
 @option("--variant", "variant_name", metavar="ID|LABEL", help="Which replay, of several.")
 @endpoint.variant_options
 @count_option("--sample", default=0, help="Which of its runs.")
@@ -55,7 +54,7 @@ def compare_command(
     url: str,
     streams: tuple[str, ...],
     category: str | None,
-    wanted: Wanted | None,
+    wanted: Choice | None,
     variant_name: str | None,
     sample: int,
     control: str | None,

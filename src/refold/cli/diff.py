@@ -12,6 +12,7 @@ from refold.cli import output, printing
 from refold.cli.errors import FINDING, FINE
 from refold.cli.loading import fold_for, fold_option
 from refold.cli.options import command, opened
+from refold.cli.suggest import resolved
 from refold.cli.text import counted
 from refold.errors import UsageError
 from refold.times import not_reached
@@ -61,7 +62,8 @@ def _point(store: refold.Store, text: str) -> refold.Branch[refold.Appended]:
     """A stream, or a stream up to a version where no stream has that very name."""
     stream, _, version = text.rpartition("@")
     if stream and version.isascii() and version.isdigit() and store.head(text) < 0:
+        stream = resolved(store, stream)
         if said := not_reached(store, stream, version=int(version)):
             raise UsageError(f"{text}: {said}")
         return store.branch(stream, at=int(version))
-    return store.branch(text)
+    return store.branch(resolved(store, text))

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from refold.cli import output, printing, suggest
-from refold.cli.choosing import choosing, found, nothing_fits
+from refold.cli.choosing import Choice, choosing, found, nothing_fits
 from refold.cli.options import command, count_option, opened, option
-
-if TYPE_CHECKING:
-    from refold.readmodels.finding import Wanted
 
 
 @command("log")
@@ -19,7 +16,7 @@ if TYPE_CHECKING:
 @option("--type", "types", multiple=True, metavar="TYPE", help="Only events of these types.")
 @choosing()
 @count_option("--limit", help="At most this many events.")
-def log_command(url: str, after: int, wanted: Wanted | None, limit: int | None, **of: Any) -> None:
+def log_command(url: str, after: int, wanted: Choice | None, limit: int | None, **of: Any) -> None:
     """Print the whole log in order.
 
     Every event of every stream, by position. --category and --type may be given several times. The

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -28,7 +29,38 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 COUNT: Final = click.IntRange(min=0, max=2**63 - 1)
 """A version, a position or a number of things, as far as a store can count."""
 
-option: Final = partial(click.option, show_envvar=True)
+_TYPED: Final = "refold.typed"
+
+
+class _Option(click.Option):
+    """An option whose errors call it what the user called it, where it has several names."""
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        hint = super().get_error_hint(ctx)
+        names = " / ".join(f"'{name}'" for name in self.opts)
+        return hint if ctx is None else hint.replace(names, f"'{typed(ctx, self)}'")
+
+
+def typed(ctx: click.Context, parameter: click.Parameter) -> str:
+    """The name of an option as the user typed it; the first of its names where none was typed."""
+    said = ctx.meta.get(_TYPED, ())
+    return next((name for name in parameter.opts if name in said), parameter.opts[0])
+
+
+def _as_typed(ctx: click.Context, parameter: click.Parameter, said: str) -> str:
+    """An error of the library that names an argument, with the option by which that came."""
+    if not isinstance(parameter, click.Option):
+        return said
+
+    def as_option(found: re.Match[str]) -> str:
+        return typed(ctx, parameter) + (" " if found[1] else "")
+
+    # Before a value as two words, else by itself.
+    name = re.escape(str(parameter.name).removeprefix("of_"))
+    return re.sub(rf"(?<![\w'\"-]){name}=(?=([^\s,;:)])?)", as_option, said)
+
+
+option: Final = partial(click.option, cls=_Option, show_envvar=True)
 """``click.option``; help names the environment variable too."""
 count_option: Final = partial(option, type=COUNT, metavar="N")
 
@@ -77,8 +109,9 @@ class Command(click.Command):
         """Arguments first, then the environment, then files; what those may not say is told."""
         if set(args) & set(ctx.help_option_names):
             return super().parse_args(ctx, args)
+        ctx.meta[_TYPED] = {arg.partition("=")[0] for arg in args}
         given, _, order = self.make_parser(ctx).parse_args(list(args))
-        _check_once(order)
+        _check_once(ctx, order)
         options = _by_long_name(self)
         named = given.get("config") or os.environ.get("REFOLD_CONFIG") or None
         values, ignored = self._settings(ctx, options, named)
@@ -89,6 +122,15 @@ class Command(click.Command):
         for file in {*unsaid.values()}:
             output.note(_FOUND.format(file=file, keys=", ".join(unsaid)))
         return left
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run; an argument that the library names in an error is told as the option it came by."""
+        try:
+            return super().invoke(ctx)
+        except UsageError as error:
+            for one in self.params:
+                error.message = _as_typed(ctx, one, error.message)
+            raise
 
     def _settings(
         self, ctx: click.Context, options: config.Options, named: str | None
@@ -112,7 +154,7 @@ def no_effect(why: str, *names: str) -> None:
     for one in context.command.params:
         source = context.get_parameter_source(str(one.name))
         if one.name in names and source is ParameterSource.COMMANDLINE:
-            raise UsageError(f"{one.opts[0]} has no effect {why}: leave it out")
+            raise UsageError(f"{typed(context, one)} has no effect {why}: leave it out")
 
 
 def ignored(key: str) -> str | None:
@@ -131,11 +173,11 @@ def _by_long_name(command: click.Command) -> dict[str, click.Option]:
     }
 
 
-def _check_once(order: list[click.Parameter]) -> None:
+def _check_once(ctx: click.Context, order: list[click.Parameter]) -> None:
     """Refuse an option that was given twice, where only one of them could count."""
     for one, count in Counter(order).items():
         if count > 1 and isinstance(one, click.Option) and not one.multiple and not one.is_flag:
-            raise click.UsageError(f"{one.opts[0]} was given {count} times: give it once")
+            raise click.UsageError(f"{typed(ctx, one)} was given {count} times: give it once")
 
 
 def command(
@@ -191,6 +233,15 @@ def group(
         return click.group(name, cls=cls, **_help(function.__doc__))(function)
 
     return register
+
+
+class Listing(click.Group):
+    """A group that lists what there is where no command of it is named."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Options without a command are those of ``list``."""
+        is_list = not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names)
+        return super().parse_args(ctx, ["list", *args] if is_list else args)
 
 
 def _help(said: str | None) -> dict[str, Any]:

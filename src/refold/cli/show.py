@@ -8,6 +8,7 @@ import click
 
 from refold.cli import output, printing
 from refold.cli.options import command, events_until, moment_options, opened
+from refold.cli.suggest import resolved
 from refold.cli.text import clean
 
 
@@ -27,6 +28,7 @@ def show_command(url: str, stream: str, **moment: Any) -> None:
         refold show call-42 --known-at 2026-03-01T09:30:00Z --json | jq .data
     """
     with opened(url) as store:
+        stream = resolved(store, stream)
         found = events_until(store, stream, **moment)
     if not found:
         output.note(f"{clean(stream)} had no events then")

@@ -10,6 +10,7 @@ import msgspec
 from refold.cli import output
 from refold.cli.loading import fold_for, fold_option
 from refold.cli.options import command, events_until, moment_options, opened, option
+from refold.cli.suggest import resolved
 from refold.cli.text import clean
 from refold.errors import UsageError
 
@@ -32,6 +33,7 @@ def state_command(
         refold state account-7 --fold bank:balance --known-at 2d
     """
     with opened(url) as store:
+        stream = resolved(store, stream)
         events = events_until(store, stream, **moment)
         fold = fold_for(fold_name, events)
         folded = store.fold(stream, fold, **moment)

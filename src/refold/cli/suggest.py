@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Final
 
+import click
+
 import refold
 from refold.cli import output
 from refold.cli.text import clean, suggestion
 from refold.errors import NotFound
 
+REPLAY_MARK: Final = "~replay-"
+NEAR_MAX: Final = 3
 NAMES_MAX: Final = 10_000
 """So many streams or events are looked at for a near name."""
 
@@ -21,8 +25,41 @@ def with_suggestion(store: refold.Store, error: NotFound) -> NotFound:
     if "category" in facts:
         near = suggestion(str(facts["category"]), _categories(store))
     elif "stream" in facts and store.head(str(facts["stream"])) < 0:
-        near = suggestion(str(facts["stream"]), _streams(store))
+        near = _near(store, str(facts["stream"]))
     return NotFound(f"{error.message}{near}", code=error.code, **error.facts)
+
+
+def resolved(store: refold.Store, given: str) -> str:
+    """The stream of a name, or the only one whose name begins so, replays left out.
+
+    Raises :class:`~refold.errors.NotFound` for none and for several, which it names.
+    """
+    if store.head(given) >= 0 or not given:
+        return given
+    found = _beginning(store, given)
+    if len(found) == 1:
+        output.note(clean(f"took {found[0]} for {given}"))
+        return found[0]
+    raise NotFound(f"there is no stream {given!r}{_near(store, given)}", stream=given)
+
+
+def _near(store: refold.Store, given: str) -> str:
+    """How to name what was probably meant by a stream that is not there."""
+    stream, _, version = given.rpartition("@")
+    if version.isdecimal() and stream and store.head(stream) >= 0:
+        command = click.get_current_context().command_path
+        return f": for that version of it, `{command} {stream} --version {version}`"
+    begun = _beginning(store, given)[:NEAR_MAX]
+    if begun:
+        return f": did you mean {' or '.join(begun)}?"
+    return suggestion(given, _streams(store))
+
+
+def _beginning(store: refold.Store, given: str) -> list[str]:
+    """The streams whose names begin so, replays left out."""
+    names = (info.stream for info in store.streams())
+    found = (one for one in names if one.startswith(given) and REPLAY_MARK not in one)
+    return list(islice(found, NEAR_MAX + 1))
 
 
 def note_nothing(

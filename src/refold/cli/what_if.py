@@ -11,6 +11,7 @@ import click
 from refold.cli import output, printing
 from refold.cli.loading import fold_for, fold_option
 from refold.cli.options import command, opened, option
+from refold.cli.suggest import resolved
 from refold.cli.text import clean, counted
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def what_if_command(
     from refold.conversation.what_if import what_if
 
     with opened(url, mode="read" if save is None else "write") as store:
+        stream = resolved(store, stream)
         found = what_if(store.branch(stream), without=without)
         if save is not None:
             found.after.save(save)

@@ -9,7 +9,9 @@ print(compare(store, ["call-42"], variant).figures.by_decision)
 
 from refold.replay.candidate import ChatEndpoint, ModelFailure
 from refold.replay.compare import compare
+from refold.replay.datasets import Dataset
 from refold.replay.decision import Action, Call, Price, decisions
+from refold.replay.labels import label
 from refold.replay.replays import find_replay, replays
 from refold.replay.request import ChatRequest
 from refold.replay.runner import replay, select
@@ -21,6 +23,7 @@ __all__ = [
     "Call",
     "ChatEndpoint",
     "ChatRequest",
+    "Dataset",
     "ModelFailure",
     "Price",
     "Variant",
@@ -28,6 +31,7 @@ __all__ = [
     "compare",
     "decisions",
     "find_replay",
+    "label",
     "replay",
     "replays",
     "select",

@@ -69,3 +69,14 @@ class ReplayFinished(Payload, frozen=True):
 
     answered: int
     failed: int = 0
+
+
+@event("dataset.versioned")
+class DatasetVersioned(Payload, frozen=True):
+    """The next version of a dataset: the ids of the events up to which conversations are in it.
+
+    ``chosen_by`` says how they were chosen.
+    """
+
+    items: list[str]
+    chosen_by: dict[str, Any] = {}
