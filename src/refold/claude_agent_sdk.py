@@ -34,12 +34,12 @@ from refold.core.recorded import Recorded
 from refold.engine.append import STREAMS_PER_APPEND_MAX, Append
 from refold.engine.store import Store
 from refold.errors import InvalidEvent, UsageError, shown
+from refold.extras import needs
 from refold.process import ProcessLock
 
 if find_spec("claude_agent_sdk") is None:
-    raise ModuleNotFoundError(
-        "refold.claude_agent_sdk needs the SDK: pip install 'refold[claude-agent-sdk]'"
-    )
+    said = needs("refold.claude_agent_sdk needs the SDK", "claude-agent-sdk")
+    raise ModuleNotFoundError(said)
 
 if TYPE_CHECKING:
     from claude_agent_sdk.types import (

@@ -28,12 +28,12 @@ from refold.core.expected import NO_EVENTS
 from refold.core.recorded import Recorded
 from refold.engine.store import Store
 from refold.errors import InvalidEvent
+from refold.extras import needs
 from refold.process import ProcessLock
 
 if find_spec("agents") is None:
-    raise ModuleNotFoundError(
-        "refold.openai_agents needs the OpenAI Agents SDK: pip install 'refold[openai-agents]'"
-    )
+    said = needs("refold.openai_agents needs the OpenAI Agents SDK", "openai-agents")
+    raise ModuleNotFoundError(said)
 
 if TYPE_CHECKING:
     from agents.items import TResponseInputItem as Item

@@ -25,6 +25,7 @@ from refold.conversation import events
 from refold.conversation.chat_shapes import json_text
 from refold.conversation.voice import DtmfReceived, SpeechStarted, SpeechStopped
 from refold.core.event import Event
+from refold.extras import needs
 from refold.recording.notes import Notes
 from refold.recording.quiet import QuietRecorder
 from refold.recording.session import AsyncSession, Session
@@ -54,9 +55,7 @@ def recorded(recorder: Session | AsyncSession) -> BaseObserver:
     try:
         from pipecat.observers.base_observer import BaseObserver, FramePushed
     except ModuleNotFoundError as missing:
-        raise ModuleNotFoundError(
-            "refold.pipecat needs Pipecat: pip install 'refold[pipecat]'"
-        ) from missing
+        raise ModuleNotFoundError(needs("refold.pipecat needs Pipecat", "pipecat")) from missing
 
     told = _RecordedPipeline(QuietRecorder(recorder, LOGGER))
 

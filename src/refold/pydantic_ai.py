@@ -21,8 +21,10 @@ from importlib.util import find_spec
 from itertools import chain, count, takewhile
 from typing import Any, Final, NamedTuple
 
+from refold.extras import needs
+
 if not find_spec("pydantic_ai") or not find_spec("pydantic_ai.conversation_store"):
-    raise ModuleNotFoundError("refold.pydantic_ai needs it: pip install 'refold[pydantic-ai]'")
+    raise ModuleNotFoundError(needs("refold.pydantic_ai needs it", "pydantic-ai"))
 
 import msgspec
 from pydantic import TypeAdapter

@@ -25,6 +25,7 @@ from refold import capture
 from refold.capture.writer import _all
 from refold.conversation import Conversation
 from refold.errors import UsageError
+from refold.readmodels import Wanted, find
 from tests.capture.model_server import ModelServer, chat, chat_stream
 from tests.house.tree import BIN
 
@@ -201,6 +202,20 @@ def test_a_program_is_recorded_without_a_line_of_it_changed(
     assert state.agent.prompt.text == "You are brief."
 
 
+def test_an_agent_that_is_named_is_found(server: ModelServer, tmp_path: Path, agent: str) -> None:
+    """What goes over the wire names none: who records it does, and it is configured once."""
+    server.script = [chat("One."), chat_stream(["Tw", "o."])]
+    db = tmp_path / "a.db"
+    ended = run(
+        sys.executable, agent, f"{server.url}/v1", "a", "b", db=db, own=("--agent", "reception")
+    )
+    assert ended.returncode == 0, ended.stderr
+    with refold.open(db) as store:
+        (stream,) = find(store, Wanted(agent="reception")).streams
+        configured = [one.data for one in store.read(stream) if one.type == "agent.configured"]
+        assert [one["agent"] for one in configured] == ["reception"]
+
+
 def test_the_programs_that_it_begins_are_recorded_too(
     server: ModelServer, tmp_path: Path, agent: str
 ) -> None:
@@ -231,7 +246,13 @@ def test_the_exit_code_is_the_programs(tmp_path: Path) -> None:
     """And a program that is not there is named."""
     ended = run(sys.executable, "-c", "import httpx2; raise SystemExit(7)", db=tmp_path / "a.db")
     assert ended.returncode == 7
-    assert "no model call" in ended.stderr
+    (said,) = ended.stderr.splitlines()
+    assert said.startswith("error: ")
+    assert said.endswith("failed with exit code 7: no model call was recorded")
+    killed = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    ended = run(sys.executable, "-c", killed, db=tmp_path / "a.db")
+    assert ended.returncode == 137
+    assert "was ended by signal 9: no model call was recorded" in ended.stderr
     missing = run("no-such-program", db=tmp_path / "a.db")
     assert missing.returncode == 2
     assert "there is no program 'no-such-program'" in missing.stderr

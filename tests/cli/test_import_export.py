@@ -260,3 +260,9 @@ def test_one_conversation_that_cannot_be_read_leaves_the_others(
     assert json.loads(done.out) == [{"role": "user", "content": "Hi"}]
     assert "left out talk-1: talk-1@0 does not fit" in done.err
     assert run("export", "openai-chat", "talk-1").code == 2
+
+
+def test_the_options_of_an_import_stand_in_its_help(run: Refold) -> None:
+    """Those that may be given without a format; they were only in the help of `any`."""
+    said = run("import", "--help").out
+    assert all(name in said for name in ("--db", "--json", "--category", "--format", "tau2-bench"))

@@ -83,7 +83,8 @@ def install(
     counted.
     ``prices`` has, by model, what a million tokens cost in US dollars (see
     :mod:`refold.capture.prices`); without it, and for other models, the cost is unknown.
-    ``metadata`` goes into that of each event.
+    ``metadata`` goes into that of each event; what it has as ``agent`` is the agent's name, which
+    no request says.
 
     Again with the same store it does nothing; :func:`uninstall` undoes it. Raises
     :class:`~refold.errors.UsageError` where another store is in force.

@@ -144,6 +144,7 @@ class CallRecorder:
         if going is not None and call.id in self._places.following(going.stream).open:
             return  # It was stored, though the store could not say so.
         state, conversation, chain, asked, seen = self._places.place(call, body)
+        asked = _by(call.metadata.get("agent"), asked)
         stream = state.notes.stream
         going = self._calls[call.id] = _Going(stream, chain, _about(call, conversation))
         lost = [one for one in state.open.items() if not goes_on(*one, now_us=call.started_us)]
@@ -257,6 +258,22 @@ def _object_in(raw: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return body if isinstance(body, dict) else {}
+
+
+def _by(name: object, asked: Asked) -> Asked:
+    """What is asked, by the agent that the caller names: on the wire none is named."""
+    if not isinstance(name, str) or not name:
+        return asked
+    elements = [
+        [
+            with_(one, data=replace(one.data, agent=name))
+            if isinstance(one.data, events.AgentConfigured)
+            else one
+            for one in said
+        ]
+        for said in asked.elements
+    ]
+    return asked._replace(agent=replace(asked.agent, agent=name), elements=elements)
 
 
 def _said(state: Followed, asked: Asked, seen: int) -> list[Event]:

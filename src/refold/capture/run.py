@@ -22,6 +22,7 @@ from refold.errors import NotFound, UsageError
 
 STARTUP: Final = Path(__file__).with_name("startup")
 _URL, _ID, _PRICES = "REFOLD_RUN_URL", "REFOLD_RUN_ID", "REFOLD_RUN_PRICES"
+_AGENT: Final = "REFOLD_RUN_NAME"
 
 
 class Ran(NamedTuple):
@@ -33,19 +34,25 @@ class Ran(NamedTuple):
 
 
 def run(
-    program: Sequence[str], store: Store, url: str, *, prices: Mapping[str, Any] | None = None
+    program: Sequence[str],
+    store: Store,
+    url: str,
+    *,
+    agent: str | None = None,
+    prices: Mapping[str, Any] | None = None,
 ) -> Ran:
     """Run a program with the environment of this one, and wait for its end.
 
     ``url`` is the address of ``store``; it must hold in every folder. The calls of this run have
-    its id in their metadata, under ``run``. ``prices`` is a mapping as
-    :func:`refold.capture.install` takes it. Raises :class:`~refold.errors.NotFound` where there is
-    no such program.
+    its id in their metadata, under ``run``, and the name of the ``agent``. ``prices`` is a mapping
+    as :func:`refold.capture.install` takes it. Raises :class:`~refold.errors.NotFound` where there
+    is no such program.
     """
     run_id, since = uuid4().hex, store.log_head()
     path = os.pathsep.join(filter(None, (str(STARTUP), os.environ.get("PYTHONPATH"))))
     table = msgspec.json.encode(prices or {}).decode()
-    code = _ended(program, {_URL: url, _ID: run_id, _PRICES: table, "PYTHONPATH": path})
+    own = {_URL: url, _ID: run_id, _AGENT: agent or "", _PRICES: table, "PYTHONPATH": path}
+    code = _ended(program, own)
     log = store.read_all(after=since, types=["wire.request"])
     streams = [one.stream for one in log if one.noted("run") == run_id]
     return Ran(code, len(streams), sorted({*streams}))
@@ -54,7 +61,8 @@ def run(
 def attach() -> None:
     """Record what this process sends; called as it starts."""
     prices = msgspec.json.decode(os.environ.get(_PRICES, "{}"))
-    install(os.environ[_URL], prices=prices, metadata={"run": os.environ[_ID]})
+    agent = {"agent": name} if (name := os.environ.get(_AGENT)) else {}
+    install(os.environ[_URL], prices=prices, metadata={"run": os.environ[_ID], **agent})
 
 
 def _advice(program: Sequence[str]) -> str:

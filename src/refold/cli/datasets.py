@@ -13,7 +13,6 @@ from refold.cli.choosing import Choice, choosing, chosen
 from refold.cli.label import recorded
 from refold.cli.options import Listing, command, group, opened, option
 from refold.cli.text import clean, counted
-from refold.core.event import parse_event_id
 from refold.errors import UsageError
 
 if TYPE_CHECKING:
@@ -106,8 +105,8 @@ def export_dataset(url: str, name: str) -> None:
     from refold.replay.datasets import Dataset
 
     with opened(url) as store:
-        for item in Dataset.named(store, name).items:
-            stream, _ = parse_event_id(item)
+        found = Dataset.named(store, name)
+        for item, stream in zip(found.items, found.versions, strict=True):
             known = Attributes.of(store.read(stream))
             said = {"id": item, "outcome": known.outcome, **msgspec.to_builtins(known)}
             output.line(output.compact(said))

@@ -29,7 +29,7 @@ OPERATIONS_SHOWN_MAX: Final = 8
 @int_option("--seed", 0, 9999, default=7, help="Who calls and what they say.")
 @report_option(default="refold-demo.html")
 def demo_command(url: str, seed: int, report: str) -> None:
-    """Record, rewind, replay and compare forty made-up calls.
+    """Record, rewind, replay and compare 44 made-up calls.
 
     A clinic's receptionist answers the phone; it is a rule-based stand-in for a model, served on
     127.0.0.1. Nothing leaves this machine and no key is needed. It works in a store of its own;

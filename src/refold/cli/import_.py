@@ -67,6 +67,11 @@ class _Formats(click.Group):
             return import_any if cmd_name == ANY else import_sql
         return _command(cmd_name) if cmd_name in self.list_commands(ctx) else None
 
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Those that may be given without a format, before the formats."""
+        click.Command.format_options(import_any, ctx, formatter)
+        self.format_commands(ctx, formatter)
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """A file, or an option, in place of a format: the format is found out."""
         is_named = not args or args[0] in (*self.list_commands(ctx), *ctx.help_option_names)

@@ -11,7 +11,6 @@ from refold.cli import output
 from refold.cli.options import command, count_option, opened, option
 from refold.cli.suggest import resolved
 from refold.cli.text import clean, counted
-from refold.core.event import event_id
 from refold.errors import UsageError
 
 
@@ -56,7 +55,7 @@ def label_command(
         raise UsageError("say what it is: NAME=VALUE, or --tag NAME")
     with opened(url, mode="write") as store:
         stream = resolved(store, stream)
-        at = None if version is None else store.event(event_id(stream, version)).id
+        at = None if version is None else store.event(f"{stream}@{version}").id
         of: Any = {"labels": labels, "scores": scores, "tags": tags, "comment": comment, "at": at}
         count = label(store, stream, rater=rater, **of)
     output.show({"stream": stream, "recorded": count}, f"{clean(stream)}: {recorded(count)}")

@@ -79,7 +79,7 @@ Example:
   refold show chat-1 --version 4
 """,
     lazy={
-        "demo": ("demo", "Record, rewind, replay and compare forty made-up calls."),
+        "demo": ("demo", "Record, rewind, replay and compare 44 made-up calls."),
         "run": ("run", "Run a program and record each model call that it makes."),
         "import": ("import_", "Bring recorded conversations into a store."),
         "export": ("export", "Print conversations in another format."),

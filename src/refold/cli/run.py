@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from pathlib import Path
 from shlex import join
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -17,7 +17,10 @@ from refold.cli.text import counted
 from refold.errors import UsageError
 
 if TYPE_CHECKING:
+    from refold.capture.run import Ran
     from refold.replay import Price
+
+SIGNALLED: Final = 128
 
 
 @command("run")
@@ -30,7 +33,10 @@ if TYPE_CHECKING:
     metavar="NAME=IN,OUT",
     help="Dollars for a million tokens of a model.",
 )
-def run_command(url: str, program: tuple[str, ...], prices: tuple[tuple[str, Price], ...]) -> int:
+@option("--agent", metavar="NAME", help="Who it is: what goes to a model names no agent.")
+def run_command(
+    url: str, program: tuple[str, ...], prices: tuple[tuple[str, Price], ...], agent: str | None
+) -> int:
     """Run a program and record each model call that it makes.
 
     Its Python processes, those that they begin among them, record what they send to a model by
@@ -38,6 +44,7 @@ def run_command(url: str, program: tuple[str, ...], prices: tuple[tuple[str, Pri
     is touched. The exit code is the program's, but 3 where it was fine and nothing was recorded.
 
         refold run --db agents.db -- python agent.py
+        refold run --db agents.db --agent reception -- python agent.py
     """
     from refold.capture.run import run
 
@@ -49,9 +56,12 @@ def run_command(url: str, program: tuple[str, ...], prices: tuple[tuple[str, Pri
         )
     by_model = endpoint.by_name(prices, "--price")
     with refold.open(path) as store:
-        ran = run(program, store, str(path), prices={m: _kinds(p) for m, p in by_model.items()})
+        table = {model: _kinds(price) for model, price in by_model.items()}
+        ran = run(program, store, str(path), agent=agent, prices=table)
     output.show(ran._asdict(), [])
-    if not ran.calls:
+    if not ran.calls and ran.exit_code:
+        output.note(f"error: {join(program)!r} {_how(ran.exit_code)}: no model call was recorded")
+    elif not ran.calls:
         output.note(
             f"error: no model call of {join(program)!r} was recorded. Check that it came to a call "
             "of a model (POST to a path such as /v1/chat/completions, /v1/responses, /v1/messages "
@@ -59,13 +69,25 @@ def run_command(url: str, program: tuple[str, ...], prices: tuple[tuple[str, Pri
             "aiohttp or gRPC), that refold is installed in the Python that runs it, and that this "
             "runs without -I, -E and -S"
         )
-        return ran.exit_code or FAILED
+        return FAILED
+    else:
+        _tell(ran, url)
+    return ran.exit_code
+
+
+def _tell(ran: Ran, url: str) -> None:
     said = f"recorded {counted(ran.calls, 'model call')} in {counted(len(ran.streams), 'stream')}"
     output.note(f"{said}; see them with: refold streams --db {url}")
-    return ran.exit_code
 
 
 def _kinds(price: Price) -> dict[str, Decimal]:
     """A price as capture takes it."""
     cached = price.input if price.cached_input is None else price.cached_input
     return {"input": price.input, "cached": cached, "output": price.output}
+
+
+def _how(exit_code: int) -> str:
+    """How a program ended that was not fine, by the exit code that a shell gives it."""
+    if exit_code > SIGNALLED:
+        return f"was ended by signal {exit_code - SIGNALLED}"
+    return f"failed with exit code {exit_code}"

@@ -11,7 +11,6 @@ from refold.cli import output, suggest
 from refold.cli.choosing import Choice, choosing, found, nothing_fits
 from refold.cli.options import command, count_option, opened, option
 from refold.cli.text import clean, counted, one_line
-from refold.core.event import category_of
 from refold.times import rfc3339
 
 OPENING_EVENTS_MAX: Final = 50
@@ -68,7 +67,7 @@ def _show(store: Store, info: Any, place: int, redacted: set[str]) -> int:
     fork = info.fork
     one = {
         "stream": info.stream,
-        "category": category_of(info.stream),
+        "category": suggest.category_of(info.stream),
         "version": info.version,
         "recorded_at": rfc3339(info.recorded_at_us),
         "fork": None if fork is None else fork._asdict(),

@@ -80,12 +80,13 @@ def _streams(store: refold.Store) -> list[str]:
     return [info.stream for info in islice(store.streams(), NAMES_MAX)]
 
 
-def _categories(store: refold.Store) -> set[str]:
+def category_of(stream: str) -> str:
     """The text before the first hyphen; branches have a ``~`` behind it."""
-    return {
-        stream.partition("-")[0].partition("~")[0] + ("~" if "~" in stream else "")
-        for stream in _streams(store)
-    }
+    return stream.partition("-")[0].partition("~")[0] + ("~" if "~" in stream else "")
+
+
+def _categories(store: refold.Store) -> set[str]:
+    return set(map(category_of, _streams(store)))
 
 
 def _types(store: refold.Store) -> set[str]:

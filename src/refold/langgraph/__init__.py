@@ -13,9 +13,11 @@ Needs the extra: ``pip install 'refold[langgraph]'``.
 
 from importlib.util import find_spec
 
+from refold.extras import needs
+
 if find_spec("langgraph") is None or find_spec("langgraph.checkpoint") is None:
     raise ModuleNotFoundError(
-        "refold.langgraph needs LangGraph's checkpointers: pip install 'refold[langgraph]'"
+        needs("refold.langgraph needs LangGraph's checkpointers", "langgraph")
     )
 
 from refold.langgraph.saver import RefoldSaver

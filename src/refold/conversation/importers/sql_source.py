@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, quote, unquote
 import apsw
 
 from refold.errors import UsageError
+from refold.extras import needs
 from refold.secrecy import is_secret
 
 Row = dict[str, Any]
@@ -118,9 +119,8 @@ class PostgresTables:
             import psycopg
             from psycopg.types.string import TextLoader
         except ImportError as error:
-            raise UsageError(
-                "a table of PostgreSQL is read by psycopg: pip install 'refold[postgres]'"
-            ) from error
+            said = needs("a table of PostgreSQL is read by psycopg", "postgres")
+            raise UsageError(said) from error
         self._errors, self._sql = (psycopg.Error, UnicodeDecodeError), psycopg.sql
         with self._told():
             self.db = psycopg.connect(url, connect_timeout=CONNECT_S, client_encoding="utf8")

@@ -101,7 +101,7 @@ def acted(figures: Figures) -> str:
     if not differing(rate):
         every = counted(rate.trials, "decision")
         return f"The candidate took the same action in all {every}{answered}"
-    every = f"{differing(rate):,} of {rate.trials:,} decisions"
+    every = f"{differing(rate):,} of {counted(rate.trials, 'decision')}"
     return f"The candidate acted differently in {every}{answered}"
 
 
