@@ -118,6 +118,7 @@ def test_every_command_that_chooses_has_the_options(run: Refold) -> None:
         "refold replay",
         "refold compare",
         "refold export openai-chat",
+        "refold datasets make",
     }
     categories = {name for name, options in taking.items() if "--category" in options}
     assert {n for n in categories if "import" not in n} - having == {"refold replays"}
