@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refold.errors import UsageError
+from refold.replay.gate import gate
 from refold.replay.metrics import Metric, Observation
 from refold.replay.verdict import Verdict, family, judge
 
@@ -120,6 +121,7 @@ def test_fewer_than_six_conversations_say_nothing(count: int) -> None:
     verdict = judge(BROKEN, constant(1.0, count), constant(0.0, count))
     assert verdict.answer == "inconclusive"
     assert (verdict.low, verdict.high, verdict.smallest_effect) == (-1.0, 1.0, None)
+    assert verdict.clusters_needed == 6
 
 
 def test_an_incomplete_run_is_inconclusive_whatever_it_shows() -> None:
@@ -129,6 +131,17 @@ def test_an_incomplete_run_is_inconclusive_whatever_it_shows() -> None:
         assert verdict.answer == "inconclusive"
         assert "not complete" in verdict.plain
         assert family(verdict).ship == "Do not decide yet: the run is not complete."
+
+
+@pytest.mark.parametrize(
+    ("noise", "exit_code"), [(0.02, 0), (0.4, 1)], ids=["the same agent", "another"]
+)
+def test_twenty_conversations_pass_the_same_agent_and_stop_another(
+    noise: float, exit_code: int
+) -> None:
+    """An A/A at 2 % noise is no change; 40 % other actions are one."""
+    verdict = judge(SAME, arm(1 - noise, 20, 12, seed=5), arm(0.98, 20, 12, seed=6))
+    assert gate(family(verdict), ["changed"]).exit_code == exit_code
 
 
 def test_samples_are_averaged_before_they_are_paired() -> None:
@@ -236,7 +249,7 @@ def test_a_metric_without_bounds_has_no_ends_where_nothing_is_known() -> None:
     """Three conversations do not bound a cost."""
     verdict = judge(COST, constant(0.03, 3), constant(0.01, 3))
     assert (verdict.low, verdict.high, verdict.answer) == (None, None, "inconclusive")
-    assert "any amount" in verdict.plain
+    assert "anything would fit" in verdict.plain
 
 
 class TestFamily:
@@ -286,7 +299,7 @@ class TestFamily:
             ),
             (judge(SAME, constant(0.0, 200), constant(0.0, 200)), "Ship it if you like: no change"),
             (judge(SAME, arm(0.4, seed=1), arm(0.7, seed=2)), "Look before you ship it"),
-            (judge(BROKEN, constant(0.0, 9), constant(0.0, 9)), "Do not ship it yet: nothing sure"),
+            (judge(BROKEN, constant(0.0, 9), constant(0.0, 9)), "Do not ship it yet: too little"),
         ],
     )
     def test_the_first_sentence_says_whether_to_ship(self, verdict: Verdict, ship: str) -> None:

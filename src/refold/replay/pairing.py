@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable
-from statistics import fmean
 from typing import NamedTuple
 
 from refold.errors import refuse_unless
@@ -59,44 +58,44 @@ def paired_arms(
     """
     pairs = _pairs(candidate, control)
     missing = sum(None in one.candidate or None in one.control for one in pairs)
-    known = [one for one in pairs if one.difference() is not None]
+    known = [(one, found) for one in pairs if (found := one.difference()) is not None]
     if not known:
         return [], math.inf, ArmMeans(len(pairs), missing)
     seen = [value for one in pairs for side in one[1:] for value in side if value is not None]
     lowest = min(seen) if metric.low is None else metric.low
     highest = max(seen) if metric.high is None else metric.high
     by_cluster = defaultdict[str, list[float]](list)
-    for one in known:
-        by_cluster[one.cluster].append(one.difference() or 0.0)
-    new = fmean(_mean(one.candidate) or 0.0 for one in known)
-    old = fmean(_mean(one.control) or 0.0 for one in known)
+    for one, found in known:
+        by_cluster[one.cluster].append(found)
+    new = math.fsum(_mean(one.candidate) or 0.0 for one, _ in known) / len(known)
+    old = math.fsum(_mean(one.control) or 0.0 for one, _ in known) / len(known)
     ends = ((lowest, highest), (highest, lowest))
-    bounds = (fmean(one.difference(*end) or 0.0 for one in pairs) for end in ends)
+    bounds = (math.fsum(one.difference(*end) or 0.0 for one in pairs) / len(pairs) for end in ends)
     clusters = [(math.fsum(of), len(of)) for of in by_cluster.values()]
     return clusters, highest - lowest, ArmMeans(len(pairs), missing, new, old, *bounds)
 
 
 def _pairs(candidate: Iterable[Observation], control: Iterable[Observation]) -> list[Pair]:
-    clusters = defaultdict[str, set[str]](set)
-    arms = [_values(arm, clusters) for arm in (candidate, control)]
-    return [
-        Pair(of.pop() if len(of) == 1 else item, *(arm.get(item, [None]) for arm in arms))
-        for item, of in clusters.items()
-    ]
+    clusters: dict[str, str] = {}
+    new, old = (_values(arm, clusters) for arm in (candidate, control))
+    return [Pair(of, new.get(i, [None]), old.get(i, [None])) for i, of in clusters.items()]
 
 
-def _values(arm: Iterable[Observation], clusters: dict[str, set[str]]) -> dict[str, Values]:
-    values = defaultdict[str, Values](list)
+def _values(arm: Iterable[Observation], clusters: dict[str, str]) -> dict[str, Values]:
+    values: dict[str, Values] = {}
     for one in arm:
         is_fine = one.value is None or math.isfinite(one.value)
         refuse_unless(is_fine, f"a finite number, or None, for {one.item}", value=one.value)
-        clusters[one.item].add(one.cluster)
-        values[one.item].append(one.value)
+        if clusters.setdefault(one.item, one.cluster) != one.cluster:
+            clusters[one.item] = one.item
+        values.setdefault(one.item, []).append(one.value)
     return values
 
 
 def _mean(values: Values, instead: float | None = None) -> float | None:
     """The mean of what is known; ``instead`` stands for each value that is not, where given."""
-    known = [instead if value is None else value for value in values]
-    found = [value for value in known if value is not None]
-    return fmean(found) if found else None
+    if len(values) == 1:
+        return instead if values[0] is None else values[0]
+    whole = [instead if value is None else value for value in values]
+    known = [value for value in whole if value is not None]
+    return math.fsum(known) / len(known) if known else None

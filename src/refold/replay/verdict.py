@@ -161,4 +161,5 @@ def _clusters_needed(verdict: Verdict, found: PairedDifference) -> int | None:
     z = NormalDist().inv_cdf((1 + verdict.confidence) / 2)
     # Wilson's end for what was not seen, times the number and z squared, hardly changes with it.
     unseen = math.ceil((mean.clusters + z**2) * found.unseen / useful)
+    unseen = 0 if abs(mean.mean) > useful else unseen  # A difference that large is seen before.
     return None if needed is None else max(needed, unseen, mean.clusters + 1)

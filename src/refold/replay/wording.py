@@ -47,7 +47,9 @@ def plain(verdict: Verdict) -> str:
         case "no change seen":
             text = f"{sides}; {by}, no more than it differs from itself"
         case _:
-            text = f"{sides}; {ends} would fit. {_missing_part(verdict)}"
+            is_whole = unit == "share" and (verdict.low, verdict.high) == (-1.0, 1.0)
+            fits = "anything" if is_whole or None in (verdict.low, verdict.high) else ends
+            text = f"{sides}; {fits} would fit. {_missing_part(verdict)}"
     return f"{verdict.answer[0].upper()}{verdict.answer[1:]}: {text.rstrip('. ')}."
 
 
@@ -71,9 +73,8 @@ def ship(primary: Verdict, guardrails: Sequence[Verdict]) -> str:
     if worse:
         return f"Do not ship it: worse in {_list(worse)}."
     if open_:
-        return (
-            f"Do not ship it yet: nothing sure of {_says(open_)}. {_missing_part(open_[0])}".strip()
-        )
+        text = f"Do not ship it yet: too little to tell about {_says(open_)}."
+        return f"{text} {_missing_part(open_[0])}".strip()
     guarded = f", and no harm to {_says(guardrails)}" if guardrails else ""
     match primary.answer:
         case "better":
