@@ -23,6 +23,8 @@ from refold.errors import RefoldError, Rejected, Unavailable, UsageError
 from refold.event_loop import LoopThread
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx2
 
 T = TypeVar("T")
@@ -116,9 +118,11 @@ class HttpClient:
         self.timeout_s = timeout_s
         self._headers = checked_headers(headers)
         self._come_back = _COME_BACK | come_back
-        self._clients: dict[asyncio.AbstractEventLoop, httpx2.AsyncClient] = {}
+        self._clients: dict[asyncio.AbstractEventLoop, list[httpx2.AsyncClient]] = {}
+        self._idle: dict[asyncio.AbstractEventLoop, list[httpx2.AsyncClient]] = {}
         self._lock = threading.Lock()
         self._thread: LoopThread | None = None
+        self._tls: ssl.SSLContext | None = None
 
     async def send(
         self,
@@ -146,8 +150,9 @@ class HttpClient:
         named = (*said.items(), *(params or {}).items(), *parse_qsl(urlsplit(url).query))
         secrets, every = _hidden(named), _written(tuple(said.values()))
         token = secrecy.SENDING.set(True)
+        client, idle = None, list["httpx2.AsyncClient"]()
         try:
-            client = self.ready()
+            client, idle = self.ready()
             async with (
                 asyncio.timeout(self.timeout_s),
                 client.stream(method, url, **sent) as response,
@@ -169,6 +174,8 @@ class HttpClient:
             code, why = self._failure(error)
         finally:
             secrecy.SENDING.reset(token)
+            if client is not None:
+                idle.append(client)
         # Not from the library's error: its words and its traceback may hold what is secret.
         hidden = secrecy.without(why.encode(), [*secrets, *every]).decode()
         raise no_answer(shown, hidden, code=code)
@@ -206,25 +213,39 @@ class HttpClient:
 
     async def aclose(self) -> None:
         """Let go of the connections of the event loop that this runs on."""
-        client = self._clients.pop(asyncio.get_running_loop(), None)
-        if client is not None:
+        loop = asyncio.get_running_loop()
+        self._idle.pop(loop, None)
+        for client in self._clients.pop(loop, ()):
             await client.aclose()
 
-    def ready(self) -> httpx2.AsyncClient:
-        """What sends on the event loop that this runs on; made now, where it was not yet."""
+    def ready(self) -> tuple[httpx2.AsyncClient, list[httpx2.AsyncClient]]:
+        """What sends one request on the event loop that this runs on, and where it goes back to.
+
+        Each has a connection of its own: a pool looks at all of its connections for each request.
+        """
+        loop = asyncio.get_running_loop()
+        idle = self._idle.setdefault(loop, [])
+        if idle:
+            return idle.pop(), idle
+        made = self._made()
+        self._clients.setdefault(loop, []).append(made)
+        return made, idle
+
+    def _made(self) -> httpx2.AsyncClient:
         import httpx2
 
-        loop = asyncio.get_running_loop()
-        if loop not in self._clients:
-            connect_s = min(self.timeout_s * CONNECT_SHARE, CONNECT_MAX_S)
-            self._clients[loop] = httpx2.AsyncClient(
-                timeout=httpx2.Timeout(None, connect=connect_s),
-                # Who asks bounds how much is asked at a time.
-                limits=httpx2.Limits(max_connections=None),
-                mounts=dict.fromkeys(_HERE),
-            )
-            secrecy.keep_out_of_logs()
-        return self._clients[loop]
+        connect_s = min(self.timeout_s * CONNECT_SHARE, CONNECT_MAX_S)
+        with self._lock:
+            if self._tls is None:
+                self._tls = httpx2.create_ssl_context()
+                secrecy.keep_out_of_logs()
+        return httpx2.AsyncClient(
+            verify=self._tls,
+            timeout=httpx2.Timeout(None, connect=connect_s),
+            # Who asks bounds how much is asked at a time.
+            limits=httpx2.Limits(max_connections=None),
+            mounts=dict.fromkeys(_HERE),
+        )
 
     def _judged(self, status: int, reply: Reply, secrets: Sequence[str]) -> Reply:
         """The reply, unless its status says that it is none."""

@@ -104,12 +104,30 @@ def _answer(events: list[Recorded]) -> StoredAnswer:
     return StoredAnswer(last.id, None, failed.error, failed.status)
 
 
+@dataclass
+class Left:
+    """The ``decisions`` of a conversation and journal that have no outcome yet, and those that do.
+
+    ``is_own``: all that is on the branch comes from this run.
+    """
+
+    decisions: set[str]
+    is_own: bool
+    answered: int = 0
+    failed: int = 0
+
+    def came(self, at: str, *, is_answer: bool) -> None:
+        """A decision has its outcome."""
+        self.decisions.discard(at)
+        self.answered += is_answer
+        self.failed += not is_answer
+
+
 @dataclass(frozen=True)
 class Task:
     """A decision to be asked, and what is needed to record the answer: where, and with what.
 
-    ``place`` is that of the journal among those of the run; ``left`` are the decisions of this
-    conversation and journal that have no outcome yet.
+    ``place`` is that of the journal among those of the run.
     """
 
     place: int
@@ -119,7 +137,7 @@ class Task:
     request: ChatRequest
     fork_version: int
     tools: Mapping[str, Tool]
-    left: set[str]
+    left: Left
 
 
 @dataclass
@@ -158,8 +176,11 @@ class Journal:
         started = ReplayStarted(variant=said, mode=NEXT_STEP, sample=self.sample)
         return [Append(branch, [started], key=_key(branch, "started"))]
 
-    def ending(self, stream: str) -> list[Append]:
+    def ending(self, stream: str, left: Left | None = None) -> list[Append]:
         """What closes a stream's branch with its counts, unless it is its last word already."""
+        if left is not None and left.is_own:
+            finished = ReplayFinished(answered=left.answered, failed=left.failed)
+            return [Append(self.branch(stream), [finished])]
         events = self.read(stream)
         if not events:
             return []
@@ -191,6 +212,10 @@ def record(store: Store, answered: Sequence[tuple[Task, Outcome]]) -> list[Outco
         # A key that is taken: another process has put its answer there, and one is enough.
         elif isinstance(error, RefoldError) and error.code != "key_reused":
             raise error
+        elif isinstance(error, RefoldError) or error.duplicate:
+            answered[place][0].left.is_own = False
+    for (task, _), outcome in zip(answered, outcomes, strict=True):
+        task.left.came(task.decision.at, is_answer=outcome.action is not None)
     return outcomes
 
 

@@ -108,7 +108,8 @@ class Asker:
     async def __aenter__(self) -> Self:
         if isinstance(self.candidate, ChatEndpoint):
             # Not in the time of the first answers.
-            self.candidate.http.ready()
+            client, idle = self.candidate.http.ready()
+            idle.append(client)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
 from refold.core.event import check_name
 from refold.core.recorded import Recorded
+from refold.engine.append import Append
 from refold.engine.store import Store
 from refold.errors import CodecError, Corrupt, Unavailable, UpcastFailed, UsageError
 from refold.event_loop import Interrupted
@@ -19,7 +20,7 @@ from refold.replay.budget import BudgetSpent
 from refold.replay.candidate import ModelFailure
 from refold.replay.decision import Decision, Prices, decisions, priced
 from refold.replay.events import ReplayPlanned
-from refold.replay.journal import Journal, Task, answers, record
+from refold.replay.journal import Journal, Left, Task, answers, record
 from refold.replay.plan import keep_plan
 from refold.replay.request import RequestMaker, configured_by, meant_of
 from refold.replay.requests import GRACE_S, Asker, Outcome
@@ -28,8 +29,9 @@ from refold.replay.variant import REPLAY_MARK
 
 Progress = Callable[[int, int, Decimal | None, int], None]
 """Called with ``(done, total, cost, failures)`` of this run, after every decision."""
-GATHER_S: Final = 0.01
-"""How long an answer waits for others, to be recorded in one commit with them."""
+GATHER_S: Final = 0.005
+GATHERINGS: Final = 6
+"""An answer waits so often so long for others, to be recorded in one commit with them."""
 COMMIT_MAX: Final = 256
 UNREADABLE: Final = (CodecError, UpcastFailed, Corrupt)
 
@@ -63,6 +65,7 @@ class RunningReplay:
     _stream: str = ""
     _later: list[tuple[Task, Outcome]] = field(default_factory=list)
     _waiting: list[_Waiting] = field(default_factory=list)
+    _asking: int = 0
     _flushing: asyncio.Task[None] | None = None
 
     # -- before anything is asked ------------------------------------------------------------------
@@ -126,7 +129,6 @@ class RunningReplay:
     async def work_off(self, asker: Asker, workers: int) -> None:
         """Ask and record what is missing; what is under way when it is stopped is recorded too."""
         self._streams, self._taking = iter([*self._missing]), asyncio.Lock()
-        self._gather_s = GATHER_S if workers > 1 else 0.0
         async with asker:
             tasks = [asyncio.create_task(self._work(asker)) for _ in range(workers)]
             try:
@@ -155,7 +157,11 @@ class RunningReplay:
                 if before is not None and asker.answers == before.answers_before:
                     await self._put(task, before)
                     continue
-                outcome = await asker.ask(task.request)
+                self._asking += 1
+                try:
+                    outcome = await asker.ask(task.request)
+                finally:
+                    self._asking -= 1
                 if before is not None:
                     outcome = outcome.after(before)
                 elif _may_pass(outcome.failure):
@@ -192,23 +198,24 @@ class RunningReplay:
             history = list(self.store.read(stream, to_version=self.versions[stream]))
             found = decisions(history)
             every = {decision.at for decision in found}
-            lefts = [every - _answered(journal.read(stream)) for journal in self.journals]
+            branches = [journal.read(stream) for journal in self.journals]
+            lefts = [Left(every - _answered(events), not events) for events in branches]
         except UNREADABLE as error:
             self._unreadable(stream, error)
             return iter(())
         for place, (before, left) in enumerate(zip(self._missing.pop(stream), lefts, strict=True)):
             part = self.parts[place]
-            self.parts[place] = replace(part, kept=part.kept + before - len(left))
+            self.parts[place] = replace(part, kept=part.kept + before - len(left.decisions))
         return self._made(stream, history, found, lefts)
 
     def _made(
-        self, stream: str, history: list[Recorded], found: list[Decision], lefts: list[set[str]]
+        self, stream: str, history: list[Recorded], found: list[Decision], lefts: list[Left]
     ) -> Iterator[Task]:
         variants = [journal.variant for journal in self.journals]
         maker = RequestMaker(history, variants, model=self.model)
         tools = {tool.name: tool for tool in configured_by(history).tools}
         places = range(len(variants))
-        wanted = [set(left) for left in lefts]
+        wanted = [set(left.decisions) for left in lefts]
         for decision in found:
             turns = [place for place in places if decision.at in wanted[place]]
             requests = maker.at(decision) if turns else []
@@ -230,14 +237,17 @@ class RunningReplay:
         self._waiting.append(_Waiting(task, outcome, stored))
         if self._flushing is None:
             self._flushing = asyncio.create_task(self._flush())
-        outcome = await asyncio.shield(stored)
+        outcome = await stored
         self.parts[task.place] = self.parts[task.place].adding(task.decision.at, outcome)
         self._tell()
 
     async def _flush(self) -> None:
         while self._waiting:
-            if self._gather_s and not self.is_stopping:
-                await asyncio.sleep(self._gather_s)
+            for _ in range(GATHERINGS):
+                # Nobody who is still to come.
+                if not self._asking or len(self._waiting) >= COMMIT_MAX:
+                    break
+                await asyncio.sleep(GATHER_S)
             batch, self._waiting = self._waiting[:COMMIT_MAX], self._waiting[COMMIT_MAX:]
             try:
                 outcomes = await asyncio.to_thread(self._record, batch)
@@ -257,11 +267,13 @@ class RunningReplay:
             keep_plan(self.store, self.terms[0], self.versions)
             del self.terms[0]
         outcomes = record(self.store, [(one.task, one.outcome) for one in batch])
-        endings: list[Any] = []
+        ends: dict[int, Task] = {}
         for task, _, _ in batch:
-            task.left.discard(task.decision.at)
-            if not task.left:
-                endings += task.journal.ending(task.stream)
+            ends[id(task.left)] = task
+        endings: list[Append] = []
+        for task in ends.values():
+            if not task.left.decisions:
+                endings += task.journal.ending(task.stream, task.left)
         list(self.store.append_many(endings))
         return outcomes
 

@@ -1,0 +1,203 @@
+"""One run of several variants and a control, each at its own agent, that begins with its plan."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import msgspec
+import pytest
+
+import refold
+from refold.conversation.events import AgentConfigured, AgentUtterance, Prompt, UserUtterance
+from refold.core.event import Event
+from refold.errors import UsageError
+from refold.replay import Action, ChatRequest, ModelFailure, Price, Variant, replay
+from refold.replay.journal import is_complete
+from refold.replay.plan import ReplayPlan, plan_of
+from tests.replay.stories import VARIANT, as_recorded, record, run
+
+CONTROL = Variant(label="control")
+OTHER = Variant(label="other")
+
+
+@pytest.fixture
+def store() -> refold.Store:
+    return refold.open("memory:")
+
+
+def planned(store: refold.Store, variant: Variant = VARIANT) -> ReplayPlan:
+    """The plan of a variant that was asked."""
+    plan = plan_of(store, variant.id)
+    assert plan is not None
+    return plan
+
+
+def test_variants_and_the_control_are_asked_in_turn(store: refold.Store) -> None:
+    """At each decision all of them, as often as samples are asked for; nobody always first."""
+    record(store, "call-1")
+    asked: list[tuple[int, str | None]] = []
+
+    def candidate(request: ChatRequest) -> Action:
+        asked.append((request.index, request.params.get("who")))
+        return as_recorded(request)
+
+    arms = [Variant(params={"who": name}) for name in ("control", "one", "other")]
+    control, *variants = arms
+    said = replay(store, ["call-1"], variants, candidate, control=control, samples=2, workers=1)
+    assert (said.decisions, said.answered, len(said.parts)) == (12, 12, 6)
+    assert [index for index, _ in asked] == [0] * 6 + [1] * 6
+    names = [name for _, name in asked]
+    assert names[:6] == ["control", "one", "other"] * 2
+    assert names[6] == "one"
+    assert sorted({(part.variant_id, part.sample) for part in said.parts}) == sorted(
+        (arm.id, sample) for arm in arms for sample in (0, 1)
+    )
+
+
+def test_the_plan_says_what_it_is_to_be_judged_by(store: refold.Store) -> None:
+    """Declared beforehand, the same run for all of its variants, and conversations as they are."""
+    record(store, "call-1")
+    prices = {"small": Price(input=Decimal(1), output=Decimal(2))}
+    replay(
+        store,
+        ["call-1"],
+        Variant(prompt="New.", model="small"),
+        as_recorded,
+        control=CONTROL,
+        samples=2,
+        primary="broken_answers",
+        margin=0.02,
+        seed=7,
+        max_cost=5,
+        prices=prices,
+    )
+    candidate, control = (
+        planned(store, Variant(prompt="New.", model="small")),
+        planned(store, CONTROL),
+    )
+    assert (candidate.versions, candidate.streams) == (
+        {"call-1": 5},
+        {0: ["call-1"], 1: ["call-1"]},
+    )
+    terms = candidate.terms
+    assert (terms.primary, terms.margin, terms.seed, terms.role) == (
+        "broken_answers",
+        0.02,
+        7,
+        "candidate",
+    )
+    assert (terms.max_cost, terms.model, terms.prices) == (Decimal(5), "small", prices)
+    assert terms.prompt_hash == Prompt("New.").hash
+    assert terms.code_version == refold.__version__
+    assert (control.terms.role, control.terms.run) == ("control", terms.run)
+
+
+def test_a_plan_is_complete_when_all_of_it_is_settled(store: refold.Store) -> None:
+    """An answer settles, and a refusal of the request; a service that was away does not."""
+    record(store, "call-1")
+
+    def away(request: ChatRequest) -> Action:
+        if request.index == 0:
+            raise ModelFailure("away", kind="busy", status=503)
+        return as_recorded(request)
+
+    def too_long(request: ChatRequest) -> Action:
+        raise ModelFailure("too long", kind="refused", status=400)
+
+    run(store, away, attempts_max=1)
+    assert not is_complete(store, planned(store))
+    run(store, too_long)
+    assert is_complete(store, planned(store))
+    record(store, "call-1", [UserUtterance("More?"), AgentUtterance("No.")])
+    assert is_complete(store, planned(store))
+    run(store, away, attempts_max=1)
+    assert planned(store).versions == {"call-1": 7}
+
+
+def test_the_same_variant_twice_is_refused(store: refold.Store) -> None:
+    """They would share their branches."""
+    record(store, "call-1")
+    for variants in ([OTHER, OTHER], [CONTROL], []):
+        with pytest.raises(UsageError):
+            replay(store, ["call-1"], variants, as_recorded, control=CONTROL)
+
+
+# -- agents that take turns ------------------------------------------------------------------------
+
+
+def handed_over(store: refold.Store, *names: str | None) -> None:
+    """Triage hands over to billing."""
+    triage, billing = names
+    store.append(
+        "m-1",
+        [
+            AgentConfigured(prompt=Prompt("You are triage."), model="t", agent=triage),
+            UserUtterance("hi"),
+            AgentUtterance("Passing you on."),
+            AgentConfigured(prompt=Prompt("You are billing."), model="b", agent=billing),
+            UserUtterance("bill?"),
+            AgentUtterance("5."),
+        ],
+    )
+
+
+def asked_with(store: refold.Store, variant: Variant) -> list[tuple[list[str], str | None]]:
+    """The prompts and the model of each request, in order."""
+    seen: list[tuple[list[str], str | None]] = []
+
+    def candidate(request: ChatRequest) -> Action:
+        prompts = [m["content"] for m in request.messages if m["role"] == "system"]
+        seen.append((prompts, request.model))
+        return Action(text="x")
+
+    replay(store, ["m-1"], variant, candidate, workers=1)
+    return seen
+
+
+@pytest.mark.parametrize("agent", ["triage", "billing"])
+def test_a_variant_changes_the_agent_that_it_names(store: refold.Store, agent: str) -> None:
+    """In its place, and only while it is in force."""
+    handed_over(store, "triage", "billing")
+    seen = asked_with(store, Variant(prompt="New.", model="m", agent=agent))
+    if agent == "triage":
+        assert seen == [(["New."], "m"), (["You are triage.", "You are billing."], "b")]
+    else:
+        assert seen == [(["You are triage."], "t"), (["You are triage.", "New."], "m")]
+
+
+def test_a_prompt_for_one_of_several_agents_says_for_which(store: refold.Store) -> None:
+    """It is refused before anything is asked; what is for all of them is not."""
+    handed_over(store, "triage", "billing")
+    with pytest.raises(UsageError, match="billing, triage") as refused:
+        asked_with(store, Variant(prompt="New."))
+    assert refused.value.argument == "agent"
+    assert [model for _, model in asked_with(store, Variant(model="m"))] == ["m", "m"]
+
+
+def test_without_names_a_prompt_is_for_the_last_agent(store: refold.Store) -> None:
+    """Before it took over, the other one is asked as recorded."""
+    handed_over(store, None, None)
+    seen = asked_with(store, Variant(prompt="New."))
+    assert [prompts for prompts, _ in seen] == [["You are triage."], ["You are triage.", "New."]]
+
+
+# -- what cannot be read ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["agent.utterance", "user.utterance", "agent.configured"])
+def test_an_event_that_does_not_fit_its_class_stops_no_other_conversation(
+    store: refold.Store, kind: str
+) -> None:
+    """That one is told, and what of it was not asked is missing."""
+    record(store, "call-1")
+    record(store, "call-2")
+    # As a store holds it that an older program wrote.
+    odd = Event(kind, msgspec.Raw(b'{"text": 5, "params": 5}'))
+    store.append("call-1", [odd, AgentUtterance("Late.")])
+    record(store, "call-3")
+    said = run(store, as_recorded, "call-1", "call-2", "call-3")
+    assert (said.conversations, said.unreadable) == (3, 1)
+    assert said.failures[0].at == "call-1"
+    assert said.failures[0].error.startswith("unreadable: ")
+    assert said.answered >= 4
+    assert not is_complete(store, planned(store))
