@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import aclosing, closing, contextmanager
+from contextlib import contextmanager
 from functools import cache, wraps
 from types import ModuleType
 from typing import Any, Final
@@ -22,6 +22,7 @@ from refold.capture.writer import Address, CaptureWriter
 from refold.conversation.apis.base import Api
 from refold.core.event import check_name
 from refold.errors import UsageError
+from refold.event_loop import answered, at_once
 
 HEADER: Final = "x-refold-conversation"
 """Names the stream of a call; it is taken out of each request, whether that is watched or not."""
@@ -191,48 +192,36 @@ def _as_sent(request: Any, *, is_watched: bool) -> Iterator[str | None]:
             request.headers[HEADER] = named
 
 
-def watched(original: Send, library: ModuleType, in_force: Callable[[], Taps | None]) -> Send:
-    """The ``send`` of a ``Client``, with a tap on each call of a model while taps are in force."""
-
-    @wraps(original)
-    def send(client: Any, request: Any, *, stream: bool = False, **options: Any) -> Any:
-        taps = in_force()
-        api = taps.api(request) if taps else None
-        with _as_sent(request, is_watched=api is not None) as named:
-            if taps is None or api is None:
-                return original(client, request, stream=stream, **options)
-            tap = taps.begin(request, api, request.read(), named)
-            with tap.watching():
-                response = original(client, request, stream=True, **options)
-        tap.answered(response, library)
-        if not stream:
-            with closing(response):
-                response.read()
-        return response
-
-    return send
-
-
 def watched_async(original: Send, library: ModuleType, in_force: Callable[[], Taps | None]) -> Send:
-    """The ``send`` of an ``AsyncClient``, as :func:`watched`."""
+    """The ``send`` of a client, with a tap on each call of a model while taps are in force."""
 
     @wraps(original)
     async def send(client: Any, request: Any, *, stream: bool = False, **options: Any) -> Any:
+        is_async = isinstance(client, library.AsyncClient)
         taps = in_force()
         api = taps.api(request) if taps else None
         with _as_sent(request, is_watched=api is not None) as named:
             if taps is None or api is None:
-                return await original(client, request, stream=stream, **options)
-            tap = taps.begin(request, api, await request.aread(), named)
+                return await answered(original(client, request, stream=stream, **options))
+            body = await answered(request.aread() if is_async else request.read())
+            tap = taps.begin(request, api, body, named)
             with tap.watching():
-                response = await original(client, request, stream=True, **options)
+                response = await answered(original(client, request, stream=True, **options))
         tap.answered(response, library)
         if not stream:
-            async with aclosing(response):
-                await response.aread()
+            try:
+                await answered(response.aread() if is_async else response.read())
+            finally:
+                await answered(response.aclose() if is_async else response.close())
         return response
 
     return send
+
+
+def watched(original: Send, library: ModuleType, in_force: Callable[[], Taps | None]) -> Send:
+    """As :func:`watched_async`, for a blocking client, in whose calls nothing is awaited."""
+    send = watched_async(original, library, in_force)
+    return wraps(original)(lambda *args, **options: at_once(send(*args, **options)))
 
 
 WATCHED: Final = {"Client": watched, "AsyncClient": watched_async}
