@@ -82,14 +82,15 @@ class Places:
     def place(self, call: ModelCall, body: Mapping[str, Any]) -> Placed:
         """The stream that a call goes on with, a branch of it, or a new one."""
         call.conversation = call.conversation or named_in(body, self._category)
-        said, start = self._heard.unread(call.request, body)
-        asked = asked_in(call, said)
+        said = _parted(call.request, body)
+        unread, start = self._heard.unread(said, body)
+        asked = asked_in(call, unread)
         placed = self._fitting(call, body, asked, start)
         if placed is None and start.digest:
             asked = asked_in(call, body)
             placed = self._fitting(call, body, asked, Chain())
         placed = placed or self._unfitting(call, asked)
-        self._heard.note(call.request, body, asked, placed.chain)
+        self._heard.note(said.items, asked, placed.chain)
         return placed
 
     def _fitting(
@@ -219,46 +220,48 @@ class Heard:
     def __init__(self) -> None:
         self._last: dict[bytes, _SoFar] = {}
 
-    def unread(self, request: bytes, body: Mapping[str, Any]) -> tuple[Mapping[str, Any], Chain]:
+    def unread(self, said: _Said, body: Mapping[str, Any]) -> tuple[Mapping[str, Any], Chain]:
         """The body of a request without what was read before, and the history that this is.
 
         Messages of the system that come first stay: they configure the agent. What is sent to go on
         from an earlier response is all new.
         """
-        key, prompts, said = _parted(request, body)
-        known = self._last.get(_hash(said[:1]))
-        if known is None or "previous_response_id" in body:
+        known = self._last.get(_hash(said.items[:1]))
+        if known is None or _hash(said.items[: known.length]) != known.digest:
             return body, Chain()
-        items = body[key]
-        rest = items[prompts + known.length :]
+        items, first = body[said.key], said.prompts + known.length
         # A prompt that comes next would stand with those that come first.
-        if _hash(said[: known.length]) != known.digest or (rest and _is_prompt(rest[0])):
+        if any(map(_is_prompt, items[first : first + 1])):
             return body, Chain()
-        return {**body, key: [*items[:prompts], *rest]}, known.chain
+        return {**body, said.key: [*items[: said.prompts], *items[first:]]}, known.chain
 
-    def note(self, request: bytes, body: Mapping[str, Any], asked: Asked, chain: Chain) -> None:
-        """A whole request was read, to a history.
-
-        Not where the agent changes within it, nor where the history began elsewhere.
-        """
-        _, _, said = _parted(request, body)
+    def note(self, said: Sequence[bytes], asked: Asked, chain: Chain) -> None:
+        """A whole request was read, to a history; not where the agent changes within it."""
         first = _hash(said[:1])
         self._last.pop(first, None)
         agents = (isinstance(one.data, AgentConfigured) for el in asked.elements for one in el)
-        if said and "previous_response_id" not in body and not any(agents):
+        if said and not any(agents):
             self._last[first] = _SoFar(len(said), _hash(said), chain)
         if len(self._last) > HEARD_MAX:
             del self._last[next(iter(self._last))]
 
 
-def _parted(request: bytes, body: Mapping[str, Any]) -> tuple[str, int, Sequence[bytes]]:
+class _Said(NamedTuple):
     """Where the messages of a request stand, how many prompts come first, the others' bytes."""
+
+    key: str = ""
+    prompts: int = 0
+    items: Sequence[bytes] = ()
+
+
+def _parted(request: bytes, body: Mapping[str, Any]) -> _Said:
+    """Its messages; none where it goes on from an earlier response, of which it says nothing."""
     key = next((key for key in KEYS if isinstance(body.get(key), list)), None)
-    if key is None:
-        return "", 0, ()
-    items = body[key]
-    count = next((n for n, one in enumerate(items) if not _is_prompt(one)), 0)
-    return key, count, [bytes(raw) for raw in decode_list(decode_top(request)[key])[count:]]
+    if key is None or "previous_response_id" in body:
+        return _Said()
+    count = next((n for n, one in enumerate(body[key]) if not _is_prompt(one)), 0)
+    said = decode_list(decode_top(request)[key])[count:]
+    return _Said(key, count, [*map(bytes, said)])
 
 
 def _is_prompt(item: Any) -> bool:
