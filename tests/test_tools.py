@@ -851,11 +851,11 @@ class Wire:
     def begin(self, name: str, given: dict[str, Any], named: str | None = None) -> Any:
         """A run begins; gives what ends it with a result."""
         run = ToolRun(name, given, 1)
-        self.recorder.tool(named, run, began)
+        self.recorder.tools.tell(named, run, began)
 
         def end(result: Any) -> None:
             run.result, run.latency_ms = result, 1.0
-            self.recorder.tool(named, run, ended)
+            self.recorder.tools.tell(named, run, ended)
 
         return end
 
@@ -906,7 +906,7 @@ def test_a_run_that_no_answer_asked_for_is_told_when_they_have_ended(store: refo
     assert [told(use)[3] for use in state_of(store).tool_calls] == [1]
     assert state_of(store, "other-1").tool_calls == []
     for _ in range(2):
-        wire.recorder.tell_due()
+        wire.recorder.tools.tell_due()
     assert [told(use)[3] for use in state_of(store, "other-1").tool_calls] == [2]
 
 
@@ -924,7 +924,7 @@ def test_a_call_that_another_process_stores_first_is_the_runs(store: refold.Stor
 
     ends = [Wire(store).call(HI, ("c1", "look", {"x": 1}), named="call-1")]
     wire = Wire(store)
-    wire.recorder._tools._store = Late()  # type: ignore[assignment]
+    wire.recorder.tools._store = Late()  # type: ignore[assignment]
     wire.begin("look", {"x": 1}, "call-1")("done")
     (use,) = state_of(store).tool_calls
     assert (use.event.call_id, told(use)[3]) == ("c1", "done")
@@ -952,7 +952,7 @@ def test_a_run_that_waits_outlasts_its_process(
     assert (use.event.call_id == "c1") is is_whole
     assert [turn.text for turn in state_of(store).transcript] == ["Hi", "Still there?", "Bye"]
     said()
-    wire.recorder.tell_due()
+    wire.recorder.tools.tell_due()
     assert [told(use)[3] for use in state_of(store).tool_calls] == ["done"]
 
 

@@ -18,8 +18,8 @@ from urllib.parse import quote
 import msgspec
 
 from refold.capture.answers import shortened
-from refold.capture.elements import PIECE_BYTES_MAX
-from refold.capture.events import WirePiece
+from refold.capture.elements import PIECE_BYTES_MAX, in_pieces
+from refold.capture.exact import text_before
 from refold.capture.threads import current
 from refold.conversation.events import AgentUtterance, ToolCall, ToolResult, UserUtterance
 from refold.core.clock import recordable, to_us
@@ -33,8 +33,6 @@ from refold.engine.store import Store
 from refold.errors import Conflict, InvalidEvent, RefoldError, UsageError, shown
 
 ATTEMPTS_MAX: Final = 100
-PIECE_CHARS: Final = PIECE_BYTES_MAX // 4
-"""Of a text whose backslashes and quotes are escaped once more."""
 
 _UNNAMEABLE: Final = re.compile("[%/~\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -64,20 +62,18 @@ def kept(type_name: str, text: str, **beside: Any) -> list[Event]:
             encode_payload(msgspec.Raw(payload))
             return [Event(type_name, msgspec.Raw(payload))]
     text = json.dumps(json.loads(text))
-    if len(text) <= PIECE_CHARS:
+    first, *others = in_pieces(text)
+    if not others:
         return [Event(type_name, {**beside, "text": text})]
-    pieces = [text[at : at + PIECE_CHARS] for at in range(0, len(text), PIECE_CHARS)]
-    last = Event(type_name, {**beside, "pieces": len(pieces)})
-    return [*(Event.of(WirePiece(piece)) for piece in pieces), last]
+    last = Event(type_name, {**beside, "pieces": 1 + len(others)})
+    return [*map(Event.of, (first, *others)), last]
 
 
 def text_of(store: Store, recorded: Recorded) -> str:
     """The JSON text that an event of :func:`kept` holds."""
     held: Verbatim = msgspec.json.decode(recorded.raw, type=Verbatim)
     if held.pieces:
-        first, last = recorded.version - held.pieces, recorded.version - 1
-        pieces = store.read(recorded.stream, from_version=first, to_version=last)
-        return "".join(piece.to_class(WirePiece).text for piece in pieces)
+        return text_before(store, recorded, held.pieces)
     return held.text or bytes(held.value).decode()
 
 

@@ -164,9 +164,14 @@ def in_events(form: WireRequest) -> list[WireRequest | WirePiece]:
     raw = encode_form(form)
     if len(raw) <= PIECE_BYTES_MAX:
         return [form]
-    text, size = raw.decode(), PIECE_BYTES_MAX // 4  # Characters of up to four bytes.
-    pieces = [WirePiece(text[at : at + size]) for at in range(0, len(text), size)]
+    pieces = in_pieces(raw.decode())
     return [*pieces, WireRequest(pieces=len(pieces))]
+
+
+def in_pieces(text: str) -> list[WirePiece]:
+    """A JSON text in events, each of which may be stored; characters take up to four bytes."""
+    size = PIECE_BYTES_MAX // 4
+    return [WirePiece(text[at : at + size]) for at in range(0, len(text), size)]
 
 
 # -- back to bytes --------------------------------------------------------------------------------

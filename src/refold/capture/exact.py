@@ -106,16 +106,20 @@ class Requests:
         """Take the forms of events that were just read, which are then not read again."""
         if len(self._forms) > FORMS_MAX:
             self._forms.clear()
-        self._forms |= {recorded.version: self.form_of(recorded) for recorded in read}
+        self._forms |= {recorded.version: form_of(self._store, recorded) for recorded in read}
 
-    def form_of(self, recorded: Recorded) -> WireRequest:
-        """The form that an event holds, itself or in the pieces before it."""
-        form = read_form(recorded.raw)
-        if not form.pieces:
-            return form
-        first, last = recorded.version - form.pieces, recorded.version - 1
-        pieces = self._store.read(self._stream, from_version=first, to_version=last)
-        return read_form("".join(one.to_class(WirePiece).text for one in pieces).encode())
+
+def form_of(store: Store, recorded: Recorded) -> WireRequest:
+    """The form that an event holds, itself or in the pieces before it."""
+    form = read_form(recorded.raw)
+    return read_form(text_before(store, recorded, form.pieces).encode()) if form.pieces else form
+
+
+def text_before(store: Store, recorded: Recorded, count: int) -> str:
+    """The text of so many pieces that stand right before an event."""
+    first, last = recorded.version - count, recorded.version - 1
+    pieces = store.read(recorded.stream, from_version=first, to_version=last)
+    return "".join(piece.to_class(WirePiece).text for piece in pieces)
 
 
 def check_exact(store: Store) -> Iterator[Check]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as with_
 from functools import partial
@@ -18,7 +16,7 @@ from refold.capture.answers import read_answer, shortened
 from refold.capture.call import ModelCall
 from refold.capture.conversations import Chain, response_tags
 from refold.capture.elements import answer_bytes, answer_kept, in_events, taken_apart
-from refold.capture.events import WireAnswer, WireWaiting
+from refold.capture.events import WireAnswer
 from refold.capture.exact import CALL, answers_in
 from refold.capture.placing import Places, asked_in, is_part
 from refold.capture.prices import Prices, PriceTable
@@ -27,6 +25,7 @@ from refold.capture.streams import (
     PROCESS,
     Followed,
     Spot,
+    again,
     goes_on,
     this_process,
     with_branch,
@@ -41,13 +40,9 @@ from refold.core.expected import NO_EVENTS, NO_STREAM
 from refold.core.recorded import Recorded
 from refold.engine.append import Append
 from refold.engine.store import Store
-from refold.errors import Conflict, InvalidEvent, OutcomeUnknown
-from refold.recording.in_force import Telling
+from refold.errors import InvalidEvent
 from refold.recording.notes import stamped
-from refold.recording.tool_run import ToolRun, ended
 
-TRIES_MAX: Final = 100
-"""How often an append is made again after others who write to the same stream."""
 ANSWER_BYTES_MAX: Final = 1 << 20
 """The most of an answer that goes into one event, which may be six times as long, as JSON text."""
 UNREAD_MAX: Final = 20
@@ -82,7 +77,8 @@ class CallRecorder:
         self._store = store
         self._prices = PriceTable(prices)
         self._places = Places(store, category)
-        self._tools = ToolRuns(store, self._places, self._going)
+        self.tools: Final = ToolRuns(store, self._places, self._going)
+        """Records the runs of tools in the same conversations."""
         self._calls: dict[str, _Going] = {}
 
     def begin(self, call: ModelCall) -> None:
@@ -112,27 +108,6 @@ class CallRecorder:
             self._until_stored(call, lambda: self._end(follow(going.stream), call, going))
             self._let_go(call)
 
-    def tool(self, named: str | None, run: ToolRun, make: Telling) -> None:
-        """Record a run of a tool, in the conversation that the caller named."""
-        self._again(lambda: self._tools.tell(named, run, make))
-
-    def tell_due(self, *, in_any_case: bool = True) -> None:
-        """Record the runs of tools that wait for no call any more, or all that wait."""
-        self._tell_each(self._tools.due(in_any_case=in_any_case))
-
-    def _tell_of(self, one: WireWaiting) -> Callable[[], None]:
-        run = msgspec.convert(one.run, ToolRun)
-        return lambda: self._tools.tell_now(one.conversation, run, ended)
-
-    def _tell_each(self, runs: Iterable[Callable[[], None]]) -> None:
-        for tell in runs:
-            try:
-                self._again(tell)
-            except Exception as error:  # It is no fault of the call's.
-                logging.getLogger("refold.capture").warning(
-                    "a run of a tool was not recorded: %s", error
-                )
-
     def _going(self, named: str | None) -> dict[str, str]:
         calls = self._calls.items()
         return {call: going.stream for call, going in calls if is_part(going.stream, named)}
@@ -155,7 +130,7 @@ class CallRecorder:
             waiting = state.waiting.get(lost_id, ())
             self._end(state, *self._lost(lost_id, request))
             if request.noted(PROCESS) != this_process():  # Else it has told them.
-                self._tell_each(self._tell_of(one) for one in waiting)
+                self.tools.tell_left(waiting)
             state.catch_up()
         new = _said(state, asked, seen)
         form = taken_apart(call.request, state.known)
@@ -191,7 +166,7 @@ class CallRecorder:
         spot = Spot(state.notes.stream, version + len(given))
         at_us = call.started_us + round((call.latency_ms or 0) * 1_000) if call.ending else None
         self._append(state, spot, given, going.about, tags, at_us=at_us, key=f"{call.id}.end")
-        self._tools.note(spot.stream, said)
+        self.tools.note(spot.stream, said)
 
     def _lost(self, call_id: str, request: Recorded) -> tuple[ModelCall, _Going]:
         """A call whose process ended before it did, with what had come of its answer."""
@@ -225,23 +200,15 @@ class CallRecorder:
 
     def _until_stored(self, call: ModelCall, work: Callable[[], object]) -> None:
         try:
-            self._again(work)
+            again(work)
         except BaseException:
             self._let_go(call)
             raise
 
-    def _again(self, work: Callable[[], object]) -> None:
-        """Do it again where another writer came first, or the store could not say what became."""
-        for _ in range(TRIES_MAX - 1):
-            with suppress(Conflict, OutcomeUnknown):
-                work()
-                return
-        work()
-
     def _let_go(self, call: ModelCall) -> None:
         self._calls.pop(call.id, None)
         GOING_ON.discard(call.id)
-        self.tell_due(in_any_case=False)
+        self.tools.tell_due(in_any_case=False)
 
 
 def _about(call: ModelCall, conversation: str) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import reduce
 from itertools import islice
 from operator import or_
@@ -14,12 +15,12 @@ from typing import Final, NamedTuple
 from refold.capture.conversations import told
 from refold.capture.elements import KnownElements
 from refold.capture.events import WireAnswer, WireBranch, WireWaiting
-from refold.capture.exact import CALL, Requests
+from refold.capture.exact import CALL, form_of
 from refold.core.query import Query
 from refold.core.recorded import Recorded
 from refold.engine.append import Append
 from refold.engine.store import Store
-from refold.errors import UsageError
+from refold.errors import Conflict, OutcomeUnknown, UsageError
 from refold.recording.notes import Notes, follow
 from refold.recording.tool_run import RAN, SOURCE
 
@@ -41,6 +42,9 @@ EVENTS_MAX: Final = 1_000
 """How many events that match are looked at in one such stretch."""
 BRANCHES: Final = "wire-branches"
 """The stream that says where histories stand in branches, in which tags find nothing."""
+
+TRIES_MAX: Final = 100
+"""How often an append is made again after others who write to the same stream."""
 
 _OF_REQUEST: Final = frozenset({"wire.piece", "wire.request", "model.request"})
 """What stands behind the history that a request was about."""
@@ -85,7 +89,7 @@ class Followed:
         if call is not None and (tags := recorded.noted("tags")):
             self.tags = frozenset(tags)
         if recorded.type == "wire.request":
-            form = Requests(self._store, recorded.stream).form_of(recorded)
+            form = form_of(self._store, recorded)
             if recorded.stream == self.notes.stream:  # Else it ends in the parent of this branch.
                 self.open[call] = recorded
             self.asked = (form.hash, recorded.occurred_at_us, self.tags)
@@ -100,6 +104,15 @@ class Followed:
         elif recorded.type == "tool.result" and recorded.noted(SOURCE) == RAN:
             ran = self.ran.setdefault(recorded.data["call_id"], [])
             ran.append(told(recorded.data.get("result")))
+
+
+def again(work: Callable[[], object]) -> None:
+    """Do it again where another writer came first, or the store could not say what became."""
+    for _ in range(TRIES_MAX - 1):
+        with suppress(Conflict, OutcomeUnknown):
+            work()
+            return
+    work()
 
 
 def this_process() -> str:

@@ -6,9 +6,11 @@ no second result; where the agent was told something else, that is recorded as `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import logging
+from collections.abc import Callable, Iterable, Iterator, Set
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -17,7 +19,7 @@ from refold.capture.conversations import told
 from refold.capture.events import WireWaiting
 from refold.capture.exact import CALL
 from refold.capture.placing import Places, is_part
-from refold.capture.streams import Followed
+from refold.capture.streams import Followed, again
 from refold.conversation import events
 from refold.core.event import Event, event_id, parse_event_id
 from refold.core.expected import NO_EVENTS, NO_STREAM
@@ -25,8 +27,9 @@ from refold.engine.store import Store
 from refold.errors import InvalidEvent, NotFound
 from refold.recording.in_force import Telling
 from refold.recording.notes import stamped
-from refold.recording.tool_run import ToolRun, began, stored, waiting_for
+from refold.recording.tool_run import ToolRun, began, ended, stored, waiting_for
 
+_log: Final = logging.getLogger("refold.capture")
 CALLING_MAX: Final = 64
 """How many streams are looked in for the last calls of tools, and how many runs may wait."""
 
@@ -43,7 +46,7 @@ class ToolRuns:
     ) -> None:
         self._store, self._places, self._going = store, places, going
         self._calling: dict[str, None] = {}
-        self._kept: dict[str, tuple[dict[str, str], Callable[[], None]]] = {}
+        self._kept: dict[str, tuple[Set[str], Callable[[], None]]] = {}
 
     def note(self, stream: str, said: Iterable[Event]) -> None:
         """An answer was recorded: a stream whose model has called a tool is one to look in."""
@@ -58,23 +61,35 @@ class ToolRuns:
 
         Without a name, in the one that has the only call that it can be;
         :class:`~refold.NotFound` where there is none, or not one. While answers come that may hold
-        its call, it waits for their ends: :meth:`due`.
+        its call, it waits for their ends: :meth:`tell_due`.
         """
         may_wait = run.call is None and len(self._kept) < CALLING_MAX
         going = self._going(named) if may_wait else {}
         state = self._stream_of(named, run) if named and going else None
         is_asked_for = state is not None and any(waiting_for(state.notes, run, exactly=True))
         if is_asked_for or not going:
-            self.tell_now(named, run, make)
+            again(lambda: self._tell(named, run, make))
         elif make is not began:
-            self._kept[run.id] = going, lambda: self.tell_now(named, run, make)
-            self._keep(going, named, run)
+            self._kept[run.id] = going.keys(), lambda: self._tell(named, run, make)
+            again(lambda: self._keep(going, named, run))
 
-    def due(self, *, in_any_case: bool) -> list[Callable[[], None]]:
-        """What tells the runs that wait for no model call any more, or all that wait."""
+    def tell_due(self, *, in_any_case: bool = True) -> None:
+        """Record the runs that wait for no model call any more, or all that wait."""
         going = {} if in_any_case else self._going(None)
-        due = [own for own, (awaited, _) in self._kept.items() if not awaited.keys() & going.keys()]
-        return [self._kept.pop(own)[1] for own in due]
+        due = [own for own, (awaited, _) in self._kept.items() if not awaited & going.keys()]
+        self._tell_each([self._kept.pop(own)[1] for own in due])
+
+    def tell_left(self, waiting: Iterable[WireWaiting]) -> None:
+        """Record the runs that waited where their process ended."""
+        runs = [(one.conversation, msgspec.convert(one.run, ToolRun), ended) for one in waiting]
+        self._tell_each([partial(self._tell, *run) for run in runs])
+
+    def _tell_each(self, tellings: Iterable[Callable[[], None]]) -> None:
+        for tell in tellings:
+            try:
+                again(tell)
+            except Exception as error:  # It is no fault of the call's that is recorded now.
+                _log.warning("a run of a tool was not recorded: %s", error)
 
     def _keep(self, going: dict[str, str], named: str | None, run: ToolRun) -> None:
         """Let a run that waits outlast this process."""
@@ -84,8 +99,7 @@ class ToolRuns:
         with suppress(InvalidEvent):  # Too large together; it waits in memory alone.
             self._store.append(stream, [waiting], key=f"{run.id}.waits", metadata={CALL: call})
 
-    def tell_now(self, named: str | None, run: ToolRun, make: Telling) -> None:
-        """Record what ``make`` says of a run, as :meth:`tell`, waiting for no answer."""
+    def _tell(self, named: str | None, run: ToolRun, make: Telling) -> None:
         state = self._stream_of(named, run)
         if state is None and make is began:
             return

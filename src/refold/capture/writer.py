@@ -118,7 +118,7 @@ class CaptureWriter:
         if not self.raises:
             self._begin_thread()
         lost = partial(self.tell, what="a run of a tool")
-        self._give(lambda: self._recording().tool(named, run, make), lost)
+        self._give(lambda: self._recording().tools.tell(named, run, make), lost)
 
     def flush(self, timeout_s: float = 30.0) -> bool:
         """Wait until all that was handed over is recorded; False where it takes longer."""
@@ -275,7 +275,7 @@ def _close() -> None:
         if writer._thread is not None:
             writer._thread.join(CLOSING_MAX_S)
             if writer._recorder is not None:  # For runs of tools whose answers never ended.
-                writer._steps.put((writer._recorder.tell_due, writer.tell))
+                writer._steps.put((writer._recorder.tools.tell_due, writer.tell))
                 writer.flush(CLOSING_MAX_S)
 
 

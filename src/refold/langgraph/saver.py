@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
@@ -22,7 +21,7 @@ from refold.engine.store import Store
 from refold.errors import UsageError
 from refold.langgraph.thread import Key, Thread
 from refold.langgraph.values import shown, typed
-from refold.verbatim import awaited, check_category, retried
+from refold.verbatim import awaited, check_category, nameable, retried
 
 THREADS_MAX: Final = 64
 """How many threads are held in memory; another is read from its streams again."""
@@ -196,9 +195,7 @@ class RefoldSaver(langgraph.BaseCheckpointSaver[int]):
         return self.serde.loads_typed(typed(node))
 
     def _stream(self, thread_id: str) -> str:
-        # A name with ~ would be that of a branch.
-        name = re.sub(r"[%~\x00-\x1f\x7f]", lambda each: f"%{ord(each[0]):02X}", thread_id)
-        return f"{self._category}-{name}"
+        return f"{self._category}-{nameable(thread_id)}"
 
     def _thread_ids(self) -> Iterator[str]:
         # A fork is a branch, whose category is another.
