@@ -3,13 +3,17 @@
 import json
 import sqlite3
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import refold
 from refold.conversation.importers.sql_table import import_table
 from refold.errors import UsageError
+from tests.fuzz.values import TEXT, fuzzed
 
 SCHEMA = """CREATE TABLE events(
  id INTEGER PRIMARY KEY AUTOINCREMENT, event_id TEXT UNIQUE NOT NULL, stream_id TEXT NOT NULL,
@@ -214,3 +218,31 @@ def test_streams_are_told_apart_by_their_characters(store: refold.Store, tmp_pat
     db.close()
     report = import_table(store, tmp_path / "t.db")
     assert (report.imported, report.events, report.ok) == (2, 4, True)
+
+
+LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXT
+)
+DATA = st.dictionaries(TEXT, LEAVES | st.lists(LEAVES, max_size=3), max_size=3)
+
+
+@fuzzed(25, 500)
+@given(st.lists(st.tuples(st.sampled_from(["a-1", "A-1", "b"]), DATA), max_size=8), st.randoms())
+def test_any_rows_come_in_as_they_are(rows: list[tuple[str, Any]], order: Any) -> None:
+    """In whatever order they lie in the table; a second time nothing is added."""
+    held: dict[str, list[Any]] = {}
+    for stream, data in rows:
+        held.setdefault(stream, []).append(data)
+    lying = [(name, n, one) for name, whole in held.items() for n, one in enumerate(whole)]
+    order.shuffle(lying)
+    filled = [(stream, version, "said", json.dumps(data)) for stream, version, data in lying]
+    with TemporaryDirectory() as folder, refold.open("memory:") as store:
+        path = rows_of(Path(folder, "t.db"), "stream_id, version, event_type, data", *filled)
+        assert import_table(store, path).problems == []
+        assert import_table(store, path).events == 0
+        told = {one.stream: [e.data for e in store.read(one.stream)] for one in store.streams()}
+    assert told == held
