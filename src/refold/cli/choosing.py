@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 import msgspec
@@ -15,6 +15,7 @@ import msgspec
 import refold
 from refold.cli import output
 from refold.cli.options import (
+    INSTANT,
     int_option,
     is_said,
     no_effect,
@@ -33,6 +34,12 @@ if TYPE_CHECKING:
     from refold.readmodels.finding import FoundStreams, Wanted
 
 SEEDS_MAX = 2**63 - 1
+_READ: Final[dict[str, Callable[[str], Any]]] = {
+    **dict.fromkeys(("since", "until"), INSTANT),
+    **dict.fromkeys(("sample", "seed"), int),
+    "with_error": lambda said: said.lower() in ("", "true", "yes"),
+}
+"""How a condition of a selection is read; others are taken as they are."""
 
 
 class Choice(NamedTuple):
@@ -184,3 +191,21 @@ def fitting(url: str, wanted: Choice | None, streams: list[str] | None) -> list[
     if not fit:
         raise NotFound(nothing_fits(those))
     return fit
+
+
+def selected(url: str, text: str) -> list[str]:
+    """The streams of a selection in one word: a category, or ``agent=reception,last=7d``."""
+    from refold.readmodels import Wanted
+
+    said: dict[str, Any] = {}
+    known = (*Wanted.__struct_fields__, "dataset")
+    for one in text.split(","):
+        name, equals, value = one.strip().partition("=")
+        key = name.replace("-", "_") if equals else "category"
+        key = "since" if key == "last" else key
+        if key not in known:
+            near = suggestion(key, known)
+            raise UsageError(f"{clean(one)!r} says nothing that streams are known by{near}")
+        said[key] = _READ.get(key, str)(value if equals else name)
+    dataset = said.pop("dataset", None)
+    return fitting(url, Choice(Wanted(**said), dataset), None)

@@ -4,21 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from msgspec.structs import replace
 
 from refold.cli import endpoint, output
-from refold.cli.choosing import Choice, choosing, fitting
-from refold.cli.errors import FINDING, FINE
-from refold.cli.options import command, count_option, no_effect, opened, option, report_option
+from refold.cli.choosing import Choice, choosing, fitting, selected
+from refold.cli.errors import FINDING
+from refold.cli.judging import CHANGED, gate_options, gated, question_options, terms_of
+from refold.cli.options import command, count_option, no_effect, opened, option
 from refold.cli.text import clean
+from refold.errors import UsageError
 
 if TYPE_CHECKING:
     from refold import Store
     from refold.replay.compare import Comparison
     from refold.replay.replays import Replay
+
+DIFFERENT: Final = "different"
+FAILED: Final = "failed"
+"""Words of --fail-on that look at the answers themselves, and not at a verdict on them."""
+_CHANGES: Final = ("prompt", "model", "tools", "params", "label", "for_agent")
+_OF_REPLAYS: Final = (
+    *("streams", "category", "variant_name", "sample", "control", "control_sample", "report"),
+    *("checks", "ignore"),
+    *_CHANGES,
+)
 
 
 @command("compare")
@@ -27,72 +39,85 @@ if TYPE_CHECKING:
 @choosing(model="--recorded-model", sample="--sample-size")
 @option("--variant", "variant_name", metavar="ID|LABEL", help="Which replay, of several.")
 @endpoint.variant_options
-@count_option("--sample", default=0, help="Which of its runs.")
+@count_option("--sample", help="Which of its runs.  [default: all of them, averaged]")
 @option("--control", metavar="ID|LABEL", help="A replay with nothing changed (A/A): the noise.")
-@count_option("--control-sample", default=0, help="Which run of the control.")
-@option(
-    "--check",
-    "checks",
-    multiple=True,
-    metavar="CHECK",
-    help="Also check both answers: a built-in one, as repeated_calls, or FILE.py:FUNCTION.",
-)
-@option(
-    "--ignore",
-    multiple=True,
-    metavar="TOOL/FIELD",
-    help="A field of arguments that does not count.",
-)
-@report_option()
-@option(
-    "--fail-on",
-    multiple=True,
-    type=click.Choice(["different", "failed"]),
-    help="Exit with 1 when an action differs; with either, when a decision has no answer.",
-)
+@count_option("--control-sample", help="Which run of the control.  [default: all]")
+@option("--a", "first", metavar="SELECTION", help="Recorded conversations; no replay is needed.")
+@option("--b", "second", metavar="SELECTION", help="Those to judge against them.")
+@option("--pair-by", metavar="NAME", default="task", help="What those of --a and --b both did.")
+@question_options
+@gate_options
 def compare_command(
     url: str,
-    streams: tuple[str, ...],
-    category: str | None,
-    wanted: Choice | None,
-    variant_name: str | None,
-    sample: int,
-    control: str | None,
-    control_sample: int,
-    report: str | None,
-    checks: tuple[str, ...],
-    ignore: tuple[str, ...],
+    first: str | None,
+    second: str | None,
+    pair_by: str,
     fail_on: tuple[str, ...],
+    wanted: Choice | None,
     **options: Any,
 ) -> int:
-    """Compare replayed conversations with the recorded.
+    """Compare replayed conversations with the recorded, and say whether to ship the change.
 
-    Words, tools, arguments, cost and time, by decision and by conversation. The replay is named by
-    its id or label, or by the same options that it was run with; without any it is the only one in
-    the store. --control sets a replay that changed nothing beside it.
+    The verdict first, in plain words; then words, tools, arguments, cost and time, by decision and
+    by conversation. The replay is named by its id or label, or by the same options that it was run
+    with; without any it is the only one in the store. --control sets a replay that changed nothing
+    beside it: what differs no more than that is noise.
+
+    --a and --b compare two recorded agents, models or weeks that did the same tasks. A SELECTION is
+    a category, or what must hold of a conversation: agent=reception,last=7d.
+
+    Exits with 0; with --fail-on it is a gate: 1 for a finding, 4 where nothing can be said.
 
         refold compare --report report.html
-        refold compare --variant 3f2a91c07b4d --control 0d9e55a1f3c2
+        refold compare --variant 3f2a91c07b4d --control 0d9e55a1f3c2 --fail-on worse --margin 2pt
+        refold compare --a model=gpt-4o --b model=gpt-4o-mini --pair-by task
         refold compare --json | jq .figures.by_decision
     """
+    if (first is None) != (second is None):
+        raise UsageError("--a and --b go together: give both")
+    if first is not None and second is not None:
+        no_effect("with --a and --b", *_OF_REPLAYS)
+        return _recorded(url, first, second, pair_by, fail_on, options)
+    no_effect("without --a and --b", "pair_by")
+    return _replayed(url, wanted, fail_on, **options)
+
+
+def _replayed(
+    url: str,
+    wanted: Choice | None,
+    fail_on: tuple[str, ...],
+    *,
+    streams: tuple[str, ...],
+    category: str | None,
+    variant_name: str | None,
+    sample: int | None,
+    control: str | None,
+    control_sample: int | None,
+    report: str | None,
+    **options: Any,
+) -> int:
     import refold.replay as engine
-    from refold.replay.checks.reading import read_check
-    from refold.replay.compare import json_pieces
-    from refold.replay.report import write_report
 
     if variant_name is not None:
-        no_effect("beside --variant, which names the replay", *options)
+        no_effect("beside --variant, which names the replay", *_CHANGES)
     if control is None:
         no_effect("without --control", "control_sample")
     if streams:
         no_effect("beside the names of streams", "category")
+    words = {*fail_on} & {DIFFERENT, FAILED}
+    asked = [word for word in fail_on if word not in words]
+    if DIFFERENT in words and control is not None:
+        # Beside a control, only what is more than noise is different.
+        words, asked = words - {DIFFERENT}, [*asked, CHANGED]
+    terms = terms_of(options, asked)
     with opened(url) as store:
         found = engine.replays(store)
         chosen = _chosen(found, variant_name, options)
         noise = None
         if control is not None:
             against = engine.find_replay(found, control)
-            against.conversations(control_sample)  # Refuses a sample that was not run.
+            if control_sample is not None:
+                against.conversations(control_sample)  # Refuses a sample that was not run.
             noise = against.variant
         those = fitting(url, wanted, [*streams] or _conversations(store, chosen, sample, category))
         comparison = engine.compare(
@@ -102,25 +127,52 @@ def compare_command(
             control=noise,
             sample=sample,
             control_sample=control_sample,
-            checks=[read_check(text) for text in checks],
-            ignore=ignore,
+            **terms,
         )
-        if report is not None:
-            write_report(comparison, report, read=store.read)
-            output.note(f"wrote {report}")
-        output.show_pieces(json_pieces(comparison), comparison_lines(comparison))
-    return FINDING if fail_on and _is_finding(comparison, fail_on) else FINE
+        show_comparison(store, comparison, report)
+    outcome = gated(comparison.verdicts, asked, **options)
+    return FINDING if words and _is_finding(comparison, words) else outcome
 
 
-def _is_finding(comparison: Comparison, fail_on: tuple[str, ...]) -> bool:
-    """Whether a gate is shut; each is over a decision without an answer, of the control too.
+def show_comparison(store: Store, comparison: Comparison, report: str | None) -> None:
+    """Print a comparison, and write its report where one is wanted."""
+    from refold.replay.compare import json_pieces
+    from refold.replay.report import write_report
+
+    if report is not None:
+        write_report(comparison, report, read=store.read)
+        output.note(f"wrote {report}")
+    output.show_pieces(json_pieces(comparison), comparison_lines(comparison))
+
+
+def _recorded(
+    url: str,
+    first: str,
+    second: str,
+    pair_by: str,
+    fail_on: tuple[str, ...],
+    options: dict[str, Any],
+) -> int:
+    from refold.replay.recorded import compare_recorded
+    from refold.replay.report.page import recorded_summary
+
+    question = terms_of(options, fail_on)["question"]
+    gate = {name: options[name] for name in ("inconclusive", "junit", "summary")}
+    sides = [selected(url, text) for text in (first, second)]
+    with opened(url) as store:
+        found = compare_recorded(store, *sides, pair_by=pair_by, question=question)
+    output.show(found, map(clean, recorded_summary(found).splitlines()))
+    return gated(found.verdicts, fail_on, **gate)
+
+
+def _is_finding(comparison: Comparison, words: set[str]) -> bool:
+    """Whether an action differs; or a decision has no answer, of the control too.
 
     What was not answered was not found alike, nor is what was answered all that there is.
     """
     sides = [side for side in (comparison, comparison.control) if side is not None]
     accounts = [side.figures.accounting for side in sides]
-    counts = comparison.figures.counts
-    is_different = "different" in fail_on and counts["tools"] + counts["arguments"] > 0
+    is_different = DIFFERENT in words and comparison.partings > 0
     return is_different or not all(0 < one.answered == one.decisions for one in accounts)
 
 
@@ -146,8 +198,11 @@ def _chosen(found: list[Replay], name: str | None, options: dict[str, Any]) -> R
     return find_replay(same) if same else find_replay(found, changed.id)
 
 
-def _conversations(store: Store, chosen: Replay, sample: int, category: str | None) -> list[str]:
+def _conversations(
+    store: Store, chosen: Replay, sample: int | None, category: str | None
+) -> list[str]:
     """What the replay was to ask; of a category all there is, as that is what it is taken for."""
-    planned = chosen.conversations(sample, category=category)
+    samples = sorted(chosen.streams) if sample is None else [sample]
+    planned = [one for n in samples for one in chosen.conversations(n, category=category)]
     of = () if category is None else store.streams(category=category)
     return list(dict.fromkeys([*planned, *(i.stream for i in of if "~" not in i.stream)]))

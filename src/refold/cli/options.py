@@ -297,21 +297,32 @@ def _instant_us(given: str) -> int:
         raise click.BadParameter(f"{error.message}, or an age (2h, 7d)") from error
 
 
-def _new_file(path: str) -> str:
-    if not Path(path).parent.is_dir() or Path(path).is_dir():
-        raise UsageError(f"{path} cannot be written: name a file in a folder", path=path)
-    if Path(path).suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"{path} would hold HTML: give it a name that ends in .html", path=path)
-    return path
+def new_file(what: str, *endings: str) -> Callable[[object], Any]:
+    """The type of an option: the name of a file that can be made, told before the work is done.
+
+    It would hold ``what``, and so ends in one of the ``endings``, if there are any.
+    """
+
+    def read(path: str) -> str:
+        if not Path(path).parent.is_dir() or Path(path).is_dir():
+            raise UsageError(f"{path} cannot be written: name a file in a folder", path=path)
+        if endings and Path(path).suffix.lower() not in endings:
+            wanted = f"give it a name that ends in {endings[0]}"
+            raise UsageError(f"{path} would hold {what}: {wanted}", path=path)
+        return path
+
+    return read_by(read)
 
 
 INSTANT: Final = read_by(_instant_us)
 """RFC 3339, a date or an age such as ``2h``, as microseconds UTC."""
 time_option: Final = partial(option, type=INSTANT, metavar="T")
-NEW_FILE: Final = read_by(_new_file)
-"""The name of a file that can be made; what cannot is told before the work is done."""
 report_option: Final = partial(
-    option, "--report", metavar="FILE", type=NEW_FILE, help="Write the comparison as one HTML file."
+    option,
+    "--report",
+    metavar="FILE",
+    type=new_file("HTML", ".html", ".htm"),
+    help="Write the comparison as one HTML file.",
 )
 
 

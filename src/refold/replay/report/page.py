@@ -13,6 +13,7 @@ from refold.conversation.events import AgentConfigured, Prompt
 from refold.core.recorded import Recorded, parts_of
 from refold.errors import UsageError
 from refold.replay.compare import Comparison
+from refold.replay.recorded import RecordedComparison
 from refold.replay.report import turns
 from refold.replay.report.formatting import cut
 from refold.replay.report.text_diff import compare_lines
@@ -80,6 +81,13 @@ def summary(comparison: Comparison) -> str:
     from refold.replay.report import render
 
     return render.text("summary.txt", comparison=comparison)
+
+
+def recorded_summary(found: RecordedComparison) -> str:
+    """Two recorded selections in some lines of plain text, the verdict in the first."""
+    from refold.replay.report import render
+
+    return render.text("recorded.txt", found=found)
 
 
 def report_values(comparison: Comparison, read: Read | None) -> dict[str, object]:

@@ -1,0 +1,125 @@
+"""The options that say what a comparison is to answer and when it stops a change; and its files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+from msgspec.structs import replace
+
+from refold.cli import output
+from refold.cli.errors import FINE
+from refold.cli.options import new_file, option, report_option, together
+from refold.cli.text import clean
+from refold.errors import UsageError
+
+if TYPE_CHECKING:
+    from refold.replay.answer import Verdicts
+
+CHANGED: Final = "changed"
+
+question_options: Final = together(
+    option("--primary", metavar="METRIC", help="The metric that decides: broken_answers, …"),
+    option(
+        "--guardrail", "guardrails", multiple=True, metavar="METRIC", help="Must not get worse."
+    ),
+    option("--margin", metavar="AMOUNT", help="How much does not matter: 2pt of a share, 0.01USD."),
+    option("--cluster", metavar="NAME", help="What is not independent together: task, customer."),
+    option(
+        "--check",
+        "checks",
+        multiple=True,
+        metavar="CHECK",
+        help="Also check both answers: a built-in one, as repeated_calls, or FILE.py:FUNCTION.",
+    ),
+    option("--ignore", multiple=True, metavar="TOOL/FIELD", help="An argument that says nothing."),
+    option("--peek", is_flag=True, help="Somebody looks before it is over: wider intervals."),
+)
+"""What is asked, declared before the answers are looked at; :func:`terms_of` takes it."""
+
+gate_options: Final = together(
+    option(
+        "--fail-on",
+        multiple=True,
+        metavar="WHAT",
+        help="Exit with 1 when worse, changed, or over a threshold such as cost>0.05; else with 4 "
+        "when that cannot be said.",
+    ),
+    option(
+        "--inconclusive",
+        type=click.Choice(["fail", "pass"]),
+        default="fail",
+        help="What becomes of a complete run of which nothing can be said.",
+    ),
+    option("--junit", type=new_file("JUnit XML", ".xml"), metavar="FILE", help="Write JUnit XML."),
+    option(
+        "--summary",
+        type=new_file("Markdown"),
+        metavar="FILE",
+        help="Write Markdown, as for a pull request.",
+    ),
+    report_option(),
+)
+"""What stops a change, and the files to write; :func:`gated` takes it but the report."""
+
+
+def terms_of(options: dict[str, Any], fail_on: Sequence[str] = ()) -> dict[str, Any]:
+    """What a comparison is given by a command's options, which are taken out of them."""
+    from refold.replay.arms import PRIMARY, SAME_ACTION, Question, check_question
+    from refold.replay.checks.reading import read_check
+    from refold.replay.gate import quantity_of
+    from refold.replay.metrics import METRICS
+
+    for word in fail_on:
+        if word not in ("worse", CHANGED) and not set(word) & set("<>"):
+            raise UsageError(f"--fail-on {clean(word)!r}: say worse, changed, or cost>0.05")
+    names = ("primary", "guardrails", "margin", "cluster", "peek", "checks", "ignore")
+    said = {name: options.pop(name) for name in names}
+    checks = [read_check(text) for text in said["checks"]]
+    known = METRICS | {check.metric.name: check.metric for check in checks}
+    only_changed = bool(fail_on) and set(fail_on) <= {CHANGED}
+    asked = Question(
+        primary=said["primary"] or (SAME_ACTION if only_changed else PRIMARY),
+        guardrails=said["guardrails"],
+        cluster=said["cluster"],
+        looks="any" if said["peek"] else "one",
+    )
+    check_question(asked, known)
+    if said["margin"] is not None:
+        asked = replace(asked, margin=quantity_of(said["margin"], known[asked.primary]))
+    return {"question": asked, "checks": checks, "ignore": said["ignore"]}
+
+
+def gated(
+    verdicts: Verdicts,
+    fail_on: Sequence[str],
+    *,
+    inconclusive: Any,
+    junit: str | None,
+    summary: str | None,
+) -> int:
+    """The exit code of a gate on some verdicts, 0 where none is asked for; files are written."""
+    from refold.replay import gate
+
+    found = gate.gate(verdicts, fail_on, inconclusive=inconclusive)
+    for path, written in ((junit, gate.junit), (summary, gate.markdown)):
+        if path is not None:
+            _write(path, written(found))
+    if not fail_on:
+        return FINE
+    for one in found.gated:
+        if one.state in ("failed", "inconclusive"):
+            output.note(f"{one.state}: {clean(one.reason)}")
+    return found.exit_code
+
+
+def _write(path: str, text: str) -> None:
+    try:
+        Path(path).write_bytes(text.encode())
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be written: {error.strerror or error}", path=path
+        ) from error
+    output.note(f"wrote {path}")

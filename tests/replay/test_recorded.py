@@ -1,0 +1,139 @@
+"""Two recorded agents that did the same tasks are compared without a replay, task by task."""
+
+from __future__ import annotations
+
+import json
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+import refold
+from refold.conversation.importers import import_files
+from refold.errors import NotFound, UsageError
+from refold.replay.arms import Question
+from refold.replay.recorded import compare_recorded
+from refold.replay.report.page import recorded_summary
+from tests.support.nearest_prefix import CONVERSATIONS
+
+
+def results(rewards: dict[tuple[int, int], float]) -> str:
+    """What tau-bench writes, of rewards by task and trial."""
+    return json.dumps(
+        [
+            {
+                "task_id": task,
+                "trial": trial,
+                "reward": reward,
+                "info": {},
+                "traj": [
+                    {"role": "system", "content": "P"},
+                    {"role": "user", "content": f"Task {task}"},
+                    {"role": "assistant", "content": f"{reward}"},
+                ],
+            }
+            for (task, trial), reward in rewards.items()
+        ]
+    )
+
+
+def sides(
+    folder: Path, *every: dict[tuple[int, int], float]
+) -> tuple[refold.Store, list[list[str]]]:
+    """A store with what each side did, and the streams of each."""
+    store, streams = refold.open("memory:"), []
+    for number, rewards in enumerate(every):
+        path = folder / f"side{number}.json"
+        path.write_text(results(rewards))
+        import_files(store, "tau-bench", [str(path)])
+        streams.append([i.stream for i in store.streams() if i.stream.startswith(f"side{number}")])
+    return store, streams
+
+
+def once(*rewards: float) -> dict[tuple[int, int], float]:
+    """One trial a task."""
+    return {(task, 0): reward for task, reward in enumerate(rewards)}
+
+
+def test_tasks_are_paired_and_the_reward_decides(tmp_path: Path) -> None:
+    """Of four tasks both did one, each did one alone, neither did one: exact McNemar p is 1."""
+    store, (a, b) = sides(tmp_path, once(1, 1, 0, 0), once(1, 0, 1, 0))
+    found = compare_recorded(store, a, b)
+    assert (found.pair_by, found.pairs) == ("task", 4)
+    outcomes = found.outcomes
+    assert outcomes is not None
+    assert (outcomes.both, outcomes.only_a, outcomes.only_b, outcomes.neither) == (1, 1, 1, 1)
+    assert outcomes.p == 1.0
+    primary = found.verdicts.primary
+    assert (primary.metric.name, primary.answer) == ("reward", "inconclusive")
+    assert (primary.candidate, primary.control, primary.difference) == (0.5, 0.5, 0.0)
+
+
+def test_b_is_judged_against_a(tmp_path: Path) -> None:
+    """Eight tasks that only b did make it better, and a worse when the sides are exchanged."""
+    store, (a, b) = sides(tmp_path, once(*[0] * 8), once(*[1] * 8))
+    assert compare_recorded(store, a, b).verdicts.primary.answer == "better"
+    assert compare_recorded(store, b, a).verdicts.primary.answer == "worse"
+
+
+def test_what_has_no_partner_is_told_and_in_no_figure(tmp_path: Path) -> None:
+    """Tasks of one side alone, and conversations of which nobody knows what they did."""
+    store, (a, b) = sides(tmp_path, once(1, 0, 1), {(1, 0): 0, (2, 0): 1, (7, 0): 1, (8, 0): 0})
+    store.append("side1-odd", [refold.Event("user.utterance", {"text": "Hi"})])
+    found = compare_recorded(store, a, [*b, "side1-odd"])
+    assert found.pairs == 2
+    assert (found.a.unpaired, found.a.first_unpaired) == (1, ["0"])
+    assert (found.b.unpaired, found.b.first_unpaired) == (2, ["7", "8"])
+    assert (found.a.without_key, found.b.without_key) == (0, 1)
+    assert all(one.items == 2 for one in found.verdicts)
+    said = recorded_summary(found)
+    assert "1 on this side alone, left out: 0" in said
+    assert "2 on this side alone, left out: 7, 8" in said
+    assert "1 conversation of no known task, left out" in said
+
+
+def test_trials_of_a_task_are_averaged_first(tmp_path: Path) -> None:
+    """Two tries of each task on one side are one value, and no table of who did what."""
+    tried = {(task, trial): float(trial) for task, trial in product(range(6), range(2))}
+    store, (a, b) = sides(tmp_path, tried, once(*[1] * 6))
+    found = compare_recorded(store, a, b)
+    assert found.outcomes is None
+    primary = found.verdicts.primary
+    assert (primary.items, primary.clusters, primary.difference) == (6, 6, 0.5)
+    assert (found.a.pass_hat_k, found.b.pass_hat_k) == ([0.5, 0.0], [1.0])
+
+
+def test_what_cannot_be_set_side_by_side_is_refused(tmp_path: Path) -> None:
+    """A conversation on both sides, and sides with nothing in common, are named."""
+    store, (a, b) = sides(tmp_path, {(1, 0): 1}, {(2, 0): 1})
+    with pytest.raises(UsageError, match="both sides"):
+        compare_recorded(store, a, a)
+    with pytest.raises(NotFound, match="no task is on both sides"):
+        compare_recorded(store, a, b)
+    with pytest.raises(NotFound, match="no customer"):
+        compare_recorded(store, a, b, pair_by="customer")
+
+
+def test_a_question_may_ask_for_something_else(tmp_path: Path) -> None:
+    """Here for broken answers, of which there are none on either side."""
+    store, (a, b) = sides(tmp_path, once(*[0] * 40), once(*[1] * 40))
+    found = compare_recorded(store, a, b, question=Question(margin=0.5))
+    primary = found.verdicts.primary
+    assert (primary.metric.name, primary.answer) == ("broken_answers", "equivalent")
+
+
+@pytest.mark.skipif(not CONVERSATIONS.exists(), reason=f"{CONVERSATIONS.name} is not here")
+def test_two_halves_of_the_real_trials_differ_by_no_more_than_chance() -> None:
+    """tau-bench's real rewards, two trials of each task a side: pass^1 of all is 0.420."""
+    store = refold.open("memory:")
+    import_files(store, "tau-bench", [str(CONVERSATIONS)])
+    streams = [info.stream for info in store.streams() if "~" not in info.stream]
+    a = [stream for stream in streams if stream.endswith(("-0", "-1"))]
+    found = compare_recorded(store, a, sorted(set(streams) - set(a)))
+    assert (found.pairs, found.a.conversations, found.b.conversations) == (50, 100, 100)
+    assert (found.a.pass_hat_k[0] + found.b.pass_hat_k[0]) / 2 == pytest.approx(0.42)
+    primary = found.verdicts.primary
+    assert (primary.metric.name, primary.clusters) == ("reward", 50)
+    assert primary.answer == "inconclusive"
+    assert primary.low is not None and primary.high is not None
+    assert primary.low < 0 < primary.high
