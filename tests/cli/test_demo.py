@@ -18,6 +18,8 @@ def test_the_demo_tells_everything_and_writes_its_report(run: Refold, tmp_path: 
     acted = "The candidate acted differently"
     for told in ("rule-based stand-in", "Recorded ", "what-if", acted, "next-step"):
         assert told in first.out
+    assert "Look before you ship it" in first.out.partition("Would you ship the shorter prompt?")[2]
+    assert "What to do next" in first.out
     assert "<html" in (tmp_path / "out.html").read_text()
     (found,) = run("demo", "--report", "out.html", "--json").lines
     recorded = found["recorded"]

@@ -69,12 +69,15 @@ def test_every_figure_is_stamped_with_its_mode(store: refold.Store) -> None:
 def test_what_was_not_asked_is_missing_and_counts_for_nothing(store: refold.Store) -> None:
     """Nor can a conversation with a hole be the same throughout."""
     replay(store, STREAMS[:1], CANDIDATE, as_recorded)
-    record(store, "call-0", [UserUtterance(text="Thanks.")], [AgentUtterance(text="Bye.")])
+    later: list[list[object]] = [[UserUtterance("Thanks.")], [AgentUtterance("Bye.")]]
+    record(store, "call-0", *later)
     compared = compare(store, STREAMS[:2], CANDIDATE)
-    assert [d.level for d in compared.conversations[0].decisions] == ["same", "same", "missing"]
-    assert [c.same_action for c in compared.conversations] == [None, None]
+    # What the conversation went on with after the plan is none of the run.
+    levels = [[d.level for d in c.decisions] for c in compared.conversations]
+    assert levels == [["same", "same"], ["missing", "missing"]]
+    assert [c.same_action for c in compared.conversations] == [True, None]
     assert compared.figures.by_decision.trials == 2
-    assert compared.figures.by_conversation.rate is None
+    assert compared.figures.by_conversation.trials == 1
 
 
 def test_a_failure_is_never_held_against_the_model(store: refold.Store) -> None:

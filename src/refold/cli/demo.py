@@ -88,8 +88,17 @@ def _sections(result: DemoResult) -> Iterator[tuple[str, Iterable[str]]]:
     named = f"--variant {result.replayed.variant_id} --control {result.control.variant_id}"
     compare = f"All of them again with a shorter prompt: refold compare {named}{db}"
     yield compare, comparison_lines(result.comparison)
-    page = f"{result.report}  the conversations side by side"
-    yield "To look at", [page, f"refold streams{db}  every call and every replay of it"]
+    gate = f"refold compare {named} --primary same_calls --fail-on changed{db}"
+    verdicts = result.comparison.verdicts
+    yield "Would you ship the shorter prompt?", [verdicts.ship, verdicts.primary.plain]
+    yield (
+        "What to do next",
+        [
+            f"look at {result.report}: the conversations side by side, behind every figure",
+            f"stop such a change: {gate}",
+            "do it with your own conversations and prompt: refold import FILE, refold gate --help",
+        ],
+    )
 
 
 def _recorded(figures: CallFigures) -> str:

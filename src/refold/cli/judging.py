@@ -80,6 +80,8 @@ def terms_of(options: dict[str, Any], fail_on: Sequence[str] = ()) -> dict[str, 
     checks = [read_check(text) for text in said["checks"]]
     known = METRICS | {check.metric.name: check.metric for check in checks}
     only_changed = bool(fail_on) and set(fail_on) <= {CHANGED}
+    if not (only_changed or any(said[name] for name in names[:5])):
+        return {"question": None, "checks": checks, "ignore": said["ignore"]}
     asked = Question(
         primary=said["primary"] or (SAME_ACTION if only_changed else PRIMARY),
         guardrails=said["guardrails"],

@@ -96,6 +96,7 @@ Example:
         "replay": ("replay", "Ask another prompt or model the recorded questions."),
         "replays": ("replays", "List the replays that a store holds."),
         "compare": ("compare", "Compare replayed conversations with the recorded."),
+        "gate": ("gate", "Replay, and say by an exit code whether to ship."),
         "schemas": ("schemas", "Show which schemas a store holds and what they are read as."),
         "projections": ("projections", "Keep tables from the events, and set them right."),
         "doctor": ("doctor", "Check a store from end to end."),
@@ -115,5 +116,5 @@ def main() -> None:
     variable that its help names, or in a file of settings (--config, refold.toml).
 
     Exit codes: 0 fine; 1 a finding (a difference, a conflict, a failed check); 2 wrong usage;
-    3 the store or a service failed; 130 interrupted.
+    3 the store or a service failed; 4 a gate that cannot tell; 130 interrupted.
     """

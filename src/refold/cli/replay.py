@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from refold.cli import endpoint, output
 from refold.cli.choosing import choosing, chosen
+from refold.cli.compare import show_comparison
 from refold.cli.errors import FAILED, FINDING, FINE
+from refold.cli.judging import CHANGED, gate_options, gated, question_options, terms_of
 from refold.cli.options import (
     command,
     int_option,
@@ -20,6 +22,7 @@ from refold.cli.options import (
     opened,
     option,
     read_by,
+    together,
 )
 from refold.cli.text import clean, counted
 from refold.errors import UsageError
@@ -31,52 +34,64 @@ if TYPE_CHECKING:
     from refold.replay.verify import Verification
 
 
+replay_options: Final = together(
+    click.argument("streams", nargs=-1, metavar="[STREAM]..."),
+    option("--category", metavar="NAME", help="All streams of this category too."),
+    choosing(model="--recorded-model"),
+    option(
+        "--mode",
+        type=click.Choice(["next-step", "verify"]),
+        default="next-step",
+        help="next-step asks the candidate at every recorded decision; verify asks no one.",
+    ),
+    endpoint.variant_options,
+    option(
+        "--base-url",
+        envvar=["REFOLD_BASE_URL", "OPENAI_BASE_URL"],
+        default=endpoint.OPENAI_URL,
+        metavar="URL",
+        help="Where the model is served.",
+    ),
+    int_option("--samples", 1, 100, default=1, help="Independent runs."),
+    int_option("--workers", 1, 256, default=4, help="Requests at a time."),
+    option(
+        "--rps", "requests_per_second", type=float, metavar="X", help="Requests a second at most."
+    ),
+    option("--requests-per-minute", type=float, metavar="X", help="Requests a minute at most."),
+    option(
+        "--tokens-per-minute", type=float, metavar="X", help="Tokens a minute at most, both ways."
+    ),
+    option("--max-cost", type=read_by(endpoint.amount), metavar="USD", help="Spend no more."),
+    int_option("--max-tokens", 0, 10**15, default=None, help="Use no more tokens, both ways."),
+    option(
+        "--outage",
+        "outage_max_s",
+        type=float,
+        default=600.0,
+        metavar="SECONDS",
+        help="How long to wait while the service is away.",
+    ),
+    option(
+        "--timeout", type=float, default=120.0, metavar="SECONDS", help="How long one may take."
+    ),
+    int_option("--attempts", 1, 20, "attempts_max", default=5, help="Tries of one decision."),
+    option(
+        "--price",
+        "prices",
+        type=read_by(endpoint.price),
+        multiple=True,
+        metavar="NAME=IN,OUT",
+        help="Dollars for a million tokens of a model, where the provider does not say the cost.",
+    ),
+    option("--control", "is_control", is_flag=True, help="Ask the recorded agent again too (A/A)."),
+    question_options,
+    gate_options,
+)
+
+
 @command("replay")
-@click.argument("streams", nargs=-1, metavar="[STREAM]...")
-@option("--category", metavar="NAME", help="All streams of this category too.")
-@choosing(model="--recorded-model")
-@option(
-    "--mode",
-    type=click.Choice(["next-step", "verify"]),
-    default="next-step",
-    help="next-step asks the candidate at every recorded decision; verify asks no one.",
-)
-@endpoint.variant_options
-@option(
-    "--base-url",
-    envvar=["REFOLD_BASE_URL", "OPENAI_BASE_URL"],
-    default=endpoint.OPENAI_URL,
-    metavar="URL",
-    help="Where the model is served.",
-)
-@int_option("--samples", 1, 100, default=1, help="Independent runs.")
-@int_option("--workers", 1, 256, default=4, help="Requests at a time.")
-@option("--rps", "requests_per_second", type=float, metavar="X", help="Requests a second at most.")
-@option("--requests-per-minute", type=float, metavar="X", help="Requests a minute at most.")
-@option("--tokens-per-minute", type=float, metavar="X", help="Tokens a minute at most, both ways.")
-@option("--max-cost", type=read_by(endpoint.amount), metavar="USD", help="Spend no more.")
-@int_option("--max-tokens", 0, 10**15, default=None, help="Use no more tokens, both ways.")
-@option(
-    "--outage",
-    "outage_max_s",
-    type=float,
-    default=600.0,
-    metavar="SECONDS",
-    help="How long to wait while the service is away.",
-)
-@option("--timeout", type=float, default=120.0, metavar="SECONDS", help="How long one may take.")
-@int_option("--attempts", 1, 20, "attempts_max", default=5, help="Tries of one decision.")
-@option(
-    "--price",
-    "prices",
-    type=read_by(endpoint.price),
-    multiple=True,
-    metavar="NAME=IN,OUT",
-    help="Dollars for a million tokens of a model, where the provider does not say the cost.",
-)
-def replay_command(
-    url: str, streams: tuple[str, ...], category: str | None, wanted: Any, mode: str, **options: Any
-) -> int:
+@replay_options
+def replay_command(**options: Any) -> int:
     """Ask another prompt or model the recorded questions.
 
     At each decision it sees the conversation exactly as it was recorded up to there, and answers
@@ -86,11 +101,23 @@ def replay_command(
     REFOLD_API_KEY or OPENAI_API_KEY. Exits with 1 when a decision got no answer, the record does
     not verify or there is none to ask again, with 3 when nothing was answered.
 
+    With --fail-on it is a gate, and exits with what came of it: 0 for better, equivalent or no
+    change seen; 1 for worse, changed or over a threshold, as asked; 4 where that cannot be said,
+    or the run is not complete. --fail-on changed asks the recorded agent again, in the same run.
+
         refold replay --category call --prompt new-prompt.txt --model openai:gpt-4o-mini
         refold replay call-42 call-43 --model openai:small --base-url http://127.0.0.1:8000/v1
         refold replay --last 7d --tool refund --with-error --prompt new-prompt.txt
+        refold replay --last 7d --prompt new.md --fail-on worse --margin 2pt --report out.html
         refold replay --category call --mode verify
     """
+    return run_replay(**options)
+
+
+def run_replay(
+    url: str, streams: tuple[str, ...], category: str | None, wanted: Any, mode: str, **options: Any
+) -> int:
+    """Replay as the options say, and judge what came of it where they ask for that."""
     if mode == "verify":
         no_effect("with --mode verify, which asks no one", *options)
         return _verify(url, chosen(url, streams, category, wanted))
@@ -113,12 +140,19 @@ def _next_step(
     base_url: str,
     timeout: float,
     samples: int,
+    is_control: bool,
+    fail_on: tuple[str, ...],
     **options: Any,
 ) -> int:
     import refold.replay as engine
+    from refold.replay.control import control_of
     from refold.replay.plan import answered_by
 
-    outcome = FINE
+    outcome, control = FINE, None
+    terms = terms_of(options, fail_on)
+    question = terms["question"]
+    files = {name: options.pop(name) for name in ("inconclusive", "junit", "summary")}
+    report = options.pop("report")
     changed = endpoint.variant_of(options)
     options["prices"] = endpoint.by_name(options["prices"], "--price")
     candidate = endpoint.endpoint(base_url, timeout_s=timeout)
@@ -126,18 +160,28 @@ def _next_step(
         output.note(f"asks {candidate.url}: --base-url names another")
     with opened(url, mode="write") as store:
         changed = answered_by(store, changed, candidate.url)
+        if is_control or CHANGED in fail_on:
+            control = answered_by(store, control_of(store, streams, changed), candidate.url)
+        if question is not None:
+            options |= {"primary": question.primary, "margin": question.margin}
+        options |= {"samples": samples, "control": control}
         with (
             _explained(store, streams, changed, samples),
             output.progress(f"replay {changed.id}") as tell,
         ):
             options["progress"] = lambda done, total, *more: tell(done, total, _detail(*more))
-            whole = engine.replay(store, streams, changed, candidate, samples=samples, **options)
+            whole = engine.replay(store, streams, changed, candidate, **options)
         for summary in whole.parts or [whole]:
             output.show(summary, _lines(summary))
             outcome = max(outcome, _outcome(summary))
         if whole.stopped:
             output.note(f"stopped: {whole.stopped}; the same command asks for the rest")
-    return outcome
+        if outcome == FAILED or not (fail_on or report or files["junit"] or files["summary"]):
+            return outcome
+        found = engine.compare(store, streams, changed, control=control, **terms)
+        show_comparison(store, found, report)
+    judged = gated(found.verdicts, fail_on, **files)
+    return judged if fail_on else outcome
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from refold.demo.clinic import PLANS
 from refold.demo.server import DemoServer
 from refold.demo.tables import CHANGED
 from refold.errors import UsageError
-from refold.replay import ChatEndpoint, ChatRequest, Variant, compare, replay
+from refold.replay import ChatEndpoint, ChatRequest, Question, Variant, compare, replay
 from refold.replay.compare import Comparison
 from refold.replay.report import write_report
 from refold.replay.runner import ReplaySummary
@@ -34,6 +34,9 @@ from refold.replay.runner import ReplaySummary
 SEED_MAX: Final = 9_999
 RUNS_MAX: Final = 100
 TITLE: Final = "Larkspur Clinic reception: a shorter prompt"
+
+QUESTION: Final = Question(primary="same_calls")
+"""What is asked of the comparison: does the shorter prompt still call the same tools?"""
 
 NOTE = (
     "The agent of this demo is a rule-based stand-in for a model: it follows the rules that it "
@@ -182,7 +185,7 @@ class Demo(DemoServer):
             streams, reused = self._calls(store, seed, progress)
         replayed, repeated = again(variant, "replay"), again(control, "control")
         with _timed("compare", timings_s):
-            comparison = compare(store, streams, variant, control=control)
+            comparison = compare(store, streams, variant, control=control, question=QUESTION)
         with _timed("report", timings_s):
             write_report(comparison, report, read=store.read, title=TITLE, note=NOTE)
         with _timed("look", timings_s):

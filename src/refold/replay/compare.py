@@ -122,10 +122,12 @@ class Conversations(Sequence[ConversationComparison]):
     ) -> None:
         self._store, self.samples, self._checks = store, samples, checks
         self._terms = Terms(ignored, offered_in(variant.tools))
+        plan = plan_of(store, variant.id)
+        planned = {} if plan is None else plan.versions
         self._places = [
             _Place(stream, version, branch, store.head(branch))
             for stream in streams
-            for version in [store.head(stream)]
+            for version in [planned.get(stream, store.head(stream))]
             for branch in [branch_name(stream, variant, sample) for sample in samples]
         ]
 

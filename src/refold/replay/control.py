@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from refold.conversation.events import AgentConfigured
 from refold.core.recorded import Recorded
+from refold.engine.store import Store
 from refold.errors import UsageError
 from refold.replay.decision import Decision
+from refold.replay.request import configured_by
 from refold.replay.variant import Variant
 
+CONTROL: Final = "control"
+"""The label of a control."""
 OF_NOISE: Final = frozenset({"seed", "user", "safety_identifier", "metadata", "store"})
 """Parameters that a control may have of its own: they change nothing but chance, or nothing."""
+
+
+def control_of(store: Store, streams: Sequence[str], variant: Variant) -> Variant:
+    """The recorded agent again, to be asked beside a variant.
+
+    Where the first of the streams names no model, it is asked of the variant's; raises
+    :class:`~refold.errors.UsageError` where that is all that the variant changes.
+    """
+    model = configured_by(store.read(streams[0])).model
+    if model is not None or variant.model is None:
+        return Variant(label=CONTROL)
+    if variant.prompt is None and variant.tools is None and not variant.params:
+        raise UsageError(
+            f"the record of {streams[0]} names no model, so nothing tells the recorded agent from "
+            f"{variant.model}: a control cannot be asked",
+            argument="control",
+        )
+    return Variant(label=CONTROL, model=variant.model)
 
 
 def check_control(control: Variant) -> None:

@@ -140,8 +140,8 @@ def bounds(verdict: Verdict) -> str:
     """What the missing answers could change, at worst and at best."""
     unit = verdict.metric.unit
     ends = f"{apart(verdict.missing_low, unit)} and {apart(verdict.missing_high, unit)}"
-    lack = f"{verdict.missing:,} of {verdict.items:,} lack an answer"
-    return f"{lack}: whatever they were, the difference over all is between {ends}."
+    lack = f"{verdict.missing:,} of {verdict.items:,} are not known of both"
+    return f"{lack}: whatever they are, the difference over all is between {ends}."
 
 
 def how(verdict: Verdict) -> str:
