@@ -136,9 +136,9 @@ def test_a_picture_of_it_is_not_blank(
 
 
 MEASURES = """<script>
-const wide = [...document.querySelectorAll(".levels, .pairs, .patterns")].filter(
+const wide = [...document.querySelectorAll(".levels, .verdicts, .patterns")].filter(
   (table) => table.parentElement.scrollWidth > table.parentElement.clientWidth);
-const heads = [...document.querySelectorAll(".pairs th")].filter((one) => one.clientWidth < 80);
+const heads = [...document.querySelectorAll(".verdicts td")].filter((one) => one.clientWidth < 80);
 const names = [...document.querySelectorAll(".patterns code")].filter(
   (name) => name.getClientRects().length > 1);
 parent.postMessage([wide, heads, names].map((found) => found.length).join(), "*");

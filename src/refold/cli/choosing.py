@@ -208,4 +208,7 @@ def selected(url: str, text: str) -> list[str]:
             raise UsageError(f"{clean(one)!r} says nothing that streams are known by{near}")
         said[key] = _READ.get(key, str)(value if equals else name)
     dataset = said.pop("dataset", None)
-    return fitting(url, Choice(Wanted(**said), dataset), None)
+    try:
+        return fitting(url, Choice(Wanted(**said), dataset), None)
+    except NotFound as error:
+        raise NotFound(f"{error.message.rstrip()}: of {clean(text)!r}") from error
