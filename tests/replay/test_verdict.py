@@ -299,7 +299,7 @@ class TestFamily:
             ),
             (judge(SAME, constant(0.0, 200), constant(0.0, 200)), "Ship it if you like: no change"),
             (judge(SAME, arm(0.4, seed=1), arm(0.7, seed=2)), "Look before you ship it"),
-            (judge(BROKEN, constant(0.0, 9), constant(0.0, 9)), "Do not ship it yet: too little"),
+            (judge(BROKEN, constant(0.0, 9), constant(0.0, 9)), "Do not ship it yet: nothing sure"),
         ],
     )
     def test_the_first_sentence_says_whether_to_ship(self, verdict: Verdict, ship: str) -> None:

@@ -73,7 +73,7 @@ def ship(primary: Verdict, guardrails: Sequence[Verdict]) -> str:
     if worse:
         return f"Do not ship it: worse in {_list(worse)}."
     if open_:
-        text = f"Do not ship it yet: too little to tell about {_says(open_)}."
+        text = f"Do not ship it yet: nothing sure of {_says(open_)}."
         return f"{text} {_missing_part(open_[0])}".strip()
     guarded = f", and no harm to {_says(guardrails)}" if guardrails else ""
     match primary.answer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 
@@ -30,3 +31,11 @@ def test_what_is_promised_is_kept(row: Row) -> None:
 def test_what_is_done_wrongly_is_seen(row: Row) -> None:
     """Conversations for tasks, one look for many, one metric for ten: more than 5 % alarms."""
     assert not is_kept(row._replace(limit="at most"), 5, frequency(row, RUNS))
+
+
+def test_the_page_has_every_row() -> None:
+    """With the promise that is tested here; what was seen is from more runs."""
+    page = (Path(__file__).parents[3] / "docs" / "explanation" / "replay.md").read_text()
+    for row in rows():
+        promise = NONE if row.limit == NONE else f"{row.limit} {row.promised:g} %"
+        assert f"| {row.name} | {promise} | " in page
