@@ -123,14 +123,15 @@ def test_a_threshold_is_on_the_candidates_own_value(threshold: str, exit_code: i
         assert caught.value.argument == "fail_on"
         assert threshold in caught.value.message
     else:
-        found = gate(verdicts, [threshold], inconclusive="pass")
-        assert found.exit_code == exit_code
+        assert gate(verdicts, [threshold]).exit_code == exit_code
 
 
 def test_a_threshold_on_what_is_not_known_is_inconclusive() -> None:
     """Unknown is not zero: nobody knows whether it was dearer."""
     unknown = Verdict(metric=COST, answer="inconclusive", plain="Not known.")
     assert gate(of(said("better"), rest=(unknown,)), ["cost>0.05"]).exit_code == 4
+    half = said("inconclusive", COST, is_complete=False)
+    assert gate(of(said("better"), rest=(half,)), ["cost>0.5"]).exit_code == 4
 
 
 @pytest.mark.parametrize(

@@ -228,6 +228,14 @@ class TestMissing:
         )
         assert "known of no item" in verdict.plain
 
+    def test_what_only_the_candidate_has_is_its_own_value(self) -> None:
+        """A threshold asks for no control; there is no difference, and no answer."""
+        for control in ([], constant(None)):
+            verdict = judge(COST, [*constant(0.03, 9), *constant(None, 10)[180:]], control)
+            assert verdict.candidate == pytest.approx(0.03)
+            assert (verdict.control, verdict.difference) == (None, None)
+            assert verdict.answer == "inconclusive"
+
     def test_without_bounds_the_dearest_seen_stands_for_what_is_not_known(self) -> None:
         """And the metric's own end where it has one."""
         known = [Observation(f"c-{n}", f"c-{n}", 0.02 + 0.01 * (n % 2)) for n in range(20)]

@@ -18,14 +18,14 @@ Answer = Literal[
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What can be said of one metric; numbers are in its unit, and None where not known.
 
-    ``candidate`` and ``control`` are means over the items known of both, ``difference`` the one
-    less the other, and ``low`` and ``high`` what it lies between with ``confidence``, by
-    ``method``. ``items`` were asked, in ``clusters``, and of ``missing`` an answer of either arm is
-    not known: counted as the lowest and the highest there can be, the difference over all items is
-    ``missing_low`` and ``missing_high``. ``smallest_effect`` would have been seen in four of five
-    such comparisons, ``clusters_needed`` settle an inconclusive one as often. ``p`` is the chance
-    of so large a difference where there is none, ``adjusted_p`` the same among several metrics.
-    ``plain`` is the answer in a sentence.
+    ``candidate`` and ``control`` are means over the items known of both (where there are none, over
+    what is known of each), ``difference`` the one less the other, and ``low`` and ``high`` what it
+    lies between with ``confidence``, by ``method``. ``items`` were asked, in ``clusters``, and of
+    ``missing`` an answer of either arm is not known: counted as the lowest and the highest there
+    can be, the difference over all items is ``missing_low`` and ``missing_high``.
+    ``smallest_effect`` would have been seen in four of five such comparisons, ``clusters_needed``
+    settle an inconclusive one as often. ``p`` is the chance of so large a difference where there is
+    none, ``adjusted_p`` the same among several metrics. ``plain`` is the answer in a sentence.
     """
 
     metric: Metric

@@ -80,9 +80,9 @@ def gate(
     metric without a direction changed more than noise), and thresholds on the candidate's own
     value of a metric, in its unit or, of a share, in ``pt`` or ``%``: ``cost>0.05``,
     ``broken_answers>2%``. A finding is 1. Else an inconclusive verdict on the primary metric, on a
-    guardrail, or on what was asked about, is 4; ``inconclusive="pass"`` lets it through, but never
-    a run that is not complete. Raises :class:`~refold.errors.UsageError` for what is neither, or
-    names a metric that was not measured.
+    guardrail, or on a change that was asked about, is 4, and so is a value that is not known;
+    ``inconclusive="pass"`` lets it through, but never a run that is not complete. Raises
+    :class:`~refold.errors.UsageError` for what is neither, or names a metric not measured.
     """
     every = list(verdicts)
     words = {one for one in fail_on if one in ("worse", "changed")}
@@ -104,10 +104,10 @@ def quantity_of(text: str, metric: Metric, *, argument: str = "margin", of: str 
     """
     found = _NUMBER.fullmatch(text.strip())
     value, unit = (float(found[1]), found[2].lower()) if found else (math.nan, "")
-    own = "" if metric.unit == "share" else metric.unit.lower()
-    if metric.unit == "share" and unit in ("pt", "%"):
-        value, unit = value / 100, ""
     is_share = metric.unit == "share"
+    own = "" if is_share else metric.unit.lower()
+    if is_share and unit in ("pt", "%"):
+        value, unit = value / 100, ""
     if math.isnan(value) or unit not in ("", own) or (is_share and abs(value) > 1):
         wanted = f"a number of {own}" if own else "points of it, as 2pt"
         raise UsageError(
@@ -178,7 +178,8 @@ def _gated(
         (text, is_over(value or 0.0, limit)) for of, is_over, limit, text in limits if of == name
     ]
     may_change = not verdict.metric.direction and name not in NO_CHANGE
-    is_asked = is_needed or bool(own) or (may_change and "changed" in fail_on)
+    must_tell = is_needed or (may_change and "changed" in fail_on)
+    is_asked = must_tell or bool(own)
     words = {"worse": "worse" if is_needed else "", "changed more than noise": "changed"}
     state: State = "passed" if is_asked else "not gated"
     reason = f"{name}: {verdict.answer}"
@@ -187,8 +188,10 @@ def _gated(
         state, reason = "failed", f"{name} is {amount(value, verdict.metric.unit)}: {over[0]}"
     elif is_asked and words.get(verdict.answer) in fail_on:
         state = "failed"
-    elif is_asked and (verdict.answer == "inconclusive" or (own and value is None)):
+    elif must_tell and verdict.answer == "inconclusive":
         state = "inconclusive"
+    elif own and (value is None or not verdict.is_complete):
+        state, reason = "inconclusive", f"{name} is not known of the whole run: {own[0][0]}"
     return GatedVerdict(verdict, state, reason)
 
 

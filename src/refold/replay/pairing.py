@@ -18,7 +18,8 @@ Values = list[float | None]
 class ArmMeans(NamedTuple):
     """Two arms over the items that either was to be asked.
 
-    ``candidate`` and ``control`` are means over the items known of both; None without any.
+    ``candidate`` and ``control`` are means over the items known of both; where there are none, over
+    what is known of each, None without any.
     ``missing`` counts the items of which an answer of either arm is not known; ``missing_low`` and
     ``missing_high`` are the difference over *all* items if those were the lowest or the highest
     there can be.
@@ -60,19 +61,23 @@ def paired_arms(
     missing = sum(None in one.candidate or None in one.control for one in pairs)
     known = [(one, found) for one in pairs if (found := one.difference()) is not None]
     if not known:
-        return [], math.inf, ArmMeans(len(pairs), missing)
+        new, old = [one.candidate for one in pairs], [one.control for one in pairs]
+        return [], math.inf, ArmMeans(len(pairs), missing, _over(new), _over(old))
     seen = [value for one in pairs for side in one[1:] for value in side if value is not None]
     lowest = min(seen) if metric.low is None else metric.low
     highest = max(seen) if metric.high is None else metric.high
     by_cluster = defaultdict[str, list[float]](list)
     for one, found in known:
         by_cluster[one.cluster].append(found)
-    new = math.fsum(_mean(one.candidate) or 0.0 for one, _ in known) / len(known)
-    old = math.fsum(_mean(one.control) or 0.0 for one, _ in known) / len(known)
+    new, old = [one.candidate for one, _ in known], [one.control for one, _ in known]
     ends = ((lowest, highest), (highest, lowest))
     bounds = (math.fsum(one.difference(*end) or 0.0 for one in pairs) / len(pairs) for end in ends)
     clusters = [(math.fsum(of), len(of)) for of in by_cluster.values()]
-    return clusters, highest - lowest, ArmMeans(len(pairs), missing, new, old, *bounds)
+    return (
+        clusters,
+        highest - lowest,
+        ArmMeans(len(pairs), missing, _over(new), _over(old), *bounds),
+    )
 
 
 def _pairs(candidate: Iterable[Observation], control: Iterable[Observation]) -> list[Pair]:
@@ -90,6 +95,10 @@ def _values(arm: Iterable[Observation], clusters: dict[str, str]) -> dict[str, V
             clusters[one.item] = one.item
         values.setdefault(one.item, []).append(one.value)
     return values
+
+
+def _over(arm: list[Values]) -> float | None:
+    return _mean([_mean(values) for values in arm])
 
 
 def _mean(values: Values, instead: float | None = None) -> float | None:
