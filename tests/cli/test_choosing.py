@@ -117,6 +117,7 @@ def test_every_command_that_chooses_has_the_options(run: Refold) -> None:
         "refold log",
         "refold replay",
         "refold compare",
+        "refold gate",
         "refold export openai-chat",
         "refold datasets make",
     }

@@ -138,7 +138,8 @@ def test_a_picture_of_it_is_not_blank(
 MEASURES = """<script>
 const wide = [...document.querySelectorAll(".levels, .verdicts, .patterns")].filter(
   (table) => table.parentElement.scrollWidth > table.parentElement.clientWidth);
-const heads = [...document.querySelectorAll(".verdicts td")].filter((one) => one.clientWidth < 80);
+const heads = [...document.querySelectorAll(".verdicts .plain td")].filter(
+  (one) => one.clientWidth < 300);
 const names = [...document.querySelectorAll(".patterns code")].filter(
   (name) => name.getClientRects().length > 1);
 parent.postMessage([wide, heads, names].map((found) => found.length).join(), "*");
