@@ -264,8 +264,8 @@ class DecisionComparison(msgspec.Struct, frozen=True, kw_only=True):
     only_candidate: list[Call]
     faults: Faults
     recorded_faults: Faults
-    scores: dict[str, float] = {}
-    recorded_scores: dict[str, float] = {}
+    scores: dict[str, float | None] = {}
+    recorded_scores: dict[str, float | None] = {}
     cost_delta: Decimal | None
     latency_delta_ms: float | None
 

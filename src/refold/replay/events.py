@@ -80,3 +80,17 @@ class DatasetVersioned(Payload, frozen=True):
 
     items: list[str]
     chosen_by: dict[str, Any] = {}
+
+
+@event("judge.answered")
+class JudgeAnswered(Payload, frozen=True):
+    """A judge model said which of two answers is better: 1 or 2 in the order shown, 0 for neither.
+
+    ``judge`` is its id, ``at`` the decision; ``question`` is a hash of that and of both answers.
+    """
+
+    judge: str
+    at: str
+    question: str
+    choice: int
+    said: str
