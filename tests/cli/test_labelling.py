@@ -73,6 +73,10 @@ def test_a_dataset_is_chosen_from_wherever_conversations_are(run: Refold) -> Non
     (verified,) = run("replay", "--mode", "verify", "--json", *of).lines
     assert verified["conversations"] == 1
     refused(run("export", "openai-chat", "call-1", *of), "no stream fits --dataset")
+    with refold.open("refold.db") as store:
+        store.append("call-2", [UserUtterance("bye")])
+    (messages,) = run("export", "openai-chat", *of).lines
+    assert [one["content"] for one in messages if one["role"] == "user"] == ["hi"]
     refused(run("streams", "--dataset", "soft"), "there is hard@1")
 
 

@@ -3,9 +3,15 @@
 import pytest
 
 import refold
-from refold.conversation import Attributes, LabelRecorded, ScoreRecorded, UserUtterance
+from refold.conversation import (
+    AgentUtterance,
+    Attributes,
+    LabelRecorded,
+    ScoreRecorded,
+    UserUtterance,
+)
 from refold.errors import Conflict, NotFound, UsageError
-from refold.replay import Dataset, label
+from refold.replay import Action, Dataset, Variant, compare, label, replay
 
 
 def store_of(*streams: str) -> refold.Store:
@@ -24,6 +30,21 @@ def test_a_dataset_stays_as_it_was_made() -> None:
         assert Dataset.named(store, "hard") == made
         assert (made.version, made.items) == (0, ["call-2@1", "call-1@0"])
         assert (made.versions, made.chosen_by) == ({"call-2": 1, "call-1": 0}, {"tool": "refund"})
+
+
+def test_a_replay_asks_a_conversation_as_far_as_it_is_in_the_dataset() -> None:
+    """What came later is none of it, and stands in no denominator."""
+    with refold.open("memory:") as store:
+        store.append("call-1", [UserUtterance("hi"), AgentUtterance("Hello.")])
+        made = Dataset.make(store, "hard", ["call-1"])
+        store.append("call-1", [UserUtterance("bye"), AgentUtterance("Goodbye.")])
+        variant = Variant(label="again")
+        asked = replay(store, made.versions, variant, lambda _: Action("Hello."))
+        assert (asked.decisions, asked.answered) == (1, 1)
+        counted = compare(store, ["call-1"], variant).figures
+        assert (counted.decisions, counted.counts["missing"]) == (1, 0)
+        whole = replay(store, ["call-1"], Variant(label="all"), lambda _: Action("Hello."))
+        assert whole.decisions == 2
 
 
 def test_who_makes_it_again_makes_its_next_version() -> None:

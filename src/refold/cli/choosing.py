@@ -144,11 +144,15 @@ def _of_dataset(url: str, choice: Choice, among: Sequence[str] | None) -> Sequen
     """Those of the streams that are in the dataset, where one is asked for."""
     if choice.dataset is None:
         return among
+    held = _versions(url, choice.dataset)
+    return [*held] if among is None else [one for one in among if one in held]
+
+
+def _versions(url: str, dataset: str) -> dict[str, int]:
     from refold.replay.datasets import Dataset
 
     with opened(url) as store:
-        held = Dataset.named(store, choice.dataset).versions
-    return [*held] if among is None else [one for one in among if one in held]
+        return Dataset.named(store, dataset).versions
 
 
 def nothing_fits(those: FoundStreams) -> str:
@@ -163,10 +167,11 @@ def nothing_fits(those: FoundStreams) -> str:
 
 def chosen(
     url: str, streams: Sequence[str], category: str | None, wanted: Choice | None
-) -> list[str]:
+) -> dict[str, int | None]:
     """The conversations to work on, never none: those named, of a category or all, that fit.
 
-    Branches are worked on where they are named, or in the dataset.
+    Each up to its version in the dataset, and whole (None) where none was asked for. Branches are
+    worked on where they are named, or in the dataset.
     """
     from refold.replay import select
 
@@ -179,10 +184,10 @@ def chosen(
     return fitting(url, wanted, those)
 
 
-def fitting(url: str, wanted: Choice | None, streams: list[str] | None) -> list[str]:
+def fitting(url: str, wanted: Choice | None, streams: list[str] | None) -> dict[str, int | None]:
     """Those of the streams that fit, of all but branches where none are given; never none."""
     if wanted is None:
-        return streams or []
+        return dict.fromkeys(streams or [])
     if streams is None and wanted.dataset is None:
         with opened(url) as store:
             streams = [info.stream for info in store.streams() if "~" not in info.stream]
@@ -190,7 +195,8 @@ def fitting(url: str, wanted: Choice | None, streams: list[str] | None) -> list[
     fit = sorted(those.streams) if streams is None else [s for s in streams if s in those.streams]
     if not fit:
         raise NotFound(nothing_fits(those))
-    return fit
+    until = {} if wanted.dataset is None else _versions(url, wanted.dataset)
+    return {stream: until.get(stream) for stream in fit}
 
 
 def selected(url: str, text: str) -> list[str]:
@@ -209,6 +215,6 @@ def selected(url: str, text: str) -> list[str]:
         said[key] = _READ.get(key, str)(value if equals else name)
     dataset = said.pop("dataset", None)
     try:
-        return fitting(url, Choice(Wanted(**said), dataset), None)
+        return [*fitting(url, Choice(Wanted(**said), dataset), None)]
     except NotFound as error:
         raise NotFound(f"{error.message.rstrip()}: of {clean(text)!r}") from error

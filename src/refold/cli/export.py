@@ -46,9 +46,9 @@ def openai_chat(url: str, **which: Any) -> int:
     those = chosen(url, **which)
     code = FINE
     with opened(url) as store:
-        for stream in those:
+        for stream, version in those.items():
             try:
-                messages = to_messages(store.read(stream))
+                messages = to_messages(store.read(stream, to_version=version))
             except CodecError as error:
                 if len(those) == 1:
                     raise

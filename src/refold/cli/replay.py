@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
@@ -124,7 +124,7 @@ def run_replay(
     return _next_step(url, chosen(url, streams, category, wanted), **options)
 
 
-def _verify(url: str, streams: list[str]) -> int:
+def _verify(url: str, streams: dict[str, int | None]) -> int:
     from refold.replay import verify
 
     with opened(url) as store, output.progress("verify") as tell:
@@ -135,7 +135,7 @@ def _verify(url: str, streams: list[str]) -> int:
 
 def _next_step(
     url: str,
-    streams: list[str],
+    streams: dict[str, int | None],
     *,
     base_url: str,
     timeout: float,
@@ -161,7 +161,7 @@ def _next_step(
     with opened(url, mode="write") as store:
         changed = answered_by(store, changed, candidate.url)
         if is_control or CHANGED in fail_on:
-            control = answered_by(store, control_of(store, streams, changed), candidate.url)
+            control = answered_by(store, control_of(store, [*streams], changed), candidate.url)
         if question is not None:
             options |= {"primary": question.primary, "margin": question.margin}
         options |= {"samples": samples, "control": control}
@@ -185,7 +185,9 @@ def _next_step(
 
 
 @contextmanager
-def _explained(store: Store, streams: list[str], variant: Variant, samples: int) -> Iterator[None]:
+def _explained(
+    store: Store, streams: Iterable[str], variant: Variant, samples: int
+) -> Iterator[None]:
     """Say how to go on: where a run is interrupted, and where the record names no model."""
     try:
         yield

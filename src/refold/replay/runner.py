@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from refold.core.expected import NO_EVENTS
@@ -24,7 +24,7 @@ from refold.replay.variant import NEXT_STEP, OPENED, Variant, check_variant, che
 
 def replay(
     store: Store,
-    streams: Iterable[str],
+    streams: Iterable[str] | Mapping[str, int | None],
     variant: Variant | Sequence[Variant],
     candidate: Candidate,
     *,
@@ -36,6 +36,8 @@ def replay(
     **options: Any,
 ) -> ReplaySummary:
     """Ask ``candidate`` at every decision of the streams what it would do, and record it.
+
+    Where ``streams`` is a mapping, as :attr:`Dataset.versions` is, each is asked up to its version.
 
     At each decision it gets the recorded conversation so far with only ``variant`` changed, and
     answers once. Several variants, and a ``control`` that is the recorded agent asked again, are
@@ -72,7 +74,7 @@ def replay(
     numbers = range(sample, sample + how.samples)
     journals = [Journal(store, one, number) for number in numbers for one in asked]
     run = RunningReplay(store, journals, model, prices or {}, progress)
-    run.plan(checked_streams(streams))
+    run.plan(checked_streams(streams), streams if isinstance(streams, Mapping) else {})
     if not run.is_whole:
         run.terms = [
             how.terms(one, given is control, sample, run.versions, (model, endpoint), prices or {})

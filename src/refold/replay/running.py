@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final, NamedTuple
@@ -70,8 +70,11 @@ class RunningReplay:
 
     # -- before anything is asked ------------------------------------------------------------------
 
-    def plan(self, streams: Iterable[str]) -> None:
-        """Find what is missing, in every stream, before anything is asked."""
+    def plan(self, streams: Iterable[str], until: Mapping[str, int | None]) -> None:
+        """Find what is missing, in every stream, before anything is asked.
+
+        ``until`` has the last version of those that are not asked to their end.
+        """
         names = list(dict.fromkeys(streams))
         for journal in self.journals:
             summary = ReplaySummary(
@@ -86,11 +89,11 @@ class RunningReplay:
         for stream in names:
             for journal in self.journals:
                 _check_stream(stream, journal.branch(stream))
-            self._plan(stream)
+            self._plan(stream, until.get(stream))
         self._tell()
 
-    def _plan(self, stream: str) -> None:
-        history = list(self.store.read(stream))
+    def _plan(self, stream: str, last: int | None) -> None:
+        history = list(self.store.read(stream, to_version=last))
         self.versions[stream] = history[-1].version
         try:
             for variant in {id(one.variant): one.variant for one in self.journals}.values():
