@@ -140,7 +140,7 @@ def variant_of(options: dict[str, Any]) -> Variant:
     return Variant(**said, params=by_name(options.pop("params"), "--param"))
 
 
-def endpoint(base_url: str, *, timeout_s: float) -> ChatEndpoint:
+def endpoint(base_url: str, *, timeout_s: float, api: Any = "chat") -> ChatEndpoint:
     """The endpoint to ask; the key is only ever read from the environment."""
     from refold.replay.candidate import KEY_VARIABLES, ChatEndpoint
 
@@ -152,7 +152,7 @@ def endpoint(base_url: str, *, timeout_s: float) -> ChatEndpoint:
             f"no key for {OPENAI_URL}: set {' or '.join(KEY_VARIABLES)}, "
             "or name your own endpoint with --base-url"
         )
-    return ChatEndpoint(base_url, timeout_s=timeout_s)
+    return ChatEndpoint(base_url, timeout_s=timeout_s, api=api)
 
 
 def amount(text: str) -> Decimal:

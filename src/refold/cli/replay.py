@@ -72,6 +72,12 @@ replay_options: Final = together(
         help="How long to wait while the service is away.",
     ),
     option(
+        "--api",
+        type=click.Choice(["chat", "responses", "anthropic", "gemini"]),
+        default="chat",
+        help="What the model is asked in.",
+    ),
+    option(
         "--timeout", type=float, default=120.0, metavar="SECONDS", help="How long one may take."
     ),
     int_option("--attempts", 1, 20, "attempts_max", default=5, help="Tries of one decision."),
@@ -139,6 +145,7 @@ def _next_step(
     *,
     base_url: str,
     timeout: float,
+    api: str,
     samples: int,
     is_control: bool,
     fail_on: tuple[str, ...],
@@ -146,7 +153,7 @@ def _next_step(
 ) -> int:
     import refold.replay as engine
     from refold.replay.control import control_of
-    from refold.replay.plan import answered_by
+    from refold.replay.plan import answered_by, same_label
 
     outcome, control = FINE, None
     terms = terms_of(options, fail_on)
@@ -155,11 +162,16 @@ def _next_step(
     report = options.pop("report")
     changed = endpoint.variant_of(options)
     options["prices"] = endpoint.by_name(options["prices"], "--price")
-    candidate = endpoint.endpoint(base_url, timeout_s=timeout)
+    candidate = endpoint.endpoint(base_url, timeout_s=timeout, api=api)
     if base_url == endpoint.OPENAI_URL:
         output.note(f"asks {candidate.url}: --base-url names another")
     with opened(url, mode="write") as store:
         changed = answered_by(store, changed, candidate.url)
+        for other in same_label(store, changed):
+            output.note(
+                f"the label {clean(changed.label or '')} is that of {other.id} too, which changes "
+                f"something else; this is {changed.id}, asked for itself"
+            )
         if is_control or CHANGED in fail_on:
             control = answered_by(store, control_of(store, [*streams], changed), candidate.url)
         if question is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from decimal import Decimal
+from math import ceil
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -30,6 +31,7 @@ class Held(NamedTuple):
     model: str | None
     tokens: int = 0
     cost: Decimal = Decimal(0)
+    size: int = 0
 
 
 NOTHING: Final = Held(None)
@@ -44,7 +46,8 @@ class Budget:
     """What may be spent: ``max_cost`` US dollars, ``max_tokens`` in and out; None for no bound.
 
     Each request is held before it is sent at the most that it may take, so that all that is under
-    way together keeps within the budget. An answer that no parameter bounds may be longer than
+    way together keeps within the budget; the first goes alone, and tells how many tokens a
+    byte is. An answer that no parameter bounds may be longer than
     twice the longest before it: then the budget is exceeded by what it is longer. A request that
     may have been charged without a word counts as what was held for it.
     """
@@ -56,6 +59,7 @@ class Budget:
     spent: Held = NOTHING
     _held: dict[int, Held] = field(default_factory=dict)
     _longest: int = 0
+    _density: float = 0.0
     _dearest: Decimal | None = None
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -71,8 +75,7 @@ class Budget:
         while True:
             held = self._most(request)
             short = self._short(held)
-            # The first tells how long answers are, and what they cost.
-            if not short and (self._longest or _limit(request) or not self._held):
+            if not short and (self._density or not self._held):
                 self._held[id(held)] = held
                 return held
             if short and not self._held:
@@ -87,6 +90,7 @@ class Budget:
         if action is not None and action.usage is not None:
             tokens = action.usage.input_tokens + action.usage.output_tokens
             self._longest = max(self._longest, action.usage.output_tokens)
+            self._density = max(self._density, action.usage.input_tokens / held.size)
         if action is not None:
             told = action.cost
             if told is None:
@@ -101,7 +105,8 @@ class Budget:
     def _most(self, request: ChatRequest) -> Held:
         size = len(msgspec.json.encode(request.body()))
         longest = AS_LONG_AGAIN * self._longest if self._longest else ANSWER_TOKENS
-        usage = Usage(input_tokens=size // BYTES_A_TOKEN, output_tokens=_limit(request) or longest)
+        given = ceil(size * (self._density or 1 / BYTES_A_TOKEN))
+        usage = Usage(input_tokens=given, output_tokens=_limit(request) or longest)
         cost = cost_of(usage, (request.model,), self.prices)
         if cost is None and self.max_cost is not None:
             if self._dearest is None and self.spent.tokens:
@@ -111,7 +116,8 @@ class Budget:
                     argument="max_cost",
                 )
             cost = AS_LONG_AGAIN * (self._dearest or Decimal(0))
-        return Held(request.model, usage.input_tokens + usage.output_tokens, cost or Decimal(0))
+        tokens = usage.input_tokens + usage.output_tokens
+        return Held(request.model, tokens, cost or Decimal(0), size)
 
     def _short(self, held: Held) -> str:
         """What does not suffice for this beside all that is held; "" where it does."""

@@ -11,14 +11,20 @@ import msgspec
 from msgspec.structs import replace
 
 from refold.conversation.amounts import read_amount
-from refold.conversation.apis import api_of_answer
-from refold.conversation.apis.base import Api
-from refold.conversation.apis.openai_chat import OPENAI_CHAT
+from refold.conversation.apis import APIS, api_of_answer
+from refold.conversation.apis.asking import API_NAMES, written
 from refold.conversation.apis.sse import frames_of
 from refold.conversation.chat_shapes import as_json
 from refold.conversation.events import ModelFailed, ModelResponse, Usage
 from refold.conversation.openai_chat import read_cost
-from refold.errors import InvalidEvent, RefoldError, Rejected, Unavailable, UsageError
+from refold.errors import (
+    InvalidEvent,
+    RefoldError,
+    Rejected,
+    Unavailable,
+    UsageError,
+    refuse_unless,
+)
 from refold.http import HttpClient, Reply, checked_headers, checked_url, decoded
 from refold.replay.decision import REFUSED, Action, action_in
 from refold.replay.request import ChatRequest
@@ -89,19 +95,28 @@ class ModelFailure(RefoldError):
 
 
 KEY_VARIABLES: Final = ("REFOLD_API_KEY", "OPENAI_API_KEY")
-_PATH, _CHAT = "/chat/completions", "openai.chat"
+_KEYS: Final = {
+    "anthropic": ("REFOLD_API_KEY", "ANTHROPIC_API_KEY"),
+    "gemini": ("REFOLD_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY"),
+}
+_PATHS: Final = {"chat": "/chat/completions", "responses": "/responses", "anthropic": "/messages"}
+_CHAT: Final = "openai.chat"
 _CONFLICT: Final = 409
 """Two requests at a time for one thing, as OpenAI answers where it holds a lock: ask again."""
+ApiName = Literal["chat", "responses", "anthropic", "gemini"]
 
 
 class ChatEndpoint:
     """A service that speaks ``POST <base_url>/chat/completions``, as OpenAI's and many others do.
 
-    ``base_url`` ends as the provider gives it, mostly in ``/v1``. ``model`` is asked for where the
-    variant names none; put it into the variant where it is what you compare. ``api_key`` is by
-    default that of the environment: ``REFOLD_API_KEY``, else ``OPENAI_API_KEY``. ``timeout_s``
-    bounds a whole answer. ``headers`` are sent along. Safe between threads; connections are made
-    when first needed and let go by :meth:`close`, after which it can be used again.
+    ``api`` is ``chat``, or the API that it speaks instead: OpenAI's ``responses``, Messages of
+    ``anthropic``, generateContent of ``gemini``. ``base_url`` ends as the provider gives it, mostly
+    in ``/v1``. ``model`` is asked for where the variant names none; put it into the variant where
+    it is what you compare. ``api_key`` is by default that of the environment: ``REFOLD_API_KEY``,
+    else ``OPENAI_API_KEY`` (``ANTHROPIC_API_KEY``, ``GEMINI_API_KEY``). With ``stream`` answers
+    come in pieces, so that the time to the first is known. ``timeout_s`` bounds a whole answer.
+    ``headers`` are sent along. Safe between threads; connections are made when first needed and
+    let go by :meth:`close`, after which it can be used again.
     """
 
     def __init__(
@@ -109,22 +124,30 @@ class ChatEndpoint:
         base_url: str,
         *,
         model: str | None = None,
+        api: ApiName = "chat",
+        stream: bool = False,
         api_key: str | None = None,
         timeout_s: float = 120.0,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         parts = checked_url(base_url)
-        self._target = urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}{_PATH}"))
+        refuse_unless(api in API_NAMES, f"one of {', '.join(API_NAMES)}", api=api)
+        self._api, self._is_streamed = api, stream
+        path = f"{parts.path.rstrip('/')}{_PATHS.get(api, '/models')}"
+        self._target = urlunsplit(parts._replace(path=path))
         # A query may hold a key, and this is what errors name.
         self.url = self._target.partition("?")[0]
         self.model = model
         said = checked_headers(headers)
         if not isinstance(api_key, str | None):
             raise UsageError("api_key= is text, or None for that of the environment")
-        name = next(filter(os.environ.get, KEY_VARIABLES), "") if api_key is None else "api_key="
+        known = _KEYS.get(api, KEY_VARIABLES)
+        name = next(filter(os.environ.get, known), "") if api_key is None else "api_key="
         if key := (os.environ.get(name, "") if api_key is None else api_key).strip():
-            said["authorization"] = f"Bearer {key}"
-        self._key_said = f"the key sent: {name or 'none, set ' + ' or '.join(KEY_VARIABLES)}"
+            said |= _key_header(api, key)
+        if api == "anthropic":
+            said = {"anthropic-version": "2023-06-01", **said}
+        self._key_said = f"the key sent: {name or 'none, set ' + ' or '.join(known)}"
         self.http = HttpClient(headers=said, timeout_s=timeout_s, come_back=frozenset({_CONFLICT}))
 
     def __call__(self, request: ChatRequest) -> Action:
@@ -139,16 +162,31 @@ class ChatEndpoint:
                 "Variant(model=…) or ChatEndpoint(model=…)",
                 at=request.at,
             )
-        content = msgspec.json.encode(request.body())
+        url, body = self._asked(request)
         try:
-            reply = await self.http.send("POST", self._target, content=content)
+            reply = await self.http.send("POST", url, content=msgspec.json.encode(body))
             is_stream = reply.headers.get("content-type", "").startswith("text/event-stream")
-            completion = _streamed(OPENAI_CHAT, reply) if is_stream else decoded(reply)
+            completion = _streamed(self._api, reply) if is_stream else decoded(reply)
         except (Unavailable, Rejected) as error:
             raise ModelFailure.of(error, key=self._key_said) from error
         took_ms, first_ms = (round(seconds * 1_000, 3) for seconds in reply[-2:])
         action = parse_completion(completion)
         return replace(action, latency_ms=took_ms, first_token_ms=first_ms if is_stream else None)
+
+    def _asked(self, request: ChatRequest) -> tuple[str, dict[str, Any]]:
+        """Where a request goes, and what it says there."""
+        said = request.messages, request.tools, request.params
+        body = written(self._api, request.model, *said)
+        if self._api == "gemini":
+            verb = ":streamGenerateContent?alt=sse" if self._is_streamed else ":generateContent"
+            base, mark, query = self._target.partition("?")
+            more = f"{'&' if '?' in verb else '?'}{query}" if mark else ""
+            return f"{base}/{request.model}{verb}{more}", body
+        if self._is_streamed:
+            body["stream"] = True
+            if self._api == "chat":
+                body["stream_options"] = {"include_usage": True}
+        return self._target, body
 
     def close(self) -> None:
         """Let go of connections; what is under way on them fails."""
@@ -195,9 +233,19 @@ def action_of(answered: Answered) -> Action:
     return parse_completion({"choices": [{"message": said}]} if is_message else said)
 
 
-def _streamed(api: Api, reply: Reply) -> Any:
+def _key_header(api: str, key: str) -> dict[str, str]:
+    match api:
+        case "anthropic":
+            return {"x-api-key": key}
+        case "gemini":
+            return {"x-goog-api-key": key}
+    return {"authorization": f"Bearer {key}"}
+
+
+def _streamed(api: str, reply: Reply) -> Any:
     """The answer that a stream of server-sent events makes."""
-    made = api.assemble(frames_of([reply.content]))
+    (reader,) = (one for one in APIS if one.name == API_NAMES[api])
+    made = reader.assemble(frames_of([reply.content]))
     if made.error is not None:
         return {"error": made.error}
     if not made.is_whole:

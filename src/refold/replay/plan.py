@@ -69,6 +69,14 @@ def plans(store: Store) -> Iterator[ReplayPlan]:
             yield plan
 
 
+def same_label(store: Store, variant: Variant) -> list[Variant]:
+    """Other variants of this one's label: its prompt was edited since, or a parameter."""
+    if variant.label is None:
+        return []
+    kept = [replace(plan.variant, endpoint=variant.endpoint) for plan in plans(store)]
+    return [one for one in kept if one.label == variant.label and one != variant]
+
+
 def answered_by(store: Store, variant: Variant, endpoint: str | None) -> Variant:
     """The variant that the answers of an endpoint (None: of a function) are kept as.
 

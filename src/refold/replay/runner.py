@@ -12,6 +12,7 @@ from refold.engine.store_check import check_store
 from refold.errors import NotFound, UsageError, refuse_unless, shown
 from refold.event_loop import Interrupted, LoopThread
 from refold.replay.candidate import Candidate, ChatEndpoint
+from refold.replay.clients import ClientCandidate, candidate_of
 from refold.replay.decision import Prices, check_prices
 from refold.replay.journal import Journal
 from refold.replay.options import RunOptions
@@ -61,14 +62,14 @@ def replay(
             f"mode={shown(mode)}: replay runs {NEXT_STEP!r}; see verify() for the record"
         )
     check_store(store, call="replay", instead=OPENED)
-    refuse_unless(callable(candidate), "a function, or a ChatEndpoint", candidate=candidate)
+    candidate = candidate_of(candidate)
     check_progress(progress)
     check_prices(prices)
     check_given(sample=sample)
     how = RunOptions(**options)
     variants = _checked_variants(variant, control)
     model, endpoint = None, None
-    if isinstance(candidate, ChatEndpoint):
+    if isinstance(candidate, ChatEndpoint | ClientCandidate):
         model, endpoint = candidate.model, candidate.url
     asked = [answered_by(store, one, endpoint) for one in variants]
     numbers = range(sample, sample + how.samples)
