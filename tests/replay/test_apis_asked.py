@@ -143,6 +143,8 @@ class _Handler(BaseHTTPRequestHandler):
         content = json.dumps(answer).encode()
         self.send_response(self.server.status)
         self.send_header("Content-Type", "application/json")
+        # An async client of the user's own outlives the event loop that its connections are of.
+        self.send_header("Connection", "close")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
