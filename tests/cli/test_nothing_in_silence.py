@@ -49,7 +49,10 @@ CHOOSING = (
 VERIFIED = (
     *("--category", "--mode", "--db", "--json", "--config", "--cost-over", "--text", *CHOOSING),
 )
-VALUES = {"--model": "openai:m", "--price": "m=1,2", "--param": "a=1", "--prompt": "Be quick."}
+VALUES = {
+    **{"--model": "openai:m", "--price": "m=1,2", "--param": "a=1", "--prompt": "Be quick."},
+    **{"--junit": "out.xml", "--summary": "out.md", "--report": "out.html"},
+}
 
 
 def test_verify_takes_no_option_of_a_candidate(run: Refold, call: str) -> None:
@@ -59,8 +62,11 @@ def test_verify_takes_no_option_of_a_candidate(run: Refold, call: str) -> None:
     left = [name for name in names if name not in VERIFIED]
     assert "--prompt" in left and "--workers" in left
     Path("tools.json").write_text("[]")
+    kinds = {o.opts[0]: o.type for o in command.params}
     for name in left:
         value = VALUES.get(name, "tools.json" if name == "--tools" else "1")
+        if isinstance(kind := kinds[name], click.Choice):
+            value = str(kind.choices[-1])
         done = run("replay", call, "--mode", "verify", name, value)
         refused(done, f"{name} has no effect", "verify")
     done = run(
