@@ -204,11 +204,12 @@ def test_the_progress_bar_is_for_terminals(tmp_path: Path) -> None:
 def test_colours_are_for_terminals_that_want_them(
     call: str, variables: dict[str, str], coloured: bool
 ) -> None:
-    """A terminal gets colours, NO_COLOR turns them off."""
+    """A terminal gets colours, NO_COLOR turns them off; and the heading of a list, too."""
+    refold_command = f"{sys.executable} -m refold"
     ours, theirs = os.openpty()
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "refold", "show", call],
+            ["/bin/sh", "-c", f"{refold_command} show {call} && {refold_command} streams"],
             stdout=theirs,
             stderr=subprocess.PIPE,
             timeout=60,
@@ -222,6 +223,7 @@ def test_colours_are_for_terminals_that_want_them(
     assert done.returncode == 0, done.stderr
     assert b"Is Tuesday free?" in shown
     assert (b"\x1b[" in shown) == coloured
+    assert b"first words" in shown
 
 
 def test_a_store_is_made_where_import_is_told_to(run: Refold, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, Final
@@ -73,7 +74,7 @@ def _show(store: Store, info: Any, place: int, redacted: set[str]) -> int:
         "fork": None if fork is None else fork._asdict(),
         "opening": _opening(store, info, redacted),
     }
-    output.show(one, _lines(one, has_heading=place == 0))
+    output.show(one, _lines(one, has_heading=place == 0 and sys.stdout.isatty()))
     return 1
 
 
