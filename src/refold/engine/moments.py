@@ -44,9 +44,8 @@ def is_told_behind(stored: Appended, now: int) -> bool:
     return not stored.duplicate
 
 
-def is_in_order(backend: Backend) -> bool:
-    """Whether ``recorded_at`` tells by itself what was known when."""
-    head = backend.log_head()
+def is_in_order(backend: Backend, head: int) -> bool:
+    """Whether ``recorded_at`` tells by itself what was known when, in a log of so many events."""
     is_behind = head > 0 and _is_behind(_append_at(backend, head))
     return not is_behind and backend.head(CLOCK_STREAM) is None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Sequence
+from functools import lru_cache, partial
 from operator import attrgetter
 from typing import Final, TypeVar
 
@@ -49,6 +50,8 @@ class Reader:
         self._keeper = backend if isinstance(backend, SnapshotKeeper) else None
         self._whole = backend if isinstance(backend, WholeReader) else None
         self._registry = registry
+        # Asked anew when the log has grown: what stands in it does not change.
+        self._is_in_order = lru_cache(1)(partial(is_in_order, backend))
 
     def stretches(
         self,
@@ -64,7 +67,7 @@ class Reader:
         stretches = lineage(self._backend, stream)
         last = NO_LAST if version is None else version
         until_us = None if recorded_until is None else to_us(recorded_until)
-        if until_us is not None and not is_in_order(self._backend):
+        if until_us is not None and not self._is_in_order(self._backend.log_head()):
             known = position_known(self._backend, until_us)
             position, until_us = known if position is None else min(position, known), None
         if position is not None or until_us is not None:
