@@ -135,6 +135,40 @@ def test_a_cost_is_compared_only_where_both_are_known(run: Refold, tmp_path: Pat
     assert told == "cost $2.00 recorded, $1.00 candidate  +$0.00 where both are known"
 
 
+def test_a_price_may_be_given_when_answers_are_compared(run: Refold, call: str) -> None:
+    """Nothing is asked again; beside two recorded selections it is taken too."""
+    replayed(run, call, "Yes, at nine.")
+
+    def cost(*options: str) -> str | None:
+        (found,) = run("compare", "--json", *options).lines
+        told: str | None = found["figures"]["candidate"]["cost"]
+        return told
+
+    assert cost() is None
+    assert cost("--price", "other=1,1") is None
+    assert Decimal(cost("--price", "m-1=100000,0") or 0) == 2
+    assert "cost – recorded, $2.00 candidate" in run("compare", "--price", "m-1=100000,0").out
+    assert run("compare", "--price", "m-1=1,1", "--price", "m-1=2,2").code == 2
+    assert run("compare", "--price", "m-1=nan,1").code == 2
+
+
+def test_a_comparison_says_what_was_tried_again(run: Refold, call: str) -> None:
+    """The requests that were not answered are counted; garbage may have been charged."""
+    first: list[Answer] = [garbage]
+
+    def answer(request: dict[str, Any]) -> tuple[int, bytes]:
+        return (first.pop() if first else says("Yes, at nine."))(request)
+
+    with serving(answer) as service:
+        assert run("replay", call, "--workers", "1", "--base-url", service.url).code == 0
+    told = run("compare").out
+    assert "1 answer tried again, 1 request more" in told
+    assert "1 of them may have been charged without saying so" in told
+    (found,) = run("compare", "--json", "--price", "m-1=100000,0").lines
+    candidate = found["figures"]["candidate"]
+    assert (float(candidate["cost"]), candidate["cost_known"]) == (1.0, 1)
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -7,12 +7,31 @@ import pytest
 from msgspec.structs import replace
 
 import refold
-from refold.conversation.events import AgentUtterance, LabelRecorded, UserUtterance
+from refold.conversation.events import (
+    AgentConfigured,
+    AgentUtterance,
+    LabelRecorded,
+    Usage,
+    UserUtterance,
+)
 from refold.errors import NotFound, UsageError
-from refold.replay import Action, ChatRequest, ModelFailure, Variant, compare, replay, stats
+from refold.replay import (
+    Action,
+    ChatRequest,
+    ModelFailure,
+    Price,
+    Variant,
+    compare,
+    replay,
+    replays,
+    stats,
+)
 from refold.replay.actions import LEVELS
 from refold.replay.arms import Question
+from refold.replay.checks.reading import read_check
 from refold.replay.compare import Comparison, json_pieces
+from refold.replay.figures import Accounting
+from refold.replay.report import render_report, summary
 from tests.replay.stories import as_recorded, only_words, record
 
 CANDIDATE, CONTROL = Variant(label="candidate"), Variant(label="control")
@@ -72,12 +91,109 @@ def test_what_was_not_asked_is_missing_and_counts_for_nothing(store: refold.Stor
     later: list[list[object]] = [[UserUtterance("Thanks.")], [AgentUtterance("Bye.")]]
     record(store, "call-0", *later)
     compared = compare(store, STREAMS[:2], CANDIDATE)
-    # What the conversation went on with after the plan is none of the run.
+    # What the conversation went on with after the plan is told, and holds nothing against the run.
     levels = [[d.level for d in c.decisions] for c in compared.conversations]
-    assert levels == [["same", "same"], ["missing", "missing"]]
+    assert levels == [["same", "same", "missing"], ["missing", "missing"]]
+    assert [d.is_later for d in compared.conversations[0].decisions] == [False, False, True]
+    assert compared.figures.accounting == Accounting(5, 2, 0, 0, 2, later=1)
     assert [c.same_action for c in compared.conversations] == [True, None]
     assert compared.figures.by_decision.trials == 2
     assert compared.figures.by_conversation.trials == 1
+
+
+def test_what_came_after_the_plan_is_in_no_verdict(store: refold.Store) -> None:
+    """It is told apart, a run over all of the plan stays complete, and a second run asks it."""
+    checks = [read_check("repeated_calls")]
+    replay(store, STREAMS, CANDIDATE, as_recorded, control=CONTROL)
+    before = compare(store, STREAMS, CANDIDATE, control=CONTROL, checks=checks)
+    record(store, "call-0", [UserUtterance("Thanks.")], [AgentUtterance("Bye.")])
+    record(store, "call-1", [LabelRecorded(name="mood", value="good", rater="human")])
+    compared = compare(store, STREAMS, CANDIDATE, control=CONTROL, checks=checks)
+    assert compared.verdicts == before.verdicts
+    assert compared.figures.by_conversation == before.figures.by_conversation
+    assert (compared.figures.decisions, compared.figures.accounting.later) == (21, 1)
+    assert "1 of 21 have no answer: 1 came after the plan" in summary(compared)
+    assert "came after the plan" in render_report(compared, read=store.read)
+    (told,) = (one for one in replays(store) if one.variant == CANDIDATE)
+    of = told.run(store, 0)
+    assert (of.decisions, of.answered, of.missing, of.later) == (21, 20, 0, 1)
+    replay(store, STREAMS, CANDIDATE, only_words)
+    accounting = compare(store, STREAMS, CANDIDATE).figures.accounting
+    assert accounting == Accounting(21, 21, 0, 0, 0, later=0)
+
+
+def test_prices_may_be_given_when_answers_are_compared(store: refold.Store) -> None:
+    """By the tokens on record, tries included; what may have been charged unsaid stays unknown."""
+
+    def told(request: ChatRequest) -> Action:
+        number = int(request.at.partition("@")[0].removeprefix("call-"))
+        used = Usage(input_tokens=1_000_000, output_tokens=500_000)
+        match number:
+            case 0:
+                return Action(text="x")
+            case 1:
+                return Action(text="x", usage=used, attempts=2, lost_unknown=1, wait_ms=900.0)
+            case 2:
+                return Action(text="x", usage=used, attempts=3, lost_usage=used, wait_ms=1_100.0)
+            case 3:
+                return Action(text="x", usage=used, cost=Decimal(7))
+        return Action(text="x", usage=used)
+
+    replay(store, STREAMS[:5], CANDIDATE, told)
+    prices = {"small": Price(input=Decimal(2), output=Decimal(8))}
+    assert compare(store, STREAMS[:5], CANDIDATE).figures.candidate.cost == 14
+    compared = compare(store, STREAMS[:5], CANDIDATE, prices=prices)
+    costs = [{d.candidate.cost for d in c.decisions if d.candidate} for c in compared.conversations]
+    assert costs == [{None}, {None}, {Decimal(12)}, {Decimal(7)}, {Decimal(6)}]
+    figures = compared.figures
+    assert (figures.candidate.cost, figures.candidate.cost_known) == (Decimal(50), 6)
+    # What was recorded is priced too, where nobody said what it cost.
+    assert (figures.recorded.cost, figures.recorded.cost_known) == (Decimal("0.010"), 5)
+    other = {"large": prices["small"]}
+    assert compare(store, STREAMS[:5], CANDIDATE, prices=other).figures.candidate.cost == 14
+    with pytest.raises(UsageError):
+        compare(store, STREAMS[:5], CANDIDATE, prices={"small": 5})  # type: ignore[dict-item]
+
+
+def test_where_one_agent_was_changed_only_the_answer_says_its_model(store: refold.Store) -> None:
+    """The price of the new model is not that of what the other agents answered."""
+    variant = Variant(model="large", agent="billing")
+    used = Usage(input_tokens=1_000_000, output_tokens=0)
+    store.append(
+        "two-1",
+        [AgentConfigured(agent="billing", model="small"), UserUtterance("a"), AgentUtterance("b")],
+    )
+    prices = {"large": Price(input=Decimal(9), output=Decimal(9))}
+    replay(store, ["two-1"], variant, lambda _: Action(text="x", usage=used))
+    assert compare(store, ["two-1"], variant, prices=prices).figures.candidate.cost is None
+    again = Variant(model="large", agent="billing", label="named")
+    replay(store, ["two-1"], again, lambda _: Action(text="x", usage=used, model="large"))
+    assert compare(store, ["two-1"], again, prices=prices).figures.candidate.cost == 9
+
+
+def test_tries_are_told_with_what_they_may_have_cost(store: refold.Store) -> None:
+    """Requests that were not answered are in no latency, and may have been charged."""
+    lost = Usage(input_tokens=30, output_tokens=4)
+
+    def told(request: ChatRequest) -> Action:
+        if request.index:
+            return Action(text="x", attempts=2, lost_unknown=1, wait_ms=900.0)
+        return Action(text="x", attempts=3, lost_usage=lost, wait_ms=1_100.0)
+
+    replay(store, STREAMS[:1], CANDIDATE, told)
+    replay(store, STREAMS[:1], CONTROL, as_recorded)
+    compared = compare(store, STREAMS[:1], CANDIDATE)
+    tries = compared.figures.candidate.tries
+    assert (tries.answers, tries.requests, tries.usage, tries.unknown) == (2, 3, lost, 1)
+    assert tries.wait is not None
+    assert (tries.wait.count, tries.wait.p50) == (2, 1_000.0)
+    said = (
+        "2 answers tried again, 3 requests more, 1000 ms in the median until the answer; "
+        "these took 30 tokens in, 4 out; 1 of them may have been charged without saying so"
+    )
+    assert said in summary(compared)
+    assert "2 answers tried again" in render_report(compared)
+    assert "tried again" not in summary(compare(store, STREAMS[:1], CONTROL))
 
 
 def test_a_failure_is_never_held_against_the_model(store: refold.Store) -> None:

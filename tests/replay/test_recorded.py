@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from itertools import product
 from pathlib import Path
 
 import pytest
 
 import refold
+from refold.conversation.events import AgentUtterance, ModelResponse, Usage, UserUtterance
 from refold.conversation.importers import import_files
 from refold.errors import NotFound, UsageError
+from refold.replay import Price
 from refold.replay.arms import Question
 from refold.replay.recorded import compare_recorded
 from refold.replay.report.page import recorded_summary
@@ -90,6 +93,26 @@ def test_what_has_no_partner_is_told_and_in_no_figure(tmp_path: Path) -> None:
     assert "1 on this side alone, left out: 0" in said
     assert "2 on this side alone, left out: 7, 8" in said
     assert "1 conversation of no known task, left out" in said
+
+
+def test_prices_give_recorded_answers_their_cost() -> None:
+    """Of both sides, by their tokens and the model that answered; without a price it is unknown."""
+    store = refold.open("memory:")
+    for side, tokens in (("a", 2_000_000), ("b", 1_000_000)):
+        for task in range(3):
+            session = [
+                UserUtterance("Hi"),
+                AgentUtterance("Hello."),
+                ModelResponse(model="m", usage=Usage(input_tokens=tokens, output_tokens=0)),
+            ]
+            store.append(f"{side}-{task}", session, metadata={"task": str(task)})
+    streams = [[f"{side}-{task}" for task in range(3)] for side in ("a", "b")]
+    question = Question(primary="cost")
+    prices = {"m": Price(input=Decimal(3), output=Decimal(1))}
+    unknown = compare_recorded(store, *streams, question=question).verdicts.primary
+    assert (unknown.control, unknown.missing) == (None, 3)
+    told = compare_recorded(store, *streams, question=question, prices=prices).verdicts.primary
+    assert (told.control, told.candidate, told.missing) == (6.0, 3.0, 0)
 
 
 def test_trials_of_a_task_are_averaged_first(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from refold.errors import UsageError
 if TYPE_CHECKING:
     from refold import Store
     from refold.replay.compare import Comparison
+    from refold.replay.decision import Price
     from refold.replay.replays import Replay
 
 DIFFERENT: Final = "different"
@@ -45,6 +46,7 @@ _OF_REPLAYS: Final = (
 @option("--a", "first", metavar="SELECTION", help="Recorded conversations; no replay is needed.")
 @option("--b", "second", metavar="SELECTION", help="Those to judge against them.")
 @option("--pair-by", metavar="NAME", default="task", help="What those of --a and --b both did.")
+@endpoint.price_option
 @question_options
 @gate_options
 def compare_command(
@@ -73,6 +75,7 @@ def compare_command(
         refold compare --a model=gpt-4o --b model=gpt-4o-mini --pair-by task
         refold compare --json | jq .figures.by_decision
     """
+    options["prices"] = endpoint.by_name(options["prices"], "--price")
     if (first is None) != (second is None):
         raise UsageError("--a and --b go together: give both")
     if first is not None and second is not None:
@@ -94,6 +97,7 @@ def _replayed(
     control: str | None,
     control_sample: int | None,
     report: str | None,
+    prices: dict[str, Price],
     **options: Any,
 ) -> int:
     import refold.replay as engine
@@ -127,6 +131,7 @@ def _replayed(
             control=noise,
             sample=sample,
             control_sample=control_sample,
+            prices=prices,
             **terms,
         )
         show_comparison(store, comparison, report)
@@ -160,7 +165,9 @@ def _recorded(
     gate = {name: options[name] for name in ("inconclusive", "junit", "summary")}
     sides = [selected(url, text) for text in (first, second)]
     with opened(url) as store:
-        found = compare_recorded(store, *sides, pair_by=pair_by, question=question)
+        found = compare_recorded(
+            store, *sides, pair_by=pair_by, question=question, prices=options["prices"]
+        )
     output.show(found, map(clean, recorded_summary(found).splitlines()))
     return gated(found.verdicts, fail_on, **gate)
 
@@ -173,7 +180,9 @@ def _is_finding(comparison: Comparison, words: set[str]) -> bool:
     sides = [side for side in (comparison, comparison.control) if side is not None]
     accounts = [side.figures.accounting for side in sides]
     is_different = DIFFERENT in words and comparison.partings > 0
-    return is_different or not all(0 < one.answered == one.decisions for one in accounts)
+    return is_different or not all(
+        0 < one.answered == one.decisions - one.later for one in accounts
+    )
 
 
 def comparison_lines(comparison: Comparison) -> Iterator[str]:

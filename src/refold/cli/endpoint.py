@@ -122,6 +122,14 @@ variant_options: Final = together(
 """What is changed; :func:`variant_of` takes it."""
 
 
+def price_option(decorated: Any) -> Any:
+    """``--price``, a pair for :func:`by_name` each time."""
+    said = "Dollars for a million tokens of a model, where the provider does not say the cost."
+    read, metavar = read_by(price), "NAME=IN,OUT"
+    made = option("--price", "prices", type=read, multiple=True, metavar=metavar, help=said)
+    return made(decorated)
+
+
 def by_name(pairs: Iterable[tuple[str, Any]], option: str) -> dict[str, Any]:
     """The values of an option that may be given several times; each name once."""
     made: dict[str, Any] = {}

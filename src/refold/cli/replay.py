@@ -81,14 +81,7 @@ replay_options: Final = together(
         "--timeout", type=float, default=120.0, metavar="SECONDS", help="How long one may take."
     ),
     int_option("--attempts", 1, 20, "attempts_max", default=5, help="Tries of one decision."),
-    option(
-        "--price",
-        "prices",
-        type=read_by(endpoint.price),
-        multiple=True,
-        metavar="NAME=IN,OUT",
-        help="Dollars for a million tokens of a model, where the provider does not say the cost.",
-    ),
+    endpoint.price_option,
     option("--control", "is_control", is_flag=True, help="Ask the recorded agent again too (A/A)."),
     question_options,
     gate_options,
@@ -190,6 +183,7 @@ def _next_step(
             output.note(f"stopped: {whole.stopped}; the same command asks for the rest")
         if outcome == FAILED or not (fail_on or report or files["junit"] or files["summary"]):
             return outcome
+        terms["prices"] = options["prices"]
         found = engine.compare(store, streams, changed, control=control, **terms)
         show_comparison(store, found, report)
     judged = gated(found.verdicts, fail_on, **files)

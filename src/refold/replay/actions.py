@@ -246,6 +246,7 @@ def _with_floats(value: Any) -> Any:
 class DecisionComparison(msgspec.Struct, frozen=True, kw_only=True):
     """One decision: what was recorded, what the candidate did, and how far apart they are.
 
+    ``is_later``: the conversation went on with it after the plan, so it was not to be asked.
     ``at`` is the event it was recorded at, ``answer`` the event that holds the candidate's answer
     or failure, ``error`` why it failed. ``faults`` is what is broken about the answer, each with
     what is known of it, ``recorded_faults`` about the recorded one. Deltas are candidate less
@@ -268,6 +269,7 @@ class DecisionComparison(msgspec.Struct, frozen=True, kw_only=True):
     recorded_scores: dict[str, float | None] = {}
     cost_delta: Decimal | None
     latency_delta_ms: float | None
+    is_later: bool = False
 
     @property
     def is_assessed(self) -> bool:
@@ -279,9 +281,9 @@ class ConversationComparison(msgspec.Struct, frozen=True, kw_only=True):
     """One conversation; ``counts`` is how many decisions stand at each level.
 
     ``same_action`` says whether every decision that can be assessed was the same action: None
-    where there is none, and unless all of them were answered. ``first_divergence`` is the index of
-    the first one that was another action. Costs
-    are sums in US dollars of what is known, None where nothing is.
+    where there is none, and unless all that were to be asked were answered. ``first_divergence`` is
+    the index of the first one that was another action. Costs are sums in US dollars of what is
+    known, None where nothing is.
     """
 
     stream: str
@@ -300,8 +302,13 @@ def compare_conversation(
     recorded: Iterable[Decision],
     answers: Mapping[str, StoredAnswer],
     terms: Terms = AS_RECORDED,
+    *,
+    later: Iterable[Decision] = (),
 ) -> ConversationComparison:
-    """A conversation's decisions against the answers on its branch."""
+    """A conversation's decisions against the answers on its branch.
+
+    ``later`` are those that it went on with after it was planned: missing, and held against none.
+    """
     compared = [compare_decision(one, answers.get(one.at), terms) for one in recorded]
     counts = Counter(decision.level for decision in compared)
     alike = SAME_ACTION | NOT_COMPARED
@@ -310,6 +317,9 @@ def compare_conversation(
     # would make a network fault look like the model's.
     is_answered = counts.keys().isdisjoint(NOT_COMPARED)
     is_answered = is_answered and any(decision.is_assessed for decision in compared)
+    after = [replace(compare_decision(one, None, terms), is_later=True) for one in later]
+    counts.update(decision.level for decision in after)
+    compared += after
     return ConversationComparison(
         stream=stream,
         branch=branch,

@@ -31,13 +31,20 @@ from refold.replay.arms import (
 from refold.replay.checks.scoring import scored
 from refold.replay.checks.seen import NamedCheck
 from refold.replay.control import check_control, check_recorded
-from refold.replay.decision import Decision, decisions
+from refold.replay.decision import (
+    Decision,
+    Prices,
+    asked_model,
+    check_prices,
+    priced,
+    priced_decisions,
+)
 from refold.replay.faults import offered_in
 from refold.replay.figures import Figures, Parting, Tally
-from refold.replay.journal import answers
+from refold.replay.journal import StoredAnswer, answers
 from refold.replay.metrics import METRICS
 from refold.replay.normalising import NOTHING_IGNORED, Ignored, ignored
-from refold.replay.plan import plan_of
+from refold.replay.plan import ToAsk, plan_of, to_ask
 from refold.replay.variant import (
     OPENED,
     ReplayResult,
@@ -97,17 +104,11 @@ class _Beside(NamedTuple):
     sides: list[list[ConversationComparison]]
 
 
-class _Record(NamedTuple):
-    """A recorded conversation: its events, where checks look at them, and its decisions."""
-
-    history: list[Recorded]
-    decisions: list[Decision]
-
-
 class Conversations(Sequence[ConversationComparison]):
     """Compared conversations in order, read from the log anew whenever they are gone through.
 
     So they take no memory, and need the store to be open; what is added to it later is not seen.
+    What was not to be asked is missing, and marked: a conversation went on with it after the plan.
     Each is there once a sample.
     """
 
@@ -119,15 +120,17 @@ class Conversations(Sequence[ConversationComparison]):
         samples: Sequence[int],
         checks: Sequence[NamedCheck] = (),
         ignored: Ignored = NOTHING_IGNORED,
+        prices: Prices | None = None,
     ) -> None:
         self._store, self.samples, self._checks = store, samples, checks
         self._terms = Terms(ignored, offered_in(variant.tools))
-        plan = plan_of(store, variant.id)
-        planned = {} if plan is None else plan.versions
+        self._plan, self._prices = plan_of(store, variant.id), prices or {}
+        self._model = variant.model or (None if self._plan is None else self._plan.terms.model)
+        self._is_one_model = variant.agent is None or variant.model is None
         self._places = [
             _Place(stream, version, branch, store.head(branch))
             for stream in streams
-            for version in [planned.get(stream, store.head(stream))]
+            for version in [store.head(stream)]
             for branch in [branch_name(stream, variant, sample) for sample in samples]
         ]
 
@@ -152,28 +155,41 @@ class Conversations(Sequence[ConversationComparison]):
         """Each conversation with its samples in these and in others; its record is read once."""
         sides = [one._by_stream() for one in (self, *others)]
         for places in zip(*sides, strict=True):
-            stream, version, *_ = places[0][0]
-            history = list(self._store.read(stream, to_version=version))
-            made = decisions(history)
-            record = _Record(history, made)
-            compared = [[self._compared(place, record) for place in side] for side in places]
-            yield _Beside(stream, history, made, compared)
+            record = self._recorded(places[0][0])
+            compared = [
+                [of._compared(place, record) for place in side]
+                for of, side in zip((self, *others), places, strict=True)
+            ]
+            yield _Beside(places[0][0].stream, record.history, record.decisions, compared)
 
     def _by_stream(self) -> Iterator[list[_Place]]:
         each = len(self.samples)
         return (self._places[n : n + each] for n in range(0, len(self._places), each))
 
-    def _recorded(self, place: _Place) -> _Record:
-        history = self._store.read(place.stream, to_version=place.version)
-        kept = list(history) if self._checks else []
-        return _Record(kept, decisions(kept or history))
+    def _recorded(self, place: _Place) -> ToAsk:
+        events = list(self._store.read(place.stream, to_version=place.version))
+        asked = to_ask(events, place.stream, self._plan)
+        return asked._replace(decisions=priced_decisions(asked.decisions, self._prices))
 
-    def _compared(self, place: _Place, record: _Record | None = None) -> ConversationComparison:
+    def _compared(self, place: _Place, record: ToAsk | None = None) -> ConversationComparison:
         branch, last = place.branch, place.branch_version
         events = () if last == NO_EVENTS else self._store.read(branch, to_version=last)
-        history, made = self._recorded(place) if record is None else record
-        found = compare_conversation(place.stream, branch, made, answers(events), self._terms)
+        history, made, after = self._recorded(place) if record is None else record
+        stored = answers(events)
+        later = [one for one in after if one.at not in stored]
+        if self._prices:
+            stored |= {
+                one.at: self._priced(stored[one.at], one) for one in made if one.at in stored
+            }
+        found = compare_conversation(place.stream, branch, made, stored, self._terms, later=later)
         return scored(found, history, made, self._checks)
+
+    def _priced(self, answer: StoredAnswer, decision: Decision) -> StoredAnswer:
+        if answer.action is None or answer.action.cost is not None:
+            return answer
+        # Where one agent of several was changed, only the answer says which model it is of.
+        model = (self._model or asked_model(decision)) if self._is_one_model else None
+        return replace(answer, action=priced(answer.action, model, self._prices))
 
 
 def compare(
@@ -187,26 +203,27 @@ def compare(
     question: Question | None = None,
     checks: Sequence[NamedCheck] = (),
     ignore: Iterable[str] = (),
+    prices: Prices | None = None,
 ) -> Comparison:
     """Compare what a replay of ``variant`` put on the streams' branches with what was recorded.
 
     ``control`` is the variant of an A/A replay of the same streams (or the same variant as another
     ``control_sample``). All samples that were planned are taken together, unless one is named.
-    Decisions that were not replayed count as missing. ``checks`` (see
+    Decisions that were not replayed count as missing; those that came after the plan do too, and
+    are in no verdict. ``checks`` (see
     :func:`~refold.replay.checks.reading.read_check`) are made of both answers at each decision;
-    ``ignore`` names fields of arguments that do not count: ``book/request_id``. Raises
+    ``ignore`` names fields of arguments that do not count: ``book/request_id``. ``prices`` by model
+    give a cost to answers without one, recorded or replayed, by their tokens. Raises
     :class:`~refold.errors.NotFound` for a stream that does not exist,
     :class:`~refold.errors.UsageError` for a control that is not the recorded agent again: one with
     another prompt, other tools, another model or other parameters than a seed.
     """
     check_store(store, call="compare", instead=OPENED)
     check_variant(variant)
+    check_prices(prices)
     asked = [(variant, _samples(store, variant, sample))]
     if control is not None:
-        refuse_unless(isinstance(control, Variant), "a refold.replay.Variant", control=control)
-        check_control(control)
-        asked.append((control, _samples(store, control, control_sample)))
-        _check_other(*asked)
+        asked.append(_as_control(store, control, control_sample, asked[0]))
     question = question or Question()
     those = dict.fromkeys(checked_streams(streams))
     known = METRICS | {check.metric.name: check.metric for check in checks}
@@ -214,22 +231,21 @@ def compare(
     own = [check.metric.name for check in checks]
     every = [*OF_ANSWERS, *own]
     of_control = every if control else [*OF_THE_RECORD, *own]
-    sides = [Conversations(store, those, *one, checks, ignored(ignore)) for one in asked]
+    sides = [Conversations(store, those, *one, checks, ignored(ignore), prices) for one in asked]
     tallies, arms = [Tally() for _ in sides], [Arm(every, known), Arm(of_control, known)]
     for one in sides[0].beside(*sides[1:]):
         if control is not None:
             check_recorded(control, one.decisions)
         _add(one, tallies, arms, _cluster(one, question), checks)
     figures, first = [tally.figures() for tally in tallies], tallies[0]
+    is_complete = all(map(_is_complete, figures))
     return Comparison(
         variant=variant,
         variant_id=variant.id,
         sample=sides[0].samples[0],
         samples=[*sides[0].samples],
         question=question,
-        verdicts=verdicts(
-            question, arms[0], arms[1], every, known, is_complete=all(map(_is_complete, figures))
-        ),
+        verdicts=verdicts(question, arms[0], arms[1], every, known, is_complete=is_complete),
         figures=figures[0],
         control=None if control is None else _control(control, sides[1].samples, figures[1]),
         partings=first.partings,
@@ -272,12 +288,19 @@ def _samples(store: Store, variant: Variant, sample: int | None) -> list[int]:
     return [0] if plan is None else sorted(plan.streams)
 
 
-def _check_other(candidate: tuple[Variant, list[int]], control: tuple[Variant, list[int]]) -> None:
-    if candidate[0].id == control[0].id and set(candidate[1]) & set(control[1]):
+def _as_control(
+    store: Store, control: Variant, sample: int | None, candidate: tuple[Variant, list[int]]
+) -> tuple[Variant, list[int]]:
+    """The control with its samples, where it is one and not the candidate itself."""
+    refuse_unless(isinstance(control, Variant), "a refold.replay.Variant", control=control)
+    check_control(control)
+    samples = _samples(store, control, sample)
+    if candidate[0].id == control.id and set(candidate[1]) & set(samples):
         raise UsageError(
             "the control is the candidate itself: give another variant or control_sample=",
             argument="control",
         )
+    return control, samples
 
 
 def _is_complete(figures: Figures) -> bool:

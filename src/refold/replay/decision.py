@@ -12,7 +12,14 @@ import msgspec
 
 from refold.conversation.amounts import read_amount
 from refold.conversation.chat_shapes import attachments, more_than_words, with_marks
-from refold.conversation.events import AgentUtterance, ModelResponse, ToolCall, ToolKind, Usage
+from refold.conversation.events import (
+    AgentConfigured,
+    AgentUtterance,
+    ModelResponse,
+    ToolCall,
+    ToolKind,
+    Usage,
+)
 from refold.core.recorded import Recorded, history_of, parts_of
 from refold.errors import refuse_unless
 
@@ -280,6 +287,22 @@ def priced(action: Action, asked_model: str | None, prices: Prices) -> Action:
     known = [cost for cost in costs if cost is not None]
     is_known = len(known) == len(costs) and not action.lost_unknown
     return msgspec.structs.replace(action, cost=sum(known, Decimal(0)) if is_known else None)
+
+
+def priced_decisions(made: Sequence[Decision], prices: Prices) -> list[Decision]:
+    """Recorded decisions with the cost of those that have none on record, as far as it is known."""
+    return [
+        one
+        if one.action.cost is not None or not prices
+        else msgspec.structs.replace(one, action=priced(one.action, asked_model(one), prices))
+        for one in made
+    ]
+
+
+def asked_model(decision: Decision) -> str | None:
+    """The model that the agent was configured with when it decided."""
+    configured = decision.configured
+    return None if configured is None else configured.to_class(AgentConfigured).model
 
 
 def cost_of(usage: Usage | None, models: Iterable[str | None], prices: Prices) -> Decimal | None:

@@ -46,6 +46,21 @@ class Proportion(msgspec.Struct, frozen=True):
     method: str
 
 
+class Tries(msgspec.Struct, frozen=True):
+    """Requests beside those that were answered: of how many ``answers``, and how many requests.
+
+    Their latency is in no figure; ``wait`` summarises the milliseconds from the first request of
+    such an answer to the answer. ``usage`` is what they took as far as it is known; ``unknown`` of
+    them may have been charged without a word, and then what those answers cost is not known.
+    """
+
+    answers: int
+    requests: int
+    usage: Usage | None
+    unknown: int
+    wait: Summary | None
+
+
 class Totals(msgspec.Struct, frozen=True):
     """What one side took: sums over the decisions where it is known, and over how many.
 
@@ -58,6 +73,7 @@ class Totals(msgspec.Struct, frozen=True):
     usage: Usage | None
     usage_known: int
     latency: Summary | None
+    tries: Tries
 
 
 class Accounting(msgspec.Struct, frozen=True):
@@ -65,7 +81,8 @@ class Accounting(msgspec.Struct, frozen=True):
 
     ``answered`` has an outcome, an answer or the candidate's own limit; ``failed`` got no answer.
     ``missing`` were not asked, in conversations of which something was;
-    ``never_begun`` are those of conversations of which nothing was asked.
+    ``never_begun`` are those of conversations of which nothing was asked. ``later`` were not to be:
+    the conversation went on with them after the plan, and no verdict takes them in.
     """
 
     decisions: int
@@ -73,6 +90,7 @@ class Accounting(msgspec.Struct, frozen=True):
     failed: int
     missing: int
     never_begun: int
+    later: int = 0
 
 
 class ByRecord(msgspec.Struct, frozen=True):
@@ -101,15 +119,16 @@ class Baselines(msgspec.Struct, frozen=True):
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """A replay in figures.
 
-    ``counts`` is how many decisions stand at each level, where never begun is missing too;
-    ``accounting`` tells the two apart. ``by_decision`` is the share with the same action of the
-    decisions that are assessed; turns of one conversation are not independent, so its interval
-    is that of conversations. ``not_assessed`` are those where both only spoke, in other words:
-    whether these say the same, a judge or a check must tell. ``by_record`` splits the rates,
-    ``baselines`` is what they must be held against. ``broken`` is the share of broken answers,
-    ``broken_recorded`` that of the record. ``by_conversation`` is the share of conversations in
-    which every action was the same, among those answered throughout. ``cost_delta`` and
-    ``latency_delta`` are candidate less recorded over the decisions where both are known.
+    ``counts`` is how many decisions stand at each level, where never begun is missing too, and so
+    is what came after the plan; ``accounting`` tells them apart. ``by_decision`` is the share with
+    the same action of the decisions that are assessed; turns of one conversation are not
+    independent, so its interval is that of conversations. ``not_assessed`` are those where both
+    only spoke, in other words: whether these say the same, a judge or a check must tell.
+    ``by_record`` splits the rates, ``baselines`` is what they must be held against. ``broken`` is
+    the share of broken answers, ``broken_recorded`` that of the record. ``by_conversation`` is the
+    share of conversations in which every action was the same, among those answered throughout.
+    ``cost_delta`` and ``latency_delta`` are candidate less recorded over the decisions where both
+    are known.
     """
 
     conversations: int
@@ -178,6 +197,7 @@ class Tally:
         self._counts: list[dict[str, int]] = []
         self._clusters: dict[str, list[stats.Cluster]] = {name: [] for name in _SHARES}
         self._not_assessed = 0
+        self._later: list[int] = []
         self._called: Counter[str | None] = Counter()
         self._streams: set[str] = set()
         self._same: list[bool | None] = []
@@ -190,6 +210,7 @@ class Tally:
     def add(self, conversation: ConversationComparison) -> None:
         """One more conversation."""
         self._counts.append(conversation.counts)
+        self._later.append(sum(decision.is_later for decision in conversation.decisions))
         self._streams.add(conversation.stream)
         self._same.append(conversation.same_action)
         if (place := conversation.first_divergence) is not None:
@@ -219,8 +240,8 @@ class Tally:
             decisions=sum(counts.values()),
             counts=counts,
             accounting=account(
-                (sum(of.values()), sum(of[level] for level in _ANSWERED), of["failed"])
-                for of in self._counts
+                (sum(of.values()), sum(of[level] for level in _ANSWERED), of["failed"], later)
+                for of, later in zip(self._counts, self._later, strict=True)
             ),
             by_decision=shares["by_decision"],
             not_assessed=self._not_assessed,
@@ -236,13 +257,14 @@ class Tally:
         )
 
 
-def account(outcomes: Iterable[tuple[int, int, int]]) -> Accounting:
-    """The account of some conversations, each as how many decisions, answered and failed."""
+def account(outcomes: Iterable[tuple[int, int, int, int]]) -> Accounting:
+    """The account of some conversations, each as how many decisions, answered, failed and later."""
     found = list(outcomes)
-    decisions, answered, failed = (sum(one[place] for one in found) for place in range(3))
-    never_begun = sum(every for every, answered, failed in found if answered + failed == 0)
-    missing = decisions - answered - failed - never_begun
-    return Accounting(decisions, answered, failed, missing, never_begun)
+    decisions, answered, failed, later = (sum(one[place] for one in found) for place in range(4))
+    begun_not = [one for one in found if one[1] + one[2] == 0]
+    never_begun = sum(every - after for every, _, _, after in begun_not)
+    missing = decisions - answered - failed - never_begun - later
+    return Accounting(decisions, answered, failed, missing, never_begun, later)
 
 
 _SEVERAL: Final = "several calls"
@@ -286,7 +308,9 @@ class _Sums:
         self._cost: Decimal | None = None
         self._usage: Usage | None = None
         self._cost_known = self._usage_known = 0
-        self._latencies = array("d")
+        self._latencies, self._waits = array("d"), array("d")
+        self._lost: Usage | None = None
+        self._tried = self._requests = self._unknown = 0
 
     def add(self, action: Action) -> None:
         if action.cost is not None:
@@ -296,6 +320,12 @@ class _Sums:
             self._usage = total_usage(known([self._usage, action.usage]))
             self._usage_known += 1
         self._latencies.extend(known([action.latency_ms]))
+        if action.attempts > 1:
+            self._tried += 1
+            self._requests += action.attempts - 1
+            self._unknown += action.lost_unknown
+            self._lost = total_usage(known([self._lost, action.lost_usage]))
+            self._waits.extend(known([action.wait_ms]))
 
     def totals(self) -> Totals:
         return Totals(
@@ -304,4 +334,11 @@ class _Sums:
             usage=self._usage,
             usage_known=self._usage_known,
             latency=stats.summarise(self._latencies),
+            tries=Tries(
+                answers=self._tried,
+                requests=self._requests,
+                usage=self._lost,
+                unknown=self._unknown,
+                wait=stats.summarise(self._waits),
+            ),
         )

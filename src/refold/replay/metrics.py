@@ -71,13 +71,16 @@ def observations(
     """What a metric is at every decision that it applies to; ``cluster_of`` takes a stream's name.
 
     A decision that was to be asked and has no value, because it was not or the value is not known,
-    is an observation without one. ``side`` takes the recorded answers for an arm: the record is
-    never the same as itself by measure, so metrics without a direction have the candidate alone.
+    is an observation without one; what came after the plan is none. ``side`` takes the recorded
+    answers for an arm: the record is never the same as itself by measure, so metrics without a
+    direction have the candidate alone.
     A metric that is none of :data:`METRICS` is a check that the comparison was made with.
     """
     for conversation in conversations:
         cluster = cluster_of(conversation.stream)
         for decision in conversation.decisions:
+            if decision.is_later:
+                continue
             one = decision if side == "candidate" else _as_recorded(decision)
             value = _value(one, metric.name)
             if value is None or not isnan(value):

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
 
 from refold.core.expected import NO_EVENTS
+from refold.core.recorded import Recorded
 from refold.engine.store import Store
 from refold.errors import UsageError
+from refold.replay.decision import Decision, decisions
 from refold.replay.events import ReplayPlanned
 from refold.replay.variant import Variant
 
@@ -32,33 +34,65 @@ class ReplayPlan(NamedTuple):
     """All that the runs of a variant set out to do: the streams of each sample, in order.
 
     ``endpoint`` is the one that the first of them asked; the answers are its. ``versions`` are the
-    last ones of the streams when they were planned: what came later is none of it. ``terms`` is
-    what the last run declared, with the streams that it added.
+    last ones of the streams when they were planned, at the positions ``planned_at`` of the store:
+    what came later is none of it. ``terms`` is what the last run declared, with the streams that it
+    added.
     """
 
     variant: Variant
     endpoint: str | None
     streams: dict[int, list[str]]
     versions: dict[str, int]
+    planned_at: dict[str, int]
     terms: ReplayPlanned
+
+
+class ToAsk(NamedTuple):
+    """A recorded conversation as far as it was to be asked: its events, and its decisions there.
+
+    ``later`` are the decisions that it went on with after the plan.
+    """
+
+    history: list[Recorded]
+    decisions: list[Decision]
+    later: list[Decision]
+
+
+def to_ask(history: Sequence[Recorded], stream: str, plan: ReplayPlan | None) -> ToAsk:
+    """What was to be asked of a stream, by the plan; all of it where none knows the stream.
+
+    Events that were there already, and which the plan left out, are not ``later``: somebody chose
+    how far to go.
+    """
+    last = None if plan is None else plan.versions.get(stream)
+    if plan is None or last is None:
+        return ToAsk([*history], decisions(history), [])
+    asked = [recorded for recorded in history if recorded.version <= last]
+    rest = history[len(asked) :]
+    went_on = bool(rest) and rest[0].position > plan.planned_at[stream]
+    later = [one for one in decisions(history) if one.version > last] if went_on else []
+    return ToAsk(asked, decisions(asked), later)
 
 
 def plan_of(store: Store, variant_id: str) -> ReplayPlan | None:
     """The plan of a variant; None where nothing was asked yet."""
     name = _name(variant_id)
     events = () if store.head(name) == NO_EVENTS else store.read(name)
-    found = [e.to_class(ReplayPlanned) for e in events if e.type == "replay.planned"]
+    planned = [e for e in events if e.type == "replay.planned"]
+    found: list[ReplayPlanned] = [e.to_class(ReplayPlanned) for e in planned]
     if not found:
         return None
     streams: dict[int, dict[str, None]] = {}
     versions: dict[str, int] = {}
-    for one in found:
+    planned_at: dict[str, int] = {}
+    for recorded, one in zip(planned, found, strict=True):
         for sample in range(one.sample, one.sample + one.samples):
             streams.setdefault(sample, {}).update(dict.fromkeys(one.streams))
         versions |= zip(one.streams, one.versions, strict=False)
+        planned_at |= dict.fromkeys(one.streams, recorded.position)
     variant, by_sample = msgspec.convert(found[0].variant, Variant), streams.items()
     listed = {sample: list(of) for sample, of in by_sample}
-    return ReplayPlan(variant, found[0].endpoint, listed, versions, found[-1])
+    return ReplayPlan(variant, found[0].endpoint, listed, versions, planned_at, found[-1])
 
 
 def plans(store: Store) -> Iterator[ReplayPlan]:

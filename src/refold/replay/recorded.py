@@ -26,7 +26,7 @@ from refold.replay.arms import (
     itself,
     verdicts,
 )
-from refold.replay.decision import decisions
+from refold.replay.decision import Prices, check_prices, decisions, priced_decisions
 from refold.replay.metrics import METRICS, Observation
 from refold.replay.stats import mcnemar_exact, pass_hat_k
 from refold.replay.variant import OPENED, checked_streams
@@ -88,6 +88,7 @@ def compare_recorded(
     *,
     pair_by: str = TASK,
     question: Question | None = None,
+    prices: Prices | None = None,
 ) -> RecordedComparison:
     """Compare the conversations ``b`` with the conversations ``a`` of the same tasks.
 
@@ -95,17 +96,19 @@ def compare_recorded(
     :meth:`Attributes.by <refold.conversation.Attributes.by>`): the task, or the label or metadata
     ``pair_by`` names. Several conversations of one task are tries of it: their values are averaged
     first. Without a ``question`` the reward decides, where both sides have some, else
-    broken answers. Raises :class:`~refold.errors.UsageError` for a conversation on both sides,
+    broken answers. ``prices`` by model give a cost to answers without one. Raises
+    :class:`~refold.errors.UsageError` for a conversation on both sides,
     :class:`~refold.errors.NotFound` where no two have a task in common.
     """
     check_store(store, call="compare_recorded", instead=OPENED)
+    check_prices(prices)
     sides = [list(dict.fromkeys(checked_streams(side))) for side in (a, b)]
     if both := set(sides[0]) & set(sides[1]):
         raise UsageError(
             f"{min(both)} is on both sides: a conversation cannot be set against itself",
             stream=min(both),
         )
-    first, second = (_Side(store, side, pair_by) for side in sides)
+    first, second = (_Side(store, side, pair_by, prices or {}) for side in sides)
     paired = first.rewards.keys() & second.rewards.keys()
     if not paired:
         raise NotFound(f"no {pair_by} is on both sides: {first}; {second}")
@@ -132,7 +135,7 @@ def compare_recorded(
 class _Side:
     """One selection as it is read: its ``arm``, and the ``rewards`` of each try by task."""
 
-    def __init__(self, store: Store, streams: Sequence[str], pair_by: str) -> None:
+    def __init__(self, store: Store, streams: Sequence[str], pair_by: str, prices: Prices) -> None:
         self.arm, self.rewards = Arm(OF_THE_RECORD), defaultdict[str, list[float | None]](list)
         self._conversations, self._pair_by, self._without_key = len(streams), pair_by, 0
         for stream in streams:
@@ -143,7 +146,8 @@ class _Side:
                 continue
             self.rewards[key].append(known_by.reward)
             self.arm.note(REWARD, Observation(key, key, known_by.reward))
-            self.arm.add(itself(stream, decisions(history)), key, item=key)
+            made = priced_decisions(decisions(history), prices)
+            self.arm.add(itself(stream, made), key, item=key)
 
     def __str__(self) -> str:
         """What there is, where nothing fits."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -16,10 +16,9 @@ from refold.core.expected import NO_EVENTS
 from refold.engine.store import Store
 from refold.engine.store_check import check_store
 from refold.errors import NotFound, UsageError
-from refold.replay.decision import decisions
 from refold.replay.figures import Accounting, account
-from refold.replay.journal import answers
-from refold.replay.plan import plans
+from refold.replay.journal import StoredAnswer, answers
+from refold.replay.plan import ToAsk, plan_of, plans, to_ask
 from refold.replay.variant import Variant, branch_name
 
 _BRANCH: Final = re.compile(r"(.+)~replay-([0-9a-f]{12})-(\d{1,9})")
@@ -72,11 +71,11 @@ class Replay:
         branches = [branch_name(stream, self.variant, sample) for stream in streams]
         own = set(branches)
         begun = [list(store.read(b)) if store.head(b) != NO_EVENTS else [] for b in branches]
-        asked = [[a.action is not None for a in answers(events).values()] for events in begun]
-        every = [len(decisions(store.read(stream))) for stream in streams]
+        plan = plan_of(store, self.variant.id)
+        asked = (to_ask(list(store.read(stream)), stream, plan) for stream in streams)
         moments = [e.recorded_at_us for events in begun for e in events if e.stream in own]
         found = account(
-            (n, of.count(True), of.count(False)) for n, of in zip(every, asked, strict=True)
+            _outcomes(of, answers(events)) for of, events in zip(asked, begun, strict=True)
         )
         said: dict[str, Any] = msgspec.to_builtins(self.variant)
         return ReplayRun(
@@ -136,6 +135,13 @@ def find_replay(found: Collection[Replay], wanted: str | None = None) -> Replay:
         case []:
             raise NotFound(f"no replay is called {wanted!r}: {_listed(found)}")
     raise UsageError(f"several replays fit: name one with --variant: {_listed(matches)}")
+
+
+def _outcomes(asked: ToAsk, stored: Mapping[str, StoredAnswer]) -> tuple[int, int, int, int]:
+    """How many decisions of a conversation there are, answered, failed, and after the plan."""
+    of = [stored[one.at].action is not None for one in asked.decisions if one.at in stored]
+    later = sum(one.at not in stored for one in asked.later)
+    return len(asked.decisions) + later, of.count(True), of.count(False), later
 
 
 def _category(stream: str) -> str:

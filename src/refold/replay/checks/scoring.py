@@ -32,7 +32,9 @@ def scored(
     return replace(
         compared,
         decisions=[
-            replace(
+            one
+            if one.is_later
+            else replace(
                 one,
                 scores=(
                     {}

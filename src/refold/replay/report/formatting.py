@@ -12,7 +12,7 @@ import msgspec
 from refold.replay import wording
 from refold.replay.actions import LEVELS, NOT_COMPARED, SAME_ACTION, known
 from refold.replay.answer import Verdict
-from refold.replay.figures import Accounting, Figures, Proportion
+from refold.replay.figures import Accounting, Figures, Proportion, Tries
 from refold.replay.variant import Variant
 
 NOTHING: Final = "–"
@@ -136,6 +136,22 @@ def apart(value: float | None, unit: str) -> str:
     return wording.apart(value, unit)
 
 
+def tried_again(tries: Tries) -> str:
+    """How many answers took more than one request, and what that may have cost; "" for none."""
+    if not tries.answers:
+        return ""
+    told = (
+        f"{counted(tries.answers, 'answer')} tried again, {counted(tries.requests, 'request')} more"
+    )
+    if tries.wait is not None:
+        told += f", {milliseconds(tries.wait.p50)} in the median until the answer"
+    if (used := tries.usage) is not None:
+        told += f"; these took {used.input_tokens:,} tokens in, {used.output_tokens:,} out"
+    if tries.unknown:
+        told += f"; {tries.unknown:,} of them may have been charged without saying so"
+    return told
+
+
 def bounds(verdict: Verdict) -> str:
     """What the missing answers could change, at worst and at best."""
     unit = verdict.metric.unit
@@ -157,6 +173,7 @@ def how(verdict: Verdict) -> str:
 def unanswered(of: Accounting) -> str:
     """``5 of 20 have no answer: 2 failed, 3 missing``; "" where every decision has one."""
     left = {"failed": of.failed, "missing": of.missing, "never begun": of.never_begun}
+    left["came after the plan"] = of.later
     parts = ", ".join(f"{count:,} {what}" for what, count in left.items() if count)
     return f"{sum(left.values()):,} of {of.decisions:,} have no answer: {parts}" if parts else ""
 
