@@ -33,7 +33,7 @@ from refold.capture.recorder import CallRecorder
 from refold.conversation import Conversation, ToolCall, to_messages
 from refold.conversation.apis import APIS
 from refold.conversation.state import ConversationState, ToolUse
-from refold.errors import UsageError
+from refold.errors import BackendError, UsageError
 from refold.recording import declared
 from refold.recording.tool_run import ToolRun, began, ended, json_value
 from tests.capture.model_server import ModelServer, chat, serving
@@ -930,18 +930,106 @@ def test_a_call_that_another_process_stores_first_is_the_runs(store: refold.Stor
     assert (use.event.call_id, told(use)[3]) == ("c1", "done")
 
 
+def die_later(patched: pytest.MonkeyPatch) -> None:
+    """What is recorded from here on is of a process that has ended."""
+    ended_process = subprocess.Popen([sys.executable, "-c", ""])
+    ended_process.wait()
+    own = f"{socket.gethostname()}:{ended_process.pid}:ab"
+    for module in ("recorder", "tools"):
+        patched.setattr(f"refold.capture.{module}.this_process", lambda: own)
+
+
+A: list[dict[str, Any]] = [{"role": "user", "content": "A"}]
+B: list[dict[str, Any]] = [{"role": "user", "content": "B"}]
+THERE: list[dict[str, Any]] = [{"role": "user", "content": "There?"}]
+
+
+@pytest.mark.parametrize("ending", [["a-1"], ["b-1"], [], ["a-1", "b-1"]])
+@pytest.mark.parametrize("first", ["a-1", "b-1"])
+def test_a_run_that_awaits_several_answers_outlasts_its_process(
+    store: refold.Store, monkeypatch: pytest.MonkeyPatch, ending: list[str], first: str
+) -> None:
+    """Whichever have ended by then, also all, and whoever goes on first; it is told once."""
+    wire = Wire(store)
+    with monkeypatch.context() as elsewhere:
+        die_later(elsewhere)
+        ends = {
+            "a-1": wire.call(A, named="a-1"),
+            "b-1": wire.call(B, ("c1", "look", {"x": 1}), named="b-1"),
+        }
+        wire.begin("look", {"x": 1})("done")
+        elsewhere.setattr(wire.recorder.tools, "tell_due", lambda **_: None)
+        for name in ending:
+            ends[name]()
+    for n, name in enumerate(sorted(["a-1", "b-1"], key=lambda one: one != first)):
+        asked = A if name == "a-1" else B
+        Wire(store, 2 + n).call([*asked, *THERE], named=name)()
+    uses = {one: state_of(store, one).tool_calls for one in ("a-1", "b-1")}
+    assert [(name, told(use)[3]) for name, each in uses.items() for use in each] == [
+        ("b-1", "done")
+    ]
+    again = Wire(store, 4)
+    for asked, name in ((A, "a-1"), (B, "b-1")):
+        again.call([*asked, *THERE], named=name)()
+    assert [e.type for e in store.read_all()].count("tool.result") == 1
+    assert again.recorder._places.following("a-1").waiting == {}
+
+
+def test_a_run_that_waits_in_a_process_that_runs_is_left_to_it(store: refold.Store) -> None:
+    """Another recorder of the process goes on with the conversation meanwhile."""
+    wire = Wire(store)
+    end = wire.call(HI, ("c1", "look", {"x": 1}), named="call-1")
+    wire.begin("look", {"x": 1}, "call-1")("done")
+    wire.recorder.tools.tell_due, tell_due = lambda **_: None, wire.recorder.tools.tell_due  # type: ignore[method-assign]
+    end()
+    Wire(store, 1).call([*HI, *THERE], named="call-1")()
+    assert [use.answer for use in state_of(store).tool_calls] == [None]
+    tell_due()
+    assert [told(use)[3] for use in state_of(store).tool_calls] == ["done"]
+
+
+def test_a_run_that_awaits_very_many_answers_waits_in_memory(store: refold.Store) -> None:
+    """It is told all the same, and not noted in each of their streams."""
+    wire = Wire(store)
+    others = [wire.call([{"role": "user", "content": str(n)}]) for n in range(16)]
+    others.append(wire.call(HI, ("c1", "look", {"x": 1}), named="call-1"))
+    wire.begin("look", {"x": 1})("done")
+    for end in others:
+        end()
+    assert [told(use)[3] for use in state_of(store).tool_calls] == ["done"]
+    assert "wire.waiting" not in {event.type for event in store.read_all()}
+
+
+def test_a_run_that_cannot_be_noted_waits_all_the_same(
+    store: refold.Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is not told as lost, and recorded when its answer has ended."""
+
+    class Full:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(store, name)
+
+        def append_together(self, *_: Any, **__: Any) -> Any:
+            raise BackendError("disk full")
+
+    wire = Wire(store)
+    end = wire.call(HI, ("c1", "look", {"x": 1}), named="call-1")
+    wire.recorder.tools._store = Full()  # type: ignore[assignment]
+    wire.begin("look", {"x": 1}, "call-1")("done")
+    assert "a run of a tool waits in memory alone: disk full" in caplog.text
+    end()
+    assert [told(use)[3] for use in state_of(store).tool_calls] == ["done"]
+
+
 @pytest.mark.parametrize("named", ["call-1", None])
 @pytest.mark.parametrize("is_whole", [True, False])
 def test_a_run_that_waits_outlasts_its_process(
     store: refold.Store, monkeypatch: pytest.MonkeyPatch, is_whole: bool, named: str | None
 ) -> None:
     """Who goes on with the conversation tells it, as the call of the answer where that had come."""
-    ended_process = subprocess.Popen([sys.executable, "-c", ""])
-    ended_process.wait()
     wire = Wire(store)
     with monkeypatch.context() as elsewhere:
-        own = f"{socket.gethostname()}:{ended_process.pid}:ab"
-        elsewhere.setattr("refold.capture.recorder.this_process", lambda: own)
+        die_later(elsewhere)
         calls = [("c1", "look", {"x": 1})] if is_whole else []
         said = wire.call(HI, *calls, named="call-1", is_sent=is_whole)
         wire.begin("look", {"x": 1}, named)("done")

@@ -73,12 +73,14 @@ class WireAnswer(Wire, frozen=True):
 class WireWaiting(Wire, frozen=True):
     """A run of a tool that ended while the answer still came that may hold its call.
 
-    It is told as the model's call, or as its own in the ``conversation``, when that has ended; by
-    who goes on with the conversation where the process ended before.
+    It is told as the model's call, or as its own in the ``conversation``, when all calls that it
+    ``awaits`` have ended (the streams that they are recorded in, by their ids, each of which has
+    this event); by who goes on with such a stream where the process ended before.
     """
 
     run: dict[str, Any]
     conversation: str | None = None
+    awaits: dict[str, str] = {}
 
 
 @event("wire.branch")

@@ -127,10 +127,10 @@ class CallRecorder:
             self._begin(call, body)  # They have ended since the stream was read.
             return
         for lost_id, request in lost:
-            waiting = state.waiting.get(lost_id, ())
             self._end(state, *self._lost(lost_id, request))
-            if request.noted(PROCESS) != this_process():  # Else it has told them.
-                self.tools.tell_left(waiting)
+            state.catch_up()
+        if state.waiting:
+            self.tools.tell_left(state, now_us=call.started_us)
             state.catch_up()
         new = _said(state, asked, seen)
         form = taken_apart(call.request, state.known)

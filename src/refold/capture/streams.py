@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from refold.capture.conversations import told
 from refold.capture.elements import KnownElements
-from refold.capture.events import WireAnswer, WireBranch, WireWaiting
+from refold.capture.events import WireAnswer, WireBranch
 from refold.capture.exact import CALL, form_of
 from refold.core.query import Query
 from refold.core.recorded import Recorded
@@ -58,8 +58,8 @@ class Followed:
     that has no end yet; ``asked`` is the last request: its hash, when it was made, its
     history; ``known``
     are the elements that it holds; ``ran`` has what the results say that the tools themselves told,
-    by call id, which calls of one answer may share; ``waiting`` the runs of tools that wait for
-    the end of a call.
+    by call id, which calls of one answer may share; ``waiting`` has, by its id, the
+    ``wire.waiting`` of each run of a tool that is not known to be told.
     """
 
     def __init__(self, store: Store, stream: str) -> None:
@@ -69,7 +69,7 @@ class Followed:
         self.asked = ("", 0, self.tags)
         self._store = store
         self.known = KnownElements()
-        self.waiting: dict[str, list[WireWaiting]] = {}
+        self.waiting: dict[str, Recorded] = {}
         self.ran: dict[str, list[str]] = {}
 
     def __len__(self) -> int:
@@ -96,9 +96,8 @@ class Followed:
             self.known.learn(recorded.version, form)
         elif recorded.type == "wire.answer" and recorded.to_class(WireAnswer).hash is not None:
             self.open.pop(call, None)
-            self.waiting.pop(call, None)
-        elif recorded.type == "wire.waiting" and call in self.open:
-            self.waiting.setdefault(call, []).append(recorded.to_class(WireWaiting))
+        elif recorded.type == "wire.waiting":
+            self.waiting[recorded.data["run"]["id"]] = recorded
         elif recorded.type == "tool.call":
             self.ran.pop(recorded.data["call_id"], None)
         elif recorded.type == "tool.result" and recorded.noted(SOURCE) == RAN:
@@ -121,13 +120,17 @@ def this_process() -> str:
 
 
 def goes_on(call: str, request: Recorded, *, now_us: int) -> bool:
-    """Whether a call without an end still goes on, as far as can be seen from here.
+    """Whether a call without an end still goes on, as far as can be seen from here."""
+    is_own = request.noted(PROCESS) == this_process()
+    return call in GOING_ON if is_own else may_run(request, now_us=now_us)
 
-    One of this machine does while its process runs, one of another for an hour.
+
+def may_run(recorded: Recorded, *, now_us: int) -> bool:
+    """Whether the other process that recorded this still runs, as far as can be seen from here.
+
+    One of this machine is looked up, one of another is taken to run for an hour.
     """
-    process = str(request.noted(PROCESS))
-    if process == this_process():
-        return call in GOING_ON
+    process = str(recorded.noted(PROCESS))
     host, _, number = process.rpartition(":")[0].rpartition(":")
     if host == socket.gethostname() and os.name == "posix" and number.isdecimal():
         try:
@@ -138,7 +141,7 @@ def goes_on(call: str, request: Recorded, *, now_us: int) -> bool:
             pass  # It runs, and is somebody else's.
         if int(number) == os.getpid():
             return False  # Another had this number.
-    return now_us - request.occurred_at_us < GOING_ON_US_MAX
+    return now_us - recorded.occurred_at_us < GOING_ON_US_MAX
 
 
 # -- histories ------------------------------------------------------------------------------------

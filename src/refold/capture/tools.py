@@ -19,10 +19,11 @@ from refold.capture.conversations import told
 from refold.capture.events import WireWaiting
 from refold.capture.exact import CALL
 from refold.capture.placing import Places, is_part
-from refold.capture.streams import Followed, again
+from refold.capture.streams import PROCESS, Followed, again, may_run, this_process
 from refold.conversation import events
 from refold.core.event import Event, event_id, parse_event_id
 from refold.core.expected import NO_EVENTS, NO_STREAM
+from refold.engine.append import Append
 from refold.engine.store import Store
 from refold.errors import InvalidEvent, NotFound
 from refold.recording.in_force import Telling
@@ -32,6 +33,8 @@ from refold.recording.tool_run import ToolRun, began, ended, stored, waiting_for
 _log: Final = logging.getLogger("refold.capture")
 CALLING_MAX: Final = 64
 """How many streams are looked in for the last calls of tools, and how many runs may wait."""
+AWAITED_MAX: Final = 16
+"""In how many streams a run that waits is noted; one that waits for more does so in memory."""
 
 
 class ToolRuns:
@@ -71,7 +74,10 @@ class ToolRuns:
             again(lambda: self._tell(named, run, make))
         elif make is not began:
             self._kept[run.id] = going.keys(), lambda: self._tell(named, run, make)
-            again(lambda: self._keep(going, named, run))
+            try:
+                again(lambda: self._keep(going, named, run))
+            except Exception as error:  # It is not lost: this process tells it.
+                _log.warning("a run of a tool waits in memory alone: %s", error)
 
     def tell_due(self, *, in_any_case: bool = True) -> None:
         """Record the runs that wait for no model call any more, or all that wait."""
@@ -79,10 +85,20 @@ class ToolRuns:
         due = [own for own, (awaited, _) in self._kept.items() if not awaited & going.keys()]
         self._tell_each([self._kept.pop(own)[1] for own in due])
 
-    def tell_left(self, waiting: Iterable[WireWaiting]) -> None:
-        """Record the runs that waited where their process ended."""
-        runs = [(one.conversation, msgspec.convert(one.run, ToolRun), ended) for one in waiting]
-        self._tell_each([partial(self._tell, *run) for run in runs])
+    def tell_left(self, state: Followed, *, now_us: int) -> None:
+        """Record the runs noted in a stream whose process ended, once what they await has ended."""
+        for run_id, noted in [*state.waiting.items()]:
+            waiting = noted.to_class(WireWaiting)
+            is_told = self._store.find(_key_of(run_id, ended)) is not None
+            if not is_told and noted.noted(PROCESS) != this_process():
+                following = self._places.following
+                is_open = any(one in following(name).open for one, name in waiting.awaits.items())
+                if is_open or may_run(noted, now_us=now_us):
+                    continue
+                self._calling |= dict.fromkeys(waiting.awaits.values())
+                run = msgspec.convert(waiting.run, ToolRun)
+                self._tell_each([partial(self._tell, waiting.conversation, run, ended)])
+            del state.waiting[run_id]
 
     def _tell_each(self, tellings: Iterable[Callable[[], None]]) -> None:
         for tell in tellings:
@@ -93,11 +109,16 @@ class ToolRuns:
 
     def _keep(self, going: dict[str, str], named: str | None, run: ToolRun) -> None:
         """Let a run that waits outlast this process."""
-        (call, stream), *others = going.items()
+        streams = {stream: call for call, stream in going.items()}
+        if len(streams) > AWAITED_MAX:
+            return
         known = msgspec.to_builtins(replace(run, objects={}))
-        waiting = WireWaiting(known, named or (None if others else stream))
+        (stream, *others) = streams
+        waiting = WireWaiting(known, named or (None if others else stream), going)
+        by = {PROCESS: this_process()}
+        notes = [Append(s, [waiting], metadata={CALL: call, **by}) for s, call in streams.items()]
         with suppress(InvalidEvent):  # Too large together; it waits in memory alone.
-            self._store.append(stream, [waiting], key=f"{run.id}.waits", metadata={CALL: call})
+            self._store.append_together(notes, key=f"{run.id}.waits")
 
     def _tell(self, named: str | None, run: ToolRun, make: Telling) -> None:
         state = self._stream_of(named, run)
@@ -116,7 +137,7 @@ class ToolRuns:
         if says:
             expected = NO_STREAM if is_new else version
             about = {"correlation": named or stream.partition("~")[0], "origin": "recorded"}
-            key = f"{run.id}.{make.__name__}"
+            key = _key_of(run.id, make)
             self._store.append(stream, made, expected=expected, metadata=about, key=key)
             stored(after, run, event_id(stream, version + 1 + is_new))
 
@@ -133,6 +154,11 @@ class ToolRuns:
         if named is not None:
             return found[0] if found else self._places.following(named)
         return found[0] if len(found) == 1 else None
+
+
+def _key_of(run_id: str, make: Telling) -> str:
+    """The key under which the store has what was told of a run."""
+    return f"{run_id}.{make.__name__}"
 
 
 def unsaid(state: Followed, said: Iterable[Event]) -> Iterator[Event]:
