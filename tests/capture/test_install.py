@@ -242,6 +242,32 @@ def test_nothing_attached_is_an_error(tmp_path: Path) -> None:
             assert to_check in ended.stderr
 
 
+def test_prices_of_thousands_of_models_reach_the_program(
+    server: ModelServer, tmp_path: Path, agent: str
+) -> None:
+    """More than fits into a variable of an environment; a run inside has its own, or none."""
+    server.script = [chat("One.")]
+    command = [sys.executable, agent, f"{server.url}/v1", "a"]
+    for name, program, prices in (
+        ("outer", [sys.executable, str(tmp_path / "inner.py")], "{'m-1': one, **others}"),
+        ("inner", command, "sys.argv[1:] and {'m-1': one}"),
+    ):
+        (tmp_path / f"{name}.py").write_text(
+            "import refold, sys\nfrom refold.capture.run import run\n"
+            "one = {'input': '1.5', 'output': '6'}\n"
+            "others = {f'provider/model-{n}': one for n in range(4_000)}\n"
+            "with refold.open('a.db') as store:\n"
+            f"    run({program!r}, store, 'a.db', prices={prices})\n"
+            + (f"    run({command!r}, store, 'a.db', prices={prices})\n" * (name == "outer"))
+        )
+    outer = [sys.executable, str(tmp_path / "outer.py")]
+    ended = subprocess.run(outer, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    with refold.open(tmp_path / "a.db") as store:
+        costs = [e.event.cost for e in store.read_all(types=["model.response"])]
+    assert costs == [None, Decimal("0.0000405")]
+
+
 def test_the_exit_code_is_the_programs(tmp_path: Path) -> None:
     """And a program that is not there is named."""
     ended = run(sys.executable, "-c", "import httpx2; raise SystemExit(7)", db=tmp_path / "a.db")

@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shlex import join
+from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple
 from uuid import uuid4
 
@@ -45,14 +46,19 @@ def run(
 
     ``url`` is the address of ``store``; it must hold in every folder. The calls of this run have
     its id in their metadata, under ``run``, and the name of the ``agent``. ``prices`` is a mapping
-    as :func:`refold.capture.install` takes it. Raises :class:`~refold.errors.NotFound` where there
+    as :func:`refold.capture.install` takes it; processes that begin after the program's end have
+    none. Raises :class:`~refold.errors.NotFound` where there
     is no such program.
     """
     run_id, since = uuid4().hex, store.log_head()
     path = os.pathsep.join(filter(None, (str(STARTUP), os.environ.get("PYTHONPATH"))))
-    table = msgspec.json.encode(prices or {}).decode()
-    own = {_URL: url, _ID: run_id, _AGENT: agent or "", _PRICES: table, "PYTHONPATH": path}
-    code = _ended(program, own)
+    own = {_URL: url, _ID: run_id, _AGENT: agent or "", _PRICES: "", "PYTHONPATH": path}
+    with TemporaryDirectory(prefix="refold-run-") as folder:
+        if prices:  # In a file: what an environment holds has an end, at 128 KiB on Linux.
+            table = Path(folder, "prices.json")
+            table.write_bytes(msgspec.json.encode(prices))
+            own[_PRICES] = str(table)
+        code = _ended(program, own)
     log = store.read_all(after=since, types=["wire.request"])
     streams = [one.stream for one in log if one.noted("run") == run_id]
     return Ran(code, len(streams), sorted({*streams}))
@@ -60,7 +66,8 @@ def run(
 
 def attach() -> None:
     """Record what this process sends; called as it starts."""
-    prices = msgspec.json.decode(os.environ.get(_PRICES, "{}"))
+    path = os.environ.get(_PRICES)
+    prices = path if path and Path(path).exists() else None  # It goes when the program ends.
     agent = {"agent": name} if (name := os.environ.get(_AGENT)) else {}
     install(os.environ[_URL], prices=prices, metadata={"run": os.environ[_ID], **agent})
 
