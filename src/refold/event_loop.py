@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 T = TypeVar("T")
 
 ABANDONED_S: Final = 1.0
+_STOPPED: Final = "coroutine raised StopIteration"
 SEEN_S: Final = 1.0
 """How long an interrupt may go unseen that comes between two steps of waiting."""
 
@@ -28,6 +29,10 @@ def at_once(work: Coroutine[Any, Any, T]) -> T:
     except StopIteration as done:
         result: T = done.value
         return result
+    except RuntimeError as error:  # No coroutine may let this one out, as what it calls may.
+        if str(error) == _STOPPED and isinstance(error.__cause__, StopIteration):
+            raise error.__cause__ from None
+        raise
     raise AssertionError("what was to be done at once waits")
 
 

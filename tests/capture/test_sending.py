@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import threading
 from collections.abc import Callable
@@ -20,6 +21,7 @@ import pytest
 
 from refold.capture import threads
 from refold.capture.call import ModelCall
+from refold.capture.endpoints import RequestSecrets
 from refold.capture.sending import HEADER, Taps, watched, watched_async
 from tests.capture.model_server import (
     ModelServer,
@@ -458,6 +460,44 @@ def test_a_hook_that_keeps_nothing_fails_as_ever(server: ModelServer, library: M
         with pytest.raises(library.StreamConsumed):
             made.send(request)
     assert [call.ending for call in seen.ended] == ["closed", "closed"]
+
+
+@LIBRARIES
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/other"])
+def test_an_exhausted_iterator_of_the_callers_fails_as_ever(library: ModuleType, path: str) -> None:
+    """``StopIteration``, as of a transport that plays answers: of watched and other requests."""
+    seen = Seen()
+    answers = iter([library.Response(200)])
+    transport = library.MockTransport(lambda _: next(answers))
+    with client(library, seen, transport=transport) as made:
+        assert made.post(f"http://localhost{path}", json={}).status_code == 200
+        with pytest.raises(StopIteration):
+            made.post(f"http://localhost{path}", json={})
+    assert [call.ending for call in seen.ended] == (
+        [] if path == "/other" else ["whole", "unreachable"]
+    )
+
+
+@LIBRARIES
+def test_the_secrets_of_a_client_go_with_it(server: ModelServer, library: ModuleType) -> None:
+    """Nothing here holds its key when the caller no longer does; nor is another's removed."""
+    server.script = [Reply(b"canary-one canary-two", status=401)]
+    seen = Seen()
+    in_force = _taps(seen, every)
+    url = f"{server.url}/v1/chat/completions"
+
+    def ask(key: str) -> None:
+        with library.Client(headers={"authorization": f"Bearer {key}"}) as made:
+            send = watched(library.Client.send, library, in_force)
+            send(made, made.build_request("POST", url, json={}))
+
+    ask("canary-one")
+    ask("canary-two")
+    said = [seen.bytes[call] for call in seen.calls]
+    assert said == [b"[removed] canary-two", b"canary-one [removed]"]
+    gc.collect()
+    held = [each for each in gc.get_objects() if isinstance(each, RequestSecrets)]
+    assert held == []
 
 
 @LIBRARIES

@@ -6,7 +6,6 @@ Decided by address and headers alone: nothing else of what passes is read.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import unquote_plus
 
@@ -54,21 +53,27 @@ def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return {k: v for k, v in lower if k in _KEPT or k.startswith(_KEPT_BEGINNINGS)}
 
 
-def secrets(headers: Iterable[Any], url: Any) -> list[str]:
-    """What a request says that must not be kept, wherever it is said again; the longest first.
+class RequestSecrets:
+    """The secrets of the requests of one client, which holds those of its last request."""
 
-    ``headers`` are those that it was made with, and those that it was sent with.
-    """
-    named = [item for each in headers for item in each.items()]
-    values = [value for name, value in named if secrecy.is_secret(name)]
-    values += [str(value) for value in url.params.values()]
-    values += filter(None, (url.username, url.password))
-    return _forms(tuple(values))
+    def __init__(self) -> None:
+        # Mostly those of the next, too; to work them out took a third of the overhead of a call.
+        self._last: tuple[list[str], tuple[str, ...]] = [], ()
 
+    def of(self, headers: Iterable[Any], url: Any) -> tuple[str, ...]:
+        """What a request says that must not be kept, wherever it is said again; the longest first.
 
-@lru_cache(16)  # A client has the same at each call; to work them out took a third of its overhead.
-def _forms(values: tuple[str, ...]) -> list[str]:
-    return secrecy.forms([*values, *map(unquote_plus, values)])
+        ``headers`` are those that it was made with, and those that it was sent with.
+        """
+        named = [item for each in headers for item in each.items()]
+        values = [value for name, value in named if secrecy.is_secret(name)]
+        values += [str(value) for value in url.params.values()]
+        values += filter(None, (url.username, url.password))
+        known, forms = self._last
+        if values != known:
+            forms = tuple(secrecy.forms([*values, *map(unquote_plus, values)]))
+            self._last = values, forms
+        return forms
 
 
 def without(hidden: Iterable[str], said: str) -> str:

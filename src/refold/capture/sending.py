@@ -13,11 +13,12 @@ from functools import cache, wraps
 from types import ModuleType
 from typing import Any, Final
 from uuid import uuid4
+from weakref import WeakKeyDictionary
 
 from refold.capture import threads
 from refold.capture.answers import unpacked
 from refold.capture.call import Ending, ModelCall
-from refold.capture.endpoints import endpoint, kept_headers, secrets, without
+from refold.capture.endpoints import RequestSecrets, endpoint, kept_headers, without
 from refold.capture.writer import Address, CaptureWriter
 from refold.conversation.apis.base import Api
 from refold.core.event import check_name
@@ -53,6 +54,7 @@ class Taps:
             raise UsageError(f"conversation={conversation!r:.50} is no stream nor gives one")
         if not isinstance(self._metadata, Mapping):
             raise UsageError(f"metadata={metadata!r:.50} is no mapping")
+        self._secrets: WeakKeyDictionary[Any, RequestSecrets] = WeakKeyDictionary()
         self.writer = CaptureWriter(store, **recording)
 
     def api(self, request: Any) -> Api | None:
@@ -61,8 +63,8 @@ class Taps:
             return None
         return endpoint(request, self._hosts)
 
-    def begin(self, request: Any, api: Api, body: bytes, name: str | None) -> Tap:
-        """A call of a model begins; ``name`` is the stream that its header named."""
+    def begin(self, client: Any, request: Any, api: Api, body: bytes, name: str | None) -> Tap:
+        """A call of a model by a client begins; ``name`` is the stream that its header named."""
         named = name or threads.current() or self._name(request)
         retries = request.headers.get(_RETRIES, "")
         url = request.url
@@ -78,7 +80,7 @@ class Taps:
             metadata=self._metadata,
             attempt=int(retries) + 1 if retries.isdecimal() else 1,
         )
-        return Tap(call, self.writer, request)
+        return Tap(call, self.writer, request, self._secrets.setdefault(client, RequestSecrets()))
 
     def _name(self, request: Any) -> str | None:
         """What the caller's callable says; one that fails has named nothing."""
@@ -94,8 +96,10 @@ class Taps:
 class Tap:
     """One call on its way: it tells the writer what comes, once each."""
 
-    def __init__(self, call: ModelCall, writer: CaptureWriter, request: Any) -> None:
-        self._call, self._writer, self._request = call, writer, request
+    def __init__(
+        self, call: ModelCall, writer: CaptureWriter, request: Any, secrets: RequestSecrets
+    ) -> None:
+        self._call, self._writer, self._request, self._known = call, writer, request, secrets
         self._headers = request.headers.copy()  # Signing may give the request others.
         self._began = time.perf_counter()
         self._refusal: bytearray | None = None
@@ -151,8 +155,8 @@ class Tap:
             call.error = without(self._secrets(), text)
         self._writer.end(call)
 
-    def _secrets(self) -> list[str]:
-        return secrets((self._headers, self._request.headers), self._request.url)
+    def _secrets(self) -> tuple[str, ...]:
+        return self._known.of((self._headers, self._request.headers), self._request.url)
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -204,7 +208,7 @@ def watched_async(original: Send, library: ModuleType, in_force: Callable[[], Ta
             if taps is None or api is None:
                 return await answered(original(client, request, stream=stream, **options))
             body = await answered(request.aread() if is_async else request.read())
-            tap = taps.begin(request, api, body, named)
+            tap = taps.begin(client, request, api, body, named)
             with tap.watching():
                 response = await answered(original(client, request, stream=True, **options))
         tap.answered(response, library)
@@ -221,7 +225,16 @@ def watched_async(original: Send, library: ModuleType, in_force: Callable[[], Ta
 def watched(original: Send, library: ModuleType, in_force: Callable[[], Taps | None]) -> Send:
     """As :func:`watched_async`, for a blocking client, in whose calls nothing is awaited."""
     send = watched_async(original, library, in_force)
-    return wraps(original)(lambda *args, **options: at_once(send(*args, **options)))
+
+    @wraps(original)
+    def send_at_once(client: Any, request: Any, **options: Any) -> Any:
+        taps = in_force()
+        if taps is not None and taps.api(request) is not None:
+            return at_once(send(client, request, **options))
+        with _as_sent(request, is_watched=False):
+            return original(client, request, **options)
+
+    return send_at_once
 
 
 WATCHED: Final = {"Client": watched, "AsyncClient": watched_async}
