@@ -146,7 +146,7 @@ class _RecordedPipeline:
             case _ if type(frame).__name__ in _SPEAKERS:
                 party, kind = _SPEAKERS[type(frame).__name__]
                 if (party, kind, self._is_cut) == ("agent", SpeechStopped, False):
-                    self._take_first(len(_asides(self._answers)))
+                    self._take_first(len(_asides(self._answers)[:1]))  # Each has its own stop.
                 self._beside.record(kind(party, self._now_ms()))
 
     # -- what the agent said ----------------------------------------------------------------------

@@ -166,6 +166,15 @@ def test_an_aside_before_an_answer_does_not_become_part_of_it(*, is_cut: bool) -
     assert turns_of(given) == (said if is_cut else [*said, ("Still looking.", None)])
 
 
+def test_asides_that_wait_together_are_told_one_by_one() -> None:
+    """Each when it was said; of the one that is cut off then nothing is claimed."""
+    starts, stops = frames.BotStartedSpeakingFrame(), frames.BotStoppedSpeakingFrame()
+    given = [an_aside("One."), starts, an_aside("Two."), stops, starts]
+    assert turns_of(given) == [("One.", None)]
+    assert turns_of([*given, frames.InterruptionFrame(), stops]) == [("One.", None)]
+    assert turns_of([*given, stops]) == [("One.", None), ("Two.", None)]
+
+
 def test_of_an_aside_that_was_cut_off_nothing_is_claimed() -> None:
     """Neither that it was heard nor that it was not; and nothing of it comes up later."""
     said = frames.LLMContextUserTurnFrame("Hello?", "")
