@@ -163,7 +163,10 @@ def test_what_was_read_before_the_connection_broke_stays(
 
 
 @pytest.mark.parametrize("wrong", ["secret-of-mine", "a@secret-of-mine", "a/secret-of-mine"])
-@pytest.mark.parametrize("more", ["", "?sslmode=odd", "?odd=1", "?password=secret-of-mine"])
+@pytest.mark.parametrize(
+    "more",
+    ["", "?sslmode=odd", "?odd=1", "?password=secret-of-mine", "?password=secret+of-mine%zz"],
+)
 @pytest.mark.parametrize("is_written_right", [True, False])
 def test_a_password_is_never_told(
     store: refold.Store, port: int, wrong: str, more: str, is_written_right: bool,

@@ -118,6 +118,7 @@ def test_data_is_read_to_the_last_digit(store: refold.Store, tmp_path: Path) -> 
     ("name", "how"),
     [
         ("mysql://me:secret@host/db", {}),
+        ("postgresql+psycopg2://me:secret@host/db", {}),
         ("none.db", {}),
         ("text.db", {}),
         ("t.db", {"table": "other"}),
@@ -135,6 +136,35 @@ def test_what_cannot_be_read_is_refused(
     with pytest.raises(UsageError) as refused:
         import_table(store, where, **how)
     assert "secret" not in str((refused.value, refused.value.facts))
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("host=db user=me password=secret dbname=x", "postgresql://USER@HOST"),
+        ("password = 'secret'", "postgresql://USER@HOST"),
+        ("postgresql+psycopg2://me:secret@host/db", "write postgresql://"),
+    ],
+)
+def test_other_ways_to_name_postgresql_are_told_its_url(
+    store: refold.Store, place: str, said: str
+) -> None:
+    """Without a word of the password."""
+    with pytest.raises(UsageError, match=said) as refused:
+        import_table(store, place)
+    assert "secret" not in str((refused.value, refused.value.facts))
+
+
+def test_metadata_that_the_row_takes_the_place_of_is_told(
+    store: refold.Store, tmp_path: Path
+) -> None:
+    """It is lost, as what else the row has stands under its name."""
+    schema = "stream_id, version, event_type, data, metadata, more"
+    row = ("a-1", 1, "said", "{}", '{"row": "mine", "by": "me"}', 7)
+    report = import_table(store, rows_of(tmp_path / "t.db", schema, row))
+    assert [one.pointer for one in report.loss] == ["/metadata/row"]
+    (one,) = store.read("a-1")
+    assert (one.metadata["row"], one.metadata["by"]) == ({"more": 7}, "me")
 
 
 @pytest.mark.parametrize("version", ["x", None, 1.5])
@@ -196,6 +226,16 @@ def test_what_names_nothing_is_no_name(store: refold.Store, tmp_path: Path) -> N
         "b-1: a type None is neither text nor a whole number",
         "b'a-1': a stream b'a-1' is neither text nor a whole number",
     ]
+
+
+def test_a_stream_that_looks_like_a_branch_is_refused(store: refold.Store, tmp_path: Path) -> None:
+    """Read models pass over those, and over what is kept of replays and datasets."""
+    schema = "stream_id, version, event_type, data"
+    rows = [(name, 1, "said", "{}") for name in ("b~1", "dataset~d", "replay~d", "a-1")]
+    report = import_table(store, rows_of(tmp_path / "t.db", schema, *rows))
+    assert [one.stream for one in store.streams()] == ["a-1"]
+    assert [one.stream for one in report.problems] == ["b~1", "dataset~d", "replay~d"]
+    assert all("~ names a branch" in one.message for one in report.problems)
 
 
 def test_a_blob_is_told_as_lost(store: refold.Store, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ _URL: Final = re.compile(
     r"postgres(?:ql)?://(?:(?P<user>[^:@/?]*)(?::(?P<password>[^@/]*))?@)?"
     r"(?P<place>[^@?]*)(?:\?(?P<options>[^@]*))?"
 )
+_DSN: Final = re.compile(r"(?:^|\s)(?:host|hostaddr|port|user|password|dbname|service)\s*=")
 _AS_VALUES: Final = ("int2", "int4", "int8", "float4", "float8", "numeric", "bool", "bytea")
 """What is read as a number, a bool or bytes; of all else, JSON and times too, the text."""
 # So that a row reads the same whoever reads it, and wherever.
@@ -66,6 +67,13 @@ class TableSource(Protocol):
 def opened(place: str) -> Iterator[TableSource]:
     """A SQLite file by its path, PostgreSQL by its URL; UsageError for what is neither."""
     kind, is_url, _ = place.partition("://")
+    if not is_url and _DSN.search(place) and not Path(place).is_file():
+        raise UsageError(
+            "PostgreSQL is named by a URL, postgresql://USER@HOST:PORT/DATABASE, not by words "
+            "such as host=…; the password may be in PGPASSWORD"
+        )
+    if kind.startswith("postgresql+"):
+        raise UsageError(f"write postgresql:// for {kind}://")
     if is_url and kind not in ("postgresql", "postgres"):
         raise UsageError(
             f"a table is read from a SQLite file or from PostgreSQL, not from {kind}: write its "
@@ -185,7 +193,8 @@ def _without_password(url: str) -> tuple[str, list[str]]:
             "the URL is not understood: it is postgresql://USER:PASSWORD@HOST:PORT/DATABASE, in "
             "the password %40 for @ and %2F for /; the password may be in PGPASSWORD instead"
         )
-    options = parse_qsl(found["options"] or "")
+    # In this URL, as its driver reads it, a + is no blank.
+    options = parse_qsl((found["options"] or "").replace("+", "%2B"))
     secrets = [found["password"] or "", *(value for key, value in options if is_secret(key))]
     user = f"{found['user']}@" if found["user"] else ""
     forms = {form for one in secrets for form in (one, unquote(one), quote(one, safe=""))}

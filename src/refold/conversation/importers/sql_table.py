@@ -132,6 +132,8 @@ class _TableReader:
         lost: list[Loss] = []
         try:
             stream = _name(said, "stream")
+            if "~" in stream:  # Read models would pass over it, as what did not happen.
+                raise ValueError(f"{stream!r} cannot name a stream here: ~ names a branch")
             events = self._events(rows, f"{self._source.name}:{stream}", lost)
         except ODD as error:
             whose = f"{len(rows)} rows" if said is None else said
@@ -173,6 +175,8 @@ class _TableReader:
         lost += [Loss(where, one.reason, pointer([self._fields["time"]])) for one in odd]
         data, metadata = _json(known["data"], where), _json(known.get("metadata") or "{}", where)
         said = metadata if isinstance(metadata, dict) else {"metadata": metadata}
+        if "row" in said:
+            lost.append(Loss(where, "a row beside the columns", "/metadata/row"))
         kept = {key: exact(value) for key, value in {**said, "row": beside}.items()}
         kind = _name(known["type"], "type")
         return Event(kind, exact(data), metadata=kept, occurred_at=at_us)
