@@ -2,11 +2,19 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import refold
-from refold.conversation import AgentConfigured, Attributes, Prompt, UserUtterance
+from refold.conversation import (
+    AgentConfigured,
+    Attributes,
+    Prompt,
+    ScoreRecorded,
+    SessionEnded,
+    UserUtterance,
+)
 from refold.replay import Dataset
 from tests.cli.running import Refold
 from tests.cli.test_nothing_in_silence import refused
@@ -114,6 +122,84 @@ def test_what_is_no_dataset_is_not_imported(run: Refold, text: str, said: str) -
     """With its line; nothing is written."""
     refused(run("datasets", "import", "mine", "-", "--rater", "ann", stdin=text), said)
     assert run("datasets", "list").out == ""
+
+
+def test_an_unedited_export_says_nothing_new(run: Refold, tmp_path: Path) -> None:
+    """Neither what a benchmark scored nor tags of metadata become a person's word."""
+    with refold.open("refold.db") as store:
+        store.append("bench-1", [UserUtterance("hi")], metadata={"tags": ["vip"], "task": "a"})
+        store.append("bench-1", [ScoreRecorded("reward", 0, "bench"), SessionEnded()])
+    assert run("datasets", "make", "mine", "bench-1", "call-0").code == 0
+    (tmp_path / "mine.jsonl").write_text(run("datasets", "export", "mine").out)
+    back = run("datasets", "import", "mine", str(tmp_path / "mine.jsonl"), "--rater", "ann")
+    assert back.err == "0 labels recorded, scores included\n"
+    text = '{"stream": "bench-1", "scores": {"reward": 1}, "tags": ["vip", "odd", "odd"]}'
+    again = run("datasets", "import", "mine", "-", "--rater", "ann", stdin=text)
+    assert again.err == "2 labels recorded, scores included\n"
+
+
+def test_an_import_does_all_or_nothing(run: Refold) -> None:
+    """A label that is too large to be stored is told with its line before any is recorded."""
+    lines = [
+        {"stream": "call-0", "labels": {"outcome": "lost"}},
+        {"stream": "call-1", "labels": {"outcome": "x" * 20_000_000}},
+    ]
+    text = "\n".join(map(json.dumps, lines))
+    refused(run("datasets", "import", "mine", "-", "--rater", "ann", stdin=text), "-, line 2: ")
+    assert run("datasets", "list").out == ""
+    with refold.open("refold.db", mode="read") as store:
+        assert Attributes.of(store.read("call-0")).labels == {}
+
+
+def test_labels_stay_with_their_line(run: Refold) -> None:
+    """Though another makes the dataset's next version at the same time."""
+    really = refold.Store.append_together
+
+    def append_together(store: refold.Store, appends: Any) -> Any:
+        patch.undo()
+        done = really(store, appends)
+        Dataset.make(store, "mine", ["call-1"])
+        return done
+
+    text = '{"stream": "call-0", "labels": {"outcome": "lost"}}'
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(refold.Store, "append_together", append_together)
+        done = run("datasets", "import", "mine", "-", "--rater", "ann", stdin=text)
+    assert done.out.startswith("mine@0")
+    with refold.open("refold.db", mode="read") as store:
+        labels = [Attributes.of(store.read(one)).labels for one in ("call-0", "call-1")]
+        assert Dataset.named(store, "mine").version == 1
+    assert labels == [{"outcome": "lost"}, {}]
+
+
+def test_more_labels_than_are_recorded_at_once_are_refused(
+    run: Refold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what to do; nothing is written."""
+    monkeypatch.setattr("refold.replay.labels.LABELLED_MAX", 1)
+    lines = [{"stream": f"call-{number}", "tags": ["odd"]} for number in range(2)]
+    text = "\n".join(map(json.dumps, lines))
+    given = ("datasets", "import", "mine", "-", "--rater", "ann")
+    refused(run(*given, stdin=text), "import it in parts first")
+    assert run(*given, stdin=text.splitlines()[0]).code == 0
+    assert run(*given, stdin=text).out.startswith("mine@1")
+
+
+def test_a_dataset_is_made_of_events_by_their_ids(run: Refold) -> None:
+    """Each a conversation up to it, and so are those of another dataset; one is in it once."""
+    made = run("datasets", "make", "pin", "call-1@0", "call-2", "--json").lines
+    assert made[0]["items"] == ["call-1@0", "call-2@1"]
+    of = run("datasets", "make", "of", "--dataset", "pin", "--json").lines
+    assert of[0]["items"] == ["call-1@0", "call-2@1"]
+    narrow = ("datasets", "make", "pin", "call-1@0", "call-2@0", "--prompt-version", "desk-2")
+    assert run(*narrow, "--json").lines[0]["items"] == ["call-2@0"]
+    for given, said in (
+        (("call-1@0", "call-1@1"), "call-1 is in a dataset once"),
+        (("call-1@0", "call-1"), "call-1 is in a dataset once"),
+        (("call-1@9",), "no stream or event 'call-1@9'"),
+        (("call-9@0",), "there is no stream 'call-9@0'"),
+    ):
+        refused(run("datasets", "make", "pin", *given), said)
 
 
 def test_prompts_are_listed_in_the_order_of_their_time(run: Refold) -> None:

@@ -33,3 +33,15 @@ def test_every_stratum_has_its_share(strata: dict[str, str | None], count: int, 
 def test_a_larger_sample_holds_the_smaller(strata: dict[str, str | None], count: int) -> None:
     """Without strata: whoever asks for more keeps what was looked at already."""
     assert {*sampled(strata, count)} <= {*sampled(strata, count + 1)}
+
+
+@given(sizes=st.integers(1, 4), count=st.integers(1, 11), first=st.integers(0, 1_000))
+def test_of_strata_of_one_size_each_comes_up(sizes: int, count: int, first: int) -> None:
+    """Which of them has the rest is a draw of the seed, and none is always left out."""
+    strata = {f"{name}-{number}": name for name in "abcd" for number in range(sizes)}
+    drawn = Counter[str]()
+    for seed in range(first, first + 64):
+        taken = sampled(strata, count, seed=seed, stratum_of=strata.get)
+        shares = Counter(strata[one] for one in taken)
+        drawn += Counter({name for name, share in shares.items() if share == max(shares.values())})
+    assert drawn.keys() == {*"abcd"}

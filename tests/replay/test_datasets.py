@@ -11,6 +11,8 @@ from refold.conversation import (
     UserUtterance,
 )
 from refold.errors import Conflict, NotFound, UsageError
+from refold.projections import Projector
+from refold.readmodels import conversations
 from refold.replay import Action, Dataset, Variant, compare, label, replay
 
 
@@ -114,6 +116,23 @@ def test_a_dataset_that_is_not_there_is_told_with_those_that_are() -> None:
                 Dataset.named(store, name)
 
 
+def test_what_is_given_back_is_what_was_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the version that somebody else makes right after it."""
+    with store_of("call-1", "call-2") as store:
+        really = store.append_together
+
+        def append_together(appends: list[refold.Append]) -> list[refold.Appended]:
+            monkeypatch.undo()
+            done = really(appends)
+            Dataset.make(store, "hard", ["call-2"])
+            return done
+
+        monkeypatch.setattr(store, "append_together", append_together)
+        made = Dataset.make(store, "hard", ["call-1"])
+        assert (made.version, made.items) == (0, ["call-1@1"])
+        assert Dataset.named(store, "hard").items == ["call-2@1"]
+
+
 def test_a_stream_whose_name_looks_like_an_event_is_taken_by_its_name() -> None:
     """Where there is such a stream."""
     with store_of("call-1", "call-1@0") as store:
@@ -148,3 +167,41 @@ def test_who_says_what_of_what_must_be_said() -> None:
             label(store, "call-1", rater="ann", tags="odd")
         with pytest.raises(NotFound):
             label(store, "call-9", rater="ann", tags=["odd"])
+
+
+def test_the_last_word_of_all_counts_though_it_was_said_before() -> None:
+    """Who says again what another has denied since is heard; a comment is one more word too."""
+    with store_of("call-1") as store:
+        for rater, outcome, count in (
+            ("ann", "refunded", 1),
+            ("bob", "denied", 1),
+            ("ann", "refunded", 1),
+            ("ann", "refunded", 0),
+            ("bob", "refunded", 1),
+            ("ann", "refunded", 0),
+        ):
+            assert label(store, "call-1", rater=rater, labels={"outcome": outcome}) == count
+        assert Attributes.of(store.read("call-1")).outcome == "refunded"
+        for count in (1, 0):
+            said = {"outcome": "refunded"}
+            told = label(store, "call-1", rater="ann", labels=said, comment="by card")
+            assert told == count
+        assert label(store, "call-1", rater="ann", tags=["a", "a"]) == 1
+
+
+def test_a_score_of_one_event_is_none_of_its_conversation() -> None:
+    """As a label is not; and what it is about must be an event of the conversation."""
+    with store_of("call-1", "call-2") as store:
+        assert label(store, "call-1", rater="ann", scores={"kind": 1}, at="call-1@0") == 1
+        assert label(store, "call-1", rater="ann", scores={"kind": 1}, at="call-1@0") == 0
+        (*_, last) = store.read("call-1")
+        assert last.event == ScoreRecorded("kind", 1, "ann", at="call-1@0")
+        assert Attributes.of(store.read("call-1")).scores == {}
+        projector = Projector(store, [conversations])
+        projector.catch_up()
+        assert projector.query("SELECT score FROM conversations WHERE stream = 'call-1'") == [
+            (None,)
+        ]
+        for at in ("nowhere@99", "call-2@0", "call-1@9", "call-1"):
+            with pytest.raises(NotFound, match="there is no event"):
+                label(store, "call-1", rater="ann", labels={"kind": "yes"}, at=at)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Final, Self
 
 import click
 import msgspec
 
+import refold
 from refold.cli import jsontext, output
 from refold.cli.choosing import Choice, choosing, chosen
 from refold.cli.label import recorded
 from refold.cli.options import Listing, command, group, opened, option
 from refold.cli.text import clean, counted
-from refold.errors import UsageError
+from refold.errors import RefoldError, UsageError
 
 if TYPE_CHECKING:
     from refold.replay.datasets import Dataset
+
+_ONCE: Final = "{} is in a dataset once: give it once"
 
 
 @group("datasets", cls=Listing)
@@ -58,8 +62,9 @@ def make_dataset(
 ) -> None:
     """Make a dataset, or the next version of it, of conversations as they are now.
 
-    Those named, or of a category, and all that the other options say must hold of them. How they
-    were chosen is kept beside. The same again changes nothing.
+    Those named, or of a category, and all that the other options say must hold of them. The id of
+    an event (call-42@7) names its conversation up to it; --dataset takes each as far as it is in
+    that. How they were chosen is kept beside. The same again changes nothing.
 
         refold datasets make hard --last 7d --with-error
         refold datasets make sample --category call --sample 50 --seed 7 --stratify task
@@ -67,12 +72,30 @@ def make_dataset(
     """
     from refold.replay.datasets import Dataset
 
-    items = chosen(url, streams, category, wanted)
+    streams, pinned = _pinned(url, streams)
+    found = chosen(url, streams, category, wanted)
+    versions = {name: pinned.get(name, until) for name, until in found.items()}
+    items = [name if at is None else f"{name}@{at}" for name, at in versions.items()]
     said = {} if wanted is None else wanted.said()
     said |= {} if category is None else {"category": category}
     with opened(url, mode="write") as store:
         made = Dataset.make(store, name, items, chosen_by=said)
     output.show(made, _line(made))
+
+
+def _pinned(url: str, given: Sequence[str]) -> tuple[tuple[str, ...], dict[str, int]]:
+    """The streams of what is given, and the versions of those that ids of events name."""
+    names, pinned = [], dict[str, int]()
+    with opened(url) as store:
+        for one in given:
+            stream, _, version = one.rpartition("@")
+            is_id = stream and version.isdecimal() and store.head(one) < 0 <= store.head(stream)
+            names.append(stream if is_id else one)
+            if is_id and pinned.setdefault(stream, int(version)) != int(version):
+                raise UsageError(_ONCE.format(clean(stream)))
+    for stream in pinned.keys() & {*given}:
+        raise UsageError(_ONCE.format(clean(stream)))
+    return tuple(names), pinned
 
 
 @command("show", group=datasets_command)
@@ -126,21 +149,37 @@ def import_dataset(url: str, name: str, file: str, rater: str | None) -> None:
         refold datasets import hard hard.jsonl
         refold datasets import hard labelled.jsonl --rater ann
     """
-    from refold.replay.datasets import Dataset
-    from refold.replay.labels import label
+    from refold.replay.datasets import Dataset, item_of
+    from refold.replay.labels import LABELLED_MAX
 
     text = jsontext.stdin() if file == "-" else jsontext.file_text(file)
     lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
-    given = [_Labelled.of(line, f"{file}, line {number}") for number, line in lines]
+    places = [f"{file}, line {number}" for number, _ in lines]
+    given = [_Labelled.of(line, place) for (_, line), place in zip(lines, places, strict=True)]
     with opened(url, mode="write") as store:
-        made = Dataset.make(store, name, [one.item for one in given], chosen_by={"file": file})
-        count = 0
-        for stream, one in zip(made.versions, given, strict=True) if rater else ():
-            said: Any = {name: getattr(one, name) for name in ("labels", "scores", "tags")}
-            count += label(store, stream, rater=str(rater), **said)
+        items = [item_of(store, one.item) for one in given]
+        said = list(map(partial(_said, store, rater), places, items, given)) if rater else []
+        beside = [append for append in said if append.events]
+        if len(beside) > LABELLED_MAX:
+            raise UsageError(
+                f"{file} has something new of {len(beside):,} conversations, and {LABELLED_MAX} are"
+                " recorded at once: import it in parts first, then the whole"
+            )
+        made = Dataset.make(store, name, items, chosen_by={"file": file}, beside=beside)
     output.show(made, _line(made))
     if rater:
-        output.note(recorded(count))
+        output.note(recorded(sum(len(append.events) for append in beside)))
+
+
+def _said(store: refold.Store, rater: str, place: str, item: str, line: _Labelled) -> refold.Append:
+    """What a line says and its conversation has not yet, found fit to be stored."""
+    from refold.replay.labels import unsaid
+
+    try:
+        stream = item.rpartition("@")[0]
+        return unsaid(store, stream, rater, line.labels, line.scores, line.tags)
+    except RefoldError as error:
+        raise UsageError(f"{place}: {error.message}") from error
 
 
 class _Labelled(msgspec.Struct):

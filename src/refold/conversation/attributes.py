@@ -117,7 +117,7 @@ class Attributes(msgspec.Struct, kw_only=True, omit_defaults=True):
                 self.noted["channel"] = channel
             case events.SessionEnded(reason=reason):
                 self.ended = reason
-            case events.ScoreRecorded(name=name, value=value):
+            case events.ScoreRecorded(name=name, value=value, at=None):
                 self.scores[name] = value
             case events.LabelRecorded(name=name, value=value, at=None) if name != TAG:
                 self.labels[name] = value

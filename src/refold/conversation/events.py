@@ -287,12 +287,16 @@ class StatePatched(Payload, frozen=True):
 
 @event("score.recorded")
 class ScoreRecorded(Payload, frozen=True):
-    """Someone rated a conversation; ``rater`` is a person, a program or a model with version."""
+    """Someone rated a conversation, or one event of it (``at``, its id).
+
+    ``rater`` is a person, a program or a model with version.
+    """
 
     name: str
     value: float
     rater: str
     comment: str | None = None
+    at: Annotated[str | None, ADDED] = None
 
 
 @event("label.recorded")

@@ -205,7 +205,8 @@ def _decided(row: ConversationRow, event: governance.DecisionRecorded, _: Record
 
 @_on(events.ScoreRecorded)
 def _scored(row: ConversationRow, event: events.ScoreRecorded, _: Recorded) -> None:
-    row.score_name, row.score = event.name, event.value
+    if event.at is None:
+        row.score_name, row.score = event.name, event.value
 
 
 @_on(*_COUNTED_IN)

@@ -6,7 +6,7 @@ A version is never changed: who makes a dataset again makes its next one.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, Self
 
 import msgspec
@@ -14,7 +14,7 @@ import msgspec
 from refold.core.clock import rfc3339
 from refold.core.event import event_id, parse_event_id
 from refold.core.expected import NO_EVENTS, NO_STREAM
-from refold.core.recorded import Recorded
+from refold.engine.append import Append
 from refold.engine.store import Store
 from refold.engine.store_check import check_store
 from refold.errors import NotFound, UsageError, refuse_unless
@@ -55,26 +55,32 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True):
         items: Iterable[str],
         *,
         chosen_by: dict[str, Any] | None = None,
+        beside: Sequence[Append] = (),
     ) -> Self:
         """Keep conversations as the next version of a dataset; as the last, where it has the same.
 
-        ``items`` are ids of events, or names of streams, which stand for all that they hold now.
+        ``items`` are ids of events, or names of streams, which stand for all that they hold now;
+        ``beside`` is appended with it, all or nothing.
         Raises :class:`~refold.errors.NotFound` for what is not there and
         :class:`~refold.errors.UsageError` for none, more than 20,000, or a stream that is given
         twice.
         """
         check_store(store, call="Dataset.make", instead=OPENED)
         stream = _stream(name)
-        found = [_item(store, one) for one in items]
+        found = [item_of(store, one) for one in items]
         refuse_unless(0 < len(found) <= ITEMS_MAX, f"1 to {ITEMS_MAX:,} conversations", items=found)
         if len({parse_event_id(one)[0] for one in found}) < len(found):
             raise UsageError("a conversation is in a dataset once: give each stream once")
         last = store.head(stream)
-        before = None if last == NO_EVENTS else cls.named(store, name)
-        if before is None or before.items != found:
-            made = DatasetVersioned(found, chosen_by or {})
-            store.append(stream, [made], expected=NO_STREAM if last == NO_EVENTS else last)
-        return cls.named(store, name)
+        before = None if last == NO_EVENTS else cls._at(store, name, last)
+        if before is not None and before.items == found:
+            if beside:
+                store.append_together(beside)
+            return before
+        made = DatasetVersioned(found, chosen_by or {})
+        part = Append(stream, [made], NO_STREAM if last == NO_EVENTS else last)
+        (*_, appended) = store.append_together([*beside, part])
+        return cls._at(store, name, appended.version)
 
     @classmethod
     def named(cls, store: Store, name: str) -> Self:
@@ -83,12 +89,12 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True):
         asked = _ASKED.fullmatch(name) if isinstance(name, str) else None
         refuse_unless(asked is not None, "the name of a dataset", name=name)
         assert asked is not None
-        stream, last = _stream(asked[1]), store.head(_stream(asked[1]))
+        last = store.head(_stream(asked[1]))
         version = last if asked[2] is None else int(asked[2])
         if last == NO_EVENTS or version > last:
             known = ", ".join(f"{one.name}@{one.version}" for one in cls.all(store)) or "none"
             raise NotFound(f"there is no dataset {name!r}: there is {known}", dataset=name)
-        return cls._of(asked[1], store.event(event_id(stream, version)))
+        return cls._at(store, asked[1], version)
 
     @classmethod
     def all(cls, store: Store) -> list[Self]:
@@ -97,7 +103,8 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True):
         return [cls.named(store, name) for name in names]
 
     @classmethod
-    def _of(cls, name: str, recorded: Recorded) -> Self:
+    def _at(cls, store: Store, name: str, version: int) -> Self:
+        recorded = store.event(event_id(_stream(name), version))
         made: DatasetVersioned = recorded.to_class(DatasetVersioned)
         return cls(
             name=name,
@@ -114,7 +121,7 @@ def _stream(name: object) -> str:
     return f"{CATEGORY}{name}"
 
 
-def _item(store: Store, given: str) -> str:
+def item_of(store: Store, given: str) -> str:
     """The id of an event that is there; of a stream's last, where only a stream is named."""
     refuse_unless(isinstance(given, str), "the id of an event, or a stream", item=given)
     last = store.head(given)
