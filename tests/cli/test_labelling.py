@@ -215,6 +215,47 @@ def test_prompts_are_listed_in_the_order_of_their_time(run: Refold) -> None:
     assert sorted(one["stream"] for one in found) == first["streams"]
 
 
+def test_a_prompt_of_a_recorded_branch_was_in_force(run: Refold) -> None:
+    """It is listed with the branch, and what was only tried is not."""
+    with refold.open("refold.db") as store:
+        store.branch("call-2").save("call-2~1")
+        asked = AgentConfigured(prompt=Prompt("Ask twice.", id="desk-3"))
+        store.append("call-2~1", [asked], metadata={"origin": "recorded"})
+    listed = run("prompts", "--json").lines
+    assert [(one["labels"], one["streams"]) for one in listed][-1] == (["desk-3"], ["call-2~1"])
+    assert len(listed) == 3
+
+
+def test_a_dataset_of_replays_is_taken_as_it_is(run: Refold) -> None:
+    """Where nothing else is asked; else those left out are told."""
+    with refold.open("refold.db") as store:
+        store.branch("call-2").adding(UserUtterance("hm")).save("call-2~replay-a-0")
+        Dataset.make(store, "mine", ["call-2~replay-a-0", "call-1"])
+    listed = run("datasets", "make", "again", "--dataset", "mine", "--json").lines
+    assert listed[0]["items"] == ["call-1@1", "call-2~replay-a-0@3"]
+    narrow = run("streams", "--dataset", "mine", "--agent", "desk", "--json")
+    assert [one["stream"] for one in narrow.lines] == ["call-1"]
+    assert "left out 1 stream of replays" in narrow.err
+
+
+@pytest.mark.parametrize(
+    ("selection", "said"),
+    [
+        ("sample=abc", "--a: 'sample=abc' is no whole number"),
+        ("with_error=perhaps", "--a: 'with_error=perhaps' is no yes or no"),
+        ("last=soon", "--a: 'last=soon' is no time or age"),
+        ("call,chat", "--a says category twice"),
+        ("tool=a,tool=b", "--a says tool twice"),
+        ("last=7d,since=2026-01-01", "--a says since twice"),
+        ("with_error", "no stream fits"),
+        ("with_error=1", "no stream fits"),
+    ],
+)
+def test_a_selection_that_says_nothing_is_refused(run: Refold, selection: str, said: str) -> None:
+    """With the option that has it; a flag may stand alone."""
+    refused(run("compare", "--a", selection, "--b", "call"), said)
+
+
 def test_how_prompts_differ(run: Refold) -> None:
     """Line by line, and exit code 1; by label or hash, and a wrong one is told."""
     first = run("prompts", "--json").lines[0]["hash"][:6]

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import refold
 from refold import Event
-from refold.conversation import AgentConfigured, ModelResponse, Usage
+from refold.conversation import AgentConfigured, ModelResponse, Usage, UserUtterance
 from tests.readmodels.tables import after, caught_up
 
 
@@ -85,6 +85,18 @@ def test_what_was_recorded_in_a_branch_was_paid() -> None:
         ("a", "m", Decimal(3)),
         ("b", "m-2", Decimal(4)),
     ]
+
+
+def test_a_branch_is_of_the_agent_at_its_fork() -> None:
+    """Not of one that its stream got later; a branch of a branch, too."""
+    with refold.open("memory:", clock=lambda: 1_772_355_600_000_000) as store:
+        store.append("call-1", [AgentConfigured(agent="a", model="m")])
+        store.append("call-1", [UserUtterance("hi"), AgentConfigured(agent="b", model="n")])
+        for left, at, name in (("call-1", 1, "call-1~b"), ("call-1~b", 2, "call-1~c")):
+            store.branch(left, at=at).save(name)
+            store.append(name, [answer("1")], metadata={"origin": "recorded"})
+        rows = caught_up(store)["costs"]
+    assert [(row["agent"], row["model"], row["cost"]) for row in rows] == [("a", "m", Decimal(2))]
 
 
 def test_events_without_a_price_are_no_answers() -> None:

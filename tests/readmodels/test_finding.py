@@ -16,6 +16,7 @@ import refold
 from refold.conversation import (
     AgentConfigured,
     AgentUtterance,
+    Attributes,
     LabelRecorded,
     ModelFailed,
     ModelResponse,
@@ -33,7 +34,7 @@ from refold.core.event import category_of
 from refold.errors import UsageError
 from refold.projections import Projector
 from refold.readmodels import Wanted, find
-from refold.readmodels.searching import search
+from refold.readmodels.searching import attributes_in, search
 from refold.replay import Variant, branch_name
 
 DAY_US = 86_400_000_000
@@ -212,7 +213,8 @@ def has_prompt(events: Sequence[refold.Recorded], wanted: str) -> bool:
     """Whether a prompt of this label, or whose hash begins so, was configured."""
     configured = [event.data for event in events if event.type == "agent.configured"]
     prompts = [one["prompt"] for one in configured if one.get("prompt")]
-    labels = {one.get("version") for one in configured} | {one.get("id") for one in prompts}
+    labels = {one.get("version") for one in configured if one.get("prompt")}
+    labels |= {one.get("id") for one in prompts}
     begins = len(wanted) >= 4 and any(one["hash"].startswith(wanted) for one in prompts)
     return wanted in labels or begins
 
@@ -376,7 +378,7 @@ def test_rows_that_another_refold_made_are_made_anew(
     with refold.open(tmp_path / "a.db") as store:
         store.append("call-1", [UserUtterance("hello")])
         find(store, Wanted())
-        monkeypatch.setattr(search, "revision", 3)
+        monkeypatch.setattr(search, "revision", search.revision + 1)
         monkeypatch.setattr(search, "_made", None)
         told: list[tuple[int, int]] = []
         found = find(store, Wanted(text="hello"), progress=lambda *done: told.append(done))
@@ -465,6 +467,65 @@ def test_a_prompt_is_known_by_its_label_or_hash() -> None:
             find(store, Wanted(prompt_version="abcd"))
         (unknown,) = find(store, Wanted(prompt_version="v2")).unknown
         assert unknown[:2] == ("prompt version", "v2")
+
+
+METADATA = st.fixed_dictionaries(
+    {},
+    optional={
+        **dict.fromkeys(["task", "agent", "run", "subject", "team"], st.sampled_from("ab")),
+        "tags": st.lists(st.sampled_from(["x", "y"]), max_size=2, unique=True),
+    },
+)
+SAID = st.one_of(
+    st.just(refold.Event("order.placed", {})),
+    st.just(SessionStarted(parties=[Party(role="customer", id="c")])),
+    st.just(UserUtterance("hi")),
+    st.builds(
+        LabelRecorded,
+        name=st.sampled_from(["tag", "outcome"]),
+        value=st.just("z"),
+        rater=st.just("ann"),
+    ),
+)
+
+
+@given(appends=st.lists(st.tuples(SAID, METADATA), min_size=1, max_size=6))
+@settings(max_examples=60)
+def test_a_stream_is_found_by_what_it_is_known_by(appends: Any) -> None:
+    """Of whatever type its events are, the user's own too: as `Attributes.of` has it."""
+    with refold.open("memory:") as store:
+        for said_, metadata in appends:
+            store.append("order-1", [said_], metadata=metadata)
+        known = Attributes.of(store.read("order-1"))
+        projector = Projector(store, [search])
+        projector.catch_up()
+        ((row,),) = projector.query("SELECT attributes FROM search_streams")
+        assert attributes_in(row) == known
+        for name in ("a", "b", "x", "y", "z"):
+            assert bool(find(store, Wanted(tag=name)).streams) == (name in known.tags)
+            assert bool(find(store, Wanted(agent=name)).streams) == (name in known.agents)
+
+
+def test_a_name_is_known_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than are told: what a stream has is not said to be in none."""
+    monkeypatch.setattr("refold.readmodels.finding.NAMES_MAX", 2)
+    with refold.open("memory:") as store:
+        for number in range(5):
+            agent = AgentConfigured(agent=f"a{number}", prompt=Prompt("p", id=f"dead{number}"))
+            store.append(f"call-{number}", [agent, SessionEnded(reason=f"r{number}")])
+        for number in range(5):
+            wanted = Wanted(
+                agent=f"a{number}", prompt_version=f"dead{number}", outcome=f"r{number}", tool="no"
+            )
+            assert [one[:2] for one in find(store, wanted).unknown] == [("tool", "no")]
+
+
+def test_a_version_of_an_agent_without_a_prompt_is_none_of_a_prompt() -> None:
+    """Nor does the prompt of another configuration of the same stream make it one."""
+    with refold.open("memory:") as store:
+        store.append("call-1", [AgentConfigured(version="v1"), AgentConfigured(prompt=Prompt("a"))])
+        store.append("call-2", [AgentConfigured(version="v1", prompt=Prompt("a"))])
+        assert find(store, Wanted(prompt_version="v1")).streams == {"call-2"}
 
 
 OTHER_UPCASTERS = """

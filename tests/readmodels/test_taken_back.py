@@ -6,6 +6,7 @@ from typing import Any
 
 import refold
 from refold.claude_agent_sdk import RefoldSessionStore
+from refold.conversation import UserUtterance
 from refold.openai_agents import RefoldSession
 from refold.pydantic_ai import RefoldConversationStore
 from refold.readmodels import Wanted, find
@@ -89,3 +90,25 @@ def test_a_deleted_conversation_is_not_found() -> None:
         assert found(store, "umbrella") == ["conversation-42~1"]
         run(conversations.delete("42"))
         assert (found(store, "teapot"), found(store, "umbrella")) == (["conversation-43"], [])
+
+
+def test_what_came_with_a_popped_item_is_not_found() -> None:
+    """Its tools and errors go with its words; those of items that stay are found."""
+    with refold.open("memory:") as store:
+        session = RefoldSession(store, "1")
+        failed: Any = {"type": "function_call_output", "call_id": "c2", "output": '{"error": "no"}'}
+        run(session.add_items([call("look"), call("refund", call_id="c2"), failed]))
+        asked = [Wanted(tool="look"), Wanted(tool="refund"), Wanted(with_error=True)]
+        for there in ([1, 1, 1], [1, 1, 0], [1, 0, 0], [0, 0, 0]):
+            assert [len(find(store, wanted).streams) for wanted in asked] == there
+            run(session.pop_item())
+
+
+def test_however_many_branches_are_deleted_with_their_conversation() -> None:
+    """Those that it went on in; a branch of the user's own stays."""
+    with refold.open("memory:") as store:
+        store.append("talk-1", [UserUtterance("hi")])
+        for name in ("talk-1~1", "talk-1~101", "talk-1~99999", "talk-1~mine", "talk-10~1"):
+            store.append(name, [UserUtterance("teapot")])
+        store.append("talk-1", [refold.Event("pydantic_ai.deleted", {})])
+        assert found(store, "teapot") == ["talk-10~1", "talk-1~mine"]

@@ -25,8 +25,8 @@ from refold.cli.options import (
     together,
     typed,
 )
-from refold.cli.suggest import resolved
-from refold.cli.text import clean, suggestion
+from refold.cli.suggest import REPLAY_MARK, resolved
+from refold.cli.text import clean, counted, suggestion
 from refold.errors import NotFound, UsageError
 from refold.times import rfc3339
 
@@ -37,9 +37,18 @@ SEEDS_MAX = 2**63 - 1
 _READ: Final[dict[str, Callable[[str], Any]]] = {
     **dict.fromkeys(("since", "until"), INSTANT),
     **dict.fromkeys(("sample", "seed"), int),
-    "with_error": lambda said: said.lower() in ("", "true", "yes"),
+    "with_error": lambda said: _YES[said.lower()],
+}
+_YES: Final[dict[str, bool]] = {
+    **dict.fromkeys(("true", "yes", "1"), True),
+    **dict.fromkeys(("false", "no", "0"), False),
 }
 """How a condition of a selection is read; others are taken as they are."""
+_KINDS: Final = {
+    **dict.fromkeys(("since", "until"), "time or age, such as 2026-03-01 or 7d"),
+    **dict.fromkeys(("sample", "seed"), "whole number"),
+    "with_error": "yes or no",
+}
 
 
 class Choice(NamedTuple):
@@ -66,7 +75,7 @@ def choosing(*, model: str = "--model", sample: str = "--sample") -> Callable[..
     """
     options = together(
         time_option("--since", "--last", "of_since", help="Went on since: a time or age, 7d."),
-        time_option("--until", "of_until", help="Went on before."),
+        time_option("--until", "of_until", help="Went on then or before."),
         option("--agent", "of_agent", metavar="NAME", help="This agent was in it."),
         option(
             "--prompt-version",
@@ -122,9 +131,16 @@ def found(url: str, choice: Choice, among: Sequence[str] | None = None) -> Found
 
     Whether some could not be looked into is told.
     """
-    from refold.readmodels import find
+    from refold.readmodels import Wanted, find
+    from refold.readmodels.finding import FoundStreams
 
     own = _of_dataset(url, choice, among)
+    if own is not None and choice.wanted == Wanted():
+        return FoundStreams(choice.wanted, frozenset(own), None, [], [])
+    asked_again = [one for one in own or () if REPLAY_MARK in one]
+    if asked_again:
+        left = counted(len(asked_again), "stream")
+        output.note(f"left out {left} of replays: only --dataset alone takes them")
     is_asked = None if own is None else frozenset(own).__contains__
     with output.progress("read the log") as tell, refold.open("memory:") as rows:
         try:
@@ -199,22 +215,32 @@ def fitting(url: str, wanted: Choice | None, streams: list[str] | None) -> dict[
     return {stream: until.get(stream) for stream in fit}
 
 
-def selected(url: str, text: str) -> list[str]:
-    """The streams of a selection in one word: a category, or ``agent=reception,last=7d``."""
+def selected(url: str, text: str, option: str) -> dict[str, int | None]:
+    """The streams of a selection in one word: a category, or ``agent=reception,last=7d``.
+
+    Each up to its version in the dataset, as :func:`chosen` gives them; ``option`` has the text.
+    """
     from refold.readmodels import Wanted
 
     said: dict[str, Any] = {}
     known = (*Wanted.__struct_fields__, "dataset")
     for one in text.split(","):
         name, equals, value = one.strip().partition("=")
-        key = name.replace("-", "_") if equals else "category"
+        key = name.replace("-", "_")
+        if not equals:
+            key, value = (key, "yes") if key == "with_error" else ("category", name)
         key = "since" if key == "last" else key
         if key not in known:
             near = suggestion(key, known)
             raise UsageError(f"{clean(one)!r} says nothing that streams are known by{near}")
-        said[key] = _READ.get(key, str)(value if equals else name)
+        if key in said:
+            raise UsageError(f"{option} says {key} twice, {clean(one)!r} too: give it once")
+        try:
+            said[key] = _READ.get(key, str)(value)
+        except (ValueError, KeyError, click.BadParameter) as error:
+            raise UsageError(f"{option}: {clean(one)!r} is no {_KINDS[key]}") from error
     dataset = said.pop("dataset", None)
     try:
-        return [*fitting(url, Choice(Wanted(**said), dataset), None)]
+        return fitting(url, Choice(Wanted(**said), dataset), None)
     except NotFound as error:
         raise NotFound(f"{error.message.rstrip()}: of {clean(text)!r}") from error

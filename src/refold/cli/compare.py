@@ -163,7 +163,7 @@ def _recorded(
 
     question = terms_of(options, fail_on)["question"]
     gate = {name: options[name] for name in ("inconclusive", "junit", "summary")}
-    sides = [selected(url, text) for text in (first, second)]
+    sides = [selected(url, first, "--a"), selected(url, second, "--b")]
     with opened(url) as store:
         found = compare_recorded(
             store, *sides, pair_by=pair_by, question=question, prices=options["prices"]

@@ -28,6 +28,11 @@ _KEPT: Final = 4_096
 Handle = TypeVar("Handle", bound=Callable[[Rows, Any, Recorded], None])
 
 
+def happened(recorded: Recorded) -> bool:
+    """Whether an event is of no branch, or of one that was recorded as it happened."""
+    return "~" not in recorded.stream or recorded.noted("origin") == "recorded"
+
+
 def kept_from(projection: Projection, *events: type) -> Callable[[Handle], Handle]:
     """Decorator: what these events do to a projection's rows, where they are not in a branch."""
 

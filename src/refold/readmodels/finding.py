@@ -247,8 +247,8 @@ def _prompt(projector: Projector, wanted: Wanted) -> list[tuple[str, str]]:
         return []
     is_hash = len(given) >= HASH_DIGITS_MIN and set(given) <= _HEX
     found = _known(projector, "prompt", starts=given) if is_hash else []
-    if given in _known(projector, "version") or not found:
-        return [("version", given)]
+    if _is_known(projector, "label", given) or not found:
+        return [("label", given)]
     if len(found) > 1:
         some = ", ".join(one[: len(given) + HASH_DIGITS_MIN] for one in found[:3])
         raise UsageError(f"prompt_version={given!r} begins several hashes: {some}; give more of it")
@@ -272,14 +272,20 @@ def _unknown(
     projector: Projector, wanted: Wanted, names: Iterable[tuple[str, str]]
 ) -> Iterator[tuple[str, str, list[str]]]:
     for kind, name in names:
-        known = _known(projector, kind)
-        if name not in known:
-            yield ("prompt version" if kind == "version" else kind), name, known
+        if not _is_known(projector, kind, name):
+            told = "prompt version" if kind == "label" else kind
+            yield told, name, _known(projector, kind)
     if wanted.outcome is not None:
-        sql = "SELECT DISTINCT ifnull(outcome, ?) FROM search_streams LIMIT ?"
-        known = [str(one) for (one,) in projector.query(sql, (OPEN, NAMES_MAX))]
-        if wanted.outcome not in known:
+        sql = "SELECT 1 FROM search_streams WHERE ifnull(outcome, ?) = ? LIMIT 1"
+        if not list(projector.query(sql, (OPEN, wanted.outcome))):
+            sql = "SELECT DISTINCT ifnull(outcome, ?) FROM search_streams LIMIT ?"
+            known = [str(one) for (one,) in projector.query(sql, (OPEN, NAMES_MAX))]
             yield "outcome", wanted.outcome, known
+
+
+def _is_known(projector: Projector, kind: str, name: str) -> bool:
+    sql = "SELECT 1 FROM search_names WHERE kind = ? AND name = ? LIMIT 1"
+    return bool(list(projector.query(sql, (kind, name))))
 
 
 def _known(projector: Projector, kind: str, *, starts: str = "") -> list[str]:

@@ -9,6 +9,7 @@ from refold.core.clock import rfc3339
 from refold.core.recorded import parts_of
 from refold.engine.store import Store
 from refold.engine.store_check import check_store
+from refold.readmodels.columns import happened
 
 
 class PromptVersion(msgspec.Struct, kw_only=True):
@@ -31,14 +32,15 @@ class PromptVersion(msgspec.Struct, kw_only=True):
 def prompt_versions(store: Store) -> list[PromptVersion]:
     """Every prompt that conversations were configured with, in the order of their first time.
 
-    Branches are left out: what a replay asked was not in force.
+    Of branches only those count that were recorded as it happened: what a replay asked was not in
+    force.
     """
     check_store(store, call="prompt_versions", instead="give refold.open(…)")
     found: dict[str, PromptVersion] = {}
     of_stream: dict[str, dict[str, None]] = {}
     for recorded in parts_of(store.read_all(types=["agent.configured"])):
         agent = recorded.to_class(AgentConfigured)
-        if agent.prompt is None or "~" in recorded.stream:
+        if agent.prompt is None or not happened(recorded):
             continue
         own, at = agent.prompt.hash, rfc3339(recorded.occurred_at_us)
         one = found.setdefault(

@@ -8,7 +8,7 @@ asked never happened, and is left out; what a framework took back is not found a
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
@@ -40,6 +40,7 @@ class SearchStreamRow(msgspec.Struct):
     attributes: str = "{}"
     gone_at: int = 0
     item_at: int = 0
+    item_errors: int = 0
 
 
 class SearchNameRow(msgspec.Struct):
@@ -58,6 +59,7 @@ class SearchItemRow(msgspec.Struct):
     version: int
     first: int
     last: int
+    errors: int = 0
 
 
 class SearchTextRow(msgspec.Struct):
@@ -77,7 +79,12 @@ class Facts(NamedTuple):
 
 
 STREAMS: Final = Table("search_streams", SearchStreamRow, key=("stream",), indexes=[("last_at",)])
-NAMES: Final = Table("search_names", SearchNameRow, key=("kind", "name", "stream"))
+NAMES: Final = Table(
+    "search_names",
+    SearchNameRow,
+    key=("kind", "name", "stream"),
+    indexes=[("stream", "position")],
+)
 ITEMS: Final = Table("search_items", SearchItemRow, key=("stream", "version"))
 TEXTS: Final = Table("search_texts", SearchTextRow, key=("rowid",), words=("text",))
 SAID: Final = """
@@ -87,7 +94,7 @@ JOIN {search_streams} AS one ON one.stream = texts.stream
 WHERE texts.rowid > one.gone_at
 """
 search: Final = Projection(
-    "search", tables=[STREAMS, NAMES, ITEMS, TEXTS], views={"search": SAID}, revision=2
+    "search", tables=[STREAMS, NAMES, ITEMS, TEXTS], views={"search": SAID}, revision=3
 )
 """What streams are found by: times, agents, models, tools, prompts, outcomes, errors, cost, words.
 """
@@ -118,8 +125,10 @@ _SETTLING: Final = (
 )  # fmt: skip
 ITEM_POSITIONS_MAX: Final = 1_000
 """So many positions before an item are looked through for what it says."""
-BRANCHES_MAX: Final = 100
-"""So many branches of a conversation of pydantic-ai are deleted with it."""
+_NAMED_BETWEEN: Final = """
+SELECT kind, name FROM {search_names} WHERE stream = ? AND position >= ? AND position < ?
+"""
+_BRANCHES: Final = "SELECT stream FROM {search_streams} WHERE stream > ? AND stream < ?"
 
 
 def spaced(text: str) -> str:
@@ -142,6 +151,8 @@ def facts_of(event: object) -> Facts:
             return Facts(text=_text_of(event.result))
         case events.ModelFailed():
             return Facts(text=event.error, is_error=True)
+        case events.AgentConfigured(prompt=events.Prompt(id=own), version=version):
+            return Facts([("label", own), ("label", version)])
         case events.SessionEnded():
             failed = event.error is not None or event.reason == "error"
             return Facts(text=event.error or "", is_error=failed)
@@ -183,12 +194,7 @@ def _happened(rows: Rows, event: Any, recorded: Recorded) -> None:
         totals = amounts_in(row.cost)
         add(totals, event.currency, event.cost)
         row.cost = _encode(totals).decode()
-    known = [*names_in(event, recorded), *names]
-    is_new = [_named(rows, row, kind, name, recorded) for kind, name in known if name]
-    if any(is_new) or recorded.version == 0 or isinstance(event, _SETTLING):
-        attributes = attributes_in(row.attributes)
-        attributes.take(event, recorded)
-        row.attributes, row.outcome = _encode(attributes).decode(), attributes.outcome
+    _know(rows, row, event, names, recorded)
     if text:
         row.item_at = row.item_at or recorded.position
         _say(rows, row.stream, text, recorded)
@@ -199,7 +205,26 @@ def _happened(rows: Rows, event: Any, recorded: Recorded) -> None:
 def _passed(rows: Rows, recorded: Recorded) -> None:
     row = None if recorded.type.startswith(_UNHEARD) else _seen(rows, recorded)
     if row is not None:
+        _know(rows, row, None, (), recorded)
         rows.put(STREAMS, row)
+
+
+def _know(
+    rows: Rows,
+    row: SearchStreamRow,
+    event: object,
+    names: Iterable[tuple[str, str | None]],
+    recorded: Recorded,
+) -> None:
+    """Take what an event says that its stream is known by, and the names it has beside."""
+    known = [*names_in(event, recorded), *names]
+    is_new = [_named(rows, row, kind, name, recorded) for kind, name in known if name]
+    # Whom it is about may be said again after another: the last word on it counts too.
+    is_settling = recorded.version == 0 or isinstance(event, _SETTLING) or "customer" in dict(known)
+    if any(is_new) or is_settling:
+        attributes = attributes_in(row.attributes)
+        attributes.take(event, recorded)
+        row.attributes, row.outcome = _encode(attributes).decode(), attributes.outcome
 
 
 def _seen(rows: Rows, recorded: Recorded) -> SearchStreamRow | None:
@@ -242,19 +267,27 @@ def _say(rows: Rows, stream: str, text: str, recorded: Recorded) -> None:
 
 @search.on("openai_agents.item")
 def _kept(rows: Rows, _: Any, recorded: Recorded) -> None:
-    row = _seen(rows, recorded)
+    _passed(rows, recorded)
+    row = rows.get(STREAMS, (recorded.stream,))
     if row is not None:
         last = recorded.position
         first = max(row.item_at or last, last - ITEM_POSITIONS_MAX)
-        rows.put(ITEMS, SearchItemRow(row.stream, recorded.version, first, last))
-        row.item_at = 0
+        errors = row.errors - row.item_errors
+        rows.put(ITEMS, SearchItemRow(row.stream, recorded.version, first, last, errors))
+        row.item_at, row.item_errors = 0, row.errors
         rows.put(STREAMS, row)
 
 
 @search.on("openai_agents.popped")
 def _popped(rows: Rows, event: Any, recorded: Recorded) -> None:
     item = rows.get(ITEMS, (recorded.stream, event["version"]))
-    if item is not None:
+    row = rows.get(STREAMS, (recorded.stream,))
+    if item is not None and row is not None:
+        row.errors, row.item_errors = row.errors - item.errors, row.item_errors - item.errors
+        rows.put(STREAMS, row)
+        # The last item is popped: a name that came with it is said by none before, and none after.
+        for named in rows.execute(_NAMED_BETWEEN, (item.stream, item.first, item.last)):
+            rows.delete(NAMES, (*named, item.stream))
         for position in range(item.first, item.last):
             said = rows.get(TEXTS, position)
             if said is not None and said.stream == recorded.stream:
@@ -267,7 +300,9 @@ def _popped(rows: Rows, event: Any, recorded: Recorded) -> None:
 def _taken_back(rows: Rows, _: Any, recorded: Recorded) -> None:
     at, names = shown(recorded.occurred_at_us), [recorded.stream]
     if recorded.type == "pydantic_ai.deleted":
-        names += [f"{recorded.stream}~{number}" for number in range(1, BRANCHES_MAX + 1)]
+        begins = f"{recorded.stream}~"
+        found = rows.execute(_BRANCHES, (begins, f"{begins}:"))  # After the digits in ASCII.
+        names += [one for (one,) in found if one.removeprefix(begins).isdecimal()]
     for stream in names:
         if rows.get(STREAMS, (stream,)) is not None:
             rows.put(STREAMS, SearchStreamRow(stream, at, at, gone_at=recorded.position))

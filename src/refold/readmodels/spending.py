@@ -16,7 +16,7 @@ from refold.conversation.events import AgentConfigured, ModelResponse
 from refold.core.history import SessionForked
 from refold.core.recorded import Recorded
 from refold.projections import Projection, Rows, Table
-from refold.readmodels.columns import count_tokens, shown
+from refold.readmodels.columns import count_tokens, happened, shown
 
 
 class CostRow(msgspec.Struct):
@@ -35,43 +35,45 @@ class CostRow(msgspec.Struct):
 
 
 class CostSessionRow(msgspec.Struct):
-    """The agent and model that a conversation runs with."""
+    """What a conversation runs with: the version that says so, the agent and the model, each time.
+
+    The last is in force.
+    """
 
     stream: str
-    agent: str
-    model: str
+    settings: list[tuple[int, str, str]]
 
 
 COSTS: Final = Table("costs", CostRow, key=("day", "agent", "model", "currency"))
 SESSIONS: Final = Table("cost_sessions", CostSessionRow, key=("stream",))
-costs: Final = Projection("costs", tables=[COSTS, SESSIONS], revision=2)
+costs: Final = Projection("costs", tables=[COSTS, SESSIONS], revision=3)
 """Cost and tokens by agent, model, currency and day."""
-
-
-def _was_paid(recorded: Recorded) -> bool:
-    return "~" not in recorded.stream or recorded.noted("origin") == "recorded"
 
 
 @costs.on(SessionForked)
 def _forked(rows: Rows, event: SessionForked, recorded: Recorded) -> None:
-    """A branch begins with the agent of the stream that it leaves; a replay asks another."""
+    """A branch begins with the agent that its stream has at the fork; a replay asks another."""
     left = None if "~replay-" in recorded.stream else rows.get(SESSIONS, (event.from_stream,))
     if left is not None:
-        rows.put(SESSIONS, CostSessionRow(recorded.stream, left.agent, left.model))
+        settings = [one for one in left.settings if one[0] <= event.from_version]
+        rows.put(SESSIONS, CostSessionRow(recorded.stream, settings))
 
 
 @costs.on(AgentConfigured)
 def _configured(rows: Rows, event: AgentConfigured, recorded: Recorded) -> None:
-    if _was_paid(recorded):
-        rows.put(SESSIONS, CostSessionRow(recorded.stream, event.agent or "", event.model or ""))
+    if happened(recorded):
+        row = rows.get(SESSIONS, (recorded.stream,)) or CostSessionRow(recorded.stream, [])
+        setting = recorded.version, event.agent or "", event.model or ""
+        if not row.settings or row.settings[-1][1:] != setting[1:]:
+            rows.put(SESSIONS, CostSessionRow(recorded.stream, [*row.settings, setting]))
 
 
 @costs.on(ModelResponse)
 def _answered(rows: Rows, event: ModelResponse, recorded: Recorded) -> None:
-    if not _was_paid(recorded):
+    if not happened(recorded):
         return
     session = rows.get(SESSIONS, (recorded.stream,))
-    agent, model = (session.agent, session.model) if session else ("", "")
+    _, agent, model = session.settings[-1] if session and session.settings else (0, "", "")
     key = shown(recorded.occurred_at_us)[:10], agent, event.model or model, event.currency
     row = rows.get(COSTS, key) or CostRow(*key)
     row.answers += 1

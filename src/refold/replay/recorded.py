@@ -6,7 +6,7 @@ Or two models, two prompts, two weeks: whatever two selections of conversations 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Set
 from typing import Final
 
 import msgspec
@@ -95,15 +95,19 @@ def compare_recorded(
     They are paired by what they are known by (see
     :meth:`Attributes.by <refold.conversation.Attributes.by>`): the task, or the label or metadata
     ``pair_by`` names. Several conversations of one task are tries of it: their values are averaged
-    first. Without a ``question`` the reward decides, where both sides have some, else
-    broken answers. ``prices`` by model give a cost to answers without one. Raises
-    :class:`~refold.errors.UsageError` for a conversation on both sides,
+    first. Where a side is a mapping, as :attr:`Dataset.versions` is, each is looked at up to its
+    version, but known by all that was said of it since. Without a ``question`` the reward decides,
+    where both sides have some, else broken answers. ``prices`` by model give a cost to answers
+    without one. Raises :class:`~refold.errors.UsageError` for a conversation on both sides,
     :class:`~refold.errors.NotFound` where no two have a task in common.
     """
     check_store(store, call="compare_recorded", instead=OPENED)
     check_prices(prices)
-    sides = [list(dict.fromkeys(checked_streams(side))) for side in (a, b)]
-    if both := set(sides[0]) & set(sides[1]):
+    sides = [
+        {stream: side.get(stream) if isinstance(side, Mapping) else None for stream in names}
+        for side, names in ((one, checked_streams(one)) for one in (a, b))
+    ]
+    if both := sides[0].keys() & sides[1].keys():
         raise UsageError(
             f"{min(both)} is on both sides: a conversation cannot be set against itself",
             stream=min(both),
@@ -135,18 +139,21 @@ def compare_recorded(
 class _Side:
     """One selection as it is read: its ``arm``, and the ``rewards`` of each try by task."""
 
-    def __init__(self, store: Store, streams: Sequence[str], pair_by: str, prices: Prices) -> None:
+    def __init__(
+        self, store: Store, streams: Mapping[str, int | None], pair_by: str, prices: Prices
+    ) -> None:
         self.arm, self.rewards = Arm(OF_THE_RECORD), defaultdict[str, list[float | None]](list)
         self._conversations, self._pair_by, self._without_key = len(streams), pair_by, 0
-        for stream in streams:
+        for stream, until in streams.items():
             history = list(store.read(stream))
+            held = history if until is None else history[: until + 1]
             known_by = Attributes.of(history)
             if (key := known_by.by(pair_by)) is None:
                 self._without_key += 1
                 continue
             self.rewards[key].append(known_by.reward)
             self.arm.note(REWARD, Observation(key, key, known_by.reward))
-            made = priced_decisions(decisions(history), prices)
+            made = priced_decisions(decisions(held), prices)
             self.arm.add(itself(stream, made), key, item=key)
 
     def __str__(self) -> str:
