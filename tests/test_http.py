@@ -1,5 +1,6 @@
 """Requests are spread by arithmetic on times that are given."""
 
+import time
 from datetime import UTC, datetime
 from itertools import pairwise
 
@@ -8,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refold.errors import UsageError
-from refold.http import retry_after_s
+from refold.http import HttpClient, _Wire, retry_after_s
 from refold.pacing import BACKOFF_MAX_S, RateLimiter, backoff_s
+from tests.support.chat_server import ChatServer
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -94,3 +96,20 @@ def test_milliseconds_come_before_seconds(milliseconds: str, seconds: float) -> 
     """OpenAI and Azure say both, and the seconds are rounded."""
     headers = {"retry-after-ms": milliseconds, "retry-after": "7"}
     assert retry_after_s(headers, now=NOON) == seconds
+
+
+def test_without_a_word_of_the_connection_the_time_is_that_since_it_was_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Never that since the machine was started."""
+
+    async def silent(*_: object) -> None:
+        """What a library that tells nothing of its connections calls."""
+
+    monkeypatch.setattr(_Wire, "__call__", silent)
+    client, began_s = HttpClient(timeout_s=10.0), time.monotonic()
+    with ChatServer(lambda _: {"role": "assistant", "content": "ok"}) as server:
+        url = f"{server.base_url}/chat/completions"
+        reply = client.wait(client.send("POST", url, content=b'{"messages": []}'))
+    client.close()
+    assert 0 < reply.took_s <= time.monotonic() - began_s

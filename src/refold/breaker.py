@@ -21,6 +21,8 @@ NEVER_ANSWERED_MAX_S: Final = 60.0
 PROBE_MAX_S: Final = 15.0
 """The longest pause between two probes."""
 _AWAY: Final = frozenset({429, 502, 503, 504, 529})
+_MUTE: Final = frozenset({"timeout", "busy"})
+"""Kinds of failure that do not show that the service is there, whatever the status."""
 
 
 @dataclass
@@ -30,8 +32,9 @@ class CircuitBreaker:
     Where several decisions fail and it is the service that fails, it opens: nobody asks, but for
     one probe after a pause (half open), later and later, until something is answered; after
     ``outage_max_s`` without an answer the run ends. So it does where it gets nowhere otherwise,
-    before it has gone through every conversation. A failure has a ``kind``, and the ``status`` of
-    HTTP where there was one.
+    before it has gone through every conversation, and at once where the service asks for a longer
+    pause than is left. A failure has a ``kind``, and the ``status`` of HTTP where there was one: a
+    connection that it dropped has none, and counts as being away; a time-out says neither.
     """
 
     name: str
@@ -76,10 +79,10 @@ class CircuitBreaker:
             self.unreachable += 1
             if self.unreachable >= UNREACHABLE_MAX:
                 raise self._opened("cannot be reached", failure) from failure
-        if failure.facts["kind"] != "unreachable" and failure.facts.get("status") not in _AWAY:
+        if _is_away(failure):
+            self.away.add(decision)
+        elif failure.facts["kind"] not in _MUTE:
             self._is_back()
-            return False
-        self.away.add(decision)
         if len(self.away) < OUTAGE_OF:
             return False
         now_s = self.pace.now_s()
@@ -87,8 +90,11 @@ class CircuitBreaker:
         longest_s = self.outage_max_s
         if not self.has_answered:
             longest_s = min(longest_s, NEVER_ANSWERED_MAX_S)
-        if now_s - self.since_s > longest_s:
+        asked_s = failure.facts.get("retry_after_s") or 0.0
+        if now_s - self.since_s + asked_s > longest_s:
             what = f"was away for {now_s - self.since_s:.0f} s, the last time"
+            if asked_s:
+                what = f"asks for a pause of {asked_s:.0f} s, of {longest_s:.0f} s in all"
             raise self._opened(what, failure) from failure
         # Others that were under way when it began say nothing new.
         if decision == self.probe or not self.probes:
@@ -125,3 +131,9 @@ class CircuitBreaker:
             "and starting it again does what is missing",
             candidate=self.name,
         )
+
+
+def _is_away(failure: RefoldError) -> bool:
+    """Whether a failure says that the service is not there, or has too much to do."""
+    kind, status = failure.facts["kind"], failure.facts.get("status")
+    return kind == "unreachable" or status in _AWAY or (kind == "busy" and status is None)

@@ -86,9 +86,10 @@ class Reply(NamedTuple):
 
 
 class _Wire:
-    """Sees when a request begins to go out."""
+    """Sees when a request begins to go out; until then, when it was given to the library."""
 
-    sent_s = 0.0
+    def __init__(self) -> None:
+        self.sent_s = time.monotonic()
 
     async def __call__(self, name: str, _info: object) -> None:
         if name.endswith("send_request_headers.started"):

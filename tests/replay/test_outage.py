@@ -8,12 +8,13 @@ import msgspec
 import pytest
 
 import refold
-from refold.breaker import NEVER_ANSWERED_MAX_S
+from refold.breaker import NEVER_ANSWERED_MAX_S, CircuitBreaker
 from refold.conversation.events import Usage
 from refold.errors import Unavailable, UsageError
 from refold.pacing import RateLimiter
 from refold.replay import Action, ChatRequest, ModelFailure, Price, Variant, replay
 from refold.replay.budget import Budget, BudgetSpent
+from refold.replay.candidate import FailureKind
 from refold.replay.requests import Asker, Outcome
 from tests.replay.stories import VARIANT, as_recorded, record, run
 from tests.replay.test_requests import StillPace
@@ -37,12 +38,13 @@ class Service:
     def __init__(self, pace: StillPace, away_s: tuple[float, float]) -> None:
         self.pace, self.away_s = pace, away_s
         self.asked_s: list[float] = []
+        self.status: int | None = 503
 
     async def __call__(self, request: ChatRequest) -> Action:
         now_s = self.pace.at_s - 100.0
         self.asked_s.append(now_s)
         if self.away_s[0] <= now_s < self.away_s[1]:
-            raise ModelFailure("overloaded", kind="busy", status=503)
+            raise ModelFailure("overloaded", kind="busy", status=self.status)
         return Action(text="ok")
 
 
@@ -205,3 +207,92 @@ def test_lost_tries_are_part_of_what_an_answer_cost(store: refold.Store) -> None
     assert responses[-2]["lost_unknown"] == 1
     assert responses[-2]["wait_ms"] >= responses[-2]["latency_ms"]
     assert "attempts" not in responses[-1]
+
+
+# -- what the first answer does not tell -----------------------------------------------------------
+
+
+def spent_on(budget: Budget, usages: list[Usage | None]) -> tuple[int, int]:
+    """The tokens spent, and how many were under way at most; a request to each usage, at once."""
+    under_way, most, left = 0, 0, iter(usages)
+
+    async def candidate(request: ChatRequest) -> Action:
+        nonlocal under_way, most
+        under_way, usage = under_way + 1, next(left)
+        most = max(most, under_way)
+        await asyncio.sleep(0.001)
+        under_way -= 1
+        return Action(text="ok", usage=usage)
+
+    async def every() -> None:
+        asker = Asker(candidate, limiter=RateLimiter(), budget=budget)
+        await asyncio.gather(*(asker.ask(REQUEST) for _ in usages), return_exceptions=True)
+
+    asyncio.run(every())
+    return budget.spent.tokens, most
+
+
+def test_a_budget_does_not_go_by_the_first_answer() -> None:
+    """One that is short, to a request of few tokens, says nothing of those that come with it."""
+    first, others = Usage(input_tokens=20, output_tokens=5), Usage(1_000, 900)
+    tokens, most = spent_on(Budget(max_tokens=30_000), [first, *[others] * 100])
+    assert 25_000 < tokens <= 30_000
+    assert 10 < most < 20
+
+
+def test_a_service_that_tells_no_usage_is_asked_by_all_workers() -> None:
+    """After the first answer nobody waits to be told how many tokens a byte is."""
+    assert spent_on(Budget(max_tokens=10**9), [None] * 32)[1] == 31
+
+
+def test_a_longer_pause_than_a_run_waits_ends_it_at_once() -> None:
+    """A day of Retry-After is not slept through, to end the run after it."""
+    pace = Moving()
+
+    async def over(request: ChatRequest) -> Action:
+        raise ModelFailure("slow down", kind="busy", status=429, retry_after_s=86_400.0)
+
+    async def all_of_them() -> None:
+        asker = Asker(over, limiter=RateLimiter(), pace=pace)
+        await asyncio.gather(*(asker.ask(REQUEST) for _ in range(4)))
+
+    with pytest.raises(Unavailable, match="asks for a pause of 86400 s"):
+        asyncio.run(all_of_them())
+    assert pace.at_s < 110.0
+
+
+def test_dropped_connections_are_an_outage_too() -> None:
+    """A service that goes down drops what is under way; that is not to be there again."""
+    service = Service(Moving(), (1.0, 120.0))
+    service.status = None
+    assert all(outcome.action is not None for outcome in asked(service))
+
+
+def test_a_probe_that_runs_out_of_time_does_not_end_an_outage() -> None:
+    """Nothing came of it, so all the others go on waiting; nor does it begin one."""
+    breaker = CircuitBreaker("it", Moving(), has_answered=True)
+    late = ModelFailure("late", kind="timeout")
+    assert not any(breaker.failed(late, number) for number in range(10))
+    for number in range(3):
+        is_on = breaker.failed(ModelFailure("away", kind="busy", status=503), number)
+    assert is_on
+    assert breaker.failed(late, 3)
+    assert breaker.since_s is not None
+    assert not breaker.failed(ModelFailure("no", kind="refused", status=400), 4)
+    assert breaker.since_s is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "is_free"),
+    [
+        *(("busy", 429, True), ("refused", 400, True), ("busy", 503, True), ("busy", 529, True)),
+        *(("unreachable", None, True), ("busy", 500, False), ("busy", 504, False)),
+        *(("busy", 408, False), ("busy", None, False), ("error", None, False)),
+        *(("timeout", None, False), ("garbage", None, False)),
+    ],
+)
+def test_what_may_have_been_charged_is_not_free(
+    kind: FailureKind, status: int | None, is_free: bool
+) -> None:
+    """Only what was turned away, or never came there, surely cost nothing."""
+    assert ModelFailure("no", kind=kind, status=status).is_free is is_free

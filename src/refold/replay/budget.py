@@ -18,9 +18,11 @@ from refold.replay.request import ChatRequest
 LIMITS: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 """The parameters that bound an answer."""
 BYTES_A_TOKEN: Final = 2
-"""What a request is taken to hold at most, until answers say how much it was."""
+"""What a request is taken to hold at most, until enough answers say how much it was."""
 ANSWER_TOKENS: Final = 1_024
-"""How long an answer may be of which nobody says, until some are known."""
+"""How long an answer may be of which nobody says, until enough are known."""
+KNOWN_MIN: Final = 20
+"""So many answers are enough to go by what they took alone."""
 AS_LONG_AGAIN: Final = 2
 """How much longer than the longest so far the next may be."""
 
@@ -46,10 +48,11 @@ class Budget:
     """What may be spent: ``max_cost`` US dollars, ``max_tokens`` in and out; None for no bound.
 
     Each request is held before it is sent at the most that it may take, so that all that is under
-    way together keeps within the budget; the first goes alone, and tells how many tokens a
-    byte is. An answer that no parameter bounds may be longer than
-    twice the longest before it: then the budget is exceeded by what it is longer. A request that
-    may have been charged without a word counts as what was held for it.
+    way together keeps within the budget; the first goes alone. A request is held as a token
+    every two bytes, or as many as the densest before it, and an answer that no parameter bounds as
+    1,024 tokens, or twice the longest before it; after twenty answers by those alone. What takes
+    more than it was held at exceeds the budget by that. A request that may have been charged
+    without a word counts as what was held for it.
     """
 
     max_cost: Decimal | None = None
@@ -60,6 +63,8 @@ class Budget:
     _held: dict[int, Held] = field(default_factory=dict)
     _longest: int = 0
     _density: float = 0.0
+    _answers: int = 0
+    _told: int = 0
     _dearest: Decimal | None = None
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -75,7 +80,7 @@ class Budget:
         while True:
             held = self._most(request)
             short = self._short(held)
-            if not short and (self._density or not self._held):
+            if not short and (self._answers or not self._held):
                 self._held[id(held)] = held
                 return held
             if short and not self._held:
@@ -89,9 +94,11 @@ class Budget:
         tokens, cost = (0, Decimal(0)) if is_free else (held.tokens, held.cost)
         if action is not None and action.usage is not None:
             tokens = action.usage.input_tokens + action.usage.output_tokens
+            self._told += 1
             self._longest = max(self._longest, action.usage.output_tokens)
             self._density = max(self._density, action.usage.input_tokens / held.size)
         if action is not None:
+            self._answers += 1
             told = action.cost
             if told is None:
                 told = cost_of(action.usage, (action.model, held.model), self.prices)
@@ -104,8 +111,10 @@ class Budget:
 
     def _most(self, request: ChatRequest) -> Held:
         size = len(msgspec.json.encode(request.body()))
-        longest = AS_LONG_AGAIN * self._longest if self._longest else ANSWER_TOKENS
-        given = ceil(size * (self._density or 1 / BYTES_A_TOKEN))
+        longest, density = AS_LONG_AGAIN * self._longest, self._density
+        if self._told < KNOWN_MIN:
+            longest, density = max(longest, ANSWER_TOKENS), max(density, 1 / BYTES_A_TOKEN)
+        given = ceil(size * density)
         usage = Usage(input_tokens=given, output_tokens=_limit(request) or longest)
         cost = cost_of(usage, (request.model,), self.prices)
         if cost is None and self.max_cost is not None:

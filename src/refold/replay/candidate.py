@@ -78,8 +78,12 @@ class ModelFailure(RefoldError):
 
     @property
     def is_free(self) -> bool:
-        """Whether nothing was charged for it: it was turned away, or never came to the service."""
-        return self.status is not None or self.kind in ("unreachable", "error")
+        """Whether surely nothing was charged: it was turned away, or never came to the service.
+
+        Not so where the service failed at it, or the user's own function did after it had asked.
+        """
+        turned_away = self.status is not None and 400 <= self.status < 500 and self.status != 408
+        return turned_away or self.status in _TOO_MUCH or self.kind == "unreachable"
 
     @classmethod
     def of(cls, error: Unavailable | Rejected, *, key: str) -> ModelFailure:
@@ -94,6 +98,8 @@ class ModelFailure(RefoldError):
         )
 
 
+_TOO_MUCH: Final = frozenset({503, 529})
+"""Statuses of a service that has too much to do to take a request up."""
 KEY_VARIABLES: Final = ("REFOLD_API_KEY", "OPENAI_API_KEY")
 _KEYS: Final = {
     "anthropic": ("REFOLD_API_KEY", "ANTHROPIC_API_KEY"),
