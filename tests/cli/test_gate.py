@@ -115,6 +115,10 @@ def test_a_gate_that_cannot_be_is_refused_before_anything_is_asked(gate: Any, ag
     for wrong in (
         ("--primary", "happiness"),
         ("--margin", "2"),
+        ("--primary", "outcome"),
+        ("--cluster", "costumer"),
+        ("--guardrail", "cost=2pt"),
+        ("--fail-on", "kost>0.05"),
         ("--fail-on", "sadness"),
         ("--fail-on", "worse", "--junit", "gone/out.xml"),
         ("--fail-on", "worse", "--junit", "out.html"),

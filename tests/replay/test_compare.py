@@ -1,5 +1,6 @@
 """The figures of a comparison are what its decisions add up to, and are the same every time."""
 
+from collections.abc import Callable
 from decimal import Decimal
 
 import msgspec
@@ -31,6 +32,7 @@ from refold.replay.arms import Question
 from refold.replay.checks.reading import read_check
 from refold.replay.compare import Comparison, json_pieces
 from refold.replay.figures import Accounting
+from refold.replay.gate import gate
 from refold.replay.report import render_report, summary
 from tests.replay.stories import as_recorded, only_words, record
 
@@ -231,27 +233,32 @@ def test_without_a_control_broken_answers_are_set_against_the_record(store: refo
     assert (verdicts.primary.metric.name, verdicts.primary.answer) == ("broken_answers", "worse")
     assert (verdicts.primary.candidate, verdicts.primary.control) == (1.0, 0.0)
     assert "Do not ship it" in verdicts.ship
-    (same,) = (one for one in verdicts if one.metric.name == "same_action")
+    (same,) = (one for one in verdicts if one.metric.name == "same_calls")
     assert same.answer == "inconclusive"
     assert "as a control" in same.plain
 
 
 def test_the_question_says_what_decides(store: refold.Store) -> None:
     """Primary, margin, guardrails and clusters are those of the question."""
+    store.append(STREAMS[0], [LabelRecorded("desk", "one", "someone")])
     replayed(store, CANDIDATE, others_from=10)
     replay(store, STREAMS, CONTROL, as_recorded)
     question = Question(
-        primary="same_calls", margin=0.4, guardrails=("broken_answers",), cluster="customer"
+        primary="same_calls", margin=0.4, guardrails=("broken_answers",), cluster="desk"
     )
     compared = compare(store, STREAMS, CANDIDATE, control=CONTROL, question=question)
     assert compared.question == question
     verdicts = compared.verdicts
     assert (verdicts.primary.metric.name, verdicts.primary.margin) == ("same_calls", 0.4)
     assert verdicts.primary.answer == "no change seen"
-    assert verdicts.primary.clustered_by == "customer"
+    assert verdicts.primary.clustered_by == "desk"
+    assert compared.without_cluster == 9
     assert [one.metric.name for one in verdicts.guardrails] == ["broken_answers"]
-    with pytest.raises(UsageError, match="no metric 'happiness'"):
+    with pytest.raises(UsageError, match="'happiness' is not measured"):
         compare(store, STREAMS, CANDIDATE, question=Question(primary="happiness"))
+    for wrong in (Question(primary="outcome"), Question(cluster="costumer")):
+        with pytest.raises(UsageError, match=r"not measured here|has a costumer"):
+            compare(store, STREAMS, CANDIDATE, question=wrong)
 
 
 def test_conversations_of_one_customer_are_one_cluster(store: refold.Store) -> None:
@@ -391,3 +398,62 @@ def test_a_control_may_have_a_seed_and_name_what_was_recorded(store: refold.Stor
     replay(store, STREAMS, CANDIDATE, as_recorded)
     replay(store, STREAMS, control, as_recorded)
     assert compare(store, STREAMS, CANDIDATE, control=control).control is not None
+
+
+def test_the_agent_against_itself_lacks_nothing_that_was_answered() -> None:
+    """A paraphrase in one arm alone leaves no item missing, and a change of words is no change."""
+    store = refold.open("memory:")
+    streams = [f"call-{n}" for n in range(120)]
+    for stream in streams:
+        record(store, stream)
+
+    def says(share: int) -> Callable[[ChatRequest], Action]:
+        def candidate(request: ChatRequest) -> Action:
+            answer = as_recorded(request)
+            number = int(request.at.partition("@")[0].removeprefix("call-"))
+            return replace(answer, text="Gate 4.") if answer.text and number % share else answer
+
+        return candidate
+
+    replay(store, streams, CANDIDATE, says(2))
+    replay(store, streams, CONTROL, says(3))
+    verdicts = compare(
+        store, streams, CANDIDATE, control=CONTROL, question=Question(margin=0.1)
+    ).verdicts
+    assert {one.metric.name: one.missing for one in verdicts if one.metric.direction is None} == {
+        "same_action": 0,
+        "same_calls": 0,
+        "same_words": 0,
+    }
+    assert gate(verdicts, ["worse", "changed"]).exit_code == 0
+    # Of the cost nothing is known, which a threshold on it cannot tell: neither wrong nor fine.
+    assert gate(verdicts, ["cost>0.05"]).exit_code == 4
+
+
+def test_an_early_look_is_answered_by_what_was_asked(store: refold.Store) -> None:
+    """Declared beforehand, it needs no end of the run; what was not asked is not missing."""
+    streams = [f"early-{n}" for n in range(60)]
+    for stream in streams:
+        record(store, stream)
+    replay(store, streams[:40], CANDIDATE, lambda _: Action(text=""))
+    replay(store, streams, CONTROL, as_recorded)
+    for looks, answer in (("any", "worse"), ("one", "inconclusive")):
+        question = Question(looks=looks)  # type: ignore[arg-type]
+        found = compare(store, streams, CANDIDATE, control=CONTROL, question=question).verdicts
+        assert found.primary.answer == answer
+        assert ("early look" in found.ship) == (looks == "any")
+
+
+def test_samples_are_no_conversations_of_their_own(store: refold.Store) -> None:
+    """Ten answers to one question count one conversation, and its record once."""
+    found = {}
+    for samples in (1, 10):
+        replay(store, STREAMS, CANDIDATE, lambda request: other_from(5, request), samples=samples)
+        found[samples] = compare(store, STREAMS, CANDIDATE)
+    one, ten = found[1].figures, found[10].figures
+    assert (one.recorded, ten.by_decision.trials) == (ten.recorded, 10 * one.by_decision.trials)
+    assert (one.by_decision.low, one.by_decision.high) == pytest.approx(
+        (ten.by_decision.low, ten.by_decision.high)
+    )
+    assert (found[1].partings, found[10].partings) == (5, 5)
+    assert ten.by_conversation.high - ten.by_conversation.low > 0.4

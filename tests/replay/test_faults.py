@@ -13,7 +13,7 @@ from refold.replay import Action, Call, ChatRequest, ModelFailure, Variant, comp
 from refold.replay.actions import compare_actions
 from refold.replay.candidate import action_of
 from refold.replay.decision import decisions
-from refold.replay.faults import FAULTS, Offered, faults_of, is_own_limit
+from refold.replay.faults import FAULTS, Offered, faults_of, is_cut_off, is_own_limit
 from refold.replay.normalising import ignored
 from tests.replay.stories import VARIANT, as_recorded, record, run
 
@@ -222,3 +222,21 @@ def test_the_baselines_need_no_sense() -> None:
     assert (split.called.successes, split.called.trials) == (0, 1)
     assert (split.spoke.successes, split.spoke.trials) == (1, 1)
     assert (figures.by_decision.rate, figures.not_assessed) == (0.0, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "recorded", "is_cut"),
+    [
+        ("No", "Nothing is free on Tuesday.", False),
+        ("There is nothing fr", "There is nothing free on Tuesday.", True),
+        ("There is nothing", "There is nothing free on Tuesday.", False),
+        (
+            "申し訳ございませんが、火曜日は空いて",
+            "申し訳ございませんが、火曜日は空いていません。",
+            False,
+        ),
+    ],
+)
+def test_a_short_answer_is_not_a_longer_one_cut_off(text: str, recorded: str, is_cut: bool) -> None:
+    """Nor is a sentence of a script without blanks that ends elsewhere."""
+    assert is_cut_off(text, recorded) is is_cut

@@ -250,7 +250,7 @@ def test_the_summary_says_the_sentence_first_and_every_verdict() -> None:
     """A heading with the gate's sign, a row a verdict, and the plain sentences."""
     text = markdown(mixed(), title="prompt v2")
     lines = text.splitlines()
-    assert lines[0] == "### ❌ prompt v2: Ship it."
+    assert lines[0] == "### ❌ prompt v2: Do not ship it: answers that are broken: worse."
     assert lines[2] == "| gate | metric | candidate | control | difference | answer |"
     assert lines[5] == (
         "| failed | broken\\_answers | 10.0 % | 2.0 % | \\+8.0 points (\\+5.0 points to "
@@ -268,3 +268,18 @@ def test_the_same_verdicts_give_the_same_bytes(title: str, says: str) -> None:
     assert junit(mixed(title, says)) == junit(mixed(title, says))
     first.encode()
     assert len(first.split("\n")) == 4 + 4 + 1 + 4 + 1
+
+
+def test_the_sentence_says_what_the_exit_code_does() -> None:
+    """And names what shut it, where the verdict on the primary metric alone would be a yes."""
+    verdicts = of(said("equivalent"), rest=(said("changed more than noise", SAME),))
+    assert gate(verdicts, ["worse"]).ship == "Ship it."
+    stopped = gate(verdicts, ["worse", "changed"])
+    assert (stopped.exit_code, stopped.ship) == (
+        1,
+        "Do not ship it: the same action: changed more than noise.",
+    )
+    unsure = gate(of(said("better"), said("inconclusive", COST)))
+    assert (unsure.exit_code, unsure.ship[:20]) == (4, "Do not ship it yet: ")
+    let = replace(of(said("worse")), ship="Do not ship it: worse in it.")
+    assert gate(let, ["changed"]).ship.startswith("Nothing that was asked")

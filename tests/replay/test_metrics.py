@@ -42,10 +42,10 @@ def talks(request: ChatRequest) -> Action:
 @pytest.mark.parametrize(
     ("candidate", "metric", "expected"),
     [
-        (as_recorded, "same_action", {CALLS: 1.0, SPEAKS: 1.0}),
+        (as_recorded, "same_action", {CALLS: 1.0}),
         (as_recorded, "broken_answers", {CALLS: 0.0, SPEAKS: 0.0}),
         (as_recorded, "same_words", {SPEAKS: 1.0}),
-        (mute, "same_action", {CALLS: 0.0, SPEAKS: 0.0}),
+        (mute, "same_action", {CALLS: 0.0}),
         (mute, "same_calls", {CALLS: 0.0, SPEAKS: 0.0}),
         (mute, "same_words", {SPEAKS: 0.0}),
         (mute, "broken_answers", {CALLS: 1.0, SPEAKS: 1.0}),
@@ -55,7 +55,7 @@ def talks(request: ChatRequest) -> Action:
         (talks, "cost", {CALLS: 0.5, SPEAKS: 0.5}),
         (talks, "latency_ms", {CALLS: 3.0, SPEAKS: 3.0}),
         (too_long, "broken_answers", {CALLS: 1.0, SPEAKS: 1.0}),
-        (too_long, "same_action", {CALLS: 0.0, SPEAKS: 0.0}),
+        (too_long, "same_action", {CALLS: 0.0}),
         (too_long, "cost", {CALLS: None, SPEAKS: None}),
         (fails, "broken_answers", {CALLS: None, SPEAKS: None}),
         (None, "same_calls", {CALLS: None, SPEAKS: None}),
@@ -90,9 +90,10 @@ def test_every_metric_says_what_it_is_and_which_way_is_better() -> None:
 
 
 def test_a_call_added_where_the_record_spoke_is_another_action() -> None:
-    """It is told by same_action, although words alone are not assessed."""
+    """It is told by same_calls; same_action is of the calls that were recorded."""
 
     def adds(request: ChatRequest) -> Action:
         return Action(calls=(Call("lookup", '{"id": "B1"}'),))
 
-    assert values(adds, "same_action") == {CALLS: 1.0, SPEAKS: 0.0}
+    assert values(adds, "same_calls") == {CALLS: 1.0, SPEAKS: 0.0}
+    assert values(adds, "same_action") == {CALLS: 1.0}

@@ -160,3 +160,23 @@ def test_two_halves_of_the_real_trials_differ_by_no_more_than_chance() -> None:
     assert primary.answer == "inconclusive"
     assert primary.low is not None and primary.high is not None
     assert primary.low < 0 < primary.high
+
+
+def test_a_cost_is_of_a_conversation_and_clusters_are_those_asked_for() -> None:
+    """Four answers at half the price each are not cheaper than one; a wrong name is refused."""
+    store = refold.open("memory:")
+    for side, steps, cost in (("a", 1, "0.010"), ("b", 4, "0.005")):
+        for number in range(30):
+            events: list[object] = [UserUtterance(text="q")]
+            for step in range(steps):
+                price = ModelResponse(cost=Decimal(cost), currency="USD", message_id=f"m{step}")
+                events += [price, AgentUtterance(text="hi", message_id=f"m{step}")]
+            known_by = {"task": f"t{number}", "desk": f"d{number // 2}"}
+            store.append(f"{side}-{number}", events, metadata=known_by)
+    a, b = ([f"{side}-{number}" for number in range(30)] for side in "ab")
+    question = Question(primary="cost", cluster="desk")
+    primary = compare_recorded(store, a, b, question=question).verdicts.primary
+    assert (primary.answer, primary.clusters, primary.clustered_by) == ("worse", 15, "desk")
+    assert (primary.control, primary.candidate) == pytest.approx((0.01, 0.02))
+    with pytest.raises(UsageError, match="no conversation has a dsk"):
+        compare_recorded(store, a, b, question=Question(cluster="dsk"))

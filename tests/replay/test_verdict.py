@@ -383,3 +383,22 @@ def test_arguments_that_cannot_be_are_named(how: dict[str, float], argument: str
     assert caught.value.argument == argument
     with pytest.raises(UsageError, match="c-1@2"):
         judge(BROKEN, [Observation("c-1@2", "c-1", float("inf"))], constant(0.0))
+
+
+def test_without_a_margin_no_number_of_conversations_is_promised() -> None:
+    """What a directed metric lacks then is the margin; what only one arm answers is in neither."""
+    few = judge(BROKEN, constant(0.0, 20), constant(0.0, 20))
+    assert (few.answer, few.clusters_needed) == ("inconclusive", None)
+    assert "Declare a margin" in few.plain
+    out = [msgspec.structs.replace(one, applies=False) for one in constant(None, 5)]
+    found = judge(BROKEN, [*out, *constant(0.0, 200)[100:]], constant(0.0, 200), margin=0.02)
+    assert (found.missing, found.items, found.answer) == (0, 3_900, "equivalent")
+
+
+def test_a_guardrail_passes_where_it_did_not_get_worse_by_what_matters() -> None:
+    """Without a margin that is a tenth of the control, and it needs no improvement."""
+    costs = [Observation(f"c-{n}", f"c-{n}", 1 + n % 2 / 100) for n in range(60)]
+    assert judge(COST, costs, costs).answer == "inconclusive"
+    assert judge(COST, costs, costs, is_guardrail=True).answer == "equivalent"
+    dear = [msgspec.structs.replace(one, value=2.0) for one in costs]
+    assert judge(COST, dear, costs, is_guardrail=True).answer == "worse"

@@ -12,9 +12,9 @@ from msgspec.structs import replace
 from refold.cli import endpoint, output
 from refold.cli.choosing import Choice, choosing, fitting, selected
 from refold.cli.errors import FINDING
-from refold.cli.judging import CHANGED, gate_options, gated, question_options, terms_of
+from refold.cli.judging import CHANGED, as_gated, gate_options, gated, question_options, terms_of
 from refold.cli.options import command, count_option, no_effect, opened, option
-from refold.cli.text import clean
+from refold.cli.text import clean, counted
 from refold.errors import UsageError
 
 if TYPE_CHECKING:
@@ -134,6 +134,7 @@ def _replayed(
             prices=prices,
             **terms,
         )
+        comparison = as_gated(comparison, asked, options["inconclusive"])
         show_comparison(store, comparison, report)
     outcome = gated(comparison.verdicts, asked, **options)
     return FINDING if words and _is_finding(comparison, words) else outcome
@@ -147,6 +148,11 @@ def show_comparison(store: Store, comparison: Comparison, report: str | None) ->
     if report is not None:
         write_report(comparison, report, read=store.read)
         output.note(f"wrote {report}")
+    if comparison.without_cluster:
+        output.note(
+            f"{counted(comparison.without_cluster, 'conversation')} without a "
+            f"{clean(comparison.question.cluster or '')}: each stands for itself"
+        )
     output.show_pieces(json_pieces(comparison), comparison_lines(comparison))
 
 
@@ -158,16 +164,17 @@ def _recorded(
     fail_on: tuple[str, ...],
     options: dict[str, Any],
 ) -> int:
-    from refold.replay.recorded import compare_recorded
+    from refold.replay.recorded import RECORDED, compare_recorded
     from refold.replay.report.page import recorded_summary
 
-    question = terms_of(options, fail_on)["question"]
+    question = terms_of(options, fail_on, RECORDED)["question"]
     gate = {name: options[name] for name in ("inconclusive", "junit", "summary")}
     sides = [selected(url, first, "--a"), selected(url, second, "--b")]
     with opened(url) as store:
         found = compare_recorded(
             store, *sides, pair_by=pair_by, question=question, prices=options["prices"]
         )
+    found = as_gated(found, fail_on, gate["inconclusive"])
     output.show(found, map(clean, recorded_summary(found).splitlines()))
     return gated(found.verdicts, fail_on, **gate)
 

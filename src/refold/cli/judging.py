@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 from msgspec.structs import replace
@@ -17,13 +17,22 @@ from refold.errors import UsageError
 
 if TYPE_CHECKING:
     from refold.replay.answer import Verdicts
+    from refold.replay.compare import Comparison
+    from refold.replay.metrics import Metric
+    from refold.replay.recorded import RecordedComparison
+
+C = TypeVar("C", "Comparison", "RecordedComparison")
 
 CHANGED: Final = "changed"
 
 question_options: Final = together(
     option("--primary", metavar="METRIC", help="The metric that decides: broken_answers, …"),
     option(
-        "--guardrail", "guardrails", multiple=True, metavar="METRIC", help="Must not get worse."
+        "--guardrail",
+        "guardrails",
+        multiple=True,
+        metavar="METRIC[=AMOUNT]",
+        help="Must not get worse, or by no more than cost=0.01USD.",
     ),
     option("--margin", metavar="AMOUNT", help="How much does not matter: 2pt of a share, 0.01USD."),
     option("--cluster", metavar="NAME", help="What is not independent together: task, customer."),
@@ -65,12 +74,18 @@ gate_options: Final = together(
 """What stops a change, and the files to write; :func:`gated` takes it but the report."""
 
 
-def terms_of(options: dict[str, Any], fail_on: Sequence[str] = ()) -> dict[str, Any]:
-    """What a comparison is given by a command's options, which are taken out of them."""
-    from refold.replay.arms import PRIMARY, SAME_ACTION, Question, check_question
+def terms_of(
+    options: dict[str, Any],
+    fail_on: Sequence[str] = (),
+    known: Mapping[str, Metric] | None = None,
+) -> dict[str, Any]:
+    """What a comparison is given by a command's options, which are taken out of them.
+
+    ``known`` are the metrics that it measures; by default those of answers.
+    """
+    from refold.replay.arms import PRIMARY, SAME_CALLS, Question, check_question, measured
     from refold.replay.checks.reading import read_check
-    from refold.replay.gate import quantity_of
-    from refold.replay.metrics import METRICS
+    from refold.replay.gate import quantity_of, threshold
 
     for word in fail_on:
         if word not in ("worse", CHANGED) and not set(word) & set("<>"):
@@ -78,17 +93,31 @@ def terms_of(options: dict[str, Any], fail_on: Sequence[str] = ()) -> dict[str, 
     names = ("primary", "guardrails", "margin", "cluster", "peek", "checks", "ignore")
     said = {name: options.pop(name) for name in names}
     checks = [read_check(text) for text in said["checks"]]
-    known = METRICS | {check.metric.name: check.metric for check in checks}
+    known = measured(checks) if known is None else known
+    for word in {*fail_on} - {"worse", CHANGED}:
+        threshold(word, known)
     only_changed = bool(fail_on) and set(fail_on) <= {CHANGED}
     if not (only_changed or any(said[name] for name in names[:5])):
         return {"question": None, "checks": checks, "ignore": said["ignore"]}
+    # The name of a check may have an "=" in it.
+    guarded = dict(
+        (name, amount) if is_amount and text not in known else (text, "")
+        for text in said["guardrails"]
+        for name, is_amount, amount in [text.rpartition("=")]
+    )
     asked = Question(
-        primary=said["primary"] or (SAME_ACTION if only_changed else PRIMARY),
-        guardrails=said["guardrails"],
+        primary=said["primary"] or (SAME_CALLS if only_changed else PRIMARY),
+        guardrails=tuple(guarded),
         cluster=said["cluster"],
         looks="any" if said["peek"] else "one",
     )
     check_question(asked, known)
+    margins = {
+        name: quantity_of(amount, known[name], argument="guardrail")
+        for name, amount in guarded.items()
+        if amount
+    }
+    asked = replace(asked, guardrail_margins=margins)
     if said["margin"] is not None:
         asked = replace(asked, margin=quantity_of(said["margin"], known[asked.primary]))
     return {"question": asked, "checks": checks, "ignore": said["ignore"]}
@@ -115,6 +144,16 @@ def gated(
         if one.state in ("failed", "inconclusive"):
             output.note(f"{one.state}: {clean(one.reason)}")
     return found.exit_code
+
+
+def as_gated(comparison: C, fail_on: Sequence[str], inconclusive: Any) -> C:
+    """A comparison that says first what its gate does, where there is one."""
+    from refold.replay.gate import gate
+
+    if not fail_on:
+        return comparison
+    ship = gate(comparison.verdicts, fail_on, inconclusive=inconclusive).ship
+    return replace(comparison, verdicts=replace(comparison.verdicts, ship=ship))
 
 
 def _write(path: str, text: str) -> None:

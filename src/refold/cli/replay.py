@@ -13,7 +13,7 @@ from refold.cli import endpoint, output
 from refold.cli.choosing import choosing, chosen
 from refold.cli.compare import show_comparison
 from refold.cli.errors import FAILED, FINDING, FINE
-from refold.cli.judging import CHANGED, gate_options, gated, question_options, terms_of
+from refold.cli.judging import CHANGED, as_gated, gate_options, gated, question_options, terms_of
 from refold.cli.options import (
     command,
     int_option,
@@ -145,6 +145,7 @@ def _next_step(
     **options: Any,
 ) -> int:
     import refold.replay as engine
+    from refold.replay.arms import check_cluster
     from refold.replay.control import control_of
     from refold.replay.plan import answered_by, same_label
 
@@ -159,6 +160,7 @@ def _next_step(
     if base_url == endpoint.OPENAI_URL:
         output.note(f"asks {candidate.url}: --base-url names another")
     with opened(url, mode="write") as store:
+        check_cluster(store, streams, question and question.cluster)
         changed = answered_by(store, changed, candidate.url)
         for other in same_label(store, changed):
             output.note(
@@ -185,6 +187,7 @@ def _next_step(
             return outcome
         terms["prices"] = options["prices"]
         found = engine.compare(store, streams, changed, control=control, **terms)
+        found = as_gated(found, fail_on, files["inconclusive"])
         show_comparison(store, found, report)
     judged = gated(found.verdicts, fail_on, **files)
     return judged if fail_on else outcome

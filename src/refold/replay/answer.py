@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from refold.replay.metrics import Metric
-from refold.replay.stats import CONFIDENCE
+from refold.replay.stats import CONFIDENCE, Looks
 
 Answer = Literal[
     "better", "worse", "equivalent", "inconclusive", "changed more than noise", "no change seen"
@@ -25,7 +25,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     can be, the difference over all items is ``missing_low`` and ``missing_high``.
     ``smallest_effect`` would have been seen in four of five such comparisons, ``clusters_needed``
     settle an inconclusive one as often. ``p`` is the chance of so large a difference where there is
-    none, ``adjusted_p`` the same among several metrics. ``plain`` is the answer in a sentence.
+    none, ``adjusted_p`` the same among several metrics. Where ``looks`` is ``"any"``, a run that is
+    not complete is answered too, by what was asked so far. ``plain`` is the answer in a sentence.
     """
 
     metric: Metric
@@ -49,20 +50,28 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     adjusted_p: float | None = None
     confidence: float = CONFIDENCE
     is_complete: bool = True
+    looks: Looks = "one"
     clustered_by: str = "conversation"
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether it may be answered: the run is complete, or may be looked at at any time."""
+        return self.is_complete or self.looks == "any"
 
 
 class Verdicts(msgspec.Struct, frozen=True, kw_only=True):
     """One metric declared beforehand, the guardrails that must not get worse, and all others.
 
-    ``ship`` is the first sentence: would you ship this?
+    ``ship`` is the first sentence: would you ship this? Of the metrics in ``unknown`` no value was
+    seen on both sides; they are among the verdicts only where a threshold asks about one.
     """
 
     ship: str
     primary: Verdict
     guardrails: list[Verdict] = []
     rest: list[Verdict] = []
+    unknown: list[Verdict] = []
 
     def __iter__(self) -> Iterator[Verdict]:
-        """Each of them, the primary first."""
+        """Each of which something is known, the primary first."""
         return iter([self.primary, *self.guardrails, *self.rest])

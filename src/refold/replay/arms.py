@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
-from collections.abc import Collection, Container, Iterator, Mapping, Sequence
-from math import isnan, nan
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
+from math import inf, isfinite, nan
 from typing import Final
 
 import msgspec
 from msgspec.structs import replace
 
-from refold.errors import UsageError
+from refold.conversation.attributes import Attributes
+from refold.engine.store import Store
+from refold.errors import UsageError, refuse_unless
 from refold.replay.actions import ConversationComparison, compare_conversation
 from refold.replay.answer import Verdict, Verdicts
+from refold.replay.checks.seen import NamedCheck
 from refold.replay.decision import Decision
 from refold.replay.journal import StoredAnswer
 from refold.replay.metrics import METRICS, Metric, Observation, observations
@@ -22,7 +25,8 @@ from refold.replay.verdict import family, judge
 
 PRIMARY: Final = "broken_answers"
 """The metric that decides where none was declared: it needs no outcome."""
-SAME_ACTION: Final = "same_action"
+SAME_CALLS: Final = "same_calls"
+"""The metric of a change: it applies to every decision."""
 OF_ANSWERS: Final = (
     *("broken_answers", "same_action", "same_calls", "same_words", "cost", "latency_ms"),
 )
@@ -36,7 +40,9 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     """What a comparison is to answer, declared before its answers are looked at.
 
     ``primary`` is the metric that decides, ``margin`` how much of it, in its unit, does not matter.
-    ``guardrails`` are metrics that must not get worse. ``cluster`` is what conversations have in
+    ``guardrails`` are metrics that must not get worse; ``guardrail_margins`` says by how much some
+    may, and without one that is five points of a share, or a tenth of what the control has.
+    ``cluster`` is what conversations have in
     common that are not independent of each other, such as ``task`` or ``customer`` (see
     :class:`~refold.conversation.Attributes`); None: each stands for itself. ``looks`` is ``"any"``
     where someone may look before the run is over.
@@ -45,37 +51,59 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     primary: str = PRIMARY
     guardrails: tuple[str, ...] = ()
     margin: float | None = None
+    guardrail_margins: dict[str, float] = {}
     cluster: str | None = None
     confidence: float = CONFIDENCE
     looks: Looks = "one"
 
 
 def check_question(question: Question, known: Mapping[str, Metric]) -> None:
-    """Refuse a question for a metric that nobody measures."""
+    """Refuse a question for a metric that is not measured, or a margin of no guardrail."""
+    others = {*question.guardrail_margins} - {*question.guardrails}
+    refuse_unless(not others, "margins of guardrails", guardrail_margins=others)
     for name in (question.primary, *question.guardrails):
         if name not in known:
             raise UsageError(
-                f"there is no metric {name!r}: {', '.join(known)}; a check is one where it is made",
+                f"{name!r} is not measured here, but {', '.join(known)}; a check where it is made",
                 argument="primary",
             )
+
+
+def measured(checks: Iterable[NamedCheck] = ()) -> dict[str, Metric]:
+    """The metrics of answers by name, and those of the checks that are made of them."""
+    return {name: METRICS[name] for name in OF_ANSWERS} | {
+        check.metric.name: check.metric for check in checks
+    }
+
+
+def check_cluster(store: Store, streams: Iterable[str], cluster: str | None) -> None:
+    """Refuse to cluster by what no conversation is known by, which may be a slip of the pen."""
+    if cluster is not None and not any(
+        Attributes.of(store.read(stream)).by(cluster) for stream in streams
+    ):
+        raise UsageError(f"no conversation has a {cluster} to cluster by", argument="cluster")
 
 
 class Arm:
     """What one side gave, a conversation at a time: of each value no more than a few bytes."""
 
     def __init__(
-        self, metrics: Collection[str] = OF_ANSWERS, known: Mapping[str, Metric] = METRICS
+        self,
+        metrics: Collection[str] = OF_ANSWERS,
+        known: Mapping[str, Metric] = METRICS,
+        *,
+        is_early: bool = False,
     ) -> None:
-        self._metrics = [known[name] for name in metrics]
+        self._metrics, self._is_early = [known[name] for name in metrics], is_early
         self._columns: defaultdict[str, _Column] = defaultdict(_Column)
 
-    def add(
-        self, conversation: ConversationComparison, cluster: str, *, item: str | None = None
-    ) -> None:
-        """One more conversation, of a cluster; ``item`` where all of it is one item."""
+    def add(self, conversation: ConversationComparison, cluster: str) -> None:
+        """One more conversation, of a cluster."""
         for metric in self._metrics:
-            for one in observations([conversation], metric, lambda _: cluster):
-                self._columns[metric.name].add(one if item is None else replace(one, item=item))
+            for one in observations(
+                [conversation], metric, lambda _: cluster, is_early=self._is_early
+            ):
+                self._columns[metric.name].add(one)
 
     def note(self, metric: str, one: Observation) -> None:
         """One more observation."""
@@ -108,11 +136,12 @@ class _Column:
     def add(self, one: Observation) -> None:
         self._items.append(one.item)
         self._clusters.append(one.cluster)
-        self._values.append(nan if one.value is None else one.value)
+        known = nan if one.value is None else one.value
+        self._values.append(known if one.applies else inf)
 
     def __iter__(self) -> Iterator[Observation]:
         for item, cluster, value in zip(self._items, self._clusters, self._values, strict=True):
-            yield Observation(item, cluster, None if isnan(value) else value)
+            yield Observation(item, cluster, value if isfinite(value) else None, value != inf)
 
 
 def itself(stream: str, made: Sequence[Decision]) -> ConversationComparison:
@@ -131,21 +160,24 @@ def verdicts(
     is_complete: bool,
 ) -> Verdicts:
     """The verdicts on two arms: on the primary, on each guardrail, on whatever else was seen."""
+    guardrails = [name for name in question.guardrails if name != question.primary]
+    margins = {question.primary: question.margin}
 
     def judged(name: str) -> Verdict:
         return judge(
             known[name],
             candidate.of(name),
             control.of(name),
-            margin=question.margin if name == question.primary else None,
+            margin=(question.guardrail_margins | margins).get(name),
+            is_guardrail=name in guardrails,
             confidence=question.confidence,
             is_complete=is_complete,
             looks=question.looks,
             clustered_by=question.cluster or "conversation",
         )
 
-    guardrails = [name for name in question.guardrails if name != question.primary]
     rest = [judged(name) for name in metrics if name not in (question.primary, *guardrails)]
     # Where nothing can be said of any, one of them says so, and what to do.
-    seen = [one for one in rest if one.items > one.missing or one.metric.name == SAME_ACTION]
-    return family(judged(question.primary), [judged(name) for name in guardrails], seen)
+    seen = [one for one in rest if one.items > one.missing or one.metric.name == SAME_CALLS]
+    found = family(judged(question.primary), [judged(name) for name in guardrails], seen)
+    return replace(found, unknown=[one for one in rest if one not in seen])

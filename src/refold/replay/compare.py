@@ -20,12 +20,13 @@ from refold.errors import UsageError, refuse_unless
 from refold.replay.actions import ConversationComparison, Terms, compare_conversation
 from refold.replay.answer import Verdicts
 from refold.replay.arms import (
-    OF_ANSWERS,
     OF_THE_RECORD,
     Arm,
     Question,
+    check_cluster,
     check_question,
     itself,
+    measured,
     verdicts,
 )
 from refold.replay.checks.scoring import scored
@@ -42,7 +43,7 @@ from refold.replay.decision import (
 from refold.replay.faults import offered_in
 from refold.replay.figures import Figures, Parting, Tally
 from refold.replay.journal import StoredAnswer, answers
-from refold.replay.metrics import METRICS
+from refold.replay.metrics import Metric
 from refold.replay.normalising import NOTHING_IGNORED, Ignored, ignored
 from refold.replay.plan import ToAsk, plan_of, to_ask
 from refold.replay.variant import (
@@ -69,7 +70,8 @@ class Comparison(ReplayResult, frozen=True, kw_only=True):
 
     ``not_measured`` says in a sentence what that mode does not show. ``verdicts`` answer the
     ``question``, candidate against control; without a control, against the record, where that can
-    be. ``samples`` are the runs of the variant that are in it, of which ``sample`` is the first:
+    be. Of ``without_cluster`` conversations it is not known what they are clustered by: each stands
+    for itself. ``samples`` are the runs of the variant in it, ``sample`` the first of them:
     ``figures`` count the answers of all, verdicts average them first. ``partings`` counts the
     conversations in which some decision was another action; ``first_partings`` are the first of
     those decisions in the first ten of them. ``conversations`` are :class:`Conversations`;
@@ -78,6 +80,7 @@ class Comparison(ReplayResult, frozen=True, kw_only=True):
 
     samples: list[int]
     question: Question
+    without_cluster: int
     verdicts: Verdicts
     figures: Figures
     control: Control | None
@@ -226,17 +229,16 @@ def compare(
         asked.append(_as_control(store, control, control_sample, asked[0]))
     question = question or Question()
     those = dict.fromkeys(checked_streams(streams))
-    known = METRICS | {check.metric.name: check.metric for check in checks}
-    check_question(question, known)
-    own = [check.metric.name for check in checks]
-    every = [*OF_ANSWERS, *own]
-    of_control = every if control else [*OF_THE_RECORD, *own]
+    known, arms = _arms(question, checks, has_control=control is not None)
+    check_cluster(store, those, question.cluster)
     sides = [Conversations(store, those, *one, checks, ignored(ignore), prices) for one in asked]
-    tallies, arms = [Tally() for _ in sides], [Arm(every, known), Arm(of_control, known)]
+    tallies, without_cluster = [Tally() for _ in sides], 0
     for one in sides[0].beside(*sides[1:]):
         if control is not None:
             check_recorded(control, one.decisions)
-        _add(one, tallies, arms, _cluster(one, question), checks)
+        cluster = _cluster(one, question)
+        without_cluster += cluster is None
+        _add(one, tallies, arms, cluster or one.stream, checks)
     figures, first = [tally.figures() for tally in tallies], tallies[0]
     is_complete = all(map(_is_complete, figures))
     return Comparison(
@@ -245,7 +247,8 @@ def compare(
         sample=sides[0].samples[0],
         samples=[*sides[0].samples],
         question=question,
-        verdicts=verdicts(question, arms[0], arms[1], every, known, is_complete=is_complete),
+        without_cluster=without_cluster,
+        verdicts=verdicts(question, arms[0], arms[1], known, known, is_complete=is_complete),
         figures=figures[0],
         control=None if control is None else _control(control, sides[1].samples, figures[1]),
         partings=first.partings,
@@ -254,9 +257,22 @@ def compare(
     )
 
 
-def _cluster(one: _Beside, question: Question) -> str:
-    told = question.cluster and Attributes.of(one.history).by(question.cluster)
-    return told or one.stream
+def _arms(
+    question: Question, checks: Sequence[NamedCheck], *, has_control: bool
+) -> tuple[dict[str, Metric], list[Arm]]:
+    """What is measured, by name, and an arm for the candidate and one for its control."""
+    known = measured(checks)
+    check_question(question, known)
+    of_record = [*OF_THE_RECORD, *(check.metric.name for check in checks)]
+    is_early = question.looks == "any"
+    names = (known, known if has_control else of_record)
+    return known, [Arm(of, known, is_early=is_early) for of in names]
+
+
+def _cluster(one: _Beside, question: Question) -> str | None:
+    """What a conversation belongs to, itself where nothing is asked; None where it is not known."""
+    asked = question.cluster
+    return one.stream if asked is None else Attributes.of(one.history).by(asked)
 
 
 def _add(

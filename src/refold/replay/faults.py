@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Final, Literal, get_args
-from unicodedata import category
+from unicodedata import category, name
 
 import msgspec
 
@@ -44,6 +44,12 @@ _REASONS: Final[dict[str, FaultKind]] = {
     "malformed_function_call": "broken_arguments",
 }
 """Why an answer ended, in the words of the APIs that there are, lower case."""
+CUT_OFF_MIN: Final = 16
+"""Fewer characters than this are not taken for the beginning of something longer."""
+_UNPARTED: Final = re.compile(
+    "CJK|HIRAGANA|KATAKANA|HALFWIDTH|BOPOMOFO|THAI|LAO|KHMER|MYANMAR|TIBETAN|JAVANESE|BALINESE|TAI "
+)
+"""The names of letters of scripts that write words without blanks between them."""
 _OWN_LIMIT: Final = re.compile(
     r"context.{0,12}(length|window|limit|size)|too (long|large|many tokens)|maximum.{0,30}tokens"
     r"|token.{0,20}(exceed|limit)|exceed.{0,40}token|unsupported|not support|unrecogni[sz]ed"
@@ -118,10 +124,15 @@ def faults_of(action: Action, offered: Offered = UNKNOWN) -> Faults:
 
 
 def is_cut_off(text: str, recorded: str) -> bool:
-    """Whether words are the beginning of the recorded ones and end in the midst of a word."""
+    """Whether words are the beginning of the recorded ones and end in the midst of a word.
+
+    Only of more than a few words (a "No" begins "Nothing" too), and where blanks part words.
+    """
     said, whole = text.strip(), recorded.strip()
-    rest = whole.removeprefix(said)
-    return bool(said and rest != whole and rest and (said[-1] + rest[0]).isalnum())
+    if len(said) < CUT_OFF_MIN or len(said) >= len(whole) or not whole.startswith(said):
+        return False
+    ends = said[-1] + whole[len(said)]
+    return ends.isalnum() and not any(map(_UNPARTED.match, (name(one, "") for one in ends)))
 
 
 def is_own_limit(error: str) -> bool:

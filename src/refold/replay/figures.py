@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Final
 
@@ -190,18 +190,18 @@ _SHARES: Mapping[str, Holds] = {
 class Tally:
     """What figures are made of, one conversation at a time: of each, no more than its counts.
 
-    A conversation may come again, as another sample. See :class:`Comparison` for ``partings``.
+    A conversation may come again, as another sample: it is independent of itself no more than its
+    decisions are of each other, and was recorded once. See :class:`Comparison` for ``partings``.
     """
 
     def __init__(self) -> None:
         self._counts: list[dict[str, int]] = []
-        self._clusters: dict[str, list[stats.Cluster]] = {name: [] for name in _SHARES}
+        self._clusters: dict[str, _Clusters] = {name: _Clusters() for name in _SHARES}
         self._not_assessed = 0
         self._later: list[int] = []
         self._called: Counter[str | None] = Counter()
         self._streams: set[str] = set()
-        self._same: list[bool | None] = []
-        self.partings = 0
+        self._same, self._parted = _Clusters(), set[str]()
         self.first_partings: list[Parting] = []
         self._recorded, self._candidate = _Sums(), _Sums()
         self._cost_delta: Decimal | None = None
@@ -211,30 +211,37 @@ class Tally:
         """One more conversation."""
         self._counts.append(conversation.counts)
         self._later.append(sum(decision.is_later for decision in conversation.decisions))
-        self._streams.add(conversation.stream)
-        self._same.append(conversation.same_action)
-        if (place := conversation.first_divergence) is not None:
-            self.partings += 1
+        stream, is_first = conversation.stream, conversation.stream not in self._streams
+        self._streams.add(stream)
+        self._same.add(stream, known([conversation.same_action]))
+        place = conversation.first_divergence
+        if place is not None and stream not in self._parted:
+            self._parted.add(stream)
             if self.partings <= PARTINGS_SHOWN_MAX:
                 first = conversation.decisions[place]
                 self.first_partings.append(Parting(first.at, first.level, first.answer))
         compared = [decision for decision in conversation.decisions if is_compared(decision)]
         self._not_assessed += sum(not decision.is_assessed for decision in compared)
         for name, holds in _SHARES.items():
-            told = known(map(holds, compared))
-            self._clusters[name].append((sum(told), len(told)))
+            self._clusters[name].add(stream, known(map(holds, compared)))
         for decision in conversation.decisions:
-            self._called[_called(decision.recorded)] += 1
-            self._recorded.add(decision.recorded)
+            if is_first:
+                self._called[_called(decision.recorded)] += 1
+                self._recorded.add(decision.recorded)
             if decision.candidate is not None:
                 self._candidate.add(decision.candidate)
             self._cost_delta = total_cost([self._cost_delta, decision.cost_delta])
             self._latency_deltas.extend(known([decision.latency_delta_ms]))
 
+    @property
+    def partings(self) -> int:
+        """The conversations with another action somewhere, in any sample."""
+        return len(self._parted)
+
     def figures(self) -> Figures:
         """The figures of what was added."""
         counts: dict[str, int] = {level: sum(of[level] for of in self._counts) for level in LEVELS}
-        shares = {name: _share(clusters) for name, clusters in self._clusters.items()}
+        shares = {name: _share(clusters, BY_DECISION) for name, clusters in self._clusters.items()}
         return Figures(
             conversations=len(self._streams),
             decisions=sum(counts.values()),
@@ -286,14 +293,31 @@ def _baselines(called: Counter[str | None]) -> Baselines:
     )
 
 
-def _share(clusters: Sequence[stats.Cluster]) -> Proportion:
-    successes, trials = (int(sum(cluster[place] for cluster in clusters)) for place in (0, 1))
-    return _rate(successes, trials, stats.share_interval(clusters), BY_DECISION)
+class _Clusters:
+    """How often something holds, and of how many, by conversation."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, tuple[int, int]] = {}
+
+    def add(self, stream: str, told: Sequence[bool]) -> None:
+        holds, count = self._found.get(stream, (0, 0))
+        self._found[stream] = holds + sum(told), count + len(told)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return iter(self._found.values())
 
 
-def _by_conversation(outcomes: Iterable[bool | None]) -> Proportion:
-    found = known(outcomes)
-    successes, trials = sum(found), len(found)
+def _share(found: Iterable[tuple[int, int]], method: str) -> Proportion:
+    clusters = [*found]
+    successes, trials = (sum(cluster[place] for cluster in clusters) for place in (0, 1))
+    return _rate(successes, trials, stats.share_interval(clusters), method)
+
+
+def _by_conversation(found: Iterable[tuple[int, int]]) -> Proportion:
+    clusters = [*found]
+    if any(count > 1 for _, count in clusters):  # Several samples of one.
+        return _share(clusters, BY_DECISION)
+    successes, trials = (sum(cluster[place] for cluster in clusters) for place in (0, 1))
     return _rate(successes, trials, stats.wilson(successes, trials), BY_CONVERSATION)
 
 

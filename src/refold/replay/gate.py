@@ -10,13 +10,14 @@ import math
 import operator
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Literal
 from xml.etree import ElementTree
 
 import msgspec
 
 from refold.errors import UsageError
+from refold.replay import wording
 from refold.replay.answer import Verdict, Verdicts
 from refold.replay.metrics import Metric
 from refold.replay.wording import amount, apart
@@ -27,6 +28,12 @@ INCONCLUSIVE: Final = 4
 
 NO_CHANGE: Final = frozenset({"same_words"})
 """Other words with the same calls are no change that ``changed`` asks about, unless declared."""
+
+_SHUT: Final[dict[int, tuple[str, tuple[str, ...]]]] = {
+    FINDING: ("failed", ("Do not ship it:",)),
+    INCONCLUSIVE: ("inconclusive", ("Do not ship it yet:", "Do not decide yet:")),
+}
+"""By exit code: the state that shuts the gate, and how the verdicts' own sentence begins then."""
 
 State = Literal["passed", "failed", "inconclusive", "not gated"]
 """What a gate makes of one verdict; the last: it could not have shut the gate."""
@@ -49,11 +56,15 @@ _NO_CHARACTER: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufff
 
 
 class GatedVerdict(msgspec.Struct, frozen=True):
-    """A verdict, what the gate makes of it, and why."""
+    """A verdict, what the gate makes of it, and why.
+
+    ``is_told`` says that the sentence on all verdicts gives that reason already.
+    """
 
     verdict: Verdict
     state: State
     reason: str
+    is_told: bool = False
 
 
 class Gate(msgspec.Struct, frozen=True):
@@ -84,15 +95,33 @@ def gate(
     ``inconclusive="pass"`` lets it through, but never a run that is not complete. Raises
     :class:`~refold.errors.UsageError` for what is neither, or names a metric not measured.
     """
-    every = list(verdicts)
     words = {one for one in fail_on if one in ("worse", "changed")}
-    limits = [_threshold(one, every) for one in fail_on if one not in words]
+    metrics = {one.metric.name: one.metric for one in [*verdicts, *verdicts.unknown]}
+    limits = [threshold(one, metrics) for one in fail_on if one not in words]
+    asked = {name for name, *_ in limits}
+    every = [*verdicts, *(one for one in verdicts.unknown if one.metric.name in asked)]
     must = [verdicts.primary, *verdicts.guardrails]
     gated = [_gated(one, words, limits, is_needed=one in must) for one in every]
     states = {one.state for one in gated}
     may_pass = inconclusive == "pass" and all(one.is_complete for one in every)
     code = INCONCLUSIVE if "inconclusive" in states and not may_pass else PASSED
-    return Gate(FINDING if "failed" in states else code, verdicts.ship, gated)
+    code = FINDING if "failed" in states else code
+    return Gate(code, _sentence(code, verdicts.ship, gated), gated)
+
+
+def _sentence(code: int, ship: str, gated: Sequence[GatedVerdict]) -> str:
+    """What the gate says first: never other than its exit code, and what shut it."""
+    said = ship.removeprefix(wording.EARLY)
+    if code == PASSED:
+        is_no = said.startswith("Do not")
+        return f"Nothing that was asked about stops it. By itself: {ship}" if is_no else ship
+    state, starts = _SHUT[code]
+    shut = [one for one in gated if one.state == state]
+    if not said.startswith(starts):
+        return f"{starts[0]} {'; '.join(one.reason for one in shut)}."
+    # The verdicts' own sentence tells of the primary and the guardrails, and what to do.
+    others = [one.reason for one in shut if not one.is_told]
+    return f"{ship} Also: {'; '.join(others)}." if others else ship
 
 
 def quantity_of(text: str, metric: Metric, *, argument: str = "margin", of: str = "") -> float:
@@ -182,27 +211,31 @@ def _gated(
     is_asked = must_tell or bool(own)
     words = {"worse": "worse" if is_needed else "", "changed more than noise": "changed"}
     state: State = "passed" if is_asked else "not gated"
-    reason = f"{name}: {verdict.answer}"
+    reason = f"{verdict.metric.says}: {verdict.answer}"
+    is_told = False
     over = [text for text, is_over in own if is_over and value is not None and verdict.is_complete]
     if over:
         state, reason = "failed", f"{name} is {amount(value, verdict.metric.unit)}: {over[0]}"
     elif is_asked and words.get(verdict.answer) in fail_on:
-        state = "failed"
+        state, is_told = "failed", verdict.answer == "worse"
     elif must_tell and verdict.answer == "inconclusive":
-        state = "inconclusive"
+        state, is_told = "inconclusive", is_needed
     elif own and (value is None or not verdict.is_complete):
         state, reason = "inconclusive", f"{name} is not known of the whole run: {own[0][0]}"
-    return GatedVerdict(verdict, state, reason)
+    return GatedVerdict(verdict, state, reason, is_told)
 
 
-def _threshold(text: str, verdicts: Sequence[Verdict]) -> Threshold:
+def threshold(text: str, metrics: Mapping[str, Metric]) -> Threshold:
+    """What a threshold says of which of the metrics. Raises :class:`UsageError` for what is none.
+
+    So that it can be refused before anything is asked.
+    """
     found = _THRESHOLD.fullmatch(text.strip())
     if not found:
         raise UsageError(
             f"fail_on={text!r} is neither worse, nor changed, nor a threshold such as cost>0.05",
             argument="fail_on",
         )
-    metrics = {one.metric.name: one.metric for one in verdicts}
     if found[1] not in metrics:
         raise UsageError(
             f"fail_on={text!r}: {found[1]} was not measured, but {', '.join(metrics)} were",

@@ -39,12 +39,14 @@ class Observation(msgspec.Struct, frozen=True):
 
     ``item`` is what both arms were asked (a decision as ``call-42@7``, a conversation, a task),
     ``cluster`` what is independent of others (the stream, or what is above it). ``value`` is None
-    where it is not known, which is not 0.
+    where it is not known, which is not 0. ``applies`` is False where this arm's answer is none that
+    the metric is about: an item is compared only where it applies to both arms.
     """
 
     item: str
     cluster: str
     value: float | None
+    applies: bool = True
 
 
 _METRICS: Final = (
@@ -67,13 +69,15 @@ def observations(
     cluster_of: Callable[[str], str] = lambda stream: stream,
     *,
     side: Literal["candidate", "recorded"] = "candidate",
+    is_early: bool = False,
 ) -> Iterator[Observation]:
     """What a metric is at every decision that it applies to; ``cluster_of`` takes a stream's name.
 
     A decision that was to be asked and has no value, because it was not or the value is not known,
-    is an observation without one; what came after the plan is none. ``side`` takes the recorded
-    answers for an arm: the record is never the same as itself by measure, so metrics without a
-    direction have the candidate alone.
+    is an observation without one; what came after the plan is none. What was not asked yet is one
+    that does not apply where the look ``is_early``. ``side`` takes the recorded answers for an arm:
+    the record is never the same as itself by measure, so metrics without a direction have the
+    candidate alone.
     A metric that is none of :data:`METRICS` is a check that the comparison was made with.
     """
     for conversation in conversations:
@@ -82,9 +86,14 @@ def observations(
             if decision.is_later:
                 continue
             one = decision if side == "candidate" else _as_recorded(decision)
+            if is_early and decision.level == "missing":
+                yield Observation(decision.at, cluster, None, applies=False)
+                continue
             value = _value(one, metric.name)
             if value is None or not isnan(value):
                 yield Observation(decision.at, cluster, value)
+            elif metric.name not in _MEASURES:
+                yield Observation(decision.at, cluster, None, applies=False)
 
 
 def _as_recorded(decision: DecisionComparison) -> DecisionComparison:
@@ -110,11 +119,12 @@ def _value(decision: DecisionComparison, name: str) -> float | None:
 Measure = Callable[[DecisionComparison], float | None]
 """A value at a decision that has an outcome; None where it is not known."""
 NOT_APPLICABLE: Final = float("nan")
-"""What a measure gives where it does not apply: that is no observation."""
+"""What a measure gives where it does not apply, which the record alone says: no observation."""
 
 
 def _same_action(decision: DecisionComparison) -> float:
-    return float(is_same_action(decision)) if decision.is_assessed else NOT_APPLICABLE
+    # Not by the answer's own words: what one arm leaves out would be missing in the other.
+    return float(is_same_action(decision)) if decision.recorded.calls else NOT_APPLICABLE
 
 
 def _same_words(decision: DecisionComparison) -> float:

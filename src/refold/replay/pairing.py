@@ -52,7 +52,8 @@ def paired_arms(
     """The differences of two arms by cluster, how far two values can lie apart, and the means.
 
     Samples of one item are averaged first. An item that one arm has not, or has as None, is
-    missing: neither 0 nor left out in silence. An item whose observations name several clusters
+    missing: neither 0 nor left out in silence. One that the metric applies to in one arm only is
+    left out of both. An item whose observations name several clusters
     (trials of a task, each a conversation) is above them, so it is its own cluster. Where the
     metric has no lowest or highest value, it is that of those seen. Raises
     :class:`~refold.errors.UsageError` for a value that is not a finite number.
@@ -83,7 +84,11 @@ def paired_arms(
 def _pairs(candidate: Iterable[Observation], control: Iterable[Observation]) -> list[Pair]:
     clusters: dict[str, str] = {}
     new, old = (_values(arm, clusters) for arm in (candidate, control))
-    return [Pair(of, new.get(i, [None]), old.get(i, [None])) for i, of in clusters.items()]
+    return [
+        Pair(of, new.get(i, [None]), old.get(i, [None]))
+        for i, of in clusters.items()
+        if new.get(i) != [] and old.get(i) != []
+    ]
 
 
 def _values(arm: Iterable[Observation], clusters: dict[str, str]) -> dict[str, Values]:
@@ -93,7 +98,9 @@ def _values(arm: Iterable[Observation], clusters: dict[str, str]) -> dict[str, V
         refuse_unless(is_fine, f"a finite number, or None, for {one.item}", value=one.value)
         if clusters.setdefault(one.item, one.cluster) != one.cluster:
             clusters[one.item] = one.item
-        values.setdefault(one.item, []).append(one.value)
+        of = values.setdefault(one.item, [])
+        if one.applies:
+            of.append(one.value)
     return values
 
 

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from refold.conversation.attributes import REWARD, Attributes
+from refold.conversation.attributes import OUTCOME, REWARD, Attributes
 from refold.engine.store import Store
 from refold.engine.store_check import check_store
 from refold.errors import NotFound, UsageError
@@ -22,18 +22,23 @@ from refold.replay.arms import (
     PRIMARY,
     Arm,
     Question,
+    check_cluster,
     check_question,
-    itself,
     verdicts,
 )
-from refold.replay.decision import Prices, check_prices, decisions, priced_decisions
-from refold.replay.metrics import METRICS, Observation
+from refold.replay.checks.scoring import recorded_values
+from refold.replay.decision import Prices, check_prices
+from refold.replay.metrics import METRICS, Metric, Observation
 from refold.replay.stats import mcnemar_exact, pass_hat_k
 from refold.replay.variant import OPENED, checked_streams
 
 TASK: Final = "task"
 NAMED_MAX: Final = 20
-_METRICS: Final = (REWARD, *OF_THE_RECORD)
+_METRICS: Final = (REWARD, OUTCOME, *OF_THE_RECORD)
+RECORDED: Final[dict[str, Metric]] = {name: METRICS[name] for name in _METRICS} | {
+    "cost": replace(METRICS["cost"], says="what a conversation costs")
+}
+"""What is measured of a recorded conversation, by name."""
 
 
 class RecordedArm(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,7 +117,9 @@ def compare_recorded(
             f"{min(both)} is on both sides: a conversation cannot be set against itself",
             stream=min(both),
         )
-    first, second = (_Side(store, side, pair_by, prices or {}) for side in sides)
+    cluster = question.cluster if question is not None else None
+    check_cluster(store, [*sides[0], *sides[1]], cluster)
+    first, second = (_Side(store, side, pair_by, cluster, prices or {}) for side in sides)
     paired = first.rewards.keys() & second.rewards.keys()
     if not paired:
         raise NotFound(f"no {pair_by} is on both sides: {first}; {second}")
@@ -123,7 +130,7 @@ def compare_recorded(
         for side in (first, second)
     )
     question = question or Question(primary=REWARD if is_rewarded else PRIMARY)
-    check_question(question, METRICS)
+    check_question(question, RECORDED)
     if question.cluster is None:
         question = replace(question, cluster=pair_by)
     return RecordedComparison(
@@ -132,7 +139,7 @@ def compare_recorded(
         a=first.told(paired),
         b=second.told(paired),
         outcomes=_outcomes(first, second, paired),
-        verdicts=verdicts(question, second.arm, first.arm, _METRICS, is_complete=True),
+        verdicts=verdicts(question, second.arm, first.arm, _METRICS, RECORDED, is_complete=True),
     )
 
 
@@ -140,9 +147,14 @@ class _Side:
     """One selection as it is read: its ``arm``, and the ``rewards`` of each try by task."""
 
     def __init__(
-        self, store: Store, streams: Mapping[str, int | None], pair_by: str, prices: Prices
+        self,
+        store: Store,
+        streams: Mapping[str, int | None],
+        pair_by: str,
+        cluster: str | None,
+        prices: Prices,
     ) -> None:
-        self.arm, self.rewards = Arm(OF_THE_RECORD), defaultdict[str, list[float | None]](list)
+        self.arm, self.rewards = Arm(), defaultdict[str, list[float | None]](list)
         self._conversations, self._pair_by, self._without_key = len(streams), pair_by, 0
         for stream, until in streams.items():
             history = list(store.read(stream))
@@ -152,9 +164,10 @@ class _Side:
                 self._without_key += 1
                 continue
             self.rewards[key].append(known_by.reward)
-            self.arm.note(REWARD, Observation(key, key, known_by.reward))
-            made = priced_decisions(decisions(held), prices)
-            self.arm.add(itself(stream, made), key, item=key)
+            of = (known_by.by(cluster) if cluster else None) or key
+            values = recorded_values(stream, held, prices=prices)
+            for name in _METRICS:
+                self.arm.note(name, Observation(key, of, values[name]))
 
     def __str__(self) -> str:
         """What there is, where nothing fits."""

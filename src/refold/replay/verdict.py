@@ -45,14 +45,16 @@ def judge(
     is_complete: bool = True,
     looks: Looks = "one",
     clustered_by: str = "conversation",
+    is_guardrail: bool = False,
 ) -> Verdict:
     """The verdict on one metric from what both arms gave, item by item.
 
     ``margin`` is the difference, in the metric's unit, that does not matter; it is declared before
     the run. A run that ``is_complete`` does not hold for is inconclusive, whatever it shows so far;
     who wants to look earlier asks for ``looks="any"``, an interval that holds at every look.
-    ``clustered_by`` is the word for a cluster. Raises :class:`~refold.errors.UsageError` for
-    arguments that cannot be.
+    ``clustered_by`` is the word for a cluster. A metric that ``is_guardrail`` and has no margin is
+    given one: five points of a share, or a tenth of what the control has. Raises
+    :class:`~refold.errors.UsageError` for arguments that cannot be.
     """
     refuse_unless(0 < confidence < 1, "between 0 and 1", confidence=confidence)
     is_fine = margin is None or (margin > 0 and math.isfinite(margin))
@@ -66,11 +68,14 @@ def judge(
         margin=margin,
         confidence=confidence,
         is_complete=is_complete,
+        looks=looks,
         clustered_by=clustered_by,
         **means._asdict(),
     )
     if not differences:
         return replace(facts, plain=wording.nothing_known(facts, has_control=bool(asked)))
+    if is_guardrail:
+        facts = replace(facts, margin=_useful(facts) or None)
     found = paired_difference(differences, confidence=confidence, reach=reach, looks=looks)
     is_bounded = metric.low is not None and metric.high is not None
     return _answered(_with_figures(facts, found, reach if is_bounded else math.inf))
@@ -114,7 +119,7 @@ def _with_figures(facts: Verdict, found: PairedDifference, reach: float) -> Verd
 
 
 def _answered(verdict: Verdict) -> Verdict:
-    answered = replace(verdict, answer=_answer(verdict) if verdict.is_complete else "inconclusive")
+    answered = replace(verdict, answer=_answer(verdict) if verdict.is_answered else "inconclusive")
     return replace(answered, plain=wording.plain(answered))
 
 
@@ -153,6 +158,8 @@ def _useful(verdict: Verdict) -> float:
 def _clusters_needed(verdict: Verdict, found: PairedDifference) -> int | None:
     """How many settle it, if the difference is what it seems; more than there are, or None."""
     mean, useful = found.mean, _useful(verdict)
+    if verdict.metric.direction and verdict.margin is None and abs(mean.mean) <= useful:
+        return None  # Without a margin no number of them is equivalent.
     left_open = (verdict.missing_high or 0.0) - (verdict.missing_low or 0.0)
     if not useful or left_open >= 2 * useful:  # More of them leave as much open.
         return None

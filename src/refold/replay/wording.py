@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from refold.replay.answer import Verdict
+
+EARLY: Final = "By an early look: "
 
 
 def amount(value: float | None, unit: str) -> str:
@@ -50,7 +53,8 @@ def plain(verdict: Verdict) -> str:
             is_whole = unit == "share" and (verdict.low, verdict.high) == (-1.0, 1.0)
             fits = "anything" if is_whole or None in (verdict.low, verdict.high) else ends
             text = f"{sides}; {fits} would fit. {_missing_part(verdict)}"
-    return f"{verdict.answer[0].upper()}{verdict.answer[1:]}: {text.rstrip('. ')}."
+    early = "" if verdict.is_complete or not verdict.is_answered else " so far, by an early look"
+    return f"{verdict.answer[0].upper()}{verdict.answer[1:]}{early}: {text.rstrip('. ')}."
 
 
 def nothing_known(verdict: Verdict, *, has_control: bool) -> str:
@@ -66,8 +70,14 @@ def nothing_known(verdict: Verdict, *, has_control: bool) -> str:
 def ship(primary: Verdict, guardrails: Sequence[Verdict]) -> str:
     """Would you ship this? The first sentence that somebody reads."""
     asked = [primary, *guardrails]
-    if not all(one.is_complete for one in asked):
+    if not all(one.is_answered for one in asked):
         return "Do not decide yet: the run is not complete."
+    early = "" if all(one.is_complete for one in asked) else EARLY
+    return early + _shipped(primary, guardrails)
+
+
+def _shipped(primary: Verdict, guardrails: Sequence[Verdict]) -> str:
+    asked = [primary, *guardrails]
     worse = [one.metric.says for one in asked if one.answer == "worse"]
     open_ = [one for one in asked if one.answer == "inconclusive"]
     if worse:
@@ -91,10 +101,12 @@ def ship(primary: Verdict, guardrails: Sequence[Verdict]) -> str:
 
 def _missing_part(verdict: Verdict) -> str:
     """What is missing for an answer."""
-    if not verdict.is_complete:
+    if not verdict.is_answered:
         return "The run is not complete: let it end."
     more = (verdict.clusters_needed or 0) - verdict.clusters
     told = [f"About {_clusters(verdict, more, 'more ')} would tell."] if more > 0 else []
+    if verdict.metric.direction and verdict.margin is None and not told:
+        told = ["Declare a margin: how much of it does not matter."]
     if verdict.missing:
         told += [f"{verdict.missing:,} of {verdict.items:,} items lack an answer: ask them again."]
     return " ".join(told)

@@ -65,7 +65,7 @@ def test_a_function_is_asked_at_each_decision(policy: str) -> None:
     found = [(one.item, one.value) for one in observations(compared, check.metric)]
     assert found == [("call-1@2", 0.0), ("call-1@5", 0.0)]
     recorded = list(observations(compared, check.metric, side="recorded"))
-    assert [(one.item, one.value) for one in recorded] == [("call-1@5", 1.0)]
+    assert [(one.item, one.value) for one in recorded if one.applies] == [("call-1@5", 1.0)]
     assert (check.metric.name, check.metric.says) == (
         "check:speaks_of_a_gate",
         "The gate is named",
@@ -137,3 +137,19 @@ def test_a_field_that_does_not_count_makes_no_difference() -> None:
         assert compared.conversations[0].decisions[0].level == level
     with pytest.raises(UsageError, match="TOOL/FIELD"):
         compare(store, ["call-1"], VARIANT, ignore=["id"])
+
+
+def test_a_number_that_is_no_share_is_refused(tmp_path: Path) -> None:
+    """A count without a unit would be 600 points of something."""
+    path = tmp_path / "words.py"
+    path.write_text("def words(state, history):\n    return 597\n")
+    store = refold.open("memory:")
+    record(store, "call-1")
+    run(store, silent)
+    with pytest.raises(UsageError, match="a share is from 0 to 1"):
+        compare(store, ["call-1"], VARIANT, checks=[read_check(f"{path}:words")])
+    path = tmp_path / "counted.py"
+    path.write_text("def words(state, history):\n    return 597\nwords.unit = ''\n")
+    check = read_check(f"{path}:words")
+    (compared,) = compare(store, ["call-1"], VARIANT, checks=[check]).conversations
+    assert [one.scores[check.metric.name] for one in compared.decisions] == [597.0, 597.0]

@@ -101,13 +101,13 @@ def _kept_promises(seen: Examined, _: str) -> Measured:
 
 
 def _json_output(seen: Examined, schema: Any) -> Measured:
-    said = [exact_arguments(text) for text in _words(seen)]
+    said = [exact_arguments(text) for text in _said(seen)]
     fits = (not isinstance(one, str) and misfit(one, schema) is None for one in said)
     return all(fits) if said else None
 
 
 def _says(seen: Examined, pattern: re.Pattern[str]) -> Measured:
-    return all(map(pattern.search, _words(seen))) if _words(seen) else None
+    return all(map(pattern.search, _said(seen))) if _said(seen) else None
 
 
 def _never_says(seen: Examined, pattern: re.Pattern[str]) -> Measured:
@@ -242,6 +242,11 @@ def _own(seen: Examined) -> list[ToolUse]:
 
 def _words(seen: Examined) -> list[str]:
     return [action.text for action in seen.answers if action.text.strip()]
+
+
+def _said(seen: Examined) -> list[str]:
+    """Words, and nothing at all as "": who should say something and is mute did not say it."""
+    return [one.text for one in seen.answers if one.text.strip() or not (one.calls or one.parts)]
 
 
 def _succeeded(use: ToolUse) -> bool:

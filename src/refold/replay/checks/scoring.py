@@ -12,7 +12,7 @@ from refold.conversation.attributes import Attributes
 from refold.core.recorded import Recorded
 from refold.replay.actions import ConversationComparison, known
 from refold.replay.checks.seen import Examined, NamedCheck, at_decision
-from refold.replay.decision import Decision, decisions
+from refold.replay.decision import Decision, Prices, decisions, priced_decisions
 from refold.replay.faults import faults_of, offered_by
 
 _GOOD: Final = frozenset({"completed", "success", "succeeded", "resolved", "passed", "good", "yes"})
@@ -51,7 +51,10 @@ def scored(
 
 
 def recorded_values(
-    stream: str, history: Sequence[Recorded], checks: Iterable[NamedCheck] = ()
+    stream: str,
+    history: Sequence[Recorded],
+    checks: Iterable[NamedCheck] = (),
+    prices: Prices | None = None,
 ) -> dict[str, float | None]:
     """What each metric is for a recorded conversation, by its name; None where it is not known.
 
@@ -59,7 +62,7 @@ def recorded_values(
     them. ``outcome`` is 1 for a label or an end that says that all is well (completed, success,
     resolved, …), 0 for any other. A check that does not apply has no value here.
     """
-    made = decisions(history)
+    made = priced_decisions(decisions(history), prices or {})
     told = Attributes.of(history)
     costs = [one.action.cost for one in made]
     latencies = known(one.action.latency_ms for one in made)

@@ -95,10 +95,21 @@ class NamedCheck:
                 at=seen.at,
             ) from error
         if found is None or isinstance(found, bool | int | float):
-            return None if found is None else float(found)
+            return None if found is None else self._within(float(found), seen)
         raise UsageError(
             f"{self.metric.name} gave {found!r:.60} at {seen.at}: give True, False, a number, or "
             "None where it does not apply",
+            check=self.metric.name,
+            at=seen.at,
+        )
+
+    def _within(self, found: float, seen: Examined) -> float:
+        low, high = self.metric.low, self.metric.high
+        if (low is None or low <= found) and (high is None or found <= high):
+            return found
+        raise UsageError(
+            f"{self.metric.name} gave {found:g} at {seen.at}: a share is from 0 to 1; say what the "
+            'number counts by its attribute unit, or unit = ""',
             check=self.metric.name,
             at=seen.at,
         )
