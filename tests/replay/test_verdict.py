@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from refold.errors import UsageError
 from refold.replay.gate import gate
-from refold.replay.metrics import Metric, Observation
+from refold.replay.metrics import METRICS, Metric, Observation
 from refold.replay.verdict import Verdict, family, judge
 
 BROKEN = Metric("broken_answers", "answers that are broken", "lower", "share", 0.0, 1.0)
@@ -297,6 +297,19 @@ class TestFamily:
         assert found.ship == "Do not ship it: worse in answers that are broken."
         assert family(better).ship == "Ship it: better in the reward."
         assert [one.metric.name for one in found] == ["reward", "broken_answers"]
+
+    def test_what_acts_otherwise_is_in_the_first_sentence(self) -> None:
+        """An agent that no longer calls its tools loses nothing in broken answers."""
+        same = judge(BROKEN, constant(0.0, 200), constant(0.0, 200), margin=0.02)
+        calls = judge(METRICS["same_calls"], arm(0.4, seed=1), arm(0.9, seed=2))
+        words = judge(METRICS["same_words"], arm(0.4, seed=1), arm(0.9, seed=2))
+        assert family(same, rest=[calls, words]).ship == (
+            "Look before you ship it: it acts otherwise (answers that call what was recorded), "
+            "with nothing lost or won in answers that are broken."
+        )
+        assert family(same, rest=[words]).ship.startswith("Ship it if you like")
+        better = judge(REWARD, arm(0.9, seed=1), arm(0.5, seed=2))
+        assert "but look before: it acts otherwise" in family(better, rest=[calls]).ship
 
     @pytest.mark.parametrize(
         ("verdict", "ship"),

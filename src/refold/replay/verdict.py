@@ -92,7 +92,10 @@ def family(
     """
     guarded, others = _adjusted(guardrails, holm), _adjusted(rest, benjamini_hochberg)
     return Verdicts(
-        ship=wording.ship(primary, guarded), primary=primary, guardrails=guarded, rest=others
+        ship=wording.ship(primary, guarded, others),
+        primary=primary,
+        guardrails=guarded,
+        rest=others,
     )
 
 

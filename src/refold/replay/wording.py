@@ -8,6 +8,8 @@ from typing import Final
 from refold.replay.answer import Verdict
 
 EARLY: Final = "By an early look: "
+ACTIONS: Final = ("same_action", "same_calls")
+CHANGED: Final = "changed more than noise"
 
 
 def amount(value: float | None, unit: str) -> str:
@@ -67,16 +69,20 @@ def nothing_known(verdict: Verdict, *, has_control: bool) -> str:
     return f"Inconclusive: {verdict.metric.says}: known of no item for both candidate and control."
 
 
-def ship(primary: Verdict, guardrails: Sequence[Verdict]) -> str:
-    """Would you ship this? The first sentence that somebody reads."""
+def ship(primary: Verdict, guardrails: Sequence[Verdict], rest: Sequence[Verdict] = ()) -> str:
+    """Would you ship this? The first sentence that somebody reads.
+
+    Of the ``rest`` it says where the candidate acts otherwise, which no other metric may hide.
+    """
     asked = [primary, *guardrails]
     if not all(one.is_answered for one in asked):
         return "Do not decide yet: the run is not complete."
     early = "" if all(one.is_complete for one in asked) else EARLY
-    return early + _shipped(primary, guardrails)
+    changed = [one for one in rest if one.answer == CHANGED and one.metric.name in ACTIONS]
+    return early + _shipped(primary, guardrails, changed)
 
 
-def _shipped(primary: Verdict, guardrails: Sequence[Verdict]) -> str:
+def _shipped(primary: Verdict, guardrails: Sequence[Verdict], changed: Sequence[Verdict]) -> str:
     asked = [primary, *guardrails]
     worse = [one.metric.says for one in asked if one.answer == "worse"]
     open_ = [one for one in asked if one.answer == "inconclusive"]
@@ -86,13 +92,17 @@ def _shipped(primary: Verdict, guardrails: Sequence[Verdict]) -> str:
         text = f"Do not ship it yet: nothing sure of {_says(open_)}."
         return f"{text} {_missing_part(open_[0])}".strip()
     guarded = f", and no harm to {_says(guardrails)}" if guardrails else ""
+    otherwise = f"it acts otherwise ({_says(changed)}), with " if changed else ""
+    if_you_like = "Look before you ship it: " if changed else "Ship it if you like: "
     match primary.answer:
         case "better":
-            return f"Ship it: better in {primary.metric.says}{guarded}."
+            look = f", but look before: it acts otherwise ({_says(changed)})" if changed else ""
+            return f"Ship it: better in {primary.metric.says}{guarded}{look}."
         case "equivalent":
-            return f"Ship it if you like: nothing lost or won in {primary.metric.says}{guarded}."
+            said = f"nothing lost or won in {primary.metric.says}{guarded}"
+            return f"{if_you_like}{otherwise}{said}."
         case "no change seen":
-            return f"Ship it if you like: no change seen in {primary.metric.says}{guarded}."
+            return f"{if_you_like}{otherwise}no change seen in {primary.metric.says}{guarded}."
     return (
         f"Look before you ship it: it acts otherwise ({primary.metric.says}){guarded}. "
         "Whether that is better, this metric does not say."
