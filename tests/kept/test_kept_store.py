@@ -115,10 +115,15 @@ def test_an_old_store_is_healthy(store: refold.Store) -> None:
 
 
 def test_old_read_models_are_kept_up_from_where_they_stood(store: refold.Store, said: Any) -> None:
-    """Their rows are the same, and the next event is added to them without a rebuild."""
+    """Their rows are the same, and the next event is added to them without a rebuild.
+
+    But for the costs, which count more by now: they ask for one, and are as they were till then.
+    """
     assert rows_of(store) == said["rows"]
     store.append("call-0", [refold.Event("user.utterance", {"text": "Are you there?"})])
-    projector = Projector(store, built_in())
+    with pytest.raises(refold.UsageError, match="refold projections rebuild costs"):
+        Projector(store, built_in()).catch_up()
+    projector = Projector(store, [one for one in built_in() if one.name != "costs"])
     projector.catch_up()
     turns = "SELECT user_turns FROM conversations WHERE stream = 'call-0'"
     assert projector.query(turns) == [(3,)]

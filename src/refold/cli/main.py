@@ -95,7 +95,10 @@ Example:
         "diff": ("diff", "Show how one stream differs from another."),
         "replay": ("replay", "Ask another prompt or model the recorded questions."),
         "replays": ("replays", "List the replays that a store holds."),
-        "compare": ("compare", "Compare replayed conversations with the recorded."),
+        "compare": (
+            "compare",
+            "Compare replayed conversations with the recorded, and say whether to ship the change.",
+        ),
         "gate": ("gate", "Replay, and say by an exit code whether to ship."),
         "schemas": ("schemas", "Show which schemas a store holds and what they are read as."),
         "projections": ("projections", "Keep tables from the events, and set them right."),
