@@ -17,6 +17,7 @@ import pytest
 import refold
 from refold import Query
 from refold.conversation import Conversation
+from refold.errors import UsageError
 from refold.ledger import Balances, wallet
 from refold.ledger.commands import PlaceBet
 from refold.projections import Projector
@@ -121,7 +122,7 @@ def test_old_read_models_are_kept_up_from_where_they_stood(store: refold.Store, 
     """
     assert rows_of(store) == said["rows"]
     store.append("call-0", [refold.Event("user.utterance", {"text": "Are you there?"})])
-    with pytest.raises(refold.UsageError, match="refold projections rebuild costs"):
+    with pytest.raises(UsageError, match="refold projections rebuild costs"):
         Projector(store, built_in()).catch_up()
     projector = Projector(store, [one for one in built_in() if one.name != "costs"])
     projector.catch_up()

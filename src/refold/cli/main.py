@@ -99,7 +99,7 @@ Example:
             "compare",
             "Compare replayed conversations with the recorded, and say whether to ship the change.",
         ),
-        "gate": ("gate", "Replay, and say by an exit code whether to ship."),
+        "gate": ("gate", "Replay, judge, and exit with what a pipeline needs to know."),
         "schemas": ("schemas", "Show which schemas a store holds and what they are read as."),
         "projections": ("projections", "Keep tables from the events, and set them right."),
         "doctor": ("doctor", "Check a store from end to end."),
