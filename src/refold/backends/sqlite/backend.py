@@ -214,8 +214,7 @@ class SqliteBackend:
 
     def log_head(self) -> int:
         """See :class:`~refold.ports.Backend`."""
-        rows = shaped(self._query(queries.LOG_HEAD), int)
-        return rows[0][0] if rows else 0
+        return sum([int(n) for (n,) in shaped(self._query(queries.LOG_HEAD), int)])
 
     def streams(self, *, category: str | None, after: str, streams_max: int) -> list[StreamInfo]:
         """See :class:`~refold.ports.Backend`."""
