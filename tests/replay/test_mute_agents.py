@@ -16,9 +16,9 @@ from msgspec.structs import replace
 import refold
 from refold.conversation.openai_chat import from_messages
 from refold.replay import Action, decisions
-from refold.replay.actions import compare_conversation
+from refold.replay.actions import ConversationComparison, compare_conversation
 from refold.replay.decision import Decision
-from refold.replay.figures import figures
+from refold.replay.figures import Figures, Tally
 from refold.replay.journal import StoredAnswer
 from refold.replay.metrics import METRICS, observations
 from refold.replay.verdict import judge
@@ -61,6 +61,14 @@ def refuses(_: Action) -> Action:
 
 def filtered(_: Action) -> Action:
     return Action(finish_reason="content_filter")
+
+
+def figures(compared: list[ConversationComparison]) -> Figures:
+    """The figures of some compared conversations."""
+    tally = Tally()
+    for one in compared:
+        tally.add(one)
+    return tally.figures()
 
 
 def as_it_was(action: Action) -> Action:

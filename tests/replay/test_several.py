@@ -11,10 +11,20 @@ import refold
 from refold.conversation.events import AgentConfigured, AgentUtterance, Prompt, UserUtterance
 from refold.core.event import Event
 from refold.errors import UsageError
-from refold.replay import Action, ChatRequest, ModelFailure, Price, Variant, replay
-from refold.replay.journal import is_complete
+from refold.replay import (
+    Action,
+    ChatEndpoint,
+    ChatRequest,
+    ModelFailure,
+    Price,
+    Variant,
+    compare,
+    replay,
+)
+from refold.replay.arms import Question
 from refold.replay.plan import ReplayPlan, plan_of
 from tests.replay.stories import VARIANT, as_recorded, record, run
+from tests.support.chat_server import ChatServer
 
 CONTROL = Variant(label="control")
 OTHER = Variant(label="other")
@@ -92,8 +102,8 @@ def test_the_plan_says_what_it_is_to_be_judged_by(store: refold.Store) -> None:
     assert (control.terms.role, control.terms.run) == ("control", terms.run)
 
 
-def test_a_plan_is_complete_when_all_of_it_is_settled(store: refold.Store) -> None:
-    """An answer settles, and a refusal of the request; a service that was away does not."""
+def test_all_of_a_plan_is_told_when_all_of_it_is_settled(store: refold.Store) -> None:
+    """An answer settles, and what the candidate does not take; a service that was away does not."""
     record(store, "call-1")
 
     def away(request: ChatRequest) -> Action:
@@ -102,14 +112,18 @@ def test_a_plan_is_complete_when_all_of_it_is_settled(store: refold.Store) -> No
         return as_recorded(request)
 
     def too_long(request: ChatRequest) -> Action:
-        raise ModelFailure("too long", kind="refused", status=400)
+        raise ModelFailure("status 400: the prompt is too long", kind="refused", status=400)
+
+    def is_complete() -> bool:
+        account = compare(store, ["call-1"], VARIANT).figures.accounting
+        return account.answered == account.decisions - account.later
 
     run(store, away, attempts_max=1)
-    assert not is_complete(store, planned(store))
+    assert not is_complete()
     run(store, too_long)
-    assert is_complete(store, planned(store))
+    assert is_complete()
     record(store, "call-1", [UserUtterance("More?"), AgentUtterance("No.")])
-    assert is_complete(store, planned(store))
+    assert is_complete()
     run(store, away, attempts_max=1)
     assert planned(store).versions == {"call-1": 7}
 
@@ -200,4 +214,82 @@ def test_an_event_that_does_not_fit_its_class_stops_no_other_conversation(
     assert said.failures[0].at == "call-1"
     assert said.failures[0].error.startswith("unreadable: ")
     assert said.answered >= 4
-    assert not is_complete(store, planned(store))
+    compared = compare(store, ["call-1", "call-2", "call-3"], VARIANT)
+    assert not compared.verdicts.primary.is_complete
+    # What a person said is no part of an answer: the conversation is read, and was not asked.
+    left_out = [] if kind == "user.utterance" else ["call-1"]
+    assert [*compared.unreadable] == left_out
+    assert ("is missing: call-1 (" in compared.not_measured) is bool(left_out)
+    assert compared.figures.conversations == 3 - len(left_out) == len(compared.conversations)
+
+
+# -- what candidate and control were promised of one another ---------------------------------------
+
+
+def four(store: refold.Store, name: str = "call") -> list[str]:
+    """Conversations of two decisions, recorded with the model "small"."""
+    return [record(store, f"{name}-{n}") for n in range(4)]
+
+
+def test_samples_planned_of_other_conversations_are_none_of_these(store: refold.Store) -> None:
+    """A control that was asked three times elsewhere is complete here after one."""
+    calls, old = four(store), four(store, "old")
+    replay(store, old, OTHER, as_recorded, control=CONTROL, samples=3)
+    replay(store, calls, VARIANT, as_recorded, control=CONTROL)
+    compared = compare(store, calls, VARIANT, control=CONTROL)
+    assert compared.control is not None
+    assert compared.control.samples == [0]
+    assert compared.verdicts.primary.is_complete
+
+
+def test_a_control_of_another_run_is_said_to_be_one(store: refold.Store) -> None:
+    """A second candidate finds the control answered: they were not asked in turn."""
+    calls = four(store)
+    replay(store, calls, VARIANT, as_recorded, control=CONTROL)
+    replay(store, calls, OTHER, as_recorded, control=CONTROL)
+    said = [compare(store, calls, one, control=CONTROL).not_measured for one in (VARIANT, OTHER)]
+    assert ["asked in another run" in one for one in said] == [False, True]
+
+
+def test_times_under_another_load_are_not_compared(store: refold.Store) -> None:
+    """They depend on how many were asked at once: asked for they are refused, else left out."""
+    calls = four(store)
+    replay(store, calls, CONTROL, as_recorded, workers=1)
+    replay(store, calls, VARIANT, as_recorded, workers=8)
+    compared = compare(store, calls, VARIANT, control=CONTROL)
+    assert "by 8 workers, the control by 1: their times" in compared.not_measured
+    assert "latency_ms" not in [one.metric.name for one in compared.verdicts.rest]
+    for question in (Question(primary="latency_ms"), Question(guardrails=("latency_ms",))):
+        with pytest.raises(UsageError, match="in one run"):
+            compare(store, calls, VARIANT, control=CONTROL, question=question)
+
+
+@pytest.mark.parametrize("decided", [1, 2, 3])
+def test_the_control_is_not_always_asked_first(store: refold.Store, decided: int) -> None:
+    """Nor in conversations of one decision, nor at one place of all conversations."""
+    calls = [f"call-{n}" for n in range(6)]
+    for call in calls:
+        store.append(call, [UserUtterance("Where?"), AgentUtterance("Here.")] * decided)
+    first: dict[tuple[str, int], object] = {}
+
+    def candidate(request: ChatRequest) -> Action:
+        place = request.at.partition("@")[0], request.index
+        first.setdefault(place, request.params.get("who"))
+        return Action(text="Here.")
+
+    arms = [Variant(params={"who": name}) for name in ("control", "candidate")]
+    replay(store, calls, arms[1], candidate, control=arms[0], workers=1)
+    for index in range(decided):
+        assert [first[call, index] for call in calls].count("control") == 3
+
+
+def test_an_endpoint_with_a_model_of_its_own_asks_no_control(store: refold.Store) -> None:
+    """It is asked for before the recorded one, so that the recorded agent was not asked again."""
+    calls = four(store)
+    with ChatServer(lambda _: {"role": "assistant", "content": "Here."}) as server:
+        for model, control in (("small", CONTROL), ("large", Variant(label="another"))):
+            endpoint = ChatEndpoint(server.base_url, model=model)
+            replay(store, calls, Variant(prompt=model), endpoint, control=control)
+    assert compare(store, calls, Variant(prompt="small"), control=CONTROL).control is not None
+    with pytest.raises(UsageError, match="the control asks large, where call-0@2 was small"):
+        compare(store, calls, Variant(prompt="large"), control=Variant(label="another"))

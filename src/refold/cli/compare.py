@@ -187,9 +187,10 @@ def _is_finding(comparison: Comparison, words: set[str]) -> bool:
     sides = [side for side in (comparison, comparison.control) if side is not None]
     accounts = [side.figures.accounting for side in sides]
     is_different = DIFFERENT in words and comparison.partings > 0
-    return is_different or not all(
+    is_whole = not comparison.unreadable and all(
         0 < one.answered == one.decisions - one.later for one in accounts
     )
+    return is_different or not is_whole
 
 
 def comparison_lines(comparison: Comparison) -> Iterator[str]:

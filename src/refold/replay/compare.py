@@ -5,8 +5,9 @@ Conversations are compared one at a time, so that any number of them fits into m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, overload
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby, islice
+from typing import Final, NamedTuple, overload
 
 import msgspec
 from msgspec.structs import replace
@@ -31,7 +32,14 @@ from refold.replay.arms import (
 )
 from refold.replay.checks.scoring import scored
 from refold.replay.checks.seen import NamedCheck
-from refold.replay.control import check_control, check_recorded
+from refold.replay.control import (
+    LATENCY,
+    Promised,
+    check_control,
+    check_recorded,
+    check_timed,
+    promised,
+)
 from refold.replay.decision import (
     Decision,
     Prices,
@@ -40,13 +48,15 @@ from refold.replay.decision import (
     priced,
     priced_decisions,
 )
+from refold.replay.events import ReplayPlanned
 from refold.replay.faults import offered_in
 from refold.replay.figures import Figures, Parting, Tally
-from refold.replay.journal import StoredAnswer, answers
+from refold.replay.journal import UNREADABLE, StoredAnswer, answers
 from refold.replay.metrics import Metric
 from refold.replay.normalising import NOTHING_IGNORED, Ignored, ignored
 from refold.replay.plan import ToAsk, plan_of, to_ask
 from refold.replay.variant import (
+    NOT_MEASURED,
     OPENED,
     ReplayResult,
     Variant,
@@ -54,6 +64,8 @@ from refold.replay.variant import (
     check_variant,
     checked_streams,
 )
+
+UNREADABLE_SHOWN: Final = 10
 
 
 class Control(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +86,9 @@ class Comparison(ReplayResult, frozen=True, kw_only=True):
     for itself. ``samples`` are the runs of the variant in it, ``sample`` the first of them:
     ``figures`` count the answers of all, verdicts average them first. ``partings`` counts the
     conversations in which some decision was another action; ``first_partings`` are the first of
-    those decisions in the first ten of them. ``conversations`` are :class:`Conversations`;
+    those decisions in the first ten of them. ``unreadable`` are the conversations that cannot be
+    read, each with why: nothing of them is in any figure, so that no verdict is over all that was
+    to be asked. ``conversations`` are :class:`Conversations`;
     :func:`json_pieces` turns all of it into JSON, the same log into the same bytes.
     """
 
@@ -86,6 +100,7 @@ class Comparison(ReplayResult, frozen=True, kw_only=True):
     control: Control | None
     partings: int
     first_partings: list[Parting]
+    unreadable: dict[str, str]
     conversations: Sequence[ConversationComparison]
 
 
@@ -99,9 +114,13 @@ class _Place(NamedTuple):
 
 
 class _Beside(NamedTuple):
-    """A conversation, what was recorded of it, and what each side's samples came to."""
+    """A conversation, what was recorded of it, and what each side's samples came to.
+
+    ``cluster`` is what it belongs to, itself where nothing is asked; None where it is not known.
+    """
 
     stream: str
+    cluster: str | None
     history: list[Recorded]
     decisions: list[Decision]
     sides: list[list[ConversationComparison]]
@@ -112,7 +131,8 @@ class Conversations(Sequence[ConversationComparison]):
 
     So they take no memory, and need the store to be open; what is added to it later is not seen.
     What was not to be asked is missing, and marked: a conversation went on with it after the plan.
-    Each is there once a sample.
+    Each is there once a sample that it was planned for. ``unreadable`` are those that were left
+    out, each with why.
     """
 
     def __init__(
@@ -120,21 +140,28 @@ class Conversations(Sequence[ConversationComparison]):
         store: Store,
         streams: Iterable[str],
         variant: Variant,
-        samples: Sequence[int],
+        sample: int | None = None,
         checks: Sequence[NamedCheck] = (),
         ignored: Ignored = NOTHING_IGNORED,
         prices: Prices | None = None,
     ) -> None:
-        self._store, self.samples, self._checks = store, samples, checks
+        self._store, self._checks, self.unreadable = store, checks, dict[str, str]()
         self._terms = Terms(ignored, offered_in(variant.tools))
         self._plan, self._prices = plan_of(store, variant.id), prices or {}
         self._model = variant.model or (None if self._plan is None else self._plan.terms.model)
         self._is_one_model = variant.agent is None or variant.model is None
+        first = {} if self._plan is None else self._plan.first
+        self.terms = {
+            stream: {n: one for n, one in first.get(stream, {}).items() if sample in (None, n)}
+            for stream in streams
+        }
+        # What was planned of other conversations is no part of this one.
+        self.samples = sorted({n for of in self.terms.values() for n in of}) or [sample or 0]
         self._places = [
             _Place(stream, version, branch, store.head(branch))
-            for stream in streams
+            for stream, of in self.terms.items()
             for version in [store.head(stream)]
-            for branch in [branch_name(stream, variant, sample) for sample in samples]
+            for branch in [branch_name(stream, variant, n) for n in of or self.samples[:1]]
         ]
 
     def __len__(self) -> int:
@@ -154,20 +181,29 @@ class Conversations(Sequence[ConversationComparison]):
     def __iter__(self) -> Iterator[ConversationComparison]:
         return map(self._compared, self._places)
 
-    def beside(self, *others: Conversations) -> Iterator[_Beside]:
-        """Each conversation with its samples in these and in others; its record is read once."""
-        sides = [one._by_stream() for one in (self, *others)]
-        for places in zip(*sides, strict=True):
-            record = self._recorded(places[0][0])
-            compared = [
-                [of._compared(place, record) for place in side]
-                for of, side in zip((self, *others), places, strict=True)
-            ]
-            yield _Beside(places[0][0].stream, record.history, record.decisions, compared)
+    def beside(self, question: Question, *others: Conversations) -> Iterator[_Beside]:
+        """Each conversation with its samples in these and in others; its record is read once.
+
+        Those that cannot be read are left out, of these and of the others.
+        """
+        every, unreadable = (self, *others), dict[str, str]()
+        for places in zip(*(one._by_stream() for one in every), strict=True):
+            try:
+                one = _beside(every, places, question.cluster)
+            except UNREADABLE as error:
+                unreadable[places[0][0].stream] = str(error)
+                continue
+            yield one
+        for side in every:
+            side.unreadable = unreadable
+            side._places = [place for place in side._places if place.stream not in unreadable]
+
+    def declared(self) -> list[ReplayPlanned]:
+        """What was declared when each sample of each conversation was planned."""
+        return [one for of in self.terms.values() for one in of.values()]
 
     def _by_stream(self) -> Iterator[list[_Place]]:
-        each = len(self.samples)
-        return (self._places[n : n + each] for n in range(0, len(self._places), each))
+        return (list(of) for _, of in groupby(self._places, lambda place: place.stream))
 
     def _recorded(self, place: _Place) -> ToAsk:
         events = list(self._store.read(place.stream, to_version=place.version))
@@ -193,6 +229,18 @@ class Conversations(Sequence[ConversationComparison]):
         # Where one agent of several was changed, only the answer says which model it is of.
         model = (self._model or asked_model(decision)) if self._is_one_model else None
         return replace(answer, action=priced(answer.action, model, self._prices))
+
+
+def _beside(
+    sides: Sequence[Conversations], places: Sequence[Sequence[_Place]], by: str | None
+) -> _Beside:
+    stream, record = places[0][0].stream, sides[0]._recorded(places[0][0])
+    compared = [
+        [of._compared(place, record) for place in side]
+        for of, side in zip(sides, places, strict=True)
+    ]
+    cluster = stream if by is None else Attributes.of(record.history).by(by)
+    return _Beside(stream, cluster, record.history, record.decisions, compared)
 
 
 def compare(
@@ -224,23 +272,21 @@ def compare(
     check_store(store, call="compare", instead=OPENED)
     check_variant(variant)
     check_prices(prices)
-    asked = [(variant, _samples(store, variant, sample))]
-    if control is not None:
-        asked.append(_as_control(store, control, control_sample, asked[0]))
-    question = question or Question()
     those = dict.fromkeys(checked_streams(streams))
-    known, arms = _arms(question, checks, has_control=control is not None)
+    question = question or Question()
     check_cluster(store, those, question.cluster)
+    asked = [(variant, sample), *_as_control(control, control_sample)]
     sides = [Conversations(store, those, *one, checks, ignored(ignore), prices) for one in asked]
-    tallies, without_cluster = [Tally() for _ in sides], 0
-    for one in sides[0].beside(*sides[1:]):
-        if control is not None:
-            check_recorded(control, one.decisions)
-        cluster = _cluster(one, question)
-        without_cluster += cluster is None
-        _add(one, tallies, arms, cluster or one.stream, checks)
+    _check_other([place.branch for side in sides for place in side._places])
+    promises = promised(*(one.declared() for one in sides)) if control else Promised()
+    check_timed((question.primary, *question.guardrails), promises)
+    known, arms = _arms(question, checks, has_control=control is not None)
+    every = [name for name in known if promises.is_timed or name != LATENCY]
+    tallies, without_cluster = _counted(sides, question, control, arms, checks)
+    unreadable = sides[0].unreadable
     figures, first = [tally.figures() for tally in tallies], tallies[0]
-    is_complete = all(map(_is_complete, figures))
+    counted = [one.accounting for one in figures]
+    is_complete = not unreadable and not any(one.missing or one.never_begun for one in counted)
     return Comparison(
         variant=variant,
         variant_id=variant.id,
@@ -248,11 +294,13 @@ def compare(
         samples=[*sides[0].samples],
         question=question,
         without_cluster=without_cluster,
-        verdicts=verdicts(question, arms[0], arms[1], known, known, is_complete=is_complete),
+        verdicts=verdicts(question, arms[0], arms[1], every, known, is_complete=is_complete),
         figures=figures[0],
         control=None if control is None else _control(control, sides[1].samples, figures[1]),
         partings=first.partings,
         first_partings=first.first_partings,
+        unreadable=unreadable,
+        not_measured=" ".join([NOT_MEASURED, *promises.said, *_unread(unreadable)]),
         conversations=sides[0],
     )
 
@@ -269,58 +317,57 @@ def _arms(
     return known, [Arm(of, known, is_early=is_early) for of in names]
 
 
-def _cluster(one: _Beside, question: Question) -> str | None:
-    """What a conversation belongs to, itself where nothing is asked; None where it is not known."""
-    asked = question.cluster
-    return one.stream if asked is None else Attributes.of(one.history).by(asked)
+def _unread(unreadable: Mapping[str, str]) -> list[str]:
+    shown = [f"{stream} ({why})" for stream, why in islice(unreadable.items(), UNREADABLE_SHOWN)]
+    more = f" and {len(unreadable) - len(shown)} more" * (len(unreadable) > len(shown))
+    return [f"Cannot be read, and is missing: {', '.join(shown)}{more}."] if shown else []
 
 
-def _add(
-    one: _Beside,
-    tallies: Sequence[Tally],
+def _counted(
+    sides: Sequence[Conversations],
+    question: Question,
+    control: Variant | None,
     arms: Sequence[Arm],
-    cluster: str,
     checks: Sequence[NamedCheck],
-) -> None:
-    """Count a conversation on each side; where there is no control, the record is one."""
-    for tally, compared in zip(tallies, one.sides, strict=True):
-        for each in compared:
-            tally.add(each)
-    if len(one.sides) > 1:
-        against = one.sides[1]
-    else:
-        record = itself(one.stream, one.decisions)
-        against = [scored(record, one.history, one.decisions, checks)]
-    for arm, compared in zip(arms, (one.sides[0], against), strict=True):
-        for each in compared:
-            arm.add(each, cluster)
+) -> tuple[list[Tally], int]:
+    """Count all of it on each side; where there is no control, the record is one.
+
+    Beside the counts, of how many conversations the cluster is not known.
+    """
+    tallies, without_cluster = [Tally() for _ in sides], 0
+    for one in sides[0].beside(question, *sides[1:]):
+        without_cluster += one.cluster is None
+        for tally, compared in zip(tallies, one.sides, strict=True):
+            for each in compared:
+                tally.add(each)
+        if control is not None:
+            against = one.sides[1]
+            check_recorded(control, one.decisions, sides[1].terms[one.stream].values())
+        else:
+            record = itself(one.stream, one.decisions)
+            against = [scored(record, one.history, one.decisions, checks)]
+        for arm, compared in zip(arms, (one.sides[0], against), strict=True):
+            for each in compared:
+                arm.add(each, one.cluster or one.stream)
+    return tallies, without_cluster
 
 
-def _samples(store: Store, variant: Variant, sample: int | None) -> list[int]:
-    """The sample that is wanted, else all that were planned."""
-    if sample is not None:
-        return [sample]
-    plan = plan_of(store, variant.id)
-    return [0] if plan is None else sorted(plan.streams)
-
-
-def _as_control(
-    store: Store, control: Variant, sample: int | None, candidate: tuple[Variant, list[int]]
-) -> tuple[Variant, list[int]]:
-    """The control with its samples, where it is one and not the candidate itself."""
+def _as_control(control: Variant | None, sample: int | None) -> list[tuple[Variant, int | None]]:
+    """The control and which sample of it, where it is one."""
+    if control is None:
+        return []
     refuse_unless(isinstance(control, Variant), "a refold.replay.Variant", control=control)
     check_control(control)
-    samples = _samples(store, control, sample)
-    if candidate[0].id == control.id and set(candidate[1]) & set(samples):
+    return [(control, sample)]
+
+
+def _check_other(branches: Sequence[str]) -> None:
+    """Refuse a control whose answers are the candidate's own."""
+    if len({*branches}) < len(branches):
         raise UsageError(
             "the control is the candidate itself: give another variant or control_sample=",
             argument="control",
         )
-    return control, samples
-
-
-def _is_complete(figures: Figures) -> bool:
-    return not figures.accounting.missing and not figures.accounting.never_begun
 
 
 def _control(variant: Variant, samples: Sequence[int], figures: Figures) -> Control:

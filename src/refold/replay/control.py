@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Collection, Iterable, Sequence
+from typing import Final, NamedTuple
 
 from refold.conversation.events import AgentConfigured
 from refold.core.recorded import Recorded
 from refold.engine.store import Store
 from refold.errors import UsageError
 from refold.replay.decision import Decision
+from refold.replay.events import ReplayPlanned
 from refold.replay.request import configured_by
 from refold.replay.variant import Variant
 
@@ -17,6 +18,8 @@ CONTROL: Final = "control"
 """The label of a control."""
 OF_NOISE: Final = frozenset({"seed", "user", "safety_identifier", "metadata", "store"})
 """Parameters that a control may have of its own: they change nothing but chance, or nothing."""
+LATENCY: Final = "latency_ms"
+"""The metric that depends on how many were asked at once."""
 
 
 def control_of(store: Store, streams: Sequence[str], variant: Variant) -> Variant:
@@ -44,11 +47,15 @@ def check_control(control: Variant) -> None:
         raise _no_control(f"changes the {changed[-1]}")
 
 
-def check_recorded(control: Variant, recorded: Iterable[Decision]) -> None:
+def check_recorded(
+    control: Variant, recorded: Iterable[Decision], asked: Iterable[ReplayPlanned] = ()
+) -> None:
     """Refuse a control that asked another model than was recorded, or with other parameters.
 
+    ``asked`` is what its runs declared, the first first: an endpoint may have a model of its own.
     Where the record names no model, or not that parameter, nobody can tell, and it is let pass.
     """
+    asks = next((one.model for one in asked), control.model)
     seen: Recorded | None = None
     for decision in recorded:
         if decision.configured is None or decision.configured is seen:
@@ -56,12 +63,50 @@ def check_recorded(control: Variant, recorded: Iterable[Decision]) -> None:
         seen = decision.configured
         configured = seen.to_class(AgentConfigured)
         model, params = configured.model, configured.params
-        if control.model is not None and model is not None and control.model != model:
-            raise _no_control(f"asks {control.model}, where {decision.at} was {model}")
+        if asks is not None and model is not None and asks != model:
+            raise _no_control(f"asks {asks}, where {decision.at} was {model}")
         for name, value in control.params.items():
             if name not in OF_NOISE and name in params and params[name] != value:
                 was = f"{name}={params[name]!r}"
                 raise _no_control(f"has {name}={value!r}, where {decision.at} had {was}")
+
+
+class Promised(NamedTuple):
+    """What candidate and control were promised of one another, as far as it was kept.
+
+    ``is_timed`` says whether their times can be compared; ``said`` what does not hold, in
+    sentences.
+    """
+
+    is_timed: bool = True
+    said: Sequence[str] = ()
+
+
+def promised(candidate: Iterable[ReplayPlanned], control: Iterable[ReplayPlanned]) -> Promised:
+    """What two sides were asked under; what an older version has not declared is not known."""
+    sides, said = ([*candidate], [*control]), list[str]()
+    runs = [{one.run for one in side if one.run} for side in sides]
+    workers = [sorted({one.workers for one in side if one.workers}) for side in sides]
+    if all(runs) and runs[0] != runs[1]:
+        said.append(
+            "The control was asked in another run, not in turn with the candidate: what changed at "
+            "the service between the two is in the difference."
+        )
+    if is_untimed := all(workers) and workers[0] != workers[1]:
+        one, other = (" and ".join(map(str, each)) for each in workers)
+        said.append(
+            f"The candidate was asked by {one} workers, the control by {other}: their times are "
+            "not compared."
+        )
+    return Promised(not is_untimed, said)
+
+
+def check_timed(metrics: Collection[str], promises: Promised) -> None:
+    """Refuse to judge by times that do not compare."""
+    if LATENCY in metrics and not promises.is_timed:
+        raise UsageError(
+            f"{promises.said[-1]} Ask both in one run, with control=", argument="control"
+        )
 
 
 def _no_control(what: str) -> UsageError:

@@ -53,7 +53,7 @@ _UNPARTED: Final = re.compile(
 _OWN_LIMIT: Final = re.compile(
     r"context.{0,12}(length|window|limit|size)|too (long|large|many tokens)|maximum.{0,30}tokens"
     r"|token.{0,20}(exceed|limit)|exceed.{0,40}token|unsupported|not support|unrecogni[sz]ed"
-    r"|unknown (parameter|name|field|argument)|extra inputs|status 413",
+    r"|unknown (parameter|name|field|argument)|extra inputs|status 41[34]",
     re.IGNORECASE,
 )
 _REFUSALS: Final = ("refused: ", "garbage: the service's error: ")

@@ -156,14 +156,6 @@ class Parting(msgspec.Struct, frozen=True):
     answer: str | None
 
 
-def figures(conversations: Iterable[ConversationComparison]) -> Figures:
-    """The figures of some compared conversations, which are gone through once."""
-    tally = Tally()
-    for conversation in conversations:
-        tally.add(conversation)
-    return tally.figures()
-
-
 Holds = Callable[[DecisionComparison], bool | None]
 """Whether something holds of a decision that has an outcome; None leaves it out."""
 

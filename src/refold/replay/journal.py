@@ -22,41 +22,29 @@ from refold.core.expected import NO_EVENTS
 from refold.core.recorded import Recorded
 from refold.engine.append import Append
 from refold.engine.store import Store
-from refold.errors import Conflict, InvalidEvent, RefoldError
+from refold.errors import CodecError, Conflict, Corrupt, InvalidEvent, RefoldError, UpcastFailed
 from refold.replay.candidate import ModelFailure
 from refold.replay.decision import Action, Call, Decision, decisions
 from refold.replay.events import ReplayFinished, ReplayStarted
-from refold.replay.plan import ReplayPlan
 from refold.replay.request import ChatRequest
 from refold.replay.requests import Outcome
 from refold.replay.variant import NEXT_STEP, Variant, branch_name
 
 ORIGIN: Final = "replay"
-OWN_LIMITS: Final = frozenset({400, 413, 414, 422})
-"""Statuses that say that this request will not be taken by this candidate."""
+UNREADABLE: Final = (CodecError, UpcastFailed, Corrupt)
+"""What reading a conversation raises whose events are not what their types say."""
 
 
 class StoredAnswer(msgspec.Struct, frozen=True):
     """A candidate's answer to a decision.
 
     ``id`` is the first event that holds it. ``action`` is None where there was no answer; ``error``
-    then says why, and ``status`` is the HTTP status where there was one.
+    then says why.
     """
 
     id: str
     action: Action | None
     error: str | None = None
-    status: int | None = None
-
-    @property
-    def is_own_limit(self) -> bool:
-        """Whether it failed as the candidate cannot take such a request: too long, a parameter."""
-        return self.action is None and self.status in OWN_LIMITS
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether asking again would tell no more."""
-        return self.action is not None or self.is_own_limit
 
 
 def answers(branch: Iterable[Recorded]) -> dict[str, StoredAnswer]:
@@ -69,39 +57,13 @@ def answers(branch: Iterable[Recorded]) -> dict[str, StoredAnswer]:
     return {at: _answer(events) for at, events in asked.items()}
 
 
-def answers_on(store: Store, branch: str) -> dict[str, StoredAnswer]:
-    """The answers on a branch of a store; none where it does not exist yet."""
-    return {} if store.head(branch) == NO_EVENTS else answers(store.read(branch))
-
-
-def is_complete(store: Store, plan: ReplayPlan) -> bool:
-    """Whether all that a plan set out to ask is settled: only then is a verdict one over all of it.
-
-    A decision is, that has an answer or is over the candidate's own limit. A conversation that
-    cannot be read is not.
-    """
-    for sample, streams in plan.streams.items():
-        for stream in streams:
-            branch = branch_name(stream, plan.variant, sample)
-            try:
-                asked = decisions(store.read(stream, to_version=plan.versions.get(stream)))
-                stored = answers_on(store, branch)
-            except RefoldError:
-                return False
-            settled = {at for at, answer in stored.items() if answer.is_settled}
-            if any(decision.at not in settled for decision in asked):
-                return False
-    return True
-
-
 def _answer(events: list[Recorded]) -> StoredAnswer:
     for decision in decisions(events):
         return StoredAnswer(decision.at, decision.action)
     last = events[-1]
     if last.type != "model.failed":
         return StoredAnswer(last.id, None, "no answer")
-    failed: ModelFailed = last.to_class(ModelFailed)
-    return StoredAnswer(last.id, None, failed.error, failed.status)
+    return StoredAnswer(last.id, None, last.to_class(ModelFailed).error)
 
 
 @dataclass

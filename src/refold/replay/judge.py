@@ -29,7 +29,7 @@ from refold.replay.candidate import Candidate
 from refold.replay.decision import Action, decisions
 from refold.replay.events import JudgeAnswered
 from refold.replay.metrics import Metric
-from refold.replay.request import ChatRequest, request_at
+from refold.replay.request import ChatRequest, RequestMaker
 from refold.replay.requests import Asker
 from refold.replay.variant import Variant
 
@@ -117,11 +117,11 @@ def _pairs(
     store: Store, conversation: ConversationComparison
 ) -> Iterator[tuple[_Pairing, _Pairing]]:
     history = list(store.read(conversation.stream))
-    at = {decision.at: decision for decision in decisions(history)}
+    at, maker = {one.at: one for one in decisions(history)}, RequestMaker(history, [Variant()])
     for one in conversation.decisions:
         if one.candidate is not None and one.level != "same":
-            seen = request_at(history, at[one.at], Variant()).messages
-            told = [message for message in seen if message["role"] != "system"]
+            (seen,) = maker.at(at[one.at])
+            told = [message for message in seen.messages if message["role"] != "system"]
             yield (
                 _Pairing(one.at, one.candidate, one.recorded, told),
                 _Pairing(one.at, one.recorded, one.candidate, told),

@@ -11,7 +11,6 @@ from math import isnan
 from typing import Final, Literal
 
 import msgspec
-from msgspec.structs import replace
 
 from refold.replay.actions import ConversationComparison, DecisionComparison
 from refold.replay.figures import is_compared, is_same_action
@@ -68,42 +67,28 @@ def observations(
     metric: Metric,
     cluster_of: Callable[[str], str] = lambda stream: stream,
     *,
-    side: Literal["candidate", "recorded"] = "candidate",
     is_early: bool = False,
 ) -> Iterator[Observation]:
     """What a metric is at every decision that it applies to; ``cluster_of`` takes a stream's name.
 
     A decision that was to be asked and has no value, because it was not or the value is not known,
     is an observation without one; what came after the plan is none. What was not asked yet is one
-    that does not apply where the look ``is_early``. ``side`` takes the recorded answers for an arm:
-    the record is never the same as itself by measure, so metrics without a direction have the
-    candidate alone.
-    A metric that is none of :data:`METRICS` is a check that the comparison was made with.
+    that does not apply where the look ``is_early``. A metric that is none of :data:`METRICS` is a
+    check that the comparison was made with.
     """
     for conversation in conversations:
         cluster = cluster_of(conversation.stream)
         for decision in conversation.decisions:
             if decision.is_later:
                 continue
-            one = decision if side == "candidate" else _as_recorded(decision)
             if is_early and decision.level == "missing":
                 yield Observation(decision.at, cluster, None, applies=False)
                 continue
-            value = _value(one, metric.name)
+            value = _value(decision, metric.name)
             if value is None or not isnan(value):
                 yield Observation(decision.at, cluster, value)
             elif metric.name not in _MEASURES:
                 yield Observation(decision.at, cluster, None, applies=False)
-
-
-def _as_recorded(decision: DecisionComparison) -> DecisionComparison:
-    return replace(
-        decision,
-        level="same",
-        candidate=decision.recorded,
-        faults=decision.recorded_faults,
-        scores=decision.recorded_scores,
-    )
 
 
 def _value(decision: DecisionComparison, name: str) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
@@ -83,17 +83,21 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
             outage_max_s=self.outage_max_s,
         )
 
+    def run(self, variants: Sequence[Variant], sample: int, versions: Mapping[str, int]) -> str:
+        """What a run is known by: the same variants, asked of the same, make the same run."""
+        every = [[one.id for one in variants], sample, self.samples, versions]
+        return hashlib.sha256(msgspec.json.encode(every)).hexdigest()[:12]
+
     def terms(
         self,
         variant: Variant,
         is_control: bool,
         sample: int,
-        versions: Mapping[str, int],
+        run: str,
         asked: tuple[str | None, str | None],
         prices: Prices,
     ) -> ReplayPlanned:
-        """What a run declares of a variant; ``asked`` are model and endpoint of the candidate."""
-        every = msgspec.json.encode([sample, self.samples, versions])
+        """What a ``run`` declares of a variant; ``asked`` are model and endpoint."""
         model, endpoint = asked
         cost: Any = self.max_cost
         return ReplayPlanned(
@@ -103,7 +107,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
             endpoint,
             samples=self.samples,
             role="control" if is_control else "candidate",
-            run=hashlib.sha256(every).hexdigest()[:12],
+            run=run,
             model=variant.model or model,
             prompt_hash="" if variant.prompt is None else sha256_of(variant.prompt),
             seed=self.seed,

@@ -31,20 +31,26 @@ _NAME: Final = re.compile(r"replay~plan-([0-9a-f]{12})")
 
 
 class ReplayPlan(NamedTuple):
-    """All that the runs of a variant set out to do: the streams of each sample, in order.
+    """All that the runs of a variant set out to do.
 
     ``endpoint`` is the one that the first of them asked; the answers are its. ``versions`` are the
     last ones of the streams when they were planned, at the positions ``planned_at`` of the store:
     what came later is none of it. ``terms`` is what the last run declared, with the streams that it
-    added.
+    added; ``first`` what was declared when a sample of a stream was planned, by stream and sample.
     """
 
     variant: Variant
     endpoint: str | None
-    streams: dict[int, list[str]]
     versions: dict[str, int]
     planned_at: dict[str, int]
     terms: ReplayPlanned
+    first: dict[str, dict[int, ReplayPlanned]]
+
+    @property
+    def streams(self) -> dict[int, list[str]]:
+        """The streams of each sample, in order."""
+        samples = sorted({sample for of in self.first.values() for sample in of})
+        return {n: [stream for stream, of in self.first.items() if n in of] for n in samples}
 
 
 class ToAsk(NamedTuple):
@@ -82,17 +88,17 @@ def plan_of(store: Store, variant_id: str) -> ReplayPlan | None:
     found: list[ReplayPlanned] = [e.to_class(ReplayPlanned) for e in planned]
     if not found:
         return None
-    streams: dict[int, dict[str, None]] = {}
     versions: dict[str, int] = {}
     planned_at: dict[str, int] = {}
+    first: dict[str, dict[int, ReplayPlanned]] = {}
     for recorded, one in zip(planned, found, strict=True):
-        for sample in range(one.sample, one.sample + one.samples):
-            streams.setdefault(sample, {}).update(dict.fromkeys(one.streams))
+        declared = dict.fromkeys(range(one.sample, one.sample + one.samples), one)
+        for stream in one.streams:
+            first[stream] = declared | first.get(stream, {})
         versions |= zip(one.streams, one.versions, strict=False)
         planned_at |= dict.fromkeys(one.streams, recorded.position)
-    variant, by_sample = msgspec.convert(found[0].variant, Variant), streams.items()
-    listed = {sample: list(of) for sample, of in by_sample}
-    return ReplayPlan(variant, found[0].endpoint, listed, versions, planned_at, found[-1])
+    variant = msgspec.convert(found[0].variant, Variant)
+    return ReplayPlan(variant, found[0].endpoint, versions, planned_at, found[-1], first)
 
 
 def plans(store: Store) -> Iterator[ReplayPlan]:
@@ -139,12 +145,11 @@ def keep_plan(store: Store, terms: ReplayPlanned, versions: Mapping[str, int]) -
     name, before = _name(variant.id), plan_of(store, variant.id)
     new = versions
     if before is not None and _declared(before.terms) == _declared(terms):
-        samples = range(terms.sample, terms.sample + terms.samples)
-        planned = [set(before.streams.get(sample, ())) for sample in samples]
+        samples = {*range(terms.sample, terms.sample + terms.samples)}
         new = {
             stream: version
             for stream, version in versions.items()
-            if before.versions.get(stream) != version or not all(stream in of for of in planned)
+            if before.versions.get(stream) != version or samples - {*before.first[stream]}
         }
     listed = list(new)
     parts = [

@@ -72,13 +72,13 @@ def replay(
     if isinstance(candidate, ChatEndpoint | ClientCandidate):
         model, endpoint = candidate.model, candidate.url
     asked = [answered_by(store, one, endpoint) for one in variants]
-    numbers = range(sample, sample + how.samples)
-    journals = [Journal(store, one, number) for number in numbers for one in asked]
+    journals = [Journal(store, one, sample + n) for n in range(how.samples) for one in asked]
     run = RunningReplay(store, journals, model, prices or {}, progress)
     run.plan(checked_streams(streams), streams if isinstance(streams, Mapping) else {})
     if not run.is_whole:
+        known_by = how.run(asked, sample, run.versions)
         run.terms = [
-            how.terms(one, given is control, sample, run.versions, (model, endpoint), prices or {})
+            how.terms(one, given is control, sample, known_by, (model, endpoint), prices or {})
             for one, given in zip(asked, variants, strict=True)
         ]
         _work_off(run, how.asker(candidate, prices or {}), how.workers)

@@ -14,13 +14,13 @@ from refold.core.event import check_name
 from refold.core.recorded import Recorded
 from refold.engine.append import Append
 from refold.engine.store import Store
-from refold.errors import CodecError, Corrupt, Unavailable, UpcastFailed, UsageError
+from refold.errors import Unavailable, UsageError
 from refold.event_loop import Interrupted
 from refold.replay.budget import BudgetSpent
 from refold.replay.candidate import ModelFailure
 from refold.replay.decision import Decision, Prices, decisions, priced
 from refold.replay.events import ReplayPlanned
-from refold.replay.journal import Journal, Left, Task, answers, record
+from refold.replay.journal import UNREADABLE, Journal, Left, Task, answers, record
 from refold.replay.plan import keep_plan
 from refold.replay.request import RequestMaker, configured_by, meant_of
 from refold.replay.requests import GRACE_S, Asker, Outcome
@@ -33,7 +33,6 @@ GATHER_S: Final = 0.005
 GATHERINGS: Final = 6
 """An answer waits so often so long for others, to be recorded in one commit with them."""
 COMMIT_MAX: Final = 256
-UNREADABLE: Final = (CodecError, UpcastFailed, Corrupt)
 
 
 class _Waiting(NamedTuple):
@@ -66,6 +65,7 @@ class RunningReplay:
     _later: list[tuple[Task, Outcome]] = field(default_factory=list)
     _waiting: list[_Waiting] = field(default_factory=list)
     _asking: int = 0
+    _turn: int = 0
     _flushing: asyncio.Task[None] | None = None
 
     # -- before anything is asked ------------------------------------------------------------------
@@ -219,11 +219,12 @@ class RunningReplay:
         tools = {tool.name: tool for tool in configured_by(history).tools}
         places = range(len(variants))
         wanted = [set(left.decisions) for left in lefts]
+        turn, self._turn = self._turn, self._turn + 1
         for decision in found:
             turns = [place for place in places if decision.at in wanted[place]]
             requests = maker.at(decision) if turns else []
-            # Nobody is always the first.
-            first = decision.index % (len(turns) or 1)
+            # Nobody is always the first: not at a place in all conversations, nor in one of them.
+            first = (turn + decision.index) % (len(turns) or 1)
             for place in [*turns[first:], *turns[:first]]:
                 fork = found[0].version - 1
                 journal, left = self.journals[place], lefts[place]

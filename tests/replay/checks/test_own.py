@@ -64,8 +64,8 @@ def test_a_function_is_asked_at_each_decision(policy: str) -> None:
     compared = compare(store, ["call-1"], VARIANT, checks=[check]).conversations
     found = [(one.item, one.value) for one in observations(compared, check.metric)]
     assert found == [("call-1@2", 0.0), ("call-1@5", 0.0)]
-    recorded = list(observations(compared, check.metric, side="recorded"))
-    assert [(one.item, one.value) for one in recorded if one.applies] == [("call-1@5", 1.0)]
+    recorded = {one.at: one.recorded_scores for of in compared for one in of.decisions}
+    assert recorded == {"call-1@2": {}, "call-1@5": {check.metric.name: 1.0}}
     assert (check.metric.name, check.metric.says) == (
         "check:speaks_of_a_gate",
         "The gate is named",
