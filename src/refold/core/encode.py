@@ -9,7 +9,6 @@ events are encoded one by one, to say which of them cannot be stored, and why.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from operator import attrgetter, is_not
 from typing import Any, Final, NamedTuple
 
@@ -23,6 +22,7 @@ from refold.core.payload import (
     UNENCODABLE,
     encode_payload,
     encode_unchecked,
+    encoded,
     may_be_deep,
     plain,
     read_back,
@@ -38,7 +38,6 @@ EVENTS_PER_APPEND_MAX: Final = 10_000
 APPEND_BYTES_MAX: Final = 128 * 1024 * 1024
 """The most that one append to one stream may hold, encoded."""
 _LISTS: Final = (list, tuple)
-_TEXT: Final = frozenset({str})
 _PLAIN: Final = frozenset({str, int, bool})
 _NOT_AT_ONCE: Final = (*UNENCODABLE, RefoldError, msgspec.DecodeError)
 _decode: Final = msgspec.json.decode
@@ -102,14 +101,15 @@ def encode_body(events: Sequence[object], registry: Registry, *, repeatable: boo
         if ordered is not events:
             return encode_body(ordered, registry)
     bare = list(map(_rest_of, read)) == [_NOTHING] * len(kinds)
-    is_closed = bare and are_typed and all(map(_is_closed, read))
-    if is_closed and len(raw) <= EVENT_BYTES_MAX and _come_back(read, kinds, raw, bare):
-        return Body(text, kinds)
-    # Every event takes two, its array's and its payload's: only the rest can make one deep.
     objects = raw.count(b"{")
-    deep = raw.count(b"[") + objects - 2 * len(kinds) > DEPTH_MAX and not _are_flat(raw)
     # Of the fields of a class none is lost; anything else may be a dict, whose keys may be.
     is_flat = are_typed and objects <= len(kinds)
+    whole = map(_is_closed, read) if are_typed else map(_is_plain, [data for _, data, *_ in arrays])
+    are_whole = bare and len(raw) <= EVENT_BYTES_MAX and all(whole)
+    if are_whole and (is_flat or not are_typed or _come_back(read, kinds, raw, bare)):
+        return Body(text, kinds)
+    # Every event takes two, its array's and its payload's: only the rest can make one deep.
+    deep = raw.count(b"[") + objects - 2 * len(kinds) > DEPTH_MAX and not _are_flat(raw)
     if (
         deep
         or len(raw) > EVENT_BYTES_MAX
@@ -152,12 +152,10 @@ def encode_metadata(metadata: Mapping[str, Any] | None) -> str | None:
     """The JSON text of an append's shared metadata; nothing for an empty one."""
     if not metadata:
         return None
-    # In text, whole numbers and booleans nothing can hide.
-    if metadata.__class__ is dict and _PLAIN.issuperset(map(type, metadata.values())):
-        with suppress(*UNENCODABLE):
-            raw = encode_unchecked(metadata)
-            if len(raw) <= EVENT_BYTES_MAX and _TEXT.issuperset(map(type, metadata)):
-                return raw.decode()
+    if _is_plain(metadata):
+        raw = encoded(metadata)
+        if len(raw) <= EVENT_BYTES_MAX:
+            return raw.decode()
     if not isinstance(metadata, Mapping):
         raise InvalidEvent(f"metadata must be a mapping, not {type(metadata).__name__}")
     raw = encode_payload(with_sorted_sets(dict(metadata)), what="metadata")
@@ -212,6 +210,12 @@ def _array_of(event: object, registry: Registry) -> tuple[Any, ...]:
     if not isinstance(metadata, Mapping):
         raise InvalidEvent(f"metadata must be a mapping, not {type(metadata).__name__}")
     return tag, data, at, dict(metadata)
+
+
+def _is_plain(data: Any) -> bool:
+    """Whether it is text, whole numbers and booleans by name: in them nothing can hide."""
+    is_plain = data.__class__ is dict and _PLAIN.issuperset(map(type, data.values()))
+    return is_plain and {str}.issuperset(map(type, data))
 
 
 def _are_as_given(read: Sequence[Any], arrays: Sequence[tuple[Any, ...]]) -> bool:

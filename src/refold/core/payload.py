@@ -35,7 +35,7 @@ def encode_payload(payload: Any, *, what: str = "payload") -> bytes:
     if isinstance(payload, msgspec.Raw):
         raw, payload = bytes(payload), read_back(payload)
     else:
-        raw = _encoded(payload)
+        raw = encoded(payload)
     for path, leaf in walk(payload):
         _check_leaf(path, leaf)
     if len(raw) > EVENT_BYTES_MAX:
@@ -48,7 +48,8 @@ def encode_payload(payload: Any, *, what: str = "payload") -> bytes:
     return raw
 
 
-def _encoded(payload: Any) -> bytes:
+def encoded(payload: Any) -> bytes:
+    """The bytes of a payload, of whatever size; :class:`InvalidEvent` for what JSON has not."""
     try:
         return encode_unchecked(payload)
     except UNENCODABLE as error:
