@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, get_args
 from urllib.parse import unquote, urlsplit
 
 from refold.core.registry import Registry, default_registry
@@ -18,9 +19,10 @@ from refold.ports import Backend, Clock
 if TYPE_CHECKING:
     from refold.projections.projection import Projection
 
+P = ParamSpec("P")
 Mode = Literal["create", "write", "read"]
 Synchronous = Literal["FULL", "NORMAL"]
-_FORMS = "a path, sqlite:///path or memory:"
+_FORMS = "a path, sqlite:///path, postgresql://host/database or memory:"
 
 
 def open(
@@ -34,10 +36,11 @@ def open(
 ) -> Store:
     """Open a log.
 
-    ``url`` is a path, ``sqlite:///relative``, ``sqlite:////absolute`` or ``memory:``; by default
-    the environment variable ``REFOLD_URL``, else ``refold.db`` here. A path that ends in
-    ``.jsonl`` is a journal: a file of JSON lines, for one process. ``mode``: ``"create"`` makes
-    the file when it is missing, ``"write"`` wants it there, ``"read"`` never writes.
+    ``url`` is a path, ``sqlite:///relative``, ``sqlite:////absolute``, ``memory:``, or
+    ``postgresql://user@host/database`` with the extra ``postgres``; by default the environment
+    variable ``REFOLD_URL``, else ``refold.db`` here. A path that ends in ``.jsonl`` is a journal:
+    a file of JSON lines, for one process. ``mode``: ``"create"`` makes what is missing,
+    ``"write"`` wants it there, ``"read"`` never writes.
     ``synchronous``: with ``"FULL"`` an acknowledged event survives power loss, with ``"NORMAL"`` a
     crash of the process. ``registry`` holds the event classes, ``clock`` gives microseconds UTC.
     ``inline`` are projections (:mod:`refold.projections`) whose rows are stored in the transaction
@@ -75,25 +78,20 @@ def store_over(
     return Store(backend, registry=registry, clock=clock, committer=committer)
 
 
-def open_async(
-    url: str | os.PathLike[str] | None = None,
-    *,
-    mode: Mode = "create",
-    synchronous: Synchronous = "FULL",
-    registry: Registry = default_registry,
-    clock: Clock = system_clock,
-    inline: Iterable[Projection] = (),
-) -> AsyncStore:
-    """Open a log for asyncio; see :func:`open`.
+def _for_asyncio(opener: Callable[P, Store]) -> Callable[P, AsyncStore]:
+    @wraps(opener, assigned=())
+    def open_async(*arguments: P.args, **options: P.kwargs) -> AsyncStore:
+        """Open a log for asyncio; see :func:`open`.
 
-    The file is opened by ``async with`` or the first call, on a worker thread:
-    ``async with refold.open_async(url) as store: …``.
-    """
-    return AsyncStore(
-        lambda: open(
-            url, mode=mode, synchronous=synchronous, registry=registry, clock=clock, inline=inline
-        )
-    )
+        The file is opened by ``async with`` or the first call, on a worker thread:
+        ``async with refold.open_async(url) as store: …``.
+        """
+        return AsyncStore(partial(opener, *arguments, **options))
+
+    return open_async
+
+
+open_async = _for_asyncio(open)
 
 
 def _backend(
@@ -109,6 +107,10 @@ def _backend(
         from refold.backends.memory import MemoryBackend
 
         return MemoryBackend()
+    if where.startswith(("postgresql://", "postgres://")):
+        from refold.backends.postgres import PostgresBackend
+
+        return PostgresBackend(where, mode=mode, synchronous=synchronous)
     path = _path_of(where)
     if path.suffix == ".jsonl":
         from refold.backends.journal import JournalBackend

@@ -12,6 +12,7 @@ import pytest
 
 from refold.backends.journal import JournalBackend
 from refold.backends.memory import MemoryBackend
+from refold.backends.postgres import PostgresBackend
 from refold.backends.sqlite import SqliteBackend
 from refold.core.registry import Registry
 from refold.engine.aio import AsyncStore
@@ -27,6 +28,7 @@ from tests.conformance.suites import (
     OpenStore,
     StoreConformance,
 )
+from tests.support import postgres
 
 
 class Blocking:
@@ -147,6 +149,32 @@ class InJournal:
             backend.close()
 
 
+class InPostgres:
+    """One log a test among others in a schema, opened anew at every call."""
+
+    version: str | None = None
+
+    @pytest.fixture
+    def open_backend(self) -> Iterator[OpenBackend]:
+        """A log in PostgreSQL."""
+        backends: list[Backend] = []
+        url = postgres.log_of_its_own(self.version)
+
+        def open_backend() -> Backend:
+            backends.append(PostgresBackend(url, synchronous="NORMAL"))
+            return backends[-1]
+
+        yield open_backend
+        for backend in backends:
+            backend.close()
+
+
+class InNewestPostgres(InPostgres):
+    """The same in the newest version."""
+
+    version = postgres.NEWEST
+
+
 class TestMemoryBackend(InMemory, BackendConformance):
     """The port, in memory."""
 
@@ -159,6 +187,14 @@ class TestJournalBackend(InJournal, BackendConformance):
     """The port, on a journal."""
 
 
+class TestPostgresBackend(InPostgres, BackendConformance):
+    """The port, on PostgreSQL."""
+
+
+class TestNewestPostgresBackend(InNewestPostgres, BackendConformance):
+    """The port, on the newest PostgreSQL."""
+
+
 class TestMemoryStore(InMemory, OnBackend, StoreConformance):
     """The verbs, in memory."""
 
@@ -167,12 +203,24 @@ class TestSqliteStore(InSqlite, OnBackend, StoreConformance, DurableConformance)
     """The verbs, on SQLite."""
 
 
+class TestPostgresStore(InPostgres, OnBackend, StoreConformance, DurableConformance):
+    """The verbs, on PostgreSQL."""
+
+
+class TestNewestPostgresStore(InNewestPostgres, OnBackend, StoreConformance, DurableConformance):
+    """The verbs, on the newest PostgreSQL."""
+
+
 class TestMemoryAsyncStore(InMemory, OnAsync, StoreConformance):
     """The verbs from an event loop, in memory."""
 
 
 class TestSqliteAsyncStore(InSqlite, OnAsync, StoreConformance, DurableConformance):
     """The verbs from an event loop, on SQLite."""
+
+
+class TestPostgresAsyncStore(InPostgres, OnAsync, StoreConformance, DurableConformance):
+    """The verbs from an event loop, on PostgreSQL."""
 
 
 class TestJournalStore(InJournal, OnBackend, StoreConformance, Reopening):

@@ -30,6 +30,7 @@ from refold.engine.store import Store
 from refold.errors import Conflict, NotFound, RefoldError, Rejected, UsageError
 from tests.conformance.suites import HandClock
 from tests.stateful.model import ONE_OF_EACH, REGISTRY, SUM, TYPES, Kept, Model, made
+from tests.support import postgres
 from tests.support.soak import bound, counted
 
 NAMES = ("call-1", "call-2", "agent-1")
@@ -466,6 +467,41 @@ class JournalMachine(StoreMachine):
                 assert copy.find(key) == self.store.find(key)
 
 
+class PostgresMachine(StoreMachine):
+    """The rules on a log in PostgreSQL, among others; several stores have it open at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.url = postgres.log_of_its_own()
+        self.other: Store | None = None
+
+    def opened(self) -> Store:
+        """The log of this run."""
+        return refold.open(self.url, registry=REGISTRY, clock=self.clock, synchronous="NORMAL")
+
+    def teardown(self) -> None:
+        """Diagnose the log, and let go of it."""
+        if hasattr(self, "store"):
+            assert [check for check in self.store.check() if not check.good] == []
+        super().teardown()
+        if self.other is not None:
+            self.other.close()
+
+    @rule()
+    def reopen(self) -> None:
+        """Close the store and open the log again."""
+        self.store.close()
+        self.store = self.opened()
+        for follower in self.followers:
+            follower.move_to(self.store)
+
+    @rule()
+    def change_stores(self) -> None:
+        """Go on with another store that has had the log open all the while."""
+        other = self.opened() if self.other is None else self.other
+        self.other, self.store = self.store, other
+
+
 SMALL = {
     "refold.engine.lineage.EVENTS_PER_PAGE": 2,
     "refold.engine.reader.LOG_ROWS_PER_PAGE": 1,
@@ -479,6 +515,8 @@ SMALL = {
     "refold.backends.sqlite.backend._WINDOW_POSITIONS_PER_ROW": 1,
     "refold.backends.sqlite.writer.ROWS_PER_STATEMENT_MAX": 2,
     "refold.backends.sqlite.writer.STREAMS_CACHED_MAX": 2,
+    "refold.backends.postgres.queries.PAGE_BYTES_MAX": 60,
+    "refold.backends.postgres.writer.STREAMS_CACHED_MAX": 2,
 }
 STEPS = settings(
     max_examples=bound(40, 150),
@@ -488,20 +526,30 @@ STEPS = settings(
 )
 
 
-@pytest.mark.parametrize("machine", [MemoryMachine, SqliteMachine, JournalMachine])
-def test_a_store_is_what_its_model_is(machine: type[StoreMachine]) -> None:
+# Each step takes a dozen round trips there.
+FEWER_STEPS = settings(STEPS, max_examples=bound(12, 100))
+ON_POSTGRES = (PostgresMachine, FEWER_STEPS)
+
+
+@pytest.mark.parametrize(
+    ("machine", "steps"),
+    [(MemoryMachine, STEPS), (SqliteMachine, STEPS), (JournalMachine, STEPS), ON_POSTGRES],
+)
+def test_a_store_is_what_its_model_is(machine: type[StoreMachine], steps: settings) -> None:
     """Whatever is called in whatever order, the store and the model say the same."""
-    run_state_machine_as_test(machine, settings=STEPS)
+    run_state_machine_as_test(machine, settings=steps)
 
 
-@pytest.mark.parametrize("machine", [MemoryMachine, SqliteMachine])
+@pytest.mark.parametrize(
+    ("machine", "steps"), [(MemoryMachine, STEPS), (SqliteMachine, STEPS), ON_POSTGRES]
+)
 def test_small_pages_change_nothing(
-    machine: type[StoreMachine], monkeypatch: pytest.MonkeyPatch
+    machine: type[StoreMachine], steps: settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pages, segments and snapshots of a few events, so that each run meets all their borders."""
     for limit, size in SMALL.items():
         monkeypatch.setattr(limit, size)
-    run_state_machine_as_test(machine, settings=STEPS)
+    run_state_machine_as_test(machine, settings=steps)
 
 
 def test_the_model_finds_a_store_that_forgets(monkeypatch: pytest.MonkeyPatch) -> None:

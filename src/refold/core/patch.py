@@ -55,11 +55,6 @@ def to_json(operation: Operation) -> dict[str, Any]:
     return {name: members[name] for name in _MEMBERS if members[name] is not UNSET}
 
 
-def as_rfc6902(operations: Iterable[Operation]) -> list[dict[str, Any]]:
-    """A whole patch as the RFC writes it."""
-    return [to_json(operation) for operation in operations]
-
-
 def diff(before: Any, after: Any) -> list[Operation]:
     """The operations (add, remove, replace) that turn ``before`` into ``after``, in order.
 

@@ -1,0 +1,66 @@
+"""Where a log stands: ``postgresql://user:password@host/database?schema=agents``.
+
+Three options are refold's own: ``schema`` (default ``refold``) holds the tables, ``tenant`` (a
+number, default 0) is a log of its own in them, and ``pgbouncer=true`` leaves out what a pooler in
+transaction mode does not pass on. All others are libpq's
+(https://www.postgresql.org/docs/current/libpq-connect.html).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final, NamedTuple
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from refold.errors import UsageError
+
+SCHEMES: Final = ("postgresql", "postgres")
+TENANTS_MAX: Final = 2**31
+_SCHEMA: Final = re.compile(r"(?!pg_)[A-Za-z_][A-Za-z0-9_]{0,39}")
+_DEFAULTS: Final = {
+    # Without a limit it would wait as long as the system does; a peer that is gone is noticed.
+    "connect_timeout": "10",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "application_name": "refold",
+    "client_encoding": "UTF8",
+}
+
+
+class Address(NamedTuple):
+    """A log and how to reach it; ``shown`` is what may be said of it, without user and password."""
+
+    conninfo: dict[str, Any]
+    schema: str
+    tenant: int
+    is_pooled: bool
+    shown: str
+
+
+def parsed(url: str) -> Address:
+    """The address that a URL gives; :class:`~refold.errors.UsageError` where it gives none."""
+    parts = urlsplit(url)
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    schema = options.pop("schema", "refold")
+    tenant, pooled = options.pop("tenant", "0"), options.pop("pgbouncer", "false")
+    if not _SCHEMA.fullmatch(schema):
+        why = "is no name for a schema: give letters, digits and _, at most 40"
+        raise UsageError(f"schema={schema!r} {why}", argument="url")
+    if not re.fullmatch("[0-9]{1,10}", tenant) or int(tenant) >= TENANTS_MAX:
+        raise UsageError(f"tenant={tenant!r} is no number under {TENANTS_MAX}", argument="url")
+    if pooled not in ("true", "false"):
+        raise UsageError(f"pgbouncer={pooled!r} is neither true nor false", argument="url")
+    query = urlencode(options, quote_via=quote)
+    try:
+        given = conninfo_to_dict(parts._replace(query=query).geturl())
+    except psycopg.ProgrammingError as error:
+        host = parts.netloc.rpartition("@")[2]
+        why = str(error).strip().replace(parts.netloc, host)
+        raise UsageError(f"{parts.scheme}://{host} is no address: {why}", argument="url") from None
+    place = f"{given.get('host', '')}:{given.get('port', 5432)}/{given.get('dbname', '')}"
+    shown = f"postgresql://{place}?schema={schema}" + (f"&tenant={tenant}" if int(tenant) else "")
+    return Address(_DEFAULTS | given, schema, int(tenant), pooled == "true", shown)

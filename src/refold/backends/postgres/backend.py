@@ -1,0 +1,177 @@
+"""The PostgreSQL backend: one connection that writes, some that read, pages by key."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import Any, Literal, TypeVar
+
+import psycopg
+
+from refold.backends.postgres import doctor, queries, schema
+from refold.backends.postgres.address import parsed
+from refold.backends.postgres.errors import naming_errors
+from refold.backends.postgres.schema import Mode
+from refold.backends.postgres.session import ServerSession, Sessions
+from refold.backends.postgres.tables import ServerTables
+from refold.backends.postgres.writer import PostgresWriter
+from refold.core.query import QueryItem
+from refold.core.snapshot import Snapshot
+from refold.core.stored import Row
+from refold.errors import UsageError
+from refold.ports import (
+    Batch,
+    Begin,
+    Beside,
+    Check,
+    Kept,
+    Outcome,
+    SelectedRows,
+    SqlValue,
+    StreamInfo,
+)
+from refold.process import here
+
+T = TypeVar("T")
+
+
+class PostgresBackend:
+    """A log in a schema of a PostgreSQL database; see :mod:`refold.backends.postgres.address`.
+
+    ``synchronous`` FULL: an acknowledged event is on the server's disk, and on its synchronous
+    standbys' as the server is set. NORMAL: a crash of the server may lose the last half second.
+    """
+
+    sql = "postgresql"
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        mode: Mode = "create",
+        synchronous: Literal["FULL", "NORMAL"] = "FULL",
+    ) -> None:
+        address = parsed(url)
+        self.shown, self._tenant, self._mode = address.shown, address.tenant, mode
+        self._process = here()
+        self._sessions = Sessions(address)
+        self._tables = ServerTables(self._sessions)
+        self._writer = PostgresWriter(address, durable=synchronous == "FULL")
+        self._write_lock = threading.Lock()
+        with naming_errors(self.shown), self._sessions.lent() as session:
+            schema.prepare(session, address, mode=mode)
+
+    def commit(
+        self, batches: Sequence[Batch], *, now: int, beside: Beside | None = None
+    ) -> list[Outcome]:
+        """See :class:`~refold.ports.Backend`."""
+        self._process.check()
+        with self._write_lock:
+            self._sessions.check()
+            self._check_writable()
+            return self._writer.commit(batches, now=now, beside=beside)
+
+    def rows(
+        self, stream: str, *, first: int, last: int, backward: bool, events_max: int
+    ) -> list[Row]:
+        """See :class:`~refold.ports.Backend`."""
+        low = max(first, last - events_max + 1) if backward else first
+        high = last if backward else min(last, first + events_max - 1)
+        place = self._tenant, stream, low, min(high, queries.LAST_POSITION)
+        return self._read(queries.stream_page, *place, backward=backward) or []
+
+    def whole(self, stream: str, *, last: int) -> Row | None:
+        """See :class:`~refold.ports.WholeReader`."""
+        return self._read(queries.whole, self._tenant, stream, last=last)
+
+    def log(
+        self,
+        *,
+        after: int,
+        categories: Sequence[str] | None,
+        types: Sequence[str] | None,
+        rows_max: int,
+    ) -> list[Row]:
+        """See :class:`~refold.ports.Backend`."""
+        narrowed = after, rows_max, categories, types
+        return self._read(queries.log_page, self._tenant, *narrowed) or []
+
+    def tagged(self, item: QueryItem, *, after: int, rows_max: int) -> list[Row]:
+        """See :class:`~refold.ports.TagKeeper`."""
+        return self._read(queries.tagged_page, self._tenant, item, after, rows_max) or []
+
+    def find(self, key: str) -> Kept | None:
+        """See :class:`~refold.ports.Backend`."""
+        return (self._read(queries.kept_under, self._tenant, [key]) or {}).get(key)
+
+    def head(self, stream: str) -> StreamInfo | None:
+        """See :class:`~refold.ports.Backend`."""
+        return next(iter(self._read(queries.heads, self._tenant, [stream]) or ()), None)
+
+    def log_head(self) -> int:
+        """See :class:`~refold.ports.Backend`."""
+        return self._read(queries.log_head, self._tenant) or 0
+
+    def streams(self, *, category: str | None, after: str, streams_max: int) -> list[StreamInfo]:
+        """See :class:`~refold.ports.Backend`."""
+        narrowed = self._tenant, category, after, streams_max
+        return self._read(queries.streams_page, *narrowed) or []
+
+    def snapshot(self, stream: str, *, fold: str, fingerprint: str, last: int) -> Snapshot | None:
+        """See :class:`~refold.ports.SnapshotKeeper`."""
+        wanted = {"fold": fold, "fingerprint": fingerprint, "last": last}
+        return self._read(queries.latest_snapshot, self._tenant, stream, **wanted)
+
+    def keep_snapshots(self, taken: Sequence[Snapshot]) -> None:
+        """See :class:`~refold.ports.SnapshotKeeper`; does nothing where it cannot."""
+        if self._mode == "read" or not taken:
+            return
+        with suppress(psycopg.Error), self._sessions.lent() as session:
+            queries.save_snapshots(session, self._tenant, taken)
+
+    def drop_snapshots(self) -> int:
+        """See :class:`~refold.ports.SnapshotKeeper`."""
+        self._check_writable()
+        return self._read(queries.drop_snapshots, self._tenant) or 0
+
+    def write(self, work: Callable[[Begin], T]) -> T:
+        """See :class:`~refold.ports.TableKeeper`."""
+        self._check_writable()
+        with naming_errors(self.shown):
+            return self._tables.write(work)
+
+    def query(self, sql: str, values: Sequence[SqlValue] = ()) -> SelectedRows:
+        """See :class:`~refold.ports.TableKeeper`."""
+        return self._tables.query(sql, values)
+
+    def progress(self, projection: str) -> int | None:
+        """See :class:`~refold.ports.ProgressKeeper`."""
+        return self._read(queries.progress, projection)
+
+    def check(self) -> Iterator[Check]:
+        """See :class:`~refold.ports.Checkable`."""
+        with naming_errors(self.shown), self._sessions.lent() as session:
+            yield from doctor.checks(session, self._tenant)
+
+    def close(self) -> None:
+        """Let go of the connections; closing twice is fine."""
+        self._sessions.close()
+        if self._process.is_here:
+            with self._write_lock:
+                self._writer.close()
+
+    def _read(self, read: Callable[..., T], *arguments: Any, **named: Any) -> T | None:
+        """What a function reads by a connection, given before the arguments."""
+
+        def asked(session: ServerSession) -> T:
+            return read(session, *arguments, **named)
+
+        try:
+            return self._sessions.retried(asked)
+        except (UnicodeEncodeError, psycopg.DataError):
+            return None  # UTF-8 cannot hold the name, or PostgreSQL the NUL in it: no row does.
+
+    def _check_writable(self) -> None:
+        if self._mode == "read":
+            raise UsageError(f"{self.shown} was opened for reading", code="not_writable")

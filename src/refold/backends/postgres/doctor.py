@@ -1,0 +1,107 @@
+"""What `refold doctor` looks at in a schema."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import groupby
+from operator import itemgetter
+from typing import Final
+
+import psycopg
+
+from refold.backends.postgres.queries import log_page
+from refold.backends.postgres.session import ServerSession
+from refold.backends.postgres.statements import FOLDER, qualified, statement
+from refold.core.canonical import digest_of, is_of_command
+from refold.core.recorded import decode_row
+from refold.core.registry import Registry
+from refold.errors import RefoldError
+from refold.ports import Check
+
+ROWS_PER_PAGE: Final = 1_024
+_ANY_KIND: Final = Registry()
+"""What is stored is looked at as it is, whatever a program makes of it."""
+_SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
+
+def checks(session: ServerSession, tenant: int) -> Iterator[Check]:
+    """One line a thing looked at; reads the whole log, as it is at one moment."""
+    looks: dict[str, Callable[[], tuple[bool, str] | str | None]] = {
+        "PostgreSQL": lambda: (True, session.info.parameter_status("server_version") or ""),
+        "bodies": lambda: _bodies(session, tenant),
+        "digests": lambda: _digests(session, tenant),
+        **{name: partial(_asked, session, tenant, asked) for name, asked in _queries().items()},
+        "size": lambda: _size(session, tenant),
+    }
+    session.execute(_SNAPSHOT)
+    try:
+        for name, look in looks.items():
+            try:
+                with session.transaction():
+                    found = look()
+            except (psycopg.DatabaseError, RefoldError, ValueError, RecursionError) as error:
+                if session.closed:
+                    raise
+                found = str(error).partition("\n")[0]
+            # A look that has nothing to tell but what is wrong tells that, or nothing.
+            told = found if isinstance(found, tuple) else (not found, found or "checked")
+            yield Check(name, *told)
+    finally:
+        if not session.closed:
+            session.rollback()
+
+
+def _queries() -> dict[str, list[tuple[str, str]]]:
+    """The queries of ``checks.sql`` by the names of their checks, each with what a row tells."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for block in (FOLDER / "checks.sql").read_text(encoding="utf-8").split("\n\n-- ")[1:]:
+        heading, _, sql = block.partition("\n")
+        name, _, wrong = heading.partition(": ")
+        found.setdefault(name, []).append((wrong, sql))
+    return found
+
+
+def _asked(session: ServerSession, tenant: int, asked: Sequence[tuple[str, str]]) -> str | None:
+    """What the first of some queries tells that finds a row."""
+    for wrong, sql in asked:
+        values = (tenant,) if "$1" in sql else ()
+        row = session.execute(qualified(sql, session.schema), values).fetchone()
+        if row is not None:
+            return f"{wrong} {row[0]}"
+    return None
+
+
+def _bodies(session: ServerSession, tenant: int) -> str | None:
+    """Every event can be read, and reads by type and by time find it."""
+    after = 0
+    while page := log_page(session, tenant, after, ROWS_PER_PAGE, None, None):
+        types = dict(session.run("types_of_appends", tenant, page[0].position, page[-1].position))
+        for row in page:
+            events = decode_row(row, _ANY_KIND)
+            found = [(event.data, event.metadata) for event in events]
+            times = [event.occurred_at_us for event in events]
+            said = {event.stored_kind.type for event in events}
+            if len(found) != row.event_count or sorted(said) != types[row.position]:
+                return f"other types than it says, at position {row.position}"
+            if (min(times), max(times)) != row.span():
+                return f"other times than it says, at position {row.position}"
+            after = row.position + row.event_count - 1
+    return None
+
+
+def _digests(session: ServerSession, tenant: int) -> str | None:
+    """Keyed appends are the bytes that their digests were made of, which they are known by."""
+    sql = statement("keyed_appends", session.schema)
+    for _, parts in groupby(session.cursor().stream(sql, (tenant,)), itemgetter(0)):
+        rows = list(parts)
+        said, made = {row[1] for row in rows}, digest_of(row[3:] for row in rows)
+        # Of a command it says what was asked for, not what came of it.
+        if said != {made} and not any(map(is_of_command, said)):
+            return f"other bytes than were appended at {rows[0][2]}"
+    return None
+
+
+def _size(session: ServerSession, tenant: int) -> tuple[bool, str]:
+    ((events, partitions, size_bytes),) = session.run("size", tenant)
+    return (True, f"{events} events, {partitions} partitions, {size_bytes} bytes of all tenants")

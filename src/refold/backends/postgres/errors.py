@@ -1,0 +1,100 @@
+"""What PostgreSQL refuses, as refold errors: which store, what happened, what to do.
+
+By SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import psycopg
+
+from refold.errors import BackendError, Corrupt, InvalidEvent, RefoldError, Unavailable, UsageError
+
+_LOST: Final = ("08", "57P01", "57P02", "57P03", "57P05", "25P03", "53300")
+"""The connection is gone, or the server does not take one now."""
+_AGAIN: Final = ("40001", "40P01")
+"""A serialization failure, a deadlock: the same may succeed at once."""
+_NOT_AS_MADE: Final = ("42", "3F", "22P02", "22003", "23", "XX001", "XX002")
+"""What refold's own statements meet only where tables are not as refold made them, or damaged."""
+_CALLERS_FAULT: Final = ("22", "23", "42", "0A", "54", "2201", "25001", "3F", "P0")
+_LARGE: Final = ("54000", "22P05", "22021")
+"""More than a value, a row or an index can hold, or text that it cannot."""
+
+
+def _is_of(error: psycopg.Error, codes: tuple[str, ...]) -> bool:
+    return (error.sqlstate or "").startswith(codes) and error.sqlstate is not None
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether the connection is gone: what was asked for last may or may not have been done."""
+    if not isinstance(error, psycopg.Error):
+        return False
+    return _is_of(error, _LOST) or (
+        error.sqlstate is None
+        and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+    )
+
+
+def is_worth_repeating(error: BaseException) -> bool:
+    """Whether nothing was done and the same may succeed at once."""
+    return isinstance(error, psycopg.Error) and _is_of(error, _AGAIN)
+
+
+def named(error: psycopg.Error, where: str) -> RefoldError:
+    """The name of what went wrong at a store; of an append, nothing was written."""
+    said = str(error).strip().partition("\n")[0]
+    if is_lost(error):
+        return Unavailable(f"{where} cannot be reached now: {said}", url=where)
+    if is_worth_repeating(error) or _is_of(error, ("55P03", "57014")):
+        return Unavailable(f"{where} stayed busy: {said}; nothing was written", url=where)
+    if _is_of(error, ("53", "58")):
+        return Unavailable(f"{where} has no room: {said}; nothing was written", url=where)
+    if _is_of(error, ("25006",)):
+        why = f"{where} takes no writes: {said}; is it a standby?"
+        return Unavailable(f"{why} give all hosts and target_session_attrs=read-write", url=where)
+    if _is_of(error, ("42501", "28")):
+        return UsageError(f"{where} may not be used so: {said}", code="not_writable", url=where)
+    if _is_of(error, _LARGE):
+        return InvalidEvent(f"an append is more than {where} can hold: {said}; split it")
+    if _is_of(error, _NOT_AS_MADE):
+        why = f"{where} is not as refold made it: {said}; run `refold doctor`"
+        return Corrupt(why, url=where)
+    return BackendError(f"{where} cannot be used: {said}", url=where)
+
+
+@contextmanager
+def naming_errors(where: str) -> Iterator[None]:
+    """Name what goes wrong at a store."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise named(error, where) from error
+
+
+@contextmanager
+def refused(sql: str) -> Iterator[None]:
+    """A statement of a caller that cannot be run is his fault: say which one it is."""
+    try:
+        yield
+    except psycopg.Error as error:
+        code = error.sqlstate or ""
+        if code == "25006":
+            raise read_only(sql) from error
+        if code.startswith(_CALLERS_FAULT) or isinstance(error, psycopg.ProgrammingError):
+            said = str(error).strip().partition("\n")[0]
+            why = f"PostgreSQL refused `{sql}`: {said}"
+            raise UsageError(why, code="sql_refused", sql=sql) from error
+        raise
+
+
+def read_only(sql: str) -> UsageError:
+    """The error for a query that is none."""
+    return UsageError(
+        f"a query is read only, and `{sql}` is no SELECT: rows are changed by the handlers of a "
+        "projection alone",
+        code="read_only",
+        sql=sql,
+    )

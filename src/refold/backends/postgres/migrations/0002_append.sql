@@ -1,0 +1,224 @@
+-- What writes. Appends take turns from here to their commit: so positions are dense, and whoever
+-- sees one sees all before it. A lock of a transaction is let go of after its rows can be seen.
+CREATE FUNCTION refold.take_turn(tenant integer, what regclass) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'a writer of refold runs at READ COMMITTED: it must see what came before it'
+            USING ERRCODE = 'invalid_transaction_state';
+    END IF;
+    PERFORM set_config('lock_timeout', '10s', true);
+    PERFORM pg_advisory_xact_lock((what::oid::bigint << 32) | tenant);
+END $$;
+
+CREATE FUNCTION refold.channel(tenant integer) RETURNS text LANGUAGE sql STABLE
+RETURN 'refold_' || 'refold.log'::regclass::oid || '_' || tenant;
+
+-- The last position of the first append after a position that holds an event of any of the types
+-- (NULL: of any type) and has all of the tags (none: whatever tags it has).
+CREATE FUNCTION refold.found_after(of_tenant integer, of_tags text[], of_types text[], after bigint)
+RETURNS bigint LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    at record;
+BEGIN
+    FOR at IN
+        SELECT t.last_position, t.last_position - t.count + 1 AS position, t.recorded_at
+        FROM refold.tags AS t
+        WHERE of_tags <> '{}' AND t.tenant = of_tenant AND t.tag = of_tags[1]
+            AND t.last_position > after AND (of_types IS NULL OR t.types && of_types)
+            AND NOT EXISTS (
+                SELECT 1 FROM unnest(of_tags[2:]) AS wanted (tag) WHERE NOT EXISTS (
+                    SELECT 1 FROM refold.tags AS other WHERE other.tenant = of_tenant
+                        AND other.tag = wanted.tag AND other.last_position = t.last_position
+                )
+            )
+        UNION ALL
+        SELECT l.position + l.count - 1, l.position, l.recorded_at
+        FROM refold.log AS l
+        WHERE of_tags = '{}' AND l.tenant = of_tenant AND l.types && of_types
+            AND l.position >= coalesce((
+                SELECT max(b.position) FROM refold.log AS b
+                WHERE b.tenant = of_tenant AND b.position <= after + 1
+            ), 1)
+            AND l.position + l.count - 1 > after AND strpos(l.stream, '~') = 0
+        ORDER BY 1
+    LOOP
+        IF of_types IS NULL OR at.position > after OR EXISTS (
+            SELECT 1 FROM refold.log AS l
+            CROSS JOIN LATERAL refold.events_in(l.body) AS event
+            WHERE l.tenant = of_tenant AND l.position = at.position
+                AND l.recorded_at = at.recorded_at AND l.position + event.number - 1 > after
+                AND refold.type_of(event.parts[1] #>> '{}') = ANY (of_types)
+        ) THEN
+            RETURN at.last_position;
+        END IF;
+    END LOOP;
+    RETURN NULL;
+END $$;
+
+-- Store the appends of one commit, where what they were planned on still holds; else `first` is NULL
+-- and the other columns say what does: `heads` of streams (-1: none), keys that are `taken`, and
+-- what has `broken` each condition. `beliefs_at`: nor may the log have grown since, where given.
+CREATE FUNCTION refold.append(
+    of_tenant integer, commit_token uuid, now_at bigint, restarts boolean, durable boolean,
+    names text[], believed bigint[], free_keys text[], conditions json, beliefs_at bigint,
+    streams text[], offsets bigint[], versions bigint[], counts bigint[], kinds text[],
+    row_keys text[], digests bytea[], metadatas text[], bodies text[],
+    said_first bigint[], said_last bigint[], said_whole boolean[],
+    parents text[], forks bigint[], tags text[],
+    OUT first bigint, OUT stored_at bigint, OUT log_head bigint, OUT heads json, OUT taken text[],
+    OUT broken json
+) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+    last_at bigint;
+    behind_at bigint;
+BEGIN
+    IF NOT durable THEN
+        PERFORM set_config('synchronous_commit', 'off', true);
+    ELSIF current_setting('synchronous_commit') = 'off' THEN
+        PERFORM set_config('synchronous_commit', 'on', true);
+    END IF;
+    PERFORM refold.take_turn(of_tenant, 'refold.log'::regclass);
+    SELECT c.last, c.recorded_at INTO log_head, last_at FROM refold.commits AS c
+    WHERE c.tenant = of_tenant ORDER BY c.after DESC LIMIT 1;
+    log_head := coalesce(log_head, 0);
+
+    SELECT json_object_agg(b.name, coalesce(s.version, -1)) INTO heads
+    FROM unnest(names, believed) AS b (name, version)
+    LEFT JOIN refold.streams AS s ON s.tenant = of_tenant AND s.name = b.name
+    WHERE coalesce(s.version, -1) <> b.version;
+    IF free_keys IS NOT NULL THEN
+        SELECT array_agg(k.key) INTO taken FROM refold.keys AS k
+        WHERE k.tenant = of_tenant AND k.key = ANY (free_keys) AND k.part = 0;
+    END IF;
+    IF conditions IS NOT NULL THEN
+        SELECT json_agg(c.at ORDER BY c.number) INTO broken FROM (
+            SELECT one.number, min(refold.found_after(
+                of_tenant,
+                ARRAY(SELECT json_array_elements_text(item.value -> 0)),
+                (SELECT array_agg(t) FROM json_array_elements_text(item.value -> 1) AS t),
+                (one.value ->> 1)::bigint
+            )) AS at
+            FROM json_array_elements(conditions) WITH ORDINALITY AS one (value, number)
+            CROSS JOIN LATERAL json_array_elements(one.value -> 0) AS item (value)
+            GROUP BY one.number
+        ) AS c HAVING bool_or(c.at IS NOT NULL);
+    END IF;
+    IF heads IS NOT NULL OR taken IS NOT NULL OR broken IS NOT NULL OR beliefs_at <> log_head THEN
+        RETURN;
+    END IF;
+
+    first := log_head + 1;
+    stored_at := CASE WHEN restarts OR last_at IS NULL OR now_at >= last_at
+        THEN now_at ELSE last_at END;
+    IF streams = '{}' THEN
+        RETURN; -- Only refusals: what they rest on holds.
+    END IF;
+    IF stored_at <> now_at THEN
+        behind_at := now_at;
+    END IF;
+    INSERT INTO refold.log (
+        tenant, position, version, recorded_at, occurred_from, occurred_to, clock_at, count,
+        stream, types, key, metadata, body
+    )
+    SELECT
+        of_tenant, first + r.place, r.version, stored_at,
+        CASE WHEN r.whole THEN r.earliest ELSE least(r.earliest, now.at) END,
+        CASE WHEN r.whole THEN r.latest ELSE greatest(r.latest, now.at) END,
+        behind_at, r.count, r.stream, string_to_array(r.kinds, E'\x1f'), r.key,
+        r.metadata::json, r.body::json
+    FROM unnest(
+        streams, offsets, versions, counts, kinds, row_keys, metadatas, bodies,
+        said_first, said_last, said_whole
+    ) AS r (stream, place, version, count, kinds, key, metadata, body, earliest, latest, whole)
+    CROSS JOIN LATERAL (
+        -- What events occurred at that do not say it; where all do, or none and the clock is right,
+        -- that is no news.
+        SELECT CASE WHEN r.earliest IS NOT NULL THEN now_at ELSE behind_at END
+    ) AS now (at);
+
+    INSERT INTO refold.streams AS s (
+        tenant, version, recorded_at, first_at, last_at, fork_version, name, category, parent
+    )
+    SELECT
+        of_tenant, max(r.version + r.count - 1), stored_at, stored_at, stored_at, max(r.fork),
+        r.stream, refold.category_of(r.stream), max(r.parent)
+    FROM unnest(streams, versions, counts, parents, forks)
+        AS r (stream, version, count, parent, fork)
+    GROUP BY r.stream
+    ON CONFLICT (tenant, name) DO UPDATE SET
+        version = excluded.version, recorded_at = excluded.recorded_at,
+        first_at = least(s.first_at, excluded.first_at),
+        last_at = greatest(s.last_at, excluded.last_at);
+
+    IF row_keys IS NOT NULL THEN
+        INSERT INTO refold.keys (
+            tenant, part, count, position, version, recorded_at, key, stream, digest
+        )
+        SELECT
+            of_tenant, coalesce(nullif(split_part(r.key, E'\x1f', 2), ''), '0')::integer, r.count,
+            first + r.place, r.version, stored_at, split_part(r.key, E'\x1f', 1), r.stream, r.digest
+        FROM unnest(streams, offsets, versions, counts, row_keys, digests)
+            AS r (stream, place, version, count, key, digest)
+        WHERE r.key IS NOT NULL;
+    END IF;
+    IF tags IS NOT NULL THEN
+        INSERT INTO refold.tags (tenant, count, last_position, recorded_at, tag, types)
+        SELECT DISTINCT
+            of_tenant, r.count, first + r.place + r.count - 1, stored_at, one.tag,
+            string_to_array(r.kinds, E'\x1f')
+        FROM unnest(streams, offsets, counts, kinds, tags) AS r (stream, place, count, kinds, tags)
+        CROSS JOIN LATERAL string_to_table(r.tags, E'\x1f') AS one (tag)
+        WHERE r.tags IS NOT NULL AND strpos(r.stream, '~') = 0;
+    END IF;
+    INSERT INTO refold.commits (tenant, after, last, recorded_at, token)
+    VALUES (
+        of_tenant, log_head,
+        log_head + offsets[cardinality(offsets)] + counts[cardinality(counts)],
+        stored_at, commit_token
+    );
+    PERFORM pg_notify(refold.channel(of_tenant), '');
+END $$;
+
+-- The partition of the month of a time, made unless it is there; its name where it was made now.
+-- Rows of it that had to go to the default partition move there. Waits for readers of that for a
+-- second, and is tried again another time.
+CREATE FUNCTION refold.make_partition(at bigint) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    month timestamp := date_trunc(
+        'month', timestamp 'epoch' + (at / 1000000) * interval '1 second'
+    );
+    partition text := 'log_' || to_char(month, 'YYYY_MM');
+    starts bigint := extract(epoch FROM month) * 1000000;
+    ends bigint := extract(epoch FROM month + interval '1 month') * 1000000;
+BEGIN
+    IF EXISTS (
+        SELECT 1 FROM pg_class
+        WHERE relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'refold.log'::regclass)
+            AND relname = partition
+    ) THEN
+        RETURN NULL;
+    END IF;
+    PERFORM set_config('lock_timeout', '1s', true);
+    LOCK TABLE refold.log_default IN ACCESS EXCLUSIVE MODE;
+    EXECUTE format('CREATE TABLE refold.%I (LIKE refold.log INCLUDING ALL)', partition);
+    EXECUTE format(
+        'WITH moved AS (DELETE FROM refold.log_default WHERE recorded_at >= %s AND recorded_at < %s'
+        ' RETURNING *) INSERT INTO refold.%I SELECT * FROM moved', starts, ends, partition
+    );
+    EXECUTE format(
+        'ALTER TABLE refold.log ATTACH PARTITION refold.%I FOR VALUES FROM (%s) TO (%s)',
+        partition, starts, ends
+    );
+    DELETE FROM refold.commits AS old USING (
+        SELECT tenant, max(last) AS last FROM refold.commits GROUP BY tenant
+    ) AS newest
+    WHERE old.tenant = newest.tenant AND old.last < newest.last - 100000;
+    RETURN partition;
+END $$;
+
+-- Booleans can be added up, as views of projections do.
+CREATE FUNCTION refold.add_bit(so_far bigint, one boolean) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN one IS NULL THEN so_far ELSE coalesce(so_far, 0) + one::integer END;
+CREATE AGGREGATE refold.sum(boolean) (SFUNC = refold.add_bit, STYPE = bigint);

@@ -1,0 +1,125 @@
+"""Reading, a page at a time; each call is one statement of ``statements.sql``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from refold.backends.postgres.session import ServerSession
+from refold.core.query import QueryItem
+from refold.core.snapshot import Snapshot
+from refold.core.stored import SEPARATOR, Row
+from refold.errors import Corrupt
+from refold.ports import Appended, Fork, Kept, StreamInfo
+
+PAGE_BYTES_MAX: Final = 4 * 1024 * 1024
+"""A page ends after the append with which it has come to so many bytes, as they are stored: large
+ones compressed."""
+LAST_POSITION: Final = (1 << 62) - 1
+
+
+def stream_page(
+    session: ServerSession, tenant: int, stream: str, first: int, last: int, *, backward: bool
+) -> list[Row]:
+    """The appends of a stream that overlap two versions, from one end or the other."""
+    values = (tenant, stream, first, last, PAGE_BYTES_MAX, -1 if backward else 1)
+    return [Row(*row) for row in session.run("stream_page", *values)]
+
+
+def whole(session: ServerSession, tenant: int, stream: str, *, last: int) -> Row | None:
+    """All of a stream that is no branch and ends by a version, as one row."""
+    values = (tenant, stream, last, SEPARATOR.decode(), PAGE_BYTES_MAX)
+    for position, version, count, recorded_at, body, parts in session.run("whole", *values):
+        place = (position, stream, version, count, recorded_at)
+        return Row(*place, None, body, packed_parts=parts, joined=SEPARATOR in body)
+    return None
+
+
+def log_page(
+    session: ServerSession,
+    tenant: int,
+    after: int,
+    rows_max: int,
+    categories: Sequence[str] | None,
+    types: Sequence[str] | None,
+) -> list[Row]:
+    """The appends with positions over one, narrowed."""
+    wanted = [None if names is None else list(names) for names in (categories, types)]
+    values = (tenant, min(after, LAST_POSITION), rows_max, *wanted, PAGE_BYTES_MAX)
+    return [Row(*row) for row in session.run("log_page", *values)]
+
+
+def tagged_page(
+    session: ServerSession, tenant: int, item: QueryItem, after: int, rows_max: int
+) -> list[Row]:
+    """The appends with the tags of an item over a position."""
+    tag, *others = item.tags
+    wanted = (tag, sorted(item.types) or None, others)
+    values = (tenant, min(max(after, 0), LAST_POSITION), rows_max, *wanted, PAGE_BYTES_MAX)
+    return [Row(*row) for row in session.run("tagged_page", *values)]
+
+
+def heads(session: ServerSession, tenant: int, names: Sequence[str]) -> list[StreamInfo]:
+    """Those of some streams that exist."""
+    return [_stream_info(row) for row in session.run("heads", tenant, list(names))]
+
+
+def streams_page(
+    session: ServerSession, tenant: int, category: str | None, after: str, streams_max: int
+) -> list[StreamInfo]:
+    """Streams in order of name."""
+    found = session.run("streams_page", tenant, after, streams_max, category)
+    return [_stream_info(row) for row in found]
+
+
+def log_head(session: ServerSession, tenant: int) -> int:
+    """The last position of the log."""
+    return sum(last for (last,) in session.run("log_head", tenant))
+
+
+def kept_under(session: ServerSession, tenant: int, keys: Sequence[str]) -> dict[str, Kept]:
+    """What appends under keys stored, where there is one."""
+    found: dict[str, Kept] = {}
+    for key, *place, digest in session.run("kept", tenant, list(keys)):
+        found.setdefault(key, Kept([], digest)).parts.append(Appended._make(place))
+    return found
+
+
+def latest_snapshot(
+    session: ServerSession, tenant: int, stream: str, *, fold: str, fingerprint: str, last: int
+) -> Snapshot | None:
+    """The newest snapshot of a fold at or before a version."""
+    values = (tenant, stream, fold, fingerprint, min(last, LAST_POSITION))
+    found = session.run("snapshot", *values)
+    return Snapshot(stream, fold, fingerprint, *found[0]) if found else None
+
+
+def save_snapshots(session: ServerSession, tenant: int, snapshots: Sequence[Snapshot]) -> None:
+    """Keep snapshots, and drop those that an older fold of the same name left."""
+    first = snapshots[0]
+    with session.transaction():
+        session.run("drop_stale", tenant, first.stream, first.fold, first.fingerprint)
+        for taken in snapshots:
+            session.run("save_snapshot", tenant, *taken)
+
+
+def drop_snapshots(session: ServerSession, tenant: int) -> int:
+    """Forget all of them; how many there were."""
+    ((count,),) = session.run("drop_snapshots", tenant)
+    return int(count)
+
+
+def progress(session: ServerSession, projection: str) -> int | None:
+    """Where the rows of a projection stand; None where it was never started."""
+    if session.run("has_projections") != [(1,)]:
+        return None
+    ((position,),) = session.run("progress", projection)
+    return None if position is None else int(position)
+
+
+def _stream_info(row: tuple[Any, ...]) -> StreamInfo:
+    name, version, parent, fork_version, recorded_at = row
+    if (parent is None) != (fork_version is None):
+        raise Corrupt(f"the branch {name!r} is half a branch; run `refold doctor`", stream=name)
+    fork = None if parent is None else Fork(parent, fork_version)
+    return StreamInfo(name, version, fork, recorded_at)

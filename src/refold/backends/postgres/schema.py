@@ -1,0 +1,105 @@
+"""The schema and its partitions: made, brought up to date, looked at."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+import psycopg
+
+from refold.backends.postgres.address import Address
+from refold.backends.postgres.session import ServerSession
+from refold.backends.postgres.statements import FOLDER, qualified
+from refold.core.clock import from_us
+from refold.errors import NotFound, UsageError
+
+Mode = Literal["create", "write", "read"]
+SERVER_MIN: Final = 140_000
+MONTHS_AHEAD: Final = 2
+"""So many partitions stand ready beyond the month of an append."""
+
+_LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended('refold migrations', 0))"
+_MIGRATIONS: Final = FOLDER / "migrations"
+
+
+def prepare(session: ServerSession, address: Address, *, mode: Mode) -> None:
+    """Make the schema where it is missing, or bring an older one up to date.
+
+    Raises :class:`~refold.errors.UsageError` for a server or schema that cannot be used,
+    :class:`~refold.errors.NotFound` where there is none and none is to be made.
+    """
+    ((server, encoding, is_there),) = session.run("facts")
+    if server < SERVER_MIN:
+        why = f"{address.shown} is PostgreSQL {server // 10_000}: refold needs 14 or newer"
+        raise UsageError(why, code="old_server", url=address.shown)
+    if encoding != "UTF8":
+        why = f"{address.shown} keeps text as {encoding}: make a database with ENCODING 'UTF8'"
+        raise UsageError(why, code="wrong_encoding", url=address.shown)
+    version = _checked(session, address) if is_there else 0
+    if version == len(_files()):
+        return
+    if mode == "read" or (mode == "write" and not version):
+        if not version:
+            why = f"{address.shown} has no refold store: record or import something first"
+            raise NotFound(why, url=address.shown)
+        why = f"{address.shown} is of an older refold: open it for writing once"
+        raise UsageError(why, code="older_schema", url=address.shown)
+    _migrate(session, address)
+
+
+def _migrate(session: ServerSession, address: Address) -> None:
+    """Make what is missing; two openers take turns."""
+    with session.transaction():
+        session.execute(_LOCK)
+        session.execute(f'CREATE SCHEMA IF NOT EXISTS "{address.schema}"')
+        session.run("make_migrations")
+        version = _checked(session, address)
+        for number, sql in enumerate(_files(), start=1):
+            if number > version:
+                # Many statements at once: a cursor that sends no values apart can.
+                psycopg.ClientCursor(session).execute(qualified(sql, session.schema))
+                session.run("migrated", number)
+
+
+def _checked(session: ServerSession, address: Address) -> int:
+    ((version,),) = session.run("schema_version")
+    if version > len(_files()):
+        raise UsageError(
+            f"{address.shown} was written by a newer refold (schema {version}, this one knows "
+            f"{len(_files())}): upgrade refold",
+            code="newer_schema",
+            url=address.shown,
+        )
+    return int(version)
+
+
+def _files() -> list[str]:
+    """The SQL of every migration, in order."""
+    entries = sorted(_MIGRATIONS.iterdir(), key=lambda entry: entry.name)
+    return [entry.read_text(encoding="utf-8") for entry in entries if entry.name.endswith(".sql")]
+
+
+def month_of(us: int) -> int:
+    """The number of a month, counted from the year 0."""
+    moment = from_us(us)
+    return moment.year * 12 + moment.month - 1
+
+
+def starts_at(month: int) -> int:
+    """Where a month begins, in microseconds UTC."""
+    begins = datetime(month // 12, month % 12 + 1, 1, tzinfo=UTC)
+    return int(begins.timestamp()) * 1_000_000
+
+
+def make_partitions(session: ServerSession, month: int, *, ahead: int = MONTHS_AHEAD) -> list[str]:
+    """The partitions of a month and of those after it that were made now, by name.
+
+    One that cannot be made now is left for another time: its appends go to the default partition.
+    """
+    made: list[Any] = []
+    for one in range(month, min(month + ahead, 9_999 * 12 + 11) + 1):
+        try:
+            made += session.run("make_partition", starts_at(one))
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.DuplicateTable):
+            break
+    return [name for (name,) in made if name is not None]

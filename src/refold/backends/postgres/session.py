@@ -1,0 +1,201 @@
+"""Connections: what they send and take, how long they wait, and who has which.
+
+Nothing is set for a session: what a statement needs is set in its transaction, so that a pooler may
+give every transaction another session.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
+from threading import BoundedSemaphore
+from typing import Any, Final, TypeVar
+
+import psycopg
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader
+from psycopg.pq import TransactionStatus
+from psycopg.types.array import ListBinaryDumper
+from psycopg.types.numeric import Int8BinaryDumper
+from psycopg.types.string import StrBinaryDumper, TextLoader
+
+from refold.backends.postgres.address import Address
+from refold.backends.postgres.errors import is_lost, is_worth_repeating, named
+from refold.backends.postgres.statements import statement
+from refold.errors import StoreClosed, Unavailable
+from refold.process import here
+
+T = TypeVar("T")
+
+SESSIONS_MAX: Final = 8
+"""So many connections at once read for a process; who comes later waits."""
+ANSWER_S: Final = 60.0
+"""A server that does not answer for so long is taken for lost: it may have been stopped."""
+RETRY_S: Final = 10.0
+"""How long a lost connection is made again, or a lost race run again, before it is told."""
+_PAUSES_S: Final = (0.02, 0.5)
+
+
+class _NumberLoader(Loader):
+    """Numbers that SQL has computed, as SQLite gives them: whole ones ``int``, others ``float``."""
+
+    def load(self, data: Buffer) -> int | float:
+        text = bytes(data)
+        return int(text) if text.isdigit() or text[1:].isdigit() else float(text)
+
+
+class _BitLoader(Loader):
+    """Booleans, as SQLite gives them: 1 and 0."""
+
+    def load(self, data: Buffer) -> int:
+        return int(data == b"t")
+
+
+class ServerSession(psycopg.Connection[tuple[Any, ...]]):
+    """A connection in which each statement is a transaction, but between BEGIN and COMMIT."""
+
+    schema: str = "refold"
+
+    def run(self, name: str, *values: Any) -> list[tuple[Any, ...]]:
+        """The rows of one of refold's own statements, by its name."""
+        cursor = self.execute(statement(name, self.schema), values)
+        return cursor.fetchall() if cursor.description else []
+
+    def wait(self, gen: Generator[Any, Any, T], *given: Any, **options: Any) -> T:
+        """See psycopg; but not for ever."""
+        return super().wait(_limited(gen), *given, **options)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it is in no transaction and has nothing to do."""
+        return self.info.transaction_status == TransactionStatus.IDLE
+
+
+def connected(address: Address) -> ServerSession:
+    """A new connection."""
+    session = ServerSession.connect(
+        **address.conninfo,
+        autocommit=True,
+        cursor_factory=psycopg.RawCursor,
+        # A pooler gives a prepared statement to one session and its next use to another.
+        prepare_threshold=None if address.is_pooled else 5,
+    )
+    session.schema = address.schema
+    adapters = session.adapters
+    for kind, dumper in ((str, StrBinaryDumper), (int, Int8BinaryDumper), (list, ListBinaryDumper)):
+        adapters.register_dumper(kind, dumper)
+    for name, loader in (("numeric", _NumberLoader), ("bool", _BitLoader), ("json", TextLoader)):
+        adapters.register_loader(name, loader)
+    return session
+
+
+class Sessions:
+    """The connections that a store reads by, kept for the next reader.
+
+    No thread looks after them, as the pool of psycopg has: a store is opened by every process of
+    a program, and forked ones must not wait for threads that they do not have.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self.is_closed = False
+        self._process = here()
+        self._idle: deque[ServerSession] = deque()
+        self._free = BoundedSemaphore(SESSIONS_MAX)
+
+    def check(self) -> None:
+        """Refuse to go on in a forked process, or after the store was closed."""
+        self._process.check()
+        if self.is_closed:
+            raise StoreClosed(f"{self.address.shown} is closed")
+
+    def retried(self, work: Callable[[ServerSession], T]) -> T:
+        """What some reading gives, by a connection; done again where the server went away."""
+        return repeated(self.address.shown, lambda: self._once(work))
+
+    def _once(self, work: Callable[[ServerSession], T]) -> T:
+        try:
+            with self.lent() as session:
+                return work(session)
+        except psycopg.Error as error:
+            if is_lost(error):
+                self.close_idle()
+            raise
+
+    @contextmanager
+    def lent(self) -> Iterator[ServerSession]:
+        """A connection for a block."""
+        self.check()
+        if not self._free.acquire(timeout=RETRY_S):
+            why = f"{SESSIONS_MAX} connections to {self.address.shown} were in use"
+            raise Unavailable(f"{why} for {RETRY_S:.0f} s", url=self.address.shown)
+        session = None
+        try:
+            session = self._kept() or connected(self.address)
+            yield session
+        finally:
+            if session is not None and (self.is_closed or not session.is_idle):
+                close_quietly(session)
+            elif session is not None:
+                self._idle.append(session)
+            self._free.release()
+
+    def _kept(self) -> ServerSession | None:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return None
+
+    def close_idle(self) -> None:
+        """Close the connections that nobody uses."""
+        with suppress(IndexError):
+            while True:
+                close_quietly(self._idle.pop())
+
+    def close(self) -> None:
+        """Close them all; closing twice is fine, and nothing is closed that another process has."""
+        if self._process.is_here:
+            self.is_closed = True
+            self.close_idle()
+
+
+def repeated(where: str, work: Callable[[], T]) -> T:
+    """What some work gives; done again for a while where the server went away, or a race was lost.
+
+    For what may be done twice.
+    """
+    until, pause_s = time.monotonic() + RETRY_S, _PAUSES_S[0]
+    while True:
+        try:
+            return work()
+        except psycopg.Error as error:
+            is_over = time.monotonic() + pause_s > until
+            if is_over or not (is_lost(error) or is_worth_repeating(error)):
+                raise named(error, where) from error
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, _PAUSES_S[1])
+
+
+def close_quietly(session: ServerSession) -> None:
+    """Close what nobody is to hear of."""
+    with suppress(psycopg.Error):
+        session.close()
+
+
+def _limited(gen: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
+    """A generator of psycopg, ended where nothing comes for :data:`ANSWER_S`."""
+    until = time.monotonic() + ANSWER_S
+    try:
+        wanted = next(gen)
+        while True:
+            ready = yield wanted
+            if ready:
+                until = time.monotonic() + ANSWER_S
+            elif time.monotonic() > until:
+                raise psycopg.OperationalError(f"the server did not answer for {ANSWER_S:.0f} s")
+            wanted = gen.send(ready)
+    except StopIteration as done:
+        answer: T = done.value
+        return answer

@@ -1,0 +1,201 @@
+-- What refold asks of a schema, by name: `refold.` stands for the schema, $1 is the tenant.
+
+-- append
+SELECT * FROM refold.append(
+    $1::integer, $2::uuid, $3::bigint, $4::boolean, $5::boolean,
+    $6::text[], $7::bigint[], $8::text[], $9::json, $10::bigint,
+    $11::text[], $12::bigint[], $13::bigint[], $14::bigint[], $15::text[],
+    $16::text[], $17::bytea[], $18::text[], $19::text[],
+    $20::bigint[], $21::bigint[], $22::boolean[], $23::text[], $24::bigint[], $25::text[]
+)
+
+-- take_turn
+SELECT refold.take_turn($1::integer, 'refold.log'::regclass)
+
+-- take_tables
+SELECT refold.take_turn($1::integer, 'refold.streams'::regclass)
+
+-- commit_of: where a commit stands, by its token
+SELECT after + 1, recorded_at FROM refold.commits
+WHERE tenant = $1 AND token = $2::uuid ORDER BY after DESC LIMIT 1
+
+-- this_session: a process of the server may have the number of one before it
+SELECT pid, backend_start::text FROM pg_stat_activity WHERE pid = pg_backend_pid()
+
+-- end_session
+SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+WHERE pid = $1::integer AND backend_start = $2::timestamptz
+
+-- is_session
+SELECT 1 FROM pg_stat_activity WHERE pid = $1::integer AND backend_start = $2::timestamptz
+
+-- stream_page: the appends that overlap versions $3..$4, from one end or the other ($6: 1 or -1).
+-- Only the partitions that the stream stands in are looked into. A page ends after the append with
+-- which it has come to $5 bytes, as they are stored: large ones compressed.
+WITH stands AS MATERIALIZED (
+    SELECT first_at, last_at FROM refold.streams WHERE tenant = $1 AND name = $2
+)
+SELECT
+    position, stream, version, count, recorded_at, metadata, body, occurred_from, occurred_to,
+    clock_at
+FROM (
+    SELECT
+        *, sum(pg_column_size(body)) OVER (ORDER BY version * $6::integer)
+            - pg_column_size(body) AS before
+    FROM refold.log
+    WHERE tenant = $1 AND stream = $2
+        AND recorded_at >= (SELECT first_at FROM stands)
+        AND recorded_at <= (SELECT last_at FROM stands)
+        AND version >= coalesce((
+            SELECT version FROM refold.log
+            WHERE tenant = $1 AND stream = $2 AND version <= $3
+                AND recorded_at >= (SELECT first_at FROM stands)
+                AND recorded_at <= (SELECT last_at FROM stands)
+            ORDER BY version DESC LIMIT 1
+        ), $3)
+        AND version <= $4 AND version + count > $3
+) AS page
+WHERE before < $5 ORDER BY version * $6::integer
+
+-- log_page: the appends that hold positions over $2, at most $3, of categories and of types
+SELECT
+    position, stream, version, count, recorded_at, metadata, body, occurred_from, occurred_to,
+    clock_at
+FROM (
+    SELECT
+        *, sum(pg_column_size(body)) OVER (ORDER BY position) - pg_column_size(body) AS before
+    FROM (
+        SELECT * FROM refold.log
+        WHERE tenant = $1 AND position >= coalesce((
+            SELECT position FROM refold.log WHERE tenant = $1 AND position <= $2 + 1
+            ORDER BY position DESC LIMIT 1
+        ), 1) AND position + count - 1 > $2
+            AND ($4::text[] IS NULL OR refold.category_of(stream) = ANY ($4::text[]))
+            AND ($5::text[] IS NULL OR types && $5::text[])
+        ORDER BY position LIMIT $3
+    ) AS wanted
+) AS page
+WHERE before < $6 ORDER BY position
+
+-- tagged_page: the same of those with the tag $4, any of the types and all of the other tags
+SELECT
+    position, stream, version, count, recorded_at, metadata, body, occurred_from, occurred_to,
+    clock_at
+FROM (
+    SELECT
+        *, sum(pg_column_size(body)) OVER (ORDER BY position) - pg_column_size(body) AS before
+    FROM (
+        SELECT log.* FROM refold.tags AS t
+        JOIN refold.log AS log ON log.tenant = t.tenant AND log.recorded_at = t.recorded_at
+            AND log.position = t.last_position - t.count + 1
+        WHERE t.tenant = $1 AND t.tag = $4 AND t.last_position > $2
+            AND ($5::text[] IS NULL OR t.types && $5::text[])
+            AND NOT EXISTS (
+                SELECT 1 FROM unnest($6::text[]) AS wanted (tag) WHERE NOT EXISTS (
+                    SELECT 1 FROM refold.tags AS other WHERE other.tenant = $1
+                        AND other.tag = wanted.tag AND other.last_position = t.last_position
+                )
+            )
+        ORDER BY t.last_position LIMIT $3
+    ) AS wanted
+) AS page
+WHERE before < $7 ORDER BY position
+
+-- whole: all the appends of a stream that is no branch and ends by version $3, as one row
+SELECT
+    min(position), min(version), sum(count)::bigint, min(recorded_at),
+    convert_to(string_agg(body::text, $4 ORDER BY version), 'UTF8'),
+    convert_to('[' || string_agg(concat(
+        '[', position, ',', count, ',', recorded_at, ',', coalesce(metadata::text, 'null'), ',',
+        coalesce(occurred_from::text, 'null'), ',', coalesce(occurred_to::text, 'null'), ',',
+        coalesce(clock_at::text, 'null'), ']'
+    ), ',' ORDER BY version) || ']', 'UTF8')
+FROM refold.log
+WHERE tenant = $1 AND stream = $2
+    AND recorded_at >= (SELECT first_at FROM refold.streams WHERE tenant = $1 AND name = $2)
+    AND recorded_at <= (
+        SELECT last_at FROM refold.streams
+        WHERE tenant = $1 AND name = $2 AND parent IS NULL AND version <= $3
+    )
+HAVING sum(pg_column_size(body)) < $5 AND min(version) = 0
+
+-- heads
+SELECT name, version, parent, fork_version, recorded_at FROM refold.streams
+WHERE tenant = $1 AND name = ANY ($2)
+
+-- streams_page
+SELECT name, version, parent, fork_version, recorded_at FROM refold.streams
+WHERE tenant = $1 AND name > $2 AND ($4::text IS NULL OR category = $4) ORDER BY name LIMIT $3
+
+-- log_head
+SELECT last FROM refold.commits WHERE tenant = $1 ORDER BY after DESC LIMIT 1
+
+-- kept
+SELECT key, stream, version + count - 1, position + count - 1, count, recorded_at, true, digest
+FROM refold.keys WHERE tenant = $1 AND key = ANY ($2) ORDER BY key, part
+
+-- snapshot
+SELECT version, position, occurred_to, in_order, state, digest FROM refold.snapshots
+WHERE tenant = $1 AND stream = $2 AND fold = $3 AND fingerprint = $4 AND version <= $5
+ORDER BY version DESC LIMIT 1
+
+-- drop_stale
+DELETE FROM refold.snapshots WHERE tenant = $1 AND stream = $2 AND fold = $3 AND fingerprint <> $4
+
+-- save_snapshot
+INSERT INTO refold.snapshots (
+    tenant, stream, fold, fingerprint, version, position, occurred_to, in_order, state, digest
+) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+ON CONFLICT (tenant, stream, fold, version) DO UPDATE SET
+    fingerprint = excluded.fingerprint, position = excluded.position,
+    occurred_to = excluded.occurred_to, in_order = excluded.in_order, state = excluded.state,
+    digest = excluded.digest
+
+-- drop_snapshots
+WITH gone AS (DELETE FROM refold.snapshots WHERE tenant = $1 RETURNING 1) SELECT count(*) FROM gone
+
+-- progress: how far the rows of a projection have come
+SELECT min(position) FROM refold.refold_progress JOIN refold.refold_projections
+ON name = projection AND current = generation WHERE name = $1
+
+-- has_projections
+SELECT to_regclass('refold.refold_parked') IS NOT NULL
+
+-- look: what a caller's SQL sees
+SELECT set_config('search_path', $1, true), set_config('refold_session.tenant', $2, true)
+
+-- facts
+SELECT current_setting('server_version_num')::integer, current_setting('server_encoding'),
+    to_regclass('refold.migrations') IS NOT NULL
+
+-- schema_version
+SELECT coalesce(max(version), 0) FROM refold.migrations
+
+-- make_migrations
+CREATE TABLE IF NOT EXISTS refold.migrations (
+    version integer PRIMARY KEY, made_at timestamptz NOT NULL DEFAULT now()
+)
+
+-- migrated
+INSERT INTO refold.migrations (version) VALUES ($1)
+
+-- types_of_appends
+SELECT position, types FROM refold.log WHERE tenant = $1 AND position BETWEEN $2 AND $3
+
+-- keyed_appends
+SELECT k.key, k.digest, log.position, log.stream, log.body::text, log.metadata::text
+FROM refold.keys AS k JOIN refold.log AS log
+ON log.tenant = k.tenant AND log.position = k.position AND log.recorded_at = k.recorded_at
+WHERE k.tenant = $1 ORDER BY k.key, k.part
+
+-- size
+SELECT
+    (SELECT coalesce(sum(count), 0) FROM refold.log WHERE tenant = $1), count(*),
+    sum(pg_total_relation_size(inhrelid))
+FROM pg_inherits WHERE inhparent = 'refold.log'::regclass
+
+-- make_partition
+SELECT refold.make_partition($1)
+
+-- channel
+SELECT refold.channel($1::integer)

@@ -1,0 +1,341 @@
+"""Appending: one call of a server-side function a commit, from cached heads.
+
+The plan is made here, on what is believed of the log; the function takes the turn of all writers,
+stores what was planned where every belief holds, and else says which do not. Then the plan is made
+anew. A commit that keeps losing races is planned under the turn. Each carries a token: where the
+connection was lost, it tells whether the commit stands.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
+from typing import Any, Final, NamedTuple, TypeVar
+
+import psycopg
+
+from refold.backends.plan import Known, Needs, Plan, needs, plan
+from refold.backends.postgres import queries
+from refold.backends.postgres.address import Address
+from refold.backends.postgres.errors import is_lost, named
+from refold.backends.postgres.schema import make_partitions, month_of
+from refold.backends.postgres.session import ServerSession, close_quietly, connected, repeated
+from refold.backends.postgres.tables import BEGIN, TableStatements
+from refold.core.event import Kind
+from refold.core.expected import NO_EVENTS
+from refold.core.query import Condition
+from refold.errors import LOOK_OR_REPEAT, Corrupt, OutcomeUnknown, RefoldError, Unavailable
+from refold.ports import CLOCK_STREAM, Batch, Beside, Outcome
+
+T = TypeVar("T")
+
+RACES_BEFORE_TURN: Final = 3
+"""How often a commit is planned again after losing a race with another process, before it waits."""
+CORRECTIONS_MAX: Final = 10
+COLUMNS: Final = 15
+STREAMS_CACHED_MAX: Final = 100_000
+_SEPARATOR: Final = "\x1f"
+"""Between names that are sent as one text: none holds a control character."""
+
+
+class Told(NamedTuple):
+    """What the function answers: where the appends stand, or which beliefs do not hold."""
+
+    first: int | None
+    recorded_at: int
+    log_head: int
+    heads: str | None
+    taken: Sequence[str] | None
+    broken: str | None
+
+
+class PostgresWriter:
+    """The one connection that writes. Not for several threads at once."""
+
+    def __init__(self, address: Address, *, durable: bool) -> None:
+        self._address, self._tenant, self._durable = address, address.tenant, durable
+        self._session: ServerSession | None = None
+        self._pid, self._began = 0, ""
+        self._versions: dict[str, int] = {}
+        self._log_head = 0
+        self._month = -1
+
+    def commit(
+        self, batches: Sequence[Batch], *, now: int, beside: Beside | None = None
+    ) -> list[Outcome]:
+        """Store batches in order; see :class:`~refold.ports.Backend`."""
+        if not batches:
+            return []
+        try:
+            if beside is None:
+                attempt = partial(self._attempt, partial(self._raced, batches, now), now)
+                return repeated(self._address.shown, attempt)
+            # What stands beside has begun to change: whoever keeps it tries again.
+            token = str(uuid.uuid4())
+            work = partial(self._all_beside, batches, now, beside, token)
+            return self._attempt(partial(self._in_turn, work, token), now)
+        except psycopg.Error as error:
+            raise named(error, self._address.shown) from error
+        finally:
+            if self._session is not None and not self._session.is_idle:
+                self.close()
+
+    def close(self) -> None:
+        """Let go of the connection; it is made again when it is needed."""
+        session, self._session = self._session, None
+        if session is not None:
+            close_quietly(session)
+
+    # -- one attempt, of which an error of the driver says that nothing is stored -----------------
+
+    def _attempt(self, work: Callable[[ServerSession], T], now: int) -> T:
+        try:
+            session, month = self._connection(), month_of(now)
+            if month != self._month:
+                make_partitions(session, month)
+                self._month = month
+            return work(session)
+        except BaseException as error:
+            self._versions.clear()
+            if is_lost(error):
+                self.close()
+            raise
+
+    def _connection(self) -> ServerSession:
+        if self._session is None or self._session.closed:
+            self._session = connected(self._address)
+            ((self._pid, self._began),) = self._session.run("this_session")
+        return self._session
+
+    def _raced(self, batches: Sequence[Batch], now: int, session: ServerSession) -> list[Outcome]:
+        """Plan and store; again where another process came first, at last while it waits."""
+        wanted, token = needs(batches), str(uuid.uuid4())
+        known = self._believed(session, wanted)
+        for _ in range(RACES_BEFORE_TURN):
+            planned = self._planned(session, batches, wanted, known)
+            call = partial(self._call, session, planned, wanted, now, token)
+            told = self._surely(call, batches, token)
+            if told.first is not None:
+                return self._stored(planned, told)
+            known = self._corrected(session, planned.known, wanted, told)
+        return self._in_turn(lambda s: self._settled(s, batches, now, token)[0], token, session)
+
+    def _in_turn(self, work: Callable[[ServerSession], T], token: str, session: ServerSession) -> T:
+        """What some work answers, stored while nobody else writes."""
+        session.execute(BEGIN)
+        try:
+            session.run("take_turn", self._tenant)
+            answer = work(session)
+            self._surely(lambda: _committed(session), (), token)
+            return answer
+        finally:
+            if not session.closed and not session.is_idle:
+                session.rollback()
+
+    def _settled(
+        self, session: ServerSession, batches: Sequence[Batch], now: int, token: str
+    ) -> tuple[list[Outcome], Plan, Told]:
+        """Plan and store in turn: what is told of the log then still holds."""
+        wanted = needs(batches)
+        known = self._believed(session, wanted)
+        for _ in range(CORRECTIONS_MAX):
+            planned = self._planned(session, batches, wanted, known)
+            told = self._call(session, planned, wanted, now, token)
+            if told.first is not None:
+                return self._stored(planned, told), planned, told
+            known = self._corrected(session, planned.known, wanted, told)
+        raise Corrupt(f"{self._address.shown} contradicts itself; run `refold doctor`")
+
+    def _all_beside(
+        self, batches: Sequence[Batch], now: int, beside: Beside, token: str, session: ServerSession
+    ) -> list[Outcome]:
+        tables = TableStatements(session, self._tenant)
+        self._log_head = queries.log_head(session, self._tenant)
+        beside.begin(tables, after=self._log_head)
+        outcomes = [
+            self._stored_beside(session, batch, now, token, tables, beside) for batch in batches
+        ]
+        beside.end(tables, position=self._log_head)
+        return outcomes
+
+    def _stored_beside(
+        self,
+        session: ServerSession,
+        batch: Batch,
+        now: int,
+        token: str,
+        tables: TableStatements,
+        beside: Beside,
+    ) -> Outcome:
+        session.execute("SAVEPOINT append")
+        head = self._log_head
+        outcomes, planned, told = self._settled(session, [batch], now, token)
+        clock_at = None if told.recorded_at == now else now
+        rows = [place.row(head + 1, told.recorded_at, clock_at) for place in planned.places]
+        refusal = beside.add(tables, rows) if rows else None
+        if refusal is not None:
+            session.execute("ROLLBACK TO append")
+            self._versions.clear()
+            self._log_head = head
+        session.execute("RELEASE append")
+        return outcomes[0] if refusal is None else refusal
+
+    # -- what is believed, planned and told -------------------------------------------------------
+
+    def _believed(self, session: ServerSession, wanted: Needs) -> Known:
+        """What is thought of the log: that no key is taken, and no condition broken."""
+        missing = wanted.streams.difference(self._versions)
+        if missing:
+            for info in queries.heads(session, self._tenant, sorted(missing)):
+                self._versions[info.stream] = info.version
+        return Known(self._log_head, self._versions, {}, {})
+
+    def _planned(
+        self, session: ServerSession, batches: Sequence[Batch], wanted: Needs, known: Known
+    ) -> Plan:
+        planned = plan(batches, known)
+        # A repeated append fails its expected version: its key has the answer.
+        if not known.kept and _refuses_a_key(batches, planned):
+            kept = queries.kept_under(session, self._tenant, sorted(wanted.keys))
+            planned = plan(batches, known._replace(kept=kept))
+        return planned
+
+    def _call(
+        self, session: ServerSession, planned: Plan, wanted: Needs, now: int, token: str
+    ) -> Told:
+        known, places = planned.known, planned.places
+        restarts = bool(places) and places[0].write.stream == CLOCK_STREAM
+        names = list(wanted.streams)
+        free = [key for key in wanted.keys if key not in known.kept]
+        whole = [one for one in wanted.conditions if one not in known.found]
+        # A group plans on where its own events will stand.
+        at = known.log_head if whole and len(planned.decisions) > 1 else None
+        beliefs = (
+            names,
+            [known.heads.get(name, NO_EVENTS) for name in names],
+            free or None,
+            json.dumps([_listed(one) for one in whole]) if whole else None,
+            at,
+        )
+        ((told),) = session.run(
+            "append",
+            *(self._tenant, token, now, restarts, self._durable),
+            *beliefs,
+            *_columns(planned),
+        )
+        return Told(*told)
+
+    def _stored(self, planned: Plan, told: Told) -> list[Outcome]:
+        assert told.first is not None
+        self._versions.update(planned.heads)
+        self._log_head = told.first - 1 + planned.event_count
+        if len(self._versions) > STREAMS_CACHED_MAX:
+            self._versions.clear()
+        return planned.outcomes(told.first, told.recorded_at)
+
+    def _corrected(self, session: ServerSession, known: Known, wanted: Needs, told: Told) -> Known:
+        """What is thought of the log now."""
+        self._versions.update(json.loads(told.heads or "{}"))
+        self._log_head = told.log_head
+        kept = {**known.kept}
+        if told.taken:
+            kept |= queries.kept_under(session, self._tenant, list(told.taken))
+        asked = [one for one in wanted.conditions if one not in known.found]
+        found = zip(asked, json.loads(told.broken), strict=True) if told.broken else ()
+        broken = {one: position for one, position in found if position is not None}
+        return Known(told.log_head, self._versions, kept, {**known.found, **broken})
+
+    # -- what became of a commit ------------------------------------------------------------------
+
+    def _surely(self, commit: Callable[[], Told], batches: Sequence[Batch], token: str) -> Told:
+        """What a call that commits tells; where the connection was lost, what is found out."""
+        try:
+            return commit()
+        except psycopg.Error as error:
+            if not is_lost(error):
+                raise
+            stands = self._found_out(token, error)
+            if stands is not None:
+                return stands
+            if self._address.is_pooled and any(batch.key is None for batch in batches):
+                raise self._unknown(error) from error  # It may still be on its way.
+            raise
+
+    def _found_out(self, token: str, lost: psycopg.Error) -> Told | None:
+        """What the commit of a token came to, when the session that was to make it has ended."""
+        old = self._pid, self._began
+        self.close()
+
+        def looked() -> list[tuple[Any, ...]]:
+            session = self._connection()
+            if not self._address.is_pooled:
+                session.run("end_session", *old)
+                if session.run("is_session", *old):
+                    raise psycopg.OperationalError("the session that was lost does not end")
+            return session.run("commit_of", self._tenant, token)
+
+        try:
+            found = repeated(self._address.shown, looked)
+        except RefoldError as error:
+            raise self._unknown(lost) from error
+        return next((Told(first, at, first - 1, None, None, None) for first, at in found), None)
+
+    def _unknown(self, error: psycopg.Error) -> OutcomeUnknown:
+        where = self._address.shown
+        why = f"the connection to {where} was lost ({str(error).strip()})"
+        return OutcomeUnknown(
+            f"{why}: the append may or may not be stored; {LOOK_OR_REPEAT}", url=where
+        )
+
+
+def _committed(session: ServerSession) -> Told:
+    done = session.execute("COMMIT").statusmessage
+    if done != "COMMIT":
+        raise Unavailable("the transaction was undone by an earlier error; nothing was written")
+    return Told(None, 0, 0, None, None, None)
+
+
+def _columns(planned: Plan) -> list[list[Any] | None]:
+    """The appends of a plan, column by column; None for one that all of them lack."""
+    rows = []
+    begun: set[str] = set()
+    for write, offset, version, key, digest in planned.places:
+        stream, _, kinds, metadata, body, fork, occurred, tags = write
+        is_new = stream not in begun and planned.known.heads.get(stream, NO_EVENTS) == NO_EVENTS
+        begun.add(stream)
+        parent, forked_at = fork if fork is not None and is_new else (None, None)
+        rows.append(
+            (
+                *(stream, offset, version, len(kinds), _types(kinds), key, digest, metadata, body),
+                *(occurred or (None, None, None)),
+                *(parent, forked_at, _SEPARATOR.join(tags) if tags else None),
+            )
+        )
+    columns: list[list[Any] | None]
+    columns = [list(column) for column in zip(*rows, strict=True)] or [[]] * COLUMNS
+    for place in (5, 14):  # Keys and tags: most commits have none.
+        if not any(columns[place] or ()):
+            columns[place] = None
+    return columns
+
+
+@lru_cache(maxsize=10_000)
+def _types(kinds: tuple[str, ...]) -> str:
+    return _SEPARATOR.join(sorted({Kind.parse(kind).type for kind in kinds}))
+
+
+def _listed(condition: Condition) -> list[Any]:
+    query, after = condition
+    return [
+        [[item.tags, sorted(item.types)] for item in query.items],
+        min(after, queries.LAST_POSITION),
+    ]
+
+
+def _refuses_a_key(batches: Sequence[Batch], planned: Plan) -> bool:
+    return any(
+        batch.key is not None and isinstance(decision, RefoldError)
+        for batch, decision in zip(batches, planned.decisions, strict=True)
+    )
