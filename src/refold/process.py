@@ -64,6 +64,24 @@ def _forked() -> Process:
 os.register_at_fork(after_in_child=_forked)
 
 
+def has_ended(host: str, number: str) -> bool:
+    """Whether another process is gone, as far as can be seen from here: one of this machine is.
+
+    The number of this process is that of another before it.
+    """
+    import socket  # What only opens a store needs none.
+
+    if host != socket.gethostname() or os.name != "posix" or not number.isdecimal():
+        return False
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        pass  # It runs, and is somebody else's.
+    return int(number) == getpid()
+
+
 class ProcessLock:
     """A lock for ``with turn():``, which its holder may take again; refused in a forked process."""
 

@@ -39,7 +39,8 @@ class DyingBackend(MemoryBackend):
         return super().commit(batches, now=now, beside=beside)
 
 
-COMMITS = 1 + 2 * (1 + 2 + 1)  # the plan; each stream: its branch, two answers, its end
+# What it holds, the plan; each stream: its branch, two answers, its end; that it holds nothing.
+COMMITS = 2 + 2 * (1 + 2 + 1) + 1
 
 
 @pytest.mark.parametrize("commits", range(COMMITS))

@@ -21,6 +21,7 @@ from refold.core.recorded import Recorded
 from refold.engine.append import Append
 from refold.engine.store import Store
 from refold.errors import Conflict, OutcomeUnknown, UsageError
+from refold.process import has_ended
 from refold.recording.notes import Notes, follow
 from refold.recording.tool_run import RAN, SOURCE
 
@@ -132,16 +133,7 @@ def may_run(recorded: Recorded, *, now_us: int) -> bool:
     """
     process = str(recorded.noted(PROCESS))
     host, _, number = process.rpartition(":")[0].rpartition(":")
-    if host == socket.gethostname() and os.name == "posix" and number.isdecimal():
-        try:
-            os.kill(int(number), 0)
-        except ProcessLookupError:
-            return False
-        except OSError:
-            pass  # It runs, and is somebody else's.
-        if int(number) == os.getpid():
-            return False  # Another had this number.
-    return now_us - recorded.occurred_at_us < GOING_ON_US_MAX
+    return not has_ended(host, number) and now_us - recorded.occurred_at_us < GOING_ON_US_MAX
 
 
 # -- histories ------------------------------------------------------------------------------------

@@ -45,6 +45,18 @@ class ReplayPlanned(Payload, frozen=True):
     prices: Annotated[dict[str, Price], ADDED] = {}
 
 
+@event("replay.leased")
+class ReplayLeased(Payload, frozen=True):
+    """A run holds branches: while it gives a sign of life nobody else asks what is to be on them.
+
+    Each such event says all that its ``holder`` holds, the last one nothing. A holder is a machine,
+    the number of a process, and a random part.
+    """
+
+    holder: str
+    branches: list[str]
+
+
 @event("replay.started")
 class ReplayStarted(Payload, frozen=True):
     """A replay of a conversation begins: with which variant, in which mode."""

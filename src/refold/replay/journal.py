@@ -140,9 +140,12 @@ class Journal:
 
     def ending(self, stream: str, left: Left | None = None) -> list[Append]:
         """What closes a stream's branch with its counts, unless it is its last word already."""
+        branch = self.branch(stream)
+        # The first is written once, also where another run comes upon what only lacks it.
+        first = _key(branch, "finished")
         if left is not None and left.is_own:
             finished = ReplayFinished(answered=left.answered, failed=left.failed)
-            return [Append(self.branch(stream), [finished])]
+            return [Append(branch, [finished], key=first)]
         events = self.read(stream)
         if not events:
             return []
@@ -152,8 +155,9 @@ class Journal:
         last = events[-1]
         if last.type == "replay.finished" and last.to_class(ReplayFinished) == finished:
             return []
-        self.begun.discard(self.branch(stream))
-        return [Append(self.branch(stream), [finished])]
+        self.begun.discard(branch)
+        is_first = all(event.type != "replay.finished" for event in events)
+        return [Append(branch, [finished], last.version, key=first if is_first else None)]
 
 
 def record(store: Store, answered: Sequence[tuple[Task, Outcome]]) -> list[Outcome]:

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import islice
 from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
 from refold.core.event import check_name
 from refold.core.recorded import Recorded
-from refold.engine.append import Append
 from refold.engine.store import Store
-from refold.errors import Unavailable, UsageError
+from refold.errors import RefoldError, Unavailable, UsageError
 from refold.event_loop import Interrupted
 from refold.replay.budget import BudgetSpent
 from refold.replay.candidate import ModelFailure
 from refold.replay.decision import Decision, Prices, decisions, priced
 from refold.replay.events import ReplayPlanned
 from refold.replay.journal import UNREADABLE, Journal, Left, Task, answers, record
+from refold.replay.leases import SIGN_S, Leases
 from refold.replay.plan import keep_plan
 from refold.replay.request import RequestMaker, configured_by, meant_of
 from refold.replay.requests import GRACE_S, Asker, Outcome
@@ -33,6 +36,10 @@ GATHER_S: Final = 0.005
 GATHERINGS: Final = 6
 """An answer waits so often so long for others, to be recorded in one commit with them."""
 COMMIT_MAX: Final = 256
+TAKEN_MAX: Final = 16
+"""How many conversations are taken at a time, before others can take them."""
+LOOKS_S: Final = 0.25
+"""How often a run looks that waits for another's answers."""
 
 
 class _Waiting(NamedTuple):
@@ -45,6 +52,8 @@ class _Waiting(NamedTuple):
 class RunningReplay:
     """All variants and samples of a run, one ``journals`` each, asked in turn at each decision.
 
+    What another run is asking meanwhile is left to it, and looked at again when it is done: see
+    :class:`~refold.replay.leases.Leases`.
     ``model`` is asked for where a variant names none, before the recorded one. ``versions`` are
     the conversations as far as they are asked, ``terms`` what is to be put on record of the plan.
     """
@@ -59,7 +68,8 @@ class RunningReplay:
     parts: list[ReplaySummary] = field(default_factory=list)
     stopped: str = ""
     is_stopping: bool = False
-    _missing: dict[str, list[int]] = field(default_factory=dict)
+    _missing: dict[str, dict[int, int]] = field(default_factory=dict)
+    _taken: deque[tuple[str, dict[int, int]]] = field(default_factory=deque)
     _tasks: Iterator[Task] = field(default_factory=lambda: iter(()))
     _stream: str = ""
     _later: list[tuple[Task, Outcome]] = field(default_factory=list)
@@ -107,14 +117,16 @@ class RunningReplay:
             part = self.parts[place]
             kept = part.kept + len(found) - len(left)
             self.parts[place] = replace(part, decisions=part.decisions + len(found), kept=kept)
-            # Those for which a run that was cut off had done everything but that.
             if not left:
-                list(self.store.append_many(self.journals[place].ending(stream)))
+                self._end(stream, place)
         if any(missing):
-            self._missing[stream] = [len(left) for left in missing]
+            self._missing[stream] = {n: len(left) for n, left in enumerate(missing) if left}
+
+    def _end(self, stream: str, place: int) -> None:
+        """Close a branch for which a run that was cut off had done everything but that."""
+        list(self.store.append_many(self.journals[place].ending(stream)))
 
     def _unreadable(self, stream: str, error: Exception) -> None:
-        self._missing.pop(stream, None)
         self.parts = [part.unable(stream, error) for part in self.parts]
 
     @property
@@ -131,15 +143,18 @@ class RunningReplay:
 
     async def work_off(self, asker: Asker, workers: int) -> None:
         """Ask and record what is missing; what is under way when it is stopped is recorded too."""
-        self._streams, self._taking = iter([*self._missing]), asyncio.Lock()
+        self._taking, self._leases = asyncio.Lock(), Leases(self.store)
         async with asker:
             tasks = [asyncio.create_task(self._work(asker)) for _ in range(workers)]
+            signs = asyncio.create_task(self._give_signs())
             try:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
             finally:
                 self.is_stopping = True
                 asker.stop()
                 await _ended(tasks)
+                signs.cancel()
+                await asyncio.to_thread(self._leases.release)
         for task in tasks:
             if not task.cancelled() and (error := task.exception()) is not None:
                 raise error
@@ -181,47 +196,86 @@ class RunningReplay:
     async def _next(self) -> tuple[Task | None, Outcome | None]:
         """The next that is to be asked; at the end what the service had failed, with how."""
         async with self._taking:
-            while True:
+            while not self.is_stopping:
                 try:
                     task = next(self._tasks, None)
+                    if task is not None:
+                        return task, None
+                    if self._taken:
+                        await self._open(*self._taken.popleft())
+                        continue
                 except UNREADABLE as error:
                     self._unreadable(self._stream, error)
                     self._tasks = iter(())
                     continue
-                if task is not None:
-                    return task, None
-                stream = next(self._streams, None)
-                if stream is None:
-                    return self._later.pop() if self._later else (None, None)
-                self._stream = stream
-                self._tasks = await asyncio.to_thread(self._load, stream)
+                if self._missing:
+                    await asyncio.to_thread(self._take)
+                if self._taken:
+                    continue
+                if self._later:
+                    return self._later.pop()
+                if not self._missing:
+                    break
+                await asyncio.sleep(LOOKS_S)
+            return None, None
 
-    def _load(self, stream: str) -> Iterator[Task]:
-        try:
-            history = list(self.store.read(stream, to_version=self.versions[stream]))
-            found = decisions(history)
-            every = {decision.at for decision in found}
-            branches = [journal.read(stream) for journal in self.journals]
-            lefts = [Left(every - _answered(events), not events) for events in branches]
-        except UNREADABLE as error:
-            self._unreadable(stream, error)
-            return iter(())
-        for place, (before, left) in enumerate(zip(self._missing.pop(stream), lefts, strict=True)):
+    def _take(self) -> None:
+        """Take some of what no other run holds; nothing where all is being asked by others."""
+        while True:
+            held = self._leases.of_others()
+            free = ((stream, self._free(stream, held)) for stream in self._missing)
+            chosen = [*islice(((stream, those) for stream, those in free if those), TAKEN_MAX)]
+            names = [self.journals[n].branch(stream) for stream, those in chosen for n in those]
+            if not names or self._leases.take(names):
+                break
+        for stream, those in chosen:
+            missing = self._missing[stream]
+            self._taken.append((stream, {n: missing.pop(n) for n in those}))
+            if not missing:
+                del self._missing[stream]
+
+    def _free(self, stream: str, held: set[str]) -> list[int]:
+        """The journals for which nobody else asks of a conversation, of those that miss some."""
+        return [n for n in self._missing[stream] if self.journals[n].branch(stream) not in held]
+
+    async def _give_signs(self) -> None:
+        while True:
+            await asyncio.sleep(SIGN_S)
+            with suppress(RefoldError):
+                await asyncio.to_thread(self._leases.renew)
+
+    async def _open(self, stream: str, missing: dict[int, int]) -> None:
+        """Go on with a conversation, for the journals in which so many are ``missing``."""
+        self._stream = stream
+        lefts, self._tasks = await asyncio.to_thread(self._load, stream, [*missing])
+        for place, left in lefts.items():
             part = self.parts[place]
-            self.parts[place] = replace(part, kept=part.kept + before - len(left.decisions))
-        return self._made(stream, history, found, lefts)
+            kept = part.kept + missing[place] - len(left.decisions)
+            self.parts[place] = replace(part, kept=kept)
+
+    def _load(self, stream: str, places: list[int]) -> tuple[dict[int, Left], Iterator[Task]]:
+        history = list(self.store.read(stream, to_version=self.versions[stream]))
+        found = decisions(history)
+        every = {decision.at for decision in found}
+        lefts: dict[int, Left] = {}
+        for place in places:
+            events = self.journals[place].read(stream)
+            left = lefts[place] = Left(every - _answered(events), not events)
+            if not left.decisions:
+                self._end(stream, place)
+                self._leases.give_back([self.journals[place].branch(stream)])
+        return lefts, self._made(stream, history, found, lefts)
 
     def _made(
-        self, stream: str, history: list[Recorded], found: list[Decision], lefts: list[Left]
+        self, stream: str, history: list[Recorded], found: list[Decision], lefts: dict[int, Left]
     ) -> Iterator[Task]:
         variants = [journal.variant for journal in self.journals]
         maker = RequestMaker(history, variants, model=self.model)
         tools = {tool.name: tool for tool in configured_by(history).tools}
-        places = range(len(variants))
-        wanted = [set(left.decisions) for left in lefts]
+        wanted = {place: set(left.decisions) for place, left in lefts.items()}
         turn, self._turn = self._turn, self._turn + 1
         for decision in found:
-            turns = [place for place in places if decision.at in wanted[place]]
+            turns = [place for place, those in wanted.items() if decision.at in those]
             requests = maker.at(decision) if turns else []
             # Nobody is always the first: not at a place in all conversations, nor in one of them.
             first = (turn + decision.index) % (len(turns) or 1)
@@ -274,11 +328,10 @@ class RunningReplay:
         ends: dict[int, Task] = {}
         for task, _, _ in batch:
             ends[id(task.left)] = task
-        endings: list[Append] = []
-        for task in ends.values():
-            if not task.left.decisions:
-                endings += task.journal.ending(task.stream, task.left)
+        ended = [task for task in ends.values() if not task.left.decisions]
+        endings = [one for task in ended for one in task.journal.ending(task.stream, task.left)]
         list(self.store.append_many(endings))
+        self._leases.give_back(task.journal.branch(task.stream) for task in ended)
         return outcomes
 
     def _tell(self) -> None:

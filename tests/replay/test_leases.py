@@ -1,0 +1,242 @@
+"""Runs of one variant at the same time share the work: each request is made, and paid for, once."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import refold
+from refold.conversation.events import UserUtterance
+from refold.replay import Variant, compare
+from refold.replay.events import ReplayLeased
+from refold.replay.leases import LEASE_S, STREAM, Leases
+from tests.replay.stories import CONFIGURED, as_message, asks_tool, record, tells
+from tests.support.chat_server import Body, ChatServer
+
+WORKERS = 3
+CONVERSATIONS = 48
+DECISIONS = 2 * CONVERSATIONS
+CHILD = """
+import json, sys, refold
+from refold.replay import ChatEndpoint, Variant, replay, select
+
+def planned(done, *_):
+    if not done and not went:
+        went.append(print("planned", flush=True) or sys.stdin.readline())
+
+went = []
+with refold.open(sys.argv[1]) as store:
+    streams = select(store, category="call")
+    endpoint = ChatEndpoint(sys.argv[2])
+    said = replay(store, streams, Variant(label="both"), endpoint, workers=3, progress=planned)
+print(json.dumps([said.kept, said.answered, said.failed]))
+"""
+
+
+# -- two processes ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A store of conversations of which no two decisions are alike."""
+    path = tmp_path / "calls.db"
+    with refold.open(path) as store:
+        for n in range(CONVERSATIONS):
+            opening = [CONFIGURED, UserUtterance(text=f"Where is booking B{n}?")]
+            record(store, f"call-{n}", opening, asks_tool(), tells())
+    return path
+
+
+def started(path: Path, server: ChatServer) -> "subprocess.Popen[str]":
+    """A run in a process of its own that has planned, and waits for a word."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(path), server.base_url],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == "planned\n"
+    return child
+
+
+def go(child: "subprocess.Popen[str]") -> None:
+    assert child.stdin is not None
+    child.stdin.write("go\n")
+    child.stdin.flush()
+
+
+def ended(child: "subprocess.Popen[str]") -> list[int]:
+    """What it kept, answered, and failed at."""
+    out, _ = child.communicate(timeout=60)
+    assert child.returncode == 0
+    counts: list[int] = json.loads(out)
+    return counts
+
+
+def times_asked(server: ChatServer) -> list[int]:
+    """How often each request came that came at all, the most first."""
+    counted = Counter(json.dumps(body, sort_keys=True) for body in server.requests)
+    return sorted(counted.values(), reverse=True)
+
+
+def unhurried(body: Body) -> Body:
+    time.sleep(0.005)
+    return as_message(body)
+
+
+def test_two_processes_share_what_is_to_be_asked(path: Path) -> None:
+    """Both have planned it all; each request is made once, and each finds the other's answers."""
+    with ChatServer(unhurried) as server:
+        children = [started(path, server), started(path, server)]
+        for child in children:
+            go(child)
+        said = [ended(child) for child in children]
+        assert times_asked(server) == [1] * DECISIONS
+    assert sum(answered for _, answered, _ in said) == DECISIONS
+    assert all(kept + answered == DECISIONS for kept, answered, _ in said)
+    assert all(answered > 0 for _, answered, _ in said)
+    with refold.open(path) as store:
+        assert_whole(store)
+
+
+def test_what_a_killed_run_held_is_taken_over(path: Path) -> None:
+    """At once, for its process is gone: no more is asked again than was under way."""
+    children: list[subprocess.Popen[str]] = []
+    begun, lock = threading.Event(), threading.Lock()
+    served = 0
+
+    def killing(body: Body) -> Body:
+        nonlocal served
+        with lock:
+            served += 1
+            if served == DECISIONS // 3 and begun.wait(10):
+                children[0].kill()
+                children[0].wait()
+        return unhurried(body)
+
+    with ChatServer(killing) as server:
+        children += [started(path, server), started(path, server)]
+        begun.set()
+        began_s = time.monotonic()
+        for child in children:
+            go(child)
+        kept, answered, failed = ended(children[1])
+        assert time.monotonic() - began_s < LEASE_S
+        asked = times_asked(server)
+        children[0].communicate()
+    assert (kept + answered, failed) == (DECISIONS, 0)
+    assert len(asked) == DECISIONS
+    assert sum(asked) - DECISIONS <= WORKERS
+    with refold.open(path) as store:
+        assert_whole(store)
+
+
+def assert_whole(store: refold.Store) -> None:
+    """Every decision has its one answer, and each branch its end."""
+    streams = [f"call-{n}" for n in range(CONVERSATIONS)]
+    figures = compare(store, streams, Variant(label="both")).figures
+    assert (figures.counts["same"], figures.decisions) == (DECISIONS, DECISIONS)
+    types = Counter(event.type for event in store.read_all(categories=["call~"]))
+    assert types["model.response"] == DECISIONS
+    assert types["replay.started"] == types["replay.finished"] == CONVERSATIONS
+    assert list(store.read(STREAM))[-1].data["branches"] == []
+
+
+# -- leases by themselves --------------------------------------------------------------------------
+
+
+class Clock:
+    """The store's clock, as a test sets it."""
+
+    now_us = 1_000_000_000
+
+    def __call__(self) -> int:
+        return self.now_us
+
+    def pass_s(self, seconds: float) -> None:
+        self.now_us += int(seconds * 1_000_000)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(clock: Clock) -> Iterator[refold.Store]:
+    with refold.open("memory:", clock=clock) as opened:
+        yield opened
+
+
+def test_what_one_holds_another_sees_until_it_gives_it_back(store: refold.Store) -> None:
+    """What was given back is told with the next sign of life; at the end all of it is free."""
+    one, other = Leases(store), Leases(store)
+    assert one.of_others() == set()
+    assert one.take(["a", "b"])
+    assert one.of_others() == set()
+    assert other.of_others() == {"a", "b"}
+    one.give_back(["a"])
+    one.renew()
+    assert other.of_others() == {"b"}
+    one.release()
+    assert other.of_others() == set()
+    other.release()
+
+
+def test_nothing_is_taken_on_what_was_seen_before_another_spoke(store: refold.Store) -> None:
+    """Of two that look at the same moment one takes it, and the other looks again."""
+    one, other = Leases(store), Leases(store)
+    assert one.of_others() == other.of_others() == set()
+    assert one.take(["a"])
+    assert not other.take(["a"])
+    assert other.of_others() == {"a"}
+    assert other.take(["b"])
+    for run in (one, other):
+        run.release()
+
+
+def test_a_run_that_is_over_takes_nothing_more(store: refold.Store) -> None:
+    """A thread of it may still be at it, and nobody would ever give that back."""
+    late, other = Leases(store), Leases(store)
+    late.of_others()
+    late.release()
+    late.take(["a"])
+    assert other.of_others() == set()
+    other.release()
+
+
+@pytest.mark.parametrize(
+    ("host", "is_gone"), [(socket.gethostname(), True), ("another.example", False)]
+)
+def test_what_a_process_held_that_is_gone_is_free_at_once(
+    store: refold.Store, host: str, is_gone: bool
+) -> None:
+    """Where it can be seen: on this machine. This process itself has no other run by that name."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        child.wait()
+    for number in (child.pid, os.getpid()):
+        store.append(STREAM, [ReplayLeased(f"{host}:{number}:x", [f"held by {number}"])])
+    looking = Leases(store)
+    assert len(looking.of_others()) == (0 if is_gone else 2)
+    looking.release()
+
+
+def test_what_a_silent_run_held_is_free_after_its_time(store: refold.Store, clock: Clock) -> None:
+    """By the clock of the store; a sign of life begins the time anew."""
+    looking = Leases(store)
+    for silent_s in (LEASE_S - 1, LEASE_S - 1):
+        store.append(STREAM, [ReplayLeased("another.example:7:x", ["a"])])
+        clock.pass_s(silent_s)
+        assert looking.of_others() == {"a"}
+    clock.pass_s(2)
+    assert looking.of_others() == set()
+    looking.release()
