@@ -39,20 +39,17 @@ def replay(
     """Ask ``candidate`` at every decision of the streams what it would do, and record it.
 
     Where ``streams`` is a mapping, as :attr:`Dataset.versions` is, each is asked up to its version.
-
     At each decision it gets the recorded conversation so far with only ``variant`` changed, and
     answers once. Several variants, and a ``control`` that is the recorded agent asked again, are
     asked in turn at each decision. What is to be asked, and what it is to be judged by, is put on
     record before the first answer: see :class:`~refold.replay.events.ReplayPlanned`. Answers are
     saved on a branch a conversation (see :func:`branch_name`), each under a key, so running again
-    asks only what is missing or failed; what was sent and not yet stored when a process was killed
-    is asked again, at most ``workers`` requests. What another run of a variant is asking at the
-    same time is left to it and counts as kept, unless that run ends before; of one whose process
-    was killed, or that was silent for a minute, it is taken over (:mod:`refold.replay.leases`).
-    ``sample`` numbers independent runs of one variant. The answers of another endpoint than the
-    first are kept as a variant that names it: that of the summary. ``prices`` gives the cost
-    where the provider does not. The further ``options`` are those of
-    :class:`~refold.replay.options.RunOptions`.
+    asks only what is missing or failed; what was under way when a process was killed is asked
+    again, at most ``workers`` requests. Runs at the same time share the work: what another asks is
+    kept (see :mod:`refold.replay.leases`). ``sample`` numbers independent runs of one variant. The
+    answers of another endpoint than the first are kept as a variant that names it: that of the
+    summary. ``prices`` gives the cost where the provider does not. The further ``options`` are
+    those of :class:`~refold.replay.options.RunOptions`.
 
     All of it runs on one event loop, on a thread of its own, from which ``progress`` is called; a
     candidate that is a plain function is called on further threads. Ctrl-C keeps every answer that
