@@ -75,7 +75,8 @@ class Reply(NamedTuple):
     """An answer of status 2xx; ``url`` is what it came from, without what may be secret.
 
     ``took_s`` is the time on the wire: from the first byte of the request, once there was a
-    connection, to the last of the answer; ``first_s`` that to the first piece of its body.
+    connection, to the last of the answer; ``first_s`` that to the piece of its body with which it
+    ``begins``, 0 where none came.
     """
 
     url: str
@@ -133,8 +134,9 @@ class HttpClient:
         params: Mapping[str, str] | None = None,
         content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
+        begins: Callable[[bytes], bool] = bool,
     ) -> Reply:
-        """The reply.
+        """The reply; ``begins`` is asked of each piece of its body until it says yes.
 
         Raises :class:`~refold.errors.Rejected` (``status``, and ``answer``: its JSON) when the
         service refuses, and :class:`~refold.errors.Unavailable` when it gives no answer: its
@@ -160,7 +162,8 @@ class HttpClient:
             ):
                 answer = bytearray()
                 async for chunk in response.aiter_bytes():
-                    first_s = first_s or time.monotonic()
+                    if not first_s and begins(chunk):
+                        first_s = time.monotonic()
                     answer += chunk
                     if len(answer) > ANSWER_BYTES_MAX:
                         why = f"the answer is over {ANSWER_BYTES_MAX} bytes"

@@ -52,6 +52,14 @@ def test_the_variant_is_what_the_endpoint_gets(run: Refold, call: str, tmp_path:
     assert other["messages"][0]["content"] == "Be very brief."
 
 
+def test_answers_are_asked_for_in_pieces_where_that_is_wanted(run: Refold, call: str) -> None:
+    """--stream says so in each request."""
+    with serving(says("Hm.")) as service:
+        for more in (("--label", "whole"), ("--label", "pieces", "--stream")):
+            assert run("replay", call, "--base-url", service.url, *more).code == 0
+    assert [body.get("stream") for body in service.requests] == [None, None, True, True]
+
+
 def test_the_key_comes_from_the_environment_alone(run: Refold, call: str) -> None:
     """The key of the environment is sent, and stands in no event and no output."""
     with serving(says("Hm.")) as service:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace as with_
@@ -15,7 +14,7 @@ from msgspec.structs import replace
 from refold.capture.call import ModelCall
 from refold.conversation import events
 from refold.conversation.apis.base import Assembled
-from refold.conversation.apis.sse import Frame, SseParser, frames_of
+from refold.conversation.apis.sse import Frame, SseParser, frames_of, has_token
 from refold.core.event import Event
 from refold.errors import InvalidEvent
 
@@ -146,9 +145,6 @@ def _short(value: Any) -> Any:
 
 # -- while it streams -----------------------------------------------------------------------------
 
-_BEGINNINGS: Final = ("ping", "message_start", "response.created", "response.in_progress")
-_NOTHING_YET: Final = re.compile(r'"delta":\s*\{("role":\s*"\w+"|"content":\s*(""|null)|[\s,])*\}')
-
 
 class FirstToken:
     """Looks through an answer until the first frame that has something of it.
@@ -168,10 +164,6 @@ class FirstToken:
         if self._waits and "event-stream" in headers.get("content-type", ""):
             self._came += chunk
             frames = SseParser().feed(unpacked(self._came, headers.get("content-encoding")))
-            if any(map(_has_token, frames)):
+            if any(map(has_token, frames)):
                 self._waits = False
                 self._call.first_token_ms = round((at - self._began) * 1000, 3)
-
-
-def _has_token(frame: Frame) -> bool:
-    return frame.event not in _BEGINNINGS and not _NOTHING_YET.search(frame.data)

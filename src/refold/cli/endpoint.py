@@ -148,7 +148,7 @@ def variant_of(options: dict[str, Any]) -> Variant:
     return Variant(**said, params=by_name(options.pop("params"), "--param"))
 
 
-def endpoint(base_url: str, *, timeout_s: float, api: Any = "chat") -> ChatEndpoint:
+def endpoint(base_url: str, *, timeout_s: float, **how: Any) -> ChatEndpoint:
     """The endpoint to ask; the key is only ever read from the environment."""
     from refold.replay.candidate import KEY_VARIABLES, ChatEndpoint
 
@@ -160,7 +160,7 @@ def endpoint(base_url: str, *, timeout_s: float, api: Any = "chat") -> ChatEndpo
             f"no key for {OPENAI_URL}: set {' or '.join(KEY_VARIABLES)}, "
             "or name your own endpoint with --base-url"
         )
-    return ChatEndpoint(base_url, timeout_s=timeout_s, api=api)
+    return ChatEndpoint(base_url, timeout_s=timeout_s, **how)
 
 
 def amount(text: str) -> Decimal:

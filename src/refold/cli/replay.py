@@ -77,6 +77,7 @@ replay_options: Final = together(
         default="chat",
         help="What the model is asked in.",
     ),
+    option("--stream", is_flag=True, help="Have answers in pieces: the time to the first is kept."),
     option(
         "--timeout", type=float, default=120.0, metavar="SECONDS", help="How long one may take."
     ),
@@ -139,6 +140,7 @@ def _next_step(
     base_url: str,
     timeout: float,
     api: str,
+    stream: bool,
     samples: int,
     is_control: bool,
     fail_on: tuple[str, ...],
@@ -156,7 +158,7 @@ def _next_step(
     report = options.pop("report")
     changed = endpoint.variant_of(options)
     options["prices"] = endpoint.by_name(options["prices"], "--price")
-    candidate = endpoint.endpoint(base_url, timeout_s=timeout, api=api)
+    candidate = endpoint.endpoint(base_url, timeout_s=timeout, api=api, stream=stream)
     if base_url == endpoint.OPENAI_URL:
         output.note(f"asks {candidate.url}: --base-url names another")
     with opened(url, mode="write") as store:

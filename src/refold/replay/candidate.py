@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from refold.conversation.amounts import read_amount
 from refold.conversation.apis import APIS, api_of_answer
 from refold.conversation.apis.asking import API_NAMES, written
-from refold.conversation.apis.sse import frames_of
+from refold.conversation.apis.sse import SseParser, frames_of, has_token
 from refold.conversation.chat_shapes import as_json
 from refold.conversation.events import ModelFailed, ModelResponse, Usage
 from refold.conversation.openai_chat import read_cost
@@ -98,6 +98,11 @@ class ModelFailure(RefoldError):
         )
 
 
+_STATUSES: Final[Mapping[Any, int]] = {
+    **{"rate_limit_error": 429, "rate_limit_exceeded": 429, "overloaded_error": 529},
+    **{"api_error": 500, "server_error": 500, "timeout_error": 504},
+}
+"""The statuses of errors that come in the midst of a stream, by what APIs call them."""
 _TOO_MUCH: Final = frozenset({503, 529})
 """Statuses of a service that has too much to do to take a request up."""
 KEY_VARIABLES: Final = ("REFOLD_API_KEY", "OPENAI_API_KEY")
@@ -120,7 +125,8 @@ class ChatEndpoint:
     in ``/v1``. ``model`` is asked for where the variant names none; put it into the variant where
     it is what you compare. ``api_key`` is by default that of the environment: ``REFOLD_API_KEY``,
     else ``OPENAI_API_KEY`` (``ANTHROPIC_API_KEY``, ``GEMINI_API_KEY``). With ``stream`` answers
-    come in pieces, so that the time to the first is known. ``timeout_s`` bounds a whole answer.
+    come in pieces, so that the time to the first that says something is known; one that breaks off
+    before its API's own end is no answer, and asked for again. ``timeout_s`` bounds a whole answer.
     ``headers`` are sent along. Safe between threads; connections are made when first needed and
     let go by :meth:`close`, after which it can be used again.
     """
@@ -169,15 +175,20 @@ class ChatEndpoint:
                 at=request.at,
             )
         url, body = self._asked(request)
+        content, parser = msgspec.json.encode(body), SseParser()
+
+        def begins(piece: bytes) -> bool:
+            return self._is_streamed and any(map(has_token, parser.feed(piece)))
+
         try:
-            reply = await self.http.send("POST", url, content=msgspec.json.encode(body))
+            reply = await self.http.send("POST", url, content=content, begins=begins)
             is_stream = reply.headers.get("content-type", "").startswith("text/event-stream")
             completion = _streamed(self._api, reply) if is_stream else decoded(reply)
         except (Unavailable, Rejected) as error:
             raise ModelFailure.of(error, key=self._key_said) from error
         took_ms, first_ms = (round(seconds * 1_000, 3) for seconds in reply[-2:])
         action = parse_completion(completion)
-        return replace(action, latency_ms=took_ms, first_token_ms=first_ms if is_stream else None)
+        return replace(action, latency_ms=took_ms, first_token_ms=first_ms or None)
 
     def _asked(self, request: ChatRequest) -> tuple[str, dict[str, Any]]:
         """Where a request goes, and what it says there."""
@@ -253,9 +264,12 @@ def _streamed(api: str, reply: Reply) -> Any:
     (reader,) = (one for one in APIS if one.name == API_NAMES[api])
     made = reader.assemble(frames_of([reply.content]))
     if made.error is not None:
-        return {"error": made.error}
+        status = _STATUSES.get(made.error.get("type"), made.error.get("code"))
+        return {"error": {**made.error, "code": status}}
     if not made.is_whole:
-        raise _garbage(f"the stream broke off before its end: {snippet(made.body)}")
+        # As a dropped connection, which it mostly is: a server may close one in good order too.
+        why = f"the stream broke off before its end: {snippet(made.body)}"
+        raise ModelFailure(why, kind="busy")
     return made.body
 
 
