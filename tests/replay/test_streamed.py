@@ -37,7 +37,7 @@ def chat_frames() -> list[Body]:
         {"tool_calls": [begun]},
         {"tool_calls": [rest]},
     ]
-    choices = [{"index": 0, "delta": piece, "finish_reason": None} for piece in pieces]
+    choices: list[Body] = [{"index": 0, "delta": piece, "finish_reason": None} for piece in pieces]
     choices.append({"index": 0, "delta": {}, "finish_reason": "tool_calls"})
     head = {"id": "a", "object": "chat.completion.chunk", "created": 1, "model": "m-1"}
     usage = ANSWERS["openai.chat"]["usage"]
