@@ -84,8 +84,8 @@ def import_command() -> None:
 
     `refold import FILE...` finds out the format of each file and says which it took, and why;
     the name of a format before the files, or --format, overrules. Each conversation is stored
-    whole or not at all, and importing again adds only what is new. What is broken is named with
-    its file and line, the rest goes on, and the exit code is 1.
+    whole or not at all, and importing again changes nothing. What is broken is named with its
+    file and line, the rest goes on, and the exit code is 1.
 
         refold import chats/*.jsonl --category chat
         refold import tau-bench gpt-4o-airline.json --tools airline-tools.json
@@ -121,8 +121,8 @@ def import_sql(url: str, place: str, table: str, column: tuple[str, ...]) -> int
 
     Its columns are by default stream_id, version, event_type, data, metadata and occurred_at;
     the last two may be missing. What else a row has is kept with its event, as its metadata row.
-    Importing again adds the rows that are new. PostgreSQL is read by its URL, a password in
-    PGPASSWORD or in ~/.pgpass, and needs the extra: pip install 'refold[postgres]'.
+    Importing again adds nothing. PostgreSQL is read by its URL, a password in PGPASSWORD or in
+    ~/.pgpass, and needs the extra: pip install 'refold[postgres]'.
 
         refold import sql events.db
         refold import sql app.db --table history --column type=kind --column data=payload
@@ -181,9 +181,8 @@ def _lines(report: ImportReport) -> Iterator[str]:
     more = "more not kept (--json has them)"
     output.note_some(lost, LOSSES_SHOWN_MAX, more=more, count=report.loss_count)
     events, problems = counted(report.events, "event"), counted(report.problem_count, "problem")
-    grown = f", {report.grown:,} grown" if report.grown else ""
     branches = f", {report.branches:,} branches" if report.branches else ""
     yield (
-        f"{report.imported:,} imported ({events}){grown}{branches}, "
-        f"{report.unchanged:,} unchanged, {report.failed:,} failed, {problems}"
+        f"{report.imported:,} imported ({events}){branches}, {report.unchanged:,} unchanged, "
+        f"{report.failed:,} failed, {problems}"
     )

@@ -17,8 +17,10 @@ from refold.errors import UsageError, refuse_unless
 from refold.replay.actions import ConversationComparison, compare_conversation
 from refold.replay.answer import Verdict, Verdicts
 from refold.replay.checks.seen import NamedCheck
+from refold.replay.control import LATENCY
 from refold.replay.decision import Decision
 from refold.replay.journal import StoredAnswer
+from refold.replay.judge import Judge
 from refold.replay.metrics import METRICS, Metric, Observation, observations
 from refold.replay.stats import CONFIDENCE, Looks
 from refold.replay.verdict import family, judge
@@ -56,24 +58,32 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     confidence: float = CONFIDENCE
     looks: Looks = "one"
 
+    @property
+    def deciding(self) -> tuple[str, ...]:
+        """The metrics that may stop a change."""
+        return self.primary, *self.guardrails
+
 
 def check_question(question: Question, known: Mapping[str, Metric]) -> None:
     """Refuse a question for a metric that is not measured, or a margin of no guardrail."""
     others = {*question.guardrail_margins} - {*question.guardrails}
     refuse_unless(not others, "margins of guardrails", guardrail_margins=others)
-    for name in (question.primary, *question.guardrails):
+    for name in question.deciding:
         if name not in known:
             raise UsageError(
-                f"{name!r} is not measured here, but {', '.join(known)}; a check where it is made",
+                f"{name!r} is not measured here, but {', '.join(known)}; a check or a judge where "
+                "there is one",
                 argument="primary",
             )
 
 
-def measured(checks: Iterable[NamedCheck] = ()) -> dict[str, Metric]:
-    """The metrics of answers by name, and those of the checks that are made of them."""
-    return {name: METRICS[name] for name in OF_ANSWERS} | {
-        check.metric.name: check.metric for check in checks
-    }
+def measured(
+    checks: Iterable[NamedCheck] = (), judge: Judge | None = None, *, is_timed: bool = True
+) -> dict[str, Metric]:
+    """The metrics of answers by name, and those of the checks and the judge of them."""
+    own = [check.metric for check in checks] + ([] if judge is None else [judge.metric])
+    of_answers = [METRICS[name] for name in OF_ANSWERS if is_timed or name != LATENCY]
+    return {metric.name: metric for metric in of_answers + own}
 
 
 def check_cluster(store: Store, streams: Iterable[str], cluster: str | None) -> None:
@@ -176,7 +186,7 @@ def verdicts(
             clustered_by=question.cluster or "conversation",
         )
 
-    rest = [judged(name) for name in metrics if name not in (question.primary, *guardrails)]
+    rest = [judged(name) for name in metrics if name not in question.deciding]
     # Where nothing can be said of any, one of them says so, and what to do.
     seen = [one for one in rest if one.items > one.missing or one.metric.name == SAME_CALLS]
     found = family(judged(question.primary), [judged(name) for name in guardrails], seen)

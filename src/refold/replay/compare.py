@@ -6,6 +6,7 @@ Conversations are compared one at a time, so that any number of them fits into m
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import groupby, islice
 from typing import Final, NamedTuple, overload
 
@@ -21,6 +22,7 @@ from refold.errors import UsageError, refuse_unless
 from refold.replay.actions import ConversationComparison, Terms, compare_conversation
 from refold.replay.answer import Verdicts
 from refold.replay.arms import (
+    OF_ANSWERS,
     OF_THE_RECORD,
     Arm,
     Question,
@@ -30,14 +32,11 @@ from refold.replay.arms import (
     measured,
     verdicts,
 )
-from refold.replay.checks.scoring import scored
+from refold.replay.checks.scoring import UNSCORED, Scoring
 from refold.replay.checks.seen import NamedCheck
 from refold.replay.control import (
-    LATENCY,
-    Promised,
     check_control,
     check_recorded,
-    check_timed,
     promised,
 )
 from refold.replay.decision import (
@@ -52,6 +51,7 @@ from refold.replay.events import ReplayPlanned
 from refold.replay.faults import offered_in
 from refold.replay.figures import Figures, Parting, Tally
 from refold.replay.journal import UNREADABLE, StoredAnswer, answers
+from refold.replay.judge import Judge, JudgeUsed
 from refold.replay.metrics import Metric
 from refold.replay.normalising import NOTHING_IGNORED, Ignored, ignored
 from refold.replay.plan import ToAsk, plan_of, to_ask
@@ -88,7 +88,7 @@ class Comparison(ReplayResult, frozen=True, kw_only=True):
     conversations in which some decision was another action; ``first_partings`` are the first of
     those decisions in the first ten of them. ``unreadable`` are the conversations that cannot be
     read, each with why: nothing of them is in any figure, so that no verdict is over all that was
-    to be asked. ``conversations`` are :class:`Conversations`;
+    to be asked. ``judge`` is who judged the answers. ``conversations`` are :class:`Conversations`;
     :func:`json_pieces` turns all of it into JSON, the same log into the same bytes.
     """
 
@@ -101,6 +101,7 @@ class Comparison(ReplayResult, frozen=True, kw_only=True):
     partings: int
     first_partings: list[Parting]
     unreadable: dict[str, str]
+    judge: JudgeUsed | None
     conversations: Sequence[ConversationComparison]
 
 
@@ -141,11 +142,11 @@ class Conversations(Sequence[ConversationComparison]):
         streams: Iterable[str],
         variant: Variant,
         sample: int | None = None,
-        checks: Sequence[NamedCheck] = (),
+        scoring: Scoring = UNSCORED,
         ignored: Ignored = NOTHING_IGNORED,
         prices: Prices | None = None,
     ) -> None:
-        self._store, self._checks, self.unreadable = store, checks, dict[str, str]()
+        self._store, self._scoring, self.unreadable = store, scoring, dict[str, str]()
         self._terms = Terms(ignored, offered_in(variant.tools))
         self._plan, self._prices = plan_of(store, variant.id), prices or {}
         self._model = variant.model or (None if self._plan is None else self._plan.terms.model)
@@ -181,6 +182,12 @@ class Conversations(Sequence[ConversationComparison]):
     def __iter__(self) -> Iterator[ConversationComparison]:
         return map(self._compared, self._places)
 
+    def readable(self) -> Iterator[ConversationComparison]:
+        """Each, but for those that cannot be read."""
+        for place in self._places:
+            with suppress(*UNREADABLE):
+                yield self._compared(place)
+
     def beside(self, question: Question, *others: Conversations) -> Iterator[_Beside]:
         """Each conversation with its samples in these and in others; its record is read once.
 
@@ -212,7 +219,7 @@ class Conversations(Sequence[ConversationComparison]):
 
     def _compared(self, place: _Place, record: ToAsk | None = None) -> ConversationComparison:
         branch, last = place.branch, place.branch_version
-        events = () if last == NO_EVENTS else self._store.read(branch, to_version=last)
+        events = [] if last == NO_EVENTS else list(self._store.read(branch, to_version=last))
         history, made, after = self._recorded(place) if record is None else record
         stored = answers(events)
         later = [one for one in after if one.at not in stored]
@@ -221,7 +228,7 @@ class Conversations(Sequence[ConversationComparison]):
                 one.at: self._priced(stored[one.at], one) for one in made if one.at in stored
             }
         found = compare_conversation(place.stream, branch, made, stored, self._terms, later=later)
-        return scored(found, history, made, self._checks)
+        return self._scoring.scored(found, history, made, events)
 
     def _priced(self, answer: StoredAnswer, decision: Decision) -> StoredAnswer:
         if answer.action is None or answer.action.cost is not None:
@@ -255,19 +262,19 @@ def compare(
     checks: Sequence[NamedCheck] = (),
     ignore: Iterable[str] = (),
     prices: Prices | None = None,
+    judge: Judge | None = None,
 ) -> Comparison:
     """Compare what a replay of ``variant`` put on the streams' branches with what was recorded.
 
     ``control`` is the variant of an A/A replay of the same streams (or the same variant as another
     ``control_sample``). All samples that were planned are taken together, unless one is named.
     Decisions that were not replayed count as missing; those that came after the plan do too, and
-    are in no verdict. ``checks`` (see
-    :func:`~refold.replay.checks.reading.read_check`) are made of both answers at each decision;
-    ``ignore`` names fields of arguments that do not count: ``book/request_id``. ``prices`` by model
-    give a cost to answers without one, recorded or replayed, by their tokens. Raises
-    :class:`~refold.errors.NotFound` for a stream that does not exist,
-    :class:`~refold.errors.UsageError` for a control that is not the recorded agent again: one with
-    another prompt, other tools, another model or other parameters than a seed.
+    are in no verdict. ``checks`` (:func:`~refold.replay.checks.reading.read_check`) are made of
+    both answers at each decision, and ``judge`` scores them by what it has said
+    (:func:`~refold.replay.judging.ask_judge`). ``ignore`` names fields of arguments that do not
+    count: ``book/request_id``. ``prices`` by model give a cost to answers without one. Raises
+    :class:`~refold.errors.NotFound` for a stream that does not exist, :class:`UsageError` for a
+    control with another prompt, tools, model or parameters (but a seed) than were recorded.
     """
     check_store(store, call="compare", instead=OPENED)
     check_variant(variant)
@@ -276,17 +283,15 @@ def compare(
     question = question or Question()
     check_cluster(store, those, question.cluster)
     asked = [(variant, sample), *_as_control(control, control_sample)]
-    sides = [Conversations(store, those, *one, checks, ignored(ignore), prices) for one in asked]
+    scoring, fields = Scoring.by(store, checks, judge), ignored(ignore)
+    sides = [Conversations(store, those, *one, scoring, fields, prices) for one in asked]
     _check_other([place.branch for side in sides for place in side._places])
-    promises = promised(*(one.declared() for one in sides)) if control else Promised()
-    check_timed((question.primary, *question.guardrails), promises)
-    known, arms = _arms(question, checks, has_control=control is not None)
-    every = [name for name in known if promises.is_timed or name != LATENCY]
-    tallies, without_cluster = _counted(sides, question, control, arms, checks)
+    promises = promised(*(one.declared() for one in sides), asked=question.deciding)
+    known = measured(checks, judge, is_timed=promises.is_timed)
+    tallies, arms, without_cluster = _counted(sides, question, control, known, scoring)
     unreadable = sides[0].unreadable
     figures, first = [tally.figures() for tally in tallies], tallies[0]
-    counted = [one.accounting for one in figures]
-    is_complete = not unreadable and not any(one.missing or one.never_begun for one in counted)
+    is_complete = not unreadable and all(one.accounting.is_complete for one in figures)
     return Comparison(
         variant=variant,
         variant_id=variant.id,
@@ -294,27 +299,24 @@ def compare(
         samples=[*sides[0].samples],
         question=question,
         without_cluster=without_cluster,
-        verdicts=verdicts(question, arms[0], arms[1], every, known, is_complete=is_complete),
+        verdicts=verdicts(question, arms[0], arms[1], known, known, is_complete=is_complete),
         figures=figures[0],
         control=None if control is None else _control(control, sides[1].samples, figures[1]),
         partings=first.partings,
         first_partings=first.first_partings,
         unreadable=unreadable,
-        not_measured=" ".join([NOT_MEASURED, *promises.said, *_unread(unreadable)]),
+        judge=scoring.used,
+        not_measured=" ".join([NOT_MEASURED, *promises.said, *_unread(unreadable), *scoring.said]),
         conversations=sides[0],
     )
 
 
-def _arms(
-    question: Question, checks: Sequence[NamedCheck], *, has_control: bool
-) -> tuple[dict[str, Metric], list[Arm]]:
-    """What is measured, by name, and an arm for the candidate and one for its control."""
-    known = measured(checks)
+def _arms(question: Question, known: Mapping[str, Metric], *, has_control: bool) -> list[Arm]:
+    """An arm for the candidate and one for its control, or for the record."""
     check_question(question, known)
-    of_record = [*OF_THE_RECORD, *(check.metric.name for check in checks)]
-    is_early = question.looks == "any"
+    of_record = [name for name in known if name in OF_THE_RECORD or name not in OF_ANSWERS]
     names = (known, known if has_control else of_record)
-    return known, [Arm(of, known, is_early=is_early) for of in names]
+    return [Arm(of, known, is_early=question.looks == "any") for of in names]
 
 
 def _unread(unreadable: Mapping[str, str]) -> list[str]:
@@ -327,13 +329,14 @@ def _counted(
     sides: Sequence[Conversations],
     question: Question,
     control: Variant | None,
-    arms: Sequence[Arm],
-    checks: Sequence[NamedCheck],
-) -> tuple[list[Tally], int]:
+    known: Mapping[str, Metric],
+    scoring: Scoring,
+) -> tuple[list[Tally], list[Arm], int]:
     """Count all of it on each side; where there is no control, the record is one.
 
-    Beside the counts, of how many conversations the cluster is not known.
+    The counts, what both arms gave, and of how many conversations the cluster is not known.
     """
+    arms = _arms(question, known, has_control=control is not None)
     tallies, without_cluster = [Tally() for _ in sides], 0
     for one in sides[0].beside(question, *sides[1:]):
         without_cluster += one.cluster is None
@@ -345,11 +348,11 @@ def _counted(
             check_recorded(control, one.decisions, sides[1].terms[one.stream].values())
         else:
             record = itself(one.stream, one.decisions)
-            against = [scored(record, one.history, one.decisions, checks)]
+            against = [scoring.scored(record, one.history, one.decisions)]
         for arm, compared in zip(arms, (one.sides[0], against), strict=True):
             for each in compared:
                 arm.add(each, one.cluster or one.stream)
-    return tallies, without_cluster
+    return tallies, arms, without_cluster
 
 
 def _as_control(control: Variant | None, sample: int | None) -> list[tuple[Variant, int | None]]:

@@ -82,8 +82,16 @@ class Promised(NamedTuple):
     said: Sequence[str] = ()
 
 
-def promised(candidate: Iterable[ReplayPlanned], control: Iterable[ReplayPlanned]) -> Promised:
-    """What two sides were asked under; what an older version has not declared is not known."""
+def promised(
+    candidate: Iterable[ReplayPlanned],
+    control: Iterable[ReplayPlanned] = (),
+    *,
+    asked: Collection[str],
+) -> Promised:
+    """What two sides were asked under; what an older version has not declared is not known.
+
+    Raises :class:`UsageError` where times that do not compare are among the metrics ``asked`` for.
+    """
     sides, said = ([*candidate], [*control]), list[str]()
     runs = [{one.run for one in side if one.run} for side in sides]
     workers = [sorted({one.workers for one in side if one.workers}) for side in sides]
@@ -98,15 +106,9 @@ def promised(candidate: Iterable[ReplayPlanned], control: Iterable[ReplayPlanned
             f"The candidate was asked by {one} workers, the control by {other}: their times are "
             "not compared."
         )
+        if LATENCY in asked:
+            raise UsageError(f"{said[-1]} Ask both in one run, with control=", argument="control")
     return Promised(not is_untimed, said)
-
-
-def check_timed(metrics: Collection[str], promises: Promised) -> None:
-    """Refuse to judge by times that do not compare."""
-    if LATENCY in metrics and not promises.is_timed:
-        raise UsageError(
-            f"{promises.said[-1]} Ask both in one run, with control=", argument="control"
-        )
 
 
 def _no_control(what: str) -> UsageError:

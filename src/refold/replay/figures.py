@@ -92,6 +92,11 @@ class Accounting(msgspec.Struct, frozen=True):
     never_begun: int
     later: int = 0
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether all that was to be asked was."""
+        return not self.missing and not self.never_begun
+
 
 class ByRecord(msgspec.Struct, frozen=True):
     """The rates split by what the record did: ``called`` a tool, or only ``spoke``.

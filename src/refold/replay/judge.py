@@ -3,136 +3,172 @@
 It is asked twice about each pair, once in either order, and is not told whose they are; where the
 two do not agree, or it sees no difference, that is a tie (models prefer what they read first: Zheng
 and others 2023, "Judging LLM-as-a-judge", arXiv:2306.05685). What it said is an event, kept under
-the judge's id, which its model, its prompt and its parameters make; so it is never paid twice, and
-another prompt is another judge. How much it is worth, only :func:`agreement` with people tells.
+the judge's id, which its model, its prompt, its parameters and its endpoint make; so it is never
+paid twice, and another prompt is another judge. How much it is worth, only :func:`agreement` with
+people tells. Nobody is asked here: see :mod:`~refold.replay.judging`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from statistics import fmean
 from typing import Any, Final, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
 
+from refold.conversation.events import ScoreRecorded
 from refold.core.expected import NO_EVENTS
+from refold.core.recorded import Recorded
 from refold.engine.store import Store
-from refold.errors import UsageError
-from refold.event_loop import LoopThread
-from refold.pacing import RateLimiter
 from refold.replay.actions import ConversationComparison, DecisionComparison
-from refold.replay.candidate import Candidate
-from refold.replay.decision import Action, decisions
+from refold.replay.decision import Action
 from refold.replay.events import JudgeAnswered
 from refold.replay.metrics import Metric
-from refold.replay.request import ChatRequest, RequestMaker
-from refold.replay.requests import Asker
-from refold.replay.variant import Variant
+from refold.replay.request import ChatRequest
 
 PROMPT: Final = (
     "You compare two answers that an assistant could give next in a conversation. Which serves the "
     "person better: is right by what is known, does what was asked, says nothing false, and takes "
-    "no needless step? Neither length nor order nor style count. Reply with one JSON object and "
-    'nothing else: {"why": "in one sentence", "better": 1}, with 1 or 2 for the better answer, '
-    "and 0 where neither is."
+    "no needless step? Neither length nor order nor style count."
 )
-_CHOICE: Final = re.compile(r'"better"\s*:\s*"?([012])\b')
+REPLY: Final = (
+    'Reply with one JSON object and nothing else: {"why": "in one sentence", "better": 1}, with 1 '
+    "or 2 for the better answer, and 0 where neither is."
+)
+"""What every judge is told after its prompt."""
+JUDGE: Final = "judge"
+"""The name of the metric."""
+BETTER: Final = "better"
+"""The name of the scores that people give to answers: over one half for better than recorded."""
 CHARS_MAX: Final = 40_000
 """Of a longer conversation the judge sees the end."""
+_CHOICE: Final = re.compile(r'"better"\s*:\s*"?([012])\b')
 
 
 class Judge(msgspec.Struct, frozen=True, kw_only=True):
     """A model that judges, pinned: the ``model`` as its service names a version of it, what it is
-    told to do, and its parameters.
+    told to look for, its parameters, and the address that is asked (None: a function).
     """
 
     model: str
     prompt: str = PROMPT
     params: dict[str, Any] = msgspec.field(default_factory=lambda: {"temperature": 0})
+    endpoint: str | None = None
 
     @property
     def id(self) -> str:
         """Twelve hex digits of SHA-256 over all of it."""
-        return _hash(self)[:12]
+        return _hash([self, REPLY])[:12]
 
     @property
     def metric(self) -> Metric:
         """The share of decisions at which its answer is preferred to the recorded one."""
         says = f"answers that {self.model} prefers to the recorded one, a tie as one half"
-        return Metric(f"judge:{self.id}", says, "higher", "share", 0.0, 1.0)
+        return Metric(JUDGE, says, "higher", "share", 0.0, 1.0)
+
+    @property
+    def stream(self) -> str:
+        """Where what it said is kept."""
+        return f"replay~judge-{self.id}"
 
 
-class _Pairing(NamedTuple):
-    """One decision in one order: what stands first and second, and by what it is known."""
+class Pairing(NamedTuple):
+    """Two answers to one decision in one order: what stands first and second."""
 
     at: str
     first: Action
     second: Action
-    history: list[dict[str, Any]]
 
     @property
     def key(self) -> str:
+        """By what it is known."""
         return _hash([self.at, _said(self.first), _said(self.second)])
 
-    def request(self, judge: Judge) -> ChatRequest:
-        told = "\n".join(map(_line, self.history))[-CHARS_MAX:]
+    def request(self, judge: Judge, seen: Sequence[Mapping[str, Any]]) -> ChatRequest:
+        """What the judge is asked; ``seen`` are the messages that the answers answer."""
         text = (
-            f"The conversation:\n{told}\n\nAnswer 1:\n{_said(self.first)}\n\n"
+            f"The conversation:\n{_told(seen)}\n\nAnswer 1:\n{_said(self.first)}\n\n"
             f"Answer 2:\n{_said(self.second)}"
         )
-        messages = [{"role": "system", "content": judge.prompt}, {"role": "user", "content": text}]
+        system = {"role": "system", "content": f"{judge.prompt} {REPLY}"}
+        messages = [system, {"role": "user", "content": text}]
         return ChatRequest(messages=messages, model=judge.model, params=judge.params, at=self.at)
 
-
-def judged(
-    store: Store,
-    conversations: Iterable[ConversationComparison],
-    judge: Judge,
-    candidate: Candidate,
-    *,
-    workers: int = 4,
-) -> Iterator[ConversationComparison]:
-    """The comparisons with the judge's score of each answer, under the name of its metric.
-
-    1: the candidate's is preferred in both orders; 0: the recorded one is; one half: a tie, which
-    answers that are the same are without asking. None where the judge did not say: it is asked
-    again next time. ``candidate`` is who is asked, an endpoint or a function.
-    """
-    known = _kept(store, judge)
-    for conversation in conversations:
-        pairs = list(_pairs(store, conversation))
-        missing = {q.key: q for pair in pairs for q in pair if q.key not in known}
-        if missing:
-            known |= _ask(store, judge, candidate, list(missing.values()), workers)
-        scores = {one.at: _score(known.get(one.key), known.get(other.key)) for one, other in pairs}
-        told = [_with(one, judge, scores.get(one.at)) for one in conversation.decisions]
-        yield replace(conversation, decisions=told)
+    def answered(self, judge: Judge, said: str) -> JudgeAnswered | None:
+        """What it said, to be kept; None where it made no choice."""
+        choice = _CHOICE.search(said)
+        return choice and JudgeAnswered(judge.id, self.at, self.key, int(choice[1]), said)
 
 
-def _pairs(
-    store: Store, conversation: ConversationComparison
-) -> Iterator[tuple[_Pairing, _Pairing]]:
-    history = list(store.read(conversation.stream))
-    at, maker = {one.at: one for one in decisions(history)}, RequestMaker(history, [Variant()])
+def pairings(conversation: ConversationComparison) -> Iterator[tuple[Pairing, Pairing]]:
+    """What is to be judged, in both orders, the candidate's answer first and second."""
     for one in conversation.decisions:
         if one.candidate is not None and one.level != "same":
-            (seen,) = maker.at(at[one.at])
-            told = [message for message in seen.messages if message["role"] != "system"]
-            yield (
-                _Pairing(one.at, one.candidate, one.recorded, told),
-                _Pairing(one.at, one.recorded, one.candidate, told),
-            )
+            pair = one.candidate, one.recorded
+            yield Pairing(one.at, *pair), Pairing(one.at, *reversed(pair))
 
 
-def _with(decision: DecisionComparison, judge: Judge, score: float | None) -> DecisionComparison:
+class Judgements:
+    """What a judge has said so far, and what people said of the same answers."""
+
+    def __init__(self, store: Store, judge: Judge) -> None:
+        self.judge = judge
+        events = () if store.head(judge.stream) == NO_EVENTS else store.read(judge.stream)
+        said = [event.to_class(JudgeAnswered) for event in events if event.type == "judge.answered"]
+        self.choices = {one.question: one.choice for one in said}
+        self._scores: dict[str, float] = {}
+        self._people: dict[str, dict[str, float]] = {}
+
+    def scored(
+        self, conversation: ConversationComparison, branch: Iterable[Recorded] = ()
+    ) -> ConversationComparison:
+        """A comparison with the judge's score of each answer, under the name of its metric.
+
+        1: the candidate's is preferred in both orders; 0: the recorded one is; one half: a tie,
+        which answers that are the same are without asking. None where the judge did not say.
+        ``branch`` holds the answers, and what people said of them.
+        """
+        choices = self.choices
+        found = {
+            one.at: _score(choices.get(one.key), choices.get(other.key))
+            for one, other in pairings(conversation)
+        }
+        told = [_with(one, found.get(one.at)) for one in conversation.decisions]
+        self._hear(branch, found)
+        return replace(conversation, decisions=told)
+
+    def _hear(self, branch: Iterable[Recorded], found: Mapping[str, float | None]) -> None:
+        answered: dict[str, str] = {}
+        for recorded in branch:
+            match recorded.metadata.get("replay"):
+                case {"at": str(at)}:
+                    answered[recorded.id] = at
+            if recorded.type != "score.recorded":
+                continue
+            said: ScoreRecorded = recorded.to_class(ScoreRecorded)
+            score = found.get(answered.get(said.at or "", ""))
+            if said.name == BETTER and said.at is not None and score is not None:
+                self._people.setdefault(said.at, {})[said.rater] = said.value
+                self._scores[said.at] = score
+
+    @property
+    def used(self) -> JudgeUsed:
+        """Who judged, and how far people agree, by what they said of answers that it judged."""
+        raters = sorted({rater for of in self._people.values() for rater in of})
+        people = {at: fmean(of.values()) for at, of in self._people.items()}
+        found = agreement(self._scores, people, " and ".join(raters))
+        return JudgeUsed(self.judge.id, self.judge, found)
+
+
+def _with(decision: DecisionComparison, score: float | None) -> DecisionComparison:
     if decision.candidate is None:
         return decision
     score = 0.5 if decision.level == "same" else score
-    return replace(decision, scores={**decision.scores, judge.metric.name: score})
+    return replace(decision, scores={**decision.scores, JUDGE: score})
 
 
 def _score(candidate_first: int | None, recorded_first: int | None) -> float | None:
@@ -142,63 +178,21 @@ def _score(candidate_first: int | None, recorded_first: int | None) -> float | N
     return {(1, 2): 1.0, (2, 1): 0.0}.get((candidate_first, recorded_first), 0.5)
 
 
-# -- asking, once ---------------------------------------------------------------------------------
-
-
-def _ask(
-    store: Store, judge: Judge, candidate: Candidate, questions: list[_Pairing], workers: int
-) -> dict[str, int]:
-    found: dict[str, int] = {}
-    turns = asyncio.Semaphore(workers)
-
-    async def one(asker: Asker, question: _Pairing) -> None:
-        async with turns:
-            outcome = await asker.ask(question.request(judge))
-        said = "" if outcome.action is None else outcome.action.text
-        if (choice := _CHOICE.search(said)) is not None:
-            event = JudgeAnswered(judge.id, question.at, question.key, int(choice[1]), said)
-            await asyncio.to_thread(_keep, store, judge, event)
-            found[question.key] = event.choice
-
-    async def every() -> None:
-        async with (
-            Asker(candidate, limiter=RateLimiter(None)) as asker,
-            asyncio.TaskGroup() as group,
-        ):
-            for question in questions:
-                group.create_task(one(asker, question))
-
-    thread = LoopThread()
-    try:
-        thread.run(every())
-    finally:
-        thread.close()
-    return found
-
-
-def _keep(store: Store, judge: Judge, event: JudgeAnswered) -> None:
-    try:
-        store.append(_stream(judge), [event], key=f"judge-{judge.id}-{event.question}")
-    except UsageError as error:
-        # Another process has put down what it was told meanwhile; one is enough.
-        if error.code != "key_reused":
-            raise
-
-
-def _kept(store: Store, judge: Judge) -> dict[str, int]:
-    name = _stream(judge)
-    events = () if store.head(name) == NO_EVENTS else store.read(name)
-    said = [event.to_class(JudgeAnswered) for event in events if event.type == "judge.answered"]
-    return {one.question: one.choice for one in said}
-
-
-def _stream(judge: Judge) -> str:
-    return f"replay~judge-{judge.id}"
-
-
 def _said(action: Action) -> str:
     calls = [f"[calls {call.name} with {call.arguments}]" for call in action.calls]
     return "\n".join([*([action.shown] if action.shown else []), *calls]) or "[says nothing]"
+
+
+def _told(seen: Sequence[Mapping[str, Any]]) -> str:
+    """The end of a conversation, without what the agent was told to be."""
+    lines, size = deque[str](), 0
+    for message in reversed(seen):
+        if message["role"] != "system":
+            lines.appendleft(_line(message))
+            size += len(lines[0]) + 1
+        if size > CHARS_MAX:
+            break
+    return "\n".join(lines)[-CHARS_MAX:]
 
 
 def _line(message: Mapping[str, Any]) -> str:
@@ -243,6 +237,28 @@ def agreement(scores: Mapping[str, float], labels: Mapping[str, float], source: 
     chance = sum(mine[side] * theirs[side] for side in mine) / len(both) ** 2
     kappa = None if chance == 1 else (share - chance) / (1 - chance)
     return Agreement(len(both), share, kappa, source)
+
+
+class JudgeUsed(msgspec.Struct, frozen=True):
+    """Who judged the answers of a comparison, by its ``id``, and how far people agree with it."""
+
+    id: str
+    judge: Judge
+    agreement: Agreement
+
+    def said(self) -> str:
+        """How far that goes, in a sentence."""
+        found = self.agreement
+        if found.share is None:
+            return (
+                f"Nobody has said whether {self.judge.model} judges well: label some answers, with "
+                f"refold label BRANCH {BETTER}=1 --version N --rater NAME, or 0, or 0.5 for a tie."
+            )
+        beyond = "" if found.kappa is None else f", Cohen's kappa {found.kappa:.2f}"
+        return (
+            f"{self.judge.model} agrees with {found.source} in {found.share:.0%} of the "
+            f"{found.items:,} answers that both judged{beyond}."
+        )
 
 
 def _side(score: float) -> int:

@@ -152,7 +152,7 @@ class RunningReplay:
             finally:
                 self.is_stopping = True
                 asker.stop()
-                await _ended(tasks)
+                await ended(tasks)
                 signs.cancel()
                 await asyncio.to_thread(self._leases.release)
         for task in tasks:
@@ -342,7 +342,7 @@ class RunningReplay:
             self.progress(done, total, said.cost, said.failed)
 
 
-async def _ended(tasks: list[asyncio.Task[None]]) -> None:
+async def ended(tasks: list[asyncio.Task[None]]) -> None:
     """Give what is under way its grace: it may be paid for."""
     if any(not task.done() for task in tasks):
         await asyncio.wait(tasks, timeout=GRACE_S)

@@ -28,7 +28,7 @@ from refold.replay import Action, Call, decisions
 from refold.replay.checks.built_in import BUILT_IN
 from refold.replay.checks.reading import read_check
 from refold.replay.checks.scoring import recorded_values
-from refold.replay.checks.seen import at_decision
+from refold.replay.checks.seen import SoFar
 
 TOOLS = AgentConfigured(tools=[Tool("find", effect="read"), Tool("book", effect="write")])
 
@@ -67,7 +67,7 @@ def of_all(check: str, *events: object) -> float | None:
 def of_answer(check: str, action: Action, *events: object) -> float | None:
     """What a check gives of an answer that comes after these events, in place of words."""
     seen = history(*events, agent("Recorded."))
-    return read_check(check).value(at_decision(seen, decisions(seen)[-1], action))
+    return read_check(check).value(SoFar(seen).answered(decisions(seen)[-1], action))
 
 
 FIND, FIND_A = call("find"), call("find", '{"a": 1}')

@@ -6,7 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -22,12 +22,11 @@ from refold.conversation.importers.base import (
     configured,
 )
 from refold.conversation.importers.elsewhere import hint, is_known
-from refold.conversation.importers.grown import growth
 from refold.conversation.importers.source import ImportSource, Unreadable, named, size_bytes
-from refold.core.encode import copied
 from refold.core.event import check_name
 from refold.core.expected import NO_STREAM
 from refold.core.jsonvalue import read
+from refold.core.recorded import Recorded
 from refold.engine.append import Append, prepared
 from refold.engine.store import Store
 from refold.engine.store_check import check_store
@@ -53,9 +52,8 @@ class ImportReport(msgspec.Struct, kw_only=True):
     """What an import did.
 
     ``format`` is the one that was asked for, "" where each file's was found out; ``taken`` tells
-    for each file which it was. ``imported``, ``grown``, ``unchanged`` and ``failed`` count
-    conversations, the grown ones those that were there and have gone on; ``events`` those stored,
-    and ``branches`` the forks kept beside their conversation.
+    for each file which it was. ``imported``, ``unchanged`` and ``failed`` count conversations,
+    ``events`` those stored, and ``branches`` the forks kept beside their conversation.
     ``problems`` and ``loss`` list at most 10,000 each; ``problem_count`` and ``loss_count`` count
     all.
     """
@@ -63,7 +61,6 @@ class ImportReport(msgspec.Struct, kw_only=True):
     format: str
     taken: list[Taken] = []
     imported: int = 0
-    grown: int = 0
     unchanged: int = 0
     failed: int = 0
     events: int = 0
@@ -77,13 +74,6 @@ class ImportReport(msgspec.Struct, kw_only=True):
     def ok(self) -> bool:
         """Whether everything was as it should be."""
         return self.problem_count == 0
-
-    def count(self, stored: Appended) -> None:
-        """Count a conversation by the first append of it."""
-        is_new = stored.event_count == stored.version + 1
-        self.unchanged += stored.duplicate
-        self.imported += is_new and not stored.duplicate
-        self.grown += not is_new and not stored.duplicate
 
     def fail(self, problem: Problem) -> None:
         """Count a conversation that failed."""
@@ -123,8 +113,7 @@ def import_files(
     ``progress`` is called with the bytes read and their total, None where it is not known.
 
     What is broken is in the report with its file and line, and the rest goes on. A conversation
-    that is already there is unchanged; of one that has gone on since, what is new is added; one
-    that is there with other content is a problem.
+    that is already there is unchanged; one that is there with other content is a problem.
     Raises :class:`~refold.errors.UsageError` for an unknown format, no paths or a broken tools
     file, and a :class:`~refold.errors.BackendError` when the store fails: importing again then
     does what is left.
@@ -168,16 +157,11 @@ def _store(store: Store, report: ImportReport, items: Iterable[Found | Problem])
     owners: dict[str, str] = {}
     for outcome in store.append_many(appends()):
         found = waiting.popleft()
-        is_twice = owners.get(found.stream) == found.file
         owners.setdefault(found.stream, found.file)
-        if isinstance(outcome, UsageError) and outcome.code == "key_reused":
-            if is_twice:  # That is no conversation that has gone on.
-                outcome = UsageError("the file has it twice", code=outcome.code)
-            else:
-                found, outcome = _gone_on(store, found)
-            if isinstance(outcome, RefoldError) and (mark := _mark_of_run(store, owners, found)):
-                found = _beside(found, mark)
-                (outcome,) = store.append_many([_append_of(found)])
+        is_taken = isinstance(outcome, UsageError) and outcome.code == "key_reused"
+        if is_taken and found.run and (mark := _mark_of_run(store, owners, found)):
+            found = _beside(found, mark)
+            (outcome,) = store.append_many([_append_of(found)])
         _settle(store, report, found, outcome)
 
 
@@ -186,24 +170,6 @@ def _append_of(found: Found) -> Append:
     metadata = {"source": found.format, "origin": "imported", **run, **found.metadata}
     key = f"import:{found.format}:{found.stream}"
     return Append(found.stream, found.events, NO_STREAM, metadata, key)
-
-
-def _gone_on(store: Store, found: Found) -> tuple[Found, Appended | RefoldError]:
-    """A conversation that was imported before, and what comes of what is new of it."""
-    append = _append_of(found)
-    kept = store.find(append.key or "")
-    more = growth(store, append)
-    if more.changed or not kept:
-        return found, UsageError(more.changed, code="key_reused")
-    if more.is_beside_other:
-        why = "what stands beside the conversation was another: the first is kept"
-        found = found._replace(loss=[*found.loss, Loss(f"{found.file}:{found.line}", why)])
-    if not more.new:
-        return found, kept[0]
-    head = store.head(found.stream)
-    key = f"{append.key}:{head + 1}"
-    (outcome,) = store.append_many([append._replace(events=more.new, expected=head, key=key)])
-    return found, outcome
 
 
 def _tools_of(path: Path) -> list[Tool]:
@@ -299,14 +265,17 @@ def _settle(
     if isinstance(outcome, RefoldError):
         why = outcome.message
         if outcome.code == "key_reused":
-            why = f"{found.stream} was imported before with other content ({why}): it is left as "
-            why += "it is; give another category to import this one beside it"
+            why = f"{found.stream} was imported before with other content: it is left as it is; "
+            why += "give another category to import this one beside it"
         elif isinstance(outcome, Conflict):
             why = f"{found.stream} is there already and was not imported: give another category"
         report.fail(Problem(found.file, found.line, why, found.stream))
         return
-    report.count(outcome)
-    report.events += 0 if outcome.duplicate else outcome.event_count
+    if outcome.duplicate:
+        report.unchanged += 1
+    else:
+        report.imported += 1
+        report.events += outcome.event_count
     report.tell(found.problems)
     report.lose(found.loss)
     for fork in found.forks:
@@ -318,8 +287,6 @@ def _mark_of_run(store: Store, owners: dict[str, str], found: Found) -> str:
 
     It is the run's name where that differs, else, for runs of one name, a hash of what is in it.
     """
-    if not found.run:
-        return ""
     first = next(iter(store.read(found.stream)), None)
     if first and first.metadata.get("run", found.run) != found.run:
         return named(found.run)
@@ -337,18 +304,18 @@ def _beside(found: Found, mark: str) -> Found:
 
 
 def _keep(store: Store, report: ImportReport, found: Found, fork: FoundFork) -> None:
-    """Store a fork as a branch, or what is new of one that is there already."""
+    """Store a fork as a branch, unless it is there already."""
     branch = store.branch(fork.of, at=fork.at).adding(*fork.events)
     try:
         saved = store.save_branch(branch, fork.stream, variant=fork.variant)
         report.branches += 1
         report.events += saved.event_count
     except Conflict:
-        append = Append(fork.stream, [*map(copied, branch.events[fork.at + 1 :])])
-        more = growth(store, append, after=fork.at + 1)
-        if more.changed:
-            why = f"{fork.stream} is there with other events ({more.changed})"
+        stored = store.read(fork.stream, from_version=fork.at + 2)
+        if [_content(e) for e in stored] != [_content(e) for e in branch.events[fork.at + 1 :]]:
+            why = f"{fork.stream} is there with other events"
             report.fail(Problem(found.file, found.line, why, fork.stream))
-        elif more.new:
-            store.append(fork.stream, more.new, expected=store.head(fork.stream))
-            report.events += len(more.new)
+
+
+def _content(recorded: Recorded) -> tuple[Any, ...]:
+    return recorded.stored_kind, recorded.raw, recorded.occurred_at_us, recorded.metadata

@@ -71,13 +71,15 @@ def _tool_before(seen: Examined, tools: list[str]) -> Measured:
 
 
 def _done_twice(seen: Examined, _: str) -> Measured:
-    own = _own(seen)
+    own = [use for use in _own(seen) if use.event.effect in _ACTS]
+    names = {use.event.name for use in own}
     acts = [use for use in seen.state.tool_calls if use.event.effect in _ACTS]
     done = Counter(
-        call_key(u.event) for u in acts if _succeeded(u) or (not seen.is_whole and u in own)
+        call_key(u.event)
+        for u in acts
+        if u.event.name in names and (_succeeded(u) or (not seen.is_whole and u in own))
     )
-    asked = {call_key(use.event) for use in acts if use in own}
-    return all(done[key] <= 1 for key in asked) if asked else None
+    return all(done[call_key(use.event)] <= 1 for use in own) if own else None
 
 
 # -- words ----------------------------------------------------------------------------------------

@@ -2,58 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from statistics import fmean
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
 from refold.conversation.attributes import Attributes
 from refold.core.recorded import Recorded
-from refold.replay.actions import ConversationComparison, known
-from refold.replay.checks.seen import Examined, NamedCheck, at_decision
-from refold.replay.decision import Decision, Prices, decisions, priced_decisions
+from refold.engine.store import Store
+from refold.replay.actions import ConversationComparison, DecisionComparison, known
+from refold.replay.checks.seen import Examined, NamedCheck, SoFar, whole
+from refold.replay.decision import Action, Decision, Prices, decisions, priced_decisions
 from refold.replay.faults import faults_of, offered_by
+from refold.replay.judge import Judge, Judgements, JudgeUsed
 
 _GOOD: Final = frozenset({"completed", "success", "succeeded", "resolved", "passed", "good", "yes"})
 _OPEN: Final = frozenset({"unknown", "open"})
 
 
-def scored(
+class Scoring(NamedTuple):
+    """What answers are scored by: checks, and what a judge has said of them."""
+
+    checks: Sequence[NamedCheck] = ()
+    judgements: Judgements | None = None
+
+    @classmethod
+    def by(cls, store: Store, checks: Sequence[NamedCheck], judge: Judge | None) -> Scoring:
+        """These checks, and what a store holds of a judge."""
+        return cls(checks, None if judge is None else Judgements(store, judge))
+
+    def scored(
+        self,
+        compared: ConversationComparison,
+        history: Sequence[Recorded],
+        recorded: Iterable[Decision],
+        branch: Iterable[Recorded] = (),
+    ) -> ConversationComparison:
+        """A comparison with what each gives, of both answers where it applies to them.
+
+        ``branch`` holds the candidate's, and what people said of them.
+        """
+        if self.checks:
+            compared = _checked(compared, history, recorded, self.checks)
+        return compared if self.judgements is None else self.judgements.scored(compared, branch)
+
+    @property
+    def used(self) -> JudgeUsed | None:
+        """Who judged."""
+        return None if self.judgements is None else self.judgements.used
+
+    @property
+    def said(self) -> list[str]:
+        """What there is to be said of that, in sentences."""
+        return [] if self.used is None else [self.used.said()]
+
+
+UNSCORED: Final = Scoring()
+
+
+def _checked(
     compared: ConversationComparison,
     history: Sequence[Recorded],
     recorded: Iterable[Decision],
     checks: Sequence[NamedCheck],
 ) -> ConversationComparison:
-    """A comparison with what each check gives of both answers, where it applies to them."""
-    if not checks:
-        return compared
     of = {decision.at: decision for decision in recorded}
-    return replace(
-        compared,
-        decisions=[
-            one
-            if one.is_later
-            else replace(
-                one,
-                scores=(
-                    {}
-                    if one.candidate is None
-                    else dict(_scores(checks, at_decision(history, of[one.at], one.candidate)))
-                ),
-                recorded_scores=dict(
-                    _scores(checks, at_decision(history, of[one.at], one.recorded))
-                ),
-            )
-            for one in compared.decisions
-        ],
-    )
+    so_far = SoFar(history)
+
+    def values(at: str, action: Action | None) -> dict[str, float | None]:
+        return {} if action is None else _scores(checks, so_far.answered(of[at], action))
+
+    def told(one: DecisionComparison) -> DecisionComparison:
+        scores, recorded_scores = (values(one.at, said) for said in (one.candidate, one.recorded))
+        return replace(one, scores=scores, recorded_scores=recorded_scores)
+
+    decisions = [one if one.is_later else told(one) for one in compared.decisions]
+    return replace(compared, decisions=decisions)
 
 
 def recorded_values(
     stream: str,
     history: Sequence[Recorded],
-    checks: Iterable[NamedCheck] = (),
+    checks: Sequence[NamedCheck] = (),
     prices: Prices | None = None,
 ) -> dict[str, float | None]:
     """What each metric is for a recorded conversation, by its name; None where it is not known.
@@ -74,13 +105,10 @@ def recorded_values(
         "latency_ms": fmean(latencies) if latencies else None,
         "outcome": None if said in _OPEN else float(said in _GOOD),
         "reward": told.reward,
-        **dict(
-            _scores(checks, Examined(history, [one.action for one in made], stream, is_whole=True))
-        ),
+        **(_scores(checks, whole(stream, history, [one.action for one in made])) if checks else {}),
     }
 
 
-def _scores(checks: Iterable[NamedCheck], seen: Examined) -> Iterator[tuple[str, float]]:
-    for check in checks:
-        if (value := check.value(seen)) is not None:
-            yield check.metric.name, value
+def _scores(checks: Iterable[NamedCheck], seen: Examined) -> dict[str, float | None]:
+    found = {check.metric.name: check.value(seen) for check in checks}
+    return {name: value for name, value in found.items() if value is not None}

@@ -54,8 +54,8 @@ def personal_data(text: str, heard: str) -> list[str]:
     and US social security numbers; addresses of e-mail, and telephone numbers that begin with +,
     unless they stand in what was ``heard`` from the user. Names and postal addresses are not found.
     """
-    given = _digits_and_letters(heard)
     own = [m[0] for p in (_EMAIL, _PHONE) for m in p.finditer(text)]
+    given = _digits_and_letters(heard) if own else ""
     found = [one for one in own if _digits_and_letters(one) not in given]
     found += [m[0] for m in _CARD.finditer(text) if _is_card(m[0])]
     found += [m[0] for m in _IBAN.finditer(text) if _is_iban(m[0])]
