@@ -54,10 +54,27 @@ def test_the_gate_is_over_two_records_too(run: Refold) -> None:
     assert run("compare", "--a", "second", "--b", "first", *gate).code == 0
 
 
+def test_a_report_and_checks_as_for_a_replay(run: Refold) -> None:
+    """One page, a check as the metric that decides, each with what is behind it in the JSON."""
+    record(run, "first", [1] * 8)
+    record(run, "second", [0] * 8)
+    named = ("compare", "--a", "first", "--b", "second", "--check", "says=done")
+    done = run(*named, "--primary", "reward", "--report", "two.html", "--fail-on", "worse")
+    assert done.code == 1, done
+    page = Path("two.html").read_text()
+    assert "<h1>Do not ship it: worse in the reward of a conversation.</h1>" in page
+    assert "check:says=done" in page
+    (found,) = run(*named, "--json").lines
+    assert [one["task"] for one in found["tasks"]] == [str(task) for task in range(8)]
+    assert found["tasks"][0]["b"][0]["values"]["check:says=done"] == 1.0
+
+
 @pytest.mark.parametrize(
     "args",
     [
         ["--a", "first"],
+        ["--a", "first", "--b", "second", "--margin", "2pt"],
+        ["--a", "first", "--b", "second", "--ignore", "book/id"],
         ["--a", "first", "--b", "first"],
         ["--a", "first", "--b", "third"],
         ["--a", "first", "--b", "mood=good"],

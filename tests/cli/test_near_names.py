@@ -94,3 +94,26 @@ def test_schemas_of_a_type_that_is_not_there_are_told(run: Refold) -> None:
     ran = run("schemas", "--type", "note.takn")
     assert (ran.code, ran.out) == (0, "")
     assert "did you mean note.taken" in ran.err
+
+
+def test_names_that_are_near_to_none_are_told_those_that_there_are(run: Refold) -> None:
+    """Of a category, wherever it is asked for: what is there, not only that it is not."""
+    there = "there are agent, call"
+    for command in (
+        ("streams", "--category", "zzz"),
+        ("export", "openai-chat", "--category", "zzz"),
+        ("replay", "--category", "zzz", "--mode", "verify"),
+        ("compare", "--a", "zzz", "--b", "call"),
+    ):
+        assert there in run(*command).err, command
+
+
+def test_a_cost_that_nobody_knows_is_told_and_not_searched_for_in_silence(run: Refold) -> None:
+    """Where no conversation has a cost; where one has, it is only not over that."""
+    told = "of no stream is it known what it cost, so none is over 3"
+    assert told in run("streams", "--cost-over", "3").err
+    assert told in run("export", "openai-chat", "--cost-over", "3").err
+    with refold.open("refold.db") as store:
+        paid = {"message_id": "m", "cost": "0.01", "currency": "USD"}
+        store.append("call-44", [refold.Event("model.response", paid)])
+    assert run("streams", "--cost-over", "3").err == "no stream fits --cost-over\n"

@@ -19,8 +19,8 @@ def values(candidate: object, metric: str) -> dict[str, float | None]:
     if candidate is not None:
         run(store, candidate)
     compared = compare(store, ["call-1"], VARIANT).conversations
-    found = observations(compared, METRICS[metric], lambda stream: f"of {stream}")
-    return {one.item: one.value for one in found if one.cluster == "of call-1"}
+    found = observations(compared, METRICS[metric])
+    return {one.item: one.value for one in found if one.cluster == "call-1"}
 
 
 def fails(request: ChatRequest) -> Action:

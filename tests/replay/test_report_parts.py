@@ -5,23 +5,19 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 from importlib import resources
+from typing import get_args
 
 import jinja2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refold.replay.report.formatting import (
-    change,
-    milliseconds,
-    money,
-    offset,
-    percent,
-    signed,
-)
+from refold.replay.actions import Level
+from refold.replay.report.formatting import change, offset, signed
 from refold.replay.report.links import Link, anchor
 from refold.replay.report.render import environment, pieces, with_quotes
 from refold.replay.report.text_diff import WORDS_MAX, WordRun, compare_lines, compare_words
+from refold.replay.wording import milliseconds, money, percent
 
 TEXTS = st.text(st.sampled_from("ab ,.\n"), max_size=60)
 
@@ -198,7 +194,7 @@ def luminance(colour: str) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-LEVELS = ("same", "words", "arguments", "tools", "failed", "missing")
+LEVELS = ("same", "words", "arguments", "tools", "broken", "failed", "missing")
 PAIRS = [
     *((ink, paper) for ink in ("ink", "quiet", "accent") for paper in ("paper", "sheet")),
     *((f"{level}-ink", f"{level}-tint") for level in LEVELS),
@@ -207,6 +203,16 @@ PAIRS = [
     ("quiet", "tools-tint"),
     ("arguments-ink", "paper"),
 ]
+
+
+@pytest.mark.parametrize("level", get_args(Level))
+def test_every_level_has_a_colour_of_its_own(level: str) -> None:
+    """As a badge and as part of a bar: what is broken was grey, as if it were nothing."""
+    css = resources.files("refold.replay.report").joinpath("report.css").read_text()
+    for place in ("badge", "bar"):
+        assert re.search(rf"\.{place}[ :.][^{{]*\.{level}\b[^{{]*\{{ background", css) or re.search(
+            rf"\.{place}[ .]{{0,2}}{level} \{{ background", css
+        )
 
 
 @pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])

@@ -115,7 +115,7 @@ def _event_of(value: Any, place: str) -> refold.Event:
     fields = _Line.__struct_fields__
     for name in value:
         if name not in fields and name not in _PLACED:
-            near = suggestion(name, fields) or f": it may have {', '.join(fields)}"
+            near = suggestion(name, fields)
             raise InvalidEvent(f"{place}: an event has no {name!r}{near}", field=name)
     try:
         said = msgspec.structs.asdict(msgspec.convert(value, _Line))
@@ -176,7 +176,7 @@ def _check_known(event: refold.Event, *, place: str) -> None:
     fields = {field.encode_name for field in msgspec.structs.fields(cls)}
     for name in event.data:
         if name not in fields:
-            near = suggestion(name, fields) or f": it has {', '.join(sorted(fields))}"
+            near = suggestion(name, fields)
             raise InvalidEvent(f"{place}: {tag} has no field {name!r}{near}", type=tag, field=name)
     try:
         fitted: Any = msgspec.convert(event.data, cls)

@@ -174,6 +174,8 @@ def _versions(url: str, dataset: str) -> dict[str, int]:
 def nothing_fits(those: FoundStreams) -> str:
     """What to say where no stream fits: the first name that none has, else all that was asked."""
     for kind, name, known in those.unknown:
+        if kind == "cost":
+            return f"of no stream is it known what it cost, so none is over {name}"
         return clean(f"no stream has the {kind} {name!r}{suggestion(name, known)}")
     context = click.get_current_context()
     asked = [one for one in context.command.params if one.name and one.name.startswith("of_")]
@@ -243,4 +245,4 @@ def selected(url: str, text: str, option: str) -> dict[str, int | None]:
     try:
         return fitting(url, Choice(Wanted(**said), dataset), None)
     except NotFound as error:
-        raise NotFound(f"{error.message.rstrip()}: of {clean(text)!r}") from error
+        raise NotFound(f"{option} {clean(text)}: {error.message}") from error

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from refold import Store
     from refold.replay.compare import Comparison
     from refold.replay.decision import Price
+    from refold.replay.recorded import RecordedComparison
     from refold.replay.replays import Replay
 
 DIFFERENT: Final = "different"
@@ -28,8 +29,7 @@ FAILED: Final = "failed"
 """Words of --fail-on that look at the answers themselves, and not at a verdict on them."""
 _CHANGES: Final = ("prompt", "model", "tools", "params", "label", "for_agent")
 _OF_REPLAYS: Final = (
-    *("streams", "category", "variant_name", "sample", "control", "control_sample", "report"),
-    *("checks", "ignore"),
+    *("streams", "category", "variant_name", "sample", "control", "control_sample", "ignore"),
     *_CHANGES,
 )
 
@@ -140,7 +140,9 @@ def _replayed(
     return FINDING if words and _is_finding(comparison, words) else outcome
 
 
-def show_comparison(store: Store, comparison: Comparison, report: str | None) -> None:
+def show_comparison(
+    store: Store, comparison: Comparison | RecordedComparison, report: str | None
+) -> None:
     """Print a comparison, and write its report where one is wanted."""
     from refold.replay.compare import json_pieces
     from refold.replay.report import write_report
@@ -164,18 +166,18 @@ def _recorded(
     fail_on: tuple[str, ...],
     options: dict[str, Any],
 ) -> int:
-    from refold.replay.recorded import RECORDED, compare_recorded
-    from refold.replay.report.page import recorded_summary
+    from refold.replay.recorded import compare_recorded, of_recorded
 
-    question = terms_of(options, fail_on, RECORDED)["question"]
+    if options["primary"] is None and options["margin"] is not None:
+        raise UsageError("--margin is of what decides: say that too, as --primary reward")
+    terms = terms_of(options, fail_on, of_recorded)
+    del terms["ignore"]  # No answers are set against each other.
     gate = {name: options[name] for name in ("inconclusive", "junit", "summary")}
     sides = [selected(url, first, "--a"), selected(url, second, "--b")]
     with opened(url) as store:
-        found = compare_recorded(
-            store, *sides, pair_by=pair_by, question=question, prices=options["prices"]
-        )
-    found = as_gated(found, fail_on, gate["inconclusive"])
-    output.show(found, map(clean, recorded_summary(found).splitlines()))
+        found = compare_recorded(store, *sides, pair_by=pair_by, prices=options["prices"], **terms)
+        found = as_gated(found, fail_on, gate["inconclusive"])
+        show_comparison(store, found, options["report"])
     return gated(found.verdicts, fail_on, **gate)
 
 
@@ -193,7 +195,7 @@ def _is_finding(comparison: Comparison, words: set[str]) -> bool:
     return is_different or not is_whole
 
 
-def comparison_lines(comparison: Comparison) -> Iterator[str]:
+def comparison_lines(comparison: Comparison | RecordedComparison) -> Iterator[str]:
     """The figures of a comparison, for a person."""
     from refold.replay.report import summary
 

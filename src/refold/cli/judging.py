@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -17,6 +17,7 @@ from refold.errors import UsageError
 
 if TYPE_CHECKING:
     from refold.replay.answer import Verdicts
+    from refold.replay.checks.seen import NamedCheck
     from refold.replay.compare import Comparison
     from refold.replay.metrics import Metric
     from refold.replay.recorded import RecordedComparison
@@ -77,11 +78,11 @@ gate_options: Final = together(
 def terms_of(
     options: dict[str, Any],
     fail_on: Sequence[str] = (),
-    known: Mapping[str, Metric] | None = None,
+    measuring: Callable[[list[NamedCheck]], Mapping[str, Metric]] | None = None,
 ) -> dict[str, Any]:
     """What a comparison is given by a command's options, which are taken out of them.
 
-    ``known`` are the metrics that it measures; by default those of answers.
+    ``measuring`` gives the metrics that it measures with some checks; by default those of answers.
     """
     from refold.replay.arms import PRIMARY, SAME_CALLS, Question, check_question, measured
     from refold.replay.checks.reading import read_check
@@ -93,7 +94,7 @@ def terms_of(
     names = ("primary", "guardrails", "margin", "cluster", "peek", "checks", "ignore")
     said = {name: options.pop(name) for name in names}
     checks = [read_check(text) for text in said["checks"]]
-    known = measured(checks) if known is None else known
+    known = (measuring or measured)(checks)
     for word in {*fail_on} - {"worse", CHANGED}:
         threshold(word, known)
     only_changed = bool(fail_on) and set(fail_on) <= {CHANGED}

@@ -203,7 +203,7 @@ def _projector(store: refold.Store, places: tuple[str, ...] | None, *names: str)
     known = projector.projections
     for name in names:
         if name not in known:
-            near = suggestion(name, known) or f": there are {', '.join(known)}"
+            near = suggestion(name, known)
             raise NotFound(
                 f"there is no projection {name!r}{near}; --from names your own", projection=name
             )

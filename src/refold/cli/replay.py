@@ -232,7 +232,7 @@ def _outcome(summary: ReplaySummary) -> int:
 
 def _detail(cost: Decimal | None, failed: int) -> str:
     """What stands beside the bar: money so far, and failures."""
-    from refold.replay.report.formatting import money
+    from refold.replay.wording import money
 
     spent = "" if cost is None else money(cost)
     return f"{spent}  {failed} failed".lstrip() if failed else spent
@@ -249,7 +249,8 @@ def _verification_lines(found: Verification) -> Iterator[str]:
 
 
 def _lines(summary: ReplaySummary) -> Iterator[str]:
-    from refold.replay.report.formatting import at_least, money
+    from refold.replay.report.formatting import at_least
+    from refold.replay.wording import money
 
     failures = [f"{failure.at}: {failure.error}" for failure in summary.failures]
     output.note_some(failures, len(failures), more="more failed", count=summary.failed)

@@ -10,6 +10,8 @@ CONTROL: Final = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
 )
 """Characters that move a cursor, break a line or turn the direction of text."""
+NAMES_MAX: Final = 12
+"""So many names can be read where one of them was meant."""
 
 
 def clean(text: str) -> str:
@@ -32,8 +34,14 @@ def counted(count: int, one: str) -> str:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """``: did you mean …?`` with the names nearest to a wrong one, or nothing."""
+    """``: did you mean …?`` with the names nearest to a wrong one.
+
+    Where none is near, the names that there are; nothing where these are too many to be read.
+    """
     from difflib import get_close_matches
 
-    near = get_close_matches(name, list(known), n=3)
-    return f": did you mean {' or '.join(near)}?" if near else ""
+    names = sorted(known)
+    if near := get_close_matches(name, names, n=3):
+        return f": did you mean {' or '.join(near)}?"
+    few = names if len(names) <= NAMES_MAX else []
+    return f": there {'are' if len(few) > 1 else 'is'} {', '.join(few)}" if few else ""

@@ -271,6 +271,14 @@ def _phrases(wanted: Wanted) -> str:
 def _unknown(
     projector: Projector, wanted: Wanted, names: Iterable[tuple[str, str]]
 ) -> Iterator[tuple[str, str, list[str]]]:
+    if wanted.category is not None:
+        streams = projector.query("SELECT stream FROM search_streams", ())
+        categories = sorted({category_of(str(one)) for (one,) in streams})
+        if wanted.category not in categories:
+            yield "category", wanted.category, categories[:NAMES_MAX]
+    is_costly = "SELECT 1 FROM search_streams WHERE cost <> '{}' LIMIT 1"
+    if wanted.cost_over is not None and not list(projector.query(is_costly, ())):
+        yield "cost", str(wanted.cost_over), []
     for kind, name in names:
         if not _is_known(projector, kind, name):
             told = "prompt version" if kind == "label" else kind

@@ -243,28 +243,20 @@ def _with_floats(value: Any) -> Any:
     return value
 
 
-class DecisionComparison(msgspec.Struct, frozen=True, kw_only=True):
-    """One decision: what was recorded, what the candidate did, and how far apart they are.
+class DecisionComparison(Difference, frozen=True, kw_only=True):
+    """One decision: what was recorded, what the candidate did, and how these differ.
 
     ``is_later``: the conversation went on with it after the plan, so it was not to be asked.
     ``at`` is the event it was recorded at, ``answer`` the event that holds the candidate's answer
-    or failure, ``error`` why it failed. ``faults`` is what is broken about the answer, each with
-    what is known of it, ``recorded_faults`` about the recorded one. Deltas are candidate less
-    recorded, where both are known.
+    or failure, ``error`` why it failed. Deltas are candidate less recorded, where both are known.
     """
 
     index: int
     at: str
-    level: Level
     recorded: Action
     candidate: Action | None
     answer: str | None
     error: str | None
-    pairs: list[CallPair]
-    only_recorded: list[Call]
-    only_candidate: list[Call]
-    faults: Faults
-    recorded_faults: Faults
     scores: dict[str, float | None] = {}
     recorded_scores: dict[str, float | None] = {}
     cost_delta: Decimal | None
@@ -282,8 +274,7 @@ class ConversationComparison(msgspec.Struct, frozen=True, kw_only=True):
 
     ``same_action`` says whether every decision that can be assessed was the same action: None
     where there is none, and unless all that were to be asked were answered. ``first_divergence`` is
-    the index of the first one that was another action. Costs are sums in US dollars of what is
-    known, None where nothing is.
+    the index of the first one that was another action.
     """
 
     stream: str
@@ -292,8 +283,6 @@ class ConversationComparison(msgspec.Struct, frozen=True, kw_only=True):
     counts: dict[str, int]
     same_action: bool | None
     first_divergence: int | None
-    cost_recorded: Decimal | None
-    cost_candidate: Decimal | None
 
 
 def compare_conversation(
@@ -327,8 +316,6 @@ def compare_conversation(
         counts={level: counts[level] for level in LEVELS},
         same_action=divergence is None if is_answered else None,
         first_divergence=divergence,
-        cost_recorded=total_cost(d.recorded.cost for d in compared),
-        cost_candidate=total_cost(d.candidate.cost for d in compared if d.candidate),
     )
 
 

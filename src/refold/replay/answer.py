@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -13,6 +13,11 @@ from refold.replay.stats import CONFIDENCE, Looks
 Answer = Literal[
     "better", "worse", "equivalent", "inconclusive", "changed more than noise", "no change seen"
 ]
+
+
+Sides = tuple[str, str]
+"""What the two that are compared are called: the one that is judged, and what it is set against."""
+SIDES: Final[Sides] = ("candidate", "control")
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +57,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     is_complete: bool = True
     looks: Looks = "one"
     clustered_by: str = "conversation"
+    sides: Sides = SIDES
 
     @property
     def is_answered(self) -> bool:

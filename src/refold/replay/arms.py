@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from array import array
-from collections import defaultdict
-from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import inf, isfinite, nan
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 from msgspec.structs import replace
@@ -97,60 +96,23 @@ def check_cluster(store: Store, streams: Iterable[str], cluster: str | None) -> 
 class Arm:
     """What one side gave, a conversation at a time: of each value no more than a few bytes."""
 
-    def __init__(
-        self,
-        metrics: Collection[str] = OF_ANSWERS,
-        known: Mapping[str, Metric] = METRICS,
-        *,
-        is_early: bool = False,
-    ) -> None:
-        self._metrics, self._is_early = [known[name] for name in metrics], is_early
-        self._columns: defaultdict[str, _Column] = defaultdict(_Column)
+    def __init__(self, name: str, metrics: Iterable[Metric], *, is_early: bool) -> None:
+        self.name, self._metrics, self._is_early = name, [*metrics], is_early
+        self._columns = {one.name: (list[str](), list[str](), array("d")) for one in self._metrics}
 
     def add(self, conversation: ConversationComparison, cluster: str) -> None:
         """One more conversation, of a cluster."""
         for metric in self._metrics:
-            for one in observations(
-                [conversation], metric, lambda _: cluster, is_early=self._is_early
-            ):
-                self._columns[metric.name].add(one)
-
-    def note(self, metric: str, one: Observation) -> None:
-        """One more observation."""
-        self._columns[metric].add(one)
-
-    def keep(self, items: Container[str]) -> None:
-        """Leave out what is of other items."""
-        for column in self._columns.values():
-            column.keep(items)
+            items, clusters, values = self._columns[metric.name]
+            for one in observations([conversation], metric, is_early=self._is_early):
+                items.append(one.item)
+                clusters.append(cluster)
+                known = nan if one.value is None else one.value
+                values.append(known if one.applies else inf)
 
     def of(self, metric: str) -> Iterator[Observation]:
         """All that was observed of a metric."""
-        return iter(self._columns.get(metric, ()))
-
-
-class _Column:
-    """Observations of one metric, in columns."""
-
-    def __init__(self) -> None:
-        self._items: list[str] = []
-        self._clusters: list[str] = []
-        self._values = array("d")
-
-    def keep(self, items: Container[str]) -> None:
-        kept = [one for one in self if one.item in items]
-        _Column.__init__(self)
-        for one in kept:
-            self.add(one)
-
-    def add(self, one: Observation) -> None:
-        self._items.append(one.item)
-        self._clusters.append(one.cluster)
-        known = nan if one.value is None else one.value
-        self._values.append(known if one.applies else inf)
-
-    def __iter__(self) -> Iterator[Observation]:
-        for item, cluster, value in zip(self._items, self._clusters, self._values, strict=True):
+        for item, cluster, value in zip(*self._columns.get(metric, ((), (), ())), strict=True):
             yield Observation(item, cluster, value if isfinite(value) else None, value != inf)
 
 
@@ -160,16 +122,29 @@ def itself(stream: str, made: Sequence[Decision]) -> ConversationComparison:
     return compare_conversation(stream, stream, made, answers)
 
 
+class Gave(Protocol):
+    """An arm: what it is called, and what it gave."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    def of(self, metric: str) -> Iterable[Observation]:
+        """All that was observed of a metric."""
+
+
 def verdicts(
     question: Question,
-    candidate: Arm,
-    control: Arm,
-    metrics: Collection[str] = OF_ANSWERS,
-    known: Mapping[str, Metric] = METRICS,
+    candidate: Gave,
+    control: Gave,
+    known: Mapping[str, Metric],
     *,
-    is_complete: bool,
+    is_complete: bool = True,
 ) -> Verdicts:
-    """The verdicts on two arms: on the primary, on each guardrail, on whatever else was seen."""
+    """The verdicts on two arms: on the primary, on each guardrail, on whatever else was seen.
+
+    ``known`` are the metrics by name, in the order in which they are told.
+    """
     guardrails = [name for name in question.guardrails if name != question.primary]
     margins = {question.primary: question.margin}
 
@@ -184,9 +159,10 @@ def verdicts(
             is_complete=is_complete,
             looks=question.looks,
             clustered_by=question.cluster or "conversation",
+            sides=(candidate.name, control.name),
         )
 
-    rest = [judged(name) for name in metrics if name not in question.deciding]
+    rest = [judged(name) for name in known if name not in question.deciding]
     # Where nothing can be said of any, one of them says so, and what to do.
     seen = [one for one in rest if one.items > one.missing or one.metric.name == SAME_CALLS]
     found = family(judged(question.primary), [judged(name) for name in guardrails], seen)

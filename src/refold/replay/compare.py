@@ -55,6 +55,7 @@ from refold.replay.judge import Judge, JudgeUsed
 from refold.replay.metrics import Metric
 from refold.replay.normalising import NOTHING_IGNORED, Ignored, ignored
 from refold.replay.plan import ToAsk, plan_of, to_ask
+from refold.replay.recorded import RecordedComparison
 from refold.replay.variant import (
     NOT_MEASURED,
     OPENED,
@@ -68,7 +69,7 @@ from refold.replay.variant import (
 UNREADABLE_SHOWN: Final = 10
 
 
-class Control(msgspec.Struct, frozen=True, kw_only=True):
+class Control(msgspec.Struct, frozen=True):
     """Another replay of the same conversations, with nothing changed: the noise floor (A/A)."""
 
     variant: Variant
@@ -299,10 +300,10 @@ def compare(
         samples=[*sides[0].samples],
         question=question,
         without_cluster=without_cluster,
-        verdicts=verdicts(question, arms[0], arms[1], known, known, is_complete=is_complete),
+        verdicts=verdicts(question, *arms, known, is_complete=is_complete),
         figures=figures[0],
         control=None if control is None else _control(control, sides[1].samples, figures[1]),
-        partings=first.partings,
+        partings=len(first.parted),
         first_partings=first.first_partings,
         unreadable=unreadable,
         judge=scoring.used,
@@ -311,12 +312,14 @@ def compare(
     )
 
 
-def _arms(question: Question, known: Mapping[str, Metric], *, has_control: bool) -> list[Arm]:
+def _arms(question: Question, known: Mapping[str, Metric], *, has_control: bool) -> tuple[Arm, Arm]:
     """An arm for the candidate and one for its control, or for the record."""
     check_question(question, known)
-    of_record = [name for name in known if name in OF_THE_RECORD or name not in OF_ANSWERS]
-    names = (known, known if has_control else of_record)
-    return [Arm(of, known, is_early=question.looks == "any") for of in names]
+    of_record = [known[name] for name in known if name in OF_THE_RECORD or name not in OF_ANSWERS]
+    against = ("control", known.values()) if has_control else ("record", of_record)
+    every = (("candidate", known.values()), against)
+    one, other = (Arm(*of, is_early=question.looks == "any") for of in every)
+    return one, other
 
 
 def _unread(unreadable: Mapping[str, str]) -> list[str]:
@@ -331,7 +334,7 @@ def _counted(
     control: Variant | None,
     known: Mapping[str, Metric],
     scoring: Scoring,
-) -> tuple[list[Tally], list[Arm], int]:
+) -> tuple[list[Tally], tuple[Arm, Arm], int]:
     """Count all of it on each side; where there is no control, the record is one.
 
     The counts, what both arms gave, and of how many conversations the cluster is not known.
@@ -374,11 +377,14 @@ def _check_other(branches: Sequence[str]) -> None:
 
 
 def _control(variant: Variant, samples: Sequence[int], figures: Figures) -> Control:
-    return Control(variant=variant, variant_id=variant.id, samples=[*samples], figures=figures)
+    return Control(variant, variant.id, [*samples], figures)
 
 
-def json_pieces(comparison: Comparison) -> Iterator[bytes]:
-    """A comparison as JSON, a conversation at a time."""
+def json_pieces(comparison: Comparison | RecordedComparison) -> Iterator[bytes]:
+    """A comparison as JSON, a conversation at a time where they are read one at a time."""
+    if not isinstance(comparison, Comparison):
+        yield msgspec.json.encode(comparison)
+        return
     whole = msgspec.json.encode(replace(comparison, conversations=[]))
     yield whole.removesuffix(b"]}")
     for number, conversation in enumerate(comparison.conversations):

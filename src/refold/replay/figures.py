@@ -24,7 +24,7 @@ from refold.replay.actions import (
 )
 from refold.replay.decision import Action
 from refold.replay.decision import total_usage as total_usage
-from refold.replay.stats import Interval, Summary
+from refold.replay.stats import Summary
 
 BY_DECISION = "clustered by conversation, 95%"
 BY_CONVERSATION = "Wilson, 95%"
@@ -188,7 +188,8 @@ class Tally:
     """What figures are made of, one conversation at a time: of each, no more than its counts.
 
     A conversation may come again, as another sample: it is independent of itself no more than its
-    decisions are of each other, and was recorded once. See :class:`Comparison` for ``partings``.
+    decisions are of each other, and was recorded once. ``parted`` are those with another
+    action somewhere.
     """
 
     def __init__(self) -> None:
@@ -198,7 +199,7 @@ class Tally:
         self._later: list[int] = []
         self._called: Counter[str | None] = Counter()
         self._streams: set[str] = set()
-        self._same, self._parted = _Clusters(), set[str]()
+        self._same, self.parted = _Clusters(), set[str]()
         self.first_partings: list[Parting] = []
         self._recorded, self._candidate = _Sums(), _Sums()
         self._cost_delta: Decimal | None = None
@@ -212,9 +213,9 @@ class Tally:
         self._streams.add(stream)
         self._same.add(stream, known([conversation.same_action]))
         place = conversation.first_divergence
-        if place is not None and stream not in self._parted:
-            self._parted.add(stream)
-            if self.partings <= PARTINGS_SHOWN_MAX:
+        if place is not None and stream not in self.parted:
+            self.parted.add(stream)
+            if len(self.parted) <= PARTINGS_SHOWN_MAX:
                 first = conversation.decisions[place]
                 self.first_partings.append(Parting(first.at, first.level, first.answer))
         compared = [decision for decision in conversation.decisions if is_compared(decision)]
@@ -230,15 +231,10 @@ class Tally:
             self._cost_delta = total_cost([self._cost_delta, decision.cost_delta])
             self._latency_deltas.extend(known([decision.latency_delta_ms]))
 
-    @property
-    def partings(self) -> int:
-        """The conversations with another action somewhere, in any sample."""
-        return len(self._parted)
-
     def figures(self) -> Figures:
         """The figures of what was added."""
         counts: dict[str, int] = {level: sum(of[level] for of in self._counts) for level in LEVELS}
-        shares = {name: _share(clusters, BY_DECISION) for name, clusters in self._clusters.items()}
+        shares = {name: _share(clusters) for name, clusters in self._clusters.items()}
         return Figures(
             conversations=len(self._streams),
             decisions=sum(counts.values()),
@@ -253,7 +249,7 @@ class Tally:
             baselines=_baselines(self._called),
             broken=shares["broken"],
             broken_recorded=shares["broken_recorded"],
-            by_conversation=_by_conversation(self._same),
+            by_conversation=_share(self._same, may_be_alone=True),
             recorded=self._recorded.totals(),
             candidate=self._candidate.totals(),
             cost_delta=self._cost_delta,
@@ -304,21 +300,13 @@ class _Clusters:
         return iter(self._found.values())
 
 
-def _share(found: Iterable[tuple[int, int]], method: str) -> Proportion:
+def _share(found: Iterable[tuple[int, int]], *, may_be_alone: bool = False) -> Proportion:
+    """A share with its interval; Wilson's where no cluster has more than one of the trials."""
     clusters = [*found]
     successes, trials = (sum(cluster[place] for cluster in clusters) for place in (0, 1))
-    return _rate(successes, trials, stats.share_interval(clusters), method)
-
-
-def _by_conversation(found: Iterable[tuple[int, int]]) -> Proportion:
-    clusters = [*found]
-    if any(count > 1 for _, count in clusters):  # Several samples of one.
-        return _share(clusters, BY_DECISION)
-    successes, trials = (sum(cluster[place] for cluster in clusters) for place in (0, 1))
-    return _rate(successes, trials, stats.wilson(successes, trials), BY_CONVERSATION)
-
-
-def _rate(successes: int, trials: int, interval: Interval, method: str) -> Proportion:
+    is_alone = may_be_alone and all(count <= 1 for _, count in clusters)
+    interval = stats.wilson(successes, trials) if is_alone else stats.share_interval(clusters)
+    method = BY_CONVERSATION if is_alone else BY_DECISION
     return Proportion(successes, trials, successes / trials if trials else None, *interval, method)
 
 

@@ -171,7 +171,8 @@ def junit(gate: Gate, *, name: str = "refold") -> str:
 def markdown(gate: Gate, *, title: str = "refold") -> str:
     """The gate as a summary for a pull request: the sentence, a table, and every plain answer."""
     lines = [f"### {_MARKS[gate.exit_code]} {escaped(title)}: {escaped(gate.ship)}", ""]
-    lines += ["| gate | metric | candidate | control | difference | answer |"]
+    one, other = gate.gated[0].verdict.sides
+    lines += [f"| gate | metric | {one} | {other} | difference | answer |"]
     lines += ["|---|---|---:|---:|---:|---|", *map(_row, gate.gated), ""]
     lines += [f"- {escaped(one.verdict.plain)}" for one in gate.gated]
     return "\n".join(lines) + "\n"

@@ -65,11 +65,10 @@ METRICS: Final[dict[str, Metric]] = {metric.name: metric for metric in _METRICS}
 def observations(
     conversations: Iterable[ConversationComparison],
     metric: Metric,
-    cluster_of: Callable[[str], str] = lambda stream: stream,
     *,
     is_early: bool = False,
 ) -> Iterator[Observation]:
-    """What a metric is at every decision that it applies to; ``cluster_of`` takes a stream's name.
+    """What a metric is at every decision that it applies to, each conversation its own cluster.
 
     A decision that was to be asked and has no value, because it was not or the value is not known,
     is an observation without one; what came after the plan is none. What was not asked yet is one
@@ -77,7 +76,7 @@ def observations(
     check that the comparison was made with.
     """
     for conversation in conversations:
-        cluster = cluster_of(conversation.stream)
+        cluster = conversation.stream
         for decision in conversation.decisions:
             if decision.is_later:
                 continue

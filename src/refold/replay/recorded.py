@@ -6,8 +6,8 @@ Or two models, two prompts, two weeks: whatever two selections of conversations 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Set
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -20,25 +20,47 @@ from refold.replay.answer import Verdicts
 from refold.replay.arms import (
     OF_THE_RECORD,
     PRIMARY,
-    Arm,
     Question,
     check_cluster,
     check_question,
     verdicts,
 )
 from refold.replay.checks.scoring import recorded_values
+from refold.replay.checks.seen import NamedCheck
 from refold.replay.decision import Prices, check_prices
 from refold.replay.metrics import METRICS, Metric, Observation
+from refold.replay.pairing import Values
 from refold.replay.stats import mcnemar_exact, pass_hat_k
 from refold.replay.variant import OPENED, checked_streams
 
 TASK: Final = "task"
 NAMED_MAX: Final = 20
-_METRICS: Final = (REWARD, OUTCOME, *OF_THE_RECORD)
-RECORDED: Final[dict[str, Metric]] = {name: METRICS[name] for name in _METRICS} | {
-    "cost": replace(METRICS["cost"], says="what a conversation costs")
-}
-"""What is measured of a recorded conversation, by name."""
+RECORDED: Final = "recorded"
+NOT_COMPARED: Final = (
+    "recorded: nothing was asked again; each side is as it was recorded, task by task. What else "
+    "differed between the two, such as who was served and when, is in the difference."
+)
+
+
+class RecordedTry(msgspec.Struct, frozen=True):
+    """A conversation that did a task, as it was ``until`` a version (None: to its end).
+
+    ``values`` has what each metric is of it by name, None where that is not known; a check that
+    does not apply is not in it. ``cluster`` is what it is not independent of.
+    """
+
+    stream: str
+    until: int | None
+    cluster: str
+    values: dict[str, float | None]
+
+
+class RecordedTask(msgspec.Struct, frozen=True, kw_only=True):
+    """A task that both sides did, with the conversations of each."""
+
+    task: str
+    a: list[RecordedTry]
+    b: list[RecordedTry]
 
 
 class RecordedArm(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,16 +96,30 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
 class RecordedComparison(msgspec.Struct, frozen=True, kw_only=True):
     """Two selections of recorded conversations, task by task; ``b`` is judged against ``a``.
 
-    ``pairs`` counts the tasks that are in both. ``outcomes`` is None where some were tried several
-    times (then their tries are averaged first), or rewards are not 0 or 1.
+    ``pairs`` counts the tasks that are in both, which are ``tasks``. ``outcomes`` is None where
+    some were tried several times (then their tries are averaged first), or rewards are not 0 or 1.
+    Of ``without_cluster`` conversations it is not known what they are clustered by: they are of
+    their task alone.
     """
 
+    mode: str = RECORDED
+    not_measured: str = NOT_COMPARED
     pair_by: str
     pairs: int
+    question: Question
+    without_cluster: int
     a: RecordedArm
     b: RecordedArm
     outcomes: Outcomes | None
     verdicts: Verdicts
+    tasks: list[RecordedTask]
+
+
+def of_recorded(checks: Iterable[NamedCheck] = ()) -> dict[str, Metric]:
+    """What is measured of a recorded conversation, by name; the checks last."""
+    own = {name: METRICS[name] for name in (REWARD, OUTCOME, *OF_THE_RECORD)}
+    own["cost"] = replace(own["cost"], says="what a conversation costs")
+    return own | {check.metric.name: check.metric for check in checks}
 
 
 def compare_recorded(
@@ -93,6 +129,7 @@ def compare_recorded(
     *,
     pair_by: str = TASK,
     question: Question | None = None,
+    checks: Sequence[NamedCheck] = (),
     prices: Prices | None = None,
 ) -> RecordedComparison:
     """Compare the conversations ``b`` with the conversations ``a`` of the same tasks.
@@ -102,49 +139,63 @@ def compare_recorded(
     ``pair_by`` names. Several conversations of one task are tries of it: their values are averaged
     first. Where a side is a mapping, as :attr:`Dataset.versions` is, each is looked at up to its
     version, but known by all that was said of it since. Without a ``question`` the reward decides,
-    where both sides have some, else broken answers. ``prices`` by model give a cost to answers
-    without one. Raises :class:`~refold.errors.UsageError` for a conversation on both sides,
+    where both sides have some, else broken answers. ``checks`` are made of whole conversations.
+    ``prices`` by model give a cost to answers without one. Raises
+    :class:`~refold.errors.UsageError` for a conversation on both sides,
     :class:`~refold.errors.NotFound` where no two have a task in common.
     """
     check_store(store, call="compare_recorded", instead=OPENED)
     check_prices(prices)
-    sides = [
-        {stream: side.get(stream) if isinstance(side, Mapping) else None for stream in names}
-        for side, names in ((one, checked_streams(one)) for one in (a, b))
+    known = of_recorded(checks)
+    check_question(question or Question(), known)
+    selected = _selected(a, b)
+    cluster = question.cluster if question is not None else None
+    check_cluster(store, [*selected[0], *selected[1]], cluster)
+    first, second = (_Side(store, one, pair_by, cluster, checks, prices or {}) for one in selected)
+    tasks = [
+        RecordedTask(task=task, a=first.tries[task], b=second.tries[task])
+        for task in sorted(first.tries.keys() & second.tries.keys(), key=_in_order)
     ]
-    if both := sides[0].keys() & sides[1].keys():
+    if not tasks:
+        raise NotFound(f"no {pair_by} is on both sides: {first}; {second}")
+    rewards = [
+        [_rewards(one) for one in side] for side in ((t.a for t in tasks), (t.b for t in tasks))
+    ]
+    if question is None:
+        is_rewarded = all(
+            any(reward is not None for of in side for reward in of) for side in rewards
+        )
+        question = Question(primary=REWARD if is_rewarded else PRIMARY)
+    question = replace(question, cluster=question.cluster or pair_by)
+    return RecordedComparison(
+        pair_by=pair_by,
+        pairs=len(tasks),
+        question=question,
+        without_cluster=first.without_cluster + second.without_cluster,
+        a=first.told(tasks, rewards[0]),
+        b=second.told(tasks, rewards[1]),
+        outcomes=_outcomes(*rewards),
+        verdicts=verdicts(question, _Tasks("b", tasks), _Tasks("a", tasks), known),
+        tasks=tasks,
+    )
+
+
+def _selected(*sides: Iterable[str]) -> list[dict[str, int | None]]:
+    """Each side's streams, with the version that each is looked at up to; none is on both."""
+    found = [
+        {stream: side.get(stream) if isinstance(side, Mapping) else None for stream in names}
+        for side, names in ((one, checked_streams(one)) for one in sides)
+    ]
+    if both := found[0].keys() & found[1].keys():
         raise UsageError(
             f"{min(both)} is on both sides: a conversation cannot be set against itself",
             stream=min(both),
         )
-    cluster = question.cluster if question is not None else None
-    check_cluster(store, [*sides[0], *sides[1]], cluster)
-    first, second = (_Side(store, side, pair_by, cluster, prices or {}) for side in sides)
-    paired = first.rewards.keys() & second.rewards.keys()
-    if not paired:
-        raise NotFound(f"no {pair_by} is on both sides: {first}; {second}")
-    for side in (first, second):
-        side.arm.keep(paired)
-    is_rewarded = all(
-        any(reward is not None for key in paired for reward in side.rewards[key])
-        for side in (first, second)
-    )
-    question = question or Question(primary=REWARD if is_rewarded else PRIMARY)
-    check_question(question, RECORDED)
-    if question.cluster is None:
-        question = replace(question, cluster=pair_by)
-    return RecordedComparison(
-        pair_by=pair_by,
-        pairs=len(paired),
-        a=first.told(paired),
-        b=second.told(paired),
-        outcomes=_outcomes(first, second, paired),
-        verdicts=verdicts(question, second.arm, first.arm, _METRICS, RECORDED, is_complete=True),
-    )
+    return found
 
 
 class _Side:
-    """One selection as it is read: its ``arm``, and the ``rewards`` of each try by task."""
+    """One selection as it was read: its ``tries`` by task."""
 
     def __init__(
         self,
@@ -152,10 +203,12 @@ class _Side:
         streams: Mapping[str, int | None],
         pair_by: str,
         cluster: str | None,
+        checks: Sequence[NamedCheck],
         prices: Prices,
     ) -> None:
-        self.arm, self.rewards = Arm(), defaultdict[str, list[float | None]](list)
-        self._conversations, self._pair_by, self._without_key = len(streams), pair_by, 0
+        self.tries = defaultdict[str, list[RecordedTry]](list)
+        self.without_cluster = self._without_key = 0
+        self._conversations, self._pair_by = len(streams), pair_by
         for stream, until in streams.items():
             history = list(store.read(stream))
             held = history if until is None else history[: until + 1]
@@ -163,39 +216,61 @@ class _Side:
             if (key := known_by.by(pair_by)) is None:
                 self._without_key += 1
                 continue
-            self.rewards[key].append(known_by.reward)
-            of = (known_by.by(cluster) if cluster else None) or key
-            values = recorded_values(stream, held, prices=prices)
-            for name in _METRICS:
-                self.arm.note(name, Observation(key, of, values[name]))
+            of = known_by.by(cluster) if cluster else key
+            self.without_cluster += of is None
+            values = recorded_values(stream, held, known_by, checks, prices)
+            self.tries[key].append(RecordedTry(stream, until, of or key, values))
 
     def __str__(self) -> str:
         """What there is, where nothing fits."""
-        some = ", ".join(sorted(self.rewards)[:NAMED_MAX]) or f"none with a {self._pair_by}"
+        some = ", ".join(sorted(self.tries)[:NAMED_MAX]) or f"none with a {self._pair_by}"
         return f"of {self._conversations} conversations there {some}"
 
-    def told(self, paired: Set[str]) -> RecordedArm:
+    def told(self, tasks: Iterable[RecordedTask], rewards: list[Values]) -> RecordedArm:
         """How much of it was paired."""
-        alone = sorted(self.rewards.keys() - paired)
+        alone = sorted(self.tries.keys() - {one.task for one in tasks})
         return RecordedArm(
             conversations=self._conversations,
-            tasks=len(self.rewards),
+            tasks=len(self.tries),
             unpaired=len(alone),
             first_unpaired=alone[:NAMED_MAX],
             without_key=self._without_key,
-            pass_hat_k=self._pass_hat_k(paired),
+            pass_hat_k=_pass_hat_k(rewards),
         )
 
-    def _pass_hat_k(self, paired: Set[str]) -> list[float]:
-        tries = [self.rewards[key] for key in paired]
-        if not all(reward in (0, 1) for of in tries for reward in of):
-            return []
-        counts = [(of.count(1), len(of)) for of in tries]
-        return [pass_hat_k(counts, k) for k in range(1, min(map(len, tries)) + 1)]
+
+def _in_order(task: str) -> tuple[bool, int, str]:
+    """Numbers as numbers, before names."""
+    return not task.isdecimal(), len(task) if task.isdecimal() else 0, task
 
 
-def _outcomes(first: _Side, second: _Side, paired: Set[str]) -> Outcomes | None:
-    tried = [[*first.rewards[key], *second.rewards[key]] for key in paired]
+class _Tasks(NamedTuple):
+    """A side as an arm: a task is the item, its conversations are samples of it."""
+
+    name: str
+    tasks: list[RecordedTask]
+
+    def of(self, metric: str) -> Iterator[Observation]:
+        """All that is known of a metric."""
+        for task in self.tasks:
+            for one in getattr(task, self.name):
+                value, applies = one.values.get(metric), metric in one.values
+                yield Observation(task.task, one.cluster, value, applies)
+
+
+def _rewards(tries: Iterable[RecordedTry]) -> Values:
+    return [one.values[REWARD] for one in tries]
+
+
+def _pass_hat_k(tries: list[Values]) -> list[float]:
+    if not all(reward in (0, 1) for of in tries for reward in of):
+        return []
+    counts = [(of.count(1), len(of)) for of in tries]
+    return [pass_hat_k(counts, k) for k in range(1, min(map(len, tries)) + 1)]
+
+
+def _outcomes(a: list[Values], b: list[Values]) -> Outcomes | None:
+    tried = [[*one, *other] for one, other in zip(a, b, strict=True)]
     if not all(len(of) == 2 and set(of) <= {0, 1} for of in tried):
         return None
     counts = Counter((a == 1, b == 1) for a, b in tried)

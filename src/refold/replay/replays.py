@@ -62,7 +62,8 @@ class Replay:
         found = [s for s in streams if category in (None, _category(s))]
         if not found:
             of = "" if category is None else f" in category {category!r}"
-            raise NotFound(f"nothing{of} was replayed as sample {sample} of {self}")
+            facts = {} if category is None else {"category": category}
+            raise NotFound(f"nothing{of} was replayed as sample {sample} of {self}", **facts)
         return found
 
     def run(self, store: Store, sample: int) -> ReplayRun:
@@ -134,7 +135,8 @@ def find_replay(found: Collection[Replay], wanted: str | None = None) -> Replay:
             return replay
         case []:
             raise NotFound(f"no replay is called {wanted!r}: {_listed(found)}")
-    raise UsageError(f"several replays fit: name one with --variant: {_listed(matches)}")
+    one = f"name one, as --variant {matches[0].variant.id}"
+    raise UsageError(f"several replays fit: {one}: {_listed(matches)}")
 
 
 def _outcomes(asked: ToAsk, stored: Mapping[str, StoredAnswer]) -> tuple[int, int, int, int]:

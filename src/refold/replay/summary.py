@@ -10,6 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from refold.conversation.events import Usage
+from refold.replay.actions import total_cost
 from refold.replay.decision import total_usage
 from refold.replay.requests import Outcome
 from refold.replay.variant import ReplayResult
@@ -69,7 +70,7 @@ class ReplaySummary(ReplayResult, frozen=True, kw_only=True):
             answered=self.answered + 1,
             usage=total_usage([one for one in (self.usage, usage) if one is not None]),
             usage_known=self.usage_known + (usage is not None),
-            cost=_sum(self.cost, cost),
+            cost=total_cost([self.cost, cost]),
             cost_known=self.cost_known + (cost is not None),
         )
 
@@ -84,20 +85,13 @@ def together(parts: Sequence[ReplaySummary]) -> ReplaySummary:
     """The summary of a run: that of its one variant and sample, or of all of them."""
     if len(parts) == 1:
         return parts[0]
-    cost: Decimal | None = None
-    for part in parts:
-        cost = _sum(cost, part.cost)
     counts = ("decisions", "kept", "answered", "failed", "requests", "usage_known", "cost_known")
     failures = [failure for part in parts for failure in part.failures]
     return replace(
         parts[0],
         **{name: sum(getattr(part, name) for part in parts) for name in counts},
         usage=total_usage([part.usage for part in parts if part.usage is not None]),
-        cost=cost,
+        cost=total_cost(part.cost for part in parts),
         failures=list(dict.fromkeys(failures))[:FAILURES_SHOWN_MAX],
         parts=list(parts),
     )
-
-
-def _sum(one: Decimal | None, other: Decimal | None) -> Decimal | None:
-    return other if one is None else one if other is None else one + other

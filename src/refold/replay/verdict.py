@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from refold.errors import refuse_unless
 from refold.replay import wording
+from refold.replay.answer import SIDES, Sides
 from refold.replay.answer import Answer as Answer
 from refold.replay.answer import Verdict as Verdict
 from refold.replay.answer import Verdicts as Verdicts
@@ -45,6 +46,7 @@ def judge(
     is_complete: bool = True,
     looks: Looks = "one",
     clustered_by: str = "conversation",
+    sides: Sides = SIDES,
     is_guardrail: bool = False,
 ) -> Verdict:
     """The verdict on one metric from what both arms gave, item by item.
@@ -52,8 +54,9 @@ def judge(
     ``margin`` is the difference, in the metric's unit, that does not matter; it is declared before
     the run. A run that ``is_complete`` does not hold for is inconclusive, whatever it shows so far;
     who wants to look earlier asks for ``looks="any"``, an interval that holds at every look.
-    ``clustered_by`` is the word for a cluster. A metric that ``is_guardrail`` and has no margin is
-    given one: five points of a share, or a tenth of what the control has. Raises
+    ``clustered_by`` is the word for a cluster, ``sides`` are those for the arms. A metric that
+    ``is_guardrail`` and has no margin is given one: five points of a share, or a tenth of what the
+    control has. Raises
     :class:`~refold.errors.UsageError` for arguments that cannot be.
     """
     refuse_unless(0 < confidence < 1, "between 0 and 1", confidence=confidence)
@@ -70,6 +73,7 @@ def judge(
         is_complete=is_complete,
         looks=looks,
         clustered_by=clustered_by,
+        sides=sides,
         **means._asdict(),
     )
     if not differences:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Final
 
 from refold.replay.answer import Verdict
@@ -10,20 +11,44 @@ from refold.replay.answer import Verdict
 EARLY: Final = "By an early look: "
 ACTIONS: Final = ("same_action", "same_calls")
 CHANGED: Final = "changed more than noise"
+NOTHING: Final = "–"
+"""What stands where nothing is known."""
 
 
 def amount(value: float | None, unit: str) -> str:
-    """A value of a metric with its unit: "2.1 %", "$0.013", "812 ms"."""
+    """A value of a metric with its unit: "2.1 %", "$0.0130", "812 ms"."""
     if value is None:
         return "unknown"
-    match unit:
-        case "share":
-            return f"{_percent(value)} %"
-        case "USD":
-            return f"{'−' * (value < 0)}${abs(value):,.4g}"
-        case "ms":
-            return f"{value:,.0f} ms".replace("-", "−")
+    if (told := _OF_UNIT.get(unit)) is not None:
+        return told(value)
     return f"{value:,.4g} {unit}".strip().replace("-", "−")
+
+
+def percent(part: float | None) -> str:
+    """``72.4 %``."""
+    return NOTHING if part is None else f"{_percent(part)} %"
+
+
+def money(amount: Decimal | float | None) -> str:
+    """US dollars: cents from a dollar on, else three significant digits."""
+    if amount is None:
+        return NOTHING
+    exact = Decimal(str(amount))
+    digits = 2 if exact == 0 or abs(exact) >= 1 else min(12, 2 - exact.adjusted())
+    return f"${exact:,.{digits}f}".replace("$-", "−$")
+
+
+def milliseconds(value: float | None) -> str:
+    """``640 ms``, ``2.1 ms``, ``12.4 s``."""
+    if value is None:
+        return NOTHING
+    sign, size = ("−" if value < 0 else ""), abs(value)
+    if size >= 10_000:
+        return f"{sign}{size / 1000:.1f} s"
+    return f"{sign}{size:.0f} ms" if size >= 10 else f"{sign}{size:.1f} ms"
+
+
+_OF_UNIT: Final = {"share": percent, "USD": money, "ms": milliseconds}
 
 
 def apart(value: float | None, unit: str) -> str:
@@ -37,9 +62,10 @@ def apart(value: float | None, unit: str) -> str:
 def plain(verdict: Verdict) -> str:
     """The answer in a sentence or two with its numbers, without a word of statistics."""
     says, unit = verdict.metric.says, verdict.metric.unit
+    one, other = (_side(name) for name in verdict.sides)
     sides = (
-        f"{says}: {amount(verdict.candidate, unit)} with the candidate, "
-        f"{amount(verdict.control, unit)} with the control"
+        f"{says}: {amount(verdict.candidate, unit)} with {one}, "
+        f"{amount(verdict.control, unit)} with {other}"
     )
     ends = f"{apart(verdict.low, unit)} to {apart(verdict.high, unit)}"
     by = f"{apart(verdict.difference, unit)} ({ends}) in {_clusters(verdict, verdict.clusters)}"
@@ -66,7 +92,13 @@ def nothing_known(verdict: Verdict, *, has_control: bool) -> str:
             f"Inconclusive: {verdict.metric.says}: nothing says how much the recorded agent "
             "differs from itself. Ask it again with nothing changed, as a control."
         )
-    return f"Inconclusive: {verdict.metric.says}: known of no item for both candidate and control."
+    both = " and ".join(map(_side, verdict.sides))
+    return f"Inconclusive: {verdict.metric.says}: known of no item for both {both}."
+
+
+def _side(name: str) -> str:
+    """A side of a comparison in a sentence: "the candidate", but "a"."""
+    return f"the {name}" if len(name) > 1 else name
 
 
 def ship(primary: Verdict, guardrails: Sequence[Verdict], rest: Sequence[Verdict] = ()) -> str:

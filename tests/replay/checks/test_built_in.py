@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import refold
+from refold.conversation.attributes import Attributes
 from refold.conversation.events import (
     AgentConfigured,
     AgentUtterance,
@@ -59,9 +60,8 @@ def history(*events: object) -> list[refold.Recorded]:
 
 def of_all(check: str, *events: object) -> float | None:
     """What a check gives of a whole conversation; None where it does not apply."""
-    return recorded_values("call-1", history(*events), [read_check(check)]).get(
-        read_check(check).metric.name
-    )
+    seen, asked = history(*events), read_check(check)
+    return recorded_values("call-1", seen, Attributes.of(seen), [asked]).get(asked.metric.name)
 
 
 def of_answer(check: str, action: Action, *events: object) -> float | None:

@@ -15,7 +15,6 @@ from scipy import stats as oracle
 from refold.errors import UsageError
 from refold.replay import stats
 from refold.replay.stats.exact import COINS_MAX
-from refold.replay.stats.rates import percentile
 
 counts = st.integers(0, 2_000)
 ODD = (0.0, 1.0, -0.5, 1.5, math.nan)
@@ -89,12 +88,6 @@ class TestMcNemar:
 
 
 class TestPercentiles:
-    @given(measurements, st.floats(0, 100))
-    def test_agrees_with_numpy(self, values: list[float], q: float) -> None:
-        """Any percentile of values in any order is numpy's."""
-        expected = np.percentile(values, q)
-        assert percentile(values, q) == pytest.approx(expected, rel=1e-9, abs=1e-6)
-
     @given(measurements)
     def test_summary_holds_count_mean_and_percentiles(self, values: list[float]) -> None:
         """A summary is what numpy says of the same values."""
@@ -118,8 +111,6 @@ class TestPercentiles:
             (lambda level=level: stats.wilson(1, 2, confidence=level), "confidence")
             for level in ODD
         ),
-        (lambda: percentile([], 50), "values"),
-        (lambda: percentile([1.0], 101), "q"),
         (lambda: stats.summarise([math.inf]), "values"),
     ],
 )

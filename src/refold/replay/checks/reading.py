@@ -36,11 +36,11 @@ def read_check(text: str) -> NamedCheck:
     """
     name, equals, setting = text.partition("=")
     if (own := BUILT_IN.get(name)) is not None:
-        if not equals and own.default is None:
+        said = setting if equals else own.default
+        if said is None:
             raise UsageError(f"{name} needs a setting: {name}={own.setting}", check=name)
-        said = setting if equals else own.default or ""
         given = _loaded(text, lambda: own.read(said))
-        metric = Metric(f"{OWN}{text}", f"{own.says} {said}".strip(), "higher", "share", 0.0, 1.0)
+        metric = Metric(OWN + text, f"{own.says}: {said}".rstrip(": "), "higher", "share", 0, 1)
         return NamedCheck(metric, lambda seen: own.measure(seen, given))
     place, colon, attribute = text.rpartition(":")
     if colon:

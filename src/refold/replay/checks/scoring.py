@@ -84,27 +84,28 @@ def _checked(
 def recorded_values(
     stream: str,
     history: Sequence[Recorded],
+    known_by: Attributes,
     checks: Sequence[NamedCheck] = (),
     prices: Prices | None = None,
 ) -> dict[str, float | None]:
     """What each metric is for a recorded conversation, by its name; None where it is not known.
 
+    Outcome and reward are those that it is ``known_by``, whenever that was said.
     ``broken_answers`` is the share of its answers, ``cost`` the sum and ``latency_ms`` the mean of
     them. ``outcome`` is 1 for a label or an end that says that all is well (completed, success,
     resolved, …), 0 for any other. A check that does not apply has no value here.
     """
     made = priced_decisions(decisions(history), prices or {})
-    told = Attributes.of(history)
     costs = [one.action.cost for one in made]
     latencies = known(one.action.latency_ms for one in made)
     broken = [bool(faults_of(one.action, offered_by(one.configured))) for one in made]
-    said = (told.outcome or "unknown").lower()
+    said = (known_by.outcome or "unknown").lower()
     return {
         "broken_answers": fmean(broken) if broken else None,
         "cost": float(sum(known(costs))) if costs and None not in costs else None,
         "latency_ms": fmean(latencies) if latencies else None,
         "outcome": None if said in _OPEN else float(said in _GOOD),
-        "reward": told.reward,
+        "reward": known_by.reward,
         **(_scores(checks, whole(stream, history, [one.action for one in made])) if checks else {}),
     }
 

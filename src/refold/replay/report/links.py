@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Final, NamedTuple
 from urllib.parse import quote
 
@@ -17,21 +16,6 @@ class Link(NamedTuple):
 
     text: str
     anchor: str | None
-
-
-class Links:
-    """The conversations that the page shows; only what is shown can be linked to."""
-
-    def __init__(self, streams: Collection[str]) -> None:
-        self._shown = streams
-
-    def event(self, stream: str, event_id: str) -> Link:
-        """An event's id, as a link where its conversation is on the page."""
-        return Link(event_id, event_anchor(stream, event_id) if stream in self._shown else None)
-
-    def conversation(self, stream: str) -> Link:
-        """A conversation's name, as a link where it is on the page."""
-        return Link(stream, anchor(f"conversation:{stream}") if stream in self._shown else None)
 
 
 def anchor(name: str) -> str:

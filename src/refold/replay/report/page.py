@@ -21,15 +21,19 @@ from refold.replay.request import configured_by
 from refold.replay.variant import Variant
 
 PROMPT_CHARS_MAX: Final = 40_000
+TITLES: Final = {
+    "report.html": "Replay comparison",
+    "recorded.html": "Comparison of two recordings",
+}
 
 Read = Callable[[str], Iterable[Recorded]]
 
 
 def render_report(
-    comparison: Comparison,
+    comparison: Comparison | RecordedComparison,
     *,
     read: Read | None = None,
-    title: str = "Replay comparison",
+    title: str | None = None,
     note: str | None = None,
 ) -> str:
     """The report as one HTML page without any outside resource; the same input, the same text.
@@ -44,11 +48,11 @@ def render_report(
 
 
 def write_report(
-    comparison: Comparison,
+    comparison: Comparison | RecordedComparison,
     path: str | Path,
     *,
     read: Read | None = None,
-    title: str = "Replay comparison",
+    title: str | None = None,
     note: str | None = None,
 ) -> Path:
     """Write :func:`render_report` to a file; :class:`UsageError` where that cannot be."""
@@ -64,34 +68,45 @@ def write_report(
 
 
 def _pieces(
-    comparison: Comparison, read: Read | None, title: str, note: str | None
+    comparison: Comparison | RecordedComparison,
+    read: Read | None,
+    title: str | None,
+    note: str | None,
 ) -> Iterator[str]:
     # Not every program that compares makes a page.
     from refold.replay.report import render
 
-    values = report_values(comparison, read)
-    return render.pieces("report.html", title=title, note=note, **values)
+    if isinstance(comparison, RecordedComparison):
+        template, values = "recorded.html", recorded_values(comparison, read)
+    else:
+        template, values = "report.html", report_values(comparison, read)
+    values |= {"comparison": comparison, "title": title or TITLES[template], "note": note}
+    return render.pieces(template, **values)
 
 
-def summary(comparison: Comparison) -> str:
+def summary(comparison: Comparison | RecordedComparison) -> str:
     """The figures of a comparison in some lines of plain text, its outcome in the first.
 
     What the recorded conversations hold may be in it: it is not made fit for a terminal.
     """
     from refold.replay.report import render
 
-    return render.text("summary.txt", comparison=comparison)
+    is_recorded = isinstance(comparison, RecordedComparison)
+    return render.text("recorded.txt" if is_recorded else "summary.txt", comparison=comparison)
 
 
-def recorded_summary(found: RecordedComparison) -> str:
-    """Two recorded selections in some lines of plain text, the verdict in the first."""
-    from refold.replay.report import render
+def recorded_values(comparison: RecordedComparison, read: Read | None) -> dict[str, object]:
+    """All that the template asks for of two recordings, but their title and note."""
+    from refold.replay.report.lists import TaskLists
 
-    return render.text("recorded.txt", found=found)
+    lists = TaskLists([one.metric for one in comparison.verdicts], read or (lambda _: []))
+    for task in comparison.tasks:
+        lists.add(task)
+    return {"lists": lists}
 
 
 def report_values(comparison: Comparison, read: Read | None) -> dict[str, object]:
-    """All that the template of the report asks for, but its title and note."""
+    """All that the template of a replay asks for, but its title and note."""
     from refold.replay.report.lists import Lists
 
     lists, recorded = Lists(), RecordedUnder()
@@ -100,7 +115,6 @@ def report_values(comparison: Comparison, read: Read | None) -> dict[str, object
         lists.add(turns.without_redacted(compared, history), history)
         recorded.add(history)
     return {
-        "comparison": comparison,
         "figures": comparison.figures,
         "lists": lists,
         **recorded.beside(comparison.variant),

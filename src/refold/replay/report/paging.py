@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Callable
 from typing import NamedTuple
+
+from refold.replay.report.render import finished
 
 
 class PackedPage(NamedTuple):
@@ -16,14 +17,10 @@ class PackedPage(NamedTuple):
 
 
 class Paged:
-    """A list in pages of ``size`` items: each is what a macro of the templates wrote.
+    """A list in pages of ``size`` items: each is what a macro of the templates wrote."""
 
-    ``finish`` is done to the text of a page before it is packed, as it is to the whole report.
-    """
-
-    def __init__(self, size: int, finish: Callable[[str], str]) -> None:
+    def __init__(self, size: int) -> None:
         self.size, self.count = size, 0
-        self._finish = finish
         self._first: list[str] = []
         self._rest: list[str] = []
         self._names: list[str] = []
@@ -53,5 +50,5 @@ class Paged:
         return [*self._packed, self._pack()] if self._rest else self._packed
 
     def _pack(self) -> PackedPage:
-        text = zlib.compress(self._finish("".join(self._rest)).encode())
+        text = zlib.compress(finished("".join(self._rest)).encode())
         return PackedPage(" ".join(self._names), base64.b64encode(text).decode())

@@ -19,6 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.ext import Extension
 from jinja2.lexer import Token, TokenStream
 
+from refold.replay import wording
 from refold.replay.report import formatting
 
 PIECE_EVENTS: Final = 1_000
@@ -67,7 +68,7 @@ def resource(name: str) -> str:
 
 @cache
 def environment() -> Environment:
-    """What the templates are compiled with: its filters are the functions of ``formatting``."""
+    """What the templates are compiled with: its filters are the functions of the two."""
     made = Environment(
         autoescape=True,
         undefined=StrictUndefined,
@@ -75,12 +76,12 @@ def environment() -> Environment:
         auto_reload=False,
         extensions=[_JoinedLines],
     )
-    functions = (one for one in vars(formatting).values() if isinstance(one, FunctionType))
-    made.filters |= {function.__name__: function for function in functions}
+    for module in (formatting, wording):
+        made.filters |= {n: one for n, one in vars(module).items() if isinstance(one, FunctionType)}
     script = resource("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     made.globals.update(script=script, script_digest=f"sha256-{digest}")
-    made.globals.update(style=resource("report.css"), MEANINGS=formatting.MEANINGS)
+    made.globals.update(style=resource("report.css"))
     return made
 
 

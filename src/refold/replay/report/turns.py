@@ -58,31 +58,33 @@ class Side(msgspec.Struct, frozen=True):
 
 
 class TurnRow(msgspec.Struct, frozen=True):
-    """A row of a conversation: an event that both saw, or a ``decision`` with its ``sides``.
+    """A row of a conversation: an event that both saw, or a decision with its ``sides``.
 
     ``clock`` is the time since the start of the conversation; ``type`` and ``data`` are those of
-    the event, ``tool`` is whose result it holds.
+    the event, ``tool`` is whose result it holds. ``level`` is that of the decision, "" where it
+    stands alone, and ``error`` why it has no answer.
     """
 
     link: Link
     clock: str
     kind: str
-    decision: DecisionComparison | None = None
     sides: list[Side] = []
+    level: str = ""
+    error: str | None = None
     type: str = ""
     data: Mapping[str, Any] = {}
     tool: str = ""
 
 
 def conversation_rows(
-    conversation: ConversationComparison, history: Sequence[Recorded]
+    conversation: ConversationComparison, history: Sequence[Recorded], until: int | None = None
 ) -> Iterator[TurnRow]:
-    """The rows of a conversation; without a history only its decisions."""
+    """The rows of a conversation, up to a version; without a history only its decisions."""
     decisions = {decision.at: decision for decision in conversation.decisions}
     clock_of = _clock(history)
     gone = redacted_ids(history)
     tools = {call.call_id: call.name for d in decisions.values() for call in d.recorded.calls}
-    for recorded in parts_of(history):
+    for recorded in parts_of(history if until is None else history[: until + 1]):
         link = Link(recorded.id, event_anchor(conversation.stream, recorded.id))
         clock = clock_of(recorded)
         # What was seen is no answer, though both may be parts of one event.
@@ -92,10 +94,16 @@ def conversation_rows(
             type_name, data = ("", {}) if is_among(gone, recorded) else (recorded.type, data)
             yield TurnRow(link, clock, kind, type=type_name, data=data, tool=tool)
         elif (decision := decisions.pop(recorded.id, None)) is not None:
-            yield TurnRow(link, clock, "decision", decision, _sides(decision))
+            yield _decided(link, clock, decision)
     for decision in decisions.values():
         link = Link(decision.at, event_anchor(conversation.stream, decision.at))
-        yield TurnRow(link, "", "decision", decision, _sides(decision))
+        yield _decided(link, "", decision)
+
+
+def _decided(link: Link, clock: str, decision: DecisionComparison) -> TurnRow:
+    if decision.answer == decision.at:  # The record beside itself.
+        return TurnRow(link, clock, "decision", [Side("Agent", decision.recorded)])
+    return TurnRow(link, clock, "decision", _sides(decision), decision.level, decision.error)
 
 
 def _clock(history: Sequence[Recorded]) -> Callable[[Recorded], str]:

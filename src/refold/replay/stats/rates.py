@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
+from statistics import NormalDist, fmean, quantiles
 from typing import Final, NamedTuple
 
 from refold.errors import refuse_unless
@@ -73,28 +73,17 @@ def share_interval(clusters: Sequence[Cluster], *, confidence: float = CONFIDENC
     return _score(share, min(independent, found.items), deviations)
 
 
-def percentile(values: Sequence[float], q: float) -> float:
-    """The ``q``-th percentile (0 to 100) of ``values`` in any order, linear between neighbours.
-
-    Type 7 of Hyndman and Fan 1996, the default of numpy. Raises :class:`UsageError` for no values.
-    """
-    refuse_unless(bool(values), "one or more to have a percentile", values=values)
-    refuse_unless(0 <= q <= 100, "from 0 to 100", q=q)
-    ordered = sorted(values)
-    place = (len(ordered) - 1) * q / 100
-    below = math.floor(place)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
-
-
 def summarise(values: Iterable[float]) -> Summary | None:
-    """Count, mean and percentiles of measurements such as latencies; None for none."""
+    """Count, mean and percentiles of measurements such as latencies; None for none.
+
+    Percentiles are linear between neighbours: type 7 of Hyndman and Fan 1996, as numpy's.
+    """
     ordered = sorted(values)
     refuse_unless(all(map(math.isfinite, ordered)), "finite numbers", values=ordered)
     if not ordered:
         return None
-    percentiles = (percentile(ordered, q) for q in (50, 95, 99))
-    return Summary(len(ordered), math.fsum(ordered) / len(ordered), *percentiles)
+    cuts = quantiles(ordered if len(ordered) > 1 else ordered * 2, n=100, method="inclusive")
+    return Summary(len(ordered), fmean(ordered), cuts[49], cuts[94], cuts[98])
 
 
 def _score(rate: float, trials: float, deviations: float) -> Interval:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 
 from refold.errors import refuse_unless
 
@@ -15,11 +16,8 @@ def holm(ps: Sequence[float]) -> list[float]:
     Journal of Statistics 6.
     """
     order = sorted(range(len(ps)), key=ps.__getitem__)
-    adjusted, largest = [0.0] * len(ps), 0.0
-    for rank, place in enumerate(order):
-        largest = max(largest, min(1.0, (len(ps) - rank) * ps[place]))
-        adjusted[place] = largest
-    return adjusted
+    each = (min(1.0, (len(ps) - rank) * ps[place]) for rank, place in enumerate(order))
+    return [p for _, p in sorted(zip(order, accumulate(each, max), strict=True))]
 
 
 def benjamini_hochberg(ps: Sequence[float]) -> list[float]:
@@ -29,11 +27,8 @@ def benjamini_hochberg(ps: Sequence[float]) -> list[float]:
     Royal Statistical Society B 57.
     """
     order = sorted(range(len(ps)), key=ps.__getitem__, reverse=True)
-    adjusted, smallest = [0.0] * len(ps), 1.0
-    for rank, place in enumerate(order):
-        smallest = min(smallest, ps[place] * len(ps) / (len(ps) - rank))
-        adjusted[place] = smallest
-    return adjusted
+    each = (min(1.0, ps[place] * len(ps) / (len(ps) - rank)) for rank, place in enumerate(order))
+    return [p for _, p in sorted(zip(order, accumulate(each, min), strict=True))]
 
 
 def always_valid(
