@@ -18,6 +18,7 @@ from refold.engine.aio import AsyncStore
 from refold.engine.store import Store
 from refold.errors import Conflict, NotFound, StoreClosed
 from refold.ports import Batch, Outcome
+from tests.support.stores import KINDS, url_of
 
 COUNT: Fold[int] = Fold("count", lambda: 0)
 COUNT.on("test.token")(lambda state, event: state + 1)
@@ -38,7 +39,7 @@ def test_it_has_the_names_of_the_store() -> None:
         assert inspect.signature(twin).parameters == inspect.signature(method).parameters, name
 
 
-@pytest.mark.parametrize("url", ["memory:", "log.db"])
+@pytest.mark.parametrize("url", KINDS)
 def test_many_tasks_append_at_once(tmp_path: Path, url: str) -> None:
     """Each has its answer, versions are dense, and one of equal expectations wins."""
 
@@ -53,7 +54,7 @@ def test_many_tasks_append_at_once(tmp_path: Path, url: str) -> None:
         return True
 
     async def run() -> None:
-        path = url if url == "memory:" else tmp_path / url
+        path = url_of(url, tmp_path)
         async with refold.open_async(path, synchronous="NORMAL") as store:
             answers = await asyncio.gather(*(append(store, number) for number in range(200)))
             assert sorted(answer.version for answer in answers) == list(range(200))

@@ -25,6 +25,7 @@ from refold.outbox import EffectRequested, Outbox
 from tests.engine.budgets import BUDGETS, check_budgets, spend
 from tests.faults.disk import Disk
 from tests.house.tree import ROOT
+from tests.support.stores import KINDS, url_of
 
 WAIT_S = 60
 
@@ -62,11 +63,10 @@ raising: Decider[int, Command] = Decider(balance, decide)
 recording: Decider[int, Command] = Decider(balance, decide, rejections="recorded")
 
 
-@pytest.fixture(params=["memory:", "log.db"])
+@pytest.fixture(params=KINDS)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    """A store of either kind."""
-    url = request.param if request.param == "memory:" else tmp_path / request.param
-    with refold.open(url, synchronous="NORMAL") as opened:
+    """A store of each kind."""
+    with refold.open(url_of(request.param, tmp_path), synchronous="NORMAL") as opened:
         yield opened
 
 
@@ -378,13 +378,13 @@ def test_threads_share_a_budget(store: Store) -> None:
     assert all(set(spent.left) == set(BUDGETS) for spent in told)
 
 
-@pytest.mark.parametrize("url", ["memory:", "log.db"])
+@pytest.mark.parametrize("url", KINDS)
 def test_the_same_in_tasks(tmp_path: Path, url: str) -> None:
     """``execute`` with an id, causes, a query and recorded rejections, awaited."""
     query = Query(types=["money.moved"], tags=["owner:ann"])
 
     async def run() -> None:
-        where = url if url == "memory:" else tmp_path / url
+        where = url_of(url, tmp_path)
         async with refold.open_async(where, synchronous="NORMAL") as store:
             calls = [
                 store.execute(

@@ -17,16 +17,16 @@ from refold.engine.store import Store
 from refold.errors import Conflict, UsageError
 from tests.conformance.conditions import BOTH, TAGGED, TYPED, is_refused
 from tests.engine.conditional import Report, check_conditions, work
+from tests.support.stores import KINDS, url_of
 
 WAIT_S = 60
 WORKERS = 4
 
 
-@pytest.fixture(params=["memory:", "log.db"])
+@pytest.fixture(params=KINDS)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    """A store of either kind."""
-    url = request.param if request.param == "memory:" else tmp_path / request.param
-    with refold.open(url, synchronous="NORMAL") as opened:
+    """A store of each kind."""
+    with refold.open(url_of(request.param, tmp_path), synchronous="NORMAL") as opened:
         yield opened
 
 
@@ -217,7 +217,7 @@ def test_threads_race_on_stores_of_their_own(tmp_path: Path) -> None:
         check_conditions(store, reports)
 
 
-@pytest.mark.parametrize("url", ["memory:", "log.db"])
+@pytest.mark.parametrize("url", KINDS)
 def test_tasks_race(tmp_path: Path, url: str) -> None:
     """Of tasks that claim the same names, one gets each; the losers are told by whom."""
     names, tasks = 20, 10
@@ -237,7 +237,7 @@ def test_tasks_race(tmp_path: Path, url: str) -> None:
         return done.position
 
     async def run() -> None:
-        where = url if url == "memory:" else tmp_path / url
+        where = url_of(url, tmp_path)
         async with refold.open_async(where, synchronous="NORMAL") as store:
             claims = [claim(store, name, task) for task in range(tasks) for name in range(names)]
             told = [position for position in await asyncio.gather(*claims) if position]

@@ -15,6 +15,7 @@ from refold.core.fold import Decider, Fold
 from refold.engine.store import Store
 from refold.errors import Conflict
 from tests.engine.workload import Report, check_history, work
+from tests.support.stores import KINDS, url_of
 
 WORKERS = 5
 WAIT_S = 60
@@ -32,26 +33,28 @@ def at_once(call: Callable[[int], Report]) -> list[Report]:
         return list(pool.map(run, range(WORKERS), timeout=WAIT_S))
 
 
-@pytest.mark.parametrize("url", ["memory:", "log.db"])
+@pytest.mark.parametrize("url", KINDS)
 def test_threads_share_a_store(tmp_path: Path, url: str) -> None:
     """Nothing acknowledged is lost or stands twice; each version has one winner."""
-    with refold.open(url if url == "memory:" else tmp_path / url, synchronous="NORMAL") as store:
+    with refold.open(url_of(url, tmp_path), synchronous="NORMAL") as store:
         check_history(store, at_once(lambda worker: work(store, worker)))
 
 
-def test_threads_have_a_store_each(tmp_path: Path) -> None:
-    """Stores that know of each other only through the file keep the same promises."""
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_threads_have_a_store_each(tmp_path: Path, kind: str) -> None:
+    """Stores that know of each other only through the log keep the same promises."""
+    url = url_of(kind, tmp_path)
 
     def run(worker: int) -> Report:
-        with refold.open(tmp_path / "log.db", synchronous="NORMAL") as store:
+        with refold.open(url, synchronous="NORMAL") as store:
             return work(store, worker)
 
     reports = at_once(run)
-    with refold.open(tmp_path / "log.db", mode="read") as store:
+    with refold.open(url, mode="read") as store:
         check_history(store, reports)
 
 
-@pytest.mark.parametrize("url", ["memory:", "log.db"])
+@pytest.mark.parametrize("url", KINDS)
 def test_readers_never_see_a_gap(tmp_path: Path, url: str) -> None:
     """While others append, every read of the log is a whole start of it, every state a true one."""
     fold: Fold[int] = Fold("count", lambda: 0)
@@ -71,7 +74,7 @@ def test_readers_never_see_a_gap(tmp_path: Path, url: str) -> None:
             looks += 1
         return looks
 
-    path = url if url == "memory:" else tmp_path / url
+    path = url_of(url, tmp_path)
     with refold.open(path, synchronous="NORMAL") as store, ThreadPoolExecutor(2) as pool:
         readers = [pool.submit(look, store) for _ in range(2)]
         try:
@@ -81,7 +84,7 @@ def test_readers_never_see_a_gap(tmp_path: Path, url: str) -> None:
         assert all(reader.result(WAIT_S) > 0 for reader in readers)
 
 
-@pytest.mark.parametrize("url", ["memory:", "log.db"])
+@pytest.mark.parametrize("url", KINDS)
 def test_commands_at_once_are_decided_one_after_the_other(tmp_path: Path, url: str) -> None:
     """Each decision counts all before it: no two saw the same state."""
     fold: Fold[int] = Fold("count", lambda: 0)
@@ -89,7 +92,7 @@ def test_commands_at_once_are_decided_one_after_the_other(tmp_path: Path, url: s
     decider: Decider[int, int] = Decider(
         fold, lambda command, state: [Event("test.counted", {"saw": state})]
     )
-    path = url if url == "memory:" else tmp_path / url
+    path = url_of(url, tmp_path)
     with refold.open(path, synchronous="NORMAL") as store:
 
         def execute(worker: int) -> Report:

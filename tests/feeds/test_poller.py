@@ -16,6 +16,7 @@ from refold import Append, Event
 from refold.errors import Rejected, Unavailable, UsageError
 from refold.feeds import JsonService, Polled, Poller, Source, Transaction
 from tests.feeds.listing import NOON, US, Listing, Reply, asking, serving, to_appends
+from tests.support.stores import KINDS, url_of
 
 HOUR_S = 3_600
 
@@ -32,9 +33,9 @@ def service(listing: Listing) -> Iterator[JsonService]:
         yield service
 
 
-@pytest.fixture
-def store() -> Iterator[refold.Store]:
-    with refold.open("memory:") as store:
+@pytest.fixture(params=KINDS)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[refold.Store]:
+    with refold.open(url_of(request.param, tmp_path), synchronous="NORMAL") as store:
         yield store
 
 

@@ -23,6 +23,7 @@ from tests.ledger.bettors import (
     check_never_overdrawn,
     run_bettors,
 )
+from tests.support.stores import KINDS, url_of
 
 WORKERS = 4
 WAIT_S = 120
@@ -37,14 +38,14 @@ def opened_with(store: refold.Store, amount: str) -> None:
     store.append(AGENT, events)
 
 
-@pytest.mark.parametrize("where", ["memory:", "file"])
+@pytest.mark.parametrize("where", KINDS)
 def test_sixty_four_bettors_share_an_agent(where: str, tmp_path: Path) -> None:
     """In threads: each bet that was accepted was covered, and the money adds up to the last cent.
 
     There is money for less than half of what they want to bet, so many are refused, for want of it
     and for no other reason.
     """
-    with refold.open(where if where == "memory:" else tmp_path / "log.db") as store:
+    with refold.open(url_of(where, tmp_path)) as store:
         opened_with(store, "30")
         outcomes = bet_in_threads(store, "t", bettors=64, bets=3)
         assert set(outcomes) <= {"done", "insufficient_funds", "won", "lost"}
@@ -79,9 +80,10 @@ def test_sixty_four_tasks_share_an_agent(tmp_path: Path) -> None:
         check_never_overdrawn(store, Counter(done=42))
 
 
-def test_processes_share_an_agent(tmp_path: Path) -> None:
-    """The same over four processes of four threads each, on one file."""
-    path = str(tmp_path / "log.db")
+@pytest.mark.parametrize("where", KINDS[1:])
+def test_processes_share_an_agent(where: str, tmp_path: Path) -> None:
+    """The same over four processes of four threads each, on one log."""
+    path = url_of(where, tmp_path)
     with refold.open(path) as store:
         opened_with(store, "20")
     context = multiprocessing.get_context("spawn")

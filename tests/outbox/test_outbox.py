@@ -18,15 +18,15 @@ from refold.engine.store import Store
 from refold.errors import StoreClosed, UsageError
 from refold.outbox import EffectCommitted, EffectFailed, EffectRequested, Outbox
 from refold.outbox import worker as worker_module
+from tests.support.stores import KINDS, url_of
 
 WAIT_S = 60
 
 
-@pytest.fixture(params=["memory:", "log.db"])
+@pytest.fixture(params=KINDS)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    """A store of either kind."""
-    url = request.param if request.param == "memory:" else tmp_path / request.param
-    with refold.open(url, synchronous="NORMAL") as opened:
+    """A store of each kind."""
+    with refold.open(url_of(request.param, tmp_path), synchronous="NORMAL") as opened:
         yield opened
 
 

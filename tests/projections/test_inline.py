@@ -13,14 +13,15 @@ from refold import Append, Event, Recorded, Rejected
 from refold.errors import RefoldError, UsageError
 from refold.projections import Projection, Projector, Rows, inline
 from tests.projections.sums import KINDS, SUMS, Kind, folded, stored, sums, told
+from tests.support.stores import url_of
 
 Open = Callable[..., refold.Store]
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def open_inline(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
     """Opens a store that keeps projections inline, one of each kind."""
-    url = "memory:" if request.param == "memory" else tmp_path / "log.db"
+    url = url_of(request.param, tmp_path)
     opened: list[refold.Store] = []
 
     def open_(*projections: Projection) -> refold.Store:

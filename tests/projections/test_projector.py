@@ -15,13 +15,20 @@ from refold import Event
 from refold.errors import NotFound, Unavailable, UsageError
 from refold.projections import Projection, Projector, Rows, Table, catalog
 from tests.projections.sums import KINDS, SUMS, failing, folded, stored, sums, told
+from tests.support.stores import url_of
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[refold.Store]:
+    """An empty store of each kind."""
+    with refold.open(url_of(request.param, tmp_path), synchronous="NORMAL") as opened:
+        yield opened
 
 
 @pytest.fixture(params=["memory", "sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[refold.Store]:
-    """An empty store of each kind."""
-    url = "memory:" if request.param == "memory" else tmp_path / "log.db"
-    with refold.open(url, synchronous="NORMAL") as opened:
+def lite(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[refold.Store]:
+    """An empty store whose SQL is SQLite's."""
+    with refold.open(url_of(request.param, tmp_path), synchronous="NORMAL") as opened:
         yield opened
 
 
@@ -87,19 +94,19 @@ def test_sql_reads_tables_and_views_by_their_plain_names(store: refold.Store) ->
         "",
     ],
 )
-def test_a_query_only_reads(store: refold.Store, sql: str) -> None:
+def test_a_query_only_reads(lite: refold.Store, sql: str) -> None:
     """What changes anything, or is no query, is refused; everything goes on as before."""
-    told(store)
-    projector = Projector(store, [sums()])
+    told(lite)
+    projector = Projector(lite, [sums()])
     projector.catch_up()
-    expected = folded(store.read_all())
+    expected = folded(lite.read_all())
     with pytest.raises(UsageError) as caught:
         projector.query(sql)
     assert caught.value.code == "read_only"
     assert stored(projector) == expected
-    store.append("s-1", [Event("added", {"n": 1})])
+    lite.append("s-1", [Event("added", {"n": 1})])
     projector.catch_up()
-    assert stored(projector) == folded(store.read_all())
+    assert stored(projector) == folded(lite.read_all())
 
 
 @pytest.mark.parametrize(
@@ -115,10 +122,10 @@ def test_a_query_only_reads(store: refold.Store, sql: str) -> None:
         "WITH RECURSIVE n(i) AS (VALUES (1) UNION SELECT i + 1 FROM n WHERE i < 3) SELECT i FROM n",
     ],
 )
-def test_what_only_reads_is_a_query(store: refold.Store, sql: str) -> None:
+def test_what_only_reads_is_a_query(lite: refold.Store, sql: str) -> None:
     """PRAGMAs that ask, functions that compute, plans: whatever SQLite says only reads."""
-    told(store)
-    projector = Projector(store, [sums()])
+    told(lite)
+    projector = Projector(lite, [sums()])
     projector.catch_up()
     assert projector.query(sql)
 

@@ -14,13 +14,13 @@ from refold.errors import NotFound, RefoldError, Unavailable, UsageError
 from refold.projections import Projection, Projector, Rows, Table, retry, runner
 from refold.projections.catalog import Catalog, Parked
 from tests.projections.sums import failing, folded, folded_without, stored, sums, told
+from tests.support.stores import url_of
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[refold.Store]:
     """A store of each kind."""
-    url = "memory:" if request.param == "memory" else tmp_path / "log.db"
-    with refold.open(url, synchronous="NORMAL") as opened:
+    with refold.open(url_of(request.param, tmp_path), synchronous="NORMAL") as opened:
         yield opened
 
 

@@ -31,6 +31,7 @@ from refold.engine.append import Append
 from refold.engine.store import Store
 from refold.errors import Conflict, RefoldError
 from tests.engine.conditional import TAGS, TYPES, Wanted, query_of
+from tests.support import postgres
 
 REGISTRY = Registry()
 NAMES = ("call-1", "call-2", "agent-1")
@@ -274,7 +275,16 @@ STEPS = settings(
 )
 
 
-@pytest.mark.parametrize("machine", [MemoryMachine, SqliteMachine, CrowdedMachine])
+class PostgresMachine(QueryMachine):
+    """The rules on a log in PostgreSQL, among others."""
+
+    def opened(self) -> Store:
+        """A log of its own."""
+        url = postgres.log_of_its_own()
+        return refold.open(url, registry=REGISTRY, synchronous="NORMAL")
+
+
+@pytest.mark.parametrize("machine", [MemoryMachine, SqliteMachine, CrowdedMachine, PostgresMachine])
 def test_queries_are_what_their_model_is(machine: type[QueryMachine]) -> None:
     """Whatever was appended in whatever order, queries and conditions say what the list says."""
     run_state_machine_as_test(machine, settings=STEPS)

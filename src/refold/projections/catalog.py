@@ -16,7 +16,8 @@ import msgspec
 from refold.core.fingerprint import CODE_REVISION
 from refold.errors import NotFound, UsageError
 from refold.ports import Begin, TableKeeper
-from refold.projections.dialect import SQLITE, named, physical_name, quoted
+from refold.projections.dialect import SQLITE, Dialect, named, physical_name, quoted
+from refold.projections.postgres_dialect import dialect_of
 from refold.projections.projection import Fingerprint, Projection
 from refold.projections.rows import Execute
 
@@ -102,10 +103,11 @@ class Parked(NamedTuple):
 class Catalog(NamedTuple):
     """The catalog, read from what is stored (``TableKeeper.query``) or through a transaction.
 
-    Only through a transaction can it be changed.
+    Only through a transaction can it be changed. ``dialect`` is for what makes tables.
     """
 
     execute: Execute
+    dialect: Dialect = SQLITE
 
     def entry(self, name: str) -> CatalogEntry | None:
         """The projection, or None where it was never started."""
@@ -141,13 +143,13 @@ class Catalog(NamedTuple):
         self, projection: Projection, number: int, *, instead_of: Generation | None, now: int
     ) -> Generation:
         """A new generation with empty tables and its progress at the beginning of the log."""
-        name, views = projection.name, projection.views_in(SQLITE)
+        name, views = projection.name, projection.views_in(self.dialect)
         made_by = projection.fingerprint()
         generation = Generation(number, made_by, PYTHON, tuple(projection.tables), views)
         replaced = [] if instead_of is None else instead_of.names
         self._check_free(name, sorted({*generation.names} - {*replaced}))
         for table in projection.tables.values():
-            for statement in SQLITE.create(table, physical_name(table.name, number)):
+            for statement in self.dialect.create(table, physical_name(table.name, number)):
                 self.execute(statement)
         facts = (generation.tables, generation.views)
         texts = [msgspec.json.encode(fact).decode() for fact in facts]
@@ -232,7 +234,7 @@ class Catalog(NamedTuple):
 
     def _check_free(self, name: str, wanted: Sequence[str]) -> None:
         for view in wanted:
-            if self.execute(SQLITE.exists, (view,)):
+            if self.execute(self.dialect.exists, (view,)):
                 raise UsageError(
                     f"projection {name!r} cannot have a table or view {view!r}: "
                     "the database has one",
@@ -244,7 +246,7 @@ class Catalog(NamedTuple):
 
 def catalog_of(keeper: TableKeeper) -> Catalog:
     """The catalog as it is stored; an empty one where there is none yet."""
-    if keeper.query(SQLITE.exists, ("refold_parked",)):
+    if keeper.query(dialect_of(keeper).exists, ("refold_parked",)):
         return Catalog(keeper.query)
     return Catalog(lambda sql, values=(): [])  # noqa: ARG005
 
@@ -254,7 +256,7 @@ def changed(keeper: TableKeeper, name: str, change: Callable[[Catalog, CatalogEn
     catalog_of(keeper).started(name)  # Else a catalog that was never made would be looked into.
 
     def within(begin: Begin) -> T:
-        catalog = Catalog(begin().execute)
+        catalog = Catalog(begin().execute, dialect_of(keeper))
         return change(catalog, catalog.started(name))
 
     return keeper.write(within)
@@ -268,8 +270,8 @@ def begun(keeper: TableKeeper, projection: Projection, *, now: int) -> CatalogEn
         return entry
 
     def within(begin: Begin) -> CatalogEntry:
-        catalog = Catalog(begin().execute)
-        for statement in SQLITE.catalog():
+        catalog = Catalog(begin().execute, dialect_of(keeper))
+        for statement in catalog.dialect.catalog():
             catalog.execute(statement)
         if catalog.entry(name) is None:  # Another may have been first.
             generation = catalog.add(projection, 1, instead_of=None, now=now)

@@ -6,6 +6,7 @@ The log is read in pages of rows, narrowed to what the projection wants.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Final, NamedTuple
 
 import msgspec
@@ -17,6 +18,7 @@ from refold.core.stored import Row
 from refold.errors import Corrupt
 from refold.ports import Backend, Clock, TableKeeper, TableTransaction
 from refold.projections.catalog import Catalog, Generation, Parked
+from refold.projections.postgres_dialect import dialect_of
 from refold.projections.projection import FAR, NONE, Projection
 from refold.projections.rows import Execute, Rows
 
@@ -123,7 +125,7 @@ class Cursor:
         self.parked: set[str] = set()
         self.skipped: dict[str, frozenset[int]] = {}
         self._clock = context.clock
-        self._read, self._write = read, write
+        self._rows_by = partial(Rows, read=read, write=write, dialect=dialect_of(context.keeper))
         self._fence = -1
         self.forget()
 
@@ -181,9 +183,7 @@ class Cursor:
 
     def forget(self) -> None:
         """Drop the rows in memory, changed or not."""
-        self.rows = Rows(
-            self.projection.tables, generation=self.generation, read=self._read, write=self._write
-        )
+        self.rows = self._rows_by(self.projection.tables, generation=self.generation)
 
     def undo(self) -> None:
         """The same, where the database has the rows of the position, and of no event beyond it."""

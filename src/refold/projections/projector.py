@@ -195,11 +195,7 @@ class Projector:
     def retry(self, name: str, stream: str | None = None) -> list[Parked]:
         """Take up a stream that was set aside, or all of them; those that failed again."""
         projection = self._named(name)
-        waiting = [
-            (generation, parked)
-            for generation, parked in self._parked(name)
-            if stream in (None, parked.stream)
-        ]
+        waiting = [one for one in self._parked(name) if stream in (None, one[1].stream)]
         if stream is not None and not waiting:
             raise NotFound(
                 f"projection {name!r} has not set {shown(stream)} aside",

@@ -11,6 +11,7 @@ from refold.errors import RefoldError
 from refold.ports import Begin
 from refold.projections.catalog import Catalog, Parked, catalog_of, check_unchanged
 from refold.projections.cursor import Context, LogView
+from refold.projections.postgres_dialect import dialect_of
 from refold.projections.projection import FAR, NONE, Poisoned, Projection
 from refold.projections.rows import Rows
 
@@ -108,6 +109,7 @@ def _taken_up(
         generation=generation,
         read=transaction.execute,
         write=lambda: transaction,
+        dialect=dialect_of(context.keeper),
     )
     end = filled.position if stopped is None else min(filled.position, stopped.position - 1)
     log, after = LogView(context.log, projection), parked.position - 1

@@ -13,7 +13,7 @@ import msgspec
 
 from refold.errors import UsageError
 from refold.ports import SqlValue, TableTransaction
-from refold.projections.dialect import SQLITE, named, physical_name
+from refold.projections.dialect import SQLITE, Dialect, named, physical_name
 from refold.projections.table import Table, Values
 
 R = TypeVar("R", bound=msgspec.Struct)
@@ -54,9 +54,10 @@ class Rows:
         generation: int,
         read: Execute,
         write: Callable[[], TableTransaction],
+        dialect: Dialect = SQLITE,
     ) -> None:
-        self.names = {name: physical_name(name, generation) for name in tables}
-        self._bound = {name: _bound(table, self.names[name]) for name, table in tables.items()}
+        self.names = names = {name: physical_name(name, generation) for name in tables}
+        self._bound = {name: _bound(one, names[name], dialect) for name, one in tables.items()}
         self._read = read
         self._write = write
         self._complete = False
@@ -156,6 +157,6 @@ class Rows:
             ) from None
 
 
-def _bound(table: Table[Any], physical: str) -> _Bound:
+def _bound(table: Table[Any], physical: str, sql: Dialect) -> _Bound:
     place = (table, physical)
-    return _Bound(SQLITE.select(*place), SQLITE.put(*place), SQLITE.delete(*place), {}, {})
+    return _Bound(sql.select(*place), sql.put(*place), sql.delete(*place), {}, {})

@@ -19,7 +19,7 @@ from refold.backends.postgres.writer import PostgresWriter
 from refold.core.query import QueryItem
 from refold.core.snapshot import Snapshot
 from refold.core.stored import Row
-from refold.errors import UsageError
+from refold.errors import InvalidEvent, UsageError
 from refold.ports import (
     Batch,
     Begin,
@@ -136,8 +136,11 @@ class PostgresBackend:
         return self._read(queries.drop_snapshots, self._tenant) or 0
 
     def write(self, work: Callable[[Begin], T]) -> T:
-        """See :class:`~refold.ports.TableKeeper`."""
+        """See :class:`~refold.ports.TableKeeper`; the tables are of a schema, and of no tenant."""
         self._check_writable()
+        if self._tenant:
+            why = f"{self.shown} is one log of several, and tables are of all of them"
+            raise UsageError(f"{why}: keep rows elsewhere, Projector(…, rows=refold.open(…))")
         with naming_errors(self.shown):
             return self._tables.write(work)
 
@@ -169,7 +172,7 @@ class PostgresBackend:
 
         try:
             return self._sessions.retried(asked)
-        except (UnicodeEncodeError, psycopg.DataError):
+        except (UnicodeEncodeError, InvalidEvent):
             return None  # UTF-8 cannot hold the name, or PostgreSQL the NUL in it: no row does.
 
     def _check_writable(self) -> None:

@@ -20,6 +20,8 @@ _AGAIN: Final = ("40001", "40P01")
 _NOT_AS_MADE: Final = ("42", "3F", "22P02", "22003", "23", "XX001", "XX002")
 """What refold's own statements meet only where tables are not as refold made them, or damaged."""
 _CALLERS_FAULT: Final = ("22", "23", "42", "0A", "54", "2201", "25001", "3F", "P0")
+_WRONG: Final = (psycopg.ProgrammingError, psycopg.DataError)
+"""What psycopg refuses by itself, such as a number of values that is not that of the places."""
 _LARGE: Final = ("54000", "22P05", "22021")
 """More than a value, a row or an index can hold, or text that it cannot."""
 
@@ -79,12 +81,12 @@ def refused(sql: str) -> Iterator[None]:
     """A statement of a caller that cannot be run is his fault: say which one it is."""
     try:
         yield
-    except psycopg.Error as error:
-        code = error.sqlstate or ""
-        if code == "25006":
+    except (psycopg.Error, OverflowError, UnicodeEncodeError) as error:
+        code, said = getattr(error, "sqlstate", None) or "", str(error).strip().partition("\n")[0]
+        if code == "25006" or "multiple commands" in said:
             raise read_only(sql) from error
-        if code.startswith(_CALLERS_FAULT) or isinstance(error, psycopg.ProgrammingError):
-            said = str(error).strip().partition("\n")[0]
+        is_callers = not isinstance(error, psycopg.Error)
+        if is_callers or code.startswith(_CALLERS_FAULT) or isinstance(error, _WRONG):
             why = f"PostgreSQL refused `{sql}`: {said}"
             raise UsageError(why, code="sql_refused", sql=sql) from error
         raise

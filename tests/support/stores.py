@@ -1,0 +1,24 @@
+"""Stores of each kind, empty, for tests that hold on all of them."""
+
+from pathlib import Path
+from typing import Final
+
+from tests.support import postgres
+
+KINDS: Final = ("memory:", "log.db", "postgresql:")
+
+
+def url_of(kind: str, folder: Path) -> str:
+    """The address of a store of a kind that is yet to be made.
+
+    ``memory`` and ``memory:``; ``postgres``, a schema, and ``postgresql:``, a log among others in
+    one; else the name of a file in a folder, ``sqlite`` for any.
+    """
+    match kind:
+        case "memory" | "memory:":
+            return "memory:"
+        case "postgres":
+            return postgres.schema_of_its_own()
+        case "postgresql:":
+            return postgres.log_of_its_own()
+    return str(folder / ("log.db" if kind == "sqlite" else kind))
