@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from refold.cli import endpoint, output
 from refold.cli.choosing import Choice, choosing, fitting, selected
 from refold.cli.errors import FINDING
+from refold.cli.judge import ask, judge_of
 from refold.cli.judging import CHANGED, as_gated, gate_options, gated, question_options, terms_of
 from refold.cli.options import command, count_option, no_effect, opened, option
 from refold.cli.text import clean, counted
@@ -30,6 +31,7 @@ FAILED: Final = "failed"
 _CHANGES: Final = ("prompt", "model", "tools", "params", "label", "for_agent")
 _OF_REPLAYS: Final = (
     *("streams", "category", "variant_name", "sample", "control", "control_sample", "ignore"),
+    *("judge", "judge_prompt", "judge_url", "judge_api"),
     *_CHANGES,
 )
 
@@ -113,8 +115,9 @@ def _replayed(
     if DIFFERENT in words and control is not None:
         # Beside a control, only what is more than noise is different.
         words, asked = words - {DIFFERENT}, [*asked, CHANGED]
-    terms = terms_of(options, asked)
-    with opened(url) as store:
+    judging = judge_of(options)
+    terms = terms_of(options, asked, judging and judging[0])
+    with opened(url, mode="read" if judging is None else "write") as store:
         found = engine.replays(store)
         chosen = _chosen(found, variant_name, options)
         noise = None
@@ -124,6 +127,9 @@ def _replayed(
                 against.conversations(control_sample)  # Refuses a sample that was not run.
             noise = against.variant
         those = fitting(url, wanted, [*streams] or _conversations(store, chosen, sample, category))
+        if judging is not None:
+            sides = [(chosen.variant, sample), (noise, control_sample)]
+            ask(store, those, sides, judging, ignore=terms["ignore"], prices=prices)
         comparison = engine.compare(
             store,
             those,
@@ -170,7 +176,8 @@ def _recorded(
 
     if options["primary"] is None and options["margin"] is not None:
         raise UsageError("--margin is of what decides: say that too, as --primary reward")
-    terms = terms_of(options, fail_on, of_recorded)
+    judge_of(options)
+    terms = terms_of(options, fail_on, measuring=of_recorded)
     del terms["ignore"]  # No answers are set against each other.
     gate = {name: options[name] for name in ("inconclusive", "junit", "summary")}
     sides = [selected(url, first, "--a"), selected(url, second, "--b")]

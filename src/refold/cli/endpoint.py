@@ -61,10 +61,11 @@ def _looks_like_a_file(given: str) -> bool:
     return "/" in line and not line.endswith(_SENTENCE_ENDINGS)
 
 
-def _model(given: str) -> str:
+def model_name(given: str) -> str:
+    """The name of ``openai:NAME``."""
     name = given.removeprefix(_PREFIX)
     if name in ("", given):
-        raise click.BadParameter(f"write {_PREFIX}{name or 'NAME'}", param_hint="--model")
+        raise click.BadParameter(f"write {_PREFIX}{name or 'NAME'}")
     return name
 
 
@@ -105,7 +106,7 @@ def _changed(name: str, read: Callable[[str], Any], metavar: str, said: str) -> 
 
 variant_options: Final = together(
     _changed("prompt", prompt_text, "FILE|TEXT", "System prompt: a file, or the text itself."),
-    _changed("model", _model, "openai:NAME", "Model at an OpenAI-compatible endpoint."),
+    _changed("model", model_name, "openai:NAME", "Model at an OpenAI-compatible endpoint."),
     _changed("tools", _tools, "FILE", "Tools as OpenAI takes them: a JSON list."),
     option(
         "--param",
@@ -130,6 +131,12 @@ def price_option(decorated: Any) -> Any:
     return made(decorated)
 
 
+def api_option(name: str) -> Decorator:
+    """In which of the APIs a model is asked."""
+    apis = click.Choice(["chat", "responses", "anthropic", "gemini"])
+    return option(name, type=apis, default="chat", help="What the model is asked in.")
+
+
 def by_name(pairs: Iterable[tuple[str, Any]], option: str) -> dict[str, Any]:
     """The values of an option that may be given several times; each name once."""
     made: dict[str, Any] = {}
@@ -148,19 +155,20 @@ def variant_of(options: dict[str, Any]) -> Variant:
     return Variant(**said, params=by_name(options.pop("params"), "--param"))
 
 
-def endpoint(base_url: str, *, timeout_s: float, **how: Any) -> ChatEndpoint:
+def endpoint(base_url: str, **how: Any) -> ChatEndpoint:
     """The endpoint to ask; the key is only ever read from the environment."""
     from refold.replay.candidate import KEY_VARIABLES, ChatEndpoint
 
     if file := ignored("base-url"):
         # Nor is anyone else asked: what a conversation holds was not meant for them.
         raise UsageError(f"{file} names whom to ask: say so yourself, with --base-url or --config")
-    if base_url.rstrip("/") == OPENAI_URL and not any(os.environ.get(k) for k in KEY_VARIABLES):
+    has_key = how.get("api_key") or any(os.environ.get(k) for k in KEY_VARIABLES)
+    if base_url.rstrip("/") == OPENAI_URL and not has_key:
         raise UsageError(
             f"no key for {OPENAI_URL}: set {' or '.join(KEY_VARIABLES)}, "
             "or name your own endpoint with --base-url"
         )
-    return ChatEndpoint(base_url, timeout_s=timeout_s, **how)
+    return ChatEndpoint(base_url, **how)
 
 
 def amount(text: str) -> Decimal:

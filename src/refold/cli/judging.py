@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from refold.cli import output
 from refold.cli.errors import FINE
+from refold.cli.judge import judge_options
 from refold.cli.options import new_file, option, report_option, together
 from refold.cli.text import clean
 from refold.errors import UsageError
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from refold.replay.answer import Verdicts
     from refold.replay.checks.seen import NamedCheck
     from refold.replay.compare import Comparison
+    from refold.replay.judge import Judge
     from refold.replay.metrics import Metric
     from refold.replay.recorded import RecordedComparison
 
@@ -45,6 +47,7 @@ question_options: Final = together(
         help="Also check both answers: a built-in one, as repeated_calls, or FILE.py:FUNCTION.",
     ),
     option("--ignore", multiple=True, metavar="TOOL/FIELD", help="An argument that says nothing."),
+    judge_options,
     option("--peek", is_flag=True, help="Somebody looks before it is over: wider intervals."),
 )
 """What is asked, declared before the answers are looked at; :func:`terms_of` takes it."""
@@ -78,11 +81,13 @@ gate_options: Final = together(
 def terms_of(
     options: dict[str, Any],
     fail_on: Sequence[str] = (),
+    judge: Judge | None = None,
     measuring: Callable[[list[NamedCheck]], Mapping[str, Metric]] | None = None,
 ) -> dict[str, Any]:
     """What a comparison is given by a command's options, which are taken out of them.
 
-    ``measuring`` gives the metrics that it measures with some checks; by default those of answers.
+    ``measuring`` gives the metrics that it measures with some checks; by default those of answers,
+    and of a ``judge``.
     """
     from refold.replay.arms import PRIMARY, SAME_CALLS, Question, check_question, measured
     from refold.replay.checks.reading import read_check
@@ -94,12 +99,14 @@ def terms_of(
     names = ("primary", "guardrails", "margin", "cluster", "peek", "checks", "ignore")
     said = {name: options.pop(name) for name in names}
     checks = [read_check(text) for text in said["checks"]]
-    known = (measuring or measured)(checks)
+    terms: dict[str, Any] = {"question": None, "checks": checks, "ignore": said["ignore"]}
+    terms |= {} if judge is None else {"judge": judge}
+    known = measured(checks, judge) if measuring is None else measuring(checks)
     for word in {*fail_on} - {"worse", CHANGED}:
         threshold(word, known)
     only_changed = bool(fail_on) and set(fail_on) <= {CHANGED}
     if not (only_changed or any(said[name] for name in names[:5])):
-        return {"question": None, "checks": checks, "ignore": said["ignore"]}
+        return terms
     # The name of a check may have an "=" in it.
     guarded = dict(
         (name, amount) if is_amount and text not in known else (text, "")
@@ -121,7 +128,7 @@ def terms_of(
     asked = replace(asked, guardrail_margins=margins)
     if said["margin"] is not None:
         asked = replace(asked, margin=quantity_of(said["margin"], known[asked.primary]))
-    return {"question": asked, "checks": checks, "ignore": said["ignore"]}
+    return terms | {"question": asked}
 
 
 def gated(

@@ -13,6 +13,7 @@ from refold.cli import endpoint, output
 from refold.cli.choosing import choosing, chosen
 from refold.cli.compare import show_comparison
 from refold.cli.errors import FAILED, FINDING, FINE
+from refold.cli.judge import ask, judge_of
 from refold.cli.judging import CHANGED, as_gated, gate_options, gated, question_options, terms_of
 from refold.cli.options import (
     command,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from refold.replay.verify import Verification
 
 
+FILES: Final = ("report", "junit", "summary")
 replay_options: Final = together(
     click.argument("streams", nargs=-1, metavar="[STREAM]..."),
     option("--category", metavar="NAME", help="All streams of this category too."),
@@ -71,12 +73,7 @@ replay_options: Final = together(
         metavar="SECONDS",
         help="How long to wait while the service is away.",
     ),
-    option(
-        "--api",
-        type=click.Choice(["chat", "responses", "anthropic", "gemini"]),
-        default="chat",
-        help="What the model is asked in.",
-    ),
+    endpoint.api_option("--api"),
     option("--stream", is_flag=True, help="Have answers in pieces: the time to the first is kept."),
     option(
         "--timeout", type=float, default=120.0, metavar="SECONDS", help="How long one may take."
@@ -121,6 +118,8 @@ def run_replay(
     if mode == "verify":
         no_effect("with --mode verify, which asks no one", *options)
         return _verify(url, chosen(url, streams, category, wanted))
+    if wanted is not None and wanted.wanted.sample is not None:
+        options["seed"] = wanted.wanted.seed
     return _next_step(url, chosen(url, streams, category, wanted), **options)
 
 
@@ -152,12 +151,13 @@ def _next_step(
     from refold.replay.plan import answered_by, same_label
 
     outcome, control = FINE, None
-    terms = terms_of(options, fail_on)
-    question = terms["question"]
-    files = {name: options.pop(name) for name in ("inconclusive", "junit", "summary")}
-    report = options.pop("report")
+    judging = judge_of(options, base_url)
+    terms = terms_of(options, fail_on, judging and judging[0])
+    question, files = terms["question"], {name: options.pop(name) for name in FILES}
+    inconclusive = options.pop("inconclusive")
+    is_judged = is_control or fail_on or any(terms.values()) or any(files.values())
     changed = endpoint.variant_of(options)
-    options["prices"] = endpoint.by_name(options["prices"], "--price")
+    terms["prices"] = options["prices"] = endpoint.by_name(options["prices"], "--price")
     candidate = endpoint.endpoint(base_url, timeout_s=timeout, api=api, stream=stream)
     if base_url == endpoint.OPENAI_URL:
         output.note(f"asks {candidate.url}: --base-url names another")
@@ -173,7 +173,7 @@ def _next_step(
             control = answered_by(store, control_of(store, [*streams], changed), candidate.url)
         if question is not None:
             options |= {"primary": question.primary, "margin": question.margin}
-        options |= {"samples": samples, "control": control}
+        options |= {"samples": samples, "control": control, "judge": judging and judging[0].id}
         with (
             _explained(store, streams, changed, samples),
             output.progress(f"replay {changed.id}") as tell,
@@ -185,14 +185,24 @@ def _next_step(
             outcome = max(outcome, _outcome(summary))
         if whole.stopped:
             output.note(f"stopped: {whole.stopped}; the same command asks for the rest")
-        if outcome == FAILED or not (fail_on or report or files["junit"] or files["summary"]):
+        if outcome == FAILED or not is_judged:
             return outcome
-        terms["prices"] = options["prices"]
+        if judging is not None:
+            sides = [(changed, None), (control, None)]
+            ask(store, streams, sides, judging, **_left(options, terms, whole))
         found = engine.compare(store, streams, changed, control=control, **terms)
-        found = as_gated(found, fail_on, files["inconclusive"])
-        show_comparison(store, found, report)
-    judged = gated(found.verdicts, fail_on, **files)
+        found = as_gated(found, fail_on, inconclusive)
+        show_comparison(store, found, files.pop("report"))
+    judged = gated(found.verdicts, fail_on, inconclusive=inconclusive, **files)
     return judged if fail_on else outcome
+
+
+def _left(options: dict[str, Any], terms: dict[str, Any], whole: ReplaySummary) -> dict[str, Any]:
+    """How a judge is asked: as the candidate was, within what that left of the budget."""
+    how = {name: options[name] for name in ("workers", "outage_max_s", "max_cost", "prices")}
+    if how["max_cost"] is not None:
+        how["max_cost"] = max(how["max_cost"] - (whole.cost or 0), 0)
+    return how | {"ignore": terms["ignore"]}
 
 
 @contextmanager

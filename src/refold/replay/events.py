@@ -22,7 +22,8 @@ class ReplayPlanned(Payload, frozen=True):
     order. ``sample`` is the first of ``samples``. ``endpoint`` is the address that is asked, absent
     for a function, and ``model`` what it is asked for where the record is not. ``run`` is the same
     for all variants of one run. ``primary`` is the metric that was declared beforehand, ``margin``
-    how much of it is as good as nothing. ``code_version`` is that of refold.
+    how much of it is as good as nothing, ``judge`` the id of who judges. ``code_version`` is that
+    of refold.
     """
 
     variant: dict[str, Any]
@@ -43,6 +44,7 @@ class ReplayPlanned(Payload, frozen=True):
     workers: Annotated[int, ADDED] = 0
     code_version: Annotated[str, ADDED] = ""
     prices: Annotated[dict[str, Price], ADDED] = {}
+    judge: Annotated[str | None, ADDED] = None
 
 
 @event("replay.leased")

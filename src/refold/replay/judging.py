@@ -47,7 +47,7 @@ class Judging:
 def ask_judge(
     store: Store,
     streams: Iterable[str],
-    variants: Iterable[tuple[Variant, int | None]],
+    variants: Iterable[tuple[Variant | None, int | None]],
     judge: Judge,
     candidate: Candidate,
     *,
@@ -60,18 +60,19 @@ def ask_judge(
 ) -> Judging:
     """Have a judge say of each answer whether it is better than the recorded one.
 
-    The answers are those of the ``variants``, of a sample or of all that were planned (None), to
-    the conversations ``streams``. ``candidate`` is who is asked, an endpoint or a function; what is
-    kept of the judge is not asked again, and a conversation that cannot be read is left out.
-    :func:`~refold.replay.compare` with the judge takes what it said. ``progress`` is called with
-    how many questions were asked so far. Raises :class:`~refold.errors.Unavailable` where it
-    cannot be reached; what it said until then is kept.
+    The answers are those of the ``variants`` that there are, of a sample or of all that were
+    planned (None), to the conversations ``streams``. ``candidate`` is who is asked, an endpoint or
+    a function; what is kept of the judge is not asked again, and a conversation that cannot be read
+    is left out. :func:`~refold.replay.compare` with the judge takes what it said. ``progress`` is
+    called with how many questions were asked so far. Raises :class:`~refold.errors.Unavailable`
+    where it cannot be reached; what it said until then is kept.
     """
     check_store(store, call="ask_judge", instead=OPENED)
     those, fields = dict.fromkeys(checked_streams(streams)), ignored(ignore)
     answered = (
         conversation
         for variant, sample in variants
+        if variant is not None
         for conversation in Conversations(store, those, variant, sample, ignored=fields).readable()
     )
     budget = Budget(max_cost, None, prices or {})

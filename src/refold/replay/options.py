@@ -36,8 +36,8 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     service is away for all, the run waits, up to ``outage_max_s``. ``max_cost`` (US dollars) and
     ``max_tokens`` are held before anything is sent, see :class:`~refold.replay.budget.Budget`;
     where they are spent the run ends, and the summary's ``stopped`` says so. ``primary`` is the
-    metric that is declared beforehand, ``margin`` how much of it is as good as nothing, ``seed``
-    that of a sample of conversations: they stand in the plan.
+    metric that is declared beforehand, ``margin`` how much of it is as good as nothing, ``judge``
+    the id of who judges, ``seed`` that of a sample of conversations: they stand in the plan.
     """
 
     samples: int = 1
@@ -52,6 +52,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     primary: str | None = None
     margin: float | None = None
     seed: int | None = None
+    judge: str | None = None
 
     def __post_init__(self) -> None:
         _check_between(1, SAMPLES_MAX, samples=self.samples)
@@ -118,6 +119,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
             workers=self.workers,
             code_version=__version__,
             prices=dict(prices),
+            judge=self.judge,
         )
 
 
