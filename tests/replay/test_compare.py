@@ -324,6 +324,21 @@ def test_money_and_time_are_compared_where_both_are_known(store: refold.Store) -
     assert (second.cost_delta, second.latency_delta_ms) == (None, None)
 
 
+def test_what_differs_is_averaged_over_samples_first(store: refold.Store) -> None:
+    """Three samples of a decision are one decision: money does not grow with their number."""
+    costs = iter([Decimal("0.002"), Decimal("0.004"), Decimal("0.006")] * 20)
+
+    def measured(request: ChatRequest) -> Action:
+        return Action(text="x", cost=next(costs), latency_ms=50.0)
+
+    replay(store, STREAMS[:1], CANDIDATE, measured, samples=3, workers=1)
+    figures = compare(store, STREAMS[:1], CANDIDATE).figures
+    # Recorded at 0.002; the mean of three is 0.004.
+    assert figures.cost_delta == Decimal("0.002")
+    assert figures.latency_delta is not None
+    assert figures.latency_delta.count == 1
+
+
 def test_the_same_log_gives_the_same_bytes(store: refold.Store) -> None:
     """As JSON, again and again, and the JSON reads back as the same comparison."""
     replayed(store, CANDIDATE, others_from=5)

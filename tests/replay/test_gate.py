@@ -93,6 +93,17 @@ def test_inconclusive_may_pass_by_choice_but_an_incomplete_run_never() -> None:
     assert gate(of(cut_off)).exit_code == 4
 
 
+def test_not_worse_may_pass_by_choice() -> None:
+    """Where all that is open is surely not worse; of a guardrail that is all that is asked."""
+    unsure = replace(said("inconclusive"), is_not_worse=True)
+    codes = [gate(of(unsure), inconclusive=how).exit_code for how in ("fail", "not-worse", "pass")]
+    assert codes == [4, 0, 0]
+    assert gate(of(unsure, said("inconclusive", COST)), inconclusive="not-worse").exit_code == 4
+    cut_off = replace(unsure, is_complete=False)
+    assert gate(of(cut_off), inconclusive="not-worse").exit_code == 4
+    assert gate(of(said("better"), said("not worse", COST))).exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("threshold", "exit_code"),
     [

@@ -415,3 +415,39 @@ def test_a_guardrail_passes_where_it_did_not_get_worse_by_what_matters() -> None
     assert judge(COST, costs, costs, is_guardrail=True).answer == "equivalent"
     dear = [msgspec.structs.replace(one, value=2.0) for one in costs]
     assert judge(COST, dear, costs, is_guardrail=True).answer == "worse"
+
+
+class TestNotWorse:
+    """A gain that is not sure is no loss: what is asked of a guardrail, and said of the primary."""
+
+    def broken(self, *where: int, missing: int = 0) -> list[Observation]:
+        """200 conversations: these are broken, and of the last so many it is not known."""
+        known = [float(n in where) if n < 200 - missing else None for n in range(200)]
+        return [Observation(f"c-{n}", f"c-{n}", value) for n, value in enumerate(known)]
+
+    def test_a_guardrail_need_not_lie_within_the_margin_on_both_sides(self) -> None:
+        """Its better end may be anywhere; of the primary that is not known to be as good."""
+        control, candidate = self.broken(*range(10)), self.broken(*range(50, 55))
+        guarded = judge(BROKEN, candidate, control, margin=0.05, is_guardrail=True)
+        assert (guarded.answer, guarded.is_not_worse) == ("not worse", True)
+        assert guarded.high is not None
+        assert guarded.low is not None
+        assert 0 < guarded.high <= 0.05 < -guarded.low
+        primary = judge(BROKEN, candidate, control, margin=0.05)
+        assert (primary.answer, primary.is_not_worse) == ("inconclusive", True)
+        assert "not worse by more than 5.0 points" in primary.plain
+        assert "but that it is not worse by more than 5.0 points in" in family(primary).ship
+        worse = judge(BROKEN, control, candidate, margin=0.05, is_guardrail=True)
+        assert (worse.answer, worse.is_not_worse) == ("inconclusive", False)
+        higher = msgspec.structs.replace(BROKEN, direction="higher")
+        assert judge(higher, control, candidate, margin=0.05, is_guardrail=True).is_not_worse
+        assert not judge(higher, candidate, control, margin=0.05, is_guardrail=True).is_not_worse
+
+    def test_what_is_missing_may_be_worse(self) -> None:
+        """An answer that is not known counts as the worst there can be; a run cut off, as none."""
+        control, candidate = self.broken(*range(10)), self.broken(*range(50, 55), missing=20)
+        found = judge(BROKEN, candidate, control, margin=0.05, is_guardrail=True)
+        assert (found.answer, found.is_not_worse) == ("inconclusive", False)
+        whole = self.broken(*range(50, 55))
+        cut = judge(BROKEN, whole, control, margin=0.05, is_guardrail=True, is_complete=False)
+        assert (cut.answer, cut.is_not_worse) == ("inconclusive", False)

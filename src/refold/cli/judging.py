@@ -62,9 +62,10 @@ gate_options: Final = together(
     ),
     option(
         "--inconclusive",
-        type=click.Choice(["fail", "pass"]),
+        type=click.Choice(["fail", "pass", "not-worse"]),
         default="fail",
-        help="What becomes of a complete run of which nothing can be said.",
+        help="What becomes of a complete run of which nothing can be said, or only that it is not "
+        "worse.",
     ),
     option("--junit", type=new_file("JUnit XML", ".xml"), metavar="FILE", help="Write JUnit XML."),
     option(

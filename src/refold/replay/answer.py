@@ -11,7 +11,13 @@ from refold.replay.metrics import Metric
 from refold.replay.stats import CONFIDENCE, Looks
 
 Answer = Literal[
-    "better", "worse", "equivalent", "inconclusive", "changed more than noise", "no change seen"
+    "better",
+    "worse",
+    "equivalent",
+    "not worse",
+    "inconclusive",
+    "changed more than noise",
+    "no change seen",
 ]
 
 
@@ -31,7 +37,10 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     ``smallest_effect`` would have been seen in four of five such comparisons, ``clusters_needed``
     settle an inconclusive one as often. ``p`` is the chance of so large a difference where there is
     none, ``adjusted_p`` the same among several metrics. Where ``looks`` is ``"any"``, a run that is
-    not complete is answered too, by what was asked so far. ``plain`` is the answer in a sentence.
+    not complete is answered too, by what was asked so far. Of a guardrail (``is_guardrail``) it is
+    enough that it is not worse; ``is_not_worse`` says that it surely is not, by more than the
+    margin, which of the primary metric leaves open whether it is better. ``plain`` is the answer in
+    a sentence.
     """
 
     metric: Metric
@@ -58,6 +67,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     looks: Looks = "one"
     clustered_by: str = "conversation"
     sides: Sides = SIDES
+    is_guardrail: bool = False
+    is_not_worse: bool = False
 
     @property
     def is_answered(self) -> bool:

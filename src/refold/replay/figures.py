@@ -6,6 +6,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
+from statistics import fmean
 from typing import Final
 
 import msgspec
@@ -133,7 +134,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     the share of broken answers, ``broken_recorded`` that of the record. ``by_conversation`` is the
     share of conversations in which every action was the same, among those answered throughout.
     ``cost_delta`` and ``latency_delta`` are candidate less recorded over the decisions where both
-    are known.
+    are known, the samples of each averaged first.
     """
 
     conversations: int
@@ -188,8 +189,8 @@ class Tally:
     """What figures are made of, one conversation at a time: of each, no more than its counts.
 
     A conversation may come again, as another sample: it is independent of itself no more than its
-    decisions are of each other, and was recorded once. ``parted`` are those with another
-    action somewhere.
+    decisions are of each other, and was recorded once; its samples come together. ``parted`` are
+    those with another action somewhere.
     """
 
     def __init__(self) -> None:
@@ -204,6 +205,8 @@ class Tally:
         self._recorded, self._candidate = _Sums(), _Sums()
         self._cost_delta: Decimal | None = None
         self._latency_deltas = array("d")
+        self._costs: dict[str, list[Decimal]] = {}
+        self._latencies: dict[str, list[float]] = {}
 
     def add(self, conversation: ConversationComparison) -> None:
         """One more conversation."""
@@ -211,6 +214,8 @@ class Tally:
         self._later.append(sum(decision.is_later for decision in conversation.decisions))
         stream, is_first = conversation.stream, conversation.stream not in self._streams
         self._streams.add(stream)
+        if is_first:
+            self._average()
         self._same.add(stream, known([conversation.same_action]))
         place = conversation.first_divergence
         if place is not None and stream not in self.parted:
@@ -228,11 +233,21 @@ class Tally:
                 self._recorded.add(decision.recorded)
             if decision.candidate is not None:
                 self._candidate.add(decision.candidate)
-            self._cost_delta = total_cost([self._cost_delta, decision.cost_delta])
-            self._latency_deltas.extend(known([decision.latency_delta_ms]))
+            if decision.cost_delta is not None:
+                self._costs.setdefault(decision.at, []).append(decision.cost_delta)
+            if decision.latency_delta_ms is not None:
+                self._latencies.setdefault(decision.at, []).append(decision.latency_delta_ms)
+
+    def _average(self) -> None:
+        """Count what differs at each decision of the conversation before, its samples averaged."""
+        means = [sum(of, Decimal(0)) / len(of) for of in self._costs.values()]
+        self._cost_delta = total_cost([self._cost_delta, *means])
+        self._latency_deltas.extend(map(fmean, self._latencies.values()))
+        self._costs, self._latencies = {}, {}
 
     def figures(self) -> Figures:
         """The figures of what was added."""
+        self._average()
         counts: dict[str, int] = {level: sum(of[level] for of in self._counts) for level in LEVELS}
         shares = {name: _share(clusters) for name, clusters in self._clusters.items()}
         return Figures(

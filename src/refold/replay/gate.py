@@ -83,7 +83,7 @@ def gate(
     verdicts: Verdicts,
     fail_on: Sequence[str] = ("worse",),
     *,
-    inconclusive: Literal["fail", "pass"] = "fail",
+    inconclusive: Literal["fail", "pass", "not-worse"] = "fail",
 ) -> Gate:
     """Whether to let a candidate through.
 
@@ -92,7 +92,8 @@ def gate(
     value of a metric, in its unit or, of a share, in ``pt`` or ``%``: ``cost>0.05``,
     ``broken_answers>2%``. A finding is 1. Else an inconclusive verdict on the primary metric, on a
     guardrail, or on a change that was asked about, is 4, and so is a value that is not known;
-    ``inconclusive="pass"`` lets it through, but never a run that is not complete. Raises
+    ``inconclusive="pass"`` lets it through, ``"not-worse"`` only what is surely not worse by more
+    than the margin; but never a run that is not complete. Raises
     :class:`~refold.errors.UsageError` for what is neither, or names a metric not measured.
     """
     words = {one for one in fail_on if one in ("worse", "changed")}
@@ -103,7 +104,11 @@ def gate(
     must = [verdicts.primary, *verdicts.guardrails]
     gated = [_gated(one, words, limits, is_needed=one in must) for one in every]
     states = {one.state for one in gated}
-    may_pass = inconclusive == "pass" and all(one.is_complete for one in every)
+    unsure = [one.verdict for one in gated if one.state == "inconclusive"]
+    may_pass = inconclusive == "pass" or (
+        inconclusive == "not-worse" and all(one.is_not_worse for one in unsure)
+    )
+    may_pass = may_pass and all(one.is_complete for one in every)
     code = INCONCLUSIVE if "inconclusive" in states and not may_pass else PASSED
     code = FINDING if "failed" in states else code
     return Gate(code, _sentence(code, verdicts.ship, gated), gated)

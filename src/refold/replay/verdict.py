@@ -2,7 +2,8 @@
 
 Each metric is judged by its paired difference, candidate less control, and how far off that can be.
 A metric with a direction is *better*, *worse*, *equivalent* (all of the interval within a margin
-that was declared beforehand) or *inconclusive*. One without only *changed more than noise*, or
+that was declared beforehand) or *inconclusive*; a guardrail may be *not worse* as well (the worse
+end is within the margin). One without only *changed more than noise*, or
 there is *no change seen*, and that is said only where a change of any size that matters would have
 been seen.
 """
@@ -74,6 +75,7 @@ def judge(
         looks=looks,
         clustered_by=clustered_by,
         sides=sides,
+        is_guardrail=is_guardrail,
         **means._asdict(),
     )
     if not differences:
@@ -126,6 +128,7 @@ def _with_figures(facts: Verdict, found: PairedDifference, reach: float) -> Verd
 
 
 def _answered(verdict: Verdict) -> Verdict:
+    verdict = replace(verdict, is_not_worse=verdict.is_answered and _is_not_worse(verdict))
     answered = replace(verdict, answer=_answer(verdict) if verdict.is_answered else "inconclusive")
     return replace(answered, plain=wording.plain(answered))
 
@@ -140,8 +143,17 @@ def _answer(verdict: Verdict) -> Answer:
         if direction is None:
             return "changed more than noise"
         return "better" if (low >= 0) == (direction == "higher") else "worse"
+    if verdict.is_guardrail and verdict.is_not_worse:
+        return "not worse"
     useful = _useful(verdict)
     return "no change seen" if not direction and max(-low, high) <= useful else "inconclusive"
+
+
+def _is_not_worse(verdict: Verdict) -> bool:
+    """Whether the worse end is within the margin, wherever the better one is."""
+    low, high = _ends_with_missing(verdict)
+    worst = {"higher": -low, "lower": high}.get(verdict.metric.direction or "", math.inf)
+    return verdict.margin is not None and worst <= verdict.margin
 
 
 def _ends_with_missing(verdict: Verdict) -> tuple[float, float]:

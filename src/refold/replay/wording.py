@@ -73,14 +73,16 @@ def plain(verdict: Verdict) -> str:
         case "better" | "worse" | "changed more than noise":
             text = f"{sides}; {by}"
         case "equivalent":
-            allowed = apart(verdict.margin, unit).lstrip("+")
-            text = f"{sides}; {by}, all of it within the {allowed} that do not matter"
+            text = f"{sides}; {by}, all of it within the {_allowed(verdict)} that do not matter"
+        case "not worse":
+            text = f"{sides}; {by}, at worst within the {_allowed(verdict)} that do not matter"
         case "no change seen":
             text = f"{sides}; {by}, no more than it differs from itself"
         case _:
             is_whole = unit == "share" and (verdict.low, verdict.high) == (-1.0, 1.0)
             fits = "anything" if is_whole or None in (verdict.low, verdict.high) else ends
-            text = f"{sides}; {fits} would fit. {_missing_part(verdict)}"
+            sure = f", all not worse by more than {_allowed(verdict)}" * verdict.is_not_worse
+            text = f"{sides}; {fits} would fit{sure}. {_missing_part(verdict)}"
     early = "" if verdict.is_complete or not verdict.is_answered else " so far, by an early look"
     return f"{verdict.answer[0].upper()}{verdict.answer[1:]}{early}: {text.rstrip('. ')}."
 
@@ -121,7 +123,7 @@ def _shipped(primary: Verdict, guardrails: Sequence[Verdict], changed: Sequence[
     if worse:
         return f"Do not ship it: worse in {_list(worse)}."
     if open_:
-        text = f"Do not ship it yet: nothing sure of {_says(open_)}."
+        text = f"Do not ship it yet: nothing sure of {_says(open_)}{_not_worse(open_)}."
         return f"{text} {_missing_part(open_[0])}".strip()
     guarded = f", and no harm to {_says(guardrails)}" if guardrails else ""
     otherwise = f"it acts otherwise ({_says(changed)}), with " if changed else ""
@@ -152,6 +154,17 @@ def _missing_part(verdict: Verdict) -> str:
     if verdict.missing:
         told += [f"{verdict.missing:,} of {verdict.items:,} items lack an answer: ask them again."]
     return " ".join(told)
+
+
+def _allowed(verdict: Verdict) -> str:
+    return apart(verdict.margin, verdict.metric.unit).lstrip("+")
+
+
+def _not_worse(verdicts: Sequence[Verdict]) -> str:
+    """By how much they are surely not worse, of those of which that is known."""
+    known = [one for one in verdicts if one.is_not_worse]
+    said = [f"{_allowed(one)} in {one.metric.says}" for one in known]
+    return f", but that it is not worse by more than {_list(said)}" if said else ""
 
 
 def _clusters(verdict: Verdict, count: int, which: str = "") -> str:
