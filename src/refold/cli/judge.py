@@ -61,7 +61,7 @@ def ask(
 ) -> None:
     """Have a judge say what it has not said yet of the answers, and tell what came of it."""
     from refold.replay.judging import ask_judge
-    from refold.replay.report.formatting import money
+    from refold.replay.wording import money
 
     with output.progress(f"judge {judging[0].id}") as tell:
         how["progress"] = lambda done: tell(done, None)

@@ -148,7 +148,7 @@ def _next_step(
     import refold.replay as engine
     from refold.replay.arms import check_cluster
     from refold.replay.control import control_of
-    from refold.replay.plan import answered_by, same_label
+    from refold.replay.plan import answered_by
 
     outcome, control = FINE, None
     judging = judge_of(options, base_url)
@@ -164,11 +164,7 @@ def _next_step(
     with opened(url, mode="write") as store:
         check_cluster(store, streams, question and question.cluster)
         changed = answered_by(store, changed, candidate.url)
-        for other in same_label(store, changed):
-            output.note(
-                f"the label {clean(changed.label or '')} is that of {other.id} too, which changes "
-                f"something else; this is {changed.id}, asked for itself"
-            )
+        _tell_label(store, changed)
         if is_control or CHANGED in fail_on:
             control = answered_by(store, control_of(store, [*streams], changed), candidate.url)
         if question is not None:
@@ -195,6 +191,17 @@ def _next_step(
         show_comparison(store, found, files.pop("report"))
     judged = gated(found.verdicts, fail_on, inconclusive=inconclusive, **files)
     return judged if fail_on else outcome
+
+
+def _tell_label(store: Store, changed: Variant) -> None:
+    """Say where a label is that of another variant too: its prompt was edited since."""
+    from refold.replay.plan import same_label
+
+    for other in same_label(store, changed):
+        output.note(
+            f"the label {clean(changed.label or '')} is that of {other.id} too, which changes "
+            f"something else; this is {changed.id}, asked for itself"
+        )
 
 
 def _left(options: dict[str, Any], terms: dict[str, Any], whole: ReplaySummary) -> dict[str, Any]:
