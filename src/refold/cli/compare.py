@@ -140,9 +140,9 @@ def _replayed(
             prices=prices,
             **terms,
         )
-        comparison = as_gated(comparison, asked, options["inconclusive"])
+        comparison, gate = as_gated(comparison, asked, options.pop("inconclusive"))
         show_comparison(store, comparison, report)
-    outcome = gated(comparison.verdicts, asked, **options)
+    outcome = gated(gate, asked, **options)
     return FINDING if words and _is_finding(comparison, words) else outcome
 
 
@@ -179,13 +179,12 @@ def _recorded(
     judge_of(options)
     terms = terms_of(options, fail_on, measuring=of_recorded)
     del terms["ignore"]  # No answers are set against each other.
-    gate = {name: options[name] for name in ("inconclusive", "junit", "summary")}
     sides = [selected(url, first, "--a"), selected(url, second, "--b")]
     with opened(url) as store:
         found = compare_recorded(store, *sides, pair_by=pair_by, prices=options["prices"], **terms)
-        found = as_gated(found, fail_on, gate["inconclusive"])
+        found, gate = as_gated(found, fail_on, options["inconclusive"])
         show_comparison(store, found, options["report"])
-    return gated(found.verdicts, fail_on, **gate)
+    return gated(gate, fail_on, junit=options["junit"], summary=options["summary"])
 
 
 def _is_finding(comparison: Comparison, words: set[str]) -> bool:

@@ -17,9 +17,9 @@ from refold.cli.text import clean
 from refold.errors import UsageError
 
 if TYPE_CHECKING:
-    from refold.replay.answer import Verdicts
     from refold.replay.checks.seen import NamedCheck
     from refold.replay.compare import Comparison
+    from refold.replay.gate import Gate
     from refold.replay.judge import Judge
     from refold.replay.metrics import Metric
     from refold.replay.recorded import RecordedComparison
@@ -132,18 +132,10 @@ def terms_of(
     return terms | {"question": asked}
 
 
-def gated(
-    verdicts: Verdicts,
-    fail_on: Sequence[str],
-    *,
-    inconclusive: Any,
-    junit: str | None,
-    summary: str | None,
-) -> int:
-    """The exit code of a gate on some verdicts, 0 where none is asked for; files are written."""
+def gated(found: Gate, fail_on: Sequence[str], *, junit: str | None, summary: str | None) -> int:
+    """The exit code of a gate, 0 where none is asked for; its files are written."""
     from refold.replay import gate
 
-    found = gate.gate(verdicts, fail_on, inconclusive=inconclusive)
     for path, written in ((junit, gate.junit), (summary, gate.markdown)):
         if path is not None:
             _write(path, written(found))
@@ -155,14 +147,14 @@ def gated(
     return found.exit_code
 
 
-def as_gated(comparison: C, fail_on: Sequence[str], inconclusive: Any) -> C:
-    """A comparison that says first what its gate does, where there is one."""
+def as_gated(comparison: C, fail_on: Sequence[str], inconclusive: Any) -> tuple[C, Gate]:
+    """A comparison and its gate; it says first what that does, where one is asked for."""
     from refold.replay.gate import gate
 
+    found = gate(comparison.verdicts, fail_on, inconclusive=inconclusive)
     if not fail_on:
-        return comparison
-    ship = gate(comparison.verdicts, fail_on, inconclusive=inconclusive).ship
-    return replace(comparison, verdicts=replace(comparison.verdicts, ship=ship))
+        return comparison, found
+    return replace(comparison, verdicts=replace(comparison.verdicts, ship=found.ship)), found
 
 
 def _write(path: str, text: str) -> None:

@@ -187,9 +187,9 @@ def _next_step(
             sides = [(changed, None), (control, None)]
             ask(store, streams, sides, judging, **_left(options, terms, whole))
         found = engine.compare(store, streams, changed, control=control, **terms)
-        found = as_gated(found, fail_on, inconclusive)
+        found, gate = as_gated(found, fail_on, inconclusive)
         show_comparison(store, found, files.pop("report"))
-    judged = gated(found.verdicts, fail_on, inconclusive=inconclusive, **files)
+    judged = gated(gate, fail_on, **files)
     return judged if fail_on else outcome
 
 

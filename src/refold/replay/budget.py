@@ -133,9 +133,11 @@ class Budget:
         every = [self.spent, *self._held.values(), held]
         cost, tokens = sum(one.cost for one in every), sum(one.tokens for one in every)
         if self.max_cost is not None and cost > self.max_cost:
-            return f"of {self.max_cost} US dollars {self.spent.cost:.6f} are spent"
+            spent = f"of {self.max_cost} US dollars {self.spent.cost:.6f} are spent"
+            return f"{spent}, and the next may cost {held.cost:.6f}"
         if self.max_tokens is not None and tokens > self.max_tokens:
-            return f"of {self.max_tokens:,} tokens {self.spent.tokens:,} are spent"
+            spent = f"of {self.max_tokens:,} tokens {self.spent.tokens:,} are spent"
+            return f"{spent}, and the next may take {held.tokens:,}"
         return ""
 
 

@@ -1,0 +1,155 @@
+"""What `refold replay` says of its own answers, and what it puts on record of how they were got."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import refold
+from refold.replay.plan import plans
+from tests.cli.endpoints import says, serving
+from tests.cli.running import Refold
+from tests.support.chat_server import Body, ChatServer
+
+TALK = [
+    ("agent.configured", {"prompt": {"text": "Be brief."}, "model": "m-1"}),
+    ("user.utterance", {"text": "Is Tuesday free?"}),
+    ("agent.utterance", {"text": "Yes, at nine."}),
+]
+
+
+def recorded(count: int) -> None:
+    with refold.open("refold.db") as store:
+        for number in range(count):
+            store.append(f"talk-{number}", [refold.Event(*one) for one in TALK])
+
+
+RUN = ("replay", "--category", "talk", "--label", "new")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ("--control",),
+        ("--check", "max_words=2"),
+        ("--ignore", "book/request_id"),
+        ("--primary", "same_calls"),
+        ("--guardrail", "cost"),
+    ],
+)
+def test_what_was_asked_about_is_answered(run: Refold, asked: tuple[str, ...]) -> None:
+    """A control, a check, a metric: without a gate and a report, the comparison is printed too."""
+    recorded(6)
+    with serving(says("No.")) as service:
+        done = run(*RUN, "--base-url", service.url, *asked)
+    assert done.code == 0, done
+    assert "6  100.0 %  other words, the same action" in done.out
+    assert ("control " in done.out) is ("--control" in asked)
+
+
+def test_nothing_that_was_not_asked_about_is_printed(run: Refold) -> None:
+    """A replay by itself says what it did, and how to compare."""
+    recorded(1)
+    with serving(says("No.")) as service:
+        done = run(*RUN, "--base-url", service.url)
+    assert "the same action" not in done.out
+    assert "compare: refold compare --variant" in done.out
+
+
+def test_a_check_decides_in_the_run_itself(run: Refold) -> None:
+    """One command replays and judges: an answer that is too long is worse, exit 1."""
+    recorded(8)
+    with serving(says("No, and that is more than was asked for.")) as service:
+        gate = ("--check", "max_words=3", "--primary", "check:max_words=3", "--fail-on", "worse")
+        done = run(*RUN, "--base-url", service.url, *gate)
+    assert done.code == 1, done
+    assert "Do not ship it: worse in no answer is longer: 3." in done.out
+
+
+def test_the_seed_of_a_sample_is_in_the_plan(run: Refold) -> None:
+    """What was chosen by chance can be chosen again; where nothing was, there is none."""
+    recorded(6)
+    with serving(says("No.")) as service:
+        for label, more in (("some", ("--sample", "2", "--seed", "7")), ("all", ())):
+            asked = ("replay", "--category", "talk", "--label", label, *more)
+            assert run(*asked, "--base-url", service.url).code == 0
+    with refold.open("refold.db", mode="read") as store:
+        seeds = {plan.variant.label: (plan.terms.seed, len(plan.versions)) for plan in plans(store)}
+    assert seeds == {"some": (7, 2), "all": (None, 6)}
+
+
+def test_an_edited_prompt_under_an_old_label_is_told(run: Refold) -> None:
+    """It is another variant, asked for itself: the old answers are not the new prompt's."""
+    recorded(2)
+    prompt = Path("new.md")
+    with serving(says("No.")) as service:
+        asked = (*RUN, "--prompt", "new.md", "--base-url", service.url)
+        prompt.write_text("Be short.")
+        first = run(*asked)
+        assert "the label new" not in first.err
+        assert "the label new" not in run(*asked).err
+        assert len(service.requests) == 2
+        prompt.write_text("Be very short.")
+        edited = run(*asked)
+        assert len(service.requests) == 4
+    old = first.out.split()[1].rstrip(",")
+    assert f"the label new is that of {old} too, which changes something else" in edited.err
+
+
+def test_a_model_without_a_price_is_asked_once_and_told(run: Refold) -> None:
+    """Nobody says what it costs, so that no budget can be kept: exit 2, and what to do."""
+    recorded(5)
+    with serving(says("No.")) as service:
+        asked = (*RUN, "--base-url", service.url, "--max-cost", "1", "--workers", "4")
+        done = run(*asked)
+        assert done.code == 2, done
+        assert "nobody says what m-1 costs, so max_cost cannot be kept" in done.err
+        assert "--price NAME=IN,OUT" in done.err
+        assert len(service.requests) == 1
+        assert run(*asked, "--price", "m-1=1,1").code == 0
+        assert len(service.requests) == 5
+
+
+def test_a_first_request_that_the_budget_does_not_hold_is_not_sent(run: Refold) -> None:
+    """What it may cost at most is more than there is: nothing is asked, and that is said."""
+    recorded(3)
+    with ChatServer(lambda _: {"role": "assistant", "content": "No."}) as server:
+        asked = ("--base-url", server.base_url, "--price", "m-1=1,1", "--max-cost", "0.0001")
+        done = run(*RUN, *asked)
+        assert done.code == 1, done
+        assert "of 0.0001 US dollars 0.000000 are spent, and the next may cost 0.00" in done.err
+        assert server.requests == []
+
+
+def test_what_shut_the_gate_is_said_once(run: Refold) -> None:
+    """On the page and in the summary for a pull request."""
+    recorded(8)
+    call = {"id": "x", "type": "function", "function": {"name": "book", "arguments": "{}"}}
+    deaf = {"role": "assistant", "content": None, "tool_calls": [call]}
+    kind = {"role": "assistant", "content": "No."}
+
+    def answer(body: Body) -> Body:
+        return deaf if body["messages"][0]["content"] == "Be deaf." else kind
+
+    with ChatServer(answer) as server:
+        gate = ("--fail-on", "changed", "--summary", "out.md", "--prompt", "Be deaf.")
+        done = run(*RUN, "--base-url", server.base_url, *gate)
+        assert done.code == 1, done
+        again = run("compare", "--control", "control", "--variant", "new", *gate[:4])
+        assert again.code == 1, again
+    sentence = "Do not ship it: answers that call what was recorded: changed more than noise."
+    assert done.out.count(sentence) == again.out.count(sentence) == 1
+    told = Path("out.md").read_text().splitlines()[0]
+    assert told == f"### ❌ refold: {sentence}"
+
+
+def test_a_comparison_of_a_run_is_json_too(run: Refold) -> None:
+    """A line for the run of each variant, and one for the comparison."""
+    recorded(2)
+    with serving(says("No.")) as service:
+        done = run(*RUN, "--control", "--base-url", service.url, "--json")
+    *summaries, compared = map(json.loads, done.out.splitlines())
+    assert {one["variant"]["label"] for one in summaries} == {"control", "new"}
+    assert compared["control"]["figures"]["decisions"] == 2
