@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     from refold.projections.projection import Projection
 
 P = ParamSpec("P")
+Url = str | os.PathLike[str] | None
 Mode = Literal["create", "write", "read"]
 Synchronous = Literal["FULL", "NORMAL"]
 _FORMS = "a path, sqlite:///path, postgresql://host/database or memory:"
 
 
 def open(
-    url: str | os.PathLike[str] | None = None,
+    url: Url = None,
     *,
     mode: Mode = "create",
     synchronous: Synchronous = "FULL",
@@ -94,9 +95,7 @@ def _for_asyncio(opener: Callable[P, Store]) -> Callable[P, AsyncStore]:
 open_async = _for_asyncio(open)
 
 
-def _backend(
-    url: str | os.PathLike[str] | None, *, mode: Mode, synchronous: Synchronous
-) -> Backend:
+def _backend(url: Url, *, mode: Mode, synchronous: Synchronous) -> Backend:
     _check_choice("mode", mode, Mode)
     _check_choice("synchronous", synchronous, Synchronous)
     if url is not None and not isinstance(url, str | bytes | os.PathLike):
@@ -124,8 +123,7 @@ def _backend(
 def _path_of(where: str) -> Path:
     if not where:
         raise UsageError(f"an empty store URL: give {_FORMS}")
-    scheme = where.partition("://")[0] if "://" in where else ""
-    if not scheme:
+    if (scheme := where.partition("://")[0]) == where:
         return Path(where)
     if scheme != "sqlite":
         raise UsageError(f"{where!r}: no backend for {scheme}://; give {_FORMS}", url=where)

@@ -273,6 +273,18 @@ class Checkable(Protocol):
 
 
 @runtime_checkable
+class Announcer(Protocol):
+    """A backend that hears of the appends of other processes."""
+
+    def announce(self, ring: Callable[[], None]) -> None:
+        """From now on call ``ring``, from another thread, when anything may have been appended.
+
+        Asking again changes nothing. It may miss some: who waits looks for himself too.
+        """
+        ...
+
+
+@runtime_checkable
 class SnapshotKeeper(Protocol):
     """A backend that can keep snapshots."""
 

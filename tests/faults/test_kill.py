@@ -6,7 +6,7 @@ import json
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -43,13 +43,15 @@ class Told(NamedTuple):
 class Crowd:
     """Processes at work on one log, and the end of the pipe that they tell through."""
 
-    def __init__(self, path: Path, name: str, synchronous: str) -> None:
+    def __init__(
+        self, path: Path | str, name: str, synchronous: str, victims: Sequence[Victim] = VICTIMS
+    ) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["tests.faults.victims", *IMPORTED_WHEN_NEEDED])
         self._hears, tells = context.Pipe(duplex=False)
         self._rest = b""
         self.processes: list[BaseProcess] = []
-        for victim in VICTIMS:
+        for victim in victims:
             own = f"{name}.{victim.__name__}"
             args = (str(path), own, synchronous, tells)
             self.processes.append(context.Process(target=victim, args=args, daemon=True))

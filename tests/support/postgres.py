@@ -15,7 +15,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from importlib.util import find_spec
 from itertools import count
@@ -68,32 +68,71 @@ def _free_port() -> int:
         return int(taken.getsockname()[1])
 
 
-@contextmanager
-def server(settings: Sequence[str] = QUICK, version: str | None = None) -> Iterator[int]:
-    """The port of a server on 127.0.0.1; its superuser is called postgres."""
-    who = _as_whom()
-    with TemporaryDirectory(prefix="refold-postgres-") as name:
-        folder = Path(name)
+class Server:
+    """A server in a folder of its own; it may be killed and started again."""
+
+    def __init__(self, folder: Path, settings: Sequence[str], version: str | None = None) -> None:
+        self._folder, self._version, self.port = folder, version, _free_port()
+        place = (f"port={self.port}", "listen_addresses=127.0.0.1", "unix_socket_directories=")
+        self._settings = [part for one in (*place, *settings) for part in ("-c", one)]
+        who = _as_whom()
+        self._how = {"cwd": folder, "env": {"LC_ALL": "C", "TZ": "UTC"}, **who}
         (folder / "password").write_text(PASSWORD)
         for path in (folder, folder / "password"):
             os.chown(path, who.get("user", -1), who.get("group", -1))
-        how = {"cwd": folder, "env": {"LC_ALL": "C", "TZ": "UTC"}, **who}
         made = [_program("initdb", version), "-D", "data", "-U", "postgres", "-A", "scram-sha-256"]
         made += ["--pwfile=password", "-E", "UTF8", "--locale=C", "--no-sync"]
-        done = subprocess.run(made, check=False, capture_output=True, text=True, **how)
+        done = subprocess.run(made, check=False, capture_output=True, text=True, **self._how)
         assert done.returncode == 0, done.stderr
-        port = _free_port()
-        place = (f"port={port}", "listen_addresses=127.0.0.1", "unix_socket_directories=")
-        given = [part for one in (*place, *settings) for part in ("-c", one)]
-        command = [_program("postgres", version), "-D", "data", *given]
-        with (folder / "log").open("wb") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log, **how)
+        self.start()
+
+    def start(self) -> None:
+        """Take connections."""
+        command = [_program("postgres", self._version), "-D", "data", *self._settings]
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, **self._how)
+        _wait(self.port, self._process, self._folder / "log")
+
+    def pids(self) -> list[int]:
+        """All of its processes; the first is the parent of the others."""
+        with connect(self.port) as admin:
+            found = admin.execute("SELECT pid FROM pg_stat_activity").fetchall()
+        return [self._process.pid, *(pid for (pid,) in found)]
+
+    def kill(self) -> None:
+        """End it at once, all of its processes."""
+        signalled(self.pids(), signal.SIGKILL)
+        self._process.wait(START_S)
+
+    def stop(self) -> None:
+        """End it in order; its clients are sent away."""
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait(START_S)
+
+
+def signalled(pids: Sequence[int], number: signal.Signals) -> None:
+    """Send a signal to processes, where they are still there."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+@contextmanager
+def servers(settings: Sequence[str] = QUICK, version: str | None = None) -> Iterator[Server]:
+    """A server that ends with the block."""
+    with TemporaryDirectory(prefix="refold-postgres-") as name:
+        started = Server(Path(name), settings, version)
         try:
-            _wait(port, process, folder / "log")
-            yield port
+            yield started
         finally:
-            process.send_signal(signal.SIGINT)  # Its clients are sent away.
-            process.wait(START_S)
+            started.stop()
+
+
+@contextmanager
+def server(settings: Sequence[str] = QUICK, version: str | None = None) -> Iterator[int]:
+    """The port of a server on 127.0.0.1; its superuser is called postgres."""
+    with servers(settings, version) as started:
+        yield started.port
 
 
 def _wait(port: int, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -100,6 +100,11 @@ class Plan:
             outcomes.append(decision)
         return outcomes
 
+    def refuses_a_key(self, batches: Sequence[Batch]) -> bool:
+        """Whether a batch that has a key is refused: its key may have an answer."""
+        pairs = zip(batches, self.decisions, strict=True)
+        return any(batch.key is not None and isinstance(d, RefoldError) for batch, d in pairs)
+
     def decide(self, batch: Batch) -> Accepted | list[Appended] | RefoldError:
         """What one more batch comes to, after those before it."""
         writes, key, digest, condition = batch

@@ -92,6 +92,11 @@ class Condition(NamedTuple):
     after: int
 
 
+def condition_of(query: Query | None, after: int) -> Condition | None:
+    """The condition that no event of a query has come; None where there is no query."""
+    return None if query is None else Condition(query, after)
+
+
 def checked_tags(tags: Sequence[str]) -> tuple[str, ...]:
     """Tags without repeats; :class:`InvalidEvent` unless they are a list of names."""
     if isinstance(tags, str) or not isinstance(tags, Sequence):

@@ -20,7 +20,7 @@ from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
 from refold import process
 from refold.core.expected import ANY, Expected
-from refold.core.query import Condition, Query
+from refold.core.query import Query, condition_of
 from refold.core.recorded import Recorded
 from refold.core.registry import Registry
 from refold.engine.append import Append, appended, batch_of, batch_together
@@ -112,8 +112,8 @@ class AsyncStore:
     ) -> Appended:
         """See :meth:`refold.Store.append`; joins the next commit without a thread of its own."""
         append = Append(stream, events, expected, metadata, key, tags)
-        condition = None if unless is None else Condition(unless, after)
-        return (await self._append(partial(batch_of, append, condition=condition)))[0]
+        batch_for = partial(batch_of, append, condition=condition_of(unless, after))
+        return (await self._append(batch_for))[0]
 
     async def append_together(
         self,
@@ -124,7 +124,7 @@ class AsyncStore:
         after: int = 0,
     ) -> list[Appended]:
         """See :meth:`refold.Store.append_together`; joins the next commit as ``append`` does."""
-        condition = None if unless is None else Condition(unless, after)
+        condition = condition_of(unless, after)
         return await self._append(partial(batch_together, appends, key, condition=condition))
 
     async def _append(self, batch_for: Callable[[Registry], Batch]) -> list[Appended]:

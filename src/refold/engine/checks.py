@@ -30,9 +30,7 @@ def check_given(**numbers: object) -> None:
 
 def check_whole(**numbers: object) -> None:
     """The same where None stands for one that is not given."""
-    for name, number in numbers.items():
-        if number is not None:
-            check_given(**{name: number})
+    check_given(**{name: number for name, number in numbers.items() if number is not None})
 
 
 def checked_limit(limit: int | None) -> int | None:

@@ -21,7 +21,7 @@ from refold.core.canonical import digest_of_command
 from refold.core.event import Event, check_name
 from refold.core.expected import ANY, NO_EVENTS, NO_STREAM, Expected
 from refold.core.fold import Decider, Fold, Folded
-from refold.core.query import Condition, Query, checked_tags
+from refold.core.query import Condition, Query, checked_tags, condition_of
 from refold.core.recorded import Recorded
 from refold.engine.append import Append
 from refold.errors import Conflict, NotFound, Rejected, UsageError, shown
@@ -136,7 +136,7 @@ def _attempted(log: CommandLog, command: Execution, digest: bytes) -> Appended |
         events, refusal = [_rejection(command, rejected)], rejected
     if not events:
         return _first_outcome(log, command, digest)
-    condition = None if command.over is None else Condition(command.over, folded.position)
+    condition = condition_of(command.over, folded.position)
     append = Append(
         command.stream,
         events,

@@ -13,7 +13,7 @@ from refold.core.event import Event, check_name, parse_event_id
 from refold.core.expected import ANY, NO_EVENTS, Expected
 from refold.core.fold import Decider, Fold, Folded
 from refold.core.history import SessionForked
-from refold.core.query import Condition, Query
+from refold.core.query import Condition, Query, condition_of
 from refold.core.recorded import Recorded
 from refold.core.registry import Registry, default_registry
 from refold.engine import checks
@@ -63,7 +63,7 @@ class Store(Upkeep):
         self._backend = backend
         self._reader = Reader(backend, registry)
         self._clock = clock
-        self._bell = Bell()
+        self._bell = Bell(backend)
         self._writer = GroupCommit(self._commit)
         self._process = self._writer.process
         self._turns = Turns()
@@ -97,8 +97,7 @@ class Store(Upkeep):
         :class:`~refold.errors.BackendError`.
         """
         append = Append(stream, events, expected, metadata, key, tags)
-        condition = None if unless is None else Condition(unless, after)
-        batch = batch_of(append, self.registry, condition=condition)
+        batch = batch_of(append, self.registry, condition=condition_of(unless, after))
         (outcome,) = self._writer.append([batch])
         if isinstance(outcome, RefoldError):
             raise outcome
@@ -116,8 +115,7 @@ class Store(Upkeep):
 
         Each part has its own expected version; the answers are in the order of the parts.
         """
-        condition = None if unless is None else Condition(unless, after)
-        batch = batch_together(appends, key, self.registry, condition)
+        batch = batch_together(appends, key, self.registry, condition_of(unless, after))
         return appended(self._writer.append([batch])[0])
 
     def _append_command(

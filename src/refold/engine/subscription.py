@@ -1,8 +1,9 @@
 """Following the log: what is there, then what comes, without a gap or a double.
 
 A subscription pulls: it reads pages at its own pace and sleeps when it has caught up, so a slow
-one never holds up a writer. Appends of this store ring a bell that wakes it at once; those of
-other processes are found by looking every ``LOOK_EVERY_S``.
+one never holds up a writer. Appends of this store ring a bell that wakes it at once, and those of
+other processes where the backend hears of them; else they are found by looking every
+``LOOK_EVERY_S``.
 """
 
 from __future__ import annotations
@@ -20,18 +21,22 @@ from refold import process
 from refold.core.recorded import Recorded
 from refold.engine.reader import Reader
 from refold.errors import StoreClosed
+from refold.ports import Announcer
 
 LOOK_EVERY_S: Final = 0.05
 EVENTS_PER_PAGE: Final = 512
+Hear = Callable[[Callable[[], None]], None]
 
 
 class Bell:
     """Rung after every commit; wakes the threads and loops that wait for one.
 
-    Each of the ``listeners`` is called at every ring, from the ringing thread.
+    Each of the ``listeners`` is called at every ring, from the ringing thread. Where the backend
+    hears of other processes' commits, these ring it too, once somebody waits.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, backend: object = None) -> None:
+        self.hear: Hear = backend.announce if isinstance(backend, Announcer) else lambda _: None
         self.rung = 0
         self.sleepers = 0
         self.process = process.here()
@@ -54,6 +59,7 @@ class Bell:
 
     def wait(self, rung: int) -> None:
         """Sleep until the bell has rung more than ``rung`` times, or it is time to look."""
+        self.hear(self.ring)
         with self._woken:
             # Counted before looking: a ring between the two then knows that somebody sleeps.
             self.sleepers += 1
@@ -187,6 +193,7 @@ class AsyncSubscription:
         if sync is None:
             sync = self._sync = await self._open()
             sync.bell.listeners.add(self._ring)
+            sync.bell.hear(sync.bell.ring)
         while not self._closed:
             if self._filling is None and (recorded := sync.take()) is not None:
                 return recorded

@@ -9,9 +9,11 @@ from typing import Any, Literal, TypeVar
 
 import psycopg
 
+from refold import ports
 from refold.backends.postgres import doctor, queries, schema
 from refold.backends.postgres.address import parsed
 from refold.backends.postgres.errors import naming_errors
+from refold.backends.postgres.listener import Listener
 from refold.backends.postgres.schema import Mode
 from refold.backends.postgres.session import ServerSession, Sessions
 from refold.backends.postgres.tables import ServerTables
@@ -20,17 +22,7 @@ from refold.core.query import QueryItem
 from refold.core.snapshot import Snapshot
 from refold.core.stored import Row
 from refold.errors import InvalidEvent, UsageError
-from refold.ports import (
-    Batch,
-    Begin,
-    Beside,
-    Check,
-    Kept,
-    Outcome,
-    SelectedRows,
-    SqlValue,
-    StreamInfo,
-)
+from refold.ports import StreamInfo
 from refold.process import here
 
 T = TypeVar("T")
@@ -58,13 +50,18 @@ class PostgresBackend:
         self._sessions = Sessions(address)
         self._tables = ServerTables(self._sessions)
         self._writer = PostgresWriter(address, durable=synchronous == "FULL")
+        self._listener = Listener(address)
         self._write_lock = threading.Lock()
-        with naming_errors(self.shown), self._sessions.lent() as session:
-            schema.prepare(session, address, mode=mode)
+        try:
+            with naming_errors(self.shown), self._sessions.lent() as session:
+                schema.prepare(session, address, mode=mode)
+        except BaseException:
+            self._sessions.close()
+            raise
 
     def commit(
-        self, batches: Sequence[Batch], *, now: int, beside: Beside | None = None
-    ) -> list[Outcome]:
+        self, batches: Sequence[ports.Batch], *, now: int, beside: ports.Beside | None = None
+    ) -> list[ports.Outcome]:
         """See :class:`~refold.ports.Backend`."""
         self._process.check()
         with self._write_lock:
@@ -101,7 +98,7 @@ class PostgresBackend:
         """See :class:`~refold.ports.TagKeeper`."""
         return self._read(queries.tagged_page, self._tenant, item, after, rows_max) or []
 
-    def find(self, key: str) -> Kept | None:
+    def find(self, key: str) -> ports.Kept | None:
         """See :class:`~refold.ports.Backend`."""
         return (self._read(queries.kept_under, self._tenant, [key]) or {}).get(key)
 
@@ -113,7 +110,9 @@ class PostgresBackend:
         """See :class:`~refold.ports.Backend`."""
         return self._read(queries.log_head, self._tenant) or 0
 
-    def streams(self, *, category: str | None, after: str, streams_max: int) -> list[StreamInfo]:
+    def streams(
+        self, *, category: str | None, after: str, streams_max: int
+    ) -> list[ports.StreamInfo]:
         """See :class:`~refold.ports.Backend`."""
         narrowed = self._tenant, category, after, streams_max
         return self._read(queries.streams_page, *narrowed) or []
@@ -135,7 +134,11 @@ class PostgresBackend:
         self._check_writable()
         return self._read(queries.drop_snapshots, self._tenant) or 0
 
-    def write(self, work: Callable[[Begin], T]) -> T:
+    def announce(self, ring: Callable[[], None]) -> None:
+        """See :class:`~refold.ports.Announcer`."""
+        self._listener.add(ring)
+
+    def write(self, work: Callable[[ports.Begin], T]) -> T:
         """See :class:`~refold.ports.TableKeeper`; the tables are of a schema, and of no tenant."""
         self._check_writable()
         if self._tenant:
@@ -144,7 +147,7 @@ class PostgresBackend:
         with naming_errors(self.shown):
             return self._tables.write(work)
 
-    def query(self, sql: str, values: Sequence[SqlValue] = ()) -> SelectedRows:
+    def query(self, sql: str, values: Sequence[ports.SqlValue] = ()) -> ports.SelectedRows:
         """See :class:`~refold.ports.TableKeeper`."""
         return self._tables.query(sql, values)
 
@@ -152,7 +155,7 @@ class PostgresBackend:
         """See :class:`~refold.ports.ProgressKeeper`."""
         return self._read(queries.progress, projection)
 
-    def check(self) -> Iterator[Check]:
+    def check(self) -> Iterator[ports.Check]:
         """See :class:`~refold.ports.Checkable`."""
         with naming_errors(self.shown), self._sessions.lent() as session:
             yield from doctor.checks(session, self._tenant)
@@ -161,6 +164,7 @@ class PostgresBackend:
         """Let go of the connections; closing twice is fine."""
         self._sessions.close()
         if self._process.is_here:
+            self._listener.close()
             with self._write_lock:
                 self._writer.close()
 

@@ -20,7 +20,10 @@ SELECT after + 1, recorded_at FROM refold.commits
 WHERE tenant = $1 AND token = $2::uuid ORDER BY after DESC LIMIT 1
 
 -- this_session: a process of the server may have the number of one before it
-SELECT pid, backend_start::text FROM pg_stat_activity WHERE pid = pg_backend_pid()
+SELECT
+    pid, backend_start::text,
+    set_config('default_transaction_isolation', 'read committed', false)
+FROM pg_stat_activity WHERE pid = pg_backend_pid()
 
 -- end_session
 SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity

@@ -106,7 +106,7 @@ class PostgresWriter:
     def _connection(self) -> ServerSession:
         if self._session is None or self._session.closed:
             self._session = connected(self._address)
-            ((self._pid, self._began),) = self._session.run("this_session")
+            ((self._pid, self._began, _),) = self._session.run("this_session")
         return self._session
 
     def _raced(self, batches: Sequence[Batch], now: int, session: ServerSession) -> list[Outcome]:
@@ -197,7 +197,7 @@ class PostgresWriter:
     ) -> Plan:
         planned = plan(batches, known)
         # A repeated append fails its expected version: its key has the answer.
-        if not known.kept and _refuses_a_key(batches, planned):
+        if not known.kept and planned.refuses_a_key(batches):
             kept = queries.kept_under(session, self._tenant, sorted(wanted.keys))
             planned = plan(batches, known._replace(kept=kept))
         return planned
@@ -332,10 +332,3 @@ def _listed(condition: Condition) -> list[Any]:
         [[item.tags, sorted(item.types)] for item in query.items],
         min(after, queries.LAST_POSITION),
     ]
-
-
-def _refuses_a_key(batches: Sequence[Batch], planned: Plan) -> bool:
-    return any(
-        batch.key is not None and isinstance(decision, RefoldError)
-        for batch, decision in zip(batches, planned.decisions, strict=True)
-    )

@@ -164,7 +164,7 @@ class Writer:
         self._first = self._next_position
         planned = plan(batches, self._known(wanted, look_up_keys=look_up_keys))
         # A repeated append fails its expected version: its key has the answer.
-        if not look_up_keys and _refuses_a_key(batches, planned):
+        if not look_up_keys and planned.refuses_a_key(batches):
             raise _KeyTaken
         return self._stored(planned, now)
 
@@ -344,10 +344,3 @@ class Writer:
                 self._masks.clear()
             mask = self._masks[kinds] = tags.mask_of([self._types[kind] for kind in set(kinds)])
         return mask
-
-
-def _refuses_a_key(batches: Sequence[Batch], planned: Plan) -> bool:
-    return any(
-        batch.key is not None and isinstance(decision, RefoldError)
-        for batch, decision in zip(batches, planned.decisions, strict=True)
-    )
