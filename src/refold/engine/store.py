@@ -97,7 +97,8 @@ class Store(Upkeep):
         :class:`~refold.errors.BackendError`.
         """
         append = Append(stream, events, expected, metadata, key, tags)
-        batch = batch_of(append, self.registry, condition=condition_of(unless, after))
+        condition = None if unless is None else Condition(unless, after)
+        batch = batch_of(append, self.registry, condition=condition)
         (outcome,) = self._writer.append([batch])
         if isinstance(outcome, RefoldError):
             raise outcome
