@@ -3,15 +3,17 @@
 import time
 from datetime import UTC, datetime
 from itertools import pairwise
+from types import SimpleNamespace
 
+import httpx2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from refold.errors import UsageError
-from refold.http import HttpClient, _Wire, retry_after_s
+from refold.http import HttpClient, retry_after_s
 from refold.pacing import BACKOFF_MAX_S, RateLimiter, backoff_s
-from tests.support.chat_server import ChatServer
+from tests.capture.model_server import serving
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -98,18 +100,35 @@ def test_milliseconds_come_before_seconds(milliseconds: str, seconds: float) -> 
     assert retry_after_s(headers, now=NOON) == seconds
 
 
-def test_without_a_word_of_the_connection_the_time_is_that_since_it_was_sent(
+@pytest.mark.parametrize("content", [b'{"messages": []}', None])
+def test_the_time_of_a_request_begins_with_it(content: bytes | None) -> None:
+    """Without content as with it: never when the machine was started, nor before it was sent."""
+    client, began_s = HttpClient(timeout_s=10.0), time.monotonic()
+    with serving() as server:
+        reply = client.wait(client.send("POST" if content else "GET", server.url, content=content))
+        (received,) = server.received
+    client.close()
+    assert received.body == (content or b"")
+    assert "transfer-encoding" not in received.headers
+    assert 0 < reply.took_s <= time.monotonic() - began_s
+
+
+def test_a_connection_that_is_being_made_is_none_of_the_answers_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Never that since the machine was started."""
+    """On a clock that moves with each connection: the answer took none of it."""
+    now_s = 0.0
+    monkeypatch.setattr("refold.http.time", SimpleNamespace(monotonic=lambda: now_s))
 
-    async def silent(*_: object) -> None:
-        """What a library that tells nothing of its connections calls."""
+    class Connecting(httpx2.AsyncHTTPTransport):
+        async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+            nonlocal now_s
+            now_s += 7.0
+            return await super().handle_async_request(request)
 
-    monkeypatch.setattr(_Wire, "__call__", silent)
-    client, began_s = HttpClient(timeout_s=10.0), time.monotonic()
-    with ChatServer(lambda _: {"role": "assistant", "content": "ok"}) as server:
-        url = f"{server.base_url}/chat/completions"
-        reply = client.wait(client.send("POST", url, content=b'{"messages": []}'))
+    client = HttpClient(timeout_s=10.0)
+    monkeypatch.setattr(client, "_made", lambda: httpx2.AsyncClient(transport=Connecting()))
+    with serving() as server:
+        reply = client.wait(client.send("POST", server.url, content=b"{}"))
     client.close()
-    assert 0 < reply.took_s <= time.monotonic() - began_s
+    assert (now_s, reply.took_s) == (7.0, 0.0)

@@ -9,7 +9,7 @@ import asyncio
 import re
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -74,9 +74,9 @@ def http_date(text: str) -> datetime | None:
 class Reply(NamedTuple):
     """An answer of status 2xx; ``url`` is what it came from, without what may be secret.
 
-    ``took_s`` is the time on the wire: from the first byte of the request, once there was a
-    connection, to the last of the answer; ``first_s`` that to the piece of its body with which it
-    ``begins``, 0 where none came.
+    ``took_s`` is the time on the wire: from when a connection took the content of the request (from
+    when it was sent, where it has none) to the last byte of the answer; ``first_s`` that to the
+    piece of its body with which it ``begins``, 0 where none came.
     """
 
     url: str
@@ -86,15 +86,16 @@ class Reply(NamedTuple):
     first_s: float = 0.0
 
 
-class _Wire:
-    """Sees when a request begins to go out; until then, when it was given to the library."""
+class _Content:
+    """The content of a request; ``taken_s`` is when a connection took it, or when it was given."""
 
-    def __init__(self) -> None:
-        self.sent_s = time.monotonic()
+    def __init__(self, content: bytes | None) -> None:
+        self._content = content
+        self.taken_s = time.monotonic()
 
-    async def __call__(self, name: str, _info: object) -> None:
-        if name.endswith("send_request_headers.started"):
-            self.sent_s = time.monotonic()
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        self.taken_s = time.monotonic()
+        yield self._content or b""
 
 
 class HttpClient:
@@ -144,11 +145,11 @@ class HttpClient:
         ``retry_after_s``; also for the statuses of ``come_back``) or ``garbage``.
         """
         said = self._headers if headers is None else {**self._headers, **checked_headers(headers)}
-        wire, first_s = _Wire(), 0.0
-        sent: dict[str, Any] = {"params": params, "content": content, "headers": said}
-        sent["extensions"] = {"trace": wire}
+        body, first_s = _Content(content), 0.0
+        sent: dict[str, Any] = {"params": params, "headers": said}
         if content is not None:
-            sent["headers"] = {**said, "content-type": "application/json"}
+            own = {"content-type": "application/json", "content-length": str(len(content))}
+            sent = {"params": params, "headers": {**said, **own}, "content": body}
         shown = url.partition("?")[0]
         named = (*said.items(), *(params or {}).items(), *parse_qsl(urlsplit(url).query))
         secrets, every = _hidden(named), _written(tuple(said.values()))
@@ -158,7 +159,7 @@ class HttpClient:
             client, idle = self.ready()
             async with (
                 asyncio.timeout(self.timeout_s),
-                client.stream(method, url, **sent) as response,
+                client.stream(method, _parsed(url), **sent) as response,
             ):
                 answer = bytearray()
                 async for chunk in response.aiter_bytes():
@@ -168,7 +169,7 @@ class HttpClient:
                     if len(answer) > ANSWER_BYTES_MAX:
                         why = f"the answer is over {ANSWER_BYTES_MAX} bytes"
                         raise no_answer(shown, why, code="garbage")
-                took = time.monotonic() - wire.sent_s, max(0.0, first_s - wire.sent_s)
+                took = time.monotonic() - body.taken_s, max(0.0, first_s - body.taken_s)
                 content = secrecy.without(bytes(answer), secrets)
                 reply = Reply(shown, response.headers, content, *took)
                 return self._judged(response.status_code, reply, every)
@@ -297,6 +298,13 @@ def checked_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
         if not is_text or value != value.strip():
             raise UsageError(f"the header {name!r} has a value that no header can have")
     return dict(headers or {})
+
+
+@lru_cache(maxsize=256)
+def _parsed(url: str) -> httpx2.URL:
+    import httpx2
+
+    return httpx2.URL(url)
 
 
 @lru_cache(maxsize=256)

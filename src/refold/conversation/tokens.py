@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from functools import lru_cache
+from typing import Any, Final
 
 from refold.conversation.chat_shapes import Path, Unread
 from refold.conversation.events import Usage
@@ -35,10 +36,11 @@ def read_usage(
     """
     counts: dict[str, int] = {}
     is_unknown = False
+    given = usage if isinstance(usage, Mapping) else {}
     for field, alternatives in places.items():
         known = len(unread)
-        for place in alternatives.split():
-            found = [_count(usage, one, path, unread) for one in place.split("+")]
+        for place in _apart(alternatives):
+            found = [_count(given, one, path, unread) for one in place]
             if told := [count for count in found if count is not None]:
                 counts.setdefault(field, sum(told))
         if len(unread) > known:
@@ -49,13 +51,19 @@ def read_usage(
     return Usage(**counts) if counts and not is_unknown else None
 
 
-def _count(usage: object, place: str, path: Path, unread: list[Unread]) -> int | None:
+@lru_cache(maxsize=64)
+def _apart(alternatives: str) -> list[list[str]]:
+    return [place.split("+") for place in alternatives.split()]
+
+
+def _count(given: Mapping[str, Any], place: str, path: Path, unread: list[Unread]) -> int | None:
     """The number of tokens at a place in a usage; None where there is none."""
-    given = usage if isinstance(usage, Mapping) else {}
     holder, _, key = place.partition(".")
     inner = given.get(holder) if key else None
-    inside: Path = [place]
-    if place not in given and isinstance(inner, Mapping):
+    inside = [place]
+    if place not in given:
+        if not isinstance(inner, Mapping):
+            return None
         given, inside = inner, [holder, key]
     count = given.get(inside[-1])
     if count is None or (type(count) is int and count >= 0):

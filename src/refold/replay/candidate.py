@@ -296,7 +296,9 @@ def parse_completion(completion: Any) -> Action:
         action = replace(action, finish_reason=REFUSED)
     if len(action.calls) > CALLS_MAX or not all(call.name for call in action.calls):
         raise _garbage(f"a tool call without a name, or over {CALLS_MAX}: {snippet(action.calls)}")
-    usage = _known(action.usage, Usage) if _counts_both(completion) else None
+    usage = action.usage if _counts_both(completion) else None
+    if usage is not None and not all(map(_is_measure, msgspec.structs.astuple(usage))):
+        usage = None
     return replace(action, usage=usage, cost=read_cost(completion, []))
 
 
@@ -308,7 +310,11 @@ def _known(value: Any, kind: type[T]) -> T | None:
     except Exception:
         return None
     every = measures.values() if isinstance(measures, dict) else [measures]
-    return found if all(one is None or 0 <= one < MEASURE_END for one in every) else None
+    return found if all(map(_is_measure, every)) else None
+
+
+def _is_measure(one: float | None) -> bool:
+    return one is None or 0 <= one < MEASURE_END
 
 
 def _counts_both(completion: Any) -> bool:
@@ -317,7 +323,7 @@ def _counts_both(completion: Any) -> bool:
     said = ("completion_tokens", "output_tokens", "candidatesTokenCount")
     usage = completion.get("usage", completion.get("usageMetadata"))
     counts = usage if isinstance(usage, dict) else {}
-    return all(any(_known(counts.get(n), int) is not None for n in of) for of in (given, said))
+    return all(any(type(counts.get(n)) is int for n in of) for of in (given, said))
 
 
 def snippet(value: Any) -> str:
