@@ -114,9 +114,12 @@ class Journal:
     sample: int
     begun: set[str] = field(default_factory=set)
 
+    def __post_init__(self) -> None:
+        self._mark = branch_name("", self.variant, self.sample)
+
     def branch(self, stream: str) -> str:
         """The name of a stream's branch."""
-        return branch_name(stream, self.variant, self.sample)
+        return f"{stream}{self._mark}"
 
     def read(self, stream: str) -> list[Recorded]:
         """What is on a stream's branch; nothing where it does not exist yet."""
