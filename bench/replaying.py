@@ -1,13 +1,11 @@
 """What a replay costs beside the bare HTTP client: processor time a decision, in one run.
 
-``python -m bench.replaying`` serves chat completions with a Go program that answers after 20 ms,
-asks it 64 at a time, once with the bare client and once with a replay of the same requests, and
-prints processor milliseconds a decision of either and the difference. It needs ``go``.
+A Go program serves chat completions that take 20 ms; it is asked 64 at a time, once by the bare
+client and once by a replay of the same requests. It needs ``go``.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import subprocess
 import tempfile
@@ -25,30 +23,22 @@ from refold.replay.request import RequestMaker
 
 WORKERS = 64
 PAUSE_MS = 20
+TURNS = 13
 WORDS = "I would like to change the flight that I booked last week, if that is possible at all. "
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m bench.replaying", description=__doc__)
-    parser.add_argument("--conversations", type=int, default=200)
-    parser.add_argument("--turns", type=int, default=13)
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, served() as url:
-        store = refold.open(Path(folder) / "calls.db")
-        streams = recorded(store, options.conversations, options.turns)
-        count = options.conversations * options.turns
-        for number in range(options.rounds):
-            bare_ms = 1_000 * asked_bare(url, store, streams) / count
-            began_s = time.process_time()
-            endpoint = ChatEndpoint(url, model="m", api_key="")
-            said = replay(store, streams, Variant(label=f"{number}"), endpoint, workers=WORKERS)
-            own_ms = 1_000 * (time.process_time() - began_s) / count
-            assert said.answered == count, said
-            more_ms = own_ms - bare_ms
-            print(f"a decision: bare {bare_ms:.2f} ms, replay {own_ms:.2f} ms, more {more_ms:.2f}")
-        store.close()
+def decision_s(path: Path, conversations: int) -> tuple[float, float]:
+    """Processor seconds a decision: of the bare client, and of a replay of the same right after."""
+    with served() as url, refold.open(path) as store:
+        streams = recorded(store, conversations, TURNS)
+        count = conversations * TURNS
+        bare_s = asked_bare(url, store, streams)
+        began_s = time.process_time()
+        endpoint = ChatEndpoint(url, model="m", api_key="")
+        said = replay(store, streams, Variant(label="m"), endpoint, workers=WORKERS)
+        took_s = time.process_time() - began_s
+    assert said.answered == count, said
+    return bare_s / count, took_s / count
 
 
 def recorded(store: refold.Store, conversations: int, turns: int) -> list[str]:
@@ -101,7 +91,3 @@ def served() -> Iterator[str]:
                 yield own.stdout.readline().strip()
             finally:
                 own.terminate()
-
-
-if __name__ == "__main__":
-    main()

@@ -32,6 +32,7 @@ def workloads(scale: Scale, *, conversations: Path, folder: Path) -> list[Worklo
         *_captured(scale),
         _steps(scale),
         *_calls(),
+        _replayed(scale),
         *_real(conversations, folder),
         _growth(scale),
     ]
@@ -396,6 +397,22 @@ def _calls() -> Iterator[Workload]:
             ],
             rounds=3,
         )
+
+
+def _replayed(scale: Scale) -> Workload:
+    """What a decision of a replay costs beside its request; it needs Go, for the server."""
+    kinds = (("bare client", True), ("replay", False))
+    return Workload(
+        "replay-decision",
+        "processor time a decision of a replay at 64 workers, the server taking 20 ms "
+        "(held to 0.8 ms over the bare client)",
+        "s",
+        [
+            _entry(label, "refold", "replayed", bare=bare, conversations=scale.calls // 5)
+            for label, bare in kinds
+        ],
+        rounds=3,
+    )
 
 
 def _captured(scale: Scale) -> Iterator[Workload]:

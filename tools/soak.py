@@ -2,8 +2,8 @@
 
 The same tests as in `make test`, with the second of their bounds (`tests/support/soak.py`): 200
 rounds of kill -9, every way in which each write can fail, more damage to every page, more fuzzing,
-longer histories, 1,000 random conversations by each model API. Ends with how much of each was
-done; exits with pytest's code, or with 1 where the time was up first.
+longer histories, 1,000 random conversations by each model API, a replay of 10,000. Ends with how
+much of each was done; exits with pytest's code, or with 1 where the time was up first.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ SOAKED = [
     "tests/stateful",
     "tests/fuzz",
     "tests/capture/test_random_talks.py",
+    "tests/replay/test_many.py",
 ]
 
 

@@ -21,6 +21,7 @@ from bench import captured
 from bench.calls import caller_s, serving
 from bench.dialogues import COSTS, spent
 from bench.measuring import awaited, called, timed
+from bench.replaying import decision_s
 from bench.subject import Subject, serve, state_of
 from bench.workload import State
 from refold import capture
@@ -304,6 +305,14 @@ class Refold(Subject):
             capture.flush()
         self._remove(path)
         return {"value": took_s}
+
+    def replayed(self, *, bare: bool, conversations: int) -> dict[str, object]:
+        """Processor seconds a decision of a replay, or of the bare client in such a run."""
+        path = self._path("replayed")
+        bare_s, own_s = decision_s(path, conversations)
+        self._remove(path)
+        more = f"{(own_s - bare_s) * 1_000:.2f} ms over the bare client in the same run"
+        return {"value": bare_s} if bare else {"value": own_s, "also": more}
 
     def verify(self, *, name: str, seconds: float) -> dict[str, object]:
         """Seconds to replay every conversation of a kept log from its own record."""
