@@ -40,7 +40,7 @@ def read_usage(
     for field, alternatives in places.items():
         known = len(unread)
         for place in _apart(alternatives):
-            found = [_count(given, one, path, unread) for one in place]
+            found = [_count(given, one, path, unread) for one in place.split("+")]
             if told := [count for count in found if count is not None]:
                 counts.setdefault(field, sum(told))
         if len(unread) > known:
@@ -51,9 +51,7 @@ def read_usage(
     return Usage(**counts) if counts and not is_unknown else None
 
 
-@lru_cache(maxsize=64)
-def _apart(alternatives: str) -> list[list[str]]:
-    return [place.split("+") for place in alternatives.split()]
+_apart: Final = lru_cache(maxsize=64)(str.split)
 
 
 def _count(given: Mapping[str, Any], place: str, path: Path, unread: list[Unread]) -> int | None:
@@ -61,9 +59,7 @@ def _count(given: Mapping[str, Any], place: str, path: Path, unread: list[Unread
     holder, _, key = place.partition(".")
     inner = given.get(holder) if key else None
     inside = [place]
-    if place not in given:
-        if not isinstance(inner, Mapping):
-            return None
+    if inner is not None and place not in given and isinstance(inner, Mapping):
         given, inside = inner, [holder, key]
     count = given.get(inside[-1])
     if count is None or (type(count) is int and count >= 0):
