@@ -149,7 +149,8 @@ class Asker:
                 if pause_s is None:
                     self._breaker.gave_up(failure)
                     return Outcome(sent, failure=failure, answers_before=self.answers)
-                await self._sleep(pause_s)
+                with self._rest():
+                    await self.pace.sleep(pause_s)
             except BaseException:
                 self.budget.settle(held, None)
                 raise
@@ -167,7 +168,8 @@ class Asker:
         await self._breaker.passed(number)
         held = await self.budget.hold(request)
         try:
-            wait_s = max(retries.turn_s(), self._tokens_s(held))
+            now_s = self.pace.now_s()
+            wait_s = max(retries.turn_s(), self.tokens.reserve(now_s, held.tokens) - now_s)
             while wait_s > 0:
                 await self.pace.sleep(wait_s)
                 # Somebody may have been told meanwhile that all are to wait.
@@ -176,14 +178,6 @@ class Asker:
             self.budget.settle(held, None, is_free=True)
             raise
         return held
-
-    def _tokens_s(self, held: Held) -> float:
-        now_s = self.pace.now_s()
-        return self.tokens.reserve(now_s, held.tokens) - now_s
-
-    async def _sleep(self, seconds: float) -> None:
-        with self._rest():
-            await self.pace.sleep(seconds)
 
     @contextmanager
     def _rest(self) -> Iterator[None]:

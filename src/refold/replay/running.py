@@ -19,7 +19,6 @@ from refold.engine.store import Store
 from refold.errors import RefoldError, Unavailable, UsageError
 from refold.event_loop import Interrupted
 from refold.replay.budget import BudgetSpent
-from refold.replay.candidate import ModelFailure
 from refold.replay.decision import Decision, Prices, decisions, priced
 from refold.replay.events import ReplayPlanned
 from refold.replay.journal import UNREADABLE, Journal, Left, Task, answers, record
@@ -38,6 +37,8 @@ GATHERINGS: Final = 6
 COMMIT_MAX: Final = 256
 TAKEN_MAX: Final = 16
 """How many conversations are taken at a time, before others can take them."""
+MAY_PASS: Final = ("busy", "unreachable")
+"""Failures of the service: asked again at the end of a run."""
 LOOKS_S: Final = 0.25
 """How often a run looks that waits for another's answers."""
 
@@ -182,7 +183,7 @@ class RunningReplay:
                     self._asking -= 1
                 if before is not None:
                     outcome = outcome.after(before)
-                elif _may_pass(outcome.failure):
+                elif outcome.failure is not None and outcome.failure.kind in MAY_PASS:
                     self._later.append((task, outcome))
                     continue
                 await self._put(task, outcome)
@@ -354,10 +355,6 @@ async def ended(tasks: list[asyncio.Task[None]]) -> None:
 
 def _answered(branch: Iterable[Recorded]) -> set[str]:
     return {at for at, answer in answers(branch).items() if answer.action is not None}
-
-
-def _may_pass(failure: ModelFailure | None) -> bool:
-    return failure is not None and failure.kind in ("busy", "unreachable")
 
 
 def _check_stream(stream: str, branch: str) -> None:
