@@ -19,6 +19,7 @@ setup: ## make .venv hold what uv.lock says; does nothing when it already does
 
 system: ## find what the tests need from the system; install it where that is Debian and root
 	@sh tools/system.sh
+	@sh tools/kafka.sh
 
 demo: setup ## record, replay and compare the demo calls, and write the report
 	@$(BIN)/refold demo

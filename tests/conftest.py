@@ -1,13 +1,19 @@
 """What every test shares."""
 
+from __future__ import annotations
+
 import signal
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
 from refold.recording.in_force import entered, in_force
 from tests.support.soak import write_figures
+
+if TYPE_CHECKING:
+    from tests.support.kafka import Cluster
 
 # The suites of every backend assert too; asked for before anything imports them.
 pytest.register_assert_rewrite("tests.conformance")
@@ -36,3 +42,12 @@ def no_recorder_stays_in_force() -> Iterator[None]:
     yield
     left, _ = in_force(), entered.set(None)
     assert left is None, "a recorder was entered and not left"
+
+
+@pytest.fixture(scope="session")
+def brokers() -> Iterator[Cluster]:
+    """Three brokers of Kafka; the tests that ask for them are of the group ``kafka``."""
+    from tests.support.kafka import cluster
+
+    with cluster() as made:
+        yield made

@@ -1,6 +1,6 @@
 #!/bin/sh
-# What the tests need that no Python package brings: a Chromium to look at the HTML report with, and
-# PostgreSQL to read from.
+# What the tests need that no Python package brings: a Chromium to look at the HTML report with,
+# PostgreSQL to read from, Java and Maven for the brokers of Kafka (tools/kafka.sh).
 # Debian's root gets it installed; everybody else is told the one command to type.
 set -eu
 
@@ -23,6 +23,10 @@ has_postgres() {
   return 1
 }
 
+# Java 17 or newer. A name on PATH is not enough: macOS has one with nothing behind it.
+has_java() { java -version >/dev/null 2>&1; }
+has_maven() { mvn -v >/dev/null 2>&1; }
+
 # Without one of these tools/setup.sh has nothing to start from.
 can_make_environment() {
   [ -x .venv/bin/uv ] || uv --version >/dev/null 2>&1 ||
@@ -35,6 +39,8 @@ cd "$(dirname "$0")/.."
 packages=
 has_chromium || packages="chromium fonts-dejavu-core"
 has_postgres || packages="$packages postgresql"
+has_java || packages="$packages default-jre-headless"
+has_maven || packages="$packages maven"
 if is_debian && ! can_make_environment; then packages="$packages python3-venv"; fi
 if [ -z "$packages" ]; then exit 0; fi
 
@@ -47,13 +53,13 @@ if is_debian && [ "$(id -u)" = 0 ]; then
   exit 0
 fi
 
-say "The tests look at the HTML report in Chromium and read from a PostgreSQL that they start, and"
-say "something they need is missing. Install it with"
+say "The tests look at the HTML report in Chromium, read from a PostgreSQL and feed the brokers of Kafka"
+say "that they start, and something they need is missing. Install it with"
 if [ "$(uname -s)" = Darwin ]; then
-  say "  brew install --cask google-chrome; brew install postgresql"
+  say "  brew install --cask google-chrome; brew install postgresql openjdk maven"
 elif is_debian; then
   say "  sudo apt-get install $packages"
 else
-  say "  your system's package manager, so that chromium or google-chrome, and PostgreSQL's initdb, are on PATH"
+  say "  your system's package manager, so that chromium or google-chrome, PostgreSQL's initdb, java and mvn are on PATH"
 fi
 exit 1

@@ -102,6 +102,7 @@ Example:
         "gate": ("gate", "Replay, judge, and exit with what a pipeline needs to know."),
         "schemas": ("schemas", "Show which schemas a store holds and what they are read as."),
         "projections": ("projections", "Keep tables from the events, and set them right."),
+        "feed": ("feed", "Send the events to Kafka, and show how far that has come."),
         "doctor": ("doctor", "Check a store from end to end."),
         "stats": ("stats", "Show what each part of a store takes."),
         "sql": ("sql", "Ask in SQL, of all events and of the read models."),

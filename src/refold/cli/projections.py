@@ -94,7 +94,7 @@ def run(url: str, places: tuple[str, ...], once: bool) -> None:
     """
     with writing(url) as store:
         projector = _projector(store, places)
-        with projector, _closed_by_terminate(projector):
+        with projector, closed_by_terminate(projector.close):
             with output.progress("catch up") as tell:
                 projector.catch_up(progress=_told(tell, time.monotonic()))
             if not once:
@@ -216,9 +216,9 @@ def _say_parked(name: str, parked: Parked) -> None:
 
 
 @contextmanager
-def _closed_by_terminate(projector: Projector) -> Iterator[None]:
-    """While it lasts, SIGTERM lets a projector end after the batch it is at."""
-    before = signal.signal(signal.SIGTERM, lambda *_: projector.close())
+def closed_by_terminate(close: Callable[[], None]) -> Iterator[None]:
+    """While it lasts, SIGTERM lets what follows a log end after the batch it is at."""
+    before = signal.signal(signal.SIGTERM, lambda *_: close())
     try:
         yield
     finally:

@@ -1,0 +1,214 @@
+"""A feed: read what is new in a store, send it, keep how far that was."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import KW_ONLY, dataclass, field
+from time import monotonic
+from typing import Any, Final, get_args
+from uuid import uuid4
+
+import msgspec
+from msgspec.structs import replace
+
+from refold.core.event import check_name
+from refold.engine.checks import check_names
+from refold.engine.store import Store
+from refold.engine.store_check import check_store
+from refold.engine.subscription import Subscription
+from refold.errors import RefoldError, StoreClosed, Unavailable, UsageError, refuse_unless
+from refold.feeds.kafka.client import LOGGER, client, partitions_of, settings_of
+from refold.feeds.kafka.envelope import Mode, outgoing
+from refold.feeds.kafka.kept import keep, keeper_of, kept
+from refold.feeds.kafka.sender import Sender, TransactionalSender
+from refold.feeds.kafka.standing import FEED, FeedStanding, observe
+from refold.ports import Begin
+
+LOOK_EVERY_S: Final = 30.0
+"""How often it is asked how many partitions the topic has."""
+KEEP_EVERY_S: Final = 1.0
+"""How often it is kept that nothing had to be sent."""
+FAILURES_MAX: Final = 10
+"""How often in a row brokers or storage may be unavailable before ``run`` gives up."""
+STOPPING_S: Final = 2.0
+"""How long one that is to end waits for what it has sent."""
+
+
+@dataclass
+class KafkaFeed:
+    """Writes the events of a store to a topic of Kafka, in order in each stream.
+
+    ``name`` is the feed's for ever (by default the topic's name): under it the store knows how far
+    it has come, and one process at a time may run it. ``source`` tells events of several stores
+    apart. ``mode`` is that of CloudEvents, ``"binary"`` (the payload as it is stored) or
+    ``"structured"``. ``categories`` and ``types`` narrow it; without them it sends every event,
+    those of branches too. After a crash some are sent again, in the same order, and none is left
+    out; with ``exactly_once`` they are sent in transactions, and who reads what is committed sees
+    each once. It waits ``patience_s`` for brokers that do not answer. ``settings`` are
+    librdkafka's, such as ``security.protocol``.
+
+    It uses as many partitions as the topic had when it began, so that a stream stays where it is.
+    """
+
+    store: Store
+    topic: str
+    _: KW_ONLY
+    bootstrap: str
+    name: str = ""
+    source: str = "/refold"
+    mode: Mode = "binary"
+    categories: Sequence[str] | None = None
+    types: Sequence[str] | None = None
+    exactly_once: bool = False
+    patience_s: float = 60.0
+    settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        check_store(self.store, call="KafkaFeed", instead="give refold.open(…)")
+        self.name = self.name or self.topic
+        for what in ("topic", "name", "source"):
+            check_name(getattr(self, what), what=f"a feed's {what}")
+        check_names(categories=self.categories, types=self.types)
+        refuse_unless(self.mode in get_args(Mode), "binary or structured", mode=self.mode)
+        self._settings = settings_of(self.bootstrap, self.settings)
+        self._client = client("Producer", self._settings)
+        self._keeper = keeper_of(self.store)
+        self._stopped = threading.Event()
+        self._sent = self._told = 0
+        self._kept_s = self._looked_s = monotonic()
+
+    def catch_up(self) -> int:
+        """Send what the log holds now; how many events were sent.
+
+        Raises :class:`~refold.errors.Unavailable` where the brokers do not answer for too long,
+        :class:`~refold.errors.UsageError` where another process has taken the feed up (``fenced``),
+        it is not what it was begun as (``feed_changed``) or an event cannot be sent,
+        :class:`~refold.errors.NotFound` where there is no such topic, and what the store raises.
+        """
+        before = self._sent
+        self._send(until=self.store.log_head())
+        return self._sent - before
+
+    def run(self) -> None:
+        """Send what the log holds and what comes, until this feed or the store is closed.
+
+        Raises as :meth:`catch_up` does, but goes on where something was unavailable, at most 10
+        times in a row.
+        """
+        failures = 0
+        observe(self.store)
+        while not self._stopped.is_set():
+            before = self._sent
+            try:
+                self._send(until=None)
+            except StoreClosed:
+                return
+            except Unavailable as error:
+                failures = 1 if self._sent > before else failures + 1
+                if failures == FAILURES_MAX:
+                    raise
+                LOGGER.warning("%s; feed %r begins again", error.message, self.name)
+                self._stopped.wait(0.1 * 2**failures)
+
+    def close(self) -> None:
+        """End :meth:`run` and :meth:`catch_up` after what is being sent; from any thread."""
+        self._stopped.set()
+        self.store._bell.ring()
+
+    def _send(self, *, until: int | None) -> None:
+        """Take the feed up where it stands, and send up to a position, or all that comes."""
+        self._take_up()
+        sender = self._made_sender()
+        try:
+            position, head = max(self._standing.position, sender.begin()), self.store.log_head()
+            if position > head:
+                raise self._changed(f"position {position} was sent, and the log ends at {head}")
+            wanted = {"categories": self.categories, "types": self.types}
+            log = self.store.subscribe(after=position, **wanted)
+            while not self._stopped.is_set() and (until is None or log.position < until):
+                rung = log.bell.rung
+                if not self._send_page(log, sender) and until is None:
+                    log.bell.wait(rung)
+            self._keep(log.position)
+        finally:
+            sender.close()
+
+    def _send_page(self, log: Subscription, sender: Sender) -> int:
+        """Send the next page of the log; how many events that were, 0 where there are none now."""
+        log.fill()
+        if log.closed:
+            raise StoreClosed("the store was closed while its feed was at work")
+        found = [outgoing(one, source=self.source, mode=self.mode) for one in iter(log.take, None)]
+        if found:
+            sender.send(found, log.position)
+            self._sent += len(found)
+        if found or monotonic() - self._kept_s > KEEP_EVERY_S:
+            self._keep(log.position)
+        if monotonic() - self._looked_s > LOOK_EVERY_S:
+            with suppress(RefoldError):  # Nobody answers now: sending will tell.
+                self._compare(partitions_of(self._client, self.topic))
+        return len(found)
+
+    def _take_up(self) -> None:
+        """From now on the feed is this object's; it is begun where it is new."""
+        partitions = partitions_of(self._client, self.topic)
+        target = [self.topic, self.source, self.categories, self.types]
+        standing = FeedStanding(uuid4().hex, target, partitions)
+        self._text = kept(self._keeper.query, FEED + self.name)
+        if self._text is not None:
+            standing = msgspec.json.decode(self._text, type=FeedStanding)
+            if standing.target != msgspec.to_builtins(target):
+                raise self._changed(f"it was begun as {standing.target}, and this is {target}")
+        self._put(replace(standing, run=uuid4().hex))
+        self._compare(partitions)
+
+    def _made_sender(self) -> Sender:
+        how = (self.topic, self._standing.partitions, self._patience_s)
+        if not self.exactly_once:
+            return Sender(self._settings, *how)
+        own = f"refold-{self.name}-{self._standing.identity}"
+        return TransactionalSender(self._settings, own, *how)
+
+    def _patience_s(self) -> float:
+        return min(STOPPING_S if self._stopped.is_set() else self.patience_s, self.patience_s)
+
+    def _keep(self, position: int) -> None:
+        """Keep in the store how far it has come."""
+        self._kept_s = monotonic()
+        if position > self._standing.position:
+            now = self.store._clock()
+            self._put(replace(self._standing, position=position, moved_at=now))
+
+    def _put(self, standing: FeedStanding) -> None:
+        text = msgspec.json.encode(standing).decode()
+
+        def within(begin: Begin) -> None:
+            execute = begin().execute
+            if kept(execute, FEED + self.name) != self._text:
+                why = f"another process has taken up the feed {self.name!r}: let one run it"
+                raise UsageError(why, code="fenced", feed=self.name)
+            keep(execute, FEED + self.name, text)
+
+        self._keeper.write(within)
+        self._text, self._standing = text, standing
+
+    def _compare(self, partitions: int) -> None:
+        """Tell of partitions that were added; refuse a topic that has lost some."""
+        self._looked_s = monotonic()
+        own, topic = self._standing.partitions, self.topic
+        if partitions < own:
+            raise self._changed(f"topic {topic!r} had {own} partitions and now has {partitions}")
+        if partitions > max(own, self._told):
+            self._told = partitions
+            LOGGER.warning(
+                "topic %r has %d partitions now; feed %r keeps to the first %d, so that every "
+                "stream stays in order: to use all, begin a feed into a new topic",
+                *(topic, partitions, self.name, own),
+            )
+
+    def _changed(self, why: str) -> UsageError:
+        advice = "it is another by now: begin a feed of another name"
+        said = f"feed {self.name!r}: {why}: {advice}"
+        return UsageError(said, code="feed_changed", feed=self.name)
