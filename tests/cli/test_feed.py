@@ -45,14 +45,14 @@ def test_what_there_is_is_sent_and_the_lag_is_shown(
 
 
 @kafka
-def test_opentelemetry_sees_the_lag(brokers: Cluster) -> None:
+def test_opentelemetry_sees_the_lag(brokers: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where it is installed: a gauge with the name of the feed, while the store is open."""
-    from opentelemetry import metrics
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
     topic, reader = brokers.topic("observed"), InMemoryMetricReader()
-    metrics.set_meter_provider(MeterProvider([reader]))
+    # Set for good it could be but once in a process.
+    monkeypatch.setattr("opentelemetry.metrics.get_meter", MeterProvider([reader]).get_meter)
     with refold.open("memory:") as store:
         fill(store, 7)
         feed = KafkaFeed(store, topic, bootstrap=brokers.bootstrap)

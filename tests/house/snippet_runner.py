@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -48,6 +49,11 @@ def run_page(page: Path, folder: Path) -> list[str]:
         shown_after = [b if b.language == "output" and b.follows_directly else None for b in blocks]
         pairs = zip(blocks, [*shown_after, None][1:], strict=True)
         return [hit for block, output in pairs for hit in session.check(block, output)]
+
+
+def needs_brokers(page: Path) -> bool:
+    """Whether its reader has brokers of Kafka, whose addresses `KAFKA` holds."""
+    return re.search(r"\$KAFKA\b|environ\[.KAFKA.\]", page.read_text()) is not None
 
 
 def reasons_not_run(page: Path) -> list[str]:
@@ -191,7 +197,8 @@ def _close(process: subprocess.Popen[str]) -> None:
 
 def _reader_environment(home: Path) -> dict[str, str]:
     """A reader's terminal: the project's commands first, no settings of refold, no colours."""
-    kept = {name: os.environ[name] for name in ("LANG", "LC_ALL", "TMPDIR") if name in os.environ}
+    names = ("LANG", "LC_ALL", "TMPDIR", "KAFKA")
+    kept = {name: os.environ[name] for name in names if name in os.environ}
     return kept | {
         "PATH": f"{BIN}:{os.environ['PATH']}",
         "HOME": str(home),

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.house import snippet_runner
-from tests.house.snippet_runner import reasons_not_run, run_page
+from tests.house.snippet_runner import needs_brokers, reasons_not_run, run_page
 from tests.house.tree import ROOT, files_under, shown
 
 PAGES = files_under(ROOT, suffix=".md")
@@ -13,7 +13,8 @@ PAGES = files_under(ROOT, suffix=".md")
 NOT_RUN_MAX = 12
 
 
-@pytest.mark.parametrize("page", PAGES, ids=shown)
+# Those that need brokers are run where these are: tests/feeds/kafka/test_pages.py.
+@pytest.mark.parametrize("page", [one for one in PAGES if not needs_brokers(one)], ids=shown)
 def test_the_blocks_of_a_page_run_as_shown(page: Path, tmp_path: Path) -> None:
     """Every Python and console block of the page runs and prints what the page shows."""
     assert run_page(page, tmp_path) == []

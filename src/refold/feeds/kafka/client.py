@@ -13,8 +13,8 @@ from refold.extras import needs
 
 LOGGER: Final = logging.getLogger("refold.feeds.kafka")
 """Tells of what holds a feed or a consumer up; what Kafka's client has to say goes here too."""
-# That a setting of PRODUCER is called experimental.
-LOGGER.addFilter(lambda record: "CONFWARN" not in record.getMessage())
+# But not that a setting of PRODUCER is called experimental, and that a cluster is just waking up.
+LOGGER.addFilter(lambda record: not record.getMessage().startswith(("CONFWARN", "GETPID")))
 ANSWER_S: Final = 30.0
 """How long one question to the cluster may take."""
 PRODUCER: Final = {

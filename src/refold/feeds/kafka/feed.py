@@ -41,13 +41,13 @@ class KafkaFeed:
     """Writes the events of a store to a topic of Kafka, in order in each stream.
 
     ``name`` is the feed's for ever (by default the topic's name): under it the store knows how far
-    it has come, and one process at a time may run it. ``source`` tells events of several stores
-    apart. ``mode`` is that of CloudEvents, ``"binary"`` (the payload as it is stored) or
-    ``"structured"``. ``categories`` and ``types`` narrow it; without them it sends every event,
-    those of branches too. After a crash some are sent again, in the same order, and none is left
-    out; with ``exactly_once`` they are sent in transactions, and who reads what is committed sees
-    each once. It waits ``patience_s`` for brokers that do not answer. ``settings`` are
-    librdkafka's, such as ``security.protocol``.
+    it has come, and one process at a time may run it. ``source`` says whose events they are: where
+    several feeds share a topic, each has its own. ``mode`` is that of CloudEvents, ``"binary"``
+    (the payload as it is stored) or ``"structured"``. ``categories`` and ``types`` narrow it;
+    without them it sends every event, those of branches too. After a crash some are sent again, in
+    the same order, and none is left out; with ``exactly_once`` they are sent in transactions, and
+    who reads what is committed sees each once. It waits ``patience_s`` for brokers that do not
+    answer. ``settings`` are librdkafka's, such as ``security.protocol``.
 
     It uses as many partitions as the topic had when it began, so that a stream stays where it is.
     """
@@ -154,12 +154,13 @@ class KafkaFeed:
     def _take_up(self) -> None:
         """From now on the feed is this object's; it is begun where it is new."""
         partitions = partitions_of(self._client, self.topic)
-        target = [self.topic, self.source, self.categories, self.types]
+        wanted = [None if one is None else sorted(one) for one in (self.categories, self.types)]
+        target = [self.topic, self.source, *wanted]
         standing = FeedStanding(uuid4().hex, target, partitions)
         self._text = kept(self._keeper.query, FEED + self.name)
         if self._text is not None:
             standing = msgspec.json.decode(self._text, type=FeedStanding)
-            if standing.target != msgspec.to_builtins(target):
+            if standing.target != target:
                 raise self._changed(f"it was begun as {standing.target}, and this is {target}")
         self._put(replace(standing, run=uuid4().hex))
         self._compare(partitions)
@@ -209,6 +210,6 @@ class KafkaFeed:
             )
 
     def _changed(self, why: str) -> UsageError:
-        advice = "it is another by now: begin a feed of another name"
+        advice = "it is another by now: begin one of another name, into a topic of its own"
         said = f"feed {self.name!r}: {why}: {advice}"
         return UsageError(said, code="feed_changed", feed=self.name)
