@@ -34,29 +34,13 @@ MODES: Final = click.Choice(["binary", "structured"])
 @option("--topic", required=True, metavar="NAME", help="Where the events go.")
 @option("--name", metavar="NAME", help="Of the feed, for ever.  [default: the topic's]")
 @option("--source", default="/refold", metavar="URI", help="Whose events they are.")
-@option(
-    "--mode", type=click.Choice(["binary", "structured"]), default="binary", help="CloudEvents'."
-)
+@option("--mode", type=MODES, default="binary", help="That of CloudEvents.")
 @option("--category", "categories", multiple=True, metavar="NAME", help="Only these categories.")
 @option("--type", "types", multiple=True, metavar="TYPE", help="Only events of these types.")
 @option("--exactly-once", is_flag=True, help="In transactions of Kafka.")
-@option(
-    "--settings",
-    "file",
-    type=click.Path(),
-    metavar="FILE",
-    help="Of librdkafka: NAME=VALUE lines.",
-)
+@option("--settings", "file", metavar="FILE", help="Of librdkafka: NAME=VALUE lines.")
 @option("--once", is_flag=True, help="Send what there is and end.")
-def kafka(
-    url: str,
-    once: bool,
-    file: str | None,
-    categories: tuple[str, ...],
-    types: tuple[str, ...],
-    name: str | None,
-    **how: Any,
-) -> None:
+def kafka(url: str, once: bool, file: str | None, **how: Any) -> None:
     """Send every event to a topic of Kafka, then those that come, until it is interrupted.
 
     In order in each stream, as CloudEvents. It may be killed at any moment: it then sends some
@@ -71,16 +55,14 @@ def kafka(
     if url.endswith(".jsonl"):
         raise UsageError(f"--db {url}: a journal cannot keep how far it was sent: take a database")
     with refold.open(url, mode="write") as store:
-        how |= {"categories": categories or None, "types": types or None}
-        feed = KafkaFeed(store, name=name or "", settings=_read(file), **how)
+        feed = KafkaFeed(store, settings=_read(file), **how)
         with closed_by_terminate(feed.close):
             if not once:
                 output.note(f"sending to {feed.topic}; Ctrl-C ends")
-                feed.run()
-                return
+                return feed.run()
             sent = feed.catch_up()
         shown = {"feed": feed.name, "topic": feed.topic, "sent": sent}
-        output.show(shown, f"{clean(feed.name)}: {counted(sent, 'event')} sent")
+        return output.show(shown, clean(f"{feed.name}: {counted(sent, 'event')} sent"))
 
 
 @subcommand("status")
@@ -93,24 +75,20 @@ def status(url: str, as_metrics: bool) -> None:
     """
     from refold.feeds.kafka.standing import lags, metrics
 
-    if as_metrics:
-        no_effect("beside --metrics", "as_json")
     with opened(url) as store:
         found = lags(store)
     if as_metrics:
-        output.line("\n".join(metrics(found)))
-        return
+        no_effect("beside --metrics", "as_json")
+        return output.line("\n".join(metrics(found)))
     for one in found:
-        behind = f"{counted(one.lag_events, 'event')} and {one.lag_s:,.1f} s behind"
-        how = behind if one.lag_events else "up to date"
-        said = f"{one.name}  to {one.topic}, sent up to position {one.position:,}: {how}"
+        behind = f"{counted(one.lag_events, 'event')} and {one.lag_seconds:,.1f} s behind"
+        said = f"{one.name}  to {one.topic}, sent up to position {one.position:,}: {behind}"
         output.show(one._asdict(), clean(said))
+    return None
 
 
 def _read(file: str | None) -> dict[str, str]:
-    """The settings of a file: a name and a value a line, as in those of Kafka's own tools."""
-    lines = Path(file).read_text().splitlines() if file else []
-    pairs = [line.split("=", 1) for line in lines if line.strip() and not line.startswith("#")]
-    if any(len(pair) < 2 for pair in pairs):
-        raise UsageError(f"{file} has a line that is no NAME=VALUE")
-    return {name.strip(): value.strip() for name, value in pairs}
+    """The settings of a file, as those of Kafka's own tools: a name and a value a line."""
+    lines = [line.strip() for line in Path(file).read_text().splitlines()] if file else []
+    pairs = [line.partition("=") for line in lines if line and not line.startswith("#")]
+    return {name.strip(): value.strip() for name, _, value in pairs}

@@ -21,7 +21,7 @@ from refold.engine.store_check import check_store
 from refold.errors import CodecError, RefoldError, Unavailable, refuse_unless
 from refold.feeds.kafka.client import CONSUMER, as_refold, client, kafka, settings_of
 from refold.feeds.kafka.envelope import incoming
-from refold.feeds.kafka.kept import keep, keeper_of, kept
+from refold.feeds.kafka.kept import keep, keeper_of, kept, make_room
 from refold.ports import Begin
 from refold.projections import Projection, Rows
 from refold.projections.catalog import begun, check_unchanged
@@ -76,6 +76,7 @@ class Consuming:
     def __init__(self, consumer: Any, topic: str, projection: Projection, rows: Store) -> None:
         self._consumer, self._topic, self._projection = consumer, topic, projection
         self._keeper = keeper_of(rows)
+        make_room(self._keeper)
         shown = begun(self._keeper, projection, now=rows._clock()).shown
         check_unchanged(projection, shown)
         self._generation = shown.number

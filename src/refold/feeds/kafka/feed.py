@@ -21,19 +21,15 @@ from refold.engine.subscription import Subscription
 from refold.errors import RefoldError, StoreClosed, Unavailable, UsageError, refuse_unless
 from refold.feeds.kafka.client import LOGGER, client, partitions_of, settings_of
 from refold.feeds.kafka.envelope import Mode, outgoing
-from refold.feeds.kafka.kept import keep, keeper_of, kept
+from refold.feeds.kafka.kept import keep, keeper_of, kept, make_room
 from refold.feeds.kafka.sender import Sender, TransactionalSender
 from refold.feeds.kafka.standing import FEED, FeedStanding, observe
 from refold.ports import Begin
 
-LOOK_EVERY_S: Final = 30.0
-"""How often it is asked how many partitions the topic has."""
-KEEP_EVERY_S: Final = 1.0
-"""How often it is kept that nothing had to be sent."""
-FAILURES_MAX: Final = 10
-"""How often in a row brokers or storage may be unavailable before ``run`` gives up."""
-STOPPING_S: Final = 2.0
-"""How long one that is to end waits for what it has sent."""
+LOOK_EVERY_S: Final = 5.0
+"""How often it is asked how many partitions the topic has, and kept that nothing was to be sent."""
+PAUSE_S: Final = 1.0
+"""How long :meth:`KafkaFeed.run` pauses where something was unavailable."""
 
 
 @dataclass
@@ -59,8 +55,8 @@ class KafkaFeed:
     name: str = ""
     source: str = "/refold"
     mode: Mode = "binary"
-    categories: Sequence[str] | None = None
-    types: Sequence[str] | None = None
+    categories: Sequence[str] = ()
+    types: Sequence[str] = ()
     exactly_once: bool = False
     patience_s: float = 60.0
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -75,9 +71,10 @@ class KafkaFeed:
         self._settings = settings_of(self.bootstrap, self.settings)
         self._client = client("Producer", self._settings)
         self._keeper = keeper_of(self.store)
+        make_room(self._keeper)
         self._stopped = threading.Event()
         self._sent = self._told = 0
-        self._kept_s = self._looked_s = monotonic()
+        self._looked_s = monotonic()
 
     def catch_up(self) -> int:
         """Send what the log holds now; how many events were sent.
@@ -94,23 +91,17 @@ class KafkaFeed:
     def run(self) -> None:
         """Send what the log holds and what comes, until this feed or the store is closed.
 
-        Raises as :meth:`catch_up` does, but goes on where something was unavailable, at most 10
-        times in a row.
+        Raises as :meth:`catch_up` does; but where something is unavailable it warns and goes on.
         """
-        failures = 0
         observe(self.store)
         while not self._stopped.is_set():
-            before = self._sent
             try:
                 self._send(until=None)
             except StoreClosed:
                 return
             except Unavailable as error:
-                failures = 1 if self._sent > before else failures + 1
-                if failures == FAILURES_MAX:
-                    raise
                 LOGGER.warning("%s; feed %r begins again", error.message, self.name)
-                self._stopped.wait(0.1 * 2**failures)
+                self._stopped.wait(PAUSE_S)
 
     def close(self) -> None:
         """End :meth:`run` and :meth:`catch_up` after what is being sent; from any thread."""
@@ -125,7 +116,7 @@ class KafkaFeed:
             position, head = max(self._standing.position, sender.begin()), self.store.log_head()
             if position > head:
                 raise self._changed(f"position {position} was sent, and the log ends at {head}")
-            wanted = {"categories": self.categories, "types": self.types}
+            wanted = {"categories": self.categories or None, "types": self.types or None}
             log = self.store.subscribe(after=position, **wanted)
             while not self._stopped.is_set() and (until is None or log.position < until):
                 rung = log.bell.rung
@@ -144,9 +135,10 @@ class KafkaFeed:
         if found:
             sender.send(found, log.position)
             self._sent += len(found)
-        if found or monotonic() - self._kept_s > KEEP_EVERY_S:
+        is_due = monotonic() - self._looked_s > LOOK_EVERY_S
+        if found or is_due:
             self._keep(log.position)
-        if monotonic() - self._looked_s > LOOK_EVERY_S:
+        if is_due:
             with suppress(RefoldError):  # Nobody answers now: sending will tell.
                 self._compare(partitions_of(self._client, self.topic))
         return len(found)
@@ -154,8 +146,7 @@ class KafkaFeed:
     def _take_up(self) -> None:
         """From now on the feed is this object's; it is begun where it is new."""
         partitions = partitions_of(self._client, self.topic)
-        wanted = [None if one is None else sorted(one) for one in (self.categories, self.types)]
-        target = [self.topic, self.source, *wanted]
+        target = [self.topic, self.source, sorted(self.categories), sorted(self.types)]
         standing = FeedStanding(uuid4().hex, target, partitions)
         self._text = kept(self._keeper.query, FEED + self.name)
         if self._text is not None:
@@ -166,21 +157,16 @@ class KafkaFeed:
         self._compare(partitions)
 
     def _made_sender(self) -> Sender:
-        how = (self.topic, self._standing.partitions, self._patience_s)
+        how = (self.topic, self._standing.partitions, self.patience_s)
         if not self.exactly_once:
             return Sender(self._settings, *how)
         own = f"refold-{self.name}-{self._standing.identity}"
         return TransactionalSender(self._settings, own, *how)
 
-    def _patience_s(self) -> float:
-        return min(STOPPING_S if self._stopped.is_set() else self.patience_s, self.patience_s)
-
     def _keep(self, position: int) -> None:
         """Keep in the store how far it has come."""
-        self._kept_s = monotonic()
         if position > self._standing.position:
-            now = self.store._clock()
-            self._put(replace(self._standing, position=position, moved_at=now))
+            self._put(replace(self._standing, position=position))
 
     def _put(self, standing: FeedStanding) -> None:
         text = msgspec.json.encode(standing).decode()
@@ -203,13 +189,9 @@ class KafkaFeed:
             raise self._changed(f"topic {topic!r} had {own} partitions and now has {partitions}")
         if partitions > max(own, self._told):
             self._told = partitions
-            LOGGER.warning(
-                "topic %r has %d partitions now; feed %r keeps to the first %d, so that every "
-                "stream stays in order: to use all, begin a feed into a new topic",
-                *(topic, partitions, self.name, own),
-            )
+            said = "topic %r has %d partitions now; feed %r keeps to the first %d, in its order"
+            LOGGER.warning(said, topic, partitions, self.name, own)
 
     def _changed(self, why: str) -> UsageError:
-        advice = "it is another by now: begin one of another name, into a topic of its own"
-        said = f"feed {self.name!r}: {why}: {advice}"
-        return UsageError(said, code="feed_changed", feed=self.name)
+        why = f"feed {self.name!r}: {why}: begin one of another name, into a topic of its own"
+        return UsageError(why, code="feed_changed", feed=self.name)

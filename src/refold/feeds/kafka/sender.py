@@ -17,18 +17,16 @@ from refold.feeds.kafka.client import ANSWER_S, CONSUMER, PRODUCER, as_refold, c
 from refold.feeds.kafka.envelope import Outgoing, partition_of
 
 T = TypeVar("T")
-Patience = Callable[[], float]
 
 
 class Sender:
     """Sends to the first ``partitions`` of a topic, a batch at a time; no more is ever under way.
 
-    Waits for brokers that are away, from one acknowledgement to the next as long as ``patience_s``
-    says.
+    Waits ``patience_s`` for brokers that are away, from one acknowledgement to the next.
     """
 
     def __init__(
-        self, settings: dict[str, Any], topic: str, partitions: int, patience_s: Patience
+        self, settings: dict[str, Any], topic: str, partitions: int, patience_s: float
     ) -> None:
         self._producer = client("Producer", {**PRODUCER, **settings})
         self._topic, self._partitions, self._patience_s = topic, partitions, patience_s
@@ -72,7 +70,7 @@ class Sender:
         if self._failed is not None:
             raise self._failed
         waited_s = monotonic() - self._heard_s
-        if waited_s > self._patience_s():
+        if waited_s > self._patience_s:
             why = f"{self._topic}: no event was acknowledged for {waited_s:.0f} s"
             raise Unavailable(f"{why}: are enough brokers up for min.insync.replicas?")
 
@@ -91,12 +89,14 @@ class TransactionalSender(Sender):
     def begin(self) -> int:
         """See :meth:`Sender.begin`."""
         self._call(self._producer.init_transactions)
-        (found,) = self._call(partial(self._reader.committed, [self._place()]))
+        places = [kafka().TopicPartition(self._topic, 0)]
+        (found,) = self._call(partial(self._reader.committed, places))
         return int(found.offset)
 
     def send(self, messages: Sequence[Outgoing], position: int) -> None:
         """See :meth:`Sender.send`; who reads what is committed sees all of them, or none."""
-        reached, group = [self._place(position)], self._reader.consumer_group_metadata()
+        reached = [kafka().TopicPartition(self._topic, 0, position)]
+        group = self._reader.consumer_group_metadata()
         try:
             self._call(lambda _: self._producer.begin_transaction())
             super().send(messages, position)
@@ -106,9 +106,6 @@ class TransactionalSender(Sender):
             with suppress(RefoldError):  # One that is fenced has nothing left to abort.
                 self._call(self._producer.abort_transaction)
             raise
-
-    def _place(self, *position: int) -> Any:
-        return kafka().TopicPartition(self._topic, 0, *position)
 
     def _call(self, call: Callable[[float], T]) -> T:
         """What a call answers, made again for as long as Kafka says that it may be."""

@@ -26,7 +26,7 @@ class FeedStanding(msgspec.Struct, frozen=True):
 
     ``identity`` is the feed's, made by lot when it began; ``run`` that of who has taken it up.
     ``target`` says what goes where. Of the topic the first ``partitions`` are used. All up to
-    ``position`` was sent, at ``moved_at`` (microseconds UTC).
+    ``position`` was sent.
     """
 
     identity: str
@@ -34,13 +34,6 @@ class FeedStanding(msgspec.Struct, frozen=True):
     partitions: int
     run: str = ""
     position: int = 0
-    moved_at: int = 0
-
-
-def standings(store: Store) -> dict[str, FeedStanding]:
-    """The feeds of a store, by name; changes nothing."""
-    found = all_kept(store, FEED)
-    return {name: msgspec.json.decode(text, type=FeedStanding) for name, text in found.items()}
 
 
 class FeedLag(NamedTuple):
@@ -50,15 +43,24 @@ class FeedLag(NamedTuple):
     topic: str
     position: int
     lag_events: int
-    lag_s: float
+    lag_seconds: float
+
+
+def standings(store: Store) -> dict[str, FeedStanding]:
+    """The feeds of a store, by name; changes nothing."""
+    found = all_kept(store, FEED)
+    return {name: msgspec.json.decode(text, type=FeedStanding) for name, text in found.items()}
 
 
 def lags(store: Store) -> list[FeedLag]:
-    """How the feeds of a store stand, by name; changes nothing."""
-    return [
-        FeedLag(name, one.target[0], one.position, *_lag(store, one.position))
-        for name, one in standings(store).items()
-    ]
+    """How far the feeds of a store are behind, by name; changes nothing."""
+    found, head, now = [], store.log_head(), store._clock()
+    for name, one in standings(store).items():
+        first = next(store.read_all(after=one.position, limit=1), None)
+        lag_s = max(now - first.recorded_at_us, 0) / 1e6 if first else 0.0
+        lag_events = max(head - one.position, 0)
+        found.append(FeedLag(name, one.target[0], one.position, lag_events, lag_s))
+    return found
 
 
 def metrics(found: list[FeedLag]) -> Iterator[str]:
@@ -67,28 +69,18 @@ def metrics(found: list[FeedLag]) -> Iterator[str]:
         yield from (f"# TYPE refold_feed_{name} gauge", f"# HELP refold_feed_{name} {said}")
         for one in found:
             label = msgspec.json.encode(one.name).decode()  # Escaped as that text is.
-            measured = one._asdict()[name.replace("seconds", "s")]
-            yield f"refold_feed_{name}{{feed={label}}} {measured:g}"
+            yield f"refold_feed_{name}{{feed={label}}} {one._asdict()[name]:g}"
     yield "# EOF"
 
 
 def observe(store: Store) -> None:
     """Let OpenTelemetry see it, where that is installed: the gauge ``refold.feed.lag``."""
     with suppress(ImportError):
-        from opentelemetry.metrics import CallbackOptions, Observation, get_meter
+        from opentelemetry.metrics import Observation, get_meter
 
-        def observed(_: CallbackOptions) -> Iterator[Observation]:
+        def observed(_: object) -> Iterator[Observation]:
             with suppress(StoreClosed):
                 for one in lags(store):
                     yield Observation(one.lag_events, {"feed": one.name, "topic": one.topic})
 
-        said = METRICS["lag_events"]
-        meter = get_meter("refold")
-        meter.create_observable_gauge("refold.feed.lag", [observed], "{event}", said)
-
-
-def _lag(store: Store, position: int) -> tuple[int, float]:
-    for first in store.read_all(after=position, limit=1):
-        lag_s = max(store._clock() - first.recorded_at_us, 0) / 1e6
-        return store.log_head() - position, lag_s
-    return 0, 0.0
+        get_meter("refold").create_observable_gauge("refold.feed.lag", [observed], "{event}")
