@@ -73,6 +73,21 @@ def test_a_change_counts_wherever_it_stands_once_asked_about() -> None:
     assert [gate(undecided, on).exit_code for on in (["worse"], ["changed"])] == [0, 4]
 
 
+def test_what_was_not_asked_about_needs_no_answer() -> None:
+    """A threshold asks for a value; a change for the calls, which every answer makes or leaves."""
+    open_ = said("inconclusive")
+    assert gate(of(open_), ["broken_answers>0.2"]).exit_code == 0
+    assert gate(of(open_), ["broken_answers>0.2", "worse"]).exit_code == 4
+    calls, few = replace(SAME, name="same_calls"), said("inconclusive", SAME)
+    for answer, exit_code in (("no change seen", 0), ("inconclusive", 4)):
+        told = said(answer, calls)  # type: ignore[arg-type]
+        # Of those that called a tool there are fewer, and so less to be sure of.
+        assert gate(of(told, rest=(few,)), ["changed"]).exit_code == exit_code
+        assert gate(of(said("better"), rest=(told, few)), ["changed"]).exit_code == exit_code
+    acts = said("changed more than noise", SAME)
+    assert gate(of(said("no change seen", calls), rest=(acts,)), ["changed"]).exit_code == 1
+
+
 def test_other_words_alone_are_no_change() -> None:
     """Several ways of saying a thing are right; who declares the words asks about them."""
     words = said("changed more than noise", replace(SAME, name="same_words"))

@@ -19,6 +19,7 @@ import msgspec
 from refold.errors import UsageError
 from refold.replay import wording
 from refold.replay.answer import Verdict, Verdicts
+from refold.replay.arms import SAME_CALLS
 from refold.replay.metrics import Metric
 from refold.replay.wording import amount, apart
 
@@ -90,10 +91,11 @@ def gate(
     ``fail_on`` holds ``worse`` (the primary metric or a guardrail got worse), ``changed`` (a
     metric without a direction changed more than noise), and thresholds on the candidate's own
     value of a metric, in its unit or, of a share, in ``pt`` or ``%``: ``cost>0.05``,
-    ``broken_answers>2%``. A finding is 1. Else an inconclusive verdict on the primary metric, on a
-    guardrail, or on a change that was asked about, is 4, and so is a value that is not known;
-    ``inconclusive="pass"`` lets it through, ``"not-worse"`` only what is surely not worse by more
-    than the margin; but never a run that is not complete. Raises
+    ``broken_answers>2%``. A finding is 1. Else it is 4 where what was asked about cannot be said:
+    of ``worse``, the primary metric or a guardrail; of ``changed``, those of them that have no
+    direction, or else ``same_calls``, which applies to every answer; the value that has a
+    threshold. ``inconclusive="pass"`` lets it through, ``"not-worse"`` only what is surely not
+    worse by more than the margin; but never a run that is not complete. Raises
     :class:`~refold.errors.UsageError` for what is neither, or names a metric not measured.
     """
     words = {one for one in fail_on if one in ("worse", "changed")}
@@ -101,8 +103,23 @@ def gate(
     limits = [threshold(one, metrics) for one in fail_on if one not in words]
     asked = {name for name, *_ in limits}
     every = [*verdicts, *(one for one in verdicts.unknown if one.metric.name in asked)]
-    must = [verdicts.primary, *verdicts.guardrails]
-    gated = [_gated(one, words, limits, is_needed=one in must) for one in every]
+    declared = [verdicts.primary, *verdicts.guardrails]
+    changes = [one for one in every if _tells_of_change(one, is_declared=one in declared)]
+    telling = [one for one in changes if one in declared]
+    telling = telling or [one for one in changes if one.metric.name == SAME_CALLS] or changes
+    needed = declared if "worse" in words or not fail_on else []
+    needed = [*needed, *(telling if "changed" in words else ())]
+    finds = {"worse": declared, "changed": changes}
+    gated = [
+        _gated(
+            one,
+            {word for word in words if one in finds[word]},
+            limits,
+            is_needed=one in needed,
+            is_declared=one in declared,
+        )
+        for one in every
+    ]
     states = {one.state for one in gated}
     unsure = [one.verdict for one in gated if one.state == "inconclusive"]
     may_pass = inconclusive == "pass" or (
@@ -204,28 +221,37 @@ def _row(one: GatedVerdict) -> str:
     return f"| {' | '.join(map(escaped, cells))} |"
 
 
+def _tells_of_change(verdict: Verdict, *, is_declared: bool) -> bool:
+    return not verdict.metric.direction and (is_declared or verdict.metric.name not in NO_CHANGE)
+
+
 def _gated(
-    verdict: Verdict, fail_on: set[str], limits: Sequence[Threshold], *, is_needed: bool
+    verdict: Verdict,
+    finds: set[str],
+    limits: Sequence[Threshold],
+    *,
+    is_needed: bool,
+    is_declared: bool,
 ) -> GatedVerdict:
-    """What the gate makes of one verdict; the first reason to shut it counts."""
+    """What the gate makes of one verdict; the first reason to shut it counts.
+
+    ``finds`` are the words that it may be a finding for; ``is_needed`` where it must be known.
+    """
     name, value = verdict.metric.name, verdict.candidate
     own = [
         (text, is_over(value or 0.0, limit)) for of, is_over, limit, text in limits if of == name
     ]
-    may_change = not verdict.metric.direction and name not in NO_CHANGE
-    must_tell = is_needed or (may_change and "changed" in fail_on)
-    is_asked = must_tell or bool(own)
-    words = {"worse": "worse" if is_needed else "", "changed more than noise": "changed"}
-    state: State = "passed" if is_asked else "not gated"
+    found = {"worse": "worse", "changed more than noise": "changed"}.get(verdict.answer)
+    state: State = "passed" if is_needed or finds or own else "not gated"
     reason = f"{verdict.metric.says}: {verdict.answer}"
     is_told = False
     over = [text for text, is_over in own if is_over and value is not None and verdict.is_complete]
     if over:
         state, reason = "failed", f"{name} is {amount(value, verdict.metric.unit)}: {over[0]}"
-    elif is_asked and words.get(verdict.answer) in fail_on:
-        state, is_told = "failed", verdict.answer == "worse"
-    elif must_tell and verdict.answer == "inconclusive":
-        state, is_told = "inconclusive", is_needed
+    elif found in finds:
+        state, is_told = "failed", found == "worse"
+    elif is_needed and verdict.answer == "inconclusive":
+        state, is_told = "inconclusive", is_declared
     elif own and (value is None or not verdict.is_complete):
         state, reason = "inconclusive", f"{name} is not known of the whole run: {own[0][0]}"
     return GatedVerdict(verdict, state, reason, is_told)
