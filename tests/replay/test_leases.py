@@ -1,5 +1,6 @@
 """Runs of one variant at the same time share the work: each request is made, and paid for, once."""
 
+import asyncio
 import json
 import os
 import socket
@@ -15,10 +16,19 @@ import pytest
 
 import refold
 from refold.conversation.events import UserUtterance
-from refold.replay import Variant, compare
+from refold.replay import Action, ChatRequest, ModelFailure, Variant, compare
 from refold.replay.events import ReplayLeased
 from refold.replay.leases import LEASE_S, STREAM, Leases
-from tests.replay.stories import CONFIGURED, as_message, asks_tool, record, tells
+from tests.replay.stories import (
+    BRANCH,
+    CONFIGURED,
+    as_message,
+    as_recorded,
+    asks_tool,
+    record,
+    run,
+    tells,
+)
 from tests.support.chat_server import Body, ChatServer
 
 WORKERS = 3
@@ -151,6 +161,58 @@ def assert_whole(store: refold.Store) -> None:
     assert list(store.read(STREAM))[-1].data["branches"] == []
 
 
+def test_a_run_gives_signs_of_life_while_it_waits_for_an_answer(
+    store: refold.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long one takes; the last of them says that nothing is held any more."""
+    monkeypatch.setattr("refold.replay.running.SIGN_S", 0.001)
+    record(store, "call-1")
+
+    def signs() -> list[list[str]]:
+        return [event.data["branches"] for event in store.read(STREAM)]
+
+    async def slow(request: ChatRequest) -> Action:
+        before = len(signs())
+        while len(signs()) < before + 3:
+            await asyncio.sleep(0.001)
+        return as_recorded(request)
+
+    run(store, slow, workers=1)
+    *during, last = signs()
+    assert len(during) >= 6
+    assert {*map(tuple, during)} <= {(BRANCH,), ()}
+    assert during[:4] == [[BRANCH]] * 4
+    assert last == []
+
+
+def test_what_another_run_gave_up_is_asked_by_the_one_that_waited(store: refold.Store) -> None:
+    """It is free again with the end of that run, answered or not."""
+    for n in range(3):
+        record(store, f"call-{n}")
+    streams = [f"call-{n}" for n in range(3)]
+    waiting, asked = threading.Event(), list[str]()
+
+    def refuses(request: ChatRequest) -> Action:
+        waiting.wait(10)
+        raise ModelFailure("no", kind="refused", status=400)
+
+    def answers(request: ChatRequest) -> Action:
+        asked.append(request.at)
+        return as_recorded(request)
+
+    def told(done: int, *_: object) -> None:
+        waiting.set()
+
+    first = threading.Thread(target=run, args=(store, refuses, *streams))
+    first.start()
+    while store.head(STREAM) < 0:
+        time.sleep(0.001)
+    said = run(store, answers, *streams, progress=told)
+    first.join()
+    assert (said.answered, said.kept, said.failed) == (6, 0, 0)
+    assert len(asked) == 6
+
+
 # -- leases by themselves --------------------------------------------------------------------------
 
 
@@ -200,8 +262,8 @@ def test_nothing_is_taken_on_what_was_seen_before_another_spoke(store: refold.St
     assert not other.take(["a"])
     assert other.of_others() == {"a"}
     assert other.take(["b"])
-    for run in (one, other):
-        run.release()
+    for each in (one, other):
+        each.release()
 
 
 def test_a_run_that_is_over_takes_nothing_more(store: refold.Store) -> None:
