@@ -67,7 +67,7 @@ def test_opentelemetry_sees_the_lag(brokers: Cluster, monkeypatch: pytest.Monkey
             for scope in resource.scope_metrics
             for metric in scope.metrics
             for point in metric.data.data_points
-        ] == [("refold.feed.lag", 3, {"feed": topic, "topic": topic})]
+        ] == [("refold.feed.lag", 3, {"feed": topic})]
     assert reader.get_metrics_data() is None
 
 

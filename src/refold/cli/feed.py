@@ -81,9 +81,8 @@ def status(url: str, as_metrics: bool) -> None:
         no_effect("beside --metrics", "as_json")
         return output.line("\n".join(metrics(found)))
     for one in found:
-        behind = f"{counted(one.lag_events, 'event')} and {one.lag_seconds:,.1f} s behind"
-        said = f"{one.name}  to {one.topic}, sent up to position {one.position:,}: {behind}"
-        output.show(one._asdict(), clean(said))
+        said = "{feed}  to {topic}, sent up to position {position:,}: {lag_events:,} events and "
+        output.show(one, clean(f"{said}{{lag_seconds:,.1f}} s behind".format(**one)))
     return None
 
 

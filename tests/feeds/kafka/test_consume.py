@@ -15,8 +15,10 @@ import refold
 from refold.errors import RefoldError, UsageError
 from refold.feeds.kafka import KafkaFeed, consume
 from refold.feeds.kafka.consumer import Consuming
+from refold.feeds.kafka.standing import lags
 from refold.projections import Projection, Projector, Rows, Table
 from tests.feeds.kafka.topics import fill, heads
+from tests.support import postgres
 from tests.support.kafka import Cluster
 
 pytestmark = pytest.mark.xdist_group("kafka")
@@ -224,3 +226,19 @@ def consuming(
         "isolation.level": "read_committed",
     }
     return Consuming(Consumer(settings), topic, projection, rows)
+
+
+def test_it_holds_with_stores_in_postgresql(brokers: Cluster) -> None:
+    """A log there is fed from, and a view there is kept: both as in SQLite."""
+    topic = brokers.topic("in-postgresql")
+    log, view = (postgres.schema_of_its_own() for _ in "12")
+    how: dict[str, Any] = {"bootstrap": brokers.bootstrap}
+    with refold.open(log) as store, refold.open(view) as rows:
+        fill(store, 30)
+        assert lags(store) == []
+        feed = KafkaFeed(store, topic, exactly_once=True, **how)
+        assert (feed.catch_up(), feed.catch_up()) == (30, 0)
+        fill(store, 10, start=30)
+        assert feed.catch_up() == 10
+        assert [consume(topic, walks(), rows=rows, once=True, **how) for _ in "12"] == [40, 0]
+        assert shown(rows) == due(store)

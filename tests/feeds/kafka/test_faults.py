@@ -18,8 +18,7 @@ import pytest
 import refold
 from refold.engine.subscription import EVENTS_PER_PAGE
 from refold.feeds.kafka import KafkaFeed
-from refold.feeds.kafka.standing import standings
-from tests.feeds.kafka.topics import by_stream, fill, firsts, heads, held
+from tests.feeds.kafka.topics import by_stream, fill, firsts, heads, held, standings
 from tests.support.kafka import Cluster
 from tests.support.soak import bound
 

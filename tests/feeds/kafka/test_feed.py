@@ -17,8 +17,7 @@ from refold.errors import NotFound, RefoldError, Unavailable, UsageError
 from refold.feeds.kafka import KafkaFeed, client
 from refold.feeds.kafka import feed as feed_module
 from refold.feeds.kafka.envelope import Mode, partition_of
-from refold.feeds.kafka.standing import standings
-from tests.feeds.kafka.topics import by_stream, fill, firsts, heads, held
+from tests.feeds.kafka.topics import by_stream, fill, firsts, heads, held, standings
 from tests.support.kafka import Cluster
 
 pytestmark = pytest.mark.xdist_group("kafka")

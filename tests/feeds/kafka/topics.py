@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 
 import refold
+from refold.feeds.kafka.standing import lags
 
 NUMBERS = count()
 
@@ -93,3 +94,14 @@ def fill(store: refold.Store, count: int, *, streams: int = 7, start: int = 0) -
         noted = {"correlation": f"c{number}", "price": 1.10} if number % 3 == 0 else None
         event = refold.Event("step.taken", {"n": number, "text": "grün", "exact": 0.1})
         store.append(f"call-{number % streams}", [event], metadata=noted)
+
+
+class Standing(NamedTuple):
+    """How a feed stands."""
+
+    position: int
+
+
+def standings(store: refold.Store) -> dict[str, Standing]:
+    """The feeds of a store, by name."""
+    return {one["feed"]: Standing(one["position"]) for one in lags(store)}

@@ -10,30 +10,24 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from functools import partial
-from time import monotonic
 from typing import Any, Final
 
 import msgspec
 
-from refold.core.event import category_of, check_name
+from refold.core.event import category_of
 from refold.engine.store import Store
 from refold.engine.store_check import check_store
-from refold.errors import CodecError, RefoldError, Unavailable, refuse_unless
-from refold.feeds.kafka.client import CONSUMER, as_refold, client, kafka, settings_of
+from refold.errors import CodecError, RefoldError, refuse_unless
+from refold.feeds.kafka.client import CONSUMER, as_refold, client, kafka, partitions_of, settings_of
 from refold.feeds.kafka.envelope import incoming
-from refold.feeds.kafka.kept import keep, keeper_of, kept, make_room
+from refold.feeds.kafka.standing import keep, keeper_of, kept
 from refold.ports import Begin
 from refold.projections import Projection, Rows
 from refold.projections.catalog import begun, check_unchanged
+from refold.projections.postgres_dialect import dialect_of
 from refold.projections.projection import Poisoned
 
-NOT_ASSIGNED: Final = -1
-"""Stands for all partitions before it is known which are this consumer's."""
 MESSAGES_MAX: Final = 500
-WAIT_S: Final = 0.1
-"""How long a batch is waited for that is not full."""
-PATIENCE_S: Final = 60.0
-"""How long a consumer that is to end when it has caught up waits for the brokers."""
 
 
 def consume(
@@ -56,10 +50,11 @@ def consume(
 
     Raises :class:`~refold.errors.RefoldError` (``not_taken``) where a handler fails, or a message
     is no event of refold: nothing of its batch is stored, and nothing after it is read until that
-    is mended. Raises :class:`~refold.errors.UsageError` where there is no such topic, events were
-    deleted from it before they were read, or the projection has changed.
+    is mended; :class:`~refold.errors.NotFound` where there is no such topic,
+    :class:`~refold.errors.Unavailable` where the brokers do not answer;
+    :class:`~refold.errors.UsageError` where events were deleted before they were read, or the
+    projection has changed.
     """
-    check_name(topic, what="a topic")
     refuse_unless(isinstance(projection, Projection), "a Projection", projection=projection)
     check_store(rows, call="consume", instead="give rows=refold.open(…)")
     given = {**CONSUMER, **settings_of(bootstrap, settings or {})}
@@ -75,22 +70,19 @@ class Consuming:
 
     def __init__(self, consumer: Any, topic: str, projection: Projection, rows: Store) -> None:
         self._consumer, self._topic, self._projection = consumer, topic, projection
-        self._keeper = keeper_of(rows)
-        make_room(self._keeper)
+        self._keeper = keeper_of(rows, room=True)
         shown = begun(self._keeper, projection, now=rows._clock()).shown
         check_unchanged(projection, shown)
         self._generation = shown.number
-        self._unread = {NOT_ASSIGNED}
+        self._unread = {-1}  # All partitions, before it is known which are this consumer's.
 
     def run(self, stop: threading.Event, once: bool) -> int:
         """Read until it is stopped, or with ``once`` until all has been read; how many events."""
-        taken, heard_s = 0, monotonic()
+        partitions_of(self._consumer, self._topic)  # Told now, where there is no such topic.
+        taken = 0
         self._consumer.subscribe([self._topic], on_assign=self._assigned)
         while not stop.is_set() and not (once and not self._unread):
-            found = self._consumer.consume(MESSAGES_MAX, WAIT_S)
-            heard_s = monotonic() if found or not once else heard_s
-            if monotonic() - heard_s > PATIENCE_S:
-                raise Unavailable(f"{self._topic}: nothing was heard for {PATIENCE_S:.0f} s")
+            found = self._consumer.consume(MESSAGES_MAX, 0.1)
             if messages := [one for one in found if self._is_event(one)]:
                 taken += self._keeper.write(partial(self._stored, messages))
         return taken
@@ -116,9 +108,10 @@ class Consuming:
 
     def _stored(self, messages: Sequence[Any], begin: Begin) -> int:
         """Store what messages change, together with how far they go; how many events were new."""
-        transaction, tables, number = begin(), self._projection.tables, self._generation
-        rows = Rows(tables, generation=number, read=transaction.execute, write=lambda: transaction)
-        taken = 0
+        transaction, taken = begin(), 0
+        by = {"write": lambda: transaction, "dialect": dialect_of(self._keeper)}
+        how: dict[str, Any] = {"generation": self._generation, "read": transaction.execute, **by}
+        rows = Rows(self._projection.tables, **how)
         for part in sorted({message.partition() for message in messages}):
             next_offset, positions = _standing(kept(transaction.execute, self._name(part)))
             own = [one for one in messages if one.partition() == part]

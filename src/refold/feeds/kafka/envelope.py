@@ -4,8 +4,8 @@ https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-proto
 
 In either mode the headers hold every attribute (``ce_id``, ``ce_source``, ``ce_type``, …), so that
 nobody needs the payload to tell, or to leave out, an event. Beside those of the specification there
-are ``position`` and ``version``, as digits, ``recordedtime``, ``metadata`` (JSON text, where there
-is any), and ``traceparent`` where the metadata has one.
+are ``position`` and ``version``, as digits, ``recordedtime``, and ``metadata``, JSON text, where
+there is any.
 """
 
 from __future__ import annotations
@@ -89,8 +89,6 @@ def _attributes(recorded: Recorded, source: str) -> dict[str, str]:
     }
     if recorded.metadata:
         found["metadata"] = bytes(exact(recorded.metadata)).decode()
-        if isinstance(trace := recorded.metadata.get("traceparent"), str):
-            found["traceparent"] = trace
     return found
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
 from time import monotonic
 from typing import Any, Final, get_args
@@ -18,18 +17,14 @@ from refold.engine.checks import check_names
 from refold.engine.store import Store
 from refold.engine.store_check import check_store
 from refold.engine.subscription import Subscription
-from refold.errors import RefoldError, StoreClosed, Unavailable, UsageError, refuse_unless
-from refold.feeds.kafka.client import LOGGER, client, partitions_of, settings_of
+from refold.errors import StoreClosed, Unavailable, UsageError, refuse_unless
+from refold.feeds.kafka.client import LOGGER, Sender, client, partitions_of, sender_of, settings_of
 from refold.feeds.kafka.envelope import Mode, outgoing
-from refold.feeds.kafka.kept import keep, keeper_of, kept, make_room
-from refold.feeds.kafka.sender import Sender, TransactionalSender
-from refold.feeds.kafka.standing import FEED, FeedStanding, observe
+from refold.feeds.kafka.standing import FEED, FeedStanding, keep, keeper_of, kept, observe
 from refold.ports import Begin
 
 LOOK_EVERY_S: Final = 5.0
 """How often it is asked how many partitions the topic has, and kept that nothing was to be sent."""
-PAUSE_S: Final = 1.0
-"""How long :meth:`KafkaFeed.run` pauses where something was unavailable."""
 
 
 @dataclass
@@ -64,17 +59,14 @@ class KafkaFeed:
     def __post_init__(self) -> None:
         check_store(self.store, call="KafkaFeed", instead="give refold.open(…)")
         self.name = self.name or self.topic
-        for what in ("topic", "name", "source"):
-            check_name(getattr(self, what), what=f"a feed's {what}")
+        check_name(self.source, what="a feed's source")
         check_names(categories=self.categories, types=self.types)
         refuse_unless(self.mode in get_args(Mode), "binary or structured", mode=self.mode)
         self._settings = settings_of(self.bootstrap, self.settings)
         self._client = client("Producer", self._settings)
-        self._keeper = keeper_of(self.store)
-        make_room(self._keeper)
+        self._keeper = keeper_of(self.store, room=True)
         self._stopped = threading.Event()
-        self._sent = self._told = 0
-        self._looked_s = monotonic()
+        self._told, self._looked_s = 0, monotonic()
 
     def catch_up(self) -> int:
         """Send what the log holds now; how many events were sent.
@@ -84,9 +76,7 @@ class KafkaFeed:
         it is not what it was begun as (``feed_changed``) or an event cannot be sent,
         :class:`~refold.errors.NotFound` where there is no such topic, and what the store raises.
         """
-        before = self._sent
-        self._send(until=self.store.log_head())
-        return self._sent - before
+        return self._send(until=self.store.log_head())
 
     def run(self) -> None:
         """Send what the log holds and what comes, until this feed or the store is closed.
@@ -101,17 +91,19 @@ class KafkaFeed:
                 return
             except Unavailable as error:
                 LOGGER.warning("%s; feed %r begins again", error.message, self.name)
-                self._stopped.wait(PAUSE_S)
+                self._stopped.wait(1)
 
     def close(self) -> None:
         """End :meth:`run` and :meth:`catch_up` after what is being sent; from any thread."""
         self._stopped.set()
         self.store._bell.ring()
 
-    def _send(self, *, until: int | None) -> None:
+    def _send(self, *, until: int | None) -> int:
         """Take the feed up where it stands, and send up to a position, or all that comes."""
         self._take_up()
-        sender = self._made_sender()
+        own = f"refold-{self.name}-{self._standing.identity}" if self.exactly_once else None
+        how = (self.topic, self._standing.partitions, self.patience_s)
+        sender, sent = sender_of(self._settings, own, *how), 0
         try:
             position, head = max(self._standing.position, sender.begin()), self.store.log_head()
             if position > head:
@@ -120,9 +112,11 @@ class KafkaFeed:
             log = self.store.subscribe(after=position, **wanted)
             while not self._stopped.is_set() and (until is None or log.position < until):
                 rung = log.bell.rung
-                if not self._send_page(log, sender) and until is None:
+                sent += (page := self._send_page(log, sender))
+                if not page and until is None:
                     log.bell.wait(rung)
             self._keep(log.position)
+            return sent
         finally:
             sender.close()
 
@@ -134,13 +128,11 @@ class KafkaFeed:
         found = [outgoing(one, source=self.source, mode=self.mode) for one in iter(log.take, None)]
         if found:
             sender.send(found, log.position)
-            self._sent += len(found)
         is_due = monotonic() - self._looked_s > LOOK_EVERY_S
         if found or is_due:
             self._keep(log.position)
         if is_due:
-            with suppress(RefoldError):  # Nobody answers now: sending will tell.
-                self._compare(partitions_of(self._client, self.topic))
+            self._compare(partitions_of(self._client, self.topic))
         return len(found)
 
     def _take_up(self) -> None:
@@ -155,13 +147,6 @@ class KafkaFeed:
                 raise self._changed(f"it was begun as {standing.target}, and this is {target}")
         self._put(replace(standing, run=uuid4().hex))
         self._compare(partitions)
-
-    def _made_sender(self) -> Sender:
-        how = (self.topic, self._standing.partitions, self.patience_s)
-        if not self.exactly_once:
-            return Sender(self._settings, *how)
-        own = f"refold-{self.name}-{self._standing.identity}"
-        return TransactionalSender(self._settings, own, *how)
 
     def _keep(self, position: int) -> None:
         """Keep in the store how far it has come."""

@@ -1,24 +1,46 @@
-"""How the feeds of a store stand, and how far they are behind its log: as values, as metrics."""
+"""What a store keeps of feeds and consumers, and how far feeds are behind its log."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
 from refold.engine.store import Store
-from refold.errors import StoreClosed
-from refold.feeds.kafka.kept import all_kept
+from refold.errors import StoreClosed, UsageError
+from refold.ports import TableKeeper
+from refold.projections.rows import Execute
 
 FEED: Final = "feed/"
 """Begins the names under which feeds are kept."""
-METRICS: Final = {
-    "position": "The last position of the log up to which all was sent.",
-    "lag_events": "Positions of the log that come after it.",
-    "lag_seconds": "How long ago the first event after it was recorded.",
-}
+
+
+def keeper_of(store: Store, *, room: bool = False) -> TableKeeper:
+    """What keeps the values of a store; with ``room``, that is made where there is none yet.
+
+    Raises :class:`~refold.errors.UsageError` where that kind of store cannot keep any.
+    """
+    keeper = store._backend
+    if not isinstance(keeper, TableKeeper):
+        raise UsageError("this kind of store keeps no tables: take a database")
+    if room:
+        made = "CREATE TABLE IF NOT EXISTS refold_kafka (name TEXT PRIMARY KEY, value TEXT)"
+        keeper.write(lambda begin: begin().execute(made))
+    return keeper
+
+
+def kept(execute: Execute, name: str) -> str | None:
+    """The value under a name; None where there is none."""
+    found = execute("SELECT value FROM refold_kafka WHERE name = ?", (name,))
+    return found[0][0] if found else None
+
+
+def keep(execute: Execute, name: str, value: str) -> None:
+    """Keep a value, in the place of the one under its name."""
+    execute("DELETE FROM refold_kafka WHERE name = ?", (name,))
+    execute("INSERT INTO refold_kafka VALUES (?, ?)", (name, value))
 
 
 class FeedStanding(msgspec.Struct, frozen=True):
@@ -36,40 +58,33 @@ class FeedStanding(msgspec.Struct, frozen=True):
     position: int = 0
 
 
-class FeedLag(NamedTuple):
-    """How a feed stands; what it leaves out counts as sent once it has come by."""
+def lags(store: Store) -> list[dict[str, Any]]:
+    """How far the feeds of a store are behind, by name; changes nothing.
 
-    name: str
-    topic: str
-    position: int
-    lag_events: int
-    lag_seconds: float
-
-
-def standings(store: Store) -> dict[str, FeedStanding]:
-    """The feeds of a store, by name; changes nothing."""
-    found = all_kept(store, FEED)
-    return {name: msgspec.json.decode(text, type=FeedStanding) for name, text in found.items()}
-
-
-def lags(store: Store) -> list[FeedLag]:
-    """How far the feeds of a store are behind, by name; changes nothing."""
+    Of each its name (``feed``), its ``topic``, the ``position`` up to which all was sent, how many
+    positions of the log come after it, and how long ago the first of these was recorded.
+    """
+    try:
+        kept = keeper_of(store).query("SELECT name, value FROM refold_kafka ORDER BY name")
+    except UsageError:  # Nothing was ever kept.
+        return []
     found, head, now = [], store.log_head(), store._clock()
-    for name, one in standings(store).items():
+    for name, text in (pair for pair in kept if pair[0].startswith(FEED)):
+        one = msgspec.json.decode(text, type=FeedStanding)
         first = next(store.read_all(after=one.position, limit=1), None)
         lag_s = max(now - first.recorded_at_us, 0) / 1e6 if first else 0.0
-        lag_events = max(head - one.position, 0)
-        found.append(FeedLag(name, one.target[0], one.position, lag_events, lag_s))
+        said = {"feed": name.removeprefix(FEED), "topic": one.target[0], "position": one.position}
+        found.append({**said, "lag_events": max(head - one.position, 0), "lag_seconds": lag_s})
     return found
 
 
-def metrics(found: list[FeedLag]) -> Iterator[str]:
+def metrics(found: list[dict[str, Any]]) -> Iterator[str]:
     """The lines of OpenMetrics text, https://openmetrics.io."""
-    for name, said in METRICS.items():
-        yield from (f"# TYPE refold_feed_{name} gauge", f"# HELP refold_feed_{name} {said}")
+    for name in ("position", "lag_events", "lag_seconds"):
+        yield f"# TYPE refold_feed_{name} gauge"
         for one in found:
-            label = msgspec.json.encode(one.name).decode()  # Escaped as that text is.
-            yield f"refold_feed_{name}{{feed={label}}} {one._asdict()[name]:g}"
+            label = msgspec.json.encode(one["feed"]).decode()  # Escaped as that text is.
+            yield f"refold_feed_{name}{{feed={label}}} {one[name]:g}"
     yield "# EOF"
 
 
@@ -81,6 +96,6 @@ def observe(store: Store) -> None:
         def observed(_: object) -> Iterator[Observation]:
             with suppress(StoreClosed):
                 for one in lags(store):
-                    yield Observation(one.lag_events, {"feed": one.name, "topic": one.topic})
+                    yield Observation(one["lag_events"], {"feed": one["feed"]})
 
         get_meter("refold").create_observable_gauge("refold.feed.lag", [observed], "{event}")
