@@ -5,7 +5,8 @@ and cost nothing. Built over the tau-bench recordings (sierra-research/tau-bench
 
     python -m tests.support.nearest_prefix [FILE]
 
-prints its base URL and serves until Ctrl-C.
+prints its base URL and serves until Ctrl-C. Told to by its prompt, it is a broken agent: one that
+says nothing, or is cut off after twenty characters.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ class NearestPrefix:
         self._rank = rank
         self._by_task: dict[int, list[Point]] = {}
         self._by_messages: dict[bytes, Point] = {}
+        self._found: dict[bytes, Body] = {}
         for trial in sorted(trials, key=lambda t: (t["task_id"], t["trial"])):
             for digest, point in _points(trial):
                 self._by_task.setdefault(point.task, []).append(point)
@@ -63,10 +65,12 @@ class NearestPrefix:
         Which task and trial it is follows from the messages, the system message left aside.
         """
         *_, digest = _digests(m for m in body["messages"] if m["role"] != "system")
-        here = self._by_messages[digest]
-        others = (p for p in self._by_task[here.task] if p.trial != here.trial)
-        best = heapq.nlargest(self._rank + 1, others, key=lambda other: _likeness(here, other))
-        return best[-1].answer
+        if digest not in self._found:
+            here = self._by_messages[digest]
+            others = (p for p in self._by_task[here.task] if p.trial != here.trial)
+            best = heapq.nlargest(self._rank + 1, others, key=lambda other: _likeness(here, other))
+            self._found[digest] = best[-1].answer
+        return self._found[digest]
 
 
 def _likeness(here: Point, other: Point) -> tuple[float, ...]:
@@ -122,8 +126,29 @@ def nearest_prefix_server(path: Path = CONVERSATIONS, *, rank: int = 0) -> ChatS
     return ChatServer(NearestPrefix(json.loads(path.read_text()), rank=rank).answer)
 
 
+MUTE, CUT = "Say nothing.", "Be cut off."
+"""The prompts that break it."""
+
+
+class PromptedAgent(ChatServer):
+    """The nearest answer; nothing, or the beginning of it, where the prompt asks for that."""
+
+    def respond(self, body: Body, headers: dict[str, str]) -> tuple[int, bytes, dict[str, str]]:
+        """As its prompt says."""
+        status, content, more = super().respond(body, headers)
+        prompt, said = body["messages"][0]["content"], json.loads(content)
+        choice = said["choices"][0]
+        if prompt == MUTE:
+            choice["message"] = {"role": "assistant", "content": ""}
+        if prompt == CUT:
+            choice["finish_reason"] = "length"
+            choice["message"]["content"] = (choice["message"].get("content") or "")[:20]
+        return status, json.dumps(said).encode(), more
+
+
 if __name__ == "__main__":
-    with nearest_prefix_server(Path(sys.argv[1]) if len(sys.argv) > 1 else CONVERSATIONS) as served:
+    path = Path(sys.argv[1]) if len(sys.argv) > 1 else CONVERSATIONS
+    with PromptedAgent(NearestPrefix(json.loads(path.read_text())).answer) as served:
         print(served.base_url, flush=True)
         try:
             threading.Event().wait()
