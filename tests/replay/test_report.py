@@ -385,6 +385,40 @@ def test_long_lists_are_in_pages_and_every_item_is_there(
     assert len(found.all("details", "conversation")) == 3
 
 
+def first_page(count: int) -> tuple[int, int]:
+    """How many elements, and bytes, a report on so many conversations has without what is packed.
+
+    They differ in words, arguments and tools, and in some there is no answer.
+    """
+    opened = refold.open("memory:")
+    for number in range(count):
+        record(opened, f"call-{1_000 + number}")
+
+    def changing(request: ChatRequest) -> Action:
+        turn = int(request.at[5:9]) % 4
+        if turn == 0:
+            raise ModelFailure("no", kind="refused")
+        if turn == 1:
+            return Action(text="One moment.")
+        return as_recorded(request) if turn == 2 else answer(request)
+
+    page = Page(render_report(told(opened, changing), read=opened.read))
+    packed = [e for e in page.elements if e.tag == "template"]
+    return len(page.elements) - len(packed), len(page.text) - sum(len(e.text) for e in packed)
+
+
+def test_what_stands_on_the_page_does_not_grow_with_the_conversations(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However many there are: what a browser has to lay out first is bounded, and its size."""
+    for name, size in (("ROWS_A_PAGE", 8), ("TURNS_A_PAGE", 8), ("PLACES_A_PAGE", 8)):
+        monkeypatch.setattr(lists, name, size)
+    monkeypatch.setattr(lists, "DIFFERING_SHOWN", 4)
+    (few, few_bytes), (many, many_bytes) = first_page(48), first_page(144)
+    assert many == few
+    assert abs(many_bytes - few_bytes) < 100
+
+
 def test_more_conversations_than_fit_are_counted_but_not_shown(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -16,7 +16,18 @@ from pathlib import Path
 import pytest
 
 import refold
-from refold.replay import Action, Call, ChatRequest, Variant, compare, replay
+from refold.conversation.events import AgentUtterance, UserUtterance
+from refold.replay import (
+    Action,
+    Call,
+    ChatRequest,
+    ModelFailure,
+    Variant,
+    compare,
+    compare_recorded,
+    replay,
+)
+from refold.replay.checks.reading import read_check
 from refold.replay.report import lists, render_report, write_report
 from tests.replay.pages import Page
 from tests.replay.stories import as_recorded, record
@@ -168,6 +179,52 @@ def test_its_tables_can_be_read_on_a_phone(tmp_path: Path) -> None:
     options = ("--dump-dom", "--hide-scrollbars", "--virtual-time-budget=2000")
     done = chromium(frame.as_uri(), *options)
     assert "<p>0,0,0" in done.stdout.replace("\n", ""), done.stdout
+
+
+WIDE = """<script>
+parent.postMessage([document.documentElement.scrollWidth,
+  ...[...document.querySelectorAll("main *")].filter((one) =>
+    !one.closest(".scroll, .unseen") && one.getBoundingClientRect().right > 401)
+    .map((one) => one.outerHTML.slice(0, 80))].join(" "), "*");
+</script>"""
+LONG_NAME = "request_a_callback_from_the_nurse_who_is_responsible_for_the_whole_ward_by_tomorrow"
+
+
+def pages_with_long_names() -> Iterator[str]:
+    """A report on a replay, and one on two recordings, in which every name is long."""
+    store = refold.open("memory:")
+    names = [f"call-{'0a1b2c3d' * 4}", "f" * 32, f"chat-{'x' * 180}"]
+    for name in names:
+        record(store, name)
+        events = [UserUtterance("Hi."), AgentUtterance(f"Hello{'o' * 300}.")]
+        store.append(f"b{name}", events, metadata={"task": name * 3})
+        store.append(f"c{name}", events, metadata={"task": name * 3})
+
+    def odd(request: ChatRequest) -> Action:
+        if request.messages[-1]["role"] == "tool":
+            raise ModelFailure(f"the line broke: {'z' * 300}", kind="refused")
+        long = f'{{"{LONG_NAME}": "{"y" * 300}", "id": "B2"}}'
+        return Action(calls=(Call(LONG_NAME, long), Call("lookup", long)))
+
+    variant = Variant(label=LONG_NAME * 2, model=LONG_NAME, prompt=f"Be {'kind' * 100}.")
+    replay(store, names, variant, odd, attempts_max=1)
+    checks = [read_check(f"only_tools=lookup,{LONG_NAME}"), read_check("repeated_calls")]
+    made = compare(store, names, variant, checks=checks)
+    yield render_report(made, read=store.read, title=LONG_NAME, note=LONG_NAME)
+    sides = [[f"{side}{name}" for name in names] for side in "bc"]
+    yield render_report(compare_recorded(store, *sides, checks=checks), read=store.read)
+
+
+def test_nothing_is_cut_off_on_a_phone(tmp_path: Path) -> None:
+    """At 400 pixels no page is wider, whatever is called how, with all of it open."""
+    for number, text in enumerate(pages_with_long_names()):
+        opened = re.sub(r"<meta http-equiv[^>]*>", "", text).replace("<details", "<details open")
+        (tmp_path / "narrow.html").write_text(opened.replace("</body>", f"{WIDE}</body>"))
+        frame = tmp_path / f"frame{number}.html"
+        frame.write_text(FRAME, encoding="utf-8")
+        options = ("--dump-dom", "--hide-scrollbars", "--virtual-time-budget=2000")
+        done = chromium(frame.as_uri(), *options)
+        assert "<p>400</p>" in done.stdout.replace("\n", ""), done.stdout
 
 
 def test_it_asks_nobody_for_anything(proxy: Proxy) -> None:
