@@ -170,6 +170,18 @@ def test_streams_are_listed_with_version_and_fork(run: Refold, call: str) -> Non
     assert (newest["stream"], newest["opening"]) == ("call-1~b", "Yes, at nine.")
 
 
+def test_long_names_do_not_break_the_columns(run: Refold) -> None:
+    """Names of 32 hex digits, with a category or without, and short ones: times stand in one."""
+    names = ["call-1", "0a1b2c3d" * 4, f"call-{'0a1b2c3d' * 4}"]
+    with refold.open("refold.db") as store:
+        for name in names:
+            store.append(name, [refold.Event("user.utterance", {"text": "Hi"})])
+    lines = run("streams").out.splitlines()
+    assert {line.split()[0] for line in lines} == {*names}
+    # A name of 37 characters, a blank, six for the version, two blanks.
+    assert {line.index(" 20", 37) for line in lines} == {45}
+
+
 def test_redacted_words_do_not_stand_in_the_list(run: Refold) -> None:
     """What was removed from an event is shown nowhere, though its bytes may be stored still."""
     with refold.open("refold.db") as store:

@@ -17,7 +17,8 @@ from refold.times import rfc3339
 OPENING_EVENTS_MAX: Final = 50
 """The first words are looked for in so many events of a stream."""
 OPENING_CHARS_MAX: Final = 200
-NAME_WIDTH: Final = 32
+NAME_WIDTH, NAME_WIDTH_MAX = 32, 64
+"""The column of names is as wide as the longest of them, between these."""
 _BESIDE: Final = ("replay~", "dataset~")
 _WORDS: Final = ("user.utterance", "agent.utterance")
 
@@ -49,8 +50,10 @@ def streams_command(
         fitting = (info for info in of_category if those is None or info.stream in those.streams)
         listed = (info for info in fitting if every or not _is_beside(store, info, left))
         redacted = {one.data.get("event") for one in store.read_all(types=["redaction.applied"])}
+        longest = max((len(i.stream) for i in of_category if "~" not in i.stream), default=0)
+        names = min(max(longest, NAME_WIDTH), NAME_WIDTH_MAX)
         shown = enumerate(islice(listed, limit))
-        count = sum(_show(store, info, place, redacted) for place, info in shown)
+        count = sum(_show(store, info, place, redacted, names) for place, info in shown)
         if left:
             kept = counted(len(left), "stream")
             output.note(f"left out {kept} of replays, plans, datasets and wire bytes (--all)")
@@ -64,7 +67,7 @@ def _newest(info: Any) -> tuple[int, str]:
     return -info.recorded_at_us, info.stream
 
 
-def _show(store: Store, info: Any, place: int, redacted: set[str]) -> int:
+def _show(store: Store, info: Any, place: int, redacted: set[str], names: int) -> int:
     fork = info.fork
     one = {
         "stream": info.stream,
@@ -74,7 +77,7 @@ def _show(store: Store, info: Any, place: int, redacted: set[str]) -> int:
         "fork": None if fork is None else fork._asdict(),
         "opening": _opening(store, info, redacted),
     }
-    output.show(one, _lines(one, has_heading=place == 0 and sys.stdout.isatty()))
+    output.show(one, _lines(one, names, has_heading=place == 0 and sys.stdout.isatty()))
     return 1
 
 
@@ -103,14 +106,14 @@ def _is_beside(store: Store, info: Any, left: list[str]) -> bool:
     return is_beside
 
 
-def _lines(one: Mapping[str, Any], *, has_heading: bool) -> Iterator[str]:
+def _lines(one: Mapping[str, Any], names: int, *, has_heading: bool) -> Iterator[str]:
     if has_heading:
-        names = f"{'stream':<{NAME_WIDTH}} {'last':>6}  {'recorded':<19}  first words"
-        yield output.styled(names, dim=True)
+        heads = f"{'stream':<{names}} {'last':>6}  {'recorded':<19}  first words"
+        yield output.styled(heads, dim=True)
     fork = one["fork"]
     left = "" if fork is None else f"  from {clean(fork['parent'])}@{fork['version']}"
     name = clean(one["stream"])
     head = f"{one['version']:>6}  {one['recorded_at'][:19]}{left}"
-    width = max(output.width() - max(len(name), NAME_WIDTH) - len(head) - 3, 20)
+    width = max(output.width() - max(len(name), names) - len(head) - 3, 20)
     words = one_line(one["opening"], width)
-    yield f"{output.styled(f'{name:<{NAME_WIDTH}}', bold=True)} {head}  {words}".rstrip()
+    yield f"{output.styled(f'{name:<{names}}', bold=True)} {head}  {words}".rstrip()
