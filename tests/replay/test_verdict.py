@@ -253,6 +253,15 @@ def test_without_a_control_nothing_says_how_much_is_noise() -> None:
     assert "as a control" in verdict.plain
 
 
+def test_two_recordings_are_called_as_they_are() -> None:
+    """Neither is a candidate, nor the other one again: what differs no more is by chance."""
+    verdict = judge(SAME, arm(0.7, 400), arm(0.7, 400), sides=("b", "a"))
+    assert verdict.answer == "no change seen"
+    assert "with b, " in verdict.plain
+    assert " with a; " in verdict.plain
+    assert verdict.plain.endswith("no more than chance would have it.")
+
+
 def test_a_metric_without_bounds_has_no_ends_where_nothing_is_known() -> None:
     """Three conversations do not bound a cost."""
     verdict = judge(COST, constant(0.03, 3), constant(0.01, 3))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Final
 
-from refold.replay.answer import Verdict
+from refold.replay.answer import SIDES, Verdict
 
 EARLY: Final = "By an early look: "
 ACTIONS: Final = ("same_action", "same_calls")
@@ -77,7 +77,8 @@ def plain(verdict: Verdict) -> str:
         case "not worse":
             text = f"{sides}; {by}, at worst within the {_allowed(verdict)} that do not matter"
         case "no change seen":
-            text = f"{sides}; {by}, no more than it differs from itself"
+            noise = "it differs from itself" if verdict.sides == SIDES else "chance would have it"
+            text = f"{sides}; {by}, no more than {noise}"
         case _:
             is_whole = unit == "share" and (verdict.low, verdict.high) == (-1.0, 1.0)
             fits = "anything" if is_whole or None in (verdict.low, verdict.high) else ends
