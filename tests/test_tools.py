@@ -988,8 +988,37 @@ def test_a_run_that_waits_in_a_process_that_runs_is_left_to_it(store: refold.Sto
     assert [told(use)[3] for use in state_of(store).tool_calls] == ["done"]
 
 
-def test_a_run_that_awaits_very_many_answers_waits_in_memory(store: refold.Store) -> None:
-    """It is told all the same, and not noted in each of their streams."""
+@pytest.mark.parametrize("goes_on", [0, 39])
+def test_a_run_that_awaits_very_many_answers_outlasts_its_process(
+    store: refold.Store, monkeypatch: pytest.MonkeyPatch, goes_on: int
+) -> None:
+    """Whichever of their conversations goes on; what is noted grows by a little with each."""
+    wire = Wire(store)
+    asked = [[{"role": "user", "content": str(n)}] for n in range(40)]
+    with monkeypatch.context() as elsewhere:
+        die_later(elsewhere)
+        for n, said in enumerate(asked[:-1]):
+            wire.call(said, named=f"a-{n}")
+        wire.call(asked[-1], ("c1", "look", {"x": 1}), named="a-39")()
+        end = wire.call([*asked[-1], *THERE], ("c2", "look", {"x": 2}), named="a-39")
+        wire.begin("look", {"x": 2})("done")
+        elsewhere.setattr(wire.recorder.tools, "tell_due", lambda **_: None)
+        end()
+    sizes = [len(one.raw) for one in store.read_all(types=["wire.waiting"])]
+    assert (len(sizes), sum(sizes) < 12_000) == (40, True)
+    for n in range(39):  # Each goes on; the last to do so tells it.
+        again = (n + goes_on) % 39
+        Wire(store, 200 + n).call([*asked[again], *THERE], named=f"a-{again}")()
+    Wire(store, 300).call([*asked[39], *THERE, *THERE], named="a-39")()
+    uses = {
+        use.event.call_id: use.answer and told(use)[3] for use in state_of(store, "a-39").tool_calls
+    }
+    assert uses["c2"] == "done"
+    assert [e.type for e in store.read_all()].count("tool.result") == 1
+
+
+def test_a_run_that_awaits_very_many_answers_is_told_once(store: refold.Store) -> None:
+    """By its own process, as any other."""
     wire = Wire(store)
     others = [wire.call([{"role": "user", "content": str(n)}]) for n in range(16)]
     others.append(wire.call(HI, ("c1", "look", {"x": 1}), named="call-1"))
@@ -997,7 +1026,6 @@ def test_a_run_that_awaits_very_many_answers_waits_in_memory(store: refold.Store
     for end in others:
         end()
     assert [told(use)[3] for use in state_of(store).tool_calls] == ["done"]
-    assert "wire.waiting" not in {event.type for event in store.read_all()}
 
 
 def test_a_run_that_cannot_be_noted_waits_all_the_same(

@@ -1,16 +1,31 @@
-"""JSON text as values, to the last digit: what the commands read and print."""
+"""JSON text as values, to the last digit: what importers and the commands read and print."""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
 
 import msgspec
 
-from refold.core.jsonvalue import read
+from refold.core import jsonvalue
 
-__all__ = ["exact", "read"]
-
+_decode: Final = msgspec.json.Decoder(float_hook=jsonvalue.number).decode
 _encode: Final = msgspec.json.Encoder(decimal_format="number").encode
+
+
+def read(text: str | bytes, as_object: Callable[[Any], Any] | None = None) -> Any:
+    """As :func:`refold.core.jsonvalue.read`, several times as fast where nothing is in doubt.
+
+    ``as_object`` makes an object of its pairs where a key stands twice, and where there is doubt.
+    """
+    with suppress(ValueError, RecursionError):
+        raw = text.encode() if isinstance(text, str) else text
+        value = _decode(raw)
+        # Of a key that stands twice the value has one, and so a colon less; none is written so.
+        if b"\\u003" not in raw and raw.count(b":") == _encode(value).count(b":"):
+            return value
+    return jsonvalue.read(text, as_object)
 
 
 def exact(value: object) -> msgspec.Raw:

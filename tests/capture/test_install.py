@@ -128,7 +128,7 @@ def test_one_client_among_installed_ones_records_a_call_once(
     assert capture.flush()
     capture.uninstall()
     assert types(tmp_path / "own.db").count("model.request") == 1
-    assert types(tmp_path / "all.db") == []
+    assert not (tmp_path / "all.db").exists()
 
 
 def test_recording_that_fails_does_not_fail_the_call(
@@ -240,6 +240,28 @@ def test_nothing_attached_is_an_error(tmp_path: Path) -> None:
         assert "no model call" in ended.stderr
         for to_check in ("came to a call of a model", "httpx", "refold is installed", "-I, -E"):
             assert to_check in ended.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_is_made_by_the_first_call_alone(
+    server: ModelServer, tmp_path: Path, agent: str
+) -> None:
+    """Where nothing is recorded none is left, and one that is there stays as it is."""
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    db = folder / "a.db"
+    assert run("true", db=db).returncode == 3
+    assert run("no-such-program", db=db).returncode == 2
+    assert list(folder.iterdir()) == []
+    server.script = [chat("One.")]
+    ended = run(sys.executable, agent, f"{server.url}/v1", "a", db=db)
+    assert (ended.returncode, list(folder.iterdir())) == (0, [db])
+    held = db.read_bytes()
+    assert run("true", db=db).returncode == 3
+    assert db.read_bytes() == held
+    missing = run("true", db=tmp_path / "none" / "a.db")
+    assert missing.returncode == 2
+    assert "the folder" in missing.stderr
 
 
 def test_prices_of_thousands_of_models_reach_the_program(
@@ -253,12 +275,11 @@ def test_prices_of_thousands_of_models_reach_the_program(
         ("inner", command, "sys.argv[1:] and {'m-1': one}"),
     ):
         (tmp_path / f"{name}.py").write_text(
-            "import refold, sys\nfrom refold.capture.run import run\n"
+            "import sys\nfrom refold.capture.run import run\n"
             "one = {'input': '1.5', 'output': '6'}\n"
             "others = {f'provider/model-{n}': one for n in range(4_000)}\n"
-            "with refold.open('a.db') as store:\n"
-            f"    run({program!r}, store, 'a.db', prices={prices})\n"
-            + (f"    run({command!r}, store, 'a.db', prices={prices})\n" * (name == "outer"))
+            f"run({program!r}, 'a.db', prices={prices})\n"
+            + (f"run({command!r}, 'a.db', prices={prices})\n" * (name == "outer"))
         )
     outer = [sys.executable, str(tmp_path / "outer.py")]
     ended = subprocess.run(outer, cwd=tmp_path, capture_output=True, text=True, check=False)

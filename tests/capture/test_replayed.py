@@ -129,6 +129,8 @@ def test_an_endpoint_is_asked_what_was_asked(
         ask()
     assert capture.flush()
     sent = [json.loads(one.body) for one in server.received]
+    requests = store.read_all(types=["model.request"])
+    assert {one.data["url"] for one in requests} == {f"{server.url}/v1/chat/completions"}
     server.script = [reply(ChatSpeaker, "At ten.", streams=False)]
     endpoint = ChatEndpoint(f"{server.url}/v1", api_key="k")
     done = replay(store, conversations(store), Variant(), endpoint, workers=1)

@@ -268,3 +268,17 @@ def test_the_options_of_an_import_stand_in_its_help(run: Refold) -> None:
     """Those that may be given without a format; they were only in the help of `any`."""
     said = run("import", "--help").out
     assert all(name in said for name in ("--db", "--json", "--category", "--format", "tau2-bench"))
+
+
+def test_a_format_may_stand_behind_options_and_is_told_where_it_is_misspelt(
+    run: Refold, tmp_path: Path
+) -> None:
+    """A file of that name goes before a format; a category may be called as one is."""
+    path = tmp_path / "chats.jsonl"
+    path.write_text('{"messages": [{"role": "user", "content": "Hi"}]}\n')
+    assert run("import", "--category", "codex", "openai-chat", str(path)).code == 0
+    assert "codex-chats-1" in run("streams").out
+    ran = run("import", "langfus", str(path))
+    assert ran.code == 2
+    assert "no file langfus, and no format of that name: did you mean langfuse" in ran.err
+    assert "did you mean sql?" in run("import", "sqll", "x.db").err

@@ -8,7 +8,13 @@ import msgspec
 import pytest
 
 import refold
-from refold.conversation.events import AgentConfigured, AgentUtterance, Prompt, UserUtterance
+from refold.conversation.events import (
+    AgentConfigured,
+    AgentUtterance,
+    ModelRequest,
+    Prompt,
+    UserUtterance,
+)
 from refold.core.event import Event
 from refold.errors import UsageError
 from refold.replay import (
@@ -293,3 +299,22 @@ def test_an_endpoint_with_a_model_of_its_own_asks_no_control(store: refold.Store
     assert compare(store, calls, Variant(prompt="small"), control=CONTROL).control is not None
     with pytest.raises(UsageError, match="the control asks large, where call-0@2 was small"):
         compare(store, calls, Variant(prompt="large"), control=Variant(label="another"))
+
+
+@pytest.mark.parametrize("is_elsewhere", [False, True])
+def test_a_control_is_asked_where_the_record_was(store: refold.Store, is_elsewhere: bool) -> None:
+    """Another service may answer otherwise under the same name; where nothing says, it passes."""
+    with ChatServer(lambda _: {"role": "assistant", "content": "Here."}) as server:
+        url = f"{server.base_url}/chat/completions"
+        sent = ModelRequest("openai.chat", url="https://api.example/v1" if is_elsewhere else url)
+        for call in ("call-0", "call-1", "call-2"):
+            said = [UserUtterance("Where?"), *([] if call == "call-0" else [sent])]
+            store.append(call, [*said, AgentUtterance("Here.")])
+        calls = [info.stream for info in store.streams()]
+        endpoint = ChatEndpoint(server.base_url, model="m")
+        replay(store, calls, Variant(prompt="Be kind"), endpoint, control=CONTROL)
+    if not is_elsewhere:
+        assert compare(store, calls, Variant(prompt="Be kind"), control=CONTROL).control
+        return
+    with pytest.raises(UsageError, match=r"where call-1@2 asked https://api\.example/v1"):
+        compare(store, calls, Variant(prompt="Be kind"), control=CONTROL)

@@ -74,8 +74,9 @@ class WireWaiting(Wire, frozen=True):
     """A run of a tool that ended while the answer still came that may hold its call.
 
     It is told as the model's call, or as its own in the ``conversation``, when all calls that it
-    ``awaits`` have ended (the streams that they are recorded in, by their ids, each of which has
-    this event); by who goes on with such a stream where the process ended before.
+    ``awaits`` have ended (the streams that they are recorded in, by their ids); by who goes on with
+    such a stream where the process ended before. The first of the streams has the whole event, the
+    others one with the ``id`` of the run alone.
     """
 
     run: dict[str, Any]

@@ -134,7 +134,9 @@ class CallRecorder:
             state.catch_up()
         new = _said(state, asked, seen)
         form = taken_apart(call.request, state.known)
-        made = events.ModelRequest(call.api.name, hash=form.hash, attempt=call.attempt)
+        made = events.ModelRequest(
+            call.api.name, hash=form.hash, attempt=call.attempt, url=call.url
+        )
         # By their places in all of it, not in what was new.
         unread = asked.unread and asked_in(call, body).unread
         told = {"unread": [one.pointer for one in unread[:UNREAD_MAX]]} if unread else None

@@ -18,6 +18,7 @@ from uuid import uuid4
 import msgspec
 
 from refold.capture.install import install
+from refold.capture.writer import tried
 from refold.engine.store import Store
 from refold.errors import NotFound, UsageError
 
@@ -36,7 +37,6 @@ class Ran(NamedTuple):
 
 def run(
     program: Sequence[str],
-    store: Store,
     url: str,
     *,
     agent: str | None = None,
@@ -44,13 +44,16 @@ def run(
 ) -> Ran:
     """Run a program with the environment of this one, and wait for its end.
 
-    ``url`` is the address of ``store``; it must hold in every folder. The calls of this run have
-    its id in their metadata, under ``run``, and the name of the ``agent``. ``prices`` is a mapping
-    as :func:`refold.capture.install` takes it; processes that begin after the program's end have
-    none. Raises :class:`~refold.errors.NotFound` where there
-    is no such program.
+    ``url`` is the address of the store, which must hold in every folder; the first call that is
+    recorded makes one that is missing. The calls of this run have its id in their metadata, under
+    ``run``, and the name of the ``agent``. ``prices`` is a mapping as
+    :func:`refold.capture.install` takes it; processes that begin after the program's end have
+    none. Raises :class:`~refold.errors.NotFound` where there is no such program, and the error of
+    :func:`refold.open` where no store can be there.
     """
-    run_id, since = uuid4().hex, store.log_head()
+    run_id = uuid4().hex
+    with _store(url) as store:
+        since = store.log_head()
     path = os.pathsep.join(filter(None, (str(STARTUP), os.environ.get("PYTHONPATH"))))
     own = {_URL: url, _ID: run_id, _AGENT: agent or "", _PRICES: "", "PYTHONPATH": path}
     with TemporaryDirectory(prefix="refold-run-") as folder:
@@ -59,9 +62,21 @@ def run(
             table.write_bytes(msgspec.json.encode(prices))
             own[_PRICES] = str(table)
         code = _ended(program, own)
-    log = store.read_all(after=since, types=["wire.request"])
-    streams = [one.stream for one in log if one.noted("run") == run_id]
+    with _store(url) as store:
+        log = store.read_all(after=since, types=["wire.request"])
+        streams = [one.stream for one in log if one.noted("run") == run_id]
     return Ran(code, len(streams), sorted({*streams}))
+
+
+def _store(url: str) -> Store:
+    """The store at an address; an empty one in memory where none is there yet, but can be."""
+    from refold.connect import open as open_store
+
+    try:
+        tried(url)
+        return open_store(url, mode="write")
+    except NotFound:
+        return open_store("memory:")
 
 
 def attach() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Set
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -23,7 +24,8 @@ from refold.capture.streams import PROCESS, Followed, again, may_run, this_proce
 from refold.conversation import events
 from refold.core.event import Event, event_id, parse_event_id
 from refold.core.expected import NO_EVENTS, NO_STREAM
-from refold.engine.append import Append
+from refold.core.recorded import Recorded
+from refold.engine.append import STREAMS_PER_APPEND_MAX, Append
 from refold.engine.store import Store
 from refold.errors import InvalidEvent, NotFound
 from refold.recording.in_force import Telling
@@ -33,8 +35,6 @@ from refold.recording.tool_run import ToolRun, began, ended, stored, waiting_for
 _log: Final = logging.getLogger("refold.capture")
 CALLING_MAX: Final = 64
 """How many streams are looked in for the last calls of tools, and how many runs may wait."""
-AWAITED_MAX: Final = 16
-"""In how many streams a run that waits is noted; one that waits for more does so in memory."""
 
 
 class ToolRuns:
@@ -88,7 +88,7 @@ class ToolRuns:
     def tell_left(self, state: Followed, *, now_us: int) -> None:
         """Record the runs noted in a stream whose process ended, once what they await has ended."""
         for run_id, noted in [*state.waiting.items()]:
-            waiting = noted.to_class(WireWaiting)
+            waiting = self._whole(noted)
             is_told = self._store.find(_key_of(run_id, ended)) is not None
             if not is_told and noted.noted(PROCESS) != this_process():
                 following = self._places.following
@@ -100,6 +100,12 @@ class ToolRuns:
                 self._tell_each([partial(self._tell, waiting.conversation, run, ended)])
             del state.waiting[run_id]
 
+    def _whole(self, noted: Recorded) -> WireWaiting:
+        """What waits, as the first of the streams has it."""
+        waiting: WireWaiting = noted.to_class(WireWaiting)
+        kept = None if waiting.awaits else self._store.find(_key_of_note(waiting.run["id"]))
+        return self._store.event(kept[0].ids[0]).to_class(WireWaiting) if kept else waiting
+
     def _tell_each(self, tellings: Iterable[Callable[[], None]]) -> None:
         for tell in tellings:
             try:
@@ -110,15 +116,21 @@ class ToolRuns:
     def _keep(self, going: dict[str, str], named: str | None, run: ToolRun) -> None:
         """Let a run that waits outlast this process."""
         streams = {stream: call for call, stream in going.items()}
-        if len(streams) > AWAITED_MAX:
-            return
         known = msgspec.to_builtins(replace(run, objects={}))
-        (stream, *others) = streams
-        waiting = WireWaiting(known, named or (None if others else stream), going)
-        by = {PROCESS: this_process()}
-        notes = [Append(s, [waiting], metadata={CALL: call, **by}) for s, call in streams.items()]
-        with suppress(InvalidEvent):  # Too large together; it waits in memory alone.
-            self._store.append_together(notes, key=f"{run.id}.waits")
+        first = next(iter(streams))
+        conversation = named or (None if len(streams) > 1 else first)
+        # All of it in each would take the square of their number.
+        whole, note = WireWaiting(known, conversation, going), WireWaiting({"id": run.id})
+        notes = [
+            Append(
+                stream,
+                [whole if stream == first else note],
+                metadata={CALL: call, PROCESS: this_process()},
+            )
+            for stream, call in islice(streams.items(), STREAMS_PER_APPEND_MAX)
+        ]
+        with suppress(InvalidEvent):  # Too large; it waits in memory alone.
+            self._store.append_together(notes, key=_key_of_note(run.id))
 
     def _tell(self, named: str | None, run: ToolRun, make: Telling) -> None:
         state = self._stream_of(named, run)
@@ -159,6 +171,11 @@ class ToolRuns:
 def _key_of(run_id: str, make: Telling) -> str:
     """The key under which the store has what was told of a run."""
     return f"{run_id}.{make.__name__}"
+
+
+def _key_of_note(run_id: str) -> str:
+    """The key under which the store has that a run waits."""
+    return f"{run_id}.waits"
 
 
 def unsaid(state: Followed, said: Iterable[Event]) -> Iterator[Event]:

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, Final, Literal
 
 from refold.capture.answers import FirstToken
@@ -25,7 +26,7 @@ from refold.capture.call import ModelCall
 from refold.capture.prices import PriceTable
 from refold.capture.recorder import CallRecorder
 from refold.engine.store import Store
-from refold.errors import BackendError, UsageError
+from refold.errors import BackendError, NotFound, UsageError
 from refold.recording.in_force import Telling
 from refold.recording.tool_run import ToolRun
 
@@ -74,9 +75,7 @@ class CaptureWriter:
         self._options = options
         self._told: set[str] = set()
         if not isinstance(store, Store):
-            # Tried here, so that its modules are there: a process forked in the midst of an import
-            # would have half of one.
-            _opened(store).close()
+            tried(store)
         self._start()
         _writers.append(weakref.ref(self, _writers.remove))
 
@@ -242,6 +241,21 @@ class CaptureWriter:
 
 def _size(call: ModelCall, chunk: bytes | None) -> int:
     return len(call.request if chunk is None else chunk)
+
+
+def tried(address: str | os.PathLike[str]) -> None:
+    """Refuse what can be no store; one that is missing is not made before there is something in it.
+
+    After this the modules of its backend are there: a process forked in the midst of an import
+    would have half of one.
+    """
+    from refold.connect import open as open_store
+
+    try:
+        open_store(address, mode="write").close()
+    except NotFound as error:
+        if not os.access(Path(error.facts.get("path", "")).parent, os.W_OK):
+            open_store(address).close()  # It says why none can be made.
 
 
 def _opened(address: str | os.PathLike[str]) -> Store:

@@ -13,7 +13,7 @@ import refold
 from refold.cli import output
 from refold.cli.errors import FINDING, FINE
 from refold.cli.options import command, group, option, together
-from refold.cli.text import counted
+from refold.cli.text import counted, suggestion
 
 if TYPE_CHECKING:
     from refold.conversation.importers import ImportReport
@@ -32,12 +32,14 @@ class _Source(click.Path):
         """The path; a directory, and a pattern that the shell left as it is, are told as such."""
         if Path(value).is_dir():
             self.fail(f"{value} is a directory: name the files in it, as {value}/*", param, ctx)
-        if set("*?[") & set(value) and not Path(value).exists():
-            self.fail(f"no file matches {value}", param, ctx)
+        if value != "-" and not Path(value).exists():
+            near = suggestion(value, import_command.list_commands(click.Context(import_command)))
+            said = f"there is no file {value}, and no format of that name{near}"
+            self.fail(f"no file matches {value}" if set("*?[") & set(value) else said, param, ctx)
         return super().convert(value, param, ctx)
 
 
-_SOURCE: Final = _Source(exists=True, allow_dash=True)
+_SOURCE: Final = _Source(allow_dash=True)
 _files = together(
     click.argument("files", nargs=-1, required=True, metavar="FILE...", type=_SOURCE),
     option("--category", metavar="NAME", help="How the streams' names begin."),
@@ -63,9 +65,8 @@ class _Formats(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of a format, its importer loaded now."""
-        if cmd_name in (ANY, SQL):
-            return import_any if cmd_name == ANY else import_sql
-        return _command(cmd_name) if cmd_name in self.list_commands(ctx) else None
+        made: click.Command | None = {ANY: import_any, SQL: import_sql}.get(cmd_name)
+        return made or (_command(cmd_name) if cmd_name in self.list_commands(ctx) else None)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Those that may be given without a format, before the formats."""
@@ -73,9 +74,17 @@ class _Formats(click.Group):
         self.format_commands(ctx, formatter)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """A file, or an option, in place of a format: the format is found out."""
-        is_named = not args or args[0] in (*self.list_commands(ctx), *ctx.help_option_names)
-        return super().parse_args(ctx, args if is_named else [ANY, *args])
+        """A file in place of a format: that is found out. Options may stand before either."""
+        names = (*self.list_commands(ctx), *ctx.help_option_names)
+        if args and args[0] not in names:
+            lenient = click.Context(import_any, ignore_unknown_options=True)
+            said, _, _ = import_any.make_parser(lenient).parse_args([*args])
+            first = next(iter(said.get("files", ())), "")
+            is_format = first in names and not Path(first).exists()
+            if is_format:
+                args.remove(first)
+            args = [first if is_format else ANY, *args]
+        return super().parse_args(ctx, args)
 
 
 @group("import", cls=_Formats)
@@ -84,8 +93,8 @@ def import_command() -> None:
 
     `refold import FILE...` finds out the format of each file and says which it took, and why;
     the name of a format before the files, or --format, overrules. Each conversation is stored
-    whole or not at all, and importing again changes nothing. What is broken is named with its
-    file and line, the rest goes on, and the exit code is 1.
+    whole or not at all, and importing again adds only what is new. What is broken is named with
+    its file and line, the rest goes on, and the exit code is 1.
 
         refold import chats/*.jsonl --category chat
         refold import tau-bench gpt-4o-airline.json --tools airline-tools.json
@@ -121,8 +130,8 @@ def import_sql(url: str, place: str, table: str, column: tuple[str, ...]) -> int
 
     Its columns are by default stream_id, version, event_type, data, metadata and occurred_at;
     the last two may be missing. What else a row has is kept with its event, as its metadata row.
-    Importing again adds nothing. PostgreSQL is read by its URL, a password in PGPASSWORD or in
-    ~/.pgpass, and needs the extra: pip install 'refold[postgres]'.
+    Importing again adds the rows that are new. PostgreSQL is read by its URL, a password in
+    PGPASSWORD or in ~/.pgpass, and needs the extra: pip install 'refold[postgres]'.
 
         refold import sql events.db
         refold import sql app.db --table history --column type=kind --column data=payload
@@ -167,22 +176,22 @@ def _imported(url: str, format: Any, files: tuple[str, ...], how: dict[str, Any]
 def _as_objects(report: ImportReport) -> dict[str, Any]:
     """The problems and losses as objects too, not as the rows that tuples become."""
     said = {name: getattr(report, name) for name in report.__struct_fields__}
-    rows = ("taken", "problems", "loss")
-    return said | {name: [one._asdict() for one in said[name]] for name in rows}
+    for key in ("taken", "problems", "loss"):
+        said[key] = [one._asdict() for one in said[key]]
+    return said
 
 
 def _lines(report: ImportReport) -> Iterator[str]:
-    wrong = [
-        f"{one.file}:{one.line}: {one.message}" if one.line else f"{one.file}: {one.message}"
-        for one in report.problems
-    ]
+    places = [f"{one.file}:{one.line}" if one.line else one.file for one in report.problems]
+    wrong = [f"{at}: {one.message}" for at, one in zip(places, report.problems, strict=True)]
     output.note_some(wrong, len(wrong), more="problems more", count=report.problem_count)
     lost = [f"{one.where}: not kept: {one.what} {one.pointer}" for one in report.loss]
     more = "more not kept (--json has them)"
     output.note_some(lost, LOSSES_SHOWN_MAX, more=more, count=report.loss_count)
     events, problems = counted(report.events, "event"), counted(report.problem_count, "problem")
+    grown = f", {report.grown:,} grown" if report.grown else ""
     branches = f", {report.branches:,} branches" if report.branches else ""
     yield (
-        f"{report.imported:,} imported ({events}){branches}, {report.unchanged:,} unchanged, "
-        f"{report.failed:,} failed, {problems}"
+        f"{report.imported:,} imported ({events}){grown}{branches}, "
+        f"{report.unchanged:,} unchanged, {report.failed:,} failed, {problems}"
     )

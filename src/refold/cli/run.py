@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-import refold
 from refold.cli import endpoint, output
 from refold.cli.errors import FAILED
 from refold.cli.options import command, option, read_by
@@ -17,7 +16,6 @@ from refold.cli.text import counted
 from refold.errors import UsageError
 
 if TYPE_CHECKING:
-    from refold.capture.run import Ran
     from refold.replay import Price
 
 SIGNALLED: Final = 128
@@ -54,10 +52,8 @@ def run_command(
             f"--db {url} has one process that writes, and those of a program are several: "
             "record into a database, such as --db agents.db"
         )
-    by_model = endpoint.by_name(prices, "--price")
-    with refold.open(path) as store:
-        table = {model: _kinds(price) for model, price in by_model.items()}
-        ran = run(program, store, str(path), agent=agent, prices=table)
+    table = {name: _kinds(one) for name, one in endpoint.by_name(prices, "--price").items()}
+    ran = run(program, str(path), agent=agent, prices=table)
     output.show(ran._asdict(), [])
     if not ran.calls and ran.exit_code:
         output.note(f"error: {join(program)!r} {_how(ran.exit_code)}: no model call was recorded")
@@ -71,13 +67,9 @@ def run_command(
         )
         return FAILED
     else:
-        _tell(ran, url)
+        calls, streams = counted(ran.calls, "model call"), counted(len(ran.streams), "stream")
+        output.note(f"recorded {calls} in {streams}; see them with: refold streams --db {url}")
     return ran.exit_code
-
-
-def _tell(ran: Ran, url: str) -> None:
-    said = f"recorded {counted(ran.calls, 'model call')} in {counted(len(ran.streams), 'stream')}"
-    output.note(f"{said}; see them with: refold streams --db {url}")
 
 
 def _kinds(price: Price) -> dict[str, Decimal]:

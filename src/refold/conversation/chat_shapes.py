@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, NamedTuple, get_args
 
 import msgspec
 
+from refold import jsontext
 from refold.conversation import events
 from refold.core import jsonvalue
 from refold.core.jsonvalue import pointer
@@ -142,7 +143,7 @@ def read_tools(items: object) -> tuple[list[events.Tool], list[Unread]]:
     unread: list[Unread] = []
     if isinstance(items, str):
         try:
-            items = jsonvalue.read(items)
+            items = jsontext.read(items)
         except (ValueError, UsageError, RecursionError) as error:
             return [], [Unread("tool", "", f"tools are not JSON: {error}")]
     if not isinstance(items, list):
@@ -312,7 +313,7 @@ def _effect(effect: Any, path: Path, unread: list[Unread]) -> events.Effect:
 def parsed_arguments(arguments: str) -> Any:
     """What a string of tool arguments says; None when it is not JSON that can be stored."""
     try:
-        parsed = jsonvalue.read(arguments)
+        parsed = jsontext.read(arguments)
         check_json(parsed, [])
     except (ValueError, UsageError, InvalidEvent, RecursionError):
         return None
@@ -348,8 +349,10 @@ def json_text(value: Any) -> str:
 def check_json(value: Any, path: Path) -> None:
     """Refuse what would come back changed, or not at all, from its stored JSON."""
     try:
-        jsonvalue.check(value, level=jsonvalue.DEPTH_MAX - DEPTH_MAX)
-        if msgspec.json.decode(msgspec.json.encode(value)) == value:
+        raw = msgspec.json.encode(value)
+        if raw.count(b"{") + raw.count(b"[") > DEPTH_MAX:  # It may be as deep.
+            jsonvalue.check(value, level=jsonvalue.DEPTH_MAX - DEPTH_MAX)
+        if msgspec.json.decode(raw) == value:
             return
     except (UsageError, TypeError, ValueError, RecursionError):
         pass

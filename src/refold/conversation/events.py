@@ -162,13 +162,17 @@ class AgentUtterance(Payload, frozen=True):
 
 @event("model.request")
 class ModelRequest(Payload, frozen=True):
-    """A call to a model; ``messages`` refers to events by id, ``hash`` covers the whole request."""
+    """A call to a model; ``messages`` refers to events by id, ``hash`` covers the whole request.
+
+    ``url`` is where it was sent: scheme, host, port and path, without a user and without a query.
+    """
 
     api: str
     messages: list[str] = []
     hash: str = ""
     params: dict[str, Any] = {}
     attempt: int = 1
+    url: Annotated[str, ADDED] = ""
 
 
 @event("model.response")

@@ -237,15 +237,16 @@ def _exactly(message: Message, typed: Sequence[Any], writer: MessageWriter) -> l
         fixes[0]["late"] = True
     written = [writer.add(event, fix) for event, fix in zip(typed, fixes, strict=True)]
     plain = dict(written[0] or {})
-    calls = [n for n, event in enumerate(typed) if isinstance(event, events.ToolCall)]
     items = message.get("tool_calls")
-    # As many as the calls, they are those calls unless one was not read and the legacy call was.
-    was_read = shapes.UNREAD_CALL not in (getattr(typed[0], "parts", None) or ())
-    if isinstance(items, list) and items and len(items) == len(calls) and was_read:
-        for place, item, exported in zip(calls, items, plain["tool_calls"], strict=True):
-            if fix := _difference(item, exported):
-                fixes[place]["call"] = fix
-        plain["tool_calls"] = items
+    if isinstance(items, list) and items:
+        calls = [n for n, event in enumerate(typed) if isinstance(event, events.ToolCall)]
+        # If as many, they are those calls, unless one was not read and the legacy call was.
+        was_read = shapes.UNREAD_CALL not in (getattr(typed[0], "parts", None) or ())
+        if len(items) == len(calls) and was_read:
+            for place, item, exported in zip(calls, items, plain["tool_calls"], strict=True):
+                if fix := _difference(item, exported):
+                    fixes[place]["call"] = fix
+            plain["tool_calls"] = items
     fixes[0] |= _difference(message, plain)
     return [
         Event.of(event, metadata={"openai": fix} if fix else None)
@@ -261,5 +262,7 @@ def _difference(wanted: Message, exported: Message) -> Fix:
 
 
 def _same(first: Any, second: Any) -> bool:
+    if isinstance(first, str) and isinstance(second, str):
+        return first == second
     # As JSON: 1, 1.0 and true are equal to Python.
     return first is second or _canonical(first) == _canonical(second)

@@ -48,27 +48,30 @@ def check_control(control: Variant) -> None:
 
 
 def check_recorded(
-    control: Variant, recorded: Iterable[Decision], asked: Iterable[ReplayPlanned] = ()
+    control: Variant, recorded: Iterable[Decision], asked: Collection[ReplayPlanned] = ()
 ) -> None:
-    """Refuse a control that asked another model than was recorded, or with other parameters.
+    """Refuse a control that asked another model than was recorded, elsewhere, or otherwise.
 
     ``asked`` is what its runs declared, the first first: an endpoint may have a model of its own.
-    Where the record names no model, or not that parameter, nobody can tell, and it is let pass.
+    Where the record names no model, no address, or not that parameter, nobody can tell, and it is
+    let pass.
     """
     asks = next((one.model for one in asked), control.model)
+    places = {one.endpoint for one in asked if one.endpoint}
     seen: Recorded | None = None
     for decision in recorded:
+        if decision.url and places - {decision.url}:
+            raise _no_control(f"asks {min(places)}, where {decision.at} asked {decision.url}")
         if decision.configured is None or decision.configured is seen:
             continue
         seen = decision.configured
         configured = seen.to_class(AgentConfigured)
-        model, params = configured.model, configured.params
-        if asks is not None and model is not None and asks != model:
-            raise _no_control(f"asks {asks}, where {decision.at} was {model}")
+        if asks is not None and configured.model not in (None, asks):
+            raise _no_control(f"asks {asks}, where {decision.at} was {configured.model}")
         for name, value in control.params.items():
-            if name not in OF_NOISE and name in params and params[name] != value:
-                was = f"{name}={params[name]!r}"
-                raise _no_control(f"has {name}={value!r}, where {decision.at} had {was}")
+            said = configured.params.get(name, value)
+            if name not in OF_NOISE and said != value:
+                raise _no_control(f"has {name}={value!r}, where {decision.at} had {name}={said!r}")
 
 
 class Promised(NamedTuple):

@@ -84,6 +84,7 @@ class Decision(msgspec.Struct, frozen=True):
 
     ``at`` and ``version`` are the id and version of its first event, so the agent had seen the
     events below ``version``. ``configured`` is the ``agent.configured`` in force; None without one.
+    ``url`` is where its request was sent, "" where the record does not say.
     """
 
     index: int
@@ -91,6 +92,7 @@ class Decision(msgspec.Struct, frozen=True):
     version: int
     action: Action
     configured: Recorded | None = None
+    url: str = ""
 
 
 def decisions(history: Iterable[Recorded]) -> list[Decision]:
@@ -101,16 +103,9 @@ def decisions(history: Iterable[Recorded]) -> list[Decision]:
     words and the calls that follow, before anyone else's turn, are one answer. A
     ``model.response`` with neither is none.
     """
-    answers = (answer for answer in _answers(history) if answer.acts)
     return [
-        Decision(
-            index,
-            answer.first.id,
-            answer.first.version,
-            action_in(answer.events),
-            answer.configured,
-        )
-        for index, answer in enumerate(answers)
+        Decision(n, one.first.id, one.first.version, action_in(one.events), one.configured, one.url)
+        for n, one in enumerate(answer for answer in _answers(history) if answer.acts)
     ]
 
 
@@ -177,6 +172,7 @@ class _Answer:
     first: Recorded
     message_id: str | None
     configured: Recorded | None
+    url: str
     events: list[object] = field(default_factory=list)
 
     @property
@@ -199,10 +195,12 @@ def _answers(history: Iterable[Recorded]) -> list[_Answer]:
     answers: list[_Answer] = []
     is_open = same_turn = False
     configured: Recorded | None = None
+    url = ""
     for recorded in parts_of(history_of(history, call="decisions")):
         cls = _CLASSES.get(recorded.type)
         if cls is None:
             configured = recorded if recorded.type == "agent.configured" else configured
+            url = recorded.data.get("url", "") if recorded.type == "model.request" else url
             is_open = is_open and recorded.type not in _USER_TURNS
             same_turn = same_turn and recorded.type not in _OTHER_TURNS
             continue
@@ -211,7 +209,8 @@ def _answers(history: Iterable[Recorded]) -> list[_Answer]:
             event = msgspec.structs.replace(event, finish_reason=REFUSED)
         message_id: str | None = event.message_id
         if not is_open or not answers[-1].takes(event, message_id, same_turn=same_turn):
-            answers.append(_Answer(recorded, message_id, configured))
+            answers.append(_Answer(recorded, message_id, configured, url))
+            url = ""
         answers[-1].events.append(event)
         is_open = same_turn = True
     return answers

@@ -376,3 +376,41 @@ def test_a_broken_line_of_the_right_format_names_no_other(
     report = import_files(store, "openai-chat", [path])
     assert counts(report) == (1, 0, 1)
     assert "looks like" not in report.problems[0].message
+
+
+@pytest.mark.parametrize(
+    ("content", "format", "says"),
+    [
+        (
+            b'{"messages": [{"role": "user", "content": "Hi"}]',
+            None,
+            "not JSON: line 1, column 49: ",
+        ),
+        (b"# A text\nof words", None, "not JSON: line 1, column 1: "),
+        (b'[{"role": "user"},\n {"role" 1}]', None, "not JSON: line 2, column 10: "),
+        (b'{"a": 1,\n "b" 2}', "tau2-bench", "not JSON: line 2, column 6: "),
+        (b'{"a": 1,\n "b" 2}', "openai-chat", "not JSON: line 2, column 6: "),
+        (b'{"a": 1,\n "b" 2}', "langfuse", "not JSON: line 2, column 6: "),
+        (b'{"a": "\xe9"}', None, "no UTF-8 text: line 1, column 8: save the file as UTF-8"),
+        (b'{"a": NaN}', None, "NaN is no JSON number"),
+        (gzip.compress(b"[]", mtime=0), None, "zcat '"),
+        (b"SQLite format 3\x00" + b"\x01" * 90, None, "refold import sql '"),
+        (b"\xff\xfe{\x00", None, "UTF-16, not UTF-8 text: save it as UTF-8"),
+        (b"\x89PNG\r\n\x1a\n\x00\x00", None, "give the JSON that it was made from"),
+        (b" \n", None, "the file is empty"),
+    ],
+)
+def test_what_is_no_json_says_where_and_what_to_do(
+    store: refold.Store, tmp_path: Path, content: bytes, format: str | None, says: str
+) -> None:
+    """By line and column of the file, whichever format it was taken for."""
+    path = tmp_path / "an odd.json"
+    path.write_bytes(content)
+    (problem,) = import_files(store, format, [path]).problems
+    assert says in problem.message
+
+
+def test_a_format_that_is_not_there_names_the_nearest(store: refold.Store, tmp_path: Path) -> None:
+    """And then all that there are."""
+    with pytest.raises(UsageError, match="did you mean langfuse or langsmith"):
+        import_files(store, "langfus", [tmp_path])

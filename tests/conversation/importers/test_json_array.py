@@ -136,3 +136,35 @@ def test_an_element_over_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(json_array, "CHUNK_BYTES", 100)
     text = json.dumps([{"a": 1}, {"a": "x" * 900}, {"a": 2}]).encode()
     assert [bool(e.error) for e in scanned(text)] == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        (b'[{"a": 1},\n {"b" 2}]', "line 2, column 7"),
+        (b'[{"a": 1}, {"b" 2}]', "line 1, column 17"),
+        (b'[{"a": "\xc3\xa9"}, {"b" 2}]', "line 1, column 19"),
+        (b'[{"a": 1} {"a": 2}]', "line 1, column 11"),
+        (b'[{"a": 1,\n"b": tru}]', "line 2, column 6"),
+    ],
+)
+def test_what_is_broken_is_told_with_its_place(text: bytes, place: str) -> None:
+    """By line and column of the file, in characters."""
+    errors = [one.error for one in scanned(text) if one.error]
+    assert errors[0].startswith(f"not JSON: {place}: ")
+
+
+def test_an_element_that_reads_wrong_is_told_with_its_place() -> None:
+    """Its own column counts from where it begins."""
+    value = scanned(b'[{"a": 1}, {"a": NaN}]')[1]
+    assert value.column == 12
+    with pytest.raises(ValueError, match="NaN is no JSON number"):
+        value.read()
+
+
+@given(st.lists(values, min_size=1, max_size=5), st.integers(1, 40))
+def test_elements_that_begin_alike_come_as_they_are(array: list[Any], size_bytes: int) -> None:
+    """Wherever a beginning comes again: inside an element, in a text, cut by what is read."""
+    held = [{"id": one, "in": [{"id": one}], "text": '{"id": '} for one in array]
+    text = json.dumps(held).encode()
+    assert [json.loads(one.raw) for one in elements(trickling(text, size_bytes))] == held

@@ -81,6 +81,21 @@ def test_a_long_table_is_read_piece_by_piece(
     assert [one.metadata["row"]["id"] for one in store.read("s-1")] == list(range(1, 61, 3))
 
 
+def test_a_table_that_grew_adds_what_is_new(
+    store: refold.Store, db: psycopg.Connection[Any], port: int
+) -> None:
+    """Behind the rows that are as they were; one that is not is named."""
+    added = ADDED + "VALUES ('a-1', %s, 'Said', %s, NULL, '2026-03-02T10:00:00Z')"
+    for version in range(4):
+        db.execute(added, [version, json.dumps({"n": version})])
+        report = import_table(store, url(port))
+        assert (report.problems, report.events, report.grown) == ([], 1, int(version > 0))
+    assert [one.data["n"] for one in store.read("a-1")] == [0, 1, 2, 3]
+    db.execute("UPDATE events SET data = '{}' WHERE version = 2")
+    (problem,) = import_table(store, url(port)).problems
+    assert "the row of version 2 has another payload than a-1@2" in problem.message
+
+
 def test_a_value_is_read_to_the_last_digit(
     store: refold.Store, db: psycopg.Connection[Any], port: int
 ) -> None:

@@ -85,8 +85,8 @@ def test_side_chains_and_what_was_left_are_branches(store: refold.Store, tmp_pat
     ]
     assert (state.usage.responses, state.usage.output_tokens) == (3, 2 + 7 + 14)
     branches = {one.stream: words(store, one.stream) for one in store.streams()}
-    assert branches["claude-s~1"] == ["Hi", "draft", "kept words", "sub prompt", "sub says"]
-    assert branches["claude-s~2"] == ["Hi", "draft", "left words", "left answer"]
+    assert branches["claude-s~1"] == ["Hi", "draft", "left words", "left answer"]
+    assert branches["claude-s~2"] == ["Hi", "draft", "kept words", "sub prompt", "sub says"]
     again = import_files(store, None, [tmp_path / "s.jsonl"])
     assert (again.unchanged, again.failed, again.branches) == (1, 0, 0)
 

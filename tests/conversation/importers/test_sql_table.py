@@ -79,6 +79,109 @@ def test_a_long_stream_comes_in_parts(
     assert import_table(store, path).unchanged == 1
 
 
+def test_a_table_that_grew_adds_what_is_new(
+    store: refold.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows behind those that were imported, and streams that are new; wherever a part ends."""
+    monkeypatch.setattr("refold.conversation.importers.sql_table.PART_EVENTS", 2)
+    schema = "stream_id, version, event_type, data, occurred_at"
+    for length in range(1, 8):
+        path = tmp_path / f"{length}.db"
+        rows: list[tuple[Any, ...]]
+        rows = [("a-1", n, "Said", f'{{"n": {n}}}', AT if n % 2 else None) for n in range(length)]
+        report = import_table(store, rows_of(path, schema, *rows, (f"b-{length}", 1, "x", "1", "")))
+        assert (report.problems, report.events) == ([], 2)
+        assert (report.imported, report.grown) == ((2, 0) if length == 1 else (1, 1))
+        again = import_table(store, path)
+        assert (again.unchanged, again.events, again.ok) == (2, 0, True)
+    assert [one.data["n"] for one in store.read("a-1")] == [*range(7)]
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ("event_type = 'Told'", "type"),
+        ("data = '{}'", "payload"),
+        ("occurred_at = '2026-03-02T10:00:01Z'", "time"),
+        ("metadata = '{}'", "metadata"),
+    ],
+)
+def test_a_row_that_was_changed_since_is_named(
+    store: refold.Store, tmp_path: Path, change: str, what: str
+) -> None:
+    """And nothing is added to its stream, though it grew too; its neighbours go on."""
+    rows = [("a-1", n, "Said", {"n": n}) for n in (4, 5, 6)]
+    import_table(store, table(tmp_path / "t.db", *rows))
+    more = [*rows, ("a-1", 7, "Said", {}), ("b-1", 1, "Said", {})]
+    path = table(tmp_path / "u.db", *more)
+    with sqlite3.connect(path) as db:
+        db.execute(f"UPDATE events SET {change} WHERE version = 5")
+    db.close()
+    report = import_table(store, path)
+    assert (report.imported, report.grown, report.failed) == (1, 0, 1)
+    (problem,) = report.problems
+    assert problem.stream == "a-1"
+    assert f"the row of version 5 has another {what} than a-1@1" in problem.message
+    assert store.head("a-1") == 2
+
+
+def test_rows_that_are_gone_are_told(store: refold.Store, tmp_path: Path) -> None:
+    """Not so what was recorded here behind them."""
+    rows: list[Any] = [("a-1", 1, "Said", {}), ("b-1", 1, "Said", {}), ("b-1", 2, "Said", {})]
+    import_table(store, table(tmp_path / "t.db", *rows))
+    store.append("a-1", [refold.Event("said.here")])
+    report = import_table(store, table(tmp_path / "u.db", *rows[:2]))
+    assert (report.unchanged, report.failed) == (1, 1)
+    assert "b-1@1 has no row in the table any more" in report.problems[0].message
+
+
+def test_a_stream_of_many_rows_is_never_held_whole(
+    store: refold.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of rows and of what is stored: at most a part, by its events or its bytes, is there."""
+    from refold.conversation.importers import sql_table
+
+    held = []
+    original = sql_table._Rows
+
+    def noted(versions: list[int], events: list[Any]) -> Any:
+        held.append(events)
+        return original(versions, events)
+
+    monkeypatch.setattr(sql_table, "_Rows", noted)
+    monkeypatch.setattr(sql_table, "PART_BYTES", 1_000)
+    rows = [("a-1", n, "Said", {"text": "x" * 400}) for n in range(20)]
+    assert import_table(store, table(tmp_path / "t.db", *rows)).events == 20
+    assert max(map(len, held)) == 3
+
+
+def test_a_row_that_is_refused_late_leaves_the_parts_before_it(
+    store: refold.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mended, the rest comes in."""
+    monkeypatch.setattr("refold.conversation.importers.sql_table.PART_EVENTS", 2)
+    rows: list[tuple[str, int, str, Any]]
+    rows = [("a-1", n, "Said", "{" if n == 5 else "{}") for n in range(1, 7)]
+    report = import_table(store, table(tmp_path / "t.db", *rows))
+    assert (report.events, [one.stream for one in report.problems]) == (4, ["a-1"])
+    mended = [(stream, n, kind, "{}") for stream, n, kind, _ in rows]
+    report = import_table(store, table(tmp_path / "u.db", *mended))
+    assert (report.grown, report.events, report.ok) == (1, 2, True)
+
+
+def test_a_number_and_its_text_are_no_one_stream(store: refold.Store, tmp_path: Path) -> None:
+    """Their rows would stand in one history: the text is refused, where both are there."""
+    schema = "stream_id, version, event_type, data"
+    rows = [(1, 1, "n"), ("1", 1, "t"), ("1", 2, "t"), (2, 1, "n"), ("3", 1, "t"), ("01", 1, "t")]
+    filled = [(*row, "{}") for row in rows]
+    path = rows_of(tmp_path / "t.db", schema, *filled)
+    report = import_table(store, path)
+    assert [(one.stream, "as a number" in one.message) for one in report.problems] == [("1", True)]
+    assert {one.stream for one in store.streams()} == {"1", "2", "3", "01"}
+    assert [one.type for one in store.read("1")] == ["n"]
+    assert import_table(store, path).events == 0
+
+
 def test_other_columns_are_named(store: refold.Store, tmp_path: Path) -> None:
     """The table too; metadata and time may be missing."""
     with sqlite3.connect(tmp_path / "t.db") as db:

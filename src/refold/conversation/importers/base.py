@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final, NamedTuple, ParamSpec, Self, TypeVar
 
@@ -123,7 +124,9 @@ class Importer(NamedTuple):
         """The importer of a format, loaded now; UsageError where there is none that loads."""
         points = _points()
         if name not in points:
-            raise UsageError(f"no format {name!r}: give {', '.join(points)}", format=name)
+            near = " or ".join(get_close_matches(name, points))
+            said = f"did you mean {near}? There are" if near else "give"
+            raise UsageError(f"no format {name!r}: {said} {', '.join(points)}", format=name)
         try:
             found = points[name].load()
         except Exception as error:  # A plug-in is anyone's code.
@@ -214,7 +217,7 @@ def read_each(
 
     def read(value: Value) -> Iterator[Found]:
         unread: list[Unread] = []
-        found = convert(FieldReader(checked(value.read()), unread), value)
+        found = convert(FieldReader(value.read_whole(), unread), value)
         if "~" in found.stream:
             raise ValueError(f"{found.stream!r} cannot name a stream here: ~ names a branch")
         where = f"{source.name}:{value.line}"

@@ -28,7 +28,7 @@ from refold.conversation.events import AgentConfigured, ModelResponse
 from refold.conversation.importers.base import ODD, Conversations, Found, Options, read_each
 from refold.conversation.importers.detection import REQUESTS, call_in
 from refold.conversation.importers.fields import FieldReader
-from refold.conversation.importers.json_array import VALUE_BYTES_MAX, Value, checked
+from refold.conversation.importers.json_array import VALUE_BYTES_MAX, Value
 from refold.conversation.importers.source import ImportSource, names
 from refold.conversation.openai_chat import read_cost, text_or_none
 from refold.conversation.openai_chat import read_each as read_messages
@@ -131,7 +131,7 @@ def _as_one(source: ImportSource) -> Iterator[Value]:
     raws: list[bytes] = []
     for value in source.lines():
         try:
-            checked(value.read())
+            value.read_whole()
         except ODD as error:
             # Without one of its messages a conversation would be misread.
             why = f"{error}; the lines are one conversation, which is not taken without this one"

@@ -10,6 +10,7 @@ kept as they are, as ``claude_code.entry``.
 from __future__ import annotations
 
 from collections import Counter
+from copy import copy
 from dataclasses import replace as with_event
 from functools import partial
 from typing import Any, Final
@@ -72,10 +73,13 @@ def _session(options: Options, session: str, entries: list[SessionLine]) -> Foun
     reader = _EntryReader()
     made: list[Event] = []
     versions: dict[int, int] = {}
+    # What is said beside a history stays the same however that goes on.
+    readers: dict[int, _EntryReader] = {}
     for group in _messages(main):
         made += reader.events(group)
         # The session's start comes before them all.
         versions |= dict.fromkeys((entry.line for entry in group), len(made))
+        readers[len(made)] = reader.copy()
     first_us = next((one.occurred_at for one in made if one.occurred_at is not None), None)
     made = [Event.of(events.SessionStarted()), *made]
     made = [with_event(one, occurred_at=one.occurred_at or first_us) for one in made]
@@ -83,6 +87,7 @@ def _session(options: Options, session: str, entries: list[SessionLine]) -> Foun
     for number, (left, side) in enumerate(sides, 1):
         before = [at for line, at in versions.items() if line < side[0].line]
         at = max(before, default=0) if left is None else versions.get(left, 0)
+        reader = readers.get(at, _EntryReader()).copy()
         told = [event for group in _messages(side) for event in reader.events(group)]
         lines = {"lines": [entry.line for entry in side]}
         forks.append(FoundFork(f"{stream}~{number}", stream, at, told, lines))
@@ -115,8 +120,7 @@ def _chains(entries: list[SessionLine]) -> tuple[list[SessionLine], list[Side]]:
         chains[entry.line] = None if is_main else key
         if not is_main:
             sides.setdefault(key, (left, []))[1].append(entry)
-    beside = sorted(sides.values(), key=lambda side: side[0] is not None)
-    return [entry for entry in own if not chains[entry.line]], beside
+    return [entry for entry in own if not chains[entry.line]], [*sides.values()]
 
 
 def _parents(own: list[SessionLine], by_id: dict[str, SessionLine]) -> dict[int, int]:
@@ -188,6 +192,12 @@ class _EntryReader:
         self._model: Any = None
         self._now_us: int | None = None
         self._calls: Counter[str] = Counter()
+
+    def copy(self) -> _EntryReader:
+        """One that goes on from here by itself."""
+        other = copy(self)
+        other._beside, other._calls = {**self._beside}, Counter(self._calls)
+        return other
 
     def events(self, group: list[SessionLine]) -> list[Event]:
         """The events of a message, or of an entry that is none."""

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
+from refold import jsontext
 from refold.conversation.apis.anthropic_messages import ANTHROPIC_MESSAGES
 from refold.conversation.apis.base import Api, Body, objects_in
 from refold.conversation.apis.gemini import GEMINI
 from refold.conversation.apis.openai_chat import OPENAI_CHAT
 from refold.conversation.apis.openai_responses import OPENAI_RESPONSES
 from refold.conversation.chat_shapes import json_text
-from refold.core import jsonvalue
 
 Shaped = tuple[Api, Body]
 
@@ -39,7 +39,7 @@ def decoded(value: Any) -> Any:
     """
     if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
         try:
-            return jsonvalue.read(value)
+            return jsontext.read(value)
         except (ValueError, RecursionError):
             return value
     return value

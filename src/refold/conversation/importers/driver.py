@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -22,15 +23,16 @@ from refold.conversation.importers.base import (
     configured,
 )
 from refold.conversation.importers.elsewhere import hint, is_known
+from refold.conversation.importers.grown import growth
 from refold.conversation.importers.source import ImportSource, Unreadable, named, size_bytes
+from refold.core.encode import copied
 from refold.core.event import check_name
 from refold.core.expected import NO_STREAM
-from refold.core.jsonvalue import read
-from refold.core.recorded import Recorded
 from refold.engine.append import Append, prepared
 from refold.engine.store import Store
 from refold.engine.store_check import check_store
 from refold.errors import BackendError, Conflict, InvalidEvent, RefoldError, UsageError
+from refold.jsontext import read
 from refold.ports import Appended, Batch
 
 LISTED_MAX: Final = 10_000
@@ -52,8 +54,9 @@ class ImportReport(msgspec.Struct, kw_only=True):
     """What an import did.
 
     ``format`` is the one that was asked for, "" where each file's was found out; ``taken`` tells
-    for each file which it was. ``imported``, ``unchanged`` and ``failed`` count conversations,
-    ``events`` those stored, and ``branches`` the forks kept beside their conversation.
+    for each file which it was. ``imported``, ``grown``, ``unchanged`` and ``failed`` count
+    conversations, the grown ones those that were there and have gone on; ``events`` those stored,
+    and ``branches`` the forks kept beside their conversation.
     ``problems`` and ``loss`` list at most 10,000 each; ``problem_count`` and ``loss_count`` count
     all.
     """
@@ -61,6 +64,7 @@ class ImportReport(msgspec.Struct, kw_only=True):
     format: str
     taken: list[Taken] = []
     imported: int = 0
+    grown: int = 0
     unchanged: int = 0
     failed: int = 0
     events: int = 0
@@ -74,6 +78,13 @@ class ImportReport(msgspec.Struct, kw_only=True):
     def ok(self) -> bool:
         """Whether everything was as it should be."""
         return self.problem_count == 0
+
+    def count(self, stored: Appended) -> None:
+        """Count a conversation by the first append of it."""
+        is_new = stored.event_count == stored.version + 1
+        self.unchanged += stored.duplicate
+        self.imported += is_new and not stored.duplicate
+        self.grown += not is_new and not stored.duplicate
 
     def fail(self, problem: Problem) -> None:
         """Count a conversation that failed."""
@@ -113,7 +124,8 @@ def import_files(
     ``progress`` is called with the bytes read and their total, None where it is not known.
 
     What is broken is in the report with its file and line, and the rest goes on. A conversation
-    that is already there is unchanged; one that is there with other content is a problem.
+    that is already there is unchanged; of one that has gone on since, what is new is added; one
+    that is there with other content is a problem.
     Raises :class:`~refold.errors.UsageError` for an unknown format, no paths or a broken tools
     file, and a :class:`~refold.errors.BackendError` when the store fails: importing again then
     does what is left.
@@ -157,11 +169,16 @@ def _store(store: Store, report: ImportReport, items: Iterable[Found | Problem])
     owners: dict[str, str] = {}
     for outcome in store.append_many(appends()):
         found = waiting.popleft()
+        is_twice = owners.get(found.stream) == found.file
         owners.setdefault(found.stream, found.file)
-        is_taken = isinstance(outcome, UsageError) and outcome.code == "key_reused"
-        if is_taken and found.run and (mark := _mark_of_run(store, owners, found)):
-            found = _beside(found, mark)
-            (outcome,) = store.append_many([_append_of(found)])
+        if isinstance(outcome, UsageError) and outcome.code == "key_reused":
+            if is_twice:  # That is no conversation that has gone on.
+                outcome = UsageError("the file has it twice", code=outcome.code)
+            else:
+                found, outcome = _gone_on(store, found)
+            if isinstance(outcome, RefoldError) and (mark := _mark_of_run(store, owners, found)):
+                found = _beside(found, mark)
+                (outcome,) = store.append_many([_append_of(found)])
         _settle(store, report, found, outcome)
 
 
@@ -170,6 +187,24 @@ def _append_of(found: Found) -> Append:
     metadata = {"source": found.format, "origin": "imported", **run, **found.metadata}
     key = f"import:{found.format}:{found.stream}"
     return Append(found.stream, found.events, NO_STREAM, metadata, key)
+
+
+def _gone_on(store: Store, found: Found) -> tuple[Found, Appended | RefoldError]:
+    """A conversation that was imported before, and what comes of what is new of it."""
+    append = _append_of(found)
+    kept = store.find(append.key or "")
+    more = growth(store, append)
+    if more.changed or not kept:
+        return found, UsageError(more.changed, code="key_reused")
+    if more.is_beside_other:
+        why = "what stands beside the conversation was another: the first is kept"
+        found = found._replace(loss=[*found.loss, Loss(f"{found.file}:{found.line}", why)])
+    if not more.new:
+        return found, kept[0]
+    head = store.head(found.stream)
+    key = f"{append.key}:{head + 1}"
+    (outcome,) = store.append_many([append._replace(events=more.new, expected=head, key=key)])
+    return found, outcome
 
 
 def _tools_of(path: Path) -> list[Tool]:
@@ -203,7 +238,8 @@ def _read(
             with ImportSource.opened(name) as source:
                 importer, why = (asked, "as asked") if asked else Importer.of(source) or (None, "")
                 if importer is None:
-                    raise Unreadable(f"no known format is recognised in it{hint(source)}")
+                    why = source.broken or "no known format is recognised in it"
+                    raise Unreadable(f"{why}{hint(source)}")
                 report.taken.append(Taken(name, importer.name, why))
                 for item in _found_in(source, importer, options):
                     progress(done_bytes + source.read_bytes, total_bytes)
@@ -218,33 +254,22 @@ def _found_in(
     source: ImportSource, importer: Importer, options: Options
 ) -> Iterator[Found | Problem]:
     """What the importer finds; a file of another format, where it finds nothing, is one problem."""
-    is_odd = not importer.is_for(source)
-    is_other = is_odd and is_known(source)
-    first: Problem | None = None
-    count = 0
-    for item in importer.read(source, options):
-        count += 1
-        if isinstance(item, Found):
-            is_other = False
-            yield from filter(None, [first])
-            first = None
-            yield _completed(item, importer, options)
-        elif is_other:
-            first = first or item
-        else:
-            yield _advised(item, source, importer, options) if is_odd and count == 1 else item
-    if not count:
-        first = Problem(source.name, 0, "there are no conversations in it")
-    if first is not None:
-        more = f" (and {count - 1:,} problems more)" if count > 1 else ""
-        told = first._replace(message=first.message + more)
-        yield _advised(told, source, importer, options)
-
-
-def _advised(
-    problem: Problem, source: ImportSource, importer: Importer, options: Options
-) -> Problem:
-    return problem._replace(message=problem.message + hint(source, importer, options))
+    nothing = Problem(source.name, 0, "there are no conversations in it")
+    items: Iterator[Found | Problem] = importer.read(source, options)
+    first = next(items, nothing)
+    # What it looks like takes time to say, and mostly nobody asks.
+    if isinstance(first, Problem) and (first is nothing or not importer.is_for(source)):
+        more = 0
+        for item in items if is_known(source) else ():
+            if isinstance(item, Found):
+                items = chain([item], items)
+                break
+            more += 1
+        told = f" (and {more:,} problems more)" if more else ""
+        message = f"{first.message}{told}{hint(source, importer, options)}"
+        first = first._replace(message=message)
+    for item in chain([first], items):
+        yield _completed(item, importer, options) if isinstance(item, Found) else item
 
 
 def _completed(item: Found, importer: Importer, options: Options) -> Found:
@@ -265,17 +290,14 @@ def _settle(
     if isinstance(outcome, RefoldError):
         why = outcome.message
         if outcome.code == "key_reused":
-            why = f"{found.stream} was imported before with other content: it is left as it is; "
-            why += "give another category to import this one beside it"
+            why = f"{found.stream} was imported before with other content ({why}): it is left as "
+            why += "it is; give another category to import this one beside it"
         elif isinstance(outcome, Conflict):
             why = f"{found.stream} is there already and was not imported: give another category"
         report.fail(Problem(found.file, found.line, why, found.stream))
         return
-    if outcome.duplicate:
-        report.unchanged += 1
-    else:
-        report.imported += 1
-        report.events += outcome.event_count
+    report.count(outcome)
+    report.events += 0 if outcome.duplicate else outcome.event_count
     report.tell(found.problems)
     report.lose(found.loss)
     for fork in found.forks:
@@ -287,6 +309,8 @@ def _mark_of_run(store: Store, owners: dict[str, str], found: Found) -> str:
 
     It is the run's name where that differs, else, for runs of one name, a hash of what is in it.
     """
+    if not found.run:
+        return ""
     first = next(iter(store.read(found.stream)), None)
     if first and first.metadata.get("run", found.run) != found.run:
         return named(found.run)
@@ -304,18 +328,18 @@ def _beside(found: Found, mark: str) -> Found:
 
 
 def _keep(store: Store, report: ImportReport, found: Found, fork: FoundFork) -> None:
-    """Store a fork as a branch, unless it is there already."""
+    """Store a fork as a branch, or what is new of one that is there already."""
     branch = store.branch(fork.of, at=fork.at).adding(*fork.events)
     try:
         saved = store.save_branch(branch, fork.stream, variant=fork.variant)
         report.branches += 1
         report.events += saved.event_count
     except Conflict:
-        stored = store.read(fork.stream, from_version=fork.at + 2)
-        if [_content(e) for e in stored] != [_content(e) for e in branch.events[fork.at + 1 :]]:
-            why = f"{fork.stream} is there with other events"
+        append = Append(fork.stream, [*map(copied, branch.events[fork.at + 1 :])])
+        more = growth(store, append, after=fork.at + 1)
+        if more.changed:
+            why = f"{fork.stream} is there with other events ({more.changed})"
             report.fail(Problem(found.file, found.line, why, fork.stream))
-
-
-def _content(recorded: Recorded) -> tuple[Any, ...]:
-    return recorded.stored_kind, recorded.raw, recorded.occurred_at_us, recorded.metadata
+        elif more.new:
+            store.append(fork.stream, more.new, expected=store.head(fork.stream))
+            report.events += len(more.new)

@@ -9,8 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, Final, NamedTuple, TypeVar
 
+import msgspec
+
+from refold import jsontext
 from refold.core import jsonvalue
 from refold.errors import UsageError
 
@@ -24,6 +28,7 @@ BROKEN_MAX: Final = 1_000
 # As bytes, one a character: only where a value ends is asked, and all that says so is ASCII.
 _BYTES: Final = "latin-1"
 _SPACE: Final = " \t\r\n"
+_INK: Final = re.compile(r"[^ \t\r\n]")
 _SIGNATURE: Final = re.compile(r'[\[{][\[{\s]*"[^"\\\r\n]*"')
 _TOKEN: Final = re.compile(r'[\[{]|".*"')
 _SAID_OF: Final = {
@@ -32,6 +37,7 @@ _SAID_OF: Final = {
     "]": "there is text after the end of the array",
     "": "the array does not end",
 }
+_is_value: Final = msgspec.json.Decoder(msgspec.Raw).decode
 # Numbers stay text: one of any length is a value.
 _SCAN: Final = json.JSONDecoder(parse_int=str, parse_float=str).raw_decode
 
@@ -41,7 +47,7 @@ class Value(NamedTuple):
 
     ``error`` says why there are none; empty where there are. Whether the bytes are JSON to the
     last, who decodes them finds out. The number of a line is that of the line. ``place`` begins
-    what is told of an element: a line may hold several.
+    what is told of an element: a line may hold several. ``column`` is where it begins, from 1.
     """
 
     line: int
@@ -49,6 +55,7 @@ class Value(NamedTuple):
     raw: bytes
     error: str = ""
     place: str = ""
+    column: int = 1
 
     def read(self) -> Any:
         """What it says, to the last digit.
@@ -57,9 +64,27 @@ class Value(NamedTuple):
         conversations, and only the one that it is of is refused. Raises ValueError for what is no
         JSON.
         """
+        return self._read(_marked)
+
+    def read_whole(self) -> Any:
+        """As :meth:`read`; UsageError where a key stands twice in any object of it."""
+        return self._read(None)
+
+    def _read(self, as_object: Callable[[Any], Any] | None) -> Any:
         if self.error:
             raise ValueError(self.error)
-        return jsonvalue.read(self.raw, _marked)
+        try:
+            return jsontext.read(self.raw, as_object)
+        except UnicodeDecodeError as error:
+            at = self._place(error.start)
+            raise ValueError(f"no UTF-8 text: {at}: save the file as UTF-8") from error
+        except json.JSONDecodeError as error:
+            # Its position is that of a character.
+            at = self._place(len(self.raw.decode()[: error.pos].encode()))
+            raise ValueError(f"not JSON: {at}: {error.msg}") from error
+
+    def _place(self, size_bytes: int) -> str:
+        return _place((self.line, self.column), self.raw[:size_bytes].decode(_BYTES))
 
 
 class Doubled(dict[str, Any]):
@@ -93,41 +118,53 @@ def elements(read: Callable[[int], bytes]) -> Iterator[Value]:
         return
     text.drop(1)
     number = broken = 0
-    signature = None
+    begins, signature = "", None
     is_more = text.next() != "]"
     while is_more:
         text.next()
-        signature = signature or _signature_of(text.ahead)
-        number, line = number + 1, text.line
-        size, error = text.value_size()
+        if signature is None and (found := _SIGNATURE.match(text.ahead)):
+            begins, signature = found[0], _signature_of(found[0])
+        number, line, column = number + 1, text.line, text.column
+        size, error = text.value_size(begins)
+        at = text.place(size) if error else ""
         value = text.drop(1 if error else size)
         if not error:
             follows = text.next()
             if follows in (",", "]", ""):
-                yield _element(line, number, value.encode(_BYTES))
+                yield _element(line, number, value.encode(_BYTES))._replace(column=column)
                 text.drop(1)
                 if follows == ",":
                     continue
                 if follows == "]" and not text.next():
                     return
                 number, line = number + 1, text.line
-            error = _SAID_OF.get(follows, "there is no comma after it")
+            error, at = _SAID_OF.get(follows, "there is no comma after it"), text.place(0)
         broken += 1
         is_more = broken < BROKEN_MAX and text.has_next(signature)
         rest = "" if is_more else "; nothing after it is read"
-        yield _element(line, number, b"", error + rest)
+        yield _element(line, number, b"", f"not JSON: {at}: {error}{rest}")
 
 
 def _element(line: int, number: int, raw: bytes, error: str = "") -> Value:
     return Value(line, number, raw, error, f"element {number}: ")
 
 
-def _signature_of(element: str) -> re.Pattern[str] | None:
-    """How an element begins: its brackets and its first key."""
-    found = _SIGNATURE.match(element)
-    if found is None:
-        return None
-    return re.compile(r"\s*".join(re.escape(one) for one in _TOKEN.findall(found[0])))
+def _place(begins: tuple[int, int], text: str) -> str:
+    """Where a text ends that begins at a line and a column, told as both."""
+    line, column = _moved(*begins, text)
+    return f"line {line}, column {column}"
+
+
+def _moved(line: int, column: int, text: str) -> tuple[int, int]:
+    """A line and a column behind a text, which has a character for each of its bytes."""
+    if breaks := text.count("\n"):
+        line, column, text = line + breaks, 1, text[text.rindex("\n") + 1 :]
+    return line, column + len(text.encode(_BYTES).decode(errors="replace"))
+
+
+def _signature_of(begins: str) -> re.Pattern[str]:
+    """How an element begins: its brackets and its first key, whatever space is between them."""
+    return re.compile(r"\s*".join(re.escape(one) for one in _TOKEN.findall(begins)))
 
 
 def _marked(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -142,24 +179,41 @@ class _Text:
 
     def __init__(self, read: Callable[[int], bytes]) -> None:
         self.ahead = ""
-        self.line = 1
+        self.line = self.column = 1
         self._read = read
 
     def drop(self, size: int) -> str:
         """Leave so much behind."""
         left, self.ahead = self.ahead[:size], self.ahead[size:]
-        self.line += left.count("\n")
+        self.line, self.column = _moved(self.line, self.column, left)
         return left
+
+    def place(self, size: int) -> str:
+        """Where so much of what is ahead ends."""
+        return _place((self.line, self.column), self.ahead[:size])
 
     def next(self) -> str:
         """The next character, white space left behind; "" at the end."""
         while True:
-            self.drop(len(self.ahead) - len(self.ahead.lstrip(_SPACE)))
-            if self.ahead or not self._grow():
+            found = _INK.search(self.ahead)
+            if at := found.start() if found else len(self.ahead):
+                self.drop(at)
+            if found or not self._grow():
                 return self.ahead[:1]
 
-    def value_size(self) -> tuple[int, str]:
-        """How long the value ahead is, or why it is none."""
+    def value_size(self, begins: str) -> tuple[int, str]:
+        """How long the value ahead is, or where it is none and why.
+
+        What stands before the next text that ``begins`` so mostly is the value: it is quickly seen.
+        """
+        end = self.ahead.find(begins, 1) if begins else -1
+        if begins and end < 0 and self._grow():
+            end = self.ahead.find(begins, 1)
+        if end > 0:
+            value = self.ahead[:end].rstrip(_SPACE + ",")
+            with suppress(ValueError, RecursionError):
+                _is_value(value.encode(_BYTES))
+                return len(value), ""
         while True:
             try:
                 size, error = _SCAN(self.ahead)[1], ""

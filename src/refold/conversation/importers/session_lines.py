@@ -15,7 +15,7 @@ from refold.conversation.importers.base import (
     tried,
 )
 from refold.conversation.importers.fields import FieldReader
-from refold.conversation.importers.json_array import Value, checked
+from refold.conversation.importers.json_array import Value
 from refold.conversation.importers.source import ImportSource
 from refold.conversation.openai_chat import text_or_none
 from refold.core.event import Event
@@ -57,7 +57,7 @@ def read_sessions(
     def line(value: Value) -> Iterator[SessionLine]:
         if source.read_bytes > LINES_BYTES_MAX:
             raise ValueError(f"nothing after {LINES_BYTES_MAX} bytes is read")
-        yield SessionLine(checked(value.read()), value.number, value.line)
+        yield SessionLine(value.read_whole(), value.number, value.line)
 
     def session(name: str, lines: list[SessionLine]) -> Found:
         found = read(name, lines)

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from functools import cached_property
 from io import BufferedReader, BytesIO, RawIOBase
+from itertools import islice
 from pathlib import Path
+from shlex import quote
 from typing import IO, Any, Final, Literal, Self
 
 from refold.conversation.importers.json_array import CHUNK_BYTES, VALUE_BYTES_MAX, Value, elements
@@ -31,9 +33,21 @@ START_BYTES: Final = 1024 * 1024
 _SUFFIX: Final = re.compile(r"\.(json|jsonl|ndjson)$", re.IGNORECASE)
 _NO_NAMES: Final = frozenset({"results", "result", "simulations", "output", "log", "data"})
 _BOM: Final = b"\xef\xbb\xbf"
-_COMPRESSED: Final = re.compile(
-    rb"(?P<gzip>\x1f\x8b)|(?P<zstd>\x28\xb5\x2f\xfd)|(?P<bzip2>BZh)|(?P<xz>\xfd7zXZ\x00)|(?P<zip>PK\x03\x04)"
-)
+_UNPACK: Final = "unpack it first, as with `{} {{}} | refold import -`"
+_NO_TEXT: Final = [
+    (kind, re.compile(marks), advice)
+    for kind, marks, advice in (
+        ("compressed (gzip)", rb"\x1f\x8b", _UNPACK.format("zcat")),
+        ("compressed (zstd)", rb"\x28\xb5\x2f\xfd", _UNPACK.format("zstdcat")),
+        ("compressed (bzip2)", rb"BZh", _UNPACK.format("bzcat")),
+        ("compressed (xz)", rb"\xfd7zXZ\x00", _UNPACK.format("xzcat")),
+        ("compressed (zip)", rb"PK\x03\x04", _UNPACK.format("unzip -p")),
+        ("a SQLite database", rb"SQLite format 3\x00", "give its table: `refold import sql {}`"),
+        ("UTF-16, not UTF-8 text", rb"\xff\xfe|\xfe\xff", "save it as UTF-8"),
+        ("bytes, not UTF-8 text", rb"(?s).{,4095}\x00", "give the JSON that it was made from"),
+    )
+]
+"""What is no text: how it is called, how it begins, and what to do with a file of a name."""
 
 
 class Unreadable(Exception):
@@ -57,10 +71,9 @@ class ImportSource:
         self._reader = BufferedReader(_Begun(start, reader), CHUNK_BYTES)
         if not start:
             raise Unreadable("the file is empty")
-        if found := _COMPRESSED.match(start):
-            raise Unreadable(f"the file is compressed ({found.lastgroup}): unpack it first")
-        if b"\x00" in start[:4096]:
-            raise Unreadable("the file is not UTF-8 text")
+        for kind, marks, advice in _NO_TEXT:
+            if marks.match(start):
+                raise Unreadable(f"the file is {kind}: {advice.format(quote(name))}")
         if start.startswith(_BOM):
             self._read(len(_BOM))
         self.head = start.removeprefix(_BOM).lstrip()
@@ -92,6 +105,20 @@ class ImportSource:
         return first_values(self.head, self.layout)
 
     @property
+    def broken(self) -> str:
+        """Why it is no JSON, as far as it is in sight; "" where it is, or nothing says so."""
+        if not self.head:
+            return "the file is empty"
+        # Of what is cut a first line may be whole.
+        count = None if self.is_all_in_sight else int(self.layout == "lines")
+        try:
+            for value in islice(self.start().values(), count):
+                value.read()
+        except (ValueError, RecursionError) as error:
+            return str(error)
+        return ""
+
+    @property
     def run(self) -> str:
         """The run that a file of results is of, by its name, or its folder's where it has none."""
         is_named = self.name == STDIN or self.stem.lower() not in _NO_NAMES
@@ -119,7 +146,7 @@ class ImportSource:
                     raw = self._reader.readline(CHUNK_BYTES)
                     self.read_bytes += len(raw)
                 yield Value(number, number, b"", f"the line is over {VALUE_BYTES_MAX} bytes")
-            elif raw := raw.strip():
+            elif raw := raw.rstrip():
                 yield Value(number, number, raw)
 
     def elements(self) -> Iterator[Value]:
@@ -220,6 +247,8 @@ def first_values(head: bytes, layout: Layout) -> list[Any]:
     What is cut or broken is left out, or closed where it stops. Nothing for what is no JSON.
     """
     text = head.decode(errors="replace")
+    if layout == "array":
+        return _first_elements(text)
     if layout == "lines":
         lines = [line for line in text.split("\n", VALUES_MAX)[:VALUES_MAX] if line.strip()]
         values = [value for line in lines for value in _decoded(line)]
@@ -227,6 +256,18 @@ def first_values(head: bytes, layout: Layout) -> list[Any]:
         values = _decoded(text)
     is_list = len(values) == 1 and isinstance(values[0], list)
     return values[0][:VALUES_MAX] if is_list else values
+
+
+def _first_elements(array: str) -> list[Any]:
+    """The first elements of an array, the last as far as it is in sight."""
+    found: list[Any] = []
+    at, last = 1, len(array)
+    with suppress(ValueError, RecursionError):
+        while len(found) < VALUES_MAX:
+            at = next((n for n in range(at, last) if array[n] not in " \t\r\n,"), last)
+            value, at = _DECODE(array, at)
+            found.append(value)
+    return found if len(found) == VALUES_MAX else [*found, *_decoded(array[at:])]
 
 
 def value_span(head: bytes) -> tuple[int, int] | None:

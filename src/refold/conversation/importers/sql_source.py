@@ -62,6 +62,9 @@ class TableSource(Protocol):
         Whole numbers are int, others float or Decimal, blobs bytes; all else is text or None.
         """
 
+    def has_number(self, table: str, column: str, text: str) -> bool:
+        """Whether a row has the number itself where another has it as text."""
+
 
 @contextmanager
 def opened(place: str) -> Iterator[TableSource]:
@@ -110,6 +113,14 @@ class SqliteTables:
         told = ", ".join(map(_quoted, columns))
         sql = f"SELECT {told} FROM {_quoted(table)} ORDER BY {first} COLLATE BINARY, {second}"
         return (dict(zip(columns, row, strict=True)) for row in self._all(sql))
+
+    def has_number(self, table: str, column: str, text: str) -> bool:
+        """As :meth:`TableSource.has_number`: rows of one column may be of several types."""
+        name = _quoted(column)
+        sql = (
+            f"SELECT 1 FROM {_quoted(table)} WHERE typeof({name}) = 'integer' AND {name} || '' = ?"
+        )
+        return any(self._all(f"{sql} LIMIT 1", text))
 
     def _all(self, sql: str, *values: str) -> Iterator[tuple[Any, ...]]:
         try:
@@ -164,6 +175,11 @@ class PostgresTables:
             cursor.itersize = ROWS_AT_ONCE
             for row in cursor.execute(query):
                 yield dict(zip(columns, row, strict=True))
+
+    def has_number(self, table: str, column: str, text: str) -> bool:
+        """As :meth:`TableSource.has_number`: a column has one type."""
+        del table, column, text
+        return False
 
     def _identifier(self, table: str) -> Any:
         """A table's name, which may have its schema before it and a dot."""

@@ -8,25 +8,25 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from itertools import groupby
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from refold.conversation.chat_export import Loss
 from refold.conversation.chat_shapes import Unread
 from refold.conversation.importers.base import ODD, Problem
 from refold.conversation.importers.driver import ImportReport
 from refold.conversation.importers.fields import FieldReader
+from refold.conversation.importers.grown import as_recorded, difference
 from refold.conversation.importers.sql_source import Row, TableSource, opened
-from refold.core import jsonvalue
 from refold.core.event import Event
 from refold.core.expected import NO_STREAM
 from refold.core.jsonvalue import pointer
 from refold.engine.append import Append
 from refold.engine.store import Store
 from refold.errors import BackendError, RefoldError, UsageError
-from refold.jsontext import exact
+from refold.jsontext import exact, read
 
 COLUMNS: Final = {
     "stream": "stream_id",
@@ -39,7 +39,9 @@ COLUMNS: Final = {
 """The column of each field, where the caller names no other."""
 OPTIONAL: Final = frozenset({"metadata", "time"})
 PART_EVENTS: Final = 5_000
-"""How many events of a stream are appended at once."""
+PART_BYTES: Final = 4 * 1024 * 1024
+"""How many events of a stream, and how much of their data, are held and appended at once."""
+SOURCE: Final = "sql"
 
 
 def import_table(
@@ -50,41 +52,79 @@ def import_table(
     columns: Mapping[str, str] = {},
 ) -> ImportReport:
     """Import a table of events from a SQLite file or, by a URL, from PostgreSQL; again, it adds
-    nothing.
+    what is new.
 
     ``columns`` names the column of a field where it is another than in :data:`COLUMNS`. A stream
-    comes in whole, in parts of 5,000 events, or up to the part that is refused, which is a problem
-    of the report. Versions that are left out, and blobs, are told as losses. Raises
-    :class:`~refold.errors.UsageError` for what is no SQLite file, a server that cannot be had, no
-    table of that name, or no column.
+    comes in parts of at most 5,000 events, up to the part with a row that is refused, which is a
+    problem of the report. Of a stream that was imported before each row must be what it was: one
+    that is not is a problem, and nothing of the stream is added. Versions that are left out, and
+    blobs, are told as losses. Raises :class:`~refold.errors.UsageError` for what is no SQLite
+    file, a server that cannot be had, no table of that name, or no column.
     """
-    report = ImportReport(format="sql")
+    report = ImportReport(format=SOURCE)
     with opened(os.fspath(place)) as source:
         reader = _TableReader(source, table, columns, report)
-        waiting: deque[tuple[str, int]] = deque()
-
-        def appends() -> Iterator[Append]:
-            for stream, events in reader.streams():
-                for number in range(-(-len(events) // PART_EVENTS)):
-                    start = number * PART_EVENTS
-                    part = events[start : start + PART_EVENTS]
-                    waiting.append((stream, number))
-                    key = f"import:sql:{stream}:{number}"
-                    expected = start - 1 if start else NO_STREAM
-                    metadata = {"source": "sql", "origin": "imported"}
-                    yield Append(stream, part, expected, metadata, key)
-
-        for outcome in store.append_many(appends()):
-            stream, number = waiting.popleft()
+        waiting: deque[str] = deque()
+        last = refused = ""
+        for outcome in store.append_many(_appends(store, reader, report, waiting)):
+            stream = waiting.popleft()
             if isinstance(outcome, BackendError):
                 raise outcome
             if isinstance(outcome, RefoldError):
-                report.fail(Problem(source.name, 0, f"{stream}: {outcome.message}", stream))
-            else:
-                report.imported += number == 0 and not outcome.duplicate
-                report.unchanged += number == 0 and outcome.duplicate
-                report.events += 0 if outcome.duplicate else outcome.event_count
+                if stream != refused:  # The parts behind it are refused with it.
+                    reader.fail(f"{stream}: {outcome.message}", stream)
+                refused = stream
+                continue
+            if stream != last:
+                report.count(outcome)
+            last = stream
+            report.events += 0 if outcome.duplicate else outcome.event_count
     return report
+
+
+def _appends(
+    store: Store, reader: _TableReader, report: ImportReport, waiting: deque[str]
+) -> Iterator[Append]:
+    """What is new of each stream; ``waiting`` is told which each append is of."""
+    try:
+        for stream, parts in reader.streams():
+            count = 0
+            try:
+                for append in _new(store, stream, parts):
+                    count += 1
+                    waiting.append(stream)
+                    yield append
+                report.unchanged += not count
+            except ODD as error:
+                reader.fail(f"{stream}: {error}", stream)
+    except _Broken as error:
+        reader.fail(f"nothing after this is read: {error}")
+
+
+def _new(store: Store, stream: str, parts: Iterable[_Rows]) -> Iterator[Append]:
+    """What of the parts of a stream the store does not have; ValueError where it has another."""
+    held = store.read(stream) if store.head(stream) >= 0 else iter(())
+    start, is_known = 0, store.head(stream) >= 0
+    for versions, events in parts:
+        append = Append(stream, events, metadata={"source": SOURCE, "origin": "imported"})
+        known = 0
+        for made, version, before in zip(
+            as_recorded(store, append) if is_known else (), versions, held, strict=False
+        ):
+            known += 1
+            if what := difference(before, made):
+                raise ValueError(
+                    f"the row of version {version} has another {what} than {before.id}: it was "
+                    "changed since it was imported, or this is another stream; nothing is added"
+                )
+        if known < len(events):
+            is_known, first = False, start + known
+            expected = first - 1 if first else NO_STREAM
+            key = f"import:sql:{stream}:{first}"
+            yield append._replace(events=events[known:], expected=expected, key=key)
+        start += len(events)
+    if (more := next(held, None)) is not None and more.noted("source") == SOURCE:
+        raise ValueError(f"{more.id} has no row in the table any more, which it was imported from")
 
 
 def _fields(source: TableSource, table: str, columns: Mapping[str, str]) -> dict[str, str]:
@@ -107,6 +147,17 @@ def _fields(source: TableSource, table: str, columns: Mapping[str, str]) -> dict
     return {field: column for field, column in fields.items() if column in there}
 
 
+class _Broken(Exception):
+    """The database cannot be read on."""
+
+
+class _Rows(NamedTuple):
+    """Some rows of a stream: the version of each, and the event that it is."""
+
+    versions: list[int]
+    events: list[Event]
+
+
 class _TableReader:
     """Reads the rows of a table as events; ``report`` is told what is wrong, and what is lost."""
 
@@ -117,36 +168,43 @@ class _TableReader:
         self._fields = _fields(source, table, columns)
         self._columns = source.columns(table)
 
-    def streams(self) -> Iterator[tuple[str, list[Event]]]:
-        """Each stream of the table with its events; one that cannot be read is a problem."""
-        column, version = self._fields["stream"], self._fields["version"]
-        rows = self._source.rows(self._table, list(self._columns), [column, version])
-        try:
-            for stream, held in groupby(rows, lambda row: row[column]):
-                if found := self._stream(stream, list(held)):
-                    yield found
-        except UsageError as error:  # The database's: the streams until then are whole.
-            self._fail(f"nothing after this is read: {error.message}")
+    def streams(self) -> Iterator[tuple[str, Iterator[_Rows]]]:
+        """Each stream of the table with its rows; one that cannot be named is a problem."""
+        has_numbers = False
+        for said, rows in groupby(self._rows(), lambda row: row[self._fields["stream"]]):
+            has_numbers |= isinstance(said, int)
+            yield from self._stream(said, rows, has_numbers)
 
-    def _stream(self, said: Any, rows: list[Row]) -> tuple[str, list[Event]] | None:
-        lost: list[Loss] = []
+    def fail(self, why: str, stream: str | None = None) -> None:
+        """Tell that a stream, or all that is left, does not come in."""
+        self._report.fail(Problem(self._source.name, 0, why, stream))
+
+    def _rows(self) -> Iterator[Row]:
+        order = [self._fields["stream"], self._fields["version"]]
+        try:
+            yield from self._source.rows(self._table, list(self._columns), order)
+        except UsageError as error:
+            raise _Broken(error.message) from error
+
+    def _stream(
+        self, said: Any, rows: Iterable[Row], has_numbers: bool
+    ) -> Iterator[tuple[str, Iterator[_Rows]]]:
         try:
             stream = _name(said, "stream")
             if "~" in stream:  # Read models would pass over it, as what did not happen.
                 raise ValueError(f"{stream!r} cannot name a stream here: ~ names a branch")
-            events = self._events(rows, f"{self._source.name}:{stream}", lost)
-        except ODD as error:
-            whose = f"{len(rows)} rows" if said is None else said
-            self._fail(f"{whose}: {error}", None if said is None else str(said))
-            return None
-        self._report.lose(lost)
-        return stream, events
+            may_be_two = has_numbers and said == stream
+            if may_be_two and self._source.has_number(self._table, self._fields["stream"], stream):
+                raise ValueError("other rows have it as a number: both would be one stream")
+        except ValueError as error:
+            whose = f"{sum(1 for _ in rows)} rows" if said is None else said
+            self.fail(f"{whose}: {error}", None if said is None else str(said))
+        else:
+            yield stream, self._parts(rows, f"{self._source.name}:{stream}")
 
-    def _fail(self, why: str, stream: str | None = None) -> None:
-        self._report.fail(Problem(self._source.name, 0, why, stream))
-
-    def _events(self, rows: list[Row], where: str, lost: list[Loss]) -> list[Event]:
-        made = []
+    def _parts(self, rows: Iterable[Row], where: str) -> Iterator[_Rows]:
+        part, size_bytes = _Rows([], []), 0
+        lost: list[Loss] = []
         last: int | None = None
         for row in rows:
             version = _whole(row[self._fields["version"]])
@@ -155,8 +213,17 @@ class _TableReader:
             if last is not None and version != last + 1:
                 lost.append(Loss(where, f"versions {last + 1} to {version - 1} are not there"))
             last = version
-            made.append(self._event(row, f"{where}@{version}", lost))
-        return made
+            part.versions.append(version)
+            part.events.append(self._event(row, f"{where}@{version}", lost))
+            data = row[self._fields["data"]]
+            size_bytes += len(data) if isinstance(data, str | bytes) else 0
+            if len(part.events) == PART_EVENTS or size_bytes >= PART_BYTES:
+                self._report.lose(lost)
+                yield part
+                part, size_bytes, lost = _Rows([], []), 0, []
+        self._report.lose(lost)
+        if part.events:
+            yield part
 
     def _event(self, row: Row, where: str, lost: list[Loss]) -> Event:
         beside: dict[str, Any] = {}
@@ -198,7 +265,7 @@ def _whole(version: Any) -> int:
 def _json(value: Any, where: str) -> Any:
     if isinstance(value, str | bytes):
         try:
-            return jsonvalue.read(value)
+            return read(value)
         except ODD as error:
             raise ValueError(f"{where}: {value!r:.40} is not JSON: {error}") from error
     return value

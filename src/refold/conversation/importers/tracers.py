@@ -53,7 +53,7 @@ def _is_trace(value: Any) -> bool:
 
 
 def _observed(value: Value) -> Iterator[Trace]:
-    document = checked(value.read())
+    document = value.read_whole()
     if not _is_trace(document):
         raise ValueError("an export of Langfuse has a trace with its observations")
     unread: list[Unread] = []

@@ -15,6 +15,7 @@ from email.policy import default as mime_rules
 from functools import partial
 from typing import Any, Final
 
+from refold import jsontext
 from refold.conversation import events, voice
 from refold.conversation.chat_shapes import Unread
 from refold.conversation.importers.base import ODD, Conversations, Found, Options, read_each
@@ -22,7 +23,6 @@ from refold.conversation.importers.dialects import decoded
 from refold.conversation.importers.fields import FieldReader
 from refold.conversation.importers.json_array import Value
 from refold.conversation.importers.source import ImportSource
-from refold.core import jsonvalue
 from refold.core.event import Event
 
 Row = dict[str, Any]
@@ -77,7 +77,7 @@ def _unsigned(given: FieldReader) -> Any:
     if not isinstance(payload := holder.get("payload"), str):
         return holder
     given.lose("signatures", "the signature was not checked")
-    return jsonvalue.read(_of_base64(payload))
+    return jsontext.read(_of_base64(payload))
 
 
 def _of_base64(text: str) -> bytes:
