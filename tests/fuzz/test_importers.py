@@ -182,7 +182,7 @@ REAL = {
 }
 
 
-@fuzzed(90, 1_000)
+@fuzzed(90, 500)
 @given(
     content=st.binary(max_size=200)
     | damaged([b"[[1, 2]]", b'{"messages": [{"role": "user", "content": "x"}]}\n' * 3]),
@@ -195,7 +195,7 @@ def test_any_bytes_are_imported_or_told(content: bytes, name: str, format_: str)
 
 
 @pytest.mark.parametrize("format_", Importer.names())
-@fuzzed(60, 800)
+@fuzzed(60, 500)
 @given(data=st.data(), name=st.sampled_from(NAMES), lines=st.booleans())
 def test_any_json_is_imported_or_told(
     format_: str, data: st.DataObject, name: str, lines: bool
@@ -230,7 +230,7 @@ def test_a_damaged_file_is_imported_as_far_as_it_is_sound(
     imported(format_, data.draw(damaged([content], edits_max=6)), path.name)
 
 
-@fuzzed(60, 800)
+@fuzzed(60, 500)
 @given(content=st.binary(max_size=100) | st.builds(_dumped, SHAPES["openai-chat"] | JSON_VALUES))
 def test_any_tools_file_is_taken_or_refused(content: bytes) -> None:
     """The tools that an agent was offered: a list of them, or a UsageError that names the file."""

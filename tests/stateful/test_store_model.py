@@ -519,7 +519,7 @@ SMALL = {
     "refold.backends.postgres.writer.STREAMS_CACHED_MAX": 2,
 }
 STEPS = settings(
-    max_examples=bound(40, 150),
+    max_examples=bound(40, 100),
     stateful_step_count=bound(25, 40),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
@@ -527,7 +527,7 @@ STEPS = settings(
 
 
 # Each step takes a dozen round trips there.
-FEWER_STEPS = settings(STEPS, max_examples=bound(12, 100))
+FEWER_STEPS = settings(STEPS, max_examples=bound(12, 60))
 ON_POSTGRES = (PostgresMachine, FEWER_STEPS)
 
 
