@@ -182,7 +182,7 @@ REAL = {
 }
 
 
-@fuzzed(90, 500)
+@fuzzed(90, 250)
 @given(
     content=st.binary(max_size=200)
     | damaged([b"[[1, 2]]", b'{"messages": [{"role": "user", "content": "x"}]}\n' * 3]),
@@ -195,7 +195,7 @@ def test_any_bytes_are_imported_or_told(content: bytes, name: str, format_: str)
 
 
 @pytest.mark.parametrize("format_", Importer.names())
-@fuzzed(60, 500)
+@fuzzed(60, 250)
 @given(data=st.data(), name=st.sampled_from(NAMES), lines=st.booleans())
 def test_any_json_is_imported_or_told(
     format_: str, data: st.DataObject, name: str, lines: bool
