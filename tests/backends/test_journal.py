@@ -478,6 +478,11 @@ def test_it_is_copied_when_it_is_outgrown(path: Path, tmp_path: Path) -> None:
     with refold.open(target) as copy:
         assert [(e, e.metadata, e.recorded_at_us) for e in copy.read_all()] == before
         assert copy.append("call-1", n(3), key="k3", metadata={"m": 3}).duplicate
+    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert again.stdout == shown.stdout
+    with refold.open(target) as copy:
+        assert copy.log_head() == len(before) == len({(e.stream, e.version) for e, *_ in before})
+        copy.append("call-9", n(1))
     again = subprocess.run(command, capture_output=True, text=True, check=False)
     assert again.returncode == 2
     assert "must be empty" in again.stderr

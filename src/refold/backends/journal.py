@@ -19,12 +19,11 @@ from weakref import WeakSet
 
 import msgspec
 
+from refold.backends.copied import stored_write
 from refold.backends.memory import MemoryBackend
 from refold.backends.plan import Accepted, Plan
 from refold.core.clock import rfc3339, to_us
-from refold.core.encode import occurred_of
-from refold.core.expected import ANY
-from refold.core.stored import Row, decode_body
+from refold.core.stored import Row
 from refold.errors import (
     BackendError,
     Corrupt,
@@ -61,12 +60,8 @@ class JournalLine(msgspec.Struct, omit_defaults=True):
 
     def write(self) -> Write:
         """The append that this line says was stored."""
-        body = _read(self.events)
         metadata = None if isinstance(self.metadata, msgspec.UnsetType) else _read(self.metadata)
-        events = decode_body(body)
-        tags = tuple(msgspec.json.decode(metadata).get("tags", ()) if metadata else ())
-        kinds = tuple(event.tag for event in events)
-        return Write(self.stream, ANY, kinds, metadata, body, self.fork, occurred_of(events), tags)
+        return stored_write(self.stream, metadata, _read(self.events), self.fork)
 
 
 _decode: Final = msgspec.json.Decoder(JournalLine | list[JournalLine]).decode

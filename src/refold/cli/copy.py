@@ -7,22 +7,28 @@ import click
 import refold
 from refold.cli import output
 from refold.cli.options import command
+from refold.cli.text import clean
 
 
 @command("copy")
-@click.argument("journal", type=click.Path(exists=True, dir_okay=False))
-def copy_command(url: str, journal: str) -> None:
-    """Copy a journal into a new store that it has outgrown.
+@click.argument("source")
+@click.argument("target", required=False)
+def copy_command(url: str, source: str, target: str | None) -> None:
+    """Copy a store into another: a journal into a file, a file into PostgreSQL, or back.
 
-    Every event stands there as it stood: version, position, times, metadata, and the keys of
-    appends. The store must be empty; the journal is only read.
+    Every event stands there as it stood: version, position, times, metadata, branches, and the
+    keys of appends; all of it is compared at the end. One that was cut off goes on where it was.
+    The store to copy into (by default that of --db) must be empty or hold a part of the copy; the
+    source is only read.
 
         refold copy calls.jsonl --db agents.db
+        refold copy agents.db postgresql://agent@db.example/agents
     """
     with (
-        refold.open(journal, mode="read") as source,
-        refold.open(url, synchronous="NORMAL") as target,
+        refold.open(source, mode="read") as copied,
+        refold.open(target or url, synchronous="NORMAL") as into,
         output.progress("copying") as tell,
     ):
-        count = source.copy_into(target, progress=lambda done, whole: tell(done, whole, ""))
-    output.show({"events": count, "store": url}, f"copied {count:,} events to {url}")
+        count = copied.copy_into(into, progress=lambda done, whole: tell(done, whole, ""))
+    where = clean(target or url)
+    output.show({"events": count, "store": where}, f"copied {count:,} events to {where}")

@@ -9,10 +9,11 @@ from pathlib import Path
 from refold import ports
 from refold.core.clock import Instant, to_us
 from refold.engine.checks import check_path, check_progress
+from refold.engine.copying import copy_log
 from refold.engine.moments import position_known
-from refold.errors import RefoldError, UsageError, refuse_unless
+from refold.errors import UsageError, refuse_unless
 
-_NO_DATABASE = "no database: a journal is copied and measured as any file; `refold copy` makes one"
+_NO_DATABASE = "no database in a file, to be copied and measured: `refold copy` makes one"
 
 
 class Upkeep:
@@ -51,26 +52,16 @@ class Upkeep:
     def copy_into(
         self, other: Upkeep, *, progress: Callable[[int, int], None] | None = None
     ) -> int:
-        """Store the whole log of a journal in another, empty store; how many events that were.
+        """Store the whole log in another store; how many events that were.
 
-        Events, versions, positions, times and keys are the same there. ``progress`` gets the
-        events done and those in all.
+        Events, versions, positions, times, branches and keys are the same there, which is compared
+        at the end. One that was cut off goes on where it was; a store that holds anything else is
+        refused. ``progress`` gets the events done and those in all. What stands beside a log, such
+        as read models, is made there from it.
         """
-        if not isinstance(self._backend, ports.Copied):
-            raise UsageError("only a journal is copied; a database has backup()")
         refuse_unless(isinstance(other, Upkeep), "an open refold.Store", other=other)
         check_progress(progress)
-        target, done, whole = other._backend, 0, self._backend.log_head()
-        if target.log_head():
-            raise UsageError("the store to copy into must be empty: give it a file of its own")
-        for now, batch in self._backend.batches():
-            (outcome,) = target.commit([batch], now=now)
-            if isinstance(outcome, RefoldError):
-                raise outcome
-            done = outcome[-1].position
-            if progress:
-                progress(done, whole)
-        return done
+        return copy_log(self._backend, other._backend, progress or (lambda *_: None))
 
     def sizes(self) -> list[ports.PartSize]:
         """What each part of the storage takes, in bytes, and the events in it."""

@@ -17,7 +17,6 @@ from psycopg.conninfo import conninfo_to_dict
 
 from refold.errors import UsageError
 
-SCHEMES: Final = ("postgresql", "postgres")
 TENANTS_MAX: Final = 2**31
 _SCHEMA: Final = re.compile(r"(?!pg_)[A-Za-z_][A-Za-z0-9_]{0,39}")
 _DEFAULTS: Final = {

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 import psycopg
 
 from refold import ports
+from refold.backends.copied import StoredAppend, as_batches
 from refold.backends.postgres import doctor, queries, schema
 from refold.backends.postgres.address import parsed
 from refold.backends.postgres.errors import naming_errors
@@ -159,6 +160,16 @@ class PostgresBackend:
         """See :class:`~refold.ports.Checkable`."""
         with naming_errors(self.shown), self._sessions.lent() as session:
             yield from doctor.checks(session, self._tenant)
+
+    def batches(self) -> Iterator[tuple[int, ports.Batch]]:
+        """See :class:`~refold.ports.Copied`."""
+        return as_batches(self._appends())
+
+    def _appends(self) -> Iterator[StoredAppend]:
+        after = 0
+        while page := self._read(queries.stored_appends, self._tenant, after):
+            yield from page
+            after = page[-1].position
 
     def close(self) -> None:
         """Let go of the connections; closing twice is fine."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from refold.backends.copied import StoredAppend
 from refold.backends.postgres.session import ServerSession
 from refold.core.query import QueryItem
 from refold.core.snapshot import Snapshot
@@ -83,6 +84,11 @@ def kept_under(session: ServerSession, tenant: int, keys: Sequence[str]) -> dict
     for key, *place, digest in session.run("kept", tenant, list(keys)):
         found.setdefault(key, Kept([], digest)).parts.append(Appended._make(place))
     return found
+
+
+def stored_appends(session: ServerSession, tenant: int, after: int) -> list[StoredAppend]:
+    """The next appends that begin after a position, as they were stored."""
+    return [StoredAppend(*row) for row in session.run("stored_appends", tenant, after)]
 
 
 def latest_snapshot(

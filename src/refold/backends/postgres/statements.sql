@@ -137,6 +137,17 @@ SELECT last FROM refold.commits WHERE tenant = $1 ORDER BY after DESC LIMIT 1
 SELECT key, stream, version + count - 1, position + count - 1, count, recorded_at, true, digest
 FROM refold.keys WHERE tenant = $1 AND key = ANY ($2) ORDER BY key, part
 
+-- stored_appends: with their keys and what their streams branched from
+SELECT
+    log.position, log.stream, log.version, log.recorded_at, log.clock_at, log.metadata::text,
+    log.body::text, log.key, k.digest, s.parent, s.fork_version
+FROM refold.log AS log
+JOIN refold.streams AS s ON s.tenant = log.tenant AND s.name = log.stream
+LEFT JOIN refold.keys AS k ON k.tenant = log.tenant
+    AND k.key = split_part(log.key, E'\x1f', 1)
+    AND k.part = coalesce(nullif(split_part(log.key, E'\x1f', 2), ''), '0')::integer
+WHERE log.tenant = $1 AND log.position > $2 ORDER BY log.position LIMIT 256
+
 -- snapshot
 SELECT version, position, occurred_to, in_order, state, digest FROM refold.snapshots
 WHERE tenant = $1 AND stream = $2 AND fold = $3 AND fingerprint = $4 AND version <= $5

@@ -212,19 +212,11 @@ class PostgresWriter:
         whole = [one for one in wanted.conditions if one not in known.found]
         # A group plans on where its own events will stand.
         at = known.log_head if whole and len(planned.decisions) > 1 else None
-        beliefs = (
-            names,
-            [known.heads.get(name, NO_EVENTS) for name in names],
-            free or None,
-            json.dumps([_listed(one) for one in whole]) if whole else None,
-            at,
-        )
-        ((told),) = session.run(
-            "append",
-            *(self._tenant, token, now, restarts, self._durable),
-            *beliefs,
-            *_columns(planned),
-        )
+        believed = [known.heads.get(name, NO_EVENTS) for name in names]
+        asked = json.dumps([_listed(one) for one in whole]) if whole else None
+        call = self._tenant, token, now, restarts, self._durable
+        beliefs = names, believed, free or None, asked, at
+        ((told),) = session.run("append", *call, *beliefs, *_columns(planned))
         return Told(*told)
 
     def _stored(self, planned: Plan, told: Told) -> list[Outcome]:

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, TypeVar
 
 import apsw
 
-from refold import process
+from refold import ports, process
 from refold.backends.rest import resting
 from refold.backends.sqlite import doctor, file, maintenance, queries, snapshots, tags, unpacked
 from refold.backends.sqlite.compression import Frames, dictionary_bytes
@@ -27,19 +27,7 @@ from refold.core.query import QueryItem
 from refold.core.snapshot import Snapshot
 from refold.core.stored import Row
 from refold.errors import BackendError, Corrupt, StoreClosed, Unavailable, UsageError
-from refold.ports import (
-    Batch,
-    Begin,
-    Beside,
-    Check,
-    Kept,
-    Outcome,
-    Packed,
-    PartSize,
-    SelectedRows,
-    SqlValue,
-    StreamInfo,
-)
+from refold.ports import StreamInfo
 
 T = TypeVar("T")
 READERS_KEPT_MAX: Final = 8
@@ -93,8 +81,8 @@ class SqliteBackend:
         resting.add(self)
 
     def commit(
-        self, batches: Sequence[Batch], *, now: int, beside: Beside | None = None
-    ) -> list[Outcome]:
+        self, batches: Sequence[ports.Batch], *, now: int, beside: ports.Beside | None = None
+    ) -> list[ports.Outcome]:
         """See :class:`~refold.ports.Backend`."""
         with self._write_lock:
             if self._closed:
@@ -184,7 +172,7 @@ class SqliteBackend:
             version=version,
         )
 
-    def find(self, key: str) -> Kept | None:
+    def find(self, key: str) -> ports.Kept | None:
         """See :class:`~refold.ports.Backend`."""
         return self._read(queries.kept_under, key)
 
@@ -240,13 +228,13 @@ class SqliteBackend:
             connection.execute("DELETE FROM snapshots")
             return connection.changes()
 
-    def write(self, work: Callable[[Begin], T]) -> T:
+    def write(self, work: Callable[[ports.Begin], T]) -> T:
         """See :class:`~refold.ports.TableKeeper`."""
         if self._mode == "read":
             raise UsageError(f"{self._path} was opened for reading", code="not_writable")
         return self._tables.write(work)
 
-    def query(self, sql: str, values: Sequence[SqlValue] = ()) -> SelectedRows:
+    def query(self, sql: str, values: Sequence[ports.SqlValue] = ()) -> ports.SelectedRows:
         """See :class:`~refold.ports.TableKeeper`."""
         with self._reading() as connection:
             return queried(unpacked.shown(connection, self._frames), sql, values)
@@ -255,12 +243,12 @@ class SqliteBackend:
         """See :class:`~refold.ports.ProgressKeeper`."""
         return progress_of(self.query, projection)
 
-    def check(self) -> Iterator[Check]:
+    def check(self) -> Iterator[ports.Check]:
         """See :class:`~refold.ports.Backend`."""
         with self._reading() as connection:
             yield from doctor.checks(connection, self._path, self._frames)
 
-    def compact(self, *, until: int, progress: Callable[[int, int], None]) -> Packed:
+    def compact(self, *, until: int, progress: Callable[[int, int], None]) -> ports.Packed:
         """See :class:`~refold.ports.Compactor`; writers go on meanwhile."""
         from refold.backends.sqlite.compaction import Packer
 
@@ -270,7 +258,7 @@ class SqliteBackend:
             connection.execute("PRAGMA incremental_vacuum").fetchall()
             return packed
 
-    def sizes(self) -> list[PartSize]:
+    def sizes(self) -> list[ports.PartSize]:
         """See :class:`~refold.ports.Maintained`."""
         with self._reading() as connection:
             return maintenance.sizes(connection, self._path)
@@ -290,6 +278,11 @@ class SqliteBackend:
         """See :class:`~refold.ports.Maintained`."""
         with self._reading() as connection:
             yield from maintenance.repairs(connection, self._frames)
+
+    def batches(self) -> Iterator[tuple[int, ports.Batch]]:
+        """See :class:`~refold.ports.Copied`."""
+        with self._reading() as connection:
+            yield from unpacked.batches(connection, self._frames)
 
     def close(self) -> None:
         """Let go of the file; closing twice is fine."""

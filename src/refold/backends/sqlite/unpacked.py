@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib import resources
 from typing import Any, Final
 
 import apsw
 import msgspec
 
+from refold.backends.copied import StoredAppend, as_batches
 from refold.backends.sqlite.compression import Frames
 from refold.backends.sqlite.file import rows_of
+from refold.ports import Batch
 
 _VIEWS: Final = resources.files("refold.backends.sqlite") / "unpacked.sql"
 _HOT: Final = "SELECT sql FROM main.sqlite_schema WHERE (type, name) = ('view', 'events_unpacked')"
+_APPENDS: Final = """
+SELECT position, name, version, recorded_at, clock_at, metadata, body, key, digest, parent,
+    fork_version
+FROM refold_appends JOIN main.streams ON streams.id = stream ORDER BY position"""
 _EVENTS: Final = "CREATE TEMP VIEW events AS SELECT * FROM main.events_unpacked UNION ALL {packed}"
 
 
@@ -35,6 +42,12 @@ def shown(connection: apsw.Connection, frames: Frames) -> apsw.Connection:
             packed = sql[sql.index("SELECT") :].replace("FROM log\n", "FROM refold_packed AS log\n")
             connection.execute(_EVENTS.format(packed=packed))
     return connection
+
+
+def batches(connection: apsw.Connection, frames: Frames) -> Iterator[tuple[int, Batch]]:
+    """Every batch as it was stored; see :class:`~refold.ports.Copied`."""
+    found: Any = shown(connection, frames).execute(_APPENDS)
+    return as_batches(StoredAppend(*values) for values in found)
 
 
 def _listed(row: Any) -> tuple[Any, ...]:

@@ -1,0 +1,87 @@
+"""One log in another: every append where it stood, resumable, compared at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import zip_longest
+
+from refold.core.stored import Row
+from refold.engine.lineage import LOG_ROWS_PER_PAGE
+from refold.errors import Corrupt, RefoldError, UsageError
+from refold.ports import Backend, Batch, Copied, StreamInfo
+
+STREAMS_PER_PAGE = 1_000
+
+
+def copy_log(source: Backend, target: Backend, progress: Callable[[int, int], object]) -> int:
+    """Store what a log has and another has not yet; how many events both have in the end.
+
+    Raises :class:`~refold.errors.UsageError` where the other has something else, and
+    :class:`~refold.errors.Corrupt` where the two are not the same afterwards.
+    """
+    if not isinstance(source, Copied):
+        raise UsageError("a log in memory is not copied: nothing else was promised of it")
+    done, whole, there = 0, source.log_head(), target.log_head()
+    _check_beginning(source, target, there)
+    for now, batch in source.batches():
+        if done >= whole:
+            break  # What came meanwhile is copied by the next one.
+        done += sum(len(write.kinds) for write in batch.writes)
+        if done > there:
+            (outcome,) = target.commit([batch], now=now)
+            if isinstance(outcome, RefoldError):
+                raise outcome
+        _check_key(target, batch)
+        progress(done, whole)
+    _check_same(source, target, until=done)
+    return done
+
+
+def _check_beginning(source: Backend, target: Backend, there: int) -> None:
+    """Refuse to go on with what is not the beginning of this log."""
+    if there:
+        ends = [_appends(log, after=there - 1) for log in (source, target)]
+        mine, other = (next(appends, None) for appends in ends)
+        if mine != other:
+            raise UsageError("the store to copy into must be empty, or hold a part of this copy")
+
+
+def _check_same(source: Backend, target: Backend, *, until: int) -> None:
+    """Every append, stream and key of a log stands in its copy as it stands here."""
+    for mine, other in zip_longest(_appends(source), _appends(target)):
+        if mine is not None and mine.position > until:
+            break
+        if mine != other:
+            at = (mine or other).position
+            raise Corrupt(f"the copy is not the same at position {at}", position=at)
+    for info in _streams(target):
+        mine_too = source.head(info.stream)
+        if mine_too is None or mine_too.fork != info.fork:
+            raise Corrupt(f"the copy has another stream {info.stream!r}", stream=info.stream)
+
+
+def _check_key(target: Backend, batch: Batch) -> None:
+    """A key stands in the copy for the bytes that it stands for here."""
+    if batch.key is not None:
+        kept = target.find(batch.key)
+        if kept is None or kept.digest != batch.digest:
+            raise Corrupt(f"the copy has another append under {batch.key!r}", key=batch.key)
+
+
+def _appends(log: Backend, *, after: int = 0) -> Iterator[Row]:
+    """The appends of a log over a position, with their text as text."""
+    while page := log.log(after=after, categories=None, types=None, rows_max=LOG_ROWS_PER_PAGE):
+        for row in page:
+            yield row._replace(metadata=_text(row.metadata), body=str(_text(row.body)))
+        after = page[-1].position + page[-1].event_count - 1
+
+
+def _streams(log: Backend) -> Iterator[StreamInfo]:
+    after = ""
+    while page := log.streams(category=None, after=after, streams_max=STREAMS_PER_PAGE):
+        yield from page
+        after = page[-1].stream
+
+
+def _text(text: str | bytes | None) -> str | None:
+    return text.decode() if isinstance(text, bytes) else text
