@@ -21,8 +21,8 @@ system: ## find what the tests need from the system; install it where that is De
 	@sh tools/system.sh
 	@sh tools/kafka.sh
 
-demo: setup ## record, replay and compare the demo calls, and write the report
-	@$(BIN)/refold demo
+demo: setup ## record, replay and compare the demo calls (DB=postgresql://…: there)
+	@$(BIN)/refold demo $(if $(DB),--db '$(DB)')
 
 static: setup
 	$(BIN)/ruff check .

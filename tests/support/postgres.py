@@ -156,9 +156,13 @@ def connect(port: int) -> psycopg.Connection[tuple[Any, ...]]:
     )
 
 
-@cache
 def shared(version: str | None = None) -> int:
     """The port of a server that lasts as long as this process; None is the system's version."""
+    return _shared(version)
+
+
+@cache
+def _shared(version: str | None) -> int:
     stack = ExitStack()
     atexit.register(stack.close)
     return stack.enter_context(server(SHARED, version))

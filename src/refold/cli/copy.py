@@ -7,7 +7,7 @@ import click
 import refold
 from refold.cli import output
 from refold.cli.options import command
-from refold.cli.text import clean
+from refold.cli.text import address
 
 
 @command("copy")
@@ -30,5 +30,5 @@ def copy_command(url: str, source: str, target: str | None) -> None:
         output.progress("copying") as tell,
     ):
         count = copied.copy_into(into, progress=lambda done, whole: tell(done, whole, ""))
-    where = clean(target or url)
+    where = address(target or url)
     output.show({"events": count, "store": where}, f"copied {count:,} events to {where}")

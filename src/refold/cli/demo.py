@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -11,8 +11,8 @@ import msgspec
 from refold.cli import output, printing
 from refold.cli.compare import comparison_lines
 from refold.cli.options import command, int_option, opened, report_option
-from refold.cli.text import one_line
-from refold.errors import UsageError
+from refold.cli.text import address, one_line
+from refold.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
     from refold.demo.run import CallFigures, DemoResult, Moment
@@ -48,6 +48,7 @@ def demo_command(url: str, seed: int, report: str) -> None:
             report_path=report,
             progress=lambda step, done, total: tell(done, total, step),
         )
+    result = msgspec.structs.replace(result, store=address(url))
     said = msgspec.to_builtins(result)
     # The conversations one by one are what `refold compare` is for.
     del said["comparison"]["conversations"]
@@ -56,13 +57,11 @@ def demo_command(url: str, seed: int, report: str) -> None:
 
 def _check_store(url: str) -> None:
     """Refuse a store that somebody works with, wherever it was named."""
-    if not Path(url.removeprefix("sqlite:///")).is_file():
-        return
-    with opened(url) as store:
-        streams = (info.stream for info in store.streams())
-        other = next((one for one in streams if not one.startswith(("call-", "replay~"))), None)
-    if other is not None:
-        raise UsageError(f"{url} holds {other!r}: give the demo a store of its own with --db")
+    with suppress(NotFound), opened(url) as store:
+        for info in store.streams():
+            if not info.stream.startswith(("call-", "replay~")):
+                where = f"{address(url)} holds {info.stream!r}"
+                raise UsageError(f"{where}: give the demo a store of its own with --db")
 
 
 def _lines(result: DemoResult) -> Iterator[str]:

@@ -8,7 +8,7 @@ from refold.capture.exact import check_exact
 from refold.cli import output
 from refold.cli.errors import FINDING, FINE
 from refold.cli.options import command, opened, option
-from refold.cli.text import clean
+from refold.cli.text import address
 from refold.errors import Corrupt
 
 
@@ -45,7 +45,7 @@ def doctor_command(url: str, repair: bool, restart_clock: bool) -> int:
     if not set(bad) <= set(times.CHECKS):
         output.note(
             "what is missing from the log only a backup has: move the file away, and "
-            f"`refold restore BACKUP --db {clean(url)}`"
+            f"`refold restore BACKUP --db {address(url)}`"
         )
     return FINDING if bad else FINE
 

@@ -21,6 +21,7 @@ import refold
 from refold import times
 from refold.cli import config, output
 from refold.cli.errors import Run
+from refold.cli.text import address
 from refold.errors import NotFound, UsageError
 from refold.times import not_reached, to_us
 
@@ -278,7 +279,7 @@ def named_store() -> str:
     context = click.get_current_context()
     if context.get_parameter_source("url") is not ParameterSource.COMMANDLINE:
         return ""
-    return f" --db {quote(context.params['url'])}"
+    return f" --db {quote(address(context.params['url']))}"
 
 
 def read_by(read: Callable[[str], Any]) -> Callable[[object], Any]:

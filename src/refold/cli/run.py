@@ -12,7 +12,7 @@ import click
 from refold.cli import endpoint, output
 from refold.cli.errors import FAILED
 from refold.cli.options import command, option, read_by
-from refold.cli.text import counted
+from refold.cli.text import address, counted
 from refold.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,14 +46,15 @@ def run_command(
     """
     from refold.capture.run import run
 
-    path = Path(url.removeprefix("sqlite:///")).absolute()
-    if url == "memory:" or path.suffix == ".jsonl":
+    path = url.removeprefix("sqlite:///")
+    path = path if "://" in path else str(Path(path).absolute())
+    if url == "memory:" or path.endswith(".jsonl"):
         raise UsageError(
             f"--db {url} has one process that writes, and those of a program are several: "
             "record into a database, such as --db agents.db"
         )
     table = {name: _kinds(one) for name, one in endpoint.by_name(prices, "--price").items()}
-    ran = run(program, str(path), agent=agent, prices=table)
+    ran = run(program, path, agent=agent, prices=table)
     output.show(ran._asdict(), [])
     if not ran.calls and ran.exit_code:
         output.note(f"error: {join(program)!r} {_how(ran.exit_code)}: no model call was recorded")
@@ -68,7 +69,8 @@ def run_command(
         return FAILED
     else:
         calls, streams = counted(ran.calls, "model call"), counted(len(ran.streams), "stream")
-        output.note(f"recorded {calls} in {streams}; see them with: refold streams --db {url}")
+        said = f"recorded {calls} in {streams}; see them with"
+        output.note(f"{said}: refold streams --db {address(url)}")
     return ran.exit_code
 
 

@@ -1,7 +1,7 @@
 -- What `refold doctor` asks of a log. Each query gives a row where something is wrong. The line over
 -- it says the name of the check, and what is said before the row; $1 is the tenant.
 
--- partitions: `refold doctor --repair` makes them: the default partition holds appends, such as at position
+-- partitions: make_partition(recorded_at) moves it where it belongs, from the default partition: position
 SELECT position FROM refold.log_default ORDER BY position LIMIT 1
 
 -- positions without gaps: it does not begin where the append before it ends, the one at position

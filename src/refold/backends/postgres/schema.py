@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import psycopg
 
@@ -18,6 +19,12 @@ SERVER_MIN: Final = 140_000
 MONTHS_AHEAD: Final = 2
 """So many partitions stand ready beyond the month of an append."""
 
+_NOT_NOW: Final = (
+    psycopg.errors.LockNotAvailable,
+    psycopg.errors.DuplicateTable,
+    psycopg.errors.InsufficientPrivilege,
+)
+_LAST_MONTH: Final = 9_999 * 12 + 11
 _LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended('refold migrations', 0))"
 _MIGRATIONS: Final = FOLDER / "migrations"
 
@@ -91,15 +98,11 @@ def starts_at(month: int) -> int:
     return int(begins.timestamp()) * 1_000_000
 
 
-def make_partitions(session: ServerSession, month: int, *, ahead: int = MONTHS_AHEAD) -> list[str]:
-    """The partitions of a month and of those after it that were made now, by name.
+def make_partitions(session: ServerSession, month: int) -> None:
+    """Make the partitions of a month and of those after it, where they are missing.
 
     One that cannot be made now is left for another time: its appends go to the default partition.
     """
-    made: list[Any] = []
-    for one in range(month, min(month + ahead, 9_999 * 12 + 11) + 1):
-        try:
-            made += session.run("make_partition", starts_at(one))
-        except (psycopg.errors.LockNotAvailable, psycopg.errors.DuplicateTable):
-            break
-    return [name for (name,) in made if name is not None]
+    with suppress(*_NOT_NOW):
+        for one in range(month, min(month + MONTHS_AHEAD, _LAST_MONTH) + 1):
+            session.run("make_partition", starts_at(one))

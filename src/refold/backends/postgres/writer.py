@@ -123,16 +123,12 @@ class PostgresWriter:
         return self._in_turn(lambda s: self._settled(s, batches, now, token)[0], token, session)
 
     def _in_turn(self, work: Callable[[ServerSession], T], token: str, session: ServerSession) -> T:
-        """What some work answers, stored while nobody else writes."""
+        """What some work answers, stored while nobody else writes; an error ends the session."""
         session.execute(BEGIN)
-        try:
-            session.run("take_turn", self._tenant)
-            answer = work(session)
-            self._surely(lambda: _committed(session), (), token)
-            return answer
-        finally:
-            if not session.closed and not session.is_idle:
-                session.rollback()
+        session.run("take_turn", self._tenant)
+        answer = work(session)
+        self._surely(lambda: _committed(session), (), token)
+        return answer
 
     def _settled(
         self, session: ServerSession, batches: Sequence[Batch], now: int, token: str
