@@ -124,6 +124,25 @@ def test_a_newer_schema_and_another_encoding_are_refused(
     assert caught.value.code == "wrong_encoding"
 
 
+def test_a_role_that_owns_its_schema_needs_no_more(url: str) -> None:
+    """It makes the store where it may make nothing else; a role of less says so."""
+    schema = url.rpartition("=")[2]
+    with postgres.connect(postgres.shared()) as admin:
+        for role in (f"{schema}_owner", f"{schema}_guest"):
+            admin.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'word'".encode())
+        admin.execute(f"CREATE SCHEMA {schema} AUTHORIZATION {schema}_owner".encode())
+    rest = url.partition("@")[2]
+    with refold.open(f"postgresql://{schema}_owner:word@{rest}") as store:
+        told(store)
+        assert [check for check in store.check() if not check.good] == []
+    with pytest.raises(UsageError) as caught:
+        refold.open(f"postgresql://{schema}_guest:word@{rest}")
+    assert caught.value.code == "not_writable"
+    with pytest.raises(UsageError) as caught:
+        refold.open(f"postgresql://{schema}_guest:word@{rest}x")
+    assert caught.value.code == "not_writable"
+
+
 def test_a_store_opened_to_read_is_only_read(url: str) -> None:
     """Appends, tables and snapshots are refused or left out."""
     with refold.open(url) as store:

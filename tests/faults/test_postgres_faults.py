@@ -215,8 +215,9 @@ def test_a_server_that_stands_still_is_told_of(
     durable: Server, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It takes what is sent and answers nothing: whoever waits is told so in the end."""
-    for limit, seconds in (("ANSWER_S", 0.3), ("RETRY_S", 0.3)):
-        monkeypatch.setattr(sessions, limit, seconds)
+    for limit in ("READ_S", "RETRY_S"):
+        monkeypatch.setattr(sessions, limit, 0.3)
+    monkeypatch.setattr(sessions.connected, "__kwdefaults__", {"answer_s": 0.3})
     with refold.open(f"{url}&connect_timeout=2") as store:
         store.append("call-1", [Event("test.a")])
         store.log_head()

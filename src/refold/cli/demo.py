@@ -60,8 +60,7 @@ def _check_store(url: str) -> None:
     with suppress(NotFound), opened(url) as store:
         for info in store.streams():
             if not info.stream.startswith(("call-", "replay~")):
-                where = f"{address(url)} holds {info.stream!r}"
-                raise UsageError(f"{where}: give the demo a store of its own with --db")
+                raise UsageError(f"{address(url)} holds {info.stream!r}: give another with --db")
 
 
 def _lines(result: DemoResult) -> Iterator[str]:

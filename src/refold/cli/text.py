@@ -10,7 +10,6 @@ CONTROL: Final = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
 )
 """Characters that move a cursor, break a line or turn the direction of text."""
-_PASSWORD: Final = re.compile(r"(?<=://)([^:/@\s]*):[^/\s]*@")
 NAMES_MAX: Final = 12
 """So many names can be read where one of them was meant."""
 
@@ -25,7 +24,7 @@ def clean(text: str) -> str:
 
 def address(url: str) -> str:
     """The address of a store as it may be shown: without a password."""
-    return clean(_PASSWORD.sub(r"\1@", url))
+    return clean(re.sub(r"(?<=://)([^:/@\s]*):[^/\s]*@", r"\1@", url))
 
 
 def one_line(text: str, width: int) -> str:

@@ -24,7 +24,6 @@ _NOT_NOW: Final = (
     psycopg.errors.DuplicateTable,
     psycopg.errors.InsufficientPrivilege,
 )
-_LAST_MONTH: Final = 9_999 * 12 + 11
 _LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended('refold migrations', 0))"
 _MIGRATIONS: Final = FOLDER / "migrations"
 
@@ -35,7 +34,7 @@ def prepare(session: ServerSession, address: Address, *, mode: Mode) -> None:
     Raises :class:`~refold.errors.UsageError` for a server or schema that cannot be used,
     :class:`~refold.errors.NotFound` where there is none and none is to be made.
     """
-    ((server, encoding, is_there),) = session.run("facts")
+    ((server, encoding, has_schema, is_there),) = session.run("facts", f'"{address.schema}"')
     if server < SERVER_MIN:
         why = f"{address.shown} is PostgreSQL {server // 10_000}: refold needs 14 or newer"
         raise UsageError(why, code="old_server", url=address.shown)
@@ -51,14 +50,15 @@ def prepare(session: ServerSession, address: Address, *, mode: Mode) -> None:
             raise NotFound(why, url=address.shown)
         why = f"{address.shown} is of an older refold: open it for writing once"
         raise UsageError(why, code="older_schema", url=address.shown)
-    _migrate(session, address)
+    _migrate(session, address, has_schema)
 
 
-def _migrate(session: ServerSession, address: Address) -> None:
+def _migrate(session: ServerSession, address: Address, has_schema: int) -> None:
     """Make what is missing; two openers take turns."""
     with session.transaction():
         session.execute(_LOCK)
-        session.execute(f'CREATE SCHEMA IF NOT EXISTS "{address.schema}"')
+        if not has_schema:  # Else who may make none would be refused, though it is there.
+            session.execute(f'CREATE SCHEMA IF NOT EXISTS "{address.schema}"')
         session.run("make_migrations")
         version = _checked(session, address)
         for number, sql in enumerate(_files(), start=1):
@@ -104,5 +104,5 @@ def make_partitions(session: ServerSession, month: int) -> None:
     One that cannot be made now is left for another time: its appends go to the default partition.
     """
     with suppress(*_NOT_NOW):
-        for one in range(month, min(month + MONTHS_AHEAD, _LAST_MONTH) + 1):
+        for one in range(month, min(month + MONTHS_AHEAD, 9_999 * 12 + 11) + 1):
             session.run("make_partition", starts_at(one))

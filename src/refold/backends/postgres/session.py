@@ -33,7 +33,9 @@ SESSIONS_MAX: Final = 8
 """So many connections at once read for a process; who comes later waits."""
 ANSWER_S: Final = 60.0
 """A server that does not answer for so long is taken for lost: it may have been stopped."""
-RETRY_S: Final = 10.0
+READ_S: Final = 600.0
+"""The same of whoever reads: a query over a large log takes its time."""
+RETRY_S: Final = 30.0
 """How long a lost connection is made again, or a lost race run again, before it is told."""
 _PAUSES_S: Final = (0.02, 0.5)
 
@@ -57,6 +59,7 @@ class ServerSession(psycopg.Connection[tuple[Any, ...]]):
     """A connection in which each statement is a transaction, but between BEGIN and COMMIT."""
 
     schema: str = "refold"
+    answer_s: float = ANSWER_S
 
     def run(self, name: str, *values: Any) -> list[tuple[Any, ...]]:
         """The rows of one of refold's own statements, by its name."""
@@ -65,7 +68,7 @@ class ServerSession(psycopg.Connection[tuple[Any, ...]]):
 
     def wait(self, gen: Generator[Any, Any, T], *given: Any, **options: Any) -> T:
         """See psycopg; but not for ever."""
-        return super().wait(_limited(gen), *given, **options)
+        return super().wait(_limited(gen, self.answer_s), *given, **options)
 
     @property
     def is_idle(self) -> bool:
@@ -73,8 +76,8 @@ class ServerSession(psycopg.Connection[tuple[Any, ...]]):
         return self.info.transaction_status == TransactionStatus.IDLE
 
 
-def connected(address: Address) -> ServerSession:
-    """A new connection."""
+def connected(address: Address, *, answer_s: float = ANSWER_S) -> ServerSession:
+    """A new connection, which waits so long for an answer."""
     session = ServerSession.connect(
         **address.conninfo,
         autocommit=True,
@@ -82,7 +85,7 @@ def connected(address: Address) -> ServerSession:
         # A pooler gives a prepared statement to one session and its next use to another.
         prepare_threshold=None if address.is_pooled else 5,
     )
-    session.schema = address.schema
+    session.schema, session.answer_s = address.schema, answer_s
     adapters = session.adapters
     for kind, dumper in ((str, StrBinaryDumper), (int, Int8BinaryDumper), (list, ListBinaryDumper)):
         adapters.register_dumper(kind, dumper)
@@ -133,7 +136,7 @@ class Sessions:
             raise Unavailable(f"{why} for {RETRY_S:.0f} s", url=self.address.shown)
         session = None
         try:
-            session = self._kept() or connected(self.address)
+            session = self._kept() or connected(self.address, answer_s=READ_S)
             yield session
         finally:
             if session is not None and (self.is_closed or not session.is_idle):
@@ -184,17 +187,17 @@ def close_quietly(session: ServerSession) -> None:
         session.close()
 
 
-def _limited(gen: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
-    """A generator of psycopg, ended where nothing comes for :data:`ANSWER_S`."""
-    until = time.monotonic() + ANSWER_S
+def _limited(gen: Generator[Any, Any, T], answer_s: float) -> Generator[Any, Any, T]:
+    """A generator of psycopg, ended where nothing comes for so long."""
+    until = time.monotonic() + answer_s
     try:
         wanted = next(gen)
         while True:
             ready = yield wanted
             if ready:
-                until = time.monotonic() + ANSWER_S
+                until = time.monotonic() + answer_s
             elif time.monotonic() > until:
-                raise psycopg.OperationalError(f"the server did not answer for {ANSWER_S:.0f} s")
+                raise psycopg.OperationalError(f"the server did not answer for {answer_s:.0f} s")
             wanted = gen.send(ready)
     except StopIteration as done:
         answer: T = done.value

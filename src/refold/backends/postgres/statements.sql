@@ -180,7 +180,7 @@ SELECT set_config('search_path', $1, true), set_config('refold_session.tenant', 
 
 -- facts
 SELECT current_setting('server_version_num')::integer, current_setting('server_encoding'),
-    to_regclass('refold.migrations') IS NOT NULL
+    to_regnamespace($1) IS NOT NULL, to_regclass('refold.migrations') IS NOT NULL
 
 -- schema_version
 SELECT coalesce(max(version), 0) FROM refold.migrations
