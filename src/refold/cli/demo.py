@@ -40,7 +40,11 @@ def demo_command(url: str, seed: int, report: str) -> None:
     """
     from refold.demo import Demo
 
-    _check_store(url)
+    # A store that somebody works with is refused, wherever it was named.
+    with suppress(NotFound), opened(url) as store:
+        for info in store.streams():
+            if not info.stream.startswith(("call-", "replay~")):
+                raise UsageError(f"{address(url)} holds {info.stream!r}: give another with --db")
     with output.progress("demo") as tell, Demo() as server:
         result = server.run(
             url,
@@ -53,14 +57,6 @@ def demo_command(url: str, seed: int, report: str) -> None:
     # The conversations one by one are what `refold compare` is for.
     del said["comparison"]["conversations"]
     output.show(said, _lines(result))
-
-
-def _check_store(url: str) -> None:
-    """Refuse a store that somebody works with, wherever it was named."""
-    with suppress(NotFound), opened(url) as store:
-        for info in store.streams():
-            if not info.stream.startswith(("call-", "replay~")):
-                raise UsageError(f"{address(url)} holds {info.stream!r}: give another with --db")
 
 
 def _lines(result: DemoResult) -> Iterator[str]:

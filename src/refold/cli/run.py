@@ -12,7 +12,7 @@ import click
 from refold.cli import endpoint, output
 from refold.cli.errors import FAILED
 from refold.cli.options import command, option, read_by
-from refold.cli.text import address, counted
+from refold.cli.text import counted
 from refold.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,8 +46,7 @@ def run_command(
     """
     from refold.capture.run import run
 
-    path = url.removeprefix("sqlite:///")
-    path = path if "://" in path else str(Path(path).absolute())
+    path = url if "postgres" in url[:8] else str(Path(url.removeprefix("sqlite:///")).absolute())
     if url == "memory:" or path.endswith(".jsonl"):
         raise UsageError(
             f"--db {url} has one process that writes, and those of a program are several: "
@@ -69,8 +68,7 @@ def run_command(
         return FAILED
     else:
         calls, streams = counted(ran.calls, "model call"), counted(len(ran.streams), "stream")
-        said = f"recorded {calls} in {streams}; see them with"
-        output.note(f"{said}: refold streams --db {address(url)}")
+        output.note(f"recorded {calls} in {streams}; see them with: refold streams --db {url}")
     return ran.exit_code
 
 
