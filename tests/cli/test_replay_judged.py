@@ -112,6 +112,19 @@ def test_a_model_without_a_price_is_asked_once_and_told(run: Refold) -> None:
         assert len(service.requests) == 5
 
 
+def test_a_maintained_list_has_prices(run: Refold) -> None:
+    """Of models that are given none; so a budget can be kept, and the comparison has a cost."""
+    recorded(2)
+    with ChatServer(lambda _: {"role": "assistant", "content": "No."}) as server:
+        asked = (*RUN, "--model", "openai:gpt-4o", "--base-url", server.base_url)
+        assert run(*asked, "--max-cost", "1").code == 2
+        done = run(*asked, "--max-cost", "1", "--price-list", "--json")
+        assert done.code == 0, done
+        assert json.loads(done.out)["cost"].startswith("0.000")
+        told = json.loads(run("compare", "--price-list", "--json").out)
+    assert told["figures"]["candidate"]["cost_known"] == 2
+
+
 def test_a_first_request_that_the_budget_does_not_hold_is_not_sent(run: Refold) -> None:
     """What it may cost at most is more than there is: nothing is asked, and that is said."""
     recorded(3)

@@ -48,7 +48,7 @@ _OF_REPLAYS: Final = (
 @option("--a", "first", metavar="SELECTION", help="Recorded conversations; no replay is needed.")
 @option("--b", "second", metavar="SELECTION", help="Those to judge against them.")
 @option("--pair-by", metavar="NAME", default="task", help="What those of --a and --b both did.")
-@endpoint.price_option
+@endpoint.price_options
 @question_options
 @gate_options
 def compare_command(
@@ -77,7 +77,7 @@ def compare_command(
         refold compare --a model=gpt-4o --b model=gpt-4o-mini --pair-by task
         refold compare --json | jq .figures.by_decision
     """
-    options["prices"] = endpoint.by_name(options["prices"], "--price")
+    options = endpoint.prices_of(options)
     if (first is None) != (second is None):
         raise UsageError("--a and --b go together: give both")
     if first is not None and second is not None:

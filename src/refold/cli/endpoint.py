@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -129,6 +129,23 @@ def price_option(decorated: Any) -> Any:
     read, metavar = read_by(price), "NAME=IN,OUT"
     made = option("--price", "prices", type=read, multiple=True, metavar=metavar, help=said)
     return made(decorated)
+
+
+price_options: Final = together(
+    price_option,
+    option("--price-list", is_flag=True, help="For other models, prices of a maintained list."),
+)
+"""What tokens cost; :func:`prices_of` takes it."""
+
+
+def prices_of(options: dict[str, Any]) -> dict[str, Any]:
+    """The options with their ``prices`` by model, and those of the list where it is asked for."""
+    prices: Mapping[str, Price] = by_name(options["prices"], "--price")
+    if options.pop("price_list"):
+        from refold.replay.price_list import ListedPrices
+
+        prices = ListedPrices(prices)
+    return options | {"prices": prices}
 
 
 def api_option(name: str) -> Decorator:

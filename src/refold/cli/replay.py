@@ -79,7 +79,7 @@ replay_options: Final = together(
         "--timeout", type=float, default=120.0, metavar="SECONDS", help="How long one may take."
     ),
     int_option("--attempts", 1, 20, "attempts_max", default=5, help="Tries of one decision."),
-    endpoint.price_option,
+    endpoint.price_options,
     option("--control", "is_control", is_flag=True, help="Ask the recorded agent again too (A/A)."),
     question_options,
     gate_options,
@@ -157,7 +157,8 @@ def _next_step(
     inconclusive = options.pop("inconclusive")
     is_judged = is_control or fail_on or any(terms.values()) or any(files.values())
     changed = endpoint.variant_of(options)
-    terms["prices"] = options["prices"] = endpoint.by_name(options["prices"], "--price")
+    options = endpoint.prices_of(options)
+    terms["prices"] = options["prices"]
     candidate = endpoint.endpoint(base_url, timeout_s=timeout, api=api, stream=stream)
     if base_url == endpoint.OPENAI_URL:
         output.note(f"asks {candidate.url}: --base-url names another")
