@@ -137,6 +137,7 @@ def test_trials_of_a_task_are_averaged_first(tmp_path: Path) -> None:
     primary = found.verdicts.primary
     assert (primary.items, primary.clusters, primary.difference) == (6, 6, 0.5)
     assert (found.a.pass_hat_k, found.b.pass_hat_k) == ([0.5, 0.0], [1.0])
+    assert (found.a.pass_at_k, found.b.pass_at_k) == ([0.5, 1.0], [1.0])
 
 
 def test_what_cannot_be_set_side_by_side_is_refused(tmp_path: Path) -> None:

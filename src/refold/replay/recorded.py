@@ -6,7 +6,7 @@ Or two models, two prompts, two weeks: whatever two selections of conversations 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -30,7 +30,7 @@ from refold.replay.checks.seen import NamedCheck
 from refold.replay.decision import Prices, check_prices
 from refold.replay.metrics import METRICS, Metric, Observation
 from refold.replay.pairing import Values
-from refold.replay.stats import mcnemar_exact, pass_hat_k
+from refold.replay.stats import mcnemar_exact, pass_at_k, pass_hat_k
 from refold.replay.variant import OPENED, checked_streams
 
 TASK: Final = "task"
@@ -69,7 +69,8 @@ class RecordedArm(msgspec.Struct, frozen=True, kw_only=True):
     ``unpaired`` tasks are in this one alone, ``first_unpaired`` are some of them. Of
     ``without_key`` conversations it is not known which task they did. Neither is in any figure.
     ``pass_hat_k`` is, for each number of tries from 1 to the fewest of a task, the chance that all
-    of so many end with a reward of 1 (as in tau-bench); empty where rewards are not 0 or 1.
+    of so many end with a reward of 1 (as in tau-bench), ``pass_at_k`` that any does; empty where
+    rewards are not 0 or 1.
     """
 
     conversations: int
@@ -78,6 +79,7 @@ class RecordedArm(msgspec.Struct, frozen=True, kw_only=True):
     first_unpaired: list[str]
     without_key: int
     pass_hat_k: list[float]
+    pass_at_k: list[float]
 
 
 class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
@@ -235,7 +237,8 @@ class _Side:
             unpaired=len(alone),
             first_unpaired=alone[:NAMED_MAX],
             without_key=self._without_key,
-            pass_hat_k=_pass_hat_k(rewards),
+            pass_hat_k=_by_tries(rewards, pass_hat_k),
+            pass_at_k=_by_tries(rewards, pass_at_k),
         )
 
 
@@ -262,11 +265,13 @@ def _rewards(tries: Iterable[RecordedTry]) -> Values:
     return [one.values[REWARD] for one in tries]
 
 
-def _pass_hat_k(tries: list[Values]) -> list[float]:
+def _by_tries(
+    tries: list[Values], chance: Callable[[list[tuple[int, int]], int], float]
+) -> list[float]:
     if not all(reward in (0, 1) for of in tries for reward in of):
         return []
     counts = [(of.count(1), len(of)) for of in tries]
-    return [pass_hat_k(counts, k) for k in range(1, min(map(len, tries)) + 1)]
+    return [chance(counts, k) for k in range(1, min(map(len, tries)) + 1)]
 
 
 def _outcomes(a: list[Values], b: list[Values]) -> Outcomes | None:
