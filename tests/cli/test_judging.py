@@ -138,6 +138,8 @@ def test_what_says_nothing_without_a_judge_is_refused(
 ) -> None:
     """As everywhere; and a file that was found does not say who judges."""
     assert run("compare", "--judge-prompt", "Be strict.").code == 2
+    for odd in ("", "rubric.md"):
+        assert "--judge-prompt" in judged("replay", *RUN, "--judge-prompt", odd).err
     assert run("replay", *RUN, "--primary", "judge").code == 2
     assert judged("compare", "--a", "call", "--b", "call").code == 2
     Path("refold.toml").write_text(f'[compare]\njudge-url = "{judge.base_url}"\n')

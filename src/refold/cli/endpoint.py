@@ -32,12 +32,11 @@ def prompt_text(given: str) -> str:
     name = given.removeprefix("@")
     text = jsontext.file_text(name) if given.startswith("@") or _is_file(given) else given
     if not text.strip():
-        raise UsageError("--prompt is empty: leave it out to ask with the recorded one")
+        raise click.BadParameter("it is empty: leave it out to ask with the one that there is")
     if text is given and _looks_like_a_file(given):
-        raise UsageError(
-            f"--prompt {one_line(given, WORD_SHOWN_MAX)}: there is no such file; if this is the "
-            "prompt itself, put it in a file",
-            path=given,
+        raise click.BadParameter(
+            f"{one_line(given, WORD_SHOWN_MAX)}: there is no such file; if this is the prompt "
+            "itself, put it in a file"
         )
     return text
 
