@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import groupby, islice
-from typing import Final, NamedTuple, overload
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -51,7 +51,7 @@ from refold.replay.events import ReplayPlanned
 from refold.replay.faults import offered_in
 from refold.replay.figures import Figures, Parting, Tally
 from refold.replay.journal import UNREADABLE, StoredAnswer, answers
-from refold.replay.judge import Judge, JudgeUsed
+from refold.replay.judge import Judge, Judgements, JudgeUsed
 from refold.replay.metrics import Metric
 from refold.replay.normalising import NOTHING_IGNORED, Ignored, ignored
 from refold.replay.plan import ToAsk, plan_of, to_ask
@@ -169,13 +169,8 @@ class Conversations(Sequence[ConversationComparison]):
     def __len__(self) -> int:
         return len(self._places)
 
-    @overload
-    def __getitem__(self, index: int) -> ConversationComparison: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[ConversationComparison]: ...
-    def __getitem__(
-        self, index: int | slice
-    ) -> ConversationComparison | list[ConversationComparison]:
+    def __getitem__(self, index: Any) -> Any:
+        """The one at an index, or a list of those of a slice."""
         if isinstance(index, slice):
             return [self._compared(place) for place in self._places[index]]
         return self._compared(self._places[index])
@@ -284,7 +279,8 @@ def compare(
     question = question or Question()
     check_cluster(store, those, question.cluster)
     asked = [(variant, sample), *_as_control(control, control_sample)]
-    scoring, fields = Scoring.by(store, checks, judge), ignored(ignore)
+    scoring = Scoring(checks, None if judge is None else Judgements(store, judge))
+    fields = ignored(ignore)
     sides = [Conversations(store, those, *one, scoring, fields, prices) for one in asked]
     _check_other([place.branch for side in sides for place in side._places])
     promises = promised(*(one.declared() for one in sides), asked=question.deciding)

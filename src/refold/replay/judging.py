@@ -133,16 +133,16 @@ class _Run:
 
     async def _work(self, asker: Asker) -> None:
         try:
-            while (found := await self._next()) is not None:
+            while True:
+                async with self._taking:
+                    found = await asyncio.to_thread(next, self.questions, None)
+                if found is None:
+                    return
                 pairing, request = found
                 action = (await asker.ask(request)).action
                 await asyncio.to_thread(self._keep, pairing, request, action)
         except BudgetSpent as spent:
             self.done.stopped = f"the budget is spent: {spent}"
-
-    async def _next(self) -> tuple[Pairing, ChatRequest] | None:
-        async with self._taking:
-            return await asyncio.to_thread(next, self.questions, None)
 
     def _keep(self, pairing: Pairing, request: ChatRequest, action: Action | None) -> None:
         event = None if action is None else pairing.answered(self.judge, action.text)

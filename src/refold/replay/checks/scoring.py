@@ -10,12 +10,11 @@ from msgspec.structs import replace
 
 from refold.conversation.attributes import Attributes
 from refold.core.recorded import Recorded
-from refold.engine.store import Store
 from refold.replay.actions import ConversationComparison, DecisionComparison, known
 from refold.replay.checks.seen import Examined, NamedCheck, SoFar, whole
 from refold.replay.decision import Action, Decision, Prices, decisions, priced_decisions
 from refold.replay.faults import faults_of, offered_by
-from refold.replay.judge import Judge, Judgements, JudgeUsed
+from refold.replay.judge import Judgements, JudgeUsed
 
 _GOOD: Final = frozenset({"completed", "success", "succeeded", "resolved", "passed", "good", "yes"})
 _OPEN: Final = frozenset({"unknown", "open"})
@@ -26,11 +25,6 @@ class Scoring(NamedTuple):
 
     checks: Sequence[NamedCheck] = ()
     judgements: Judgements | None = None
-
-    @classmethod
-    def by(cls, store: Store, checks: Sequence[NamedCheck], judge: Judge | None) -> Scoring:
-        """These checks, and what a store holds of a judge."""
-        return cls(checks, None if judge is None else Judgements(store, judge))
 
     def scored(
         self,
