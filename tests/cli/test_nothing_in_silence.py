@@ -50,7 +50,9 @@ VERIFIED = (
     *("--category", "--mode", "--db", "--json", "--config", "--cost-over", "--text", *CHOOSING),
 )
 VALUES = {
-    **{"--model": "openai:m", "--price": "m=1,2", "--param": "a=1", "--prompt": "Be quick."},
+    **dict.fromkeys(("--model", "--judge"), "openai:m"),
+    **dict.fromkeys(("--prompt", "--judge-prompt"), "Be quick."),
+    **{"--price": "m=1,2", "--param": "a=1"},
     **{"--junit": "out.xml", "--summary": "out.md", "--report": "out.html"},
 }
 
