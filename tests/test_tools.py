@@ -6,7 +6,6 @@ import asyncio
 import gc
 import json
 import logging
-import socket
 import subprocess
 import sys
 import threading
@@ -34,6 +33,7 @@ from refold.conversation import Conversation, ToolCall, to_messages
 from refold.conversation.apis import APIS
 from refold.conversation.state import ConversationState, ToolUse
 from refold.errors import BackendError, UsageError
+from refold.process import this_process
 from refold.recording import declared
 from refold.recording.tool_run import ToolRun, began, ended, json_value
 from tests.capture.model_server import ModelServer, chat, serving
@@ -934,7 +934,7 @@ def die_later(patched: pytest.MonkeyPatch) -> None:
     """What is recorded from here on is of a process that has ended."""
     ended_process = subprocess.Popen([sys.executable, "-c", ""])
     ended_process.wait()
-    own = f"{socket.gethostname()}:{ended_process.pid}:ab"
+    own = f"{this_process().rsplit(':', 2)[0]}:{ended_process.pid}:1"
     for module in ("recorder", "tools"):
         patched.setattr(f"refold.capture.{module}.this_process", lambda: own)
 

@@ -9,9 +9,13 @@ whether that is still the one that runs, before it takes a lock.
 from __future__ import annotations
 
 import os
+import secrets
+import sys
 import threading
 from contextlib import AbstractContextManager
+from functools import cache
 from os import getpid
+from pathlib import Path
 from typing import NoReturn
 
 from refold.errors import UsageError
@@ -64,22 +68,60 @@ def _forked() -> Process:
 os.register_at_fork(after_in_child=_forked)
 
 
-def has_ended(host: str, number: str) -> bool:
-    """Whether another process is gone, as far as can be seen from here: one of this machine is.
+def this_process() -> str:
+    """What this process is known by to others, of whatever machine; :func:`has_ended` reads it."""
+    return _name(getpid())
 
-    The number of this process is that of another before it.
+
+def has_ended(name: str) -> bool:
+    """Whether the process of this name is gone, as far as can be seen from here.
+
+    It can where both began since the same start of one machine, in one container: elsewhere a
+    number is another process's. One that began later is not the one that was named.
     """
-    import socket  # What only opens a store needs none.
-
-    if host != socket.gethostname() or os.name != "posix" or not number.isdecimal():
-        return False
+    process, _, began = name.rpartition(":")
+    where, _, number = process.rpartition(":")
+    own, _, own_began = this_process().rpartition(":")
+    if process == own or where != own.rpartition(":")[0] or not number.isdecimal():
+        return process == own and began != own_began
     try:
         os.kill(int(number), 0)
     except ProcessLookupError:
         return True
     except OSError:
         pass  # It runs, and is somebody else's.
-    return int(number) == getpid()
+    return _began(int(number)) not in ("", began)
+
+
+@cache
+def _name(number: int) -> str:
+    import socket  # What only opens a store needs none.
+
+    began = _began(number) or secrets.token_hex(4)
+    return f"{socket.gethostname()}.{_numbering()}:{number}:{began}"
+
+
+def _numbering() -> str:
+    """Where the numbers of processes are the same: "" for a whole machine of whatever start.
+
+    https://man7.org/linux/man-pages/man7/pid_namespaces.7.html
+    """
+    try:
+        start = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+        space = str(Path("/proc/self/ns/pid").readlink())
+        return f"{start[:8]}.{space[5:-1]}"  # Of "pid:[4026531836]".
+    except OSError:
+        # It may be a container, or on Windows, where no process can be asked.
+        return "" if sys.platform == "darwin" else secrets.token_hex(4)
+
+
+def _began(number: int) -> str:
+    """When a process began, in ticks since its machine did; "" where nobody says."""
+    try:
+        said = Path(f"/proc/{number}/stat").read_bytes()
+    except OSError:
+        return ""
+    return said.rpartition(b")")[2].split()[19].decode()
 
 
 class ProcessLock:

@@ -245,9 +245,10 @@ def test_a_process_that_ended_is_known_by_its_number(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On this machine: one that runs, and one that has ended."""
-    import socket
-
-    sleeping = started("import time; time.sleep(60)")
+    says = "from refold.process import this_process; print(this_process(), flush=True)"
+    sleeping = started(f"import time; {says}; time.sleep(60)")
+    assert sleeping.stdout is not None
+    name = sleeping.stdout.readline().strip()
     for is_running in (True, False):
         if not is_running:
             sleeping.kill()
@@ -255,12 +256,10 @@ def test_a_process_that_ended_is_known_by_its_number(
         with refold.open(tmp_path / f"{is_running}.db") as store:
             recorder, messages = CallRecorder(store), [user("a"), agent("b"), user("c")]
             with monkeypatch.context() as elsewhere:
-                name = f"{socket.gethostname()}:{sleeping.pid}:ab"
-                elsewhere.setattr("refold.capture.recorder.this_process", lambda name=name: name)
+                elsewhere.setattr("refold.capture.recorder.this_process", lambda: name)
                 recorder.begin(call_of(asked(messages)))
             talk(recorder, messages, agent("d"))
             assert len([*store.streams()]) == (3 if is_running else 1)
-    assert sleeping.stdout is not None
     sleeping.stdout.close()
 
 

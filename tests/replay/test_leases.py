@@ -16,9 +16,10 @@ import pytest
 
 import refold
 from refold.conversation.events import UserUtterance
+from refold.process import this_process
 from refold.replay import Action, ChatRequest, ModelFailure, Variant, compare
 from refold.replay.events import ReplayLeased
-from refold.replay.leases import LEASE_S, STREAM, Leases
+from refold.replay.leases import APART_S, LEASE_S, STREAM, Leases
 from tests.replay.stories import (
     BRANCH,
     CONFIGURED,
@@ -219,7 +220,7 @@ def test_what_another_run_gave_up_is_asked_by_the_one_that_waited(store: refold.
 class Clock:
     """The store's clock, as a test sets it."""
 
-    now_us = 1_000_000_000
+    now_us = 1_000_000_000_000
 
     def __call__(self) -> int:
         return self.now_us
@@ -276,29 +277,75 @@ def test_a_run_that_is_over_takes_nothing_more(store: refold.Store) -> None:
     other.release()
 
 
-@pytest.mark.parametrize(
-    ("host", "is_gone"), [(socket.gethostname(), True), ("another.example", False)]
-)
+def says(store: refold.Store, holder: str, *branches: str) -> None:
+    """Another run says what it holds."""
+    store.append(STREAM, [ReplayLeased(holder, [*branches])])
+
+
+@pytest.mark.parametrize("is_here", [True, False])
 def test_what_a_process_held_that_is_gone_is_free_at_once(
-    store: refold.Store, host: str, is_gone: bool
+    store: refold.Store, is_here: bool
 ) -> None:
-    """Where it can be seen: on this machine. This process itself has no other run by that name."""
+    """Where it can be seen: not in another container, though it may say the same name of a host."""
+    where = this_process().rsplit(":", 2)[0] if is_here else socket.gethostname()
     with subprocess.Popen([sys.executable, "-c", ""]) as child:
         child.wait()
     for number in (child.pid, os.getpid()):
-        store.append(STREAM, [ReplayLeased(f"{host}:{number}:x", [f"held by {number}"])])
+        says(store, f"{where}:{number}:1:x", f"held by {number}")
+    says(store, f"{this_process()}:x", "held by a run of this process that is over")
     looking = Leases(store)
-    assert len(looking.of_others()) == (0 if is_gone else 2)
+    assert len(looking.of_others()) == (0 if is_here else 2)
     looking.release()
 
 
-def test_what_a_silent_run_held_is_free_after_its_time(store: refold.Store, clock: Clock) -> None:
-    """By the clock of the store; a sign of life begins the time anew."""
+@pytest.fixture
+def own_clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock by which a run counts how long another is silent."""
+    clock = Clock()
+    monkeypatch.setattr("refold.replay.leases.monotonic", lambda: clock() / 1_000_000)
+    return clock
+
+
+def test_what_a_silent_run_held_is_free_after_its_time(
+    store: refold.Store, own_clock: Clock
+) -> None:
+    """A sign of life begins the time anew, and whoever has just come waits as long."""
     looking = Leases(store)
     for silent_s in (LEASE_S - 1, LEASE_S - 1):
-        store.append(STREAM, [ReplayLeased("another.example:7:x", ["a"])])
-        clock.pass_s(silent_s)
+        says(store, "another.example:7:1:x", "a")
         assert looking.of_others() == {"a"}
-    clock.pass_s(2)
+        own_clock.pass_s(silent_s)
+        assert looking.of_others() == {"a"}
+    own_clock.pass_s(2)
+    late = Leases(store)
     assert looking.of_others() == set()
+    assert late.of_others() == {"a"}
+    own_clock.pass_s(LEASE_S)
+    assert late.of_others() == set()
+    for each in (looking, late):
+        each.release()
+
+
+@pytest.mark.parametrize("ahead_s", [70.0, APART_S - 1, -70.0, 1 - APART_S])
+def test_a_clock_that_is_wrong_frees_nothing(
+    store: refold.Store, clock: Clock, ahead_s: float
+) -> None:
+    """Neither one that is ahead of the clock of the run that holds it, nor one behind."""
+    says(store, "another.example:7:1:x", "a")
+    clock.pass_s(ahead_s)
+    looking = Leases(store)
+    assert looking.of_others() == {"a"}
+    assert looking.take(["b"])
+    looking.release()
+
+
+def test_a_run_that_ended_long_ago_without_a_word_is_not_waited_for(
+    store: refold.Store, clock: Clock
+) -> None:
+    """What comes after its last sign can be taken."""
+    says(store, "another.example:7:1:x", "a")
+    clock.pass_s(APART_S + 1)
+    looking = Leases(store)
+    assert looking.of_others() == set()
+    assert looking.take(["a"])
     looking.release()

@@ -27,7 +27,6 @@ from refold.capture.streams import (
     Spot,
     again,
     goes_on,
-    this_process,
     with_branch,
 )  # fmt: skip
 from refold.capture.tools import ToolRuns, unsaid
@@ -41,6 +40,7 @@ from refold.core.recorded import Recorded
 from refold.engine.append import Append
 from refold.engine.store import Store
 from refold.errors import InvalidEvent
+from refold.process import this_process
 from refold.recording.notes import stamped
 
 ANSWER_BYTES_MAX: Final = 1 << 20

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-import socket
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import reduce
@@ -21,7 +18,7 @@ from refold.core.recorded import Recorded
 from refold.engine.append import Append
 from refold.engine.store import Store
 from refold.errors import Conflict, OutcomeUnknown, UsageError
-from refold.process import has_ended
+from refold.process import has_ended, this_process
 from refold.recording.notes import Notes, follow
 from refold.recording.tool_run import RAN, SOURCE
 
@@ -49,7 +46,6 @@ TRIES_MAX: Final = 100
 
 _OF_REQUEST: Final = frozenset({"wire.piece", "wire.request", "model.request"})
 """What stands behind the history that a request was about."""
-_TOKEN: Final = secrets.token_hex(4)
 
 
 class Followed:
@@ -115,11 +111,6 @@ def again(work: Callable[[], object]) -> None:
     work()
 
 
-def this_process() -> str:
-    """What this process is known by to others."""
-    return f"{socket.gethostname()}:{os.getpid()}:{_TOKEN}"
-
-
 def goes_on(call: str, request: Recorded, *, now_us: int) -> bool:
     """Whether a call without an end still goes on, as far as can be seen from here."""
     is_own = request.noted(PROCESS) == this_process()
@@ -129,11 +120,10 @@ def goes_on(call: str, request: Recorded, *, now_us: int) -> bool:
 def may_run(recorded: Recorded, *, now_us: int) -> bool:
     """Whether the other process that recorded this still runs, as far as can be seen from here.
 
-    One of this machine is looked up, one of another is taken to run for an hour.
+    One of this machine, or container, is looked up; any other is taken to run for an hour.
     """
-    process = str(recorded.noted(PROCESS))
-    host, _, number = process.rpartition(":")[0].rpartition(":")
-    return not has_ended(host, number) and now_us - recorded.occurred_at_us < GOING_ON_US_MAX
+    is_recent = now_us - recorded.occurred_at_us < GOING_ON_US_MAX
+    return is_recent and not has_ended(str(recorded.noted(PROCESS)))
 
 
 # -- histories ------------------------------------------------------------------------------------

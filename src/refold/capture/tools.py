@@ -20,7 +20,7 @@ from refold.capture.conversations import told
 from refold.capture.events import WireWaiting
 from refold.capture.exact import CALL
 from refold.capture.placing import Places, is_part
-from refold.capture.streams import PROCESS, Followed, again, may_run, this_process
+from refold.capture.streams import PROCESS, Followed, again, may_run
 from refold.conversation import events
 from refold.core.event import Event, event_id, parse_event_id
 from refold.core.expected import NO_EVENTS, NO_STREAM
@@ -28,6 +28,7 @@ from refold.core.recorded import Recorded
 from refold.engine.append import STREAMS_PER_APPEND_MAX, Append
 from refold.engine.store import Store
 from refold.errors import InvalidEvent, NotFound
+from refold.process import this_process
 from refold.recording.in_force import Telling
 from refold.recording.notes import stamped
 from refold.recording.tool_run import ToolRun, began, ended, stored, waiting_for

@@ -2,30 +2,32 @@
 
 A run takes what it is about to ask: it says in one stream of the store which branches it holds, on
 condition that nobody has said anything since it looked. It says so again while it goes on, as a
-sign of life, and that it holds nothing when it ends. What is held by a run whose process of this
-machine is gone is free at once, by any other that is silent after :data:`LEASE_S`.
+sign of life, and that it holds nothing when it ends. What is held by a run whose process can be
+seen to be gone is free at once, by any other that is silent after :data:`LEASE_S`. The clocks of
+two machines may differ, so each run counts that by its own, from when it saw the last sign.
 """
 
 from __future__ import annotations
 
-import os
-import socket
 import threading
 from collections.abc import Iterable
 from contextlib import suppress
+from time import monotonic
 from typing import Final
 from uuid import uuid4
 
-from refold.core.expected import ANY, NO_STREAM, Expected
+from refold.core.expected import ANY, NO_EVENTS, NO_STREAM, Expected
 from refold.engine.store import Store
 from refold.errors import Conflict, NotFound, RefoldError
-from refold.process import has_ended
+from refold.process import has_ended, this_process
 from refold.replay.events import ReplayLeased
 
 STREAM: Final = "replay~leases"
 """Where all runs say what they hold."""
 LEASE_S: Final = 60.0
-"""A run that gave no sign of life for so long (by the clock of the store) holds nothing."""
+"""A run of which another has seen no new sign of life for so long holds nothing."""
+APART_S: Final = 86_400.0
+"""How far the clocks of two machines may be apart: older signs are not looked at."""
 SIGN_S: Final = 15.0
 """How often a run gives one."""
 
@@ -38,34 +40,45 @@ class Leases:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._holder = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex}"
+        self._holder = f"{this_process()}:{uuid4().hex}"
         self._held: set[str] = set()
-        self._seen: Expected = NO_STREAM
+        self._head = NO_EVENTS
+        self._signs: dict[str, tuple[float, list[str]]] = {}
         self._has_said = False
         self._lock = threading.Lock()
         _going_on.add(self._holder)
 
     def of_others(self) -> set[str]:
         """The branches that other runs hold by now."""
-        since_us = self._store._clock() - int(LEASE_S * 1_000_000)
-        last: dict[str, ReplayLeased] = {}
-        seen: Expected = NO_STREAM
+        self._look()
+        since_s = monotonic() - LEASE_S
+        return {
+            name
+            for holder, (seen_s, branches) in self._signs.items()
+            if seen_s > since_s and _goes_on(holder)
+            for name in branches
+        }
+
+    def _look(self) -> None:
+        """See what was said since, the last of each run, and when it was seen."""
+        since_us = self._store._clock() - int(APART_S * 1_000_000)
+        head, signs = self._head, dict[str, tuple[float, list[str]]]()
         with suppress(NotFound):
             for recorded in self._store.read(STREAM, direction="backward"):
-                seen = recorded.version if seen is NO_STREAM else seen
-                if recorded.recorded_at_us < since_us:
+                head = max(head, recorded.version)
+                if recorded.version <= self._head or recorded.recorded_at_us < since_us:
                     break
                 said = recorded.to_class(ReplayLeased)
-                last.setdefault(said.holder, said)
-        self._seen = seen
-        last.pop(self._holder, None)
-        return {name for said in last.values() if _goes_on(said.holder) for name in said.branches}
+                signs.setdefault(said.holder, (monotonic(), said.branches))
+        signs.pop(self._holder, None)
+        self._head, self._signs = head, self._signs | signs
 
     def take(self, branches: Iterable[str]) -> bool:
         """Hold these too, unless another run has said something since :meth:`of_others`."""
         with self._lock:
             try:
-                self._say({*self._held, *branches}, self._seen)
+                seen = NO_STREAM if self._head == NO_EVENTS else self._head
+                self._say({*self._held, *branches}, seen)
             except Conflict:
                 return False
             return True
@@ -96,5 +109,5 @@ class Leases:
 
 
 def _goes_on(holder: str) -> bool:
-    host, _, number = holder.rpartition(":")[0].rpartition(":")
-    return holder in _going_on or not has_ended(host, number)
+    process = holder.rpartition(":")[0]
+    return holder in _going_on if process == this_process() else not has_ended(process)

@@ -100,26 +100,21 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     ) -> ReplayPlanned:
         """What a ``run`` declares of a variant; ``asked`` are model and endpoint."""
         model, endpoint = asked
-        cost: Any = self.max_cost
+        # An option stands in the plan by its own name, where that says it.
+        planned = {*self.__struct_fields__} & {*ReplayPlanned.__struct_fields__}
+        own: Any = {name: getattr(self, name) for name in planned}
         return ReplayPlanned(
             msgspec.to_builtins(variant),
             sample,
             [],
             endpoint,
-            samples=self.samples,
             role="control" if is_control else "candidate",
             run=run,
             model=variant.model or model,
             prompt_hash="" if variant.prompt is None else sha256_of(variant.prompt),
-            seed=self.seed,
-            primary=self.primary,
-            margin=self.margin,
-            max_cost=cost,
-            max_tokens=self.max_tokens,
-            workers=self.workers,
             code_version=__version__,
             prices=dict(prices),
-            judge=self.judge,
+            **own,
         )
 
 

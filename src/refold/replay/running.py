@@ -326,9 +326,7 @@ class RunningReplay:
             keep_plan(self.store, self.terms[0], self.versions)
             del self.terms[0]
         outcomes = record(self.store, [(one.task, one.outcome) for one in batch])
-        ends: dict[int, Task] = {}
-        for task, _, _ in batch:
-            ends[id(task.left)] = task
+        ends = {id(task.left): task for task, _, _ in batch}
         ended = [task for task in ends.values() if not task.left.decisions]
         endings = [one for task in ended for one in task.journal.ending(task.stream, task.left)]
         list(self.store.append_many(endings))
