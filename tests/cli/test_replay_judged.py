@@ -45,7 +45,7 @@ def test_what_was_asked_about_is_answered(run: Refold, asked: tuple[str, ...]) -
     with serving(says("No.")) as service:
         done = run(*RUN, "--base-url", service.url, *asked)
     assert done.code == 0, done
-    assert "6  100.0 %  other words, the same action" in done.out
+    assert "6  100.0 %  other words, with the same calls or none" in done.out
     assert ("control " in done.out) is ("--control" in asked)
 
 
@@ -166,3 +166,28 @@ def test_a_comparison_of_a_run_is_json_too(run: Refold) -> None:
     *summaries, compared = map(json.loads, done.out.splitlines())
     assert {one["variant"]["label"] for one in summaries} == {"control", "new"}
     assert compared["control"]["figures"]["decisions"] == 2
+
+
+def test_only_what_is_assessed_is_called_the_same_action(run: Refold) -> None:
+    """Other words are in no share of it: not at the top, by what was done, of a control."""
+    recorded(6)
+    with serving(says("No.")) as service:
+        done = run(*RUN, "--base-url", service.url, "--control", "--report", "out.html")
+    assert "\nNo decision is assessed; 6 in other words are not assessed\n" in done.out
+    assert [line.split(",")[0] for line in done.out.splitlines() if "same action" in line] == [
+        "same action in – of 0 decisions assessed",
+        "same action in – of 0 conversations",
+        "same action in – of 0 decisions where the record called a tool",
+        f"control {plans_of('control')}",
+    ]
+    assert "same action in – of 0 decisions assessed; 6 in other words are not assessed" in done.out
+    assert "no call either in 100.0 % of 6 where it only spoke" in done.out
+    page = " ".join(Path("out.html").read_text().split())
+    assert "No decision is assessed; 6 in other words are not assessed" in page
+    assert "same action throughout" not in page
+
+
+def plans_of(label: str) -> str:
+    with refold.open("refold.db", mode="read") as store:
+        (one,) = [plan.variant.id for plan in plans(store) if plan.variant.label == label]
+    return one

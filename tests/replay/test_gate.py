@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from refold.errors import UsageError
 from refold.replay.answer import Answer, Verdict, Verdicts
 from refold.replay.gate import Gate, escaped, gate, junit, markdown, quantity_of
-from refold.replay.metrics import Metric
+from refold.replay.metrics import METRICS, Metric
 
 BROKEN = Metric("broken_answers", "answers that are broken", "lower", "share", 0.0, 1.0)
 SAME = Metric("same_action", "the same action", None, "share", 0.0, 1.0)
@@ -178,6 +178,7 @@ def test_a_threshold_on_what_is_not_known_is_inconclusive() -> None:
         ("", COST, None),
         ("nan", COST, None),
         ("inf", COST, None),
+        ("0.2", METRICS["reward"], 0.2),
     ],
 )
 def test_an_amount_is_read_in_the_metrics_unit(
@@ -190,6 +191,12 @@ def test_an_amount_is_read_in_the_metrics_unit(
         assert caught.value.argument == "margin"
     else:
         assert quantity_of(text, metric) == pytest.approx(amount)
+
+
+def test_points_are_of_a_share_alone() -> None:
+    """What has a scale of its own takes a number, and no message names what is refused."""
+    with pytest.raises(UsageError, match=r"'2pt': an amount of reward is a number .* as 0\.02"):
+        quantity_of("2pt", METRICS["reward"])
 
 
 # -- as text for other programs -------------------------------------------------------------------

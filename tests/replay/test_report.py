@@ -295,7 +295,7 @@ def test_the_noise_floor_is_told_in_words(store: refold.Store) -> None:
     replay(store, streams, control, as_recorded)
     told(store)
     found = Page(render_report(compare(store, streams, VARIANT, control=control), read=store.read))
-    assert "6 of 6 decisions were the same action again" in found.by_id("noise").text
+    assert "6 of 6 decisions assessed were the same action again" in found.by_id("noise").text
     assert "nothing changed: the recorded agent again" in found.by_id("noise").text
 
 
