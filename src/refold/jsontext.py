@@ -10,6 +10,8 @@ import msgspec
 
 from refold.core import jsonvalue
 
+__all__ = ["exact", "read"]
+
 _decode: Final = msgspec.json.Decoder(float_hook=jsonvalue.number).decode
 _encode: Final = msgspec.json.Encoder(decimal_format="number").encode
 
