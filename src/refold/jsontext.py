@@ -22,8 +22,7 @@ def read(text: str | bytes, as_object: Callable[[Any], Any] | None = None) -> An
     ``as_object`` makes an object of its pairs where a key stands twice, and where there is doubt.
     """
     with suppress(ValueError, RecursionError):
-        raw = text.encode() if isinstance(text, str) else text
-        value = _decode(raw)
+        value = _decode(raw := text.encode() if isinstance(text, str) else text)
         # Of a key that stands twice the value has one, and so a colon less; none is written so.
         if b"\\u003" not in raw and raw.count(b":") == _encode(value).count(b":"):
             return value

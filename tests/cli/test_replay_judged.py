@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
+from shlex import split
 
 import pytest
 
@@ -168,6 +172,23 @@ def test_a_comparison_of_a_run_is_json_too(run: Refold) -> None:
     assert compared["control"]["figures"]["decisions"] == 2
 
 
+def test_a_run_with_a_control_is_compared_by_the_line_that_it_prints(run: Refold) -> None:
+    """That line names both sides; so does the command alone where there is nothing else."""
+    recorded(8)
+    asked = ("--control", "--check", "max_words=2", "--guardrail", "check:max_words=2")
+    with serving(says("No.")) as service:
+        done = run(*RUN, "--base-url", service.url, *asked, "--margin", "2pt")
+        (line,) = [one for one in done.out.splitlines() if one.startswith("  compare: ")]
+        words = split(line)[2:]
+        assert words[1:5:2] == ["--variant", "--control"]
+        assert done.out.endswith(run(*words, *asked[1:], "--margin", "2pt").out)
+        plain = run("compare")
+        assert (plain.code, "\ncontrol " in plain.out) == (0, True), plain
+        assert run("replay", "--category", "talk", "--base-url", service.url).code == 0
+    several = run("compare")
+    assert (several.code, "several replays fit: name one, as --variant" in several.err) == (2, True)
+
+
 def test_only_what_is_assessed_is_called_the_same_action(run: Refold) -> None:
     """Other words are in no share of it: not at the top, by what was done, of a control."""
     recorded(6)
@@ -191,3 +212,20 @@ def plans_of(label: str) -> str:
     with refold.open("refold.db", mode="read") as store:
         (one,) = [plan.variant.id for plan in plans(store) if plan.variant.label == label]
     return one
+
+
+def test_files_are_there_before_anything_is_printed(run: Refold) -> None:
+    """Whoever reads the first line and leaves, as `head -1` does, has the files."""
+    recorded(6)
+    with serving(says("No.")) as service:
+        run(*RUN, "--base-url", service.url)
+    files = ("--summary", "out.md", "--junit", "out.xml", "--report", "out.html")
+    compare = [sys.executable, "-m", "refold", "compare", *files]
+    read, written = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(compare, stdout=written, check=False)
+    finally:
+        os.close(written)
+    assert done.returncode == 141
+    assert all(Path(name).stat().st_size for name in files[1::2])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,13 +13,14 @@ from refold.cli import endpoint, output
 from refold.cli.choosing import Choice, choosing, fitting, selected
 from refold.cli.errors import FINDING
 from refold.cli.judge import ask, judge_of
-from refold.cli.judging import CHANGED, as_gated, gate_options, gated, question_options, terms_of
+from refold.cli.judging import CHANGED, gate_options, gated, question_options, terms_of, write_text
 from refold.cli.options import command, count_option, no_effect, opened, option
 from refold.cli.text import clean, counted
 from refold.errors import UsageError
 
 if TYPE_CHECKING:
     from refold import Store
+    from refold.replay import Variant
     from refold.replay.compare import Comparison
     from refold.replay.decision import Price
     from refold.replay.recorded import RecordedComparison
@@ -65,7 +66,8 @@ def compare_command(
     The verdict first, in plain words; then words, tools, arguments, cost and time, by decision and
     by conversation. The replay is named by its id or label, or by the same options that it was run
     with; without any it is the only one in the store. --control sets a replay that changed nothing
-    beside it: what differs no more than that is noise.
+    beside it: what differs no more than that is noise. A candidate and its control are taken so by
+    themselves where the store holds these two, of one run, and no other replay.
 
     --a and --b compare two recorded agents, models or weeks that did the same tasks. A SELECTION is
     a category, or what must hold of a conversation: agent=reception,last=7d.
@@ -98,11 +100,11 @@ def _replayed(
     sample: int | None,
     control: str | None,
     control_sample: int | None,
-    report: str | None,
     prices: dict[str, Price],
     **options: Any,
 ) -> int:
     import refold.replay as engine
+    from refold.replay.replays import only_pair
 
     if variant_name is not None:
         no_effect("beside --variant, which names the replay", *_CHANGES)
@@ -110,6 +112,10 @@ def _replayed(
         no_effect("without --control", "control_sample")
     if streams:
         no_effect("beside the names of streams", "category")
+    changed = endpoint.variant_of(options)
+    if not (variant_name or control) and changed == type(changed)():
+        with opened(url) as store:
+            variant_name, control = only_pair(store) or (None, None)
     words = {*fail_on} & {DIFFERENT, FAILED}
     asked = [word for word in fail_on if word not in words]
     if DIFFERENT in words and control is not None:
@@ -119,7 +125,7 @@ def _replayed(
     terms = terms_of(options, asked, judging and judging[0])
     with opened(url, mode="read" if judging is None else "write") as store:
         found = engine.replays(store)
-        chosen = _chosen(found, variant_name, options)
+        chosen = _chosen(found, variant_name, changed)
         noise = None
         if control is not None:
             against = engine.find_replay(found, control)
@@ -140,28 +146,45 @@ def _replayed(
             prices=prices,
             **terms,
         )
-        comparison, gate = as_gated(comparison, asked, options.pop("inconclusive"))
-        show_comparison(store, comparison, report)
-    outcome = gated(gate, asked, **options)
+        outcome = show_comparison(store, comparison, asked, **options)
     return FINDING if words and _is_finding(comparison, words) else outcome
 
 
 def show_comparison(
-    store: Store, comparison: Comparison | RecordedComparison, report: str | None
-) -> None:
-    """Print a comparison, and write its report where one is wanted."""
+    store: Store,
+    comparison: Comparison | RecordedComparison,
+    fail_on: Sequence[str],
+    *,
+    inconclusive: Any,
+    report: str | None,
+    junit: str | None,
+    summary: str | None,
+) -> int:
+    """Write the files that are wanted, print a comparison, and give the exit code of its gate.
+
+    With a gate it says first what that does. The files come before all that is printed: whoever
+    reads that may stop before its end.
+    """
+    from refold.replay import gate
     from refold.replay.compare import json_pieces
     from refold.replay.report import write_report
 
+    found = gate.gate(comparison.verdicts, fail_on, inconclusive=inconclusive)
+    if fail_on:
+        comparison = replace(comparison, verdicts=replace(comparison.verdicts, ship=found.ship))
     if report is not None:
         write_report(comparison, report, read=store.read)
         output.note(f"wrote {report}")
+    for path, written in ((junit, gate.junit), (summary, gate.markdown)):
+        if path is not None:
+            write_text(path, written(found))
     if comparison.without_cluster:
         output.note(
             f"{counted(comparison.without_cluster, 'conversation')} without a "
             f"{clean(comparison.question.cluster or '')}: each stands for itself"
         )
     output.show_pieces(json_pieces(comparison), comparison_lines(comparison))
+    return gated(found, fail_on)
 
 
 def _recorded(
@@ -182,9 +205,8 @@ def _recorded(
     sides = [selected(url, first, "--a"), selected(url, second, "--b")]
     with opened(url) as store:
         found = compare_recorded(store, *sides, pair_by=pair_by, prices=options["prices"], **terms)
-        found, gate = as_gated(found, fail_on, options["inconclusive"])
-        show_comparison(store, found, options["report"])
-    return gated(gate, fail_on, junit=options["junit"], summary=options["summary"])
+        wanted = {name: options[name] for name in ("inconclusive", "report", "junit", "summary")}
+        return show_comparison(store, found, fail_on, **wanted)
 
 
 def _is_finding(comparison: Comparison, words: set[str]) -> bool:
@@ -212,11 +234,10 @@ def comparison_lines(comparison: Comparison | RecordedComparison) -> Iterator[st
         yield output.styled(text, dim=True)
 
 
-def _chosen(found: list[Replay], name: str | None, options: dict[str, Any]) -> Replay:
+def _chosen(found: list[Replay], name: str | None, changed: Variant) -> Replay:
     """The replay of a name, or of the options that it was run with, whatever endpoint answered."""
     from refold.replay import find_replay
 
-    changed = endpoint.variant_of(options)
     if name or changed == type(changed)():
         return find_replay(found, name)
     same = [one for one in found if replace(one.variant, endpoint=None) == changed]

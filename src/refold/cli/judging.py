@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from msgspec.structs import replace
@@ -18,13 +18,9 @@ from refold.errors import UsageError
 
 if TYPE_CHECKING:
     from refold.replay.checks.seen import NamedCheck
-    from refold.replay.compare import Comparison
     from refold.replay.gate import Gate
     from refold.replay.judge import Judge
     from refold.replay.metrics import Metric
-    from refold.replay.recorded import RecordedComparison
-
-C = TypeVar("C", "Comparison", "RecordedComparison")
 
 CHANGED: Final = "changed"
 
@@ -76,7 +72,7 @@ gate_options: Final = together(
     ),
     report_option(),
 )
-"""What stops a change, and the files to write; :func:`gated` takes it but the report."""
+"""What stops a change, and the files to write; :func:`show_comparison` takes it."""
 
 
 def terms_of(
@@ -132,13 +128,8 @@ def terms_of(
     return terms | {"question": asked}
 
 
-def gated(found: Gate, fail_on: Sequence[str], *, junit: str | None, summary: str | None) -> int:
-    """The exit code of a gate, 0 where none is asked for; its files are written."""
-    from refold.replay import gate
-
-    for path, written in ((junit, gate.junit), (summary, gate.markdown)):
-        if path is not None:
-            _write(path, written(found))
+def gated(found: Gate, fail_on: Sequence[str]) -> int:
+    """The exit code of a gate, 0 where none is asked for; why it is shut is told."""
     if not fail_on:
         return FINE
     for one in found.gated:
@@ -147,17 +138,8 @@ def gated(found: Gate, fail_on: Sequence[str], *, junit: str | None, summary: st
     return found.exit_code
 
 
-def as_gated(comparison: C, fail_on: Sequence[str], inconclusive: Any) -> tuple[C, Gate]:
-    """A comparison and its gate; it says first what that does, where one is asked for."""
-    from refold.replay.gate import gate
-
-    found = gate(comparison.verdicts, fail_on, inconclusive=inconclusive)
-    if not fail_on:
-        return comparison, found
-    return replace(comparison, verdicts=replace(comparison.verdicts, ship=found.ship)), found
-
-
-def _write(path: str, text: str) -> None:
+def write_text(path: str, text: str) -> None:
+    """Write a file, and say so; :class:`UsageError` where that cannot be."""
     try:
         Path(path).write_bytes(text.encode())
     except OSError as error:

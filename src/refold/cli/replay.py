@@ -14,7 +14,7 @@ from refold.cli.choosing import choosing, chosen
 from refold.cli.compare import show_comparison
 from refold.cli.errors import FAILED, FINDING, FINE
 from refold.cli.judge import ask, judge_of
-from refold.cli.judging import CHANGED, as_gated, gate_options, gated, question_options, terms_of
+from refold.cli.judging import CHANGED, gate_options, question_options, terms_of
 from refold.cli.options import (
     command,
     int_option,
@@ -172,13 +172,13 @@ def _next_step(
             options |= {"primary": question.primary, "margin": question.margin}
         options |= {"samples": samples, "control": control, "judge": judging and judging[0].id}
         with (
-            _explained(store, streams, changed, samples),
+            _explained(store, streams, changed, control, samples),
             output.progress(f"replay {changed.id}") as tell,
         ):
             options["progress"] = lambda done, total, *more: tell(done, total, _detail(*more))
             whole = engine.replay(store, streams, changed, candidate, **options)
         for summary in whole.parts or [whole]:
-            output.show(summary, _lines(summary))
+            output.show(summary, _lines(summary, control))
             outcome = max(outcome, _outcome(summary))
         if whole.stopped:
             output.note(f"stopped: {whole.stopped}; the same command asks for the rest")
@@ -188,9 +188,7 @@ def _next_step(
             sides = [(changed, None), (control, None)]
             ask(store, streams, sides, judging, **_left(options, terms, whole))
         found = engine.compare(store, streams, changed, control=control, **terms)
-        found, gate = as_gated(found, fail_on, inconclusive)
-        show_comparison(store, found, files.pop("report"))
-    judged = gated(gate, fail_on, **files)
+        judged = show_comparison(store, found, fail_on, inconclusive=inconclusive, **files)
     return judged if fail_on else outcome
 
 
@@ -215,7 +213,7 @@ def _left(options: dict[str, Any], terms: dict[str, Any], whole: ReplaySummary) 
 
 @contextmanager
 def _explained(
-    store: Store, streams: Iterable[str], variant: Variant, samples: int
+    store: Store, streams: Iterable[str], variant: Variant, control: Variant | None, samples: int
 ) -> Iterator[None]:
     """Say how to go on: where a run is interrupted, and where the record names no model."""
     try:
@@ -235,7 +233,7 @@ def _explained(
         left = sum(one.counts["missing"] + one.counts["failed"] for one in found)
         output.note(
             f"{decisions - left:,} of {counted(decisions, 'decision')} are answered and kept: "
-            f"the same command asks for the rest, `{_comparing(variant.id)}` shows them"
+            f"the same command asks for the rest, `{_comparing(variant.id, control)}` shows them"
         )
         raise
 
@@ -266,7 +264,7 @@ def _verification_lines(found: Verification) -> Iterator[str]:
     )
 
 
-def _lines(summary: ReplaySummary) -> Iterator[str]:
+def _lines(summary: ReplaySummary, control: Variant | None) -> Iterator[str]:
     from refold.replay.report.formatting import at_least
     from refold.replay.wording import money
 
@@ -287,8 +285,10 @@ def _lines(summary: ReplaySummary) -> Iterator[str]:
         f"  {summary.kept:,} kept, {summary.answered:,} answered, {summary.failed:,} failed, "
         f"{counted(summary.requests, 'request')}{tokens}{cost}"
     )
-    yield f"  compare: {_comparing(summary.variant_id)}"
+    if control is None or control.id != summary.variant_id:
+        yield f"  compare: {_comparing(summary.variant_id, control)}"
 
 
-def _comparing(variant_id: str) -> str:
-    return f"refold compare --variant {variant_id}{named_store()}"
+def _comparing(variant_id: str, control: Variant | None) -> str:
+    against = "" if control is None else f" --control {control.id}"
+    return f"refold compare --variant {variant_id}{against}{named_store()}"

@@ -34,11 +34,7 @@ from refold.replay.arms import (
 )
 from refold.replay.checks.scoring import UNSCORED, Scoring
 from refold.replay.checks.seen import NamedCheck
-from refold.replay.control import (
-    check_control,
-    check_recorded,
-    promised,
-)
+from refold.replay.control import check_control, check_recorded, promised
 from refold.replay.decision import (
     Decision,
     Prices,
@@ -298,7 +294,7 @@ def compare(
         without_cluster=without_cluster,
         verdicts=verdicts(question, *arms, known, is_complete=is_complete),
         figures=figures[0],
-        control=None if control is None else _control(control, sides[1].samples, figures[1]),
+        control=Control(control, control.id, sides[1].samples, figures[1]) if control else None,
         partings=len(first.parted),
         first_partings=first.first_partings,
         unreadable=unreadable,
@@ -370,10 +366,6 @@ def _check_other(branches: Sequence[str]) -> None:
             "the control is the candidate itself: give another variant or control_sample=",
             argument="control",
         )
-
-
-def _control(variant: Variant, samples: Sequence[int], figures: Figures) -> Control:
-    return Control(variant, variant.id, [*samples], figures)
 
 
 def json_pieces(comparison: Comparison | RecordedComparison) -> Iterator[bytes]:

@@ -160,8 +160,7 @@ def quantity_of(text: str, metric: Metric, *, argument: str = "margin", of: str 
     if is_share and unit in ("pt", "%"):
         value, unit = value / 100, ""
     if math.isnan(value) or unit not in ("", own) or (is_share and abs(value) > 1):
-        number = f"a number of {own}" if own else "a number on its own scale, as 0.02"
-        wanted = "points of it, as 2pt" if is_share else number
+        wanted = "points of it, as 2pt" if is_share else f"a number of {own or 'its own scale'}"
         raise UsageError(
             f"{argument}={(of or text)!r}: an amount of {metric.name} is {wanted}",
             argument=argument,

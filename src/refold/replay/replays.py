@@ -117,6 +117,14 @@ def replays(store: Store, *, category: str | None = None) -> list[Replay]:
     return list(found.values())
 
 
+def only_pair(store: Store) -> tuple[str, str] | None:
+    """The ids of a candidate and of the control of its run, where a store has no other replays."""
+    match sorted((one.terms.role, one.terms.run, one.variant.id) for one in plans(store)):
+        case [("candidate", run, one), ("control", other_run, other)] if run == other_run:
+            return one, other
+    return None
+
+
 def find_replay(found: Collection[Replay], wanted: str | None = None) -> Replay:
     """The replay of an id, the beginning of one, or a label; without any, the only one there is.
 
