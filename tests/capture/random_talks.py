@@ -331,7 +331,10 @@ class Talk:
                 self.expected.append(one)
         self._new = []
         known = sha256(ask.request).hexdigest()
-        self.expected.append(ModelRequest(self.speaker.name, hash=known, attempt=ask.attempt))
+        where = (HOST + path).partition("?")[0]
+        self.expected.append(
+            ModelRequest(self.speaker.name, hash=known, attempt=ask.attempt, url=where)
+        )
         self.unread.append([*agent.unread, *self.speaker.unread([*agent.lead, *self._items])])
         self.exact.append((ask.request, sent.raw if answer is None else answer))
 

@@ -257,7 +257,7 @@ def test_a_damaged_row_is_corrupt(tmp_path: Path) -> None:
         "sqlite://folder/agents.db",
         "sqlite:///agents.db?mode=ro",
         "sqlite:///agents.db#2",
-        "postgres://here/there",
+        "redis://here/there",
         "mysql://here/there",
         "memory://",
         ":memory:",

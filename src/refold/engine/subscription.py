@@ -36,10 +36,10 @@ class Bell:
     """
 
     def __init__(self, backend: object = None) -> None:
+        self.process = process.here()  # First: it says why this cannot be pickled.
         self.hear: Hear = backend.announce if isinstance(backend, Announcer) else lambda _: None
         self.rung = 0
         self.sleepers = 0
-        self.process = process.here()
         self._woken = threading.Condition()
         self.listeners: set[Callable[[], None]] = set()
 

@@ -23,11 +23,12 @@ from refold.conversation.importers.base import (
     configured,
 )
 from refold.conversation.importers.elsewhere import hint, is_known
-from refold.conversation.importers.grown import growth
+from refold.conversation.importers.grown import Growth, growth
 from refold.conversation.importers.source import ImportSource, Unreadable, named, size_bytes
 from refold.core.encode import copied
 from refold.core.event import check_name
 from refold.core.expected import NO_STREAM
+from refold.core.history import SessionForked
 from refold.engine.append import Append, prepared
 from refold.engine.store import Store
 from refold.engine.store_check import check_store
@@ -327,6 +328,14 @@ def _beside(found: Found, mark: str) -> Found:
     return found._replace(stream=stream, forks=forks)
 
 
+def _is_branch(store: Store, fork: FoundFork) -> bool:
+    """Whether the stream of a fork's name began where the fork does."""
+    first = next(iter(store.read(fork.stream, from_version=fork.at + 1)), None)
+    began = first.event if first is not None else None
+    place = (fork.of, fork.at)
+    return isinstance(began, SessionForked) and (began.from_stream, began.from_version) == place
+
+
 def _keep(store: Store, report: ImportReport, found: Found, fork: FoundFork) -> None:
     """Store a fork as a branch, or what is new of one that is there already."""
     branch = store.branch(fork.of, at=fork.at).adding(*fork.events)
@@ -336,7 +345,8 @@ def _keep(store: Store, report: ImportReport, found: Found, fork: FoundFork) -> 
         report.events += saved.event_count
     except Conflict:
         append = Append(fork.stream, [*map(copied, branch.events[fork.at + 1 :])])
-        more = growth(store, append, after=fork.at + 1)
+        is_it = _is_branch(store, fork)
+        more = growth(store, append, after=fork.at + 1) if is_it else Growth(changed="another fork")
         if more.changed:
             why = f"{fork.stream} is there with other events ({more.changed})"
             report.fail(Problem(found.file, found.line, why, fork.stream))
