@@ -69,7 +69,7 @@ def test_a_check_decides_in_the_run_itself(run: Refold) -> None:
         gate = ("--check", "max_words=3", "--primary", "check:max_words=3", "--fail-on", "worse")
         done = run(*RUN, "--base-url", service.url, *gate)
     assert done.code == 1, done
-    assert "Do not ship it: worse in no answer is longer: 3." in done.out
+    assert "Do not ship it: worse in words of an answer, at most: 3." in done.out
 
 
 def test_the_seed_of_a_sample_is_in_the_plan(run: Refold) -> None:

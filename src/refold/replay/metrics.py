@@ -55,7 +55,7 @@ _METRICS: Final = (
     Metric("broken_answers", "answers that are broken", "lower", "share", 0.0, 1.0),
     Metric("cost", "what an answer costs", "lower", "USD", 0.0),
     Metric("latency_ms", "how long an answer takes", "lower", "ms", 0.0),
-    Metric("outcome", "conversations that ended as they should", "higher", "share", 0.0, 1.0),
+    Metric("outcome", "conversations good by label, or else by end", "higher", "share", 0.0, 1.0),
     Metric("reward", "the reward of a conversation", "higher", ""),
 )
 METRICS: Final[dict[str, Metric]] = {metric.name: metric for metric in _METRICS}

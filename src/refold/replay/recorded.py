@@ -159,7 +159,8 @@ def compare_recorded(
         for task in sorted(first.tries.keys() & second.tries.keys(), key=_in_order)
     ]
     if not tasks:
-        raise NotFound(f"no {pair_by} is on both sides: {first}; {second}")
+        names = "pair by task, customer, agent, prompt, a label, or what metadata says"
+        raise NotFound(f"no {pair_by} is on both sides: {first}; {second}; {names}")
     rewards = [
         [_rewards(one) for one in side] for side in ((t.a for t in tasks), (t.b for t in tasks))
     ]
@@ -226,7 +227,7 @@ class _Side:
     def __str__(self) -> str:
         """What there is, where nothing fits."""
         some = ", ".join(sorted(self.tries)[:NAMED_MAX]) or f"none with a {self._pair_by}"
-        return f"of {self._conversations} conversations there {some}"
+        return f"of {self._conversations} conversations there are {some}"
 
     def told(self, tasks: Iterable[RecordedTask], rewards: list[Values]) -> RecordedArm:
         """How much of it was paired."""

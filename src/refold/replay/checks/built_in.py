@@ -206,14 +206,17 @@ BUILT_IN: Final = {
     "tool_before": BuiltIn("a tool after another", "first,then", _two_tools, _tool_before),
     "done_twice": BuiltIn("nothing is done twice", "", str, _done_twice, ""),
     "max_calls": BuiltIn(
-        "no more calls", "calls", Decimal, _at_most(lambda seen: [len(_tools(seen))])
+        "calls of a tool, at most", "calls", Decimal, _at_most(lambda seen: [len(_tools(seen))])
     ),
     "max_cost": BuiltIn(
-        "costs no more", "dollars", Decimal, _at_most(lambda seen: [a.cost for a in seen.answers])
+        "dollars, at most",
+        "dollars",
+        Decimal,
+        _at_most(lambda seen: [a.cost for a in seen.answers]),
     ),
-    "max_tokens": BuiltIn("no more tokens", "tokens", Decimal, _at_most(_tokens)),
+    "max_tokens": BuiltIn("tokens, at most", "tokens", Decimal, _at_most(_tokens)),
     "max_words": BuiltIn(
-        "no answer is longer",
+        "words of an answer, at most",
         "words",
         Decimal,
         _at_most(
