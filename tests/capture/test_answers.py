@@ -9,6 +9,7 @@ import pytest
 
 import refold
 from refold.backends.sqlite.compression import zstd
+from refold.capture.answers import BEGINNING_MAX, FirstToken
 from refold.capture.exact import answer_of, check_exact
 from refold.capture.recorder import CallRecorder
 from refold.conversation import Conversation
@@ -229,3 +230,18 @@ def test_an_array_cut_anywhere_keeps_its_words() -> None:
 def _ends_at(raw: bytes, word: str) -> int:
     """Where the object with a word ends in an array that is indented by one."""
     return raw.index(b"\n }", raw.index(json.dumps(word).encode())) + 3
+
+
+def test_the_first_word_is_timed_in_whatever_pieces_it_comes() -> None:
+    """What only says that an answer begins is none; of a stream without a word nothing is kept."""
+    chunks = b"".join(streamed("Gate 4")).split(b"\n")
+    for silence in (b"", b": keep alive\n\n" * (1 + BEGINNING_MAX // 14)):
+        call = call_of(asked([user("Hi")]))
+        call.answer_headers = {"content-type": "text/event-stream"}
+        first = FirstToken(call, 0.0)
+        first.take(silence, 1.0)
+        for n, chunk in enumerate(chunks):
+            first.take(chunk + b"\n", 2.0 + n)
+        words = next(n for n, chunk in enumerate(chunks) if b"Gate" in chunk)
+        # The blank line behind it ends a piece.
+        assert call.first_token_ms == (None if silence else (3.0 + words) * 1_000)

@@ -12,7 +12,7 @@ import refold
 from refold.conversation.events import AgentConfigured, AgentUtterance, UserUtterance
 from refold.replay.plan import plan_of, plans
 from tests.cli.running import Ran, Refold
-from tests.support.chat_server import Body, ChatServer
+from tests.support.chat_server import BROKEN, Body, ChatServer
 
 CALLS = [f"call-{n}" for n in range(8)]
 Judged = Callable[..., Ran]
@@ -131,6 +131,25 @@ def test_the_budget_is_for_both(judged: Judged, judge: Preferring) -> None:
     assert 0 < len(judge.requests) < 16
     assert judged("replay", *RUN, *DECIDES, *prices, "--max-cost", "1").code == 0
     assert len(judge.requests) == 16
+
+
+def test_the_tokens_are_for_both(judged: Judged, agent: ChatServer, judge: Preferring) -> None:
+    """As the money is."""
+    done = judged("replay", *RUN, *DECIDES, "--max-tokens", "2000", "--workers", "1")
+    assert done.code == 4, done
+    assert "stopped: the budget is spent: of 2,000 tokens" in done.err
+    assert (len(agent.requests), 0 < len(judge.requests) < 16) == (8, True)
+
+
+def test_what_was_charged_without_an_answer_is_spent_too(
+    judged: Judged, agent: ChatServer, judge: Preferring
+) -> None:
+    """Or may have been: the judge gets no more than is surely left."""
+    agent.faults.extend([BROKEN] * 3)
+    prices = ("--price", "small=1,1", "--price", "judge-1=1,1")
+    done = judged("replay", *RUN, *DECIDES, *prices, "--max-cost", "0.006", "--workers", "1")
+    assert (len(agent.requests), 0 < len(judge.requests) < 16) == (11, True), done
+    assert "stopped: the budget is spent: of 0.006 US dollars" in done.err
 
 
 def test_what_says_nothing_without_a_judge_is_refused(

@@ -214,6 +214,29 @@ def test_what_another_run_gave_up_is_asked_by_the_one_that_waited(store: refold.
     assert len(asked) == 6
 
 
+def test_a_run_tells_of_what_another_answered_meanwhile(store: refold.Store) -> None:
+    """Its progress ends with nothing left to do, and not where it began."""
+    record(store, "call-1")
+    waiting, told = threading.Event(), list[tuple[int, int]]()
+
+    def answers(request: ChatRequest) -> Action:
+        waiting.wait(10)
+        return as_recorded(request)
+
+    def tell(done: int, total: int, *_: object) -> None:
+        told.append((done, total))
+        waiting.set()
+
+    first = threading.Thread(target=run, args=(store, answers))
+    first.start()
+    while store.head(STREAM) < 0:
+        time.sleep(0.001)
+    said = run(store, answers, progress=tell)
+    first.join()
+    assert (said.answered, said.kept) == (0, 2)
+    assert told == [(0, 2), (0, 0)]
+
+
 # -- leases by themselves --------------------------------------------------------------------------
 
 

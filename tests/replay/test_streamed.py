@@ -12,7 +12,8 @@ import pytest
 from msgspec.structs import replace
 
 import refold
-from refold.conversation.apis.sse import frames_of, has_token
+from refold.conversation.apis.saying import has_token
+from refold.conversation.apis.sse import Frame, frames_of
 from refold.conversation.events import Usage
 from refold.http import HttpClient
 from refold.replay import ChatEndpoint, ModelFailure, Variant, replay
@@ -239,11 +240,76 @@ def test_an_answer_in_one_piece_has_no_first() -> None:
     assert action.first_token_ms is None
 
 
-@pytest.mark.parametrize(("api", "first"), [("chat", 1), ("responses", 2), ("anthropic", 2)])
+FIRST = [("chat", 1), ("responses", 3), ("anthropic", 3), ("gemini", 0)]
+
+
+@pytest.mark.parametrize(("api", "first"), FIRST)
 def test_the_first_piece_is_one_that_says_something(api: ApiName, first: int) -> None:
     """Not one that only begins, names who speaks, or keeps the connection."""
     frames = frames_of([lines(api, FRAMES[api])])
     assert [has_token(frame) for frame in frames[: first + 1]] == [False] * first + [True]
+
+
+@pytest.mark.parametrize(
+    "silent",
+    [
+        {"choices": [{"delta": {"role": "assistant", "content": "", "refusal": None}}]},
+        {"choices": [{"delta": {"role": "assistant", "content": None, "tool_calls": None}}]},
+        {"choices": [{"delta": {"role": "assistant", "content": ""}, "logprobs": None}]},
+        {"choices": [{"delta": {}, "finish_reason": "stop"}]},
+        {"choices": [], "prompt_filter_results": [{"content_filter_results": {"x": "safe"}}]},
+        {"choices": [], "usage": {"prompt_tokens": 3}},
+        {"type": "message_start", "message": {"model": "m", "content": [{"text": "no piece"}]}},
+        {"type": "content_block_start", "content_block": {"type": "text", "text": ""}},
+        {"type": "content_block_start", "content_block": {"type": "thinking", "thinking": ""}},
+        {"type": "content_block_delta", "delta": {"type": "signature_delta", "signature": "E"}},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}},
+        {"type": "response.created", "response": {"instructions": "Be kind.", "output": []}},
+        {"type": "response.queued", "response": {"tools": [{"name": "look"}]}},
+        {"type": "response.output_item.added", "item": {"type": "message", "content": []}},
+        {"type": "response.output_item.added", "item": {"type": "reasoning", "summary": []}},
+        {"type": "response.content_part.added", "part": {"type": "output_text", "text": ""}},
+        {"type": "response.output_text.delta", "delta": ""},
+        {"candidates": [{"content": {"parts": [{"text": ""}], "role": "model"}}]},
+        {"candidates": [{"finishReason": "STOP"}], "usageMetadata": {"promptTokenCount": 3}},
+        {"type": "ping"},
+        {"type": "keepalive"},
+    ],
+)
+def test_a_piece_without_a_word_says_nothing(silent: Body) -> None:
+    """However much it says about the answer."""
+    assert not has_token(Frame("", json.dumps(silent)))
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        {"choices": [{"delta": {"role": "assistant", "content": "G"}}]},
+        {"choices": [{"delta": {"refusal": "I"}}]},
+        {"choices": [{"delta": {"reasoning_content": "First"}}]},
+        {"choices": [{"delta": {"tool_calls": [{"index": 0, "function": {"name": "look"}}]}}]},
+        {"choices": [{}, {"delta": {"audio": {"transcript": "Gate"}}}]},
+        {"type": "content_block_start", "content_block": {"type": "tool_use", "name": "look"}},
+        {"type": "content_block_delta", "delta": {"type": "thinking_delta", "thinking": "F"}},
+        {"type": "content_block_delta", "delta": {"partial_json": "{"}},
+        {"type": "response.output_text.delta", "delta": " "},
+        {"type": "response.refusal.delta", "delta": "I"},
+        {"type": "response.reasoning_summary_text.delta", "delta": "F"},
+        {"type": "response.output_item.added", "item": {"type": "function_call", "name": "look"}},
+        {"type": "response.function_call_arguments.delta", "delta": "{}"},
+        {"candidates": [{"content": {"parts": [{"functionCall": {"name": "look"}}]}}]},
+        {"candidates": [{"content": {"parts": [{"inlineData": {"data": "iVBO"}}]}}]},
+    ],
+)
+def test_a_word_a_thought_or_a_call_says_something(piece: Body) -> None:
+    """A tool's name is the first of a call."""
+    assert has_token(Frame("", json.dumps(piece)))
+
+
+@pytest.mark.parametrize("text", ["", "[DONE]", "[]", "null", "{", "1", '{"delta": 1}'])
+def test_what_is_no_piece_says_nothing(text: str) -> None:
+    """Be it no JSON, or of no shape that is known."""
+    assert not has_token(Frame("", text))
 
 
 def test_the_time_to_the_first_piece_is_that_of_the_piece(monkeypatch: pytest.MonkeyPatch) -> None:

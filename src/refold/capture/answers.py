@@ -14,7 +14,8 @@ from msgspec.structs import replace
 from refold.capture.call import ModelCall
 from refold.conversation import events
 from refold.conversation.apis.base import Assembled
-from refold.conversation.apis.sse import Frame, SseParser, frames_of, has_token
+from refold.conversation.apis.saying import has_token
+from refold.conversation.apis.sse import Frame, SseParser, frames_of
 from refold.core.event import Event
 from refold.errors import InvalidEvent
 
@@ -22,6 +23,8 @@ ERROR_CHARS_MAX: Final = 2_000
 """How much of what a server says instead of an answer goes into ``model.failed``."""
 TEXT_CHARS_MAX: Final = 65_536
 """A longer text is only named in an event that would be too large; the exact bytes have it."""
+BEGINNING_MAX: Final = 1 << 20
+"""How many bytes of an answer are looked through for its first word."""
 
 _decoder: Final = json.JSONDecoder()
 _WHY: Final = {
@@ -150,8 +153,8 @@ class FirstToken:
     """Looks through an answer until the first frame that has something of it.
 
     It gives the call its ``first_token_ms``. A frame that only begins an answer, or names its
-    role, has nothing of it. The time stays unknown where an answer is not streamed. ``began`` is
-    when the call did, by ``time.perf_counter``.
+    role, has nothing of it. The time stays unknown where an answer is not streamed, or its first
+    megabyte says nothing. ``began`` is when the call did, by ``time.perf_counter``.
     """
 
     def __init__(self, call: ModelCall, began: float) -> None:
@@ -163,6 +166,7 @@ class FirstToken:
         headers = self._call.answer_headers
         if self._waits and "event-stream" in headers.get("content-type", ""):
             self._came += chunk
+            self._waits = len(self._came) < BEGINNING_MAX
             frames = SseParser().feed(unpacked(self._came, headers.get("content-encoding")))
             if any(map(has_token, frames)):
                 self._waits = False

@@ -157,7 +157,7 @@ def _next_step(
     inconclusive = options.pop("inconclusive")
     is_judged = is_control or fail_on or any(terms.values()) or any(files.values())
     changed = endpoint.variant_of(options)
-    options = endpoint.prices_of(options)
+    options = _with_budget(endpoint.prices_of(options))
     terms["prices"] = options["prices"]
     candidate = endpoint.endpoint(base_url, timeout_s=timeout, api=api, stream=stream)
     if base_url == endpoint.OPENAI_URL:
@@ -186,10 +186,24 @@ def _next_step(
             return outcome
         if judging is not None:
             sides = [(changed, None), (control, None)]
-            ask(store, streams, sides, judging, **_left(options, terms, whole))
+            ask(store, streams, sides, judging, **_of_judge(options, terms))
         found = engine.compare(store, streams, changed, control=control, **terms)
         judged = show_comparison(store, found, fail_on, inconclusive=inconclusive, **files)
     return judged if fail_on else outcome
+
+
+def _with_budget(options: dict[str, Any]) -> dict[str, Any]:
+    """The options, with the one budget that the candidate and its judge have together."""
+    from refold.replay.budget import Budget
+
+    bounds = options["max_cost"], options["max_tokens"]
+    return options | {"budget": Budget(*bounds, options["prices"])}
+
+
+def _of_judge(options: dict[str, Any], terms: dict[str, Any]) -> dict[str, Any]:
+    """How a judge is asked: as the candidate was, within what that left of the budget."""
+    how = {name: options[name] for name in ("workers", "outage_max_s", "budget", "prices")}
+    return how | {"ignore": terms["ignore"]}
 
 
 def _tell_label(store: Store, changed: Variant) -> None:
@@ -201,14 +215,6 @@ def _tell_label(store: Store, changed: Variant) -> None:
             f"the label {clean(changed.label or '')} is that of {other.id} too, which changes "
             f"something else; this is {changed.id}, asked for itself"
         )
-
-
-def _left(options: dict[str, Any], terms: dict[str, Any], whole: ReplaySummary) -> dict[str, Any]:
-    """How a judge is asked: as the candidate was, within what that left of the budget."""
-    how = {name: options[name] for name in ("workers", "outage_max_s", "max_cost", "prices")}
-    if how["max_cost"] is not None:
-        how["max_cost"] = max(how["max_cost"] - (whole.cost or 0), 0)
-    return how | {"ignore": terms["ignore"]}
 
 
 @contextmanager

@@ -13,7 +13,8 @@ from msgspec.structs import replace
 from refold.conversation.amounts import read_amount
 from refold.conversation.apis import APIS, api_of_answer
 from refold.conversation.apis.asking import API_NAMES, written
-from refold.conversation.apis.sse import SseParser, frames_of, has_token
+from refold.conversation.apis.saying import has_token
+from refold.conversation.apis.sse import SseParser, frames_of
 from refold.conversation.chat_shapes import as_json
 from refold.conversation.events import ModelFailed, ModelResponse, Usage
 from refold.conversation.openai_chat import read_cost

@@ -1,12 +1,16 @@
-"""Asking a judge about the answers of a replay: what it has not said yet, each question once."""
+"""Asking a judge about the answers of a replay: what it has not said yet, a question once.
+
+Two processes that ask one judge at the same time know nothing of each other: both ask all of it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any
 
 from refold.breaker import OUTAGE_MAX_S
 from refold.engine.store import Store
@@ -28,7 +32,6 @@ from refold.replay.running import ended
 from refold.replay.variant import OPENED, Variant, checked_streams
 
 Told = Callable[[int], None]
-WORKERS: Final = 4
 
 
 @dataclass
@@ -52,9 +55,10 @@ def ask_judge(
     candidate: Candidate,
     *,
     ignore: Iterable[str] = (),
-    workers: int = WORKERS,
+    workers: int = 4,
     outage_max_s: float = OUTAGE_MAX_S,
     max_cost: Decimal | None = None,
+    budget: Budget | None = None,
     prices: Prices | None = None,
     progress: Told | None = None,
 ) -> Judging:
@@ -64,7 +68,9 @@ def ask_judge(
     planned (None), to the conversations ``streams``. ``candidate`` is who is asked, an endpoint or
     a function; what is kept of the judge is not asked again, and a conversation that cannot be read
     is left out. :func:`~refold.replay.compare` with the judge takes what it said. ``progress`` is
-    called with how many questions were asked so far. Raises :class:`~refold.errors.Unavailable`
+    called with how many questions were asked so far. ``max_cost`` (US dollars) is for this alone,
+    ``budget`` one that counts what was spent before. Two that ask one judge at the same time ask
+    both, and pay twice; the first answer stays. Raises :class:`~refold.errors.Unavailable`
     where it cannot be reached; what it said until then is kept.
     """
     check_store(store, call="ask_judge", instead=OPENED)
@@ -75,15 +81,12 @@ def ask_judge(
         if variant is not None
         for conversation in Conversations(store, those, variant, sample, ignored=fields).readable()
     )
-    budget = Budget(max_cost, None, prices or {})
+    budget = budget or Budget(max_cost, None, prices or {})
     how: Any = {"limiter": RateLimiter(), "budget": budget, "outage_max_s": outage_max_s}
     asker = Asker(candidate_of(candidate), **how)
     run = _Run(store, judge, _questions(store, judge, answered), prices or {}, progress)
-    thread = LoopThread()
-    try:
+    with closing(LoopThread()) as thread:
         thread.run(run.work_off(asker, workers))
-    finally:
-        thread.close()
     return run.done
 
 

@@ -51,11 +51,10 @@ class Leases:
     def of_others(self) -> set[str]:
         """The branches that other runs hold by now."""
         self._look()
-        since_s = monotonic() - LEASE_S
         return {
             name
             for holder, (seen_s, branches) in self._signs.items()
-            if seen_s > since_s and _goes_on(holder)
+            if monotonic() - seen_s < LEASE_S and _goes_on(holder)
             for name in branches
         }
 
@@ -75,13 +74,10 @@ class Leases:
 
     def take(self, branches: Iterable[str]) -> bool:
         """Hold these too, unless another run has said something since :meth:`of_others`."""
-        with self._lock:
-            try:
-                seen = NO_STREAM if self._head == NO_EVENTS else self._head
-                self._say({*self._held, *branches}, seen)
-            except Conflict:
-                return False
+        with self._lock, suppress(Conflict):
+            self._say({*self._held, *branches}, NO_STREAM if self._head < 0 else self._head)
             return True
+        return False
 
     def give_back(self, branches: Iterable[str]) -> None:
         """Hold these no more; others learn of it with the next that is said."""

@@ -35,7 +35,8 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     out. Timeouts, 429, 5xx and lost connections are tried up to ``attempts_max`` times; while the
     service is away for all, the run waits, up to ``outage_max_s``. ``max_cost`` (US dollars) and
     ``max_tokens`` are held before anything is sent, see :class:`~refold.replay.budget.Budget`;
-    where they are spent the run ends, and the summary's ``stopped`` says so. ``primary`` is the
+    where they are spent the run ends, and the summary's ``stopped`` says so. A ``budget`` of both
+    counts what others spend of it too, such as a judge. ``primary`` is the
     metric that is declared beforehand, ``margin`` how much of it is as good as nothing, ``judge``
     the id of who judges, ``seed`` that of a sample of conversations: they stand in the plan.
     """
@@ -49,6 +50,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     outage_max_s: float = OUTAGE_MAX_S
     max_cost: Decimal | float | str | None = None
     max_tokens: int | None = None
+    budget: Budget | None = None
     primary: str | None = None
     margin: float | None = None
     seed: int | None = None
@@ -75,11 +77,13 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
         requests, tokens = (None if rate is None else rate / 60 for rate in a_minute)
         rates = [rate for rate in (self.requests_per_second, requests) if rate is not None]
         cost: Any = self.max_cost
+        budget = self.budget or Budget(cost, self.max_tokens, prices)
+        budget.counts_tokens |= tokens is not None
         return Asker(
             candidate,
             limiter=RateLimiter(min(rates, default=None), stagger_s=STAGGER_S),
             tokens=RateLimiter(tokens),
-            budget=Budget(cost, self.max_tokens, prices, counts_tokens=tokens is not None),
+            budget=budget,
             attempts_max=self.attempts_max,
             outage_max_s=self.outage_max_s,
         )

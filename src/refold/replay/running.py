@@ -30,7 +30,10 @@ from refold.replay.summary import ReplaySummary, together
 from refold.replay.variant import REPLAY_MARK
 
 Progress = Callable[[int, int, Decimal | None, int], None]
-"""Called with ``(done, total, cost, failures)`` of this run, after every decision."""
+"""Called with ``(done, total, cost, failures)`` of this run, after every decision.
+
+Also where others were answered by another run: ``total`` is less by those.
+"""
 GATHER_S: Final = 0.005
 GATHERINGS: Final = 6
 """An answer waits so often so long for others, to be recorded in one commit with them."""
@@ -249,10 +252,11 @@ class RunningReplay:
         """Go on with a conversation, for the journals in which so many are ``missing``."""
         self._stream = stream
         lefts, self._tasks = await asyncio.to_thread(self._load, stream, [*missing])
-        for place, left in lefts.items():
-            part = self.parts[place]
-            kept = part.kept + missing[place] - len(left.decisions)
-            self.parts[place] = replace(part, kept=kept)
+        found = {place: missing[place] - len(left.decisions) for place, left in lefts.items()}
+        for place, count in found.items():
+            self.parts[place] = replace(self.parts[place], kept=self.parts[place].kept + count)
+        if any(found.values()):
+            self._tell()
 
     def _load(self, stream: str, places: list[int]) -> tuple[dict[int, Left], Iterator[Task]]:
         history = list(self.store.read(stream, to_version=self.versions[stream]))

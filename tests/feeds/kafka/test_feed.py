@@ -16,6 +16,7 @@ import refold
 from refold.errors import NotFound, RefoldError, Unavailable, UsageError
 from refold.feeds.kafka import KafkaFeed, client
 from refold.feeds.kafka import feed as feed_module
+from refold.feeds.kafka.client import TransactionalSender, sender_of
 from refold.feeds.kafka.envelope import Mode, partition_of
 from tests.feeds.kafka.topics import by_stream, fill, firsts, heads, held, standings
 from tests.support.kafka import Cluster
@@ -255,3 +256,12 @@ def wait_until(is_so: Any, timeout_s: float = 60) -> None:
     while not is_so():
         assert time.monotonic() < until, "it never came"
         time.sleep(0.02)
+
+
+def test_a_sender_leaves_no_client_behind() -> None:
+    """That which reads how far the transactions of a feed went has threads of its own, too."""
+    sender = sender_of({"bootstrap.servers": "127.0.0.1:9", "log_level": 0}, "own", "t", 1, 1.0)
+    assert isinstance(sender, TransactionalSender)
+    sender.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        sender._reader.consumer_group_metadata()

@@ -8,12 +8,8 @@ from __future__ import annotations
 
 import codecs
 import io
-import re
 from collections.abc import Iterable, Iterator
-from typing import Final, NamedTuple
-
-_BEGINNINGS: Final = ("ping", "message_start", "response.created", "response.in_progress")
-_NOTHING_YET: Final = re.compile(r'"delta":\s*\{("role":\s*"\w+"|"content":\s*(""|null)|[\s,])*\}')
+from typing import NamedTuple
 
 
 class Frame(NamedTuple):
@@ -72,8 +68,3 @@ def frames_of(chunks: Iterable[bytes]) -> list[Frame]:
     """The frames of a stream of which all that will come is there."""
     parser = SseParser()
     return [frame for chunk in chunks for frame in parser.feed(chunk)] + parser.end()
-
-
-def has_token(frame: Frame) -> bool:
-    """Whether a frame has something of an answer: more than that it begins, or whose it is."""
-    return frame.event not in _BEGINNINGS and not _NOTHING_YET.search(frame.data)

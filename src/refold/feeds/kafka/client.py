@@ -184,6 +184,11 @@ class TransactionalSender(Sender):
                 self._call(self._producer.abort_transaction)
             raise
 
+    def close(self) -> None:
+        """See :meth:`Sender.close`."""
+        super().close()
+        self._reader.close()
+
     def _call(self, call: Callable[[float], T]) -> T:
         """What a call answers, made again for as long as Kafka says that it may be."""
         self._heard_s = monotonic()
