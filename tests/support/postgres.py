@@ -93,6 +93,11 @@ class Server:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, **self._how)
         _wait(self.port, self._process, self._folder / "log")
 
+    @property
+    def signal_file(self) -> Path:
+        """Where it is there, a server that starts follows another, or waits for one."""
+        return self._folder / "data" / "standby.signal"
+
     def pids(self) -> list[int]:
         """All of its processes; the first is the parent of the others."""
         with connect(self.port) as admin:

@@ -24,7 +24,9 @@ class PostgresDialect(Dialect):
     """SQL as PostgreSQL has it."""
 
     exists = """
-SELECT 1 FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relname = ?"""
+SELECT 1 FROM pg_class WHERE relname = ? AND relnamespace = (
+    SELECT oid FROM pg_namespace WHERE nspname = current_schema()
+)"""
     functions = {"how_many": "sum", "if_null": "coalesce", "json_object_of": "json_object_agg"}
 
     def catalog(self) -> list[str]:

@@ -39,10 +39,20 @@ class Address(NamedTuple):
     is_pooled: bool
     shown: str
 
+    def for_writing(self) -> Address:
+        """The same; of several hosts the one that takes writes, and not the first that answers."""
+        hosts = (str(self.conninfo.get(name)) for name in ("host", "hostaddr"))
+        if not any("," in one for one in hosts):
+            return self
+        return self._replace(conninfo={"target_session_attrs": "read-write"} | self.conninfo)
+
 
 def parsed(url: str) -> Address:
     """The address that a URL gives; :class:`~refold.errors.UsageError` where it gives none."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise _none("a character cannot stand where it does") from None
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     schema = options.pop("schema", "refold")
     tenant, pooled = options.pop("tenant", "0"), options.pop("pgbouncer", "false")
@@ -56,10 +66,18 @@ def parsed(url: str) -> Address:
     query = urlencode(options, quote_via=quote)
     try:
         given = conninfo_to_dict(parts._replace(query=query).geturl())
-    except psycopg.ProgrammingError as error:
-        host = parts.netloc.rpartition("@")[2]
-        why = str(error).strip().replace(parts.netloc, host)
-        raise UsageError(f"{parts.scheme}://{host} is no address: {why}", argument="url") from None
+    except (psycopg.Error, ValueError) as error:
+        raise _none(error) from None
+    if "@" in str(given.get("dbname")):
+        raise _none("the name of the database holds @")
     place = f"{given.get('host', '')}:{given.get('port', 5432)}/{given.get('dbname', '')}"
     shown = f"postgresql://{place}?schema={schema}" + (f"&tenant={tenant}" if int(tenant) else "")
     return Address(_DEFAULTS | given, schema, int(tenant), pooled == "true", shown)
+
+
+def _none(why: object) -> UsageError:
+    """The error for an address that is none; of what is said of it only what quotes none of it."""
+    kind = re.split("[:\"'\n]", str(why))[0].strip()
+    form = "give postgresql://user:password@host/database?option=value"
+    advice = "and write %XX for what else is special in a user, a password or a value"
+    return UsageError(f"the address of a store is none: {kind}; {form}, {advice}", argument="url")

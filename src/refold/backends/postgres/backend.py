@@ -22,7 +22,7 @@ from refold.backends.postgres.writer import PostgresWriter
 from refold.core.query import QueryItem
 from refold.core.snapshot import Snapshot
 from refold.core.stored import Row
-from refold.errors import InvalidEvent, UsageError
+from refold.errors import InvalidEvent, Unavailable, UsageError
 from refold.ports import StreamInfo
 from refold.process import here
 
@@ -45,7 +45,7 @@ class PostgresBackend:
         mode: Mode = "create",
         synchronous: Literal["FULL", "NORMAL"] = "FULL",
     ) -> None:
-        address = parsed(url)
+        address = parsed(url) if mode == "read" else parsed(url).for_writing()
         self.shown, self._tenant, self._mode = address.shown, address.tenant, mode
         self._process = here()
         self._sessions = Sessions(address)
@@ -127,7 +127,7 @@ class PostgresBackend:
         """See :class:`~refold.ports.SnapshotKeeper`; does nothing where it cannot."""
         if self._mode == "read" or not taken:
             return
-        with suppress(psycopg.Error), self._sessions.lent() as session:
+        with suppress(psycopg.Error, Unavailable), self._sessions.lent() as session:
             queries.save_snapshots(session, self._tenant, taken)
 
     def drop_snapshots(self) -> int:

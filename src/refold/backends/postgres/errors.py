@@ -5,6 +5,7 @@ By SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -15,6 +16,7 @@ from refold.errors import BackendError, Corrupt, InvalidEvent, RefoldError, Unav
 
 _LOST: Final = ("08", "57P01", "57P02", "57P03", "57P05", "25P03", "53300")
 """The connection is gone, or the server does not take one now."""
+RACED: Final = (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected)
 _AGAIN: Final = ("40001", "40P01")
 """A serialization failure, a deadlock: the same may succeed at once."""
 _NOT_AS_MADE: Final = ("42", "3F", "22P02", "22003", "23", "XX001", "XX002")
@@ -22,6 +24,13 @@ _NOT_AS_MADE: Final = ("42", "3F", "22P02", "22003", "23", "XX001", "XX002")
 _CALLERS_FAULT: Final = ("22", "23", "42", "0A", "54", "2201", "25001", "3F", "P0")
 _WRONG: Final = (psycopg.ProgrammingError, psycopg.DataError)
 """What psycopg refuses by itself, such as a number of values that is not that of the places."""
+_REFUSED: Final = re.compile(
+    r"authentication failed|no password supplied|no pg_hba\.conf entry|permission denied"
+    r"|(role|database) \".*\" (does not exist|is not permitted|is not currently accepting)"
+    r"|server does not support SSL"
+)
+"""What the other end says of a connection that it will not take another time either. No SQLSTATE
+comes with it, and other languages than this are taken for a server that is away."""
 _LARGE: Final = ("54000", "22P05", "22021")
 """More than a value, a row or an index can hold, or text that it cannot."""
 
@@ -74,6 +83,19 @@ def naming_errors(where: str) -> Iterator[None]:
         yield
     except psycopg.Error as error:
         raise named(error, where) from error
+
+
+@contextmanager
+def naming_refusals() -> Iterator[None]:
+    """Tell a connection that is refused from one that is lost, as libpq does not."""
+    try:
+        yield
+    except psycopg.OperationalError as error:
+        # One line for each of several hosts: another may take it later.
+        tried = [one for one in str(error).splitlines() if one.startswith("- ")] or [str(error)]
+        if all(map(_REFUSED.search, tried)):
+            raise psycopg.errors.InvalidAuthorizationSpecification(str(error)) from error
+        raise
 
 
 @contextmanager

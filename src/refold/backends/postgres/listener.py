@@ -13,6 +13,8 @@ from refold.backends.postgres.session import close_quietly, connected
 
 LOOK_EVERY_S: Final = 0.1
 """So often it looks whether the store was closed, where it hears nothing."""
+END_S: Final = 1.0
+"""So long closing waits for its thread, which may be waiting for a server that does not answer."""
 AGAIN_S: Final = 1.0
 """How long after it has lost its connection it makes another."""
 
@@ -39,12 +41,14 @@ class Listener:
         """Hear no more."""
         self._stopped.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(END_S)
 
     def _run(self) -> None:
         while not self._stopped.is_set():
             try:
                 self._listen()
+            except psycopg.errors.ReadOnlySqlTransaction:
+                return  # A standby passes nothing on; who waits looks now and then.
             except psycopg.Error:
                 self._stopped.wait(AGAIN_S)
 

@@ -19,6 +19,8 @@ SERVER_MIN: Final = 140_000
 MONTHS_AHEAD: Final = 2
 """So many partitions stand ready beyond the month of an append."""
 
+MOVED_MAX: Final = 1_000
+"""While the default partition holds more, an append makes none: it would hold all others up."""
 _NOT_NOW: Final = (
     psycopg.errors.LockNotAvailable,
     psycopg.errors.DuplicateTable,
@@ -98,11 +100,13 @@ def starts_at(month: int) -> int:
     return int(begins.timestamp()) * 1_000_000
 
 
-def make_partitions(session: ServerSession, month: int) -> None:
-    """Make the partitions of a month and of those after it, where they are missing.
+def make_partitions(session: ServerSession, month: int) -> bool:
+    """Make the partitions of a month and of those after it; whether all of them stand.
 
     One that cannot be made now is left for another time: its appends go to the default partition.
     """
+    months = range(month, min(month + MONTHS_AHEAD, 9_999 * 12 + 11) + 1)
     with suppress(*_NOT_NOW):
-        for one in range(month, min(month + MONTHS_AHEAD, 9_999 * 12 + 11) + 1):
-            session.run("make_partition", starts_at(one))
+        made = [session.run("make_partition", starts_at(one), MOVED_MAX) for one in months]
+        return all(stands for ((stands,),) in made)
+    return False

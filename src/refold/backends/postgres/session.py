@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
-from threading import BoundedSemaphore
+from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar
 
 import psycopg
@@ -22,7 +22,7 @@ from psycopg.types.numeric import Int8BinaryDumper
 from psycopg.types.string import StrBinaryDumper, TextLoader
 
 from refold.backends.postgres.address import Address
-from refold.backends.postgres.errors import is_lost, is_worth_repeating, named
+from refold.backends.postgres.errors import is_lost, is_worth_repeating, named, naming_refusals
 from refold.backends.postgres.statements import statement
 from refold.errors import StoreClosed, Unavailable
 from refold.process import here
@@ -78,13 +78,14 @@ class ServerSession(psycopg.Connection[tuple[Any, ...]]):
 
 def connected(address: Address, *, answer_s: float = ANSWER_S) -> ServerSession:
     """A new connection, which waits so long for an answer."""
-    session = ServerSession.connect(
-        **address.conninfo,
-        autocommit=True,
-        cursor_factory=psycopg.RawCursor,
-        # A pooler gives a prepared statement to one session and its next use to another.
-        prepare_threshold=None if address.is_pooled else 5,
-    )
+    with naming_refusals():
+        session = ServerSession.connect(
+            **address.conninfo,
+            autocommit=True,
+            cursor_factory=psycopg.RawCursor,
+            # A pooler gives a prepared statement to one session and its next use to another.
+            prepare_threshold=None if address.is_pooled else 5,
+        )
     session.schema, session.answer_s = address.schema, answer_s
     adapters = session.adapters
     for kind, dumper in ((str, StrBinaryDumper), (int, Int8BinaryDumper), (list, ListBinaryDumper)):
@@ -106,7 +107,10 @@ class Sessions:
         self.is_closed = False
         self._process = here()
         self._idle: deque[ServerSession] = deque()
-        self._free = BoundedSemaphore(SESSIONS_MAX)
+        # A semaphore keeps its own lock for ever where an interrupt comes while it is held.
+        self._free: SimpleQueue[None] = SimpleQueue()
+        for _ in range(SESSIONS_MAX):
+            self._free.put(None)
 
     def check(self) -> None:
         """Refuse to go on in a forked process, or after the store was closed."""
@@ -131,19 +135,27 @@ class Sessions:
     def lent(self) -> Iterator[ServerSession]:
         """A connection for a block."""
         self.check()
-        if not self._free.acquire(timeout=RETRY_S):
-            why = f"{SESSIONS_MAX} connections to {self.address.shown} were in use"
-            raise Unavailable(f"{why} for {RETRY_S:.0f} s", url=self.address.shown)
         session = None
+        try:
+            self._free.get(timeout=RETRY_S)
+        except Empty:
+            why = f"{SESSIONS_MAX} connections to {self.address.shown} were in use"
+            raise Unavailable(f"{why} for {RETRY_S:.0f} s", url=self.address.shown) from None
         try:
             session = self._kept() or connected(self.address, answer_s=READ_S)
             yield session
         finally:
-            if session is not None and (self.is_closed or not session.is_idle):
-                close_quietly(session)
-            elif session is not None:
-                self._idle.append(session)
-            self._free.release()
+            try:
+                if session is not None:
+                    self._let_go(session)
+            finally:
+                self._free.put(None)
+
+    def _let_go(self, session: ServerSession) -> None:
+        if self.is_closed or not session.is_idle:
+            close_quietly(session)
+        else:
+            self._idle.append(session)
 
     def _kept(self) -> ServerSession | None:
         try:

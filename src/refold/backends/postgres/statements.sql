@@ -15,14 +15,39 @@ SELECT refold.take_turn($1::integer, 'refold.log'::regclass)
 -- take_tables
 SELECT refold.take_turn($1::integer, 'refold.streams'::regclass)
 
--- commit_of: where a commit stands, by its token
-SELECT after + 1, recorded_at FROM refold.commits
-WHERE tenant = $1 AND token = $2::uuid ORDER BY after DESC LIMIT 1
+-- commit_of: where a commit after position $3 stands, by its token; it lasts when this is answered
+SELECT after + 1, recorded_at, refold.lasts($4::boolean) FROM refold.commits
+WHERE tenant = $1 AND token = $2::uuid AND after >= $3
 
--- this_session: a process of the server may have the number of one before it
+-- lasts
+SELECT refold.lasts($1::boolean)
+
+-- forget_commits: of the $2 oldest those that nobody looks for any more; never the newest
+DELETE FROM refold.commits WHERE tenant = $1 AND after IN (
+    SELECT after FROM (
+        SELECT after, recorded_at FROM refold.commits WHERE tenant = $1 ORDER BY after LIMIT $2
+    ) AS oldest
+    WHERE recorded_at < (
+        SELECT recorded_at FROM refold.commits WHERE tenant = $1 ORDER BY after DESC LIMIT 1
+    ) - 86400000000 -- a day
+    AND after < (
+        SELECT after FROM refold.commits WHERE tenant = $1 ORDER BY after DESC OFFSET 10000 LIMIT 1
+    )
+)
+
+-- broken_at: where a condition is broken, and the last position that was looked at
+SELECT refold.broken_at($1, $2::json), (
+    SELECT last FROM refold.commits WHERE tenant = $1 ORDER BY after DESC LIMIT 1
+)
+
+-- this_session: a process of the server may have the number of one before it. Nothing is set where a
+-- pooler ($2) gives a session to others.
 SELECT
-    pid, backend_start::text,
-    set_config('default_transaction_isolation', 'read committed', false)
+    pid, backend_start::text, (SELECT system_identifier::text FROM pg_control_system()),
+    pg_is_in_recovery()::integer,
+    CASE WHEN $2::boolean THEN current_setting('default_transaction_isolation')
+        ELSE set_config('default_transaction_isolation', 'read committed', false) END,
+    (SELECT last FROM refold.commits WHERE tenant = $1 ORDER BY after DESC LIMIT 1)
 FROM pg_stat_activity WHERE pid = pg_backend_pid()
 
 -- end_session
@@ -209,7 +234,7 @@ SELECT
 FROM pg_inherits WHERE inhparent = 'refold.log'::regclass
 
 -- make_partition
-SELECT refold.make_partition($1)
+SELECT refold.make_partition($1, $2)
 
 -- channel
 SELECT refold.channel($1::integer)

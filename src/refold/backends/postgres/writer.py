@@ -3,15 +3,17 @@
 The plan is made here, on what is believed of the log; the function takes the turn of all writers,
 stores what was planned where every belief holds, and else says which do not. Then the plan is made
 anew. A commit that keeps losing races is planned under the turn. Each carries a token: where the
-connection was lost, it tells whether the commit stands.
+connection was lost, it tells whether the commit stands, as soon as all that stands lasts.
 """
 
 from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache, partial
+from time import monotonic
 from typing import Any, Final, NamedTuple, TypeVar
 
 import psycopg
@@ -19,7 +21,7 @@ import psycopg
 from refold.backends.plan import Known, Needs, Plan, needs, plan
 from refold.backends.postgres import queries
 from refold.backends.postgres.address import Address
-from refold.backends.postgres.errors import is_lost, named
+from refold.backends.postgres.errors import RACED, is_lost, named
 from refold.backends.postgres.schema import make_partitions, month_of
 from refold.backends.postgres.session import ServerSession, close_quietly, connected, repeated
 from refold.backends.postgres.tables import BEGIN, TableStatements
@@ -34,10 +36,39 @@ T = TypeVar("T")
 RACES_BEFORE_TURN: Final = 3
 """How often a commit is planned again after losing a race with another process, before it waits."""
 CORRECTIONS_MAX: Final = 10
+LOOK_AHEAD: Final = 1_000
+"""A condition on more positions than this is looked at before the turn, so that nobody waits."""
+AGAIN_S: Final = 60.0
+"""How long after partitions could not be made it is tried again."""
+FORGET_EVERY: Final = 1_000
+"""After so many commits up to twice as many of the oldest tokens are forgotten."""
 COLUMNS: Final = 15
 STREAMS_CACHED_MAX: Final = 100_000
 _SEPARATOR: Final = "\x1f"
 """Between names that are sent as one text: none holds a control character."""
+
+
+class Seat(NamedTuple):
+    """A session of the server, and which server that is."""
+
+    pid: int
+    began: str
+    system: str
+    is_standby: bool
+
+
+class Trial(NamedTuple):
+    """One try at a commit: its token, and the last position of the log before it.
+
+    ``is_repeatable``: all of it has keys, so that it may be tried again while it may be on its way.
+    Of conditions, ``broken`` has where some are broken, ``holds`` up to which position others hold.
+    """
+
+    token: str
+    after: int
+    is_repeatable: bool
+    broken: Mapping[Condition, int]
+    holds: Mapping[Condition, int]
 
 
 class Told(NamedTuple):
@@ -51,16 +82,22 @@ class Told(NamedTuple):
     broken: str | None
 
 
+Work = Callable[[ServerSession, Sequence[Batch], int, Trial], T]
+"""What is done by a session for batches at a time, as a trial."""
+
+
 class PostgresWriter:
     """The one connection that writes. Not for several threads at once."""
 
     def __init__(self, address: Address, *, durable: bool) -> None:
         self._address, self._tenant, self._durable = address, address.tenant, durable
         self._session: ServerSession | None = None
-        self._pid, self._began = 0, ""
+        self._seat = Seat(0, "", "", False)
+        self._has_isolation = True
         self._versions: dict[str, int] = {}
         self._log_head = 0
-        self._month = -1
+        self._month, self._partitions_at = -1, 0.0
+        self._until_forgetting = 0
 
     def commit(
         self, batches: Sequence[Batch], *, now: int, beside: Beside | None = None
@@ -70,12 +107,12 @@ class PostgresWriter:
             return []
         try:
             if beside is None:
-                attempt = partial(self._attempt, partial(self._raced, batches, now), now)
+                keyed = all(batch.key is not None for batch in batches)
+                attempt = partial(self._attempt, self._raced, batches, now, is_repeatable=keyed)
                 return repeated(self._address.shown, attempt)
             # What stands beside has begun to change: whoever keeps it tries again.
-            token = str(uuid.uuid4())
-            work = partial(self._all_beside, batches, now, beside, token)
-            return self._attempt(partial(self._in_turn, work, token), now)
+            work = partial(self._in_turn, partial(self._all_beside, beside))
+            return self._attempt(work, batches, now, is_repeatable=False)
         except psycopg.Error as error:
             raise named(error, self._address.shown) from error
         finally:
@@ -90,13 +127,16 @@ class PostgresWriter:
 
     # -- one attempt, of which an error of the driver says that nothing is stored -----------------
 
-    def _attempt(self, work: Callable[[ServerSession], T], now: int) -> T:
+    def _attempt(
+        self, work: Work[T], batches: Sequence[Batch], now: int, *, is_repeatable: bool
+    ) -> T:
         try:
-            session, month = self._connection(), month_of(now)
-            if month != self._month:
-                make_partitions(session, month)
-                self._month = month
-            return work(session)
+            session = self._connection()
+            self._keep_up(session, now)
+            after = self._log_head
+            known = self._looked_ahead(session, needs(batches))
+            trial = Trial(str(uuid.uuid4()), after, is_repeatable, *known)
+            return work(session, batches, now, trial)
         except BaseException as error:
             self._versions.clear()
             if is_lost(error):
@@ -106,52 +146,98 @@ class PostgresWriter:
     def _connection(self) -> ServerSession:
         if self._session is None or self._session.closed:
             self._session = connected(self._address)
-            ((self._pid, self._began, _),) = self._session.run("this_session")
+            values = self._tenant, self._address.is_pooled
+            ((*seat, isolation, head),) = self._session.run("this_session", *values)
+            self._seat, self._log_head = Seat(*seat), head or 0
+            self._has_isolation = isolation == "read committed"
         return self._session
 
-    def _raced(self, batches: Sequence[Batch], now: int, session: ServerSession) -> list[Outcome]:
-        """Plan and store; again where another process came first, at last while it waits."""
-        wanted, token = needs(batches), str(uuid.uuid4())
-        known = self._believed(session, wanted)
-        for _ in range(RACES_BEFORE_TURN):
-            planned = self._planned(session, batches, wanted, known)
-            call = partial(self._call, session, planned, wanted, now, token)
-            told = self._surely(call, batches, token)
-            if told.first is not None:
-                return self._stored(planned, told)
-            known = self._corrected(session, planned.known, wanted, told)
-        return self._in_turn(lambda s: self._settled(s, batches, now, token)[0], token, session)
+    def _keep_up(self, session: ServerSession, now: int) -> None:
+        """Make partitions and forget old tokens, where it is time; an append can do without."""
+        month = month_of(now)
+        if month != self._month and monotonic() >= self._partitions_at:
+            if make_partitions(session, month):
+                self._month = month
+            else:
+                self._partitions_at = monotonic() + AGAIN_S
+        self._until_forgetting -= 1
+        if self._until_forgetting < 0:
+            self._until_forgetting = FORGET_EVERY
+            with suppress(psycopg.errors.InsufficientPrivilege, *RACED):
+                session.run("forget_commits", self._tenant, 2 * FORGET_EVERY)
 
-    def _in_turn(self, work: Callable[[ServerSession], T], token: str, session: ServerSession) -> T:
+    def _looked_ahead(
+        self, session: ServerSession, wanted: Needs
+    ) -> tuple[dict[Condition, int], dict[Condition, int]]:
+        """Which conditions are broken where, and up to where the others hold."""
+        broken, holds = {}, {}
+        for one in wanted.conditions:
+            if self._log_head - one.after > LOOK_AHEAD:
+                asked = json.dumps(_listed(one, one.after))
+                ((position, head),) = session.run("broken_at", self._tenant, asked)
+                if position is None:
+                    holds[one] = head
+                else:
+                    broken[one] = position
+        return broken, holds
+
+    def _raced(
+        self, session: ServerSession, batches: Sequence[Batch], now: int, trial: Trial
+    ) -> list[Outcome]:
+        """Plan and store; again where another process came first, at last while it waits."""
+        wanted = needs(batches)
+        known = self._believed(session, wanted, trial)
+        # Only a transaction that is begun can be told to see what came before it.
+        for _ in range(RACES_BEFORE_TURN if self._has_isolation else 0):
+            planned = self._planned(session, batches, wanted, known)
+            told = self._surely(partial(self._call, session, planned, wanted, now, trial), trial)
+            if told.first is not None:
+                return self._stored(session, planned, told)
+            known = self._corrected(session, planned.known, wanted, told)
+        return self._in_turn(lambda *given: self._settled(*given)[0], session, batches, now, trial)
+
+    def _in_turn(
+        self,
+        work: Work[T],
+        session: ServerSession,
+        batches: Sequence[Batch],
+        now: int,
+        trial: Trial,
+    ) -> T:
         """What some work answers, stored while nobody else writes; an error ends the session."""
         session.execute(BEGIN)
         session.run("take_turn", self._tenant)
-        answer = work(session)
-        self._surely(lambda: _committed(session), (), token)
+        answer = work(session, batches, now, trial)
+        self._surely(partial(_committed, session), trial)
         return answer
 
     def _settled(
-        self, session: ServerSession, batches: Sequence[Batch], now: int, token: str
+        self, session: ServerSession, batches: Sequence[Batch], now: int, trial: Trial
     ) -> tuple[list[Outcome], Plan, Told]:
         """Plan and store in turn: what is told of the log then still holds."""
         wanted = needs(batches)
-        known = self._believed(session, wanted)
+        known = self._believed(session, wanted, trial)
         for _ in range(CORRECTIONS_MAX):
             planned = self._planned(session, batches, wanted, known)
-            told = self._call(session, planned, wanted, now, token)
+            told = self._call(session, planned, wanted, now, trial)
             if told.first is not None:
-                return self._stored(planned, told), planned, told
+                return self._stored(session, planned, told), planned, told
             known = self._corrected(session, planned.known, wanted, told)
         raise Corrupt(f"{self._address.shown} contradicts itself; run `refold doctor`")
 
     def _all_beside(
-        self, batches: Sequence[Batch], now: int, beside: Beside, token: str, session: ServerSession
+        self,
+        beside: Beside,
+        session: ServerSession,
+        batches: Sequence[Batch],
+        now: int,
+        trial: Trial,
     ) -> list[Outcome]:
         tables = TableStatements(session, self._tenant)
         self._log_head = queries.log_head(session, self._tenant)
         beside.begin(tables, after=self._log_head)
         outcomes = [
-            self._stored_beside(session, batch, now, token, tables, beside) for batch in batches
+            self._stored_beside(session, batch, now, trial, tables, beside) for batch in batches
         ]
         beside.end(tables, position=self._log_head)
         return outcomes
@@ -161,13 +247,13 @@ class PostgresWriter:
         session: ServerSession,
         batch: Batch,
         now: int,
-        token: str,
+        trial: Trial,
         tables: TableStatements,
         beside: Beside,
     ) -> Outcome:
         session.execute("SAVEPOINT append")
         head = self._log_head
-        outcomes, planned, told = self._settled(session, [batch], now, token)
+        outcomes, planned, told = self._settled(session, [batch], now, trial)
         clock_at = None if told.recorded_at == now else now
         rows = [place.row(head + 1, told.recorded_at, clock_at) for place in planned.places]
         refusal = beside.add(tables, rows) if rows else None
@@ -180,13 +266,13 @@ class PostgresWriter:
 
     # -- what is believed, planned and told -------------------------------------------------------
 
-    def _believed(self, session: ServerSession, wanted: Needs) -> Known:
-        """What is thought of the log: that no key is taken, and no condition broken."""
+    def _believed(self, session: ServerSession, wanted: Needs, trial: Trial) -> Known:
+        """What is thought of the log: that no key is taken, and no other condition broken."""
         missing = wanted.streams.difference(self._versions)
         if missing:
             for info in queries.heads(session, self._tenant, sorted(missing)):
                 self._versions[info.stream] = info.version
-        return Known(self._log_head, self._versions, {}, {})
+        return Known(self._log_head, self._versions, {}, trial.broken)
 
     def _planned(
         self, session: ServerSession, batches: Sequence[Batch], wanted: Needs, known: Known
@@ -199,7 +285,7 @@ class PostgresWriter:
         return planned
 
     def _call(
-        self, session: ServerSession, planned: Plan, wanted: Needs, now: int, token: str
+        self, session: ServerSession, planned: Plan, wanted: Needs, now: int, trial: Trial
     ) -> Told:
         known, places = planned.known, planned.places
         restarts = bool(places) and places[0].write.stream == CLOCK_STREAM
@@ -209,13 +295,16 @@ class PostgresWriter:
         # A group plans on where its own events will stand.
         at = known.log_head if whole and len(planned.decisions) > 1 else None
         believed = [known.heads.get(name, NO_EVENTS) for name in names]
-        asked = json.dumps([_listed(one) for one in whole]) if whole else None
-        call = self._tenant, token, now, restarts, self._durable
+        listed = [_listed(one, max(one.after, trial.holds.get(one, 0))) for one in whole]
+        asked = json.dumps(listed) if listed else None
+        call = self._tenant, trial.token, now, restarts, self._durable
         beliefs = names, believed, free or None, asked, at
         ((told),) = session.run("append", *call, *beliefs, *_columns(planned))
         return Told(*told)
 
-    def _stored(self, planned: Plan, told: Told) -> list[Outcome]:
+    def _stored(self, session: ServerSession, planned: Plan, told: Told) -> list[Outcome]:
+        if planned.known.kept and not planned.places:
+            session.run("lasts", self._durable)  # What is told of stands, and nothing else waits.
         assert told.first is not None
         self._versions.update(planned.heads)
         self._log_head = told.first - 1 + planned.event_count
@@ -237,38 +326,48 @@ class PostgresWriter:
 
     # -- what became of a commit ------------------------------------------------------------------
 
-    def _surely(self, commit: Callable[[], Told], batches: Sequence[Batch], token: str) -> Told:
+    def _surely(self, commit: Callable[[], Told], trial: Trial) -> Told:
         """What a call that commits tells; where the connection was lost, what is found out."""
         try:
             return commit()
         except psycopg.Error as error:
             if not is_lost(error):
                 raise
-            stands = self._found_out(token, error)
+            stands = self._found_out(trial, error)
             if stands is not None:
                 return stands
-            if self._address.is_pooled and any(batch.key is None for batch in batches):
+            if self._address.is_pooled and not trial.is_repeatable:
                 raise self._unknown(error) from error  # It may still be on its way.
             raise
 
-    def _found_out(self, token: str, lost: psycopg.Error) -> Told | None:
-        """What the commit of a token came to, when the session that was to make it has ended."""
-        old = self._pid, self._began
+    def _found_out(self, trial: Trial, lost: psycopg.Error) -> Told | None:
+        """What a commit came to, when the session that was to make it has ended."""
+        seat = self._seat
         self.close()
 
         def looked() -> list[tuple[Any, ...]]:
-            session = self._connection()
-            if not self._address.is_pooled:
-                session.run("end_session", *old)
-                if session.run("is_session", *old):
-                    raise psycopg.OperationalError("the session that was lost does not end")
-            return session.run("commit_of", self._tenant, token)
+            try:
+                return self._looked_up(self._connection(), seat, trial)
+            except psycopg.Error:
+                self.close()
+                raise
 
         try:
             found = repeated(self._address.shown, looked)
         except RefoldError as error:
             raise self._unknown(lost) from error
-        return next((Told(first, at, first - 1, None, None, None) for first, at in found), None)
+        return next((Told(first, at, first - 1, None, None, None) for first, at, _ in found), None)
+
+    def _looked_up(self, session: ServerSession, old: Seat, trial: Trial) -> list[tuple[Any, ...]]:
+        """The commit of a token; nothing where it is not made and never will be."""
+        if self._seat.system != old.system or self._seat.is_standby:
+            raise psycopg.OperationalError("another server answers, or one that only follows")
+        if not self._address.is_pooled:
+            session.run("end_session", old.pid, old.began)
+            if session.run("is_session", old.pid, old.began):
+                raise psycopg.OperationalError("the session that was lost does not end")
+        values = self._tenant, trial.token, trial.after, self._durable
+        return session.run("commit_of", *values)
 
     def _unknown(self, error: psycopg.Error) -> OutcomeUnknown:
         where = self._address.shown
@@ -314,9 +413,6 @@ def _types(kinds: tuple[str, ...]) -> str:
     return _SEPARATOR.join(sorted({Kind.parse(kind).type for kind in kinds}))
 
 
-def _listed(condition: Condition) -> list[Any]:
-    query, after = condition
-    return [
-        [[item.tags, sorted(item.types)] for item in query.items],
-        min(after, queries.LAST_POSITION),
-    ]
+def _listed(condition: Condition, after: int) -> list[Any]:
+    items = [[item.tags, sorted(item.types)] for item in condition.query.items]
+    return [items, min(after, queries.LAST_POSITION)]

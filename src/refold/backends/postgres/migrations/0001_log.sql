@@ -104,6 +104,16 @@ RETURNS SETOF record LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 2 AS $$
     FROM json_array_elements(body) WITH ORDINALITY AS event (value, number)
 $$;
 
+-- Whether the body of an append has an event of any of the types over a number (from 1).
+CREATE FUNCTION refold.holds_after(body json, of_types text[], number bigint) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT EXISTS (
+        SELECT 1 FROM refold.events_in(body) AS event
+        WHERE event.number > holds_after.number
+            AND refold.type_of(event.parts[1] #>> '{}') = ANY (of_types)
+    )
+$$;
+
 -- The tenant that a session looks at: its views show the log of one.
 CREATE FUNCTION refold.tenant() RETURNS integer LANGUAGE sql STABLE PARALLEL SAFE
 RETURN coalesce(nullif(current_setting('refold_session.tenant', true), ''), '0')::integer;

@@ -13,6 +13,27 @@ END $$;
 CREATE FUNCTION refold.channel(tenant integer) RETURNS text LANGUAGE sql STABLE
 RETURN 'refold_' || 'refold.log'::regclass::oid || '_' || tenant;
 
+-- Whether a commit waits until it lasts: on disk, and on synchronous standbys as the server is set.
+CREATE FUNCTION refold.commit_waits(durable boolean) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT durable THEN
+        PERFORM set_config('synchronous_commit', 'off', true);
+    ELSIF current_setting('synchronous_commit') = 'off' THEN
+        PERFORM set_config('synchronous_commit', 'on', true);
+    END IF;
+END $$;
+
+-- Where durable, the commit of this transaction waits until all that can be seen lasts: so it writes
+-- something, a message that says nothing. Others' commits can be seen before they last, where the
+-- session that made one was ended while it waited.
+CREATE FUNCTION refold.lasts(durable boolean) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM refold.commit_waits(durable);
+    IF durable THEN
+        PERFORM pg_logical_emit_message(true, 'refold', '');
+    END IF;
+END $$;
+
 -- The last position of the first append after a position that holds an event of any of the types
 -- (NULL: of any type) and has all of the tags (none: whatever tags it has).
 CREATE FUNCTION refold.found_after(of_tenant integer, of_tags text[], of_types text[], after bigint)
@@ -20,10 +41,29 @@ RETURNS bigint LANGUAGE plpgsql STABLE AS $$
 DECLARE
     at record;
 BEGIN
+    -- Each loop reads by an index, in order, and ends at the first that is found.
+    IF of_tags = '{}' THEN
+        FOR at IN
+            SELECT l.position, l.count, l.body FROM refold.log AS l
+            WHERE l.tenant = of_tenant AND l.types && of_types
+                AND l.position >= coalesce((
+                    SELECT b.position FROM refold.log AS b
+                    WHERE b.tenant = of_tenant AND b.position <= after + 1
+                    ORDER BY b.position DESC LIMIT 1
+                ), 1)
+                AND l.position + l.count - 1 > after AND strpos(l.stream, '~') = 0
+            ORDER BY l.position
+        LOOP
+            IF refold.holds_after(at.body, of_types, after + 1 - at.position) THEN
+                RETURN at.position + at.count - 1;
+            END IF;
+        END LOOP;
+        RETURN NULL;
+    END IF;
     FOR at IN
         SELECT t.last_position, t.last_position - t.count + 1 AS position, t.recorded_at
         FROM refold.tags AS t
-        WHERE of_tags <> '{}' AND t.tenant = of_tenant AND t.tag = of_tags[1]
+        WHERE t.tenant = of_tenant AND t.tag = of_tags[1]
             AND t.last_position > after AND (of_types IS NULL OR t.types && of_types)
             AND NOT EXISTS (
                 SELECT 1 FROM unnest(of_tags[2:]) AS wanted (tag) WHERE NOT EXISTS (
@@ -31,29 +71,31 @@ BEGIN
                         AND other.tag = wanted.tag AND other.last_position = t.last_position
                 )
             )
-        UNION ALL
-        SELECT l.position + l.count - 1, l.position, l.recorded_at
-        FROM refold.log AS l
-        WHERE of_tags = '{}' AND l.tenant = of_tenant AND l.types && of_types
-            AND l.position >= coalesce((
-                SELECT max(b.position) FROM refold.log AS b
-                WHERE b.tenant = of_tenant AND b.position <= after + 1
-            ), 1)
-            AND l.position + l.count - 1 > after AND strpos(l.stream, '~') = 0
-        ORDER BY 1
+        ORDER BY t.last_position
     LOOP
-        IF of_types IS NULL OR at.position > after OR EXISTS (
-            SELECT 1 FROM refold.log AS l
-            CROSS JOIN LATERAL refold.events_in(l.body) AS event
-            WHERE l.tenant = of_tenant AND l.position = at.position
-                AND l.recorded_at = at.recorded_at AND l.position + event.number - 1 > after
-                AND refold.type_of(event.parts[1] #>> '{}') = ANY (of_types)
+        IF of_types IS NULL OR at.position > after OR refold.holds_after(
+            (
+                SELECT l.body FROM refold.log AS l WHERE l.tenant = of_tenant
+                    AND l.position = at.position AND l.recorded_at = at.recorded_at
+            ), of_types, after + 1 - at.position
         ) THEN
             RETURN at.last_position;
         END IF;
     END LOOP;
     RETURN NULL;
 END $$;
+
+-- Where the first append stands that breaks a condition: [[[tags, types], ...], after].
+CREATE FUNCTION refold.broken_at(of_tenant integer, condition json) RETURNS bigint
+LANGUAGE sql STABLE AS $$
+    SELECT min(refold.found_after(
+        of_tenant,
+        ARRAY(SELECT json_array_elements_text(item.value -> 0)),
+        (SELECT array_agg(t) FROM json_array_elements_text(item.value -> 1) AS t),
+        (condition ->> 1)::bigint
+    ))
+    FROM json_array_elements(condition -> 0) AS item (value)
+$$;
 
 -- Store the appends of one commit, where what they were planned on still holds; else `first` is NULL
 -- and the other columns say what does: `heads` of streams (-1: none), keys that are `taken`, and
@@ -73,11 +115,7 @@ DECLARE
     last_at bigint;
     behind_at bigint;
 BEGIN
-    IF NOT durable THEN
-        PERFORM set_config('synchronous_commit', 'off', true);
-    ELSIF current_setting('synchronous_commit') = 'off' THEN
-        PERFORM set_config('synchronous_commit', 'on', true);
-    END IF;
+    PERFORM refold.commit_waits(durable);
     PERFORM refold.take_turn(of_tenant, 'refold.log'::regclass);
     SELECT c.last, c.recorded_at INTO log_head, last_at FROM refold.commits AS c
     WHERE c.tenant = of_tenant ORDER BY c.after DESC LIMIT 1;
@@ -93,15 +131,8 @@ BEGIN
     END IF;
     IF conditions IS NOT NULL THEN
         SELECT json_agg(c.at ORDER BY c.number) INTO broken FROM (
-            SELECT one.number, min(refold.found_after(
-                of_tenant,
-                ARRAY(SELECT json_array_elements_text(item.value -> 0)),
-                (SELECT array_agg(t) FROM json_array_elements_text(item.value -> 1) AS t),
-                (one.value ->> 1)::bigint
-            )) AS at
+            SELECT one.number, refold.broken_at(of_tenant, one.value) AS at
             FROM json_array_elements(conditions) WITH ORDINALITY AS one (value, number)
-            CROSS JOIN LATERAL json_array_elements(one.value -> 0) AS item (value)
-            GROUP BY one.number
         ) AS c HAVING bool_or(c.at IS NOT NULL);
     END IF;
     IF heads IS NOT NULL OR taken IS NOT NULL OR broken IS NOT NULL OR beliefs_at <> log_head THEN
@@ -180,10 +211,12 @@ BEGIN
     PERFORM pg_notify(refold.channel(of_tenant), '');
 END $$;
 
--- The partition of the month of a time, made unless it is there; its name where it was made now.
--- Rows of it that had to go to the default partition move there. Waits for readers of that for a
--- second, and is tried again another time.
-CREATE FUNCTION refold.make_partition(at bigint) RETURNS text LANGUAGE plpgsql AS $$
+-- Whether the partition of the month of a time stands; it is made unless it is there. Rows of it that
+-- had to go to the default partition move there, unless that holds more than `rows_max` (NULL: any
+-- number): nobody reads or writes meanwhile. Waits for readers of that for a second, and is tried
+-- again another time.
+CREATE FUNCTION refold.make_partition(at bigint, rows_max bigint DEFAULT NULL) RETURNS boolean
+LANGUAGE plpgsql AS $$
 DECLARE
     month timestamp := date_trunc(
         'month', timestamp 'epoch' + (at / 1000000) * interval '1 second'
@@ -197,7 +230,10 @@ BEGIN
         WHERE relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'refold.log'::regclass)
             AND relname = partition
     ) THEN
-        RETURN NULL;
+        RETURN true;
+    END IF;
+    IF rows_max < (SELECT count(*) FROM (SELECT 1 FROM refold.log_default LIMIT rows_max + 1) AS r) THEN
+        RETURN false;
     END IF;
     PERFORM set_config('lock_timeout', '1s', true);
     LOCK TABLE refold.log_default IN ACCESS EXCLUSIVE MODE;
@@ -210,11 +246,7 @@ BEGIN
         'ALTER TABLE refold.log ATTACH PARTITION refold.%I FOR VALUES FROM (%s) TO (%s)',
         partition, starts, ends
     );
-    DELETE FROM refold.commits AS old USING (
-        SELECT tenant, max(last) AS last FROM refold.commits GROUP BY tenant
-    ) AS newest
-    WHERE old.tenant = newest.tenant AND old.last < newest.last - 100000;
-    RETURN partition;
+    RETURN true;
 END $$;
 
 -- Booleans can be added up, as views of projections do.
