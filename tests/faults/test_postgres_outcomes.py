@@ -47,8 +47,8 @@ def url(own: Server) -> str:
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for long."""
-    for limit, seconds in (("ANSWER_S", 0.4), ("RETRY_S", 0.2)):
-        monkeypatch.setattr(sessions, limit, seconds)
+    monkeypatch.setattr(sessions, "RETRY_S", 0.2)
+    monkeypatch.setattr(sessions.connected, "__kwdefaults__", {"answer_s": 0.4})
 
 
 class Nothing:

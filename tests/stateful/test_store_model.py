@@ -517,6 +517,7 @@ SMALL = {
     "refold.backends.sqlite.writer.STREAMS_CACHED_MAX": 2,
     "refold.backends.postgres.queries.PAGE_BYTES_MAX": 60,
     "refold.backends.postgres.writer.STREAMS_CACHED_MAX": 2,
+    "refold.backends.postgres.queries.POSITIONS_PER_LOOK": 3,
     "refold.backends.postgres.writer.LOOK_AHEAD": 1,
     "refold.backends.postgres.writer.FORGET_EVERY": 1,
 }

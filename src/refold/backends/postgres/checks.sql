@@ -87,23 +87,6 @@ WHERE branch.tenant = $1 AND (
 SELECT name FROM refold.streams
 WHERE tenant = $1 AND category <> refold.category_of(name) LIMIT 1
 
--- tags: their table is not as the append that ends at position
-SELECT coalesce(said.last_position, kept.last_position) FROM (
-    SELECT DISTINCT
-        tag, log.position + log.count - 1 AS last_position, log.count, log.recorded_at, log.types
-    FROM refold.log AS log
-    CROSS JOIN LATERAL json_array_elements_text(
-        CASE WHEN json_typeof(log.metadata -> 'tags') = 'array' THEN log.metadata -> 'tags' END
-    ) AS tag
-    WHERE log.tenant = $1 AND strpos(log.metadata::text, '"tags"') > 0
-        AND strpos(log.stream, '~') = 0
-) AS said
-FULL JOIN (SELECT * FROM refold.tags WHERE tenant = $1) AS kept
-    ON kept.tag = said.tag AND kept.last_position = said.last_position
-    AND kept.count = said.count AND kept.recorded_at = said.recorded_at
-    AND kept.types = said.types
-WHERE said.tag IS NULL OR kept.tag IS NULL LIMIT 1
-
 -- clock: recorded_at goes back at position
 SELECT position FROM (
     SELECT position, stream, recorded_at, lag(recorded_at) OVER (ORDER BY position) AS before

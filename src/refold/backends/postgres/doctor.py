@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
+from math import inf
 from operator import itemgetter
 from typing import Final
 
 import psycopg
 
 from refold.backends.postgres.queries import log_page
-from refold.backends.postgres.session import ServerSession
+from refold.backends.postgres.session import READ_S, ServerSession
 from refold.backends.postgres.statements import FOLDER, qualified, statement
 from refold.core.canonical import digest_of, is_of_command
 from refold.core.recorded import decode_row
@@ -31,10 +33,12 @@ def checks(session: ServerSession, tenant: int) -> Iterator[Check]:
         "PostgreSQL": lambda: (True, session.info.parameter_status("server_version") or ""),
         "bodies": lambda: _bodies(session, tenant),
         "digests": lambda: _digests(session, tenant),
+        "tags": lambda: _tags(session, tenant),
         **{name: partial(_asked, session, tenant, asked) for name, asked in _queries().items()},
         "size": lambda: _size(session, tenant),
     }
     session.execute(_SNAPSHOT)
+    session.answer_s = inf  # A look at all of a large log takes its time.
     try:
         for name, look in looks.items():
             try:
@@ -48,6 +52,7 @@ def checks(session: ServerSession, tenant: int) -> Iterator[Check]:
             told = found if isinstance(found, tuple) else (not found, found or "checked")
             yield Check(name, *told)
     finally:
+        session.answer_s = READ_S
         if not session.closed:
             session.rollback()
 
@@ -99,6 +104,17 @@ def _digests(session: ServerSession, tenant: int) -> str | None:
         # Of a command it says what was asked for, not what came of it.
         if said != {made} and not any(map(is_of_command, said)):
             return f"other bytes than were appended at {rows[0][2]}"
+    return None
+
+
+def _tags(session: ServerSession, tenant: int) -> str | None:
+    """Their table is as metadata says, which may hold a NUL that SQL cannot read beside them."""
+    sql = statement("tagged_appends", session.schema)
+    for position, metadata, kept in session.cursor().stream(sql, (tenant,)):
+        tags = json.loads(metadata or "{}").get("tags")
+        said = sorted(set(map(str, tags))) if isinstance(tags, list) else []
+        if said != (kept or []):
+            return f"their table is not as the append that ends at position {position}"
     return None
 
 

@@ -16,6 +16,8 @@ from refold.ports import Appended, Fork, Kept, StreamInfo
 PAGE_BYTES_MAX: Final = 4 * 1024 * 1024
 """A page ends after the append with which it has come to so many bytes, as they are stored: large
 ones compressed."""
+POSITIONS_PER_LOOK: Final = 100_000
+"""One statement looks through so many for what is rare among them: each is answered soon."""
 LAST_POSITION: Final = (1 << 62) - 1
 
 
@@ -46,8 +48,14 @@ def log_page(
 ) -> list[Row]:
     """The appends with positions over one, narrowed."""
     wanted = [None if names is None else list(names) for names in (categories, types)]
-    values = (tenant, min(after, LAST_POSITION), rows_max, *wanted, PAGE_BYTES_MAX)
-    return [Row(*row) for row in session.run("log_page", *values)]
+    after = min(after, LAST_POSITION)
+    ends = LAST_POSITION if wanted == [None, None] else after + POSITIONS_PER_LOOK
+    while True:
+        values = (tenant, after, rows_max, *wanted, PAGE_BYTES_MAX, ends)
+        rows = [Row(*row) for row in session.run("log_page", *values)]
+        if rows or ends >= LAST_POSITION or ends >= log_head(session, tenant):
+            return rows
+        after, ends = ends, ends + POSITIONS_PER_LOOK
 
 
 def tagged_page(

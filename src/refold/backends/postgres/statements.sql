@@ -36,7 +36,7 @@ DELETE FROM refold.commits WHERE tenant = $1 AND after IN (
 )
 
 -- broken_at: where a condition is broken, and the last position that was looked at
-SELECT refold.broken_at($1, $2::json), (
+SELECT refold.broken_at($1::integer, $2::json), (
     SELECT last FROM refold.commits WHERE tenant = $1 ORDER BY after DESC LIMIT 1
 )
 
@@ -85,7 +85,8 @@ FROM (
 ) AS page
 WHERE before < $5 ORDER BY version * $6::integer
 
--- log_page: the appends that hold positions over $2, at most $3, of categories and of types
+-- log_page: the appends that hold positions over $2, at most $3, of categories and of types; none
+-- that begins after $7
 SELECT
     position, stream, version, count, recorded_at, metadata, body, occurred_from, occurred_to,
     clock_at
@@ -97,7 +98,7 @@ FROM (
         WHERE tenant = $1 AND position >= coalesce((
             SELECT position FROM refold.log WHERE tenant = $1 AND position <= $2 + 1
             ORDER BY position DESC LIMIT 1
-        ), 1) AND position + count - 1 > $2
+        ), 1) AND position + count - 1 > $2 AND position <= $7
             AND ($4::text[] IS NULL OR refold.category_of(stream) = ANY ($4::text[]))
             AND ($5::text[] IS NULL OR types && $5::text[])
         ORDER BY position LIMIT $3
@@ -200,8 +201,11 @@ ON name = projection AND current = generation WHERE name = $1
 -- has_projections
 SELECT to_regclass('refold.refold_parked') IS NOT NULL
 
--- look: what a caller's SQL sees
-SELECT set_config('search_path', $1, true), set_config('refold_session.tenant', $2, true)
+-- look: what a caller's SQL sees, and how many milliseconds it takes, unless a limit is set
+SELECT set_config('search_path', $1, true), set_config('refold_session.tenant', $2, true),
+    set_config(
+        'statement_timeout', coalesce(nullif(current_setting('statement_timeout'), '0'), $3), true
+    )
 
 -- facts
 SELECT current_setting('server_version_num')::integer, current_setting('server_encoding'),
@@ -226,6 +230,16 @@ SELECT k.key, k.digest, log.position, log.stream, log.body::text, log.metadata::
 FROM refold.keys AS k JOIN refold.log AS log
 ON log.tenant = k.tenant AND log.position = k.position AND log.recorded_at = k.recorded_at
 WHERE k.tenant = $1 ORDER BY k.key, k.part
+
+-- tagged_appends: what metadata may say of tags, and those that are kept
+SELECT last_position, log.metadata, kept.tags FROM (
+    SELECT position + count - 1 AS last_position, count, recorded_at, types, metadata
+    FROM refold.log
+    WHERE tenant = $1 AND strpos(metadata::text, '"tags"') > 0 AND strpos(stream, '~') = 0
+) AS log FULL JOIN (
+    SELECT last_position, count, recorded_at, types, array_agg(tag ORDER BY tag) AS tags
+    FROM refold.tags WHERE tenant = $1 GROUP BY last_position, count, recorded_at, types
+) AS kept USING (last_position, count, recorded_at, types)
 
 -- size
 SELECT

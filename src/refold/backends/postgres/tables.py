@@ -17,6 +17,8 @@ from refold.process import ProcessLock
 
 T = TypeVar("T")
 
+QUERY_S: Final = 590.0
+"""How long a query may take, unless the address or the server says: it ends there too."""
 BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
 _PARTS: Final = re.compile(
     r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|/\*.*?\*/|(\$\w*\$).*?\1|\?""", re.DOTALL
@@ -36,7 +38,7 @@ class TableStatements:
 
     def __init__(self, session: ServerSession, tenant: int) -> None:
         self._session = session
-        session.run("look", f'"{session.schema}", public', str(tenant))
+        session.run("look", f'"{session.schema}", public', str(tenant), "0")
         session.run("take_tables", tenant)
 
     def execute(self, sql: str, values: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:
@@ -92,7 +94,8 @@ class ServerTables:
         try:
             with refused(sql), session.pipeline():
                 session.execute("BEGIN READ ONLY")
-                session.run("look", f'"{session.schema}", public', str(self._tenant))
+                limit_ms = str(round(QUERY_S * 1_000))
+                session.run("look", f'"{session.schema}", public', str(self._tenant), limit_ms)
                 cursor = session.execute(numbered(sql), values)
                 found += cursor.fetchall()
                 found.columns = [column.name for column in cursor.description or ()]

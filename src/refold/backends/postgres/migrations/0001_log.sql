@@ -134,10 +134,14 @@ SELECT
     refold.rfc3339(log.recorded_at) AS recorded_at,
     event.parts[2] AS data,
     CASE
-        WHEN log.metadata IS NULL
+        WHEN coalesce(log.metadata::text, '{}') = '{}'
             THEN coalesce(nullif(event.parts[4]::text, 'null'), '{}')::json
-        WHEN coalesce(event.parts[4]::text, 'null') = 'null' THEN log.metadata
-        ELSE ( -- the event's own on top
+        WHEN coalesce(event.parts[4]::text, '{}') IN ('null', '{}') THEN log.metadata
+        -- The event's own on top. json_each cannot read a NUL: then a name may stand twice, of which
+        -- the last counts.
+        WHEN strpos(concat(log.metadata, event.parts[4]), '\u0000') > 0
+            THEN (left(log.metadata::text, -1) || ',' || substr(event.parts[4]::text, 2))::json
+        ELSE (
             SELECT json_object_agg(said.key, said.value) FROM (
                 SELECT shared.key, shared.value FROM json_each(log.metadata) AS shared
                 WHERE shared.key NOT IN (SELECT json_object_keys(event.parts[4]))
