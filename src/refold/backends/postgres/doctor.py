@@ -13,7 +13,7 @@ from typing import Final
 import psycopg
 
 from refold.backends.postgres.queries import log_page
-from refold.backends.postgres.session import READ_S, ServerSession
+from refold.backends.postgres.session import ServerSession
 from refold.backends.postgres.statements import FOLDER, qualified, statement
 from refold.core.canonical import digest_of, is_of_command
 from refold.core.recorded import decode_row
@@ -38,7 +38,8 @@ def checks(session: ServerSession, tenant: int) -> Iterator[Check]:
         "size": lambda: _size(session, tenant),
     }
     session.execute(_SNAPSHOT)
-    session.answer_s = inf  # A look at all of a large log takes its time.
+    # A look at all of a large log takes its time.
+    session.answer_s, usual_s = inf, session.answer_s
     try:
         for name, look in looks.items():
             try:
@@ -52,7 +53,7 @@ def checks(session: ServerSession, tenant: int) -> Iterator[Check]:
             told = found if isinstance(found, tuple) else (not found, found or "checked")
             yield Check(name, *told)
     finally:
-        session.answer_s = READ_S
+        session.answer_s = usual_s
         if not session.closed:
             session.rollback()
 
