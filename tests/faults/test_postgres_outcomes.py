@@ -80,29 +80,44 @@ def losing(monkeypatch: pytest.MonkeyPatch, after: Callable[[], object]) -> None
     monkeypatch.setattr(ServerSession, "run", run)
 
 
-@pytest.mark.parametrize("beside", [None, Nothing()])
+@pytest.mark.parametrize(("key", "beside"), [(None, None), ("one", Nothing()), ("one", None)])
 def test_a_commit_behind_a_pooler_may_come_late(
-    url: str, monkeypatch: pytest.MonkeyPatch, beside: Nothing | None
+    url: str, monkeypatch: pytest.MonkeyPatch, key: str | None, beside: Nothing | None
 ) -> None:
-    """The pooler hands on what was sent, after its client is gone: so nothing is sent again."""
+    """The pooler hands on what was sent, after its client is gone.
+
+    So nothing is sent again but what has a key; and where the late one keeps that from its turn,
+    nobody is told that nothing was written.
+    """
     kept: list[ServerSession] = []
+    real = ServerSession.run
 
     def lost(session: ServerSession) -> writer.Told:
         kept.append(session)
         raise LOST
 
+    def closed(session: ServerSession) -> None:
+        if session not in kept:
+            session.close()
+
+    def run(session: ServerSession, name: str, *values: Any) -> list[tuple[Any, ...]]:
+        if name == "take_turn" and kept:
+            raise psycopg.errors.LockNotAvailable("canceling statement due to lock timeout")
+        return real(session, name, *values)
+
     backend = PostgresBackend(f"{url}&pgbouncer=true")
+    monkeypatch.setattr(ServerSession, "run", run)
     monkeypatch.setattr(writer, "RACES_BEFORE_TURN", 0)
     monkeypatch.setattr(writer, "_committed", lost)
-    monkeypatch.setattr(writer, "close_quietly", lambda session: None)
-    key = None if beside is None else "one"
+    monkeypatch.setattr(
+        writer, "close_quietly", lambda session: None if session in kept else session.close()
+    )
     batch = Batch([Write("call-1", ANY, ("test.a",), None, '[["test.a",{}]]')], key, b"digest")
     with pytest.raises(OutcomeUnknown):
         backend.commit([batch], now=1, beside=beside)
     monkeypatch.undo()
-    (late,) = kept
-    late.execute("COMMIT")
-    late.close()
+    kept[0].execute("COMMIT")
+    kept[0].close()
     backend.close()
     with refold.open(url) as store:
         assert store.log_head() == store.head("call-1") + 1 == 1

@@ -12,7 +12,7 @@ import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import lru_cache, partial
+from functools import partial
 from time import monotonic
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -21,11 +21,11 @@ import psycopg
 from refold.backends.plan import Known, Needs, Plan, needs, plan
 from refold.backends.postgres import queries
 from refold.backends.postgres.address import Address
+from refold.backends.postgres.arguments import as_columns, as_listed
 from refold.backends.postgres.errors import RACED, is_lost, named
 from refold.backends.postgres.schema import make_partitions, month_of
 from refold.backends.postgres.session import ServerSession, close_quietly, connected, repeated
 from refold.backends.postgres.tables import BEGIN, TableStatements
-from refold.core.event import Kind
 from refold.core.expected import NO_EVENTS
 from refold.core.query import Condition
 from refold.errors import LOOK_OR_REPEAT, Corrupt, OutcomeUnknown, RefoldError, Unavailable
@@ -42,10 +42,7 @@ AGAIN_S: Final = 60.0
 """How long after partitions could not be made it is tried again."""
 FORGET_EVERY: Final = 1_000
 """After so many commits up to twice as many of the oldest tokens are forgotten."""
-COLUMNS: Final = 15
 STREAMS_CACHED_MAX: Final = 100_000
-_SEPARATOR: Final = "\x1f"
-"""Between names that are sent as one text: none holds a control character."""
 
 
 class Seat(NamedTuple):
@@ -58,12 +55,14 @@ class Seat(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """One try at a commit: its token, and the last position of the log before it.
+    """One try at a commit: of what, at which time, its token, the last position before it.
 
     ``is_repeatable``: all of it has keys, so that it may be tried again while it may be on its way.
     Of conditions, ``broken`` has where some are broken, ``holds`` up to which position others hold.
     """
 
+    batches: Sequence[Batch]
+    now: int
     token: str
     after: int
     is_repeatable: bool
@@ -82,8 +81,7 @@ class Told(NamedTuple):
     broken: str | None
 
 
-Work = Callable[[ServerSession, Sequence[Batch], int, Trial], T]
-"""What is done by a session for batches at a time, as a trial."""
+Work = Callable[[ServerSession, Trial], T]
 
 
 class PostgresWriter:
@@ -94,6 +92,7 @@ class PostgresWriter:
         self._session: ServerSession | None = None
         self._seat = Seat(0, "", "", False)
         self._has_isolation = True
+        self._may_come_late = False
         self._versions: dict[str, int] = {}
         self._log_head = 0
         self._month, self._partitions_at = -1, 0.0
@@ -105,6 +104,7 @@ class PostgresWriter:
         """Store batches in order; see :class:`~refold.ports.Backend`."""
         if not batches:
             return []
+        self._may_come_late = False
         try:
             if beside is None:
                 keyed = all(batch.key is not None for batch in batches)
@@ -115,6 +115,10 @@ class PostgresWriter:
             return self._attempt(work, batches, now, is_repeatable=False)
         except psycopg.Error as error:
             raise named(error, self._address.shown) from error
+        except Unavailable as error:
+            if self._may_come_late:
+                raise self._unknown(error) from error
+            raise
         finally:
             if self._session is not None and not self._session.is_idle:
                 self.close()
@@ -135,8 +139,8 @@ class PostgresWriter:
             self._keep_up(session, now)
             after = self._log_head
             known = self._looked_ahead(session, needs(batches))
-            trial = Trial(str(uuid.uuid4()), after, is_repeatable, *known)
-            return work(session, batches, now, trial)
+            token = str(uuid.uuid4())
+            return work(session, Trial(batches, now, token, after, is_repeatable, *known))
         except BaseException as error:
             self._versions.clear()
             if is_lost(error):
@@ -173,7 +177,7 @@ class PostgresWriter:
         broken, holds = {}, {}
         for one in wanted.conditions:
             if self._log_head - one.after > LOOK_AHEAD:
-                asked = json.dumps(_listed(one, one.after))
+                asked = json.dumps(as_listed(one, one.after))
                 ((position, head),) = session.run("broken_at", self._tenant, asked)
                 if position is None:
                     holds[one] = head
@@ -181,80 +185,57 @@ class PostgresWriter:
                     broken[one] = position
         return broken, holds
 
-    def _raced(
-        self, session: ServerSession, batches: Sequence[Batch], now: int, trial: Trial
-    ) -> list[Outcome]:
+    def _raced(self, session: ServerSession, trial: Trial) -> list[Outcome]:
         """Plan and store; again where another process came first, at last while it waits."""
-        wanted = needs(batches)
+        wanted = needs(trial.batches)
         known = self._believed(session, wanted, trial)
         # Only a transaction that is begun can be told to see what came before it.
         for _ in range(RACES_BEFORE_TURN if self._has_isolation else 0):
-            planned = self._planned(session, batches, wanted, known)
-            told = self._surely(partial(self._call, session, planned, wanted, now, trial), trial)
+            planned = self._planned(session, trial.batches, wanted, known)
+            told = self._surely(partial(self._call, session, planned, wanted, trial), trial)
             if told.first is not None:
                 return self._stored(session, planned, told)
             known = self._corrected(session, planned.known, wanted, told)
-        return self._in_turn(lambda *given: self._settled(*given)[0], session, batches, now, trial)
+        return self._in_turn(lambda *given: self._settled(*given)[0], session, trial)
 
-    def _in_turn(
-        self,
-        work: Work[T],
-        session: ServerSession,
-        batches: Sequence[Batch],
-        now: int,
-        trial: Trial,
-    ) -> T:
+    def _in_turn(self, work: Work[T], session: ServerSession, trial: Trial) -> T:
         """What some work answers, stored while nobody else writes; an error ends the session."""
         session.execute(BEGIN)
         session.run("take_turn", self._tenant)
-        answer = work(session, batches, now, trial)
+        answer = work(session, trial)
         self._surely(partial(_committed, session), trial)
         return answer
 
-    def _settled(
-        self, session: ServerSession, batches: Sequence[Batch], now: int, trial: Trial
-    ) -> tuple[list[Outcome], Plan, Told]:
+    def _settled(self, session: ServerSession, trial: Trial) -> tuple[list[Outcome], Plan, Told]:
         """Plan and store in turn: what is told of the log then still holds."""
-        wanted = needs(batches)
+        wanted = needs(trial.batches)
         known = self._believed(session, wanted, trial)
         for _ in range(CORRECTIONS_MAX):
-            planned = self._planned(session, batches, wanted, known)
-            told = self._call(session, planned, wanted, now, trial)
+            planned = self._planned(session, trial.batches, wanted, known)
+            told = self._call(session, planned, wanted, trial)
             if told.first is not None:
                 return self._stored(session, planned, told), planned, told
             known = self._corrected(session, planned.known, wanted, told)
         raise Corrupt(f"{self._address.shown} contradicts itself; run `refold doctor`")
 
-    def _all_beside(
-        self,
-        beside: Beside,
-        session: ServerSession,
-        batches: Sequence[Batch],
-        now: int,
-        trial: Trial,
-    ) -> list[Outcome]:
+    def _all_beside(self, beside: Beside, session: ServerSession, trial: Trial) -> list[Outcome]:
         tables = TableStatements(session, self._tenant)
         self._log_head = queries.log_head(session, self._tenant)
         beside.begin(tables, after=self._log_head)
         outcomes = [
-            self._stored_beside(session, batch, now, trial, tables, beside) for batch in batches
+            self._stored_beside(session, trial._replace(batches=[batch]), tables, beside)
+            for batch in trial.batches
         ]
         beside.end(tables, position=self._log_head)
         return outcomes
 
     def _stored_beside(
-        self,
-        session: ServerSession,
-        batch: Batch,
-        now: int,
-        trial: Trial,
-        tables: TableStatements,
-        beside: Beside,
+        self, session: ServerSession, trial: Trial, tables: TableStatements, beside: Beside
     ) -> Outcome:
         session.execute("SAVEPOINT append")
         head = self._log_head
-        outcomes, planned, told = self._settled(session, [batch], now, trial)
-        clock_at = None if told.recorded_at == now else now
+        outcomes, planned, told = self._settled(session, trial)
+        clock_at = None if told.recorded_at == trial.now else trial.now
         rows = [place.row(head + 1, told.recorded_at, clock_at) for place in planned.places]
         refusal = beside.add(tables, rows) if rows else None
         if refusal is not None:
@@ -284,9 +265,7 @@ class PostgresWriter:
             planned = plan(batches, known._replace(kept=kept))
         return planned
 
-    def _call(
-        self, session: ServerSession, planned: Plan, wanted: Needs, now: int, trial: Trial
-    ) -> Told:
+    def _call(self, session: ServerSession, planned: Plan, wanted: Needs, trial: Trial) -> Told:
         known, places = planned.known, planned.places
         restarts = bool(places) and places[0].write.stream == CLOCK_STREAM
         names = list(wanted.streams)
@@ -295,11 +274,11 @@ class PostgresWriter:
         # A group plans on where its own events will stand.
         at = known.log_head if whole and len(planned.decisions) > 1 else None
         believed = [known.heads.get(name, NO_EVENTS) for name in names]
-        listed = [_listed(one, max(one.after, trial.holds.get(one, 0))) for one in whole]
+        listed = [as_listed(one, max(one.after, trial.holds.get(one, 0))) for one in whole]
         asked = json.dumps(listed) if listed else None
-        call = self._tenant, trial.token, now, restarts, self._durable
+        call = self._tenant, trial.token, trial.now, restarts, self._durable
         beliefs = names, believed, free or None, asked, at
-        ((told),) = session.run("append", *call, *beliefs, *_columns(planned))
+        ((told),) = session.run("append", *call, *beliefs, *as_columns(planned))
         return Told(*told)
 
     def _stored(self, session: ServerSession, planned: Plan, told: Told) -> list[Outcome]:
@@ -336,8 +315,9 @@ class PostgresWriter:
             stands = self._found_out(trial, error)
             if stands is not None:
                 return stands
-            if self._address.is_pooled and not trial.is_repeatable:
-                raise self._unknown(error) from error  # It may still be on its way.
+            self._may_come_late = self._address.is_pooled
+            if self._may_come_late and not trial.is_repeatable:
+                raise self._unknown(error) from error
             raise
 
     def _found_out(self, trial: Trial, lost: psycopg.Error) -> Told | None:
@@ -369,7 +349,7 @@ class PostgresWriter:
         values = self._tenant, trial.token, trial.after, self._durable
         return session.run("commit_of", *values)
 
-    def _unknown(self, error: psycopg.Error) -> OutcomeUnknown:
+    def _unknown(self, error: Exception) -> OutcomeUnknown:
         where = self._address.shown
         why = f"the connection to {where} was lost ({str(error).strip()})"
         return OutcomeUnknown(
@@ -382,37 +362,3 @@ def _committed(session: ServerSession) -> Told:
     if done != "COMMIT":
         raise Unavailable("the transaction was undone by an earlier error; nothing was written")
     return Told(None, 0, 0, None, None, None)
-
-
-def _columns(planned: Plan) -> list[list[Any] | None]:
-    """The appends of a plan, column by column; None for one that all of them lack."""
-    rows = []
-    begun: set[str] = set()
-    for write, offset, version, key, digest in planned.places:
-        stream, _, kinds, metadata, body, fork, occurred, tags = write
-        is_new = stream not in begun and planned.known.heads.get(stream, NO_EVENTS) == NO_EVENTS
-        begun.add(stream)
-        parent, forked_at = fork if fork is not None and is_new else (None, None)
-        rows.append(
-            (
-                *(stream, offset, version, len(kinds), _types(kinds), key, digest, metadata, body),
-                *(occurred or (None, None, None)),
-                *(parent, forked_at, _SEPARATOR.join(tags) if tags else None),
-            )
-        )
-    columns: list[list[Any] | None]
-    columns = [list(column) for column in zip(*rows, strict=True)] or [[]] * COLUMNS
-    for place in (5, 14):  # Keys and tags: most commits have none.
-        if not any(columns[place] or ()):
-            columns[place] = None
-    return columns
-
-
-@lru_cache(maxsize=10_000)
-def _types(kinds: tuple[str, ...]) -> str:
-    return _SEPARATOR.join(sorted({Kind.parse(kind).type for kind in kinds}))
-
-
-def _listed(condition: Condition, after: int) -> list[Any]:
-    items = [[item.tags, sorted(item.types)] for item in condition.query.items]
-    return [items, min(after, queries.LAST_POSITION)]
