@@ -56,12 +56,13 @@ def test_a_look_at_all_takes_its_time(
         backend._read(lambda session: session.execute("SELECT pg_sleep(0.4)"))
 
 
-@pytest.mark.parametrize("limit", ["", "&options=-c%20statement_timeout%3D200"])
+@pytest.mark.parametrize("limit", ["", "&options=-c%20statement_timeout%3D1000"])
 def test_a_query_that_takes_too_long_ends_at_the_server(
     url: str, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
     """By refold's limit or by one that is set; so it is told of as what it is."""
     monkeypatch.setattr("refold.backends.postgres.tables.QUERY_S", 60.0 if limit else 0.2)
+    refold.open(url).close()
     with refold.open(url + limit) as store:
         with pytest.raises(Unavailable) as caught:
             refold.projections.Projector(store, []).query("SELECT pg_sleep(30)")
