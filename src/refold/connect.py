@@ -123,20 +123,20 @@ def _backend(url: Url, *, mode: Mode, synchronous: Synchronous) -> Backend:
 def _path_of(where: str) -> Path:
     if not where:
         raise UsageError(f"an empty store URL: give {_FORMS}")
-    if (scheme := where.partition("://")[0]) == where:
+    if "://" not in where and "password=" not in where:
         return Path(where)
-    if scheme != "sqlite":
-        raise UsageError(f"{where!r}: no backend for {scheme}://; give {_FORMS}", url=where)
-    parts = urlsplit(where)
-    path = unquote(parts.path)
-    if parts.netloc or not path.startswith("/") or path == "/":
-        raise UsageError(f"{where!r} names no file: give sqlite:///path", url=where)
-    if parts.query or parts.fragment:
-        raise UsageError(f"{where!r} has options: a ? or # of a path is %3F or %23", url=where)
-    return Path(path[1:])
+    from refold.secrecy import without_password
+
+    told = without_password(where)
+    if not where.startswith("sqlite://"):
+        raise UsageError(f"{told!r}: no backend for it; give {_FORMS}", url=told)
+    _, host, path, *options = urlsplit(where)
+    if host or any(options) or not path.startswith("/") or path == "/":
+        why = f"{told!r} names no file: give sqlite:///path, in which ? is %3F and # is %23"
+        raise UsageError(why, url=told)
+    return Path(unquote(path)[1:])
 
 
 def _check_choice(name: str, given: str, choices: Any) -> None:
-    allowed = get_args(choices)
-    if given not in allowed:
+    if given not in (allowed := get_args(choices)):
         raise UsageError(f"{name}={shown(given)} is none of {', '.join(allowed)}")

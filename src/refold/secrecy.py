@@ -18,6 +18,9 @@ _SECRET: Final = re.compile(
     re.IGNORECASE,
 )
 """Names of headers and parameters whose values are secrets."""
+_USER: Final = re.compile(r"(?<=:/)([^:\s]*):\S*@")
+"""To the last @: a password may hold what a URL must write otherwise. A path has one / there."""
+_PASSWORD: Final = re.compile(r"(\w*passw\w*\s*=\s*)('[^']*'|[^\s'\"&]+)", re.IGNORECASE)
 _ESCAPE: Final = re.compile(rb"\\(?:u00([2-7][0-9a-f])|.)", re.IGNORECASE | re.DOTALL)
 _SCHEMES: Final = ("bearer", "basic", "digest")
 _LOGGERS: Final = ("httpx2", *(f"httpcore2.{part}" for part in ("connection", "http11", "proxy")))
@@ -33,6 +36,11 @@ def of(named: Iterable[tuple[str, str]]) -> list[str]:
 def is_secret(name: str) -> bool:
     """Whether a header or parameter of this name holds a secret."""
     return _SECRET.search(name) is not None
+
+
+def without_password(text: str) -> str:
+    """The address of a store, or a text that names one, as it may be shown."""
+    return _PASSWORD.sub(r"\1***", _USER.sub(r"\1@", text))
 
 
 def without(content: bytes, secrets: Iterable[str], *, mark: bytes = b"[secret]") -> bytes:

@@ -12,6 +12,7 @@ import click
 
 from refold.cli.text import clean
 from refold.errors import BackendError, Conflict, Overloaded, ProofError, RefoldError, Rejected
+from refold.secrecy import without_password
 
 FINE: Final = 0
 FINDING: Final = 1
@@ -23,6 +24,7 @@ OUTPUT_CLOSED: Final = 141
 
 _FINDINGS: Final = (Conflict, Rejected, ProofError)
 _FAILURES: Final = (BackendError, Overloaded)
+_USAGE: Final = {"code": "usage", "retry": "never"}
 _TRUE: Final = ("1", "true", "yes", "on", "t", "y")
 
 
@@ -55,12 +57,10 @@ def exit_code(call: Callable[[], int | None], run: Run) -> int:
         error.show()
         return WRONG_USAGE
     except click.ClickException as error:
-        _say(_with_hint(error), run, {"code": "usage", "retry": "never"})
+        _say(_with_hint(error), run, _USAGE)
         return WRONG_USAGE
     except UnicodeEncodeError as error:  # bytes of an argument that are no UTF-8
-        _say(
-            f"text that cannot be kept or shown: {error}", run, {"code": "usage", "retry": "never"}
-        )
+        _say(f"text that cannot be kept or shown: {error}", run, _USAGE)
         return WRONG_USAGE
     except BrokenPipeError:
         close_output()
@@ -101,8 +101,9 @@ def _say(message: str, run: Run, facts: Mapping[str, Any]) -> None:
             from json import dumps
 
             error = {"code": facts["code"], "retry": facts["retry"], "message": message, **facts}
-            print(dumps({"error": error}, default=str), file=sys.stderr)
+            said = dumps({"error": error}, default=str)
         else:
-            print(f"error: {clean(message)}", file=sys.stderr)
+            said = f"error: {clean(message)}"
+        print(without_password(said), file=sys.stderr)
     except OSError:  # nobody is left to tell
         return

@@ -108,10 +108,7 @@ Example:
         "sql": ("sql", "Ask in SQL, of all events and of the read models."),
         "compact": ("compact", "Pack old events, to a third or less."),
         "backup": ("backup", "Copy a store to a new file."),
-        "copy": (
-            "copy",
-            "Copy a store into another: journal, file, PostgreSQL.",
-        ),
+        "copy": ("copy", "Copy a store into another: journal, file, PostgreSQL."),
         "restore": ("backup", "Make a store from a backup."),
     },
 )

@@ -15,6 +15,7 @@ import msgspec
 from refold.cli.errors import OUTPUT_CLOSED, Run, close_output
 from refold.cli.text import CONTROL, clean
 from refold.errors import Unavailable
+from refold.secrecy import without_password
 
 SUMMARY_WIDTH: Final = 120
 """How long a line of a summary may be where there is no terminal to ask."""
@@ -68,8 +69,8 @@ def json_block(value: object) -> None:
 
 
 def note(text: str) -> None:
-    """A line for the person at the terminal, on stderr."""
-    print(text, file=sys.stderr)
+    """A line for the person at the terminal, on stderr; without the password of an address."""
+    print(without_password(text), file=sys.stderr)
 
 
 def note_some(texts: Sequence[str], shown_max: int, *, more: str, count: int | None = None) -> None:

@@ -46,7 +46,8 @@ def run_command(
     """
     from refold.capture.run import run
 
-    path = url if "postgres" in url[:8] else str(Path(url.removeprefix("sqlite:///")).absolute())
+    path = url.removeprefix("sqlite:///")
+    path = path if "://" in path else str(Path(path).absolute())
     if url == "memory:" or path.endswith(".jsonl"):
         raise UsageError(
             f"--db {url} has one process that writes, and those of a program are several: "

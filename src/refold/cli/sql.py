@@ -33,9 +33,8 @@ def sql_command(url: str, query: str) -> None:
         try:
             rows = Projector(store, []).query(query)
         except UsageError as error:
-            raise UsageError(
-                f"{error.message}{_advice(url, error.message)}", **error.facts
-            ) from error
+            error.message += _advice(url, error.message)
+            raise
     if not output.as_json():
         output.line(output.styled("|".join(map(clean, rows.columns)), bold=True))
     for row in rows:

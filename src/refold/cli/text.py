@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
+from refold.secrecy import without_password
+
 CONTROL: Final = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
 )
@@ -24,7 +26,7 @@ def clean(text: str) -> str:
 
 def address(url: str) -> str:
     """The address of a store as it may be shown: without a password."""
-    return clean(re.sub(r"(?<=://)([^:/@\s]*):[^/\s]*@", r"\1@", url))
+    return clean(without_password(url))
 
 
 def one_line(text: str, width: int) -> str:
