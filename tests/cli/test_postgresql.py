@@ -41,3 +41,23 @@ def test_a_password_is_shown_to_nobody(run: Refold, tmp_path: Path) -> None:
     ):
         for word in (secret, postgres.PASSWORD, "not-the-password"):
             assert word not in done.out + done.err, done
+
+
+def test_conversations_are_found_without_a_table_of_words(run: Refold, tmp_path: Path) -> None:
+    """By the same options as in a file, for every command that takes many; the rest is kept."""
+    url = postgres.schema_of_its_own()
+    with refold.open(url) as store:
+        for number in range(2):
+            call = {"call_id": "c", "name": f"tool_{number}", "arguments": "{}"}
+            said = [Event("user.utterance", {"text": "my order"}), Event("tool.call", call)]
+            store.append(f"call-{number}", said)
+    where = ("--db", url)
+    for asked in (["--tool", "tool_1"], ["--tool", "tool_1", "--text", "order", "--last", "7d"]):
+        found = run("streams", *asked, "--json", *where)
+        assert [one["stream"] for one in found.lines] == ["call-1"], found
+    assert run("datasets", "make", "d1", "--last", "7d", *where).code == 0
+    ran = run("projections", "run", "--once", *where)
+    assert ran.code == 0, ran
+    status = run("projections", "status", *where)
+    assert "never started" not in status.out, status
+    assert "pg_dump" in run("backup", str(tmp_path / "copy.db"), *where).err

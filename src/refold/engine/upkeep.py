@@ -13,7 +13,10 @@ from refold.engine.copying import copy_log
 from refold.engine.moments import position_known
 from refold.errors import UsageError, refuse_unless
 
-_NO_DATABASE = "no database in a file, to be copied and measured: `refold copy` makes one"
+_NO_DATABASE = (
+    "no database in a file: a journal is copied and measured as any file (`refold copy` makes one), "
+    "PostgreSQL has pg_dump"
+)
 
 
 class Upkeep:
