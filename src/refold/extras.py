@@ -14,8 +14,7 @@ def needs(what: str, extra: str) -> str:
     would be found. The path stands in the record that the installer keeps
     (https://packaging.python.org/en/latest/specifications/direct-url/).
     """
-    said = f"{what}: pip install 'refold[{extra}]'"
-    path = _installed_from()
+    said, path = f"{what}: pip install 'refold[{extra}]'", _installed_from()
     return said if path is None else f"{said}; of this refold: pip install '{path}[{extra}]'"
 
 

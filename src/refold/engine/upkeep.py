@@ -14,7 +14,7 @@ from refold.engine.moments import position_known
 from refold.errors import UsageError, refuse_unless
 
 _NO_DATABASE = (
-    "no database in a file: a journal is copied and measured as any file (`refold copy` makes one), "
+    "no database in a file: a journal is copied and measured as any file, `refold copy` makes one; "
     "PostgreSQL has pg_dump"
 )
 
