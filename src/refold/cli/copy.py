@@ -14,7 +14,7 @@ from refold.cli.text import address
 @click.argument("source")
 @click.argument("target", required=False)
 def copy_command(url: str, source: str, target: str | None) -> None:
-    """Copy a store into another: a journal into a file, a file into PostgreSQL, or back.
+    """Copy a store into another: journal, file, PostgreSQL.
 
     Every event stands there as it stood: version, position, times, metadata, branches, and the
     keys of appends; all of it is compared at the end. One that was cut off goes on where it was.
