@@ -55,6 +55,7 @@ An event is always the same object: `position`, `stream`, `version`, `id`, `type
 | 1 | a finding: each command says which |
 | 2 | wrong usage: an option, an event, a stream or a file that is not as it must be |
 | 3 | the store or a service failed |
+| 4 | a gate that cannot tell |
 | 130 | interrupted |
 | 141 | the reader of stdout went away, as in `refold log \\| head` |
 
