@@ -31,12 +31,14 @@ from tests.replay.stories import (
     tells,
 )
 from tests.support.chat_server import Body, ChatServer
+from tests.support.postgres import schema_of_its_own
 
 WORKERS = 3
 CONVERSATIONS = 48
 DECISIONS = 2 * CONVERSATIONS
 CHILD = """
-import json, sys, refold
+import json, sys, refold, refold.process
+from refold.engine.store import system_clock
 from refold.replay import ChatEndpoint, Variant, replay, select
 
 def planned(done, *_):
@@ -44,7 +46,12 @@ def planned(done, *_):
         went.append(print("planned", flush=True) or sys.stdin.readline())
 
 went = []
-with refold.open(sys.argv[1]) as store:
+if sys.argv[3:]:  # As on a machine of its own, whose clock is so many seconds ahead.
+    refold.process._numbering = lambda: sys.argv[3]
+    clock = lambda: system_clock() + int(sys.argv[3]) * 1_000_000
+else:
+    clock = system_clock
+with refold.open(sys.argv[1], clock=clock) as store:
     streams = select(store, category="call")
     endpoint = ChatEndpoint(sys.argv[2])
     said = replay(store, streams, Variant(label="both"), endpoint, workers=3, progress=planned)
@@ -59,17 +66,21 @@ print(json.dumps([said.kept, said.answered, said.failed]))
 def path(tmp_path: Path) -> Path:
     """A store of conversations of which no two decisions are alike."""
     path = tmp_path / "calls.db"
-    with refold.open(path) as store:
-        for n in range(CONVERSATIONS):
-            opening = [CONFIGURED, UserUtterance(text=f"Where is booking B{n}?")]
-            record(store, f"call-{n}", opening, asks_tool(), tells())
+    fill(path)
     return path
 
 
-def started(path: Path, server: ChatServer) -> "subprocess.Popen[str]":
+def fill(address: Path | str) -> None:
+    with refold.open(address) as store:
+        for n in range(CONVERSATIONS):
+            opening = [CONFIGURED, UserUtterance(text=f"Where is booking B{n}?")]
+            record(store, f"call-{n}", opening, asks_tool(), tells())
+
+
+def started(address: Path | str, server: ChatServer, *ahead_s: str) -> "subprocess.Popen[str]":
     """A run in a process of its own that has planned, and waits for a word."""
     child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(path), server.base_url],
+        [sys.executable, "-c", CHILD, str(address), server.base_url, *ahead_s],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -104,10 +115,17 @@ def unhurried(body: Body) -> Body:
     return as_message(body)
 
 
-def test_two_processes_share_what_is_to_be_asked(path: Path) -> None:
-    """Both have planned it all; each request is made once, and each finds the other's answers."""
+@pytest.mark.parametrize("database", ["SQLite", "PostgreSQL"])
+def test_two_processes_share_what_is_to_be_asked(tmp_path: Path, database: str) -> None:
+    """Both have planned it all; each request is made once, and each finds the other's answers.
+
+    On PostgreSQL neither can see whether the other runs, as on two machines with wrong clocks.
+    """
+    on_two = database == "PostgreSQL"
+    address = schema_of_its_own() if on_two else tmp_path / "calls.db"
+    fill(address)
     with ChatServer(unhurried) as server:
-        children = [started(path, server), started(path, server)]
+        children = [started(address, server, *[ahead_s] * on_two) for ahead_s in ("0", "300")]
         for child in children:
             go(child)
         said = [ended(child) for child in children]
@@ -115,7 +133,7 @@ def test_two_processes_share_what_is_to_be_asked(path: Path) -> None:
     assert sum(answered for _, answered, _ in said) == DECISIONS
     assert all(kept + answered == DECISIONS for kept, answered, _ in said)
     assert all(answered > 0 for _, answered, _ in said)
-    with refold.open(path) as store:
+    with refold.open(address) as store:
         assert_whole(store)
 
 
