@@ -225,7 +225,7 @@ def test_the_first_token_is_timed_from_the_call_and_not_from_its_recording(fake:
         one = call("c")
         made.begin(one)
         time.sleep(0.05)
-        made.data(one, b'data: {"text": "x"}\n\n')
+        made.data(one, b'data: {"choices": [{"delta": {"content": "x"}}]}\n\n')
         made.end(one)
         fake.may_go_on.set()
         assert made.flush(20)
