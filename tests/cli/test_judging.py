@@ -22,11 +22,14 @@ class Preferring(ChatServer):
     """A judge that prefers the answer which holds a word; neither where both do, or none."""
 
     wanted = "four"
+    nonsense = ""
 
     def __init__(self) -> None:
         super().__init__(self._judge)
 
     def _judge(self, body: Body) -> Body:
+        if self.nonsense:
+            return {"role": "assistant", "content": self.nonsense}
         answers = body["messages"][-1]["content"].split("Answer 1:")[1].split("Answer 2:")
         first, second = (self.wanted in one for one in answers)
         better = 0 if first == second else 1 if first else 2
@@ -167,3 +170,14 @@ def test_what_says_nothing_without_a_judge_is_refused(
     done = run("compare", "--judge", "openai:judge-2")
     assert (done.code, len(judge.requests)) == (2, asked)
     assert "names who judges" in done.err
+
+
+def test_a_judge_that_talks_nonsense_is_quoted(judged: Judged, judge: Preferring) -> None:
+    """Its words, and the form that is wanted; the same command asks again, and nothing decides."""
+    judge.nonsense = "purple monkey\x1b[31m"
+    done = judged("replay", *RUN, *DECIDES)
+    assert done.code == 4
+    assert "judge judge-1: 0 choices made, 16 not" in done.err
+    assert """'purple monkey""" in done.err
+    assert """is no {"better": 0, 1 or 2}; such are asked for again""" in done.err
+    assert "\x1b" not in done.err

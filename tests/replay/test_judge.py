@@ -162,6 +162,18 @@ def test_a_judge_that_does_not_say_is_asked_again_next_time() -> None:
         assert set(told) == {AT}
 
 
+def test_a_judge_that_talks_nonsense_gives_no_score_that_looks_like_one() -> None:
+    """Nor are ties made of it where some answers are the same; its words are told."""
+    with refold.open("memory:") as store:
+        talk = [UserUtterance("Where?"), AgentUtterance("At gate 4.")]
+        store.append("call-1", [*talk, UserUtterance("Sure?"), AgentUtterance("Yes.")])
+        replay(store, ["call-1"], VARIANT, lambda _: Action(text="Yes."))
+        done = ask(store, lambda _: Action(text="purple monkey"))
+        assert (done.chose, done.failed, done.unread) == (0, 2, "purple monkey")
+        found = compared(store).conversations
+        assert {o.value for o in observations(found, JUDGE.metric)} <= {None}
+
+
 def test_agreement_with_people_is_cohens_kappa() -> None:
     """What agrees beyond chance, of what could: (20 + 15) of 50 where 25 are chance (kappa 0.4)."""
     cells = {(1.0, 1.0): 20, (1.0, 0.0): 5, (0.0, 1.0): 10, (0.0, 0.0): 15}

@@ -68,5 +68,8 @@ def ask(
         done = ask_judge(store, streams, variants, *judging, **how)
     said = f"judge {clean(judging[0].model)}: {done.chose:,} choices made, {done.failed:,} not"
     output.note(said if done.cost is None else f"{said}, {money(done.cost)}")
+    if done.unread:
+        unread = clean(done.unread)[:100]
+        output.note(f'{unread!r} is no {{"better": 0, 1 or 2}}; such are asked for again')
     if done.stopped:
         output.note(f"stopped: {done.stopped}; the same command asks for the rest")

@@ -129,7 +129,8 @@ class Judgements:
         """A comparison with the judge's score of each answer, under the name of its metric.
 
         1: the candidate's is preferred in both orders; 0: the recorded one is; one half: a tie,
-        which answers that are the same are without asking. None where the judge did not say.
+        which answers that are the same are without asking. None where the judge did not say, and
+        for all of a conversation in which it judged nothing that was to be judged.
         ``branch`` holds the answers, and what people said of them.
         """
         choices = self.choices
@@ -137,8 +138,10 @@ class Judgements:
             one.at: _score(choices.get(one.key), choices.get(other.key))
             for one, other in pairings(conversation)
         }
-        told = [_with(one, found.get(one.at)) for one in conversation.decisions]
         self._hear(branch, found)
+        if found and not any(score is not None for score in found.values()):
+            return conversation
+        told = [_with(one, found.get(one.at)) for one in conversation.decisions]
         return replace(conversation, decisions=told)
 
     def _hear(self, branch: Iterable[Recorded], found: Mapping[str, float | None]) -> None:

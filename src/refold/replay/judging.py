@@ -38,13 +38,15 @@ Told = Callable[[int], None]
 class Judging:
     """What came of asking a judge: how often it ``chose``, and did not; what that cost.
 
-    ``cost`` is in US dollars, of what is known. ``stopped`` says why not all was asked.
+    ``cost`` is in US dollars, of what is known. ``stopped`` says why not all was asked. ``unread``
+    is the first answer that made no choice, "" where there is none; such are not kept.
     """
 
     chose: int = 0
     failed: int = 0
     cost: Decimal | None = None
     stopped: str = ""
+    unread: str = ""
 
 
 def ask_judge(
@@ -154,6 +156,7 @@ class _Run:
             self.done.cost = total_cost([self.done.cost, cost])
         if event is None:
             self.done.failed += 1
+            self.done.unread = self.done.unread or (action.text if action else "")
         else:
             key = f"judge-{self.judge.id}-{event.question}"
             try:
