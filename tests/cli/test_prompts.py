@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import click
 import pytest
 
 from refold.cli.endpoint import prompt_text
-from refold.errors import UsageError
 
 
 @pytest.mark.parametrize(
@@ -27,9 +27,9 @@ from refold.errors import UsageError
 )
 def test_a_file_that_is_not_there_is_an_error(given: str) -> None:
     """Whoever misspells a file must not ask hundreds of questions with its name as the prompt."""
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(click.BadParameter) as caught:
         prompt_text(given)
-    assert caught.value.path == given
+    assert caught.value.message.startswith(f"{given}: there is no such file")
 
 
 @pytest.mark.parametrize("given", ["", " ", "\n", "@empty.txt", "empty.txt", "blank.txt"])
@@ -40,7 +40,7 @@ def test_an_empty_prompt_is_refused(
     monkeypatch.chdir(tmp_path)
     Path("empty.txt").write_text("")
     Path("blank.txt").write_text(" \n")
-    with pytest.raises(UsageError):
+    with pytest.raises(click.BadParameter, match="it is empty"):
         prompt_text(given)
 
 
