@@ -218,6 +218,20 @@ def test_what_a_stopped_writer_has_left_is_waited_for(fake: Fake) -> None:
     assert [step[0] for step in fake.steps] == ["begin", "end"]
 
 
+def test_nothing_is_handed_to_a_writer_that_has_ended(fake: Fake) -> None:
+    """Nobody would take it: to flush is not to wait for each client that there once was."""
+    with writing() as made:
+        one = call("c")
+        made.begin(one)
+        made.end(one)
+    thread = made._thread
+    assert thread is not None
+    thread.join(20)
+    assert not thread.is_alive()
+    assert made.flush()
+    assert made._steps.empty()
+
+
 def test_the_first_token_is_timed_from_the_call_and_not_from_its_recording(fake: Fake) -> None:
     """However late a slow store takes the call in."""
     fake.may_go_on.clear()

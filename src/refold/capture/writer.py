@@ -121,7 +121,7 @@ class CaptureWriter:
 
     def flush(self, timeout_s: float = 30.0) -> bool:
         """Wait until all that was handed over is recorded; False where it takes longer."""
-        if self._thread is None:
+        if self._thread is None or not self._thread.is_alive():
             return True
         done, until = threading.Event(), time.monotonic() + timeout_s
         for work in (self._hand_over_all, done.set):
