@@ -295,6 +295,20 @@ def test_a_payload_nests_so_deep_and_no_deeper() -> None:
     assert wide.count(b"[") == 1_001
 
 
+@pytest.mark.parametrize("others", [[None], [1, "a", True, 0.5], [{}, []], []])
+def test_an_event_nests_no_deeper_beside_others(others: list[Any]) -> None:
+    """What the other payloads of an append open, or do not, hides no deep one."""
+    for levels in range(DEPTH_MAX - 2, DEPTH_MAX + 5):
+        payloads = [*others, nested(levels)]
+        events = [Event("test.any", payload) for payload in payloads]
+        if levels <= DEPTH_MAX:
+            assert len(encode_body(events, REGISTRY).kinds) == len(payloads)
+        else:
+            with pytest.raises(InvalidEvent) as caught:
+                encode_body(events, REGISTRY)
+            assert caught.value.index == len(others)
+
+
 def test_a_payload_is_so_large_and_no_larger() -> None:
     """8 MiB to the byte; over it, the error names the largest part."""
     fits = {"small": 1, "large": "x" * (EVENT_BYTES_MAX - len('{"small":1,"large":""}'))}

@@ -23,7 +23,7 @@ from tests.support.soak import bound, counted
 PAGES_PER_CHECKPOINT = 24
 PARTS = 8
 KEPT: tuple[Kept, ...] = ("synced", "all", "torn", "some")
-CHOICES = bound(1, 4)
+CHOICES = bound(1, 3)
 """How many times chance decides what is kept, at each moment."""
 
 

@@ -56,7 +56,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[refold.Sto
         ]
 
 
-@fuzzed(120, 3_000)
+@fuzzed(120, 2_000)
 @given(payloads=st.lists(JSON_VALUES | NESTED, min_size=1, max_size=4), at=TIMES, shared=OBJECTS)
 def test_json_comes_back_as_it_was(
     stores: list[refold.Store], payloads: list[Any], at: int | None, shared: dict[str, Any]
@@ -78,7 +78,7 @@ def test_json_comes_back_as_it_was(
         assert at is None or {e.occurred_at_us for e in found} == {at}
 
 
-@fuzzed(80, 2_000)
+@fuzzed(80, 1_000)
 @given(events=st.lists(st.builds(Paid, st.decimals(), ANYTHING), min_size=1, max_size=3))
 def test_money_is_exact_or_refused(stores: list[refold.Store], events: list[Paid]) -> None:
     """A Decimal comes back with all of its digits; one that is no number is not stored."""
@@ -94,7 +94,7 @@ def test_money_is_exact_or_refused(stores: list[refold.Store], events: list[Paid
         assert list(map(str, stored)) == [str(event.amount) for event in events]
 
 
-@fuzzed(200, 5_000)
+@fuzzed(200, 2_500)
 @given(payload=ANYTHING, metadata=st.none() | ANYTHING, name=TEXT | HALVES | st.just("a.b"))
 def test_what_cannot_be_stored_is_refused_as_such(payload: Any, metadata: Any, name: str) -> None:
     """Anything at all as type, payload and metadata: an InvalidEvent, or text that is JSON."""
@@ -109,7 +109,7 @@ def test_what_cannot_be_stored_is_refused_as_such(payload: Any, metadata: Any, n
     assert encode_body([Event(name, stored[0][1])], REGISTRY).kinds == body.kinds[:1]
 
 
-@fuzzed(150, 3_000)
+@fuzzed(150, 1_500)
 @given(metadata=st.none() | ANYTHING | OBJECTS | st.dictionaries(KEYS | HALVES, ANYTHING))
 def test_shared_metadata_is_an_object_or_refused(metadata: Any) -> None:
     """Metadata of an append: nothing for nothing, JSON of an object, or an InvalidEvent."""
@@ -121,7 +121,7 @@ def test_shared_metadata_is_an_object_or_refused(metadata: Any) -> None:
     assert text is None or isinstance(json.loads(text), dict)
 
 
-@fuzzed(100, 2_000)
+@fuzzed(100, 1_000)
 @given(stream=TEXT | HALVES, key=st.none() | TEXT | HALVES, size=st.integers(0, 300))
 def test_any_text_names_a_stream_or_is_refused(
     stores: list[refold.Store], stream: str, key: str | None, size: int

@@ -96,7 +96,7 @@ SNAPSHOT = _snapshot()
 # -- rows -----------------------------------------------------------------------------------------
 
 
-@fuzzed(250, 6_000)
+@fuzzed(250, 3_000)
 @given(
     body=damaged(BODIES) | st.binary(max_size=60),
     metadata=st.none() | damaged([b'{"actor":"x","n":{"m":1}}', b"{}"]) | st.binary(max_size=20),
@@ -120,7 +120,7 @@ def test_a_damaged_row_is_corrupt_or_can_be_read(
         ask_all_of_row(row)
 
 
-@fuzzed(120, 3_000)
+@fuzzed(120, 1_500)
 @given(
     parts=damaged([b'[[1,1,5],[2,2,6,{"by":"x"}]]', b"[[1,3,5,null,-9,10]]", b"[[1,1,5],[9,2,7]]"])
 )
@@ -158,7 +158,7 @@ def test_a_segment_gives_back_every_append(
     ]
 
 
-@fuzzed(150, 4_000)
+@fuzzed(150, 2_000)
 @given(frame=damaged([FRAME]) | st.binary(max_size=40))
 def test_a_damaged_frame_is_corrupt(frame: bytes) -> None:
     """Its checksum tells: what it unpacks to is what was packed, or it is Corrupt."""
@@ -171,7 +171,7 @@ def test_a_damaged_frame_is_corrupt(frame: bytes) -> None:
         assert row == _unpacked(Frames(lambda number: b""), SEGMENT, FRAME)
 
 
-@fuzzed(150, 4_000)
+@fuzzed(150, 2_000)
 @given(text=damaged([SEGMENT.text]), border=st.integers(-5, 5), count=st.integers(0, 12))
 def test_a_frame_of_other_text_is_corrupt_or_can_be_read(
     text: bytes, border: int, count: int
@@ -190,7 +190,7 @@ def test_a_frame_of_other_text_is_corrupt_or_can_be_read(
 # -- snapshots ------------------------------------------------------------------------------------
 
 
-@fuzzed(150, 4_000)
+@fuzzed(150, 2_000)
 @given(
     state=damaged([SNAPSHOT.state]) | st.binary(max_size=30),
     digest=st.just(SNAPSHOT.digest) | damaged([SNAPSHOT.digest]),

@@ -108,8 +108,9 @@ def encode_body(events: Sequence[object], registry: Registry, *, repeatable: boo
     are_whole = bare and len(raw) <= EVENT_BYTES_MAX and all(whole)
     if are_whole and (is_flat or not are_typed or _come_back(read, kinds, raw, bare)):
         return Body(text, kinds)
-    # Every event takes two, its array's and its payload's: only the rest can make one deep.
-    deep = raw.count(b"[") + objects - 2 * len(kinds) > DEPTH_MAX and not _are_flat(raw)
+    # Each event opens its array, and most their payload: only the rest can make one deep.
+    opened = len(kinds) + (len(kinds) if are_typed else sum(_opens(array[1]) for array in arrays))
+    deep = raw.count(b"[") + objects - opened > DEPTH_MAX and not _are_flat(raw)
     if (
         deep
         or len(raw) > EVENT_BYTES_MAX
@@ -255,6 +256,11 @@ def _have_text_keys(arrays: Sequence[tuple[Any, ...]]) -> bool:
     """Whether no key of payloads or metadata is anything but text."""
     leaves = (leaf for array in arrays for part in array[1::2] for _, leaf in walk(part))
     return all(key.__class__ is str for leaf in leaves if isinstance(leaf, dict) for key in leaf)
+
+
+def _opens(payload: object) -> bool:
+    """Whether a payload surely is an object or an array."""
+    return payload.__class__ in (dict, list)
 
 
 def _are_flat(raw: bytes) -> bool:
