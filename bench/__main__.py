@@ -42,7 +42,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="workloads (default: all)")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="workloads, or how their names begin (default: all)",
+    )
     parser.add_argument("--quick", action="store_true", help="little of everything, in 2 minutes")
     parser.add_argument("--long", action="store_true", help="growth too: 10,000,000 events")
     parser.add_argument("--rounds", type=int, help="how often each is measured")
@@ -61,11 +66,15 @@ def _chosen(options: argparse.Namespace, scale: Scale, folder: Path) -> list[Wor
     known = workloads(scale, conversations=options.conversations, folder=folder)
     if not options.names:
         return [w for w in known if w.name not in LONG or options.long or options.list]
-    unknown = set(options.names) - {workload.name for workload in known}
+    chosen = {
+        one: [w for w in known if w.name == one or w.name.startswith(f"{one}-")]
+        for one in options.names
+    }
+    unknown = [one for one, found in chosen.items() if not found]
     if unknown:
         names = ", ".join(workload.name for workload in known)
-        sys.exit(f"no workload {', '.join(sorted(unknown))}; there are {names}")
-    return [workload for workload in known if workload.name in options.names]
+        sys.exit(f"no workload {', '.join(unknown)}; there are {names}")
+    return [workload for workload in known if any(workload in found for found in chosen.values())]
 
 
 def _run(
@@ -119,6 +128,8 @@ def _measure(outcome: Outcome, processes: Processes, label: str, ask: Ask) -> No
         outcome.failures[label] = str(failure)
         return
     outcome.values.setdefault(label, []).append(answer.pop("value"))
+    if "processor_us" in answer:
+        outcome.processor_us.setdefault(label, []).append(answer.pop("processor_us"))
     outcome.details[label] = answer
 
 

@@ -16,6 +16,8 @@ class Outcome:
 
     workload: Workload
     values: dict[str, list[float]] = field(default_factory=dict)
+    processor_us: dict[str, list[float]] = field(default_factory=dict)
+    """Of an event, in each round: of the subject, and of the server that it asks."""
     details: dict[str, dict[str, Any]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)

@@ -76,6 +76,8 @@ class Scale:
     """Of one long conversation."""
     calls: int
     """Of one conversation whose every request holds all of it."""
+    server_log: int
+    """Events in a log that is read from a server."""
 
 
 FULL = Scale(
@@ -90,6 +92,7 @@ FULL = Scale(
     growth=(100_000, 10_000_000),
     turns=10_000,
     calls=1_000,
+    server_log=100_000,
 )
 QUICK = Scale(
     seconds=0.1,
@@ -103,4 +106,5 @@ QUICK = Scale(
     growth=(10_000, 100_000),
     turns=1_000,
     calls=200,
+    server_log=10_000,
 )

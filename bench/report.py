@@ -14,7 +14,8 @@ from bench.plan import Unit
 def table(outcome: Outcome) -> str:
     """One workload: each entry's median and spread, and its ratio to the first entry."""
     workload = outcome.workload
-    head = ("", "median", "least", "most", "p99 of a call", _ratio_head(outcome))
+    processor = "processor an event" if outcome.processor_us else ""
+    head = ("", "median", "least", "most", "p99 of a call", processor, _ratio_head(outcome))
     rows = [head, *(_row(outcome, entry.label) for entry in workload.entries)]
     took = f"{outcome.took_s:.0f} s, load {outcome.load:g}"
     lines = [f"\n{workload.name}: {workload.title} ({took})", *_aligned(rows)]
@@ -46,6 +47,7 @@ def as_json(outcome: Outcome, found: Sequence[Verdict]) -> dict[str, Any]:
         "title": outcome.workload.title,
         "unit": outcome.workload.unit,
         "values": outcome.values,
+        "processor_us": outcome.processor_us,
         "details": outcome.details,
         "failures": outcome.failures,
         "wrong": outcome.wrong,
@@ -58,15 +60,16 @@ def as_json(outcome: Outcome, found: Sequence[Verdict]) -> dict[str, Any]:
 def _row(outcome: Outcome, label: str) -> tuple[str, ...]:
     values, unit = outcome.values.get(label), outcome.workload.unit
     if not values:
-        return (label, "missing", "", "", "", "")
+        return (label, "missing", "", "", "", "", "")
     details = outcome.details.get(label, {})
-    p99_ms = details.get("p99_ms")
+    p99_ms, spent_us = details.get("p99_ms"), outcome.processor_us.get(label)
     first = outcome.values.get(outcome.workload.entries[0].label, [])
     found = ratios(unit, first, values)
     return (
         label,
         *(_shown(unit, figure) for figure in (median(values), min(values), max(values))),
         details.get("also", "" if p99_ms is None else f"{p99_ms:.3g} ms"),
+        f"{median(spent_us):.3g} µs" if spent_us else "",
         _short(median(found)) if found else "",
     )
 

@@ -7,20 +7,25 @@ import os
 import select
 import subprocess
 import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from bench import database
 from bench.environments import ROOT, python_for
 
 ANSWER_S_MAX: Final = 1_200
 """A subject that has not answered after this is ended, and its measurements are missing."""
 
-SUBJECTS: Final = ("refold", "seed", "raw", "eventsourcing", "eventsource-py", "langgraph")
 RIVALS: Final = {
     "eventsourcing": "eventsourcing",
     "eventsource-py": "eventsource-py",
     "langgraph": "langgraph-checkpoint-sqlite",
+    "eventsourcing-postgres": "eventsourcing-postgres",
+    "eventsource-py-postgres": "eventsource-py-postgres",
+    "langgraph-postgres": "langgraph-checkpoint-postgres",
 }
 """Subjects that need an environment of their own, with the name of its requirements."""
 
@@ -32,7 +37,7 @@ class Failed(Exception):
 class Process:
     """One subject's process."""
 
-    def __init__(self, subject: str, folder: Path) -> None:
+    def __init__(self, subject: str, folder: Path, told: Mapping[str, str]) -> None:
         requirements = RIVALS.get(subject)
         python = Path(sys.executable) if requirements is None else python_for(requirements)
         module = f"bench.subjects.{subject.replace('-', '_')}"
@@ -41,7 +46,7 @@ class Process:
         self._process = subprocess.Popen(
             [str(python), "-m", module, str(folder / subject)],
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"},
+            env={**os.environ, **told, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -88,6 +93,8 @@ class Processes:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._running: dict[str, Process] = {}
+        self._servers = ExitStack()
+        self._told: dict[str, str] = {}
         self.failed: dict[str, str] = {}
 
     def ask(self, subject: str, do: str, **arguments: Any) -> dict[str, Any]:
@@ -97,12 +104,19 @@ class Processes:
         process = self._running.get(subject)
         if process is None:
             try:
-                process = self._running[subject] = Process(subject, self._folder)
+                told = self._server() if subject.endswith("-postgres") else {}
+                process = self._running[subject] = Process(subject, self._folder, told)
                 process.ask("use")
             except Exception as error:
                 self.failed[subject] = f"{subject}: {error}"
                 raise Failed(self.failed[subject]) from error
         return process.ask(do, **arguments)
+
+    def _server(self) -> Mapping[str, str]:
+        """Where the server is that all who want one share; it is started once."""
+        if not self._told:
+            self._told = self._servers.enter_context(database.server())
+        return self._told
 
     def __enter__(self) -> Self:
         return self
@@ -113,5 +127,6 @@ class Processes:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for process in self._running.values():
-            process.close()
+        with self._servers:
+            for process in self._running.values():
+                process.close()

@@ -13,7 +13,9 @@ import shutil
 import sys
 import traceback
 from collections.abc import Awaitable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from time import process_time
 from typing import Any, Final, Protocol
 
 from bench.measuring import awaited, busy_threads, called, timed
@@ -37,6 +39,9 @@ class Store(Protocol):
 class Subject:
     """The measurements that subjects share; each brings :meth:`open` and what its stores do."""
 
+    threads: int | None = None
+    """How many call for the tasks of a loop, where not as many as the standard library says."""
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.events: list[Made] = []
@@ -57,6 +62,10 @@ class Subject:
         """How many events an append of a built log holds, where reading does not depend on it."""
         return size
 
+    def spent_s(self) -> float:
+        """Processor seconds used so far."""
+        return process_time()
+
     # -- what it is asked ------------------------------------------------------------------------
 
     def use(self, *, text: Text = "short", count: int = 6_000) -> None:
@@ -73,6 +82,7 @@ class Subject:
                 lambda caller, n: store.append(caller, self._start(caller, n, size), size),
                 callers=callers,
                 seconds=seconds,
+                spent=self.spent_s,
             )
         return self._events(figures, size)
 
@@ -80,13 +90,15 @@ class Subject:
         """The same by tasks of an event loop."""
 
         async def measure() -> dict[str, float]:
+            if self.threads is not None:
+                asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(self.threads))
             with self._fresh() as store:
 
                 def work(caller: int, n: int) -> Awaitable[object]:
                     start = self._start(caller, n, size)
                     return asyncio.to_thread(store.append, caller, start, size)
 
-                return await awaited(work, tasks=tasks, seconds=seconds)
+                return await awaited(work, tasks=tasks, seconds=seconds, spent=self.spent_s)
 
         return self._events(asyncio.run(measure()), size)
 
@@ -118,7 +130,11 @@ class Subject:
         """Bytes an event of a kept log, with nothing left beside its file."""
         store = self.kept[name]
         store.settle()
-        return {"value": self._path(name).stat().st_size / events}
+        return {"value": self._size_bytes(self._path(name)) / events}
+
+    def build_steps(self, *, name: str, turns: int) -> dict[str, float]:
+        """Checkpoints a second of a LangGraph graph's steps; they are kept."""
+        raise NotImplementedError
 
     def drop(self, *, name: str) -> None:
         """Let a kept log go, and its file."""
@@ -136,6 +152,9 @@ class Subject:
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.db"
 
+    def _size_bytes(self, path: Path) -> int:
+        return path.stat().st_size
+
     def _remove(self, path: Path) -> None:
         for suffix in ("", "-wal", "-shm", "-journal"):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
@@ -145,6 +164,8 @@ class Subject:
         return (caller * POOL_STEP + n * size) % len(self.events)
 
     def _events(self, figures: dict[str, float], size: int) -> dict[str, float]:
+        if "processor_us" in figures:
+            figures["processor_us"] /= size
         return {"value": figures.pop("per_s") * size, **figures}
 
 

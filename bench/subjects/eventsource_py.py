@@ -76,8 +76,8 @@ _TYPES = {cls: name for name, cls in _CLASSES.items()}
 class EventsourcePyStore:
     """One store; the versions of its streams are the caller's, so nothing is read to append."""
 
-    def __init__(self, path: Path, events: list[Made]) -> None:
-        self.store = SQLiteEventStore(str(path))
+    def __init__(self, store: Any, events: list[Made]) -> None:
+        self.store = store
         self._events = events
         self._versions: dict[int, int] = {}
 
@@ -113,6 +113,9 @@ class EventsourcePy(Subject):
         super().__init__(folder)
         self._loop = asyncio.new_event_loop()
 
+    def open(self, path: Path) -> EventsourcePyStore:
+        return EventsourcePyStore(SQLiteEventStore(str(path)), self.events)
+
     def append(
         self, *, size: int, seconds: float, callers: int = 1, busy: int = 0
     ) -> dict[str, float]:
@@ -123,12 +126,12 @@ class EventsourcePy(Subject):
         path = self._path("tasks")
 
         async def measure() -> dict[str, float]:
-            store = EventsourcePyStore(path, self.events)
+            store = self.open(path)
 
             def work(caller: int, n: int) -> Awaitable[object]:
                 return store.append(caller, self._start(caller, n, size), size)
 
-            figures = await awaited(work, tasks=tasks, seconds=seconds)
+            figures = await awaited(work, tasks=tasks, seconds=seconds, spent=self.spent_s)
             await store.store.close()
             return figures
 
@@ -137,7 +140,7 @@ class EventsourcePy(Subject):
         return self._events(figures, size)
 
     def build(self, *, name: str, events: int, streams: int = 1, size: int = 1) -> None:
-        store = EventsourcePyStore(self._path(name), self.events)
+        store = self.open(self._path(name))
         size = max(size, 100)
 
         async def write() -> None:
@@ -166,7 +169,7 @@ class EventsourcePy(Subject):
     def size(self, *, name: str, events: int) -> dict[str, float]:
         store = self.kept[name]
         self._loop.run_until_complete(store.store.close())
-        return {"value": self._path(name).stat().st_size / events}
+        return {"value": self._size_bytes(self._path(name)) / events}
 
     def drop(self, *, name: str) -> None:
         store = self.kept.pop(name, None)

@@ -177,11 +177,9 @@ class Sessions(Application[UUID]):
 class EventsourcingStore:
     """One application; the aggregates are kept in memory between saves, so nothing is read."""
 
-    def __init__(self, path: Path, events: list[Made], kind: type[Aggregate]) -> None:
+    def __init__(self, env: dict[str, str], events: list[Made], kind: type[Aggregate]) -> None:
         self._kind = kind
-        self._app = Sessions(
-            env={"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": str(path)}
-        )
+        self._app = Sessions(env=env)
         self._events = events
         self._sessions: dict[int, Aggregate] = {}
 
@@ -209,21 +207,20 @@ class EventsourcingStore:
             start = page[-1].id + 1
         return state_of(session)
 
-    def project(self, path: Path) -> list[tuple[Any, ...]]:
-        """Costs in a new file, from the first event to the last.
+    def project(self, view: Any) -> list[tuple[Any, ...]]:
+        """Costs in a new view, from the first event to the last.
 
         What its ``ProjectionRunner`` does with a subscription, which its SQLite recorder lacks.
         """
-        env = Environment("costs", {"SQLITE_DBNAME": str(path)})
-        costs = Costs(SQLiteFactory(env).tracking_recorder(CostsView))
+        costs: Any = Costs(view)
         start, log = 1, self._app.notification_log
         while page := log.select(start, _NOTIFICATIONS_PER_PAGE, topics=Costs.topics):
             for notification in page:
                 recorded = self._app.mapper.to_domain_event(notification)
                 costs.process_event(recorded, Tracking(self._app.name, notification.id))
             start = page[-1].id + 1
-        rows = costs.view.rows()
-        costs.view.datastore.close()
+        rows: list[tuple[Any, ...]] = view.rows()
+        view.datastore.close()
         return rows
 
     def settle(self) -> None:
@@ -235,14 +232,25 @@ class EventsourcingStore:
 
 
 class Eventsourcing(Subject):
+    store: type[EventsourcingStore] = EventsourcingStore
+
     def open(self, path: Path) -> EventsourcingStore:
         kind = Dialogue if self.text == "dialogues" else Session
-        return EventsourcingStore(path, self.events, kind)
+        return self.store(self.env(path), self.events, kind)
+
+    def env(self, path: Path) -> dict[str, str]:
+        """What the library is told of a place for events."""
+        return {"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": str(path)}
+
+    def view(self, path: Path) -> Any:
+        """An empty view of costs."""
+        return SQLiteFactory(Environment("costs", self.env(path))).tracking_recorder(CostsView)
 
     def rebuild(self, *, name: str, events: int) -> dict[str, object]:
         """Events a second of the log at which the costs are made anew."""
         path = self._path("costs")
-        took_s, rows = timed(lambda: self.kept[name].project(path), seconds=0)
+        view = self.view(path)
+        took_s, rows = timed(lambda: self.kept[name].project(view), seconds=0)
         self._remove(path)
         return {"value": events / took_s, "state": spent(rows, events)}
 

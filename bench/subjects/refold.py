@@ -207,17 +207,22 @@ class Refold(Subject):
     def prepare(self) -> None:
         self.registry = default_registry if self.text == "dialogues" else REGISTRY
         classes = {kind.tag: self.registry.class_of(kind) for kind in self.registry.kinds()}
-        self.typed = [msgspec.convert(e.data, classes[e.type]) for e in self.events]
+        self.typed: list[Any] = [msgspec.convert(e.data, classes[e.type]) for e in self.events]
+
+    def address(self, path: Path) -> str:
+        """What a store of a path is opened by."""
+        return str(path)
 
     def open(self, path: Path) -> RefoldStore:
-        return RefoldStore(refold.open(path, registry=self.registry), self)
+        return RefoldStore(refold.open(self.address(path), registry=self.registry), self)
 
     def reopen(self, kept: RefoldStore) -> None:
         """Close and open: the last connection to close leaves one file."""
         for name, store in self.kept.items():
             if store is kept:
                 kept.close()
-                kept.store = refold.open(self._path(name), registry=self.registry)
+                address = self.address(self._path(name))
+                kept.store = refold.open(address, registry=self.registry)
 
     def append_tasks(self, *, size: int, seconds: float, tasks: int) -> dict[str, float]:
         """Appends by tasks of an event loop, each to a stream of its own."""
@@ -225,7 +230,8 @@ class Refold(Subject):
 
         async def measure() -> dict[str, float]:
             versions: list[Any] = [refold.NO_STREAM] * tasks
-            async with refold.open_async(path, registry=self.registry) as store:
+            address = self.address(path)
+            async with refold.open_async(address, registry=self.registry) as store:
 
                 async def work(caller: int, n: int) -> None:
                     start = self._start(caller, n, size)
@@ -237,7 +243,7 @@ class Refold(Subject):
                     )
                     versions[caller] = appended.version
 
-                return await awaited(work, tasks=tasks, seconds=seconds)
+                return await awaited(work, tasks=tasks, seconds=seconds, spent=self.spent_s)
 
         figures = asyncio.run(measure())
         self._remove(path)
@@ -245,8 +251,9 @@ class Refold(Subject):
 
     def build(self, *, name: str, events: int, streams: int = 1, size: int = 1) -> None:
         """A log kept for reading, written without waiting for the disk and then opened anew."""
-        path = self._path(name)
-        store = RefoldStore(refold.open(path, registry=self.registry, synchronous="NORMAL"), self)
+        address = self.address(self._path(name))
+        opened = refold.open(address, registry=self.registry, synchronous="NORMAL")
+        store = RefoldStore(opened, self)
         for n in range(events // (streams * size)):
             for stream in range(streams):
                 store.append(stream, self._start(stream, n, size), size)
@@ -265,7 +272,7 @@ class Refold(Subject):
         from bench import steps
         from refold.langgraph import RefoldSaver
 
-        store = self.kept[name] = RefoldStore(refold.open(self._path(name)), self)
+        store = self.kept[name] = RefoldStore(refold.open(self.address(self._path(name))), self)
         took_s, _ = timed(lambda: steps.save(RefoldSaver(store.store), turns), seconds=0)
         return {"value": 2 * turns / took_s}
 
@@ -411,7 +418,7 @@ class Refold(Subject):
         """Events a second of importing the recorded conversations; the log is kept."""
         self.drop(name=name)
         file, tools = Path(folder, "gpt-4o-airline.json"), Path(folder, tools_file)
-        store = refold.open(self._path(name))
+        store = refold.open(self.address(self._path(name)))
         took_s, report = timed(
             lambda: import_files(store, "tau-bench", [file], tools=tools if tools_file else None),
             seconds=0,

@@ -149,10 +149,14 @@ MODELS: Final[dict[str, Callable[[list[dict[str, Any]]], Rows]]] = {
 class SeedStore:
     """One file; ``events`` is the pool that appends take from."""
 
-    def __init__(self, path: Path, events: list[Made]) -> None:
-        self._path = str(path)
+    def __init__(self, address: str, events: list[Made]) -> None:
+        self._address = address
         self._events = events
-        with closing(sqlite3.connect(self._path)) as connection:
+        self.begin()
+
+    def begin(self) -> None:
+        """Make the table."""
+        with closing(sqlite3.connect(self._address)) as connection:
             connection.executescript(_SCHEMA)
 
     def append(self, stream: int, start: int, size: int) -> int:
@@ -166,7 +170,7 @@ class SeedStore:
         self, stream: str, events: list[tuple[str, Any]], metadata: dict[str, Any]
     ) -> int:
         """Append events given as type and payload; the version after it."""
-        with closing(sqlite3.connect(self._path)) as connection:
+        with closing(sqlite3.connect(self._address)) as connection:
             found = connection.execute(
                 "SELECT MAX(version) FROM events WHERE stream_id = ?", (stream,)
             )
@@ -187,11 +191,14 @@ class SeedStore:
             connection.commit()
         return version
 
+    def rows(self, sql: str, *values: object) -> Rows:
+        """What a query gives."""
+        with closing(sqlite3.connect(self._address)) as connection:
+            return connection.execute(sql, values).fetchall()
+
     def read(self, where: str, *values: object) -> list[dict[str, Any]]:
         """Events as dicts, decoded."""
-        with closing(sqlite3.connect(self._path)) as connection:
-            sql = f"SELECT * FROM events WHERE {where}"
-            rows = connection.execute(sql, values).fetchall()
+        rows = self.rows(f"SELECT * FROM events WHERE {where}", *values)
         return [
             {
                 "id": row[0],
@@ -200,12 +207,18 @@ class SeedStore:
                 "stream_type": row[3],
                 "event_type": row[4],
                 "version": row[5],
-                "data": json.loads(row[6]),
-                "metadata": json.loads(row[7]),
-                "occurred_at": datetime.fromisoformat(row[8]),
+                **self.decoded(*row[6:9]),
             }
             for row in rows
         ]
+
+    def decoded(self, data: Any, metadata: Any, occurred_at: Any) -> dict[str, Any]:
+        """The columns that a driver does not decode."""
+        return {
+            "data": json.loads(data),
+            "metadata": json.loads(metadata),
+            "occurred_at": datetime.fromisoformat(occurred_at),
+        }
 
     def load(self, stream: int) -> State:
         """A stream read and folded."""
@@ -220,19 +233,18 @@ class SeedStore:
 
     def last(self, stream: int) -> int:
         """The last version of a stream."""
-        with closing(sqlite3.connect(self._path)) as connection:
-            sql = "SELECT MAX(version) FROM events WHERE stream_id = ?"
-            return int(connection.execute(sql, (f"session-{stream}",)).fetchone()[0])
+        sql = "SELECT MAX(version) FROM events WHERE stream_id = ?"
+        return int(self.rows(sql, f"session-{stream}")[0][0])
 
     def feed(self) -> State:
         """The whole log read and folded."""
-        return folded((event["event_type"], event["data"]) for event in self.read("1 ORDER BY id"))
+        events = self.read("id > 0 ORDER BY id")
+        return folded((event["event_type"], event["data"]) for event in events)
 
     def streams(self) -> list[str]:
         """The streams that there are."""
-        with closing(sqlite3.connect(self._path)) as connection:
-            found = connection.execute("SELECT DISTINCT stream_id FROM events ORDER BY 1")
-            return [stream for (stream,) in found]
+        found = self.rows("SELECT DISTINCT stream_id FROM events ORDER BY 1")
+        return [stream for (stream,) in found]
 
     def conversation(self, stream: str) -> dict[str, list[Any]]:
         """The state of a conversation: its words, its tool calls, its redactions."""
@@ -271,15 +283,19 @@ class SeedStore:
 
     def made(self, model: str) -> list[tuple[Any, ...]]:
         """A read model of the whole log, read, summed and written."""
-        rows = MODELS[model](self.read("1 ORDER BY id"))
-        with closing(sqlite3.connect(self._path)) as connection:
+        rows = MODELS[model](self.read("id > 0 ORDER BY id"))
+        self.write(model, rows)
+        return rows
+
+    def write(self, model: str, rows: Rows) -> None:
+        """Rows as a table of their own, made anew."""
+        with closing(sqlite3.connect(self._address)) as connection:
             connection.execute(f"DROP TABLE IF EXISTS {model}")
             columns = ", ".join(f"c{number}" for number in range(len(rows[0])))
             connection.execute(f"CREATE TABLE {model} ({columns})")
             marks = ", ".join("?" * len(rows[0]))
             connection.executemany(f"INSERT INTO {model} VALUES ({marks})", rows)
             connection.commit()
-        return rows
 
     def settle(self) -> None:
         """Nothing stands beside the file."""
@@ -292,7 +308,7 @@ class Seed(Subject):
     """The seed design."""
 
     def open(self, path: Path) -> SeedStore:
-        return SeedStore(path, self.events)
+        return SeedStore(str(path), self.events)
 
     def build(self, *, name: str, events: int, streams: int = 1, size: int = 1) -> None:
         """The same rows as by appending, in few commits: one by one takes minutes."""
@@ -312,7 +328,7 @@ class Seed(Subject):
 
     def take_in(self, *, name: str, path: str) -> dict[str, float]:
         """Events a second of storing a log given as JSON lines of stream, events, metadata."""
-        store = self.kept[name] = SeedStore(self._path(name), [])
+        store = self.kept[name] = self.open(self._path(name))
         count = 0
         started = perf_counter()
         for line in Path(path).read_text().splitlines():
@@ -350,7 +366,7 @@ class Seed(Subject):
     def size_of(self, *, path: str) -> dict[str, float]:
         """Bytes an event of events given as JSON lines of stream, type, payload, metadata."""
         file = self._path("given")
-        store = SeedStore(file, [])
+        store = SeedStore(str(file), [])
         count = 0
         for line in Path(path).read_text().splitlines():
             stream, events, metadata = json.loads(line)
