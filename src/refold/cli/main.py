@@ -107,6 +107,11 @@ Example:
         "stats": ("stats", "Show what each part of a store takes."),
         "sql": ("sql", "Ask in SQL, of all events and of the read models."),
         "compact": ("compact", "Pack old events, to a third or less."),
+        "partitions": (
+            "partitions",
+            "Keep the months of a store in PostgreSQL: made ahead, taken out, brought back.",
+        ),
+        "archive": ("archive", "Write the old months of a store in PostgreSQL to files."),
         "backup": ("backup", "Copy a store to a new file."),
         "copy": ("copy", "Copy a store into another: journal, file, PostgreSQL."),
         "restore": ("backup", "Make a store from a backup."),

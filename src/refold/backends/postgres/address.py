@@ -1,8 +1,9 @@
 """Where a log stands: ``postgresql://user:password@host/database?schema=agents``.
 
-Three options are refold's own: ``schema`` (default ``refold``) holds the tables, ``tenant`` (a
-number, default 0) is a log of its own in them, and ``pgbouncer=true`` leaves out what a pooler in
-transaction mode does not pass on. All others are libpq's
+Four options are refold's own: ``schema`` (default ``refold``) holds the tables, ``tenant`` (a
+number, default 0) is a log of its own in them, ``pgbouncer=true`` leaves out what a pooler in
+transaction mode does not pass on, and ``archive`` is a folder with months that were taken out of
+the log. All others are libpq's
 (https://www.postgresql.org/docs/current/libpq-connect.html).
 """
 
@@ -38,6 +39,7 @@ class Address(NamedTuple):
     tenant: int
     is_pooled: bool
     shown: str
+    archive: str | None = None
 
     def for_writing(self) -> Address:
         """The same; of several hosts the one that takes writes, and not the first that answers."""
@@ -56,6 +58,7 @@ def parsed(url: str) -> Address:
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     schema = options.pop("schema", "refold")
     tenant, pooled = options.pop("tenant", "0"), options.pop("pgbouncer", "false")
+    archive = options.pop("archive", "") or None
     if not _SCHEMA.fullmatch(schema):
         why = "is no name for a schema: give letters, digits and _, at most 40"
         raise UsageError(f"schema={schema!r} {why}", argument="url")
@@ -72,7 +75,7 @@ def parsed(url: str) -> Address:
         raise _none("the name of the database holds @")
     place = f"{given.get('host', '')}:{given.get('port', 5432)}/{given.get('dbname', '')}"
     shown = f"postgresql://{place}?schema={schema}" + (f"&tenant={tenant}" if int(tenant) else "")
-    return Address(_DEFAULTS | given, schema, int(tenant), pooled == "true", shown)
+    return Address(_DEFAULTS | given, schema, int(tenant), pooled == "true", shown, archive)
 
 
 def _none(why: object) -> UsageError:

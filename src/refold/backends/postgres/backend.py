@@ -5,16 +5,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 from typing import Any, Literal, TypeVar
 
 import psycopg
 
 from refold import ports
+from refold.archive.month import ArchivedAppend
 from refold.backends.copied import StoredAppend, as_batches
 from refold.backends.postgres import doctor, queries, schema
 from refold.backends.postgres.address import parsed
+from refold.backends.postgres.away import DetachedMonths, unbroken
 from refold.backends.postgres.errors import naming_errors
 from refold.backends.postgres.listener import Listener
+from refold.backends.postgres.partitions import ServerMonths
 from refold.backends.postgres.schema import Mode
 from refold.backends.postgres.session import ServerSession, Sessions
 from refold.backends.postgres.tables import ServerTables
@@ -52,6 +56,8 @@ class PostgresBackend:
         self._tables = ServerTables(self._sessions)
         self._writer = PostgresWriter(address, durable=synchronous == "FULL")
         self._listener = Listener(address)
+        self._months = DetachedMonths(self._sessions)
+        self.month_keeper = ServerMonths(self._sessions, self._check_writable)
         self._write_lock = threading.Lock()
         try:
             with naming_errors(self.shown), self._sessions.lent() as session:
@@ -75,9 +81,31 @@ class PostgresBackend:
     ) -> list[Row]:
         """See :class:`~refold.ports.Backend`."""
         low = max(first, last - events_max + 1) if backward else first
-        high = last if backward else min(last, first + events_max - 1)
-        place = self._tenant, stream, low, min(high, queries.LAST_POSITION)
-        return self._read(queries.stream_page, *place, backward=backward) or []
+        high = min(last if backward else first + events_max - 1, last, queries.LAST_POSITION)
+
+        def read() -> list[Row]:
+            place = self._tenant, stream, low, high
+            return self._read(queries.stream_page, *place, backward=backward) or []
+
+        page = read()
+        rows = unbroken(page, high if backward else low, backward=backward)
+        return rows or self._detached_rows(stream, low, high, page, backward=backward) or read()
+
+    def _detached_rows(
+        self, stream: str, low: int, high: int, page: list[Row], *, backward: bool
+    ) -> list[Row]:
+        """The same of a page that lacks the first of them; none where the stream has none there."""
+        info = self.head(stream)
+        if info is None:
+            return page
+        low = max(low, 0 if info.fork is None else info.fork.version + 1)
+        high = min(high, info.version)
+        edge = high if backward else low
+        rows = page if low > high else unbroken(page, edge, backward=backward)
+        if rows or low > high:
+            return rows
+        found = self._months.rows(stream, first=low, last=high)
+        return unbroken(found[::-1] if backward else found, edge, backward=backward)
 
     def whole(self, stream: str, *, last: int) -> Row | None:
         """See :class:`~refold.ports.WholeReader`."""
@@ -92,12 +120,25 @@ class PostgresBackend:
         rows_max: int,
     ) -> list[Row]:
         """See :class:`~refold.ports.Backend`."""
-        narrowed = after, rows_max, categories, types
-        return self._read(queries.log_page, self._tenant, *narrowed) or []
+        while True:
+            wanted = after, rows_max, categories, types
+            rows, away = self._read(queries.log_page, self._tenant, *wanted) or ([], None)
+            if rows or away is None:
+                return rows
+            found = self._months.log(away, after=after, categories=categories, types=types)
+            if rows := [one.row for one in islice(found, rows_max)]:
+                return rows
+            after = away.last
 
     def tagged(self, item: QueryItem, *, after: int, rows_max: int) -> list[Row]:
         """See :class:`~refold.ports.TagKeeper`."""
-        return self._read(queries.tagged_page, self._tenant, item, after, rows_max) or []
+        found = self._read(queries.tagged_page, self._tenant, item, after, rows_max) or []
+        return [row if isinstance(row, Row) else self._at(row) for row in found]
+
+    def _at(self, position: int) -> Row:
+        """The append that holds a position, of which it is known that there is one."""
+        whole = {"categories": None, "types": None}
+        return self.log(after=position - 1, **whole, rows_max=1)[0]
 
     def find(self, key: str) -> ports.Kept | None:
         """See :class:`~refold.ports.Backend`."""
@@ -159,7 +200,7 @@ class PostgresBackend:
     def check(self) -> Iterator[ports.Check]:
         """See :class:`~refold.ports.Checkable`."""
         with naming_errors(self.shown), self._sessions.lent() as session:
-            yield from doctor.checks(session, self._tenant)
+            yield from doctor.checks(session, self._tenant, self._months)
 
     def batches(self) -> Iterator[tuple[int, ports.Batch]]:
         """See :class:`~refold.ports.Copied`."""
@@ -167,15 +208,29 @@ class PostgresBackend:
 
     def _appends(self) -> Iterator[StoredAppend]:
         after = 0
-        while page := self._read(queries.stored_appends, self._tenant, after):
+        while found := self._read(queries.stored_appends, self._tenant, after):
+            page, away = found
             yield from page
-            after = page[-1].position
+            if page:
+                after = page[-1].position
+            elif away is not None:
+                yield from map(self._stored, self._months.log(away))
+                after = away.last
+            else:
+                return
+
+    def _stored(self, one: ArchivedAppend) -> StoredAppend:
+        info = self.head(one.stream)
+        fork = (None, None) if info is None or info.fork is None else info.fork
+        place = one.position, one.stream, one.version, one.recorded_at, one.clock_at
+        return StoredAppend(*place, one.metadata, one.body, one.key, one.digest, *fork)
 
     def close(self) -> None:
         """Let go of the connections; closing twice is fine."""
         self._sessions.close()
         if self._process.is_here:
             self._listener.close()
+            self._months.close()
             with self._write_lock:
                 self._writer.close()
 

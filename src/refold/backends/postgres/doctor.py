@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import groupby
-from math import inf
 from operator import itemgetter
 from typing import Final
 
 import psycopg
 
+from refold.backends.postgres.away import DetachedMonths
+from refold.backends.postgres.partitions import patient
 from refold.backends.postgres.queries import log_page
 from refold.backends.postgres.session import ServerSession
 from refold.backends.postgres.statements import FOLDER, qualified, statement
@@ -24,13 +25,17 @@ from refold.ports import Check
 ROWS_PER_PAGE: Final = 1_024
 _ANY_KIND: Final = Registry()
 """What is stored is looked at as it is, whatever a program makes of it."""
+_ATTACHED: Final = "LOCK TABLE refold.log IN ACCESS SHARE MODE"
+"""No month leaves meanwhile: what the log holds and what is said to have left are of one moment."""
+Look = Callable[[], tuple[bool, str] | str | None]
 _SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 
-def checks(session: ServerSession, tenant: int) -> Iterator[Check]:
+def checks(session: ServerSession, tenant: int, away: DetachedMonths) -> Iterator[Check]:
     """One line a thing looked at; reads the whole log, as it is at one moment."""
-    looks: dict[str, Callable[[], tuple[bool, str] | str | None]] = {
+    looks: dict[str, Look] = {
         "PostgreSQL": lambda: (True, session.info.parameter_status("server_version") or ""),
+        "months": lambda: _months(session, tenant, away),
         "bodies": lambda: _bodies(session, tenant),
         "digests": lambda: _digests(session, tenant),
         "tags": lambda: _tags(session, tenant),
@@ -38,9 +43,14 @@ def checks(session: ServerSession, tenant: int) -> Iterator[Check]:
         "size": lambda: _size(session, tenant),
     }
     # A look at all of a large log takes its time.
-    session.answer_s, usual_s = inf, session.answer_s
+    with patient(session):
+        yield from _looked(session, looks)
+
+
+def _looked(session: ServerSession, looks: Mapping[str, Look]) -> Iterator[Check]:
     try:
         session.execute(_SNAPSHOT)
+        session.execute(qualified(_ATTACHED, session.schema))
         for name, look in looks.items():
             try:
                 with session.transaction():
@@ -53,7 +63,6 @@ def checks(session: ServerSession, tenant: int) -> Iterator[Check]:
             told = found if isinstance(found, tuple) else (not found, found or "checked")
             yield Check(name, *told)
     finally:
-        session.answer_s = usual_s
         if not session.closed:
             session.rollback()
 
@@ -81,7 +90,13 @@ def _asked(session: ServerSession, tenant: int, asked: Sequence[tuple[str, str]]
 def _bodies(session: ServerSession, tenant: int) -> str | None:
     """Every event can be read, and reads by type and by time find it."""
     after = 0
-    while page := log_page(session, tenant, after, ROWS_PER_PAGE, None, None):
+    while True:
+        page, away = log_page(session, tenant, after, ROWS_PER_PAGE, None, None)
+        if not page:
+            if away is None:
+                return None
+            after = away.last
+            continue
         types = dict(session.run("types_of_appends", tenant, page[0].position, page[-1].position))
         for row in page:
             events = decode_row(row, _ANY_KIND)
@@ -93,7 +108,17 @@ def _bodies(session: ServerSession, tenant: int) -> str | None:
             if (min(times), max(times)) != row.span():
                 return f"other times than it says, at position {row.position}"
             after = row.position + row.event_count - 1
-    return None
+
+
+def _months(session: ServerSession, tenant: int, away: DetachedMonths) -> tuple[bool, str] | None:
+    """Those that were taken out are known; where their archive is given, all of it can be read."""
+    told = []
+    for month, state, _, _, _, *holds in session.run("months", tenant):
+        if state != "attached":
+            _, _, first, last = holds
+            where = f"{month} is {state}" + (f" (positions {first} to {last})" if first else "")
+            told.append(f"{where}, {away.told(month)}")
+    return (True, "; ".join(told)) if told else None
 
 
 def _digests(session: ServerSession, tenant: int) -> str | None:

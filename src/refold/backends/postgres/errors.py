@@ -21,6 +21,8 @@ _AGAIN: Final = ("40001", "40P01")
 """A serialization failure, a deadlock: the same may succeed at once."""
 _NOT_AS_MADE: Final = ("42", "3F", "22P02", "22003", "23", "XX001", "XX002")
 """What refold's own statements meet only where tables are not as refold made them, or damaged."""
+_OF_MONTHS: Final = "RF001"
+"""What refold's own functions raise of a month that is closed or was taken out of the log."""
 _CALLERS_FAULT: Final = ("22", "23", "42", "0A", "54", "2201", "25001", "3F", "P0")
 _WRONG: Final = (psycopg.ProgrammingError, psycopg.DataError)
 """What psycopg refuses by itself, such as a number of values that is not that of the places."""
@@ -66,6 +68,8 @@ def named(error: psycopg.Error, where: str) -> RefoldError:
     if _is_of(error, ("25006",)):
         why = f"{where} takes no writes: {said}; is it a standby?"
         return Unavailable(f"{why} give all hosts and target_session_attrs=read-write", url=where)
+    if _is_of(error, (_OF_MONTHS,)):
+        return BackendError(f"{where}: {said}", code="month_detached", url=where)
     if _is_of(error, ("42501", "28")):
         return UsageError(f"{where} may not be used so: {said}", code="not_writable", url=where)
     if _is_of(error, _LARGE):

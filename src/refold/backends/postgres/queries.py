@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from refold.backends.copied import StoredAppend
 from refold.backends.postgres.session import ServerSession
@@ -19,6 +19,14 @@ ones compressed."""
 POSITIONS_PER_LOOK: Final = 100_000
 """One statement looks through so many for what is rare among them: each is answered soon."""
 LAST_POSITION: Final = (1 << 62) - 1
+
+
+class DetachedRun(NamedTuple):
+    """Positions side by side that left the log with a month, such as ``2026-01``."""
+
+    first: int
+    month: str
+    last: int
 
 
 def stream_page(
@@ -45,27 +53,30 @@ def log_page(
     rows_max: int,
     categories: Sequence[str] | None,
     types: Sequence[str] | None,
-) -> list[Row]:
-    """The appends with positions over one, narrowed."""
+) -> tuple[list[Row], DetachedRun | None]:
+    """The appends with positions over one, narrowed, up to the next that may be detached."""
     wanted = [None if names is None else list(names) for names in (categories, types)]
     after = min(after, LAST_POSITION)
     ends = LAST_POSITION if wanted == [None, None] else after + POSITIONS_PER_LOOK
     while True:
         values = (tenant, after, rows_max, *wanted, PAGE_BYTES_MAX, ends)
-        rows = [Row(*row) for row in session.run("log_page", *values)]
-        if rows or ends >= LAST_POSITION or ends >= log_head(session, tenant):
-            return rows
+        found = session.run("log_page", *values)
+        rows = [Row(*row) for row in found if row[6] is not None]
+        away = None if len(rows) == len(found) else DetachedRun(*found[-1][:3])
+        if found or ends >= LAST_POSITION or ends >= log_head(session, tenant):
+            return rows, away
         after, ends = ends, ends + POSITIONS_PER_LOOK
 
 
 def tagged_page(
     session: ServerSession, tenant: int, item: QueryItem, after: int, rows_max: int
-) -> list[Row]:
-    """The appends with the tags of an item over a position."""
+) -> list[Row | int]:
+    """The appends with the tags of an item over a position; of a detached one its last position."""
     tag, *others = item.tags
     wanted = (tag, sorted(item.types) or None, others)
     values = (tenant, min(max(after, 0), LAST_POSITION), rows_max, *wanted, PAGE_BYTES_MAX)
-    return [Row(*row) for row in session.run("tagged_page", *values)]
+    found = session.run("tagged_page", *values)
+    return [row[0] if row[6] is None else Row(*row) for row in found]
 
 
 def heads(session: ServerSession, tenant: int, names: Sequence[str]) -> list[StreamInfo]:
@@ -94,9 +105,13 @@ def kept_under(session: ServerSession, tenant: int, keys: Sequence[str]) -> dict
     return found
 
 
-def stored_appends(session: ServerSession, tenant: int, after: int) -> list[StoredAppend]:
-    """The next appends that begin after a position, as they were stored."""
-    return [StoredAppend(*row) for row in session.run("stored_appends", tenant, after)]
+def stored_appends(
+    session: ServerSession, tenant: int, after: int
+) -> tuple[list[StoredAppend], DetachedRun | None]:
+    """The next appends that begin after a position, as stored, up to the next that are detached."""
+    found = session.run("stored_appends", tenant, after)
+    page = [StoredAppend(*row) for row in found if row[6] is not None]
+    return page, None if len(page) == len(found) else DetachedRun(*found[-1][:3])
 
 
 def latest_snapshot(

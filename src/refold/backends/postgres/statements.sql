@@ -86,7 +86,15 @@ FROM (
 WHERE before < $5 ORDER BY version * $6::integer
 
 -- log_page: the appends that hold positions over $2, at most $3, of categories and of types; none
--- that begins after $7
+-- that begins after $7. At last, without a body, the first run of positions that is detached and may
+-- have some: first, month, last; no append behind it is given.
+WITH away AS MATERIALIZED (
+    SELECT first, last, month FROM refold.detached
+    WHERE tenant = $1 AND last > $2 AND first <= $7
+        AND ($4::text[] IS NULL OR categories && $4::text[])
+        AND ($5::text[] IS NULL OR types && $5::text[])
+    ORDER BY last LIMIT 1
+)
 SELECT
     position, stream, version, count, recorded_at, metadata, body, occurred_from, occurred_to,
     clock_at
@@ -98,24 +106,30 @@ FROM (
         WHERE tenant = $1 AND position >= coalesce((
             SELECT position FROM refold.log WHERE tenant = $1 AND position <= $2 + 1
             ORDER BY position DESC LIMIT 1
-        ), 1) AND position + count - 1 > $2 AND position <= $7
+        ), 1) AND position + count - 1 > $2
+            AND position <= least($7, (SELECT first - 1 FROM away))
             AND ($4::text[] IS NULL OR refold.category_of(stream) = ANY ($4::text[]))
             AND ($5::text[] IS NULL OR types && $5::text[])
         ORDER BY position LIMIT $3
     ) AS wanted
 ) AS page
-WHERE before < $6 ORDER BY position
+WHERE before < $6
+UNION ALL
+SELECT first, month, last, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM away
+ORDER BY position
 
--- tagged_page: the same of those with the tag $4, any of the types and all of the other tags
+-- tagged_page: the same of those with the tag $4, any of the types and all of the other tags; of one
+-- that is detached the position of its last event alone
 SELECT
-    position, stream, version, count, recorded_at, metadata, body, occurred_from, occurred_to,
-    clock_at
+    coalesce(position, last_position), stream, version, count, recorded_at, metadata, body,
+    occurred_from, occurred_to, clock_at
 FROM (
     SELECT
-        *, sum(pg_column_size(body)) OVER (ORDER BY position) - pg_column_size(body) AS before
+        *, sum(pg_column_size(body)) OVER (ORDER BY last_position)
+            - coalesce(pg_column_size(body), 0) AS before
     FROM (
-        SELECT log.* FROM refold.tags AS t
-        JOIN refold.log AS log ON log.tenant = t.tenant AND log.recorded_at = t.recorded_at
+        SELECT log.*, t.last_position FROM refold.tags AS t
+        LEFT JOIN refold.log AS log ON log.tenant = t.tenant AND log.recorded_at = t.recorded_at
             AND log.position = t.last_position - t.count + 1
         WHERE t.tenant = $1 AND t.tag = $4 AND t.last_position > $2
             AND ($5::text[] IS NULL OR t.types && $5::text[])
@@ -128,7 +142,7 @@ FROM (
         ORDER BY t.last_position LIMIT $3
     ) AS wanted
 ) AS page
-WHERE before < $7 ORDER BY position
+WHERE coalesce(before, 0) < $7 ORDER BY last_position
 
 -- whole: all the appends of a stream that is no branch and ends by version $3, as one row
 SELECT
@@ -147,6 +161,7 @@ WHERE tenant = $1 AND stream = $2
         WHERE tenant = $1 AND name = $2 AND parent IS NULL AND version <= $3
     )
 HAVING sum(pg_column_size(body)) < $5 AND min(version) = 0
+    AND sum(count) = max(version + count)
 
 -- heads
 SELECT name, version, parent, fork_version, recorded_at FROM refold.streams
@@ -163,16 +178,28 @@ SELECT last FROM refold.commits WHERE tenant = $1 ORDER BY after DESC LIMIT 1
 SELECT key, stream, version + count - 1, position + count - 1, count, recorded_at, true, digest
 FROM refold.keys WHERE tenant = $1 AND key = ANY ($2) ORDER BY key, part
 
--- stored_appends: with their keys and what their streams branched from
-SELECT
-    log.position, log.stream, log.version, log.recorded_at, log.clock_at, log.metadata::text,
-    log.body::text, log.key, k.digest, s.parent, s.fork_version
-FROM refold.log AS log
-JOIN refold.streams AS s ON s.tenant = log.tenant AND s.name = log.stream
-LEFT JOIN refold.keys AS k ON k.tenant = log.tenant
-    AND k.key = split_part(log.key, E'\x1f', 1)
-    AND k.part = coalesce(nullif(split_part(log.key, E'\x1f', 2), ''), '0')::integer
-WHERE log.tenant = $1 AND log.position > $2 ORDER BY log.position LIMIT 256
+-- stored_appends: with their keys and what their streams branched from; at last, without a body, the
+-- first run of positions that is detached, as in log_page
+WITH away AS MATERIALIZED (
+    SELECT first, last, month FROM refold.detached
+    WHERE tenant = $1 AND last > $2 ORDER BY last LIMIT 1
+)
+(
+    SELECT
+        log.position, log.stream, log.version, log.recorded_at, log.clock_at, log.metadata::text,
+        log.body::text, log.key, k.digest, s.parent, s.fork_version
+    FROM refold.log AS log
+    JOIN refold.streams AS s ON s.tenant = log.tenant AND s.name = log.stream
+    LEFT JOIN refold.keys AS k ON k.tenant = log.tenant
+        AND k.key = split_part(log.key, E'\x1f', 1)
+        AND k.part = coalesce(nullif(split_part(log.key, E'\x1f', 2), ''), '0')::integer
+    WHERE log.tenant = $1 AND log.position > $2
+        AND ((SELECT first FROM away) IS NULL OR log.position < (SELECT first FROM away))
+    ORDER BY log.position LIMIT 256
+)
+UNION ALL
+SELECT first, month, last, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM away
+ORDER BY position
 
 -- snapshot
 SELECT version, position, occurred_to, in_order, state, digest FROM refold.snapshots
@@ -238,7 +265,11 @@ SELECT last_position, log.metadata, kept.tags FROM (
     WHERE tenant = $1 AND strpos(metadata::text, '"tags"') > 0 AND strpos(stream, '~') = 0
 ) AS log FULL JOIN (
     SELECT last_position, count, recorded_at, types, array_agg(tag ORDER BY tag) AS tags
-    FROM refold.tags WHERE tenant = $1 GROUP BY last_position, count, recorded_at, types
+    FROM refold.tags AS t WHERE tenant = $1 AND NOT EXISTS (
+        SELECT 1 FROM refold.detached AS d
+        WHERE d.tenant = $1 AND t.last_position BETWEEN d.first AND d.last
+    )
+    GROUP BY last_position, count, recorded_at, types
 ) AS kept USING (last_position, count, recorded_at, types)
 
 -- size
@@ -252,3 +283,98 @@ SELECT refold.make_partition($1, $2)
 
 -- channel
 SELECT refold.channel($1::integer)
+
+-- detached_of: the months out of the log that a stream stands in
+SELECT month FROM refold.months JOIN refold.streams AS s
+ON s.tenant = $1 AND s.name = $2 AND s.first_at < ends AND s.last_at >= starts
+WHERE month IN (SELECT month FROM refold.detached WHERE tenant = $1) ORDER BY month
+
+-- archived: where a month was archived, and under which hash
+SELECT folder, manifest FROM refold.months WHERE month = $1
+
+-- months: those that have a table or had one, and whether they are in the log; the last is default
+SELECT
+    month, CASE
+        WHEN part.is_attached IS NOT FALSE AND away.month IS NOT NULL THEN 'dropped'
+        WHEN part.is_attached THEN 'attached'
+        ELSE 'detached'
+    END, part.size_bytes, m.folder, m.manifest, away.appends, away.events, away.first, away.last
+FROM (
+    SELECT
+        replace(substr(relname, 5), '_', '-') AS month, pg_total_relation_size(oid) AS size_bytes,
+        relispartition AS is_attached
+    FROM pg_class
+    WHERE relkind = 'r' AND relname ~ '^log_([0-9]{4}_[0-9]{2}|default)$' AND relnamespace =
+        (SELECT relnamespace FROM pg_class WHERE oid = 'refold.log'::regclass)
+) AS part
+FULL JOIN (
+    SELECT
+        month, sum(appends) FILTER (WHERE tenant = $1)::bigint AS appends,
+        sum(last - first + 1) FILTER (WHERE tenant = $1)::bigint AS events,
+        min(first) FILTER (WHERE tenant = $1) AS first,
+        max(last) FILTER (WHERE tenant = $1) AS last
+    FROM refold.detached GROUP BY month
+) AS away USING (month)
+LEFT JOIN refold.months AS m USING (month)
+ORDER BY month
+
+-- month_holds
+SELECT count(*), sum(count)::bigint, min(position), max(position + count - 1)
+FROM refold.log_month WHERE tenant = $1 OR $2::boolean
+
+-- month_appends: with the digests of their keys
+SELECT
+    l.tenant, l.position, l.version, l.recorded_at, l.occurred_from, l.occurred_to, l.clock_at,
+    l.count, l.stream, l.types, l.key, l.metadata, l.body, l.leaf, l.commitment, k.digest
+FROM refold.log_month AS l LEFT JOIN refold.keys AS k ON k.tenant = l.tenant
+    AND k.key = split_part(l.key, E'\x1f', 1)
+    AND k.part = coalesce(nullif(split_part(l.key, E'\x1f', 2), ''), '0')::integer
+ORDER BY l.tenant, l.position
+
+-- load
+COPY refold.log (
+    tenant, position, version, recorded_at, occurred_from, occurred_to, clock_at, count, stream,
+    types, key, metadata, body, leaf, commitment
+) FROM STDIN
+
+-- detach
+ALTER TABLE refold.log DETACH PARTITION refold.log_month
+
+-- bound
+ALTER TABLE refold.log_month DROP CONSTRAINT IF EXISTS month,
+    ADD CONSTRAINT month CHECK (recorded_at >= month_starts AND recorded_at < month_ends)
+
+-- attach
+ALTER TABLE refold.log
+ATTACH PARTITION refold.log_month FOR VALUES FROM (month_starts) TO (month_ends)
+
+-- drop
+DROP TABLE refold.log_month
+
+-- strays: when the first append of each month was recorded that stands in the default partition
+SELECT min(recorded_at) FROM refold.log_default
+GROUP BY date_trunc('month', timestamp 'epoch' + (recorded_at / 1000000) * interval '1 second')
+ORDER BY 1
+
+-- is_over: whether a time has come, by the server's clock and by the log's own
+SELECT ($1::bigint <= extract(epoch FROM clock_timestamp()) * 1000000
+    AND EXISTS (SELECT 1 FROM refold.commits WHERE recorded_at >= $1::bigint))::integer
+
+-- close_month
+INSERT INTO refold.months (month, starts, ends) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
+
+-- tenants
+SELECT DISTINCT tenant FROM refold.commits ORDER BY tenant
+
+-- note_detached
+SELECT refold.note_detached($1, $2, $3)
+
+-- forget_detached: how many appends that were, of all tenants
+WITH back AS (DELETE FROM refold.detached WHERE month = $1 RETURNING appends)
+SELECT coalesce(sum(appends), 0)::bigint FROM back
+
+-- note_archived
+UPDATE refold.months SET folder = $2, manifest = $3 WHERE month = $1
+
+-- server_now
+SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint

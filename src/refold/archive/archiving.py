@@ -1,0 +1,87 @@
+"""A month into a folder, and out of it: written, read back, compared, and only then noted."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from contextlib import closing
+from itertools import zip_longest
+from pathlib import Path
+from typing import Final
+
+from refold.archive import manifest as manifests
+from refold.archive.manifest import (
+    ArchivedRun,
+    Manifest,
+    check_files,
+    file_of,
+    read_manifest,
+    write_whole,
+)
+from refold.archive.month import ArchivedAppend, MonthKeeper, bounds_of
+from refold.archive.packed import MonthIndex, framed, write_index
+from refold.errors import Corrupt, NotFound
+
+PACKED: Final = ".packed"
+Told = Callable[[int], object]
+"""Is told how many events were read."""
+
+
+def archive_month(keeper: MonthKeeper, month: str, folder: Path, *, told: Told) -> Manifest:
+    """Write a month that is over to a folder, unless it stands there, and compare it with the log.
+
+    Killed at any moment, it leaves nothing there that counts or the whole, and goes on when it is
+    called again. Raises :class:`~refold.errors.UsageError` where something could still be recorded
+    in the month, :class:`~refold.errors.Corrupt` where what was read back is not what is stored.
+    """
+    keeper.close_month(month)
+    path = manifests.path_in(folder, month)
+    try:
+        manifest = read_manifest(folder, month, None)
+        check_files(folder, manifest)
+    except NotFound:
+        manifest = _written(keeper, month, folder)
+    _compare(keeper, month, index_of(folder, manifest), told)
+    if not path.exists():
+        write_whole(path, lambda part: part.write_bytes(manifests.encoded(manifest)))
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    keeper.note_archived(month, str(folder.absolute()), sha256)
+    return manifest
+
+
+def archived_month(folder: Path, month: str, sha256: str) -> MonthIndex:
+    """The appends of an archived month, every file of which is what was written."""
+    manifest = read_manifest(folder, month, sha256)
+    check_files(folder, manifest)
+    return index_of(folder, manifest)
+
+
+def index_of(folder: Path, manifest: Manifest) -> MonthIndex:
+    """Reads the files of a manifest."""
+    files = {Path(one.name).suffix: folder / one.name for one in manifest.files}
+    return MonthIndex(files[PACKED])
+
+
+def _written(keeper: MonthKeeper, month: str, folder: Path) -> Manifest:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{month}{PACKED}"
+    runs: list[ArchivedRun] = []
+    with closing(keeper.month_appends(month)) as appends:
+        write_whole(path, lambda part: runs.extend(write_index(part, appends, framed)))
+    files = [file_of(path)]
+    said = manifests.FORMAT, manifests.VERSION, month, *bounds_of(month)
+    return Manifest(*said, runs, files)
+
+
+def _compare(keeper: MonthKeeper, month: str, index: MonthIndex, told: Told) -> None:
+    """Whether each append of the log is there with all that is kept of it, and no other."""
+    events = 0
+    with closing(index), closing(keeper.month_appends(month)) as appends:
+        for stored, read in zip_longest(appends, index.appends()):
+            if stored != read:
+                at: ArchivedAppend = stored or read
+                why = f"{index.path} is not as the store at position {at.position}"
+                advice = "move the files of the month away, and archive it again"
+                raise Corrupt(f"{why}: {advice}", path=str(index.path), position=at.position)
+            events += read.count
+            told(events)

@@ -1,0 +1,198 @@
+"""The months of the log: tables that are attached to it, made ahead, taken out and brought back.
+
+A partition beside a default one cannot be detached CONCURRENTLY: it locks the log for a moment. So
+that nobody waits for long, each try waits for others for a fifth of a second at most, and lets go.
+What leaves is noted in the same transaction (``detached``), so a reader sees the one or the other.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from math import inf
+from typing import Any, Final
+
+import msgspec
+import psycopg
+
+from refold.archive.month import DEFAULT, ArchivedAppend, Month, bounds_of
+from refold.backends.postgres.errors import naming_errors
+from refold.backends.postgres.schema import month_of, starts_at
+from refold.backends.postgres.session import ServerSession, Sessions
+from refold.backends.postgres.statements import statement
+from refold.backends.postgres.tables import BEGIN
+from refold.errors import Corrupt, UsageError
+
+LOCK_MS: Final = 200
+"""So long a change of the log waits for its readers and writers at a time: they wait behind it."""
+TRIES_S: Final = 30.0
+"""So long it is tried."""
+PAUSE_S: Final = 0.3
+
+
+@contextmanager
+def patient(session: ServerSession) -> Iterator[ServerSession]:
+    """A session that waits for an answer as long as it takes, in a block."""
+    session.answer_s, usual_s = inf, session.answer_s
+    try:
+        yield session
+    finally:
+        session.answer_s = usual_s
+
+
+class ServerMonths:
+    """See :class:`~refold.archive.month.MonthKeeper`; ``check_writable`` refuses who only reads."""
+
+    def __init__(self, sessions: Sessions, check_writable: Callable[[], None]) -> None:
+        self._sessions, self._check_writable = sessions, check_writable
+
+    def months(self) -> list[Month]:
+        """See :class:`~refold.archive.month.MonthKeeper`."""
+        with self._lent() as session:
+            return list(_months(session, self._sessions.address.tenant))
+
+    def make_months(self, count: int) -> list[str]:
+        """See :class:`~refold.archive.month.MonthKeeper`."""
+        with self._writing() as session:
+            before = {row[0] for row in session.run("months", 0)}
+            ((now,),) = session.run("server_now")
+            ahead = [starts_at(month_of(now) + number) for number in range(count + 1)]
+            for at in [*(at for (at,) in session.run("strays")), *ahead]:
+                _briefly(session, partial(session.run, "make_partition", at, None))
+            return [row[0] for row in session.run("months", 0) if row[0] not in before]
+
+    def close_month(self, month: str) -> None:
+        """See :class:`~refold.archive.month.MonthKeeper`."""
+        with self._writing() as session:
+            _close(session, month)
+
+    def detach_month(self, month: str) -> None:
+        """See :class:`~refold.archive.month.MonthKeeper`."""
+        with self._writing() as session:
+            _close(session, month)
+            with _transaction(session):
+                session.run("note_detached", month, *bounds_of(month))
+                _briefly(session, partial(_run, session, "detach", month))
+
+    def attach_month(self, month: str, archived: Iterable[ArchivedAppend]) -> None:
+        """See :class:`~refold.archive.month.MonthKeeper`."""
+        with self._writing() as session:
+            if {row[0]: row[1] for row in session.run("months", 0)}[month] == "dropped":
+                _load(session, month, archived)
+                return
+            # Where the table says itself what is in it, nobody waits while that is looked at.
+            _run(session, "bound", month)
+            with _transaction(session):
+                session.run("forget_detached", month)
+                _briefly(session, partial(_run, session, "attach", month))
+
+    def drop_month(self, month: str) -> None:
+        """See :class:`~refold.archive.month.MonthKeeper`."""
+        with self._writing() as session:
+            _briefly(session, partial(_run, session, "drop", month))
+
+    def month_appends(self, month: str) -> Generator[ArchivedAppend, None, None]:
+        """See :class:`~refold.archive.month.MonthKeeper`."""
+        with self._lent() as session:
+            for row in session.cursor().stream(_of_month(session, "month_appends", month)):
+                yield ArchivedAppend(*row)
+
+    def note_archived(self, month: str, folder: str, manifest: str) -> None:
+        """See :class:`~refold.archive.month.MonthKeeper`."""
+        with self._writing() as session:
+            session.run("note_archived", month, folder, manifest)
+
+    @contextmanager
+    def _lent(self) -> Iterator[ServerSession]:
+        shown = self._sessions.address.shown
+        with naming_errors(shown), self._sessions.lent() as session, patient(session):
+            yield session
+
+    @contextmanager
+    def _writing(self) -> Iterator[ServerSession]:
+        self._check_writable()
+        with self._lent() as session:
+            yield session
+
+
+def _months(session: ServerSession, tenant: int) -> Iterator[Month]:
+    for month, state, size_bytes, folder, manifest, *holds in session.run("months", tenant):
+        if state != "dropped":
+            found = _run(session, "month_holds", month, tenant, month == DEFAULT)
+            holds = list(found.fetchone() or ())
+        appends, events, first, last = holds
+        place = month, state, appends or 0, events or 0, first, last
+        yield Month(*place, size_bytes or 0, folder, manifest)
+
+
+def _close(session: ServerSession, month: str) -> None:
+    starts, ends = bounds_of(month)
+    if session.run("is_over", ends) != [(1,)]:
+        why = f"{month} is not over, or nothing was recorded since: events can still get into it"
+        raise UsageError(f"{why}; name a month before it", code="month_open", month=month)
+    if any(starts <= at < ends for (at,) in session.run("strays")):
+        why = f"appends of {month} stand in the default partition"
+        raise UsageError(f"{why}: `refold partitions create` moves them", month=month)
+    session.run("close_month", month, starts, ends)
+    # Whoever had begun before it was closed has ended when his turn is over.
+    for (tenant,) in session.run("tenants"):
+        with _transaction(session):
+            session.run("take_turn", tenant)
+
+
+def _load(session: ServerSession, month: str, archived: Iterable[ArchivedAppend]) -> None:
+    """Put into a new partition what was archived, and make it known with that."""
+    make = partial(session.run, "make_partition", bounds_of(month)[0], None)
+    _briefly(session, make)
+    with _transaction(session):
+        ((due,),) = session.run("forget_detached", month)
+        loaded = 0
+        with session.cursor() as cursor, cursor.copy(statement("load", session.schema)) as copy:
+            for one in archived:
+                copy.write_row(msgspec.structs.astuple(one)[:-1])
+                loaded += 1
+        if loaded != due:
+            raise Corrupt(f"the archive of {month} has {loaded} appends, and {due} left the log")
+
+
+def _run(session: ServerSession, name: str, month: str, *values: Any) -> psycopg.Cursor[Any]:
+    return session.execute(_of_month(session, name, month), values)
+
+
+def _of_month(session: ServerSession, name: str, month: str) -> str:
+    """A statement of the table of a month, in which it and its bounds stand as text."""
+    sql = statement(name, session.schema).replace("log_month", f"log_{month.replace('-', '_')}")
+    if month == DEFAULT:
+        return sql
+    starts, ends = bounds_of(month)
+    return sql.replace("month_starts", str(starts)).replace("month_ends", str(ends))
+
+
+@contextmanager
+def _transaction(session: ServerSession) -> Iterator[None]:
+    """A transaction at READ COMMITTED, undone by an error."""
+    session.execute(BEGIN)
+    try:
+        yield
+        session.execute("COMMIT")
+    finally:
+        if not session.closed and not session.is_idle:
+            session.rollback()
+
+
+def _briefly(session: ServerSession, work: Callable[[], object]) -> None:
+    """Do what locks the log; again where others hold it, for whom it waits a moment at a time."""
+    until = time.monotonic() + TRIES_S
+    while True:
+        try:
+            with session.transaction():
+                session.execute(f"SET LOCAL lock_timeout = {LOCK_MS}")
+                work()
+        except psycopg.errors.LockNotAvailable:
+            if time.monotonic() > until:
+                raise
+        else:
+            return
+        time.sleep(PAUSE_S)

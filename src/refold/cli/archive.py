@@ -1,0 +1,38 @@
+"""`refold archive`."""
+
+from __future__ import annotations
+
+from refold.cli import output
+from refold.cli.options import command, opened, option
+from refold.partitions import Partitions
+
+
+@command("archive")
+@option("--before", required=True, metavar="MONTH", help="The months before this one.")
+@option("--to", required=True, metavar="FOLDER", help="Where they are written.")
+@option("--detach", is_flag=True, help="Then take them out of the log; their tables are kept.")
+@option("--drop", is_flag=True, help="Then drop them.")
+def archive_command(url: str, before: str, to: str, detach: bool, drop: bool) -> None:
+    """Write the old months of a store in PostgreSQL to files.
+
+    Each month is written, read back, and compared with the store event by event; only then does its
+    manifest, which holds the SHA-256 of each file, say that it is there. It may be stopped at any
+    moment and run again. A month in which something could still be recorded is refused. The store
+    reads on in the folder where its address says ?archive=FOLDER.
+
+        refold archive --before 2026-01 --to /archive/agents
+        refold archive --before 2026-01 --to /archive/agents --drop
+    """
+    with opened(url, mode="write") as store, output.progress("archive") as tell:
+        partitions = Partitions(store)
+        events = {one.month: one.events for one in partitions.months()}
+        told = partitions.archive(before, to, progress=lambda m, done: tell(done, events[m], m))
+        for one in told:
+            if drop:
+                partitions.drop(one.month)
+            elif detach:
+                partitions.detach(one.month)
+        for one in partitions.months():
+            if one.month in {done.month for done in told}:
+                shown = f"{one.month}: {one.events:,} events in {one.folder}, {one.state}"
+                output.show(one._asdict(), shown)

@@ -1,0 +1,134 @@
+"""Months of a shared log: listed, made ahead, archived, taken out and brought back.
+
+For a store in PostgreSQL, which keeps each month in a partition. A month that was taken out is
+known: positions, streams, keys and expected versions stay as they are, and whoever reads what was
+in it gets an error that says where it is, or reads on in its archive (``?archive=FOLDER`` in the
+address).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from refold.archive.archiving import archive_month, archived_month
+from refold.archive.month import DEFAULT, KeepsMonths, Month, bounds_of
+from refold.archive.packed import MonthIndex
+from refold.core.clock import rfc3339
+from refold.engine.checks import check_path
+from refold.engine.store import Store
+from refold.errors import NotFound, UsageError, refuse_unless
+
+__all__ = ["Month", "Partitions"]
+
+MONTHS_MAX: Final = 120
+
+
+class Partitions:
+    """The months of a store; :class:`~refold.errors.UsageError` where it keeps none apart."""
+
+    def __init__(self, store: Store) -> None:
+        refuse_unless(isinstance(store, Store), "an open refold.Store", store=store)
+        if not isinstance(store._backend, KeepsMonths):
+            why = "only a store in PostgreSQL has partitions: `refold compact` packs what is old"
+            raise UsageError(f"{why} in a file")
+        self._keeper = store._backend.month_keeper
+
+    def months(self) -> list[Month]:
+        """The months in order, at last the default partition, which should hold nothing."""
+        return self._keeper.months()
+
+    def create(self, months: int) -> list[str]:
+        """Make the partitions of this month and of so many more; move there what stands in none.
+
+        Gives the months that were made. Nobody reads or appends while rows move.
+        """
+        whole = isinstance(months, int) and 0 <= months <= MONTHS_MAX
+        refuse_unless(whole, f"a number of months up to {MONTHS_MAX}", months=months)
+        return self._keeper.make_months(months)
+
+    def archive(
+        self,
+        before: str,
+        to: str | os.PathLike[str],
+        *,
+        progress: Callable[[str, int], object] | None = None,
+    ) -> list[Month]:
+        """Write every month before one (``2026-01``) to a folder, read it back and compare it.
+
+        Months that are archived already are left as they are. ``progress`` gets a month and how
+        many of its events were compared. Raises :class:`~refold.errors.UsageError` where something
+        could still be recorded in one of them, :class:`~refold.errors.Corrupt` where what was read
+        back is not what is stored: then nothing of it counts.
+        """
+        check_path(to=to)
+        until, done = bounds_of(before)[0], []
+        for one in self._old(until):
+            if one.manifest is None:
+                told = partial(progress or (lambda *_: None), one.month)
+                archive_month(self._keeper, one.month, Path(to), told=told)
+            done.append(one.month)
+        return [one for one in self.months() if one.month in done]
+
+    def detach(self, month: str) -> None:
+        """Take a month that is over out of the log; :meth:`attach` brings it back.
+
+        Appends and readers go on: it waits for them a moment at a time, and gives up with
+        :class:`~refold.errors.Unavailable` where one holds the log for long.
+        """
+        if self._of(month).state == "attached":
+            self._keeper.detach_month(month)
+
+    def attach(self, month: str, *, archive: str | os.PathLike[str] | None = None) -> None:
+        """Bring a month back into the log: its table, or where that was dropped, its archive.
+
+        ``archive`` is the folder, by default the one that it was written to.
+        """
+        one = self._of(month)
+        if one.state == "attached":
+            return
+        appends = () if one.state == "detached" else self._archived(one, archive).appends()
+        self._keeper.attach_month(month, appends)
+
+    def drop(self, month: str, *, archive: str | os.PathLike[str] | None = None) -> None:
+        """Drop a month that was archived, after every file of its archive was hashed again.
+
+        :class:`~refold.errors.UsageError` where it was not archived.
+        """
+        one = self._of(month)
+        if one.manifest is None:
+            why = f"{month} was not archived, so it is not dropped"
+            raise UsageError(f"{why}: `refold archive --before {_after(month)} --to FOLDER` first")
+        self._archived(one, archive).close()
+        self.detach(month)
+        if one.state != "dropped":
+            self._keeper.drop_month(month)
+
+    def _of(self, month: str) -> Month:
+        bounds_of(month)
+        found = next((one for one in self.months() if one.month == month), None)
+        if found is None:
+            raise NotFound(f"the store has no partition {month}", month=month)
+        return found
+
+    def _old(self, until: int) -> Sequence[Month]:
+        """The months before a time that have a table; refused where one of them is not over."""
+        found = [one for one in self.months() if one.month != DEFAULT and one.state != "dropped"]
+        old = [one for one in found if bounds_of(one.month)[0] < until]
+        if old:
+            self._keeper.close_month(old[-1].month)
+        return old
+
+    def _archived(self, one: Month, folder: str | os.PathLike[str] | None) -> MonthIndex:
+        assert one.manifest is not None and one.folder is not None
+        if folder is not None:
+            check_path(archive=folder)
+        return archived_month(Path(folder or one.folder), one.month, one.manifest)
+
+
+def _after(month: str) -> str:
+    """The month after one."""
+    return rfc3339(bounds_of(month)[1])[:7]
