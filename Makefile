@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup system demo check static test soak bench clean
+.PHONY: help setup system demo check static test soak soak-shared bench clean
 
 BIN := .venv/bin
 TEST_WORKERS ?= 2
@@ -11,8 +11,8 @@ TEST_WORKERS ?= 2
 unexport PYTHONDONTWRITEBYTECODE PYTHONHOME PYTHONPATH PYTHONUNBUFFERED VIRTUAL_ENV
 
 help: ## print this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r name what; do \
-		printf '%-12s %s\n' "$$name" "$$what"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r name what; do \
+		printf '%-17s %s\n' "$$name" "$$what"; done
 
 setup: ## make .venv hold what uv.lock says; does nothing when it already does
 	@sh tools/setup.sh
@@ -38,6 +38,9 @@ test: system static ## everything: the checks above and every test
 
 soak: setup ## kill, fuzz, damage and break it for longer (15 minutes at most)
 	@$(BIN)/python -m tools.soak
+
+soak-shared: setup system ## kill everything that is shared while it works (13 minutes at most)
+	@$(BIN)/python -m tools.soak_shared $(SOAK)
 
 bench: setup ## measure speed and size beside other libraries (15 minutes; BENCH=--quick: 2)
 	@$(BIN)/python -m bench $(BENCH)

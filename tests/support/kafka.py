@@ -179,10 +179,15 @@ class Cluster:
             time.sleep(0.1)
 
     def _is_whole(self) -> bool:
-        """Whether every broker is known, and has every partition as its leader has it."""
+        """Whether every broker is known, and has every partition as its leader has it.
+
+        One that was killed is known for some seconds more.
+        """
         try:
+            for port in self.ports:
+                socket.create_connection(("127.0.0.1", port), timeout=2).close()
             known = self.admin().list_topics(timeout=2)
-        except KafkaException:  # Nobody answers yet.
+        except (KafkaException, OSError):  # Nobody answers yet.
             return False
         partitions = [one for topic in known.topics.values() for one in topic.partitions.values()]
         return (
