@@ -9,6 +9,7 @@ print(compare(store, ["call-42"], variant).figures.by_decision)
 
 from refold.replay.arms import Question
 from refold.replay.candidate import ChatEndpoint, ModelFailure
+from refold.replay.clients import ClientCandidate
 from refold.replay.compare import compare
 from refold.replay.datasets import Dataset
 from refold.replay.decision import Action, Call, Price, decisions
@@ -25,6 +26,7 @@ __all__ = [
     "Call",
     "ChatEndpoint",
     "ChatRequest",
+    "ClientCandidate",
     "Dataset",
     "ModelFailure",
     "Price",

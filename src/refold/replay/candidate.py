@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, Literal, TypeVar
 from urllib.parse import urlunsplit
 
@@ -14,7 +14,7 @@ from refold.conversation.amounts import read_amount
 from refold.conversation.apis import APIS, api_of_answer
 from refold.conversation.apis.asking import API_NAMES, written
 from refold.conversation.apis.saying import has_token
-from refold.conversation.apis.sse import SseParser, frames_of
+from refold.conversation.apis.sse import Frame, SseParser, frames_of
 from refold.conversation.chat_shapes import as_json
 from refold.conversation.events import ModelFailed, ModelResponse, Usage
 from refold.conversation.openai_chat import read_cost
@@ -26,7 +26,7 @@ from refold.errors import (
     UsageError,
     refuse_unless,
 )
-from refold.http import HttpClient, Reply, checked_headers, checked_url, decoded
+from refold.http import HttpClient, checked_headers, checked_url, decoded
 from refold.replay.decision import REFUSED, Action, action_in
 from refold.replay.request import ChatRequest
 
@@ -99,7 +99,7 @@ class ModelFailure(RefoldError):
         )
 
 
-_STATUSES: Final[Mapping[Any, int]] = {
+STATUSES: Final[Mapping[Any, int]] = {
     **{"rate_limit_error": 429, "rate_limit_exceeded": 429, "overloaded_error": 529},
     **{"api_error": 500, "server_error": 500, "timeout_error": 504},
 }
@@ -184,7 +184,8 @@ class ChatEndpoint:
         try:
             reply = await self.http.send("POST", url, content=content, begins=begins)
             is_stream = reply.headers.get("content-type", "").startswith("text/event-stream")
-            completion = _streamed(self._api, reply) if is_stream else decoded(reply)
+            frames = frames_of([reply.content]) if is_stream else []
+            completion = assembled(self._api, frames) if is_stream else decoded(reply)
         except (Unavailable, Rejected) as error:
             raise ModelFailure.of(error, key=self._key_said) from error
         took_ms, first_ms = (round(seconds * 1_000, 3) for seconds in reply[-2:])
@@ -260,12 +261,12 @@ def _key_header(api: str, key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"}
 
 
-def _streamed(api: str, reply: Reply) -> Any:
+def assembled(api: str, frames: Iterable[Frame]) -> Any:
     """The answer that a stream of server-sent events makes."""
     (reader,) = (one for one in APIS if one.name == API_NAMES[api])
-    made = reader.assemble(frames_of([reply.content]))
+    made = reader.assemble(frames)
     if made.error is not None:
-        status = _STATUSES.get(made.error.get("type"), made.error.get("code"))
+        status = STATUSES.get(made.error.get("type"), made.error.get("code"))
         return {"error": {**made.error, "code": status}}
     if not made.is_whole:
         # As a dropped connection, which it mostly is: a server may close one in good order too.

@@ -3,78 +3,152 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import threading
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
-from typing import Any
+from time import monotonic
+from typing import Any, Final
 
-from refold.conversation.apis.asking import written
+import msgspec
+from msgspec.structs import replace
+
+from refold.conversation.apis.asking import API_NAMES, written
+from refold.conversation.apis.saying import has_token
+from refold.conversation.apis.sse import Frame
+from refold.conversation.chat_shapes import as_json
 from refold.errors import refuse_unless
+from refold.event_loop import LoopThread
 from refold.http import retry_after_s
-from refold.replay.candidate import Candidate, FailureKind, ModelFailure, snippet
+from refold.replay.candidate import (
+    STATUSES,
+    ApiName,
+    Candidate,
+    FailureKind,
+    ModelFailure,
+    assembled,
+    parse_completion,
+    snippet,
+)
+from refold.replay.decision import Action
 from refold.replay.request import ChatRequest
 
-_BUSY = frozenset({408, 409, 425, 429})
-
-
-def candidate_of(given: Any) -> Candidate:
-    """The candidate itself, or one that asks a client: of OpenAI, Anthropic, or google-genai.
-
-    Sync and async clients will do; they are told not to ask again by themselves.
-    """
-    if callable(given):
-        answering: Candidate = given
-        return answering
-    ask = _asking(given)
-    refuse_unless(ask is not None, "a function, a ChatEndpoint or a client", candidate=given)
-    assert ask is not None
-    return ClientCandidate(given, ask)
+_BUSY: Final = frozenset({408, 409, 425, 429})
+_NO_CONNECTION: Final = ("ConnectError", "ConnectTimeout", "ConnectionRefusedError", "gaierror")
+_BROKEN: Final = (
+    *("RemoteProtocolError", "ReadError", "WriteError", "CloseError"),
+    *("ServerDisconnectedError", "ClientPayloadError", "ClientOSError"),
+)
+"""What the HTTP libraries of the SDKs call a connection that was dropped."""
+_NO_JSON: Final = ("JSONDecodeError", "UnknownApiResponseError")
+_NAMED: Final = {
+    "chat": ("messages", "tools"),
+    "responses": ("input", "tools"),
+    "anthropic": ("messages", "tools", "system", "max_tokens"),
+}
+"""What ``create`` takes by name; the rest of a body goes along as it is."""
 
 
 class ClientCandidate:
-    """Asks a client object; ``url`` is where it leads, by its own word."""
+    """Asks a client object, as the user made it, of the SDK of OpenAI, Anthropic or google-genai.
+
+    It may be sync or async, and is told not to ask again by itself. ``api`` is what a client of
+    OpenAI is asked in, ``"chat"`` by default or ``"responses"``; the others have one. With
+    ``stream`` answers come in pieces, so that the time to the first that says something is known.
+    ``url`` is where it leads, by its own word. Raises :class:`~refold.errors.UsageError` for what
+    is no such client, or has not that API.
+    """
 
     model: str | None = None
 
-    def __init__(self, client: Any, ask: Callable[[ChatRequest], Any]) -> None:
-        self.url = str(getattr(client, "base_url", None) or type(client).__qualname__)
-        self._ask = ask
+    def __init__(self, client: Any, *, api: ApiName | None = None, stream: bool = False) -> None:
+        once = client.with_options(max_retries=0) if hasattr(client, "with_options") else client
+        found = {name: ask for name in API_NAMES if (ask := _asking(name, once)) is not None}
+        refuse_unless(
+            bool(found), "a function, a ChatEndpoint or a client of an SDK", candidate=client
+        )
+        self._api = next(iter(found)) if api is None else api
+        refuse_unless(self._api in found, f"{' or '.join(found)}, as the client has it", api=api)
+        self._ask, self._is_streamed = found[self._api], stream
+        named = str(getattr(client, "base_url", None) or type(client).__qualname__)
+        self.url = named.partition("?")[0] + "responses" * (self._api == "responses")
 
     def __call__(self, request: ChatRequest) -> Any:
-        """The answer of the SDK, or an awaitable of it."""
+        """The answer of the SDK, or the action that its pieces make."""
+        pieces = _Pieces()
         try:
-            answer = self._ask(request)
+            answer = self._ask(request, self._is_streamed)
+            if inspect.isawaitable(answer):
+                answer = _loop().run(self._awaited(answer, pieces))
+            elif self._is_streamed:
+                for piece in answer:
+                    pieces.add(piece)
         except Exception as error:
-            raise _failure(error) from error
-        return _awaited(answer) if inspect.isawaitable(answer) else answer
+            raise _failure(error, self._is_streamed) from error
+        return pieces.action(self._api) if self._is_streamed else answer
+
+    async def _awaited(self, asked: Awaitable[Any], pieces: _Pieces) -> Any:
+        answer = await asked
+        if self._is_streamed:
+            async for piece in answer:
+                pieces.add(piece)
+        return answer
 
 
-async def _awaited(answer: Any) -> Any:
-    try:
-        return await answer
-    except Exception as error:
-        raise _failure(error) from error
+class _Pieces:
+    """The pieces of a streamed answer, and when the first came that says something."""
+
+    def __init__(self) -> None:
+        self._began_s, self._first_s, self._frames = monotonic(), 0.0, list[Frame]()
+
+    def add(self, piece: Any) -> None:
+        said = as_json(piece)
+        kind = said.get("type") if isinstance(said, dict) else None
+        frame = Frame(kind or "", msgspec.json.encode(said).decode())
+        if not self._first_s and has_token(frame):
+            self._first_s = monotonic() - self._began_s
+        self._frames.append(frame)
+
+    def action(self, api: str) -> Action:
+        took_s = monotonic() - self._began_s
+        action = parse_completion(assembled(api, self._frames))
+        first_ms = round(self._first_s * 1_000, 3) or None
+        return replace(action, latency_ms=round(took_s * 1_000, 3), first_token_ms=first_ms)
 
 
-def _asking(client: Any) -> Callable[[ChatRequest], Any] | None:
-    """How a client is asked, by what it has."""
-    once = client.with_options(max_retries=0) if hasattr(client, "with_options") else client
-    if hasattr(getattr(once, "chat", None), "completions"):
-        return lambda request: once.chat.completions.create(**_sent("chat", request, "messages"))
-    if hasattr(getattr(once, "messages", None), "create"):
-        said = "messages", "system", "max_tokens"
-        return lambda request: once.messages.create(**_sent("anthropic", request, *said))
-    # google-genai has its async half beside the sync one.
-    if hasattr(getattr(client, "models", None), "generate_content"):
-        return lambda request: client.models.generate_content(**_generating(request))
-    return None
+def candidate_of(given: Any) -> Candidate:
+    """The candidate itself, or one that asks a client: see :class:`ClientCandidate`."""
+    if callable(given):
+        answering: Candidate = given
+        return answering
+    return ClientCandidate(given)
 
 
-def _sent(api: str, request: ChatRequest, *named: str) -> dict[str, Any]:
+def _asking(api: str, client: Any) -> Callable[[ChatRequest, bool], Any] | None:
+    """How a client is asked in an API, in pieces or not; None where it has not that API."""
+    if api == "gemini":
+        # google-genai has its async half beside the sync one.
+        models = getattr(client, "models", None)
+        whole = getattr(models, "generate_content", None)
+        pieces = getattr(models, "generate_content_stream", None)
+        each: dict[bool, Any] = {False: whole, True: pieces}
+        return whole and (lambda asked, is_streamed: each[is_streamed](**_generating(asked)))
+    place = getattr(client, "messages" if api == "anthropic" else api, None)
+    place = getattr(place, "completions", None) if api == "chat" else place
+    create = getattr(place, "create", None)
+    return create and (lambda asked, is_streamed: create(**_sent(api, asked, is_streamed)))
+
+
+def _sent(api: str, request: ChatRequest, is_streamed: bool) -> dict[str, Any]:
     """The arguments of ``create``: what has no name of its own there goes along as it is."""
     body = written(api, request.model, request.messages, request.tools, request.params)
-    known = {"model", "tools", *named}
+    known = {"model", *_NAMED[api]}
     more = {name: value for name, value in body.items() if name not in known}
-    return {**{name: body[name] for name in body.keys() & known}, "extra_body": more}
+    said = {**{name: body[name] for name in body.keys() & known}, "extra_body": more}
+    if is_streamed:
+        said["stream"] = True
+        if api == "chat":
+            said["stream_options"] = {"include_usage": True}
+    return said
 
 
 def _generating(request: ChatRequest) -> dict[str, Any]:
@@ -83,21 +157,61 @@ def _generating(request: ChatRequest) -> dict[str, Any]:
     return {"model": request.model, "contents": config.pop("contents"), "config": config}
 
 
-def _failure(error: Exception) -> ModelFailure:
+_lock: Final = threading.Lock()
+_loops: Final = list[LoopThread]()
+
+
+def _loop() -> LoopThread:
+    """The loop on which async clients are asked: one for good, as their connections are of it."""
+    with _lock:
+        if not _loops or not _loops[0].is_alive():  # In a process that was forked.
+            _loops[:] = [LoopThread()]
+        return _loops[0]
+
+
+def _failure(error: Exception, is_streamed: bool) -> ModelFailure:
     """What an SDK raised, as a failure: each has its classes, and they are named alike."""
-    status = getattr(error, "status_code", None) or getattr(error, "code", None)
+    if isinstance(error, ModelFailure):
+        return error
+    status = _status(error)
     headers = getattr(getattr(error, "response", None), "headers", None) or {}
-    name, kind = type(error).__name__, "error"
-    if isinstance(status, int):
+    names = [type(one).__name__ for one in _causes(error)]
+    kind: FailureKind = "error"
+    if status is not None:
         kind = "busy" if status in _BUSY or status >= 500 else "refused"
-    elif "Timeout" in name:
-        kind = "timeout"
-    elif "Connect" in name:
+    elif any(name in _NO_CONNECTION for name in names):
         kind = "unreachable"
-    known: FailureKind = kind  # type: ignore[assignment]
+    elif any("Timeout" in name for name in names):
+        kind = "timeout"
+    elif any(name in _BROKEN for name in names):
+        # As a connection of our own that is dropped: the service may have too much to do.
+        kind = "busy"
+    elif any(name in _NO_JSON for name in names):
+        kind = "busy" if is_streamed else "garbage"  # A stream that was cut ends in half a piece.
+    elif any("Connect" in name for name in names):
+        kind = "unreachable"
     return ModelFailure(
-        f"the client raised {name}: {snippet(str(error))}",
-        kind=known,
-        status=status if isinstance(status, int) else None,
+        f"the client raised {names[0]}: {snippet(str(error))}",
+        kind=kind,
+        status=status,
         retry_after_s=retry_after_s(headers, now=datetime.now(UTC)),
     )
+
+
+def _status(error: Exception) -> int | None:
+    """The HTTP status of an error; in the midst of a stream, that which it would have had."""
+    status = getattr(error, "status_code", None) or getattr(error, "code", None)
+    if isinstance(status, int) and status >= 400:
+        return status
+    body = getattr(error, "body", None)
+    inner = body.get("error", body) if isinstance(body, dict) else {}
+    said = [inner.get("type"), inner.get("code")] if isinstance(inner, dict) else []
+    return next((STATUSES[one] for one in said if isinstance(one, str) and one in STATUSES), None)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An error, and what it came from."""
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        seen = seen.__cause__

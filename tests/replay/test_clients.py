@@ -1,0 +1,203 @@
+"""Client objects of the user's own, as the SDKs make them: each API, sync and async, in pieces."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Awaitable, Iterator
+from typing import Any
+
+import anthropic
+import openai
+import pytest
+from google import genai
+
+import refold
+from refold.errors import UsageError
+from refold.replay import ClientCandidate, ModelFailure, Variant, replay
+from refold.replay.candidate import ApiName
+from refold.replay.clients import _loop as own_loop
+from tests.capture.model_server import ModelServer, Reply, serving
+from tests.replay.stories import record
+from tests.replay.test_apis_asked import ANSWERS, REQUEST, same_answer
+from tests.replay.test_streamed import FRAMES, lines, streamed
+
+# Of google-genai's own, on aiohttp.
+pytestmark = pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession")
+WHOLE = {
+    "chat": "openai.chat",
+    "responses": "openai.responses",
+    "anthropic": "anthropic.messages",
+    "gemini": "gemini.generate_content",
+}
+APIS: list[ApiName] = ["chat", "responses", "anthropic", "gemini"]
+
+
+_made: list[Any] = []
+
+
+@pytest.fixture
+def server() -> Iterator[ModelServer]:
+    with serving() as served:
+        yield served
+        for client in _made:
+            closing = (client.aclose if hasattr(client, "aclose") else client.close)()
+            if inspect.isawaitable(closing):
+                own_loop().run(_awaited(closing))
+        _made.clear()
+
+
+async def _awaited(closing: Awaitable[None]) -> None:
+    await closing
+
+
+def client_of(api: ApiName, server: ModelServer, *, is_async: bool = False) -> Any:
+    """A client of the SDK of an API, that leads here."""
+    _made.append(_client(api, server, is_async))
+    return _made[-1]
+
+
+def _client(api: ApiName, server: ModelServer, is_async: bool) -> Any:
+    if api == "anthropic":
+        made = anthropic.AsyncAnthropic if is_async else anthropic.Anthropic
+        return made(api_key="k", base_url=server.url)
+    if api == "gemini":
+        options = genai.types.HttpOptions(base_url=server.url)
+        client = genai.Client(api_key="k", http_options=options)
+        return client.aio if is_async else client
+    made_of_openai = openai.AsyncOpenAI if is_async else openai.OpenAI
+    return made_of_openai(api_key="k", base_url=f"{server.url}/v1")
+
+
+def whole(api: ApiName) -> Reply:
+    return Reply(json.dumps(ANSWERS[WHOLE[api]]).encode())
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "in pieces"])
+@pytest.mark.parametrize("api", APIS)
+def test_a_client_answers_in_its_api(
+    server: ModelServer, api: ApiName, stream: bool, is_async: bool
+) -> None:
+    """What is recorded is the same answer, whoever asked, and however it came; also in a 2nd run.
+
+    The connections of an async client are of one event loop, and are used again by the next run.
+    """
+    server.script = [streamed(api) if stream else whole(api)]
+    client = client_of(api, server, is_async=is_async)
+    with refold.open("memory:") as store:
+        for label in ("one", "two"):
+            candidate = ClientCandidate(client, api=api, stream=stream)
+            record(store, f"call-{label}")
+            said = replay(store, [f"call-{label}"], Variant(model="m", label=label), candidate)
+            assert (said.answered, said.failed, said.requests) == (2, 0, 2), said.failures
+        kept = [e.data for e in store.read_all(categories=["call~"], types=["model.response"])]
+    assert len(server.received) == len(kept) == 4
+    assert {(one["model"], one["usage"]["output_tokens"]) for one in kept} == {("m-1", 5)}
+    assert all(one["latency_ms"] > 0 for one in kept)
+    assert [one.get("first_token_ms", 0) > 0 for one in kept] == [stream] * 4
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_what_an_api_is_asked_is_what_the_endpoint_asks(server: ModelServer, api: ApiName) -> None:
+    """The path of that API, the prompt in its place, and pieces where they are wanted."""
+    server.script = [streamed(api)]
+    action = ClientCandidate(client_of(api, server), api=api, stream=True)(REQUEST)
+    same_answer(action)
+    assert action.first_token_ms <= action.latency_ms
+    (asked,) = server.received
+    body = json.loads(asked.body)
+    paths = {"chat": "/v1/chat/completions", "responses": "/v1/responses"}
+    paths |= {"anthropic": "/v1/messages", "gemini": ":streamGenerateContent?alt=sse"}
+    assert asked.path.endswith(paths[api])
+    assert "Be kind." in json.dumps(body)
+    if api != "gemini":
+        assert body["stream"] is True
+    assert (body.get("stream_options") == {"include_usage": True}) is (api == "chat")
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize("api", APIS)
+def test_a_stream_that_is_cut_is_asked_again(
+    server: ModelServer, api: ApiName, is_async: bool
+) -> None:
+    """By a broken connection or in good order: it is no answer, and may be charged."""
+    text = lines(api, FRAMES[api])
+    half = len(text) // 2
+    server.script = [
+        Reply(text[:half], "text/event-stream"),
+        streamed(api, cut=half),
+        streamed(api),
+    ]
+    client = client_of(api, server, is_async=is_async)
+    with refold.open("memory:") as store:
+        record(store, "call-1")
+        candidate = ClientCandidate(client, api=api, stream=True)
+        said = replay(store, ["call-1"], Variant(model="m"), candidate, workers=1)
+        assert (said.answered, said.failed, said.requests) == (2, 0, 4), said.failures
+        kept = [e.data for e in store.read_all(categories=["call~"], types=["model.response"])]
+    assert [(one.get("attempts", 1), one.get("lost_unknown", 0)) for one in kept] == [
+        (3, 2),
+        (1, 0),
+    ]
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize(
+    ("api", "error", "status"),
+    [
+        ("anthropic", {"type": "overloaded_error", "message": "Overloaded"}, 529),
+        ("chat", {"type": "server_error", "message": "no", "code": None}, 500),
+        # Its SDK passes over what is no piece of an answer: the stream has no end.
+        ("gemini", {"code": 503, "message": "no", "status": "UNAVAILABLE"}, None),
+    ],
+)
+def test_an_error_in_the_midst_of_a_stream_is_that_failure(
+    server: ModelServer, api: ApiName, error: dict[str, Any], status: int | None, is_async: bool
+) -> None:
+    """With the status that it would have had at the beginning, so that it is asked again."""
+    frames = [*FRAMES[api][:2], {"type": "error", "error": error}]
+    server.script = [Reply(lines(api, frames), "text/event-stream")]
+    client = client_of(api, server, is_async=is_async)
+    with pytest.raises(ModelFailure) as failed:
+        ClientCandidate(client, api=api, stream=True)(REQUEST)
+    assert (failed.value.kind, failed.value.status) == ("busy", status)
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize("api", APIS)
+def test_a_status_and_a_service_that_is_away_are_failures_of_their_kinds(
+    server: ModelServer, api: ApiName, is_async: bool
+) -> None:
+    """Asked once: it is refold that asks again, at the pace of the run."""
+    server.script = [Reply(b'{"error": {"message": "no", "code": 429}}', status=429)]
+    client = client_of(api, server, is_async=is_async)
+    with pytest.raises(ModelFailure) as failed:
+        ClientCandidate(client, api=api)(REQUEST)
+    assert (failed.value.kind, failed.value.status) == ("busy", 429)
+    assert len(server.received) == 1
+    server.shutdown()
+    server.server_close()
+    with pytest.raises(ModelFailure) as failed:
+        ClientCandidate(client_of(api, server, is_async=is_async), api=api)(REQUEST)
+    assert failed.value.kind == "unreachable"
+
+
+def test_an_api_that_a_client_has_not_is_refused(server: ModelServer) -> None:
+    """It says which it has; where none was named, it is chat completions with OpenAI's."""
+    with pytest.raises(UsageError, match="anthropic"):
+        ClientCandidate(client_of("anthropic", server), api="chat")
+    with pytest.raises(UsageError, match="chat or responses"):
+        ClientCandidate(client_of("chat", server), api="gemini")
+    with pytest.raises(UsageError, match="client"):
+        ClientCandidate(object())
+    server.script = [whole("chat")]
+    ClientCandidate(client_of("chat", server))(REQUEST)
+    assert server.received[0].path == "/v1/chat/completions"
+
+
+def test_chat_and_responses_are_two_endpoints(server: ModelServer) -> None:
+    """The answers of one do not pass for those of the other."""
+    client = client_of("chat", server)
+    urls = {ClientCandidate(client, api=api).url for api in APIS[:2]}
+    assert len(urls) == 2
