@@ -1,6 +1,7 @@
 #!/bin/sh
 # What the tests need that no Python package brings: a Chromium to look at the HTML report with,
-# PostgreSQL to read from, Java and Maven for the brokers of Kafka (tools/kafka.sh).
+# PostgreSQL to keep logs in, PgBouncer to stand before it, Java and Maven for the brokers of Kafka
+# (tools/kafka.sh).
 # Debian's root gets it installed; everybody else is told the one command to type.
 set -eu
 
@@ -23,6 +24,8 @@ has_postgres() {
   return 1
 }
 
+has_pgbouncer() { command -v pgbouncer >/dev/null 2>&1 || [ -x /usr/sbin/pgbouncer ]; }
+
 # Java 17 or newer. A name on PATH is not enough: macOS has one with nothing behind it.
 has_java() { java -version >/dev/null 2>&1; }
 has_maven() { mvn -v >/dev/null 2>&1; }
@@ -39,6 +42,7 @@ cd "$(dirname "$0")/.."
 packages=
 has_chromium || packages="chromium fonts-dejavu-core"
 has_postgres || packages="$packages postgresql"
+has_pgbouncer || packages="$packages pgbouncer"
 has_java || packages="$packages default-jre-headless"
 has_maven || packages="$packages maven"
 if is_debian && ! can_make_environment; then packages="$packages python3-venv"; fi
@@ -53,13 +57,13 @@ if is_debian && [ "$(id -u)" = 0 ]; then
   exit 0
 fi
 
-say "The tests look at the HTML report in Chromium, read from a PostgreSQL and feed the brokers of Kafka"
-say "that they start, and something they need is missing. Install it with"
+say "The tests look at the HTML report in Chromium, keep logs in a PostgreSQL behind a PgBouncer and feed"
+say "the brokers of Kafka that they start, and something they need is missing. Install it with"
 if [ "$(uname -s)" = Darwin ]; then
-  say "  brew install --cask google-chrome; brew install postgresql openjdk maven"
+  say "  brew install --cask google-chrome; brew install postgresql pgbouncer openjdk maven"
 elif is_debian; then
   say "  sudo apt-get install $packages"
 else
-  say "  your system's package manager, so that chromium or google-chrome, PostgreSQL's initdb, java and mvn are on PATH"
+  say "  your system's package manager, so that chromium or google-chrome, PostgreSQL's initdb, pgbouncer, java and mvn are on PATH"
 fi
 exit 1

@@ -28,7 +28,7 @@ from tests.conformance.suites import (
     OpenStore,
     StoreConformance,
 )
-from tests.support import postgres
+from tests.support import pgbouncer, postgres
 
 
 class Blocking:
@@ -158,7 +158,7 @@ class InPostgres:
     def open_backend(self) -> Iterator[OpenBackend]:
         """A log in PostgreSQL."""
         backends: list[Backend] = []
-        url = postgres.log_of_its_own(self.version)
+        url = self.address()
 
         def open_backend() -> Backend:
             backends.append(PostgresBackend(url, synchronous="NORMAL"))
@@ -168,11 +168,23 @@ class InPostgres:
         for backend in backends:
             backend.close()
 
+    def address(self) -> str:
+        """Where a log of its own stands."""
+        return postgres.log_of_its_own(self.version)
+
 
 class InNewestPostgres(InPostgres):
     """The same in the newest version."""
 
     version = postgres.NEWEST
+
+
+class InPooledPostgres(InPostgres):
+    """The same behind a pooler in transaction mode."""
+
+    def address(self) -> str:
+        """See :class:`InPostgres`."""
+        return pgbouncer.log_of_its_own()
 
 
 class TestMemoryBackend(InMemory, BackendConformance):
@@ -195,6 +207,10 @@ class TestNewestPostgresBackend(InNewestPostgres, BackendConformance):
     """The port, on the newest PostgreSQL."""
 
 
+class TestPooledPostgresBackend(InPooledPostgres, BackendConformance):
+    """The port, on PostgreSQL behind a pooler."""
+
+
 class TestMemoryStore(InMemory, OnBackend, StoreConformance):
     """The verbs, in memory."""
 
@@ -209,6 +225,10 @@ class TestPostgresStore(InPostgres, OnBackend, StoreConformance, DurableConforma
 
 class TestNewestPostgresStore(InNewestPostgres, OnBackend, StoreConformance, DurableConformance):
     """The verbs, on the newest PostgreSQL."""
+
+
+class TestPooledPostgresStore(InPooledPostgres, OnBackend, StoreConformance, DurableConformance):
+    """The verbs, on PostgreSQL behind a pooler."""
 
 
 class TestMemoryAsyncStore(InMemory, OnAsync, StoreConformance):

@@ -34,8 +34,10 @@ _FOLDERS: Final = (
     "/opt/homebrew/opt/postgresql*/bin",
     "/usr/local/opt/postgresql*/bin",
 )
-QUICK: Final = ("fsync=off", "shared_buffers=16MB", "max_connections=8", "autovacuum=off")
-SHARED: Final = ("fsync=off", "shared_buffers=32MB", "max_connections=100", "autovacuum=off")
+_TRIAL: Final = ("fsync=off", "refold_server.expendable=on", "autovacuum=off")
+"""Nothing has to outlive the machine, and doctor is not to mind."""
+QUICK: Final = (*_TRIAL, "shared_buffers=16MB", "max_connections=8")
+SHARED: Final = (*_TRIAL, "shared_buffers=32MB", "max_connections=100")
 NEWEST: Final = "18"
 """The version that a package of the development group brings."""
 _numbers = count(1)
@@ -53,7 +55,7 @@ def _program(name: str, version: str | None = None) -> str:
     return path
 
 
-def _as_whom() -> dict[str, Any]:
+def as_whom() -> dict[str, Any]:
     """Who runs it: PostgreSQL refuses root, who becomes the user of its package, or nobody."""
     if os.getuid() != 0:
         return {}
@@ -62,7 +64,7 @@ def _as_whom() -> dict[str, Any]:
     return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         return int(taken.getsockname()[1])
@@ -71,17 +73,28 @@ def _free_port() -> int:
 class Server:
     """A server in a folder of its own; it may be killed and started again."""
 
-    def __init__(self, folder: Path, settings: Sequence[str], version: str | None = None) -> None:
-        self._folder, self._version, self.port = folder, version, _free_port()
+    def __init__(
+        self,
+        folder: Path,
+        settings: Sequence[str],
+        version: str | None = None,
+        follows: Server | None = None,
+    ) -> None:
+        self._folder, self._version, self.port = folder, version, free_port()
         place = (f"port={self.port}", "listen_addresses=127.0.0.1", "unix_socket_directories=")
         self._settings = [part for one in (*place, *settings) for part in ("-c", one)]
-        who = _as_whom()
+        who = as_whom()
         self._how = {"cwd": folder, "env": {"LC_ALL": "C", "TZ": "UTC"}, **who}
         (folder / "password").write_text(PASSWORD)
         for path in (folder, folder / "password"):
             os.chown(path, who.get("user", -1), who.get("group", -1))
         made = [_program("initdb", version), "-D", "data", "-U", "postgres", "-A", "scram-sha-256"]
         made += ["--pwfile=password", "-E", "UTF8", "--locale=C", "--no-sync"]
+        if follows is not None:
+            password = f"password='{PASSWORD}'"
+            whom = f"host=127.0.0.1 port={follows.port} user=postgres {password}"
+            made = [_program("pg_basebackup", version), "-D", "data", "-R", "-d", whom]
+            made += ["-c", "fast", "--no-sync"]
         done = subprocess.run(made, check=False, capture_output=True, text=True, **self._how)
         assert done.returncode == 0, done.stderr
         self.start()
@@ -90,8 +103,8 @@ class Server:
         """Take connections."""
         command = [_program("postgres", self._version), "-D", "data", *self._settings]
         with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, **self._how)
-        _wait(self.port, self._process, self._folder / "log")
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, **self._how)
+        _wait(self.port, self.process, self._folder / "log")
 
     @property
     def signal_file(self) -> Path:
@@ -102,17 +115,27 @@ class Server:
         """All of its processes; the first is the parent of the others."""
         with connect(self.port) as admin:
             found = admin.execute("SELECT pid FROM pg_stat_activity").fetchall()
-        return [self._process.pid, *(pid for (pid,) in found)]
+        return [self.process.pid, *(pid for (pid,) in found)]
 
     def kill(self) -> None:
         """End it at once, all of its processes."""
         signalled(self.pids(), signal.SIGKILL)
-        self._process.wait(START_S)
+        self.process.wait(START_S)
 
     def stop(self) -> None:
         """End it in order; its clients are sent away."""
-        self._process.send_signal(signal.SIGINT)
-        self._process.wait(START_S)
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(START_S)
+
+
+def limited(pids: Sequence[int], file_bytes: int | None) -> None:
+    """From now on no file of some processes may grow longer; None: as long as it likes.
+
+    Who sets it has to be their user: so the system's own program does.
+    """
+    size = "unlimited" if file_bytes is None else str(file_bytes)
+    for pid in pids:
+        subprocess.run(["prlimit", "--pid", str(pid), f"--fsize={size}:"], check=True, **as_whom())
 
 
 def signalled(pids: Sequence[int], number: signal.Signals) -> None:
@@ -123,10 +146,12 @@ def signalled(pids: Sequence[int], number: signal.Signals) -> None:
 
 
 @contextmanager
-def servers(settings: Sequence[str] = QUICK, version: str | None = None) -> Iterator[Server]:
-    """A server that ends with the block."""
+def servers(
+    settings: Sequence[str] = QUICK, version: str | None = None, follows: Server | None = None
+) -> Iterator[Server]:
+    """A server that ends with the block; a standby of the one that it ``follows``."""
     with TemporaryDirectory(prefix="refold-postgres-") as name:
-        started = Server(Path(name), settings, version)
+        started = Server(Path(name), settings, version, follows)
         try:
             yield started
         finally:

@@ -3,16 +3,17 @@
 from pathlib import Path
 from typing import Final
 
-from tests.support import postgres
+from tests.support import pgbouncer, postgres
 
-KINDS: Final = ("memory:", "log.db", "postgresql:")
+KINDS: Final = ("memory:", "log.db", "postgresql:", "pgbouncer:")
 
 
 def url_of(kind: str, folder: Path) -> str:
     """The address of a store of a kind that is yet to be made.
 
     ``memory`` and ``memory:``; ``postgres``, a schema, and ``postgresql:``, a log among others in
-    one; else the name of a file in a folder, ``sqlite`` for any.
+    one; ``pgbouncer:`` the same through a pooler in transaction mode; else the name of a file in a
+    folder, ``sqlite`` for any.
     """
     match kind:
         case "memory" | "memory:":
@@ -21,4 +22,6 @@ def url_of(kind: str, folder: Path) -> str:
             return postgres.schema_of_its_own()
         case "postgresql:":
             return postgres.log_of_its_own()
+        case "pgbouncer:":
+            return pgbouncer.log_of_its_own()
     return str(folder / ("log.db" if kind == "sqlite" else kind))

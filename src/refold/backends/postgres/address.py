@@ -2,8 +2,8 @@
 
 Four options are refold's own: ``schema`` (default ``refold``) holds the tables, ``tenant`` (a
 number, default 0) is a log of its own in them, ``pgbouncer=true`` leaves out what a pooler in
-transaction mode does not pass on, and ``archive`` is a folder with months that were taken out of
-the log. All others are libpq's
+transaction mode does not pass on (``false``: one in session mode, which passes on all), and
+``archive`` is a folder with months that were taken out of the log. All others are libpq's
 (https://www.postgresql.org/docs/current/libpq-connect.html).
 """
 
@@ -32,12 +32,15 @@ _DEFAULTS: Final = {
 
 
 class Address(NamedTuple):
-    """A log and how to reach it; ``shown`` is what may be said of it, without user and password."""
+    """A log and how to reach it; ``shown`` is what may be said of it, without user and password.
+
+    ``is_pooled``: a pooler gives each transaction another session; None: there is to be none.
+    """
 
     conninfo: dict[str, Any]
     schema: str
     tenant: int
-    is_pooled: bool
+    is_pooled: bool | None
     shown: str
     archive: str | None = None
 
@@ -57,14 +60,14 @@ def parsed(url: str) -> Address:
         raise _none("a character cannot stand where it does") from None
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     schema = options.pop("schema", "refold")
-    tenant, pooled = options.pop("tenant", "0"), options.pop("pgbouncer", "false")
+    tenant, pooled = options.pop("tenant", "0"), options.pop("pgbouncer", None)
     archive = options.pop("archive", "") or None
     if not _SCHEMA.fullmatch(schema):
         why = "is no name for a schema: give letters, digits and _, at most 40"
         raise UsageError(f"schema={schema!r} {why}", argument="url")
     if not re.fullmatch("[0-9]{1,10}", tenant) or int(tenant) >= TENANTS_MAX:
         raise UsageError(f"tenant={tenant!r} is no number under {TENANTS_MAX}", argument="url")
-    if pooled not in ("true", "false"):
+    if pooled not in ("true", "false", None):
         raise UsageError(f"pgbouncer={pooled!r} is neither true nor false", argument="url")
     query = urlencode(options, quote_via=quote)
     try:
@@ -75,7 +78,8 @@ def parsed(url: str) -> Address:
         raise _none("the name of the database holds @")
     place = f"{given.get('host', '')}:{given.get('port', 5432)}/{given.get('dbname', '')}"
     shown = f"postgresql://{place}?schema={schema}" + (f"&tenant={tenant}" if int(tenant) else "")
-    return Address(_DEFAULTS | given, schema, int(tenant), pooled == "true", shown, archive)
+    is_pooled = None if pooled is None else pooled == "true"
+    return Address(_DEFAULTS | given, schema, int(tenant), is_pooled, shown, archive)
 
 
 def _none(why: object) -> UsageError:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
+from time import time
 from typing import Final
 
 import psycopg
@@ -23,6 +24,8 @@ from refold.errors import RefoldError
 from refold.ports import Check
 
 ROWS_PER_PAGE: Final = 1_024
+CLOCKS_APART_S: Final = 60.0
+"""By so much clocks may differ."""
 _ANY_KIND: Final = Registry()
 """What is stored is looked at as it is, whatever a program makes of it."""
 _ATTACHED: Final = "LOCK TABLE refold.log IN ACCESS SHARE MODE"
@@ -40,6 +43,8 @@ def checks(session: ServerSession, tenant: int, away: DetachedMonths) -> Iterato
         "digests": lambda: _digests(session, tenant),
         "tags": lambda: _tags(session, tenant),
         **{name: partial(_asked, session, tenant, asked) for name, asked in _queries().items()},
+        "projections": lambda: _projections(session, tenant),
+        "server clock": lambda: _clock(session),
         "size": lambda: _size(session, tenant),
     }
     # A look at all of a large log takes its time.
@@ -68,12 +73,13 @@ def _looked(session: ServerSession, looks: Mapping[str, Look]) -> Iterator[Check
 
 
 def _queries() -> dict[str, list[tuple[str, str]]]:
-    """The queries of ``checks.sql`` by the names of their checks, each with what a row tells."""
+    """The queries of the files below by the names of their checks, each with what a row tells."""
     found: dict[str, list[tuple[str, str]]] = {}
-    for block in (FOLDER / "checks.sql").read_text(encoding="utf-8").split("\n\n-- ")[1:]:
-        heading, _, sql = block.partition("\n")
-        name, _, wrong = heading.partition(": ")
-        found.setdefault(name, []).append((wrong, sql))
+    for file in ("checks.sql", "health.sql"):
+        for block in (FOLDER / file).read_text(encoding="utf-8").split("\n\n-- ")[1:]:
+            heading, _, sql = block.partition("\n")
+            name, _, wrong = heading.partition(": ")
+            found.setdefault(name, []).append((wrong, sql))
     return found
 
 
@@ -142,6 +148,25 @@ def _tags(session: ServerSession, tenant: int) -> str | None:
         if said != (kept or []):
             return f"their table is not as the append that ends at position {position}"
     return None
+
+
+def _projections(session: ServerSession, tenant: int) -> str | None:
+    """None stands beyond the end of the log, as where some of it was taken away."""
+    if tenant or session.run("has_projections") != [(1,)]:
+        return None
+    for name, position, head in session.run("beyond", tenant):
+        made = f"`refold projections rebuild {name}` makes it anew"
+        return f"{name!r} stands at position {position}, and the log ends at {head}: {made}"
+    return None
+
+
+def _clock(session: ServerSession) -> str | None:
+    """The server's clock and this machine's agree; which of them is wrong, neither knows."""
+    ((there_s,),) = session.execute("SELECT extract(epoch FROM clock_timestamp())").fetchall()
+    apart_s = abs(time() - float(there_s))
+    if apart_s < CLOCKS_APART_S:
+        return None
+    return f"it stands {apart_s:.0f} s from this machine's: let both be set by NTP"
 
 
 def _size(session: ServerSession, tenant: int) -> tuple[bool, str]:

@@ -19,6 +19,8 @@ _LOST: Final = ("08", "57P01", "57P02", "57P03", "57P05", "25P03", "53300")
 RACED: Final = (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected)
 _AGAIN: Final = ("40001", "40P01")
 """A serialization failure, a deadlock: the same may succeed at once."""
+_READ_ONLY: Final = ("25006",)
+"""Another server may take writes, or this one soon: a standby that is about to take over."""
 _NOT_AS_MADE: Final = ("42", "3F", "22P02", "22003", "23", "XX001", "XX002")
 """What refold's own statements meet only where tables are not as refold made them, or damaged."""
 _OF_MONTHS: Final = "RF001"
@@ -29,10 +31,12 @@ _WRONG: Final = (psycopg.ProgrammingError, psycopg.DataError)
 _REFUSED: Final = re.compile(
     r"authentication failed|no password supplied|no pg_hba\.conf entry|permission denied"
     r"|(role|database) \".*\" (does not exist|is not permitted|is not currently accepting)"
-    r"|server does not support SSL"
+    r"|server does not support SSL|unsupported startup parameter|no such (user|database)"
 )
 """What the other end says of a connection that it will not take another time either. No SQLSTATE
 comes with it, and other languages than this are taken for a server that is away."""
+_MIXED_UP: Final = ("26000", "42P05")
+"""A prepared statement is not there, or is there already: the session is not the one of before."""
 _LARGE: Final = ("54000", "22P05", "22021")
 """More than a value, a row or an index can hold, or text that it cannot."""
 
@@ -45,10 +49,21 @@ def is_lost(error: BaseException) -> bool:
     """Whether the connection is gone: what was asked for last may or may not have been done."""
     if not isinstance(error, psycopg.Error):
         return False
-    return _is_of(error, _LOST) or (
-        error.sqlstate is None
-        and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+    # Of a session that ends with it, or a whole server: a commit may stand, whatever the code says.
+    is_last = error.diag.severity_nonlocalized in ("FATAL", "PANIC")
+    return (
+        is_last
+        or _is_of(error, _LOST)
+        or (
+            error.sqlstate is None
+            and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+        )
     )
+
+
+def is_elsewhere(error: BaseException) -> bool:
+    """Whether it is to be done through another connection."""
+    return is_lost(error) or (isinstance(error, psycopg.Error) and _is_of(error, _READ_ONLY))
 
 
 def is_worth_repeating(error: BaseException) -> bool:
@@ -61,23 +76,34 @@ def named(error: psycopg.Error, where: str) -> RefoldError:
     said = str(error).strip().partition("\n")[0]
     if is_lost(error):
         return Unavailable(f"{where} cannot be reached now: {said}", url=where)
+    if _is_of(error, _READ_ONLY):
+        why = f"{where} takes no writes: {said}; is it a standby?"
+        return Unavailable(f"{why} give all hosts and target_session_attrs=read-write", url=where)
     if is_worth_repeating(error) or _is_of(error, ("55P03", "57014")):
         return Unavailable(f"{where} stayed busy: {said}; nothing was written", url=where)
     if _is_of(error, ("53", "58")):
         return Unavailable(f"{where} has no room: {said}; nothing was written", url=where)
-    if _is_of(error, ("25006",)):
-        why = f"{where} takes no writes: {said}; is it a standby?"
-        return Unavailable(f"{why} give all hosts and target_session_attrs=read-write", url=where)
     if _is_of(error, (_OF_MONTHS,)):
         return BackendError(f"{where}: {said}", code="month_detached", url=where)
     if _is_of(error, ("42501", "28")):
         return UsageError(f"{where} may not be used so: {said}", code="not_writable", url=where)
+    if _is_of(error, _MIXED_UP):
+        return behind_pooler(f"{where} gave a statement to another session ({said})")
     if _is_of(error, _LARGE):
         return InvalidEvent(f"an append is more than {where} can hold: {said}; split it")
     if _is_of(error, _NOT_AS_MADE):
         why = f"{where} is not as refold made it: {said}; run `refold doctor`"
         return Corrupt(why, url=where)
     return BackendError(f"{where} cannot be used: {said}", url=where)
+
+
+def behind_pooler(what: str) -> UsageError:
+    """The error where a pooler stands between and the address does not say so, or says less."""
+    return UsageError(
+        f"{what}: add pgbouncer=true to the address, or pgbouncer=false where it gives each client "
+        "a session for as long as it stays (pool_mode = session)",
+        code="pooled",
+    )
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import psycopg
 
 from refold.backends.postgres.address import Address
 from refold.backends.postgres.session import close_quietly, connected
+from refold.errors import UsageError
 
 LOOK_EVERY_S: Final = 0.1
 """So often it looks whether the store was closed, where it hears nothing."""
@@ -47,8 +48,8 @@ class Listener:
         while not self._stopped.is_set():
             try:
                 self._listen()
-            except psycopg.errors.ReadOnlySqlTransaction:
-                return  # A standby passes nothing on; who waits looks now and then.
+            except (psycopg.errors.ReadOnlySqlTransaction, UsageError):
+                return  # A standby or a pooler passes nothing on; who waits looks now and then.
             except psycopg.Error:
                 self._stopped.wait(AGAIN_S)
 

@@ -22,7 +22,14 @@ from psycopg.types.numeric import Int8BinaryDumper
 from psycopg.types.string import StrBinaryDumper, TextLoader
 
 from refold.backends.postgres.address import Address
-from refold.backends.postgres.errors import is_lost, is_worth_repeating, named, naming_refusals
+from refold.backends.postgres.errors import (
+    behind_pooler,
+    is_elsewhere,
+    is_lost,
+    is_worth_repeating,
+    named,
+    naming_refusals,
+)
 from refold.backends.postgres.statements import statement
 from refold.errors import StoreClosed, Unavailable
 from refold.process import here
@@ -87,12 +94,29 @@ def connected(address: Address, *, answer_s: float = ANSWER_S) -> ServerSession:
             prepare_threshold=None if address.is_pooled else 5,
         )
     session.schema, session.answer_s = address.schema, answer_s
+    if address.is_pooled is None:
+        _check_direct(session, address.shown)
     adapters = session.adapters
     for kind, dumper in ((str, StrBinaryDumper), (int, Int8BinaryDumper), (list, ListBinaryDumper)):
         adapters.register_dumper(kind, dumper)
     for name, loader in (("numeric", _NumberLoader), ("bool", _BitLoader), ("json", TextLoader)):
         adapters.register_loader(name, loader)
     return session
+
+
+def _check_direct(session: ServerSession, shown: str) -> None:
+    """Refuse a pooler of which the address says nothing: what it passes on cannot be seen.
+
+    It tells its clients other numbers of their sessions than the server does, so that they cancel
+    through it.
+    """
+    try:
+        ((pid,),) = session.execute("SELECT pg_backend_pid()").fetchall()
+        if pid != session.info.backend_pid:
+            raise behind_pooler(f"{shown} is reached through a pooler")
+    except BaseException:
+        close_quietly(session)
+        raise
 
 
 class Sessions:
@@ -187,7 +211,7 @@ def repeated(where: str, work: Callable[[], T]) -> T:
             return work()
         except psycopg.Error as error:
             is_over = time.monotonic() + pause_s > until
-            if is_over or not (is_lost(error) or is_worth_repeating(error)):
+            if is_over or not (is_elsewhere(error) or is_worth_repeating(error)):
                 raise named(error, where) from error
         time.sleep(pause_s)
         pause_s = min(2 * pause_s, _PAUSES_S[1])

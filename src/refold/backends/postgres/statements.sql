@@ -225,6 +225,12 @@ WITH gone AS (DELETE FROM refold.snapshots WHERE tenant = $1 RETURNING 1) SELECT
 SELECT min(position) FROM refold.refold_progress JOIN refold.refold_projections
 ON name = projection AND current = generation WHERE name = $1
 
+-- beyond: a projection that stands where the log does not
+SELECT name, position, head FROM refold.refold_progress
+JOIN refold.refold_projections ON name = projection AND current = generation
+CROSS JOIN (SELECT coalesce(max(last), 0) FROM refold.commits WHERE tenant = $1) AS log (head)
+WHERE position > head ORDER BY name LIMIT 1
+
 -- has_projections
 SELECT to_regclass('refold.refold_parked') IS NOT NULL
 

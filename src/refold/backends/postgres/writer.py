@@ -22,7 +22,7 @@ from refold.backends.plan import Known, Needs, Plan, needs, plan
 from refold.backends.postgres import queries
 from refold.backends.postgres.address import Address
 from refold.backends.postgres.arguments import as_columns, as_listed
-from refold.backends.postgres.errors import RACED, is_lost, named
+from refold.backends.postgres.errors import RACED, is_elsewhere, is_lost, named
 from refold.backends.postgres.schema import make_partitions, month_of
 from refold.backends.postgres.session import ServerSession, close_quietly, connected, repeated
 from refold.backends.postgres.tables import BEGIN, TableStatements
@@ -143,7 +143,7 @@ class PostgresWriter:
             return work(session, Trial(batches, now, token, after, is_repeatable, *known))
         except BaseException as error:
             self._versions.clear()
-            if is_lost(error):
+            if is_elsewhere(error):
                 self.close()
             raise
 
@@ -315,7 +315,7 @@ class PostgresWriter:
             stands = self._found_out(trial, error)
             if stands is not None:
                 return stands
-            self._may_come_late = self._address.is_pooled
+            self._may_come_late = bool(self._address.is_pooled)
             if self._may_come_late and not trial.is_repeatable:
                 raise self._unknown(error) from error
             raise

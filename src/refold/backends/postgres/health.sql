@@ -1,0 +1,102 @@
+-- What `refold doctor` asks of the server: what endangers a log that is still whole. As checks.sql;
+-- each tells how it is mended. A role that may not see others' sessions is shown none of them.
+
+-- indexes: it is not valid, so nothing is found by it: REINDEX INDEX
+SELECT indexrelid::regclass FROM pg_index JOIN pg_class ON pg_class.oid = indrelid
+WHERE relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'refold.streams'::regclass)
+    AND NOT (indisvalid AND indisready)
+ORDER BY indexrelid LIMIT 1
+
+-- indexes: one is missing, without which what must be once could be twice:
+SELECT format('ALTER TABLE %s ADD %s (%s)', wanted.relation, wanted.kind, wanted.columns)
+FROM (VALUES
+    ('refold.log'::regclass, 'PRIMARY KEY', 'tenant, "position", recorded_at'),
+    ('refold.log', 'UNIQUE', 'tenant, stream, version, recorded_at'),
+    ('refold.commits', 'PRIMARY KEY', 'tenant, after'),
+    ('refold.streams', 'PRIMARY KEY', 'tenant, name'),
+    ('refold.keys', 'PRIMARY KEY', 'tenant, key, part'),
+    ('refold.tags', 'PRIMARY KEY', 'tenant, tag, last_position'),
+    ('refold.snapshots', 'PRIMARY KEY', 'tenant, stream, fold, version')
+) AS wanted (relation, kind, columns)
+WHERE NOT EXISTS (
+    SELECT 1 FROM pg_constraint WHERE conrelid = wanted.relation
+        AND pg_get_constraintdef(oid) = wanted.kind || ' (' || wanted.columns || ')'
+) LIMIT 1
+
+-- indexes: one is missing, so that streams are found slowly:
+SELECT 'CREATE INDEX streams_category ON refold.streams (tenant, category, name)'
+WHERE to_regclass('refold.streams_category') IS NULL
+
+-- server settings: what is acknowledged may be lost where the server or its machine fails:
+SELECT string_agg(
+    format('ALTER SYSTEM SET %s = %s', name, CASE setting WHEN 'on' THEN 'off' ELSE 'on' END),
+    '; ' ORDER BY name
+) || '; SELECT pg_reload_conf()'
+FROM pg_settings
+WHERE (name, setting) IN (
+    ('fsync', 'off'), ('full_page_writes', 'off'), ('zero_damaged_pages', 'on'),
+    ('ignore_checksum_failure', 'on')
+) AND current_setting('refold_server.expendable', true) IS DISTINCT FROM 'on'
+HAVING count(*) > 0
+
+-- server settings: appends do not wait for the standbys that they are to wait for: ALTER SYSTEM RESET
+SELECT name FROM pg_settings WHERE name = 'synchronous_commit' AND setting = 'local'
+    AND current_setting('synchronous_standby_names') <> ''
+
+-- server settings: every append waits for a standby that is not there: start it, or reset
+SELECT format('synchronous_standby_names = %L', current_setting('synchronous_standby_names'))
+WHERE current_setting('synchronous_standby_names') <> '' AND NOT pg_is_in_recovery()
+    AND pg_has_role('pg_read_all_stats', 'USAGE') AND NOT EXISTS (
+        SELECT 1 FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')
+    )
+
+-- server transactions: one is open for over an hour; nothing is cleaned up meanwhile and no partition
+SELECT format(
+    'can be made: SELECT pg_terminate_backend(%s), of %s, %s since %s', pid, usename, state,
+    xact_start
+)
+FROM pg_stat_activity
+WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
+    AND xact_start < clock_timestamp() - interval '1 hour'
+ORDER BY xact_start LIMIT 1
+
+-- server transactions: one was prepared over an hour ago and keeps its locks: COMMIT or ROLLBACK
+SELECT format('PREPARED %L', gid) FROM pg_prepared_xacts
+WHERE database = current_database() AND prepared < clock_timestamp() - interval '1 hour'
+ORDER BY prepared LIMIT 1
+
+-- server replication: nobody reads a slot, for which the server fills its disk: unless somebody will,
+SELECT format('SELECT pg_drop_replication_slot(%L), of %s', slot_name, pg_size_pretty(kept))
+FROM (
+    SELECT slot_name, pg_wal_lsn_diff(CASE
+        WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn()
+    END, restart_lsn) AS kept
+    FROM pg_replication_slots WHERE NOT active
+) AS slot
+WHERE kept > 1073741824 -- bytes
+ORDER BY kept DESC LIMIT 1
+
+-- server replication: who reads a slot cannot go on, what he needs is gone: make it and him anew,
+SELECT format('SELECT pg_drop_replication_slot(%L)', slot_name) FROM pg_replication_slots
+WHERE wal_status = 'lost' ORDER BY slot_name LIMIT 1
+
+-- server replication: a standby is far behind, and would lack as much if it took over: it is
+SELECT format('%s, by %s', coalesce(client_addr::text, application_name), pg_size_pretty(behind))
+FROM (
+    SELECT client_addr, application_name,
+        pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn) AS behind
+    FROM pg_stat_replication WHERE NOT pg_is_in_recovery()
+) AS standby
+WHERE behind > 1073741824 -- bytes
+ORDER BY behind DESC LIMIT 1
+
+-- server replication: no row of what is published can be changed: ALTER TABLE
+SELECT format('%s REPLICA IDENTITY DEFAULT', published.relation)
+FROM (
+    SELECT format('%I.%I', t.schemaname, t.tablename)::regclass AS relation
+    FROM pg_publication_tables AS t JOIN pg_publication AS p ON p.pubname = t.pubname
+    WHERE p.pubupdate OR p.pubdelete
+) AS published JOIN pg_class AS c ON c.oid = published.relation
+WHERE c.relreplident = 'n'
+    AND c.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'refold.streams'::regclass)
+LIMIT 1
