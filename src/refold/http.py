@@ -150,7 +150,7 @@ class HttpClient:
         if content is not None:
             own = {"content-type": "application/json", "content-length": str(len(content))}
             sent = {"params": params, "headers": {**said, **own}, "content": body}
-        shown = url.partition("?")[0]
+        shown = secrecy.without_keys(url.partition("?")[0])
         named = (*said.items(), *(params or {}).items(), *parse_qsl(urlsplit(url).query))
         secrets, every = _hidden(named), _written(tuple(said.values()))
         token = secrecy.SENDING.set(True)

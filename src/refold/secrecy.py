@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from contextvars import ContextVar
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 SECRET_CHARS_MIN: Final = 6
 _SECRET: Final = re.compile(
@@ -24,6 +24,11 @@ _PASSWORD: Final = re.compile(r"(\w*passw\w*\s*=\s*)('[^']*'|[^\s'\"&]+)", re.IG
 _ESCAPE: Final = re.compile(rb"\\(?:u00([2-7][0-9a-f])|.)", re.IGNORECASE | re.DOTALL)
 _SCHEMES: Final = ("bearer", "basic", "digest")
 _LOGGERS: Final = ("httpx2", *(f"httpcore2.{part}" for part in ("connection", "http11", "proxy")))
+_OF_KEYS: Final = ("key", "keys", "apikey", "token", "tokens", "secret", "password", "sk")
+"""Words by which a segment of a path says that it, or the next one, is a key."""
+_NEXT: Final = re.compile(rf"(?:(?:api|access)[-_]?)?(?:{'|'.join(_OF_KEYS)})")
+_UNBROKEN: Final = re.compile(r"(?=[A-Za-z]*\d)[A-Za-z\d]{10,}|[A-Za-z]{24,}")
+"""Ten letters and digits without a break, as no name of a model, version or date has them."""
 SENDING: Final = ContextVar("refold.secrecy.sending", default=False)
 """Whether a request of ours is under way in this task."""
 
@@ -41,6 +46,32 @@ def is_secret(name: str) -> bool:
 def without_password(text: str) -> str:
     """The address of a store, or a text that names one, as it may be shown."""
     return _PASSWORD.sub(r"\1***", _USER.sub(r"\1@", text))
+
+
+def keys_in(path: str) -> list[str]:
+    """The segments of a URL's path that are likely keys, as they are written there.
+
+    A segment is one that says so (``sk-…``, ``my-token``), that comes behind a word which does
+    (``/key/…``), or that has ten letters and digits, or 24 letters, without a break.
+    """
+    found: list[str] = []
+    is_next = False
+    for segment in path.split("/"):
+        said = unquote(segment).lower()
+        names_next = _NEXT.fullmatch(said) is not None
+        is_named = not names_next and any(word in _OF_KEYS for word in re.split("[^a-z]+", said))
+        if segment and (is_next or is_named or _UNBROKEN.search(said)):
+            found.append(segment)
+        is_next = names_next
+    return found
+
+
+def without_keys(address: str) -> str:
+    """The address of a service, without a query, with ``[removed]`` for likely keys in its path."""
+    service, slash, path = address.partition("://")[2].partition("/")
+    keys = keys_in(path)
+    kept = ["[removed]" if segment in keys else segment for segment in path.split("/")]
+    return address.removesuffix(f"{service}{slash}{path}") + service + slash + "/".join(kept)
 
 
 def without(content: bytes, secrets: Iterable[str], *, mark: bytes = b"[secret]") -> bytes:

@@ -387,6 +387,38 @@ def test_no_secret_is_seen_however_it_is_named_or_written(
 
 
 @LIBRARIES
+@pytest.mark.parametrize(
+    ("path", "kept"),
+    [
+        ("/v1/sk-canary-1/chat/completions", "/v1/[removed]/chat/completions"),
+        ("/key/canary/v1/messages", "/key/[removed]/v1/messages"),
+        ("/my-token-canary/v1/responses", "/[removed]/v1/responses"),
+        ("/9f8e7d6c5bcanary/openai/v1/responses", "/[removed]/openai/v1/responses"),
+        ("/canaryCanaryCANARYcanaryC/v1/messages", "/[removed]/v1/messages"),
+        ("/canary-in-a-header/v1/messages", "/[removed]/v1/messages"),
+        ("/v1beta/models/gemini-2.5-flash-preview-04-17:streamGenerateContent", None),
+        ("/openai/deployments/gpt-4o-mini-2024-07-18/chat/completions", None),
+        ("/v1/projects/my-project-123456/locations/us-central1/endpoints/x/chat/completions", None),
+    ],
+)
+def test_no_key_in_a_path_is_kept(
+    server: ModelServer, library: ModuleType, path: str, kept: str | None
+) -> None:
+    """Nor what repeats it; names of models, versions and dates stay, and the request goes there."""
+    server.script = [Reply(f'{{"error": "no route {path}"}}'.encode(), status=404)]
+    seen = Seen()
+    with client(library, seen, headers={"x-api-key": "canary-in-a-header"}) as made:
+        made.post(f"{server.url}{path}", json={"contents": []})
+        assert server.received[-1].path == path
+        with pytest.raises(library.HTTPError):
+            made.post(f"http://127.0.0.1:9{path}", json={"contents": []})
+    call, got = seen.calls[0], seen.bytes[seen.calls[0]]
+    assert call.url == server.url + (kept or path)
+    assert "canary" not in repr((seen.calls, got)).lower()
+    assert (b"[removed]" in got) == (kept is not None)
+
+
+@LIBRARIES
 def test_a_key_in_an_answer_is_kept_as_it_came_but_not_in_its_headers(
     server: ModelServer, library: ModuleType
 ) -> None:

@@ -65,10 +65,10 @@ class RequestSecrets:
 
         ``headers`` are those that it was made with, and those that it was sent with.
         """
-        named = [item for each in headers for item in each.items()]
+        named = dict.fromkeys(item for each in headers for item in each.items())
         values = [value for name, value in named if secrecy.is_secret(name)]
         values += [str(value) for value in url.params.values()]
-        values += filter(None, (url.username, url.password))
+        values += filter(None, (url.username, url.password, *secrecy.keys_in(url.path)))
         known, forms = self._last
         if values != known:
             forms = tuple(secrecy.forms([*values, *map(unquote_plus, values)]))

@@ -18,21 +18,29 @@ from uuid import uuid4
 import msgspec
 
 from refold.capture.install import install
-from refold.capture.writer import tried
+from refold.capture.writer import LOST, SEEN, tried, writer_in_force
 from refold.engine.store import Store
-from refold.errors import NotFound, UsageError
+from refold.errors import BackendError, NotFound, UsageError
 
 STARTUP: Final = Path(__file__).with_name("startup")
 _URL, _ID, _PRICES = "REFOLD_RUN_URL", "REFOLD_RUN_ID", "REFOLD_RUN_PRICES"
 _AGENT: Final = "REFOLD_RUN_NAME"
+_TALLY: Final = "REFOLD_RUN_TALLY"
 
 
 class Ran(NamedTuple):
-    """How a program ended, and the model calls of it that are in the store, in which streams."""
+    """How a program ended, and the model calls of it that are in the store, in which streams.
+
+    ``calls`` is None where the store cannot say, and ``why`` then why not. ``seen`` are the calls
+    that were made, ``lost`` those of them that are not recorded, or not to their end.
+    """
 
     exit_code: int
-    calls: int
+    calls: int | None
     streams: list[str]
+    seen: int
+    lost: int
+    why: str = ""
 
 
 def run(
@@ -48,12 +56,12 @@ def run(
     recorded makes one that is missing. The calls of this run have its id in their metadata, under
     ``run``, and the name of the ``agent``. ``prices`` is a mapping as
     :func:`refold.capture.install` takes it; processes that begin after the program's end have
-    none. Raises :class:`~refold.errors.NotFound` where there is no such program, and the error of
+    none. A store that is away does not hold the program up. Raises
+    :class:`~refold.errors.NotFound` where there is no such program, and the error of
     :func:`refold.open` where no store can be there.
     """
     run_id = uuid4().hex
-    with _store(url) as store:
-        since = store.log_head()
+    since = _log_head(url)
     path = os.pathsep.join(filter(None, (str(STARTUP), os.environ.get("PYTHONPATH"))))
     own = {_URL: url, _ID: run_id, _AGENT: agent or "", _PRICES: "", "PYTHONPATH": path}
     with TemporaryDirectory(prefix="refold-run-") as folder:
@@ -61,11 +69,30 @@ def run(
             table = Path(folder, "prices.json")
             table.write_bytes(msgspec.json.encode(prices))
             own[_PRICES] = str(table)
+        tally = Path(folder, "calls")
+        tally.touch()
+        own[_TALLY] = str(tally)
         code = _ended(program, own)
-    with _store(url) as store:
-        log = store.read_all(after=since, types=["wire.request"])
-        streams = [one.stream for one in log if one.noted("run") == run_id]
-    return Ran(code, len(streams), sorted({*streams}))
+        marks = tally.read_bytes()
+    seen, lost = marks.count(SEEN), marks.count(LOST)
+    try:
+        with _store(url) as store:
+            log = store.read_all(after=since, types=["wire.request"])
+            streams = [one.stream for one in log if one.noted("run") == run_id]
+    except BackendError as error:
+        return Ran(code, None, [], seen, lost, error.message)
+    lost = max(lost, seen - len(streams))  # A process that was killed has told of none.
+    return Ran(code, len(streams), sorted({*streams}), seen, lost)
+
+
+def _log_head(url: str) -> int:
+    try:
+        with _store(url) as store:
+            return store.log_head()
+    except BackendError as error:
+        if error.retry != "later":
+            raise
+        return 0  # Looked through from its start, once it is back.
 
 
 def _store(url: str) -> Store:
@@ -85,6 +112,8 @@ def attach() -> None:
     prices = path if path and Path(path).exists() else None  # It goes when the program ends.
     agent = {"agent": name} if (name := os.environ.get(_AGENT)) else {}
     install(os.environ[_URL], prices=prices, metadata={"run": os.environ[_ID], **agent})
+    if (writer := writer_in_force()) is not None:
+        writer.tally = os.environ.get(_TALLY)
 
 
 def _advice(program: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from typing import Any, Final
 from uuid import uuid4
 from weakref import WeakKeyDictionary
 
+from refold import secrecy
 from refold.capture import threads
 from refold.capture.answers import unpacked
 from refold.capture.call import Ending, ModelCall
@@ -67,12 +68,13 @@ class Taps:
         """A call of a model by a client begins; ``name`` is the stream that its header named."""
         named = name or threads.current() or self._name(request)
         retries = request.headers.get(_RETRIES, "")
-        url = request.url
+        url, secrets = request.url, self._secrets.setdefault(client, RequestSecrets())
         port = f":{url.port}" if url.port else ""
+        address = secrecy.without_keys(f"{url.scheme}://{url.host}{port}{url.path}")
         call = ModelCall(
             id=uuid4().hex,
             api=api,
-            url=f"{url.scheme}://{url.host}{port}{url.path}",
+            url=without(secrets.of((request.headers,), url), address),
             request=body,
             headers=kept_headers(request.headers),
             started_us=time.time_ns() // 1000,
@@ -80,7 +82,7 @@ class Taps:
             metadata=self._metadata,
             attempt=int(retries) + 1 if retries.isdecimal() else 1,
         )
-        return Tap(call, self.writer, request, self._secrets.setdefault(client, RequestSecrets()))
+        return Tap(call, self.writer, request, secrets)
 
     def _name(self, request: Any) -> str | None:
         """What the caller's callable says; one that fails has named nothing."""

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import weakref
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ from refold.capture.call import ModelCall
 from refold.capture.prices import PriceTable
 from refold.capture.recorder import CallRecorder
 from refold.engine.store import Store
-from refold.errors import BackendError, NotFound, UsageError
+from refold.errors import BackendError, NotFound, Unavailable, UsageError
 from refold.recording.in_force import Telling
 from refold.recording.tool_run import ToolRun
 
@@ -37,12 +38,19 @@ BATCH_S: Final = 0.1
 """How long pieces of an answer wait for others: what a killed process loses of it at most."""
 PENDING_BYTES_MAX: Final = 256 << 20
 """What may wait for a store that does not take it; what comes then is lost, and counted."""
+OPENING_S: Final = 30.0
+"""How long a store that is away is waited for, while calls wait for it."""
 CLOSING_MAX_S: Final = 2.0
 """How long the end of a program waits for a call that is still under way."""
 
 _log: Final = logging.getLogger("refold.capture")
 _writers: Final[list[weakref.ref[Any]]] = []
 """No set of weak references: that cannot be listed while another thread adds to it."""
+
+_lost: Final[Counter[str]] = Counter()
+"""The calls of this process that are not recorded, under one name."""
+SEEN, LOST = b".", b"!"
+"""What the tally of a run gets for each call, and for each that is not recorded to its end."""
 
 _Step = tuple[Callable[[], None], Callable[[Exception], None]]
 """Something to be done, and who is told where it fails."""
@@ -61,8 +69,12 @@ class CaptureWriter:
     """Hands what the transports see to a recorder, in order.
 
     With ``on_error="log"`` on a thread of its own: what fails is told once and counted in
-    ``lost``, and the agent's call goes on. With ``"raise"`` on the caller's, and raises there.
+    ``lost``, and the agent's call goes on, also where the store is away; it is opened when it is
+    back. With ``"raise"`` on the caller's, and raises there. ``tally`` is a file that `refold run`
+    counts by.
     """
+
+    tally: str | None = None
 
     def __init__(self, store: Address, *, on_error: OnError = "log", **options: Any) -> None:
         if on_error not in ("log", "raise"):
@@ -70,17 +82,27 @@ class CaptureWriter:
         if not isinstance(store, Store | str | os.PathLike):
             raise UsageError(f"a store or its address, not {store!r:.50}: give 'agents.db'")
         PriceTable(options.get("prices"))  # Refused here, not at the first call.
-        self.store, self.raises, self.lost = store, on_error == "raise", 0
+        self.store, self.raises = store, on_error == "raise"
         self.is_stopped = False
         self._options = options
         self._told: set[str] = set()
         if not isinstance(store, Store):
-            tried(store)
+            self._try(store)
         self._start()
         _writers.append(weakref.ref(self, _writers.remove))
 
+    def _try(self, address: str | os.PathLike[str]) -> None:
+        try:
+            tried(address)
+        except BackendError as error:
+            if self.raises or error.retry != "later":
+                raise
+            self._say("the store", "the store is away, and opened when it is back: %s", error)
+
     def _start(self) -> None:
         """Begin with nothing, as a forked process does too."""
+        self.lost = 0
+        self._unsettled: set[ModelCall] = set()
         self._recorder: CallRecorder | None = None
         self._opened: Store | None = None
         self._steps: queue.SimpleQueue[_Step] = queue.SimpleQueue()
@@ -93,6 +115,9 @@ class CaptureWriter:
 
     def begin(self, call: ModelCall) -> None:
         """A request is about to be sent."""
+        if not self.raises:
+            self._unsettled.add(call)
+        self._count(SEEN)
         try:
             if self._pending > PENDING_BYTES_MAX:
                 raise BackendError("the store does not keep up with what is captured")
@@ -204,6 +229,7 @@ class CaptureWriter:
             self._hand_over(call, held)
             self._recording().end(call)
             del self._calls[call]
+            self._unsettled.discard(call)
 
     def _hand_over(self, call: ModelCall, held: Underway) -> None:
         pieces, held.waiting = held.waiting, []
@@ -222,21 +248,43 @@ class CaptureWriter:
         if self._recorder is None:
             store = self.store
             if not isinstance(store, Store):
-                store = self._opened = _opened(store)
+                store = self._opened = _opened(store, 0 if self.raises else OPENING_S)
             self._recorder = CallRecorder(store, **self._options)
         return self._recorder
 
     def _lose(self, call: ModelCall, error: Exception) -> None:
         """Count a call that cannot be recorded; what comes of it still is passed over."""
         self._calls.pop(call, None)
-        self.lost += 1
+        self._miss(call)
         self.tell(error)
+
+    def _miss(self, call: ModelCall) -> None:
+        self._unsettled.discard(call)
+        self.lost += 1
+        _lost["calls"] += 1
+        self._count(LOST)
+
+    def miss_what_is_left(self) -> None:
+        """At the end of the program: count the calls that are not recorded to where they came."""
+        for call in [*self._unsettled]:
+            if call.ending is not None or call not in self._calls:
+                self._miss(call)
+        if self.lost:
+            _log.warning("%d model calls were not recorded, or not to their end", self.lost)
+
+    def _count(self, mark: bytes) -> None:
+        if self.tally is not None:
+            with suppress(OSError), Path(self.tally).open("ab", 0) as file:
+                file.write(mark)
 
     def tell(self, error: Exception, *, what: str = "a model call") -> None:
         """Log that something could not be recorded as it should, once of each kind."""
-        if what not in self._told:
-            self._told.add(what)
-            _log.warning("%s was not recorded, and others may not be: %s", what, error)
+        self._say(what, f"{what} was not recorded, and others may not be: %s", error)
+
+    def _say(self, kind: str, text: str, error: Exception) -> None:
+        if kind not in self._told:
+            self._told.add(kind)
+            _log.warning(text, error)
 
 
 def _size(call: ModelCall, chunk: bytes | None) -> int:
@@ -258,10 +306,19 @@ def tried(address: str | os.PathLike[str]) -> None:
             open_store(address).close()  # It says why none can be made.
 
 
-def _opened(address: str | os.PathLike[str]) -> Store:
+def _opened(address: str | os.PathLike[str], wait_s: float) -> Store:
+    """The store; one that is away is tried for so long."""
     from refold.connect import open as open_store
 
-    return open_store(address)
+    until, pause_s = time.monotonic() + wait_s, BATCH_S
+    while True:
+        try:
+            return open_store(address)
+        except Unavailable:
+            if time.monotonic() + pause_s > until:
+                raise
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, 1.0)
 
 
 def _all() -> list[Any]:
@@ -280,6 +337,14 @@ def flush(timeout_s: float = 30.0) -> bool:
     return all(waited)
 
 
+def lost() -> int:
+    """How many model calls of this process were not recorded, or not to their end.
+
+    Those that wait to be recorded are not among them; see :func:`flush`.
+    """
+    return _lost["calls"]
+
+
 @atexit.register
 def _close() -> None:
     """Record what is left, and close what was opened here: one file remains."""
@@ -291,10 +356,12 @@ def _close() -> None:
             if writer._recorder is not None:  # For runs of tools whose answers never ended.
                 writer._steps.put((writer._recorder.tools.tell_due, writer.tell))
                 writer.flush(CLOSING_MAX_S)
+        writer.miss_what_is_left()
 
 
 def _begin_anew() -> None:
     """In a forked process: what its parent had under way is the parent's."""
+    _lost.clear()
     for writer in _all():
         writer._start()
 

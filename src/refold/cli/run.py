@@ -16,6 +16,7 @@ from refold.cli.text import counted
 from refold.errors import UsageError
 
 if TYPE_CHECKING:
+    from refold.capture.run import Ran
     from refold.replay import Price
 
 SIGNALLED: Final = 128
@@ -39,7 +40,9 @@ def run_command(
 
     Its Python processes, those that they begin among them, record what they send to a model by
     httpx or httpx2, on which the SDKs stand; nothing of the program changes, and no other process
-    is touched. The exit code is the program's, but 3 where it was fine and nothing was recorded.
+    is touched. A store that is away does not hold the program up: what could not be recorded is
+    counted, and told at the end. The exit code is the program's, but 3 where it was fine and not
+    all was recorded, or nothing.
 
         refold run --db agents.db -- python agent.py
         refold run --db agents.db --agent reception -- python agent.py
@@ -56,9 +59,17 @@ def run_command(
     table = {name: _kinds(one) for name, one in endpoint.by_name(prices, "--price").items()}
     ran = run(program, path, agent=agent, prices=table)
     output.show(ran._asdict(), [])
-    if not ran.calls and ran.exit_code:
+    if ran.calls:
+        calls, streams = counted(ran.calls, "model call"), counted(len(ran.streams), "stream")
+        output.note(f"recorded {calls} in {streams}; see them with: refold streams --db {url}")
+    if missing := _missing(ran):
+        output.note(f"error: {missing}; the program's own log (refold.capture) says why")
+        return ran.exit_code or FAILED
+    if ran.calls:
+        return ran.exit_code
+    if ran.exit_code:
         output.note(f"error: {join(program)!r} {_how(ran.exit_code)}: no model call was recorded")
-    elif not ran.calls:
+    else:
         output.note(
             f"error: no model call of {join(program)!r} was recorded. Check that it came to a call "
             "of a model (POST to a path such as /v1/chat/completions, /v1/responses, /v1/messages "
@@ -67,10 +78,17 @@ def run_command(
             "runs without -I, -E and -S"
         )
         return FAILED
-    else:
-        calls, streams = counted(ran.calls, "model call"), counted(len(ran.streams), "stream")
-        output.note(f"recorded {calls} in {streams}; see them with: refold streams --db {url}")
     return ran.exit_code
+
+
+def _missing(ran: Ran) -> str:
+    """What is known of calls that are not in the store; "" where none are missing."""
+    if ran.calls is None:
+        made = counted(ran.seen, "model call")
+        return f"{made} made, and the store cannot say which of them it has: {ran.why}"
+    if not ran.lost:
+        return ""
+    return f"of {counted(ran.seen, 'model call')} {ran.lost:,} not recorded, or not to the end"
 
 
 def _kinds(price: Price) -> dict[str, Decimal]:

@@ -10,6 +10,7 @@ from urllib.parse import urlunsplit
 import msgspec
 from msgspec.structs import replace
 
+from refold import secrecy
 from refold.conversation.amounts import read_amount
 from refold.conversation.apis import APIS, api_of_answer
 from refold.conversation.apis.asking import API_NAMES, written
@@ -148,8 +149,8 @@ class ChatEndpoint:
         self._api, self._is_streamed = api, stream
         path = f"{parts.path.rstrip('/')}{_PATHS.get(api, '/models')}"
         self._target = urlunsplit(parts._replace(path=path))
-        # A query may hold a key, and this is what errors name.
-        self.url = self._target.partition("?")[0]
+        # A query or a path may hold a key, and this is what is recorded, and what errors name.
+        self.url = secrecy.without_keys(self._target.partition("?")[0])
         self.model = model
         said = checked_headers(headers)
         if not isinstance(api_key, str | None):

@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
+from refold import secrecy
 from refold.conversation.apis.asking import API_NAMES, written
 from refold.conversation.apis.saying import has_token
 from refold.conversation.apis.sse import Frame
@@ -70,7 +71,8 @@ class ClientCandidate:
         refuse_unless(self._api in found, f"{' or '.join(found)}, as the client has it", api=api)
         self._ask, self._is_streamed = found[self._api], stream
         named = str(getattr(client, "base_url", None) or type(client).__qualname__)
-        self.url = named.partition("?")[0] + "responses" * (self._api == "responses")
+        place = secrecy.without_keys(secrecy.without_password(named).partition("?")[0])
+        self.url = place + "responses" * (self._api == "responses")
 
     def __call__(self, request: ChatRequest) -> Any:
         """The answer of the SDK, or the action that its pieces make."""
