@@ -11,7 +11,7 @@ import click
 
 import refold
 from refold.cli import output
-from refold.cli.errors import FINDING, FINE
+from refold.cli.errors import FAILED, FINDING, FINE
 from refold.cli.options import command, group, option, together
 from refold.cli.text import counted, suggestion
 
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from refold.conversation.importers import ImportReport
 
 LOSSES_SHOWN_MAX: Final = 20
+_NOT_READ: Final = (
+    "not read: no word, call or figure was made of it. The original stands where each line says, "
+    "in the file and line (of a table: stream and version), at the JSON pointer: keep the source"
+)
 ANY: Final = "any"
 """The command that finds out the format; it may be left out."""
 SQL: Final = "sql"
@@ -143,7 +147,7 @@ def import_sql(url: str, place: str, table: str, column: tuple[str, ...]) -> int
     with refold.open(url) as store:
         report = import_table(store, place, table=table, columns=columns)
     output.show(_as_objects(report), _lines(report))
-    return FINE if report.ok else FINDING
+    return FAILED if report.interrupted else FINE if report.ok else FINDING
 
 
 def _command(name: str) -> click.Command:
@@ -185,9 +189,11 @@ def _lines(report: ImportReport) -> Iterator[str]:
     places = [f"{one.file}:{one.line}" if one.line else one.file for one in report.problems]
     wrong = [f"{at}: {one.message}" for at, one in zip(places, report.problems, strict=True)]
     output.note_some(wrong, len(wrong), more="problems more", count=report.problem_count)
-    lost = [f"{one.where}: not kept: {one.what} {one.pointer}" for one in report.loss]
-    more = "more not kept (--json has them)"
+    lost = [f"{one.where}: not read: {one.what} {one.pointer}" for one in report.loss]
+    more = "more not read (--json has them)"
     output.note_some(lost, LOSSES_SHOWN_MAX, more=more, count=report.loss_count)
+    if lost:
+        output.note(_NOT_READ)
     events, problems = counted(report.events, "event"), counted(report.problem_count, "problem")
     grown = f", {report.grown:,} grown" if report.grown else ""
     branches = f", {report.branches:,} branches" if report.branches else ""

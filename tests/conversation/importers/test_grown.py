@@ -198,6 +198,74 @@ def test_real_sessions_grow(name: str, tmp_path: Path) -> None:
         assert told(steps) == told(whole)
 
 
+def block(number: int, own: str, said: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """A line of a message that is written block by block; it says why it ended in the last."""
+    reason = more.pop("stop_reason", None)
+    made = entry(number, "assistant", **more)
+    usage = {"input_tokens": 9, "output_tokens": number}
+    told = {"content": [said], "stop_reason": reason, "usage": usage}
+    return made | {"message": {**made["message"], "id": own, **told}}
+
+
+def answered(number: int, *calls: str, **more: Any) -> dict[str, Any]:
+    """A line with the results of calls."""
+    content = [{"type": "tool_result", "tool_use_id": one, "content": "r"} for one in calls]
+    return entry(number, "user", **more) | {"message": {"role": "user", "content": content}}
+
+
+def words(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text}
+
+
+def use(own: str) -> dict[str, Any]:
+    return {"type": "tool_use", "id": own, "name": "f", "input": {}}
+
+
+IN_BLOCKS = [
+    entry(0, "user"),
+    block(1, "A", {"type": "thinking", "thinking": "hm", "signature": "s"}),
+    block(2, "A", words("I look")),
+    block(3, "A", use("c1")),
+    answered(4, "c1"),
+    block(5, "A", use("c2"), stop_reason="tool_use"),
+    entry(6, "user", parentUuid=None, **SIDE),
+    block(7, "S", words("sub "), parentUuid="u6", **SIDE),
+    block(8, "S", use("s1"), stop_reason="tool_use", **SIDE),
+    answered(9, "s1", **SIDE),
+    answered(10, "c2", parentUuid="u5"),
+    block(11, "B", words("There ")),
+    block(12, "B", words("it is"), stop_reason="end_turn"),
+    {"type": "system", "subtype": "turn_duration", "sessionId": "s", "uuid": "u13"},
+    entry(14, "user", parentUuid="u12"),
+    block(15, "C", words("Bye"), stop_reason="end_turn"),
+]
+
+
+@pytest.mark.parametrize("inside", [0, 1, 30, -2])
+def test_a_session_may_be_cut_anywhere(inside: int, tmp_path: Path) -> None:
+    """Between the lines of a message too, or inside a line: whole, it is as if never cut.
+
+    A message that may still be written is told, and is not taken before it is whole.
+    """
+    whole = jsonl(IN_BLOCKS).splitlines(keepends=True)
+    path = tmp_path / "s.jsonl"
+    with refold.open("memory:") as once:
+        path.write_text("".join(whole))
+        import_files(once, "claude-code", [path])
+        wanted = told(once)
+    for length in range(len(whole)):
+        with refold.open("memory:") as store:
+            path.write_text("".join(whole[:length]) + (whole[length][:inside] if inside else ""))
+            cut = import_files(store, "claude-code", [path])
+            is_told = any("a message that is not whole yet" in one.what for one in cut.loss)
+            assert is_told == (length in (2, 3, 4, 5, 8, 12)), length
+            path.write_text("".join(whole))
+            grown = import_files(store, "claude-code", [path])
+            assert (grown.problems, told(store)) == ([], wanted), length
+            again = import_files(store, "claude-code", [path])
+            assert (again.problems, again.events) == ([], 0)
+
+
 def test_what_a_side_chain_says_does_not_hang_on_what_came_after(tmp_path: Path) -> None:
     """It is told as it was when it left, its own further lines are added to its branch."""
     path = tmp_path / "s.jsonl"
@@ -221,9 +289,8 @@ def test_the_first_of_a_start_that_changed_is_kept_and_told(
     path.write_text(chatgpt(3))
     report = import_files(store, None, [path])
     assert (report.imported, report.grown, report.unchanged) == (0, 1, 0)
-    assert [one.what for one in report.loss] == [
-        "what stands beside the conversation was another: the first is kept"
-    ]
+    (lost,) = report.loss
+    assert "changed since it was imported: the metadata of chatgpt-c@0 keeps what" in lost.what
     first = next(store.read("chatgpt-c"))
     assert first.metadata["chatgpt"]["update_time"] == 1_700_000_002
 

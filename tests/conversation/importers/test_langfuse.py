@@ -185,3 +185,58 @@ def test_a_count_that_is_none_is_told_at_its_field(store: refold.Store, tmp_path
     ]
     (response,) = of_type(store, "langfuse-t", "model.response")
     assert response.usage is None
+
+
+BY_ITS_END = (
+    "endTime", "output", "statusMessage", "latency", "timeToFirstToken", "totalCost",
+    "calculatedTotalCost",
+)  # fmt: skip
+"""What an observation has when it ends."""
+
+
+def up_to(document: dict[str, Any], moment: str) -> dict[str, Any]:
+    """A trace as it was exported at a moment: what had begun, and of that what had ended."""
+    begun = [one for one in document["observations"] if one["startTime"] <= moment]
+    open_ = dict.fromkeys(BY_ITS_END) | {"usageDetails": {}, "costDetails": {}, "level": "DEFAULT"}
+    observed = [one if (one["endTime"] or "") <= moment else one | open_ for one in begun]
+    return {**document, "observations": observed}
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_a_trace_that_goes_on_comes_in_as_far_as_it_has_ended(sample: str, tmp_path: Path) -> None:
+    """Exported at any moment, and again when it is whole: it is as if it came in at once."""
+    document = json.loads(real("formats", "langfuse", f"{sample}.trace.json").read_text())
+    path = tmp_path / "t.json"
+    moments = {one[key] for one in document["observations"] for key in ("startTime", "endTime")}
+    chosen = sorted(moments)[:: max(len(moments) // 6, 1)]
+    told: list[Any] = []
+    for moment in ["9999", *chosen]:
+        with refold.open("memory:") as store:
+            path.write_text(json.dumps(up_to(document, moment)))
+            import_files(store, "langfuse", [path])
+            path.write_text(json.dumps(document))
+            report = import_files(store, "langfuse", [path])
+            assert report.problems == []
+            said = [(e.type, e.raw, e.occurred_at_us) for e in store.read_all()]
+            # A score stands behind what there was when it came.
+            told.append(sorted(said, key=lambda one: one[0] == "score.recorded"))
+    assert told[1:] == [told[0]] * len(chosen)
+
+
+def test_a_call_that_never_ended_is_told_where_its_trace_has(
+    store: refold.Store, tmp_path: Path
+) -> None:
+    """Of a trace that is over nothing more will come; of one that goes on, what has ended does."""
+    at = {"startTime": "2026-01-01T00:00:00Z"}
+    root = {"id": "r", "type": "SPAN", "endTime": "2026-01-01T00:00:09Z", **at}
+    call = {"id": "c", "parentObservationId": "r", "type": "GENERATION", "input": "Hi", **at}
+    path = tmp_path / "t.json"
+    path.write_text(json.dumps({"id": "T", "observations": [{**root, "endTime": None}, call]}))
+    report = import_files(store, None, [path])
+    assert [one.message for one in report.problems] == [
+        "trace T: there is no call of a model or of a tool that has ended: it still goes on"
+    ]
+    path.write_text(json.dumps({"id": "T", "observations": [root, call]}))
+    report = import_files(store, None, [path])
+    assert (report.problems, report.imported) == ([], 1)
+    assert "the answer is not recorded" in [one.what for one in report.loss]

@@ -13,7 +13,7 @@ import pytest
 import refold
 from refold.conversation.importers import sql_source
 from refold.conversation.importers.sql_table import import_table
-from refold.errors import UsageError
+from refold.errors import Unavailable, UsageError
 from tests.support import postgres
 
 SCHEMA = """CREATE TABLE events(
@@ -171,10 +171,48 @@ def test_what_was_read_before_the_connection_broke_stays(
     with monkeypatch.context() as patched:
         patched.setattr(sql_source.PostgresTables, "rows", broken)
         report = import_table(store, url(port))
-    assert (report.imported, report.failed) == (1, 1)
+    assert (report.imported, report.failed, report.interrupted) == (1, 1, True)
     assert "nothing after this is read" in report.problems[0].message
     report = import_table(store, url(port))
     assert (report.imported, report.unchanged, report.ok) == (2, 1, True)
+    assert not report.interrupted
+
+
+def test_a_server_that_is_away_is_told_from_one_that_refuses(store: refold.Store) -> None:
+    """The first may be there later; a user, a password or a database that is wrong will not."""
+    with postgres.servers() as server:
+        with pytest.raises(UsageError, match="authentication failed"):
+            import_table(store, url(server.port, "wrong"))
+        server.kill()
+        with pytest.raises(Unavailable, match=r"cannot be reached now.*import again later"):
+            import_table(store, url(server.port))
+        server.start()
+        with pytest.raises(UsageError, match="no table 'events'"):
+            import_table(store, url(server.port))
+
+
+@pytest.mark.parametrize(
+    ("said", "is_away"),
+    [
+        ('connection failed: FATAL:  database "x" does not exist', False),
+        ("connection failed: fe_sendauth: no password supplied", False),
+        ("connection failed: FATAL:  the database system is starting up", True),
+        ("connection failed: FATAL:  sorry, too many clients already", True),
+        ("connection failed: Connection refused", True),
+        ("connection timeout expired", True),
+    ],
+)
+def test_what_a_connection_fails_on_says_whether_to_try_again(
+    store: refold.Store, monkeypatch: pytest.MonkeyPatch, said: str, is_away: bool
+) -> None:
+    """By its words, as no SQLSTATE comes with them."""
+
+    def refuses(*_: Any, **__: Any) -> None:
+        raise psycopg.OperationalError(said)
+
+    monkeypatch.setattr(psycopg, "connect", refuses)
+    with pytest.raises(Unavailable if is_away else UsageError):
+        import_table(store, "postgresql://127.0.0.1/postgres")
 
 
 @pytest.mark.parametrize("wrong", ["secret-of-mine", "a@secret-of-mine", "a/secret-of-mine"])

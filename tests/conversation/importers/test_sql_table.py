@@ -2,17 +2,19 @@
 
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import apsw
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import refold
 from refold.conversation.importers.sql_table import import_table
-from refold.errors import UsageError
+from refold.errors import Unavailable, UsageError
 from tests.fuzz.values import TEXT, fuzzed
 
 SCHEMA = """CREATE TABLE events(
@@ -389,3 +391,16 @@ def test_any_rows_come_in_as_they_are(rows: list[tuple[str, Any]], order: Any) -
         assert import_table(store, path).events == 0
         told = {one.stream: [e.data for e in store.read(one.stream)] for one in store.streams()}
     assert told == held
+
+
+def test_a_file_that_another_has_locked_is_away_for_now(
+    store: refold.Store, tmp_path: Path
+) -> None:
+    """It is no wrong file: importing again brings it."""
+    path = table(tmp_path / "e.db", ("a-1", 1, "Said", {"n": 1}))
+    # Not by Python's copy of SQLite: two of them in one process do not see each other's locks.
+    with closing(apsw.Connection(str(path))) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(Unavailable, match=r"cannot be read now.*import again later"):
+            import_table(store, path)
+    assert import_table(store, path).imported == 1

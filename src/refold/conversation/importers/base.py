@@ -15,7 +15,7 @@ from refold.conversation.chat_export import Loss
 from refold.conversation.chat_shapes import Unread
 from refold.conversation.events import AgentConfigured, Tool
 from refold.conversation.importers.detection import FORMATS, known
-from refold.conversation.importers.fields import FieldReader
+from refold.conversation.importers.fields import FieldReader, reason_of
 from refold.conversation.importers.json_array import Value, checked
 from refold.conversation.importers.source import ImportSource
 from refold.core.event import Event
@@ -29,8 +29,6 @@ ODD: Final = (
     AttributeError,
 )  # fmt: skip
 """What the values of strangers raise where they are not as their format has them."""
-# Of these the message alone, as "'id'", says nothing.
-_NO_WORDS: Final = (TypeError, LookupError, AttributeError)
 GROUP: Final = "refold.importers"
 """The entry points of plug-ins: a format's name, and where the function that reads it is."""
 BUILT_IN: Final = {
@@ -182,7 +180,7 @@ def tried(
     try:
         yield read(*args, **kwargs)
     except ODD as error:
-        yield Problem(source.name, line, str(error))
+        yield Problem(source.name, line, reason_of(error))
 
 
 def read_parts(
@@ -200,10 +198,9 @@ def read_parts(
             yield problem_of(source, value, error, f"{place}: ")
 
 
-def problem_of(source: ImportSource, value: Value, error: object, at: str = "") -> Problem:
+def problem_of(source: ImportSource, value: Value, error: Exception, at: str = "") -> Problem:
     """What is wrong with a value, or with the part of it that ``at`` names."""
-    said = f"{type(error).__name__}: {error}" if isinstance(error, _NO_WORDS) else str(error)
-    return Problem(source.name, value.line, f"{value.place}{at}{said}")
+    return Problem(source.name, value.line, f"{value.place}{at}{reason_of(error)}")
 
 
 def read_each(

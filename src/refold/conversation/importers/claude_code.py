@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from refold.conversation import events
 from refold.conversation.apis.anthropic_messages import ANTHROPIC_MESSAGES
 from refold.conversation.apis.blocks import said_by
+from refold.conversation.chat_shapes import Unread
 from refold.conversation.importers.base import Conversations, Found, FoundFork, Options
 from refold.conversation.importers.session_lines import SessionLine, read_sessions
 from refold.conversation.importers.source import ImportSource, named, names
@@ -40,7 +41,8 @@ def read_claude_code(source: ImportSource, options: Options) -> Conversations:
     """Import sessions of Claude Code: the JSON lines in ~/.claude/projects.
 
     The streams are called CATEGORY-SESSION; the category is by default claude. Side chains and
-    what was left behind in going back become branches, called CATEGORY-SESSION~N.
+    what was left behind in going back become branches, called CATEGORY-SESSION~N. A message at
+    the end that may still be written (no stop_reason) is told, and comes in once the file goes on.
 
         refold import claude-code ~/.claude/projects/-home-me-app/*.jsonl
     """
@@ -66,6 +68,8 @@ def _session(options: Options, session: str, entries: list[SessionLine]) -> Foun
     if not any(map(_role, entries)):
         raise InvalidEvent("a session without messages")
     main, sides = _chains(entries)
+    says_ends = _says_ends(entries)
+    main, held = _settled(main, says_ends)
     # The log of a subagent alone is a conversation beside that of its session.
     agents = {entry.text("agentId") or "" for entry in main if _is_side(entry)}
     name = "-".join([session, *sorted(agents - {""})])
@@ -85,6 +89,9 @@ def _session(options: Options, session: str, entries: list[SessionLine]) -> Foun
     made = [with_event(one, occurred_at=one.occurred_at or first_us) for one in made]
     forks: list[FoundFork] = []
     for number, (left, side) in enumerate(sides, 1):
+        if held and side[0].line > held[0].line:
+            continue  # It left what is not told yet.
+        side = _settled(side, says_ends)[0] if _is_side(side[0]) else side
         before = [at for line, at in versions.items() if line < side[0].line]
         at = max(before, default=0) if left is None else versions.get(left, 0)
         reader = readers.get(at, _EntryReader()).copy()
@@ -155,6 +162,35 @@ def _messages(chain: list[SessionLine]) -> list[list[SessionLine]]:
         key = _message_id(entry) if _role(entry) == "assistant" else None
         groups.setdefault(key or entry.line, []).append(entry)
     return list(groups.values())
+
+
+def _says_ends(entries: list[SessionLine]) -> bool:
+    """Whether the lines of a message say when it ends, as some versions never do."""
+    answers = [entry for entry in entries if _role(entry) == "assistant"]
+    said = [entry.value["message"].get("stop_reason") for entry in answers]
+    return any(said) or len({_message_id(entry) for entry in answers}) < 2
+
+
+def _settled(
+    chain: list[SessionLine], says_ends: bool
+) -> tuple[list[SessionLine], list[SessionLine]]:
+    """A chain without the message at its end that may still be written, and that with the rest.
+
+    Nothing follows it but results of tools, and its last line has no ``stop_reason`` yet: taken as
+    it is, it would be another message when the file has gone on.
+    """
+    groups = _messages(chain)
+    said = [n for n, (one, *_) in enumerate(groups) if _role(one) and not _is_result(one)]
+    last = groups[said[-1]][-1] if said else None
+    # Where nothing else is said, it is better than nothing.
+    if last is None or _role(last) != "assistant" or not says_ends or len(said) == 1:
+        return chain, []
+    if last.value["message"].get("stop_reason", "end_turn") is not None:
+        return chain, []
+    held = [entry for group in groups[said[-1] :] for entry in group]
+    why = "a message that is not whole yet (no stop_reason): it comes in when the file has gone on"
+    held[0].unread.append(Unread("field", "/message", why))
+    return [entry for entry in chain if entry not in held], held
 
 
 def _is_side(entry: SessionLine) -> bool:

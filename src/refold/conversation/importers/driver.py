@@ -57,7 +57,8 @@ class ImportReport(msgspec.Struct, kw_only=True):
     ``format`` is the one that was asked for, "" where each file's was found out; ``taken`` tells
     for each file which it was. ``imported``, ``grown``, ``unchanged`` and ``failed`` count
     conversations, the grown ones those that were there and have gone on; ``events`` those stored,
-    and ``branches`` the forks kept beside their conversation.
+    and ``branches`` the forks kept beside their conversation. ``interrupted`` says that the source
+    went away before its end: importing again brings the rest.
     ``problems`` and ``loss`` list at most 10,000 each; ``problem_count`` and ``loss_count`` count
     all.
     """
@@ -70,6 +71,7 @@ class ImportReport(msgspec.Struct, kw_only=True):
     failed: int = 0
     events: int = 0
     branches: int = 0
+    interrupted: bool = False
     problem_count: int = 0
     loss_count: int = 0
     problems: list[Problem] = []
@@ -198,7 +200,8 @@ def _gone_on(store: Store, found: Found) -> tuple[Found, Appended | RefoldError]
     if more.changed or not kept:
         return found, UsageError(more.changed, code="key_reused")
     if more.is_beside_other:
-        why = "what stands beside the conversation was another: the first is kept"
+        why = "what the file says of the whole (such as its title or totals) has changed since it"
+        why += f" was imported: the metadata of {found.stream}@0 keeps what it said first"
         found = found._replace(loss=[*found.loss, Loss(f"{found.file}:{found.line}", why)])
     if not more.new:
         return found, kept[0]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from functools import partial
@@ -43,6 +45,13 @@ TOKENS: Final = {
     ),
 }
 """Where a usage has what it counts: by OpenAI's names, OpenTelemetry's, Langfuse's, LangChain's."""
+_NO_WORDS: Final = (TypeError, LookupError, AttributeError)
+"""Of these the message alone, as "'id'", says nothing."""
+_OF_JSON: Final = {
+    "str": "text", "int": "a whole number", "float": "a number", "bool": "true or false",
+    "object": "an object", "array": "a list", "null": "null",
+}  # fmt: skip
+_TYPES: Final = re.compile(rf"`((?:{'|'.join(_OF_JSON)})(?: \| (?:{'|'.join(_OF_JSON)}))*)`")
 
 
 class FieldReader:
@@ -67,7 +76,7 @@ class FieldReader:
                 raise ValueError(f"{value} has more digits than are kept of it")
             return found
         except (ValueError, ArithmeticError, UsageError) as error:
-            self.lose(place, str(error))
+            self.lose(place, reason_of(error))
             return None
 
     def at_place(self, place: str) -> Any:
@@ -132,6 +141,17 @@ class FieldReader:
         self.note(key, [Unread("field", "", reason)])
 
 
+def reason_of(error: Exception) -> str:
+    """What is wrong with a value of a stranger, as JSON calls it and not as Python does."""
+    if isinstance(error, _NO_WORDS):
+        return f"it is not as its format has it ({type(error).__name__}: {error})"
+
+    def named(types: re.Match[str]) -> str:
+        return " or ".join(_OF_JSON[one] for one in types[1].split(" | "))
+
+    return _TYPES.sub(named, str(error))
+
+
 def time_us(value: Any) -> int:
     """Microseconds UTC of a time as logs write it; ValueError for what is none.
 
@@ -145,8 +165,9 @@ def time_us(value: Any) -> int:
             return to_us(int(number.scaleb(6 - size // 3 * 3)))
     except InvalidOperation:
         if isinstance(value, str):
-            moment = datetime.fromisoformat(value)
-            return to_us(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+            with suppress(ValueError):
+                moment = datetime.fromisoformat(value)
+                return to_us(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
     raise ValueError(f"{value!r:.50} is not a time")
 
 

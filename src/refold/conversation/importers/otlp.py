@@ -21,6 +21,7 @@ from refold.conversation.importers.base import (
     problem_of,
     read_all,
 )
+from refold.conversation.importers.fields import reason_of
 from refold.conversation.importers.json_array import Value, checked
 from refold.conversation.importers.source import ImportSource
 from refold.conversation.importers.spans import Span, Trace
@@ -73,7 +74,7 @@ def _traces(source: ImportSource) -> Iterator[Trace | Problem]:
             unread: list[Unread] = []
             made = [_span(checked(row), at, logs, unread) for row, at, _ in held]
         except ODD as error:
-            yield Problem(source.name, held[0][2], f"trace {trace_id}: {error}")
+            yield Problem(source.name, held[0][2], f"trace {trace_id}: {reason_of(error)}")
             continue
         if any(span.kind in ("model", "tool") for span, _ in made):
             name = next((name for _, name in made if name), None) or trace_id

@@ -42,7 +42,7 @@ class SessionLine(FieldReader):
         """The line as it is, as an event of a type; told where it is not known what it says."""
         check_json(self.value, [])
         if not is_known:
-            why = "a line that is not understood: it stands beside, as it is"
+            why = f"a line of a type that is not known here; it is kept whole, as a {kind} event"
             self.unread.append(Unread("field", "", why))
         return Event(kind, self.value if isinstance(self.value, dict) else {"value": self.value})
 

@@ -55,6 +55,12 @@ class Span(NamedTuple):
     beside: Mapping[str, Any] = {}
 
     @property
+    def is_open(self) -> bool:
+        """Whether it was still going on when it was recorded."""
+        is_ended = self.end_us is not None or self.answered is not None or self.error
+        return self.kind != "words" and not is_ended
+
+    @property
     def latency_ms(self) -> float | None:
         """How long it took; None where its end is not known."""
         if self.start_us is None or self.end_us is None:

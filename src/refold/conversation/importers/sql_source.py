@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, quote, unquote
 
 import apsw
 
-from refold.errors import UsageError
+from refold.errors import RefoldError, Unavailable, UsageError
 from refold.extras import needs
 from refold.secrecy import is_secret
 
@@ -23,6 +23,14 @@ Row = dict[str, Any]
 ROWS_AT_ONCE: Final = 1_000
 """How many rows are fetched from PostgreSQL at a time."""
 CONNECT_S: Final = 30
+_AWAY: Final = ("08", "57", "53", "58", "40", "55P03")
+"""The SQLSTATEs of a server that is gone or busy: the same may succeed later."""
+_REFUSED: Final = re.compile(
+    r"FATAL: (?!.*(starting up|shutting down|recovery|too many|remaining connection))"
+    r"|no password supplied|does not support SSL|invalid |certificate|private key"
+)
+"""What is said, without an SQLSTATE, of a connection that is refused another time too."""
+_SQLITE_AWAY: Final = (apsw.BusyError, apsw.LockedError, apsw.IOError, apsw.CantOpenError)
 _URL: Final = re.compile(
     r"postgres(?:ql)?://(?:(?P<user>[^:@/?]*)(?::(?P<password>[^@/]*))?@)?"
     r"(?P<place>[^@?]*)(?:\?(?P<options>[^@]*))?"
@@ -45,7 +53,8 @@ WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped ORDER BY at
 class TableSource(Protocol):
     """A database, by the ``name`` that it is told by, which holds no password.
 
-    Each method raises :class:`~refold.errors.UsageError` where the database cannot be read.
+    Each method raises :class:`~refold.errors.UsageError` where the database cannot be read, and
+    :class:`~refold.errors.Unavailable` where it is away or busy.
     """
 
     name: str
@@ -68,7 +77,10 @@ class TableSource(Protocol):
 
 @contextmanager
 def opened(place: str) -> Iterator[TableSource]:
-    """A SQLite file by its path, PostgreSQL by its URL; UsageError for what is neither."""
+    """A SQLite file by its path, PostgreSQL by its URL; UsageError for what is neither.
+
+    Unavailable where it is away, busy, or cannot be opened now.
+    """
     kind, is_url, _ = place.partition("://")
     if not is_url and _DSN.search(place) and not Path(place).is_file():
         raise UsageError(
@@ -95,7 +107,9 @@ class SqliteTables:
             raise UsageError(f"there is no file {path}", path=path)
         self.name = path
         where = f"file:{quote(str(Path(path).resolve()))}?mode=ro"
-        self.db = apsw.Connection(where, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
+        flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+        with self._told():
+            self.db = apsw.Connection(where, flags=flags)
 
     def tables(self) -> list[str]:
         """As :meth:`TableSource.tables`."""
@@ -123,10 +137,20 @@ class SqliteTables:
         return any(self._all(f"{sql} LIMIT 1", text))
 
     def _all(self, sql: str, *values: str) -> Iterator[tuple[Any, ...]]:
-        try:
+        with self._told():
             yield from self.db.execute(sql, values)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Tell what SQLite refuses as our error."""
+        try:
+            yield
+        except _SQLITE_AWAY as error:
+            why = f"{self.name} cannot be read now: {error}; import again later: what came stays"
+            raise Unavailable(why) from error
         except apsw.Error as error:
-            raise UsageError(f"this is no SQLite file that can be read: {error}") from error
+            why = f"{self.name} is no SQLite file that can be read: {error}"
+            raise UsageError(why) from error
 
 
 class PostgresTables:
@@ -141,6 +165,7 @@ class PostgresTables:
             said = needs("a table of PostgreSQL is read by psycopg", "postgres")
             raise UsageError(said) from error
         self._errors, self._sql = (psycopg.Error, UnicodeDecodeError), psycopg.sql
+        self._lost = (psycopg.OperationalError, psycopg.InterfaceError)
         with self._told():
             self.db = psycopg.connect(url, connect_timeout=CONNECT_S, client_encoding="utf8")
         # One transaction for all: what is written meanwhile is not seen.
@@ -191,10 +216,17 @@ class PostgresTables:
         try:
             yield
         except self._errors as error:
-            said = str(error).strip()
+            said = " ".join(str(error).split())
             for secret in self._secrets:
                 said = said.replace(secret, "***")
-            raise UsageError(f"{self.name} cannot be read: {said}") from None
+            raise self._refusal(getattr(error, "sqlstate", None), error, said) from None
+
+    def _refusal(self, code: str | None, error: Exception, said: str) -> RefoldError:
+        is_cut = isinstance(error, self._lost) and code is None and not _REFUSED.search(said)
+        if is_cut or (code or "").startswith(_AWAY):
+            why = f"{self.name} cannot be reached now: {said}; import again later: what came stays"
+            return Unavailable(why)
+        return UsageError(f"{self.name} cannot be read: {said}")
 
 
 def _without_password(url: str) -> tuple[str, list[str]]:

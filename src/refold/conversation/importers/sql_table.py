@@ -17,7 +17,7 @@ from refold.conversation.chat_export import Loss
 from refold.conversation.chat_shapes import Unread
 from refold.conversation.importers.base import ODD, Problem
 from refold.conversation.importers.driver import ImportReport
-from refold.conversation.importers.fields import FieldReader
+from refold.conversation.importers.fields import FieldReader, reason_of
 from refold.conversation.importers.grown import as_recorded, difference
 from refold.conversation.importers.sql_source import Row, TableSource, opened
 from refold.core.event import Event
@@ -25,7 +25,7 @@ from refold.core.expected import NO_STREAM
 from refold.core.jsonvalue import pointer
 from refold.engine.append import Append
 from refold.engine.store import Store
-from refold.errors import BackendError, RefoldError, UsageError
+from refold.errors import BackendError, RefoldError, Unavailable, UsageError
 from refold.jsontext import exact, read
 
 COLUMNS: Final = {
@@ -59,7 +59,10 @@ def import_table(
     problem of the report. Of a stream that was imported before each row must be what it was: one
     that is not is a problem, and nothing of the stream is added. Versions that are left out, and
     blobs, are told as losses. Raises :class:`~refold.errors.UsageError` for what is no SQLite
-    file, a server that cannot be had, no table of that name, or no column.
+    file, a server that refuses, no table of that name, or no column, and a
+    :class:`~refold.errors.BackendError` where the database is away at the start, or the store is;
+    where the database goes away later the report says ``interrupted``. Importing again then does
+    what is left.
     """
     report = ImportReport(format=SOURCE)
     with opened(os.fspath(place)) as source:
@@ -96,8 +99,9 @@ def _appends(
                     yield append
                 report.unchanged += not count
             except ODD as error:
-                reader.fail(f"{stream}: {error}", stream)
+                reader.fail(f"{stream}: {reason_of(error)}", stream)
     except _Broken as error:
+        report.interrupted = True
         reader.fail(f"nothing after this is read: {error}")
 
 
@@ -183,7 +187,7 @@ class _TableReader:
         order = [self._fields["stream"], self._fields["version"]]
         try:
             yield from self._source.rows(self._table, list(self._columns), order)
-        except UsageError as error:
+        except (UsageError, Unavailable) as error:
             raise _Broken(error.message) from error
 
     def _stream(

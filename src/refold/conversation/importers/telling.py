@@ -28,6 +28,7 @@ from refold.conversation.importers.dialects import (
     request_in,
     tools_of,
 )
+from refold.conversation.importers.fields import reason_of
 from refold.conversation.importers.source import named
 from refold.conversation.importers.spans import Span, Trace
 from refold.core import jsonvalue
@@ -35,6 +36,7 @@ from refold.core.event import Event
 from refold.errors import InvalidEvent, UsageError
 
 _CALL: Final = '["call",'
+_OF_CALLS: Final = ("model", "tool")
 # What an answer of Responses repeats of its request.
 _REPEATED: Final = ("instructions", "tools", "temperature", "top_p", "tool_choice", "reasoning")
 
@@ -71,6 +73,9 @@ class Telling:
         self._trace, self._options = trace, options
         self._spans = sorted(trace.spans, key=lambda span: (span.start_us or 0, span.at))
         self._by_id = {span.id: span for span in self._spans}
+        self._goes_on = any(span.is_open for span in self._spans if span.parent not in self._by_id)
+        if self._goes_on:
+            self._spans = self._ended()
         self._ran: list[Span] = []
 
     def tell(self) -> None:
@@ -81,12 +86,21 @@ class Telling:
                 self._call(calls[span.id])
             elif span.kind in ("tool", "other"):
                 self._tool(span)
-        for talk in self.talks:
+        for talk in () if self._goes_on else self.talks:
             for call in list(talk.open.values()):
                 if ran := self._run_of(call):
                     talk.add(_result_of(ran, call), ran.end_us)
         if not self.talks:
-            raise InvalidEvent("there is no call of a model or of a tool in it")
+            ended = " that has ended: it still goes on" if self._goes_on else " in it"
+            raise InvalidEvent(f"there is no call of a model or of a tool{ended}")
+
+    def _ended(self) -> list[Span]:
+        """The spans up to the first call that has not ended; told another time they go on so."""
+        calls = (n for n, one in enumerate(self._spans) if one.is_open and one.kind in _OF_CALLS)
+        count = next(calls, len(self._spans))
+        for span in self._spans[count : count + 1]:
+            self._lose(span.at, "not taken from here on: it has not ended; import it when it has")
+        return self._spans[:count]
 
     def _calls(self) -> Iterator[Span]:
         """The calls of models, each once however many spans it has."""
@@ -257,7 +271,7 @@ def read_traces(
             told = Telling(trace, options)
             told.tell()
         except ODD as error:
-            yield Problem(source_name, trace.line, f"trace {trace.id}: {error}")
+            yield Problem(source_name, trace.line, f"trace {trace.id}: {reason_of(error)}")
             continue
         base = f"{options.category or trace.category or category}-{named(trace.id)}"
         loss = losses(f"{source_name}:{trace.line}", [*trace.unread, *told.unread])

@@ -19,7 +19,7 @@ from refold.conversation.chat_shapes import Unread
 from refold.conversation.importers import otel_attributes as otel
 from refold.conversation.importers.base import ODD, Conversations, Options, Problem, read_all
 from refold.conversation.importers.dialects import decoded, is_printed, request_in
-from refold.conversation.importers.fields import FieldReader
+from refold.conversation.importers.fields import FieldReader, reason_of
 from refold.conversation.importers.json_array import Doubled, Value, checked
 from refold.conversation.importers.source import ImportSource, names
 from refold.conversation.importers.spans import Kind, Span, Trace, spans_of
@@ -91,6 +91,7 @@ def _observation(one: FieldReader) -> list[Span]:
     rest = {key: value for key, value in said.items() if key not in _PARAMS}
     first_s = one.typed("timeToFirstToken", float)
     failed = given.get("level") == "ERROR"
+    at_once = {"end_us": one.time("startTime")} if given.get("type") == "EVENT" else {}
     return spans_of(
         one,
         kind,
@@ -105,6 +106,7 @@ def _observation(one: FieldReader) -> list[Span]:
         call_id=traced["call_id"],
         beside={"modelParameters": rest} if rest else None,
         error=str(given.get("statusMessage") or "failed") if failed else None,
+        **at_once,
     )
 
 
@@ -165,7 +167,7 @@ def _traces(source: ImportSource) -> Iterator[Trace | Problem]:
         try:
             yield _trace(trace_id, checked(list(held.values())))
         except ODD as error:
-            yield Problem(source.name, 1, f"trace {trace_id}: {error}")
+            yield Problem(source.name, 1, f"trace {trace_id}: {reason_of(error)}")
 
 
 def _runs(document: Any) -> Iterator[tuple[dict[str, Any], str]]:

@@ -20,7 +20,7 @@ from refold.conversation import events, voice
 from refold.conversation.chat_shapes import Unread
 from refold.conversation.importers.base import ODD, Conversations, Found, Options, read_each
 from refold.conversation.importers.dialects import decoded
-from refold.conversation.importers.fields import FieldReader
+from refold.conversation.importers.fields import FieldReader, reason_of
 from refold.conversation.importers.json_array import Value
 from refold.conversation.importers.source import ImportSource
 from refold.core.event import Event
@@ -142,7 +142,8 @@ class _VconTalk:
                 try:
                     yield from list(_heard(channels, start_us))
                 except ODD as error:
-                    one.note("body", [Unread("words", "", f"a transcript that is odd: {error!r}")])
+                    odd = f"a transcript that is odd: {reason_of(error)}"
+                    one.note("body", [Unread("words", "", odd)])
             case body if body:
                 why = "a transcript in no shape that is known"
                 one.note("body", [Unread("words", "", why)])
