@@ -10,11 +10,14 @@ from pathlib import Path
 from random import Random
 from time import monotonic
 
+import pytest
+
 import refold
 from refold.feeds import JsonService, Poller, Source
 from tests.feeds.listing import NOON, US, Listing, Reply, serving, to_appends
 from tests.feeds.polling_process import OVERLAP_S
 from tests.support.soak import bound
+from tests.support.stores import KINDS, url_of
 
 KILLS = bound(6, 40)
 PER_LIFE = 60
@@ -53,17 +56,18 @@ class Growing(Listing):
             return Reply(503) if fails else super().reply(params)
 
 
-def test_a_killed_poller_loses_and_doubles_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_a_killed_poller_loses_and_doubles_nothing(kind: str, tmp_path: Path) -> None:
     """Whatever it was at, those after it bring every transaction in, once."""
     random = Random(11)
-    path = tmp_path / "log.db"
+    path = url_of(kind, tmp_path)
     with serving(Growing(random)) as listing:
         assert isinstance(listing, Growing)
         for _ in range(KILLS):
             listing.enough.clear()
             listing.requests_left = random.randint(1, PER_LIFE)
             process = subprocess.Popen(
-                [sys.executable, "-m", "tests.feeds.polling_process", str(path), listing.url],
+                [sys.executable, "-m", "tests.feeds.polling_process", path, listing.url],
                 stdout=subprocess.PIPE,
             )
             try:

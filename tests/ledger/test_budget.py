@@ -16,6 +16,7 @@ from refold.ledger.commands import Deposit, PlaceBet, Register, SettleBet, Withd
 from refold.ledger.events import FundsDeposited
 from tests.ledger.bettors import AGENTS, BUDGET, STAKE, bet_under_budget, run_under_budget
 from tests.ledger.money import usdc
+from tests.support.stores import KINDS, url_of
 
 WAIT_S = 120
 PLACEABLE = 14
@@ -103,10 +104,10 @@ def test_a_rate_is_of_all_agents() -> None:
         )
 
 
-@pytest.mark.parametrize("where", ["memory:", "file"])
+@pytest.mark.parametrize("where", KINDS)
 def test_threads_race_for_a_budget(where: str, tmp_path: Path) -> None:
     """Sixteen threads over four agents: as many bets as the budget has room for, and no more."""
-    with refold.open(where if where == "memory:" else tmp_path / "log.db") as store:
+    with refold.open(url_of(where, tmp_path)) as store:
         funded(store)
         with ThreadPoolExecutor(16) as pool:
             each = [
@@ -118,9 +119,10 @@ def test_threads_race_for_a_budget(where: str, tmp_path: Path) -> None:
         check_budget(store, outcomes)
 
 
-def test_processes_race_for_a_budget(tmp_path: Path) -> None:
-    """The same over four processes with a thread for each agent, on one file."""
-    path = str(tmp_path / "log.db")
+@pytest.mark.parametrize("where", KINDS[1:])
+def test_processes_race_for_a_budget(where: str, tmp_path: Path) -> None:
+    """The same over four processes with a thread for each agent, on one log."""
+    path = url_of(where, tmp_path)
     with refold.open(path) as store:
         funded(store)
     context = multiprocessing.get_context("spawn")

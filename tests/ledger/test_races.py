@@ -54,9 +54,11 @@ def test_sixty_four_bettors_share_an_agent(where: str, tmp_path: Path) -> None:
         check_never_overdrawn(store, outcomes)
 
 
-def test_sixty_four_tasks_share_an_agent(tmp_path: Path) -> None:
+@pytest.mark.parametrize("where", KINDS[1:])
+def test_sixty_four_tasks_share_an_agent(where: str, tmp_path: Path) -> None:
     """On one event loop: exactly as many bets as the money is enough for."""
-    with refold.open(tmp_path / "log.db") as store:
+    url = url_of(where, tmp_path)
+    with refold.open(url) as store:
         opened_with(store, "30")
 
     async def bet(store: refold.AsyncStore, number: int) -> str:
@@ -72,11 +74,11 @@ def test_sixty_four_tasks_share_an_agent(tmp_path: Path) -> None:
         return "never its turn"
 
     async def bet_all() -> Counter[str]:
-        async with refold.open_async(tmp_path / "log.db") as store:
+        async with refold.open_async(url) as store:
             return Counter(await asyncio.gather(*(bet(store, number) for number in range(64))))
 
     assert asyncio.run(bet_all()) == {"done": 42, "insufficient_funds": 22}
-    with refold.open(tmp_path / "log.db") as store:
+    with refold.open(url) as store:
         check_never_overdrawn(store, Counter(done=42))
 
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
+from refold.backends.postgres import PostgresBackend
 from refold.backends.sqlite import SqliteBackend
 from refold.core.recorded import Recorded
 from refold.engine.store import Store
 from refold.errors import BackendError, Rejected
 from refold.outbox import EffectRequested, Outbox
-from refold.ports import Appended
+from refold.ports import Appended, Backend
 from tests.faults.disk import Disk
+from tests.support.stores import url_of
 
 STREAMS = ("order-1", "order-2")
 REQUESTS = [EffectRequested("mail"), EffectRequested("refuse"), EffectRequested("mail")]
@@ -95,6 +97,15 @@ def handlers_of(service: Service, steps: Steps) -> dict[str, Any]:
     return {"mail": mail, "refuse": refuse}
 
 
+def opener(kind: str, folder: Path) -> Callable[[], Backend]:
+    """Opens an empty log of a kind, and the same again."""
+    folder.mkdir()
+    url = url_of(kind, folder)
+    if kind == "sqlite":
+        return lambda: SqliteBackend(Path(url), synchronous="NORMAL")
+    return lambda: PostgresBackend(url, synchronous="NORMAL")
+
+
 def judge(store: Store, service: Service) -> None:
     """Every effect has one outcome, that of its kind, and was performed under one key."""
     recorded = list(store.read_all(types=["effect.committed", "effect.failed"]))
@@ -106,19 +117,24 @@ def judge(store: Store, service: Service) -> None:
     assert all(e.metadata["causation"] == e.data["effect"] for e in recorded)
 
 
-@pytest.mark.parametrize("workers", [1, 3])
-@pytest.mark.parametrize("order", ["any", "stream"])
+@pytest.mark.parametrize(
+    ("order", "workers", "kind"),
+    [
+        *((order, workers, "sqlite") for order in ("any", "stream") for workers in (1, 3)),
+        ("stream", 3, "postgresql:"),
+    ],
+)
 def test_a_crash_between_any_two_steps(
-    tmp_path: Path, order: Literal["any", "stream"], workers: int
+    tmp_path: Path, order: Literal["any", "stream"], workers: int, kind: str
 ) -> None:
     """Whatever the last step was, the next worker brings the work to its end, and no further."""
     for last in range(STEPS_MAX):
-        path, service = tmp_path / f"{last}.db", Service()
-        with Store(SqliteBackend(path, synchronous="NORMAL")) as store:
+        opened, service = opener(kind, tmp_path / str(last)), Service()
+        with Store(opened()) as store:
             for stream in STREAMS:
                 store.append(stream, REQUESTS)
         steps = Steps(last)
-        with SteppingStore(SqliteBackend(path, synchronous="NORMAL")) as stepping:
+        with SteppingStore(opened()) as stepping:
             stepping.steps = steps
             crashing = Outbox(stepping, handlers_of(service, steps), order=order, workers=workers)
             try:
@@ -126,7 +142,7 @@ def test_a_crash_between_any_two_steps(
                 ended = True
             except Crash:
                 ended = False
-        with Store(SqliteBackend(path, synchronous="NORMAL")) as store:
+        with Store(opened()) as store:
             Outbox(store, handlers_of(service, Steps(STEPS_MAX)), order=order).catch_up()
             judge(store, service)
             assert [check for check in store.check() if not check.good] == []

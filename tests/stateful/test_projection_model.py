@@ -5,6 +5,7 @@ to their position gives.
 """
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 import pytest
@@ -18,6 +19,8 @@ from refold.ports import Begin, TableKeeper, TableTransaction
 from refold.projections import Projector, runner
 from refold.projections.catalog import CatalogEntry, catalog_of
 from tests.projections.sums import folded, stored, sums
+from tests.support.soak import bound
+from tests.support.stores import url_of
 
 T = TypeVar("T")
 
@@ -36,6 +39,7 @@ class Crashing:
 
     def __init__(self, keeper: TableKeeper) -> None:
         self._keeper = keeper
+        self.sql = getattr(keeper, "sql", "sqlite")
         self.left = NEVER
 
     def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -91,10 +95,12 @@ class Store(refold.Store):
 class ProjectionMachine(RuleBasedStateMachine):
     """One projection over a growing log, run by processes that die."""
 
+    kind = "memory"
+
     @initialize()
     def begin(self) -> None:
         """An empty log, a projection that was never started."""
-        self.store = refold.open("memory:")
+        self.store = refold.open(url_of(self.kind, Path()))
         self.keeper = cast(TableKeeper, self.store._backend)
         self.crashing = Crashing(self.keeper)
         self.projectors: dict[int, Projector] = {}
@@ -158,6 +164,7 @@ class ProjectionMachine(RuleBasedStateMachine):
             self.projectors.clear()
             self._projector().catch_up()
             assert stored(Projector(self.store, [sums()])) == folded(self.store.read_all())
+            self.store.close()
 
     def _entry(self) -> CatalogEntry | None:
         return catalog_of(self.keeper).entry("sums")
@@ -184,5 +191,15 @@ class ProjectionMachine(RuleBasedStateMachine):
             self.crashing.left = NEVER
 
 
+class ProjectionMachineInPostgres(ProjectionMachine):
+    """The same with the log and the rows in PostgreSQL."""
+
+    kind = "postgres"
+
+
 TestProjectionMachine = ProjectionMachine.TestCase
 TestProjectionMachine.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestProjectionMachineInPostgres = ProjectionMachineInPostgres.TestCase
+TestProjectionMachineInPostgres.settings = settings(
+    max_examples=bound(4, 60), stateful_step_count=20, deadline=None
+)
