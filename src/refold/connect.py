@@ -17,6 +17,7 @@ from refold.errors import UsageError, refuse_unless, shown
 from refold.ports import Backend, Clock
 
 if TYPE_CHECKING:
+    from refold.backends.postgres import PostgresSetup
     from refold.projections.projection import Projection
 
 P = ParamSpec("P")
@@ -95,13 +96,24 @@ def _for_asyncio(opener: Callable[P, Store]) -> Callable[P, AsyncStore]:
 open_async = _for_asyncio(open)
 
 
+def setup_of(url: Url) -> PostgresSetup:
+    """What makes a store in PostgreSQL, and the roles of those who use it."""
+    from refold.backends.postgres import PostgresSetup
+
+    return PostgresSetup(_where(url))
+
+
+def _where(url: Url) -> str:
+    refuse_unless(url is None or isinstance(url, str | bytes | os.PathLike), _FORMS, url=url)
+    where = os.fsdecode(url) if url is not None else os.environ.get("REFOLD_URL", "refold.db")
+    check_path(url=where)
+    return where
+
+
 def _backend(url: Url, *, mode: Mode, synchronous: Synchronous) -> Backend:
     _check_choice("mode", mode, Mode)
     _check_choice("synchronous", synchronous, Synchronous)
-    if url is not None and not isinstance(url, str | bytes | os.PathLike):
-        raise UsageError(f"url={shown(url)} is not {_FORMS}", argument="url")
-    where = os.fsdecode(url) if url is not None else os.environ.get("REFOLD_URL", "refold.db")
-    check_path(url=where)
+    where = _where(url)
     if where == "memory:":
         from refold.backends.memory import MemoryBackend
 

@@ -16,8 +16,10 @@ import refold.readmodels
 from refold import Append, Event
 from refold.backends.postgres import PostgresBackend
 from refold.backends.postgres.address import parsed
+from refold.conversation import UserUtterance
 from refold.core.query import Query
-from refold.errors import RefoldError, UsageError
+from refold.errors import UsageError
+from refold.readmodels.searching import TEXTS
 from tests.support import postgres
 
 MARCH = 1_772_323_200_000_000
@@ -297,8 +299,15 @@ def test_a_query_changes_nothing(url: str, sql: str) -> None:
         store.append("call-1", [Event("test.a")])
 
 
-def test_a_table_of_words_says_where_it_can_be(url: str) -> None:
-    """PostgreSQL keeps none; a file beside it does."""
-    with refold.open(url) as store, pytest.raises(RefoldError) as caught:
-        refold.projections.Projector(store, [refold.readmodels.search]).catch_up()
-    assert caught.value.code == "no_full_text"
+def test_a_table_of_words_keeps_words_alone(url: str) -> None:
+    """An index finds them, however long a word is, and the text is not read back."""
+    long = "x" * 5_000
+    with refold.open(url) as store:
+        store.append("call-1", [UserUtterance(f"The Café, {long} \0 don't")])
+        projector = refold.projections.Projector(store, [refold.readmodels.search])
+        projector.catch_up()
+        assert projector.rows(TEXTS)[0].text is None
+        for words, count in ((["cafe", "don't"], 1), ([long], 1), (["t don"], 0), (["?|' [x"], 0)):
+            condition, values = projector.saying(words)
+            found = projector.query(f"SELECT position FROM search WHERE {condition}", values)
+            assert len(found) == count, words

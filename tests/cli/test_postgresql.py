@@ -43,8 +43,8 @@ def test_a_password_is_shown_to_nobody(run: Refold, tmp_path: Path) -> None:
             assert word not in done.out + done.err, done
 
 
-def test_conversations_are_found_without_a_table_of_words(run: Refold, tmp_path: Path) -> None:
-    """By the same options as in a file, for every command that takes many; the rest is kept."""
+def test_conversations_are_found_as_in_a_file(run: Refold, tmp_path: Path) -> None:
+    """By the same options, for every command that takes many; what they are found by is kept."""
     url = postgres.schema_of_its_own()
     with refold.open(url) as store:
         for number in range(2):
@@ -55,6 +55,7 @@ def test_conversations_are_found_without_a_table_of_words(run: Refold, tmp_path:
     for asked in (["--tool", "tool_1"], ["--tool", "tool_1", "--text", "order", "--last", "7d"]):
         found = run("streams", *asked, "--json", *where)
         assert [one["stream"] for one in found.lines] == ["call-1"], found
+    assert "search" in run("projections", "status", *where).out
     assert run("datasets", "make", "d1", "--last", "7d", *where).code == 0
     ran = run("projections", "run", "--once", *where)
     assert ran.code == 0, ran

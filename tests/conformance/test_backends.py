@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -18,9 +18,10 @@ from refold.core.registry import Registry
 from refold.engine.aio import AsyncStore
 from refold.engine.branch import Branch
 from refold.engine.store import Store, system_clock
-from refold.ports import Backend, Clock
+from refold.ports import Backend, Batch, Beside, Clock, Outcome
 from tests.conformance import sample
 from tests.conformance.durable import Reopening
+from tests.conformance.reading import ReadingStreams, ReadingTheLog
 from tests.conformance.suites import (
     BackendConformance,
     DurableConformance,
@@ -28,7 +29,8 @@ from tests.conformance.suites import (
     OpenStore,
     StoreConformance,
 )
-from tests.support import pgbouncer, postgres
+from tests.conformance.travelling import Travelling
+from tests.support import pgbouncer, postgres, roles
 
 
 class Blocking:
@@ -187,6 +189,69 @@ class InPooledPostgres(InPostgres):
         return pgbouncer.log_of_its_own()
 
 
+class ReadByOthers(PostgresBackend):
+    """A log that one login reads, and another appends to."""
+
+    def __init__(self, reads: str, writes: str) -> None:
+        super().__init__(reads, mode="read")
+        self._writes = PostgresBackend(writes, synchronous="NORMAL")
+
+    def commit(
+        self, batches: Sequence[Batch], *, now: int, beside: Beside | None = None
+    ) -> list[Outcome]:
+        """By the login that may."""
+        return self._writes.commit(batches, now=now, beside=beside)
+
+    def close(self) -> None:
+        """Both."""
+        super().close()
+        self._writes.close()
+
+
+class AsWriter:
+    """One log a test among others, of a writer who owns nothing and sees no other test's."""
+
+    version: str | None = None
+
+    @pytest.fixture
+    def open_backend(self) -> Iterator[OpenBackend]:
+        """A log in PostgreSQL whose roles are given."""
+        backends: list[Backend] = []
+        writes, reads = roles.logs_of_its_own(self.version)
+
+        def open_backend() -> Backend:
+            backends.append(self.opened(writes, reads))
+            return backends[-1]
+
+        yield open_backend
+        for backend in backends:
+            backend.close()
+
+    def opened(self, writes: str, reads: str) -> Backend:
+        """The log as a writer opens it."""
+        return PostgresBackend(writes, synchronous="NORMAL")
+
+
+class AsNewestWriter(AsWriter):
+    """The same in the newest version."""
+
+    version = postgres.NEWEST
+
+
+class AsReader(AsWriter):
+    """The same, read by a reader."""
+
+    def opened(self, writes: str, reads: str) -> Backend:
+        """The log as a reader opens it, while a writer fills it."""
+        return ReadByOthers(reads, writes)
+
+
+class AsNewestReader(AsReader):
+    """The same in the newest version."""
+
+    version = postgres.NEWEST
+
+
 class TestMemoryBackend(InMemory, BackendConformance):
     """The port, in memory."""
 
@@ -229,6 +294,28 @@ class TestNewestPostgresStore(InNewestPostgres, OnBackend, StoreConformance, Dur
 
 class TestPooledPostgresStore(InPooledPostgres, OnBackend, StoreConformance, DurableConformance):
     """The verbs, on PostgreSQL behind a pooler."""
+
+
+class TestPostgresWriterBackend(AsWriter, BackendConformance):
+    """The port, by a writer of a shared PostgreSQL."""
+
+
+class TestPostgresWriterStore(AsWriter, OnBackend, StoreConformance, DurableConformance):
+    """The verbs, by a writer of a shared PostgreSQL."""
+
+
+class TestNewestPostgresWriterStore(
+    AsNewestWriter, OnBackend, StoreConformance, DurableConformance
+):
+    """The verbs, by a writer of the newest PostgreSQL."""
+
+
+class TestPostgresReaderStore(AsReader, OnBackend, ReadingStreams, ReadingTheLog, Travelling):
+    """Whatever is read, by a reader of a shared PostgreSQL."""
+
+
+class TestNewestPostgresReaderStore(AsNewestReader, OnBackend, ReadingStreams, ReadingTheLog):
+    """Whatever is read, by a reader of the newest PostgreSQL."""
 
 
 class TestMemoryAsyncStore(InMemory, OnAsync, StoreConformance):

@@ -147,7 +147,7 @@ def found(url: str, choice: Choice, among: Sequence[str] | None = None) -> Found
             with refold.open(url, mode="read" if url.endswith(".jsonl") else "write") as store:
                 those = find(store, choice.wanted, among=is_asked, progress=tell)
         except UsageError as error:
-            if error.code not in ("not_writable", "no_full_text"):
+            if error.code != "not_writable":
                 raise
             with opened(url) as store:
                 those = find(store, choice.wanted, among=is_asked, rows=rows, progress=tell)

@@ -103,6 +103,7 @@ Example:
         "schemas": ("schemas", "Show which schemas a store holds and what they are read as."),
         "projections": ("projections", "Keep tables from the events, and set them right."),
         "feed": ("feed", "Send the events to Kafka, and show how far that has come."),
+        "init": ("init", "Make a store, and the roles of those who share it."),
         "doctor": ("doctor", "Check a store from end to end."),
         "stats": ("stats", "Show what each part of a store takes."),
         "sql": ("sql", "Ask in SQL, of all events and of the read models."),

@@ -199,9 +199,6 @@ def _projector(store: refold.Store, places: tuple[str, ...] | None, *names: str)
     from refold.projections import Projector
 
     found = [] if places is None else projections_from(places)
-    if not places and click.get_current_context().params["url"].startswith("postgres"):
-        # Full-text tables are SQLite's: what they are for is looked up beside the store.
-        found = [one for one in found if not any(table.words for table in one.tables.values())]
     projector = Projector(store, found, on_parked=_say_parked)
     known = projector.projections
     for name in names:

@@ -7,13 +7,19 @@ plain views, ``?`` where a value goes.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from importlib import resources
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+
+import msgspec
 
 from refold.errors import UsageError
-from refold.projections.table import Table
+from refold.ports import SqlValue
+from refold.projections.table import Table, Values
 
+TOKENS: Final = ("unicode61", "remove_diacritics", "2")
+"""The tokenizer of SQLite's by which text is words: whatever their case and accents."""
+R = TypeVar("R", bound=msgspec.Struct)
 _PLACEHOLDER: Final = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 
 
@@ -55,14 +61,29 @@ class Dialect:
         ]
         return [made, *indexes]
 
+    def columns(self, table: Table[Any]) -> str:
+        """What is selected of a row; of words nothing comes back."""
+        return ", ".join(columns_of(table))
+
     def select(self, table: Table[Any], physical: str) -> str:
         """The query for the row of a key."""
-        columns = ", ".join(quoted(column.name) for column in table.columns)
-        return f"SELECT {columns} FROM {quoted(physical)} WHERE {_of_key(table)}"
+        return f"SELECT {self.columns(table)} FROM {quoted(physical)} WHERE {_of_key(table)}"
+
+    def values(self, table: Table[R], row: R) -> Values:
+        """A row as SQL takes it."""
+        return table.values(row)
+
+    def saying(self, words: Sequence[str]) -> tuple[str, Sequence[SqlValue]]:
+        """What holds of a row whose ``text``, a column of words, says all of these, with values.
+
+        In FTS5's language each is quoted, so that none is a sign or an operator of it.
+        """
+        quotes = (word.replace('"', '""') for word in words)
+        return "text MATCH ?", [" ".join(f'"{word}"' for word in quotes)]
 
     def put(self, table: Table[Any], physical: str) -> str:
         """The statement that puts a row, in place of the one with its key."""
-        columns = ", ".join(quoted(column.name) for column in table.columns)
+        columns = ", ".join(columns_of(table))
         places = ", ".join("?" * len(table.columns))
         return f"REPLACE INTO {quoted(physical)} ({columns}) VALUES ({places})"
 
@@ -112,8 +133,13 @@ def _full_text(table: Table[Any], physical: str) -> str:
         if c.name not in table.key
     ]
     kept = "content = '', contentless_delete = 1, contentless_unindexed = 1"
-    how = f"{kept}, tokenize = 'unicode61 remove_diacritics 2'"
+    how = f"{kept}, tokenize = '{' '.join(TOKENS)}'"
     return f"CREATE VIRTUAL TABLE {quoted(physical)} USING fts5({', '.join(columns)}, {how})"
+
+
+def columns_of(table: Table[Any]) -> list[str]:
+    """The names of a table's columns, as SQL takes them."""
+    return [quoted(column.name) for column in table.columns]
 
 
 def _of_key(table: Table[Any]) -> str:

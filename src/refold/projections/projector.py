@@ -25,6 +25,7 @@ from refold.projections.catalog import (
 )
 from refold.projections.cursor import SKIPPED, Context, LogView, ProjectionSkipped, decisions_about
 from refold.projections.dialect import quoted
+from refold.projections.postgres_dialect import dialect_of
 from refold.projections.projection import NONE, Projection, by_name
 from refold.projections.retry import retry
 from refold.projections.runner import Runner
@@ -163,12 +164,20 @@ class Projector:
         """
         return self._keeper.query(sql, values)
 
+    def saying(self, words: Sequence[str]) -> tuple[str, Sequence[SqlValue]]:
+        """What SQL tells of a row whose ``text``, a column of words, says all of these.
+
+        A condition for ``WHERE``, and the values in it. A word with signs in it is several in a
+        row.
+        """
+        return dialect_of(self._keeper).saying(words)
+
     def rows(self, table: Table[R]) -> list[R]:
         """Every row of a table in order of its key; for tests and small tables."""
         if not isinstance(table, Table):
             raise UsageError(f"rows(…) takes a refold.projections.Table, not {table!r}")
         self._check_started(table)
-        columns = ", ".join(quoted(column.name) for column in table.columns)
+        columns = dialect_of(self._keeper).columns(table)
         key = ", ".join(map(quoted, table.key))
         # By its plain name: that is the current generation, whatever is swapped meanwhile.
         found = self._keeper.query(f"SELECT {columns} FROM {quoted(table.name)} ORDER BY {key}")

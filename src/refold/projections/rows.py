@@ -58,6 +58,7 @@ class Rows:
     ) -> None:
         self.names = names = {name: physical_name(name, generation) for name in tables}
         self._bound = {name: _bound(one, names[name], dialect) for name, one in tables.items()}
+        self._values = dialect.values
         self._read = read
         self._write = write
         self._complete = False
@@ -76,7 +77,7 @@ class Rows:
 
     def put(self, table: Table[R], row: R) -> None:
         """Keep a row, in place of the one with its key."""
-        bound, values = self._of(table), table.values(row)
+        bound, values = self._of(table), self._values(table, row)
         self._change(bound, table.key_in(values), values)
 
     def delete(self, table: Table[Any], key: object) -> None:

@@ -38,8 +38,8 @@ _HAS: Final = """EXISTS (
     SELECT 1 FROM search_names AS has
     WHERE has.kind = ? AND has.name = ? AND has.stream = one.stream AND has.position > one.gone_at)
 """
+Saying = tuple[str, Sequence[SqlValue]]
 _HEX: Final = frozenset("0123456789abcdef")
-_SAYING: Final = "FROM search WHERE text MATCH ?"
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -187,7 +187,8 @@ def _looked_up(
     projector: Projector, wanted: Wanted, among: Callable[[str], bool] | None
 ) -> FoundStreams:
     names = [*wanted.names, *_prompt(projector, wanted)]
-    terms, values = zip(*_conditions(wanted, names), strict=True)
+    saying = _saying(projector, wanted)
+    terms, values = zip(*_conditions(wanted, names, saying), strict=True)
     sql = f"SELECT stream, cost, attributes FROM search_streams AS one WHERE {' AND '.join(terms)}"
     rows = projector.query(sql, list(chain.from_iterable(values)))
     least, category = read_amount(wanted.cost_over), wanted.category
@@ -202,7 +203,7 @@ def _looked_up(
     return FoundStreams(
         wanted,
         frozenset(_sample(wanted, fit)),
-        _positions(projector, wanted),
+        _positions(projector, saying),
         [] if fit else list(_unknown(projector, wanted, names)),
         [parked.stream for parked in status.parked],
     )
@@ -221,18 +222,19 @@ def _sample(wanted: Wanted, fit: dict[str, str]) -> Iterable[str]:
 
 
 def _conditions(
-    wanted: Wanted, names: Iterable[tuple[str, str]]
+    wanted: Wanted, names: Iterable[tuple[str, str]], saying: Saying | None
 ) -> Iterator[tuple[str, Sequence[SqlValue]]]:
     """What SQL can tell of a row ``one``: terms, each with its values."""
     yield "events > 0 AND last_at >= ? AND first_at <= ?", [*map(at, wanted.bounds_us)]
     for kind, name in names:
         yield _HAS, (kind, name)
     if wanted.outcome is not None:
-        yield f"ifnull(outcome, '{OPEN}') = ?", (wanted.outcome,)
+        yield f"coalesce(outcome, '{OPEN}') = ?", (wanted.outcome,)
     if wanted.with_error:
         yield "errors > 0", ()
-    if wanted.text is not None:
-        yield f"stream IN (SELECT stream {_SAYING})", (_phrases(wanted),)
+    if saying is not None:
+        condition, values = saying
+        yield f"stream IN (SELECT stream FROM search WHERE {condition})", values
 
 
 def _is_over(least: Decimal | None, cost: str) -> bool:
@@ -255,17 +257,17 @@ def _prompt(projector: Projector, wanted: Wanted) -> list[tuple[str, str]]:
     return [("prompt", found[0])]
 
 
-def _positions(projector: Projector, wanted: Wanted) -> frozenset[int] | None:
-    if wanted.text is None:
+def _positions(projector: Projector, saying: Saying | None) -> frozenset[int] | None:
+    if saying is None:
         return None
-    found = projector.query(f"SELECT position {_SAYING}", (_phrases(wanted),))
+    condition, values = saying
+    found = projector.query(f"SELECT position FROM search WHERE {condition}", values)
     return frozenset(position for (position,) in found)
 
 
-def _phrases(wanted: Wanted) -> str:
-    """The words in FTS5's language: each quoted, so that none is a sign or an operator of it."""
-    quoted = (spaced(word).replace('"', '""') for word in wanted.words)
-    return " ".join(f'"{word}"' for word in quoted)
+def _saying(projector: Projector, wanted: Wanted) -> Saying | None:
+    """What SQL tells of what says the words that are asked for, if any are."""
+    return None if wanted.text is None else projector.saying([*map(spaced, wanted.words)])
 
 
 def _unknown(
@@ -284,9 +286,9 @@ def _unknown(
             told = "prompt version" if kind == "label" else kind
             yield told, name, _known(projector, kind)
     if wanted.outcome is not None:
-        sql = "SELECT 1 FROM search_streams WHERE ifnull(outcome, ?) = ? LIMIT 1"
+        sql = "SELECT 1 FROM search_streams WHERE coalesce(outcome, ?) = ? LIMIT 1"
         if not list(projector.query(sql, (OPEN, wanted.outcome))):
-            sql = "SELECT DISTINCT ifnull(outcome, ?) FROM search_streams LIMIT ?"
+            sql = "SELECT DISTINCT coalesce(outcome, ?) FROM search_streams ORDER BY 1 LIMIT ?"
             known = [str(one) for (one,) in projector.query(sql, (OPEN, NAMES_MAX))]
             yield "outcome", wanted.outcome, known
 
@@ -298,6 +300,7 @@ def _is_known(projector: Projector, kind: str, name: str) -> bool:
 
 def _known(projector: Projector, kind: str, *, starts: str = "") -> list[str]:
     """The names of a kind that there are, those that start so."""
-    sql = "SELECT DISTINCT name FROM search_names WHERE kind = ? AND substr(name, 1, ?) = ? LIMIT ?"
+    sql = """SELECT DISTINCT name FROM search_names
+WHERE kind = ? AND substr(name, 1, CAST(? AS integer)) = ? ORDER BY name LIMIT ?"""
     found = projector.query(sql, (kind, len(starts), starts, NAMES_MAX))
     return [str(one) for (one,) in found]

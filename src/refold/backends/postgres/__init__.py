@@ -5,9 +5,10 @@ from refold.extras import needs
 
 try:
     from refold.backends.postgres.backend import PostgresBackend
+    from refold.backends.postgres.setup import PostgresSetup
 except ModuleNotFoundError as error:
     if (error.name or "").partition(".")[0] != "psycopg":
         raise
     raise UsageError(needs("a store in PostgreSQL needs psycopg", "postgres")) from error
 
-__all__ = ["PostgresBackend"]
+__all__ = ["PostgresBackend", "PostgresSetup"]

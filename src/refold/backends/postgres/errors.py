@@ -137,6 +137,9 @@ def refused(sql: str) -> Iterator[None]:
         code, said = getattr(error, "sqlstate", None) or "", str(error).strip().partition("\n")[0]
         if code == "25006" or "multiple commands" in said:
             raise read_only(sql) from error
+        if code == "42501":
+            why = f"PostgreSQL refused `{sql}`: {said}; who owns the store may"
+            raise UsageError(why, code="not_writable", sql=sql) from error
         is_callers = not isinstance(error, psycopg.Error)
         if is_callers or code.startswith(_CALLERS_FAULT) or isinstance(error, _WRONG):
             why = f"PostgreSQL refused `{sql}`: {said}"

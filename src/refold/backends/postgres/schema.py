@@ -44,7 +44,7 @@ def prepare(session: ServerSession, address: Address, *, mode: Mode) -> None:
         why = f"{address.shown} keeps text as {encoding}: make a database with ENCODING 'UTF8'"
         raise UsageError(why, code="wrong_encoding", url=address.shown)
     version = _checked(session, address) if is_there else 0
-    if version == len(_files()):
+    if version == len(migrations()):
         return
     if mode == "read" or (mode == "write" and not version):
         if not version:
@@ -63,26 +63,39 @@ def _migrate(session: ServerSession, address: Address, has_schema: int) -> None:
             session.execute(f'CREATE SCHEMA IF NOT EXISTS "{address.schema}"')
         session.run("make_migrations")
         version = _checked(session, address)
-        for number, sql in enumerate(_files(), start=1):
+        session.run("as_owner")
+        for number, sql in enumerate(migrations(), start=1):
             if number > version:
-                # Many statements at once: a cursor that sends no values apart can.
-                psycopg.ClientCursor(session).execute(qualified(sql, session.schema))
+                run_script(session, qualified(sql, session.schema))
                 session.run("migrated", number)
+        for (prefix,) in session.run("prefix_of_roles"):
+            run_script(session, roles_script(session.schema, prefix))
 
 
 def _checked(session: ServerSession, address: Address) -> int:
     ((version,),) = session.run("schema_version")
-    if version > len(_files()):
+    if version > len(migrations()):
         raise UsageError(
             f"{address.shown} was written by a newer refold (schema {version}, this one knows "
-            f"{len(_files())}): upgrade refold",
+            f"{len(migrations())}): upgrade refold",
             code="newer_schema",
             url=address.shown,
         )
     return int(version)
 
 
-def _files() -> list[str]:
+def run_script(session: ServerSession, script: str) -> None:
+    """Run many statements at once, which a cursor can that sends no values apart."""
+    psycopg.ClientCursor(session).execute(script.encode())
+
+
+def roles_script(schema: str, prefix: str) -> str:
+    """The SQL that gives the roles of a prefix what is theirs in a schema."""
+    sql = (FOLDER / "roles.sql").read_text(encoding="utf-8")
+    return qualified(sql, schema).replace("{schema}", schema).replace("{prefix}", prefix)
+
+
+def migrations() -> list[str]:
     """The SQL of every migration, in order."""
     entries = sorted(_MIGRATIONS.iterdir(), key=lambda entry: entry.name)
     return [entry.read_text(encoding="utf-8") for entry in entries if entry.name.endswith(".sql")]

@@ -12,8 +12,11 @@ SELECT * FROM refold.append(
 -- take_turn
 SELECT refold.take_turn($1::integer, 'refold.log'::regclass)
 
--- take_tables
-SELECT refold.take_turn($1::integer, 'refold.streams'::regclass)
+-- begin_tables
+SELECT refold.begin_tables($1::integer)
+
+-- guard_tables
+SELECT refold.guard_tables()
 
 -- commit_of: where a commit after position $3 stands, by its token; it lasts when this is answered
 SELECT after + 1, recorded_at, refold.lasts($4::boolean) FROM refold.commits
@@ -23,17 +26,7 @@ WHERE tenant = $1 AND token = $2::uuid AND after >= $3
 SELECT refold.lasts($1::boolean)
 
 -- forget_commits: of the $2 oldest those that nobody looks for any more; never the newest
-DELETE FROM refold.commits WHERE tenant = $1 AND after IN (
-    SELECT after FROM (
-        SELECT after, recorded_at FROM refold.commits WHERE tenant = $1 ORDER BY after LIMIT $2
-    ) AS oldest
-    WHERE recorded_at < (
-        SELECT recorded_at FROM refold.commits WHERE tenant = $1 ORDER BY after DESC LIMIT 1
-    ) - 86400000000 -- a day
-    AND after < (
-        SELECT after FROM refold.commits WHERE tenant = $1 ORDER BY after DESC OFFSET 10000 LIMIT 1
-    )
-)
+SELECT refold.forget_commits($1::integer, $2::bigint)
 
 -- broken_at: where a condition is broken, and the last position that was looked at
 SELECT refold.broken_at($1::integer, $2::json), (
@@ -255,6 +248,14 @@ CREATE TABLE IF NOT EXISTS refold.migrations (
 -- migrated
 INSERT INTO refold.migrations (version) VALUES ($1)
 
+-- as_owner: what a member of the owner makes in a transaction is the owner's
+SELECT set_config('role', pg_get_userbyid(relowner), true) FROM pg_class
+WHERE oid = 'refold.migrations'::regclass AND pg_get_userbyid(relowner) <> current_user
+    AND pg_has_role(current_user, relowner, 'USAGE')
+
+-- prefix_of_roles
+SELECT prefix FROM refold.settings WHERE prefix IS NOT NULL
+
 -- types_of_appends
 SELECT position, types FROM refold.log WHERE tenant = $1 AND position BETWEEN $2 AND $3
 
@@ -285,7 +286,7 @@ SELECT
 FROM pg_inherits WHERE inhparent = 'refold.log'::regclass
 
 -- make_partition
-SELECT refold.make_partition($1, $2)
+SELECT refold.make_month($1, $2)
 
 -- channel
 SELECT refold.channel($1::integer)

@@ -38,14 +38,21 @@ class TableStatements:
 
     def __init__(self, session: ServerSession, tenant: int) -> None:
         self._session = session
-        session.run("look", f'"{session.schema}", public', str(tenant), "0")
-        session.run("take_tables", tenant)
+        self._has_made = False
+        session.run("begin_tables", tenant)
 
     def execute(self, sql: str, values: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:
         """Run one statement; its rows."""
+        self._has_made |= sql.startswith("CREATE")
         with refused(sql), self._session.transaction():
             cursor = self._session.execute(numbered(sql), values, binary=False)
             return cursor.fetchall() if cursor.description else []
+
+    def end(self) -> None:
+        """Commit; who may read the log may then read what was made."""
+        if self._has_made:
+            self._session.run("guard_tables")
+        self._session.execute("COMMIT")
 
     def executemany(self, sql: str, values: Iterable[Sequence[SqlValue]]) -> None:
         """Run one statement for each of many values."""
@@ -75,7 +82,7 @@ class ServerTables:
             try:
                 answer = work(begin)
                 if begun:
-                    session.execute("COMMIT")
+                    begun[0].end()
                 return answer
             finally:
                 if not session.closed and not session.is_idle:

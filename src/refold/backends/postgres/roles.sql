@@ -1,0 +1,112 @@
+-- Who may do what: three groups that logins are made members of. May be run again at any time, and
+-- is after each migration. {prefix}: what their names begin with; {schema}: where the store stands.
+DO $roles$
+DECLARE
+    maintainer text := '{prefix}_maintainer';
+    one record;
+BEGIN
+    IF (SELECT s.prefix FROM refold.settings AS s) <> '{prefix}' THEN
+        RAISE EXCEPTION 'the roles of {schema} are called %_writer, not {prefix}_writer',
+            (SELECT s.prefix FROM refold.settings AS s) USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    FOR one IN
+        SELECT '{prefix}_' || name AS name FROM unnest(ARRAY['writer', 'reader', 'maintainer']) AS name
+    LOOP
+        IF NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = one.name) THEN
+            EXECUTE format('CREATE ROLE %I NOLOGIN', one.name);
+        END IF;
+    END LOOP;
+    -- To give him what is here, and to go on looking after it, one must be a member.
+    IF NOT pg_has_role(current_user, maintainer, 'USAGE') THEN
+        EXECUTE format('GRANT %I TO CURRENT_USER', maintainer);
+    END IF;
+
+    -- All of it is the maintainers': whoever of them made it.
+    FOR one IN
+        SELECT nspname, pg_get_userbyid(nspowner) AS owner FROM pg_namespace
+        WHERE nspname = '{schema}' OR nspname LIKE replace('{schema}', '_', '\_') || '@%'
+    LOOP
+        IF one.owner = maintainer THEN
+            CONTINUE;
+        ELSIF pg_has_role(current_user, one.owner, 'USAGE')
+            AND has_database_privilege(current_database(), 'CREATE') THEN
+            EXECUTE format('ALTER SCHEMA %I OWNER TO %I', one.nspname, maintainer);
+        ELSE
+            EXECUTE format(
+                'GRANT USAGE, CREATE ON SCHEMA %I TO %I WITH GRANT OPTION', one.nspname, maintainer
+            );
+        END IF;
+    END LOOP;
+    IF has_database_privilege(current_database(), 'CREATE WITH GRANT OPTION') THEN
+        EXECUTE format('GRANT CREATE ON DATABASE %I TO %I', current_database(), maintainer);
+    END IF;
+    FOR one IN
+        SELECT
+            format('%I.%I', n.nspname, c.relname) AS name,
+            CASE c.relkind WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END AS kind
+        FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE (n.nspname = '{schema}' OR n.nspname LIKE replace('{schema}', '_', '\_') || '@%')
+            AND c.relkind IN ('r', 'p', 'v') AND pg_get_userbyid(c.relowner) <> maintainer
+        UNION ALL
+        SELECT p.oid::regprocedure::text, 'ROUTINE'
+        FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
+        WHERE (n.nspname = '{schema}' OR n.nspname LIKE replace('{schema}', '_', '\_') || '@%')
+            AND pg_get_userbyid(p.proowner) <> maintainer
+    LOOP
+        EXECUTE format('ALTER %s %s OWNER TO %I', one.kind, one.name, maintainer);
+    END LOOP;
+END $roles$;
+
+DO $grants$
+DECLARE
+    writer text := '{prefix}_writer';
+    reader text := '{prefix}_reader';
+    one record;
+BEGIN
+    PERFORM set_config('role', '{prefix}_maintainer', true);
+    UPDATE refold.settings SET prefix = '{prefix}' WHERE prefix IS NULL;
+    FOR one IN
+        SELECT nspname FROM pg_namespace
+        WHERE nspname = '{schema}' OR nspname LIKE replace('{schema}', '_', '\_') || '@%'
+    LOOP
+        EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I, %I', one.nspname, writer, reader);
+        EXECUTE format('REVOKE ALL ON ALL ROUTINES IN SCHEMA %I FROM PUBLIC', one.nspname);
+        EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA %I FROM PUBLIC', one.nspname);
+    END LOOP;
+    FOR one IN
+        SELECT p.oid::regprocedure AS name, p.proname, p.provolatile <> 'v' AS only_reads
+        FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
+        WHERE n.nspname = '{schema}' OR n.nspname LIKE replace('{schema}', '_', '\_') || '@%'
+    LOOP
+        -- What a writer does goes through these alone. They run as their owner, and find what they
+        -- name in no schema of their caller.
+        IF one.proname IN ('append', 'forget_commits', 'make_month') THEN
+            EXECUTE format(
+                'ALTER FUNCTION %s SECURITY DEFINER SET search_path = pg_catalog, pg_temp', one.name
+            );
+            EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', one.name, writer);
+        ELSIF one.proname IN ('take_turn', 'commit_waits', 'lasts') THEN
+            EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', one.name, writer);
+        ELSIF one.only_reads THEN
+            EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %I, %I', one.name, writer, reader);
+        END IF;
+    END LOOP;
+    -- Tables, and whose rows of them may be seen.
+    PERFORM refold.guard(c.oid) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE (n.nspname = '{schema}' OR n.nspname LIKE replace('{schema}', '_', '\_') || '@%')
+        AND c.relkind IN ('r', 'p', 'v');
+    -- What a writer had stored is looked at again.
+    FOR one IN SELECT unnest(ARRAY['commits', 'streams', 'keys', 'tags']) AS name LOOP
+        IF NOT EXISTS (
+            SELECT 1 FROM pg_trigger WHERE tgname = 'refold_writer'
+                AND tgrelid = format('%I.%I', '{schema}', one.name)::regclass
+        ) THEN
+            EXECUTE format(
+                'CREATE TRIGGER refold_writer AFTER INSERT%s ON refold.%I FOR EACH ROW '
+                'WHEN (session_user <> current_user) EXECUTE FUNCTION refold.check_%s()',
+                CASE one.name WHEN 'streams' THEN ' OR UPDATE' END, one.name,
+                left(one.name, -1)
+            );
+        END IF;
+    END LOOP;
+END $grants$;

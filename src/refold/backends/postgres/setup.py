@@ -1,0 +1,60 @@
+"""Making a store and its roles, by SQL that may be read first."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from refold.backends.postgres.address import parsed
+from refold.backends.postgres.errors import naming_errors
+from refold.backends.postgres.schema import migrations, roles_script, run_script
+from refold.backends.postgres.session import Sessions
+from refold.backends.postgres.statements import qualified, statement
+from refold.errors import UsageError
+
+_GUARDED: Final = """\
+DO $made$ BEGIN
+IF NOT EXISTS (SELECT 1 FROM refold.migrations WHERE version = {number}) THEN
+EXECUTE $migration$
+{sql}$migration$;
+INSERT INTO refold.migrations (version) VALUES ({number});
+END IF;
+END $made$;
+"""
+
+
+class PostgresSetup:
+    """Makes the store of an address ready for others; nothing is opened before it is asked for."""
+
+    def __init__(self, url: str) -> None:
+        if not url.startswith(("postgresql://", "postgres://")):
+            raise UsageError(
+                "only a store in PostgreSQL has roles: give postgresql://host/database"
+            )
+        self._address = parsed(url).for_writing()
+
+    def script(self, prefix: str | None) -> str:
+        """What makes the schema and, with a prefix, its roles; may be run again."""
+        schema = self._address.schema
+        parts = [
+            f'CREATE SCHEMA IF NOT EXISTS "{schema}";\n',
+            f"{statement('make_migrations', schema)};\n",
+            *(
+                qualified(_GUARDED.format(number=number, sql=sql), schema)
+                for number, sql in enumerate(migrations(), start=1)
+            ),
+            *([] if prefix is None else [roles_script(schema, prefix)]),
+        ]
+        return "".join(parts)
+
+    def make_roles(self, prefix: str) -> None:
+        """Make the roles, or bring them up to date; the schema is there.
+
+        Raises :class:`~refold.errors.UsageError` where the address may not.
+        """
+        script = roles_script(self._address.schema, prefix)
+        sessions = Sessions(self._address)
+        try:
+            with naming_errors(self._address.shown), sessions.lent() as one, one.transaction():
+                run_script(one, script)
+        finally:
+            sessions.close()

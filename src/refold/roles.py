@@ -1,0 +1,73 @@
+"""Who may do what on a store that several share: three groups of PostgreSQL.
+
+:func:`make_roles` makes them, and :attr:`Roles.grants` says how logins become members. What each
+may do: docs/how-to/give-roles.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from os import PathLike
+from typing import Final, NamedTuple
+
+from refold.connect import open as open_store
+from refold.connect import setup_of
+from refold.errors import UsageError, shown
+
+_PREFIX: Final = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,39}")
+Url = str | PathLike[str] | None
+
+
+class Roles(NamedTuple):
+    """The groups by their names, none of which may log in.
+
+    A ``writer`` appends and reads, and changes nothing that stands. A ``reader`` reads and
+    subscribes. A ``maintainer`` owns the schema: he migrates, partitions and keeps projections.
+    """
+
+    writer: str
+    reader: str
+    maintainer: str
+
+    @property
+    def grants(self) -> Sequence[str]:
+        """SQL by which logins become members, with names of logins that stand for the own ones."""
+        return [f"GRANT {group} TO my_{name};" for name, group in self._asdict().items()]
+
+
+def roles_of(prefix: str = "refold") -> Roles:
+    """The names of the groups whose names begin so.
+
+    Raises :class:`~refold.errors.UsageError` for what begins no name.
+    """
+    if not isinstance(prefix, str) or not _PREFIX.fullmatch(prefix):
+        why = "is no beginning of a role's name: give small letters, digits and _, at most 40"
+        raise UsageError(f"prefix={shown(prefix)} {why}", argument="prefix")
+    return Roles(*(f"{prefix}_{name}" for name in Roles._fields))
+
+
+def make_roles(url: Url = None, *, prefix: str = "refold") -> Roles:
+    """Make the groups, and give them what is theirs in the store of an address, made if missing.
+
+    May be done again at any time. The address is of a superuser, or of a role with ``CREATEROLE``
+    that owns the store or may make one. Groups are of all databases of a server: the ``prefix``
+    keeps those of several stores apart.
+
+    Raises :class:`~refold.errors.UsageError` for another kind of store, or where the address may
+    not.
+    """
+    roles, setup = roles_of(prefix), setup_of(url)
+    open_store(url).close()
+    setup.make_roles(prefix)
+    return roles
+
+
+def setup_sql(url: Url = None, *, prefix: str | None = None) -> str:
+    """The SQL that makes the store of an address and, with a ``prefix``, its groups.
+
+    The server is not asked; it may be run again, by ``psql`` in one transaction (``-1``).
+    """
+    if prefix is not None:
+        roles_of(prefix)
+    return setup_of(url).script(prefix)

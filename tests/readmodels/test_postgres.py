@@ -1,0 +1,68 @@
+"""The read models in PostgreSQL: the same rows, and the same streams are found."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import pytest
+
+import refold
+from refold.conversation.importers import import_files
+from refold.projections import Projector
+from refold.readmodels import Wanted, built_in, find
+from tests.conversation.importers.inputs import real
+from tests.readmodels.tables import caught_up
+from tests.support import postgres
+
+Stores = tuple[refold.Store, refold.Store]
+LOOKS = 60
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
+    """The 200 recorded conversations of tau-bench, in a file and in PostgreSQL."""
+    files = real("tau-bench", "gpt-4o-airline.json"), real("tau-bench", "airline-tools.json")
+    path = tmp_path_factory.mktemp("airline") / "log.db"
+    url = postgres.schema_of_its_own(postgres.NEWEST)
+    with refold.open(path) as file, refold.open(url, synchronous="NORMAL") as server:
+        import_files(file, "tau-bench", [files[0]], tools=files[1])
+        file.copy_into(server)
+        yield file, server
+
+
+def test_the_rows_are_those_of_a_file(both: Stores) -> None:
+    """Of conversations, calls, costs and customers, to the last digit."""
+    file, server = map(caught_up, both)
+    assert file == server
+    assert len(server["conversations"]) == 200
+
+
+def test_the_same_words_are_found_in_the_same_events(both: Stores) -> None:
+    """Words as people and tools said them, signs and all: cut anywhere out of a text."""
+    file, server = both
+    chance = random.Random(13)
+    events = list(file.read_all(types=["user.utterance", "tool.result", "agent.utterance"]))
+    for event in chance.sample(events, LOOKS):
+        text = str(event.data.get("text", event.data.get("result")))
+        begins = chance.randrange(len(text))
+        words = " ".join(text[begins : begins + chance.choice((6, 15, 40))].split()) or "a"
+        if not any(c.isalnum() for c in words):
+            words = "a"
+        one, other = (find(store, Wanted(text=words)) for store in both)
+        assert (one.streams, one.positions) == (other.streams, other.positions), words
+    others = [Wanted(tool="cancel_reservation", with_error=True), Wanted(text="gift card don't")]
+    for wanted in (*others, Wanted(outcome="open", sample=9), Wanted(model="gpt-4o")):
+        assert find(file, wanted)[1:] == find(server, wanted)[1:]
+
+
+def test_they_are_rebuilt(both: Stores) -> None:
+    """Beside what is shown, words too: it comes to the same rows."""
+    _, server = both
+    before = caught_up(server)
+    projector = Projector(server, built_in())
+    for name in ("search", "customers", "costs"):
+        projector.rebuild(name)
+        projector.confirm(name)
+    assert caught_up(server) == before
+    assert find(server, Wanted(text="gift card")).streams
