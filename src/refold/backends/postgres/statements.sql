@@ -304,7 +304,8 @@ SELECT
     month, CASE
         WHEN part.is_attached IS NOT FALSE AND away.month IS NOT NULL THEN 'dropped'
         WHEN part.is_attached THEN 'attached'
-        ELSE 'detached'
+        WHEN NOT part.is_attached THEN 'detached'
+        ELSE 'dropped'
     END, part.size_bytes, m.folder, m.manifest, away.appends, away.events, away.first, away.last
 FROM (
     SELECT
@@ -322,7 +323,7 @@ FULL JOIN (
         max(last) FILTER (WHERE tenant = $1) AS last
     FROM refold.detached GROUP BY month
 ) AS away USING (month)
-LEFT JOIN refold.months AS m USING (month)
+FULL JOIN (SELECT * FROM refold.months WHERE manifest IS NOT NULL) AS m USING (month)
 ORDER BY month
 
 -- month_holds
