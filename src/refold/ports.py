@@ -320,12 +320,17 @@ class Compactor(Protocol):
 
 
 @runtime_checkable
-class Maintained(Protocol):
-    """A backend kept in a file that can be measured, copied and put in order."""
+class Measured(Protocol):
+    """A backend that can say how large it is."""
 
     def sizes(self) -> list[PartSize]:
         """What each part takes."""
         ...
+
+
+@runtime_checkable
+class Maintained(Measured, Protocol):
+    """A backend kept in a file that can be measured, copied and put in order."""
 
     def copy_to(self, target: Path) -> int:
         """A consistent copy in a new file; its size in bytes."""

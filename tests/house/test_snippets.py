@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from tests.house import snippet_runner
-from tests.house.snippet_runner import needs_brokers, reasons_not_run, run_page
+from tests.house.snippet_runner import needs_brokers, needs_postgres, reasons_not_run, run_page
 from tests.house.tree import ROOT, files_under, shown
+from tests.support import postgres
 
 PAGES = files_under(ROOT, suffix=".md")
 # Raising this number is a decision: each block left out is one that nothing keeps true.
@@ -15,8 +16,12 @@ NOT_RUN_MAX = 12
 
 # Those that need brokers are run where these are: tests/feeds/kafka/test_pages.py.
 @pytest.mark.parametrize("page", [one for one in PAGES if not needs_brokers(one)], ids=shown)
-def test_the_blocks_of_a_page_run_as_shown(page: Path, tmp_path: Path) -> None:
+def test_the_blocks_of_a_page_run_as_shown(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every Python and console block of the page runs and prints what the page shows."""
+    if needs_postgres(page):
+        monkeypatch.setenv("POSTGRES", postgres.schema_of_its_own())
     assert run_page(page, tmp_path) == []
 
 

@@ -8,6 +8,7 @@ import refold
 from refold.cli import output
 from refold.cli.errors import FINDING, FINE
 from refold.cli.options import command, opened
+from refold.errors import UsageError
 
 
 @command("backup")
@@ -35,6 +36,10 @@ def restore_command(url: str, file: str) -> int:
 
         refold restore agents-2026-03-01.db --db agents.db
     """
+    if url.startswith(("postgresql://", "postgres://")):
+        why = "only a file is restored from a backup"
+        advice = f"`refold copy {file} ADDRESS` stores it in PostgreSQL"
+        raise UsageError(f"{why}: {advice}, and pg_restore what pg_dump wrote")
     with refold.open(file, mode="read") as store:
         for check in store.check():
             if not check.good:

@@ -12,8 +12,8 @@ def stats_command(url: str) -> None:
     """Show what each part of a store takes.
 
     In bytes, in all and an event. `log` holds the events as they were appended, `segments` those
-    that `refold compact` packed. "clock_behind_s" is how far the clock stands behind the log's last
-    time.
+    that `refold compact` packed; in PostgreSQL, of all logs of the schema. "clock_behind_s" is how
+    far the clock stands behind the log's last time.
 
         refold stats --db agents.db
     """

@@ -15,7 +15,8 @@ from refold.errors import UsageError, refuse_unless
 
 _NO_DATABASE = (
     "no database in a file: a journal is copied and measured as any file, `refold copy` makes one; "
-    "PostgreSQL has pg_dump"
+    "of PostgreSQL `pg_dump --format=custom --schema=refold --file=FILE ADDRESS` copies the store, "
+    "`pg_basebackup --pgdata=FOLDER` the server, and `refold archive` writes old months to files"
 )
 
 
@@ -45,7 +46,8 @@ class Upkeep:
         any moment. ``progress`` gets the events done and those in all.
         """
         if not isinstance(self._backend, ports.Compactor):
-            raise UsageError("this kind of store has nothing to compact")
+            why = "this kind of store has nothing to compact"
+            raise UsageError(f"{why}; of PostgreSQL `refold archive` packs old months")
         check_progress(progress)
         until = self._backend.log_head()
         if recorded_before is not None:
@@ -68,7 +70,9 @@ class Upkeep:
 
     def sizes(self) -> list[ports.PartSize]:
         """What each part of the storage takes, in bytes, and the events in it."""
-        return self._maintained().sizes()
+        if not isinstance(self._backend, ports.Measured):
+            raise UsageError(_NO_DATABASE)
+        return self._backend.sizes()
 
     def backup(self, path: str | os.PathLike[str]) -> int:
         """Copy the log as it stands to a new file, complete and synced; its size in bytes.

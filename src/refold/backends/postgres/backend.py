@@ -202,6 +202,10 @@ class PostgresBackend:
         with naming_errors(self.shown), self._sessions.lent() as session:
             yield from doctor.checks(session, self._tenant, self._months)
 
+    def sizes(self) -> list[ports.PartSize]:
+        """See :class:`~refold.ports.Measured`; of all tenants."""
+        return [ports.PartSize(*row) for row in self._read(queries.sizes) or ()]
+
     def batches(self) -> Iterator[tuple[int, ports.Batch]]:
         """See :class:`~refold.ports.Copied`."""
         return as_batches(self._appends())

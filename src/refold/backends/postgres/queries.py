@@ -138,6 +138,11 @@ def drop_snapshots(session: ServerSession, tenant: int) -> int:
     return int(count)
 
 
+def sizes(session: ServerSession) -> list[tuple[Any, ...]]:
+    """The parts of a schema, the largest first: name, bytes, events where it holds any."""
+    return session.run("sizes")
+
+
 def progress(session: ServerSession, projection: str) -> int | None:
     """Where the rows of a projection stand; None where it was never started."""
     if session.run("has_projections") != [(1,)]:

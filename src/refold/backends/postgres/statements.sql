@@ -386,3 +386,21 @@ UPDATE refold.months SET folder = $2, manifest = $3 WHERE month = $1
 
 -- server_now
 SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+
+-- sizes: of the tables of all tenants, with what is kept beside them, and of their indexes
+SELECT part, sum(size_bytes)::bigint, CASE part
+    WHEN 'log' THEN (SELECT coalesce(sum(count), 0)::bigint FROM refold.log)
+END
+FROM pg_class AS c
+CROSS JOIN LATERAL (
+    SELECT CASE
+        WHEN relname !~ '^log_([0-9]{4}_[0-9]{2}|default)$' THEN relname
+        WHEN relispartition THEN 'log' ELSE 'log detached'
+    END AS name
+) AS own
+CROSS JOIN LATERAL (
+    VALUES (own.name, pg_table_size(c.oid)), (own.name || ' indexes', pg_indexes_size(c.oid))
+) AS sized (part, size_bytes)
+WHERE relkind = 'r' AND relnamespace =
+    (SELECT relnamespace FROM pg_class WHERE oid = 'refold.log'::regclass)
+GROUP BY part ORDER BY 2 DESC, part
