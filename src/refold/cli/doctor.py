@@ -12,7 +12,6 @@ from refold.cli.errors import FINDING, FINE
 from refold.cli.options import command, opened, option
 from refold.cli.text import address
 from refold.errors import BackendError, Corrupt
-from refold.ports import Check
 
 
 @command("doctor")
@@ -64,14 +63,14 @@ def _looked_at(url: str, *, repair: bool) -> list[str]:
         return [name for check in checks for name in _shown(*check)]
 
 
-def _exact(store: refold.Store) -> Iterator[Check]:
+def _exact(store: refold.Store) -> Iterator[tuple[str, bool, str]]:
     """Of what is in an archive that is not given here, nothing is said that was not looked at."""
     try:
         yield from check_exact(store)
     except BackendError as error:
         if error.code != "month_detached":
             raise
-        yield Check("exact bytes", True, f"not looked at: {error.message}")
+        yield "exact bytes", True, f"not looked at: {error.message}"
 
 
 def _shown(name: str, good: bool, detail: str) -> list[str]:
