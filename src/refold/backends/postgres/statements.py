@@ -8,19 +8,21 @@ from importlib import resources
 from typing import Final
 
 FOLDER: Final = resources.files("refold.backends.postgres")
+_FILES: Final = ("statements", "months")
 _NAMED: Final = re.compile(r"^-- (\w+).*\n")
 
 
 @cache
 def statement(name: str, schema: str) -> str:
-    """A statement of ``statements.sql``, for a schema."""
+    """A statement of the files, for a schema."""
     return qualified(_statements()[name], schema)
 
 
 @cache
 def _statements() -> dict[str, str]:
     """All of them; the line over each begins with its name."""
-    blocks = (FOLDER / "statements.sql").read_text(encoding="utf-8").split("\n\n")[1:]
+    texts = [(FOLDER / f"{name}.sql").read_text(encoding="utf-8") for name in _FILES]
+    blocks = [block for text in texts for block in text.split("\n\n")[1:]]
     return {found[1]: block[found.end() :] for block in blocks if (found := _NAMED.match(block))}
 
 

@@ -1,0 +1,98 @@
+-- What refold asks of the months of a log, by name; as statements.sql. `log_month` is the table of one,
+-- month_starts and month_ends are its bounds.
+
+-- detached_of: the months out of the log that a stream stands in
+SELECT month FROM refold.months JOIN refold.streams AS s
+ON s.tenant = $1 AND s.name = $2 AND s.first_at < ends AND s.last_at >= starts
+WHERE month IN (SELECT month FROM refold.detached WHERE tenant = $1) ORDER BY month
+
+-- archived: where a month was archived, and under which hash
+SELECT folder, manifest FROM refold.months WHERE month = $1
+
+-- months: those that have a table or had one, and whether they are in the log; the last is default
+SELECT
+    month, CASE
+        WHEN part.is_attached IS NOT FALSE AND away.month IS NOT NULL THEN 'dropped'
+        WHEN part.is_attached THEN 'attached'
+        WHEN NOT part.is_attached THEN 'detached'
+        ELSE 'dropped'
+    END, part.size_bytes, m.folder, m.manifest, away.appends, away.events, away.first, away.last
+FROM (
+    SELECT
+        replace(substr(relname, 5), '_', '-') AS month, pg_total_relation_size(oid) AS size_bytes,
+        relispartition AS is_attached
+    FROM pg_class
+    WHERE relkind = 'r' AND relname ~ '^log_([0-9]{4}_[0-9]{2}|default)$' AND relnamespace =
+        (SELECT relnamespace FROM pg_class WHERE oid = 'refold.log'::regclass)
+) AS part
+FULL JOIN (
+    SELECT
+        month, sum(appends) FILTER (WHERE tenant = $1)::bigint AS appends,
+        sum(last - first + 1) FILTER (WHERE tenant = $1)::bigint AS events,
+        min(first) FILTER (WHERE tenant = $1) AS first,
+        max(last) FILTER (WHERE tenant = $1) AS last
+    FROM refold.detached GROUP BY month
+) AS away USING (month)
+FULL JOIN (SELECT * FROM refold.months WHERE manifest IS NOT NULL) AS m USING (month)
+ORDER BY month
+
+-- month_holds
+SELECT count(*), sum(count)::bigint, min(position), max(position + count - 1)
+FROM refold.log_month WHERE tenant = $1 OR $2::boolean
+
+-- month_appends: with the digests of their keys
+SELECT
+    l.tenant, l.position, l.version, l.recorded_at, l.occurred_from, l.occurred_to, l.clock_at,
+    l.count, l.stream, l.types, l.key, l.metadata, l.body, l.leaf, l.commitment, k.digest
+FROM refold.log_month AS l LEFT JOIN refold.keys AS k ON k.tenant = l.tenant
+    AND k.key = split_part(l.key, E'\x1f', 1)
+    AND k.part = coalesce(nullif(split_part(l.key, E'\x1f', 2), ''), '0')::integer
+ORDER BY l.tenant, l.position
+
+-- load
+COPY refold.log (
+    tenant, position, version, recorded_at, occurred_from, occurred_to, clock_at, count, stream,
+    types, key, metadata, body, leaf, commitment
+) FROM STDIN
+
+-- detach
+ALTER TABLE refold.log DETACH PARTITION refold.log_month
+
+-- bound
+ALTER TABLE refold.log_month DROP CONSTRAINT IF EXISTS month,
+    ADD CONSTRAINT month CHECK (recorded_at >= month_starts AND recorded_at < month_ends)
+
+-- attach
+ALTER TABLE refold.log
+ATTACH PARTITION refold.log_month FOR VALUES FROM (month_starts) TO (month_ends)
+
+-- drop
+DROP TABLE refold.log_month
+
+-- strays: when the first append of each month was recorded that stands in the default partition
+SELECT min(recorded_at) FROM refold.log_default
+GROUP BY date_trunc('month', timestamp 'epoch' + (recorded_at / 1000000) * interval '1 second')
+ORDER BY 1
+
+-- is_over: whether a time has come, by the server's clock and by the log's own
+SELECT ($1::bigint <= extract(epoch FROM clock_timestamp()) * 1000000
+    AND EXISTS (SELECT 1 FROM refold.commits WHERE recorded_at >= $1::bigint))::integer
+
+-- close_month
+INSERT INTO refold.months (month, starts, ends) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
+
+-- tenants
+SELECT DISTINCT tenant FROM refold.commits ORDER BY tenant
+
+-- note_detached
+SELECT refold.note_detached($1, $2, $3)
+
+-- forget_detached: how many appends that were, of all tenants
+WITH back AS (DELETE FROM refold.detached WHERE month = $1 RETURNING appends)
+SELECT coalesce(sum(appends), 0)::bigint FROM back
+
+-- note_archived
+UPDATE refold.months SET folder = $2, manifest = $3 WHERE month = $1
+
+-- server_now
+SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
