@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from operator import attrgetter
 from pathlib import Path
 from typing import NoReturn
 
@@ -34,11 +35,13 @@ class DetachedMonths:
         tenant = self._address.tenant
         found = self._sessions.retried(lambda session: session.run("detached_of", tenant, stream))
         months = [self.month(month) for (month,) in found]
-        return [
-            one.row
+        appends = [
+            one
             for month in months
             for one in month.of_stream(tenant, stream, first=first, last=last)
         ]
+        # The clock may have gone back: then a later month holds earlier versions.
+        return [one.row for one in sorted(appends, key=attrgetter("version"))]
 
     def log(
         self,

@@ -104,6 +104,8 @@ WHERE tenant = $1 AND category <> refold.category_of(name) LIMIT 1
 
 -- clock: recorded_at goes back at position
 SELECT position FROM (
-    SELECT position, stream, recorded_at, lag(recorded_at) OVER (ORDER BY position) AS before
+    SELECT
+        position, stream, recorded_at, lag(recorded_at) OVER (ORDER BY position) AS before,
+        lag(position + count) OVER (ORDER BY position) AS due
     FROM refold.log WHERE tenant = $1
-) AS append WHERE recorded_at < before AND stream <> 'refold-clock' LIMIT 1
+) AS append WHERE recorded_at < before AND position = due AND stream <> 'refold-clock' LIMIT 1
