@@ -84,7 +84,7 @@ def test_what_is_for_files_names_what_postgresql_has(
     """Backup, restore and compaction are refused with the command that does it."""
     copied = run("backup", str(tmp_path / "copy.db"), *where)
     assert copied.code == 2
-    assert "pg_dump --format=custom --schema=refold --file=FILE ADDRESS" in copied.err
+    assert f"`pg_dump --format=custom --file={tmp_path / 'copy.db'} ADDRESS`" in copied.err
     assert "pg_basebackup" in copied.err
     packed = run("compact", *where)
     assert packed.code == 2

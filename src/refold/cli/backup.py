@@ -21,6 +21,9 @@ def backup_command(url: str, file: str) -> None:
 
         refold backup agents-2026-03-01.db --db agents.db
     """
+    if _is_shared(url):
+        advice = f"`pg_dump --format=custom --file={file} ADDRESS` copies the database"
+        raise UsageError(f"{advice}, and pg_basebackup the server: this is for files")
     with opened(url) as store:
         size_bytes = store.backup(file)
     _show("backed up to", file, size_bytes)
@@ -36,7 +39,7 @@ def restore_command(url: str, file: str) -> int:
 
         refold restore agents-2026-03-01.db --db agents.db
     """
-    if url.startswith(("postgresql://", "postgres://")):
+    if _is_shared(url):
         why = "only a file is restored from a backup"
         advice = f"`refold copy {file} ADDRESS` stores it in PostgreSQL"
         raise UsageError(f"{why}: {advice}, and pg_restore what pg_dump wrote")
@@ -48,6 +51,10 @@ def restore_command(url: str, file: str) -> int:
         size_bytes = store.backup(url.removeprefix("sqlite:///"))
     _show("restored", url, size_bytes)
     return FINE
+
+
+def _is_shared(url: str) -> bool:
+    return url.startswith(("postgresql://", "postgres://"))
 
 
 def _show(what: str, path: str, size_bytes: int) -> None:

@@ -13,11 +13,7 @@ from refold.engine.copying import copy_log
 from refold.engine.moments import position_known
 from refold.errors import UsageError, refuse_unless
 
-_NO_DATABASE = (
-    "no database in a file: a journal is copied and measured as any file, `refold copy` makes one; "
-    "of PostgreSQL `pg_dump --format=custom --schema=refold --file=FILE ADDRESS` copies the store, "
-    "`pg_basebackup --pgdata=FOLDER` the server, and `refold archive` writes old months to files"
-)
+_NO_DATABASE = "a journal is copied and measured as any file, and PostgreSQL has pg_dump"
 
 
 class Upkeep:
@@ -46,8 +42,7 @@ class Upkeep:
         any moment. ``progress`` gets the events done and those in all.
         """
         if not isinstance(self._backend, ports.Compactor):
-            why = "this kind of store has nothing to compact"
-            raise UsageError(f"{why}; of PostgreSQL `refold archive` packs old months")
+            raise UsageError("nothing to compact here: in PostgreSQL `refold archive` packs months")
         check_progress(progress)
         until = self._backend.log_head()
         if recorded_before is not None:
@@ -70,9 +65,8 @@ class Upkeep:
 
     def sizes(self) -> list[ports.PartSize]:
         """What each part of the storage takes, in bytes, and the events in it."""
-        if not isinstance(self._backend, ports.Measured):
-            raise UsageError(_NO_DATABASE)
-        return self._backend.sizes()
+        keeper = self._backend if isinstance(self._backend, ports.Measured) else self._maintained()
+        return keeper.sizes()
 
     def backup(self, path: str | os.PathLike[str]) -> int:
         """Copy the log as it stands to a new file, complete and synced; its size in bytes.
