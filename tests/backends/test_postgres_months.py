@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -18,6 +19,7 @@ from refold.errors import BackendError, Conflict, Unavailable, UsageError
 from refold.partitions import Partitions
 from tests.support import postgres
 from tests.support.months import FEBRUARY, JANUARY, MARCH, count_of, everything, fill
+from tests.support.roles import shared
 
 A = Event("test.a", {"n": 1})
 
@@ -270,3 +272,48 @@ def test_only_a_store_with_months_has_them() -> None:
     with refold.open("memory:") as store, pytest.raises(UsageError) as caught:
         Partitions(store)
     assert "refold compact" in caught.value.message
+
+
+def test_roles_do_what_they_are_for(tmp_path: Path) -> None:
+    """A maintainer takes months out; a writer goes on, a reader is told, and neither can do it."""
+    made, clock = shared(None), [JANUARY]
+    made.any_clock()
+    with refold.open(made.url(made.admin), clock=lambda: clock[0]) as store:
+        store.append("call-1", [A, A], key="k", tags=["x:1"])
+        clock[0] = MARCH
+        store.append("call-2", [A])
+    reads, writes = made.url(made.login("reader")), made.url(made.login("writer"))
+    for login in (reads, writes):
+        with refold.open(login, mode="read" if login == reads else "write") as store:
+            listed = Partitions(store).months()
+            assert [(one.month, one.events) for one in listed if one.events] == [
+                ("2025-01", 2),
+                ("2025-03", 1),
+            ]
+            with pytest.raises(UsageError) as caught:
+                Partitions(store).detach("2025-01")
+            assert caught.value.code == "not_writable"
+    with refold.open(made.url(made.login("maintainer")), mode="write") as store:
+        Partitions(store).detach("2025-01")
+        assert bad(store) == []
+    with refold.open(writes, mode="write", clock=lambda: MARCH) as store:
+        assert store.append("call-1", [A, A], key="k", tags=["x:1"]).duplicate
+        assert store.append("call-1", [A], expected=1).version == 2
+        with pytest.raises(Conflict):
+            store.append("call-3", [A], unless=Query(types=["test.a"]), after=0)
+    with refold.open(reads, mode="read") as store:
+        with pytest.raises(BackendError) as told:
+            list(store.read("call-1"))
+        assert told.value.code == "month_detached"
+        assert [e.version for e in store.read("call-1", from_version=2)] == [2]
+        assert bad(store) == []
+    with refold.open(made.url(made.login("maintainer")), mode="write") as store:
+        Partitions(store).archive("2025-02", tmp_path)
+        Partitions(store).drop("2025-01")
+    with refold.open(f"{reads}&archive={tmp_path}", mode="read") as store:
+        assert len(list(store.read("call-1"))) == 3
+        assert bad(store) == []
+    with refold.open(made.url(made.login("maintainer")), mode="write") as store:
+        Partitions(store).attach("2025-01")
+    with refold.open(reads, mode="read") as store:
+        assert len(list(store.read("call-1"))) == 3

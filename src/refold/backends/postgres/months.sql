@@ -37,8 +37,12 @@ FULL JOIN (SELECT * FROM refold.months WHERE manifest IS NOT NULL) AS m USING (m
 ORDER BY month
 
 -- month_holds
+SELECT count(*), sum(count)::bigint, min(position), max(position + count - 1) FROM refold.log
+WHERE tenant = $1 AND recorded_at >= month_starts AND recorded_at < month_ends
+
+-- default_holds: of all tenants
 SELECT count(*), sum(count)::bigint, min(position), max(position + count - 1)
-FROM refold.log_month WHERE tenant = $1 OR $2::boolean
+FROM refold.log_default
 
 -- month_appends: with the digests of their keys
 SELECT
@@ -49,11 +53,11 @@ FROM refold.log_month AS l LEFT JOIN refold.keys AS k ON k.tenant = l.tenant
     AND k.part = coalesce(nullif(split_part(l.key, E'\x1f', 2), ''), '0')::integer
 ORDER BY l.tenant, l.position
 
--- load
-COPY refold.log (
+-- load: COPY is refused where rows are seen by tenant
+INSERT INTO refold.log (
     tenant, position, version, recorded_at, occurred_from, occurred_to, clock_at, count, stream,
     types, key, metadata, body, leaf, commitment
-) FROM STDIN
+) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12::json, $13::json, $14, $15)
 
 -- detach
 ALTER TABLE refold.log DETACH PARTITION refold.log_month

@@ -119,9 +119,10 @@ class ServerMonths:
 
 def _months(session: ServerSession, tenant: int) -> Iterator[Month]:
     for month, state, size_bytes, folder, manifest, *holds in session.run("months", tenant):
-        if state != "dropped":
-            found = _run(session, "month_holds", month, tenant, month == DEFAULT)
-            holds = list(found.fetchone() or ())
+        if month == DEFAULT:
+            ((*holds,),) = session.run("default_holds")
+        elif state == "attached":
+            ((*holds,),) = _run(session, "month_holds", month, tenant)
         appends, events, first, last = holds
         place = month, state, appends or 0, events or 0, first, last
         yield Month(*place, size_bytes or 0, folder, manifest)
@@ -148,11 +149,10 @@ def _load(session: ServerSession, month: str, archived: Iterable[ArchivedAppend]
     _briefly(session, make)
     with _transaction(session):
         ((due,),) = session.run("forget_detached", month)
-        loaded = 0
-        with session.cursor() as cursor, cursor.copy(statement("load", session.schema)) as copy:
-            for one in archived:
-                copy.write_row(msgspec.structs.astuple(one)[:-1])
-                loaded += 1
+        rows = (msgspec.structs.astuple(one)[:-1] for one in archived)
+        with session.cursor() as cursor:
+            cursor.executemany(statement("load", session.schema), rows)
+            loaded = cursor.rowcount
         if loaded != due:
             raise Corrupt(f"the archive of {month} has {loaded} appends, and {due} left the log")
 
@@ -164,8 +164,6 @@ def _run(session: ServerSession, name: str, month: str, *values: Any) -> psycopg
 def _of_month(session: ServerSession, name: str, month: str) -> str:
     """A statement of the table of a month, in which it and its bounds stand as text."""
     sql = statement(name, session.schema).replace("log_month", f"log_{month.replace('-', '_')}")
-    if month == DEFAULT:
-        return sql
     starts, ends = bounds_of(month)
     return sql.replace("month_starts", str(starts)).replace("month_ends", str(ends))
 
