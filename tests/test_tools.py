@@ -41,7 +41,12 @@ from tests.capture.model_server import ModelServer, chat, serving
 
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A log that said nothing yet; afterwards nothing of a test is declared or installed."""
+    """A log that said nothing yet; afterwards nothing of a test is declared or installed.
+
+    A client that an earlier test has let go may not be collected yet, and its recorder goes on: it
+    would be the one in force here, and take runs of tools that are to be told as not recorded.
+    """
+    monkeypatch.setattr(writer, "_writers", [])
     monkeypatch.setattr(tools, "_said", set())
     monkeypatch.setattr(declared, "_declared", {"find_slots": "read"})
     yield

@@ -52,7 +52,9 @@ with openai.OpenAI(api_key="x", base_url=sys.argv[1]) as client:
 
 
 @pytest.fixture(autouse=True)
-def _clean() -> Iterator[None]:
+def _clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nothing is installed afterwards, and nothing of earlier tests is still there."""
+    monkeypatch.setattr(writer, "_writers", [])
     yield
     capture.uninstall()
 

@@ -49,6 +49,11 @@ class Unread(NamedTuple):
     pointer: str
     reason: str
 
+    @property
+    def why(self) -> str:
+        """The reason; without one it is a field that is not known here."""
+        return self.reason or f"a field of a {self.what} that is not known here"
+
 
 def read_words(message: Message, path: Path, unread: list[Unread]) -> tuple[str, Parts | None]:
     """What a message says: its text ("" for none), and its parts where it is more than text.
@@ -182,7 +187,7 @@ def _content_text(content: object, path: Path, unread: list[Unread]) -> str:
         case list():
             texts = (_part_text(part, [*path, n], unread) for n, part in enumerate(content))
             return "".join(texts)
-    unread.append(Unread("words", pointer(path), f"content is {type(content).__name__}"))
+    unread.append(Unread("words", pointer(path), f"content is {as_said(content)}"))
     return ""
 
 
@@ -346,6 +351,15 @@ def json_text(value: Any) -> str:
     return msgspec.json.Encoder(decimal_format="number").encode(value).decode()
 
 
+def as_said(value: Any) -> str:
+    """A value as an error names it: as JSON has it, text in quotes, in at most 50 characters."""
+    try:
+        text = repr(value) if isinstance(value, str | float) else json_text(value)
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        text = repr(value)
+    return text[:50]
+
+
 def check_json(value: Any, path: Path) -> None:
     """Refuse what would come back changed, or not at all, from its stored JSON."""
     try:
@@ -363,7 +377,7 @@ def check_json(value: Any, path: Path) -> None:
         if isinstance(value, dict) and not isinstance(key, str):
             raise refused(f"the key {key!r} is not text", path)
         check_json(child, [*path, key])
-    raise refused(f"{value!r:.40} would not come back from JSON as it is", path)
+    raise refused(f"{as_said(value)} would not come back from JSON as it is", path)
 
 
 def refused(reason: str, path: Path) -> InvalidEvent:

@@ -174,7 +174,9 @@ def _typed(
         case "function":
             return [events.ToolResult(shapes.function_id(name), message.get("content"), name=name)]
         case role:
-            raise shapes.refused(f"there is no event for the role {role!r}", [index, "role"])
+            raise shapes.refused(
+                f"there is no event for the role {shapes.as_said(role)}", [index, "role"]
+            )
 
 
 def _answered(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
 
-from refold.conversation.chat_shapes import Path, Unread
+from refold.conversation.chat_shapes import Path, Unread, as_said
 from refold.conversation.events import Usage
 from refold.core.jsonvalue import pointer
 
@@ -64,6 +64,6 @@ def _count(given: Mapping[str, Any], place: str, path: Path, unread: list[Unread
     count = given.get(inside[-1])
     if count is None or (type(count) is int and count >= 0):
         return count
-    reason = f"{count!r:.50} is not a number of tokens"
+    reason = f"{as_said(count)} is not a number of tokens"
     unread.append(Unread("usage", pointer([*path, *inside]), reason))
     return None

@@ -132,9 +132,10 @@ def test_what_is_lost_of_a_tool_is_listed(store: refold.Store, tmp_path: Path) -
     tool = {"type": "function", "function": {"name": "f", "strict": True}, "cache": 1}
     path = write(tmp_path, "\n" + line(messages=[USER], tools=[tool]))
     report = import_files(store, "openai-chat", [path])
+    told = "a field of a tool that is not known here"
     assert report.loss == [
-        Loss(f"{path}:2", "tool", "/tools/0/function/strict"),
-        Loss(f"{path}:2", "tool", "/tools/0/cache"),
+        Loss(f"{path}:2", told, "/tools/0/function/strict"),
+        Loss(f"{path}:2", told, "/tools/0/cache"),
     ]
     assert (report.loss_count, report.ok) == (2, True)
 

@@ -1,13 +1,16 @@
 """What a source says is read in one way by every importer: to the last digit, no key twice."""
 
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 import refold
 from refold.conversation.importers import import_files
+from refold.conversation.importers.fields import reason_of, time_us
 from tests.conversation.importers.inputs import tau_element
 from tests.conversation.importers.test_api_files import CALL, REQUEST
 from tests.conversation.importers.test_inspect_log import log
@@ -185,3 +188,67 @@ def test_a_number_in_a_tools_result_is_kept_exactly(
     ran = TOOL | {"gen_ai.tool.call.arguments": "{}", "gen_ai.tool.call.result": text}
     imported(store, tmp_path / "t.jsonl", "otlp", otlp(span("f", 0, 1, ran)))
     assert said(store, "otlp-t1")[-1] == ("result", "c1", text)
+
+
+# -- how what is odd is told -----------------------------------------------------------------------
+
+
+class Odd(msgspec.Struct):
+    """A value of a format that is read strictly."""
+
+    count: int
+    names: list[str | None]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"count": "x"}, "Expected a whole number, got text - at `$.count`"),
+        ({"count": 1, "names": [1]}, "Expected text or null, got a whole number - at `$.names[0]`"),
+        ({"count": 1, "names": {}}, "Expected a list, got an object - at `$.names`"),
+        ([], "Expected an object, got a list"),
+        ({}, "Object missing required field `count`"),
+    ],
+)
+def test_the_types_of_values_have_the_names_of_json(given: Any, told: str) -> None:
+    """And not those that they have in Python."""
+    with pytest.raises(msgspec.ValidationError) as refused:
+        msgspec.convert(given, Odd)
+    assert reason_of(refused.value) == told
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (KeyError("id"), "there is no 'id', which its format has"),
+        (TypeError("unhashable type"), "a value in it is of another kind than its format has"),
+        (AttributeError("x"), "a value in it is of another kind than its format has"),
+        (IndexError("list index out of range"), "a value in it is of another kind than"),
+    ],
+)
+def test_an_error_of_python_is_no_message(error: Exception, told: str) -> None:
+    """What it says is of use to who writes an importer, who sees its kind."""
+    said = reason_of(error)
+    assert said.startswith(told)
+    assert isinstance(error, KeyError) or str(error) not in said.removesuffix(")")
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("yesterday", "'yesterday' is not a time"),
+        ("2025-13-45T00:00:00Z", "'2025-13-45T00:00:00Z' is not a time"),
+        (True, "true is not a time"),
+        (None, "null is not a time"),
+        (Decimal("1.50"), "1.50 is not a time"),
+        ([None], "[null] is not a time"),
+        ({"a": Decimal(1)}, '{"a":1} is not a time'),
+        (float("inf"), "inf is not a time"),
+        ("x" * 99, f"'{'x' * 49} is not a time"),
+    ],
+)
+def test_a_value_is_told_as_json_has_it(value: Any, told: str) -> None:
+    """A time that is none has no word of Python in what is said of it."""
+    with pytest.raises(ValueError, match="is not a time") as refused:
+        time_us(value)
+    assert str(refused.value) == told

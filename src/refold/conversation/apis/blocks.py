@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from refold.conversation import chat_shapes as shapes
 from refold.conversation import events
 from refold.conversation.apis.base import Api, Body
-from refold.conversation.chat_shapes import Path, Unread
+from refold.conversation.chat_shapes import Path, Unread, as_said
 from refold.conversation.openai_chat import Chat, failure_of, pair, text_or_none
 from refold.conversation.tokens import CHAT_TOKENS, read_usage
 from refold.core.event import Event
@@ -118,7 +118,7 @@ class BlockApi(Api):
                 return said_by(name, spoken(pieces, own, agent.tools))
             case "prompt":
                 return [Event.of(replace(agent, prompt=events.Prompt(text_of(pieces))))]
-        raise shapes.refused(f"there is no event for the role {role!r:.50}", [*path, "role"])
+        raise shapes.refused(f"there is no event for the role {as_said(role)}", [*path, "role"])
 
     def _pieces(self, content: object, path: Path, unread: list[Unread]) -> list[Piece]:
         """The pieces of content, which may be text alone; what is odd leaves a mark behind."""
@@ -138,7 +138,7 @@ class BlockApi(Api):
             unread.append(Unread("call" if is_call else "words", error.path, error.reason))
             return Piece("odd", shapes.UNREAD_CALL if is_call else UNREAD_WORDS)
         if piece.kind == "odd":
-            reason = f"nothing of the type {block.get('type')!r:.50} is known"
+            reason = f"nothing of the type {as_said(block.get('type'))} is known"
             unread.append(Unread("words", pointer(path), reason))
         return piece
 

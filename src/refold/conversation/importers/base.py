@@ -225,7 +225,7 @@ def read_each(
 
 def losses(where: str, unread: Iterable[Unread]) -> list[Loss]:
     """What is unread of a conversation that begins at ``where``, as the report lists it."""
-    return [Loss(where, one.reason or one.what, one.pointer) for one in unread]
+    return [Loss(where, one.why, one.pointer) for one in unread]
 
 
 def configured(events: Sequence[Any], given: Mapping[str, str]) -> list[Event]:

@@ -16,7 +16,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from refold.conversation import events
-from refold.conversation.chat_shapes import Unread, check_json, parsed_arguments
+from refold.conversation.chat_shapes import Unread, as_said, check_json, parsed_arguments
 from refold.conversation.importers.base import Conversations, Found, FoundFork, Options, read_each
 from refold.conversation.importers.detection import is_node
 from refold.conversation.importers.fields import FieldReader
@@ -141,7 +141,7 @@ class _TreeReader:
             case "tool":
                 made = [self._result(key, fields, name, parts or text)]
             case _:
-                raise InvalidEvent(f"there is no event for the role {role!r:.50}", path=at)
+                raise InvalidEvent(f"there is no event for the role {as_said(role)}", path=at)
         beside = {k: v for k, v in message.items() if k != "content" and v not in (None, {}, [])}
         at_us = fields.time("create_time")
         told = [Event.of(one, occurred_at=at_us) for one in made]
@@ -191,7 +191,7 @@ def _content(content: FieldReader) -> tuple[str, list[dict[str, Any]] | None]:
         texts = [said.get(key) for key in ("text", "result")]
         return text or next((one for one in texts if isinstance(one, str)), ""), None
     if kind not in _SHOWN | _THOUGHTS | _SAID:
-        content.note("content_type", [Unread("words", "", f"{kind!r:.50} is not known")])
+        content.note("content_type", [Unread("words", "", f"{as_said(kind)} is not known")])
     if not parts:
         return text, [_part(said)]
     blocks = [{"type": "text", "text": one} if isinstance(one, str) else one for one in parts]

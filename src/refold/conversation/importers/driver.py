@@ -23,6 +23,7 @@ from refold.conversation.importers.base import (
     configured,
 )
 from refold.conversation.importers.elsewhere import hint, is_known
+from refold.conversation.importers.fields import worded
 from refold.conversation.importers.grown import Growth, growth
 from refold.conversation.importers.source import ImportSource, Unreadable, named, size_bytes
 from refold.core.encode import copied
@@ -292,7 +293,7 @@ def _settle(
     if isinstance(outcome, BackendError):
         raise outcome
     if isinstance(outcome, RefoldError):
-        why = outcome.message
+        why = worded(outcome.message)
         if outcome.code == "key_reused":
             why = f"{found.stream} was imported before with other content ({why}): it is left as "
             why += "it is; give another category to import this one beside it"

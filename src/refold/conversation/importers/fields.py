@@ -14,7 +14,7 @@ import msgspec
 
 from refold.conversation import events
 from refold.conversation.amounts import read_amount
-from refold.conversation.chat_shapes import Unread
+from refold.conversation.chat_shapes import Unread, as_said
 from refold.conversation.openai_chat import read_messages
 from refold.conversation.tokens import read_usage
 from refold.core.clock import to_us
@@ -45,11 +45,9 @@ TOKENS: Final = {
     ),
 }
 """Where a usage has what it counts: by OpenAI's names, OpenTelemetry's, Langfuse's, LangChain's."""
-_NO_WORDS: Final = (TypeError, LookupError, AttributeError)
-"""Of these the message alone, as "'id'", says nothing."""
 _OF_JSON: Final = {
     "str": "text", "int": "a whole number", "float": "a number", "bool": "true or false",
-    "object": "an object", "array": "a list", "null": "null",
+    "object": "an object", "array": "a list", "null": "null", "decimal": "a number",
 }  # fmt: skip
 _TYPES: Final = re.compile(rf"`((?:{'|'.join(_OF_JSON)})(?: \| (?:{'|'.join(_OF_JSON)}))*)`")
 
@@ -143,13 +141,17 @@ class FieldReader:
 
 def reason_of(error: Exception) -> str:
     """What is wrong with a value of a stranger, as JSON calls it and not as Python does."""
-    if isinstance(error, _NO_WORDS):
-        return f"it is not as its format has it ({type(error).__name__}: {error})"
+    match error:
+        case KeyError(args=[key]):
+            return f"there is no {key!r}, which its format has"
+        case TypeError() | LookupError() | AttributeError():
+            return f"a value in it is of another kind than its format has ({type(error).__name__})"
+    return worded(str(error))
 
-    def named(types: re.Match[str]) -> str:
-        return " or ".join(_OF_JSON[one] for one in types[1].split(" | "))
 
-    return _TYPES.sub(named, str(error))
+def worded(said: str) -> str:
+    """What a reader of JSON says of a value, the types by the names that JSON has for them."""
+    return _TYPES.sub(lambda of: " or ".join(_OF_JSON[one] for one in of[1].split(" | ")), said)
 
 
 def time_us(value: Any) -> int:
@@ -168,11 +170,11 @@ def time_us(value: Any) -> int:
             with suppress(ValueError):
                 moment = datetime.fromisoformat(value)
                 return to_us(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
-    raise ValueError(f"{value!r:.50} is not a time")
+    raise ValueError(f"{as_said(value)} is not a time")
 
 
 def amount(said: object) -> Decimal:
     """An amount of money, to the last digit; ValueError for what is none."""
     if (found := read_amount(said)) is None:
-        raise ValueError(f"{said!r:.50} is not an amount")
+        raise ValueError(f"{as_said(said)} is not an amount")
     return found

@@ -236,7 +236,7 @@ def _message(message: FieldReader, own: str, agent: events.AgentConfigured) -> l
     if role == "user":
         return [*([events.UserUtterance(text or "")] if text or not calls else []), *calls]
     if role != "assistant":
-        raise InvalidEvent(f"there is no event for the role {role!r:.50}", path="/role")
+        raise InvalidEvent(f"there is no event for the role {shapes.as_said(role)}", path="/role")
     usage, cost = message.usage("usage"), message.amount("cost")
     seconds = message.typed("generation_time_seconds", float)
     told: list[Any] = []

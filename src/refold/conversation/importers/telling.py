@@ -86,9 +86,12 @@ class Telling:
                 self._call(calls[span.id])
             elif span.kind in ("tool", "other"):
                 self._tool(span)
-        for talk in () if self._goes_on else self.talks:
+        for talk in self.talks:
             for call in list(talk.open.values()):
-                if ran := self._run_of(call):
+                ran = self._run_of(call)
+                if ran and self._goes_on:  # What asks for it may tell it otherwise.
+                    self._lose(ran.at, "the result of a call: it comes in when the trace has ended")
+                elif ran:
                     talk.add(_result_of(ran, call), ran.end_us)
         if not self.talks:
             ended = " that has ended: it still goes on" if self._goes_on else " in it"
@@ -253,7 +256,7 @@ class Telling:
     def _note(self, at: str, unread: Iterable[Unread]) -> None:
         """Losses inside a field that may be text: its own pointer, and why, and where in it."""
         for one in unread:
-            self._lose(at, f"{one.reason or one.what} ({one.pointer})")
+            self._lose(at, f"{one.why} ({one.pointer})")
 
     def _lose(self, at: str, reason: str) -> None:
         self.unread.append(Unread("field", at, reason))
