@@ -93,8 +93,6 @@ def test_two_schemas_and_two_tenants_are_logs_of_their_own(url: str) -> None:
             assert store.log_head() == 11
             assert len(list(store.read_all(matching=Query(tags=["x:1"])))) == 6
             assert [check for check in store.check() if not check.good] == []
-    with refold.open(others[0]) as store, pytest.raises(UsageError):
-        refold.projections.Projector(store, [refold.readmodels.tool_usage]).catch_up()
 
 
 def test_a_pooler_may_stand_between(url: str) -> None:

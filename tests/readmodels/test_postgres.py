@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from hypothesis import example, given, settings
 
 import refold
+from refold.conversation import UserUtterance
 from refold.conversation.importers import import_files
+from refold.errors import UsageError
 from refold.projections import Projector
 from refold.readmodels import Wanted, built_in, find
 from tests.conversation.importers.inputs import real
 from tests.readmodels.tables import caught_up
+from tests.readmodels.test_finding import APPENDS, DAY_US, NOON_US, OPTIONS
 from tests.support import postgres
 
 Stores = tuple[refold.Store, refold.Store]
@@ -54,6 +60,37 @@ def test_the_same_words_are_found_in_the_same_events(both: Stores) -> None:
     others = [Wanted(tool="cancel_reservation", with_error=True), Wanted(text="gift card don't")]
     for wanted in (*others, Wanted(outcome="open", sample=9), Wanted(model="gpt-4o")):
         assert find(file, wanted)[1:] == find(server, wanted)[1:]
+
+
+@given(appends=APPENDS, options=OPTIONS)
+@example([("call-1", [(UserUtterance("返金を ß CAFE\u0301"), 0)])], {"text": "金 cafe"})
+@settings(max_examples=10)
+def test_the_streams_that_are_found_are_those_of_a_store_in_memory(
+    appends: Any, options: dict[str, Any]
+) -> None:
+    """Any options over any history, of a log among others: streams, events, and what is unknown."""
+    try:
+        wanted = Wanted(**options)
+    except UsageError:
+        return
+    with refold.open("memory:") as memory, refold.open(postgres.log_of_its_own()) as server:
+        for store in (memory, server):
+            for stream, events in appends:
+                store.append(stream, [as_event(one, days) for one, days in events])
+        try:
+            expected = find(memory, wanted)
+        except UsageError as error:  # The beginning of several hashes.
+            with pytest.raises(UsageError, match=re.escape(str(error))):
+                find(server, wanted)
+        else:
+            assert find(server, wanted) == expected
+
+
+def as_event(one: Any, days: int) -> refold.Event:
+    """An event that occurred some days from a moment."""
+    if isinstance(one, refold.Event):
+        return one
+    return refold.Event.of(one, occurred_at=NOON_US + days * DAY_US)
 
 
 def test_they_are_rebuilt(both: Stores) -> None:

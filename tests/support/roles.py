@@ -71,7 +71,8 @@ def shared(version: str | None) -> Shared:
     made = Shared(version, f"Shared_{number}", f"group_{number}", f"admin_{number}")
     with postgres.connect(postgres.shared(version)) as root:
         root.execute(f"CREATE ROLE {made.admin} LOGIN PASSWORD 'pw' CREATEROLE".encode())
-        root.execute(f"GRANT CREATE ON DATABASE postgres TO {made.admin}".encode())
+        may = f"GRANT CREATE ON DATABASE postgres TO {made.admin} WITH GRANT OPTION"
+        root.execute(may.encode())
     make_roles(made.url(made.admin), prefix=made.prefix)
     return made
 

@@ -11,16 +11,14 @@ KINDS: Final = ("memory:", "log.db", "postgresql:", "pgbouncer:")
 def url_of(kind: str, folder: Path) -> str:
     """The address of a store of a kind that is yet to be made.
 
-    ``memory`` and ``memory:``; ``postgres``, a schema, and ``postgresql:``, a log among others in
-    one; ``pgbouncer:`` the same through a pooler in transaction mode; else the name of a file in a
+    ``memory`` and ``memory:``; ``postgres`` and ``postgresql:``, a log among others in a schema;
+    ``pgbouncer:`` the same through a pooler in transaction mode; else the name of a file in a
     folder, ``sqlite`` for any.
     """
     match kind:
         case "memory" | "memory:":
             return "memory:"
-        case "postgres":
-            return postgres.schema_of_its_own()
-        case "postgresql:":
+        case "postgres" | "postgresql:":
             return postgres.log_of_its_own()
         case "pgbouncer:":
             return pgbouncer.log_of_its_own()

@@ -44,12 +44,22 @@ class Address(NamedTuple):
     shown: str
     archive: str | None = None
 
+    @property
+    def room(self) -> str:
+        """See :func:`room_of`."""
+        return room_of(self.schema, self.tenant)
+
     def for_writing(self) -> Address:
         """The same; of several hosts the one that takes writes, and not the first that answers."""
         hosts = (str(self.conninfo.get(name)) for name in ("host", "hostaddr"))
         if not any("," in one for one in hosts):
             return self
         return self._replace(conninfo={"target_session_attrs": "read-write"} | self.conninfo)
+
+
+def room_of(schema: str, tenant: int) -> str:
+    """The schema in which tables of projections stand: of each tenant but 0 one of its own."""
+    return f"{schema}@{tenant}" if tenant else schema
 
 
 def parsed(url: str) -> Address:

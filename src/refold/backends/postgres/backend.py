@@ -181,11 +181,8 @@ class PostgresBackend:
         self._listener.add(ring)
 
     def write(self, work: Callable[[ports.Begin], T]) -> T:
-        """See :class:`~refold.ports.TableKeeper`; the tables are of a schema, and of no tenant."""
+        """See :class:`~refold.ports.TableKeeper`."""
         self._check_writable()
-        if self._tenant:
-            why = f"{self.shown} is one log of several, and tables are of all of them"
-            raise UsageError(f"{why}: keep rows elsewhere, Projector(…, rows=refold.open(…))")
         with naming_errors(self.shown):
             return self._tables.write(work)
 
@@ -195,7 +192,7 @@ class PostgresBackend:
 
     def progress(self, projection: str) -> int | None:
         """See :class:`~refold.ports.ProgressKeeper`."""
-        return self._read(queries.progress, projection)
+        return self._read(queries.progress, self._sessions.address.room, projection)
 
     def check(self) -> Iterator[ports.Check]:
         """See :class:`~refold.ports.Checkable`."""

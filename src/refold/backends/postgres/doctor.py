@@ -12,9 +12,10 @@ from typing import Final
 
 import psycopg
 
+from refold.backends.postgres.address import room_of
 from refold.backends.postgres.away import DetachedMonths
 from refold.backends.postgres.partitions import patient
-from refold.backends.postgres.queries import log_page
+from refold.backends.postgres.queries import has_projections, log_head, log_page
 from refold.backends.postgres.session import ServerSession
 from refold.backends.postgres.statements import FOLDER, qualified, statement
 from refold.core.canonical import digest_of, is_of_command
@@ -152,9 +153,10 @@ def _tags(session: ServerSession, tenant: int) -> str | None:
 
 def _projections(session: ServerSession, tenant: int) -> str | None:
     """None stands beyond the end of the log, as where some of it was taken away."""
-    if tenant or session.run("has_projections") != [(1,)]:
+    room, head = room_of(session.schema, tenant), log_head(session, tenant)
+    if not has_projections(session, room):
         return None
-    for name, position, head in session.run("beyond", tenant):
+    for name, position in session.execute(statement("beyond", room), [head]):
         made = f"`refold projections rebuild {name}` makes it anew"
         return f"{name!r} stands at position {position}, and the log ends at {head}: {made}"
     return None

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from refold.backends.copied import StoredAppend
 from refold.backends.postgres.session import ServerSession
+from refold.backends.postgres.statements import statement
 from refold.core.query import QueryItem
 from refold.core.snapshot import Snapshot
 from refold.core.stored import SEPARATOR, Row
@@ -143,12 +144,17 @@ def sizes(session: ServerSession) -> list[tuple[Any, ...]]:
     return session.run("sizes")
 
 
-def progress(session: ServerSession, projection: str) -> int | None:
-    """Where the rows of a projection stand; None where it was never started."""
-    if session.run("has_projections") != [(1,)]:
+def progress(session: ServerSession, room: str, projection: str) -> int | None:
+    """Where the rows of a projection stand, in a schema; None where it was never started."""
+    if not has_projections(session, room):
         return None
-    ((position,),) = session.run("progress", projection)
+    ((position,),) = session.execute(statement("progress", room), [projection])
     return None if position is None else int(position)
+
+
+def has_projections(session: ServerSession, room: str) -> bool:
+    """Whether any was ever kept in a schema."""
+    return session.execute(statement("has_projections", room)).fetchall() == [(1,)]
 
 
 def _stream_info(row: tuple[Any, ...]) -> StreamInfo:

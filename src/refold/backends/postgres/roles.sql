@@ -103,8 +103,9 @@ BEGIN
         ) THEN
             EXECUTE format(
                 'CREATE TRIGGER refold_writer AFTER INSERT%s ON refold.%I FOR EACH ROW '
-                'WHEN (session_user <> current_user) EXECUTE FUNCTION refold.check_%s()',
-                CASE one.name WHEN 'streams' THEN ' OR UPDATE' END, one.name,
+                'WHEN (NOT pg_has_role(session_user, current_user, %L)) '
+                'EXECUTE FUNCTION refold.check_%s()',
+                CASE one.name WHEN 'streams' THEN ' OR UPDATE' END, one.name, 'MEMBER',
                 left(one.name, -1)
             );
         END IF;

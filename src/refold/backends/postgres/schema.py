@@ -26,6 +26,8 @@ _NOT_NOW: Final = (
     psycopg.errors.DuplicateTable,
     psycopg.errors.InsufficientPrivilege,
 )
+_NO_ROOM: Final = (psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction)
+"""A log can do without one, until projections are kept."""
 _LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended('refold migrations', 0))"
 _MIGRATIONS: Final = FOLDER / "migrations"
 
@@ -44,8 +46,16 @@ def prepare(session: ServerSession, address: Address, *, mode: Mode) -> None:
         why = f"{address.shown} keeps text as {encoding}: make a database with ENCODING 'UTF8'"
         raise UsageError(why, code="wrong_encoding", url=address.shown)
     version = _checked(session, address) if is_there else 0
-    if version == len(migrations()):
-        return
+    if version != len(migrations()):
+        _bring_up(session, address, mode, version, has_schema)
+    if mode == "create" and address.tenant:
+        with suppress(*_NO_ROOM):
+            session.run("make_room", address.tenant)
+
+
+def _bring_up(
+    session: ServerSession, address: Address, mode: Mode, version: int, has_schema: int
+) -> None:
     if mode == "read" or (mode == "write" and not version):
         if not version:
             why = f"{address.shown} has no refold store: record or import something first"

@@ -15,6 +15,9 @@ SELECT refold.take_turn($1::integer, 'refold.log'::regclass)
 -- begin_tables
 SELECT refold.begin_tables($1::integer)
 
+-- make_room
+SELECT refold.make_room($1::integer)
+
 -- guard_tables
 SELECT refold.guard_tables()
 
@@ -214,15 +217,15 @@ ON CONFLICT (tenant, stream, fold, version) DO UPDATE SET
 -- drop_snapshots
 WITH gone AS (DELETE FROM refold.snapshots WHERE tenant = $1 RETURNING 1) SELECT count(*) FROM gone
 
--- progress: how far the rows of a projection have come
+-- progress: how far the rows of a projection have come. Here and below `refold.` is the schema of the
+-- tables.
 SELECT min(position) FROM refold.refold_progress JOIN refold.refold_projections
 ON name = projection AND current = generation WHERE name = $1
 
--- beyond: a projection that stands where the log does not
-SELECT name, position, head FROM refold.refold_progress
+-- beyond: a projection that stands where the log, which ends at $1, does not
+SELECT name, position FROM refold.refold_progress
 JOIN refold.refold_projections ON name = projection AND current = generation
-CROSS JOIN (SELECT coalesce(max(last), 0) FROM refold.commits WHERE tenant = $1) AS log (head)
-WHERE position > head ORDER BY name LIMIT 1
+WHERE position > $1 ORDER BY name LIMIT 1
 
 -- has_projections
 SELECT to_regclass('refold.refold_parked') IS NOT NULL

@@ -102,7 +102,8 @@ class ServerTables:
             with refused(sql), session.pipeline():
                 session.execute("BEGIN READ ONLY")
                 limit_ms = str(round(QUERY_S * 1_000))
-                session.run("look", f'"{session.schema}", public', str(self._tenant), limit_ms)
+                path = f'"{self._sessions.address.room}", public'
+                session.run("look", path, str(self._tenant), limit_ms)
                 cursor = session.execute(numbered(sql), values)
                 found += cursor.fetchall()
                 found.columns = [column.name for column in cursor.description or ()]
