@@ -12,6 +12,7 @@ from refold import Append, Event
 from refold.errors import Corrupt, UsageError
 from refold.times import restart_clock
 from tests.faults.judging import facts
+from tests.support import roles
 from tests.support.stores import url_of
 
 PLACES = (("log.db", "postgresql:"), ("postgresql:", "other.db"), ("log.jsonl", "postgresql:"))
@@ -110,3 +111,16 @@ def test_a_store_of_something_else_is_refused(tmp_path: Path) -> None:
         copy._backend._writing.execute(other_bytes)  # type: ignore[attr-defined]
         with pytest.raises(Corrupt, match="position 1"):
             store.copy_into(copy)
+
+
+def test_a_writer_copies_too(tmp_path: Path) -> None:
+    """One who may only append, and of whom each time is looked at."""
+    shop = roles.shared(None)
+    clock = (1_772_000_000_000_000 + number * 40_000_000_000 for number in range(1_000))
+    with (
+        refold.open(tmp_path / "log.db", clock=lambda: next(clock)) as store,
+        refold.open(shop.url(shop.login("writer"))) as copy,
+    ):
+        told(store)
+        assert store.copy_into(copy) == store.log_head()
+        check_same(store, copy)

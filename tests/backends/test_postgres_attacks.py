@@ -209,6 +209,9 @@ FORGED: dict[str, dict[str, str]] = {
         "believed": "ARRAY[-1]::bigint[]",
         "versions": "ARRAY[0]::bigint[]",
     },
+    "two that were and then were before": TWO | {"times": f"ARRAY[{NOW}, {NOW} - 9]"},
+    "two of which one was long before": TWO | {"times": f"ARRAY[9, {NOW}]"},
+    "one that was before what stands": {"times": "ARRAY[9]::bigint[]"},
 }
 """Appends that say otherwise than the log, each refused as a privilege."""
 IMPOSSIBLE: dict[str, tuple[str, dict[str, str]]] = {
@@ -222,6 +225,31 @@ IMPOSSIBLE: dict[str, tuple[str, dict[str, str]]] = {
     "no events": ("22023", {"bodies": "ARRAY['{}']"}),
 }
 """The same, by the tables themselves, each with its SQLSTATE."""
+GOOD_ONE = {
+    "of_tenant": "0",
+    "commit_token": "gen_random_uuid()",
+    "now_at": NOW,
+    "durable": "false",
+    "of_stream": "'call-1'",
+    "believed": "1",
+    "event_count": "1",
+    "kinds": "'test.a'",
+    "shared": "NULL",
+    "events": """'[["test.a",{}]]'""",
+}
+"""The arguments of a lone append that is right."""
+FORGED_ONE: dict[str, dict[str, str]] = {
+    "more than it holds": {"event_count": "3"},
+    "nothing": {"event_count": "0", "events": "'[]'"},
+    "a type that it is not": {"kinds": "'test.b'"},
+    "an event without a type": {"events": "'[[1,{}]]'"},
+    "metadata that is none": {"shared": "'[]'"},
+    "a time in a year": {"now_at": f"{NOW} + 31536000000000"},
+    "a time that it does not tell": {"events": """'[["test.a",{},5]]'"""},
+    "no name": {"of_stream": "''", "believed": "-1"},
+    "another tenant": {"of_tenant": "7", "believed": "-1"},
+}
+"""Lone appends that say otherwise than the log."""
 
 
 @pytest.fixture(scope="module", params=VERSIONS, ids=str)
@@ -248,12 +276,18 @@ def appending(changed: dict[str, str]) -> str:
     return f"SELECT first FROM append({given})"
 
 
+def appending_one(changed: dict[str, str]) -> str:
+    """A call of the function for a lone append."""
+    given = ", ".join(f"{name} => {value}" for name, value in (GOOD_ONE | changed).items())
+    return f"SELECT first FROM append_one({given})"
+
+
 @pytest.mark.parametrize("group", ["writer", "reader"])
 def test_what_stands_is_not_changed(made: Shared, group: str) -> None:
     """Nor what guards it: every statement is refused."""
     asked = OF_READERS if group == "writer" else OF_READERS + OF_READERS_ALONE
     if group == "reader":
-        asked += (appending({}),)
+        asked += (appending({}), appending_one({}))
     others = f"SET ROLE {made.prefix}_maintainer", f"GRANT {made.prefix}_maintainer TO CURRENT_USER"
     passed = {}
     for sql in (*asked, *others):
@@ -277,15 +311,21 @@ def test_what_a_writer_says_of_an_append_is_looked_at(made: Shared) -> None:
         for name, changed in FORGED.items():
             if (found := state_of(session, appending(changed))) != DENIED:
                 passed[name] = found
+        for name, changed in FORGED_ONE.items():
+            if (found := state_of(session, appending_one(changed))) != DENIED:
+                passed[f"alone, {name}"] = found
         for name, (state, changed) in IMPOSSIBLE.items():
             if (found := state_of(session, appending(changed))) != state:
                 passed[name] = found
         for changed in ({}, TWO | {"believed": "ARRAY[2]::bigint[]", "versions": "ARRAY[3,4]"}):
             assert state_of(session, appending(changed)) is None
+        assert state_of(session, appending_one({"believed": "4"})) is None
+        assert state_of(session, appending_one({"of_stream": "'new-2'", "believed": "-1"})) is None
     assert passed == {}
     with refold.open(made.url(_login(made, "reader")), mode="read") as store:
         assert [c for c in store.check() if not c.good] == []
-        assert [e.version for e in store.read("call-1")] == list(range(5))
+        assert [e.version for e in store.read("call-1")] == list(range(6))
+        assert [e.version for e in store.read("new-2")] == [0]
 
 
 def test_nothing_of_a_callers_runs_as_the_owner(made: Shared) -> None:

@@ -70,7 +70,7 @@ def losing(monkeypatch: pytest.MonkeyPatch, after: Callable[[], object]) -> None
 
     def run(session: ServerSession, name: str, *values: Any) -> list[tuple[Any, ...]]:
         rows = real(session, name, *values)
-        if name == "append" and left:
+        if name in ("append", "append_one") and left:
             left.clear()
             after()
             raise LOST

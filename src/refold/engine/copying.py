@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import zip_longest
 
 from refold.core.stored import Row
+from refold.engine.group_commit import BATCHES_PER_CHUNK_MAX, CHARS_PER_CHUNK_MAX
 from refold.engine.lineage import LOG_ROWS_PER_PAGE
 from refold.errors import Corrupt, RefoldError, UsageError
-from refold.ports import Backend, Batch, Copied, StreamInfo
+from refold.ports import CLOCK_STREAM, Backend, Batch, Copied, Restorer, StreamInfo
 
 STREAMS_PER_PAGE = 1_000
 
@@ -23,18 +24,47 @@ def copy_log(source: Backend, target: Backend, progress: Callable[[int, int], ob
         raise UsageError("a log in memory is not copied: nothing else was promised of it")
     done, whole, there = 0, source.log_head(), target.log_head()
     _check_beginning(source, target, there)
-    for now, batch in source.batches():
+    for chunk in _chunked(source.batches()):
+        missing = []
+        for now, batch in chunk:
+            done += sum(len(write.kinds) for write in batch.writes)
+            if done > there:
+                missing.append((now, batch))
+        _store(target, missing)
+        for _, batch in chunk:
+            _check_key(target, batch)
+        progress(done, whole)
         if done >= whole:
             break  # What came meanwhile is copied by the next one.
-        done += sum(len(write.kinds) for write in batch.writes)
-        if done > there:
-            (outcome,) = target.commit([batch], now=now)
-            if isinstance(outcome, RefoldError):
-                raise outcome
-        _check_key(target, batch)
-        progress(done, whole)
     _check_same(source, target, until=done)
     return done
+
+
+def _chunked(timed: Iterable[tuple[int, Batch]]) -> Iterator[list[tuple[int, Batch]]]:
+    """Batches in chunks of a bounded size; what begins time again begins one."""
+    chunk: list[tuple[int, Batch]] = []
+    chars = 0
+    for now, batch in timed:
+        size = sum(len(write.body) for write in batch.writes)
+        is_full = len(chunk) == BATCHES_PER_CHUNK_MAX or chars + size > CHARS_PER_CHUNK_MAX
+        if chunk and (is_full or batch.writes[0].stream == CLOCK_STREAM):
+            yield chunk
+            chunk, chars = [], 0
+        chunk.append((now, batch))
+        chars += size
+    if chunk:
+        yield chunk
+
+
+def _store(target: Backend, timed: Sequence[tuple[int, Batch]]) -> None:
+    """Store batches, each as of its own time."""
+    if isinstance(target, Restorer):
+        outcomes = target.restore(timed) if timed else []
+    else:
+        outcomes = [one for now, batch in timed for one in target.commit([batch], now=now)]
+    for outcome in outcomes:
+        if isinstance(outcome, RefoldError):
+            raise outcome
 
 
 def _check_beginning(source: Backend, target: Backend, there: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any, Literal, TypeVar
 
 import psycopg
@@ -70,11 +70,24 @@ class PostgresBackend:
         self, batches: Sequence[ports.Batch], *, now: int, beside: ports.Beside | None = None
     ) -> list[ports.Outcome]:
         """See :class:`~refold.ports.Backend`."""
+        return self._commit(batches, now, beside=beside)
+
+    def restore(self, timed: Sequence[tuple[int, ports.Batch]]) -> list[ports.Outcome]:
+        """See :class:`~refold.ports.Restorer`; a commit a month, for each may be closed."""
+        outcomes = []
+        for _, month in groupby(timed, key=lambda one: schema.month_of(one[0])):
+            clocks, batches = zip(*month, strict=True)
+            outcomes += self._commit(batches, *clocks)
+        return outcomes
+
+    def _commit(
+        self, batches: Sequence[ports.Batch], *clocks: int, beside: ports.Beside | None = None
+    ) -> list[ports.Outcome]:
         self._process.check()
         with self._write_lock:
             self._sessions.check()
             self._check_writable()
-            return self._writer.commit(batches, now=now, beside=beside)
+            return self._writer.commit(batches, *clocks, beside=beside)
 
     def rows(
         self, stream: str, *, first: int, last: int, backward: bool, events_max: int

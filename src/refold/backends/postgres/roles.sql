@@ -80,7 +80,7 @@ BEGIN
     LOOP
         -- What a writer does goes through these alone. They run as their owner, and find what they
         -- name in no schema of their caller.
-        IF one.proname IN ('append', 'forget_commits', 'make_month') THEN
+        IF one.proname IN ('append', 'append_one', 'forget_commits', 'make_month') THEN
             EXECUTE format(
                 'ALTER FUNCTION %s SECURITY DEFINER SET search_path = pg_catalog, pg_temp', one.name
             );

@@ -21,6 +21,7 @@ from psycopg.types.array import ListBinaryDumper
 from psycopg.types.numeric import Int8BinaryDumper
 from psycopg.types.string import StrBinaryDumper, TextLoader
 
+from refold.backends.postgres import arrays
 from refold.backends.postgres.address import Address
 from refold.backends.postgres.errors import (
     behind_pooler,
@@ -44,6 +45,7 @@ READ_S: Final = 600.0
 """The same of whoever reads: a query over a large log takes its time."""
 RETRY_S: Final = 30.0
 """How long a lost connection is made again, or a lost race run again, before it is told."""
+KEPT_ROWS_MAX: Final = 16
 _PAUSES_S: Final = (0.02, 0.5)
 
 
@@ -67,11 +69,19 @@ class ServerSession(psycopg.Connection[tuple[Any, ...]]):
 
     schema: str = "refold"
     answer_s: float = ANSWER_S
+    _kept: psycopg.Cursor[tuple[Any, ...]] | None = None
+    """One cursor for all of them: it knows how to send and take each type."""
 
     def run(self, name: str, *values: Any) -> list[tuple[Any, ...]]:
         """The rows of one of refold's own statements, by its name."""
-        cursor = self.execute(statement(name, self.schema), values)
-        return cursor.fetchall() if cursor.description else []
+        if self._kept is None:
+            self._kept = self.cursor()
+        cursor = self._kept
+        result = cursor.execute(statement(name, self.schema), values).pgresult
+        found = cursor.fetchall() if result is not None and result.nfields else []
+        if len(found) > KEPT_ROWS_MAX:
+            self._kept = None  # A cursor holds what came last.
+        return found
 
     def wait(self, gen: Generator[Any, Any, T], *given: Any, **options: Any) -> T:
         """See psycopg; but not for ever."""
@@ -97,7 +107,8 @@ def connected(address: Address, *, answer_s: float = ANSWER_S) -> ServerSession:
     if address.is_pooled is None:
         _check_direct(session, address.shown)
     adapters = session.adapters
-    for kind, dumper in ((str, StrBinaryDumper), (int, Int8BinaryDumper), (list, ListBinaryDumper)):
+    usual = ((str, StrBinaryDumper), (int, Int8BinaryDumper), (list, ListBinaryDumper))
+    for kind, dumper in (*usual, *arrays.DUMPERS):
         adapters.register_dumper(kind, dumper)
     for name, loader in (("numeric", _NumberLoader), ("bool", _BitLoader), ("json", TextLoader)):
         adapters.register_loader(name, loader)

@@ -6,7 +6,14 @@ SELECT * FROM refold.append(
     $6::text[], $7::bigint[], $8::text[], $9::json, $10::bigint,
     $11::text[], $12::bigint[], $13::bigint[], $14::bigint[], $15::text[],
     $16::text[], $17::bytea[], $18::text[], $19::text[],
-    $20::bigint[], $21::bigint[], $22::boolean[], $23::text[], $24::bigint[], $25::text[]
+    $20::bigint[], $21::bigint[], $22::boolean[], $23::text[], $24::bigint[], $25::text[],
+    $26::bigint[], $27::bigint[]
+)
+
+-- append_one
+SELECT * FROM refold.append_one(
+    $1::integer, $2::uuid, $3::bigint, $4::boolean, $5::text, $6::bigint, $7::integer, $8::text,
+    $9::json, $10::json
 )
 
 -- take_turn
@@ -169,6 +176,9 @@ WHERE tenant = $1 AND name > $2 AND ($4::text IS NULL OR category = $4) ORDER BY
 
 -- log_head
 SELECT last FROM refold.commits WHERE tenant = $1 ORDER BY after DESC LIMIT 1
+
+-- log_end: the last position of the log, and when it was recorded
+SELECT last, recorded_at FROM refold.commits WHERE tenant = $1 ORDER BY after DESC LIMIT 1
 
 -- kept
 SELECT key, stream, version + count - 1, position + count - 1, count, recorded_at, true, digest

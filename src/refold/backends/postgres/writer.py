@@ -21,7 +21,8 @@ import psycopg
 from refold.backends.plan import Known, Needs, Plan, needs, plan
 from refold.backends.postgres import queries
 from refold.backends.postgres.address import Address
-from refold.backends.postgres.arguments import as_columns, as_listed
+from refold.backends.postgres.arguments import as_columns, as_listed, as_one, as_times
+from refold.backends.postgres.arrays import Numbers, Texts
 from refold.backends.postgres.errors import RACED, is_elsewhere, is_lost, named
 from refold.backends.postgres.schema import make_partitions, month_of
 from refold.backends.postgres.session import ServerSession, close_quietly, connected, repeated
@@ -55,14 +56,15 @@ class Seat(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """One try at a commit: of what, at which time, its token, the last position before it.
+    """One try at a commit: of what, at which times, its token, the last position before it.
 
+    ``clocks`` has one for all ``batches``, or one for each.
     ``is_repeatable``: all of it has keys, so that it may be tried again while it may be on its way.
     Of conditions, ``broken`` has where some are broken, ``holds`` up to which position others hold.
     """
 
     batches: Sequence[Batch]
-    now: int
+    clocks: Sequence[int]
     token: str
     after: int
     is_repeatable: bool
@@ -99,20 +101,23 @@ class PostgresWriter:
         self._until_forgetting = 0
 
     def commit(
-        self, batches: Sequence[Batch], *, now: int, beside: Beside | None = None
+        self, batches: Sequence[Batch], *clocks: int, beside: Beside | None = None
     ) -> list[Outcome]:
-        """Store batches in order; see :class:`~refold.ports.Backend`."""
+        """Store batches in order; see :class:`~refold.ports.Backend`.
+
+        ``clocks`` is what the clock says, or said of each (:class:`~refold.ports.Restorer`).
+        """
         if not batches:
             return []
         self._may_come_late = False
         try:
             if beside is None:
                 keyed = all(batch.key is not None for batch in batches)
-                attempt = partial(self._attempt, self._raced, batches, now, is_repeatable=keyed)
+                attempt = partial(self._attempt, self._raced, batches, clocks, is_repeatable=keyed)
                 return repeated(self._address.shown, attempt)
             # What stands beside has begun to change: whoever keeps it tries again.
             work = partial(self._in_turn, partial(self._all_beside, beside))
-            return self._attempt(work, batches, now, is_repeatable=False)
+            return self._attempt(work, batches, clocks, is_repeatable=False)
         except psycopg.Error as error:
             raise named(error, self._address.shown) from error
         except Unavailable as error:
@@ -132,15 +137,15 @@ class PostgresWriter:
     # -- one attempt, of which an error of the driver says that nothing is stored -----------------
 
     def _attempt(
-        self, work: Work[T], batches: Sequence[Batch], now: int, *, is_repeatable: bool
+        self, work: Work[T], batches: Sequence[Batch], clocks: Sequence[int], *, is_repeatable: bool
     ) -> T:
         try:
             session = self._connection()
-            self._keep_up(session, now)
+            self._keep_up(session, clocks[0])
             after = self._log_head
             known = self._looked_ahead(session, needs(batches))
             token = str(uuid.uuid4())
-            return work(session, Trial(batches, now, token, after, is_repeatable, *known))
+            return work(session, Trial(batches, clocks, token, after, is_repeatable, *known))
         except BaseException as error:
             self._versions.clear()
             if is_elsewhere(error):
@@ -235,7 +240,8 @@ class PostgresWriter:
         session.execute("SAVEPOINT append")
         head = self._log_head
         outcomes, planned, told = self._settled(session, trial)
-        clock_at = None if told.recorded_at == trial.now else trial.now
+        (now,) = trial.clocks
+        clock_at = None if told.recorded_at == now else now
         rows = [place.row(head + 1, told.recorded_at, clock_at) for place in planned.places]
         refusal = beside.add(tables, rows) if rows else None
         if refusal is not None:
@@ -267,18 +273,26 @@ class PostgresWriter:
 
     def _call(self, session: ServerSession, planned: Plan, wanted: Needs, trial: Trial) -> Told:
         known, places = planned.known, planned.places
+        turn = self._tenant, trial.token, trial.clocks[0], self._durable
+        one = as_one(planned, wanted)
+        if one is not None:
+            ((told),) = session.run("append_one", *turn, *one)
+            return Told(*told)
         restarts = bool(places) and places[0].write.stream == CLOCK_STREAM
-        names = list(wanted.streams)
-        free = [key for key in wanted.keys if key not in known.kept]
+        names = Texts(wanted.streams)
+        free = Texts(key for key in wanted.keys if key not in known.kept)
         whole = [one for one in wanted.conditions if one not in known.found]
         # A group plans on where its own events will stand.
         at = known.log_head if whole and len(planned.decisions) > 1 else None
-        believed = [known.heads.get(name, NO_EVENTS) for name in names]
+        believed = Numbers(known.heads.get(name, NO_EVENTS) for name in wanted.streams)
         listed = [as_listed(one, max(one.after, trial.holds.get(one, 0))) for one in whole]
         asked = json.dumps(listed) if listed else None
-        call = self._tenant, trial.token, trial.now, restarts, self._durable
+        times: tuple[Numbers | None, Numbers | None] = None, None
+        if len(trial.clocks) > 1:
+            at, last_at = next(iter(session.run("log_end", self._tenant)), (0, None))
+            times = as_times(planned, trial.clocks, last_at)
         beliefs = names, believed, free or None, asked, at
-        ((told),) = session.run("append", *call, *beliefs, *as_columns(planned))
+        ((told),) = session.run("append", *turn, restarts, *beliefs, *as_columns(planned), *times)
         return Told(*told)
 
     def _stored(self, session: ServerSession, planned: Plan, told: Told) -> list[Outcome]:

@@ -191,6 +191,7 @@ DECLARE
     );
     stored record;
     ends bigint := NEW.after;
+    since bigint := CASE WHEN before_at IS NULL THEN 0 ELSE least(before_at, NEW.recorded_at) END;
 BEGIN
     IF NEW.recorded_at > latest OR NEW.recorded_at < before_at AND ahead_us IS NOT NULL THEN
         PERFORM refold.refuse('its time, or the clock is far ahead of that of the server');
@@ -213,9 +214,14 @@ BEGIN
                 FROM refold.events_in(a.body) AS one
             ) AS e
         ) AS said
-        WHERE a.tenant = NEW.tenant AND a.position > NEW.after AND a.recorded_at = NEW.recorded_at
+        WHERE a.tenant = NEW.tenant AND a.position > NEW.after
+            AND a.recorded_at BETWEEN since AND NEW.recorded_at
         ORDER BY a.position
     LOOP
+        IF stored.recorded_at < since THEN
+            PERFORM refold.refuse('its times');
+        END IF;
+        since := stored.recorded_at;
         IF stored.position <> ends + 1 OR stored.count <> stored.number OR stored.count < 1 THEN
             PERFORM refold.refuse('its positions');
         ELSIF stored.types IS DISTINCT FROM stored.of_types OR NOT stored.are_right
@@ -240,6 +246,8 @@ CREATE FUNCTION refold.check_stream() RETURNS trigger LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     ends bigint := coalesce(NEW.fork_version, -1);
+    starts bigint := CASE TG_OP WHEN 'UPDATE' THEN least(OLD.recorded_at, NEW.recorded_at)
+        ELSE NEW.first_at END;
     stored record;
 BEGIN
     IF NOT refold.is_text(NEW.name) THEN
@@ -256,8 +264,8 @@ BEGIN
     END IF;
     FOR stored IN
         SELECT a.version, a.count FROM refold.log AS a
-        WHERE a.tenant = NEW.tenant AND a.stream = NEW.name AND a.recorded_at = NEW.recorded_at
-            AND a.position > coalesce((
+        WHERE a.tenant = NEW.tenant AND a.stream = NEW.name
+            AND a.recorded_at BETWEEN starts AND NEW.recorded_at AND a.position > coalesce((
                 SELECT c.last FROM refold.commits AS c WHERE c.tenant = NEW.tenant
                 ORDER BY c.after DESC LIMIT 1
             ), 0)
