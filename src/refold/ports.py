@@ -311,18 +311,6 @@ class Copied(Protocol):
 
 
 @runtime_checkable
-class Restorer(Protocol):
-    """A backend that stores much of another log at once."""
-
-    def restore(self, timed: Sequence[tuple[int, Batch]]) -> list[Outcome]:
-        """Store batches in one commit, each as of what the clock said then.
-
-        Only the first may be an append to :data:`CLOCK_STREAM`.
-        """
-        ...
-
-
-@runtime_checkable
 class Compactor(Protocol):
     """A backend that can pack old appends."""
 

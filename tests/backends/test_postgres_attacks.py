@@ -73,6 +73,7 @@ OF_READERS: tuple[str, ...] = (
     "SELECT guard('log')",
     "SELECT refuse('')",
     "SELECT channel(7)",
+    "SELECT channel_of(7)",
     "SET row_security = off; SELECT * FROM log",
     "CREATE STATISTICS mine ON tenant, version FROM log",
     "COMMENT ON TABLE log IS 'mine'",

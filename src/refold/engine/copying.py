@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import zip_longest
+from typing import Protocol, runtime_checkable
 
 from refold.core.stored import Row
 from refold.engine.group_commit import BATCHES_PER_CHUNK_MAX, CHARS_PER_CHUNK_MAX
 from refold.engine.lineage import LOG_ROWS_PER_PAGE
 from refold.errors import Corrupt, RefoldError, UsageError
-from refold.ports import CLOCK_STREAM, Backend, Batch, Copied, Restorer, StreamInfo
+from refold.ports import CLOCK_STREAM, Backend, Batch, Copied, Outcome, StreamInfo
 
 STREAMS_PER_PAGE = 1_000
+
+
+@runtime_checkable
+class Restorer(Protocol):
+    """A backend that stores much of another log at once."""
+
+    def restore(self, timed: Sequence[tuple[int, Batch]]) -> list[Outcome]:
+        """Store batches in few commits, each as of what the clock said then.
+
+        Only the first may be an append to :data:`~refold.ports.CLOCK_STREAM`.
+        """
+        ...
 
 
 def copy_log(source: Backend, target: Backend, progress: Callable[[int, int], object]) -> int:

@@ -73,7 +73,7 @@ class PostgresBackend:
         return self._commit(batches, now, beside=beside)
 
     def restore(self, timed: Sequence[tuple[int, ports.Batch]]) -> list[ports.Outcome]:
-        """See :class:`~refold.ports.Restorer`; a commit a month, for each may be closed."""
+        """See :class:`~refold.engine.copying.Restorer`; a commit a month: each may be closed."""
         outcomes = []
         for _, month in groupby(timed, key=lambda one: schema.month_of(one[0])):
             clocks, batches = zip(*month, strict=True)

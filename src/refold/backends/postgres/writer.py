@@ -105,7 +105,7 @@ class PostgresWriter:
     ) -> list[Outcome]:
         """Store batches in order; see :class:`~refold.ports.Backend`.
 
-        ``clocks`` is what the clock says, or said of each (:class:`~refold.ports.Restorer`).
+        ``clocks`` is what the clock says, or what it said of each where they are a copy.
         """
         if not batches:
             return []

@@ -10,8 +10,10 @@ BEGIN
     PERFORM pg_advisory_xact_lock((what::oid::bigint << 32) | tenant);
 END $$;
 
-CREATE FUNCTION refold.channel(tenant integer) RETURNS text LANGUAGE sql STABLE
+CREATE FUNCTION refold.channel_of(tenant integer) RETURNS text LANGUAGE sql STABLE
 RETURN 'refold_' || 'refold.log'::regclass::oid || '_' || tenant;
+CREATE FUNCTION refold.channel(tenant integer) RETURNS text LANGUAGE sql STABLE
+RETURN refold.channel_of(tenant);
 
 -- Whether a commit waits until it lasts: on disk, and on synchronous standbys as the server is set.
 CREATE FUNCTION refold.commit_waits(durable boolean) RETURNS void LANGUAGE plpgsql AS $$
@@ -223,7 +225,7 @@ BEGIN
         log_head + offsets[cardinality(offsets)] + counts[cardinality(counts)],
         stored_at, commit_token
     );
-    PERFORM pg_notify(refold.channel(of_tenant), '');
+    PERFORM pg_notify(refold.channel_of(of_tenant), '');
 END $$;
 
 -- The same for a lone append of one stream, without key, tags, conditions or times of its events: in
@@ -278,7 +280,7 @@ BEGIN
     END IF;
     INSERT INTO refold.commits (tenant, after, last, recorded_at, token)
     VALUES (of_tenant, log_head, log_head + event_count, stored_at, commit_token);
-    PERFORM pg_notify(refold.channel(of_tenant), '');
+    PERFORM pg_notify(refold.channel_of(of_tenant), '');
 END $$;
 
 -- Whether the partition of the month of a time stands; it is made unless it is there. Rows of it that
