@@ -17,8 +17,9 @@ import pytest
 import refold
 from refold.conversation.events import UserUtterance
 from refold.process import this_process
-from refold.replay import Action, ChatRequest, ModelFailure, Variant, compare
+from refold.replay import Action, ChatRequest, ModelFailure, Variant, compare, replay
 from refold.replay.events import ReplayLeased
+from refold.replay.judge import Judge, Judgements
 from refold.replay.leases import APART_S, LEASE_S, STREAM, Leases
 from tests.replay.stories import (
     BRANCH,
@@ -57,6 +58,19 @@ with refold.open(sys.argv[1], clock=clock) as store:
     said = replay(store, streams, Variant(label="both"), endpoint, workers=3, progress=planned)
 print(json.dumps([said.kept, said.answered, said.failed]))
 """
+JUDGING = """
+import json, sys, refold
+from refold.replay import ChatEndpoint, Variant, select
+from refold.replay.judge import Judge
+from refold.replay.judging import ask_judge
+
+with refold.open(sys.argv[1]) as store:
+    streams, answers = select(store, category="call"), [(Variant(label="both"), None)]
+    print("planned", flush=True), sys.stdin.readline()
+    endpoint = ChatEndpoint(sys.argv[2])
+    said = ask_judge(store, streams, answers, Judge(model="judge-1"), endpoint)
+print(json.dumps([said.chose, said.failed]))
+"""
 
 
 # -- two processes ---------------------------------------------------------------------------------
@@ -77,10 +91,12 @@ def fill(address: Path | str) -> None:
             record(store, f"call-{n}", opening, asks_tool(), tells())
 
 
-def started(address: Path | str, server: ChatServer, *ahead_s: str) -> "subprocess.Popen[str]":
+def started(
+    address: Path | str, server: ChatServer, *ahead_s: str, script: str = CHILD
+) -> "subprocess.Popen[str]":
     """A run in a process of its own that has planned, and waits for a word."""
     child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(address), server.base_url, *ahead_s],
+        [sys.executable, "-c", script, str(address), server.base_url, *ahead_s],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -137,6 +153,36 @@ def test_two_processes_share_what_is_to_be_asked(tmp_path: Path, database: str) 
         assert_whole(store)
 
 
+def test_two_processes_share_what_a_judge_is_asked(path: Path) -> None:
+    """Each question is paid once, and both find all that it said."""
+
+    def other_words(request: ChatRequest) -> Action:
+        return Action(text=f"Other words at {request.at}.")
+
+    def judged(body: Body) -> Body:
+        time.sleep(0.005)
+        return {"role": "assistant", "content": '{"better": 1}'}
+
+    with refold.open(path) as store:
+        streams = [f"call-{n}" for n in range(CONVERSATIONS)]
+        replay(store, streams, Variant(label="both"), other_words)
+    with ChatServer(judged) as server:
+        children = [started(path, server, script=JUDGING) for _ in range(2)]
+        for child in children:
+            go(child)
+        said = [ended(child) for child in children]
+        assert times_asked(server) == [1] * 2 * DECISIONS
+    assert sum(chose for chose, _ in said) == 2 * DECISIONS
+    assert all(chose > 0 and not failed for chose, failed in said)
+    with refold.open(path) as store:
+        judge = Judge(model="judge-1")
+        found = compare(store, streams, Variant(label="both"), judge=judge)
+        assert len(Judgements(store, judge).choices) == 2 * DECISIONS
+        told = [one.scores["judge"] for of in found.conversations for one in of.decisions]
+        assert told == [0.5] * DECISIONS
+        assert list(store.read(STREAM))[-1].data["branches"] == []
+
+
 def test_what_a_killed_run_held_is_taken_over(path: Path) -> None:
     """At once, for its process is gone: no more is asked again than was under way."""
     children: list[subprocess.Popen[str]] = []
@@ -184,7 +230,7 @@ def test_a_run_gives_signs_of_life_while_it_waits_for_an_answer(
     store: refold.Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long one takes; the last of them says that nothing is held any more."""
-    monkeypatch.setattr("refold.replay.running.SIGN_S", 0.001)
+    monkeypatch.setattr("refold.replay.leases.SIGN_S", 0.001)
     record(store, "call-1")
 
     def signs() -> list[list[str]]:

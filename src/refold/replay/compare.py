@@ -153,6 +153,7 @@ class Conversations(Sequence[ConversationComparison]):
             stream: {n: one for n, one in first.get(stream, {}).items() if sample in (None, n)}
             for stream in streams
         }
+        self._at: dict[str, list[_Place]] = {}
         # What was planned of other conversations is no part of this one.
         self.samples = sorted({n for of in self.terms.values() for n in of}) or [sample or 0]
         self._places = [
@@ -174,9 +175,11 @@ class Conversations(Sequence[ConversationComparison]):
     def __iter__(self) -> Iterator[ConversationComparison]:
         return map(self._compared, self._places)
 
-    def readable(self) -> Iterator[ConversationComparison]:
-        """Each, but for those that cannot be read."""
-        for place in self._places:
+    def of(self, stream: str) -> Iterator[ConversationComparison]:
+        """The samples of one of them, as far as they can be read."""
+        if not self._at:
+            self._at = {of[0].stream: of for of in self._by_stream()}
+        for place in self._at.get(stream, ()):
             with suppress(*UNREADABLE):
                 yield self._compared(place)
 

@@ -21,7 +21,6 @@ import msgspec
 from msgspec.structs import replace
 
 from refold.conversation.events import ScoreRecorded
-from refold.core.expected import NO_EVENTS
 from refold.core.recorded import Recorded
 from refold.engine.store import Store
 from refold.replay.actions import ConversationComparison, DecisionComparison
@@ -116,12 +115,21 @@ class Judgements:
     """What a judge has said so far, and what people said of the same answers."""
 
     def __init__(self, store: Store, judge: Judge) -> None:
-        self.judge = judge
-        events = () if store.head(judge.stream) == NO_EVENTS else store.read(judge.stream)
-        said = [event.to_class(JudgeAnswered) for event in events if event.type == "judge.answered"]
-        self.choices = {one.question: one.choice for one in said}
+        self.judge, self._store, self._next = judge, store, 0
+        self.choices: dict[str, int] = {}
+        self.hear()
         self._scores: dict[str, float] = {}
         self._people: dict[str, dict[str, float]] = {}
+
+    def hear(self) -> None:
+        """Take in what it has said since."""
+        if self._store.head(self.judge.stream) < self._next:
+            return
+        for event in self._store.read(self.judge.stream, from_version=self._next):
+            self._next = event.version + 1
+            if event.type == "judge.answered":
+                said: JudgeAnswered = event.to_class(JudgeAnswered)
+                self.choices[said.question] = said.choice
 
     def scored(
         self, conversation: ConversationComparison, branch: Iterable[Recorded] = ()

@@ -1,16 +1,15 @@
-"""Asking a judge about the answers of a replay: what it has not said yet, a question once.
-
-Two processes that ask one judge at the same time know nothing of each other: both ask all of it.
-"""
+"""Asking a judge about the answers of a replay: what it has not said yet, a question once."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from itertools import islice
+from typing import Any, NamedTuple
 
 from refold.breaker import OUTAGE_MAX_S
 from refold.engine.store import Store
@@ -18,33 +17,43 @@ from refold.engine.store_check import check_store
 from refold.errors import UsageError
 from refold.event_loop import LoopThread
 from refold.pacing import RateLimiter
-from refold.replay.actions import ConversationComparison, total_cost
+from refold.replay.actions import total_cost
 from refold.replay.budget import Budget, BudgetSpent
 from refold.replay.candidate import Candidate
 from refold.replay.clients import candidate_of
 from refold.replay.compare import Conversations
 from refold.replay.decision import Action, Prices, decisions, priced
+from refold.replay.events import JudgeAnswered
 from refold.replay.judge import Judge, Judgements, Pairing, pairings
+from refold.replay.leases import LOOKS_S, TAKEN_MAX, Leases, Waits
 from refold.replay.normalising import ignored
 from refold.replay.request import ChatRequest, RequestMaker
 from refold.replay.requests import Asker
-from refold.replay.running import ended
+from refold.replay.running import all_work
 from refold.replay.variant import OPENED, Variant, checked_streams
 
 Told = Callable[[int], None]
+
+
+class _Question(NamedTuple):
+    stream: str
+    pairing: Pairing
+    request: ChatRequest
 
 
 @dataclass
 class Judging:
     """What came of asking a judge: how often it ``chose``, and did not; what that cost.
 
-    ``cost`` is in US dollars, of what is known. ``stopped`` says why not all was asked. ``unread``
-    is the first answer that made no choice, "" where there is none; such are not kept.
+    ``cost`` is in US dollars, of the ``cost_known`` answers that told. ``stopped`` says why not all
+    was asked. ``unread`` is the first answer that made no choice, "" where there is none; such are
+    not kept.
     """
 
     chose: int = 0
     failed: int = 0
     cost: Decimal | None = None
+    cost_known: int = 0
     stopped: str = ""
     unread: str = ""
 
@@ -63,6 +72,7 @@ def ask_judge(
     budget: Budget | None = None,
     prices: Prices | None = None,
     progress: Told | None = None,
+    waits: Waits | None = None,
 ) -> Judging:
     """Have a judge say of each answer whether it is better than the recorded one.
 
@@ -71,100 +81,140 @@ def ask_judge(
     a function; what is kept of the judge is not asked again, and a conversation that cannot be read
     is left out. :func:`~refold.replay.compare` with the judge takes what it said. ``progress`` is
     called with how many questions were asked so far. ``max_cost`` (US dollars) is for this alone,
-    ``budget`` one that counts what was spent before. Two that ask one judge at the same time ask
-    both, and pay twice; the first answer stays. Raises :class:`~refold.errors.Unavailable`
-    where it cannot be reached; what it said until then is kept.
+    ``budget`` one that counts what was spent before. Two that ask one judge at the same time share
+    the work (see :mod:`refold.replay.leases`); ``waits`` is called when one begins to wait for the
+    other. Raises :class:`~refold.errors.Unavailable` where it cannot be reached; what it said until
+    then is kept.
     """
     check_store(store, call="ask_judge", instead=OPENED)
     those, fields = dict.fromkeys(checked_streams(streams)), ignored(ignore)
-    answered = (
-        conversation
+    sides = [
+        Conversations(store, those, variant, sample, ignored=fields)
         for variant, sample in variants
         if variant is not None
-        for conversation in Conversations(store, those, variant, sample, ignored=fields).readable()
-    )
+    ]
     budget = budget or Budget(max_cost, None, prices or {})
     how: Any = {"limiter": RateLimiter(), "budget": budget, "outage_max_s": outage_max_s}
     asker = Asker(candidate_of(candidate), **how)
-    run = _Run(store, judge, _questions(store, judge, answered), prices or {}, progress)
+    run = _Run(store, Judgements(store, judge), sides, [*those], prices or {}, progress, waits)
     with closing(LoopThread()) as thread:
         thread.run(run.work_off(asker, workers))
     return run.done
 
 
-def _questions(
-    store: Store, judge: Judge, conversations: Iterable[ConversationComparison]
-) -> Iterator[tuple[Pairing, ChatRequest]]:
-    """What the judge has not said yet, each with what it is to be asked."""
-    known = {*Judgements(store, judge).choices}
-    for conversation in conversations:
-        missing = {one.key: one for pair in pairings(conversation) for one in pair}
-        left = [one for key, one in missing.items() if key not in known]
-        known |= missing.keys()
-        if left:
-            history = list(store.read(conversation.stream))
-            at = {decision.at: decision for decision in decisions(history)}
-            maker = RequestMaker(history, [Variant()])
-            for one in left:
-                (seen,) = maker.at(at[one.at])
-                yield one, one.request(judge, seen.messages)
-
-
 @dataclass
 class _Run:
-    """A judge that is being asked, and what came of it."""
+    """A judge that is being asked, and what came of it.
+
+    ``sides`` are the answers of each variant, ``left`` the conversations that are to be looked at.
+    """
 
     store: Store
-    judge: Judge
-    questions: Iterator[tuple[Pairing, ChatRequest]]
+    judgements: Judgements
+    sides: list[Conversations]
+    left: list[str]
     prices: Prices
     progress: Told | None
+    waits: Waits | None
     done: Judging = field(default_factory=Judging)
+    _ready: deque[_Question] = field(default_factory=deque)
+    _open: Counter[str] = field(default_factory=Counter)
+    _is_waiting: bool = False
+    _is_stopping: bool = False
 
     async def work_off(self, asker: Asker, workers: int) -> None:
         """Ask all of it; the first error ends it, and comes as it is."""
-        self._taking = asyncio.Lock()
-        async with asker:
-            tasks = [asyncio.create_task(self._work(asker)) for _ in range(workers)]
-            try:
-                await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-            finally:
-                self.questions = iter(())
-                asker.stop()
-                await ended(tasks)
-        for task in tasks:
-            if not task.cancelled():
-                task.result()
+        self._taking, self._leases = asyncio.Lock(), Leases(self.store)
+        async with asker, self._leases.going_on():
+            await all_work(workers, lambda: self._work(asker), lambda: self._stop(asker))
+
+    def _stop(self, asker: Asker) -> None:
+        self._is_stopping = True
+        asker.stop()
 
     async def _work(self, asker: Asker) -> None:
         try:
-            while True:
-                async with self._taking:
-                    found = await asyncio.to_thread(next, self.questions, None)
-                if found is None:
-                    return
-                pairing, request = found
-                action = (await asker.ask(request)).action
-                await asyncio.to_thread(self._keep, pairing, request, action)
+            while (question := await self._next()) is not None:
+                action = (await asker.ask(question.request)).action
+                await self._keep(question, action)
         except BudgetSpent as spent:
             self.done.stopped = f"the budget is spent: {spent}"
 
-    def _keep(self, pairing: Pairing, request: ChatRequest, action: Action | None) -> None:
-        event = None if action is None else pairing.answered(self.judge, action.text)
+    async def _next(self) -> _Question | None:
+        async with self._taking:
+            while self.left and not self._ready and not self._is_stopping:
+                if not await asyncio.to_thread(self._take):
+                    await self._wait()
+            return self._ready.popleft() if self._ready and not self._is_stopping else None
+
+    async def _wait(self) -> None:
+        """Look again in a while: about all that is left others are asking."""
+        if self.waits is not None and not self._is_waiting:
+            self.waits(len(self.left))
+        self._is_waiting = True
+        await asyncio.sleep(LOOKS_S)
+
+    def _take(self) -> bool:
+        """Take some conversations about which no other run asks; whether there are any."""
+        held = self._leases.of_others()
+        free = [*islice((one for one in self.left if self._lease(one) not in held), TAKEN_MAX)]
+        # Whoever held one of these has said all that it heard.
+        self.judgements.hear()
+        found = {stream: self._missing(stream) for stream in free}
+        to_ask = {stream: questions for stream, questions in found.items() if questions}
+        if to_ask and not self._leases.take(map(self._lease, to_ask)):
+            return True  # Somebody took some meanwhile.
+        self._is_waiting = self._is_waiting and not free
+        self.left = [stream for stream in self.left if stream not in found]
+        for stream, questions in to_ask.items():
+            self._open[stream] = len(questions)
+            self._ready.extend(questions)
+        return bool(free)
+
+    def _lease(self, stream: str) -> str:
+        """What is held: the same answers may be on several branches of a conversation."""
+        return f"{self.judgements.judge.stream}:{stream}"
+
+    def _missing(self, stream: str) -> list[_Question]:
+        """What the judge has not said of a conversation, each with what it is to be asked."""
+        answered = [one for side in self.sides for one in side.of(stream)]
+        every = {one.key: one for of in answered for pair in pairings(of) for one in pair}
+        left = [one for key, one in every.items() if key not in self.judgements.choices]
+        if not left:
+            return []
+        history = list(self.store.read(stream))
+        at = {decision.at: decision for decision in decisions(history)}
+        maker, found = RequestMaker(history, [Variant()]), list[_Question]()
+        for one in sorted(left, key=lambda one: at[one.at].version):
+            (seen,) = maker.at(at[one.at])
+            request = one.request(self.judgements.judge, seen.messages)
+            found.append(_Question(stream, one, request))
+        return found
+
+    async def _keep(self, question: _Question, action: Action | None) -> None:
+        done, said = self.done, None
         if action is not None:
-            cost = priced(action, request.model, self.prices).cost
-            self.done.cost = total_cost([self.done.cost, cost])
-        if event is None:
-            self.done.failed += 1
-            self.done.unread = self.done.unread or (action.text if action else "")
+            cost = priced(action, question.request.model, self.prices).cost
+            done.cost = total_cost([done.cost, cost])
+            done.cost_known += cost is not None
+            said = question.pairing.answered(self.judgements.judge, action.text)
+        if said is None:
+            done.failed += 1
+            done.unread = done.unread or (action.text if action else "")
         else:
-            key = f"judge-{self.judge.id}-{event.question}"
-            try:
-                self.store.append(self.judge.stream, [event], key=key)
-            except UsageError as error:
-                # Another process has put down what it was told meanwhile; one is enough.
-                if error.code != "key_reused":
-                    raise
-            self.done.chose += 1
+            await asyncio.to_thread(self._put, said)
+            done.chose += 1
+        self._open[question.stream] -= 1
+        if not self._open[question.stream]:
+            self._leases.give_back([self._lease(question.stream)])
         if self.progress is not None:
-            self.progress(self.done.chose + self.done.failed)
+            self.progress(done.chose + done.failed)
+
+    def _put(self, said: JudgeAnswered) -> None:
+        judge = self.judgements.judge
+        try:
+            self.store.append(judge.stream, [said], key=f"judge-{judge.id}-{said.question}")
+        except UsageError as error:
+            # Whoever it was taken over from was not gone, and has put it there; one is enough.
+            if error.code != "key_reused":
+                raise

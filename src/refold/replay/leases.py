@@ -1,4 +1,4 @@
-"""Who asks what: runs of one variant at the same time share the work, and none pays twice.
+"""Who asks what: runs of one variant, or judge, at a time share the work, and none pays twice.
 
 A run takes what it is about to ask: it says in one stream of the store which branches it holds, on
 condition that nobody has said anything since it looked. It says so again while it goes on, as a
@@ -9,9 +9,10 @@ two machines may differ, so each run counts that by its own, from when it saw th
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
 from time import monotonic
 from typing import Final
 from uuid import uuid4
@@ -30,6 +31,13 @@ APART_S: Final = 86_400.0
 """How far the clocks of two machines may be apart: older signs are not looked at."""
 SIGN_S: Final = 15.0
 """How often a run gives one."""
+TAKEN_MAX: Final = 16
+"""How many conversations are taken at a time, before others can take them."""
+LOOKS_S: Final = 0.25
+"""How often a run looks that waits for what others are asking."""
+
+Waits = Callable[[int], None]
+"""Called when a run begins to wait for others: of so many conversations they are asking."""
 
 _going_on: Final = set[str]()
 """The runs of this process."""
@@ -47,6 +55,22 @@ class Leases:
         self._has_said = False
         self._lock = threading.Lock()
         _going_on.add(self._holder)
+
+    @asynccontextmanager
+    async def going_on(self) -> AsyncIterator[None]:
+        """Give signs of life until the block ends; nothing is held then."""
+        signs = asyncio.create_task(self._give_signs())
+        try:
+            yield
+        finally:
+            signs.cancel()
+            await asyncio.to_thread(self.release)
+
+    async def _give_signs(self) -> None:
+        while True:
+            await asyncio.sleep(SIGN_S)
+            with suppress(RefoldError):
+                await asyncio.to_thread(self.renew)
 
     def of_others(self) -> set[str]:
         """The branches that other runs hold by now."""

@@ -15,6 +15,7 @@ from refold.replay.candidate import Candidate, ChatEndpoint
 from refold.replay.clients import ClientCandidate, candidate_of
 from refold.replay.decision import Prices, check_prices
 from refold.replay.journal import Journal
+from refold.replay.leases import Waits
 from refold.replay.options import RunOptions
 from refold.replay.plan import answered_by
 from refold.replay.requests import Asker
@@ -34,6 +35,7 @@ def replay(
     sample: int = 0,
     prices: Prices | None = None,
     progress: Progress | None = None,
+    waits: Waits | None = None,
     **options: Any,
 ) -> ReplaySummary:
     """Ask ``candidate`` at every decision of the streams what it would do, and record it.
@@ -46,10 +48,11 @@ def replay(
     saved on a branch a conversation (see :func:`branch_name`), each under a key, so running again
     asks only what is missing or failed; what was under way when a process was killed is asked
     again, at most ``workers`` requests. Runs at the same time share the work: what another asks is
-    kept (see :mod:`refold.replay.leases`). ``sample`` numbers independent runs of one variant. The
-    answers of another endpoint than the first are kept as a variant that names it: that of the
-    summary. ``prices`` gives the cost where the provider does not. The further ``options`` are
-    those of :class:`~refold.replay.options.RunOptions`.
+    kept (see :mod:`refold.replay.leases`); ``waits`` is called with how many conversations it is
+    still asking about when there is nothing else left to do. ``sample`` numbers independent runs of
+    one variant. The answers of another endpoint than the first are kept as a variant that names it:
+    that of the summary. ``prices`` gives the cost where the provider does not. The further
+    ``options`` are those of :class:`~refold.replay.options.RunOptions`.
 
     All of it runs on one event loop, on a thread of its own, from which ``progress`` is called; a
     candidate that is a plain function is called on further threads. Ctrl-C keeps every answer that
@@ -73,7 +76,7 @@ def replay(
         model, endpoint = candidate.model, candidate.url
     asked = [answered_by(store, one, endpoint) for one in variants]
     journals = [Journal(store, one, sample + n) for n in range(how.samples) for one in asked]
-    run = RunningReplay(store, journals, model, prices or {}, progress)
+    run = RunningReplay(store, journals, model, prices or {}, progress, waits)
     run.plan(checked_streams(streams), streams if isinstance(streams, Mapping) else {})
     if not run.is_whole:
         known_by = how.run(asked, sample, run.versions)

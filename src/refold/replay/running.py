@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from msgspec.structs import replace
 
 from refold.core.event import check_name
 from refold.core.recorded import Recorded
 from refold.engine.store import Store
-from refold.errors import RefoldError, Unavailable, UsageError
+from refold.errors import Unavailable, UsageError
 from refold.event_loop import Interrupted
 from refold.replay.budget import BudgetSpent
 from refold.replay.decision import Decision, Prices, decisions, priced
 from refold.replay.events import ReplayPlanned
 from refold.replay.journal import UNREADABLE, Journal, Left, Task, answers, record
-from refold.replay.leases import SIGN_S, Leases
+from refold.replay.leases import LOOKS_S, TAKEN_MAX, Leases, Waits
 from refold.replay.plan import keep_plan
 from refold.replay.request import RequestMaker, configured_by, meant_of
 from refold.replay.requests import GRACE_S, Asker, Outcome
@@ -38,12 +37,8 @@ GATHER_S: Final = 0.005
 GATHERINGS: Final = 6
 """An answer waits so often so long for others, to be recorded in one commit with them."""
 COMMIT_MAX: Final = 256
-TAKEN_MAX: Final = 16
-"""How many conversations are taken at a time, before others can take them."""
 MAY_PASS: Final = ("busy", "unreachable")
 """Failures of the service: asked again at the end of a run."""
-LOOKS_S: Final = 0.25
-"""How often a run looks that waits for another's answers."""
 
 
 class _Waiting(NamedTuple):
@@ -57,7 +52,7 @@ class RunningReplay:
     """All variants and samples of a run, one ``journals`` each, asked in turn at each decision.
 
     What another run is asking meanwhile is left to it, and looked at again when it is done: see
-    :class:`~refold.replay.leases.Leases`.
+    :class:`~refold.replay.leases.Leases`. ``waits`` is told when it begins to wait for that.
     ``model`` is asked for where a variant names none, before the recorded one. ``versions`` are
     the conversations as far as they are asked, ``terms`` what is to be put on record of the plan.
     """
@@ -67,6 +62,7 @@ class RunningReplay:
     model: str | None
     prices: Prices
     progress: Progress | None
+    waits: Waits | None = None
     terms: list[ReplayPlanned] = field(default_factory=list)
     versions: dict[str, int] = field(default_factory=dict)
     parts: list[ReplaySummary] = field(default_factory=list)
@@ -80,6 +76,7 @@ class RunningReplay:
     _waiting: list[_Waiting] = field(default_factory=list)
     _asking: int = 0
     _turn: int = 0
+    _is_waiting: bool = False
     _flushing: asyncio.Task[None] | None = None
 
     # -- before anything is asked ------------------------------------------------------------------
@@ -148,20 +145,8 @@ class RunningReplay:
     async def work_off(self, asker: Asker, workers: int) -> None:
         """Ask and record what is missing; what is under way when it is stopped is recorded too."""
         self._taking, self._leases = asyncio.Lock(), Leases(self.store)
-        async with asker:
-            tasks = [asyncio.create_task(self._work(asker)) for _ in range(workers)]
-            signs = asyncio.create_task(self._give_signs())
-            try:
-                await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-            finally:
-                self.is_stopping = True
-                asker.stop()
-                await ended(tasks)
-                signs.cancel()
-                await asyncio.to_thread(self._leases.release)
-        for task in tasks:
-            if not task.cancelled() and (error := task.exception()) is not None:
-                raise error
+        async with asker, self._leases.going_on():
+            await all_work(workers, lambda: self._work(asker), lambda: self._stop(asker))
         left = sum(part.decisions - part.kept - part.answered - part.failed for part in self.parts)
         if left and not self.stopped and not any(part.unreadable for part in self.parts):
             # A worker that was cancelled alone is no error of its own.
@@ -169,6 +154,10 @@ class RunningReplay:
                 f"the replay stopped with {left} decisions not asked, as something in it was "
                 "cancelled; starting it again does what is missing"
             )
+
+    def _stop(self, asker: Asker) -> None:
+        self.is_stopping = True
+        asker.stop()
 
     async def _work(self, asker: Asker) -> None:
         try:
@@ -191,8 +180,8 @@ class RunningReplay:
                     continue
                 await self._put(task, outcome)
         except BudgetSpent as spent:
-            self.stopped, self.is_stopping = f"the budget is spent: {spent}", True
-            asker.stop()
+            self.stopped = f"the budget is spent: {spent}"
+            self._stop(asker)
         except (KeyboardInterrupt, SystemExit) as error:
             # By itself it would leave the event loop at once, and with it what is under way.
             raise Interrupted from error
@@ -220,8 +209,15 @@ class RunningReplay:
                     return self._later.pop()
                 if not self._missing:
                     break
-                await asyncio.sleep(LOOKS_S)
+                await self._wait()
             return None, None
+
+    async def _wait(self) -> None:
+        """Look again in a while: all that is left is being asked by others."""
+        if self.waits is not None and not self._is_waiting:
+            self.waits(len(self._missing))
+        self._is_waiting = True
+        await asyncio.sleep(LOOKS_S)
 
     def _take(self) -> None:
         """Take some of what no other run holds; nothing where all is being asked by others."""
@@ -232,6 +228,7 @@ class RunningReplay:
             names = [self.journals[n].branch(stream) for stream, those in chosen for n in those]
             if not names or self._leases.take(names):
                 break
+        self._is_waiting = self._is_waiting and not chosen
         for stream, those in chosen:
             missing = self._missing[stream]
             self._taken.append((stream, {n: missing.pop(n) for n in those}))
@@ -241,12 +238,6 @@ class RunningReplay:
     def _free(self, stream: str, held: set[str]) -> list[int]:
         """The journals for which nobody else asks of a conversation, of those that miss some."""
         return [n for n in self._missing[stream] if self.journals[n].branch(stream) not in held]
-
-    async def _give_signs(self) -> None:
-        while True:
-            await asyncio.sleep(SIGN_S)
-            with suppress(RefoldError):
-                await asyncio.to_thread(self._leases.renew)
 
     async def _open(self, stream: str, missing: dict[int, int]) -> None:
         """Go on with a conversation, for the journals in which so many are ``missing``."""
@@ -345,7 +336,22 @@ class RunningReplay:
             self.progress(done, total, said.cost, said.failed)
 
 
-async def ended(tasks: list[asyncio.Task[None]]) -> None:
+async def all_work(
+    workers: int, work: Callable[[], Coroutine[Any, Any, None]], stop: Callable[[], None]
+) -> None:
+    """Let so many work to the end; an error of one stops the others, and comes as it is."""
+    tasks = [asyncio.create_task(work()) for _ in range(workers)]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        stop()
+        await _ended(tasks)
+    for task in tasks:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            raise error
+
+
+async def _ended(tasks: list[asyncio.Task[None]]) -> None:
     """Give what is under way its grace: it may be paid for."""
     if any(not task.done() for task in tasks):
         await asyncio.wait(tasks, timeout=GRACE_S)
