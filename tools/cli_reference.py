@@ -146,7 +146,7 @@ def option_rows(command: click.Command, path: str) -> Iterator[str]:
         if isinstance(option.default, str | int | float) and not isinstance(option.default, bool):
             default = f"`{option.default}`"
         cells = (
-            f"`{option.opts[0]} {metavar}".rstrip() + "`",
+            ", ".join(f"`{f'{name} {metavar}'.rstrip()}`" for name in option.opts),
             ", ".join(f"`{variable}`" for variable in variables),
             default.rstrip("]"),
             text,

@@ -269,10 +269,15 @@ class HttpClient:
 # -- checks and words -----------------------------------------------------------------------------
 
 
-def checked_url(url: str) -> SplitResult:
-    """The parts of a service's URL; one that holds a password is refused without naming it."""
+def checked_url(
+    url: str, *, name: str = "the URL", instead: str = "give api_key= or headers= instead"
+) -> SplitResult:
+    """The parts of a service's URL; one that holds a password is refused without showing it.
+
+    ``name`` is what it is called then, ``instead`` what to do.
+    """
     if "@" in url.partition("://")[2].partition("/")[0]:
-        raise UsageError("the URL holds a user or password: give api_key= or headers= instead")
+        raise UsageError(f"{name} holds a user or password: {instead}")
     # What may be a password or a key is not named.
     named = "this" if {*url} & {*"@?#"} else repr(url)
     refusal = UsageError(f"{named} is not the URL of a service such as https://example.org/v1")

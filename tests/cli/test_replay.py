@@ -370,3 +370,19 @@ def test_an_endpoint_that_cannot_be_reached_is_named_once(run: Refold, tmp_path:
     assert done.code == 3
     assert "cannot be reached: no connection" in done.err
     assert done.err.count(service.url) == 1
+
+
+@pytest.mark.parametrize("name", ["--base-url", "--judge-url"])
+def test_an_address_with_a_password_says_where_the_key_is_read(
+    run: Refold, call: str, name: str
+) -> None:
+    """In the words of the command line, and without the password."""
+    judge = ("--judge", "openai:m") if name == "--judge-url" else ()
+    done = run("replay", call, *judge, name, "http://me:hush@127.0.0.1:9/v1")
+    assert done.code == 2
+    assert f"{name} holds a user or password: the key is read from REFOLD_" in done.err
+    assert "hush" not in done.err and "api_key" not in done.err
+    env = {"REFOLD_BASE_URL": "http://me:hush@127.0.0.1:9/v1"}
+    assert "REFOLD_BASE_URL holds a user" in run("replay", call, **env).err
+    odd = run("replay", call, *judge, name, "nowhere")
+    assert (odd.code, name in odd.err) == (2, True), odd

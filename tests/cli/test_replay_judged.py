@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from shlex import split
 
 import pytest
 
 import refold
+from refold.cli import output
+from refold.replay import Variant, branch_name
+from refold.replay.judge import Judge
+from refold.replay.leases import Leases, _going_on
 from refold.replay.plan import plans
 from tests.cli.endpoints import says, serving
 from tests.cli.running import Refold
@@ -27,7 +30,8 @@ TALK = [
 def recorded(count: int) -> None:
     with refold.open("refold.db") as store:
         for number in range(count):
-            store.append(f"talk-{number}", [refold.Event(*one) for one in TALK])
+            events = [refold.Event(*one) for one in TALK]
+            store.append(f"talk-{number}", events, metadata={"subject": f"person-{number // 2}"})
 
 
 RUN = ("replay", "--category", "talk", "--label", "new")
@@ -109,7 +113,7 @@ def test_a_model_without_a_price_is_asked_once_and_told(run: Refold) -> None:
         asked = (*RUN, "--base-url", service.url, "--max-cost", "1", "--workers", "4")
         done = run(*asked)
         assert done.code == 2, done
-        assert "nobody says what m-1 costs, so max_cost cannot be kept" in done.err
+        assert "nobody says what m-1 costs, so --max-cost cannot be kept" in done.err
         assert "--price NAME=IN,OUT" in done.err
         assert len(service.requests) == 1
         assert run(*asked, "--price", "m-1=1,1").code == 0
@@ -172,21 +176,68 @@ def test_a_comparison_of_a_run_is_json_too(run: Refold) -> None:
     assert compared["control"]["figures"]["decisions"] == 2
 
 
-def test_a_run_with_a_control_is_compared_by_the_line_that_it_prints(run: Refold) -> None:
-    """That line names both sides; so does the command alone where there is nothing else."""
+def compared_line(out: str) -> list[str]:
+    """The words of the command that a replay says compares it, without the name of the program."""
+    (line,) = [one for one in out.splitlines() if one.startswith("  compare: ")]
+    return split(line)[2:]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ("--check", "max_words=2", "--guardrail", "check:max_words=2", "--margin", "2pt"),
+        ("--primary", "cost", "--price", "m-1=1,1", "--margin", "1USD", "--peek"),
+        ("--ignore", "book/id", "--fail-on", "changed", "--inconclusive", "pass"),
+        ("--cluster", "customer", "--fail-on", "worse", "--fail-on", "broken_answers>0.5"),
+    ],
+)
+def test_the_line_that_it_prints_comes_to_the_same_verdict(
+    run: Refold, asked: tuple[str, ...]
+) -> None:
+    """It names both sides and all that was asked, wherever that was said."""
     recorded(8)
-    asked = ("--control", "--check", "max_words=2", "--guardrail", "check:max_words=2")
     with serving(says("No.")) as service:
-        done = run(*RUN, "--base-url", service.url, *asked, "--margin", "2pt")
-        (line,) = [one for one in done.out.splitlines() if one.startswith("  compare: ")]
-        words = split(line)[2:]
-        assert words[1:5:2] == ["--variant", "--control"]
-        assert done.out.endswith(run(*words, *asked[1:], "--margin", "2pt").out)
+        done = run(*RUN, "--base-url", service.url, "--control", *asked)
+        again = run(*compared_line(done.out))
+        assert (again.code, done.out.endswith(again.out)) == (done.code, True), (done, again)
+        # As a file says it, and variables do.
+        said = dict[str, list[str]]()
+        for name, value in zip(asked, [*asked[1:], ""], strict=True):
+            if name.startswith("--"):
+                is_flag = not value or value.startswith("--")
+                said.setdefault(name[2:], []).append("true" if is_flag else json.dumps(value))
+        keys = [
+            f"{key} = {of[0] if len(of) == 1 else f'[{of[0]}, {of[1]}]'}"
+            for key, of in said.items()
+        ]
+        Path("own.toml").write_text("\n".join(["[replay]", *keys]))
+        told = run(*RUN, "--base-url", service.url, "--control", "--config", "own.toml")
+        assert told.out.endswith(again.out), told
+        assert run(*compared_line(told.out)).out == again.out
+
+
+def test_so_does_the_line_of_a_gate(run: Refold) -> None:
+    """Which stops what is worse, though nobody said so."""
+    recorded(8)
+    with serving(says(" ")) as service:
+        done = run("gate", *RUN[1:], "--base-url", service.url)
+    again = run(*compared_line(done.out))
+    assert (again.code, done.out.endswith(again.out)) == (done.code, True), (done, again)
+    assert done.code == 1
+
+
+def test_the_only_two_sides_need_no_name(run: Refold) -> None:
+    """Of several, one is proposed that can be judged, and not a control."""
+    recorded(8)
+    with serving(says("No.")) as service:
+        assert run(*RUN, "--base-url", service.url, "--control").code == 0
         plain = run("compare")
         assert (plain.code, "\ncontrol " in plain.out) == (0, True), plain
         assert run("replay", "--category", "talk", "--base-url", service.url).code == 0
     several = run("compare")
-    assert (several.code, "several replays fit: name one, as --variant" in several.err) == (2, True)
+    assert several.code == 2, several
+    named = several.err.partition("several replays fit: name one, as --variant ")[2][:12]
+    assert named not in ("", plans_of("control"))
 
 
 def test_only_what_is_assessed_is_called_the_same_action(run: Refold) -> None:
@@ -203,7 +254,7 @@ def test_only_what_is_assessed_is_called_the_same_action(run: Refold) -> None:
     ]
     assert "same action in – of 0 decisions assessed; 6 in other words are not assessed" in done.out
     assert "no call either in 100.0 % of 6 where it only spoke" in done.out
-    page = " ".join(Path("out.html").read_text().split())
+    page = re.sub(r"<[^>]+>", "", " ".join(Path("out.html").read_text().split()))
     assert "No decision is assessed; 6 in other words are not assessed" in page
     assert "same action throughout" not in page
 
@@ -214,18 +265,65 @@ def plans_of(label: str) -> str:
     return one
 
 
-def test_files_are_there_before_anything_is_printed(run: Refold) -> None:
-    """Whoever reads the first line and leaves, as `head -1` does, has the files."""
-    recorded(6)
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Has another run hold some names, which ends when somebody says that he waits for it."""
+    ends: list[Callable[[], None]] = []
+
+    def hold(*names: str) -> None:
+        with refold.open("refold.db") as store:
+            leases = Leases(store)
+            leases.of_others()
+            assert leases.take(names)
+        holder = leases._holder
+        ends.append(lambda: _going_on.discard(holder))
+
+    def waits(count: int) -> None:
+        told(count)
+        ends.pop()()
+
+    told = output.waits
+    monkeypatch.setattr(output, "waits", waits)
+    yield hold
+    assert not ends
+
+
+def test_whoever_waits_for_another_run_says_so(run: Refold, held: Callable[..., None]) -> None:
+    """Once, with how many conversations those are: for the answers, and for a judge."""
+    recorded(3)
+    waits = "waits for another run, which is asking about 3 conversations\n"
+    held(*(branch_name(f"talk-{n}", Variant(label="new")) for n in range(3)))
+    with serving(says("No.")) as service:
+        asked = (*RUN, "--base-url", service.url)
+        done = run(*asked)
+        assert (done.code, done.err.count(waits), len(service.requests)) == (0, 1, 3), done
+        assert waits not in run(*asked).err
+    with serving(says('{"better": 1}')) as service:
+        judge = Judge(model="m-2", endpoint=f"{service.url}/chat/completions")
+        held(*(f"{judge.stream}:talk-{n}" for n in range(3)))
+        judged = ("compare", "--judge", "openai:m-2", "--judge-url", service.url)
+        done = run(*judged, "--max-cost", "1", "--price", "m-2=1,1")
+        assert (done.code, done.err.count(waits)) == (0, 1), done
+        assert "judge m-2: 6 choices made, 0 not; what that cost: $0.0000720" in done.err
+        assert len(service.requests) == 6
+
+
+def test_the_budget_of_a_judge_holds_in_a_comparison_too(run: Refold) -> None:
+    """What it may spend; of a model without a price nobody knows what it spends."""
+    recorded(3)
     with serving(says("No.")) as service:
         run(*RUN, "--base-url", service.url)
-    files = ("--summary", "out.md", "--junit", "out.xml", "--report", "out.html")
-    compare = [sys.executable, "-m", "refold", "compare", *files]
-    read, written = os.pipe()
-    os.close(read)
-    try:
-        done = subprocess.run(compare, stdout=written, check=False)
-    finally:
-        os.close(written)
-    assert done.returncode == 141
-    assert all(Path(name).stat().st_size for name in files[1::2])
+    with serving(says('{"better": 1}')) as service:
+        judged = ("compare", "--judge", "openai:m-2", "--judge-url", service.url)
+        unknown = run(*judged, "--max-cost", "1")
+        assert unknown.code == 2, unknown
+        assert "nobody says what m-2 costs, so --max-cost cannot be kept" in unknown.err
+        some = run(*judged, "--max-cost", "0.00001", "--price", "m-2=1,1")
+        assert "stopped: the budget is spent: of 0.00001 US dollars" in some.err
+        asked = len(service.requests)
+        assert asked < 6
+        free = run(*judged)
+        assert "what that cost: not known" in free.err
+        assert len(service.requests) == 6
+    refused = run("compare", "--max-cost", "1")
+    assert (refused.code, "--max-cost has no effect without --judge" in refused.err) == (2, True)

@@ -64,7 +64,7 @@ def test_lists_are_lists_in_the_file(run: Refold, call: str, tmp_path: Path) -> 
         ("show = 1", "show"),
         ("versio = 1", "versio"),
         ("[show\n", "refold.toml"),
-        ("[show]\nversion = 'x'", "--version"),
+        ("[show]\nversion = 'x'", "refold.toml: [show] version"),
     ],
 )
 def test_a_setting_that_nothing_answers_to_is_refused(
@@ -76,6 +76,53 @@ def test_a_setting_that_nothing_answers_to_is_refused(
     assert done.code == 2
     assert hint in done.err
     assert "Traceback" not in done.err
+
+
+OF_REPLAY = [
+    ("workers", "'many'"),
+    ("margin", "'2 apples'"),
+    ("primary", "'sadness'"),
+    ("guardrail", "['sadness']"),
+    ("guardrail", "['cost=much']"),
+    ("fail-on", "['sadness']"),
+    ("fail-on", "['kost>1']"),
+    ("check", "['sadness']"),
+    ("price", "['m=much']"),
+    ("max-cost", "'much'"),
+    ("param", "['{']"),
+    ("model", "'m'"),
+    ("junit", "'gone/out.xml'"),
+    ("last", "'soon'"),
+    ("cluster", "'sadness'"),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), OF_REPLAY)
+def test_a_wrong_value_is_told_by_where_it_stands(
+    run: Refold, call: str, tmp_path: Path, key: str, value: str
+) -> None:
+    """The file, the table and the key; the variable; the option: whichever the user wrote."""
+    (tmp_path / "refold.toml").write_text(f"[replay]\n{key} = {value}\n")
+    done = run("replay", call, "--config", "refold.toml", REFOLD_API_KEY="k")
+    assert done.code == 2, done
+    assert f"refold.toml: [replay] {key}" in done.err, done.err
+    assert "REFOLD_REPLAY_" not in done.err
+    (tmp_path / "refold.toml").unlink()
+    text = f'[tool.refold.replay]\n{key} = {value}\n[project]\nname = "x"\n'
+    (tmp_path / "pyproject.toml").write_text(text)
+    done = run("replay", call, REFOLD_API_KEY="k")
+    assert f"pyproject.toml: [tool.refold.replay] {key}" in done.err, done.err
+    (tmp_path / "pyproject.toml").unlink()
+    own = {"param": "REFOLD_PARAM", "model": "REFOLD_MODEL"}
+    variable = own.get(key, f"REFOLD_REPLAY_{key.upper().replace('-', '_')}")
+    variable = variable.replace("_LAST", "_SINCE")
+    word = value.strip("[]").strip("'")
+    done = run("replay", call, **{variable: word, "REFOLD_API_KEY": "k"})
+    assert done.code == 2, done
+    assert variable in done.err, done.err
+    done = run("replay", call, f"--{key}", word, REFOLD_API_KEY="k")
+    assert done.code == 2, done
+    assert "REFOLD_REPLAY_" not in done.err and ".toml" not in done.err
 
 
 def test_help_needs_no_settings(run: Refold, process: Refold, tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from tests.house.tree import ROOT
 REFERENCE = ROOT / "docs" / "reference" / "cli.md"
 # Of the example that is installed for the tests; its own page documents it.
 PLUG_INS = {"ai-trader"}
-# Click's own, on every command.
-COMMON_OPTIONS = {"--help"}
+# Click's own, and those of the page's table of all commands.
+HELP, OF_ALL = {"--help"}, {"--db", "--config", "--json"}
 
 
 def root_command() -> click.Command:
@@ -47,6 +47,16 @@ def options_of(command: click.Command) -> set[str]:
     }
 
 
+ALL = "Options of every command"
+
+
+def options_in(reference: str, head: str) -> set[str]:
+    """The options that the table of a section lists: of each row what stands in its first cell."""
+    _, _, section = f"\n{reference}".partition(f"\n## {head}\n")
+    rows = re.findall(r"^\| (`--.*?) \|", section.partition("\n## ")[0], re.MULTILINE)
+    return {name for row in rows for name in re.findall(r"`(--[\w-]+)", row)}
+
+
 def problems(path: str, command: click.Command, reference: str) -> list[str]:
     """What a command lacks."""
     text = command.get_help(click.Context(command, info_name=path))
@@ -60,10 +70,11 @@ def problems(path: str, command: click.Command, reference: str) -> list[str]:
         lacks.append("--json")
     if not re.search(rf"\b{re.escape(path)}\b", reference):
         lacks.append(f"a place in {REFERENCE.name}")
+    listed = options_in(reference, path) | (options_in(reference, ALL) & OF_ALL)
     lacks += [
-        f"{name} in {REFERENCE.name}"
-        for name in sorted(options_of(command) - COMMON_OPTIONS)
-        if not re.search(rf"{name}(?![\w-])", reference)
+        f"{name} in its table of {REFERENCE.name}"
+        for name in sorted(options_of(command) - HELP - listed)
+        if (path, name) != ("refold", "--version")  # Click's own too.
     ]
     return [f"{path} lacks {what}" for what in lacks]
 
@@ -95,13 +106,32 @@ def complete(as_json: bool, limit_events: str) -> None: ...
 def bare(dry: str) -> None: ...
 
 
+@click.command(help=DOCUMENTED)
+@click.option("--json", "as_json", is_flag=True)
+@click.option("--spoken")
+def spoken(as_json: bool, spoken: str) -> None: ...
+
+
+NONE = [f"--{name} in its table of cli.md" for name in ("json", "limit-events")]
+TABLE = """## Options of every command
+| `--json` | | | |
+## refold do
+| `--limit-events N`, `--limit N` | | | |
+| `--dry` | | | --spoken of |
+## refold dot
+| `--spoken` | | | |
+"""
+
+
 @pytest.mark.parametrize(
     ("command", "reference", "lacks"),
     [
-        (complete, "refold do [--json] [--limit-events N]", []),
-        (complete, "refold do [--json] [--limit]", ["--limit-events in cli.md"]),
-        (complete, "refold doctor --json --limit-events", ["a place in cli.md"]),
-        (bare, "refold do --dry", ["help", "an Example in its help", "--json"]),
+        (complete, TABLE, []),
+        (complete, TABLE.replace("-events", ""), ["--limit-events in its table of cli.md"]),
+        (complete, TABLE.replace("`--json`", "--json"), ["--json in its table of cli.md"]),
+        (complete, "--json --limit-events", ["a place in cli.md", *NONE]),
+        (bare, TABLE, ["help", "an Example in its help", "--json"]),
+        (spoken, TABLE, ["--spoken in its table of cli.md"]),
     ],
 )
 def test_what_a_command_lacks_is_named(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from decimal import Decimal
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,9 +14,10 @@ from refold.cli import endpoint, output
 from refold.cli.choosing import Choice, choosing, fitting, selected
 from refold.cli.errors import FINDING
 from refold.cli.judge import ask, judge_of
-from refold.cli.judging import CHANGED, gate_options, gated, question_options, terms_of, write_text
-from refold.cli.options import command, count_option, no_effect, opened, option
-from refold.cli.text import clean, counted
+from refold.cli.judging import CHANGED, gate_options, question_options, terms_of
+from refold.cli.options import command, count_option, no_effect, opened, option, read_by
+from refold.cli.results import Results, gated
+from refold.cli.text import clean
 from refold.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ FAILED: Final = "failed"
 _CHANGES: Final = ("prompt", "model", "tools", "params", "label", "for_agent")
 _OF_REPLAYS: Final = (
     *("streams", "category", "variant_name", "sample", "control", "control_sample", "ignore"),
-    *("judge", "judge_prompt", "judge_url", "judge_api"),
+    *("judge", "judge_prompt", "judge_url", "judge_api", "max_cost"),
     *_CHANGES,
 )
 
@@ -51,6 +53,7 @@ _OF_REPLAYS: Final = (
 @option("--pair-by", metavar="NAME", default="task", help="What those of --a and --b both did.")
 @endpoint.price_options
 @question_options
+@option("--max-cost", type=read_by(endpoint.amount), metavar="USD", help="Of a judge: no more.")
 @gate_options
 def compare_command(
     url: str,
@@ -84,15 +87,18 @@ def compare_command(
         raise UsageError("--a and --b go together: give both")
     if first is not None and second is not None:
         no_effect("with --a and --b", *_OF_REPLAYS)
-        return _recorded(url, first, second, pair_by, fail_on, options)
+        with Results(options) as results:
+            return _recorded(url, first, second, pair_by, fail_on, results, options)
     no_effect("without --a and --b", "pair_by")
-    return _replayed(url, wanted, fail_on, **options)
+    with Results(options) as results:
+        return _replayed(url, wanted, fail_on, results, **options)
 
 
 def _replayed(
     url: str,
     wanted: Choice | None,
     fail_on: tuple[str, ...],
+    results: Results,
     *,
     streams: tuple[str, ...],
     category: str | None,
@@ -101,6 +107,8 @@ def _replayed(
     control: str | None,
     control_sample: int | None,
     prices: dict[str, Price],
+    max_cost: Decimal | None,
+    inconclusive: str,
     **options: Any,
 ) -> int:
     import refold.replay as engine
@@ -122,6 +130,8 @@ def _replayed(
         # Beside a control, only what is more than noise is different.
         words, asked = words - {DIFFERENT}, [*asked, CHANGED]
     judging = judge_of(options)
+    if judging is None:
+        no_effect("without --judge", "max_cost")
     terms = terms_of(options, asked, judging and judging[0])
     with opened(url, mode="read" if judging is None else "write") as store:
         found = engine.replays(store)
@@ -135,7 +145,8 @@ def _replayed(
         those = fitting(url, wanted, [*streams] or _conversations(store, chosen, sample, category))
         if judging is not None:
             sides = [(chosen.variant, sample), (noise, control_sample)]
-            ask(store, those, sides, judging, ignore=terms["ignore"], prices=prices)
+            how = {"ignore": terms["ignore"], "prices": prices, "max_cost": max_cost}
+            ask(store, those, sides, judging, **how)
         comparison = engine.compare(
             store,
             those,
@@ -146,45 +157,17 @@ def _replayed(
             prices=prices,
             **terms,
         )
-        outcome = show_comparison(store, comparison, asked, **options)
+        comparison, gate = results.write(store, comparison, asked, inconclusive)
+        show_comparison(comparison)
+    outcome = gated(gate, asked)
     return FINDING if words and _is_finding(comparison, words) else outcome
 
 
-def show_comparison(
-    store: Store,
-    comparison: Comparison | RecordedComparison,
-    fail_on: Sequence[str],
-    *,
-    inconclusive: Any,
-    report: str | None,
-    junit: str | None,
-    summary: str | None,
-) -> int:
-    """Write the files that are wanted, print a comparison, and give the exit code of its gate.
-
-    With a gate it says first what that does. The files come before all that is printed: whoever
-    reads that may stop before its end.
-    """
-    from refold.replay import gate
+def show_comparison(comparison: Comparison | RecordedComparison) -> None:
+    """Print a comparison."""
     from refold.replay.compare import json_pieces
-    from refold.replay.report import write_report
 
-    found = gate.gate(comparison.verdicts, fail_on, inconclusive=inconclusive)
-    if fail_on:
-        comparison = replace(comparison, verdicts=replace(comparison.verdicts, ship=found.ship))
-    if report is not None:
-        write_report(comparison, report, read=store.read)
-        output.note(f"wrote {report}")
-    for path, written in ((junit, gate.junit), (summary, gate.markdown)):
-        if path is not None:
-            write_text(path, written(found))
-    if comparison.without_cluster:
-        output.note(
-            f"{counted(comparison.without_cluster, 'conversation')} without a "
-            f"{clean(comparison.question.cluster or '')}: each stands for itself"
-        )
     output.show_pieces(json_pieces(comparison), comparison_lines(comparison))
-    return gated(found, fail_on)
 
 
 def _recorded(
@@ -193,6 +176,7 @@ def _recorded(
     second: str,
     pair_by: str,
     fail_on: tuple[str, ...],
+    results: Results,
     options: dict[str, Any],
 ) -> int:
     from refold.replay.recorded import compare_recorded, of_recorded
@@ -205,8 +189,9 @@ def _recorded(
     sides = [selected(url, first, "--a"), selected(url, second, "--b")]
     with opened(url) as store:
         found = compare_recorded(store, *sides, pair_by=pair_by, prices=options["prices"], **terms)
-        wanted = {name: options[name] for name in ("inconclusive", "report", "junit", "summary")}
-        return show_comparison(store, found, fail_on, **wanted)
+        found, gate = results.write(store, found, fail_on, options["inconclusive"])
+        show_comparison(found)
+    return gated(gate, fail_on)
 
 
 def _is_finding(comparison: Comparison, words: set[str]) -> bool:

@@ -37,10 +37,17 @@ Options = Mapping[str, click.Option]
 Names = Collection[str]
 
 
+class Said(NamedTuple):
+    """What a file says of an option, and where: its name, the table, the key."""
+
+    value: Any
+    place: str
+
+
 class Settings(NamedTuple):
     """What files say of a command's options, by long name; what is ignored, and of which file."""
 
-    values: dict[str, Any]
+    values: dict[str, Said]
     ignored: dict[str, str]
 
 
@@ -54,14 +61,16 @@ def settings(
     (with the nearest that exists) and a value that its option cannot have.
     """
 
-    def said(path: str) -> dict[str, Any]:
-        content = _parsed(path)
+    def said(path: str) -> dict[str, Said]:
+        content, inside = _parsed(path), "tool.refold." * _is_project(path)
         _check_keys(f"{path}:", content, [*COMMON, *tables])
-        own = _table(f"{path}: [{table}]", content.get(table, {}))
-        _check_keys(f"{path}: [{table}]", own, keys)
-        values = {key: content[key] for key in COMMON if key in content} | own
-        known = options.keys() & values.keys()
-        return {key: _fit(f"{path}: --{key}", options[key], values[key]) for key in sorted(known)}
+        where = f"{path}: [{inside}{table}]"
+        own = _table(where, content.get(table, {}))
+        _check_keys(where, own, keys)
+        common = {key: Said(content[key], f"{path}: {key}") for key in COMMON if key in content}
+        every = common | {key: Said(value, f"{where} {key}") for key, value in own.items()}
+        known = sorted(options.keys() & every.keys())
+        return {key: every[key]._replace(value=_fit(options[key], every[key])) for key in known}
 
     if named is not None:
         return Settings(said(named), {})
@@ -69,7 +78,7 @@ def settings(
     values = said(mine) if os.path.isfile(mine) else {}  # noqa: PTH113
     path = next(filter(_has_settings, (FILE, PROJECT_FILE)), None)
     found = {} if path is None else said(path)
-    ignored = [key for key, value in found.items() if not _is_harmless(key, value)]
+    ignored = [key for key, one in found.items() if not _is_harmless(key, one.value)]
     heard = {key: value for key, value in found.items() if key not in ignored}
     return Settings(values | heard, {key: str(path) for key in ignored})
 
@@ -99,8 +108,9 @@ def _leads_away(value: Any) -> bool:
     return not path.is_relative_to(Path().resolve())
 
 
-def _fit(where: str, option: click.Option, value: Any) -> Any:
+def _fit(option: click.Option, said: Said) -> Any:
     """The value as the option would be given it; one text is a list of one."""
+    value, where = said
     several = value if option.multiple and isinstance(value, list) else [value]
     for one in several:
         is_odd = isinstance(one, list | dict) or isinstance(one, bool) != option.is_flag
@@ -130,10 +140,14 @@ def _parsed(path: str) -> dict[str, Any]:
         content = tomllib.loads(_content(path).decode())
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not TOML: {error}", path=path) from error
-    if os.path.basename(path) != PROJECT_FILE:  # noqa: PTH119
+    if not _is_project(path):
         return content
     tools = _table(f"{path}: [tool]", content.get("tool", {}))
     return _table(f"{path}: [tool.refold]", tools.get("refold", {}))
+
+
+def _is_project(path: str) -> bool:
+    return os.path.basename(path) == PROJECT_FILE  # noqa: PTH119
 
 
 def _content(path: str) -> bytes:

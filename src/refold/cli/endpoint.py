@@ -86,7 +86,7 @@ def _param(text: str) -> tuple[str, Any]:
     """Name and value of ``name=value``; what is no JSON, and was not meant to be, is text."""
     name, equals, value = text.partition("=")
     if not equals or not name:
-        raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--param")
+        raise click.BadParameter(f"{text!r} is not NAME=VALUE")
     try:
         read = jsontext.parsed(value, source="--param")
     except InvalidEvent:
@@ -171,20 +171,33 @@ def variant_of(options: dict[str, Any]) -> Variant:
     return Variant(**said, params=by_name(options.pop("params"), "--param"))
 
 
-def endpoint(base_url: str, **how: Any) -> ChatEndpoint:
-    """The endpoint to ask; the key is only ever read from the environment."""
+def endpoint(
+    base_url: str, *, of: str = "base_url", key: str | None = None, **how: Any
+) -> ChatEndpoint:
+    """The endpoint to ask; its key is only ever read from the environment.
+
+    ``of`` is the parameter that says where it is, ``key`` a variable for it alone.
+    """
+    from refold.http import checked_url
     from refold.replay.candidate import KEY_VARIABLES, ChatEndpoint
 
+    variables = " or ".join([*([] if key is None else [key]), *KEY_VARIABLES])
+    try:
+        checked_url(base_url, name=f"{of}=", instead=f"the key is read from {variables}")
+    except UsageError as error:
+        error.facts["argument"] = of
+        raise
     if file := ignored("base-url"):
         # Nor is anyone else asked: what a conversation holds was not meant for them.
         raise UsageError(f"{file} names whom to ask: say so yourself, with --base-url or --config")
-    has_key = how.get("api_key") or any(os.environ.get(k) for k in KEY_VARIABLES)
+    own = None if key is None else os.environ.get(key)
+    has_key = own or any(os.environ.get(k) for k in KEY_VARIABLES)
     if base_url.rstrip("/") == OPENAI_URL and not has_key:
         raise UsageError(
             f"no key for {OPENAI_URL}: set {' or '.join(KEY_VARIABLES)}, "
             "or name your own endpoint with --base-url"
         )
-    return ChatEndpoint(base_url, **how)
+    return ChatEndpoint(base_url, api_key=own, **how)
 
 
 def amount(text: str) -> Decimal:
@@ -207,7 +220,5 @@ def price(text: str) -> tuple[str, Price]:
         input_, output, *cached = (Decimal(amount) for amount in amounts.split(","))
         (cached_input,) = cached or (None,)
     except (InvalidOperation, ValueError) as error:
-        raise click.BadParameter(
-            f"{text!r} is not NAME=INPUT,OUTPUT[,CACHED]", param_hint="--price"
-        ) from error
+        raise click.BadParameter(f"{text!r} is not NAME=INPUT,OUTPUT[,CACHED]") from error
     return name, Price(input=input_, output=output, cached_input=cached_input)

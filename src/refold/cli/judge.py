@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -45,9 +44,8 @@ def judge_of(
 
     if file := ignored("judge-url"):
         raise UsageError(f"{file} names who judges: say so yourself, with --judge-url or --config")
-    asked = endpoint.endpoint(
-        said["judge_url"] or base_url, api=said["judge_api"], api_key=os.environ.get(KEY)
-    )
+    url, of = (said["judge_url"], "judge_url") if said["judge_url"] else (base_url, "base_url")
+    asked = endpoint.endpoint(url, of=of, key=KEY, api=said["judge_api"])
     prompt = said["judge_prompt"] or PROMPT
     return Judge(model=said["judge"], prompt=prompt, endpoint=asked.url), asked
 
@@ -61,13 +59,16 @@ def ask(
 ) -> None:
     """Have a judge say what it has not said yet of the answers, and tell what came of it."""
     from refold.replay.judging import ask_judge
+    from refold.replay.report.formatting import at_least
     from refold.replay.wording import money
 
     with output.progress(f"judge {judging[0].id}") as tell:
         how["progress"] = lambda done: tell(done, None)
-        done = ask_judge(store, streams, variants, *judging, **how)
+        done = ask_judge(store, streams, variants, *judging, waits=output.waits, **how)
+    asked = done.chose + done.failed
     said = f"judge {clean(judging[0].model)}: {done.chose:,} choices made, {done.failed:,} not"
-    output.note(said if done.cost is None else f"{said}, {money(done.cost)}")
+    cost = at_least(money(done.cost), done.cost_known, asked) if done.cost_known else "not known"
+    output.note(f"{said}; what that cost: {cost}" if asked else said)
     if done.unread:
         unread = clean(done.unread)[:100]
         output.note(f'{unread!r} is no {{"better": 0, 1 or 2}}; such are asked for again')

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 from msgspec.structs import replace
 
-from refold.cli import output
-from refold.cli.errors import FINE
 from refold.cli.judge import judge_options
 from refold.cli.options import new_file, option, report_option, together
 from refold.cli.text import clean
@@ -18,7 +15,6 @@ from refold.errors import UsageError
 
 if TYPE_CHECKING:
     from refold.replay.checks.seen import NamedCheck
-    from refold.replay.gate import Gate
     from refold.replay.judge import Judge
     from refold.replay.metrics import Metric
 
@@ -72,7 +68,7 @@ gate_options: Final = together(
     ),
     report_option(),
 )
-"""What stops a change, and the files to write; :func:`show_comparison` takes it."""
+"""What stops a change, and the files to write; :func:`write_results` takes it."""
 
 
 def terms_of(
@@ -126,24 +122,3 @@ def terms_of(
     if said["margin"] is not None:
         asked = replace(asked, margin=quantity_of(said["margin"], known[asked.primary]))
     return terms | {"question": asked}
-
-
-def gated(found: Gate, fail_on: Sequence[str]) -> int:
-    """The exit code of a gate, 0 where none is asked for; why it is shut is told."""
-    if not fail_on:
-        return FINE
-    for one in found.gated:
-        if one.state in ("failed", "inconclusive"):
-            output.note(f"{one.state}: {clean(one.reason)}")
-    return found.exit_code
-
-
-def write_text(path: str, text: str) -> None:
-    """Write a file, and say so; :class:`UsageError` where that cannot be."""
-    try:
-        Path(path).write_bytes(text.encode())
-    except OSError as error:
-        raise UsageError(
-            f"{path} cannot be written: {error.strerror or error}", path=path
-        ) from error
-    output.note(f"wrote {path}")

@@ -6,7 +6,7 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial, reduce, wraps
 from inspect import cleandoc
@@ -22,7 +22,7 @@ from refold import times
 from refold.cli import config, output
 from refold.cli.errors import Run
 from refold.cli.text import address
-from refold.errors import NotFound, UsageError
+from refold.errors import NotFound, RefoldError, UsageError
 from refold.times import not_reached, to_us
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -30,35 +30,67 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 COUNT: Final = click.IntRange(min=0, max=2**63 - 1)
 """A version, a position or a number of things, as far as a store can count."""
 
+_GIVEN: Final = "refold.given"
 _TYPED: Final = "refold.typed"
+_PLACES: Final = "refold.places"
 
 
 class _Option(click.Option):
-    """An option whose errors call it what the user called it, where it has several names."""
+    """An option whose errors say where its value stands, as the user wrote it."""
 
     def get_error_hint(self, ctx: click.Context | None) -> str:
-        hint = super().get_error_hint(ctx)
-        names = " / ".join(f"'{name}'" for name in self.opts)
-        return hint if ctx is None else hint.replace(names, f"'{typed(ctx, self)}'")
+        return super().get_error_hint(ctx) if ctx is None else f"'{typed(ctx, self)}'"
+
+    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
+        try:
+            return super().type_cast_value(ctx, value)
+        except RefoldError as error:
+            error.message = _as_typed(ctx, self, error, is_its=True)
+            raise
 
 
 def typed(ctx: click.Context, parameter: click.Parameter) -> str:
-    """The name of an option as the user typed it; the first of its names where none was typed."""
+    """Where the value of an option stands: its name as the user typed it, a variable, or a file.
+
+    The first of its names where nobody said anything.
+    """
+    match ctx.get_parameter_source(str(parameter.name)):
+        case ParameterSource.DEFAULT_MAP:
+            place: str = ctx.meta[_PLACES][parameter.name]
+            return place
+        case ParameterSource.ENVIRONMENT:
+            return next(filter(os.environ.get, _variables(parameter)), parameter.opts[0])
     said = ctx.meta.get(_TYPED, ())
     return next((name for name in parameter.opts if name in said), parameter.opts[0])
 
 
-def _as_typed(ctx: click.Context, parameter: click.Parameter, said: str) -> str:
-    """An error of the library that names an argument, with the option by which that came."""
+def _variables(parameter: click.Parameter) -> Sequence[str]:
+    several = parameter.envvar or ()
+    return [several] if isinstance(several, str) else several
+
+
+def _as_typed(
+    ctx: click.Context, parameter: click.Parameter, error: RefoldError, *, is_its: bool = False
+) -> str:
+    """An error that names an argument or an option, with the place where its value stands.
+
+    ``is_its``: it is the option's own, whether or not it is named.
+    """
+    said = error.message
     if not isinstance(parameter, click.Option):
         return said
-
-    def as_option(found: re.Match[str]) -> str:
-        return typed(ctx, parameter) + (" " if found[1] else "")
-
+    place, option_ = typed(ctx, parameter), parameter.opts[0]
+    names = {str(parameter.name).removeprefix("of_"), option_.removeprefix("--").replace("-", "_")}
     # Before a value as two words, else by itself.
-    name = re.escape(str(parameter.name).removeprefix("of_"))
-    return re.sub(rf"(?<![\w'\"-]){name}=(?=([^\s,;:)])?)", as_option, said)
+    any_name = "|".join(map(re.escape, sorted(names)))
+    with_value = rf"(?<![\w'\"-])(?:{any_name})=(?=([^\s,;:)])?)"
+    said = re.sub(with_value, lambda found: place + (" " if found[1] else ""), said)
+    if place in parameter.opts:
+        return said
+    if re.match(rf"{re.escape(option_)}(?![\w-])", said):
+        return place + said.removeprefix(option_)
+    is_its = is_its or bool(names & {*error.facts, error.facts.get("argument")})
+    return f"{place}: {said}" if is_its and place not in said else said
 
 
 option: Final = partial(click.option, cls=_Option, show_envvar=True)
@@ -112,11 +144,14 @@ class Command(click.Command):
             return super().parse_args(ctx, args)
         ctx.meta[_TYPED] = {arg.partition("=")[0] for arg in args}
         given, _, order = self.make_parser(ctx).parse_args(list(args))
+        ctx.meta[_GIVEN] = given
         _check_once(ctx, order)
         options = _by_long_name(self)
         named = given.get("config") or os.environ.get("REFOLD_CONFIG") or None
         values, ignored = self._settings(ctx, options, named)
-        ctx.default_map = {str(options[key].name): value for key, value in values.items()}
+        said = {str(options[key].name): one for key, one in values.items()}
+        ctx.default_map = {name: one.value for name, one in said.items()}
+        ctx.meta[_PLACES] = {name: one.place for name, one in said.items()}
         left = super().parse_args(ctx, args)
         unsaid = {key: file for key, file in ignored.items() if not is_said(ctx, options[key])}
         ctx.meta[_IGNORED] = unsaid
@@ -130,7 +165,7 @@ class Command(click.Command):
             return super().invoke(ctx)
         except UsageError as error:
             for one in self.params:
-                error.message = _as_typed(ctx, one, error.message)
+                error.message = _as_typed(ctx, one, error)
             raise
 
     def _settings(
@@ -147,6 +182,24 @@ class Command(click.Command):
 def is_said(ctx: click.Context, parameter: click.Parameter) -> bool:
     """Whether a value comes from the user, and not from the default."""
     return ctx.get_parameter_source(str(parameter.name)) is not ParameterSource.DEFAULT
+
+
+def as_given(*names: str) -> list[str]:
+    """The words that give these parameters again as the user gave them, wherever that was."""
+    ctx = click.get_current_context()
+    words: list[str] = []
+    for one in ctx.command.params:
+        if one.name not in names or not isinstance(one, click.Option) or not is_said(ctx, one):
+            continue
+        if one.is_flag:
+            words += [one.opts[0]] * bool(ctx.params[one.name])
+            continue
+        for said in (ctx.meta[_GIVEN], {one.name: one.value_from_envvar(ctx)}, ctx.default_map):
+            if (raw := (said or {}).get(one.name)) is not None:
+                several = raw if one.multiple else [raw]
+                words += [word for each in several for word in (one.opts[0], str(each))]
+                break
+    return words
 
 
 def no_effect(why: str, *names: str) -> None:

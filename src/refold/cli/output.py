@@ -13,7 +13,7 @@ import click
 import msgspec
 
 from refold.cli.errors import OUTPUT_CLOSED, Run, close_output
-from refold.cli.text import CONTROL, clean
+from refold.cli.text import CONTROL, clean, counted
 from refold.errors import Unavailable
 from refold.secrecy import without_password
 
@@ -71,6 +71,11 @@ def json_block(value: object) -> None:
 def note(text: str) -> None:
     """A line for the person at the terminal, on stderr; without the password of an address."""
     print(without_password(text), file=sys.stderr)
+
+
+def waits(count: int) -> None:
+    """Say that a run waits for what others are asking; of so many conversations."""
+    note(f"waits for another run, which is asking about {counted(count, 'conversation')}")
 
 
 def note_some(texts: Sequence[str], shown_max: int, *, more: str, count: int | None = None) -> None:

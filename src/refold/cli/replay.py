@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
+from shlex import join
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -16,6 +17,7 @@ from refold.cli.errors import FAILED, FINDING, FINE
 from refold.cli.judge import ask, judge_of
 from refold.cli.judging import CHANGED, gate_options, question_options, terms_of
 from refold.cli.options import (
+    as_given,
     command,
     int_option,
     named_store,
@@ -25,6 +27,7 @@ from refold.cli.options import (
     read_by,
     together,
 )
+from refold.cli.results import Results, gated
 from refold.cli.text import clean, counted
 from refold.errors import UsageError
 
@@ -35,7 +38,11 @@ if TYPE_CHECKING:
     from refold.replay.verify import Verification
 
 
-FILES: Final = ("report", "junit", "summary")
+_OF_THE_VERDICT: Final = (
+    *("primary", "guardrails", "margin", "cluster", "checks", "ignore", "peek", "inconclusive"),
+    *("judge", "judge_prompt", "judge_api", "prices", "price_list"),
+)
+"""What a comparison must be told again for the same verdict, beside what differs by command."""
 replay_options: Final = together(
     click.argument("streams", nargs=-1, metavar="[STREAM]..."),
     option("--category", metavar="NAME", help="All streams of this category too."),
@@ -115,12 +122,25 @@ def run_replay(
     url: str, streams: tuple[str, ...], category: str | None, wanted: Any, mode: str, **options: Any
 ) -> int:
     """Replay as the options say, and judge what came of it where they ask for that."""
+    with Results(options) as results:
+        return _run(url, streams, category, wanted, mode, results, **options)
+
+
+def _run(
+    url: str,
+    streams: tuple[str, ...],
+    category: str | None,
+    wanted: Any,
+    mode: str,
+    results: Results,
+    **options: Any,
+) -> int:
     if mode == "verify":
-        no_effect("with --mode verify, which asks no one", *options)
+        no_effect("with --mode verify, which asks no one", *options, *results.paths)
         return _verify(url, chosen(url, streams, category, wanted))
     if wanted is not None and wanted.wanted.sample is not None:
         options["seed"] = wanted.wanted.seed
-    return _next_step(url, chosen(url, streams, category, wanted), **options)
+    return _next_step(url, chosen(url, streams, category, wanted), results, **options)
 
 
 def _verify(url: str, streams: dict[str, int | None]) -> int:
@@ -135,6 +155,7 @@ def _verify(url: str, streams: dict[str, int | None]) -> int:
 def _next_step(
     url: str,
     streams: dict[str, int | None],
+    results: Results,
     *,
     base_url: str,
     timeout: float,
@@ -143,6 +164,7 @@ def _next_step(
     samples: int,
     is_control: bool,
     fail_on: tuple[str, ...],
+    inconclusive: str,
     **options: Any,
 ) -> int:
     import refold.replay as engine
@@ -150,12 +172,12 @@ def _next_step(
     from refold.replay.control import control_of
     from refold.replay.plan import answered_by
 
-    outcome, control = FINE, None
+    control = None
+    judge_url = options["judge_url"]
     judging = judge_of(options, base_url)
     terms = terms_of(options, fail_on, judging and judging[0])
-    question, files = terms["question"], {name: options.pop(name) for name in FILES}
-    inconclusive = options.pop("inconclusive")
-    is_judged = is_control or fail_on or any(terms.values()) or any(files.values())
+    question = terms["question"]
+    is_judged = is_control or fail_on or any(terms.values()) or any(results.paths.values())
     changed = endpoint.variant_of(options)
     options = _with_budget(endpoint.prices_of(options))
     terms["prices"] = options["prices"]
@@ -171,25 +193,41 @@ def _next_step(
         if question is not None:
             options |= {"primary": question.primary, "margin": question.margin}
         options |= {"samples": samples, "control": control, "judge": judging and judging[0].id}
+        judged_at = None if judging is None else judge_url or base_url
+        line = _comparing(changed.id, control, fail_on, judged_at)
         with (
-            _explained(store, streams, changed, control, samples),
+            _explained(store, streams, changed, line, samples),
             output.progress(f"replay {changed.id}") as tell,
         ):
             options["progress"] = lambda done, total, *more: tell(done, total, _detail(*more))
+            options["waits"] = output.waits
             whole = engine.replay(store, streams, changed, candidate, **options)
-        for summary in whole.parts or [whole]:
-            output.show(summary, _lines(summary, control))
-            outcome = max(outcome, _outcome(summary))
+        parts = whole.parts or [whole]
+        outcome = max(map(_outcome, parts))
         if whole.stopped:
             output.note(f"stopped: {whole.stopped}; the same command asks for the rest")
+        if outcome == FAILED:
+            results.failed(whole.failures[0].error)
         if outcome == FAILED or not is_judged:
+            _tell(parts, control, line)
             return outcome
-        if judging is not None:
-            sides = [(changed, None), (control, None)]
-            ask(store, streams, sides, judging, **_of_judge(options, terms))
-        found = engine.compare(store, streams, changed, control=control, **terms)
-        judged = show_comparison(store, found, fail_on, inconclusive=inconclusive, **files)
-    return judged if fail_on else outcome
+        try:
+            if judging is not None:
+                sides = [(changed, None), (control, None)]
+                ask(store, streams, sides, judging, **_of_judge(options, terms))
+            found = engine.compare(store, streams, changed, control=control, **terms)
+            found, gate = results.write(store, found, fail_on, inconclusive)
+        finally:
+            _tell(parts, control, line)
+        show_comparison(found)
+    return gated(gate, fail_on) if fail_on else outcome
+
+
+def _tell(parts: Iterable[ReplaySummary], control: Variant | None, line: str) -> None:
+    """Print what came of each variant and sample, and how to compare the candidate's."""
+    for summary in parts:
+        is_control = control is not None and control.id == summary.variant_id
+        output.show(summary, _lines(summary, "" if is_control else line))
 
 
 def _with_budget(options: dict[str, Any]) -> dict[str, Any]:
@@ -219,7 +257,7 @@ def _tell_label(store: Store, changed: Variant) -> None:
 
 @contextmanager
 def _explained(
-    store: Store, streams: Iterable[str], variant: Variant, control: Variant | None, samples: int
+    store: Store, streams: Iterable[str], variant: Variant, line: str, samples: int
 ) -> Iterator[None]:
     """Say how to go on: where a run is interrupted, and where the record names no model."""
     try:
@@ -239,7 +277,7 @@ def _explained(
         left = sum(one.counts["missing"] + one.counts["failed"] for one in found)
         output.note(
             f"{decisions - left:,} of {counted(decisions, 'decision')} are answered and kept: "
-            f"the same command asks for the rest, `{_comparing(variant.id, control)}` shows them"
+            f"the same command asks for the rest, `{line}` shows them"
         )
         raise
 
@@ -270,7 +308,7 @@ def _verification_lines(found: Verification) -> Iterator[str]:
     )
 
 
-def _lines(summary: ReplaySummary, control: Variant | None) -> Iterator[str]:
+def _lines(summary: ReplaySummary, line: str) -> Iterator[str]:
     from refold.replay.report.formatting import at_least
     from refold.replay.wording import money
 
@@ -291,10 +329,17 @@ def _lines(summary: ReplaySummary, control: Variant | None) -> Iterator[str]:
         f"  {summary.kept:,} kept, {summary.answered:,} answered, {summary.failed:,} failed, "
         f"{counted(summary.requests, 'request')}{tokens}{cost}"
     )
-    if control is None or control.id != summary.variant_id:
-        yield f"  compare: {_comparing(summary.variant_id, control)}"
+    if line:
+        yield f"  compare: {line}"
 
 
-def _comparing(variant_id: str, control: Variant | None) -> str:
-    against = "" if control is None else f" --control {control.id}"
-    return f"refold compare --variant {variant_id}{against}{named_store()}"
+def _comparing(
+    variant_id: str, control: Variant | None, fail_on: tuple[str, ...], judge_url: str | None
+) -> str:
+    """The command that compares the same, and comes to the same verdict."""
+    words = ["refold", "compare", "--variant", variant_id]
+    words += [] if control is None else ["--control", control.id]
+    words += as_given(*_OF_THE_VERDICT)
+    words += [word for one in fail_on for word in ("--fail-on", one)]
+    words += [] if judge_url is None else ["--judge-url", judge_url]
+    return join(words) + named_store()

@@ -72,7 +72,7 @@ def check_question(question: Question, known: Mapping[str, Metric]) -> None:
             raise UsageError(
                 f"{name!r} is not measured here, but {', '.join(known)}; a check or a judge where "
                 "there is one",
-                argument="primary",
+                argument="primary" if name == question.primary else "guardrails",
             )
 
 

@@ -120,8 +120,8 @@ class Budget:
         if cost is None and self.max_cost is not None:
             if self._dearest is None and self.spent.tokens:
                 raise UsageError(
-                    f"nobody says what {request.model} costs, so max_cost cannot be kept: give its "
-                    "price, --price NAME=IN,OUT",
+                    f"nobody says what {request.model} costs, so max_cost= cannot be kept: give "
+                    "its price, --price NAME=IN,OUT",
                     argument="max_cost",
                 )
             cost = AS_LONG_AGAIN * (self._dearest or Decimal(0))

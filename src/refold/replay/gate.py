@@ -25,6 +25,7 @@ from refold.replay.wording import amount, apart
 
 PASSED: Final = 0
 FINDING: Final = 1
+FAILED: Final = 3
 INCONCLUSIVE: Final = 4
 
 NO_CHANGE: Final = frozenset({"same_words"})
@@ -49,7 +50,7 @@ _ELEMENTS: Final = {
     "passed": "",
 }
 _COUNTED: Final = {"failure": "failures", "error": "errors", "skipped": "skipped"}
-_MARKS: Final = {PASSED: "✅", FINDING: "❌", INCONCLUSIVE: "❔"}
+_MARKS: Final = {PASSED: "✅", FINDING: "❌", INCONCLUSIVE: "❔", FAILED: "❗"}
 _MARKUP: Final = re.compile(r"([\\`*_{}\[\]()+!|~$-])")
 _LINKED: Final = re.compile(r"([@#:]|(?<!\w)www)(?=[\w/.])", re.IGNORECASE)
 # What XML 1.0 has no place for, written out or as references.
@@ -69,11 +70,19 @@ class GatedVerdict(msgspec.Struct, frozen=True):
 
 
 class Gate(msgspec.Struct, frozen=True):
-    """0 where it is open, 1 for a finding, 4 where nothing can be said; with every verdict."""
+    """0 where it is open, 1 for a finding, 4 where nothing can be said; with every verdict.
+
+    Of a run that failed there is none: 3.
+    """
 
     exit_code: int
     ship: str
     gated: list[GatedVerdict]
+
+
+def failed(why: str) -> Gate:
+    """The gate of a run that failed before there was a verdict."""
+    return Gate(FAILED, f"No verdict, the run failed: {why}", [])
 
 
 Threshold = tuple[str, Callable[[float, float], bool], float, str]
@@ -172,20 +181,27 @@ def junit(gate: Gate, *, name: str = "refold") -> str:
     """The gate as JUnit XML, in the shape that Jenkins and Maven's Surefire read.
 
     A test case a verdict: a ``failure`` for a finding, an ``error`` where nothing can be said,
-    ``skipped`` where the gate does not ask. The time is 0: the same verdicts give the same bytes.
+    ``skipped`` where the gate does not ask; of a run that failed one ``error``. The time is 0: the
+    same verdicts give the same bytes.
     """
-    counted = Counter(_ELEMENTS[one.state] for one in gate.gated)
+    told: list[tuple[str, State, str, str, str]] = [
+        (one.verdict.metric.name, one.state, one.reason, one.verdict.answer, one.verdict.plain)
+        for one in gate.gated
+    ]
+    if not told:
+        told = [("run", "inconclusive", gate.ship, "failed", gate.ship)]
+    counted = Counter(_ELEMENTS[state] for _, state, *_ in told)
     counts = {key: str(counted[element]) for element, key in _COUNTED.items()}
     suites = ElementTree.Element("testsuites")
-    about = {"name": name, "tests": str(len(gate.gated)), **counts, "time": "0"}
+    about = {"name": name, "tests": str(len(told)), **counts, "time": "0"}
     suite = ElementTree.SubElement(suites, "testsuite", _characters(about))
-    for one in gate.gated:
-        about = {"classname": name, "name": one.verdict.metric.name, "time": "0"}
+    for case_name, state, reason, answer, plain in told:
+        about = {"classname": name, "name": case_name, "time": "0"}
         case = ElementTree.SubElement(suite, "testcase", _characters(about))
-        if element := _ELEMENTS[one.state]:
-            about = {"message": one.reason, "type": one.verdict.answer}
+        if element := _ELEMENTS[state]:
+            about = {"message": reason, "type": answer}
             why = ElementTree.SubElement(case, element, _characters(about))
-            why.text = _NO_CHARACTER.sub("\ufffd", one.verdict.plain)
+            why.text = _NO_CHARACTER.sub("\ufffd", plain)
     ElementTree.indent(suites)
     return ElementTree.tostring(suites, "unicode", xml_declaration=False) + "\n"
 
@@ -193,6 +209,8 @@ def junit(gate: Gate, *, name: str = "refold") -> str:
 def markdown(gate: Gate, *, title: str = "refold") -> str:
     """The gate as a summary for a pull request: the sentence, a table, and every plain answer."""
     lines = [f"### {_MARKS[gate.exit_code]} {escaped(title)}: {escaped(gate.ship)}", ""]
+    if not gate.gated:
+        return "\n".join(lines)
     one, other = gate.gated[0].verdict.sides
     lines += [f"| gate | metric | {one} | {other} | difference | answer |"]
     lines += ["|---|---|---:|---:|---:|---|", *map(_row, gate.gated), ""]

@@ -16,6 +16,7 @@ from refold.core.expected import NO_EVENTS
 from refold.engine.store import Store
 from refold.engine.store_check import check_store
 from refold.errors import NotFound, UsageError
+from refold.replay.events import Role
 from refold.replay.figures import Accounting, account
 from refold.replay.journal import StoredAnswer, answers
 from refold.replay.plan import ToAsk, plan_of, plans, to_ask
@@ -44,10 +45,14 @@ class ReplayRun(Accounting, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Replay:
-    """A variant and, by sample, the streams that it was to be tried on, asked or not yet."""
+    """A variant and, by sample, the streams that it was to be tried on, asked or not yet.
+
+    ``role`` is what it was in its last run.
+    """
 
     variant: Variant
     streams: dict[int, list[str]] = field(default_factory=dict)
+    role: Role = "candidate"
 
     def __str__(self) -> str:
         """Its id, label, and how much there is of it."""
@@ -101,7 +106,7 @@ def replays(store: Store, *, category: str | None = None) -> list[Replay]:
         for sample, streams in plan.streams.items():
             of = [stream for stream in streams if category in (None, _category(stream))]
             if of:
-                found.setdefault(plan.variant.id, Replay(plan.variant))
+                found.setdefault(plan.variant.id, Replay(plan.variant, role=plan.terms.role))
                 tried[plan.variant.id, sample] = dict.fromkeys(of)
     # A branch is of the category of its stream, with a mark.
     for info in store.streams(category=None if category is None else f"{category}~"):
@@ -143,7 +148,9 @@ def find_replay(found: Collection[Replay], wanted: str | None = None) -> Replay:
             return replay
         case []:
             raise NotFound(f"no replay is called {wanted!r}: {_listed(found)}")
-    one = f"name one, as --variant {matches[0].variant.id}"
+    # The first of what can be judged, not of what it is set against.
+    first = min(matches, key=lambda one: one.role == "control")
+    one = f"name one, as --variant {first.variant.id}"
     raise UsageError(f"several replays fit: {one}: {_listed(matches)}")
 
 
