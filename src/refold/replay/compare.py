@@ -15,7 +15,6 @@ from msgspec.structs import replace
 
 from refold.conversation.attributes import Attributes
 from refold.core.expected import NO_EVENTS
-from refold.core.recorded import Recorded
 from refold.engine.store import Store
 from refold.engine.store_check import check_store
 from refold.errors import UsageError, refuse_unless
@@ -99,7 +98,7 @@ class Comparison(ReplayResult, frozen=True, kw_only=True):
     first_partings: list[Parting]
     unreadable: dict[str, str]
     judge: JudgeUsed | None
-    conversations: Sequence[ConversationComparison]
+    conversations: Conversations
 
 
 class _Place(NamedTuple):
@@ -111,17 +110,18 @@ class _Place(NamedTuple):
     branch_version: int
 
 
-class _Beside(NamedTuple):
-    """A conversation, what was recorded of it, and what each side's samples came to.
+class Beside(NamedTuple):
+    """A conversation, what was recorded of it, and what the samples of either side came to.
 
-    ``cluster`` is what it belongs to, itself where nothing is asked; None where it is not known.
+    ``against`` are those of the control, or the record itself where there is none. ``cluster`` is
+    what it belongs to, itself where nothing is asked; None where it is not known.
     """
 
     stream: str
     cluster: str | None
-    history: list[Recorded]
     decisions: list[Decision]
-    sides: list[list[ConversationComparison]]
+    candidate: list[ConversationComparison]
+    against: list[ConversationComparison]
 
 
 class Conversations(Sequence[ConversationComparison]):
@@ -130,8 +130,10 @@ class Conversations(Sequence[ConversationComparison]):
     So they take no memory, and need the store to be open; what is added to it later is not seen.
     What was not to be asked is missing, and marked: a conversation went on with it after the plan.
     Each is there once a sample that it was planned for. ``unreadable`` are those that were left
-    out, each with why.
+    out, each with why. ``control`` are the same as a control answered, where there is one.
     """
+
+    control: Conversations | None = None
 
     def __init__(
         self,
@@ -183,22 +185,34 @@ class Conversations(Sequence[ConversationComparison]):
             with suppress(*UNREADABLE):
                 yield self._compared(place)
 
-    def beside(self, question: Question, *others: Conversations) -> Iterator[_Beside]:
-        """Each conversation with its samples in these and in others; its record is read once.
+    def beside(self, cluster: str | None = None) -> Iterator[Beside]:
+        """Each conversation with what it is set against; its record is read once.
 
-        Those that cannot be read are left out, of these and of the others.
+        Those that cannot be read are left out, of the control too.
         """
-        every, unreadable = (self, *others), dict[str, str]()
+        every = [self] if self.control is None else [self, self.control]
+        unreadable = dict[str, str]()
         for places in zip(*(one._by_stream() for one in every), strict=True):
             try:
-                one = _beside(every, places, question.cluster)
+                one = self._beside(places, cluster)
             except UNREADABLE as error:
                 unreadable[places[0][0].stream] = str(error)
                 continue
             yield one
         for side in every:
-            side.unreadable = unreadable
+            side.unreadable |= unreadable
             side._places = [place for place in side._places if place.stream not in unreadable]
+
+    def _beside(self, places: Sequence[Sequence[_Place]], by: str | None) -> Beside:
+        stream, record = places[0][0].stream, self._recorded(places[0][0])
+        candidate = [self._compared(place, record) for place in places[0]]
+        if self.control is not None:
+            against = [self.control._compared(place, record) for place in places[1]]
+        else:
+            alone = itself(stream, record.decisions)
+            against = [self._scoring.scored(alone, record.history, record.decisions)]
+        cluster = stream if by is None else Attributes.of(record.history).by(by)
+        return Beside(stream, cluster, record.decisions, candidate, against)
 
     def declared(self) -> list[ReplayPlanned]:
         """What was declared when each sample of each conversation was planned."""
@@ -231,18 +245,6 @@ class Conversations(Sequence[ConversationComparison]):
         # Where one agent of several was changed, only the answer says which model it is of.
         model = (self._model or asked_model(decision)) if self._is_one_model else None
         return replace(answer, action=priced(answer.action, model, self._prices))
-
-
-def _beside(
-    sides: Sequence[Conversations], places: Sequence[Sequence[_Place]], by: str | None
-) -> _Beside:
-    stream, record = places[0][0].stream, sides[0]._recorded(places[0][0])
-    compared = [
-        [of._compared(place, record) for place in side]
-        for of, side in zip(sides, places, strict=True)
-    ]
-    cluster = stream if by is None else Attributes.of(record.history).by(by)
-    return _Beside(stream, cluster, record.history, record.decisions, compared)
 
 
 def compare(
@@ -281,10 +283,11 @@ def compare(
     scoring = Scoring(checks, None if judge is None else Judgements(store, judge))
     fields = ignored(ignore)
     sides = [Conversations(store, those, *one, scoring, fields, prices) for one in asked]
+    sides[0].control = next(iter(sides[1:]), None)
     _check_other([place.branch for side in sides for place in side._places])
     promises = promised(*(one.declared() for one in sides), asked=question.deciding)
     known = measured(checks, judge, is_timed=promises.is_timed)
-    tallies, arms, without_cluster = _counted(sides, question, control, known, scoring)
+    tallies, arms, without_cluster = _counted(sides[0], question, control, known)
     unreadable = sides[0].unreadable
     figures, first = [tally.figures() for tally in tallies], tallies[0]
     is_complete = not unreadable and all(one.accounting.is_complete for one in figures)
@@ -324,32 +327,28 @@ def _unread(unreadable: Mapping[str, str]) -> list[str]:
 
 
 def _counted(
-    sides: Sequence[Conversations],
+    answered: Conversations,
     question: Question,
     control: Variant | None,
     known: Mapping[str, Metric],
-    scoring: Scoring,
 ) -> tuple[list[Tally], tuple[Arm, Arm], int]:
     """Count all of it on each side; where there is no control, the record is one.
 
     The counts, what both arms gave, and of how many conversations the cluster is not known.
     """
     arms = _arms(question, known, has_control=control is not None)
-    tallies, without_cluster = [Tally() for _ in sides], 0
-    for one in sides[0].beside(question, *sides[1:]):
+    tallies, without_cluster = [Tally()] + [Tally()] * (control is not None), 0
+    for one in answered.beside(question.cluster):
         without_cluster += one.cluster is None
-        for tally, compared in zip(tallies, one.sides, strict=True):
-            for each in compared:
-                tally.add(each)
-        if control is not None:
-            against = one.sides[1]
-            check_recorded(control, one.decisions, sides[1].terms[one.stream].values())
-        else:
-            record = itself(one.stream, one.decisions)
-            against = [scoring.scored(record, one.history, one.decisions)]
-        for arm, compared in zip(arms, (one.sides[0], against), strict=True):
+        if control is not None and answered.control is not None:
+            asked = answered.control.terms[one.stream].values()
+            check_recorded(control, one.decisions, asked)
+        for arm, compared in zip(arms, (one.candidate, one.against), strict=True):
             for each in compared:
                 arm.add(each, one.cluster or one.stream)
+        for tally, compared in zip(tallies, (one.candidate, one.against), strict=False):
+            for each in compared:
+                tally.add(each)
     return tallies, arms, without_cluster
 
 

@@ -36,9 +36,20 @@ class ArmMeans(NamedTuple):
 class Pair(NamedTuple):
     """What both arms gave for one item."""
 
+    item: str
     cluster: str
     candidate: Values
     control: Values
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every answer of both is known."""
+        return None not in self.candidate and None not in self.control
+
+    @property
+    def means(self) -> tuple[float | None, float | None]:
+        """Of what is known of the candidate and of the control."""
+        return _mean(self.candidate), _mean(self.control)
 
     def difference(self, lowest: float | None = None, highest: float | None = None) -> float | None:
         """Of what is known, or with the lowest and the highest in place of what is not."""
@@ -58,13 +69,13 @@ def paired_arms(
     metric has no lowest or highest value, it is that of those seen. Raises
     :class:`~refold.errors.UsageError` for a value that is not a finite number.
     """
-    pairs = _pairs(candidate, control)
-    missing = sum(None in one.candidate or None in one.control for one in pairs)
+    pairs = pairs_of(candidate, control)
+    missing = sum(not one.is_whole for one in pairs)
     known = [(one, found) for one in pairs if (found := one.difference()) is not None]
     if not known:
         new, old = [one.candidate for one in pairs], [one.control for one in pairs]
         return [], math.inf, ArmMeans(len(pairs), missing, _over(new), _over(old))
-    seen = [value for one in pairs for side in one[1:] for value in side if value is not None]
+    seen = [value for one in pairs for side in one[2:] for value in side if value is not None]
     lowest = min(seen) if metric.low is None else metric.low
     highest = max(seen) if metric.high is None else metric.high
     by_cluster = defaultdict[str, list[float]](list)
@@ -81,11 +92,12 @@ def paired_arms(
     )
 
 
-def _pairs(candidate: Iterable[Observation], control: Iterable[Observation]) -> list[Pair]:
+def pairs_of(candidate: Iterable[Observation], control: Iterable[Observation]) -> list[Pair]:
+    """The items of two arms, each with what both gave."""
     clusters: dict[str, str] = {}
     new, old = (_values(arm, clusters) for arm in (candidate, control))
     return [
-        Pair(of, new.get(i, [None]), old.get(i, [None]))
+        Pair(i, of, new.get(i, [None]), old.get(i, [None]))
         for i, of in clusters.items()
         if new.get(i) != [] and old.get(i) != []
     ]

@@ -62,6 +62,12 @@ class RecordedTask(msgspec.Struct, frozen=True, kw_only=True):
     a: list[RecordedTry]
     b: list[RecordedTry]
 
+    def observed(self, side: str, metric: str) -> Iterator[Observation]:
+        """What a metric is with ``a`` or ``b``."""
+        for one in getattr(self, side):
+            value, applies = one.values.get(metric), metric in one.values
+            yield Observation(self.task, one.cluster, value, applies)
+
 
 class RecordedArm(msgspec.Struct, frozen=True, kw_only=True):
     """One selection: how many conversations, of how many tasks (or what it is paired by).
@@ -257,9 +263,7 @@ class _Tasks(NamedTuple):
     def of(self, metric: str) -> Iterator[Observation]:
         """All that is known of a metric."""
         for task in self.tasks:
-            for one in getattr(task, self.name):
-                value, applies = one.values.get(metric), metric in one.values
-                yield Observation(task.task, one.cluster, value, applies)
+            yield from task.observed(self.name, metric)
 
 
 def _rewards(tries: Iterable[RecordedTry]) -> Values:

@@ -8,15 +8,27 @@ from heapq import nlargest
 from statistics import fmean
 from typing import Any, Final
 
+from msgspec.structs import replace
+
+from refold.conversation.attributes import REWARD
 from refold.core.recorded import Recorded
-from refold.replay.actions import LEVELS, NOT_COMPARED, ConversationComparison, known
+from refold.replay.actions import (
+    NOT_COMPARED,
+    ConversationComparison,
+    DecisionComparison,
+    known,
+)
+from refold.replay.answer import Verdict, Verdicts
 from refold.replay.arms import itself
+from refold.replay.compare import Beside
 from refold.replay.decision import Action, decisions
-from refold.replay.metrics import Metric
+from refold.replay.figures import is_compared, is_same_action
+from refold.replay.metrics import METRICS, Metric, Observation, observations
+from refold.replay.pairing import pairs_of
 from refold.replay.recorded import RecordedTask, RecordedTry
 from refold.replay.report import render, turns
 from refold.replay.report.links import Link, anchor, event_anchor
-from refold.replay.report.paging import Paged
+from refold.replay.report.paging import Pack, Paged
 from refold.replay.report.patterns import Patterns
 
 CONVERSATIONS_SHOWN_MAX: Final = 10_000
@@ -25,45 +37,54 @@ ROWS_A_PAGE: Final = 200
 PLACES_A_PAGE: Final = 400
 TURNS_A_PAGE: Final = 50
 DIFFERING_SHOWN: Final = 50
-OF_LEVELS: Final = ("broken_answers", "same_action", "same_calls", "same_words")
-"""The metrics of which each decision has a level, by which they are listed."""
+OF_CONTROL: Final = "control:"
+"""How the names of the control's lists begin."""
+_WON: Final = {
+    (True, True): "both",
+    (True, False): "only-a",
+    (False, True): "only-b",
+    (False, False): "neither",
+}
+BESIDE_RECORD: Final = ("cost", "latency_ms")
+"""What is set against the record too, as a whole."""
 
 
-class Differing:
-    """The places behind a metric, each with its two values: where these are furthest apart."""
+class Furthest:
+    """Places with two values, those of them where these are furthest apart."""
 
     def __init__(self) -> None:
-        self.count, self._found = 0, list[tuple[list[Link], Any, Any]]()
+        self._found = list[tuple[str, float, float]]()
 
-    def add(self, links: list[Link], before: Any, after: Any) -> None:
+    def add(self, place: str, before: Any, after: Any) -> None:
         """One more place; where a value is not known, or both are the same, it is none."""
         if before is None or after is None or before == after:
             return
-        self.count += 1
-        self._found.append((links, before, after))
+        self._found.append((place, float(before), float(after)))
         if len(self._found) > 50 * DIFFERING_SHOWN:
             self._found = self.found
 
     @property
-    def found(self) -> list[tuple[list[Link], Any, Any]]:
+    def found(self) -> list[tuple[str, float, float]]:
         """The largest differences, the first of them first."""
         return nlargest(DIFFERING_SHOWN, self._found, key=lambda one: abs(one[2] - one[1]))
 
 
 class _Shown:
-    """The conversations whose turns the page shows, and what is behind its metrics.
+    """The conversations whose turns the page shows, and a list behind each of its figures.
 
-    The rows of ``whole`` are behind each, unless it has one of the ``places``.
+    ``at`` has the lists by the anchors that lead to them. ``pack`` is where their pages wait.
     """
 
-    whole: str
-    places: Mapping[str, str] = {}
+    def __init__(self, verdicts: Verdicts, pack: Pack) -> None:
+        self.verdicts = [*verdicts]
+        self.at = defaultdict[str, Paged](self._places)
+        self.rows = Paged(pack, ROWS_A_PAGE)
+        self.turns = Paged(pack, TURNS_A_PAGE)
+        self._pack, self._shown = pack, set[str]()
+        self._furthest = defaultdict[tuple[str, Metric], Furthest](Furthest)
 
-    def __init__(self) -> None:
-        self._shown: set[str] = set()
-        self.rows = Paged(ROWS_A_PAGE)
-        self.turns = Paged(TURNS_A_PAGE)
-        self.behind = defaultdict[str, Differing](Differing)
+    def _places(self) -> Paged:
+        return Paged(self._pack, PLACES_A_PAGE)
 
     def event(self, stream: str, event_id: str) -> Link:
         """An event's id, as a link where its conversation is on the page."""
@@ -73,10 +94,36 @@ class _Shown:
         """A conversation's name, as a link where it is on the page."""
         return Link(stream, anchor(f"conversation:{stream}") if stream in self._shown else None)
 
-    def place_of(self, metric: str) -> str:
-        """The anchor of what is behind a metric: where its values differ, else all there is."""
-        own = anchor(f"metric:{metric}")
-        return own if self.behind[metric].count else self.places.get(metric, self.whole)
+    def behind(self, metric: Metric, side: str = "") -> str:
+        """The anchor of the list behind a metric: where the sides differ, or what is of one."""
+        return anchor(f"metric:{metric.name}") + (side and f":{side}")
+
+    def finish(self) -> None:
+        """Make lists of what is known only when all was seen."""
+        for (name, metric), furthest in self._furthest.items():
+            for place, before, after in furthest.found:
+                self.at[name].add(_valued(place, before, after, metric))
+
+    def _measure(
+        self,
+        verdict: Verdict,
+        candidate: Iterable[Observation],
+        control: Iterable[Observation],
+        places: Mapping[str, str],
+    ) -> None:
+        """Put what both sides gave for items, which have ``places``, behind a verdict's figures."""
+        metric, name = verdict.metric, self.behind(verdict.metric)
+        for one in pairs_of(candidate, control):
+            where, (after, before) = places[one.item], one.means
+            if not one.is_whole:
+                self.at[f"{name}:unknown"].add(where)
+            for side, value in zip(verdict.sides, (after, before), strict=True):
+                if value is not None and falls_short(metric, value):
+                    self.at[f"{name}:{side}"].add(_valued(where, None, value, metric))
+            if metric.unit != "share":
+                self._furthest[name, metric].add(where, before, after)
+            elif None not in (before, after) and before != after:
+                self.at[name].add(_valued(where, before, after, metric))
 
     def _show(
         self,
@@ -97,47 +144,81 @@ class _Shown:
 class Lists(_Shown):
     """The lists of a replay; each is read by the template once every conversation was added."""
 
-    whole = "conversations"
-    places = dict.fromkeys(OF_LEVELS, "turns")
+    def __init__(self, verdicts: Verdicts, pack: Pack, *, has_control: bool) -> None:
+        super().__init__(verdicts, pack)
+        self.patterns = Patterns(self._places)
+        self._has_control = has_control
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.levels = {level: Paged(PLACES_A_PAGE) for level in LEVELS}
-        self.not_compared, self.same = Paged(PLACES_A_PAGE), Paged(PLACES_A_PAGE)
-        self.patterns = Patterns()
+    def add(self, pair: Beside, history: Sequence[Recorded]) -> None:
+        """One more conversation, with what both sides answered."""
+        for number, compared in enumerate(pair.candidate):
+            # A further sample stands under the name of its branch: each turn has its own place.
+            own = replace(compared, stream=compared.branch) if number else compared
+            self._answered(turns.without_redacted(own, history), history)
+        decided = pair.candidate[0].decisions
+        places = {one.at: _place(self.event(pair.stream, one.at)) for one in decided}
+        for control in pair.against if self._has_control else ():
+            self._count(OF_CONTROL, control, pair.stream, places)
+        for verdict in self.verdicts:
+            is_early = verdict.looks == "any"
+            new, old = (
+                observations(of, verdict.metric, is_early=is_early)
+                for of in (pair.candidate, pair.against)
+            )
+            self._measure(verdict, new, old, places)
 
-    def add(self, one: ConversationComparison, history: Sequence[Recorded]) -> None:
-        """One more conversation, what was redacted left out of it already."""
+    def _answered(self, one: ConversationComparison, history: Sequence[Recorded]) -> None:
         self._show("replayed", one, history, one)
         self.rows.add(render.macro("rows.html", "row", one, self))
-        if one.same_action:
-            self.same.add(_place(self.conversation(one.stream)))
+        places = {each.at: _place(self.event(one.stream, each.at)) for each in one.decisions}
+        self._count("", one, one.stream, places)
         for decision in one.decisions:
-            link = self.event(one.stream, decision.at)
-            self.levels[decision.level].add(_place(link))
-            if decision.level in NOT_COMPARED:
-                self.not_compared.add(render.macro("rows.html", "left_out", link, decision))
-            self.patterns.add(link, decision)
+            place = places[decision.at]
+            self.at[f"level:{decision.level}"].add(place)
+            self.patterns.add(place, decision)
             old, new = decision.recorded, decision.candidate or Action()
-            for name in ("cost", "latency_ms"):
-                self.behind[name].add([link], getattr(old, name), getattr(new, name))
-            for name, score in decision.scores.items():
-                self.behind[name].add([link], decision.recorded_scores.get(name), score)
+            if new.attempts > 1:
+                self.at["tried-again"].add(place)
+            for name in BESIDE_RECORD:
+                beside = self._furthest[f"recorded:{name}", METRICS[name]]
+                beside.add(place, getattr(old, name), getattr(new, name))
+
+    def _count(
+        self, side: str, one: ConversationComparison, stream: str, places: Mapping[str, str]
+    ) -> None:
+        """Put the decisions of a conversation behind the figures of a side."""
+        if one.same_action is not None:
+            name = "same-throughout" if one.same_action else "other-throughout"
+            self.at[side + name].add(_place(self.conversation(stream)))
+        begun = any(is_compared(each) or each.level == "failed" for each in one.decisions)
+        for decision in one.decisions:
+            if decision.level in NOT_COMPARED:
+                link = self.event(stream, decision.at)
+                left_out = render.macro("rows.html", "left_out", link, decision)
+                self.at[side + why_left_out(decision, is_begun=begun)].add(left_out)
+                continue
+            name = "same-action" if is_same_action(decision) else "other-action"
+            name = name if decision.is_assessed else "not-assessed"
+            self.at[side + name].add(places[decision.at])
+
+
+def why_left_out(decision: DecisionComparison, *, is_begun: bool) -> str:
+    """The list of a decision without an outcome: see :class:`~refold.replay.figures.Accounting`."""
+    if decision.is_later:
+        return "later"
+    if decision.level == "failed":
+        return "failed"
+    return "missing" if is_begun else "never-begun"
 
 
 class TaskLists(_Shown):
-    """The lists of two recordings; ``metrics`` are those that are told, what decides first.
-
-    ``read`` gives the events of a stream.
-    """
-
-    whole = "tasks"
+    """The lists of two recordings; ``read`` gives the events of a stream."""
 
     def __init__(
-        self, metrics: Sequence[Metric], read: Callable[[str], Iterable[Recorded]]
+        self, verdicts: Verdicts, pack: Pack, read: Callable[[str], Iterable[Recorded]]
     ) -> None:
-        super().__init__()
-        self.metrics, self._read = metrics, read
+        super().__init__(verdicts, pack)
+        self.metrics, self._read = [one.metric for one in verdicts], read
 
     def add(self, task: RecordedTask) -> None:
         """One more task, with its conversations."""
@@ -153,8 +234,17 @@ class TaskLists(_Shown):
                 self._show("recorded", made, history, *about, until=one.until)
         links = [[self.conversation(one.stream) for one in side] for side in (task.a, task.b)]
         self.rows.add(render.macro("rows.html", "task", task, links, values, level))
-        for metric, before, after in values:
-            self.behind[metric.name].add([*links[1], *links[0]], before, after)
+        place = render.macro("rows.html", "task_place", task, links)
+        won = _WON[_mean(task.a, REWARD) == 1, _mean(task.b, REWARD) == 1]
+        self.at[f"outcome:{won}"].add(place)
+        for verdict in self.verdicts:
+            new, old = (task.observed(side, verdict.metric.name) for side in "ba")
+            self._measure(verdict, new, old, {task.task: place})
+
+
+def falls_short(metric: Metric, value: float) -> bool:
+    """Whether a share is not as good as it can be, or not all of what a metric without good is."""
+    return metric.unit == "share" and (value > 0 if metric.direction == "lower" else value < 1)
 
 
 def _mean(tries: Iterable[RecordedTry], name: str) -> float | None:
@@ -175,3 +265,7 @@ def _level(metric: Metric, before: float | None, after: float | None) -> str:
 
 def _place(link: Link) -> str:
     return render.macro("rows.html", "place", link)
+
+
+def _valued(place: str, before: float | None, after: float | None, metric: Metric) -> str:
+    return render.macro("rows.html", "valued", place, before, after, metric)

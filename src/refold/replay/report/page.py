@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -19,6 +20,9 @@ from refold.replay.report.formatting import cut
 from refold.replay.report.text_diff import compare_lines
 from refold.replay.request import configured_by
 from refold.replay.variant import Variant
+
+if TYPE_CHECKING:
+    from refold.replay.report.paging import Pack
 
 PROMPT_CHARS_MAX: Final = 40_000
 TITLES: Final = {
@@ -75,13 +79,15 @@ def _pieces(
 ) -> Iterator[str]:
     # Not every program that compares makes a page.
     from refold.replay.report import render
+    from refold.replay.report.paging import Pack
 
-    if isinstance(comparison, RecordedComparison):
-        template, values = "recorded.html", recorded_values(comparison, read)
-    else:
-        template, values = "report.html", report_values(comparison, read)
-    values |= {"comparison": comparison, "title": title or TITLES[template], "note": note}
-    return render.pieces(template, **values)
+    with closing(Pack()) as pack:
+        if isinstance(comparison, RecordedComparison):
+            template, values = "recorded.html", recorded_values(comparison, read, pack)
+        else:
+            template, values = "report.html", report_values(comparison, read, pack)
+        values |= {"comparison": comparison, "title": title or TITLES[template], "note": note}
+        yield from render.pieces(template, **values)
 
 
 def summary(comparison: Comparison | RecordedComparison) -> str:
@@ -95,25 +101,30 @@ def summary(comparison: Comparison | RecordedComparison) -> str:
     return render.text("recorded.txt" if is_recorded else "summary.txt", comparison=comparison)
 
 
-def recorded_values(comparison: RecordedComparison, read: Read | None) -> dict[str, object]:
+def recorded_values(
+    comparison: RecordedComparison, read: Read | None, pack: Pack
+) -> dict[str, object]:
     """All that the template asks for of two recordings, but their title and note."""
     from refold.replay.report.lists import TaskLists
 
-    lists = TaskLists([one.metric for one in comparison.verdicts], read or (lambda _: []))
+    lists = TaskLists(comparison.verdicts, pack, read or (lambda _: []))
     for task in comparison.tasks:
         lists.add(task)
+    lists.finish()
     return {"lists": lists}
 
 
-def report_values(comparison: Comparison, read: Read | None) -> dict[str, object]:
+def report_values(comparison: Comparison, read: Read | None, pack: Pack) -> dict[str, object]:
     """All that the template of a replay asks for, but its title and note."""
     from refold.replay.report.lists import Lists
 
-    lists, recorded = Lists(), RecordedUnder()
-    for compared in comparison.conversations:
-        history = [] if read is None else list(read(compared.stream))
-        lists.add(turns.without_redacted(compared, history), history)
+    has_control = comparison.control is not None
+    lists, recorded = Lists(comparison.verdicts, pack, has_control=has_control), RecordedUnder()
+    for pair in comparison.conversations.beside():
+        history = [] if read is None else list(read(pair.stream))
+        lists.add(pair, history)
         recorded.add(history)
+    lists.finish()
     return {
         "figures": comparison.figures,
         "lists": lists,

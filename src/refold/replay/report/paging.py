@@ -1,26 +1,60 @@
-"""Long lists of a page: the first items stand there, the rest is packed until it is turned to."""
+"""Long lists of a page: the first items stand there, the rest is packed until it is turned to.
+
+What is packed is kept in a file until the page is written, so that a list of any length takes
+little memory.
+"""
 
 from __future__ import annotations
 
 import base64
 import zlib
-from typing import NamedTuple
+from tempfile import SpooledTemporaryFile
+from typing import Final, NamedTuple
 
 from refold.replay.report.render import finished
 
+IN_MEMORY_MAX: Final = 4 << 20
+"""Bytes: a page of few conversations needs no file."""
+
+
+class Pack:
+    """Where what is packed of a page waits to be written; its end is :meth:`close`."""
+
+    def __init__(self) -> None:
+        self._file = SpooledTemporaryFile(max_size=IN_MEMORY_MAX)  # noqa: SIM115
+        self.close = self._file.close
+
+    def add(self, html: str) -> tuple[int, int]:
+        """Keep some HTML as zlib (RFC 1950) in base64; where that stands, and how long it is."""
+        text = base64.b64encode(zlib.compress(finished(html).encode()))
+        place = self._file.seek(0, 2)
+        self._file.write(text)
+        return place, len(text)
+
+    def text(self, place: int, length: int) -> str:
+        """What was kept at a place."""
+        self._file.seek(place)
+        return self._file.read(length).decode()
+
 
 class PackedPage(NamedTuple):
-    """A page of a list: zlib (RFC 1950) in base64; ``names`` are the anchors in it, by spaces."""
+    """A page of a list; ``names`` are the anchors in it, by spaces."""
 
     names: str
-    text: str
+    pack: Pack
+    place: tuple[int, int]
+
+    @property
+    def text(self) -> str:
+        """What is packed."""
+        return self.pack.text(*self.place)
 
 
 class Paged:
     """A list in pages of ``size`` items: each is what a macro of the templates wrote."""
 
-    def __init__(self, size: int) -> None:
-        self.size, self.count = size, 0
+    def __init__(self, pack: Pack, size: int) -> None:
+        self.size, self.count, self._pack = size, 0, pack
         self._first: list[str] = []
         self._rest: list[str] = []
         self._names: list[str] = []
@@ -35,8 +69,7 @@ class Paged:
         self._rest.append(item)
         self._names += [name] if name else []
         if len(self._rest) == self.size:
-            self._packed.append(self._pack())
-            self._rest, self._names = [], []
+            self._pack_up()
 
     @property
     def first(self) -> str:
@@ -47,8 +80,11 @@ class Paged:
     @property
     def packed(self) -> list[PackedPage]:
         """Every page after the first."""
-        return [*self._packed, self._pack()] if self._rest else self._packed
+        if self._rest:
+            self._pack_up()
+        return self._packed
 
-    def _pack(self) -> PackedPage:
-        text = zlib.compress(finished("".join(self._rest)).encode())
-        return PackedPage(" ".join(self._names), base64.b64encode(text).decode())
+    def _pack_up(self) -> None:
+        place = self._pack.add("".join(self._rest))
+        self._packed.append(PackedPage(" ".join(self._names), self._pack, place))
+        self._rest, self._names = [], []

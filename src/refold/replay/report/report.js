@@ -112,6 +112,8 @@
       if (at.tagName === "DETAILS") at.open = true;
       at.hidden = false;
     }
+    // What groups several lists has them open too.
+    for (const one of all(":scope > details:not(.conversation)", target)) one.open = true;
     target.scrollIntoView({ block: "start" });
   };
 
