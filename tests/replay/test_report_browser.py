@@ -147,20 +147,26 @@ def test_a_picture_of_it_is_not_blank(
 
 
 MEASURES = """<script>
-const wide = [...document.querySelectorAll(".levels, .verdicts, .patterns")].filter(
+const tables = ".levels, .verdicts, .patterns, .conversations, .tasks";
+const wide = [...document.querySelectorAll(tables)].filter(
   (table) => table.parentElement.scrollWidth > table.parentElement.clientWidth);
 const heads = [...document.querySelectorAll(".verdicts .plain td")].filter(
   (one) => one.clientWidth < 300);
 const names = [...document.querySelectorAll(".patterns code")].filter(
   (name) => name.getClientRects().length > 1);
-parent.postMessage([wide, heads, names].map((found) => found.length).join(), "*");
+const told = (cell) => getComputedStyle(cell, "::before").content;
+const figures = document.querySelectorAll(
+  ".verdicts tr:not(.plain) td.number, .conversations td.number, .tasks td.number");
+const unnamed = [...figures].filter((cell) => !/\\w/.test(told(cell).replace("none", "")));
+const counts = [wide, heads, names, unnamed].map((found) => found.length);
+parent.postMessage([...counts, figures.length > 8 ? "all" : "none"].join(), "*");
 </script>"""
 FRAME = """<iframe src="narrow.html" style="width: 400px; height: 900px; border: 0"></iframe><p>
 <script>onmessage = ({ data }) => { document.querySelector("p").textContent = data; };</script>"""
 
 
 def test_its_tables_can_be_read_on_a_phone(tmp_path: Path) -> None:
-    """No column is off the edge, no head is a few letters wide, no name of a tool is broken."""
+    """No column is off the edge, no name of a tool is broken, and each figure has its name."""
     store = refold.open("memory:")
     record(store, "call-1")
     control = Variant(params={"seed": 2})
@@ -170,15 +176,21 @@ def test_its_tables_can_be_read_on_a_phone(tmp_path: Path) -> None:
         return Action(calls=(Call("request_nurse_callback", "{}"),))
 
     told(store, other_tool)
-    text = render_report(compare(store, ["call-1"], VARIANT, control=control), read=store.read)
-    measured = re.sub(r"<meta http-equiv[^>]*>", "", text).replace("</body>", f"{MEASURES}</body>")
-    assert measured.count(MEASURES) == 1
-    (tmp_path / "narrow.html").write_text(measured, encoding="utf-8")
-    frame = tmp_path / "frame.html"
-    frame.write_text(FRAME, encoding="utf-8")
-    options = ("--dump-dom", "--hide-scrollbars", "--virtual-time-budget=2000")
-    done = chromium(frame.as_uri(), *options)
-    assert "<p>0,0,0" in done.stdout.replace("\n", ""), done.stdout
+    replayed = render_report(compare(store, ["call-1"], VARIANT, control=control), read=store.read)
+    for n in range(4):
+        events = [UserUtterance("Hi."), AgentUtterance("Hello.")]
+        store.append(f"{'ab'[n % 2]}-{n}", events, metadata={"task": f"t{n // 2}"})
+    made = compare_recorded(
+        store, ["a-0", "a-2"], ["b-1", "b-3"], checks=[read_check("max_words=9")]
+    )
+    for number, text in enumerate((replayed, render_report(made, read=store.read))):
+        page = re.sub(r"<meta http-equiv[^>]*>", "", text)
+        (tmp_path / "narrow.html").write_text(page.replace("</body>", f"{MEASURES}</body>"))
+        frame = tmp_path / f"frame{number}.html"
+        frame.write_text(FRAME, encoding="utf-8")
+        options = ("--dump-dom", "--hide-scrollbars", "--virtual-time-budget=2000")
+        done = chromium(frame.as_uri(), *options)
+        assert "<p>0,0,0,0,all</p>" in done.stdout.replace("\n", ""), done.stdout[-3000:]
 
 
 WIDE = """<script>

@@ -37,7 +37,7 @@ Options = Mapping[str, click.Option]
 Names = Collection[str]
 
 
-class Said(NamedTuple):
+class FileSetting(NamedTuple):
     """What a file says of an option, and where: its name, the table, the key."""
 
     value: Any
@@ -47,7 +47,7 @@ class Said(NamedTuple):
 class Settings(NamedTuple):
     """What files say of a command's options, by long name; what is ignored, and of which file."""
 
-    values: dict[str, Said]
+    values: dict[str, FileSetting]
     ignored: dict[str, str]
 
 
@@ -61,14 +61,16 @@ def settings(
     (with the nearest that exists) and a value that its option cannot have.
     """
 
-    def said(path: str) -> dict[str, Said]:
+    def said(path: str) -> dict[str, FileSetting]:
         content, inside = _parsed(path), "tool.refold." * _is_project(path)
         _check_keys(f"{path}:", content, [*COMMON, *tables])
         where = f"{path}: [{inside}{table}]"
         own = _table(where, content.get(table, {}))
         _check_keys(where, own, keys)
-        common = {key: Said(content[key], f"{path}: {key}") for key in COMMON if key in content}
-        every = common | {key: Said(value, f"{where} {key}") for key, value in own.items()}
+        common = {
+            key: FileSetting(content[key], f"{path}: {key}") for key in COMMON if key in content
+        }
+        every = common | {key: FileSetting(value, f"{where} {key}") for key, value in own.items()}
         known = sorted(options.keys() & every.keys())
         return {key: every[key]._replace(value=_fit(options[key], every[key])) for key in known}
 
@@ -108,7 +110,7 @@ def _leads_away(value: Any) -> bool:
     return not path.is_relative_to(Path().resolve())
 
 
-def _fit(option: click.Option, said: Said) -> Any:
+def _fit(option: click.Option, said: FileSetting) -> Any:
     """The value as the option would be given it; one text is a list of one."""
     value, where = said
     several = value if option.multiple and isinstance(value, list) else [value]

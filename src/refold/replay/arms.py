@@ -98,22 +98,27 @@ class Arm:
 
     def __init__(self, name: str, metrics: Iterable[Metric], *, is_early: bool) -> None:
         self.name, self._metrics, self._is_early = name, [*metrics], is_early
-        self._columns = {one.name: (list[str](), list[str](), array("d")) for one in self._metrics}
+        self._items, self._clusters = list[str](), list[str]()
+        self._columns = {one.name: array("d") for one in self._metrics}
 
     def add(self, conversation: ConversationComparison, cluster: str) -> None:
         """One more conversation, of a cluster."""
+        places = {one.at: n for n, one in enumerate(conversation.decisions, len(self._items))}
+        self._items += places
+        self._clusters += [cluster] * len(places)
         for metric in self._metrics:
-            items, clusters, values = self._columns[metric.name]
+            values = self._columns[metric.name]
+            values.extend([-inf] * len(places))
             for one in observations([conversation], metric, is_early=self._is_early):
-                items.append(one.item)
-                clusters.append(cluster)
                 known = nan if one.value is None else one.value
-                values.append(known if one.applies else inf)
+                values[places[one.item]] = known if one.applies else inf
 
     def of(self, metric: str) -> Iterator[Observation]:
         """All that was observed of a metric."""
-        for item, cluster, value in zip(*self._columns.get(metric, ((), (), ())), strict=True):
-            yield Observation(item, cluster, value if isfinite(value) else None, value != inf)
+        columns = self._items, self._clusters, self._columns.get(metric, ())
+        for item, cluster, value in zip(*columns, strict=metric in self._columns):
+            if value != -inf:
+                yield Observation(item, cluster, value if isfinite(value) else None, value != inf)
 
 
 def itself(stream: str, made: Sequence[Decision]) -> ConversationComparison:

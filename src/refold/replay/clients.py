@@ -34,13 +34,16 @@ from refold.replay.decision import Action
 from refold.replay.request import ChatRequest
 
 _BUSY: Final = frozenset({408, 409, 425, 429})
-_NO_CONNECTION: Final = ("ConnectError", "ConnectTimeout", "ConnectionRefusedError", "gaierror")
-_BROKEN: Final = (
-    *("RemoteProtocolError", "ReadError", "WriteError", "CloseError"),
-    *("ServerDisconnectedError", "ClientPayloadError", "ClientOSError"),
-)
-"""What the HTTP libraries of the SDKs call a connection that was dropped."""
-_NO_JSON: Final = ("JSONDecodeError", "UnknownApiResponseError")
+_KINDS: Final[dict[str, FailureKind]] = {
+    **dict.fromkeys(("ConnectError", "ConnectTimeout", "ClientConnectorError"), "unreachable"),
+    **dict.fromkeys(("TimeoutException", "TimeoutError", "ReadTimeout", "PoolTimeout"), "timeout"),
+    # A connection that was dropped: as of our own, the service may have too much to do.
+    **dict.fromkeys(("RemoteProtocolError", "ReadError", "WriteError", "CloseError"), "busy"),
+    **dict.fromkeys(("ServerDisconnectedError", "ClientPayloadError", "ClientOSError"), "busy"),
+    **dict.fromkeys(("JSONDecodeError", "UnknownApiResponseError"), "garbage"),
+    **{"APITimeoutError": "timeout", "APIConnectionError": "unreachable"},
+}
+"""What is raised by the HTTP libraries of the SDKs, and by these where nothing else is known."""
 _NAMED: Final = {
     "chat": ("messages", "tools"),
     "responses": ("input", "tools"),
@@ -103,9 +106,7 @@ class _Pieces:
         self._began_s, self._first_s, self._frames = monotonic(), 0.0, list[Frame]()
 
     def add(self, piece: Any) -> None:
-        said = as_json(piece)
-        kind = said.get("type") if isinstance(said, dict) else None
-        frame = Frame(kind or "", msgspec.json.encode(said).decode())
+        frame = Frame("", msgspec.json.encode(as_json(piece)).decode())
         if not self._first_s and has_token(frame):
             self._first_s = monotonic() - self._began_s
         self._frames.append(frame)
@@ -176,24 +177,16 @@ def _failure(error: Exception, is_streamed: bool) -> ModelFailure:
     if isinstance(error, ModelFailure):
         return error
     status = _status(error)
-    headers = getattr(getattr(error, "response", None), "headers", None) or {}
-    names = [type(one).__name__ for one in _causes(error)]
-    kind: FailureKind = "error"
+    causes = [type(one).__name__ for one in _causes(error)]
+    kinds: list[FailureKind] = [_KINDS[name] for name in causes if name in _KINDS]
+    kind = kinds[-1] if kinds else "error"
     if status is not None:
         kind = "busy" if status in _BUSY or status >= 500 else "refused"
-    elif any(name in _NO_CONNECTION for name in names):
-        kind = "unreachable"
-    elif any("Timeout" in name for name in names):
-        kind = "timeout"
-    elif any(name in _BROKEN for name in names):
-        # As a connection of our own that is dropped: the service may have too much to do.
-        kind = "busy"
-    elif any(name in _NO_JSON for name in names):
-        kind = "busy" if is_streamed else "garbage"  # A stream that was cut ends in half a piece.
-    elif any("Connect" in name for name in names):
-        kind = "unreachable"
+    elif kind == "garbage" and is_streamed:
+        kind = "busy"  # A stream that was cut ends in half a piece.
+    headers = getattr(getattr(error, "response", None), "headers", None) or {}
     return ModelFailure(
-        f"the client raised {names[0]}: {snippet(str(error))}",
+        f"the client raised {causes[0]}: {snippet(str(error))}",
         kind=kind,
         status=status,
         retry_after_s=retry_after_s(headers, now=datetime.now(UTC)),

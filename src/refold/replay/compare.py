@@ -98,7 +98,7 @@ class Comparison(ReplayResult, frozen=True, kw_only=True):
     first_partings: list[Parting]
     unreadable: dict[str, str]
     judge: JudgeUsed | None
-    conversations: Conversations
+    conversations: Sequence[ConversationComparison]
 
 
 class _Place(NamedTuple):
@@ -110,7 +110,7 @@ class _Place(NamedTuple):
     branch_version: int
 
 
-class Beside(NamedTuple):
+class AnsweredBeside(NamedTuple):
     """A conversation, what was recorded of it, and what the samples of either side came to.
 
     ``against`` are those of the control, or the record itself where there is none. ``cluster`` is
@@ -185,7 +185,7 @@ class Conversations(Sequence[ConversationComparison]):
             with suppress(*UNREADABLE):
                 yield self._compared(place)
 
-    def beside(self, cluster: str | None = None) -> Iterator[Beside]:
+    def beside(self, cluster: str | None = None) -> Iterator[AnsweredBeside]:
         """Each conversation with what it is set against; its record is read once.
 
         Those that cannot be read are left out, of the control too.
@@ -203,7 +203,7 @@ class Conversations(Sequence[ConversationComparison]):
             side.unreadable |= unreadable
             side._places = [place for place in side._places if place.stream not in unreadable]
 
-    def _beside(self, places: Sequence[Sequence[_Place]], by: str | None) -> Beside:
+    def _beside(self, places: Sequence[Sequence[_Place]], by: str | None) -> AnsweredBeside:
         stream, record = places[0][0].stream, self._recorded(places[0][0])
         candidate = [self._compared(place, record) for place in places[0]]
         if self.control is not None:
@@ -212,7 +212,7 @@ class Conversations(Sequence[ConversationComparison]):
             alone = itself(stream, record.decisions)
             against = [self._scoring.scored(alone, record.history, record.decisions)]
         cluster = stream if by is None else Attributes.of(record.history).by(by)
-        return Beside(stream, cluster, record.decisions, candidate, against)
+        return AnsweredBeside(stream, cluster, record.decisions, candidate, against)
 
     def declared(self) -> list[ReplayPlanned]:
         """What was declared when each sample of each conversation was planned."""

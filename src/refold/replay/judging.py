@@ -25,7 +25,7 @@ from refold.replay.compare import Conversations
 from refold.replay.decision import Action, Prices, decisions, priced
 from refold.replay.events import JudgeAnswered
 from refold.replay.judge import Judge, Judgements, Pairing, pairings
-from refold.replay.leases import LOOKS_S, TAKEN_MAX, Leases, Waits
+from refold.replay.leases import TAKEN_MAX, Leases, Waits
 from refold.replay.normalising import ignored
 from refold.replay.request import ChatRequest, RequestMaker
 from refold.replay.requests import Asker
@@ -119,12 +119,11 @@ class _Run:
     done: Judging = field(default_factory=Judging)
     _ready: deque[_Question] = field(default_factory=deque)
     _open: Counter[str] = field(default_factory=Counter)
-    _is_waiting: bool = False
     _is_stopping: bool = False
 
     async def work_off(self, asker: Asker, workers: int) -> None:
         """Ask all of it; the first error ends it, and comes as it is."""
-        self._taking, self._leases = asyncio.Lock(), Leases(self.store)
+        self._taking, self._leases = asyncio.Lock(), Leases(self.store, self.waits)
         async with asker, self._leases.going_on():
             await all_work(workers, lambda: self._work(asker), lambda: self._stop(asker))
 
@@ -144,15 +143,8 @@ class _Run:
         async with self._taking:
             while self.left and not self._ready and not self._is_stopping:
                 if not await asyncio.to_thread(self._take):
-                    await self._wait()
+                    await self._leases.wait(len(self.left))
             return self._ready.popleft() if self._ready and not self._is_stopping else None
-
-    async def _wait(self) -> None:
-        """Look again in a while: about all that is left others are asking."""
-        if self.waits is not None and not self._is_waiting:
-            self.waits(len(self.left))
-        self._is_waiting = True
-        await asyncio.sleep(LOOKS_S)
 
     def _take(self) -> bool:
         """Take some conversations about which no other run asks; whether there are any."""
@@ -164,7 +156,6 @@ class _Run:
         to_ask = {stream: questions for stream, questions in found.items() if questions}
         if to_ask and not self._leases.take(map(self._lease, to_ask)):
             return True  # Somebody took some meanwhile.
-        self._is_waiting = self._is_waiting and not free
         self.left = [stream for stream in self.left if stream not in found]
         for stream, questions in to_ask.items():
             self._open[stream] = len(questions)

@@ -44,10 +44,13 @@ _going_on: Final = set[str]()
 
 
 class Leases:
-    """What one run holds; safe between threads. Its end is :meth:`release`."""
+    """What one run holds; safe between threads. Its end is :meth:`release`.
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    ``waits`` is called when it begins to :meth:`wait`.
+    """
+
+    def __init__(self, store: Store, waits: Waits | None = None) -> None:
+        self._store, self._waits, self._is_waiting = store, waits, False
         self._holder = f"{this_process()}:{uuid4().hex}"
         self._held: set[str] = set()
         self._head = NO_EVENTS
@@ -100,8 +103,16 @@ class Leases:
         """Hold these too, unless another run has said something since :meth:`of_others`."""
         with self._lock, suppress(Conflict):
             self._say({*self._held, *branches}, NO_STREAM if self._head < 0 else self._head)
+            self._is_waiting = False
             return True
         return False
+
+    async def wait(self, count: int) -> None:
+        """Look again in a while: others are asking about all that is left, which is so much."""
+        if self._waits is not None and not self._is_waiting:
+            self._waits(count)
+        self._is_waiting = True
+        await asyncio.sleep(LOOKS_S)
 
     def give_back(self, branches: Iterable[str]) -> None:
         """Hold these no more; others learn of it with the next that is said."""

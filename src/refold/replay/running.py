@@ -21,7 +21,7 @@ from refold.replay.budget import BudgetSpent
 from refold.replay.decision import Decision, Prices, decisions, priced
 from refold.replay.events import ReplayPlanned
 from refold.replay.journal import UNREADABLE, Journal, Left, Task, answers, record
-from refold.replay.leases import LOOKS_S, TAKEN_MAX, Leases, Waits
+from refold.replay.leases import TAKEN_MAX, Leases, Waits
 from refold.replay.plan import keep_plan
 from refold.replay.request import RequestMaker, configured_by, meant_of
 from refold.replay.requests import GRACE_S, Asker, Outcome
@@ -76,7 +76,6 @@ class RunningReplay:
     _waiting: list[_Waiting] = field(default_factory=list)
     _asking: int = 0
     _turn: int = 0
-    _is_waiting: bool = False
     _flushing: asyncio.Task[None] | None = None
 
     # -- before anything is asked ------------------------------------------------------------------
@@ -144,7 +143,7 @@ class RunningReplay:
 
     async def work_off(self, asker: Asker, workers: int) -> None:
         """Ask and record what is missing; what is under way when it is stopped is recorded too."""
-        self._taking, self._leases = asyncio.Lock(), Leases(self.store)
+        self._taking, self._leases = asyncio.Lock(), Leases(self.store, self.waits)
         async with asker, self._leases.going_on():
             await all_work(workers, lambda: self._work(asker), lambda: self._stop(asker))
         left = sum(part.decisions - part.kept - part.answered - part.failed for part in self.parts)
@@ -209,15 +208,8 @@ class RunningReplay:
                     return self._later.pop()
                 if not self._missing:
                     break
-                await self._wait()
+                await self._leases.wait(len(self._missing))
             return None, None
-
-    async def _wait(self) -> None:
-        """Look again in a while: all that is left is being asked by others."""
-        if self.waits is not None and not self._is_waiting:
-            self.waits(len(self._missing))
-        self._is_waiting = True
-        await asyncio.sleep(LOOKS_S)
 
     def _take(self) -> None:
         """Take some of what no other run holds; nothing where all is being asked by others."""
@@ -228,7 +220,6 @@ class RunningReplay:
             names = [self.journals[n].branch(stream) for stream, those in chosen for n in those]
             if not names or self._leases.take(names):
                 break
-        self._is_waiting = self._is_waiting and not chosen
         for stream, those in chosen:
             missing = self._missing[stream]
             self._taken.append((stream, {n: missing.pop(n) for n in those}))

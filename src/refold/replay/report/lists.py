@@ -20,7 +20,7 @@ from refold.replay.actions import (
 )
 from refold.replay.answer import Verdict, Verdicts
 from refold.replay.arms import itself
-from refold.replay.compare import Beside
+from refold.replay.compare import AnsweredBeside
 from refold.replay.decision import Action, decisions
 from refold.replay.figures import is_compared, is_same_action
 from refold.replay.metrics import METRICS, Metric, Observation, observations
@@ -149,7 +149,7 @@ class Lists(_Shown):
         self.patterns = Patterns(self._places)
         self._has_control = has_control
 
-    def add(self, pair: Beside, history: Sequence[Recorded]) -> None:
+    def add(self, pair: AnsweredBeside, history: Sequence[Recorded]) -> None:
         """One more conversation, with what both sides answered."""
         for number, compared in enumerate(pair.candidate):
             # A further sample stands under the name of its branch: each turn has its own place.

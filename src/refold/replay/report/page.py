@@ -13,7 +13,7 @@ import msgspec
 from refold.conversation.events import AgentConfigured, Prompt
 from refold.core.recorded import Recorded, parts_of
 from refold.errors import UsageError
-from refold.replay.compare import Comparison
+from refold.replay.compare import Comparison, Conversations
 from refold.replay.recorded import RecordedComparison
 from refold.replay.report import turns
 from refold.replay.report.formatting import cut
@@ -118,9 +118,11 @@ def report_values(comparison: Comparison, read: Read | None, pack: Pack) -> dict
     """All that the template of a replay asks for, but its title and note."""
     from refold.replay.report.lists import Lists
 
-    has_control = comparison.control is not None
+    compared, has_control = comparison.conversations, comparison.control is not None
+    if not isinstance(compared, Conversations):
+        raise UsageError("give a comparison as compare() makes it, with its store open")
     lists, recorded = Lists(comparison.verdicts, pack, has_control=has_control), RecordedUnder()
-    for pair in comparison.conversations.beside():
+    for pair in compared.beside():
         history = [] if read is None else list(read(pair.stream))
         lists.add(pair, history)
         recorded.add(history)
