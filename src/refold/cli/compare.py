@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Final
@@ -114,12 +114,7 @@ def _replayed(
     import refold.replay as engine
     from refold.replay.replays import only_pair
 
-    if variant_name is not None:
-        no_effect("beside --variant, which names the replay", *_CHANGES)
-    if control is None:
-        no_effect("without --control", "control_sample")
-    if streams:
-        no_effect("beside the names of streams", "category")
+    _check_said(variant_name, control, streams, options["judge"])
     changed = endpoint.variant_of(options)
     if not (variant_name or control) and changed == type(changed)():
         with opened(url) as store:
@@ -130,18 +125,11 @@ def _replayed(
         # Beside a control, only what is more than noise is different.
         words, asked = words - {DIFFERENT}, [*asked, CHANGED]
     judging = judge_of(options)
-    if judging is None:
-        no_effect("without --judge", "max_cost")
     terms = terms_of(options, asked, judging and judging[0])
     with opened(url, mode="read" if judging is None else "write") as store:
         found = engine.replays(store)
         chosen = _chosen(found, variant_name, changed)
-        noise = None
-        if control is not None:
-            against = engine.find_replay(found, control)
-            if control_sample is not None:
-                against.conversations(control_sample)  # Refuses a sample that was not run.
-            noise = against.variant
+        noise = None if control is None else _noise(found, control, control_sample)
         those = fitting(url, wanted, [*streams] or _conversations(store, chosen, sample, category))
         if judging is not None:
             sides = [(chosen.variant, sample), (noise, control_sample)]
@@ -161,6 +149,29 @@ def _replayed(
         show_comparison(comparison)
     outcome = gated(gate, asked)
     return FINDING if words and _is_finding(comparison, words) else outcome
+
+
+def _check_said(
+    variant_name: str | None, control: str | None, streams: Sequence[str], judge: str | None
+) -> None:
+    """Refuse what would be passed over."""
+    if variant_name is not None:
+        no_effect("beside --variant, which names the replay", *_CHANGES)
+    if control is None:
+        no_effect("without --control", "control_sample")
+    if streams:
+        no_effect("beside the names of streams", "category")
+    if judge is None:
+        no_effect("without --judge", "max_cost")
+
+
+def _noise(found: list[Replay], control: str, sample: int | None) -> Variant:
+    from refold.replay import find_replay
+
+    against = find_replay(found, control)
+    if sample is not None:
+        against.conversations(sample)  # Refuses a sample that was not run.
+    return against.variant
 
 
 def show_comparison(comparison: Comparison | RecordedComparison) -> None:

@@ -33,7 +33,7 @@ from refold.errors import UsageError
 
 if TYPE_CHECKING:
     from refold import Store
-    from refold.replay import Variant
+    from refold.replay import ChatEndpoint, Variant
     from refold.replay.runner import ReplaySummary
     from refold.replay.verify import Verification
 
@@ -167,25 +167,24 @@ def _next_step(
     inconclusive: str,
     **options: Any,
 ) -> int:
-    import refold.replay as engine
+    from refold.replay import compare
     from refold.replay.arms import check_cluster
     from refold.replay.control import control_of
     from refold.replay.plan import answered_by
 
-    control = None
-    judge_url = options["judge_url"]
+    control, judge_url = None, options["judge_url"]
     judging = judge_of(options, base_url)
     terms = terms_of(options, fail_on, judging and judging[0])
     question = terms["question"]
     is_judged = is_control or fail_on or any(terms.values()) or any(results.paths.values())
     changed = endpoint.variant_of(options)
     options = _with_budget(endpoint.prices_of(options))
-    terms["prices"] = options["prices"]
+    terms |= {"prices": options["prices"]}
     candidate = endpoint.endpoint(base_url, timeout_s=timeout, api=api, stream=stream)
-    if base_url == endpoint.OPENAI_URL:
-        output.note(f"asks {candidate.url}: --base-url names another")
     with opened(url, mode="write") as store:
         check_cluster(store, streams, question and question.cluster)
+        if base_url == endpoint.OPENAI_URL:
+            output.note(f"asks {candidate.url}: --base-url names another")
         changed = answered_by(store, changed, candidate.url)
         _tell_label(store, changed)
         if is_control or CHANGED in fail_on:
@@ -193,19 +192,11 @@ def _next_step(
         if question is not None:
             options |= {"primary": question.primary, "margin": question.margin}
         options |= {"samples": samples, "control": control, "judge": judging and judging[0].id}
-        judged_at = None if judging is None else judge_url or base_url
-        line = _comparing(changed.id, control, fail_on, judged_at)
-        with (
-            _explained(store, streams, changed, line, samples),
-            output.progress(f"replay {changed.id}") as tell,
-        ):
-            options["progress"] = lambda done, total, *more: tell(done, total, _detail(*more))
-            options["waits"] = output.waits
-            whole = engine.replay(store, streams, changed, candidate, **options)
+        line = _comparing(changed.id, control, fail_on, judge_url or base_url if judging else None)
+        with _explained(store, streams, changed, line, samples):
+            whole = _asked(store, streams, changed, candidate, options)
         parts = whole.parts or [whole]
         outcome = max(map(_outcome, parts))
-        if whole.stopped:
-            output.note(f"stopped: {whole.stopped}; the same command asks for the rest")
         if outcome == FAILED:
             results.failed(whole.failures[0].error)
         if outcome == FAILED or not is_judged:
@@ -215,12 +206,30 @@ def _next_step(
             if judging is not None:
                 sides = [(changed, None), (control, None)]
                 ask(store, streams, sides, judging, **_of_judge(options, terms))
-            found = engine.compare(store, streams, changed, control=control, **terms)
+            found = compare(store, streams, changed, control=control, **terms)
             found, gate = results.write(store, found, fail_on, inconclusive)
         finally:
             _tell(parts, control, line)
         show_comparison(found)
     return gated(gate, fail_on) if fail_on else outcome
+
+
+def _asked(
+    store: Store,
+    streams: dict[str, int | None],
+    changed: Variant,
+    candidate: ChatEndpoint,
+    options: dict[str, Any],
+) -> ReplaySummary:
+    from refold.replay import replay
+
+    with output.progress(f"replay {changed.id}") as tell:
+        options["progress"] = lambda done, total, *more: tell(done, total, _detail(*more))
+        options["waits"] = output.waits
+        whole = replay(store, streams, changed, candidate, **options)
+    if whole.stopped:
+        output.note(f"stopped: {whole.stopped}; the same command asks for the rest")
+    return whole
 
 
 def _tell(parts: Iterable[ReplaySummary], control: Variant | None, line: str) -> None:

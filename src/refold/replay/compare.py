@@ -281,15 +281,14 @@ def compare(
     check_cluster(store, those, question.cluster)
     asked = [(variant, sample), *_as_control(control, control_sample)]
     scoring = Scoring(checks, None if judge is None else Judgements(store, judge))
-    fields = ignored(ignore)
-    sides = [Conversations(store, those, *one, scoring, fields, prices) for one in asked]
+    how: Any = {"scoring": scoring, "ignored": ignored(ignore), "prices": prices}
+    sides = [Conversations(store, those, *one, **how) for one in asked]
     sides[0].control = next(iter(sides[1:]), None)
     _check_other([place.branch for side in sides for place in side._places])
     promises = promised(*(one.declared() for one in sides), asked=question.deciding)
     known = measured(checks, judge, is_timed=promises.is_timed)
     tallies, arms, without_cluster = _counted(sides[0], question, control, known)
-    unreadable = sides[0].unreadable
-    figures, first = [tally.figures() for tally in tallies], tallies[0]
+    figures, unreadable = [tally.figures() for tally in tallies], sides[0].unreadable
     is_complete = not unreadable and all(one.accounting.is_complete for one in figures)
     return Comparison(
         variant=variant,
@@ -301,8 +300,8 @@ def compare(
         verdicts=verdicts(question, *arms, known, is_complete=is_complete),
         figures=figures[0],
         control=Control(control, control.id, sides[1].samples, figures[1]) if control else None,
-        partings=len(first.parted),
-        first_partings=first.first_partings,
+        partings=len(tallies[0].parted),
+        first_partings=tallies[0].first_partings,
         unreadable=unreadable,
         judge=scoring.used,
         not_measured=" ".join([NOT_MEASURED, *promises.said, *_unread(unreadable), *scoring.said]),

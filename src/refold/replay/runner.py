@@ -9,7 +9,7 @@ from refold.core.expected import NO_EVENTS
 from refold.engine.checks import check_given, check_progress
 from refold.engine.store import Store
 from refold.engine.store_check import check_store
-from refold.errors import NotFound, UsageError, refuse_unless, shown
+from refold.errors import NotFound, UsageError, refuse_unless
 from refold.event_loop import Interrupted, LoopThread
 from refold.replay.candidate import Candidate, ChatEndpoint
 from refold.replay.clients import ClientCandidate, candidate_of
@@ -48,11 +48,11 @@ def replay(
     saved on a branch a conversation (see :func:`branch_name`), each under a key, so running again
     asks only what is missing or failed; what was under way when a process was killed is asked
     again, at most ``workers`` requests. Runs at the same time share the work: what another asks is
-    kept (see :mod:`refold.replay.leases`); ``waits`` is called with how many conversations it is
-    still asking about when there is nothing else left to do. ``sample`` numbers independent runs of
-    one variant. The answers of another endpoint than the first are kept as a variant that names it:
-    that of the summary. ``prices`` gives the cost where the provider does not. The further
-    ``options`` are those of :class:`~refold.replay.options.RunOptions`.
+    kept (see :mod:`refold.replay.leases`); ``waits`` is told of how many conversations where a run
+    waits for that. ``sample`` numbers independent runs of one variant. The answers of another
+    endpoint than the first are kept as a variant that names it: that of the summary. ``prices``
+    gives the cost where the provider does not. ``options`` are those of
+    :class:`~refold.replay.options.RunOptions`.
 
     All of it runs on one event loop, on a thread of its own, from which ``progress`` is called; a
     candidate that is a plain function is called on further threads. Ctrl-C keeps every answer that
@@ -60,10 +60,7 @@ def replay(
     anything is asked, and :class:`~refold.errors.Unavailable` when the candidate cannot be reached
     or gets nowhere.
     """
-    if mode != NEXT_STEP:
-        raise UsageError(
-            f"mode={shown(mode)}: replay runs {NEXT_STEP!r}; see verify() for the record"
-        )
+    refuse_unless(mode == NEXT_STEP, f"{NEXT_STEP!r}; verify() looks at the record", mode=mode)
     check_store(store, call="replay", instead=OPENED)
     candidate = candidate_of(candidate)
     check_progress(progress)

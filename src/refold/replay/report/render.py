@@ -22,7 +22,8 @@ from jinja2.lexer import Token, TokenStream
 from refold.replay import wording
 from refold.replay.report import formatting
 
-PIECE_EVENTS: Final = 1_000
+PIECE_CHARS: Final = 1 << 16
+"""A piece of a page has so many characters, or what a template writes at once."""
 _BESIDE_A_TAG: Final = re.compile(r"(?:\A|(?<=>))\s*\n\s*|\s*\n\s*(?=<|\Z)")
 _TEXT: Final = re.compile(">[^<]+")
 _BETWEEN_WORDS: Final = re.compile(r"\s*\n\s*")
@@ -30,9 +31,14 @@ _BETWEEN_WORDS: Final = re.compile(r"\s*\n\s*")
 
 def pieces(template: str, **values: object) -> Iterator[str]:
     """A page, piece by piece, from the template of a name."""
-    made = environment().get_template(template).stream(**values)
-    made.enable_buffering(PIECE_EVENTS)
-    yield from map(finished, made)
+    waiting, size = list[str](), 0
+    for text in environment().get_template(template).generate(**values):
+        waiting.append(text)
+        size += len(text)
+        if size > PIECE_CHARS:
+            yield finished("".join(waiting))
+            waiting, size = [], 0
+    yield finished("".join(waiting))
 
 
 def finished(piece: str) -> str:
