@@ -16,6 +16,7 @@ from refold.conversation.events import (
     AgentUtterance,
     ModelResponse,
     ScoreRecorded,
+    SessionEnded,
     Usage,
     UserUtterance,
 )
@@ -265,7 +266,8 @@ def test_the_page_of_two_recordings_leads_to_the_conversations(tmp_path: Path) -
     verdict = page.by_id("verdict")
     assert [head.text for head in page.inside(verdict, "th")][2:4] == ["b", "a"]
     assert page.inside(verdict, "a")[0].attributes["href"] == "#metric:reward"
-    behind = page.inside(page.by_id("metric:reward"), "li")
+    listed = page.inside(page.by_id("metric:reward"), "span")
+    behind = [one for one in listed if "valued" in one.classes]
     assert [page.inside(one, "a")[0].text for one in behind] == [b[2], b[3], b[4], b[7]]
     assert "0 → 1" in behind[0].text
     rows = [row for row in page.all("tr") if "data-levels" in row.attributes]
@@ -288,3 +290,22 @@ def test_the_page_of_two_recordings_hides_what_was_redacted_since(tmp_path: Path
     assert "Task 0" not in page.by_id(f"conversation:{b[0]}").text
     assert "[redacted]" in page.by_id(f"conversation:{b[0]}").text
     assert "Task 0" in page.by_id(f"conversation:{a[0]}").text
+
+
+def test_an_outcome_that_nobody_recorded_is_not_shown() -> None:
+    """That all of them ended says nothing; one label does, or an end of another kind."""
+    for said in (None, "label", "end"):
+        store = refold.open("memory:")
+        for n, side in product(range(4), "ab"):
+            events: list[object] = [UserUtterance("Hi."), AgentUtterance("Hm."), SessionEnded()]
+            if said == "end" and (n, side) == (1, "b"):
+                events[-1] = SessionEnded(reason="error")
+            store.append(f"{side}-{n}", events, metadata={"task": f"t{n}"})
+        if said == "label":
+            label(store, "a-1", rater="desk", labels={"outcome": "resolved"})
+        held = [[f"{side}-{n}" for n in range(4)] for side in "ab"]
+        names = [one.metric.name for one in compare_recorded(store, *held).verdicts]
+        assert ("outcome" in names) is (said is not None), said
+        asked = compare_recorded(store, *held, question=Question(primary="outcome"))
+        assert asked.verdicts.primary.items == 4
+        store.close()

@@ -185,7 +185,8 @@ def endpoint(
     try:
         checked_url(base_url, name=f"{of}=", instead=f"the key is read from {variables}")
     except UsageError as error:
-        error.facts["argument"] = of
+        if f"{of}=" not in error.message:
+            error.message = f"{of}= {error.message}"
         raise
     if file := ignored("base-url"):
         # Nor is anyone else asked: what a conversation holds was not meant for them.

@@ -13,6 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from refold.conversation.attributes import OUTCOME, REWARD, Attributes
+from refold.conversation.events import SessionEnded
 from refold.engine.store import Store
 from refold.engine.store_check import check_store
 from refold.errors import NotFound, UsageError
@@ -176,6 +177,9 @@ def compare_recorded(
         )
         question = Question(primary=REWARD if is_rewarded else PRIMARY)
     question = replace(question, cluster=question.cluster or pair_by)
+    judged = verdicts(question, _Tasks("b", tasks), _Tasks("a", tasks), known)
+    if not (first.has_outcomes or second.has_outcomes):
+        judged = _without_outcome(judged)
     return RecordedComparison(
         pair_by=pair_by,
         pairs=len(tasks),
@@ -184,9 +188,16 @@ def compare_recorded(
         a=first.told(tasks, rewards[0]),
         b=second.told(tasks, rewards[1]),
         outcomes=_outcomes(*rewards),
-        verdicts=verdicts(question, _Tasks("b", tasks), _Tasks("a", tasks), known),
+        verdicts=judged,
         tasks=tasks,
     )
+
+
+def _without_outcome(judged: Verdicts) -> Verdicts:
+    """The verdicts, where all that is known of outcomes is that each conversation ended."""
+    ends = [one for one in judged.rest if one.metric.name == OUTCOME]
+    rest = [one for one in judged.rest if one not in ends]
+    return replace(judged, rest=rest, unknown=[*judged.unknown, *ends])
 
 
 def _selected(*sides: Iterable[str]) -> list[dict[str, int | None]]:
@@ -217,11 +228,14 @@ class _Side:
     ) -> None:
         self.tries = defaultdict[str, list[RecordedTry]](list)
         self.without_cluster = self._without_key = 0
+        self.has_outcomes = False
         self._conversations, self._pair_by = len(streams), pair_by
         for stream, until in streams.items():
             history = list(store.read(stream))
             held = history if until is None else history[: until + 1]
             known_by = Attributes.of(history)
+            self.has_outcomes |= known_by.outcome not in (None, SessionEnded().reason)
+            self.has_outcomes |= OUTCOME in known_by.labels
             if (key := known_by.by(pair_by)) is None:
                 self._without_key += 1
                 continue

@@ -39,12 +39,8 @@ TURNS_A_PAGE: Final = 50
 DIFFERING_SHOWN: Final = 50
 OF_CONTROL: Final = "control:"
 """How the names of the control's lists begin."""
-_WON: Final = {
-    (True, True): "both",
-    (True, False): "only-a",
-    (False, True): "only-b",
-    (False, False): "neither",
-}
+_WON: Final = ("neither", "only-b", "only-a", "both")
+"""The lists of two recordings, by twice whether a did it, and once whether b did."""
 BESIDE_RECORD: Final = ("cost", "latency_ms")
 """What is set against the record too, as a whole."""
 
@@ -235,8 +231,8 @@ class TaskLists(_Shown):
         links = [[self.conversation(one.stream) for one in side] for side in (task.a, task.b)]
         self.rows.add(render.macro("rows.html", "task", task, links, values, level))
         place = render.macro("rows.html", "task_place", task, links)
-        won = _WON[_mean(task.a, REWARD) == 1, _mean(task.b, REWARD) == 1]
-        self.at[f"outcome:{won}"].add(place)
+        won, also = (_mean(of, REWARD) == 1 for of in (task.a, task.b))
+        self.at[f"outcome:{_WON[2 * won + also]}"].add(place)
         for verdict in self.verdicts:
             new, old = (task.observed(side, verdict.metric.name) for side in "ba")
             self._measure(verdict, new, old, {task.task: place})

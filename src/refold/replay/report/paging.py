@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import zlib
 from tempfile import SpooledTemporaryFile
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from refold.replay.report.render import finished
 
@@ -24,9 +24,9 @@ class Pack:
         self._file = SpooledTemporaryFile(max_size=IN_MEMORY_MAX)  # noqa: SIM115
         self.close = self._file.close
 
-    def add(self, html: str) -> tuple[int, int]:
-        """Keep some HTML as zlib (RFC 1950) in base64; where that stands, and how long it is."""
-        text = base64.b64encode(zlib.compress(finished(html).encode()))
+    def add(self, packed: bytes) -> tuple[int, int]:
+        """Keep zlib (RFC 1950) as base64; where that stands, and how long it is."""
+        text = base64.b64encode(packed)
         place = self._file.seek(0, 2)
         self._file.write(text)
         return place, len(text)
@@ -56,9 +56,11 @@ class Paged:
     def __init__(self, pack: Pack, size: int) -> None:
         self.size, self.count, self._pack = size, 0, pack
         self._first: list[str] = []
-        self._rest: list[str] = []
         self._names: list[str] = []
         self._packed: list[PackedPage] = []
+        # Of a page that is not full yet; each item is packed as it comes, as it may be long.
+        self._begun: list[bytes] = []
+        self._zlib: Any = None
 
     def add(self, item: str, name: str = "") -> None:
         """One more item, and the anchor that leads to it."""
@@ -66,10 +68,11 @@ class Paged:
         if self.count <= self.size:
             self._first.append(item)
             return
-        self._rest.append(item)
+        self._zlib = self._zlib or zlib.compressobj()
+        self._begun.append(self._zlib.compress(finished(item).encode()))
         self._names += [name] if name else []
-        if len(self._rest) == self.size:
-            self._pack_up()
+        if self.count % self.size == 0:
+            self._end_page()
 
     @property
     def first(self) -> str:
@@ -80,11 +83,11 @@ class Paged:
     @property
     def packed(self) -> list[PackedPage]:
         """Every page after the first."""
-        if self._rest:
-            self._pack_up()
+        if self._begun:
+            self._end_page()
         return self._packed
 
-    def _pack_up(self) -> None:
-        place = self._pack.add("".join(self._rest))
+    def _end_page(self) -> None:
+        place = self._pack.add(b"".join([*self._begun, self._zlib.flush()]))
         self._packed.append(PackedPage(" ".join(self._names), self._pack, place))
-        self._rest, self._names = [], []
+        self._begun, self._names, self._zlib = [], [], None
