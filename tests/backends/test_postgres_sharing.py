@@ -189,3 +189,30 @@ def test_roles_are_for_who_may_make_them(made: Shared) -> None:
     with pytest.raises(UsageError) as caught:
         make_roles(made.url(made.login("writer")), prefix=made.prefix)
     assert caught.value.code == "not_writable"
+
+
+@pytest.mark.parametrize(
+    ("done", "said"),
+    [
+        ("DROP POLICY refold_tenant ON streams", "streams"),
+        ("ALTER TABLE keys DISABLE ROW LEVEL SECURITY", "keys"),
+        ("ALTER TABLE commits DISABLE TRIGGER refold_writer", "commits"),
+        ("DROP TRIGGER refold_writer ON streams", "streams"),
+        ("GRANT EXECUTE ON FUNCTION guard(regclass) TO PUBLIC", "guard"),
+    ],
+)
+def test_doctor_says_what_was_taken_away(done: str, said: str) -> None:
+    """And what it says mends it: making the roles again."""
+    made = shared(postgres.NEWEST)
+    reads, writes = made.url(made.login("reader")), made.url(made.login("writer"))
+    with refold.open(writes) as store:
+        store.append("call-1", [A])
+        with made.session(made.admin) as admin:
+            admin.execute(done.encode())
+        (found,) = (check for check in store.check() if check.name == "roles")
+        assert not found.good
+        assert said in found.detail
+        make_roles(made.url(made.admin), prefix=made.prefix)
+        assert [check for check in store.check() if not check.good] == []
+    with refold.open(reads, mode="read") as store:
+        assert [check for check in store.check() if not check.good] == []

@@ -100,3 +100,33 @@ FROM (
 WHERE c.relreplident = 'n'
     AND c.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'refold.streams'::regclass)
 LIMIT 1
+
+-- roles: others' rows can be seen, or nobody's, for want of a policy: `refold init --roles` makes it, of
+SELECT c.oid::regclass FROM pg_class AS c
+JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = 1 AND a.attname = 'tenant'
+WHERE c.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'refold.log'::regclass)
+    AND c.relkind IN ('r', 'p')
+    AND EXISTS (SELECT 1 FROM pg_policy WHERE polname = 'refold_tenant' AND polrelid IN (
+        'refold.log'::regclass, 'refold.streams'::regclass
+    ))
+    AND NOT (c.relrowsecurity AND EXISTS (
+        SELECT 1 FROM pg_policy WHERE polname = 'refold_tenant' AND polrelid = c.oid
+    ))
+ORDER BY c.relname LIMIT 1
+
+-- roles: nobody looks at what writers store: `refold init --roles` makes the trigger, of
+SELECT one.name FROM unnest(ARRAY['commits', 'keys', 'streams', 'tags']) AS one (name)
+WHERE EXISTS (SELECT 1 FROM pg_policy WHERE polrelid = 'refold.log'::regclass)
+    AND NOT EXISTS (
+        SELECT 1 FROM pg_trigger WHERE tgname = 'refold_writer' AND tgenabled IN ('O', 'A')
+            AND tgrelid = ('refold.' || one.name)::regclass
+    )
+LIMIT 1
+
+-- roles: everybody may call what is the owner's: `refold init --roles` takes it away,
+SELECT p.oid::regprocedure FROM pg_proc AS p
+CROSS JOIN LATERAL aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) AS may
+WHERE p.pronamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'refold.log'::regclass)
+    AND EXISTS (SELECT 1 FROM pg_policy WHERE polrelid = 'refold.log'::regclass)
+    AND p.provolatile = 'v' AND may.grantee = 0
+ORDER BY p.proname LIMIT 1

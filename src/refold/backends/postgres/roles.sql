@@ -96,11 +96,14 @@ BEGIN
     WHERE (n.nspname = '{schema}' OR n.nspname LIKE replace('{schema}', '_', '\_') || '@%')
         AND c.relkind IN ('r', 'p', 'v');
     -- What a writer had stored is looked at again.
-    FOR one IN SELECT unnest(ARRAY['commits', 'streams', 'keys', 'tags']) AS name LOOP
-        IF NOT EXISTS (
-            SELECT 1 FROM pg_trigger WHERE tgname = 'refold_writer'
-                AND tgrelid = format('%I.%I', '{schema}', one.name)::regclass
-        ) THEN
+    FOR one IN
+        SELECT name, (
+            SELECT tgenabled FROM pg_trigger WHERE tgname = 'refold_writer'
+                AND tgrelid = format('%I.%I', '{schema}', name)::regclass
+        ) AS state
+        FROM unnest(ARRAY['commits', 'streams', 'keys', 'tags']) AS name
+    LOOP
+        IF one.state IS NULL THEN
             EXECUTE format(
                 'CREATE TRIGGER refold_writer AFTER INSERT%s ON refold.%I FOR EACH ROW '
                 'WHEN (NOT pg_has_role(session_user, current_user, %L)) '
@@ -108,6 +111,8 @@ BEGIN
                 CASE one.name WHEN 'streams' THEN ' OR UPDATE' END, one.name, 'MEMBER',
                 left(one.name, -1)
             );
+        ELSIF one.state NOT IN ('O', 'A') THEN
+            EXECUTE format('ALTER TABLE refold.%I ENABLE TRIGGER refold_writer', one.name);
         END IF;
     END LOOP;
 END $grants$;
