@@ -24,16 +24,13 @@ class Roles(NamedTuple):
 
     A ``writer`` appends and reads, and changes nothing that stands. A ``reader`` reads and
     subscribes. A ``maintainer`` owns the schema: he migrates, partitions and keeps projections.
+    ``grants`` is SQL by which logins become members, ``my_writer`` in place of one of yours.
     """
 
     writer: str
     reader: str
     maintainer: str
-
-    @property
-    def grants(self) -> Sequence[str]:
-        """SQL by which logins become members, with names of logins that stand for the own ones."""
-        return [f"GRANT {group} TO my_{name};" for name, group in self._asdict().items()]
+    grants: Sequence[str]
 
 
 def roles_of(prefix: str = "refold") -> Roles:
@@ -44,7 +41,9 @@ def roles_of(prefix: str = "refold") -> Roles:
     if not isinstance(prefix, str) or not _PREFIX.fullmatch(prefix):
         why = "is no beginning of a role's name: give small letters, digits and _, at most 40"
         raise UsageError(f"prefix={shown(prefix)} {why}", argument="prefix")
-    return Roles(*(f"{prefix}_{name}" for name in Roles._fields))
+    names = {kind: f"{prefix}_{kind}" for kind in ("writer", "reader", "maintainer")}
+    grants = [f"GRANT {name} TO my_{kind};" for kind, name in names.items()]
+    return Roles(**names, grants=grants)
 
 
 def make_roles(url: Url = None, *, prefix: str = "refold") -> Roles:
@@ -52,7 +51,8 @@ def make_roles(url: Url = None, *, prefix: str = "refold") -> Roles:
 
     May be done again at any time. The address is of a superuser, or of a role with ``CREATEROLE``
     that owns the store or may make one. Groups are of all databases of a server: the ``prefix``
-    keeps those of several stores apart.
+    keeps those of several stores apart. Where the address names a tenant, its read models get
+    their schema, and ``grants`` says how logins are bound to it.
 
     Raises :class:`~refold.errors.UsageError` for another kind of store, or where the address may
     not.
@@ -60,7 +60,7 @@ def make_roles(url: Url = None, *, prefix: str = "refold") -> Roles:
     roles, setup = roles_of(prefix), setup_of(url)
     open_store(url).close()
     setup.make_roles(prefix)
-    return roles
+    return roles._replace(grants=[*roles.grants, *setup.bindings("my_writer", "my_reader")])
 
 
 def setup_sql(url: Url = None, *, prefix: str | None = None) -> str:

@@ -36,7 +36,12 @@ def test_roles_are_made_and_how_they_are_given_is_told(run: Refold) -> None:
     assert postgres.PASSWORD not in first.out + first.err
     again = run("init", url, "--roles", "--prefix", "desk", "--json").lines
     assert again[0]["state"] == "is up to date:"
-    assert again[1]["roles"]["writer"] == "desk_writer"
+    assert again[1]["writer"] == "desk_writer"
+    assert len(again[1]["grants"]) == 3
+    of_tenant = run("init", f"{url}&tenant=7", "--roles", "--prefix", "desk")
+    schema = url.partition("schema=")[2]
+    bound = f"""INSERT INTO "{schema}".tenants VALUES ('my_writer', 7), ('my_reader', 7);"""
+    assert of_tenant.out.splitlines()[-1] == bound
     wrong = run("init", url, "--roles", "--prefix", "others")
     assert wrong.code == 2
     assert "desk_writer" in wrong.err

@@ -41,7 +41,7 @@ def init_command(url: str, store: str | None, roles: bool, prefix: str, as_sql: 
         from refold.roles import make_roles
 
         made = make_roles(where, prefix=prefix)
-        output.show({"roles": made._asdict(), "grants": made.grants}, made.grants)
+        output.show(made._asdict(), made.grants)
 
 
 def _done_by_opening(where: str) -> str:

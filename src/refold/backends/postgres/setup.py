@@ -46,6 +46,12 @@ class PostgresSetup:
         ]
         return "".join(parts)
 
+    def bindings(self, *logins: str) -> list[str]:
+        """The SQL that lets logins see the tenant of the address; none for tenant 0."""
+        schema, tenant = self._address.schema, self._address.tenant
+        values = ", ".join(f"('{login}', {tenant})" for login in logins)
+        return [f'INSERT INTO "{schema}".tenants VALUES {values};'] if tenant else []
+
     def make_roles(self, prefix: str) -> None:
         """Make the roles, or bring them up to date; the schema is there.
 
