@@ -12,9 +12,9 @@ import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
-from refold.archive.archiving import archive_month, archived_month
+from refold.archive.archiving import Format, archive_month, archived_month
 from refold.archive.month import DEFAULT, KeepsMonths, Month, bounds_of
 from refold.archive.packed import MonthIndex
 from refold.core.clock import rfc3339
@@ -55,21 +55,24 @@ class Partitions:
         before: str,
         to: str | os.PathLike[str],
         *,
+        format: Format = "packed",
         progress: Callable[[str, int], object] | None = None,
     ) -> list[Month]:
         """Write every month before one (``2026-01``) to a folder, read it back and compare it.
 
-        Months that are archived already are left as they are. ``progress`` gets a month and how
-        many of its events were compared. Raises :class:`~refold.errors.UsageError` where something
+        Months that are archived already are left as they are. ``format``: ``packed``, or
+        ``parquet`` with the extra ``export``. ``progress`` gets a month and how many of its events
+        were compared. Raises :class:`~refold.errors.UsageError` where something
         could still be recorded in one of them, :class:`~refold.errors.Corrupt` where what was read
         back is not what is stored: then nothing of it counts.
         """
         check_path(to=to)
+        refuse_unless(format in get_args(Format), "packed or parquet", format=format)
         until, done = bounds_of(before)[0], []
         for one in self._old(until):
             if one.manifest is None:
                 told = partial(progress or (lambda *_: None), one.month)
-                archive_month(self._keeper, one.month, Path(to), told=told)
+                archive_month(self._keeper, one.month, Path(to), kept_as=format, told=told)
             done.append(one.month)
         return [one for one in self.months() if one.month in done]
 

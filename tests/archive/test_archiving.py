@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
+from typing import Any
 
+import pyarrow.parquet
 import pytest
 
 import refold
@@ -38,11 +41,12 @@ def states(store: refold.Store) -> dict[str, str]:
     return {one.month: one.state for one in Partitions(store).months() if one.appends}
 
 
-def test_what_was_dropped_reads_as_before(url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kept_as", ["packed", "parquet"])
+def test_what_was_dropped_reads_as_before(url: str, tmp_path: Path, kept_as: Any) -> None:
     """Through the same calls, where the address names the folder; in every way of asking."""
     with refold.open(url) as store:
         before, partitions = everything(store), Partitions(store)
-        done = partitions.archive("2025-03", tmp_path / "old")
+        done = partitions.archive("2025-03", tmp_path / "old", format=kept_as)
         assert [(one.month, one.first, one.last) for one in done] == [
             ("2025-01", 1, 9),
             ("2025-02", 10, 14),
@@ -61,6 +65,10 @@ def test_what_was_dropped_reads_as_before(url: str, tmp_path: Path) -> None:
             assert bad(store) == []
             store._backend.drop_snapshots()  # type: ignore[attr-defined]
             assert everything(store) == before
+    with refold.open(url) as store:
+        for month in ("2025-02", "2025-01"):
+            Partitions(store).attach(month)
+        assert everything(store) == before
 
 
 def test_a_dropped_month_comes_back(url: str, tmp_path: Path) -> None:
@@ -104,11 +112,14 @@ def test_an_open_month_is_refused(url: str, tmp_path: Path) -> None:
     assert not (tmp_path / "old").exists()
 
 
-@pytest.mark.parametrize("name", ["2025-01.json", "2025-01.packed"])
+@pytest.mark.parametrize(
+    "name", ["2025-01.json", "2025-01.packed", "2025-01.index", "2025-01.parquet"]
+)
 def test_damage_is_found_by_name(url: str, tmp_path: Path, name: str) -> None:
     """Any byte of any file: whoever reads is told which, and so is doctor."""
+    kept_as: Any = "packed" if name.endswith(("json", "packed")) else "parquet"
     with refold.open(url) as store:
-        Partitions(store).archive("2025-02", tmp_path)
+        Partitions(store).archive("2025-02", tmp_path, format=kept_as)
         Partitions(store).drop("2025-01")
     path = tmp_path / name
     whole = path.read_bytes()
@@ -182,3 +193,26 @@ def test_read_models_are_built_through_the_archive(url: str, tmp_path: Path) -> 
         assert [next(follower).position for _ in range(19)] == list(range(1, 20))
         found = store.read_all(matching=Query(tags=["x:1"], types=["test.b"]))
         assert [e.position for e in found] == [4, 13, 18]
+
+
+def test_other_tools_read_parquet(url: str, tmp_path: Path) -> None:
+    """A row an append, with the columns of the log; the body is its text."""
+    with refold.open(url) as store:
+        Partitions(store).archive("2025-02", tmp_path, format="parquet")
+    rows = pyarrow.parquet.read_table(tmp_path / "2025-01.parquet").to_pylist()
+    assert [(row["tenant"], row["position"], row["count"]) for row in rows[:3]] == [
+        (0, 1, 2),
+        (0, 3, 2),
+        (0, 5, 1),
+    ]
+    assert rows[0]["types"] == ["test.a", "test.b"]
+    assert json.loads(rows[0]["body"])[0][0] == "test.a"
+
+
+def test_parquet_names_its_extra(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where pyarrow is not installed; nothing is left in the folder."""
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with refold.open(url) as store, pytest.raises(UsageError) as caught:
+        Partitions(store).archive("2025-02", tmp_path, format="parquet")
+    assert "pip install 'refold[export]'" in caught.value.message
+    assert list(tmp_path.iterdir()) == []

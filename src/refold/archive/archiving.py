@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import closing
 from itertools import zip_longest
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from refold.archive import manifest as manifests
 from refold.archive.manifest import (
@@ -19,15 +19,19 @@ from refold.archive.manifest import (
     write_whole,
 )
 from refold.archive.month import ArchivedAppend, MonthKeeper, bounds_of
-from refold.archive.packed import MonthIndex, framed, write_index
+from refold.archive.packed import Block, MonthIndex, framed, write_index
+from refold.archive.parquet import row_group_of, row_groups
 from refold.errors import Corrupt, NotFound
 
+Format = Literal["packed", "parquet"]
 PACKED: Final = ".packed"
 Told = Callable[[int], object]
 """Is told how many events were read."""
 
 
-def archive_month(keeper: MonthKeeper, month: str, folder: Path, *, told: Told) -> Manifest:
+def archive_month(
+    keeper: MonthKeeper, month: str, folder: Path, *, kept_as: Format, told: Told
+) -> Manifest:
     """Write a month that is over to a folder, unless it stands there, and compare it with the log.
 
     Killed at any moment, it leaves nothing there that counts or the whole, and goes on when it is
@@ -40,7 +44,7 @@ def archive_month(keeper: MonthKeeper, month: str, folder: Path, *, told: Told) 
         manifest = read_manifest(folder, month, None)
         check_files(folder, manifest)
     except NotFound:
-        manifest = _written(keeper, month, folder)
+        manifest = _written(keeper, month, folder, kept_as)
     _compare(keeper, month, index_of(folder, manifest), told)
     if not path.exists():
         write_whole(path, lambda part: part.write_bytes(manifests.encoded(manifest)))
@@ -59,16 +63,30 @@ def archived_month(folder: Path, month: str, sha256: str) -> MonthIndex:
 def index_of(folder: Path, manifest: Manifest) -> MonthIndex:
     """Reads the files of a manifest."""
     files = {Path(one.name).suffix: folder / one.name for one in manifest.files}
-    return MonthIndex(files[PACKED])
+    if PACKED in files:
+        return MonthIndex(files[PACKED])
+    return MonthIndex(files[".index"], row_group_of(files[".parquet"]))
 
 
-def _written(keeper: MonthKeeper, month: str, folder: Path) -> Manifest:
+def _written(keeper: MonthKeeper, month: str, folder: Path, kept_as: Format) -> Manifest:
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{month}{PACKED}"
     runs: list[ArchivedRun] = []
     with closing(keeper.month_appends(month)) as appends:
-        write_whole(path, lambda part: runs.extend(write_index(part, appends, framed)))
-    files = [file_of(path)]
+
+        def index(path: Path, kept: Callable[[Block], bytes | None]) -> None:
+            write_whole(path, lambda part: runs.extend(write_index(part, appends, kept)))
+
+        def beside(part: Path) -> None:
+            with row_groups(part) as kept:
+                index(paths[0], kept)
+
+        if kept_as == "packed":
+            paths = [folder / f"{month}{PACKED}"]
+            index(paths[0], framed)
+        else:
+            paths = [folder / f"{month}.index", folder / f"{month}.parquet"]
+            write_whole(paths[1], beside)
+    files = [file_of(path) for path in paths]
     said = manifests.FORMAT, manifests.VERSION, month, *bounds_of(month)
     return Manifest(*said, runs, files)
 

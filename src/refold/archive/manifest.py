@@ -48,11 +48,6 @@ class Manifest(msgspec.Struct, frozen=True):
     runs: list[ArchivedRun]
     files: list[ArchivedFile]
 
-    @property
-    def events(self) -> int:
-        """How many events it holds, of all tenants."""
-        return sum(run.last - run.first + 1 for run in self.runs)
-
 
 def path_in(folder: Path, month: str) -> Path:
     """Where the manifest of a month is."""
@@ -122,10 +117,14 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     part = path.with_name(f".{path.name}.part")
     part.unlink(missing_ok=True)
     write(part)
-    for written, then in ((part, lambda: part.replace(path)), (path.parent, lambda: None)):
-        descriptor = os.open(written, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        then()
+    _sync(part)
+    part.replace(path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

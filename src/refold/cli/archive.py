@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+import click
+
 from refold.cli import output
 from refold.cli.options import command, opened, option
 from refold.partitions import Partitions
@@ -10,9 +14,23 @@ from refold.partitions import Partitions
 @command("archive")
 @option("--before", required=True, metavar="MONTH", help="The months before this one.")
 @option("--to", required=True, metavar="FOLDER", help="Where they are written.")
+@option(
+    "--format",
+    "kept_as",
+    type=click.Choice(["packed", "parquet"]),
+    default="packed",
+    help="parquet needs the extra export.",
+)
 @option("--detach", is_flag=True, help="Then take them out of the log; their tables are kept.")
 @option("--drop", is_flag=True, help="Then drop them.")
-def archive_command(url: str, before: str, to: str, detach: bool, drop: bool) -> None:
+def archive_command(
+    url: str,
+    before: str,
+    to: str,
+    kept_as: Literal["packed", "parquet"],
+    detach: bool,
+    drop: bool,
+) -> None:
     """Write the old months of a store in PostgreSQL to files.
 
     Each month is written, read back, and compared with the store event by event; only then does its
@@ -26,7 +44,9 @@ def archive_command(url: str, before: str, to: str, detach: bool, drop: bool) ->
     with opened(url, mode="write") as store, output.progress("archive") as tell:
         partitions = Partitions(store)
         events = {one.month: one.events for one in partitions.months()}
-        told = partitions.archive(before, to, progress=lambda m, done: tell(done, events[m], m))
+        told = partitions.archive(
+            before, to, format=kept_as, progress=lambda m, done: tell(done, events[m], m)
+        )
         for one in told:
             if drop:
                 partitions.drop(one.month)
