@@ -180,6 +180,31 @@ def test_a_login_may_be_of_several(made: Shared) -> None:
         assert session.execute("SELECT seen()::text").fetchone() == ("{[0,1)}",)
 
 
+def test_who_is_bound_asks_in_sql_before_anybody_looks_after_it(made: Shared) -> None:
+    """The schema of his tenant is made with the binding; where it may not be, he still appends."""
+    writer = made.login("writer", tenants=[71])
+    with refold.open(made.url(writer, tenant=71)) as store:
+        store.append("call-1", [CALL, CALL])
+        assert Projector(store, []).query("SELECT count(*) FROM events") == [(2,)]
+    keeper, other = made.login("maintainer"), made.login("writer")
+    with made.session(made.admin) as admin:
+        group = f"{made.prefix}_maintainer"
+        admin.execute(f"REVOKE CREATE ON DATABASE postgres FROM {group}".encode())
+        with made.session(keeper) as session:
+            warned: list[str] = []
+            session.add_notice_handler(lambda said: warned.append(str(said.message_primary)))
+            bound = "INSERT INTO tenants VALUES (%s::regrole, 72) RETURNING current_user::text"
+            assert session.execute(bound, [other]).fetchone() == (keeper,)
+            assert "make_room(72)" in warned[0]
+        admin.execute(f"GRANT CREATE ON DATABASE postgres TO {group}".encode())
+    with refold.open(made.url(other, tenant=72)) as store:
+        assert store.append("call-1", [CALL]).version == 0
+        with pytest.raises(UsageError, match="events"):
+            Projector(store, []).query("SELECT count(*) FROM events")
+        refold.open(made.url(keeper, tenant=72)).close()
+        assert Projector(store, []).query("SELECT count(*) FROM events") == [(1,)]
+
+
 def test_a_tenant_has_read_models_of_its_own(tmp_path: Path) -> None:
     """Of the same names, one beside the other, with the same streams in each; also inline."""
     one = postgres.schema_of_its_own(postgres.NEWEST)

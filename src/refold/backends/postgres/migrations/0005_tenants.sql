@@ -19,6 +19,7 @@ DECLARE
     room text;
     owner text;
     prefix text;
+    caller text := current_setting('role');
 BEGIN
     SELECT n.nspname, pg_get_userbyid(c.relowner) INTO home, owner
     FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
@@ -54,8 +55,22 @@ BEGIN
         );
         PERFORM refold.guard(format('%I.events', room)::regclass);
     END IF;
+    PERFORM set_config('role', caller, true);
     RETURN room;
 END $$;
+
+-- Whoever binds a login to a tenant makes its schema too, where he may.
+CREATE FUNCTION refold.make_its_room() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM refold.make_room(NEW.tenant);
+    RETURN NEW;
+EXCEPTION WHEN insufficient_privilege THEN
+    RAISE WARNING 'tenant % has no schema for its view events and its read models: who may CREATE '
+        'in this database makes it by SELECT refold.make_room(%)', NEW.tenant, NEW.tenant;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER room AFTER INSERT ON refold.tenants
+FOR EACH ROW EXECUTE FUNCTION refold.make_its_room();
 
 CREATE OR REPLACE FUNCTION refold.begin_tables(of_tenant integer) RETURNS void
 LANGUAGE plpgsql AS $$
