@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from refold.conversation.importers import ImportReport
 
 LOSSES_SHOWN_MAX: Final = 20
-_NOT_READ: Final = (
-    "not read: no word, call or figure was made of it. The original stands where each line says, "
-    "in the file and line (of a table: stream and version), at the JSON pointer: keep the source"
+_LOSSES: Final = (
+    "a loss is what could not be taken as it is. The original stands where each line says, in the "
+    "file and line (of a table: stream and version), at the JSON pointer: keep the source"
 )
 ANY: Final = "any"
 """The command that finds out the format; it may be left out."""
@@ -189,11 +189,11 @@ def _lines(report: ImportReport) -> Iterator[str]:
     places = [f"{one.file}:{one.line}" if one.line else one.file for one in report.problems]
     wrong = [f"{at}: {one.message}" for at, one in zip(places, report.problems, strict=True)]
     output.note_some(wrong, len(wrong), more="problems more", count=report.problem_count)
-    lost = [f"{one.where}: not read: {one.what} {one.pointer}" for one in report.loss]
-    more = "more not read (--json has them)"
+    lost = [f"{one.where}: loss: {one.what} {one.pointer}" for one in report.loss]
+    more = "more losses (--json has them)"
     output.note_some(lost, LOSSES_SHOWN_MAX, more=more, count=report.loss_count)
     if lost:
-        output.note(_NOT_READ)
+        output.note(_LOSSES)
     events, problems = counted(report.events, "event"), counted(report.problem_count, "problem")
     grown = f", {report.grown:,} grown" if report.grown else ""
     branches = f", {report.branches:,} branches" if report.branches else ""

@@ -17,7 +17,7 @@ from refold.conversation.importers.base import BUILT_IN
 from refold.conversation.importers.detection import FORMATS
 from refold.conversation.importers.elsewhere import GUIDE, likely
 from refold.conversation.importers.source import START_BYTES, ImportSource, first_values
-from tests.conversation.importers.inputs import line, tau_element
+from tests.conversation.importers.inputs import line, real, tau_element
 
 CHAT = [{"role": "user", "content": "Is it free?"}, {"role": "assistant", "content": "It is."}]
 TRADE = {"date": "2025-11-01 10:00:00", "id": 0, "positions": {"X": 0, "CASH": 1}}
@@ -179,3 +179,22 @@ def test_nothing_looks_like_nothing() -> None:
     """Words and numbers are of no format."""
     samples: list[list[Any]] = [[], [1], ["a"], [{}], [[]]]
     assert [likely(values) for values in samples] == [""] * 5
+
+
+@pytest.mark.parametrize(
+    ("path", "named"),
+    [
+        ("swe-agent/function_calling_simple.traj", "a SWE-agent trajectory"),
+        ("adk/123.session.json", "a Google ADK session"),
+        (
+            "langsmith/anthropic_managed_custom_tools.jsonl",
+            "a log of calls to Anthropic's managed agents",
+        ),
+    ],
+)
+def test_a_real_file_without_an_importer_is_named(
+    store: refold.Store, path: str, named: str
+) -> None:
+    """And where a recipe for it stands."""
+    (problem,) = import_files(store, None, [real("formats", *path.split("/"))]).problems
+    assert f"this looks like {named}: {GUIDE}" in problem.message

@@ -67,8 +67,10 @@ def _name(value: Any) -> str:
             return "a Retell call"
         case {"eval": dict()}:
             return "an Inspect log"
-        case {"trajectory": list(), "history": list()} | {"trajectory": list(), "info": _}:
+        case {"trajectory": list()} | {"history": [{"role": _, "message_type": _}, *_]}:
             return "a SWE-agent trajectory"
+        case [str(name), *_] if name.startswith("client.beta.sessions."):
+            return "a log of calls to Anthropic's managed agents"
         case {"events": [{"invocationId": _} | {"invocation_id": _} | {"author": _}, *_]}:
             return "a Google ADK session"
         case {"contents": [{"parts": _}, *_]} | {"role": _, "parts": [{"text": _}, *_]}:

@@ -42,7 +42,9 @@ class SessionLine(FieldReader):
         """The line as it is, as an event of a type; told where it is not known what it says."""
         check_json(self.value, [])
         if not is_known:
-            why = f"a line of a type that is not known here; it is kept whole, as a {kind} event"
+            said = self.text("type")
+            what = f"a line of the type {said!r:.50}" if said else "a line without a type"
+            why = f"{what} is not understood: it is kept whole, as a {kind} event"
             self.unread.append(Unread("field", "", why))
         return Event(kind, self.value if isinstance(self.value, dict) else {"value": self.value})
 
