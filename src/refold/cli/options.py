@@ -27,14 +27,7 @@ from refold.times import not_reached, to_us
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-
-class _WholeNumber(click.IntRange):
-    """A range of whole numbers; what is none is told so, and not that it is no range."""
-
-    name = "whole number"
-
-
-COUNT: Final = _WholeNumber(min=0, max=2**63 - 1)
+COUNT: Final = click.IntRange(min=0, max=2**63 - 1)
 """A version, a position or a number of things, as far as a store can count."""
 
 _GIVEN: Final = "refold.given"
@@ -107,7 +100,7 @@ count_option: Final = partial(option, type=COUNT, metavar="N")
 
 def int_option(name: str, least: int, most: int, *names: str, **how: Any) -> Decorator:
     """An option that takes a whole number of a range."""
-    return option(name, *names, type=_WholeNumber(least, most), metavar="N", **how)
+    return option(name, *names, type=click.IntRange(least, most), metavar="N", **how)
 
 
 def _note_json(ctx: click.Context, _option: click.Parameter, as_json: bool) -> None:

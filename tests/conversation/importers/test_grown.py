@@ -266,6 +266,50 @@ def test_a_session_may_be_cut_anywhere(inside: int, tmp_path: Path) -> None:
             assert (again.problems, again.events) == ([], 0)
 
 
+def test_the_tokens_of_an_answer_may_come_later(store: refold.Store, tmp_path: Path) -> None:
+    """Where no line says why its message ended: what follows is added, and the first are told."""
+    lines = [
+        entry(0, "user"), block(1, "A", words("Hi")), entry(2, "user"),
+        block(3, "B", words("I look")), block(4, "B", use("c")), answered(5, "c"),
+        block(6, "C", words("There")),
+    ]  # fmt: skip
+    path = tmp_path / "s.jsonl"
+    path.write_text(jsonl(lines[:4]))
+    assert import_files(store, None, [path]).loss == []
+    path.write_text(jsonl(lines))
+    for added in (4, 0):
+        report = import_files(store, None, [path])
+        assert (report.problems, report.events) == ([], added)
+        (lost,) = report.loss
+        assert lost.what.endswith("the first are kept, in claude-s@6 (model.response)")
+    state = store.fold("claude-s", Conversation).state
+    assert [one.text for one in state.transcript] == ["t0", "Hi", "t2", "I look", "There"]
+    assert (len(state.tool_calls), state.usage.output_tokens) == (1, 1 + 3 + 6)
+
+
+@pytest.mark.parametrize(
+    ("said", "reason", "is_open"),
+    [
+        (words("x"), None, True),
+        (words("x"), "end_turn", False),
+        (words("x"), "tool_use", True),
+        (use("c"), "tool_use", False),
+        ({"type": "thinking", "thinking": "hm"}, "end_turn", True),
+        ({"type": "redacted_thinking", "data": "hm"}, "tool_use", True),
+    ],
+)
+def test_a_message_says_whether_it_is_whole(
+    store: refold.Store, tmp_path: Path, said: dict[str, Any], reason: str | None, is_open: bool
+) -> None:
+    """By why it ended, and by what it says so far: none ends with a thought."""
+    path = tmp_path / "s.jsonl"
+    path.write_text(jsonl([entry(0, "user"), block(1, "A", said, stop_reason=reason)]))
+    report = import_files(store, None, [path])
+    assert (report.imported, len(report.loss)) == (1, int(is_open))
+    types = [one.type for one in store.read("claude-s")]
+    assert ("model.response" in types) != is_open
+
+
 def test_what_a_side_chain_says_does_not_hang_on_what_came_after(tmp_path: Path) -> None:
     """It is told as it was when it left, its own further lines are added to its branch."""
     path = tmp_path / "s.jsonl"
@@ -290,7 +334,7 @@ def test_the_first_of_a_start_that_changed_is_kept_and_told(
     report = import_files(store, None, [path])
     assert (report.imported, report.grown, report.unchanged) == (0, 1, 0)
     (lost,) = report.loss
-    assert "changed since it was imported: the metadata of chatgpt-c@0 keeps what" in lost.what
+    assert lost.what.endswith("the first are kept, in chatgpt-c@0 (session.started)")
     first = next(store.read("chatgpt-c"))
     assert first.metadata["chatgpt"]["update_time"] == 1_700_000_002
 

@@ -42,7 +42,7 @@ def read_claude_code(source: ImportSource, options: Options) -> Conversations:
 
     The streams are called CATEGORY-SESSION; the category is by default claude. Side chains and
     what was left behind in going back become branches, called CATEGORY-SESSION~N. A message at
-    the end that may still be written (no stop_reason) is told, and comes in once the file goes on.
+    the end that may still be written is told, and comes in once the file goes on.
 
         refold import claude-code ~/.claude/projects/-home-me-app/*.jsonl
     """
@@ -176,21 +176,31 @@ def _settled(
 ) -> tuple[list[SessionLine], list[SessionLine]]:
     """A chain without the message at its end that may still be written, and that with the rest.
 
-    Nothing follows it but results of tools, and its last line has no ``stop_reason`` yet: taken as
-    it is, it would be another message when the file has gone on.
+    Nothing follows it but results of tools: taken as it is, it would be another message when the
+    file has gone on.
     """
     groups = _messages(chain)
     said = [n for n, (one, *_) in enumerate(groups) if _role(one) and not _is_result(one)]
     last = groups[said[-1]][-1] if said else None
     # Where nothing else is said, it is better than nothing.
-    if last is None or _role(last) != "assistant" or not says_ends or len(said) == 1:
+    if last is None or _role(last) != "assistant" or len(said) == 1:
         return chain, []
-    if last.value["message"].get("stop_reason", "end_turn") is not None:
+    if not _is_open(groups[said[-1]], says_ends):
         return chain, []
     held = [entry for group in groups[said[-1] :] for entry in group]
-    why = "a message that is not whole yet (no stop_reason): it comes in when the file has gone on"
+    why = "a message that is not whole yet, as it says: it comes in when the file has gone on"
     held[0].unread.append(Unread("field", "/message", why))
     return [entry for entry in chain if entry not in held], held
+
+
+def _is_open(message: list[SessionLine], says_ends: bool) -> bool:
+    """Whether a message says that more of it is to come."""
+    reason = message[-1].value["message"].get("stop_reason", "end_turn")
+    blocks = [block for entry in message for block in _blocks(entry.value["message"]["content"])]
+    kinds = [block.get("type") for block in blocks if isinstance(block, dict)]
+    is_thinking = bool(kinds) and kinds[-1] in ("thinking", "redacted_thinking")
+    lacks_its_call = reason == "tool_use" and "tool_use" not in kinds
+    return is_thinking or lacks_its_call or (reason is None and says_ends)
 
 
 def _is_side(entry: SessionLine) -> bool:

@@ -200,16 +200,19 @@ def _gone_on(store: Store, found: Found) -> tuple[Found, Appended | RefoldError]
     more = growth(store, append)
     if more.changed or not kept:
         return found, UsageError(more.changed, code="key_reused")
-    if more.is_beside_other:
-        why = "what the file says of the whole (such as its title or totals) has changed since it"
-        why += f" was imported: the metadata of {found.stream}@0 keeps what it said first"
-        found = found._replace(loss=[*found.loss, Loss(f"{found.file}:{found.line}", why)])
+    found = found._replace(loss=[*found.loss, *_kept(found, more)])
     if not more.new:
         return found, kept[0]
     head = store.head(found.stream)
     key = f"{append.key}:{head + 1}"
     (outcome,) = store.append_many([append._replace(events=more.new, expected=head, key=key)])
     return found, outcome
+
+
+def _kept(found: Found, more: Growth) -> list[Loss]:
+    """What is told of events that stay as they were."""
+    why = "the file says other totals, tokens or the like now: the first are kept, in "
+    return [Loss(f"{found.file}:{found.line}", why + one) for one in more.kept]
 
 
 def _tools_of(path: Path) -> list[Tool]:
@@ -354,6 +357,7 @@ def _keep(store: Store, report: ImportReport, found: Found, fork: FoundFork) -> 
         if more.changed:
             why = f"{fork.stream} is there with other events ({more.changed})"
             report.fail(Problem(found.file, found.line, why, fork.stream))
-        elif more.new:
+        report.lose(_kept(found, more))
+        if more.new:
             store.append(fork.stream, more.new, expected=store.head(fork.stream))
             report.events += len(more.new)

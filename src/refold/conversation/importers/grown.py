@@ -18,13 +18,14 @@ class Growth(NamedTuple):
     """What a stream does not have yet of an append: ``new``.
 
     ``changed`` says which event is another than it was, "" where none is, and nothing is new then.
-    ``is_beside_other`` tells that other things stand beside the start, in its metadata: they are
-    about the whole, and change as it goes on.
+    ``kept`` names those that stay as they were first, though other things stand beside what they
+    say now: beside the start what is about the whole, beside an answer its tokens, cost and
+    thoughts, which a log may still have lacked.
     """
 
     new: Sequence[object] = ()
     changed: str = ""
-    is_beside_other: bool = False
+    kept: Sequence[str] = ()
 
 
 def growth(store: Store, append: Append, *, after: int = -1) -> Growth:
@@ -37,7 +38,7 @@ def growth(store: Store, append: Append, *, after: int = -1) -> Growth:
     scores = Counter(_said(one) for one in stored if one.type == _SCORE)
     held = (one for one in stored if one.type != _SCORE)
     new: list[object] = []
-    is_beside_other = False
+    kept: list[str] = []
     for event, made in zip(append.events, given, strict=True):
         if made.type == _SCORE:
             scores[_said(made)] -= 1
@@ -45,10 +46,10 @@ def growth(store: Store, append: Append, *, after: int = -1) -> Growth:
         elif (before := next(held, None)) is None:
             new.append(event)
         elif what := difference(before, made):
-            is_beside_other = what == "metadata" and before.version == 0
-            if not is_beside_other:
-                return Growth(changed=f"{before.id} ({before.type}) has another {what}")
-    return Growth(new, is_beside_other=is_beside_other)
+            kept.append(f"{before.id} ({before.type})")
+            if not _is_beside(before, made, what):
+                return Growth(changed=f"{kept[-1]} has another {what}")
+    return Growth(new, kept=kept)
 
 
 def as_recorded(store: Store, append: Append) -> list[Recorded]:
@@ -77,6 +78,14 @@ def difference(stored: Recorded, made: Recorded) -> str:
     if stored.occurred_at_us != (made.occurred_at_us or stored.recorded_at_us):
         return "time"
     return "" if stored.metadata == made.metadata else "metadata"
+
+
+def _is_beside(before: Recorded, made: Recorded, what: str) -> bool:
+    """Whether what differs stands beside what was said: at the start, or of the same answer."""
+    if what != "payload" or made.type != "model.response":
+        return what == "metadata" and before.version == 0
+    own = made.data.get("message_id")
+    return own is not None and own == before.data.get("message_id")
 
 
 def _said(score: Recorded) -> tuple[Any, ...]:
