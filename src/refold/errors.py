@@ -176,6 +176,16 @@ class BackendError(RefoldError):
     code = "backend"
 
 
+def log_went_back(position: int, head: int, where: str = "the log") -> BackendError:
+    """The error for a position that was read of a log, or told, and that it has no more as it was.
+
+    A server took over that lagged behind the one before, or a backup was restored. The log ends at
+    ``head`` now, perhaps with other events where the lost ones stood.
+    """
+    why = f"{where} went back behind position {position}, and ends at {head}: open it anew, rebuild"
+    return BackendError(why, code="log_went_back", position=position, head=head)
+
+
 class Unavailable(BackendError):
     """The storage or service cannot answer now; nothing was written."""
 
@@ -183,9 +193,7 @@ class Unavailable(BackendError):
     retry = "later"
 
 
-LOOK_OR_REPEAT: Final = (
-    "append again with the same key; if it had none, look first whether its events are there"
-)
+LOOK_OR_REPEAT: Final = "append again with its key; if it had none, look first whether it is there"
 """What to do where it is not known whether an append is stored."""
 
 

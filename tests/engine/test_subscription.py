@@ -18,6 +18,7 @@ from refold.backends.memory import MemoryBackend
 from refold.core.stored import Row
 from refold.engine import aio
 from refold.engine.store import Store
+from refold.errors import BackendError
 
 WAIT_S = 20
 
@@ -60,6 +61,19 @@ def test_a_position_goes_on_where_another_stopped(tmp_path: Path) -> None:
             list(islice(first, 4))
         with store.subscribe(after=first.position) as second:
             assert next(second).data == {"n": 4}
+
+
+def test_a_position_that_the_log_does_not_have_is_refused(tmp_path: Path) -> None:
+    """As where the log was restored from a backup: what comes would be skipped up to there."""
+    with refold.open(tmp_path / "a.db") as store:
+        store.append("a-1", numbered(range(3)))
+        subscription = store.subscribe(after=4)
+        for _ in range(2):
+            with pytest.raises(BackendError) as caught:
+                next(subscription)
+            assert caught.value.code == "log_went_back"
+            assert (caught.value.position, caught.value.head) == (4, 3)
+        assert not store.subscribe(after=3).fill()
 
 
 def test_filters_by_category_and_type(tmp_path: Path) -> None:

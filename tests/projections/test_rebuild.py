@@ -8,7 +8,7 @@ import pytest
 
 import refold
 from refold import Recorded
-from refold.errors import UsageError
+from refold.errors import BackendError, UsageError
 from refold.ports import TableKeeper
 from refold.projections import Projector, catalog, retry, runner
 from refold.projections.postgres_dialect import dialect_of
@@ -27,6 +27,27 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[refold.Sto
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """An event is tried again at once."""
     monkeypatch.setattr(retry, "BACKOFF_S", 0.0)
+
+
+def test_rows_beyond_the_end_of_the_log_are_told_and_made_anew(
+    store: refold.Store, tmp_path: Path
+) -> None:
+    """As where a log went back under them: what they hold is not what the log says."""
+    with refold.open(tmp_path / "longer.db") as longer, refold.open("memory:") as rows:
+        told(longer)
+        told(longer, 10)
+        Projector(longer, [sums()], rows=rows).catch_up()
+        told(store)
+        projector = Projector(store, [sums()], rows=rows)
+        for move in (projector.catch_up, projector.run):
+            with pytest.raises(BackendError) as caught:
+                move()
+            assert caught.value.code == "log_went_back"
+            assert caught.value.position == longer.log_head()
+            assert caught.value.head == store.log_head()
+        assert projector.rebuild("sums") == 2
+        assert stored(projector) == folded(store.read_all())
+        projector.catch_up()
 
 
 def test_a_rebuild_is_swapped_in_whole_and_can_be_taken_back(store: refold.Store) -> None:

@@ -20,7 +20,7 @@ from typing import Any, Final, Self
 from refold import process
 from refold.core.recorded import Recorded
 from refold.engine.reader import Reader
-from refold.errors import StoreClosed
+from refold.errors import StoreClosed, log_went_back
 from refold.ports import Announcer
 
 LOOK_EVERY_S: Final = 0.05
@@ -53,9 +53,8 @@ class Bell:
         if self.sleepers and self.process.is_here:
             with self._woken:
                 self._woken.notify_all()
-        if self.listeners:
-            for listener in tuple(self.listeners):
-                listener()
+        for listener in tuple(self.listeners):
+            listener()
 
     def wait(self, rung: int) -> None:
         """Sleep until the bell has rung more than ``rung`` times, or it is time to look."""
@@ -89,19 +88,18 @@ class Pages:
         """The next events; empty when there are none yet."""
         if self._log is None:
             self._head = self._reader.log_head()
-            if self._head <= self.position:
+            if self._head < self.position:
+                raise log_went_back(self.position, self._head)
+            if self._head == self.position:
                 return deque()
             self._log = self._open(after=self.position)
         log, self._log = self._log, None  # A read that fails leaves nothing to go on from.
         page = deque(islice(log, EVENTS_PER_PAGE))
-        if page:
-            self.position = page[-1].position
-        if len(page) == EVENTS_PER_PAGE:
-            # Kept: appends larger than a page, and packed ones, are read once and not once a page.
-            self._log = log
-        else:
-            # Nothing that is wanted stands between the last of these and the head.
-            self.position = max(self._head, self.position)
+        is_full, last = len(page) == EVENTS_PER_PAGE, page[-1].position if page else self.position
+        # Kept: appends larger than a page, and packed ones, are read once and not once a page.
+        self._log = log if is_full else None
+        # Else nothing that is wanted stands between the last of these and the head.
+        self.position = last if is_full else max(self._head, last)
         return page
 
 

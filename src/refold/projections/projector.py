@@ -337,7 +337,8 @@ class Projector:
                 return True  # Another rebuild of the same generation did.
             if generation not in entry.generations:
                 raise NotFound(f"another rebuild of projection {name!r} took the place of this one")
-            if entry.shown.position > filled.position:
+            # Where the log went back, rows that stand beyond it are nobody's to wait for.
+            if filled.position < entry.shown.position <= self._store.log_head():
                 return False
             if entry.previous is not None:
                 catalog.drop(name, entry.generations[entry.previous])

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
-from refold.errors import NotFound, Unavailable, UsageError
+from refold.errors import NotFound, Unavailable, UsageError, log_went_back
 from refold.ports import Begin, SqlValue, TableKeeper, TableTransaction
 from refold.projections import retry
 from refold.projections.catalog import Catalog, adopt_python, begun, check_unchanged
@@ -117,6 +117,8 @@ class Runner:
             raise NotFound(f"generation {wanted} of projection {entry.name!r} was dropped")
         check_unchanged(self.projection, generation)
         adopt_python(keeper, self.projection, generation)
+        if generation.position > (head := self._context.log.log_head()):
+            raise log_went_back(generation.position, head)
         self._cursor.take(generation, Catalog(keeper.query))
 
     def advance(self, *, until: int = FAR) -> int:

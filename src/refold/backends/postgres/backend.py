@@ -53,8 +53,9 @@ class PostgresBackend:
         self.shown, self._tenant, self._mode = address.shown, address.tenant, mode
         self._process = here()
         self._sessions = Sessions(address)
+        self._reached = self._sessions.reached
         self._tables = ServerTables(self._sessions)
-        self._writer = PostgresWriter(address, durable=synchronous == "FULL")
+        self._writer = PostgresWriter(address, self._reached, durable=synchronous == "FULL")
         self._listener = Listener(address)
         self._months = DetachedMonths(self._sessions)
         self.month_keeper = ServerMonths(self._sessions, self._check_writable)
@@ -87,7 +88,11 @@ class PostgresBackend:
         with self._write_lock:
             self._sessions.check()
             self._check_writable()
-            return self._writer.commit(batches, *clocks, beside=beside)
+            outcomes = self._writer.commit(batches, *clocks, beside=beside)
+        for told in outcomes:
+            if isinstance(told, list):
+                self._reached.note(told[-1].position, told[-1].recorded_at_us)
+        return outcomes
 
     def rows(
         self, stream: str, *, first: int, last: int, backward: bool, events_max: int
@@ -136,6 +141,8 @@ class PostgresBackend:
         while True:
             wanted = after, rows_max, categories, types
             rows, away = self._read(queries.log_page, self._tenant, *wanted) or ([], None)
+            if rows:
+                self._reached.note(rows[-1].position, rows[-1].recorded_at)
             if rows or away is None:
                 return rows
             found = self._months.log(away, after=after, categories=categories, types=types)
@@ -163,7 +170,9 @@ class PostgresBackend:
 
     def log_head(self) -> int:
         """See :class:`~refold.ports.Backend`."""
-        return self._read(queries.log_head, self._tenant) or 0
+        head, recorded_at = self._read(queries.log_end, self._tenant) or (0, 0)
+        self._reached.note(head, recorded_at)
+        return head
 
     def streams(
         self, *, category: str | None, after: str, streams_max: int

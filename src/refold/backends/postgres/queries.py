@@ -93,9 +93,14 @@ def streams_page(
     return [_stream_info(row) for row in found]
 
 
+def log_end(session: ServerSession, tenant: int) -> tuple[int, int]:
+    """The last position of the log, and when its commit was recorded; 0 and 0 where it is empty."""
+    return next(iter(session.run("log_end", tenant)), (0, 0))
+
+
 def log_head(session: ServerSession, tenant: int) -> int:
     """The last position of the log."""
-    return sum(last for (last,) in session.run("log_head", tenant))
+    return log_end(session, tenant)[0]
 
 
 def kept_under(session: ServerSession, tenant: int, keys: Sequence[str]) -> dict[str, Kept]:

@@ -31,6 +31,7 @@ from refold.backends.postgres.errors import (
     named,
     naming_refusals,
 )
+from refold.backends.postgres.reached import Reached
 from refold.backends.postgres.statements import statement
 from refold.errors import StoreClosed, Unavailable
 from refold.process import here
@@ -140,6 +141,7 @@ class Sessions:
     def __init__(self, address: Address) -> None:
         self.address = address
         self.is_closed = False
+        self.reached = Reached(address)
         self._process = here()
         self._idle: deque[ServerSession] = deque()
         # A semaphore keeps its own lock for ever where an interrupt comes while it is held.
@@ -152,6 +154,7 @@ class Sessions:
         self._process.check()
         if self.is_closed:
             raise StoreClosed(f"{self.address.shown} is closed")
+        self.reached.refuse()
 
     def retried(self, work: Callable[[ServerSession], T]) -> T:
         """What some reading gives, by a connection; done again where the server went away."""
@@ -177,7 +180,7 @@ class Sessions:
             why = f"{SESSIONS_MAX} connections to {self.address.shown} were in use"
             raise Unavailable(f"{why} for {RETRY_S:.0f} s", url=self.address.shown) from None
         try:
-            session = self._kept() or connected(self.address, answer_s=READ_S)
+            session = self._kept() or self._connected()
             yield session
         finally:
             try:
@@ -185,6 +188,15 @@ class Sessions:
                     self._let_go(session)
             finally:
                 self._free.put(None)
+
+    def _connected(self) -> ServerSession:
+        session = connected(self.address, answer_s=READ_S)
+        try:
+            self.reached.check(session.run)
+        except BaseException:
+            close_quietly(session)
+            raise
+        return session
 
     def _let_go(self, session: ServerSession) -> None:
         if self.is_closed or not session.is_idle:

@@ -174,8 +174,23 @@ WHERE tenant = $1 AND name = ANY ($2)
 SELECT name, version, parent, fork_version, recorded_at FROM refold.streams
 WHERE tenant = $1 AND name > $2 AND ($4::text IS NULL OR category = $4) ORDER BY name LIMIT $3
 
--- log_head
-SELECT last FROM refold.commits WHERE tenant = $1 ORDER BY after DESC LIMIT 1
+-- log_end
+SELECT last, recorded_at FROM refold.commits WHERE tenant = $1 ORDER BY after DESC LIMIT 1
+
+-- holds: whether the commit with position $2 is that of time $3, as far back as commits are kept; how
+-- far the log goes; whether it follows another server's
+SELECT
+    coalesce(
+        (
+            SELECT last >= $2 AND recorded_at = $3 FROM refold.commits
+            WHERE tenant = $1 AND after < $2 ORDER BY after DESC LIMIT 1
+        ),
+        EXISTS (SELECT 1 FROM refold.commits WHERE tenant = $1)
+    )::integer,
+    coalesce((
+        SELECT last FROM refold.commits WHERE tenant = $1 ORDER BY after DESC LIMIT 1
+    ), 0),
+    pg_is_in_recovery()::integer
 
 -- log_end: the last position of the log, and when it was recorded
 SELECT last, recorded_at FROM refold.commits WHERE tenant = $1 ORDER BY after DESC LIMIT 1

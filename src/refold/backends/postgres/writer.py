@@ -24,6 +24,7 @@ from refold.backends.postgres.address import Address
 from refold.backends.postgres.arguments import as_columns, as_listed, as_one, as_times
 from refold.backends.postgres.arrays import Numbers, Texts
 from refold.backends.postgres.errors import RACED, is_elsewhere, is_lost, named
+from refold.backends.postgres.reached import Reached
 from refold.backends.postgres.schema import make_partitions, month_of
 from refold.backends.postgres.session import ServerSession, close_quietly, connected, repeated
 from refold.backends.postgres.tables import BEGIN, TableStatements
@@ -89,8 +90,9 @@ Work = Callable[[ServerSession, Trial], T]
 class PostgresWriter:
     """The one connection that writes. Not for several threads at once."""
 
-    def __init__(self, address: Address, *, durable: bool) -> None:
+    def __init__(self, address: Address, reached: Reached, *, durable: bool) -> None:
         self._address, self._tenant, self._durable = address, address.tenant, durable
+        self._reached = reached
         self._session: ServerSession | None = None
         self._seat = Seat(0, "", "", False)
         self._has_isolation = True
@@ -159,6 +161,7 @@ class PostgresWriter:
             ((*seat, isolation, head),) = self._session.run("this_session", *values)
             self._seat, self._log_head = Seat(*seat), head or 0
             self._has_isolation = isolation == "read committed"
+            self._reached.check(self._session.run, self._seat.system)
         return self._session
 
     def _keep_up(self, session: ServerSession, now: int) -> None:
@@ -349,6 +352,7 @@ class PostgresWriter:
         try:
             found = repeated(self._address.shown, looked)
         except RefoldError as error:
+            self._reached.refuse()  # The server that might know is no more.
             raise self._unknown(lost) from error
         return next((Told(first, at, first - 1, None, None, None) for first, at, _ in found), None)
 
