@@ -7,7 +7,7 @@ from pathlib import Path
 import refold
 from refold import Event
 from tests.cli.running import Refold
-from tests.support import postgres
+from tests.support import postgres, roles
 
 
 def test_commands_take_an_address(run: Refold, tmp_path: Path) -> None:
@@ -62,3 +62,22 @@ def test_conversations_are_found_as_in_a_file(run: Refold, tmp_path: Path) -> No
     status = run("projections", "status", *where)
     assert "never started" not in status.out, status
     assert "pg_dump" in run("backup", str(tmp_path / "copy.db"), *where).err
+
+
+def test_who_may_not_keep_tables_finds_conversations_all_the_same(run: Refold) -> None:
+    """What nobody has kept yet, or not to the end, is read from the log; what is there is used."""
+    made = roles.shared(postgres.NEWEST)
+    logins = {group: made.url(made.login(group)) for group in ("writer", "reader", "maintainer")}
+    with refold.open(logins["writer"]) as store:
+        store.append("call-1", [Event("user.utterance", {"text": "a gift card"})])
+    for _ in range(2):
+        for group in ("reader", "writer", "maintainer", "reader"):
+            found = run("streams", "--text", "gift", "--json", "--db", logins[group])
+            assert [one["stream"] for one in found.lines] == ["call-1"], (group, found)
+    with refold.open(logins["writer"]) as store:
+        store.append("call-2", [Event("user.utterance", {"text": "no gift"})])
+    for group in ("reader", "writer"):
+        found = run("streams", "--text", "gift", "--json", "--db", logins[group])
+        assert len(found.lines) == 2, (group, found)
+    asked = run("sql", "SELECT count(*) AS n FROM events", "--json", "--db", logins["reader"])
+    assert asked.lines == [{"n": 2}]
