@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pyarrow.parquet
 import pytest
 
 import refold
 from refold import Event
+from refold.archive import archiving
 from refold.core.query import Query
-from refold.errors import BackendError, Corrupt, NotFound, UsageError
+from refold.errors import BackendError, Corrupt, NotFound, Unavailable, UsageError
 from refold.partitions import Partitions
 from tests.support import postgres
 from tests.support.months import MARCH, everything, fill
@@ -216,3 +219,42 @@ def test_parquet_names_its_extra(url: str, tmp_path: Path, monkeypatch: pytest.M
         Partitions(store).archive("2025-02", tmp_path, format="parquet")
     assert "pip install 'refold[export]'" in caught.value.message
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), apsw.FullError("full")])
+def test_a_full_disk_is_told(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """With the folder; nothing there counts, and when there is room it is done."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    with refold.open(url) as store:
+        for place in (archiving, "write_index"), (os, "fsync"):
+            with monkeypatch.context() as patched, pytest.raises(Unavailable) as caught:
+                patched.setattr(*place, fail)
+                Partitions(store).archive("2025-02", tmp_path)
+            assert caught.value.path == str(tmp_path)
+            assert not (tmp_path / "2025-01.json").exists()
+        (tmp_path / "file").touch()
+        with pytest.raises(Unavailable):
+            Partitions(store).archive("2025-02", tmp_path / "file" / "old")
+        Partitions(store).archive("2025-02", tmp_path)
+        Partitions(store).drop("2025-01")
+
+
+@pytest.mark.parametrize("kept_as", ["packed", "parquet"])
+def test_what_rots_after_it_was_hashed_is_found(url: str, tmp_path: Path, kept_as: Any) -> None:
+    """Each block says itself whether it is what was written."""
+    path = tmp_path / f"2025-01.{kept_as}"
+    with refold.open(url) as store:
+        Partitions(store).archive("2025-02", tmp_path, format=kept_as)
+        Partitions(store).drop("2025-01")
+    with refold.open(f"{url}&archive={tmp_path}") as store:
+        store._backend._months.month("2025-01")  # type: ignore[attr-defined]
+        size = path.stat().st_size
+        path.write_bytes(b"\xff" * size)
+        with pytest.raises(Corrupt) as caught:
+            list(store.read("call-1"))
+        assert caught.value.path == str(path)

@@ -9,6 +9,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Final, Literal
 
+import apsw
+
 from refold.archive import manifest as manifests
 from refold.archive.manifest import (
     ArchivedRun,
@@ -21,7 +23,7 @@ from refold.archive.manifest import (
 from refold.archive.month import ArchivedAppend, MonthKeeper, bounds_of
 from refold.archive.packed import Block, MonthIndex, framed, write_index
 from refold.archive.parquet import row_group_of, row_groups
-from refold.errors import Corrupt, NotFound
+from refold.errors import Corrupt, NotFound, Unavailable
 
 Format = Literal["packed", "parquet"]
 PACKED: Final = ".packed"
@@ -36,19 +38,24 @@ def archive_month(
 
     Killed at any moment, it leaves nothing there that counts or the whole, and goes on when it is
     called again. Raises :class:`~refold.errors.UsageError` where something could still be recorded
-    in the month, :class:`~refold.errors.Corrupt` where what was read back is not what is stored.
+    in the month, :class:`~refold.errors.Corrupt` where what was read back is not what is stored,
+    :class:`~refold.errors.Unavailable` where the folder cannot be written.
     """
     keeper.close_month(month)
     path = manifests.path_in(folder, month)
     try:
-        manifest = read_manifest(folder, month, None)
-        check_files(folder, manifest)
-    except NotFound:
-        manifest = _written(keeper, month, folder, kept_as)
-    _compare(keeper, month, index_of(folder, manifest), told)
-    if not path.exists():
-        write_whole(path, lambda part: part.write_bytes(manifests.encoded(manifest)))
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        try:
+            manifest = read_manifest(folder, month, None)
+            check_files(folder, manifest)
+        except NotFound:
+            manifest = _written(keeper, month, folder, kept_as)
+        _compare(keeper, month, index_of(folder, manifest), told)
+        if not path.exists():
+            write_whole(path, lambda part: part.write_bytes(manifests.encoded(manifest)))
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    except (OSError, apsw.Error) as error:
+        why = f"{month} cannot be written to {folder}: {error}; nothing of it counts"
+        raise Unavailable(why, path=str(folder), month=month) from error
     keeper.note_archived(month, str(folder.absolute()), sha256)
     return manifest
 

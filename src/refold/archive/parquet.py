@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from refold.archive.manifest import damaged
 from refold.archive.month import ArchivedAppend
 from refold.archive.packed import Block
 from refold.errors import UsageError
@@ -42,8 +43,11 @@ def row_group_of(path: Path) -> Callable[[int], Block]:
     _, parquet = _arrow()
 
     def read(number: int) -> Block:
-        with parquet.ParquetFile(path) as file:
-            return [ArchivedAppend(**row) for row in file.read_row_group(number).to_pylist()]
+        try:
+            with parquet.ParquetFile(path) as file:
+                return [ArchivedAppend(**row) for row in file.read_row_group(number).to_pylist()]
+        except (OSError, ValueError) as error:
+            raise damaged(path, str(error)) from error
 
     return read
 
