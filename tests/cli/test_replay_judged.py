@@ -216,6 +216,18 @@ def test_the_line_that_it_prints_comes_to_the_same_verdict(
         assert run(*compared_line(told.out)).out == again.out
 
 
+def test_the_line_names_what_was_asked_among_others(run: Refold) -> None:
+    """Where the same was asked about other conversations before, which this run did not judge."""
+    recorded(8)
+    with serving(says(" ")) as service:
+        assert run("replay", "talk-0", "talk-1", *RUN[3:], "--base-url", service.url).code == 0
+    asked = [f"talk-{n}" for n in range(2, 8)]
+    with serving(says("Yes, at nine.")) as service:
+        done = run("gate", *asked, *RUN[3:], "--base-url", service.url, "--margin", "2pt")
+    again = run(*compared_line(done.out))
+    assert (again.code, done.out.endswith(again.out)) == (done.code, True), (done, again)
+
+
 def test_so_does_the_line_of_a_gate(run: Refold) -> None:
     """Which stops what is worse, though nobody said so."""
     recorded(8)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from shlex import join
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from refold.replay.verify import Verification
 
 
+NAMED_MAX: Final = 100
+"""More conversations are not named on a line."""
 _OF_THE_VERDICT: Final = (
     *("primary", "guardrails", "margin", "cluster", "checks", "ignore", "peek", "inconclusive"),
     *("judge", "judge_prompt", "judge_api", "prices", "price_list"),
@@ -172,7 +174,7 @@ def _next_step(
     from refold.replay.control import control_of
     from refold.replay.plan import answered_by
 
-    control, judge_url = None, options["judge_url"]
+    control, judge_url = None, options["judge_url"] or base_url
     judging = judge_of(options, base_url)
     terms = terms_of(options, fail_on, judging and judging[0])
     question = terms["question"]
@@ -192,11 +194,11 @@ def _next_step(
         if question is not None:
             options |= {"primary": question.primary, "margin": question.margin}
         options |= {"samples": samples, "control": control, "judge": judging and judging[0].id}
-        line = _comparing(changed.id, control, fail_on, judge_url or base_url if judging else None)
+        those = _among_others(store, changed, streams)
+        line = _comparing(changed.id, control, those, fail_on, judge_url if judging else None)
         with _explained(store, streams, changed, line, samples):
             whole = _asked(store, streams, changed, candidate, options)
-        parts = whole.parts or [whole]
-        outcome = max(map(_outcome, parts))
+        outcome = max(map(_outcome, parts := whole.parts or [whole]))
         if outcome == FAILED:
             results.failed(whole.failures[0].error)
         if outcome == FAILED or not is_judged:
@@ -212,6 +214,15 @@ def _next_step(
             _tell(parts, control, line)
         show_comparison(found)
     return gated(gate, fail_on) if fail_on else outcome
+
+
+def _among_others(store: Store, variant: Variant, streams: Collection[str]) -> list[str]:
+    """The streams by name, where the variant was tried on others before: these are not meant."""
+    from refold.replay.plan import plan_of
+
+    plan = plan_of(store, variant.id)
+    are_others = plan is not None and not plan.versions.keys() <= {*streams}
+    return [*streams] if are_others and len(streams) <= NAMED_MAX else []
 
 
 def _asked(
@@ -343,12 +354,17 @@ def _lines(summary: ReplaySummary, line: str) -> Iterator[str]:
 
 
 def _comparing(
-    variant_id: str, control: Variant | None, fail_on: tuple[str, ...], judge_url: str | None
+    variant_id: str,
+    control: Variant | None,
+    streams: Sequence[str],
+    fail_on: tuple[str, ...],
+    judge_url: str | None,
 ) -> str:
     """The command that compares the same, and comes to the same verdict."""
     words = ["refold", "compare", "--variant", variant_id]
     words += [] if control is None else ["--control", control.id]
     words += as_given(*_OF_THE_VERDICT)
+    words += streams
     words += [word for one in fail_on for word in ("--fail-on", one)]
     words += [] if judge_url is None else ["--judge-url", judge_url]
     return join(words) + named_store()
