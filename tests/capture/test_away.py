@@ -24,6 +24,7 @@ from tests.capture.model_server import ModelServer, chat
 from tests.house.tree import BIN
 from tests.support import postgres
 
+LIMIT_S = 120
 AGENT = """
 import pathlib, resource, signal, sys, time
 import openai
@@ -106,15 +107,18 @@ def test_a_server_that_is_away_at_the_start_is_opened_when_it_is_there(
         capture.uninstall()
 
 
-def test_calls_wait_for_a_server_that_comes(server: ModelServer) -> None:
+def test_calls_wait_for_a_server_that_comes(
+    server: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As where an agent and its database are started together."""
+    monkeypatch.setattr(writer, "OPENING_S", LIMIT_S)
     with postgres.servers() as database:
         url, before = postgres.url(database.port), capture.lost()
         database.kill()
         capture.install(url)
         ask(server, "early")
         database.start()
-        assert capture.flush()
+        assert capture.flush(LIMIT_S)
         assert (said(url), capture.lost()) == (["early"], before)
         capture.uninstall()
 
@@ -165,7 +169,7 @@ def test_what_is_left_when_a_program_ends_is_counted(
 
     def opened(*_: object) -> refold.Store:
         waits.set()
-        assert going.wait(20)
+        assert going.wait(LIMIT_S)
         return refold.open("memory:")
 
     monkeypatch.setattr(writer, "tried", lambda _: None)
@@ -174,7 +178,7 @@ def test_what_is_left_when_a_program_ends_is_counted(
     capture.install("agents.db")
     ask(server)
     ask(server)
-    assert waits.wait(20)
+    assert waits.wait(LIMIT_S)
     (made,) = [one for one in writer._all() if not one.is_stopped]
     with caplog.at_level(logging.WARNING, "refold.capture"):
         made.miss_what_is_left()
@@ -209,7 +213,7 @@ def run(server: ModelServer, tmp_path: Path) -> Iterator[Callable[..., subproces
 def let(folder: Path, word: str) -> None:
     """Let the agent say a word, and wait until it did, and what was to be recorded is."""
     (folder / word).touch()
-    until = time.monotonic() + 30
+    until = time.monotonic() + LIMIT_S
     while not (folder / f"{word}.done").exists():
         assert time.monotonic() < until
         time.sleep(0.01)
@@ -231,7 +235,7 @@ def test_a_run_goes_on_through_an_outage_and_says_what_was_lost(
         let(tmp_path, "meanwhile")
         database.start()
         let(tmp_path, "last")
-        out, err = agent.communicate(timeout=30)
+        out, err = agent.communicate(timeout=LIMIT_S)
         assert said(url) == ["first", "last"]
     assert out == "".join(f"to {n}\n" for n in range(4))
     assert agent.returncode == 3
@@ -250,7 +254,7 @@ def test_a_run_whose_store_is_away_to_the_end_does_not_say_that_nothing_was_made
         database.kill()
         agent = run(url, "one")
         let(tmp_path, "one")
-        out, err = agent.communicate(timeout=30)
+        out, err = agent.communicate(timeout=LIMIT_S)
         database.start()
     assert (agent.returncode, out) == (3, "One.\n")
     assert "error: 1 model call made, and the store cannot say" in err
@@ -264,6 +268,6 @@ def test_a_full_disk_costs_the_calls_of_that_time_alone(
     agent = run(db, "before", "full", "after")
     for word in ("before", "full", "after"):
         let(tmp_path, word)
-    _, err = agent.communicate(timeout=30)
+    _, err = agent.communicate(timeout=LIMIT_S)
     assert (agent.returncode, said(db)) == (3, ["before", "after"])
     assert "error: of 3 model calls 1 not recorded" in err

@@ -29,6 +29,7 @@ from refold.replay import (
 )
 from refold.replay.arms import Question
 from refold.replay.plan import ReplayPlan, plan_of
+from refold.secrecy import without_keys
 from tests.replay.stories import VARIANT, as_recorded, record, run
 from tests.support.chat_server import ChatServer
 
@@ -318,3 +319,19 @@ def test_a_control_is_asked_where_the_record_was(store: refold.Store, is_elsewhe
         return
     with pytest.raises(UsageError, match=r"where call-1@2 asked https://api\.example/v1"):
         compare(store, calls, Variant(prompt="Be kind"), control=CONTROL)
+
+
+def test_a_key_in_a_path_is_not_kept_and_is_the_same_place(store: refold.Store) -> None:
+    """Whether the record of the agent has it, as an older one may, or not."""
+    with ChatServer(lambda _: {"role": "assistant", "content": "Here."}) as server:
+        base_url = f"{server.base_url.removesuffix('/v1')}/sk-canary-1/v1"
+        for call, url in (("call-0", base_url), ("call-1", without_keys(base_url))):
+            sent = ModelRequest("openai.chat", url=f"{url}/chat/completions")
+            store.append(call, [UserUtterance("Where?"), sent, AgentUtterance("Here.")])
+        before = store.log_head()
+        endpoint = ChatEndpoint(base_url, model="m")
+        replay(store, ["call-0", "call-1"], Variant(prompt="Be kind"), endpoint, control=CONTROL)
+    assert compare(store, ["call-0", "call-1"], Variant(prompt="Be kind"), control=CONTROL).control
+    said = b"".join(one.raw for one in store.read_all(after=before))
+    # The address that was asked, and the refusal of a server that has no such path.
+    assert b"canary" not in said and said.count(b"/[removed]/v1/chat/completions: status 404") > 0
