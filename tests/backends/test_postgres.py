@@ -225,6 +225,8 @@ def test_partitions_stand_ready(url: str, admin: psycopg.Connection[tuple[Any, .
         ("UPDATE log SET occurred_from = 9, occurred_to = 1 WHERE position = 1", "occurred"),
         ("DELETE FROM streams WHERE name = 'call-0'", "streams"),
         ("UPDATE streams SET version = 7 WHERE name = 'call-0'", "streams"),
+        ("UPDATE streams SET version = 0 WHERE name = 'call-0'", "streams"),
+        ("UPDATE commits SET last = 10 WHERE last = 11", "positions without gaps"),
         ("UPDATE streams SET last_at = 1 WHERE name = 'call-0'", "streams"),
         ("UPDATE streams SET parent = 'none' WHERE name = 'call-1~b'", "streams"),
         ("UPDATE streams SET category = 'x' WHERE name = 'call-0'", "streams"),

@@ -20,6 +20,8 @@ from refold import Event
 from refold.backends.postgres import doctor
 from refold.backends.postgres.address import parsed
 from refold.engine.store import Store
+from refold.projections import Projector
+from tests.projections.sums import sums
 from tests.support import postgres
 from tests.support.postgres import servers
 
@@ -242,6 +244,35 @@ def test_a_table_that_is_published_without_identity(
         mended(admin, store, "server replication", f"ALTER TABLE {table} REPLICA IDENTITY DEFAULT")
     finally:
         admin.execute("DROP PUBLICATION all_of_it")
+
+
+def test_a_month_that_nobody_has_made(
+    admin: psycopg.Connection[tuple[Any, ...]], store: Store, url: str
+) -> None:
+    """Next month's appends would all go where they are to be moved from again."""
+    schema = parsed(url).schema
+    ((month, at),) = admin.execute(
+        "SELECT to_char(m, 'YYYY_MM'), extract(epoch FROM m)::bigint * 1000000 FROM date_trunc("
+        "'month', clock_timestamp() AT TIME ZONE 'UTC' + interval '1 month') AS m"
+    ).fetchall()
+    admin.execute(f"DROP TABLE {schema}.log_{month}".encode())
+    assert f"`refold partitions create` makes it: log_{month}" in found(store)["partitions"]
+    admin.execute(f"SELECT {schema}.make_partition({at})".encode())
+    assert found(store) == {}
+
+
+def test_a_projection_that_stands_beyond_the_log(
+    admin: psycopg.Connection[tuple[Any, ...]], store: Store, url: str
+) -> None:
+    """As where some of the log was taken away under it."""
+    projector = Projector(store, [sums()])
+    projector.catch_up()
+    assert found(store) == {}
+    beyond = f"UPDATE {parsed(url).schema}.refold_progress SET position = 99"
+    admin.execute(beyond.encode())
+    assert "`refold projections rebuild sums`" in found(store)["projections"]
+    projector.rebuild("sums")
+    assert found(store) == {}
 
 
 def test_clocks_that_do_not_agree(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

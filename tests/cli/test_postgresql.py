@@ -26,6 +26,23 @@ def test_commands_take_an_address(run: Refold, tmp_path: Path) -> None:
         assert back.find("k") is not None
 
 
+def test_doctor_says_what_only_a_backup_has(run: Refold) -> None:
+    """Of a log that lacks something; not of one that is whole, whatever else is wrong."""
+    url = postgres.schema_of_its_own()
+    with refold.open(url) as store, postgres.connect(postgres.shared()) as admin:
+        store.append("call-1", [Event("note.taken")])
+        schema = url.rpartition("=")[2]
+        admin.execute(f"DROP INDEX {schema}.streams_category".encode())
+        ran = run("doctor", "--db", url)
+        assert (ran.code, ran.err) == (1, "")
+        assert "CREATE INDEX streams_category" in ran.out
+        admin.execute(f"DELETE FROM {schema}.log".encode())
+        ran = run("doctor", "--db", url)
+        assert ran.code == 1
+        assert "new database" in ran.err
+        assert "refold restore" not in ran.err
+
+
 def test_a_password_is_shown_to_nobody(run: Refold, tmp_path: Path) -> None:
     """Neither where a store is named, nor where it cannot be reached."""
     url = postgres.schema_of_its_own()

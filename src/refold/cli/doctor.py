@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 import refold
 from refold import times
@@ -12,6 +13,9 @@ from refold.cli.errors import FINDING, FINE
 from refold.cli.options import command, opened, option
 from refold.cli.text import address
 from refold.errors import BackendError, Corrupt
+
+OF_THE_SERVER: Final = ("server ", "indexes", "partitions", "projections")
+"""So begin the names of checks of a shared store that find no harm done to its log."""
 
 
 @command("doctor")
@@ -44,11 +48,13 @@ def doctor_command(url: str, repair: bool, restart_clock: bool) -> int:
         bad = _looked_at(url, repair=repair)
     except Corrupt as damage:
         bad = _shown("readable", False, damage.message.partition("; run `refold doctor`")[0])
-    if not set(bad) <= set(times.CHECKS):
-        output.note(
-            "what is missing from the log only a backup has: move the file away, and "
-            f"`refold restore BACKUP --db {address(url)}`"
-        )
+    is_shared = url.startswith(("postgresql://", "postgres://"))
+    harmless = (*times.CHECKS, *OF_THE_SERVER) if is_shared else times.CHECKS
+    if not all(name.startswith(harmless) for name in bad):
+        here = f"move the file away, and `refold restore BACKUP --db {address(url)}`"
+        there = "restore one into a new database, and let nobody write to this one"
+        what = "what is missing from the log only a backup has"
+        output.note(f"{what}: {there if is_shared else here}")
     return FINDING if bad else FINE
 
 

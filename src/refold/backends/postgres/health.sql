@@ -1,6 +1,20 @@
 -- What `refold doctor` asks of the server: what endangers a log that is still whole. As checks.sql;
 -- each tells how it is mended. A role that may not see others' sessions is shown none of them.
 
+-- partitions: next month has none, `refold partitions create` makes it:
+SELECT due.name FROM (
+    SELECT extract(epoch FROM clock_timestamp()) AS now_s, 'log_' || to_char(
+        date_trunc('month', clock_timestamp() AT TIME ZONE 'UTC') + interval '1 month', 'YYYY_MM'
+    ) AS name
+) AS due
+WHERE (
+    -- Of a log that is written to now; what nobody writes to needs none.
+    SELECT recorded_at FROM refold.log WHERE tenant = $1 ORDER BY position DESC LIMIT 1
+) BETWEEN (now_s - 31 * 86400) * 1000000 AND (now_s + 86400) * 1000000 AND NOT EXISTS (
+    SELECT 1 FROM pg_class WHERE relname = due.name
+        AND relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'refold.log'::regclass)
+)
+
 -- indexes: it is not valid, so nothing is found by it: REINDEX INDEX
 SELECT indexrelid::regclass FROM pg_index JOIN pg_class ON pg_class.oid = indrelid
 WHERE relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'refold.streams'::regclass)
