@@ -24,10 +24,13 @@ from tests.support.roles import shared
 A = Event("test.a", {"n": 1})
 
 
-@pytest.fixture(params=[None, postgres.NEWEST])
+VERSIONS = pytest.mark.parametrize("url", [None, postgres.NEWEST], indirect=True)
+
+
+@pytest.fixture
 def url(request: pytest.FixtureRequest) -> str:
     """A store with events in three months."""
-    made = postgres.schema_of_its_own(request.param)
+    made = postgres.schema_of_its_own(getattr(request, "param", None))
     fill(made)
     return made
 
@@ -63,6 +66,7 @@ def test_each_month_is_listed(url: str) -> None:
     assert all(one.size_bytes > 0 for one in found[:-1])
 
 
+@VERSIONS
 def test_what_is_detached_is_known(url: str) -> None:
     """Who reads it is told which month it is; all else is as before, and comes back as it was."""
     with refold.open(url) as store:
@@ -115,6 +119,7 @@ def test_heads_keys_and_positions_go_on(url: str) -> None:
         assert bad(store) == []
 
 
+@VERSIONS
 def test_a_condition_rests_on_what_is_detached_too(url: str) -> None:
     """A type that a month holds came after a position before it; what cannot be told is refused."""
     with refold.open(url, clock=lambda: MARCH) as store:
@@ -227,6 +232,7 @@ def test_a_reader_that_stays_is_waited_for_a_moment_at_a_time(
         assert states(store)["2025-01"] == "detached"
 
 
+@VERSIONS
 def test_appends_and_readers_go_on_meanwhile(url: str) -> None:
     """Each reader sees all of the log or is told of the month; every append is there, once."""
     stopped, seen = threading.Event(), [0, 0]
