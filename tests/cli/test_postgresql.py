@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
+
+import pytest
 
 import refold
 from refold import Event
+from refold.backends.postgres import session
 from tests.cli.running import Refold
 from tests.support import postgres, roles
+
+CANARY = "canary-4b7d"
 
 
 def test_commands_take_an_address(run: Refold, tmp_path: Path) -> None:
@@ -98,3 +104,36 @@ def test_who_may_not_keep_tables_finds_conversations_all_the_same(run: Refold) -
         assert len(found.lines) == 2, (group, found)
     asked = run("sql", "SELECT count(*) AS n FROM events", "--json", "--db", logins["reader"])
     assert asked.lines == [{"n": 2}]
+
+
+def test_every_command_ends_with_3_where_the_server_is_away(
+    run: Refold, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store, or what is copied or imported from: trying again makes sense, no word is wrong."""
+    monkeypatch.setattr(session, "RETRY_S", 0.1)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        away = f"postgresql://me:{CANARY}@127.0.0.1:{taken.getsockname()[1]}/d"
+        (tmp_path / "talk.jsonl").write_text('{"role": "user", "content": "Hi"}\n')
+        with refold.open(tmp_path / "log.db") as store:
+            store.append("call-1", [Event("note.taken", {"text": "Hi"})])
+        here = ("--db", "log.db")
+        for command in (
+            *(["copy", away, "new.db"], ["copy", "log.db", away], ["import", "sql", away, *here]),
+            *(
+                [*words, "--db", away]
+                for words in (
+                    ["streams"], ["streams", "--last", "7d"], ["log"], ["show", "call-1"],
+                    ["state", "call-1"], ["stats"], ["doctor"], ["compact"], ["demo"],
+                    ["append", "call-1", "--type", "note.taken", "--data", "{}", "--untyped"],
+                    ["import", "talk.jsonl"], ["export", "openai-chat", "call-1"],
+                    ["diff", "call-1", "call-2"], ["what-if", "call-1", "--without", "call-1@0"],
+                    ["sql", "SELECT 1"], ["projections", "status"],
+                    ["projections", "run", "--once"], ["datasets", "list"], ["prompts", "list"],
+                    ["replays"], ["compare", "call-1"],
+                )
+            ),
+        ):  # fmt: skip
+            done = run(*command)
+            assert (done.code, CANARY in done.out + done.err) == (3, False), (command, done)
+            assert "cannot be reached now" in done.err, done
