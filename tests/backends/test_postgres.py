@@ -248,6 +248,26 @@ def test_damage_is_found(
         assert check in {one.name for one in store.check() if not one.good}
 
 
+def test_what_was_copied_is_known_again(url: str, tmp_path: Path) -> None:
+    """Appends of several times stand in one commit there: none of them is taken for another."""
+    now = iter(range(MARCH, MARCH + 100))
+    with refold.open(tmp_path / "log.db", clock=lambda: next(now)) as source:
+        told(source)
+        with refold.open(url) as store:
+            source.copy_into(store)
+            backend = store._backend
+            assert isinstance(backend, PostgresBackend)
+            backend._sessions.close_idle()
+            backend._writer.close()
+            assert store.append("call-1", [Event("test.f")]).position == 12
+    for after in range(11):
+        reader = PostgresBackend(url, mode="read")
+        assert reader.log(after=after, categories=None, types=None, rows_max=1)
+        reader._sessions.close_idle()
+        assert reader.log_head() == 12
+        reader.close()
+
+
 def test_the_view_of_events_is_that_of_a_file(url: str, tmp_path: Path) -> None:
     """The same columns and values, whatever metadata is merged."""
 

@@ -182,8 +182,12 @@ SELECT last, recorded_at FROM refold.commits WHERE tenant = $1 ORDER BY after DE
 SELECT
     coalesce(
         (
-            SELECT last >= $2 AND recorded_at = $3 FROM refold.commits
-            WHERE tenant = $1 AND after < $2 ORDER BY after DESC LIMIT 1
+            -- What was copied has appends of several times in a commit.
+            SELECT last >= $2 AND (recorded_at = $3 OR EXISTS (
+                SELECT 1 FROM refold.log WHERE tenant = $1 AND recorded_at = $3
+                    AND position <= $2 AND position + count > $2
+            ))
+            FROM refold.commits WHERE tenant = $1 AND after < $2 ORDER BY after DESC LIMIT 1
         ),
         EXISTS (SELECT 1 FROM refold.commits WHERE tenant = $1)
     )::integer,
