@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -80,7 +81,7 @@ def test_an_agent_that_is_broken_is_stopped(gate: Any, prompt: str, level: str) 
     assert f"  {level} " in done.out
     page = Path(f"{level}.html").read_text()
     assert "<h1>Do not ship it: worse" in page
-    assert "200 recorded conversations with 2,454 decisions" in page
+    assert "200 recorded conversations with 2,454 decisions" in re.sub(r"<[^>]+>", "", page)
 
 
 def test_the_agent_against_itself_passes_with_all_and_not_with_few(gate: Any) -> None:
