@@ -75,8 +75,9 @@ class Results:
             comparison = replace(comparison, verdicts=replace(comparison.verdicts, ship=found.ship))
         if path := self.paths["report"]:
             write_report(comparison, path, read=store.read)
-            output.note(f"wrote {path}")
         self._write_texts(found)
+        for path in filter(None, self.paths.values()):
+            output.note(f"wrote {path}")
         if comparison.without_cluster:
             output.note(
                 f"{counted(comparison.without_cluster, 'conversation')} without a "
@@ -104,11 +105,10 @@ def gated(found: Gate, fail_on: Sequence[str]) -> int:
 
 
 def _write(path: str, text: str) -> None:
-    """Write a file, and say so; :class:`UsageError` where that cannot be."""
+    """Write a file; :class:`UsageError` where that cannot be."""
     try:
         Path(path).write_bytes(text.encode())
     except OSError as error:
         raise UsageError(
             f"{path} cannot be written: {error.strerror or error}", path=path
         ) from error
-    output.note(f"wrote {path}")

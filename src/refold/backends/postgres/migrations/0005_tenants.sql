@@ -32,7 +32,8 @@ BEGIN
         RETURN room;
     END IF;
     PERFORM pg_advisory_xact_lock(hashtextextended(room, 0)); -- Two may come at once.
-    IF to_regnamespace(quote_ident(room)) IS NOT NULL THEN
+    -- Read anew: to_regnamespace would answer from what this session found before it waited.
+    IF EXISTS (SELECT FROM pg_namespace AS n WHERE n.nspname = room) THEN
         RETURN room;
     END IF;
     IF pg_has_role(current_user, owner, 'USAGE') THEN
