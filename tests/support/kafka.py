@@ -119,6 +119,11 @@ class Cluster:
         assert broker.stdin is not None
         broker.stdin.close()
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to all of them, such as to stand still."""
+        for broker in self._brokers.values():
+            os.killpg(broker.pid, number)
+
     def start_all(self) -> None:
         """Start those that do not run, and wait until every broker is known to the others."""
         for node in range(1, BROKERS + 1):
@@ -140,10 +145,10 @@ class Cluster:
         """A client for what is done to the cluster."""
         return AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
 
-    def topic(self, name: str, *, partitions: int = 3) -> str:
-        """Make a topic, on all brokers; its name."""
+    def topic(self, name: str, *, partitions: int = 3, brokers: int = BROKERS) -> str:
+        """Make a topic, each partition on so many brokers; its name."""
         admin = self.admin()  # It lives for as long as it is asked.
-        admin.create_topics([NewTopic(name, partitions, BROKERS)])[name].result(START_S)
+        admin.create_topics([NewTopic(name, partitions, brokers)])[name].result(START_S)
         self.leaders(name, partitions)
         return name
 
@@ -190,9 +195,8 @@ class Cluster:
         except (KafkaException, OSError):  # Nobody answers yet.
             return False
         partitions = [one for topic in known.topics.values() for one in topic.partitions.values()]
-        return (
-            len(known.brokers) == BROKERS == min((len(one.isrs) for one in partitions), default=3)
-        )
+        is_in_sync = all(len(one.isrs) == len(one.replicas) for one in partitions)
+        return is_in_sync and len(known.brokers) == BROKERS
 
     def _how(self) -> dict[str, Any]:
         environment = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "TZ": "UTC"}

@@ -95,7 +95,7 @@ def test_each_event_counts_once_however_often_it_comes(
 def test_two_stores_in_one_topic_are_told_apart(
     store: refold.Store, rows: refold.Store, brokers: Cluster
 ) -> None:
-    """Each has positions of its own, from 1: the source says whose they are."""
+    """Each has positions of its own, from 1: the source, its own unless given, says whose."""
     topic = brokers.topic("shared", partitions=1)
     how: dict[str, Any] = {"bootstrap": brokers.bootstrap}
     fill(store, 20)
@@ -103,7 +103,7 @@ def test_two_stores_in_one_topic_are_told_apart(
         for number in range(10):
             other.append(f"mail-{number % 2}", [refold.Event("step.taken", {"n": number})])
         KafkaFeed(store, topic, **how).catch_up()
-        KafkaFeed(other, topic, name="mail", source="/mail", **how).catch_up()
+        KafkaFeed(other, topic, name="mail", **how).catch_up()
         assert consume(topic, walks(), rows=rows, once=True, **how) == 30
         assert shown(rows) == {**due(store), **due(other)}
 

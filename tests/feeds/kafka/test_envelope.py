@@ -14,7 +14,7 @@ import refold
 from refold.core.recorded import decode_row
 from refold.core.registry import default_registry
 from refold.errors import CodecError
-from refold.feeds.kafka.envelope import Mode, incoming, outgoing, partition_of
+from refold.feeds.kafka.envelope import Mode, incoming, murmur2, outgoing, partition_of
 
 NAMES = some.text(some.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1).filter(
     lambda name: len(name.encode()) < 200 and "~" not in name
@@ -118,8 +118,23 @@ def test_what_is_no_event_of_refold_is_refused(value: bytes | None, headers: Any
         incoming(value, headers)
 
 
-def test_a_stream_has_one_partition() -> None:
-    """That which librdkafka's consistent partitioner gives it: CRC-32 of the name, modulo."""
-    found = {partition_of(f"call-{n}", 5) for n in range(100)}
-    assert found == {0, 1, 2, 3, 4}
-    assert partition_of("123456789", 1_000_000) == 0xCBF43926 % 1_000_000
+@pytest.mark.parametrize(
+    ("key", "hashed"),
+    [
+        ("21", -973932308),
+        ("foobar", -790332482),
+        ("a-little-bit-long-string", -985981536),
+        ("a-little-bit-longer-string", -1486304829),
+        ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58897971),
+        ("abc", 479470107),
+    ],
+)
+def test_a_key_is_hashed_as_java_does(key: str, hashed: int) -> None:
+    """By the values of Kafka's own test of ``Utils.murmur2``, as signed numbers of 32 bits."""
+    assert murmur2(key.encode()) == hashed % 2**32
+    assert partition_of(key, 5) == (hashed & 0x7FFFFFFF) % 5
+
+
+def test_streams_go_to_all_partitions() -> None:
+    """Each to one."""
+    assert {partition_of(f"call-{n}", 5) for n in range(100)} == {0, 1, 2, 3, 4}

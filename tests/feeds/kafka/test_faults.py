@@ -57,12 +57,19 @@ def wait_until(is_so: Callable[[], bool], what: str) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("exactly_once", [False, True])
+@pytest.mark.parametrize(
+    ("exactly_once", "led"), [(False, "own"), (True, "own"), (True, "__consumer_offsets")]
+)
 def test_no_event_is_lost_or_doubled_where_a_leader_is_killed(
-    brokers: Cluster, exactly_once: bool
+    brokers: Cluster, exactly_once: bool, led: str
 ) -> None:
-    """One process feeds on, through the next leader: each event is there once, in its order."""
-    topic = brokers.topic(f"leaderless-{exactly_once}")
+    """One process feeds on, through the next leader: each event is there once, in its order.
+
+    The leader is that of the topic, or the broker that coordinates how far transactions have come:
+    librdkafka would wait for that one without any limit.
+    """
+    topic = brokers.topic(f"leaderless-{exactly_once}-{led}")
+    of = (topic, 3) if led == "own" else (led, 1)
     with refold.open("memory:") as store:
         how: dict[str, Any] = {"bootstrap": brokers.bootstrap, "exactly_once": exactly_once}
         feed = KafkaFeed(store, topic, **how)
@@ -71,9 +78,9 @@ def test_no_event_is_lost_or_doubled_where_a_leader_is_killed(
             try:
                 with load(store):
                     goes_on(store, topic, running)
-                    leader = brokers.leaders(topic, 3)[0]
+                    leader = brokers.leaders(*of)[0]
                     brokers.kill(leader)
-                    wait_until(lambda: leader not in brokers.leaders(topic, 3), "no new leader")
+                    wait_until(lambda: leader not in brokers.leaders(*of), "no new leader")
                     goes_on(store, topic, running)
                 wait_until(lambda: has_sent_all(store, topic, running), "it does not catch up")
             finally:

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from signal import SIGCONT, SIGSTOP
 from typing import Any
 
 import pytest
+from confluent_kafka import Message, Producer
 
 import refold
+from refold.engine.subscription import EVENTS_PER_PAGE
 from refold.errors import NotFound, RefoldError, Unavailable, UsageError
 from refold.feeds.kafka import KafkaFeed, client
 from refold.feeds.kafka import feed as feed_module
 from refold.feeds.kafka.client import TransactionalSender, sender_of
-from refold.feeds.kafka.envelope import Mode, partition_of
-from tests.feeds.kafka.topics import by_stream, fill, firsts, heads, held, standings
+from refold.feeds.kafka.envelope import Mode, outgoing, partition_of
+from tests.feeds.kafka.topics import NUMBERS, by_stream, fill, firsts, heads, held, standings
+from tests.support import postgres
 from tests.support.kafka import Cluster
 
 pytestmark = pytest.mark.xdist_group("kafka")
@@ -41,9 +47,9 @@ def test_every_event_is_sent_once_in_the_order_of_its_stream(
     how: dict[str, Any] = {"mode": mode, "exactly_once": exactly_once}
     feed = KafkaFeed(store, topic, bootstrap=brokers.bootstrap, **how)
     assert feed.catch_up() == 0
-    fill(store, 700)
+    fill(store, 700, streams=20)
     assert (feed.catch_up(), feed.catch_up()) == (700, 0)
-    fill(store, 50, start=700)
+    fill(store, 50, start=700, streams=20)
     assert KafkaFeed(store, topic, bootstrap=brokers.bootstrap, **how).catch_up() == 50
     found = held(brokers.bootstrap, topic)
     assert by_stream(found) == heads(store)
@@ -54,6 +60,113 @@ def test_every_event_is_sent_once_in_the_order_of_its_stream(
     if mode == "binary":
         raw = {event.id: event.raw for event in store.read_all()}
         assert {one.headers["ce_id"]: one.value for one in found} == raw
+
+
+def test_a_stream_is_where_other_producers_put_its_key(
+    store: refold.Store, brokers: Cluster
+) -> None:
+    """Those of librdkafka by ``murmur2``, which is what Java's do: both may share a topic."""
+    topic = brokers.topic("beside-others", partitions=5)
+    fill(store, 40, streams=40)
+    KafkaFeed(store, topic, bootstrap=brokers.bootstrap).catch_up()
+    ours = {one.key: one.partition for one in held(brokers.bootstrap, topic)}
+    theirs: dict[str, int | None] = {}
+    other = Producer({"bootstrap.servers": brokers.bootstrap, "partitioner": "murmur2_random"})
+
+    def told(_: object, message: Message) -> None:
+        theirs[(message.key() or b"").decode()] = message.partition()
+
+    for key in ours:
+        other.produce(topic, b"", key, on_delivery=told)
+    assert other.flush(60) == 0
+    assert ours == theirs
+    assert set(ours.values()) == {0, 1, 2, 3, 4}
+
+
+def test_each_log_has_a_source_of_its_own(brokers: Cluster, tmp_path: Path) -> None:
+    """So the ids of events are unique in a topic; it is the same in every feed, for good."""
+    topic = brokers.topic("sources")
+    where = [str(tmp_path / "log.db"), *(postgres.log_of_its_own() for _ in "12")]
+    for url in where:
+        for feed in ("one", "two"):
+            with refold.open(url) as store:
+                store.append("call-1", [refold.Event("step.taken")])
+                sending = KafkaFeed(store, topic, name=feed, bootstrap=brokers.bootstrap)
+                assert (sending.catch_up(), sending.catch_up()) == (store.log_head(), 0)
+                assert standings(store)[feed].position == store.log_head()
+    found = Counter(
+        (one.headers["ce_source"], one.headers["ce_id"]) for one in held(brokers.bootstrap, topic)
+    )
+    sources = {source for source, _ in found}
+    assert all(re.fullmatch(r"urn:uuid:[0-9a-f-]{36}", source) for source in sources)
+    assert found == {(one, f"call-1@{n}"): 2 - n for one in sources for n in range(2)}
+    assert len(sources) == len(where)
+
+
+@pytest.mark.parametrize(
+    ("kept_on", "settings", "why"),
+    [
+        (3, {}, None),
+        (1, {}, "replicas 1, "),
+        (3, {"min.insync.replicas": "1"}, "min.insync.replicas 1, "),
+        (3, {"unclean.leader.election.enable": "true"}, "unclean leader election true"),
+    ],
+)
+def test_a_topic_that_one_broker_could_lose_is_told(
+    store: refold.Store,
+    brokers: Cluster,
+    caplog: pytest.LogCaptureFixture,
+    kept_on: int,
+    settings: dict[str, str],
+    why: str | None,
+) -> None:
+    """Once; where its replication is required, it is refused before anything is sent."""
+    topic = brokers.topic(f"kept-on-{kept_on}-{len(settings)}-{next(NUMBERS)}", brokers=kept_on)
+    for name, value in settings.items():
+        brokers.configure(topic, name, value)
+    fill(store, 5)
+    how: dict[str, Any] = {"bootstrap": brokers.bootstrap}
+    careful = KafkaFeed(store, topic, require_replication=True, **how)
+    if why is not None:
+        with pytest.raises(UsageError, match=why) as refused:
+            careful.catch_up()
+        assert refused.value.code == "not_replicated"
+        assert standings(store) == {}
+        careful = KafkaFeed(store, topic, **how)
+    with caplog.at_level(logging.WARNING, "refold.feeds.kafka"):
+        assert (careful.catch_up(), careful.catch_up()) == (5, 0)
+    told = [one for one in caplog.messages if "may lose events with one broker" in one]
+    assert len(told) == (why is not None)
+
+
+def test_a_feed_reads_no_further_than_it_can_send(
+    store: refold.Store, brokers: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Brokers that take nothing hold it up at one page of the log; then each event is sent once."""
+    topic = brokers.topic("held-up")
+    fill(store, 3 * EVENTS_PER_PAGE)
+    given: list[int] = []
+
+    def counted(recorded: refold.Recorded, **how: Any) -> Any:
+        if not given:
+            brokers.signal(SIGSTOP)
+        given.append(recorded.position)
+        return outgoing(recorded, **how)
+
+    feed = KafkaFeed(store, topic, bootstrap=brokers.bootstrap, patience_s=1)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(feed_module, "outgoing", counted)
+            with pytest.raises(Unavailable, match=r"enough brokers up for min\.insync\.replicas"):
+                feed.catch_up()
+    finally:
+        brokers.signal(SIGCONT)
+    assert given == list(range(1, EVENTS_PER_PAGE + 1))
+    assert standings(store)[topic].position == 0
+    brokers.start_all()
+    assert feed.catch_up() == 3 * EVENTS_PER_PAGE
+    found = by_stream(held(brokers.bootstrap, topic))
+    assert {stream: firsts(versions) for stream, versions in found.items()} == heads(store)
 
 
 def test_a_feed_is_narrowed_to_categories_and_types(store: refold.Store, brokers: Cluster) -> None:
@@ -234,6 +347,7 @@ def test_brokers_that_do_not_answer_are_waited_for_and_no_longer(
         {"categories": "call"},
         {"source": ""},
         {"settings": {"acks": 1}},
+        {"settings": {"queue.buffering.max.messages": 7}},
         {"settings": {"no.such": 1}},
         {"settings": {"enable.idempotence": False}},
         {"settings": 7},

@@ -35,6 +35,7 @@ PRODUCER: Final = {
     "message.timeout.ms": 0,
     # A batch fits, whatever it holds, and what a topic takes is for its brokers to say.
     "queue.buffering.max.kbytes": 2_147_483_647,
+    "queue.buffering.max.messages": 100_000,
     "message.max.bytes": 16_000_000,
 }
 CONSUMER: Final = {
@@ -66,7 +67,9 @@ def settings_of(bootstrap: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     refuse_unless(isinstance(settings, Mapping), "settings by their names", settings=settings)
     for name in sorted(_OURS & settings.keys()):
         raise UsageError(f"the setting {name} is not to be chosen: leave it out")
-    return {"bootstrap.servers": bootstrap, "logger": LOGGER, **settings}
+    # A broker that was away is found again soon, and not only after ten seconds.
+    own = {"bootstrap.servers": bootstrap, "logger": LOGGER, "reconnect.backoff.max.ms": 1_000}
+    return {**own, **settings}
 
 
 def client(kind: str, settings: Mapping[str, Any]) -> Any:
@@ -77,15 +80,15 @@ def client(kind: str, settings: Mapping[str, Any]) -> Any:
         raise as_refold(error.args[0], f"the settings of a {kind}") from error
 
 
-def partitions_of(client: Any, topic: str) -> int:
-    """How many partitions a topic has; nothing is made in the cluster by asking."""
+def partitions_of(client: Any, topic: str) -> list[int]:
+    """On how many brokers each partition of a topic is kept; makes nothing in the cluster."""
     try:
         found = client.list_topics(timeout=ANSWER_S).topics.get(topic)
     except kafka().KafkaException as error:
         raise as_refold(error.args[0], f"asking for topic {topic!r}") from error
     if found is None or not found.partitions:
         raise NotFound(f"there is no topic {topic!r}: make it, with partitions for years to come")
-    return len(found.partitions)
+    return [len(one.replicas) for one in found.partitions.values()]
 
 
 def as_refold(error: Any, what: str) -> RefoldError:
@@ -160,7 +163,10 @@ class TransactionalSender(Sender):
     """
 
     def __init__(self, settings: dict[str, Any], own: str, *how: Any) -> None:
-        super().__init__({**settings, "transactional.id": own}, *how)
+        # A coordinator that is lost is looked for when some connection changes, so one that is idle
+        # is to end: https://github.com/confluentinc/librdkafka/issues/5511
+        given = {"connections.max.idle.ms": 5_000, **settings, "transactional.id": own}
+        super().__init__(given, *how)
         self._reader = client("Consumer", {**CONSUMER, **settings, "group.id": own})
 
     def begin(self) -> int:
@@ -194,7 +200,7 @@ class TransactionalSender(Sender):
         self._heard_s = monotonic()
         while True:
             try:
-                return call(ANSWER_S)
+                return call(min(ANSWER_S, self._patience_s))
             except kafka().KafkaException as error:
                 if not error.args[0].retriable():
                     raise as_refold(error.args[0], self._topic) from error

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from struct import unpack
 from typing import Any, Final, Literal, NamedTuple
-from zlib import crc32
 
 import msgspec
 
@@ -28,6 +28,7 @@ Mode = Literal["binary", "structured"]
 JSON: Final = "application/json"
 STRUCTURED: Final = "application/cloudevents+json"
 _encode: Final = msgspec.json.Encoder().encode
+_MIX, _BITS = 0x5BD1E995, 0xFFFFFFFF
 _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
@@ -42,8 +43,28 @@ class Outgoing(NamedTuple):
 
 @lru_cache(maxsize=65_536)
 def partition_of(stream: str, partitions: int) -> int:
-    """The partition of a stream: as librdkafka's ``consistent`` partitioner has it."""
-    return crc32(stream.encode()) % partitions
+    """The partition of a stream: that which Kafka's own producers give to such a key.
+
+    As those of Java do, and librdkafka's with ``partitioner=murmur2``.
+    """
+    return (murmur2(stream.encode()) & 0x7FFFFFFF) % partitions
+
+
+def murmur2(data: bytes) -> int:
+    """The hash of Kafka's keys, 32 bits: MurmurHash2 by Austin Appleby, with Kafka's seed.
+
+    https://github.com/apache/kafka, ``org.apache.kafka.common.utils.Utils.murmur2``
+    """
+    whole = len(data) // 4
+    found = 0x9747B28C ^ len(data)
+    for word in unpack(f"<{whole}I", data[: 4 * whole]):
+        word = word * _MIX & _BITS
+        word = (word ^ word >> 24) * _MIX & _BITS
+        found = found * _MIX & _BITS ^ word
+    if rest := data[4 * whole :]:
+        found = (found ^ int.from_bytes(rest, "little")) * _MIX & _BITS
+    found = (found ^ found >> 13) * _MIX & _BITS
+    return found ^ found >> 15
 
 
 def outgoing(recorded: Recorded, *, source: str, mode: Mode) -> Outgoing:

@@ -20,7 +20,16 @@ from refold.engine.subscription import Subscription
 from refold.errors import StoreClosed, Unavailable, UsageError, refuse_unless
 from refold.feeds.kafka.client import LOGGER, Sender, client, partitions_of, sender_of, settings_of
 from refold.feeds.kafka.envelope import Mode, outgoing
-from refold.feeds.kafka.standing import FEED, FeedStanding, keep, keeper_of, kept, observe
+from refold.feeds.kafka.replication import why_fragile
+from refold.feeds.kafka.standing import (
+    FEED,
+    FeedStanding,
+    keep,
+    keeper_of,
+    kept,
+    observe,
+    source_of,
+)
 from refold.ports import Begin
 
 LOOK_EVERY_S: Final = 5.0
@@ -32,13 +41,15 @@ class KafkaFeed:
     """Writes the events of a store to a topic of Kafka, in order in each stream.
 
     ``name`` is the feed's for ever (by default the topic's name): under it the store knows how far
-    it has come, and one process at a time may run it. ``source`` says whose events they are: where
-    several feeds share a topic, each has its own. ``mode`` is that of CloudEvents, ``"binary"``
-    (the payload as it is stored) or ``"structured"``. ``categories`` and ``types`` narrow it;
-    without them it sends every event, those of branches too. After a crash some are sent again, in
-    the same order, and none is left out; with ``exactly_once`` they are sent in transactions, and
-    who reads what is committed sees each once. It waits ``patience_s`` for brokers that do not
-    answer. ``settings`` are librdkafka's, such as ``security.protocol``.
+    it has come, and one process at a time may run it. ``source`` says whose events they are, so
+    that with it the id of an event is unique: by default a ``urn:uuid:…`` that the store is given
+    for good, and that a copy of it has too. ``mode`` is that of CloudEvents, ``"binary"`` (the
+    payload as it is stored) or ``"structured"``. ``categories`` and ``types`` narrow it; without
+    them it sends every event, those of branches too. After a crash some are sent again, in the same
+    order, and none is left out; with ``exactly_once`` they are sent in transactions, and who reads
+    what is committed sees each once. It waits ``patience_s`` for brokers that do not
+    answer. ``settings`` are librdkafka's, such as ``security.protocol``. Where one broker that is
+    lost could take events of the topic with it, it warns; with ``require_replication`` it refuses.
 
     It uses as many partitions as the topic had when it began, so that a stream stays where it is.
     """
@@ -48,25 +59,27 @@ class KafkaFeed:
     _: KW_ONLY
     bootstrap: str
     name: str = ""
-    source: str = "/refold"
+    source: str | None = None
     mode: Mode = "binary"
     categories: Sequence[str] = ()
     types: Sequence[str] = ()
     exactly_once: bool = False
+    require_replication: bool = False
     patience_s: float = 60.0
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         check_store(self.store, call="KafkaFeed", instead="give refold.open(…)")
         self.name = self.name or self.topic
-        check_name(self.source, what="a feed's source")
         check_names(categories=self.categories, types=self.types)
         refuse_unless(self.mode in get_args(Mode), "binary or structured", mode=self.mode)
         self._settings = settings_of(self.bootstrap, self.settings)
         self._client = client("Producer", self._settings)
         self._keeper = keeper_of(self.store, room=True)
+        self._source = source_of(self._keeper) if self.source is None else self.source
+        check_name(self._source, what="a feed's source")
         self._stopped = threading.Event()
-        self._told, self._looked_s = 0, monotonic()
+        self._warned, self._looked_s = set[str](), monotonic()
 
     def catch_up(self) -> int:
         """Send what the log holds now; how many events were sent.
@@ -125,20 +138,25 @@ class KafkaFeed:
         log.fill()
         if log.closed:
             raise StoreClosed("the store was closed while its feed was at work")
-        found = [outgoing(one, source=self.source, mode=self.mode) for one in iter(log.take, None)]
+        found = [outgoing(one, source=self._source, mode=self.mode) for one in iter(log.take, None)]
         if found:
             sender.send(found, log.position)
         is_due = monotonic() - self._looked_s > LOOK_EVERY_S
         if found or is_due:
             self._keep(log.position)
         if is_due:
-            self._compare(partitions_of(self._client, self.topic))
+            self._compare(len(partitions_of(self._client, self.topic)))
         return len(found)
 
     def _take_up(self) -> None:
         """From now on the feed is this object's; it is begun where it is new."""
-        partitions = partitions_of(self._client, self.topic)
-        target = [self.topic, self.source, sorted(self.categories), sorted(self.types)]
+        kept_on = partitions_of(self._client, self.topic)
+        partitions = len(kept_on)
+        if why := why_fragile(self._settings, self.topic, min(kept_on)):
+            if self.require_replication:
+                raise UsageError(why, code="not_replicated", topic=self.topic)
+            self._warn(why)
+        target = [self.topic, self._source, sorted(self.categories), sorted(self.types)]
         standing = FeedStanding(uuid4().hex, target, partitions)
         self._text = kept(self._keeper.query, FEED + self.name)
         if self._text is not None:
@@ -172,10 +190,15 @@ class KafkaFeed:
         own, topic = self._standing.partitions, self.topic
         if partitions < own:
             raise self._changed(f"topic {topic!r} had {own} partitions and now has {partitions}")
-        if partitions > max(own, self._told):
-            self._told = partitions
-            said = "topic %r has %d partitions now; feed %r keeps to the first %d, in its order"
-            LOGGER.warning(said, topic, partitions, self.name, own)
+        if partitions > own:
+            kept_to = f"feed {self.name!r} keeps to the first {own}, in its order"
+            self._warn(f"topic {topic!r} has {partitions} partitions now; {kept_to}")
+
+    def _warn(self, said: str) -> None:
+        """Say what somebody should know, once."""
+        if said not in self._warned:
+            self._warned.add(said)
+            LOGGER.warning(said)
 
     def _changed(self, why: str) -> UsageError:
         why = f"feed {self.name!r}: {why}: begin one of another name, into a topic of its own"

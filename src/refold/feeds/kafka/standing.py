@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, Final
+from uuid import uuid4
 
 import msgspec
 
 from refold.engine.store import Store
 from refold.errors import StoreClosed, UsageError
-from refold.ports import TableKeeper
+from refold.ports import Begin, TableKeeper
 from refold.projections.rows import Execute
 
 FEED: Final = "feed/"
@@ -41,6 +42,18 @@ def keep(execute: Execute, name: str, value: str) -> None:
     """Keep a value, in the place of the one under its name."""
     execute("DELETE FROM refold_kafka WHERE name = ?", (name,))
     execute("INSERT INTO refold_kafka VALUES (?, ?)", (name, value))
+
+
+def source_of(keeper: TableKeeper) -> str:
+    """Whose events the feeds of a log send: its own name, made by lot when it is first asked."""
+
+    def within(begin: Begin) -> str:
+        execute = begin().execute
+        found = kept(execute, "log") or f"urn:uuid:{uuid4()}"
+        keep(execute, "log", found)
+        return found
+
+    return keeper.write(within)
 
 
 class FeedStanding(msgspec.Struct, frozen=True):
