@@ -51,7 +51,7 @@ class Plan:
     seconds: float
     processes: int = 4
     writers: int = 16
-    pace_s: float = 0.2
+    pace_s: float = 0.4
     every_s: dict[str, float] = field(
         default_factory=lambda: {
             "kill -9 of the server": 30,
