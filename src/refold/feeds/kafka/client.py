@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from time import monotonic
+from time import monotonic, sleep
 from types import ModuleType
 from typing import Any, Final, TypeVar
 
@@ -82,13 +82,15 @@ def client(kind: str, settings: Mapping[str, Any]) -> Any:
 
 def partitions_of(client: Any, topic: str) -> list[int]:
     """On how many brokers each partition of a topic is kept; makes nothing in the cluster."""
-    try:
-        found = client.list_topics(timeout=ANSWER_S).topics.get(topic)
-    except kafka().KafkaException as error:
-        raise as_refold(error.args[0], f"asking for topic {topic!r}") from error
-    if found is None or not found.partitions:
-        raise NotFound(f"there is no topic {topic!r}: make it, with partitions for years to come")
-    return [len(one.replicas) for one in found.partitions.values()]
+    for _ in range(20):
+        try:
+            found = client.list_topics(timeout=ANSWER_S).topics.get(topic)
+        except kafka().KafkaException as error:
+            raise as_refold(error.args[0], f"asking for topic {topic!r}") from error
+        if found is not None and found.partitions:
+            return [len(one.replicas) for one in found.partitions.values()]
+        sleep(0.25)  # A broker that has just come back may not know of it yet: ask others too.
+    raise NotFound(f"there is no topic {topic!r}: make it, with partitions for years to come")
 
 
 def as_refold(error: Any, what: str) -> RefoldError:
