@@ -5,6 +5,7 @@ import pytest
 
 from refold.errors import UsageError
 from refold.projections.dialect import SQLITE, named
+from refold.readmodels.searching import search
 
 
 def test_a_view_calls_functions_by_names_of_ours() -> None:
@@ -31,3 +32,22 @@ def test_the_catalog_is_made_once() -> None:
     for table in ("projections", "generations", "progress", "parked"):
         assert connection.execute(SQLITE.exists, (f"refold_{table}",)).fetchall()
     assert not connection.execute(SQLITE.exists, ("refold_others",)).fetchall()
+
+
+@pytest.mark.parametrize(
+    ("word", "is_found"),
+    [
+        *(("two\0three", True), ("\0two\0", True), ("\0", False), ("one\0three", False)),
+        *(('"\0two', True), ("three\0\0FOUR", True), ("tw\0o", False)),
+    ],
+)
+def test_a_nul_stands_between_words(word: str, is_found: bool) -> None:
+    """In what is looked for as in what is kept: SQLite's language of queries would end there."""
+    connection = apsw.Connection(":memory:")
+    table = next(one for one in search.tables.values() if one.words)
+    for statement in SQLITE.create(table, "said"):
+        connection.execute(statement)
+    connection.execute("INSERT INTO said (text) VALUES (?)", ("one two\0three four",))
+    condition, values = SQLITE.saying([word])
+    found = connection.execute(f"SELECT rowid FROM said WHERE {condition}", values).fetchall()
+    assert bool(found) == is_found

@@ -76,9 +76,10 @@ class Dialect:
     def saying(self, words: Sequence[str]) -> tuple[str, Sequence[SqlValue]]:
         """What holds of a row whose ``text``, a column of words, says all of these, with values.
 
-        In FTS5's language each is quoted, so that none is a sign or an operator of it.
+        In FTS5's language each is quoted, so that none is a sign or an operator of it. A NUL would
+        end the query there; to the tokenizer it stands between words, as a space does.
         """
-        quotes = (word.replace('"', '""') for word in words)
+        quotes = (word.replace('"', '""').replace("\0", " ") for word in words)
         return "text MATCH ?", [" ".join(f'"{word}"' for word in quotes)]
 
     def put(self, table: Table[Any], physical: str) -> str:
