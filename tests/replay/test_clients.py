@@ -5,9 +5,11 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Awaitable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import anthropic
+import httpx2
 import openai
 import pytest
 from google import genai
@@ -30,6 +32,8 @@ WHOLE = {
     "anthropic": "anthropic.messages",
     "gemini": "gemini.generate_content",
 }
+KEY = "sk-proj-abcdefghijklmnop"
+GATEWAY = {"x-gateway-token": "of-the-gateway"}
 APIS: list[ApiName] = ["chat", "responses", "anthropic", "gemini"]
 
 
@@ -60,13 +64,13 @@ def client_of(api: ApiName, server: ModelServer, *, is_async: bool = False) -> A
 def _client(api: ApiName, server: ModelServer, is_async: bool) -> Any:
     if api == "anthropic":
         made = anthropic.AsyncAnthropic if is_async else anthropic.Anthropic
-        return made(api_key="k", base_url=server.url)
+        return made(api_key=KEY, base_url=server.url, default_headers=GATEWAY)
     if api == "gemini":
-        options = genai.types.HttpOptions(base_url=server.url)
-        client = genai.Client(api_key="k", http_options=options)
+        options = genai.types.HttpOptions(base_url=server.url, headers=GATEWAY)
+        client = genai.Client(api_key=KEY, http_options=options)
         return client.aio if is_async else client
     made_of_openai = openai.AsyncOpenAI if is_async else openai.OpenAI
-    return made_of_openai(api_key="k", base_url=f"{server.url}/v1")
+    return made_of_openai(api_key=KEY, base_url=f"{server.url}/v1", default_headers=GATEWAY)
 
 
 def whole(api: ApiName) -> Reply:
@@ -181,6 +185,51 @@ def test_a_status_and_a_service_that_is_away_are_failures_of_their_kinds(
     with pytest.raises(ModelFailure) as failed:
         ClientCandidate(client_of(api, server, is_async=is_async), api=api)(REQUEST)
     assert failed.value.kind == "unreachable"
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize("api", APIS)
+def test_what_an_error_repeats_of_keys_is_not_in_the_failure(
+    server: ModelServer, api: ApiName, is_async: bool
+) -> None:
+    """It is shown, and kept in the log: neither the SDK's own key, nor that of a header."""
+    text = f"key '{KEY}' of of-the-gateway is not known"
+    error = {"error": {"message": text, "code": 401, "status": "NO", "type": "x"}}
+    server.script = [Reply(json.dumps(error).encode(), status=401)]
+    with pytest.raises(ModelFailure) as failed:
+        ClientCandidate(client_of(api, server, is_async=is_async), api=api)(REQUEST)
+    assert (failed.value.kind, failed.value.status) == ("refused", 401)
+    assert "key '[secret]' of [secret] is not known" in failed.value.message
+
+
+def test_a_key_is_taken_out_that_only_the_request_of_an_error_held() -> None:
+    """As of a client whose keys are made for each request, or stand in the address."""
+    url = "https://me:pass-word@h/key/abc-def-ghi/chat?api_key=of-the-query&model=gpt-big"
+    request = httpx2.Request("POST", url, headers={"authorization": "Bearer made-just-now"})
+
+    class Completions:
+        def create(self, **_: Any) -> None:
+            said = "pass-word abc-def-ghi of-the-query gpt-big made-just-now"
+            raise httpx2.ConnectError(said, request=request)
+
+    client = SimpleNamespace(chat=SimpleNamespace(completions=Completions()))
+    with pytest.raises(ModelFailure) as failed:
+        ClientCandidate(client)(REQUEST)
+    assert failed.value.kind == "unreachable"
+    assert failed.value.message.endswith("[secret] [secret] [secret] gpt-big [secret]")
+
+
+def test_an_error_without_a_request_and_a_client_without_a_key_are_told_as_they_are() -> None:
+    """Whatever stands where they would be."""
+
+    class Completions:
+        def create(self, **_: Any) -> None:
+            raise httpx2.ConnectError("no way to h \ud800")
+
+    completions = SimpleNamespace(completions=Completions())
+    client = SimpleNamespace(chat=completions, api_key=len, default_headers=7, base_url=None)
+    with pytest.raises(ModelFailure, match=r"the client raised ConnectError: no way to h \?"):
+        ClientCandidate(client)(REQUEST)
 
 
 def test_an_api_that_a_client_has_not_is_refused(server: ModelServer) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any, Final
+from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 from msgspec.structs import replace
@@ -58,7 +60,8 @@ class ClientCandidate:
     It may be sync or async, and is told not to ask again by itself. ``api`` is what a client of
     OpenAI is asked in, ``"chat"`` by default or ``"responses"``; the others have one. With
     ``stream`` answers come in pieces, so that the time to the first that says something is known.
-    ``url`` is where it leads, by its own word. Raises :class:`~refold.errors.UsageError` for what
+    ``url`` is where it leads, by its own word. What its errors repeat of its keys is taken out of a
+    failure's text. Raises :class:`~refold.errors.UsageError` for what
     is no such client, or has not that API.
     """
 
@@ -72,7 +75,7 @@ class ClientCandidate:
         )
         self._api = next(iter(found)) if api is None else api
         refuse_unless(self._api in found, f"{' or '.join(found)}, as the client has it", api=api)
-        self._ask, self._is_streamed = found[self._api], stream
+        self._client, self._ask, self._is_streamed = once, found[self._api], stream
         named = str(getattr(client, "base_url", None) or type(client).__qualname__)
         place = secrecy.without_keys(secrecy.without_password(named).partition("?")[0])
         self.url = place + "responses" * (self._api == "responses")
@@ -88,7 +91,7 @@ class ClientCandidate:
                 for piece in answer:
                     pieces.add(piece)
         except Exception as error:
-            raise _failure(error, self._is_streamed) from error
+            raise _failure(error, self._client, self._is_streamed) from error
         return pieces.action(self._api) if self._is_streamed else answer
 
     async def _awaited(self, asked: Awaitable[Any], pieces: _Pieces) -> Any:
@@ -172,7 +175,7 @@ def _loop() -> LoopThread:
         return _loops[0]
 
 
-def _failure(error: Exception, is_streamed: bool) -> ModelFailure:
+def _failure(error: Exception, client: Any, is_streamed: bool) -> ModelFailure:
     """What an SDK raised, as a failure: each has its classes, and they are named alike."""
     if isinstance(error, ModelFailure):
         return error
@@ -185,12 +188,39 @@ def _failure(error: Exception, is_streamed: bool) -> ModelFailure:
     elif kind == "garbage" and is_streamed:
         kind = "busy"  # A stream that was cut ends in half a piece.
     headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    text = secrecy.without(str(error).encode(errors="replace"), _secrets(client, error)).decode()
     return ModelFailure(
-        f"the client raised {causes[0]}: {snippet(str(error))}",
+        f"the client raised {causes[0]}: {snippet(text)}",
         kind=kind,
         status=status,
         retry_after_s=retry_after_s(headers, now=datetime.now(UTC)),
     )
+
+
+def _secrets(client: Any, error: Exception) -> list[str]:
+    """What a client sent that is secret, as texts repeat it: keys, and what its requests held."""
+    inner = getattr(client, "_api_client", None)  # Google's has its key and headers there alone.
+    requests = [*_requests(error)]
+    urls = [getattr(client, "base_url", ""), *(getattr(one, "url", "") for one in requests)]
+    parts = [urlsplit(str(url)) for url in urls]
+    keys = [getattr(one, name, "") for one in (client, inner) for name in ("api_key", "auth_token")]
+    keys += [key for url in parts for key in (url.password, *secrecy.keys_in(url.path))]
+    named = [("key", key) for key in keys]
+    named += [pair for url in parts for pair in parse_qsl(url.query)]
+    options = getattr(inner, "_http_options", None)
+    headers = [getattr(client, "default_headers", None)]
+    headers += [getattr(one, "headers", None) for one in (options, *requests)]
+    named += [pair for one in headers if isinstance(one, Mapping) for pair in one.items()]
+    # An SDK may have an object there, for a header that is left out.
+    return secrecy.of((name, value) for name, value in named if isinstance(value, str))
+
+
+def _requests(error: Exception) -> Iterator[Any]:
+    """The requests that an error and its causes name; where there is none, it may raise."""
+    for cause in _causes(error):
+        for holder in (cause, getattr(cause, "response", None)):
+            with suppress(RuntimeError):
+                yield getattr(holder, "request", None)
 
 
 def _status(error: Exception) -> int | None:
