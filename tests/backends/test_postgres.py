@@ -19,6 +19,7 @@ from refold.backends.postgres.address import parsed
 from refold.conversation import UserUtterance
 from refold.core.query import Query
 from refold.errors import UsageError
+from refold.partitions import Partitions
 from refold.readmodels.searching import TEXTS
 from tests.support import postgres
 
@@ -266,6 +267,22 @@ def test_what_was_copied_is_known_again(url: str, tmp_path: Path) -> None:
         reader._sessions.close_idle()
         assert reader.log_head() == 12
         reader.close()
+
+
+def test_what_was_detached_is_no_log_that_went_back(url: str, tmp_path: Path) -> None:
+    """Of an append that was copied, and left the log with its month, only the commit is there."""
+    now = iter(range(MARCH, MARCH + 100))
+    with refold.open(tmp_path / "log.db", clock=lambda: next(now)) as source:
+        told(source)
+        with refold.open(url) as store:
+            source.copy_into(store)
+            reader = PostgresBackend(url, mode="read")
+            assert reader.log(after=0, categories=None, types=None, rows_max=1)
+            store.append("late-1", [Event("test.late")])
+            Partitions(store).detach("2026-03")
+            reader._sessions.close_idle()
+            assert reader.log_head() == 12
+            reader.close()
 
 
 def test_the_view_of_events_is_that_of_a_file(url: str, tmp_path: Path) -> None:

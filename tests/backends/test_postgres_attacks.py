@@ -213,6 +213,27 @@ FORGED: dict[str, dict[str, str]] = {
     "two that were and then were before": TWO | {"times": f"ARRAY[{NOW}, {NOW} - 9]"},
     "two of which one was long before": TWO | {"times": f"ARRAY[9, {NOW}]"},
     "one that was before what stands": {"times": "ARRAY[9]::bigint[]"},
+    "two at one position": TWO | {"offsets": "ARRAY[0, 0]::bigint[]"},
+    "one before and one that is right": TWO
+    | {"offsets": "ARRAY[-1, 0]::bigint[]", "versions": "ARRAY[1, 2]::bigint[]"},
+    "one that is right and one before": TWO
+    | {"offsets": "ARRAY[0, -1]::bigint[]", "versions": "ARRAY[2, 1]::bigint[]"},
+    "one again, far before": TWO
+    | {"offsets": "ARRAY[-2, 0]::bigint[]", "versions": "ARRAY[0, 2]::bigint[]"},
+    "two that overlap": TWO
+    | {
+        "counts": "ARRAY[2, 1]::bigint[]",
+        "bodies": """ARRAY['[["test.a",{}],["test.a",{}]]', '[["test.a",{}]]']""",
+    },
+    "less than nothing and one more": TWO
+    | {"offsets": "ARRAY[0, -1]::bigint[]", "counts": "ARRAY[-1, 2]::bigint[]"},
+    "one now and one in 2090": TWO | {"times": f"ARRAY[{NOW}, 3786912000000000]"},
+    "one in 2090 and one now": TWO | {"times": f"ARRAY[3786912000000000, {NOW}]"},
+    "one in a month long gone, one now": TWO | {"times": f"ARRAY[1736500000000000, {NOW}]"},
+    "times that begin at number 2": TWO
+    | {"times": f"('[2:3]={{' || {NOW} || ',3786912000000000}}')::bigint[]"},
+    "one without a time": TWO | {"times": f"ARRAY[NULL, {NOW}]"},
+    "fewer times than appends": TWO | {"times": f"ARRAY[{NOW}]"},
 }
 """Appends that say otherwise than the log, each refused as a privilege."""
 IMPOSSIBLE: dict[str, tuple[str, dict[str, str]]] = {
@@ -220,7 +241,6 @@ IMPOSSIBLE: dict[str, tuple[str, dict[str, str]]] = {
         "23505",
         {"row_keys": "ARRAY['k']", "digests": r"ARRAY['\x01']::bytea[]"},
     ),
-    "two at one position": ("23505", TWO | {"offsets": "ARRAY[0, 0]::bigint[]"}),
     "no type": ("23502", {"kinds": "ARRAY[NULL]::text[]"}),
     "no JSON": ("22P02", {"bodies": "ARRAY['[']"}),
     "no events": ("22023", {"bodies": "ARRAY['{}']"}),
@@ -327,6 +347,43 @@ def test_what_a_writer_says_of_an_append_is_looked_at(made: Shared) -> None:
         assert [c for c in store.check() if not c.good] == []
         assert [e.version for e in store.read("call-1")] == list(range(6))
         assert [e.version for e in store.read("new-2")] == [0]
+
+
+@pytest.mark.parametrize("version", VERSIONS, ids=str)
+def test_nothing_is_put_into_a_month_that_is_closed(version: str | None) -> None:
+    """Beside one append of now, which is stored where both are of now."""
+    shop = shared(version)
+    new = NEW | {"streams": "ARRAY['new-1', 'new-1']", "versions": "ARRAY[0, 1]::bigint[]"}
+    with shop.session(shop.admin) as admin:
+        admin.execute(f"INSERT INTO months VALUES (0, {NOW} - 1000000, '2026-01')".encode())
+    with shop.session(shop.login("writer")) as session:
+        in_it = appending(TWO | new | {"times": f"ARRAY[{NOW} - 9000000, {NOW}]"})
+        assert state_of(session, in_it) == DENIED
+        honest = TWO | new | {"times": f"ARRAY[{NOW}, {NOW} + 9]"}
+        assert state_of(session, appending(honest)) is None
+
+
+@pytest.mark.parametrize("version", VERSIONS, ids=str)
+def test_nobody_is_made_to_run_what_stands_in_public(version: str | None) -> None:
+    """Roles are not given while everybody may make functions there that a maintainer would run."""
+    shop = shared(version)
+    writer = shop.login("writer", tenants=[7])
+    with postgres.connect(postgres.shared(version)) as root:
+        root.execute("GRANT CREATE ON SCHEMA public TO PUBLIC")
+        try:
+            with pytest.raises(refold.RefoldError, match="REVOKE CREATE ON SCHEMA public"):
+                shared(version)
+            with shop.session(writer) as session:
+                session.execute(
+                    "CREATE FUNCTION public.split_part(name, text, integer) RETURNS text "
+                    "LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'mine'; END $$"
+                )
+            with shop.session(shop.admin) as admin:
+                admin.execute(f"SET search_path = {shop.place}, public".encode())
+                admin.execute("SELECT make_room(9)")
+        finally:
+            root.execute("DROP FUNCTION IF EXISTS public.split_part(name, text, integer)")
+            root.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
 
 
 def test_nothing_of_a_callers_runs_as_the_owner(made: Shared) -> None:

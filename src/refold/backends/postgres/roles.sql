@@ -9,6 +9,20 @@ BEGIN
         RAISE EXCEPTION 'the roles of {schema} are called %_writer, not {prefix}_writer',
             (SELECT s.prefix FROM refold.settings AS s) USING ERRCODE = 'insufficient_privilege';
     END IF;
+    -- Where everybody may make a function there, he makes one that others run unasked.
+    IF EXISTS (
+        SELECT 1 FROM pg_namespace AS n, aclexplode(n.nspacl) AS may
+        WHERE n.nspname = 'public' AND may.grantee = 0 AND may.privilege_type = 'CREATE'
+    ) THEN
+        IF NOT pg_has_role(current_user, (
+            SELECT n.nspowner FROM pg_namespace AS n WHERE n.nspname = 'public'
+        ), 'USAGE') THEN
+            RAISE EXCEPTION 'everybody may CREATE in the schema public: its owner is to '
+                'REVOKE CREATE ON SCHEMA public FROM PUBLIC first'
+                USING ERRCODE = 'insufficient_privilege';
+        END IF;
+        REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+    END IF;
     FOR one IN
         SELECT '{prefix}_' || name AS name FROM unnest(ARRAY['writer', 'reader', 'maintainer']) AS name
     LOOP
@@ -74,7 +88,9 @@ BEGIN
         EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA %I FROM PUBLIC', one.nspname);
     END LOOP;
     FOR one IN
-        SELECT p.oid::regprocedure AS name, p.proname, p.provolatile <> 'v' AS only_reads
+        SELECT
+            p.oid::regprocedure AS name, p.proname, p.provolatile <> 'v' AS only_reads,
+            (SELECT l.lanname FROM pg_language AS l WHERE l.oid = p.prolang) AS language
         FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
         WHERE n.nspname = '{schema}' OR n.nspname LIKE replace('{schema}', '_', '\_') || '@%'
     LOOP
@@ -89,6 +105,10 @@ BEGIN
             EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', one.name, writer);
         ELSIF one.only_reads THEN
             EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %I, %I', one.name, writer, reader);
+        END IF;
+        -- Nor do those that a maintainer calls, but the one that sets his schemas.
+        IF one.language = 'plpgsql' AND one.proname <> 'begin_tables' THEN
+            EXECUTE format('ALTER FUNCTION %s SET search_path = pg_catalog, pg_temp', one.name);
         END IF;
     END LOOP;
     -- Tables, and whose rows of them may be seen.

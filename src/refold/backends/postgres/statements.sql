@@ -186,6 +186,9 @@ SELECT
             SELECT last >= $2 AND (recorded_at = $3 OR EXISTS (
                 SELECT 1 FROM refold.log WHERE tenant = $1 AND recorded_at = $3
                     AND position <= $2 AND position + count > $2
+            ) OR EXISTS (
+                -- Nor does one that left the log with its month tell when it was: it is as it was.
+                SELECT 1 FROM refold.detached WHERE tenant = $1 AND $2 BETWEEN first AND last
             ))
             FROM refold.commits WHERE tenant = $1 AND after < $2 ORDER BY after DESC LIMIT 1
         ),

@@ -155,6 +155,9 @@ BEGIN
     IF streams = '{}' THEN
         RETURN; -- Only refusals: what they rest on holds.
     END IF;
+    IF NOT pg_has_role(session_user, current_user, 'MEMBER') THEN
+        PERFORM refold.check_places(offsets, counts, times, last_at);
+    END IF;
     IF stored_at <> now_at AND times IS NULL THEN
         behind_at := now_at;
     END IF;

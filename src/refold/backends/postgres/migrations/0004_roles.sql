@@ -186,6 +186,42 @@ END $$;
 CREATE FUNCTION refold.is_text(name text) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN octet_length(name) BETWEEN 1 AND 255 AND name !~ '[[:cntrl:]]';
 
+-- Where a writer says that the appends of a commit stand, and when they were recorded: side by side
+-- behind the log, none before another, none in a month that is closed. So those that are stored are
+-- those that are looked at below.
+CREATE FUNCTION refold.check_places(
+    offsets bigint[], counts bigint[], times bigint[], last_at bigint
+) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    first_at bigint := (SELECT min(t.at) FROM unnest(times) AS t (at));
+    ends_at bigint := (SELECT max(t.at) FROM unnest(times) AS t (at));
+BEGIN
+    IF EXISTS (
+        SELECT 1 FROM (
+            SELECT o.place, o.count, sum(o.count) OVER (ORDER BY o.number) - o.count AS due
+            FROM unnest(offsets, counts) WITH ORDINALITY AS o (place, count, number)
+        ) AS told WHERE told.count < 1 OR told.place <> told.due
+    ) THEN
+        PERFORM refold.refuse('its positions');
+    END IF;
+    IF times IS NULL THEN
+        RETURN;
+    END IF;
+    -- The last is that of the commit. An array may begin at another number than 1.
+    IF cardinality(times) <> cardinality(offsets)
+        OR times[cardinality(times)] IS DISTINCT FROM ends_at
+        OR first_at < last_at AND first_at < ends_at
+        OR first_at < (SELECT max(m.ends) FROM refold.months AS m)
+        OR EXISTS (
+            SELECT 1 FROM (
+                SELECT t.at, lag(t.at) OVER (ORDER BY t.number) AS before
+                FROM unnest(times) WITH ORDINALITY AS t (at, number)
+            ) AS told WHERE told.at IS NULL OR told.at < told.before
+        ) THEN
+        PERFORM refold.refuse('its times');
+    END IF;
+END $$;
+
 -- Positions, times, and that the columns say what the events say.
 CREATE FUNCTION refold.check_commit() RETURNS trigger LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan AS $$
