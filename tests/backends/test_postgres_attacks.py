@@ -13,6 +13,7 @@ from tests.support import postgres
 from tests.support.roles import VERSIONS, Shared, shared
 
 DENIED = "42501"
+DEEP = "[[]," * 1500 + "0" + "]" * 1500
 NOW = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 
 OF_READERS: tuple[str, ...] = (
@@ -213,6 +214,10 @@ FORGED: dict[str, dict[str, str]] = {
     "two that were and then were before": TWO | {"times": f"ARRAY[{NOW}, {NOW} - 9]"},
     "two of which one was long before": TWO | {"times": f"ARRAY[9, {NOW}]"},
     "one that was before what stands": {"times": "ARRAY[9]::bigint[]"},
+    "tags that nobody finds it by": {"metadatas": """ARRAY['{"tags":["x:1"]}']"""},
+    "one of its tags alone": {"metadatas": """ARRAY['{"tags":["x","y"]}']""", "tags": "ARRAY['x']"},
+    "deeper than it can be read": {"bodies": f"""ARRAY['[["test.a",{DEEP}]]']"""},
+    "deeper than its metadata can be read": {"metadatas": f"""ARRAY['{{"a":{DEEP}}}']"""},
     "two at one position": TWO | {"offsets": "ARRAY[0, 0]::bigint[]"},
     "one before and one that is right": TWO
     | {"offsets": "ARRAY[-1, 0]::bigint[]", "versions": "ARRAY[1, 2]::bigint[]"},
@@ -265,6 +270,8 @@ FORGED_ONE: dict[str, dict[str, str]] = {
     "a type that it is not": {"kinds": "'test.b'"},
     "an event without a type": {"events": "'[[1,{}]]'"},
     "metadata that is none": {"shared": "'[]'"},
+    "tags that nobody finds it by": {"shared": """'{"tags":["x:1"]}'"""},
+    "deeper than it can be read": {"events": f"""'[["test.a",{DEEP}]]'"""},
     "a time in a year": {"now_at": f"{NOW} + 31536000000000"},
     "a time that it does not tell": {"events": """'[["test.a",{},5]]'"""},
     "no name": {"of_stream": "''", "believed": "-1"},

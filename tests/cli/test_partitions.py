@@ -85,6 +85,7 @@ def test_what_is_for_files_names_what_postgresql_has(
     copied = run("backup", str(tmp_path / "copy.db"), *where)
     assert copied.code == 2
     assert f"`pg_dump --format=custom --file={tmp_path / 'copy.db'} ADDRESS`" in copied.err
+    assert "as a superuser if it has roles" in copied.err
     assert "pg_basebackup" in copied.err
     packed = run("compact", *where)
     assert packed.code == 2

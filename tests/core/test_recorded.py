@@ -18,7 +18,7 @@ from refold.core.fold import Fold
 from refold.core.recorded import Recorded, decode_row
 from refold.core.registry import Registry
 from refold.core.stored import Row, decode_body
-from refold.errors import CodecError, UnknownEventType, UpcastFailed
+from refold.errors import CodecError, Corrupt, UnknownEventType, UpcastFailed
 from refold.testing import as_recorded
 
 
@@ -226,3 +226,18 @@ def test_a_recorded_event_may_be_referred_to_weakly(registry: Registry) -> None:
     """As what keeps notes on events without keeping the events does."""
     event = one(Event("a.b"), registry)
     assert weakref.ref(event)() is event
+
+
+def test_what_is_nested_too_deep_is_named_with_its_place() -> None:
+    """Neither a body nor metadata like that ends in an error that says nothing of where it is."""
+    deep = b"[" * 100_000 + b"]" * 100_000
+    body = b'[["test.a",' + deep + b"]]"
+    with pytest.raises(Corrupt, match=r"position 3 .*call-1@2.*cannot be read"):
+        decode_row(Row(3, "call-1", 2, 1, 0, None, body, None, None, None), Registry())
+    shallow = b'[["test.a",{}]]'
+    metadata = '{"a":' + deep.decode() + "}"
+    (found,) = decode_row(
+        Row(3, "call-1", 2, 1, 0, metadata, shallow, None, None, None), Registry()
+    )
+    with pytest.raises(Corrupt, match="metadata of call-1@2 cannot be read"):
+        _ = found.metadata

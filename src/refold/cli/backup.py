@@ -23,7 +23,7 @@ def backup_command(url: str, file: str) -> None:
     """
     if _is_shared(url):
         advice = f"`pg_dump --format=custom --file={file} ADDRESS` copies the database"
-        raise UsageError(f"{advice}, and pg_basebackup the server: this is for files")
+        raise UsageError(f"{advice} (as a superuser if it has roles), and pg_basebackup the server")
     with opened(url) as store:
         size_bytes = store.backup(file)
     _show("backed up to", file, size_bytes)

@@ -192,7 +192,7 @@ class Recorded(msgspec.Struct, dict=True, eq=False, weakref=True):
         try:
             shared = _decode_object(text_or_none(self._append.metadata) or b"{}")
             own = _decode_object(text_or_none(self._stored.metadata) or b"{}")
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise self._unreadable("metadata", error) from error
         return {**shared, **own}
 
@@ -258,7 +258,7 @@ def decode_row(row: Row, registry: Registry) -> list[Recorded]:
 def _checked_events(append: Row) -> list[StoredEvent]:
     try:
         stored = decode_body(append.body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise corrupt(append, str(error)) from error
     if len(stored) != append.event_count:
         why = f"it holds {len(stored)} events where {append.event_count} were recorded"

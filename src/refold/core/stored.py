@@ -176,7 +176,7 @@ class Row(NamedTuple):
             return bodies
         try:
             events = _decode_events(body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise corrupt(self, str(error)) from error
         _check_count(self, len(events), self.event_count)
         left = iter(events)

@@ -222,6 +222,41 @@ BEGIN
     END IF;
 END $$;
 
+-- Whether a text of JSON may be nested deeper than that: the brackets outside of its strings tell.
+CREATE FUNCTION refold.is_nested(body text, levels_max integer) RETURNS boolean
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+BEGIN
+    IF octet_length(body) - octet_length(translate(body, '[{', '')) <= levels_max THEN
+        RETURN false;
+    END IF;
+    RETURN (
+        SELECT max(open.levels) > levels_max FROM (
+            SELECT sum(CASE WHEN b.mark IN ('[', '{') THEN 1 ELSE -1 END) OVER (ORDER BY b.number)
+                AS levels
+            FROM string_to_table(regexp_replace(
+                regexp_replace(body, '"(\\.|[^"\\])*"', '', 'g'), '[^][{}]', '', 'g'
+            ), NULL) WITH ORDINALITY AS b (mark, number)
+        ) AS open
+    );
+END $$;
+
+-- Whether something can be found by each of the tags that its metadata says.
+CREATE FUNCTION refold.has_its_tags(of_tenant integer, metadata json, at bigint) RETURNS boolean
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    -- It cannot be looked into where it holds a NUL.
+    IF metadata IS NULL OR strpos(metadata::text, '\u0000') > 0
+        OR json_typeof(metadata -> 'tags') IS DISTINCT FROM 'array' THEN
+        RETURN true;
+    END IF;
+    RETURN NOT EXISTS (
+        SELECT 1 FROM json_array_elements_text(metadata -> 'tags') AS one (tag) WHERE NOT EXISTS (
+            SELECT 1 FROM refold.tags AS t
+            WHERE t.tenant = of_tenant AND t.tag = one.tag AND t.last_position = at
+        )
+    );
+END $$;
+
 -- Positions, times, and that the columns say what the events say.
 CREATE FUNCTION refold.check_commit() RETURNS trigger LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan AS $$
@@ -270,6 +305,12 @@ BEGIN
         ELSIF stored.types IS DISTINCT FROM stored.of_types OR NOT stored.are_right
             OR json_typeof(coalesce(stored.metadata, '{}')) <> 'object' THEN
             PERFORM refold.refuse('its events');
+        ELSIF strpos(stored.stream, '~') = 0 AND NOT refold.has_its_tags(
+            NEW.tenant, stored.metadata, ends + stored.count
+        ) THEN
+            PERFORM refold.refuse('its tags');
+        ELSIF refold.is_nested(concat(stored.body, stored.metadata), 500) THEN
+            PERFORM refold.refuse('how deep it is nested');
         ELSIF coalesce(stored.occurred_from, stored.recorded_at) <> stored.first_at
             OR coalesce(stored.occurred_to, stored.recorded_at) <> stored.last_at
             OR stored.first_at < 0 OR stored.last_at > 253402300799999999
