@@ -126,7 +126,9 @@ class Partitions:
         return old
 
     def _archived(self, one: Month, folder: str | os.PathLike[str] | None) -> MonthIndex:
-        assert one.manifest is not None and one.folder is not None
+        if one.manifest is None or one.folder is None:
+            why = f"the table of {one.month} is gone, and it was never archived"
+            raise NotFound(f"{why}: restore the store from a backup", month=one.month)
         if folder is not None:
             check_path(archive=folder)
         return archived_month(Path(folder or one.folder), one.month, one.manifest)

@@ -220,8 +220,10 @@ def test_a_reader_that_stays_is_waited_for_a_moment_at_a_time(
     with refold.open(url) as store:
         admin.execute("BEGIN")
         admin.execute("SELECT count(*) FROM log")
-        with pytest.raises(Unavailable):
+        with pytest.raises(Unavailable) as caught:
             Partitions(store).detach("2025-01")
+        assert caught.value.pids == [admin.info.backend_pid]
+        assert f"pg_terminate_backend({admin.info.backend_pid})" in caught.value.message
         assert states(store)["2025-01"] == "attached"
         store.append("call-1", [A])
         monkeypatch.setattr(server_months, "TRIES_S", 30.0)

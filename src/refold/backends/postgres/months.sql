@@ -59,6 +59,30 @@ INSERT INTO refold.log (
     types, key, metadata, body, leaf, commitment
 ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12::json, $13::json, $14, $15)
 
+-- turn_of_months: until the end of the transaction, where nobody else has it
+SELECT pg_try_advisory_xact_lock(
+    hashtextextended('refold months', 'refold.log'::regclass::oid::bigint)
+)::integer
+
+-- lock_commits: waits for everybody who stored one and did not end
+LOCK TABLE refold.commits IN SHARE ROW EXCLUSIVE MODE
+
+-- lock_log
+LOCK TABLE ONLY refold.log IN ACCESS EXCLUSIVE MODE
+
+-- holders: whose transactions hold the log or a month of it
+SELECT DISTINCT a.pid, a.application_name, a.state
+FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
+JOIN pg_class AS c ON c.oid = l.relation
+WHERE l.locktype = 'relation' AND l.granted AND a.pid <> pg_backend_pid()
+    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND c.relname ~ '^(commits|log|log_[0-9]{4}_[0-9]{2}|log_default)$' AND c.relnamespace =
+        (SELECT relnamespace FROM pg_class WHERE oid = 'refold.log'::regclass)
+ORDER BY 1
+
+-- stands: how many appends
+SELECT count(*) FROM refold.log_month
+
 -- detach
 ALTER TABLE refold.log DETACH PARTITION refold.log_month
 
@@ -84,9 +108,6 @@ SELECT ($1::bigint <= extract(epoch FROM clock_timestamp()) * 1000000
 
 -- close_month
 INSERT INTO refold.months (month, starts, ends) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
-
--- tenants
-SELECT DISTINCT tenant FROM refold.commits ORDER BY tenant
 
 -- note_detached
 SELECT refold.note_detached($1, $2, $3)

@@ -2,7 +2,9 @@
 
 A partition beside a default one cannot be detached CONCURRENTLY: it locks the log for a moment. So
 that nobody waits for long, each try waits for others for a fifth of a second at most, and lets go.
-What leaves is noted in the same transaction (``detached``), so a reader sees the one or the other.
+What leaves is noted in the same transaction (``detached``), so a reader sees the one or the other:
+a statement that was planned without a partition must not run when its month is back, so the log is
+locked as a whole for that, too. Who changes months holds one lock, and another is told of it.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from refold.backends.postgres.schema import month_of, starts_at
 from refold.backends.postgres.session import ServerSession, Sessions
 from refold.backends.postgres.statements import statement
 from refold.backends.postgres.tables import BEGIN
-from refold.errors import Corrupt, UsageError
+from refold.errors import Corrupt, Unavailable, UsageError
 
 LOCK_MS: Final = 200
 """So long a change of the log waits for its readers and writers at a time: they wait behind it."""
@@ -72,26 +74,33 @@ class ServerMonths:
         """See :class:`~refold.archive.month.MonthKeeper`."""
         with self._writing() as session:
             _close(session, month)
-            with _transaction(session):
-                session.run("note_detached", month, *bounds_of(month))
-                _briefly(session, partial(_run, session, "detach", month))
+            with self._changing(session):
+                if _state(session, month) == "attached":
+                    _briefly(session, partial(_take_out, session, month))
 
     def attach_month(self, month: str, archived: Iterable[ArchivedAppend]) -> None:
         """See :class:`~refold.archive.month.MonthKeeper`."""
         with self._writing() as session:
-            if {row[0]: row[1] for row in session.run("months", 0)}[month] == "dropped":
-                _load(session, month, archived)
+            if _state(session, month) == "dropped":
+                _briefly(session, partial(session.run, "make_partition", bounds_of(month)[0], None))
+                with self._changing(session):
+                    if _state(session, month) == "dropped":
+                        loaded = _load(session, archived)
+                        _briefly(session, partial(_bring_back, session, month, loaded))
                 return
-            # Where the table says itself what is in it, nobody waits while that is looked at.
-            _run(session, "bound", month)
-            with _transaction(session):
-                session.run("forget_detached", month)
-                _briefly(session, partial(_run, session, "attach", month))
+            with self._changing(session):
+                if _state(session, month) == "detached":
+                    # Where the table says itself what is in it, nobody waits while it is looked at.
+                    _briefly(session, partial(_run, session, "bound", month))
+                    ((stands,),) = _run(session, "stands", month)
+                    _briefly(session, partial(_bring_back, session, month, stands))
+                    _briefly(session, partial(_run, session, "attach", month))
 
     def drop_month(self, month: str) -> None:
         """See :class:`~refold.archive.month.MonthKeeper`."""
-        with self._writing() as session:
-            _briefly(session, partial(_run, session, "drop", month))
+        with self._writing() as session, self._changing(session):
+            if _state(session, month) == "detached":
+                _briefly(session, partial(_run, session, "drop", month))
 
     def month_appends(self, month: str) -> Generator[ArchivedAppend, None, None]:
         """See :class:`~refold.archive.month.MonthKeeper`."""
@@ -109,6 +118,16 @@ class ServerMonths:
         shown = self._sessions.address.shown
         with naming_errors(shown), self._sessions.lent() as session, patient(session):
             yield session
+
+    @contextmanager
+    def _changing(self, session: ServerSession) -> Iterator[None]:
+        """A transaction that changes months, as no other does meanwhile."""
+        with _transaction(session):
+            if session.run("turn_of_months") != [(1,)]:
+                where = self._sessions.address.shown
+                why = f"another process is changing the months of {where}"
+                raise Unavailable(f"{why}: try again when it is done", url=where)
+            yield
 
     @contextmanager
     def _writing(self) -> Iterator[ServerSession]:
@@ -137,24 +156,40 @@ def _close(session: ServerSession, month: str) -> None:
         why = f"appends of {month} stand in the default partition"
         raise UsageError(f"{why}: `refold partitions create` moves them", month=month)
     session.run("close_month", month, starts, ends)
-    # Whoever had begun before it was closed has ended when his turn is over.
-    for (tenant,) in session.run("tenants"):
-        with _transaction(session):
-            session.run("take_turn", tenant)
+    # Whoever had stored a commit before it was closed ends first, of whatever tenant; whoever does
+    # after that finds it closed.
+    _briefly(session, partial(session.run, "lock_commits"))
 
 
-def _load(session: ServerSession, month: str, archived: Iterable[ArchivedAppend]) -> None:
-    """Put into a new partition what was archived, and make it known with that."""
-    make = partial(session.run, "make_partition", bounds_of(month)[0], None)
-    _briefly(session, make)
-    with _transaction(session):
-        ((due,),) = session.run("forget_detached", month)
-        rows = (msgspec.structs.astuple(one)[:-1] for one in archived)
-        with session.cursor() as cursor:
-            cursor.executemany(statement("load", session.schema), rows)
-            loaded = cursor.rowcount
-        if loaded != due:
-            raise Corrupt(f"the archive of {month} has {loaded} appends, and {due} left the log")
+def _take_out(session: ServerSession, month: str) -> None:
+    """Note a month and detach it; nobody else has the log, so what is noted is what leaves."""
+    session.run("lock_log")
+    session.run("note_detached", month, *bounds_of(month))
+    _run(session, "detach", month)
+
+
+def _state(session: ServerSession, month: str) -> str | None:
+    return next((row[1] for row in session.run("months", 0) if row[0] == month), None)
+
+
+def _load(session: ServerSession, archived: Iterable[ArchivedAppend]) -> int:
+    """Put into a partition what was archived of its month; how many appends."""
+    rows = (msgspec.structs.astuple(one)[:-1] for one in archived)
+    with session.cursor() as cursor:
+        cursor.executemany(statement("load", session.schema), rows)
+        return cursor.rowcount
+
+
+def _bring_back(session: ServerSession, month: str, stands: int) -> None:
+    """Forget that a month was out, where all of it is there, while nobody else looks at the log."""
+    session.run("lock_log")
+    ((due,),) = session.run("forget_detached", month)
+    if stands != due:
+        raise Corrupt(
+            f"{due} appends of {month} left the log, and {stands} would come back: restore its "
+            "archive or the table from a backup",
+            month=month,
+        )
 
 
 def _run(session: ServerSession, name: str, month: str, *values: Any) -> psycopg.Cursor[Any]:
@@ -181,16 +216,32 @@ def _transaction(session: ServerSession) -> Iterator[None]:
 
 
 def _briefly(session: ServerSession, work: Callable[[], object]) -> None:
-    """Do what locks the log; again where others hold it, for whom it waits a moment at a time."""
+    """Do what locks the log; again where others hold it, for whom it waits a moment at a time.
+
+    After a while :class:`~refold.errors.Unavailable` says who they are.
+    """
     until = time.monotonic() + TRIES_S
     while True:
         try:
             with session.transaction():
                 session.execute(f"SET LOCAL lock_timeout = {LOCK_MS}")
                 work()
-        except psycopg.errors.LockNotAvailable:
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
             if time.monotonic() > until:
-                raise
+                raise _held(session) from error
         else:
             return
         time.sleep(PAUSE_S)
+
+
+def _held(session: ServerSession) -> Unavailable:
+    """The error where others keep the log from being changed, and who they are."""
+    holders = session.run("holders")
+    told = ", ".join(f"{pid} ({name or 'no name'}, {state})" for pid, name, state in holders)
+    why = f"the months stayed as they are: for {TRIES_S:.0f} s others held the log"
+    if not holders:
+        return Unavailable(f"{why}; try again")
+    advice = f"wait for them, or end them with SELECT pg_terminate_backend({holders[0][0]})"
+    return Unavailable(
+        f"{why}, by their process: {told}; {advice}", pids=[one[0] for one in holders]
+    )

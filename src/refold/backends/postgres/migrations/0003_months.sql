@@ -68,11 +68,15 @@ $$;
 -- A condition rests on what is detached too: of that it is known which types there are.
 ALTER FUNCTION refold.found_after(integer, text[], text[], bigint) RENAME TO found_attached;
 CREATE FUNCTION refold.found_after(of_tenant integer, of_tags text[], of_types text[], after bigint)
-RETURNS bigint LANGUAGE plpgsql STABLE AS $$
+RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-    found bigint := refold.found_attached(of_tenant, of_tags, of_types, after);
+    found bigint;
     away record;
 BEGIN
+    -- A month must neither leave nor come back between what is looked at and what that is known of:
+    -- each statement after this one sees what stands when no month can change any more.
+    LOCK TABLE ONLY refold.log IN ACCESS SHARE MODE;
+    found := refold.found_attached(of_tenant, of_tags, of_types, after);
     FOR away IN
         SELECT d.first, d.last, d.month FROM refold.detached AS d
         WHERE d.tenant = of_tenant AND d.last > after AND d.happened && of_types
