@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import apsw
 import openai
@@ -18,8 +20,8 @@ import refold
 from refold import capture
 from refold.backends.postgres import session
 from refold.backends.sqlite import file as sqlite_file
-from refold.capture import writer
-from refold.errors import Unavailable
+from refold.capture import opening, writer
+from refold.errors import Unavailable, UsageError
 from tests.capture.model_server import ModelServer, chat
 from tests.house.tree import BIN
 from tests.support import postgres
@@ -29,7 +31,7 @@ AGENT = """
 import pathlib, resource, signal, sys, time
 import openai
 from refold.backends.postgres import session
-from refold.capture import writer
+from refold.capture import opening, writer
 
 session.RETRY_S = writer.OPENING_S = 0.3
 folder = pathlib.Path(sys.argv[2])
@@ -58,6 +60,15 @@ def _clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(writer, "_writers", [])
     yield
     capture.uninstall()
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The address of a server that takes connections and says nothing, for ten minutes if need."""
+    with socket.create_server(("127.0.0.1", 0)) as served:
+        port = served.getsockname()[1]
+        password = quote(postgres.PASSWORD, safe="")
+        yield f"postgresql://u:{password}@127.0.0.1:{port}/d?connect_timeout=600"
 
 
 @pytest.fixture
@@ -105,6 +116,39 @@ def test_a_server_that_is_away_at_the_start_is_opened_when_it_is_there(
         assert capture.flush()
         assert (said(url), capture.lost() - before) == (["three"], 2)
         capture.uninstall()
+
+
+def test_a_server_that_says_nothing_is_one_that_is_away(
+    silent: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The program begins, whatever time its store is given; by choice it is waited for."""
+    asked, going = threading.Event(), threading.Event()
+
+    def tried(_: object) -> None:
+        asked.set()
+        assert going.wait(20), "the program was held up"
+
+    monkeypatch.setattr(opening, "TRYING_S", 0.05)
+    with monkeypatch.context() as slow:
+        slow.setattr(opening, "tried", tried)
+        capture.install(silent)
+        assert asked.is_set()
+        capture.uninstall()
+        going.set()
+        capture.install(silent, on_error="raise")
+        capture.uninstall()
+    capture.install(silent)  # And as the driver has it.
+    told = [one.message for one in caplog.records if one.name == "refold.capture"]
+    assert [one.partition(":")[0] for one in told] == 2 * [
+        "the store is away, and opened when it is back"
+    ]
+
+
+def test_what_can_be_no_store_is_refused_at_once_all_the_same() -> None:
+    """Where the answer comes soon, it is that of whoever opens the store."""
+    with pytest.raises(UsageError, match="invalid URI query parameter"):
+        capture.install("postgresql://h/d?colour=red")
+    capture.install("postgresql://127.0.0.1:1/d")
 
 
 def test_calls_wait_for_a_server_that_comes(
@@ -172,7 +216,7 @@ def test_what_is_left_when_a_program_ends_is_counted(
         assert going.wait(LIMIT_S)
         return refold.open("memory:")
 
-    monkeypatch.setattr(writer, "tried", lambda _: None)
+    monkeypatch.setattr(opening, "tried", lambda _: None)
     monkeypatch.setattr(writer, "_opened", opened)
     before = capture.lost()
     capture.install("agents.db")
@@ -258,6 +302,18 @@ def test_a_run_whose_store_is_away_to_the_end_does_not_say_that_nothing_was_made
         database.start()
     assert (agent.returncode, out) == (3, "One.\n")
     assert "error: 1 model call made, and the store cannot say" in err
+
+
+def test_a_run_is_not_held_up_by_a_server_that_says_nothing(
+    silent: str, run: Callable[..., subprocess.Popen[str]]
+) -> None:
+    """Neither before the program nor in it nor behind it, where there was nothing to record."""
+    agent = run(silent)
+    out, err = agent.communicate(timeout=LIMIT_S)
+    assert (agent.returncode, out) == (3, "")
+    assert "0 model calls made, and the store cannot say" in err
+    assert "has not answered within 2 s" in err
+    assert postgres.PASSWORD not in err
 
 
 def test_a_full_disk_costs_the_calls_of_that_time_alone(

@@ -16,6 +16,7 @@ import pytest
 import refold
 from refold.capture import writer as writers
 from refold.capture.call import ModelCall
+from refold.capture.streams import GOING_ON
 from refold.capture.writer import CaptureWriter
 from refold.conversation.apis import api_of
 from refold.errors import UsageError
@@ -42,6 +43,9 @@ class Fake:
 
     def end(self, call: ModelCall) -> None:
         self._note("end", call)
+
+    def let_go(self, call: ModelCall) -> None:
+        self._note("let go", call)
 
     def _note(self, what: str, call: ModelCall, data: bytes = b"") -> None:
         self.is_asked.set()
@@ -185,6 +189,68 @@ def test_a_store_that_does_not_keep_up_bounds_what_waits(
         made.end(one)
     assert [step[1] for step in fake.steps if step[0] == "end"] == ["a", "d"]
     assert made.lost == 2
+
+
+def test_pieces_of_answers_are_bounded_as_requests_are(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call whose piece finds no room is lost, once, and nothing of it waits from there on."""
+    monkeypatch.setattr(writers, "PENDING_BYTES_MAX", 1000)
+    fake.may_go_on.clear()
+    one, other, late = call("a"), call("b"), call("late")
+    with writing() as made:
+        for begun in (one, other):
+            made.begin(begun)
+        assert fake.is_asked.wait(20)  # The first has left the queue.
+        for _ in range(100):
+            made.data(one, b"x" * 100)
+        made.data(other, b"y" * 100)
+        assert 1000 < made._pending <= 1000 + 100
+        for _ in range(3):
+            made.begin(late)  # Nor does a request that is refused.
+        waiting = made._steps.qsize()
+        for begun in (one, other, late):
+            made.data(begun, b"z" * 100)
+            made.end(begun)
+        assert (made._steps.qsize(), made.lost) == (waiting, 5)
+        fake.may_go_on.set()
+        assert made.flush(20)
+        assert (made._pending, made._calls, made._unsettled) == (0, {}, set())
+        made.begin(again := call("c"))
+        made.data(again, b"x")
+        made.end(again)
+        assert made.flush(20)
+        assert made.lost == 5
+    assert [step[:2] for step in fake.steps if step[0] != "received"] == [
+        *(("begin", "a"), ("let go", "a"), ("let go", "b"), ("begin", "c"), ("end", "c")),
+    ]
+
+
+def test_a_call_that_was_lost_half_way_is_one_that_ended_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The record has what came, nothing is held of it, and its conversation goes on."""
+    request = b'{"model": "m", "messages": [{"role": "user", "content": "Hi"}]}'
+    with writing() as made:
+        one, again = call("a"), call("b")
+        one.request = again.request = request
+        made.begin(one)
+        made.data(one, b"data: 1")
+        assert made.flush(20)
+        with monkeypatch.context() as full:
+            full.setattr(writers, "PENDING_BYTES_MAX", -1)
+            made.data(one, b"data: 2")
+        assert made.flush(20)
+        assert (made.lost, "a" in GOING_ON) == (1, False)
+        assert made._recorder is not None
+        assert not made._recorder._calls
+        assert isinstance(made.store, refold.Store)
+        types = [event.type for event in made.store.read_all()]
+        assert (types[-1], types.count("wire.answer")) == ("wire.answer", 1)
+        made.begin(again)
+        made.end(again)
+        assert made.flush(20)
+        assert made.lost == 1
 
 
 def test_a_forked_process_opens_the_store_for_itself(tmp_path: Path) -> None:

@@ -106,7 +106,13 @@ class CallRecorder:
         if going is not None:
             follow = self._places.following
             self._until_stored(call, lambda: self._end(follow(going.stream), call, going))
-            self._let_go(call)
+            self.let_go(call)
+
+    def let_go(self, call: ModelCall) -> None:
+        """Record nothing more of a call; what its stream has of it is that of one that was lost."""
+        self._calls.pop(call.id, None)
+        GOING_ON.discard(call.id)
+        self.tools.tell_due(in_any_case=False)
 
     def _going(self, named: str | None) -> dict[str, str]:
         calls = self._calls.items()
@@ -204,13 +210,8 @@ class CallRecorder:
         try:
             again(work)
         except BaseException:
-            self._let_go(call)
+            self.let_go(call)
             raise
-
-    def _let_go(self, call: ModelCall) -> None:
-        self._calls.pop(call.id, None)
-        GOING_ON.discard(call.id)
-        self.tools.tell_due(in_any_case=False)
 
 
 def _about(call: ModelCall, conversation: str) -> dict[str, Any]:

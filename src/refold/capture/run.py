@@ -18,7 +18,8 @@ from uuid import uuid4
 import msgspec
 
 from refold.capture.install import install
-from refold.capture.writer import LOST, SEEN, tried, writer_in_force
+from refold.capture.opening import tried, tried_briefly
+from refold.capture.writer import LOST, SEEN, writer_in_force
 from refold.engine.store import Store
 from refold.errors import BackendError, NotFound, UsageError
 
@@ -76,7 +77,8 @@ def run(
         marks = tally.read_bytes()
     seen, lost = marks.count(SEEN), marks.count(LOST)
     try:
-        with _store(url) as store:
+        # Where nothing was to be recorded nobody waits for the store that would say so.
+        with _store(url, is_patient=seen > 0) as store:
             log = store.read_all(after=since, types=["wire.request"])
             streams = [one.stream for one in log if one.noted("run") == run_id]
     except BackendError as error:
@@ -87,7 +89,7 @@ def run(
 
 def _log_head(url: str) -> int:
     try:
-        with _store(url) as store:
+        with _store(url, is_patient=False) as store:
             return store.log_head()
     except BackendError as error:
         if error.retry != "later":
@@ -95,12 +97,15 @@ def _log_head(url: str) -> int:
         return 0  # Looked through from its start, once it is back.
 
 
-def _store(url: str) -> Store:
-    """The store at an address; an empty one in memory where none is there yet, but can be."""
+def _store(url: str, *, is_patient: bool) -> Store:
+    """The store at an address; an empty one in memory where none is there yet, but can be.
+
+    One that says nothing is waited for as by anybody, or for a moment only.
+    """
     from refold.connect import open as open_store
 
     try:
-        tried(url)
+        (tried if is_patient else tried_briefly)(url)
         return open_store(url, mode="write")
     except NotFound:
         return open_store("memory:")

@@ -22,12 +22,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from refold.capture import opening
 from refold.capture.answers import FirstToken
 from refold.capture.call import ModelCall
 from refold.capture.prices import PriceTable
 from refold.capture.recorder import CallRecorder
 from refold.engine.store import Store
-from refold.errors import BackendError, NotFound, Unavailable, UsageError
+from refold.errors import BackendError, Unavailable, UsageError
 from refold.recording.in_force import Telling
 from refold.recording.tool_run import ToolRun
 
@@ -93,7 +94,7 @@ class CaptureWriter:
 
     def _try(self, address: str | os.PathLike[str]) -> None:
         try:
-            tried(address)
+            (opening.tried if self.raises else opening.tried_briefly)(address)
         except BackendError as error:
             if self.raises or error.retry != "later":
                 raise
@@ -119,8 +120,6 @@ class CaptureWriter:
             self._unsettled.add(call)
         self._count(SEEN)
         try:
-            if self._pending > PENDING_BYTES_MAX:
-                raise BackendError("the store does not keep up with what is captured")
             if self._thread is None and not self.raises:
                 self._begin_thread()  # None can be begun where the program ends.
             self._put(call, None, time.perf_counter())
@@ -168,10 +167,26 @@ class CaptureWriter:
                 self._close_after_the_last()
 
     def _put(self, call: ModelCall, chunk: bytes | None, at: float) -> None:
-        """Give on a piece of an answer (None: the call begins; empty: it ends) that came then."""
-        if self.raises or self._thread is not None:
-            self._pending += _size(call, chunk)  # Off by a piece where threads meet: only a bound.
-            self._give(partial(self._take, call, chunk, at), partial(self._lose, call))
+        """Give on a piece of an answer (None: the call begins; empty: it ends) that came then.
+
+        Of a call that is lost nothing waits any more, and one for which there is no room is lost.
+        """
+        if self._is_lost(call) or (self._thread is None and not self.raises):
+            return
+        if chunk != b"" and self._pending > PENDING_BYTES_MAX and not self.raises:
+            self._lose(call, BackendError("the store does not keep up with what is captured"))
+            if chunk:  # It has begun, and what is held of it is the thread's.
+                self._steps.put((partial(self._forget, call), self.tell))
+            return
+        self._wait_with(_size(call, chunk))
+        self._give(partial(self._take, call, chunk, at), partial(self._fail, call))
+
+    def _is_lost(self, call: ModelCall) -> bool:
+        return not self.raises and call not in self._unsettled
+
+    def _wait_with(self, more: int) -> None:
+        with self._turn:
+            self._pending += more
 
     def _give(self, work: Callable[[], None], lost: Callable[[Exception], None]) -> None:
         """Do something here and now, or have it done by the thread, which tells what fails."""
@@ -215,7 +230,9 @@ class CaptureWriter:
         return is_over
 
     def _take(self, call: ModelCall, chunk: bytes | None, at: float) -> None:
-        self._pending -= _size(call, chunk)
+        self._wait_with(-_size(call, chunk))
+        if self._is_lost(call):
+            return  # Since it was put here: its thread gave it up, which forgets it next.
         held = self._calls.get(call)
         if chunk is None:
             self._recording().begin(call)
@@ -242,7 +259,7 @@ class CaptureWriter:
                 try:
                     self._hand_over(call, held)
                 except Exception as error:
-                    self._lose(call, error)
+                    self._fail(call, error)
 
     def _recording(self) -> CallRecorder:
         if self._recorder is None:
@@ -252,14 +269,28 @@ class CaptureWriter:
             self._recorder = CallRecorder(store, **self._options)
         return self._recorder
 
+    def _fail(self, call: ModelCall, error: Exception) -> None:
+        self._calls.pop(call, None)
+        self._lose(call, error)
+
+    def _forget(self, call: ModelCall) -> None:
+        """Hold nothing more of a call that its own thread gave up."""
+        self._calls.pop(call, None)
+        if self._recorder is not None:
+            self._recorder.let_go(call)
+
+    # -- either's ---------------------------------------------------------------------------------
+
     def _lose(self, call: ModelCall, error: Exception) -> None:
         """Count a call that cannot be recorded; what comes of it still is passed over."""
-        self._calls.pop(call, None)
         self._miss(call)
         self.tell(error)
 
     def _miss(self, call: ModelCall) -> None:
-        self._unsettled.discard(call)
+        try:
+            self._unsettled.remove(call)
+        except KeyError:
+            return  # The other thread came first.
         self.lost += 1
         _lost["calls"] += 1
         self._count(LOST)
@@ -289,21 +320,6 @@ class CaptureWriter:
 
 def _size(call: ModelCall, chunk: bytes | None) -> int:
     return len(call.request if chunk is None else chunk)
-
-
-def tried(address: str | os.PathLike[str]) -> None:
-    """Refuse what can be no store; one that is missing is not made before there is something in it.
-
-    After this the modules of its backend are there: a process forked in the midst of an import
-    would have half of one.
-    """
-    from refold.connect import open as open_store
-
-    try:
-        open_store(address, mode="write").close()
-    except NotFound as error:
-        if not os.access(Path(error.facts.get("path", "")).parent, os.W_OK):
-            open_store(address).close()  # It says why none can be made.
 
 
 def _opened(address: str | os.PathLike[str], wait_s: float) -> Store:
