@@ -101,9 +101,9 @@ BEGIN
                 'ALTER FUNCTION %s SECURITY DEFINER SET search_path = pg_catalog, pg_temp', one.name
             );
             EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', one.name, writer);
-        ELSIF one.proname IN ('take_turn', 'commit_waits', 'lasts', 'found_after') THEN
+        ELSIF one.proname IN ('take_turn', 'commit_waits', 'lasts') THEN
             EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', one.name, writer);
-        ELSIF one.only_reads THEN
+        ELSIF one.only_reads OR one.proname = 'found_after' THEN
             EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %I, %I', one.name, writer, reader);
         END IF;
         -- Nor do those that a maintainer calls, but the one that sets his schemas.
