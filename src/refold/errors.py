@@ -182,7 +182,8 @@ def log_went_back(position: int, head: int, where: str = "the log") -> BackendEr
     A server took over that lagged behind the one before, or a backup was restored. The log ends at
     ``head`` now, perhaps with other events where the lost ones stood.
     """
-    why = f"{where} went back behind position {position}, and ends at {head}: open it anew, rebuild"
+    behind = f"{where} went back behind position {shown(position)}"
+    why = f"{behind}, and ends at {head}: open it anew, rebuild"
     return BackendError(why, code="log_went_back", position=position, head=head)
 
 
