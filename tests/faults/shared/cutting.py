@@ -31,9 +31,10 @@ class Wire:
 
     def close(self) -> None:
         """Pass nothing on any more."""
-        self.cut()
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
+        self._loop.close()
 
     async def _listen(self) -> int:
         self._server = await asyncio.start_server(self._met, "127.0.0.1", 0)
@@ -57,6 +58,14 @@ class Wire:
         finally:
             self._writers.discard(writer)
             writer.close()
+
+    async def _end(self) -> None:
+        self._server.close()
+        await self._cut()
+        # What was cut ends by itself, and a transport closes its socket a turn later.
+        while asyncio.all_tasks() != {asyncio.current_task()}:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)
 
     async def _cut(self) -> int:
         writers = list(self._writers)
