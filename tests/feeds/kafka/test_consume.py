@@ -12,7 +12,7 @@ import pytest
 from confluent_kafka import Consumer, Producer
 
 import refold
-from refold.errors import RefoldError, UsageError
+from refold.errors import RefoldError, Unavailable, UsageError
 from refold.feeds.kafka import KafkaFeed, consume
 from refold.feeds.kafka.consumer import Consuming
 from refold.feeds.kafka.standing import lags
@@ -241,4 +241,29 @@ def test_it_holds_with_stores_in_postgresql(brokers: Cluster) -> None:
         fill(store, 10, start=30)
         assert feed.catch_up() == 10
         assert [consume(topic, walks(), rows=rows, once=True, **how) for _ in "12"] == [40, 0]
+        assert shown(rows) == due(store)
+
+
+def test_a_server_of_the_view_that_ends_a_session_is_not_the_events_fault(brokers: Cluster) -> None:
+    """The handler's own question meets it: it is told as away, and the next try takes all."""
+    topic = brokers.topic("view-away")
+    log, view = (postgres.schema_of_its_own() for _ in "12")
+    how: dict[str, Any] = {"bootstrap": brokers.bootstrap}
+    ended = Projection("walks", tables=[WALKS])
+    failures = iter([True])
+
+    @ended.on("step.taken")
+    def _taken(rows: Rows, event: dict[str, Any], recorded: refold.Recorded) -> None:
+        if next(failures, False):
+            query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = "
+            rows.execute(f"{query} pg_backend_pid()")
+        walk = rows.get(WALKS, recorded.stream) or Walk(recorded.stream, 0, 0)
+        rows.put(WALKS, Walk(walk.stream, walk.steps + 1, walk.total + event["n"]))
+
+    with refold.open(log) as store, refold.open(view) as rows:
+        fill(store, 12)
+        KafkaFeed(store, topic, **how).catch_up()
+        with pytest.raises(Unavailable, match="cannot be reached now"):
+            consume(topic, ended, rows=rows, once=True, **how)
+        assert consume(topic, ended, rows=rows, once=True, **how) == 12
         assert shown(rows) == due(store)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any, Final, TypeVar
 
-from refold.backends.postgres.errors import read_only, refused
+from refold.backends.postgres.errors import naming_errors, read_only, refused
 from refold.backends.postgres.session import ServerSession, Sessions
 from refold.ports import Begin, SelectedRows, SqlValue
 from refold.process import ProcessLock
@@ -60,6 +60,24 @@ class TableStatements:
             cursor.executemany(numbered(sql), values)
 
 
+class NamedStatements(TableStatements):
+    """Names a server that goes away, so that nobody takes it for the fault of a handler."""
+
+    def __init__(self, session: ServerSession, tenant: int, *, shown: str) -> None:
+        super().__init__(session, tenant)
+        self._shown = shown
+
+    def execute(self, sql: str, values: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:
+        """Run one statement; its rows."""
+        with naming_errors(self._shown):
+            return super().execute(sql, values)
+
+    def executemany(self, sql: str, values: Iterable[Sequence[SqlValue]]) -> None:
+        """Run one statement for each of many values."""
+        with naming_errors(self._shown):
+            super().executemany(sql, values)
+
+
 class ServerTables:
     """Tables in the schema of a log; threads take turns."""
 
@@ -76,7 +94,8 @@ class ServerTables:
             def begin() -> TableStatements:
                 if not begun:
                     session.execute(BEGIN)
-                    begun.append(TableStatements(session, self._tenant))
+                    shown = self._sessions.address.shown
+                    begun.append(NamedStatements(session, self._tenant, shown=shown))
                 return begun[0]
 
             try:
