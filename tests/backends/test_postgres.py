@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import refold.readmodels
 from refold import Append, Event
 from refold.backends.postgres import PostgresBackend
 from refold.backends.postgres.address import parsed
+from refold.backends.postgres.statements import FOLDER, statement
 from refold.conversation import UserUtterance
 from refold.core.query import Query
 from refold.errors import UsageError
@@ -267,6 +269,32 @@ def test_what_was_copied_is_known_again(url: str, tmp_path: Path) -> None:
         reader._sessions.close_idle()
         assert reader.log_head() == 12
         reader.close()
+
+
+def test_a_log_is_known_again_without_a_search(url: str) -> None:
+    """In a commit of many times only its own appends are looked through, not all of the month."""
+    with refold.open(url) as store, postgres.connect(postgres.shared()) as admin:
+        told(store)
+        schema = parsed(url).schema
+        many = f"INSERT INTO {schema}.log (tenant, position, version, recorded_at, count, stream, "
+        many += "types, body) SELECT 0, 99 + n, n, n, 1, 'call-9', '{}', '[]' "
+        admin.execute(f"{many} FROM generate_series(1, 20000) AS n".encode())
+        admin.execute(f"ANALYZE {schema}.log".encode())
+        admin.execute("SET plan_cache_mode = force_generic_plan")
+        asked = statement("holds", schema)
+        admin.execute(f"PREPARE holds (integer, bigint, bigint) AS {asked}".encode())
+        plan = admin.execute("EXPLAIN EXECUTE holds(0, 7, 9)").fetchall()
+    looked = [line for (line,) in plan if '"position" <= $2' in line and "Index Cond" in line]
+    assert looked
+    assert all('"position" > commits.after' in line for line in looked)
+
+
+def test_each_statement_has_a_name_of_its_own() -> None:
+    """Of two of one name one would be in nobody's way, and nobody's."""
+    texts = [(FOLDER / name).read_text() for name in ("statements.sql", "months.sql")]
+    names = re.findall(r"^-- ([a-z_]+)(?:: .*)?$\n(?:-- .*\n)*(?=[A-Z(])", "".join(texts), re.M)
+    assert len(names) > 30
+    assert len(names) == len(set(names))
 
 
 def test_what_was_detached_is_no_log_that_went_back(url: str, tmp_path: Path) -> None:

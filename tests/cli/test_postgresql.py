@@ -42,6 +42,11 @@ def test_doctor_says_what_only_a_backup_has(run: Refold) -> None:
         ran = run("doctor", "--db", url)
         assert (ran.code, ran.err) == (1, "")
         assert "CREATE INDEX streams_category" in ran.out
+        rule = "CREATE POLICY refold_tenant ON {schema}.log USING (true)"
+        admin.execute(rule.format(schema=schema).encode())
+        ran = run("doctor", "--db", url)
+        assert (ran.code, ran.err) == (1, "")
+        assert "`refold init --roles` makes" in ran.out
         admin.execute(f"DELETE FROM {schema}.log".encode())
         ran = run("doctor", "--db", url)
         assert ran.code == 1

@@ -14,7 +14,7 @@ from refold.cli.options import command, opened, option
 from refold.cli.text import address
 from refold.errors import BackendError, Corrupt
 
-OF_THE_SERVER: Final = ("server ", "indexes", "partitions", "projections")
+OF_THE_SERVER: Final = ("server ", "indexes", "partitions", "projections", "roles")
 """So begin the names of checks of a shared store that find no harm done to its log."""
 
 

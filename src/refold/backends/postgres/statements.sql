@@ -174,9 +174,6 @@ WHERE tenant = $1 AND name = ANY ($2)
 SELECT name, version, parent, fork_version, recorded_at FROM refold.streams
 WHERE tenant = $1 AND name > $2 AND ($4::text IS NULL OR category = $4) ORDER BY name LIMIT $3
 
--- log_end
-SELECT last, recorded_at FROM refold.commits WHERE tenant = $1 ORDER BY after DESC LIMIT 1
-
 -- holds: whether the commit with position $2 is that of time $3, as far back as commits are kept; how
 -- far the log goes; whether it follows another server's
 SELECT
@@ -185,7 +182,7 @@ SELECT
             -- What was copied has appends of several times in a commit.
             SELECT last >= $2 AND (recorded_at = $3 OR EXISTS (
                 SELECT 1 FROM refold.log WHERE tenant = $1 AND recorded_at = $3
-                    AND position <= $2 AND position + count > $2
+                    AND position > after AND position <= $2 AND position + count > $2
             ) OR EXISTS (
                 -- Nor does one that left the log with its month tell when it was: it is as it was.
                 SELECT 1 FROM refold.detached WHERE tenant = $1 AND $2 BETWEEN first AND last
