@@ -156,6 +156,64 @@ def test_every_state_of_a_tree_comes_back(steps: list[tuple[dict[str, Any], int]
                 assert found.keys() == values.keys()
 
 
+STEPS = st.lists(
+    st.tuples(
+        st.integers(0, 2), st.sampled_from(["put", "put", "write", "hide"]), st.integers(0, 9)
+    ),
+    min_size=1,
+    max_size=14,
+)
+
+
+def told(saver: RefoldSaver) -> list[Any]:
+    """All that is found of a thread, newest first."""
+    found = saver.list(thread())
+    return [(t.config, t.parent_config, t.checkpoint, t.pending_writes) for t in found]
+
+
+@given(STEPS)
+def test_who_saved_some_of_it_knows_what_one_who_reads_it_all_does(
+    steps: list[tuple[int, str, int]],
+) -> None:
+    """Whoever else saved, wrote or pruned in between: what is saved is not read again."""
+    with refold.open("memory:") as store:
+        savers = [RefoldSaver(store) for _ in range(3)]
+        configs: list[Any] = [put(savers[0], thread(), log=[])]
+        for step, (who, what, where) in enumerate(steps):
+            saver, at = savers[who], configs[where % len(configs)]
+            if what == "put":
+                configs.append(put(saver, at, step, log=[step]))
+            elif what == "write":
+                saver.put_writes(at, [("d", step)], f"task-{where}")
+            else:
+                saver.prune(["t"])
+        whole = told(RefoldSaver(store))
+        assert whole
+        for saver in savers:
+            assert told(saver) == whole
+        assert [each.good for each in store.check() if not each.good] == []
+
+
+def test_who_saves_what_follows_on_his_own_reads_nothing(
+    store: refold.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step is as many calls of the store as it has appends."""
+    saver = RefoldSaver(store)
+    at = put(saver, thread(), log=[])
+
+    def asked(*_: object, **__: object) -> Any:
+        raise AssertionError("it was read")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(refold.Store, "read", asked)
+        patched.setattr(refold.Store, "head", asked)
+        for step in range(2, 12):
+            saver.put_writes(at, [("log", [step])], f"task-{step}")
+            at = put(saver, at, step, log=[*range(2, step + 1)])
+    assert values_of(saver, at) == {"log": [*range(2, 12)]}
+    assert told(RefoldSaver(store)) == told(saver)
+
+
 def test_a_channel_that_did_not_change_is_kept_once(store: refold.Store) -> None:
     """Its version says so: what it holds is not looked at again, and is not stored again."""
     saver = RefoldSaver(store)
@@ -299,10 +357,10 @@ def test_a_copy_has_the_forks_and_goes_its_own_way(store: refold.Store) -> None:
     middle = next(each for each in graph.get_state_history(thread()) if each.next == ("two",))
     graph.update_state(middle.config, {"delta": ["hand"], "whole": ["hand"]})
     saver.copy_thread("t", "copy")
-    told = [[each.values for each in graph.get_state_history(thread(n))] for n in ("t", "copy")]
-    assert told[0] == told[1]
+    both = [[each.values for each in graph.get_state_history(thread(n))] for n in ("t", "copy")]
+    assert both[0] == both[1]
     graph.invoke(None, thread("copy"))
-    assert [each.values for each in graph.get_state_history(thread())] == told[0]
+    assert [each.values for each in graph.get_state_history(thread())] == both[0]
     assert graph.get_state(thread("copy")).values["delta"] == ["in", "run-one", "hand", "run-two"]
     with pytest.raises(Conflict):
         saver.copy_thread("t", "copy")

@@ -112,9 +112,7 @@ def taken_apart(body: bytes, known: KnownElements) -> WireRequest:
             new=[msgspec.Raw(by_digest[digest]) for digest in fresh],
         )
         raw = encode_form(form)
-        read_back(msgspec.Raw(raw))
-        if len(raw) <= PIECE_BYTES_MAX:
-            encode_payload(msgspec.Raw(raw))
+        (encode_payload if len(raw) <= PIECE_BYTES_MAX else read_back)(msgspec.Raw(raw))
         if joined(_decode_form(raw), elements) == body:
             return form
     except (ValueError, RecursionError, InvalidEvent):

@@ -104,9 +104,14 @@ class Requests:
 
     def note(self, *read: Recorded) -> None:
         """Take the forms of events that were just read, which are then not read again."""
+        for recorded in read:
+            self.hold(recorded.version, form_of(self._store, recorded))
+
+    def hold(self, version: int, form: WireRequest) -> None:
+        """Take a form that was just stored there, which is then not read."""
         if len(self._forms) > FORMS_MAX:
             self._forms.clear()
-        self._forms |= {recorded.version: form_of(self._store, recorded) for recorded in read}
+        self._forms[version] = form
 
 
 def form_of(store: Store, recorded: Recorded) -> WireRequest:

@@ -32,11 +32,10 @@ def may_be_deep(raw: bytes) -> bool:
 def encode_payload(payload: Any, *, what: str = "payload") -> bytes:
     """The exact bytes of a payload; :class:`InvalidEvent` says what cannot be stored and where."""
     payload = plain(payload)
-    if isinstance(payload, msgspec.Raw):
-        raw, payload = bytes(payload), read_back(payload)
-    else:
-        raw = encoded(payload)
-    for path, leaf in walk(payload):
+    is_text = isinstance(payload, msgspec.Raw)
+    raw, payload = (bytes(payload), read_back(payload)) if is_text else (encoded(payload), payload)
+    # Of what was read of JSON text all can be stored, unless it nests too deep.
+    for path, leaf in walk(payload) if not is_text or may_be_deep(raw) else ():
         _check_leaf(path, leaf)
     if len(raw) > EVENT_BYTES_MAX:
         path, size_bytes = _largest_part(payload)

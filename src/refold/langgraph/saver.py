@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import unquote
@@ -123,13 +123,14 @@ class RefoldSaver(langgraph.BaseCheckpointSaver[int]):
             "metadata": self._show(langgraph.get_checkpoint_metadata(config, metadata)),
         }
 
-        def state(before: dict[str, msgspec.Raw]) -> dict[str, Any]:
+        def state(parent_holds: Callable[[], dict[str, msgspec.Raw]]) -> dict[str, Any]:
             """A channel whose version did not change is as it was in the parent."""
+            same = checkpoint["channel_values"].keys() & versions.keys() - new_versions.keys()
+            before = parent_holds() if same else {}
             old = self._load(_decode(before["checkpoint"]))["channel_versions"] if before else {}
             parts: dict[str, Any] = dict(made)
             for name, value in checkpoint["channel_values"].items():
-                is_old = name in versions.keys() - new_versions.keys()
-                is_old = is_old and versions[name] == old.get(name)
+                is_old = name in same and versions[name] == old.get(name)
                 kept = {k: v for k, v in before.items() if is_old and _channel(k) == name}
                 parts |= kept or _flat(name, self._show(value))
             return parts
@@ -214,7 +215,7 @@ class RefoldSaver(langgraph.BaseCheckpointSaver[int]):
         thread = self._thread(str(thread_id))
         with thread.lock:
             thread.catch_up()
-            keys = thread.saved.keys() - thread.hidden
+            keys = thread.visible()
         return sorted(keys, key=lambda key: key[1], reverse=True)
 
     def _tuple(self, thread_id: str, key: Key) -> CheckpointTuple:

@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from itertools import takewhile
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -24,11 +25,14 @@ from refold.core.event import Event
 from refold.core.expected import NO_STREAM
 from refold.core.recorded import Recorded
 from refold.engine.store import Store
+from refold.errors import Conflict
 from refold.verbatim import appends_of
 
 CHECKPOINT: Final = "langgraph.checkpoint"
 WRITES: Final = "langgraph.writes"
 DELETED: Final = "langgraph.deleted"
+
+_position: Final = attrgetter("position")
 
 Key = tuple[str, str]
 """The namespace and the id of a checkpoint."""
@@ -73,7 +77,7 @@ class Thread:
     def __init__(self, store: Store, stream: str) -> None:
         self.lock = threading.RLock()
         self.saved: dict[Key, Saved] = {}
-        self.hidden: set[Key] = set()
+        self._hidden: dict[Key, int] = {}
         self._store, self._stream = store, stream
         self._heads: dict[str, int] = {}
         self._states = cache(lambda name: Requests(store, name, CHECKPOINT))
@@ -89,6 +93,11 @@ class Thread:
         come = (each for stream in streams for each in self._new_in(stream))
         for recorded in sorted(come, key=lambda each: each.position):
             self._take(recorded)
+
+    def visible(self) -> list[Key]:
+        """The checkpoints that were not deleted since they were last saved."""
+        every = self.saved.items()
+        return [key for key, each in every if each.position > self._hidden.get(key, -1)]
 
     def state(self, at: Saved) -> dict[str, Any]:
         """What a checkpoint holds: its parts by name, as JSON text."""
@@ -127,34 +136,53 @@ class Thread:
     def save(self, key: Key, parent: Key | None, run: Key, state: Callable[[Any], Any]) -> None:
         """Append a checkpoint where its parent is the last one, else on a branch from there.
 
-        ``state`` makes what it holds of what its parent holds. Without a parent it goes where
-        ``run`` is. Raises :class:`~refold.Conflict` where another append came first.
+        ``state`` makes what it holds, given what tells what its parent holds. Without a parent it
+        goes where ``run`` is. Raises :class:`~refold.Conflict` where another append came first;
+        that is known then.
         """
-        self.catch_up()
+        beside = parent or run
+        if beside[1] and beside not in self.saved:
+            self.catch_up()
+        try:
+            self._save(key, parent, run, state)
+        except Conflict:
+            self.catch_up()
+            raise
+
+    def _save(self, key: Key, parent: Key | None, run: Key, state: Callable[[Any], Any]) -> None:
         known, before = KnownElements(), self.saved.get(parent) if parent else None
-        held = msgspec.json.encode(state(self.state(before) if before else {}))
+        held = msgspec.json.encode(state(lambda: self.state(before) if before else {}))
         if before:
             elements = self._states(before.stream).elements_at(before.version)
             known.take(before.version, [digest_of(element) for element in elements])
-        *pieces, form = in_events(taken_apart(held, known))
+        form = taken_apart(held, known)
+        *pieces, last = in_events(form)
         said = Said(*key, parent=parent[1] if parent else None)
-        whole = msgspec.structs.asdict(said) | msgspec.structs.asdict(form)
-        holds = {name: part for name, part in whole.items() if part}
-        events = [*(Event("wire.piece", piece) for piece in pieces), Event(CHECKPOINT, holds)]
+        whole = msgspec.structs.asdict(said) | msgspec.structs.asdict(last)
+        holds = msgspec.json.encode({name: part for name, part in whole.items() if part})
+        events = [*map(Event.of, pieces), Event(CHECKPOINT, msgspec.Raw(holds))]
         if before and before is not self._tip(before):
             branch = self._store.branch(before.stream, at=before.version).adding(*events)
             branch.save(f"{self._stream}~{len(self._heads)}")
         else:
             beside = before or self.saved.get(run)
             stream = beside.stream if beside else self._stream
-            self._store.append(stream, events, expected=self._heads.get(stream, NO_STREAM))
+            told = self._store.append(stream, events, expected=self._heads.get(stream, NO_STREAM))
+            if not pieces:
+                self._states(stream).hold(told.version, form)
+                self._saved(Saved(stream, told.version, told.position, key, parent))
+                self._heads[stream] = told.version
 
     def write(self, key: Key, task: str, path: str, writes: list[tuple[int, str, Any]]) -> None:
         """Append what a task wrote after a checkpoint."""
-        self.catch_up()
+        if key not in self.saved:
+            self.catch_up()
         stream = self.saved[key].stream if key in self.saved else self._stream
         said = Said(*key, task=task, path=path, writes=writes)
-        self._store.append(stream, [Event(WRITES, said)])
+        told = self._store.append(stream, [Event(WRITES, said)])
+        if told.version == self._heads.get(stream, -1) + 1:
+            self._wrote(key, told.position, said)
+            self._heads[stream] = told.version
 
     def hide(self, keys: Iterable[Key]) -> None:
         """Append that these checkpoints are no longer to be found."""
@@ -196,19 +224,27 @@ class Thread:
         elif recorded.type == CHECKPOINT:
             self._states(stream).note(recorded)
             parent = None if said.parent is None else (said.ns, said.parent)
-            self.saved[key] = Saved(stream, version, position, key, parent)
-            self._lines[stream].append(self.saved[key])
-            self.hidden.discard(key)
-            if parent:
-                insort(self._children[parent], position)
+            self._saved(Saved(stream, version, position, key, parent))
         elif recorded.type == WRITES:
-            # Streams are read one after the other: what comes now may have been written before.
-            for write in said.writes:
-                made = ChannelWrite(position, said.path, said.task, *write)
-                insort(self._writes[key], made, key=lambda each: each.position)
+            self._wrote(key, position, said)
         elif recorded.type == DELETED:
-            self.hidden.update(said.checkpoints)
+            for each in said.checkpoints:
+                self._hidden[each] = max(position, self._hidden.get(each, -1))
         self._heads[stream] = version
+
+    # Streams are read one after the other, and what was appended here is known before what others
+    # did: what comes now may have been before.
+
+    def _saved(self, made: Saved) -> None:
+        self._lines[made.stream].append(made)
+        self.saved[made.key] = max(made, self.saved.get(made.key, made), key=_position)
+        if made.parent:
+            insort(self._children[made.parent], made.position)
+
+    def _wrote(self, key: Key, position: int, said: Said) -> None:
+        for write in said.writes:
+            made = ChannelWrite(position, said.path, said.task, *write)
+            insort(self._writes[key], made, key=_position)
 
     def _tip(self, beside: Saved) -> Saved:
         """The last checkpoint in the history of one, of its namespace."""
