@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from refold import capture
 from refold.backends.postgres import session
 from refold.backends.sqlite import file as sqlite_file
 from refold.capture import opening, writer
-from refold.errors import Unavailable, UsageError
+from refold.errors import NotFound, Unavailable, UsageError
 from tests.capture.model_server import ModelServer, chat
 from tests.house.tree import BIN
 from tests.support import postgres
@@ -149,6 +150,18 @@ def test_what_can_be_no_store_is_refused_at_once_all_the_same() -> None:
     with pytest.raises(UsageError, match="invalid URI query parameter"):
         capture.install("postgresql://h/d?colour=red")
     capture.install("postgresql://127.0.0.1:1/d")
+
+
+def test_a_store_in_a_database_is_not_made_before_there_is_something_in_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever may be written to the folder that the program begins in, which is not its place."""
+    url = postgres.schema_of_its_own()
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    capture.install(url)
+    capture.uninstall()
+    with pytest.raises(NotFound):
+        refold.open(url, mode="write")
 
 
 def test_calls_wait_for_a_server_that_comes(

@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -195,7 +196,7 @@ def test_pieces_of_answers_are_bounded_as_requests_are(
     fake: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A call whose piece finds no room is lost, once, and nothing of it waits from there on."""
-    monkeypatch.setattr(writers, "PENDING_BYTES_MAX", 1000)
+    monkeypatch.setattr(writers, "PENDING_BYTES_MAX", 10_000)
     fake.may_go_on.clear()
     one, other, late = call("a"), call("b"), call("late")
     with writing() as made:
@@ -205,7 +206,7 @@ def test_pieces_of_answers_are_bounded_as_requests_are(
         for _ in range(100):
             made.data(one, b"x" * 100)
         made.data(other, b"y" * 100)
-        assert 1000 < made._pending <= 1000 + 100
+        assert 10_000 < made._pending <= 10_000 + 100 + writers.PIECE_BYTES
         for _ in range(3):
             made.begin(late)  # Nor does a request that is refused.
         waiting = made._steps.qsize()
@@ -224,6 +225,25 @@ def test_pieces_of_answers_are_bounded_as_requests_are(
     assert [step[:2] for step in fake.steps if step[0] != "received"] == [
         *(("begin", "a"), ("let go", "a"), ("let go", "b"), ("begin", "c"), ("end", "c")),
     ]
+
+
+def test_what_waits_is_bounded_however_small_its_pieces_are(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tokens come in pieces that are smaller than what it takes to let one wait."""
+    monkeypatch.setattr(writers, "PENDING_BYTES_MAX", 1 << 20)
+    fake.may_go_on.clear()
+    with writing() as made:
+        made.begin(one := call("a"))
+        tracemalloc.start()
+        try:
+            while not made.lost:
+                made.data(one, bytes(bytearray(b"data: a token, or so")))
+            held, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+            fake.may_go_on.set()
+    assert (1 << 20) / 2 < held < (1 << 20) * 2
 
 
 def test_a_call_that_was_lost_half_way_is_one_that_ended_there(
@@ -360,7 +380,7 @@ def test_calls_that_go_on_are_recorded_after_a_stop(
 
 def test_requests_that_wait_are_bounded_too(monkeypatch: pytest.MonkeyPatch, fake: Fake) -> None:
     """A store that does not answer does not keep every prompt in memory."""
-    monkeypatch.setattr(writers, "PENDING_BYTES_MAX", 100)
+    monkeypatch.setattr(writers, "PENDING_BYTES_MAX", 100 + 4 * writers.PIECE_BYTES)
     fake.may_go_on.clear()
     with writing() as made:
         for n in range(9):

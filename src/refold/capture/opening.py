@@ -24,7 +24,8 @@ def tried(address: str | os.PathLike[str]) -> None:
     try:
         open_store(address, mode="write").close()
     except NotFound as error:
-        if not os.access(Path(error.facts.get("path", "")).parent, os.W_OK):
+        path = error.facts.get("path")  # A database has none.
+        if path is not None and not os.access(Path(path).parent, os.W_OK):
             open_store(address).close()  # It says why none can be made.
 
 

@@ -39,6 +39,8 @@ BATCH_S: Final = 0.1
 """How long pieces of an answer wait for others: what a killed process loses of it at most."""
 PENDING_BYTES_MAX: Final = 256 << 20
 """What may wait for a store that does not take it; what comes then is lost, and counted."""
+PIECE_BYTES: Final = 650
+"""What a piece takes beside its own bytes while it waits; those of tokens are smaller than that."""
 OPENING_S: Final = 30.0
 """How long a store that is away is waited for, while calls wait for it."""
 CLOSING_MAX_S: Final = 2.0
@@ -319,7 +321,7 @@ class CaptureWriter:
 
 
 def _size(call: ModelCall, chunk: bytes | None) -> int:
-    return len(call.request if chunk is None else chunk)
+    return PIECE_BYTES + len(call.request if chunk is None else chunk)
 
 
 def _opened(address: str | os.PathLike[str], wait_s: float) -> Store:
