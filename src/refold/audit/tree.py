@@ -1,0 +1,221 @@
+"""The Merkle tree of a log, as RFC 9162 section 2.1 has it: hashes, proofs, and their checks.
+
+All hashes are 32 bytes of SHA-256; many of them stand one after another in one ``bytes``. A node
+is named by its level (0: leaves) and its index there; it is whole where all leaves below it exist.
+Nothing here does I/O: whole nodes come from a function, such as :func:`refold.audit.tiles.reader`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import reduce
+from hashlib import sha256
+from typing import Final
+
+from refold.errors import ProofError
+
+HASH_BYTES: Final = 32
+EMPTY_ROOT: Final = sha256().digest()
+"""The root of a log without events."""
+NodeReader = Callable[[int, int], bytes]
+"""The hash of the whole node at a level and an index."""
+
+
+def leaf_hash(entry: bytes) -> bytes:
+    """The hash of the leaf that an entry is."""
+    return sha256(b"\x00" + entry).digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    """The hash of the node above two others."""
+    return sha256(b"\x01" + left + right).digest()
+
+
+def subtree_hash(hashes: bytes) -> bytes:
+    """The hash above hashes of neighbours, at least one; of all leaves of a log it is the root.
+
+    Level by level, where the last of an odd number is carried up as it is: the split at the
+    largest power of two comes to the same.
+    """
+    hashed, pair = sha256, 2 * HASH_BYTES
+    while len(hashes) > HASH_BYTES:
+        paired = len(hashes) // pair * pair
+        above = [hashed(b"\x01" + hashes[at : at + pair]).digest() for at in range(0, paired, pair)]
+        hashes = b"".join(above) + hashes[paired:]
+    return hashes
+
+
+class CompactRange:
+    """The root of leaves that come one after another, kept in one hash for each bit of the size."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._peaks: list[bytes] = []
+
+    def append(self, node: bytes, level: int = 0) -> None:
+        """Add the next whole node of a level, and so ``2 ** level`` leaves.
+
+        The size must be a multiple of that.
+        """
+        if self.size % (1 << level):
+            raise ValueError(f"a node of level {level} does not follow {self.size} leaves")
+        index = self.size >> level
+        while index & 1:
+            node = node_hash(self._peaks.pop(), node)
+            index >>= 1
+        self._peaks.append(node)
+        self.size += 1 << level
+
+    def extend(self, leaves: bytes) -> None:
+        """Add leaf hashes; in runs of 256 where they stand so, which is quicker than one by one."""
+        at = 0
+        for level, _ in whole_nodes(self.size, self.size + len(leaves) // HASH_BYTES, 8):
+            after = at + (HASH_BYTES << level)
+            self.append(subtree_hash(leaves[at:after]), level)
+            at = after
+
+    def root(self) -> bytes:
+        """The root of all leaves so far."""
+        return _joined(self._peaks)
+
+
+def whole_nodes(start: int, end: int, level_max: int = 63) -> Iterator[tuple[int, int]]:
+    """Level and index of the largest whole nodes that together cover leaves start to end - 1."""
+    while start < end:
+        level = min((end - start).bit_length() - 1, level_max)
+        if start:
+            level = min(level, (start & -start).bit_length() - 1)
+        yield level, start >> level
+        start += 1 << level
+
+
+def _joined(peaks: Sequence[bytes]) -> bytes:
+    """The hash above whole nodes that stand side by side, the larger ones first."""
+    return (
+        reduce(lambda right, left: node_hash(left, right), reversed(peaks)) if peaks else EMPTY_ROOT
+    )
+
+
+def root_of(size: int, node_at: NodeReader) -> bytes:
+    """The root of a log's first ``size`` leaves."""
+    return _range_hash(0, size, node_at)
+
+
+def _range_hash(start: int, end: int, node_at: NodeReader) -> bytes:
+    return _joined([node_at(level, index) for level, index in whole_nodes(start, end)])
+
+
+def inclusion_path(index: int, size: int, node_at: NodeReader) -> list[bytes]:
+    """The hashes beside the way from a leaf to the root of a log of ``size``, lowest first.
+
+    Source: RFC 9162 section 2.1.3.1.
+    """
+    if not 0 <= index < size:
+        raise ValueError(f"there is no leaf {index} in a log of {size}")
+    path, level, last = [], 0, size - 1
+    while last:
+        beside = index ^ 1
+        if beside < last:
+            path.append(node_at(level, beside))
+        elif beside == last:  # The right edge, where a node need not be whole.
+            path.append(_range_hash(beside << level, size, node_at))
+        index, last, level = index >> 1, last >> 1, level + 1
+    return path
+
+
+def consistency_path(old: int, size: int, node_at: NodeReader) -> list[bytes]:
+    """The hashes that show a log of ``old`` leaves to be the beginning of one of ``size``.
+
+    Empty where both are the same, and for an empty log, of which any is a continuation.
+    Source: RFC 9162 section 2.1.4.1.
+    """
+    if not 0 <= old <= size:
+        raise ValueError(f"a log of {size} has no beginning of {old}")
+    if old == 0:
+        return []
+    path, start, end = [], 0, size
+    while old < end:
+        middle = start + (1 << (end - start - 1).bit_length() - 1)
+        if old <= middle:
+            path.append(_range_hash(middle, end, node_at))
+            end = middle
+        else:
+            path.append(_range_hash(start, middle, node_at))
+            start = middle
+    if start:
+        path.append(_range_hash(start, end, node_at))
+    return path[::-1]
+
+
+def check_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes], root: bytes) -> None:
+    """Refuse a proof that does not show the leaf hash at its index under a root.
+
+    Source: RFC 9162 section 2.1.3.2. Raises ProofError.
+    """
+    what = f"inclusion of leaf {index} in a log of {size}"
+    if not 0 <= index < size:
+        raise ProofError(f"{what}: there is no such leaf", proof="inclusion")
+    node, last = leaf, size - 1
+    steps = iter(path)
+    while last:
+        if index & 1 or index < last:
+            beside = _next(steps, what)
+            node = node_hash(beside, node) if index & 1 else node_hash(node, beside)
+        index, last = index >> 1, last >> 1
+    _refuse_rest(steps, what)
+    _refuse_other(what, "the root", root, node)
+
+
+def check_consistency(
+    old: int, old_root: bytes, size: int, root: bytes, path: Sequence[bytes]
+) -> None:
+    """Refuse a proof that does not show a log to be a continuation of a smaller one.
+
+    Source: RFC 9162 section 2.1.4.2. Raises ProofError.
+    """
+    what = f"consistency of a log of {size} with one of {old}"
+    if not 0 <= old <= size:
+        raise ProofError(f"{what}: the log has become smaller", proof="consistency")
+    steps = iter(path)
+    if old in (0, size):
+        _refuse_rest(steps, what)
+        _refuse_other(what, "the old root", old_root, root if old else EMPTY_ROOT)
+        return
+    index, last = old - 1, size - 1
+    while index & 1:
+        index, last = index >> 1, last >> 1
+    before = after = _next(steps, what) if index else old_root
+    while last:
+        if index & 1 or index < last:
+            beside = _next(steps, what)
+            if index & 1:
+                before, after = node_hash(beside, before), node_hash(beside, after)
+            else:
+                after = node_hash(after, beside)
+        index, last = index >> 1, last >> 1
+    _refuse_rest(steps, what)
+    _refuse_other(what, "the old root", old_root, before)
+    _refuse_other(what, "the new root", root, after)
+
+
+def _next(steps: Iterator[bytes], what: str) -> bytes:
+    step = next(steps, None)
+    if step is None or len(step) != HASH_BYTES:
+        why = "the proof is too short" if step is None else f"a hash has {len(step)} bytes, not 32"
+        raise ProofError(f"{what}: {why}", proof=what.split()[0])
+    return step
+
+
+def _refuse_rest(steps: Iterator[bytes], what: str) -> None:
+    if (rest := len(list(steps))) > 0:
+        raise ProofError(f"{what}: the proof is {rest} hashes too long", proof=what.split()[0])
+
+
+def _refuse_other(what: str, name: str, expected: bytes, computed: bytes) -> None:
+    if expected != computed:
+        raise ProofError(
+            f"{what}: {name} is {expected.hex()}, but what was computed is {computed.hex()}",
+            proof=what.split()[0],
+            expected=expected,
+            computed=computed,
+        )
