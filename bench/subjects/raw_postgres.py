@@ -151,9 +151,9 @@ class RawPostgres(OnServer):
 
 
 def _pgbench() -> str:
-    from tests.support.postgres import _program
+    from tests.support.postgres import program
 
-    return _program("pgbench")
+    return program("pgbench")
 
 
 def _json(value: Any) -> str:

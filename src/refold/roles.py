@@ -46,28 +46,30 @@ def roles_of(prefix: str = "refold") -> Roles:
     return Roles(**names, grants=grants)
 
 
-def make_roles(url: Url = None, *, prefix: str = "refold") -> Roles:
+def make_roles(url: Url = None, *, prefix: str | None = None) -> Roles:
     """Make the groups, and give them what is theirs in the store of an address, made if missing.
 
     May be done again at any time. The address is of a superuser, or of a role with ``CREATEROLE``
-    that owns the store or may make one. Groups are of all databases of a server: the ``prefix``
-    keeps those of several stores apart. Where the address names a tenant, its read models get
-    their schema, and ``grants`` says how logins are bound to it.
+    that owns the store or may make one. Groups are of all databases of a server: a ``prefix`` keeps
+    those of several stores apart. Where none is given it is ``refold``, and refused if there are
+    groups of that name which are not this store's: their members would be its own. Where the
+    address names a tenant, its read models get their schema, and ``grants`` says how logins are
+    bound to it.
 
     Raises :class:`~refold.errors.UsageError` for another kind of store, or where the address may
     not.
     """
-    roles, setup = roles_of(prefix), setup_of(url)
+    roles, setup = roles_of() if prefix is None else roles_of(prefix), setup_of(url)
     open_store(url).close()
     setup.make_roles(prefix)
     return roles._replace(grants=[*roles.grants, *setup.bindings("my_writer", "my_reader")])
 
 
-def setup_sql(url: Url = None, *, prefix: str | None = None) -> str:
-    """The SQL that makes the store of an address and, with a ``prefix``, its groups.
+def setup_sql(url: Url = None, *, prefix: str | None = None, roles: bool = False) -> str:
+    """The SQL that makes the store of an address and, with ``roles`` or a ``prefix``, its groups.
 
     The server is not asked; it may be run again, by ``psql`` in one transaction (``-1``).
     """
     if prefix is not None:
         roles_of(prefix)
-    return setup_of(url).script(prefix)
+    return setup_of(url).script(prefix, roles=roles or prefix is not None)

@@ -385,6 +385,10 @@ def test_nobody_is_made_to_run_what_stands_in_public(version: str | None) -> Non
                     "CREATE FUNCTION public.split_part(name, text, integer) RETURNS text "
                     "LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'mine'; END $$"
                 )
+            with refold.open(shop.url(shop.login("reader")), mode="read") as store:
+                (found,) = (check for check in store.check() if not check.good)
+            assert found.name == "roles"
+            assert found.detail.endswith(": REVOKE CREATE ON SCHEMA public FROM PUBLIC")
             with shop.session(shop.admin) as admin:
                 admin.execute(f"SET search_path = {shop.place}, public".encode())
                 admin.execute("SELECT make_room(9)")

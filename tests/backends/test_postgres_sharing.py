@@ -109,6 +109,25 @@ SELECT
         make_roles(made.url(made.admin), prefix="others")
 
 
+def test_roles_of_another_store_are_not_taken_for_its_own(
+    made: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their members would be its owners: they are told, and the name is to be chosen then."""
+    monkeypatch.setattr(schema, "PREFIX", made.prefix)
+    member = made.login("maintainer")
+    other = made._replace(schema=f"Other_{made.schema}")
+    for _ in range(2):
+        with pytest.raises(UsageError, match=f"{member}.*give --prefix, another name or") as caught:
+            make_roles(other.url(made.admin))
+        assert caught.value.code == "not_writable"
+    owner = "SELECT tableowner FROM pg_tables WHERE tablename = 'log' AND schemaname = %s"
+    with made.session(made.admin) as admin:
+        assert admin.execute(owner, [other.schema]).fetchone() == (made.admin,)
+        make_roles(made.url(made.admin))  # It is this store's own.
+        make_roles(other.url(made.admin), prefix=made.prefix)
+        assert admin.execute(owner, [other.schema]).fetchone() == (f"{made.prefix}_maintainer",)
+
+
 def test_the_sql_alone_makes_all_of_it(root: psycopg.Connection[tuple[Any, ...]]) -> None:
     """Whoever looks after the server may run it instead; refold finds nothing left to do."""
     url = postgres.schema_of_its_own()
@@ -121,6 +140,7 @@ def test_the_sql_alone_makes_all_of_it(root: psycopg.Connection[tuple[Any, ...]]
         assert [c for c in store.check() if not c.good] == []
     assert setup_sql(url).startswith("CREATE SCHEMA IF NOT EXISTS")
     assert "CREATE ROLE" not in setup_sql(url)
+    assert "refold_maintainer" in setup_sql(url, roles=True)
 
 
 def test_a_newer_refold_gives_what_it_makes(made: Shared, monkeypatch: pytest.MonkeyPatch) -> None:

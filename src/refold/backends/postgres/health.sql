@@ -144,3 +144,8 @@ WHERE p.pronamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'refold.lo
     AND EXISTS (SELECT 1 FROM pg_policy WHERE polrelid = 'refold.log'::regclass)
     AND p.provolatile = 'v' AND may.grantee = 0
 ORDER BY p.proname LIMIT 1
+
+-- roles: everybody may CREATE in a schema, and so make what others run unasked: REVOKE CREATE ON SCHEMA
+SELECT n.nspname || ' FROM PUBLIC' FROM pg_namespace AS n, aclexplode(n.nspacl) AS may
+WHERE n.nspname = 'public' AND may.grantee = 0 AND may.privilege_type = 'CREATE'
+    AND EXISTS (SELECT 1 FROM pg_policy WHERE polrelid = 'refold.log'::regclass)

@@ -3,7 +3,7 @@
 A server that takes over may lack what its predecessor had acknowledged: a standby that lagged, a
 backup that was restored, a disk that did not keep its word. Its log ends before what a process was
 shown, or holds something else there, and whoever went on from that position would skip events or
-take others for them. Each commit is known by its time, to the microsecond.
+take others for them. Each append is known by its time, to the microsecond.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 
 from refold.backends.postgres.address import Address
-from refold.errors import BackendError, log_went_back
+from refold.errors import BackendError, UsageError, log_went_back
 
 
 class Reached:
@@ -40,11 +40,13 @@ class Reached:
         """Look by a new connection whether the log there holds what was shown of it.
 
         One that only follows may do so yet, and another ``system`` has another log: these are taken
-        for lost. Else nobody goes on with it.
+        for lost. Else nobody goes on with it. A login that may see the log no more is told so.
         """
         last = self._last
         if last[0]:
-            ((holds, head, follows),) = run("holds", self._address.tenant, *last)
+            ((holds, head, follows, sees),) = run("holds", self._address.tenant, *last)
+            if not sees:
+                raise self._unbound()
             if follows and not holds:
                 raise psycopg.OperationalError("it follows another server, and is behind it")
             if not holds and system and system != (self._system or system):
@@ -53,3 +55,8 @@ class Reached:
                 self._went_back = log_went_back(last[0], head, self._address.shown)
         self._system = system or self._system
         self.refuse()
+
+    def _unbound(self) -> UsageError:
+        shown, tenant = self._address.shown, self._address.tenant
+        why = f"{shown}: tenant {tenant} is not of this login (any more)"
+        return UsageError(f"{why}: bind it in the table tenants", code="not_writable", url=shown)

@@ -1,5 +1,6 @@
 -- Who may do what: three groups that logins are made members of. May be run again at any time, and
--- is after each migration. {prefix}: what their names begin with; {schema}: where the store stands.
+-- is after each migration. {prefix}: what their names begin with; {schema}: where the store stands;
+-- {meant}: whether somebody chose that prefix, or it is what they begin with unless one does.
 DO $roles$
 DECLARE
     maintainer text := '{prefix}_maintainer';
@@ -8,6 +9,21 @@ BEGIN
     IF (SELECT s.prefix FROM refold.settings AS s) <> '{prefix}' THEN
         RAISE EXCEPTION 'the roles of {schema} are called %_writer, not {prefix}_writer',
             (SELECT s.prefix FROM refold.settings AS s) USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    -- Groups are of the whole server: those of another store would have all of this one.
+    IF NOT {meant} AND (SELECT s.prefix FROM refold.settings AS s) IS NULL AND EXISTS (
+        SELECT 1 FROM pg_roles
+        WHERE rolname IN ('{prefix}_writer', '{prefix}_reader', '{prefix}_maintainer')
+    ) THEN
+        RAISE EXCEPTION 'there are roles of that name already, as of another store, and what they '
+            'may there they would here (% are members): give --prefix, another name or {prefix}',
+            (
+                SELECT coalesce(string_agg(DISTINCT m.member::regrole::text, ', '), 'none')
+                FROM pg_auth_members AS m WHERE m.roleid IN (
+                    SELECT r.oid FROM pg_roles AS r WHERE r.rolname
+                        IN ('{prefix}_writer', '{prefix}_reader', '{prefix}_maintainer')
+                )
+            ) USING ERRCODE = 'insufficient_privilege';
     END IF;
     -- Where everybody may make a function there, he makes one that others run unasked.
     IF EXISTS (

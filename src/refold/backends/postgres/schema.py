@@ -19,6 +19,8 @@ SERVER_MIN: Final = 140_000
 MONTHS_AHEAD: Final = 2
 """So many partitions stand ready beyond the month of an append."""
 
+PREFIX: Final = "refold"
+"""What the names of roles begin with, unless somebody says otherwise."""
 MOVED_MAX: Final = 1_000
 """While the default partition holds more, an append makes none: it would hold all others up."""
 _NOT_NOW: Final = (
@@ -99,10 +101,13 @@ def run_script(session: ServerSession, script: str) -> None:
     psycopg.ClientCursor(session).execute(script.encode())
 
 
-def roles_script(schema: str, prefix: str) -> str:
-    """The SQL that gives the roles of a prefix what is theirs in a schema."""
+def roles_script(schema: str, prefix: str | None) -> str:
+    """The SQL that gives the roles of a prefix, or of the usual one, what is theirs in a schema."""
     sql = (FOLDER / "roles.sql").read_text(encoding="utf-8")
-    return qualified(sql, schema).replace("{schema}", schema).replace("{prefix}", prefix)
+    said = {"schema": schema, "prefix": prefix or PREFIX, "meant": str(prefix is not None)}
+    for name, value in said.items():
+        sql = sql.replace(f"{{{name}}}", value)
+    return qualified(sql, schema)
 
 
 def migrations() -> list[str]:

@@ -32,8 +32,8 @@ class PostgresSetup:
             )
         self._address = parsed(url).for_writing()
 
-    def script(self, prefix: str | None) -> str:
-        """What makes the schema and, with a prefix, its roles; may be run again."""
+    def script(self, prefix: str | None, *, roles: bool) -> str:
+        """What makes the schema and its roles, or the schema alone; may be run again."""
         schema = self._address.schema
         parts = [
             f'CREATE SCHEMA IF NOT EXISTS "{schema}";\n',
@@ -42,7 +42,7 @@ class PostgresSetup:
                 qualified(_GUARDED.format(number=number, sql=sql), schema)
                 for number, sql in enumerate(migrations(), start=1)
             ),
-            *([] if prefix is None else [roles_script(schema, prefix)]),
+            *([roles_script(schema, prefix)] if roles else []),
         ]
         return "".join(parts)
 
@@ -52,10 +52,11 @@ class PostgresSetup:
         values = ", ".join(f"('{login}', {tenant})" for login in logins)
         return [f'INSERT INTO "{schema}".tenants VALUES {values};'] if tenant else []
 
-    def make_roles(self, prefix: str) -> None:
+    def make_roles(self, prefix: str | None) -> None:
         """Make the roles, or bring them up to date; the schema is there.
 
-        Raises :class:`~refold.errors.UsageError` where the address may not.
+        Raises :class:`~refold.errors.UsageError` where the address may not, or no prefix was chosen
+        and there are such roles of another store.
         """
         script = roles_script(self._address.schema, prefix)
         sessions = Sessions(self._address)

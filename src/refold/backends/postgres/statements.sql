@@ -174,27 +174,22 @@ WHERE tenant = $1 AND name = ANY ($2)
 SELECT name, version, parent, fork_version, recorded_at FROM refold.streams
 WHERE tenant = $1 AND name > $2 AND ($4::text IS NULL OR category = $4) ORDER BY name LIMIT $3
 
--- holds: whether the commit with position $2 is that of time $3, as far back as commits are kept; how
--- far the log goes; whether it follows another server's
+-- holds: whether the append with position $2 is that of time $3; how far the log goes; whether it
+-- follows another server's; whether whoever asks may see it
 SELECT
-    coalesce(
-        (
-            -- What was copied has appends of several times in a commit.
-            SELECT last >= $2 AND (recorded_at = $3 OR EXISTS (
-                SELECT 1 FROM refold.log WHERE tenant = $1 AND recorded_at = $3
-                    AND position > after AND position <= $2 AND position + count > $2
-            ) OR EXISTS (
-                -- Nor does one that left the log with its month tell when it was: it is as it was.
-                SELECT 1 FROM refold.detached WHERE tenant = $1 AND $2 BETWEEN first AND last
-            ))
-            FROM refold.commits WHERE tenant = $1 AND after < $2 ORDER BY after DESC LIMIT 1
-        ),
-        EXISTS (SELECT 1 FROM refold.commits WHERE tenant = $1)
-    )::integer,
+    (coalesce((
+        SELECT position + count > $2 AND recorded_at = $3 FROM refold.log
+        WHERE tenant = $1 AND position <= $2 ORDER BY position DESC LIMIT 1
+    ), false) OR EXISTS (
+        -- One that left the log with its month is as it was.
+        SELECT 1 FROM refold.detached JOIN refold.months USING (month)
+        WHERE tenant = $1 AND $2 BETWEEN first AND last AND starts <= $3 AND ends > $3
+    ))::integer,
     coalesce((
         SELECT last FROM refold.commits WHERE tenant = $1 ORDER BY after DESC LIMIT 1
     ), 0),
-    pg_is_in_recovery()::integer
+    pg_is_in_recovery()::integer,
+    ($1::integer <@ refold.seen())::integer
 
 -- log_end: the last position of the log, and when it was recorded
 SELECT last, recorded_at FROM refold.commits WHERE tenant = $1 ORDER BY after DESC LIMIT 1
