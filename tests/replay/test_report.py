@@ -209,7 +209,8 @@ def test_every_count_leads_to_the_decisions_that_it_counts(store: refold.Store) 
     found = Page(render_report(comparison, read=store.read))
     counts = comparison.figures.counts
     for level in ("words", "arguments"):
-        (link,) = (e for e in found.all("a") if e.attributes["href"] == f"#level:{level}")
+        links = (e for e in found.all("a", "count") if e.attributes["href"] == f"#level:{level}")
+        (link,) = links
         listed = found.inside(found.by_id(f"level:{level}"), "a")
         decisions = [d for c in comparison.conversations for d in c.decisions]
         assert link.text == str(counts[level]) == str(len(listed))

@@ -74,18 +74,31 @@ def noisy(request: ChatRequest) -> Action:
     )
 
 
+def shorter(request: ChatRequest) -> Action:
+    """Answers everything; in some conversations by a word."""
+    return Action(text="Yes.", latency_ms=5.0) if number_of(request) % 3 else as_recorded(request)
+
+
 def judge(request: ChatRequest) -> dict[str, str]:
     """Prefers the first in some conversations, the longer one in others."""
     text = str(request.messages[-1]["content"])
     return {"role": "assistant", "content": f'{{"better": {1 + len(text) % 2}}}'}
 
 
-def compared(store: refold.Store, samples: int = 1, *, has_control: bool = True) -> Comparison:
-    """A comparison with all that there can be: failed, broken, missing, never begun, later."""
+def compared(
+    store: refold.Store, samples: int = 1, *, has_control: bool = True, is_complete: bool = False
+) -> Comparison:
+    """A comparison with all that there can be: failed, broken, missing, never begun, later.
+
+    One that ``is_complete`` has an answer to every decision.
+    """
     streams = [record(store, f"call-{n}") for n in range(CONVERSATIONS)]
-    for variant, candidate in ((CANDIDATE, Changing()), (CONTROL, noisy)):
-        replay(store, streams[:-2], variant, candidate, samples=samples, attempts_max=2)
-    record(store, "call-3", [UserUtterance("And?"), AgentUtterance("No.")])
+    asked = streams if is_complete else streams[:-2]
+    candidates = (shorter, as_recorded) if is_complete else (Changing(), noisy)
+    for variant, candidate in zip((CANDIDATE, CONTROL), candidates, strict=True):
+        replay(store, asked, variant, candidate, samples=samples, attempts_max=2)
+    if not is_complete:
+        record(store, "call-3", [UserUtterance("And?"), AgentUtterance("No.")])
     control = CONTROL if has_control else None
     variants = [(CANDIDATE, None), (control, None)]
     ask_judge(store, streams, variants, JUDGE, judge)
@@ -114,6 +127,24 @@ def listed_in(found: Page, place: Element) -> int:
 def packed(found: Page, place: Element) -> Iterator[str]:
     for one in found.inside(place, "template"):
         yield zlib.decompress(base64.b64decode(one.text)).decode()
+
+
+# Behind these are no events: the confidence, p, advice on what to do, names, what is told of a run.
+_OF_NO_EVENTS = re.compile(
+    r"95(\.0)? %|95th|p = [\d.e-]*\d|, \S+ among several|seed=\d+|…~replay\S+|About \d+ more"
+    r"|judge-1|max_words=2|at most: 2|and again: 2|better=1 .* 0\.5|\(pass\S+\): 1"
+)
+
+
+def unlinked(html: str) -> list[str]:
+    """The numbers above the lists that are no links to what is behind them, with their words."""
+    found = Page(re.sub(r"<a [^>]*>[^<]*</a>", "", html))
+    (main,) = found.all("main")
+    names = ("", "verdict", "figures", "noise", "sides")
+    above = [e for e in found.elements if e.parent is main and e.tag != "footer"]
+    texts = [e.text for e in above if e.attributes.get("id", "") in names]
+    assert texts
+    return re.findall(r".{,40}\d.{,40}", _OF_NO_EVENTS.sub("", " | ".join(texts)))
 
 
 def counts_of(found: Page) -> dict[str, set[int]]:
@@ -199,6 +230,19 @@ def test_each_figure_of_the_verdict_leads_to_what_is_behind_it(has_control: bool
         assert (shown > 0) or one.difference == 0
 
 
+@pytest.mark.parametrize("is_complete", [True, False])
+@pytest.mark.parametrize("has_control", [True, False])
+def test_no_number_above_the_lists_stands_alone(has_control: bool, is_complete: bool) -> None:
+    """Those in the sentences too: sides, differences, intervals, clusters, what is missing."""
+    with refold.open("memory:") as store:
+        made = compared(store, has_control=has_control, is_complete=is_complete)
+        html = render_report(made, read=store.read)
+    assert unlinked(html) == []
+    plain = made.verdicts.primary.plain
+    assert plain in Page(html).text
+    assert re.search(r"\d", plain)
+
+
 def test_each_sample_of_a_turn_has_a_place_of_its_own() -> None:
     """No id stands on the page twice, and each list has each answer once."""
     with refold.open("memory:") as store:
@@ -229,7 +273,9 @@ def test_of_two_recordings_too() -> None:
                 )
         sides = [[f"{side}-{n}" for n in range(12)] for side in "ab"]
         made = compare_recorded(store, *sides, checks=CHECKS)
-        found = Page(render_report(made, read=store.read))
+        html = render_report(made, read=store.read)
+    assert unlinked(html) == []
+    found = Page(html)
     told = counts_of(found)
     assert {name: {listed_in(found, found.by_id(name))} for name in told} == told
     assert made.outcomes is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Final
+from typing import Final, NamedTuple
 
 from refold.replay.answer import SIDES, Verdict
 
@@ -59,33 +59,65 @@ def apart(value: float | None, unit: str) -> str:
     return f"{sign}{_percent(value)} points" if unit == "share" else sign + amount(value, unit)
 
 
+class Piece(NamedTuple):
+    """A piece of a sentence; ``of`` names the figure of a verdict that it tells, if it tells one.
+
+    That is a side (``candidate``), ``difference`` (and how far off that can be), ``clusters`` or
+    ``missing``; "" for the words between.
+    """
+
+    text: str
+    of: str = ""
+
+
 def plain(verdict: Verdict) -> str:
     """The answer in a sentence or two with its numbers, without a word of statistics."""
-    says, unit = verdict.metric.says, verdict.metric.unit
-    one, other = (_side(name) for name in verdict.sides)
-    sides = (
-        f"{says}: {amount(verdict.candidate, unit)} with {one}, "
-        f"{amount(verdict.control, unit)} with {other}"
-    )
-    ends = f"{apart(verdict.low, unit)} to {apart(verdict.high, unit)}"
-    by = f"{apart(verdict.difference, unit)} ({ends}) in {_clusters(verdict, verdict.clusters)}"
-    match verdict.answer:
-        case "better" | "worse" | "changed more than noise":
-            text = f"{sides}; {by}"
-        case "equivalent":
-            text = f"{sides}; {by}, all of it within the {_allowed(verdict)} that do not matter"
-        case "not worse":
-            text = f"{sides}; {by}, at worst within the {_allowed(verdict)} that do not matter"
-        case "no change seen":
-            noise = "it differs from itself" if verdict.sides == SIDES else "chance would have it"
-            text = f"{sides}; {by}, no more than {noise}"
-        case _:
-            is_whole = unit == "share" and (verdict.low, verdict.high) == (-1.0, 1.0)
-            fits = "anything" if is_whole or None in (verdict.low, verdict.high) else ends
-            sure = f", all not worse by more than {_allowed(verdict)}" * verdict.is_not_worse
-            text = f"{sides}; {fits} would fit{sure}. {_missing_part(verdict)}"
+    return "".join(piece.text for piece in plain_pieces(verdict))
+
+
+def plain_pieces(verdict: Verdict) -> list[Piece]:
+    """What :func:`plain` says, in pieces: each figure is one, so that it can be made a link."""
     early = "" if verdict.is_complete or not verdict.is_answered else " so far, by an early look"
-    return f"{verdict.answer[0].upper()}{verdict.answer[1:]}{early}: {text.rstrip('. ')}."
+    starts = f"{verdict.answer[0].upper()}{verdict.answer[1:]}{early}: {verdict.metric.says}: "
+    every = [Piece(starts), *_sides(verdict), Piece("; "), *_found(verdict)]
+    *pieces, last = [piece for piece in every if piece.text]
+    return [*pieces, last._replace(text=last.text.rstrip(". ")), Piece(".")]
+
+
+def _sides(verdict: Verdict) -> list[Piece]:
+    """What the metric is with either side."""
+    (one, other), unit = verdict.sides, verdict.metric.unit
+    return [
+        Piece(amount(verdict.candidate, unit), one),
+        Piece(f" with {_side(one)}, "),
+        Piece(amount(verdict.control, unit), other),
+        Piece(f" with {_side(other)}"),
+    ]
+
+
+def _found(verdict: Verdict) -> list[Piece]:
+    """The difference, and what it comes to."""
+    unit, ends = verdict.metric.unit, (verdict.low, verdict.high)
+    interval = Piece(f"{apart(verdict.low, unit)} to {apart(verdict.high, unit)}", "difference")
+    if verdict.answer == "inconclusive":
+        is_whole = unit == "share" and ends == (-1.0, 1.0)
+        fits = Piece("anything") if is_whole or None in ends else interval
+        sure = f", all not worse by more than {_allowed(verdict)}" * verdict.is_not_worse
+        return [fits, Piece(f" would fit{sure}. "), *_missing_pieces(verdict)]
+    noise = "it differs from itself" if verdict.sides == SIDES else "chance would have it"
+    more = {
+        "equivalent": f", all of it within the {_allowed(verdict)} that do not matter",
+        "not worse": f", at worst within the {_allowed(verdict)} that do not matter",
+        "no change seen": f", no more than {noise}",
+    }
+    return [
+        Piece(apart(verdict.difference, unit), "difference"),
+        Piece(" ("),
+        interval,
+        Piece(") in "),
+        Piece(_clusters(verdict, verdict.clusters), "clusters"),
+        Piece(more.get(verdict.answer, "")),
+    ]
 
 
 def nothing_known(verdict: Verdict, *, has_control: bool) -> str:
@@ -146,15 +178,20 @@ def _shipped(primary: Verdict, guardrails: Sequence[Verdict], changed: Sequence[
 
 def _missing_part(verdict: Verdict) -> str:
     """What is missing for an answer."""
+    return "".join(piece.text for piece in _missing_pieces(verdict))
+
+
+def _missing_pieces(verdict: Verdict) -> list[Piece]:
     if not verdict.is_answered:
-        return "The run is not complete: let it end."
+        return [Piece("The run is not complete: let it end.")]
     more = (verdict.clusters_needed or 0) - verdict.clusters
-    told = [f"About {_clusters(verdict, more, 'more ')} would tell."] if more > 0 else []
+    told = f"About {_clusters(verdict, more, 'more ')} would tell." if more > 0 else ""
     if verdict.metric.direction and verdict.margin is None and not told:
-        told = ["Declare a margin: how much of it does not matter."]
-    if verdict.missing:
-        told += [f"{verdict.missing:,} of {verdict.items:,} items lack an answer: ask them again."]
-    return " ".join(told)
+        told = "Declare a margin: how much of it does not matter."
+    if not verdict.missing:
+        return [Piece(told)]
+    count = Piece(f"{verdict.missing:,} of {verdict.items:,} items", "missing")
+    return [Piece(f"{told} ".lstrip()), count, Piece(" lack an answer: ask them again.")]
 
 
 def _allowed(verdict: Verdict) -> str:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from heapq import nlargest
 from statistics import fmean
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from msgspec.structs import replace
 
@@ -68,8 +68,11 @@ class Furthest:
 class _Shown:
     """The conversations whose turns the page shows, and a list behind each of its figures.
 
-    ``at`` has the lists by the anchors that lead to them. ``pack`` is where their pages wait.
+    ``at`` has the lists by the anchors that lead to them, ``all`` is that of what was compared.
+    ``pack`` is where their pages wait.
     """
+
+    all: ClassVar[str]
 
     def __init__(self, verdicts: Verdicts, pack: Pack) -> None:
         self.verdicts = [*verdicts]
@@ -140,6 +143,8 @@ class _Shown:
 class Lists(_Shown):
     """The lists of a replay; each is read by the template once every conversation was added."""
 
+    all = "conversations"
+
     def __init__(self, verdicts: Verdicts, pack: Pack, *, has_control: bool) -> None:
         super().__init__(verdicts, pack)
         self.patterns = Patterns(self._places)
@@ -196,6 +201,10 @@ class Lists(_Shown):
             name = "same-action" if is_same_action(decision) else "other-action"
             name = name if decision.is_assessed else "not-assessed"
             self.at[side + name].add(places[decision.at])
+            did = "called" if decision.recorded.calls else "spoke"
+            self.at[f"{side}{did}:{'same' if is_same_action(decision) else 'other'}"].add(
+                places[decision.at]
+            )
 
 
 def why_left_out(decision: DecisionComparison, *, is_begun: bool) -> str:
@@ -209,6 +218,8 @@ def why_left_out(decision: DecisionComparison, *, is_begun: bool) -> str:
 
 class TaskLists(_Shown):
     """The lists of two recordings; ``read`` gives the events of a stream."""
+
+    all = "tasks"
 
     def __init__(
         self, verdicts: Verdicts, pack: Pack, read: Callable[[str], Iterable[Recorded]]
