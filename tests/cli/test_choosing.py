@@ -23,7 +23,7 @@ from tests.cli.test_settings import leaves
 
 NAMES = (
     *("--since", "--until", "--agent", "--prompt-version", "--tool", "--outcome", "--tag"),
-    *("--with-error", "--cost-over", "--text", "--dataset", "--seed", "--stratify"),
+    *("--with-error", "--cost-over", "--text", "--dataset", "--sample", "--seed", "--stratify"),
 )
 """The options, but that of the model, which is called otherwise where another model is asked."""
 
@@ -164,8 +164,8 @@ def test_a_replay_of_no_decision_is_a_finding(run: Refold, calls: Path) -> None:
             ("export", "openai-chat", "--last", "1h", "--tool", "refund"),
             "no stream fits --last and --tool",
         ),
-        (("streams", "--seed", "7"), "--seed has no effect without a sample"),
-        (("streams", "--stratify", "task"), "--stratify has no effect without a sample"),
+        (("streams", "--seed", "7"), "--seed has no effect without --sample"),
+        (("streams", "--stratify", "task"), "--stratify has no effect without --sample"),
         (("streams", "--sample", "0"), "Invalid value for '--sample'"),
         (("streams", "--since", "soon"), "not an instant"),
         (("log", "--text", "!?"), "is not 1 to 100 words"),
@@ -206,6 +206,8 @@ def test_a_comparison_is_narrowed(run: Refold, calls: Path) -> None:
         assert run("replay", "call-1", "call-2", *options).code == 0
     (found,) = run("compare", "--tool", "refund", "--json").lines
     assert [one["stream"] for one in found["conversations"]] == ["call-1"]
+    (found,) = run("compare", "--sample", "1", "--seed", "3", "--json").lines
+    assert len(found["conversations"]) == 1
     refused(run("compare", "--agent", "nobody"), "no stream has the agent 'nobody'")
 
 

@@ -83,7 +83,7 @@ def test_verify_takes_no_option_of_a_candidate(run: Refold, call: str) -> None:
         (("compare", "--variant", "x", "--prompt", "Be quick."), "--prompt"),
         (("compare", "--variant", "x", "--model", "openai:m"), "--model"),
         (("compare", "--variant", "x", "--label", "l"), "--label"),
-        (("compare", "--control-sample", "1"), "--control-sample"),
+        (("compare", "--control-run", "1"), "--control-run"),
         (("compare", "call-1", "--category", "call"), "--category"),
         (("schemas", "--type", "x", "--example", "{}", "--db", "refold.db"), "--db"),
         (("projections", "status", "--metrics", "--json"), "--json"),

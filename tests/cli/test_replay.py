@@ -285,7 +285,7 @@ def test_a_replay_is_named_by_id_label_or_options(run: Refold, call: str) -> Non
     assert "the recorded agent again" in run("compare", "--variant", "hot", "--control", plain).out
     assert run("compare", "--variant", "hot", "--control", "hot").code == 2
     assert run("compare", "--variant", "cold").code == 2
-    assert run("compare", "--variant", "hot", "--sample", "5").code == 2
+    assert run("compare", "--variant", "hot", "--run", "5").code == 2
 
 
 def test_the_gate_exits_with_1_only_when_asked(run: Refold, call: str) -> None:
@@ -302,10 +302,10 @@ def test_samples_are_kept_apart(run: Refold, call: str) -> None:
     with serving(says("Yes.")) as service:
         options = ("--base-url", service.url, "--samples", "2", "--json")
         assert [line["sample"] for line in run("replay", call, *options).lines] == [0, 1]
-    (found,) = run("compare", "--json", "--sample", "1").lines
+    (found,) = run("compare", "--json", "--run", "1").lines
     assert found["sample"] == 1
-    same = ("--control", found["variant_id"], "--control-sample", "0")
-    assert run("compare", "--sample", "1", *same).code == 0
+    same = ("--control", found["variant_id"], "--control-run", "0")
+    assert run("compare", "--run", "1", *same).code == 0
 
 
 def test_compare_without_a_replay_says_so(run: Refold, call: str) -> None:
@@ -344,7 +344,7 @@ def test_a_control_that_was_not_run_is_refused(run: Refold, call: str) -> None:
     """A number that no sample of the control has: exit 2, and what there is."""
     control = replayed(run, call, "Yes.")
     hot = replayed(run, call, "No.", "--label", "hot")
-    done = run("compare", "--variant", hot, "--control", control, "--control-sample", "5")
+    done = run("compare", "--variant", hot, "--control", control, "--control-run", "5")
     assert done.code == 2
     assert f"sample 5 of {control}, 1 conversation\n" in done.err
 

@@ -67,11 +67,10 @@ class Choice(NamedTuple):
         return {name: one for name, one in asked.items() if one is not None and one is not False}
 
 
-def choosing(*, model: str = "--model", sample: str = "--sample") -> Callable[..., Any]:
+def choosing(*, model: str = "--model") -> Callable[..., Any]:
     """Decorator: what must hold of a stream, given as ``wanted``; None where nothing was said.
 
-    ``model`` and ``sample`` are what two of the options are called where a command has others of
-    these names.
+    ``model`` is what one of the options is called where a command has another of this name.
     """
     options = together(
         time_option("--since", "--last", "of_since", help="Went on since: a time or age, 7d."),
@@ -98,7 +97,7 @@ def choosing(*, model: str = "--model", sample: str = "--sample") -> Callable[..
         option("--cost-over", "of_cost_over", metavar="X", help="It cost more, in one currency."),
         option("--text", "of_text", metavar="WORDS", help="One of its events says these words."),
         option("--dataset", "of_dataset", metavar="NAME[@N]", help="It is in this dataset."),
-        int_option(sample, 1, SEEDS_MAX, "of_sample", help="So many of them, by chance."),
+        int_option("--sample", 1, SEEDS_MAX, "of_sample", help="So many of them, by chance."),
         int_option("--seed", 0, SEEDS_MAX, "of_seed", default=0, help="Which chance."),
         option("--stratify", "of_stratify", metavar="BY", help="Its share of each task, agent, …"),
     )
@@ -117,7 +116,7 @@ def choosing(*, model: str = "--model", sample: str = "--sample") -> Callable[..
 def _choice(said: dict[str, Any]) -> Choice | None:
     seed, dataset = said.pop("of_seed"), said.pop("of_dataset")
     if said["of_sample"] is None:
-        no_effect("without a sample", "of_seed", "of_stratify")
+        no_effect("without --sample", "of_seed", "of_stratify")
     if dataset is None and all(value is None or value is False for value in said.values()):
         return None
     from refold.readmodels import Wanted

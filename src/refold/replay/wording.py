@@ -59,8 +59,8 @@ def apart(value: float | None, unit: str) -> str:
     return f"{sign}{_percent(value)} points" if unit == "share" else sign + amount(value, unit)
 
 
-class Piece(NamedTuple):
-    """A piece of a sentence; ``of`` names the figure of a verdict that it tells, if it tells one.
+class Worded(NamedTuple):
+    """A part of a sentence; ``of`` names the figure of a verdict that it tells, if it tells one.
 
     That is a side (``candidate``), ``difference`` (and how far off that can be), ``clusters`` or
     ``missing``; "" for the words between.
@@ -72,38 +72,38 @@ class Piece(NamedTuple):
 
 def plain(verdict: Verdict) -> str:
     """The answer in a sentence or two with its numbers, without a word of statistics."""
-    return "".join(piece.text for piece in plain_pieces(verdict))
+    return "".join(phrase.text for phrase in plain_phrases(verdict))
 
 
-def plain_pieces(verdict: Verdict) -> list[Piece]:
-    """What :func:`plain` says, in pieces: each figure is one, so that it can be made a link."""
+def plain_phrases(verdict: Verdict) -> list[Worded]:
+    """What :func:`plain` says, in phrases: each figure is one, so that it can be made a link."""
     early = "" if verdict.is_complete or not verdict.is_answered else " so far, by an early look"
     starts = f"{verdict.answer[0].upper()}{verdict.answer[1:]}{early}: {verdict.metric.says}: "
-    every = [Piece(starts), *_sides(verdict), Piece("; "), *_found(verdict)]
-    *pieces, last = [piece for piece in every if piece.text]
-    return [*pieces, last._replace(text=last.text.rstrip(". ")), Piece(".")]
+    every = [Worded(starts), *_sides(verdict), Worded("; "), *_found(verdict)]
+    *phrases, last = [phrase for phrase in every if phrase.text]
+    return [*phrases, last._replace(text=last.text.rstrip(". ")), Worded(".")]
 
 
-def _sides(verdict: Verdict) -> list[Piece]:
+def _sides(verdict: Verdict) -> list[Worded]:
     """What the metric is with either side."""
     (one, other), unit = verdict.sides, verdict.metric.unit
     return [
-        Piece(amount(verdict.candidate, unit), one),
-        Piece(f" with {_side(one)}, "),
-        Piece(amount(verdict.control, unit), other),
-        Piece(f" with {_side(other)}"),
+        Worded(amount(verdict.candidate, unit), one),
+        Worded(f" with {_side(one)}, "),
+        Worded(amount(verdict.control, unit), other),
+        Worded(f" with {_side(other)}"),
     ]
 
 
-def _found(verdict: Verdict) -> list[Piece]:
+def _found(verdict: Verdict) -> list[Worded]:
     """The difference, and what it comes to."""
     unit, ends = verdict.metric.unit, (verdict.low, verdict.high)
-    interval = Piece(f"{apart(verdict.low, unit)} to {apart(verdict.high, unit)}", "difference")
+    interval = Worded(f"{apart(verdict.low, unit)} to {apart(verdict.high, unit)}", "difference")
     if verdict.answer == "inconclusive":
         is_whole = unit == "share" and ends == (-1.0, 1.0)
-        fits = Piece("anything") if is_whole or None in ends else interval
+        fits = Worded("anything") if is_whole or None in ends else interval
         sure = f", all not worse by more than {_allowed(verdict)}" * verdict.is_not_worse
-        return [fits, Piece(f" would fit{sure}. "), *_missing_pieces(verdict)]
+        return [fits, Worded(f" would fit{sure}. "), *_missing_phrases(verdict)]
     noise = "it differs from itself" if verdict.sides == SIDES else "chance would have it"
     more = {
         "equivalent": f", all of it within the {_allowed(verdict)} that do not matter",
@@ -111,12 +111,12 @@ def _found(verdict: Verdict) -> list[Piece]:
         "no change seen": f", no more than {noise}",
     }
     return [
-        Piece(apart(verdict.difference, unit), "difference"),
-        Piece(" ("),
+        Worded(apart(verdict.difference, unit), "difference"),
+        Worded(" ("),
         interval,
-        Piece(") in "),
-        Piece(_clusters(verdict, verdict.clusters), "clusters"),
-        Piece(more.get(verdict.answer, "")),
+        Worded(") in "),
+        Worded(_clusters(verdict, verdict.clusters), "clusters"),
+        Worded(more.get(verdict.answer, "")),
     ]
 
 
@@ -178,20 +178,20 @@ def _shipped(primary: Verdict, guardrails: Sequence[Verdict], changed: Sequence[
 
 def _missing_part(verdict: Verdict) -> str:
     """What is missing for an answer."""
-    return "".join(piece.text for piece in _missing_pieces(verdict))
+    return "".join(phrase.text for phrase in _missing_phrases(verdict))
 
 
-def _missing_pieces(verdict: Verdict) -> list[Piece]:
+def _missing_phrases(verdict: Verdict) -> list[Worded]:
     if not verdict.is_answered:
-        return [Piece("The run is not complete: let it end.")]
+        return [Worded("The run is not complete: let it end.")]
     more = (verdict.clusters_needed or 0) - verdict.clusters
     told = f"About {_clusters(verdict, more, 'more ')} would tell." if more > 0 else ""
     if verdict.metric.direction and verdict.margin is None and not told:
         told = "Declare a margin: how much of it does not matter."
     if not verdict.missing:
-        return [Piece(told)]
-    count = Piece(f"{verdict.missing:,} of {verdict.items:,} items", "missing")
-    return [Piece(f"{told} ".lstrip()), count, Piece(" lack an answer: ask them again.")]
+        return [Worded(told)]
+    count = Worded(f"{verdict.missing:,} of {verdict.items:,} items", "missing")
+    return [Worded(f"{told} ".lstrip()), count, Worded(" lack an answer: ask them again.")]
 
 
 def _allowed(verdict: Verdict) -> str:
