@@ -12,6 +12,7 @@ import pytest
 
 import refold
 from refold.cli import output
+from refold.cli import replay as command
 from refold.replay import Variant, branch_name
 from refold.replay.judge import Judge
 from refold.replay.leases import Leases, _going_on
@@ -216,16 +217,23 @@ def test_the_line_that_it_prints_comes_to_the_same_verdict(
         assert run(*compared_line(told.out)).out == again.out
 
 
-def test_the_line_names_what_was_asked_among_others(run: Refold) -> None:
+def test_the_line_names_what_was_asked_among_others(
+    run: Refold, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where the same was asked about other conversations before, which this run did not judge."""
     recorded(8)
-    with serving(says(" ")) as service:
-        assert run("replay", "talk-0", "talk-1", *RUN[3:], "--base-url", service.url).code == 0
     asked = [f"talk-{n}" for n in range(2, 8)]
-    with serving(says("Yes, at nine.")) as service:
-        done = run("gate", *asked, *RUN[3:], "--base-url", service.url, "--margin", "2pt")
-    again = run(*compared_line(done.out))
-    assert (again.code, done.out.endswith(again.out)) == (done.code, True), (done, again)
+    words = iter((" ", " ", *("Yes, at nine." for _ in asked)))
+    with serving(lambda request: says(next(words))(request)) as service:
+        where = ("--base-url", service.url, "--workers", "1")
+        assert run("replay", "talk-0", "talk-1", *RUN[3:], *where).code == 0
+        done = run("gate", *asked, *RUN[3:], *where, "--margin", "2pt")
+        again = run(*compared_line(done.out))
+        assert (again.code, done.out.endswith(again.out)) == (done.code, True), (done, again)
+        monkeypatch.setattr(command, "NAMED_MAX", 5)
+        long = run("gate", *asked, *RUN[3:], *where, "--margin", "2pt")
+    (line,) = [one for one in long.out.splitlines() if " compare: " in one]
+    assert line.endswith(" --fail-on worse  # and all others that the variant was tried on")
 
 
 def test_so_does_the_line_of_a_gate(run: Refold) -> None:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 NAMED_MAX: Final = 100
-"""More conversations are not named on a line."""
+"""More conversations are not named on a line, which then says what it compares beside them."""
 _OF_THE_VERDICT: Final = (
     *("primary", "guardrails", "margin", "cluster", "checks", "ignore", "peek", "inconclusive"),
     *("judge", "judge_prompt", "judge_api", "prices", "price_list"),
@@ -222,7 +222,7 @@ def _among_others(store: Store, variant: Variant, streams: Collection[str]) -> l
 
     plan = plan_of(store, variant.id)
     are_others = plan is not None and not plan.versions.keys() <= {*streams}
-    return [*streams] if are_others and len(streams) <= NAMED_MAX else []
+    return [*streams] if are_others else []
 
 
 def _asked(
@@ -360,11 +360,13 @@ def _comparing(
     fail_on: tuple[str, ...],
     judge_url: str | None,
 ) -> str:
-    """The command that compares the same, and comes to the same verdict."""
+    """The command that compares the same and comes to the same verdict, or what else it does."""
     words = ["refold", "compare", "--variant", variant_id]
     words += [] if control is None else ["--control", control.id]
     words += as_given(*_OF_THE_VERDICT)
-    words += streams
+    are_many = len(streams) > NAMED_MAX
+    words += [] if are_many else streams
     words += [word for one in fail_on for word in ("--fail-on", one)]
     words += [] if judge_url is None else ["--judge-url", judge_url]
-    return join(words) + named_store()
+    more = "  # and all others that the variant was tried on" if are_many else ""
+    return join(words) + named_store() + more
