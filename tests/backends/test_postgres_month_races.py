@@ -8,15 +8,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Any
 
+import psycopg
 import pytest
 
 import refold
 from refold import Event
 from refold.archive.month import KeepsMonths, bounds_of
 from refold.backends.postgres import partitions as server_months
+from refold.backends.postgres import schema
 from refold.backends.postgres.address import parsed
 from refold.backends.postgres.session import ServerSession, connected
+from refold.backends.postgres.statements import qualified
 from refold.backends.postgres.tables import BEGIN
 from refold.core.query import Query
 from refold.errors import BackendError, Conflict, Corrupt, Unavailable
@@ -44,9 +48,9 @@ def beside(url: str) -> Iterator[ServerSession]:
 
 
 @contextmanager
-def working(work: Callable[[], object]) -> Iterator[list[object]]:
+def working(work: Callable[[], object]) -> Iterator[list[Any]]:
     """Some work in a thread of its own; at the end of the block it is waited for."""
-    answers: list[object] = []
+    answers: list[Any] = []
 
     def run() -> None:
         try:
@@ -202,3 +206,73 @@ def test_a_month_that_nobody_archived_is_told_as_lost(url: str, beside: ServerSe
         beside.execute(f'DROP TABLE "{beside.schema}".log_2025_01')
         with pytest.raises(refold.NotFound, match="never archived"):
             Partitions(store).attach("2025-01")
+
+
+def test_a_month_leaves_no_look_of_before_short(url: str, beside: ServerSession) -> None:
+    """A transaction that began before a month left, and does not see that, is told as well."""
+    counted = f'SELECT count(*) FROM "{beside.schema}".events'
+    with refold.open(url) as store:
+        beside.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        beside.execute("SELECT txid_current()")
+        Partitions(store).detach("2025-01")
+        with pytest.raises(psycopg.Error, match="2025-01 left the log since"):
+            beside.execute(counted)
+        beside.execute("ROLLBACK")
+        beside.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        with pytest.raises(psycopg.Error, match="2025-01 was taken out"):
+            beside.execute(counted)
+        beside.execute("ROLLBACK")
+        beside.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        beside.execute("SELECT txid_current()")
+        Partitions(store).attach("2025-01")
+        with pytest.raises(psycopg.Error, match="2025-01 was taken out"):
+            beside.execute(counted)
+        beside.execute("ROLLBACK")
+        assert beside.execute(counted).fetchall() == [(19,)]
+
+
+def test_a_view_of_before_follows_the_events(beside: ServerSession) -> None:
+    """Whoever made a view of his own before the log had months is told like all others."""
+    made = beside.schema
+    with beside.transaction():
+        beside.execute(f'DROP SCHEMA "{made}" CASCADE')
+        beside.execute(f'CREATE SCHEMA "{made}"')
+        for number, sql in enumerate(schema.migrations()):
+            if number == 2:
+                beside.execute(f'CREATE VIEW "{made}".own AS SELECT * FROM "{made}".events')
+            schema.run_script(beside, qualified(sql, made))
+    beside.execute(
+        f'INSERT INTO "{made}".detached VALUES (0, 1, 2, 1, $1, $2, $2, $2)', ["2025-01", ["a"]]
+    )
+    with pytest.raises(psycopg.Error, match="2025-01 was taken out"):
+        beside.execute(f'SELECT count(*) FROM "{made}".own')
+
+
+def test_what_moves_to_its_month_is_read_meanwhile(url: str, beside: ServerSession) -> None:
+    """A reader that has to wait while rows leave the default partition finds them all the same."""
+    later = JANUARY + 400 * 86_400_000_000
+    with refold.open(url, clock=lambda: later) as store:
+        beside.execute(BEGIN)
+        beside.execute(f'SELECT 1 FROM "{beside.schema}".log_default')
+        store.append("late-1", [Event("test.late")])
+        beside.execute("ROLLBACK")
+        assert Partitions(store).months()[-1].appends == 1
+        beside.execute(BEGIN)
+        assert beside.run("make_partition", later, None) == [(1,)]
+        with working(lambda: list(store.read_all(types=["test.late"]))) as found:
+            wait_for_lock(beside)
+            beside.execute("COMMIT")
+        assert [e.position for e in found[0]] == [20]
+
+
+def test_two_make_the_same_month(url: str, beside: ServerSession) -> None:
+    """Who comes second finds that it stands."""
+    later = JANUARY + 400 * 86_400_000_000
+    beside.execute(BEGIN)
+    assert beside.run("make_partition", later, None) == [(1,)]
+    other = connected(parsed(url))
+    with working(lambda: other.run("make_partition", later, None)) as made:
+        wait_for_lock(beside)
+        beside.execute("COMMIT")
+    assert made == [[(1,)]]
+    other.close()

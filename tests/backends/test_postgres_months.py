@@ -168,7 +168,7 @@ def test_no_clock_leads_back_into_a_month_that_is_closed(url: str) -> None:
     with refold.open(f"{url}&tenant=5", clock=lambda: JANUARY) as other:
         with pytest.raises(BackendError) as caught:
             other.append("call-1", [A])
-        assert caught.value.code == "month_detached"
+        assert caught.value.code == "month_closed"
     with refold.open(f"{url}&tenant=5", clock=lambda: FEBRUARY) as other:
         assert other.append("call-1", [A], expected=ANY).position == 1
         assert bad(other) == []

@@ -286,44 +286,6 @@ BEGIN
     PERFORM pg_notify(refold.channel_of(of_tenant), '');
 END $$;
 
--- Whether the partition of the month of a time stands; it is made unless it is there. Rows of it that
--- had to go to the default partition move there, unless that holds more than `rows_max` (NULL: any
--- number): nobody reads or writes meanwhile. Waits for readers of that for a second, and is tried
--- again another time.
-CREATE FUNCTION refold.make_partition(at bigint, rows_max bigint DEFAULT NULL) RETURNS boolean
-LANGUAGE plpgsql AS $$
-DECLARE
-    month timestamp := date_trunc(
-        'month', timestamp 'epoch' + (at / 1000000) * interval '1 second'
-    );
-    partition text := 'log_' || to_char(month, 'YYYY_MM');
-    starts bigint := extract(epoch FROM month) * 1000000;
-    ends bigint := extract(epoch FROM month + interval '1 month') * 1000000;
-BEGIN
-    IF EXISTS (
-        SELECT 1 FROM pg_class
-        WHERE relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'refold.log'::regclass)
-            AND relname = partition
-    ) THEN
-        RETURN true;
-    END IF;
-    IF rows_max < (SELECT count(*) FROM (SELECT 1 FROM refold.log_default LIMIT rows_max + 1) AS r) THEN
-        RETURN false;
-    END IF;
-    PERFORM set_config('lock_timeout', '1s', true);
-    LOCK TABLE refold.log_default IN ACCESS EXCLUSIVE MODE;
-    EXECUTE format('CREATE TABLE refold.%I (LIKE refold.log INCLUDING ALL)', partition);
-    EXECUTE format(
-        'WITH moved AS (DELETE FROM refold.log_default WHERE recorded_at >= %s AND recorded_at < %s'
-        ' RETURNING *) INSERT INTO refold.%I SELECT * FROM moved', starts, ends, partition
-    );
-    EXECUTE format(
-        'ALTER TABLE refold.log ATTACH PARTITION refold.%I FOR VALUES FROM (%s) TO (%s)',
-        partition, starts, ends
-    );
-    RETURN true;
-END $$;
-
 -- Booleans can be added up, as views of projections do.
 CREATE FUNCTION refold.add_bit(so_far bigint, one boolean) RETURNS bigint
 LANGUAGE sql IMMUTABLE PARALLEL SAFE

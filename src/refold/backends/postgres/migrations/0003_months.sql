@@ -7,6 +7,17 @@ CREATE TABLE refold.months (
     manifest text                  -- the manifest there; NULL where there is none
 );
 
+-- What a month that is closed holds of each log, counted when it was closed.
+CREATE TABLE refold.counted (
+    tenant integer NOT NULL,
+    first bigint NOT NULL,         -- positions
+    last bigint NOT NULL,
+    appends bigint NOT NULL,
+    events bigint NOT NULL,
+    month text COLLATE "C" NOT NULL,
+    PRIMARY KEY (tenant, month)
+);
+
 -- The positions that left the log with a month: they are known, and nobody passes over them unseen.
 CREATE TABLE refold.detached (
     tenant integer NOT NULL,
@@ -27,7 +38,7 @@ DECLARE
 BEGIN
     IF NEW.recorded_at < ends THEN
         RAISE EXCEPTION 'the clock says %, and the months before % are closed: set it right',
-            refold.rfc3339(NEW.recorded_at), refold.rfc3339(ends) USING ERRCODE = 'RF001';
+            refold.rfc3339(NEW.recorded_at), refold.rfc3339(ends) USING ERRCODE = 'RF002';
     END IF;
     RETURN NEW;
 END $$;
@@ -96,15 +107,70 @@ BEGIN
     RETURN found;
 END $$;
 
--- All events or an error, as in a file: the view events does not leave out a month in silence.
-ALTER VIEW refold.events RENAME TO events_attached;
-CREATE FUNCTION refold.detached_events(month text) RETURNS SETOF refold.events_attached
-LANGUAGE plpgsql STABLE AS $$
+-- Whether the partition of the month of a time stands; it is made unless it is there. Rows of it that
+-- had to go to the default partition move there, unless that holds more than `rows_max` (NULL: any
+-- number): nobody reads or writes meanwhile. Waits for who does for a second, and is tried again
+-- another time.
+CREATE FUNCTION refold.make_partition(at bigint, rows_max bigint DEFAULT NULL) RETURNS boolean
+LANGUAGE plpgsql AS $$
+DECLARE
+    month timestamp := date_trunc(
+        'month', timestamp 'epoch' + (at / 1000000) * interval '1 second'
+    );
+    partition text := 'log_' || to_char(month, 'YYYY_MM');
+    starts bigint := extract(epoch FROM month) * 1000000;
+    ends bigint := extract(epoch FROM month + interval '1 month') * 1000000;
 BEGIN
+    IF to_regclass('refold.' || partition) IS NOT NULL THEN
+        RETURN true;
+    END IF;
+    -- As a whole, and before anything else: a statement that was planned without a partition must not
+    -- run when rows are in it, and whoever holds a part of the log would wait for another who does.
+    PERFORM set_config('lock_timeout', '1s', true);
+    LOCK TABLE ONLY refold.log IN ACCESS EXCLUSIVE MODE;
+    IF to_regclass('refold.' || partition) IS NOT NULL THEN
+        RETURN true; -- Another has made it meanwhile.
+    END IF;
+    IF rows_max < (SELECT count(*) FROM (SELECT 1 FROM refold.log_default LIMIT rows_max + 1) AS r) THEN
+        RETURN false;
+    END IF;
+    LOCK TABLE refold.log_default IN ACCESS EXCLUSIVE MODE;
+    EXECUTE format('CREATE TABLE refold.%I (LIKE refold.log INCLUDING ALL)', partition);
+    EXECUTE format(
+        'WITH moved AS (DELETE FROM refold.log_default WHERE recorded_at >= %s AND recorded_at < %s'
+        ' RETURNING *) INSERT INTO refold.%I SELECT * FROM moved', starts, ends, partition
+    );
+    EXECUTE format(
+        'ALTER TABLE refold.log ATTACH PARTITION refold.%I FOR VALUES FROM (%s) TO (%s)',
+        partition, starts, ends
+    );
+    RETURN true;
+END $$;
+
+-- All events or an error, as in a file: the view events does not leave out a month in silence. It
+-- stays the view that it is, whoever looks at it through one of his own.
+DO $$ BEGIN
+    EXECUTE 'CREATE VIEW refold.events_attached AS ' || pg_get_viewdef('refold.events'::regclass);
+END $$;
+CREATE FUNCTION refold.detached_events(month text, is_known boolean)
+RETURNS SETOF refold.events_attached LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    IF NOT is_known THEN
+        RAISE EXCEPTION 'the month % left the log since this transaction began: begin another', month
+            USING ERRCODE = 'RF001';
+    END IF;
     PERFORM refold.say_detached(month);
 END $$;
-CREATE VIEW refold.events AS
-SELECT away.* FROM refold.detached AS d CROSS JOIN LATERAL refold.detached_events(d.month) AS away
-WHERE d.tenant = refold.tenant()
+CREATE OR REPLACE VIEW refold.events AS
+SELECT events.* FROM (
+    SELECT d.month, true AS is_known FROM refold.detached AS d WHERE d.tenant = refold.tenant()
+    UNION ALL
+    -- What a transaction saw when it began, which does not see what is detached since, is compared
+    -- with what stands now, which that function tells.
+    SELECT replace(substr(part.relname, 5), '_', '-'), false
+    FROM pg_inherits AS i JOIN pg_class AS part ON part.oid = i.inhrelid
+    WHERE i.inhparent = 'refold.log'::regclass
+        AND pg_partition_root(i.inhrelid) IS DISTINCT FROM 'refold.log'::regclass
+) AS away CROSS JOIN LATERAL refold.detached_events(away.month, away.is_known) AS events
 UNION ALL
 SELECT * FROM refold.events_attached;
