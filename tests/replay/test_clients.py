@@ -148,24 +148,43 @@ def test_a_stream_that_is_cut_is_asked_again(
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
 @pytest.mark.parametrize(
-    ("api", "error", "status"),
+    ("api", "error", "kind", "status"),
     [
-        ("anthropic", {"type": "overloaded_error", "message": "Overloaded"}, 529),
-        ("chat", {"type": "server_error", "message": "no", "code": None}, 500),
-        # Its SDK passes over what is no piece of an answer: the stream has no end.
-        ("gemini", {"code": 503, "message": "no", "status": "UNAVAILABLE"}, None),
+        ("anthropic", {"type": "overloaded_error", "message": "Overloaded"}, "busy", 529),
+        ("chat", {"type": "server_error", "message": "no", "code": None}, "busy", 500),
+        ("gemini", {"code": 503, "message": "no", "status": "UNAVAILABLE"}, "busy", 503),
+        ("gemini", {"code": 429, "message": "no", "status": "EXHAUSTED"}, "busy", 429),
+        ("gemini", {"code": 400, "message": "no", "status": "INVALID"}, "refused", 400),
     ],
 )
 def test_an_error_in_the_midst_of_a_stream_is_that_failure(
-    server: ModelServer, api: ApiName, error: dict[str, Any], status: int | None, is_async: bool
+    server: ModelServer,
+    api: ApiName,
+    error: dict[str, Any],
+    kind: str,
+    status: int,
+    is_async: bool,
 ) -> None:
     """With the status that it would have had at the beginning, so that it is asked again."""
-    frames = [*FRAMES[api][:2], {"type": "error", "error": error}]
-    server.script = [Reply(lines(api, frames), "text/event-stream")]
+    told = {"error": error} if api == "gemini" else {"type": "error", "error": error}
+    server.script = [Reply(lines(api, [*FRAMES[api][:2], told]), "text/event-stream")]
     client = client_of(api, server, is_async=is_async)
     with pytest.raises(ModelFailure) as failed:
         ClientCandidate(client, api=api, stream=True)(REQUEST)
-    assert (failed.value.kind, failed.value.status) == ("busy", status)
+    assert (failed.value.kind, failed.value.status) == (kind, status)
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+def test_what_googles_sdk_passes_over_leaves_a_stream_without_its_end(
+    server: ModelServer, is_async: bool
+) -> None:
+    """An error in a shape that Gemini does not send, as of a gateway: cut, and asked again."""
+    told = {"type": "error", "error": {"code": 503, "message": "no", "status": "UNAVAILABLE"}}
+    server.script = [Reply(lines("gemini", [*FRAMES["gemini"][:2], told]), "text/event-stream")]
+    client = client_of("gemini", server, is_async=is_async)
+    with pytest.raises(ModelFailure) as failed:
+        ClientCandidate(client, api="gemini", stream=True)(REQUEST)
+    assert (failed.value.kind, failed.value.status) == ("busy", None)
 
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
