@@ -77,6 +77,20 @@ def test_a_check_decides_in_the_run_itself(run: Refold) -> None:
     assert "Do not ship it: worse in words of an answer, at most: 3." in done.out
 
 
+def test_a_candidate_that_takes_nothing_is_worse(run: Refold) -> None:
+    """Each request is over its limit, from the first on: its own answer."""
+    recorded(24)
+    limit = b'{"error": {"message": "maximum context length is 10 tokens"}}'
+    with serving(lambda _request: (400, limit)) as service:
+        asked = ("replay", "--category", "talk", "--base-url", service.url)
+        gated = run(*asked, "--label", "new", "--fail-on", "worse", "--margin", "2pt")
+        alone = run(*asked, "--label", "again")
+    assert (gated.code, alone.code) == (1, 1), (gated, alone)
+    assert "Do not ship it: worse in answers that are broken." in gated.out
+    assert "own_limit" in gated.out
+    assert "status 400: maximum context length" in alone.err
+
+
 def test_the_seed_of_a_sample_is_in_the_plan(run: Refold) -> None:
     """What was chosen by chance can be chosen again; where nothing was, there is none."""
     recorded(6)

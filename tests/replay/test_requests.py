@@ -185,6 +185,17 @@ def test_refused_requests_do_not_end_a_run_that_had_answers() -> None:
     assert [outcome.action is None for outcome in outcomes].count(False) == 1
 
 
+def test_what_a_candidate_does_not_take_ends_no_run() -> None:
+    """Not even where nothing was answered yet: it is no fault of a service."""
+    pace = StillPace()
+    limit = ModelFailure("status 400: maximum context length is 8192 tokens", kind="refused")
+    asker = Asker(
+        Scripted(pace, *[limit] * 2 * FAILED_IN_A_ROW_MAX), limiter=RateLimiter(), pace=pace
+    )
+    outcomes = [put(asker) for _ in range(2 * FAILED_IN_A_ROW_MAX)]
+    assert {(outcome.attempts, outcome.failure) for outcome in outcomes} == {(1, limit)}
+
+
 def test_an_answer_starts_the_count_again() -> None:
     """Only failures in a row end a run."""
     pace = StillPace()

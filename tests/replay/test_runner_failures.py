@@ -1,6 +1,7 @@
 """A replay that is stopped, or whose candidate fails, keeps what it has and says what it lacks."""
 
 import asyncio
+import gc
 import threading
 from decimal import Decimal
 
@@ -35,6 +36,21 @@ def store() -> refold.Store:
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Here it matters that it is asked again, not how much later: see test_asking."""
     monkeypatch.setattr("refold.pacing.BACKOFF_S", 0.001)
+
+
+def test_workers_that_fail_at_once_raise_one_error_and_no_other_is_told(
+    store: refold.Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Asyncio would print the traceback of each exception that nobody asked for."""
+    streams = [record(store, f"call-{n}") for n in range(20)]
+
+    async def refusing(request: ChatRequest) -> Action:
+        raise ModelFailure("status 401: no such key", kind="refused", status=401)
+
+    with pytest.raises(Unavailable):
+        run(store, refusing, *streams, workers=30)
+    gc.collect()
+    assert caplog.records == []
 
 
 # -- interruptions ---------------------------------------------------------------------------------

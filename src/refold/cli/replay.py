@@ -303,11 +303,17 @@ def _explained(
 
 
 def _outcome(summary: ReplaySummary) -> int:
-    """A service that answered nothing failed; a decision left out, or none, is a finding."""
+    """A service that answered nothing failed; a decision left out, or none, is a finding.
+
+    One that only refused what it does not take has answered.
+    """
+    from refold.replay.faults import is_own_limit
+
     if not summary.failed:
         is_whole = summary.decisions and not summary.stopped and not summary.unreadable
         return FINE if is_whole else FINDING
-    return FINDING if summary.answered else FAILED
+    is_there = summary.answered or all(is_own_limit(one.error) for one in summary.failures)
+    return FINDING if is_there else FAILED
 
 
 def _detail(cost: Decimal | None, failed: int) -> str:

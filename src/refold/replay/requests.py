@@ -28,6 +28,7 @@ from refold.replay.candidate import (
     snippet,
 )
 from refold.replay.decision import Action, total_usage
+from refold.replay.faults import is_own_limit
 from refold.replay.request import ChatRequest
 
 ATTEMPTS_MAX: Final = 5
@@ -147,8 +148,11 @@ class Asker:
                 most = FAILURES_MAX.get(failure.kind)
                 pause_s = retries.pause_s(failure.kind, failure.retry_after_s, most=most)
                 if pause_s is None:
-                    self._breaker.gave_up(failure)
-                    return Outcome(sent, failure=failure, answers_before=self.answers)
+                    outcome = Outcome(sent, failure=failure, answers_before=self.answers)
+                    # What the candidate does not take says nothing of the service.
+                    if not is_own_limit(outcome.error):
+                        self._breaker.gave_up(failure)
+                    return outcome
                 with self._rest():
                     await self.pace.sleep(pause_s)
             except BaseException:

@@ -337,9 +337,10 @@ async def all_work(
     finally:
         stop()
         await _ended(tasks)
-    for task in tasks:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            raise error
+    # Of all of them: an exception that nobody asks for is told by asyncio, with its traceback.
+    errors = [task.exception() for task in tasks if not task.cancelled()]
+    for error in filter(None, errors):
+        raise error
 
 
 async def _ended(tasks: list[asyncio.Task[None]]) -> None:
