@@ -76,6 +76,8 @@ def test_opentelemetry_sees_the_lag(brokers: Cluster, monkeypatch: pytest.Monkey
     [
         (["--db", "log.jsonl"], "a journal cannot keep how far it was sent"),
         (["--settings", "acks.properties"], "the setting acks is not to be chosen"),
+        (["--settings", "binary.properties"], "binary.properties is not UTF-8 text"),
+        (["--settings", "none.properties"], "none.properties cannot be read: No such file"),
         (["--settings", "wrong.properties"], 'No such configuration property: "no.such"'),
     ],
 )
@@ -84,6 +86,7 @@ def test_what_cannot_be_is_refused(
 ) -> None:
     """Before any broker is asked."""
     (tmp_path / "acks.properties").write_text("acks=1\n")
+    (tmp_path / "binary.properties").write_bytes(b"a=\xff")
     (tmp_path / "wrong.properties").write_text("no.such=1\n")
     refold.open(tmp_path / "refold.db").close()
     refold.open(tmp_path / "log.jsonl").close()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 import click
 
 import refold
 from refold.cli import output
+from refold.cli.jsontext import file_text
 from refold.cli.options import command, group, no_effect, opened, option
 from refold.cli.projections import closed_by_terminate
 from refold.cli.text import clean, counted
@@ -89,6 +89,6 @@ def status(url: str, as_metrics: bool) -> None:
 
 def _read(file: str | None) -> dict[str, str]:
     """The settings of a file, as those of Kafka's own tools: a name and a value a line."""
-    lines = [line.strip() for line in Path(file).read_text().splitlines()] if file else []
+    lines = [line.strip() for line in file_text(file).splitlines()] if file else []
     pairs = [line.partition("=") for line in lines if line and not line.startswith("#")]
     return {name.strip(): value.strip() for name, _, value in pairs}

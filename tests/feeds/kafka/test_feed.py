@@ -350,6 +350,10 @@ def test_brokers_that_do_not_answer_are_waited_for_and_no_longer(
         {"settings": {"queue.buffering.max.messages": 7}},
         {"settings": {"no.such": 1}},
         {"settings": {"enable.idempotence": False}},
+        {"settings": {"delivery.timeout.ms": 1000}},
+        {"settings": {"request.required.acks": 1}},
+        {"settings": {"default.topic.config": {"message.timeout.ms": 1000}}},
+        {"settings": {"metadata.broker.list": "127.0.0.1:2"}},
         {"settings": 7},
     ],
 )
@@ -357,6 +361,12 @@ def test_what_would_break_a_promise_is_refused(store: refold.Store, given: Any) 
     """Before anything is sent."""
     with pytest.raises(RefoldError):
         KafkaFeed(store, "t", **{"bootstrap": "127.0.0.1:1", **given})
+
+
+def test_a_pace_of_connecting_again_may_be_chosen(store: refold.Store) -> None:
+    """One that is slower than what is usual here, too."""
+    feed = KafkaFeed(store, "t", bootstrap="127.0.0.1:1", settings={"reconnect.backoff.ms": 5000})
+    feed.close()
 
 
 def position(store: refold.Store, feed: str) -> int:

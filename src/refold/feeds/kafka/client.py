@@ -44,7 +44,12 @@ CONSUMER: Final = {
     # What was deleted before it was read is missed, not skipped.
     "auto.offset.reset": "error",
 }
-_OURS: Final = {*PRODUCER, *CONSUMER, "bootstrap.servers", "group.id", "transactional.id"}
+_OURS: Final = {
+    *(*PRODUCER, *CONSUMER, "bootstrap.servers", "group.id", "transactional.id"),
+    # The same by other names of librdkafka's.
+    *("request.required.acks", "delivery.timeout.ms", "default.topic.config"),
+    "metadata.broker.list",
+}
 _FENCED: Final = {"_FENCED", "PRODUCER_FENCED", "INVALID_PRODUCER_EPOCH"}
 _REFUSED: Final = {
     *("MSG_SIZE_TOO_LARGE", "_INVALID_ARG", "TOPIC_AUTHORIZATION_FAILED", "_AUTO_OFFSET_RESET")
@@ -67,8 +72,10 @@ def settings_of(bootstrap: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     refuse_unless(isinstance(settings, Mapping), "settings by their names", settings=settings)
     for name in sorted(_OURS & settings.keys()):
         raise UsageError(f"the setting {name} is not to be chosen: leave it out")
-    # A broker that was away is found again soon, and not only after ten seconds.
-    own = {"bootstrap.servers": bootstrap, "logger": LOGGER, "reconnect.backoff.max.ms": 1_000}
+    own: dict[str, Any] = {"bootstrap.servers": bootstrap, "logger": LOGGER}
+    if "reconnect.backoff.ms" not in settings:
+        # A broker that was away is found again soon, and not only after ten seconds.
+        own["reconnect.backoff.max.ms"] = 1_000
     return {**own, **settings}
 
 

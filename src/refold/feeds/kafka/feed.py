@@ -43,7 +43,7 @@ class KafkaFeed:
     ``name`` is the feed's for ever (by default the topic's name): under it the store knows how far
     it has come, and one process at a time may run it. ``source`` says whose events they are, so
     that with it the id of an event is unique: by default a ``urn:uuid:…`` that the store is given
-    for good, and that a copy of it has too. ``mode`` is that of CloudEvents, ``"binary"`` (the
+    for good, and that a backup of it has too. ``mode`` is that of CloudEvents, ``"binary"`` (the
     payload as it is stored) or ``"structured"``. ``categories`` and ``types`` narrow it; without
     them it sends every event, those of branches too. After a crash some are sent again, in the same
     order, and none is left out; with ``exactly_once`` they are sent in transactions, and who reads

@@ -5,6 +5,7 @@ https://kafka.apache.org/documentation/#replication
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 from refold.feeds.kafka.client import ANSWER_S, kafka
@@ -15,11 +16,10 @@ def why_fragile(settings: dict[str, Any], topic: str, kept_on: int) -> str | Non
 
     ``kept_on`` so many brokers it is; ``settings`` are those of a client.
     """
-    from confluent_kafka.admin import AdminClient, _config
-
-    admin, asked = AdminClient(settings), _config.ConfigResource("topic", topic)
+    admin = import_module("confluent_kafka.admin")
+    client, asked = admin.AdminClient(settings), admin.ConfigResource("topic", topic)
     try:
-        answers = admin.describe_configs([asked], request_timeout=ANSWER_S)
+        answers = client.describe_configs([asked], request_timeout=ANSWER_S)
         said = {name: one.value for name, one in answers[asked].result().items()}
     except kafka().KafkaException as error:
         return f"it is not known how {topic!r} is kept: {error.args[0].str()}"
