@@ -20,6 +20,7 @@ setup: ## make .venv hold what uv.lock says; does nothing when it already does
 system: ## find what the tests need from the system; install it where that is Debian and root
 	@sh tools/system.sh
 	@sh tools/kafka.sh
+	@sh tools/go.sh
 
 demo: setup ## record, replay and compare the demo calls (DB=postgresql://…: there)
 	@$(BIN)/refold demo $(if $(DB),--db '$(DB)')

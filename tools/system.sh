@@ -1,7 +1,7 @@
 #!/bin/sh
 # What the tests need that no Python package brings: a Chromium to look at the HTML report with,
 # PostgreSQL to keep logs in, PgBouncer to stand before it, Java and Maven for the brokers of Kafka
-# (tools/kafka.sh).
+# (tools/kafka.sh). The verifiers in Go are built by tools/go.sh.
 # Debian's root gets it installed; everybody else is told the one command to type.
 set -eu
 

@@ -153,7 +153,7 @@ def check_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes], r
     Source: RFC 9162 section 2.1.3.2. Raises ProofError.
     """
     what = f"inclusion of leaf {index} in a log of {size}"
-    if not 0 <= index < size:
+    if not 0 <= index < size or len(leaf) != HASH_BYTES:
         raise ProofError(f"{what}: there is no such leaf", proof="inclusion")
     node, last, rest = leaf, size - 1, [*reversed(path)]
     while last:

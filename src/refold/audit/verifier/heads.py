@@ -204,7 +204,7 @@ def root_of(hashes: list[bytes]) -> bytes:
 
 def check_leaf(leaf: bytes, index: int, path: list[bytes], head: SignedHead, where: str) -> None:
     """Refuse a leaf that is not at its index under a head (RFC 9162 section 2.1.3.2)."""
-    if index >= head.size:
+    if index >= head.size or len(leaf) != 32:
         refuse(where, f"index {index} is not in a log of {head.size} events")
     node, last, rest = leaf, head.size - 1, path[::-1]
     while last:
@@ -218,12 +218,11 @@ def check_leaf(leaf: bytes, index: int, path: list[bytes], head: SignedHead, whe
 
 def check_continued(old: SignedHead, new: SignedHead, path: list[bytes], where: str) -> None:
     """Refuse a head that does not continue another (RFC 9162 section 2.1.4.2)."""
-    if old.origin != new.origin or old.size > new.size:
-        refuse(where, f"{new} cannot continue {old}")
+    if old.origin != new.origin or not 0 < old.size <= new.size:
+        refuse(where, f"{new} cannot be shown to continue {old}")
     index, last, rest = old.size - 1, new.size - 1, path[::-1]
-    if old.size in (0, new.size):
-        root = new.root if old.size else root_of([])
-        return check_root("the old root", old.root, root, rest, where)
+    if old.size == new.size:
+        return check_root("the old root", old.root, new.root, rest, where)
     while index & 1:
         index, last = index >> 1, last >> 1
     before = after = next_of(rest, where) if index else old.root
