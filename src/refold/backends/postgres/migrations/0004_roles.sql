@@ -240,17 +240,21 @@ BEGIN
     );
 END $$;
 
+-- The tags that metadata says, as JSON. In text no NUL can be; a tag that holds one is none.
+CREATE FUNCTION refold.tags_in(metadata json) RETURNS json LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN replace(metadata::text, '\u0000', '\u0001')::json -> 'tags';
+
 -- Whether something can be found by each of the tags that its metadata says.
 CREATE FUNCTION refold.has_its_tags(of_tenant integer, metadata json, at bigint) RETURNS boolean
 LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    said json := refold.tags_in(metadata);
 BEGIN
-    -- It cannot be looked into where it holds a NUL.
-    IF metadata IS NULL OR strpos(metadata::text, '\u0000') > 0
-        OR json_typeof(metadata -> 'tags') IS DISTINCT FROM 'array' THEN
-        RETURN true;
+    IF coalesce(json_typeof(said), 'null') <> 'array' THEN
+        RETURN coalesce(json_typeof(said), 'null') = 'null';
     END IF;
     RETURN NOT EXISTS (
-        SELECT 1 FROM json_array_elements_text(metadata -> 'tags') AS one (tag) WHERE NOT EXISTS (
+        SELECT 1 FROM json_array_elements_text(said) AS one (tag) WHERE NOT EXISTS (
             SELECT 1 FROM refold.tags AS t
             WHERE t.tenant = of_tenant AND t.tag = one.tag AND t.last_position = at
         )
@@ -380,7 +384,7 @@ BEGIN
     RETURN NEW;
 END $$;
 
--- What may be found by tags is what metadata says; it cannot be read where it holds a NUL.
+-- What may be found by tags is what metadata says.
 CREATE FUNCTION refold.check_tag() RETURNS trigger LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
@@ -388,10 +392,7 @@ BEGIN
         SELECT 1 FROM refold.log AS l
         WHERE l.tenant = NEW.tenant AND l.position = NEW.last_position - NEW.count + 1
             AND l.recorded_at = NEW.recorded_at AND l.types = NEW.types
-            AND (
-                strpos(l.metadata::text, '\u0000') > 0
-                OR NEW.tag IN (SELECT json_array_elements_text(l.metadata -> 'tags'))
-            )
+            AND NEW.tag IN (SELECT json_array_elements_text(refold.tags_in(l.metadata)))
     ) THEN
         PERFORM refold.refuse('its tags');
     END IF;
