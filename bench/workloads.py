@@ -10,6 +10,7 @@ from typing import Any
 from bench.dialogues import EVENTS_A_TURN, REPEAT
 from bench.plan import Ask, Entry, Scale, Target, Workload
 from bench.workloads_postgres import on_postgres
+from bench.workloads_sealed import sealing
 
 CONVERSATIONS = "gpt-4o-airline.json"
 _RIVALS = ("eventsourcing", "eventsource-py", "langgraph")
@@ -35,6 +36,7 @@ def workloads(scale: Scale, *, conversations: Path, folder: Path) -> list[Worklo
         *_calls(),
         _replayed(scale),
         *_real(conversations, folder),
+        *sealing(scale),
         *on_postgres(scale, conversations=conversations, folder=folder),
         _growth(scale),
     ]

@@ -17,9 +17,9 @@ def copy_command(url: str, source: str, target: str | None) -> None:
     """Copy a store into another: journal, file, PostgreSQL.
 
     Every event stands there as it stood: version, position, times, metadata, branches, and the
-    keys of appends; all of it is compared at the end. One that was cut off goes on where it was.
-    The store to copy into (by default that of --db) must be empty or hold a part of the copy; the
-    source is only read.
+    keys of appends; all of it is compared at the end, and so are the seals of a sealed log. One
+    that was cut off goes on where it was. The store to copy into (by default that of --db) must be
+    empty or hold a part of the copy; the source is only read.
 
         refold copy calls.jsonl --db agents.db
         refold copy agents.db postgresql://agent@db.example/agents
@@ -30,5 +30,24 @@ def copy_command(url: str, source: str, target: str | None) -> None:
         output.progress("copying") as tell,
     ):
         count = copied.copy_into(into, progress=lambda done, whole: tell(done, whole, ""))
+        sealed = _copied_seals(copied, into)
     where = address(target or url)
-    output.show({"events": count, "store": where}, f"copied {count:,} events to {where}")
+    said = f"copied {count:,} events to {where}"
+    output.show(
+        {"events": count, "sealed": sealed, "store": where},
+        said if sealed is None else f"{said}, and the seals of {sealed:,}",
+    )
+
+
+def _copied_seals(copied: refold.Store, into: refold.Store) -> int | None:
+    """How many sealed events have their seals in the copy; None where none are sealed."""
+    from refold.audit.tables import can_be_sealed, is_sealed
+
+    if not is_sealed(copied):
+        return None
+    if not can_be_sealed(into):
+        output.note("the seals stay where they are: a journal keeps none")
+        return None
+    from refold.audit import copy_seals
+
+    return copy_seals(copied, into)

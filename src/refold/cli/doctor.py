@@ -7,6 +7,7 @@ from typing import Final
 
 import refold
 from refold import times
+from refold.audit.verifying import check_sealed
 from refold.capture.exact import check_exact
 from refold.cli import output
 from refold.cli.errors import FINDING, FINE
@@ -65,7 +66,7 @@ def _looked_at(url: str, *, repair: bool) -> list[str]:
             for done in store.repair():
                 output.show({"repaired": done}, f"did  {done}")
     with opened(url) as store:
-        checks = (*store.check(), *_exact(store), *times.check_times(store))
+        checks = (*store.check(), *_exact(store), *times.check_times(store), *check_sealed(store))
         return [name for check in checks for name in _shown(*check)]
 
 

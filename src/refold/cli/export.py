@@ -14,6 +14,7 @@ from refold.cli.text import clean
 from refold.errors import CodecError
 
 LOSSES_SHOWN_MAX: Final = 10
+WITHHELD: Final = click.Choice(["payload", "metadata", "name"])
 
 
 @group("export")
@@ -66,3 +67,20 @@ def openai_chat(url: str, **which: Any) -> int:
             more = "more not in messages (--json has them)"
             output.note_some(lost, LOSSES_SHOWN_MAX, more=more)
     return code
+
+
+@command("sealed", group=export_command)
+@option("--withhold", multiple=True, type=WITHHELD, help="Do not disclose this, of every event.")
+def sealed(url: str, withhold: tuple[str, ...]) -> None:
+    """Print a whole sealed log, so that a stranger can check all of it: JSON, one a line.
+
+    First the newest signed head, then each event in order: its entry, and what that commits to.
+    The root of the head can be made again from the entries.
+
+        refold export sealed > agents.sealed.jsonl
+    """
+    from refold.audit import sealed_export
+
+    with opened(url) as store:
+        for value in sealed_export(store, withhold=withhold):
+            output.line(output.compact(value))

@@ -1,0 +1,126 @@
+"""The entry of an event: what its leaf is the hash of, without anything of what the event says.
+
+An entry holds random pseudonyms, places, times, the kind, and commitments: salted hashes of bytes
+that are disclosed beside it, or not. Layout: docs/reference/audit-format.md.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from functools import lru_cache
+from hashlib import sha256
+from typing import Final
+
+import msgspec
+
+from refold.audit.tiles import WIDTH
+from refold.audit.tree import HASH_BYTES
+from refold.core.stored import ABSENT, Row, StoredEvent, corrupt, decode_body
+
+FORMAT: Final = 1
+PAYLOAD, METADATA, NAME = 0, 1, 3
+"""Ordinals of what is committed to: see :func:`values_of`. 2 is kept for the append's key."""
+PSEUDONYM_BYTES: Final = 16
+SECRET_BYTES: Final = 32
+NO_LEAF: Final = bytes(32)
+"""Stands for the leaf before a stream's first event."""
+_HEAD: Final = struct.Struct(">B16sQ32sqq").pack
+_length: Final = struct.Struct(">Q").pack
+_place: Final = struct.Struct(">QB").pack
+_SALT: Final = b"refold/salt/1"
+_DOMAINS: Final = tuple(b"refold/commitment/1" + bytes([ordinal]) for ordinal in range(256))
+_BYTES: Final = tuple(bytes([number]) for number in range(256))
+
+
+class StreamTip(msgspec.Struct):
+    """Where the entries of a stream have come: its pseudonym, last version, and that leaf."""
+
+    pseudonym: bytes
+    version: int
+    leaf: bytes = NO_LEAF
+    is_new: bool = False
+    """Whether the stream's first own event has no entry yet."""
+
+
+def salt_of(secret: bytes, position: int, ordinal: int) -> bytes:
+    """The salt of one commitment; ``secret`` is that of the tile in which the event's leaf is."""
+    return sha256(_SALT + secret + _place(position, ordinal)).digest()
+
+
+def commitment_of(ordinal: int, salt: bytes, value: bytes) -> bytes:
+    """The hash that binds to a value and does not tell it: 32 bytes."""
+    return sha256(_DOMAINS[ordinal] + salt + _length(len(value)) + value).digest()
+
+
+def values_of(row: Row, event: StoredEvent, *, is_first: bool) -> list[tuple[int, bytes]]:
+    """What is committed to of an event of an append, by ordinal.
+
+    The payload as stored; metadata where there is any: the length of what its append's events
+    share, that, and its own; at the first own event of a stream its name.
+    """
+    values = [(PAYLOAD, bytes(event.data))]
+    if row.metadata is not None or event.metadata is not ABSENT:
+        shared = _utf8(row.metadata or b"")
+        values.append((METADATA, _length(len(shared)) + shared + bytes(event.metadata)))
+    if is_first:
+        values.append((NAME, row.stream.encode()))
+    return values
+
+
+def entries_of(
+    row: Row, tip: StreamTip, secret_of: Callable[[int], bytes], *, sealed: bytes | None = None
+) -> list[tuple[bytes, bytes]]:
+    """The entry and the leaf hash of each event of one append; the stream's tip moves along.
+
+    ``secret_of`` gives the secret for a position. An event follows the leaf before it; with
+    ``sealed``, the leaves of the append as they are stored, one after another, it follows those.
+    :class:`~refold.errors.Corrupt` for a body that is none.
+    """
+    hashed, place, length = sha256, _place, _length
+    recorded, pseudonym = row.recorded_at, tip.pseudonym
+    now = recorded if row.clock_at is None else row.clock_at
+    position, version, previous, is_first = row.position, tip.version, tip.leaf, tip.is_new
+    made, salted, left = [], b"", 0
+    for event in stored_events(row):
+        if not left:  # The next tile has another secret.
+            salted = _SALT + secret_of(position)
+            left = WIDTH - (position - 1) % WIDTH
+        committed = []
+        for ordinal, value in values_of(row, event, is_first=is_first):
+            salt = hashed(salted + place(position, ordinal)).digest()
+            bound = hashed(_DOMAINS[ordinal] + salt + length(len(value)) + value).digest()
+            committed.append(_BYTES[ordinal] + bound)
+        version += 1
+        occurred = now if event.occurred_at is None else event.occurred_at
+        head = _HEAD(FORMAT, pseudonym, version, previous, recorded, occurred)
+        entry = head + _kind(event.tag) + _BYTES[len(committed)] + b"".join(committed)
+        previous = hashed(b"\0" + entry).digest()
+        made.append((entry, previous))
+        if sealed is not None:
+            at = HASH_BYTES * (len(made) - 1)
+            previous = sealed[at : at + HASH_BYTES]
+        is_first, left, position = False, left - 1, position + 1
+    tip.version, tip.leaf, tip.is_new = version, previous, is_first
+    return made
+
+
+def stored_events(row: Row) -> list[StoredEvent]:
+    """The events of one append; :class:`~refold.errors.Corrupt` where its body is not theirs."""
+    try:
+        events = decode_body(row.body)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise corrupt(row, str(error)) from error
+    if len(events) != row.event_count:
+        raise corrupt(row, f"it holds {len(events)} of what should be {row.event_count} events")
+    return events
+
+
+@lru_cache(maxsize=4096)
+def _kind(tag: str) -> bytes:
+    text = tag.encode()
+    return len(text).to_bytes(2) + text
+
+
+def _utf8(text: str | bytes) -> bytes:
+    return text.encode() if isinstance(text, str) else text

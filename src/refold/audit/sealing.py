@@ -1,0 +1,174 @@
+"""Turning sealing on, and sealing behind a store while it is used."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Self
+
+from refold.audit import tables
+from refold.audit.note import SigningKey
+from refold.audit.sealer import Sealer
+from refold.audit.verifying import check_start
+from refold.engine.store import Store
+from refold.engine.store_check import check_store
+from refold.errors import StoreClosed, Unavailable, UsageError, is_number, refuse_unless
+from refold.ports import Begin, TableTransaction
+
+EVERY_S: Final = 1.0
+FAILURES_MAX: Final = 10
+"""How often in a row the storage may be unavailable before sealing gives up."""
+
+
+class LastHead:
+    """The newest head that was signed, in a file outside of the database.
+
+    It is what tells a log that was rolled back whole from one that goes on.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+
+    def read(self) -> str | None:
+        """The note; None where none was kept."""
+        if self._path is None or not self._path.exists():
+            return None
+        return self._path.read_text()
+
+    def keep(self, note: str) -> None:
+        """Put a note in the place of the one before, whole and synced."""
+        if self._path is None or self.read() == note:
+            return
+        new = self._path.with_name(f"{self._path.name}.new")
+        with new.open("w") as file:
+            file.write(note)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(self._path)
+
+
+class Sealing:
+    """Seals a log: by itself, or behind its appends while a ``with`` block runs.
+
+    Where sealing was never on, it is turned on: ``key`` names the log (its origin) and signs its
+    heads. A log that is not what its last head says is refused with
+    :class:`~refold.errors.ProofError`. ``last_head`` is a file, best on another disk, for the
+    newest signed head: by it a log that was rolled back as a whole is known. In the block, what
+    has come is sealed and signed every ``every_s`` seconds by a thread, and at the end of the
+    block the rest; an error of that thread is raised there. With ``turns_key``, ``key`` takes
+    the place of the one that the log names.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        key: SigningKey,
+        *,
+        last_head: Path | str | None = None,
+        every_s: float = EVERY_S,
+        turns_key: bool = False,
+    ) -> None:
+        check_store(store, call="Sealing", instead="give refold.open(…)")
+        refuse_unless(isinstance(key, SigningKey), "a signing key", key=key)
+        refuse_unless(is_number(every_s), "a number of seconds", every_s=every_s)
+        self._store, self._key, self._every_s = store, key, every_s
+        self._kept = LastHead(None if last_head is None else Path(last_head))
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._failure: Exception | None = None
+        turn_on(store, key, turns_key=turns_key)
+        check_start(store, key.verifying, outside=self._kept.read())
+        self._sealer = Sealer(store)
+
+    def checkpoint(self, *, progress: Callable[[int, int], object] | None = None) -> str:
+        """Seal what stands; the newest head as a signed note (c2sp.org/tlog-checkpoint)."""
+        self._sealer.seal(progress=progress or (lambda *_: None))
+        note = self._sealer.signed(self._key)
+        self._kept.keep(note)
+        return note
+
+    def run(self) -> None:
+        """Seal what stands, then what comes, until :meth:`close` is called or the store closed.
+
+        Where the storage is unavailable it waits and tries again, at most 10 times in a row.
+        """
+        failures = 0
+        while not self._stopped.is_set():
+            try:
+                if self._store.log_head() > self._sealer.size:
+                    self.checkpoint()
+                failures = 0
+            except StoreClosed:
+                return
+            except Unavailable:
+                failures += 1
+                if failures == FAILURES_MAX:
+                    raise
+            self._stopped.wait(self._every_s)
+
+    def close(self) -> None:
+        """Let :meth:`run` end after what it is at."""
+        self._stopped.set()
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self._in_thread, name="refold-sealing", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self.close()
+        if self._thread is not None:
+            self._thread.join()
+        if kind is not None:
+            return
+        if self._failure is not None:
+            raise self._failure
+        self.checkpoint()
+
+    def _in_thread(self) -> None:
+        try:
+            self.run()
+        except Exception as error:
+            self._failure = error
+
+
+def turn_on(store: Store, key: SigningKey, *, turns_key: bool = False) -> None:
+    """Make the tables of a sealed log, where it is not sealed; say that it is, by this key.
+
+    What is in the log by then is sealed too: of the time before, nothing is claimed. Raises
+    :class:`~refold.errors.UsageError` where it is sealed by another key.
+    """
+    keeper, verifying = tables.keeper_of(store), key.verifying
+    if tables.is_sealed(store) and str(verifying) in tables.tables_of(store).log().keys.split():
+        return
+    facts = (1, key.name, str(verifying), store.log_head(), store._clock())
+
+    def within(begin: Begin) -> None:
+        transaction = begin()
+        tables.make_tables(transaction, sql=getattr(keeper, "sql", "sqlite"))
+        transaction.execute(
+            "INSERT INTO audit_log (id, format, origin, keys, size, began_size, began_at) "
+            "VALUES (1, ?, ?, ?, 0, ?, ?) ON CONFLICT (id) DO NOTHING",
+            facts,
+        )
+        _check_key(transaction, key, turns_key=turns_key)
+
+    keeper.write(within)
+
+
+def _check_key(transaction: TableTransaction, key: SigningKey, *, turns_key: bool) -> None:
+    sealed = tables.SealTables(transaction.execute).log()
+    keys = sealed.keys.split()
+    if sealed.origin != key.name:
+        why = f"the log is sealed as {sealed.origin}, and the key is of {key.name}"
+        raise UsageError(why, code="other_origin", origin=sealed.origin)
+    if str(key.verifying) in keys:
+        return
+    if not turns_key:
+        why = f"{sealed.origin} is sealed by the key {keys[-1]}: give that, or turn to a new one"
+        raise UsageError(f"{why} with --new-key", code="other_key", key=keys[-1])
+    transaction.execute(
+        "UPDATE audit_log SET keys = ? WHERE id = 1", ("\n".join([*keys, str(key.verifying)]),)
+    )

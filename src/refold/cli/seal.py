@@ -1,0 +1,129 @@
+"""`refold seal` and `refold checkpoint`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import refold
+from refold.cli import output
+from refold.cli.options import command, no_effect, option, together
+from refold.cli.projections import closed_by_terminate
+from refold.cli.text import clean, counted
+from refold.errors import NotFound
+
+if TYPE_CHECKING:
+    from refold.audit.note import SigningKey
+    from refold.audit.sealing import Sealing
+
+PASSPHRASE = "REFOLD_KEY_PASSPHRASE"
+key_options = together(
+    option(
+        "--key",
+        "file",
+        envvar="REFOLD_SEAL_KEY",
+        default="refold.key",
+        metavar="FILE",
+        help="The signing key; REFOLD_SIGNING_KEY may hold it instead.",
+    ),
+    option(
+        "--last-head",
+        envvar="REFOLD_SEAL_LAST_HEAD",
+        metavar="FILE",
+        help="Where the newest head is kept, best on another disk.  [default: FILE.head]",
+    ),
+)
+
+
+@command("seal")
+@option(
+    "--origin", metavar="NAME", help="What the log is called, for a new key: example.com/agents."
+)
+@key_options
+@option("--follow", is_flag=True, help="Go on, every second when there is something to seal.")
+@option("--new-key", is_flag=True, help="Let another key take the place of the log's.")
+def seal_command(url: str, origin: str | None, follow: bool, new_key: bool, **where: Any) -> None:
+    """Seal a log, so that anyone can check later that nothing of it was changed.
+
+    Each event becomes a leaf of a Merkle tree, whose head is signed. The first time, this turns
+    sealing on; with --origin a key is made, in a file that you alone may read (under a passphrase
+    where REFOLD_KEY_PASSPHRASE holds one). Give out the verifying key that is printed. What is in
+    the log by then is sealed too; of what it was before that, nothing is claimed.
+
+        refold seal --origin example.com/agents
+        refold seal --follow
+    """
+    with refold.open(url, mode="write") as store, output.progress("sealing") as tell:
+        key = _key(where["file"], origin)
+        sealing = _sealing(store, key, turns_key=new_key, **where)
+        note = sealing.checkpoint(progress=lambda done, whole: tell(done, whole, ""))
+        size = int(note.split("\n")[1])
+        verifying = str(key.verifying)
+        shown = {"origin": key.name, "events": size, "key": verifying, "checkpoint": note}
+        said = f"{key.name}: {counted(size, 'event')} sealed; its verifying key is {verifying}"
+        output.show(shown, clean(said))
+        if follow:
+            output.note("sealing what comes; Ctrl-C ends")
+            with closed_by_terminate(sealing.close):
+                sealing.run()
+
+
+@command("checkpoint")
+@option("--since", metavar="FILE", help="Print a proof that it continues this older one.")
+@key_options
+def checkpoint_command(url: str, since: str | None, **where: Any) -> None:
+    """Seal what stands, and print the newest head of the log, signed.
+
+    It is a checkpoint as c2sp.org/tlog-checkpoint has it. Keep it where the log is not: `refold
+    verify --against` then tells a log that was rolled back, or written anew with its own key.
+
+        refold checkpoint > agents.checkpoint
+        refold checkpoint --since agents.checkpoint > continued.json
+    """
+    from refold.audit import prove_continued
+
+    old = None if since is None else Path(since).read_text(encoding="utf-8")
+    with refold.open(url, mode="write") as store:
+        note = _sealing(store, _key(where["file"], None), **where).checkpoint()
+        proof = None if old is None else prove_continued(store, old)
+    if proof is not None:
+        output.json_block(proof)
+    elif output.as_json():
+        origin, size, root = note.split("\n")[:3]
+        output.show({"origin": origin, "size": int(size), "root": root, "note": note}, "")
+    else:
+        output.line(note, end="")
+
+
+def _sealing(
+    store: refold.Store, key: SigningKey, *, file: str, last_head: str | None, **how: Any
+) -> Sealing:
+    from refold.audit import Sealing
+
+    return Sealing(store, key, last_head=last_head or f"{file}.head", **how)
+
+
+def _key(file: str, origin: str | None) -> SigningKey:
+    """The key of the environment or of a file; a new one in the file, for an origin."""
+    from refold.audit import keys
+
+    path, found = Path(file), keys.key_of_environment()
+    passphrase = os.environ.get(PASSPHRASE, "")
+    if found is None and path.exists():
+        if keys.is_locked(path) and not passphrase and sys.stdin.isatty():
+            passphrase = click.prompt(f"Passphrase of {file}", hide_input=True, err=True)
+        found = keys.load_key(path, passphrase=passphrase)
+    if found is not None:
+        if origin is not None and origin != found.name:
+            no_effect(f"beside a key of {found.name}", "origin")
+        return found
+    if origin is None:
+        raise NotFound(f"there is no key {file}: --origin NAME makes one, --key names another")
+    made = keys.new_key(origin)
+    keys.save_key(made, path, passphrase=passphrase)
+    output.note(f"made the key {file}: keep a copy where the store is not")
+    return made

@@ -1,0 +1,98 @@
+"""Every attack on a sealed log, and what finds it: the table of docs/explanation/proof.md."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from refold.audit import verify, verifying
+from refold.errors import RefoldError
+from tests.audit.attacks import ATTACKS, Db, made
+from tests.audit.sealed import key_of, sealed_by
+from tests.house.tree import ROOT
+
+PAGE = ROOT / "docs" / "explanation" / "proof.md"
+
+
+def at_start(db: Db) -> bool:
+    """Sealing is not gone on with: by what the database says alone."""
+    return starts_not(db)
+
+
+def starts_not(db: Db, **how: Path) -> bool:
+    with db.opened() as store:
+        try:
+            sealed_by(store, **how)
+        except RefoldError:
+            return True
+    return False
+
+
+def by_last_head(db: Db) -> bool:
+    """The same, by the newest head in a file elsewhere."""
+    return starts_not(db, last_head=db.folder / "outside")
+
+
+def by_verify(db: Db) -> bool:
+    """The tree and its heads, by a key from elsewhere."""
+    return finds(db)
+
+
+def by_deep_verify(db: Db) -> bool:
+    """Every event as well."""
+    return finds(db, deep=True)
+
+
+def against_a_checkpoint(db: Db) -> bool:
+    """And a checkpoint that was kept elsewhere."""
+    return finds(db, deep=True, against=[(db.folder / "outside").read_text()])
+
+
+def finds(db: Db, **how: object) -> bool:
+    with db.opened() as store:
+        told = verify(store, keys=[str(key_of().verifying)], **how)  # type: ignore[arg-type]
+        assert (told.finding_count > 0) == bool(told.findings)
+        return told.finding_count > 0
+
+
+DETECTORS: dict[str, Callable[[Db], bool]] = {
+    "sealing begins": at_start,
+    "… with `--last-head`": by_last_head,
+    "`verify`": by_verify,
+    "`verify --deep`": by_deep_verify,
+    "`verify --deep --against`": against_a_checkpoint,
+}
+
+
+def row_of(name: str, found: list[bool]) -> str:
+    """A line of the table."""
+    return f"| {name} | {' | '.join('found' if one else '–' for one in found)} |"
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+@pytest.mark.parametrize(("name", "attack"), ATTACKS)
+def test_what_finds_an_attack_is_what_the_page_says(
+    name: str,
+    attack: Callable[[Db], None],
+    kind: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The row of the page is what the detectors say now, on both backends; one of them finds it."""
+    monkeypatch.setattr(verifying, "TAIL_EVENTS", 30)  # Of 90 events, the last ones.
+    db = made(kind, tmp_path / "log")
+    assert not any(detector(db) for detector in DETECTORS.values())
+    attack(db)
+    found = [detector(db) for detector in DETECTORS.values()]
+    assert any(found)
+    assert row_of(name, found) in PAGE.read_text().splitlines()
+
+
+def test_the_page_has_no_other_rows() -> None:
+    """Each row of the table is an attack that is made here."""
+    lines = PAGE.read_text().splitlines()
+    head = row_of("what is done", []).split("|")[1].strip()
+    start = next(at for at, line in enumerate(lines) if line.startswith(f"| {head} |"))
+    assert lines[start] == f"| {head} | {' | '.join(DETECTORS)} |"
+    rows = [line.split("|")[1].strip() for line in lines[start + 2 :] if line.startswith("|")]
+    assert rows[: len(ATTACKS)] == [name for name, _ in ATTACKS]

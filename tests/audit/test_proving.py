@@ -1,0 +1,153 @@
+"""Proofs of events and exports of whole logs, checked by the pure modules alone."""
+
+from base64 import b64decode
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import refold
+from refold import Event
+from refold.audit import prove, prove_continued, sealed_export
+from refold.audit.entry import commitment_of
+from refold.audit.note import Checkpoint, Note, check_note, parse_checkpoint, parse_note
+from refold.audit.tree import CompactRange, check_inclusion, leaf_hash
+from refold.errors import NotFound, ProofError, UsageError
+from tests.audit.sealed import KINDS, ORIGIN, key_of, metadata_texts, sealed_by, told
+from tests.support.stores import url_of
+
+
+@pytest.fixture(params=KINDS)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[refold.Store]:
+    """A sealed log of each kind."""
+    with refold.open(url_of(request.param, tmp_path), synchronous="NORMAL") as opened:
+        told(opened, rounds=8)
+        sealed_by(opened).checkpoint()
+        yield opened
+
+
+def checked(proof: dict[str, Any]) -> dict[str, bytes]:
+    """What a proof discloses, by ordinal, once every part of it holds."""
+    note = parse_note(proof["checkpoint"])
+    check_note(note, key_of().verifying)
+    head = parse_checkpoint(note.text)
+    assert head.origin == proof["origin"] == ORIGIN
+    values = {}
+    for ordinal, disclosed in proof["disclosed"].items():
+        # The name stands in the entry of the stream's first event, which comes with its own way.
+        part = disclosed if "entry" in disclosed else proof
+        entry, path = b64decode(part["entry"]), [b64decode(step) for step in part["path"]]
+        check_inclusion(leaf_hash(entry), part["index"], head.size, path, head.root)
+        assert entry[1:17] == b64decode(proof["entry"])[1:17], "of another stream"
+        values[ordinal] = b64decode(disclosed["bytes"])
+        commitment = commitment_of(int(ordinal), b64decode(disclosed["salt"]), values[ordinal])
+        assert bytes([int(ordinal)]) + commitment in entry
+    return values
+
+
+def test_every_event_is_proved(store: refold.Store) -> None:
+    """Each event of the log, branches' own ones too: payload, metadata, and the stream's name."""
+    for recorded in store.read_all():
+        proof = prove(store, recorded.id)
+        told = checked(proof)
+        words = proof["recorded"]
+        assert (words["id"], words["position"]) == (recorded.id, recorded.position)
+        assert words["type"].encode() in b64decode(proof["entry"])
+        assert told["0"] == recorded.raw
+        shared, own = metadata_texts(recorded)
+        assert told.get("1", b"") == (
+            len(shared).to_bytes(8) + shared + own if shared or own else b""
+        )
+        assert told["3"].decode() == recorded.stream
+
+
+def test_an_event_that_a_branch_shares_is_its_parents(store: refold.Store) -> None:
+    """By the branch's name too: the event stands once in the log."""
+    branch = next(info.stream for info in store.streams() if info.fork is not None)
+    proof = prove(store, f"{branch}@0")
+    assert proof["index"] == prove(store, "call-1@0")["index"]
+    assert checked(proof)["3"] == b"call-1"
+
+
+def test_a_proof_does_not_hold_where_a_bit_differs(store: refold.Store) -> None:
+    """Of the entry, the path, the bytes, the index."""
+    proof = prove(store, "call-2@4")
+    for name, value in (
+        ("index", proof["index"] + 1),
+        ("entry", prove(store, "call-2@5")["entry"]),
+        ("path", proof["path"][1:]),
+        ("path", [*proof["path"], proof["path"][0]]),
+    ):
+        with pytest.raises(ProofError):
+            checked({**proof, name: value})
+    other = {**proof["disclosed"], "0": prove(store, "call-2@5")["disclosed"]["0"]}
+    with pytest.raises(AssertionError):
+        checked({**proof, "disclosed": other})
+
+
+def test_what_is_withheld_is_named_and_not_told(store: refold.Store) -> None:
+    """Neither bytes nor salt; a withheld name leaves the id out too."""
+    proof = prove(store, "call-1@4", withhold={"payload": "privileged", "name": "a person's"})
+    assert set(checked(proof)) == {"1"}
+    assert prove(store, "call-1@0", withhold={"metadata": "none is there"})["withheld"] == []
+    assert proof["recorded"]["id"] is None
+    assert proof["withheld"] == [
+        {"ordinal": 0, "why": "privileged"},
+        {"ordinal": 3, "why": "a person's"},
+    ]
+    with pytest.raises(UsageError):
+        prove(store, "call-1@4", withhold={"body": "no such thing"})
+
+
+def test_a_head_is_proved_to_continue_an_older_one(store: refold.Store) -> None:
+    """Of any older size; a checkpoint of another log, or of another history, is refused."""
+    old = sealed_by(store).checkpoint()
+    told(store)
+    sealed_by(store).checkpoint()
+    proof = prove_continued(store, old)
+    before, after = (parse_checkpoint(parse_note(proof[one]).text) for one in ("old", "new"))
+    assert (proof["old"], after.size) == (old, store.log_head())
+    others = [
+        Checkpoint("example.com/other", before.size, before.root),
+        Checkpoint(ORIGIN, before.size, after.root),
+        Checkpoint(ORIGIN, after.size + 1, after.root),
+    ]
+    for other in others:
+        with pytest.raises(ProofError):
+            prove_continued(store, str(Note(other.text, [key_of().sign(other.text)])))
+
+
+def test_what_is_not_sealed_is_not_proved(store: refold.Store) -> None:
+    """An event after the newest head, and one that is not there."""
+    store.append("call-1", [Event("x")])
+    with pytest.raises(NotFound) as raised:
+        prove(store, f"call-1@{store.head('call-1')}")
+    assert raised.value.code == "not_sealed"
+    with pytest.raises(NotFound):
+        prove(store, "call-1@999")
+
+
+def test_a_log_that_is_not_sealed_has_no_proofs(tmp_path: Path) -> None:
+    """It says how sealing is turned on."""
+    with refold.open(tmp_path / "a.db") as store:
+        store.append("a", [Event("x")])
+        with pytest.raises(NotFound) as raised:
+            prove(store, "a@0")
+        assert raised.value.code == "not_sealed"
+
+
+def test_the_root_can_be_made_again_from_an_export(store: refold.Store) -> None:
+    """From the entries alone; what is disclosed is all of the log."""
+    head, *events = sealed_export(store)
+    assert head["format"] == "refold-sealed-export/1"
+    tree = CompactRange()
+    tree.extend(b"".join(leaf_hash(b64decode(event["entry"])) for event in events))
+    said = parse_checkpoint(parse_note(head["checkpoint"]).text)
+    assert (tree.size, tree.root()) == (said.size, said.root)
+    payloads = [b64decode(event["disclosed"]["0"]["bytes"]) for event in events]
+    assert payloads == [recorded.raw for recorded in store.read_all()]
+    assert [event["index"] for event in events] == list(range(said.size))
+    bare = list(sealed_export(store, withhold=["payload", "metadata", "name"]))
+    assert [event["entry"] for event in bare[1:]] == [event["entry"] for event in events]
+    assert all(event["disclosed"] == {} for event in bare[1:])

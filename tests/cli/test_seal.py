@@ -1,0 +1,176 @@
+"""`refold seal`, `checkpoint`, `prove`, `verify`, `export sealed`, and what others say of seals."""
+
+import json
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import apsw
+import pytest
+
+import refold
+from tests.cli.running import Refold
+
+
+@pytest.fixture
+def filled(tmp_path: Path) -> Path:
+    """A store of two streams."""
+    path = tmp_path / "refold.db"
+    with refold.open(path, synchronous="NORMAL") as store:
+        for number in range(10):
+            store.append(f"call-{number % 2}", [refold.Event("x", {"n": number})] * 3)
+    return path
+
+
+def changed(path: Path) -> None:
+    """The payload of an event, changed past refold."""
+    connection = apsw.Connection(str(path))
+    connection.execute("UPDATE log SET body = replace(body, ':4}', ':5}') WHERE position = 13")
+    connection.close()
+
+
+def test_a_log_is_sealed_and_its_key_is_private(run: Refold, filled: Path) -> None:
+    """A key is made once; again it says the same; without a key it says what makes one."""
+    assert filled.exists()
+    assert run("seal").code == 2
+    assert "--origin NAME makes one" in run("seal").err
+    first = run("seal", "--origin", "example.com/agents", "--json")
+    assert first.code == 0, first.err
+    (told,) = first.lines
+    assert told["events"] == 30
+    assert told["key"].startswith("example.com/agents+")
+    assert stat.S_IMODE(Path("refold.key").stat().st_mode) == 0o600
+    assert Path("refold.key.head").read_text() == told["checkpoint"]
+    assert run("seal", "--json").lines == [told]
+    again = run("seal")
+    assert again.out.startswith("example.com/agents: 30 events sealed; its verifying key is ")
+    assert run("seal", "--origin", "example.com/other").code == 2
+
+
+def test_a_checkpoint_is_a_note(run: Refold, filled: Path) -> None:
+    """As it is; with `--json` its parts beside it."""
+    assert filled.exists()
+    run("seal", "--origin", "example.com/agents")
+    plain = run("checkpoint").out
+    assert plain.startswith("example.com/agents\n30\n")
+    (told,) = run("checkpoint", "--json").lines
+    assert told["note"] == plain
+    assert (told["origin"], told["size"]) == ("example.com/agents", 30)
+    assert told["root"] in plain
+    Path("mine").write_text(plain)
+    (proof,) = run("checkpoint", "--since", "mine", "--json").lines
+    assert (proof["old"], proof["new"], proof["path"]) == (plain, plain, [])
+
+
+def test_verify_ends_with_1_where_something_was_changed(run: Refold, filled: Path) -> None:
+    """And names the event; what follows from finding nothing is told in words."""
+    run("seal", "--origin", "example.com/agents")
+    Path("mine").write_text(run("checkpoint").out)
+    key = run("seal", "--json").lines[0]["key"]
+    good = run("verify", "--deep", "--against", "mine", "--key", key)
+    assert good.code == 0
+    assert "as they were sealed" in good.out
+    assert "nothing is claimed" in good.out
+    assert "--against" not in good.out
+    assert "--against" in run("verify").out
+    changed(filled)
+    assert run("verify").code == 0
+    bad = run("verify", "--deep")
+    assert bad.code == 1
+    assert "call-0@6 is not what was sealed" in bad.out
+    assert "NOT as they were sealed" in bad.out
+    (told,) = run("verify", "--deep", "--json").lines
+    assert told["finding_count"] == len(told["findings"]) >= 1
+    assert told["findings"][0]["position"] == 13
+    assert run("seal").code == 1
+
+
+def test_a_log_that_is_not_sealed_says_so(run: Refold, filled: Path) -> None:
+    """Nothing is made of a question; `doctor` has no line for what nobody asked for."""
+    assert filled.exists()
+    for asked in (["verify"], ["prove", "call-0@1"], ["export", "sealed"]):
+        assert "is not sealed" in run(*asked).err
+    assert "seals" not in run("doctor").out
+
+
+def test_doctor_looks_at_the_seals(run: Refold, filled: Path) -> None:
+    """A line of its own, which is bad where a tile was changed."""
+    run("seal", "--origin", "example.com/agents")
+    assert "ok   seals: 30 events are sealed" in run("doctor").out
+    connection = apsw.Connection(str(filled))
+    connection.execute("UPDATE audit_tiles SET hashes = zeroblob(length(hashes))")
+    connection.close()
+    bad = run("doctor")
+    assert bad.code == 1
+    assert "BAD  seals" in bad.out
+
+
+def test_a_proof_and_an_export_are_json(run: Refold, filled: Path) -> None:
+    """To a file or to stdout, with what is withheld named."""
+    assert filled.exists()
+    run("seal", "--origin", "example.com/agents")
+    proof = json.loads(run("prove", "call-0@1").out)
+    assert proof["format"] == "refold-proof/1"
+    assert set(proof["disclosed"]) == {"0", "3"}
+    done = run("prove", "call-0@1", "--out", "proof.json", "--withhold", "payload")
+    assert done.out == "call-0@1 is event 2 of 30 sealed: proof.json\n"
+    kept = json.loads(Path("proof.json").read_text())
+    assert set(kept["disclosed"]) == {"3"}
+    assert kept["withheld"] == [{"ordinal": 0, "why": "not asked for"}]
+    head, *events = run("export", "sealed").lines
+    assert head["format"] == "refold-sealed-export/1"
+    assert [event["index"] for event in events] == list(range(30))
+    assert run("prove", "call-0@99").code == 2
+
+
+def test_a_copy_carries_the_seals(run: Refold, filled: Path) -> None:
+    """To another file; a journal has no place for them, which is told."""
+    run("seal", "--origin", "example.com/agents")
+    (told,) = run("copy", str(filled), "other.db", "--json").lines
+    assert (told["events"], told["sealed"]) == (30, 30)
+    Path("mine").write_text(run("checkpoint").out)
+    assert run("verify", "--deep", "--against", "mine", "--db", "other.db").code == 0
+    journal = run("copy", str(filled), "other.jsonl")
+    assert journal.code == 0
+    assert "a journal keeps none" in journal.err
+    assert run("copy", "other.jsonl", "third.db", "--json").lines[0]["sealed"] is None
+    backed = run("backup", "fourth.db")
+    assert backed.code == 0
+    assert run("verify", "--deep", "--against", "mine", "--db", "fourth.db").code == 0
+
+
+def test_a_passphrase_locks_the_key(run: Refold, filled: Path) -> None:
+    """It comes from the environment; another opens nothing. The key may come from there too."""
+    assert filled.exists()
+    words = {"REFOLD_KEY_PASSPHRASE": "open"}
+    assert run("seal", "--origin", "example.com/agents", **words).code == 0
+    assert "PRIVATE" not in Path("refold.key").read_text()
+    assert run("seal", **words).code == 0
+    assert run("seal").code == 2
+    run("init", "--db", "b.db")
+    run("seal", "--origin", "example.com/b", "--key", "b.key", "--db", "b.db")
+    secret = Path("b.key").read_text()
+    Path("b.key").unlink()
+    done = run("seal", "--db", "b.db", "--last-head", "b.head", REFOLD_SIGNING_KEY=secret)
+    assert done.code == 0, done.err
+
+
+def test_follow_seals_what_comes_until_it_is_told_to_end(run: Refold, filled: Path) -> None:
+    """A process of its own, which SIGTERM ends in order."""
+    assert run("seal", "--origin", "example.com/agents").code == 0
+    command = [sys.executable, "-m", "refold", "seal", "--follow", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with refold.open(filled) as store:
+            store.append("call-0", [refold.Event("x", {"n": 99})])
+        head, until = Path("refold.key.head"), time.monotonic() + 60
+        while "\n31\n" not in head.read_text() and time.monotonic() < until:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    assert "\n31\n" in head.read_text()
+    assert run("verify", "--deep").code == 0
