@@ -17,6 +17,7 @@ import refold.readmodels
 from refold import Append, Event
 from refold.backends.postgres import PostgresBackend
 from refold.backends.postgres.address import parsed
+from refold.backends.postgres.schema import fingerprint
 from refold.backends.postgres.statements import FOLDER, statement
 from refold.conversation import UserUtterance
 from refold.core.query import Query
@@ -125,6 +126,23 @@ def test_a_newer_schema_and_another_encoding_are_refused(
     with pytest.raises(UsageError) as caught:
         refold.open(url.replace("/postgres?", "/ascii?"))
     assert caught.value.code == "wrong_encoding"
+
+
+def test_a_schema_of_a_refold_in_the_making_is_told(
+    url: str, admin: psycopg.Connection[tuple[Any, ...]]
+) -> None:
+    """It has the number of this one and is another: nothing is damaged, and it says what to do."""
+    refold.open(url).close()
+    for change in (
+        "UPDATE migrations SET fingerprint = 'other' WHERE version = 2",
+        "ALTER TABLE migrations DROP COLUMN fingerprint",  # As before there was one.
+    ):
+        admin.execute(change.encode())
+        for mode in ("create", "write", "read"):
+            with pytest.raises(UsageError, match="refold copy") as caught:
+                refold.open(url, mode=mode)
+            assert caught.value.code == "other_schema"
+    assert fingerprint("SELECT 1; -- Once.\n") == fingerprint("\nSELECT\n  1;")
 
 
 def test_a_role_that_owns_its_schema_needs_no_more(url: str) -> None:

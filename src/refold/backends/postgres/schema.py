@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import cache
 from typing import Final, Literal
 
 import psycopg
@@ -79,21 +82,39 @@ def _migrate(session: ServerSession, address: Address, has_schema: int) -> None:
         for number, sql in enumerate(migrations(), start=1):
             if number > version:
                 run_script(session, qualified(sql, session.schema))
-                session.run("migrated", number)
+                session.run("migrated", number, fingerprint(sql))
         for (prefix,) in session.run("prefix_of_roles"):
             run_script(session, roles_script(session.schema, prefix))
 
 
 def _checked(session: ServerSession, address: Address) -> int:
-    ((version,),) = session.run("schema_version")
-    if version > len(migrations()):
+    """The version of a schema that this refold has made, or one before it made so far."""
+    known, made = migrations(), dict(session.run("migrations_made"))
+    version = max(made, default=0)
+    if version > len(known):
         raise UsageError(
             f"{address.shown} was written by a newer refold (schema {version}, this one knows "
-            f"{len(migrations())}): upgrade refold",
+            f"{len(known)}): upgrade refold",
             code="newer_schema",
             url=address.shown,
         )
+    for number, sql in enumerate(known[:version], start=1):
+        if made.get(number) != fingerprint(sql):
+            raise UsageError(
+                f"{address.shown} was made by a refold in the making, whose schema ({number}) is "
+                "not that of this one: `refold copy` it to a file with the refold that made it, "
+                "and from there into a new schema with this one",
+                code="other_schema",
+                url=address.shown,
+            )
     return int(version)
+
+
+@cache
+def fingerprint(sql: str) -> str:
+    """What a migration is known by: the SHA-256 of its words, of which comments are none."""
+    words = " ".join(re.sub("--.*", "", sql).split())
+    return hashlib.sha256(words.encode()).hexdigest()
 
 
 def run_script(session: ServerSession, script: str) -> None:

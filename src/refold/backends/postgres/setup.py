@@ -6,7 +6,7 @@ from typing import Final
 
 from refold.backends.postgres.address import parsed
 from refold.backends.postgres.errors import naming_errors
-from refold.backends.postgres.schema import migrations, roles_script, run_script
+from refold.backends.postgres.schema import fingerprint, migrations, roles_script, run_script
 from refold.backends.postgres.session import Sessions
 from refold.backends.postgres.statements import qualified, statement
 from refold.errors import UsageError
@@ -16,7 +16,7 @@ DO $made$ BEGIN
 IF NOT EXISTS (SELECT 1 FROM refold.migrations WHERE version = {number}) THEN
 EXECUTE $migration$
 {sql}$migration$;
-INSERT INTO refold.migrations (version) VALUES ({number});
+INSERT INTO refold.migrations (version, fingerprint) VALUES ({number}, '{fingerprint}');
 END IF;
 END $made$;
 """
@@ -39,7 +39,9 @@ class PostgresSetup:
             f'CREATE SCHEMA IF NOT EXISTS "{schema}";\n',
             f"{statement('make_migrations', schema)};\n",
             *(
-                qualified(_GUARDED.format(number=number, sql=sql), schema)
+                qualified(
+                    _GUARDED.format(number=number, sql=sql, fingerprint=fingerprint(sql)), schema
+                )
                 for number, sql in enumerate(migrations(), start=1)
             ),
             *([roles_script(schema, prefix)] if roles else []),

@@ -264,16 +264,16 @@ SELECT set_config('search_path', $1, true), set_config('refold_session.tenant', 
 SELECT current_setting('server_version_num')::integer, current_setting('server_encoding'),
     to_regnamespace($1) IS NOT NULL, to_regclass('refold.migrations') IS NOT NULL
 
--- schema_version
-SELECT coalesce(max(version), 0) FROM refold.migrations
+-- migrations_made: with what was run, where that was noted
+SELECT version, to_jsonb(m) ->> 'fingerprint' FROM refold.migrations AS m ORDER BY version
 
 -- make_migrations
 CREATE TABLE IF NOT EXISTS refold.migrations (
-    version integer PRIMARY KEY, made_at timestamptz NOT NULL DEFAULT now()
+    version integer PRIMARY KEY, made_at timestamptz NOT NULL DEFAULT now(), fingerprint text
 )
 
 -- migrated
-INSERT INTO refold.migrations (version) VALUES ($1)
+INSERT INTO refold.migrations (version, fingerprint) VALUES ($1, $2)
 
 -- as_owner: what a member of the owner makes in a transaction is the owner's
 SELECT set_config('role', pg_get_userbyid(relowner), true) FROM pg_class
