@@ -236,6 +236,7 @@ def test_a_full_disk_is_told(
                 patched.setattr(*place, fail)
                 Partitions(store).archive("2025-02", tmp_path)
             assert caught.value.path == str(tmp_path)
+            assert "make room there, or name a folder" in caught.value.message
             assert not (tmp_path / "2025-01.json").exists()
         (tmp_path / "file").touch()
         with pytest.raises(Unavailable):

@@ -12,7 +12,7 @@ import pytest
 
 import refold
 from refold import ANY, Event
-from refold.backends.postgres import partitions as server_months
+from refold.backends.postgres import waits
 from refold.backends.postgres.address import parsed
 from refold.core.query import Query
 from refold.errors import BackendError, Conflict, Unavailable, UsageError
@@ -215,8 +215,8 @@ def test_a_reader_that_stays_is_waited_for_a_moment_at_a_time(
     url: str, admin: psycopg.Connection[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody waits behind what waits; after a while it is given up, and the month stays."""
-    monkeypatch.setattr(server_months, "TRIES_S", 0.5)
-    monkeypatch.setattr(server_months, "PAUSE_S", 0.05)
+    monkeypatch.setattr(waits, "TRIES_S", 0.5)
+    monkeypatch.setattr(waits, "PAUSE_S", 0.05)
     with refold.open(url) as store:
         admin.execute("BEGIN")
         admin.execute("SELECT count(*) FROM log")
@@ -226,7 +226,7 @@ def test_a_reader_that_stays_is_waited_for_a_moment_at_a_time(
         assert f"pg_terminate_backend({admin.info.backend_pid})" in caught.value.message
         assert states(store)["2025-01"] == "attached"
         store.append("call-1", [A])
-        monkeypatch.setattr(server_months, "TRIES_S", 30.0)
+        monkeypatch.setattr(waits, "TRIES_S", 30.0)
         timer = threading.Timer(0.3, admin.execute, ["ROLLBACK"])
         timer.start()
         Partitions(store).detach("2025-01")

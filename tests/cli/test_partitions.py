@@ -54,6 +54,16 @@ def test_months_from_list_to_drop_and_back(
     assert run("partitions", "create", "--months", "4", *where).out == "all of them stood\n"
 
 
+def test_what_is_archived_is_counted_of_all_tenants(
+    run: Refold, where: tuple[str, str], tmp_path: Path
+) -> None:
+    """Also where the address names one that has no events: nobody is told that a month is empty."""
+    other = ("--db", f"{where[1]}&tenant=7")
+    assert "9 events" in next(line for line in run("partitions", *other).out.splitlines())
+    done = run("archive", "--before", "2025-02", "--to", str(tmp_path / "old"), "--drop", *other)
+    assert done.out == f"2025-01: 9 events in {tmp_path / 'old'}, dropped\n"
+
+
 def test_a_captured_call_that_is_away_is_not_looked_at(run: Refold, tmp_path: Path) -> None:
     """Doctor says so, and that it is no damage."""
     url, clock = postgres.schema_of_its_own(), [to_us("2025-01-05")]

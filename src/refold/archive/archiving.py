@@ -13,14 +13,13 @@ import apsw
 
 from refold.archive import manifest as manifests
 from refold.archive.manifest import (
-    ArchivedRun,
     Manifest,
     check_files,
     file_of,
     read_manifest,
     write_whole,
 )
-from refold.archive.month import ArchivedAppend, MonthKeeper, bounds_of
+from refold.archive.month import ArchivedAppend, ArchivedRun, MonthKeeper, bounds_of
 from refold.archive.packed import Block, MonthIndex, framed, write_index
 from refold.archive.parquet import row_group_of, row_groups
 from refold.errors import Corrupt, NotFound, Unavailable
@@ -52,11 +51,12 @@ def archive_month(
         _compare(keeper, month, index_of(folder, manifest), told)
         if not path.exists():
             write_whole(path, lambda part: part.write_bytes(manifests.encoded(manifest)))
-        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        sha256, place = hashlib.sha256(path.read_bytes()).hexdigest(), str(folder.absolute())
     except (OSError, apsw.Error) as error:
         why = f"{month} cannot be written to {folder}: {error}; nothing of it counts"
-        raise Unavailable(why, path=str(folder), month=month) from error
-    keeper.note_archived(month, str(folder.absolute()), sha256)
+        advice = "make room there, or name a folder that can be written, and run it again"
+        raise Unavailable(f"{why}: {advice}", path=str(folder), month=month) from error
+    keeper.note_archived(month, place, sha256)
     return manifest
 
 

@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from refold.archive.month import ArchivedRun
 from refold.errors import Corrupt, NotFound, RefoldError, Unavailable
 
 FORMAT: Final = "refold-archive"
@@ -26,15 +27,6 @@ class ArchivedFile(msgspec.Struct, frozen=True):
     name: str
     size_bytes: int
     sha256: str
-
-
-class ArchivedRun(msgspec.Struct, frozen=True):
-    """Positions side by side of one log of the store (a tenant) that a month holds."""
-
-    tenant: int
-    first: int
-    last: int
-    appends: int
 
 
 class Manifest(msgspec.Struct, frozen=True):

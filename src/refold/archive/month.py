@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Final, Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -20,8 +21,10 @@ class Month(NamedTuple):
     """A month of ``recorded_at``, such as ``2026-01``, and where its appends are.
 
     ``attached`` ones are read from the log; ``detached``: their table still stands; ``dropped``:
-    they are in the archive alone. ``first`` and ``last`` are positions, None where it holds none.
-    ``folder`` is where it was archived, ``manifest`` the SHA-256 of what describes it there.
+    they are in the archive alone. ``appends``, ``events`` and ``size_bytes`` are those of all
+    tenants whose events may be seen; ``first`` and ``last`` are positions of the tenant of the
+    address, None where it holds none. ``folder`` is where it was archived, ``manifest`` the SHA-256
+    of what describes it there.
     """
 
     month: str
@@ -30,6 +33,16 @@ class Month(NamedTuple):
     events: int
     first: int | None
     last: int | None
+    size_bytes: int
+    folder: str | None
+    manifest: str | None
+
+
+class MonthPlace(NamedTuple):
+    """Where a month is, as :class:`Month` says it, without what it holds."""
+
+    month: str
+    state: Literal["attached", "detached", "dropped"]
     size_bytes: int
     folder: str | None
     manifest: str | None
@@ -68,11 +81,28 @@ class ArchivedAppend(msgspec.Struct, array_like=True, frozen=True):
         return Row(*place, self.metadata, self.body, *times)
 
 
+class ArchivedRun(msgspec.Struct, frozen=True):
+    """Positions side by side of one log of the store (a tenant) that a month holds."""
+
+    tenant: int
+    first: int
+    last: int
+    appends: int
+
+
 class MonthKeeper(Protocol):
     """Keeps each month of a log in a place of its own."""
 
-    def months(self) -> list[Month]:
-        """All of them in order, the default partition at last."""
+    def places(self) -> list[MonthPlace]:
+        """Where each is, in order, the default partition at last; nothing is counted."""
+        ...
+
+    def months(self, *only: str) -> list[Month]:
+        """The same with what they hold, of all of them or of these."""
+        ...
+
+    def changing(self) -> AbstractContextManager[None]:
+        """While it lasts nobody else changes months; :class:`~refold.errors.Unavailable` if so."""
         ...
 
     def make_months(self, count: int) -> list[str]:
@@ -91,8 +121,11 @@ class MonthKeeper(Protocol):
         """Bring it back: its table, or what was archived, which is asked for where that is gone."""
         ...
 
-    def drop_month(self, month: str) -> None:
-        """Drop the table of a month that was detached."""
+    def drop_month(self, month: str, archived: Sequence[ArchivedRun]) -> None:
+        """Drop the table of a month that was detached, where just what left is archived.
+
+        Raises :class:`~refold.errors.Corrupt` where it is not.
+        """
         ...
 
     def month_appends(self, month: str) -> Generator[ArchivedAppend, None, None]:

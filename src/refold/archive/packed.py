@@ -18,8 +18,8 @@ from urllib.parse import quote
 import apsw
 import msgspec
 
-from refold.archive.manifest import ArchivedRun, damaged
-from refold.archive.month import ArchivedAppend
+from refold.archive.manifest import damaged
+from refold.archive.month import ArchivedAppend, ArchivedRun
 from refold.core.event import category_of
 
 BLOCK_BYTES: Final = 1024 * 1024

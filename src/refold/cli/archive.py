@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Literal
 
 import click
@@ -36,23 +37,23 @@ def archive_command(
     Each month is written, read back, and compared with the store event by event; only then does its
     manifest, which holds the SHA-256 of each file, say that it is there. It may be stopped at any
     moment and run again. A month in which something could still be recorded is refused. The store
-    reads on in the folder where its address says ?archive=FOLDER.
+    reads on in the folder where its address says ?archive=FOLDER. All tenants' events are written,
+    and counted here.
 
         refold archive --before 2026-01 --to /archive/agents
         refold archive --before 2026-01 --to /archive/agents --drop
     """
     with opened(url, mode="write") as store, output.progress("archive") as tell:
         partitions = Partitions(store)
-        events = {one.month: one.events for one in partitions.months()}
+        events_of = cache(lambda month: partitions.months(month)[0].events)
         told = partitions.archive(
-            before, to, format=kept_as, progress=lambda m, done: tell(done, events[m], m)
+            before, to, format=kept_as, progress=lambda m, done: tell(done, events_of(m), m)
         )
         for one in told:
             if drop:
                 partitions.drop(one.month)
             elif detach:
                 partitions.detach(one.month)
-        for one in partitions.months():
-            if one.month in {done.month for done in told}:
-                shown = f"{one.month}: {one.events:,} events in {one.folder}, {one.state}"
-                output.show(one._asdict(), shown)
+        for one in partitions.months(*(done.month for done in told)) if told else ():
+            shown = f"{one.month}: {one.events:,} events in {one.folder}, {one.state}"
+            output.show(one._asdict(), shown)

@@ -30,7 +30,9 @@ folder_option = option(
 
 @subcommand("list")
 def list_(url: str) -> None:
-    """Show each month: its events, positions and bytes, and whether it is in the log.
+    """Show each month: its appends, events and bytes, and whether it is in the log.
+
+    These are of all tenants; positions are those of the tenant of the address.
 
     "default" takes what has no partition, and should be empty: `refold partitions create` moves
     what stands there. A month that is "detached" is out of the log and its table is kept; of one

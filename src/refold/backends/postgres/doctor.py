@@ -14,10 +14,10 @@ import psycopg
 
 from refold.backends.postgres.address import room_of
 from refold.backends.postgres.away import DetachedMonths
-from refold.backends.postgres.partitions import patient
 from refold.backends.postgres.queries import has_projections, log_head, log_page
 from refold.backends.postgres.session import ServerSession
 from refold.backends.postgres.statements import FOLDER, qualified, statement
+from refold.backends.postgres.waits import TRIES_S, held, patient
 from refold.core.canonical import digest_of, is_of_command
 from refold.core.recorded import decode_row
 from refold.core.registry import Registry
@@ -56,6 +56,7 @@ def checks(session: ServerSession, tenant: int, away: DetachedMonths) -> Iterato
 def _looked(session: ServerSession, looks: Mapping[str, Look]) -> Iterator[Check]:
     try:
         session.execute(_SNAPSHOT)
+        session.execute(f"SET LOCAL lock_timeout = {round(TRIES_S * 1_000)}")
         session.execute(qualified(_ATTACHED, session.schema))
         for name, look in looks.items():
             try:
@@ -68,6 +69,9 @@ def _looked(session: ServerSession, looks: Mapping[str, Look]) -> Iterator[Check
             # A look that has nothing to tell but what is wrong tells that, or nothing.
             told = found if isinstance(found, tuple) else (not found, found or "checked")
             yield Check(name, *told)
+    except psycopg.errors.LockNotAvailable as error:
+        session.rollback()
+        raise held(session, "nothing was looked at") from error
     finally:
         if not session.closed:
             session.rollback()

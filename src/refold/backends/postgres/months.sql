@@ -9,14 +9,16 @@ WHERE month IN (SELECT month FROM refold.detached WHERE tenant = $1) ORDER BY mo
 -- archived: where a month was archived, and under which hash
 SELECT folder, manifest FROM refold.months WHERE month = $1
 
--- months: those that have a table or had one, and whether they are in the log; the last is default
+-- months: those that have a table or had one, and whether they are in the log; the last is default.
+-- What those hold that are closed, of all tenants; positions are those of one.
 SELECT
     month, CASE
         WHEN part.is_attached IS NOT FALSE AND away.month IS NOT NULL THEN 'dropped'
         WHEN part.is_attached THEN 'attached'
         WHEN NOT part.is_attached THEN 'detached'
         ELSE 'dropped'
-    END, part.size_bytes, m.folder, m.manifest, away.appends, away.events, away.first, away.last
+    END, coalesce(part.size_bytes, 0), m.folder, m.manifest, known.appends, known.events, known.first,
+    known.last
 FROM (
     SELECT
         replace(substr(relname, 5), '_', '-') AS month, pg_total_relation_size(oid) AS size_bytes,
@@ -25,24 +27,35 @@ FROM (
     WHERE relkind = 'r' AND relname ~ '^log_([0-9]{4}_[0-9]{2}|default)$' AND relnamespace =
         (SELECT relnamespace FROM pg_class WHERE oid = 'refold.log'::regclass)
 ) AS part
-FULL JOIN (
-    SELECT
-        month, sum(appends) FILTER (WHERE tenant = $1)::bigint AS appends,
-        sum(last - first + 1) FILTER (WHERE tenant = $1)::bigint AS events,
-        min(first) FILTER (WHERE tenant = $1) AS first,
-        max(last) FILTER (WHERE tenant = $1) AS last
-    FROM refold.detached GROUP BY month
-) AS away USING (month)
+FULL JOIN (SELECT DISTINCT month FROM refold.detached) AS away USING (month)
 FULL JOIN (SELECT * FROM refold.months WHERE manifest IS NOT NULL) AS m USING (month)
+LEFT JOIN (
+    SELECT
+        month, sum(appends)::bigint AS appends, sum(events)::bigint AS events,
+        min(first) FILTER (WHERE tenant = $1) AS first, max(last) FILTER (WHERE tenant = $1) AS last
+    FROM refold.counted GROUP BY month
+) AS known USING (month)
 ORDER BY month
 
--- month_holds
-SELECT count(*), sum(count)::bigint, min(position), max(position + count - 1) FROM refold.log
-WHERE tenant = $1 AND recorded_at >= month_starts AND recorded_at < month_ends
+-- month_holds: of all tenants; positions of one
+SELECT
+    count(*), coalesce(sum(count), 0)::bigint, min(position) FILTER (WHERE tenant = $1),
+    max(position + count - 1) FILTER (WHERE tenant = $1)
+FROM refold.log WHERE recorded_at >= month_starts AND recorded_at < month_ends
 
--- default_holds: of all tenants
-SELECT count(*), sum(count)::bigint, min(position), max(position + count - 1)
+-- default_holds
+SELECT
+    count(*), coalesce(sum(count), 0)::bigint, min(position) FILTER (WHERE tenant = $1),
+    max(position + count - 1) FILTER (WHERE tenant = $1)
 FROM refold.log_default
+
+-- count_month: what it holds, for ever, unless that is known
+INSERT INTO refold.counted (tenant, first, last, appends, events, month)
+SELECT tenant, min(position), max(position + count - 1), count(*), sum(count), $1 FROM refold.log
+WHERE recorded_at >= month_starts AND recorded_at < month_ends
+    AND NOT EXISTS (SELECT 1 FROM refold.counted WHERE month = $1)
+GROUP BY tenant
+ON CONFLICT DO NOTHING
 
 -- month_appends: with the digests of their keys
 SELECT
@@ -70,15 +83,22 @@ LOCK TABLE refold.commits IN SHARE ROW EXCLUSIVE MODE
 -- lock_log
 LOCK TABLE ONLY refold.log IN ACCESS EXCLUSIVE MODE
 
--- holders: whose transactions hold the log or a month of it
-SELECT DISTINCT a.pid, a.application_name, a.state
+-- hold_month: nobody changes what is in its table
+LOCK TABLE refold.log_month IN SHARE MODE
+
+-- is_pid: whether the server has a process of a number
+SELECT 1 FROM pg_stat_activity WHERE pid = $1::integer
+
+-- holders: whose transactions hold the log or a month of it, the strongest first
+SELECT a.pid, a.application_name, coalesce(a.state, 'of ' || a.usename)
 FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
 JOIN pg_class AS c ON c.oid = l.relation
 WHERE l.locktype = 'relation' AND l.granted AND a.pid <> pg_backend_pid()
     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND c.relname ~ '^(commits|log|log_[0-9]{4}_[0-9]{2}|log_default)$' AND c.relnamespace =
         (SELECT relnamespace FROM pg_class WHERE oid = 'refold.log'::regclass)
-ORDER BY 1
+GROUP BY a.pid, a.application_name, a.state, a.usename
+ORDER BY bool_or(l.mode = 'AccessExclusiveLock') DESC, a.pid
 
 -- stands: how many appends
 SELECT count(*) FROM refold.log_month
@@ -111,6 +131,9 @@ INSERT INTO refold.months (month, starts, ends) VALUES ($1, $2, $3) ON CONFLICT 
 
 -- note_detached
 SELECT refold.note_detached($1, $2, $3)
+
+-- left: the positions that left the log with it
+SELECT tenant, first, last, appends FROM refold.detached WHERE month = $1 ORDER BY tenant, first
 
 -- forget_detached: how many appends that were, of all tenants
 WITH back AS (DELETE FROM refold.detached WHERE month = $1 RETURNING appends)

@@ -9,39 +9,28 @@ locked as a whole for that, too. Who changes months holds one lock, and another 
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from math import inf
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 import psycopg
 
-from refold.archive.month import DEFAULT, ArchivedAppend, Month, bounds_of
+from refold.archive.month import (
+    DEFAULT,
+    ArchivedAppend,
+    ArchivedRun,
+    Month,
+    MonthPlace,
+    bounds_of,
+)
 from refold.backends.postgres.errors import naming_errors
 from refold.backends.postgres.schema import month_of, starts_at
 from refold.backends.postgres.session import ServerSession, Sessions
 from refold.backends.postgres.statements import statement
-from refold.backends.postgres.tables import BEGIN
+from refold.backends.postgres.waits import briefly, patient, reading, transaction
 from refold.errors import Corrupt, Unavailable, UsageError
-
-LOCK_MS: Final = 200
-"""So long a change of the log waits for its readers and writers at a time: they wait behind it."""
-TRIES_S: Final = 30.0
-"""So long it is tried."""
-PAUSE_S: Final = 0.3
-
-
-@contextmanager
-def patient(session: ServerSession) -> Iterator[ServerSession]:
-    """A session that waits for an answer as long as it takes, in a block."""
-    session.answer_s, usual_s = inf, session.answer_s
-    try:
-        yield session
-    finally:
-        session.answer_s = usual_s
 
 
 class ServerMonths:
@@ -50,20 +39,35 @@ class ServerMonths:
     def __init__(self, sessions: Sessions, check_writable: Callable[[], None]) -> None:
         self._sessions, self._check_writable = sessions, check_writable
 
-    def months(self) -> list[Month]:
+    def places(self) -> list[MonthPlace]:
         """See :class:`~refold.archive.month.MonthKeeper`."""
         with self._lent() as session:
-            return list(_months(session, self._sessions.address.tenant))
+            return _places(session)
+
+    def months(self, *only: str) -> list[Month]:
+        """See :class:`~refold.archive.month.MonthKeeper`."""
+        with self._lent() as session:
+            return list(_months(session, self._sessions.address.tenant, only))
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """See :class:`~refold.archive.month.MonthKeeper`."""
+        with self._writing() as session, self._alone(session):
+            # It does nothing but hold the lock meanwhile.
+            session.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+            yield
 
     def make_months(self, count: int) -> list[str]:
         """See :class:`~refold.archive.month.MonthKeeper`."""
         with self._writing() as session:
-            before = {row[0] for row in session.run("months", 0)}
+            before = {one.month for one in _places(session)}
             ((now,),) = session.run("server_now")
             ahead = [starts_at(month_of(now) + number) for number in range(count + 1)]
-            for at in [*(at for (at,) in session.run("strays")), *ahead]:
-                _briefly(session, partial(session.run, "make_partition", at, None))
-            return [row[0] for row in session.run("months", 0) if row[0] not in before]
+            with reading(session):
+                strays = [at for (at,) in session.run("strays")]
+            for at in [*strays, *ahead]:
+                self._make(session, at)
+            return [one.month for one in _places(session) if one.month not in before]
 
     def close_month(self, month: str) -> None:
         """See :class:`~refold.archive.month.MonthKeeper`."""
@@ -74,37 +78,43 @@ class ServerMonths:
         """See :class:`~refold.archive.month.MonthKeeper`."""
         with self._writing() as session:
             _close(session, month)
-            with self._changing(session):
+            with self._alone(session):
                 if _state(session, month) == "attached":
-                    _briefly(session, partial(_take_out, session, month))
+                    # To note it takes its time; nobody writes there any more.
+                    briefly(session, partial(_run, session, "hold_month", month))
+                    session.run("note_detached", month, *bounds_of(month))
+                    taking = partial(_take_out, session, month)
+                    briefly(session, taking, else_=_closed_only(month))
 
     def attach_month(self, month: str, archived: Iterable[ArchivedAppend]) -> None:
         """See :class:`~refold.archive.month.MonthKeeper`."""
         with self._writing() as session:
             if _state(session, month) == "dropped":
-                _briefly(session, partial(session.run, "make_partition", bounds_of(month)[0], None))
-                with self._changing(session):
+                self._make(session, bounds_of(month)[0])
+                with self._alone(session):
                     if _state(session, month) == "dropped":
                         loaded = _load(session, archived)
-                        _briefly(session, partial(_bring_back, session, month, loaded))
+                        briefly(session, partial(_bring_back, session, month, loaded))
                 return
-            with self._changing(session):
+            with self._alone(session):
                 if _state(session, month) == "detached":
                     # Where the table says itself what is in it, nobody waits while it is looked at.
-                    _briefly(session, partial(_run, session, "bound", month))
+                    briefly(session, partial(_run, session, "bound", month))
                     ((stands,),) = _run(session, "stands", month)
-                    _briefly(session, partial(_bring_back, session, month, stands))
-                    _briefly(session, partial(_run, session, "attach", month))
+                    briefly(session, partial(_bring_back, session, month, stands))
+                    briefly(session, partial(_run, session, "attach", month))
 
-    def drop_month(self, month: str) -> None:
+    def drop_month(self, month: str, archived: Sequence[ArchivedRun]) -> None:
         """See :class:`~refold.archive.month.MonthKeeper`."""
-        with self._writing() as session, self._changing(session):
+        with self._writing() as session, self._alone(session):
             if _state(session, month) == "detached":
-                _briefly(session, partial(_run, session, "drop", month))
+                briefly(session, partial(_run, session, "hold_month", month))
+                _check_archived(session, month, archived)
+                briefly(session, partial(_run, session, "drop", month))
 
     def month_appends(self, month: str) -> Generator[ArchivedAppend, None, None]:
         """See :class:`~refold.archive.month.MonthKeeper`."""
-        with self._lent() as session:
+        with self._lent() as session, reading(session):
             for row in session.cursor().stream(_of_month(session, "month_appends", month)):
                 yield ArchivedAppend(*row)
 
@@ -120,9 +130,9 @@ class ServerMonths:
             yield session
 
     @contextmanager
-    def _changing(self, session: ServerSession) -> Iterator[None]:
+    def _alone(self, session: ServerSession) -> Iterator[None]:
         """A transaction that changes months, as no other does meanwhile."""
-        with _transaction(session):
+        with transaction(session):
             if session.run("turn_of_months") != [(1,)]:
                 where = self._sessions.address.shown
                 why = f"another process is changing the months of {where}"
@@ -135,19 +145,53 @@ class ServerMonths:
         with self._lent() as session:
             yield session
 
+    def _make(self, session: ServerSession, at: int) -> None:
+        """Make the partition of a time unless it stands."""
+        with self._alone(session):
+            briefly(session, partial(session.run, "make_partition", at, None))
 
-def _months(session: ServerSession, tenant: int) -> Iterator[Month]:
-    for month, state, size_bytes, folder, manifest, *holds in session.run("months", tenant):
-        if month == DEFAULT:
-            ((*holds,),) = session.run("default_holds")
-        elif state == "attached":
-            ((*holds,),) = _run(session, "month_holds", month, tenant)
+
+def _places(session: ServerSession) -> list[MonthPlace]:
+    with reading(session):
+        return [MonthPlace(*row[:5]) for row in session.run("months", 0)]
+
+
+def _months(session: ServerSession, tenant: int, only: Sequence[str]) -> Iterator[Month]:
+    with reading(session):
+        found = session.run("months", tenant)
+    for month, state, size_bytes, folder, manifest, *holds in found:
+        if only and month not in only:
+            continue
+        if holds[0] is None and state == "attached":
+            with reading(session):
+                ((*holds,),) = _holds(session, month, tenant)
         appends, events, first, last = holds
         place = month, state, appends or 0, events or 0, first, last
-        yield Month(*place, size_bytes or 0, folder, manifest)
+        yield Month(*place, size_bytes, folder, manifest)
+
+
+def _holds(session: ServerSession, month: str, tenant: int) -> list[tuple[Any, ...]]:
+    if month == DEFAULT:
+        return session.run("default_holds", tenant)
+    return _run(session, "month_holds", month, tenant).fetchall()
 
 
 def _close(session: ServerSession, month: str) -> None:
+    """Let nothing be recorded in a month any more, and count what it holds."""
+    briefly(session, partial(_mark_closed, session, month))
+    # Whoever had stored a commit before it was closed ends first, of whatever tenant; whoever does
+    # after that finds it closed.
+    briefly(session, partial(session.run, "lock_commits"), else_=_closed_only(month))
+    with reading(session):
+        _run(session, "count_month", month, month)
+
+
+def _closed_only(month: str) -> str:
+    """What stands where a month that was closed could not be taken out."""
+    return f"{month} stays in the log, closed: nothing is recorded in it or before it any more"
+
+
+def _mark_closed(session: ServerSession, month: str) -> None:
     starts, ends = bounds_of(month)
     if session.run("is_over", ends) != [(1,)]:
         why = f"{month} is not over, or nothing was recorded since: events can still get into it"
@@ -156,20 +200,29 @@ def _close(session: ServerSession, month: str) -> None:
         why = f"appends of {month} stand in the default partition"
         raise UsageError(f"{why}: `refold partitions create` moves them", month=month)
     session.run("close_month", month, starts, ends)
-    # Whoever had stored a commit before it was closed ends first, of whatever tenant; whoever does
-    # after that finds it closed.
-    _briefly(session, partial(session.run, "lock_commits"))
 
 
 def _take_out(session: ServerSession, month: str) -> None:
-    """Note a month and detach it; nobody else has the log, so what is noted is what leaves."""
     session.run("lock_log")
-    session.run("note_detached", month, *bounds_of(month))
     _run(session, "detach", month)
 
 
 def _state(session: ServerSession, month: str) -> str | None:
     return next((row[1] for row in session.run("months", 0) if row[0] == month), None)
+
+
+def _check_archived(session: ServerSession, month: str, archived: Sequence[ArchivedRun]) -> None:
+    """Refuse to go on where an archive, or the table of a month, is not what left the log."""
+    ((stands,),) = _run(session, "stands", month)
+    left = [ArchivedRun(*row) for row in session.run("left", month)]
+    if left == archived and stands == sum(one.appends for one in archived):
+        return
+    due, kept = (sum(one.appends for one in runs) for runs in (left, archived))
+    raise Corrupt(
+        f"{due} appends of {month} left the log, {stands} stand in its table and {kept} in its "
+        "archive, or not the same: nothing was dropped; take what is missing from a backup",
+        month=month,
+    )
 
 
 def _load(session: ServerSession, archived: Iterable[ArchivedAppend]) -> int:
@@ -201,47 +254,3 @@ def _of_month(session: ServerSession, name: str, month: str) -> str:
     sql = statement(name, session.schema).replace("log_month", f"log_{month.replace('-', '_')}")
     starts, ends = bounds_of(month)
     return sql.replace("month_starts", str(starts)).replace("month_ends", str(ends))
-
-
-@contextmanager
-def _transaction(session: ServerSession) -> Iterator[None]:
-    """A transaction at READ COMMITTED, undone by an error."""
-    session.execute(BEGIN)
-    try:
-        yield
-        session.execute("COMMIT")
-    finally:
-        if not session.closed and not session.is_idle:
-            session.rollback()
-
-
-def _briefly(session: ServerSession, work: Callable[[], object]) -> None:
-    """Do what locks the log; again where others hold it, for whom it waits a moment at a time.
-
-    After a while :class:`~refold.errors.Unavailable` says who they are.
-    """
-    until = time.monotonic() + TRIES_S
-    while True:
-        try:
-            with session.transaction():
-                session.execute(f"SET LOCAL lock_timeout = {LOCK_MS}")
-                work()
-        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
-            if time.monotonic() > until:
-                raise _held(session) from error
-        else:
-            return
-        time.sleep(PAUSE_S)
-
-
-def _held(session: ServerSession) -> Unavailable:
-    """The error where others keep the log from being changed, and who they are."""
-    holders = session.run("holders")
-    told = ", ".join(f"{pid} ({name or 'no name'}, {state})" for pid, name, state in holders)
-    why = f"the months stayed as they are: for {TRIES_S:.0f} s others held the log"
-    if not holders:
-        return Unavailable(f"{why}; try again")
-    advice = f"wait for them, or end them with SELECT pg_terminate_backend({holders[0][0]})"
-    return Unavailable(
-        f"{why}, by their process: {told}; {advice}", pids=[one[0] for one in holders]
-    )

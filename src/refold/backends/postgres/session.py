@@ -68,8 +68,11 @@ class _BitLoader(Loader):
 class ServerSession(psycopg.Connection[tuple[Any, ...]]):
     """A connection in which each statement is a transaction, but between BEGIN and COMMIT."""
 
+    address: Address
     schema: str = "refold"
     answer_s: float = ANSWER_S
+    works: Callable[[float], bool] = staticmethod(lambda _silent_s: False)
+    """Asked after each ``answer_s`` without a sign whether the server is still there."""
     _kept: psycopg.Cursor[tuple[Any, ...]] | None = None
     """One cursor for all of them: it knows how to send and take each type."""
 
@@ -85,8 +88,12 @@ class ServerSession(psycopg.Connection[tuple[Any, ...]]):
         return found
 
     def wait(self, gen: Generator[Any, Any, T], *given: Any, **options: Any) -> T:
-        """See psycopg; but not for ever."""
-        return super().wait(_limited(gen, self.answer_s), *given, **options)
+        """See psycopg; but not for ever: who does not answer is not waited for again."""
+        try:
+            return super().wait(_limited(gen, self.answer_s, self.works), *given, **options)
+        except _Silent:
+            self.close()
+            raise
 
     @property
     def is_idle(self) -> bool:
@@ -104,7 +111,7 @@ def connected(address: Address, *, answer_s: float = ANSWER_S) -> ServerSession:
             # A pooler gives a prepared statement to one session and its next use to another.
             prepare_threshold=None if address.is_pooled else 5,
         )
-    session.schema, session.answer_s = address.schema, answer_s
+    session.address, session.schema, session.answer_s = address, address.schema, answer_s
     if address.is_pooled is None:
         _check_direct(session, address.shown)
     adapters = session.adapters
@@ -246,17 +253,28 @@ def close_quietly(session: ServerSession) -> None:
         session.close()
 
 
-def _limited(gen: Generator[Any, Any, T], answer_s: float) -> Generator[Any, Any, T]:
-    """A generator of psycopg, ended where nothing comes for so long."""
-    until = time.monotonic() + answer_s
+class _Silent(psycopg.OperationalError):
+    """A server that does not answer."""
+
+
+def _limited(
+    gen: Generator[Any, Any, T], answer_s: float, works: Callable[[float], bool]
+) -> Generator[Any, Any, T]:
+    """A generator of psycopg, ended where nothing comes for so long from who does not work."""
+    heard = time.monotonic()
+    until = heard + answer_s
     try:
         wanted = next(gen)
         while True:
             ready = yield wanted
             if ready:
-                until = time.monotonic() + answer_s
+                heard = time.monotonic()
+                until = heard + answer_s
             elif time.monotonic() > until:
-                raise psycopg.OperationalError(f"the server did not answer for {answer_s:.0f} s")
+                silent_s = time.monotonic() - heard
+                if not works(silent_s):
+                    raise _Silent(f"the server did not answer for {silent_s:.0f} s")
+                until = time.monotonic() + answer_s
             wanted = gen.send(ready)
     except StopIteration as done:
         answer: T = done.value
