@@ -177,8 +177,10 @@ def test_months_are_changed_by_one_at_a_time(url: str, beside: ServerSession) ->
         partitions = Partitions(store)
         beside.execute(BEGIN)
         assert beside.run("turn_of_months") == [(1,)]
-        with pytest.raises(Unavailable, match="another process is changing the months"):
+        with pytest.raises(Unavailable, match="is changing the months") as caught:
             partitions.detach("2025-01")
+        assert caught.value.pids == [beside.info.backend_pid]
+        assert f"another process ({beside.info.backend_pid}, refold)" in caught.value.message
         beside.execute("ROLLBACK")
         assert isinstance(store._backend, KeepsMonths)
         keeper = store._backend.month_keeper
@@ -206,6 +208,10 @@ def test_a_month_that_nobody_archived_is_told_as_lost(url: str, beside: ServerSe
         beside.execute(f'DROP TABLE "{beside.schema}".log_2025_01')
         with pytest.raises(refold.NotFound, match="never archived"):
             Partitions(store).attach("2025-01")
+        (told,) = [check for check in store.check() if not check.good]
+        assert told.name == "months"
+        assert "2025-01 is dropped (positions 1 to 9), not archived" in told.detail
+        assert "from a backup" in told.detail
 
 
 def test_a_month_leaves_no_look_of_before_short(url: str, beside: ServerSession) -> None:

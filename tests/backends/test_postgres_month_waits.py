@@ -234,7 +234,7 @@ def test_who_archives_or_makes_months_does_so_alone(
                 lambda: Partitions(other).archive("2025-02", tmp_path),
                 lambda: Partitions(other).create(0),
             ):
-                with pytest.raises(Unavailable, match="another process is changing") as caught:
+                with pytest.raises(Unavailable, match="is changing the months") as caught:
                     ask()
                 told.append(caught.value.message)
 

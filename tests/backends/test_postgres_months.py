@@ -263,6 +263,7 @@ def test_appends_and_readers_go_on_meanwhile(url: str) -> None:
         thread.start()
     with refold.open(url) as store:
         partitions = Partitions(store)
+        partitions.create(2)
         for _ in range(5):
             partitions.detach("2025-01")
             partitions.attach("2025-01")

@@ -112,4 +112,6 @@ def _row(one: Month) -> str:
     row += f"  positions {one.first:,} to {one.last:,}" if one.first is not None else ""
     if one.month == "default" and one.appends:
         return f"{row}: `refold partitions create` moves them"
+    if one.state == "dropped" and one.folder is None:
+        return f"{row}: its table is gone, and it was never archived"
     return row + (f"  archived in {one.folder}" if one.folder else "")

@@ -17,7 +17,7 @@ from refold.backends.postgres.away import DetachedMonths
 from refold.backends.postgres.queries import has_projections, log_head, log_page
 from refold.backends.postgres.session import ServerSession
 from refold.backends.postgres.statements import FOLDER, qualified, statement
-from refold.backends.postgres.waits import TRIES_S, held, patient
+from refold.backends.postgres.waits import held, limit_locks, patient
 from refold.core.canonical import digest_of, is_of_command
 from refold.core.recorded import decode_row
 from refold.core.registry import Registry
@@ -56,7 +56,7 @@ def checks(session: ServerSession, tenant: int, away: DetachedMonths) -> Iterato
 def _looked(session: ServerSession, looks: Mapping[str, Look]) -> Iterator[Check]:
     try:
         session.execute(_SNAPSHOT)
-        session.execute(f"SET LOCAL lock_timeout = {round(TRIES_S * 1_000)}")
+        limit_locks(session)
         session.execute(qualified(_ATTACHED, session.schema))
         for name, look in looks.items():
             try:
@@ -123,13 +123,16 @@ def _bodies(session: ServerSession, tenant: int) -> str | None:
 
 def _months(session: ServerSession, tenant: int, away: DetachedMonths) -> tuple[bool, str] | None:
     """Those that were taken out are known; where their archive is given, all of it can be read."""
-    told = []
-    for month, state, _, _, _, *holds in session.run("months", tenant):
+    told, lost = [], False
+    for month, state, _, _, manifest, *holds in session.run("months", tenant):
         if state != "attached":
             _, _, first, last = holds
             where = f"{month} is {state}" + (f" (positions {first} to {last})" if first else "")
             told.append(f"{where}, {away.told(month)}")
-    return (True, "; ".join(told)) if told else None
+            if state == "dropped" and manifest is None:
+                told.append("it is lost: take its table from a backup")
+                lost = True
+    return (not lost, "; ".join(told)) if told else None
 
 
 def _digests(session: ServerSession, tenant: int) -> str | None:

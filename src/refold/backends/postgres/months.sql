@@ -77,6 +77,13 @@ SELECT pg_try_advisory_xact_lock(
     hashtextextended('refold months', 'refold.log'::regclass::oid::bigint)
 )::integer
 
+-- has_turn: whose it is
+SELECT a.pid, a.application_name FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
+CROSS JOIN LATERAL hashtextextended('refold months', 'refold.log'::regclass::oid::bigint) AS turn
+WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+    AND l.classid::bigint = turn >> 32 & 4294967295 AND l.objid::bigint = turn & 4294967295
+    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+
 -- lock_commits: waits for everybody who stored one and did not end
 LOCK TABLE refold.commits IN SHARE ROW EXCLUSIVE MODE
 

@@ -134,9 +134,11 @@ class ServerMonths:
         """A transaction that changes months, as no other does meanwhile."""
         with transaction(session):
             if session.run("turn_of_months") != [(1,)]:
-                where = self._sessions.address.shown
-                why = f"another process is changing the months of {where}"
-                raise Unavailable(f"{why}: try again when it is done", url=where)
+                where, others = self._sessions.address.shown, session.run("has_turn")
+                told = "".join(f" ({pid}, {name or 'no name'})" for pid, name in others)
+                why = f"another process{told} is changing the months of {where}"
+                advice = "try again when it is done"
+                raise Unavailable(f"{why}: {advice}", url=where, pids=[pid for pid, _ in others])
             yield
 
     @contextmanager

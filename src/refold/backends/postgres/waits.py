@@ -77,10 +77,15 @@ def reading(session: ServerSession) -> Iterator[None]:
     """A transaction that waits for ``TRIES_S`` at most for whoever locks readers out."""
     try:
         with transaction(session):
-            session.execute(f"SET LOCAL lock_timeout = {round(TRIES_S * 1_000)}")
+            limit_locks(session)
             yield
     except psycopg.errors.LockNotAvailable as error:
         raise held(session) from error
+
+
+def limit_locks(session: ServerSession) -> None:
+    """Let the statements of a transaction wait for ``TRIES_S`` at most for who locks them out."""
+    session.execute(f"SET LOCAL lock_timeout = {round(TRIES_S * 1_000)}")
 
 
 def briefly(session: ServerSession, work: Callable[[], T], *, else_: str = STAYED) -> T:

@@ -109,8 +109,8 @@ END $$;
 
 -- Whether the partition of the month of a time stands; it is made unless it is there. Rows of it that
 -- had to go to the default partition move there, unless that holds more than `rows_max` (NULL: any
--- number): nobody reads or writes meanwhile. Waits for who does for a second, and is tried again
--- another time.
+-- number): nobody reads or writes meanwhile. Waits for who does for a moment, and is tried
+-- again another time.
 CREATE FUNCTION refold.make_partition(at bigint, rows_max bigint DEFAULT NULL) RETURNS boolean
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -126,7 +126,7 @@ BEGIN
     END IF;
     -- As a whole, and before anything else: a statement that was planned without a partition must not
     -- run when rows are in it, and whoever holds a part of the log would wait for another who does.
-    PERFORM set_config('lock_timeout', '1s', true);
+    PERFORM set_config('lock_timeout', '200ms', true);
     LOCK TABLE ONLY refold.log IN ACCESS EXCLUSIVE MODE;
     IF to_regclass('refold.' || partition) IS NOT NULL THEN
         RETURN true; -- Another has made it meanwhile.
