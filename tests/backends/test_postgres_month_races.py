@@ -27,6 +27,7 @@ from refold.errors import BackendError, Conflict, Corrupt, Unavailable
 from refold.partitions import Partitions
 from tests.support import postgres
 from tests.support.months import JANUARY, everything, fill
+from tests.support.soak import bound
 
 A = Event("test.a", {"n": 1})
 
@@ -104,7 +105,7 @@ def test_a_condition_holds_beside_a_month_that_comes_back(url: str, tmp_path: Pa
         partitions = Partitions(store)
         partitions.archive("2025-02", tmp_path)
         with working(append) as first, working(append) as second:
-            for number in range(6):
+            for number in range(bound(6, 60)):
                 (partitions.drop if number % 2 else partitions.detach)("2025-01")
                 partitions.attach("2025-01")
             stopped.set()
@@ -144,7 +145,7 @@ def test_readers_and_months_race(url: str, tmp_path: Path) -> None:
                     wrong.extend(name for name in now if now[name] != before[name])
 
         with working(read) as first, working(read) as second:
-            until = monotonic() + 3
+            until = monotonic() + bound(3, 30)
             while monotonic() < until:
                 for month in ("2025-01", "2025-02"):
                     partitions.detach(month)

@@ -51,8 +51,8 @@ def _works(session: ServerSession) -> bool:
 
     def asked() -> bool:
         with connected(address._replace(conninfo=address.conninfo | host)) as other:
-            # A pooler gives it another number.
-            return address.is_pooled is not None or bool(other.run("is_pid", there.backend_pid))
+            stands = other.run("is_pid", there.backend_pid)
+            return bool(stands) or address.is_pooled is not None  # That gives it another number.
 
     try:
         return repeated(address.shown, asked)
