@@ -192,6 +192,44 @@ def test_months_are_changed_by_one_at_a_time(url: str, beside: ServerSession) ->
         assert all(check.good for check in store.check())
 
 
+@pytest.mark.parametrize(
+    ("verb", "seen"), [("attach_month", "dropped"), ("drop_month", "attached")]
+)
+def test_what_another_did_meanwhile_is_told(
+    url: str, monkeypatch: pytest.MonkeyPatch, verb: str, seen: str
+) -> None:
+    """Whoever comes back to a month that is somewhere else is not told that all is done."""
+    states = iter(["detached", seen] if verb == "attach_month" else [seen])
+    with refold.open(url) as store:
+        Partitions(store).detach("2025-01")
+        assert isinstance(store._backend, KeepsMonths)
+        with monkeypatch.context() as patched:
+            patched.setattr(server_months, "_state", lambda *_: next(states))
+            with pytest.raises(Unavailable, match=f"meanwhile: it is {seen}"):
+                getattr(store._backend.month_keeper, verb)("2025-01", ())
+        assert Partitions(store).months("2025-01")[0].state == "detached"
+
+
+def test_months_change_hands(url: str, tmp_path: Path) -> None:
+    """Three that do the same at once: each does it, finds it done, or is told of another."""
+    with refold.open(url) as store:
+        Partitions(store).archive("2025-02", tmp_path)
+    for verb, state in (("detach", "detached"), ("attach", "attached"), ("drop", "dropped")):
+
+        def change(verb: str = verb) -> None:
+            with refold.open(url) as other:
+                getattr(Partitions(other), verb)("2025-01")
+
+        with working(change) as first, working(change) as second, working(change) as third:
+            pass
+        told = [*first, *second, *third]
+        assert None in told
+        assert all(one is None or "is changing the months" in str(one) for one in told)
+        with refold.open(url) as store:
+            assert Partitions(store).months("2025-01")[0].state == state
+            assert all(check.good for check in store.check())
+
+
 def test_a_table_that_lost_appends_does_not_come_back(url: str, beside: ServerSession) -> None:
     """What was noted when it left is more than what stands in it: it is said, and it stays out."""
     with refold.open(url) as store:

@@ -97,7 +97,7 @@ class ServerMonths:
                         briefly(session, partial(_bring_back, session, month, loaded))
                 return
             with self._alone(session):
-                if _state(session, month) == "detached":
+                if _stands(session, month, gone="dropped"):
                     # Where the table says itself what is in it, nobody waits while it is looked at.
                     briefly(session, partial(_run, session, "bound", month))
                     ((stands,),) = _run(session, "stands", month)
@@ -107,7 +107,7 @@ class ServerMonths:
     def drop_month(self, month: str, archived: Sequence[ArchivedRun]) -> None:
         """See :class:`~refold.archive.month.MonthKeeper`."""
         with self._writing() as session, self._alone(session):
-            if _state(session, month) == "detached":
+            if _stands(session, month, gone="attached"):
                 briefly(session, partial(_run, session, "hold_month", month))
                 _check_archived(session, month, archived)
                 briefly(session, partial(_run, session, "drop", month))
@@ -211,6 +211,15 @@ def _take_out(session: ServerSession, month: str) -> None:
 
 def _state(session: ServerSession, month: str) -> str | None:
     return next((row[1] for row in session.run("months", 0) if row[0] == month), None)
+
+
+def _stands(session: ServerSession, month: str, *, gone: str) -> bool:
+    """Whether a month is detached, and not as a verb wants it already; refused where it is gone."""
+    state = _state(session, month)
+    if state == gone:
+        why = f"another process has changed {month} meanwhile: it is {state}"
+        raise Unavailable(f"{why}; look at the months, and try again", month=month)
+    return state == "detached"
 
 
 def _check_archived(session: ServerSession, month: str, archived: Sequence[ArchivedRun]) -> None:
