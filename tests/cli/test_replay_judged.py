@@ -17,7 +17,7 @@ from refold.replay import Variant, branch_name
 from refold.replay.judge import Judge
 from refold.replay.leases import Leases, _going_on
 from refold.replay.plan import plans
-from tests.cli.endpoints import says, serving
+from tests.cli.endpoints import garbage, says, serving
 from tests.cli.running import Refold
 from tests.support.chat_server import Body, ChatServer
 
@@ -89,6 +89,18 @@ def test_a_candidate_that_takes_nothing_is_worse(run: Refold) -> None:
     assert "Do not ship it: worse in answers that are broken." in gated.out
     assert "own_limit" in gated.out
     assert "status 400: maximum context length" in alone.err
+
+
+def test_a_service_that_fails_behind_what_is_over_a_limit_has_failed(run: Refold) -> None:
+    """However many were over it before, and are told."""
+    recorded(24)
+    limit = 400, b'{"error": {"message": "maximum context length is 10 tokens"}}'
+    answers = iter([limit] * 22)
+    with serving(lambda request: next(answers, None) or garbage(request)) as service:
+        asked = ("replay", "--category", "talk", "--base-url", service.url, "--workers", "1")
+        done = run(*asked, "--label", "new", "--attempts", "1")
+    assert done.code == 3, done
+    assert "garbage" in done.err
 
 
 def test_the_seed_of_a_sample_is_in_the_plan(run: Refold) -> None:

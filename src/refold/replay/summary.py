@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Final
 
@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from refold.conversation.events import Usage
 from refold.replay.actions import total_cost
 from refold.replay.decision import total_usage
+from refold.replay.faults import is_own_limit
 from refold.replay.requests import Outcome
 from refold.replay.variant import ReplayResult
 
@@ -37,8 +38,8 @@ class ReplaySummary(ReplayResult, frozen=True, kw_only=True):
     its class: what of them was not asked is missing. ``stopped`` says why a run ended before all
     was asked. ``cost`` (US dollars) and ``usage`` are sums of this run over the ``cost_known`` and
     ``usage_known`` answers that told; None where none did, and at least so much where fewer did
-    than ``requests`` were made. ``failures`` holds the first 20. A later run asks what failed
-    again. ``parts`` are the summaries of each variant and sample, where there are several.
+    than ``requests`` were made. ``failures`` holds 20, the service's first. A later run asks what
+    failed again. ``parts`` are the summaries of each variant and sample, where there are several.
     """
 
     conversations: int
@@ -61,7 +62,7 @@ class ReplaySummary(ReplayResult, frozen=True, kw_only=True):
         requests = self.requests + outcome.attempts
         if outcome.action is None:
             failed = FailedDecision(at, outcome.error, outcome.attempts)
-            shown = [*self.failures, failed][:FAILURES_SHOWN_MAX]
+            shown = _first([*self.failures, failed])
             return replace(self, requests=requests, failed=self.failed + 1, failures=shown)
         usage, cost = outcome.action.usage, outcome.action.cost
         return replace(
@@ -77,8 +78,13 @@ class ReplaySummary(ReplayResult, frozen=True, kw_only=True):
     def unable(self, stream: str, error: Exception) -> ReplaySummary:
         """The summary with one more conversation that cannot be read."""
         failed = FailedDecision(stream, f"unreadable: {error}", 0)
-        shown = [*self.failures, failed][:FAILURES_SHOWN_MAX]
+        shown = _first([*self.failures, failed])
         return replace(self, unreadable=self.unreadable + 1, failures=shown)
+
+
+def _first(failures: Iterable[FailedDecision]) -> list[FailedDecision]:
+    """Those that are shown; one that is the service's is not hidden by what a candidate refuses."""
+    return sorted(failures, key=lambda one: is_own_limit(one.error))[:FAILURES_SHOWN_MAX]
 
 
 def together(parts: Sequence[ReplaySummary]) -> ReplaySummary:
@@ -92,6 +98,6 @@ def together(parts: Sequence[ReplaySummary]) -> ReplaySummary:
         **{name: sum(getattr(part, name) for part in parts) for name in counts},
         usage=total_usage([part.usage for part in parts if part.usage is not None]),
         cost=total_cost(part.cost for part in parts),
-        failures=list(dict.fromkeys(failures))[:FAILURES_SHOWN_MAX],
+        failures=_first(dict.fromkeys(failures)),
         parts=list(parts),
     )
