@@ -112,6 +112,24 @@ def test_a_condition_holds_beside_a_month_that_comes_back(url: str, tmp_path: Pa
         assert (first, second, stored) == ([None], [None], [])
 
 
+def test_readers_go_on_beside_a_month_that_cannot_come_back_yet(
+    url: str, beside: ServerSession
+) -> None:
+    """Somebody has read the default partition alone: each try lets go of all of the log again."""
+    with refold.open(url) as store:
+        Partitions(store).detach("2025-01")
+        beside.execute(BEGIN)
+        beside.execute(qualified("SELECT count(*) FROM refold.log_default", beside.schema))
+        with working(lambda: Partitions(store).attach("2025-01")) as answers:
+            wait_for_lock(beside)
+            reader = connected(parsed(url))
+            reader.execute("SET lock_timeout = '5s'")
+            reader.execute(qualified("SELECT count(*) FROM refold.log", reader.schema))
+            reader.close()
+            beside.execute("ROLLBACK")
+        assert answers == [None]
+
+
 def test_readers_see_all_beside_a_month_that_comes_back(url: str, beside: ServerSession) -> None:
     """A month waits for whoever reads without it, who is told, and is there after that."""
     with refold.open(url) as store, refold.open(url, mode="read") as reader:

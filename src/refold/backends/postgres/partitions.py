@@ -101,8 +101,7 @@ class ServerMonths:
                     # Where the table says itself what is in it, nobody waits while it is looked at.
                     briefly(session, partial(_run, session, "bound", month))
                     ((stands,),) = _run(session, "stands", month)
-                    briefly(session, partial(_bring_back, session, month, stands))
-                    briefly(session, partial(_run, session, "attach", month))
+                    briefly(session, partial(_put_in, session, month, stands))
 
     def drop_month(self, month: str, archived: Sequence[ArchivedRun]) -> None:
         """See :class:`~refold.archive.month.MonthKeeper`."""
@@ -254,6 +253,12 @@ def _bring_back(session: ServerSession, month: str, stands: int) -> None:
             "archive or the table from a backup",
             month=month,
         )
+
+
+def _put_in(session: ServerSession, month: str, stands: int) -> None:
+    """Attach the table of a month; what cannot be had of the log now is let go of as a whole."""
+    _bring_back(session, month, stands)
+    _run(session, "attach", month)
 
 
 def _run(session: ServerSession, name: str, month: str, *values: Any) -> psycopg.Cursor[Any]:
