@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import refold
 from refold import Event
 from refold.audit import Sealing, copy_seals, new_key, prove, verify
+from refold.audit.sealing import LastHead
 from refold.audit.tables import is_sealed, tables_of
 from refold.errors import NotFound, ProofError, RefoldError, Unavailable, UsageError
 from refold.partitions import Partitions
@@ -106,6 +108,26 @@ def test_another_origin_or_key_is_refused(store: refold.Store) -> None:
     both = [str(key_of().verifying), str(turned.verifying)]
     assert verify(store, deep=True, keys=both, against=[note]).findings == []
     assert {one.what for one in verify(store, keys=both[:1]).findings} == {"signature"}
+
+
+def test_sealers_that_keep_their_heads_in_one_file_leave_it_whole_and_the_newest(
+    tmp_path: Path,
+) -> None:
+    """Each is put in its place at once, and none is written over by one of fewer events."""
+    path, count = tmp_path / "head", 200
+
+    def keep(by: str) -> None:
+        for size in range(1, count + 1):
+            LastHead(path).keep(f"example.com/agents\n{size}\n{by * 2000}\n\nend")
+
+    with ThreadPoolExecutor() as pool:
+        both = [pool.submit(keep, by) for by in "ab"]
+        while not all(one.done() for one in both):
+            assert (LastHead(path).read() or "end").endswith("end")
+        assert [one.result() for one in both] == [None, None]
+    LastHead(path).keep("example.com/agents\n7\nolder\n\nend")
+    assert path.read_text().split("\n")[1] == str(count)
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_the_last_head_elsewhere_tells_a_log_that_was_rolled_back(tmp_path: Path) -> None:

@@ -158,6 +158,31 @@ def test_a_passphrase_locks_the_key(run: Refold, filled: Path) -> None:
     assert done.code == 0, done.err
 
 
+@pytest.mark.parametrize(
+    "words", [("checkpoint", "--since"), ("verify", "--against"), ("seal", "--key")]
+)
+def test_a_file_that_is_none_of_its_kind_is_told(
+    run: Refold, filled: Path, words: tuple[str, str]
+) -> None:
+    """One that is missing, one that is no text, a folder: with its name, and no traceback."""
+    assert run("seal", "--origin", "example.com/agents").code == 0
+    (filled.parent / "binary").write_bytes(b"\xff\xfe")
+    (filled.parent / "binary").chmod(0o600)
+    for name in ("missing", "binary"):
+        done = run(*words, name)
+        assert done.code == 2, done
+        assert "bug" not in done.err
+        assert name in done.err or "key" in done.err
+
+
+def test_a_head_that_was_damaged_outside_is_told(run: Refold, filled: Path) -> None:
+    """It is no head: nothing is sealed on by it."""
+    assert run("seal", "--origin", "example.com/agents").code == 0
+    (filled.parent / "refold.key.head").write_bytes(b"\xff")
+    done = run("seal")
+    assert (done.code, "is not sealed on: a note is" in done.err) == (1, True), done
+
+
 def test_follow_seals_what_comes_until_it_is_told_to_end(run: Refold, filled: Path) -> None:
     """A process of its own, which SIGTERM ends in order."""
     assert run("seal", "--origin", "example.com/agents").code == 0

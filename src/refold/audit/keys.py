@@ -64,9 +64,11 @@ def load_key(path: str | os.PathLike[str], *, passphrase: str = "") -> SigningKe
     """The key in a file; refused where others than its owner may read it."""
     path = Path(path)
     try:
-        text = path.read_text().strip()
+        text = path.read_text(errors="replace").strip()
     except FileNotFoundError as error:
         raise NotFound(f"there is no key {path}", path=str(path)) from error
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}", path=str(path)) from error
     if os.name == "posix" and (mode := path.stat().st_mode) & 0o077:
         why = f"others may read {path} (mode {mode & 0o777:o}): `chmod 600 {path}`"
         raise UsageError(why, code="key_not_private", path=str(path))

@@ -35,18 +35,30 @@ class LastHead:
         """The note; None where none was kept."""
         if self._path is None or not self._path.exists():
             return None
-        return self._path.read_text()
+        return self._path.read_text(errors="replace")
 
     def keep(self, note: str) -> None:
-        """Put a note in the place of the one before, whole and synced."""
-        if self._path is None or self.read() == note:
+        """Put a note in the place of the one before, whole and synced; never an older one.
+
+        Several sealers may keep theirs in one file.
+        """
+        kept = self.read()
+        if self._path is None or kept == note or (kept and _size(kept) > _size(note)):
             return
-        new = self._path.with_name(f"{self._path.name}.new")
+        own = f"{self._path.name}.{os.getpid()}-{threading.get_ident()}.new"
+        new = self._path.with_name(own)
         with new.open("w") as file:
             file.write(note)
             file.flush()
             os.fsync(file.fileno())
         new.replace(self._path)
+
+
+def _size(note: str) -> int:
+    """Of how many events a note's head is; 0 for what is no note."""
+    _, _, rest = note.partition("\n")
+    said, _, _ = rest.partition("\n")
+    return int(said) if said.isdecimal() else 0
 
 
 class Sealing:

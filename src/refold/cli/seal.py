@@ -11,6 +11,7 @@ import click
 
 import refold
 from refold.cli import output
+from refold.cli.jsontext import file_text
 from refold.cli.options import command, no_effect, option, together
 from refold.cli.projections import closed_by_terminate
 from refold.cli.text import clean, counted
@@ -86,7 +87,7 @@ def checkpoint_command(url: str, since: str | None, **where: Any) -> None:
     """
     from refold.audit import prove_continued
 
-    old = None if since is None else Path(since).read_text(encoding="utf-8")
+    old = None if since is None else file_text(since)
     with refold.open(url, mode="write") as store:
         note = _sealing(store, _key(where["file"], None), **where).checkpoint()
         proof = None if old is None else prove_continued(store, old)

@@ -10,6 +10,7 @@ import msgspec
 
 from refold.cli import output
 from refold.cli.errors import FINDING, FINE
+from refold.cli.jsontext import file_text
 from refold.cli.options import command, new_file, opened, option
 from refold.cli.text import clean, counted
 
@@ -46,7 +47,7 @@ def verify_command(
     if print_verifier:
         output.line(verifier_text(), end="")
         return FINE
-    texts = [Path(file).read_text(encoding="utf-8") for file in against]
+    texts = [file_text(file) for file in against]
     with opened(url) as store, output.progress("verifying") as tell:
         told = verify(
             store,
