@@ -166,6 +166,7 @@ def test_a_replay_of_no_decision_is_a_finding(run: Refold, calls: Path) -> None:
         ),
         (("streams", "--seed", "7"), "--seed has no effect without --sample"),
         (("streams", "--stratify", "task"), "--stratify has no effect without --sample"),
+        (("streams", "--sample", "2", "--stratify", "taks"), "has a taks to stratify by"),
         (("streams", "--sample", "0"), "Invalid value for '--sample'"),
         (("streams", "--since", "soon"), "not an instant"),
         (("log", "--text", "!?"), "is not 1 to 100 words"),

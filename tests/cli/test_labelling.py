@@ -96,11 +96,18 @@ def test_a_dataset_goes_out_and_comes_back_labelled(run: Refold, tmp_path: Path)
     lines[0] |= {"labels": {"outcome": "lost"}, "scores": {"helpful": 2}, "tags": ["odd"]}
     file = tmp_path / "mine.jsonl"
     file.write_text("\n".join(json.dumps(one) for one in lines) + "\n")
+    silent = run("datasets", "import", "mine", str(file))
+    assert silent.err == (
+        f"{file} has labels, scores or tags of 1 conversation that are not recorded: "
+        "say whose they are, with --rater NAME\n"
+    )
+    assert run("streams", "--outcome", "lost", "--json").lines == []
     back = run("datasets", "import", "mine", str(file), "--rater", "ann")
     assert back.out.startswith("mine@0")
     assert back.err == "3 labels recorded, scores included\n"
     again = run("datasets", "import", "mine", "-", "--rater", "ann", stdin=file.read_text())
     assert again.err == "0 labels recorded, scores included\n"
+    assert run("datasets", "import", "mine", str(file)).err == ""
     (found,) = run("streams", "--outcome", "lost", "--tag", "odd", "--json").lines
     assert found["stream"] == "call-0"
     with refold.open("refold.db", mode="read") as store:

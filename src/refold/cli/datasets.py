@@ -158,8 +158,9 @@ def import_dataset(url: str, name: str, file: str, rater: str | None) -> None:
     given = [_Labelled.of(line, place) for (_, line), place in zip(lines, places, strict=True)]
     with opened(url, mode="write") as store:
         items = [item_of(store, one.item) for one in given]
-        said = list(map(partial(_said, store, rater), places, items, given)) if rater else []
-        beside = [append for append in said if append.events]
+        said = map(partial(_said, store, rater or ""), places, items, given)
+        new = [append for append in said if append.events]
+        beside = new if rater else []
         if len(beside) > LABELLED_MAX:
             raise UsageError(
                 f"{file} has something new of {len(beside):,} conversations, and {LABELLED_MAX} are"
@@ -169,6 +170,11 @@ def import_dataset(url: str, name: str, file: str, rater: str | None) -> None:
     output.show(made, _line(made))
     if rater:
         output.note(recorded(sum(len(append.events) for append in beside)))
+    elif new:
+        output.note(
+            f"{file} has labels, scores or tags of {counted(len(new), 'conversation')} that are"
+            " not recorded: say whose they are, with --rater NAME"
+        )
 
 
 def _said(store: refold.Store, rater: str, place: str, item: str, line: _Labelled) -> refold.Append:

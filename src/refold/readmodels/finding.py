@@ -214,11 +214,10 @@ def _sample(wanted: Wanted, fit: dict[str, str]) -> Iterable[str]:
     if wanted.sample is None:
         return fit
     by = wanted.stratify
-
-    def stratum_of(stream: str) -> str | None:
-        return None if by is None else attributes_in(fit[stream]).by(by)
-
-    return sampled(fit, wanted.sample, seed=wanted.seed, stratum_of=stratum_of)
+    strata = {} if by is None else {name: attributes_in(of).by(by) for name, of in fit.items()}
+    if strata and not any(strata.values()):
+        raise UsageError(f"no stream that fits has a {by} to stratify by", argument="stratify")
+    return sampled(fit, wanted.sample, seed=wanted.seed, stratum_of=strata.get)
 
 
 def _conditions(
