@@ -77,18 +77,25 @@ def test_a_check_decides_in_the_run_itself(run: Refold) -> None:
     assert "Do not ship it: worse in words of an answer, at most: 3." in done.out
 
 
-def test_a_candidate_that_takes_nothing_is_worse(run: Refold) -> None:
-    """Each request is over its limit, from the first on: its own answer."""
+@pytest.mark.parametrize(
+    ("said", "level"),
+    [
+        ("maximum context length is 10 tokens", "own_limit"),
+        ("filtered due to the prompt triggering our content management policy", "filtered"),
+    ],
+)
+def test_a_candidate_that_takes_nothing_is_worse(run: Refold, said: str, level: str) -> None:
+    """Each request is refused for what it is, from the first on: that is its answer."""
     recorded(24)
-    limit = b'{"error": {"message": "maximum context length is 10 tokens"}}'
-    with serving(lambda _request: (400, limit)) as service:
+    refusal = json.dumps({"error": {"message": said}}).encode()
+    with serving(lambda _request: (400, refusal)) as service:
         asked = ("replay", "--category", "talk", "--base-url", service.url)
         gated = run(*asked, "--label", "new", "--fail-on", "worse", "--margin", "2pt")
         alone = run(*asked, "--label", "again")
     assert (gated.code, alone.code) == (1, 1), (gated, alone)
     assert "Do not ship it: worse in answers that are broken." in gated.out
-    assert "own_limit" in gated.out
-    assert "status 400: maximum context length" in alone.err
+    assert level in gated.out
+    assert f"status 400: {said}" in alone.err
 
 
 def test_a_service_that_fails_behind_what_is_over_a_limit_has_failed(run: Refold) -> None:

@@ -13,7 +13,7 @@ from refold.replay import Action, Call, ChatRequest, ModelFailure, Variant, comp
 from refold.replay.actions import compare_actions
 from refold.replay.candidate import action_of
 from refold.replay.decision import decisions
-from refold.replay.faults import FAULTS, Offered, faults_of, is_cut_off, is_own_limit
+from refold.replay.faults import FAULTS, Offered, fault_in, faults_of, is_cut_off
 from refold.replay.normalising import ignored
 from tests.replay.stories import VARIANT, as_recorded, record, run
 
@@ -137,30 +137,40 @@ def test_what_has_the_most_in_common_belongs_together() -> None:
     assert (found.only_recorded, found.only_candidate) == ([], [new[2]])
 
 
+OWN = "own_limit"
+
+
 @pytest.mark.parametrize(
-    ("error", "is_own"),
+    ("error", "kind"),
     [
-        ("refused: u: status 400: This model's maximum context length is 8192 tokens.", True),
-        ("refused: u: status 400: prompt is too long: 208310 tokens > 200000 maximum", True),
-        ("refused: u: status 400: Unsupported parameter: 'temperature'", True),
-        ("refused: u: status 400: input token count exceeds the maximum number of tokens", True),
-        ("refused: u: status 413: request entity", True),
-        ("garbage: the service's error: context_length_exceeded", True),
-        ("refused: u: status 400: something is odd", False),
-        ("refused: u: status 401: this key does not support it", False),
-        ("refused: u: status 404: unknown model", False),
-        ("busy: u: status 429: tokens per minute exceeded", False),
-        ("busy: u: status 500: context length", False),
-        ("timeout: no whole answer", False),
-        ("garbage: an answer that is not JSON: objects of type x are unsupported", False),
-        ("error: the candidate raised ValueError: too long", False),
+        ("refused: u: status 400: This model's maximum context length is 8192 tokens.", OWN),
+        ("refused: u: status 400: prompt is too long: 208310 tokens > 200000 maximum", OWN),
+        ("refused: u: status 400: Unsupported parameter: 'temperature'", OWN),
+        ("refused: u: status 400: input token count exceeds the maximum number of tokens", OWN),
+        ("refused: u: status 413: request entity", OWN),
+        ("garbage: the service's error: context_length_exceeded", OWN),
+        ("refused: u: status 400: was filtered: content management policy", "filtered"),
+        ("refused: u: status 400: your prompt was flagged by our usage policies", "filtered"),
+        ("refused: u: status 400: Output blocked by content filtering policy", "filtered"),
+        ("refused: u: status 403: requires moderation on Azure", "filtered"),
+        ("garbage: the service's error: the prompt was blocked: SAFETY", "filtered"),
+        ("busy: u: status 503: the content filter is down", None),
+        ("refused: https://content-filter.test/too-long: status 400: odd", None),
+        ("refused: u: status 400: something is odd", None),
+        ("refused: u: status 401: this key does not support it", None),
+        ("refused: u: status 404: unknown model", None),
+        ("busy: u: status 429: tokens per minute exceeded", None),
+        ("busy: u: status 500: context length", None),
+        ("timeout: no whole answer", None),
+        ("garbage: an answer that is not JSON: objects of type x are unsupported", None),
+        ("error: the candidate raised ValueError: too long", None),
     ],
 )
 def test_a_limit_of_the_candidate_is_told_from_a_fault_of_the_network(
-    error: str, is_own: bool
+    error: str, kind: str | None
 ) -> None:
     """Only a refusal of this request, for what it is, is the candidate's own."""
-    assert is_own_limit(error) is is_own
+    assert fault_in(error) == kind
 
 
 def test_a_tool_that_the_variant_takes_away_is_not_offered() -> None:

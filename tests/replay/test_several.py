@@ -29,6 +29,7 @@ from refold.replay import (
 )
 from refold.replay.arms import Question
 from refold.replay.plan import ReplayPlan, plan_of
+from refold.replay.replays import replays
 from refold.secrecy import without_keys
 from tests.replay.stories import VARIANT, as_recorded, record, run
 from tests.support.chat_server import ChatServer
@@ -129,6 +130,8 @@ def test_all_of_a_plan_is_told_when_all_of_it_is_settled(store: refold.Store) ->
     assert not is_complete()
     run(store, too_long)
     assert is_complete()
+    listed = replays(store)[0].run(store, 0)
+    assert (listed.answered, listed.failed) == (2, 0)
     record(store, "call-1", [UserUtterance("More?"), AgentUtterance("No.")])
     assert is_complete()
     run(store, away, attempts_max=1)

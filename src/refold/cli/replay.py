@@ -305,14 +305,14 @@ def _explained(
 def _outcome(summary: ReplaySummary) -> int:
     """A service that answered nothing failed; a decision left out, or none, is a finding.
 
-    One that only refused what it does not take has answered.
+    One that only refused what it does not take, or keeps back, has answered.
     """
-    from refold.replay.faults import is_own_limit
+    from refold.replay.faults import fault_in
 
     if not summary.failed:
         is_whole = summary.decisions and not summary.stopped and not summary.unreadable
         return FINE if is_whole else FINDING
-    is_there = summary.answered or all(is_own_limit(one.error) for one in summary.failures)
+    is_there = summary.answered or all(fault_in(one.error) for one in summary.failures)
     return FINDING if is_there else FAILED
 
 

@@ -19,9 +19,9 @@ from refold.replay.faults import (
     UNKNOWN,
     Faults,
     Offered,
+    fault_in,
     faults_of,
     is_cut_off,
-    is_own_limit,
     offered_by,
 )
 from refold.replay.journal import StoredAnswer
@@ -352,8 +352,8 @@ def _without_answer(answer: StoredAnswer | None, recorded: Faults) -> Difference
     if answer is None:
         return Difference("missing", recorded_faults=recorded)
     error = answer.error or ""
-    if is_own_limit(error):
-        return Difference("own_limit", faults={"own_limit": error}, recorded_faults=recorded)
+    if (kind := fault_in(error)) is not None:
+        return Difference(kind, faults={kind: error}, recorded_faults=recorded)
     return Difference("failed", recorded_faults=recorded)
 
 

@@ -56,6 +56,12 @@ _OWN_LIMIT: Final = re.compile(
     r"|unknown (parameter|name|field|argument)|extra inputs|status 41[34]",
     re.IGNORECASE,
 )
+_FILTERED: Final = re.compile(
+    r"content[ _-]?(filter|management|polic|moderation)|usage polic|safety (system|polic|setting)"
+    r"|prompt was blocked|flagged|guardrail|requires moderation",
+    re.IGNORECASE,
+)
+_URL: Final = re.compile(r"\bhttps?://\S+")
 _REFUSALS: Final = ("refused: ", "garbage: the service's error: ")
 _PASSES: Final = re.compile(r"status (401|402|403|404|408|409|429|5\d\d)\b")
 
@@ -135,14 +141,19 @@ def is_cut_off(text: str, recorded: str) -> bool:
     return ends.isalnum() and not any(map(_UNPARTED.match, (name(one, "") for one in ends)))
 
 
-def is_own_limit(error: str) -> bool:
-    """Whether an answer failed for what the candidate does not take, by ``kind: message``.
+def fault_in(error: str) -> FaultKind | None:
+    """What is broken about a candidate that gave no answer, by ``kind: message``; None for nothing.
 
-    Only a refusal of this very request says so: not one of the key, nor of the rate, and no fault
-    of the service.
+    Only a refusal of this very request says so: its provider keeps back what is asked or answered
+    (``filtered``), or it is more than the candidate takes (``own_limit``). One of the key or of the
+    rate does not, and neither does a fault of the service.
     """
-    is_final = error.startswith(_REFUSALS) and not _PASSES.search(error)
-    return is_final and _OWN_LIMIT.search(error) is not None
+    said = _URL.sub("", error)
+    if not said.startswith(_REFUSALS):
+        return None
+    if _FILTERED.search(said):
+        return "filtered"
+    return "own_limit" if _OWN_LIMIT.search(said) and not _PASSES.search(said) else None
 
 
 def is_visible(text: str) -> bool:

@@ -17,6 +17,7 @@ from refold.engine.store import Store
 from refold.engine.store_check import check_store
 from refold.errors import NotFound, UsageError
 from refold.replay.events import Role
+from refold.replay.faults import fault_in
 from refold.replay.figures import Accounting, account
 from refold.replay.journal import StoredAnswer, answers
 from refold.replay.plan import ToAsk, plan_of, plans, to_ask
@@ -156,7 +157,9 @@ def find_replay(found: Collection[Replay], wanted: str | None = None) -> Replay:
 
 def _outcomes(asked: ToAsk, stored: Mapping[str, StoredAnswer]) -> tuple[int, int, int, int]:
     """How many decisions of a conversation there are, answered, failed, and after the plan."""
-    of = [stored[one.at].action is not None for one in asked.decisions if one.at in stored]
+    found = (stored[one.at] for one in asked.decisions if one.at in stored)
+    # As everywhere: what a candidate does not take, or keeps back, is its answer.
+    of = [one.action is not None or fault_in(one.error or "") is not None for one in found]
     later = sum(one.at not in stored for one in asked.later)
     return len(asked.decisions) + later, of.count(True), of.count(False), later
 

@@ -28,7 +28,7 @@ from refold.replay.candidate import (
     snippet,
 )
 from refold.replay.decision import Action, total_usage
-from refold.replay.faults import is_own_limit
+from refold.replay.faults import fault_in
 from refold.replay.request import ChatRequest
 
 ATTEMPTS_MAX: Final = 5
@@ -149,8 +149,8 @@ class Asker:
                 pause_s = retries.pause_s(failure.kind, failure.retry_after_s, most=most)
                 if pause_s is None:
                     outcome = Outcome(sent, failure=failure, answers_before=self.answers)
-                    # What the candidate does not take says nothing of the service.
-                    if not is_own_limit(outcome.error):
+                    # What is the candidate's own says nothing of the service.
+                    if fault_in(outcome.error) is None:
                         self._breaker.gave_up(failure)
                     return outcome
                 with self._rest():

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from refold.conversation.events import Usage
 from refold.replay.actions import total_cost
 from refold.replay.decision import total_usage
-from refold.replay.faults import is_own_limit
+from refold.replay.faults import fault_in
 from refold.replay.requests import Outcome
 from refold.replay.variant import ReplayResult
 
@@ -84,7 +84,7 @@ class ReplaySummary(ReplayResult, frozen=True, kw_only=True):
 
 def _first(failures: Iterable[FailedDecision]) -> list[FailedDecision]:
     """Those that are shown; one that is the service's is not hidden by what a candidate refuses."""
-    return sorted(failures, key=lambda one: is_own_limit(one.error))[:FAILURES_SHOWN_MAX]
+    return sorted(failures, key=lambda one: fault_in(one.error) is not None)[:FAILURES_SHOWN_MAX]
 
 
 def together(parts: Sequence[ReplaySummary]) -> ReplaySummary:
