@@ -132,7 +132,7 @@ def packed(found: Page, place: Element) -> Iterator[str]:
 # Behind these are no events: the confidence, p, advice on what to do, names, what is told of a run.
 _OF_NO_EVENTS = re.compile(
     r"95(\.0)? %|95th|p = [\d.e-]*\d|, \S+ among several|seed=\d+|…~replay\S+|About \d+ more"
-    r"|judge-1|max_words=2|at most: 2|and again: 2|better=1 .* 0\.5|\(pass\S+\): 1"
+    r"|judge-1|max_words=2|at most: 2|and again: 2|better=1 .*? 0\.5|\(pass\S+\): 1"
 )
 
 
@@ -228,6 +228,27 @@ def test_each_figure_of_the_verdict_leads_to_what_is_behind_it(has_control: bool
             broken = listed_in(found, found.by_id(f"{name}:candidate"))
             assert broken == made.figures.broken.successes
         assert (shown > 0) or one.difference == 0
+
+
+def test_each_check_is_a_column_of_the_conversations() -> None:
+    """And so is the judge: the mean over its decisions, a dash where it applies to none."""
+    with refold.open("memory:") as store:
+        made = compared(store)
+        found = Page(render_report(made, read=store.read))
+        conversations = list(made.conversations)
+    (table,) = found.all("table", "conversations")
+    heads = [one.text for one in found.inside(table, "th")]
+    scored = ["judge", "check:max_words=2", "check:repeated_calls"]
+    assert sorted(heads[-3:]) == sorted(scored)
+    rows = [one for one in found.inside(table, "tr") if "data-levels" in one.attributes]
+    assert len(rows) == CONVERSATIONS
+    for conversation, row in zip(conversations, rows, strict=True):
+        cells = {e.attributes.get("data-name"): e.text for e in found.inside(row, "td")}
+        for name in scored[1:]:
+            scores = [d.scores.get(name) for d in conversation.decisions]
+            of = [score for score in scores if score is not None]
+            told = f"{100 * sum(of) / len(of):.1f} %" if of else "–"
+            assert cells[name] == told, (conversation.stream, name)
 
 
 @pytest.mark.parametrize("is_complete", [True, False])

@@ -141,13 +141,17 @@ class _Shown:
 
 
 class Lists(_Shown):
-    """The lists of a replay; each is read by the template once every conversation was added."""
+    """The lists of a replay; each is read by the template once every conversation was added.
+
+    ``scored`` are the metrics of checks and of a judge, each a column of the conversations.
+    """
 
     all = "conversations"
 
     def __init__(self, verdicts: Verdicts, pack: Pack, *, has_control: bool) -> None:
         super().__init__(verdicts, pack)
         self.patterns = Patterns(self._places)
+        self.scored = [one.metric for one in verdicts if one.metric.name not in METRICS]
         self._has_control = has_control
 
     def add(self, pair: AnsweredBeside, history: Sequence[Recorded]) -> None:
@@ -170,7 +174,8 @@ class Lists(_Shown):
 
     def _answered(self, one: ConversationComparison, history: Sequence[Recorded]) -> None:
         self._show("replayed", one, history, one)
-        self.rows.add(render.macro("rows.html", "row", one, self))
+        scores = [(of, mean_of(observations([one], of))) for of in self.scored]
+        self.rows.add(render.macro("rows.html", "row", one, self, scores))
         places = {each.at: _place(self.event(one.stream, each.at)) for each in one.decisions}
         self._count("", one, one.stream, places)
         for decision in one.decisions:
@@ -252,6 +257,12 @@ class TaskLists(_Shown):
 def falls_short(metric: Metric, value: float) -> bool:
     """Whether a share is not as good as it can be, or not all of what a metric without good is."""
     return metric.unit == "share" and (value > 0 if metric.direction == "lower" else value < 1)
+
+
+def mean_of(found: Iterable[Observation]) -> float | None:
+    """The mean of the values that are known; None of none."""
+    told = known(one.value for one in found)
+    return fmean(told) if told else None
 
 
 def _mean(tries: Iterable[RecordedTry], name: str) -> float | None:
