@@ -122,6 +122,8 @@ def test_a_gate_that_cannot_be_is_refused_before_anything_is_asked(run: Refold, 
     for wrong in (
         ("--primary", "happiness"),
         ("--margin", "2"),
+        ("--margin", "0pt"),
+        ("--guardrail", "cost=0USD"),
         ("--primary", "outcome"),
         ("--cluster", "costumer"),
         ("--guardrail", "cost=2pt"),

@@ -67,6 +67,13 @@ def test_a_closed_endpoint_can_be_used_again(server: ChatServer) -> None:
         endpoint.close()
 
 
+@pytest.mark.parametrize("end", ["", "/", "/chat/completions", "/chat/completions/"])
+def test_the_whole_address_is_the_same_place(end: str) -> None:
+    """As a provider's page gives it for a request by hand."""
+    endpoint = ChatEndpoint(f"http://example.test/v1{end}", api_key="k")
+    assert endpoint.url == "http://example.test/v1/chat/completions"
+
+
 @pytest.mark.parametrize(
     ("variables", "given", "sent"),
     [

@@ -389,6 +389,18 @@ def test_a_verdict_keeps_its_word(
     assert msgspec.json.decode(msgspec.json.encode(verdict), type=Verdict) == verdict
 
 
+def test_the_order_of_what_was_seen_makes_no_difference() -> None:
+    """Not in the last digit either: sums are rounded otherwise in another order."""
+    values = [(0.9849037285401836, 0.0), (0.0, 1.0), (1.0, 0.5813339556171394), (0.0, 0.0)]
+    values += [(0.25, 1e-09), (0.0, 1.0), (0.0, 0.0), (0.4375, 0.0)]
+    arms = [
+        [Observation(f"c-{n}@1", f"c-{n}", pair[side]) for n, pair in enumerate(values)]
+        for side in (0, 1)
+    ]
+    forth, back = judge(BROKEN, *arms), judge(BROKEN, *(one[::-1] for one in arms))
+    assert forth == back
+
+
 @pytest.mark.parametrize(
     ("how", "argument"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import inf, isfinite, nan
@@ -56,6 +57,13 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     cluster: str | None = None
     confidence: float = CONFIDENCE
     looks: Looks = "one"
+
+    def __post_init__(self) -> None:
+        margins = [("margin", self.margin)]
+        margins += [("guardrail", margin) for margin in self.guardrail_margins.values()]
+        for name, margin in margins:
+            is_fine = margin is None or 0 < margin < math.inf
+            refuse_unless(is_fine, "above 0: leave it out for none", **{name: margin})
 
     @property
     def deciding(self) -> tuple[str, ...]:

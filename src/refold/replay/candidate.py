@@ -147,7 +147,9 @@ class ChatEndpoint:
         parts = checked_url(base_url)
         refuse_unless(api in API_NAMES, f"one of {', '.join(API_NAMES)}", api=api)
         self._api, self._is_streamed = api, stream
-        path = f"{parts.path.rstrip('/')}{_PATHS.get(api, '/models')}"
+        own = _PATHS.get(api, "/models")
+        # Whoever gives the whole address means the same place.
+        path = parts.path.rstrip("/").removesuffix(own) + own
         self._target = urlunsplit(parts._replace(path=path))
         # A query or a path may hold a key, and this is what is recorded, and what errors name.
         self.url = secrecy.without_keys(self._target.partition("?")[0])

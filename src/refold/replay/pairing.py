@@ -84,7 +84,8 @@ def paired_arms(
     new, old = [one.candidate for one, _ in known], [one.control for one, _ in known]
     ends = ((lowest, highest), (highest, lowest))
     bounds = (math.fsum(one.difference(*end) or 0.0 for one in pairs) / len(pairs) for end in ends)
-    clusters = [(math.fsum(of), len(of)) for of in by_cluster.values()]
+    # In an order of their own: sums of them are rounded the same, whoever was asked first.
+    clusters = sorted((math.fsum(of), len(of)) for of in by_cluster.values())
     return (
         clusters,
         highest - lowest,

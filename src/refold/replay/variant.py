@@ -56,8 +56,8 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         refuse_unless(right, "a dict of parameters by name", params=self.params)
         if taken := sorted(RESERVED_PARAMS & self.params.keys()):
             raise UsageError(
-                f"params cannot hold {taken[0]!r}: it is part of every request; "
-                "use prompt=, model= or tools=",
+                f"params cannot hold {taken[0]!r}: it is no parameter; what a "
+                "variant changes beside these has a name of its own",
                 argument="params",
                 names=taken,
             )

@@ -62,7 +62,7 @@ def judge(
     """
     refuse_unless(0 < confidence < 1, "between 0 and 1", confidence=confidence)
     is_fine = margin is None or (margin > 0 and math.isfinite(margin))
-    refuse_unless(is_fine, "above 0, or None for none declared", margin=margin)
+    refuse_unless(is_fine, "above 0: leave it out for none", margin=margin)
     differences, reach, means = paired_arms(metric, candidate, asked := list(control))
     facts = Verdict(
         metric=metric,
