@@ -75,6 +75,7 @@ def test_the_changed_prompt_changes_tools_and_arguments(result: DemoResult) -> N
     assert control is not None
     assert control.figures.by_decision.successes > figures.by_decision.successes
     assert control.figures.counts["words"] > 0
+    assert "another run" not in result.comparison.not_measured
 
 
 def test_the_shown_call_is_seen_half_way_and_without_an_event(result: DemoResult) -> None:
@@ -157,7 +158,7 @@ def test_progress_is_told_step_by_step(demo: Demo, tmp_path: Path) -> None:
         progress=lambda step, done, total: seen.append((step, done, total)),
     )
     steps = list(dict.fromkeys(step for step, _, _ in seen))
-    assert steps == ["record", "replay", "control"]
+    assert steps == ["record", "replay"]
     for step in steps:
         counts = [(done, total) for name, done, total in seen if name == step]
         assert counts == sorted(counts)

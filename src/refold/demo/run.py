@@ -44,7 +44,7 @@ NOTE = (
 )
 """What must stand wherever the demo's figures do."""
 
-Step = Literal["record", "replay", "control"]
+Step = Literal["record", "replay"]
 Progress = Callable[[Step, int, int], None]
 States = Mapping[str, ConversationState]
 """The calls as they are at their end, by stream."""
@@ -174,16 +174,16 @@ class Demo(DemoServer):
         variant = Variant(prompt=CHANGED, label="shorter prompt")
         control = Variant(params={"seed": seed + 1_000})
 
-        def again(asked: Variant, step: Step) -> ReplaySummary:
-            def tell(done: int, total: int, *_: object) -> None:
-                progress(step, done, total)
-
-            with _timed(step, timings_s):
-                return replay(store, streams, asked, self._endpoint(), workers=2, progress=tell)
+        def tell(done: int, total: int, *_: object) -> None:
+            progress("replay", done, total)
 
         with _timed("record", timings_s):
             streams, reused = self._calls(store, seed, progress)
-        replayed, repeated = again(variant, "replay"), again(control, "control")
+        with _timed("replay", timings_s):
+            asked = replay(
+                store, streams, variant, self._endpoint(), control=control, workers=2, progress=tell
+            )
+        repeated, replayed = asked.parts
         with _timed("compare", timings_s):
             comparison = compare(store, streams, variant, control=control, question=QUESTION)
         with _timed("report", timings_s):
