@@ -18,10 +18,10 @@ from refold import Event
 from refold.backends.postgres import PostgresBackend, doctor, queries, writer
 from refold.backends.postgres import session as sessions
 from refold.backends.postgres.address import parsed
-from refold.backends.postgres.session import ServerSession, Sessions
+from refold.backends.postgres.session import ServerSession, Sessions, connected
 from refold.core.query import Query
 from refold.core.snapshot import Snapshot
-from refold.errors import Conflict, Unavailable
+from refold.errors import BackendError, Conflict, Unavailable
 from tests.support import postgres
 
 A = Event("test.a")
@@ -224,3 +224,21 @@ def test_a_nul_in_metadata_is_read_by_sql_and_by_doctor(url: str) -> None:
             tags = f"{parsed(url).schema}.tags"
             admin.execute(f"DELETE FROM {tags} WHERE tag = 'x:1'".encode())
             assert [c.name for c in store.check() if not c.good] == ["tags"]
+
+
+def test_what_fails_when_it_is_committed_is_not_told_as_stored(url: str) -> None:
+    """The answer of the function that appends comes before its commit, which then fails."""
+    late = """
+        CREATE FUNCTION {0}.refuse_late() RETURNS trigger LANGUAGE plpgsql AS
+        'BEGIN RAISE EXCEPTION ''too late''; END';
+        CREATE CONSTRAINT TRIGGER late AFTER INSERT ON {0}.commits DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW EXECUTE FUNCTION {0}.refuse_late()"""
+    with refold.open(url) as store, connected(parsed(url)) as admin:
+        assert store.append("call-1", [A]).version == 0
+        admin.execute(late.format(admin.schema).encode(), prepare=False)
+        for _ in range(2):
+            with pytest.raises(BackendError, match="too late"):
+                store.append("call-1", [A], expected=0)
+            assert (store.head("call-1"), store.log_head()) == (0, 1)
+        admin.execute(f"DROP TRIGGER late ON {admin.schema}.commits".encode())
+        assert store.append("call-1", [A], expected=0).version == 1

@@ -25,12 +25,7 @@ from refold.partitions import Partitions
 @option("--detach", is_flag=True, help="Then take them out of the log; their tables are kept.")
 @option("--drop", is_flag=True, help="Then drop them.")
 def archive_command(
-    url: str,
-    before: str,
-    to: str,
-    kept_as: Literal["packed", "parquet"],
-    detach: bool,
-    drop: bool,
+    url: str, before: str, to: str, kept_as: Literal["packed", "parquet"], detach: bool, drop: bool
 ) -> None:
     """Write the old months of a store in PostgreSQL to files.
 

@@ -80,10 +80,7 @@ class Facts(NamedTuple):
 
 STREAMS: Final = Table("search_streams", SearchStreamRow, key=("stream",), indexes=[("last_at",)])
 NAMES: Final = Table(
-    "search_names",
-    SearchNameRow,
-    key=("kind", "name", "stream"),
-    indexes=[("stream", "position")],
+    "search_names", SearchNameRow, key=("kind", "name", "stream"), indexes=[("stream", "position")]
 )
 ITEMS: Final = Table("search_items", SearchItemRow, key=("stream", "version"))
 TEXTS: Final = Table("search_texts", SearchTextRow, key=("rowid",), words=("text",))

@@ -320,9 +320,7 @@ def compare_conversation(
 
 
 def compare_decision(
-    decision: Decision,
-    answer: StoredAnswer | None,
-    terms: Terms = AS_RECORDED,
+    decision: Decision, answer: StoredAnswer | None, terms: Terms = AS_RECORDED
 ) -> DecisionComparison:
     """One recorded decision against the candidate's answer, if there is one."""
     old, candidate = decision.action, None if answer is None else answer.action

@@ -11,13 +11,7 @@ from typing import Final
 import msgspec
 
 from refold.conversation.chat_shapes import parsed_arguments
-from refold.conversation.events import (
-    AgentUtterance,
-    ModelFailed,
-    ModelResponse,
-    Tool,
-    ToolCall,
-)
+from refold.conversation.events import AgentUtterance, ModelFailed, ModelResponse, Tool, ToolCall
 from refold.core.expected import NO_EVENTS
 from refold.core.recorded import Recorded
 from refold.engine.append import Append

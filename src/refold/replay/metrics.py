@@ -63,10 +63,7 @@ METRICS: Final[dict[str, Metric]] = {metric.name: metric for metric in _METRICS}
 
 
 def observations(
-    conversations: Iterable[ConversationComparison],
-    metric: Metric,
-    *,
-    is_early: bool = False,
+    conversations: Iterable[ConversationComparison], metric: Metric, *, is_early: bool = False
 ) -> Iterator[Observation]:
     """What a metric is at every decision that it applies to, each conversation its own cluster.
 

@@ -43,11 +43,7 @@ class PostgresBackend:
     sql = "postgresql"
 
     def __init__(
-        self,
-        url: str,
-        *,
-        mode: Mode = "create",
-        synchronous: Literal["FULL", "NORMAL"] = "FULL",
+        self, url: str, *, mode: Mode = "create", synchronous: Literal["FULL", "NORMAL"] = "FULL"
     ) -> None:
         address = parsed(url) if mode == "read" else parsed(url).for_writing()
         self.shown, self._tenant, self._mode = address.shown, address.tenant, mode

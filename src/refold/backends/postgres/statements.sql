@@ -10,9 +10,9 @@ SELECT * FROM refold.append(
     $26::bigint[], $27::bigint[]
 )
 
--- append_one
+-- append_one: without a cursor, so that it is told the type of each value
 SELECT * FROM refold.append_one(
-    $1::integer, $2::uuid, $3::bigint, $4::boolean, $5::text, $6::bigint, $7::integer, $8::text,
+    $1::integer, $2::text::uuid, $3::bigint, $4::boolean, $5::text, $6::bigint, $7::integer, $8::text,
     $9::json, $10::json
 )
 

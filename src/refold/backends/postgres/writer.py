@@ -9,10 +9,10 @@ connection was lost, it tells whether the commit stands, as soon as all that sta
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from os import urandom
 from time import monotonic
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -146,7 +146,7 @@ class PostgresWriter:
             self._keep_up(session, clocks[0])
             after = self._log_head
             known = self._looked_ahead(session, needs(batches))
-            token = str(uuid.uuid4())
+            token = urandom(16).hex()
             return work(session, Trial(batches, clocks, token, after, is_repeatable, *known))
         except BaseException as error:
             self._versions.clear()

@@ -12,12 +12,7 @@ from msgspec.structs import replace
 
 from refold.conversation.attributes import REWARD
 from refold.core.recorded import Recorded
-from refold.replay.actions import (
-    NOT_COMPARED,
-    ConversationComparison,
-    DecisionComparison,
-    known,
-)
+from refold.replay.actions import NOT_COMPARED, ConversationComparison, DecisionComparison, known
 from refold.replay.answer import Verdict, Verdicts
 from refold.replay.arms import itself
 from refold.replay.compare import AnsweredBeside

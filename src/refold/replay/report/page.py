@@ -127,11 +127,7 @@ def report_values(comparison: Comparison, read: Read | None, pack: Pack) -> dict
         lists.add(pair, history)
         recorded.add(history)
     lists.finish()
-    return {
-        "figures": comparison.figures,
-        "lists": lists,
-        **recorded.beside(comparison.variant),
-    }
+    return {"figures": comparison.figures, "lists": lists, **recorded.beside(comparison.variant)}
 
 
 # -- what was changed -----------------------------------------------------------------------------

@@ -1,13 +1,15 @@
 -- What writes. Appends take turns from here to their commit: so positions are dense, and whoever
 -- sees one sees all before it. A lock of a transaction is let go of after its rows can be seen.
-CREATE FUNCTION refold.take_turn(tenant integer, what regclass) RETURNS void LANGUAGE plpgsql AS $$
+CREATE FUNCTION refold.take_turn(tenant integer, what regclass) RETURNS boolean LANGUAGE plpgsql
+AS $$
 BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'a writer of refold runs at READ COMMITTED: it must see what came before it'
             USING ERRCODE = 'invalid_transaction_state';
     END IF;
-    PERFORM set_config('lock_timeout', '10s', true);
-    PERFORM pg_advisory_xact_lock((what::oid::bigint << 32) | tenant);
+    -- An expression, as where this is called: a statement of its own takes longer.
+    RETURN set_config('lock_timeout', '10s', true) IS NOT NULL
+        AND pg_advisory_xact_lock((what::oid::bigint << 32) | tenant) IS NOT NULL;
 END $$;
 
 CREATE FUNCTION refold.channel_of(tenant integer) RETURNS text LANGUAGE sql STABLE
@@ -15,14 +17,28 @@ RETURN 'refold_' || 'refold.log'::regclass::oid || '_' || tenant;
 CREATE FUNCTION refold.channel(tenant integer) RETURNS text LANGUAGE sql STABLE
 RETURN refold.channel_of(tenant);
 
+-- The channel of a tenant, for a session that counts as listening from now on: it shares a lock, for
+-- which it waits until a commit that is under way has ended. It then sees what that has stored, and
+-- has to look once before it waits for what it hears.
+CREATE FUNCTION refold.listened(tenant integer) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_lock_shared(('refold.commits'::regclass::oid::bigint << 32) | tenant);
+    RETURN refold.channel_of(tenant);
+END $$;
+CREATE FUNCTION refold.has_listeners(tenant integer) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN NOT pg_try_advisory_xact_lock(('refold.commits'::regclass::oid::bigint << 32) | tenant);
+END $$;
+
 -- Whether a commit waits until it lasts: on disk, and on synchronous standbys as the server is set.
-CREATE FUNCTION refold.commit_waits(durable boolean) RETURNS void LANGUAGE plpgsql AS $$
+CREATE FUNCTION refold.commit_waits(durable boolean) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
     IF NOT durable THEN
         PERFORM set_config('synchronous_commit', 'off', true);
     ELSIF current_setting('synchronous_commit') = 'off' THEN
         PERFORM set_config('synchronous_commit', 'on', true);
     END IF;
+    RETURN durable;
 END $$;
 
 -- Where durable, the commit of this transaction waits until all that can be seen lasts: so it writes
@@ -116,11 +132,11 @@ CREATE FUNCTION refold.append(
 ) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
+    waits boolean := refold.commit_waits(durable);
+    has_turn boolean := refold.take_turn(of_tenant, 'refold.log'::regclass);
     last_at bigint;
     behind_at bigint;
 BEGIN
-    PERFORM refold.commit_waits(durable);
-    PERFORM refold.take_turn(of_tenant, 'refold.log'::regclass);
     SELECT c.last, c.recorded_at INTO log_head, last_at FROM refold.commits AS c
     WHERE c.tenant = of_tenant ORDER BY c.after DESC LIMIT 1;
     log_head := coalesce(log_head, 0);
@@ -228,7 +244,9 @@ BEGIN
         log_head + offsets[cardinality(offsets)] + counts[cardinality(counts)],
         stored_at, commit_token
     );
-    PERFORM pg_notify(refold.channel_of(of_tenant), '');
+    IF refold.has_listeners(of_tenant) THEN
+        PERFORM pg_notify(refold.channel_of(of_tenant), '');
+    END IF;
 END $$;
 
 -- The same for a lone append of one stream, without key, tags, conditions or times of its events: in
@@ -241,21 +259,21 @@ CREATE FUNCTION refold.append_one(
 ) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
+    waits boolean := refold.commit_waits(durable);
+    has_turn boolean := refold.take_turn(of_tenant, 'refold.log'::regclass);
     head bigint;
     behind_at bigint;
 BEGIN
-    PERFORM refold.commit_waits(durable);
-    PERFORM refold.take_turn(of_tenant, 'refold.log'::regclass);
-    SELECT c.last, c.recorded_at INTO log_head, stored_at FROM refold.commits AS c
+    -- Where there was no commit there is no stream.
+    SELECT c.last, c.recorded_at, (
+        SELECT s.version FROM refold.streams AS s WHERE s.tenant = of_tenant AND s.name = of_stream
+    ) INTO log_head, stored_at, head FROM refold.commits AS c
     WHERE c.tenant = of_tenant ORDER BY c.after DESC LIMIT 1;
     log_head := coalesce(log_head, 0);
     stored_at := greatest(stored_at, now_at);
     IF stored_at <> now_at THEN
         behind_at := now_at;
     END IF;
-
-    SELECT s.version INTO head FROM refold.streams AS s
-    WHERE s.tenant = of_tenant AND s.name = of_stream;
     IF coalesce(head, -1) <> believed THEN
         heads := json_build_object(of_stream, coalesce(head, -1));
         RETURN;
@@ -283,7 +301,9 @@ BEGIN
     END IF;
     INSERT INTO refold.commits (tenant, after, last, recorded_at, token)
     VALUES (of_tenant, log_head, log_head + event_count, stored_at, commit_token);
-    PERFORM pg_notify(refold.channel_of(of_tenant), '');
+    IF refold.has_listeners(of_tenant) THEN
+        PERFORM pg_notify(refold.channel_of(of_tenant), '');
+    END IF;
 END $$;
 
 -- Booleans can be added up, as views of projections do.

@@ -57,7 +57,7 @@ BEGIN
         RAISE EXCEPTION 'tenant % is not of %', tenant, session_user
             USING ERRCODE = 'insufficient_privilege';
     END IF;
-    RETURN refold.channel_of(tenant);
+    RETURN refold.listened(tenant);
 END $$;
 
 -- Forget commits that nobody looks for any more, of the oldest: none of the last day, nor of the
