@@ -11,9 +11,9 @@ import sys
 import threading
 from bisect import bisect, insort
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
-from itertools import takewhile
+from itertools import chain, takewhile
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
@@ -80,6 +80,8 @@ class Thread:
         self._hidden: dict[Key, int] = {}
         self._store, self._stream = store, stream
         self._heads: dict[str, int] = {}
+        # What was saved here last, and the digests of its elements.
+        self._newest: tuple[Saved | None, Sequence[bytes]] = None, ()
         self._states = cache(lambda name: Requests(store, name, CHECKPOINT))
         self._lines: defaultdict[str, list[Saved]] = defaultdict(list)
         self._writes: defaultdict[Key, list[ChannelWrite]] = defaultdict(list)
@@ -152,9 +154,12 @@ class Thread:
     def _save(self, key: Key, parent: Key | None, run: Key, state: Callable[[Any], Any]) -> None:
         known, before = KnownElements(), self.saved.get(parent) if parent else None
         held = msgspec.json.encode(state(lambda: self.state(before) if before else {}))
+        made, digests = self._newest
         if before:
-            elements = self._states(before.stream).elements_at(before.version)
-            known.take(before.version, [digest_of(element) for element in elements])
+            if made is not before:
+                elements = self._states(before.stream).elements_at(before.version)
+                digests = [digest_of(element) for element in elements]
+            known.take(before.version, digests)
         form = taken_apart(held, known)
         *pieces, last = in_events(form)
         said = Said(*key, parent=parent[1] if parent else None)
@@ -171,6 +176,9 @@ class Thread:
             if not pieces:
                 self._states(stream).hold(told.version, form)
                 self._saved(Saved(stream, told.version, told.position, key, parent))
+                fresh = [digest_of(bytes(element)) for element in form.new]
+                runs = [(digests if of else fresh)[at : at + size] for at, size, *of in form.runs]
+                self._newest = self.saved[key], [*chain.from_iterable(runs)]
                 self._heads[stream] = told.version
 
     def write(self, key: Key, task: str, path: str, writes: list[tuple[int, str, Any]]) -> None:
