@@ -23,7 +23,8 @@ _READ_ONLY: Final = ("25006",)
 """Another server may take writes, or this one soon: a standby that is about to take over."""
 _NOT_AS_MADE: Final = ("42", "3F", "22P02", "22003", "23", "XX001", "XX002")
 """What refold's own statements meet only where tables are not as refold made them, or damaged."""
-_OF_MONTHS: Final = {"RF001": "month_detached", "RF002": "month_closed"}
+_DETACHED: Final = ("RF001",)
+_CLOSED: Final = ("RF002",)
 """What refold's own functions raise of a month that was taken out of the log, or is closed."""
 _CALLERS_FAULT: Final = ("22", "23", "42", "0A", "54", "2201", "25001", "3F", "P0")
 _WRONG: Final = (psycopg.ProgrammingError, psycopg.DataError)
@@ -83,8 +84,10 @@ def named(error: psycopg.Error, where: str) -> RefoldError:
         return Unavailable(f"{where} stayed busy: {said}; nothing was written", url=where)
     if _is_of(error, ("53", "58")):
         return Unavailable(f"{where} has no room: {said}; nothing was written", url=where)
-    if error.sqlstate in _OF_MONTHS:
-        return BackendError(f"{where}: {said}", code=_OF_MONTHS[error.sqlstate], url=where)
+    if _is_of(error, _DETACHED):
+        return BackendError(f"{where}: {said}", code="month_detached", url=where)
+    if _is_of(error, _CLOSED):
+        return BackendError(f"{where}: {said}", code="month_closed", url=where)
     if _is_of(error, ("42501", "28")):
         return UsageError(f"{where} may not be used so: {said}", code="not_writable", url=where)
     if _is_of(error, _MIXED_UP):
