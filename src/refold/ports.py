@@ -225,8 +225,12 @@ class Backend(Protocol):
         """The stream as it stands, or None when it does not exist."""
         ...
 
-    def log_head(self) -> int:
-        """The last position of the log; 0 when it is empty."""
+    def log_head(self, *, reached: int = 0) -> int:
+        """The last position of the log; 0 when it is empty.
+
+        A server that only follows another, and is behind a position that was ``reached`` before, is
+        waited for; :class:`~refold.errors.Unavailable` after a while.
+        """
         ...
 
     def streams(self, *, category: str | None, after: str, streams_max: int) -> list[StreamInfo]:

@@ -14,6 +14,8 @@ from tests.support.roles import VERSIONS, Shared, shared
 
 DENIED = "42501"
 DEEP = "[[]," * 1500 + "0" + "]" * 1500
+HALF = r"""ARRAY['[["test.a",{"a":"\ud83d"}]]']"""
+LARGE = """ARRAY['[["test.a","' || repeat('x', 8388609) || '"]]']"""
 NOW = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 
 OF_READERS: tuple[str, ...] = (
@@ -137,6 +139,7 @@ NEW = {
     "streams": "ARRAY['new-1']",
     "versions": "ARRAY[0]::bigint[]",
 }
+BRANCH = NEW | {"names": "ARRAY['new-1~x']", "streams": "ARRAY['new-1~x']"}
 FORGED: dict[str, dict[str, str]] = {
     "a position further on": {"offsets": "ARRAY[5]::bigint[]"},
     "a position before": {"offsets": "ARRAY[-1]::bigint[]"},
@@ -192,6 +195,48 @@ FORGED: dict[str, dict[str, str]] = {
         "versions": "ARRAY[8]::bigint[]",
     },
     "half a branch": NEW | {"parents": "ARRAY['call-1']"},
+    "a branch with the name of none": NEW
+    | {
+        "parents": "ARRAY['call-1']",
+        "forks": "ARRAY[0]::bigint[]",
+        "versions": "ARRAY[1]::bigint[]",
+    },
+    "a branch of itself": BRANCH
+    | {
+        "parents": "ARRAY['new-1~x']",
+        "forks": "ARRAY[0]::bigint[]",
+        "versions": "ARRAY[1]::bigint[]",
+    },
+    "two branches of each other": TWO
+    | {
+        "names": "ARRAY[]::text[]",
+        "believed": "ARRAY[]::bigint[]",
+        "streams": "ARRAY['new-1~x', 'new-1~y']",
+        "parents": "ARRAY['new-1~y', 'new-1~x']",
+        "forks": "ARRAY[0, 0]::bigint[]",
+        "versions": "ARRAY[1, 1]::bigint[]",
+    },
+    "a branch that begins elsewhere": BRANCH
+    | {
+        "parents": "ARRAY['call-1']",
+        "forks": "ARRAY[0]::bigint[]",
+        "versions": "ARRAY[2]::bigint[]",
+    },
+    "a stream of branches that begins at 3": BRANCH | {"versions": "ARRAY[3]::bigint[]"},
+    "a key of another spelling": {
+        "row_keys": r"ARRAY[E'new\x1f00']",
+        "digests": r"ARRAY['\x01']::bytea[]",
+    },
+    "a key of three": {
+        "row_keys": r"ARRAY[E'new\x1f0\x1f0']",
+        "digests": r"ARRAY['\x01']::bytea[]",
+    },
+    "no key": {"row_keys": "ARRAY['']", "digests": r"ARRAY['\x01']::bytea[]"},
+    "half a character": {"bodies": HALF},
+    "the other half": {"bodies": HALF.replace("ud83d", "uDE00")},
+    "two halves apart": {"bodies": HALF.replace("ud83d", r"ud83d\\\ude00")},
+    "half a character in its metadata": {"metadatas": r"""ARRAY['{"a":"\ud83d"}']"""},
+    "more than an event may hold": {"bodies": LARGE},
     "a tag that it does not have": {"tags": "ARRAY['t']"},
     "a part more of what stands": {
         "row_keys": r"ARRAY[E'k\x1f1']",
@@ -252,6 +297,46 @@ FORGED: dict[str, dict[str, str]] = {
     "fewer times than appends": TWO | {"times": f"ARRAY[{NOW}]"},
 }
 """Appends that say otherwise than the log, each refused as a privilege."""
+RIGHT: dict[str, dict[str, str]] = {
+    "whole characters": {"bodies": HALF.replace("ud83d", r"ud83D\uDe00")},
+    "what looks like half a one": {"bodies": HALF.replace("ud83d", r"\ud83d")},
+    "a branch": BRANCH
+    | {
+        "parents": "ARRAY['call-1']",
+        "forks": "ARRAY[0]::bigint[]",
+        "versions": "ARRAY[1]::bigint[]",
+    },
+    "a branch of what is new": TWO
+    | {
+        "names": "ARRAY[]::text[]",
+        "believed": "ARRAY[]::bigint[]",
+        "streams": "ARRAY['new-1', 'new-1~x']",
+        "parents": "ARRAY[NULL, 'new-1']",
+        "forks": "ARRAY[NULL, 0]::bigint[]",
+        "versions": "ARRAY[0, 1]::bigint[]",
+    },
+    "parts of a key": TWO
+    | {
+        "row_keys": r"ARRAY['new', E'new\x1f1']",
+        "digests": r"ARRAY['\x01', '\x01']::bytea[]",
+    },
+    "tags": {"metadatas": """ARRAY['{"tags":["x"]}']""", "tags": "ARRAY['x']"},
+    "several times": TWO | {"times": f"ARRAY[{NOW}, {NOW}]"},
+}
+"""Appends that say nothing wrong."""
+CALM = {
+    "streams": "ARRAY['calm-1']",
+    "versions": "ARRAY[0]::bigint[]",
+    "row_keys": "ARRAY[NULL]::text[]",
+    "tags": "ARRAY[NULL]::text[]",
+    "times": f"ARRAY[{NOW}]",
+}
+"""What is said otherwise of an append to a new stream that is right."""
+OF_EACH = (
+    *("streams", "offsets", "versions", "counts", "kinds", "row_keys", "digests", "metadatas"),
+    *("bodies", "said_first", "said_last", "said_whole", "parents", "forks", "tags", "times"),
+)
+"""The arguments that have a value for each append of a commit."""
 IMPOSSIBLE: dict[str, tuple[str, dict[str, str]]] = {
     "a key that stands": (
         "23505",
@@ -283,6 +368,8 @@ FORGED_ONE: dict[str, dict[str, str]] = {
     "metadata that is none": {"shared": "'[]'"},
     "tags that nobody finds it by": {"shared": """'{"tags":["x:1"]}'"""},
     "tags beside a NUL": {"shared": r"""'{"tags":["x:1"],"a":"\u0000"}'"""},
+    "half a character": {"events": HALF[6:-1]},
+    "more than an event may hold": {"events": f"({LARGE[6:-1]})::json"},
     "deeper than it can be read": {"events": f"""'[["test.a",{DEEP}]]'"""},
     "a time in a year": {"now_at": f"{NOW} + 31536000000000"},
     "a time that it does not tell": {"events": """'[["test.a",{},5]]'"""},
@@ -314,6 +401,22 @@ def appending(changed: dict[str, str]) -> str:
     """A call of the function that appends."""
     given = ", ".join(f"{name} => {value}" for name, value in (GOOD | changed).items())
     return f"SELECT first FROM append({given})"
+
+
+def beside(changed: dict[str, str], *, calm_first: bool) -> dict[str, str]:
+    """The same arguments, of a commit with an append before or behind that is right."""
+    given, calm, both = GOOD | changed, GOOD | CALM, dict(changed)
+    shifted = f"ARRAY(SELECT o.at + 1 FROM unnest({given['offsets']}) WITH ORDINALITY AS o (at, n) "
+    ends = f"(SELECT sum(c)::bigint FROM unnest({given['counts']}) AS c)"
+    for name in OF_EACH:
+        ours, theirs = given.get(name, "NULL"), calm[name]
+        if name == "offsets" and calm_first:
+            ours = f"{shifted} ORDER BY o.n)"
+        elif name == "offsets":
+            theirs = f"ARRAY[{ends}]"
+        if ours != "NULL":
+            both[name] = f"{theirs} || ({ours})" if calm_first else f"({ours}) || {theirs}"
+    return both
 
 
 def appending_one(changed: dict[str, str]) -> str:
@@ -349,14 +452,23 @@ def test_what_a_writer_says_of_an_append_is_looked_at(made: Shared) -> None:
     passed: dict[str, Any] = {}
     with made.session(_login(made, "writer")) as session:
         for name, changed in FORGED.items():
-            if (found := state_of(session, appending(changed))) != DENIED:
-                passed[name] = found
+            first, behind = (beside(changed, calm_first=one) for one in (True, False))
+            for how, tried in (("", changed), ("behind ", first), ("before ", behind)):
+                if (found := state_of(session, appending(tried))) != DENIED:
+                    passed[how + name] = found
         for name, changed in FORGED_ONE.items():
             if (found := state_of(session, appending_one(changed))) != DENIED:
                 passed[f"alone, {name}"] = found
         for name, (state, changed) in IMPOSSIBLE.items():
             if (found := state_of(session, appending(changed))) != state:
                 passed[name] = found
+        for name, changed in ({"": {}} | RIGHT).items():
+            first, behind = (beside(changed, calm_first=one) for one in (True, False))
+            for tried in (changed, first, behind):
+                session.execute("BEGIN")
+                if (found := state_of(session, appending(tried))) is not None:
+                    passed[f"right, {name}"] = found
+                session.execute("ROLLBACK")
         for changed in ({}, TWO | {"believed": "ARRAY[2]::bigint[]", "versions": "ARRAY[3,4]"}):
             assert state_of(session, appending(changed)) is None
         assert state_of(session, appending_one({"believed": "4"})) is None

@@ -269,3 +269,33 @@ def test_a_standby_that_is_behind_is_waited_for(
         later.start()
         assert reader.log_head() == head
         later.join()
+
+
+def test_who_goes_on_at_a_standby_that_is_behind_waits_there(
+    lasting: Pair, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With a position of another process: nothing went back, and nothing is to be made anew."""
+    url = lasting.url("lasting")
+    there = url.replace(f"127.0.0.1:{lasting.primary.port},", "", 1)
+    lasting.catch_up()
+    with (
+        refold.open(url) as store,
+        refold.open(there, mode="read") as reader,
+        refold.open(tmp_path / "rows.db") as rows,
+        postgres.connect(lasting.standby.port) as admin,
+    ):
+        admin.execute("SELECT pg_wal_replay_pause()")
+        head = store.append("call-1", [Event("added", {"n": 3}), A]).position
+        Projector(store, [sums()], rows=rows).catch_up()
+        following = reader.subscribe(after=head - 1)
+        projector = Projector(reader, [sums()], rows=rows)
+        monkeypatch.setattr(sessions, "RETRY_S", 0.2)
+        for use in (following.fill, projector.catch_up):
+            with pytest.raises(Unavailable, match="is behind it"):
+                use()
+        monkeypatch.undo()
+        later = threading.Timer(0.3, lambda: admin.execute("SELECT pg_wal_replay_resume()"))
+        later.start()
+        projector.catch_up()
+        assert next(following).position == head
+        later.join()

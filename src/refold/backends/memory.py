@@ -197,7 +197,7 @@ class MemoryBackend:
             row = found.rows[-1]
             return StreamInfo(stream, row.last_version, found.fork, row.recorded_at)
 
-    def log_head(self) -> int:
+    def log_head(self, *, reached: int = 0) -> int:  # noqa: ARG002
         """See :class:`~refold.ports.Backend`."""
         with self._lock():
             return self._log[-1].position + self._log[-1].event_count - 1 if self._log else 0

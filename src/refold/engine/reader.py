@@ -272,9 +272,9 @@ class Reader:
                         yield recorded
                 after = last
 
-    def log_head(self) -> int:
-        """The last position of the log; 0 when it is empty."""
-        return self._backend.log_head()
+    def log_head(self, *, reached: int) -> int:
+        """The last position of the log, which had ``reached`` one; see :class:`Backend`."""
+        return self._backend.log_head(reached=reached)
 
     def _over(self, state: S, row: Row, fold: Fold[S], *, first: int, last: int) -> S:
         """The state after a row; of appends that cannot be read it says which one it is."""

@@ -87,7 +87,7 @@ class Pages:
     def read(self) -> deque[Recorded]:
         """The next events; empty when there are none yet."""
         if self._log is None:
-            self._head = self._reader.log_head()
+            self._head = self._reader.log_head(reached=self.position)
             if self._head < self.position:
                 raise log_went_back(self.position, self._head)
             if self._head == self.position:

@@ -117,7 +117,8 @@ class Runner:
             raise NotFound(f"generation {wanted} of projection {entry.name!r} was dropped")
         check_unchanged(self.projection, generation)
         adopt_python(keeper, self.projection, generation)
-        if generation.position > (head := self._context.log.log_head()):
+        head = self._context.log.log_head(reached=generation.position)
+        if generation.position > head:
             raise log_went_back(generation.position, head)
         self._cursor.take(generation, Catalog(keeper.query))
 

@@ -164,9 +164,11 @@ class PostgresBackend:
         """See :class:`~refold.ports.Backend`."""
         return next(iter(self._read(queries.heads, self._tenant, [stream]) or ()), None)
 
-    def log_head(self) -> int:
+    def log_head(self, *, reached: int = 0) -> int:
         """See :class:`~refold.ports.Backend`."""
         head, recorded_at = self._read(queries.log_end, self._tenant) or (0, 0)
+        if head < max(reached, self._reached.position):
+            return self._sessions.retried(lambda one: self._reached.awaited(one.run, reached))
         self._reached.note(head, recorded_at)
         return head
 

@@ -129,7 +129,7 @@ WHERE c.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'refold.lo
 ORDER BY c.relname LIMIT 1
 
 -- roles: nobody looks at what writers store: `refold init --roles` makes the trigger, of
-SELECT one.name FROM unnest(ARRAY['commits', 'keys', 'streams', 'tags']) AS one (name)
+SELECT one.name FROM unnest(ARRAY['commits', 'keys', 'log', 'streams', 'tags']) AS one (name)
 WHERE EXISTS (SELECT 1 FROM pg_policy WHERE polrelid = 'refold.log'::regclass)
     AND NOT EXISTS (
         SELECT 1 FROM pg_trigger WHERE tgname = 'refold_writer' AND tgenabled IN ('O', 'A')

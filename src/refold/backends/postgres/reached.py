@@ -31,6 +31,11 @@ class Reached:
         if position > self._last[0]:
             self._last = (position, recorded_at)
 
+    @property
+    def position(self) -> int:
+        """How far that was."""
+        return self._last[0]
+
     def refuse(self) -> None:
         """Raise :class:`~refold.errors.BackendError` once the log was seen to have gone back."""
         if self._went_back is not None:
@@ -55,6 +60,19 @@ class Reached:
                 self._went_back = log_went_back(last[0], head, self._address.shown)
         self._system = system or self._system
         self.refuse()
+
+    def awaited(self, run: Callable[..., list[tuple[Any, ...]]], position: int) -> int:
+        """Where a log ends that seems to go less far than a position, or than was shown of it.
+
+        Raises as :meth:`check` does; one that only follows, and is behind, is taken for lost.
+        """
+        self.check(run)
+        ((_, head, follows, sees),) = run("holds", self._address.tenant, position, 0)
+        if not sees:
+            raise self._unbound()
+        if follows and head < position:
+            raise psycopg.OperationalError("it follows another server, and is behind it")
+        return int(head)
 
     def _unbound(self) -> UsageError:
         shown, tenant = self._address.shown, self._address.tenant

@@ -137,15 +137,16 @@ BEGIN
             SELECT tgenabled FROM pg_trigger WHERE tgname = 'refold_writer'
                 AND tgrelid = format('%I.%I', '{schema}', name)::regclass
         ) AS state
-        FROM unnest(ARRAY['commits', 'streams', 'keys', 'tags']) AS name
+        FROM unnest(ARRAY['log', 'commits', 'streams', 'keys', 'tags']) AS name
     LOOP
         IF one.state IS NULL THEN
             EXECUTE format(
-                'CREATE TRIGGER refold_writer AFTER INSERT%s ON refold.%I FOR EACH ROW '
+                'CREATE TRIGGER refold_writer AFTER INSERT ON refold.%I %s '
                 'WHEN (NOT pg_has_role(session_user, current_user, %L)) '
-                'EXECUTE FUNCTION refold.check_%s()',
-                CASE one.name WHEN 'streams' THEN ' OR UPDATE' END, one.name, 'MEMBER',
-                left(one.name, -1)
+                'EXECUTE FUNCTION refold.check_%s()', one.name,
+                CASE one.name WHEN 'log' THEN 'REFERENCING NEW TABLE AS added FOR EACH STATEMENT'
+                    ELSE 'FOR EACH ROW' END,
+                'MEMBER', CASE one.name WHEN 'log' THEN 'appends' ELSE left(one.name, -1) END
             );
         ELSIF one.state NOT IN ('O', 'A') THEN
             EXECUTE format('ALTER TABLE refold.%I ENABLE TRIGGER refold_writer', one.name);

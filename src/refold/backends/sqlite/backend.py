@@ -200,7 +200,7 @@ class SqliteBackend:
         """See :class:`~refold.ports.Backend`."""
         return self._read(queries.head, stream)
 
-    def log_head(self) -> int:
+    def log_head(self, *, reached: int = 0) -> int:  # noqa: ARG002
         """See :class:`~refold.ports.Backend`."""
         return sum([int(n) for (n,) in shaped(self._query(queries.LOG_HEAD), int)])
 
