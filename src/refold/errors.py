@@ -209,6 +209,10 @@ class OutcomeUnknown(BackendError):
     retry = "check"
 
 
+AWAY: Final = (Unavailable, OutcomeUnknown)
+"""What may be gone on from by whoever looks first how far it has come."""
+
+
 class Corrupt(BackendError):
     """What is stored cannot be right; ``refold doctor`` says more."""
 

@@ -23,7 +23,11 @@ from refold.backends.postgres.session import ServerSession
 from refold.core.expected import ANY
 from refold.core.stored import Row
 from refold.errors import OutcomeUnknown, RefoldError, Unavailable
+from refold.feeds.kafka import KafkaFeed
+from refold.feeds.kafka.standing import keeper_of, source_of
 from refold.ports import Batch, TableTransaction, Write
+from refold.projections import Projector
+from tests.projections.sums import sums
 from tests.support import postgres
 from tests.support.postgres import Server, servers
 
@@ -289,3 +293,55 @@ def test_whatever_happened_a_token_is_kept_for_a_day(own: Server, url: str) -> N
             with refold.open(url, clock=lambda: now[0]) as store:
                 store.append("call-1", [A])
         assert admin.execute(tokens).fetchone() == (10_002, 203_002)
+
+
+def test_tables_whose_commit_is_lost_may_be_stored(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told so, and not that nothing was; whoever goes on looks how far they have come."""
+    real, losses = ServerSession.execute, [0]
+
+    def execute(session: ServerSession, query: Any, *values: Any, **how: Any) -> Any:
+        answer = real(session, query, *values, **how)
+        if query == "COMMIT" and losses[0]:
+            losses[0] -= 1
+            session.close()
+            raise LOST
+        return answer
+
+    monkeypatch.setattr(ServerSession, "execute", execute)
+    with refold.open(url) as store:
+        projector = Projector(store, [sums()])
+        for number in range(3):
+            store.append("call-1", [Event("added", {"n": number})])
+            losses[0] = number % 2
+            if losses[0]:
+                with pytest.raises(OutcomeUnknown, match="look how far they have come"):
+                    projector.catch_up()
+                assert losses == [0]
+            else:
+                projector.catch_up()
+        losses[0] = 2
+        store.append("call-1", [Event("added", {"n": 10})])
+        running = threading.Thread(target=projector.run)
+        running.start()
+        store.wait_for("sums", 4)
+        store.append("call-1", [Event("added", {"n": 10})])
+        store.wait_for("sums", 5)
+        projector.close()
+        running.join()
+        assert projector.query("SELECT sum(amount) FROM sums") == [(23,)]
+
+
+def test_what_is_kept_beside_the_log_waits_for_a_server_that_restarts(
+    own: Server, url: str
+) -> None:
+    """As a feed does that begins then: nothing was done yet, so it is done when it is there."""
+    with refold.open(url) as store:
+        store.append("call-1", [A])
+        own.kill()
+        later = threading.Timer(0.5, own.start)
+        later.start()
+        feed = KafkaFeed(store, "agents", bootstrap="127.0.0.1:1")
+        later.join()
+        assert feed._source == source_of(keeper_of(store))

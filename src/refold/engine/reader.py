@@ -272,7 +272,7 @@ class Reader:
                         yield recorded
                 after = last
 
-    def log_head(self, *, reached: int) -> int:
+    def log_head(self, *, reached: int = 0) -> int:
         """The last position of the log, which had ``reached`` one; see :class:`Backend`."""
         return self._backend.log_head(reached=reached)
 

@@ -12,7 +12,7 @@ from refold.core.event import Event, parse_event_id
 from refold.engine.checks import check_progress
 from refold.engine.store import Store
 from refold.engine.store_check import check_store
-from refold.errors import NotFound, StoreClosed, Unavailable, UsageError, refuse_unless, shown
+from refold.errors import AWAY, NotFound, StoreClosed, Unavailable, UsageError, refuse_unless, shown
 from refold.ports import SelectedRows, SqlValue, TableKeeper
 from refold.projections.catalog import (
     Catalog,
@@ -129,7 +129,7 @@ class Projector:
                 failures = 0
             except StoreClosed:
                 return
-            except Unavailable:
+            except AWAY:
                 failures += 1
                 if failures == FAILURES_MAX:
                     raise

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
+from contextlib import ExitStack
+from functools import lru_cache, partial
 from typing import Any, Final, TypeVar
 
-from refold.backends.postgres.errors import naming_errors, read_only, refused
-from refold.backends.postgres.session import ServerSession, Sessions
+import psycopg
+
+from refold.backends.postgres.errors import is_lost, naming_errors, read_only, refused
+from refold.backends.postgres.session import ServerSession, Sessions, repeated
+from refold.errors import OutcomeUnknown
 from refold.ports import Begin, SelectedRows, SqlValue
 from refold.process import ProcessLock
 
@@ -52,7 +56,13 @@ class TableStatements:
         """Commit; who may read the log may then read what was made."""
         if self._has_made:
             self._session.run("guard_tables")
-        self._session.execute("COMMIT")
+        try:
+            self._session.execute("COMMIT")
+        except psycopg.Error as error:
+            if not is_lost(error):
+                raise
+            why = f"the connection was lost while tables were stored ({str(error).strip()})"
+            raise OutcomeUnknown(f"{why}: look how far they have come, and go on there") from error
 
     def executemany(self, sql: str, values: Iterable[Sequence[SqlValue]]) -> None:
         """Run one statement for each of many values."""
@@ -88,24 +98,29 @@ class ServerTables:
 
     def write(self, work: Callable[[Begin], T]) -> T:
         """See :meth:`~refold.ports.TableKeeper.write`."""
-        with self._turn(), self._sessions.lent() as session:
-            begun: list[TableStatements] = []
+        shown, begun = self._sessions.address.shown, list[TableStatements]()
+        with self._turn(), ExitStack() as stack:
 
             def begin() -> TableStatements:
                 if not begun:
-                    session.execute(BEGIN)
-                    shown = self._sessions.address.shown
-                    begun.append(NamedStatements(session, self._tenant, shown=shown))
+                    # Nothing was done before it: where the server went away, it begins elsewhere.
+                    begun.append(repeated(shown, partial(self._begun, stack, shown)))
                 return begun[0]
 
-            try:
-                answer = work(begin)
-                if begun:
-                    begun[0].end()
-                return answer
-            finally:
-                if not session.closed and not session.is_idle:
-                    session.rollback()
+            answer = work(begin)
+            if begun:
+                begun[0].end()
+            return answer
+
+    def _begun(self, stack: ExitStack, shown: str) -> TableStatements:
+        """A transaction, undone at the end of a stack unless it was ended before."""
+        with ExitStack() as own:
+            session = own.enter_context(self._sessions.lent())
+            own.callback(_undo, session)
+            session.execute(BEGIN)
+            statements = NamedStatements(session, self._tenant, shown=shown)
+            stack.enter_context(own.pop_all())
+            return statements
 
     def query(self, sql: str, values: Sequence[SqlValue] = ()) -> SelectedRows:
         """The rows of a query; whatever else it does is undone."""
@@ -130,6 +145,11 @@ class ServerTables:
         finally:
             if not session.closed:
                 session.rollback()
+
+
+def _undo(session: ServerSession) -> None:
+    if not session.closed and not session.is_idle:
+        session.rollback()
 
 
 @lru_cache(maxsize=1024)

@@ -17,7 +17,7 @@ from refold.engine.checks import check_names
 from refold.engine.store import Store
 from refold.engine.store_check import check_store
 from refold.engine.subscription import Subscription
-from refold.errors import StoreClosed, Unavailable, UsageError, refuse_unless
+from refold.errors import AWAY, StoreClosed, UsageError, refuse_unless
 from refold.feeds.kafka.client import LOGGER, Sender, client, partitions_of, sender_of, settings_of
 from refold.feeds.kafka.envelope import Mode, outgoing
 from refold.feeds.kafka.replication import why_fragile
@@ -102,7 +102,7 @@ class KafkaFeed:
                 self._send(until=None)
             except StoreClosed:
                 return
-            except Unavailable as error:
+            except AWAY as error:
                 LOGGER.warning("%s; feed %r begins again", error.message, self.name)
                 self._stopped.wait(1)
 
