@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import refold
 from refold import Append, Event
+from refold.backends.postgres.address import parsed
+from refold.backends.postgres.session import ServerSession
 from refold.errors import Corrupt, UsageError
 from refold.times import restart_clock
 from tests.faults.judging import facts
-from tests.support import roles
+from tests.support import postgres, roles
 from tests.support.stores import url_of
 
 PLACES = (("log.db", "postgresql:"), ("postgresql:", "other.db"), ("log.jsonl", "postgresql:"))
@@ -95,6 +98,31 @@ def test_one_that_was_cut_off_goes_on(tmp_path: Path) -> None:
         store.append("call-9", [Event("test.later")])
         assert store.copy_into(copy) == store.log_head()
         check_same(store, copy)
+
+
+def test_keys_are_looked_up_many_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy of keyed appends asks for hundreds of keys in one go, and looks at each."""
+    asked: list[int] = []
+    real = ServerSession.run
+
+    def run(session: ServerSession, name: str, *values: Any) -> list[tuple[Any, ...]]:
+        if name == "kept":
+            asked.append(len(values[1]))
+        return real(session, name, *values)
+
+    url = postgres.schema_of_its_own()
+    with refold.open(tmp_path / "log.db") as source, refold.open(url) as target:
+        for number in range(300):
+            source.append("call-1", [Event("test.a")], key=f"k{number}")
+        monkeypatch.setattr(ServerSession, "run", run)
+        source.copy_into(target)
+        assert sum(asked) == 300
+        assert len(asked) <= 2
+        with postgres.connect(postgres.shared()) as admin:
+            schema = parsed(url).schema
+            admin.execute(f"UPDATE {schema}.keys SET digest = 'x' WHERE key = 'k200'".encode())
+        with pytest.raises(Corrupt, match="another append under 'k200'"):
+            source.copy_into(target)
 
 
 def test_a_store_of_something_else_is_refused(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import Protocol, runtime_checkable
 
@@ -10,7 +10,7 @@ from refold.core.stored import Row
 from refold.engine.group_commit import BATCHES_PER_CHUNK_MAX, CHARS_PER_CHUNK_MAX
 from refold.engine.lineage import LOG_ROWS_PER_PAGE
 from refold.errors import Corrupt, RefoldError, UsageError
-from refold.ports import CLOCK_STREAM, Backend, Batch, Copied, Outcome, StreamInfo
+from refold.ports import CLOCK_STREAM, Backend, Batch, Copied, Kept, Outcome, StreamInfo
 
 STREAMS_PER_PAGE = 1_000
 
@@ -24,6 +24,10 @@ class Restorer(Protocol):
 
         Only the first may be an append to :data:`~refold.ports.CLOCK_STREAM`.
         """
+        ...
+
+    def find_all(self, keys: Sequence[str]) -> dict[str, Kept]:
+        """What appends under keys stored, of those that there are."""
         ...
 
 
@@ -44,8 +48,7 @@ def copy_log(source: Backend, target: Backend, progress: Callable[[int, int], ob
             if done > there:
                 missing.append((now, batch))
         _store(target, missing)
-        for _, batch in chunk:
-            _check_key(target, batch)
+        _check_keys(target, {batch.key: batch.digest for _, batch in chunk if batch.key})
         progress(done, whole)
         if done >= whole:
             break  # What came meanwhile is copied by the next one.
@@ -103,12 +106,13 @@ def _check_same(source: Backend, target: Backend, *, until: int) -> None:
             raise Corrupt(f"the copy has another stream {info.stream!r}", stream=info.stream)
 
 
-def _check_key(target: Backend, batch: Batch) -> None:
-    """A key stands in the copy for the bytes that it stands for here."""
-    if batch.key is not None:
-        kept = target.find(batch.key)
-        if kept is None or kept.digest != batch.digest:
-            raise Corrupt(f"the copy has another append under {batch.key!r}", key=batch.key)
+def _check_keys(target: Backend, digests: Mapping[str, bytes]) -> None:
+    """Keys stand in the copy for the bytes that they stand for here."""
+    at_once = target.find_all([*digests]) if isinstance(target, Restorer) else None
+    for key, digest in digests.items():
+        kept = target.find(key) if at_once is None else at_once.get(key)
+        if kept is None or kept.digest != digest:
+            raise Corrupt(f"the copy has another append under {key!r}", key=key)
 
 
 def _appends(log: Backend, *, after: int = 0) -> Iterator[Row]:

@@ -158,7 +158,11 @@ class PostgresBackend:
 
     def find(self, key: str) -> ports.Kept | None:
         """See :class:`~refold.ports.Backend`."""
-        return (self._read(queries.kept_under, self._tenant, [key]) or {}).get(key)
+        return self.find_all([key]).get(key)
+
+    def find_all(self, keys: Sequence[str]) -> dict[str, ports.Kept]:
+        """See :class:`~refold.engine.copying.Restorer`."""
+        return self._read(queries.kept_under, self._tenant, keys) or {}
 
     def head(self, stream: str) -> StreamInfo | None:
         """See :class:`~refold.ports.Backend`."""
