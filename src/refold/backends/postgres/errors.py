@@ -132,8 +132,11 @@ def naming_refusals() -> Iterator[None]:
 
 
 @contextmanager
-def refused(sql: str) -> Iterator[None]:
-    """A statement of a caller that cannot be run is his fault: say which one it is."""
+def refused(sql: str, shown: str | None = None) -> Iterator[None]:
+    """A statement of a caller that cannot be run is his fault: say which one it is.
+
+    What is nobody's is named where it is known how the store is ``shown``.
+    """
     try:
         yield
     except (psycopg.Error, OverflowError, UnicodeEncodeError) as error:
@@ -147,6 +150,8 @@ def refused(sql: str) -> Iterator[None]:
         if is_callers or code.startswith(_CALLERS_FAULT) or isinstance(error, _WRONG):
             why = f"PostgreSQL refused `{sql}`: {said}"
             raise UsageError(why, code="sql_refused", sql=sql) from error
+        if shown:
+            raise named(error, shown) from error
         raise
 
 

@@ -124,8 +124,7 @@ def latest_snapshot(
     session: ServerSession, tenant: int, stream: str, *, fold: str, fingerprint: str, last: int
 ) -> Snapshot | None:
     """The newest snapshot of a fold at or before a version."""
-    values = (tenant, stream, fold, fingerprint, min(last, LAST_POSITION))
-    found = session.run("snapshot", *values)
+    found = session.run("snapshot", tenant, stream, fold, fingerprint, min(last, LAST_POSITION))
     return Snapshot(stream, fold, fingerprint, *found[0]) if found else None
 
 

@@ -125,10 +125,8 @@ def run_script(session: ServerSession, script: str) -> None:
 def roles_script(schema: str, prefix: str | None) -> str:
     """The SQL that gives the roles of a prefix, or of the usual one, what is theirs in a schema."""
     sql = (FOLDER / "roles.sql").read_text(encoding="utf-8")
-    said = {"schema": schema, "prefix": prefix or PREFIX, "meant": str(prefix is not None)}
-    for name, value in said.items():
-        sql = sql.replace(f"{{{name}}}", value)
-    return qualified(sql, schema)
+    sql = sql.replace("{prefix}", prefix or PREFIX).replace("{meant}", str(prefix is not None))
+    return qualified(sql, schema).replace("{schema}", schema)
 
 
 def migrations() -> list[str]:

@@ -240,6 +240,9 @@ class Sessions:
         return session
 
     def _let_go(self, session: ServerSession) -> None:
+        if not (self.is_closed or session.closed or session.is_idle):
+            with suppress(psycopg.Error):
+                session.rollback()  # What was begun and not ended.
         if self.is_closed or not session.is_idle:
             close_quietly(session)
         else:

@@ -9,11 +9,12 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from functools import lru_cache, partial
+from itertools import count
 from typing import Any, Final, TypeVar
 
 import psycopg
 
-from refold.backends.postgres.errors import is_lost, naming_errors, read_only, refused
+from refold.backends.postgres.errors import is_lost, read_only, refused
 from refold.backends.postgres.session import ServerSession, Sessions, repeated
 from refold.errors import OutcomeUnknown
 from refold.ports import Begin, SelectedRows, SqlValue
@@ -37,18 +38,19 @@ _READS: Final = re.compile(
 class TableStatements:
     """The statements of one transaction; see :class:`~refold.ports.TableTransaction`.
 
-    Whoever writes tables takes turns. A statement that is refused undoes itself alone.
+    Whoever writes tables takes turns. A statement that is refused undoes itself alone. A server
+    that goes away is named where it is to be ``shown``: nobody takes it for a handler's fault.
     """
 
-    def __init__(self, session: ServerSession, tenant: int) -> None:
-        self._session = session
+    def __init__(self, session: ServerSession, tenant: int, shown: str | None = None) -> None:
+        self._session, self._shown = session, shown
         self._has_made = False
         session.run("begin_tables", tenant)
 
     def execute(self, sql: str, values: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:
         """Run one statement; its rows."""
         self._has_made |= sql.startswith("CREATE")
-        with refused(sql), self._session.transaction():
+        with refused(sql, self._shown), self._session.transaction():
             cursor = self._session.execute(numbered(sql), values, binary=False)
             return cursor.fetchall() if cursor.description else []
 
@@ -59,33 +61,16 @@ class TableStatements:
         try:
             self._session.execute("COMMIT")
         except psycopg.Error as error:
-            if not is_lost(error):
-                raise
-            why = f"the connection was lost while tables were stored ({str(error).strip()})"
-            raise OutcomeUnknown(f"{why}: look how far they have come, and go on there") from error
+            if is_lost(error):
+                why = f"the connection was lost while tables were stored ({str(error).strip()})"
+                raise OutcomeUnknown(f"{why}: look how far they have come, go on there") from error
+            raise
 
     def executemany(self, sql: str, values: Iterable[Sequence[SqlValue]]) -> None:
         """Run one statement for each of many values."""
-        with refused(sql), self._session.transaction(), self._session.cursor() as cursor:
+        session = self._session
+        with refused(sql, self._shown), session.transaction(), session.cursor() as cursor:
             cursor.executemany(numbered(sql), values)
-
-
-class NamedStatements(TableStatements):
-    """Names a server that goes away, so that nobody takes it for the fault of a handler."""
-
-    def __init__(self, session: ServerSession, tenant: int, *, shown: str) -> None:
-        super().__init__(session, tenant)
-        self._shown = shown
-
-    def execute(self, sql: str, values: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:
-        """Run one statement; its rows."""
-        with naming_errors(self._shown):
-            return super().execute(sql, values)
-
-    def executemany(self, sql: str, values: Iterable[Sequence[SqlValue]]) -> None:
-        """Run one statement for each of many values."""
-        with naming_errors(self._shown):
-            super().executemany(sql, values)
 
 
 class ServerTables:
@@ -113,12 +98,11 @@ class ServerTables:
             return answer
 
     def _begun(self, stack: ExitStack, shown: str) -> TableStatements:
-        """A transaction, undone at the end of a stack unless it was ended before."""
+        """A transaction; at the end of a stack its session is let go."""
         with ExitStack() as own:
             session = own.enter_context(self._sessions.lent())
-            own.callback(_undo, session)
             session.execute(BEGIN)
-            statements = NamedStatements(session, self._tenant, shown=shown)
+            statements = TableStatements(session, self._tenant, shown)
             stack.enter_context(own.pop_all())
             return statements
 
@@ -131,37 +115,18 @@ class ServerTables:
     def _queried(
         self, session: ServerSession, sql: str, values: Sequence[SqlValue]
     ) -> SelectedRows:
-        found = SelectedRows()
-        try:
-            with refused(sql), session.pipeline():
-                session.execute("BEGIN READ ONLY")
-                limit_ms = str(round(QUERY_S * 1_000))
-                path = f'"{self._sessions.address.room}", public'
-                session.run("look", path, str(self._tenant), limit_ms)
-                cursor = session.execute(numbered(sql), values)
-                found += cursor.fetchall()
-                found.columns = [column.name for column in cursor.description or ()]
-            return found
-        finally:
-            if not session.closed:
-                session.rollback()
-
-
-def _undo(session: ServerSession) -> None:
-    if not session.closed and not session.is_idle:
-        session.rollback()
+        with refused(sql), session.pipeline():
+            session.execute("BEGIN READ ONLY")
+            path = f'"{self._sessions.address.room}", public'
+            session.run("look", path, str(self._tenant), str(round(QUERY_S * 1_000)))
+            cursor = session.execute(numbered(sql), values)
+            found = SelectedRows(cursor.fetchall())
+            found.columns = [column.name for column in cursor.description or ()]
+        return found
 
 
 @lru_cache(maxsize=1024)
 def numbered(sql: str) -> str:
     """SQL with ``$1``, ``$2`` … for each ``?``."""
-    count = 0
-
-    def placed(found: re.Match[str]) -> str:
-        nonlocal count
-        if found[0] != "?":
-            return found[0]
-        count += 1
-        return f"${count}"
-
-    return _PARTS.sub(placed, sql)
+    places = count(1)
+    return _PARTS.sub(lambda one: f"${next(places)}" if one[0] == "?" else one[0], sql)
