@@ -149,11 +149,12 @@ class PostgresBackend:
     def tagged(self, item: QueryItem, *, after: int, rows_max: int) -> list[Row]:
         """See :class:`~refold.ports.TagKeeper`."""
         found = self._read(queries.tagged_page, self._tenant, item, after, rows_max) or []
-        whole = {"categories": None, "types": None, "rows_max": 1}
-        # Of one that was taken out it is known that there is one.
-        return [
-            row if isinstance(row, Row) else self.log(after=row - 1, **whole)[0] for row in found
-        ]
+        return [row if isinstance(row, Row) else self._at(row) for row in found]
+
+    def _at(self, position: int) -> Row:
+        """The append that holds a position, of which it is known that there is one."""
+        whole = {"categories": None, "types": None}
+        return self.log(after=position - 1, **whole, rows_max=1)[0]
 
     def find(self, key: str) -> ports.Kept | None:
         """See :class:`~refold.ports.Backend`."""

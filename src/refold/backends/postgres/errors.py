@@ -146,11 +146,14 @@ def refused(sql: str, shown: str | None = None) -> Iterator[None]:
         if code == "42501":
             why = f"PostgreSQL refused `{sql}`: {said}; who owns the store may"
             raise UsageError(why, code="not_writable", sql=sql) from error
-        is_callers = not isinstance(error, psycopg.Error)
-        if is_callers or code.startswith(_CALLERS_FAULT) or isinstance(error, _WRONG):
+        if (
+            not isinstance(error, psycopg.Error)
+            or code.startswith(_CALLERS_FAULT)
+            or isinstance(error, _WRONG)
+        ):
             why = f"PostgreSQL refused `{sql}`: {said}"
             raise UsageError(why, code="sql_refused", sql=sql) from error
-        if shown:
+        if shown is not None:
             raise named(error, shown) from error
         raise
 
