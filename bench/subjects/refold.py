@@ -6,7 +6,7 @@ import asyncio
 import copy
 import random
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any, Final
 from unittest.mock import patch
@@ -245,9 +245,14 @@ class Refold(Subject):
 
                 return await awaited(work, tasks=tasks, seconds=seconds, spent=self.spent_s)
 
-        figures = asyncio.run(measure())
+        with self.beside(path):
+            figures = asyncio.run(measure())
         self._remove(path)
         return self._events(figures, size)
+
+    def beside(self, path: Path) -> AbstractContextManager[object]:  # noqa: ARG002
+        """What goes on beside the tasks."""
+        return nullcontext()
 
     def build(self, *, name: str, events: int, streams: int = 1, size: int = 1) -> None:
         """A log kept for reading, written without waiting for the disk and then opened anew."""

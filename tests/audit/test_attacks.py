@@ -7,7 +7,7 @@ import pytest
 
 from refold.audit import verify, verifying
 from refold.errors import RefoldError
-from tests.audit.attacks import ATTACKS, Db, made
+from tests.audit.attacks import ATTACKS, Db, delete_event, made
 from tests.audit.sealed import key_of, sealed_by
 from tests.house.tree import ROOT
 
@@ -86,6 +86,22 @@ def test_what_finds_an_attack_is_what_the_page_says(
     found = [detector(db) for detector in DETECTORS.values()]
     assert any(found)
     assert row_of(name, found) in PAGE.read_text().splitlines()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_one_damage_does_not_hide_another(kind: str, tmp_path: Path) -> None:
+    """An append is gone, what it was followed by has nothing to follow, another is changed."""
+    db = made(kind, tmp_path / "log")
+    delete_event(db)
+    text = "body" if db.is_file else "body::text"
+    new = f"replace({text}, 'said 2', 'SAID 2')"
+    db.run(f"UPDATE log SET body = {new if db.is_file else f'({new})::json'} WHERE position = 61")
+    with db.opened() as store:
+        told = verify(store, deep=True)
+    assert [one.position for one in told.findings] == [31, 37, 63]
+    assert "positions 31 to 33 are missing" in told.findings[0].detail
+    assert "call-1@17 is missing" in told.findings[1].detail
+    assert told.findings[2].detail.endswith("@32 is not what was sealed")
 
 
 def test_the_page_has_no_other_rows() -> None:

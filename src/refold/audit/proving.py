@@ -161,9 +161,9 @@ def prove_continued(store: Store, old: str) -> dict[str, Any]:
 
 
 def _signed_head(tables: SealTables) -> StoredHead:
-    for head in reversed(tables.heads()):
-        if head.note is not None:
-            return head
+    head = tables.newest_head(signed=True)
+    if head is not None:
+        return head
     raise NotFound("no head of this log is signed yet: `refold checkpoint`", code="not_sealed")
 
 

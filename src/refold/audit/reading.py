@@ -13,27 +13,21 @@ from refold.ports import Backend
 APPENDS_PER_PAGE: Final = 1_024
 
 
-def appends_after(log: Backend, position: int) -> list[Row]:
+def appends_after(log: Backend, position: int, *, gaps: bool = False) -> list[Row]:
     """The next appends over a position, each in a row of its own; none at the end of the log.
 
     The first may begin before it, where it holds the next position.
-    :class:`~refold.errors.Corrupt` where the next position is not there.
+    :class:`~refold.errors.Corrupt` where a position is not there, unless ``gaps`` may be.
     """
-    page = log.log(after=position, categories=None, types=None, rows_max=APPENDS_PER_PAGE)
-    rows = page
-    if any(row.packed_parts is not None for row in page):
-        rows = sorted((one for row in page for one in row.appends()), key=lambda one: one.position)
-    for row in rows:
+    rows = log.log(after=position, categories=None, types=None, rows_max=APPENDS_PER_PAGE)
+    if any(row.packed_parts is not None for row in rows):
+        rows = sorted((one for row in rows for one in row.appends()), key=lambda one: one.position)
+    for row in [] if gaps else rows:
         last = row.position + row.event_count - 1
         if not row.position <= position + 1 <= last:
-            raise missing(position + 1)
+            raise Corrupt(f"position {position + 1} is missing from the log", position=position + 1)
         position = last
     return rows
-
-
-def missing(position: int) -> Corrupt:
-    """The error for a position that is not in the log where it must be."""
-    return Corrupt(f"position {position} is missing from the log", position=position)
 
 
 def first_version(log: Backend, stream: str) -> int:
@@ -74,7 +68,7 @@ def leaf_in(hashes: bytes, position: int) -> bytes:
 
 
 def pages(log: Backend, *, after: int, until: int) -> Iterator[list[Row]]:
-    """The appends of a log up to a position, a page at a time."""
-    while after < until and (rows := appends_after(log, after)):
+    """The appends of a log up to a position, a page at a time; positions may be missing."""
+    while after < until and (rows := appends_after(log, after, gaps=True)):
         yield rows
         after = rows[-1].position + rows[-1].event_count - 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from refold.audit.entry import NO_LEAF, StreamTip, entries_of
 from refold.audit.findings import Findings
@@ -17,6 +17,8 @@ from refold.errors import Corrupt
 from refold.ports import Backend
 
 Progress = Callable[[int, int], object]
+EVENTS_PER_WORD: Final = 4_096
+"""Progress is told about so often: each append would take longer than looking at it."""
 
 
 class RemadeEvent(NamedTuple):
@@ -45,13 +47,11 @@ class Remaker:
         self._firsts: dict[str, int] = {}
 
     def appends(self, *, after: int, until: int) -> Iterator[Row]:
-        """Appends over a position, up to one that is sealed, each looked up.
-
-        :class:`~refold.errors.Corrupt` where a position is missing.
-        """
+        """Appends over a position, up to one that is sealed, each looked up."""
         for page in pages(self._log, after=after, until=until):
             rows = [row for row in page if row.position <= until]
-            self._look_up(rows, until)
+            if rows:
+                self._look_up(rows, until)
             yield from rows
 
     def one(self, row: Row) -> Sequence[RemadeEvent]:
@@ -92,6 +92,12 @@ class Remaker:
         if stream not in self._firsts:
             self._firsts[stream] = first_version(self._log, stream)
         return self._firsts[stream]
+
+    def pass_over(self, row: Row) -> None:
+        """Go on behind an append that cannot be compared, from its last leaf as sealed."""
+        leaf = _hash_in(self._sealed(row), row.event_count - 1)
+        if (tip := self._tips[row.stream]) is not None:
+            tip.version, tip.leaf, tip.is_new = row.last_version, leaf, False
 
     def _sealed(self, row: Row) -> bytes:
         at = (row.position - 1 - self._first_tile * WIDTH) * HASH_BYTES
@@ -139,25 +145,33 @@ def check_events(
     remaker: Remaker, findings: Findings, *, after: int, until: int, progress: Progress
 ) -> None:
     """Look at every event over a position, up to one that is sealed."""
-    done = after
-    try:
-        for row in remaker.appends(after=after, until=until):
-            differing = remaker.differing(row)
-            if differing is None:
-                detail = f"{event_id(row.stream, row.version)} is of a stream that was never sealed"
-                findings.add("event", detail, row.position)
-            for event in differing or ():
-                if event.position <= until:
-                    detail = f"{event_id(row.stream, event.version)} is not what was sealed"
-                    findings.add("event", detail, event.position)
-            done = row.position + row.event_count - 1
+    done, told = after, after
+    for row in remaker.appends(after=after, until=until):
+        if row.position > done + 1:
+            findings.add("log", f"positions {done + 1} to {row.position - 1} are missing", done + 1)
+        _check_append(remaker, findings, row, until)
+        done = row.position + row.event_count - 1
+        if done > told + EVENTS_PER_WORD:
+            told = done
             progress(min(done, until), until)
-    except Corrupt as damage:
-        # What comes after it has no place to be compared at.
-        findings.add("event", damage.message, damage.facts.get("position"))
-        return
     if done < until:
         findings.add("log", f"the log ends at position {done:,}, and {until:,} are sealed")
+
+
+def _check_append(remaker: Remaker, findings: Findings, row: Row, until: int) -> None:
+    try:
+        differing = remaker.differing(row)
+    except Corrupt as damage:
+        findings.add("event", damage.message, row.position)
+        remaker.pass_over(row)
+        return
+    if differing is None:
+        detail = f"{event_id(row.stream, row.version)} is of a stream that was never sealed"
+        findings.add("event", detail, row.position)
+    for event in differing or ():
+        if event.position <= until:
+            detail = f"{event_id(row.stream, event.version)} is not what was sealed"
+            findings.add("event", detail, event.position)
 
 
 def _hash_in(hashes: bytes, number: int) -> bytes:

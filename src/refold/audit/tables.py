@@ -115,10 +115,12 @@ class SealTables(NamedTuple):
         sql = "SELECT size, root, note, made_at FROM audit_checkpoints WHERE size > ? ORDER BY size"
         return [StoredHead(*row) for row in self.ask(sql, (after,))]
 
-    def newest_head(self) -> StoredHead | None:
-        """The head of the largest size; None before the first."""
-        sql = "SELECT size, root, note, made_at FROM audit_checkpoints ORDER BY size DESC LIMIT 1"
-        return next((StoredHead(*row) for row in self.ask(sql, ())), None)
+    def newest_head(self, *, signed: bool = False) -> StoredHead | None:
+        """The head of the largest size, or of those that are signed; None before the first."""
+        narrowed = "WHERE note IS NOT NULL" if signed else ""
+        sql = f"SELECT size, root, note, made_at FROM audit_checkpoints {narrowed}"
+        found = self.ask(f"{sql} ORDER BY size DESC LIMIT 1", ())
+        return StoredHead(*found[0]) if found else None
 
 
 def keeper_of(store: Store) -> TableKeeper:
