@@ -11,6 +11,7 @@ import pytest
 import refold
 from refold import Event
 from refold.audit import Sealing, copy_seals, new_key, prove, verify
+from refold.audit.note import Checkpoint, Note
 from refold.audit.sealing import LastHead
 from refold.audit.tables import is_sealed, tables_of
 from refold.errors import NotFound, ProofError, RefoldError, Unavailable, UsageError
@@ -118,7 +119,7 @@ def test_sealers_that_keep_their_heads_in_one_file_leave_it_whole_and_the_newest
 
     def keep(by: str) -> None:
         for size in range(1, count + 1):
-            LastHead(path).keep(f"example.com/agents\n{size}\n{by * 2000}\n\nend")
+            LastHead(path).keep(f"example.com/agents\n{size}\nroot\n\n{by * 2000}end")
 
     with ThreadPoolExecutor() as pool:
         both = [pool.submit(keep, by) for by in "ab"]
@@ -259,3 +260,31 @@ def test_a_log_is_verified_and_begun_on_while_it_is_sealed(tmp_path: Path) -> No
                 told(store, rounds=2)
                 assert verify(store, deep=True).findings == []
                 sealed_by(store)
+
+
+def test_a_log_that_is_rolled_back_under_a_sealer_is_not_sealed_on(tmp_path: Path) -> None:
+    """It would sign a second history of the sizes that it has signed."""
+    with refold.open(tmp_path / "a.db") as store:
+        told(store)
+        sealing = sealed_by(store)
+        sealing.checkpoint()
+        store._backend.write(  # type: ignore[attr-defined]
+            lambda begin: begin().execute("UPDATE audit_log SET size = size - 3")
+        )
+        told(store)
+        with pytest.raises(ProofError, match="rolled back"):
+            sealing.checkpoint()
+
+
+def test_the_last_head_is_the_largest_and_never_two_of_a_size(tmp_path: Path) -> None:
+    """Two sealers may share the file."""
+    kept = LastHead(tmp_path / "last.head")
+    notes = []
+    for size, root in ((7, bytes(32)), (9, bytes(32)), (9, b"1" * 32)):
+        text = Checkpoint(key_of().name, size, root).text
+        notes.append(str(Note(text, [key_of().sign(text)])))
+    for note in (notes[0], notes[1], notes[1], notes[0]):
+        kept.keep(note)
+    assert kept.read() == notes[1]
+    with pytest.raises(ProofError, match="two heads of 9"):
+        kept.keep(notes[2])

@@ -11,15 +11,11 @@ Sealing follows the log behind the append; docs/explanation/proof.md says what i
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from refold.audit.copying import copy_seals
-    from refold.audit.keys import load_key, new_key, save_key
-    from refold.audit.proving import prove, prove_continued, sealed_export
-    from refold.audit.sealing import Sealing
-    from refold.audit.verifying import verify
+from refold.audit.copying import copy_seals
+from refold.audit.keys import load_key, new_key, save_key
+from refold.audit.proving import prove, prove_continued, sealed_export
+from refold.audit.sealing import Sealing
+from refold.audit.verifying import verify
 
 __all__ = [
     "Sealing",
@@ -32,22 +28,3 @@ __all__ = [
     "sealed_export",
     "verify",
 ]
-
-# Imported when first asked for: whoever names one pays for it alone.
-_MODULE_OF = {
-    "Sealing": "sealing",
-    "copy_seals": "copying",
-    "load_key": "keys",
-    "new_key": "keys",
-    "prove": "proving",
-    "prove_continued": "proving",
-    "save_key": "keys",
-    "sealed_export": "proving",
-    "verify": "verifying",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)

@@ -53,6 +53,7 @@ class Sealer:
         self._store, self._log, self._keeper = store, store._backend, tables.keeper_of(store)
         self._stored = tables.tables_of(store)
         self._draw = draw
+        self._before = 0
         self._load()
 
     @property
@@ -124,7 +125,14 @@ class Sealer:
 
     def _load(self) -> None:
         sealed = self._stored.log()
+        if sealed.size < self._before:
+            raise ProofError(
+                f"{self._before:,} events were sealed, and {sealed.size:,} are now: the log was "
+                "rolled back under the sealer; open it anew",
+                proof="log",
+            )
         self._edge = TreeEdge(sealed.size, self._stored.tile)
+        self._before = sealed.size
         self._tips: dict[str, StreamTip] = {}
         tile, held = divmod(sealed.size, WIDTH)
         self._secrets = {tile: self._stored.secret(tile) or b""} if held else {}
@@ -144,6 +152,7 @@ class Sealer:
         self._edge.extend(bytes(leaves))
         self._keeper.write(lambda begin: self._keep(begin(), before, moved, new))
         self._edge.changed.clear()
+        self._before = self.size
         self._secrets = {
             tile: one for tile, one in self._secrets.items() if tile >= self.size // WIDTH
         }

@@ -14,7 +14,7 @@ from refold.audit.sealer import Sealer
 from refold.audit.verifying import check_start
 from refold.engine.store import Store
 from refold.engine.store_check import check_store
-from refold.errors import StoreClosed, Unavailable, UsageError, is_number, refuse_unless
+from refold.errors import ProofError, StoreClosed, Unavailable, UsageError, is_number, refuse_unless
 from refold.ports import Begin, TableTransaction
 
 EVERY_S: Final = 1.0
@@ -40,11 +40,15 @@ class LastHead:
     def keep(self, note: str) -> None:
         """Put a note in the place of the one before, whole and synced; never an older one.
 
-        Several sealers may keep theirs in one file.
+        Several sealers may keep theirs in one file. Raises :class:`~refold.errors.ProofError` for
+        another head of the same size.
         """
         kept = self.read()
         if self._path is None or kept == note or (kept and _size(kept) > _size(note)):
             return
+        if kept and _size(kept) == _size(note) and kept.split("\n")[:3] != note.split("\n")[:3]:
+            why = f"two heads of {_size(note):,} events were signed: {self._path} has the other"
+            raise ProofError(why, proof="head")
         own = f"{self._path.name}.{os.getpid()}-{threading.get_ident()}.new"
         new = self._path.with_name(own)
         with new.open("w") as file:
