@@ -12,7 +12,7 @@ import pytest
 from confluent_kafka import Consumer, Producer
 
 import refold
-from refold.errors import RefoldError, Unavailable, UsageError
+from refold.errors import BackendError, RefoldError, Unavailable, UsageError
 from refold.feeds.kafka import KafkaFeed, consume
 from refold.feeds.kafka.consumer import Consuming
 from refold.feeds.kafka.standing import lags
@@ -90,6 +90,28 @@ def test_each_event_counts_once_however_often_it_comes(
     assert consume(topic, walks(), **taking) == 30
     assert consume(topic, walks(), **taking) == 0
     assert shown(rows) == due(store)
+
+
+def test_a_log_that_went_back_and_grew_again_is_told(
+    store: refold.Store, rows: refold.Store, brokers: Cluster
+) -> None:
+    """What stands now at positions that were taken is no repetition: nothing goes on over it."""
+    topic = brokers.topic("back", partitions=1)
+    how: dict[str, Any] = {"bootstrap": brokers.bootstrap, "source": "urn:agents"}
+    taking: dict[str, Any] = {"rows": rows, "bootstrap": brokers.bootstrap, "once": True}
+    fill(store, 30)
+    KafkaFeed(store, topic, **how).catch_up()
+    assert consume(topic, walks(), **taking) == 30
+    before = shown(rows)
+    with refold.open("memory:") as grown:
+        fill(grown, 60)
+        KafkaFeed(grown, topic, name="after", **how).catch_up()
+    for _ in range(2):
+        with pytest.raises(BackendError) as caught:
+            consume(topic, walks(), **taking)
+        assert (caught.value.code, caught.value.position) == ("log_went_back", 30)
+        assert "urn:agents" in str(caught.value)
+        assert shown(rows) == before
 
 
 def test_two_stores_in_one_topic_are_told_apart(

@@ -17,7 +17,7 @@ import msgspec
 from refold.core.event import category_of
 from refold.engine.store import Store
 from refold.engine.store_check import check_store
-from refold.errors import CodecError, RefoldError, refuse_unless
+from refold.errors import CodecError, RefoldError, log_went_back, refuse_unless
 from refold.feeds.kafka.client import CONSUMER, as_refold, client, kafka, partitions_of, settings_of
 from refold.feeds.kafka.envelope import incoming
 from refold.feeds.kafka.standing import keep, keeper_of, kept
@@ -28,6 +28,8 @@ from refold.projections.postgres_dialect import dialect_of
 from refold.projections.projection import Poisoned
 
 MESSAGES_MAX: Final = 500
+Positions = dict[str, tuple[int, int]]
+"""Of each source the last position that was taken, and the latest time that any was recorded at."""
 
 
 def consume(
@@ -53,7 +55,8 @@ def consume(
     is mended; :class:`~refold.errors.NotFound` where there is no such topic,
     :class:`~refold.errors.Unavailable` where the brokers do not answer;
     :class:`~refold.errors.UsageError` where events were deleted before they were read, or the
-    projection has changed.
+    projection has changed; :class:`~refold.errors.BackendError` (``log_went_back``) where other
+    events were recorded at positions that were read, as after a failover to a server that lagged.
     """
     refuse_unless(isinstance(projection, Projection), "a Projection", projection=projection)
     check_store(rows, call="consume", instead="give rows=refold.open(…)")
@@ -123,12 +126,16 @@ class Consuming:
         rows.flush()
         return taken
 
-    def _handle(self, rows: Rows, message: Any, positions: dict[str, int]) -> bool:
+    def _handle(self, rows: Rows, message: Any, positions: Positions) -> bool:
         """Let the handlers have an event, unless it is a repetition; whether it was none."""
         place = f"{self._topic}, partition {message.partition()}, offset {message.offset()}"
         try:
             source, row = incoming(message.value(), message.headers())
-            if row.position <= positions.get(source, 0):
+            known, recorded_at = positions.get(source, (0, 0))
+            if row.position <= known and row.recorded_at > recorded_at:
+                # No repetition: what stands there now was recorded after all that was taken.
+                raise log_went_back(known, row.position, f"{place}: the log of {source}")
+            if row.position <= known:
                 return False
             wanted = self._projection.categories
             if wanted is None or category_of(row.stream) in wanted:
@@ -136,13 +143,13 @@ class Consuming:
         except (CodecError, Poisoned) as error:
             why = f"projection {self._projection.name!r} failed: {error}: {error.__cause__!r}"
             raise RefoldError(f"{place}: {why}", code="not_taken") from error.__cause__
-        positions[source] = row.position
+        positions[source] = row.position, max(recorded_at, row.recorded_at)
         return True
 
     def _name(self, part: int) -> str:
         return f"read/{self._projection.name}/{self._generation}/{self._topic}/{part}"
 
 
-def _standing(text: str | None) -> tuple[int, dict[str, int]]:
-    """The next offset of a partition, and the last position by source."""
-    return msgspec.json.decode(text or "[0, {}]", type=tuple[int, dict[str, int]])
+def _standing(text: str | None) -> tuple[int, Positions]:
+    """The next offset of a partition, and how far it has come by source."""
+    return msgspec.json.decode(text or "[0, {}]", type=tuple[int, Positions])
