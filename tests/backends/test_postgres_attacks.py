@@ -201,6 +201,8 @@ FORGED: dict[str, dict[str, str]] = {
         "forks": "ARRAY[0]::bigint[]",
         "versions": "ARRAY[1]::bigint[]",
     },
+    "one version at two times": TWO
+    | {"versions": "ARRAY[2, 2]::bigint[]", "times": f"ARRAY[{NOW}, {NOW} + 9]"},
     "a branch of itself": BRANCH
     | {
         "parents": "ARRAY['new-1~x']",

@@ -131,15 +131,15 @@ DECLARE
     ends bigint;
     since bigint;
     due bigint;
+    appends integer := 0;
+    is_next boolean;
     has_tags boolean := false;
     stored record;
     said record;
 BEGIN
     FOR stored IN
         SELECT
-            a.*, concat(a.body, a.metadata) AS text, octet_length(a.body::text) AS body_bytes,
-            max(a.recorded_at) OVER () AS stored_at,
-            lag(a.version + a.count) OVER (PARTITION BY a.stream ORDER BY a.position) AS due
+            a.*, concat(a.body, a.metadata) AS text, octet_length(a.body::text) AS body_bytes
         FROM added AS a ORDER BY a.position
     LOOP
         IF ends IS NULL THEN
@@ -151,24 +151,23 @@ BEGIN
             ) AS c ON true;
             latest := extract(epoch FROM clock_timestamp()) * 1000000 + ahead_us;
             -- Where clocks say what they like one that was wrong is set right, by one time for all.
-            IF ahead_us IS NULL AND stored.stored_at < since THEN
-                since := stored.stored_at;
+            IF ahead_us IS NULL AND (SELECT max(a.recorded_at) FROM added AS a) < since THEN
+                since := (SELECT max(a.recorded_at) FROM added AS a);
             END IF;
         END IF;
-        -- Of several of one stream each follows the one before. Where a new branch begins is looked at
-        -- when it is known from where.
-        due := coalesce(stored.due, (
+        appends := appends + 1;
+        -- Where a new branch begins is looked at when it is known from where.
+        due := coalesce((
             SELECT s.version + 1 FROM refold.streams AS s
             WHERE s.tenant = stored.tenant AND s.name = stored.stream
         ), CASE WHEN strpos(stored.stream, '~') = 0 THEN 0 ELSE stored.version END);
+        is_next := stored.version = due;
         said := refold.said_in(stored.body, coalesce(stored.clock_at, stored.recorded_at));
         IF stored.recorded_at < since OR stored.recorded_at > latest THEN
             PERFORM refold.refuse('its time, or the clock is far ahead of that of the server');
         ELSIF stored.position <> ends + 1 OR stored.count <> said.number
             OR stored.count NOT BETWEEN 1 AND 10000 THEN
             PERFORM refold.refuse('its positions');
-        ELSIF stored.version <> due THEN
-            PERFORM refold.refuse('its versions');
         ELSIF stored.types IS DISTINCT FROM said.types OR NOT said.are_right
             OR json_typeof(coalesce(stored.metadata, '{}')) <> 'object' THEN
             PERFORM refold.refuse('its events');
@@ -191,6 +190,20 @@ BEGIN
         since := stored.recorded_at;
         has_tags := has_tags OR refold.tags_in(stored.metadata) IS NOT NULL;
     END LOOP;
+    -- Of several of one stream each follows the one before.
+    IF appends = 1 AND NOT is_next OR appends > 1 AND EXISTS (
+        SELECT 1 FROM (
+            SELECT
+                a.tenant, a.stream, a.version,
+                lag(a.version + a.count) OVER (PARTITION BY a.stream ORDER BY a.position) AS due
+            FROM added AS a
+        ) AS a WHERE a.version <> coalesce(a.due, (
+            SELECT s.version + 1 FROM refold.streams AS s
+            WHERE s.tenant = a.tenant AND s.name = a.stream
+        ), CASE WHEN strpos(a.stream, '~') = 0 THEN 0 ELSE a.version END)
+    ) THEN
+        PERFORM refold.refuse('its versions');
+    END IF;
     PERFORM set_config('refold_session.stored', json_build_object(
         'ends', ends || '@' || since, 'has_tags', has_tags,
         'since', CASE WHEN has_tags THEN (SELECT min(a.recorded_at) FROM added AS a) END
