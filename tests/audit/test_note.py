@@ -177,12 +177,48 @@ def test_a_damaged_signing_key_is_refused() -> None:
         HEAD.text + "\n— name AAAA\n",
         HEAD.text + "\n— na+me AAAAAAAA\n",
         HEAD.text + "\n— name AAAAAAB=\n",
+        str(signed("a\tb\n")),
+        str(signed("a\rb\n")),
+        str(signed("a\0b\n")),
     ],
 )
 def test_what_is_no_note_is_refused(text: str) -> None:
     """Without text, an empty line or a signature; with something behind, or another dash."""
     with pytest.raises(ProofError):
         parse_note(text)
+
+
+def test_the_examples_of_c2sp_are_read() -> None:
+    """A checkpoint with a cosignature (c2sp.org/tlog-cosignature), a note (signed-note)."""
+    own = (
+        "Az3grlgtzPICa5OS8npVmf1Myq/5IZniMp+ZJurmRDeOoRDe4URYN7u5/Zhcyv2q1gGzGku9nTo+zyWE+xeMcTOA"
+        "YQ8="
+    )
+    cosigned = (
+        "jWbPPwAAAABkGFDLEZMHwSRaJNiIDoe9DYn/zXcrtPHeolMI5OWXEhZCB9dlrDJsX3b2oyin1nPZqhf5nNo0xUe+"
+        "mbIUBkBIfZ+qnA=="
+    )
+    poet = (
+        "NnugSzTjtVAewIS+Z/iJhUPeFDkO/5QQ2i5ddnGITLlC+EhfLW9oJKONrMouFSQU0xMcXxj99ihAQwaqP3ZekRwN"
+        "tIc="
+    )
+    shown = (
+        "example.com/behind-the-sofa\n20852163\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n\n"
+        f"— example.com/behind-the-sofa {own}\n— witness.example.com/w1 {cosigned}\n"
+    )
+    note = parse_note(shown)
+    head = parse_checkpoint(note.text)
+    assert (head.origin, head.size) == ("example.com/behind-the-sofa", 20_852_163)
+    assert head.root.hex().startswith("0ac5186a91863e8e")
+    assert [one.key_id.hex() for one in note.signatures] == ["033de0ae", "8d66cf3f"]
+    assert cosigned_at(note.signatures[1]) == 1_679_315_147
+    assert str(note) == shown
+    text = (
+        "Ognuno sta solo sul cuor della terra\ntrafitto da un raggio di sole:\n\n"
+        "ed è subito sera.\n"
+    )
+    poem = parse_note(f"{text}\n— quasimodo.example/salvatore {poet}\n")
+    assert (poem.text, poem.signatures[0].name) == (text, "quasimodo.example/salvatore")
 
 
 def test_signing_without_its_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ COSIGNATURE: Final = 4
 _NAME: Final = re.compile(r"[^\s+]+")
 _SIGNATURE: Final = re.compile(r"— ([^\s+]+) ([A-Za-z0-9+/]+={0,2})\n")
 _CHECKPOINT: Final = re.compile(r"([^\n]+)\n(0|[1-9]\d{0,18})\n([A-Za-z0-9+/]{43}=)\n")
+_CONTROL: Final = re.compile(r"[\x00-\x09\x0b-\x1f]")
 _KEY_ID_BYTES: Final = 4
 _TIME_BYTES: Final = 8
 
@@ -165,7 +166,8 @@ def parse_note(text: str) -> Note:
     """A note taken apart, its signatures not checked. Raises ProofError."""
     said, blank, lines = text.rpartition("\n\n")
     found = list(_SIGNATURE.finditer(lines))
-    if not blank or not lines or "".join(match[0] for match in found) != lines:
+    whole = "".join(match[0] for match in found) == lines and not _CONTROL.search(text)
+    if not blank or not lines or not whole:
         raise ProofError("a note is a text, an empty line, and signature lines", proof="note")
     signatures = [NoteSignature(match[1], *_split(_bytes(match[2]))) for match in found]
     return Note(said + "\n", signatures)
