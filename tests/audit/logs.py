@@ -1,7 +1,8 @@
 """Logs of made-up entries, kept as tiles in memory."""
 
 from refold.audit.tiles import WIDTH, Tile, reader, tiles_of
-from refold.audit.tree import HASH_BYTES, NodeReader, leaf_hash, subtree_hash
+from refold.audit.tree import HASH_BYTES, NodeReader, subtree_hash
+from refold.audit.verifier.heads import leaf_hash
 
 
 def entries_of(size: int) -> list[bytes]:

@@ -11,7 +11,8 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 from refold.audit.note import Checkpoint, Note, SigningKey
-from refold.audit.tree import consistency_path, inclusion_path, leaf_hash
+from refold.audit.tree import consistency_path, inclusion_path
+from refold.audit.verifier.heads import leaf_hash
 from tests.audit import naive
 from tests.audit.logs import nodes_of
 

@@ -19,7 +19,8 @@ from refold.audit.note import (
     check_note,
     parse_note,
 )
-from refold.audit.tree import consistency_path, inclusion_path, leaf_hash, root_of
+from refold.audit.tree import consistency_path, inclusion_path, root_of
+from refold.audit.verifier.heads import leaf_hash
 from tests.audit.logs import entries_of, nodes_of, tiles_for
 from tests.audit.others import Judge
 from tests.audit.test_tree import changed

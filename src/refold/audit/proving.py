@@ -37,7 +37,7 @@ def prove(store: Store, event_id: str, *, withhold: Mapping[str, str] | None = N
     """
     withheld = {_ordinal(what): why for what, why in (withhold or {}).items()}
     recorded, tables = store.event(event_id), tables_of(store)
-    head = _signed_head(tables)
+    head = signed_head(tables)
     if recorded.position > head.size:
         advice = "`refold checkpoint` seals what stands"
         raise NotFound(f"{event_id} is not sealed yet: {advice}", code="not_sealed", id=event_id)
@@ -78,7 +78,7 @@ def sealed_export(store: Store, *, withhold: Collection[str] = ()) -> Iterator[A
     """
     withheld = {_ordinal(what) for what in withhold}
     tables = tables_of(store)
-    head = _signed_head(tables)
+    head = signed_head(tables)
     yield {"format": EXPORT_FORMAT, "origin": tables.log().origin, "checkpoint": head.note}
     remaker = Remaker(store._backend, tables)
     for row in remaker.appends(after=0, until=head.size):
@@ -149,7 +149,7 @@ def prove_continued(store: Store, old: str) -> dict[str, Any]:
     of this log, or of a log that was longer.
     """
     tables = tables_of(store)
-    head, said = _signed_head(tables), parse_checkpoint(parse_note(old).text)
+    head, said = signed_head(tables), parse_checkpoint(parse_note(old).text)
     node_at, origin = reader(tables.tile), tables.log().origin
     is_older = said.origin == origin and said.size <= head.size
     if not is_older or root_of(said.size, node_at) != said.root:
@@ -160,7 +160,8 @@ def prove_continued(store: Store, old: str) -> dict[str, Any]:
     return {"format": CONSISTENCY_FORMAT, **told}
 
 
-def _signed_head(tables: SealTables) -> StoredHead:
+def signed_head(tables: SealTables) -> StoredHead:
+    """The newest head that is signed; :class:`~refold.errors.NotFound` before the first."""
     head = tables.newest_head(signed=True)
     if head is not None:
         return head

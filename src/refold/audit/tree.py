@@ -1,8 +1,9 @@
-"""The Merkle tree of a log, as RFC 9162 section 2.1 has it: hashes, proofs, and their checks.
+"""The Merkle tree of a log, as RFC 9162 section 2.1 has it: its hashes and proofs.
 
 All hashes are 32 bytes of SHA-256; many of them stand one after another in one ``bytes``. A node
 is named by its level (0: leaves) and its index there; it is whole where all leaves below it exist.
 Nothing here does I/O: whole nodes come from a function, such as :func:`refold.audit.tiles.reader`.
+What checks proofs is the verifier's, :mod:`refold.audit.verifier.heads`.
 """
 
 from __future__ import annotations
@@ -12,18 +13,11 @@ from functools import reduce
 from hashlib import sha256
 from typing import Final
 
-from refold.errors import ProofError
-
 HASH_BYTES: Final = 32
 EMPTY_ROOT: Final = sha256().digest()
 """The root of a log without events."""
 NodeReader = Callable[[int, int], bytes]
 """The hash of the whole node at a level and an index."""
-
-
-def leaf_hash(entry: bytes) -> bytes:
-    """The hash of the leaf that an entry is."""
-    return sha256(b"\x00" + entry).digest()
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
@@ -45,44 +39,10 @@ def subtree_hash(hashes: bytes) -> bytes:
     return hashes
 
 
-class CompactRange:
-    """The root of leaves that come one after another, kept in one hash for each bit of the size."""
-
-    def __init__(self) -> None:
-        self.size = 0
-        self._peaks: list[bytes] = []
-
-    def append(self, node: bytes, level: int = 0) -> None:
-        """Add the next whole node of a level, and so ``2 ** level`` leaves.
-
-        The size must be a multiple of that.
-        """
-        if self.size % (1 << level):
-            raise ValueError(f"a node of level {level} does not follow {self.size} leaves")
-        index = self.size >> level
-        while index & 1:
-            node = node_hash(self._peaks.pop(), node)
-            index >>= 1
-        self._peaks.append(node)
-        self.size += 1 << level
-
-    def extend(self, leaves: bytes) -> None:
-        """Add leaf hashes; in runs of 256 where they stand so, which is quicker than one by one."""
-        at = 0
-        for level, _ in whole_nodes(self.size, self.size + len(leaves) // HASH_BYTES, 8):
-            after = at + (HASH_BYTES << level)
-            self.append(subtree_hash(leaves[at:after]), level)
-            at = after
-
-    def root(self) -> bytes:
-        """The root of all leaves so far."""
-        return _joined(self._peaks)
-
-
-def whole_nodes(start: int, end: int, level_max: int = 63) -> Iterator[tuple[int, int]]:
+def whole_nodes(start: int, end: int) -> Iterator[tuple[int, int]]:
     """Level and index of the largest whole nodes that together cover leaves start to end - 1."""
     while start < end:
-        level = min((end - start).bit_length() - 1, level_max)
+        level = (end - start).bit_length() - 1
         if start:
             level = min(level, (start & -start).bit_length() - 1)
         yield level, start >> level
@@ -145,28 +105,3 @@ def consistency_path(old: int, size: int, node_at: NodeReader) -> list[bytes]:
     if start:
         path.append(_range_hash(start, end, node_at))
     return path[::-1]
-
-
-def check_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes], root: bytes) -> None:
-    """Refuse a proof that does not show the leaf hash at its index under a root.
-
-    Source: RFC 9162 section 2.1.3.2. Raises ProofError.
-    """
-    what = f"inclusion of leaf {index} in a log of {size}"
-    if not 0 <= index < size or len(leaf) != HASH_BYTES:
-        raise ProofError(f"{what}: there is no such leaf", proof="inclusion")
-    node, last, rest = leaf, size - 1, [*reversed(path)]
-    while last:
-        if index & 1 or index < last:
-            beside = rest.pop() if rest else b""  # Too short, it comes to no root.
-            node = node_hash(beside, node) if index & 1 else node_hash(node, beside)
-        index, last = index >> 1, last >> 1
-    if rest:
-        raise ProofError(f"{what}: the proof is too long", proof="inclusion")
-    if node != root:
-        raise ProofError(
-            f"{what}: the root is {root.hex()}, but what was computed is {node.hex()}",
-            proof="inclusion",
-            expected=root,
-            computed=node,
-        )
