@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,8 +76,23 @@ def seal_command(url: str, origin: str | None, follow: bool, new_key: bool, **wh
 
 @command("checkpoint")
 @option("--since", metavar="FILE", help="Print a proof that it continues this older one.")
+@option(
+    "--witness",
+    "witnesses",
+    multiple=True,
+    nargs=2,
+    metavar="URL KEY",
+    help="Let a witness sign it too, whose verifying key this is (c2sp.org/tlog-witness).",
+)
+@option("--tiles", metavar="FOLDER", help="Publish the sealed log there (c2sp.org/tlog-tiles).")
 @key_options
-def checkpoint_command(url: str, since: str | None, **where: Any) -> None:
+def checkpoint_command(
+    url: str,
+    since: str | None,
+    witnesses: Sequence[tuple[str, str]],
+    tiles: str | None,
+    **where: Any,
+) -> None:
     """Seal what stands, and print the newest head of the log, signed.
 
     It is a checkpoint as c2sp.org/tlog-checkpoint has it. Keep it where the log is not: `refold
@@ -84,12 +100,21 @@ def checkpoint_command(url: str, since: str | None, **where: Any) -> None:
 
         refold checkpoint > agents.checkpoint
         refold checkpoint --since agents.checkpoint > continued.json
+        refold checkpoint --tiles public --witness https://witness.example.org example.org+1a…
     """
     from refold.audit import prove_continued
+    from refold.audit.note import parse_verifying_key
+    from refold.audit.publishing import publish
+    from refold.audit.witness import witnessed
 
+    keys = [(address, parse_verifying_key(text)) for address, text in witnesses]
     old = None if since is None else file_text(since)
     with refold.open(url, mode="write") as store:
         note = _sealing(store, _key(where["file"], None), **where).checkpoint()
+        for address, key in keys:
+            note = witnessed(store, address, key)
+        if tiles is not None:
+            output.note(f"{counted(publish(store, Path(tiles)), 'file')} written to {tiles}")
         proof = None if old is None else prove_continued(store, old)
     if proof is not None:
         output.json_block(proof)
