@@ -50,6 +50,31 @@ def test_rows_beyond_the_end_of_the_log_are_told_and_made_anew(
         projector.catch_up()
 
 
+def test_rows_of_a_log_that_went_back_and_grew_again_are_refused(tmp_path: Path) -> None:
+    """It goes further than they do, and holds other events where they stand."""
+    with refold.open(tmp_path / "before.db") as before, refold.open(tmp_path / "after.db") as after:
+        told(before)
+        for _ in range(3):
+            told(after)
+        assert after.log_head() > before.log_head()
+        with refold.open(tmp_path / "rows.db") as rows:
+            for _ in range(2):
+                Projector(before, [sums()], rows=rows).catch_up()
+            projector = Projector(after, [sums()], rows=rows)
+            for move in (projector.catch_up, projector.catch_up, projector.run):
+                with pytest.raises(BackendError) as caught:
+                    move()
+                assert caught.value.code == "log_went_back"
+                assert caught.value.position == before.log_head()
+            assert projector.rebuild("sums") == 2
+            assert stored(projector) == folded(after.read_all())
+            after.append("call-1", [refold.Event("added", {"n": 1})])
+            projector.catch_up()
+            after.compact()
+            Projector(after, [sums()], rows=rows).catch_up()
+            assert stored(projector) == folded(after.read_all())
+
+
 def test_a_rebuild_is_swapped_in_whole_and_can_be_taken_back(store: refold.Store) -> None:
     """Readers see the old rows until the new stand where the log ends; then those; then either."""
     told(store)

@@ -20,6 +20,7 @@ from refold.ports import Backend, Clock, TableKeeper, TableTransaction
 from refold.projections.catalog import Catalog, Generation, Parked
 from refold.projections.postgres_dialect import dialect_of
 from refold.projections.projection import FAR, NONE, Projection
+from refold.projections.reached import keep_reached
 from refold.projections.rows import Execute, Rows
 
 ROWS_HELD_MAX: Final = 100_000
@@ -41,6 +42,12 @@ class Context(NamedTuple):
     clock: Clock
     pause: Callable[[float], bool]
     on_parked: Callable[[str, Parked], object] | None = None
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the rows stand in another store than the log."""
+        keeper: object = self.keeper
+        return self.log is not keeper
 
 
 @event(SKIPPED)
@@ -124,7 +131,7 @@ class Cursor:
         self.rate = 0.0
         self.parked: set[str] = set()
         self.skipped: dict[str, frozenset[int]] = {}
-        self._clock = context.clock
+        self._clock, self._is_elsewhere = context.clock, context.is_elsewhere
         self._rows_by = partial(Rows, read=read, write=write, dialect=dialect_of(context.keeper))
         self._fence = -1
         self.forget()
@@ -169,6 +176,9 @@ class Cursor:
         """Store, with the rows, that they stand at a position."""
         name, catalog = self.projection.name, Catalog(transaction.execute)
         catalog.move(name, self.generation, position, rate=self.rate, now=self._clock())
+        if self._is_elsewhere:
+            reached = f"{name}@{self.generation}", position
+            keep_reached(self.log.backend, transaction.execute, *reached)
 
     def moved(self, position: int) -> None:
         """The transaction of :meth:`move` stands."""

@@ -17,6 +17,7 @@ from refold.projections import retry
 from refold.projections.catalog import Catalog, adopt_python, begun, check_unchanged
 from refold.projections.cursor import Context, Cursor, LogPage, last_of
 from refold.projections.projection import FAR, NONE, Poisoned, Projection
+from refold.projections.reached import check_reached
 from refold.projections.rows import Raced
 
 T = TypeVar("T")
@@ -120,6 +121,9 @@ class Runner:
         head = self._context.log.log_head(reached=generation.position)
         if generation.position > head:
             raise log_went_back(generation.position, head)
+        if self._context.is_elsewhere:
+            name = f"{entry.name}@{generation.number}"
+            check_reached(self._context.log, keeper, name, generation.position)
         self._cursor.take(generation, Catalog(keeper.query))
 
     def advance(self, *, until: int = FAR) -> int:
