@@ -417,3 +417,13 @@ def test_a_table_of_words_keeps_words_alone(url: str) -> None:
             condition, values = projector.saying(words)
             found = projector.query(f"SELECT position FROM search WHERE {condition}", values)
             assert len(found) == count, words
+
+
+def test_a_lone_append_goes_on_where_its_statement_was_forgotten() -> None:
+    """The driver forgets what is prepared after a ROLLBACK; the next append prepares it again."""
+    with refold.open(postgres.schema_of_its_own()) as store:
+        store.append("call-1", [Event("said", {"n": 0})])
+        writer: Any = store._backend
+        writer._writer._session.execute("DEALLOCATE ALL")
+        assert store.append("call-1", [Event("said", {"n": 1})]).position == 2
+        assert [e.data["n"] for e in store.read("call-1")] == [0, 1]

@@ -85,8 +85,13 @@ class ServerSession(psycopg.Connection[tuple[Any, ...]]):
 
     def run(self, name: str, *values: Any) -> list[tuple[Any, ...]]:
         """The rows of one of refold's own statements, by its name."""
-        if name == BARE and self.prepare_threshold:
-            return [self._row(name, values)]
+        if name == BARE and self.prepare_threshold and self.is_idle:
+            try:
+                return [self._row(name, values)]
+            except psycopg.errors.InvalidSqlStatementName:
+                # psycopg has all statements forgotten after a ROLLBACK; nothing ran.
+                self._is_marked = False
+                return [self._row(name, values)]
         if self._kept is None:
             self._kept = self.cursor()
         cursor = self._kept
@@ -101,7 +106,7 @@ class ServerSession(psycopg.Connection[tuple[Any, ...]]):
 
         A cursor looks at each value, and at what the statement is: half of the time of an append.
         """
-        mark = name.encode()
+        mark = f"{name} {self.schema}".encode()[:63]
         if not self._is_marked:
             self.pgconn.send_prepare(mark, statement(name, self.schema).encode())
             self._is_marked = self._answer() is not None
