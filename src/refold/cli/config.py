@@ -28,7 +28,9 @@ COMMON: Final = ("db", "json")
 FILE: Final = "refold.toml"
 PROJECT_FILE: Final = "pyproject.toml"
 BYTES_MAX: Final = 256 * 1024
-OWN: Final = frozenset({"base-url", "bootstrap", "check", "fold", "from", "judge-url", "settings"})
+OWN: Final = frozenset(
+    {"base-url", "bootstrap", "check", "fold", "from", "judge-url", "settings", "witness"}
+)
 NAMED: Final = ("fold", "check")
 """Those of them of which a name without a colon is one of our own."""
 """Options that import code or say who is asked: never taken from a file that was found."""

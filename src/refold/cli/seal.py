@@ -49,7 +49,7 @@ key_options = together(
 @option("--follow", is_flag=True, help="Go on, every second when there is something to seal.")
 @option("--new-key", is_flag=True, help="Let another key take the place of the log's.")
 def seal_command(url: str, origin: str | None, follow: bool, new_key: bool, **where: Any) -> None:
-    """Seal a log, so that anyone can check later that nothing of it was changed.
+    """Seal a log, so that anyone can check that nothing was changed.
 
     Each event becomes a leaf of a Merkle tree, whose head is signed. The first time, this turns
     sealing on; with --origin a key is made, in a file that you alone may read (under a passphrase
@@ -69,6 +69,7 @@ def seal_command(url: str, origin: str | None, follow: bool, new_key: bool, **wh
         said = f"{key.name}: {counted(size, 'event')} sealed; its verifying key is {verifying}"
         output.show(shown, clean(said))
         if follow:
+            sys.stdout.flush()  # Whoever reads it by a pipe is to know of the key now.
             output.note("sealing what comes; Ctrl-C ends")
             with closed_by_terminate(sealing.close):
                 sealing.run()
