@@ -119,7 +119,7 @@ def test_two_compactions_at_once_leave_no_hole(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
 
     def overtaken(held_up: Callable[[], None]) -> _Overtaken:
-        connection = connect(path, mode="write")
+        connection = opened.enter_context(contextlib.closing(connect(path, mode="write")))
         made = _Overtaken(connection, Frames(lambda number: dictionary_bytes(connection, number)))
         made.held_up = held_up
         return made
@@ -127,7 +127,7 @@ def test_two_compactions_at_once_leave_no_hole(tmp_path: Path) -> None:
     def pack(one: _Overtaken) -> None:
         one.pack(until=1 << 62, progress=lambda *_: None)
 
-    with refold.open(path, synchronous="NORMAL") as store:
+    with contextlib.ExitStack() as opened, refold.open(path, synchronous="NORMAL") as store:
 
         def grown(appends: int) -> None:
             for _ in range(appends):
