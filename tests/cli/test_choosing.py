@@ -153,6 +153,10 @@ def test_a_replay_of_no_decision_is_a_finding(run: Refold, calls: Path) -> None:
         (("replay", "--category", "call~", "--mode", "verify"), "no stream but branches"),
         (("replay", "--mode", "verify"), "--category, --last, --dataset, --tool"),
         (("replay", "--text", "teapot", "--mode", "verify"), "no stream fits --text"),
+        (
+            ("replay", "--until", "2026-01-01", "--mode", "verify"),
+            "went on then: all did from 2026-0",
+        ),
         (("replay", "--tool", "refunt", "--mode", "verify"), "did you mean refund?"),
         (("export", "openai-chat", "--cost-over", "9", "--with-error"), "--with-error and --cost"),
         (("export", "openai-chat", "call-2", "--tool", "refund"), "no stream fits --tool"),
@@ -162,7 +166,7 @@ def test_a_replay_of_no_decision_is_a_finding(run: Refold, calls: Path) -> None:
         (("streams", "--last", "1h", "--last", "2h"), "--last was given 2 times"),
         (
             ("export", "openai-chat", "--last", "1h", "--tool", "refund"),
-            "no stream fits --last and --tool",
+            "no stream went on then: all did from 2026-03-01T09",
         ),
         (("streams", "--seed", "7"), "--seed has no effect without --sample"),
         (("streams", "--stratify", "task"), "--stratify has no effect without --sample"),

@@ -175,6 +175,8 @@ def nothing_fits(those: FoundStreams) -> str:
     for kind, name, known in those.unknown:
         if kind == "cost":
             return f"of no stream is it known what it cost, so none is over {name}"
+        if kind == "time":
+            return f"no stream went on then: all did from {known[0]} to {known[1]}"
         return clean(f"no stream has the {kind} {name!r}{suggestion(name, known)}")
     context = click.get_current_context()
     asked = [one for one in context.command.params if one.name and one.name.startswith("of_")]

@@ -118,7 +118,8 @@ class FoundStreams(NamedTuple):
     """The ``streams`` that are as ``wanted``, and ``positions`` of the events that say its words.
 
     ``unknown`` are the names that were asked for and that no stream has, where nothing was found:
-    of which kind, the name, and those that there are. ``unread`` are streams that could not be
+    of which kind, the name, and those that there are; of a ``time`` that all were before or after,
+    when they began and ended. ``unread`` are streams that could not be
     read to their end; :meth:`~refold.projections.Projector.status` says why.
     """
 
@@ -290,6 +291,11 @@ def _unknown(
             sql = "SELECT DISTINCT coalesce(outcome, ?) FROM search_streams ORDER BY 1 LIMIT ?"
             known = [str(one) for (one,) in projector.query(sql, (OPEN, NAMES_MAX))]
             yield "outcome", wanted.outcome, known
+    first, last = map(at, wanted.bounds_us)
+    ends = "SELECT min(first_at), max(last_at) FROM search_streams WHERE events > 0"
+    for oldest, newest in projector.query(ends, ()):
+        if newest is not None and (newest < first or oldest > last):
+            yield "time", first if newest < first else last, [oldest, newest]
 
 
 def _is_known(projector: Projector, kind: str, name: str) -> bool:
