@@ -15,7 +15,33 @@ from tests.support.roles import VERSIONS, Shared, shared
 DENIED = "42501"
 DEEP = "[[]," * 1500 + "0" + "]" * 1500
 HALF = r"""ARRAY['[["test.a",{"a":"\ud83d"}]]']"""
+DIGITS = "9" * 4300
 LARGE = """ARRAY['[["test.a","' || repeat('x', 8388609) || '"]]']"""
+UNREADABLE = (
+    f"9{DIGITS}",
+    f"-{DIGITS}",
+    "1e309",
+    "-1.8E+308",
+    "1.7976931348623159e308",
+    "0.1e400",
+    "1e99999",
+    f"{DIGITS}.5",
+    f"{DIGITS}e-9",
+    f"{DIGITS}e-0003000",
+    f"1{'0' * 308}9.0",
+)
+READABLE = (
+    DIGITS,
+    f"-{DIGITS[1:]}",
+    "1.7976931348623158e308",
+    "-1e308",
+    "1e-999",
+    "1e-99999",
+    "0e999",
+    f"0.{DIGITS}",
+    f"{DIGITS}e-4000",
+)
+"""Numbers of JSON that msgspec refuses and takes; the last of them are zero or less than 1."""
 NOW = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 
 OF_READERS: tuple[str, ...] = (
@@ -236,6 +262,13 @@ FORGED: dict[str, dict[str, str]] = {
     "no key": {"row_keys": "ARRAY['']", "digests": r"ARRAY['\x01']::bytea[]"},
     "half a character": {"bodies": HALF},
     "the other half": {"bodies": HALF.replace("ud83d", "uDE00")},
+    **{
+        f"a number of {len(number)} characters, {number[:9]}": {
+            "bodies": f"""ARRAY['[["test.a",{{"a":[true,{number}]}}]]']"""
+        }
+        for number in UNREADABLE
+    },
+    "a number in its metadata": {"metadatas": f"""ARRAY['{{"a":9{DIGITS}}}']"""},
     "two halves apart": {"bodies": HALF.replace("ud83d", r"ud83d\\\ude00")},
     "half a character in its metadata": {"metadatas": r"""ARRAY['{"a":"\ud83d"}']"""},
     "more than an event may hold": {"bodies": LARGE},
@@ -300,6 +333,12 @@ FORGED: dict[str, dict[str, str]] = {
 }
 """Appends that say otherwise than the log, each refused as a privilege."""
 RIGHT: dict[str, dict[str, str]] = {
+    "numbers that can be read": {
+        "bodies": f"""ARRAY['[["test.a",{{"a":[{",".join(READABLE)}]}}]]']"""
+    },
+    "text that looks like a number that cannot": {
+        "bodies": f"""ARRAY['[["test.a",{{"a":"1, 1e999, \\",9{DIGITS} "}}]]']"""
+    },
     "whole characters": {"bodies": HALF.replace("ud83d", r"ud83D\uDe00")},
     "what looks like half a one": {"bodies": HALF.replace("ud83d", r"\ud83d")},
     "a branch": BRANCH

@@ -100,6 +100,7 @@ def test_what_is_for_files_names_what_postgresql_has(
     packed = run("compact", *where)
     assert packed.code == 2
     assert "refold archive" in packed.err
+    assert "events_unpacked" not in packed.err
     refold.open(tmp_path / "file.db").close()
     restored = run("restore", str(tmp_path / "file.db"), *where)
     assert restored.code == 2

@@ -6,6 +6,11 @@ import refold
 from refold.cli import output
 from refold.cli.options import command, time_option
 
+_OTHERS = (
+    "only refold reads what is packed: the view events tells others so in an error,\n"
+    "`refold sql` asks all, events_unpacked has the rest (docs/how-to/read-with-sql.md)"
+)
+
 
 @command("compact")
 @time_option("--before", help="Only what was recorded before then.")
@@ -21,11 +26,11 @@ def compact_command(url: str, before: int | None) -> None:
         refold compact --db agents.db
     """
     with refold.open(url, mode="write") as store, output.progress("compact") as tell:
-        output.note(
-            "only refold reads what is packed: the view events tells others so in an error,\n"
-            "`refold sql` asks all, events_unpacked has the rest (docs/how-to/read-with-sql.md)"
-        )
-        events, segments = packed = store.compact(
-            recorded_before=before, progress=lambda done, in_all: tell(done, in_all, "packing")
-        )
+
+        def packing(done: int, in_all: int) -> None:
+            if not done:
+                output.note(_OTHERS)
+            tell(done, in_all, "packing")
+
+        events, segments = packed = store.compact(recorded_before=before, progress=packing)
     output.show(packed._asdict(), f"packed {events:,} events into {segments:,} segments")

@@ -87,7 +87,7 @@ class Packer:
         self._dictionary = cache(self._found_or_trained)
 
     def pack(self, *, until: int, progress: Callable[[int, int], None]) -> Packed:
-        """Pack every append up to a position; ``progress`` gets events done and in all."""
+        """Pack every append up to a position; ``progress`` gets events done and in all, 0 first."""
         # The log's last append stays where it is.
         ((last,),) = rows_of(self._connection, "SELECT max(position) FROM log")
         cutoff = min(until + 1, last or 1)
@@ -96,11 +96,11 @@ class Packer:
         streams = [_PackedStream(*row[:-1]) for row in found]
         ready = chain.from_iterable(self._segments(stream, cutoff) for stream in streams)
         events = segments = 0
+        progress(events, in_all)
         while batch := list(islice(ready, SEGMENTS_PER_COMMIT)):
             events += self._stored(batch)
             segments += len(batch)
             progress(events, in_all)
-        progress(events, in_all)
         return Packed(events, segments)
 
     def _segments(self, stream: _PackedStream, cutoff: int) -> Iterator[_Ready]:

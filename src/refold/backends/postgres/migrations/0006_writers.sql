@@ -78,6 +78,42 @@ BEGIN
     ) ~* '\\ud[89a-f]';
 END $$;
 
+-- Whether a text of JSON holds a number that no reader takes: a whole one of over 4,300 characters, or
+-- one beyond the largest double.
+CREATE OR REPLACE FUNCTION refold.is_endless(body text) RETURNS boolean
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+    number text;
+BEGIN
+    IF body !~ '[,:[\s-]\d([\d.]{199}|[\d.]*[eE][+-]?\d{3})' THEN
+        RETURN false;
+    END IF;
+    -- Outside of strings a digit begins a number.
+    FOR number IN
+        SELECT (regexp_matches(
+            regexp_replace(body, '"(\\.|[^"\\])*"', '', 'g'), '-?\d[\d.eE+-]*', 'g'
+        ))[1]
+    LOOP
+        IF number !~ '[.eE]' THEN
+            CONTINUE WHEN length(number) <= 4300;
+            RETURN true;
+        END IF;
+        BEGIN
+            PERFORM number::double precision;
+        EXCEPTION WHEN numeric_value_out_of_range THEN
+            -- Too small is zero.
+            IF (CASE
+                WHEN number ~ '[eE]-0*[1-9]\d{4}' THEN length(number) > 10000
+                WHEN number ~ '[eE]\+?0*[1-9]\d{4}' THEN true
+                ELSE abs(number::numeric) > 1
+            END) THEN
+                RETURN true;
+            END IF;
+        END;
+    END LOOP;
+    RETURN false;
+END $$;
+
 -- The tags that metadata says, as JSON. In text no NUL can be; a tag that holds one is none.
 CREATE OR REPLACE FUNCTION refold.tags_in(metadata json) RETURNS json
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -178,6 +214,8 @@ BEGIN
             PERFORM refold.refuse('how deep it is nested');
         ELSIF refold.is_torn(stored.text) THEN
             PERFORM refold.refuse('its text');
+        ELSIF refold.is_endless(stored.text) THEN
+            PERFORM refold.refuse('a number of it');
         ELSIF stored.key !~ '^[^\x01-\x1f]+(\x1f[1-9][0-9]{0,2})?$' THEN
             PERFORM refold.refuse('its key');
         ELSIF coalesce(stored.occurred_from, stored.recorded_at) <> said.first_at
