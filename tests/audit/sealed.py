@@ -75,8 +75,8 @@ def plain_entries(store: refold.Store, draw: Any = drawn) -> list[bytes]:
         entry += len(kind).to_bytes(2) + kind + bytes([len(values)])
         secret = draw(f"tile {(position - 1) // 256}")
         for ordinal, value in values.items():
-            place = position.to_bytes(8) + bytes([ordinal])
-            salt = hashlib.sha256(b"refold/salt/1" + secret + place).digest()
+            salts = hashlib.shake_256(b"refold/salt/1" + secret + bytes([ordinal])).digest(256 * 32)
+            salt = salts[(position - 1) % 256 * 32 :][:32]
             hashed = b"refold/commitment/1" + bytes([ordinal]) + salt
             hashed += len(value).to_bytes(8) + value
             entry += bytes([ordinal]) + hashlib.sha256(hashed).digest()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from functools import lru_cache
-from hashlib import sha256
+from hashlib import sha256, shake_256
 from typing import Final
 
 import msgspec
@@ -25,10 +25,10 @@ PSEUDONYM_BYTES: Final = 16
 SECRET_BYTES: Final = 32
 NO_LEAF: Final = bytes(32)
 """Stands for the leaf before a stream's first event."""
-_HEAD: Final = struct.Struct(">B16sQ32sqq").pack
+_moment: Final = struct.Struct(">Q32sqq").pack
 _length: Final = struct.Struct(">Q").pack
-_place: Final = struct.Struct(">QB").pack
 _SALT: Final = b"refold/salt/1"
+_PAYLOAD_ALONE: Final = bytes([1, PAYLOAD])
 _DOMAINS: Final = tuple(b"refold/commitment/1" + bytes([ordinal]) for ordinal in range(256))
 _BYTES: Final = tuple(bytes([number]) for number in range(256))
 
@@ -45,7 +45,14 @@ class StreamTip(msgspec.Struct):
 
 def salt_of(secret: bytes, position: int, ordinal: int) -> bytes:
     """The salt of one commitment; ``secret`` is that of the tile in which the event's leaf is."""
-    return sha256(_SALT + secret + _place(position, ordinal)).digest()
+    at = (position - 1) % WIDTH * HASH_BYTES
+    return _salts(secret, ordinal)[at : at + HASH_BYTES]
+
+
+@lru_cache(maxsize=16)
+def _salts(secret: bytes, ordinal: int) -> bytes:
+    """The salts of a tile's commitments of one ordinal: SHAKE256 (FIPS 202) of its secret."""
+    return shake_256(_SALT + secret + _BYTES[ordinal]).digest(WIDTH * HASH_BYTES)
 
 
 def commitment_of(ordinal: int, salt: bytes, value: bytes) -> bytes:
@@ -77,32 +84,61 @@ def entries_of(
     ``sealed``, the leaves of the append as they are stored, one after another, it follows those.
     :class:`~refold.errors.Corrupt` for a body that is none.
     """
-    hashed, place, length = sha256, _place, _length
-    recorded, pseudonym = row.recorded_at, tip.pseudonym
-    now = recorded if row.clock_at is None else row.clock_at
-    position, version, previous, is_first = row.position, tip.version, tip.leaf, tip.is_new
-    made, salted, left = [], b"", 0
+    now, position, made = _now(row), row.position, []
     for event in stored_events(row):
-        if not left:  # The next tile has another secret.
-            salted = _SALT + secret_of(position)
-            left = WIDTH - (position - 1) % WIDTH
-        committed = []
-        for ordinal, value in values_of(row, event, is_first=is_first):
-            salt = hashed(salted + place(position, ordinal)).digest()
-            bound = hashed(_DOMAINS[ordinal] + salt + length(len(value)) + value).digest()
+        secret, committed = secret_of(position), []
+        for ordinal, value in values_of(row, event, is_first=tip.is_new):
+            bound = commitment_of(ordinal, salt_of(secret, position, ordinal), value)
             committed.append(_BYTES[ordinal] + bound)
-        version += 1
         occurred = now if event.occurred_at is None else event.occurred_at
-        head = _HEAD(FORMAT, pseudonym, version, previous, recorded, occurred)
-        entry = head + _kind(event.tag) + _BYTES[len(committed)] + b"".join(committed)
-        previous = hashed(b"\0" + entry).digest()
-        made.append((entry, previous))
+        tip.version, tip.is_new = tip.version + 1, False
+        entry = _BYTES[FORMAT] + tip.pseudonym
+        entry += _moment(tip.version, tip.leaf, row.recorded_at, occurred)
+        entry += _kind(event.tag) + _BYTES[len(committed)] + b"".join(committed)
+        tip.leaf = sha256(b"\0" + entry).digest()
+        made.append((entry, tip.leaf))
         if sealed is not None:
             at = HASH_BYTES * (len(made) - 1)
-            previous = sealed[at : at + HASH_BYTES]
-        is_first, left, position = False, left - 1, position + 1
-    tip.version, tip.leaf, tip.is_new = version, previous, is_first
+            tip.leaf = sealed[at : at + HASH_BYTES]
+        position += 1
     return made
+
+
+def leaves_of(row: Row, tip: StreamTip, secret_of: Callable[[int], bytes]) -> bytes:
+    """The leaf hashes of :func:`entries_of`, one after another, in half the time.
+
+    The same once more, with the payload's commitment written out: every event has that.
+    """
+    hashed, joined, length, moment, domain = sha256, b"".join, _length, _moment, _DOMAINS[PAYLOAD]
+    recorded, now, start = row.recorded_at, _now(row), b"\0\1" + tip.pseudonym
+    position, version, previous, is_first = row.position, tip.version, tip.leaf, tip.is_new
+    is_told, salts, leaves = row.metadata is not None, b"", list[bytes]()
+    for event in stored_events(row):
+        at = (position - 1) % WIDTH * HASH_BYTES
+        if not at or not leaves:  # The next tile has another secret.
+            salts = _salts(secret_of(position), PAYLOAD)
+        data = event.data
+        committed = joined((domain, salts[at : at + HASH_BYTES], length(len(data)), data))
+        commitments = _PAYLOAD_ALONE + hashed(committed).digest()
+        if is_told or is_first or event.metadata is not ABSENT:
+            others = values_of(row, event, is_first=is_first)[1:]
+            salted = [(n, salt_of(secret_of(position), position, n), value) for n, value in others]
+            beside = [_BYTES[one[0]] + commitment_of(*one) for one in salted]
+            commitments = joined((_BYTES[1 + len(others)], commitments[1:], *beside))
+            is_first = False
+        version += 1
+        occurred = now if event.occurred_at is None else event.occurred_at
+        when = moment(version, previous, recorded, occurred)
+        previous = hashed(joined((start, when, _kind(event.tag), commitments))).digest()
+        leaves.append(previous)
+        position += 1
+    tip.version, tip.leaf, tip.is_new = version, previous, is_first
+    return joined(leaves)
+
+
+def _now(row: Row) -> int:
+    """When the events of an append occurred that do not say it themselves."""
+    return row.recorded_at if row.clock_at is None else row.clock_at
 
 
 def stored_events(row: Row) -> list[StoredEvent]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from refold.audit.entry import NO_LEAF, StreamTip, entries_of
+from refold.audit.entry import NO_LEAF, StreamTip, entries_of, leaves_of
 from refold.audit.findings import Findings
 from refold.audit.reading import first_version, forked_after, leaf_in, pages, position_of
 from refold.audit.tables import SealTables
@@ -81,8 +81,7 @@ class Remaker:
         if tip is None:
             return None
         before = StreamTip(tip.pseudonym, tip.version, tip.leaf, tip.is_new)
-        made = entries_of(row, tip, self.secret_of)
-        if b"".join([leaf for _, leaf in made]) == self._sealed(row):
+        if leaves_of(row, tip, self.secret_of) == self._sealed(row):
             return ()
         self._tips[row.stream] = before
         return [one for one in self.events(row) or () if one.leaf != one.sealed]

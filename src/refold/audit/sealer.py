@@ -17,7 +17,7 @@ from refold.audit.entry import (
     PSEUDONYM_BYTES,
     SECRET_BYTES,
     StreamTip,
-    entries_of,
+    leaves_of,
 )
 from refold.audit.note import Checkpoint, Note, SigningKey
 from refold.audit.reading import appends_after, first_version, forked_after, leaf_in, position_of
@@ -142,13 +142,14 @@ class Sealer:
         before = self.size
         leaves = bytearray()
         new: dict[int, bytes] = {}
+        secret_of = self._secret_of(new)
         for row in rows:
             tip = moved[row.stream]
             if row.version != tip.version + 1:
                 raise _no_continuation(row, tip)
             if tip.is_new:
                 tip.leaf = self._leaf_before(row.stream, row.version, before, leaves)
-            leaves += b"".join(leaf for _, leaf in entries_of(row, tip, self._secret_of(new)))
+            leaves += leaves_of(row, tip, secret_of)
         self._edge.extend(bytes(leaves))
         self._keeper.write(lambda begin: self._keep(begin(), before, moved, new))
         self._edge.changed.clear()

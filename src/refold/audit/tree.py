@@ -11,9 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
 from hashlib import sha256
+from struct import Struct
 from typing import Final
 
 HASH_BYTES: Final = 32
+_PAIR: Final = Struct(f"{2 * HASH_BYTES}s")
 EMPTY_ROOT: Final = sha256().digest()
 """The root of a log without events."""
 NodeReader = Callable[[int, int], bytes]
@@ -31,11 +33,11 @@ def subtree_hash(hashes: bytes) -> bytes:
     Level by level, where the last of an odd number is carried up as it is: the split at the
     largest power of two comes to the same.
     """
-    hashed, pair = sha256, 2 * HASH_BYTES
+    hashed = sha256
     while len(hashes) > HASH_BYTES:
-        paired = len(hashes) // pair * pair
-        above = [hashed(b"\x01" + hashes[at : at + pair]).digest() for at in range(0, paired, pair)]
-        hashes = b"".join(above) + hashes[paired:]
+        paired = len(hashes) // _PAIR.size * _PAIR.size
+        pairs = _PAIR.iter_unpack(hashes[:paired])
+        hashes = b"".join([hashed(b"\x01" + pair).digest() for (pair,) in pairs]) + hashes[paired:]
     return hashes
 
 
