@@ -262,6 +262,20 @@ def rewrite_with_another_key(db: Db) -> None:
         sealer.signed(other)
 
 
+def rewrite_with_a_key_beside(db: Db) -> None:
+    """As before, and the database goes on to name the right key, after the other."""
+    rewrite_with_another_key(db)
+    with db.opened() as store:
+        right = str(key_of().verifying)
+        db.keeper(store, f"UPDATE audit_log SET keys = keys || '\n' || '{right}'")
+
+
+def rewrite_and_take_heads_out(db: Db) -> None:
+    """The whole tree made again, and nothing is signed: as after a first sealing cut short."""
+    rewrite_without_key(db)
+    db.run("DELETE FROM audit_checkpoints")
+
+
 def rewrite_with_key(db: Db) -> None:
     change_payload(db)
     db.run(
@@ -309,6 +323,11 @@ ATTACKS: Final[Sequence[tuple[str, Attack]]] = (
     ("the stored head is replaced by one of another root", forge_head),
     ("a payload is changed, and the whole tree made again", rewrite_without_key),
     ("the same, signed by another key that the database then names", rewrite_with_another_key),
+    ("the same, and the database names the right key too", rewrite_with_a_key_beside),
+    (
+        "the whole tree is made again, and all signed heads are taken out",
+        rewrite_and_take_heads_out,
+    ),
     ("the whole database is rolled back to a backup", roll_back),
     ("a payload is changed, and all is sealed anew with the right key", rewrite_with_key),
     ("somebody else is shown a head of another history of the same size", fork_head),

@@ -1,5 +1,6 @@
 """Signing keys in files and in the environment."""
 
+import json
 import stat
 from pathlib import Path
 
@@ -35,6 +36,30 @@ def test_another_passphrase_opens_nothing(tmp_path: Path) -> None:
     path.write_text("{}")
     with pytest.raises(UsageError):
         load_key(path)
+
+
+@pytest.mark.parametrize("change", [{"format": "refold-signing-key/2"}, {"locked": "AAAA"}])
+def test_a_locked_file_that_is_none_says_so(tmp_path: Path, change: dict[str, str]) -> None:
+    """Of another format, or cut off."""
+    path = tmp_path / "a.key"
+    save_key(new_key("example.com/agents"), path, passphrase="right")
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(UsageError, match="key"):
+        load_key(path, passphrase="right")
+
+
+def test_a_key_is_not_repeated_where_a_file_is_meant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is refused is shown in logs; and no file is made of that name."""
+    monkeypatch.chdir(tmp_path)
+    key = new_key("example.com/agents")
+    for refused in (lambda: load_key(str(key)), lambda: save_key(key, str(key))):
+        with pytest.raises(UsageError) as raised:
+            refused()
+        assert raised.value.code == "key_not_private"
+        assert str(key)[-40:] not in str(raised.value)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_key_that_others_may_read_is_refused(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from refold import Event
 from refold.audit import prove, prove_continued, sealed_export
 from refold.audit.entry import commitment_of
 from refold.audit.note import Checkpoint, Note, check_note, parse_checkpoint, parse_note
+from refold.audit.publishing import publish
 from refold.audit.tree import subtree_hash
 from refold.audit.verifier.heads import SignedHead, Unverified, check_leaf, leaf_hash
 from refold.errors import NotFound, ProofError, UsageError
@@ -152,3 +153,34 @@ def test_the_root_can_be_made_again_from_an_export(store: refold.Store) -> None:
     bare = list(sealed_export(store, withhold=["payload", "metadata", "name"]))
     assert [event["entry"] for event in bare[1:]] == [event["entry"] for event in events]
     assert all(event["disclosed"] == {} for event in bare[1:])
+
+
+@pytest.mark.parametrize(
+    ("change", "is_proved"),
+    [
+        ("DELETE FROM log WHERE position = (SELECT max(position) FROM log)", True),
+        ("DELETE FROM audit_streams WHERE stream = 'mail-é'", True),
+        (
+            "UPDATE audit_tiles SET hashes = zeroblob(length(hashes)) WHERE level = 0 AND tile = 1",
+            False,
+        ),
+    ],
+)
+def test_what_a_stranger_would_refuse_is_not_given_out(
+    change: str, is_proved: bool, tmp_path: Path
+) -> None:
+    """An append, or the seals of a stream are gone: no export; a tile is damaged: no proof."""
+    with refold.open(tmp_path / "a.db", synchronous="NORMAL") as store:
+        told(store, rounds=30)
+        store.append("call-2", [Event("x")])
+        sealed_by(store).checkpoint()
+        store._backend.write(lambda begin: begin().execute(change))  # type: ignore[attr-defined]
+        if is_proved:
+            with pytest.raises(ProofError, match="missing"):
+                list(sealed_export(store))
+            with pytest.raises(ProofError, match="missing"):
+                publish(store, tmp_path / "public")
+            assert checked(prove(store, "call-1@3"))
+        else:
+            with pytest.raises(ProofError, match="comes to"):
+                prove(store, "call-1@3")

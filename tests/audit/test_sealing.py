@@ -11,7 +11,8 @@ import pytest
 import refold
 from refold import Event
 from refold.audit import Sealing, copy_seals, new_key, prove, verify
-from refold.audit.note import Checkpoint, Note
+from refold.audit.note import Checkpoint, Note, check_note, parse_note
+from refold.audit.sealer import Sealer
 from refold.audit.sealing import LastHead
 from refold.audit.tables import is_sealed, tables_of
 from refold.errors import NotFound, ProofError, RefoldError, Unavailable, UsageError
@@ -109,6 +110,81 @@ def test_another_origin_or_key_is_refused(store: refold.Store) -> None:
     both = [str(key_of().verifying), str(turned.verifying)]
     assert verify(store, deep=True, keys=both, against=[note]).findings == []
     assert {one.what for one in verify(store, keys=both[:1]).findings} == {"signature"}
+
+
+def test_a_key_that_was_turned_to_signs_the_head_that_stands(store: refold.Store) -> None:
+    """Nothing came since: so the log is begun on by the new key alone, and verified by it."""
+    told(store)
+    sealed_by(store).checkpoint()
+    turned = new_key(key_of().name)
+    note = parse_note(Sealing(store, turned, turns_key=True).checkpoint())
+    for key in (key_of(), turned):
+        check_note(note, key.verifying)
+    Sealing(store, turned).checkpoint()
+    assert verify(store, deep=True, keys=[str(turned.verifying)]).findings == []
+    told(store)
+    Sealing(store, turned).checkpoint()
+    with pytest.raises(ProofError, match="--new-key"):
+        sealed_by(store)
+
+
+def test_what_no_signed_head_covers_is_not_told_as_sealed(store: refold.Store) -> None:
+    """Leaves that nobody signed prove nothing; by a key from elsewhere that is a finding."""
+    told(store)
+    covered = store.log_head()
+    sealed_by(store).checkpoint()
+    told(store)
+    Sealer(store).seal()
+    key = str(key_of().verifying)
+    found = verify(store, deep=True, keys=[key])
+    assert (found.events, found.unsealed) == (covered, store.log_head() - covered)
+    assert found.findings == []
+    store._backend.write(  # type: ignore[attr-defined]
+        lambda begin: begin().execute("DELETE FROM audit_checkpoints")
+    )
+    assert verify(store).events == 0
+    assert [one.what for one in verify(store, keys=[key]).findings] == ["signature"]
+
+
+def test_any_thread_may_ask_for_a_checkpoint_in_the_block(store: refold.Store) -> None:
+    """It takes turns with the thread that seals: neither goes on from half a step."""
+    with sealed_by(store, every_s=0) as sealing:
+        for number in range(60):
+            store.append(f"call-{number % 7}", [Event("x", number)] * 3)
+            assert int(sealing.checkpoint().split("\n")[1]) == store.log_head()
+    found = verify(store, deep=True, keys=[str(key_of().verifying)])
+    assert (found.events, found.findings) == (store.log_head(), [])
+
+
+@pytest.mark.parametrize("kept_rounds", [1, 2, 3])
+def test_what_does_not_continue_the_last_head_is_not_signed(
+    kept_rounds: int, tmp_path: Path
+) -> None:
+    """A copy is sealed on beside its log, with one file for both: longer, as long, and shorter."""
+    head = tmp_path / "last.head"
+    with refold.open(tmp_path / "a.db") as store:
+        told(store)
+        sealed_by(store).checkpoint()
+        store.backup(tmp_path / "b.db")
+        with refold.open(tmp_path / "b.db", mode="write") as copy:
+            other, sealing = (sealed_by(one, last_head=head) for one in (copy, store))
+            told(store, rounds=kept_rounds)
+            kept = sealing.checkpoint()
+            told(copy, rounds=2)
+            with pytest.raises(ProofError, match="nothing was signed"):
+                other.checkpoint()
+            newest = tables_of(copy).newest_head(signed=True)
+            assert newest is not None
+            assert newest.size < copy.log_head()
+    assert head.read_text() == kept
+
+
+def test_a_key_in_the_place_of_something_else_is_not_repeated(store: refold.Store) -> None:
+    """What is refused is shown in logs."""
+    with pytest.raises(UsageError) as raised:
+        Sealing(store, str(key_of()))  # type: ignore[arg-type]
+    assert str(key_of())[-40:] not in str(raised.value)
+    assert "load_key" in str(raised.value)
 
 
 def test_sealers_that_keep_their_heads_in_one_file_leave_it_whole_and_the_newest(

@@ -68,6 +68,15 @@ def test_the_one_file_needs_nothing_and_verifies_everything(tmp_path: Path) -> N
         assert run(tmp_path, *wrong)[0] == 2
 
 
+def test_a_secret_key_in_the_place_of_the_verifying_key_is_not_repeated(tmp_path: Path) -> None:
+    """Neither what was given nor what is in a file: it is shown in logs."""
+    (tmp_path / "file").write_text(str(KEY))
+    for given in (str(KEY), "file"):
+        status, said = run(tmp_path, "--key", given, "file")
+        assert (status, "no verifying key" in said) == (2, True)
+        assert str(KEY)[-40:-20] not in said
+
+
 FLIP = """
 import functools, io, sys
 sys.path.insert(0, ".")

@@ -34,12 +34,20 @@ def save_key(key: SigningKey, path: str | os.PathLike[str], *, passphrase: str =
     text = str(key)
     if passphrase:
         text = locked(text, passphrase, format=_FORMAT, name=key.name)
-    write_private(Path(path), text, what="key")
+    write_private(key_file(path), text, what="key")
+
+
+def key_file(path: str | os.PathLike[str]) -> Path:
+    """The path of a key's file; a key itself in its place is refused, and not repeated."""
+    if str(path).lstrip().startswith("PRIVATE+KEY+"):
+        why = f"this is a signing key and not its file: {KEY_VARIABLE} may hold it, or a file"
+        raise UsageError(why, code="key_not_private")
+    return Path(path)
 
 
 def load_key(path: str | os.PathLike[str], *, passphrase: str = "") -> SigningKey:
     """The key in a file; refused where others than its owner may read it."""
-    text = read_private(Path(path), what="key")
+    text = read_private(key_file(path), what="key")
     if text.startswith("{"):
         text = unlocked(text, passphrase, format=_FORMAT)
     return parse_signing_key(text)

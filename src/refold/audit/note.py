@@ -179,6 +179,11 @@ def _split(value: bytes) -> tuple[bytes, bytes]:
     return value[:_KEY_ID_BYTES], value[_KEY_ID_BYTES:]
 
 
+def is_signed(note: Note, key: VerifyingKey) -> bool:
+    """Whether a note has a signature that says it is of a key; it is not checked."""
+    return any(one[:2] == (key.name, key.key_id) for one in note.signatures)
+
+
 def check_note(note: Note, key: VerifyingKey) -> NoteSignature:
     """The signature of a key under a note, which must be there and right. Raises ProofError."""
     for signature in note.signatures:

@@ -8,10 +8,11 @@ from typing import Any, Final
 
 from refold.audit.entry import METADATA, NAME, PAYLOAD, salt_of, stored_events, values_of
 from refold.audit.note import parse_checkpoint, parse_note
-from refold.audit.remaking import RemadeEvent, Remaker
+from refold.audit.remaking import RemadeEvent, Remaker, check_as_sealed
 from refold.audit.tables import SealTables, StoredHead, tables_of
 from refold.audit.tiles import reader
 from refold.audit.tree import consistency_path, inclusion_path, root_of
+from refold.audit.verifier.heads import SignedHead, Unverified, check_leaf
 from refold.core.clock import from_us
 from refold.core.stored import Row
 from refold.engine.store import Store
@@ -74,19 +75,17 @@ def sealed_export(store: Store, *, withhold: Collection[str] = ()) -> Iterator[A
     """A whole sealed log as JSON values: what it is, then each event, from the first on.
 
     The root of the signed head can be made again from the entries alone. ``withhold`` names what
-    is not disclosed, of every event.
+    is not disclosed, of every event. Raises :class:`~refold.errors.ProofError` at the first event
+    that is missing or not what was sealed.
     """
     withheld = {_ordinal(what) for what in withhold}
     tables = tables_of(store)
     head = signed_head(tables)
     yield {"format": EXPORT_FORMAT, "origin": tables.log().origin, "checkpoint": head.note}
     remaker = Remaker(store._backend, tables)
-    for row in remaker.appends(after=0, until=head.size):
-        for event in remaker.events(row) or ():
-            if event.position <= head.size:
-                _check(event, row)
-                told = _disclosed(row, event, remaker, withheld)
-                yield {"index": event.position - 1, "entry": _text(event.entry), "disclosed": told}
+    for row, event in remaker.whole(after=0, until=head.size):
+        told = _disclosed(row, event, remaker, withheld)
+        yield {"index": event.position - 1, "entry": _text(event.entry), "disclosed": told}
 
 
 class _Prover:
@@ -96,6 +95,7 @@ class _Prover:
         self, store: Store, tables: SealTables, head: StoredHead, withheld: Collection[int]
     ) -> None:
         self._log, self._head, self._withheld = store._backend, head, withheld
+        self._said = SignedHead(*parse_checkpoint(parse_note(str(head.note)).text), signers="")
         self._node_at = reader(tables.tile)
         self._remaker = Remaker(store._backend, tables)
         self.first_version = self._remaker.first_version
@@ -110,8 +110,12 @@ class _Prover:
             if one.version <= version <= one.last_version
         ]
         event = self._remaker.one(row)[version - row.version]
-        _check(event, row)
+        check_as_sealed(row, event)
         path = inclusion_path(event.position - 1, self._head.size, self._node_at)
+        try:
+            check_leaf(event.leaf, event.position - 1, path, self._said, f"{stream}@{version}")
+        except Unverified as error:
+            raise ProofError(f"{error}; `refold verify` says more", proof="inclusion") from error
         return {
             "index": event.position - 1,
             "entry": _text(event.entry),
@@ -166,16 +170,6 @@ def signed_head(tables: SealTables) -> StoredHead:
     if head is not None:
         return head
     raise NotFound("no head of this log is signed yet: `refold checkpoint`", code="not_sealed")
-
-
-def _check(event: RemadeEvent, row: Row) -> None:
-    if event.leaf != event.sealed:
-        raise ProofError(
-            f"{row.stream}@{event.version} is not what was sealed: nothing can be proved of it",
-            proof="inclusion",
-            expected=event.sealed,
-            computed=event.leaf,
-        )
 
 
 def _ordinal(what: str) -> int:

@@ -6,6 +6,8 @@ of what an event says. Any web server can serve the folder.
 
 from __future__ import annotations
 
+import os
+import threading
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +28,7 @@ def publish(store: Store, folder: Path) -> int:
 
     Whole tiles that are there are left as they are. ``checkpoint`` comes last, so that what it
     speaks of is there. Raises :class:`~refold.errors.ProofError` where the folder holds another
-    log, or a longer one, or where an event is not what was sealed.
+    log, or a longer one, or where an event is missing or not what was sealed.
     """
     tables, file = tables_of(store), folder / "checkpoint"
     note = str(signed_head(tables).note)
@@ -61,18 +63,12 @@ def _put_entries(remaker: Remaker, folder: Path, size: int) -> int:
     while (folder / Tile(0, done).entries_path).exists():
         done += 1
     bundle = b""
-    for row in remaker.appends(after=done * WIDTH, until=size):
-        for event in remaker.events(row) or ():
-            if not done * WIDTH < event.position <= size:
-                continue
-            if event.leaf != event.sealed:
-                why = f"{row.stream}@{event.version} is not what was sealed: it is not published"
-                raise ProofError(why, proof="inclusion", position=event.position)
-            bundle += len(event.entry).to_bytes(_LENGTH_BYTES) + event.entry
-            number, last = divmod(event.position - 1, WIDTH)
-            if last == WIDTH - 1 or event.position == size:
-                written += _put(folder / Tile(0, number, last + 1).entries_path, bundle)
-                bundle = b""
+    for _, event in remaker.whole(after=done * WIDTH, until=size):
+        bundle += len(event.entry).to_bytes(_LENGTH_BYTES) + event.entry
+        number, last = divmod(event.position - 1, WIDTH)
+        if last == WIDTH - 1 or event.position == size:
+            written += _put(folder / Tile(0, number, last + 1).entries_path, bundle)
+            bundle = b""
     return written
 
 
@@ -81,7 +77,7 @@ def _put(file: Path, content: bytes) -> bool:
     if file.exists() and file.read_bytes() == content:
         return False
     file.parent.mkdir(parents=True, exist_ok=True)
-    new = file.with_name(f".{file.name}.new")
+    new = file.with_name(f".{file.name}.{os.getpid()}-{threading.get_ident()}.new")
     new.write_bytes(content)
     new.replace(file)
     return True

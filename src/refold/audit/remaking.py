@@ -13,7 +13,7 @@ from refold.audit.tiles import WIDTH
 from refold.audit.tree import HASH_BYTES
 from refold.core.event import event_id
 from refold.core.stored import Row
-from refold.errors import Corrupt
+from refold.errors import Corrupt, ProofError
 from refold.ports import Backend
 
 Progress = Callable[[int, int], object]
@@ -53,6 +53,24 @@ class Remaker:
             if rows:
                 self._look_up(rows, until)
             yield from rows
+
+    def whole(self, *, after: int, until: int) -> Iterator[tuple[Row, RemadeEvent]]:
+        """Every event over a position, up to one that is sealed, with its append.
+
+        Raises :class:`~refold.errors.ProofError` where one is missing or not what was sealed.
+        """
+        done = after
+        for row in self.appends(after=after, until=until):
+            for event in self.events(row) or ():
+                if not done < event.position <= until:
+                    continue
+                if event.position > done + 1:
+                    raise _missing(done + 1)
+                check_as_sealed(row, event)
+                yield row, event
+                done = event.position
+        if done < until:
+            raise _missing(done + 1)
 
     def one(self, row: Row) -> Sequence[RemadeEvent]:
         """The events of one append of a sealed stream."""
@@ -138,6 +156,22 @@ class Remaker:
             before = forked
         position = position_of(self._log, *before)
         tip.leaf = leaf_in(self._tables.tile(0, (position - 1) // WIDTH), position)
+
+
+def check_as_sealed(row: Row, event: RemadeEvent) -> None:
+    """Raise :class:`~refold.errors.ProofError` where an event is not what was sealed."""
+    if event.leaf != event.sealed:
+        raise ProofError(
+            f"{row.stream}@{event.version} is not what was sealed: nothing can be proved of it",
+            proof="inclusion",
+            expected=event.sealed,
+            computed=event.leaf,
+        )
+
+
+def _missing(position: int) -> ProofError:
+    why = f"position {position:,} was sealed, and is missing or of a stream that was never sealed"
+    return ProofError(f"{why}: `refold verify --deep` says more", proof="log", position=position)
 
 
 def check_events(

@@ -19,10 +19,19 @@ from refold.audit.entry import (
     StreamTip,
     leaves_of,
 )
-from refold.audit.note import Checkpoint, Note, SigningKey
+from refold.audit.note import (
+    Checkpoint,
+    Note,
+    NoteSignature,
+    SigningKey,
+    is_signed,
+    parse_checkpoint,
+    parse_note,
+)
 from refold.audit.reading import appends_after, first_version, forked_after, leaf_in, position_of
 from refold.audit.tables import SealTables, StoredHead
-from refold.audit.tiles import HEIGHT, WIDTH
+from refold.audit.tiles import HEIGHT, WIDTH, reader
+from refold.audit.tree import root_of
 from refold.core.stored import Row
 from refold.engine.store import Store
 from refold.errors import ProofError, Unavailable
@@ -106,22 +115,40 @@ class Sealer:
 
         return self._keeper.write(within)
 
-    def signed(self, key: SigningKey) -> str:
-        """The newest head as a signed note, signed and stored where it is not yet."""
+    def signed(self, key: SigningKey, *, kept: Callable[[], str | None] = lambda: None) -> str:
+        """The newest head as a note that this key signed, also where another has; stored.
+
+        ``kept`` gives the note that was signed last, if any: what does not continue it is not
+        signed, but refused with :class:`~refold.errors.ProofError`.
+        """
         for _ in range(TRIES_MAX):
             try:
                 head = self.head()
+                self._check_continued(kept())
             except SealedByAnother:
                 self._load()
                 continue
-            return head.note or self._sign(head, key)
+            return self._sign(head, key)
         raise Unavailable(f"signing lost {TRIES_MAX} races")
 
     def _sign(self, head: StoredHead, key: SigningKey) -> str:
-        text = Checkpoint(key.name, head.size, bytes(head.root)).text
-        note = str(Note(text, [key.sign(text)]))
-        self._keeper.write(lambda begin: _keep_note(begin(), head, note))
-        return note
+        if head.note and is_signed(parse_note(head.note), key.verifying):
+            return head.note
+        own = key.sign(Checkpoint(key.name, head.size, bytes(head.root)).text)
+        return self._keeper.write(lambda begin: _keep_signed(begin(), head, own))
+
+    def _check_continued(self, kept: str | None) -> None:
+        if kept is None:
+            return
+        said, own = parse_checkpoint(parse_note(kept).text), self._stored.log()
+        if own.size >= said.size > self.size:
+            raise SealedByAnother
+        if said.size > self.size or root_of(said.size, reader(self._edge.tile)) != said.root:
+            raise ProofError(
+                f"a head of {said.size:,} events was signed, which the {self.size:,} that are "
+                "sealed here do not continue: rolled back, or forked; nothing was signed",
+                proof="head",
+            )
 
     def _load(self) -> None:
         sealed = self._stored.log()
@@ -224,17 +251,26 @@ class Sealer:
         return leaf_in(self._edge.tile(0, (position - 1) // WIDTH), position)
 
 
-def _keep_note(transaction: TableTransaction, head: StoredHead, note: str) -> None:
-    """Store the note of a head; of the others of its hour none but the very first is kept."""
-    transaction.execute(
-        "UPDATE audit_checkpoints SET note = ? WHERE size = ? AND note IS NULL", (note, head.size)
-    )
+def add_signature(transaction: TableTransaction, head: Checkpoint, own: NoteSignature) -> str:
+    """Add a signature to a head as it stands now: others may have signed it meanwhile."""
+    found = transaction.execute("SELECT note FROM audit_checkpoints WHERE size = ?", (head.size,))
+    others = [one for (note,) in found if note for one in parse_note(note).signatures]
+    note = str(Note(head.text, [*(one for one in others if one[:2] != own[:2]), own]))
+    sql = "UPDATE audit_checkpoints SET note = ? WHERE size = ?"
+    transaction.execute(sql, (note, head.size))
+    return note
+
+
+def _keep_signed(transaction: TableTransaction, head: StoredHead, own: NoteSignature) -> str:
+    """Store a head's signature; of the others of its hour none but the very first is kept."""
+    note = add_signature(transaction, Checkpoint(own.name, head.size, bytes(head.root)), own)
     hour = head.made_at - head.made_at % HEADS_KEPT_US
     transaction.execute(
         "DELETE FROM audit_checkpoints WHERE size < ? AND made_at >= ? "
         "AND size > (SELECT min(size) FROM audit_checkpoints)",
         (head.size, hour),
     )
+    return note
 
 
 def _no_continuation(row: Row, tip: StreamTip) -> ProofError:

@@ -16,6 +16,8 @@ from refold.engine.store import Store
 from refold.engine.store_check import check_store
 from refold.errors import ProofError, StoreClosed, Unavailable, UsageError, is_number, refuse_unless
 from refold.ports import Begin, TableTransaction
+from refold.privacy.locked import sync_folder
+from refold.process import ProcessLock
 
 EVERY_S: Final = 1.0
 FAILURES_MAX: Final = 10
@@ -56,6 +58,7 @@ class LastHead:
             file.flush()
             os.fsync(file.fileno())
         new.replace(self._path)
+        sync_folder(self._path.parent)
 
 
 def _size(note: str) -> int:
@@ -87,7 +90,7 @@ class Sealing:
         turns_key: bool = False,
     ) -> None:
         check_store(store, call="Sealing", instead="give refold.open(…)")
-        refuse_unless(isinstance(key, SigningKey), "a signing key", key=key)
+        refuse_unless(isinstance(key, SigningKey), "what load_key(…) gives", key=type(key))
         refuse_unless(is_number(every_s), "a number of seconds", every_s=every_s)
         self._store, self._key, self._every_s = store, key, every_s
         self._kept = LastHead(None if last_head is None else Path(last_head))
@@ -95,15 +98,20 @@ class Sealing:
         self._thread: threading.Thread | None = None
         self._failure: Exception | None = None
         turn_on(store, key, turns_key=turns_key)
-        check_start(store, key.verifying, outside=self._kept.read())
-        self._sealer = Sealer(store)
+        check_start(store, key.verifying, outside=self._kept.read(), turns_key=turns_key)
+        self._sealer, self._turn = Sealer(store), ProcessLock()
 
     def checkpoint(self, *, progress: Callable[[int, int], object] | None = None) -> str:
-        """Seal what stands; the newest head as a signed note (c2sp.org/tlog-checkpoint)."""
-        self._sealer.seal(progress=progress or (lambda *_: None))
-        note = self._sealer.signed(self._key)
-        self._kept.keep(note)
-        return note
+        """Seal what stands; the newest head as a signed note (c2sp.org/tlog-checkpoint).
+
+        Any thread may ask, also in the block. :class:`~refold.errors.ProofError`, and nothing is
+        signed, where the log does not continue the head in ``last_head``.
+        """
+        with self._turn():
+            self._sealer.seal(progress=progress or (lambda *_: None))
+            note = self._sealer.signed(self._key, kept=self._kept.read)
+            self._kept.keep(note)
+            return note
 
     def run(self) -> None:
         """Seal what stands, then what comes, until :meth:`close` is called or the store closed.

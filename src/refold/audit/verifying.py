@@ -32,9 +32,9 @@ TAIL_EVENTS: Final = 256
 class Verified(NamedTuple):
     """What was looked at, and what was found: nothing, where all is as it was sealed.
 
-    ``events`` are those sealed, ``unsealed`` those after them; ``remade`` says whether the events
-    were looked at, or the tree and its heads alone. ``finding_count`` may be more than the
-    ``findings`` told. ``claims`` say in words what follows from it, and what does not.
+    ``events`` are those that a signed head covers, ``unsealed`` those after them; ``remade`` says
+    whether the events were looked at, or the tree and its heads alone. ``finding_count`` may be
+    more than the ``findings`` told. ``claims`` say in words what follows, and what does not.
     """
 
     origin: str
@@ -69,15 +69,18 @@ def verify(
     if head < sealed.size:
         findings.add("log", f"the log ends at position {head:,}, and {sealed.size:,} are sealed")
     _check_tiles(stored, sealed.size, findings)
-    heads = _check_heads(stored, sealed, [*map(parse_verifying_key, keys)], against, findings)
+    given = [*map(parse_verifying_key, keys)]
+    heads, covered = _check_heads(stored, sealed, given, against, findings)
+    if given and sealed.size and not covered:
+        findings.add("signature", f"no head of the {sealed.size:,} events is signed by the key")
     if deep:
         remaker, until = Remaker(store._backend, stored), min(sealed.size, head)
         tell = progress or (lambda *_: None)
         check_events(remaker, findings, after=0, until=until, progress=tell)
-    unsealed = max(head - sealed.size, 0)
+    unsealed = max(head - covered, 0)
     return Verified(
         sealed.origin,
-        sealed.size,
+        covered,
         unsealed,
         heads,
         deep,
@@ -87,19 +90,24 @@ def verify(
     )
 
 
-def check_start(store: Store, key: VerifyingKey, *, outside: str | None) -> None:
+def check_start(
+    store: Store, key: VerifyingKey, *, outside: str | None, turns_key: bool = False
+) -> None:
     """Refuse to seal a log that is not what its last head says, or the last that was kept outside.
 
-    Raises :class:`~refold.errors.ProofError`: the log was rolled back, cut off or changed.
+    They are to be signed by this key; where it takes the place of another, by one that the log
+    names. Raises :class:`~refold.errors.ProofError`: the log was rolled back, cut off or changed.
     """
     stored = tables_of(store)
     newest = stored.newest_head()  # First: another may be sealing.
+    signed = stored.newest_head(signed=True)
     sealed, findings = stored.log(), Findings()
-    kept = [] if outside is None else [outside]
+    kept = [note for note in (outside, signed and signed.note) if note is not None]
     _check_sizes(store.log_head(), sealed, newest, findings)
     if not findings.count:
-        keys = [key, *map(parse_verifying_key, sealed.keys.split())]
-        for text in [*kept, *([newest.note] if newest and newest.note else [])]:
+        others = map(parse_verifying_key, sealed.keys.split() if turns_key else [])
+        keys = [key, *others]
+        for text in kept:
             _check_note(text, stored, sealed, keys, findings)
         if newest is not None:
             _check_root(stored, Checkpoint(sealed.origin, newest.size, newest.root), findings)
@@ -107,8 +115,11 @@ def check_start(store: Store, key: VerifyingKey, *, outside: str | None) -> None
         remaker, quiet = Remaker(store._backend, stored), lambda *_: None
         check_events(remaker, findings, after=after, until=sealed.size, progress=quiet)
     for found in findings.told:
+        advice = "`refold verify --deep` says more"
+        if found.what == "signature" and not turns_key:
+            advice += ", and where its key was to be turned to this one, --new-key does so"
         raise ProofError(
-            f"{sealed.origin} is not sealed on: {found.detail}; `refold verify --deep` says more",
+            f"{sealed.origin} is not sealed on: {found.detail}; {advice}",
             proof=found.what,
             position=found.position,
         )
@@ -166,17 +177,17 @@ def _check_heads(
     given: Sequence[VerifyingKey],
     against: Sequence[str],
     findings: Findings,
-) -> int:
-    """Every head is that of the tiles, and signed; how many there are."""
+) -> tuple[int, int]:
+    """Every head is that of the tiles, and signed; how many there are, and what they cover."""
     keys = given or [parse_verifying_key(text) for text in sealed.keys.split()]
-    heads = stored.heads()
+    heads, covered = stored.heads(), 0
     for head in heads:
         _check_root(stored, Checkpoint(sealed.origin, head.size, head.root), findings)
-        if head.note is not None:
-            _check_note(head.note, stored, sealed, keys, findings, expected=head)
-    for text in against:
-        _check_note(text, stored, sealed, keys, findings)
-    return len(heads)
+    signed = [(head.note, head) for head in heads if head.note is not None]
+    for text, expected in [*signed, *((text, None) for text in against)]:
+        said = _check_note(text, stored, sealed, keys, findings, expected=expected)
+        covered = max(covered, min(said, sealed.size))
+    return len(heads), covered
 
 
 def _check_root(stored: SealTables, said: Checkpoint, findings: Findings) -> None:
@@ -201,14 +212,16 @@ def _check_note(
     findings: Findings,
     *,
     expected: StoredHead | None = None,
-) -> None:
+) -> int:
+    """Look at a signed head; how many events it covers, where nothing is wrong with it."""
     try:
         note = parse_note(text)
         said = parse_checkpoint(note.text)
         _check_signed(note, keys)
     except ProofError as error:
         findings.add("signature", error.message)
-        return
+        return 0
+    before = findings.count
     if said.origin != sealed.origin:
         detail = f"a checkpoint of {said.origin} is none of {sealed.origin}"
         findings.add("signature", detail)
@@ -223,6 +236,7 @@ def _check_note(
         )
     else:
         _check_root(stored, said, findings)
+    return said.size if findings.count == before else 0
 
 
 def _check_signed(note: Note, keys: Sequence[VerifyingKey]) -> None:

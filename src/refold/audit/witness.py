@@ -14,12 +14,12 @@ from typing import Final
 from refold.audit import note as notes
 from refold.audit.note import Note, NoteSignature, VerifyingKey
 from refold.audit.proving import signed_head
+from refold.audit.sealer import add_signature
 from refold.audit.tables import keeper_of, tables_of
 from refold.audit.tiles import reader
 from refold.audit.tree import consistency_path
 from refold.engine.store import Store
 from refold.errors import ProofError, Rejected, Unavailable
-from refold.ports import TableTransaction
 
 ANSWER_BYTES_MAX: Final = 65_536
 ANSWER_MAX_S: Final = 10.0
@@ -46,16 +46,9 @@ def witnessed(store: Store, url: str, witness: VerifyingKey) -> str:
         witness=witness,
         proof_since=lambda old: consistency_path(old, head.size, reader(tables.tile)),
     )
-    keeper_of(store).write(lambda begin: _keep(begin(), head.size, note.signatures[-1]))
+    said, own = notes.parse_checkpoint(note.text), note.signatures[-1]
+    keeper_of(store).write(lambda begin: add_signature(begin(), said, own))
     return str(note)
-
-
-def _keep(transaction: TableTransaction, size: int, own: NoteSignature) -> None:
-    """Add a signature to the head as it stands now: another witness may have signed meanwhile."""
-    sql = "SELECT note FROM audit_checkpoints WHERE size = ?"
-    for (text,) in transaction.execute(sql, (size,)):
-        note = str(_with(notes.parse_note(text), own))
-        transaction.execute("UPDATE audit_checkpoints SET note = ? WHERE size = ?", (note, size))
 
 
 def cosigned(

@@ -138,7 +138,7 @@ def _key(file: str, origin: str | None) -> SigningKey:
     """The key of the environment or of a file; a new one in the file, for an origin."""
     from refold.audit import keys
 
-    path, found = Path(file), keys.key_of_environment()
+    path, found = keys.key_file(file), keys.key_of_environment()
     passphrase = os.environ.get(PASSPHRASE, "")
     if found is None and path.exists():
         if keys.is_locked(path) and not passphrase and sys.stdin.isatty():

@@ -61,6 +61,16 @@ def write_private(path: Path, text: str, *, what: str) -> None:
         file.write(f"{text}\n")
         file.flush()
         os.fsync(file.fileno())
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names of new files in a folder last."""
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
 
 
 def locked(text: str, passphrase: str, *, format: str, name: str) -> str:

@@ -134,14 +134,15 @@ class SignedHead(NamedTuple):
 
 def trusted_key(text: str) -> TrustedKey:
     """A key from its text, or from the file of that name."""
-    file = Path(text)
+    file = Path(text)  # What is in it is not repeated: it may be the secret key.
     text = file.read_text("utf-8") if file.is_file() else text
     name, _, rest = text.strip().partition("+")
     key_id, _, encoded = rest.partition("+")
     value = strict_base64(encoded) or b""
     hashed = hashlib.sha256(name.encode() + b"\n" + value).digest()[:4]
     if len(value) != 33 or value[0] not in (1, 4) or hashed.hex() != key_id:
-        raise WrongUse(f"{text!r:.99} is no file, and no key as in name+id+base64, of Ed25519")
+        what = f"the file {file}" if file.is_file() else "what is given, which is no file,"
+        raise WrongUse(f"{what} is no verifying key of Ed25519: name+id+base64")
     return TrustedKey(name, value[0], hashed, value[1:])
 
 
