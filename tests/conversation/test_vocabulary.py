@@ -91,7 +91,12 @@ ONE_OF_EACH: dict[str, Any] = {
     "erasure.executed": said.ErasureExecuted(subject="p1", answered=["log"], unanswered=["mail"]),
     "hold.placed": said.HoldPlaced(hold="h", subject="p1", reason="suit"),
     "hold.released": said.HoldReleased(hold="h", reason="settled"),
-    "access.recorded": said.AccessRecorded(actor="Bo", purpose="audit", events=["call-1@0"]),
+    "access.recorded": said.AccessRecorded(
+        actor="Bo", purpose="audit", subject="subject-1", streams=["call-1"], destination="a.zip"
+    ),
+    "access.denied": said.AccessDenied(
+        actor="Bo", purpose="audit", reason="closed", subject="subject-1", streams=["call-1"]
+    ),
     "score.recorded": said.ScoreRecorded(name="kind", value=0.5, rater="Bo", comment="ok"),
     "label.recorded": said.LabelRecorded(
         name="outcome", value="lost", rater="Bo", comment="ok", at="call-1@3"

@@ -38,6 +38,7 @@ from refold.conversation.events import (
 )
 from refold.conversation.fold import Conversation
 from refold.conversation.governance import (
+    AccessDenied,
     AccessRecorded,
     ConsentRecorded,
     ConsentRevoked,
@@ -61,6 +62,7 @@ from refold.conversation.voice import (
 )
 
 __all__ = [
+    "AccessDenied",
     "AccessRecorded",
     "AgentConfigured",
     "AgentUtterance",

@@ -98,8 +98,26 @@ class HoldReleased(Payload, frozen=True):
 
 @event("access.recorded")
 class AccessRecorded(Payload, frozen=True):
-    """Protected data was read."""
+    """Protected values are about to be read: by whom, what for, about whom, in which streams.
+
+    ``subject`` is a pseudonym; ``destination`` where they go, if they leave the program.
+    """
 
     actor: str
     purpose: str
     events: list[str] = []
+    subject: str = ""
+    streams: list[str] = []
+    destination: str | None = None
+
+
+@event("access.denied")
+class AccessDenied(Payload, frozen=True):
+    """Protected values were not given to who asked for them, and why."""
+
+    actor: str
+    purpose: str
+    reason: str
+    subject: str = ""
+    streams: list[str] = []
+    destination: str | None = None
