@@ -104,3 +104,12 @@ def test_a_secret_is_not_told_by_chance() -> None:
     assert isinstance(keyring, KeysAtHand)
     assert keyring.keys[0].secret.hex() not in repr(keyring.keys)
     assert repr(keyring.keys[0].secret) not in repr(keyring.keys)
+
+
+def test_what_is_no_keyring_is_not_repeated() -> None:
+    """It may be the secret of one without its first line."""
+    first, line = new_keyring().text.splitlines()
+    for text in (line, line.split()[1], f"{first}\n{line.split()[1]}"):
+        with pytest.raises(UsageError) as raised:
+            parse_keyring(text)
+        assert line.split()[1][:12] not in str(raised.value)

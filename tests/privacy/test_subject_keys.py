@@ -131,3 +131,19 @@ def test_what_is_no_subject_is_refused(
     """A name of 1 to 1,024 bytes."""
     with pytest.raises(UsageError):
         SubjectKeys(backend, keyring).for_subject(name)
+
+
+def test_more_keys_than_are_held_in_memory_are_given_at_once(
+    backend: SqliteBackend, keyring: KeysAtHand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where reading some pushes out others; those that were used last stay."""
+    monkeypatch.setattr(subject_keys, "CACHED_MAX", 3)
+    keys = SubjectKeys(backend, keyring)
+    made = [keys.for_subject(f"{number}@example.com") for number in range(5)]
+    ids = [one.id for one in made]
+    for some in (ids, ids[::-1], [ids[0], ids[4]], [ids[3], *ids[:3]]):
+        assert keys.opened(some).keys() == {*some}
+    keys.opened(ids[:3])
+    keys.opened(ids[:1])
+    keys.opened(ids[3:4])
+    assert [*keys._keys] == [ids[2], ids[0], ids[3]]

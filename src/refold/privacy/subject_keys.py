@@ -119,10 +119,11 @@ class SubjectKeys:
         """
         with self._lock:
             self._refresh()
-            missing = [one for one in ids if one not in self._keys]
-            if missing:
-                self._read(missing)
-            return {one: self._keys[one] for one in ids}
+            known = {one: self._keys[one] for one in ids if one in self._keys}
+            for one in known:
+                self._keys.move_to_end(one)
+            # What is read now may push out of memory what is known.
+            return known | self._read([one for one in ids if one not in known])
 
     def destroy(self, subject: str) -> list[str]:
         """Destroy the keys of a subject; their ids. None where it has none that lives.
@@ -177,6 +178,7 @@ class SubjectKeys:
             self._refresh()
             known = self._keys.get(self._ids.get(subject, ""))
             if isinstance(known, DataKey):
+                self._keys.move_to_end(known.id)
                 return known
             row = self._made(subject)
             made = self._keep(row)
@@ -205,7 +207,8 @@ class SubjectKeys:
 
         return _row(self._keeper.write(within))
 
-    def _read(self, ids: Sequence[str]) -> None:
+    def _read(self, ids: Sequence[str]) -> dict[str, DataKey | str]:
+        read: dict[str, DataKey | str] = {}
         sql = "SELECT key, subject, wrapped, tenant_key, destroyed_at FROM privacy_keys"
         for start in range(0, len(ids), _IDS_A_QUERY):
             some = ids[start : start + _IDS_A_QUERY]
@@ -215,7 +218,8 @@ class SubjectKeys:
             for key in some:
                 if key not in found:
                     raise Corrupt(f"there is no data key {key}: it was never one", key=key)
-                self._keep(found[key])
+                read[key] = self._keep(found[key])
+        return read
 
     def _keep(self, row: KeyRow) -> DataKey | str:
         try:
