@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 import refold
 from refold.core.canonical import digest_of
-from refold.engine.group_commit import BATCHES_PER_CHUNK_MAX
+from refold.engine.chunks import BATCHES_MAX
 from refold.errors import Conflict, InvalidEvent, UsageError
 
 
@@ -52,8 +53,8 @@ def test_each_append_has_its_own_outcome(tmp_path: Path) -> None:
         assert [info.stream for info in store.streams()] == ["a-1"]
 
 
-def test_it_takes_no_more_than_a_chunk_ahead(tmp_path: Path) -> None:
-    """An endless source is taken a chunk at a time, and a chunk is stored before it is told."""
+def test_it_takes_no_more_than_two_chunks(tmp_path: Path) -> None:
+    """Of an endless source: one that is stored before it is told, and one made ready meanwhile."""
     taken = 0
 
     def endless() -> Iterator[refold.Append]:
@@ -65,11 +66,100 @@ def test_it_takes_no_more_than_a_chunk_ahead(tmp_path: Path) -> None:
     with refold.open(tmp_path / "a.db") as store:
         done: list[int] = []
         outcomes = store.append_many(endless(), progress=done.append)
-        assert store.log_head() == 0
-        list(islice(outcomes, BATCHES_PER_CHUNK_MAX + 1))
-        assert store.log_head() == 2 * BATCHES_PER_CHUNK_MAX
-        assert taken <= 2 * BATCHES_PER_CHUNK_MAX
-        assert done == [BATCHES_PER_CHUNK_MAX]
+        assert store.log_head() == taken == 0
+        list(islice(outcomes, BATCHES_MAX))
+        assert store.log_head() == BATCHES_MAX
+        assert taken < 2 * BATCHES_MAX
+        next(outcomes)
+        assert store.log_head() == 2 * BATCHES_MAX
+        assert taken < 3 * BATCHES_MAX
+        assert done == [BATCHES_MAX]
+
+
+def test_what_is_appended_is_taken_in_the_callers_thread() -> None:
+    """Another commits while it is, and has ended whenever an outcome is given."""
+    here, taken_by, stored_by = threading.get_ident(), set[int](), list[int]()
+
+    def source() -> Iterator[refold.Append]:
+        for number in range(2 * BATCHES_MAX + 1):
+            taken_by.add(threading.get_ident())
+            yield one("s-1", number)
+
+    def clock() -> int:
+        stored_by.append(threading.get_ident())
+        return 1
+
+    before = threading.enumerate()
+    with refold.open("memory:", clock=clock) as store:
+        for _ in store.append_many(source()):
+            assert threading.enumerate() == before
+        assert [event.data["n"] for event in store.read("s-1")] == list(range(2 * BATCHES_MAX + 1))
+    assert taken_by == {here}
+    assert [one == here for one in stored_by] == [False, False, True]
+
+
+def test_a_source_may_append_itself(tmp_path: Path) -> None:
+    """While the chunk before it is stored, such as what its own appends refer to."""
+    with refold.open(tmp_path / "a.db") as store:
+
+        def source() -> Iterator[refold.Append]:
+            for number in range(3 * BATCHES_MAX):
+                if number % 100 == 0:
+                    store.append("notes-1", one("").events)
+                yield one("s-1", number)
+
+        assert len(list(store.append_many(source()))) == 3 * BATCHES_MAX
+        assert store.head("s-1") == 3 * BATCHES_MAX - 1
+        assert store.head("notes-1") == 7
+
+
+@pytest.mark.parametrize("failure", [LookupError("no more"), KeyboardInterrupt()], ids=repr)
+def test_a_source_that_fails_tells_first_what_was_stored(
+    tmp_path: Path, failure: BaseException
+) -> None:
+    """An interrupt waits for the commit alone. What was taken of the chunk is not stored."""
+
+    def source() -> Iterator[refold.Append]:
+        for number in range(BATCHES_MAX + 10):
+            yield one("s-1", number)
+        raise failure
+
+    told, threads = list[object](), threading.enumerate()
+    with refold.open(tmp_path / "a.db") as store:
+        with pytest.raises(type(failure)) as raised:
+            for outcome in store.append_many(source()):
+                told.append(outcome)
+        assert raised.value is failure
+        assert threading.enumerate() == threads
+        assert store.head("s-1") == BATCHES_MAX - 1
+    assert len(told) == (BATCHES_MAX if isinstance(failure, Exception) else 0)
+
+
+def test_a_commit_that_fails_ends_the_import() -> None:
+    """As itself, though the source fails meanwhile too; what was made ready is not stored."""
+    times = iter([1, -1])
+
+    def source() -> Iterator[refold.Append]:
+        for number in range(2 * BATCHES_MAX + 9):
+            yield one("s-1", number)
+        raise LookupError("no more")
+
+    with refold.open("memory:", clock=lambda: next(times)) as store:
+        outcomes = store.append_many(source())
+        assert len(list(islice(outcomes, BATCHES_MAX))) == BATCHES_MAX
+        with pytest.raises(UsageError, match="clock"):
+            next(outcomes)
+        assert list(outcomes) == []
+        assert store.head("s-1") == BATCHES_MAX - 1
+
+
+def test_an_import_that_is_given_up_stores_no_more(tmp_path: Path) -> None:
+    """What was made ready beside the last commit is let go."""
+    with refold.open(tmp_path / "a.db") as store:
+        outcomes = store.append_many(one("s-1", number) for number in range(3 * BATCHES_MAX))
+        next(outcomes)
+        del outcomes
+        assert store.head("s-1") == BATCHES_MAX - 1
 
 
 def test_async(tmp_path: Path) -> None:

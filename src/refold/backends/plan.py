@@ -175,12 +175,9 @@ class Plan:
         """The version after which a branch begins, which its parent must have."""
         parent_head = self._head(fork.parent)
         if parent_head < max(fork.version, 0):
-            raise NotFound(
-                f"{stream!r} cannot branch from {fork.parent}@{fork.version}: "
-                f"the last version of {fork.parent!r} is {parent_head}",
-                stream=fork.parent,
-                version=fork.version,
-            )
+            why = f"{stream!r} cannot branch from {fork.parent}@{fork.version}: the last version of"
+            why += f" {fork.parent!r} is {parent_head}"
+            raise NotFound(why, stream=fork.parent, version=fork.version)
         return fork.version
 
     def _head(self, stream: str) -> int:
@@ -227,11 +224,6 @@ def row_key(key: str, index: int) -> str:
 def _check_same(batch: Batch, digest: bytes, stream: str, version: int) -> None:
     """Refuse a key that stood for other bytes."""
     if digest != batch.digest:
-        raise UsageError(
-            f"key {batch.key!r} was used for other events, at {stream}@{version}: "
-            "a key names one append for ever",
-            code="key_reused",
-            key=batch.key,
-            stream=stream,
-            version=version,
-        )
+        facts = {"key": batch.key, "stream": stream, "version": version}
+        why = f"key {batch.key!r} was used for other events, at {stream}@{version}: "
+        raise UsageError(f"{why}a key names one append for ever", code="key_reused", **facts)

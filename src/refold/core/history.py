@@ -133,11 +133,8 @@ class History:
                 return index
         last = self.events[-1].id if self.events else None
         ends = "is empty" if last is None else f"ends with {last}"
-        raise NotFound(
-            f"{wanted} is not in this history of {self.stream!r}, which {ends}",
-            id=wanted,
-            last=last,
-        )
+        why = f"{wanted} is not in this history of {self.stream!r}, which {ends}"
+        raise NotFound(why, id=wanted, last=last)
 
     def _made(self, events: Sequence[object], *, at_us: int) -> tuple[Recorded, ...]:
         """Events that were never recorded; they stand in a stream of their own, ``call-42~``.

@@ -91,12 +91,9 @@ def apply(document: Any, operations: Iterable[Operation | Mapping[str, Any]]) ->
             if copied > COPIED_VALUES_MAX:
                 raise UsageError(f"the patch copies more than {COPIED_VALUES_MAX} values")
         except UsageError as refused:
-            raise UsageError(
-                f"operation {index} ({operation.op} {operation.path!r}): {refused.message}",
-                index=index,
-                op=operation.op,
-                path=operation.path,
-            ) from refused
+            op, path = operation.op, operation.path
+            why = f"operation {index} ({op} {path!r}): {refused.message}"
+            raise UsageError(why, index=index, op=op, path=path) from refused
     return root[""]
 
 

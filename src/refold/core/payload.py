@@ -39,11 +39,8 @@ def encode_payload(payload: Any, *, what: str = "payload") -> bytes:
         _check_leaf(path, leaf)
     if len(raw) > EVENT_BYTES_MAX:
         path, size_bytes = _largest_part(payload)
-        raise InvalidEvent(
-            f"{what} is {len(raw)} bytes, over {EVENT_BYTES_MAX}; its largest part is "
-            f"{size_bytes} bytes",
-            path=path,
-        )
+        why = f"{what} is {len(raw)} bytes, over {EVENT_BYTES_MAX}; its largest part is "
+        raise InvalidEvent(f"{why}{size_bytes} bytes", path=path)
     return raw
 
 

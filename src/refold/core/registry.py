@@ -128,11 +128,8 @@ class Registry:
         try:
             return self._classes[kind]
         except KeyError:
-            raise UnknownEventType(
-                f"no class is registered for event type {kind.tag!r}: {self._instead_of(kind)}",
-                type=kind.type,
-                schema=kind.schema,
-            ) from None
+            why = f"no class is registered for event type {kind.tag!r}: {self._instead_of(kind)}"
+            raise UnknownEventType(why, type=kind.type, schema=kind.schema) from None
 
     def has_class(self, kind: Kind) -> bool:
         """Whether a class is registered for this kind."""

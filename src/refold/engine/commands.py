@@ -137,14 +137,8 @@ def _attempted(log: CommandLog, command: Execution, digest: bytes) -> Appended |
     if not events:
         return _first_outcome(log, command, digest)
     condition = condition_of(command.over, folded.position)
-    append = Append(
-        command.stream,
-        events,
-        _expected(command, folded),
-        command.about(),
-        command.command_id,
-        command.tags,
-    )
+    place = command.stream, events, _expected(command, folded)
+    append = Append(*place, command.about(), command.command_id, command.tags)
     outcome = log._append_command(append, condition=condition, digest=digest)
     if outcome.duplicate:
         return _not_rejected(log, outcome)
@@ -174,14 +168,9 @@ def _first_outcome(log: CommandLog, command: Execution, digest: bytes) -> Append
         return None
     first = kept.parts[0]
     if kept.digest != digest:
-        raise UsageError(
-            f"{command.command_id!r} was the id of something else, at {first.ids[0]}: "
-            "an id names one command for ever",
-            code="key_reused",
-            key=command.command_id,
-            stream=first.stream,
-            version=first.version,
-        )
+        facts = {"key": command.command_id, "stream": first.stream, "version": first.version}
+        why = f"{command.command_id!r} was the id of something else, at {first.ids[0]}: "
+        raise UsageError(f"{why}an id names one command for ever", code="key_reused", **facts)
     return _not_rejected(log, first._replace(duplicate=True))
 
 

@@ -7,7 +7,7 @@ from itertools import zip_longest
 from typing import Protocol, runtime_checkable
 
 from refold.core.stored import Row
-from refold.engine.group_commit import BATCHES_PER_CHUNK_MAX, CHARS_PER_CHUNK_MAX
+from refold.engine.chunks import BATCHES_MAX, CHARS_MAX
 from refold.engine.lineage import LOG_ROWS_PER_PAGE
 from refold.errors import Corrupt, RefoldError, UsageError
 from refold.ports import CLOCK_STREAM, Backend, Batch, Copied, Kept, Outcome, StreamInfo
@@ -62,7 +62,7 @@ def _chunked(timed: Iterable[tuple[int, Batch]]) -> Iterator[list[tuple[int, Bat
     chars = 0
     for now, batch in timed:
         size = sum(len(write.body) for write in batch.writes)
-        is_full = len(chunk) == BATCHES_PER_CHUNK_MAX or chars + size > CHARS_PER_CHUNK_MAX
+        is_full = len(chunk) == BATCHES_MAX or chars + size > CHARS_MAX
         if chunk and (is_full or batch.writes[0].stream == CLOCK_STREAM):
             yield chunk
             chunk, chars = [], 0

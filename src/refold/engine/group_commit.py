@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from os import getpid
@@ -31,29 +31,11 @@ from refold.ports import Batch, Outcome
 WAITING_MAX: Final = 10_000
 """How many appends may wait for a commit; one more is refused with ``Overloaded``."""
 BATCHES_PER_COMMIT_MAX: Final = 512
-BATCHES_PER_CHUNK_MAX: Final = 256
-CHARS_PER_CHUNK_MAX: Final = 4 * 1024 * 1024
-"""An import commits after so many batches or so much text, whichever comes first."""
 
 LOST_LEADER_S: Final = 0.5
 """How long one waits before looking whether anybody still commits: an interrupt may have come."""
 
 Commit = Callable[[Sequence[Batch]], Sequence[Outcome]]
-
-
-def chunked(batches: Iterable[Batch | RefoldError]) -> Iterator[list[Batch | RefoldError]]:
-    """Batches in commits of a bounded size, whatever stands between them included."""
-    chunk: list[Batch | RefoldError] = []
-    chars = 0
-    for batch in batches:
-        chunk.append(batch)
-        if isinstance(batch, Batch):
-            chars += sum(len(write.body) for write in batch.writes)
-        if len(chunk) == BATCHES_PER_CHUNK_MAX or chars >= CHARS_PER_CHUNK_MAX:
-            yield chunk
-            chunk, chars = [], 0
-    if chunk:
-        yield chunk
 
 
 @dataclass(eq=False, slots=True)

@@ -218,11 +218,8 @@ def _holding(stretches: Sequence[Stretch], version: int) -> Stretch:
         if stretch.first <= version <= stretch.last:
             return stretch
     stream = stretches[-1].stream
-    raise Corrupt(
-        f"{event_id(stream, version)} is in no part of its history; run `refold doctor`",
-        stream=stream,
-        version=version,
-    )
+    why = f"{event_id(stream, version)} is in no part of its history; run `refold doctor`"
+    raise Corrupt(why, stream=stream, version=version)
 
 
 def row_at(backend: Backend, stretches: Sequence[Stretch], version: int) -> Row:

@@ -19,8 +19,9 @@ from refold.core.registry import Registry, default_registry
 from refold.engine import checks
 from refold.engine.append import Append, appended, batch_of, batch_together, branch_batch, prepared
 from refold.engine.branch import Branch
+from refold.engine.chunks import Chunk, Told, stored
 from refold.engine.commands import Execution, Turns, executed, tags_of
-from refold.engine.group_commit import GroupCommit, chunked
+from refold.engine.group_commit import GroupCommit
 from refold.engine.lineage import NO_LAST, check_depth, clipped, lineage
 from refold.engine.moments import BEHIND_US, is_told_behind
 from refold.engine.progress import wait_for
@@ -133,15 +134,16 @@ class Store(Upkeep):
 
         Takes up to 256 appends or 4 MiB at a time and stores them in one commit, durable before
         their outcomes are given; a refused one (an invalid event, a conflict, a key used before
-        for other bytes) fails alone, as the error that :meth:`append` would have raised. Nothing
-        is taken or stored until the iterator is advanced. ``progress`` gets the number done.
+        for other bytes) fails alone, as the error that :meth:`append` would have raised. When the
+        iterator is advanced, and while a thread of its own stores a chunk, this one takes the next;
+        what that raises comes after the outcomes before it. ``progress`` gets the number done.
         """
         refuse_unless(isinstance(appends, Iterable), "a list of appends", appends=appends)
         checks.check_progress(progress)
         done = 0
-        for chunk in chunked(prepared(append, self.registry) for append in appends):
-            yield from self._stored(chunk)
-            done += len(chunk)
+        for outcomes in stored((prepared(one, self.registry) for one in appends), self._stored):
+            yield from outcomes
+            done += len(outcomes)
             if progress is not None:
                 progress(done)
 
@@ -391,9 +393,8 @@ class Store(Upkeep):
             self._bell.wake()
         return outcomes
 
-    def _stored(self, chunk: Sequence[Batch | RefoldError]) -> Iterator[Appended | RefoldError]:
+    def _stored(self, chunk: Chunk) -> Told:
         batches = [batch for batch in chunk if isinstance(batch, Batch)]
         outcomes = iter(self._writer.append(batches) if batches else ())
-        for batch in chunk:
-            outcome = batch if isinstance(batch, RefoldError) else next(outcomes)
-            yield outcome if isinstance(outcome, RefoldError) else appended(outcome)[0]
+        told = (one if isinstance(one, RefoldError) else next(outcomes) for one in chunk)
+        return [one if isinstance(one, RefoldError) else one[0] for one in told]

@@ -7,6 +7,7 @@ its length and its bytes, and ``array_send`` an array as head, then each element
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from struct import Struct
 from typing import Any, Final
 
@@ -38,13 +39,15 @@ class BlobsDumper(Dumper):
     format, oid, element_oid = Format.BINARY, 1001, 17
 
     def dump(self, obj: list[Any]) -> bytes:
-        """The bytes of an array; None is NULL."""
-        head: bytes = _head(1, None in obj, self.element_oid, len(obj), 1)
-        return head + b"".join([_NULL if value is None else self.sent(value) for value in obj])
+        """The bytes of an array; None is NULL. Put together once: they may be a megabyte."""
+        parts = [_head(1, None in obj, self.element_oid, len(obj), 1)]
+        for value in obj:
+            parts += (_NULL,) if value is None else self.sent(value)
+        return b"".join(parts)
 
-    def sent(self, value: Any) -> bytes:
+    def sent(self, value: Any) -> Sequence[bytes]:
         """The length and the bytes of an element."""
-        return bytes(_length(len(value)) + value)
+        return _length(len(value)), value
 
 
 class TextsDumper(BlobsDumper):
@@ -52,10 +55,10 @@ class TextsDumper(BlobsDumper):
 
     oid, element_oid = 1009, 25
 
-    def sent(self, value: str) -> bytes:
+    def sent(self, value: str) -> Sequence[bytes]:
         """The length and the bytes of an element."""
         data = value.encode()
-        return _length(len(data)) + data
+        return _length(len(data)), data
 
 
 class NumbersDumper(BlobsDumper):
@@ -63,9 +66,9 @@ class NumbersDumper(BlobsDumper):
 
     oid, element_oid = 1016, 20
 
-    def sent(self, value: int) -> bytes:
+    def sent(self, value: int) -> Sequence[bytes]:
         """The length and the bytes of an element."""
-        return _long(8, value)
+        return (_long(8, value),)
 
 
 DUMPERS: Final = ((Texts, TextsDumper), (Numbers, NumbersDumper), (Blobs, BlobsDumper))
