@@ -121,6 +121,16 @@ def test_a_head_is_proved_to_continue_an_older_one(store: refold.Store) -> None:
             prove_continued(store, str(Note(other.text, [key_of().sign(other.text)])))
 
 
+def test_nothing_is_proved_of_a_checkpoint_of_no_events(tmp_path: Path) -> None:
+    """Verifiers refuse such a proof: any log continues an empty one."""
+    with refold.open(tmp_path / "a.db") as store:
+        old = sealed_by(store).checkpoint()
+        told(store)
+        sealed_by(store).checkpoint()
+        with pytest.raises(UsageError, match="continued by any log"):
+            prove_continued(store, old)
+
+
 def test_what_is_not_sealed_is_not_proved(store: refold.Store) -> None:
     """An event after the newest head, and one that is not there."""
     store.append("call-1", [Event("x")])

@@ -15,7 +15,14 @@ from refold.audit.note import Checkpoint, Note, check_note, parse_note
 from refold.audit.sealer import Sealer
 from refold.audit.sealing import LastHead
 from refold.audit.tables import is_sealed, tables_of
-from refold.errors import NotFound, ProofError, RefoldError, Unavailable, UsageError
+from refold.errors import (
+    NotFound,
+    OutcomeUnknown,
+    ProofError,
+    RefoldError,
+    Unavailable,
+    UsageError,
+)
 from refold.partitions import Partitions
 from tests.audit.sealed import KINDS, key_of, sealed_by, told
 from tests.support import postgres, roles
@@ -77,7 +84,8 @@ def test_an_error_of_the_thread_is_raised_at_the_end_of_the_block(
 ) -> None:
     """It does not end in silence; storage that is away for a moment is asked again."""
     sealing = sealed_by(store, every_s=0.001)
-    failures = iter([Unavailable("away"), Unavailable("away"), ProofError("forked", proof="x")])
+    away = [Unavailable("away"), OutcomeUnknown("lost at its commit")]
+    failures = iter([*away, ProofError("forked", proof="x")])
     failed = threading.Event()
 
     def failing(**_: object) -> str:

@@ -7,7 +7,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -16,6 +18,7 @@ import pytest
 import refold
 from refold.audit import Sealing, prove
 from refold.audit import verify as verify_log
+from refold.audit import witness as witnessing_module
 from refold.audit.note import (
     COSIGNATURE,
     ED25519,
@@ -161,6 +164,15 @@ def test_an_answer_that_is_none_is_not_taken(
 ) -> None:
     """A signature of another key or text, no size, a failure: each by its kind of error."""
     with answering(status, content) as url, pytest.raises(error):
+        ask(url, 5)
+
+
+def test_an_answer_that_does_not_end_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each piece comes in time, and all of them do not."""
+    monkeypatch.setattr(
+        witnessing_module, "time", SimpleNamespace(monotonic=count(step=20).__next__)
+    )
+    with answering(200, cosignature()) as url, pytest.raises(Unavailable, match="in time"):
         ask(url, 5)
 
 

@@ -150,10 +150,13 @@ def prove_continued(store: Store, old: str) -> dict[str, Any]:
     """A proof that the newest signed head continues an older one, as JSON values.
 
     ``old`` is that checkpoint, as text. Raises :class:`~refold.errors.ProofError` where it is none
-    of this log, or of a log that was longer.
+    of this log, or of a log that was longer; :class:`~refold.errors.UsageError` for one of an
+    empty log, which any log continues.
     """
     tables = tables_of(store)
     head, said = signed_head(tables), parse_checkpoint(parse_note(old).text)
+    if said.size == 0:
+        raise UsageError("a checkpoint of no events is continued by any log: give a newer one")
     node_at, origin = reader(tables.tile), tables.log().origin
     is_older = said.origin == origin and said.size <= head.size
     if not is_older or root_of(said.size, node_at) != said.root:

@@ -14,7 +14,7 @@ from refold.audit.sealer import Sealer
 from refold.audit.verifying import check_start
 from refold.engine.store import Store
 from refold.engine.store_check import check_store
-from refold.errors import ProofError, StoreClosed, Unavailable, UsageError, is_number, refuse_unless
+from refold.errors import AWAY, ProofError, StoreClosed, UsageError, is_number, refuse_unless
 from refold.ports import Begin, TableTransaction
 from refold.privacy.locked import sync_folder
 from refold.process import ProcessLock
@@ -116,7 +116,8 @@ class Sealing:
     def run(self) -> None:
         """Seal what stands, then what comes, until :meth:`close` is called or the store closed.
 
-        Where the storage is unavailable it waits and tries again, at most 10 times in a row.
+        Where the storage is unavailable, or it is not known what became of a step, it waits and
+        tries again, at most 10 times in a row.
         """
         failures = 0
         while not self._stopped.is_set():
@@ -126,7 +127,7 @@ class Sealing:
                 failures = 0
             except StoreClosed:
                 return
-            except Unavailable:
+            except AWAY:
                 failures += 1
                 if failures == FAILURES_MAX:
                     raise

@@ -254,7 +254,7 @@ def _claims(
     sealed: SealedLog, unsealed: int, *, deep: bool, has_key: bool, against: int
 ) -> list[str]:
     """What may be said where nothing was found, and what may not."""
-    began = from_us(sealed.began_at).isoformat()
+    began = f"{from_us(sealed.began_at).isoformat()} (by the log's own word)"
     claims = []
     if sealed.began_size:
         claims.append(

@@ -7,6 +7,7 @@ two logs, or write the log anew, without a witness's help. Its signature says wh
 
 from __future__ import annotations
 
+import time
 from base64 import b64encode
 from collections.abc import Callable
 from typing import Final
@@ -95,13 +96,15 @@ def _asked(url: str, content: bytes) -> tuple[int, str]:
     import httpx2
 
     address = f"{url.rstrip('/')}/add-checkpoint"
-    said = b""
+    said, until = b"", time.monotonic() + ANSWER_MAX_S
     try:
         with httpx2.stream("POST", address, content=content, timeout=ANSWER_MAX_S) as answer:
             for piece in answer.iter_bytes():
                 said += piece
                 if len(said) > ANSWER_BYTES_MAX:
                     break
+                if time.monotonic() > until:
+                    raise Unavailable(f"{url} did not end its answer in time", url=url)
             return answer.status_code, said.decode(errors="replace")
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise Unavailable(f"{url} does not answer: {error}", url=url) from error
