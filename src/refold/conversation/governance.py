@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Annotated
 
 from refold.conversation.events import Payload
+from refold.core.fingerprint import ADDED
 from refold.core.registry import event
 
 
@@ -61,31 +63,75 @@ class ConsentRevoked(Payload, frozen=True):
 
 @event("redaction.applied")
 class RedactionApplied(Payload, frozen=True):
-    """A value of an event was removed: which (id and JSON Pointer), how, why, by whose word."""
+    """A value of an event was removed: which (id and JSON Pointer), how, why, by whose word.
+
+    It is recorded before the value goes; ``redaction.completed`` of the same ``redaction`` says
+    that it went. ``remains`` commits to what stands in the event since, where the log is sealed:
+    docs/reference/audit-format.md. ``despite`` names a floor of retention that was set aside.
+    """
 
     event: str
     pointer: str
     method: str
     reason: str
     authority: str | None = None
+    redaction: Annotated[str, ADDED] = ""
+    remains: Annotated[str, ADDED] = ""
+    despite: Annotated[str | None, ADDED] = None
 
 
-@event("erasure.executed")
-class ErasureExecuted(Payload, frozen=True):
-    """A subject's data was erased; what answered and what did not."""
+@event("redaction.completed")
+class RedactionCompleted(Payload, frozen=True):
+    """What a redaction was to remove is gone from the parts that answered, not from the others."""
 
-    subject: str
+    redaction: str
     answered: list[str] = []
     unanswered: list[str] = []
 
 
+@event("erasure.requested")
+class ErasureRequested(Payload, frozen=True):
+    """A subject's data is to go; nothing of it is kept here but a pseudonym."""
+
+    erasure: str
+    subject: str
+    reason: str
+    authority: str | None = None
+
+
+@event("erasure.executed")
+class ErasureExecuted(Payload, frozen=True):
+    """A subject's data was erased; what answered and what did not.
+
+    ``kept_until``: what a floor of retention keeps goes after that, when it is asked for again.
+    """
+
+    subject: str
+    answered: list[str] = []
+    unanswered: list[str] = []
+    erasure: Annotated[str, ADDED] = ""
+    kept_until: Annotated[str | None, ADDED] = None
+
+
+@event("retention.applied")
+class RetentionApplied(Payload, frozen=True):
+    """Events whose time had passed were emptied: so many of a category, recorded before then."""
+
+    category: str
+    events: int
+    before: str
+    redaction: str
+
+
 @event("hold.placed")
 class HoldPlaced(Payload, frozen=True):
-    """Nothing about the subject may be erased until the hold is released."""
+    """Nothing about the subject, or of the category, may go until the hold is released."""
 
     hold: str
     subject: str
     reason: str
+    category: Annotated[str, ADDED] = ""
+    authority: Annotated[str | None, ADDED] = None
 
 
 @event("hold.released")
@@ -94,6 +140,7 @@ class HoldReleased(Payload, frozen=True):
 
     hold: str
     reason: str = ""
+    authority: Annotated[str | None, ADDED] = None
 
 
 @event("access.recorded")

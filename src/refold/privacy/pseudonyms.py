@@ -1,0 +1,75 @@
+"""What a subject is called where it must not be named: in decisions, and in what they report."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Final
+
+from refold.audit.tables import can_be_sealed
+from refold.engine.store import Store
+from refold.errors import UsageError
+from refold.ports import Begin, TableKeeper
+from refold.privacy.stored import stored_backend
+from refold.privacy.subject_keys import SubjectKeys
+from refold.projections.postgres_dialect import dialect_of
+
+_TABLE: Final = {
+    "sqlite": "CREATE TABLE IF NOT EXISTS privacy_subjects "
+    "(subject TEXT NOT NULL PRIMARY KEY, pseudonym TEXT NOT NULL) STRICT",
+    "postgresql": "CREATE TABLE IF NOT EXISTS privacy_subjects "
+    '(subject text COLLATE "C" NOT NULL PRIMARY KEY, pseudonym text NOT NULL)',
+}
+_OF: Final = "SELECT pseudonym FROM privacy_subjects WHERE subject = ?"
+
+
+def pseudonyms(store: Store, subject: str) -> list[str]:
+    """All that a subject is called, the name for what is recorded now first; maybe none.
+
+    With a keyring a pseudonym follows from the name (an HMAC); without one it was drawn when it
+    was first needed, and one that was drawn stays in use when a keyring comes.
+    """
+    keeper, keys = keeper_of_tables(store), keys_of(store)
+    of_key = [] if keys is None else [f"subject-{keys.pseudonym(subject).hex()[:32]}"]
+    if not keeper.query(dialect_of(keeper).exists, ("privacy_subjects",)):
+        return of_key
+    return [*of_key, *(str(one) for (one,) in keeper.query(_OF, (subject,)))]
+
+
+def pseudonym(store: Store, subject: str) -> str:
+    """What a subject is called from now on; drawn where it has no pseudonym yet."""
+    known, keeper = pseudonyms(store, subject), keeper_of_tables(store)
+    if known:
+        return known[0]
+    drawn = f"subject-{secrets.token_hex(16)}"
+
+    def within(begin: Begin) -> str:
+        transaction = begin()
+        transaction.execute(_TABLE[getattr(keeper, "sql", "sqlite")])
+        add = "INSERT INTO privacy_subjects VALUES (?, ?) ON CONFLICT DO NOTHING"
+        transaction.execute(add, (subject, drawn))
+        return str(transaction.execute(_OF, (subject,))[0][0])
+
+    return keeper.write(within)
+
+
+def forget(store: Store, subject: str) -> None:
+    """Forget who a drawn pseudonym was of: then nothing leads back from it."""
+    keeper = keeper_of_tables(store)
+    if keeper.query(dialect_of(keeper).exists, ("privacy_subjects",)):
+        sql = "DELETE FROM privacy_subjects WHERE subject = ?"
+        keeper.write(lambda begin: begin().execute(sql, (subject,)))
+
+
+def keys_of(store: Store) -> SubjectKeys | None:
+    """The data keys of a store that was opened with a keyring."""
+    keys = getattr(store._backend, "keys", None)
+    return keys if isinstance(keys, SubjectKeys) else None
+
+
+def keeper_of_tables(store: Store) -> TableKeeper:
+    """Where tables beside the log are kept; UsageError where none outlive the process."""
+    log = stored_backend(store)
+    if not can_be_sealed(store) or not isinstance(log, TableKeeper):
+        why = "a journal keeps no tables, and nothing in it can be changed"
+        raise UsageError(f"{why}: `refold copy` it into a database first", code="not_erasable")
+    return log
