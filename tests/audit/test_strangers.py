@@ -12,7 +12,8 @@ import refold
 from refold.audit import prove, prove_continued, sealed_export
 from refold.audit.note import SigningKey
 from refold.audit.verifier.heads import Unverified, trusted_key
-from refold.audit.verifier.program import VerifierOptions, verify
+from refold.audit.verifier.program import verify
+from refold.audit.verifier.proofs import VerifierOptions
 from tests.audit.sealed import KINDS, ORIGIN, key_of, sealed_by, told
 from tests.support.stores import url_of
 

@@ -31,7 +31,8 @@ from refold.audit.note import (
 )
 from refold.audit.tree import consistency_path, root_of
 from refold.audit.verifier.heads import trusted_key
-from refold.audit.verifier.program import VerifierOptions, verify
+from refold.audit.verifier.program import verify
+from refold.audit.verifier.proofs import VerifierOptions
 from refold.audit.witness import ANSWER_BYTES_MAX, cosigned, witnessed
 from refold.errors import ProofError, RefoldError, Rejected, Unavailable
 from tests.audit.logs import entries_of, nodes_of

@@ -12,6 +12,7 @@ Sealing follows the log behind the append; docs/explanation/proof.md says what i
 from __future__ import annotations
 
 from refold.audit.copying import copy_seals
+from refold.audit.evidence.bundle import evidence_bundle
 from refold.audit.keys import load_key, new_key, save_key
 from refold.audit.proving import prove, prove_continued, sealed_export
 from refold.audit.sealing import Sealing
@@ -20,6 +21,7 @@ from refold.audit.verifying import verify
 __all__ = [
     "Sealing",
     "copy_seals",
+    "evidence_bundle",
     "load_key",
     "new_key",
     "prove",

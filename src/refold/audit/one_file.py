@@ -6,7 +6,7 @@ import ast
 from importlib.resources import files
 from typing import Final
 
-PARTS: Final = ("ed25519", "heads", "program")
+PARTS: Final = ("ed25519", "heads", "proofs", "program")
 
 
 def verifier_text() -> str:

@@ -14,6 +14,7 @@ from refold.audit.tiles import reader
 from refold.audit.tree import consistency_path, inclusion_path, root_of
 from refold.audit.verifier.heads import SignedHead, Unverified, check_leaf
 from refold.core.clock import from_us
+from refold.core.recorded import Recorded
 from refold.core.stored import Row
 from refold.engine.store import Store
 from refold.errors import NotFound, ProofError, UsageError
@@ -37,38 +38,11 @@ def prove(store: Store, event_id: str, *, withhold: Mapping[str, str] | None = N
     event is not what was sealed, :class:`~refold.errors.NotFound` where it is not sealed yet.
     """
     withheld = {_ordinal(what): why for what, why in (withhold or {}).items()}
-    recorded, tables = store.event(event_id), tables_of(store)
-    head = signed_head(tables)
-    if recorded.position > head.size:
+    recorded, prover = store.event(event_id), Prover(store)
+    if recorded.position > prover.head.size:
         advice = "`refold checkpoint` seals what stands"
         raise NotFound(f"{event_id} is not sealed yet: {advice}", code="not_sealed", id=event_id)
-    prover = _Prover(store, tables, head, withheld)
-    proof = prover.of(recorded.stream, recorded.version)
-    if NAME not in withheld:
-        first = prover.first_version(recorded.stream)
-        if recorded.version != first:
-            other = prover.of(recorded.stream, first)
-            name = other.pop("disclosed")[str(NAME)]
-            proof["disclosed"][str(NAME)] = {**name, **other}
-    committed = {*entry_ordinals(b64decode(proof["entry"])), NAME}
-    return {
-        "format": PROOF_FORMAT,
-        "origin": tables.log().origin,
-        "checkpoint": head.note,
-        **proof,
-        "withheld": [
-            {"ordinal": ordinal, "why": why}
-            for ordinal, why in sorted(withheld.items())
-            if ordinal in committed
-        ],
-        "recorded": {
-            "id": recorded.id if NAME not in withheld else None,
-            "position": recorded.position,
-            "type": recorded.stored_kind.tag,
-            "recorded_at": from_us(recorded.recorded_at_us).isoformat(),
-            "occurred_at": from_us(recorded.occurred_at_us).isoformat(),
-        },
-    }
+    return prover.proof(recorded, withheld)
 
 
 def sealed_export(store: Store, *, withhold: Collection[str] = ()) -> Iterator[Any]:
@@ -85,22 +59,71 @@ def sealed_export(store: Store, *, withhold: Collection[str] = ()) -> Iterator[A
     remaker = Remaker(store._backend, tables)
     for row, event in remaker.whole(after=0, until=head.size):
         told = _disclosed(row, event, remaker, withheld)
-        yield {"index": event.position - 1, "entry": _text(event.entry), "disclosed": told}
+        yield {"index": event.position - 1, "entry": text_of(event.entry), "disclosed": told}
 
 
-class _Prover:
-    """Makes the parts of a proof under one head."""
+class Prover:
+    """Makes proofs under the newest signed head of a log; NotFound where there is none."""
 
-    def __init__(
-        self, store: Store, tables: SealTables, head: StoredHead, withheld: Collection[int]
-    ) -> None:
-        self._log, self._head, self._withheld = store._backend, head, withheld
-        self._said = SignedHead(*parse_checkpoint(parse_note(str(head.note)).text), signers="")
-        self._node_at = reader(tables.tile)
-        self._remaker = Remaker(store._backend, tables)
-        self.first_version = self._remaker.first_version
+    def __init__(self, store: Store) -> None:
+        self.tables = tables_of(store)
+        self.head = signed_head(self.tables)
+        self.remaker = Remaker(store._backend, self.tables)
+        self.node_at = reader(self.tables.tile)
+        self._log, self._origin = store._backend, self.tables.log().origin
+        said = parse_checkpoint(parse_note(str(self.head.note)).text)
+        self._said = SignedHead(*said, signers="")
+        self._names: dict[str, dict[str, Any]] = {}
 
-    def of(self, stream: str, version: int) -> dict[str, Any]:
+    def proof(self, recorded: Recorded, withheld: Mapping[int, str]) -> dict[str, Any]:
+        """The proof of a sealed event; ``withheld`` says why, by ordinal."""
+        proof = self._of(recorded.stream, recorded.version, {*withheld, NAME})
+        if NAME not in withheld:
+            proof["disclosed"][str(NAME)] = self._name(recorded)
+        committed = {*entry_ordinals(b64decode(proof["entry"])), NAME}
+        return {
+            "format": PROOF_FORMAT,
+            "origin": self._origin,
+            "checkpoint": self.head.note,
+            **proof,
+            "withheld": [
+                {"ordinal": ordinal, "why": why}
+                for ordinal, why in sorted(withheld.items())
+                if ordinal in committed
+            ],
+            "recorded": {
+                "id": recorded.id if NAME not in withheld else None,
+                "position": recorded.position,
+                "type": recorded.stored_kind.tag,
+                "recorded_at": from_us(recorded.recorded_at_us).isoformat(),
+                "occurred_at": from_us(recorded.occurred_at_us).isoformat(),
+            },
+        }
+
+    def place(self, event: RemadeEvent) -> dict[str, Any]:
+        """Index, entry and path of an event."""
+        path = inclusion_path(event.position - 1, self.head.size, self.node_at)
+        try:
+            check_leaf(
+                event.leaf, event.position - 1, path, self._said, f"position {event.position}"
+            )
+        except Unverified as error:
+            raise ProofError(f"{error}; `refold verify` says more", proof="inclusion") from error
+        entry, steps = text_of(event.entry), [text_of(step) for step in path]
+        return {"index": event.position - 1, "entry": entry, "path": steps}
+
+    def _name(self, recorded: Recorded) -> dict[str, Any]:
+        """How the stream's name is disclosed, which its first own event commits to."""
+        stream, first = recorded.stream, self.remaker.first_version(recorded.stream)
+        if stream not in self._names:
+            other = self._of(stream, first, {})
+            self._names[stream] = {**other.pop("disclosed")[str(NAME)], **other}
+        named = self._names[stream]
+        if recorded.version == first:
+            return {"salt": named["salt"], "bytes": named["bytes"]}
+        return named
+
+    def _of(self, stream: str, version: int, withheld: Collection[int]) -> dict[str, Any]:
         """Index, entry, path and what is disclosed of an event by its own stream."""
         rows = self._log.rows(stream, first=version, last=version, backward=False, events_max=1)
         (row,) = [
@@ -109,19 +132,10 @@ class _Prover:
             for one in found.appends()
             if one.version <= version <= one.last_version
         ]
-        event = self._remaker.one(row)[version - row.version]
+        event = self.remaker.one(row)[version - row.version]
         check_as_sealed(row, event)
-        path = inclusion_path(event.position - 1, self._head.size, self._node_at)
-        try:
-            check_leaf(event.leaf, event.position - 1, path, self._said, f"{stream}@{version}")
-        except Unverified as error:
-            raise ProofError(f"{error}; `refold verify` says more", proof="inclusion") from error
-        return {
-            "index": event.position - 1,
-            "entry": _text(event.entry),
-            "path": [_text(step) for step in path],
-            "disclosed": _disclosed(row, event, self._remaker, self._withheld),
-        }
+        disclosed = _disclosed(row, event, self.remaker, withheld)
+        return {**self.place(event), "disclosed": disclosed}
 
 
 def _disclosed(
@@ -132,8 +146,8 @@ def _disclosed(
     is_first = event.version == remaker.first_version(row.stream)
     return {
         str(ordinal): {
-            "salt": _text(salt_of(secret, event.position, ordinal)),
-            "bytes": _text(value),
+            "salt": text_of(salt_of(secret, event.position, ordinal)),
+            "bytes": text_of(value),
         }
         for ordinal, value in values_of(row, stored, is_first=is_first)
         if ordinal not in withheld
@@ -163,7 +177,7 @@ def prove_continued(store: Store, old: str) -> dict[str, Any]:
         why = f"{said.origin} of {said.size:,} events is not continued by the newest head"
         raise ProofError(f"{why}, of {origin} and {head.size:,}", proof="consistency")
     path = consistency_path(said.size, head.size, node_at)
-    told = {"old": old, "new": head.note, "path": [_text(step) for step in path]}
+    told = {"old": old, "new": head.note, "path": [text_of(step) for step in path]}
     return {"format": CONSISTENCY_FORMAT, **told}
 
 
@@ -181,5 +195,6 @@ def _ordinal(what: str) -> int:
     return ORDINALS[what]
 
 
-def _text(value: bytes) -> str:
+def text_of(value: bytes) -> str:
+    """Bytes as base64."""
     return b64encode(value).decode()

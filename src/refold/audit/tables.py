@@ -115,6 +115,13 @@ class SealTables(NamedTuple):
         sql = "SELECT size, root, note, made_at FROM audit_checkpoints WHERE size > ? ORDER BY size"
         return [StoredHead(*row) for row in self.ask(sql, (after,))]
 
+    def head_over(self, position: int) -> StoredHead | None:
+        """The first signed head that holds a position, of those that are kept."""
+        sql = """SELECT size, root, note, made_at FROM audit_checkpoints
+        WHERE size >= ? AND note IS NOT NULL ORDER BY size LIMIT 1"""
+        found = self.ask(sql, (position,))
+        return StoredHead(*found[0]) if found else None
+
     def newest_head(self, *, signed: bool = False) -> StoredHead | None:
         """The head of the largest size, or of those that are signed; None before the first."""
         narrowed = "WHERE note IS NOT NULL" if signed else ""

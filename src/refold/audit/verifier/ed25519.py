@@ -28,13 +28,6 @@ def decoded_point(data: bytes) -> list[int] | None:
     return [x, y, 1, x * y % P]
 
 
-def encoded_point(point: list[int]) -> bytes:
-    """The 32 bytes of a point."""
-    inverse = pow(point[2], P - 2, P)
-    x, y = point[0] * inverse % P, point[1] * inverse % P
-    return (y | (x & 1) << 255).to_bytes(32, "little")
-
-
 def sum_of(p: list[int], q: list[int]) -> list[int]:
     """The sum of two points, also of a point and itself."""
     a, b = (p[1] - p[0]) * (q[1] - q[0]) % P, (p[1] + p[0]) * (q[1] + q[0]) % P
@@ -54,6 +47,11 @@ def multiples(*terms: tuple[int, list[int]]) -> list[int]:
     return result
 
 
+def is_neutral(point: list[int]) -> bool:
+    """Whether a point is the one that adds nothing."""
+    return point[0] % P == 0 and (point[1] - point[2]) % P == 0
+
+
 BASE = decoded_point(bytes([0x58]) + bytes([0x66]) * 31) or NEUTRAL
 
 
@@ -63,13 +61,12 @@ def signature_holds(public: bytes, signature: bytes, message: bytes) -> bool:
     Strict: S is below the order, points are in their one form, and a key of small order, under
     which any signature might hold, is none.
     """
-    key = decoded_point(public) if len(public) == 32 else None
+    key, point = decoded_point(public[:32]), decoded_point(signature[:32])
     s = int.from_bytes(signature[32:], "little")
-    if len(signature) != 64 or s >= ORDER or key is None:
-        return False
-    if encoded_point(multiples((8, key))) == encoded_point(NEUTRAL):
+    if (len(public), len(signature)) != (32, 64) or s >= ORDER or not key or not point:
         return False
     hashed = hashlib.sha512(signature[:32] + public + message).digest()
-    minus_key = [P - key[0], key[1], 1, P - key[3]]
     factor = int.from_bytes(hashed, "little") % ORDER
-    return encoded_point(multiples((s, BASE), (factor, minus_key))) == signature[:32]
+    minus = [[P - one[0], one[1], 1, P - one[3]] for one in (key, point)]
+    left = multiples((s, BASE), (factor, minus[0]), (1, minus[1]))
+    return is_neutral(left) and not is_neutral(multiples((8, key)))

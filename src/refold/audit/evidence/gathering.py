@@ -1,0 +1,118 @@
+"""What evidence is made of: the proofs of a stream's events, of older heads, of what follows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+from refold.audit.evidence.disclosure import Disclosure
+from refold.audit.note import VerifyingKey, check_note, parse_note
+from refold.audit.proving import Prover, prove_continued
+from refold.audit.tables import StoredHead
+from refold.core.event import parse_event_id
+from refold.core.recorded import Recorded
+from refold.engine.store import Store
+from refold.errors import NotFound, ProofError, UsageError
+
+REST_MAX: Final = 2_000
+"""So many events behind the stream's last are looked at, of whichever streams they are."""
+HEADS_MAX: Final = 100
+
+
+class Gathered(NamedTuple):
+    """The records of a bundle, and what they are about.
+
+    ``history`` are the events as recorded, ``disclosed`` those of them of which the payload is
+    told. ``unproved`` is how many events of the log behind the stream's last are not looked at.
+    """
+
+    what: str
+    head: StoredHead
+    history: Sequence[Recorded]
+    disclosed: Sequence[Recorded]
+    events: Sequence[dict[str, Any]]
+    older: Sequence[dict[str, Any]]
+    governance: Sequence[dict[str, Any]]
+    rest: Sequence[dict[str, Any]]
+    unproved: int
+
+
+def gathered(store: Store, what: str, key: VerifyingKey, choice: Disclosure) -> Gathered:
+    """All that is known of a stream, or of an event and the stream that it is in.
+
+    Raises what :func:`~refold.audit.evidence_bundle` does.
+    """
+    stream, until = _asked(store, what)
+    prover = Prover(store)
+    check_note(parse_note(str(prover.head.note)), key)
+    history = [*store.read(stream)]
+    if history[-1].position > prover.head.size:
+        why = f"{stream} is not sealed to its end: `refold checkpoint` seals what stands"
+        raise NotFound(why, code="not_sealed", stream=stream)
+    events, disclosed = [], []
+    for recorded in history:
+        withheld = choice.withheld(recorded, is_later=recorded.version > until)
+        events.append(prover.proof(recorded, withheld))
+        disclosed += [recorded] * (0 not in withheld)
+    rest = list(_rest(prover, history[-1].position))
+    return Gathered(
+        what if choice.tells_name else "a stream whose name is withheld",
+        prover.head,
+        history,
+        disclosed,
+        events,
+        list(_older(store, prover, history, key)),
+        [],
+        rest,
+        prover.head.size - history[-1].position - len(rest),
+    )
+
+
+def _asked(store: Store, what: str) -> tuple[str, int]:
+    """The stream that is meant, and the version of the last event that matters."""
+    if store.head(what) >= 0:
+        return what, store.head(what)
+    try:
+        stream, version = parse_event_id(what)
+        store.event(what)
+    except (UsageError, NotFound) as error:
+        raise NotFound(f"there is no stream and no event {what}", what=what) from error
+    return stream, version
+
+
+def _older(
+    store: Store, prover: Prover, history: Sequence[Recorded], key: VerifyingKey
+) -> Iterator[dict[str, Any]]:
+    """Proofs that the head continues the first that held each event, of those that are kept."""
+    size, told = 0, 0
+    for recorded in history:
+        if recorded.position <= size:
+            continue
+        head = prover.tables.head_over(recorded.position)
+        size = prover.head.size if head is None else head.size
+        if size == prover.head.size or told == HEADS_MAX or not _is_signed(head, key):
+            continue
+        told += 1
+        yield prove_continued(store, str(head and head.note))
+
+
+def _is_signed(head: StoredHead | None, key: VerifyingKey) -> bool:
+    try:
+        check_note(parse_note(str(head and head.note)), key)
+    except ProofError:
+        return False  # By a key that the log has had before.
+    return True
+
+
+def _rest(prover: Prover, position: int) -> Iterator[dict[str, Any]]:
+    """The entries behind a position, which show that none of them is of the stream.
+
+    They end before one that is not what was sealed: it proves nothing.
+    """
+    until = min(prover.head.size, position + REST_MAX)
+    for row in prover.remaker.appends(after=position, until=until):
+        for event in prover.remaker.events(row) or ():
+            if event.leaf != event.sealed:
+                return
+            if position < event.position <= until:
+                yield prover.place(event)
