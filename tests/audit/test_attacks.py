@@ -5,7 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from refold.audit import verify, verifying
+import refold
+from refold.audit import processes, verify, verifying
+from refold.audit.findings import Finding, Findings
+from refold.audit.remaking import Remaker, check_events
+from refold.audit.tables import tables_of
 from refold.errors import RefoldError
 from tests.audit.attacks import ATTACKS, Db, delete_event, made
 from tests.audit.sealed import key_of, sealed_by
@@ -86,6 +90,22 @@ def test_what_finds_an_attack_is_what_the_page_says(
     found = [detector(db) for detector in DETECTORS.values()]
     assert any(found)
     assert row_of(name, found) in PAGE.read_text().splitlines()
+    monkeypatch.setattr(processes, "EVENTS_A_STRETCH", 20)
+    with db.opened() as store:
+        until = min(store.log_head(), tables_of(store).log().size)
+        stretches = processes._stretches(store, until)
+        assert len(stretches) > 2
+        assert found_in(store, *stretches) == found_in(store, (0, until))
+
+
+def found_in(store: refold.Store, *stretches: tuple[int, int]) -> tuple[int, list[Finding]]:
+    """What is found in stretches that are looked at one by one, each by a process of its own."""
+    findings, quiet = Findings(), lambda *_: None
+    for after, until in stretches:
+        own, remaker = Findings(), Remaker(store._backend, tables_of(store))
+        check_events(remaker, own, after=after, until=until, progress=quiet)
+        findings.take(own)
+    return findings.count, findings.told
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])

@@ -13,13 +13,15 @@ from refold.ports import Backend
 APPENDS_PER_PAGE: Final = 1_024
 
 
-def appends_after(log: Backend, position: int, *, gaps: bool = False) -> list[Row]:
+def appends_after(
+    log: Backend, position: int, *, gaps: bool = False, rows_max: int = APPENDS_PER_PAGE
+) -> list[Row]:
     """The next appends over a position, each in a row of its own; none at the end of the log.
 
     The first may begin before it, where it holds the next position.
     :class:`~refold.errors.Corrupt` where a position is not there, unless ``gaps`` may be.
     """
-    rows = log.log(after=position, categories=None, types=None, rows_max=APPENDS_PER_PAGE)
+    rows = log.log(after=position, categories=None, types=None, rows_max=rows_max)
     if any(row.packed_parts is not None for row in rows):
         rows = sorted((one for row in rows for one in row.appends()), key=lambda one: one.position)
     for row in [] if gaps else rows:

@@ -188,7 +188,7 @@ def check_events(
             told = done
             progress(min(done, until), until)
     if done < until:
-        findings.add("log", f"the log ends at position {done:,}, and {until:,} are sealed")
+        findings.add("log", f"positions {done + 1} to {until} are missing", done + 1)
 
 
 def _check_append(remaker: Remaker, findings: Findings, row: Row, until: int) -> None:

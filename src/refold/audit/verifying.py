@@ -16,6 +16,7 @@ from refold.audit.note import (
     parse_note,
     parse_verifying_key,
 )
+from refold.audit.processes import Reopen, looking
 from refold.audit.remaking import Remaker, check_events
 from refold.audit.tables import SealedLog, SealTables, StoredHead, is_sealed, tables_of
 from refold.audit.tiles import WIDTH, reader
@@ -23,6 +24,7 @@ from refold.audit.tree import HASH_BYTES, root_of
 from refold.core.clock import from_us
 from refold.engine.store import Store
 from refold.errors import ProofError, UsageError
+from refold.privacy.stored import stored_backend
 
 TILES_A_PAGE: Final = 256
 TAIL_EVENTS: Final = 256
@@ -53,6 +55,8 @@ def verify(
     deep: bool = False,
     against: Sequence[str] = (),
     keys: Sequence[str] = (),
+    reopen: Reopen | None = None,
+    jobs: int = 1,
     progress: Callable[[int, int], object] | None = None,
 ) -> Verified:
     """Look whether a sealed log is what its heads say.
@@ -61,22 +65,23 @@ def verify(
     from the event that is stored. ``against`` are checkpoints that were kept elsewhere, as text:
     only such a one shows that whoever holds the signing key has not written all of it anew.
     ``keys`` are verifying keys that came from elsewhere; else those that the log names are taken,
-    which is told. ``progress`` gets the events done and those in all.
+    which is told. ``jobs`` processes look at the events of a large log where ``reopen`` opens
+    it anew: ``partial(refold.open, url, mode="read")``, or another function that can be pickled.
+    ``progress`` gets the events done and those in all.
     """
     stored = tables_of(store)
     sealed, findings = stored.log(), Findings()
     head = store.log_head()
     if head < sealed.size:
         findings.add("log", f"the log ends at position {head:,}, and {sealed.size:,} are sealed")
-    _check_tiles(stored, sealed.size, findings)
+    until = min(sealed.size, head) if deep else 0
     given = [*map(parse_verifying_key, keys)]
-    heads, covered = _check_heads(stored, sealed, given, against, findings)
-    if given and sealed.size and not covered:
-        findings.add("signature", f"no head of the {sealed.size:,} events is signed by the key")
-    if deep:
-        remaker, until = Remaker(store._backend, stored), min(sealed.size, head)
-        tell = progress or (lambda *_: None)
-        check_events(remaker, findings, after=0, until=until, progress=tell)
+    with looking(store, until, jobs=jobs, reopen=reopen) as look:
+        _check_tiles(stored, sealed.size, findings)
+        heads, covered = _check_heads(stored, sealed, given, against, findings)
+        if given and sealed.size and not covered:
+            findings.add("signature", f"no head of the {sealed.size:,} events is signed by the key")
+        look(findings, progress=progress or (lambda *_: None))
     unsealed = max(head - covered, 0)
     return Verified(
         sealed.origin,
@@ -112,7 +117,7 @@ def check_start(
         if newest is not None:
             _check_root(stored, Checkpoint(sealed.origin, newest.size, newest.root), findings)
         after = max(sealed.size - TAIL_EVENTS, 0)
-        remaker, quiet = Remaker(store._backend, stored), lambda *_: None
+        remaker, quiet = Remaker(stored_backend(store), stored), lambda *_: None
         check_events(remaker, findings, after=after, until=sealed.size, progress=quiet)
     for found in findings.told:
         advice = "`refold verify --deep` says more"

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import click
 import msgspec
 
+import refold
 from refold.cli import output
 from refold.cli.errors import FINDING, FINE
 from refold.cli.jsontext import file_text
-from refold.cli.options import command, new_file, opened, option
+from refold.cli.options import command, count_option, new_file, opened, option
 from refold.cli.text import clean, counted
 
 WHY: Final = "not asked for"
@@ -25,10 +28,16 @@ WHY: Final = "not asked for"
     metavar="FILE",
     help="A checkpoint that was kept elsewhere.",
 )
+@count_option("--jobs", help="So many processes make them.  [default: one for each processor]")
 @option("--key", "keys", multiple=True, metavar="KEY", help="The verifying key, from elsewhere.")
 @option("--print-verifier", is_flag=True, help="Print a program that a stranger verifies with.")
 def verify_command(
-    url: str, deep: bool, against: tuple[str, ...], keys: tuple[str, ...], print_verifier: bool
+    url: str,
+    deep: bool,
+    against: tuple[str, ...],
+    jobs: int | None,
+    keys: tuple[str, ...],
+    print_verifier: bool,
 ) -> int:
     """Look whether a sealed log is what its signed heads say.
 
@@ -54,6 +63,8 @@ def verify_command(
             deep=deep,
             against=texts,
             keys=keys,
+            reopen=partial(refold.open, url, mode="read"),
+            jobs=jobs or os.cpu_count() or 1,
             progress=lambda done, whole: tell(done, whole, ""),
         )
     said = f"{told.origin}: {counted(told.events, 'event')} sealed, {counted(told.heads, 'head')}"
