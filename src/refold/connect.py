@@ -18,6 +18,7 @@ from refold.ports import Backend, Clock
 
 if TYPE_CHECKING:
     from refold.backends.postgres import PostgresSetup
+    from refold.privacy.privacy import Privacy
     from refold.projections.projection import Projection
 
 P = ParamSpec("P")
@@ -35,6 +36,7 @@ def open(
     registry: Registry = default_registry,
     clock: Clock = system_clock,
     inline: Iterable[Projection] = (),
+    privacy: Privacy | None = None,
 ) -> Store:
     """Open a log.
 
@@ -47,12 +49,16 @@ def open(
     crash of the process. ``registry`` holds the event classes, ``clock`` gives microseconds UTC.
     ``inline`` are projections (:mod:`refold.projections`) whose rows are stored in the transaction
     of each append; they are caught up first, and an append that a handler fails on is refused.
+    ``privacy`` (:class:`refold.privacy.Privacy`) says which values are personal, and who reads.
 
     Raises :class:`~refold.errors.UsageError` for what is not a refold database,
     :class:`~refold.errors.NotFound` for a missing one.
     """
+    from refold.privacy.viewing import viewed
+
     backend = _backend(url, mode=mode, synchronous=synchronous)
     try:
+        backend = viewed(backend, privacy, clock, open)
         return store_over(backend, registry=registry, clock=clock, inline=inline)
     except BaseException:
         backend.close()

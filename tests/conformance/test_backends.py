@@ -10,6 +10,7 @@ from typing import Any, Self, cast
 
 import pytest
 
+import refold
 from refold.backends.journal import JournalBackend
 from refold.backends.memory import MemoryBackend
 from refold.backends.postgres import PostgresBackend
@@ -19,7 +20,11 @@ from refold.engine.aio import AsyncStore
 from refold.engine.branch import Branch
 from refold.engine.store import Store, system_clock
 from refold.ports import Backend, Batch, Beside, Clock, Outcome
+from refold.privacy.keyring import new_keyring
+from refold.privacy.powers import protected
+from refold.privacy.privacy import Privacy
 from tests.conformance import sample
+from tests.conformance.appending import Appending, Keys
 from tests.conformance.durable import Reopening
 from tests.conformance.reading import ReadingStreams, ReadingTheLog
 from tests.conformance.suites import (
@@ -252,6 +257,55 @@ class AsNewestReader(AsReader):
     version = postgres.NEWEST
 
 
+class Protecting:
+    """Every value of every event is personal: the log holds envelopes, and nothing else."""
+
+    KEYRING = new_keyring()
+
+    @pytest.fixture
+    def open_backend(self, open_plain: OpenBackend) -> OpenBackend:
+        """The same log, each backend of it behind what protects it."""
+        privacy = Privacy(
+            self.KEYRING, {"*": [""]}, actor="the suite", journal=refold.open("memory:")
+        )
+        return lambda: protected(open_plain(), privacy, clock=system_clock, opened=refold.open)
+
+
+class InProtectedSqlite(Protecting):
+    """A file whose values are protected."""
+
+    @pytest.fixture
+    def open_plain(self, tmp_path: Path) -> Iterator[OpenBackend]:
+        """A log in a SQLite file."""
+        backends: list[Backend] = []
+
+        def open_backend() -> Backend:
+            backends.append(SqliteBackend(tmp_path / "log.db", synchronous="NORMAL"))
+            return backends[-1]
+
+        yield open_backend
+        for backend in backends:
+            backend.close()
+
+
+class InProtectedPostgres(Protecting):
+    """A log in PostgreSQL whose values are protected."""
+
+    @pytest.fixture
+    def open_plain(self) -> Iterator[OpenBackend]:
+        """A log in PostgreSQL."""
+        backends: list[Backend] = []
+        url = postgres.log_of_its_own()
+
+        def open_backend() -> Backend:
+            backends.append(PostgresBackend(url, synchronous="NORMAL"))
+            return backends[-1]
+
+        yield open_backend
+        for backend in backends:
+            backend.close()
+
+
 class TestMemoryBackend(InMemory, BackendConformance):
     """The port, in memory."""
 
@@ -336,3 +390,19 @@ class TestJournalStore(InJournal, OnBackend, StoreConformance, Reopening):
 
 class TestJournalAsyncStore(InJournal, OnAsync, StoreConformance, Reopening):
     """The verbs from an event loop, on a journal."""
+
+
+class TestProtectedSqliteBackend(InProtectedSqlite, BackendConformance):
+    """The port, on SQLite with all values protected."""
+
+
+class TestProtectedSqliteStore(InProtectedSqlite, OnBackend, StoreConformance, DurableConformance):
+    """The verbs, on SQLite with all values protected."""
+
+
+class TestProtectedPostgresBackend(InProtectedPostgres, BackendConformance):
+    """The port, on PostgreSQL with all values protected."""
+
+
+class TestProtectedPostgresStore(InProtectedPostgres, OnBackend, Appending, Keys, ReadingStreams):
+    """Appends, keys and streams, on PostgreSQL with all values protected."""

@@ -28,6 +28,8 @@ from refold.core.expected import ANY, NO_STREAM, STREAM_EXISTS, Expected
 from refold.engine.append import Append
 from refold.engine.store import Store
 from refold.errors import Conflict, NotFound, RefoldError, Rejected, UsageError
+from refold.privacy.keyring import new_keyring
+from refold.privacy.privacy import Privacy
 from tests.conformance.suites import HandClock
 from tests.stateful.model import ONE_OF_EACH, REGISTRY, SUM, TYPES, Kept, Model, made
 from tests.support import postgres
@@ -424,6 +426,26 @@ class SqliteMachine(StoreMachine):
         self.store.compact(recorded_before=before)
 
 
+class ProtectedMachine(SqliteMachine):
+    """The rules on a file in which every value is protected; who reads is recorded elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        reads = refold.open("memory:")
+        self.privacy = Privacy(new_keyring(), {"*": [""]}, actor="the model", journal=reads)
+
+    def opened(self) -> Store:
+        """The file of this run, with the keys to it."""
+        path = Path(self.folder.name, f"{self.copies}.db")
+        return refold.open(
+            path,
+            registry=REGISTRY,
+            clock=self.clock,
+            synchronous="NORMAL",
+            privacy=self.privacy,
+        )
+
+
 class JournalMachine(StoreMachine):
     """The rules on a file of JSON lines, which may be torn, reopened, or copied to a database."""
 
@@ -537,7 +559,13 @@ ON_POSTGRES = (PostgresMachine, FEWER_STEPS)
 
 @pytest.mark.parametrize(
     ("machine", "steps"),
-    [(MemoryMachine, STEPS), (SqliteMachine, STEPS), (JournalMachine, STEPS), ON_POSTGRES],
+    [
+        (MemoryMachine, STEPS),
+        (SqliteMachine, STEPS),
+        (ProtectedMachine, FEWER_STEPS),
+        (JournalMachine, STEPS),
+        ON_POSTGRES,
+    ],
 )
 def test_a_store_is_what_its_model_is(machine: type[StoreMachine], steps: settings) -> None:
     """Whatever is called in whatever order, the store and the model say the same."""
@@ -545,7 +573,8 @@ def test_a_store_is_what_its_model_is(machine: type[StoreMachine], steps: settin
 
 
 @pytest.mark.parametrize(
-    ("machine", "steps"), [(MemoryMachine, STEPS), (SqliteMachine, STEPS), ON_POSTGRES]
+    ("machine", "steps"),
+    [(MemoryMachine, STEPS), (SqliteMachine, STEPS), (ProtectedMachine, FEWER_STEPS), ON_POSTGRES],
 )
 def test_small_pages_change_nothing(
     machine: type[StoreMachine], steps: settings, monkeypatch: pytest.MonkeyPatch

@@ -8,7 +8,8 @@ from typing import Any, Final, NamedTuple
 from refold.audit.entry import StreamTip
 from refold.engine.store import Store
 from refold.errors import NotFound, UsageError
-from refold.ports import Copied, Measured, SqlValue, TableKeeper, TableTransaction
+from refold.ports import SqlValue, TableKeeper, TableTransaction
+from refold.privacy.stored import outlives
 from refold.projections.postgres_dialect import dialect_of
 
 Ask = Callable[[str, Sequence[SqlValue]], list[tuple[Any, ...]]]
@@ -139,9 +140,7 @@ def keeper_of(store: Store) -> TableKeeper:
 
 def can_be_sealed(store: Store) -> bool:
     """Whether this kind of store keeps tables for as long as its events; a journal does not."""
-    log = store._backend
-    outlives = isinstance(log, Copied) and not isinstance(log, Measured)
-    return isinstance(log, TableKeeper) and not outlives
+    return outlives(store._backend)
 
 
 def is_sealed(store: Store) -> bool:

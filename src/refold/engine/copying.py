@@ -37,6 +37,8 @@ def copy_log(source: Backend, target: Backend, progress: Callable[[int, int], ob
     Raises :class:`~refold.errors.UsageError` where the other has something else, and
     :class:`~refold.errors.Corrupt` where the two are not the same afterwards.
     """
+    # As they are stored: of what protects its values, what stands behind it.
+    source, target = (getattr(log, "inner", log) for log in (source, target))
     if not isinstance(source, Copied):
         raise UsageError("a log in memory is not copied: nothing else was promised of it")
     done, whole, there = 0, source.log_head(), target.log_head()

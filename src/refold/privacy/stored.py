@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Protocol, runtime_checkable
 
 from refold.engine.store import Store
-from refold.ports import Backend
+from refold.ports import Backend, Copied, Measured, TableKeeper
+from refold.projections.postgres_dialect import dialect_of
 
 
 @runtime_checkable
@@ -25,3 +26,17 @@ def stored_backend(store: Store) -> Backend:
     """
     log = store._backend
     return log.inner if isinstance(log, Wrapping) else log
+
+
+def has_keys(log: object) -> bool:
+    """Whether a backend holds protected values: its table of keys is there."""
+    return isinstance(log, TableKeeper) and bool(
+        log.query(dialect_of(log).exists, ("privacy_keys",))
+    )
+
+
+def outlives(log: object) -> bool:
+    """Whether a backend's tables are there for as long as its events; a journal's are not."""
+    return isinstance(log, TableKeeper) and not (
+        isinstance(log, Copied) and not isinstance(log, Measured)
+    )

@@ -13,19 +13,23 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from contextlib import suppress
+from typing import Any, Final, NamedTuple, TypeVar
 
-from refold.errors import Corrupt, NotFound, UsageError
+from refold.errors import NotFound, UsageError
 from refold.ports import Begin, TableKeeper, TableTransaction
 from refold.privacy.envelope import ERASED, WITHHELD, DataKey
 from refold.privacy.keyring import KEY_BYTES, Keyring, Wrapped
 from refold.privacy.locked import cipher_of
-from refold.projections.postgres_dialect import dialect_of
+from refold.privacy.stored import has_keys
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 FRESH_S: Final = 0.5
 """So long a key that was read is taken to be living; then it is asked whether any was destroyed."""
 CACHED_MAX: Final = 10_000
-"""Keys in memory; beyond it, those that were not used for longest are read again."""
+"""Keys in memory; beyond it, those that were read first are read again."""
 SUBJECT_BYTES_MAX: Final = 1_024
 _IDS_A_QUERY: Final = 500
 _INDEX, _SNAPSHOTS = b"refold/index/1", b"refold/snapshots/1"
@@ -45,12 +49,12 @@ _WORDS: Final = {
         "text": 'text COLLATE "C"', "integer": "bigint", "bytes": "bytea", "strict": "",
     },
 }  # fmt: skip
-_LIVING: Final = """
-SELECT key, subject, wrapped, tenant_key, destroyed_at FROM privacy_keys
-WHERE subject = ? AND destroyed_at IS NULL"""
 _ADD: Final = """
 INSERT INTO privacy_keys (key, subject, wrapped, tenant_key, created_at)
 VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"""
+_DESTROY: Final = "UPDATE privacy_keys SET wrapped = ?, destroyed_at = ? WHERE key = ?"
+_ROWS: Final = "SELECT key, subject, wrapped, tenant_key, destroyed_at FROM privacy_keys"
+_LIVING: Final = f"{_ROWS} WHERE subject = ? AND destroyed_at IS NULL"
 _COUNT: Final = "SELECT count(*) FROM privacy_keys WHERE destroyed_at IS NOT NULL"
 
 
@@ -63,12 +67,32 @@ class KeyRow(NamedTuple):
     tenant_key: str
     destroyed_at: int | None
 
+    @property
+    def pseudonym(self) -> str:
+        """What its subject is named by in events."""
+        return shown_as(self.subject)
 
-def has_keys(keeper: object) -> bool:
-    """Whether a store holds protected data: its table of keys is there."""
-    return isinstance(keeper, TableKeeper) and bool(
-        keeper.query(dialect_of(keeper).exists, ("privacy_keys",))
-    )
+
+def shown_as(subject: bytes) -> str:
+    """What a subject is named by in events: its pseudonym, shortened."""
+    return f"subject-{subject.hex()[:32]}"
+
+
+class Remembered(OrderedDict[K, V]):
+    """Values in memory, no more than :data:`CACHED_MAX`: what was not used for longest goes."""
+
+    def known(self, key: K) -> V | None:
+        """A value, which is used thereby; None where it is not remembered."""
+        if key not in self:
+            return None
+        self.move_to_end(key)
+        return self[key]
+
+    def put(self, key: K, value: V) -> None:
+        """Remember a value."""
+        self[key] = value
+        if len(self) > CACHED_MAX:
+            self.popitem(last=False)
 
 
 def make_table(transaction: TableTransaction, *, sql: str) -> None:
@@ -85,18 +109,24 @@ def system_us() -> int:
 class SubjectKeys:
     """The data keys of a store, unwrapped by a keyring as they are needed.
 
-    ``clock`` gives microseconds UTC. Any thread may use it. What another process destroys is known
-    here within half a second; what is destroyed here, at once.
+    Without a keyring none is made or opened; which are destroyed can be told. ``clock`` gives
+    microseconds UTC. Any thread may use it. What another process destroys is known here within half
+    a second; what is destroyed here, at once.
     """
 
     def __init__(
-        self, keeper: TableKeeper, keyring: Keyring, *, clock: Callable[[], int] = system_us
+        self,
+        keeper: TableKeeper,
+        keyring: Keyring | None,
+        *,
+        clock: Callable[[], int] = system_us,
     ) -> None:
-        self._keeper, self._keyring, self._clock = keeper, keyring, clock
+        self._keeper, self.keyring, self._clock = keeper, keyring, clock
         self._lock = threading.RLock()
-        self._index: bytes = b""
-        self._ids: OrderedDict[bytes, str] = OrderedDict()
-        self._keys: OrderedDict[str, DataKey | str] = OrderedDict()
+        self._hidden_by = b""
+        self._ids = Remembered[bytes, str]()
+        self._rows = Remembered[str, KeyRow]()
+        self._keys = Remembered[str, DataKey | str]()
         self._asked_s = -FRESH_S
         self._destroyed = -1
 
@@ -111,24 +141,35 @@ class SubjectKeys:
         """The key of snapshots, which hold what several subjects said: gone with any of theirs."""
         return self._of(_SNAPSHOTS)
 
+    def rows_of(self, ids: Collection[str]) -> dict[str, KeyRow]:
+        """What is stored of data keys, of those that there are."""
+        with self._lock:
+            self._refresh()
+            found = {one: row for one in ids if (row := self._rows.known(one)) is not None}
+            missing = [one for one in ids if one not in found]
+            for start in range(0, len(missing), _IDS_A_QUERY):
+                some = missing[start : start + _IDS_A_QUERY]
+                places = ", ".join("?" * len(some))
+                for values in self._keeper.query(f"{_ROWS} WHERE key IN ({places})", some):
+                    row = found[values[0]] = _row(values)
+                    self._rows.put(row.key, row)
+            return found
+
     def opened(self, ids: Collection[str]) -> dict[str, DataKey | str]:
         """What each data key is: the key, or what is shown in place of its values.
 
         That is ``[erased]`` where it was destroyed, ``[withheld]`` where its tenant key is not
-        here. :class:`~refold.errors.Corrupt` for an id that no row has.
+        here. An id that was never one is left out. :class:`~refold.errors.Corrupt` where what was
+        wrapped is no key any more.
         """
         with self._lock:
-            self._refresh()
-            known = {one: self._keys[one] for one in ids if one in self._keys}
-            for one in known:
-                self._keys.move_to_end(one)
-            # What is read now may push out of memory what is known.
-            return known | self._read([one for one in ids if one not in known])
+            rows = self.rows_of(ids)
+            return {one: self._keys.known(one) or self._keep(row) for one, row in rows.items()}
 
     def destroy(self, subject: str) -> list[str]:
-        """Destroy the keys of a subject; their ids. None where it has none that lives.
+        """Destroy the key of a subject that lives; its id, or none.
 
-        Snapshots are sealed by a key of their own, which is destroyed with it.
+        Snapshots are under a key of their own, which is destroyed with it.
         """
         return self.destroy_of(self.pseudonym(subject))
 
@@ -137,56 +178,57 @@ class SubjectKeys:
         now = self._clock()
 
         def within(begin: Begin) -> list[str]:
-            transaction, gone = begin(), list[str]()
-            for subject in (pseudonym, _SNAPSHOTS):
-                for key, *_ in transaction.execute(_LIVING, (subject,)):
-                    transaction.execute(
-                        "UPDATE privacy_keys SET wrapped = ?, destroyed_at = ? WHERE key = ?",
-                        (b"", now, key),
-                    )
-                    gone += [key] if subject == pseudonym else []
-                if not gone:
-                    break  # No snapshot holds anything of it.
+            transaction = begin()
+            found = [transaction.execute(_LIVING, (one,)) for one in (pseudonym, _SNAPSHOTS)]
+            gone = [str(row[0]) for row in found[0]]
+            # Without one of the subject's no snapshot holds anything of it.
+            for key in [*gone, *(row[0] for row in found[1] if gone)]:
+                transaction.execute(_DESTROY, (b"", now, key))
             return gone
 
         with self._lock:
-            gone = self._keeper.write(within)
+            gone = self._keeper.write(within) if has_keys(self._keeper) else []
             self._forget()
             return gone
 
     def pseudonym(self, name: str) -> bytes:
         """What a subject is known by in tables: HMAC-SHA256 of its name, 32 bytes."""
-        if not name or len(raw := name.encode(errors="surrogatepass")) > SUBJECT_BYTES_MAX:
-            raise UsageError(f"subject={name!r:.99} is no name of a subject: 1 to 1,024 bytes")
-        return self.digest(b"\0" + raw)
+        raw = name.encode(errors="surrogatepass") if isinstance(name, str) else b""
+        if not 1 <= len(raw) <= SUBJECT_BYTES_MAX:
+            why = "is no name of a subject: give text of 1 to 1,024 bytes"
+            raise UsageError(f"subject={name!r:.99} {why}", argument="subject")
+        return self.hidden(b"\0" + raw)
 
-    def digest(self, value: bytes) -> bytes:
+    def hidden(self, value: bytes) -> bytes:
         """HMAC-SHA256 of a value, under a key of this store: 32 bytes that do not tell it."""
-        if not self._index:
+        if not self._hidden_by:
             with self._lock:
-                self._index = self._secret(self._made(_INDEX), lost=True)
-        return hmac.digest(self._index, value, "sha256")
+                self._hidden_by = self._secret(self._made(_INDEX))
+        return hmac.digest(self._hidden_by, value, "sha256")
+
+    def destructions(self) -> int:
+        """How many keys were destroyed until now, by any process; here all know of them then."""
+        with self._lock:
+            self._asked_s = -FRESH_S
+            self._refresh()
+            return self._destroyed
 
     def rows(self, *, after: str = "", rows_max: int = 1_000) -> list[KeyRow]:
         """The rows of the table over an id, in order."""
-        sql = "SELECT key, subject, wrapped, tenant_key, destroyed_at FROM privacy_keys"
-        found = self._keeper.query(f"{sql} WHERE key > ? ORDER BY key LIMIT ?", (after, rows_max))
+        found = self._keeper.query(f"{_ROWS} WHERE key > ? ORDER BY key LIMIT ?", (after, rows_max))
         return list(map(_row, found))
 
     def _of(self, subject: bytes) -> DataKey:
         with self._lock:
             self._refresh()
-            known = self._keys.get(self._ids.get(subject, ""))
+            known = self._keys.known(self._ids.known(subject) or "")
             if isinstance(known, DataKey):
-                self._keys.move_to_end(known.id)
                 return known
             row = self._made(subject)
-            made = self._keep(row)
-            if not isinstance(made, DataKey):
-                raise _lost(row)
-            self._ids[subject] = row.key
-            if len(self._ids) > CACHED_MAX:
-                self._ids.popitem(last=False)
+            made = DataKey(row.key, cipher_of(self._secret(row)))
+            self._ids.put(subject, row.key)
+            self._rows.put(row.key, row)
+            self._keys.put(row.key, made)
             return made
 
     def _made(self, subject: bytes) -> KeyRow:
@@ -195,7 +237,12 @@ class SubjectKeys:
         if found:
             return _row(found[0])
         key, secret = secrets.token_hex(16), secrets.token_bytes(KEY_BYTES)
-        tenant_key, wrapped = self._keyring.wrap(secret, _about(key, subject))
+        if self.keyring is not None:
+            tenant_key, wrapped = self.keyring.wrap(secret, _about(key, subject))
+        elif subject == _INDEX:
+            tenant_key, wrapped = "", secret  # With nothing encrypted it has nothing to guard.
+        else:
+            raise UsageError("a key for a subject needs a keyring: Privacy(keyring=…)")
         row = (key, subject, wrapped, tenant_key, self._clock())
         sql = getattr(self._keeper, "sql", "sqlite")
 
@@ -207,41 +254,31 @@ class SubjectKeys:
 
         return _row(self._keeper.write(within))
 
-    def _read(self, ids: Sequence[str]) -> dict[str, DataKey | str]:
-        read: dict[str, DataKey | str] = {}
-        sql = "SELECT key, subject, wrapped, tenant_key, destroyed_at FROM privacy_keys"
-        for start in range(0, len(ids), _IDS_A_QUERY):
-            some = ids[start : start + _IDS_A_QUERY]
-            places = ", ".join("?" * len(some))
-            found = {row.key: row for row in map(_row, self._keeper.query(
-                f"{sql} WHERE key IN ({places})", some))}  # fmt: skip
-            for key in some:
-                if key not in found:
-                    raise Corrupt(f"there is no data key {key}: it was never one", key=key)
-                read[key] = self._keep(found[key])
-        return read
-
     def _keep(self, row: KeyRow) -> DataKey | str:
-        try:
-            known: DataKey | str = ERASED
-            if row.destroyed_at is None:
+        known: DataKey | str = WITHHELD if row.destroyed_at is None else ERASED
+        if row.destroyed_at is None and self.keyring is not None:
+            with suppress(NotFound):
                 known = DataKey(row.key, cipher_of(self._secret(row)))
-        except NotFound:
-            known = WITHHELD
-        self._keys[row.key] = known
-        if len(self._keys) > CACHED_MAX:
-            self._keys.popitem(last=False)
+        self._keys.put(row.key, known)
         return known
 
-    def _secret(self, row: KeyRow, *, lost: bool = False) -> bytes:
+    def _secret(self, row: KeyRow) -> bytes:
+        """The key in a row; :class:`~refold.errors.NotFound` where its tenant key is not here."""
+        if not row.tenant_key and row.subject == _INDEX:
+            return row.wrapped
         try:
-            return self._keyring.unwrap(
-                Wrapped(row.tenant_key, row.wrapped), _about(row.key, row.subject)
-            )
+            if self.keyring is None:
+                raise NotFound("there is no keyring", code="no_tenant_key", key=row.tenant_key)
+            wrapped = Wrapped(row.tenant_key, row.wrapped)
+            return self.keyring.unwrap(wrapped, _about(row.key, row.subject))
         except NotFound as error:
-            if lost:
-                raise _lost(row) from error
-            raise
+            raise NotFound(
+                f"the keys of this store are wrapped by the tenant key {row.tenant_key}: "
+                f"{error.message}. Give the keyring that has it; without it what is encrypted is "
+                "lost",
+                code="no_tenant_key",
+                key=row.tenant_key,
+            ) from error
 
     def _refresh(self) -> None:
         """Forget all keys where one was destroyed since this was asked last, in any process."""
@@ -255,8 +292,8 @@ class SubjectKeys:
             self._asked_s = now
 
     def _forget(self) -> None:
-        self._ids.clear()
-        self._keys.clear()
+        for known in (self._ids, self._rows, self._keys):
+            known.clear()
         self._asked_s = -FRESH_S
 
 
@@ -268,12 +305,3 @@ def _about(key: str, subject: bytes) -> bytes:
 def _row(values: Iterable[Any]) -> KeyRow:
     key, subject, wrapped, tenant_key, destroyed_at = values
     return KeyRow(key, bytes(subject), bytes(wrapped), tenant_key, destroyed_at)
-
-
-def _lost(row: KeyRow) -> NotFound:
-    return NotFound(
-        f"the keys of this store are wrapped by the tenant key {row.tenant_key}, which is not in "
-        "the keyring: give the one that holds it; without it, what is encrypted is lost",
-        code="no_tenant_key",
-        key=row.tenant_key,
-    )

@@ -38,8 +38,9 @@ class Inline:
     def __init__(self, backend: Backend, projections: Iterable[Projection], clock: Clock) -> None:
         if not isinstance(backend, TableKeeper):
             raise UsageError("this kind of store keeps no projections inline")
-        self._backend: Backend = backend
-        self._context = Context(backend, backend, clock, threading.Event().wait)
+        # What is kept beside the log is kept of all of it, whoever has opened it.
+        self._backend: Backend = (whole := getattr(backend, "unasked", backend))
+        self._context = Context(whole, whole, clock, threading.Event().wait)
         self._cursors = [
             Cursor(self._context, projection, wanted=None, read=self._read, write=self._write)
             for projection in by_name(projections).values()

@@ -1,0 +1,262 @@
+"""A backend whose personal values are protected: it stores envelopes, and gives values.
+
+The engine and the backend know nothing of it. Values are closed on the way in, before anything is
+locked, and opened on the way out, page by page, for who may read them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from refold.core.stored import Row, StoredEvent
+from refold.engine.store import Store
+from refold.errors import InvalidEvent, RefoldError, UsageError
+from refold.ports import (
+    Backend,
+    Batch,
+    Beside,
+    Fork,
+    Kept,
+    Outcome,
+    StreamInfo,
+    TableTransaction,
+    Write,
+)
+from refold.privacy.access import AccessLog, AskedAbout
+from refold.privacy.envelope import DRAWN_BYTES, ERASED, OPENING, WITHHELD, DataKey
+from refold.privacy.opening import Known, keys_in, opened_row
+from refold.privacy.privacy import Privacy
+from refold.privacy.protecting import protected_body
+from refold.privacy.subject_keys import SubjectKeys, shown_as
+from refold.privacy.subjects import Subjects, forks_of
+
+_DRAWN_AT_ONCE: Final = 64
+_OPENING: Final = OPENING.decode()
+
+
+class HiddenDigest(bytes):
+    """What stands for the digest of a keyed append: it equals the digest that it was made of."""
+
+    def __new__(cls, stored: bytes, keys: SubjectKeys) -> HiddenDigest:
+        """A stored digest, and the keys that hide others in the same way."""
+        made = super().__new__(cls, stored)
+        made._keys = keys
+        return made
+
+    _keys: SubjectKeys
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, bytes):
+            return NotImplemented
+        # One from before values were protected stands as it is.
+        return bytes(self) == bytes(other) or bytes(self) == hidden_digest(other, self._keys)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = bytes.__hash__
+
+
+def hidden_digest(digest: bytes, keys: SubjectKeys) -> bytes:
+    """What a backend keeps of a digest: it does not tell what was appended, by no guess.
+
+    It begins as that of a command, which cannot be made again from the events either.
+    """
+    return b"\1" + keys.hidden(b"\1" + digest)
+
+
+class Protected:
+    """A backend round another; :func:`refold.privacy.powers.protected` makes one.
+
+    ``asks`` is false where the program itself reads, for rows that it keeps beside the log: then
+    nobody is asked, and nothing recorded. ``own`` is a store that is closed with this one.
+    """
+
+    def __init__(
+        self,
+        inner: Backend,
+        privacy: Privacy,
+        keys: SubjectKeys,
+        access: AccessLog,
+        *,
+        asks: bool = True,
+        own: Store | None = None,
+    ) -> None:
+        self.inner, self.privacy, self.keys = inner, privacy, keys
+        self._access, self._asks, self._own = access, asks, own
+        self._subjects = Subjects(inner, privacy.subject)
+        self._drawn: list[bytes] = []
+        self._hides = bool(privacy.fields) or privacy.keyring is not None
+
+    @property
+    def unasked(self) -> Protected:
+        """The same for the program's own rows, of which nobody is asked."""
+        return type(self)(self.inner, self.privacy, self.keys, self._access, asks=False)
+
+    def commit(
+        self, batches: Sequence[Batch], *, now: int, beside: Beside | None = None
+    ) -> list[Outcome]:
+        """See :class:`~refold.ports.Backend`; personal values are closed first."""
+        used: dict[str, DataKey | str] = {}
+        closed = [self._closed(batch, used) for batch in batches]
+        kept = [one for one in closed if isinstance(one, Batch)]
+        plain = None if beside is None else _PlainBeside(beside, used)
+        stored = iter(self.inner.commit(kept, now=now, beside=plain) if kept else ())
+        outcomes = [next(stored) if isinstance(one, Batch) else one for one in closed]
+        return [self._as_first(*pair) for pair in zip(batches, outcomes, strict=True)]
+
+    def rows(
+        self, stream: str, *, first: int, last: int, backward: bool, events_max: int
+    ) -> list[Row]:
+        """See :class:`~refold.ports.Backend`."""
+        wanted = {"first": first, "last": last, "events_max": events_max}
+        return self.opened(self.inner.rows(stream, backward=backward, **wanted))
+
+    def log(
+        self,
+        *,
+        after: int,
+        categories: Sequence[str] | None,
+        types: Sequence[str] | None,
+        rows_max: int,
+    ) -> list[Row]:
+        """See :class:`~refold.ports.Backend`."""
+        return self.opened(
+            self.inner.log(after=after, categories=categories, types=types, rows_max=rows_max)
+        )
+
+    def find(self, key: str) -> Kept | None:
+        """See :class:`~refold.ports.Backend`."""
+        kept = self.inner.find(key)
+        if kept is None or not self._hides:
+            return kept
+        return kept._replace(digest=HiddenDigest(kept.digest, self.keys))
+
+    def head(self, stream: str) -> StreamInfo | None:
+        """See :class:`~refold.ports.Backend`."""
+        return self.inner.head(stream)
+
+    def log_head(self, *, reached: int = 0) -> int:
+        """See :class:`~refold.ports.Backend`."""
+        return self.inner.log_head(reached=reached)
+
+    def streams(self, *, category: str | None, after: str, streams_max: int) -> list[StreamInfo]:
+        """See :class:`~refold.ports.Backend`."""
+        return self.inner.streams(category=category, after=after, streams_max=streams_max)
+
+    def close(self) -> None:
+        """See :class:`~refold.ports.Backend`."""
+        if self._own is not None:
+            self._own.close()
+        self.inner.close()
+
+    def opened(self, rows: Sequence[Row]) -> list[Row]:
+        """Stored rows with values in the place of envelopes, for who may read them."""
+        wanted = [(row, ids) for row in rows if (ids := keys_in(row))]
+        known = self._known([(row.stream, ids) for row, ids in wanted])
+        return [opened_row(row, known.get(row.stream, {})) for row in rows]
+
+    def may_read(self, stream: str) -> bool:
+        """Whether who reads may read all of a stream; asked and recorded as reading it is."""
+        if self.keys.keyring is None or self.privacy.allow is not None:
+            return False  # A policy may allow some of it.
+        subject = self.keys.pseudonym(self._subjects.of_stream(stream))
+        return bool(self._access.allowed([AskedAbout(shown_as(subject), stream)]))
+
+    def _known(self, wanted: Sequence[tuple[str, set[str]]]) -> dict[str, Known]:
+        """What the keys of each stream's values are to who reads."""
+        ids = {one for _, some in wanted for one in some}
+        if not ids:
+            return {}
+        rows = self.keys.rows_of(ids)
+        living = {one: row.pseudonym for one, row in rows.items() if row.destroyed_at is None}
+        of_streams: dict[str, set[str]] = {}
+        for stream, some in wanted:
+            of_streams.setdefault(stream, set()).update(some)
+        asked = {
+            AskedAbout(living[one], stream)
+            for stream, some in of_streams.items()
+            for one in some & living.keys()
+        }
+        allowed = asked
+        if self._asks:
+            allowed = self._access.allowed(asked) if asked and self.keys.keyring else set()
+        may = {one.subject for one in allowed}
+        opened = self.keys.opened([one for one, subject in living.items() if subject in may])
+
+        def known(stream: str, one: str) -> DataKey | str:
+            if one not in living:
+                return ERASED if one in rows else WITHHELD
+            return opened[one] if AskedAbout(living[one], stream) in allowed else WITHHELD
+
+        # By a keyring, what no row has is no key at all; without one, all is withheld.
+        there = ids if self.keys.keyring is None else rows.keys()
+        return {
+            stream: {one: known(stream, one) for one in some & there}
+            for stream, some in of_streams.items()
+        }
+
+    def _closed(self, batch: Batch, used: dict[str, DataKey | str]) -> Batch | RefoldError:
+        """A batch as it is stored, or why it cannot be; ``used`` gets the keys."""
+        try:
+            forks = forks_of(batch.writes)
+            writes = [self._closed_write(write, forks, used) for write in batch.writes]
+        except (InvalidEvent, UsageError) as refusal:
+            return refusal
+        if batch.key is None or not self._hides:
+            return batch._replace(writes=writes)
+        return batch._replace(writes=writes, digest=hidden_digest(batch.digest, self.keys))
+
+    def _closed_write(
+        self, write: Write, forks: Mapping[str, Fork], used: dict[str, DataKey | str]
+    ) -> Write:
+        fields, encrypts = self.privacy.fields, self.privacy.keyring is not None
+        if not fields and _OPENING not in write.body:
+            return write
+        self.keys.hidden(b"")  # From the first value on, the store says that it holds such.
+        subject_of, keys = self._subjects.of(write, forks), dict[str, DataKey]()
+
+        def key_of(event: StoredEvent) -> DataKey | None:
+            if not encrypts:
+                return None
+            subject = subject_of(event)
+            if subject not in keys:
+                key = keys[subject] = self.keys.for_subject(subject)
+                used[key.id] = key
+            return keys[subject]
+
+        body = protected_body(write.body, write.stream, fields, key_of, self._draw)
+        return write if body is write.body else write._replace(body=body)
+
+    def _draw(self) -> bytes:
+        """Random bytes for one envelope; many are asked for at once."""
+        if not self._drawn:
+            drawn = os.urandom(DRAWN_BYTES * _DRAWN_AT_ONCE)
+            self._drawn = [drawn[at : at + DRAWN_BYTES] for at in range(0, len(drawn), DRAWN_BYTES)]
+        return self._drawn.pop()
+
+    def _as_first(self, batch: Batch, outcome: Outcome) -> Outcome:
+        """The outcome, or the first answer to a key from before values were protected."""
+        if isinstance(outcome, UsageError) and outcome.code == "key_reused" and batch.key:
+            kept = self.inner.find(batch.key)
+            if kept is not None and kept.digest == batch.digest:
+                return [part._replace(duplicate=True) for part in kept.parts]
+        return outcome
+
+
+class _PlainBeside:
+    """What is stored beside appends, given their values."""
+
+    def __init__(self, beside: Beside, known: Known) -> None:
+        self._beside, self._known = beside, known
+
+    def begin(self, transaction: TableTransaction, *, after: int) -> None:
+        self._beside.begin(transaction, after=after)
+
+    def add(self, transaction: TableTransaction, rows: Sequence[Row]) -> RefoldError | None:
+        return self._beside.add(transaction, [opened_row(row, self._known) for row in rows])
+
+    def end(self, transaction: TableTransaction, *, position: int) -> None:
+        self._beside.end(transaction, position=position)
