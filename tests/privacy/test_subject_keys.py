@@ -91,7 +91,9 @@ def test_a_destroyed_key_is_gone(
     assert [row.wrapped for row in keys.rows() if row.key == ada] == [b""]
 
 
-def test_another_keyring_opens_nothing(backend: SqliteBackend, keyring: KeysAtHand) -> None:
+def test_another_keyring_opens_nothing(
+    backend: SqliteBackend, keyring: KeysAtHand, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Values are withheld; whoever appends is told which key is missing, and what that means."""
     ada = SubjectKeys(backend, keyring).for_subject("ada").id
     stranger = SubjectKeys(backend, new_keyring())
@@ -101,6 +103,7 @@ def test_another_keyring_opens_nothing(backend: SqliteBackend, keyring: KeysAtHa
     assert raised.value.code == "no_tenant_key"
     assert keyring.newest in raised.value.message
     assert "lost" in raised.value.message
+    monkeypatch.setattr(subject_keys, "FRESH_S", 0.0)
     none = SubjectKeys(backend, None)
     assert none.opened([ada]) == {ada: WITHHELD}
     SubjectKeys(backend, keyring).destroy("ada")

@@ -37,8 +37,7 @@ def copy_log(source: Backend, target: Backend, progress: Callable[[int, int], ob
     Raises :class:`~refold.errors.UsageError` where the other has something else, and
     :class:`~refold.errors.Corrupt` where the two are not the same afterwards.
     """
-    # As they are stored: of what protects its values, what stands behind it.
-    source, target = (getattr(log, "inner", log) for log in (source, target))
+    source, target = _stored(source), _stored(target)
     if not isinstance(source, Copied):
         raise UsageError("a log in memory is not copied: nothing else was promised of it")
     done, whole, there = 0, source.log_head(), target.log_head()
@@ -56,6 +55,12 @@ def copy_log(source: Backend, target: Backend, progress: Callable[[int, int], ob
             break  # What came meanwhile is copied by the next one.
     _check_same(source, target, until=done)
     return done
+
+
+def _stored(log: Backend) -> Backend:
+    """A log as it is stored: of one whose values are protected, what keeps them closed."""
+    stored: Backend = getattr(log, "inner", log)
+    return stored
 
 
 def _chunked(timed: Iterable[tuple[int, Batch]]) -> Iterator[list[tuple[int, Batch]]]:

@@ -17,7 +17,7 @@ Path = tuple[str, ...]
 """The steps to a value: names of members, and numbers of elements as text."""
 
 
-class Span(NamedTuple):
+class TextSpan(NamedTuple):
     """A value in a text: the way to it, and where it begins and ends."""
 
     path: Path
@@ -35,19 +35,19 @@ def pointer_of(path: Path) -> bytes:
     return "".join(f"/{step.replace('~', '~0').replace('/', '~1')}" for step in path).encode()
 
 
-def spans(text: bytes, is_wanted: Callable[[Path, int], bool]) -> list[Span]:
+def spans(text: bytes, is_wanted: Callable[[Path, int], bool]) -> list[TextSpan]:
     """The values in JSON text that are wanted, in order; none of them within another.
 
     ``is_wanted`` is asked of every value, by the way to it and where it begins. Of a wanted value
     nothing inside is wanted too.
     """
-    found: list[Span] = []
+    found: list[TextSpan] = []
     tokens = _TOKEN.finditer(text)
     _pass(tokens, next(tokens), (), is_wanted, found)
     return found
 
 
-def with_replaced(text: bytes, places: list[tuple[Span, bytes]]) -> bytes:
+def with_replaced(text: bytes, places: list[tuple[TextSpan, bytes]]) -> bytes:
     """A text with other bytes in the place of some of its values, given in order."""
     pieces, end = [], 0
     for span, other in places:
@@ -61,7 +61,7 @@ def _pass(
     token: re.Match[bytes],
     path: Path,
     is_wanted: Callable[[Path, int], bool],
-    found: list[Span],
+    found: list[TextSpan],
 ) -> int:
     """Go over the value that begins with a token; where it ends."""
     before, start, end = len(found), token.start(), token.end()
@@ -80,5 +80,5 @@ def _pass(
             _pass(tokens, token, (*path, str(number)), is_wanted, found)
         end = token.end()
     if wanted:
-        found[before:] = [Span(path, start, end)]
+        found[before:] = [TextSpan(path, start, end)]
     return end

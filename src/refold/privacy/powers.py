@@ -32,7 +32,7 @@ _JOURNAL: Final = (
 )
 
 
-class _Whole(Protected):
+class _WholeView(Protected):
     """Reads short streams at once."""
 
     def whole(self, stream: str, *, last: int) -> Row | None:
@@ -42,7 +42,7 @@ class _Whole(Protected):
         return None if row is None else self.opened([row])[0]
 
 
-class _Tagged(Protected):
+class _TagSearch(Protected):
     """Finds appends by their tags."""
 
     def tagged(self, item: QueryItem, *, after: int, rows_max: int) -> list[Row]:
@@ -65,8 +65,8 @@ def _forwarding(power: Any, *names: str) -> type:
 
 
 _POWERS: Final[dict[Any, type]] = {
-    ports.WholeReader: _Whole,
-    ports.TagKeeper: _Tagged,
+    ports.WholeReader: _WholeView,
+    ports.TagKeeper: _TagSearch,
     ports.SnapshotKeeper: ClosedSnapshots,
     ports.Checkable: _forwarding(ports.Checkable, "check"),
     ports.Announcer: _forwarding(ports.Announcer, "announce"),

@@ -29,7 +29,7 @@ V = TypeVar("V")
 FRESH_S: Final = 0.5
 """So long a key that was read is taken to be living; then it is asked whether any was destroyed."""
 CACHED_MAX: Final = 10_000
-"""Keys in memory; beyond it, those that were read first are read again."""
+"""Keys in memory; beyond it, those that were not used for longest are read again."""
 SUBJECT_BYTES_MAX: Final = 1_024
 _IDS_A_QUERY: Final = 500
 _INDEX, _SNAPSHOTS = b"refold/index/1", b"refold/snapshots/1"
