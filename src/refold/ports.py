@@ -8,8 +8,9 @@ sees position n+1 before n.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from refold.core.encode import Occurred
@@ -26,6 +27,9 @@ Clock = Callable[[], int]
 """Microseconds UTC, now."""
 CLOCK_STREAM: Final = "refold-clock"
 """The stream whose appends begin time again: ``recorded_at`` may go back there, and only there."""
+Texts = Mapping[int, bytes | None]
+"""JSON texts by the positions of events; None: there is none."""
+NOTHING: Final[Texts] = MappingProxyType({})
 SqlValue = str | int | float | bytes | None
 """What stands in a column of SQL."""
 
@@ -135,11 +139,9 @@ class TableTransaction(Protocol):
 
     def execute(self, sql: str, values: Sequence[SqlValue] = ()) -> list[tuple[Any, ...]]:
         """Run one statement; its rows."""
-        ...
 
     def executemany(self, sql: str, values: Iterable[Sequence[SqlValue]]) -> None:
         """Run one statement for each of many values."""
-        ...
 
 
 Begin = Callable[[], TableTransaction]
@@ -151,15 +153,12 @@ class Beside(Protocol):
 
     def begin(self, transaction: TableTransaction, *, after: int) -> None:
         """Appends are to come that follow a position; what this raises refuses all of them."""
-        ...
 
     def add(self, transaction: TableTransaction, rows: Sequence[Row]) -> RefoldError | None:
         """One append is stored; an error refuses it alone and undoes what was written for it."""
-        ...
 
     def end(self, transaction: TableTransaction, *, position: int) -> None:
         """That was all: the log ends at a position now."""
-        ...
 
 
 class Committer(Protocol):
@@ -172,15 +171,13 @@ class Committer(Protocol):
         but where an append to :data:`CLOCK_STREAM` begins it again. Where the clock stands behind
         the stored time, what it says is stored too: events without a time occurred then.
         """
-        ...
 
 
 class Backend(Protocol):
     """Storage for one log; every method may be called from any thread.
 
-    This is all that a log needs. Every other power is a Protocol of its own, below. One that
-    rewrites an event inside the row or segment that holds it, and drops what was made from it
-    (an eraser), will stand beside them; and a diagnosis of any log can be made of :meth:`log`.
+    This is all that a log needs. Every other power is a Protocol of its own, below; a diagnosis of
+    any log can be made of :meth:`log`.
     """
 
     def commit(
@@ -190,7 +187,6 @@ class Backend(Protocol):
 
         Only a :class:`TableKeeper` is given something beside.
         """
-        ...
 
     def rows(
         self, stream: str, *, first: int, last: int, backward: bool, events_max: int
@@ -200,7 +196,6 @@ class Backend(Protocol):
         Of the first ``events_max`` of these versions, with ``backward`` of the last, or of fewer,
         but that one. Appends may be joined in one row; rows are cut at appends, not at versions.
         """
-        ...
 
     def log(
         self,
@@ -215,15 +210,12 @@ class Backend(Protocol):
         ``categories`` and ``types`` narrow it; a row with one event of a wanted type is given
         whole.
         """
-        ...
 
     def find(self, key: str) -> Kept | None:
         """What an append under a key stored, each part in its place; None where there is none."""
-        ...
 
     def head(self, stream: str) -> StreamInfo | None:
         """The stream as it stands, or None when it does not exist."""
-        ...
 
     def log_head(self, *, reached: int = 0) -> int:
         """The last position of the log; 0 when it is empty.
@@ -231,15 +223,12 @@ class Backend(Protocol):
         A server that only follows another, and is behind a position that was ``reached`` before, is
         waited for; :class:`~refold.errors.Unavailable` after a while.
         """
-        ...
 
     def streams(self, *, category: str | None, after: str, streams_max: int) -> list[StreamInfo]:
         """Streams in order of name, after a name."""
-        ...
 
     def close(self) -> None:
         """Let go of files and connections."""
-        ...
 
 
 @runtime_checkable
@@ -252,7 +241,6 @@ class WholeReader(Protocol):
         None where it does not, is a branch, or is not kept so; what is to be told of it, such as
         that it does not exist, is found by reading it as any other.
         """
-        ...
 
 
 @runtime_checkable
@@ -264,7 +252,6 @@ class TagKeeper(Protocol):
 
         Its types narrow it in the same way. None of them is in a branch.
         """
-        ...
 
 
 @runtime_checkable
@@ -273,7 +260,6 @@ class Checkable(Protocol):
 
     def check(self) -> Iterator[Check]:
         """Diagnose the storage, line by line."""
-        ...
 
 
 @runtime_checkable
@@ -285,7 +271,6 @@ class Announcer(Protocol):
 
         Asking again changes nothing. It may miss some: who waits looks for himself too.
         """
-        ...
 
 
 @runtime_checkable
@@ -294,15 +279,12 @@ class SnapshotKeeper(Protocol):
 
     def snapshot(self, stream: str, *, fold: str, fingerprint: str, last: int) -> Snapshot | None:
         """The newest snapshot of a fold at or before version ``last`` of this stream alone."""
-        ...
 
     def keep_snapshots(self, snapshots: Sequence[Snapshot]) -> None:
         """Keep snapshots of one stream and fold, or do not: they are a cache."""
-        ...
 
     def drop_snapshots(self) -> int:
         """Forget every snapshot; how many there were."""
-        ...
 
 
 @runtime_checkable
@@ -311,7 +293,6 @@ class Copied(Protocol):
 
     def batches(self) -> Iterator[tuple[int, Batch]]:
         """Every batch as it was stored, in order, each with what the clock said then."""
-        ...
 
 
 @runtime_checkable
@@ -320,7 +301,33 @@ class Compactor(Protocol):
 
     def compact(self, *, until: int, progress: Callable[[int, int], None]) -> Packed:
         """Pack appends up to a position; ``progress`` gets events done and in all."""
-        ...
+
+
+@runtime_checkable
+class Eraser(Protocol):
+    """A backend that can store other bytes where an event said something, and forget the old."""
+
+    def replace(
+        self, payloads: Mapping[int, bytes], metadata: Texts = NOTHING, shared: Texts = NOTHING
+    ) -> None:
+        """Store other JSON texts, by position: all of them or, on an error, none.
+
+        ``payloads`` of events, ``metadata`` that an event says beside, or its append for all of
+        its events (``shared``); None removes it. Places, types, times and other events stay, to
+        the byte. Snapshots of these streams and their branches are dropped; an append under the
+        key of one of these is a repeat from now on, whatever it holds.
+
+        :class:`~refold.errors.NotFound` where a position holds no event,
+        :class:`~refold.errors.InvalidEvent` for what could not have been appended,
+        :class:`~refold.errors.UsageError` where this log cannot be changed, or not by this login.
+        """
+
+    def scrub(self, progress: Callable[[int, int], None]) -> Iterator[Check]:
+        """Take what was replaced or deleted out of all of the storage that may still hold it.
+
+        One line a part: ``good`` where it is gone; else the detail says what may hold it, and what
+        to do. ``progress`` gets what was packed again, and in all. It may always be run again.
+        """
 
 
 @runtime_checkable
@@ -329,7 +336,6 @@ class Measured(Protocol):
 
     def sizes(self) -> list[PartSize]:
         """What each part takes."""
-        ...
 
 
 @runtime_checkable
@@ -338,11 +344,9 @@ class Maintained(Measured, Protocol):
 
     def copy_to(self, target: Path) -> int:
         """A consistent copy in a new file; its size in bytes."""
-        ...
 
     def repair(self) -> Iterator[str]:
         """Do what is always safe, saying what was done."""
-        ...
 
 
 @runtime_checkable
@@ -351,7 +355,6 @@ class ProgressKeeper(Protocol):
 
     def progress(self, projection: str) -> int | None:
         """All up to this position is in its rows or set aside; None: it was never started."""
-        ...
 
 
 class SelectedRows(list[tuple[Any, ...]]):
@@ -371,7 +374,6 @@ class TableKeeper(Protocol):
         from then on the write lock is held. An error of the work undoes what it wrote. A statement
         that SQL refuses is a :class:`~refold.errors.UsageError`. One thread at a time.
         """
-        ...
 
     def query(self, sql: str, values: Sequence[SqlValue] = ()) -> SelectedRows:
         """The rows of a query, over what is stored when it runs.
@@ -379,4 +381,3 @@ class TableKeeper(Protocol):
         A statement that changes anything is a :class:`~refold.errors.UsageError` (code
         ``read_only``), and not run.
         """
-        ...

@@ -26,6 +26,7 @@ from tests.conformance.clocks import Clocks
 from tests.conformance.conditions import Commands, Conditions
 from tests.conformance.durable import Reopening, Sharing
 from tests.conformance.reading import ReadingStreams, ReadingTheLog
+from tests.conformance.replacing import Replacing
 from tests.conformance.sample import HandClock, OpenStore, registry
 from tests.conformance.storage import Committing, OpenBackend, Paging
 from tests.conformance.travelling import Travelling, Upcasting
@@ -33,6 +34,7 @@ from tests.conformance.travelling import Travelling, Upcasting
 __all__ = [
     "BackendConformance",
     "DurableConformance",
+    "EraserConformance",
     "HandClock",
     "OpenBackend",
     "OpenStore",
@@ -64,3 +66,7 @@ class DurableConformance(Reopening, Sharing):
 
 class BackendConformance(Committing, Paging):
     """The port itself: group commits and pages. Fixture ``open_backend``."""
+
+
+class EraserConformance(Replacing):
+    """The power of :class:`~refold.ports.Eraser`. Fixture ``open_backend``."""

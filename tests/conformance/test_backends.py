@@ -30,6 +30,7 @@ from tests.conformance.reading import ReadingStreams, ReadingTheLog
 from tests.conformance.suites import (
     BackendConformance,
     DurableConformance,
+    EraserConformance,
     OpenBackend,
     OpenStore,
     StoreConformance,
@@ -306,11 +307,11 @@ class InProtectedPostgres(Protecting):
             backend.close()
 
 
-class TestMemoryBackend(InMemory, BackendConformance):
+class TestMemoryBackend(InMemory, BackendConformance, EraserConformance):
     """The port, in memory."""
 
 
-class TestSqliteBackend(InSqlite, BackendConformance):
+class TestSqliteBackend(InSqlite, BackendConformance, EraserConformance):
     """The port, on SQLite."""
 
 

@@ -535,7 +535,7 @@ SMALL = {
     "refold.backends.sqlite.compaction.EVENTS_PER_SEGMENT": 4,
     "refold.backends.sqlite.compaction.SEGMENTS_PER_COMMIT": 1,
     "refold.backends.sqlite.compaction.ROWS_PER_PAGE": 2,
-    "refold.backends.sqlite.backend._WINDOW_POSITIONS_PER_ROW": 1,
+    "refold.backends.sqlite.queries._WINDOW_POSITIONS_PER_ROW": 1,
     "refold.backends.sqlite.writer.ROWS_PER_STATEMENT_MAX": 2,
     "refold.backends.sqlite.writer.STREAMS_CACHED_MAX": 2,
     "refold.backends.postgres.queries.PAGE_BYTES_MAX": 60,

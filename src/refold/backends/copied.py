@@ -42,9 +42,13 @@ class StoredAppend(NamedTuple):
 def stored_write(stream: str, metadata: str | None, body: str, fork: Fork | None) -> Write:
     """The write that stores a body as it was."""
     events = decode_body(body)
-    tags = tuple(msgspec.json.decode(metadata).get("tags", ()) if metadata else ())
     kinds = tuple(event.tag for event in events)
-    return Write(stream, ANY, kinds, metadata, body, fork, occurred_of(events), tags)
+    return Write(stream, ANY, kinds, metadata, body, fork, occurred_of(events), tags_in(metadata))
+
+
+def tags_in(metadata: str | None) -> tuple[str, ...]:
+    """The tags of an append, as its shared metadata say them."""
+    return tuple(msgspec.json.decode(metadata or "{}").get("tags", ()))
 
 
 def as_batches(appends: Iterable[StoredAppend]) -> Iterator[tuple[int, Batch]]:

@@ -111,6 +111,14 @@ class JournalBackend(MemoryBackend):
             self._follow()
             return super().commit(batches, now=now, beside=beside)
 
+    def replace(self, *_: object, **__: object) -> NoReturn:
+        """Refuse: a journal is only ever written at its end; so does ``scrub``."""
+        why = f"{self._path} is a journal, and nothing in one can be changed or erased"
+        way = f"`refold copy {self._path.name} agents.db`, erase there, and delete the journal"
+        raise UsageError(f"{why}: {way}", code="not_erasable", path=str(self._path))
+
+    scrub = replace
+
     def check(self) -> Iterator[Check]:
         """See :class:`~refold.ports.Checkable`."""
         with self._lock():

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from itertools import islice
 from typing import NoReturn, TypeVar
 
+from refold.backends.copied import tags_in
 from refold.backends.plan import Known, Needs, Plan, matches, needs, plan
 from refold.backends.tables import in_memory, progress_of
+from refold.core.canonical import OF_REPLACED
 from refold.core.event import Kind, category_of
 from refold.core.query import Query, QueryItem
+from refold.core.replacing import Replacement, replaced
 from refold.core.snapshot import Snapshot
 from refold.core.stored import Row
-from refold.errors import RefoldError, StoreClosed
+from refold.errors import NotFound, RefoldError, StoreClosed
 from refold.ports import (
+    NOTHING,
     Batch,
     Begin,
     Beside,
@@ -28,6 +32,7 @@ from refold.ports import (
     SqlValue,
     StreamInfo,
     TableTransaction,
+    Texts,
     Write,
 )
 from refold.process import ProcessLock
@@ -231,6 +236,50 @@ class MemoryBackend:
             count = sum(len(kept) for kept in self._snapshots.values())
             self._snapshots.clear()
             return count
+
+    def replace(
+        self, payloads: Mapping[int, bytes], metadata: Texts = NOTHING, shared: Texts = NOTHING
+    ) -> None:
+        """See :class:`~refold.ports.Eraser`."""
+        new = Replacement(payloads, metadata, shared)
+        new.check()
+        with self._lock():
+            indexes = sorted({self._index_of(position) for position in new.positions()})
+            found = [(index, replaced(self._log[index], new)) for index in indexes]
+            for index, row in found:
+                self._put(index, row)
+            for key, kept in self._keys.items():
+                last = {part.position for part in kept.parts}
+                if last & {row.position + row.event_count - 1 for _, row in found}:
+                    self._keys[key] = kept._replace(digest=OF_REPLACED)
+            streams = {row.stream for _, row in found}
+            for stream, fold in [*self._snapshots]:
+                if not streams.isdisjoint(self._lineage(stream)):
+                    del self._snapshots[stream, fold]
+
+    def _index_of(self, position: int) -> int:
+        if not 0 < position <= self.log_head():
+            raise NotFound(f"no event stands at position {position}", position=position)
+        return self._index_after(position - 1)
+
+    def _put(self, index: int, row: Row) -> None:
+        stream = self._streams[row.stream]
+        stream.rows[bisect_right(stream.versions, row.version) - 1] = self._log[index] = row
+        text = None if row.metadata is None else str(row.metadata)
+        write = self._writes[index]
+        self._writes[index] = write._replace(metadata=text, body=str(row.body), tags=tags_in(text))
+
+    def _lineage(self, stream: str) -> Iterator[str]:
+        """A stream and those that it branches from."""
+        yield stream
+        while (fork := self._streams[stream].fork) is not None:
+            yield (stream := fork.parent)
+
+    def scrub(self, progress: Callable[[int, int], None]) -> Iterator[Check]:
+        """See :class:`~refold.ports.Eraser`."""
+        progress(0, 0)
+        self.drop_snapshots()
+        yield Check("memory", True, "what was replaced is let go of; it ends with this process")
 
     def write(self, work: Callable[[Begin], T]) -> T:
         """See :class:`~refold.ports.TableKeeper`."""

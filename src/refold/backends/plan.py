@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from refold.core.canonical import is_of_replaced
 from refold.core.encode import span_of
 from refold.core.event import Kind
 from refold.core.expected import ANY, NO_EVENTS, check_head
@@ -222,8 +223,8 @@ def row_key(key: str, index: int) -> str:
 
 
 def _check_same(batch: Batch, digest: bytes, stream: str, version: int) -> None:
-    """Refuse a key that stood for other bytes."""
-    if digest != batch.digest:
+    """Refuse a key that stood for other bytes; what these were may be forgotten."""
+    if digest != batch.digest and not is_of_replaced(digest):
         facts = {"key": batch.key, "stream": stream, "version": version}
         why = f"key {batch.key!r} was used for other events, at {stream}@{version}: "
         raise UsageError(f"{why}a key names one append for ever", code="key_reused", **facts)

@@ -24,6 +24,8 @@ from msgspec import structs
 DEPTH_MAX: Final = 128
 """How deep a payload may nest: far below where any JSON reader gives up."""
 _OF_COMMAND: Final = b"\x01"
+OF_REPLACED: Final = b"\x02"
+"""Of an append of which events were replaced: whatever comes under its key is a repeat."""
 _SCALARS: Final = frozenset({str, int, float, bool, type(None), bytes, Decimal, datetime})
 _SETS: Final = (set, frozenset)
 _LISTS: Final = (list, tuple)
@@ -124,6 +126,15 @@ def _hashed(texts: Iterable[str | bytes]) -> bytes:
     return digest.digest()
 
 
-def is_of_command(digest: bytes) -> bool:
-    """Whether a stored digest is that of a command, which cannot be told from the events."""
-    return len(digest) == hashlib.sha256().digest_size + 1 and digest.startswith(_OF_COMMAND)
+def is_of_replaced(digest: bytes) -> bool:
+    """Whether a stored digest is that of an append of which events were replaced."""
+    return digest == OF_REPLACED
+
+
+def tells_of_events(digest: bytes) -> bool:
+    """Whether a stored digest can be made again from the events.
+
+    That of a command says what was asked for, not what came of it.
+    """
+    of_command = len(digest) == hashlib.sha256().digest_size + 1 and digest[:1] == _OF_COMMAND
+    return not of_command and not is_of_replaced(digest)

@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from refold.core.canonical import digest_of_command
+from refold.core.canonical import digest_of_command, is_of_replaced
 from refold.core.event import Event, check_name
 from refold.core.expected import ANY, NO_EVENTS, NO_STREAM, Expected
 from refold.core.fold import Decider, Fold, Folded
@@ -167,7 +167,7 @@ def _first_outcome(log: CommandLog, command: Execution, digest: bytes) -> Append
     if kept is None:
         return None
     first = kept.parts[0]
-    if kept.digest != digest:
+    if kept.digest != digest and not is_of_replaced(kept.digest):
         facts = {"key": command.command_id, "stream": first.stream, "version": first.version}
         why = f"{command.command_id!r} was the id of something else, at {first.ids[0]}: "
         raise UsageError(f"{why}an id names one command for ever", code="key_reused", **facts)

@@ -18,7 +18,7 @@ from refold.backends.postgres.queries import has_projections, log_head, log_page
 from refold.backends.postgres.session import ServerSession
 from refold.backends.postgres.statements import FOLDER, qualified, statement
 from refold.backends.postgres.waits import held, limit_locks, patient
-from refold.core.canonical import digest_of, is_of_command
+from refold.core.canonical import digest_of, tells_of_events
 from refold.core.recorded import decode_row
 from refold.core.registry import Registry
 from refold.errors import RefoldError
@@ -141,8 +141,7 @@ def _digests(session: ServerSession, tenant: int) -> str | None:
     for _, parts in groupby(session.cursor().stream(sql, (tenant,)), itemgetter(0)):
         rows = list(parts)
         said, made = {row[1] for row in rows}, digest_of(row[3:] for row in rows)
-        # Of a command it says what was asked for, not what came of it.
-        if said != {made} and not any(map(is_of_command, said)):
+        if said != {made} and all(map(tells_of_events, said)):
             return f"other bytes than were appended at {rows[0][2]}"
     return None
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from operator import attrgetter
+from functools import partial
 from os import getpid
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
@@ -24,16 +24,14 @@ from refold.backends.sqlite.writer import Writer
 from refold.backends.tables import Tables, progress_of, queried
 from refold.core.event import Kind
 from refold.core.query import QueryItem
+from refold.core.replacing import Replacement
 from refold.core.snapshot import Snapshot
 from refold.core.stored import Row
-from refold.errors import BackendError, Corrupt, StoreClosed, Unavailable, UsageError
-from refold.ports import StreamInfo
+from refold.errors import BackendError, StoreClosed, Unavailable, UsageError
 
 T = TypeVar("T")
 READERS_KEPT_MAX: Final = 8
 Synchronous = Literal["FULL", "NORMAL"]
-_WINDOW_POSITIONS_PER_ROW: Final = 8
-"""Where segments interleave, a page is cut by positions: about so many for each row asked for."""
 
 
 class SqliteBackend:
@@ -134,13 +132,14 @@ class SqliteBackend:
         narrowed, wanted = queries.narrowed(categories, types)
         sql = queries.LOG_ROWS.format(narrowed=narrowed)
         if not self._query(queries.PACKED_AFTER, after):
-            values = [after, tags.LAST_POSITION, rows_max, *wanted]
+            values = [after, queries.LAST_POSITION, rows_max, *wanted]
             found = self._read(queries.log_page, sql, values) or []
             rows = [queries.row_of(self._frames, values) for values in found]
             # A compaction may have come between the two queries.
             if all(row.packed_parts is None for row in rows):
                 return rows
-        return self._packed_log(sql, wanted, after, rows_max)
+        place = {"after": after, "until": self.log_head(), "rows_max": rows_max}
+        return queries.packed_log(self._query, self._frames, sql, wanted, **place)
 
     def tagged(self, item: QueryItem, *, after: int, rows_max: int) -> list[Row]:
         """See :class:`~refold.ports.Backend`."""
@@ -150,53 +149,20 @@ class SqliteBackend:
             mask = tags.mask_of([i for i, tag in kinds if Kind.parse(tag).type in item.types])
         found = self._read(tags.appends, item, mask, after=after, rows_max=rows_max)
         segments: dict[int, list[Row]] = {}
+        look = partial(self._read, tags.parts_at, self._frames)
         rows: list[Row] = []
         for name, *values, stream, version in found or ():
             if values[0] is not None:
                 rows.append(queries.row_of(self._frames, [name, *values, None, None]))
             else:
-                rows.append(self._packed_append(segments, stream, version))
+                rows.append(tags.packed_append(segments, look, stream, version))
         return rows
-
-    def _packed_append(self, segments: dict[int, list[Row]], stream: int, version: int) -> Row:
-        """An append that begins at a version, out of its segment; ``segments`` keeps the last."""
-        if all(row.version != version for row in segments.get(stream, ())):
-            read = self._read(tags.parts_at, self._frames, stream, version)
-            segments[stream] = read or []
-        for row in segments[stream]:
-            if row.version == version:
-                return row
-        raise Corrupt(
-            f"version {version} of stream number {stream} has tags but no events; "
-            "run `refold doctor`",
-            version=version,
-        )
 
     def find(self, key: str) -> ports.Kept | None:
         """See :class:`~refold.ports.Backend`."""
         return self._read(queries.kept_under, key)
 
-    def _packed_log(self, sql: str, wanted: list[Any], after: int, rows_max: int) -> list[Row]:
-        """The rows of a window of positions, the appends of segments set in their order."""
-        step = rows_max * _WINDOW_POSITIONS_PER_ROW
-        for end in range(after + step, self.log_head() + step, step):
-            found = self._query(sql, after, end, tags.LAST_POSITION, *wanted)
-            rows: list[Row] = []
-            size_bytes = 0
-            # One segment after the other: where many interleave, all of them would be the log.
-            for values in found:
-                for row in queries.row_of(self._frames, values).appends():
-                    if after < row.position + row.event_count - 1 and row.position <= end:
-                        rows.append(row)
-                        size_bytes += len(row.body)
-                if size_bytes > queries.PAGE_BYTES_MAX:
-                    rows, size_bytes = queries.first_half(rows)
-                    end = rows[-1].position
-            if rows:
-                return sorted(rows, key=attrgetter("position"))
-        return []
-
-    def head(self, stream: str) -> StreamInfo | None:
+    def head(self, stream: str) -> ports.StreamInfo | None:
         """See :class:`~refold.ports.Backend`."""
         return self._read(queries.head, stream)
 
@@ -204,7 +170,9 @@ class SqliteBackend:
         """See :class:`~refold.ports.Backend`."""
         return sum([int(n) for (n,) in shaped(self._query(queries.LOG_HEAD), int)])
 
-    def streams(self, *, category: str | None, after: str, streams_max: int) -> list[StreamInfo]:
+    def streams(
+        self, *, category: str | None, after: str, streams_max: int
+    ) -> list[ports.StreamInfo]:
         """See :class:`~refold.ports.Backend`."""
         narrowed, values = ("", ()) if category is None else ("category = ?3 AND ", (category,))
         sql = queries.STREAM.format(wanted=f"{narrowed}name > ?1 ORDER BY name LIMIT ?2")
@@ -230,8 +198,7 @@ class SqliteBackend:
 
     def write(self, work: Callable[[ports.Begin], T]) -> T:
         """See :class:`~refold.ports.TableKeeper`."""
-        if self._mode == "read":
-            raise UsageError(f"{self._path} was opened for reading", code="not_writable")
+        self._check_writable()
         return self._tables.write(work)
 
     def query(self, sql: str, values: Sequence[ports.SqlValue] = ()) -> ports.SelectedRows:
@@ -257,6 +224,27 @@ class SqliteBackend:
             packed = packer.pack(until=until, progress=progress)
             connection.execute("PRAGMA incremental_vacuum").fetchall()
             return packed
+
+    def replace(
+        self,
+        payloads: Mapping[int, bytes],
+        metadata: ports.Texts = ports.NOTHING,
+        shared: ports.Texts = ports.NOTHING,
+    ) -> None:
+        """See :class:`~refold.ports.Eraser`."""
+        from refold.backends.sqlite import eraser
+
+        self._check_writable()
+        with self._reading() as connection:
+            eraser.replace(connection, Replacement(payloads, metadata, shared))
+
+    def scrub(self, progress: Callable[[int, int], None]) -> Iterator[ports.Check]:
+        """See :class:`~refold.ports.Eraser`."""
+        from refold.backends.sqlite import eraser
+
+        self._check_writable()
+        with self._reading() as connection:
+            yield from eraser.scrub(connection, progress)
 
     def sizes(self) -> list[ports.PartSize]:
         """See :class:`~refold.ports.Maintained`."""
@@ -315,12 +303,15 @@ class SqliteBackend:
                 close_quietly(reader)
 
     def _new_writer(self) -> Writer:
-        if self._mode == "read":
-            raise UsageError(f"{self._path} was opened for reading", code="not_writable")
+        self._check_writable()
         self._close_writing()
         self._writing = self._connected()
         self._writer = writer = Writer(self._writing, self._place)
         return writer
+
+    def _check_writable(self) -> None:
+        if self._mode == "read":
+            raise UsageError(f"{self._path} was opened for reading", code="not_writable")
 
     def _close_writing(self) -> None:
         writing, self._writing = self._writing, None

@@ -20,7 +20,7 @@ from refold.backends.sqlite.schema import differences
 from refold.backends.sqlite.tags import OTHER_TYPES_BIT
 from refold.backends.sqlite.unpacked import shown
 from refold.backends.sqlite.writer import Writer
-from refold.core.canonical import digest_of, is_of_command
+from refold.core.canonical import digest_of, tells_of_events
 from refold.core.expected import ANY
 from refold.core.recorded import decode_row
 from refold.core.registry import Registry
@@ -155,8 +155,7 @@ def _digests(connection: apsw.Connection) -> str | None:
     for _, parts in _keyed(connection):
         said = {digest for _, digest, *_ in parts}
         made = digest_of((name or "", body, metadata) for *_, name, body, metadata in parts)
-        # Of a command it says what was asked for, not what came of it.
-        if said != {made} and not any(map(is_of_command, said)):
+        if said != {made} and all(map(tells_of_events, said)):
             return f"other bytes than were appended at {parts[0][2]}"
     return None
 

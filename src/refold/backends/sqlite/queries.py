@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate, product
 from operator import attrgetter
 from typing import Any, Final
@@ -34,6 +34,9 @@ PAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 A page of a stream joins bodies in one value and metadata in another: neither is larger, but for
 those of a single append.
 """
+_WINDOW_POSITIONS_PER_ROW: Final = 8
+"""Where segments interleave, a page is cut by positions: about so many for each row asked for."""
+LAST_POSITION: Final = (1 << 63) - 1
 _FEWER: Final = 8
 """A page that comes to too many bytes is asked for again with so many times fewer events."""
 _TEXTS: Final = slice(8, 10)
@@ -177,6 +180,39 @@ def log_page(connection: apsw.Connection, sql: str, values: Sequence[Any]) -> li
         if size_bytes >= PAGE_BYTES_MAX:
             break
     return rows
+
+
+def packed_log(
+    query: Callable[..., list[tuple[Any, ...]]],
+    frames: Frames,
+    sql: str,
+    wanted: Sequence[str],
+    *,
+    after: int,
+    until: int,
+    rows_max: int,
+) -> list[Row]:
+    """The rows of a window of positions, the appends of segments set in their order.
+
+    ``sql`` is :data:`LOG_ROWS`, narrowed to what is ``wanted``, and ``query`` runs it.
+    """
+    step = rows_max * _WINDOW_POSITIONS_PER_ROW
+    for end in range(after + step, until + step, step):
+        found = query(sql, after, end, LAST_POSITION, *wanted)
+        rows: list[Row] = []
+        size_bytes = 0
+        # One segment after the other: where many interleave, all of them would be the log.
+        for values in found:
+            for row in row_of(frames, values).appends():
+                if after < row.position + row.event_count - 1 and row.position <= end:
+                    rows.append(row)
+                    size_bytes += len(row.body)
+            if size_bytes > PAGE_BYTES_MAX:
+                rows, size_bytes = first_half(rows)
+                end = rows[-1].position
+        if rows:
+            return sorted(rows, key=attrgetter("position"))
+    return []
 
 
 def first_half(rows: list[Row]) -> tuple[list[Row], int]:

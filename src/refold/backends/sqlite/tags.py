@@ -6,7 +6,7 @@ The log is the truth, packed or not; the index of tags is made of it, by a trigg
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ import msgspec
 
 from refold.backends.sqlite.compression import Frames
 from refold.backends.sqlite.file import rows_of, shaped
+from refold.backends.sqlite.queries import LAST_POSITION
 from refold.backends.sqlite.unpacked import shown
 from refold.backends.transaction import transacted
 from refold.core.event import Kind
@@ -23,7 +24,6 @@ from refold.core.stored import Row, corrupt, decode_body
 from refold.errors import Corrupt
 
 ALL_TYPES: Final = -1
-LAST_POSITION: Final = (1 << 63) - 1
 
 _TAGGED: Final = """
 FROM tags WHERE tags.tag = ?1 AND last_position > ?2 AND tags.types & ?3 != 0 {others}"""
@@ -117,6 +117,24 @@ def parts_at(connection: apsw.Connection, frames: Frames, stream: int, version: 
     for values in shaped(rows_of(connection, SEGMENT_OF, stream, version), *_SEGMENT_TYPES):
         return frames.unpacked(*values).appends()
     return []
+
+
+def packed_append(
+    segments: dict[int, list[Row]],
+    look: Callable[[int, int], list[Row] | None],
+    stream: int,
+    version: int,
+) -> Row:
+    """An append that begins at a version, out of its segment; ``segments`` keeps the last."""
+    if all(row.version != version for row in segments.get(stream, ())):
+        segments[stream] = look(stream, version) or []
+    for row in segments[stream]:
+        if row.version == version:
+            return row
+    raise Corrupt(
+        f"version {version} of stream number {stream} has tags but no events; run `refold doctor`",
+        version=version,
+    )
 
 
 def _holds(append: Row, kinds: Sequence[str], *, after: int) -> bool:
