@@ -25,7 +25,7 @@ from refold.audit.note import Note, SigningKey
 from refold.audit.verifier.heads import Unverified, trusted_key
 from refold.audit.verifier.program import unzipped, verify, zipped
 from refold.audit.verifier.proofs import VerifierOptions
-from refold.errors import NotFound, ProofError
+from refold.errors import NotFound, ProofError, UsageError
 from tests.audit.sealed import KINDS, key_of, sealed_by, told
 from tests.support.stores import url_of
 
@@ -213,6 +213,18 @@ def test_who_leaves_an_event_out_is_caught() -> None:
         said(remade({**members, "proof/events.jsonl": b""}))
 
 
+def test_another_stream_behind_it_does_not_hide_its_end() -> None:
+    """With the log's own key: the events that follow are then looked at for the other's alone."""
+    store = small_store()
+    first, second = (
+        unzipped(evidence_bundle(store, call, KEY), "") for call in ("call-1", "call-2")
+    )
+    for count in (1, 2):
+        both = [*records(first, "events")[:count], *records(second, "events")]
+        with pytest.raises(Unverified, match="it does not follow the event before it"):
+            said(remade({**second, "proof/events.jsonl": packed(both)}))
+
+
 def test_records_of_another_head_are_refused(store: refold.Store) -> None:
     """A proof is of the bundle's head, or it is none."""
     old = unzipped(evidence_bundle(store, "call-2", KEY), "")
@@ -270,6 +282,25 @@ def test_what_is_withheld_is_nowhere_and_its_reason_is_said(
     assert b64encode(b"call-1") not in bundle
 
 
+def test_what_is_said_of_an_event_counts_before_what_is_said_of_all() -> None:
+    """Its id before its type, that before the rest; and a name of nothing is refused."""
+    store = small_store()
+
+    def told(withhold: list[str], disclose: list[str]) -> list[bool]:
+        why = dict.fromkeys(withhold, "privileged")
+        bundle = evidence_bundle(store, "call-1", KEY, withhold=why, disclose=disclose)
+        return ["0" in one["disclosed"] for one in records(unzipped(bundle, ""), "events")]
+
+    assert told(["call-1@1"], ["user.utterance"]) == [True, False]
+    assert told(["user.utterance"], ["call-1@1"]) == [False, True]
+    assert told(["user.utterance"], ["user.utterance"]) == [False, False]
+    assert told(["payload"], ["call-1@1"]) == [False, True]
+    for name in ("call-1@11", "user.uterance", "payloads"):
+        for withhold, disclose in (([name], []), ([], [name])):
+            with pytest.raises(UsageError, match="is no id and no type"):
+                told(withhold, disclose)
+
+
 def test_what_cannot_be_proved_is_no_evidence(tmp_path: Path) -> None:
     """No such stream, not sealed to its end, another key, an event that was changed."""
     store = small_store()
@@ -293,5 +324,5 @@ def test_a_long_log_behind_the_stream_is_looked_at_in_part(
     store.append("else", [Event("k")] * 9)
     sealed_by(store).checkpoint()
     bundle = evidence_bundle(store, "call-1", KEY)
-    assert "with none after them up to position 6 of" in said(bundle)
+    assert "none after them up to 6 (7 unseen) of" in said(bundle)
     assert "(the 7 after those were not looked at)" in unzipped(bundle, "")["README.txt"].decode()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final, NamedTuple
 
 from refold.audit.entry import METADATA, NAME, PAYLOAD
 from refold.audit.proving import ORDINALS
 from refold.core.recorded import Recorded
+from refold.errors import UsageError
 
 LATER: Final = "it came after the event that this evidence is about"
 
@@ -15,22 +16,36 @@ LATER: Final = "it came after the event that this evidence is about"
 class Disclosure(NamedTuple):
     """What to withhold, each with the reason, and what to disclose all the same.
 
-    Each is ``payload``, ``metadata`` or ``name`` (of every event), an event's id, or a type.
+    Each is an event's id, or a type; to withhold also ``payload``, ``metadata`` or ``name``, of
+    every event.
     """
 
     withhold: Mapping[str, str]
     disclose: Collection[str]
 
     def withheld(self, recorded: Recorded, *, is_later: bool) -> dict[int, str]:
-        """By ordinal, why something of an event is withheld; ``is_later``: it is not the matter."""
-        whole = [LATER] if is_later else []
-        whole += [self.withhold[one] for one in _names(recorded) if one in self.withhold]
-        if any(one in self.disclose for one in _names(recorded)):
-            whole = []
-        told = dict.fromkeys((PAYLOAD, METADATA), whole[-1]) if whole else {}
-        return told | {
-            ORDINALS[what]: why for what, why in self.withhold.items() if what in ORDINALS
-        }
+        """By ordinal, why something of an event is withheld; ``is_later``: it is not the matter.
+
+        What is said of its id counts before what is said of its type, and that before the rest;
+        of the same, withholding.
+        """
+        told = {ORDINALS[what]: why for what, why in self.withhold.items() if what in ORDINALS}
+        for names in _names(recorded):
+            for name in names:
+                if name in self.withhold:
+                    return dict.fromkeys((PAYLOAD, METADATA), self.withhold[name]) | told
+            if any(name in self.disclose for name in names):
+                return {what: why for what, why in told.items() if what == NAME}
+        return (dict.fromkeys((PAYLOAD, METADATA), LATER) if is_later else {}) | told
+
+    def check(self, history: Iterable[Recorded]) -> None:
+        """Refuse with UsageError what is the name of nothing: it would be disclosed."""
+        known = {name for one in history for names in _names(one) for name in names}
+        for name in (*self.withhold, *self.disclose):
+            if name not in known and (name in self.disclose or name not in ORDINALS):
+                of_all = ", ".join(ORDINALS)
+                why = f"{name!r} is no id and no type of an event here (nor {of_all}, to withhold)"
+                raise UsageError(why, argument="withhold" if name in self.withhold else "disclose")
 
     @property
     def tells_name(self) -> bool:
@@ -38,5 +53,5 @@ class Disclosure(NamedTuple):
         return not any(ORDINALS.get(what) == NAME for what in self.withhold)
 
 
-def _names(recorded: Recorded) -> tuple[str, str, str]:
-    return recorded.id, recorded.origin_id, recorded.type
+def _names(recorded: Recorded) -> tuple[tuple[str, str], tuple[str]]:
+    return (recorded.id, recorded.origin_id), (recorded.type,)

@@ -49,6 +49,7 @@ def gathered(store: Store, what: str, key: VerifyingKey, choice: Disclosure) -> 
     if history[-1].position > prover.head.size:
         why = f"{stream} is not sealed to its end: `refold checkpoint` seals what stands"
         raise NotFound(why, code="not_sealed", stream=stream)
+    choice.check(history)
     events, disclosed = [], []
     for recorded in history:
         withheld = choice.withheld(recorded, is_later=recorded.version > until)

@@ -207,9 +207,7 @@ def beside(index: int, last: int, path: list[bytes], where: str) -> list[tuple[i
         sides += [index & 1] if index & 1 or index < last else []
         index, last = index >> 1, last >> 1
     if len(sides) != len(path):
-        refuse(
-            where, f"the path to the root is too {'short' if len(path) < len(sides) else 'long'}"
-        )
+        refuse(where, f"the path to the root is too {'long' if path[len(sides) :] else 'short'}")
     return [(is_left, path[at]) for at, is_left in enumerate(sides)]
 
 

@@ -108,8 +108,8 @@ def verify_bundle(data: bytes, options: VerifierOptions, where: str) -> str:
         if not any(hashlib.sha256(one.encode()).digest() in members[name] for one in heads):
             refuse(f"{where}, {name}", "it is no time stamp of a checkpoint that is here")
         say(f"  {name} is a time stamp: openssl checks it, as README.txt says")
-    every = f"all {len(words)} events of a stream, from {words[0]} to {words[-1]}"
-    return f"{every}, with none after them up to position {behind} of {head}; signed: other files"
+    every = f"all {len(words)} events of a stream, from {words[0]} to {words[-1]}, none after them"
+    return f"{every} up to {behind} ({head.size - behind} unseen) of {head}; signed: other files"
 
 
 def verify(file: BinaryIO, options: VerifierOptions, where: str) -> str:

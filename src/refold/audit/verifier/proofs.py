@@ -174,6 +174,8 @@ def proved(record: Json, chains: Chains, options: VerifierOptions, where: str) -
         if value != words[key] or type(value) is not type(words[key]):
             refuse(where, f"it says {key} {value!r:.99}, and what was signed {words[key]!r:.99}")
     if chains:
+        if chains[b""] and chains[b""][1] != entry.previous:
+            refuse(where, "it does not follow the event before it: one is left out, or of another")
         follow(chains, entry, leaf_hash(bytes_of(record["entry"], where)), None, where)
     show(words, values, options)
     disclosed = ", ".join(map(named, values)) or "nothing"
