@@ -88,6 +88,7 @@ Example:
         "prompts": ("prompts", "Show which prompts were in force when, and how they differ."),
         "datasets": ("datasets", "Keep named lists of conversations, in versions."),
         "label": ("label", "Label or score a conversation."),
+        "ui": ("ui", "Look at a store in the browser."),
         "show": ("show", "Show a stream, now or as it was."),
         "state": ("state", "Print the state that a stream folds to, now or then."),
         "log": ("log", "Print the whole log in order."),

@@ -1,0 +1,69 @@
+"""`refold ui`."""
+
+from __future__ import annotations
+
+import socket
+import webbrowser
+from contextlib import ExitStack, closing
+from typing import Final
+
+import refold
+from refold.cli import output
+from refold.cli.options import command, int_option, opened, option
+from refold.errors import UsageError
+from refold.extras import needs
+
+PORT: Final = 8712
+
+
+@command("ui")
+@int_option("--port", 0, 65_535, default=PORT, help="Where to listen; 0: any that is free.")
+@option("--open", "in_browser", is_flag=True, help="Open it in the browser.")
+def ui_command(url: str, port: int, in_browser: bool) -> None:
+    """Look at a store in the browser.
+
+    Served on 127.0.0.1 until Ctrl-C, to this machine alone: which conversations there are, each
+    with its state at any event, and the exact bytes behind an answer. It only reads. Needs
+    `pip install 'refold[ui]'`.
+
+        refold ui
+        refold ui --db calls.db --open
+    """
+    try:
+        import uvicorn
+    except ModuleNotFoundError as error:
+        raise UsageError(needs("pages are served by uvicorn", "ui")) from error
+    from refold.ui import app
+
+    with closing(_listening(port)) as at, ExitStack() as held:
+        store, rows = _opened(url, held)
+        served = app(store, rows=rows)
+        address = f"http://127.0.0.1:{at.getsockname()[1]}/"
+        output.show({"address": address}, [address])
+        if in_browser:
+            webbrowser.open(address)
+        how = uvicorn.Config(served, log_level="warning", server_header=False, ws="none")
+        uvicorn.Server(how).run(sockets=[at])
+
+
+def _opened(url: str, held: ExitStack) -> tuple[refold.Store, refold.Store | None]:
+    """The store, and another for what conversations are found by where it cannot be kept there."""
+    try:
+        if not url.endswith(".jsonl"):
+            return held.enter_context(refold.open(url, mode="write")), None
+    except UsageError as error:
+        if error.code != "not_writable":
+            raise
+    return held.enter_context(opened(url)), held.enter_context(refold.open("memory:"))
+
+
+def _listening(port: int) -> socket.socket:
+    made = socket.socket()
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind(("127.0.0.1", port))
+    except OSError as error:
+        made.close()
+        why = f"127.0.0.1:{port} cannot be listened on ({error.strerror}): give another --port"
+        raise UsageError(why, port=port) from error
+    return made

@@ -1,0 +1,66 @@
+"""What every request to the pages passes: who is asked for, and what an answer allows a browser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+READING: Final = frozenset({"GET", "HEAD"})
+ALLOWED: Final = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
+"""Nothing but what the pages themselves have is loaded or run, and nobody else may frame them."""
+
+
+class Guard:
+    """Lets requests through that read, and that ask for one of the names a server is known by."""
+
+    def __init__(self, app: ASGIApp, *, hosts: Iterable[str]) -> None:
+        self._app, self._hosts = app, frozenset(host.lower() for host in hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse a request, or pass it on and say in its answer what a browser may do with it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def told(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.update(ALLOWED)
+                headers.setdefault("cache-control", "no-store")
+            await send(message)
+
+        refused = self._refused(scope)
+        await (self._app if refused is None else refused)(scope, receive, told)
+
+    def _refused(self, scope: Scope) -> PlainTextResponse | None:
+        host = Headers(scope=scope).get("host", "")
+        if _name(host) not in self._hosts:
+            why = f"these pages are not known as {host!r}: open them by one of their own names\n"
+            return PlainTextResponse(why, 421)
+        if scope["method"] not in READING:
+            return PlainTextResponse("these pages only read\n", 405, {"allow": "GET, HEAD"})
+        return None
+
+
+def _name(host: str) -> str | None:
+    """The name in a Host header, without its port; None for what is none."""
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None

@@ -1,0 +1,23 @@
+// Keys: / search, j and k along the list, ? help. Everything works without them.
+(() => {
+  "use strict";
+  const typing = (element) => element.matches("input, textarea, select");
+
+  function step(by) {
+    const links = [...document.querySelectorAll("a.open, .step a")].filter((one) => one.matches("a.open, .meta a"));
+    if (!links.length) return;
+    const at = links.indexOf(document.activeElement);
+    links[Math.min(Math.max(at + by, 0), links.length - 1)].focus();
+  }
+
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target)) return;
+    const keys = document.getElementById("keys");
+    if (event.key === "/") document.getElementById("q").focus();
+    else if (event.key === "j") step(1);
+    else if (event.key === "k") step(-1);
+    else if (event.key === "?") keys.showModal();
+    else return;
+    event.preventDefault();
+  });
+})();

@@ -1,0 +1,57 @@
+"""`refold ui` as a process: it says where it is, answers there, and ends when it is told to."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx2
+import pytest
+
+import refold
+from refold.conversation.events import UserUtterance
+from tests.cli.running import Refold
+
+LIMIT_S = 60
+
+
+@pytest.mark.parametrize("name", ["calls.db", "calls.jsonl"])
+def test_it_serves_a_store_until_it_is_interrupted(tmp_path: Path, name: str) -> None:
+    """A file and a journal, neither with an event more or less afterwards."""
+    with refold.open(tmp_path / name) as store:
+        store.append("call-1", [UserUtterance(text="Is my table booked?")])
+    command = [sys.executable, "-m", "refold", "ui", "--db", str(tmp_path / name), "--port", "0"]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert running.stdout is not None
+        address = running.stdout.readline().strip()
+        assert "call-1" in httpx2.get(address, timeout=LIMIT_S).text
+        found = httpx2.get(f"{address}?q=booked", timeout=LIMIT_S).text
+        assert "1 conversation," in found
+    finally:
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=LIMIT_S)
+    assert "Traceback" not in said
+    with refold.open(tmp_path / name, mode="read") as store:
+        assert store.log_head() == 1
+
+
+def test_a_port_in_use_is_said(run: Refold) -> None:
+    """With the option that names another."""
+    with refold.open("refold.db"), socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = run("ui", "--port", str(taken.getsockname()[1]))
+    assert done.code == 2
+    assert "give another --port" in done.err
+    assert done.out == ""
+
+
+def test_a_store_that_is_not_there_is_said(run: Refold) -> None:
+    """Before anything is listened on."""
+    done = run("ui", "--db", "nothing.db", "--port", "0")
+    assert (done.code, done.out) == (2, "")
+    assert "nothing.db" in done.err

@@ -1,0 +1,37 @@
+"""The pages of a store, served by a real server, and a reader of them."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx2
+import uvicorn
+
+import refold
+from refold.ui import app
+
+LIMIT_S = 30
+
+
+@contextmanager
+def served(store: refold.Store) -> Iterator[httpx2.Client]:
+    """A client of the pages; they are served on a free port until the block ends."""
+    at = socket.socket()
+    at.bind(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app(store), log_level="warning", ws="none"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [at]})
+    thread.start()
+    until = time.monotonic() + LIMIT_S
+    while not server.started and time.monotonic() < until:
+        time.sleep(0.01)
+    try:
+        with httpx2.Client(base_url=f"http://127.0.0.1:{at.getsockname()[1]}") as client:
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join(LIMIT_S)
+        at.close()
