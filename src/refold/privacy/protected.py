@@ -7,7 +7,7 @@ locked, and opened on the way out, page by page, for who may read them.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from refold.core.stored import Row, StoredEvent
@@ -29,7 +29,7 @@ from refold.privacy.envelope import DRAWN_BYTES, ERASED, OPENING, WITHHELD, Data
 from refold.privacy.opening import Known, keys_in, opened_row
 from refold.privacy.privacy import Privacy
 from refold.privacy.protecting import protected_body
-from refold.privacy.subject_keys import SubjectKeys, shown_as
+from refold.privacy.subject_keys import SubjectKeys
 from refold.privacy.subjects import Subjects, forks_of
 
 _DRAWN_AT_ONCE: Final = 64
@@ -158,12 +158,8 @@ class Protected:
         known = self._known([(row.stream, ids) for row, ids in wanted])
         return [opened_row(row, known.get(row.stream, {})) for row in rows]
 
-    def may_read(self, stream: str) -> bool:
-        """Whether who reads may read all of a stream; asked and recorded as reading it is."""
-        if self.keys.keyring is None or self.privacy.allow is not None:
-            return False  # A policy may allow some of it.
-        subject = self.keys.pseudonym(self._subjects.of_stream(stream))
-        return bool(self._access.allowed([AskedAbout(shown_as(subject), stream)]))
+    def _note_read(self, subjects: Collection[str], *, is_whole: bool) -> None:
+        """A page was read, with values of these subjects; ``is_whole``: nothing was withheld."""
 
     def _known(self, wanted: Sequence[tuple[str, set[str]]]) -> dict[str, Known]:
         """What the keys of each stream's values are to who reads."""
@@ -193,10 +189,13 @@ class Protected:
 
         # By a keyring, what no row has is no key at all; without one, all is withheld.
         there = ids if self.keys.keyring is None else rows.keys()
-        return {
+        found: dict[str, Known] = {
             stream: {one: known(stream, one) for one in some & there}
             for stream, some in of_streams.items()
         }
+        is_whole = not any(WITHHELD in some.values() for some in found.values())
+        self._note_read({one.subject for one in asked}, is_whole=is_whole)
+        return found
 
     def _closed(self, batch: Batch, used: dict[str, DataKey | str]) -> Batch | RefoldError:
         """A batch as it is stored, or why it cannot be; ``used`` gets the keys."""
