@@ -46,7 +46,7 @@ def stored_write(stream: str, metadata: str | None, body: str, fork: Fork | None
     return Write(stream, ANY, kinds, metadata, body, fork, occurred_of(events), tags_in(metadata))
 
 
-def tags_in(metadata: str | None) -> tuple[str, ...]:
+def tags_in(metadata: str | bytes | None) -> tuple[str, ...]:
     """The tags of an append, as its shared metadata say them."""
     return tuple(msgspec.json.decode(metadata or "{}").get("tags", ()))
 

@@ -16,7 +16,7 @@ import apsw
 from refold import ports, process
 from refold.backends.rest import resting
 from refold.backends.sqlite import doctor, file, maintenance, queries, snapshots, tags, unpacked
-from refold.backends.sqlite.compression import Frames, dictionary_bytes
+from refold.backends.sqlite.compression import Frames, dictionary_bytes, frames_of, read_again
 from refold.backends.sqlite.errors import DRIVER_ERRORS, driver_error, naming_errors
 from refold.backends.sqlite.file import Mode, close_quietly, rows_of, shaped
 from refold.backends.sqlite.place import FILE_GONE, FilePlace, Rest, stat_of
@@ -98,6 +98,7 @@ class SqliteBackend:
                 writer.undo()
                 raise
 
+    @read_again
     def rows(
         self, stream: str, *, first: int, last: int, backward: bool, events_max: int
     ) -> list[Row]:
@@ -120,6 +121,7 @@ class SqliteBackend:
         row = self._read(queries.joined_page, stream, 0, last, sql=queries.WHOLE)
         return row if row is not None and row.version == 0 else None
 
+    @read_again
     def log(
         self,
         *,
@@ -204,7 +206,7 @@ class SqliteBackend:
     def query(self, sql: str, values: Sequence[ports.SqlValue] = ()) -> ports.SelectedRows:
         """See :class:`~refold.ports.TableKeeper`."""
         with self._reading() as connection:
-            return queried(unpacked.shown(connection, self._frames), sql, values)
+            return queried(unpacked.shown(connection, frames_of(connection)), sql, values)
 
     def progress(self, projection: str) -> int | None:
         """See :class:`~refold.ports.ProgressKeeper`."""
@@ -213,14 +215,14 @@ class SqliteBackend:
     def check(self) -> Iterator[ports.Check]:
         """See :class:`~refold.ports.Backend`."""
         with self._reading() as connection:
-            yield from doctor.checks(connection, self._path, self._frames)
+            yield from doctor.checks(connection, self._path, frames_of(connection))
 
     def compact(self, *, until: int, progress: Callable[[int, int], None]) -> ports.Packed:
         """See :class:`~refold.ports.Compactor`; writers go on meanwhile."""
         from refold.backends.sqlite.compaction import Packer
 
         with self._reading() as connection:
-            packer = Packer(connection, Frames(self._dictionary))
+            packer = Packer(connection, frames_of(connection))
             packed = packer.pack(until=until, progress=progress)
             connection.execute("PRAGMA incremental_vacuum").fetchall()
             return packed
@@ -265,12 +267,12 @@ class SqliteBackend:
     def repair(self) -> Iterator[str]:
         """See :class:`~refold.ports.Maintained`."""
         with self._reading() as connection:
-            yield from maintenance.repairs(connection, self._frames)
+            yield from maintenance.repairs(connection, frames_of(connection))
 
     def batches(self) -> Iterator[tuple[int, ports.Batch]]:
         """See :class:`~refold.ports.Copied`."""
         with self._reading() as connection:
-            yield from unpacked.batches(connection, self._frames)
+            yield from unpacked.batches(connection, frames_of(connection))
 
     def close(self) -> None:
         """Let go of the file; closing twice is fine."""

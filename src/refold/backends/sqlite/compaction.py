@@ -8,19 +8,25 @@ neither. The last append of the log is never packed: writers know the head of th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import cache
 from itertools import chain, islice
-from typing import Final, NamedTuple
+from operator import attrgetter
+from typing import Any, Final, NamedTuple, TypeVar
 
 import apsw
 
 from refold.backends.sqlite.compression import DICTIONARY_BYTES, Frames, trained
-from refold.backends.sqlite.file import rows_of, shaped
+from refold.backends.sqlite.file import mark_of, rows_of, shaped
 from refold.backends.sqlite.queries import row_of
 from refold.backends.transaction import transacted
 from refold.core.stored import Row, Segment, corrupt, joined
+from refold.errors import Unavailable
 from refold.ports import CLOCK_STREAM, Packed
 
+T = TypeVar("T")
+BEGUN_MAX: Final = 100
+"""So often a compaction begins again where events were replaced meanwhile."""
 EVENTS_PER_SEGMENT: Final = 192
 """A frame takes whole pages, and wastes less of its last one the larger it is.
 
@@ -52,10 +58,26 @@ SELECT coalesce(packed_version, fork_version, -1) + 1 = ?2 AND ?4 = (
     SELECT count(*) FROM log WHERE stream = ?1 AND version BETWEEN ?2 AND ?3
 ) FROM streams WHERE id = ?1"""
 _PACKED_TO: Final = "UPDATE streams SET packed_version = ?, packed_at = ? WHERE id = ?"
+_OLD: Final = """
+SELECT streams.category, name, position, version, count, recorded_at, occurred_from, occurred_to,
+    frame, dictionary, segments.body_bytes FROM segments JOIN streams ON streams.id = stream"""
+_GIVEN_UP: Final = """
+WHERE dictionary IN (SELECT id FROM dictionaries WHERE category GLOB char(31) || '*')"""
+_AGAIN: Final = """
+UPDATE segments SET frame = ?, dictionary = ? WHERE position = ? AND dictionary IS ?"""
+_FORGET: Final = """
+DELETE FROM dictionaries WHERE category GLOB char(31) || '*'
+    AND id NOT IN (SELECT dictionary FROM segments WHERE dictionary IS NOT NULL)"""
+_TRAINED: Final = "INSERT OR IGNORE INTO dictionaries VALUES (abs(random() >> 1), ?, ?)"
+"""Under a number that no other has had, which somebody may still hold by it."""
 _SEGMENT_TYPES: Final = (int, int, int, int, int, int, bytes, int | None, int, int)
 _LAST_SEGMENT: Final = """
 SELECT position, version, count, recorded_at, occurred_from, occurred_to, frame, dictionary,
     body_bytes, types FROM segments WHERE stream = ? ORDER BY version DESC LIMIT 1"""
+
+
+class _WasReplaced(Exception):
+    """What was read may not be what stands now."""
 
 
 class _PackedStream(NamedTuple):
@@ -84,24 +106,55 @@ class Packer:
     def __init__(self, connection: apsw.Connection, frames: Frames) -> None:
         self._connection = connection
         self._frames = frames
+        self._mark = 0
+        self._done = Packed(0, 0)
         self._dictionary = cache(self._found_or_trained)
 
     def pack(self, *, until: int, progress: Callable[[int, int], None]) -> Packed:
-        """Pack every append up to a position; ``progress`` gets events done and in all, 0 first."""
+        """Pack every append up to a position; ``progress`` gets events done and in all."""
+        self._settled(self._pack, until, progress)
+        return self._done
+
+    def pack_again(self, progress: Callable[[int, int], None]) -> None:
+        """Pack without them what was packed with dictionaries that were given up; forget these."""
+        self._settled(self._pack_again, progress)
+
+    def _settled(self, work: Callable[..., None], *arguments: Any) -> None:
+        """Do some work; begin it again where events were replaced since it had read them."""
+        for _ in range(BEGUN_MAX):
+            self._mark = mark_of(self._connection)
+            self._dictionary = cache(self._found_or_trained)
+            with suppress(_WasReplaced):
+                return work(*arguments)
+        raise Unavailable("events were replaced again and again meanwhile: try again later")
+
+    def _pack(self, until: int, progress: Callable[[int, int], None]) -> None:
         # The log's last append stays where it is.
         ((last,),) = rows_of(self._connection, "SELECT max(position) FROM log")
         cutoff = min(until + 1, last or 1)
         found = shaped(rows_of(self._connection, _STREAMS, cutoff), int, str, str, int, int)
-        in_all = sum(row[-1] for row in found)
+        in_all = self._done.events + sum(row[-1] for row in found)
         streams = [_PackedStream(*row[:-1]) for row in found]
         ready = chain.from_iterable(self._segments(stream, cutoff) for stream in streams)
-        events = segments = 0
-        progress(events, in_all)
         while batch := list(islice(ready, SEGMENTS_PER_COMMIT)):
-            events += self._stored(batch)
-            segments += len(batch)
-            progress(events, in_all)
-        return Packed(events, segments)
+            events, segments = self._done
+            self._done = Packed(events + self._stored(batch), segments + len(batch))
+            progress(self._done.events, in_all)
+        progress(self._done.events, in_all)
+
+    def _pack_again(self, progress: Callable[[int, int], None]) -> None:
+        ((in_all,),) = rows_of(self._connection, f"SELECT count(*) FROM segments {_GIVEN_UP}")
+        done = 0
+        while page := rows_of(self._connection, f"{_OLD} {_GIVEN_UP} LIMIT {SEGMENTS_PER_COMMIT}"):
+            again = []
+            for category, *values in page:
+                dictionary = self._dictionary(category)
+                frame = self._frames.packed(joined([self._frames.unpacked(*values)]), dictionary)
+                again.append((frame, dictionary, values[1], values[8]))
+            transacted(self._connection, self._connection.executemany, _AGAIN, again)
+            done += len(page)
+            progress(done, in_all)
+        self._connection.execute(_FORGET)
 
     def _segments(self, stream: _PackedStream, cutoff: int) -> Iterator[_Ready]:
         """The segments of a stream's old appends; a small last one is packed again with more."""
@@ -145,7 +198,17 @@ class Packer:
 
     def _stored(self, ready: Sequence[_Ready]) -> int:
         """Put segments in and their appends out; the events that were moved."""
-        return transacted(self._connection, lambda: sum(map(self._store, ready)))
+        return self._unless_replaced(lambda: sum(map(self._store, ready)))
+
+    def _unless_replaced(self, work: Callable[[], T]) -> T:
+        """Do in a transaction what rests on events that were read, where these still stand."""
+
+        def checked() -> T:
+            if mark_of(self._connection) != self._mark:
+                raise _WasReplaced
+            return work()
+
+        return transacted(self._connection, checked)
 
     def _store(self, one: _Ready) -> int:
         segment, stream = one.segment, one.stream
@@ -172,20 +235,25 @@ class Packer:
         made = trained(self._samples(category))
         if made is None:
             return None
-        self._connection.execute(
-            "INSERT OR IGNORE INTO dictionaries (category, bytes) VALUES (?, ?)", (category, made)
-        )
+        self._unless_replaced(lambda: self._connection.execute(_TRAINED, (category, made)))
         return int(rows_of(self._connection, wanted, category)[0][0])
 
     def _samples(self, category: str) -> list[bytes]:
+        """Bodies of a category: those that are not packed, and where these are few, others too."""
         samples: list[bytes] = []
         size_bytes = 0
-        for (body,) in self._connection.execute(_SAMPLES, (category,)):
-            samples.append(str(body).encode())
-            size_bytes += len(samples[-1])
+        for body in self._bodies(category):
+            samples.append(body)
+            size_bytes += len(body)
             if size_bytes > SAMPLE_BYTES_MAX:
                 break
         return samples
+
+    def _bodies(self, category: str) -> Iterator[bytes]:
+        for (body,) in self._connection.execute(_SAMPLES, (category,)):
+            yield str(body).encode()
+        for _, *values in self._connection.execute(f"{_OLD} WHERE category = ?", (category,)):
+            yield from map(attrgetter("body"), self._frames.unpacked(*values).appends())
 
 
 def _is_full(rows: Sequence[Row]) -> bool:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial, wraps
 from importlib import import_module
-from typing import Any, Final
+from typing import Any, Final, ParamSpec, TypeVar
 
 import apsw
 
@@ -13,6 +13,8 @@ from refold.core.payload import EVENT_BYTES_MAX
 from refold.core.stored import Row, Segment
 from refold.errors import Corrupt, Unavailable
 
+P = ParamSpec("P")
+T = TypeVar("T")
 LEVEL: Final = 9
 """Next to 3: a twentieth less room, a third more time to pack, and none to read."""
 DICTIONARY_BYTES: Final = 64 * 1024
@@ -110,5 +112,29 @@ def dictionary_bytes(connection: apsw.Connection, dictionary: int) -> bytes:
     """A stored dictionary."""
     found = connection.execute("SELECT bytes FROM dictionaries WHERE id = ?", (dictionary,)).get
     if not isinstance(found, bytes):
-        raise Corrupt(f"the compression dictionary {dictionary} is missing; run `refold doctor`")
+        why = f"the compression dictionary {dictionary} is missing; run `refold doctor`"
+        raise Corrupt(why, dictionary=dictionary)
     return found
+
+
+def frames_of(connection: apsw.Connection) -> Frames:
+    """What packs and unpacks by the dictionaries that a connection sees, in its transaction too."""
+    return Frames(partial(dictionary_bytes, connection))
+
+
+def read_again(read: Callable[P, T]) -> Callable[P, T]:
+    """A read of packed appends, tried again where they were packed again under it.
+
+    A dictionary may be given up after a segment was read that was packed with it.
+    """
+
+    @wraps(read)
+    def reading(*arguments: P.args, **named: P.kwargs) -> T:
+        try:
+            return read(*arguments, **named)
+        except Corrupt as error:
+            if "dictionary" not in error.facts:
+                raise
+        return read(*arguments, **named)
+
+    return reading

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
 from typing import Final
 
 import apsw
 
 from refold.backends.copied import tags_in
-from refold.backends.sqlite.compression import Frames, dictionary_bytes
-from refold.backends.sqlite.file import rows_of, synced
+from refold.backends.sqlite.compaction import Packer
+from refold.backends.sqlite.compression import frames_of
+from refold.backends.sqlite.file import mark_of, rows_of, synced
 from refold.backends.sqlite.tags import mask_of
 from refold.backends.transaction import transacted
 from refold.core.canonical import OF_REPLACED
 from refold.core.replacing import Replacement, replaced
 from refold.core.stored import Row, decode_body, joined
-from refold.errors import NotFound
+from refold.errors import NotFound, Unavailable
 from refold.ports import Check
 
 _HOT: Final = """
@@ -39,6 +38,11 @@ WHERE key = ?1 OR key > ?1 || char(31) AND key < ?1 || char(32)"""
 _TAG: Final = """
 INSERT OR IGNORE INTO tags SELECT ?1, ?2, id, ?3, ?4, ?5 FROM streams
 WHERE id = ?6 AND category NOT LIKE '%~'"""
+_GIVE_UP: Final = """
+UPDATE dictionaries SET category = char(31) || id WHERE category IN (
+    SELECT category FROM streams WHERE id IN (SELECT value FROM json_each(?))
+)"""
+"""Dictionaries hold what was often said; nothing is packed with one whose category is none."""
 _DROP_SNAPSHOTS: Final = """
 WITH RECURSIVE made_of (id, name) AS (
     SELECT id, name FROM streams WHERE id IN (SELECT value FROM json_each(?))
@@ -50,49 +54,55 @@ WITH RECURSIVE made_of (id, name) AS (
 def replace(connection: apsw.Connection, new: Replacement) -> None:
     """Store other texts for events; see :class:`~refold.ports.Eraser`."""
     new.check()
-    with _wiping(connection), synced(connection):
+    connection.pragma("secure_delete", 1)  # Zeros stand where something was deleted.
+    with synced(connection):
         transacted(connection, _Replacing(connection, new).all)
 
 
 def scrub(connection: apsw.Connection, progress: Callable[[int, int], None]) -> Iterator[Check]:
     """Take what was replaced or deleted out of the file; see :class:`~refold.ports.Eraser`."""
-    progress(0, 0)
-    with _wiping(connection), synced(connection):
-        connection.execute("DELETE FROM snapshots")
-        yield Check("snapshots", True, f"{connection.changes()} dropped; folds make them again")
-        yield _pages(connection)
-        yield _log_ahead(connection)
+    parts: dict[str, Callable[[], str]] = {
+        "snapshots": lambda: _snapshots(connection),
+        "dictionaries": lambda: _dictionaries(connection, progress),
+        "pages": lambda: _pages(connection),
+        "write-ahead log": lambda: _log_ahead(connection),
+    }
+    connection.pragma("secure_delete", 1)
+    with synced(connection):
+        for part, work in parts.items():
+            try:
+                done = work()
+            except (apsw.Error, Unavailable) as error:
+                advice = "make room, let others end, and run it again"
+                yield Check(part, False, f"may hold what was replaced ({error}): {advice}")
+                continue
+            yield Check(part, True, done)
 
 
-def _pages(connection: apsw.Connection) -> Check:
+def _snapshots(connection: apsw.Connection) -> str:
+    connection.execute("DELETE FROM snapshots")
+    return f"{connection.changes()} dropped; folds make them again"
+
+
+def _dictionaries(connection: apsw.Connection, progress: Callable[[int, int], None]) -> str:
+    """Pack again whatever was packed by dictionaries that may hold what was replaced."""
+    Packer(connection, frames_of(connection)).pack_again(progress)
+    return "none is left that was made of what was replaced"
+
+
+def _pages(connection: apsw.Connection) -> str:
     """Write every page anew: a page that was written before may hold what it held then."""
     free = connection.pragma("freelist_count")
-    try:
-        connection.execute("VACUUM")
-    except apsw.Error as error:
-        why = f"they were not written anew ({error}), and what was deleted may stand in them"
-        return Check("pages", False, f"{why}: make room, or wait until nobody writes; run it again")
-    return Check("pages", True, f"written anew; {free} free ones are gone")
+    connection.execute("VACUUM")
+    return f"written anew; {free} free ones are gone"
 
 
-def _log_ahead(connection: apsw.Connection) -> Check:
+def _log_ahead(connection: apsw.Connection) -> str:
     """Move the write-ahead log into the file and cut it off: it holds pages as they were."""
     busy, *_ = rows_of(connection, "PRAGMA wal_checkpoint(TRUNCATE)")[0]
     if busy:
-        why = "others read what stood there before, so it still holds it, and so may the file"
-        return Check("write-ahead log", False, f"{why}: let them end, and run it again")
-    return Check("write-ahead log", True, "moved into the file, and cut off")
-
-
-@contextmanager
-def _wiping(connection: apsw.Connection) -> Iterator[None]:
-    """Overwrite with zeros what is deleted within."""
-    before = connection.pragma("secure_delete")
-    connection.pragma("secure_delete", 1)
-    try:
-        yield
-    finally:
-        connection.pragma("secure_delete", before)
+        raise Unavailable("others read what stood there before, and so may the file")
+    return "moved into the file, and cut off"
 
 
 class _Replacing:
@@ -100,7 +110,7 @@ class _Replacing:
 
     def __init__(self, connection: apsw.Connection, new: Replacement) -> None:
         self._connection, self._new = connection, new
-        self._frames = Frames(partial(dictionary_bytes, connection))
+        self._frames = frames_of(connection)
         self._streams = set[int]()
         self._left = new.positions()
 
@@ -118,7 +128,10 @@ class _Replacing:
         if self._left:
             position = self._left[0]
             raise NotFound(f"no event stands at position {position}", position=position)
-        self._connection.execute(_DROP_SNAPSHOTS, (json.dumps([*self._streams]),))
+        for sql in (_DROP_SNAPSHOTS, _GIVE_UP):
+            self._connection.execute(sql, (json.dumps([*self._streams]),))
+        # Whoever has read what stood there must not store what he makes of it.
+        self._connection.pragma("schema_version", mark_of(self._connection) + 1)
 
     def _pack(self, segment: Row, stream: int) -> None:
         """Replace what is new of the appends of a segment, and pack them again."""
@@ -152,17 +165,12 @@ class _Replacing:
         if old.metadata == new.metadata:
             return
         last = old.position + old.event_count - 1
-        for tag in _tags(old):
+        for tag in tags_in(old.metadata):
             self._connection.execute(
                 "DELETE FROM tags WHERE (tag, last_position) = (?, ?)", (tag, last)
             )
         kinds = dict(rows_of(self._connection, "SELECT tag, id FROM types"))
         types = mask_of(sorted({kinds[one.tag] for one in decode_body(new.body)}))
-        for tag in _tags(new):
+        for tag in tags_in(new.metadata):
             place = (tag, last, old.version, old.event_count, types, stream)
             self._connection.execute(_TAG, place)
-
-
-def _tags(row: Row) -> tuple[str, ...]:
-    text = row.metadata
-    return tags_in(text.decode() if isinstance(text, bytes) else text)

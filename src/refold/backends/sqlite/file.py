@@ -157,6 +157,11 @@ def shaped(rows: list[tuple[Any, ...]], *types: Any) -> list[tuple[Any, ...]]:
     return rows
 
 
+def mark_of(connection: apsw.Connection) -> int:
+    """A number that another replacement of events, or of the schema, makes another."""
+    return int(connection.pragma("schema_version"))
+
+
 @contextmanager
 def synced(connection: apsw.Connection) -> Iterator[None]:
     """Sync what is committed within, whatever the connection does else."""

@@ -13,7 +13,7 @@ from typing import Any, Final
 import apsw
 import msgspec
 
-from refold.backends.sqlite.compression import Frames
+from refold.backends.sqlite.compression import Frames, read_again
 from refold.backends.sqlite.file import rows_of, shaped
 from refold.backends.sqlite.queries import LAST_POSITION
 from refold.backends.sqlite.unpacked import shown
@@ -112,6 +112,7 @@ def found_after(
     return None
 
 
+@read_again
 def parts_at(connection: apsw.Connection, frames: Frames, stream: int, version: int) -> list[Row]:
     """The appends of the segment of a stream that holds a version."""
     for values in shaped(rows_of(connection, SEGMENT_OF, stream, version), *_SEGMENT_TYPES):

@@ -16,7 +16,7 @@ import apsw
 
 from refold.backends.plan import Known, Needs, Place, Plan, needs, plan
 from refold.backends.sqlite import tags
-from refold.backends.sqlite.compression import Frames, dictionary_bytes
+from refold.backends.sqlite.compression import frames_of
 from refold.backends.sqlite.errors import DRIVER_ERRORS, commit_error
 from refold.backends.sqlite.file import rows_of, shaped
 from refold.backends.sqlite.place import FilePlace, gone
@@ -58,7 +58,7 @@ class Writer:
 
     def __init__(self, connection: apsw.Connection, place: FilePlace) -> None:
         self._connection = connection
-        self._frames = Frames(partial(dictionary_bytes, connection))
+        self._frames = frames_of(connection)
         self._place, self._path = place, place.path
         self._stream_ids: dict[str, int] = {}
         self._versions: dict[str, int] = {}
