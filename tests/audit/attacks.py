@@ -12,7 +12,7 @@ import psycopg
 
 import refold
 from refold import Event
-from refold.audit.entry import StreamTip, entries_of
+from refold.audit.entry import StreamTip, leaves_of
 from refold.audit.note import Checkpoint, Note, SigningKey
 from refold.audit.reading import appends_after
 from refold.audit.sealer import Sealer
@@ -119,13 +119,13 @@ def remade(store: refold.Store) -> list[bytes]:
     """The leaf of each event, as it stands now, by the secrets that the database holds."""
     sealer = Sealer(store)
     tips: dict[str, StreamTip] = {}
-    leaves: list[bytes] = []
+    leaves = b""
     secret = sealer._stored.secret(0) or b""
     known = sealer._stored.tips(["call-1", "call-2"])
     for row in appends_after(store._backend, 0):
         tip = tips.setdefault(row.stream, StreamTip(known[row.stream].pseudonym, -1, is_new=True))
-        leaves += [leaf for _, leaf in entries_of(row, tip, lambda _: secret)]
-    return leaves
+        leaves += leaves_of(row, tip, lambda _: secret)
+    return [leaves[at : at + 32] for at in range(0, len(leaves), 32)]
 
 
 def delete_event(db: Db) -> None:

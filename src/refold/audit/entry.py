@@ -75,42 +75,25 @@ def values_of(row: Row, event: StoredEvent, *, is_first: bool) -> list[tuple[int
     return values
 
 
-def entries_of(
-    row: Row, tip: StreamTip, secret_of: Callable[[int], bytes], *, sealed: bytes | None = None
-) -> list[tuple[bytes, bytes]]:
-    """The entry and the leaf hash of each event of one append; the stream's tip moves along.
+def leaves_of(
+    row: Row,
+    tip: StreamTip,
+    secret_of: Callable[[int], bytes],
+    *,
+    sealed: bytes | None = None,
+    entries: list[bytes] | None = None,
+) -> bytes:
+    """The leaf hashes of the events of one append, in order; the stream's tip moves along.
 
-    ``secret_of`` gives the secret for a position. An event follows the leaf before it; with
-    ``sealed``, the leaves of the append as they are stored, one after another, it follows those.
-    :class:`~refold.errors.Corrupt` for a body that is none.
+    ``secret_of`` gives the secret for a position. Their entries are added to ``entries``. An event
+    follows the leaf before it; with ``sealed``, the leaves of the append as they are stored, it
+    follows those. :class:`~refold.errors.Corrupt` for a body that is none.
     """
-    now, position, made = _now(row), row.position, []
-    for event in stored_events(row):
-        secret, committed = secret_of(position), []
-        for ordinal, value in values_of(row, event, is_first=tip.is_new):
-            bound = commitment_of(ordinal, salt_of(secret, position, ordinal), value)
-            committed.append(_BYTES[ordinal] + bound)
-        occurred = now if event.occurred_at is None else event.occurred_at
-        tip.version, tip.is_new = tip.version + 1, False
-        entry = _BYTES[FORMAT] + tip.pseudonym
-        entry += _moment(tip.version, tip.leaf, row.recorded_at, occurred)
-        entry += _kind(event.tag) + _BYTES[len(committed)] + b"".join(committed)
-        tip.leaf = sha256(b"\0" + entry).digest()
-        made.append((entry, tip.leaf))
-        if sealed is not None:
-            at = HASH_BYTES * (len(made) - 1)
-            tip.leaf = sealed[at : at + HASH_BYTES]
-        position += 1
-    return made
-
-
-def leaves_of(row: Row, tip: StreamTip, secret_of: Callable[[int], bytes]) -> bytes:
-    """The leaf hashes of :func:`entries_of`, one after another, in half the time.
-
-    The same once more, with the payload's commitment written out: every event has that.
-    """
+    # Most of what sealing costs is here: names are local, and the payload's commitment, which
+    # every event has, is written out.
     hashed, joined, length, moment, domain = sha256, b"".join, _length, _moment, _DOMAINS[PAYLOAD]
-    recorded, now, start = row.recorded_at, _now(row), b"\0\1" + tip.pseudonym
+    recorded, start = row.recorded_at, b"\0" + _BYTES[FORMAT] + tip.pseudonym
+    now = recorded if row.clock_at is None else row.clock_at
     position, version, previous, is_first = row.position, tip.version, tip.leaf, tip.is_new
     is_told, salts, leaves = row.metadata is not None, b"", list[bytes]()
     for event in stored_events(row):
@@ -129,16 +112,16 @@ def leaves_of(row: Row, tip: StreamTip, secret_of: Callable[[int], bytes]) -> by
         version += 1
         occurred = now if event.occurred_at is None else event.occurred_at
         when = moment(version, previous, recorded, occurred)
-        previous = hashed(joined((start, when, _kind(event.tag), commitments))).digest()
+        entry = joined((start, when, _kind(event.tag), commitments))
+        previous = hashed(entry).digest()
         leaves.append(previous)
+        if entries is not None:
+            entries.append(entry[1:])
+        if sealed is not None:
+            previous = sealed[len(leaves) * HASH_BYTES - HASH_BYTES : len(leaves) * HASH_BYTES]
         position += 1
     tip.version, tip.leaf, tip.is_new = version, previous, is_first
     return joined(leaves)
-
-
-def _now(row: Row) -> int:
-    """When the events of an append occurred that do not say it themselves."""
-    return row.recorded_at if row.clock_at is None else row.clock_at
 
 
 def stored_events(row: Row) -> list[StoredEvent]:

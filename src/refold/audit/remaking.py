@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from refold.audit.entry import NO_LEAF, StreamTip, entries_of, leaves_of
+from refold.audit.entry import NO_LEAF, StreamTip, leaves_of
 from refold.audit.findings import Findings
 from refold.audit.reading import first_version, forked_after, leaf_in, pages, position_of
 from refold.audit.tables import SealTables
@@ -87,10 +87,11 @@ class Remaker:
         if tip is None:
             return None
         sealed = self._sealed(row)
-        made = entries_of(row, tip, self.secret_of, sealed=sealed)
+        entries: list[bytes] = []
+        made = leaves_of(row, tip, self.secret_of, sealed=sealed, entries=entries)
         return [
-            RemadeEvent(row.version + at, row.position + at, *one, _hash_in(sealed, at))
-            for at, one in enumerate(made)
+            RemadeEvent(row.version + at, row.position + at, entry, *_hashes_in(at, made, sealed))
+            for at, entry in enumerate(entries)
         ]
 
     def differing(self, row: Row) -> Sequence[RemadeEvent] | None:
@@ -112,7 +113,7 @@ class Remaker:
 
     def pass_over(self, row: Row) -> None:
         """Go on behind an append that cannot be compared, from its last leaf as sealed."""
-        leaf = _hash_in(self._sealed(row), row.event_count - 1)
+        (leaf,) = _hashes_in(row.event_count - 1, self._sealed(row))
         if (tip := self._tips[row.stream]) is not None:
             tip.version, tip.leaf, tip.is_new = row.last_version, leaf, False
 
@@ -207,5 +208,5 @@ def _check_append(remaker: Remaker, findings: Findings, row: Row, until: int) ->
             findings.add("event", detail, event.position)
 
 
-def _hash_in(hashes: bytes, number: int) -> bytes:
-    return hashes[number * HASH_BYTES : (number + 1) * HASH_BYTES]
+def _hashes_in(number: int, *several: bytes) -> list[bytes]:
+    return [hashes[number * HASH_BYTES : (number + 1) * HASH_BYTES] for hashes in several]
