@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable
 from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, get_args
+from typing import TYPE_CHECKING, Literal, ParamSpec, get_args
 from urllib.parse import unquote, urlsplit
 
 from refold.core.registry import Registry, default_registry
@@ -17,6 +17,7 @@ from refold.errors import UsageError, refuse_unless, shown
 from refold.ports import Backend, Clock
 
 if TYPE_CHECKING:
+    from refold.audit.sealed_store import Seal
     from refold.backends.postgres import PostgresSetup
     from refold.privacy.privacy import Privacy
     from refold.projections.projection import Projection
@@ -25,6 +26,7 @@ P = ParamSpec("P")
 Url = str | os.PathLike[str] | None
 Mode = Literal["create", "write", "read"]
 Synchronous = Literal["FULL", "NORMAL"]
+SEAL_VARIABLES = {"REFOLD_SIGNING_KEY", "REFOLD_SEAL_KEY"}
 _FORMS = "a path, sqlite:///path, postgresql://host/database or memory:"
 
 
@@ -37,6 +39,7 @@ def open(
     clock: Clock = system_clock,
     inline: Iterable[Projection] = (),
     privacy: Privacy | None = None,
+    seal: Seal = None,
 ) -> Store:
     """Open a log.
 
@@ -50,6 +53,9 @@ def open(
     ``inline`` are projections (:mod:`refold.projections`) whose rows are stored in the transaction
     of each append; they are caught up first, and an append that a handler fails on is refused.
     ``privacy`` (:class:`refold.privacy.Privacy`) says which values are personal, and who reads.
+    ``seal``: a signing key, or the file of one, by which what is appended is sealed; False: none.
+    By default the key of the environment, where the log was sealed by that before: see
+    :class:`refold.audit.sealed_store.SealedStore`. Not with the mode ``"read"``.
 
     Raises :class:`~refold.errors.UsageError` for what is not a refold database,
     :class:`~refold.errors.NotFound` for a missing one.
@@ -59,7 +65,12 @@ def open(
     backend = _backend(url, mode=mode, synchronous=synchronous)
     try:
         backend = viewed(backend, privacy, clock, open)
-        return store_over(backend, registry=registry, clock=clock, inline=inline)
+        made_by: Callable[..., Store] = Store
+        if mode != "read" and (seal or (seal is None and SEAL_VARIABLES & os.environ.keys())):
+            from refold.audit.sealed_store import SealedStore
+
+            made_by = partial(SealedStore, seal=seal)
+        return store_over(backend, registry=registry, clock=clock, inline=inline, made_by=made_by)
     except BaseException:
         backend.close()
         raise
@@ -71,19 +82,19 @@ def store_over(
     registry: Registry = default_registry,
     clock: Clock = system_clock,
     inline: Iterable[Projection] = (),
+    made_by: Callable[..., Store] = Store,
 ) -> Store:
     """A store over a backend, its inline projections caught up; see :func:`open`."""
     refuse_unless(isinstance(registry, Registry), "a refold.Registry", registry=registry)
     refuse_unless(callable(clock), "a function that gives microseconds", clock=clock)
     refuse_unless(isinstance(inline, Iterable), "a list of projections", inline=inline)
-    kept = tuple(inline)
-    if not kept:
-        return Store(backend, registry=registry, clock=clock)
-    from refold.projections.inline import Inline
+    committer: Inline | None = None
+    if kept := tuple(inline):
+        from refold.projections.inline import Inline
 
-    committer = Inline(backend, kept, clock)
-    committer.catch_up()
-    return Store(backend, registry=registry, clock=clock, committer=committer)
+        committer = Inline(backend, kept, clock)
+        committer.catch_up()
+    return made_by(backend, registry=registry, clock=clock, committer=committer)
 
 
 def _for_asyncio(opener: Callable[P, Store]) -> Callable[P, AsyncStore]:
@@ -117,8 +128,9 @@ def _where(url: Url) -> str:
 
 
 def _backend(url: Url, *, mode: Mode, synchronous: Synchronous) -> Backend:
-    _check_choice("mode", mode, Mode)
-    _check_choice("synchronous", synchronous, Synchronous)
+    for name, given, choices in (("mode", mode, Mode), ("synchronous", synchronous, Synchronous)):
+        if given not in (allowed := get_args(choices)):
+            raise UsageError(f"{name}={shown(given)} is none of {', '.join(allowed)}")
     where = _where(url)
     if where == "memory:":
         from refold.backends.memory import MemoryBackend
@@ -153,8 +165,3 @@ def _path_of(where: str) -> Path:
         why = f"{told!r} names no file: give sqlite:///path, in which ? is %3F and # is %23"
         raise UsageError(why, url=told)
     return Path(unquote(path)[1:])
-
-
-def _check_choice(name: str, given: str, choices: Any) -> None:
-    if given not in (allowed := get_args(choices)):
-        raise UsageError(f"{name}={shown(given)} is none of {', '.join(allowed)}")

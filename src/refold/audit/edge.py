@@ -5,7 +5,7 @@ from __future__ import annotations
 from refold.audit.tiles import WIDTH, TileReader, reader
 from refold.audit.tree import HASH_BYTES, root_of, subtree_hash
 
-_TILE_BYTES = WIDTH * HASH_BYTES
+TILE_BYTES = WIDTH * HASH_BYTES
 
 
 class TreeEdge:
@@ -38,12 +38,12 @@ class TreeEdge:
         """Put hashes into the tiles of a level; those of the tiles that became whole, above."""
         tile, above = first // WIDTH, []
         held = self._edges[level] + hashes
-        for at in range(0, len(held), _TILE_BYTES):
-            self.changed[level, tile] = part = held[at : at + _TILE_BYTES]
-            if len(part) == _TILE_BYTES:
+        for at in range(0, len(held), TILE_BYTES):
+            self.changed[level, tile] = part = held[at : at + TILE_BYTES]
+            if len(part) == TILE_BYTES:
                 above.append(subtree_hash(part))
                 tile += 1
-        self._edges[level] = held[len(above) * _TILE_BYTES :]
+        self._edges[level] = held[len(above) * TILE_BYTES :]
         return b"".join(above), first // WIDTH
 
     def tile(self, level: int, index: int) -> bytes:

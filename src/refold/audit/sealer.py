@@ -7,11 +7,12 @@ transaction with how far it has come; whoever finds that another has gone on loo
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from refold.audit import tables
-from refold.audit.edge import TreeEdge
+from refold.audit.edge import TILE_BYTES, TreeEdge
 from refold.audit.entry import (
     NO_LEAF,
     PSEUDONYM_BYTES,
@@ -40,6 +41,8 @@ from refold.ports import Begin, TableTransaction
 TRIES_MAX: Final = 100
 TIPS_HELD_MAX: Final = 20_000
 """More streams in memory after a step, and all are looked up again."""
+WORK_S, REST_S = 0.000_2, 0.000_05
+"""One that gives way hashes for so long, then rests."""
 HEADS_KEPT_US: Final = 3_600_000_000
 """Of the heads of this long the last is kept; and the very first."""
 Draw = Callable[[str], bytes]
@@ -53,7 +56,8 @@ class SealedByAnother(Exception):
 class Sealer:
     """Seals a log on which sealing is turned on; one thread at a time may use it.
 
-    Several may run at once, in any processes: each event is sealed by one of them.
+    Several may run at once, in any processes: each event is sealed by one of them. One that
+    ``gives_way`` lets threads that append have the interpreter, which hashing does not let go of.
     """
 
     def __init__(
@@ -62,7 +66,8 @@ class Sealer:
         self._store, self._log, self._keeper = store, store._backend, tables.keeper_of(store)
         self._stored = tables.tables_of(store)
         self._draw = draw
-        self._before = 0
+        self._before, self._rests_at = 0, 0.0
+        self.gives_way = False
         self._load()
 
     @property
@@ -72,6 +77,8 @@ class Sealer:
 
     def seal(self, *, progress: Callable[[int, int], object] = lambda *_: None) -> int:
         """Seal what stands; how many events that were."""
+        if self._stored.log().size != self.size:
+            self._load()  # Another has gone on: nothing is hashed for naught.
         before, head = self.size, self._log.log_head()
         while self.size < head and self.advance():
             progress(self.size, head)
@@ -177,7 +184,10 @@ class Sealer:
             if tip.is_new:
                 tip.leaf = self._leaf_before(row.stream, row.version, before, leaves)
             leaves += leaves_of(row, tip, secret_of)
-        self._edge.extend(bytes(leaves))
+            self._give_way()
+        for at in range(0, len(leaves), TILE_BYTES):
+            self._edge.extend(bytes(leaves[at : at + TILE_BYTES]))
+            self._give_way()
         self._keeper.write(lambda begin: self._keep(begin(), before, moved, new))
         self._edge.changed.clear()
         self._before = self.size
@@ -186,6 +196,11 @@ class Sealer:
         }
         if len(self._tips) > TIPS_HELD_MAX:
             self._tips = {}
+
+    def _give_way(self) -> None:
+        if self.gives_way and time.perf_counter() > self._rests_at:
+            time.sleep(REST_S)
+            self._rests_at = time.perf_counter() + WORK_S
 
     def _keep(
         self,

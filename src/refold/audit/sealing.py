@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from refold.ports import Begin, TableTransaction
 from refold.privacy.locked import sync_folder
 from refold.process import ProcessLock
 
+LOGGER: Final = logging.getLogger("refold.audit")
 EVERY_S: Final = 1.0
 FAILURES_MAX: Final = 10
 """How often in a row the storage may be unavailable before sealing gives up."""
@@ -119,7 +121,7 @@ class Sealing:
         Where the storage is unavailable, or it is not known what became of a step, it waits and
         tries again, at most 10 times in a row.
         """
-        failures = 0
+        failures, self._sealer.gives_way = 0, True
         while not self._stopped.is_set():
             try:
                 if self._store.log_head() > self._sealer.size:
@@ -137,25 +139,39 @@ class Sealing:
         """Let :meth:`run` end after what it is at."""
         self._stopped.set()
 
-    def __enter__(self) -> Self:
-        self._thread = threading.Thread(target=self._in_thread, name="refold-sealing", daemon=True)
-        self._thread.start()
-        return self
+    def begin(self) -> None:
+        """Run in a thread from now on; again, where that gave up on storage that was away."""
+        is_away = isinstance(self._failure, AWAY)
+        if self._thread is None or (is_away and not self._thread.is_alive()):
+            name, self._failure = "refold-sealing", None
+            self._thread = threading.Thread(target=self._in_thread, name=name, daemon=True)
+            self._thread.start()
 
-    def __exit__(self, kind: object, *_: object) -> None:
+    def end(self) -> None:
+        """End the thread, where it began, and seal the rest; raises what the thread failed with."""
         self.close()
         if self._thread is not None:
             self._thread.join()
-        if kind is not None:
-            return
-        if self._failure is not None:
-            raise self._failure
-        self.checkpoint()
+            if self._failure is not None:
+                raise self._failure
+            self.checkpoint()
+
+    def __enter__(self) -> Self:
+        self.begin()
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self.end()
+        elif self._thread is not None:
+            self.close()
+            self._thread.join()
 
     def _in_thread(self) -> None:
         try:
             self.run()
         except Exception as error:
+            LOGGER.error("sealing has ended: %s", error)
             self._failure = error
 
 

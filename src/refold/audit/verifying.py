@@ -18,7 +18,14 @@ from refold.audit.note import (
 )
 from refold.audit.processes import Reopen, looking
 from refold.audit.remaking import Remaker, check_events
-from refold.audit.tables import SealedLog, SealTables, StoredHead, is_sealed, tables_of
+from refold.audit.tables import (
+    SealedLog,
+    SealTables,
+    StoredHead,
+    can_be_sealed,
+    is_sealed,
+    tables_of,
+)
 from refold.audit.tiles import WIDTH, reader
 from refold.audit.tree import HASH_BYTES, root_of
 from refold.core.clock import from_us
@@ -131,8 +138,13 @@ def check_start(
 
 
 def check_sealed(store: Store) -> Iterator[tuple[str, bool, str]]:
-    """One line of a diagnosis: whether the tree of a sealed log is that of its heads."""
+    """One line of a diagnosis: whether the tree of a sealed log is that of its heads.
+
+    Of a log that could be sealed and is not, that; a journal has no such line.
+    """
     if not is_sealed(store):
+        if can_be_sealed(store):
+            yield "seals", True, "the log is not sealed, for want of a key: `refold seal`"
         return
     try:
         told = verify(store)

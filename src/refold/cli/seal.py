@@ -59,7 +59,7 @@ def seal_command(url: str, origin: str | None, follow: bool, new_key: bool, **wh
         refold seal --origin example.com/agents
         refold seal --follow
     """
-    with refold.open(url, mode="write") as store, output.progress("sealing") as tell:
+    with refold.open(url, mode="write", seal=False) as store, output.progress("sealing") as tell:
         key = _key(where["file"], origin)
         sealing = _sealing(store, key, turns_key=new_key, **where)
         note = sealing.checkpoint(progress=lambda done, whole: tell(done, whole, ""))
@@ -110,7 +110,7 @@ def checkpoint_command(
 
     keys = [(address, parse_verifying_key(text)) for address, text in witnesses]
     old = None if since is None else file_text(since)
-    with refold.open(url, mode="write") as store:
+    with refold.open(url, mode="write", seal=False) as store:
         note = _sealing(store, _key(where["file"], None), **where).checkpoint()
         for address, key in keys:
             note = witnessed(store, address, key)

@@ -109,7 +109,8 @@ def encode_body(events: Sequence[object], registry: Registry, *, repeatable: boo
     if are_whole and (is_flat or not are_typed or _come_back(read, kinds, raw, bare)):
         return Body(text, kinds)
     # Each event opens its array, and most their payload: only the rest can make one deep.
-    opened = len(kinds) + (len(kinds) if are_typed else sum(_opens(array[1]) for array in arrays))
+    open_one = len(kinds) if are_typed else sum(one[1].__class__ in (dict, list) for one in arrays)
+    opened = len(kinds) + open_one
     deep = raw.count(b"[") + objects - opened > DEPTH_MAX and not _are_flat(raw)
     if (
         deep
@@ -256,11 +257,6 @@ def _have_text_keys(arrays: Sequence[tuple[Any, ...]]) -> bool:
     """Whether no key of payloads or metadata is anything but text."""
     leaves = (leaf for array in arrays for part in array[1::2] for _, leaf in walk(part))
     return all(key.__class__ is str for leaf in leaves if isinstance(leaf, dict) for key in leaf)
-
-
-def _opens(payload: object) -> bool:
-    """Whether a payload surely is an object or an array."""
-    return payload.__class__ in (dict, list)
 
 
 def _are_flat(raw: bytes) -> bool:

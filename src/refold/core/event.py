@@ -92,15 +92,11 @@ def check_name(name: object, *, what: str, bytes_max: int = NAME_BYTES_MAX) -> N
     """Refuse an empty, over-long or unprintable stream name, key or type."""
     if not isinstance(name, str) or not name:
         raise InvalidEvent(f"{what} must be text that is not empty, not {shown(name)}")
-    if not name.isprintable() and any(map(_is_control, name)):
+    if not name.isprintable() and {*map(unicodedata.category, name)} & {"Cc", "Cs", "Zl", "Zp"}:
         raise InvalidEvent(f"{what} {name!r} holds a control character")
     size_bytes = len(name.encode())
     if size_bytes > bytes_max:
         raise InvalidEvent(f"{what} {name[:40]!r}… is {size_bytes} bytes, over {bytes_max}")
-
-
-def _is_control(char: str) -> bool:
-    return unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp")
 
 
 def checked_tag(type_name: str, schema: int) -> str:

@@ -175,12 +175,9 @@ class Fold(Generic[S]):
         """What decodes rows for these steps, until a step, class or upcaster is added."""
         made_for = (len(self.handlers), self.registry.revision)
         if self._dispatched is None or self._dispatched[0] != made_for:
-            dispatch = Dispatch(self.handlers, self.registry, self._step_of_whole)
-            self._dispatched = (made_for, dispatch)
+            made = Dispatch(self.handlers, self.registry, lambda at, _, one: self.step(at, one))
+            self._dispatched = (made_for, made)
         return self._dispatched[1]
-
-    def _step_of_whole(self, state: S, _: msgspec.Raw, recorded: Recorded) -> S:
-        return self.step(state, recorded)
 
     def evolve(self, state: S, event: object) -> S:
         """The state after an event that was not recorded: for tests and deciders.
