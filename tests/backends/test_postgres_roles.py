@@ -117,7 +117,7 @@ def test_an_append_moves_no_more_than_a_little(role: Role, monkeypatch: pytest.M
             store.append("call-1", [A])
         monkeypatch.setattr("refold.backends.postgres.schema.MONTHS_AHEAD", 0)
         assert isinstance(store._backend, PostgresBackend)
-        store._backend._writer._month = -1
+        store._backend._writer._day = -1
         store.append("call-1", [A])
         assert role.admin.execute(in_default).fetchone() == (4,)
         assert [c.name for c in store.check() if not c.good] == ["partitions"]

@@ -32,6 +32,9 @@ PIECE_BYTES_MAX: Final = 4 * 1024 * 1024
 TRAIL_BYTES_MAX: Final = 3
 """The most bytes of a cut character that stand before the next whole one."""
 
+Split = tuple[list[bytes], list[bytes]]
+"""What stands before, between and after elements, and these."""
+
 decode_top: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 decode_list: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_form: Final = msgspec.json.Decoder(WireRequest).decode
@@ -73,9 +76,9 @@ class KnownElements:
         """Note the elements of the newest request; of one that is not known, no digest."""
         places = dict(zip(digests, range(len(digests)), strict=True))
         # In order: what is forgotten first must not hang on hashes.
-        for digest in [one for one in places if one and one not in self._first]:
-            self._first[digest] = version, places[digest]
-            self._at[version, places[digest]] = digest
+        new = {one: (version, at) for one, at in places.items() if one and one not in self._first}
+        self._first |= new
+        self._at |= {place: one for one, place in new.items()}
         for digest in [*islice(self._first, max(len(self._first) - KNOWN_MAX, 0))]:
             del self._at[self._first.pop(digest)]
         self._recent = [(version, digests, places), *self._recent[: RECENT_MAX - 1]]
@@ -102,15 +105,7 @@ def taken_apart(body: bytes, known: KnownElements) -> WireRequest:
     exact = hashlib.sha256(body).hexdigest()
     try:
         gaps, elements = _split(body)
-        digests = [*map(digest_of, elements)]
-        runs, fresh = _runs(digests, known)
-        by_digest = dict(zip(digests, elements, strict=True))
-        form = WireRequest(
-            hash=exact,
-            gaps=[(gap.decode(), len(list(same))) for gap, same in groupby(gaps)],
-            runs=runs,
-            new=[msgspec.Raw(by_digest[digest]) for digest in fresh],
-        )
+        form = linear(exact, (gaps, elements), [*map(digest_of, elements)], known)
         raw = encode_form(form)
         (encode_payload if len(raw) <= PIECE_BYTES_MAX else read_back)(msgspec.Raw(raw))
         if joined(_decode_form(raw), elements) == body:
@@ -123,7 +118,16 @@ def taken_apart(body: bytes, known: KnownElements) -> WireRequest:
         return WireRequest(hash=exact, base64=b64encode(body).decode())
 
 
-def _split(body: bytes) -> tuple[list[bytes], list[bytes]]:
+def linear(exact: str, split: Split, digests: Sequence[bytes], known: KnownElements) -> WireRequest:
+    """The form of what was split; ``exact`` is the hash of all of it, ``digests`` the elements'."""
+    gaps, elements = split
+    runs, fresh = _runs(digests, known)
+    by_digest = dict(zip(digests, elements, strict=True))
+    told = [(gap.decode(), len(list(same))) for gap, same in groupby(gaps)]
+    return WireRequest(exact, told, runs, [msgspec.Raw(by_digest[digest]) for digest in fresh])
+
+
+def _split(body: bytes) -> Split:
     """What stands before, between and after the elements, and the elements, as they stand."""
     gaps: list[bytes] = []
     elements: list[bytes] = []

@@ -20,7 +20,7 @@ from refold.core.jsonvalue import parse_pointer, pointer
 from refold.engine.store import Store
 from refold.errors import UsageError
 from refold.langgraph.thread import Key, Thread
-from refold.langgraph.values import shown, typed
+from refold.langgraph.values import read, shown, typed
 from refold.verbatim import awaited, check_category, nameable, retried
 
 THREADS_MAX: Final = 64
@@ -146,7 +146,7 @@ class RefoldSaver(langgraph.BaseCheckpointSaver[int]):
         """Save what a task wrote after a checkpoint; saved again, it counts once."""
         thread, key = self._place(config)
         listed = [
-            (langgraph.WRITES_IDX_MAP.get(channel, index), channel, self._show(value))
+            (langgraph.WRITES_IDX_MAP.get(channel, index), channel, read(self._show(value)))
             for index, (channel, value) in enumerate(writes)
         ]
         with thread.lock:

@@ -7,19 +7,28 @@ the way a captured request is kept. What was deleted stands in the log and is no
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import threading
 from bisect import bisect, insort
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache
-from itertools import chain, takewhile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache, lru_cache
+from itertools import chain, takewhile, zip_longest
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from refold.capture.elements import KnownElements, digest_of, in_events, taken_apart
+from refold.capture.elements import (
+    ELEMENT_BYTES_MIN,
+    KnownElements,
+    Split,
+    decode_list,
+    digest_of,
+    in_events,
+    linear,
+)
 from refold.capture.exact import Requests
 from refold.core.event import Event
 from refold.core.expected import NO_STREAM
@@ -33,6 +42,10 @@ WRITES: Final = "langgraph.writes"
 DELETED: Final = "langgraph.deleted"
 
 _position: Final = attrgetter("position")
+_encode: Final = msgspec.json.Encoder().encode
+
+SHORT_BYTES_MAX: Final = 2_048
+"""Digests of elements up to this are remembered."""
 
 Key = tuple[str, str]
 """The namespace and the id of a checkpoint."""
@@ -153,14 +166,15 @@ class Thread:
 
     def _save(self, key: Key, parent: Key | None, run: Key, state: Callable[[Any], Any]) -> None:
         known, before = KnownElements(), self.saved.get(parent) if parent else None
-        held = msgspec.json.encode(state(lambda: self.state(before) if before else {}))
-        made, digests = self._newest
+        gaps, elements = _split(state(lambda: self.state(before) if before else {}))
+        made, held = self._newest
         if before:
             if made is not before:
-                elements = self._states(before.stream).elements_at(before.version)
-                digests = [digest_of(element) for element in elements]
-            known.take(before.version, digests)
-        form = taken_apart(held, known)
+                held = [*map(_digest, self._states(before.stream).elements_at(before.version))]
+            known.take(before.version, held)
+        digests = [*map(_digest, elements)]
+        whole_text = b"".join(chain.from_iterable(zip_longest(gaps, elements, fillvalue=b"")))
+        form = linear(hashlib.sha256(whole_text).hexdigest(), (gaps, elements), digests, known)
         *pieces, last = in_events(form)
         said = Said(*key, parent=parent[1] if parent else None)
         whole = msgspec.structs.asdict(said) | msgspec.structs.asdict(last)
@@ -176,9 +190,7 @@ class Thread:
             if not pieces:
                 self._states(stream).hold(told.version, form)
                 self._saved(Saved(stream, told.version, told.position, key, parent))
-                fresh = [digest_of(bytes(element)) for element in form.new]
-                runs = [(digests if of else fresh)[at : at + size] for at, size, *of in form.runs]
-                self._newest = self.saved[key], [*chain.from_iterable(runs)]
+                self._newest = self.saved[key], digests
                 self._heads[stream] = told.version
 
     def write(self, key: Key, task: str, path: str, writes: list[tuple[int, str, Any]]) -> None:
@@ -258,3 +270,32 @@ class Thread:
         """The last checkpoint in the history of one, of its namespace."""
         line = reversed(self._lines[beside.stream])
         return next(each for each in line if each.key[0] == beside.key[0])
+
+
+def _digest(element: bytes) -> bytes:
+    return (_short if len(element) <= SHORT_BYTES_MAX else digest_of)(element)
+
+
+# Most of a state were in the one before it.
+_short = lru_cache(maxsize=8192)(digest_of)
+
+
+def _split(parts: Mapping[str, Any]) -> Split:
+    """A state as JSON: what stands between its elements, and these: of lists, and what is long."""
+    gaps: list[bytes] = []
+    elements: list[bytes] = []
+    gap = b"{"
+    for name, part in parts.items():
+        if isinstance(part, msgspec.Raw) and bytes(part)[:1] == b"[":
+            part = decode_list(part)
+        is_list = isinstance(part, list)
+        texts = [*map(_encode, part if is_list else [part])]
+        before, after = (b"[", b"]") if is_list else (b"", b"")
+        gap += _encode(name) + b":" + before
+        if sum(map(len, texts)) < ELEMENT_BYTES_MIN:
+            gap += b",".join(texts) + after + b","
+            continue
+        gaps += [gap, *[b","] * (len(texts) - 1)]
+        elements += texts
+        gap = after + b","
+    return [*gaps, gap[:-1] + b"}"], elements

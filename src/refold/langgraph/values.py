@@ -16,29 +16,32 @@ from typing import Any, Final
 import msgspec
 from msgspec.msgpack import Ext, decode, encode
 
+_AS_IS: Final = frozenset((type(None), str, int, bool))
 DEPTH_MAX: Final = 100
 """How deep the JSON of a value goes; a payload may be 128 deep."""
 
 
 def shown(serialised: tuple[str, bytes]) -> Any:
-    """The JSON of what ``dumps_typed`` gave."""
+    """The JSON of what ``dumps_typed`` gave; each extension as its text, which is made once."""
     kind, data = serialised
     if kind == "null" and not data:
         return None
-    node = _read.__wrapped__(bytes(data), 0) if kind == "msgpack" else None
+    node = _read(bytes(data), 0) if kind == "msgpack" else None
     return {"$typed": [kind, b64encode(data).decode()]} if node is None else node
 
 
+def read(node: Any) -> Any:
+    """The same with what its texts say."""
+    return msgspec.json.decode(msgspec.json.encode(node))
+
+
 def typed(node: Any) -> tuple[str, bytes]:
-    """What ``loads_typed`` takes, of the JSON that :func:`shown` made of it."""
+    """What ``loads_typed`` takes, of the JSON that :func:`shown` made of it, as it is read."""
     if isinstance(node, dict) and "$typed" in node:
         return node["$typed"][0], b64decode(node["$typed"][1])
     return ("null", b"") if node is None else ("msgpack", encode(_packed(node)))
 
 
-# Most of a state was in the one before: each message is read once. Not a whole value: those of a
-# thread are as long as it is, and so many of them would fill the memory.
-@lru_cache(maxsize=4096)
 def _read(data: bytes, depth: int) -> Any:
     """The JSON of msgpack; None where it would not come back to the byte, or says nil alone."""
     try:
@@ -48,18 +51,26 @@ def _read(data: bytes, depth: int) -> Any:
         return None
 
 
+# Most of a state was in the one before: each message is read once. Not a whole value: those of a
+# thread are as long as it is, and so many of them would fill the memory.
+@lru_cache(maxsize=4096)
+def _extension(code: int, data: bytes, depth: int) -> msgspec.Raw | None:
+    """The JSON text of an extension."""
+    of = _read(data, depth)
+    return None if of is None else msgspec.Raw(msgspec.json.encode({"$ext": code, "of": of}))
+
+
 def _node(value: Any, depth: int) -> Any:
     if depth < DEPTH_MAX:
-        if value is None or isinstance(value, str | int):
+        kind = value.__class__
+        if kind in _AS_IS or (kind is float and isfinite(value)):
             return value
-        if isinstance(value, float) and isfinite(value):
-            return value
-        if isinstance(value, list):
+        if kind is Ext and (text := _extension(value.code, bytes(value.data), depth + 1)):
+            return text
+        if kind is list:
             return [_node(item, depth + 1) for item in value]
-        if isinstance(value, dict) and all(isinstance(k, str) and k[:1] != "$" for k in value):
+        if kind is dict and all(isinstance(k, str) and k[:1] != "$" for k in value):
             return {key: _node(item, depth + 1) for key, item in value.items()}
-        if isinstance(value, Ext) and (of := _read(bytes(value.data), depth + 1)) is not None:
-            return {"$ext": value.code, "of": of}
     return {"$msgpack": b64encode(encode(value)).decode()}
 
 

@@ -52,6 +52,7 @@ RETRY_S: Final = 30.0
 KEPT_ROWS_MAX: Final = 16
 BARE: Final = "append_one"
 """A statement that is run without a cursor: often, for a row of numbers and JSON."""
+_IDLE: Final = int(TransactionStatus.IDLE)
 _PAUSES_S: Final = (0.02, 0.5)
 
 
@@ -137,7 +138,7 @@ class ServerSession(psycopg.Connection[tuple[Any, ...]]):
     @property
     def is_idle(self) -> bool:
         """Whether it is in no transaction and has nothing to do."""
-        return self.info.transaction_status == TransactionStatus.IDLE
+        return self.pgconn.transaction_status == _IDLE
 
 
 def connected(address: Address, *, answer_s: float = ANSWER_S) -> ServerSession:

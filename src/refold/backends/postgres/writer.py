@@ -42,6 +42,8 @@ LOOK_AHEAD: Final = 1_000
 """A condition on more positions than this is looked at before the turn, so that nobody waits."""
 AGAIN_S: Final = 60.0
 """How long after partitions could not be made it is tried again."""
+DAY_US: Final = 86_400_000_000
+"""Once a day it is looked whether the partitions of the month and of those to come stand."""
 FORGET_EVERY: Final = 1_000
 """After so many commits up to twice as many of the oldest tokens are forgotten."""
 STREAMS_CACHED_MAX: Final = 100_000
@@ -57,7 +59,7 @@ class Seat(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """One try at a commit: of what, at which times, its token, the last position before it.
+    """One try at a commit: of what, decided on what, at which times, its token, what was before.
 
     ``clocks`` has one for all ``batches``, or one for each.
     ``is_repeatable``: all of it has keys, so that it may be tried again while it may be on its way.
@@ -65,6 +67,7 @@ class Trial(NamedTuple):
     """
 
     batches: Sequence[Batch]
+    wanted: Needs
     clocks: Sequence[int]
     token: str
     after: int
@@ -99,7 +102,7 @@ class PostgresWriter:
         self._may_come_late = False
         self._versions: dict[str, int] = {}
         self._log_head = 0
-        self._month, self._partitions_at = -1, 0.0
+        self._day, self._partitions_at = -1, 0.0
         self._until_forgetting = 0
 
     def commit(
@@ -145,9 +148,11 @@ class PostgresWriter:
             session = self._connection()
             self._keep_up(session, clocks[0])
             after = self._log_head
-            known = self._looked_ahead(session, needs(batches))
-            token = urandom(16).hex()
-            return work(session, Trial(batches, clocks, token, after, is_repeatable, *known))
+            wanted, token = needs(batches), urandom(16).hex()
+            known = self._looked_ahead(session, wanted)
+            return work(
+                session, Trial(batches, wanted, clocks, token, after, is_repeatable, *known)
+            )
         except BaseException as error:
             self._versions.clear()
             if is_elsewhere(error):
@@ -166,10 +171,10 @@ class PostgresWriter:
 
     def _keep_up(self, session: ServerSession, now: int) -> None:
         """Make partitions and forget old tokens, where it is time; an append can do without."""
-        month = month_of(now)
-        if month != self._month and monotonic() >= self._partitions_at:
-            if make_partitions(session, month):
-                self._month = month
+        day = now // DAY_US
+        if day != self._day and monotonic() >= self._partitions_at:
+            if make_partitions(session, month_of(now)):
+                self._day = day
             else:
                 self._partitions_at = monotonic() + AGAIN_S
         self._until_forgetting -= 1
@@ -195,7 +200,7 @@ class PostgresWriter:
 
     def _raced(self, session: ServerSession, trial: Trial) -> list[Outcome]:
         """Plan and store; again where another process came first, at last while it waits."""
-        wanted = needs(trial.batches)
+        wanted = trial.wanted
         known = self._believed(session, wanted, trial)
         # Only a transaction that is begun can be told to see what came before it.
         for _ in range(RACES_BEFORE_TURN if self._has_isolation else 0):
@@ -216,7 +221,7 @@ class PostgresWriter:
 
     def _settled(self, session: ServerSession, trial: Trial) -> tuple[list[Outcome], Plan, Told]:
         """Plan and store in turn: what is told of the log then still holds."""
-        wanted = needs(trial.batches)
+        wanted = trial.wanted
         known = self._believed(session, wanted, trial)
         for _ in range(CORRECTIONS_MAX):
             planned = self._planned(session, trial.batches, wanted, known)
@@ -231,7 +236,9 @@ class PostgresWriter:
         self._log_head = queries.log_head(session, self._tenant)
         beside.begin(tables, after=self._log_head)
         outcomes = [
-            self._stored_beside(session, trial._replace(batches=[batch]), tables, beside)
+            self._stored_beside(
+                session, trial._replace(batches=[batch], wanted=needs([batch])), tables, beside
+            )
             for batch in trial.batches
         ]
         beside.end(tables, position=self._log_head)
