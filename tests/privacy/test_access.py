@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from refold.conversation import AccessDenied, AccessRecorded
 from refold.errors import Unavailable, UsageError
 from refold.privacy.access import ACCESS_STREAM, AccessLog, AskedAbout, Reading, reading_as
 from refold.privacy.access_report import accesses
+from refold.privacy.keyring import new_keyring
+from refold.privacy.privacy import Privacy
 
 CALL, MAIL = AskedAbout("subject-1", "call-42"), AskedAbout("subject-2", "mail-7")
 OF_CALLER = AskedAbout("subject-1", "call-43")
@@ -127,6 +130,30 @@ def test_who_reads_can_be_named_for_a_block(store: refold.Store) -> None:
     assert told(store)[0] == AccessRecorded(
         "ann", "subject request", subject="subject-1", streams=["call-42"], destination="ann.json"
     )
+
+
+def test_who_reads_is_known_where_a_store_is_awaited(tmp_path: Path) -> None:
+    """Its calls run on other threads, and each task reads for another; page by page too."""
+    url = tmp_path / "a.db"
+    privacy = Privacy(new_keyring(), {"said": ["/text"]}, actor="server")
+    read: dict[str, list[str]] = {}
+
+    async def read_as(store: refold.AsyncStore, actor: str) -> None:
+        with reading_as(actor):
+            read[actor] = [one.data["text"] async for one in store.read(f"call-{actor}")]
+
+    async def both() -> None:
+        async with refold.open_async(url, privacy=privacy) as store:
+            for actor in ("ann", "bo"):
+                said = [refold.Event("said", {"text": f"{actor} {at}"}) for at in range(600)]
+                await store.append(f"call-{actor}", said)
+            await asyncio.gather(*(read_as(store, actor) for actor in ("ann", "bo")))
+
+    asyncio.run(both())
+    assert [len(said) for said in read.values()] == [600, 600]
+    with refold.open(url, privacy=privacy) as store:
+        found = [(one.actor, one.streams) for one in accesses(store)]
+    assert sorted(found) == [("ann", ["call-ann"]), ("bo", ["call-bo"])]
 
 
 @pytest.mark.parametrize("actor", ["", None, 3])

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import (
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Coroutine,
-    Iterator,
-    Mapping,
-    Sequence,
-)
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import cached_property, partial, wraps
 from itertools import islice
 from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
@@ -148,7 +141,9 @@ class AsyncStore:
 
         return AsyncSubscription(partial(self._run, opened), self._run, after=after)
 
-    async def branch(self, stream: str, *, at: int | None = None) -> Branch[Awaitable[Any]]:
+    async def branch(
+        self, stream: str, *, at: int | None = None
+    ) -> Branch[Coroutine[Any, Any, Any]]:
         """See :meth:`refold.Store.branch`; read at once, and its ``save`` is to be awaited."""
 
         def read() -> tuple[Branch[Any], tuple[Recorded, ...]]:
@@ -193,4 +188,6 @@ class AsyncStore:
         self._process.check()
         if self._closed:
             raise StoreClosed("the store is closed")
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        # The context of who asks goes along: it may say for whom values are read.
+        asked = copy_context().run
+        return await asyncio.get_running_loop().run_in_executor(self._threads, asked, call)
