@@ -9,6 +9,7 @@ from typing import Any
 
 from bench.dialogues import EVENTS_A_TURN, REPEAT
 from bench.plan import Ask, Entry, Scale, Target, Workload
+from bench.workloads_detecting import detecting
 from bench.workloads_postgres import on_postgres
 from bench.workloads_sealed import sealing
 
@@ -37,6 +38,7 @@ def workloads(scale: Scale, *, conversations: Path, folder: Path) -> list[Worklo
         _replayed(scale),
         *_real(conversations, folder),
         *sealing(scale),
+        detecting(scale),
         *on_postgres(scale, conversations=conversations, folder=folder),
         _growth(scale),
     ]

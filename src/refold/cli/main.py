@@ -108,6 +108,7 @@ Example:
         "checkpoint": ("seal", "Seal what stands, and print the newest head of the log, signed."),
         "prove": ("verify", "Prove to a stranger that an event was sealed, and what it says."),
         "verify": ("verify", "Look whether a sealed log is what its signed heads say."),
+        "access": ("access", "Show who read protected values, and who was not let."),
         "init": ("init", "Make a store, and the roles of those who share it."),
         "doctor": ("doctor", "Check a store from end to end."),
         "stats": ("stats", "Show what each part of a store takes."),

@@ -23,6 +23,13 @@ _TOKEN: Final = re.compile(
     rb'("(?:[^"\\]++|\\.)*+")([ \t\r\n]*+:)?|(?<![0-9.eE+-])([0-9]{9,19})(?![0-9.eE])', re.DOTALL
 )
 """A string, with the colon behind it where it is a member's name; or a long whole number."""
+_PLAIN: Final = re.compile(rb"[^@\\0-9]*+")
+"""A string in which what is built in finds nothing."""
+_SOME: Final = re.compile(
+    rb"@|\\u|[0-9][0-9 ().,/\xc2\xa0\xe2\x80\x90\x91-]{6,}[0-9]"
+    rb"|[A-Za-z]{2}[0-9]{2}[ -]?[A-Za-z0-9]"
+)
+"""Without one of these in a payload, what is built in finds nothing in any text of it."""
 _CARD_NAME: Final = re.compile("card|credit|debit|account|payment|pan$", re.IGNORECASE)
 
 
@@ -83,15 +90,20 @@ def looked_into(payload: bytes, detect: Detect) -> Looked:
     """
     counts: Counter[str] = Counter()
     labels = _Labels()
-    name = ""
+    name = b'""'
+    is_built_in = detect.find is find_personal
+    if is_built_in and _SOME.search(payload) is None:
+        return Looked(payload, counts)
 
     def token(match: re.Match[bytes]) -> bytes:
         nonlocal name
         quoted, colon, number = match.groups()
-        text = msgspec.json.decode(quoted, type=str) if quoted else number.decode()
-        found = detect.found(text, name="" if colon else name, is_number=not quoted)
-        if colon:
-            name = text
+        before, name = name, quoted if colon else name
+        if is_built_in and quoted and _PLAIN.fullmatch(quoted):
+            return match[0]
+        text = _text_of(quoted) if quoted else number.decode()
+        member = "" if colon else _text_of(before)
+        found = detect.found(text, name=member, is_number=not quoted)
         counts.update(one.kind for one in found)
         if not found or not (detect.do == "redact" or (colon and detect.do == "protect")):
             return match[0]
@@ -140,6 +152,9 @@ def _is_json(text: str) -> bool:
     except (ValueError, RecursionError):
         return False
     return True
+
+
+_text_of: Final = msgspec.json.Decoder(str).decode
 
 
 def _pointers(payload: Any, detect: Detect) -> Iterator[str]:

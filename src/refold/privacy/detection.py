@@ -7,7 +7,7 @@ addresses of houses and what is spelled out in words it does not find.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
 from typing import Final, Literal, NamedTuple
 
@@ -45,14 +45,11 @@ _GAP: Final = "[ \u00a0\u2010\u2011-]"
 _GROUP: Final = r"[0-9]++(?![\w]|\.[0-9])"
 _RUN: Final = re.compile(rf"(?<!\w)(?<![0-9]\.){_GROUP}(?:{_GAP}{_GROUP})*+")
 """Groups of digits with a gap between; none of them part of a word or of a decimal number."""
-_SHAPES: Final = (
-    (4, 4, 4, 4),
-    (4, 6, 5),
-    (4, 6, 4),
-    (4, 4, 4, 4, 3),
-    *((n,) for n in range(12, 20)),
-)
-"""How cards are printed."""
+_SHAPES: Final = {
+    4: ((4, 4, 4, 4), (4, 6, 5), (4, 6, 4), (4, 4, 4, 4, 3)),
+    **{length: ((length,),) for length in range(12, 20)},
+}
+"""How cards are printed, by the digits of the first group."""
 _IBAN_BEGINS: Final = re.compile(r"(?<![^\W_])[A-Za-z]{2}[0-9]{2}")
 _SSN: Final = re.compile(
     rf"(?<!\w)(?<![0-9][ .-])([0-9]{{3}})({_GAP})([0-9]{{2}})\2([0-9]{{4}})"
@@ -103,15 +100,20 @@ def find_personal(text: str) -> list[Detected]:
     if _SOME.search(text) is None:
         return []
     found = [*_ibans(text), *_cards(text), *_ssns(text), *_phones(text), *_emails(text)]
-    if not found:
-        return []
-    others = [one.span() for one in _NO_NUMBER.finditer(text)]
+    others = [one.span() for one in _NO_NUMBER.finditer(text)] if found else []
+    free = [
+        one
+        for one in found
+        if one.kind == "email" or not any(s < one.end and one.start < e for s, e in others)
+    ]
+    return apart(free)
+
+
+def apart(found: Iterable[Detected]) -> list[Detected]:
+    """In the order of the text; of those that overlap, the one that was given first."""
     kept: list[Detected] = []
-    for one in found:  # The kinds with check digits come first.
-        taken = [(other.start, other.end) for other in kept]
-        if one.kind != "email":
-            taken += others
-        if not any(start < one.end and one.start < end for start, end in taken):
+    for one in found:
+        if not any(other.start < one.end and one.start < other.end for other in kept):
             kept.append(one)
     return sorted(kept, key=lambda one: one.start)
 
@@ -128,8 +130,8 @@ def _cards_of(run: str, offset: int) -> Iterator[Detected]:
     first = 0
     whole = tuple(end - start for start, end in groups)
     while first < len(groups):
-        shapes = [whole] if first == 0 else []
-        for shape in [*shapes, *_SHAPES]:
+        shapes = _SHAPES.get(whole[first], ())
+        for shape in shapes if first else (whole, *shapes):
             span = groups[first : first + len(shape)]
             if whole[first : first + len(shape)] != shape:
                 continue
