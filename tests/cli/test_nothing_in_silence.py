@@ -48,6 +48,7 @@ CHOOSING = (
 )
 VERIFIED = (
     *("--category", "--mode", "--db", "--json", "--config", "--cost-over", "--text", *CHOOSING),
+    *("--actor", "--purpose", "--keyring"),
 )
 VALUES = {
     **dict.fromkeys(("--model", "--judge"), "openai:m"),

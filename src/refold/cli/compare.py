@@ -16,6 +16,7 @@ from refold.cli.errors import FINDING
 from refold.cli.judge import ask, judge_of
 from refold.cli.judging import CHANGED, gate_options, question_options, terms_of
 from refold.cli.options import command, count_option, no_effect, opened, option, read_by
+from refold.cli.reading import reading_options
 from refold.cli.results import Results, gated
 from refold.cli.text import clean
 from refold.errors import UsageError
@@ -55,6 +56,7 @@ _OF_REPLAYS: Final = (
 @question_options
 @option("--max-cost", type=read_by(endpoint.amount), metavar="USD", help="Of a judge: no more.")
 @gate_options
+@reading_options
 def compare_command(
     url: str,
     first: str | None,

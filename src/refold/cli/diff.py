@@ -12,6 +12,7 @@ from refold.cli import output, printing
 from refold.cli.errors import FINDING, FINE
 from refold.cli.loading import fold_for, fold_option
 from refold.cli.options import command, opened
+from refold.cli.reading import reading_options
 from refold.cli.suggest import resolved
 from refold.cli.text import counted
 from refold.errors import UsageError
@@ -22,6 +23,7 @@ from refold.times import not_reached
 @click.argument("before", metavar="A")
 @click.argument("after", metavar="B")
 @fold_option
+@reading_options
 def diff_command(url: str, before: str, after: str, fold_name: str | None) -> int:
     """Show how one stream differs from another.
 

@@ -10,6 +10,7 @@ from refold.cli import output
 from refold.cli.choosing import choosing, chosen
 from refold.cli.errors import FINDING, FINE
 from refold.cli.options import command, group, opened, option
+from refold.cli.reading import reading_options, stdout_name
 from refold.cli.text import clean
 from refold.errors import CodecError
 
@@ -31,6 +32,7 @@ def export_command() -> None:
 @click.argument("streams", nargs=-1, metavar="[STREAM]...")
 @option("--category", metavar="NAME", help="All streams of this category too.")
 @choosing()
+@reading_options
 def openai_chat(url: str, **which: Any) -> int:
     """Print conversations as OpenAI chat messages: a JSON array each, one a line in a pipe.
 
@@ -46,7 +48,7 @@ def openai_chat(url: str, **which: Any) -> int:
 
     those = chosen(url, **which)
     code = FINE
-    with opened(url) as store:
+    with opened(url, destination=stdout_name()) as store:
         for stream, version in those.items():
             try:
                 messages = to_messages(store.read(stream, to_version=version))

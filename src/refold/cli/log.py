@@ -8,6 +8,7 @@ from typing import Any
 from refold.cli import output, printing, suggest
 from refold.cli.choosing import Choice, choosing, found, nothing_fits
 from refold.cli.options import command, count_option, opened, option
+from refold.cli.reading import reading_options
 
 
 @command("log")
@@ -16,6 +17,7 @@ from refold.cli.options import command, count_option, opened, option
 @option("--type", "types", multiple=True, metavar="TYPE", help="Only events of these types.")
 @choosing()
 @count_option("--limit", help="At most this many events.")
+@reading_options
 def log_command(url: str, after: int, wanted: Choice | None, limit: int | None, **of: Any) -> None:
     """Print the whole log in order.
 

@@ -30,6 +30,7 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 COUNT: Final = click.IntRange(min=0, max=2**63 - 1)
 """A version, a position or a number of things, as far as a store can count."""
 
+READING: Final = "refold.reading"
 _GIVEN: Final = "refold.given"
 _TYPED: Final = "refold.typed"
 _PLACES: Final = "refold.places"
@@ -312,13 +313,15 @@ def together(*options: Decorator) -> Decorator:
 
 @contextmanager
 def opened(
-    url: str, *, mode: Literal["read", "write"] = "read", **how: Any
+    url: str, *, mode: Literal["read", "write"] = "read", destination: str = "", **how: Any
 ) -> Iterator[refold.Store]:
     """A store to read from: a missing file is an error, never made.
 
-    A stream or category that is not in it is an error that names the nearest that are.
+    ``destination`` is where what is read leaves the program to: recorded of protected values. A
+    stream or category that is not there is an error that names the nearest that are.
     """
-    with refold.open(url, mode=mode, **how) as store:
+    reading = click.get_current_context().meta.get(READING, lambda *_: {})
+    with refold.open(url, **{"mode": mode, **reading(url, destination), **how}) as store:
         try:
             yield store
         except NotFound as error:

@@ -16,6 +16,7 @@ from refold.cli import output
 from refold.cli.errors import FINDING, FINE
 from refold.cli.loading import projections_from
 from refold.cli.options import command, group, named_store, no_effect, opened, option
+from refold.cli.reading import reading_options
 from refold.cli.text import clean, one_line, suggestion
 from refold.errors import NotFound
 
@@ -83,6 +84,7 @@ def status(url: str, places: tuple[str, ...], as_metrics: bool) -> int:
 @subcommand("run")
 @from_option
 @option("--once", is_flag=True, help="Catch up and end.")
+@reading_options
 def run(url: str, places: tuple[str, ...], once: bool) -> None:
     """Catch up, then follow the log until it is interrupted.
 
@@ -92,7 +94,7 @@ def run(url: str, places: tuple[str, ...], once: bool) -> None:
         refold projections run --once
         refold projections run --from shop.models:projections
     """
-    with writing(url) as store:
+    with opened(url, mode="write") as store:
         projector = _projector(store, places)
         with projector, closed_by_terminate(projector.close):
             with output.progress("catch up") as tell:

@@ -11,6 +11,7 @@ import click
 from refold.cli import output
 from refold.cli.errors import FINDING, FINE
 from refold.cli.options import Listing, command, group, opened, option
+from refold.cli.reading import reading_options
 from refold.cli.text import clean, counted, one_line, suggestion
 from refold.errors import NotFound, UsageError
 
@@ -51,6 +52,7 @@ def list_prompts(url: str, agent: str | None) -> None:
 
 @command("show", group=prompts_command)
 @click.argument("version", metavar="HASH|LABEL")
+@reading_options
 def show_prompt(url: str, version: str) -> None:
     """Print the text of a prompt.
 
@@ -63,6 +65,7 @@ def show_prompt(url: str, version: str) -> None:
 @command("diff", group=prompts_command)
 @click.argument("before", metavar="A")
 @click.argument("after", metavar="B")
+@reading_options
 def diff_prompts(url: str, before: str, after: str) -> int:
     """Show line by line how one prompt differs from another; exits with 1 where it does.
 

@@ -27,6 +27,7 @@ from refold.cli.options import (
     read_by,
     together,
 )
+from refold.cli.reading import reading_options
 from refold.cli.results import Results, gated
 from refold.cli.text import clean, counted
 from refold.errors import UsageError
@@ -92,6 +93,7 @@ replay_options: Final = together(
     option("--control", "is_control", is_flag=True, help="Ask the recorded agent again too (A/A)."),
     question_options,
     gate_options,
+    reading_options,
 )
 
 
@@ -183,7 +185,7 @@ def _next_step(
     options = _with_budget(endpoint.prices_of(options))
     terms |= {"prices": options["prices"]}
     candidate = endpoint.endpoint(base_url, timeout_s=timeout, api=api, stream=stream)
-    with opened(url, mode="write") as store:
+    with opened(url, mode="write", destination=candidate.url) as store:
         check_cluster(store, streams, question and question.cluster)
         if base_url == endpoint.OPENAI_URL:
             output.note(f"asks {candidate.url}: --base-url names another")

@@ -8,6 +8,7 @@ import click
 
 from refold.cli import output, printing
 from refold.cli.options import command, events_until, moment_options, opened
+from refold.cli.reading import reading_options
 from refold.cli.suggest import resolved
 from refold.cli.text import clean
 
@@ -15,6 +16,7 @@ from refold.cli.text import clean
 @command("show")
 @click.argument("stream")
 @moment_options
+@reading_options
 def show_command(url: str, stream: str, **moment: Any) -> None:
     """Show a stream, now or as it was.
 

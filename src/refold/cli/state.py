@@ -10,6 +10,7 @@ import msgspec
 from refold.cli import output
 from refold.cli.loading import fold_for, fold_option
 from refold.cli.options import command, events_until, moment_options, opened, option
+from refold.cli.reading import reading_options
 from refold.cli.suggest import resolved
 from refold.cli.text import clean
 from refold.errors import UsageError
@@ -20,6 +21,7 @@ from refold.errors import UsageError
 @fold_option
 @moment_options
 @option("--with-version", is_flag=True, help="Say beside it which version and position it is of.")
+@reading_options
 def state_command(
     url: str, stream: str, fold_name: str | None, with_version: bool, **moment: Any
 ) -> None:

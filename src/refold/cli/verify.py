@@ -15,6 +15,7 @@ from refold.cli import output
 from refold.cli.errors import FINDING, FINE
 from refold.cli.jsontext import file_text
 from refold.cli.options import command, count_option, new_file, opened, option
+from refold.cli.reading import reading_options, stdout_name
 from refold.cli.text import clean, counted
 
 WHY: Final = "not asked for"
@@ -87,6 +88,7 @@ def verify_command(
     type=click.Choice(["payload", "metadata", "name"]),
     help="Do not disclose this.",
 )
+@reading_options
 def prove_command(url: str, event: str, out: str | None, withhold: tuple[str, ...]) -> None:
     """Prove to a stranger that an event was sealed, and what it says.
 
@@ -98,7 +100,7 @@ def prove_command(url: str, event: str, out: str | None, withhold: tuple[str, ..
     """
     from refold.audit import prove
 
-    with opened(url) as store:
+    with opened(url, destination=out or stdout_name()) as store:
         proof = prove(store, event, withhold=dict.fromkeys(withhold, WHY))
     if out is None:
         output.json_block(proof)

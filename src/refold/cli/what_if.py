@@ -11,6 +11,7 @@ import click
 from refold.cli import output, printing
 from refold.cli.loading import fold_for, fold_option
 from refold.cli.options import command, opened, option
+from refold.cli.reading import reading_options
 from refold.cli.suggest import resolved
 from refold.cli.text import clean, counted
 
@@ -34,6 +35,7 @@ have happened on the branch, though it did, each as the event and why."""
 )
 @fold_option
 @option("--save", metavar="NAME", help="Keep the branch as a stream; name it such as call-42~b.")
+@reading_options
 def what_if_command(
     url: str, stream: str, without: tuple[str, ...], fold_name: str | None, save: str | None
 ) -> None:

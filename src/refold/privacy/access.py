@@ -19,6 +19,8 @@ from refold.errors import RefoldError, Unavailable, refuse_unless
 
 ACCESS_STREAM: Final = "refold-access"
 """The stream that reads of protected values are recorded in."""
+PROGRAM: Final = "refold"
+"""The actor of what is read for rows that are kept beside the log, where none is named."""
 WINDOW_S: Final = 60.0
 """So long an event stands for what its actor reads of a subject's stream for its purpose."""
 _REMEMBERED_MAX: Final = 100_000
@@ -91,20 +93,35 @@ class AccessLog:
         """
         reading = _reading.get() or self._reading
         decided = {one: self._refusal(reading, one) for one in dict.fromkeys(wanted)}
-        now = self._monotonic()
-        fresh = {one: why for one, why in decided.items() if self._is_new(reading, one, why, now)}
         try:
-            if fresh:
-                self._log.append(ACCESS_STREAM, _events(reading, fresh))
+            self._record(reading, decided)
         except RefoldError as error:
             if not reading.actor:
                 return set()
             raise _not_recorded(error) from error
+        return {one for one, why in decided.items() if not why}
+
+    def note(self, wanted: Iterable[AskedAbout], *, purpose: str) -> None:
+        """Record what the program itself is about to read, of which no policy is asked.
+
+        :class:`~refold.errors.Unavailable` as in :meth:`allowed`.
+        """
+        reading = Reading(self._reading.actor or PROGRAM, purpose)
+        try:
+            self._record(reading, dict.fromkeys(wanted, ""))
+        except RefoldError as error:
+            raise _not_recorded(error) from error
+
+    def _record(self, reading: Reading, decided: Mapping[AskedAbout, str]) -> None:
+        """Store what was decided, where that was not done within the window."""
+        now = self._monotonic()
+        fresh = {one: why for one, why in decided.items() if self._is_new(reading, one, why, now)}
+        if fresh:
+            self._log.append(ACCESS_STREAM, _events(reading, fresh))
         for one, why in fresh.items():
             self._recorded[reading, one, why] = now
         while len(self._recorded) > _REMEMBERED_MAX:
             self._recorded.popitem(last=False)
-        return {one for one, why in decided.items() if not why}
 
     def _refusal(self, reading: Reading, wanted: AskedAbout) -> str:
         """Why something may not be read; nothing where it may."""

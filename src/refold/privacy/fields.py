@@ -24,6 +24,13 @@ class Fields:
     def __init__(self, pointers: Iterable[str]) -> None:
         self.paths = [path for pointer in pointers for path in _paths(pointer)]
 
+    @classmethod
+    def joined(cls, declared: Fields | None, found: Iterable[str]) -> Fields:
+        """Those that were declared, if any, and more."""
+        both = cls(found)
+        both.paths += declared.paths if declared else []
+        return both
+
     @cached_property
     def names(self) -> frozenset[str] | None:
         """The members that are personal, where all are members of the payload itself.

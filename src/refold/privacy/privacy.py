@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from refold.engine.store import Store
 from refold.errors import refuse_unless
 from refold.privacy.access import Policy, Reading
+from refold.privacy.detecting import Detect
 from refold.privacy.fields import FieldTable
 from refold.privacy.keyring import Keyring
 
@@ -23,8 +24,10 @@ class Privacy:
     root's).
 
     Who reads is ``actor``, for a ``purpose``, and is recorded before a key is used: in the log
-    itself, or in the one of ``journal`` (an open store, or its URL). Without an actor, and where
-    ``allow`` says no, values are withheld.
+    itself, or in the one of ``journal`` (an open store, or its URL), with the ``destination`` of
+    what leaves the program. Without an actor, and where ``allow`` says no, values are withheld.
+
+    ``detect`` says what is looked for in payloads that are appended, and what is done about it.
     """
 
     def __init__(
@@ -36,13 +39,18 @@ class Privacy:
         journal: str | os.PathLike[str] | Store | None = None,
         actor: str | None = None,
         purpose: str = "",
+        destination: str | None = None,
         allow: Policy | None = None,
+        detect: Detect | None = None,
     ) -> None:
         wraps = keyring is None or callable(getattr(keyring, "unwrap", None))
         refuse_unless(wraps, "a keyring such as refold.privacy.load_keyring gives", keyring=keyring)
         refuse_unless(actor is None or (isinstance(actor, str) and actor), "a name", actor=actor)
         refuse_unless(isinstance(purpose, str), "text", purpose=purpose)
         refuse_unless(subject is None or callable(subject), "a function", subject=subject)
+        is_detect = isinstance(detect, Detect | None)
+        refuse_unless(is_detect, "a refold.privacy.Detect", detect=detect)
+        self.detect = detect
         self.keyring, self.fields = keyring, FieldTable(fields or {})
         self.subject, self.journal = subject, journal
-        self.reading, self.allow = Reading(actor, purpose), allow
+        self.reading, self.allow = Reading(actor, purpose, destination), allow

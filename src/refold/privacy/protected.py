@@ -26,6 +26,7 @@ from refold.ports import (
 )
 from refold.privacy.access import AccessLog, AskedAbout
 from refold.privacy.envelope import DRAWN_BYTES, ERASED, OPENING, WITHHELD, DataKey
+from refold.privacy.looking import LookedBody, looked_body
 from refold.privacy.opening import Known, keys_in, opened_row
 from refold.privacy.privacy import Privacy
 from refold.privacy.protecting import protected_body
@@ -33,6 +34,8 @@ from refold.privacy.subject_keys import SubjectKeys
 from refold.privacy.subjects import Subjects, forks_of
 
 _DRAWN_AT_ONCE: Final = 64
+_BESIDE: Final = "rows beside the log"
+"""What the program itself reads for."""
 _OPENING: Final = OPENING.decode()
 
 
@@ -71,7 +74,8 @@ class Protected:
     """A backend round another; :func:`refold.privacy.powers.protected` makes one.
 
     ``asks`` is false where the program itself reads, for rows that it keeps beside the log: then
-    nobody is asked, and nothing recorded. ``own`` is a store that is closed with this one.
+    nobody is asked, and it is recorded all the same. ``own`` is a store that is closed with this
+    one.
     """
 
     def __init__(
@@ -88,7 +92,9 @@ class Protected:
         self._access, self._asks, self._own = access, asks, own
         self._subjects = Subjects(inner, privacy.subject)
         self._drawn: list[bytes] = []
-        self._hides = bool(privacy.fields) or privacy.keyring is not None
+        # A digest would tell what was replaced, to who guesses it.
+        replaces = privacy.detect is not None and privacy.detect.do != "mark"
+        self._hides = bool(privacy.fields) or privacy.keyring is not None or replaces
 
     @property
     def unasked(self) -> Protected:
@@ -176,9 +182,11 @@ class Protected:
             for stream, some in of_streams.items()
             for one in some & living.keys()
         }
-        allowed = asked
-        if self._asks:
-            allowed = self._access.allowed(asked) if asked and self.keys.keyring else set()
+        allowed = asked if self.keys.keyring else set()
+        if allowed and self._asks:
+            allowed = self._access.allowed(asked)
+        elif allowed:
+            self._access.note(asked, purpose=_BESIDE)
         may = {one.subject for one in allowed}
         opened = self.keys.opened([one for one, subject in living.items() if subject in may])
 
@@ -212,7 +220,11 @@ class Protected:
         self, write: Write, forks: Mapping[str, Fork], used: dict[str, DataKey | str]
     ) -> Write:
         fields, encrypts = self.privacy.fields, self.privacy.keyring is not None
-        if not fields and _OPENING not in write.body:
+        looked = LookedBody(write.body)
+        if self.privacy.detect is not None:
+            looked = looked_body(write.body, self.privacy.detect)
+            write = write._replace(body=looked.text)
+        if not fields and not looked.pointers and _OPENING not in write.body:
             return write
         self.keys.hidden(b"")  # From the first value on, the store says that it holds such.
         subject_of, keys = self._subjects.of(write, forks), dict[str, DataKey]()
@@ -226,7 +238,7 @@ class Protected:
                 used[key.id] = key
             return keys[subject]
 
-        body = protected_body(write.body, write.stream, fields, key_of, self._draw)
+        body = protected_body(write.body, write.stream, fields, key_of, self._draw, looked.pointers)
         return write if body is write.body else write._replace(body=body)
 
     def _draw(self) -> bytes:

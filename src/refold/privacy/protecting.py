@@ -6,7 +6,7 @@ else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -35,18 +35,22 @@ def protected_body(
     table: FieldTable,
     key_of: Callable[[StoredEvent], DataKey | None],
     draw: Draw,
+    found: Mapping[int, Sequence[str]] = {},
 ) -> str:
     """The body of an append with its personal values in envelopes.
 
+    ``found`` are JSON Pointers to more of them, by the event's index.
     :class:`~refold.errors.InvalidEvent` (code ``reserved``) where an event holds what would be read
     as one.
     """
     raw = body.encode()
-    events = decode_body(raw) if table or OPENING in raw else []
+    events = decode_body(raw) if table or found or OPENING in raw else []
     if OPENING in raw:
         index = next((n for n, one in enumerate(events) if OPENING in bytes(one.data)), 0)
         raise InvalidEvent(f"event {index}: {_RESERVED}", index=index, code="reserved")
     wanted = [table.of(event.tag) for event in events]
+    for index, pointers in found.items():
+        wanted[index] = Fields.joined(wanted[index], pointers)
     if not any(wanted):
         return body
     texts: list[Any] = decode_events(raw)
