@@ -29,6 +29,7 @@ _moment: Final = struct.Struct(">Q32sqq").pack
 _length: Final = struct.Struct(">Q").pack
 _SALT: Final = b"refold/salt/1"
 _PAYLOAD_ALONE: Final = bytes([1, PAYLOAD])
+_TWO, _OF_METADATA = bytes([2]), bytes([METADATA])
 _DOMAINS: Final = tuple(b"refold/commitment/1" + bytes([ordinal]) for ordinal in range(256))
 _BYTES: Final = tuple(bytes([number]) for number in range(256))
 
@@ -68,11 +69,15 @@ def values_of(row: Row, event: StoredEvent, *, is_first: bool) -> list[tuple[int
     """
     values = [(PAYLOAD, bytes(event.data))]
     if row.metadata is not None or event.metadata is not ABSENT:
-        shared = _utf8(row.metadata or b"")
-        values.append((METADATA, _length(len(shared)) + shared + bytes(event.metadata)))
+        values.append((METADATA, _metadata_of(row, event.metadata)))
     if is_first:
         values.append((NAME, row.stream.encode()))
     return values
+
+
+def _metadata_of(row: Row, own: msgspec.Raw) -> bytes:
+    shared = _utf8(row.metadata or b"")
+    return _length(len(shared)) + shared + bytes(own)
 
 
 def leaves_of(
@@ -89,21 +94,29 @@ def leaves_of(
     follows the leaf before it; with ``sealed``, the leaves of the append as they are stored, it
     follows those. :class:`~refold.errors.Corrupt` for a body that is none.
     """
-    # Most of what sealing costs is here: names are local, and the payload's commitment, which
-    # every event has, is written out.
+    # Most of what sealing costs is here: names are local, and written out are the commitments of
+    # the payload, which every event has, and of metadata that the events of the append share.
     hashed, joined, length, moment, domain = sha256, b"".join, _length, _moment, _DOMAINS[PAYLOAD]
     recorded, start = row.recorded_at, b"\0" + _BYTES[FORMAT] + tip.pseudonym
     now = recorded if row.clock_at is None else row.clock_at
     position, version, previous, is_first = row.position, tip.version, tip.leaf, tip.is_new
-    is_told, salts, leaves = row.metadata is not None, b"", list[bytes]()
+    salts, told_salts, leaves, told = b"", b"", list[bytes](), b""
+    if row.metadata is not None:
+        told = _metadata_of(row, ABSENT)
+        told = length(len(told)) + told
     for event in stored_events(row):
         at = (position - 1) % WIDTH * HASH_BYTES
         if not at or not leaves:  # The next tile has another secret.
-            salts = _salts(secret_of(position), PAYLOAD)
+            salts, told_salts = _salts(secret_of(position), PAYLOAD), b""
         data = event.data
         committed = joined((domain, salts[at : at + HASH_BYTES], length(len(data)), data))
         commitments = _PAYLOAD_ALONE + hashed(committed).digest()
-        if is_told or is_first or event.metadata is not ABSENT:
+        if told and not is_first and event.metadata is ABSENT:
+            told_salts = told_salts or _salts(secret_of(position), METADATA)
+            committed = joined((_DOMAINS[METADATA], told_salts[at : at + HASH_BYTES], told))
+            both = (_TWO, commitments[1:], _OF_METADATA, hashed(committed).digest())
+            commitments = joined(both)
+        elif told or is_first or event.metadata is not ABSENT:
             others = values_of(row, event, is_first=is_first)[1:]
             salted = [(n, salt_of(secret_of(position), position, n), value) for n, value in others]
             beside = [_BYTES[one[0]] + commitment_of(*one) for one in salted]
