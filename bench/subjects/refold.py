@@ -204,6 +204,9 @@ class RefoldStore:
 class Refold(Subject):
     """The subject that all this is about."""
 
+    how: dict[str, Any] = {}
+    """More that its stores are opened with."""
+
     def prepare(self) -> None:
         self.registry = default_registry if self.text == "dialogues" else REGISTRY
         classes = {kind.tag: self.registry.class_of(kind) for kind in self.registry.kinds()}
@@ -214,7 +217,8 @@ class Refold(Subject):
         return str(path)
 
     def open(self, path: Path) -> RefoldStore:
-        return RefoldStore(refold.open(self.address(path), registry=self.registry), self)
+        opened = refold.open(self.address(path), registry=self.registry, **self.how)
+        return RefoldStore(opened, self)
 
     def reopen(self, kept: RefoldStore) -> None:
         """Close and open: the last connection to close leaves one file."""
@@ -222,7 +226,7 @@ class Refold(Subject):
             if store is kept:
                 kept.close()
                 address = self.address(self._path(name))
-                kept.store = refold.open(address, registry=self.registry)
+                kept.store = refold.open(address, registry=self.registry, **self.how)
 
     def append_tasks(self, *, size: int, seconds: float, tasks: int) -> dict[str, float]:
         """Appends by tasks of an event loop, each to a stream of its own."""
@@ -231,7 +235,8 @@ class Refold(Subject):
         async def measure() -> dict[str, float]:
             versions: list[Any] = [refold.NO_STREAM] * tasks
             address = self.address(path)
-            async with refold.open_async(address, registry=self.registry) as store:
+            how = {"registry": self.registry, **self.how}
+            async with refold.open_async(address, **how) as store:
 
                 async def work(caller: int, n: int) -> None:
                     start = self._start(caller, n, size)
