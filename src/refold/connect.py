@@ -66,7 +66,7 @@ def open(
     try:
         backend = viewed(backend, privacy, clock, open)
         made_by: Callable[..., Store] = Store
-        if mode != "read" and (seal or (seal is None and SEAL_VARIABLES & os.environ.keys())):
+        if mode != "read" and (seal or (seal is None and any(map(os.environ.get, SEAL_VARIABLES)))):
             from refold.audit.sealed_store import SealedStore
 
             made_by = partial(SealedStore, seal=seal)

@@ -140,7 +140,9 @@ def test_the_key_of_the_environment_seals_what_it_sealed_before_and_nothing_else
 
 
 def test_what_cannot_be_sealed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No key, a key that is not there, a log that keeps no tables."""
+    """No key, a key that is not there, a log that keeps no tables; an empty name is none."""
+    monkeypatch.setenv("REFOLD_SEAL_KEY", "")
+    refold.open(tmp_path / "a.db").close()
     with pytest.raises(UsageError, match="REFOLD_SEAL_KEY"):
         refold.open(tmp_path / "a.db", seal=True)
     with pytest.raises(UsageError, match="copy"):

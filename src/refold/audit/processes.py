@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -72,7 +71,10 @@ def _started(stack: ExitStack, reopen: Reopen, share: Sequence[tuple[int, int]])
     paths = os.pathsep.join(filter(None, sys.path))
     environment = {**os.environ, "PYTHONPATH": paths}
     command, pipe = [sys.executable, "-P", "-c", code], subprocess.PIPE
-    helper = stack.enter_context(Helper(command, stdin=pipe, stdout=pipe, env=environment))
+    # In a session of its own: an interrupt is for its parent, which ends it.
+    helper = stack.enter_context(
+        Helper(command, stdin=pipe, stdout=pipe, env=environment, start_new_session=True)
+    )
     stack.callback(helper.kill)
     assert helper.stdin is not None
     with suppress(BrokenPipeError), helper.stdin as asked:  # If it has ended, that is told below.
@@ -93,16 +95,21 @@ def _found_by(helper: Helper, after: int, until: int) -> Findings:
 
 def help_verify() -> None:
     """What such a process does: open the log, look at each stretch of its share, and tell."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Its parent ends it.
+    parent = os.getppid()
+
+    def go_on(*_: int) -> None:
+        if os.getppid() != parent:
+            raise EOFError
+
     # Where its parent has ended, nobody asks or hears.
     with suppress(BrokenPipeError, EOFError), os.fdopen(1, "wb", buffering=0) as answers:
         reopen, share = pickle.load(sys.stdin.buffer)
         try:
             with reopen() as store:
-                remaker, quiet = _remaker(store), lambda *_: None
+                remaker = _remaker(store)
                 for after, until in share:
                     findings = Findings()
-                    check_events(remaker, findings, after=after, until=until, progress=quiet)
+                    check_events(remaker, findings, after=after, until=until, progress=go_on)
                     pickle.dump((findings.told, findings.count), answers)
         except RefoldError as error:
             pickle.dump(error, answers)

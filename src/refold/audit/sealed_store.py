@@ -56,7 +56,7 @@ def _key(seal: Seal) -> tuple[SigningKey, str | None]:
     """The key, and where the newest head is kept, if anywhere."""
     last_head, file, found = os.environ.get("REFOLD_SEAL_LAST_HEAD"), seal, None
     if isinstance(seal, bool | None):
-        file, found = os.environ.get("REFOLD_SEAL_KEY"), key_of_environment()
+        file, found = os.environ.get("REFOLD_SEAL_KEY") or None, key_of_environment()
     if isinstance(file, str | os.PathLike):
         last_head = last_head or f"{os.fspath(file)}.head"
         found = found or load_key(file, passphrase=os.environ.get("REFOLD_KEY_PASSPHRASE", ""))
