@@ -118,6 +118,7 @@ OF_READERS_ALONE = (
 
 GOOD = {
     "of_tenant": "0",
+    "known_schema": "schema_number()",
     "commit_token": "gen_random_uuid()",
     "now_at": NOW,
     "restarts": "false",
@@ -390,6 +391,7 @@ IMPOSSIBLE: dict[str, tuple[str, dict[str, str]]] = {
 """The same, by the tables themselves, each with its SQLSTATE."""
 GOOD_ONE = {
     "of_tenant": "0",
+    "known_schema": "schema_number()",
     "commit_token": "gen_random_uuid()",
     "now_at": NOW,
     "durable": "false",

@@ -11,6 +11,7 @@ import pytest
 import refold
 from refold import Event
 from refold.backends.postgres.address import parsed
+from refold.backends.postgres.schema import migrations
 from refold.backends.postgres.session import ServerSession, connected
 from tests.support import postgres
 
@@ -74,7 +75,18 @@ def test_who_asks_while_an_append_is_under_way_sees_it(url: str, listening: Serv
     """He is answered when it can be seen, so that it is neither seen nor heard of by no one."""
     late = connected(parsed(url))
     late.execute("BEGIN")
-    values = 0, str(uuid4()), time_ns() // 1000, True, "call-1", -1, 1, "test.a", None
+    values = (
+        0,
+        len(migrations()),
+        str(uuid4()),
+        time_ns() // 1000,
+        True,
+        "call-1",
+        -1,
+        1,
+        "test.a",
+        None,
+    )
     assert late.run("append_one", *values, '[["test.a",{}]]')[0][0] == 1
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(listening.run, "channel", 0)

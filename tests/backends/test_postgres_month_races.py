@@ -175,7 +175,7 @@ def test_readers_and_months_race(url: str, tmp_path: Path) -> None:
 def test_the_first_commit_of_a_log_is_waited_for(url: str, tmp_path: Path) -> None:
     """A tenant that nobody has seen yet has begun to store when a month is archived and dropped."""
     late = connected(parsed(f"{url}&tenant=7"))
-    turn = 7, str(uuid.uuid4()), JANUARY + 50_000_000, True
+    turn = 7, len(schema.migrations()), str(uuid.uuid4()), JANUARY + 50_000_000, True
     late.execute(BEGIN)
     late.run("append_one", *turn, "new-1", -1, 1, "test.a", None, '[["test.a",{"n":1},null,null]]')
     with refold.open(url) as store:

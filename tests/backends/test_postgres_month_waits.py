@@ -100,7 +100,8 @@ def test_a_server_that_stands_still_is_told(soon: pytest.MonkeyPatch, tmp_path: 
             for ask in asked_of(store, tmp_path)[::3]:
                 with stopped(server.pids()), pytest.raises(Unavailable, match="cannot be reached"):
                     ask()
-            soon.setattr(waits, "PATIENCE_S", 0.7)
+            soon.setattr(waits, "SOON_S", 0.7)
+            soon.setattr(waits, "BYTES_PER_S", 1e12)
             soon.setattr(sessions, "RETRY_S", 20.0)
             with kept(store) as session:
                 pid = session.info.backend_pid
@@ -117,6 +118,32 @@ def test_a_server_that_works_is_waited_for(url: str, soon: pytest.MonkeyPatch) -
         with pytest.raises(psycopg.OperationalError, match="did not answer for"):
             session.execute("SELECT pg_sleep(9)")
         assert session.closed
+
+
+@pytest.mark.parametrize(
+    ("bytes_per_s", "locked", "waits_s"),
+    [(1e12, False, 0.3), (1.0, False, 3), (1e12, True, 3)],
+)
+def test_an_answer_takes_no_longer_than_the_log_is_large(
+    url: str,
+    beside: ServerSession,
+    soon: pytest.MonkeyPatch,
+    bytes_per_s: float,
+    locked: bool,
+    waits_s: float,
+) -> None:
+    """A log whose size cannot be seen now may be of any; a process may stand still, unlike both."""
+    soon.setattr(waits, "SOON_S", 0.3)
+    soon.setattr(waits, "BYTES_PER_S", bytes_per_s)
+    beside.execute(BEGIN)
+    if locked:
+        beside.execute(f'LOCK TABLE "{beside.schema}".log IN ACCESS EXCLUSIVE MODE')
+    with refold.open(url) as store, kept(store) as session, waits.patient(session):
+        if waits_s < 1:
+            with pytest.raises(psycopg.OperationalError, match="did not answer for"):
+                session.execute("SELECT pg_sleep(9)")
+        else:
+            assert session.execute("SELECT pg_sleep(1)").fetchall() == [("",)]
 
 
 @pytest.mark.usefixtures("soon")

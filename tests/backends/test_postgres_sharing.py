@@ -160,6 +160,29 @@ def test_a_newer_refold_gives_what_it_makes(made: Shared, monkeypatch: pytest.Mo
         assert store.append("call-1", [A]).version == 0
 
 
+def test_who_writes_for_an_older_schema_is_refused(
+    made: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that was open when a newer refold came: nothing of it is stored; it reads on."""
+    url = made.url(made.login("writer"))
+    with refold.open(url) as older:
+        older.append("old-1", [A])
+        more = [*schema.migrations(), "CREATE TABLE refold.yet_later (tenant integer);"]
+        monkeypatch.setattr(schema, "migrations", lambda: more)
+        refold.open(made.url(made.login("maintainer"))).close()
+        for work in (
+            lambda: older.append("old-1", [A]),
+            lambda: older.append("old-1", [A], key="k-of-older"),
+            lambda: older.append_together([refold.Append("old-1", [A]), refold.Append("o-2", [A])]),
+        ):
+            with pytest.raises(UsageError, match="start it anew with that refold") as caught:
+                work()
+            assert caught.value.code == "newer_schema"
+        assert len(list(older.read("old-1"))) == 1
+        with refold.open(url) as newer:
+            assert newer.append("old-1", [A], expected=0).version == 1
+
+
 def test_who_owns_no_table_makes_the_months(made: Shared) -> None:
     """Those that an append may need soon, and others where his clock may say what it likes."""
     now = [refold.engine.store.system_clock()]

@@ -25,7 +25,9 @@ _NOT_AS_MADE: Final = ("42", "3F", "22P02", "22003", "23", "XX001", "XX002")
 """What refold's own statements meet only where tables are not as refold made them, or damaged."""
 _DETACHED: Final = ("RF001",)
 _CLOSED: Final = ("RF002",)
-"""What refold's own functions raise of a month that was taken out of the log, or is closed."""
+_OTHER_SCHEMA: Final = ("RF003",)
+"""What refold's own functions raise: of a month that was taken out of the log, or is closed; to who
+writes for another schema than the one that is there."""
 _CALLERS_FAULT: Final = ("22", "23", "42", "0A", "54", "2201", "25001", "3F", "P0")
 _WRONG: Final = (psycopg.ProgrammingError, psycopg.DataError)
 """What psycopg refuses by itself, such as a number of values that is not that of the places."""
@@ -88,6 +90,8 @@ def named(error: psycopg.Error, where: str) -> RefoldError:
         return BackendError(f"{where}: {said}", code="month_detached", url=where)
     if _is_of(error, _CLOSED):
         return BackendError(f"{where}: {said}", code="month_closed", url=where)
+    if _is_of(error, _OTHER_SCHEMA):
+        return UsageError(f"{where}: {said}", code="newer_schema", url=where)
     if _is_of(error, ("42501", "28")):
         return UsageError(f"{where} may not be used so: {said}", code="not_writable", url=where)
     if _is_of(error, _MIXED_UP):

@@ -1,6 +1,11 @@
 -- What refold asks of the months of a log, by name; as statements.sql. `log_month` is the table of one,
 -- month_starts and month_ends are its bounds.
 
+-- log_bytes: of all months that have a table
+SELECT sum(pg_total_relation_size(oid))::bigint FROM pg_class
+WHERE relkind = 'r' AND relname ~ '^log_([0-9]{4}_[0-9]{2}|default)$' AND relnamespace =
+    (SELECT relnamespace FROM pg_class WHERE oid = 'refold.log'::regclass)
+
 -- detached_of: the months out of the log that a stream stands in
 SELECT month FROM refold.months JOIN refold.streams AS s
 ON s.tenant = $1 AND s.name = $2 AND s.first_at < ends AND s.last_at >= starts

@@ -51,7 +51,7 @@ def prepare(session: ServerSession, address: Address, *, mode: Mode) -> None:
         why = f"{address.shown} keeps text as {encoding}: make a database with ENCODING 'UTF8'"
         raise UsageError(why, code="wrong_encoding", url=address.shown)
     version = _checked(session, address) if is_there else 0
-    if version != len(migrations()):
+    if version != schema_number():
         _bring_up(session, address, mode, version, has_schema)
     if mode == "create" and address.tenant:
         with suppress(*_NO_ROOM):
@@ -81,7 +81,7 @@ def _migrate(session: ServerSession, address: Address, has_schema: int) -> None:
         session.run("as_owner")
         for number, sql in enumerate(migrations(), start=1):
             if number > version:
-                run_script(session, qualified(sql, session.schema))
+                run_script(session, qualified(sql + numbered(number), session.schema))
                 session.run("migrated", number, fingerprint(sql))
         for (prefix,) in session.run("prefix_of_roles"):
             run_script(session, roles_script(session.schema, prefix))
@@ -108,6 +108,19 @@ def _checked(session: ServerSession, address: Address) -> int:
                 url=address.shown,
             )
     return int(version)
+
+
+def schema_number() -> int:
+    """That of the schema which this refold writes for."""
+    return len(migrations())
+
+
+def numbered(number: int) -> str:
+    """What every migration ends with: who writes for another schema is refused from then on."""
+    made = (
+        "CREATE OR REPLACE FUNCTION refold.schema_number() RETURNS integer LANGUAGE sql IMMUTABLE"
+    )
+    return f"\n{made} PARALLEL SAFE RETURN {number};\n"
 
 
 @cache

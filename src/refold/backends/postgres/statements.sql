@@ -2,18 +2,18 @@
 
 -- append
 SELECT * FROM refold.append(
-    $1::integer, $2::uuid, $3::bigint, $4::boolean, $5::boolean,
-    $6::text[], $7::bigint[], $8::text[], $9::json, $10::bigint,
-    $11::text[], $12::bigint[], $13::bigint[], $14::bigint[], $15::text[],
-    $16::text[], $17::bytea[], $18::text[], $19::text[],
-    $20::bigint[], $21::bigint[], $22::boolean[], $23::text[], $24::bigint[], $25::text[],
-    $26::bigint[], $27::bigint[]
+    $1::integer, $2::integer, $3::uuid, $4::bigint, $5::boolean, $6::boolean,
+    $7::text[], $8::bigint[], $9::text[], $10::json, $11::bigint,
+    $12::text[], $13::bigint[], $14::bigint[], $15::bigint[], $16::text[],
+    $17::text[], $18::bytea[], $19::text[], $20::text[],
+    $21::bigint[], $22::bigint[], $23::boolean[], $24::text[], $25::bigint[], $26::text[],
+    $27::bigint[], $28::bigint[]
 )
 
 -- append_one: without a cursor, so that it is told the type of each value
 SELECT * FROM refold.append_one(
-    $1::integer, $2::text::uuid, $3::bigint, $4::boolean, $5::text, $6::bigint, $7::integer, $8::text,
-    $9::json, $10::json
+    $1::integer, $2::integer, $3::text::uuid, $4::bigint, $5::boolean, $6::text, $7::bigint, $8::integer,
+    $9::text, $10::json, $11::json
 )
 
 -- take_turn

@@ -21,7 +21,10 @@ from refold.errors import RefoldError, Unavailable
 T = TypeVar("T")
 
 PATIENCE_S: Final = 21_600.0
-"""So long, six hours, one answer may take of a server that works."""
+"""So long, six hours, one answer may take of a server that works,"""
+SOON_S: Final = 600.0
+BYTES_PER_S: Final = 1_000_000
+"""nor longer than this and what the log takes at that rate: one process of it may stand still."""
 LOOK_S: Final = 60.0
 """After so long without a sign it is asked whether it does."""
 LOCK_MS: Final = 200
@@ -34,14 +37,26 @@ STAYED: Final = "the months stayed as they are"
 
 @contextmanager
 def patient(session: ServerSession) -> Iterator[ServerSession]:
-    """A session of which each answer may take its time, in a block; never over ``PATIENCE_S``."""
+    """A session of which each answer may take the time that a log so large takes, in a block."""
     usual = session.answer_s, session.works
-    session.answer_s = min(LOOK_S, PATIENCE_S)
-    session.works = lambda silent_s: silent_s < PATIENCE_S and _works(session)
+    session.answer_s = LOOK_S
     try:
+        limit_s = min(PATIENCE_S, SOON_S + _log_bytes(session) / BYTES_PER_S)
+        session.answer_s = min(LOOK_S, limit_s)
+        session.works = lambda silent_s: silent_s < limit_s and _works(session)
         yield session
     finally:
         session.answer_s, session.works = usual
+
+
+def _log_bytes(session: ServerSession) -> float:
+    """What all months take; where one is locked that is not known, and the log may be large."""
+    try:
+        with transaction(session):
+            session.execute(f"SET LOCAL lock_timeout = {LOCK_MS}")
+            return float(session.run("log_bytes")[0][0] or 0)
+    except psycopg.errors.LockNotAvailable:
+        return PATIENCE_S * BYTES_PER_S
 
 
 def _works(session: ServerSession) -> bool:

@@ -25,7 +25,7 @@ from refold.backends.postgres.arguments import as_columns, as_listed, as_one, as
 from refold.backends.postgres.arrays import Numbers, Texts
 from refold.backends.postgres.errors import RACED, is_elsewhere, is_lost, named
 from refold.backends.postgres.reached import Reached
-from refold.backends.postgres.schema import make_partitions, month_of
+from refold.backends.postgres.schema import make_partitions, month_of, schema_number
 from refold.backends.postgres.session import ServerSession, close_quietly, connected, repeated
 from refold.backends.postgres.tables import BEGIN, TableStatements
 from refold.core.expected import NO_EVENTS
@@ -96,6 +96,7 @@ class PostgresWriter:
     def __init__(self, address: Address, reached: Reached, *, durable: bool) -> None:
         self._address, self._tenant, self._durable = address, address.tenant, durable
         self._reached = reached
+        self._schema_number = schema_number()
         self._session: ServerSession | None = None
         self._seat = Seat(0, "", "", False)
         self._has_isolation = True
@@ -283,7 +284,7 @@ class PostgresWriter:
 
     def _call(self, session: ServerSession, planned: Plan, wanted: Needs, trial: Trial) -> Told:
         known, places = planned.known, planned.places
-        turn = self._tenant, trial.token, trial.clocks[0], self._durable
+        turn = self._tenant, self._schema_number, trial.token, trial.clocks[0], self._durable
         one = as_one(planned, wanted)
         if one is not None:
             ((told),) = session.run("append_one", *turn, *one)

@@ -115,12 +115,20 @@ LANGUAGE sql STABLE AS $$
     FROM json_array_elements(condition -> 0) AS item (value)
 $$;
 
+-- Whoever writes says which schema he knows: a newer refold may have brought this one up to date since
+-- he looked. `schema_number` is made anew by each migration, and costs nothing where it is asked.
+CREATE FUNCTION refold.refuse_schema(known integer) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'another refold has brought it to schema %, and this process writes schema %: start '
+        'it anew with that refold', refold.schema_number(), known USING ERRCODE = 'RF003';
+END $$;
+
 -- Store the appends of one commit, where what they were planned on still holds; else `first` is NULL
 -- and the other columns say what does: `heads` of streams (-1: none), keys that are `taken`, and
 -- what has `broken` each condition. `beliefs_at`: nor may the log have grown since, where given.
 -- `times`: of appends of another log, which never go back, with what `clocks` said behind them.
 CREATE FUNCTION refold.append(
-    of_tenant integer, commit_token uuid, now_at bigint, durable boolean, restarts boolean,
+    of_tenant integer, known_schema integer, commit_token uuid, now_at bigint, durable boolean, restarts boolean,
     names text[], believed bigint[], free_keys text[], conditions json, beliefs_at bigint,
     streams text[], offsets bigint[], versions bigint[], counts bigint[], kinds text[],
     row_keys text[], digests bytea[], metadatas text[], bodies text[],
@@ -137,6 +145,9 @@ DECLARE
     last_at bigint;
     behind_at bigint;
 BEGIN
+    IF known_schema IS DISTINCT FROM refold.schema_number() THEN
+        PERFORM refold.refuse_schema(known_schema);
+    END IF;
     SELECT c.last, c.recorded_at INTO log_head, last_at FROM refold.commits AS c
     WHERE c.tenant = of_tenant ORDER BY c.after DESC LIMIT 1;
     log_head := coalesce(log_head, 0);
@@ -252,7 +263,7 @@ END $$;
 -- The same for a lone append of one stream, without key, tags, conditions or times of its events: in
 -- as few statements as it takes, and each is a third of what writing a row costs.
 CREATE FUNCTION refold.append_one(
-    of_tenant integer, commit_token uuid, now_at bigint, durable boolean,
+    of_tenant integer, known_schema integer, commit_token uuid, now_at bigint, durable boolean,
     of_stream text, believed bigint, event_count integer, kinds text, shared json, events json,
     OUT first bigint, OUT stored_at bigint, OUT log_head bigint, OUT heads json, OUT taken text[],
     OUT broken json
@@ -264,6 +275,9 @@ DECLARE
     head bigint;
     behind_at bigint;
 BEGIN
+    IF known_schema IS DISTINCT FROM refold.schema_number() THEN
+        PERFORM refold.refuse_schema(known_schema);
+    END IF;
     -- Where there was no commit there is no stream.
     SELECT c.last, c.recorded_at, (
         SELECT s.version FROM refold.streams AS s WHERE s.tenant = of_tenant AND s.name = of_stream
