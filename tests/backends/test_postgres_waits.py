@@ -41,6 +41,28 @@ def backend(url: str) -> Iterator[PostgresBackend]:
     opened.close()
 
 
+class Interrupted:
+    """Looks for an answer until Ctrl-C comes."""
+
+    def poll(self, _ms: int) -> list[object]:
+        """The interrupt."""
+        raise KeyboardInterrupt
+
+
+def test_an_interrupt_while_an_answer_is_due_costs_the_connection_alone(url: str) -> None:
+    """The append may be stored or not; the next one goes by another connection."""
+    with refold.open(url) as store:
+        store.append("call-1", [A])
+        session: Any = store._backend._writer._session  # type: ignore[attr-defined]
+        session.__dict__["_sooner"] = Interrupted()
+        with pytest.raises(KeyboardInterrupt):
+            store.append("call-1", [A])
+        assert session.closed
+        version = store.append("call-1", [A]).version
+        assert version in (1, 2)
+        assert [event.version for event in store.read("call-1")] == list(range(version + 1))
+
+
 def test_a_look_at_all_takes_its_time(
     backend: PostgresBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -37,6 +37,17 @@ _LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended('refold migrations
 _MIGRATIONS: Final = FOLDER / "migrations"
 
 
+_GUARDED: Final = """\
+DO $made$ BEGIN
+IF NOT EXISTS (SELECT 1 FROM refold.migrations WHERE version = {number}) THEN
+EXECUTE $migration$
+{sql}$migration$;
+INSERT INTO refold.migrations (version, fingerprint) VALUES ({number}, '{fingerprint}');
+END IF;
+END $made$;
+"""
+
+
 def prepare(session: ServerSession, address: Address, *, mode: Mode) -> None:
     """Make the schema where it is missing, or bring an older one up to date.
 
@@ -121,6 +132,12 @@ def numbered(number: int) -> str:
         "CREATE OR REPLACE FUNCTION refold.schema_number() RETURNS integer LANGUAGE sql IMMUTABLE"
     )
     return f"\n{made} PARALLEL SAFE RETURN {number};\n"
+
+
+def guarded(number: int, sql: str) -> str:
+    """A migration that does nothing where it was made, as one statement."""
+    known = fingerprint(sql)
+    return _GUARDED.format(number=number, sql=sql + numbered(number), fingerprint=known)
 
 
 @cache

@@ -6,10 +6,12 @@ give every transaction another session.
 
 from __future__ import annotations
 
+import select
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar
 
@@ -52,6 +54,8 @@ RETRY_S: Final = 30.0
 KEPT_ROWS_MAX: Final = 16
 BARE: Final = "append_one"
 """A statement that is run without a cursor: often, for a row of numbers and JSON."""
+SOON_MS: Final = 20
+"""So long an answer of the bare statement is waited for without psycopg."""
 _IDLE: Final = int(TransactionStatus.IDLE)
 _PAUSES_S: Final = (0.02, 0.5)
 
@@ -121,11 +125,21 @@ class ServerSession(psycopg.Connection[tuple[Any, ...]]):
 
     def _answer(self) -> PGresult:
         """The first result of what was sent; the commit comes after it, and may fail by itself."""
+        # Mostly it comes at once: to wait for it as psycopg does takes as long as to send it.
+        if not self.pgconn.flush() and self._sooner.poll(SOON_MS):
+            self.pgconn.consume_input()
         results: list[PGresult] = self.wait(execute(self.pgconn))
         for result in results:
             if result.status not in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK):
                 raise error_from_result(result)
         return results[0]
+
+    @cached_property
+    def _sooner(self) -> select.poll:
+        """Its socket, to be looked at for an answer."""
+        poller = select.poll()
+        poller.register(self.pgconn.socket, select.POLLIN)
+        return poller
 
     def wait(self, gen: Generator[Any, Any, T], *given: Any, **options: Any) -> T:
         """See psycopg; but not for ever: who does not answer is not waited for again."""

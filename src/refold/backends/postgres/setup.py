@@ -2,30 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from refold.backends.postgres.address import parsed
 from refold.backends.postgres.errors import naming_errors
-from refold.backends.postgres.schema import (
-    fingerprint,
-    migrations,
-    numbered,
-    roles_script,
-    run_script,
-)
+from refold.backends.postgres.schema import guarded, migrations, roles_script, run_script
 from refold.backends.postgres.session import Sessions
 from refold.backends.postgres.statements import qualified, statement
 from refold.errors import UsageError
-
-_GUARDED: Final = """\
-DO $made$ BEGIN
-IF NOT EXISTS (SELECT 1 FROM refold.migrations WHERE version = {number}) THEN
-EXECUTE $migration$
-{sql}{numbered}$migration$;
-INSERT INTO refold.migrations (version, fingerprint) VALUES ({number}, '{fingerprint}');
-END IF;
-END $made$;
-"""
 
 
 class PostgresSetup:
@@ -44,10 +26,7 @@ class PostgresSetup:
         parts = [
             f'CREATE SCHEMA IF NOT EXISTS "{schema}";\n',
             f"{statement('make_migrations', schema)};\n",
-            *(
-                qualified(_guarded(number, sql), schema)
-                for number, sql in enumerate(migrations(), start=1)
-            ),
+            *(qualified(guarded(*one), schema) for one in enumerate(migrations(), start=1)),
             *([roles_script(schema, prefix)] if roles else []),
         ]
         return "".join(parts)
@@ -71,8 +50,3 @@ class PostgresSetup:
                 run_script(one, script)
         finally:
             sessions.close()
-
-
-def _guarded(number: int, sql: str) -> str:
-    after, known = numbered(number), fingerprint(sql)
-    return _GUARDED.format(number=number, sql=sql, numbered=after, fingerprint=known)
