@@ -126,8 +126,8 @@ def test_a_condition_on_much_is_looked_at_before_the_turn(
     real = ServerSession.run
 
     def run(session: ServerSession, name: str, *values: Any) -> list[tuple[Any, ...]]:
-        if name == "append" and values[8]:
-            after.extend(one[1] for one in json.loads(values[8]))
+        if name == "append" and values[9]:
+            after.extend(one[1] for one in json.loads(values[9]))
         return real(session, name, *values)
 
     monkeypatch.setattr(ServerSession, "run", run)

@@ -13,7 +13,7 @@ import threading
 from bisect import bisect, insort
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache, lru_cache
+from functools import cache
 from itertools import chain, takewhile, zip_longest
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
@@ -43,9 +43,6 @@ DELETED: Final = "langgraph.deleted"
 
 _position: Final = attrgetter("position")
 _encode: Final = msgspec.json.Encoder().encode
-
-SHORT_BYTES_MAX: Final = 2_048
-"""Digests of elements up to this are remembered."""
 
 Key = tuple[str, str]
 """The namespace and the id of a checkpoint."""
@@ -93,8 +90,8 @@ class Thread:
         self._hidden: dict[Key, int] = {}
         self._store, self._stream = store, stream
         self._heads: dict[str, int] = {}
-        # What was saved here last, and the digests of its elements.
-        self._newest: tuple[Saved | None, Sequence[bytes]] = None, ()
+        # What was saved here last, its elements and their digests.
+        self._newest: tuple[Saved | None, Sequence[bytes], Sequence[bytes]] = None, (), ()
         self._states = cache(lambda name: Requests(store, name, CHECKPOINT))
         self._lines: defaultdict[str, list[Saved]] = defaultdict(list)
         self._writes: defaultdict[Key, list[ChannelWrite]] = defaultdict(list)
@@ -167,12 +164,15 @@ class Thread:
     def _save(self, key: Key, parent: Key | None, run: Key, state: Callable[[Any], Any]) -> None:
         known, before = KnownElements(), self.saved.get(parent) if parent else None
         gaps, elements = _split(state(lambda: self.state(before) if before else {}))
-        made, held = self._newest
+        made, old, held = self._newest
         if before:
             if made is not before:
-                held = [*map(_digest, self._states(before.stream).elements_at(before.version))]
+                old = self._states(before.stream).elements_at(before.version)
+                held = [*map(digest_of, old)]
             known.take(before.version, held)
-        digests = [*map(_digest, elements)]
+        # Most of a state stood in the same places of the one before it.
+        places = zip_longest(elements, old[: len(elements)], held[: len(elements)])
+        digests = [digest if one == two else digest_of(one) for one, two, digest in places]
         whole_text = b"".join(chain.from_iterable(zip_longest(gaps, elements, fillvalue=b"")))
         form = linear(hashlib.sha256(whole_text).hexdigest(), (gaps, elements), digests, known)
         *pieces, last = in_events(form)
@@ -190,7 +190,7 @@ class Thread:
             if not pieces:
                 self._states(stream).hold(told.version, form)
                 self._saved(Saved(stream, told.version, told.position, key, parent))
-                self._newest = self.saved[key], digests
+                self._newest = self.saved[key], elements, digests
                 self._heads[stream] = told.version
 
     def write(self, key: Key, task: str, path: str, writes: list[tuple[int, str, Any]]) -> None:
@@ -270,14 +270,6 @@ class Thread:
         """The last checkpoint in the history of one, of its namespace."""
         line = reversed(self._lines[beside.stream])
         return next(each for each in line if each.key[0] == beside.key[0])
-
-
-def _digest(element: bytes) -> bytes:
-    return (_short if len(element) <= SHORT_BYTES_MAX else digest_of)(element)
-
-
-# Most of a state were in the one before it.
-_short = lru_cache(maxsize=8192)(digest_of)
 
 
 def _split(parts: Mapping[str, Any]) -> Split:
