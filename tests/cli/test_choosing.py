@@ -120,10 +120,11 @@ def test_every_command_that_chooses_has_the_options(run: Refold) -> None:
         "refold gate",
         "refold export openai-chat",
         "refold datasets make",
+        "refold redact",
     }
     categories = {name for name, options in taking.items() if "--category" in options}
     # A feed is narrowed for ever, not for once.
-    others = {"refold replays", "refold feed kafka"}
+    others = {"refold replays", "refold feed kafka", "refold hold place"}
     assert {n for n in categories if "import" not in n} - having == others
     assert run("streams", "--help").code == 0
 

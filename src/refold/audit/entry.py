@@ -21,6 +21,7 @@ from refold.core.stored import ABSENT, Row, StoredEvent, corrupt, decode_body
 FORMAT: Final = 1
 PAYLOAD, METADATA, NAME = 0, 1, 3
 """Ordinals of what is committed to: see :func:`values_of`. 2 is kept for the append's key."""
+SALTED: Final = (PAYLOAD, METADATA, NAME)
 PSEUDONYM_BYTES: Final = 16
 SECRET_BYTES: Final = 32
 NO_LEAF: Final = bytes(32)
@@ -50,9 +51,17 @@ def salt_of(secret: bytes, position: int, ordinal: int) -> bytes:
     return _salts(secret, ordinal)[at : at + HASH_BYTES]
 
 
+def all_salts(secret: bytes) -> bytes:
+    """The salts of a tile written out, of all ordinals: it stands for its secret everywhere."""
+    return b"".join([_salts(secret, ordinal) for ordinal in SALTED])
+
+
 @lru_cache(maxsize=16)
 def _salts(secret: bytes, ordinal: int) -> bytes:
     """The salts of a tile's commitments of one ordinal: SHAKE256 (FIPS 202) of its secret."""
+    if len(secret) > SECRET_BYTES:  # They were written out.
+        at = SALTED.index(ordinal) * WIDTH * HASH_BYTES
+        return secret[at : at + WIDTH * HASH_BYTES]
     return shake_256(_SALT + secret + _BYTES[ordinal]).digest(WIDTH * HASH_BYTES)
 
 

@@ -6,9 +6,18 @@ from base64 import b64decode, b64encode
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from refold.audit.entry import METADATA, NAME, PAYLOAD, salt_of, stored_events, values_of
+from refold.audit.entry import (
+    METADATA,
+    NAME,
+    PAYLOAD,
+    commitment_of,
+    salt_of,
+    stored_events,
+    values_of,
+)
 from refold.audit.note import parse_checkpoint, parse_note
-from refold.audit.remaking import RemadeEvent, Remaker, check_as_sealed
+from refold.audit.redacted import RemadeEvent, commitments_in
+from refold.audit.remaking import Remaker, check_as_sealed
 from refold.audit.tables import SealTables, StoredHead, tables_of
 from refold.audit.tiles import reader
 from refold.audit.tree import consistency_path, inclusion_path, root_of
@@ -81,6 +90,9 @@ class Prover:
         if NAME not in withheld:
             proof["disclosed"][str(NAME)] = self._name(recorded)
         committed = {*entry_ordinals(b64decode(proof["entry"])), NAME}
+        if redaction := proof.pop("redaction"):
+            gone = {one for one in committed if str(one) not in proof["disclosed"]}
+            withheld = dict.fromkeys(gone, f"redacted: {redaction}") | dict(withheld)
         return {
             "format": PROOF_FORMAT,
             "origin": self._origin,
@@ -117,6 +129,7 @@ class Prover:
         stream, first = recorded.stream, self.remaker.first_version(recorded.stream)
         if stream not in self._names:
             other = self._of(stream, first, {})
+            del other["redaction"]
             self._names[stream] = {**other.pop("disclosed")[str(NAME)], **other}
         named = self._names[stream]
         if recorded.version == first:
@@ -135,7 +148,7 @@ class Prover:
         event = self.remaker.one(row)[version - row.version]
         check_as_sealed(row, event)
         disclosed = _disclosed(row, event, self.remaker, withheld)
-        return {**self.place(event), "disclosed": disclosed}
+        return {**self.place(event), "disclosed": disclosed, "redaction": event.redaction}
 
 
 def _disclosed(
@@ -144,14 +157,13 @@ def _disclosed(
     secret = remaker.secret_of(event.position)
     stored = stored_events(row)[event.version - row.version]
     is_first = event.version == remaker.first_version(row.stream)
-    return {
-        str(ordinal): {
-            "salt": text_of(salt_of(secret, event.position, ordinal)),
-            "bytes": text_of(value),
-        }
-        for ordinal, value in values_of(row, stored, is_first=is_first)
-        if ordinal not in withheld
-    }
+    kept, told = commitments_in(event.entry), {}
+    for ordinal, value in values_of(row, stored, is_first=is_first):
+        salt = salt_of(secret, event.position, ordinal)
+        is_gone = event.redaction and commitment_of(ordinal, salt, value) != kept.get(ordinal)
+        if ordinal not in withheld and not is_gone:
+            told[str(ordinal)] = {"salt": text_of(salt), "bytes": text_of(value)}
+    return told
 
 
 def entry_ordinals(entry: bytes) -> Sequence[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from refold.core.event import event_id
@@ -14,14 +14,20 @@ APPENDS_PER_PAGE: Final = 1_024
 
 
 def appends_after(
-    log: Backend, position: int, *, gaps: bool = False, rows_max: int = APPENDS_PER_PAGE
+    log: Backend,
+    position: int,
+    *,
+    gaps: bool = False,
+    rows_max: int = APPENDS_PER_PAGE,
+    types: Sequence[str] | None = None,
 ) -> list[Row]:
     """The next appends over a position, each in a row of its own; none at the end of the log.
 
+    ``types`` narrows it to those with an event of one of them.
     The first may begin before it, where it holds the next position.
     :class:`~refold.errors.Corrupt` where a position is not there, unless ``gaps`` may be.
     """
-    rows = log.log(after=position, categories=None, types=None, rows_max=rows_max)
+    rows = log.log(after=position, categories=None, types=types, rows_max=rows_max)
     if any(row.packed_parts is not None for row in rows):
         rows = sorted((one for row in rows for one in row.appends()), key=lambda one: one.position)
     for row in [] if gaps else rows:
@@ -69,8 +75,10 @@ def leaf_in(hashes: bytes, position: int) -> bytes:
     return hashes[at : at + 32]
 
 
-def pages(log: Backend, *, after: int, until: int) -> Iterator[list[Row]]:
+def pages(
+    log: Backend, *, after: int, until: int, types: Sequence[str] | None = None
+) -> Iterator[list[Row]]:
     """The appends of a log up to a position, a page at a time; positions may be missing."""
-    while after < until and (rows := appends_after(log, after, gaps=True)):
+    while after < until and (rows := appends_after(log, after, gaps=True, types=types)):
         yield rows
         after = rows[-1].position + rows[-1].event_count - 1

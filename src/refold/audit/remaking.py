@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from refold.audit.entry import NO_LEAF, StreamTip, leaves_of
 from refold.audit.findings import Findings
 from refold.audit.reading import first_version, forked_after, leaf_in, pages, position_of
+from refold.audit.redacted import RedactedEvents, RemadeEvent
 from refold.audit.tables import SealTables
 from refold.audit.tiles import WIDTH
 from refold.audit.tree import HASH_BYTES
@@ -21,16 +22,6 @@ EVENTS_PER_WORD: Final = 4_096
 """Progress is told about so often: each append would take longer than looking at it."""
 
 
-class RemadeEvent(NamedTuple):
-    """An event's entry and leaf as they are made of what is stored, and the leaf as sealed."""
-
-    version: int
-    position: int
-    entry: bytes
-    leaf: bytes
-    sealed: bytes
-
-
 class Remaker:
     """Makes the entries of a log again, a page of appends at a time, in order of position.
 
@@ -40,6 +31,7 @@ class Remaker:
 
     def __init__(self, log: Backend, tables: SealTables) -> None:
         self._log, self._tables = log, tables
+        self.redacted = RedactedEvents(log, tables.ask)
         self._tips: dict[str, StreamTip | None] = {}
         self._leaves = b""
         self._secrets: dict[int, bytes] = {}
@@ -72,15 +64,16 @@ class Remaker:
         if done < until:
             raise _missing(done + 1)
 
-    def one(self, row: Row) -> Sequence[RemadeEvent]:
-        """The events of one append of a sealed stream."""
+    def one(self, row: Row, *, is_raw: bool = False) -> Sequence[RemadeEvent]:
+        """The events of one append of a sealed stream; see :meth:`events`."""
         self._tips.pop(row.stream, None)
         self._look_up([row], row.position + row.event_count - 1)
-        return self.events(row) or []
+        return self.events(row, is_raw=is_raw) or []
 
-    def events(self, row: Row) -> Sequence[RemadeEvent] | None:
+    def events(self, row: Row, *, is_raw: bool = False) -> Sequence[RemadeEvent] | None:
         """The events of an append that was looked up; None where its stream was never sealed.
 
+        ``is_raw``: redacted ones too as what is stored makes them.
         :class:`~refold.errors.Corrupt` where its body is none.
         """
         tip = self._tip_before(row)
@@ -89,10 +82,11 @@ class Remaker:
         sealed = self._sealed(row)
         entries: list[bytes] = []
         made = leaves_of(row, tip, self.secret_of, sealed=sealed, entries=entries)
-        return [
+        found = [
             RemadeEvent(row.version + at, row.position + at, entry, *_hashes_in(at, made, sealed))
             for at, entry in enumerate(entries)
         ]
+        return found if is_raw else [self.redacted.as_sealed(row, one) for one in found]
 
     def differing(self, row: Row) -> Sequence[RemadeEvent] | None:
         """Those of them that are not what was sealed: quicker where none is."""

@@ -91,8 +91,11 @@ class SealTables(NamedTuple):
         return bytes(found[0][0]) if found else b""
 
     def leaf_tiles(self, first: int, count: int) -> list[tuple[int, bytes, bytes | None]]:
-        """Number, hashes and secret of some tiles of leaves, in order."""
-        sql = """SELECT tile, hashes, secret FROM audit_tiles
+        """Number, hashes and secret of some tiles of leaves, in order.
+
+        Where one of its salts was destroyed, the others written out stand for the secret.
+        """
+        sql = """SELECT tile, hashes, coalesce(salts, secret) FROM audit_tiles
         WHERE level = 0 AND tile >= ? AND tile < ? ORDER BY tile"""
         return [(tile, bytes(h), s) for tile, h, s in self.ask(sql, (first, first + count))]
 

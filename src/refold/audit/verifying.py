@@ -17,6 +17,7 @@ from refold.audit.note import (
     parse_verifying_key,
 )
 from refold.audit.processes import Reopen, looking
+from refold.audit.redacted import RedactedEvents
 from refold.audit.remaking import Remaker, check_events
 from refold.audit.tables import (
     SealedLog,
@@ -44,6 +45,8 @@ class Verified(NamedTuple):
     ``events`` are those that a signed head covers, ``unsealed`` those after them; ``remade`` says
     whether the events were looked at, or the tree and its heads alone. ``finding_count`` may be
     more than the ``findings`` told. ``claims`` say in words what follows, and what does not.
+    ``redacted`` are the events that are no longer what was sealed, each with the event that says
+    what was taken out, and binds what is left.
     """
 
     origin: str
@@ -54,6 +57,7 @@ class Verified(NamedTuple):
     finding_count: int
     findings: Sequence[Finding]
     claims: Sequence[str]
+    redacted: Sequence[tuple[str, str]] = ()
 
 
 def verify(
@@ -99,6 +103,7 @@ def verify(
         findings.count,
         findings.told,
         _claims(sealed, unsealed, deep=deep, has_key=bool(keys), against=len(against)),
+        RedactedEvents(stored_backend(store), stored.ask).told(),
     )
 
 

@@ -1,4 +1,7 @@
-"""The exact bytes of recorded calls, from the store; each is checked by its hash."""
+"""The exact bytes of recorded calls, from the store; each is checked by its hash.
+
+Where something was redacted its hash went with it, and what is left is :class:`RedactedBytes`.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from refold.core.recorded import Recorded
 from refold.engine.store import Store
 from refold.errors import Corrupt, NotFound, RefoldError
 from refold.ports import Check
+from refold.privacy.envelope import REDACTED
 
 CALL: Final = "call"
 """The metadata that names the call which an event is of."""
@@ -24,9 +28,14 @@ FORMS_MAX: Final = 1_024
 """How many forms are held, so that a chain of them is read in pages."""
 
 
+class RedactedBytes(bytes):
+    """What is left of bytes of which something was redacted: not what went over the wire."""
+
+
 def request_of(store: Store, stream: str, version: int) -> bytes:
     """The exact body of the model request that the event at a version is part of.
 
+    As :class:`RedactedBytes` where something of it was redacted: they say ``[redacted]`` there.
     Any event of the call will do: the words that were sent, ``model.request``, what came of it.
     Raises :class:`~refold.errors.NotFound` for one of no captured call,
     :class:`~refold.errors.Corrupt` where the bytes are not those that were sent.
@@ -43,6 +52,8 @@ def answer_of(store: Store, stream: str, version: int) -> bytes:
     request = _request_at(store, stream, version)
     kept = [*answers_in(store, stream, request.version, request.noted(CALL))]
     data = b"".join(map(answer_bytes, kept))
+    if kept and kept[-1].hash == REDACTED:
+        return RedactedBytes(data)
     if kept and kept[-1].hash is not None:
         _check(hashlib.sha256(data).hexdigest(), kept[-1].hash, f"the answer to {request.id}")
     return data
@@ -71,9 +82,13 @@ class Requests:
         self._whole: dict[int, list[bytes]] = {}
 
     def body_at(self, version: int) -> bytes:
-        """The exact bytes of the ``wire.request`` at a version."""
+        """The bytes of the ``wire.request`` at a version; see :func:`request_of`."""
         form = self.form_at(version)
         body = joined(form, self.elements_at(version))
+        # An element may have been redacted where it stands since, before this request named it.
+        found = [form] if REDACTED.encode() not in body else [form, *self._forms.values()]
+        if any(one.hash == REDACTED for one in found):
+            return RedactedBytes(body)
         _check(hashlib.sha256(body).hexdigest(), form.hash, event_id(self._stream, version))
         return body
 
@@ -131,25 +146,32 @@ def check_exact(store: Store) -> Iterator[Check]:
     """Read every captured request and answer back and compare it with its hash."""
     reader = lru_cache(RECENT_MAX)(partial(Requests, store))
     coming: dict[tuple[str, Any], Any] = defaultdict(hashlib.sha256)
-    counts, bad = {"wire.request": 0, "wire.answer": 0}, ""
+    counts, bad, redacted = {"wire.request": 0, "wire.answer": 0}, "", 0
     for recorded in store.read_all(types=[*counts]):
         try:
             if recorded.type == "wire.request":
                 reader(recorded.stream).note(recorded)
-                reader(recorded.stream).body_at(recorded.version)
+                body = reader(recorded.stream).body_at(recorded.version)
+                if isinstance(body, RedactedBytes):
+                    redacted += 1
+                    continue
             else:
                 kept, call = recorded.to_class(WireAnswer), (recorded.stream, recorded.noted(CALL))
                 coming[call].update(answer_bytes(kept))
                 if kept.hash is None:
+                    continue
+                if kept.hash == REDACTED:
+                    redacted += 1
                     continue
                 _check(coming.pop(call).hexdigest(), kept.hash, recorded.id)
             counts[recorded.type] += 1
         except RefoldError as error:
             # It is doctor who asks.
             bad = bad or f"{recorded.id}: {error.message.partition('; run ')[0]}"
-    if bad or any(counts.values()):
+    if bad or redacted or any(counts.values()):
         requests, answers = counts.values()
         told = f"{requests} requests and {answers} answers are what their hashes say"
+        told += f"; {redacted} more were redacted" if redacted else ""
         yield Check("exact bytes", not bad, bad or told)
 
 

@@ -35,6 +35,12 @@ NAMED: Final = ("fold", "check")
 """Those of them of which a name without a colon is one of our own."""
 """Options that import code or say who is asked: never taken from a file that was found."""
 
+FREE: Final = ("retention",)
+"""Tables whose keys are names of the user's own, each of a table: `[retention.call]`."""
+NAMED_FILE: Final = "refold.named_file"
+"""Where a command keeps the name of the file that the user named."""
+
+Tables = dict[str, dict[str, Any]]
 Options = Mapping[str, click.Option]
 Names = Collection[str]
 
@@ -68,6 +74,8 @@ def settings(
         _check_keys(f"{path}:", content, [*COMMON, *tables])
         where = f"{path}: [{inside}{table}]"
         own = _table(where, content.get(table, {}))
+        if table in FREE:
+            own = {key: value for key, value in own.items() if not isinstance(value, dict)}
         _check_keys(where, own, keys)
         common = {
             key: FileSetting(content[key], f"{path}: {key}") for key in COMMON if key in content
@@ -78,13 +86,30 @@ def settings(
 
     if named is not None:
         return Settings(said(named), {})
-    mine = os.path.join(click.get_app_dir("refold"), FILE)  # noqa: PTH118
-    values = said(mine) if os.path.isfile(mine) else {}  # noqa: PTH113
-    path = next(filter(_has_settings, (FILE, PROJECT_FILE)), None)
+    mine, path = _files()
+    values = {} if mine is None else said(mine)
     found = {} if path is None else said(path)
     ignored = [key for key, one in found.items() if not _is_harmless(key, one.value)]
     heard = {key: value for key, value in found.items() if key not in ignored}
     return Settings(values | heard, {key: str(path) for key in ignored})
+
+
+def free_table(name: str, named: str | None) -> tuple[Tables, Tables, str | None]:
+    """What files say in a table of tables: the user's own, the one found here, and its name."""
+
+    def said(path: str | None) -> Tables:
+        table = {} if path is None else _table(f"{path}: [{name}]", _parsed(path).get(name, {}))
+        return {key: one for key, one in table.items() if isinstance(one, dict)}
+
+    mine, path = (named, None) if named is not None else _files()
+    return said(mine), said(path), path
+
+
+def _files() -> tuple[str | None, str | None]:
+    """The user's own file of settings, and the one in the current folder, where they are there."""
+    mine = os.path.join(click.get_app_dir("refold"), FILE)  # noqa: PTH118
+    path = next(filter(_has_settings, (FILE, PROJECT_FILE)), None)
+    return mine if os.path.isfile(mine) else None, path  # noqa: PTH113
 
 
 def _has_settings(name: str) -> bool:

@@ -14,6 +14,7 @@ from refold.cli.errors import FINDING, FINE
 from refold.cli.options import command, opened, option
 from refold.cli.text import address
 from refold.errors import BackendError, Corrupt
+from refold.privacy.decisions import check_decided
 
 OF_THE_SERVER: Final = ("server ", "indexes", "partitions", "projections", "roles")
 """So begin the names of checks of a shared store that find no harm done to its log."""
@@ -66,7 +67,10 @@ def _looked_at(url: str, *, repair: bool) -> list[str]:
             for done in store.repair():
                 output.show({"repaired": done}, f"did  {done}")
     with opened(url) as store:
-        checks = (*store.check(), *_exact(store), *times.check_times(store), *check_sealed(store))
+        checks = (
+            *(*store.check(), *_exact(store), *times.check_times(store)),
+            *(*check_sealed(store), *check_decided(store)),
+        )
         return [name for check in checks for name in _shown(*check)]
 
 

@@ -149,6 +149,7 @@ class Command(click.Command):
         _check_once(ctx, order)
         options = _by_long_name(self)
         named = given.get("config") or os.environ.get("REFOLD_CONFIG") or None
+        ctx.meta[config.NAMED_FILE] = named
         values, ignored = self._settings(ctx, options, named)
         said = {str(options[key].name): one for key, one in values.items()}
         ctx.default_map = {name: one.value for name, one in said.items()}

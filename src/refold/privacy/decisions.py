@@ -6,7 +6,7 @@ is recorded before anything goes, and what went after that: one without the othe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -38,7 +38,10 @@ class Decisions:
         self.version = recorded.version
         match recorded.type:
             case "hold.placed":
-                self._hold(recorded.to_class(governance.HoldPlaced), recorded.recorded_at_us)
+                self.hold_count += 1
+                placed: governance.HoldPlaced = recorded.to_class(governance.HoldPlaced)
+                said = placed.hold, placed.subject, placed.category, placed.reason
+                self.holds[placed.hold] = Hold(*said, recorded.recorded_at_us)
             case "hold.released":
                 self.holds.pop(recorded.data["hold"], None)
             case "erasure.requested":
@@ -46,6 +49,7 @@ class Decisions:
                 self.erasures[asked.erasure] = asked
             case "erasure.executed":
                 told: governance.ErasureExecuted = recorded.to_class(governance.ErasureExecuted)
+                self.redactions.pop(told.erasure, None)
                 if not told.unanswered and told.kept_until is None:
                     self.erasures.pop(told.erasure, None)
             case "redaction.applied":
@@ -55,11 +59,6 @@ class Decisions:
             case "redaction.completed":
                 self.redactions.pop(recorded.data["redaction"], None)
 
-    def _hold(self, placed: governance.HoldPlaced, at_us: int) -> None:
-        self.hold_count += 1
-        said = (placed.hold, placed.subject, placed.category, placed.reason, at_us)
-        self.holds[placed.hold] = Hold(*said)
-
 
 def decisions(log: Store) -> Decisions:
     """What is in force, of the log that decisions are recorded in."""
@@ -68,6 +67,18 @@ def decisions(log: Store) -> Decisions:
         for recorded in log.read(STREAM):
             found.take(recorded)
     return found
+
+
+def check_decided(log: Store) -> Iterator[tuple[str, bool, str]]:
+    """One line of a diagnosis: whether everything that was to go went."""
+    found = decisions(log)
+    if found.version < 0:
+        return
+    left = [f"{one.erasure} of {one.subject}: `refold erase`" for one in found.erasures.values()]
+    begun = (one for one in found.redactions if one not in found.erasures)
+    left += [f"{name}: `refold redact` finishes it first" for name in begun]
+    told = f"{len(found.holds)} in force, and nothing is left to take out"
+    yield "holds, erasures", not left, f"not finished: {', '.join(left)}" if left else told
 
 
 def decide(log: Store, choose: Callable[[Decisions], Sequence[Any]]) -> Decisions:

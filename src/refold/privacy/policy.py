@@ -31,6 +31,11 @@ class Period(NamedTuple):
     months: int = 0
     days: int = 0
 
+    def __str__(self) -> str:
+        years, months = divmod(self.months, 12)
+        counts = (years, "y"), (months, "mo"), (self.days, "d")
+        return " ".join(f"{count}{unit}" for count, unit in counts if count) or "0d"
+
     def after(self, us: int) -> int:
         """The instant that is so much later, in microseconds UTC; the last there is at most.
 
@@ -153,7 +158,7 @@ def _class(name: str, said: Any) -> RetentionClass:
         raise UsageError(f"the retention of {name} is {shown(said)}: give {wanted}")
     floor, ceiling = (_period(f"{name}.{key}", said.get(key)) for key in _FIELDS[:2])
     if floor and ceiling and ceiling.after(0) < floor.after(0):
-        raise UsageError(f"{name} must be kept longer ({said['floor']}) than it may ({ceiling!r})")
+        raise UsageError(f"{name} must be kept longer ({said['floor']}) than it may ({ceiling})")
     return RetentionClass(name, floor, ceiling, str(said.get("why", "")))
 
 

@@ -13,12 +13,8 @@ from refold.privacy.stored import stored_backend
 from refold.privacy.subject_keys import SubjectKeys
 from refold.projections.postgres_dialect import dialect_of
 
-_TABLE: Final = {
-    "sqlite": "CREATE TABLE IF NOT EXISTS privacy_subjects "
-    "(subject TEXT NOT NULL PRIMARY KEY, pseudonym TEXT NOT NULL) STRICT",
-    "postgresql": "CREATE TABLE IF NOT EXISTS privacy_subjects "
-    '(subject text COLLATE "C" NOT NULL PRIMARY KEY, pseudonym text NOT NULL)',
-}
+_TABLE: Final = """
+CREATE TABLE IF NOT EXISTS privacy_subjects (subject TEXT PRIMARY KEY, pseudonym TEXT NOT NULL)"""
 _OF: Final = "SELECT pseudonym FROM privacy_subjects WHERE subject = ?"
 
 
@@ -44,7 +40,7 @@ def pseudonym(store: Store, subject: str) -> str:
 
     def within(begin: Begin) -> str:
         transaction = begin()
-        transaction.execute(_TABLE[getattr(keeper, "sql", "sqlite")])
+        transaction.execute(_TABLE)
         add = "INSERT INTO privacy_subjects VALUES (?, ?) ON CONFLICT DO NOTHING"
         transaction.execute(add, (subject, drawn))
         return str(transaction.execute(_OF, (subject,))[0][0])
