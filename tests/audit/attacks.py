@@ -15,8 +15,12 @@ from refold import Event
 from refold.audit.entry import StreamTip, leaves_of
 from refold.audit.note import Checkpoint, Note, SigningKey
 from refold.audit.reading import appends_after
+from refold.audit.redacted import keep_entries
+from refold.audit.remaking import Remaker
 from refold.audit.sealer import Sealer
+from refold.audit.tables import tables_of
 from refold.backends.postgres.address import parsed
+from refold.conversation.governance import RedactionApplied
 from tests.audit.sealed import key_of, sealed_by
 from tests.support import postgres
 
@@ -306,10 +310,34 @@ def fork_head(db: Db) -> None:
     (db.folder / "outside").write_text(str(Note(text, [key_of().sign(text)])))
 
 
+def pass_off_as_redaction(db: Db) -> None:
+    """A payload is changed, and its entry kept as that of a redacted event; nothing says why."""
+    with db.opened() as store:
+        tables = tables_of(store)
+        row = appends_after(store._backend, 30)[0]
+        event = Remaker(store._backend, tables).one(row)[1]
+        kept = {event.position: (event.entry, bytes(32))}
+        sql = getattr(store._backend, "sql", "sqlite")
+        store._backend.write(lambda begin: keep_entries(begin(), sql, kept))  # type: ignore[attr-defined]
+    change_payload(db)
+
+
+def pass_off_with_an_event(db: Db) -> None:
+    """The same, and an event says that it was redacted; what remains is not what that says."""
+    with db.opened() as store:
+        said = RedactionApplied(
+            "call-2@16", "/text", "value", "asked for", remains="A" * 43, redaction="redaction-1"
+        )
+        store.append("refold-privacy", [said])
+    pass_off_as_redaction(db)
+
+
 Attack = Callable[[Db], None]
 ATTACKS: Final[Sequence[tuple[str, Attack]]] = (
     ("a payload is changed", change_payload),
     ("the same, and its leaf is made to fit", change_payload_and_leaf),
+    ("the same, and it is passed off as a redaction", pass_off_as_redaction),
+    ("the same, with an event that does not fit what is left", pass_off_with_an_event),
     ("an append is deleted", delete_event),
     ("the same, and what follows is renumbered", delete_and_close_the_gap),
     ("an append is inserted, and what follows is renumbered", insert_event),

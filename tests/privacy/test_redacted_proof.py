@@ -8,9 +8,10 @@ import pytest
 
 import refold
 from refold import Event
-from refold.audit import prove, verify
+from refold.audit import copy_seals, prove, verify
 from refold.audit.tables import tables_of
 from refold.audit.verifier.program import main as stranger
+from refold.engine.copying import copy_log
 from refold.privacy.redaction import redact
 from refold.privacy.removing import Removal
 from tests.audit.sealed import key_of, sealed_by
@@ -79,6 +80,39 @@ def test_the_salt_of_what_is_gone_is_gone(store: refold.Store) -> None:
     stored = tables_of(store).ask("SELECT secret, salts FROM audit_tiles WHERE level = 0", ())
     held = b"".join(bytes(value) for row in stored for value in row if value is not None)
     assert not any(secret in held for secret in secrets if secret)
+
+
+def test_a_copy_of_a_redacted_log_is_proved(tmp_path: Path) -> None:
+    """What is kept of redacted events is copied with the seals."""
+    with refold.open(tmp_path / "log.db") as store, refold.open(tmp_path / "copy.db") as copy:
+        store.append("call-0", [Event("user.utterance", {"text": SAID}), Event("x.y", {})])
+        before = sealed_by(store).checkpoint()
+        redact(store, ["call-0@0"], field="text", wanted=WHY)
+        sealed_by(store).checkpoint()
+        copy_log(store._backend, copy._backend, lambda *_: None)
+        assert copy_seals(store, copy) == store.log_head()
+        assert checked(copy, before) == []
+        assert [event for event, _ in verify(copy, deep=True).redacted] == ["call-0@0"]
+
+
+def test_packed_events_are_redacted(tmp_path: Path) -> None:
+    """In a segment as in a row; proofs hold, and nothing of it is in the file."""
+    path = tmp_path / "log.db"
+    with refold.open(path) as store:
+        for number in range(300):
+            text = SAID if number % 50 == 0 else f"turn {number}"
+            store.append("call-0", [Event("user.utterance", {"text": text})])
+        before = sealed_by(store).checkpoint()
+        assert store.compact().events > 200
+        removed = redact(store, ["call-0@0"], field="text", wanted=WHY)
+        assert [one.event.version for one in removed.changes] == [*range(0, 300, 50)]
+        assert removed.is_done
+        assert checked(store, before) == []
+        texts = [one.data["text"] for one in store.read("call-0")]
+        assert texts.count("[redacted]") == 6
+        assert texts[1] == "turn 1"
+    for file in tmp_path.iterdir():
+        assert b"Ann Example" not in file.read_bytes()
 
 
 def test_other_bytes_do_not_pass_for_a_redaction(store: refold.Store) -> None:

@@ -12,6 +12,7 @@ from refold.audit.tree import root_of
 from refold.engine.store import Store
 from refold.errors import Corrupt, Unavailable, UsageError
 from refold.ports import TableKeeper, TableTransaction
+from refold.projections.postgres_dialect import dialect_of
 
 ROWS_PER_PAGE: Final = 1_000
 TRIES_MAX: Final = 10
@@ -29,7 +30,7 @@ class _Table(NamedTuple):
         columns, key = ", ".join([*self.key, *self.others]), ", ".join(self.key)
         places = ", ".join("?" * len(self.key))
         after: tuple[Any, ...] | None = None
-        while True:
+        while keeper.query(dialect_of(keeper).exists, (self.name,)):  # The last came later.
             over = "" if after is None else f"WHERE ({key}) > ({places})"
             sql = f"SELECT {columns} FROM {self.name} {over} ORDER BY {key} LIMIT {ROWS_PER_PAGE}"
             page = [tuple(row) for row in keeper.query(sql, after or ())]
@@ -57,6 +58,7 @@ _BESIDE: Final = (
     _Table("audit_tiles", ["level", "tile"], ["hashes", "secret", "salts"]),
     _Table("audit_streams", ["stream"], ["pseudonym", "version", "leaf"]),
     _Table("audit_checkpoints", ["size"], ["root", "note", "made_at"]),
+    _Table("audit_redacted", ["position"], ["entry", "salt"]),
 )
 
 

@@ -25,7 +25,7 @@ from refold.audit.entry import (
     values_of,
 )
 from refold.audit.reading import pages
-from refold.audit.tables import Ask, SealTables
+from refold.audit.tables import Ask, SealTables, make_tables
 from refold.audit.tiles import WIDTH
 from refold.core.event import event_id
 from refold.core.stored import Row, StoredEvent
@@ -40,12 +40,6 @@ REMAINS: Final = 16
 SALT_BYTES: Final = 32
 COMMITMENTS_AT, COMMITMENT_BYTES = 73, 33
 """Where the length of an entry's kind stands, and what each commitment takes with its ordinal."""
-_TABLE: Final = {
-    "sqlite": "CREATE TABLE IF NOT EXISTS audit_redacted (position INTEGER PRIMARY KEY, "
-    "entry BLOB NOT NULL, salt BLOB NOT NULL) STRICT",
-    "postgresql": "CREATE TABLE IF NOT EXISTS audit_redacted (position bigint PRIMARY KEY, "
-    "entry bytea NOT NULL, salt bytea NOT NULL)",
-}
 _PENDING: Final = b"\1"
 """Ends the salts of an event whose redaction is under way."""
 _PUT: Final = """
@@ -98,7 +92,7 @@ def keep_entries(
 
     Of one that was redacted before, the entry stays, and the salt comes to the one it has.
     """
-    transaction.execute(_TABLE[sql])
+    make_tables(transaction, sql=sql)
     for position, (entry, salt) in entries.items():
         had = kept_entries(transaction.execute, position, position).get(position)
         kept, salts = (entry, []) if had is None else had

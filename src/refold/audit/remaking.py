@@ -83,8 +83,9 @@ class Remaker:
         entries: list[bytes] = []
         made = leaves_of(row, tip, self.secret_of, sealed=sealed, entries=entries)
         found = [
-            RemadeEvent(row.version + at, row.position + at, entry, *_hashes_in(at, made, sealed))
+            RemadeEvent(row.version + at, row.position + at, entry, leaf, due)
             for at, entry in enumerate(entries)
+            for leaf, due in [_hashes_in(at, made, sealed)]
         ]
         return found if is_raw else [self.redacted.as_sealed(row, one) for one in found]
 

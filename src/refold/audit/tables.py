@@ -30,6 +30,9 @@ CREATE TABLE IF NOT EXISTS audit_streams (
 ) {keyed};
 CREATE TABLE IF NOT EXISTS audit_checkpoints (
     size {integer} PRIMARY KEY, root {bytes} NOT NULL, note {text}, made_at {integer} NOT NULL
+) {strict};
+CREATE TABLE IF NOT EXISTS audit_redacted (
+    position {integer} PRIMARY KEY, entry {bytes} NOT NULL, salt {bytes} NOT NULL
 ) {strict}"""
 _SQLITE: Final = {
     "text": "TEXT", "integer": "INTEGER", "bytes": "BLOB", "strict": "STRICT",

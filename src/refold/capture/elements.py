@@ -20,6 +20,7 @@ import msgspec
 from refold.capture.events import COUNT_MAX, WireAnswer, WirePiece, WireRequest
 from refold.core.payload import encode_payload, read_back
 from refold.errors import Corrupt, InvalidEvent
+from refold.privacy.envelope import is_withheld
 
 ELEMENT_BYTES_MIN: Final = 64
 """A shorter value at the top level stays where it is: to name it would cost more."""
@@ -228,7 +229,7 @@ def elements_of(
 def joined(form: WireRequest, elements: Iterable[bytes]) -> bytes:
     """The bytes of a request from its form and its elements."""
     if not form.gaps:
-        return form.text.encode() or b64decode(form.base64)
+        return form.text.encode() or _bytes(form.base64)
     gaps = chain.from_iterable([text.encode()] * count for text, count in form.gaps)
     pairs = zip_longest(gaps, elements, fillvalue=b"")
     return b"".join(chain.from_iterable(pairs))
@@ -252,4 +253,9 @@ def answer_kept(data: bytes, **end: Any) -> WireAnswer:
 
 def answer_bytes(kept: WireAnswer) -> bytes:
     """The bytes of an answer that an event holds."""
-    return b64decode(kept.lead) + kept.text.encode() + b64decode(kept.rest)
+    return _bytes(kept.lead) + kept.text.encode() + _bytes(kept.rest)
+
+
+def _bytes(base64: str) -> bytes:
+    """What a text in base64 is of; one that was taken out says so itself."""
+    return base64.encode() if is_withheld(base64) else b64decode(base64)

@@ -19,7 +19,7 @@ from refold.core.recorded import Recorded
 from refold.engine.store import Store
 from refold.errors import Corrupt, NotFound, RefoldError
 from refold.ports import Check
-from refold.privacy.envelope import REDACTED
+from refold.privacy.envelope import ERASED, REDACTED, is_withheld
 
 CALL: Final = "call"
 """The metadata that names the call which an event is of."""
@@ -52,7 +52,7 @@ def answer_of(store: Store, stream: str, version: int) -> bytes:
     request = _request_at(store, stream, version)
     kept = [*answers_in(store, stream, request.version, request.noted(CALL))]
     data = b"".join(map(answer_bytes, kept))
-    if kept and kept[-1].hash == REDACTED:
+    if kept and is_withheld(kept[-1].hash):
         return RedactedBytes(data)
     if kept and kept[-1].hash is not None:
         _check(hashlib.sha256(data).hexdigest(), kept[-1].hash, f"the answer to {request.id}")
@@ -86,8 +86,8 @@ class Requests:
         form = self.form_at(version)
         body = joined(form, self.elements_at(version))
         # An element may have been redacted where it stands since, before this request named it.
-        found = [form] if REDACTED.encode() not in body else [form, *self._forms.values()]
-        if any(one.hash == REDACTED for one in found):
+        found = [form, *self._forms.values()] if REDACTED.encode() in body else [form]
+        if any(is_withheld(one.hash) for one in found):
             return RedactedBytes(body)
         _check(hashlib.sha256(body).hexdigest(), form.hash, event_id(self._stream, version))
         return body
@@ -132,7 +132,10 @@ class Requests:
 def form_of(store: Store, recorded: Recorded) -> WireRequest:
     """The form that an event holds, itself or in the pieces before it."""
     form = read_form(recorded.raw)
-    return read_form(text_before(store, recorded, form.pieces).encode()) if form.pieces else form
+    text = text_before(store, recorded, form.pieces) if form.pieces else ""
+    if text and not text.startswith("{"):  # Its pieces were taken out, and say so.
+        return WireRequest(hash=ERASED, text=text)
+    return read_form(text.encode()) if text else form
 
 
 def text_before(store: Store, recorded: Recorded, count: int) -> str:
@@ -160,7 +163,7 @@ def check_exact(store: Store) -> Iterator[Check]:
                 coming[call].update(answer_bytes(kept))
                 if kept.hash is None:
                     continue
-                if kept.hash == REDACTED:
+                if is_withheld(kept.hash):
                     redacted += 1
                     continue
                 _check(coming.pop(call).hexdigest(), kept.hash, recorded.id)

@@ -19,6 +19,7 @@ from refold.cli.reading import reading_options, stdout_name
 from refold.cli.text import clean, counted
 
 WHY: Final = "not asked for"
+SHOWN_MAX: Final = 100
 
 
 @command("verify")
@@ -73,6 +74,7 @@ def verify_command(
     more = told.finding_count - len(told.findings)
     lines += [f"and {more:,} more"] * bool(more)
     claims = told.claims if not told.finding_count else ()
+    lines += [f"{event} was redacted, see {by}" for event, by in told.redacted[:SHOWN_MAX]]
     result = "as they were sealed" if not told.finding_count else "NOT as they were sealed"
     shown = {**told._asdict(), "findings": [one._asdict() for one in told.findings]}
     output.show(shown, map(clean, [*lines, f"{said}: {result}", *(f"- {one}" for one in claims)]))

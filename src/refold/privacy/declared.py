@@ -47,10 +47,10 @@ class Declared:
                     pointers.append(span.pointer.decode())
         names = event.noted("subject")
         renamed = subject_as if names is not None and names != subject_as else ""
-        if payload == event.plain and not renamed:
+        if payload == event.plain and not renamed and not event.has_digest:
             return None
         pointer = pointers[0] if len(pointers) == 1 else ""
-        return ValueChange(event, payload, pointer, "erased" if pointers else "renamed", renamed)
+        return ValueChange(event, payload, pointer, "erased" if pointers else "metadata", renamed)
 
     def undeclared(self, events: Iterable[LookedEvent]) -> dict[str, int]:
         """How many events there are, by type, of which nobody said what is personal."""

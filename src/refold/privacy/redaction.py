@@ -12,6 +12,7 @@ import msgspec
 from refold.core.registry import Registry
 from refold.engine.store import Store
 from refold.errors import NotFound, RefoldError, UsageError, refuse_unless
+from refold.ports import Backend
 from refold.privacy.decisions import decisions
 from refold.privacy.envelope import REDACTED, WITHHELD, is_withheld
 from refold.privacy.fitting import can_be_read, fitting, is_at, unreadable
@@ -128,7 +129,23 @@ def planned(
                 changes[event.position] = ValueChange(event, payload, pointer, method)
     for change in changes.values():
         _check_read(store.registry, change)
+    for event in _with_digests(log, lineage, streams, [one.event for one in changes.values()]):
+        changes.setdefault(event.position, ValueChange(event, event.plain, "", "digest"))
     return [changes[position] for position in sorted(changes)]
+
+
+def _with_digests(
+    log: Backend, lineage: Lineage, streams: set[str], changed: Sequence[LookedEvent]
+) -> Iterator[LookedEvent]:
+    """The events whose tags are digests of what was said, from the first that changes on."""
+    first: dict[str, int] = {}
+    for event in changed:
+        root = lineage.root(event.row.stream)
+        first[root] = min(first.get(root, event.position), event.position)
+    for stream in (one for one in streams if lineage.root(one) in first):
+        for event in looked(log, stream, lambda row: row):
+            if event.has_digest and event.position >= first[lineage.root(stream)]:
+                yield event
 
 
 # -- what was chosen ------------------------------------------------------------------------------

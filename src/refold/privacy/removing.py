@@ -46,16 +46,18 @@ from refold.privacy.projected import emptied
 from refold.privacy.pseudonyms import keeper_of_tables, keys_of, pseudonyms
 from refold.privacy.related import Lineage, find_event
 from refold.privacy.stored import stored_backend
-from refold.privacy.texts import LookedEvent
+from refold.privacy.texts import HISTORY, LookedEvent
 
 CUT_OFF: Final = "it was cut off before anything went"
 Progress = Callable[[int, int], None]
+Beside = dict[int, bytes | None]
 
 
 class ValueChange(NamedTuple):
     """What is to stand in an event: its payload with values plain, and where and how it differs.
 
-    ``subject_as`` is what its metadata names as its subject then, where they name one.
+    ``subject_as`` is what its metadata names as its subject then, where they name one. Tags that
+    are digests of a conversation so far go from the metadata in any case.
     """
 
     event: LookedEvent
@@ -161,10 +163,10 @@ class TakingOut:
         self._store, self._changes = store, changes
         self._eraser = eraser_of(store)
         self._payloads = {one.event.position: _stored(store, one) for one in changes}
-        self._own: dict[int, bytes | None] = {}
-        self._shared: dict[int, bytes | None] = {}
+        self._own: Beside = {}
+        self._shared: Beside = {}
         for change in changes:
-            _name(change, self._own, self._shared)
+            _beside(change, self._own, self._shared)
         self._salts = self._drawn() if is_sealed(store) else {}
 
     def applied(
@@ -321,19 +323,24 @@ def _closed_again(
     return envelope_of(value, bound, pointer, key, secrets.token_bytes(DRAWN_BYTES))
 
 
-def _name(
-    change: ValueChange, own: dict[int, bytes | None], shared: dict[int, bytes | None]
-) -> None:
-    """Note the metadata of an event, and of its append, that name its subject otherwise."""
-    event, new = change.event, msgspec.json.encode(change.subject_as)
-    text = event.row.metadata or b""
+def _beside(change: ValueChange, own: Beside, shared: Beside) -> None:
+    """Note the metadata of an event, and of its append, that are to say something else."""
+    row, at = change.event.row, change.event.position
+    text = row.metadata or b""
     for said, kept in (
-        (bytes(event.stored.metadata), own),
+        (bytes(change.event.stored.metadata), own),
         (text.encode() if isinstance(text, str) else text, shared),
     ):
-        if change.subject_as and b'"subject"' in said:
-            found = spans(said, lambda path, _: path == ("subject",))
-            kept[event.position] = with_replaced(said, [(one, new) for one in found])
+        made = []
+        for span in spans(said, lambda path, _: path in (("subject",), ("tags",))) if said else ():
+            if span.path == ("subject",) and change.subject_as:
+                made.append((span, msgspec.json.encode(change.subject_as)))
+            elif span.path == ("tags",):
+                tags = msgspec.json.decode(said[span.start : span.end])
+                left = [one for one in tags if not str(one).startswith(HISTORY)]
+                made.append((span, msgspec.json.encode(left)))
+        if (new := with_replaced(said, made)) != said:
+            kept[at] = new
 
 
 # -- what is sealed -------------------------------------------------------------------------------

@@ -35,7 +35,6 @@ class HoldingRequests:
     def __init__(self, log: Backend) -> None:
         self._log = log
         self._changed: dict[tuple[str, int], set[int]] = {}
-        self._forks: dict[str, tuple[str, int] | None] = {}
 
     def digests(self, text: Text, changed: Mapping[int, bytes]) -> set[str]:
         """The digests that go: of the request or answer that a text is, where any of it goes."""
@@ -65,15 +64,9 @@ class HoldingRequests:
 
     def _changed_at(self, stream: str, version: int) -> set[int]:
         """The elements that go of the request at a version of a stream's history."""
-        while (fork := self._fork(stream)) is not None and version <= fork[1]:
-            stream = fork[0]
+        while (info := self._log.head(stream)) and info.fork and version <= info.fork.version:
+            stream = info.fork.parent
         return self._changed.get((stream, version), set())
-
-    def _fork(self, stream: str) -> tuple[str, int] | None:
-        if stream not in self._forks:
-            info = self._log.head(stream)
-            self._forks[stream] = None if info is None else info.fork
-        return self._forks[stream]
 
 
 def _joined(text: Text, changed: Mapping[int, bytes]) -> bytes:

@@ -25,6 +25,8 @@ from refold.privacy.passages import Passage, apply, edits
 
 EVENTS_PER_PAGE: Final = 1_000
 FAR: Final = (1 << 62) - 1
+HISTORY: Final = "history:"
+"""How tags begin that are digests of all that a captured conversation had said so far."""
 Open = Callable[[Row], Row]
 """Gives a stored row with values in the place of envelopes."""
 _encode: Final = msgspec.json.Encoder().encode
@@ -49,6 +51,11 @@ class LookedEvent(NamedTuple):
     def type(self) -> str:
         """The type of the event."""
         return self.stored.kind.type
+
+    @property
+    def has_digest(self) -> bool:
+        """Whether a tag of its append tells whether a guess at the conversation is right."""
+        return f'"{HISTORY}'.encode() in _utf8(self.row.metadata or b"")
 
     def noted(self, name: str) -> Any:
         """A value of its metadata, its own before its append's; None where there is none."""
