@@ -61,7 +61,7 @@ def test_values_in_the_clear_go(url: str) -> None:
         gone = erase(store, ANN, wanted=WHY)
         listing = [(one.event.id, one.pointer, one.method) for one in listed.changes]
         assert listing == [(one.event.id, one.pointer, one.method) for one in gone.changes]
-        assert gone.is_done
+        assert gone.is_finished
         assert b"Bob" in held(store)
         for word in (b"Ann", b"ann@", b"555-0100"):
             assert word not in held(store)
@@ -81,7 +81,7 @@ def test_values_under_a_key_go_with_it(url: str) -> None:
         assert held(store).count(b"555-0100") == 4
         gone = erase(store, ANN, wanted=WHY)
         assert len(gone.keys) == 1
-        assert gone.is_done
+        assert gone.is_finished
         assert b"555-0100" not in held(store)
         last = [one.data["text"] for one in store.read("call-0") if one.type == "user.utterance"]
         assert last == ["[erased]", "[erased]"]
@@ -98,7 +98,7 @@ def test_nobody_is_erased_twice_or_unknown(url: str) -> None:
         told(store)
         with pytest.raises(NotFound, match="nobody"):
             erase(store, "nobody", wanted=WHY)
-        assert erase(store, ANN, wanted=WHY).is_done
+        assert erase(store, ANN, wanted=WHY).is_finished
         count = store.head(STREAM)
         with pytest.raises(NotFound, match="ann"):
             erase(store, ANN, wanted=WHY)
@@ -118,7 +118,7 @@ def test_a_hold_refuses_an_erasure_whole(url: str) -> None:
             release_hold(store, hold.name)
         kept = b"".join(one.raw for one in store.read_all() if one.stream != STREAM)
         assert kept in before or b"Ann" in kept
-        assert erase(store, ANN, wanted=WHY).is_done
+        assert erase(store, ANN, wanted=WHY).is_finished
 
 
 def test_what_the_law_keeps_stays_until_its_date(url: str) -> None:
@@ -136,7 +136,7 @@ def test_what_the_law_keeps_stays_until_its_date(url: str) -> None:
         gone = erase(store, ANN, wanted=wanted)
         assert [one.event.id for one in gone.changes] == ["call-0@0"]
         assert gone.kept == [("call-1@0", to_us("2030-01-01"))]
-        assert not gone.is_done
+        assert not gone.is_finished
         assert b"says old" not in held(store)
         assert b"says new" in held(store)
         (executed,) = [one for one in store.read(STREAM) if one.type == "erasure.executed"]
@@ -145,7 +145,7 @@ def test_what_the_law_keeps_stays_until_its_date(url: str) -> None:
         with pytest.raises(UsageError, match="begun"):
             place_hold(store, ANN, reason="too late")
         now[0] = to_us("2030-06-01")
-        assert erase(store, ANN, wanted=wanted).is_done
+        assert erase(store, ANN, wanted=wanted).is_finished
         assert b"says new" not in held(store)
         assert decisions(store).erasures == {}
 
@@ -157,7 +157,7 @@ def test_a_type_that_nobody_declared_is_told(url: str) -> None:
         first = erase(store, "call-0", wanted=WHY)
         assert (first.undeclared, first.is_done) == ({"order.placed": 1}, False)
         second = erase(store, "call-0", wanted=WHY, fields={"order.placed": ["/name"]})
-        assert second.is_done
+        assert second.is_finished
         assert second.erasure == first.erasure
         (placed,) = store.read("call-0")
         assert placed.data == {"name": "[erased]", "n": 1}
@@ -187,7 +187,7 @@ def test_an_erasure_that_is_cut_off_is_taken_up(
         assert bool(decisions(store).erasures) is is_begun
         how: Any = {"deep": True, "keys": [str(key_of().verifying)], "against": [before]}
         assert verify(store, **how).findings == []
-        assert erase(store, ANN, wanted=WHY).is_done
+        assert erase(store, ANN, wanted=WHY).is_finished
         assert b"Ann" not in held(store)
         assert decisions(store).erasures == {}
         asked = [one for one in store.read(STREAM) if one.type == "erasure.requested"]

@@ -47,7 +47,8 @@ def erase_command(
     kept = [{"event": name, "until": rfc3339(until)} for name, until in told.kept]
     result = {**told._asdict(), **shown(told), "kept": kept, "done": told.is_done and not dry_run}
     events = counted(len(told.changes), "event")
-    state = "erased" if told.is_done else "NOT ERASED YET"
+    state = "erased" if told.is_finished else "NOT ERASED YET"
+    state += " but for what is LEFT" * (told.is_finished and not told.is_done)
     lines = [
         *lines_of(told.changes),
         *(f"{one['event']}  kept by law until {one['until']}" for one in kept),

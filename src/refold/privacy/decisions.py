@@ -20,6 +20,8 @@ from refold.privacy.policy import Hold
 
 STREAM: Final = "refold-privacy"
 """Where decisions are recorded, in the log itself or in one of their own."""
+OUT_OF_REACH: Final = "write-ahead log of the server"
+"""A part that never answers: a server writes over it in its own time. All else can be done."""
 TRIES_MAX: Final = 100
 
 
@@ -50,7 +52,7 @@ class Decisions:
             case "erasure.executed":
                 told: governance.ErasureExecuted = recorded.to_class(governance.ErasureExecuted)
                 self.redactions.pop(told.erasure, None)
-                if not told.unanswered and told.kept_until is None:
+                if not {*told.unanswered} - {OUT_OF_REACH} and told.kept_until is None:
                     self.erasures.pop(told.erasure, None)
             case "redaction.applied":
                 applied = recorded.to_class(governance.RedactionApplied)

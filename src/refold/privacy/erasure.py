@@ -14,7 +14,7 @@ from refold.core.clock import rfc3339
 from refold.engine.store import Store
 from refold.errors import NotFound, UsageError, refuse_unless
 from refold.ports import Check
-from refold.privacy.decisions import Decisions, decide, decisions, record
+from refold.privacy.decisions import OUT_OF_REACH, Decisions, decide, decisions, record
 from refold.privacy.declared import Declared
 from refold.privacy.envelope import ERASED
 from refold.privacy.pseudonyms import forget, keeper_of_tables, keys_of, pseudonym, pseudonyms
@@ -29,9 +29,9 @@ from refold.privacy.removing import (
     eraser_of,
     purged,
     rulings,
-    settle_all,
     take_up,
 )
+from refold.privacy.settling import settle_all
 from refold.privacy.stored import has_keys, stored_backend
 from refold.privacy.subject_keys import SubjectKeys
 from refold.privacy.texts import LookedEvent, looked
@@ -61,8 +61,13 @@ class Erased(NamedTuple):
     @property
     def is_done(self) -> bool:
         """Whether every part answered that it is gone there, and nothing was kept."""
-        is_whole = not self.kept and not self.undeclared
-        return is_whole and all(one.good for one in self.checks)
+        return self.is_finished and all(one.good for one in self.checks)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing is left that can be done from here."""
+        left = (one for one in self.checks if not one.good and one.name != OUT_OF_REACH)
+        return not self.kept and not self.undeclared and not any(left)
 
 
 def erase(
@@ -138,7 +143,7 @@ def _carried_out(
     checks = [*_told(planned, gone), *purged(store, progress)]
     _record(store, erasure, planned, checks)
     told = planned._replace(erasure=erasure, keys=gone, checks=checks)
-    if told.is_done:
+    if told.is_finished:
         forget(store, subject)
     return told
 

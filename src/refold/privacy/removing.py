@@ -12,23 +12,15 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from refold.audit.reading import appends_after
 from refold.audit.redacted import (
-    commitments_in,
-    forget_entry,
-    keep_entries,
-    pending,
     remains_of,
-    settle,
 )
-from refold.audit.remaking import Remaker
-from refold.audit.sealer import Sealer
-from refold.audit.tables import is_sealed, tables_of
+from refold.audit.tables import is_sealed
 from refold.conversation.governance import RedactionApplied, RedactionCompleted
 from refold.engine.store import Store
-from refold.errors import Corrupt, ProofError, UsageError
-from refold.ports import Begin, Check, Eraser
-from refold.privacy.decisions import Decisions, decide, decisions, record
+from refold.errors import Corrupt, UsageError
+from refold.ports import Check, Eraser
+from refold.privacy.decisions import OUT_OF_REACH, Decisions, decide, decisions, record
 from refold.privacy.envelope import (
     DRAWN_BYTES,
     ERASED,
@@ -45,6 +37,7 @@ from refold.privacy.policy import Fact, Hold, RetentionClass, Ruling, category_k
 from refold.privacy.projected import emptied
 from refold.privacy.pseudonyms import keeper_of_tables, keys_of, pseudonyms
 from refold.privacy.related import Lineage, find_event
+from refold.privacy.settling import keep_sealed, settle_all
 from refold.privacy.stored import stored_backend
 from refold.privacy.texts import HISTORY, LookedEvent
 
@@ -184,7 +177,7 @@ class TakingOut:
     def make(self) -> None:
         """Make them, in one transaction; what is sealed is kept the entries of before."""
         if self._changes:
-            keep_sealed(self._store, self._changes, self._salts)
+            keep_sealed(self._store, [one.event for one in self._changes], self._salts)
             self._eraser.replace(self._payloads, self._own, self._shared)
 
     def _drawn(self) -> dict[int, bytes]:
@@ -269,7 +262,10 @@ def purged(store: Store, progress: Progress) -> Iterator[Check]:
     names = emptied(keeper)
     told = "there are none" if not names else f"{', '.join(names)}: made anew from the log"
     yield Check("projections", True, told)
-    yield from eraser_of(store).scrub(progress)
+    is_shared = getattr(keeper, "sql", "sqlite") == "postgresql"
+    for one in eraser_of(store).scrub(progress):
+        of_server = is_shared and one.name == "write-ahead log"
+        yield one._replace(name=OUT_OF_REACH) if of_server else one
 
 
 # -- what is stored -------------------------------------------------------------------------------
@@ -341,58 +337,6 @@ def _beside(change: ValueChange, own: Beside, shared: Beside) -> None:
                 made.append((span, msgspec.json.encode(left)))
         if (new := with_replaced(said, made)) != said:
             kept[at] = new
-
-
-# -- what is sealed -------------------------------------------------------------------------------
-
-
-def keep_sealed(store: Store, changes: Sequence[ValueChange], salts: Mapping[int, bytes]) -> None:
-    """Keep the entries of what was sealed; what is not sealed yet is sealed first."""
-    if not salts:
-        return
-    Sealer(store).seal()
-    tables, keeper = tables_of(store), keeper_of_tables(store)
-    remaker, entries = Remaker(stored_backend(store), tables), {}
-    for event in (one.event for one in changes if one.event.position in salts):
-        sealed = remaker.one(event.row)[event.version - event.row.version]
-        if sealed.leaf != sealed.sealed:
-            why = f"{event.id} is not what was sealed, so nothing is taken out of it"
-            raise ProofError(f"{why}: `refold verify --deep` says more", proof="event")
-        entries[event.position] = (sealed.entry, salts[event.position])
-    sql = getattr(keeper, "sql", "sqlite")
-    keeper.write(lambda begin: keep_entries(begin(), sql, entries))
-
-
-def settle_all(store: Store) -> None:
-    """Destroy the salts that bind entries to what is gone.
-
-    Of an event that stands as it was sealed the entry is forgotten. One that is neither that nor
-    what was to remain stays as it is: `verify` finds it.
-    """
-    keeper, log = keeper_of_tables(store), stored_backend(store)
-    positions = pending(keeper) if is_sealed(store) else []
-    if not positions:
-        return
-    remaker = Remaker(log, tables_of(store))
-    untouched, gone = list[int](), dict[int, tuple[Sequence[int], bytes]]()
-    for position in positions:
-        row = appends_after(log, position - 1, gaps=True)[0]
-        event = remaker.one(row, is_raw=True)[position - row.position]
-        redaction, salt = remaker.redacted.standing(row, position)
-        if event.leaf == event.sealed:
-            untouched.append(position)
-        elif redaction is not None:
-            kept, now = (commitments_in(one) for one in (
-                remaker.redacted.kept[position].entry, event.entry))  # fmt: skip
-            gone[position] = [one for one, bound in kept.items() if now.get(one) != bound], salt
-
-    def within(begin: Begin) -> None:
-        transaction = begin()
-        settle(transaction, gone)
-        for position in untouched:
-            forget_entry(transaction, position)
-
-    keeper.write(within)
 
 
 def _went(store: Store, applied: Sequence[RedactionApplied]) -> bool:
