@@ -6,9 +6,10 @@ at any step it is taken up by the next erasure of the same subject, which finds 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from refold.audit.reading import pages
 from refold.conversation.governance import ErasureExecuted, ErasureRequested
 from refold.core.clock import rfc3339
 from refold.engine.store import Store
@@ -17,6 +18,7 @@ from refold.ports import Check
 from refold.privacy.decisions import OUT_OF_REACH, Decisions, decide, decisions, record
 from refold.privacy.declared import Declared
 from refold.privacy.envelope import ERASED
+from refold.privacy.opening import keys_in
 from refold.privacy.pseudonyms import forget, keeper_of_tables, keys_of, pseudonym, pseudonyms
 from refold.privacy.related import Lineage, opener, streams_naming
 from refold.privacy.removing import (
@@ -94,8 +96,9 @@ def erase(
     if not dry_run:
         take_up(store, progress)
     lineage, declared = Lineage(store), Declared(store, fields or {})
-    events, found = [*events_of(store, lineage, subject)], decisions(store)
     known, living = pseudonyms(store, subject), _living(store, keys, subject)
+    head = store.log_head()
+    events, found = [*events_of(store, lineage, subject, living)], decisions(store)
     if not events and not living and not any(_of(found, known)):
         raise NotFound(f"nothing is known of {subject!r}", subject=subject)
     name = pseudonym(store, subject) if not dry_run else [*known, "subject-…"][0]
@@ -104,32 +107,40 @@ def erase(
     kept = [(one.id, ruling.until_us or 0) for one, ruling in ruled if not ruling.goes]
     going = [event for event, ruling in ruled if ruling.goes]
     dying = () if kept else living
+    own = [one for one in going if lineage.subject(one) in (subject, *known)]
     changes = [
-        one for event in going
+        one for event in own
         if (one := declared.emptied(event, ERASED, dying=dying, subject_as=name))
     ]  # fmt: skip
-    planned = Erased("", name, changes, kept, declared.undeclared(going))
+    planned = Erased("", name, changes, kept, declared.undeclared(own))
     if dry_run or not (changes or kept or dying or planned.undeclared or any(_of(found, known))):
         return planned
-    return _carried_out(store, subject, planned, keys if dying else None, lineage, wanted, progress)
+
+    def late() -> int:
+        since = (one for one in events_of(store, Lineage(store), subject) if one.position > head)
+        return sum(declared.emptied(one, ERASED, subject_as=name) is not None for one in since)
+
+    keys = keys if dying else None
+    return _carried_out(store, subject, planned, events, keys, late, wanted, progress)
 
 
 def _carried_out(
     store: Store,
     subject: str,
     planned: Erased,
+    events: Sequence[LookedEvent],
     keys: SubjectKeys | None,
-    lineage: Lineage,
+    late: Callable[[], int],
     wanted: Removal,
     progress: Progress,
 ) -> Erased:
+    lineage = Lineage(store)
     taking, erasure = TakingOut(store, planned.changes), ""
     names = [planned.subject, *pseudonyms(store, subject)]
 
     def choose(found: Decisions) -> Sequence[Any]:
         nonlocal erasure
-        holds = [*found.holds.values()]
-        events = [one.event for one in planned.changes]
+        holds = [*found.holds.values()]  # Also those that were placed since it was planned.
         check_held(rulings(store, events, lineage, holds, {}, asked=True))
         begun = next(_of(found, names), None)
         erasure = begun or f"erasure-{found.version + 2}"
@@ -141,6 +152,9 @@ def _carried_out(
     taking.make()
     settle_all(store)
     checks = [*_told(planned, gone), *purged(store, progress)]
+    if count := late():
+        why = f"{count:,} events about the subject were recorded meanwhile: erase again"
+        checks.append(Check("recorded meanwhile", False, why))
     _record(store, erasure, planned, checks)
     told = planned._replace(erasure=erasure, keys=gone, checks=checks)
     if told.is_finished:
@@ -150,7 +164,8 @@ def _carried_out(
 
 def _told(planned: Erased, keys: Sequence[str]) -> Iterator[Check]:
     """What the log itself answers."""
-    yield Check("key", True, f"{len(keys)} destroyed" if keys else "there is none to destroy")
+    none = "it stays with what it opens" if planned.kept else "there is none to destroy"
+    yield Check("key", True, f"{len(keys)} destroyed" if keys else none)
     yield Check("events", True, f"values are gone from {len(planned.changes):,}")
     if planned.kept:
         until = rfc3339(max(until for _, until in planned.kept))
@@ -189,13 +204,31 @@ def _living(store: Store, keys: SubjectKeys | None, subject: str) -> Collection[
     return [str(key) for (key,) in keeper.query(sql, (keys.pseudonym(subject),))]
 
 
-def events_of(store: Store, lineage: Lineage, subject: str) -> Iterator[LookedEvent]:
-    """The events that are about a subject: that name it, or are of its stream and name nobody."""
+def events_of(
+    store: Store, lineage: Lineage, subject: str, living: Collection[str] = ()
+) -> Iterator[LookedEvent]:
+    """The events that are about a subject: that name it, or are of its stream and name nobody.
+
+    And whatever holds a value under one of its ``living`` keys: with that it would go.
+    """
     log, opened = stored_backend(store), opener(store)
     names = {subject, *pseudonyms(store, subject)}
-    roots = {subject, *map(lineage.root, streams_naming(store, names))}
-    streams = (one for one in lineage.streams if lineage.root(one) in roots)
+    roots = {*map(lineage.root, streams_naming(store, names)), *lineage.roots_of(names)}
+    under = _streams_under(store, living)
+    streams = (one for one in lineage.streams if lineage.root(one) in roots or one in under)
     for stream in sorted(streams, key=lineage.depth):
         for event in looked(log, stream, opened):
-            if lineage.subject(event) in names:
+            if lineage.subject(event) in names or _is_under(event, living):
                 yield event
+
+
+def _streams_under(store: Store, living: Collection[str]) -> set[str]:
+    """The streams with a value under one of these keys."""
+    log = stored_backend(store)
+    found = pages(log, after=0, until=log.log_head()) if living else ()
+    return {row.stream for page in found for row in page if not keys_in(row).isdisjoint(living)}
+
+
+def _is_under(event: LookedEvent, living: Collection[str]) -> bool:
+    payload = bytes(event.stored.data)
+    return any(key.encode() in payload for key in living)

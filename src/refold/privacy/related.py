@@ -23,6 +23,8 @@ class Lineage:
 
     def __init__(self, store: Store) -> None:
         self._log, infos = stored_backend(store), list(store.streams())
+        privacy = getattr(store._backend, "privacy", None)
+        self._usual = None if privacy is None else privacy.subject
         self._named: dict[str, set[str]] = {}
         self._parents = {one.stream: one.fork.parent for one in infos if one.fork is not None}
         self.streams = [one.stream for one in infos]
@@ -44,14 +46,23 @@ class Lineage:
         """Whom an event is about: whom its metadata names.
 
         Where they name nobody, whom the others of the conversation name, if that is one; else it is
-        known by the root of its stream.
+        whom its stream is about.
         """
         named = event.noted("subject")
         if isinstance(named, str) and named:
             return named
         root = self.root(event.row.stream)
         names = self.named(root)
-        return next(iter(names)) if len(names) == 1 else root
+        return next(iter(names)) if len(names) == 1 else self.usual(root)
+
+    def usual(self, root: str) -> str:
+        """Whom a stream is about where nothing else is said: as the store was told, or its name."""
+        return root if self._usual is None else self._usual(root)
+
+    def roots_of(self, subjects: Collection[str]) -> set[str]:
+        """The roots of streams that are about one of these where nothing else is said."""
+        roots = set(map(self.root, self.streams))
+        return {one for one in roots if one in subjects or self.usual(one) in subjects}
 
     def named(self, root: str) -> set[str]:
         """Whom events of a stream and its branches name."""
@@ -65,6 +76,7 @@ class Lineage:
 def streams_about(store: Store, lineage: Lineage, events: Collection[LookedEvent]) -> set[str]:
     """The streams in which what these events say may be repeated."""
     roots = {lineage.root(one.row.stream) for one in events}
+    roots |= lineage.roots_of({lineage.subject(one) for one in events})
     named = {one for event in events if isinstance(one := event.noted("subject"), str)}
     if named:
         roots |= {lineage.root(one) for one in streams_naming(store, named)}
