@@ -12,7 +12,7 @@ import msgspec
 from refold.core.registry import Registry
 from refold.engine.store import Store
 from refold.errors import NotFound, RefoldError, UsageError, refuse_unless
-from refold.ports import Backend
+from refold.ports import Backend, Check
 from refold.privacy.decisions import decisions
 from refold.privacy.envelope import REDACTED, WITHHELD, is_withheld
 from refold.privacy.fitting import can_be_read, fitting, is_at, unreadable
@@ -95,7 +95,9 @@ def redact(
         changes = planned(store, lineage, streams, chosen, passages)
         if dry_run or not changes:
             check_allowed(store, changes, lineage, decisions(store), wanted)
-            return removed if removed.changes else removed._replace(changes=changes)
+            if not removed.changes:
+                return removed._replace(changes=changes)
+            return removed._replace(checks=[*removed.checks, *_closed(store, lineage, streams)])
         done = remove(store, changes, lineage, wanted, progress)
         removed = done._replace(changes=[*removed.changes, *done.changes])
         chosen = []
@@ -103,6 +105,16 @@ def redact(
         f"what was redacted was said again {ROUNDS_MAX} times meanwhile: end what records it first",
         code="said_again",
     )
+
+
+def _closed(store: Store, lineage: Lineage, streams: set[str]) -> Iterator[Check]:
+    """Answers that could not be looked into, if there are any."""
+    found = texts_about(stored_backend(store), lineage, streams, opener(store))
+    closed = [one.events[0].id for one in found if one.is_closed]
+    if closed:
+        why = f"{len(closed):,} captured answers are packed in a way that is not known here"
+        advice = "install what unpacks it (brotli, say), and redact again"
+        yield Check("answers", False, f"{why}, the first is {closed[0]}: {advice}")
 
 
 def planned(

@@ -6,14 +6,13 @@ be cut by their borders, so each of them is looked through as one text.
 
 from __future__ import annotations
 
-import gzip
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from refold.archive.packed import zstd
 from refold.audit.entry import stored_events
 from refold.audit.reading import first_version
 from refold.core.event import event_id
@@ -27,6 +26,8 @@ EVENTS_PER_PAGE: Final = 1_000
 FAR: Final = (1 << 62) - 1
 HISTORY: Final = "history:"
 """How tags begin that are digests of all that a captured conversation had said so far."""
+_MAGIC: Final = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}
+"""How answers begin that were packed, and do not say so."""
 Open = Callable[[Row], Row]
 """Gives a stored row with values in the place of envelopes."""
 _encode: Final = msgspec.json.Encoder().encode
@@ -66,11 +67,15 @@ class LookedEvent(NamedTuple):
 
 
 class Text(NamedTuple):
-    """A text, and the events that hold it: one, or several that hold a part of it each."""
+    """A text, and the events that hold it: one, or several that hold a part of it each.
+
+    ``is_closed``: it is compressed in a way that nothing here undoes, and so cannot be looked into.
+    """
 
     events: Sequence[LookedEvent]
     text: str
     is_json: bool = True
+    is_closed: bool = False
 
     def without(self, passages: Sequence[Passage]) -> dict[int, bytes]:
         """The payloads that change where passages go, by position; none where none stands here."""
@@ -106,7 +111,7 @@ def texts_in(log: Backend, streams: Iterable[str], opened: Open) -> Iterator[Tex
             yield Text([event], event.plain.decode())
         yield from (Text([one], one.plain.decode()) for one in pieces)
         for events in answers.values():
-            yield Text(events, _answer(events), is_json=False)
+            yield _answer(events)
 
 
 def looked(log: Backend, stream: str, opened: Open, *, first: int = 0) -> Iterator[LookedEvent]:
@@ -164,26 +169,32 @@ def _held(text: str) -> dict[str, str]:
     return {"text": text}
 
 
-def _answer(events: Sequence[LookedEvent]) -> str:
-    """What an answer says, out of its compression where that is known here."""
-    data = b""
+def _answer(events: Sequence[LookedEvent]) -> Text:
+    """What an answer says, out of its compression where that can be undone here."""
+    data, packing = b"", ""
     for event in events:
         said = _decode(event.plain)
         data += b64decode(said.get("lead", "")) + said.get("text", "").encode()
         data += b64decode(said.get("rest", ""))
-    return _uncompressed(data).decode(errors="surrogateescape")
+        headers = {name.lower(): one for name, one in said.get("headers", {}).items()}
+        packing = packing or str(headers.get("content-encoding", ""))
+    if not packing:
+        packing = next((name for name, begins in _MAGIC.items() if data.startswith(begins)), "")
+    whole = _unpacked(data, packing)
+    is_closed = packing not in ("", "identity") and whole in (b"", data)
+    said_there = (data if is_closed else whole).decode(errors="surrogateescape")
+    return Text(events, said_there, is_json=False, is_closed=is_closed)
 
 
-def _uncompressed(data: bytes) -> bytes:
-    """Data out of its compression; as they are where they are cut off, or in another."""
-    try:
-        if data.startswith(b"\x1f\x8b"):
-            return gzip.decompress(data)
-        if data.startswith(b"\x28\xb5\x2f\xfd"):
-            return bytes(zstd().decompress(data))
-    except Exception:  # Whatever each of them raises for what it cannot read.
-        return data
-    return data
+def _unpacked(data: bytes, packing: str) -> bytes:
+    """Bytes without the compression that their headers name, as far as they go."""
+    import httpx2  # Late: few answers need it.
+
+    headers, parts = {"content-encoding": packing}, list[bytes]()
+    with suppress(httpx2.DecodingError):  # It was cut: what could be unpacked is there.
+        answer = httpx2.Response(200, headers=headers, stream=httpx2.ByteStream(data))
+        parts.extend(answer.iter_bytes())
+    return b"".join(parts)
 
 
 def _without_in_base64(text: str, passages: Sequence[Passage]) -> str:
