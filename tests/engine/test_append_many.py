@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -160,6 +162,29 @@ def test_an_import_that_is_given_up_stores_no_more(tmp_path: Path) -> None:
         next(outcomes)
         del outcomes
         assert store.head("s-1") == BATCHES_MAX - 1
+
+
+def test_an_import_goes_on_when_the_main_thread_has_ended(tmp_path: Path) -> None:
+    """A program waits for its other threads at its end."""
+    program = f"""
+import threading
+import refold
+
+def source():
+    for number in range(3 * {BATCHES_MAX}):
+        if number == 1:
+            threading.main_thread().join()
+        yield refold.Append("s-1", [refold.Event("n", {{"n": number}})])
+
+def work():
+    with store:
+        print(len(list(store.append_many(source()))))
+
+store = refold.open({str(tmp_path / "a.db")!r})
+threading.Thread(target=work).start()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == (f"{3 * BATCHES_MAX}\n", "")
 
 
 def test_async(tmp_path: Path) -> None:

@@ -39,12 +39,11 @@ class Upcasts:
         """
         held = self._steps.get(kind)
         if held is not None and _name_of(held.function) != _name_of(step.function):
-            raise UsageError(
-                f"{kind.tag!r} is already upcast by {_path_of(held.function)}: "
-                f"{_path_of(step.function)} cannot do it too; one function leads on from a schema",
-                type=kind.type,
-                schema=kind.schema,
+            why = f"{kind.tag!r} is already upcast by {_path_of(held.function)}: "
+            why += (
+                f"{_path_of(step.function)} cannot do it too; one function leads on from a schema"
             )
+            raise UsageError(why, type=kind.type, schema=kind.schema)
         self._steps[kind] = step
         self._changed()
 

@@ -7,7 +7,8 @@ alone, commits. Of a store on a server both have their own work, and wait for ea
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future
+from threading import Thread
 from typing import Final
 
 from refold.errors import RefoldError
@@ -58,13 +59,24 @@ def stored(
         if is_last:
             yield store(chunk)
             return
-        with ThreadPoolExecutor(1, "refold-import") as beside:
-            told = beside.submit(store, chunk)
-            wait([told], HEAD_START_S)
-            try:
-                taken = next(chunks, None)
-            except Exception as error:
-                failure = error
+        told = Future[Told]()
+        # Not of a pool: those take nothing more when the main thread has ended, and others go on.
+        beside = Thread(target=_store, args=(told, store, chunk), name="refold-import")
+        beside.start()
+        try:
+            beside.join(HEAD_START_S)
+            taken = next(chunks, None)
+        except Exception as error:
+            failure = error
+        finally:
+            beside.join()
         yield told.result()
         if failure is not None:
             raise failure
+
+
+def _store(told: Future[Told], store: Callable[[Chunk], Told], chunk: Chunk) -> None:
+    try:
+        told.set_result(store(chunk))
+    except BaseException as error:
+        told.set_exception(error)

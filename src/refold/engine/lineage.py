@@ -63,10 +63,8 @@ def check_depth(backend: Backend, parent: str) -> None:
         if info is None or info.fork is None:
             return
         info = backend.head(info.fork.parent)
-    raise UsageError(
-        f"{parent!r} stands {LINEAGE_MAX} branches deep: branch from one of its parents",
-        stream=parent,
-    )
+    why = f"{parent!r} stands {LINEAGE_MAX} branches deep: branch from one of its parents"
+    raise UsageError(why, stream=parent)
 
 
 def clipped(stretches: Sequence[Stretch], *, first: int, last: int) -> list[Stretch]:

@@ -27,13 +27,9 @@ def wait_for(backend: Backend, projection: str, position: int, *, timeout_s: flo
     while (reached := _position_of(backend, projection)) < position:
         left_s = deadline - time.monotonic()
         if left_s <= 0:
-            raise Unavailable(
-                f"projection {projection!r} stands at {reached}, not yet at {shown(position)}, "
-                f"after {timeout_s} s: does `refold projections run` run?",
-                code="timeout",
-                projection=projection,
-                position=reached,
-            )
+            why = f"projection {projection!r} stands at {reached}, not yet at {shown(position)}, "
+            why += f"after {timeout_s} s: does `refold projections run` run?"
+            raise Unavailable(why, code="timeout", projection=projection, position=reached)
         time.sleep(min(look_s, left_s))
         look_s = min(look_s * 2, _LOOK_LAST_S)
     return reached
