@@ -202,7 +202,8 @@ class Replacing:
         before = appends_of(backend)
         checks = list(backend.scrub(lambda *_: None))
         assert checks
-        assert [one for one in checks if not one.good] == []
+        # What a server keeps beside its tables is told of.
+        assert {one.name for one in checks if not one.good} <= {"write-ahead log"}
         assert appends_of(backend) == before
         (told,) = backend.commit([Batch([said("a", b"{}")])], now=9)
         assert stored(told).placed[0].position == 2

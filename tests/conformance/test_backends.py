@@ -319,15 +319,15 @@ class TestJournalBackend(InJournal, BackendConformance):
     """The port, on a journal."""
 
 
-class TestPostgresBackend(InPostgres, BackendConformance):
+class TestPostgresBackend(InPostgres, BackendConformance, EraserConformance):
     """The port, on PostgreSQL."""
 
 
-class TestNewestPostgresBackend(InNewestPostgres, BackendConformance):
+class TestNewestPostgresBackend(InNewestPostgres, BackendConformance, EraserConformance):
     """The port, on the newest PostgreSQL."""
 
 
-class TestPooledPostgresBackend(InPooledPostgres, BackendConformance):
+class TestPooledPostgresBackend(InPooledPostgres, BackendConformance, EraserConformance):
     """The port, on PostgreSQL behind a pooler."""
 
 

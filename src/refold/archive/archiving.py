@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from itertools import zip_longest
 from pathlib import Path
@@ -13,6 +13,7 @@ import apsw
 
 from refold.archive import manifest as manifests
 from refold.archive.manifest import (
+    ArchivedFile,
     Manifest,
     check_files,
     file_of,
@@ -77,25 +78,31 @@ def index_of(folder: Path, manifest: Manifest) -> MonthIndex:
 
 def _written(keeper: MonthKeeper, month: str, folder: Path, kept_as: Format) -> Manifest:
     folder.mkdir(parents=True, exist_ok=True)
-    runs: list[ArchivedRun] = []
     with closing(keeper.month_appends(month)) as appends:
+        runs, files = written_files(appends, folder, month, kept_as)
+    return Manifest(manifests.FORMAT, manifests.VERSION, month, *bounds_of(month), runs, files)
 
-        def index(path: Path, kept: Callable[[Block], bytes | None]) -> None:
-            write_whole(path, lambda part: runs.extend(write_index(part, appends, kept)))
 
-        def beside(part: Path) -> None:
-            with row_groups(part) as kept:
-                index(paths[0], kept)
+def written_files(
+    appends: Iterable[ArchivedAppend], folder: Path, stem: str, kept_as: Format
+) -> tuple[list[ArchivedRun], list[ArchivedFile]]:
+    """Write appends to files whose names begin with a stem: their runs, and what the files are."""
+    runs: list[ArchivedRun] = []
 
-        if kept_as == "packed":
-            paths = [folder / f"{month}{PACKED}"]
-            index(paths[0], framed)
-        else:
-            paths = [folder / f"{month}.index", folder / f"{month}.parquet"]
-            write_whole(paths[1], beside)
-    files = [file_of(path) for path in paths]
-    said = manifests.FORMAT, manifests.VERSION, month, *bounds_of(month)
-    return Manifest(*said, runs, files)
+    def index(path: Path, kept: Callable[[Block], bytes | None]) -> None:
+        write_whole(path, lambda part: runs.extend(write_index(part, appends, kept)))
+
+    def beside(part: Path) -> None:
+        with row_groups(part) as kept:
+            index(paths[0], kept)
+
+    if kept_as == "packed":
+        paths = [folder / f"{stem}{PACKED}"]
+        index(paths[0], framed)
+    else:
+        paths = [folder / f"{stem}.index", folder / f"{stem}.parquet"]
+        write_whole(paths[1], beside)
+    return runs, [file_of(path) for path in paths]
 
 
 def _compare(keeper: MonthKeeper, month: str, index: MonthIndex, told: Told) -> None:

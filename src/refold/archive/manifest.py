@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -29,8 +30,11 @@ class ArchivedFile(msgspec.Struct, frozen=True):
     sha256: str
 
 
-class Manifest(msgspec.Struct, frozen=True):
-    """An archived month; ``starts`` and ``ends`` are its bounds in microseconds UTC."""
+class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An archived month; ``starts`` and ``ends`` are its bounds in microseconds UTC.
+
+    ``replaced``: so often other bytes were put in the place of what its events said.
+    """
 
     format: str
     version: int
@@ -39,11 +43,17 @@ class Manifest(msgspec.Struct, frozen=True):
     ends: int
     runs: list[ArchivedRun]
     files: list[ArchivedFile]
+    replaced: int = 0
 
 
 def path_in(folder: Path, month: str) -> Path:
     """Where the manifest of a month is."""
     return folder / f"{month}.json"
+
+
+def next_in(folder: Path, month: str) -> Path:
+    """Where the one stands that is to take its place, as soon as the store knows it."""
+    return folder / f"{month}.next.json"
 
 
 def encoded(manifest: Manifest) -> bytes:
@@ -65,6 +75,9 @@ def read_manifest(folder: Path, month: str, sha256: str | None) -> Manifest:
         raise NotFound(why, path=str(path), month=month) from error
     except OSError as error:
         raise Unavailable(f"{path} cannot be read: {error.strerror}", path=str(path)) from error
+    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+        with suppress(FileNotFoundError):
+            data = next_in(folder, month).read_bytes()
     if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
         raise damaged(path, "the store knows it by another SHA-256")
     try:
@@ -109,12 +122,13 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     part = path.with_name(f".{path.name}.part")
     part.unlink(missing_ok=True)
     write(part)
-    _sync(part)
+    sync(part)
     part.replace(path)
-    _sync(path.parent)
+    sync(path.parent)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Let what was written to a file, or named in a folder, outlive a loss of power."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

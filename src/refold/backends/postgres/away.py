@@ -28,7 +28,7 @@ class DetachedMonths:
     def __init__(self, sessions: Sessions) -> None:
         self._sessions, self._address = sessions, sessions.address
         self._lock = threading.Lock()
-        self._opened: dict[str, MonthIndex] = {}
+        self._opened: dict[str, tuple[str, MonthIndex]] = {}
 
     def rows(self, stream: str, *, first: int, last: int) -> list[Row]:
         """The appends of a stream that overlap two versions, of all months that it stands in."""
@@ -62,9 +62,10 @@ class DetachedMonths:
         Raises :class:`~refold.errors.Corrupt` for a file that is not what was written.
         """
         with self._lock:
-            if month not in self._opened:
-                known = self._sessions.retried(lambda session: session.run("archived", month))
-                folder, manifest = known[0] if known else (None, None)
+            known = self._sessions.retried(lambda session: session.run("archived", month))
+            folder, manifest = known[0] if known else (None, None)
+            sha256, found = self._opened.get(month, (None, None))
+            if found is None or sha256 != manifest:
                 if self._address.archive is None or manifest is None:
                     self._refuse(month, folder)
                 try:
@@ -74,8 +75,9 @@ class DetachedMonths:
                     raise BackendError(
                         error.message, code="archive_missing", month=month
                     ) from error
-                self._opened[month] = found
-            return self._opened[month]
+                # Who reads the one before it, which was replaced, reads it to its end.
+                self._opened[month] = manifest, found
+            return found
 
     def told(self, month: str) -> str:
         """Where a month is, in words; read from end to end where its archive is here."""
@@ -92,7 +94,7 @@ class DetachedMonths:
         """Let go of the files."""
         with self._lock:
             while self._opened:
-                self._opened.popitem()[1].close()
+                self._opened.popitem()[1][1].close()
 
     def _refuse(self, month: str, folder: str | None) -> NoReturn:
         where = f"{month} was taken out of {self._address.shown}"

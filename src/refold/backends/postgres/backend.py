@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import groupby, islice
 from typing import Any, Literal, TypeVar
@@ -13,7 +13,7 @@ import psycopg
 from refold import ports
 from refold.archive.month import ArchivedAppend
 from refold.backends.copied import StoredAppend, as_batches
-from refold.backends.postgres import doctor, queries, schema
+from refold.backends.postgres import doctor, eraser, queries, schema
 from refold.backends.postgres.address import parsed
 from refold.backends.postgres.away import DetachedMonths, unbroken
 from refold.backends.postgres.errors import naming_errors
@@ -24,10 +24,11 @@ from refold.backends.postgres.session import ServerSession, Sessions
 from refold.backends.postgres.tables import ServerTables
 from refold.backends.postgres.writer import PostgresWriter
 from refold.core.query import QueryItem
+from refold.core.replacing import Replacement
 from refold.core.snapshot import Snapshot
 from refold.core.stored import Row
 from refold.errors import InvalidEvent, Unavailable, UsageError
-from refold.ports import StreamInfo
+from refold.ports import NOTHING, StreamInfo, Texts
 from refold.process import here
 
 T = TypeVar("T")
@@ -222,6 +223,32 @@ class PostgresBackend:
         """See :class:`~refold.ports.Checkable`."""
         with naming_errors(self.shown), self._sessions.lent() as session:
             yield from doctor.checks(session, self._tenant, self._months)
+
+    def replace(
+        self, payloads: Mapping[int, bytes], metadata: Texts = NOTHING, shared: Texts = NOTHING
+    ) -> None:
+        """See :class:`~refold.ports.Eraser`."""
+        new = Replacement(payloads, metadata, shared)
+        new.check()
+        address = self._sessions.address
+        for month in self.write(lambda begin: eraser.ServerEraser(begin(), address, new).all()):
+            month.finish()
+
+    def scrub(self, progress: Callable[[int, int], None]) -> Iterator[ports.Check]:
+        """See :class:`~refold.ports.Eraser`."""
+        progress(0, 0)
+        address = self._sessions.address
+        yield ports.Check("snapshots", True, f"{self.drop_snapshots()} dropped")
+        try:
+            done = self.write(lambda begin: eraser.rewritten(begin, address.schema))
+        except Unavailable as error:
+            done = False, f"they hold what was replaced: {error}: run it again"
+        yield ports.Check("tables", *done)
+        months, ((told,),) = (
+            self._read(ServerSession.run, name) or [] for name in eraser.ELSEWHERE
+        )
+        yield eraser.archives(months, address.archive)
+        yield ports.Check("write-ahead log", False, told)
 
     def sizes(self) -> list[ports.PartSize]:
         """See :class:`~refold.ports.Measured`; of all tenants."""

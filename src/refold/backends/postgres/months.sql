@@ -14,6 +14,9 @@ WHERE month IN (SELECT month FROM refold.detached WHERE tenant = $1) ORDER BY mo
 -- archived: where a month was archived, and under which hash
 SELECT folder, manifest FROM refold.months WHERE month = $1
 
+-- archived_months
+SELECT month, folder, manifest FROM refold.months WHERE manifest IS NOT NULL ORDER BY month
+
 -- months: those that have a table or had one, and whether they are in the log; the last is default.
 -- What those hold that are closed, of all tenants; positions are those of one.
 SELECT

@@ -8,7 +8,7 @@ from importlib import resources
 from typing import Final
 
 FOLDER: Final = resources.files("refold.backends.postgres")
-_FILES: Final = ("statements", "months")
+_FILES: Final = ("statements", "months", "erasing")
 _NAMED: Final = re.compile(r"^-- (\w+).*\n")
 
 

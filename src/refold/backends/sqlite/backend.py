@@ -28,6 +28,7 @@ from refold.core.replacing import Replacement
 from refold.core.snapshot import Snapshot
 from refold.core.stored import Row
 from refold.errors import BackendError, StoreClosed, Unavailable, UsageError
+from refold.ports import NOTHING, Texts
 
 T = TypeVar("T")
 READERS_KEPT_MAX: Final = 8
@@ -228,10 +229,7 @@ class SqliteBackend:
             return packed
 
     def replace(
-        self,
-        payloads: Mapping[int, bytes],
-        metadata: ports.Texts = ports.NOTHING,
-        shared: ports.Texts = ports.NOTHING,
+        self, payloads: Mapping[int, bytes], metadata: Texts = NOTHING, shared: Texts = NOTHING
     ) -> None:
         """See :class:`~refold.ports.Eraser`."""
         from refold.backends.sqlite import eraser
