@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -18,6 +19,7 @@ import refold
 from refold.backends.sqlite import SqliteBackend, file
 from refold.backends.sqlite.compaction import Packer
 from refold.core.event import Event
+from refold.core.snapshot import Snapshot
 from refold.engine.store import Store
 from refold.errors import UsageError
 from refold.ports import Check
@@ -319,6 +321,18 @@ def test_what_is_replaced_while_others_write_and_read_is_one_history(path: Path)
     with refold.open(path) as store:
         assert [event.position for event in store.read("new-1")] == told
         assert [one for one in store.check() if not one.good] == []
+
+
+def test_a_fold_that_began_before_leaves_no_snapshot(backend: SqliteBackend) -> None:
+    """Its state may hold what was replaced meanwhile; the next fold leaves one again."""
+    wanted: dict[str, Any] = {"fold": "f", "fingerprint": "p", "last": 9}
+    taken = Snapshot("call-one", "f", "p", 0, 1, 0, 1, SAID.encode(), b"digest")
+    assert backend.snapshot("call-one", **wanted) is None
+    backend.replace({1: b'{"text":"[erased]"}'})
+    backend.keep_snapshots([taken])
+    assert backend.snapshot("call-one", **wanted) is None
+    backend.keep_snapshots([taken])
+    assert backend.snapshot("call-one", **wanted) == taken
 
 
 def test_a_log_that_is_open_for_reading_is_not_erased(path: Path) -> None:

@@ -63,6 +63,7 @@ class SqliteBackend:
         self._place = FilePlace(self._path)
         self._frames = Frames(self._dictionary)
         self._write_lock = threading.Lock()
+        self._begun = threading.local()
         self._readers: deque[apsw.Connection] = deque(maxlen=READERS_KEPT_MAX)
         self._tables = Tables(self._reading)
         self._rest = self._place.at_rest() if mode == "read" else None
@@ -183,6 +184,7 @@ class SqliteBackend:
 
     def snapshot(self, stream: str, *, fold: str, fingerprint: str, last: int) -> Snapshot | None:
         """See :class:`~refold.ports.SnapshotKeeper`."""
+        self._begun.mark = self._read(file.mark_of)  # Of the fold that this thread begins.
         wanted = {"fold": fold, "fingerprint": fingerprint, "last": last}
         return self._read(snapshots.latest, stream, **wanted)
 
@@ -191,7 +193,7 @@ class SqliteBackend:
         if self._mode == "read" or not taken:
             return
         with suppress(Unavailable, UsageError), self._reading() as connection:
-            snapshots.save(connection, taken)
+            snapshots.save(connection, taken, getattr(self._begun, "mark", None))
 
     def drop_snapshots(self) -> int:
         """See :class:`~refold.ports.SnapshotKeeper`."""

@@ -8,7 +8,7 @@ from typing import Final
 import apsw
 
 from refold.backends.sqlite.errors import BUSY_WAIT_MS
-from refold.backends.sqlite.file import rows_of, shaped
+from refold.backends.sqlite.file import mark_of, rows_of, shaped
 from refold.backends.transaction import transacted
 from refold.core.snapshot import Snapshot
 
@@ -36,16 +36,22 @@ def latest(
     return Snapshot(stream, fold, fingerprint, *found[0]) if found else None
 
 
-def save(connection: apsw.Connection, snapshots: Sequence[Snapshot]) -> None:
-    """Keep snapshots, and drop those that an older fold of the same name left."""
+def save(connection: apsw.Connection, snapshots: Sequence[Snapshot], mark: int | None) -> None:
+    """Keep snapshots, and drop those that an older fold of the same name left.
+
+    Not where events were replaced since the fold began, when the file had a ``mark``: they may
+    hold what these said.
+    """
     connection.set_busy_timeout(WAIT_MS)
     try:
-        transacted(connection, _save, connection, snapshots)
+        transacted(connection, _save, connection, snapshots, mark)
     finally:
         connection.set_busy_timeout(BUSY_WAIT_MS)
 
 
-def _save(connection: apsw.Connection, snapshots: Sequence[Snapshot]) -> None:
+def _save(connection: apsw.Connection, snapshots: Sequence[Snapshot], mark: int | None) -> None:
+    if mark not in (None, mark_of(connection)):
+        return
     first = snapshots[0]
     connection.execute(_DROP_STALE, (first.stream, first.fold, first.fingerprint))
     connection.executemany(_SAVE, snapshots)
