@@ -9,7 +9,7 @@ that bound the entry to what is gone are destroyed: then nobody can try whether 
 from __future__ import annotations
 
 from base64 import urlsafe_b64encode
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Final, NamedTuple
 
@@ -30,6 +30,8 @@ from refold.audit.tiles import WIDTH
 from refold.core.event import event_id
 from refold.core.stored import Row, StoredEvent
 from refold.ports import Backend, TableKeeper, TableTransaction
+from refold.privacy.envelope import lacks_secret
+from refold.privacy.stored import has_keys
 from refold.projections.postgres_dialect import dialect_of
 
 APPLIED: Final = "redaction.applied"
@@ -141,6 +143,18 @@ class RedactedEvents:
             if (found := said.get(remains_of(row, event, salt))) is not None:
                 return found, salt
         return None, b""
+
+    def unsaid(self, row: Row) -> Iterator[int]:
+        """The positions of an append from which a personal value is gone that no redaction names.
+
+        A seal holds without it.
+        """
+        body = row.body.encode() if isinstance(row.body, str) else row.body
+        if lacks_secret(body) and has_keys(self._log):
+            for at, event in enumerate(stored_events(row)):
+                name = event_id(row.stream, row.version + at)
+                if lacks_secret(bytes(event.data)) and not self._said(name):
+                    yield row.position + at
 
     @property
     def kept(self) -> Mapping[int, KeptEntry]:

@@ -201,6 +201,11 @@ def _check_append(remaker: Remaker, findings: Findings, row: Row, until: int) ->
         if event.position <= until:
             detail = f"{event_id(row.stream, event.version)} is not what was sealed"
             findings.add("event", detail, event.position)
+    for position in remaker.redacted.unsaid(row):
+        if position <= until:
+            name = event_id(row.stream, row.version + position - row.position)
+            detail = f"a personal value is gone from {name}, and no redaction in the log says so"
+            findings.add("event", detail, position)
 
 
 def _hashes_in(number: int, *several: bytes) -> list[bytes]:

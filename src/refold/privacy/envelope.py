@@ -150,6 +150,11 @@ def replaced(payload: bytes, replace: Callable[[Envelope], bytes]) -> bytes:
     return _ENVELOPE.sub(lambda found: replace(Envelope(*found.groups())), payload)
 
 
+def lacks_secret(payload: bytes) -> bool:
+    """Whether a payload, or several, has an envelope of which the value is gone."""
+    return OPENING in payload and any(not found[3] for found in _ENVELOPE.finditer(payload))
+
+
 def sealed_view(payload: bytes) -> bytes:
     """What a seal commits to of a stored payload: every SECRET cut to nothing.
 

@@ -1,0 +1,56 @@
+"""A seal holds where a personal value went: so that somebody took it out has to be in the log."""
+
+from __future__ import annotations
+
+import re
+from contextlib import closing
+from pathlib import Path
+
+import apsw
+
+import refold
+from refold import Event
+from refold.audit import verify
+from refold.privacy.keyring import new_keyring
+from refold.privacy.privacy import Privacy
+from refold.privacy.redaction import redact
+from refold.privacy.removing import Removal
+from tests.audit.sealed import key_of, sealed_by
+
+SECRET = re.compile(r'("refold:personal":\["[0-9a-f]{32}","[A-Za-z0-9_-]{43}",")[A-Za-z0-9_-]+"')
+
+
+def unsaid(store: refold.Store) -> list[tuple[int | None, str]]:
+    """What verifying finds of values that went."""
+    found = verify(store, deep=True, keys=[str(key_of().verifying)]).findings
+    return [(one.position, one.detail) for one in found if "is gone from" in one.detail]
+
+
+def test_a_value_that_was_taken_out_past_refold_is_found(tmp_path: Path) -> None:
+    """By verifying, which names the event; what was redacted is none."""
+    path, privacy = tmp_path / "a.db", Privacy(new_keyring(), {"said": ["/text"]}, actor="officer")
+    with refold.open(path, privacy=privacy) as store:
+        store.append("call-1", [Event("said", {"text": f"number {at} of five"}) for at in range(3)])
+        sealed_by(store).checkpoint()
+        redact(store, ["call-1@0"], field="text", wanted=Removal("asked for"))
+        assert unsaid(store) == []
+    with closing(apsw.Connection(str(path))) as database:
+        ((body,),) = database.execute("SELECT body FROM log WHERE position = 1")
+        cut = SECRET.sub(r'\1"', str(body), count=1)
+        assert cut != body
+        database.execute("UPDATE log SET body = ? WHERE position = 1", (cut,))
+    with refold.open(path, privacy=privacy) as store:
+        found = unsaid(store)
+        shown = [one.data["text"] for one in store.read("call-1")]
+    assert shown == ["[redacted]", "[redacted]", "number 2 of five"]
+    assert found == [
+        (2, "a personal value is gone from call-1@1, and no redaction in the log says so")
+    ]
+
+
+def test_what_only_looks_like_one_in_a_plain_log_is_no_finding(tmp_path: Path) -> None:
+    """Nothing is protected there, whatever a caller says."""
+    with refold.open(tmp_path / "a.db") as store:
+        store.append("call-1", [Event("said", {"x": {"refold:personal": ["", "A" * 43, ""]}})])
+        sealed_by(store).checkpoint()
+        assert verify(store, deep=True, keys=[str(key_of().verifying)]).findings == []
