@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from typing import Any
 
 import msgspec
@@ -211,3 +212,9 @@ def _shape(value: Any) -> Any:
 def test_the_labels_are_not_found_again() -> None:
     """Or a second pass would count them."""
     assert find_personal("[card] [card 2] [email] [us_ssn 12] [phone] [iban 3]") == []
+
+
+def test_what_is_packed_is_not_looked_into() -> None:
+    """Base64, as of a body that was sent compressed, is text without a form: the page says so."""
+    packed = b64encode(f"it is {CARD}, {OTHER}".encode()).decode()
+    assert looked_into(msgspec.json.encode({"base64": packed}), Detect()).counts == {}
