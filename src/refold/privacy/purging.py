@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Final
 
 from refold.engine.store import Store
 from refold.errors import RefoldError
-from refold.ports import Begin, Check, TableKeeper
+from refold.ports import Check, TableKeeper
+from refold.privacy.projected import empty_projection
 from refold.privacy.stored import stored_backend
-from refold.projections.catalog import Catalog, CatalogEntry, catalog_of
-from refold.projections.dialect import SQLITE, physical_name, quoted
-from refold.projections.postgres_dialect import dialect_of
+from refold.projections.catalog import catalog_of
 from refold.projections.projection import Projection
 from refold.projections.projector import Projector
-
-_IS_VIRTUAL: Final = """
-SELECT 1 FROM sqlite_schema WHERE name = ? AND sql LIKE 'CREATE VIRTUAL TABLE%'"""
 
 
 def purge_read_models(store: Store, projections: Iterable[Projection] = ()) -> Iterator[Check]:
@@ -38,7 +33,7 @@ def purge_read_models(store: Store, projections: Iterable[Projection] = ()) -> I
                 _filled_anew(store, known[name])
                 yield Check(f"projection {name}", True, "filled anew from the log")
             else:
-                keeper.write(partial(_emptied, keeper, name))
+                keeper.write(partial(empty_projection, keeper=keeper, name=name))
                 told = "emptied: whoever keeps it fills it from the beginning when he runs next"
                 yield Check(f"projection {name}", True, told)
         except RefoldError as error:
@@ -49,24 +44,3 @@ def _filled_anew(store: Store, projection: Projection) -> None:
     projector = Projector(store, [projection])
     projector.rebuild(projection.name)
     projector.confirm(projection.name)
-
-
-def _emptied(keeper: TableKeeper, name: str, begin: Begin) -> None:
-    """Let every generation of a projection begin again, without a row."""
-    catalog = Catalog(begin().execute, dialect_of(keeper))
-    entry: CatalogEntry = catalog.started(name)
-    for number, generation in entry.generations.items():
-        for table in generation.tables:
-            _empty(catalog, physical_name(table, number))
-        for stream in catalog.parked(name, number):
-            catalog.unpark(name, number, stream)
-        catalog.move(name, number, 0, rate=0.0, now=generation.moved_at)
-
-
-def _empty(catalog: Catalog, table: str) -> None:
-    if catalog.dialect is not SQLITE:
-        catalog.execute(f"TRUNCATE {quoted(table)}")  # A DELETE leaves the rows in its file.
-    elif catalog.execute(_IS_VIRTUAL, (table,)):
-        catalog.execute(f"INSERT INTO {quoted(table)} ({quoted(table)}) VALUES ('delete-all')")
-    else:
-        catalog.execute(f"DELETE FROM {quoted(table)}")
