@@ -1,4 +1,4 @@
 """The kinds of stores that something can be taken out of."""
 
-KINDS = ("memory", "sqlite")
-ON_DISK = ("sqlite",)
+KINDS = ("memory", "sqlite", "postgres")
+ON_DISK = ("sqlite", "postgres")
