@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 import refold
 from refold import Event
 from refold.audit import evidence_bundle
+from refold.audit.evidence.gathering import as_disclosed
 from refold.audit.note import Note, SigningKey
 from refold.audit.verifier.heads import Unverified, trusted_key
 from refold.audit.verifier.program import unzipped, verify, zipped
@@ -117,6 +118,8 @@ def test_a_stranger_verifies_it_with_what_is_in_it(tmp_path: Path) -> None:
         assert archive.namelist() == [*unzipped(bundle, "")]
         archive.extractall(tmp_path)
     assert str(KEY.verifying) in (tmp_path / "README.txt").read_text()
+    vcon = json.loads((tmp_path / "conversation.vcon").read_text())
+    assert [one["body"] for one in vcon["dialog"]] == ["turn 0", "turn 1"]
     other = SigningKey(KEY.name, bytes(32)).verifying
     for key, status in ((KEY.verifying, 0), (other, 1)):
         command = [sys.executable, "-I", "-S", "refold_verify.py", "--key", str(key), "bundle.zip"]
@@ -126,8 +129,8 @@ def test_a_stranger_verifies_it_with_what_is_in_it(tmp_path: Path) -> None:
 
 def test_every_flipped_bit_of_a_bundle_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the members, their names, and every field of the zip; each is told with its place."""
-    for text in ("bundle.verifier_text", "bundle.instructions"):
-        monkeypatch.setattr(f"refold.audit.evidence.{text}", lambda *_: "short")
+    for text in ("verifier_text", "instructions", "page"):
+        monkeypatch.setattr(f"refold.audit.evidence.bundle.{text}", lambda *_: "short")
     store = refold.open("memory:")
     store.append("a", [Event("k")])
     sealed_by(store).checkpoint()
@@ -299,6 +302,28 @@ def test_what_is_said_of_an_event_counts_before_what_is_said_of_all() -> None:
         for withhold, disclose in (([name], []), ([], [name])):
             with pytest.raises(UsageError, match="is no id and no type"):
                 told(withhold, disclose)
+
+
+def test_personal_values_are_shown_as_far_as_they_are_disclosed() -> None:
+    """In the place of each commitment its value, or why there is none; what was emptied stands."""
+    store = small_store()
+    recorded = store.event("call-1@0")
+    texts = ["A" * 43, "B" * 43]
+    holes = [f'{{"refold:personal":["","{one}",""]}}' for one in texts]
+    payload = f'{{"a":{holes[0]},"b":[{holes[1]}]}}'.encode()
+
+    def told(value: bytes) -> dict[str, str]:
+        return {"salt": "", "bytes": b64encode(value).decode()}
+
+    proof = {
+        "disclosed": {"0": told(payload), texts[0]: told(b'{"x":1}')},
+        "withheld": [{"ordinal": texts[1], "why": "erased"}],
+    }
+    shown = as_disclosed(recorded, proof)
+    assert (shown.data, shown.id) == ({"a": {"x": 1}, "b": ["[erased]"]}, recorded.id)
+    assert as_disclosed(recorded, {"disclosed": {}, "withheld": []}) is recorded
+    same = {"disclosed": {"0": told(recorded.raw)}, "withheld": []}
+    assert as_disclosed(recorded, same) is recorded
 
 
 def test_what_cannot_be_proved_is_no_evidence(tmp_path: Path) -> None:

@@ -282,3 +282,18 @@ def test_a_format_may_stand_behind_options_and_is_told_where_it_is_misspelt(
     assert ran.code == 2
     assert "no file langfus, and no format of that name: did you mean langfuse" in ran.err
     assert "did you mean sql?" in run("import", "sqll", "x.db").err
+
+
+def test_vcons_go_out_and_come_in_again(run: Refold, tmp_path: Path) -> None:
+    """One a line; what is imported of them says the same, tool calls too."""
+    (tmp_path / "chats.jsonl").write_text(lines(CHAT, CHAT[:2]))
+    run("import", "openai-chat", "chats.jsonl", "--category", "chat")
+    made = run("export", "vcon", "--category", "chat")
+    assert (made.code, len(made.lines)) == (0, 2), made.err
+    assert [one["body"] for one in made.lines[0]["dialog"]] == ["Is Tuesday free?", "Yes."]
+    (tmp_path / "chats.vcon").write_text(made.out)
+    (report,) = run("import", "vcon", "chats.vcon", "--category", "again", "--json").lines
+    assert (report["imported"], report["failed"]) == (2, 0)
+    told = run("export", "openai-chat", "--category", "again").lines
+    assert sorted(map(len, told)) == [2, 5]
+    assert CHAT in told

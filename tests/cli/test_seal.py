@@ -201,3 +201,54 @@ def test_follow_seals_what_comes_until_it_is_told_to_end(run: Refold, filled: Pa
         process.communicate(timeout=60)
     assert "\n31\n" in head.read_text()
     assert run("verify", "--deep").code == 0
+
+
+def test_evidence_is_a_bundle_that_is_verified(run: Refold, filled: Path) -> None:
+    """By `verify FILE` with the key, to 0 or 1; without a key it is a wrong call."""
+    assert filled.exists()
+    (sealed,) = run("seal", "--origin", "example.com/agents", "--json").lines
+    made = run("evidence", "call-1", "--out", "a.zip", "--withhold", "call-1@0=private")
+    assert (made.code, "evidence of call-1: a.zip (" in made.out) == (0, True), made.err
+    good = run("verify", "a.zip", "--key", sealed["key"])
+    assert good.code == 0, good.err
+    assert "withheld: payload ('private')" in good.out
+    assert "a.zip: verified: all 15 events of a stream" in good.out
+    Path("b.zip").write_bytes(Path("a.zip").read_bytes()[:-1] + b"\1")
+    bad = run("verify", "a.zip", "b.zip", "--key", sealed["key"], "--json")
+    assert bad.code == 1
+    assert [(one["file"], one["is_verified"]) for one in bad.lines] == [
+        ("a.zip", True),
+        ("b.zip", False),
+    ]
+    assert "b.zip: from byte " in bad.lines[1]["said"]
+    assert run("verify", "a.zip").code == 2
+    assert run("verify", "a.zip", "--deep", "--key", sealed["key"]).code == 2
+    assert run("verify", "a.zip", "--key", "nonsense").code == 2
+    assert run("evidence", "call-9", "--out", "c.zip").code == 2
+    assert run("evidence", "call-1", "--out", "c.txt").code == 2
+
+
+def test_a_receipt_is_written_with_its_entry(run: Refold, filled: Path) -> None:
+    """A COSE_Sign1 (its tag is 0xd2), and the entry; it discloses nothing, and needs a file."""
+    assert filled.exists()
+    run("seal", "--origin", "example.com/agents")
+    made = run("prove", "call-1@0", "--format", "cose", "--out", "receipt.cbor")
+    assert (made.code, made.out) == (
+        0,
+        "a receipt of call-1@0: receipt.cbor, of the entry receipt.entry\n",
+    ), made.err
+    assert Path("receipt.cbor").read_bytes()[:2] == b"\xd2\x84"
+    assert b"x" in Path("receipt.entry").read_bytes()
+    assert run("prove", "call-1@0", "--format", "cose").code == 2
+    with_held = ("--format", "cose", "--out", "r.cbor", "--withhold", "name")
+    assert run("prove", "call-1@0", *with_held).code == 2
+
+
+def test_an_authority_that_does_not_answer_is_told(run: Refold, filled: Path) -> None:
+    """The head is signed all the same."""
+    assert filled.exists()
+    run("seal", "--origin", "example.com/agents")
+    done = run("checkpoint", "--timestamp", "http://127.0.0.1:1/")
+    assert done.code not in (0, 1, 2)
+    assert "http://127.0.0.1:1/ does not answer" in done.err
+    assert run("checkpoint").out.startswith("example.com/agents\n30\n")

@@ -60,6 +60,7 @@ _BESIDE: Final = (
     _Table("audit_checkpoints", ["size"], ["root", "note", "made_at"]),
     _Table("audit_redacted", ["position"], ["entry", "salt"]),
 )
+_STAMPS: Final = _Table("audit_timestamps", ["size", "stamped_at"], ["note", "answer"])
 
 
 def copy_seals(source: Store, into: Store) -> int:
@@ -105,9 +106,15 @@ def _copy(here: TableKeeper, there: TableKeeper) -> None:
         transaction.execute("DELETE FROM audit_checkpoints")  # Some are kept for an hour alone.
 
     there.write(lambda begin: make(begin()))
-    for table in (*_BESIDE, _LOG):  # The log at last: before that, nothing is sealed there.
+    for table in _kept(here):  # The log at last: before that, nothing is sealed there.
         for page in table.rows(here):
             _put(there, table, page)
+
+
+def _kept(here: TableKeeper) -> Sequence[_Table]:
+    """The tables that are copied; a log that was sealed before there were time stamps has none."""
+    has_stamps = here.query(dialect_of(here).exists, (_STAMPS.name,))
+    return [*_BESIDE, *([_STAMPS] if has_stamps else []), _LOG]
 
 
 def _put(there: TableKeeper, table: _Table, page: Sequence[tuple[Any, ...]]) -> None:
@@ -115,7 +122,7 @@ def _put(there: TableKeeper, table: _Table, page: Sequence[tuple[Any, ...]]) -> 
 
 
 def _check_same(here: TableKeeper, there: TableKeeper) -> None:
-    for table in (*_BESIDE, _LOG):
+    for table in _kept(here):
         pages = zip(table.rows(here), table.rows(there), strict=True)
         try:
             is_same = all(mine == other for mine, other in pages)

@@ -108,14 +108,18 @@ class SigningKey(NamedTuple):
     def __repr__(self) -> str:
         return f"SigningKey({self.name!r})"
 
+    def signature_of(self, data: bytes) -> bytes:
+        """The 64 bytes of a signature of bytes (Ed25519)."""
+        own = _ed25519().Ed25519PrivateKey.from_private_bytes(self.seed)
+        return bytes(own.sign(data))
+
     def sign(self, text: str, *, time_s: int = 0) -> NoteSignature:
         """Sign a note's text; a cosignature says that it was made at ``time_s`` (Unix seconds)."""
-        own = _ed25519().Ed25519PrivateKey.from_private_bytes(self.seed)
         if self.kind == COSIGNATURE:
             stamped = time_s.to_bytes(_TIME_BYTES)
-            signature = stamped + own.sign(_cosigned(text, time_s))
+            signature = stamped + self.signature_of(_cosigned(text, time_s))
         else:
-            signature = own.sign(text.encode())
+            signature = self.signature_of(text.encode())
         return NoteSignature(self.name, self.verifying.key_id, signature)
 
 

@@ -33,7 +33,11 @@ CREATE TABLE IF NOT EXISTS audit_checkpoints (
 ) {strict};
 CREATE TABLE IF NOT EXISTS audit_redacted (
     position {integer} PRIMARY KEY, entry {bytes} NOT NULL, salt {bytes} NOT NULL
-) {strict}"""
+) {strict};
+CREATE TABLE IF NOT EXISTS audit_timestamps (
+    size {integer} NOT NULL, stamped_at {integer} NOT NULL, note {text} NOT NULL,
+    answer {bytes} NOT NULL, PRIMARY KEY (size, stamped_at)
+) {keyed}"""
 _SQLITE: Final = {
     "text": "TEXT", "integer": "INTEGER", "bytes": "BLOB", "strict": "STRICT",
     "keyed": "STRICT, WITHOUT ROWID",

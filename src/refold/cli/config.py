@@ -29,7 +29,17 @@ FILE: Final = "refold.toml"
 PROJECT_FILE: Final = "pyproject.toml"
 BYTES_MAX: Final = 256 * 1024
 OWN: Final = frozenset(
-    {"base-url", "bootstrap", "check", "fold", "from", "judge-url", "settings", "witness"}
+    {
+        "base-url",
+        "bootstrap",
+        "check",
+        "fold",
+        "from",
+        "judge-url",
+        "settings",
+        "timestamp",
+        "witness",
+    }
 )
 NAMED: Final = ("fold", "check")
 """Those of them of which a name without a colon is one of our own."""

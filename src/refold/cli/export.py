@@ -71,6 +71,30 @@ def openai_chat(url: str, **which: Any) -> int:
     return code
 
 
+@command("vcon", group=export_command)
+@click.argument("streams", nargs=-1, metavar="[STREAM]...")
+@option("--category", metavar="NAME", help="All streams of this category too.")
+@choosing()
+@reading_options
+def vcon(url: str, **which: Any) -> None:
+    """Print conversations as vCons of the IETF's draft: a JSON object each, one a line in a pipe.
+
+    Those named, or those of a category that all other options fit. What a vCon has no place for
+    stands in an attachment, by which `refold import vcon` makes the same conversation of it.
+
+        refold export vcon call-42 > call-42.vcon
+        refold export vcon --category call --last 7d > calls.jsonl
+    """
+    from refold.conversation.vcon_export import to_vcon
+
+    with opened(url, destination=stdout_name()) as store:
+        for stream, version in chosen(url, **which).items():
+            made = to_vcon(store.read(stream, to_version=version))
+            output.json_block(made)
+            lost = [f"{one.where}: not in the vCon: {one.what} {one.pointer}" for one in made.loss]
+            output.note_some(lost, LOSSES_SHOWN_MAX, more="more not in the vCons")
+
+
 @command("sealed", group=export_command)
 @option("--withhold", multiple=True, type=WITHHELD, help="Do not disclose this, of every event.")
 def sealed(url: str, withhold: tuple[str, ...]) -> None:

@@ -17,21 +17,23 @@ from refold.cli.options import command, no_effect, option, together
 from refold.cli.projections import closed_by_terminate
 from refold.cli.text import clean, counted
 from refold.errors import NotFound
+from refold.times import rfc3339
 
 if TYPE_CHECKING:
     from refold.audit.note import SigningKey
     from refold.audit.sealing import Sealing
 
 PASSPHRASE = "REFOLD_KEY_PASSPHRASE"
+key_option = option(
+    "--key",
+    "file",
+    envvar="REFOLD_SEAL_KEY",
+    default="refold.key",
+    metavar="FILE",
+    help="The signing key; REFOLD_SIGNING_KEY may hold it instead.",
+)
 key_options = together(
-    option(
-        "--key",
-        "file",
-        envvar="REFOLD_SEAL_KEY",
-        default="refold.key",
-        metavar="FILE",
-        help="The signing key; REFOLD_SIGNING_KEY may hold it instead.",
-    ),
+    key_option,
     option(
         "--last-head",
         envvar="REFOLD_SEAL_LAST_HEAD",
@@ -60,7 +62,7 @@ def seal_command(url: str, origin: str | None, follow: bool, new_key: bool, **wh
         refold seal --follow
     """
     with refold.open(url, mode="write", seal=False) as store, output.progress("sealing") as tell:
-        key = _key(where["file"], origin)
+        key = signing_key(where["file"], origin)
         sealing = _sealing(store, key, turns_key=new_key, **where)
         note = sealing.checkpoint(progress=lambda done, whole: tell(done, whole, ""))
         size = int(note.split("\n")[1])
@@ -85,12 +87,20 @@ def seal_command(url: str, origin: str | None, follow: bool, new_key: bool, **wh
     metavar="URL KEY",
     help="Let a witness sign it too, whose verifying key this is (c2sp.org/tlog-witness).",
 )
+@option(
+    "--timestamp",
+    "authorities",
+    multiple=True,
+    metavar="URL",
+    help="Have an authority stamp the head with the time (RFC 3161).",
+)
 @option("--tiles", metavar="FOLDER", help="Publish the sealed log there (c2sp.org/tlog-tiles).")
 @key_options
 def checkpoint_command(
     url: str,
     since: str | None,
     witnesses: Sequence[tuple[str, str]],
+    authorities: Sequence[str],
     tiles: str | None,
     **where: Any,
 ) -> None:
@@ -106,14 +116,18 @@ def checkpoint_command(
     from refold.audit import prove_continued
     from refold.audit.note import parse_verifying_key
     from refold.audit.publishing import publish
+    from refold.audit.timestamps import timestamped
     from refold.audit.witness import witnessed
 
     keys = [(address, parse_verifying_key(text)) for address, text in witnesses]
     old = None if since is None else file_text(since)
     with refold.open(url, mode="write", seal=False) as store:
-        note = _sealing(store, _key(where["file"], None), **where).checkpoint()
+        note = _sealing(store, signing_key(where["file"], None), **where).checkpoint()
         for address, key in keys:
             note = witnessed(store, address, key)
+        for address in authorities:
+            at_us = timestamped(store, address).stamped_at
+            output.note(f"stamped by {address} at {rfc3339(at_us)}")
         if tiles is not None:
             output.note(f"{counted(publish(store, Path(tiles)), 'file')} written to {tiles}")
         proof = None if old is None else prove_continued(store, old)
@@ -134,7 +148,7 @@ def _sealing(
     return Sealing(store, key, last_head=last_head or f"{file}.head", **how)
 
 
-def _key(file: str, origin: str | None) -> SigningKey:
+def signing_key(file: str, origin: str | None) -> SigningKey:
     """The key of the environment or of a file; a new one in the file, for an origin."""
     from refold.audit import keys
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -16,13 +17,16 @@ from refold.cli.errors import FINDING, FINE
 from refold.cli.jsontext import file_text
 from refold.cli.options import command, count_option, new_file, opened, option
 from refold.cli.reading import reading_options, stdout_name
+from refold.cli.seal import key_option, signing_key
 from refold.cli.text import clean, counted
+from refold.errors import UsageError
 
 WHY: Final = "not asked for"
 SHOWN_MAX: Final = 100
 
 
 @command("verify")
+@click.argument("files", nargs=-1, metavar="[FILE]...")
 @option("--deep", is_flag=True, help="Make every leaf again from the event that is stored.")
 @option(
     "--against",
@@ -35,21 +39,24 @@ SHOWN_MAX: Final = 100
 @option("--print-verifier", is_flag=True, help="Print a program that a stranger verifies with.")
 def verify_command(
     url: str,
+    files: tuple[str, ...],
     deep: bool,
     against: tuple[str, ...],
     jobs: int | None,
     keys: tuple[str, ...],
     print_verifier: bool,
 ) -> int:
-    """Look whether a sealed log is what its signed heads say.
+    """Look whether a sealed log, or files, are what signed heads say.
 
     Every tile is made again from the leaves, and every head from the tiles; with --deep every leaf
     from its event. What is found is printed, and so is what follows from finding nothing, and what
-    does not. Exits with 1 where anything was found. A stranger checks proofs, checkpoints and
-    exports without refold, by the one file that --print-verifier prints.
+    does not. Exits with 1 where anything was found. A stranger checks proofs, checkpoints, exports
+    and bundles of evidence without refold, by the one file that --print-verifier prints. The same
+    checks files that are named here: the first --key is the log's, the others are witnesses'.
 
         refold verify --deep --against agents.checkpoint
         refold verify --key example.com/agents+a1b2c3d4+AcK…
+        refold verify call-42.zip --key example.com/agents+a1b2c3d4+AcK…
         refold verify --print-verifier > refold_verify.py
     """
     from refold.audit import verify
@@ -58,6 +65,10 @@ def verify_command(
     if print_verifier:
         output.line(verifier_text(), end="")
         return FINE
+    if files:
+        if not keys or deep:
+            raise UsageError("files are verified by the --key that you trust, and without --deep")
+        return _verified(files, keys, against)
     texts = [file_text(file) for file in against]
     with opened(url) as store, output.progress("verifying") as tell:
         told = verify(
@@ -81,17 +92,43 @@ def verify_command(
     return FINDING if told.finding_count else FINE
 
 
+def _verified(files: Sequence[str], keys: Sequence[str], against: Sequence[str]) -> int:
+    """Say of each file whether it is verified, and what."""
+    from refold.audit.evidence.checking import check_file
+
+    code = FINE
+    for file in files:
+        checked = check_file(Path(file), keys=keys, against=against)
+        code = max(code, FINE if checked.is_verified else FINDING)
+        word = "verified" if checked.is_verified else "NOT VERIFIED"
+        lines = [*(f"  {one}" for one in checked.details), f"{file}: {word}: {checked.said}"]
+        output.show({"file": file, **checked._asdict()}, map(clean, lines))
+    return code
+
+
 @command("prove")
 @click.argument("event")
-@option("--out", metavar="FILE", type=new_file("a proof", ".json"), help="Where it is written.")
+@option(
+    "--out", metavar="FILE", type=new_file("a proof", ".json", ".cbor"), help="Where it is written."
+)
 @option(
     "--withhold",
     multiple=True,
     type=click.Choice(["payload", "metadata", "name"]),
     help="Do not disclose this.",
 )
+@option(
+    "--format",
+    "form",
+    type=click.Choice(["json", "cose"]),
+    default="json",
+    help="A proof for the verifier, or a COSE receipt (RFC 9942) in FILE and its entry beside it.",
+)
+@key_option
 @reading_options
-def prove_command(url: str, event: str, out: str | None, withhold: tuple[str, ...]) -> None:
+def prove_command(
+    url: str, event: str, out: str | None, withhold: tuple[str, ...], form: str, file: str
+) -> None:
     """Prove to a stranger that an event was sealed, and what it says.
 
     The proof is one JSON object: the newest signed head, the event's entry and its place in the
@@ -99,9 +136,13 @@ def prove_command(url: str, event: str, out: str | None, withhold: tuple[str, ..
 
         refold prove call-42@7 --out proof.json
         refold prove call-42@7 --withhold metadata
+        refold prove call-42@7 --format cose --out receipt.cbor
     """
     from refold.audit import prove
 
+    if form == "cose":
+        _receipt(url, event, out, withhold, file)
+        return
     with opened(url, destination=out or stdout_name()) as store:
         proof = prove(store, event, withhold=dict.fromkeys(withhold, WHY))
     if out is None:
@@ -111,3 +152,18 @@ def prove_command(url: str, event: str, out: str | None, withhold: tuple[str, ..
     size = int(proof["checkpoint"].split("\n")[1])
     shown = f"{event} is event {proof['index'] + 1:,} of {size:,} sealed: {out}"
     output.show({"event": event, "file": out, "index": proof["index"]}, clean(shown))
+
+
+def _receipt(url: str, event: str, out: str | None, withhold: tuple[str, ...], file: str) -> None:
+    """Write a COSE receipt, and the entry that it is of beside it."""
+    from refold.audit.receipts import cose_receipt
+
+    if out is None or withhold:
+        raise UsageError("a receipt discloses nothing, and is binary: --out FILE, no --withhold")
+    with opened(url) as store:
+        made = cose_receipt(store, event, signing_key(file, None))
+    entry = Path(out).with_suffix(".entry")
+    Path(out).write_bytes(made.receipt)
+    entry.write_bytes(made.entry)
+    shown = f"a receipt of {event}: {out}, of the entry {entry}"
+    output.show({"event": event, "file": out, "entry": str(entry)}, clean(shown))

@@ -11,13 +11,16 @@ import msgspec
 from refold.audit.evidence.disclosure import Disclosure
 from refold.audit.evidence.gathering import Gathered, gathered
 from refold.audit.evidence.instructions import instructions
+from refold.audit.evidence.page import page
 from refold.audit.note import Note, SigningKey
 from refold.audit.one_file import verifier_text
 from refold.audit.verifier.program import zipped
+from refold.conversation.vcon_export import to_vcon, uuid_of
 from refold.engine.store import Store
 from refold.errors import UsageError
 
 FORMAT: Final = "refold-evidence/1"
+_vcon_json: Final = msgspec.json.Encoder(decimal_format="number").encode
 BYTES_MAX: Final = (1 << 32) - 1
 """A larger zip would need the fields of Zip64."""
 
@@ -49,7 +52,7 @@ def evidence_bundle(
     manifest = str(Note(text, [key.sign(text)])).encode()
     if sum(map(len, members.values())) > BYTES_MAX // 2:
         why = f"the evidence of {what} is larger than 2 GB: withhold payloads, or take one event"
-        raise UsageError(why, code="too_large")
+        raise UsageError(why)
     return zipped({"manifest": manifest, **members})
 
 
@@ -61,10 +64,28 @@ def _members(found: Gathered, key: str) -> dict[str, bytes]:
         "rest": found.rest,
     }
     return {
+        "index.html": page(found, key).encode(),
         "README.txt": instructions(found, key).encode(),
         "refold_verify.py": verifier_text().encode(),
+        "conversation.vcon": _vcon(found),
+        **_stamps(found),
         **{f"proof/{name}.jsonl": _lines(records) for name, records in proofs.items() if records},
     }
+
+
+def _stamps(found: Gathered) -> dict[str, bytes]:
+    """The time stamps, each beside the checkpoint that it is of."""
+    members: dict[str, bytes] = {}
+    for number, one in enumerate(found.stamps, 1):
+        name = f"timestamps/{number}-of-{one.size}"
+        members |= {f"{name}.checkpoint": one.note.encode(), f"{name}.tsr": one.answer}
+    return members
+
+
+def _vcon(found: Gathered) -> bytes:
+    """What is disclosed as a vCon, whose uuid does not tell the stream's name."""
+    made = to_vcon(found.disclosed)
+    return _vcon_json({**made, "uuid": uuid_of(found.events[0]["entry"])})
 
 
 def _lines(records: Sequence[Any]) -> bytes:

@@ -48,6 +48,11 @@ class Disclosure(NamedTuple):
                 raise UsageError(why, argument="withhold" if name in self.withhold else "disclose")
 
     @property
+    def of_others(self) -> dict[int, str]:
+        """Why something is withheld of events elsewhere: they may name the stream."""
+        return {} if self.tells_name else {PAYLOAD: self.withhold["name"]}
+
+    @property
     def tells_name(self) -> bool:
         """Whether the stream's name is disclosed."""
         return not any(ORDINALS.get(what) == NAME for what in self.withhold)

@@ -2,39 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from base64 import b64decode
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
+from refold.audit.entry import PAYLOAD
 from refold.audit.evidence.disclosure import Disclosure
+from refold.audit.evidence.governing import governing
 from refold.audit.note import VerifyingKey, check_note, parse_note
 from refold.audit.proving import Prover, prove_continued
 from refold.audit.tables import StoredHead
+from refold.audit.timestamps import TimeStamp, timestamps
 from refold.core.event import parse_event_id
 from refold.core.recorded import Recorded
 from refold.engine.store import Store
 from refold.errors import NotFound, ProofError, UsageError
+from refold.privacy.envelope import Envelope, replaced
 
 REST_MAX: Final = 2_000
 """So many events behind the stream's last are looked at, of whichever streams they are."""
 HEADS_MAX: Final = 100
+STAMPS_MAX: Final = 20
 
 
 class Gathered(NamedTuple):
     """The records of a bundle, and what they are about.
 
-    ``history`` are the events as recorded, ``disclosed`` those of them of which the payload is
-    told. ``unproved`` is how many events of the log behind the stream's last are not looked at.
+    ``history`` are the events as recorded, ``shown`` the same as they are disclosed; None where the
+    payload is withheld. ``unproved`` is how many events of the log behind the stream's last are not
+    looked at.
     """
 
     what: str
     head: StoredHead
     history: Sequence[Recorded]
-    disclosed: Sequence[Recorded]
+    shown: Sequence[Recorded | None]
     events: Sequence[dict[str, Any]]
     older: Sequence[dict[str, Any]]
     governance: Sequence[dict[str, Any]]
     rest: Sequence[dict[str, Any]]
     unproved: int
+    stamps: Sequence[TimeStamp]
+    decided: Sequence[Recorded]
+
+    @property
+    def disclosed(self) -> Sequence[Recorded]:
+        """Those of which the payload is told, in order."""
+        return [one for one in self.shown if one is not None]
 
 
 def gathered(store: Store, what: str, key: VerifyingKey, choice: Disclosure) -> Gathered:
@@ -46,27 +62,59 @@ def gathered(store: Store, what: str, key: VerifyingKey, choice: Disclosure) -> 
     prover = Prover(store)
     check_note(parse_note(str(prover.head.note)), key)
     history = [*store.read(stream)]
-    if history[-1].position > prover.head.size:
+    decided = list(governing(store, history))
+    if max(one.position for one in (*history, *decided)) > prover.head.size:
         why = f"{stream} is not sealed to its end: `refold checkpoint` seals what stands"
         raise NotFound(why, code="not_sealed", stream=stream)
     choice.check(history)
-    events, disclosed = [], []
+    events, shown = [], []
     for recorded in history:
         withheld = choice.withheld(recorded, is_later=recorded.version > until)
         events.append(prover.proof(recorded, withheld))
-        disclosed += [recorded] * (0 not in withheld)
+        shown.append(None if PAYLOAD in withheld else as_disclosed(recorded, events[-1]))
+    stamps = timestamps(store, first=history[0].position, last=prover.head.size)[:STAMPS_MAX]
+    stamped = [prove_continued(store, one.note) for one in stamps if one.note != prover.head.note]
     rest = list(_rest(prover, history[-1].position))
     return Gathered(
         what if choice.tells_name else "a stream whose name is withheld",
         prover.head,
         history,
-        disclosed,
+        shown,
         events,
-        list(_older(store, prover, history, key)),
-        [],
+        [*_older(store, prover, history, key), *stamped],
+        [prover.proof(one, choice.of_others) for one in decided],
         rest,
         prover.head.size - history[-1].position - len(rest),
+        stamps,
+        decided if choice.tells_name else [],
     )
+
+
+def as_disclosed(recorded: Recorded, proof: Mapping[str, Any]) -> Recorded:
+    """An event with the personal values that its proof discloses, and marks for the others.
+
+    As it is where the proof has no payload: something was redacted, and this is what stands there.
+    """
+    told = proof["disclosed"].get(str(PAYLOAD))
+    if told is None:
+        return recorded
+    why = {one["ordinal"]: one["why"] for one in proof["withheld"]}
+
+    def value(envelope: Envelope) -> bytes:
+        field = envelope.commitment.decode()
+        if field in proof["disclosed"]:
+            return b64decode(proof["disclosed"][field]["bytes"])
+        return msgspec.json.encode(f"[{why.get(field, 'withheld')}]")
+
+    return with_payload(recorded, replaced(b64decode(told["bytes"]), value))
+
+
+def with_payload(recorded: Recorded, raw: bytes) -> Recorded:
+    """The same event with another payload (JSON)."""
+    if raw == recorded.raw:
+        return recorded
+    stored = recorded._stored_as(recorded.stored_kind, raw)
+    return msgspec.structs.replace(recorded, _stored=stored, _stored_events=None)
 
 
 def _asked(store: Store, what: str) -> tuple[str, int]:

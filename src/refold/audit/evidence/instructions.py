@@ -27,14 +27,24 @@ What is verified then: the files are those that the log's key signed, each bit o
 is in the log, at its place, and says what is disclosed; no event of the conversation is left out
 between the first and the last; {rest}.
 
-What is not verified: that what was recorded was true when it was recorded.
+{stamps}What is not verified: that what was recorded was true when it was recorded.
 
+index.html          the conversation to be read, in any browser
+conversation.vcon   the same for programs (draft-ietf-vcon-vcon-core-04)
 checkpoint          the signed head of the log under which all of it is proved
 manifest            the hash of each file here, signed by the log's key
 refold_verify.py    the verifier
 proof/events.jsonl  a proof of each event, with what is disclosed of it
 proof/older.jsonl   proofs that the head continues those that first held the events
 proof/rest.jsonl    the log's entries behind the last event: none is of the conversation
+"""
+_STAMPS: Final = """\
+A time stamp (RFC 3161) is another authority's word that a head of the log was there at a time. With
+that authority's certificate, which it gives out itself:
+
+    openssl ts -verify -data timestamps/FILE.checkpoint -in timestamps/FILE.tsr -CAfile TSA.pem
+    openssl ts -reply -in timestamps/FILE.tsr -text
+
 """
 
 
@@ -56,4 +66,5 @@ def instructions(found: Gathered, key: str) -> str:
         origin=found.events[0]["origin"],
         key=key,
         rest=rest,
+        stamps=_STAMPS if found.stamps else "",
     )
