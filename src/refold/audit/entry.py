@@ -17,6 +17,7 @@ import msgspec
 from refold.audit.tiles import WIDTH
 from refold.audit.tree import HASH_BYTES
 from refold.core.stored import ABSENT, Row, StoredEvent, corrupt, decode_body
+from refold.privacy.envelope import holds_envelopes, sealed_view
 
 FORMAT: Final = 1
 PAYLOAD, METADATA, NAME = 0, 1, 3
@@ -73,10 +74,11 @@ def commitment_of(ordinal: int, salt: bytes, value: bytes) -> bytes:
 def values_of(row: Row, event: StoredEvent, *, is_first: bool) -> list[tuple[int, bytes]]:
     """What is committed to of an event of an append, by ordinal.
 
-    The payload as stored; metadata where there is any: the length of what its append's events
-    share, that, and its own; at the first own event of a stream its name.
+    The payload as stored, without the secrets of personal values; metadata where there is any: the
+    length of what its append's events share, that, and its own; at the first own event of a stream
+    its name.
     """
-    values = [(PAYLOAD, bytes(event.data))]
+    values = [(PAYLOAD, sealed_view(bytes(event.data)))]
     if row.metadata is not None or event.metadata is not ABSENT:
         values.append((METADATA, _metadata_of(row, event.metadata)))
     if is_first:
@@ -110,6 +112,7 @@ def leaves_of(
     now = recorded if row.clock_at is None else row.clock_at
     position, version, previous, is_first = row.position, tip.version, tip.leaf, tip.is_new
     salts, told_salts, leaves, told = b"", b"", list[bytes](), b""
+    is_plain = not holds_envelopes(row.body)
     if row.metadata is not None:
         told = _metadata_of(row, ABSENT)
         told = length(len(told)) + told
@@ -117,7 +120,7 @@ def leaves_of(
         at = (position - 1) % WIDTH * HASH_BYTES
         if not at or not leaves:  # The next tile has another secret.
             salts, told_salts = _salts(secret_of(position), PAYLOAD), b""
-        data = event.data
+        data = event.data if is_plain else sealed_view(bytes(event.data))
         committed = joined((domain, salts[at : at + HASH_BYTES], length(len(data)), data))
         commitments = _PAYLOAD_ALONE + hashed(committed).digest()
         if told and not is_first and event.metadata is ABSENT:

@@ -27,6 +27,8 @@ from refold.core.recorded import Recorded
 from refold.core.stored import Row
 from refold.engine.store import Store
 from refold.errors import NotFound, ProofError, UsageError
+from refold.privacy.protected import Protected
+from refold.privacy.stored import stored_backend
 
 PROOF_FORMAT: Final = "refold-proof/1"
 CONSISTENCY_FORMAT: Final = "refold-consistency/1"
@@ -65,9 +67,11 @@ def sealed_export(store: Store, *, withhold: Collection[str] = ()) -> Iterator[A
     tables = tables_of(store)
     head = signed_head(tables)
     yield {"format": EXPORT_FORMAT, "origin": tables.log().origin, "checkpoint": head.note}
-    remaker = Remaker(store._backend, tables)
+    remaker = Remaker(stored_backend(store), tables)
     for row, event in remaker.whole(after=0, until=head.size):
         told = _disclosed(row, event, remaker, withheld)
+        if str(PAYLOAD) in told:
+            told |= _fields(store, row, event.version)[0]
         yield {"index": event.position - 1, "entry": text_of(event.entry), "disclosed": told}
 
 
@@ -75,11 +79,11 @@ class Prover:
     """Makes proofs under the newest signed head of a log; NotFound where there is none."""
 
     def __init__(self, store: Store) -> None:
-        self.tables = tables_of(store)
+        self._store, self.tables = store, tables_of(store)
         self.head = signed_head(self.tables)
-        self.remaker = Remaker(store._backend, self.tables)
+        self.remaker = Remaker(stored_backend(store), self.tables)
         self.node_at = reader(self.tables.tile)
-        self._log, self._origin = store._backend, self.tables.log().origin
+        self._log, self._origin = stored_backend(store), self.tables.log().origin
         said = parse_checkpoint(parse_note(str(self.head.note)).text)
         self._said = SignedHead(*said, signers="")
         self._names: dict[str, dict[str, Any]] = {}
@@ -87,6 +91,7 @@ class Prover:
     def proof(self, recorded: Recorded, withheld: Mapping[int, str]) -> dict[str, Any]:
         """The proof of a sealed event; ``withheld`` says why, by ordinal."""
         proof = self._of(recorded.stream, recorded.version, {*withheld, NAME})
+        hidden = proof.pop("hidden")
         if NAME not in withheld:
             proof["disclosed"][str(NAME)] = self._name(recorded)
         committed = {*entry_ordinals(b64decode(proof["entry"])), NAME}
@@ -99,9 +104,12 @@ class Prover:
             "checkpoint": self.head.note,
             **proof,
             "withheld": [
-                {"ordinal": ordinal, "why": why}
-                for ordinal, why in sorted(withheld.items())
-                if ordinal in committed
+                *(
+                    {"ordinal": ordinal, "why": why}
+                    for ordinal, why in sorted(withheld.items())
+                    if ordinal in committed
+                ),
+                *({"ordinal": field, "why": why} for field, why in hidden.items()),
             ],
             "recorded": {
                 "id": recorded.id if NAME not in withheld else None,
@@ -128,8 +136,8 @@ class Prover:
         """How the stream's name is disclosed, which its first own event commits to."""
         stream, first = recorded.stream, self.remaker.first_version(recorded.stream)
         if stream not in self._names:
-            other = self._of(stream, first, {})
-            del other["redaction"]
+            other = self._of(stream, first, {PAYLOAD})
+            del other["redaction"], other["hidden"]
             self._names[stream] = {**other.pop("disclosed")[str(NAME)], **other}
         named = self._names[stream]
         if recorded.version == first:
@@ -148,7 +156,12 @@ class Prover:
         event = self.remaker.one(row)[version - row.version]
         check_as_sealed(row, event)
         disclosed = _disclosed(row, event, self.remaker, withheld)
-        return {**self.place(event), "disclosed": disclosed, "redaction": event.redaction}
+        hidden: dict[str, str] = {}
+        if str(PAYLOAD) in disclosed:
+            fields, hidden = _fields(self._store, row, version)
+            disclosed |= fields
+        said = {"disclosed": disclosed, "redaction": event.redaction, "hidden": hidden}
+        return {**self.place(event), **said}
 
 
 def _disclosed(
@@ -164,6 +177,23 @@ def _disclosed(
         if ordinal not in withheld and not is_gone:
             told[str(ordinal)] = {"salt": text_of(salt), "bytes": text_of(value)}
     return told
+
+
+def _fields(
+    store: Store, row: Row, version: int
+) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
+    """The personal values of an event that can be disclosed, and why others cannot be.
+
+    Both by their commitments, which stand in the payload.
+    """
+    found = store._backend.disclosed(row, version) if isinstance(store._backend, Protected) else {}
+    told, hidden = {}, {}
+    for commitment, one in found.items():
+        if isinstance(one, str):
+            hidden[commitment] = one.strip("[]")
+        else:
+            told[commitment] = {"salt": text_of(one.salt), "bytes": text_of(one.value)}
+    return told, hidden
 
 
 def entry_ordinals(entry: bytes) -> Sequence[int]:

@@ -19,6 +19,7 @@ from refold.audit.tiles import WIDTH, Tile, reader, tiles_of
 from refold.audit.tree import HASH_BYTES, root_of
 from refold.engine.store import Store
 from refold.errors import ProofError
+from refold.privacy.stored import stored_backend
 
 _LENGTH_BYTES: Final = 2
 
@@ -39,7 +40,7 @@ def publish(store: Store, folder: Path) -> int:
         if not (folder / tile.path).exists():
             hashes = tables.tile(tile.level, tile.number)[: tile.width * HASH_BYTES]
             written += _put(folder / tile.path, hashes)
-    written += _put_entries(Remaker(store._backend, tables), folder, said.size)
+    written += _put_entries(Remaker(stored_backend(store), tables), folder, said.size)
     return written + _put(file, note.encode())
 
 

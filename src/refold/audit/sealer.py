@@ -37,6 +37,7 @@ from refold.core.stored import Row
 from refold.engine.store import Store
 from refold.errors import ProofError, Unavailable
 from refold.ports import Begin, TableTransaction
+from refold.privacy.stored import stored_backend
 
 TRIES_MAX: Final = 100
 TIPS_HELD_MAX: Final = 20_000
@@ -63,7 +64,7 @@ class Sealer:
     def __init__(
         self, store: Store, *, draw: Draw = lambda _: secrets.token_bytes(SECRET_BYTES)
     ) -> None:
-        self._store, self._log, self._keeper = store, store._backend, tables.keeper_of(store)
+        self._store, self._log, self._keeper = store, stored_backend(store), tables.keeper_of(store)
         self._stored = tables.tables_of(store)
         self._draw = draw
         self._before, self._rests_at = 0, 0.0

@@ -9,7 +9,7 @@ from refold.audit.entry import StreamTip
 from refold.engine.store import Store
 from refold.errors import NotFound, UsageError
 from refold.ports import SqlValue, TableKeeper, TableTransaction
-from refold.privacy.stored import outlives
+from refold.privacy.stored import outlives, stored_backend
 from refold.projections.postgres_dialect import dialect_of
 
 Ask = Callable[[str, Sequence[SqlValue]], list[tuple[Any, ...]]]
@@ -143,19 +143,20 @@ class SealTables(NamedTuple):
 
 def keeper_of(store: Store) -> TableKeeper:
     """Where the tables of a store are."""
-    if not can_be_sealed(store) or not isinstance(store._backend, TableKeeper):
+    keeper = stored_backend(store)
+    if not can_be_sealed(store) or not isinstance(keeper, TableKeeper):
         raise UsageError("a journal is not sealed: `refold copy` it into a database first")
-    return store._backend
+    return keeper
 
 
 def can_be_sealed(store: Store) -> bool:
     """Whether this kind of store keeps tables for as long as its events; a journal does not."""
-    return outlives(store._backend)
+    return outlives(stored_backend(store))
 
 
 def is_sealed(store: Store) -> bool:
     """Whether sealing was ever turned on for a log."""
-    keeper = store._backend
+    keeper = stored_backend(store)
     if not isinstance(keeper, TableKeeper):
         return False
     there = keeper.query(dialect_of(keeper).exists, ("audit_log",))

@@ -17,19 +17,24 @@ def copy_command(url: str, source: str, target: str | None) -> None:
     """Copy a store into another: journal, file, PostgreSQL.
 
     Every event stands there as it stood: version, position, times, metadata, branches, and the
-    keys of appends; all of it is compared at the end, and so are the seals of a sealed log. One
-    that was cut off goes on where it was. The store to copy into (by default that of --db) must be
-    empty or hold a part of the copy; the source is only read.
+    keys of appends; all of it is compared at the end, and so are the seals of a sealed log. What
+    is encrypted stays so, and its wrapped keys go along. One that was cut off goes on where it
+    was. The store to copy into (by default that of --db) must be empty or hold a part of the copy;
+    the source is only read.
 
         refold copy calls.jsonl --db agents.db
         refold copy agents.db postgresql://agent@db.example/agents
     """
+    from refold.privacy.copying import copy_keys
+
     with (
         refold.open(source, mode="read") as copied,
         refold.open(target or url, synchronous="NORMAL") as into,
         output.progress("copying") as tell,
     ):
+        copy_keys(copied, into)  # First, so that whoever reads what comes can; at last all others.
         count = copied.copy_into(into, progress=lambda done, whole: tell(done, whole, ""))
+        copy_keys(copied, into)
         sealed = _copied_seals(copied, into)
     where = address(target or url)
     said = f"copied {count:,} events to {where}"

@@ -27,6 +27,7 @@ WITHHELD: Final = "[withheld]"
 """Shown for a value whose key is not at hand, or was not given to whoever reads."""
 OPENING: Final = b'{"refold:personal":['
 """How an envelope begins: in JSON text these bytes can be nothing but structure."""
+_OPENING_TEXT: Final = OPENING.decode()
 SALT_BYTES, NONCE_BYTES, DRAWN_BYTES = 32, 12, 44
 """Of random bytes that one envelope takes, the salt comes first."""
 FIELD: Final = 16
@@ -153,6 +154,11 @@ def replaced(payload: bytes, replace: Callable[[Envelope], bytes]) -> bytes:
 def lacks_secret(payload: bytes) -> bool:
     """Whether a payload, or several, has an envelope of which the value is gone."""
     return OPENING in payload and any(not found[3] for found in _ENVELOPE.finditer(payload))
+
+
+def holds_envelopes(text: str | bytes) -> bool:
+    """Whether JSON text holds any personal value."""
+    return OPENING in text if isinstance(text, bytes) else _OPENING_TEXT in text
 
 
 def sealed_view(payload: bytes) -> bytes:

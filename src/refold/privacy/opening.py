@@ -7,13 +7,13 @@ byte.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 import msgspec
 
 from refold.core.event import event_id
-from refold.core.stored import SEPARATOR, Row, decode_body
+from refold.core.stored import SEPARATOR, Row, StoredEvent, decode_body
 from refold.errors import Corrupt
 from refold.privacy.envelope import (
     OPENING,
@@ -22,6 +22,7 @@ from refold.privacy.envelope import (
     DataKey,
     Salted,
     bound_to,
+    holds_envelopes,
     opened,
     parsed,
 )
@@ -34,28 +35,11 @@ _KEYS: Final = re.compile(re.escape(OPENING) + rb'"([0-9a-f]{32})"')
 _encode: Final = msgspec.json.Encoder().encode
 
 
-class Field(NamedTuple):
-    """A personal value that can be shown and proved: its place, salt and JSON text."""
-
-    pointer: str
-    salt: bytes
-    value: bytes
-
-
 def keys_in(row: Row) -> set[str]:
     """The ids of the data keys that a row's values are under."""
-    if not holds_envelopes(row):
+    if not holds_envelopes(row.body):
         return set()
     return {key.decode() for key in _KEYS.findall(_utf8(row.body))}
-
-
-def holds_envelopes(row: Row) -> bool:
-    """Whether a row holds any personal value."""
-    body = row.body
-    return OPENING in body if isinstance(body, bytes) else _OPENING in body
-
-
-_OPENING: Final = OPENING.decode()
 
 
 def opened_row(row: Row, known: Known) -> Row:
@@ -64,39 +48,47 @@ def opened_row(row: Row, known: Known) -> Row:
     A value that was redacted is shown as such, one without a key as ``known`` says.
     :class:`~refold.errors.Corrupt` names event and place of one that was changed.
     """
-    if not holds_envelopes(row):
+    if not holds_envelopes(row.body):
         return row
     body, version, bodies = _utf8(row.body), row.version, []
     for one in body.split(SEPARATOR) if row.joined else [body]:
-        events = decode_events(one)
-        bodies.append(_opened_body(row.stream, version, one, events, known))
+        try:
+            texts, events = decode_events(one), decode_body(one)
+        except (msgspec.DecodeError, UnicodeError):
+            return row  # Whoever decodes it says which append cannot be read.
+        bodies.append(_opened_body(row.stream, version, zip(texts, events, strict=True), known))
         version += len(events)
     text = SEPARATOR.join(bodies)
     return row._replace(body=text.decode() if isinstance(row.body, str) else text)
 
 
-def fields_of(stream: str, version: int, kind: str, payload: bytes, known: Known) -> list[Field]:
-    """The values of a payload that can be opened, each with what proves it."""
-    event = _Opening(stream, version, kind, known)
-    found = spans(payload, lambda _, start: payload.startswith(OPENING, start))
-    fields = []
-    for span in found:
-        salted = event.opened(span.pointer, payload[span.start : span.end])
-        if isinstance(salted, Salted):
-            fields.append(Field(span.pointer.decode(), salted.salt, salted.value))
-    return fields
+def fields_of(row: Row, version: int, known: Known) -> dict[str, Salted | str]:
+    """The personal values of an event of a row, each with its salt, by their commitments.
+
+    Of one that cannot be opened, the text that is shown in its place.
+    """
+    event = decode_body(_utf8(row.body))[version - row.version]
+    payload, opening = bytes(event.data), _Opening(row.stream, version, event.tag, known)
+    found: dict[str, Salted | str] = {}
+    for span in spans(payload, lambda _, start: payload.startswith(OPENING, start)):
+        text = payload[span.start : span.end]
+        said = opening.opened(span.pointer, text)
+        envelope = parsed(text)
+        if envelope is not None:
+            found[envelope.commitment.decode()] = said
+    return found
 
 
 def _opened_body(
-    stream: str, version: int, body: bytes, texts: Sequence[Any], known: Known
+    stream: str, version: int, events: Iterable[tuple[Any, StoredEvent]], known: Known
 ) -> bytes:
-    made: list[Any] = list(texts)
-    for index, event in enumerate(decode_body(body)):
+    made = []
+    for place, (text, event) in enumerate(events, version):
         payload = bytes(event.data)
         if OPENING in payload:
-            opening = _Opening(stream, version + index, event.tag, known)
-            text = bytes(texts[index])
-            made[index] = with_payload(text, event.tag, payload, opening.payload(payload))
+            opening = _Opening(stream, place, event.tag, known)
+            text = with_payload(bytes(text), event.tag, payload, opening.payload(payload))
+        made.append(text)
     return b"[" + b",".join(made) + b"]"
 
 
@@ -135,7 +127,9 @@ class _Opening:
                 raise Damaged("it is no envelope any more")
             if not envelope.secret:
                 return REDACTED
-            key = self._known[envelope.key.decode()] if envelope.key else None
+            key = self._known.get(envelope.key.decode(), "") if envelope.key else None
+            if key == "":
+                raise Damaged(f"{envelope.key.decode()} is no data key of this store")
             return key if isinstance(key, str) else opened(envelope, self._bound, pointer, key)
         except Damaged as damage:
             raise self._corrupt(pointer, damage) from damage

@@ -25,9 +25,9 @@ from refold.ports import (
     Write,
 )
 from refold.privacy.access import AccessLog, AskedAbout
-from refold.privacy.envelope import DRAWN_BYTES, ERASED, OPENING, WITHHELD, DataKey
+from refold.privacy.envelope import DRAWN_BYTES, ERASED, WITHHELD, DataKey, Salted, holds_envelopes
 from refold.privacy.looking import LookedBody, looked_body
-from refold.privacy.opening import Known, keys_in, opened_row
+from refold.privacy.opening import Known, fields_of, keys_in, opened_row
 from refold.privacy.privacy import Privacy
 from refold.privacy.protecting import protected_body
 from refold.privacy.subject_keys import SubjectKeys
@@ -36,7 +36,6 @@ from refold.privacy.subjects import Subjects, forks_of
 _DRAWN_AT_ONCE: Final = 64
 _BESIDE: Final = "rows beside the log"
 """What the program itself reads for."""
-_OPENING: Final = OPENING.decode()
 
 
 class HiddenDigest(bytes):
@@ -164,6 +163,14 @@ class Protected:
         known = self._known([(row.stream, ids) for row, ids in wanted])
         return [opened_row(row, known.get(row.stream, {})) for row in rows]
 
+    def disclosed(self, row: Row, version: int) -> dict[str, Salted | str]:
+        """What proves each personal value of an event of a row, by its commitment.
+
+        Where it cannot be read, what is shown in its place.
+        """
+        known = self._known([(row.stream, keys_in(row))])
+        return fields_of(row, version, known.get(row.stream, {}))
+
     def _note_read(self, subjects: Collection[str], *, is_whole: bool) -> None:
         """A page was read, with values of these subjects; ``is_whole``: nothing was withheld."""
 
@@ -224,7 +231,7 @@ class Protected:
         if self.privacy.detect is not None:
             looked = looked_body(write.body, self.privacy.detect)
             write = write._replace(body=looked.text)
-        if not fields and not looked.pointers and _OPENING not in write.body:
+        if not fields and not looked.pointers and not holds_envelopes(write.body):
             return write
         self.keys.hidden(b"")  # From the first value on, the store says that it holds such.
         subject_of, keys = self._subjects.of(write, forks), dict[str, DataKey]()

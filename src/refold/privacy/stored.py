@@ -28,6 +28,14 @@ def stored_backend(store: Store) -> Backend:
     return log.inner if isinstance(log, Wrapping) else log
 
 
+def as_stored(store: Store) -> Store:
+    """The store itself, or where its values are protected one that reads them as they stand."""
+    log = stored_backend(store)
+    if log is store._backend:
+        return store
+    return Store(log, registry=store.registry, clock=store._clock)
+
+
 def has_keys(log: object) -> bool:
     """Whether a backend holds protected values: its table of keys is there."""
     return isinstance(log, TableKeeper) and bool(

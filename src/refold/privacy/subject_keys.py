@@ -203,7 +203,7 @@ class SubjectKeys:
         """HMAC-SHA256 of a value, under a key of this store: 32 bytes that do not tell it."""
         if not self._hidden_by:
             with self._lock:
-                self._hidden_by = self._secret(self._made(_INDEX))
+                self._hidden_by = self.secret(self._made(_INDEX))
         return hmac.digest(self._hidden_by, value, "sha256")
 
     def destructions(self) -> int:
@@ -225,7 +225,7 @@ class SubjectKeys:
             if isinstance(known, DataKey):
                 return known
             row = self._made(subject)
-            made = DataKey(row.key, cipher_of(self._secret(row)))
+            made = DataKey(row.key, cipher_of(self.secret(row)))
             self._ids.put(subject, row.key)
             self._rows.put(row.key, row)
             self._keys.put(row.key, made)
@@ -238,7 +238,7 @@ class SubjectKeys:
             return _row(found[0])
         key, secret = secrets.token_hex(16), secrets.token_bytes(KEY_BYTES)
         if self.keyring is not None:
-            tenant_key, wrapped = self.keyring.wrap(secret, _about(key, subject))
+            tenant_key, wrapped = self.keyring.wrap(secret, about_row(key, subject))
         elif subject == _INDEX:
             tenant_key, wrapped = "", secret  # With nothing encrypted it has nothing to guard.
         else:
@@ -258,11 +258,11 @@ class SubjectKeys:
         known: DataKey | str = WITHHELD if row.destroyed_at is None else ERASED
         if row.destroyed_at is None and self.keyring is not None:
             with suppress(NotFound):
-                known = DataKey(row.key, cipher_of(self._secret(row)))
+                known = DataKey(row.key, cipher_of(self.secret(row)))
         self._keys.put(row.key, known)
         return known
 
-    def _secret(self, row: KeyRow) -> bytes:
+    def secret(self, row: KeyRow) -> bytes:
         """The key in a row; :class:`~refold.errors.NotFound` where its tenant key is not here."""
         if not row.tenant_key and row.subject == _INDEX:
             return row.wrapped
@@ -270,7 +270,7 @@ class SubjectKeys:
             if self.keyring is None:
                 raise NotFound("there is no keyring", code="no_tenant_key", key=row.tenant_key)
             wrapped = Wrapped(row.tenant_key, row.wrapped)
-            return self.keyring.unwrap(wrapped, _about(row.key, row.subject))
+            return self.keyring.unwrap(wrapped, about_row(row.key, row.subject))
         except NotFound as error:
             raise NotFound(
                 f"the keys of this store are wrapped by the tenant key {row.tenant_key}: "
@@ -297,7 +297,7 @@ class SubjectKeys:
         self._asked_s = -FRESH_S
 
 
-def _about(key: str, subject: bytes) -> bytes:
+def about_row(key: str, subject: bytes) -> bytes:
     """What a wrapped key is bound to: its row."""
     return b"refold/data-key/1" + key.encode() + subject
 

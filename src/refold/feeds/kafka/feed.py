@@ -31,6 +31,7 @@ from refold.feeds.kafka.standing import (
     source_of,
 )
 from refold.ports import Begin
+from refold.privacy.stored import as_stored
 
 LOOK_EVERY_S: Final = 5.0
 """How often it is asked how many partitions the topic has, and kept that nothing was to be sent."""
@@ -122,7 +123,8 @@ class KafkaFeed:
             if position > head:
                 raise self._changed(f"position {position} was sent, and the log ends at {head}")
             wanted = {"categories": self.categories or None, "types": self.types or None}
-            log = self.store.subscribe(after=position, **wanted)
+            # As they are stored: what leaves the store stays closed.
+            log = as_stored(self.store).subscribe(after=position, **wanted)
             while not self._stopped.is_set() and (until is None or log.position < until):
                 rung = log.bell.rung
                 sent += (page := self._send_page(log, sender))

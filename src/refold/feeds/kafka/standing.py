@@ -12,6 +12,7 @@ import msgspec
 from refold.engine.store import Store
 from refold.errors import StoreClosed, UsageError
 from refold.ports import Begin, TableKeeper
+from refold.privacy.stored import as_stored
 from refold.projections.rows import Execute
 
 FEED: Final = "feed/"
@@ -84,7 +85,7 @@ def lags(store: Store) -> list[dict[str, Any]]:
     found, head, now = [], store.log_head(), store._clock()
     for name, text in (pair for pair in kept if pair[0].startswith(FEED)):
         one = msgspec.json.decode(text, type=FeedStanding)
-        first = next(store.read_all(after=one.position, limit=1), None)
+        first = next(as_stored(store).read_all(after=one.position, limit=1), None)
         lag_s = max(now - first.recorded_at_us, 0) / 1e6 if first else 0.0
         said = {"feed": name.removeprefix(FEED), "topic": one.target[0], "position": one.position}
         found.append({**said, "lag_events": max(head - one.position, 0), "lag_seconds": lag_s})
