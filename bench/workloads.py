@@ -11,6 +11,7 @@ from bench.dialogues import EVENTS_A_TURN, REPEAT
 from bench.plan import Ask, Entry, Scale, Target, Workload
 from bench.workloads_detecting import detecting
 from bench.workloads_postgres import on_postgres
+from bench.workloads_protected import encryption
 from bench.workloads_sealed import sealing
 
 CONVERSATIONS = "gpt-4o-airline.json"
@@ -39,6 +40,7 @@ def workloads(scale: Scale, *, conversations: Path, folder: Path) -> list[Worklo
         *_real(conversations, folder),
         *sealing(scale),
         detecting(scale),
+        *encryption(scale),
         *on_postgres(scale, conversations=conversations, folder=folder),
         _growth(scale),
     ]

@@ -14,7 +14,7 @@ import msgspec
 import refold
 from refold.cli import jsontext, output
 from refold.cli.loading import known_registry
-from refold.cli.options import command, option, read_by, time_option
+from refold.cli.options import command, open_store, option, read_by, time_option
 from refold.cli.text import clean, suggestion
 from refold.errors import InvalidEvent, UnknownEventType, UsageError
 from refold.jsontext import exact, read
@@ -81,7 +81,7 @@ def append_command(
     check = _check_known if untyped else _check
     for place, event in placed:
         check(event, place=place)
-    with refold.open(url) as store:
+    with open_store(url) as store:
         events = [_exactly(event) for _, event in placed]
         appended = store.append(stream, events, metadata=_each_kept(shared), **how)
     stored = appended._asdict()

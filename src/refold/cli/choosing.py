@@ -19,6 +19,7 @@ from refold.cli.options import (
     int_option,
     is_said,
     no_effect,
+    open_store,
     opened,
     option,
     time_option,
@@ -143,7 +144,7 @@ def found(url: str, choice: Choice, among: Sequence[str] | None = None) -> Found
     is_asked = None if own is None else frozenset(own).__contains__
     with output.progress("read the log") as tell, refold.open("memory:") as rows:
         try:
-            with refold.open(url, mode="read" if url.endswith(".jsonl") else "write") as store:
+            with open_store(url, mode="read" if url.endswith(".jsonl") else "write") as store:
                 those = find(store, choice.wanted, among=is_asked, progress=tell)
         except UsageError as error:
             if error.code != "not_writable":

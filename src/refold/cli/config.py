@@ -25,6 +25,11 @@ from refold.errors import UsageError
 
 COMMON: Final = ("db", "json")
 """Options of every command."""
+PRIVACY: Final = "privacy"
+"""The table that says how every command opens a store; see refold.privacy.settings."""
+_OF_PRIVACY: Final = (
+    "keyring", "conversation", "fields", "actor", "purpose", "journal", "retention",
+)  # fmt: skip
 FILE: Final = "refold.toml"
 PROJECT_FILE: Final = "pyproject.toml"
 BYTES_MAX: Final = 256 * 1024
@@ -81,7 +86,7 @@ def settings(
 
     def said(path: str) -> dict[str, FileSetting]:
         content, inside = _parsed(path), "tool.refold." * _is_project(path)
-        _check_keys(f"{path}:", content, [*COMMON, *tables])
+        _check_keys(f"{path}:", content, [*COMMON, PRIVACY, *tables])
         where = f"{path}: [{inside}{table}]"
         own = _table(where, content.get(table, {}))
         if table in FREE:
@@ -120,6 +125,29 @@ def _files() -> tuple[str | None, str | None]:
     mine = os.path.join(click.get_app_dir("refold"), FILE)  # noqa: PTH118
     path = next(filter(_has_settings, (FILE, PROJECT_FILE)), None)
     return mine if os.path.isfile(mine) else None, path  # noqa: PTH113
+
+
+def privacy(named: str | None) -> dict[str, Any]:
+    """What files say of privacy, :data:`PRIVACY`: one that was found names no file elsewhere."""
+
+    def said(path: str) -> dict[str, Any]:
+        where = f"{path}: [{'tool.refold.' * _is_project(path)}{PRIVACY}]"
+        table = _table(where, _parsed(path).get(PRIVACY, {}))
+        _check_keys(where, table, _OF_PRIVACY)
+        return table
+
+    if named is not None:
+        return said(named)
+    mine, path = _files()
+    values = {} if mine is None else said(mine)
+    found = {} if path is None else said(path)
+    for key in ("keyring", "journal"):
+        if "://" in str(found.get(key, "")) or _leads_away(found.get(key, "")):
+            raise UsageError(
+                f"{path}: [{PRIVACY}] {key} leads elsewhere, and the file was found here: if it is "
+                f"yours, --config {path}"
+            )
+    return values | found
 
 
 def _has_settings(name: str) -> bool:

@@ -11,7 +11,7 @@ from refold.audit.verifying import check_sealed
 from refold.capture.exact import check_exact
 from refold.cli import output
 from refold.cli.errors import FINDING, FINE
-from refold.cli.options import command, opened, option
+from refold.cli.options import command, open_store, opened, option
 from refold.cli.text import address
 from refold.errors import BackendError, Corrupt
 from refold.privacy.decisions import check_decided
@@ -44,7 +44,7 @@ def doctor_command(url: str, repair: bool, restart_clock: bool) -> int:
     """
     try:
         if restart_clock:
-            with refold.open(url, mode="write") as store:
+            with open_store(url, mode="write") as store:
                 when = times.rfc3339(times.restart_clock(store).recorded_at_us)
             output.show({"restarted_at": when}, f"did  time begins again at {when}")
         bad = _looked_at(url, repair=repair)
@@ -63,7 +63,7 @@ def doctor_command(url: str, repair: bool, restart_clock: bool) -> int:
 def _looked_at(url: str, *, repair: bool) -> list[str]:
     """The checks that found something."""
     if repair:
-        with refold.open(url, mode="write") as store:
+        with open_store(url, mode="write") as store:
             for done in store.repair():
                 output.show({"repaired": done}, f"did  {done}")
     with opened(url) as store:

@@ -7,10 +7,9 @@ from typing import Any, Final
 
 import click
 
-import refold
 from refold.cli import output
 from refold.cli.jsontext import file_text
-from refold.cli.options import command, group, no_effect, opened, option
+from refold.cli.options import command, group, no_effect, open_store, opened, option
 from refold.cli.projections import closed_by_terminate
 from refold.cli.text import clean, counted
 from refold.errors import UsageError
@@ -55,7 +54,7 @@ def kafka(url: str, once: bool, file: str | None, **how: Any) -> None:
 
     if url.endswith(".jsonl"):
         raise UsageError(f"--db {url}: a journal cannot keep how far it was sent: take a database")
-    with refold.open(url, mode="write") as store:
+    with open_store(url, mode="write") as store:
         feed = KafkaFeed(store, settings=_read(file), **how)
         with closed_by_terminate(feed.close):
             if not once:

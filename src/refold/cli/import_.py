@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-import refold
 from refold.cli import output
 from refold.cli.errors import FAILED, FINDING, FINE
-from refold.cli.options import command, group, option, together
+from refold.cli.options import command, group, open_store, option, together
 from refold.cli.text import counted, suggestion
 
 if TYPE_CHECKING:
@@ -144,7 +143,7 @@ def import_sql(url: str, place: str, table: str, column: tuple[str, ...]) -> int
     from refold.conversation.importers.sql_table import import_table
 
     columns = {field: name for field, _, name in (one.partition("=") for one in column)}
-    with refold.open(url) as store:
+    with open_store(url) as store:
         report = import_table(store, place, table=table, columns=columns)
     output.show(_as_objects(report), _lines(report))
     return FAILED if report.interrupted else FINE if report.ok else FINDING
@@ -168,7 +167,7 @@ def _imported(url: str, format: Any, files: tuple[str, ...], how: dict[str, Any]
     from refold.conversation.importers import import_files
 
     label = f"import {getattr(format, 'name', format) or ANY}"
-    with refold.open(url) as store, output.progress(label) as tell:
+    with open_store(url) as store, output.progress(label) as tell:
         report = import_files(store, format, files, progress=tell, **how)
     if format is None:
         for one in report.taken:

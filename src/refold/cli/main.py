@@ -114,6 +114,7 @@ Example:
         "erase": ("erase", "Erase a person: their key, and what stands in the clear."),
         "hold": ("hold", "Place and release legal holds, and list those in force."),
         "retention": ("retention", "Show how long what is kept, and empty what is past its time."),
+        "keys": ("keys", "Show, make and turn the keys of personal values."),
         "init": ("init", "Make a store, and the roles of those who share it."),
         "doctor": ("doctor", "Check a store from end to end."),
         "stats": ("stats", "Show what each part of a store takes."),

@@ -312,6 +312,37 @@ def together(*options: Decorator) -> Decorator:
     return lambda function: reduce(lambda made, add: add(made), reversed(options), function)
 
 
+def privacy_table() -> dict[str, Any]:
+    """What the settings say of privacy."""
+    ctx = click.get_current_context()
+    named = ctx.meta[_GIVEN].get("config") or os.environ.get("REFOLD_CONFIG") or None
+    return config.privacy(named)
+
+
+def open_store(
+    url: str,
+    *,
+    private: bool = True,
+    given: Mapping[str, str | None] = {},
+    destination: str = "",
+    **how: Any,
+) -> refold.Store:
+    """A store, its personal values as the settings say; with ``private`` false, as it is stored.
+
+    ``given`` is what options say in the place of these. Who reads is recorded in it, unless a
+    journal is named, so then it is opened for writing.
+    """
+    from refold.privacy.settings import privacy_of
+
+    reads = how.get("mode") == "read"
+    privacy = privacy_of(privacy_table(), given, destination) if private else None
+    if privacy is not None and reads and url.endswith(".jsonl"):
+        privacy = None  # It holds nothing that is protected.
+    if privacy is not None and reads and privacy.records_beside:
+        how["mode"] = "write"
+    return refold.open(url, privacy=privacy, **how)
+
+
 @contextmanager
 def opened(
     url: str, *, mode: Literal["read", "write"] = "read", destination: str = "", **how: Any
@@ -321,8 +352,9 @@ def opened(
     ``destination`` is where what is read leaves the program to: recorded of protected values. A
     stream or category that is not there is an error that names the nearest that are.
     """
-    reading = click.get_current_context().meta.get(READING, lambda *_: {})
-    with refold.open(url, **{"mode": mode, **reading(url, destination), **how}) as store:
+    given = click.get_current_context().meta.get(READING, {})
+    how = {"mode": mode, "given": given, "destination": destination, **how}
+    with open_store(url, **how) as store:
         try:
             yield store
         except NotFound as error:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
 from refold.cli.options import READING, option, together
 
-PASSPHRASE: Final = "REFOLD_KEYRING_PASSPHRASE"
 STDOUT: Final = "standard output"
-_GIVEN: Final = "refold.reader"
 
 
 def _noted(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
-    ctx.meta.setdefault(_GIVEN, {})[parameter.name] = value
-    ctx.meta[READING] = reading
+    ctx.meta.setdefault(READING, {})[parameter.name] = value
 
 
 reading_options: Final = together(
@@ -49,29 +45,6 @@ reading_options: Final = together(
     ),
 )
 """Of a command that shows what events say."""
-
-
-def reading(url: str, destination: str) -> dict[str, Any]:
-    """How a store is opened for who reads: nothing where no actor or no keyring is named.
-
-    ``destination`` is where what is read goes to, where it leaves the program.
-    """
-    given = click.get_current_context().meta[_GIVEN]
-    if not given.get("actor") or url.endswith(".jsonl"):
-        return {}
-    from refold.privacy.keyring import keyring_of_environment, load_keyring
-    from refold.privacy.privacy import Privacy
-
-    path = given.get("keyring")
-    keyring = keyring_of_environment()
-    if path is not None:
-        keyring = load_keyring(path, passphrase=os.environ.get(PASSPHRASE, ""))
-    if keyring is None:
-        return {}
-    who = {"actor": given["actor"], "purpose": given.get("purpose") or ""}
-    privacy = Privacy(keyring, destination=destination or None, **who)
-    # The read is recorded in the log itself.
-    return {"privacy": privacy, "mode": "write"}
 
 
 def stdout_name() -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable
+from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -30,6 +31,7 @@ OPENING: Final = b'{"refold:personal":['
 _OPENING_TEXT: Final = OPENING.decode()
 SALT_BYTES, NONCE_BYTES, DRAWN_BYTES = 32, 12, 44
 """Of random bytes that one envelope takes, the salt comes first."""
+_HEAD_BYTES: Final = SALT_BYTES + 4
 FIELD: Final = 16
 """The ordinal of what a personal value is committed to under."""
 LEAST_BYTES: Final = 32
@@ -79,6 +81,7 @@ def is_withheld(value: object) -> bool:
     return value in (REDACTED, ERASED, WITHHELD) and isinstance(value, str)
 
 
+@lru_cache(maxsize=4096)
 def bound_to(stream: str, kind: str) -> bytes:
     """The part of the associated data that the fields of an event have in common."""
     return b"\0%b\0%b\0" % (stream.encode(), kind.encode())
@@ -93,19 +96,16 @@ def envelope_of(
     payload (RFC 6901, UTF-8), ``drawn`` 44 random bytes that nothing else ever gets. Without a key
     nothing is encrypted: then it can be redacted, and that is all.
     """
-    salt = drawn[:SALT_BYTES]
-    commitment = _text(commitment_of(salt, value))
+    salt, nonce = drawn[:SALT_BYTES], drawn[SALT_BYTES:]
+    size = len(value).to_bytes(8)
+    commitment = _text(sha256(_COMMITMENT + salt + size + value).digest())
     if key is None:
         return b'{"refold:personal":["","%b","%b"]}' % (commitment, _text(salt + value))
     name = key.id.encode()
-    length = len(value)
-    plain = b"%b%b%b%b" % (
-        salt, length.to_bytes(4), value, bytes(padded(length) - length)
-    )  # fmt: skip
-    nonce = drawn[SALT_BYTES:]
     about = b"%b%b%b%b\0%b" % (_BOUND, name, bound, pointer, commitment)
-    locked = _text(nonce + key.cipher.encrypt(nonce, plain, about))
-    return b'{"refold:personal":["%b","%b","%b"]}' % (name, commitment, locked)
+    plain = salt + size[4:] + value + bytes(padded(len(value)) - len(value))
+    secret = _text(nonce + key.cipher.encrypt(nonce, plain, about))
+    return b'{"refold:personal":["%b","%b","%b"]}' % (name, commitment, secret)
 
 
 def opened(envelope: Envelope, bound: bytes, pointer: bytes, key: DataKey | None) -> Salted:
@@ -114,14 +114,18 @@ def opened(envelope: Envelope, bound: bytes, pointer: bytes, key: DataKey | None
     :class:`Damaged` where anything of it, or its place, is not what it was.
     """
     name, commitment, secret = envelope
-    plain = raw = _bytes(secret)
+    raw = plain = _bytes(secret)
     if name:
         if key is None or key.id.encode() != name:
             raise Damaged("the key is another")
-        plain = _decrypted(plain, b"%b%b%b%b\0%b" % (_BOUND, name, bound, pointer, commitment), key)
-        length = int.from_bytes(plain[SALT_BYTES : SALT_BYTES + 4])
-        value = plain[SALT_BYTES + 4 : SALT_BYTES + 4 + length]
-        if len(plain) != SALT_BYTES + 4 + padded(length):
+        about = b"%b%b%b%b\0%b" % (_BOUND, name, bound, pointer, commitment)
+        try:
+            plain = key.cipher.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], about)
+        except _refusals() as error:
+            raise Damaged("it was changed, or stood elsewhere") from error
+        length = int.from_bytes(plain[SALT_BYTES:_HEAD_BYTES])
+        value = plain[_HEAD_BYTES : _HEAD_BYTES + length]
+        if len(plain) != _HEAD_BYTES + padded(length):
             raise Damaged("its length is another")
     else:
         value = plain[SALT_BYTES:]
@@ -172,9 +176,10 @@ def sealed_view(payload: bytes) -> bytes:
 
 def commitment_of(salt: bytes, value: bytes) -> bytes:
     """The hash that binds to a personal value: 32 bytes, as docs/reference/audit-format.md says."""
-    return sha256(b"%b%b%b%b" % (_COMMITMENT, salt, len(value).to_bytes(8), value)).digest()
+    return sha256(_COMMITMENT + salt + len(value).to_bytes(8) + value).digest()
 
 
+@lru_cache(maxsize=4096)
 def padded(length: int) -> int:
     """How many bytes a value of so many takes: of its length only the bucket can be seen.
 
@@ -187,13 +192,11 @@ def padded(length: int) -> int:
     return (length + mask) & ~mask
 
 
-def _decrypted(locked: bytes, about: bytes, key: DataKey) -> bytes:
+def _refusals() -> tuple[type[Exception], ...]:
+    """How decrypting fails; looked up when it does."""
     from cryptography.exceptions import InvalidTag
 
-    try:
-        return key.cipher.decrypt(locked[:NONCE_BYTES], locked[NONCE_BYTES:], about)
-    except (InvalidTag, ValueError) as error:
-        raise Damaged("it was changed, or stood elsewhere") from error
+    return InvalidTag, ValueError
 
 
 def _text(value: bytes) -> bytes:

@@ -8,7 +8,7 @@ from typing import Final
 
 from refold.core.event import Kind
 from refold.errors import UsageError, shown
-from refold.privacy.places import Path
+from refold.privacy.places import Path, sign_of
 
 EVERY: Final = "*"
 """Stands for every type of event, and in a pointer for every member or element."""
@@ -22,7 +22,7 @@ class Fields:
     """
 
     def __init__(self, pointers: Iterable[str]) -> None:
-        self.paths = [path for pointer in pointers for path in _paths(pointer)]
+        self.paths = [*dict.fromkeys(path for pointer in pointers for path in _paths(pointer))]
 
     @classmethod
     def joined(cls, declared: Fields | None, found: Iterable[str]) -> Fields:
@@ -32,13 +32,14 @@ class Fields:
         return both
 
     @cached_property
-    def names(self) -> frozenset[str] | None:
-        """The members that are personal, where all are members of the payload itself.
+    def signs(self) -> list[bytes]:
+        """What the personal members begin with, where all are members of the payload itself.
 
-        None where some are deeper; ``*`` among them is any.
+        None at all where some are deeper, or any is.
         """
-        names = frozenset(path[0] for path in self.paths if len(path) == 1)
-        return names if len(self.paths) == len(names) + self.paths.count(()) else None
+        names = [path[0] for path in self.paths if len(path) == 1 and path[0] != EVERY]
+        is_flat = len(names) == len(self.paths)
+        return [*map(sign_of, dict.fromkeys(names))] if is_flat else []
 
     def are_at(self, path: Path) -> bool:
         """Whether the value at a place is personal."""

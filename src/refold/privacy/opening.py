@@ -7,7 +7,7 @@ byte.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -26,8 +26,8 @@ from refold.privacy.envelope import (
     opened,
     parsed,
 )
-from refold.privacy.places import pointer_of, spans, with_replaced
-from refold.privacy.protecting import decode_events, joined_members, members_of, with_payload
+from refold.privacy.places import members_at, spans, with_replaced
+from refold.privacy.protecting import decode_events, with_payload
 
 Known = Mapping[str, DataKey | str]
 """What the id of a data key stands for: the key, or the text that is shown in its place."""
@@ -92,6 +92,14 @@ def _opened_body(
     return b"[" + b",".join(made) + b"]"
 
 
+def _signs_in(payload: bytes) -> Iterator[bytes]:
+    """What stands before each envelope, back to a quote: of a member its name."""
+    at = payload.find(OPENING)
+    while at >= 0:
+        yield payload[payload.rfind(b'"', 0, max(at - 2, 0)) : at] or b'"":'
+        at = payload.find(OPENING, at + len(OPENING))
+
+
 class _Opening:
     """One event whose envelopes are opened."""
 
@@ -101,19 +109,11 @@ class _Opening:
 
     def payload(self, payload: bytes) -> bytes:
         """A payload with values in the place of its envelopes."""
-        members = members_of(payload)
-        if members is not None:
-            made = {name: bytes(value) for name, value in members.items()}
-            closed = [name for name, value in made.items() if value.startswith(OPENING)]
-            if len(closed) == payload.count(OPENING):
-                for name in closed:
-                    made[name] = self._shown(pointer_of((name,)), made[name])
-                return joined_members(made)
-        found = spans(payload, lambda _, start: payload.startswith(OPENING, start))
-        return with_replaced(
-            payload,
-            [(span, self._shown(span.pointer, payload[span.start : span.end])) for span in found],
-        )
+        found = members_at(payload, _signs_in(payload))
+        if found is None or len(found) != payload.count(OPENING):  # Some are deeper.
+            found = spans(payload, lambda _, start: payload.startswith(OPENING, start))
+        shown = [(one, self._shown(one.pointer, payload[one.start : one.end])) for one in found]
+        return with_replaced(payload, shown)
 
     def _shown(self, pointer: bytes, text: bytes) -> bytes:
         found = self.opened(pointer, text)

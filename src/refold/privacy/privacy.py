@@ -54,3 +54,8 @@ class Privacy:
         self.keyring, self.fields = keyring, FieldTable(fields or {})
         self.subject, self.journal = subject, journal
         self.reading, self.allow = Reading(actor, purpose, destination), allow
+
+    @property
+    def records_beside(self) -> bool:
+        """Whether who reads is recorded in the store that is read."""
+        return self.journal is None and self.keyring is not None and bool(self.reading.actor)

@@ -7,6 +7,7 @@ else.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -14,8 +15,8 @@ import msgspec
 from refold.core.stored import StoredEvent, decode_body
 from refold.errors import InvalidEvent
 from refold.privacy.envelope import OPENING, DataKey, bound_to, envelope_of
-from refold.privacy.fields import EVERY, Fields, FieldTable
-from refold.privacy.places import Path, pointer_of, spans, with_replaced
+from refold.privacy.fields import Fields, FieldTable
+from refold.privacy.places import Path, TextSpan, members_at, spans, with_replaced
 
 Draw = Callable[[], bytes]
 """Gives 44 random bytes that nothing else ever gets."""
@@ -25,7 +26,6 @@ _RESERVED: Final = (
     'it holds {"refold:personal":[…, which stands for a personal value: only refold makes these'
 )
 decode_events: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
-_decode_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -73,55 +73,35 @@ def _closing(bound: bytes, key: DataKey | None, draw: Draw) -> Close:
 
 def protected(payload: bytes, fields: Fields, close: Close) -> bytes:
     """A payload with its personal values closed; the same object where it has none."""
-    names = fields.names
-    members = None if names is None else members_of(payload)
-    if names is not None and members is not None:
-        if EVERY not in names and names.isdisjoint(members):
-            return payload
-        return joined_members(
-            {
-                name: close(pointer_of((name,)), bytes(value))
-                if name in names or EVERY in names
-                else value
-                for name, value in members.items()
-            }
-        )
+    found = _found(payload, fields)
+    made = [(one, close(one.pointer, payload[one.start : one.end])) for one in found]
+    return with_replaced(payload, made) if made else payload
+
+
+def _found(payload: bytes, fields: Fields) -> list[TextSpan]:
+    if fields.signs:
+        members = members_at(payload, fields.signs)
+        if members is not None:
+            return members
     is_alone = payload[:1] not in (b"{", b"[")
 
     def is_personal(path: Path, _start: int) -> bool:
         return (path != () or is_alone) and fields.are_at(path)
 
-    found = spans(payload, is_personal)
-    made = [(span, close(span.pointer, payload[span.start : span.end])) for span in found]
-    return with_replaced(payload, made) if made else payload
-
-
-def members_of(payload: bytes) -> Mapping[str, Any] | None:
-    """The members of a payload that is written as :func:`joined_members` writes it; None else.
-
-    White space, an escape in a name and a name that stands twice each make the text longer than
-    what it is read as.
-    """
-    try:
-        members = _decode_members(payload)
-    except msgspec.DecodeError:
-        return None
-    length = sum([len(name.encode()) + len(value) + 4 for name, value in members.items()])
-    return members if members and len(payload) == length + 1 else None
-
-
-def joined_members(members: Mapping[str, Any]) -> bytes:
-    """The text of an object, of names that need no escapes and the text of each value."""
-    return b"{%b}" % b",".join(
-        [b'"%b":%b' % (name.encode(), value) for name, value in members.items()]
-    )
+    return spans(payload, is_personal)
 
 
 def with_payload(event: bytes, tag: str, before: bytes, after: bytes) -> bytes:
     """The text of a stored event with another payload."""
-    start = len(_encode(tag)) + 2
+    start = _tag_length(tag)
     end = start + len(before)
     if event[start:end] == before:
         return event[:start] + after + event[end:]
     (span,) = spans(event, lambda path, _start: path == ("1",))  # Written with white space.
     return with_replaced(event, [(span, after)])
+
+
+@lru_cache(maxsize=4096)
+def _tag_length(tag: str) -> int:
+    """How much of an event's text comes before its payload."""
+    return len(_encode(tag)) + 2

@@ -1,0 +1,130 @@
+"""Tenant keys turned: all data keys of a store wrapped anew, and old keys destroyed.
+
+What a backup holds is wrapped by the key of its day: once that is destroyed, an erased person's
+data key cannot be unwrapped from any backup, and nobody else's either. Restore those before.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from refold.engine.store import Store
+from refold.errors import NotFound, UsageError
+from refold.ports import Begin, TableKeeper
+from refold.privacy.keyring import (
+    KEYRING_VARIABLE,
+    Keyring,
+    KeysAtHand,
+    load_keyring,
+    parse_keyring,
+    replace_keyring,
+)
+from refold.privacy.stored import has_keys, stored_backend
+from refold.privacy.subject_keys import SubjectKeys, about_row
+from refold.privacy.vault import SCHEMES, VaultTransit, vault_of
+
+_WRAP: Final = """
+UPDATE privacy_keys SET wrapped = ?, tenant_key = ?
+WHERE key = ? AND tenant_key = ? AND destroyed_at IS NULL"""
+
+
+class Turned(NamedTuple):
+    """What a rotation did: the new tenant key, how many data keys it wraps, what was retired.
+
+    ``lost`` is how many could not be wrapped anew, since their tenant key is not in the keyring.
+    """
+
+    newest: str
+    wrapped: int
+    lost: int
+    retired: Sequence[str]
+
+
+class KeyringPlace(NamedTuple):
+    """Where a keyring is kept: a file, ``vault+https://…``, or the environment (an empty text)."""
+
+    text: str
+    passphrase: str = ""
+
+    def load(self) -> KeysAtHand | VaultTransit:
+        """The keyring as it stands there."""
+        if self.text.startswith(SCHEMES):
+            return vault_of(self.text)
+        if self.text:
+            return load_keyring(self.text, passphrase=self.passphrase)
+        return parse_keyring(os.environ.get(KEYRING_VARIABLE, ""))
+
+    def keep(self, keyring: KeysAtHand | VaultTransit) -> None:
+        """Keep another in its place."""
+        if isinstance(keyring, KeysAtHand):
+            if not self.text:
+                why = f"{KEYRING_VARIABLE} cannot be turned from here: keep the keyring in a file"
+                raise UsageError(why, argument="keyring")
+            replace_keyring(keyring, self.text, passphrase=self.passphrase)
+
+
+def rotate(store: Store, place: KeyringPlace, *, retire: bool = False) -> Turned:
+    """Turn the tenant key of a store; with ``retire`` the older ones are destroyed at the end.
+
+    One that was cut off is done by turning again. Nothing is retired while a data key of this store
+    hangs on it: :class:`~refold.errors.UsageError`. Other stores that use the keyring are not
+    known here: turn those first, without ``retire``.
+    """
+    old = place.load()
+    before = [key.id for key in old.keys] if isinstance(old, KeysAtHand) else [old.newest]
+    keyring = old.rotated()
+    place.keep(keyring)  # Before anything is wrapped by it.
+    keeper = _keeper_of(store)
+    wrapped, lost = _wrap_anew(keeper, keyring)
+    if retire:
+        if lost:
+            why = f"{lost:,} data keys are wrapped by a tenant key that is not in the keyring"
+            raise UsageError(f"{why}: nothing was retired", code="no_tenant_key")
+        place.keep(keyring.without(before))
+    return Turned(keyring.newest, wrapped, lost, before if retire else ())
+
+
+def wrapped_by(store: Store) -> Counter[str]:
+    """How many living data keys each tenant key wraps, by its id."""
+    keeper = _keeper_of(store)
+    if not has_keys(keeper):
+        return Counter()
+    sql = "SELECT tenant_key, count(*) FROM privacy_keys WHERE destroyed_at IS NULL"
+    found = keeper.query(f"{sql} GROUP BY tenant_key ORDER BY tenant_key")
+    return Counter({str(key): int(count) for key, count in found})
+
+
+def _wrap_anew(keeper: TableKeeper, keyring: Keyring) -> tuple[int, int]:
+    """Wrap what lives by the newest tenant key; how many that were, and how many could not be."""
+    if not has_keys(keeper):
+        return 0, 0
+    keys, newest, after, done, lost = SubjectKeys(keeper, keyring), keyring.newest, "", 0, 0
+    while rows := keys.rows(after=after):
+        after, changed = rows[-1].key, []
+        for row in rows:
+            if row.destroyed_at is None and row.tenant_key != newest:
+                try:
+                    secret = keys.secret(row)
+                except NotFound:
+                    lost += 1
+                    continue
+                made = keyring.wrap(secret, about_row(row.key, row.subject))
+                changed.append((made.wrapped, made.tenant_key, row.key, row.tenant_key))
+
+        def put(begin: Begin, some: list[tuple[bytes, str, str, str]] = changed) -> None:
+            begin().executemany(_WRAP, some)
+
+        if changed:
+            keeper.write(put)
+        done += len(changed)
+    return done, lost
+
+
+def _keeper_of(store: Store) -> TableKeeper:
+    keeper = stored_backend(store)
+    if not isinstance(keeper, TableKeeper):
+        raise UsageError("this kind of store keeps no keys")
+    return keeper

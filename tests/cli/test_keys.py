@@ -1,0 +1,3 @@
+"""`refold keys`, and every command through the table [privacy] of refold.toml."""
+
+from __future__ import annotations

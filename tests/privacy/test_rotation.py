@@ -1,0 +1,266 @@
+"""Tenant keys turned and retired; a service that keeps them; what settings say."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from refold.conversation import UserUtterance
+from refold.errors import Corrupt, NotFound, Unavailable, UsageError
+from refold.privacy import load_keyring, new_keyring, save_keyring
+from refold.privacy.envelope import WITHHELD
+from refold.privacy.keyring import KEYRING_VARIABLE, Wrapped
+from refold.privacy.locked import cipher_of
+from refold.privacy.rotation import KeyringPlace, rotate, wrapped_by
+from refold.privacy.settings import PASSPHRASE, keyring_place, privacy_of
+from refold.privacy.vault import VaultTransit
+from tests.privacy.protecting import behind, opened
+from tests.privacy.test_protected import SAID, told
+
+TOKEN = "hvs.example"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> KeyringPlace:
+    """A keyring in a file, under a passphrase."""
+    path = tmp_path / "a.keyring"
+    save_keyring(new_keyring(), path, passphrase="right")
+    return KeyringPlace(str(path), "right")
+
+
+def test_turning_the_key_changes_nothing_that_is_read(place: KeyringPlace, tmp_path: Path) -> None:
+    """All living data keys are wrapped anew; pseudonyms and digests stay; old keys may stay too."""
+    with opened(tmp_path / "log.db", keyring=place.load()) as store:
+        for name in ("call-1", "call-2"):
+            store.append(name, [UserUtterance(text=SAID)], key=name)
+        behind(store).keys.destroy("call-2")
+        before = place.load().newest
+        pseudonym = behind(store).keys.pseudonym("ada")
+        turned = rotate(store, place)
+        assert (turned.wrapped, turned.lost, turned.retired) == (2, 0, ())
+        assert set(wrapped_by(store)) == {turned.newest} != {before}
+        assert place.load().unwrap(place.load().wrap(b"x" * 32, b""), b"") == b"x" * 32
+    with opened(tmp_path / "log.db", keyring=place.load()) as store:
+        assert told(store, "call-1") == [{"text": SAID}]
+        assert store.append("call-1", [UserUtterance(text=SAID)], key="call-1").duplicate
+        assert behind(store).keys.pseudonym("ada") == pseudonym
+
+
+def test_a_retired_key_opens_no_backup(place: KeyringPlace, tmp_path: Path) -> None:
+    """What is living is read on; a backup from before is closed for good, erased or not."""
+    old = place.load()
+    with opened(tmp_path / "log.db", keyring=old) as store:
+        store.append("call-1", [UserUtterance(text=SAID)])
+        store.backup(tmp_path / "backup.db")
+        behind(store).keys.destroy("call-1")
+        store.append("call-2", [UserUtterance(text=SAID)])
+        turned = rotate(store, place, retire=True)
+        assert turned.retired == [old.newest]
+        with pytest.raises(NotFound) as raised:
+            place.load().unwrap(Wrapped(old.newest, b""), b"")
+        assert "retired" in raised.value.message
+    with opened(tmp_path / "log.db", keyring=place.load()) as store:
+        assert told(store, "call-2") == [{"text": SAID}]
+    with opened(tmp_path / "backup.db", keyring=place.load()) as store:
+        assert told(store, "call-1") == [{"text": WITHHELD}]
+
+
+def test_nothing_is_retired_while_a_data_key_hangs_on_it(tmp_path: Path) -> None:
+    """A keyring that has not all keys of the store turns what it has, and destroys none."""
+    with opened(tmp_path / "log.db", keyring=new_keyring()) as store:
+        store.append("call-1", [UserUtterance(text=SAID)])
+        other = tmp_path / "other.keyring"
+        save_keyring(new_keyring(), other)
+        with pytest.raises(UsageError):
+            rotate(store, KeyringPlace(str(other)), retire=True)
+        assert all(key.secret for key in load_keyring(other).keys)
+        assert rotate(store, KeyringPlace(str(other))).lost == 2
+
+
+def test_the_environment_is_not_turned_from_here(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It can be read; where it is kept, only who set it knows."""
+    keyring = new_keyring()
+    monkeypatch.setenv(KEYRING_VARIABLE, keyring.text)
+    place = keyring_place({})
+    assert place is not None
+    assert place.load().newest == keyring.newest
+    with opened(tmp_path / "log.db", keyring=keyring) as store, pytest.raises(UsageError):
+        rotate(store, place)
+
+
+def test_settings_say_how_stores_are_opened(
+    monkeypatch: pytest.MonkeyPatch, place: KeyringPlace
+) -> None:
+    """The environment stands before the table; where neither speaks, nothing is protected."""
+    for name in ("REFOLD_KEYRING", "REFOLD_ACTOR", "REFOLD_PURPOSE", KEYRING_VARIABLE, PASSPHRASE):
+        monkeypatch.delenv(name, raising=False)
+    assert privacy_of({}) is None
+    assert privacy_of({"actor": "ann"}) is None
+    said = {"keyring": place.text, "conversation": True, "actor": "ann", "fields": {"a.b": ["/c"]}}
+    with pytest.raises(UsageError):
+        privacy_of(said)
+    monkeypatch.setenv(PASSPHRASE, "right")
+    monkeypatch.setenv("REFOLD_ACTOR", "bob")
+    found = privacy_of(said)
+    assert found is not None
+    assert found.keyring is not None
+    assert (found.reading.actor, found.keyring.newest) == ("bob", place.load().newest)
+    assert found.fields.of("user.utterance") and found.fields.of("a.b.v2")
+    odd: dict[str, Any]
+    for odd in ({"keyring": 1}, {"conversation": "yes"}, {"fields": ["/c"]}, {"purpose": []}):
+        with pytest.raises(UsageError):
+            privacy_of(odd)
+
+
+class Transit(BaseHTTPRequestHandler):
+    """As much of Vault's transit engine as is used: versions of one key, and their least one."""
+
+    versions: dict[int, bytes] = {}
+    least = 1
+    fails = 0
+
+    def log_message(self, *_: Any) -> None:
+        """Says nothing."""
+
+    def do_GET(self) -> None:
+        """Which version is the newest."""
+        self._answered({"latest_version": max(type(self).versions), "name": "agents"})
+
+    def do_POST(self) -> None:
+        """Encrypts, decrypts, rotates, and forgets."""
+        cls, body = type(self), self.rfile.read(int(self.headers["Content-Length"]))
+        said, action = json.loads(body), self.path.removeprefix("/v1/transit/")
+        if cls.fails:
+            cls.fails -= 1
+            return self._answered({}, status=503)
+        if action == "encrypt/agents":
+            newest = max(cls.versions)
+            about = base64.b64decode(said["associated_data"])
+            plain = base64.b64decode(said["plaintext"])
+            sealed = cipher_of(cls.versions[newest]).encrypt(bytes(12), plain, about)
+            return self._answered(
+                {"ciphertext": f"vault:v{newest}:{base64.b64encode(sealed).decode()}"}
+            )
+        if action == "decrypt/agents":
+            return self._decrypted(said)
+        if action == "keys/agents/rotate":
+            newest = max(cls.versions) + 1
+            cls.versions[newest] = hmac.digest(b"key", bytes([newest]), "sha256")
+        elif action == "keys/agents/config":
+            cls.least = said["min_decryption_version"]
+        elif action == "keys/agents/trim":
+            for version in [*cls.versions]:
+                if version < said["min_available_version"]:
+                    del cls.versions[version]
+        return self._answered({})
+
+    def _decrypted(self, said: Any) -> None:
+        cls = type(self)
+        from cryptography.exceptions import InvalidTag
+
+        _, version, sealed = said["ciphertext"].split(":")
+        if int(version[1:]) < cls.least:
+            why = "ciphertext or signature version is disallowed by policy (too old)"
+            return self._answered(errors=["version is too old", why], status=400)
+        about = base64.b64decode(said["associated_data"])
+        try:
+            key = cipher_of(cls.versions[int(version[1:])])
+            plain = key.decrypt(bytes(12), base64.b64decode(sealed), about)
+        except (InvalidTag, KeyError, ValueError):
+            return self._answered(errors=["cipher: message authentication failed"], status=400)
+        return self._answered({"plaintext": base64.b64encode(plain).decode()})
+
+    def _answered(
+        self, data: Any = None, *, errors: list[str] | None = None, status: int = 200
+    ) -> None:
+        if self.headers.get("X-Vault-Token") != TOKEN:
+            status, errors = 403, ["permission denied"]
+        content = json.dumps({"errors": errors} if errors else {"data": data}).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+
+@pytest.fixture
+def vault() -> Iterator[tuple[type[Transit], str]]:
+    """A server that speaks it, and the address of its engine."""
+
+    class Own(Transit):
+        versions = {1: b"k" * 32}
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Own)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield Own, f"http://127.0.0.1:{server.server_port}/v1/transit"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_a_service_can_keep_the_tenant_key(
+    vault: tuple[type[Transit], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It wraps and unwraps, is turned and retired there, and never gives its key away."""
+    engine, url = vault
+    monkeypatch.setenv("VAULT_TOKEN", TOKEN)
+    place = KeyringPlace(f"vault+{url}/agents")
+    with opened(tmp_path / "log.db", keyring=place.load()) as store:
+        store.append("call-1", [UserUtterance(text=SAID)])
+        assert set(wrapped_by(store)) == {"agents:v1"}
+        store.backup(tmp_path / "backup.db")
+        turned = rotate(store, place, retire=True)
+        assert (turned.newest, turned.wrapped, turned.retired) == ("agents:v2", 2, ["agents:v1"])
+        assert set(engine.versions) == {2}
+    with opened(tmp_path / "log.db", keyring=place.load()) as store:
+        assert told(store, "call-1") == [{"text": SAID}]
+    with opened(tmp_path / "backup.db", keyring=place.load()) as store:
+        assert told(store, "call-1") == [{"text": WITHHELD}]
+
+
+def test_a_service_that_fails_says_so(vault: tuple[type[Transit], str]) -> None:
+    """Away, without permission, another key, or something that it did not wrap."""
+    engine, url = vault
+    keyring = VaultTransit(url, "agents", TOKEN)
+    wrapped = keyring.wrap(b"x" * 32, b"about")
+    assert keyring.unwrap(wrapped, b"about") == b"x" * 32
+    for about, changed in [
+        (b"else", wrapped),
+        (b"about", wrapped._replace(wrapped=b"vault:v1:AAAA")),
+    ]:
+        with pytest.raises(Corrupt):
+            keyring.unwrap(changed, about)
+    with pytest.raises(NotFound):
+        keyring.unwrap(wrapped._replace(tenant_key="other:v1"), b"about")
+    with pytest.raises(UsageError) as refused:
+        VaultTransit(url, "agents", "wrong").wrap(b"x", b"")
+    assert refused.value.code == "no_permission"
+    assert "wrong" not in refused.value.message
+    engine.fails = 1
+    with pytest.raises(Unavailable):
+        keyring.wrap(b"x", b"")
+    with pytest.raises(Unavailable):
+        VaultTransit("http://127.0.0.1:9/v1/transit", "agents", TOKEN).wrap(b"x", b"")
+
+
+@pytest.mark.parametrize("text", ["vault+https://host", "vault+http:///v1/x", "vault+https://h/x"])
+def test_what_names_no_key_of_a_service_is_refused(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Host, engine and key; and a token."""
+    monkeypatch.setenv("VAULT_TOKEN", TOKEN)
+    with pytest.raises(UsageError):
+        KeyringPlace(text).load()
+    monkeypatch.delenv("VAULT_TOKEN")
+    with pytest.raises(UsageError):
+        KeyringPlace("vault+https://h/v1/transit/agents").load()
