@@ -11,6 +11,7 @@ from refold.cli.options import Listing, command, group, open_store, option, priv
 from refold.cli.text import clean, counted
 from refold.errors import NotFound
 
+_LOST = "not in the keyring: lost without it"
 _MISSING = (
     "no keyring is named: `keyring` in [privacy] of refold.toml, or REFOLD_KEYRING; `refold keys "
     "create FILE` makes one"
@@ -47,9 +48,10 @@ def list_command(url: str) -> None:
     keyring = None if place is None else place.load()
     with open_store(url, mode="read", private=False) as store:
         counts = wrapped_by(store)
-    states = {key: "not in the keyring: lost without it" for key in counts if key}
+    states: dict[str, str] = {}
     if isinstance(keyring, KeysAtHand):
-        states |= {key.id: "in the keyring" if key.secret else "retired" for key in keyring.keys}
+        states = {key.id: "in the keyring" if key.secret else "retired" for key in keyring.keys}
+    states |= {key: _LOST for key in counts if key and key not in states}
     if keyring is not None:
         states[keyring.newest] = "newest"
     for key, state in states.items():
