@@ -14,7 +14,8 @@ import msgspec
 import refold
 from refold.cli import jsontext, output
 from refold.cli.loading import known_registry
-from refold.cli.options import command, open_store, option, read_by, time_option
+from refold.cli.options import command, option, read_by, time_option
+from refold.cli.private import open_store
 from refold.cli.text import clean, suggestion
 from refold.errors import InvalidEvent, UnknownEventType, UsageError
 from refold.jsontext import exact, read

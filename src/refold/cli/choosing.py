@@ -19,13 +19,13 @@ from refold.cli.options import (
     int_option,
     is_said,
     no_effect,
-    open_store,
     opened,
     option,
     time_option,
     together,
     typed,
 )
+from refold.cli.private import open_store
 from refold.cli.suggest import REPLAY_MARK, resolved
 from refold.cli.text import clean, counted, suggestion
 from refold.errors import NotFound, UsageError

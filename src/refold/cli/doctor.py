@@ -11,7 +11,8 @@ from refold.audit.verifying import check_sealed
 from refold.capture.exact import check_exact
 from refold.cli import output
 from refold.cli.errors import FINDING, FINE
-from refold.cli.options import command, open_store, opened, option
+from refold.cli.options import command, opened, option
+from refold.cli.private import open_store
 from refold.cli.text import address
 from refold.errors import BackendError, Corrupt
 from refold.privacy.decisions import check_decided

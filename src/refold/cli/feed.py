@@ -9,7 +9,8 @@ import click
 
 from refold.cli import output
 from refold.cli.jsontext import file_text
-from refold.cli.options import command, group, no_effect, open_store, opened, option
+from refold.cli.options import command, group, no_effect, opened, option
+from refold.cli.private import open_store
 from refold.cli.projections import closed_by_terminate
 from refold.cli.text import clean, counted
 from refold.errors import UsageError

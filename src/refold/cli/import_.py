@@ -11,7 +11,8 @@ import click
 
 from refold.cli import output
 from refold.cli.errors import FAILED, FINDING, FINE
-from refold.cli.options import command, group, open_store, option, together
+from refold.cli.options import command, group, option, together
+from refold.cli.private import open_store
 from refold.cli.text import counted, suggestion
 
 if TYPE_CHECKING:

@@ -21,6 +21,7 @@ import refold
 from refold import times
 from refold.cli import config, output
 from refold.cli.errors import Run
+from refold.cli.private import GIVEN, open_store
 from refold.cli.text import address
 from refold.errors import NotFound, RefoldError, UsageError
 from refold.times import not_reached, to_us
@@ -31,7 +32,7 @@ COUNT: Final = click.IntRange(min=0, max=2**63 - 1)
 """A version, a position or a number of things, as far as a store can count."""
 
 READING: Final = "refold.reading"
-_GIVEN: Final = "refold.given"
+"""Under this name a command's context has what options say of who reads."""
 _TYPED: Final = "refold.typed"
 _PLACES: Final = "refold.places"
 
@@ -145,7 +146,7 @@ class Command(click.Command):
             return super().parse_args(ctx, args)
         ctx.meta[_TYPED] = {arg.partition("=")[0] for arg in args}
         given, _, order = self.make_parser(ctx).parse_args(list(args))
-        ctx.meta[_GIVEN] = given
+        ctx.meta[GIVEN] = given
         _check_once(ctx, order)
         options = _by_long_name(self)
         named = given.get("config") or os.environ.get("REFOLD_CONFIG") or None
@@ -196,7 +197,7 @@ def as_given(*names: str) -> list[str]:
         if one.is_flag:
             words += [one.opts[0]] * bool(ctx.params[one.name])
             continue
-        for said in (ctx.meta[_GIVEN], {one.name: one.value_from_envvar(ctx)}, ctx.default_map):
+        for said in (ctx.meta[GIVEN], {one.name: one.value_from_envvar(ctx)}, ctx.default_map):
             if (raw := (said or {}).get(one.name)) is not None:
                 several = raw if one.multiple else [raw]
                 words += [word for each in several for word in (one.opts[0], str(each))]
@@ -310,37 +311,6 @@ def _help(said: str | None) -> dict[str, Any]:
 def together(*options: Decorator) -> Decorator:
     """Decorator: several options or arguments, shown in this order."""
     return lambda function: reduce(lambda made, add: add(made), reversed(options), function)
-
-
-def privacy_table() -> dict[str, Any]:
-    """What the settings say of privacy."""
-    ctx = click.get_current_context()
-    named = ctx.meta[_GIVEN].get("config") or os.environ.get("REFOLD_CONFIG") or None
-    return config.privacy(named)
-
-
-def open_store(
-    url: str,
-    *,
-    private: bool = True,
-    given: Mapping[str, str | None] = {},
-    destination: str = "",
-    **how: Any,
-) -> refold.Store:
-    """A store, its personal values as the settings say; with ``private`` false, as it is stored.
-
-    ``given`` is what options say in the place of these. Who reads is recorded in it, unless a
-    journal is named, so then it is opened for writing.
-    """
-    from refold.privacy.settings import privacy_of
-
-    reads = how.get("mode") == "read"
-    privacy = privacy_of(privacy_table(), given, destination) if private else None
-    if privacy is not None and reads and url.endswith(".jsonl"):
-        privacy = None  # It holds nothing that is protected.
-    if privacy is not None and reads and privacy.records_beside:
-        how["mode"] = "write"
-    return refold.open(url, privacy=privacy, **how)
 
 
 @contextmanager
