@@ -32,7 +32,6 @@ COUNT: Final = click.IntRange(min=0, max=2**63 - 1)
 """A version, a position or a number of things, as far as a store can count."""
 
 READING: Final = "refold.reading"
-"""Under this name a command's context has what options say of who reads."""
 _TYPED: Final = "refold.typed"
 _PLACES: Final = "refold.places"
 

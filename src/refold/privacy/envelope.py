@@ -119,10 +119,7 @@ def opened(envelope: Envelope, bound: bytes, pointer: bytes, key: DataKey | None
         if key is None or key.id.encode() != name:
             raise Damaged("the key is another")
         about = b"%b%b%b%b\0%b" % (_BOUND, name, bound, pointer, commitment)
-        try:
-            plain = key.cipher.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], about)
-        except _refusals() as error:
-            raise Damaged("it was changed, or stood elsewhere") from error
+        plain = _decrypted(raw, about, key)
         length = int.from_bytes(plain[SALT_BYTES:_HEAD_BYTES])
         value = plain[_HEAD_BYTES : _HEAD_BYTES + length]
         if len(plain) != _HEAD_BYTES + padded(length):
@@ -190,6 +187,13 @@ def padded(length: int) -> int:
     exponent = length.bit_length() - 1
     mask = (1 << exponent - exponent.bit_length()) - 1
     return (length + mask) & ~mask
+
+
+def _decrypted(locked: bytes, about: bytes, key: DataKey) -> bytes:
+    try:
+        return key.cipher.decrypt(locked[:NONCE_BYTES], locked[NONCE_BYTES:], about)
+    except _refusals() as error:
+        raise Damaged("it was changed, or stood elsewhere") from error
 
 
 def _refusals() -> tuple[type[Exception], ...]:
