@@ -39,9 +39,9 @@ def open_store(
     from refold.privacy.settings import privacy_of
 
     reads = how.get("mode") == "read"
-    privacy = privacy_of(privacy_table(), given, destination) if private else None
-    if privacy is not None and reads and url.endswith(".jsonl"):
-        privacy = None  # It holds nothing that is protected.
+    # A journal holds nothing that is protected.
+    looks = private and not (reads and url.endswith(".jsonl"))
+    privacy = privacy_of(privacy_table(), given, destination) if looks else None
     if privacy is not None and reads and privacy.records_beside:
         how["mode"] = "write"
     return refold.open(url, privacy=privacy, **how)
