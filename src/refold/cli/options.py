@@ -321,9 +321,8 @@ def opened(
     ``destination`` is where what is read leaves the program to: recorded of protected values. A
     stream or category that is not there is an error that names the nearest that are.
     """
-    given = click.get_current_context().meta.get(READING, {})
-    how = {"mode": mode, "given": given, "destination": destination, **how}
-    with open_store(url, **how) as store:
+    how["given"] = click.get_current_context().meta.get(READING, {})
+    with open_store(url, **{"mode": mode, "destination": destination, **how}) as store:
         try:
             yield store
         except NotFound as error:
