@@ -132,7 +132,7 @@ def test_snapshots_are_closed_and_go_with_a_key(tmp_path: Path) -> None:
             store.append("call-1", [UserUtterance(text=f"{SAID} {number}")] * 20)
         expected = store.fold("call-1", Conversation)
         found = stored_backend(store).query("SELECT state FROM snapshots")  # type: ignore[attr-defined]
-        assert found and not any(b"Ada" in bytes(state) for (state,) in found)
+        assert found and not any(b"Ada Example" in bytes(state) for (state,) in found)
         calls = reads_of(store)
         assert store.fold("call-1", Conversation) == expected
         assert max(calls) < 600
@@ -143,7 +143,7 @@ def test_snapshots_are_closed_and_go_with_a_key(tmp_path: Path) -> None:
         state = store.fold("call-1", Conversation).state
         assert {one.text for one in state.transcript} == {ERASED}
         assert len(state.transcript) == 600
-    assert b"Ada" not in bytes_in(tmp_path)
+    assert b"Ada Example" not in bytes_in(tmp_path)
 
 
 def reads_of(store: refold.Store) -> list[int]:
@@ -183,7 +183,7 @@ def test_packed_events_come_back(tmp_path: Path) -> None:
         store.backup(tmp_path / "backup.db")
     with opened(tmp_path / "backup.db") as store:
         assert told(store, "call-1")[-2] == {"text": f"{SAID} 299"}
-    assert b"Ada" not in bytes_in(tmp_path)
+    assert b"Ada Example" not in bytes_in(tmp_path)
 
 
 def test_reads_are_recorded_in_the_log_itself(tmp_path: Path) -> None:
