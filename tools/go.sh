@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 root=$(pwd -P)
 stamp=.cache/go/complete
-wanted=$(cat tests/audit/go/* | cksum)
+wanted=$(cat tests/audit/go/go.* tests/audit/go/*.go tests/audit/go/*/*.go | cksum)
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then exit 0; fi
 
 if ! go version >/dev/null 2>&1; then
@@ -18,5 +18,6 @@ export GOMODCACHE="$root/.cache/go/modules" GOCACHE="$root/.cache/go/build" GOWO
 export GOFLAGS="-mod=readonly -modcacherw -trimpath -buildvcs=false"
 cd tests/audit/go
 go build -o "$root/.cache/go/others" .
+go build -o "$root/.cache/go/stranger" ./stranger
 cd "$root"
 printf '%s\n' "$wanted" >"$stamp"

@@ -79,7 +79,10 @@ def judging() -> Iterator[Judge]:
 
 @contextmanager
 def witnessing(log_key: str, witness_key: str) -> Iterator[str]:
-    """A witness of one log, by its two keys, at an address that is given."""
+    """A witness of one log, by its two keys, at an address that is given.
+
+    ``log_key`` may be ``@`` and the file that will hold it.
+    """
     command = [str(program()), "witness", log_key, witness_key]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout

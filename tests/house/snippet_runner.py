@@ -61,6 +61,11 @@ def needs_postgres(page: Path) -> bool:
     return re.search(r"\$POSTGRES\b|environ\[.POSTGRES.\]", page.read_text()) is not None
 
 
+def needs_strangers(page: Path) -> bool:
+    """Whether its reader has a witness, whose address `WITNESS` holds, and programs in Go."""
+    return "$WITNESS" in page.read_text()
+
+
 def reasons_not_run(page: Path) -> list[str]:
     """``file:line: reason`` of each block that its writer left out."""
     return [
@@ -202,7 +207,7 @@ def _close(process: subprocess.Popen[str]) -> None:
 
 def _reader_environment(home: Path) -> dict[str, str]:
     """A reader's terminal: the project's commands first, no settings of refold, no colours."""
-    names = ("LANG", "LC_ALL", "TMPDIR", "KAFKA", "POSTGRES")
+    names = ("LANG", "LC_ALL", "TMPDIR", "KAFKA", "POSTGRES", "WITNESS", "WITNESS_KEY")
     kept = {name: os.environ[name] for name in names if name in os.environ}
     return kept | {
         "PATH": f"{BIN}:{os.environ['PATH']}",

@@ -18,7 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 RUN = {"python", "console"}
-SHOWN = {"", "html", "ini", "json", "jsonl", "mermaid", "sql", "text", "toml", "yaml", "output"}
+SHOWN = frozenset(
+    ("", "go", "html", "ini", "json", "jsonl", "mermaid", "output", "sql", "text", "toml", "yaml")
+)
 
 _FENCE = re.compile(r"^(?P<indent> *)(?P<ticks>`{3,})(?P<language>[^`]*)$")
 _NOT_RUN = re.compile(r"<!-- not run: (?P<reason>\S.*) -->")

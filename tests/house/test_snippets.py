@@ -5,7 +5,13 @@ from pathlib import Path
 import pytest
 
 from tests.house import snippet_runner
-from tests.house.snippet_runner import needs_brokers, needs_postgres, reasons_not_run, run_page
+from tests.house.snippet_runner import (
+    needs_brokers,
+    needs_postgres,
+    needs_strangers,
+    reasons_not_run,
+    run_page,
+)
 from tests.house.tree import ROOT, files_under, shown
 from tests.support import postgres
 
@@ -14,8 +20,12 @@ PAGES = files_under(ROOT, suffix=".md")
 NOT_RUN_MAX = 12
 
 
-# Those that need brokers are run where these are: tests/feeds/kafka/test_pages.py.
-@pytest.mark.parametrize("page", [one for one in PAGES if not needs_brokers(one)], ids=shown)
+# Those that need brokers or strangers are run where these are: tests/feeds/kafka/test_pages.py,
+# tests/audit/test_pages.py.
+ALONE = [page for page in PAGES if not (needs_brokers(page) or needs_strangers(page))]
+
+
+@pytest.mark.parametrize("page", ALONE, ids=shown)
 def test_the_blocks_of_a_page_run_as_shown(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

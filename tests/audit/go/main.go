@@ -1,7 +1,8 @@
 // Others: programs by others, asked by the tests whether they accept what refold made.
 //
 //	others judge              one JSON question a line on stdin, one JSON answer a line on stdout
-//	others witness ORIGIN=KEY  a witness (c2sp.org/tlog-witness) on a loopback port that it prints
+//	others witness LOG OWN    a witness (c2sp.org/tlog-witness) on a loopback port that it prints, by the
+//	                          keys of the log, or @FILE that will hold it, and of its own
 package main
 
 import (
@@ -189,11 +190,18 @@ func (q question) entries() (string, error) {
 }
 
 // serve runs the witness of github.com/transparency-dev/witness for one log.
-func serve(logKey, witnessKey string) error {
-	verifier, err := note.NewVerifier(logKey)
-	if err != nil {
-		return err
+func verifierOf(logKey string) (note.Verifier, error) {
+	if file, isFile := strings.CutPrefix(logKey, "@"); isFile {
+		held, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		logKey = strings.TrimSpace(string(held))
 	}
+	return note.NewVerifier(logKey)
+}
+
+func serve(logKey, witnessKey string) error {
 	signer, err := fnote.NewSignerForCosignatureV1(witnessKey)
 	if err != nil {
 		return err
@@ -202,7 +210,8 @@ func serve(logKey, witnessKey string) error {
 		Persistence: inmemory.New(),
 		Signers:     []note.Signer{signer},
 		VerifierForLog: func(_ context.Context, origin string) (note.Verifier, bool, error) {
-			return verifier, origin == verifier.Name(), nil
+			verifier, err := verifierOf(logKey)
+			return verifier, err == nil && origin == verifier.Name(), err
 		},
 	})
 	if err != nil {
