@@ -119,6 +119,7 @@ def test_every_command_that_chooses_has_the_options(run: Refold) -> None:
         "refold compare",
         "refold gate",
         "refold export openai-chat",
+        "refold export vcon",
         "refold datasets make",
         "refold redact",
     }

@@ -9,7 +9,7 @@ import click
 from refold.cli import output
 from refold.cli.options import Listing, command, group, option
 from refold.cli.private import open_store, privacy_table
-from refold.cli.text import clean, counted
+from refold.cli.text import address, clean, counted
 from refold.errors import NotFound
 
 _LOST = "not in the keyring: lost without it"
@@ -76,7 +76,8 @@ def create_command(url: str, file: str) -> None:  # noqa: ARG001
 
     keyring = new_keyring()
     save_keyring(keyring, file, passphrase=os.environ.get(PASSPHRASE, ""))
-    output.show({"keyring": file, "tenant_key": keyring.newest}, f"made {file}: {keyring.newest}")
+    made = {"keyring": address(file), "tenant_key": keyring.newest}
+    output.show(made, f"made {address(file)}: {keyring.newest}")
 
 
 @command("rotate", group=keys_command)

@@ -67,6 +67,8 @@ def copy_to(connection: apsw.Connection, target: Path) -> int:
 
 def repairs(connection: apsw.Connection, frames: Frames) -> Iterator[str]:
     """Do what is always safe, saying what was done; the log itself is never touched."""
+    for (name,) in rows_of(connection, "SELECT name FROM sqlite_temp_schema WHERE type = 'view'"):
+        connection.execute(f'DROP VIEW temp."{name}"')  # They hide those of the file.
     yield from schema.remade(connection)
     connection.execute("REINDEX")
     yield "made every index again from its table"
