@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import uvicorn
 from click.testing import CliRunner
 
 import refold
@@ -30,8 +31,9 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
 
 
 @pytest.fixture
-def run() -> Refold:
-    """`refold` with these arguments, in this process."""
+def run(monkeypatch: pytest.MonkeyPatch) -> Refold:
+    """`refold` with these arguments, in this process, where `refold ui` serves nobody and ends."""
+    monkeypatch.setattr(uvicorn.Server, "run", lambda *_, **__: None)
 
     def run_here(*args: str, stdin: str = "", **env: str) -> Ran:
         done = CliRunner().invoke(main, args, input=stdin, env=env)
