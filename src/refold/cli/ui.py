@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import webbrowser
 from contextlib import ExitStack, closing
 from typing import Final
@@ -40,6 +41,7 @@ def ui_command(url: str, port: int, in_browser: bool) -> None:
         served = app(store, rows=rows)
         address = f"http://127.0.0.1:{at.getsockname()[1]}/"
         output.show({"address": address}, [address])
+        sys.stdout.flush()  # Whoever reads it by a pipe is to know it now.
         if in_browser:
             webbrowser.open(address)
         how = uvicorn.Config(served, log_level="warning", server_header=False, ws="none")
