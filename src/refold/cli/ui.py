@@ -64,6 +64,7 @@ def _listening(port: int) -> socket.socket:
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         made.bind(("127.0.0.1", port))
+        made.listen()
     except OSError as error:
         made.close()
         why = f"127.0.0.1:{port} cannot be listened on ({error.strerror}): give another --port"

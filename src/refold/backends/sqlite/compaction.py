@@ -136,11 +136,11 @@ class Packer:
         in_all = self._done.events + sum(row[-1] for row in found)
         streams = [_PackedStream(*row[:-1]) for row in found]
         ready = chain.from_iterable(self._segments(stream, cutoff) for stream in streams)
+        progress(self._done.events, in_all)
         while batch := list(islice(ready, SEGMENTS_PER_COMMIT)):
             events, segments = self._done
             self._done = Packed(events + self._stored(batch), segments + len(batch))
             progress(self._done.events, in_all)
-        progress(self._done.events, in_all)
 
     def _pack_again(self, progress: Callable[[int, int], None]) -> None:
         ((in_all,),) = rows_of(self._connection, f"SELECT count(*) FROM segments {_GIVEN_UP}")
