@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 
 import refold
@@ -229,3 +231,14 @@ def test_a_dictionary_a_category_is_kept_for_few(
         for frames in made:
             assert frames._dictionary.cache_info().currsize <= DICTIONARIES_KEPT_MAX
             assert frames._compressor.cache_info().currsize <= COMPRESSORS_KEPT_MAX
+
+
+def test_a_store_that_is_dropped_lets_go_of_its_file(tmp_path: Path) -> None:
+    """Never closed, and asked in SQL before: nothing that it made keeps its connections."""
+    store = refold.open(tmp_path / "a.db", synchronous="NORMAL")
+    store.append("a-1", [refold.Event("e")])
+    assert list(backend_of(store).query("SELECT count(*) FROM events")) == [(1,)]
+    assert all(check.good for check in store.check())
+    del store
+    gc.collect()
+    assert str(tmp_path / "a.db") not in {one.filename for one in apsw.connections()}

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import cache, lru_cache, partial, wraps
 from importlib import import_module
 from typing import Any, Final, ParamSpec, TypeVar
+from weakref import proxy
 
 import apsw
 
@@ -118,8 +119,11 @@ def dictionary_bytes(connection: apsw.Connection, dictionary: int) -> bytes:
 
 
 def frames_of(connection: apsw.Connection) -> Frames:
-    """What packs and unpacks by the dictionaries that a connection sees, in its transaction too."""
-    return Frames(partial(dictionary_bytes, connection))
+    """What packs and unpacks by the dictionaries that a connection sees, in its transaction too.
+
+    It may stand in a function of the connection: so it does not keep that from being closed.
+    """
+    return Frames(partial(dictionary_bytes, proxy(connection)))
 
 
 def read_again(read: Callable[P, T]) -> Callable[P, T]:
