@@ -16,6 +16,8 @@ from refold.errors import Corrupt, Unavailable
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_STORED: Final = (str, *[int] * 6, bytes, int | None, int)
+"""What the values of a segment are, from the name of its stream on."""
 LEVEL: Final = 9
 """Next to 3: a twentieth less room, a third more time to pack, and none to read."""
 DICTIONARY_BYTES: Final = 64 * 1024
@@ -53,6 +55,8 @@ class Frames:
         position, version, count, recorded_at, first, last, frame, dictionary, body_bytes = values
         what = f"the packed segment at position {position} ({stream}@{version})"
         facts: dict[str, Any] = {"position": position, "stream": stream, "version": version}
+        if not all(map(isinstance, (stream, *values), _STORED)):
+            raise Corrupt(f"{what} is not as it was written; run `refold doctor`", **facts)
         try:
             text = self._text(frame, dictionary, body_bytes, count)
         except (zstd().ZstdError, ValueError) as error:
