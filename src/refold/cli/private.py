@@ -33,15 +33,17 @@ def open_store(
 ) -> refold.Store:
     """A store, its personal values as the settings say; with ``private`` false, as it is stored.
 
-    ``given`` is what options say in the place of these. Who reads is recorded in it, unless a
-    journal is named, so then it is opened for writing.
+    ``given`` is what options say in the place of these, ``privacy`` stands in the place of all.
+    Who reads is recorded in it, unless a journal is named, so then it is opened for writing.
     """
     from refold.privacy.settings import privacy_of
 
     reads = how.get("mode") == "read"
     # A journal holds nothing that is protected.
     looks = private and not (reads and url.endswith(".jsonl"))
-    privacy = privacy_of(privacy_table(), given, destination) if looks else None
+    privacy = how.pop("privacy", None)
+    if privacy is None and looks:
+        privacy = privacy_of(privacy_table(), given, destination)
     if privacy is not None and reads and privacy.records_beside:
         how["mode"] = "write"
     return refold.open(url, privacy=privacy, **how)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import secrets
 from typing import Final
 
-from refold.audit.tables import can_be_sealed
 from refold.engine.store import Store
 from refold.errors import UsageError
 from refold.ports import Begin, TableKeeper
-from refold.privacy.stored import stored_backend
+from refold.privacy.stored import outlives, stored_backend
 from refold.privacy.subject_keys import SubjectKeys
 from refold.projections.postgres_dialect import dialect_of
 
@@ -65,7 +64,7 @@ def keys_of(store: Store) -> SubjectKeys | None:
 def keeper_of_tables(store: Store) -> TableKeeper:
     """Where tables beside the log are kept; UsageError where none outlive the process."""
     log = stored_backend(store)
-    if not can_be_sealed(store) or not isinstance(log, TableKeeper):
+    if not outlives(stored_backend(store)) or not isinstance(log, TableKeeper):
         why = "a journal keeps no tables, and nothing in it can be changed"
         raise UsageError(f"{why}: `refold copy` it into a database first", code="not_erasable")
     return log
