@@ -72,16 +72,18 @@ def test_a_seal_holds_when_a_key_is_destroyed(store: refold.Store, tmp_path: Pat
 
 
 def test_a_seal_holds_when_a_value_is_redacted(tmp_path: Path) -> None:
-    """Its secret is gone from the row, and every proof is what it was; another change is seen."""
+    """Its leaf is what it was; that no redaction says so is told, and another change is seen."""
     with opened(tmp_path / "log.db") as store:
         store.append("call-1", [UserUtterance(text=SAID)])
         sealed_by(store).checkpoint()
         body = on_disk(store, "call-1")
         change(tmp_path / "log.db", sealed_view(body))
-        assert verify(store, deep=True).findings == []
+        (unsaid,) = verify(store, deep=True).findings
+        assert "no redaction in the log says so" in unsaid.detail
         assert told(store, "call-1") == [{"text": "[redacted]"}]
         change(tmp_path / "log.db", sealed_view(body).replace(b'"text"', b'"else"'))
-        assert len(verify(store, deep=True).findings) == 1
+        changed = [finding.detail for finding in verify(store, deep=True).findings]
+        assert "call-1@0 is not what was sealed" in changed
 
 
 def change(path: Path, body: bytes) -> None:
