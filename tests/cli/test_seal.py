@@ -36,7 +36,7 @@ def test_a_log_is_sealed_and_its_key_is_private(run: Refold, filled: Path) -> No
     """A key is made once; again it says the same; without a key it says what makes one."""
     assert filled.exists()
     assert run("seal").code == 2
-    assert "--origin NAME makes one" in run("seal").err
+    assert "`refold seal --origin NAME` makes one" in run("seal").err
     first = run("seal", "--origin", "example.com/agents", "--json")
     assert first.code == 0, first.err
     (told,) = first.lines

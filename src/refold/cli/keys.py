@@ -55,6 +55,8 @@ def list_command(url: str) -> None:
     states |= {key: _LOST for key in counts if key and key not in states}
     if keyring is not None:
         states[keyring.newest] = "newest"
+    if not states:
+        output.note("no keyring is named, and the store has no data key: `refold keys create FILE`")
     for key, state in states.items():
         shown = {"tenant_key": key, "state": state, "data_keys": counts.get(key, 0)}
         output.show(shown, clean(f"{key}  {counted(counts.get(key, 0), 'data key')}  {state}"))

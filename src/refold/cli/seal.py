@@ -163,7 +163,8 @@ def signing_key(file: str, origin: str | None) -> SigningKey:
             no_effect(f"beside a key of {found.name}", "origin")
         return found
     if origin is None:
-        raise NotFound(f"there is no key {file}: --origin NAME makes one, --key names another")
+        makes = "`refold seal --origin NAME` makes one"
+        raise NotFound(f"there is no key {file}: {makes}, --key names another")
     made = keys.new_key(origin)
     keys.save_key(made, path, passphrase=passphrase)
     output.note(f"made the key {file}: keep a copy where the store is not")
