@@ -24,8 +24,8 @@ FIELDS: Final = {
 class RefoldProtected(Refold):
     """The same calls; a stream is a subject. Who reads is recorded in memory."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def prepare(self) -> None:
+        super().prepare()
         reads = refold.open("memory:")
         self._privacy = Privacy(new_keyring(), FIELDS, actor="bench", journal=reads)
 
