@@ -15,6 +15,7 @@ from refold.conversation.transcript import Line, transcript
 from refold.errors import NotFound
 from refold.replay.report.formatting import offset
 from refold.times import rfc3339
+from refold.ui.visit import Visit
 
 EVENTS_A_PAGE: Final = 200
 BRANCHES_MAX: Final = 100
@@ -90,6 +91,12 @@ class Shown(NamedTuple):
     branches: Sequence[BranchLink]
     happened_at: str
     known_at: str
+
+
+def screen(visit: Visit) -> str:
+    """The page of a conversation, up to a version."""
+    one = shown(visit.store, visit.place("stream"), at=visit.number("at"))
+    return visit.page("conversation.html", one=one, outline=outline(one.state))
 
 
 def shown(store: Store, stream: str, *, at: int | None = None) -> Shown:

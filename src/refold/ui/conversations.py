@@ -8,9 +8,12 @@ from typing import Final, NamedTuple
 
 from refold import Store
 from refold.conversation.attributes import Attributes
+from refold.errors import UsageError
 from refold.projections import Projector
 from refold.readmodels import Wanted, find
 from refold.readmodels.searching import amounts_in, attributes_in, search
+from refold.ui import asked
+from refold.ui.visit import Visit
 
 ROWS_A_PAGE: Final = 100
 BESIDE: Final = ("replay~", "dataset~", "refold-")
@@ -47,6 +50,18 @@ class ConversationPage(NamedTuple):
     errors: int
     cost: dict[str, Decimal]
     unread: Sequence[str]
+
+
+def screen(visit: Visit) -> str:
+    """The list of conversations that fit what was asked."""
+    text, problem = visit.text("q"), ""
+    try:
+        wanted = asked.asked(text)
+    except UsageError as error:
+        wanted, problem = Wanted(), error.message
+    found = listing(visit.store, wanted, page=visit.number("page") or 1, rows=visit.rows)
+    values = {"listing": found, "asking": asked.asking, "names": asked.NAMES}
+    return visit.page("conversations.html", **values, q=text, problem=problem)
 
 
 def listing(

@@ -17,6 +17,8 @@ from refold.replay.report.render import finished, resource
 
 TEXT_CHARS_MAX: Final = 4_000
 """Longer words on a card are cut, and the page of the event has them whole."""
+SCREENS: Final = {"Conversations": "/"}
+"""What the head of every page leads to."""
 LATE_US_MIN: Final = 60_000_000
 """An event that was recorded this much later than those around it says so."""
 ASSETS: Final = {
@@ -92,5 +94,5 @@ def _environment() -> Environment:
     filters = (counted, money, moment, number, operation, place, pretty, queried, seconds)
     made.filters |= {one.__name__: one for one in filters}
     limits = {"text_chars_max": TEXT_CHARS_MAX, "late_us_min": LATE_US_MIN}
-    made.globals |= {"queried": queried, **limits}
+    made.globals |= {"queried": queried, "screens": SCREENS, **limits}
     return made
