@@ -13,7 +13,7 @@ from tests.replay.stories import record
 from tests.support.browser import Browser, browser
 from tests.ui.serving import served
 
-PAGES = ("/", "/conversations/call-1", "/events/call-1@3", "/nothing")
+PAGES = ("/", "/conversations/call-1", "/events/call-1@3", "/projections", "/live", "/nothing")
 
 
 @pytest.fixture(scope="module")

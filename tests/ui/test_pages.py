@@ -16,6 +16,7 @@ from refold.ui.conversations import ROWS_A_PAGE
 from tests.replay.pages import Page
 from tests.replay.stories import asks_tool, opening, record, tells
 from tests.replay.test_report import HOSTILE, hostile_store
+from tests.ui.reading import page
 from tests.ui.serving import served
 
 FOLLOWED_MAX = 60
@@ -37,13 +38,6 @@ def store() -> Iterator[refold.Store]:
 def client(store: refold.Store) -> Iterator[httpx2.Client]:
     with served(store) as reader:
         yield reader
-
-
-def page(client: httpx2.Client, address: str) -> Page:
-    """A page, parsed strictly."""
-    answer = client.get(address)
-    assert answer.status_code == 200, answer.text
-    return Page(answer.text)
 
 
 def test_the_list_says_what_all_come_to(client: httpx2.Client) -> None:

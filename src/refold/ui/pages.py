@@ -17,7 +17,11 @@ from refold.replay.report.render import finished, resource
 
 TEXT_CHARS_MAX: Final = 4_000
 """Longer words on a card are cut, and the page of the event has them whole."""
-SCREENS: Final = {"Conversations": "/"}
+SCREENS: Final = {
+    "Conversations": "/",
+    "Projections": "/projections",
+    "Live": "/live",
+}
 """What the head of every page leads to."""
 LATE_US_MIN: Final = 60_000_000
 """An event that was recorded this much later than those around it says so."""
@@ -25,6 +29,7 @@ ASSETS: Final = {
     "report.css": "text/css",
     "ui.css": "text/css",
     "ui.js": "text/javascript",
+    "live.js": "text/javascript",
     "htmx.min.js": "text/javascript",
 }
 """What the pages load beside, all of it from here."""
