@@ -93,6 +93,7 @@ Example:
         "state": ("state", "Print the state that a stream folds to, now or then."),
         "log": ("log", "Print the whole log in order."),
         "what-if": ("what_if", "Leave events out of a stream; show what changes."),
+        "bisect": ("bisect", "Find the event, prompt or version that first made something so."),
         "diff": ("diff", "Show how one stream differs from another."),
         "replay": ("replay", "Ask another prompt or model the recorded questions."),
         "replays": ("replays", "List the replays that a store holds."),

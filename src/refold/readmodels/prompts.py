@@ -60,3 +60,20 @@ def prompt_versions(store: Store) -> list[PromptVersion]:
     for own, streams in of_stream.items():
         found[own].streams = [*streams]
     return sorted(found.values(), key=lambda one: (one.first_at, one.hash))
+
+
+def agent_versions(store: Store) -> dict[str, list[str]]:
+    """The conversations under each version that agents were configured with, as they recorded it.
+
+    By its name, in the order of the first time that each was in force.
+    """
+    check_store(store, call="agent_versions", instead="give refold.open(…)")
+    first_us: dict[str, int] = {}
+    streams: dict[str, dict[str, None]] = {}
+    for recorded in parts_of(store.read_all(types=["agent.configured"])):
+        name = recorded.to_class(AgentConfigured).version
+        if name and happened(recorded):
+            at = recorded.occurred_at_us
+            first_us[name] = min(first_us.get(name, at), at)
+            streams.setdefault(name, {})[recorded.stream] = None
+    return {name: [*streams[name]] for name in sorted(first_us, key=lambda one: first_us[one])}

@@ -1,0 +1,110 @@
+"""`refold bisect`: over events of a stream, over what was in force, over prompts to ask with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import refold
+from refold.conversation.events import AgentConfigured, AgentUtterance, Prompt, UserUtterance
+from tests.cli.endpoints import serving
+from tests.cli.running import Refold
+
+REFUND = ("--fails", "never_says=refund")
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> None:
+    """Eight versions of a desk, two conversations under each; from the sixth on it says refund."""
+    with refold.open(tmp_path / "refold.db") as store:
+        for number in range(16):
+            version = number // 2
+            words = "Your refund comes." if version >= 5 else "One moment."
+            configured = AgentConfigured(
+                agent="desk",
+                model="m-1",
+                version=f"v{version}",
+                prompt=Prompt(f"Prompt {version}."),
+            )
+            at = f"2026-03-{number + 1:02}T09:00:00Z"
+            events = [configured, UserUtterance("Hello?"), AgentUtterance(words)]
+            store.append(f"call-{number}", [refold.Event.of(e, occurred_at=at) for e in events])
+
+
+def test_it_finds_the_event_and_says_how_many_it_looked_at(run: Refold, call: str) -> None:
+    """The first event after which the check fails, by its id; where it never does, exits with 1."""
+    (found,) = run("bisect", call, "--fails", "only_tools=none", "--json").lines
+    with refold.open("refold.db") as store:
+        first = next(one for one in store.read(call) if one.type == "tool.call")
+    assert found["first"]["id"] == first.id
+    assert first.id in run("bisect", call, "--fails", "only_tools=none").out
+    never = run("bisect", call, *REFUND)
+    assert never.code == 1
+    assert "nowhere at the end of call-1" in never.out
+
+
+@pytest.mark.usefixtures("desk")
+def test_it_finds_the_version_and_the_prompt_that_were_in_force(run: Refold) -> None:
+    """Of eight four are looked at, and each is told with its share on stderr."""
+    for over, name, before in (("versions", "v5", "v4"), ("prompts", "v5", "v4")):
+        ran = run("bisect", "--over", over, *REFUND, "--json")
+        (found,) = ran.lines
+        assert found["first"].endswith(name)
+        assert found["before"].endswith(before)
+        assert len(found["looked_at"]) == len(ran.err.splitlines()) == 4
+        assert "2 of 2 conversations" in ran.err
+    until = ("--until", "2026-03-11T12:00:00Z")
+    (early,) = run("bisect", "--over", "versions", *REFUND, *until, "--json").lines
+    assert early["first"] == "v5"
+    assert early["looked_at"]["v5"] == {"so": 1, "told": 1}
+    assert run("bisect", "--over", "versions", *REFUND, "--until", "2026-03-09").code == 1
+
+
+@pytest.mark.usefixtures("desk")
+def test_the_same_conversations_are_asked_with_each_prompt_and_answers_are_kept(
+    run: Refold, tmp_path: Path
+) -> None:
+    """Three of four prompts are asked with; run again, nobody is asked and it says the same."""
+
+    def answer(request: dict[str, Any]) -> tuple[int, bytes]:
+        words = "A refund." if request["messages"][0]["content"] >= "P3" else "No."
+        message = {"role": "assistant", "content": words}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        return 200, json.dumps({"id": "x", "model": "m-1", "choices": [choice]}).encode()
+
+    for number in range(1, 5):
+        (tmp_path / f"p{number}.md").write_text(f"P{number}")
+    prompts = [part for number in range(1, 5) for part in ("--prompt", f"p{number}.md")]
+    with serving(answer) as service:
+        command = ("bisect", "call-0", "call-1", *prompts, *REFUND, "--base-url", service.url)
+        (found,) = run(*command, "--json").lines
+        assert found["first"] == "prompt 3"
+        assert found["before"] == "prompt 2"
+        asked = len(service.requests)
+        assert asked == 2 * len(found["looked_at"]) == 6
+        assert run(*command, "--json").lines == [found]
+        assert len(service.requests) == asked
+
+
+@pytest.mark.usefixtures("desk")
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["call-1"], "--holds CHECK, or --fails CHECK"),
+        (["call-1", *REFUND, "--holds", "ended=done"], "--holds CHECK, or --fails CHECK"),
+        ([*REFUND], "name one stream"),
+        (["call-1", "call-2", *REFUND], "name one stream"),
+        (["call-1", "--fails", "never_say=x"], "never_says"),
+        (["call-1", *REFUND, "--share", "0.3"], "--share"),
+        (["call-1", *REFUND, "--model", "openai:x"], "without --prompt"),
+        (["--over", "versions", *REFUND, "--share", "0"], "share"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(run: Refold, given: list[str], said: str) -> None:
+    """Before anything is looked at, with what to say instead."""
+    ran = run("bisect", *given)
+    assert ran.code == 2
+    assert said in ran.err
